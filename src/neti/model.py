@@ -1,0 +1,62 @@
+"""The words of Neti as frozen values: Site, Host, Member. Standard library only, no I/O."""
+
+import enum
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+
+IPAddress = IPv4Address | IPv6Address
+
+
+class Reach(enum.Enum):
+    """Which of a member's addresses other sites use."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One network. Empty ``private`` or ``public`` means that no range is prescribed."""
+
+    name: str
+    private: tuple[IPv4Network, ...] = ()
+    public: tuple[IPv4Network, ...] = ()
+    vpc_ids: tuple[str, ...] = ()
+    reached_by: Reach = Reach.PUBLIC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Who this machine is, as identity found out. ``more``: IPv6 and configured ``addresses``."""
+
+    id: str
+    site: str
+    private: IPv4Address
+    public: IPv4Address | None
+    more: tuple[IPAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A host in the registry. ``generation`` counts its address changes from 0; highest wins.
+
+    ``extended`` says that the entry's data hold further addresses, which ``more`` carries once
+    they have been read.
+    """
+
+    id: str
+    site: str
+    private: IPv4Address
+    public: IPv4Address | None
+    overlay: IPv4Address
+    generation: int = 0
+    extended: bool = False
+    more: tuple[IPAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A member's word that it goes on purpose: its absence then counts as *left*, not *lost*."""
+
+    id: str
+    generation: int

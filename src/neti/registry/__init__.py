@@ -1,0 +1,184 @@
+"""The registry as everybody else sees it: one protocol, its events, and who implements it.
+
+A registry holds *names* (one compact entry name per registered host, which lives as long as the
+session that created it), *leases* (durable pairs overlay address <-> host id, created and deleted
+both or none), two fleet-wide *settings*, and *details* (one small document per host that only
+operators read and that nobody watches). It knows nothing about what a name means: names are
+untrusted text, and ``neti.fleet`` judges them. See docs/design/registry.md.
+
+Must never do: decide anything about membership, or call back with a lock held.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Literal, Protocol
+
+SettingName = Literal["interval", "maxchange"]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a restarted agent needs to take up its registration again. Secret: mode 0600 on disk."""
+
+    id: int
+    password: bytes
+
+
+# --- Events. Each reaches the sink in exactly the order in which the registry saw it. ---
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All names at one moment. Follows the first connection, and any gap in what was seen.
+
+    Changes that come after it are relative to it: nothing is missed and nothing comes twice.
+    """
+
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Appeared:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Connected and complete: what was told so far is what the registry holds."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Not connected, or not sure: the last picture stands; silence proves nothing."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """This session expired: what it had registered is gone and must be registered anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRead:
+    """Answer to ``ask_leases``: who holds the overlay address now (None: nobody)."""
+
+    overlay: IPv4Address
+    host_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DataRead:
+    """Answer to ``ask_data``: an entry's data (None: the entry is gone)."""
+
+    name: str
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRead:
+    """A live setting as it stands, on start and on each change; raw, None when not there."""
+
+    setting: SettingName
+    value: bytes | None
+
+
+Event = (
+    Snapshot
+    | Appeared
+    | Vanished
+    | Fresh
+    | Stale
+    | SessionEnded
+    | LeaseRead
+    | DataRead
+    | SettingRead
+)
+Sink = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What ``details`` tells of one host, as it wrote it (JSON text, untrusted)."""
+
+    host_id: str
+    document: bytes
+
+
+class Registry(Protocol):
+    """One session with a registry.
+
+    Every method but ``watch``, ``ask_leases`` and ``ask_data`` blocks, for ``timeout`` seconds of
+    the constructor at most, and raises RegistryUnavailable when the registry cannot be asked in
+    that time; each is all or nothing. Thread-safe. Host ids match ``entry.HOST_ID``.
+    """
+
+    # --- the agent's side ---
+
+    def watch(self, sink: Sink) -> None:
+        """Connect and go on connecting until closed; report everything to ``sink``.
+
+        Returns at once. ``sink`` is called from the registry's own thread, must not block and
+        must not call back into the registry other than ``ask_leases`` and ``ask_data``.
+        First comes a Snapshot and the two SettingRead, then Fresh.
+        """
+
+    def ask_leases(self, overlays: Iterable[IPv4Address]) -> None:
+        """Request a LeaseRead for each; pipelined. Answers that are lost with the connection are
+        not repeated: the asker asks again on the next Fresh."""
+
+    def ask_data(self, names: Iterable[str]) -> None:
+        """Request a DataRead for each; as ``ask_leases``."""
+
+    def acquire(self, host_id: str, subnet: IPv4Network) -> IPv4Address:
+        """This id's lease, taken now if it has none: the same id gets the same address for ever.
+
+        Raises OverlayExhausted when the subnet is full and LeaseConflict when the lease lies
+        outside ``subnet`` or its two halves disagree.
+        """
+
+    def register(
+        self, *, host_id: str, name: str, data: bytes, detail: bytes, replaces: str | None = None
+    ) -> None:
+        """Make ``name`` present and ``replaces`` (this session's own earlier name) gone, in one
+        step. Repeating a registration that this session already holds changes nothing but
+        ``detail``. Raises IdentityHeld when another session holds this id."""
+
+    def describe(self, host_id: str, detail: bytes) -> None:
+        """Replace this session's detail document (RegistryError when it is not registered)."""
+
+    def leave(self, *, host_id: str, name: str, departure: str) -> None:
+        """Go on purpose: watchers see ``departure`` appear, then ``name`` vanish, in one step."""
+
+    def detach(self) -> None:
+        """Drop the connection and leave the session alive for its time-out: a restart."""
+
+    def close(self) -> None:
+        """End the session: everything it registered vanishes."""
+
+    # --- the operator's side: reads and rare writes ---
+
+    def names(self) -> frozenset[str]: ...
+
+    def data(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Data of those of ``names`` that exist."""
+
+    def details(self) -> list[Detail]: ...
+
+    def leases(self) -> Mapping[IPv4Address, str]: ...
+
+    def lease_of(self, host_id: str) -> IPv4Address | None: ...
+
+    def release(self, host_id: str) -> IPv4Address | None:
+        """Delete both halves of the id's lease in one step; the address that is free now, or None.
+
+        Raises IdentityHeld while the host is registered.
+        """
