@@ -1,0 +1,27 @@
+"""The kernel as everybody else sees it: read what it holds, apply a transaction. Nothing else.
+
+``nftables.NftablesDataplane`` is the real one, ``memory.MemoryDataplane`` the one for tests of
+what stands above; both pass the same contract tests. See docs/design/dataplane.md.
+
+Must never do: touch any table but ``inet neti``, or half of a transaction.
+"""
+
+from typing import Protocol
+
+from neti.ruleset import KernelState, SetName, Transaction
+
+
+class Dataplane(Protocol):
+    """Not thread-safe: one thread decides and applies. Raises DataplaneError."""
+
+    def read(self) -> KernelState:
+        """The table as the kernel holds it now (NO_TABLE when it is not there)."""
+
+    def structure(self) -> str | None:
+        """Only the listing of sets and chains, without elements: cheap, for looking after drift."""
+
+    def timed(self, where: SetName) -> dict[str, int]:
+        """Elements of a set that ends by the kernel's clock, with the seconds they have left."""
+
+    def apply(self, transaction: Transaction) -> None:
+        """All of it or nothing. An empty transaction does not reach the kernel."""

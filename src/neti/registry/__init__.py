@@ -4,7 +4,9 @@ A registry holds *names* (one compact entry name per registered host, which live
 session that created it), *leases* (durable pairs overlay address <-> host id, created and deleted
 both or none), two fleet-wide *settings*, and *details* (one small document per host that only
 operators read and that nobody watches). It knows nothing about what a name means: names are
-untrusted text, and ``neti.fleet`` judges them. See docs/design/registry.md.
+untrusted text, and ``neti.fleet`` judges them; one that is longer than an entry may be comes as
+a short stand-in that is no entry either, and data are cut just beyond what an entry may have.
+See docs/design/registry.md.
 
 Must never do: decide anything about membership, or call back with a lock held.
 """
@@ -182,3 +184,6 @@ class Registry(Protocol):
 
         Raises IdentityHeld while the host is registered.
         """
+
+    def change_setting(self, setting: SettingName, value: bytes | None) -> None:
+        """Write a live setting for the whole fleet, or with None take it away."""

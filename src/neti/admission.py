@@ -1,0 +1,77 @@
+"""May this entry be believed? Pure checks of one member's addresses against the configuration.
+
+Entries are untrusted: whoever can write to the registry can write anything. A member that fails a
+check is skipped and named, and never affects another. Whose lease an overlay address is, and who
+else claims it, is judged in ``neti.fleet``, which sees all of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from typing import Final
+
+from neti.model import IPAddress, Member, Site
+
+# RFC 1122 3.2.1.3 and RFC 6890: these are never one host's address on a network.
+_NEVER_A_HOST: Final = tuple(
+    IPv4Network(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+)
+_GLOBAL_UNICAST6: Final = IPv6Network("2000::/3")  # RFC 4291
+_UNIQUE_LOCAL6: Final = IPv6Network("fc00::/7")  # RFC 4193
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """``reserved``: addresses that no member may claim, such as the registry's own servers."""
+
+    sites: Mapping[str, Site]
+    overlay_subnet: IPv4Network
+    reserved: frozenset[IPAddress] = frozenset()
+
+    def objection(self, member: Member) -> str | None:
+        """Why this member is not believed, in a few words; None when it may be."""
+        site = self.sites.get(member.site)
+        if site is None:
+            return f"site {member.site!r} is not configured here"
+        subnet = self.overlay_subnet
+        if member.overlay not in subnet:
+            return f"overlay address {member.overlay} is outside {subnet}"
+        if member.overlay in (subnet.network_address, subnet.broadcast_address):
+            return f"overlay address {member.overlay} is reserved in {subnet}"
+        if fault := self._fault4(member.private, site.private, f"site {site.name}'s private"):
+            return f"private {fault}"
+        if member.public is not None and (
+            fault := self._fault4(member.public, site.public, f"site {site.name}'s public")
+        ):
+            return f"public {fault}"
+        return None
+
+    def believed(self, member: Member, more: tuple[IPAddress, ...]) -> tuple[IPAddress, ...]:
+        """Those of the further addresses that may be let in."""
+        site = self.sites[member.site]
+        ranges = (*site.private, *site.public) if site.private else ()
+        return tuple(
+            address
+            for address in more
+            if (
+                self._fault4(address, ranges, "") is None
+                if isinstance(address, IPv4Address)
+                else address not in self.reserved
+                and (address in _GLOBAL_UNICAST6 or address in _UNIQUE_LOCAL6)
+            )
+        )
+
+    def _fault4(
+        self, address: IPv4Address, ranges: tuple[IPv4Network, ...], whose: str
+    ) -> str | None:
+        for network in _NEVER_A_HOST:
+            if address in network:
+                return f"address {address} is in {network}, which is no host's"
+        if address in self.overlay_subnet:
+            return f"address {address} is inside the overlay subnet {self.overlay_subnet}"
+        if address in self.reserved:
+            return f"address {address} belongs to the registry's servers"
+        if ranges and not any(address in network for network in ranges):
+            return f"address {address} is outside {whose} ranges"
+        return None

@@ -1,0 +1,161 @@
+"""How commands talk to the running agent: one JSON line each way over a Unix socket.
+
+The socket (``agent.sock`` in the state folder, mode 0600) is root's alone. The server's thread only
+puts a Request on the loop's queue and waits for the answer: the loop stays the one who decides.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from neti.errors import NetiError
+
+SOCKET_NAME: Final = "agent.sock"
+_ANSWER_SECONDS: Final = 30.0
+_MAX_REQUEST: Final = 65536
+
+
+class AgentUnreachable(NetiError):
+    """No agent answers on the socket: it is not running, or it hangs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    command: str
+    arguments: dict[str, Any]
+    _answer: "queue.SimpleQueue[dict[str, Any]]" = field(default_factory=queue.SimpleQueue)
+
+    def succeed(self, result: Any) -> None:
+        self._answer.put({"result": result})
+
+    def fail(self, message: str, exit_code: int = 1) -> None:
+        self._answer.put({"error": message, "exit_code": exit_code})
+
+    def wait(self) -> dict[str, Any]:
+        try:
+            return self._answer.get(timeout=_ANSWER_SECONDS)
+        except queue.Empty:
+            return {"error": f"the agent did not answer in {_ANSWER_SECONDS:.0f} s"}
+
+
+class ControlServer:
+    def __init__(self, folder: Path, tell: Callable[[Request], None]) -> None:
+        self.path = folder / SOCKET_NAME
+        self._tell = tell
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # One agent a host: a socket that answers belongs to another one that is alive.
+            if _answers(self.path):
+                raise NetiError(f"another agent is running on this host: {self.path} answers")
+            self.path.unlink(missing_ok=True)
+            self._bind()
+        except OSError as error:
+            raise NetiError(f"{self.path}: cannot be made: {error.strerror}") from error
+        self._socket.listen(16)
+        self._thread = threading.Thread(target=self._run, name="neti-control", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self.path.unlink(missing_ok=True)
+
+    def _bind(self) -> None:
+        before = os.umask(0o177)  # there must be no moment in which others may connect
+        try:
+            with _within(self.path) as name:
+                self._socket.bind(name)
+        finally:
+            os.umask(before)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(_ANSWER_SECONDS)
+            try:
+                asked = json.loads(_line(connection))
+                request = Request(str(asked["command"]), dict(asked.get("arguments") or {}))
+            except (ValueError, KeyError, TypeError):
+                answer: dict[str, Any] = {"error": "not a request"}
+            else:
+                self._tell(request)
+                answer = request.wait()
+            connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def call(folder: Path, command: str, **arguments: Any) -> Any:
+    """Ask the agent whose state is in ``folder``. Raises AgentUnreachable, or NetiError with what
+    the agent said."""
+    path = folder / SOCKET_NAME
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _within(path) as name:
+            connection.settimeout(_ANSWER_SECONDS + 5)
+            connection.connect(name)
+            asked = {"command": command, "arguments": arguments}
+            connection.sendall(json.dumps(asked).encode() + b"\n")
+            answer = json.loads(_line(connection, limit=None))
+    except PermissionError as error:
+        raise AgentUnreachable(f"{path}: permission denied: run this as root") from error
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise AgentUnreachable(
+            f"no agent is running on this host ({path} does not answer): "
+            "start it with 'neti agent' or systemctl start neti"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise AgentUnreachable(f"the agent does not answer on {path}: {error}") from error
+    if "error" in answer:
+        refusal = NetiError(answer["error"])
+        raise refusal
+    return answer["result"]
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, _within(path) as name:
+        try:
+            probe.connect(name)
+        except OSError:
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def _within(path: Path) -> Any:
+    """A name for the socket that fits sun_path's 108 bytes, however long the folder's is."""
+    try:
+        number = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        yield str(path)[:100]
+        return
+    try:
+        yield f"/proc/self/fd/{number}/{path.name}"
+    finally:
+        os.close(number)
+
+
+def _line(connection: socket.socket, limit: int | None = _MAX_REQUEST) -> bytes:
+    received = bytearray()
+    while not received.endswith(b"\n"):
+        part = connection.recv(65536)
+        if not part:
+            break
+        received += part
+        if limit is not None and len(received) > limit:
+            raise ValueError("request too long")
+    return bytes(received)

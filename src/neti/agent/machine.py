@@ -1,0 +1,71 @@
+"""What the agent sees and touches of this machine beside nftables: links, routes, who judges input.
+
+A Protocol so that the loop is tested without a kernel; ``RealMachine`` is thin on purpose.
+"""
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Final, Protocol
+
+from neti.dataplane import network
+from neti.dataplane.libnftables import Nftables
+from neti.dataplane.network import Network
+from neti.ruleset import FAMILY_TABLE
+
+DISABLED_FILE: Final = Path("/etc/neti/disabled")
+_KERNEL_COMMAND_LINE: Final = Path("/proc/cmdline")
+_HOOKS_THAT_MATTER: Final = frozenset({"input", "prerouting", "output"})
+_FAMILIES: Final = frozenset({"ip", "ip6", "inet"})
+
+
+class Machine(Protocol):
+    """Raises DataplaneError."""
+
+    def network(self, overlay_subnet: IPv4Network) -> Network: ...
+
+    def add_overlay_route(
+        self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None
+    ) -> None: ...
+
+    def remove_overlay_route(self, overlay_subnet: IPv4Network) -> None: ...
+
+    def others_judging_input(self) -> tuple[str, ...]:
+        """Names of other tables that see packets before or beside our input chain."""
+
+
+class RealMachine:
+    """Works in the network namespace of the thread that made it."""
+
+    network: Callable[[IPv4Network], Network] = staticmethod(network.read_network)
+    add_overlay_route = staticmethod(network.add_overlay_route)
+    remove_overlay_route = staticmethod(network.remove_overlay_route)
+
+    def __init__(self) -> None:
+        self._nft = Nftables()
+
+    def others_judging_input(self) -> tuple[str, ...]:
+        found = set()
+        for item in self._nft.query("list chains"):
+            chain = item.get("chain", {})
+            name = f"{chain.get('family')} {chain.get('table')}"
+            if (
+                chain.get("hook") in _HOOKS_THAT_MATTER
+                and chain.get("family") in _FAMILIES
+                and name != FAMILY_TABLE
+            ):
+                found.add(f"table {name}")
+        if network.legacy_iptables_in_use():
+            found.add("iptables-legacy")
+        return tuple(sorted(found))
+
+
+def switched_off() -> str | None:
+    """The console's way in: why nothing may be loaded on this machine, or None."""
+    if DISABLED_FILE.exists():
+        return f"{DISABLED_FILE} exists"
+    try:
+        words = _KERNEL_COMMAND_LINE.read_text().split()
+    except OSError:
+        return None
+    return "neti=off stands on the kernel's command line" if "neti=off" in words else None

@@ -1,0 +1,144 @@
+"""Desired state against kernel state: find the difference, apply it in one transaction.
+
+``plan`` decides and is pure; ``resync`` reads back first, ``commit`` trusts what was read before
+and sends only what is pending. A structure is known to be untouched when the kernel lists it
+exactly as it did right after we wrote it; nft's spelling of a rule is its own and is not parsed.
+
+Must never do: apply half of a difference, or refresh what ends by the kernel's own clock.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final, Protocol
+
+from neti.dataplane import Dataplane
+from neti.errors import DataplaneError
+from neti.ruleset import (
+    FAMILY_TABLE,
+    Changes,
+    Elements,
+    KernelState,
+    Structure,
+    Transaction,
+    replacement,
+    rewrite_chains,
+    set_definitions,
+)
+
+# TCP keepalive's default of two hours and its nine probes (tcp(7)): whoever has not spoken in that
+# time had no connection to keep.
+GRACE_SECONDS: Final = 8100
+# nf_conntrack_tcp_timeout_established, 5 days: no tracked connection outlives it unused.
+REVOKE_SECONDS: Final = 432_000
+
+
+@dataclass(frozen=True, slots=True)
+class SeenStructure:
+    """How the kernel listed the structure that was written from the text with this digest."""
+
+    digest: str
+    listing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done, and in what sense: ``structure`` is 'as is', 'new', 'chains' or 'all'."""
+
+    transaction: Transaction
+    structure: str
+    changes: Changes
+
+
+class Connections(Protocol):
+    """See ``neti.dataplane.conntrack.Conntrack``."""
+
+    def end_connections_to(self, destinations: list[IPv4Address]) -> int: ...
+
+
+def digest(structure: Structure) -> str:
+    return hashlib.sha256(structure.text().encode()).hexdigest()
+
+
+def plan(
+    structure: Structure, elements: Elements, kernel: KernelState, seen: SeenStructure | None
+) -> Plan:
+    """The transaction that makes ``kernel`` hold ``structure`` and ``elements``.
+
+    ``elements`` must believe in ``kernel`` (``kernel_is``).
+    """
+    changes = elements.changes()
+    if kernel.structure is None:
+        return Plan(_whole(structure, elements, kernel, changes), "new", changes)
+    known = seen is not None and seen.digest == digest(structure)
+    if known and seen is not None and kernel.structure == seen.listing:
+        return Plan(Transaction(tuple(changes.commands())), "as is", changes)
+    if seen is not None and set_definitions(kernel.structure) == set_definitions(seen.listing):
+        commands = (*rewrite_chains(structure, kernel), *changes.commands())
+        return Plan(Transaction(commands), "chains", changes)
+    return Plan(_whole(structure, elements, kernel, changes), "all", changes)
+
+
+def _whole(
+    structure: Structure, elements: Elements, kernel: KernelState, changes: Changes
+) -> Transaction:
+    anew = replacement(structure, elements, kernel, grace_seconds=GRACE_SECONDS)
+    revoked = Changes(revoked=changes.revoked)
+    return Transaction((*anew.commands, *revoked.commands()))
+
+
+class Reconciler:
+    """Owns the kernel's side of one agent. Not thread-safe: the agent's loop owns it."""
+
+    def __init__(
+        self, dataplane: Dataplane, connections: Connections, seen: SeenStructure | None
+    ) -> None:
+        self._dataplane = dataplane
+        self._connections = connections
+        self.seen = seen
+
+    def read(self) -> KernelState:
+        return self._dataplane.read()
+
+    def resync(self, structure: Structure, elements: Elements) -> Plan:
+        """Read back, and make everything as it should be. Raises DataplaneError."""
+        kernel = self._dataplane.read()
+        elements.kernel_is(kernel)
+        planned = plan(structure, elements, kernel, self.seen)
+        self._dataplane.apply(planned.transaction)
+        if planned.structure in ("new", "all"):
+            elements.kernel_is(self._dataplane.read())
+        else:
+            elements.applied(planned.changes)
+        if planned.structure != "as is":
+            listing = self._dataplane.structure()
+            if listing is None:
+                raise DataplaneError("the table was removed by somebody right after it was made")
+            self.seen = SeenStructure(digest(structure), listing)
+        self._end_connections(planned.changes)
+        return planned
+
+    def commit(self, elements: Elements) -> Changes:
+        """Apply what is pending, as one transaction that costs what it changes."""
+        changes = elements.changes()
+        self._dataplane.apply(Transaction(tuple(changes.commands())))
+        elements.applied(changes)
+        self._end_connections(changes)
+        return changes
+
+    def drifted(self) -> bool:
+        """Whether somebody changed sets or chains. Elements are not looked at: see ``resync``."""
+        return self.seen is None or self._dataplane.structure() != self.seen.listing
+
+    def remove(self) -> None:
+        """Take out all that is ours from nftables."""
+        if self._dataplane.structure() is not None:
+            self._dataplane.apply(Transaction((f"delete table {FAMILY_TABLE}",)))
+        self.seen = None
+
+    def _end_connections(self, changes: Changes) -> None:
+        """Connections to an overlay address that now leads elsewhere, or nowhere, end: they would
+        keep the old translation for ever. Joins never get here."""
+        gone = changes.removed.get("overlay")
+        if gone:
+            self._connections.end_connections_to([IPv4Address(key) for key in gone])

@@ -1,0 +1,185 @@
+"""``neti lab``: thin; everything it does is in ``neti.lab``."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from neti.lab.topology import MAX_HOSTS, RegistryKind
+
+_name = click.option(
+    "--name", default="lab", show_default=True, help="Which lab; several can be up side by side."
+)
+_hosts = click.option(
+    "--hosts",
+    type=click.IntRange(1, MAX_HOSTS),
+    default=4,
+    show_default=True,
+    help="Hosts in each site.",
+)
+_registry = click.option(
+    "--registry",
+    type=click.Choice(["embedded", "zookeeper"]),
+    default="embedded",
+    show_default=True,
+    help="A file that all agents share, or a real ZooKeeper (Debian's package).",
+)
+
+
+@click.group("lab")
+def lab_group() -> None:
+    """The whole thing on this machine, in network namespaces of its own.
+
+    A lab is an internet and two sites, ec2 and vpc, whose private addresses are the same, each
+    behind a gateway with one-to-one NAT. Its hosts run real agents. The machine's own network is
+    not touched. Needs root.
+
+    \b
+    Examples:
+      neti lab demo                        everything in half a minute, then all is taken down
+      neti lab up                          a lab to play with
+      neti lab exec ec2-1 neti fleet       run a command on a host
+      neti lab exec stranger curl -m 2 http://198.51.100.11:8080/
+      neti lab down
+    """
+
+
+@lab_group.command()
+@_hosts
+@_registry
+@click.option("--no-agents", is_flag=True, help="Networks and services only.")
+@_name
+def up(hosts: int, registry: RegistryKind, no_agents: bool, name: str) -> None:
+    """Build a lab and leave it up.
+
+    \b
+    Examples:
+      neti lab up
+      neti lab up --hosts 50 --registry zookeeper --name big
+    """
+    from neti.lab import lifecycle
+    from neti.lab.state import open_state
+    from neti.lab.topology import plan_lab
+
+    plan = plan_lab(name=name, hosts=hosts, registry=registry)
+    state = open_state(name)
+    with lifecycle.commanding(state):
+        lifecycle.bring_up(state, plan, with_agents=not no_agents, tell=click.echo)
+    suffix = "" if name == "lab" else f" --name {name}"
+    click.echo(f"The lab is up. 'neti lab status{suffix}' shows it.")
+
+
+@lab_group.command()
+@_name
+def down(name: str) -> None:
+    """Take a lab down, also one that a killed command has left behind."""
+    from neti.lab import lifecycle
+    from neti.lab.state import open_state
+
+    state = open_state(name)
+    with lifecycle.commanding(state):
+        found = lifecycle.take_down(state)
+    if found.namespaces or found.processes:
+        click.echo(f"Taken down: {found.namespaces} namespaces, {found.processes} processes.")
+    else:
+        click.echo(f"The lab {name!r} was not up.")
+
+
+@lab_group.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@_name
+def status(as_json: bool, name: str) -> None:
+    """Show a lab's hosts, addresses and agents. Exit code 1 when it is not up."""
+    from neti.lab import lifecycle
+    from neti.lab.report import status_lines
+    from neti.lab.state import open_state
+
+    document = lifecycle.describe(open_state(name))
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for line in status_lines(document):
+            click.echo(line)
+    if not document["up"]:
+        sys.exit(1)
+
+
+@lab_group.command(
+    "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@_name
+@click.argument("node", metavar="HOST")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
+    """Run a command on a host of the lab and exit with its exit code.
+
+    HOST is a host (ec2-1), a gateway (vpc-gateway), the stranger or the internet. On a host,
+    NETI_CONFIG names its configuration, so that Neti's own commands need no -c.
+
+    \b
+    Examples:
+      neti lab exec ec2-1 ip route
+      neti lab exec vpc-2 neti status
+      neti lab exec stranger ping -c 3 203.0.113.11
+    """
+    from neti.lab import LabError, namespaces
+    from neti.lab.state import open_state
+
+    namespaces.require()
+    state = open_state(name)
+    plan = state.plan()
+    if node not in plan.nodes:
+        raise LabError(f"the lab has no {node!r}: it has {', '.join(plan.nodes)}")
+    if state.config(node).exists():
+        os.environ["NETI_CONFIG"] = str(state.config(node))
+    # So that "neti" means this one, also where its folder is not on the PATH.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+    line = namespaces.command_inside(plan.namespace(node), command)
+    os.execv(line[0], line)
+
+
+@lab_group.command()
+@_hosts
+@_registry
+@click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
+@_name
+def demo(hosts: int, registry: RegistryKind, keep: bool, name: str) -> None:
+    """Show what Neti does, on a lab of its own, in half a minute.
+
+    Two sites come up; every host reaches every other by overlay address; one joins, one leaves,
+    an agent is killed, a stranger is kept out. Then all is taken down, also after Ctrl-C.
+    Exit code 0 when everything was as it should be, else 1.
+
+    \b
+    Examples:
+      neti lab demo
+      neti lab demo --registry zookeeper
+      neti lab demo --keep && neti lab exec ec2-1 neti status
+    """
+    from neti.lab import demo as story
+    from neti.lab import lifecycle
+    from neti.lab.stage import Stage
+    from neti.lab.state import open_state
+    from neti.lab.topology import plan_lab
+
+    plan = plan_lab(name=name, hosts=hosts, registry=registry)
+    state = open_state(name)
+    try:
+        with lifecycle.commanding(state):
+            well = story.run(state, plan, Stage(), keep=keep)
+    except KeyboardInterrupt:
+        click.echo("Interrupted." if keep else "Interrupted; nothing is left of it.", err=True)
+        sys.exit(130)
+    sys.exit(0 if well else 1)
+
+
+@lab_group.command(hidden=True)
+@_name
+def serve(name: str) -> None:
+    """The process behind all hosts' metadata and web services; 'up' starts it."""
+    from neti.lab import services
+    from neti.lab.state import open_state
+
+    services.serve(open_state(name))

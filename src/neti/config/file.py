@@ -1,0 +1,60 @@
+"""The file's bytes to text. Reads at most 4 MiB, changes nothing, and says why when it cannot."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from neti.errors import ConfigError
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    text: str
+    readable_by_all: bool
+
+
+def read(path: Path) -> Content:
+    """The file's content, or ConfigError. The rights are those of the file that was read."""
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file: expected a configuration (begin with deploy/neti.yml.example, "
+            "or name another file with -c)"
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: a directory: expected a file such as {path}/neti.yml") from None
+    except PermissionError:
+        raise ConfigError(f"{path}: not readable by this user: expected root") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path}: more than {MAX_BYTES >> 20} MiB: expected a short YAML file")
+    readable_by_all = stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)
+    return Content(text=_decoded(content, path), readable_by_all=readable_by_all)
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{path}:{line}: byte 0x{content[error.start]:02x} is not UTF-8: expected a file "
+            "saved as UTF-8"
+        ) from None
+
+
+def writable_by_all(folder: Path) -> bool:
+    """Whether anyone may put files into the folder. A folder that does not exist is not."""
+    try:
+        mode = folder.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return bool(mode & stat.S_IWOTH)

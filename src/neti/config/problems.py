@@ -1,0 +1,115 @@
+"""What is wrong with a file, as values that render to one line each. Never shows a secret."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from neti.errors import ConfigError
+
+# Where in the file: ("sites", "vpc", "private", 0) is sites.vpc.private[0].
+Place = tuple[str | int, ...]
+
+SECRET_KEYS: Final = frozenset({"aws_key", "aws_secret_key"})
+_LONGEST_SHOWN: Final = 60
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_./:-]{1,64}", re.ASCII)
+
+
+class Unfit(ValueError):
+    """A value that a key cannot take. ``write`` is the value that was probably meant, as YAML."""
+
+    def __init__(self, found: object, expected: str, *, write: str | None = None) -> None:
+        super().__init__(expected)
+        self.found = found if isinstance(found, Said) else Said(describe(found))
+        self.expected = expected
+        self.write = write
+
+
+class Said(str):
+    """A found thing that is already in words."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One mistake. ``found`` must already be free of secrets (see ``at``)."""
+
+    line: int
+    place: Place
+    found: str
+    expected: str
+    hint: str = ""
+
+    def render(self, path: Path) -> str:
+        where = f"{path}:{self.line}: " if self.line else f"{path}: "
+        key = f"{key_path(self.place)}: " if self.place else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{where}{key}{self.found}: expected {self.expected}{hint}"
+
+
+def at(place: Place, line: int, unfit: Unfit) -> Problem:
+    """The problem of an unfit value at a place; a secret's value is left out of it."""
+    if place and place[0] in SECRET_KEYS:
+        return Problem(
+            line=line,
+            place=place,
+            found="a value that is not shown",
+            expected=unfit.expected,
+        )
+    hint = f"write: {_yaml_line(place, unfit.write)}" if unfit.write is not None else ""
+    return Problem(line=line, place=place, found=unfit.found, expected=unfit.expected, hint=hint)
+
+
+def refuse(path: Path, problems: Iterable[Problem]) -> ConfigError:
+    """The error that lists all problems, one per line, in the order of the file."""
+    ordered = sorted(problems, key=lambda problem: problem.line)
+    return ConfigError("\n".join(dict.fromkeys(problem.render(path) for problem in ordered)))
+
+
+def key_path(place: Place) -> str:
+    text = ""
+    for part in place:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            shown = part if _PLAIN_KEY.fullmatch(part) else shorten(part)
+            text += f".{shown}" if text else shown
+    return text
+
+
+def describe(value: object) -> str:
+    """A value in the words of an error line."""
+    match value:
+        case None:
+            return "nothing (null)"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return f"the text {shorten(value)}"
+        case list():
+            return "a list"
+        case dict():
+            return "a mapping"
+    return shorten(str(value))
+
+
+def shorten(text: str) -> str:
+    """The text in quotes on one line, however long and whatever is in it."""
+    cut = text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+    return repr(cut)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """'did you mean X?' or nothing."""
+    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _yaml_line(place: Place, value: str) -> str:
+    last = place[-1] if place else ""
+    return f"- {value}" if isinstance(last, int) else f"{last}: {value}"

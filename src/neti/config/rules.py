@@ -1,0 +1,235 @@
+"""What keys mean together: settings in, problems out. Changes nothing, asks no other host.
+
+A rule names the keys it reads; when one of them could not be read, the rule is not asked, so that
+one mistake is not reported twice.
+"""
+
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from typing import Final
+
+from neti.config.convert import NODE_KEYS
+from neti.config.file import writable_by_all
+from neti.config.problems import Place, Said, Unfit
+from neti.errors import EntryError
+from neti.model import IPAddress, Member
+from neti.registry.entry import MAX_MORE_ADDRESSES, encode
+from neti.settings import Settings, StaticIdentity
+
+Finding = tuple[Place, Unfit]
+Rule = Callable[[Settings], Iterator[Finding]]
+
+_RULES: Final[list[tuple[frozenset[str], Rule]]] = []
+_NEVER_OVERLAY: Final = {
+    IPv4Network("0.0.0.0/8"): "this network",
+    IPv4Network("127.0.0.0/8"): "the loopback",
+    IPv4Network("169.254.0.0/16"): "link-local addresses and the metadata service",
+    IPv4Network("224.0.0.0/3"): "multicast and reserved addresses",
+}
+
+
+def findings(settings: Settings, failed: frozenset[str]) -> Iterator[Finding]:
+    """Everything that does not fit together, but for rules that read a failed key."""
+    for keys, rule in _RULES:
+        if not keys & failed:
+            yield from rule(settings)
+
+
+def _reads(*keys: str) -> Callable[[Rule], Rule]:
+    def register(rule: Rule) -> Rule:
+        _RULES.append((frozenset(keys), rule))
+        return rule
+
+    return register
+
+
+@_reads("overlay_subnet")
+def _overlay_is_usable(settings: Settings) -> Iterator[Finding]:
+    subnet = settings.overlay_subnet
+    if subnet.prefixlen > 30:
+        yield ("overlay_subnet",), _said(subnet, "at least a /30: a smaller one holds no members")
+    for reserved, use in _NEVER_OVERLAY.items():
+        if subnet.overlaps(reserved):
+            yield ("overlay_subnet",), _said(subnet, f"a range apart from {reserved} ({use})")
+
+
+@_reads("overlay_subnet", "sites")
+def _overlay_is_apart_from_sites(settings: Settings) -> Iterator[Finding]:
+    for site in settings.sites.values():
+        for kind, ranges in (("private", site.private), ("public", site.public)):
+            for index, network in enumerate(ranges):
+                if network.overlaps(settings.overlay_subnet):
+                    yield (
+                        ("sites", site.name, kind, index),
+                        _said(network, f"a range apart from {_overlay(settings)}"),
+                    )
+
+
+@_reads("overlay_subnet", "nat_overrides")
+def _overrides_leave_the_overlay(settings: Settings) -> Iterator[Finding]:
+    for overlay, destination in settings.nat_overrides.items():
+        if destination in settings.overlay_subnet:
+            yield (
+                ("nat_overrides", str(overlay)),
+                _said(destination, f"a real address, outside {_overlay(settings)}"),
+            )
+
+
+@_reads("overlay_subnet", "identity", "addresses")
+def _own_addresses_are_real(settings: Settings) -> Iterator[Finding]:
+    for place, address in _own_addresses(settings):
+        if address in settings.overlay_subnet:
+            yield place, _said(address, f"a real address, outside {_overlay(settings)}")
+
+
+@_reads("identity", "addresses")
+def _addresses_fit_one_entry(settings: Settings) -> Iterator[Finding]:
+    count = len(settings.addresses)
+    if isinstance(settings.identity, StaticIdentity) and settings.identity.ipv6 is not None:
+        count += 1
+    if count > MAX_MORE_ADDRESSES:
+        yield (
+            ("addresses",),
+            _said(f"{count} further addresses", f"at most {MAX_MORE_ADDRESSES}, IPv6 included"),
+        )
+
+
+@_reads("overlay_subnet", "zk_hosts")
+def _ensemble_is_real(settings: Settings) -> Iterator[Finding]:
+    for site, hosts in settings.zk_hosts.items():
+        for index, host in enumerate(hosts):
+            address = _address_of(host)
+            if address is not None and address in settings.overlay_subnet:
+                yield (
+                    ("zk_hosts", site, index),
+                    _said(host, f"a real address: Neti needs it before {_overlay(settings)} works"),
+                )
+
+
+@_reads("site", "sites")
+def _own_site_is_known(settings: Settings) -> Iterator[Finding]:
+    if settings.site is not None and settings.site not in settings.sites:
+        yield ("site",), Unfit(settings.site, f"auto, or one of the sites: {_sites(settings)}")
+
+
+@_reads("zk_hosts", "sites")
+def _ensembles_are_of_sites(settings: Settings) -> Iterator[Finding]:
+    for site in settings.zk_hosts:
+        if site not in settings.sites:
+            yield (
+                ("zk_hosts", site),
+                _said(f"the site {site!r}", f"one of the sites: {_sites(settings)}"),
+            )
+
+
+@_reads("sites")
+def _a_vpc_is_in_one_site(settings: Settings) -> Iterator[Finding]:
+    owner: dict[str, str] = {}
+    for site in settings.sites.values():
+        for index, vpc in enumerate(site.vpc_ids):
+            first = owner.setdefault(vpc, site.name)
+            if first != site.name:
+                yield (
+                    ("sites", site.name, "vpc_ids", index),
+                    _said(vpc, f"it in one site only (it is in {first} too)"),
+                )
+
+
+@_reads("registry", "zk_hosts", "site", "sites")
+def _there_is_a_registry(settings: Settings) -> Iterator[Finding]:
+    if settings.embedded is not None:
+        return
+    if not any(settings.zk_hosts.values()):
+        yield (
+            ("zk_hosts",),
+            _said(
+                "no registry",
+                "zk_hosts with a list of host:port per site, "
+                "or registry: embedded:/var/lib/neti/registry.db to try Neti on one machine",
+            ),
+        )
+    elif settings.site in settings.sites and not settings.zk_hosts.get(settings.site or ""):
+        yield (
+            ("zk_hosts",),
+            _said(
+                f"no hosts for this host's own site {settings.site!r}",
+                f"{settings.site}: [host:port] below zk_hosts",
+            ),
+        )
+
+
+@_reads("zk_prefix", *NODE_KEYS)
+def _node_names_differ(settings: Settings) -> Iterator[Finding]:
+    owner: dict[str, str] = {}
+    for key in NODE_KEYS:
+        name: str = getattr(settings, key)
+        first = owner.setdefault(name, key)
+        if first != key:
+            yield (key,), Unfit(name, f"another name than {first} has")
+
+
+@_reads("table_files_path")
+def _state_is_private(settings: Settings) -> Iterator[Finding]:
+    # Whoever writes there decides who this host is and whom it lets in after the next boot.
+    if writable_by_all(settings.table_files_path):
+        yield (
+            ("table_files_path",),
+            _said(
+                f"{settings.table_files_path}, which everyone may write to",
+                "a folder of Neti's own, such as /var/lib/neti",
+            ),
+        )
+
+
+@_reads("identity", "site", "sites")
+def _identity_fits_an_entry(settings: Settings) -> Iterator[Finding]:
+    identity = settings.identity
+    if not isinstance(identity, StaticIdentity):
+        return
+    # An undecided site is judged by the shortest name: if that does not fit, none does.
+    site = settings.site or min(settings.sites, key=len)
+    member = Member(
+        id=identity.id,
+        site=site,
+        private=identity.private,
+        public=identity.public,
+        overlay=IPv4Address(0),
+    )
+    try:
+        encode(member)
+    except EntryError as error:
+        yield ("identity", "id"), _said(str(error), "both to fit one entry of the registry")
+
+
+@_reads("ssh_port", "verify_port")
+def _ports_differ(settings: Settings) -> Iterator[Finding]:
+    if settings.ssh_port == settings.verify_port:
+        yield ("verify_port",), Unfit(settings.verify_port, "another port than ssh_port")
+
+
+def _own_addresses(settings: Settings) -> Iterator[tuple[Place, IPAddress]]:
+    if isinstance(settings.identity, StaticIdentity):
+        yield ("identity", "private"), settings.identity.private
+        if settings.identity.public is not None:
+            yield ("identity", "public"), settings.identity.public
+    for index, address in enumerate(settings.addresses):
+        yield ("addresses", index), address
+
+
+def _address_of(endpoint: str) -> IPAddress | None:
+    try:
+        return ip_address(endpoint.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return None
+
+
+def _said(found: object, expected: str) -> Unfit:
+    return Unfit(Said(str(found)), expected)
+
+
+def _overlay(settings: Settings) -> str:
+    return f"overlay_subnet {settings.overlay_subnet}"
+
+
+def _sites(settings: Settings) -> str:
+    return ", ".join(settings.sites)

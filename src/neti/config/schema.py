@@ -1,0 +1,204 @@
+"""The shape of neti.yml as pydantic models: the only module that imports pydantic.
+
+Types and ranges only; what keys mean together is ``rules``. Booleans are never coerced from text.
+"""
+
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic.json_schema import WithJsonSchema
+
+from neti.config import values
+from neti.config.problems import Unfit
+
+
+def _null_is_empty_list(value: object) -> object:
+    return [] if value is None else value
+
+
+def _null_is_empty_mapping(value: object) -> object:
+    return {} if value is None else value
+
+
+def _site_or_auto(value: object) -> str:
+    try:
+        return values.site_name(value)
+    except Unfit as error:
+        raise Unfit(value, "auto or the name of one of the sites") from error
+
+
+def _conntrack(value: object) -> int | str:
+    if value == "auto":
+        return "auto"
+    try:
+        return values.whole(value, 1024, 2**31 - 1)
+    except Unfit as error:
+        raise Unfit(value, f"auto, or {error.expected}", write=error.write) from error
+
+
+def _identity_word(value: object) -> object:
+    if value in ("auto", "ec2"):
+        return value
+    raise Unfit(value, "auto, ec2, or a mapping such as {id: db-1, private: 10.0.0.5}")
+
+
+def _identity_form(value: object) -> str:
+    return "<static>" if isinstance(value, dict) else "<word>"
+
+
+def _open_port_form(value: object) -> object:
+    if isinstance(value, dict):
+        return value
+    first, last, proto = values.ports(value)
+    return {"port": f"{first}-{last}", "proto": proto}
+
+
+def _sources(value: object) -> object:
+    # An empty list would open the port to everyone, which a template that renders nothing for
+    # its list of networks did not mean.
+    if value is None or value == []:
+        raise Unfit(value, "at least one CIDR (leave `from` out to open the port to everyone)")
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(values.flag)]
+Text = Annotated[str, BeforeValidator(partial(values.text, expected="text"))]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(values.network)]
+Network4 = Annotated[IPv4Network, BeforeValidator(values.network4)]
+Address4 = Annotated[IPv4Address, BeforeValidator(values.address4)]
+HostAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(values.host_address)]
+HostAddress4 = Annotated[IPv4Address, BeforeValidator(values.host_address4)]
+HostAddress6 = Annotated[IPv6Address, BeforeValidator(values.host_address6)]
+Port = Annotated[
+    int, BeforeValidator(partial(values.whole, least=1, most=65535)), Field(ge=1, le=65535)
+]
+AbsolutePath = Annotated[Path, BeforeValidator(values.absolute_path)]
+SiteName = Annotated[str, BeforeValidator(values.site_name)]
+ZookeeperHost = Annotated[
+    str, BeforeValidator(partial(values.endpoint, default_port=values.ZOOKEEPER_PORT))
+]
+NodeName = Annotated[
+    str, BeforeValidator(partial(values.text, expected="the name of a znode such as ip-map"))
+]
+NullIsEmpty = BeforeValidator(_null_is_empty_list)
+NullIsEmptyMapping = BeforeValidator(_null_is_empty_mapping)
+
+
+class _Strict(BaseModel):
+    # hide_input_in_errors: a secret must not travel in an exception.
+    model_config = ConfigDict(
+        extra="forbid", strict=True, hide_input_in_errors=True, populate_by_name=False
+    )
+
+
+class SiteForm(_Strict):
+    private: Annotated[list[Network4], NullIsEmpty] = []
+    public: Annotated[list[Network4], NullIsEmpty] = []
+    vpc_ids: Annotated[list[Annotated[str, BeforeValidator(values.vpc_id)]], NullIsEmpty] = []
+    reached_by: Literal["public", "private"] = "public"
+
+
+class StaticIdentityForm(_Strict):
+    id: Annotated[str, BeforeValidator(values.host_id)]
+    private: HostAddress4
+    public: HostAddress4 | None = None
+    ipv6: HostAddress6 | None = None
+
+
+class TLSForm(_Strict):
+    ca: AbsolutePath
+    cert: AbsolutePath
+    key: AbsolutePath
+
+
+class OpenPortForm(_Strict):
+    port: Annotated[
+        tuple[int, int],
+        BeforeValidator(values.port_span),
+        WithJsonSchema({"type": ["integer", "string"]}),
+    ]
+    proto: Literal["tcp", "udp"] = "tcp"
+    sources: Annotated[list[Network], BeforeValidator(_sources)] = Field(default=[], alias="from")
+
+
+_SHORT_PORT = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": 65535},
+        {"type": "string", "pattern": r"^[0-9]+([-:][0-9]+)?(/(tcp|udp))?$"},
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["port"],
+            "properties": {
+                "port": {"type": ["integer", "string"]},
+                "proto": {"enum": ["tcp", "udp"], "default": "tcp"},
+                "from": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            },
+        },
+    ]
+}
+OpenPortItem = Annotated[
+    OpenPortForm, BeforeValidator(_open_port_form), WithJsonSchema(_SHORT_PORT)
+]
+IdentityWord = Annotated[Literal["auto", "ec2"], BeforeValidator(_identity_word)]
+Identity = Annotated[
+    Annotated[IdentityWord, Tag("<word>")] | Annotated[StaticIdentityForm, Tag("<static>")],
+    Discriminator(_identity_form),
+]
+
+
+def _whole(least: int, most: int) -> Any:
+    return BeforeValidator(partial(values.whole, least=least, most=most))
+
+
+class ConfigForm(_Strict):
+    """Every key of neti.yml. Unknown keys are refused."""
+
+    site: Annotated[str, BeforeValidator(_site_or_auto)] = "auto"
+    sites: Annotated[dict[SiteName, SiteForm], NullIsEmptyMapping] = {}
+    identity: Identity = "auto"
+    addresses: Annotated[list[HostAddress], NullIsEmpty] = []
+
+    registry: Annotated[str, BeforeValidator(values.registry)] | None = None
+    registry_tls: TLSForm | None = None
+    session_seconds: Annotated[
+        float, BeforeValidator(partial(values.seconds, least=1, most=600)), Field(ge=1, le=600)
+    ] = 30.0
+    zk_hosts: Annotated[
+        dict[SiteName, Annotated[list[ZookeeperHost], NullIsEmpty]], NullIsEmptyMapping
+    ] = {}
+    zk_prefix: Annotated[str, BeforeValidator(values.znode_path)] = "/neti"
+    zk_iptoid_node: NodeName = "ip-to-id"
+    zk_idtoip_node: NodeName = "id-to-ip"
+    zk_ip_map_node: NodeName = "ip-map"
+    zk_update_interval_path: NodeName = "interval"
+    zk_max_change_threshold_path: NodeName = "maxchange"
+
+    overlay_subnet: Network4 = IPv4Network("192.168.0.0/18")
+    nat_overrides: Annotated[dict[Address4, Address4], NullIsEmptyMapping] = {}
+
+    open_ports: Annotated[list[OpenPortItem], NullIsEmpty] = []
+    ssh_whitelist: Annotated[list[Network], NullIsEmpty] = []
+    ssh_port: Port = 22
+    allow_empty_ssh_whitelist: Flag = False
+    trusted: Annotated[list[Network], NullIsEmpty] = []
+    reject_all: Flag = False
+    trial_seconds: Annotated[int, _whole(1, 86_400), Field(ge=1, le=86_400)] = 120
+
+    linger_seconds: Annotated[int, _whole(0, 604_800), Field(ge=0, le=604_800)] = 600
+    hold_seconds: Annotated[int, _whole(1, 604_800), Field(ge=1, le=604_800)] = 3600
+    conntrack_max: Annotated[int | Literal["auto"], BeforeValidator(_conntrack)] = "auto"
+
+    verify_port: Port = 7077
+    metrics_listen: Annotated[str, BeforeValidator(values.endpoint)] | None = None
+    log_file: AbsolutePath | None = None
+    table_files_path: AbsolutePath = Path("/var/lib/neti")
+    aws_key: Text | None = Field(default=None, repr=False)
+    aws_secret_key: Text | None = Field(default=None, repr=False)
+
+    # Written by the cookbook of 2014; accepted, ignored, warned about.
+    bin: Any = None
+    overlay_ip_cache_file_path: Any = None

@@ -1,0 +1,136 @@
+"""Plain values to a checked form, with every pydantic error turned into a problem of the file.
+
+Never stops at the first mistake: keys with a mistake are left out, so that the others are judged.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from neti.config import schema
+from neti.config.problems import Place, Problem, Said, Unfit, at, key_path, nearest
+from neti.config.schema import ConfigForm
+from neti.config.source import Document
+
+_FORMS: Final[dict[str, type[BaseModel]]] = {
+    "sites": schema.SiteForm,
+    "identity": schema.StaticIdentityForm,
+    "registry_tls": schema.TLSForm,
+    "open_ports": schema.OpenPortForm,
+}
+_ITEMS_LIKE: Final = {
+    "zk_hosts": "[10.0.0.5:2181]",
+    "open_ports": "[80, 53/udp]",
+    "addresses": "[10.0.0.6]",
+    "vpc_ids": "[vpc-0a1b2c3d]",
+}
+_MAPPINGS_LIKE: Final = {
+    "sites": "{ec2: {private: [10.0.0.0/16]}, vpc: {private: [10.1.0.0/16]}}",
+    "zk_hosts": "{ec2: [10.0.0.5:2181], vpc: [10.1.0.5:2181]}",
+    "nat_overrides": "{192.168.0.9: 10.0.0.9}",
+    "registry_tls": "{ca: /etc/neti/ca.pem, cert: /etc/neti/host.pem, key: /etc/neti/host.key}",
+}
+_PLAIN: Final = re.compile(r"[A-Za-z0-9./:_-]{1,60}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """``form`` without the keys in ``failed``, whose problems are in ``problems``."""
+
+    form: ConfigForm
+    failed: frozenset[str]
+    problems: tuple[Problem, ...]
+
+
+def validate(document: Document) -> Validated:
+    """The document as a form. Raises nothing: what is wrong is in its problems."""
+    if not isinstance(document.value, dict):
+        return _nothing_valid(document)
+    problems = [
+        problem
+        for problem in _problems(document.value, document)
+        if problem.place not in document.unreadable
+    ]
+    failed = {str(place[0]) for place in document.unreadable if place}
+    failed |= {str(problem.place[0]) for problem in problems}
+    content = {key: value for key, value in document.value.items() if key not in failed}
+    return Validated(
+        form=ConfigForm.model_validate(content),
+        failed=frozenset(failed),
+        problems=tuple(problems),
+    )
+
+
+def _nothing_valid(document: Document) -> Validated:
+    empty = document.value is None
+    found = Said("nothing in the file") if empty else document.value
+    problem = at((), document.line_of(()), Unfit(found, "keys such as zk_hosts: or registry:"))
+    return Validated(
+        form=ConfigForm(),
+        failed=frozenset(ConfigForm.model_fields),
+        problems=() if document.problems else (problem,),
+    )
+
+
+def _problems(value: dict[str, object], document: Document) -> list[Problem]:
+    try:
+        ConfigForm.model_validate(value)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=True)
+    else:
+        return []
+    return [_problem(detail, document) for detail in details]
+
+
+def _problem(detail: ErrorDetails, document: Document) -> Problem:
+    # "<static>" names a branch of a union, "[key]" that the key itself is at fault.
+    place: Place = tuple(
+        part
+        for part in detail["loc"]
+        if isinstance(part, int) or (part != "[key]" and not part.startswith("<"))
+    )
+    line = document.line_of(place)
+    if detail["type"] == "extra_forbidden":
+        return _unknown_key(place, line)
+    if detail["type"] == "missing":
+        return Problem(
+            line=line,
+            place=place,
+            found="missing",
+            expected=f"it beside the other keys of {key_path(place[:-1]) or 'the file'}",
+        )
+    return at(place, line, _unfit(detail, place))
+
+
+def _unknown_key(place: Place, line: int) -> Problem:
+    form = ConfigForm if len(place) == 1 else _FORMS[str(place[0])]
+    known = [field.alias or name for name, field in form.model_fields.items()]
+    hint = nearest(str(place[-1]), known)
+    listed = "" if hint or len(known) > 8 else f" ({', '.join(known)})"
+    expected = f"a known key{listed}" if listed or hint else "a key that `neti config schema` lists"
+    return Problem(line=line, place=place, found="unknown key", expected=expected, hint=hint)
+
+
+def _unfit(detail: ErrorDetails, place: Place) -> Unfit:
+    context: dict[str, Any] = detail.get("ctx", {})
+    reason, found = context.get("error"), detail["input"]
+    if isinstance(reason, Unfit):
+        return reason
+    names = [part for part in place if isinstance(part, str)]
+    # zk_hosts is a mapping whose values are lists.
+    last = names[0] if names and names[0] == "zk_hosts" else (names[-1] if names else "")
+    match detail["type"]:
+        case "list_type":
+            like = _ITEMS_LIKE.get(last, "[192.0.2.0/24]")
+            plain = isinstance(found, str) and _PLAIN.fullmatch(found)
+            return Unfit(found, f"a list such as {like}", write=f"[{found}]" if plain else None)
+        case "dict_type" | "model_type" | "model_attributes_type":
+            if place[0] == "sites" and len(place) > 1:
+                return Unfit(found, "a mapping such as {private: [10.0.0.0/16]}")
+            return Unfit(found, f"a mapping such as {_MAPPINGS_LIKE.get(last, '{key: value}')}")
+        case "literal_error":
+            return Unfit(found, str(context.get("expected", "another value")).replace("'", ""))
+    return Unfit(found, detail["msg"])

@@ -1,0 +1,99 @@
+"""The one door to libnftables: run commands in process, get the answer as text or JSON.
+
+In process because a change then costs 0.1 ms, where starting ``nft`` costs 3 to 19 ms. The library
+uses the network namespace of the thread that makes the context; a context is not thread-safe.
+Flags are those of nftables/libnftables.h.
+"""
+
+import ctypes
+import ctypes.util
+import json
+from typing import Any, Final
+
+from neti.errors import DataplaneError, DataplaneUnavailable
+
+_OUTPUT_JSON: Final = 1 << 4
+_OUTPUT_STATELESS: Final = 1 << 2
+_OUTPUT_NUMERIC: Final = (1 << 7) | (1 << 8) | (1 << 9) | (1 << 10)  # proto, prio, symbol, time
+_OUTPUT_TERSE: Final = 1 << 11
+
+_LIBRARY: Final = "libnftables.so.1"
+_SHOWN_OF_AN_ERROR: Final = 600
+
+
+def _load() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(_LIBRARY)
+    except OSError as error:
+        raise DataplaneUnavailable(
+            f"{_LIBRARY} cannot be loaded: install the package libnftables1 (Debian, Ubuntu)"
+        ) from error
+    context = ctypes.c_void_p
+    library.nft_ctx_new.argtypes = [ctypes.c_uint32]
+    library.nft_ctx_new.restype = context
+    library.nft_ctx_free.argtypes = [context]
+    library.nft_ctx_free.restype = None
+    for name in ("nft_ctx_buffer_output", "nft_ctx_buffer_error"):
+        getattr(library, name).argtypes = [context]
+        getattr(library, name).restype = ctypes.c_int
+    for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
+        getattr(library, name).argtypes = [context]
+        getattr(library, name).restype = ctypes.c_char_p
+    library.nft_ctx_output_set_flags.argtypes = [context, ctypes.c_uint]
+    library.nft_ctx_output_set_flags.restype = None
+    library.nft_run_cmd_from_buffer.argtypes = [context, ctypes.c_char_p]
+    library.nft_run_cmd_from_buffer.restype = ctypes.c_int
+    return library
+
+
+class Nftables:
+    """A libnftables context in the calling thread's network namespace."""
+
+    def __init__(self) -> None:
+        self._library = _load()
+        self._context = self._library.nft_ctx_new(0)
+        if not self._context:
+            raise DataplaneUnavailable("libnftables could not make a context: out of memory?")
+        self._library.nft_ctx_buffer_output(self._context)
+        self._library.nft_ctx_buffer_error(self._context)
+
+    def close(self) -> None:
+        if self._context:
+            self._library.nft_ctx_free(self._context)
+            self._context = None
+
+    def run(self, commands: str) -> str:
+        """Run nft commands as one transaction and return what they print."""
+        return self._run(commands, _OUTPUT_NUMERIC)
+
+    def listing(self, commands: str) -> str:
+        """As ``run``, without elements of sets and without counters."""
+        return self._run(commands, _OUTPUT_NUMERIC | _OUTPUT_STATELESS | _OUTPUT_TERSE)
+
+    def query(self, commands: str) -> list[dict[str, Any]]:
+        """As ``run``, answered in libnftables' JSON (libnftables-json(5))."""
+        text = self._run(commands, _OUTPUT_NUMERIC | _OUTPUT_JSON)
+        document: list[dict[str, Any]] = json.loads(text)["nftables"] if text else []
+        return document
+
+    def _run(self, commands: str, flags: int) -> str:
+        self._library.nft_ctx_output_set_flags(self._context, flags)
+        code = self._library.nft_run_cmd_from_buffer(self._context, commands.encode())
+        # Both buffers are emptied by being fetched, so both are, every time.
+        output: bytes = self._library.nft_ctx_get_output_buffer(self._context)
+        said: bytes = self._library.nft_ctx_get_error_buffer(self._context)
+        if code != 0:
+            raise _explained(said.decode(errors="replace").strip(), commands)
+        return output.decode()
+
+
+def _explained(said: str, commands: str) -> DataplaneError:
+    if "Operation not permitted" in said or "Permission denied" in said:
+        return DataplaneUnavailable(
+            "the kernel does not let this process administer nftables: "
+            "run it as root or with CAP_NET_ADMIN"
+        )
+    if "Protocol not supported" in said or "Operation not supported" in said:
+        return DataplaneError(f"this kernel lacks a part of nftables that Neti needs: {said}")
+    first = commands.lstrip().partition("\n")[0][:120]
+    return DataplaneError(f"nftables refused {first!r}: {said[:_SHOWN_OF_AN_ERROR]}")

@@ -1,0 +1,162 @@
+"""Watches the kernel for what others do to it: routes, links, addresses, nftables. Only tells.
+
+One thread, two sockets. Of nftables' events only the last of each transaction is let through by a
+socket filter (NFT_MSG_NEWGEN, which names the program): a load of 16,000 elements of our own would
+otherwise be copied to us once more. ENOBUFS means that events were lost: then everything may have
+changed. See rtnetlink(7), linux/netfilter/nf_tables.h.
+"""
+
+import ctypes
+import errno
+import os
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from neti.dataplane.netlink import (
+    NETLINK_NETFILTER,
+    NETLINK_ROUTE,
+    SO_ATTACH_FILTER,
+    SO_RCVBUFFORCE,
+    attributes,
+    messages,
+)
+
+_ROUTE_GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links, addresses and routes, 4 and 6
+_NFTABLES_GROUP: Final = 7
+_NETLINK_ADD_MEMBERSHIP: Final = 1
+_SOL_NETLINK: Final = 270
+_NEWGEN: Final = (10 << 8) | 15
+_GEN_PROC_PID: Final = 2
+_GEN_PROC_NAME: Final = 3
+_NFGENMSG_BYTES: Final = 4
+_RECEIVE_BUFFER: Final = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """Links, addresses or routes are not what they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class RulesChanged:
+    """Somebody committed an nftables transaction; ``pid`` 0: unknown, events were lost."""
+
+    pid: int
+    program: str
+
+
+Watched = NetworkChanged | RulesChanged
+
+
+class Monitor:
+    """Calls ``tell`` from its own thread for each change not made by this process."""
+
+    def __init__(self, tell: Callable[[Watched], None]) -> None:
+        self._tell = tell
+        self._routes = _subscribed(NETLINK_ROUTE)
+        self._routes.bind((0, _ROUTE_GROUPS))
+        self._rules = _subscribed(NETLINK_NETFILTER)
+        _only_newgen(self._rules)
+        self._rules.bind((0, 0))
+        self._rules.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFTABLES_GROUP)
+        self._wake_read, self._wake_write = os.pipe()
+        self._thread = threading.Thread(target=self._run, name="neti-monitor", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        os.write(self._wake_write, b"x")
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+        for number in (self._wake_read, self._wake_write):
+            os.close(number)
+        self._routes.close()
+        self._rules.close()
+
+    def _run(self) -> None:
+        while True:
+            watched: list[socket.socket | int] = [self._routes, self._rules, self._wake_read]
+            ready, _, _ = select.select(watched, [], [])
+            if self._wake_read in ready:
+                return
+            if self._routes in ready:
+                _drain(self._routes)
+                self._tell(NetworkChanged())
+            if self._rules in ready:
+                for change in _rule_changes(self._rules):
+                    if change.pid != os.getpid():
+                        self._tell(change)
+
+
+def _subscribed(family: int) -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family)
+    # Beyond net.core.rmem_max only with CAP_NET_ADMIN in the first namespace: take what we get.
+    for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, _RECEIVE_BUFFER)
+        except OSError:
+            continue
+    return sock
+
+
+class _Instruction(ctypes.Structure):
+    _fields_ = (
+        ("code", ctypes.c_uint16),
+        ("jt", ctypes.c_uint8),
+        ("jf", ctypes.c_uint8),
+        ("k", ctypes.c_uint32),
+    )
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.POINTER(_Instruction)))
+
+
+def _only_newgen(sock: socket.socket) -> None:
+    """Classic BPF: let through what begins with NFT_MSG_NEWGEN. Loads are in network order."""
+    code = (_Instruction * 4)(
+        _Instruction(0x28, 0, 0, 4),  # ldh [4]: nlmsg_type
+        _Instruction(0x15, 0, 1, socket.htons(_NEWGEN)),  # jeq
+        _Instruction(0x06, 0, 0, 0xFFFFFFFF),  # ret: all of it
+        _Instruction(0x06, 0, 0, 0),  # ret: nothing
+    )
+    program = _Program(len(code), ctypes.cast(code, ctypes.POINTER(_Instruction)))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, bytes(program))
+
+
+def _drain(sock: socket.socket) -> None:
+    while True:
+        try:
+            if not sock.recv(1 << 16):
+                return
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+
+
+def _rule_changes(sock: socket.socket) -> list[RulesChanged]:
+    changes: list[RulesChanged] = []
+    while True:
+        try:
+            datagram = sock.recv(1 << 16)
+        except BlockingIOError:
+            return changes
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            changes.append(RulesChanged(0, "unknown"))
+            continue
+        for kind, payload in messages(datagram):
+            if kind == _NEWGEN:
+                held = dict(attributes(payload[_NFGENMSG_BYTES:]))
+                pid = struct.unpack(">I", held.get(_GEN_PROC_PID, b"\0\0\0\0"))[0]
+                name = held.get(_GEN_PROC_NAME, b"").rstrip(b"\0").decode(errors="replace")
+                changes.append(RulesChanged(pid, name))

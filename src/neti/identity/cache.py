@@ -1,0 +1,121 @@
+"""The last good answer about this machine's identity, on disk, for when its source is silent.
+
+It never speaks for another machine: an answer is bound to the fingerprint of the machine that got
+it, so that an image made of a running host does not boot with that host's identity.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any, Final
+
+from neti.clock import Clock
+from neti.identity.source import Identity
+from neti.registry.entry import HOST_ID
+
+FILE_NAME: Final = "identity.json"
+_FORMAT: Final = 1
+_MAX_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    identity: Identity
+    age_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityCache:
+    """``machine``: the fingerprint of this machine; '' (unknown) neither writes nor reads."""
+
+    folder: Path
+    machine: str
+    clock: Clock
+    notice: Callable[[str], None]
+
+    @property
+    def path(self) -> Path:
+        return self.folder / FILE_NAME
+
+    def remember(self, identity: Identity) -> None:
+        """Write the answer down, whole or not at all. A full disk is only noticed: the answer is
+        good without."""
+        if not self.machine:
+            return
+        scratch = self.path.with_suffix(".new")
+        content = {
+            "format": _FORMAT,
+            "machine": self.machine,
+            "at": self.clock.wall(),
+            "identity": _to_json(identity),
+        }
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Unlinked first: O_EXCL neither follows a link nor inherits a file's wider rights.
+            scratch.unlink(missing_ok=True)
+            handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w") as file:
+                json.dump(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(self.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                scratch.unlink(missing_ok=True)
+            self.notice(f"this host's identity could not be remembered in {self.path}: {error}")
+
+    def recall(self) -> Remembered | None:
+        """This machine's earlier answer. What is not that is ignored, and noticed."""
+        try:
+            with self.path.open("rb") as file:
+                content = file.read(_MAX_BYTES)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self.notice(f"{self.path} cannot be read and is ignored: {error}")
+            return None
+        try:
+            document = json.loads(content)
+            machine, at = str(document["machine"]), float(document["at"])
+            if document["format"] != _FORMAT:
+                raise ValueError("another format")
+            identity = _from_json(document["identity"])
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+            self.notice(f"{self.path} is damaged and ignored ({type(error).__name__})")
+            return None
+        if not self.machine or machine != self.machine:
+            self.notice(
+                f"{self.path} is from another machine ({identity.id}; this disk is a copy?) and "
+                "ignored"
+            )
+            return None
+        return Remembered(identity=identity, age_seconds=max(0.0, self.clock.wall() - at))
+
+
+def _to_json(identity: Identity) -> dict[str, Any]:
+    return {
+        "id": identity.id,
+        "private": str(identity.private),
+        "public": None if identity.public is None else str(identity.public),
+        "ipv6": [str(address) for address in identity.ipv6],
+        "vpc_id": identity.vpc_id,
+    }
+
+
+def _from_json(document: Any) -> Identity:
+    host_id, vpc_id, public = document["id"], document["vpc_id"], document["public"]
+    if not isinstance(host_id, str) or not HOST_ID.fullmatch(host_id):
+        raise ValueError("not a host id")
+    if vpc_id is not None and not isinstance(vpc_id, str):
+        raise ValueError("not a VPC id")
+    return Identity(
+        id=host_id,
+        private=IPv4Address(str(document["private"])),
+        public=None if public is None else IPv4Address(str(public)),
+        ipv6=tuple(IPv6Address(str(address)) for address in document["ipv6"]),
+        vpc_id=vpc_id,
+    )

@@ -1,0 +1,112 @@
+"""Which site this host is in. Pure; never guesses: what cannot be decided is an error.
+
+``site`` in the configuration, else the VPC id, else the private range with the longest prefix.
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from neti.errors import IdentityError
+from neti.identity.source import Identity
+from neti.model import Site
+from neti.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class SiteDecision:
+    site: str
+    warning: str | None = None
+
+
+def decide_site(settings: Settings, identity: Identity) -> SiteDecision:
+    """The site; IdentityError says what was seen and what to write."""
+    if settings.site is not None:
+        decision = SiteDecision(settings.site)
+    elif not settings.sites_configured:
+        decision = _as_in_2014(settings, identity)
+    elif identity.vpc_id is not None and any(site.vpc_ids for site in settings.sites.values()):
+        decision = SiteDecision(_by_vpc(settings, identity.vpc_id))
+    else:
+        decision = SiteDecision(_by_range(settings, identity))
+    _require_ranges(settings.sites[decision.site], identity)
+    return decision
+
+
+def _as_in_2014(settings: Settings, identity: Identity) -> SiteDecision:
+    if settings.identity not in ("auto", "ec2"):
+        # A data centre has no VPC either, which says nothing about its site.
+        raise IdentityError(
+            f"this host's identity is {identity.id} by configuration, and nothing says which site "
+            f"it is in: write site: {' or site: '.join(settings.sites)} in {settings.path}"
+        )
+    site = "ec2" if identity.vpc_id is None else "vpc"
+    seen = "has no VPC id" if identity.vpc_id is None else f"has the VPC id {identity.vpc_id}"
+    return SiteDecision(
+        site,
+        f"the site is {site} because the instance {seen}, as in 2014: write sites: with vpc_ids, "
+        f"or site: {site}, in {settings.path}",
+    )
+
+
+def _by_vpc(settings: Settings, vpc_id: str) -> str:
+    for site in settings.sites.values():
+        if vpc_id in site.vpc_ids:
+            return site.name
+    listed = "; ".join(
+        f"{site.name}: {', '.join(site.vpc_ids)}" for site in settings.sites.values() if site.vpc_ids
+    )
+    raise IdentityError(
+        f"this host's VPC is {vpc_id}, which no site lists ({listed}): write vpc_ids: [{vpc_id}] "
+        f"below its site in {settings.path}, or site: with its name"
+    )
+
+
+def _by_range(settings: Settings, identity: Identity) -> str:
+    around: list[tuple[IPv4Network, str]] = [
+        (network, site.name)
+        for site in settings.sites.values()
+        for network in site.private
+        if identity.private in network
+    ]
+    where = f"this host's private address is {identity.private}"
+    if not around:
+        raise IdentityError(
+            f"{where}, which is in no site's private range ({_ranges(settings)}): write its range "
+            f"below its site in {settings.path}, or site: with its name"
+        )
+    longest = max(network.prefixlen for network, _ in around)
+    nearest = [(network, name) for network, name in around if network.prefixlen == longest]
+    names = [name for _, name in nearest]
+    if len(set(names)) > 1:
+        raise IdentityError(
+            f"{where}, and {nearest[0][0]} is a private range of {' and of '.join(names)}: write "
+            f"site: {' or site: '.join(names)}, or vpc_ids below each, in {settings.path}"
+        )
+    return names[0]
+
+
+def _require_ranges(site: Site, identity: Identity) -> None:
+    # Peers skip an entry that lies outside its site, so this host would be alone without knowing.
+    claims = (
+        ("private", identity.private, site.private),
+        ("public", identity.public, site.public),
+    )
+    for kind, address, ranges in claims:
+        if address is not None and ranges and not _inside(address, ranges):
+            raise IdentityError(
+                f"this host's {kind} address {address} is outside the {kind} ranges of its site "
+                f"{site.name} ({', '.join(map(str, ranges))}), so peers would not believe it: "
+                f"write its range there, or another site:"
+            )
+
+
+def _inside(address: IPv4Address, ranges: tuple[IPv4Network, ...]) -> bool:
+    return any(address in network for network in ranges)
+
+
+def _ranges(settings: Settings) -> str:
+    shown = [
+        f"{site.name}: {', '.join(map(str, site.private)) or 'none'}"
+        for site in settings.sites.values()
+    ]
+    return "; ".join(shown)

@@ -1,0 +1,31 @@
+"""What a source of identity answers, and the protocol of one. Values only; asks nobody anything."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Protocol
+
+from neti.errors import IdentityError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """This machine as its source describes it, before a site is decided.
+
+    ``vpc_id`` None: the source said for sure that there is no VPC. Not knowing is an error.
+    """
+
+    id: str
+    private: IPv4Address
+    public: IPv4Address | None = None
+    ipv6: tuple[IPv6Address, ...] = ()
+    vpc_id: str | None = None
+
+
+class IdentitySource(Protocol):
+    """Raises IdentityError; SourceSilent when asking again later may help."""
+
+    def read(self) -> Identity: ...
+
+
+class SourceSilent(IdentityError):
+    """The source did not answer. Only then may an earlier answer stand in for it."""

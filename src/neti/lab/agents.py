@@ -1,0 +1,120 @@
+"""The hosts' agents: real ``neti agent`` processes, each inside its host's namespace.
+
+Each has its own configuration and state folder; nothing is taken from the machine's /etc/neti.
+"""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import yaml
+
+from neti.lab import LabError, namespaces, processes
+from neti.lab.processes import Process
+from neti.lab.state import LabState
+from neti.lab.topology import INTERNET_ADDRESS, OPERATOR_NETWORK, LabHost, LabPlan
+
+ZOOKEEPER_PORT: Final = 2181
+SESSION_SECONDS: Final = 6  # short, so that what follows a session's end can be watched
+_COMMAND_SECONDS: Final = 60
+
+
+def neti_command(*arguments: str) -> list[str]:
+    """The command line of this very installation of Neti."""
+    return [sys.executable, "-m", "neti", *arguments]
+
+
+def configuration(
+    plan: LabPlan, host: LabHost, *, state: LabState, reject_all: bool = False
+) -> dict[str, Any]:
+    """The host's neti.yml as a document; pure."""
+    if plan.registry == "embedded":
+        registry: dict[str, Any] = {"registry": f"embedded:{state.registry_file}"}
+    else:
+        server = f"{INTERNET_ADDRESS}:{ZOOKEEPER_PORT}"
+        registry = {"zk_hosts": {site.name: [server] for site in plan.sites}}
+    return {
+        "site": "auto",
+        "sites": {
+            site.name: {
+                "private": [str(site.private)],
+                "public": [str(site.public)],
+                "vpc_ids": [site.vpc_id],
+                "reached_by": "public",
+            }
+            for site in plan.sites
+        },
+        **registry,
+        "session_seconds": SESSION_SECONDS,
+        "identity": "ec2",
+        "ssh_whitelist": [str(OPERATOR_NETWORK)],
+        "open_ports": [],
+        "reject_all": reject_all,
+        "table_files_path": str(state.host_folder(host.name) / "state"),
+    }
+
+
+def write_configuration(
+    plan: LabPlan, host: LabHost, *, state: LabState, reject_all: bool = False
+) -> None:
+    document = configuration(plan, host, state=state, reject_all=reject_all)
+    path = state.config(host.name)
+    (path.parent / "state").mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = path.with_suffix(".new")
+    scratch.write_text(
+        f"# The configuration of {host.name} in the lab.\n"
+        + yaml.safe_dump(document, sort_keys=False)
+    )
+    scratch.replace(path)
+
+
+def start(plan: LabPlan, hosts: Iterable[LabHost], *, state: LabState) -> None:
+    """Start the agents of these hosts, all at once; returns before they are ready."""
+    for host in hosts:
+        if not state.config(host.name).exists():
+            write_configuration(plan, host, state=state)
+        processes.start(
+            _inside(plan, host, "agent", state=state),
+            log=state.log(host.name),
+            record=state.record(f"agent-{host.name}"),
+        )
+
+
+def agent_of(host: LabHost, *, state: LabState) -> Process | None:
+    """The host's agent, if it runs."""
+    return state.process(f"agent-{host.name}")
+
+
+def send(host: LabHost, number: signal.Signals, *, state: LabState) -> None:
+    """Send the host's agent a signal; LabError when it does not run."""
+    agent = agent_of(host, state=state)
+    if agent is None or not agent.signal(number):
+        reason = processes.last_line(state.log(host.name))
+        raise LabError(f"the agent of {host.name} does not run: {reason}")
+
+
+def neti(
+    plan: LabPlan, host: LabHost, *arguments: str, state: LabState
+) -> subprocess.CompletedProcess[str]:
+    """Run ``neti ARGUMENTS`` on the host, with its configuration, and wait for it."""
+    command = _inside(plan, host, *arguments, state=state)
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise LabError(
+            f"'neti {' '.join(arguments)}' on {host.name} did not end within {_COMMAND_SECONDS} s"
+        ) from None
+
+
+def _inside(plan: LabPlan, host: LabHost, *arguments: str, state: LabState) -> Sequence[str]:
+    command = neti_command(*arguments, "-c", str(state.config(host.name)))
+    return namespaces.command_inside(plan.namespace(host.name), command)

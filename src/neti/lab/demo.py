@@ -1,0 +1,68 @@
+"""``neti lab demo``: what Neti does, shown on a lab of its own, with a finding for every claim.
+
+Must never do: leave anything of the lab behind, however it ends (unless it was asked to), or
+call something well that was not seen to be.
+"""
+
+import time
+
+from neti.lab import lifecycle, registries, scenes
+from neti.lab.play import Play
+from neti.lab.stage import Stage
+from neti.lab.state import LabState
+from neti.lab.topology import LabPlan
+
+
+def run(state: LabState, plan: LabPlan, stage: Stage, *, keep: bool = False) -> bool:
+    """The whole demo; True when everything was as it should be.
+
+    The caller holds the lab (``lifecycle.commanding``), and had better close the stage.
+    """
+    if lifecycle.is_up(state):
+        raise lifecycle.already_up(plan.name)
+    try:
+        with stage.scene("Networks"):
+            began = time.monotonic()
+            lifecycle.bring_up(state, plan, with_agents=False, tell=stage.say)
+            seconds = time.monotonic() - began
+            play = Play(
+                plan=plan,
+                state=state,
+                stage=stage,
+                registry=registries.open_registry(plan, state),
+                hosts=list(plan.hosts),
+            )
+            scenes.networks(play, seconds)
+        try:
+            _perform(play)
+        finally:
+            play.registry.close()
+    finally:
+        if not keep:
+            with stage.scene("Teardown"):
+                began = time.monotonic()
+                gone = lifecycle.take_down(state)
+                figure = (
+                    f"{gone.namespaces} namespaces, {gone.processes} processes, "
+                    f"{time.monotonic() - began:.1f} s"
+                )
+                stage.find("everything taken down", not lifecycle.anything_left(state), figure)
+    return stage.close()
+
+
+def _perform(play: Play) -> None:
+    stage = play.stage
+    with stage.scene("Agents start"):
+        scenes.agents_start(play)
+    with stage.scene("The fleet"):
+        scenes.fleet(play)
+    with stage.scene("All to all, by overlay address"):
+        scenes.verified(play)
+    with stage.scene("A host joins"):
+        joined = scenes.a_host_joins(play)
+    with stage.scene("A host leaves"):
+        scenes.a_host_leaves(play, joined)
+    with stage.scene("An agent is killed while traffic goes on"):
+        scenes.an_agent_dies(play)
+    with stage.scene("reject_all, and a stranger"):
+        scenes.strangers_are_kept_out(play, joined)

@@ -1,0 +1,111 @@
+"""What the scenes of a demo share: the lab, and ways to look at it from outside Neti."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from neti.errors import EntryError
+from neti.lab import LabError, agents
+from neti.lab.pairs import Pair, judge
+from neti.lab.stage import Stage
+from neti.lab.state import LabState
+from neti.lab.topology import LabHost, LabPlan
+from neti.lab.traffic import Probe, each
+from neti.model import Member
+from neti.registry import Registry
+from neti.registry.entry import parse
+
+_PAUSE_SECONDS: Final = 0.0005
+
+
+@dataclass(slots=True, kw_only=True)
+class Play:
+    """``hosts`` are those that are to be members now; ``plan`` has the one that left as well."""
+
+    plan: LabPlan
+    state: LabState
+    stage: Stage
+    registry: Registry
+    hosts: list[LabHost]
+    overlays: dict[str, str] = field(default_factory=dict)
+
+    def first_of(self, site: str) -> LabHost:
+        return self.plan.site(site).host(1)
+
+    @property
+    def last_of_vpc(self) -> LabHost:
+        """A host that others can do without for a while."""
+        return [host for host in self.hosts if host.site == "vpc"][-1]
+
+    def neti_json(self, host: LabHost, *arguments: str) -> Any:
+        """What the command says in JSON, whatever its exit code; LabError when it says nothing."""
+        done = agents.neti(self.plan, host, *arguments, "--json", state=self.state)
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            reason = (done.stderr.strip().splitlines() or ["no word"])[-1]
+            raise LabError(
+                f"'neti {' '.join(arguments)}' on {host.name} failed: {reason}"
+            ) from None
+
+    def verify(self) -> list[Pair]:
+        """All to all, by the hosts' own agents."""
+        documents = each(self.hosts, lambda host: self.neti_json(host, "verify"))
+        names = [host.name for host in self.hosts]
+        return judge(self.hosts, dict(zip(names, documents, strict=True)))
+
+    def registered(self) -> frozenset[str]:
+        """The ids of all hosts that have a registration at this moment."""
+        return frozenset(
+            member.id
+            for name in self.registry.names()
+            if isinstance(member := _parsed(name), Member)
+        )
+
+    def moment(self, condition: Callable[[], bool], what: str, *, seconds: float) -> float:
+        """When (CLOCK_MONOTONIC) the condition became true: the last look at which it was not.
+
+        So a latency that is counted from here is never flattered.
+        """
+        before = time.monotonic()
+        deadline = before + seconds
+        while True:
+            looked = time.monotonic()
+            if condition():
+                return before
+            before = looked
+            if looked > deadline:
+                raise LabError(f"{what}: not within {seconds:.0f} s")
+            time.sleep(_PAUSE_SECONDS)
+
+    @contextmanager
+    def probing(self, pairs: Sequence[tuple[LabHost, LabHost]], mode: str) -> Iterator[list[Probe]]:
+        """Probes from each first to each second host's overlay address, all of them ready."""
+        with ExitStack() as stack:
+            probes = [
+                stack.enter_context(Probe(self.plan, source.name, mode, self.overlays[target.name]))
+                for source, target in pairs
+            ]
+            for probe in probes:
+                probe.wait_until_ready()
+            yield probes
+
+
+def wait_for(condition: Callable[[], bool], what: str, *, seconds: float) -> float:
+    """Seconds until the condition holds; LabError when it does not come true in time."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > seconds:
+            raise LabError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def _parsed(name: str) -> object:
+    try:
+        return parse(name)
+    except EntryError:
+        return None

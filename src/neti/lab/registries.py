@@ -1,0 +1,42 @@
+"""The registry of a lab: a file that all agents share, or a ZooKeeper on the lab's internet."""
+
+from neti.lab import namespaces, processes
+from neti.lab.agents import SESSION_SECONDS, ZOOKEEPER_PORT
+from neti.lab.state import LabState
+from neti.lab.topology import INTERNET, INTERNET_ADDRESS, LabPlan
+from neti.lab.zookeeper import ZooKeeperServer
+from neti.registry import Registry
+
+
+def start(plan: LabPlan, state: LabState) -> None:
+    """Make the lab's registry ready; it ends with the lab."""
+    if plan.registry == "embedded":
+        return  # the first agent makes the file
+    server = ZooKeeperServer(
+        address=str(INTERNET_ADDRESS),
+        port=ZOOKEEPER_PORT,
+        namespace=plan.namespace(INTERNET),
+        folder=state.folder / "zookeeper",
+        tick_ms=1000,
+    )
+    # Started here and not by the server's own hand, so that it outlives this command and is found
+    # again by the one that takes the lab down.
+    processes.start(server.command(), log=server.log, record=state.record("zookeeper"))
+    server.wait()
+
+
+def open_registry(plan: LabPlan, state: LabState) -> Registry:
+    """The registry, for looking into it from this process. The caller closes it."""
+    if plan.registry == "embedded":
+        from neti.registry.embedded import EmbeddedRegistry
+
+        return EmbeddedRegistry(state.registry_file)
+    from neti.registry.zookeeper import ZooKeeperRegistry
+
+    # Its threads are started from inside the namespace, and so live there.
+    return namespaces.call_inside(
+        plan.namespace(INTERNET),
+        lambda: ZooKeeperRegistry(
+            [f"{INTERNET_ADDRESS}:{ZOOKEEPER_PORT}"], session_seconds=SESSION_SECONDS
+        ),
+    )

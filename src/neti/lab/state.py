@@ -1,0 +1,126 @@
+"""The folder of one lab, ``/run/neti-lab/NAME``: its plan, processes, configurations and logs.
+
+What stands here is a hint for teardown, never its only source: the namespaces are looked for too.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from neti.lab import LabError, processes
+from neti.lab.processes import Process
+from neti.lab.topology import LabPlan, from_document, namespace_prefix, to_document
+
+LABS: Final = Path("/run/neti-lab")
+
+
+@dataclass(frozen=True, slots=True)
+class LabState:
+    """Paths below the folder, and the few things that are read from there and written there."""
+
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return LABS / self.name
+
+    @property
+    def control(self) -> Path:
+        """The socket on which the lab's services take orders."""
+        return self.folder / "control"
+
+    @property
+    def registry_file(self) -> Path:
+        return self.folder / "registry" / "registry.db"
+
+    def host_folder(self, host: str) -> Path:
+        return self.folder / "hosts" / host
+
+    def config(self, host: str) -> Path:
+        return self.host_folder(host) / "neti.yml"
+
+    def log(self, process: str) -> Path:
+        return self.folder / "logs" / f"{process}.log"
+
+    def record(self, process: str) -> Path:
+        return self.folder / "processes" / process
+
+    def process(self, name: str) -> Process | None:
+        return processes.recall(self.record(name))
+
+    def recorded(self) -> tuple[Process, ...]:
+        """Every process that was ever recorded here and is alive."""
+        folder = self.folder / "processes"
+        records = sorted(folder.iterdir()) if folder.is_dir() else []
+        return tuple(found for record in records if (found := processes.recall(record)))
+
+    @property
+    def exists(self) -> bool:
+        return self.folder.is_dir()
+
+    def create(self, plan: LabPlan) -> None:
+        self.folder.mkdir(parents=True, mode=0o700)
+        self.registry_file.parent.mkdir(mode=0o700)
+        self.write_plan(plan)
+
+    def write_plan(self, plan: LabPlan) -> None:
+        scratch = self.folder / "plan.new"
+        scratch.write_text(json.dumps(to_document(plan)))
+        scratch.replace(self.folder / "plan.json")
+
+    def plan(self) -> LabPlan:
+        """The plan of the lab that is up; LabError when there is none."""
+        try:
+            return from_document(json.loads((self.folder / "plan.json").read_text()))
+        except FileNotFoundError:
+            raise LabError(f"the lab {self.name!r} is not up: 'neti lab up' builds one") from None
+        except PermissionError:
+            raise LabError("the lab's folder can be read by root only: run it with sudo") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LabError(
+                f"the plan of lab {self.name!r} cannot be read ({error}): "
+                "'neti lab down' clears what is left of it"
+            ) from error
+
+    def remove(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            # The plan goes first: without it the lab is not up, whatever else is still there.
+            (self.folder / "plan.json").unlink()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def open_state(name: str) -> LabState:
+    """The state of the lab of this name, be it up or not."""
+    namespace_prefix(name)  # refuses a name that would lead out of the folder
+    return LabState(name)
+
+
+@contextlib.contextmanager
+def exclusive(state: LabState) -> Iterator[None]:
+    """Only one command at a time may build, run or take down a lab.
+
+    The lock ends with the process that holds it, however that one ends.
+    """
+    LABS.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = LABS / f"{state.name}.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 20, 0).decode().strip() or "unknown"
+            raise LabError(
+                f"another command (process {holder}) is at work on the lab {state.name!r}: "
+                "wait for it, or use another --name"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,121 @@
+"""Starts probes inside the lab's hosts and collects what they found."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from neti.lab import LabError, namespaces
+from neti.lab.probe import Reply, fetch
+from neti.lab.topology import LabHost, LabPlan
+
+H = TypeVar("H")
+R = TypeVar("R")
+
+_EVERY_SECONDS: Final = 0.02
+_AT_ONCE: Final = 32
+
+
+class Probe:
+    """One probe process. Leaving the ``with`` block ends it, whatever happened inside."""
+
+    def __init__(self, plan: LabPlan, node: str, mode: str, address: str) -> None:
+        arguments = [sys.executable, "-m", "neti.lab.probe", mode, address]
+        if mode == "watch":
+            arguments.append(str(_EVERY_SECONDS))
+        self.node = node
+        self._process = subprocess.Popen(
+            namespaces.command_inside(plan.namespace(node), arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_until_ready(self) -> None:
+        assert self._process.stdout is not None
+        if self._process.stdout.readline().strip() != "ready":
+            raise LabError(f"the probe on {self.node} did not start: {self._complaint()}")
+
+    def result(self, *, seconds: float | None = None) -> Any:
+        """What it found. With ``seconds`` it is given that long to find it, else it ends now."""
+        try:
+            if seconds is not None:
+                self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
+        output, errors = self._process.communicate()
+        if self._process.returncode != 0:
+            raise LabError(f"the probe on {self.node} failed: {_last_line(errors)}")
+        return json.loads(output)
+
+    def __enter__(self) -> "Probe":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+    def _complaint(self) -> str:
+        return _last_line(self._process.communicate()[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Not reached: why."""
+
+    reason: str
+
+
+def ask_from(
+    plan: LabPlan, node: str, addresses: Iterable[str], *, seconds: float = 1.0
+) -> dict[str, Reply | Refusal]:
+    """One request from the node to each address's web service, all at once."""
+
+    def attempt(address: str) -> Reply | Refusal:
+        try:
+            return fetch(address, seconds=seconds)
+        except (OSError, ValueError) as error:
+            return Refusal(f"{type(error).__name__}: {error}")
+
+    def attempt_all() -> dict[str, Reply | Refusal]:
+        # Threads that are started in here are in the namespace too.
+        targets = list(addresses)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return dict(zip(targets, pool.map(attempt, targets), strict=True))
+
+    return namespaces.call_inside(plan.namespace(node), attempt_all)
+
+
+def unreached(
+    plan: LabPlan, overlays: Mapping[str, str], hosts: Iterable[LabHost]
+) -> list[tuple[str, str]]:
+    """The pairs (from, to) that do not reach each other by overlay address at this moment."""
+
+    def from_host(host: LabHost) -> list[tuple[str, str]]:
+        replies = ask_from(plan, host.name, overlays.values())
+        return [
+            (host.name, name)
+            for name, overlay in overlays.items()
+            if not _is_from(replies[overlay], name)
+        ]
+
+    return [pair for pairs in each(hosts, from_host) for pair in pairs]
+
+
+def each(hosts: Iterable[H], function: Callable[[H], R]) -> list[R]:
+    """The function of each host, several at once, in order."""
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(function, hosts))
+
+
+def _is_from(reply: Reply | Refusal, host: str) -> bool:
+    return isinstance(reply, Reply) and reply.host == host
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no word from it"])[-1]

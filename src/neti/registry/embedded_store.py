@@ -1,0 +1,220 @@
+"""The embedded registry's file: schema, transactions, change log. No threads, no waiting.
+
+Names, holders, leases and settings live here; sessions and their renewals in a file of their own
+(``embedded_sessions``), so that a renewal is not a change. Every write is one transaction, so a
+process killed anywhere leaves the state before it or the state after it.
+
+Must never do: show half a change, or raise an sqlite3 error.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal
+
+from neti.errors import RegistryError, RegistryUnavailable
+
+APPLICATION_ID: Final = 0x4E657469  # "Neti", so that another program's database is not taken over
+FORMAT: Final = 1
+# Enough to bridge a watcher that was stopped for a while; one that fell further behind reads all.
+CHANGES_KEPT: Final = 10_000
+
+Kind = Literal["+", "-", "s"]
+
+# ``owners`` are the sessions that have a name or an id here: short to look through at every tick.
+_SCHEMA: Final = """
+CREATE TABLE names (
+    name TEXT PRIMARY KEY, session INTEGER NOT NULL, data BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX names_of_session ON names (session);
+CREATE TABLE holders (host_id TEXT PRIMARY KEY, session INTEGER NOT NULL, detail BLOB NOT NULL);
+CREATE INDEX holders_of_session ON holders (session);
+CREATE TABLE owners (session INTEGER PRIMARY KEY);
+CREATE TABLE leases (overlay INTEGER PRIMARY KEY, host_id TEXT NOT NULL UNIQUE);
+CREATE TABLE settings (setting TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE changes (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, subject TEXT NOT NULL
+);
+"""
+
+
+def open_database(path: Path, schema: str, timeout: float) -> sqlite3.Connection:
+    """Open the file, made with ``schema`` if it is new; mode 0600, since it holds secrets."""
+    with explained(path):
+        try:
+            # Only a new file is opened here: closing any descriptor of a file that SQLite has
+            # open in this process would drop SQLite's locks on it.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise RegistryUnavailable(
+                f"cannot open the registry file {path}: {error.strerror}; "
+                "make its folder, or give an agent's user the right to write there"
+            ) from error
+        database = sqlite3.connect(
+            path, timeout=timeout, isolation_level=None, check_same_thread=False
+        )
+        database.text_factory = _text
+        try:
+            _prepare(database, path, schema, time.monotonic() + timeout)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+
+def _prepare(database: sqlite3.Connection, path: Path, schema: str, deadline: float) -> None:
+    if _pragma(database, "application_id") == 0:
+        _use_wal(database, deadline)
+        with writing(database):
+            if _pragma(database, "application_id") == 0:  # nobody else was faster
+                if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    raise RegistryError(f"{path} belongs to another program: name another file")
+                for statement in schema.split(";\n"):
+                    database.execute(statement)
+                database.execute(f"PRAGMA user_version = {FORMAT}")
+                database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    if _pragma(database, "application_id") != APPLICATION_ID:
+        raise RegistryError(f"{path} belongs to another program: name another file")
+    if (version := _pragma(database, "user_version")) != FORMAT:
+        raise RegistryError(
+            f"{path} has format {version} and this Neti knows format {FORMAT}: "
+            "use the same version of Neti for all agents of this machine"
+        )
+    database.execute("PRAGMA synchronous = NORMAL")
+
+
+def _use_wal(database: sqlite3.Connection, deadline: float) -> None:
+    """SQLite does not wait here for others that do the same at this moment, so this does."""
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")
+
+
+def _pragma(database: sqlite3.Connection, name: str) -> int:
+    return int(database.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """sqlite3's errors as the registry's."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise RegistryUnavailable(
+            f"the registry file {path} cannot be used now: {error}"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise RegistryError(
+            f"the registry file {path} is damaged ({error}): stop the agents of this machine, "
+            "move the file away, and start them again; they register anew"
+        ) from error
+    except sqlite3.Error as error:
+        raise RegistryError(f"the registry file {path} cannot be used: {error}") from error
+
+
+@contextmanager
+def writing(database: sqlite3.Connection) -> Iterator[None]:
+    """One write transaction: all of it, or nothing."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def reading(database: sqlite3.Connection) -> Iterator[None]:
+    """One view of the file for several reads."""
+    database.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if database.in_transaction:
+            database.execute("COMMIT")
+
+
+def open_store(path: Path, timeout: float) -> sqlite3.Connection:
+    return open_database(path, _SCHEMA, timeout)
+
+
+# --- within a write transaction ---
+
+
+def add_name(database: sqlite3.Connection, name: str, session_id: int, data: bytes) -> None:
+    """Nothing when it is there already."""
+    added = database.execute(
+        "INSERT OR IGNORE INTO names VALUES (?, ?, ?)", (name, session_id, data)
+    )
+    if added.rowcount:
+        log_change(database, "+", name)
+
+
+def drop_name(database: sqlite3.Connection, name: str, session_id: int) -> None:
+    """Nothing when this session does not have it."""
+    dropped = database.execute(
+        "DELETE FROM names WHERE name = ? AND session = ?", (name, session_id)
+    )
+    if dropped.rowcount:
+        log_change(database, "-", name)
+
+
+def drop_sessions(database: sqlite3.Connection, session_ids: list[int]) -> None:
+    """All that these sessions registered."""
+    for session_id in session_ids:
+        for (name,) in database.execute(
+            "SELECT name FROM names WHERE session = ? ORDER BY name", (session_id,)
+        ).fetchall():
+            drop_name(database, name, session_id)
+        database.execute("DELETE FROM holders WHERE session = ?", (session_id,))
+        database.execute("DELETE FROM owners WHERE session = ?", (session_id,))
+
+
+def log_change(database: sqlite3.Connection, kind: Kind, subject: str) -> None:
+    added = database.execute("INSERT INTO changes (kind, subject) VALUES (?, ?)", (kind, subject))
+    oldest = (added.lastrowid or 0) - CHANGES_KEPT
+    database.execute("DELETE FROM changes WHERE sequence <= ?", (oldest,))
+
+
+# --- within any transaction ---
+
+
+def owners(database: sqlite3.Connection) -> list[int]:
+    return [row[0] for row in database.execute("SELECT session FROM owners")]
+
+
+def head(database: sqlite3.Connection) -> int:
+    """The sequence number of the last change ever."""
+    row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").fetchone()
+    return int(row[0]) if row is not None else 0
+
+
+def all_names(database: sqlite3.Connection) -> Iterator[str]:
+    return (row[0] for row in database.execute("SELECT name FROM names"))
+
+
+def changes_after(database: sqlite3.Connection, sequence: int) -> list[tuple[Kind, str]] | None:
+    """What changed since, in order; None when part of it is no longer in the log."""
+    rows = database.execute(
+        "SELECT sequence, kind, subject FROM changes WHERE sequence > ? ORDER BY sequence",
+        (sequence,),
+    ).fetchall()
+    if head(database) != sequence + len(rows):
+        return None
+    return [(kind, subject) for _, kind, subject in rows]

@@ -1,0 +1,59 @@
+"""Which overlay address a host tries first, and what to say when there is none. Pure.
+
+Must never do: prefer the same free address for two hosts that start at the same moment.
+"""
+
+import hashlib
+from collections.abc import Container, Iterator
+from ipaddress import IPv4Address, IPv4Network
+from math import gcd
+
+from neti.errors import LeaseConflict, OverlayExhausted
+
+
+def usable(subnet: IPv4Network) -> range:
+    """The subnet's addresses as integers, without the network and the broadcast address."""
+    first = int(subnet.network_address)
+    if subnet.num_addresses <= 2:
+        return range(first, first + subnet.num_addresses)
+    return range(first + 1, first + subnet.num_addresses - 1)
+
+
+def candidates(
+    host_id: str, subnet: IPv4Network, taken: Container[IPv4Address]
+) -> Iterator[IPv4Address]:
+    """Every address of the subnet that is not in ``taken``, once, in this host's own order.
+
+    Start and stride come from a hash of the id: ten thousand hosts that begin with the same
+    listing walk apart instead of queueing behind one another.
+    """
+    addresses = usable(subnet)
+    digest = hashlib.sha256(host_id.encode()).digest()
+    position = int.from_bytes(digest[:8], "big") % len(addresses)
+    stride = int.from_bytes(digest[8:16], "big") % len(addresses) or 1
+    while gcd(stride, len(addresses)) != 1:
+        stride += 1
+    for _ in addresses:
+        address = IPv4Address(addresses[position])
+        if address not in taken:
+            yield address
+        position = (position + stride) % len(addresses)
+
+
+def exhausted(host_id: str, subnet: IPv4Network) -> OverlayExhausted:
+    return OverlayExhausted(
+        f"no overlay address is free for {host_id} in {subnet}: all {len(usable(subnet))} are "
+        "leased; release those of retired hosts (neti lease list, neti lease release ID) "
+        "or configure a larger overlay_subnet"
+    )
+
+
+def check_inside(host_id: str, overlay: IPv4Address, subnet: IPv4Network) -> IPv4Address:
+    """``overlay`` again, or LeaseConflict when a host of ``subnet`` cannot use it."""
+    if int(overlay) in usable(subnet):
+        return overlay
+    raise LeaseConflict(
+        f"{host_id} holds the lease {overlay}, which is not a host address of overlay_subnet "
+        f"{subnet}: configure the subnet that the fleet uses, "
+        f"or give the address up (neti lease release {host_id})"
+    )

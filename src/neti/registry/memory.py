@@ -1,0 +1,374 @@
+"""A registry in this process's memory, for tests: the same contract, and not a thread of its own.
+
+Events are delivered in the thread that caused them, before its call returns, so that a test reads
+from top to bottom. Sessions end only when the test says so (``MemoryServer.expire``).
+
+Must never do: behave better than the real ones; the contract tests hold it against them.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from threading import RLock
+
+from neti.errors import IdentityHeld, RegistryError, RegistryUnavailable
+from neti.registry import (
+    Appeared,
+    DataRead,
+    Detail,
+    Event,
+    Fresh,
+    LeaseRead,
+    Session,
+    SessionEnded,
+    SettingName,
+    SettingRead,
+    Sink,
+    Snapshot,
+    Stale,
+    Vanished,
+)
+from neti.registry.leases import candidates, check_inside, exhausted
+from neti.registry.untrusted import bounded_data, bounded_name, identity_held
+
+SETTINGS: tuple[SettingName, ...] = ("interval", "maxchange")
+
+
+@dataclass(slots=True)
+class _Name:
+    session_id: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class _Holder:
+    session_id: int
+    detail: bytes
+
+
+@dataclass(slots=True)
+class MemoryServer:
+    """What all ``MemoryRegistry`` objects of one test share, and the levers to disturb them."""
+
+    changes: int = 0
+    _names: dict[str, _Name] = field(default_factory=dict)
+    _holders: dict[str, _Holder] = field(default_factory=dict)
+    _leases: dict[IPv4Address, str] = field(default_factory=dict)
+    _settings: dict[SettingName, bytes] = field(default_factory=dict)
+    _sessions: dict[int, Session] = field(default_factory=dict)
+    _registries: list["MemoryRegistry"] = field(default_factory=list)
+    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _lock: RLock = field(default_factory=RLock)
+    _down: bool = False
+
+    # --- levers ---
+
+    def expire(self, session: Session) -> None:
+        """End a session as the registry does when it is not renewed."""
+        with self._step():
+            self._end(session.id)
+
+    def cut(self, *registries: "MemoryRegistry") -> None:
+        """Lose the connections of these registries, or of all."""
+        with self._step():
+            for registry in registries or tuple(self._registries):
+                registry._disconnect("connection lost")
+
+    def restore(self, *registries: "MemoryRegistry") -> None:
+        with self._step():
+            for registry in registries or tuple(self._registries):
+                registry._reconnect()
+
+    def stop(self) -> None:
+        """Nobody reaches the registry until ``start``."""
+        with self._step():
+            self._down = True
+            for registry in self._registries:
+                registry._disconnect("the registry is down")
+
+    def start(self) -> None:
+        with self._step():
+            self._down = False
+            for registry in self._registries:
+                registry._reconnect()
+
+    def put(self, name: str, data: bytes = b"") -> None:
+        """A name that no agent wrote (junk, say); it stays until ``remove``."""
+        with self._step():
+            self._add(name, 0, data)
+
+    def remove(self, name: str) -> None:
+        with self._step():
+            self._drop(name)
+
+    # --- the state, with the lock held ---
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """One atomic change; what it caused is delivered after the lock is released."""
+        with self._lock:
+            yield
+            listeners = tuple(self._registries)
+        for registry in listeners:
+            registry._deliver()
+
+    def _tell(self, event: Event) -> None:
+        for registry in self._registries:
+            registry._hear(event)
+
+    def _add(self, name: str, session_id: int, data: bytes) -> None:
+        if name not in self._names:
+            self._names[name] = _Name(session_id, data)
+            self.changes += 1
+            self._tell(Appeared(bounded_name(name)))
+
+    def _drop(self, name: str) -> None:
+        if self._names.pop(name, None) is not None:
+            self.changes += 1
+            self._tell(Vanished(bounded_name(name)))
+
+    def _end(self, session_id: int) -> None:
+        self._sessions.pop(session_id, None)
+        affected = [registry for registry in self._registries if registry._suspend(session_id)]
+        for host_id in [
+            i for i, holder in self._holders.items() if holder.session_id == session_id
+        ]:
+            del self._holders[host_id]
+        for name in [n for n, held in self._names.items() if held.session_id == session_id]:
+            self._drop(name)
+        for registry in affected:
+            registry._connect()
+
+
+class MemoryRegistry:
+    """One session with a ``MemoryServer``. See ``neti.registry.Registry``."""
+
+    def __init__(self, server: MemoryServer, *, session: Session | None = None) -> None:
+        self._server = server
+        self._session = session
+        self._sink: Sink | None = None
+        self._events: deque[Event] = deque()
+        self._delivering = False
+        self._connected = False
+        self._cut = False
+        self._gone = False
+        self._seen = -1  # the server's change count that the sink's picture stands for
+        self._told: dict[SettingName, bytes | None] = {}
+
+    # --- the agent's side ---
+
+    def watch(self, sink: Sink) -> None:
+        with self._server._step():
+            self._sink = sink
+            self._server._registries.append(self)
+            if self._server._down or self._cut:
+                self._events.append(Stale("the registry is down"))
+            else:
+                self._connect()
+
+    def ask_leases(self, overlays: Iterable[IPv4Address]) -> None:
+        with self._server._step():
+            if self._connected:
+                for overlay in overlays:
+                    self._events.append(LeaseRead(overlay, self._server._leases.get(overlay)))
+
+    def ask_data(self, names: Iterable[str]) -> None:
+        with self._server._step():
+            if self._connected:
+                for name in names:
+                    held = self._server._names.get(name)
+                    self._events.append(
+                        DataRead(name, bounded_data(held.data) if held is not None else None)
+                    )
+
+    def acquire(self, host_id: str, subnet: IPv4Network) -> IPv4Address:
+        with self._call():
+            held = self._lease(host_id)
+            if held is not None:
+                return check_inside(host_id, held, subnet)
+            for overlay in candidates(host_id, subnet, self._server._leases):
+                self._server._leases[overlay] = host_id
+                return overlay
+            raise exhausted(host_id, subnet)
+
+    def register(
+        self, *, host_id: str, name: str, data: bytes, detail: bytes, replaces: str | None = None
+    ) -> None:
+        with self._call():
+            session_id = self._live_session().id
+            holder = self._server._holders.get(host_id)
+            if holder is not None and holder.session_id != session_id:
+                raise identity_held(host_id, holder.session_id, holder.detail)
+            present = self._server._names.get(name)
+            if present is not None and present.session_id != session_id:
+                raise identity_held(host_id, present.session_id, b"")
+            self._server._holders[host_id] = _Holder(session_id, detail)
+            self._server._add(name, session_id, data)
+            if replaces is not None and replaces != name and self._owns(replaces, session_id):
+                self._server._drop(replaces)
+
+    def describe(self, host_id: str, detail: bytes) -> None:
+        with self._call():
+            holder = self._server._holders.get(host_id)
+            if holder is None or holder.session_id != self._live_session().id:
+                raise RegistryError(f"{host_id} is not registered by this agent: register it first")
+            holder.detail = detail
+
+    def leave(self, *, host_id: str, name: str, departure: str) -> None:
+        with self._call():
+            session_id = self._live_session().id
+            holder = self._server._holders.get(host_id)
+            if holder is not None and holder.session_id != session_id:
+                raise identity_held(host_id, holder.session_id, holder.detail)
+            self._server._add(departure, session_id, b"")
+            if self._owns(name, session_id):
+                self._server._drop(name)
+            self._server._holders.pop(host_id, None)
+
+    def detach(self) -> None:
+        with self._server._step():
+            self._retire()
+
+    def close(self) -> None:
+        with self._server._step():
+            session, reachable = self._session, not (self._server._down or self._cut)
+            self._retire()
+            if session is not None and reachable:
+                self._server._end(session.id)
+
+    # --- the operator's side ---
+
+    def names(self) -> frozenset[str]:
+        with self._call():
+            return frozenset(map(bounded_name, self._server._names))
+
+    def data(self, names: Iterable[str]) -> dict[str, bytes]:
+        with self._call():
+            present = self._server._names
+            return {name: bounded_data(present[name].data) for name in names if name in present}
+
+    def details(self) -> list[Detail]:
+        with self._call():
+            return [Detail(i, holder.detail) for i, holder in sorted(self._server._holders.items())]
+
+    def leases(self) -> Mapping[IPv4Address, str]:
+        with self._call():
+            return dict(self._server._leases)
+
+    def lease_of(self, host_id: str) -> IPv4Address | None:
+        with self._call():
+            return self._lease(host_id)
+
+    def release(self, host_id: str) -> IPv4Address | None:
+        with self._call():
+            holder = self._server._holders.get(host_id)
+            if holder is not None:
+                raise IdentityHeld(
+                    f"{host_id} is registered: its agent has to leave before its lease is released"
+                )
+            overlay = self._lease(host_id)
+            if overlay is not None:
+                del self._server._leases[overlay]
+            return overlay
+
+    def change_setting(self, setting: SettingName, value: bytes | None) -> None:
+        with self._call():
+            if value is None:
+                self._server._settings.pop(setting, None)
+            else:
+                self._server._settings[setting] = value
+            for registry in self._server._registries:
+                registry._tell_settings()
+
+    # --- with the server's lock held ---
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        with self._server._step():
+            if self._gone:
+                raise RegistryError("this registry was closed: open a new one")
+            if self._server._down or self._cut:
+                raise RegistryUnavailable("the registry is down: try again")
+            yield
+
+    def _live_session(self) -> Session:
+        if self._session is None or self._session.id not in self._server._sessions:
+            number = next(self._server._ids)
+            self._session = Session(number, b"password-%d" % number)
+            self._server._sessions[number] = self._session
+        return self._session
+
+    def _owns(self, name: str, session_id: int) -> bool:
+        held = self._server._names.get(name)
+        return held is not None and held.session_id == session_id
+
+    def _lease(self, host_id: str) -> IPv4Address | None:
+        return next((o for o, i in self._server._leases.items() if i == host_id), None)
+
+    def _hear(self, event: Event) -> None:
+        if self._connected:
+            self._events.append(event)
+            self._seen = self._server.changes
+
+    def _connect(self) -> None:
+        known = self._server._sessions.get(self._session.id) if self._session is not None else None
+        if self._session is not None and known != self._session:
+            self._session = None
+            self._events.append(SessionEnded())
+        self._connected = True
+        if self._seen != self._server.changes:
+            self._seen = self._server.changes
+            self._events.append(Snapshot(frozenset(map(bounded_name, self._server._names))))
+        self._tell_settings()
+        self._events.append(Fresh(self._live_session()))
+
+    def _tell_settings(self) -> None:
+        if not self._connected:
+            return
+        for setting in SETTINGS:
+            value = self._server._settings.get(setting)
+            if setting not in self._told or self._told[setting] != value:
+                self._told[setting] = value
+                self._events.append(SettingRead(setting, value))
+
+    def _disconnect(self, reason: str) -> None:
+        self._cut = True
+        if self._connected:
+            self._connected = False
+            self._events.append(Stale(reason))
+
+    def _reconnect(self) -> None:
+        self._cut = False
+        if self._sink is not None and not self._connected and not self._server._down:
+            self._connect()
+
+    def _suspend(self, session_id: int) -> bool:
+        """Hear nothing while this session ends; whether it is this registry's at all."""
+        ours = self._connected and self._session is not None and self._session.id == session_id
+        if ours:
+            self._connected = False
+            self._events.append(Stale("the session has ended"))
+        return ours
+
+    def _retire(self) -> None:
+        self._gone = True
+        self._connected = False
+        self._events.clear()
+        if self in self._server._registries:
+            self._server._registries.remove(self)
+
+    def _deliver(self) -> None:
+        """Hand over what is waiting, in order, without the lock; one thread at a time."""
+        while True:
+            with self._server._lock:
+                if self._delivering or not self._events or self._sink is None:
+                    return
+                self._delivering = True
+                event = self._events.popleft()
+            try:
+                self._sink(event)
+            finally:
+                self._delivering = False

@@ -1,0 +1,29 @@
+"""The contract suite runs on every registry there is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.worlds import EmbeddedWorld, MemoryWorld, World
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        "embedded",
+        pytest.param("zookeeper", marks=pytest.mark.zookeeper),
+    ]
+)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    made: World
+    match request.param:
+        case "memory":
+            made = MemoryWorld()
+        case "embedded":
+            made = EmbeddedWorld(tmp_path)
+        case _:
+            from tests.support.zookeeper import ZooKeeperWorld
+
+            made = ZooKeeperWorld(request.getfixturevalue("zookeeper_server"))
+    yield made
+    made.close()

@@ -1,0 +1,568 @@
+"""What every registry promises, sentence by sentence; see ``neti.registry.Registry``."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+from tests.support.recorder import Recorder
+from tests.support.worlds import World
+
+from neti.errors import IdentityHeld, LeaseConflict, OverlayExhausted, RegistryError
+from neti.registry import (
+    Appeared,
+    DataRead,
+    Detail,
+    Event,
+    Fresh,
+    LeaseRead,
+    Registry,
+    Session,
+    SessionEnded,
+    SettingRead,
+    Snapshot,
+    Stale,
+    Vanished,
+)
+
+A = "1.0a000001c6336401c0a80001.0.ec2.a"
+A2 = "1.0a000063c6336401c0a80001.1.ec2.a"
+B = "1+0a000002c6336402c0a80002.0.vpc.b"
+LEFT = "left.0.a"
+SUBNET = IPv4Network("192.168.0.0/24")
+
+
+def watched(world: World, session: Session | None = None) -> tuple[Registry, Recorder]:
+    registry, recorder = world.open(session), Recorder()
+    registry.watch(recorder)
+    recorder.until_fresh()
+    return registry, recorder
+
+
+def register(
+    registry: Registry, name: str = A, *, host_id: str = "a", replaces: str | None = None
+) -> None:
+    registry.register(host_id=host_id, name=name, data=b"data", detail=b"{}", replaces=replaces)
+
+
+# --- watching ---
+
+
+def test_first_come_a_snapshot_and_both_settings_and_then_fresh(world: World) -> None:
+    world.open().change_setting("interval", b"0.5")
+    _, recorder = watched(world)
+    assert recorder.events[0] == Snapshot(frozenset())
+    assert set(recorder.events[1:3]) == {
+        SettingRead("interval", b"0.5"),
+        SettingRead("maxchange", None),
+    }
+    assert isinstance(recorder.events[3], Fresh)
+
+
+def test_the_snapshot_holds_what_others_registered(world: World) -> None:
+    register(world.open())
+    _, recorder = watched(world)
+    assert recorder.events[0] == Snapshot(frozenset({A}))
+
+
+def test_a_registration_reaches_everybody_once_its_own_agent_too(world: World) -> None:
+    registry, own = watched(world)
+    _, other = watched(world)
+    register(registry)
+    for recorder in (own, other):
+        recorder.until_picture(A)
+        assert recorder.of(Appeared) == [Appeared(A)]
+
+
+def test_every_change_is_seen_in_the_order_in_which_it_was_made(world: World) -> None:
+    writer = world.open()
+    _, first = watched(world)
+    _, second = watched(world)
+    expected: list[Event] = []
+    previous = None
+    for number in range(30):
+        name = f"1.{number:024x}.0.ec2.a"
+        register(writer, name, replaces=previous)
+        expected.append(Appeared(name))
+        expected += [Vanished(previous)] if previous is not None else []
+        previous = name
+    for recorder in (first, second):
+        recorder.until(lambda seen: seen.of(Appeared | Vanished) == expected)
+
+
+def test_a_watcher_that_starts_amid_changes_misses_nothing_and_sees_nothing_twice(
+    world: World,
+) -> None:
+    writers = [world.open() for _ in range(3)]
+    stop = threading.Event()
+
+    def churn(index: int) -> None:
+        previous = None
+        number = 0
+        while not stop.is_set() or number < 40:
+            name = f"1.{number:024x}.0.ec2.w{index}"
+            register(writers[index], name, host_id=f"w{index}", replaces=previous)
+            previous, number = name, number + 1
+
+    with ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(churn, index) for index in range(3)]
+        recorders = [watched(world)[1] for _ in range(8)]
+        stop.set()
+        for future in running:
+            future.result()
+    final = world.open().names()
+    assert len(final) == 3
+    for recorder in recorders:
+        recorder.until(lambda seen: seen.picture == final)
+        assert recorder.doubts == []
+        assert len(recorder.of(Snapshot)) == 1
+
+
+def test_settings_are_told_on_each_change_and_raw(world: World) -> None:
+    operator = world.open()
+    _, recorder = watched(world)
+    for value in (b"7", b"\xff nonsense", b"", None, b"9"):
+        operator.change_setting("maxchange", value)
+        recorder.until(
+            lambda seen, value=value: seen.of(SettingRead)[-1] == SettingRead("maxchange", value)
+        )
+
+
+def test_a_setting_or_a_detail_is_no_change_of_names(world: World) -> None:
+    registry, recorder = watched(world)
+    register(registry)
+    recorder.until_picture(A)
+    mark = recorder.mark()
+    registry.describe("a", b'{"stage": "shadow"}')
+    registry.change_setting("interval", b"1")
+    register(registry, B, host_id="b")
+    recorder.until_picture(A, B)
+    recorder.until(lambda seen: SettingRead("interval", b"1") in seen.since(mark))
+    assert set(recorder.since(mark)) == {SettingRead("interval", b"1"), Appeared(B)}
+
+
+# --- questions within the stream ---
+
+
+def test_leases_are_answered_in_the_stream(world: World) -> None:
+    registry, recorder = watched(world)
+    mine = registry.acquire("a", SUBNET)
+    free = next(address for address in SUBNET.hosts() if address != mine)
+    registry.ask_leases([mine, free])
+    recorder.until(lambda seen: len(seen.of(LeaseRead)) == 2)
+    assert recorder.of(LeaseRead) == [LeaseRead(mine, "a"), LeaseRead(free, None)]
+
+
+def test_data_are_answered_in_the_stream_none_for_an_entry_that_is_gone(world: World) -> None:
+    registry, recorder = watched(world)
+    register(registry)
+    registry.ask_data([A, B])
+    recorder.until(lambda seen: len(seen.of(DataRead)) == 2)
+    assert recorder.of(DataRead) == [DataRead(A, b"data"), DataRead(B, None)]
+
+
+def test_an_answer_comes_after_the_change_that_it_reflects(world: World) -> None:
+    registry, recorder = watched(world)
+    writer = world.open()
+    previous = None
+    for number in range(30):
+        name = f"1.{number:024x}.0.ec2.a"
+        register(writer, name, replaces=previous)
+        registry.ask_data([name])
+        previous = name
+    recorder.until(lambda seen: len(seen.of(DataRead)) == 30)
+    events = recorder.events
+    for answer in recorder.of(DataRead):
+        cause = Appeared(answer.name) if answer.data is not None else Vanished(answer.name)
+        assert events.index(cause) < events.index(answer)
+
+
+def test_the_sink_may_ask(world: World) -> None:
+    registry, recorder = world.open(), Recorder()
+
+    def sink(event: Event) -> None:
+        recorder(event)
+        if isinstance(event, Appeared):
+            registry.ask_data([event.name])
+
+    registry.watch(sink)
+    recorder.until_fresh()
+    register(world.open())
+    recorder.until(lambda seen: DataRead(A, b"data") in seen.events)
+
+
+def test_asking_without_a_connection_is_no_error(world: World) -> None:
+    registry = world.open()
+    registry.ask_leases([SUBNET[1]])
+    registry.ask_data([A])
+
+
+# --- registering ---
+
+
+def test_repeating_a_registration_changes_nothing_but_the_detail(world: World) -> None:
+    registry, recorder = watched(world)
+    register(registry)
+    recorder.until_picture(A)
+    registry.register(host_id="a", name=A, data=b"other", detail=b'{"version": 2}')
+    register(registry, B, host_id="b")
+    recorder.until_picture(A, B)
+    assert recorder.of(Appeared | Vanished) == [Appeared(A), Appeared(B)]
+    assert registry.data([A]) == {A: b"data"}
+    assert Detail("a", b'{"version": 2}') in registry.details()
+
+
+def test_a_change_of_address_is_one_step_the_new_name_first(world: World) -> None:
+    registry, recorder = watched(world)
+    register(registry)
+    register(registry, A2, replaces=A)
+    recorder.until_picture(A2)
+    assert recorder.of(Appeared | Vanished) == [Appeared(A), Appeared(A2), Vanished(A)]
+    assert registry.names() == {A2}
+
+
+def test_replacing_may_be_repeated_and_a_name_may_replace_itself(world: World) -> None:
+    registry, recorder = watched(world)
+    register(registry)
+    register(registry, A2, replaces=A)
+    register(registry, A2, replaces=A)
+    register(registry, A2, replaces=A2)
+    assert registry.names() == {A2}
+    recorder.until_picture(A2)
+
+
+def test_a_session_cannot_replace_anothers_name(world: World) -> None:
+    register(world.open(), B, host_id="b")
+    registry = world.open()
+    register(registry, A, replaces=B)
+    assert registry.names() == {A, B}
+
+
+def test_a_second_agent_with_one_identity_is_told_who_holds_it(world: World) -> None:
+    first, second = world.open(), world.open()
+    first.register(host_id="a", name=A, data=b"", detail=b'{"hostname": "db-1", "pid": 4711}')
+    with pytest.raises(IdentityHeld, match=r"db-1.*4711"):
+        register(second, A2)
+    with pytest.raises(IdentityHeld, match=r"db-1.*4711"):
+        register(second, A)
+    assert first.names() == {A}
+
+
+@pytest.mark.parametrize("detail", [b"", b"junk", b"[]", b'{"hostname": 1, "pid": "x"}', b"\xff"])
+def test_a_holder_that_says_nothing_useful_is_named_by_its_session(
+    world: World, detail: bytes
+) -> None:
+    first, second = world.open(), world.open()
+    first.register(host_id="a", name=A, data=b"", detail=detail)
+    with pytest.raises(IdentityHeld, match=r"session 0x[0-9a-f]+"):
+        register(second, A2)
+
+
+def test_an_identity_is_free_again_when_its_session_has_ended(world: World) -> None:
+    first, recorder = watched(world)
+    register(first)
+    session = recorder.until_fresh()
+    second, other = watched(world)
+    first.detach()
+    with pytest.raises(IdentityHeld):
+        register(second)
+    world.expire(session)
+    other.until_picture()
+    register(second, A2)
+    assert second.names() == {A2}
+
+
+# --- details ---
+
+
+def test_a_detail_can_be_replaced_by_the_session_that_registered(world: World) -> None:
+    registry = world.open()
+    register(registry)
+    registry.describe("a", b'{"stage": "trial"}')
+    assert registry.details() == [Detail("a", b'{"stage": "trial"}')]
+
+
+def test_nobody_describes_a_host_that_it_has_not_registered(world: World) -> None:
+    registry, other = world.open(), world.open()
+    with pytest.raises(RegistryError, match="not registered"):
+        registry.describe("a", b"{}")
+    register(registry)
+    with pytest.raises(RegistryError, match="not registered"):
+        other.describe("a", b"stolen")
+    assert registry.details() == [Detail("a", b"{}")]
+
+
+# --- going ---
+
+
+def test_leaving_shows_a_departure_and_then_the_name_goes(world: World) -> None:
+    registry = world.open()
+    _, recorder = watched(world)
+    register(registry)
+    registry.leave(host_id="a", name=A, departure=LEFT)
+    recorder.until_picture(LEFT)
+    assert recorder.of(Appeared | Vanished) == [Appeared(A), Appeared(LEFT), Vanished(A)]
+    assert registry.details() == []
+
+
+def test_leaving_may_be_repeated_and_closing_takes_the_departure_along(world: World) -> None:
+    registry = world.open()
+    _, recorder = watched(world)
+    register(registry)
+    registry.leave(host_id="a", name=A, departure=LEFT)
+    registry.leave(host_id="a", name=A, departure=LEFT)
+    registry.close()
+    recorder.until(lambda seen: Vanished(LEFT) in seen.events)
+    recorder.until_picture()
+    assert recorder.of(Vanished) == [Vanished(A), Vanished(LEFT)]
+
+
+def test_nobody_sends_another_host_away(world: World) -> None:
+    register(world.open())
+    other = world.open()
+    with pytest.raises(IdentityHeld):
+        other.leave(host_id="a", name=A, departure=LEFT)
+    assert other.names() == {A}
+
+
+def test_another_process_leaves_with_the_saved_session(world: World) -> None:
+    registry, recorder = watched(world)
+    register(registry)
+    session = recorder.until_fresh()
+    _, other = watched(world)
+    registry.detach()
+    leaving = world.open(session)
+    leaving.leave(host_id="a", name=A, departure=LEFT)
+    leaving.close()
+    other.until(lambda seen: Vanished(A) in seen.events)
+    assert other.events.index(Appeared(LEFT)) < other.events.index(Vanished(A))
+
+
+def test_closing_ends_everything_that_was_registered(world: World) -> None:
+    registry, _ = watched(world)
+    _, recorder = watched(world)
+    register(registry)
+    recorder.until_picture(A)
+    registry.close()
+    recorder.until_picture()
+    assert world.open().details() == []
+
+
+def test_a_closed_registry_says_so(world: World) -> None:
+    registry, _ = watched(world)
+    registry.close()
+    registry.close()
+    with pytest.raises(RegistryError, match="closed"):
+        registry.names()
+
+
+# --- restarts and endings ---
+
+
+def test_a_restart_with_the_saved_session_is_seen_by_nobody(world: World) -> None:
+    registry, recorder = watched(world)
+    register(registry)
+    session = recorder.until_fresh()
+    _, other = watched(world)
+    mark = other.mark()
+    registry.detach()
+    again, recorder = watched(world, session)
+    assert recorder.until_fresh() == session
+    assert recorder.of(SessionEnded) == []
+    register(again)
+    register(again, B, host_id="b")
+    other.until_picture(A, B)
+    assert other.since(mark) == [Appeared(B)]
+
+
+def test_a_saved_session_that_has_ended_is_reported_and_replaced(world: World) -> None:
+    registry, recorder = watched(world)
+    register(registry)
+    session = recorder.until_fresh()
+    registry.detach()
+    world.expire(session)
+    again, recorder = watched(world, session)
+    assert recorder.of(SessionEnded) == [SessionEnded()]
+    assert recorder.until_fresh() != session
+    recorder.until_picture()
+    register(again)
+    recorder.until_picture(A)
+
+
+def test_a_saved_session_with_a_wrong_password_is_not_taken_over(world: World) -> None:
+    registry, recorder = watched(world)
+    register(registry)
+    session = recorder.until_fresh()
+    _, thief = watched(world, Session(session.id, b"x" * len(session.password)))
+    assert thief.of(SessionEnded) == [SessionEnded()]
+    assert thief.until_fresh().id != session.id
+    assert registry.names() == {A}
+
+
+def test_an_ended_session_is_reported_and_then_the_picture_is_right_again(world: World) -> None:
+    registry, recorder = watched(world)
+    register(registry)
+    recorder.until_picture(A)
+    session = recorder.until_fresh()
+    _, other = watched(world)
+    mark = recorder.mark()
+    world.expire(session)
+    other.until(lambda seen: Vanished(A) in seen.events)
+    recorder.until(lambda seen: len(seen.of(Fresh)) == 2)
+    recorder.until_picture()
+    assert SessionEnded() in recorder.since(mark)
+    assert recorder.until_fresh() != session
+    register(registry)
+    for each in (recorder, other):
+        each.until_picture(A)
+    assert other.doubts == []
+
+
+def test_a_session_that_ends_takes_its_names_and_its_detail_but_not_its_lease(
+    world: World,
+) -> None:
+    registry, recorder = watched(world)
+    overlay = registry.acquire("a", SUBNET)
+    register(registry)
+    session = recorder.until_fresh()
+    _, other = watched(world)
+    registry.detach()
+    world.expire(session)
+    other.until_picture()
+    operator = world.open()
+    assert operator.details() == []
+    assert operator.lease_of("a") == overlay
+    assert operator.acquire("a", SUBNET) == overlay
+
+
+# --- leases ---
+
+
+def test_the_same_id_gets_the_same_address_for_ever(world: World) -> None:
+    first, second = world.open(), world.open()
+    overlay = first.acquire("a", SUBNET)
+    assert overlay in set(SUBNET.hosts())
+    assert second.acquire("a", SUBNET) == overlay
+    assert second.lease_of("a") == overlay
+    assert second.lease_of("b") is None
+    assert second.leases() == {overlay: "a"}
+
+
+def test_126_hosts_at_once_fill_a_subnet_of_126_addresses_and_the_127th_is_told(
+    world: World,
+) -> None:
+    subnet = IPv4Network("192.168.7.0/25")
+    registries = [world.open() for _ in range(6)]
+
+    def acquire(number: int) -> IPv4Address:
+        return registries[number % 6].acquire(f"host-{number}", subnet)
+
+    with ThreadPoolExecutor(18) as pool:
+        addresses = list(pool.map(acquire, range(126)))
+    assert set(addresses) == set(subnet.hosts())
+    with pytest.raises(OverlayExhausted, match=r"192\.168\.7\.0/25.*neti lease release"):
+        registries[0].acquire("one-too-many", subnet)
+    assert acquire(5) == addresses[5]
+    assert len(registries[0].leases()) == 126
+
+
+def test_one_id_that_asks_many_times_at_once_gets_one_address(world: World) -> None:
+    registries = [world.open() for _ in range(6)]
+    with ThreadPoolExecutor(12) as pool:
+        addresses = list(pool.map(lambda n: registries[n % 6].acquire("a", SUBNET), range(48)))
+    assert len(set(addresses)) == 1
+    assert len(registries[0].leases()) == 1
+
+
+@pytest.mark.parametrize("subnet", ["10.0.0.0/24", "192.168.0.0/31"])
+def test_a_lease_outside_the_subnet_is_a_conflict(world: World, subnet: str) -> None:
+    registry = world.open()
+    registry.acquire("a", IPv4Network("172.16.0.0/30"))
+    with pytest.raises(LeaseConflict, match=r"172\.16\.0\.[12].*neti lease release a"):
+        registry.acquire("a", IPv4Network(subnet))
+
+
+def test_a_released_address_is_free_for_the_next(world: World) -> None:
+    subnet = IPv4Network("192.168.9.0/30")
+    registry = world.open()
+    first, second = registry.acquire("a", subnet), registry.acquire("b", subnet)
+    assert registry.release("a") == first
+    assert registry.lease_of("a") is None
+    assert registry.acquire("c", subnet) == first
+    assert registry.leases() == {first: "c", second: "b"}
+
+
+def test_releasing_what_is_not_leased_is_no_error(world: World) -> None:
+    assert world.open().release("nobody") is None
+
+
+def test_no_lease_is_released_while_its_host_is_registered(world: World) -> None:
+    registry, operator = world.open(), world.open()
+    overlay = registry.acquire("a", SUBNET)
+    register(registry)
+    with pytest.raises(IdentityHeld, match="registered"):
+        operator.release("a")
+    registry.leave(host_id="a", name=A, departure=LEFT)
+    assert operator.release("a") == overlay
+
+
+# --- what others wrote ---
+
+
+@pytest.mark.parametrize(
+    "junk", ["x", "ü" * 20, "1.zz", "left.", " ", "y" * 61, "z" * 100_000, "\U0001f600" * 50]
+)
+def test_junk_names_arrive_bounded_and_hurt_nobody(world: World, junk: str) -> None:
+    _, recorder = watched(world)
+    world.put_junk(junk)
+    registry = world.open()
+    register(registry)
+    recorder.until(lambda seen: Appeared(A) in seen.events)
+    recorder.until(lambda seen: seen.picture is not None and len(seen.picture) == 2)
+    assert recorder.picture == registry.names() == watched(world)[1].picture
+    assert all(len(name) <= 60 for name in registry.names())
+    registry.data(registry.names())
+
+
+def test_two_long_names_with_one_beginning_are_told_apart(world: World) -> None:
+    _, recorder = watched(world)
+    world.put_junk("y" * 200)
+    world.put_junk("y" * 201)
+    register(world.open())
+    recorder.until(lambda seen: seen.picture is not None and len(seen.picture) == 3)
+    assert recorder.doubts == []
+
+
+def test_data_of_an_absurd_size_are_cut(world: World) -> None:
+    registry, recorder = watched(world)
+    registry.register(host_id="a", name=A, data=b"x" * 900_000, detail=b"y" * 900_000)
+    registry.ask_data([A])
+    recorder.until(lambda seen: len(seen.of(DataRead)) == 1)
+    data = recorder.of(DataRead)[0].data
+    assert data is not None
+    assert len(data) == 4097
+    assert registry.data([A]) == {A: data}
+    assert len(registry.details()[0].document) <= 16_384
+
+
+# --- threads ---
+
+
+def test_calls_from_many_threads_do_not_disturb_one_another(world: World) -> None:
+    registry, recorder = watched(world)
+    calls: list[Callable[[], object]] = []
+    for number in range(12):
+        host = f"h{number}"
+        calls += [
+            lambda host=host: registry.acquire(host, SUBNET),
+            lambda host=host, n=number: register(registry, f"1.{n:024x}.0.s.{host}", host_id=host),
+            registry.names,
+            registry.leases,
+        ]
+    with ThreadPoolExecutor(12) as pool:
+        for future in [pool.submit(call) for call in calls]:
+            future.result()
+    recorder.until(lambda seen: seen.picture is not None and len(seen.picture) == 12)
+    assert recorder.doubts == []
+    assert not recorder.of(Stale)

@@ -1,0 +1,69 @@
+"""One registry of each kind, with the levers that the contract tests pull."""
+
+import sqlite3
+from pathlib import Path
+from typing import Protocol
+
+from neti.registry import Registry, Session
+from neti.registry.embedded import EmbeddedRegistry
+from neti.registry.memory import MemoryRegistry, MemoryServer
+
+
+class World(Protocol):
+    """A registry service that starts empty."""
+
+    def open(self, session: Session | None = None) -> Registry: ...
+
+    def expire(self, session: Session) -> None:
+        """The session ends without a word, as if its time-out had passed."""
+
+    def put_junk(self, name: str) -> None:
+        """A name that no agent would write."""
+
+    def close(self) -> None: ...
+
+
+class MemoryWorld:
+    def __init__(self) -> None:
+        self.server = MemoryServer()
+
+    def open(self, session: Session | None = None) -> Registry:
+        return MemoryRegistry(self.server, session=session)
+
+    def expire(self, session: Session) -> None:
+        self.server.expire(session)
+
+    def put_junk(self, name: str) -> None:
+        self.server.put(name)
+
+    def close(self) -> None:
+        return None
+
+
+class EmbeddedWorld:
+    def __init__(self, folder: Path, *, session_seconds: float = 4.0) -> None:
+        self.path = folder / "registry.db"
+        self._seconds = session_seconds
+        self._open: list[Registry] = []
+
+    def open(self, session: Session | None = None) -> Registry:
+        registry = EmbeddedRegistry(self.path, session=session, session_seconds=self._seconds)
+        self._open.append(registry)
+        return registry
+
+    def expire(self, session: Session) -> None:
+        sessions = sqlite3.connect(f"{self.path}-sessions", isolation_level=None, timeout=10)
+        sessions.execute("UPDATE sessions SET deadline = 0 WHERE id = ?", (session.id,))
+        sessions.close()
+
+    def put_junk(self, name: str) -> None:
+        store = sqlite3.connect(self.path, isolation_level=None, timeout=10)
+        store.execute("BEGIN IMMEDIATE")
+        store.execute("INSERT INTO names VALUES (?, 0, x'')", (name,))
+        store.execute("INSERT INTO changes (kind, subject) VALUES ('+', ?)", (name,))
+        store.execute("COMMIT")
+        store.close()
+
+    def close(self) -> None:
+        for registry in self._open:
+            registry.close()
