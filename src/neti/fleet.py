@@ -93,6 +93,10 @@ class Fleet:
     def names(self) -> frozenset[str]:
         return frozenset(self._names)
 
+    def names_of(self, host_id: str) -> tuple[str, ...]:
+        """Names of the admissible entries that claim this id."""
+        return tuple(self._entries.get(host_id, ()))
+
     @property
     def owners(self) -> Mapping[IPv4Address, str | None]:
         return MappingProxyType(self._owners)

@@ -157,6 +157,10 @@ class Elements:
     def revoked(self) -> Mapping[SetName, frozenset[str]]:
         return {name: frozenset(keys) for name, keys in self._revoked.items()}
 
+    @property
+    def pending(self) -> bool:
+        return any(self._dirty.values())
+
     def changes(self) -> "Changes":
         """What must be done to the kernel. Costs what the keys that may differ number."""
         changes = Changes()

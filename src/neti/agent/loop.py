@@ -29,7 +29,7 @@ from neti.agent.worker import JobDone, JobFailed, Worker
 from neti.clock import Clock
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.dataplane.network import Network
-from neti.errors import DataplaneError, IdentityHeld, NetiError, RegistryError
+from neti.errors import DataplaneError, IdentityHeld, NetiError
 from neti.fleet import Change
 from neti.model import Host, IPAddress, Member
 from neti.policy import Surroundings, structure
@@ -67,9 +67,7 @@ class Stop:
     """Stop this program (SIGTERM, SIGINT); rules and registration stay."""
 
 
-Told = (
-    Event | NetworkChanged | RulesChanged | JobDone | JobFailed | Request | Reload | Stop
-)
+Told = Event | NetworkChanged | RulesChanged | JobDone | JobFailed | Request | Reload | Stop
 
 
 @dataclass(slots=True)
@@ -141,7 +139,12 @@ class Agent:
         self._commit_after = 0.0
         self._stopping = False
         self._surroundings: Surroundings | None = None
-        self._last_member: Member | None = None
+        self._network: Network | None = None
+        self.others: tuple[str, ...] = ()  # other tables that judge input
+        self._journal: dict[str, Remembered | None] = {}  # changes that are not on disk yet
+        self.down = outside.folder.is_down
+        self.leaving: Request | None = None
+        self.left = False
         if loaded.members:
             self.members.remember(loaded.members)
             self.known = True
@@ -203,3 +206,609 @@ class Agent:
 
     def _now(self) -> float:
         return self.out.clock.monotonic()
+
+    # --- taking in ---
+
+    def _take_in(self, told: Told) -> None:  # noqa: PLR0912 -- one line for each thing told
+        match told:
+            case Snapshot(names):
+                self._begin_from_registry()
+                self.members.fleet.snapshot(names, now=self.out.clock.wall())
+            case Appeared(name):
+                self.members.fleet.appeared(name)
+            case Vanished(name):
+                self.members.fleet.vanished(name, now=self.out.clock.wall())
+                self._own_entry_vanished(name)
+            case LeaseRead(overlay, host_id):
+                self.members.fleet.lease_read(overlay, host_id)
+            case DataRead(name, data):
+                self.members.fleet.data_read(name, data)
+            case SettingRead():
+                self._live_setting(told)
+            case Fresh():
+                self._became_fresh(told)
+            case Stale(reason):
+                self._became_stale(reason)
+            case SessionEnded():
+                self.entry = None
+                log.warning("session_ended", what="this host's registration is gone; registering")
+                self.timers.at("register", self._now())
+            case NetworkChanged():
+                self.timers.at("network", self._now() + _SETTLE)
+            case RulesChanged(pid, program):
+                log.info("rules_changed_by_other", pid=pid, program=program)
+                self.timers.at("drift", self._now() + _SETTLE)
+            case JobDone(name, result):
+                self._job_done(name, result)
+            case JobFailed(name, error):
+                self._job_failed(name, error)
+            case Request():
+                self._answer(told)
+            case Reload():
+                self.reload()
+            case Stop():
+                self._stopping = True
+
+    def _begin_from_registry(self) -> None:
+        """The first complete list ends what was only adopted from the kernel."""
+        if self.known:
+            return
+        self.known = True
+        self._anew(remember=False)
+
+    def _anew(self, *, remember: bool) -> None:
+        """Membership from scratch for the present settings and host; the kernel keeps what it has
+        until the next transaction."""
+        before = self.members
+        self.members = Membership.empty(self.settings, self.host, self.out.reserved)
+        if remember:
+            self.members.remember(dict(before.everybody()))
+            # What the old judgement kept out may be welcome now, and the reverse.
+            self.members.fleet.snapshot(before.fleet.names, now=self.out.clock.wall())
+        self.members.hold_lease(before.overlay)
+        self.members.enforce(self.settings.reject_all and self.known)
+        self.timers.at("resync", self._now())
+
+    def _live_setting(self, read: SettingRead) -> None:
+        self.live.take(read)
+        if read.setting in self.live.faults:
+            log.warning("live_setting_ignored", what=self.live.faults[read.setting])
+
+    def _became_fresh(self, fresh: Fresh) -> None:
+        # On disk before the registration exists: killed in between, a restart finds its session.
+        self._keep(lambda: self.out.folder.save_session(fresh.session))
+        self.fresh = True
+        self.fresh_at = self.out.clock.wall()
+        self.problems.pop("registry", None)
+        self.members.fleet.ask_again()
+        log.info("registry_fresh", members=len(self.members.fleet.members))
+        self.timers.at("register", self._now())
+        self.timers.at("resync", self._now())
+        self._tell_systemd()
+
+    def _became_stale(self, reason: str) -> None:
+        if self.fresh or self.stale_reason != reason:
+            log.warning("registry_stale", reason=reason, kept=len(self.members.fleet.members))
+        self.fresh = False
+        self.stale_reason = reason
+        self.problems["registry"] = f"registry: {reason}; the last good state stays in force"
+        self._tell_systemd()
+
+    def _own_entry_vanished(self, name: str) -> None:
+        if name == self.entry:
+            log.warning("own_entry_vanished", entry=name)
+            self.entry = None
+            self.timers.at("register", self._now())
+
+    def _tell_systemd(self) -> None:
+        state = "in step" if self.fresh else f"registry: {self.stale_reason}"
+        notify(f"STATUS={state}; {len(self.members.fleet.members)} members")
+
+    # --- what is due ---
+
+    def _due(self, name: str) -> None:
+        match name:
+            case "commit":
+                self._commit()
+            case "resync":
+                self.resync("asked for")
+            case "drift":
+                self._look_for_drift()
+            case "network":
+                self._look_at_network()
+            case "register":
+                self._register()
+            case "identity":
+                self.out.worker.submit("identity", self.out.discover)
+            case "sweep":
+                self._sweep()
+            case "linger":
+                self.members.fleet.tick(now=self.out.clock.wall())
+
+    # --- the fleet into the kernel ---
+
+    @property
+    def _pending(self) -> bool:
+        return self.members.elements.pending and self.known
+
+    def _settle_fleet(self) -> None:
+        self._observe_changes(self.members.take_changes())
+        next_tick = self.members.fleet.next_tick()
+        if next_tick is not None:
+            wait = max(0.0, next_tick - self.out.clock.wall())
+            self.timers.due["linger"] = self._now() + wait
+
+    def _observe_changes(self, changes: list[Change]) -> None:
+        if not changes:
+            return
+        if len(changes) <= _LOG_EACH:
+            for change in changes:
+                _log_change(change)
+        else:
+            log.info(
+                "members_changed",
+                joined=sum(change.before is None for change in changes),
+                gone=sum(change.after is None for change in changes),
+                members=len(self.members.fleet.members),
+            )
+        self._journal.update({c.id: self.members.remembered(c.id) for c in changes})
+
+    def _commit_when_quiet(self) -> None:
+        """The first change after a quiet interval goes at once; those behind it are gathered."""
+        now = self._now()
+        if now >= self._commit_after:
+            self._commit()
+        else:
+            self.timers.at("commit", self._commit_after)
+
+    def _commit(self) -> None:
+        if self.down or not self._pending:
+            return
+        started = self._now()
+        try:
+            changes = self.out.reconciler.commit(self.members.elements)
+        except DataplaneError as error:
+            self._kernel_failed(error)
+            return
+        self._commit_after = started + self.live.interval
+        self.applies += 1
+        log.info("applied", elements=changes.count(), seconds=self._now() - started)
+        self._write_journal()
+
+    def resync(self, reason: str) -> None:
+        """Read the kernel back and make all of it right, the route included."""
+        if self.down:
+            return
+        started = self._now()
+        try:
+            self._look_around()
+            assert self._surroundings is not None
+            wanted = structure(self.settings, self._surroundings)
+            planned = self.out.reconciler.resync(wanted, self.members.elements)
+            self._route()
+        except DataplaneError as error:
+            self._kernel_failed(error)
+            return
+        self.timers.worked("resync")
+        self.problems.pop("kernel", None)
+        if planned.transaction:
+            self.applies += 1
+            log.info(
+                "resynced",
+                reason=reason,
+                structure=planned.structure,
+                elements=planned.changes.count(),
+                seconds=self._now() - started,
+            )
+            self._commit_after = self._now() + self.live.interval
+        self._save_self()
+        self._write_journal()
+
+    def _kernel_failed(self, error: DataplaneError) -> None:
+        pause = self.timers.retry("resync", self._now())
+        self.problems["kernel"] = str(error)
+        log.error("kernel_refused", what=str(error), retry_seconds=pause)
+
+    def _ask(self) -> None:
+        asked = self.members.fleet.questions()
+        if asked.leases:
+            self.out.registry.ask_leases(asked.leases)
+        if asked.data:
+            self.out.registry.ask_data(asked.data)
+
+    # --- the machine ---
+
+    def _look_around(self) -> Network:
+        seen = self.out.machine.network(self.settings.overlay_subnet)
+        others = self.out.machine.others_judging_input()
+        self._surroundings = Surroundings(
+            uplinks=seen.uplinks(self.host.private), ssh_untracked=not others
+        )
+        self._network = seen
+        self.others = others
+        self._name_conflicts(seen)
+        return seen
+
+    def _name_conflicts(self, seen: Network) -> None:
+        subnet = self.settings.overlay_subnet
+        foreign = [str(route) for route in seen.overlapping if not route.ours]
+        foreign += [f"address {a}" for a in sorted(map(str, seen.addresses_inside(subnet)))]
+        if foreign:
+            self.problems["overlay"] = (
+                f"overlay_subnet {subnet} is also used by {', '.join(foreign)}: "
+                "members with addresses there cannot be reached from this host"
+            )
+        else:
+            self.problems.pop("overlay", None)
+
+    def _route(self) -> None:
+        """Our one route, once the address that it names exists and this host has a lease."""
+        seen = self._network
+        if seen is None or self.host.private not in seen.addresses():
+            self.problems["route"] = (
+                f"no interface has the private address {self.host.private}: "
+                "the overlay's route waits for it"
+            )
+            return
+        self.problems.pop("route", None)
+        mtu = seen.mtu(seen.uplinks(self.host.private))
+        route = seen.own_route()
+        if route is None or (route.source, route.mtu) != (self.host.private, mtu):
+            self.out.machine.add_overlay_route(self.settings.overlay_subnet, self.host.private, mtu)
+            log.info("route_added", subnet=self.settings.overlay_subnet, mtu=mtu)
+
+    def _look_at_network(self) -> None:
+        if self.down:
+            return
+        before = self._surroundings
+        try:
+            self._look_around()
+            self._route()
+        except DataplaneError as error:
+            self._kernel_failed(error)
+            return
+        if self._surroundings != before:
+            self.resync("uplinks changed")
+
+    def _look_for_drift(self) -> None:
+        """Somebody changed something in nftables: in ours, or beside it."""
+        if self.down:
+            return
+        self.resync("another program changed nftables")
+
+    def _sweep(self) -> None:
+        """A removed source is remembered for as long as it has connections, and no longer."""
+        self.timers.at("sweep", self._now() + _SWEEP_EVERY)
+        revoked = [IPv4Address(key) for key in self.members.elements.revoked["revoked4"]]
+        if self.down or not revoked:
+            return
+        try:
+            alive = self.out.revoked_alive(revoked)
+            over = [str(address) for address in revoked if address not in alive]
+            self.out.reconciler.pardon(self.members.elements, "revoked4", over)
+        except DataplaneError as error:
+            self._kernel_failed(error)
+
+    # --- this host in the registry ---
+
+    def _register(self) -> None:
+        if not self.fresh or self.leaving:
+            return
+        registry, host_id = self.out.registry, self.host.id
+        if self.members.overlay is None:
+            subnet = self.settings.overlay_subnet
+            self.out.worker.submit("lease", lambda: registry.acquire(host_id, subnet))
+            return
+        member = self._own_member(self.members.overlay)
+        try:
+            name = entry.encode(member)
+            data = entry.encode_data(member.more)
+        except NetiError as error:
+            self.problems["registration"] = str(error)
+            log.error("cannot_register", what=str(error))
+            return
+        replaces = self._replaced(name)
+        detail = self._detail()
+
+        def job() -> str:
+            # The lease is looked up again: it may have been released while this host was away.
+            held = registry.acquire(host_id, self.settings.overlay_subnet)
+            if held != member.overlay:
+                return f"lease {held}"
+            registry.register(
+                host_id=host_id, name=name, data=data, detail=detail, replaces=replaces
+            )
+            return name
+
+        self.out.worker.submit("register", job)
+
+    def _own_member(self, overlay: IPv4Address) -> Member:
+        """This host as a member: the same entry as before while its addresses are the same."""
+        host = self.host
+        member = Member(
+            id=host.id,
+            site=host.site,
+            private=host.private,
+            public=host.public,
+            overlay=overlay,
+            extended=bool(host.more),
+            more=host.more,
+        )
+        generations = [-1]
+        for name in (self.itself.entry, *self._own_names()):
+            parsed = entry.parse(name) if name else None
+            if isinstance(parsed, Member) and parsed.id == host.id:
+                if replace(parsed, more=host.more, generation=0) == member:
+                    return replace(member, generation=parsed.generation)
+                generations.append(parsed.generation)
+        return replace(member, generation=max(generations) + 1)
+
+    def _own_names(self) -> list[str]:
+        return [
+            name for name in self.members.fleet.names_of(self.host.id) if name != self.itself.entry
+        ]
+
+    def _replaced(self, name: str) -> str | None:
+        """This session's own earlier entry, when it has one under another name."""
+        if self.entry is not None and self.entry != name:
+            return self.entry
+        saved = self.itself.entry
+        if saved is not None and saved != name and saved in self.members.fleet.names:
+            return saved
+        return None
+
+    def _detail(self) -> bytes:
+        document = {
+            "name": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": __version__,
+            "stage": self.stage,
+        }
+        return json.dumps(document).encode()
+
+    def _job_done(self, name: str, result: Any) -> None:
+        self.timers.worked(name)
+        if name == "identity":
+            self._identity_read(result)
+        elif name == "lease":
+            self._lease_held(result)
+        elif name == "register":
+            if result.startswith("lease "):
+                self._lease_held(IPv4Address(result.removeprefix("lease ")))
+                return
+            self.problems.pop("registration", None)
+            if self.entry != result:
+                log.info("registered", entry=result, overlay=self.members.overlay)
+            self.entry = result
+            self._save_self()
+        elif name == "leave":
+            self._left()
+
+    def _lease_held(self, overlay: IPv4Address) -> None:
+        self.problems.pop("registration", None)
+        if overlay != self.members.overlay:
+            log.info("lease_held", overlay=overlay)
+            self.members.hold_lease(overlay)
+        self._save_self()
+        self.timers.at("register", self._now())
+
+    def _job_failed(self, name: str, error: NetiError) -> None:
+        if name == "identity":
+            self._look_at_identity_later()
+            self.problems["identity"] = str(error)
+            log.warning("identity_not_read", what=str(error))
+            return
+        if name == "leave":
+            self._leave_failed(error)
+            return
+        pause = self.timers.retry("register", self._now())
+        said = str(error)
+        if self.problems.get("registration") != said:
+            report = log.error if isinstance(error, IdentityHeld) else log.warning
+            report("not_registered", what=said, retry_seconds=pause)
+        self.problems["registration"] = said
+
+    def _identity_read(self, host: Host) -> None:
+        self._look_at_identity_later()
+        self.problems.pop("identity", None)
+        if host == self.host:
+            return
+        if host.id != self.host.id:
+            self.problems["identity"] = (
+                f"this host now says it is {host.id}, but the agent started as {self.host.id}: "
+                "restart the agent"
+            )
+            log.error("identity_changed", was=self.host.id, now=host.id)
+            return
+        log.info("addresses_changed", private=host.private, public=host.public)
+        self.host = host
+        self._anew(remember=True)
+        self.timers.at("register", self._now())
+
+    def _look_at_identity_later(self) -> None:
+        self.timers.at("identity", self._now() + _IDENTITY_EVERY)
+
+    # --- commands ---
+
+    def _answer(self, request: Request) -> None:
+        commands: dict[str, Callable[[Request], None]] = {
+            "status": lambda r: r.succeed(status.document(self)),
+            "members": lambda r: r.succeed(status.members(self)),
+            "down": self._go_down,
+            "up": self._go_up,
+            "leave": self._leave,
+        }
+        command = commands.get(request.command)
+        if command is None:
+            request.fail(f"this agent does not know the command {request.command!r}")
+            return
+        try:
+            command(request)
+        except NetiError as error:
+            request.fail(str(error))
+
+    def _go_down(self, request: Request) -> None:
+        self.out.folder.set_down(True)
+        self.down = True
+        self.out.reconciler.remove()
+        self.out.machine.remove_overlay_route(self.settings.overlay_subnet)
+        log.warning("down", what="nothing of Neti is in the kernel now; neti up ends this")
+        request.succeed("down")
+
+    def _go_up(self, request: Request) -> None:
+        self.out.folder.set_down(False)
+        self.down = False
+        self.resync("up")
+        if "kernel" in self.problems:
+            request.fail(self.problems["kernel"])
+        else:
+            log.info("up")
+            request.succeed("up")
+
+    def _leave(self, request: Request) -> None:
+        name = self.entry
+        if name is None:
+            request.fail("this host is not registered, so it cannot leave")
+            return
+        if not self.fresh:
+            request.fail(f"the registry cannot be told: {self.stale_reason}")
+            return
+        self.leaving = request
+        member = entry.parse(name)
+        assert isinstance(member, Member)
+        departure = entry.encode_departure(member)
+        registry, host_id = self.out.registry, self.host.id
+        self.out.worker.submit(
+            "leave", lambda: registry.leave(host_id=host_id, name=name, departure=departure)
+        )
+
+    def _left(self) -> None:
+        log.warning("left", entry=self.entry, what="this host left the fleet; the agent stops")
+        self.entry = None
+        self.left = True
+        self._keep(self.out.folder.forget_session)
+        if self.leaving is not None:
+            self.leaving.succeed("left")
+        self._stopping = True
+
+    def _leave_failed(self, error: NetiError) -> None:
+        if self.leaving is not None:
+            self.leaving.fail(str(error))
+        self.leaving = None
+
+    def reload(self) -> None:
+        """Take the configuration in anew; an invalid one is refused and the old one stays."""
+        notify_reloading()
+        try:
+            new = self.out.reload()
+        except NetiError as error:
+            self.problems["reload"] = (
+                f"the new configuration is refused, the old one stays: {error}"
+            )
+            log.error("reload_refused", what=str(error))
+        else:
+            self.problems.pop("reload", None)
+            self.settings = self._reloadable(new)
+            self._anew(remember=True)
+            self.resync("reload")
+            self._refresh_detail()
+            log.info("reloaded", stage=self.stage)
+        notify("READY=1")
+
+    def _reloadable(self, new: Settings) -> Settings:
+        """The new settings, but for those that only a restart can change."""
+        kept = {
+            name: getattr(self.settings, name)
+            for name in _NEED_RESTART
+            if getattr(new, name) != getattr(self.settings, name)
+        }
+        if kept:
+            words = ", ".join(sorted(kept))
+            self.problems["reload"] = f"changed but not in force before a restart: {words}"
+            log.warning("restart_needed", keys=words)
+        return replace(new, **kept)
+
+    def _refresh_detail(self) -> None:
+        if self.entry is not None and self.fresh:
+            registry, host_id, detail = self.out.registry, self.host.id, self._detail()
+            self.out.worker.submit("describe", lambda: registry.describe(host_id, detail))
+
+    # --- disk ---
+
+    def _write_journal(self) -> None:
+        if not self._journal or not self.known:
+            return
+        changes, self._journal = self._journal, {}
+        self._keep(lambda: self.out.folder.append(changes, self.members.everybody()))
+
+    def _save_self(self) -> None:
+        seen = self.out.reconciler.seen
+        itself = Self(
+            machine=self.itself.machine,
+            overlay=str(self.members.overlay) if self.members.overlay else None,
+            entry=self.entry or self.itself.entry,
+            structure_text=seen.digest if seen else None,
+            structure_seen=seen.listing if seen else None,
+        )
+        if itself != self.itself:
+            self.itself = itself
+            self._keep(lambda: self.out.folder.save_self(itself))
+
+    def _keep(self, write: Callable[[], None]) -> None:
+        """A disk that fails is named and does not stop the kernel from being kept in step."""
+        try:
+            write()
+            self.problems.pop("disk", None)
+        except StateError as error:
+            self.problems["disk"] = str(error)
+            log.error("state_not_written", what=str(error))
+
+    @property
+    def stage(self) -> str:
+        return "enforced" if self.members.enforced else "shadow"
+
+
+_NEED_RESTART: Final = (
+    "identity",
+    "site",
+    "embedded",
+    "zk_hosts",
+    "zk_prefix",
+    "zk_iptoid_node",
+    "zk_idtoip_node",
+    "zk_ip_map_node",
+    "registry_tls",
+    "session_seconds",
+    "overlay_subnet",
+    "table_files_path",
+    "log_file",
+    "verify_port",
+)
+
+
+def _log_change(change: Change) -> None:
+    member = change.after or change.before
+    assert member is not None
+    what = "joined" if change.before is None else "gone" if change.after is None else "changed"
+    log.info(
+        f"member_{what}",
+        id=member.id,
+        site=member.site,
+        overlay=member.overlay,
+        private=member.private,
+        public=member.public or "none",
+    )
+
+
+def seen_structure(itself: Self) -> SeenStructure | None:
+    """What the last run saw in the kernel, when it is known."""
+    if itself.structure_text is None or itself.structure_seen is None:
+        return None
+    return SeenStructure(itself.structure_text, itself.structure_seen)
+
+
+def install_signals(agent: Agent) -> None:
+    """Signals only put something on the queue."""
+    signal.signal(signal.SIGHUP, lambda *_: agent.tell(Reload()))
+    signal.signal(signal.SIGTERM, lambda *_: agent.tell(Stop()))
+    signal.signal(signal.SIGINT, lambda *_: agent.tell(Stop()))

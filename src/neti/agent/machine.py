@@ -3,7 +3,6 @@
 A Protocol so that the loop is tested without a kernel; ``RealMachine`` is thin on purpose.
 """
 
-from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Final, Protocol
@@ -37,12 +36,19 @@ class Machine(Protocol):
 class RealMachine:
     """Works in the network namespace of the thread that made it."""
 
-    network: Callable[[IPv4Network], Network] = staticmethod(network.read_network)
-    add_overlay_route = staticmethod(network.add_overlay_route)
-    remove_overlay_route = staticmethod(network.remove_overlay_route)
-
     def __init__(self) -> None:
         self._nft = Nftables()
+
+    def network(self, overlay_subnet: IPv4Network) -> Network:
+        return network.read_network(overlay_subnet)
+
+    def add_overlay_route(
+        self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None
+    ) -> None:
+        network.add_overlay_route(overlay_subnet, private, mtu)
+
+    def remove_overlay_route(self, overlay_subnet: IPv4Network) -> None:
+        network.remove_overlay_route(overlay_subnet)
 
     def others_judging_input(self) -> tuple[str, ...]:
         found = set()

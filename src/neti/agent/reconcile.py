@@ -19,6 +19,7 @@ from neti.ruleset import (
     Changes,
     Elements,
     KernelState,
+    SetName,
     Structure,
     Transaction,
     replacement,
@@ -125,6 +126,13 @@ class Reconciler:
         elements.applied(changes)
         self._end_connections(changes)
         return changes
+
+    def pardon(self, elements: Elements, where: SetName, keys: list[str]) -> None:
+        """These removed sources have no connections left: forget them."""
+        if keys:
+            pardoned = Changes(pardoned={where: keys})
+            self._dataplane.apply(Transaction(tuple(pardoned.commands())))
+            elements.forget_revoked(where, keys)
 
     def drifted(self) -> bool:
         """Whether somebody changed sets or chains. Elements are not looked at: see ``resync``."""

@@ -57,6 +57,9 @@ class Network:
     def addresses(self) -> frozenset[IPAddress]:
         return frozenset(address for link in self.links for address in link.addresses)
 
+    def addresses_inside(self, subnet: IPv4Network) -> list[IPAddress]:
+        return [a for a in self.addresses() if isinstance(a, IPv4Address) and a in subnet]
+
     def uplinks(self, private: IPv4Address) -> tuple[str, ...]:
         """Interfaces with a default route or the private address; never lo."""
         holders = {link.name for link in self.links if private in link.addresses}

@@ -1,0 +1,80 @@
+"""Who this machine is: a source's answer, a site, and from both a Host. Never a guess.
+
+The metadata service's answer is kept on disk, bound to this machine, and stands in only while the
+service is silent; a wrong answer is an error.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from neti.clock import Clock, SystemClock
+from neti.identity.cache import IdentityCache
+from neti.identity.ec2 import Ec2Source
+from neti.identity.imds import MetadataClient
+from neti.identity.machine import fingerprint
+from neti.identity.site import decide_site
+from neti.identity.source import Identity, IdentitySource, SourceSilent
+from neti.identity.static import StaticSource
+from neti.model import Host, IPAddress
+from neti.settings import Settings, StaticIdentity
+
+__all__ = ["discover", "fingerprint"]
+
+
+def discover(
+    settings: Settings,
+    *,
+    cache_dir: Path | None = None,
+    clock: Clock | None = None,
+    source: IdentitySource | None = None,
+    machine: str | None = None,
+    notice: Callable[[str], None] = lambda _sentence: None,
+) -> Host:
+    """This host. Raises IdentityError; ``notice`` gets what the operator should know.
+
+    ``cache_dir`` None: nothing is written and nothing remembered (for commands that only look).
+    """
+    if isinstance(settings.identity, StaticIdentity):
+        identity = StaticSource(settings.identity).read()
+    else:
+        source = source or Ec2Source(MetadataClient())
+        identity = _remembering(source, cache_dir, clock or SystemClock(), machine, notice)
+    decision = decide_site(settings, identity)
+    if decision.warning is not None:
+        notice(decision.warning)
+    return Host(
+        id=identity.id,
+        site=decision.site,
+        private=identity.private,
+        public=identity.public,
+        more=_more(settings, identity),
+    )
+
+
+def _remembering(
+    source: IdentitySource,
+    cache_dir: Path | None,
+    clock: Clock,
+    machine: str | None,
+    notice: Callable[[str], None],
+) -> Identity:
+    if cache_dir is None:
+        return source.read()
+    bound_to = fingerprint() if machine is None else machine
+    cache = IdentityCache(folder=cache_dir, machine=bound_to, clock=clock, notice=notice)
+    try:
+        identity = source.read()
+    except SourceSilent as error:
+        remembered = cache.recall()
+        if remembered is None:
+            raise
+        notice(f"{error}; using the answer of {remembered.age_seconds:.0f} s ago")
+        return remembered.identity
+    cache.remember(identity)
+    return identity
+
+
+def _more(settings: Settings, identity: Identity) -> tuple[IPAddress, ...]:
+    own = (identity.private, identity.public)
+    every: tuple[IPAddress, ...] = (*identity.ipv6, *settings.addresses)
+    return tuple(dict.fromkeys(address for address in every if address not in own))

@@ -4,16 +4,17 @@ A token first, its header on every request; what may be absent is absent only wh
 404 to a request whose neighbours it answers. No proxy is asked, whatever the environment says.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final, TypeVar
 
 from neti.errors import IdentityError
 from neti.identity.imds import MetadataClient
 from neti.identity.source import Identity
 from neti.registry.entry import HOST_ID
 
+_T = TypeVar("_T")
 _META: Final = "/latest/meta-data/"
 _MAC: Final = frozenset("0123456789abcdef:")
 _VPC_ID: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
@@ -37,3 +38,62 @@ class Ec2Source:
             ipv6=self._listed(listing, f"{interface}ipv6s", _ipv6s) or (),
             vpc_id=self._listed(listing, f"{interface}vpc-id", _vpc_id),
         )
+
+    def _required(self, path: str, read: Callable[[str], _T]) -> _T:
+        value = self._optional(path, read)
+        if value is None:
+            raise IdentityError(
+                f"the metadata service ({self.client.endpoint}) has no {path}: "
+                "is this an EC2 instance? Elsewhere write identity: {id: …, private: …}"
+            )
+        return value
+
+    def _optional(self, path: str, read: Callable[[str], _T]) -> _T | None:
+        text = self.client.get(_META + path)
+        if text is None:
+            return None
+        try:
+            return read(text)
+        except ValueError as error:
+            raise IdentityError(
+                f"the metadata service ({self.client.endpoint}) says that {path} is "
+                f"{text[:60]!r}, which is {error}"
+            ) from error
+
+    def _listed(self, listing: list[str], path: str, read: Callable[[str], _T]) -> _T | None:
+        """What the interface's own listing names is required; what it does not name is absent."""
+        if path.rpartition("/")[2] not in listing:
+            return None
+        return self._required(path, read)
+
+
+def _host_id(text: str) -> str:
+    if not HOST_ID.fullmatch(text):
+        raise ValueError("no host id")
+    return text
+
+
+def _ipv4(text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except ValueError as error:
+        raise ValueError("no IPv4 address") from error
+
+
+def _ipv6s(text: str) -> tuple[IPv6Address, ...]:
+    try:
+        return tuple(IPv6Address(line) for line in text.split())
+    except ValueError as error:
+        raise ValueError("no list of IPv6 addresses") from error
+
+
+def _mac(text: str) -> str:
+    if len(text) != 17 or not _MAC.issuperset(text.lower()):
+        raise ValueError("no MAC address")
+    return text
+
+
+def _vpc_id(text: str) -> str:
+    if not text.startswith("vpc-") or not _VPC_ID.issuperset(text):
+        raise ValueError("no VPC id")
+    return text

@@ -53,7 +53,9 @@ def _by_vpc(settings: Settings, vpc_id: str) -> str:
         if vpc_id in site.vpc_ids:
             return site.name
     listed = "; ".join(
-        f"{site.name}: {', '.join(site.vpc_ids)}" for site in settings.sites.values() if site.vpc_ids
+        f"{site.name}: {', '.join(site.vpc_ids)}"
+        for site in settings.sites.values()
+        if site.vpc_ids
     )
     raise IdentityError(
         f"this host's VPC is {vpc_id}, which no site lists ({listed}): write vpc_ids: [{vpc_id}] "

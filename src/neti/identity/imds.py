@@ -1,0 +1,115 @@
+"""The instance metadata service, version 2: a token first, its header on every request.
+
+Standard library only, and no proxy: a link-local service behind http_proxy would be somebody
+else's. Every answer is bounded in time, length and number of tries. The path of a request is ours;
+what comes back is text that the caller must still judge.
+"""
+
+import http.client
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+from neti.errors import IdentityError
+from neti.identity.source import SourceSilent
+
+DEFAULT_ENDPOINT: Final = "http://169.254.169.254"
+ENDPOINT_VARIABLE: Final = "AWS_EC2_METADATA_SERVICE_ENDPOINT"  # as the AWS SDKs name it
+_TOKEN_PATH: Final = "/latest/api/token"
+_TOKEN_SECONDS: Final = 300
+_MAX_BYTES: Final = 64 * 1024
+_PAUSES: Final = (0.2, 0.5, 1.0)  # before the second, third and fourth try
+_WORTH_ANOTHER_TRY: Final = frozenset({429, 500, 502, 503, 504})
+
+
+@dataclass(slots=True)
+class MetadataClient:
+    """Not thread-safe. ``sleep`` is handed in so that tests do not wait."""
+
+    endpoint: str = ""
+    timeout: float = 2.0
+    sleep: Callable[[float], None] = time.sleep
+    _token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.endpoint = self.endpoint or os.environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT
+        parts = urlsplit(self.endpoint)
+        if parts.scheme != "http" or not parts.hostname:
+            raise IdentityError(
+                f"{ENDPOINT_VARIABLE} is {self.endpoint!r}, expected http://HOST[:PORT]"
+            )
+
+    def get(self, path: str) -> str | None:
+        """The text at ``path``; None when the service says for sure that there is none (404).
+
+        Raises SourceSilent when it does not answer or keeps failing, IdentityError when its answer
+        makes no sense.
+        """
+        if self._token is None:
+            self._token = self._new_token()
+        status, body = self._ask("GET", path, {"X-aws-ec2-metadata-token": self._token})
+        if status == 401:  # the token has run out: once more with a new one
+            self._token = self._new_token()
+            status, body = self._ask("GET", path, {"X-aws-ec2-metadata-token": self._token})
+        if status == 404:
+            return None
+        if status != 200:
+            raise SourceSilent(self._said(path, status))
+        try:
+            return body.decode("ascii").strip()
+        except UnicodeDecodeError as error:
+            raise IdentityError(f"{self._where(path)} answered with something not text") from error
+
+    def _new_token(self) -> str:
+        headers = {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}
+        status, body = self._ask("PUT", _TOKEN_PATH, headers)
+        if status != 200:
+            raise SourceSilent(self._said(_TOKEN_PATH, status))
+        token = body.decode("ascii", "replace").strip()
+        if not token or not token.isprintable() or " " in token:
+            raise IdentityError(f"{self._where(_TOKEN_PATH)} answered with something not a token")
+        return token
+
+    def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        """One request, tried again while it fails in a way that may pass."""
+        failure: SourceSilent | None = None
+        for pause in (0.0, *_PAUSES):
+            if pause:
+                self.sleep(pause)
+            try:
+                status, body = self._once(method, path, headers)
+            except (OSError, http.client.HTTPException) as error:
+                why = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+                failure = SourceSilent(
+                    f"{self._where(path)} does not answer: {why or type(error).__name__}"
+                )
+                failure.__cause__ = error
+                continue
+            if status not in _WORTH_ANOTHER_TRY:
+                return status, body
+            failure = SourceSilent(self._said(path, status))
+        assert failure is not None
+        raise failure
+
+    def _once(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        parts = urlsplit(self.endpoint)
+        assert parts.hostname is not None
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=self.timeout)
+        try:
+            connection.request(method, path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read(_MAX_BYTES)
+        finally:
+            connection.close()
+
+    def _where(self, path: str) -> str:
+        return f"the metadata service ({self.endpoint}{path})"
+
+    def _said(self, path: str, status: int) -> str:
+        hint = ""
+        if status in (401, 403):
+            hint = ": is the instance's metadata service switched off, or a proxy in between?"
+        return f"{self._where(path)} answered {status}{hint}"
