@@ -5,22 +5,27 @@ was told, and ``_settle`` decides from the facts alone which member, if any, an 
 the outcome depends on what is known and not on the order in which it came, except where order is
 the meaning: of two equal claims the one that was accepted stays.
 
+An entry is *believed* when its overlay address is leased to its id; only believed entries count
+against others, so junk cannot displace a member, whatever id, generation or address it names.
+
 Must never do: ask the registry or the clock itself (``questions`` and ``now`` are for that), or
 let one entry's fault touch another member.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
+from itertools import islice
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from neti.admission import Admission
+from neti.claims import Claims
 from neti.errors import EntryError
 from neti.model import Departure, IPAddress, Member
 from neti.registry import entry
 
-# Whoever fills the registry with junk shall not fill our memory or the status page with it.
+# Whoever fills the registry with junk shall not fill the status page with it.
 MAX_NAMED: Final = 100
 
 
@@ -59,20 +64,28 @@ class Fleet:
     def __init__(self, admission: Admission, *, linger_seconds: float) -> None:
         self._admission = admission
         self._linger = linger_seconds
+        # What the registry holds.
         self._names: set[str] = set()
-        self._entries: dict[str, dict[str, Member]] = {}  # id -> name -> claim, admissible ones
-        self._more: dict[str, tuple[IPAddress, ...]] = {}  # name -> further addresses, once read
+        self._junk: dict[str, None] = {}  # those of them that are no admissible entries
         self._departures: dict[str, int] = {}  # id -> highest generation that said goodbye
-        self._lost: dict[str, Lost] = {}
-        self._owners: dict[IPv4Address, str | None] = {}  # leases as read
         self._listed: set[str] = set()  # names from a snapshot: their leases are checked behind
-        self._by_overlay: dict[IPv4Address, set[str]] = {}
-        self._by_private: dict[tuple[str, IPv4Address], set[str]] = {}
-        self._by_public: dict[IPv4Address, set[str]] = {}
+        # Claims by name: those the registry holds, and those of lost members.
+        self._claims: dict[str, Member] = {}
+        self._more: dict[str, tuple[IPAddress, ...]] = {}  # further addresses, once read
+        self._by_id: Claims[str] = Claims()
+        self._by_overlay: Claims[IPv4Address] = Claims()
+        self._owners: dict[IPv4Address, str | None] = {}  # leases as read, of claimed addresses
+        self._disputed: dict[str, str] = {}  # name -> why it does not count
+        self._bad_data: dict[str, str] = {}  # name -> what is wrong with its further addresses
+        # What was decided.
         self._accepted: dict[str, Member] = {}
+        self._speaks: dict[str, str] = {}  # id -> the name that was accepted for it
+        self._at_private: Claims[tuple[str, IPv4Address]] = Claims()  # ids of accepted members
+        self._at_public: Claims[IPv4Address] = Claims()
+        self._lost: dict[str, Lost] = {}  # in the order of ``since``
+        self._lost_alone: dict[IPv4Address, str] = {}  # public address that was not shared -> id
         self._before: dict[str, Member | None] = {}
-        self._faults: dict[str, str] = {}  # entry name -> why it is skipped
-        self._unnamed_faults = 0
+        # What is to be asked, and what was asked.
         self._ask_leases: set[IPv4Address] = set()
         self._ask_data: set[str] = set()
         self._waiting_leases: set[IPv4Address] = set()
@@ -93,35 +106,30 @@ class Fleet:
     def names(self) -> frozenset[str]:
         return frozenset(self._names)
 
-    def names_of(self, host_id: str) -> tuple[str, ...]:
-        """Names of the admissible entries that claim this id."""
-        return tuple(self._entries.get(host_id, ()))
-
     @property
     def owners(self) -> Mapping[IPv4Address, str | None]:
+        """Leases as read, of the addresses that somebody claims."""
         return MappingProxyType(self._owners)
 
     def skipped(self) -> dict[str, str]:
-        """Entries that are not believed, each with the reason; the first hundred."""
-        named = dict(self._faults)
-        for host_id, claims in self._entries.items():
-            accepted = self._accepted.get(host_id)
-            for name, claim in claims.items():
-                if accepted is None or not _same_claim(accepted, claim):
-                    reason = self._claim_fault(host_id, name, claim)
-                    if reason is not None and len(named) < MAX_NAMED:
-                        named[name] = reason
+        """Entries that are not believed, each with the reason; the first hundred.
+
+        An entry whose further addresses are refused is named too, though the rest of it counts.
+        """
+        named = {name: self._fault(name) for name in islice(self._junk, MAX_NAMED)}
+        for faults in (self._disputed, self._bad_data):
+            for name in islice(faults, MAX_NAMED - len(named)):
+                named.setdefault(name, faults[name])
         return named
 
     def skipped_count(self) -> int:
-        return len(self.skipped()) + self._unnamed_faults
+        return len(self._junk) + len(self._disputed.keys() | self._bad_data.keys())
 
     def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
         """Private addresses that several members of one site claim: all are let in, and named."""
         return [
-            (site, address, tuple(sorted(ids)))
-            for (site, address), ids in self._by_private.items()
-            if len(ids) > 1
+            (*place, tuple(sorted(self._at_private.of(place))))
+            for place in sorted(self._at_private.shared)
         ]
 
     def questions(self) -> Questions:
@@ -158,122 +166,83 @@ class Fleet:
         owners: Mapping[IPv4Address, str],
     ) -> None:
         """Begin from the last good state: ``names`` with their further addresses, ``lost`` as
-        id -> (name, since). They stand until the registry says otherwise."""
+        id -> (name, since). They stand until the registry says otherwise.
+
+        A lost one's further addresses are taken from ``names`` too, where it may stand as well.
+        """
         self._owners.update(owners)
-        for name, more in names.items():
-            self._more[name] = more
-            self.appeared(name, bulk=True)
-        for name, since in sorted(lost.values(), key=lambda pair: pair[1]):
-            member = self._parse(name)
-            if isinstance(member, Member):
-                self._lost[member.id] = Lost(member, since, shared_public=False)
-                self._index(member)
-                self._settle(member.id)
+        were_lost = dict(lost.values())
+        touched: set[str] = set()
+        for name in names.keys() - were_lost.keys():
+            touched |= self._enter(name, bulk=True)
+            self._restore_more(name, names[name])
+        self._settle(touched)
+        self._restore_lost(were_lost, names)
+        for overlay in [o for o in self._owners if not self._by_overlay.of(o)]:
+            del self._owners[overlay]
 
     def snapshot(self, names: Iterable[str], *, now: float) -> None:
-        """The registry's complete list. What is not in it has vanished while nobody looked."""
+        """The registry's complete list. What is not in it has vanished while nobody looked.
+
+        Everything is taken in before anything is decided, so no order within the list matters.
+        """
         listed = frozenset(names)
-        for name in listed - self._names:
-            if name.startswith("left."):
-                self.appeared(name)
-        for name in listed - self._names:
-            self.appeared(name, bulk=True)
-        for name in self._names - listed:
-            self.vanished(name, now=now)
+        appeared, gone = listed - self._names, self._names - listed
+        departures = {name for name in appeared if name.startswith("left.")}
+        touched: set[str] = set()
+        for name in departures:
+            touched |= self._enter(name)
+        for name in sorted(gone):
+            touched |= self._remove(name, now=now)
+        for name in sorted(appeared - departures):
+            touched |= self._enter(name, bulk=True)
+        # Leaving is one step, so a departure that is listed beside an entry was before its return.
+        for host_id in [i for i in self._departures if self._present(i)]:
+            del self._departures[host_id]
+        self._settle(touched)
 
     def appeared(self, name: str, *, bulk: bool = False) -> None:
-        if name in self._names:
-            return
-        self._names.add(name)
-        parsed = self._parse(name)
-        if parsed is None:
-            return
-        if isinstance(parsed, Departure):
-            known = self._departures.get(parsed.id, -1)
-            self._departures[parsed.id] = max(known, parsed.generation)
-            lost = self._lost.get(parsed.id)
-            if lost is not None and lost.member.generation <= parsed.generation:
-                self._forget_lost(parsed.id)
-            return
-        self._departures.pop(parsed.id, None)  # it is back: what it said before is over
-        self._entries.setdefault(parsed.id, {})[name] = parsed
-        if parsed.extended and name not in self._more:
-            self._ask_data.add(name)
-        self._index(parsed)
-        owner = self._owners.get(parsed.overlay)
-        if owner != parsed.id:
-            # First sight, or the lease has changed hands since it was read: look.
-            self._ask_leases.add(parsed.overlay)
-        if bulk:
-            self._listed.add(name)
-        self._settle(parsed.id)
-        self._settle_neighbours(parsed)
+        self._settle(self._enter(name, bulk=bulk))
 
     def vanished(self, name: str, *, now: float) -> None:
-        if name not in self._names:
-            return
-        self._names.discard(name)
-        if name in self._faults:
-            del self._faults[name]
-            return
-        parsed = self._reparse(name)
-        if isinstance(parsed, Departure):
-            self._departures.pop(parsed.id, None)
-            return
-        if parsed is None:
-            self._unnamed_faults = max(0, self._unnamed_faults - 1)
-            return
-        claims = self._entries.get(parsed.id, {})
-        claim = claims.pop(name, None)
-        if claim is None:
-            return
-        if not claims:
-            self._entries.pop(parsed.id, None)
-        accepted = self._accepted.get(parsed.id)
-        departed = self._departures.get(parsed.id, -1) >= parsed.generation
-        if accepted is not None and _same_claim(accepted, claim) and not claims and not departed:
-            shared = claim.public is not None and len(self._by_public[claim.public]) > 1
-            self._lost[claim.id] = Lost(accepted, now, shared)
-        else:
-            self._unindex(parsed)
-        self._more.pop(name, None)
-        self._listed.discard(name)
-        self._waiting_data.discard(name)
-        self._settle(parsed.id)
-        self._settle_neighbours(parsed)
+        self._settle(self._remove(name, now=now))
 
     def lease_read(self, overlay: IPv4Address, host_id: str | None) -> None:
-        self._owners[overlay] = host_id
+        # A question that is not handed out yet stays: this is the answer to an earlier one.
         self._waiting_leases.discard(overlay)
-        self._ask_leases.discard(overlay)
-        claimants = tuple(self._by_overlay.get(overlay, ()))
-        for claimant in claimants:
-            self._settle(claimant)
-        for claimant in claimants:
-            for claim in self._entries.get(claimant, {}).values():
-                self._settle_neighbours(claim)
+        claimants = self._ids_at(overlay)
+        if claimants:
+            self._owners[overlay] = host_id
+            self._settle(claimants)
 
     def data_read(self, name: str, data: bytes | None) -> None:
         self._waiting_data.discard(name)
-        if data is None:
+        claim = self._claims.get(name)
+        if data is None or claim is None or not claim.extended:
             return
-        parsed = self._reparse(name)
-        if not isinstance(parsed, Member) or name not in self._entries.get(parsed.id, {}):
-            return
+        self._bad_data.pop(name, None)
         try:
-            more = self._admission.believed(parsed, entry.parse_data(data))
-        except EntryError:
-            more = ()
-        self._more[name] = more
-        self._settle(parsed.id)
+            told = entry.parse_data(data)
+            self._more[name] = self._admission.believed(claim, told)
+            if refused := [str(a) for a in told if a not in self._more[name]]:
+                shown = ", ".join(refused[:3]) + (", …" if len(refused) > 3 else "")
+                self._bad_data[name] = f"further addresses are not let in: {shown}"
+        except EntryError as error:
+            self._more[name] = ()
+            self._bad_data[name] = f"further addresses are not let in: {error}"
+        self._settle({claim.id})
 
     def tick(self, *, now: float) -> None:
         """Let go of lost members whose time is over."""
-        while self._lost:  # in the order in which they were lost
-            host_id, lost = next(iter(self._lost.items()))
-            if now < lost.since + self._linger:
-                return
-            self._forget_lost(host_id)
+        for host_id in reversed(list(self._lost)):
+            if self._lost[host_id].since <= now:
+                break
+            # The clock was set back, and would else keep this one for as long again.
+            self._lost[host_id] = replace(self._lost[host_id], since=now)
+        touched: set[str] = set()
+        while (due := self.next_tick()) is not None and due <= now:
+            touched |= self._forget_lost(next(iter(self._lost)))
+        self._settle(touched)
 
     def next_tick(self) -> float | None:
         """When ``tick`` next has something to do, in Unix seconds."""
@@ -281,162 +250,261 @@ class Fleet:
             return None
         return next(iter(self._lost.values())).since + self._linger
 
+    # --- noting facts: each returns the ids that may stand differently now ---
+
+    def _enter(self, name: str, *, bulk: bool = False) -> set[str]:
+        if name in self._names:
+            return set()
+        self._names.add(name)
+        try:
+            parsed = self._parse(name)
+        except EntryError:
+            self._junk[name] = None
+            return set()
+        if isinstance(parsed, Departure):
+            known = self._departures.get(parsed.id, -1)
+            self._departures[parsed.id] = max(known, parsed.generation)
+            lost = self._lost.get(parsed.id)
+            if lost is not None and lost.member.generation <= parsed.generation:
+                return self._forget_lost(parsed.id)
+            return set()
+        self._departures.pop(parsed.id, None)  # it is back: what it said before is over
+        if name not in self._claims:  # else it was lost, and what was read of it still stands
+            self._add_claim(name, parsed)
+        if parsed.extended:
+            self._ask_data.add(name)
+        if self._owners.get(parsed.overlay) != parsed.id:
+            # First sight, or the lease has changed hands since it was read: look.
+            self._ask_leases.add(parsed.overlay)
+        if bulk:
+            self._listed.add(name)
+        return self._ids_at(parsed.overlay)
+
+    def _remove(self, name: str, *, now: float) -> set[str]:
+        if name not in self._names:
+            return set()
+        self._names.discard(name)
+        if name in self._junk:
+            del self._junk[name]
+            return set()
+        claim = self._claims.get(name)
+        if claim is None:
+            departure = entry.parse(name)
+            if self._departures.get(departure.id) == departure.generation:
+                del self._departures[departure.id]
+            return set()
+        touched = self._ids_at(claim.overlay)
+        self._listed.discard(name)
+        self._disputed.pop(name, None)
+        self._ask_data.discard(name)
+        self._waiting_data.discard(name)
+        departed = self._departures.get(claim.id, -1) >= claim.generation
+        if self._speaks.get(claim.id) == name and not departed:
+            self._lose(claim.id, since=now)
+        else:
+            self._drop_claim(name)
+        return touched
+
+    def _parse(self, name: str) -> Member | Departure:
+        parsed = entry.parse(name)
+        if isinstance(parsed, Member) and (objection := self._admission.objection(parsed)):
+            raise EntryError(objection)
+        return parsed
+
+    def _fault(self, name: str) -> str:
+        try:
+            self._parse(name)
+        except EntryError as error:
+            return str(error)
+        return ""
+
+    def _add_claim(self, name: str, claim: Member) -> None:
+        self._claims[name] = claim
+        self._by_id.add(claim.id, name)
+        self._by_overlay.add(claim.overlay, name)
+
+    def _drop_claim(self, name: str) -> None:
+        claim = self._claims.pop(name)
+        self._more.pop(name, None)
+        self._bad_data.pop(name, None)
+        self._by_id.discard(claim.id, name)
+        self._by_overlay.discard(claim.overlay, name)
+        if not self._by_overlay.of(claim.overlay):
+            self._owners.pop(claim.overlay, None)
+            self._ask_leases.discard(claim.overlay)
+            self._waiting_leases.discard(claim.overlay)
+
+    def _restore_more(self, name: str, more: tuple[IPAddress, ...]) -> None:
+        claim = self._claims.get(name)
+        if claim is not None and claim.extended:
+            self._more[name] = self._admission.believed(claim, more)
+            self._ask_data.discard(name)
+
+    def _restore_lost(
+        self, since: Mapping[str, float], more: Mapping[str, tuple[IPAddress, ...]]
+    ) -> None:
+        restored: dict[str, float] = {}
+        for name in sorted(since):
+            try:
+                member = self._parse(name)
+            except EntryError:
+                continue
+            if isinstance(member, Member) and member.id not in self._accepted:
+                self._add_claim(name, member)
+                self._restore_more(name, more.get(name, ()))
+                self._accept(member.id, name)
+                restored[member.id] = since[name]
+        # Only now is it known who stood behind one public address with whom.
+        for host_id, lost_since in restored.items():
+            self._lose(host_id, since=lost_since)
+        self._settle(restored)
+
+    def _lose(self, host_id: str, *, since: float) -> None:
+        member = self._accepted[host_id]
+        shared = member.public is not None and len(self._at_public.of(member.public)) > 1
+        in_order = not self._lost or next(reversed(self._lost.values())).since <= since
+        self._lost[host_id] = Lost(member, since, shared)
+        if not in_order:  # the clock was set back
+            self._lost = dict(sorted(self._lost.items(), key=lambda item: item[1].since))
+        if member.public is not None and not shared:
+            self._lost_alone[member.public] = host_id
+
+    def _end_lost(self, host_id: str) -> None:
+        member = self._lost.pop(host_id).member
+        if member.public is not None and self._lost_alone.get(member.public) == host_id:
+            del self._lost_alone[member.public]
+
+    def _forget_lost(self, host_id: str) -> set[str]:
+        overlay = self._lost[host_id].member.overlay
+        self._end_lost(host_id)
+        name = self._speaks[host_id]
+        self._accept(host_id, None)
+        touched = self._ids_at(overlay)
+        self._drop_claim(name)
+        return touched
+
     # --- deciding ---
 
-    def _settle(self, host_id: str) -> None:
-        claims = self._entries.get(host_id, {})
-        chosen: Member | None = None
-        if claims:
-            name = self._current(host_id, claims)
-            claim = claims[name]
-            if host_id in self._lost:
-                self._end_lost(host_id, claim)
-            if self._claim_fault(host_id, name, claim) is None and self._may_enter(name, claim):
-                more = self._more.get(name, ())
-                chosen = replace(claim, more=more) if more else claim
-        elif host_id in self._lost and not self._displaced(self._lost[host_id]):
-            chosen = self._lost[host_id].member
-        elif host_id in self._lost:
-            lost = self._lost.pop(host_id)
-            self._unindex(lost.member)
+    def _settle(self, touched: Iterable[str]) -> None:
+        """Decide anew for these ids, then for the lost ones that a live one may displace."""
+        while touched:
+            doubtful: set[str] = set()
+            again: set[str] = set()
+            for host_id in touched:
+                again |= self._decide(host_id)
+                doubtful |= self._doubted_by(host_id)
+            touched = again
+            for host_id in doubtful:
+                if host_id in self._lost and self._displaced(self._lost[host_id]):
+                    touched |= self._forget_lost(host_id)
+
+    def _decide(self, host_id: str) -> set[str]:
+        """Which entry speaks for this id; returns the ids that are to be decided after it."""
+        names = self._present(host_id)
+        chosen = self._choose(host_id, names)
+        for name in names:
+            self._judge(name, chosen)
+        again: set[str] = set()
+        if host_id in self._lost:
+            if chosen is None:
+                return again
+            before = self._speaks[host_id]
+            self._end_lost(host_id)
+            if before != chosen:
+                again = self._ids_at(self._claims[before].overlay) - {host_id}
+                self._drop_claim(before)
         self._accept(host_id, chosen)
+        return again
 
-    def _accept(self, host_id: str, chosen: Member | None) -> None:
-        accepted = self._accepted.get(host_id)
-        if chosen == accepted:
-            return
-        self._before.setdefault(host_id, accepted)
-        if chosen is None:
-            del self._accepted[host_id]
+    def _doubted_by(self, host_id: str) -> set[str]:
+        """Lost members that this member's standing may end: itself, or who had its address."""
+        member = self._accepted.get(host_id)
+        if member is None or not self._lost:
+            return set()
+        doubtful = {host_id, *self._at_private.of((member.site, member.private))}
+        if member.public in self._lost_alone:
+            doubtful.add(self._lost_alone[member.public])
+        return doubtful
+
+    def _choose(self, host_id: str, names: Collection[str]) -> str | None:
+        """Of the believed names the highest generation; of equals, the accepted one."""
+        believed = [name for name in names if self._believed(name)]
+        if len(believed) < 2:
+            return believed[0] if believed else None
+        accepted = self._speaks.get(host_id)
+        return min(believed, key=lambda n: (-self._claims[n].generation, n != accepted, n))
+
+    def _believed(self, name: str) -> bool:
+        claim = self._claims[name]
+        if claim.overlay in self._owners:
+            return self._owners[claim.overlay] == claim.id
+        # Not read yet. What was accepted stays so; what stood in a snapshot enters at once, unless
+        # somebody else claims the address; what has just appeared waits for the read, a millisecond
+        # away.
+        if self._speaks.get(claim.id) == name:
+            return True
+        return name in self._listed and len(self._ids_at(claim.overlay)) == 1
+
+    def _judge(self, name: str, chosen: str | None) -> None:
+        """Note what is wrong with an entry that does not speak for its id, if anything is."""
+        reason = self._dispute(name, chosen) if name != chosen else None
+        if reason is not None:
+            self._disputed[name] = reason
         else:
-            self._accepted[host_id] = chosen
+            self._disputed.pop(name, None)
 
-    def _current(self, host_id: str, claims: Mapping[str, Member]) -> str:
-        """The name that speaks for the id: highest generation; of equals, the accepted one."""
-        if len(claims) == 1:
-            return next(iter(claims))
-        accepted = self._accepted.get(host_id)
-        return min(
-            claims,
-            key=lambda name: (
-                -claims[name].generation,
-                accepted is None or not _same_claim(accepted, claims[name]),
-                name,
-            ),
-        )
-
-    def _claim_fault(self, host_id: str, name: str, claim: Member) -> str | None:
-        claims = self._entries.get(host_id, {})
-        current = self._current(host_id, claims) if claims else name
-        if name != current:
-            if claims[current].generation == claim.generation:
-                return f"host id {host_id} is claimed twice, also by {current}"
+    def _dispute(self, name: str, chosen: str | None) -> str | None:
+        claim = self._claims[name]
+        ahead = self._claims[chosen].generation if chosen is not None else -1
+        if claim.generation < ahead:
             return None  # an older generation, about to be removed: no fault
-        if claim.overlay in self._owners and self._owners[claim.overlay] != host_id:
-            owner = self._owners[claim.overlay]
+        owner = self._owners.get(claim.overlay, claim.id)
+        if owner != claim.id:
             whose = f"leased to {owner}" if owner is not None else "leased to nobody"
             return f"overlay address {claim.overlay} is {whose}"
-        return None
-
-    def _may_enter(self, name: str, claim: Member) -> bool:
-        if self._owners.get(claim.overlay) == claim.id:
-            return True
-        # Not read yet. One that stood in a snapshot enters at once, unless somebody else claims
-        # the same address; one that has just appeared waits for the read, a millisecond away.
-        rivals = self._by_overlay.get(claim.overlay, set()) - {claim.id}
-        return name in self._listed and not rivals
+        if claim.generation == ahead:
+            return f"host id {claim.id} is claimed twice, also by {chosen}"
+        return None  # its lease is being read
 
     def _displaced(self, lost: Lost) -> bool:
         """A live member claims what the lost one had: its address, or its lease."""
         member = lost.member
-        for other in self._by_private.get((member.site, member.private), set()) - {member.id}:
-            if other in self._accepted and other not in self._lost:
-                return True
-        if member.public is not None and not lost.shared_public:
-            for other in self._by_public.get(member.public, set()) - {member.id}:
-                if other in self._accepted and other not in self._lost:
-                    return True
-        owner = self._owners.get(member.overlay, member.id)
-        return owner != member.id
-
-    def _settle_neighbours(self, claim: Member) -> None:
-        """Whoever shares an address with ``claim`` may stand differently now."""
-        neighbours = (
-            self._by_overlay.get(claim.overlay, set())
-            | self._by_private.get((claim.site, claim.private), set())
-            | (self._by_public.get(claim.public, set()) if claim.public is not None else set())
+        if self._owners.get(member.overlay, member.id) != member.id:
+            return True
+        if any(i not in self._lost for i in self._at_private.of((member.site, member.private))):
+            return True
+        # Those who came since are live: had one of them been lost, it would have displaced first.
+        return (
+            member.public is not None
+            and not lost.shared_public
+            and len(self._at_public.of(member.public)) > 1
         )
-        if len(neighbours) > 1:
-            for host_id in neighbours - {claim.id}:
-                if host_id in self._lost or claim.overlay in self._overlays_of(host_id):
-                    self._settle(host_id)
 
-    def _overlays_of(self, host_id: str) -> set[IPv4Address]:
-        return {claim.overlay for claim in self._entries.get(host_id, {}).values()}
+    def _accept(self, host_id: str, name: str | None) -> None:
+        before = self._accepted.get(host_id)
+        after: Member | None = None
+        if name is not None:
+            after, more = self._claims[name], self._more.get(name, ())
+            after = replace(after, more=more) if more else after
+            self._speaks[host_id] = name
+        if after == before:
+            return
+        self._before.setdefault(host_id, before)
+        if before is not None:
+            self._at_private.discard((before.site, before.private), host_id)
+            if before.public is not None:
+                self._at_public.discard(before.public, host_id)
+        if after is None:
+            del self._accepted[host_id], self._speaks[host_id]
+            return
+        self._accepted[host_id] = after
+        self._at_private.add((after.site, after.private), host_id)
+        if after.public is not None:
+            self._at_public.add(after.public, host_id)
 
-    # --- book-keeping ---
+    def _present(self, host_id: str) -> list[str]:
+        """The id's entries that the registry holds."""
+        return [name for name in self._by_id.of(host_id) if name in self._names]
 
-    def _parse(self, name: str) -> Member | Departure | None:
-        try:
-            parsed = entry.parse(name)
-            if isinstance(parsed, Member) and (objection := self._admission.objection(parsed)):
-                raise EntryError(objection)
-        except EntryError as error:
-            if len(self._faults) < MAX_NAMED:
-                self._faults[name] = str(error)
-            else:
-                self._unnamed_faults += 1
-            return None
-        return parsed
-
-    def _reparse(self, name: str) -> Member | Departure | None:
-        try:
-            parsed = entry.parse(name)
-        except EntryError:
-            return None
-        if isinstance(parsed, Member) and self._admission.objection(parsed):
-            return None
-        return parsed
-
-    def _index(self, member: Member) -> None:
-        self._by_overlay.setdefault(member.overlay, set()).add(member.id)
-        self._by_private.setdefault((member.site, member.private), set()).add(member.id)
-        if member.public is not None:
-            self._by_public.setdefault(member.public, set()).add(member.id)
-
-    def _unindex(self, member: Member) -> None:
-        """Take the member's addresses out, but for those that another claim of its id still has."""
-        remaining = list(self._entries.get(member.id, {}).values())
-        if member.id in self._lost:
-            remaining.append(self._lost[member.id].member)
-        if all(other.overlay != member.overlay for other in remaining):
-            _drop(self._by_overlay, member.overlay, member.id)
-        place = (member.site, member.private)
-        if all((other.site, other.private) != place for other in remaining):
-            _drop(self._by_private, place, member.id)
-        if member.public is not None and all(o.public != member.public for o in remaining):
-            _drop(self._by_public, member.public, member.id)
-
-    def _end_lost(self, host_id: str, claim: Member) -> None:
-        lost = self._lost.pop(host_id)
-        if not _same_claim(lost.member, claim):
-            self._unindex(lost.member)
-
-    def _forget_lost(self, host_id: str) -> None:
-        lost = self._lost.pop(host_id)
-        if host_id not in self._entries:
-            self._unindex(lost.member)
-        self._settle(host_id)
-
-
-def _same_claim(one: Member, other: Member) -> bool:
-    """The same entry, whatever its further addresses."""
-    return one is other or replace(one, more=()) == replace(other, more=())
-
-
-def _drop(index: dict[Any, set[str]], key: object, host_id: str) -> None:
-    ids = index.get(key)
-    if ids is not None:
-        ids.discard(host_id)
-        if not ids:
-            del index[key]
+    def _ids_at(self, overlay: IPv4Address) -> set[str]:
+        return {self._claims[name].id for name in self._by_overlay.of(overlay)}

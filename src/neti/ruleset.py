@@ -131,6 +131,9 @@ class Elements:
             held[value] -= 1
         self._dirty[where].add(key)
 
+    def wants(self, where: SetName, key: str) -> bool:
+        return key in self._wishes[where]
+
     def desired(self, where: SetName) -> dict[str, str]:
         return {key: _shown(held) for key, held in self._wishes[where].items()}
 

@@ -1,0 +1,143 @@
+"""``neti agent``: puts the parts together, runs the loop, and takes them apart. Decides nothing."""
+
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from neti import __version__, log
+from neti.agent import loop
+from neti.agent.control import ControlServer
+from neti.agent.machine import Machine, RealMachine, switched_off
+from neti.agent.reconcile import Reconciler
+from neti.agent.responder import Responder
+from neti.agent.state import StateFolder
+from neti.agent.systemd import notify
+from neti.agent.worker import Worker
+from neti.clock import SystemClock
+from neti.config import load
+from neti.dataplane.conntrack import Conntrack
+from neti.dataplane.monitor import Monitor
+from neti.dataplane.nftables import NftablesDataplane
+from neti.errors import IdentityError, NetiError
+from neti.identity import discover, fingerprint
+from neti.identity.preflight import (
+    refuse_on_registry_host,
+    refuse_overlay_conflicts,
+    registry_addresses,
+)
+from neti.model import Host
+from neti.registry.opening import open_registry
+from neti.settings import Settings
+
+_IDENTITY_PAUSES = (2.0, 5.0, 10.0, 30.0)
+
+
+def run(config: Path) -> None:
+    """Until SIGTERM. Raises NetiError when it cannot begin."""
+    settings = load(config)
+    reason = switched_off()
+    if reason is not None:
+        raise NetiError(f"Neti is switched off on this machine ({reason}): nothing is loaded")
+    log.configure(settings.log_file)
+    for warning in settings.warnings:
+        log.warning("configuration", what=warning)
+    folder = StateFolder(settings.table_files_path)
+    # Who cannot write rules or routes shall not register the host: find out first.
+    dataplane, machine = NftablesDataplane(), RealMachine()
+    dataplane.structure()
+    queued: list[loop.Told] = []
+    tell: list[Callable[[loop.Told], None]] = [queued.append]
+    control = ControlServer(folder.path, lambda request: tell[0](request))
+    try:
+        host = _identity(settings, folder)
+        reserved = _preflight(settings, machine)
+        machine_id = fingerprint()
+        loaded = folder.load(machine_id)
+        conntrack = Conntrack()
+        worker = Worker(lambda event: tell[0](event))
+        outside = loop.Outside(
+            reconciler=Reconciler(dataplane, conntrack, loop.seen_structure(loaded.itself)),
+            machine=machine,
+            registry=open_registry(settings, host.site, loaded.session),
+            worker=worker,
+            folder=folder,
+            clock=SystemClock(),
+            discover=lambda: discover(settings, cache_dir=folder.path, notice=_noticed),
+            reload=lambda: load(config),
+            revoked_alive=conntrack.sources_with_connections,
+            reserved=reserved,
+        )
+        agent = loop.Agent(settings, host, outside, loaded, machine_id=machine_id)
+        tell[0] = agent.tell
+        for told in queued:
+            agent.tell(told)
+        loop.install_signals(agent)
+        log.info("starting", version=__version__, id=host.id, site=host.site, private=host.private)
+        _live(agent, control, settings)
+    finally:
+        control.close()
+
+
+def _live(agent: loop.Agent, control: ControlServer, settings: Settings) -> None:
+    monitor = Monitor(agent.tell)
+    monitor.start()
+    control.start()
+    responder = _responder(agent, settings)
+    agent.start()
+    agent.run()
+    notify("STOPPING=1")
+    if responder is not None:
+        responder.close()
+    monitor.close()
+    # Rules stay, and so does the registration, for its time-out: a restart finds both.
+    if agent.left:
+        agent.out.registry.close()
+    else:
+        agent.out.registry.detach()
+    log.info("stopped", registered=agent.entry is not None)
+
+
+def _identity(settings: Settings, folder: StateFolder) -> Host:
+    """Asked until it is known: the kernel keeps the last good state meanwhile."""
+    for pause in (*_IDENTITY_PAUSES, None):
+        try:
+            return discover(settings, cache_dir=folder.path, notice=_noticed)
+        except IdentityError as error:
+            if pause is None:
+                raise
+            log.error("identity_unknown", what=str(error), retry_seconds=pause)
+            notify(f"STATUS=who am I? {error}")
+            time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _preflight(settings: Settings, machine: Machine) -> frozenset[IPv4Address]:
+    seen = machine.network(settings.overlay_subnet)
+    registry = registry_addresses(settings)
+    refuse_on_registry_host(registry, seen.addresses())
+    refuse_overlay_conflicts(
+        settings.overlay_subnet,
+        routes=[(r.destination, r.device) for r in seen.overlapping if not r.ours],
+        addresses=seen.addresses(),
+    )
+    return frozenset(a for a in registry if isinstance(a, IPv4Address))
+
+
+def _responder(agent: loop.Agent, settings: Settings) -> Responder | None:
+    def admitted(address: IPv4Address) -> bool:
+        text = str(address)
+        return text == str(agent.host.private) or agent.members.elements.wants("peers4", text)
+
+    try:
+        responder = Responder(settings.verify_port, agent.host.id, admitted)
+    except NetiError as error:
+        agent.problems["responder"] = str(error)
+        log.warning("no_responder", what=str(error))
+        return None
+    responder.start()
+    return responder
+
+
+def _noticed(sentence: str) -> None:
+    log.warning("identity", what=sentence)

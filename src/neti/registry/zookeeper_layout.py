@@ -1,0 +1,81 @@
+"""Where things stand in ZooKeeper. Pure.
+
+    PREFIX/ip-to-id/OVERLAY     host id      \\ a lease: both made and deleted in one step
+    PREFIX/id-to-ip/HOST-ID     overlay      /
+    PREFIX/ip-map/NAME          an entry's data; ephemeral, watched by everybody
+    PREFIX/agents/HOST-ID       the detail document; ephemeral, watched by nobody. That there can
+                                be only one is what keeps two agents from one identity.
+    PREFIX/interval, maxchange  live settings
+
+Must never do: make a path of text that could leave its parent.
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Self
+
+from neti.registry import SettingName
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Full paths."""
+
+    ip_to_id: str
+    id_to_ip: str
+    ip_map: str
+    agents: str
+    interval: str
+    maxchange: str
+
+    @classmethod
+    def below(
+        cls, prefix: str, *, iptoid: str, idtoip: str, ip_map: str, interval: str, maxchange: str
+    ) -> Self:
+        root = "/" + prefix.strip("/") if prefix.strip("/") else ""
+
+        def path(node: str) -> str:
+            return f"{root}/{node.strip('/')}"
+
+        return cls(
+            ip_to_id=path(iptoid),
+            id_to_ip=path(idtoip),
+            ip_map=path(ip_map),
+            agents=path("agents"),
+            interval=path(interval),
+            maxchange=path(maxchange),
+        )
+
+    def settings(self) -> dict[str, SettingName]:
+        return {self.interval: "interval", self.maxchange: "maxchange"}
+
+    def setting(self, setting: SettingName) -> str:
+        return self.interval if setting == "interval" else self.maxchange
+
+    def parents(self) -> list[str]:
+        """Every persistent node, each after the one it stands in."""
+        paths: list[str] = []
+        for path in (self.ip_to_id, self.id_to_ip, self.ip_map, self.agents):
+            parts = path.strip("/").split("/")
+            paths += ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        return list(dict.fromkeys(paths))
+
+    def name(self, name: str) -> str:
+        return child(self.ip_map, name)
+
+    def agent(self, host_id: str) -> str:
+        return child(self.agents, host_id)
+
+    def by_id(self, host_id: str) -> str:
+        return child(self.id_to_ip, host_id)
+
+    def by_overlay(self, overlay: IPv4Address) -> str:
+        return f"{self.ip_to_id}/{overlay}"
+
+
+def child(parent: str, name: str) -> str:
+    """A path that ZooKeeper accepts whatever ``name`` is; what cannot exist is only not found."""
+    safe = name.encode(errors="replace").decode()
+    if not safe or safe in {".", ".."} or "/" in safe or "\0" in safe:
+        safe = "…"  # U+2026 stands in no name that anybody can register
+    return f"{parent}/{safe}"

@@ -1,0 +1,294 @@
+"""What kazoo lacks: persistent recursive watches, and one ordered stream in one thread.
+
+ZooKeeper sends the events of a watch and the answers to requests in one order over one connection.
+kazoo reads both in its connection thread and then hands them to different threads, where the order
+is lost; and it knows no watch on a subtree (request 106, ZooKeeper 3.6). Here events, answers and
+states all arrive in the connection thread.
+
+Must never do: block in that thread, or let an exception of a listener end it.
+"""
+
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import ConnectionClosedError
+from kazoo.handlers.threading import SequentialThreadingHandler
+from kazoo.protocol.connection import STOP_CONNECTING, ConnectionHandler
+from kazoo.protocol.serialization import CloseInstance
+from kazoo.protocol.states import KeeperState
+from kazoo.retry import KazooRetry
+
+from neti.registry.untrusted import bounded_name
+
+# kazoo writes session passwords to its log at its finest level: this logger has no such level.
+_LOG: Final = logging.getLogger("neti.registry.kazoo")
+_LOG.setLevel(logging.ERROR)
+
+CREATED: Final = 1
+DELETED: Final = 2
+CHANGED: Final = 3
+PERSISTENT: Final = 0
+PERSISTENT_RECURSIVE: Final = 1
+
+_INT: Final = struct.Struct("!i")
+_EVENT: Final = struct.Struct("!iii")
+_STAT: Final = struct.Struct("!qqqqiiiqiiq")
+
+
+class Stat(NamedTuple):
+    czxid: int
+    mzxid: int
+    ctime: int
+    mtime: int
+    version: int
+    cversion: int
+    aversion: int
+    ephemeral_owner: int
+    data_length: int
+    children: int
+    pzxid: int
+
+
+class AddWatch(NamedTuple):
+    """Watch ``path``, in mode PERSISTENT_RECURSIVE all below it too, until the connection ends."""
+
+    path: str
+    mode: int
+    type: ClassVar[int] = 106
+
+    def serialize(self) -> bytes:
+        return _string(self.path) + _INT.pack(self.mode)
+
+    @classmethod
+    def deserialize(cls, reply: bytes, offset: int) -> bool:
+        return True
+
+
+class ListNames(NamedTuple):
+    """All children and their parent's Stat in one answer; over-long names come bounded.
+
+    kazoo's own request fails as a whole where one name is not UTF-8.
+    """
+
+    path: str
+    type: ClassVar[int] = 12
+
+    def serialize(self) -> bytes:
+        return _string(self.path) + b"\0"
+
+    @classmethod
+    def deserialize(cls, reply: bytes, offset: int) -> tuple[list[str], Stat]:
+        (count,) = _INT.unpack_from(reply, offset)
+        offset += 4
+        names = []
+        for _ in range(count):
+            (length,) = _INT.unpack_from(reply, offset)
+            start, offset = offset + 4, offset + 4 + max(length, 0)
+            names.append(bounded_name(reply[start:offset].decode(errors="replace")))
+        return names, Stat(*_STAT.unpack_from(reply, offset))
+
+
+def _string(text: str) -> bytes:
+    raw = text.encode()
+    return _INT.pack(len(raw)) + raw
+
+
+class Listener(Protocol):
+    """Called in the connection thread only."""
+
+    def on_event(self, kind: int, path: str) -> None: ...
+
+    def on_state(self, state: str) -> None:
+        """A kazoo KeeperState."""
+
+    def on_failure(self, reason: str) -> None:
+        """A connection attempt failed; the next follows."""
+
+
+class Reply:
+    """Passes the answer (or the exception instead of one) on in the thread that has read it."""
+
+    __slots__ = ("_then",)
+
+    def __init__(self, then: Callable[[Any], None]) -> None:
+        self._then: Callable[[Any], None] | None = then
+
+    def set(self, value: Any = None) -> None:
+        then, self._then = self._then, None  # kazoo may report one failure twice
+        if then is not None:
+            _guarded(then, value)
+
+    set_exception = set
+
+
+class StreamClient(KazooClient):  # type: ignore[misc]  # kazoo has no types
+    """A kazoo client whose ``listener`` hears everything in order; it never gives up connecting."""
+
+    def __init__(
+        self,
+        hosts: str,
+        listener: Listener,
+        *,
+        session_seconds: float,
+        session: tuple[int, bytes] | None,
+    ) -> None:
+        # kazoo varies a pause by 40 %, so that this is a quarter of the time-out at most.
+        retry = KazooRetry(max_tries=-1, delay=0.05, max_delay=session_seconds / 4 / 1.4)
+        super().__init__(
+            hosts=hosts,
+            timeout=session_seconds,
+            client_id=session,
+            handler=_PatientHandler(session_seconds / 4),
+            connection_retry=retry,
+            logger=_LOG,
+        )
+        self.listener = listener
+        self._connection = _StreamConnection(self, self._conn_retry.copy(), logger=_LOG)
+
+    @property
+    def session(self) -> tuple[int, bytes]:
+        """Meant for the connection thread, in a connected state."""
+        return self._session_id, self._session_passwd
+
+    def submit(self, request: Any, then: Callable[[Any], None]) -> object:
+        """Send a request; ``then`` gets the answer or an exception, in the connection thread.
+
+        Within that thread not many at a time: kazoo wakes itself through a socket that fills.
+        """
+        reply = Reply(then)
+        self._call(request, reply)
+        return reply
+
+    def withdraw(self, reply: object) -> None:
+        """Take back a request that is not sent yet."""
+        for waiting in tuple(self._queue):
+            if waiting[1] is reply:
+                try:
+                    self._queue.remove(waiting)
+                except ValueError:
+                    return
+
+    def wait_connected(self, seconds: float) -> bool:
+        return bool(self._live.wait(max(0.0, seconds)))
+
+    def finish(self, *, end_session: bool, seconds: float) -> None:
+        """Stop, with or without ending the session. kazoo's ``stop`` can only end it."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        if end_session and self.connected:
+            self._queue.append((CloseInstance, None))
+            self._connection.poke()
+            self._connection.connection_stopped.wait(seconds)
+        self._connection.drop()
+        if self._connection.stop(seconds):
+            self._connection.close()
+        self.handler.stop()
+
+    def _session_callback(self, state: str) -> None:
+        changed = state != self._state
+        super()._session_callback(state)
+        if changed:
+            _guarded(self.listener.on_state, state)
+
+
+class _PatientHandler(SequentialThreadingHandler):  # type: ignore[misc]
+    """kazoo would wait for one silent host as long as the whole session may last."""
+
+    def __init__(self, connect_seconds: float) -> None:
+        super().__init__()
+        self._connect_seconds = connect_seconds
+
+    def create_connection(self, *arguments: Any, timeout: float, **more: Any) -> Any:
+        seconds = min(timeout, self._connect_seconds)
+        return super().create_connection(*arguments, timeout=seconds, **more)
+
+
+class _StreamConnection(ConnectionHandler):  # type: ignore[misc]
+    """Reads watch events for the listener, and can be dropped without ending the session."""
+
+    def zk_loop(self) -> None:
+        try:
+            super().zk_loop()
+        except InterruptedError:
+            return  # stopped in a pause between two attempts
+
+    def drop(self) -> None:
+        """After ``_stopped``: end the connection, if there is one."""
+        connection = self._socket
+        if connection is not None:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return
+
+    def poke(self) -> None:
+        try:
+            self._write_sock.send(b"\0")
+        except OSError:
+            return
+
+    def stop(self, timeout: float | None = None) -> bool:
+        # kazoo's waits for its thread without a limit.
+        stopped = bool(self.connection_stopped.wait(timeout))
+        if stopped and self._connection_routine is not None:
+            self._connection_routine.join(timeout)
+            self._connection_routine = None
+        return stopped
+
+    def _connect_attempt(self, host: str, hostip: str, port: int, retry: Any) -> Any:
+        if self.client._stopped.is_set():
+            return STOP_CONNECTING
+        try:
+            status = super()._connect_attempt(host, hostip, port, retry)
+        except Exception as error:  # kazoo's thread would end here, and nobody would notice
+            _LOG.exception("event=zookeeper_connection_failed")
+            _guarded(self.client.listener.on_failure, f"internal error: {error!r}")
+            self.client._session_callback(KeeperState.CONNECTING)
+            status = None
+        return STOP_CONNECTING if self.client._stopped.is_set() else status
+
+    def _connect(self, host: str, hostip: str, port: int) -> Any:
+        try:
+            connected = super()._connect(host, hostip, port)
+        except Exception as error:
+            text = str(error) or type(error).__name__
+            _guarded(self.client.listener.on_failure, f"ZooKeeper at {host}:{port}: {text}")
+            raise
+        if self.client._stopped.is_set():
+            self.drop()  # whoever stopped us found no socket to drop
+        return connected
+
+    def _read_watch_event(self, buffer: bytes, offset: int) -> None:
+        kind, _state, length = _EVENT.unpack_from(buffer, offset)
+        start = offset + _EVENT.size
+        path = buffer[start : start + max(length, 0)].decode(errors="replace")
+        if not self.client._stopped.is_set():
+            _guarded(self.client.listener.on_event, kind, path)
+
+
+def _guarded(function: Callable[..., None], *arguments: Any) -> None:
+    try:
+        function(*arguments)
+    except Exception:
+        _LOG.exception("event=registry_listener_failed")
+
+
+__all__ = [
+    "CHANGED",
+    "CREATED",
+    "DELETED",
+    "PERSISTENT",
+    "PERSISTENT_RECURSIVE",
+    "AddWatch",
+    "ConnectionClosedError",
+    "ListNames",
+    "Listener",
+    "Reply",
+    "Stat",
+    "StreamClient",
+]
