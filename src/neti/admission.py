@@ -7,7 +7,7 @@ else claims it, is judged in ``neti.fleet``, which sees all of them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
 from neti.model import IPAddress, Member, Site
@@ -19,6 +19,7 @@ _NEVER_A_HOST: Final = tuple(
 )
 _GLOBAL_UNICAST6: Final = IPv6Network("2000::/3")  # RFC 4291
 _UNIQUE_LOCAL6: Final = IPv6Network("fc00::/7")  # RFC 4193
+_INSTANCE_SERVICES6: Final = IPv6Network("fd00:ec2::/32")  # EC2's metadata, time and DNS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +51,22 @@ class Admission:
     def believed(self, member: Member, more: tuple[IPAddress, ...]) -> tuple[IPAddress, ...]:
         """Those of the further addresses that may be let in."""
         site = self.sites[member.site]
-        ranges = (*site.private, *site.public) if site.private else ()
+        # A further address may be of either kind, so a kind without ranges allows any.
+        ranges = (*site.private, *site.public) if site.private and site.public else ()
         return tuple(
             address
             for address in more
             if (
                 self._fault4(address, ranges, "") is None
                 if isinstance(address, IPv4Address)
-                else address not in self.reserved
-                and (address in _GLOBAL_UNICAST6 or address in _UNIQUE_LOCAL6)
+                else self._fits6(address)
             )
         )
+
+    def _fits6(self, address: IPv6Address) -> bool:
+        if address in self.reserved or address in _INSTANCE_SERVICES6:
+            return False
+        return address in _GLOBAL_UNICAST6 or address in _UNIQUE_LOCAL6
 
     def _fault4(
         self, address: IPv4Address, ranges: tuple[IPv4Network, ...], whose: str

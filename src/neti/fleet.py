@@ -106,6 +106,10 @@ class Fleet:
     def names(self) -> frozenset[str]:
         return frozenset(self._names)
 
+    def names_of(self, host_id: str) -> tuple[str, ...]:
+        """Names of the admissible entries that claim this id."""
+        return tuple(self._present(host_id))
+
     @property
     def owners(self) -> Mapping[IPv4Address, str | None]:
         """Leases as read, of the addresses that somebody claims."""
@@ -234,7 +238,7 @@ class Fleet:
 
     def tick(self, *, now: float) -> None:
         """Let go of lost members whose time is over."""
-        for host_id in reversed(list(self._lost)):
+        for host_id in reversed(self._lost):
             if self._lost[host_id].since <= now:
                 break
             # The clock was set back, and would else keep this one for as long again.

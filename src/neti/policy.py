@@ -5,11 +5,13 @@ explains; ``elements_of`` says which few elements one member means to this host,
 one member is a change of those and of nothing else.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 from typing import Final
 
+from neti.errors import DataplaneError
 from neti.model import Host, Member, Reach, Site
 from neti.ruleset import Chain, SetName, Structure
 from neti.settings import IPNetwork, OpenPort, Settings
@@ -21,6 +23,8 @@ NAT_PRIORITY: Final = -105
 FILTER_PRIORITY: Final = -10
 # Interfaces of this kind that are not an uplink lead to this machine's own containers.
 CONTAINER_KINDS: Final = '{ "bridge", "veth" }'
+# Printable ASCII without the quote, the asterisk and the backslash.
+PLAIN_INTERFACE: Final = re.compile(r"[!#-)+-\[\]-~]+")
 RECORDED_PORTS: Final = "{ tcp, udp, udplite, sctp, dccp }"
 
 SETS: Final[tuple[tuple[str, str], ...]] = (
@@ -80,7 +84,11 @@ def elements_of(member: Member, *, host: Host, sites: Mapping[str, Site]) -> Ite
     if member.public is not None:
         yield Element("peers4", str(member.public))
     for address in member.more:
-        yield Element("peers4" if address.version == 4 else "peers6", str(address))
+        if isinstance(address, IPv6Address):
+            yield Element("peers6", str(address))
+        elif by_private or site is None or not any(address in n for n in site.private):
+            # Another site's private address may here be a stranger's: private ranges overlap.
+            yield Element("peers4", str(address))
 
 
 def own_elements(host: Host, overlay: IPv4Address) -> Iterator[Element]:
@@ -292,12 +300,12 @@ def _by_family(networks: Iterable[IPNetwork]) -> Iterator[tuple[str, list[IPNetw
     Merged because nft refuses overlapping intervals in one anonymous set.
     """
     every = list(networks)
-    v4 = list(collapse_addresses(n for n in every if isinstance(n, IPv4Network)))
-    v6 = list(collapse_addresses(n for n in every if isinstance(n, IPv6Network)))
+    v4: list[IPNetwork] = list(collapse_addresses(n for n in every if isinstance(n, IPv4Network)))
+    v6: list[IPNetwork] = list(collapse_addresses(n for n in every if isinstance(n, IPv6Network)))
     if v4:
-        yield "ip", list(v4)
+        yield "ip", v4
     if v6:
-        yield "ip6", list(v6)
+        yield "ip6", v6
 
 
 def _listed(networks: Iterable[IPNetwork]) -> str:
@@ -306,8 +314,22 @@ def _listed(networks: Iterable[IPNetwork]) -> str:
 
 def _outside(surroundings: Surroundings) -> str:
     """The interfaces that lead to no container, as a set that is never empty."""
-    names = ("lo", *surroundings.uplinks)
+    names = dict.fromkeys(_in_quotes(name) for name in ("lo", *surroundings.uplinks))
     return "{ " + ", ".join(f'"{name}"' for name in names) + " }"
+
+
+def _in_quotes(interface: str) -> str:
+    """The name as nft can say it.
+
+    The kernel allows nearly every byte in an interface's name, and nft has no escapes. A name that
+    it cannot say becomes all that begin like it: to take too many for an uplink is the safe error.
+    """
+    plain = PLAIN_INTERFACE.match(interface)
+    if plain is None:
+        raise DataplaneError(
+            f"nftables cannot name the interface {interface!r}: rename it (ip link set … name …)"
+        )
+    return interface if plain[0] == interface else f"{plain[0]}*"
 
 
 def cross_address(member: Member, *, host: Host, sites: Mapping[str, Site]) -> IPv4Address | None:

@@ -99,7 +99,7 @@ class Elements:
     """
 
     def __init__(self, *, revoke_seconds: int) -> None:
-        self._revoke_seconds = revoke_seconds
+        self.revoke_seconds = revoke_seconds
         self._wishes: dict[SetName, dict[str, Counter[str] | str]] = {s: {} for s in ORDERED}
         self._kernel: dict[SetName, dict[str, str]] = {s: {} for s in ORDERED}
         self._revoked: dict[SetName, set[str]] = {"revoked4": set(), "revoked6": set()}
@@ -123,12 +123,18 @@ class Elements:
         wishes = self._wishes[where]
         held = wishes[key]
         if isinstance(held, str):
+            if held != value:
+                raise KeyError(value)
             del wishes[key]
-        elif held.total() == 2:
-            held[value] -= 1
-            wishes[key] = next(iter(held.elements()))
         else:
-            held[value] -= 1
+            if held[value] == 1:  # a Counter keeps a key that was counted down to nothing
+                del held[value]
+            elif held[value] > 1:
+                held[value] -= 1
+            else:
+                raise KeyError(value)
+            if held.total() == 1:
+                wishes[key] = next(iter(held))
         self._dirty[where].add(key)
 
     def wants(self, where: SetName, key: str) -> bool:
@@ -144,11 +150,7 @@ class Elements:
         for where in ORDERED:
             self._kernel[where] = dict(state.elements.get(where, {}))
             self._dirty[where] = self._kernel[where].keys() ^ self._wishes[where].keys()
-            self._dirty[where] |= {
-                key
-                for key, value in self._kernel[where].items()
-                if key in self._wishes[where] and _shown(self._wishes[where][key]) != value
-            }
+            self._dirty[where] |= {k for k in self._kernel[where] if self._differs(where, k)}
         for revoked in self._revoked:
             self._revoked[revoked] = set(state.timed.get(revoked, {}))
 
@@ -169,42 +171,47 @@ class Elements:
         changes = Changes()
         for where in ORDERED:
             wishes, kernel = self._wishes[where], self._kernel[where]
-            for key in self._dirty[where]:
-                held = wishes.get(key)
-                value = None if held is None else _shown(held)
-                before = kernel.get(key)
-                if value == before:
+            for key in tuple(self._dirty[where]):
+                if not self._differs(where, key):
+                    self._dirty[where].discard(key)
                     continue
-                if before is not None:
+                if key in kernel:
                     changes.remove(where, key)
-                if value is not None:
-                    changes.add(where, key, value)
+                if key in wishes:
+                    changes.add(where, key, _shown(wishes[key]))
         self._revocations(changes)
         return changes
+
+    def _differs(self, where: SetName, key: str) -> bool:
+        held = self._wishes[where].get(key)
+        return (None if held is None else _shown(held)) != self._kernel[where].get(key)
 
     def _revocations(self, changes: "Changes") -> None:
         for peers, revoked in REVOKED_BY.items():
             added = changes.added.get(peers, {})
             for key in changes.removed.get(peers, ()):
                 if key not in added:
-                    changes.revoke(revoked, key, self._revoke_seconds)
+                    changes.revoke(revoked, key, self.revoke_seconds)
             for key in added:
                 if key in self._revoked[revoked]:
                     changes.pardon(revoked, key)
 
     def applied(self, changes: "Changes") -> None:
-        """The kernel took ``changes``."""
+        """The kernel took ``changes``; keys that were not among them may still differ."""
         for where, keys in changes.removed.items():
             for key in keys:
                 self._kernel[where].pop(key, None)
         for where, items in changes.added.items():
             self._kernel[where].update(items)
+        for where in changes.removed.keys() | changes.added.keys():
+            touched = (*changes.removed.get(where, ()), *changes.added.get(where, ()))
+            self._dirty[where].difference_update(
+                key for key in touched if not self._differs(where, key)
+            )
         for revoked, timeouts in changes.revoked.items():
             self._revoked[revoked].update(timeouts)
         for revoked, keys in changes.pardoned.items():
             self._revoked[revoked].difference_update(keys)
-        for where in ORDERED:
-            self._dirty[where].clear()
 
     def forget_revoked(self, where: SetName, keys: Iterable[str]) -> None:
         """These are no longer in the kernel's set of removed sources."""
@@ -212,7 +219,7 @@ class Elements:
 
 
 def _shown(held: Counter[str] | str) -> str:
-    return held if isinstance(held, str) else min(held.elements())
+    return held if isinstance(held, str) else min(held)
 
 
 @dataclass(slots=True)
@@ -277,8 +284,9 @@ def replacement(
 ) -> Transaction:
     """The whole table anew in one transaction: no packet meets a moment without it.
 
-    Removed sources and what is left of the grace time are carried over; a table that is made for
-    the first time starts its grace time now.
+    Removed sources and what is left of the grace time are carried over, and who is no peer in the
+    new table becomes a removed source with it; a table that is made for the first time starts its
+    grace time now.
     """
     commands: list[str] = []
     if kernel.structure is not None:
@@ -289,6 +297,11 @@ def replacement(
         if wanted:
             commands.append(add_command(where, wanted))
     timed: dict[SetName, dict[str, int]] = {k: dict(v) for k, v in kernel.timed.items()}
+    for peers, revoked in REVOKED_BY.items():
+        wanted = elements.desired(peers)
+        carried = {k: left for k, left in timed.get(revoked, {}).items() if k not in wanted}
+        gone = kernel.elements.get(peers, {}).keys() - wanted.keys()
+        timed[revoked] = carried | dict.fromkeys(sorted(gone), elements.revoke_seconds)
     if kernel.structure is None and grace_seconds > 0:
         timed["grace"] = {"ipv4": grace_seconds, "ipv6": grace_seconds}
     for where, timeouts in timed.items():

@@ -22,8 +22,8 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         case "embedded":
             made = EmbeddedWorld(tmp_path)
         case _:
-            from tests.support.zookeeper import ZooKeeperWorld
+            from tests.support.zookeeper import ZooKeeperWorld, shared_server
 
-            made = ZooKeeperWorld(request.getfixturevalue("zookeeper_server"))
+            made = ZooKeeperWorld(shared_server())
     yield made
     made.close()

@@ -1,8 +1,8 @@
 """What every registry promises, sentence by sentence; see ``neti.registry.Registry``."""
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -79,7 +79,7 @@ def test_every_change_is_seen_in_the_order_in_which_it_was_made(world: World) ->
     writer = world.open()
     _, first = watched(world)
     _, second = watched(world)
-    expected: list[Event] = []
+    expected: list[Appeared | Vanished] = []
     previous = None
     for number in range(30):
         name = f"1.{number:024x}.0.ec2.a"
@@ -88,7 +88,7 @@ def test_every_change_is_seen_in_the_order_in_which_it_was_made(world: World) ->
         expected += [Vanished(previous)] if previous is not None else []
         previous = name
     for recorder in (first, second):
-        recorder.until(lambda seen: seen.of(Appeared | Vanished) == expected)
+        recorder.until(lambda seen: seen.changes() == expected)
 
 
 def test_a_watcher_that_starts_amid_changes_misses_nothing_and_sees_nothing_twice(
@@ -111,7 +111,7 @@ def test_a_watcher_that_starts_amid_changes_misses_nothing_and_sees_nothing_twic
         stop.set()
         for future in running:
             future.result()
-    final = world.open().names()
+    final = set(world.open().names())
     assert len(final) == 3
     for recorder in recorders:
         recorder.until(lambda seen: seen.picture == final)
@@ -124,9 +124,12 @@ def test_settings_are_told_on_each_change_and_raw(world: World) -> None:
     _, recorder = watched(world)
     for value in (b"7", b"\xff nonsense", b"", None, b"9"):
         operator.change_setting("maxchange", value)
-        recorder.until(
-            lambda seen, value=value: seen.of(SettingRead)[-1] == SettingRead("maxchange", value)
-        )
+        expected = SettingRead("maxchange", value)
+        recorder.until(partial(last_setting_is, expected))
+
+
+def last_setting_is(expected: SettingRead, recorder: Recorder) -> bool:
+    return recorder.of(SettingRead)[-1] == expected
 
 
 def test_a_setting_or_a_detail_is_no_change_of_names(world: World) -> None:
@@ -208,7 +211,7 @@ def test_repeating_a_registration_changes_nothing_but_the_detail(world: World) -
     registry.register(host_id="a", name=A, data=b"other", detail=b'{"version": 2}')
     register(registry, B, host_id="b")
     recorder.until_picture(A, B)
-    assert recorder.of(Appeared | Vanished) == [Appeared(A), Appeared(B)]
+    assert recorder.changes() == [Appeared(A), Appeared(B)]
     assert registry.data([A]) == {A: b"data"}
     assert Detail("a", b'{"version": 2}') in registry.details()
 
@@ -218,7 +221,7 @@ def test_a_change_of_address_is_one_step_the_new_name_first(world: World) -> Non
     register(registry)
     register(registry, A2, replaces=A)
     recorder.until_picture(A2)
-    assert recorder.of(Appeared | Vanished) == [Appeared(A), Appeared(A2), Vanished(A)]
+    assert recorder.changes() == [Appeared(A), Appeared(A2), Vanished(A)]
     assert registry.names() == {A2}
 
 
@@ -302,7 +305,7 @@ def test_leaving_shows_a_departure_and_then_the_name_goes(world: World) -> None:
     register(registry)
     registry.leave(host_id="a", name=A, departure=LEFT)
     recorder.until_picture(LEFT)
-    assert recorder.of(Appeared | Vanished) == [Appeared(A), Appeared(LEFT), Vanished(A)]
+    assert recorder.changes() == [Appeared(A), Appeared(LEFT), Vanished(A)]
     assert registry.details() == []
 
 
@@ -511,7 +514,7 @@ def test_no_lease_is_released_while_its_host_is_registered(world: World) -> None
 
 
 @pytest.mark.parametrize(
-    "junk", ["x", "ü" * 20, "1.zz", "left.", " ", "y" * 61, "z" * 100_000, "\U0001f600" * 50]
+    "junk", ["x", "ü" * 20, "1.zz", "left.", " ", "y" * 61, "z" * 100_000, "漢" * 90]
 )
 def test_junk_names_arrive_bounded_and_hurt_nobody(world: World, junk: str) -> None:
     _, recorder = watched(world)
@@ -520,7 +523,7 @@ def test_junk_names_arrive_bounded_and_hurt_nobody(world: World, junk: str) -> N
     register(registry)
     recorder.until(lambda seen: Appeared(A) in seen.events)
     recorder.until(lambda seen: seen.picture is not None and len(seen.picture) == 2)
-    assert recorder.picture == registry.names() == watched(world)[1].picture
+    assert recorder.picture == set(registry.names()) == watched(world)[1].picture
     assert all(len(name) <= 60 for name in registry.names())
     registry.data(registry.names())
 
@@ -536,7 +539,7 @@ def test_two_long_names_with_one_beginning_are_told_apart(world: World) -> None:
 
 def test_data_of_an_absurd_size_are_cut(world: World) -> None:
     registry, recorder = watched(world)
-    registry.register(host_id="a", name=A, data=b"x" * 900_000, detail=b"y" * 900_000)
+    registry.register(host_id="a", name=A, data=b"x" * 400_000, detail=b"y" * 400_000)
     registry.ask_data([A])
     recorder.until(lambda seen: len(seen.of(DataRead)) == 1)
     data = recorder.of(DataRead)[0].data
@@ -551,17 +554,16 @@ def test_data_of_an_absurd_size_are_cut(world: World) -> None:
 
 def test_calls_from_many_threads_do_not_disturb_one_another(world: World) -> None:
     registry, recorder = watched(world)
-    calls: list[Callable[[], object]] = []
-    for number in range(12):
+
+    def work(number: int) -> None:
         host = f"h{number}"
-        calls += [
-            lambda host=host: registry.acquire(host, SUBNET),
-            lambda host=host, n=number: register(registry, f"1.{n:024x}.0.s.{host}", host_id=host),
-            registry.names,
-            registry.leases,
-        ]
+        registry.acquire(host, SUBNET)
+        register(registry, f"1.{number:024x}.0.s.{host}", host_id=host)
+        assert registry.names()
+        assert registry.leases()
+
     with ThreadPoolExecutor(12) as pool:
-        for future in [pool.submit(call) for call in calls]:
+        for future in [pool.submit(work, number) for number in range(12)]:
             future.result()
     recorder.until(lambda seen: seen.picture is not None and len(seen.picture) == 12)
     assert recorder.doubts == []

@@ -66,6 +66,10 @@ class Recorder:
         with self._changed:
             return [event for event in self.events if isinstance(event, kind)]
 
+    def changes(self) -> list[Appeared | Vanished]:
+        with self._changed:
+            return [event for event in self.events if isinstance(event, Appeared | Vanished)]
+
     def mark(self) -> int:
         """A place in the stream, for ``since``."""
         return len(self.events)

@@ -119,13 +119,20 @@ class Agent:
     """See the module's first lines. ``tell`` is safe from any thread; all else is the loop's."""
 
     def __init__(
-        self, settings: Settings, host: Host, outside: Outside, loaded: Loaded, *, machine_id: str
+        self,
+        settings: Settings,
+        host: Host,
+        outside: Outside,
+        loaded: Loaded,
+        *,
+        machine_id: str,
+        inbox: "queue.SimpleQueue[Told] | None" = None,
     ) -> None:
         self.settings = settings
         self.host = host
         self.out = outside
         self.members = Membership.empty(settings, host, outside.reserved)
-        self.queue: queue.SimpleQueue[Told] = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[Told] = inbox if inbox is not None else queue.SimpleQueue()
         self.timers = Timers()
         self.live = settings_live.LiveSettings()
         self.itself = replace(loaded.itself, machine=machine_id)

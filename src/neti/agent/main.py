@@ -1,7 +1,7 @@
 """``neti agent``: puts the parts together, runs the loop, and takes them apart. Decides nothing."""
 
+import queue
 import time
-from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -46,16 +46,15 @@ def run(config: Path) -> None:
     # Who cannot write rules or routes shall not register the host: find out first.
     dataplane, machine = NftablesDataplane(), RealMachine()
     dataplane.structure()
-    queued: list[loop.Told] = []
-    tell: list[Callable[[loop.Told], None]] = [queued.append]
-    control = ControlServer(folder.path, lambda request: tell[0](request))
+    inbox: queue.SimpleQueue[loop.Told] = queue.SimpleQueue()
+    control = ControlServer(folder.path, inbox.put)
     try:
         host = _identity(settings, folder)
         reserved = _preflight(settings, machine)
         machine_id = fingerprint()
         loaded = folder.load(machine_id)
         conntrack = Conntrack()
-        worker = Worker(lambda event: tell[0](event))
+        worker = Worker(inbox.put)
         outside = loop.Outside(
             reconciler=Reconciler(dataplane, conntrack, loop.seen_structure(loaded.itself)),
             machine=machine,
@@ -68,10 +67,7 @@ def run(config: Path) -> None:
             revoked_alive=conntrack.sources_with_connections,
             reserved=reserved,
         )
-        agent = loop.Agent(settings, host, outside, loaded, machine_id=machine_id)
-        tell[0] = agent.tell
-        for told in queued:
-            agent.tell(told)
+        agent = loop.Agent(settings, host, outside, loaded, machine_id=machine_id, inbox=inbox)
         loop.install_signals(agent)
         log.info("starting", version=__version__, id=host.id, site=host.site, private=host.private)
         _live(agent, control, settings)

@@ -1,0 +1,72 @@
+"""The ``neti`` command: groups commands, loads each only when it is used, explains errors.
+
+Must never do work of its own: a command asks the agent, a registry or the kernel and prints.
+"""
+
+import importlib
+import os
+import sys
+from typing import Any, Final
+
+import click
+
+from neti import __version__
+from neti.errors import NetiError
+
+# command -> (module, attribute); in the order of --help
+_COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "agent": ("neti.cli.agent", "agent"),
+    "status": ("neti.cli.host", "status"),
+    "fleet": ("neti.cli.fleet", "fleet"),
+    "verify": ("neti.cli.verify", "verify"),
+    "plan": ("neti.cli.plan", "plan"),
+    "overlay-ip": ("neti.cli.host", "overlay_ip"),
+    "down": ("neti.cli.host", "down"),
+    "up": ("neti.cli.host", "up"),
+    "leave": ("neti.cli.host", "leave"),
+    "lease": ("neti.cli.lease", "lease"),
+    "config": ("neti.cli.config", "config_group"),
+    "lab": ("neti.cli.lab", "lab_group"),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        place = _COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(place[0]), place[1])
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NetiError as error:
+            for line in str(error).splitlines():
+                click.echo(f"neti: {line}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(
+    cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, message="neti %(version)s")
+def cli() -> None:
+    """Lets hosts on networks that cannot name each other work as one.
+
+    Each host runs an agent, which registers it, gives it a stable overlay address, and keeps its
+    kernel in step with the fleet. Begin with 'neti lab demo': it shows everything on this machine,
+    in network namespaces of its own.
+    """
+
+
+def main() -> None:
+    try:
+        cli(prog_name="neti")
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Keep the interpreter from flushing to it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -40,7 +40,9 @@ def judge(hosts: Sequence[LabHost], verified: Mapping[str, Mapping[str, Any]]) -
     """Every pair of ``hosts``, by the ``verify --json`` documents of each, missing ones too."""
     pairs = []
     for source in hosts:
-        results = {result["id"]: result for result in verified.get(source.name, {})["results"]}
+        results = {
+            result["id"]: result for result in verified.get(source.name, {}).get("results", ())
+        }
         for target in hosts:
             if target == source:
                 continue

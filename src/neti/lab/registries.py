@@ -1,11 +1,12 @@
 """The registry of a lab: a file that all agents share, or a ZooKeeper on the lab's internet."""
 
+from neti import config
 from neti.lab import namespaces, processes
-from neti.lab.agents import SESSION_SECONDS, ZOOKEEPER_PORT
+from neti.lab.agents import ZOOKEEPER_PORT
 from neti.lab.state import LabState
 from neti.lab.topology import INTERNET, INTERNET_ADDRESS, LabPlan
 from neti.lab.zookeeper import ZooKeeperServer
-from neti.registry import Registry
+from neti.registry import Registry, opening
 
 
 def start(plan: LabPlan, state: LabState) -> None:
@@ -26,17 +27,13 @@ def start(plan: LabPlan, state: LabState) -> None:
 
 
 def open_registry(plan: LabPlan, state: LabState) -> Registry:
-    """The registry, for looking into it from this process. The caller closes it."""
-    if plan.registry == "embedded":
-        from neti.registry.embedded import EmbeddedRegistry
+    """The registry as a host finds it, for looking into it from here. The caller closes it."""
+    settings = config.load(state.config(plan.hosts[0].name))
 
-        return EmbeddedRegistry(state.registry_file)
-    from neti.registry.zookeeper import ZooKeeperRegistry
+    def connect() -> Registry:
+        registry = opening.open_registry(settings, plan.hosts[0].site)
+        registry.leases()
+        return registry
 
-    # Its threads are started from inside the namespace, and so live there.
-    return namespaces.call_inside(
-        plan.namespace(INTERNET),
-        lambda: ZooKeeperRegistry(
-            [f"{INTERNET_ADDRESS}:{ZOOKEEPER_PORT}"], session_seconds=SESSION_SECONDS
-        ),
-    )
+    # Connected inside, and so are the threads that keep the connection.
+    return namespaces.call_inside(plan.namespace(INTERNET), connect)

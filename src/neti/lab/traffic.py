@@ -1,5 +1,6 @@
 """Starts probes inside the lab's hosts and collects what they found."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -38,19 +39,30 @@ class Probe:
     def wait_until_ready(self) -> None:
         assert self._process.stdout is not None
         if self._process.stdout.readline().strip() != "ready":
-            raise LabError(f"the probe on {self.node} did not start: {self._complaint()}")
+            raise LabError(f"the probe on {self.node} did not start: {self._finish()[1]}")
 
     def result(self, *, seconds: float | None = None) -> Any:
         """What it found. With ``seconds`` it is given that long to find it, else it ends now."""
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             if seconds is not None:
                 self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            pass
-        output, errors = self._process.communicate()
+        output, complaint = self._finish()
         if self._process.returncode != 0:
-            raise LabError(f"the probe on {self.node} failed: {_last_line(errors)}")
+            raise LabError(f"the probe on {self.node} failed: {complaint}")
         return json.loads(output)
+
+    def _finish(self) -> tuple[str, str]:
+        """End it; what it still said, and the last line of its complaints."""
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with process.stdin, process.stdout, process.stderr:
+            process.stdin.close()
+            # Not communicate(): that one would miss what came in the same breath as "ready".
+            output, errors = process.stdout.read(), process.stderr.read()
+        process.wait()
+        return output, (errors.strip().splitlines() or ["no word from it"])[-1]
 
     def __enter__(self) -> "Probe":
         return self
@@ -58,10 +70,7 @@ class Probe:
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             self._process.kill()
-            self._process.communicate()
-
-    def _complaint(self) -> str:
-        return _last_line(self._process.communicate()[1])
+            self._finish()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +124,3 @@ def each(hosts: Iterable[H], function: Callable[[H], R]) -> list[R]:
 
 def _is_from(reply: Reply | Refusal, host: str) -> bool:
     return isinstance(reply, Reply) and reply.host == host
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no word from it"])[-1]

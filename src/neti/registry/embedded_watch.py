@@ -126,15 +126,15 @@ class Watcher:
 
     def _step(self) -> None:
         files = self._usable_files()
-        now = self._clock.monotonic()
-        # First of all: after a long sleep the session may be over, and then that is the news.
-        if self._session is None or now >= self._next_renewal:
-            self._keep_session(files)
-            self._next_renewal = now + self._renewal_seconds
-        if now >= self._next_reaping:
+        self._keep_session_if_due(files)
+        if (now := self._clock.monotonic()) >= self._next_reaping:
             self._next_reaping = now + self._tick
             files.reap()
-        for event in self._look(files):
+        events = self._look(files)
+        # Again, for this process may have been stopped in between: if its session is over, that
+        # is the news, and what others made of it comes after.
+        self._keep_session_if_due(files)
+        for event in events:
             self._sink(event)
         if not self._fresh and self._session is not None:
             self._fresh = True
@@ -156,6 +156,12 @@ class Watcher:
                     f"cannot listen to {files.bell}: {error.strerror}"
                 ) from error
         return self._files
+
+    def _keep_session_if_due(self, files: Files) -> None:
+        now = self._clock.monotonic()
+        if self._session is None or now >= self._next_renewal:
+            self._keep_session(files)
+            self._next_renewal = now + self._renewal_seconds
 
     def _keep_session(self, files: Files) -> None:
         known = self._session or self._candidate

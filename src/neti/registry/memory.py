@@ -32,7 +32,7 @@ from neti.registry import (
     Vanished,
 )
 from neti.registry.leases import candidates, check_inside, exhausted
-from neti.registry.untrusted import bounded_data, bounded_name, identity_held
+from neti.registry.untrusted import MAX_DETAIL_BYTES, bounded_data, bounded_name, identity_held
 
 SETTINGS: tuple[SettingName, ...] = ("interval", "maxchange")
 
@@ -252,7 +252,8 @@ class MemoryRegistry:
 
     def details(self) -> list[Detail]:
         with self._call():
-            return [Detail(i, holder.detail) for i, holder in sorted(self._server._holders.items())]
+            holders = sorted(self._server._holders.items())
+            return [Detail(i, held.detail[:MAX_DETAIL_BYTES]) for i, held in holders]
 
     def leases(self) -> Mapping[IPv4Address, str]:
         with self._call():

@@ -113,13 +113,13 @@ class Stream:
             self._resync()
             return
         self._epoch += 1
-        self._connected = False
+        was_connected, self._connected = self._connected, False
         with self._lock:
             self._questions.clear()
         if state == KeeperState.EXPIRED_SESSION:
             self._tell(SessionEnded())
             self._go_stale("the ZooKeeper session has ended")
-        elif state == KeeperState.CONNECTING:
+        elif state == KeeperState.CONNECTING and was_connected:
             self._go_stale("the connection to ZooKeeper was lost")
 
     def on_failure(self, reason: str) -> None:

@@ -11,11 +11,12 @@ Must never do: block in that thread, or let an exception of a listener end it.
 import logging
 import socket
 import struct
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import ConnectionClosedError
 from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.connection import STOP_CONNECTING, ConnectionHandler
 from kazoo.protocol.serialization import CloseInstance
@@ -53,7 +54,8 @@ class Stat(NamedTuple):
     pzxid: int
 
 
-class AddWatch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AddWatch:
     """Watch ``path``, in mode PERSISTENT_RECURSIVE all below it too, until the connection ends."""
 
     path: str
@@ -68,7 +70,8 @@ class AddWatch(NamedTuple):
         return True
 
 
-class ListNames(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ListNames:
     """All children and their parent's Stat in one answer; over-long names come bounded.
 
     kazoo's own request fails as a whole where one name is not UTF-8.
@@ -211,6 +214,8 @@ class _PatientHandler(SequentialThreadingHandler):  # type: ignore[misc]
 class _StreamConnection(ConnectionHandler):  # type: ignore[misc]
     """Reads watch events for the listener, and can be dropped without ending the session."""
 
+    _connection_routine: threading.Thread | None
+
     def zk_loop(self) -> None:
         try:
             super().zk_loop()
@@ -276,19 +281,3 @@ def _guarded(function: Callable[..., None], *arguments: Any) -> None:
         function(*arguments)
     except Exception:
         _LOG.exception("event=registry_listener_failed")
-
-
-__all__ = [
-    "CHANGED",
-    "CREATED",
-    "DELETED",
-    "PERSISTENT",
-    "PERSISTENT_RECURSIVE",
-    "AddWatch",
-    "ConnectionClosedError",
-    "ListNames",
-    "Listener",
-    "Reply",
-    "Stat",
-    "StreamClient",
-]

@@ -1,0 +1,25 @@
+"""``neti agent``."""
+
+from pathlib import Path
+
+import click
+
+from neti.cli.common import config_option
+
+
+@click.command()
+@config_option
+def agent(config: Path) -> None:
+    """Run the agent in the foreground (the daemon; systemd starts it).
+
+    It registers this host, keeps table 'inet neti' and the overlay's route in step with the fleet,
+    and touches nothing else. SIGHUP reloads the configuration, SIGTERM stops the program and leaves
+    the rules and the registration as they are.
+
+    \b
+    Example:
+      neti agent -c /etc/neti/neti.yml
+    """
+    from neti.agent.main import run
+
+    run(config)

@@ -1,0 +1,61 @@
+"""What commands share: the configuration's option, JSON, a registry that is closed again."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from neti.config import DEFAULT_PATH
+from neti.errors import NetiError
+from neti.registry import Registry
+from neti.registry.opening import open_registry
+from neti.settings import Settings, StaticIdentity
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_config: Callable[[F], F] = click.option(
+    "-c",
+    "--config",
+    "config",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_PATH,
+    show_default=True,
+    help="The configuration file.",
+)
+_as_json: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def config_option(command: F) -> F:
+    return _config(command)
+
+
+def json_option(command: F) -> F:
+    return _as_json(command)
+
+
+def print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=2))
+
+
+@contextmanager
+def registry_of(settings: Settings) -> Iterator[Registry]:
+    """The registry for one command, by this host's own site where that is known."""
+    registry = open_registry(settings, _site(settings))
+    try:
+        yield registry
+    finally:
+        registry.close()
+
+
+def _site(settings: Settings) -> str | None:
+    if settings.site is not None or isinstance(settings.identity, StaticIdentity):
+        return settings.site
+    from neti.identity import discover
+
+    try:
+        return discover(settings).site if settings.embedded is None else None
+    except NetiError:
+        return None  # an operator's machine belongs to no site: every listed server is tried

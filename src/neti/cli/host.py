@@ -1,0 +1,170 @@
+"""Commands about this host: status, overlay-ip, down, up, leave. They ask the agent and print."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neti.agent import control
+from neti.agent.control import AgentUnreachable
+from neti.cli.common import config_option, json_option, print_json
+from neti.config import load
+from neti.errors import NetiError
+from neti.settings import Settings
+
+
+@click.command()
+@config_option
+@json_option
+def status(config: Path, as_json: bool) -> None:
+    """This host: site, addresses, registry, members, stage, skipped entries, what is wrong.
+
+    Exit code 0 when all is well, 1 when something is wrong, 2 when the configuration is.
+    """
+    seen = control.call(load(config).table_files_path, "status")
+    if as_json:
+        print_json(seen)
+    else:
+        for line in _status_lines(seen):
+            click.echo(line)
+    if seen["problems"] and not (seen["registry"]["fresh"] and seen["registered"]):
+        sys.exit(1)
+
+
+def _status_lines(seen: dict[str, Any]) -> list[str]:
+    registry, members = seen["registry"], seen["members"]
+    fresh = "in step" if registry["fresh"] else f"NOT in step: {registry['reason']}"
+    sites = ", ".join(f"{count} in {site}" for site, count in sorted(members["sites"].items()))
+    lines = [
+        f"host      {seen['id']} in site {seen['site']}, neti {seen['version']}",
+        f"private   {seen['private']}",
+        f"public    {seen['public'] or 'none: reached inside its site only'}",
+        f"overlay   {seen['overlay'] or 'none yet'}",
+        f"registry  {registry['kind']}, {fresh}; "
+        f"{'registered' if seen['registered'] else 'NOT registered'}",
+        f"members   {members['total']} ({sites or 'none'}), {members['lost']} lost, "
+        f"{members['unreachable']} without an address for this site",
+        f"stage     {'DOWN: nothing of Neti is in the kernel' if seen['down'] else seen['stage']}",
+    ]
+    lines += [
+        f"lost      {lost['id']} ({lost['overlay']}) {time.time() - lost['since']:.0f} s ago"
+        for lost in seen["lost"][:20]
+    ]
+    skipped = seen["skipped"]
+    if skipped["count"]:
+        lines.append(f"skipped   {skipped['count']} registry entries are not believed:")
+        lines += [f"            {name}: {why}" for name, why in list(skipped["entries"].items())]
+    lines += [
+        f"shared    {shared['address']} in {shared['site']} is claimed by {', '.join(shared['ids'])}"
+        for shared in seen["shared_private"]
+    ]
+    lines += [f"problem   {sentence}" for sentence in seen["problems"]]
+    lines += [f"warning   {sentence}" for sentence in seen["warnings"]]
+    return lines
+
+
+@click.command("overlay-ip")
+@config_option
+@json_option
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Wait so long for the agent to have one.",
+)
+def overlay_ip(config: Path, as_json: bool, wait: float) -> None:
+    """Print this host's overlay address, for scripts and configuration management.
+
+    \b
+    Example:
+      psql -h "$(neti overlay-ip --wait 30)"
+    """
+    settings = load(config)
+    deadline = time.monotonic() + wait
+    while (overlay := _overlay(settings)) is None:
+        if time.monotonic() >= deadline:
+            raise NetiError(
+                "this host has no overlay address yet: look at 'neti status', or use --wait"
+            )
+        time.sleep(0.05)
+    click.echo(json.dumps({"overlay": overlay}) if as_json else overlay)
+
+
+def _overlay(settings: Settings) -> str | None:
+    """From the agent, else from what it kept on disk: a lease outlives the agent."""
+    try:
+        answer: str | None = control.call(settings.table_files_path, "status")["overlay"]
+    except AgentUnreachable:
+        from neti.agent.state import StateFolder
+        from neti.identity import fingerprint
+
+        answer = StateFolder(settings.table_files_path).load(fingerprint()).itself.overlay
+    return answer
+
+
+@click.command()
+@config_option
+@json_option
+def down(config: Path, as_json: bool) -> None:
+    """Take everything of Neti's out of this host's kernel, and keep it out until 'neti up'.
+
+    Works with the agent running, hung or gone. The host stays registered while its agent runs.
+    """
+    settings = load(config)
+    try:
+        control.call(settings.table_files_path, "down")
+    except AgentUnreachable:
+        _down_alone(settings)
+    _said("down", as_json)
+
+
+def _down_alone(settings: Settings) -> None:
+    from neti.agent.reconcile import Reconciler
+    from neti.agent.state import StateFolder
+    from neti.dataplane.conntrack import Conntrack
+    from neti.dataplane.network import remove_overlay_route
+    from neti.dataplane.nftables import NftablesDataplane
+
+    StateFolder(settings.table_files_path).set_down(True)
+    Reconciler(NftablesDataplane(), Conntrack(), None).remove()
+    remove_overlay_route(settings.overlay_subnet)
+
+
+@click.command()
+@config_option
+@json_option
+def up(config: Path, as_json: bool) -> None:
+    """End 'neti down': the agent writes to the kernel again."""
+    settings = load(config)
+    try:
+        control.call(settings.table_files_path, "up")
+    except AgentUnreachable:
+        from neti.agent.state import StateFolder
+
+        StateFolder(settings.table_files_path).set_down(False)
+        click.echo("neti: the agent is not running; it will write when it starts", err=True)
+    _said("up", as_json)
+
+
+@click.command()
+@config_option
+@json_option
+def leave(config: Path, as_json: bool) -> None:
+    """Take this host out of the fleet: its peers drop it at once. The agent stops.
+
+    The lease stays: the host gets the same overlay address when it comes back.
+    """
+    settings = load(config)
+    control.call(settings.table_files_path, "leave")
+    _said("left", as_json)
+
+
+def _said(word: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"state": word})
+    else:
+        click.echo(word)

@@ -1,0 +1,66 @@
+"""A lab of its own for every test, gone afterwards whatever the test did."""
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from neti.lab import lifecycle
+from neti.lab.state import LabState, open_state
+
+_numbers = itertools.count(1)
+
+Neti = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def lab() -> Iterator[LabState]:
+    """The state of a lab that is not up; its name is no other test run's."""
+    _require_root()
+    state = open_state(f"t{os.getpid() % 10**8}x{next(_numbers)}")
+    lifecycle.take_down(state)
+    yield state
+    lifecycle.take_down(state)
+
+
+@pytest.fixture
+def lab_command(lab: LabState) -> Callable[..., list[str]]:
+    """The command line of ``neti lab COMMAND`` for this lab."""
+
+    def line(command: str, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "neti", "lab", command, "--name", lab.name, *arguments]
+
+    return line
+
+
+@pytest.fixture
+def neti_lab(lab_command: Callable[..., list[str]]) -> Neti:
+    """Runs ``neti lab COMMAND --name LAB ARGUMENTS`` as a user would."""
+
+    def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            lab_command(command, *arguments),
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+
+    return run
+
+
+def _require_root() -> None:
+    reason = None
+    if os.geteuid() != 0:
+        reason = "network namespaces need root"
+    elif missing := [program for program in ("ip", "nft") if shutil.which(program) is None]:
+        reason = f"{missing[0]} is not installed"
+    if reason is None:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"cannot run in CI: {reason}")
+    pytest.skip(reason)

@@ -1,0 +1,131 @@
+"""The plan of a lab and the commands that it becomes; nothing is built here."""
+
+import json
+
+import pytest
+
+from neti.lab import LabError
+from neti.lab.agents import configuration
+from neti.lab.pairs import judge, matrix
+from neti.lab.report import drawing
+from neti.lab.state import LabState
+from neti.lab.topology import (
+    MAX_HOSTS,
+    from_document,
+    namespace_prefix,
+    plan_lab,
+    to_document,
+)
+from neti.lab.wiring import wire, wire_host
+
+
+def test_the_same_private_addresses_on_both_sides_and_different_public_ones() -> None:
+    ec2, vpc = plan_lab(hosts=4).sites
+    assert [host.private for host in ec2.hosts] == [host.private for host in vpc.hosts]
+    assert not {host.public for host in ec2.hosts} & {host.public for host in vpc.hosts}
+
+
+@pytest.mark.parametrize("hosts", [1, 4, MAX_HOSTS])
+def test_every_address_lies_in_its_sites_range_and_is_no_routers(hosts: int) -> None:
+    for site in plan_lab(hosts=hosts).sites:
+        assert len(site.hosts) == hosts
+        for host in site.hosts:
+            assert host.private in site.private
+            assert host.public in site.public
+            assert host.private != site.router
+
+
+def test_a_plan_survives_being_written_down() -> None:
+    plan, _ = plan_lab(name="x1", hosts=3, registry="zookeeper").with_host("vpc")
+    assert from_document(json.loads(json.dumps(to_document(plan)))) == plan
+
+
+def test_a_host_more_changes_nobody_else() -> None:
+    before = plan_lab(hosts=2)
+    after, host = before.with_host("ec2")
+    assert host.name == "ec2-3"
+    assert set(after.hosts) - set(before.hosts) == {host}
+
+
+@pytest.mark.parametrize("hosts", [0, -1, MAX_HOSTS + 1])
+def test_a_site_has_1_to_50_hosts(hosts: int) -> None:
+    with pytest.raises(LabError, match="1 to 50"):
+        plan_lab(hosts=hosts)
+
+
+@pytest.mark.parametrize("name", ["", "a-b", "../x", "A", "9lives", "x" * 13, "a b", "lab\n"])
+def test_a_name_that_could_mean_something_else_is_refused(name: str) -> None:
+    with pytest.raises(LabError, match="cannot be a lab's name"):
+        plan_lab(name=name)
+
+
+def test_no_labs_namespaces_are_another_labs() -> None:
+    assert not plan_lab(name="lab2").namespace("ec2-1").startswith(namespace_prefix("lab"))
+
+
+def test_an_unknown_host_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(LabError, match=r"'db'.*ec2-1, vpc-1"):
+        plan_lab(hosts=1).host("db")
+
+
+def test_every_link_lies_between_two_namespaces_of_the_lab() -> None:
+    plan = plan_lab(name="mine", hosts=3)
+    plan, host = plan.with_host("vpc")
+    for wiring in (wire(plan), wire_host(plan, host)):
+        for link in wiring.links:
+            words = link.split()
+            ends = [words[at + 1] for at, word in enumerate(words) if word == "netns"]
+            assert len(ends) == 2
+            assert all(end.startswith("neti-mine-") for end in ends)
+        assert all(node.namespace.startswith("neti-mine-") for node in wiring.nodes)
+
+
+def test_every_namespace_is_created_once_and_furnished_once() -> None:
+    plan = plan_lab(hosts=3)
+    wiring = wire(plan)
+    assert sorted(wiring.create) == sorted(plan.namespace(node) for node in plan.nodes)
+    assert len({node.namespace for node in wiring.nodes}) == len(wiring.create)
+
+
+def test_device_names_fit_the_kernel() -> None:
+    for link in wire(plan_lab(name="x" * 12, hosts=MAX_HOSTS)).links:
+        words = link.split()
+        assert all(len(words[at]) <= 15 for at in (2, words.index("name") + 1))
+
+
+@pytest.mark.parametrize("registry", ["embedded", "zookeeper"])
+def test_a_hosts_configuration_says_nothing_of_the_machine(registry: str) -> None:
+    plan = plan_lab(hosts=1, registry="zookeeper" if registry == "zookeeper" else "embedded")
+    document = configuration(plan, plan.hosts[0], state=LabState("lab"))
+    assert document["identity"] == "ec2"
+    assert document["table_files_path"].startswith("/run/neti-lab/lab/hosts/ec2-1")
+    assert ("zk_hosts" in document) is (registry == "zookeeper")
+    assert ("registry" in document) is (registry == "embedded")
+
+
+def test_the_drawing_of_a_large_lab_stays_small() -> None:
+    assert len(drawing(plan_lab(hosts=MAX_HOSTS))) < 15
+
+
+def _result(host: str, **more: object) -> dict[str, object]:
+    return {"id": host, "ok": True, "milliseconds": 0.4, "error": None, **more}
+
+
+def test_a_pair_that_went_the_wrong_way_is_not_well() -> None:
+    hosts = plan_lab(hosts=1).hosts
+    ec2, vpc = hosts
+    verified = {
+        "ec2-1": {"results": [_result("vpc-1", seen_from=str(ec2.public))]},
+        "vpc-1": {"results": [_result("ec2-1", seen_from=str(vpc.private))]},
+    }
+    right, wrong = judge(hosts, verified)
+    assert right.right_way
+    assert not wrong.right_way
+    assert any("instead of 203.0.113.11" in line for line in matrix(hosts, [right, wrong]))
+
+
+def test_a_pair_that_verify_does_not_mention_is_not_well() -> None:
+    hosts = plan_lab(hosts=1).hosts
+    pairs = judge(hosts, {"ec2-1": {"results": []}})
+    assert [pair.milliseconds for pair in pairs] == [None, None]
+    assert sum("FAIL" in line for line in matrix(hosts, pairs)) == 2

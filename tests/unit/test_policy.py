@@ -1,0 +1,443 @@
+"""What one member means to a host, and the rules in the order that is promised."""
+
+import itertools
+import os
+import re
+import shutil
+import subprocess
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import HealthCheck, assume, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from neti.errors import DataplaneError
+from neti.model import Host, Member, Reach, Site
+from neti.policy import (
+    Element,
+    Surroundings,
+    cross_address,
+    elements_of,
+    enforce_elements,
+    own_elements,
+    structure,
+)
+from neti.ruleset import NO_TABLE, Elements, Structure, replacement
+from neti.settings import IPNetwork, OpenPort, Settings
+
+HOST: Final = Host(
+    id="me", site="ec2", private=IPv4Address("10.0.0.1"), public=IPv4Address("198.51.100.1")
+)
+SITES: Final = {
+    "ec2": Site(name="ec2", private=(IPv4Network("10.0.0.0/8"),)),
+    "vpc": Site(name="vpc", private=(IPv4Network("10.0.0.0/8"),)),
+    "peered": Site(name="peered", reached_by=Reach.PRIVATE),
+}
+ETH: Final = Surroundings(uplinks=("eth0",), ssh_untracked=False)
+
+
+def member(
+    site: str, *, host_id: str = "db-1", public: str | None = "203.0.113.5", more: str = ""
+) -> Member:
+    return Member(
+        id=host_id,
+        site=site,
+        private=IPv4Address("10.0.0.5"),
+        public=IPv4Address(public) if public is not None else None,
+        overlay=IPv4Address("192.168.0.5"),
+        extended=bool(more),
+        more=tuple(ip_address(text) for text in more.split()),
+    )
+
+
+def meaning(who: Member) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for element in elements_of(who, host=HOST, sites=SITES):
+        text = f"{element.key} : {element.value}" if element.value else element.key
+        found.setdefault(element.where, []).append(text)
+    return found
+
+
+# --- elements ---
+
+
+@pytest.mark.parametrize(
+    ("who", "expected"),
+    [
+        (
+            member("ec2"),
+            {
+                "overlay": ["192.168.0.5 : 10.0.0.5"],
+                "peers4": ["10.0.0.5", "203.0.113.5"],
+            },
+        ),
+        (
+            member("ec2", public=None),
+            {"overlay": ["192.168.0.5 : 10.0.0.5"], "peers4": ["10.0.0.5"]},
+        ),
+        (
+            member("vpc"),
+            {"overlay": ["192.168.0.5 : 203.0.113.5"], "peers4": ["203.0.113.5"]},
+        ),
+        (member("vpc", public=None), {}),
+        (
+            member("peered"),
+            {
+                "overlay": ["192.168.0.5 : 10.0.0.5"],
+                "peers4": ["10.0.0.5", "203.0.113.5"],
+            },
+        ),
+        (
+            member("unknown"),
+            {"overlay": ["192.168.0.5 : 203.0.113.5"], "peers4": ["203.0.113.5"]},
+        ),
+        (member("ec2", host_id="me"), {}),
+        (
+            member("vpc", public=None, more="2001:db8::5 fd12::5 198.51.100.7"),
+            {"peers6": ["2001:db8::5", "fd12::5"], "peers4": ["198.51.100.7"]},
+        ),
+    ],
+)
+def test_a_member_means_where_it_is_reached_and_who_is_let_in(
+    who: Member, expected: dict[str, list[str]]
+) -> None:
+    """Private inside the site or when peered, public across, nothing where there is no way."""
+    assert meaning(who) == expected
+
+
+def test_a_private_address_of_another_site_lets_nobody_in_here() -> None:
+    """Private ranges overlap: over there it is the member's, here it may be a stranger's."""
+    more = "10.0.0.6 198.51.100.7 2001:db8::5"
+    across = meaning(member("vpc", more=more))
+    assert across["peers4"] == ["203.0.113.5", "198.51.100.7"]
+    assert across["peers6"] == ["2001:db8::5"]
+    assert meaning(member("ec2", more=more))["peers4"] == [
+        "10.0.0.5",
+        "203.0.113.5",
+        "10.0.0.6",
+        "198.51.100.7",
+    ]
+
+
+def test_a_host_reaches_itself_by_its_private_address() -> None:
+    """The own overlay address leads to oneself, whatever the registry says."""
+    assert list(own_elements(HOST, IPv4Address("192.168.0.1"))) == [
+        Element("overlay", "192.168.0.1", "10.0.0.1")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("site", "public", "expected"),
+    [
+        ("ec2", "203.0.113.5", "10.0.0.5"),
+        ("vpc", "203.0.113.5", "203.0.113.5"),
+        ("vpc", None, None),
+    ],
+)
+def test_the_cross_address_is_where_the_overlay_leads(
+    site: str, public: str | None, expected: str | None
+) -> None:
+    """One answer to "how do I reach it", the kernel's."""
+    found = cross_address(member(site, public=public), host=HOST, sites=SITES)
+    assert (str(found) if found is not None else None) == expected
+
+
+def test_enforcing_is_two_verdicts_and_shadow_is_none() -> None:
+    """Both families alike."""
+    assert list(enforce_elements(False)) == []
+    assert [(e.where, e.key, e.value) for e in enforce_elements(True)] == [
+        ("enforce", "ipv4", "drop"),
+        ("enforce", "ipv6", "drop"),
+    ]
+
+
+# --- rules ---
+
+
+def configured(**values: Any) -> Settings:
+    return Settings(path=Path("neti.yml"), **values)
+
+
+def rules(built: Structure, chain: str) -> tuple[str, ...]:
+    return next(c.rules for c in built.chains if c.name == chain)
+
+
+def networks(*texts: str) -> tuple[IPNetwork, ...]:
+    return tuple(ip_network(text) for text in texts)
+
+
+FULL: Final = configured(
+    open_ports=(
+        OpenPort(80, 80, "tcp"),
+        OpenPort(8000, 8010, "udp", networks("10.1.0.0/16", "2001:db8::/32")),
+    ),
+    ssh_whitelist=networks("198.51.100.0/24", "2001:db8:1::/48"),
+    trusted=networks("10.2.0.0/16", "2001:db8:2::/48"),
+    nat_overrides={IPv4Address("192.168.0.9"): IPv4Address("10.9.9.9")},
+)
+
+
+def assert_in_order(found: tuple[str, ...], *patterns: str) -> None:
+    """Every rule is matched by the next pattern, or by the one that matched the rule before."""
+    at = -1
+    for rule in found:
+        if at >= 0 and re.search(patterns[at], rule):
+            continue
+        at += 1
+        assert at < len(patterns), f"not expected: {rule}"
+        assert re.search(patterns[at], rule), f"{rule} is not {patterns[at]}"
+    assert at == len(patterns) - 1, f"missing: {patterns[at + 1 :]}"
+
+
+@pytest.mark.parametrize("ssh_untracked", [True, False])
+def test_input_is_judged_in_the_promised_order(ssh_untracked: bool) -> None:
+    """Loopback, SSH, what links need, containers, peers, trusted, removed sources, established."""
+    built = structure(FULL, Surroundings(uplinks=("eth0",), ssh_untracked=ssh_untracked))
+    assert_in_order(
+        rules(built, "input"),
+        r'^iif "lo" accept$',
+        r"tcp dport 22 accept$",
+        r"nd-neighbor-solicit",
+        r"mld",
+        r"udp (s|d)port",
+        r"iifkind",
+        r"@peers[46] accept$",
+        r"saddr \{ .* \} accept$",
+        r"@revoked[46] goto judge$",
+        r"^ct state established,related accept$",
+        r"^goto judge$",
+    )
+
+
+def test_judgement_is_passed_in_the_promised_order() -> None:
+    """Open ports, limited ICMP, grace but for removed sources, the record, the verdict last."""
+    assert_in_order(
+        rules(structure(FULL, ETH), "judge"),
+        r"dport|proto-dst",
+        r"^icmp(v6)? .* limit rate .* accept$",
+        r"saddr != @revoked[46] meta nfproto @grace",
+        r"update @seen[46]",
+        r"^meta nfproto vmap @enforce$",
+    )
+
+
+def test_overrides_come_before_members() -> None:
+    """In both directions of translation, as an override wins."""
+    built = structure(FULL, ETH)
+    for chain in ("translate_output", "translate_containers"):
+        found = [rule for rule in rules(built, chain) if "dnat" in rule]
+        assert "192.168.0.9 : 10.9.9.9" in found[0]
+        assert found[1] == "dnat ip to ip daddr map @overlay"
+
+
+def test_what_comes_from_an_uplink_is_never_translated() -> None:
+    """The host is no relay for strangers."""
+    found = rules(structure(FULL, ETH), "translate_containers")
+    assert found[0] == 'iifname { "lo", "eth0" } accept'
+    assert "iifkind !=" in found[1]
+
+
+def test_an_overlay_address_that_nobody_holds_is_refused_out_and_through() -> None:
+    """First rule in forward, only rule in output, whichever interface it came from."""
+    built = structure(FULL, ETH)
+    refusal = "ip daddr 192.168.0.0/18 goto refuse"
+    assert rules(built, "output") == (refusal,)
+    assert rules(built, "forward")[0] == refusal
+
+
+def test_published_ports_pass_the_same_judgement_as_the_hosts_own() -> None:
+    """Peers, trusted, removed sources, established, then judge, by the port that was asked for."""
+    built = structure(FULL, ETH)
+    published = rules(built, "published")
+    assert rules(built, "input")[-len(published) :] == published
+    asked = [rule for rule in rules(built, "judge") if "ct original proto-dst" in rule]
+    assert len(asked) == 3
+
+
+def test_a_port_with_sources_is_open_to_those_of_either_family_only() -> None:
+    """No rule for it without a source."""
+    for rule in rules(structure(FULL, ETH), "judge"):
+        if "8000-8010" in rule:
+            assert rule.startswith(("ip saddr { 10.1.0.0/16 }", "ip6 saddr { 2001:db8::/32 }"))
+
+
+def test_ssh_bypasses_tracking_only_where_nobody_else_judges_input() -> None:
+    """Both directions and both families, never on the loopback; else tracked in input alone."""
+    tracked = structure(FULL, ETH)
+    assert not any("notrack" in rule for chain in tracked.chains for rule in chain.rules)
+    untracked = structure(FULL, Surroundings(uplinks=("eth0",), ssh_untracked=True))
+    for chain, loopback in (("untracked_in", 'iif "lo"'), ("untracked_out", 'oif "lo"')):
+        found = rules(untracked, chain)
+        assert found[0] == f"{loopback} accept"
+        assert [rule.split()[0] for rule in found[1:]] == ["ip", "ip6"]
+        assert all(rule.endswith("notrack accept") for rule in found[1:])
+    assert rules(untracked, "input") == rules(tracked, "input")
+
+
+def test_nothing_configured_is_valid_text() -> None:
+    """Empty lists leave rules out instead of writing empty braces."""
+    text = structure(configured(), Surroundings(uplinks=(), ssh_untracked=True)).text()
+    assert not re.search(r"\{\s*\}", text)
+    assert 'iifname { "lo" }' in text
+    assert "notrack" not in text
+
+
+def test_overlapping_networks_are_merged() -> None:
+    """Intervals of one set must not overlap."""
+    settings = configured(
+        trusted=networks(
+            "10.0.0.0/8", "10.1.0.0/16", "10.0.0.0/8", "192.0.2.0/25", "192.0.2.128/25"
+        )
+    )
+    text = structure(settings, ETH).text()
+    assert "ip saddr { 10.0.0.0/8, 192.0.2.0/24 } accept" in text
+
+
+# --- interface names: any bytes but a slash, a colon and spaces, says the kernel ---
+
+interface_names = st.text(
+    st.characters(codec="utf-8", exclude_characters="/: \t\n\r\v\f\x00\x85\xa0"),
+    min_size=1,
+    max_size=15,
+)
+NAMED: Final = re.compile(r'"([^"]*)"')
+
+
+@given(st.lists(interface_names, max_size=4))
+def test_no_interface_name_breaks_out_of_its_quotes(names: list[str]) -> None:
+    """The rules around the name stay what they are, and the name is never taken for less."""
+    plain = structure(FULL, ETH).text()
+    try:
+        weird = structure(FULL, Surroundings(uplinks=tuple(names), ssh_untracked=False)).text()
+    except DataplaneError as error:
+        assert any(repr(name) in str(error) for name in names)  # noqa: PT017
+        return
+    skeleton = re.compile(r'\{ "lo"(, "[^"*\\]+\*?")* \}')
+    assert skeleton.sub("{}", weird) == skeleton.sub("{}", plain)
+    said = NAMED.findall(next(line for line in weird.splitlines() if "oifname" in line))
+    for name in names:
+        assert any(
+            name == word or (word.endswith("*") and name.startswith(word[:-1])) for word in said
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("br-1.2@x", "br-1.2@x"),
+        ("eth*", "eth*"),
+        ('a" } accept;', "a*"),
+        ("a\\", "a*"),
+        ("a$b{c}#d;'", "a$b{c}#d;'"),
+        ("wlanü", "wlan*"),
+    ],
+)
+def test_a_name_that_nft_cannot_say_becomes_all_that_begin_like_it(name: str, said: str) -> None:
+    """To take one interface too many for an uplink is the safe error."""
+    built = structure(configured(), Surroundings(uplinks=(name,), ssh_untracked=False))
+    assert f'iifname {{ "lo", "{said}" }} accept' in built.text()
+
+
+def test_a_name_without_a_beginning_that_nft_can_say_is_an_error() -> None:
+    """One clear sentence, and the kernel keeps what it has."""
+    with pytest.raises(DataplaneError, match="rename it"):
+        structure(configured(), Surroundings(uplinks=('"x',), ssh_untracked=False))
+
+
+# --- does nft take it? ---
+
+HAVE_NFT: Final = os.geteuid() == 0 and shutil.which("nft") and shutil.which("unshare")
+needs_nft = pytest.mark.skipif(
+    not HAVE_NFT and os.environ.get("CI") != "true",
+    reason="needs root, nft (Debian: nftables) and unshare (util-linux)",
+)
+v4_networks = st.builds(
+    lambda address, prefix: ip_network((int(address), prefix), strict=False),
+    st.ip_addresses(v=4),
+    st.integers(0, 32),
+)
+v6_networks = st.builds(
+    lambda address, prefix: ip_network((address, prefix), strict=False),
+    st.ip_addresses(v=6),
+    st.integers(0, 128),
+)
+cidrs = st.lists(st.one_of(v4_networks, v6_networks), max_size=4).map(tuple)
+ports = st.builds(
+    lambda ends, proto, sources: OpenPort(min(ends), max(ends), proto, sources),
+    st.tuples(st.integers(1, 65535), st.integers(1, 65535)),
+    st.sampled_from(("tcp", "udp")),
+    cidrs,
+)
+v4_addresses = st.ip_addresses(v=4)
+whole_settings = st.builds(
+    configured,
+    open_ports=st.lists(ports, max_size=4).map(tuple),
+    ssh_whitelist=cidrs,
+    trusted=cidrs,
+    ssh_port=st.integers(1, 65535),
+    nat_overrides=st.dictionaries(v4_addresses, v4_addresses, max_size=3),
+    overlay_subnet=st.integers(8, 30).map(lambda n: IPv4Network(f"100.64.0.0/{max(n, 10)}")),
+)
+surroundings = st.builds(
+    Surroundings,
+    uplinks=st.lists(interface_names, max_size=3).map(tuple),
+    ssh_untracked=st.booleans(),
+)
+
+
+def accepted_by_nft(text: str) -> None:
+    done = subprocess.run(
+        ["unshare", "-n", "nft", "-c", "-f", "-"],
+        input=text.encode(),
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0, f"{done.stderr.decode()}\n{text}"
+
+
+@pytest.mark.kernel
+@needs_nft
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(whole_settings, surroundings, st.booleans())
+def test_nft_takes_every_structure(
+    settings: Settings, around: Surroundings, reject_all: bool
+) -> None:
+    """Whatever is configured and wherever it runs, with members of both families in the sets."""
+    try:
+        built = structure(settings, around)
+    except DataplaneError:
+        assume(False)
+    elements = Elements(revoke_seconds=60)
+    everybody = member("ec2", more="2001:db8::5 198.51.100.7")
+    for element in (
+        *elements_of(everybody, host=HOST, sites=SITES),
+        *own_elements(HOST, IPv4Address("192.168.0.1")),
+        *enforce_elements(reject_all),
+    ):
+        elements.want(element.where, element.key, element.value)
+    accepted_by_nft(replacement(built, elements, NO_TABLE, grace_seconds=60).text())
+
+
+@pytest.mark.kernel
+@needs_nft
+def test_nft_takes_every_kind_of_change() -> None:
+    """Adding, changing, revoking and pardoning, in one go after the table that they change."""
+    elements = Elements(revoke_seconds=60)
+    first, second = (
+        member("ec2", more="2001:db8::5"),
+        member("vpc", more=str(IPv6Address(1 << 125))),
+    )
+    script = [structure(FULL, ETH).text()]
+    members: list[Member | None] = [None, first, second, None, first]
+    for before, after in itertools.pairwise(members):
+        for who, act in ((before, elements.unwant), (after, elements.want)):
+            for element in elements_of(who, host=HOST, sites=SITES) if who is not None else ():
+                act(element.where, element.key, element.value)
+        changes = elements.changes()
+        script.extend(changes.commands())
+        elements.applied(changes)
+    accepted_by_nft("\n".join(script) + "\n")

@@ -1,0 +1,26 @@
+"""Tests on a real ZooKeeper: one shared server, or one of their own to be rough with."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.support.zookeeper import ZooKeeperWorld, need_zookeeper, shared_server
+
+from neti.lab.zookeeper import ZooKeeperServer
+
+
+@pytest.fixture
+def world() -> Iterator[ZooKeeperWorld]:
+    """A subtree of its own on the shared server."""
+    made = ZooKeeperWorld(shared_server())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own_world() -> Iterator[ZooKeeperWorld]:
+    """A server that only this test uses."""
+    need_zookeeper()
+    with ZooKeeperServer(tick_ms=200) as server:
+        made = ZooKeeperWorld(server)
+        yield made
+        made.close()
