@@ -75,6 +75,7 @@ class Fleet:
         self._by_id: Claims[str] = Claims()
         self._by_overlay: Claims[IPv4Address] = Claims()
         self._owners: dict[IPv4Address, str | None] = {}  # leases as read, of claimed addresses
+        self._given_up: set[IPv4Address] = set()  # perhaps claimed by nobody any more
         self._disputed: dict[str, str] = {}  # name -> why it does not count
         self._bad_data: dict[str, str] = {}  # name -> what is wrong with its further addresses
         # What was decided.
@@ -182,8 +183,8 @@ class Fleet:
             self._restore_more(name, names[name])
         self._settle(touched)
         self._restore_lost(were_lost, names)
-        for overlay in [o for o in self._owners if not self._by_overlay.of(o)]:
-            del self._owners[overlay]
+        self._given_up.update(owners)
+        self._forget_leases()
 
     def snapshot(self, names: Iterable[str], *, now: float) -> None:
         """The registry's complete list. What is not in it has vanished while nobody looked.
@@ -333,10 +334,7 @@ class Fleet:
         self._bad_data.pop(name, None)
         self._by_id.discard(claim.id, name)
         self._by_overlay.discard(claim.overlay, name)
-        if not self._by_overlay.of(claim.overlay):
-            self._owners.pop(claim.overlay, None)
-            self._ask_leases.discard(claim.overlay)
-            self._waiting_leases.discard(claim.overlay)
+        self._given_up.add(claim.overlay)
 
     def _restore_more(self, name: str, more: tuple[IPAddress, ...]) -> None:
         claim = self._claims.get(name)
@@ -384,7 +382,8 @@ class Fleet:
         name = self._speaks[host_id]
         self._accept(host_id, None)
         touched = self._ids_at(overlay)
-        self._drop_claim(name)
+        if name not in self._names:
+            self._drop_claim(name)
         return touched
 
     # --- deciding ---
@@ -401,6 +400,16 @@ class Fleet:
             for host_id in doubtful:
                 if host_id in self._lost and self._displaced(self._lost[host_id]):
                     touched |= self._forget_lost(host_id)
+        self._forget_leases()
+
+    def _forget_leases(self) -> None:
+        """Of addresses that nobody claims; only now, as a claim may follow the one that ended."""
+        for overlay in self._given_up:
+            if not self._by_overlay.of(overlay):
+                self._owners.pop(overlay, None)
+                self._ask_leases.discard(overlay)
+                self._waiting_leases.discard(overlay)
+        self._given_up.clear()
 
     def _decide(self, host_id: str) -> set[str]:
         """Which entry speaks for this id; returns the ids that are to be decided after it."""
@@ -414,7 +423,7 @@ class Fleet:
                 return again
             before = self._speaks[host_id]
             self._end_lost(host_id)
-            if before != chosen:
+            if before not in self._names:  # it may have returned as well, beside a better one
                 again = self._ids_at(self._claims[before].overlay) - {host_id}
                 self._drop_claim(before)
         self._accept(host_id, chosen)

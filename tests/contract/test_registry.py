@@ -119,6 +119,24 @@ def test_a_watcher_that_starts_amid_changes_misses_nothing_and_sees_nothing_twic
         assert len(recorder.of(Snapshot)) == 1
 
 
+def test_watching_may_come_after_other_calls_and_keeps_their_session(world: World) -> None:
+    registry, recorder = world.open(), Recorder()
+    register(registry)
+    registry.watch(recorder)
+    recorder.until_fresh()
+    assert recorder.events[0] == Snapshot(frozenset({A}))
+    register(registry, A2, replaces=A)
+    recorder.until_picture(A2)
+    assert recorder.of(SessionEnded) == []
+    assert len(recorder.of(Snapshot)) == 1
+
+
+def test_a_second_sink_is_refused(world: World) -> None:
+    registry, _ = watched(world)
+    with pytest.raises(RegistryError, match="watched already"):
+        registry.watch(Recorder())
+
+
 def test_settings_are_told_on_each_change_and_raw(world: World) -> None:
     operator = world.open()
     _, recorder = watched(world)

@@ -34,7 +34,7 @@ def main() -> None:
             elif isinstance(event, Appeared | Vanished):
                 names = event.name
             print(time.monotonic(), type(event).__name__, names, flush=True)
-        if isinstance(event, Fresh) or number:
+        if isinstance(event, Fresh) or (number and mode == "churn"):
             previous = name_of(host_id, number) if number else None
             number += 1 if mode == "churn" or not number else 0
             registry.register(

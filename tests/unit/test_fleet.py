@@ -940,7 +940,7 @@ class AgainstTheReference(RuleBasedStateMachine):
 
 
 TestAgainstTheReference = AgainstTheReference.TestCase
-TestAgainstTheReference.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestAgainstTheReference.settings = settings(max_examples=3000, stateful_step_count=50, deadline=None)
 
 
 # --- properties ---
@@ -964,7 +964,8 @@ def test_the_order_of_arrival_does_not_matter(names: list[str], random: Any) -> 
                 fleet.lease_read(what, leases[what])
         return dict(fleet.members), fleet.skipped(), fleet.shared_private()
 
-    told = [("name", name) for name in names] + [("lease", o) for o in leases]
+    told: list[tuple[str, Any]] = [("name", name) for name in names]
+    told += [("lease", o) for o in leases]
     expected = outcome(told)
     random.shuffle(told)
     assert outcome(told) == expected

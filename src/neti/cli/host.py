@@ -43,10 +43,14 @@ def _status_lines(seen: dict[str, Any]) -> list[str]:
         f"private   {seen['private']}",
         f"public    {seen['public'] or 'none: reached inside its site only'}",
         f"overlay   {seen['overlay'] or 'none yet'}",
-        f"registry  {registry['kind']}, {fresh}; "
-        f"{'registered' if seen['registered'] else 'NOT registered'}",
-        f"members   {members['total']} ({sites or 'none'}), {members['lost']} lost, "
-        f"{members['unreachable']} without an address for this site",
+        (
+            f"registry  {registry['kind']}, {fresh}; "
+            f"{'registered' if seen['registered'] else 'NOT registered'}"
+        ),
+        (
+            f"members   {members['total']} ({sites or 'none'}), {members['lost']} lost, "
+            f"{members['unreachable']} without an address for this site"
+        ),
         f"stage     {'DOWN: nothing of Neti is in the kernel' if seen['down'] else seen['stage']}",
     ]
     lines += [
@@ -100,7 +104,7 @@ def _overlay(settings: Settings) -> str | None:
         answer: str | None = control.call(settings.table_files_path, "status")["overlay"]
     except AgentUnreachable:
         from neti.agent.state import StateFolder
-        from neti.identity import fingerprint
+        from neti.identity.machine import fingerprint
 
         answer = StateFolder(settings.table_files_path).load(fingerprint()).itself.overlay
     return answer

@@ -1,89 +1,80 @@
-"""Who this machine is: its id, its addresses and its site. Unsure is an error, never a guess.
+"""Who this machine is: a source's answer, a site, and from both a Host. Never a guess.
 
-``source`` says what an answer is; ``ec2`` and ``static`` give it; ``cache`` stands in for a silent
-source on the same machine (``machine``); ``site`` decides; ``preflight`` says where not to run.
+The metadata service's answer is kept on disk, bound to this machine, and stands in only while the
+service is silent; a wrong answer is an error.
 """
 
-import logging
-import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from neti.clock import Clock
-from neti.errors import IdentityError
+from neti.clock import Clock, SystemClock
 from neti.identity.cache import IdentityCache
+from neti.identity.ec2 import Ec2Source
+from neti.identity.imds import MetadataClient
 from neti.identity.machine import fingerprint
 from neti.identity.site import decide_site
 from neti.identity.source import Identity, IdentitySource, SourceSilent
 from neti.identity.static import StaticSource
-from neti.model import Host
-from neti.registry.entry import MAX_MORE_ADDRESSES
+from neti.model import Host, IPAddress
 from neti.settings import Settings, StaticIdentity
 
-__all__ = ["Identity", "IdentitySource", "SourceSilent", "discover"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["discover", "fingerprint"]
 
 
 def discover(
     settings: Settings,
     *,
-    cache_dir: Path,
-    clock: Clock,
-    environment: Mapping[str, str] = os.environ,
-    sleep: Callable[[float], None] = time.sleep,
+    cache_dir: Path | None = None,
+    clock: Clock | None = None,
+    source: IdentitySource | None = None,
     machine: str | None = None,
-    notice: Callable[[str], None] = _log.warning,
+    notice: Callable[[str], None] = lambda _sentence: None,
 ) -> Host:
-    """This host, by its configuration or its metadata service. Raises IdentityError.
+    """This host. Raises IdentityError; ``notice`` gets what the operator should know.
 
-    It may take some seconds; call it again to see a changed address. ``machine`` is this machine's
-    fingerprint (None: look); ``notice`` is told what an operator should know.
+    ``cache_dir`` None: nothing is written and nothing remembered (for commands that only look).
     """
     if isinstance(settings.identity, StaticIdentity):
         identity = StaticSource(settings.identity).read()
     else:
-        cache = IdentityCache(
-            folder=cache_dir,
-            machine=fingerprint() if machine is None else machine,
-            clock=clock,
-            notice=notice,
-        )
-        identity = _read(_ec2(environment, sleep), cache, notice)
+        source = source or Ec2Source(MetadataClient())
+        identity = _remembering(source, cache_dir, clock or SystemClock(), machine, notice)
     decision = decide_site(settings, identity)
     if decision.warning is not None:
         notice(decision.warning)
-    more = tuple(dict.fromkeys((*identity.ipv6, *settings.addresses)))
-    if len(more) > MAX_MORE_ADDRESSES:
-        raise IdentityError(
-            f"this host has {len(identity.ipv6)} IPv6 addresses and {len(settings.addresses)} in "
-            f"addresses: one registry entry holds {MAX_MORE_ADDRESSES} of both"
-        )
     return Host(
         id=identity.id,
         site=decision.site,
         private=identity.private,
         public=identity.public,
-        more=more,
+        more=_more(settings, identity),
     )
 
 
-def _ec2(environment: Mapping[str, str], sleep: Callable[[float], None]) -> IdentitySource:
-    from neti.identity.ec2 import Ec2Source
-    from neti.identity.imds import MetadataClient, endpoint
-
-    return Ec2Source(MetadataClient(endpoint=endpoint(environment), sleep=sleep))
-
-
-def _read(source: IdentitySource, cache: IdentityCache, notice: Callable[[str], None]) -> Identity:
+def _remembering(
+    source: IdentitySource,
+    cache_dir: Path | None,
+    clock: Clock,
+    machine: str | None,
+    notice: Callable[[str], None],
+) -> Identity:
+    if cache_dir is None:
+        return source.read()
+    bound_to = fingerprint() if machine is None else machine
+    cache = IdentityCache(folder=cache_dir, machine=bound_to, clock=clock, notice=notice)
     try:
         identity = source.read()
-    except SourceSilent as silence:
+    except SourceSilent as error:
         remembered = cache.recall()
         if remembered is None:
             raise
-        notice(f"{silence}; using the answer of {remembered.age_seconds:.0f} s ago instead")
+        notice(f"{error}; using the answer of {remembered.age_seconds:.0f} s ago")
         return remembered.identity
     cache.remember(identity)
     return identity
+
+
+def _more(settings: Settings, identity: Identity) -> tuple[IPAddress, ...]:
+    own = (identity.private, identity.public)
+    every: tuple[IPAddress, ...] = (*identity.ipv6, *settings.addresses)
+    return tuple(dict.fromkeys(address for address in every if address not in own))

@@ -1,7 +1,7 @@
-"""Identity from EC2's instance metadata. An error is never read as "there is none".
+"""Identity from EC2's instance metadata (IMDSv2). An error is never read as "there is none".
 
-What may be absent is absent only when the service says so: a 404 for the public address, and a
-listing of the network interface without it for the VPC id and IPv6.
+A token first, its header on every request; what may be absent is absent only when the service says
+404 to a request whose neighbours it answers. No proxy is asked, whatever the environment says.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,10 @@ from neti.identity.imds import MetadataClient
 from neti.identity.source import Identity
 from neti.registry.entry import HOST_ID
 
-_META: Final = "/latest/meta-data/"
-_HEX: Final = frozenset("0123456789abcdef")
 _T = TypeVar("_T")
+_META: Final = "/latest/meta-data/"
+_MAC: Final = frozenset("0123456789abcdef:")
+_VPC_ID: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,77 +25,75 @@ class Ec2Source:
     client: MetadataClient
 
     def read(self) -> Identity:
-        """This instance. IdentityError says what was seen; SourceSilent that nothing was."""
-        host_id = self._required("instance-id", _host_id, "an instance id")
-        private = self._required("local-ipv4", IPv4Address, "an IPv4 address")
-        public = self._optional("public-ipv4", IPv4Address, "an IPv4 address")
-        mac = self._required("mac", _mac, "a MAC address")
+        host_id = self._required("instance-id", _host_id)
+        private = self._required("local-ipv4", _ipv4)
+        mac = self._required("mac", _mac)
         interface = f"network/interfaces/macs/{mac}/"
-        listed = self._required(interface, _listing, "a listing of the network interface")
+        listing = self._required(interface, str.split)
+        public = self._optional("public-ipv4", _ipv4)
         return Identity(
             id=host_id,
             private=private,
             public=public,
-            ipv6=self._required(f"{interface}ipv6s", _ipv6s, "IPv6 addresses")
-            if "ipv6s" in listed
-            else (),
-            vpc_id=self._required(f"{interface}vpc-id", _vpc_id, "a VPC id")
-            if "vpc-id" in listed
-            else None,
+            ipv6=self._listed(listing, f"{interface}ipv6s", _ipv6s) or (),
+            vpc_id=self._listed(listing, f"{interface}vpc-id", _vpc_id),
         )
 
-    def _required(self, name: str, parse: Callable[[str], _T], what: str) -> _T:
-        found = self._optional(name, parse, what)
-        if found is None:
+    def _required(self, path: str, read: Callable[[str], _T]) -> _T:
+        value = self._optional(path, read)
+        if value is None:
             raise IdentityError(
-                f"the metadata service at {self.client.endpoint} has no {name}: every instance has "
-                "one, so something else answers there"
+                f"the metadata service ({self.client.endpoint}) has no {path}: "
+                "is this an EC2 instance? Elsewhere write identity: {id: …, private: …}"
             )
-        return found
+        return value
 
-    def _optional(self, name: str, parse: Callable[[str], _T], what: str) -> _T | None:
-        text = self.client.get(_META + name)
+    def _optional(self, path: str, read: Callable[[str], _T]) -> _T | None:
+        text = self.client.get(_META + path)
         if text is None:
             return None
         try:
-            return parse(text)
-        except ValueError:
-            shown = text if len(text) <= 60 else f"{text[:57]}..."
+            return read(text)
+        except ValueError as error:
             raise IdentityError(
-                f"the metadata service at {self.client.endpoint} answered {shown!r} as {name}: "
-                f"expected {what}"
-            ) from None
+                f"the metadata service ({self.client.endpoint}) says that {path} is "
+                f"{text[:60]!r}, which is {error}"
+            ) from error
+
+    def _listed(self, listing: list[str], path: str, read: Callable[[str], _T]) -> _T | None:
+        """What the interface's own listing names is required; what it does not name is absent."""
+        if path.rpartition("/")[2] not in listing:
+            return None
+        return self._required(path, read)
 
 
 def _host_id(text: str) -> str:
     if not HOST_ID.fullmatch(text):
-        raise ValueError(text)
+        raise ValueError("no host id")
     return text
 
 
+def _ipv4(text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except ValueError as error:
+        raise ValueError("no IPv4 address") from error
+
+
+def _ipv6s(text: str) -> tuple[IPv6Address, ...]:
+    try:
+        return tuple(IPv6Address(line) for line in text.split())
+    except ValueError as error:
+        raise ValueError("no list of IPv6 addresses") from error
+
+
 def _mac(text: str) -> str:
-    parts = text.split(":")
-    if len(parts) != 6 or not all(len(part) == 2 and _HEX.issuperset(part) for part in parts):
-        raise ValueError(text)
+    if len(text) != 17 or not _MAC.issuperset(text.lower()):
+        raise ValueError("no MAC address")
     return text
 
 
 def _vpc_id(text: str) -> str:
-    kind, dash, number = text.partition("-")
-    if kind != "vpc" or not dash or not number or not _HEX.issuperset(number) or len(text) > 40:
-        raise ValueError(text)
+    if not text.startswith("vpc-") or not _VPC_ID.issuperset(text):
+        raise ValueError("no VPC id")
     return text
-
-
-def _listing(text: str) -> frozenset[str]:
-    names = text.split("\n")
-    # Whoever answers everything with a page would otherwise be believed to list no vpc-id.
-    if not text or any(not name or name != name.strip() or "<" in name for name in names):
-        raise ValueError(text)
-    if "local-ipv4s" not in names:
-        raise ValueError(text)
-    return frozenset(names)
-
-
-def _ipv6s(text: str) -> tuple[IPv6Address, ...]:
-    return tuple(dict.fromkeys(IPv6Address(line.strip()) for line in text.splitlines()))

@@ -162,6 +162,8 @@ class MemoryRegistry:
 
     def watch(self, sink: Sink) -> None:
         with self._server._step():
+            if self._sink is not None:
+                raise RegistryError("this registry is watched already: open another one")
             self._sink = sink
             self._server._registries.append(self)
             if self._server._down or self._cut:

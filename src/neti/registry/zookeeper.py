@@ -79,10 +79,10 @@ class ZooKeeperRegistry:
 
     def watch(self, sink: Sink) -> None:
         with self._lock:
-            if self._client is not None:
-                raise RegistryError("watch comes before any other call, and once")
             self._stream.watch(sink)
-            self._start()
+            client = self._start()
+            # Where other calls came first it is connected already: begin in its own thread.
+            client.submit(Sync(self._layout.ip_map), self._stream.on_watch)
 
     def ask_leases(self, overlays: Iterable[IPv4Address]) -> None:
         self._stream.ask(overlays)
@@ -200,7 +200,9 @@ class ZooKeeperRegistry:
                 )
             if isinstance(half, NoNodeError):
                 return []
-            operations = [Delete(by_id, _ANY_VERSION)]
+            # Made and deleted in the same step: so that nobody registers in between.
+            operations = [_ephemeral(agent, b""), Delete(agent, _ANY_VERSION)]
+            operations.append(Delete(by_id, _ANY_VERSION))
             overlay = _overlay(_value(half) or b"")
             if overlay is not None:
                 other = self._layout.by_overlay(overlay)

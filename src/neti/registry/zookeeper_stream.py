@@ -28,6 +28,7 @@ from kazoo.protocol.serialization import Create, Exists, GetData, Sync
 from kazoo.protocol.states import KeeperState
 from kazoo.security import OPEN_ACL_UNSAFE
 
+from neti.errors import RegistryError
 from neti.registry import (
     Appeared,
     DataRead,
@@ -80,6 +81,7 @@ class Stream:
         self._sink: Sink | None = None
         self._epoch = 0  # counts connections and resyncs: answers to older questions are void
         self._connected = False
+        self._watching = False  # this connection's watches were asked for
         self._fresh = False
         self._told_reason: str | None = None
         # What the sink's picture stands for; None before the first snapshot.
@@ -96,7 +98,8 @@ class Stream:
     # --- from other threads ---
 
     def watch(self, sink: Sink) -> None:
-        """Before the client is started."""
+        if self._sink is not None:
+            raise RegistryError("this registry is watched already: open another one")
         self._sink = sink
 
     def ask(self, subjects: Iterable[IPv4Address | str]) -> None:
@@ -107,6 +110,11 @@ class Stream:
 
     # --- the connection's life ---
 
+    def on_watch(self, answer: Any) -> None:
+        """In the connection thread, after ``watch``."""
+        if self._connected and not self._watching:
+            self._resync()
+
     def on_state(self, state: str) -> None:
         if state in (KeeperState.CONNECTED, KeeperState.CONNECTED_RO):
             self._connected = True
@@ -114,6 +122,7 @@ class Stream:
             return
         self._epoch += 1
         was_connected, self._connected = self._connected, False
+        self._watching = False
         with self._lock:
             self._questions.clear()
         if state == KeeperState.EXPIRED_SESSION:
@@ -139,6 +148,7 @@ class Stream:
         self._epoch += 1
         if self._sink is None:
             return
+        self._watching = True
         self._submit(Sync(self._layout.ip_map), self._ignore)
         self._submit(AddWatch(self._layout.ip_map, PERSISTENT_RECURSIVE), self._on_watched)
         for path in self._settings:

@@ -199,7 +199,7 @@ class StreamClient(KazooClient):  # type: ignore[misc]  # kazoo has no types
             _guarded(self.listener.on_state, state)
 
 
-class _PatientHandler(SequentialThreadingHandler):  # type: ignore[misc]
+class _PatientHandler(SequentialThreadingHandler):  # type: ignore[misc]  # as above
     """kazoo would wait for one silent host as long as the whole session may last."""
 
     def __init__(self, connect_seconds: float) -> None:
@@ -211,7 +211,7 @@ class _PatientHandler(SequentialThreadingHandler):  # type: ignore[misc]
         return super().create_connection(*arguments, timeout=seconds, **more)
 
 
-class _StreamConnection(ConnectionHandler):  # type: ignore[misc]
+class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
     """Reads watch events for the listener, and can be dropped without ending the session."""
 
     _connection_routine: threading.Thread | None

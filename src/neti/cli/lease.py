@@ -1,0 +1,45 @@
+"""``neti lease``: which host holds which overlay address."""
+
+from pathlib import Path
+
+import click
+
+from neti.cli.common import config_option, json_option, print_json, registry_of
+from neti.config import load
+from neti.errors import NetiError
+
+
+@click.group()
+def lease() -> None:
+    """Durable claims on overlay addresses: list them, release one."""
+
+
+@lease.command("list")
+@config_option
+@json_option
+def list_leases(config: Path, as_json: bool) -> None:
+    """Every lease, by overlay address."""
+    with registry_of(load(config)) as registry:
+        held = sorted(registry.leases().items())
+    if as_json:
+        print_json([{"overlay": str(overlay), "id": host_id} for overlay, host_id in held])
+        return
+    for overlay, host_id in held:
+        click.echo(f"{overlay!s:<15}  {host_id}")
+    click.echo(f"{len(held)} leases")
+
+
+@lease.command()
+@click.argument("host_id", metavar="ID")
+@config_option
+@json_option
+def release(host_id: str, config: Path, as_json: bool) -> None:
+    """Give up the lease of a host that will not come back. Refused while it is registered."""
+    with registry_of(load(config)) as registry:
+        overlay = registry.release(host_id)
+    if overlay is None:
+        raise NetiError(f"{host_id} holds no lease: 'neti lease list' shows who does")
+    if as_json:
+        print_json({"id": host_id, "overlay": str(overlay)})
+    else:
+        click.echo(f"released {overlay}, which {host_id} held")

@@ -1,0 +1,147 @@
+"""``neti plan``: what the agent would change in the kernel. Changes nothing anywhere."""
+
+import difflib
+import os
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import click
+
+from neti.agent import reconcile
+from neti.agent.loop import seen_structure
+from neti.agent.machine import RealMachine
+from neti.agent.membership import Membership
+from neti.agent.state import StateFolder
+from neti.cli.common import config_option, json_option, print_json
+from neti.config import load
+from neti.dataplane.nftables import NftablesDataplane
+from neti.errors import NetiError
+from neti.identity import discover
+from neti.identity.machine import fingerprint
+from neti.identity.preflight import registry_addresses
+from neti.policy import Surroundings, structure
+from neti.registry import Registry
+from neti.registry.opening import open_registry
+from neti.ruleset import NO_TABLE, KernelState, Structure
+from neti.settings import Settings
+
+
+@click.command()
+@config_option
+@json_option
+@click.option("--full", is_flag=True, help="The whole ruleset, as a file that nft -f takes.")
+def plan(config: Path, as_json: bool, full: bool) -> None:
+    """Print the difference between what the kernel holds and what it should hold.
+
+    The registry is only read: this host is not registered and takes no lease.
+
+    \b
+    Examples:
+      neti plan
+      neti plan --full > neti.nft && nft -c -f neti.nft
+    """
+    settings = load(config)
+    membership, wanted = _desired(settings)
+    membership.take_changes()
+    if full:
+        membership.elements.kernel_is(NO_TABLE)
+        whole = reconcile.plan(wanted, membership.elements, NO_TABLE, None)
+        text = whole.transaction.text()
+        print_json({"ruleset": text}) if as_json else click.echo(text, nl=False)
+        return
+    kernel = NftablesDataplane().read()
+    membership.elements.kernel_is(kernel)
+    seen = seen_structure(_folder(settings).load(fingerprint()).itself)
+    planned = reconcile.plan(wanted, membership.elements, kernel, seen)
+    lines = _structure_lines(planned.structure, wanted, kernel)
+    lines += [line for line in planned.changes.commands() if kernel.structure is not None]
+    if planned.structure == "new":
+        lines += [f"add {len(membership.fleet.members)} members"]
+    if as_json:
+        print_json({"structure": planned.structure, "changes": lines})
+    else:
+        click.echo("\n".join(lines) or "nothing to change: the kernel holds what it should")
+
+
+def _desired(settings: Settings) -> tuple[Membership, Structure]:
+    host = discover(settings)
+    seen = RealMachine().network(settings.overlay_subnet)
+    others = RealMachine().others_judging_input()
+    surroundings = Surroundings(uplinks=seen.uplinks(host.private), ssh_untracked=not others)
+    reserved = frozenset(registry_addresses(settings))
+    membership = Membership.empty(settings, host, reserved)
+    registry = open_registry(settings, host.site)
+    try:
+        membership.hold_lease(registry.lease_of(host.id))
+        _read_fleet(membership, registry)
+    finally:
+        registry.close()
+    membership.enforce(settings.reject_all)
+    return membership, structure(settings, surroundings)
+
+
+def _read_fleet(membership: Membership, registry: Registry) -> None:
+    fleet = membership.fleet
+    fleet.snapshot(registry.names(), now=0.0)
+    owners = registry.leases()
+    asked = fleet.questions()
+    for overlay in asked.leases:
+        fleet.lease_read(IPv4Address(overlay), owners.get(overlay))
+    for name, data in registry.data(asked.data).items():
+        fleet.data_read(name, data)
+
+
+def _folder(settings: Settings) -> StateFolder:
+    if not settings.table_files_path.is_dir():
+        raise NetiError(
+            f"{settings.table_files_path} does not exist: no agent has run here. "
+            "'neti plan --full' prints what one would load"
+        )
+    return StateFolder(settings.table_files_path)
+
+
+def _structure_lines(kind: str, wanted: Structure, kernel: KernelState) -> list[str]:
+    """How rules and sets differ, as nft lists both."""
+    if kind == "as is":
+        return []
+    if kernel.structure is None:
+        return ["create table inet neti and the overlay's route"]
+    listed = _listed_elsewhere(wanted)
+    if listed is None:
+        return [f"replace {'the chains' if kind == 'chains' else 'the whole table'}"]
+    diff = difflib.unified_diff(
+        kernel.structure.splitlines(), listed.splitlines(), "kernel", "desired", lineterm=""
+    )
+    return list(diff) or ["replace the table by an equal one, since nobody knows who wrote it"]
+
+
+def _listed_elsewhere(wanted: Structure) -> str | None:
+    """The wanted structure in nft's own spelling: loaded in a network namespace of a child that
+    ends at once. None where this process may not make one (it needs CAP_SYS_ADMIN)."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        try:
+            text = _in_new_namespace(wanted)
+            os.write(write, text.encode())
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        text = answer.read()
+    _, code = os.waitpid(child, 0)
+    return text if code == 0 else None
+
+
+def _in_new_namespace(wanted: Structure) -> str:
+    import ctypes
+
+    from neti.ruleset import Transaction
+
+    if ctypes.CDLL(None, use_errno=True).unshare(0x40000000) != 0:  # CLONE_NEWNET
+        raise OSError(ctypes.get_errno(), "unshare")
+    dataplane = NftablesDataplane()
+    dataplane.apply(Transaction((wanted.text(),)))
+    return dataplane.structure() or ""

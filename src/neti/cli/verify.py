@@ -1,0 +1,129 @@
+"""``neti verify``: reach members by overlay address from here, and prove by which way."""
+
+import json
+import socket
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from neti.agent import control
+from neti.agent.responder import SECONDS, TRANSFER_BYTES, receive_exactly
+from neti.cli.common import config_option, json_option, print_json
+from neti.config import load
+from neti.model import Reach
+from neti.settings import Settings
+
+_AT_ONCE: Final = 32
+_MAX_ANSWER: Final = 1024
+
+
+@click.command()
+@config_option
+@json_option
+@click.option("--timeout", type=click.FloatRange(0.1, SECONDS), default=3.0, show_default=True)
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) -> None:
+    """Reach every member (or those named) by its overlay address, 64 KiB both ways.
+
+    Each member's agent says who it is and from which address it saw this host: the wrong host
+    answering, or the wrong way taken, is a failure. Exit code 1 when any member fails.
+
+    \b
+    Example:
+      neti verify
+    """
+    settings = load(config)
+    itself = control.call(settings.table_files_path, "status")
+    members = control.call(settings.table_files_path, "members")
+    chosen = [m for m in members if not ids or m["id"] in ids]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        results = list(pool.map(lambda member: _verify(settings, itself, member, timeout), chosen))
+    missing = [wanted for wanted in ids if all(m["id"] != wanted for m in members)]
+    results += [{"id": i, "ok": False, "error": "is not a member here"} for i in missing]
+    if as_json:
+        print_json({"host": itself["id"], "results": results})
+    else:
+        _print(results)
+    if not all(result["ok"] for result in results):
+        sys.exit(1)
+
+
+def _verify(
+    settings: Settings, itself: dict[str, Any], member: dict[str, Any], timeout: float
+) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "id": member["id"],
+        "site": member["site"],
+        "overlay": member["overlay"],
+        "ok": False,
+        "milliseconds": None,
+        "seen_from": None,
+        "expected_from": _expected_source(settings, itself, member),
+        "error": None,
+    }
+    started = time.perf_counter()
+    try:
+        answer = _ask(member["overlay"], settings.verify_port, timeout)
+    except (OSError, ValueError, KeyError) as error:
+        result["error"] = _explained(error, settings.verify_port)
+        return result
+    result["milliseconds"] = round((time.perf_counter() - started) * 1000, 2)
+    result["seen_from"] = answer["seen_from"]
+    if answer["id"] != member["id"]:
+        result["error"] = f"another host answered: {answer['id']}"
+    elif result["expected_from"] not in (None, answer["seen_from"]):
+        result["error"] = f"came by another way: expected from {result['expected_from']}"
+    result["ok"] = result["error"] is None
+    return result
+
+
+def _expected_source(
+    settings: Settings, itself: dict[str, Any], member: dict[str, Any]
+) -> str | None:
+    """This host's address as the member should see it; None: nothing can be said."""
+    site = settings.sites.get(member["site"])
+    near = member["site"] == itself["site"]
+    if near or (site is not None and site.reached_by is Reach.PRIVATE):
+        private: str = itself["private"]
+        return private
+    public: str | None = itself["public"]
+    return public
+
+
+def _ask(overlay: str, port: int, timeout: float) -> dict[str, str]:
+    with socket.create_connection((overlay, port), timeout) as connection:
+        connection.settimeout(timeout)
+        connection.sendall(bytes(TRANSFER_BYTES))
+        received = b""
+        while b"\n" not in received:
+            part = connection.recv(_MAX_ANSWER)
+            if not part or len(received) > _MAX_ANSWER:
+                raise ConnectionError("closed without an answer")
+            received += part
+        line, _, rest = received.partition(b"\n")
+        receive_exactly(connection, TRANSFER_BYTES - len(rest))
+    answer = json.loads(line)
+    return {"id": str(answer["id"]), "seen_from": str(answer["seen_from"])}
+
+
+def _explained(error: Exception, port: int) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return f"refused: is its agent running and verify_port {port} its port too?"
+    return str(error) or type(error).__name__
+
+
+def _print(results: list[dict[str, Any]]) -> None:
+    for result in results:
+        if result["ok"]:
+            text = f"ok    {result['milliseconds']:8.1f} ms  seen from {result['seen_from']}"
+        else:
+            text = f"FAIL  {result['error']}"
+        click.echo(f"{result['id']:<24} {result.get('overlay', ''):<15}  {text}")
+    good = sum(result["ok"] for result in results)
+    click.echo(f"{good} of {len(results)} members reached")

@@ -1,0 +1,83 @@
+"""The demo end to end: real agents, real packets, and nothing left of it however it ends."""
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from neti.lab import lifecycle
+from neti.lab.state import LabState
+
+pytestmark = pytest.mark.lab
+
+Neti = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.mark.parametrize("registry", ["embedded", "zookeeper"])
+def test_the_demo_is_well_from_end_to_end(lab: LabState, neti_lab: Neti, registry: str) -> None:
+    if registry == "zookeeper":
+        from tests.support.zookeeper import need_zookeeper
+
+        need_zookeeper()
+    began = time.monotonic()
+    done = neti_lab("demo", "--registry", registry)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - began < 90
+    assert "NOT OK" not in done.stdout
+    assert re.search(r"pairs that reach each other +ok +56 of 56", done.stdout)
+    assert re.search(r"in-site by private address, .* 24 of 24", done.stdout)
+    assert re.search(r"cross-site by public address, .* 32 of 32", done.stdout)
+    assert re.search(r"reject_all on: hosts the stranger reaches +ok +0 of 8", done.stdout)
+    assert not lifecycle.anything_left(lab)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("scene", ["1. Networks", "2. Agents start", "7. An agent is killed"])
+def test_the_demo_takes_everything_down_when_it_is_interrupted(
+    lab: LabState,
+    lab_command: Callable[..., list[str]],
+    scene: str,
+    number: signal.Signals,
+) -> None:
+    with subprocess.Popen(
+        lab_command("demo", "--hosts", "2"), stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if line.startswith(scene):
+                break
+        time.sleep(0.3)
+        demo.send_signal(number)
+        rest = demo.stdout.read()
+        assert demo.wait(30) == 130, rest
+    assert not lifecycle.anything_left(lab)
+
+
+def test_what_a_killed_demo_leaves_behind_the_next_one_clears(
+    lab: LabState, lab_command: Callable[..., list[str]], neti_lab: Neti
+) -> None:
+    with subprocess.Popen(
+        lab_command("demo", "--hosts", "2"), stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if line.startswith("3. "):
+                break
+        demo.kill()
+    assert lifecycle.anything_left(lab)
+    down = neti_lab("down")
+    assert down.returncode == 0, down.stderr
+    assert not lifecycle.anything_left(lab)
+
+
+def test_kept_labs_stay_up_until_they_are_taken_down(lab: LabState, neti_lab: Neti) -> None:
+    done = neti_lab("demo", "--hosts", "1", "--keep")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert lifecycle.is_up(lab)
+    told = neti_lab("exec", "ec2-1", "sh", "-c", 'neti status -c "$NETI_CONFIG" --json')
+    assert told.returncode == 0, told.stderr
+    assert neti_lab("down").returncode == 0
+    assert not lifecycle.anything_left(lab)
