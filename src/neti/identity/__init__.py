@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from neti.clock import Clock, SystemClock
+from neti.errors import IdentityError
 from neti.identity.cache import IdentityCache
-from neti.identity.ec2 import Ec2Source
-from neti.identity.imds import MetadataClient
 from neti.identity.machine import fingerprint
 from neti.identity.site import decide_site
 from neti.identity.source import Identity, IdentitySource, SourceSilent
 from neti.identity.static import StaticSource
 from neti.model import Host, IPAddress
+from neti.registry.entry import MAX_MORE_ADDRESSES
 from neti.settings import Settings, StaticIdentity
 
 __all__ = ["discover", "fingerprint"]
@@ -37,8 +37,9 @@ def discover(
     if isinstance(settings.identity, StaticIdentity):
         identity = StaticSource(settings.identity).read()
     else:
-        source = source or Ec2Source(MetadataClient())
-        identity = _remembering(source, cache_dir, clock or SystemClock(), machine, notice)
+        identity = _remembering(
+            source or _ec2(), cache_dir, clock or SystemClock(), machine, notice
+        )
     decision = decide_site(settings, identity)
     if decision.warning is not None:
         notice(decision.warning)
@@ -49,6 +50,13 @@ def discover(
         public=identity.public,
         more=_more(settings, identity),
     )
+
+
+def _ec2() -> IdentitySource:
+    from neti.identity.ec2 import Ec2Source
+    from neti.identity.imds import MetadataClient
+
+    return Ec2Source(MetadataClient())
 
 
 def _remembering(
@@ -77,4 +85,10 @@ def _remembering(
 def _more(settings: Settings, identity: Identity) -> tuple[IPAddress, ...]:
     own = (identity.private, identity.public)
     every: tuple[IPAddress, ...] = (*identity.ipv6, *settings.addresses)
-    return tuple(dict.fromkeys(address for address in every if address not in own))
+    more = tuple(dict.fromkeys(address for address in every if address not in own))
+    if len(more) > MAX_MORE_ADDRESSES:
+        raise IdentityError(
+            f"this host has {len(more)} further addresses ({len(identity.ipv6)} IPv6 by its "
+            f"metadata): its registry entry holds {MAX_MORE_ADDRESSES}, so shorten addresses:"
+        )
+    return more

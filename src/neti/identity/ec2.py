@@ -4,6 +4,7 @@ A token first, its header on every request; what may be absent is absent only wh
 404 to a request whose neighbours it answers. No proxy is asked, whatever the environment says.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -16,8 +17,9 @@ from neti.registry.entry import HOST_ID
 
 _T = TypeVar("_T")
 _META: Final = "/latest/meta-data/"
-_MAC: Final = frozenset("0123456789abcdef:")
-_VPC_ID: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+_MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
+_VPC_ID: Final = re.compile(r"vpc-[0-9a-f]{1,32}", re.ASCII)
+_LISTED: Final = re.compile(r"[a-z0-9-]+/?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Ec2Source:
         private = self._required("local-ipv4", _ipv4)
         mac = self._required("mac", _mac)
         interface = f"network/interfaces/macs/{mac}/"
-        listing = self._required(interface, str.split)
+        listing = self._required(interface, _listing)
         public = self._optional("public-ipv4", _ipv4)
         return Identity(
             id=host_id,
@@ -60,7 +62,7 @@ class Ec2Source:
                 f"{text[:60]!r}, which is {error}"
             ) from error
 
-    def _listed(self, listing: list[str], path: str, read: Callable[[str], _T]) -> _T | None:
+    def _listed(self, listing: frozenset[str], path: str, read: Callable[[str], _T]) -> _T | None:
         """What the interface's own listing names is required; what it does not name is absent."""
         if path.rpartition("/")[2] not in listing:
             return None
@@ -87,13 +89,22 @@ def _ipv6s(text: str) -> tuple[IPv6Address, ...]:
         raise ValueError("no list of IPv6 addresses") from error
 
 
+def _listing(text: str) -> frozenset[str]:
+    """An interface's listing. What answers everything with a page must not be read as listing no
+    VPC id, so the lines must look like names and one that every interface has be among them."""
+    names = text.split("\n")
+    if "local-ipv4s" not in names or not all(_LISTED.fullmatch(name) for name in names):
+        raise ValueError("no listing of an interface")
+    return frozenset(names)
+
+
 def _mac(text: str) -> str:
-    if len(text) != 17 or not _MAC.issuperset(text.lower()):
+    if not _MAC.fullmatch(text):
         raise ValueError("no MAC address")
     return text
 
 
 def _vpc_id(text: str) -> str:
-    if not text.startswith("vpc-") or not _VPC_ID.issuperset(text):
+    if not _VPC_ID.fullmatch(text):
         raise ValueError("no VPC id")
     return text

@@ -2,7 +2,7 @@
 
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Final
@@ -11,18 +11,33 @@ from neti.errors import ConfigError
 from neti.model import IPAddress
 from neti.settings import Settings
 
+Resolve = Callable[[str], Iterable[IPAddress]]
+
+# Ranges that every network may use for itself (RFC 1918, RFC 6598).
+_REUSED: Final = tuple(
+    IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+)
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 
 
-def registry_addresses(settings: Settings) -> dict[IPAddress, str]:
-    """Address -> the entry of zk_hosts that means it. Names that do not resolve are left out."""
+def registry_addresses(
+    settings: Settings, site: str | None = None, *, resolve: Resolve | None = None
+) -> dict[IPAddress, str]:
+    """Address -> the entry of zk_hosts that means it. Names that do not resolve are left out.
+
+    With this host's ``site`` known, another site's list counts only by addresses that mean one
+    host everywhere: where private ranges overlap, its 10.0.0.5 is not this site's.
+    """
     if settings.embedded is not None:
         return {}
+    own_site = site or settings.site
     found: dict[IPAddress, str] = {}
-    for listed in settings.zk_hosts.values():
+    for listing_site, listed in settings.zk_hosts.items():
+        elsewhere = own_site is not None and listing_site != own_site
         for place in listed:
-            for address in _addresses(place.rpartition(":")[0].strip("[]")):
-                found[address] = place
+            for address in (resolve or _addresses)(place.rpartition(":")[0].strip("[]")):
+                if not (elsewhere and _inside_any(address, _REUSED)):
+                    found.setdefault(address, place)
     return found
 
 
@@ -33,7 +48,7 @@ def _addresses(name: str) -> list[IPAddress]:
         pass
     try:
         answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # UnicodeError: a name that no resolver would take
         return []
     return [ipaddress.ip_address(str(answer[4][0]).partition("%")[0]) for answer in answers]
 
@@ -51,6 +66,24 @@ def refuse_on_registry_host(
             )
 
 
+def overlay_conflicts(
+    overlay_subnet: IPv4Network,
+    *,
+    routes: Iterable[tuple[IPv4Network, str]],
+    addresses: Iterable[IPAddress],
+    resolvers: Iterable[IPAddress] | None = None,
+) -> tuple[str, ...]:
+    """What of this host lies inside the overlay, named. ``routes``: others' (network, device).
+
+    ``resolvers`` None: those of /etc/resolv.conf.
+    """
+    conflicts = [f"route {n} dev {d}" for n, d in routes if n.subnet_of(overlay_subnet)]
+    conflicts += [f"address {a}" for a in addresses if _inside(a, overlay_subnet)]
+    listed = _resolvers() if resolvers is None else resolvers
+    conflicts += [f"resolver {a}" for a in listed if _inside(a, overlay_subnet)]
+    return tuple(dict.fromkeys(conflicts))
+
+
 def refuse_overlay_conflicts(
     overlay_subnet: IPv4Network,
     *,
@@ -58,17 +91,20 @@ def refuse_overlay_conflicts(
     addresses: Iterable[IPAddress],
     resolvers: Iterable[IPAddress] | None = None,
 ) -> None:
-    """Nothing of this host may lie inside the overlay. ``routes``: others' (network, device)."""
-    conflicts = [f"route {n} dev {d}" for n, d in routes if n.subnet_of(overlay_subnet)]
-    conflicts += [f"address {a}" for a in addresses if _inside(a, overlay_subnet)]
-    listed = _resolvers() if resolvers is None else resolvers
-    conflicts += [f"resolver {a}" for a in listed if _inside(a, overlay_subnet)]
+    """ConfigError that names what of this host lies inside the overlay, if anything does."""
+    conflicts = overlay_conflicts(
+        overlay_subnet, routes=routes, addresses=addresses, resolvers=resolvers
+    )
     if conflicts:
         raise ConfigError(
             f"overlay_subnet {overlay_subnet} contains this host's own {'; '.join(conflicts)}: "
             "choose another overlay_subnet for the fleet, or move what is there "
             "(Docker: default-address-pools)"
         )
+
+
+def _inside_any(address: IPAddress, networks: Iterable[IPv4Network]) -> bool:
+    return any(_inside(address, network) for network in networks)
 
 
 def _inside(address: IPAddress, subnet: IPv4Network) -> bool:
