@@ -1,6 +1,8 @@
 """The extension of kazoo: recursive watches, one order, and going without ending the session."""
 
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -157,6 +159,20 @@ def test_stopping_while_there_is_no_server_is_quick(world: ZooKeeperWorld) -> No
     assert not client.wait_connected(0.3)
     client.finish(end_session=True, seconds=5)
     assert client._connection.connection_stopped.is_set()
+
+
+def test_a_server_that_accepts_and_never_answers_is_left_in_time(world: ZooKeeperWorld) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = StreamClient(
+            f"127.0.0.1:{silent.getsockname()[1]}", Heard(), session_seconds=4, session=None
+        )
+        client.start_async()
+        started = time.monotonic()
+        connections = [silent.accept()[0] for _ in range(2)]
+        assert time.monotonic() - started < 3
+        client.finish(end_session=True, seconds=5)
+        for connection in connections:
+            connection.close()
 
 
 def test_a_listener_that_fails_does_not_end_the_connection(world: ZooKeeperWorld) -> None:

@@ -386,6 +386,9 @@ class Agent:
         """Read the kernel back and make all of it right, the route included."""
         if self.down:
             return
+        # What is known must be wished for before the kernel is compared with it: else members
+        # that were only just read again would be taken out for a moment.
+        self._settle_fleet()
         started = self._now()
         try:
             self._look_around()

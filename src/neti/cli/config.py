@@ -1,56 +1,115 @@
-"""``neti config``: check a file, print its schema."""
+"""``neti config``: looks at a configuration file and says what it means. Changes nothing."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from neti.cli.common import config_option, json_option, print_json
-from neti.config import json_schema, load
+from neti.errors import ConfigError
+from neti.settings import OpenPort, Settings, StaticIdentity
 
 
 @click.group("config")
 def config_group() -> None:
-    """Check the configuration, or print its JSON Schema."""
+    """Check a configuration file, or print the schema of one."""
 
 
 @config_group.command()
 @config_option
 @json_option
-def check(config: Path, as_json: bool) -> None:
-    """Read the whole file and say what is wrong with it. Touches nothing.
+@click.pass_context
+def check(ctx: click.Context, config: Path, as_json: bool) -> None:
+    """Check the file and say what it means. Nothing else is touched.
 
-    Exit code 0 when it is valid, 2 when not: then every fault is named, with file, line and key.
+    Every mistake is a line on stderr, FILE:LINE: key: what was found: what was expected.
+    Exit code 0: the file is valid (there may be warnings), 2: it is not.
     """
-    settings = load(config)
-    registry = f"embedded ({settings.embedded})" if settings.embedded else "zookeeper"
+    from neti.config import load
+
+    try:
+        settings = load(config)
+    except ConfigError as error:
+        lines = str(error).splitlines()
+        if as_json:
+            print_json({"file": str(config), "valid": False, "errors": lines})
+        else:
+            for line in lines:
+                click.echo(line, err=True)
+        ctx.exit(error.exit_code)
     if as_json:
-        print_json(
-            {
-                "file": str(config),
-                "valid": True,
-                "sites": sorted(settings.sites),
-                "registry": registry,
-                "reject_all": settings.reject_all,
-                "warnings": list(settings.warnings),
-            }
-        )
+        print_json({"file": str(config), "valid": True, **summary(settings)})
         return
-    ports = ", ".join(
-        f"{p.first}{f'-{p.last}' if p.last != p.first else ''}/{p.proto}"
-        for p in settings.open_ports
-    )
-    click.echo(f"{config}: valid")
-    click.echo(f"sites       {', '.join(sorted(settings.sites))}")
-    click.echo(f"registry    {registry}")
-    click.echo(f"overlay     {settings.overlay_subnet}")
-    click.echo(f"reject_all  {'true' if settings.reject_all else 'false (shadow)'}")
-    click.echo(f"open to all {ports or 'nothing'}")
-    click.echo(f"ssh always  {', '.join(map(str, settings.ssh_whitelist)) or 'from nowhere'}")
+    for line in describe(settings):
+        click.echo(line)
     for warning in settings.warnings:
-        click.echo(f"warning     {warning}")
+        click.echo(f"warning: {warning}", err=True)
 
 
 @config_group.command()
 def schema() -> None:
     """Print the JSON Schema of neti.yml, for editors and configuration management."""
+    from neti.config import json_schema
+
     print_json(json_schema())
+
+
+def summary(settings: Settings) -> dict[str, Any]:
+    """The file's meaning as JSON values; no secret is in it."""
+    identity = settings.identity
+    return {
+        "site": settings.site or "auto",
+        "sites": {
+            site.name: {
+                "private": [str(network) for network in site.private],
+                "public": [str(network) for network in site.public],
+                "vpc_ids": list(site.vpc_ids),
+                "reached_by": site.reached_by.value,
+            }
+            for site in settings.sites.values()
+        },
+        "identity": identity.id if isinstance(identity, StaticIdentity) else "ec2",
+        "registry": _registry(settings),
+        "overlay_subnet": str(settings.overlay_subnet),
+        "reject_all": settings.reject_all,
+        "open_ports": [_port(port) for port in settings.open_ports],
+        "ssh_whitelist": [str(network) for network in settings.ssh_whitelist],
+        "trusted": [str(network) for network in settings.trusted],
+        "warnings": list(settings.warnings),
+    }
+
+
+def describe(settings: Settings) -> list[str]:
+    """The same for people, a line for each subject."""
+    identity = settings.identity
+    who = f"{identity.id}, {identity.private}" if isinstance(identity, StaticIdentity) else "EC2's"
+    stage = "everything else is kept out" if settings.reject_all else "nothing is kept out (shadow)"
+    sites = [
+        f"{site.name} ({', '.join(map(str, site.private)) or 'any range'})"
+        for site in settings.sites.values()
+    ]
+    return [
+        f"{settings.path}: valid",
+        f"  sites       {', '.join(sites)}; this host's: {settings.site or 'found out'}",
+        f"  identity    {who}",
+        f"  registry    {_registry(settings)}",
+        f"  overlay     {settings.overlay_subnet}, {len(settings.nat_overrides)} overrides",
+        f"  open        {', '.join(map(_port, settings.open_ports)) or 'no port'}",
+        f"  SSH from    {', '.join(map(str, settings.ssh_whitelist)) or 'nowhere in particular'}",
+        f"  trusted     {', '.join(map(str, settings.trusted)) or 'nobody but members'}",
+        f"  reject_all  {'true' if settings.reject_all else 'false'}: {stage}",
+    ]
+
+
+def _registry(settings: Settings) -> str:
+    if settings.embedded is not None:
+        return f"embedded:{settings.embedded}"
+    sites = [f"{site} {', '.join(hosts)}" for site, hosts in settings.zk_hosts.items() if hosts]
+    tls = "" if settings.registry_tls is None else ", TLS"
+    return f"ZooKeeper {settings.zk_prefix} ({'; '.join(sites)}{tls})"
+
+
+def _port(port: OpenPort) -> str:
+    span = str(port.first) if port.first == port.last else f"{port.first}-{port.last}"
+    sources = f" from {' '.join(map(str, port.sources))}" if port.sources else ""
+    return f"{span}/{port.proto}{sources}"

@@ -62,7 +62,7 @@ def _status_lines(seen: dict[str, Any]) -> list[str]:
         lines.append(f"skipped   {skipped['count']} registry entries are not believed:")
         lines += [f"            {name}: {why}" for name, why in list(skipped["entries"].items())]
     lines += [
-        f"shared    {shared['address']} in {shared['site']} is claimed by {', '.join(shared['ids'])}"
+        f"shared    {shared['address']} in {shared['site']}: claimed by {', '.join(shared['ids'])}"
         for shared in seen["shared_private"]
     ]
     lines += [f"problem   {sentence}" for sentence in seen["problems"]]

@@ -257,6 +257,12 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
             status = None
         return STOP_CONNECTING if self.client._stopped.is_set() else status
 
+    def _invoke(self, timeout: float, request: Any, xid: int | None = None) -> Any:
+        # A server that is just starting may accept and never answer (3.8.0 does), and kazoo would
+        # wait for that until the session is over.
+        patience = self.client._session_timeout / 1000 / 4
+        return super()._invoke(min(timeout, patience), request, xid)
+
     def _connect(self, host: str, hostip: str, port: int) -> Any:
         try:
             connected = super()._connect(host, hostip, port)
