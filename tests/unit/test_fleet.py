@@ -678,7 +678,7 @@ class Reference:
             if bulk:
                 self.listed.add(name)
 
-    def vanished(self, name: str, now: float) -> None:
+    def vanished(self, name: str, now: float, among: dict[str, Member] | None = None) -> None:
         if name not in self.present:
             return
         parsed = admissible(name)
@@ -688,7 +688,7 @@ class Reference:
             else:
                 shared = any(
                     member.public == parsed.public
-                    for host_id, member in self.members().items()
+                    for host_id, member in (among or self.members()).items()
                     if host_id != parsed.id and parsed.public is not None
                 )
                 self.lost[parsed.id] = Gone(name, now, shared)
@@ -699,13 +699,13 @@ class Reference:
 
     def snapshot(self, names: Iterable[str], now: float) -> None:
         names = set(names)
-        new = names - self.present
+        new, among = names - self.present, self.members()
         for name in new:
             if isinstance(admissible(name), Departure):
                 self.appeared(name)
         for name in self.present - names:
             if isinstance(admissible(name), Member):
-                self.vanished(name, now)
+                self.vanished(name, now, among)
         for name in self.present - names:
             self.vanished(name, now)
         for name in new:
@@ -940,7 +940,7 @@ class AgainstTheReference(RuleBasedStateMachine):
 
 
 TestAgainstTheReference = AgainstTheReference.TestCase
-TestAgainstTheReference.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestAgainstTheReference.settings = settings(max_examples=4000, stateful_step_count=50, deadline=None)
 
 
 # --- properties ---
