@@ -40,7 +40,7 @@ def lab_group() -> None:
     Examples:
       neti lab demo                        everything in half a minute, then all is taken down
       neti lab up                          a lab to play with
-      neti lab exec ec2-1 neti fleet       run a command on a host
+      neti lab exec ec2-1 ip route         run a command on a host
       neti lab exec stranger curl -m 2 http://198.51.100.11:8080/
       neti lab down
     """
@@ -115,13 +115,13 @@ def status(as_json: bool, name: str) -> None:
 def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
     """Run a command on a host of the lab and exit with its exit code.
 
-    HOST is a host (ec2-1), a gateway (vpc-gateway), the stranger or the internet. On a host,
-    NETI_CONFIG names its configuration, so that Neti's own commands need no -c.
+    HOST is a host (ec2-1), a gateway (vpc-gateway), the stranger or the internet. A host's
+    configuration is in its NETI_CONFIG; 'neti lab status' says where its files are.
 
     \b
     Examples:
       neti lab exec ec2-1 ip route
-      neti lab exec vpc-2 neti status
+      neti lab exec vpc-2 sh -c 'neti status -c $NETI_CONFIG'
       neti lab exec stranger ping -c 3 203.0.113.11
     """
     from neti.lab import LabError, namespaces
@@ -136,6 +136,7 @@ def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
         os.environ["NETI_CONFIG"] = str(state.config(node))
     # So that "neti" means this one, also where its folder is not on the PATH.
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+    namespaces.rename(node)
     line = namespaces.command_inside(plan.namespace(node), command)
     os.execv(line[0], line)
 
@@ -156,7 +157,7 @@ def demo(hosts: int, registry: RegistryKind, keep: bool, name: str) -> None:
     Examples:
       neti lab demo
       neti lab demo --registry zookeeper
-      neti lab demo --keep && neti lab exec ec2-1 neti status
+      neti lab demo --keep && neti lab status
     """
     from neti.lab import demo as story
     from neti.lab import lifecycle

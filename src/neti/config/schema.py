@@ -3,6 +3,7 @@
 Types and ranges only; what keys mean together is ``rules``. Booleans are never coerced from text.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -13,6 +14,14 @@ from pydantic.json_schema import WithJsonSchema
 
 from neti.config import values
 from neti.config.problems import Unfit
+
+
+@dataclass(frozen=True, slots=True)
+class OrNull:
+    """Shows in the JSON Schema that null is allowed where NullIsEmpty makes it so."""
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return {"anyOf": [handler(core_schema), {"type": "null"}]}
 
 
 def _null_is_empty_list(value: object) -> object:
@@ -95,9 +104,11 @@ class _Strict(BaseModel):
 
 
 class SiteForm(_Strict):
-    private: Annotated[list[Network4], NullIsEmpty] = []
-    public: Annotated[list[Network4], NullIsEmpty] = []
-    vpc_ids: Annotated[list[Annotated[str, BeforeValidator(values.vpc_id)]], NullIsEmpty] = []
+    private: Annotated[list[Network4], NullIsEmpty, OrNull()] = []
+    public: Annotated[list[Network4], NullIsEmpty, OrNull()] = []
+    vpc_ids: Annotated[
+        list[Annotated[str, BeforeValidator(values.vpc_id)]], NullIsEmpty, OrNull()
+    ] = []
     reached_by: Literal["public", "private"] = "public"
 
 
@@ -158,9 +169,9 @@ class ConfigForm(_Strict):
     """Every key of neti.yml. Unknown keys are refused."""
 
     site: Annotated[str, BeforeValidator(_site_or_auto)] = "auto"
-    sites: Annotated[dict[SiteName, SiteForm], NullIsEmptyMapping] = {}
+    sites: Annotated[dict[SiteName, SiteForm], NullIsEmptyMapping, OrNull()] = {}
     identity: Identity = "auto"
-    addresses: Annotated[list[HostAddress], NullIsEmpty] = []
+    addresses: Annotated[list[HostAddress], NullIsEmpty, OrNull()] = []
 
     registry: Annotated[str, BeforeValidator(values.registry)] | None = None
     registry_tls: TLSForm | None = None
@@ -168,7 +179,9 @@ class ConfigForm(_Strict):
         float, BeforeValidator(partial(values.seconds, least=1, most=600)), Field(ge=1, le=600)
     ] = 30.0
     zk_hosts: Annotated[
-        dict[SiteName, Annotated[list[ZookeeperHost], NullIsEmpty]], NullIsEmptyMapping
+        dict[SiteName, Annotated[list[ZookeeperHost], NullIsEmpty, OrNull()]],
+        NullIsEmptyMapping,
+        OrNull(),
     ] = {}
     zk_prefix: Annotated[str, BeforeValidator(values.znode_path)] = "/neti"
     zk_iptoid_node: NodeName = "ip-to-id"
@@ -178,13 +191,13 @@ class ConfigForm(_Strict):
     zk_max_change_threshold_path: NodeName = "maxchange"
 
     overlay_subnet: Network4 = IPv4Network("192.168.0.0/18")
-    nat_overrides: Annotated[dict[Address4, Address4], NullIsEmptyMapping] = {}
+    nat_overrides: Annotated[dict[Address4, Address4], NullIsEmptyMapping, OrNull()] = {}
 
-    open_ports: Annotated[list[OpenPortItem], NullIsEmpty] = []
-    ssh_whitelist: Annotated[list[Network], NullIsEmpty] = []
+    open_ports: Annotated[list[OpenPortItem], NullIsEmpty, OrNull()] = []
+    ssh_whitelist: Annotated[list[Network], NullIsEmpty, OrNull()] = []
     ssh_port: Port = 22
     allow_empty_ssh_whitelist: Flag = False
-    trusted: Annotated[list[Network], NullIsEmpty] = []
+    trusted: Annotated[list[Network], NullIsEmpty, OrNull()] = []
     reject_all: Flag = False
     trial_seconds: Annotated[int, _whole(1, 86_400), Field(ge=1, le=86_400)] = 120
 

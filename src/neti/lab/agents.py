@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import yaml
@@ -75,11 +76,13 @@ def start(plan: LabPlan, hosts: Iterable[LabHost], *, state: LabState) -> None:
     for host in hosts:
         if not state.config(host.name).exists():
             write_configuration(plan, host, state=state)
-        processes.start(
+        start_agent = partial(
+            processes.start,
             _inside(plan, host, "agent", state=state),
             log=state.log(host.name),
             record=state.record(f"agent-{host.name}"),
         )
+        namespaces.call_as(host.name, start_agent)
 
 
 def agent_of(host: LabHost, *, state: LabState) -> Process | None:
@@ -87,12 +90,19 @@ def agent_of(host: LabHost, *, state: LabState) -> Process | None:
     return state.process(f"agent-{host.name}")
 
 
+def check_running(hosts: Iterable[LabHost], *, state: LabState) -> None:
+    """LabError with the last word of the first agent that does not run."""
+    for host in hosts:
+        if agent_of(host, state=state) is None:
+            reason = processes.last_line(state.log(host.name))
+            raise LabError(f"the agent of {host.name} does not run: {reason}")
+
+
 def send(host: LabHost, number: signal.Signals, *, state: LabState) -> None:
     """Send the host's agent a signal; LabError when it does not run."""
     agent = agent_of(host, state=state)
     if agent is None or not agent.signal(number):
-        reason = processes.last_line(state.log(host.name))
-        raise LabError(f"the agent of {host.name} does not run: {reason}")
+        check_running([host], state=state)
 
 
 def neti(

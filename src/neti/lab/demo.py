@@ -6,6 +6,7 @@ call something well that was not seen to be.
 
 import time
 
+from neti.errors import NetiError
 from neti.lab import lifecycle, registries, scenes
 from neti.lab.play import Play
 from neti.lab.stage import Stage
@@ -21,36 +22,42 @@ def run(state: LabState, plan: LabPlan, stage: Stage, *, keep: bool = False) -> 
     if lifecycle.is_up(state):
         raise lifecycle.already_up(plan.name)
     try:
-        with stage.scene("Networks"):
-            began = time.monotonic()
-            lifecycle.bring_up(state, plan, with_agents=False, tell=stage.say)
-            seconds = time.monotonic() - began
-            play = Play(
-                plan=plan,
-                state=state,
-                stage=stage,
-                registry=registries.open_registry(plan, state),
-                hosts=list(plan.hosts),
-            )
-            scenes.networks(play, seconds)
-        try:
-            _perform(play)
-        finally:
-            play.registry.close()
+        _perform(state, plan, stage)
+    except NetiError as error:
+        stage.find("the demo got to its end", False, str(error))
     finally:
         if not keep:
-            with stage.scene("Teardown"):
-                began = time.monotonic()
-                gone = lifecycle.take_down(state)
-                figure = (
-                    f"{gone.namespaces} namespaces, {gone.processes} processes, "
-                    f"{time.monotonic() - began:.1f} s"
-                )
-                stage.find("everything taken down", not lifecycle.anything_left(state), figure)
-    return stage.close()
+            _take_down(state, stage)
+    well = stage.close()
+    if not well and not keep:
+        stage.say("The agents' logs: 'neti lab demo --keep' leaves them, and the lab, for a look.")
+    return well
 
 
-def _perform(play: Play) -> None:
+def _perform(state: LabState, plan: LabPlan, stage: Stage) -> None:
+    with stage.scene("Networks"):
+        began = time.monotonic()
+        lifecycle.bring_up(state, plan, with_agents=False, tell=stage.say)
+        scenes.networks(plan, stage, time.monotonic() - began)
+    registry = registries.open_registry(plan, state)
+    try:
+        _play(Play(plan=plan, state=state, stage=stage, registry=registry, hosts=[*plan.hosts]))
+    finally:
+        registry.close()
+
+
+def _take_down(state: LabState, stage: Stage) -> None:
+    with stage.scene("Teardown"):
+        began = time.monotonic()
+        gone = lifecycle.take_down(state)
+        figure = (
+            f"{gone.namespaces} namespaces, {gone.processes} processes, "
+            f"{time.monotonic() - began:.1f} s"
+        )
+        stage.find("everything taken down", not lifecycle.anything_left(state), figure)
+
+
+def _play(play: Play) -> None:
     stage = play.stage
     with stage.scene("Agents start"):
         scenes.agents_start(play)

@@ -6,6 +6,7 @@ Must never do: act on a namespace whose name was not given, or change the machin
 import ctypes
 import os
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 _FOLDER: Final = Path("/run/netns")  # where ``ip netns`` keeps them
 _CLONE_NEWNET: Final = 0x40000000
+_CLONE_NEWUTS: Final = 0x04000000
+_libc: Final = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12 only
 _PACKAGES: Final = {"ip": "iproute2", "nft": "nftables"}
 _SETUP_THREADS: Final = 4
 
@@ -96,38 +99,52 @@ def call_inside(name: str, function: Callable[[], T]) -> T:
     It runs in a thread of its own, because a namespace belongs to a thread: no other thread is
     affected, and a socket that it opens stays in the namespace for ever.
     """
-    results: list[T] = []
-    errors: list[BaseException] = []
+    return _call_in_thread(lambda: enter(name), function)
 
-    def run() -> None:
-        try:
-            enter(name)
-            results.append(function())
-        except BaseException as error:
-            errors.append(error)
 
-    thread = threading.Thread(target=run, name=f"in {name}")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+def call_as(hostname: str, function: Callable[[], T]) -> T:
+    """What ``function`` returns in a thread whose host name this is; so do processes it starts."""
+    return _call_in_thread(lambda: rename(hostname), function)
+
+
+def rename(hostname: str) -> None:
+    """Give the calling thread a host name of its own, for good; the machine keeps its own."""
+    if _libc.unshare(_CLONE_NEWUTS) != 0:
+        raise LabError(f"cannot give {hostname!r} its name: {os.strerror(ctypes.get_errno())}")
+    socket.sethostname(hostname)
 
 
 def enter(name: str) -> None:
     """Move the calling thread into the namespace, for good."""
-    # os.setns is there only from Python 3.12 on.
-    libc = ctypes.CDLL(None, use_errno=True)
     try:
         descriptor = os.open(_FOLDER / name, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise LabError(f"there is no network namespace {name!r}: {error.strerror}") from error
     try:
-        if libc.setns(descriptor, _CLONE_NEWNET) != 0:
+        if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
             reason = os.strerror(ctypes.get_errno())
             raise LabError(f"cannot enter network namespace {name!r}: {reason}")
     finally:
         os.close(descriptor)
+
+
+def _call_in_thread(prepare: Callable[[], None], function: Callable[[], T]) -> T:
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            prepare()
+            results.append(function())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def _furnish(node: Node) -> None:

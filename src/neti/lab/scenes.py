@@ -15,7 +15,8 @@ from neti.lab.pairs import matrix
 from neti.lab.play import Play, wait_for
 from neti.lab.probe import Reply
 from neti.lab.report import drawing
-from neti.lab.topology import STRANGER, LabHost
+from neti.lab.stage import Stage
+from neti.lab.topology import STRANGER, LabHost, LabPlan
 from neti.lab.traffic import Probe, ask_from, unreached
 
 OVERLAY: Final = IPv4Network("192.168.0.0/18")  # the configuration's default
@@ -27,13 +28,14 @@ _SETTLE_SECONDS: Final = 1.5
 _SHORT_SECONDS: Final = 0.5  # enough for an answer in the lab, and not long to wait for none
 
 
-def networks(play: Play, seconds: float) -> None:
-    for line in drawing(play.plan):
-        play.stage.say(line)
-    play.stage.find(
+def networks(plan: LabPlan, stage: Stage, seconds: float) -> None:
+    for line in drawing(plan):
+        stage.say(line)
+    stage.find(
         "two sites with the same private addresses",
-        True,
-        f"{len(play.plan.hosts)} hosts in {len(play.plan.nodes)} namespaces, {seconds:.2f} s",
+        {host.private for host in plan.sites[0].hosts}
+        == {host.private for host in plan.sites[1].hosts},
+        f"{len(plan.hosts)} hosts in {len(plan.nodes)} namespaces, {seconds:.2f} s",
     )
 
 
@@ -42,6 +44,7 @@ def agents_start(play: Play) -> None:
     agents.start(play.plan, play.hosts, state=play.state)
 
     def all_leased() -> bool:
+        agents.check_running(play.hosts, state=play.state)
         leases = {host_id: str(overlay) for overlay, host_id in play.registry.leases().items()}
         play.overlays = {host.name: leases[host.name] for host in play.hosts if host.name in leases}
         return len(play.overlays) == len(play.hosts)
@@ -68,7 +71,7 @@ def agents_start(play: Play) -> None:
 def fleet(play: Play) -> None:
     host = play.hosts[0]
     table = agents.neti(play.plan, host, "fleet", state=play.state)
-    play.stage.say(f"$ neti lab exec {host.name} neti fleet")
+    play.stage.say(f"$ neti fleet          (on {host.name})")
     play.stage.say(table.stdout.rstrip() or table.stderr.rstrip())
     members = {member["id"] for member in play.neti_json(host, "fleet")["members"]}
     expected = {each.name for each in play.hosts}
@@ -115,7 +118,7 @@ def a_host_joins(play: Play) -> LabHost:
     ):
         written = pool.submit(
             play.moment,
-            lambda: host.name in play.registered(),
+            lambda: _registered(play, host),
             f"{host.name} did not register",
             seconds=_CHANGE_SECONDS,
         )
@@ -146,7 +149,7 @@ def a_host_leaves(play: Play, host: LabHost) -> None:
             seconds=_CHANGE_SECONDS,
         )
         left = agents.neti(play.plan, host, "leave", state=play.state)
-        play.stage.say(f"$ neti lab exec {host.name} neti leave")
+        play.stage.say(f"$ neti leave          (on {host.name})")
         play.stage.say(left.stdout.rstrip() or left.stderr.rstrip())
         gone_at = gone.result()
         refusals = [probe.result(seconds=_CHANGE_SECONDS) for probe in probes]
@@ -182,7 +185,7 @@ def an_agent_dies(play: Play) -> None:
         time.sleep(_SETTLE_SECONDS)
         agents.start(play.plan, [victim], state=play.state)
         wait_for(
-            lambda: victim.name in play.registered(),
+            lambda: _registered(play, victim),
             f"{victim.name} did not register again",
             seconds=_CHANGE_SECONDS,
         )
@@ -231,6 +234,10 @@ def strangers_are_kept_out(play: Play, left: LabHost | None) -> None:
             f"{len(entered)} of {len(inside)}",
         )
     verified(play, when=", reject_all on")
+
+
+def _registered(play: Play, host: LabHost) -> bool:
+    return host.name in play.registered()
 
 
 def _reached(play: Play, node: str, doors: dict[str, str]) -> list[str]:

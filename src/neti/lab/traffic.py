@@ -116,9 +116,9 @@ def unreached(
     return [pair for pairs in each(hosts, from_host) for pair in pairs]
 
 
-def each(hosts: Iterable[H], function: Callable[[H], R]) -> list[R]:
+def each(hosts: Iterable[H], function: Callable[[H], R], *, at_once: int = 8) -> list[R]:
     """The function of each host, several at once, in order."""
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         return list(pool.map(function, hosts))
 
 

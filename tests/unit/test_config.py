@@ -1,0 +1,597 @@
+"""neti.yml: what loads, what is refused, and what the refusal says. Nothing but the file is read."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from neti.cli.config import config_group
+from neti.config import json_schema, load
+from neti.errors import ConfigError
+from neti.model import Reach
+from neti.settings import OpenPort, RegistryTLS, Settings, StaticIdentity
+
+DATA = Path(__file__).parent.parent / "data"
+LOCAL = "registry: embedded:/var/lib/neti/registry.db\n"
+SECRET = "wJalrXUtnFEMI+nobodys/bPxRfiCYEXAMPLEKEY"
+
+Load = Callable[..., Settings]
+Refused = Callable[..., list[str]]
+
+
+@pytest.fixture(name="load_text")
+def _load_text(tmp_path: Path) -> Load:
+    def load_text(text: str, *, registry: str = LOCAL) -> Settings:
+        path = tmp_path / "neti.yml"
+        path.write_text(text + registry)
+        path.chmod(0o600)
+        return load(path)
+
+    return load_text
+
+
+@pytest.fixture(name="refused")
+def _refused(load_text: Load, tmp_path: Path) -> Refused:
+    """The error's lines, without the file's name; a problem's line number stays."""
+
+    def refused(text: str, *, registry: str = LOCAL) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            load_text(text, registry=registry)
+        prefix = f"{tmp_path / 'neti.yml'}:"
+        lines = str(caught.value).splitlines()
+        assert all(line.startswith(prefix) for line in lines), lines
+        return [line.removeprefix(prefix) for line in lines]
+
+    return refused
+
+
+def test_a_file_of_2014_loads_unchanged_with_warnings_only() -> None:
+    loaded = load(DATA / "neti-2014.yml")
+
+    assert list(loaded.sites) == ["ec2", "vpc"]
+    assert not loaded.sites_configured
+    assert loaded.zk_hosts["vpc"] == ("172.16.1.11:2181", "172.16.1.12:2181", "172.16.1.13:2181")
+    assert loaded.nat_overrides[IPv4Address("192.168.1.1")] == IPv4Address("10.1.2.3")
+    assert OpenPort(8000, 8010, "tcp") in loaded.open_ports
+    assert loaded.reject_all is False
+    assert loaded.aws_key == "AKIAEXAMPLEEXAMPLE"
+    for word in ("aws_key", "bin ", "overlay_ip_cache_file_path"):
+        assert any(word in warning for warning in loaded.warnings), word
+
+
+def test_the_complete_example_loads() -> None:
+    loaded = load(DATA / "neti-complete.yml")
+
+    assert loaded.site is None
+    assert loaded.sites_configured
+    assert loaded.sites["vpc"].vpc_ids == ("vpc-0bb2",)
+    assert loaded.sites["vpc"].reached_by is Reach.PUBLIC
+    assert loaded.registry_tls == RegistryTLS(
+        ca=Path("/etc/neti/ca.pem"), cert=Path("/etc/neti/host.pem"), key=Path("/etc/neti/host.key")
+    )
+    assert loaded.session_seconds == 30.0
+    assert loaded.metrics_listen is None
+    assert not loaded.warnings
+
+
+def test_the_commented_example_loads() -> None:
+    load(Path(__file__).parents[2] / "deploy" / "neti.yml.example")
+
+
+def test_defaults_are_those_of_settings(load_text: Load) -> None:
+    loaded = load_text("")
+    plain = Settings(path=loaded.path, embedded=loaded.embedded, sites=loaded.sites)
+    assert loaded == plain
+
+
+def test_every_list_and_mapping_may_be_null(load_text: Load) -> None:
+    keys = ("sites", "addresses", "zk_hosts", "nat_overrides", "open_ports", "ssh_whitelist")
+    loaded = load_text("".join(f"{key}:\n" for key in (*keys, "trusted")))
+    assert loaded.open_ports == loaded.ssh_whitelist == loaded.trusted == loaded.addresses == ()
+    assert not loaded.nat_overrides
+    assert list(loaded.sites) == ["ec2", "vpc"]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("80", OpenPort(80, 80, "tcp")),
+        ('"80"', OpenPort(80, 80, "tcp")),
+        ("443/tcp", OpenPort(443, 443, "tcp")),
+        ('"53/udp"', OpenPort(53, 53, "udp")),
+        ("8000-8010", OpenPort(8000, 8010, "tcp")),
+        ("8000:8010", OpenPort(8000, 8010, "tcp")),
+        ("22:25", OpenPort(22, 25, "tcp")),  # 1345 to YAML 1.1
+        ('"8000:8010/udp"', OpenPort(8000, 8010, "udp")),
+        ("{port: 80}", OpenPort(80, 80, "tcp")),
+        (
+            '{port: 5000-5001, proto: udp, from: [10.0.0.0/8, "2001:db8::/32"]}',
+            OpenPort(5000, 5001, "udp", (IPv4Network("10.0.0.0/8"), IPv6Network("2001:db8::/32"))),
+        ),
+    ],
+)
+def test_open_port_forms(load_text: Load, written: str, expected: OpenPort) -> None:
+    assert load_text(f"open_ports: [{written}]\n").open_ports == (expected,)
+
+
+def test_open_ports_mix_forms_and_drop_repetitions(load_text: Load) -> None:
+    loaded = load_text("open_ports: [80, '80', 443/tcp, {port: 80}]\n")
+    assert loaded.open_ports == (OpenPort(80, 80, "tcp"), OpenPort(443, 443, "tcp"))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "0",
+        "65536",
+        "-80",
+        "80.5",
+        "true",
+        "http",
+        "8010-8000",
+        "53/icmp",
+        "80/TCP",
+        '"080"',
+        "{proto: udp}",
+        "{port: 80, from: []}",
+        "{port: 80, from: }",
+        "{port: 443/tcp}",
+        "{port: 80, from: 10.0.0.0/8}",
+        "[80]",
+    ],
+)
+def test_what_is_no_open_port_is_named(refused: Refused, written: str) -> None:
+    lines = refused(f"open_ports:\n  - {written}\n")
+    assert lines[0].startswith("2: open_ports[0]")
+
+
+def test_an_empty_from_is_never_everyone(refused: Refused) -> None:
+    (line,) = refused("open_ports: [{port: 80, from: []}]\n")
+    assert "leave `from` out to open the port to everyone" in line
+
+
+@pytest.mark.parametrize("word", ["true", "yes", "on", "True", "YES"])
+def test_yaml_booleans_are_booleans(load_text: Load, word: str) -> None:
+    assert load_text(f"allow_empty_ssh_whitelist: {word}\n").allow_empty_ssh_whitelist is True
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [('"false"', "false"), ("'no'", "false"), ('"True"', "true"), ("0", "false")],
+)
+def test_a_boolean_that_is_none_shows_what_to_write(
+    refused: Refused, written: str, meant: str
+) -> None:
+    (line,) = refused(f"reject_all: {written}\n")
+    assert line.startswith("1: reject_all: ")
+    assert f"(write: reject_all: {meant})" in line
+
+
+def test_everything_wrong_is_listed_with_its_line(refused: Refused) -> None:
+    lines = refused(
+        "rejct_all: true\n"
+        'reject_all: "false"\n'
+        "ssh_port: 70000\n"
+        "overlay_subnet: 192.168.1.0/18\n"
+        "sites:\n"
+        "  ec2: {privat: []}\n"
+        "  vpc: {private: [192.168.0.0/16]}\n"
+        "ssh_port: 22\n"
+    )
+    assert [int(line.partition(":")[0]) for line in lines] == [1, 2, 3, 4, 6, 8]
+    assert "did you mean reject_all?" in lines[0]
+    assert "write: overlay_subnet: 192.168.0.0/18" in lines[3]
+    assert "sites.ec2.privat: unknown key" in lines[4]
+    assert "did you mean private?" in lines[4]
+    assert "written twice (also in line 3)" in lines[5]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("ssh_port: 010\n", "YAML reads it as octal 8; write: 10"),
+        ("ssh_port: 0x16\n", "write: 22"),
+        ('ssh_port: "22"\n', "write: ssh_port: 22"),
+        ("ssh_port: 22.0\n", "the number 22.0"),
+        ("ssh_port: true\n", "ssh_port: true"),
+        ("site: no\n", "site: false"),
+        ("nobody_knows_this_key: 1\n", "a key that `neti config schema` lists"),
+        ("ssh_whitelist: 10.0.0.0/8\n", "write: ssh_whitelist: [10.0.0.0/8]"),
+        ("ssh_whitelist: [10.0.0.1/8]\n", "write: - 10.0.0.0/8"),
+        ("ssh_whitelist: [10.0.0.0/255.0.0.0]\n", "write: - 10.0.0.0/8"),
+        ('ssh_whitelist: ["::ffff:10.0.0.0/104"]\n', "write: - 10.0.0.0/8"),
+        ("ssh_whitelist: [office]\n", "a CIDR such as"),
+        ("trusted: [10]\n", "the number 10"),
+        ("sites: [ec2]\n", "a mapping such as {ec2: "),
+        ("sites: {EC2: {}}\n", "sites.EC2: the text 'EC2': expected a site name"),
+        ("sites: {ec2: 5}\n", "a mapping such as {private"),
+        ("sites: {ec2: {vpc_ids: [sg-1]}}\n", "a VPC id"),
+        ("sites: {ec2: {reached_by: tunnel}}\n", "expected public or private"),
+        ("sites: {ec2: {private: ['2001:db8::/32']}}\n", "an IPv4 CIDR"),
+        ("sites: {a: {vpc_ids: [vpc-1]}, b: {vpc_ids: [vpc-1]}}\n", "it in one site only"),
+        ("site: dc\n", "one of the sites: ec2, vpc"),
+        ("zk_hosts: {aws: [10.0.0.5]}\n", "one of the sites: ec2, vpc"),
+        ("zk_hosts: {ec2: 10.0.0.5}\n", "write: ec2: [10.0.0.5]"),
+        ("zk_hosts: {ec2: [10.0.0.5:0]}\n", "a port from 1 to 65535"),
+        ('zk_hosts: {ec2: ["2001:db8::5"]}\n', 'write: - "[2001:db8::5]:2181"'),
+        ("zk_hosts: {ec2: [10.0.0.256]}\n", "zk_hosts.ec2[0]"),
+        ("zk_hosts: {ec2: [192.168.1.5]}\n", "a real address"),
+        ("zk_prefix: /neti/\n", "write: zk_prefix: /neti"),
+        ("zk_prefix: neti\n", "write: zk_prefix: /neti"),
+        ("zk_prefix: /\n", "an absolute znode path"),
+        ("zk_prefix: /zookeeper\n", "ZooKeeper's own"),
+        ("zk_prefix: /a/../b\n", "an absolute znode path"),
+        ("zk_ip_map_node: a/b\n", "without a slash"),
+        ("zk_ip_map_node: /elsewhere/ip-map\n", "without a slash"),
+        ("zk_ip_map_node: ip-to-id\n", "another name than zk_iptoid_node has"),
+        ("registry: redis\n", "zookeeper, or embedded:"),
+        ("registry: embedded:registry.db\n", "zookeeper, or embedded:"),
+        ("registry_tls: {ca: /a, cert: /b}\n", "registry_tls.key: missing"),
+        ("registry_tls: {ca: a, cert: /b, key: /c}\n", "an absolute path"),
+        ("session_seconds: 0\n", "seconds from 1 to 600"),
+        ("session_seconds: .inf\n", "seconds from 1 to 600"),
+        ("identity: aws\n", "auto, ec2, or a mapping such as"),
+        ("identity: {id: db-1}\n", "identity.private: missing"),
+        ("identity: {id: 12, private: 10.0.0.5}\n", 'write: id: "12"'),
+        ("identity: {id: a b, private: 10.0.0.5}\n", "a host id"),
+        ("identity: {id: a, private: 127.0.0.1}\n", "not the loopback"),
+        ("identity: {id: a, private: 224.0.0.1}\n", "one IPv4 address"),
+        ("identity: {id: a, private: 192.168.0.5}\n", "outside overlay_subnet"),
+        ("identity: {id: a, private: 10.0.0.5, ipv6: 10.0.0.6}\n", "one IPv6 address"),
+        ("addresses: ['fe80::1%eth0']\n", "one address"),
+        ("addresses: ['fe80::1']\n", "link-local"),
+        ("addresses: [192.168.0.9]\n", "outside overlay_subnet"),
+        ("overlay_subnet: 10.9.0.0/31\n", "at least a /30"),
+        ("overlay_subnet: 169.254.0.0/24\n", "link-local"),
+        ("overlay_subnet: 0.0.0.0/0\n", "the loopback"),
+        ("overlay_subnet: 'fd00::/64'\n", "an IPv4 CIDR"),
+        ("nat_overrides: {192.168.0.1: 192.168.0.2}\n", "outside overlay_subnet"),
+        ("nat_overrides: {192.168.0.1: 0.0.0.0}\n", "one IPv4 address"),
+        ("nat_overrides: {192.168.0.0/24: 10.0.0.1}\n", "one IPv4 address"),
+        ("nat_overrides: [192.168.0.1]\n", "a mapping such as {192.168.0.9: 10.0.0.9}"),
+        ("conntrack_max: many\n", "auto, or a whole number"),
+        ("verify_port: 22\n", "another port than ssh_port"),
+        ("metrics_listen: '9100'\n", "host:port such as 127.0.0.1:9100"),
+        ("metrics_listen: 127.0.0.1\n", "host:port"),
+        ("log_file: neti.log\n", "an absolute path"),
+    ],
+)
+def test_one_mistake_is_one_line_that_helps(refused: Refused, text: str, says: str) -> None:
+    registry = "" if text.startswith("registry:") else LOCAL
+    lines = refused(text, registry=registry)
+    assert len(lines) == 1, lines
+    assert says in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "1: nothing in the file"),
+        ("# nothing but this\n", "1: nothing in the file"),
+        ("- ec2\n- vpc\n", "a list: expected keys"),
+        ("just text\n", "the text 'just text': expected keys"),
+        ("site: ec2\n---\nsite: vpc\n", "2: a second document"),
+        ("sites:\n\tec2: {}\n", "2: a tab at the beginning"),
+        ("sites: {ec2: {}\n", "not YAML"),
+        ("a: \x01\n", "not YAML"),
+        ("? [a, b]\n: c\n", "a key that is not plain text"),
+        ("? {a: b}\n: c\n", "a key that is not plain text"),
+        ("site: !!python/object/apply:os.system [id]\n", "a YAML tag"),
+        ("site: *nowhere\n", "an alias (*) without its anchor"),
+        ("sites: &a {ec2: *a}\n", "an alias (*) without its anchor"),
+        ("base: &b {private: []}\nsites: {ec2: {<<: *b}}\n", "a merge (<<)"),
+        ("trusted: " + "[" * 500 + "]" * 500 + "\n", "more than 32 levels"),
+    ],
+)
+def test_what_is_not_a_plain_yaml_mapping(refused: Refused, text: str, says: str) -> None:
+    assert any(says in line for line in refused(text, registry=""))
+
+
+def test_aliases_that_grow_are_refused_quickly(refused: Refused) -> None:
+    text = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+    for level in range(1, 9):
+        text += f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n"
+    assert any("grow beyond measure" in line for line in refused(text))
+
+
+def test_anchors_work(load_text: Load) -> None:
+    loaded = load_text("ssh_whitelist: &office [203.0.113.0/24]\ntrusted: *office\n")
+    assert loaded.trusted == loaded.ssh_whitelist == (IPv4Network("203.0.113.0/24"),)
+
+
+@pytest.mark.parametrize("name", ["ip-map", "/ip-map", "/neti/ip-map"])
+def test_node_names_of_2014_may_be_paths(load_text: Load, name: str) -> None:
+    assert load_text(f"zk_ip_map_node: {name}\n").zk_ip_map_node == "ip-map"
+
+
+def test_node_paths_follow_the_prefix(load_text: Load) -> None:
+    loaded = load_text("zk_prefix: /fleet/neti\nzk_ip_map_node: /fleet/neti/map\n")
+    assert (loaded.zk_prefix, loaded.zk_ip_map_node) == ("/fleet/neti", "map")
+
+
+def test_zookeeper_hosts_get_their_port_and_brackets(load_text: Load) -> None:
+    hosts = '[10.0.0.5, zk.example.com:2182, "[2001:db8::5]"]'
+    loaded = load_text(f"zk_hosts: {{ec2: {hosts}}}\n", registry="")
+    assert loaded.embedded is None
+    assert loaded.zk_hosts["ec2"] == ("10.0.0.5:2181", "zk.example.com:2182", "[2001:db8::5]:2181")
+
+
+def test_the_registry_key_wins_over_zk_hosts(load_text: Load) -> None:
+    loaded = load_text("zk_hosts: {ec2: [10.0.0.5]}\n")
+    assert loaded.embedded == Path("/var/lib/neti/registry.db")
+    assert any("zk_hosts is not used" in warning for warning in loaded.warnings)
+
+
+def test_without_any_registry_the_error_says_what_to_write(refused: Refused) -> None:
+    for text in ("site: auto\n", "zk_hosts:\n", "zk_hosts: {ec2: [], vpc: }\n"):
+        (line,) = refused(text, registry="")
+        assert "zk_hosts with a list of host:port per site, or registry: embedded:" in line
+
+
+def test_the_own_site_needs_a_zookeeper_list(refused: Refused) -> None:
+    (line,) = refused("site: vpc\nzk_hosts: {ec2: [10.0.0.5]}\n", registry="")
+    assert "no hosts for this host's own site 'vpc'" in line
+
+
+def test_overlay_apart_from_every_site_range(refused: Refused) -> None:
+    lines = refused(
+        "overlay_subnet: 10.21.0.0/18\n"
+        "sites:\n"
+        "  ec2: {private: [10.0.0.0/8]}\n"
+        "  vpc:\n"
+        "    private: [172.16.0.0/12]\n"
+        "    public: [192.0.2.0/24, 10.21.9.0/24]\n"
+    )
+    assert [line.partition(": ")[2].partition(":")[0] for line in lines] == [
+        "sites.ec2.private[0]",
+        "sites.vpc.public[1]",
+    ]
+
+
+def test_identity_and_site_must_fit_one_entry(refused: Refused, load_text: Load) -> None:
+    host, site = "h" * 20, "s" * 16
+    (line,) = refused(
+        f"site: {site}\nsites: {{{site}: }}\nidentity: {{id: {host}, private: 10.0.0.5}}\n".replace(
+            ": }", ": {}}"
+        )
+    )
+    assert "too long together" in line
+    assert load_text(f"identity: {{id: {'i-' + '0' * 17}, private: 10.0.0.5}}\n").identity
+
+
+def test_static_identity(load_text: Load) -> None:
+    loaded = load_text(
+        "identity: {id: db-1, private: 10.0.0.5, public: 198.51.100.5, ipv6: '2001:db8::5'}\n"
+        "addresses: [10.0.0.6, '2001:db8::6', 10.0.0.6]\n"
+    )
+    assert loaded.identity == StaticIdentity(
+        id="db-1",
+        private=IPv4Address("10.0.0.5"),
+        public=IPv4Address("198.51.100.5"),
+        ipv6=IPv6Address("2001:db8::5"),
+    )
+    assert loaded.addresses == (IPv4Address("10.0.0.6"), IPv6Address("2001:db8::6"))
+
+
+def test_too_many_addresses(refused: Refused) -> None:
+    listed = ", ".join(f"10.0.1.{number}" for number in range(65))
+    (line,) = refused(f"addresses: [{listed}]\n")
+    assert "at most 64" in line
+
+
+def test_reject_all_without_a_way_in_is_a_warning(load_text: Load) -> None:
+    assert any("arming will be refused" in w for w in load_text("reject_all: true\n").warnings)
+    for covered in ("ssh_whitelist: [10.0.0.0/8]\n", "allow_empty_ssh_whitelist: true\n"):
+        assert not load_text(f"reject_all: true\n{covered}").warnings
+
+
+def test_trusting_everyone_is_a_warning(load_text: Load) -> None:
+    assert "everyone gets in" in load_text("trusted: ['::/0']\n").warnings[0]
+
+
+def test_keys_in_a_file_that_all_may_read(load_text: Load, tmp_path: Path) -> None:
+    loaded = load_text(f"aws_key: AKIA\naws_secret_key: {SECRET}\n")
+    assert not any("everyone on this host can read it" in w for w in loaded.warnings)
+    (tmp_path / "neti.yml").chmod(0o644)
+    assert any("everyone on this host can read it" in w for w in load(loaded.path).warnings)
+
+
+def test_secrets_are_in_no_repr_and_no_warning(load_text: Load) -> None:
+    loaded = load_text(f"aws_key: AKIANOBODY\naws_secret_key: {SECRET}\n")
+    assert loaded.aws_secret_key == SECRET
+    shown = repr(loaded) + "".join(loaded.warnings)
+    assert SECRET not in shown
+    assert "AKIANOBODY" not in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"aws_secret_key: [{SECRET}]\n",
+        f"aws_secret_key: {{{SECRET}: 1}}\n",
+        f"aws_secret_key: !{SECRET} x\n",
+        f"aws_secret_key: *{SECRET[:13]}\n",
+        f"aws_secret_key: {SECRET}: {SECRET}\n",
+        f'aws_secret_key: "{SECRET}\n',
+        f"aws_secret_key: %{SECRET}\n",
+        f"aws_secret_kye: {SECRET}\n",
+        "aws_secret_key: 0777123\n",
+        "aws_secret_key: 777123\n",
+        f"aws_secret_key: {SECRET}\naws_secret_key: {SECRET}\n",
+        f"aws_secret_key: {SECRET}\nssh_port: x\n",
+    ],
+)
+def test_no_error_shows_a_secret(refused: Refused, text: str) -> None:
+    lines = "\n".join(refused(text))
+    assert SECRET[:13] not in lines
+    assert "777123" not in lines
+
+
+def test_an_error_has_no_cause_that_shows_a_secret(load_text: Load) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text(f"aws_secret_key: [{SECRET}]\n")
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_a_state_folder_that_all_may_write_to_is_refused(refused: Refused, tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    (line,) = refused(f"table_files_path: {folder}\n")
+    assert "everyone may write to" in line
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    latin = tmp_path / "latin.yml"
+    latin.write_bytes(b"site: ec2\nlog_file: /var/log/n\xe4ti\n")
+    huge = tmp_path / "huge.yml"
+    huge.write_bytes(b"#" * (4 * 1024 * 1024 + 1))
+    for path, says in (
+        (tmp_path / "none.yml", "no such file"),
+        (tmp_path, "a directory"),
+        (latin, ":2: byte 0xe4 is not UTF-8"),
+        (huge, "more than 4 MiB"),
+        (tmp_path / "none.yml" / "below", "cannot be read|no such file"),
+        (Path("a\0b"), "cannot be read"),
+    ):
+        if path == huge.parent / "none.yml" / "below":
+            (tmp_path / "none.yml").write_text("")
+        with pytest.raises(ConfigError, match=says):
+            load(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_a_file_of_somebody_else(tmp_path: Path) -> None:
+    path = tmp_path / "neti.yml"
+    path.write_text(LOCAL)
+    path.chmod(0o600)
+    tmp_path.chmod(0o755)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover - another process
+        os.setresuid(65534, 65534, 65534)
+        try:
+            load(path)
+        except ConfigError as error:
+            os.write(writer, str(error).encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    said = os.read(reader, 4096).decode()
+    os.close(reader)
+    assert "not readable" in said or "Permission denied" in said
+
+
+def test_a_byte_order_mark_is_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "neti.yml"
+    path.write_bytes(b"\xef\xbb\xbf" + LOCAL.encode())
+    assert load(path).embedded is not None
+
+
+_WORDS = st.sampled_from(
+    [*json_schema()["properties"], "ec2", "vpc", "<<", "null", "true", "010", "22:25", "&a", "*a"]
+)
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | _WORDS
+_TREES = st.recursive(
+    _LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+_ONCE_PER_TEST = [HealthCheck.function_scoped_fixture]
+
+
+def _loads_or_says_why(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    try:
+        load(path)
+    except ConfigError as error:
+        assert str(error)
+        for line in str(error).splitlines():
+            assert re.match(rf"{re.escape(str(path))}:(\d+:)? ", line), line
+
+
+@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=200, deadline=None)
+@given(st.binary(max_size=200))
+@example(b"\xff\xfe")
+@example(b"a: \x85b")
+def test_no_bytes_raise_anything_but_config_error(tmp_path: Path, content: bytes) -> None:
+    _loads_or_says_why(tmp_path / "neti.yml", content)
+
+
+@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=200, deadline=None)
+@given(st.text(alphabet=st.sampled_from("abc:-[]{}&*!|>%@`'\"#,? \n\t01.~<="), max_size=60))
+@example("0" * 5000)
+@example("ssh_port: " + "9" * 5000)
+@example("? ? ? a")
+def test_no_yaml_raises_anything_but_config_error(tmp_path: Path, text: str) -> None:
+    _loads_or_says_why(tmp_path / "neti.yml", text.encode())
+
+
+@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=300, deadline=None)
+@given(st.dictionaries(_WORDS, _TREES, max_size=5))
+def test_no_document_raises_anything_but_config_error(
+    tmp_path: Path, document: dict[str, Any]
+) -> None:
+    text = (
+        json.dumps(document, ensure_ascii=True).replace("NaN", ".nan").replace("Infinity", ".inf")
+    )
+    _loads_or_says_why(tmp_path / "neti.yml", text.encode())
+
+
+def test_the_schema_knows_every_key_of_the_examples() -> None:
+    properties = json_schema()["properties"]
+    for name in ("neti-2014.yml", "neti-complete.yml"):
+        keys = re.findall(r"^([a-z_0-9]+):", (DATA / name).read_text(), re.MULTILINE)
+        assert keys
+        assert set(keys) <= set(properties)
+    assert json_schema()["additionalProperties"] is False
+
+
+def test_the_program_gets_by_without_pydantic_until_it_loads() -> None:
+    """Only this package may import pydantic, and only once a file is read."""
+    code = "import sys, neti.settings, neti.config; print('pydantic' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "False"
+
+
+def test_check_says_what_the_file_means() -> None:
+    result = CliRunner().invoke(config_group, ["check", "-c", str(DATA / "neti-2014.yml")])
+    assert result.exit_code == 0
+    assert "8000-8010/tcp" in result.stdout
+    assert "warning: aws_key" in result.stderr
+
+
+def test_check_lists_mistakes_on_stderr(tmp_path: Path) -> None:
+    path = tmp_path / "neti.yml"
+    path.write_text('reject_all: "false"\n' + LOCAL)
+    result = CliRunner().invoke(config_group, ["check", "-c", str(path)])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"{path}:1: reject_all: ")
+
+
+def test_check_in_json(tmp_path: Path) -> None:
+    good = CliRunner().invoke(config_group, ["check", "--json", "-c", str(DATA / "neti-2014.yml")])
+    document = json.loads(good.stdout)
+    assert document["valid"] is True
+    assert document["open_ports"] == ["80/tcp", "443/tcp", "8000-8010/tcp"]
+    assert "AKIAEXAMPLE" not in good.output
+    bad = CliRunner().invoke(config_group, ["check", "--json", "-c", str(tmp_path / "none.yml")])
+    assert bad.exit_code == 2
+    assert json.loads(bad.stdout)["errors"]
+
+
+def test_schema_is_json() -> None:
+    result = CliRunner().invoke(config_group, ["schema"])
+    assert json.loads(result.stdout)["title"] == "neti.yml"
