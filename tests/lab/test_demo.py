@@ -2,14 +2,16 @@
 
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
 
 import pytest
 
-from neti.lab import lifecycle
+from neti.lab import LabError, agents, lifecycle
 from neti.lab.state import LabState
+from neti.lab.topology import plan_lab
 
 pytestmark = pytest.mark.lab
 
@@ -67,6 +69,7 @@ def test_what_a_killed_demo_leaves_behind_the_next_one_clears(
             if line.startswith("3. "):
                 break
         demo.kill()
+        demo.wait()
     assert lifecycle.anything_left(lab)
     down = neti_lab("down")
     assert down.returncode == 0, down.stderr
@@ -81,3 +84,24 @@ def test_kept_labs_stay_up_until_they_are_taken_down(lab: LabState, neti_lab: Ne
     assert told.returncode == 0, told.stderr
     assert neti_lab("down").returncode == 0
     assert not lifecycle.anything_left(lab)
+
+
+def test_an_agent_that_does_not_run_is_named_with_its_last_word(lab: LabState) -> None:
+    plan = plan_lab(name=lab.name, hosts=1)
+    lifecycle.bring_up(lab, plan, with_agents=False)
+    lab.config("ec2-1").write_text("nonsense: true\n")
+    agents.start(plan, plan.hosts, state=lab)
+    deadline = time.monotonic() + 10
+    while agents.agent_of(plan.hosts[0], state=lab) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with pytest.raises(LabError, match=r"the agent of ec2-1 does not run: .*neti\.yml"):
+        agents.check_running(plan.hosts, state=lab)
+    agents.check_running(plan.hosts[1:], state=lab)
+
+
+def test_agents_leave_the_machines_host_name_alone(lab: LabState, neti_lab: Neti) -> None:
+    before = socket.gethostname()
+    assert neti_lab("up", "--hosts", "1").returncode == 0
+    assert neti_lab("exec", "vpc-1", "hostname").stdout.strip() == "vpc-1"
+    assert socket.gethostname() == before

@@ -940,7 +940,7 @@ class AgainstTheReference(RuleBasedStateMachine):
 
 
 TestAgainstTheReference = AgainstTheReference.TestCase
-TestAgainstTheReference.settings = settings(max_examples=4000, stateful_step_count=50, deadline=None)
+TestAgainstTheReference.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 
 
 # --- properties ---

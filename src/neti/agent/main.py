@@ -86,11 +86,9 @@ def _live(agent: loop.Agent, control: ControlServer, settings: Settings) -> None
     if responder is not None:
         responder.close()
     monitor.close()
-    # Rules stay, and so does the registration, for its time-out: a restart finds both.
-    if agent.left:
-        agent.out.registry.close()
-    else:
-        agent.out.registry.detach()
+    # Rules stay, and so does the session, for its time-out: a restart finds both. After a leave
+    # it carries the word that this host went on purpose, for peers that are away just now.
+    agent.out.registry.detach()
     log.info("stopped", registered=agent.entry is not None)
 
 

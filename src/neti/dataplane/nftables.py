@@ -15,6 +15,8 @@ from neti.ruleset import (
     Transaction,
 )
 
+# With numeric output, which the structure's listing wants, nft prints nfproto as a number.
+_FAMILIES: Final = {2: "ipv4", 10: "ipv6"}
 _NOT_THERE: Final = "No such file or directory"
 
 
@@ -52,7 +54,7 @@ class NftablesDataplane:
 
     def timed(self, where: SetName) -> dict[str, int]:
         return {
-            item["elem"]["val"]: item["elem"].get("expires", 0)
+            _plain(item["elem"]["val"]): item["elem"].get("expires", 0)
             for item in self._list(where)
             if isinstance(item, dict)
         }
@@ -90,8 +92,10 @@ def _plain(value: Any) -> str:
     """An element's key or value as nft writes it; a foreign one with a timeout is told apart."""
     if isinstance(value, str):
         return value
+    if isinstance(value, int):
+        return _FAMILIES.get(value, str(value))
     if isinstance(value, dict) and "elem" in value:
-        return f"{value['elem']['val']} timeout {value['elem'].get('timeout', 0)}s"
+        return f"{_plain(value['elem']['val'])} timeout {value['elem'].get('timeout', 0)}s"
     return str(value)
 
 

@@ -6,6 +6,7 @@ it, so that an image made of a running host does not boot with that host's ident
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,10 +79,14 @@ class IdentityCache:
         except OSError as error:
             self.notice(f"{self.path} cannot be read and is ignored: {error}")
             return None
+        return self.read(content)
+
+    def read(self, content: bytes) -> Remembered | None:
+        """The answer in the file's content; whatever that is, nothing is raised."""
         try:
             document = json.loads(content)
             machine, at = str(document["machine"]), float(document["at"])
-            if document["format"] != _FORMAT:
+            if document["format"] != _FORMAT or not math.isfinite(at):
                 raise ValueError("another format")
             identity = _from_json(document["identity"])
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:

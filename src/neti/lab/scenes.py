@@ -118,7 +118,7 @@ def a_host_joins(play: Play) -> LabHost:
     ):
         written = pool.submit(
             play.moment,
-            lambda: _registered(play, host),
+            lambda: host.name in play.registered(),
             f"{host.name} did not register",
             seconds=_CHANGE_SECONDS,
         )
@@ -185,7 +185,7 @@ def an_agent_dies(play: Play) -> None:
         time.sleep(_SETTLE_SECONDS)
         agents.start(play.plan, [victim], state=play.state)
         wait_for(
-            lambda: _registered(play, victim),
+            lambda: _came_up(play, victim),
             f"{victim.name} did not register again",
             seconds=_CHANGE_SECONDS,
         )
@@ -236,7 +236,8 @@ def strangers_are_kept_out(play: Play, left: LabHost | None) -> None:
     verified(play, when=", reject_all on")
 
 
-def _registered(play: Play, host: LabHost) -> bool:
+def _came_up(play: Play, host: LabHost) -> bool:
+    agents.check_running([host], state=play.state)
     return host.name in play.registered()
 
 

@@ -18,6 +18,11 @@ def open_registry(
             session_seconds=settings.session_seconds,
             timeout=timeout,
         )
+    if settings.registry_tls is not None:
+        raise ConfigError(
+            f"{settings.path}: registry_tls: this version speaks to ZooKeeper in plain only, and "
+            "does not do so silently: take the key out, or keep ZooKeeper on a private network"
+        )
     from neti.registry.zookeeper import ZooKeeperRegistry
 
     return ZooKeeperRegistry(

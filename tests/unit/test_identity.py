@@ -1,0 +1,593 @@
+"""Who this host is: by metadata, configuration and cache; its site; and where Neti must not run.
+
+The metadata service is the lab's, on the loopback. Nothing sleeps: pauses are only counted.
+"""
+
+import json
+import os
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neti.clock import ManualClock
+from neti.errors import ConfigError, IdentityError
+from neti.identity import discover
+from neti.identity.cache import IdentityCache
+from neti.identity.ec2 import Ec2Source
+from neti.identity.imds import (
+    DEFAULT_ENDPOINT,
+    DEFAULT_ENDPOINT6,
+    ENDPOINT_MODE_VARIABLE,
+    ENDPOINT_VARIABLE,
+    MetadataClient,
+)
+from neti.identity.machine import fingerprint
+from neti.identity.preflight import (
+    overlay_conflicts,
+    refuse_on_registry_host,
+    refuse_overlay_conflicts,
+    registry_addresses,
+)
+from neti.identity.site import decide_site
+from neti.identity.source import Identity, SourceSilent
+from neti.lab.metadata import Fault, InstanceMetadata, MetadataService
+from neti.model import Host, IPAddress, Site
+from neti.settings import Settings, StaticIdentity
+
+PRIVATE, PUBLIC = IPv4Address("10.0.0.11"), IPv4Address("198.51.100.11")
+IPV6 = IPv6Address("2001:db8::11")
+INSTANCE = InstanceMetadata(
+    instance_id="i-0a1b2c3d", private=PRIVATE, public=PUBLIC, vpc_id="vpc-0aa1", ipv6=(IPV6,)
+)
+IDENTITY = Identity(
+    id="i-0a1b2c3d", private=PRIVATE, public=PUBLIC, ipv6=(IPV6,), vpc_id="vpc-0aa1"
+)
+EC2 = Site(name="ec2", private=(IPv4Network("10.0.0.0/8"),), vpc_ids=("vpc-0aa1",))
+VPC = Site(name="vpc", private=(IPv4Network("10.21.0.0/16"),), vpc_ids=("vpc-0bb2",))
+
+
+def configured(*sites: Site, **keys: object) -> Settings:
+    """Settings with these sites; none are the two of a 2014 file."""
+    named = sites or (Site(name="ec2"), Site(name="vpc"))
+    return Settings(
+        path=Path("/etc/neti/neti.yml"),
+        sites=MappingProxyType({site.name: site for site in named}),
+        sites_configured=bool(sites),
+        **keys,  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(name="service")
+def _service() -> Iterator[MetadataService]:
+    service = MetadataService(INSTANCE)
+    service.start()
+    yield service
+    service.close()
+
+
+@dataclass
+class Pauses:
+    """A sleep that only remembers."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+def source_at(service: MetadataService, pauses: Pauses | None = None) -> Ec2Source:
+    return Ec2Source(
+        MetadataClient(endpoint=service.endpoint, timeout=0.05, sleep=pauses or Pauses())
+    )
+
+
+# What the metadata service says
+
+
+def test_an_instance_describes_itself(service: MetadataService) -> None:
+    assert source_at(service).read() == IDENTITY
+
+
+def test_no_public_address_is_no_error(service: MetadataService) -> None:
+    service.change(public=None, ipv6=())
+    identity = source_at(service).read()
+    assert identity.public is None
+    assert identity.ipv6 == ()
+
+
+def test_only_a_listing_without_it_means_no_vpc(service: MetadataService) -> None:
+    service.change(vpc_id=None)
+    assert source_at(service).read().vpc_id is None
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("path", ["vpc-id", "02:00:00:00:00:01/", "mac"])
+def test_no_failure_is_read_as_not_in_a_vpc(
+    service: MetadataService, fault: Fault, path: str
+) -> None:
+    service.fail(fault, path=path)
+    with pytest.raises(IdentityError):
+        source_at(service).read()
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("path", ["", "/api/token", "instance-id", "local-ipv4"])
+def test_every_failure_is_one_sentence(service: MetadataService, fault: Fault, path: str) -> None:
+    service.fail(fault, path=path)
+    with pytest.raises(IdentityError) as caught:
+        source_at(service).read()
+    assert service.endpoint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", [Fault.SERVER_ERROR, Fault.HANG])
+def test_what_may_pass_is_tried_again_with_growing_pauses(
+    service: MetadataService, fault: Fault
+) -> None:
+    pauses = Pauses()
+    service.fail(fault)
+    with pytest.raises(SourceSilent):
+        source_at(service, pauses).read()
+    assert pauses.seconds == sorted(pauses.seconds)
+    assert len(pauses.seconds) == 3
+
+
+def test_a_service_that_recovers_is_believed(service: MetadataService) -> None:
+    service.fail(Fault.SERVER_ERROR)
+    client = MetadataClient(endpoint=service.endpoint, sleep=lambda _seconds: service.mend())
+    assert Ec2Source(client).read() == IDENTITY
+
+
+@pytest.mark.parametrize("fault", [Fault.UNAUTHORIZED, Fault.GARBAGE, Fault.NOT_FOUND])
+def test_a_wrong_answer_is_not_silence(service: MetadataService, fault: Fault) -> None:
+    service.fail(fault)
+    with pytest.raises(IdentityError) as caught:
+        source_at(service).read()
+    assert not isinstance(caught.value, SourceSilent)
+
+
+def test_an_expired_token_is_replaced_once(service: MetadataService) -> None:
+    client = MetadataClient(endpoint=service.endpoint)
+    assert client.get("/latest/meta-data/instance-id") == "i-0a1b2c3d"
+    service.tokens.forget()
+    assert client.get("/latest/meta-data/instance-id") == "i-0a1b2c3d"
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(SourceSilent, match="does not answer"):
+        Ec2Source(MetadataClient(endpoint=endpoint, sleep=Pauses())).read()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nto",
+        b"HTTP/1.1 200 OK\r\n\r\n\xff\xfe\xfd",
+        b"HTTP/1.1 200 OK\r\n\r\ntwo words",
+        b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 70_000,
+    ],
+)
+def test_what_is_no_metadata_service(raw: bytes) -> None:
+    with _Raw(raw) as endpoint, pytest.raises(IdentityError):
+        Ec2Source(MetadataClient(endpoint=endpoint, timeout=1, sleep=Pauses())).read()
+
+
+@given(st.binary(max_size=80))
+def test_no_answer_raises_anything_but_identity_error(body: bytes) -> None:
+    source = Ec2Source(MetadataClient(endpoint="http://127.0.0.1:1", sleep=Pauses()))
+    source.client._once = lambda *_: (200, body)  # type: ignore[method-assign]
+    with pytest.raises(IdentityError):
+        source.read()
+
+
+def test_proxies_are_never_asked(service: MetadataService, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert source_at(service).read() == IDENTITY
+
+
+def test_the_endpoint_is_overridable_as_in_the_sdks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ENDPOINT_VARIABLE, raising=False)
+    assert MetadataClient().endpoint == DEFAULT_ENDPOINT
+    monkeypatch.setenv(ENDPOINT_MODE_VARIABLE, "IPv6")
+    assert MetadataClient().endpoint == DEFAULT_ENDPOINT6
+    monkeypatch.setenv(ENDPOINT_VARIABLE, "http://192.0.2.1:8080/")
+    assert MetadataClient().endpoint == "http://192.0.2.1:8080"
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["192.0.2.1", "https://192.0.2.1", "http://", "http://h:99999", "http://h/a b", "http://h\n"],
+)
+def test_an_endpoint_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv(ENDPOINT_VARIABLE, endpoint + "x" * (endpoint[-1] == "\n"))
+    with pytest.raises(IdentityError, match=ENDPOINT_VARIABLE):
+        MetadataClient()
+
+
+class _Raw:
+    """Answers every connection with the same bytes, whatever was asked."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        # shutdown wakes the accept in the thread; close alone does not.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65_536)
+                try:
+                    connection.sendall(self._answer)
+                except OSError:
+                    continue
+
+
+# The site
+
+
+@pytest.mark.parametrize(
+    ("settings", "identity", "site"),
+    [
+        (
+            configured(EC2, VPC, site="vpc"),
+            Identity(id="a", private=IPv4Address("10.21.0.1")),
+            "vpc",
+        ),
+        (configured(EC2, VPC), IDENTITY, "ec2"),
+        (
+            configured(EC2, VPC),
+            Identity(id="a", private=IPv4Address("10.21.0.1"), vpc_id="vpc-0aa1"),
+            "ec2",  # the VPC id comes before the longer prefix
+        ),
+        (configured(EC2, VPC), Identity(id="a", private=IPv4Address("10.21.0.1")), "vpc"),
+        (configured(EC2, VPC), Identity(id="a", private=IPv4Address("10.9.0.1")), "ec2"),
+        (
+            configured(Site(name="a", private=EC2.private), Site(name="b", private=VPC.private)),
+            Identity(id="a", private=IPv4Address("10.21.0.1"), vpc_id="vpc-0cc3"),
+            "b",  # nobody lists VPC ids
+        ),
+    ],
+)
+def test_the_site(settings: Settings, identity: Identity, site: str) -> None:
+    decision = decide_site(settings, identity)
+    assert decision.site == site
+    assert decision.warning is None
+
+
+@pytest.mark.parametrize(("vpc_id", "site"), [("vpc-0cc3", "vpc"), (None, "ec2")])
+def test_only_a_2014_file_falls_back_on_having_a_vpc(vpc_id: str | None, site: str) -> None:
+    decision = decide_site(configured(), Identity(id="a", private=PRIVATE, vpc_id=vpc_id))
+    assert decision.site == site
+    assert decision.warning is not None
+    assert "as in 2014" in decision.warning
+
+
+@pytest.mark.parametrize(
+    ("settings", "identity", "says"),
+    [
+        (
+            configured(EC2, VPC),
+            Identity(id="a", private=PRIVATE, vpc_id="vpc-0cc3"),
+            ["vpc-0cc3", "ec2: vpc-0aa1", "write vpc_ids: [vpc-0cc3]"],
+        ),
+        (
+            configured(EC2, VPC),
+            Identity(id="a", private=IPv4Address("172.16.0.1")),
+            ["172.16.0.1", "ec2: 10.0.0.0/8", "in no site's private range"],
+        ),
+        (
+            configured(Site(name="a", private=EC2.private), Site(name="b", private=EC2.private)),
+            Identity(id="a", private=PRIVATE),
+            ["10.0.0.0/8", "a and of b", "write site: a or site: b"],
+        ),
+        (
+            configured(EC2, VPC, site="vpc"),
+            Identity(id="a", private=PRIVATE),
+            ["10.0.0.11 is outside the private ranges of its site vpc"],
+        ),
+        (
+            configured(Site(name="a", public=(IPv4Network("203.0.113.0/24"),)), site="a"),
+            Identity(id="a", private=PRIVATE, public=PUBLIC),
+            ["198.51.100.11 is outside the public ranges"],
+        ),
+        (
+            configured(identity=StaticIdentity(id="db-1", private=PRIVATE)),
+            Identity(id="db-1", private=PRIVATE),
+            ["db-1 by configuration", "write site: ec2 or site: vpc"],
+        ),
+    ],
+)
+def test_what_cannot_be_decided_says_what_was_seen(
+    settings: Settings, identity: Identity, says: list[str]
+) -> None:
+    with pytest.raises(IdentityError) as caught:
+        decide_site(settings, identity)
+    for words in says:
+        assert words in str(caught.value)
+
+
+_NETWORKS = st.sampled_from(["10.0.0.0/8", "10.0.0.0/16", "10.1.0.0/16", "172.16.0.0/12"])
+_SITES = st.lists(_NETWORKS.map(IPv4Network), max_size=3).map(tuple)
+
+
+@given(_SITES, _SITES, st.ip_addresses(v=4))
+def test_a_decided_site_contains_the_host(
+    a: tuple[IPv4Network, ...], b: tuple[IPv4Network, ...], private: IPv4Address
+) -> None:
+    sites = {"a": Site(name="a", private=a), "b": Site(name="b", private=b)}
+    try:
+        site = decide_site(configured(*sites.values()), Identity(id="h", private=private)).site
+    except IdentityError:
+        return
+    other = next(name for name in sites if name != site)
+    longest = max(n.prefixlen for n in sites[site].private if private in n)
+    assert all(n.prefixlen < longest for n in sites[other].private if private in n)
+
+
+# All together, and what is remembered
+
+
+@pytest.fixture(name="notices")
+def _notices() -> list[str]:
+    return []
+
+
+def found(
+    service: MetadataService, folder: Path, notices: list[str], *, machine: str = "this machine"
+) -> Host:
+    return discover(
+        configured(EC2, VPC, addresses=(ip_address("10.0.0.12"),)),
+        cache_dir=folder,
+        clock=ManualClock(),
+        source=source_at(service),
+        machine=machine,
+        notice=notices.append,
+    )
+
+
+HOST = Host(
+    id="i-0a1b2c3d",
+    site="ec2",
+    private=PRIVATE,
+    public=PUBLIC,
+    more=(IPV6, ip_address("10.0.0.12")),
+)
+
+
+def test_discover(service: MetadataService, tmp_path: Path, notices: list[str]) -> None:
+    assert found(service, tmp_path, notices) == HOST
+    assert not notices
+    assert stat.S_IMODE((tmp_path / "identity.json").stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["identity.json"]
+
+
+def test_discover_by_the_environment(
+    service: MetadataService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENDPOINT_VARIABLE, service.endpoint)
+    host = discover(configured(EC2, VPC), cache_dir=tmp_path, clock=ManualClock(), machine="m")
+    assert host.private == PRIVATE
+
+
+def test_a_changed_address_is_seen(
+    service: MetadataService, tmp_path: Path, notices: list[str]
+) -> None:
+    found(service, tmp_path, notices)
+    service.change(public=IPv4Address("198.51.100.99"))
+    assert found(service, tmp_path, notices).public == IPv4Address("198.51.100.99")
+
+
+def test_silence_is_bridged_by_the_cache(
+    service: MetadataService, tmp_path: Path, notices: list[str]
+) -> None:
+    found(service, tmp_path, notices)
+    service.fail(Fault.SERVER_ERROR)
+    assert found(service, tmp_path, notices) == HOST
+    assert "using the answer of 0 s ago" in notices[0]
+
+
+@pytest.mark.parametrize("fault", [Fault.UNAUTHORIZED, Fault.GARBAGE, Fault.NOT_FOUND])
+def test_a_wrong_answer_is_not_bridged(
+    service: MetadataService, tmp_path: Path, notices: list[str], fault: Fault
+) -> None:
+    found(service, tmp_path, notices)
+    service.fail(fault)
+    with pytest.raises(IdentityError):
+        found(service, tmp_path, notices)
+
+
+def test_an_image_does_not_boot_as_its_original(
+    service: MetadataService, tmp_path: Path, notices: list[str]
+) -> None:
+    found(service, tmp_path, notices)
+    service.fail(Fault.HANG)
+    with pytest.raises(SourceSilent):
+        found(service, tmp_path, notices, machine="another machine")
+    assert "from another machine (i-0a1b2c3d" in notices[0]
+
+
+def test_an_unknown_machine_remembers_nothing(
+    service: MetadataService, tmp_path: Path, notices: list[str]
+) -> None:
+    found(service, tmp_path, notices, machine="")
+    assert not (tmp_path / "identity.json").exists()
+
+
+@given(st.binary(max_size=200))
+def test_a_damaged_cache_is_ignored_and_said(content: bytes) -> None:
+    notices: list[str] = []
+    cache = IdentityCache(
+        folder=Path("/nowhere"), machine="m", clock=ManualClock(), notice=notices.append
+    )
+    assert cache.read(content) is None
+    assert len(notices) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"at": "yesterday"},
+        {"at": float("nan")},
+        {"identity": []},
+        {"identity": {"id": "a b", "private": "10.0.0.1", "public": None, "ipv6": []}},
+        {"identity": {"id": "a", "private": "10.0.0.0/8", "public": None, "ipv6": []}},
+    ],
+)
+def test_a_cache_of_another_shape_is_ignored_and_said(
+    service: MetadataService, tmp_path: Path, notices: list[str], change: dict[str, object]
+) -> None:
+    found(service, tmp_path, notices)
+    path = tmp_path / "identity.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    service.fail(Fault.SERVER_ERROR)
+    with pytest.raises(SourceSilent):
+        found(service, tmp_path, notices)
+    assert "is damaged and ignored" in notices[0]
+
+
+def test_a_folder_that_cannot_be_written_to_is_only_noticed(
+    service: MetadataService, tmp_path: Path, notices: list[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert found(service, tmp_path / "file", notices) == HOST
+    assert "could not be remembered" in notices[0]
+
+
+def test_a_link_in_the_folder_is_not_followed(
+    service: MetadataService, tmp_path: Path, notices: list[str]
+) -> None:
+    target = tmp_path / "target"
+    target.write_text("precious")
+    (tmp_path / "identity.new").symlink_to(target)
+    found(service, tmp_path, notices)
+    assert target.read_text() == "precious"
+
+
+def test_static_identity_asks_nobody(tmp_path: Path) -> None:
+    own = StaticIdentity(id="db-1", private=PRIVATE, ipv6=IPV6)
+    host = discover(configured(EC2, VPC, identity=own), cache_dir=tmp_path, clock=ManualClock())
+    assert host == Host(id="db-1", site="ec2", private=PRIVATE, public=None, more=(IPV6,))
+    assert not os.listdir(tmp_path)
+
+
+def test_too_many_addresses_for_an_entry() -> None:
+    many = tuple(ip_address(int(IPv6Address("2001:db8::")) + n) for n in range(65))
+    own = StaticIdentity(id="db-1", private=PRIVATE)
+    with pytest.raises(IdentityError, match="65 further addresses"):
+        discover(configured(EC2, identity=own, addresses=many))
+
+
+# The machine
+
+
+def test_the_fingerprint_tells_machines_apart(tmp_path: Path) -> None:
+    machine_id, product = tmp_path / "machine-id", tmp_path / "product_uuid"
+    machine_id.write_text("3d1219c7c4c5404aaa1f6d2a48adfda4\n")
+    alone = fingerprint([machine_id, product])
+    product.write_text("ec2f1e0a-0000-0000-0000-000000000001\n")
+    original = fingerprint([machine_id, product])
+    product.write_text("ec2f1e0a-0000-0000-0000-000000000002\n")
+    copied = fingerprint([machine_id, product])
+    assert len({alone, original, copied}) == 3
+    assert "3d1219c7" not in original
+
+
+def test_no_fingerprint_without_anything_to_tell_by(tmp_path: Path) -> None:
+    blank = tmp_path / "machine-id"
+    blank.write_text("uninitialized\n")
+    assert fingerprint([blank, tmp_path / "none", tmp_path]) == ""
+
+
+# Where Neti must not run
+
+
+def listing(**hosts: tuple[str, ...]) -> Settings:
+    return configured(zk_hosts=MappingProxyType(hosts))
+
+
+def resolved(name: str) -> list[IPAddress]:
+    known = {"zk.example.com": "10.0.0.6", "fd00::7": "fd00::7"}
+    try:
+        return [ip_address(known.get(name, name))]
+    except ValueError:
+        return []
+
+
+@pytest.mark.parametrize("own", ["10.0.0.5", "10.0.0.6", "fd00::7"])
+def test_a_registry_host_must_not_run_neti(own: str) -> None:
+    settings = listing(ec2=("10.0.0.5:2181", "zk.example.com:2181", "[fd00::7]:2181", "gone:2181"))
+    registry = registry_addresses(settings, resolve=resolved)
+    with pytest.raises(ConfigError, match="must not run Neti") as caught:
+        refuse_on_registry_host(registry, [ip_address("10.0.0.99"), ip_address(own)])
+    assert own in str(caught.value)
+    refuse_on_registry_host(registry, [ip_address("10.0.0.99")])
+
+
+def test_another_sites_private_address_is_another_host() -> None:
+    settings = listing(ec2=("10.0.0.5:2181", "8.8.8.8:2181"), vpc=("10.0.0.7:2181",))
+    own = set(registry_addresses(settings, "vpc", resolve=resolved))
+    assert own == {ip_address("10.0.0.7"), ip_address("8.8.8.8")}
+    assert ip_address("10.0.0.5") in registry_addresses(settings, resolve=resolved)
+
+
+def test_names_that_no_resolver_takes_are_left_out() -> None:
+    assert registry_addresses(listing(ec2=("a" * 70 + ".example:2181",))) == {}
+
+
+def test_what_lies_inside_the_overlay_is_named() -> None:
+    overlay = IPv4Network("192.168.0.0/18")
+    conflicts = overlay_conflicts(
+        overlay,
+        routes=[
+            (IPv4Network("192.168.16.0/20"), "docker0"),
+            (IPv4Network("0.0.0.0/0"), "eth0"),
+            (IPv4Network("192.168.64.0/20"), "eth1"),
+        ],
+        addresses=[ip_address("192.168.16.1"), ip_address("10.0.0.1"), ip_address("fe80::1")],
+        resolvers=[ip_address("192.168.0.2"), ip_address("127.0.0.53")],
+    )
+    assert conflicts == (
+        "route 192.168.16.0/20 dev docker0",
+        "address 192.168.16.1",
+        "resolver 192.168.0.2",
+    )
+
+
+def test_an_overlay_conflict_is_refused_by_name() -> None:
+    overlay = IPv4Network("192.168.0.0/18")
+    routes = [(IPv4Network("192.168.16.0/20"), "docker0")]
+    with pytest.raises(ConfigError, match=r"route 192\.168\.16\.0/20 dev docker0"):
+        refuse_overlay_conflicts(overlay, routes=routes, addresses=[], resolvers=[])
+    refuse_overlay_conflicts(overlay, routes=[], addresses=[], resolvers=[])

@@ -1,0 +1,229 @@
+"""The lab's metadata service behaves as EC2's: tokens, paths, listings, refusals, and faults."""
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neti.clock import ManualClock
+from neti.lab.metadata import Fault, InstanceMetadata, MetadataService, contents, lookup
+
+INSTANCE = InstanceMetadata(
+    instance_id="i-0a1b2c3d",
+    private=IPv4Address("10.0.0.11"),
+    public=IPv4Address("198.51.100.11"),
+    vpc_id="vpc-0aa1",
+    ipv6=(IPv6Address("2001:db8::11"), IPv6Address("2001:db8::12")),
+)
+TTL = "X-aws-ec2-metadata-token-ttl-seconds"
+MAC = "/latest/meta-data/network/interfaces/macs/02:00:00:00:00:01"
+
+
+@pytest.fixture(name="clock")
+def _clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(name="service")
+def _service(clock: ManualClock) -> Iterator[MetadataService]:
+    service = MetadataService(INSTANCE, monotonic=clock.monotonic)
+    service.start()
+    yield service
+    service.close()
+
+
+def ask(
+    service: MetadataService, method: str, path: str, timeout: float = 5.0, **headers: str
+) -> tuple[int, str]:
+    place = urlsplit(service.endpoint)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=timeout)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    try:
+        connection.request(method, path, headers=named)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def token(service: MetadataService, seconds: str = "60") -> str:
+    status, body = ask(service, "PUT", "/latest/api/token", **{TTL: seconds})
+    assert status == 200
+    return body
+
+
+def get(service: MetadataService, path: str) -> tuple[int, str]:
+    return ask(service, "GET", path, X_aws_ec2_metadata_token=token(service))
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/latest/meta-data/instance-id", "i-0a1b2c3d"),
+        ("/latest/meta-data/local-ipv4", "10.0.0.11"),
+        ("/latest/meta-data/public-ipv4", "198.51.100.11"),
+        ("/latest/meta-data/mac", "02:00:00:00:00:01"),
+        (f"{MAC}/vpc-id", "vpc-0aa1"),
+        (f"{MAC}/ipv6s", "2001:db8::11\n2001:db8::12"),
+        ("/latest/meta-data/placement/region", "us-east-1"),
+        ("/latest/meta-data/placement/availability-zone", "us-east-1a"),
+        ("/latest/meta-data/instance-type", "m1.large"),
+        ("/latest/meta-data/placement/", "availability-zone\nregion"),
+        ("/latest/meta-data/network/interfaces/macs/", "02:00:00:00:00:01/"),
+    ],
+)
+def test_paths(service: MetadataService, path: str, body: str) -> None:
+    assert get(service, path) == (200, body)
+
+
+def test_directories_are_listed_with_a_slash(service: MetadataService) -> None:
+    status, body = get(service, "/latest/meta-data/")
+    assert status == 200
+    assert {"instance-id", "network/", "placement/", "public-ipv4"} <= set(body.split("\n"))
+    assert "ipv6s" in get(service, f"{MAC}/")[1].split("\n")
+
+
+def test_the_instance_identity_document(service: MetadataService) -> None:
+    status, body = get(service, "/latest/dynamic/instance-identity/document")
+    document = json.loads(body)
+    assert status == 200
+    assert document["instanceId"] == "i-0a1b2c3d"
+    assert document["privateIp"] == "10.0.0.11"
+    assert document["region"] == "us-east-1"
+
+
+@pytest.mark.parametrize("path", ["/latest/meta-data/nothing", "/2008-02-01/meta-data/", "/", "/x"])
+def test_anything_else_is_not_found(service: MetadataService, path: str) -> None:
+    assert get(service, path)[0] == 404
+
+
+def test_what_an_instance_lacks_is_not_found(service: MetadataService) -> None:
+    service.change(public=None, vpc_id=None, ipv6=())
+    assert get(service, "/latest/meta-data/public-ipv4")[0] == 404
+    assert get(service, f"{MAC}/vpc-id")[0] == 404
+    assert get(service, f"{MAC}/")[1].split("\n") == ["local-ipv4s", "mac"]
+
+
+@pytest.mark.parametrize("seconds", ["0", "21601", "-1", "", "ten", "²", "9" * 400])
+def test_a_wrong_ttl_is_a_bad_request(service: MetadataService, seconds: str) -> None:
+    assert ask(service, "PUT", "/latest/api/token", **{TTL: seconds.encode().decode("latin-1")})[
+        0
+    ] == (400)
+
+
+def test_a_token_without_a_ttl_is_a_bad_request(service: MetadataService) -> None:
+    assert ask(service, "PUT", "/latest/api/token")[0] == 400
+
+
+def test_the_longest_ttl(service: MetadataService) -> None:
+    assert token(service, "21600")
+
+
+def test_a_proxy_is_refused(service: MetadataService) -> None:
+    answer = ask(service, "PUT", "/latest/api/token", X_Forwarded_For="10.0.0.1", **{TTL: "60"})
+    assert answer[0] == 403
+
+
+def test_nothing_without_a_token(service: MetadataService) -> None:
+    path = "/latest/meta-data/instance-id"
+    assert ask(service, "GET", path) == (401, "")
+    assert ask(service, "GET", path, X_aws_ec2_metadata_token="guessed")[0] == 401
+
+
+def test_tokens_end(service: MetadataService, clock: ManualClock) -> None:
+    path, held = "/latest/meta-data/instance-id", token(service, "60")
+    clock.advance(59)
+    assert ask(service, "GET", path, X_aws_ec2_metadata_token=held)[0] == 200
+    clock.advance(1)
+    assert ask(service, "GET", path, X_aws_ec2_metadata_token=held)[0] == 401
+
+
+def test_content_changes_while_it_runs(service: MetadataService) -> None:
+    service.change(public=IPv4Address("198.51.100.99"))
+    assert get(service, "/latest/meta-data/public-ipv4") == (200, "198.51.100.99")
+    assert service.instance.public == IPv4Address("198.51.100.99")
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        (Fault.UNAUTHORIZED, 401),
+        (Fault.NOT_FOUND, 404),
+        (Fault.SERVER_ERROR, 500),
+        (Fault.GARBAGE, 200),
+    ],
+)
+def test_faults_begin_and_end(service: MetadataService, fault: Fault, status: int) -> None:
+    service.fail(fault)
+    answer = ask(service, "PUT", "/latest/api/token", **{TTL: "60"})
+    assert answer[0] == status
+    service.mend()
+    assert token(service)
+
+
+def test_a_fault_may_be_on_one_path_only(service: MetadataService) -> None:
+    service.fail(Fault.SERVER_ERROR, path="vpc-id")
+    assert get(service, f"{MAC}/vpc-id")[0] == 500
+    assert get(service, "/latest/meta-data/mac")[0] == 200
+
+
+def test_a_hanging_request_ends_with_the_fault(service: MetadataService) -> None:
+    service.fail(Fault.HANG)
+    with pytest.raises(TimeoutError):
+        ask(service, "PUT", "/latest/api/token", timeout=0.05, **{TTL: "60"})
+    service.mend()
+    assert token(service)
+
+
+def test_closing_ends_a_hanging_request() -> None:
+    before = threading.active_count()
+    service = MetadataService(INSTANCE)
+    service.start()
+    service.fail(Fault.HANG)
+    with pytest.raises(TimeoutError):
+        ask(service, "GET", "/", timeout=0.05)
+    service.close()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and "process_request" in thread.name:
+            thread.join(5)
+    assert threading.active_count() <= before
+
+
+def test_it_serves_on_a_socket_that_is_given() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    service = MetadataService(INSTANCE, listener)
+    service.start()
+    assert service.endpoint == f"http://127.0.0.1:{port}"
+    assert get(service, "/latest/meta-data/instance-id")[1] == "i-0a1b2c3d"
+    service.close()
+    with pytest.raises(ConnectionRefusedError):
+        token(service)
+
+
+def test_a_service_that_never_started_can_be_closed() -> None:
+    MetadataService(INSTANCE).close()
+
+
+def test_kept_alive_connections_work(service: MetadataService) -> None:
+    place = urlsplit(service.endpoint)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=5)
+    for _ in range(3):
+        connection.request("PUT", "/latest/api/token", body=b"ignored", headers={TTL: "60"})
+        response = connection.getresponse()
+        assert response.status == 200
+        assert response.read()
+    connection.close()
+
+
+@given(st.text(alphabet="latest/me-da0.:", max_size=60))
+def test_no_path_breaks_the_lookup(path: str) -> None:
+    found = lookup(contents(INSTANCE), path)
+    assert found is None or path.startswith("/latest/")
