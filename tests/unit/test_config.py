@@ -88,6 +88,20 @@ def test_the_commented_example_loads() -> None:
     load(Path(__file__).parents[2] / "deploy" / "neti.yml.example")
 
 
+def test_the_first_example_of_the_documentation_loads(load_text: Load) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert load_text(blocks[0], registry="").zk_hosts
+    for block in blocks[1:]:
+        load_text(block)
+
+
+def test_the_documentation_names_every_key() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    for key in json_schema()["properties"]:
+        assert f"`{key}`" in page, key
+
+
 def test_defaults_are_those_of_settings(load_text: Load) -> None:
     loaded = load_text("")
     plain = Settings(path=loaded.path, embedded=loaded.embedded, sites=loaded.sites)
@@ -500,7 +514,18 @@ def test_a_byte_order_mark_is_no_key(tmp_path: Path) -> None:
 
 
 _WORDS = st.sampled_from(
-    [*json_schema()["properties"], "ec2", "vpc", "<<", "null", "true", "010", "22:25", "&a", "*a"]
+    [
+        *json_schema()["properties"],
+        "ec2",
+        "vpc",
+        "<<",
+        "null",
+        "true",
+        "010",
+        "22:25",
+        "[key]",
+        "<static>",
+    ]
 )
 _LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | _WORDS
 _TREES = st.recursive(

@@ -699,10 +699,11 @@ class Reference:
 
     def snapshot(self, names: Iterable[str], now: float) -> None:
         names = set(names)
-        new, among = names - self.present, self.members()
+        new = names - self.present
         for name in new:
             if isinstance(admissible(name), Departure):
                 self.appeared(name)
+        among = self.members()
         for name in self.present - names:
             if isinstance(admissible(name), Member):
                 self.vanished(name, now, among)

@@ -188,12 +188,21 @@ def test_what_is_no_metadata_service(raw: bytes) -> None:
         Ec2Source(MetadataClient(endpoint=endpoint, timeout=1, sleep=Pauses())).read()
 
 
+class _Saying(MetadataClient):
+    """Answers everything with the same bytes."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(endpoint="http://127.0.0.1:1", sleep=Pauses())
+        self.body = body
+
+    def _once(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        return 200, self.body
+
+
 @given(st.binary(max_size=80))
 def test_no_answer_raises_anything_but_identity_error(body: bytes) -> None:
-    source = Ec2Source(MetadataClient(endpoint="http://127.0.0.1:1", sleep=Pauses()))
-    source.client._once = lambda *_: (200, body)  # type: ignore[method-assign]
     with pytest.raises(IdentityError):
-        source.read()
+        Ec2Source(_Saying(body)).read()
 
 
 def test_proxies_are_never_asked(service: MetadataService, monkeypatch: pytest.MonkeyPatch) -> None:

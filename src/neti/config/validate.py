@@ -86,12 +86,7 @@ def _problems(value: dict[str, object], document: Document) -> list[Problem]:
 
 
 def _problem(detail: ErrorDetails, document: Document) -> Problem:
-    # "<static>" names a branch of a union, "[key]" that the key itself is at fault.
-    place: Place = tuple(
-        part
-        for part in detail["loc"]
-        if isinstance(part, int) or (part != "[key]" and not part.startswith("<"))
-    )
+    place = _place(detail["loc"])
     line = document.line_of(place)
     if detail["type"] == "extra_forbidden":
         return _unknown_key(place, line)
@@ -103,6 +98,16 @@ def _problem(detail: ErrorDetails, document: Document) -> Problem:
             expected=f"it beside the other keys of {key_path(place[:-1]) or 'the file'}",
         )
     return at(place, line, _unfit(detail, place))
+
+
+def _place(loc: tuple[int | str, ...]) -> Place:
+    # pydantic adds "[key]" where a key itself is at fault, and names the branch of identity's
+    # union. Only there: the file's own keys may be called so too.
+    if len(loc) > 1 and loc[-1] == "[key]":
+        loc = loc[:-1]
+    if loc[0] == "identity" and len(loc) > 1:
+        loc = (loc[0], *loc[2:])
+    return loc
 
 
 def _unknown_key(place: Place, line: int) -> Problem:

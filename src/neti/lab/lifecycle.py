@@ -62,7 +62,8 @@ def bring_up(
         tell(f"registry: {plan.registry}")
         if with_agents:
             agents.start(plan, plan.hosts, state=state)
-            tell(f"agents: {len(plan.hosts)} started")
+            registries.wait_until_registered(plan, state)
+            tell(f"agents: {len(plan.hosts)} registered")
     except BaseException:
         take_down(state)
         raise

@@ -8,16 +8,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from neti.errors import EntryError
-from neti.lab import LabError, agents
+from neti.lab import LabError, agents, registries
 from neti.lab.pairs import Pair, judge
 from neti.lab.stage import Stage
 from neti.lab.state import LabState
 from neti.lab.topology import LabHost, LabPlan
 from neti.lab.traffic import Probe, each
-from neti.model import Member
 from neti.registry import Registry
-from neti.registry.entry import parse
 
 _PAUSE_SECONDS: Final = 0.0005
 
@@ -65,11 +62,7 @@ class Play:
 
     def registered(self) -> frozenset[str]:
         """The ids of all hosts that have a registration at this moment."""
-        return frozenset(
-            member.id
-            for name in self.registry.names()
-            if isinstance(member := _parsed(name), Member)
-        )
+        return registries.registered(self.registry)
 
     def moment(self, condition: Callable[[], bool], what: str, *, seconds: float) -> float:
         """When (CLOCK_MONOTONIC) the condition became true: the last look at which it was not.
@@ -108,10 +101,3 @@ def wait_for(condition: Callable[[], bool], what: str, *, seconds: float) -> flo
             raise LabError(f"{what}: not within {seconds:.0f} s")
         time.sleep(0.02)
     return time.monotonic() - began
-
-
-def _parsed(name: str) -> object:
-    try:
-        return parse(name)
-    except EntryError:
-        return None

@@ -1,12 +1,20 @@
 """The registry of a lab: a file that all agents share, or a ZooKeeper on the lab's internet."""
 
+import time
+from typing import Final
+
 from neti import config
-from neti.lab import namespaces, processes
+from neti.errors import EntryError
+from neti.lab import LabError, agents, namespaces, processes
 from neti.lab.agents import ZOOKEEPER_PORT
 from neti.lab.state import LabState
 from neti.lab.topology import INTERNET, INTERNET_ADDRESS, LabPlan
 from neti.lab.zookeeper import ZooKeeperServer
+from neti.model import Departure, Member
 from neti.registry import Registry, opening
+from neti.registry.entry import parse
+
+_START_SECONDS: Final = 15.0
 
 
 def start(plan: LabPlan, state: LabState) -> None:
@@ -37,3 +45,32 @@ def open_registry(plan: LabPlan, state: LabState) -> Registry:
 
     # Connected inside, and so are the threads that keep the connection.
     return namespaces.call_inside(plan.namespace(INTERNET), connect)
+
+
+def registered(registry: Registry) -> frozenset[str]:
+    """The ids of all hosts that have a registration at this moment."""
+    return frozenset(
+        member.id for name in registry.names() if isinstance(member := _parsed(name), Member)
+    )
+
+
+def wait_until_registered(plan: LabPlan, state: LabState) -> None:
+    """Until every host's agent is registered; LabError when one ends, or they take too long."""
+    deadline = time.monotonic() + _START_SECONDS + len(plan.hosts)
+    registry = open_registry(plan, state)
+    try:
+        while missing := {host.name for host in plan.hosts} - registered(registry):
+            agents.check_running(plan.hosts, state=state)
+            if time.monotonic() > deadline:
+                reason = processes.last_line(state.log(min(missing)))
+                raise LabError(f"{len(missing)} agents do not register; {min(missing)}: {reason}")
+            time.sleep(0.05)
+    finally:
+        registry.close()
+
+
+def _parsed(name: str) -> Member | Departure | None:
+    try:
+        return parse(name)
+    except EntryError:
+        return None

@@ -58,7 +58,7 @@ def agents_start(play: Play) -> None:
 
     wait_for(all_reached, "not every host reaches every other", seconds=_START_SECONDS)
     play.stage.find(
-        "agents start until every host reaches every other",
+        "agents start, every host reaches every other",
         True,
         f"{len(play.hosts)} agents, {time.monotonic() - began:.1f} s",
     )
@@ -90,7 +90,7 @@ def verified(play: Play, *, when: str = "") -> None:
             play.stage.say(line)
     reached = [pair for pair in pairs if pair.milliseconds is not None]
     play.stage.find(
-        f"pairs that reach each other{when}",
+        f"{when}pairs that reach each other",
         len(reached) == len(pairs),
         f"{len(reached)} of {len(pairs)}",
     )
@@ -98,7 +98,7 @@ def verified(play: Play, *, when: str = "") -> None:
         kind = [pair for pair in pairs if pair.in_site is in_site]
         right = [pair for pair in kind if pair.right_way]
         play.stage.find(
-            f"{name} address, as the receiver saw{when}",
+            f"{when}{name} address",
             len(right) == len(kind),
             f"{len(right)} of {len(kind)}",
         )
@@ -130,9 +130,7 @@ def a_host_joins(play: Play) -> LabHost:
         f"{observer.name} {(at - registered_at) * 1000:.0f} ms" if at else f"{observer.name} never"
         for observer, at in zip(observers, reached_at, strict=True)
     ]
-    play.stage.find(
-        "a host joins: from registry to reached", None not in reached_at, ", ".join(figures)
-    )
+    play.stage.find("a host joins: registry to reached", None not in reached_at, ", ".join(figures))
     return host
 
 
@@ -160,12 +158,12 @@ def a_host_leaves(play: Play, host: LabHost) -> None:
         else f"{observer.name} still reaches it"
         for observer, refusal in zip(observers, refusals, strict=True)
     ]
-    play.stage.find(
-        "a host leaves: from registry to refused", None not in refusals, ", ".join(figures)
-    )
+    play.stage.find("a host leaves: registry to refused", None not in refusals, ", ".join(figures))
     slowest = max((refusal[1] for refusal in refusals if refusal), default=0.0)
     play.stage.find(
-        "and calling it then fails at once", slowest < _SHORT_SECONDS, f"{slowest * 1000:.1f} ms"
+        "a host left: calling it fails at once",
+        slowest < _SHORT_SECONDS,
+        f"{slowest * 1000:.1f} ms",
     )
 
 
@@ -191,7 +189,7 @@ def an_agent_dies(play: Play) -> None:
         )
         play.stage.say("it is started again and registered")
         time.sleep(_SETTLE_SECONDS)
-        _count(play, "agent killed with -9, session ended, agent restarted", probes)
+        _count(play, "agent killed -9, restarted", probes)
 
 
 def strangers_are_kept_out(play: Play, left: LabHost | None) -> None:
@@ -224,16 +222,16 @@ def strangers_are_kept_out(play: Play, left: LabHost | None) -> None:
                 f"{len(remaining)} of {len(doors)}",
             )
         time.sleep(_SETTLE_SECONDS)
-        _count(play, "members while reject_all comes into force", probes)
+        _count(play, "reject_all comes on", probes)
     if left is not None:
         inside = {str(host.private): host.name for host in play.hosts if host.site == left.site}
         entered = _reached(play, left.name, inside)
         play.stage.find(
-            "reject_all on: neighbours reached by the host that left",
+            "reject_all on: neighbours the host that left reaches",
             not entered,
             f"{len(entered)} of {len(inside)}",
         )
-    verified(play, when=", reject_all on")
+    verified(play, when="reject_all on: ")
 
 
 def _came_up(play: Play, host: LabHost) -> bool:
@@ -252,7 +250,7 @@ def _reached(play: Play, node: str, doors: dict[str, str]) -> list[str]:
 
 def _count(play: Play, what: str, probes: Sequence[Probe]) -> None:
     results = [probe.result() for probe in probes]
-    for kind, name in (("requests", "failed requests"), ("stream", "long connections' failures")):
+    for kind, name in (("requests", "failed requests"), ("stream", "failed on long connections")):
         tallies = [result[kind] for result in results]
         failures = sum(tally["failures"] for tally in tallies)
         gap = max(tally["longest_gap_ms"] for tally in tallies)

@@ -5,11 +5,10 @@ On a terminal the running scene has a spinner; elsewhere everything is plain lin
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 
@@ -51,24 +50,22 @@ class Stage:
 
     def find(self, what: str, ok: bool, figure: str) -> None:
         """Say what was found, and keep it for the table at the end."""
-        self.findings.append(Finding(what, ok, figure))
-        mark, style = ("ok", "green") if ok else ("NOT OK", "bold red")
+        finding = Finding(what, ok, figure)
+        self.findings.append(finding)
         line = Text("   ")
-        line.append(mark, style)
+        line.append(*_mark(finding))
         line.append(f"  {what}: {figure}")
         self._print(line)
 
     def close(self) -> bool:
         """Print the closing table; True when everything was as it should be."""
         self._console.print()
-        if self._console.is_terminal:
-            self._print(_rich_table(self.findings))
-        else:
-            width = max((len(finding.what) for finding in self.findings), default=0)
-            for finding in self.findings:
-                self._line(
-                    f"{finding.what.ljust(width)}  {_result(finding).ljust(6)}  {finding.figure}"
-                )
+        width = max((len(finding.what) for finding in self.findings), default=0)
+        for finding in self.findings:
+            line = Text(f"{finding.what.ljust(width)}  ")
+            line.append(*_mark(finding))
+            line.append(f"  {finding.figure}")
+            self._print(line)
         bad = sum(not finding.ok for finding in self.findings)
         verdict = f"{bad} NOT as it should be" if bad else "everything as it should be"
         self._console.print()
@@ -78,18 +75,11 @@ class Stage:
     def _line(self, text: str, style: str = "") -> None:
         self._print(Text(text, style))
 
-    def _print(self, what: Text | Table) -> None:
+    def _print(self, what: Text) -> None:
         # Never cropped or wrapped: a matrix that is too wide for the window is still a matrix.
         self._console.print(what, soft_wrap=True)
 
 
-def _result(finding: Finding) -> str:
-    return "ok" if finding.ok else "NOT OK"
-
-
-def _rich_table(findings: Sequence[Finding]) -> Table:
-    table = Table("What", "Result", "Figure")
-    for finding in findings:
-        style = "green" if finding.ok else "bold red"
-        table.add_row(finding.what, Text(_result(finding), style), finding.figure)
-    return table
+def _mark(finding: Finding) -> tuple[str, str]:
+    """The word and its style."""
+    return ("ok", "green") if finding.ok else ("NOT OK", "bold red")

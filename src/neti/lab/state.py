@@ -109,18 +109,32 @@ def exclusive(state: LabState) -> Iterator[None]:
     """
     LABS.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = LABS / f"{state.name}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    while (descriptor := _locked(path, state.name)) is None:
+        pass
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 20, 0).decode().strip() or "unknown"
-            raise LabError(
-                f"another command (process {holder}) is at work on the lab {state.name!r}: "
-                "wait for it, or use another --name"
-            ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
+        path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _locked(path: Path, lab: str) -> int | None:
+    """The locked file; None when its last holder removed it at that very moment."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+    except BlockingIOError:
+        holder = os.pread(descriptor, 20, 0).decode().strip() or "unknown"
+        os.close(descriptor)
+        raise LabError(
+            f"another command (process {holder}) is at work on the lab {lab!r}: "
+            "wait for it, or use another --name"
+        ) from None
+    except FileNotFoundError:
+        pass
+    os.close(descriptor)
+    return None

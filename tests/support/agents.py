@@ -1,0 +1,193 @@
+"""Agents without a kernel, a network or a thread: driven turn by turn on a clock that is told."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network, ip_network
+from pathlib import Path
+from typing import Any
+
+from neti.agent.control import Request
+from neti.agent.loop import Agent, Outside, seen_structure
+from neti.agent.reconcile import Reconciler
+from neti.agent.state import StateFolder
+from neti.agent.worker import Job, JobDone, JobEvent, JobFailed, Worker
+from neti.clock import ManualClock
+from neti.dataplane.memory import MemoryDataplane
+from neti.dataplane.network import Link, Network, Route
+from neti.errors import ConfigError, NetiError
+from neti.model import Host, Site
+from neti.registry.memory import MemoryRegistry, MemoryServer
+from neti.settings import Settings
+
+
+class InlineWorker(Worker):
+    """Does each job at once, so that a test's next line sees its end."""
+
+    def start(self) -> None: ...
+
+    def submit(self, name: str, job: Job) -> None:
+        try:
+            result = job()
+        except NetiError as error:
+            self._tell(JobFailed(name, error))
+        else:
+            self._tell(JobDone(name, result))
+
+
+@dataclass
+class FakeMachine:
+    private: IPv4Address
+    routes: list[Route] = field(default_factory=list)
+    others: tuple[str, ...] = ()
+    device: str = "eth0"
+
+    def network(self, overlay_subnet: IPv4Network) -> Network:
+        links = (Link(self.device, 1500, (self.private,)),)
+        return Network(links, (self.device,), tuple(self.routes))
+
+    def add_overlay_route(
+        self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None
+    ) -> None:
+        self.routes.append(Route(overlay_subnet, "lo", "78", private, mtu))
+
+    def remove_overlay_route(self, overlay_subnet: IPv4Network) -> None:
+        self.routes = [route for route in self.routes if not route.ours]
+
+    def others_judging_input(self) -> tuple[str, ...]:
+        return self.others
+
+
+class FakeConnections:
+    def __init__(self) -> None:
+        self.ended: list[IPv4Address] = []
+
+    def end_connections_to(self, destinations: list[IPv4Address]) -> int:
+        self.ended += destinations
+        return len(destinations)
+
+
+@dataclass
+class Box:
+    """One host: what outlives its agent (kernel, disk, addresses), and the agent when it runs."""
+
+    world: "World"
+    host: Host
+    settings: Settings
+    dataplane: MemoryDataplane = field(default_factory=MemoryDataplane)
+    connections: FakeConnections = field(default_factory=FakeConnections)
+    agent: Agent | None = None
+    new_settings: Settings | None = None
+
+    def __post_init__(self) -> None:
+        self.machine = FakeMachine(self.host.private)
+
+    def start(self) -> Agent:
+        folder = StateFolder(self.settings.table_files_path)
+        loaded = folder.load("this machine")
+        self.registry = MemoryRegistry(self.world.server, session=loaded.session)
+        worker = InlineWorker(self._tell)
+        seen = seen_structure(loaded.itself)
+        outside = Outside(
+            reconciler=Reconciler(self.dataplane, self.connections, seen),
+            machine=self.machine,
+            registry=self.registry,
+            worker=worker,
+            folder=folder,
+            clock=self.world.clock,
+            discover=lambda: self.host,
+            reload=self._reloaded,
+            revoked_alive=lambda _addresses: set(),
+        )
+        self.agent = Agent(self.settings, self.host, outside, loaded, machine_id="this machine")
+        self.agent.start()
+        return self.agent
+
+    def stop(self) -> None:
+        """As SIGTERM or a kill: nothing is said to the registry or to the kernel."""
+        self.registry.detach()
+        self.agent = None
+
+    @property
+    def running(self) -> Agent:
+        assert self.agent is not None
+        return self.agent
+
+    def ask(self, command: str) -> dict[str, Any]:
+        request = Request(command, {})
+        self.running.tell(request)
+        self.world.settle()
+        return request.wait()
+
+    def status(self) -> dict[str, Any]:
+        answer: dict[str, Any] = self.ask("status")["result"]
+        return answer
+
+    def elements(self, where: str) -> dict[str, str]:
+        table = self.dataplane.table
+        return dict(table.elements.get(where, {})) if table is not None else {}
+
+    def _tell(self, event: JobEvent) -> None:
+        self.running.tell(event)
+
+    def _reloaded(self) -> Settings:
+        if self.new_settings is None:
+            raise ConfigError("neti.yml:3: reject_all: expected true or false")
+        return self.new_settings
+
+
+class World:
+    """A registry, a clock and hosts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server = MemoryServer()
+        self.clock = ManualClock()
+        self.boxes: list[Box] = []
+        self.sites = {
+            "ec2": Site(name="ec2", private=(ip_network("10.0.0.0/16"),)),
+            "vpc": Site(name="vpc", private=(ip_network("10.0.0.0/16"),)),
+        }
+
+    def box(self, number: int, site: str = "ec2", **changes: Any) -> Box:
+        host = Host(
+            id=f"{site}-{number}",
+            site=site,
+            private=IPv4Address(f"10.0.0.{number}"),
+            public=IPv4Address(f"{'198.51.100' if site == 'ec2' else '203.0.113'}.{number}"),
+        )
+        settings = Settings(
+            path=Path("neti.yml"),
+            sites=self.sites,
+            sites_configured=True,
+            table_files_path=self.folder / f"{host.id}-{len(self.boxes)}",
+        )
+        box = Box(self, host, replace(settings, **changes))
+        self.boxes.append(box)
+        return box
+
+    def started(self, number: int, site: str = "ec2", **changes: Any) -> Box:
+        box = self.box(number, site, **changes)
+        box.start()
+        self.settle()
+        return box
+
+    def settle(self) -> None:
+        """Turns of every loop until nobody has anything left to do now."""
+        for _ in range(20):
+            for box in self.boxes:
+                if box.agent is not None:
+                    box.agent.step()
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.settle()
+
+
+@contextmanager
+def world(folder: Path) -> Iterator[World]:
+    made = World(folder)
+    yield made
+    for box in made.boxes:
+        if box.agent is not None:
+            box.stop()

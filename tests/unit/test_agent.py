@@ -1,0 +1,360 @@
+"""The agent's loop, turn by turn: what the kernel holds after what happened."""
+
+import dataclasses
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+from tests.support.agents import Box, World, world
+
+from neti.agent.loop import Reload, Stop
+from neti.dataplane.monitor import NetworkChanged, RulesChanged
+from neti.model import Host
+from neti.registry import Session
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def overlay(box: Box) -> str:
+    text = box.status()["overlay"]
+    assert isinstance(text, str)
+    return text
+
+
+def removals(box: Box) -> list[str]:
+    """Commands that took a peer out, in all transactions but full replacements."""
+    return [
+        command
+        for transaction in box.dataplane.transactions
+        for command in transaction.commands
+        if command.startswith("delete element") and "peers4" in command
+    ]
+
+
+def test_members_reach_each_other(fleet: World) -> None:
+    """In-site by private and cross-site by public address, and a host reaches itself."""
+    one, two, far = fleet.started(1), fleet.started(2), fleet.started(1, "vpc")
+    fleet.pass_time(1)
+    assert one.elements("overlay") == {
+        overlay(one): "10.0.0.1",
+        overlay(two): "10.0.0.2",
+        overlay(far): "203.0.113.1",
+    }
+    assert set(one.elements("peers4")) == {"10.0.0.2", "198.51.100.2", "203.0.113.1"}
+    assert set(far.elements("peers4")) == {"198.51.100.1", "198.51.100.2"}
+    assert one.machine.network(one.settings.overlay_subnet).own_route() is not None
+
+
+def test_a_host_that_leaves_is_gone_at_once(fleet: World) -> None:
+    """Leaving on purpose: no peer waits, its sources count as removed, its connections end."""
+    one, two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    gone = overlay(two)
+    two.ask("leave")
+    fleet.pass_time(1)
+    assert set(one.elements("overlay")) == {overlay(one)}
+    assert set(one.elements("revoked4")) == {"10.0.0.2", "198.51.100.2"}
+    assert one.connections.ended == [IPv4Address(gone)]
+
+
+def test_a_host_that_vanishes_stays_for_a_while(fleet: World) -> None:
+    """A session that ended without a word: reachable and admitted until linger_seconds are over."""
+    one, two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    before = one.elements("peers4")
+    two.stop()
+    fleet.server.expire(session_of(two))
+    fleet.settle()
+    fleet.pass_time(599)
+    assert one.elements("peers4") == before
+    assert [lost["id"] for lost in one.status()["lost"]] == ["ec2-2"]
+    fleet.pass_time(2)
+    assert one.elements("peers4") == {}
+
+
+def session_of(box: Box) -> Session:
+    from neti.agent.state import StateFolder
+
+    session = StateFolder(box.settings.table_files_path).load("this machine").session
+    assert session is not None
+    return session
+
+
+def test_a_restart_is_seen_by_nobody(fleet: World) -> None:
+    """Agent stopped and started: no change in its own kernel, none in its peers', same entry."""
+    one, two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    entry, counts = two.status()["entry"], [len(b.dataplane.transactions) for b in (one, two)]
+    two.stop()
+    fleet.pass_time(1)
+    two.start()
+    fleet.pass_time(1)
+    assert two.status()["entry"] == entry
+    assert [len(b.dataplane.transactions) for b in (one, two)] == counts
+
+
+def test_starting_without_a_registry_keeps_what_the_kernel_has(fleet: World) -> None:
+    """No registry and no state on disk: members in the kernel stay until something is known."""
+    one, _two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    held = {where: one.elements(where) for where in ("overlay", "peers4")}
+    one.stop()
+    fleet.server.stop()
+    reborn = fleet.box(1)  # another state folder: nothing is remembered
+    reborn.dataplane = one.dataplane
+    reborn.start()
+    fleet.pass_time(1)
+    assert {where: reborn.elements(where) for where in held} == held
+    fleet.server.start()
+    fleet.pass_time(120)
+    assert set(reborn.elements("peers4")) == {"10.0.0.2", "198.51.100.2"}
+
+
+def test_last_good_state_survives_kernel_and_registry(fleet: World) -> None:
+    """An empty kernel and no registry, as after a reboot: members come from disk."""
+    one, _two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    held = one.elements("peers4")
+    one.stop()
+    fleet.server.stop()
+    one.dataplane.table = None
+    one.start()
+    fleet.pass_time(1)
+    assert one.elements("peers4") == held
+
+
+def test_the_registry_being_away_changes_nothing(fleet: World) -> None:
+    """Silence proves nothing: sets stay the same, and status says since when and why."""
+    one, _two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    before = one.elements("overlay")
+    fleet.server.stop()
+    fleet.pass_time(3600)
+    assert one.elements("overlay") == before
+    assert not one.status()["registry"]["fresh"]
+    assert any("registry" in problem for problem in one.status()["problems"])
+
+
+def test_a_kernel_that_refuses_is_tried_again(fleet: World) -> None:
+    """A failed transaction changes nothing, is named, and is made up for."""
+    one = fleet.started(1)
+    one.dataplane.failing = "Device or resource busy"
+    fleet.started(2)
+    fleet.pass_time(1)
+    assert one.elements("peers4") == {}
+    assert "Device or resource busy" in one.status()["problems"]
+    one.dataplane.failing = None
+    fleet.pass_time(60)
+    assert set(one.elements("peers4")) == {"10.0.0.2", "198.51.100.2"}
+    assert "Device or resource busy" not in one.status()["problems"]
+
+
+def test_a_reload_takes_no_member_out(fleet: World) -> None:
+    """reject_all on and off by reload: members stay in the kernel at every moment."""
+    one, _two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    for wanted in (True, False, True):
+        one.new_settings = dataclasses.replace(one.settings, reject_all=wanted)
+        one.running.tell(Reload())
+        fleet.pass_time(1)
+        assert one.elements("enforce") == ({"ipv4": "drop", "ipv6": "drop"} if wanted else {})
+        assert one.status()["stage"] == ("enforced" if wanted else "shadow")
+    assert removals(one) == []
+
+
+def test_an_invalid_reload_is_refused(fleet: World) -> None:
+    """The old configuration stays in force, and the fault is named in the status."""
+    one = fleet.started(1)
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    assert any("reject_all: expected true" in problem for problem in one.status()["problems"])
+    assert one.status()["stage"] == "shadow"
+
+
+def test_nothing_is_enforced_before_the_members_are_known(fleet: World) -> None:
+    """reject_all with a registry that never answered would keep the whole fleet out: it waits."""
+    fleet.server.stop()
+    one = fleet.started(1, reject_all=True)
+    assert one.elements("enforce") == {}
+    fleet.server.start()
+    fleet.pass_time(120)
+    assert one.elements("enforce") == {"ipv4": "drop", "ipv6": "drop"}
+
+
+def test_the_second_of_one_identity_says_who_holds_it(fleet: World) -> None:
+    """Two agents with one identity: the second is not registered and names the first."""
+    first, second = fleet.started(1), fleet.started(1)
+    fleet.pass_time(1)
+    assert first.status()["registered"]
+    assert not second.status()["registered"]
+    assert any("ec2-1" in problem and "pid" in problem for problem in second.status()["problems"])
+
+
+def test_a_full_subnet_hurts_only_the_one_that_gets_none(fleet: World) -> None:
+    """One clear sentence on the host without an address; nobody else is touched."""
+    small = IPv4Network("192.168.0.0/30")
+    one = fleet.started(1, overlay_subnet=small)
+    two = fleet.started(2, overlay_subnet=small)
+    late = fleet.started(3, overlay_subnet=small)
+    fleet.pass_time(1)
+    assert late.status()["overlay"] is None
+    assert any("192.168.0.0/30" in problem for problem in late.status()["problems"])
+    assert set(one.elements("overlay")) == {overlay(one), overlay(two)}
+
+
+def test_an_address_change_is_one_step(fleet: World) -> None:
+    """A new public address: next generation, same overlay address, never out of the peers' sets."""
+    one, far = fleet.started(1), fleet.started(1, "vpc")
+    fleet.pass_time(1)
+    at = overlay(far)
+    far.host = dataclasses.replace(far.host, public=IPv4Address("203.0.113.77"))
+    fleet.pass_time(61)
+    fleet.pass_time(1)
+    assert one.elements("overlay")[at] == "203.0.113.77"
+    assert one.elements("peers4") == {"203.0.113.77": ""}
+    assert ".1.vpc." in far.status()["entry"]
+    assert sum(name.endswith("vpc-1") for name in far.registry.names()) == 1
+
+
+def test_junk_in_the_registry_is_named_and_harmless(fleet: World) -> None:
+    """Malformed and hostile entries change nothing and stand in the status."""
+    one, _two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    before = one.elements("peers4")
+    loopback = "1.7f000001c633640ac0a80a0a.0.ec2.evil"
+    for name in ("junk", "../../etc", "1.zz", loopback):
+        fleet.server.put(name)
+    fleet.pass_time(1)
+    assert one.elements("peers4") == before
+    skipped = one.status()["skipped"]
+    assert skipped["count"] == 4
+    assert "127.0.0.0/8" in skipped["entries"][loopback]
+
+
+def test_down_takes_everything_out_until_up(fleet: World) -> None:
+    """down: no table and no route, through changes and a restart; up: all of it again."""
+    one = fleet.started(1)
+    one.ask("down")
+    fleet.started(2)
+    fleet.pass_time(1)
+    assert one.dataplane.table is None
+    assert one.machine.routes == []
+    one.stop()
+    one.start()
+    fleet.pass_time(1)
+    assert one.dataplane.table is None
+    one.ask("up")
+    fleet.pass_time(1)
+    assert set(one.elements("peers4")) == {"10.0.0.2", "198.51.100.2"}
+
+
+def test_what_others_change_is_put_right(fleet: World) -> None:
+    """A removed table and a removed route are back after the kernel's own event."""
+    one, _two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    one.dataplane.table = None
+    one.machine.routes.clear()
+    one.running.tell(RulesChanged(4711, "nft"))
+    one.running.tell(NetworkChanged())
+    fleet.settle()
+    fleet.pass_time(1)
+    assert set(one.elements("peers4")) == {"10.0.0.2", "198.51.100.2"}
+    assert len(one.machine.routes) == 1
+
+
+def test_the_first_change_goes_at_once_and_later_ones_are_gathered(fleet: World) -> None:
+    """With an interval of 60 s: one transaction at once, one for all that came meanwhile."""
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    one.registry.change_setting("interval", b"60")
+    fleet.pass_time(120)
+    before = len(one.dataplane.transactions)
+    for number in range(2, 12):
+        fleet.started(number)
+    assert len(one.dataplane.transactions) == before + 1
+    assert len(one.elements("peers4")) == 2
+    fleet.pass_time(61)
+    assert len(one.dataplane.transactions) == before + 2
+    assert len(one.elements("peers4")) == 20
+
+
+def test_nonsense_in_a_live_setting_is_named(fleet: World) -> None:
+    """An interval that is no number from 0 to 60 is ignored and named."""
+    one = fleet.started(1)
+    for nonsense in (b"soon", b"-1", b"61", b"nan", b"\xff"):
+        one.registry.change_setting("interval", nonsense)
+        fleet.pass_time(1)
+        assert one.status()["settings"]["interval"] == 0.2
+        assert any("interval" in problem for problem in one.status()["problems"])
+
+
+def test_an_expired_session_is_registered_anew(fleet: World) -> None:
+    """After an expiry with the agent alive, the host is back under the same overlay address."""
+    one, two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    at = overlay(two)
+    fleet.server.expire(session_of(two))
+    fleet.pass_time(60)
+    assert two.status()["registered"]
+    assert one.elements("overlay")[at] == "10.0.0.2"
+
+
+def test_a_torn_journal_is_named_and_the_rest_is_used(fleet: World) -> None:
+    """A torn last line is refused and named; what stands before it still counts."""
+    one, _two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    one.stop()
+    fleet.server.stop()
+    journal = one.settings.table_files_path / "members.jsonl"
+    journal.write_bytes(journal.read_bytes() + b'00000000 {"ec2-9":')
+    one.dataplane.table = None
+    one.start()
+    fleet.pass_time(1)
+    assert set(one.elements("peers4")) == {"10.0.0.2", "198.51.100.2"}
+    assert any("members.jsonl" in problem for problem in one.status()["problems"])
+
+
+def test_another_machines_state_is_not_used(fleet: World) -> None:
+    """A golden image does not boot with another machine's members, lease or session."""
+    one, _two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    one.stop()
+    itself = one.settings.table_files_path / "self.json"
+    itself.write_text(itself.read_text().replace("this machine", "another machine"))
+    fleet.server.stop()
+    one.dataplane.table = None
+    one.start()
+    fleet.pass_time(1)
+    assert one.elements("peers4") == {}
+    assert any("another machine" in problem for problem in one.status()["problems"])
+
+
+def test_stopping_changes_nothing(fleet: World) -> None:
+    """SIGTERM ends the loop and leaves rules and registration as they are."""
+    one, two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    before = two.dataplane.read()
+    two.running.tell(Stop())
+    two.running.run()
+    assert two.dataplane.read() == before
+    assert len(one.registry.names()) == 2
+
+
+def test_a_host_without_a_public_address_is_named(fleet: World) -> None:
+    """It is reached inside its site only; from the other its overlay address is refused."""
+    near, far = fleet.started(1), fleet.started(1, "vpc")
+    hidden = fleet.box(9)
+    hidden.host = Host(id="ec2-9", site="ec2", private=IPv4Address("10.0.0.9"), public=None)
+    hidden.start()
+    fleet.pass_time(1)
+    fleet.pass_time(1)
+    at = overlay(hidden)
+    assert near.elements("overlay")[at] == "10.0.0.9"
+    assert at not in far.elements("overlay")
+    assert far.status()["members"]["unreachable"] == 1
+    assert any("no public address" in problem for problem in hidden.status()["problems"])
