@@ -50,7 +50,7 @@ def run(config: Path) -> None:
     control = ControlServer(folder.path, inbox.put)
     try:
         host = _identity(settings, folder)
-        reserved = _preflight(settings, machine)
+        reserved = _preflight(settings, machine, host)
         machine_id = fingerprint()
         loaded = folder.load(machine_id)
         conntrack = Conntrack()
@@ -106,9 +106,9 @@ def _identity(settings: Settings, folder: StateFolder) -> Host:
     raise AssertionError("unreachable")
 
 
-def _preflight(settings: Settings, machine: Machine) -> frozenset[IPv4Address]:
+def _preflight(settings: Settings, machine: Machine, host: Host) -> frozenset[IPv4Address]:
     seen = machine.network(settings.overlay_subnet)
-    registry = registry_addresses(settings)
+    registry = registry_addresses(settings, host.site)
     refuse_on_registry_host(registry, seen.addresses())
     refuse_overlay_conflicts(
         settings.overlay_subnet,

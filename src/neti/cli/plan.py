@@ -68,7 +68,7 @@ def _desired(settings: Settings) -> tuple[Membership, Structure]:
     seen = RealMachine().network(settings.overlay_subnet)
     others = RealMachine().others_judging_input()
     surroundings = Surroundings(uplinks=seen.uplinks(host.private), ssh_untracked=not others)
-    reserved = frozenset(registry_addresses(settings))
+    reserved = frozenset(registry_addresses(settings, host.site))
     membership = Membership.empty(settings, host, reserved)
     registry = open_registry(settings, host.site)
     try:

@@ -12,7 +12,9 @@ from neti.errors import ConfigError
 # Where in the file: ("sites", "vpc", "private", 0) is sites.vpc.private[0].
 Place = tuple[str | int, ...]
 
-SECRET_KEYS: Final = frozenset({"aws_key", "aws_secret_key"})
+# aws_key and aws_secret_key, their names in other programs, and slips of the pen: what stands below
+# or behind one of them is never shown, wherever in the file it came to stand.
+_SECRET_KEY: Final = re.compile(r"(?i:aws_(?:secret|access|key))[a-z_]{0,12}", re.ASCII)
 _LONGEST_SHOWN: Final = 60
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_./:-]{1,64}", re.ASCII)
 
@@ -52,7 +54,7 @@ class Problem:
 
 def at(place: Place, line: int, unfit: Unfit) -> Problem:
     """The problem of an unfit value at a place; a secret's value is left out of it."""
-    if place and place[0] in SECRET_KEYS:
+    if is_secret(place):
         return Problem(
             line=line,
             place=place,
@@ -69,14 +71,23 @@ def refuse(path: Path, problems: Iterable[Problem]) -> ConfigError:
     return ConfigError("\n".join(dict.fromkeys(problem.render(path) for problem in ordered)))
 
 
+def is_secret(place: Place) -> bool:
+    """Whether what stands there may be an AWS key, be it by wrong indentation or a misspelt key."""
+    return any(isinstance(part, str) and _SECRET_KEY.match(part) for part in place)
+
+
 def key_path(place: Place) -> str:
+    """The place as a dotted path; it ends at a secret's key, since a slip makes the rest secret."""
     text = ""
     for part in place:
         if isinstance(part, int):
             text += f"[{part}]"
-        else:
-            shown = part if _PLAIN_KEY.fullmatch(part) else shorten(part)
-            text += f".{shown}" if text else shown
+            continue
+        public = _public(part)
+        shown = public if _PLAIN_KEY.fullmatch(public) else shorten(public)
+        text += f".{shown}" if text else shown
+        if _SECRET_KEY.match(part):
+            break
     return text
 
 
@@ -100,8 +111,15 @@ def describe(value: object) -> str:
 
 def shorten(text: str) -> str:
     """The text in quotes on one line, however long and whatever is in it."""
-    cut = text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+    public = _public(text)
+    cut = public if len(public) <= _LONGEST_SHOWN else f"{public[: _LONGEST_SHOWN - 3]}..."
     return repr(cut)
+
+
+def _public(text: str) -> str:
+    """The text up to a secret's name and no further: ``aws_secret_key=...`` is one text in YAML."""
+    name = _SECRET_KEY.search(text)
+    return text if name is None or name.end() == len(text) else f"{text[: name.end()]}..."
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

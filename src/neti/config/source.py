@@ -11,7 +11,7 @@ from typing import Final
 
 import yaml
 
-from neti.config.problems import SECRET_KEYS, Place, Problem, shorten
+from neti.config.problems import Place, Problem, is_secret, shorten
 
 _MAX_DEPTH: Final = 32
 _MAX_NODES: Final = 200_000  # aliases of aliases grow without bound in a few lines
@@ -214,7 +214,7 @@ class _Flattener:
             return float(text)
         odd = _odd_number(text)
         if odd:
-            secret = bool(place) and place[0] in SECRET_KEYS
+            secret = is_secret(place)
             shown = "a number that is not shown" if secret else f"the number {shorten(text)}"
             self._unreadable(line, place, shown, "a decimal number", "" if secret else odd)
             return None

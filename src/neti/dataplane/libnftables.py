@@ -8,6 +8,7 @@ Flags are those of nftables/libnftables.h.
 import ctypes
 import ctypes.util
 import json
+from pathlib import Path
 from typing import Any, Final
 
 from neti.errors import DataplaneError, DataplaneUnavailable
@@ -19,6 +20,10 @@ _OUTPUT_TERSE: Final = 1 << 11
 
 _LIBRARY: Final = "libnftables.so.1"
 _SHOWN_OF_AN_ERROR: Final = 600
+_CAP_NET_ADMIN: Final = 12  # linux/capability.h
+_NOT_PERMITTED: Final = (
+    "this process may not administer the network: run it as root or with CAP_NET_ADMIN"
+)
 
 
 def _load() -> ctypes.CDLL:
@@ -51,6 +56,9 @@ class Nftables:
 
     def __init__(self) -> None:
         self._library = _load()
+        if not _may_administer():
+            # libnftables would say so itself, on stderr and in other words.
+            raise DataplaneUnavailable(_NOT_PERMITTED)
         self._context = self._library.nft_ctx_new(0)
         if not self._context:
             raise DataplaneUnavailable("libnftables could not make a context: out of memory?")
@@ -87,12 +95,16 @@ class Nftables:
         return output.decode()
 
 
+def _may_administer() -> bool:
+    for line in Path("/proc/thread-self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
+    return True  # no such line: let the kernel say
+
+
 def _explained(said: str, commands: str) -> DataplaneError:
     if "Operation not permitted" in said or "Permission denied" in said:
-        return DataplaneUnavailable(
-            "the kernel does not let this process administer nftables: "
-            "run it as root or with CAP_NET_ADMIN"
-        )
+        return DataplaneUnavailable(_NOT_PERMITTED)
     if "Protocol not supported" in said or "Operation not supported" in said:
         return DataplaneError(f"this kernel lacks a part of nftables that Neti needs: {said}")
     first = commands.lstrip().partition("\n")[0][:120]

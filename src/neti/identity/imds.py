@@ -1,8 +1,8 @@
 """The instance metadata service, version 2: a token first, its header on every request.
 
 Standard library only, and no proxy: a link-local service behind http_proxy would be somebody
-else's. Every answer is bounded in time, length and number of tries, no redirect is followed, and
-only a 404 is "there is none". What comes back is text that the caller must still judge.
+else's. Every wait, an answer's length and the number of tries are bounded, no redirect is followed,
+and only a 404 is "there is none". What comes back is text that the caller must still judge.
 """
 
 import http.client
@@ -134,9 +134,12 @@ def _configured_endpoint() -> str:
 def _place(endpoint: str) -> tuple[str, int]:
     """Host and port of the endpoint; ValueError when it is not just that."""
     parts = urlsplit(endpoint)
-    bare = not (parts.path or parts.query or parts.fragment or parts.username)
+    bare = not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme != "http" or not parts.hostname or not bare or not endpoint.isprintable():
         raise ValueError(endpoint)
     if " " in endpoint:
         raise ValueError(endpoint)
+    if parts.port == 0:
+        raise ValueError(endpoint)
+    parts.hostname.encode("idna")  # as the resolver will, which must not be where it fails
     return parts.hostname, parts.port or http.client.HTTP_PORT

@@ -26,7 +26,9 @@ def run(state: LabState, plan: LabPlan, stage: Stage, *, keep: bool = False) -> 
     except NetiError as error:
         stage.find("the demo got to its end", False, str(error))
     finally:
-        if not keep:
+        if keep and state.exists:
+            state.declare_complete()
+        else:
             _take_down(state, stage)
     well = stage.close()
     if not well and not keep:
@@ -37,7 +39,7 @@ def run(state: LabState, plan: LabPlan, stage: Stage, *, keep: bool = False) -> 
 def _perform(state: LabState, plan: LabPlan, stage: Stage) -> None:
     with stage.scene("Networks"):
         began = time.monotonic()
-        lifecycle.bring_up(state, plan, with_agents=False, tell=stage.say)
+        lifecycle.bring_up(state, plan, with_agents=False, provisional=True, tell=stage.say)
         scenes.networks(plan, stage, time.monotonic() - began)
     registry = registries.open_registry(plan, state)
     try:

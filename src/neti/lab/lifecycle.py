@@ -30,7 +30,7 @@ class Remains:
 
 def is_up(state: LabState) -> bool:
     """Whether the lab is complete; what a killed command left behind is not."""
-    return state.process("serve") is not None and state.control.exists()
+    return state.complete and state.process("serve") is not None
 
 
 def already_up(name: str) -> LabError:
@@ -41,9 +41,17 @@ def already_up(name: str) -> LabError:
 
 
 def bring_up(
-    state: LabState, plan: LabPlan, *, with_agents: bool = True, tell: Tell = lambda line: None
+    state: LabState,
+    plan: LabPlan,
+    *,
+    with_agents: bool = True,
+    provisional: bool = False,
+    tell: Tell = lambda line: None,
 ) -> None:
-    """Build networks, services, registry, agents. Whatever goes wrong, nothing of it stays."""
+    """Build networks, services, registry, agents. Whatever goes wrong, nothing of it stays.
+
+    A ``provisional`` lab is its builder's alone: the next command clears it if that one dies.
+    """
     namespaces.require()
     if is_up(state):
         raise already_up(plan.name)
@@ -64,6 +72,8 @@ def bring_up(
             agents.start(plan, plan.hosts, state=state)
             registries.wait_until_registered(plan, state)
             tell(f"agents: {len(plan.hosts)} registered")
+        if not provisional:
+            state.declare_complete()
     except BaseException:
         take_down(state)
         raise

@@ -122,7 +122,6 @@ class MetadataService:
         self._server = _Server(self, listener or _free_port())
         self._thread = threading.Thread(
             target=self._server.serve_forever,
-            kwargs={"poll_interval": 0.1},
             name=f"metadata {instance.instance_id}",
             daemon=True,
         )
@@ -143,6 +142,9 @@ class MetadataService:
         """Stop answering and close the socket; hanging requests end too."""
         self.mend()
         if self._thread.is_alive():
+            with contextlib.suppress(OSError):
+                # Wakes the thread, which else looks every half second whether it should end.
+                self._server.socket.shutdown(socket.SHUT_RDWR)
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
@@ -224,7 +226,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         # Read what was sent, or it would be taken for the next request.
         with contextlib.suppress(ValueError):
-            self.rfile.read(min(int(self.headers.get("Content-Length", "0")), 65_536))
+            length = int(self.headers.get("Content-Length", "0"))
+            self.rfile.read(max(0, min(length, 65_536)))
         if self._failed():
             return
         if self.path != _TOKEN_PATH:

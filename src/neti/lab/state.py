@@ -74,6 +74,14 @@ class LabState:
         scratch.write_text(json.dumps(to_document(plan)))
         scratch.replace(self.folder / "plan.json")
 
+    @property
+    def complete(self) -> bool:
+        """Whether whoever built the lab came to the end of it."""
+        return (self.folder / "complete").exists()
+
+    def declare_complete(self) -> None:
+        (self.folder / "complete").touch()
+
     def plan(self) -> LabPlan:
         """The plan of the lab that is up; LabError when there is none."""
         try:
