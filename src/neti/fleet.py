@@ -12,7 +12,7 @@ Must never do: ask the registry or the clock itself (``questions`` and ``now`` a
 let one entry's fault touch another member.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from itertools import islice
@@ -393,8 +393,10 @@ class Fleet:
         while touched:
             doubtful: set[str] = set()
             again: set[str] = set()
-            for host_id in touched:
-                again |= self._decide(host_id)
+            # All choices from one picture, so that none depends on who was looked at first.
+            chosen = {host_id: self._choose(host_id) for host_id in touched}
+            for host_id, name in chosen.items():
+                again |= self._decide(host_id, name)
                 doubtful |= self._doubted_by(host_id)
             touched = again
             for host_id in doubtful:
@@ -411,11 +413,9 @@ class Fleet:
                 self._waiting_leases.discard(overlay)
         self._given_up.clear()
 
-    def _decide(self, host_id: str) -> set[str]:
-        """Which entry speaks for this id; returns the ids that are to be decided after it."""
-        names = self._present(host_id)
-        chosen = self._choose(host_id, names)
-        for name in names:
+    def _decide(self, host_id: str, chosen: str | None) -> set[str]:
+        """Let ``chosen`` speak for this id; returns the ids that are to be decided after it."""
+        for name in self._present(host_id):
             self._judge(name, chosen)
         again: set[str] = set()
         if host_id in self._lost:
@@ -439,9 +439,9 @@ class Fleet:
             doubtful.add(self._lost_alone[member.public])
         return doubtful
 
-    def _choose(self, host_id: str, names: Collection[str]) -> str | None:
+    def _choose(self, host_id: str) -> str | None:
         """Of the believed names the highest generation; of equals, the accepted one."""
-        believed = [name for name in names if self._believed(name)]
+        believed = [name for name in self._present(host_id) if self._believed(name)]
         if len(believed) < 2:
             return believed[0] if believed else None
         accepted = self._speaks.get(host_id)

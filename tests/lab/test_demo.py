@@ -71,8 +71,10 @@ def test_what_a_killed_demo_leaves_behind_the_next_one_clears(
         demo.kill()
         demo.wait()
     assert lifecycle.anything_left(lab)
-    down = neti_lab("down")
-    assert down.returncode == 0, down.stderr
+    up = neti_lab("up", "--hosts", "1", "--no-agents")
+    assert up.returncode == 0, up.stderr
+    assert "cleared what an earlier lab had left behind: 10 namespaces, 5 processes" in up.stdout
+    assert neti_lab("down").returncode == 0
     assert not lifecycle.anything_left(lab)
 
 

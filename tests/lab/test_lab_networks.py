@@ -148,7 +148,7 @@ def test_fifty_hosts_a_site_come_up(lab: LabState) -> None:
     )
 
 
-@pytest.mark.parametrize("after_seconds", [0.2, 0.3, 0.4, 0.6])
+@pytest.mark.parametrize("after_seconds", [0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
 def test_a_command_killed_at_any_moment_leaves_nothing_that_the_next_trips_over(
     lab: LabState, lab_command: Callable[..., list[str]], neti_lab: Neti, after_seconds: float
 ) -> None:

@@ -56,6 +56,7 @@ def _refused(load_text: Load, tmp_path: Path) -> Refused:
 
 
 def test_a_file_of_2014_loads_unchanged_with_warnings_only() -> None:
+    """A file as the 2014 cookbook wrote it needs no edit; what is obsolete in it is a warning."""
     loaded = load(DATA / "neti-2014.yml")
 
     assert list(loaded.sites) == ["ec2", "vpc"]
@@ -70,6 +71,7 @@ def test_a_file_of_2014_loads_unchanged_with_warnings_only() -> None:
 
 
 def test_the_complete_example_loads() -> None:
+    """A file with every key that is new since 2014 loads, and without a warning."""
     loaded = load(DATA / "neti-complete.yml")
 
     assert loaded.site is None
@@ -85,6 +87,7 @@ def test_the_complete_example_loads() -> None:
 
 
 def test_the_commented_example_loads() -> None:
+    """The example that operators copy is a valid file."""
     load(Path(__file__).parents[2] / "deploy" / "neti.yml.example")
 
 
@@ -103,12 +106,14 @@ def test_the_documentation_names_every_key() -> None:
 
 
 def test_defaults_are_those_of_settings(load_text: Load) -> None:
+    """A key that is left out has the default that Settings documents."""
     loaded = load_text("")
     plain = Settings(path=loaded.path, embedded=loaded.embedded, sites=loaded.sites)
     assert loaded == plain
 
 
 def test_every_list_and_mapping_may_be_null(load_text: Load) -> None:
+    """A key whose template rendered nothing is an empty list or mapping."""
     keys = ("sites", "addresses", "zk_hosts", "nat_overrides", "open_ports", "ssh_whitelist")
     loaded = load_text("".join(f"{key}:\n" for key in (*keys, "trusted")))
     assert loaded.open_ports == loaded.ssh_whitelist == loaded.trusted == loaded.addresses == ()
@@ -135,10 +140,12 @@ def test_every_list_and_mapping_may_be_null(load_text: Load) -> None:
     ],
 )
 def test_open_port_forms(load_text: Load, written: str, expected: OpenPort) -> None:
+    """Every documented way to write a port means what it says, whatever YAML 1.1 reads in it."""
     assert load_text(f"open_ports: [{written}]\n").open_ports == (expected,)
 
 
 def test_open_ports_mix_forms_and_drop_repetitions(load_text: Load) -> None:
+    """One port written in several ways is opened once."""
     loaded = load_text("open_ports: [80, '80', 443/tcp, {port: 80}]\n")
     assert loaded.open_ports == (OpenPort(80, 80, "tcp"), OpenPort(443, 443, "tcp"))
 
@@ -165,17 +172,20 @@ def test_open_ports_mix_forms_and_drop_repetitions(load_text: Load) -> None:
     ],
 )
 def test_what_is_no_open_port_is_named(refused: Refused, written: str) -> None:
+    """A port that cannot be opened is refused with its line and its place in the list."""
     lines = refused(f"open_ports:\n  - {written}\n")
     assert lines[0].startswith("2: open_ports[0]")
 
 
 def test_an_empty_from_is_never_everyone(refused: Refused) -> None:
+    """An empty list of sources never opens a port to the world."""
     (line,) = refused("open_ports: [{port: 80, from: []}]\n")
     assert "leave `from` out to open the port to everyone" in line
 
 
 @pytest.mark.parametrize("word", ["true", "yes", "on", "True", "YES"])
 def test_yaml_booleans_are_booleans(load_text: Load, word: str) -> None:
+    """YAML's own words for true are true."""
     assert load_text(f"allow_empty_ssh_whitelist: {word}\n").allow_empty_ssh_whitelist is True
 
 
@@ -186,12 +196,14 @@ def test_yaml_booleans_are_booleans(load_text: Load, word: str) -> None:
 def test_a_boolean_that_is_none_shows_what_to_write(
     refused: Refused, written: str, meant: str
 ) -> None:
+    """A quoted boolean is refused, and the error shows the line to write."""
     (line,) = refused(f"reject_all: {written}\n")
     assert line.startswith("1: reject_all: ")
     assert f"(write: reject_all: {meant})" in line
 
 
 def test_everything_wrong_is_listed_with_its_line(refused: Refused) -> None:
+    """One run names every mistake of the file, each with its line, in the file's order."""
     lines = refused(
         "rejct_all: true\n"
         'reject_all: "false"\n'
@@ -281,6 +293,7 @@ def test_everything_wrong_is_listed_with_its_line(refused: Refused) -> None:
     ],
 )
 def test_one_mistake_is_one_line_that_helps(refused: Refused, text: str, says: str) -> None:
+    """A mistake is one line that says what was expected, and is not reported twice."""
     registry = "" if text.startswith("registry:") else LOCAL
     lines = refused(text, registry=registry)
     assert len(lines) == 1, lines
@@ -308,10 +321,12 @@ def test_one_mistake_is_one_line_that_helps(refused: Refused, text: str, says: s
     ],
 )
 def test_what_is_not_a_plain_yaml_mapping(refused: Refused, text: str, says: str) -> None:
+    """What is not a plain mapping of keys is refused in words, with its line."""
     assert any(says in line for line in refused(text, registry=""))
 
 
 def test_aliases_that_grow_are_refused_quickly(refused: Refused) -> None:
+    """A few lines of aliases cannot take the program's memory or time."""
     text = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
     for level in range(1, 9):
         text += f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n"
@@ -319,21 +334,25 @@ def test_aliases_that_grow_are_refused_quickly(refused: Refused) -> None:
 
 
 def test_anchors_work(load_text: Load) -> None:
+    """An anchor and its alias are one value written once."""
     loaded = load_text("ssh_whitelist: &office [203.0.113.0/24]\ntrusted: *office\n")
     assert loaded.trusted == loaded.ssh_whitelist == (IPv4Network("203.0.113.0/24"),)
 
 
 @pytest.mark.parametrize("name", ["ip-map", "/ip-map", "/neti/ip-map"])
 def test_node_names_of_2014_may_be_paths(load_text: Load, name: str) -> None:
+    """A znode's name may be written as 2014 files did, with the root before it."""
     assert load_text(f"zk_ip_map_node: {name}\n").zk_ip_map_node == "ip-map"
 
 
 def test_node_paths_follow_the_prefix(load_text: Load) -> None:
+    """A znode's path below another root is its name below that root."""
     loaded = load_text("zk_prefix: /fleet/neti\nzk_ip_map_node: /fleet/neti/map\n")
     assert (loaded.zk_prefix, loaded.zk_ip_map_node) == ("/fleet/neti", "map")
 
 
 def test_zookeeper_hosts_get_their_port_and_brackets(load_text: Load) -> None:
+    """A ZooKeeper host without a port has the stock port, in either family."""
     hosts = '[10.0.0.5, zk.example.com:2182, "[2001:db8::5]"]'
     loaded = load_text(f"zk_hosts: {{ec2: {hosts}}}\n", registry="")
     assert loaded.embedded is None
@@ -341,23 +360,27 @@ def test_zookeeper_hosts_get_their_port_and_brackets(load_text: Load) -> None:
 
 
 def test_the_registry_key_wins_over_zk_hosts(load_text: Load) -> None:
+    """With both registries written, the key registry decides, and a warning says so."""
     loaded = load_text("zk_hosts: {ec2: [10.0.0.5]}\n")
     assert loaded.embedded == Path("/var/lib/neti/registry.db")
     assert any("zk_hosts is not used" in warning for warning in loaded.warnings)
 
 
 def test_without_any_registry_the_error_says_what_to_write(refused: Refused) -> None:
+    """A file with neither registry is refused with both ways to name one."""
     for text in ("site: auto\n", "zk_hosts:\n", "zk_hosts: {ec2: [], vpc: }\n"):
         (line,) = refused(text, registry="")
         assert "zk_hosts with a list of host:port per site, or registry: embedded:" in line
 
 
 def test_the_own_site_needs_a_zookeeper_list(refused: Refused) -> None:
+    """A ZooKeeper list that leaves out the own site is refused with the line to add."""
     (line,) = refused("site: vpc\nzk_hosts: {ec2: [10.0.0.5]}\n", registry="")
     assert "no hosts for this host's own site 'vpc'" in line
 
 
 def test_overlay_apart_from_every_site_range(refused: Refused) -> None:
+    """Every range of a site that overlaps the overlay is refused, each by its place."""
     lines = refused(
         "overlay_subnet: 10.21.0.0/18\n"
         "sites:\n"
@@ -373,6 +396,7 @@ def test_overlay_apart_from_every_site_range(refused: Refused) -> None:
 
 
 def test_identity_and_site_must_fit_one_entry(refused: Refused, load_text: Load) -> None:
+    """An id and a site too long for one registry entry are refused before anything registers."""
     host, site = "h" * 20, "s" * 16
     (line,) = refused(
         f"site: {site}\nsites: {{{site}: }}\nidentity: {{id: {host}, private: 10.0.0.5}}\n".replace(
@@ -384,6 +408,7 @@ def test_identity_and_site_must_fit_one_entry(refused: Refused, load_text: Load)
 
 
 def test_static_identity(load_text: Load) -> None:
+    """A static identity and further addresses load as written, repetitions dropped."""
     loaded = load_text(
         "identity: {id: db-1, private: 10.0.0.5, public: 198.51.100.5, ipv6: '2001:db8::5'}\n"
         "addresses: [10.0.0.6, '2001:db8::6', 10.0.0.6]\n"
@@ -398,22 +423,26 @@ def test_static_identity(load_text: Load) -> None:
 
 
 def test_too_many_addresses(refused: Refused) -> None:
+    """More addresses than one registry entry holds are refused."""
     listed = ", ".join(f"10.0.1.{number}" for number in range(65))
     (line,) = refused(f"addresses: [{listed}]\n")
     assert "at most 64" in line
 
 
 def test_reject_all_without_a_way_in_is_a_warning(load_text: Load) -> None:
+    """Keeping everyone out without a way in for SSH is warned about."""
     assert any("arming will be refused" in w for w in load_text("reject_all: true\n").warnings)
     for covered in ("ssh_whitelist: [10.0.0.0/8]\n", "allow_empty_ssh_whitelist: true\n"):
         assert not load_text(f"reject_all: true\n{covered}").warnings
 
 
 def test_trusting_everyone_is_a_warning(load_text: Load) -> None:
+    """Trusting the whole of a family is warned about."""
     assert "everyone gets in" in load_text("trusted: ['::/0']\n").warnings[0]
 
 
 def test_keys_in_a_file_that_all_may_read(load_text: Load, tmp_path: Path) -> None:
+    """AWS keys in a file that everyone can read are warned about, and only then."""
     loaded = load_text(f"aws_key: AKIA\naws_secret_key: {SECRET}\n")
     assert not any("everyone on this host can read it" in w for w in loaded.warnings)
     (tmp_path / "neti.yml").chmod(0o644)
@@ -421,6 +450,7 @@ def test_keys_in_a_file_that_all_may_read(load_text: Load, tmp_path: Path) -> No
 
 
 def test_secrets_are_in_no_repr_and_no_warning(load_text: Load) -> None:
+    """Neither the settings' repr nor a warning shows an AWS key."""
     loaded = load_text(f"aws_key: AKIANOBODY\naws_secret_key: {SECRET}\n")
     assert loaded.aws_secret_key == SECRET
     shown = repr(loaded) + "".join(loaded.warnings)
@@ -446,12 +476,14 @@ def test_secrets_are_in_no_repr_and_no_warning(load_text: Load) -> None:
     ],
 )
 def test_no_error_shows_a_secret(refused: Refused, text: str) -> None:
+    """No mistake around a secret makes an error show it."""
     lines = "\n".join(refused(text))
     assert SECRET[:13] not in lines
     assert "777123" not in lines
 
 
 def test_an_error_has_no_cause_that_shows_a_secret(load_text: Load) -> None:
+    """A traceback of the error shows no earlier exception that quotes the file."""
     with pytest.raises(ConfigError) as caught:
         load_text(f"aws_secret_key: [{SECRET}]\n")
     assert caught.value.__cause__ is None
@@ -459,6 +491,7 @@ def test_an_error_has_no_cause_that_shows_a_secret(load_text: Load) -> None:
 
 
 def test_a_state_folder_that_all_may_write_to_is_refused(refused: Refused, tmp_path: Path) -> None:
+    """State is never kept where everyone may write, sticky bit or not."""
     folder = tmp_path / "state"
     folder.mkdir()
     folder.chmod(0o1777)
@@ -467,6 +500,7 @@ def test_a_state_folder_that_all_may_write_to_is_refused(refused: Refused, tmp_p
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    """A file that is missing, a folder, no UTF-8 or too long is one clear error."""
     latin = tmp_path / "latin.yml"
     latin.write_bytes(b"site: ec2\nlog_file: /var/log/n\xe4ti\n")
     huge = tmp_path / "huge.yml"
@@ -487,6 +521,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 def test_a_file_of_somebody_else(tmp_path: Path) -> None:
+    """A file that this user may not read is one clear error."""
     path = tmp_path / "neti.yml"
     path.write_text(LOCAL)
     path.chmod(0o600)
@@ -508,6 +543,7 @@ def test_a_file_of_somebody_else(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_is_no_key(tmp_path: Path) -> None:
+    """A byte order mark that an editor wrote does no harm."""
     path = tmp_path / "neti.yml"
     path.write_bytes(b"\xef\xbb\xbf" + LOCAL.encode())
     assert load(path).embedded is not None
@@ -553,6 +589,7 @@ def _loads_or_says_why(path: Path, content: bytes) -> None:
 @example(b"\xff\xfe")
 @example(b"a: \x85b")
 def test_no_bytes_raise_anything_but_config_error(tmp_path: Path, content: bytes) -> None:
+    """Whatever bytes the file holds, it loads or ConfigError says why."""
     _loads_or_says_why(tmp_path / "neti.yml", content)
 
 
@@ -562,6 +599,7 @@ def test_no_bytes_raise_anything_but_config_error(tmp_path: Path, content: bytes
 @example("ssh_port: " + "9" * 5000)
 @example("? ? ? a")
 def test_no_yaml_raises_anything_but_config_error(tmp_path: Path, text: str) -> None:
+    """Whatever YAML-like text the file holds, it loads or ConfigError says why."""
     _loads_or_says_why(tmp_path / "neti.yml", text.encode())
 
 
@@ -570,6 +608,7 @@ def test_no_yaml_raises_anything_but_config_error(tmp_path: Path, text: str) -> 
 def test_no_document_raises_anything_but_config_error(
     tmp_path: Path, document: dict[str, Any]
 ) -> None:
+    """Whatever values known keys have, the file loads or ConfigError says why."""
     text = (
         json.dumps(document, ensure_ascii=True).replace("NaN", ".nan").replace("Infinity", ".inf")
     )
@@ -577,6 +616,7 @@ def test_no_document_raises_anything_but_config_error(
 
 
 def test_the_schema_knows_every_key_of_the_examples() -> None:
+    """The JSON Schema lists every key that loads, and refuses others as loading does."""
     properties = json_schema()["properties"]
     for name in ("neti-2014.yml", "neti-complete.yml"):
         keys = re.findall(r"^([a-z_0-9]+):", (DATA / name).read_text(), re.MULTILINE)
@@ -593,6 +633,7 @@ def test_the_program_gets_by_without_pydantic_until_it_loads() -> None:
 
 
 def test_check_says_what_the_file_means() -> None:
+    """config check prints what a valid file means, and its warnings on stderr."""
     result = CliRunner().invoke(config_group, ["check", "-c", str(DATA / "neti-2014.yml")])
     assert result.exit_code == 0
     assert "8000-8010/tcp" in result.stdout
@@ -600,6 +641,7 @@ def test_check_says_what_the_file_means() -> None:
 
 
 def test_check_lists_mistakes_on_stderr(tmp_path: Path) -> None:
+    """config check refuses a bad file with exit code 2 and prints nothing on stdout."""
     path = tmp_path / "neti.yml"
     path.write_text('reject_all: "false"\n' + LOCAL)
     result = CliRunner().invoke(config_group, ["check", "-c", str(path)])
@@ -609,6 +651,7 @@ def test_check_lists_mistakes_on_stderr(tmp_path: Path) -> None:
 
 
 def test_check_in_json(tmp_path: Path) -> None:
+    """config check --json is one JSON document for a good file and for a bad one."""
     good = CliRunner().invoke(config_group, ["check", "--json", "-c", str(DATA / "neti-2014.yml")])
     document = json.loads(good.stdout)
     assert document["valid"] is True
@@ -620,5 +663,6 @@ def test_check_in_json(tmp_path: Path) -> None:
 
 
 def test_schema_is_json() -> None:
+    """config schema prints one JSON document."""
     result = CliRunner().invoke(config_group, ["schema"])
     assert json.loads(result.stdout)["title"] == "neti.yml"

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neti.clock import ManualClock
-from neti.errors import ConfigError, IdentityError
+from neti.errors import IdentityError
 from neti.identity import discover
 from neti.identity.cache import IdentityCache
 from neti.identity.ec2 import Ec2Source
@@ -31,16 +31,10 @@ from neti.identity.imds import (
     MetadataClient,
 )
 from neti.identity.machine import fingerprint
-from neti.identity.preflight import (
-    overlay_conflicts,
-    refuse_on_registry_host,
-    refuse_overlay_conflicts,
-    registry_addresses,
-)
 from neti.identity.site import decide_site
 from neti.identity.source import Identity, SourceSilent
 from neti.lab.metadata import Fault, InstanceMetadata, MetadataService
-from neti.model import Host, IPAddress, Site
+from neti.model import Host, Site
 from neti.settings import Settings, StaticIdentity
 
 PRIVATE, PUBLIC = IPv4Address("10.0.0.11"), IPv4Address("198.51.100.11")
@@ -94,10 +88,12 @@ def source_at(service: MetadataService, pauses: Pauses | None = None) -> Ec2Sour
 
 
 def test_an_instance_describes_itself(service: MetadataService) -> None:
+    """A good answer gives id, addresses of both families and VPC id."""
     assert source_at(service).read() == IDENTITY
 
 
 def test_no_public_address_is_no_error(service: MetadataService) -> None:
+    """An instance without a public address and IPv6 has an identity all the same."""
     service.change(public=None, ipv6=())
     identity = source_at(service).read()
     assert identity.public is None
@@ -105,6 +101,7 @@ def test_no_public_address_is_no_error(service: MetadataService) -> None:
 
 
 def test_only_a_listing_without_it_means_no_vpc(service: MetadataService) -> None:
+    """Only an interface's listing that names no VPC id means that there is no VPC."""
     service.change(vpc_id=None)
     assert source_at(service).read().vpc_id is None
 
@@ -114,6 +111,7 @@ def test_only_a_listing_without_it_means_no_vpc(service: MetadataService) -> Non
 def test_no_failure_is_read_as_not_in_a_vpc(
     service: MetadataService, fault: Fault, path: str
 ) -> None:
+    """Whatever fails around the VPC id is an error, never "not in a VPC"."""
     service.fail(fault, path=path)
     with pytest.raises(IdentityError):
         source_at(service).read()
@@ -122,6 +120,7 @@ def test_no_failure_is_read_as_not_in_a_vpc(
 @pytest.mark.parametrize("fault", list(Fault))
 @pytest.mark.parametrize("path", ["", "/api/token", "instance-id", "local-ipv4"])
 def test_every_failure_is_one_sentence(service: MetadataService, fault: Fault, path: str) -> None:
+    """Every failure of the service ends in one sentence that names its endpoint."""
     service.fail(fault, path=path)
     with pytest.raises(IdentityError) as caught:
         source_at(service).read()
@@ -133,6 +132,7 @@ def test_every_failure_is_one_sentence(service: MetadataService, fault: Fault, p
 def test_what_may_pass_is_tried_again_with_growing_pauses(
     service: MetadataService, fault: Fault
 ) -> None:
+    """A failure that may pass is tried again three times, with growing pauses."""
     pauses = Pauses()
     service.fail(fault)
     with pytest.raises(SourceSilent):
@@ -142,6 +142,7 @@ def test_what_may_pass_is_tried_again_with_growing_pauses(
 
 
 def test_a_service_that_recovers_is_believed(service: MetadataService) -> None:
+    """An answer after a failed try is as good as one at once."""
     service.fail(Fault.SERVER_ERROR)
     client = MetadataClient(endpoint=service.endpoint, sleep=lambda _seconds: service.mend())
     assert Ec2Source(client).read() == IDENTITY
@@ -149,6 +150,7 @@ def test_a_service_that_recovers_is_believed(service: MetadataService) -> None:
 
 @pytest.mark.parametrize("fault", [Fault.UNAUTHORIZED, Fault.GARBAGE, Fault.NOT_FOUND])
 def test_a_wrong_answer_is_not_silence(service: MetadataService, fault: Fault) -> None:
+    """A refusal or nonsense is an error that no cache may stand in for."""
     service.fail(fault)
     with pytest.raises(IdentityError) as caught:
         source_at(service).read()
@@ -156,6 +158,7 @@ def test_a_wrong_answer_is_not_silence(service: MetadataService, fault: Fault) -
 
 
 def test_an_expired_token_is_replaced_once(service: MetadataService) -> None:
+    """A token that ran out is replaced without the caller noticing."""
     client = MetadataClient(endpoint=service.endpoint)
     assert client.get("/latest/meta-data/instance-id") == "i-0a1b2c3d"
     service.tokens.forget()
@@ -163,6 +166,7 @@ def test_an_expired_token_is_replaced_once(service: MetadataService) -> None:
 
 
 def test_nobody_listens() -> None:
+    """A machine without a metadata service is told that nothing answers."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -184,6 +188,7 @@ def test_nobody_listens() -> None:
     ],
 )
 def test_what_is_no_metadata_service(raw: bytes) -> None:
+    """Something else that answers at the endpoint is an error, whatever it says."""
     with _Raw(raw) as endpoint, pytest.raises(IdentityError):
         Ec2Source(MetadataClient(endpoint=endpoint, timeout=1, sleep=Pauses())).read()
 
@@ -201,17 +206,20 @@ class _Saying(MetadataClient):
 
 @given(st.binary(max_size=80))
 def test_no_answer_raises_anything_but_identity_error(body: bytes) -> None:
+    """No body of an answer makes reading it raise anything but IdentityError."""
     with pytest.raises(IdentityError):
         Ec2Source(_Saying(body)).read()
 
 
 def test_proxies_are_never_asked(service: MetadataService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy in the environment never gets a question about this host's identity."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert source_at(service).read() == IDENTITY
 
 
 def test_the_endpoint_is_overridable_as_in_the_sdks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The endpoint follows the variables that the AWS SDKs read."""
     monkeypatch.delenv(ENDPOINT_VARIABLE, raising=False)
     assert MetadataClient().endpoint == DEFAULT_ENDPOINT
     monkeypatch.setenv(ENDPOINT_MODE_VARIABLE, "IPv6")
@@ -225,6 +233,7 @@ def test_the_endpoint_is_overridable_as_in_the_sdks(monkeypatch: pytest.MonkeyPa
     ["192.0.2.1", "https://192.0.2.1", "http://", "http://h:99999", "http://h/a b", "http://h\n"],
 )
 def test_an_endpoint_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """A variable that holds no endpoint is refused by its name, before anything is asked."""
     monkeypatch.setenv(ENDPOINT_VARIABLE, endpoint + "x" * (endpoint[-1] == "\n"))
     with pytest.raises(IdentityError, match=ENDPOINT_VARIABLE):
         MetadataClient()
@@ -289,6 +298,7 @@ class _Raw:
     ],
 )
 def test_the_site(settings: Settings, identity: Identity, site: str) -> None:
+    """The site is the configured one, else the VPC id's, else the longest private prefix's."""
     decision = decide_site(settings, identity)
     assert decision.site == site
     assert decision.warning is None
@@ -296,6 +306,7 @@ def test_the_site(settings: Settings, identity: Identity, site: str) -> None:
 
 @pytest.mark.parametrize(("vpc_id", "site"), [("vpc-0cc3", "vpc"), (None, "ec2")])
 def test_only_a_2014_file_falls_back_on_having_a_vpc(vpc_id: str | None, site: str) -> None:
+    """Only a file without sites decides by having a VPC id, and warns."""
     decision = decide_site(configured(), Identity(id="a", private=PRIVATE, vpc_id=vpc_id))
     assert decision.site == site
     assert decision.warning is not None
@@ -340,6 +351,7 @@ def test_only_a_2014_file_falls_back_on_having_a_vpc(vpc_id: str | None, site: s
 def test_what_cannot_be_decided_says_what_was_seen(
     settings: Settings, identity: Identity, says: list[str]
 ) -> None:
+    """An undecidable site is an error that says what was seen and what to write."""
     with pytest.raises(IdentityError) as caught:
         decide_site(settings, identity)
     for words in says:
@@ -354,6 +366,7 @@ _SITES = st.lists(_NETWORKS.map(IPv4Network), max_size=3).map(tuple)
 def test_a_decided_site_contains_the_host(
     a: tuple[IPv4Network, ...], b: tuple[IPv4Network, ...], private: IPv4Address
 ) -> None:
+    """A decided site contains the host with a longer prefix than any other site."""
     sites = {"a": Site(name="a", private=a), "b": Site(name="b", private=b)}
     try:
         site = decide_site(configured(*sites.values()), Identity(id="h", private=private)).site
@@ -395,6 +408,7 @@ HOST = Host(
 
 
 def test_discover(service: MetadataService, tmp_path: Path, notices: list[str]) -> None:
+    """A discovered host has its site and further addresses, and its answer is kept privately."""
     assert found(service, tmp_path, notices) == HOST
     assert not notices
     assert stat.S_IMODE((tmp_path / "identity.json").stat().st_mode) == 0o600
@@ -404,6 +418,7 @@ def test_discover(service: MetadataService, tmp_path: Path, notices: list[str]) 
 def test_discover_by_the_environment(
     service: MetadataService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With no source given, the endpoint comes from the environment."""
     monkeypatch.setenv(ENDPOINT_VARIABLE, service.endpoint)
     host = discover(configured(EC2, VPC), cache_dir=tmp_path, clock=ManualClock(), machine="m")
     assert host.private == PRIVATE
@@ -412,6 +427,7 @@ def test_discover_by_the_environment(
 def test_a_changed_address_is_seen(
     service: MetadataService, tmp_path: Path, notices: list[str]
 ) -> None:
+    """A remembered answer never hides a new one."""
     found(service, tmp_path, notices)
     service.change(public=IPv4Address("198.51.100.99"))
     assert found(service, tmp_path, notices).public == IPv4Address("198.51.100.99")
@@ -420,6 +436,7 @@ def test_a_changed_address_is_seen(
 def test_silence_is_bridged_by_the_cache(
     service: MetadataService, tmp_path: Path, notices: list[str]
 ) -> None:
+    """While the service keeps failing, the last answer stands in, and that is said."""
     found(service, tmp_path, notices)
     service.fail(Fault.SERVER_ERROR)
     assert found(service, tmp_path, notices) == HOST
@@ -430,6 +447,7 @@ def test_silence_is_bridged_by_the_cache(
 def test_a_wrong_answer_is_not_bridged(
     service: MetadataService, tmp_path: Path, notices: list[str], fault: Fault
 ) -> None:
+    """A service that answers wrongly is never overruled by the cache."""
     found(service, tmp_path, notices)
     service.fail(fault)
     with pytest.raises(IdentityError):
@@ -439,6 +457,7 @@ def test_a_wrong_answer_is_not_bridged(
 def test_an_image_does_not_boot_as_its_original(
     service: MetadataService, tmp_path: Path, notices: list[str]
 ) -> None:
+    """An answer remembered on another machine is named and never used."""
     found(service, tmp_path, notices)
     service.fail(Fault.HANG)
     with pytest.raises(SourceSilent):
@@ -449,12 +468,14 @@ def test_an_image_does_not_boot_as_its_original(
 def test_an_unknown_machine_remembers_nothing(
     service: MetadataService, tmp_path: Path, notices: list[str]
 ) -> None:
+    """Without a fingerprint nothing is remembered, since nothing could bind it."""
     found(service, tmp_path, notices, machine="")
     assert not (tmp_path / "identity.json").exists()
 
 
 @given(st.binary(max_size=200))
 def test_a_damaged_cache_is_ignored_and_said(content: bytes) -> None:
+    """Whatever the cache file holds, it is ignored with one notice and raises nothing."""
     notices: list[str] = []
     cache = IdentityCache(
         folder=Path("/nowhere"), machine="m", clock=ManualClock(), notice=notices.append
@@ -477,6 +498,7 @@ def test_a_damaged_cache_is_ignored_and_said(content: bytes) -> None:
 def test_a_cache_of_another_shape_is_ignored_and_said(
     service: MetadataService, tmp_path: Path, notices: list[str], change: dict[str, object]
 ) -> None:
+    """A cache with a part of another shape is ignored as a whole."""
     found(service, tmp_path, notices)
     path = tmp_path / "identity.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -489,6 +511,7 @@ def test_a_cache_of_another_shape_is_ignored_and_said(
 def test_a_folder_that_cannot_be_written_to_is_only_noticed(
     service: MetadataService, tmp_path: Path, notices: list[str]
 ) -> None:
+    """A good answer is used even where it cannot be remembered."""
     (tmp_path / "file").write_text("")
     assert found(service, tmp_path / "file", notices) == HOST
     assert "could not be remembered" in notices[0]
@@ -497,6 +520,7 @@ def test_a_folder_that_cannot_be_written_to_is_only_noticed(
 def test_a_link_in_the_folder_is_not_followed(
     service: MetadataService, tmp_path: Path, notices: list[str]
 ) -> None:
+    """Remembering never writes through a link that somebody laid."""
     target = tmp_path / "target"
     target.write_text("precious")
     (tmp_path / "identity.new").symlink_to(target)
@@ -505,6 +529,7 @@ def test_a_link_in_the_folder_is_not_followed(
 
 
 def test_static_identity_asks_nobody(tmp_path: Path) -> None:
+    """A static identity is used as written, and nothing is remembered of it."""
     own = StaticIdentity(id="db-1", private=PRIVATE, ipv6=IPV6)
     host = discover(configured(EC2, VPC, identity=own), cache_dir=tmp_path, clock=ManualClock())
     assert host == Host(id="db-1", site="ec2", private=PRIVATE, public=None, more=(IPV6,))
@@ -512,6 +537,7 @@ def test_static_identity_asks_nobody(tmp_path: Path) -> None:
 
 
 def test_too_many_addresses_for_an_entry() -> None:
+    """More addresses than an entry holds are an error on this host only."""
     many = tuple(ip_address(int(IPv6Address("2001:db8::")) + n) for n in range(65))
     own = StaticIdentity(id="db-1", private=PRIVATE)
     with pytest.raises(IdentityError, match="65 further addresses"):
@@ -522,6 +548,7 @@ def test_too_many_addresses_for_an_entry() -> None:
 
 
 def test_the_fingerprint_tells_machines_apart(tmp_path: Path) -> None:
+    """A copied disk on other hardware has another fingerprint, and no raw id is in it."""
     machine_id, product = tmp_path / "machine-id", tmp_path / "product_uuid"
     machine_id.write_text("3d1219c7c4c5404aaa1f6d2a48adfda4\n")
     alone = fingerprint([machine_id, product])
@@ -534,69 +561,7 @@ def test_the_fingerprint_tells_machines_apart(tmp_path: Path) -> None:
 
 
 def test_no_fingerprint_without_anything_to_tell_by(tmp_path: Path) -> None:
+    """Blank or missing ids give no fingerprint rather than one shared by many."""
     blank = tmp_path / "machine-id"
     blank.write_text("uninitialized\n")
     assert fingerprint([blank, tmp_path / "none", tmp_path]) == ""
-
-
-# Where Neti must not run
-
-
-def listing(**hosts: tuple[str, ...]) -> Settings:
-    return configured(zk_hosts=MappingProxyType(hosts))
-
-
-def resolved(name: str) -> list[IPAddress]:
-    known = {"zk.example.com": "10.0.0.6", "fd00::7": "fd00::7"}
-    try:
-        return [ip_address(known.get(name, name))]
-    except ValueError:
-        return []
-
-
-@pytest.mark.parametrize("own", ["10.0.0.5", "10.0.0.6", "fd00::7"])
-def test_a_registry_host_must_not_run_neti(own: str) -> None:
-    settings = listing(ec2=("10.0.0.5:2181", "zk.example.com:2181", "[fd00::7]:2181", "gone:2181"))
-    registry = registry_addresses(settings, resolve=resolved)
-    with pytest.raises(ConfigError, match="must not run Neti") as caught:
-        refuse_on_registry_host(registry, [ip_address("10.0.0.99"), ip_address(own)])
-    assert own in str(caught.value)
-    refuse_on_registry_host(registry, [ip_address("10.0.0.99")])
-
-
-def test_another_sites_private_address_is_another_host() -> None:
-    settings = listing(ec2=("10.0.0.5:2181", "8.8.8.8:2181"), vpc=("10.0.0.7:2181",))
-    own = set(registry_addresses(settings, "vpc", resolve=resolved))
-    assert own == {ip_address("10.0.0.7"), ip_address("8.8.8.8")}
-    assert ip_address("10.0.0.5") in registry_addresses(settings, resolve=resolved)
-
-
-def test_names_that_no_resolver_takes_are_left_out() -> None:
-    assert registry_addresses(listing(ec2=("a" * 70 + ".example:2181",))) == {}
-
-
-def test_what_lies_inside_the_overlay_is_named() -> None:
-    overlay = IPv4Network("192.168.0.0/18")
-    conflicts = overlay_conflicts(
-        overlay,
-        routes=[
-            (IPv4Network("192.168.16.0/20"), "docker0"),
-            (IPv4Network("0.0.0.0/0"), "eth0"),
-            (IPv4Network("192.168.64.0/20"), "eth1"),
-        ],
-        addresses=[ip_address("192.168.16.1"), ip_address("10.0.0.1"), ip_address("fe80::1")],
-        resolvers=[ip_address("192.168.0.2"), ip_address("127.0.0.53")],
-    )
-    assert conflicts == (
-        "route 192.168.16.0/20 dev docker0",
-        "address 192.168.16.1",
-        "resolver 192.168.0.2",
-    )
-
-
-def test_an_overlay_conflict_is_refused_by_name() -> None:
-    overlay = IPv4Network("192.168.0.0/18")
-    routes = [(IPv4Network("192.168.16.0/20"), "docker0")]
-    with pytest.raises(ConfigError, match=r"route 192\.168\.16\.0/20 dev docker0"):
-        refuse_overlay_conflicts(overlay, routes=routes, addresses=[], resolvers=[])
-    refuse_overlay_conflicts(overlay, routes=[], addresses=[], resolvers=[])

@@ -89,10 +89,12 @@ def get(service: MetadataService, path: str) -> tuple[int, str]:
     ],
 )
 def test_paths(service: MetadataService, path: str, body: str) -> None:
+    """Leaves and directories that the SDKs read are where EC2 has them."""
     assert get(service, path) == (200, body)
 
 
 def test_directories_are_listed_with_a_slash(service: MetadataService) -> None:
+    """A directory's listing marks directories with a slash, as EC2's does."""
     status, body = get(service, "/latest/meta-data/")
     assert status == 200
     assert {"instance-id", "network/", "placement/", "public-ipv4"} <= set(body.split("\n"))
@@ -100,6 +102,7 @@ def test_directories_are_listed_with_a_slash(service: MetadataService) -> None:
 
 
 def test_the_instance_identity_document(service: MetadataService) -> None:
+    """The identity document agrees with the leaves."""
     status, body = get(service, "/latest/dynamic/instance-identity/document")
     document = json.loads(body)
     assert status == 200
@@ -110,10 +113,12 @@ def test_the_instance_identity_document(service: MetadataService) -> None:
 
 @pytest.mark.parametrize("path", ["/latest/meta-data/nothing", "/2008-02-01/meta-data/", "/", "/x"])
 def test_anything_else_is_not_found(service: MetadataService, path: str) -> None:
+    """A path that is nowhere is a 404, also outside /latest/."""
     assert get(service, path)[0] == 404
 
 
 def test_what_an_instance_lacks_is_not_found(service: MetadataService) -> None:
+    """What an instance lacks is a 404 and in no listing."""
     service.change(public=None, vpc_id=None, ipv6=())
     assert get(service, "/latest/meta-data/public-ipv4")[0] == 404
     assert get(service, f"{MAC}/vpc-id")[0] == 404
@@ -122,6 +127,7 @@ def test_what_an_instance_lacks_is_not_found(service: MetadataService) -> None:
 
 @pytest.mark.parametrize("seconds", ["0", "21601", "-1", "", "ten", "²", "9" * 400])
 def test_a_wrong_ttl_is_a_bad_request(service: MetadataService, seconds: str) -> None:
+    """A token's lifetime outside EC2's limits is refused."""
     assert (
         ask(service, "PUT", "/latest/api/token", {TTL: seconds.encode().decode("latin-1")})[0]
         == 400
@@ -129,25 +135,30 @@ def test_a_wrong_ttl_is_a_bad_request(service: MetadataService, seconds: str) ->
 
 
 def test_a_token_without_a_ttl_is_a_bad_request(service: MetadataService) -> None:
+    """A token without a lifetime is refused."""
     assert ask(service, "PUT", "/latest/api/token")[0] == 400
 
 
 def test_the_longest_ttl(service: MetadataService) -> None:
+    """A token may live for EC2's six hours."""
     assert token(service, "21600")
 
 
 def test_a_proxy_is_refused(service: MetadataService) -> None:
+    """A token asked for through a proxy is refused, as EC2 does."""
     answer = ask(service, "PUT", "/latest/api/token", {TTL: "60", "X-Forwarded-For": "10.0.0.1"})
     assert answer[0] == 403
 
 
 def test_nothing_without_a_token(service: MetadataService) -> None:
+    """Nothing is told without a token, or with a guessed one."""
     path = "/latest/meta-data/instance-id"
     assert ask(service, "GET", path) == (401, "")
     assert ask(service, "GET", path, {TOKEN: "guessed"})[0] == 401
 
 
 def test_tokens_end(service: MetadataService, clock: ManualClock) -> None:
+    """A token is void from the second that it ends."""
     path, held = "/latest/meta-data/instance-id", token(service, "60")
     clock.advance(59)
     assert ask(service, "GET", path, {TOKEN: held})[0] == 200
@@ -156,6 +167,7 @@ def test_tokens_end(service: MetadataService, clock: ManualClock) -> None:
 
 
 def test_content_changes_while_it_runs(service: MetadataService) -> None:
+    """A changed instance is told from the next request on."""
     service.change(public=IPv4Address("198.51.100.99"))
     assert get(service, "/latest/meta-data/public-ipv4") == (200, "198.51.100.99")
     assert service.instance.public == IPv4Address("198.51.100.99")
@@ -171,6 +183,7 @@ def test_content_changes_while_it_runs(service: MetadataService) -> None:
     ],
 )
 def test_faults_begin_and_end(service: MetadataService, fault: Fault, status: int) -> None:
+    """A fault holds until it is mended, and no longer."""
     service.fail(fault)
     answer = ask(service, "PUT", "/latest/api/token", {TTL: "60"})
     assert answer[0] == status
@@ -179,12 +192,14 @@ def test_faults_begin_and_end(service: MetadataService, fault: Fault, status: in
 
 
 def test_a_fault_may_be_on_one_path_only(service: MetadataService) -> None:
+    """A fault on one path leaves the others as they were."""
     service.fail(Fault.SERVER_ERROR, path="vpc-id")
     assert get(service, f"{MAC}/vpc-id")[0] == 500
     assert get(service, "/latest/meta-data/mac")[0] == 200
 
 
 def test_a_hanging_request_ends_with_the_fault(service: MetadataService) -> None:
+    """A hanging service answers again once it is mended."""
     service.fail(Fault.HANG)
     with pytest.raises(TimeoutError):
         ask(service, "PUT", "/latest/api/token", {TTL: "60"}, timeout=0.05)
@@ -193,6 +208,7 @@ def test_a_hanging_request_ends_with_the_fault(service: MetadataService) -> None
 
 
 def test_closing_ends_a_hanging_request() -> None:
+    """Closing leaves no thread behind, hanging requests included."""
     before = threading.active_count()
     service = MetadataService(INSTANCE)
     service.start()
@@ -207,6 +223,7 @@ def test_closing_ends_a_hanging_request() -> None:
 
 
 def test_it_serves_on_a_socket_that_is_given() -> None:
+    """It serves on a socket from elsewhere, and closes it in the end."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     service = MetadataService(INSTANCE, listener)
@@ -219,10 +236,12 @@ def test_it_serves_on_a_socket_that_is_given() -> None:
 
 
 def test_a_service_that_never_started_can_be_closed() -> None:
+    """Closing what never started does not wait for ever."""
     MetadataService(INSTANCE).close()
 
 
 def test_kept_alive_connections_work(service: MetadataService) -> None:
+    """A body that was sent is not taken for the next request."""
     place = urlsplit(service.endpoint)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=5)
     for _ in range(3):
@@ -235,5 +254,6 @@ def test_kept_alive_connections_work(service: MetadataService) -> None:
 
 @given(st.text(alphabet="latest/me-da0.:", max_size=60))
 def test_no_path_breaks_the_lookup(path: str) -> None:
+    """No path raises, and nothing outside /latest/ is found."""
     found = lookup(contents(INSTANCE), path)
     assert found is None or path.startswith("/latest/")

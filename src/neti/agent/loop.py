@@ -611,6 +611,9 @@ class Agent:
         if name == "leave":
             self._leave_failed(error)
             return
+        if name == "describe":
+            log.warning("detail_not_written", what=str(error))  # written anew when registering
+            return
         pause = self.timers.retry("register", self._now())
         said = str(error)
         if self.problems.get("registration") != said:

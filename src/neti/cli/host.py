@@ -163,8 +163,37 @@ def leave(config: Path, as_json: bool) -> None:
     The lease stays: the host gets the same overlay address when it comes back.
     """
     settings = load(config)
-    control.call(settings.table_files_path, "leave")
+    try:
+        control.call(settings.table_files_path, "leave")
+    except AgentUnreachable as unreachable:
+        _leave_alone(settings, unreachable)
     _said("left", as_json)
+
+
+def _leave_alone(settings: Settings, unreachable: AgentUnreachable) -> None:
+    """By the session that the stopped agent left behind, while it lasts."""
+    from neti.agent.state import StateFolder
+    from neti.identity.machine import fingerprint
+    from neti.model import Member
+    from neti.registry import entry
+    from neti.registry.opening import open_registry
+
+    folder = StateFolder(settings.table_files_path)
+    held = folder.load(fingerprint())
+    if held.session is None or held.itself.entry is None:
+        raise unreachable
+    member = entry.parse(held.itself.entry)
+    assert isinstance(member, Member)
+    registry = open_registry(settings, member.site, held.session)
+    try:
+        registry.leave(
+            host_id=member.id,
+            name=held.itself.entry,
+            departure=entry.encode_departure(member),
+        )
+    finally:
+        registry.detach()
+    folder.forget_session()
 
 
 def _said(word: str, as_json: bool) -> None:

@@ -22,7 +22,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 def status_lines(document: Mapping[str, Any]) -> list[str]:
     """``lifecycle.describe`` for people."""
     hosts = document["hosts"]
-    state = "up" if document["up"] else "not up ('neti lab down' clears what is left of it)"
+    state = "up" if document["up"] else "not complete ('neti lab down' clears what is left of it)"
     rows = [
         (
             host["name"],

@@ -1,0 +1,1 @@
+"""What a change of the fleet costs, measured. ``python -m benchmarks``; see docs/benchmarks.md."""

@@ -1,0 +1,201 @@
+"""The measurements themselves. Each returns numbers and judges none."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import mean, median
+
+from benchmarks import registry
+from benchmarks.fleet import AGENT_PRIVATE, AGENT_PUBLIC, member
+from benchmarks.kernel import KernelEvents
+from benchmarks.stage import Agent, Stage
+from neti.agent.reconcile import REVOKE_SECONDS
+from neti.errors import NetiError
+from neti.lab.namespaces import call_inside
+from neti.model import Host, Member
+from neti.policy import Surroundings, elements_of, structure
+from neti.ruleset import Elements, Transaction, replacement
+
+_PAUSE = 0.01  # between two changes, so that each finds everybody idle
+_FILL_SECONDS = 120.0
+_START_SECONDS = 60.0
+_WARM_UP = 20
+_HOST = Host(id="bench", site="ec2", private=AGENT_PRIVATE, public=AGENT_PUBLIC)
+
+
+@dataclass(slots=True)
+class Times:
+    """Seconds, one for each round."""
+
+    each: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return median(self.each)
+
+    @property
+    def p99(self) -> float:
+        return sorted(self.each)[min(len(self.each) - 1, int(len(self.each) * 0.99))]
+
+
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """Of one fleet's size. ``cpu`` is for one change, of which a join is one and a leave one."""
+
+    members: int
+    join: Times = field(default_factory=Times)
+    leave: Times = field(default_factory=Times)
+    cpu: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Start:
+    """``mib``: resident once all is in place, and at most until then."""
+
+    seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    mib: list[float] = field(default_factory=list)
+    peak_mib: list[float] = field(default_factory=list)
+
+
+class Fleet:
+    """The members that ZooKeeper holds, and fresh ones to join: nobody joins a second time."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.members: list[Member] = []
+        self._next = 0
+
+    def grow(self, count: int) -> None:
+        new = self._fresh(count - len(self.members))
+        call_inside(self._stage.registry, lambda: registry.lease(new))
+        call_inside(self._stage.registry, lambda: registry.register(new))
+        self.members += new
+
+    def joiners(self, count: int) -> list[Member]:
+        """With leases, which a host has before it registers."""
+        new = self._fresh(count)
+        call_inside(self._stage.registry, lambda: registry.lease(new))
+        return new
+
+    def _fresh(self, count: int) -> list[Member]:
+        numbers = range(self._next, self._next + count)
+        self._next = numbers.stop
+        return [member(number) for number in numbers]
+
+
+def wait_until_known(stage: Stage, agent: Agent, count: int) -> None:
+    """Until the agent's kernel holds ``count`` members and the agent itself."""
+    deadline = time.monotonic() + _FILL_SECONDS
+    while stage.overlay_count() != count + 1:
+        agent.check()
+        if time.monotonic() > deadline:
+            raise NetiError(f"{count} members are not in the kernel after {_FILL_SECONDS:.0f} s")
+        time.sleep(0.2)
+    time.sleep(0.5)
+
+
+def through_agent(stage: Stage, agent: Agent, fleet: Fleet, rounds: int) -> Changes:
+    """From the request that registers a member to its element in the agent's kernel."""
+    result = Changes(members=len(fleet.members))
+    events, session = stage.events(stage.host), stage.session()
+    try:
+        _join_and_leave(events, session, fleet.joiners(_WARM_UP), Changes(members=0))
+        agent.check()
+        before = agent.cpu_seconds()
+        _join_and_leave(events, session, fleet.joiners(rounds), result)
+        result.cpu = (agent.cpu_seconds() - before) / (2 * rounds)
+    finally:
+        events.close()
+        session.close()
+    return result
+
+
+def _join_and_leave(
+    events: KernelEvents, session: registry.Session, joiners: Sequence[Member], into: Changes
+) -> None:
+    for joiner in joiners:
+        started = time.perf_counter()
+        count = registry.send_join(session, joiner)
+        into.join.each.append(events.wait_for("added", joiner.overlay) - started)
+        session.finish(count)
+        time.sleep(_PAUSE)
+        started = time.perf_counter()
+        count = registry.send_leave(session, joiner)
+        into.leave.each.append(events.wait_for("removed", joiner.overlay) - started)
+        session.finish(count)
+        time.sleep(_PAUSE)
+
+
+def by_libnftables(stage: Stage, members: Sequence[Member], rounds: int) -> Changes:
+    """The same transactions in a kernel with the same elements, with nothing around them."""
+    result = Changes(members=len(members))
+    dataplane, events = stage.raw_dataplane(), stage.events(stage.raw)
+    elements = Elements(revoke_seconds=REVOKE_SECONDS)
+    for present in members:
+        _wish(stage, elements, present, True)
+    rules = structure(stage.settings, Surroundings(uplinks=("eth0",), ssh_untracked=True))
+    cpu: list[float] = []
+    try:
+        dataplane.apply(replacement(rules, elements, dataplane.read(), grace_seconds=0))
+        elements.kernel_is(dataplane.read())
+        first = max((int(m.overlay) for m in members), default=0) - int(member(0).overlay) + 1
+        for number in range(first, first + _WARM_UP + rounds):
+            for wanted, times in ((True, result.join), (False, result.leave)):
+                _wish(stage, elements, member(number), wanted)
+                changes = elements.changes()
+                transaction = Transaction(tuple(changes.commands()))
+                time.sleep(_PAUSE)
+                events.drain()
+                cpu_before, started = time.thread_time(), time.perf_counter()
+                dataplane.apply(transaction)
+                if number >= first + _WARM_UP:
+                    times.each.append(time.perf_counter() - started)
+                    cpu.append(time.thread_time() - cpu_before)
+                elements.applied(changes)
+    finally:
+        dataplane.close()
+        events.close()
+    result.cpu = mean(cpu)
+    return result
+
+
+def _wish(stage: Stage, elements: Elements, about: Member, wanted: bool) -> None:
+    act = elements.want if wanted else elements.unwant
+    for element in elements_of(about, host=_HOST, sites=stage.settings.sites):
+        act(element.where, element.key, element.value)
+
+
+def zookeeper_alone(stage: Stage, rounds: int) -> Times:
+    """One write, from the request to its answer: no join can be faster than about that."""
+    times = Times()
+    session = stage.session()
+    try:
+        for number in range(rounds):
+            started = time.perf_counter()
+            session.send_create(f"/bench-{number}", b"")
+            session.finish(1)
+            times.each.append(time.perf_counter() - started)
+            time.sleep(_PAUSE)
+    finally:
+        session.close()
+    return times
+
+
+def start(stage: Stage, fleet: Fleet, into: Start) -> None:
+    """A first start: nothing on disk, nothing in the kernel, everything in ZooKeeper."""
+    overlays = {present.overlay for present in fleet.members}
+    events = stage.events(stage.host)
+    try:
+        started = time.perf_counter()
+        with stage.agent() as agent:
+            done = events.wait_for_all(overlays, seconds=_START_SECONDS, alive=agent.check)
+            time.sleep(1.0)
+            into.seconds.append(done - started)
+            into.cpu.append(agent.cpu_seconds())
+            now, most = agent.memory_mib()
+            into.mib.append(now)
+            into.peak_mib.append(most)
+            agent.leave()
+    finally:
+        events.close()

@@ -1,0 +1,75 @@
+"""The documentation names what the program has: every key, every command; its example loads."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from neti.cli import cli
+from neti.config import json_schema, load
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "deploy/neti.yml.example"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Of the 2014 cookbook, without meaning: the example does not show them.
+WITHOUT_MEANING = {"bin", "overlay_ip_cache_file_path"}
+
+
+def _keys(schema: Any) -> Iterator[str]:
+    """Every key of the schema, those of nested mappings too."""
+    if isinstance(schema, dict):
+        properties = schema.get("properties", {})
+        yield from properties
+        for inner in [*properties.values(), *(v for k, v in schema.items() if k != "properties")]:
+            yield from _keys(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from _keys(inner)
+
+
+def _commands(group: click.Group, words: tuple[str, ...] = ("neti",)) -> Iterator[str]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield " ".join((*words, name))
+        if isinstance(command, click.Group):
+            yield from _commands(command, (*words, name))
+
+
+KEYS = sorted(set(_keys(json_schema())))
+COMMANDS = list(_commands(cli))
+
+
+def test_the_example_loads_without_a_warning() -> None:
+    """Whoever copies it begins with a file that is right."""
+    assert load(EXAMPLE).warnings == ()
+
+
+def test_the_example_shows_every_key_and_no_other() -> None:
+    """Written out or commented out, each key stands at the beginning of a line."""
+    shown = set(re.findall(r"^(?:# )?([a-z_0-9]+)(?::| and )", EXAMPLE.read_text(), re.MULTILINE))
+    shown |= {"aws_secret_key"} if "aws_secret_key" in EXAMPLE.read_text() else set()
+    assert shown == set(json_schema()["properties"]) - WITHOUT_MEANING
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_reference_names_every_key(key: str) -> None:
+    """In backticks, so that a search for the key finds its explanation."""
+    assert f"`{key}`" in (ROOT / "docs/configuration.md").read_text()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_pages_name_every_command(command: str) -> None:
+    """As it is typed, somewhere in the README or in docs/."""
+    spelled = re.compile(rf"\b{re.escape(command)}\b")
+    assert any(spelled.search(page.read_text()) for page in PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Links within the repository, relative to the page."""
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
