@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +145,8 @@ class World:
         self.clock = ManualClock()
         self.boxes: list[Box] = []
         self.sites = {
-            "ec2": Site(name="ec2", private=(ip_network("10.0.0.0/16"),)),
-            "vpc": Site(name="vpc", private=(ip_network("10.0.0.0/16"),)),
+            "ec2": Site(name="ec2", private=(IPv4Network("10.0.0.0/16"),)),
+            "vpc": Site(name="vpc", private=(IPv4Network("10.0.0.0/16"),)),
         }
 
     def box(self, number: int, site: str = "ec2", **changes: Any) -> Box:

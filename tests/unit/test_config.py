@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from neti.cli.config import config_group
 from neti.config import json_schema, load
 from neti.errors import ConfigError
-from neti.model import Reach
+from neti.model import Reach, Site
 from neti.settings import OpenPort, RegistryTLS, Settings, StaticIdentity
 
 DATA = Path(__file__).parent.parent / "data"
@@ -86,23 +86,21 @@ def test_the_complete_example_loads() -> None:
     assert not loaded.warnings
 
 
-def test_the_commented_example_loads() -> None:
-    """The example that operators copy is a valid file."""
-    load(Path(__file__).parents[2] / "deploy" / "neti.yml.example")
-
-
-def test_the_first_example_of_the_documentation_loads(load_text: Load) -> None:
+def test_the_examples_of_the_documentation_are_true(load_text: Load, tmp_path: Path) -> None:
+    """An example loads as it stands, or is answered with exactly the lines shown below it."""
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
-    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    assert load_text(blocks[0], registry="").zk_hosts
-    for block in blocks[1:]:
-        load_text(block)
-
-
-def test_the_documentation_names_every_key() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
-    for key in json_schema()["properties"]:
-        assert f"`{key}`" in page, key
+    form = r"```yaml\n(.*?)```\n(?:\nis answered with\n\n```\n(.*?)```)?"
+    examples: list[tuple[str, str]] = re.findall(form, page, re.DOTALL)
+    assert examples
+    for text, answer in examples:
+        own = "" if "zk_hosts:" in text or "registry:" in text else LOCAL
+        try:
+            load_text(text, registry=own)
+            said = ""
+        except ConfigError as error:
+            said = str(error)
+        shown = said.replace(str(tmp_path / "neti.yml"), answer.partition(":")[0])
+        assert shown.splitlines() == answer.splitlines()
 
 
 def test_defaults_are_those_of_settings(load_text: Load) -> None:
@@ -110,6 +108,51 @@ def test_defaults_are_those_of_settings(load_text: Load) -> None:
     loaded = load_text("")
     plain = Settings(path=loaded.path, embedded=loaded.embedded, sites=loaded.sites)
     assert loaded == plain
+
+
+def test_lists_below_a_site_may_be_null(load_text: Load) -> None:
+    """A list below a site or a site's ZooKeeper list that is null is an empty list."""
+    loaded = load_text("sites:\n  a: {private: , public: , vpc_ids: }\nzk_hosts:\n  a:\n")
+    assert loaded.sites["a"] == Site(name="a")
+    assert loaded.zk_hosts["a"] == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("rejectall: true\n", "reject_all"),
+        ("Reject-All: true\n", "reject_all"),
+        ("zk_host: {}\n", "zk_hosts"),
+        ("sites: {ec2: {vpc_id: vpc-1}}\n", "vpc_ids"),
+        ("identity: {id: a, private: 10.0.0.5, pubic: 198.51.100.5}\n", "public"),
+        ("open_ports: [{port: 80, form: [10.0.0.0/8]}]\n", "from"),
+        ("registry_tls: {ca: /a, cert: /b, key: /c, certs: /d}\n", "cert"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(refused: Refused, text: str, meant: str) -> None:
+    """A key that is not known, however deep, is refused with the one that was meant."""
+    (line,) = refused(text)
+    assert "unknown key" in line
+    assert f"did you mean {meant}?" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("site: ec2\nsite: ec2\n", "2: site"),
+        ("site: ec2\n'site': vpc\n", "2: site"),
+        ("sites:\n  a: {}\n  b: {}\n  a: {}\n", "4: sites.a"),
+        ("open_ports:\n- port: 80\n  port: 81\n", "3: open_ports[0].port"),
+        ("nat_overrides:\n  10.0.0.1: 10.0.0.2\n  10.0.0.1: 10.0.0.3\n", "nat_overrides.10.0.0.1"),
+    ],
+)
+def test_a_key_written_twice_never_replaces_the_first(
+    refused: Refused, text: str, place: str
+) -> None:
+    """A duplicate key, at any depth and in any quotes, is refused with both lines."""
+    (line,) = refused(text)
+    assert place in line
+    assert "written twice (also in line " in line
 
 
 def test_every_list_and_mapping_may_be_null(load_text: Load) -> None:
@@ -473,6 +516,16 @@ def test_secrets_are_in_no_repr_and_no_warning(load_text: Load) -> None:
         "aws_secret_key: 777123\n",
         f"aws_secret_key: {SECRET}\naws_secret_key: {SECRET}\n",
         f"aws_secret_key: {SECRET}\nssh_port: x\n",
+        f"aws_secret_key: {{{SECRET}: 1, {SECRET}: 2}}\n",
+        f"aws_secret_key: {{{SECRET}: 010}}\n",
+        f"aws_secret_key: {{{SECRET}: !x 1}}\n",
+        f"zk_hosts:\n  ec2: [10.0.0.5]\n  aws_secret_key: {SECRET}\n",  # one indent too many
+        f"sites:\n  aws_secret_key: {SECRET}\n",
+        f"nat_overrides:\n  aws_secret_key: {SECRET}\n",
+        f"zk_hosts: {{AWS_SECRET_ACCESS_KEY: {SECRET}}}\n",
+        f"identity: {{id: a, private: 10.0.0.5, aws_secret_key: {SECRET}}}\n",
+        "sites: {aws_secret_key: 0777123}\n",
+        f"site: aws_secret_key={SECRET}\n",
     ],
 )
 def test_no_error_shows_a_secret(refused: Refused, text: str) -> None:
@@ -480,6 +533,21 @@ def test_no_error_shows_a_secret(refused: Refused, text: str) -> None:
     lines = "\n".join(refused(text))
     assert SECRET[:13] not in lines
     assert "777123" not in lines
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"aws_secret_key={SECRET}\n",  # an ini file's way
+        f"aws_secret_key {SECRET}\n",
+        f"site=ec2\naws_secret_key={SECRET}\n",
+        f"{{aws_secret_key:{SECRET}, site: ec2}}\n",  # without the blank, all of it is the key
+        f"- aws_secret_key: {SECRET}\n",
+    ],
+)
+def test_a_file_that_is_no_mapping_shows_no_secret(refused: Refused, text: str) -> None:
+    """What was meant as a secret's line, but is none in YAML, is cut short in the error."""
+    assert SECRET[:13] not in "\n".join(refused(text, registry=""))
 
 
 def test_an_error_has_no_cause_that_shows_a_secret(load_text: Load) -> None:
@@ -603,7 +671,20 @@ def test_no_yaml_raises_anything_but_config_error(tmp_path: Path, text: str) -> 
     _loads_or_says_why(tmp_path / "neti.yml", text.encode())
 
 
-@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=300, deadline=None)
+_EXAMPLES = [(DATA / name).read_text() for name in ("neti-2014.yml", "neti-complete.yml")]
+
+
+@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=100, deadline=None)
+@given(st.sampled_from(_EXAMPLES), st.integers(0, 2000), st.integers(0, 30), st.text(max_size=10))
+def test_no_slip_of_the_pen_raises_anything_but_config_error(
+    tmp_path: Path, text: str, start: int, length: int, typed: str
+) -> None:
+    """A good file with something cut out and typed in loads, or ConfigError says why."""
+    edited = text[:start] + typed + text[start + length :]
+    _loads_or_says_why(tmp_path / "neti.yml", edited.encode(errors="surrogatepass"))
+
+
+@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=200, deadline=None)
 @given(st.dictionaries(_WORDS, _TREES, max_size=5))
 def test_no_document_raises_anything_but_config_error(
     tmp_path: Path, document: dict[str, Any]
@@ -613,6 +694,34 @@ def test_no_document_raises_anything_but_config_error(
         json.dumps(document, ensure_ascii=True).replace("NaN", ".nan").replace("Infinity", ".inf")
     )
     _loads_or_says_why(tmp_path / "neti.yml", text.encode())
+
+
+_MISPLACED = st.recursive(
+    st.sampled_from(
+        [
+            {"aws_secret_key": SECRET},
+            {"aws_key": [SECRET]},
+            {"aws_secret_key": {SECRET: 10}},
+            {"aws_secret": {"a": [SECRET]}},
+        ]
+    ),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_WORDS, inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=100, deadline=None)
+@given(st.dictionaries(_WORDS.filter(lambda key: key != "bin"), _MISPLACED, max_size=3))
+def test_no_place_makes_an_error_show_a_secret(tmp_path: Path, document: dict[str, Any]) -> None:
+    """Wherever in the file a secret came to stand, the errors do not show it."""
+    path = tmp_path / "neti.yml"
+    path.write_text(json.dumps(document))
+    said = ""
+    try:
+        load(path)
+    except ConfigError as error:
+        said = str(error)
+    assert SECRET[:13] not in said
 
 
 def test_the_schema_knows_every_key_of_the_examples() -> None:
@@ -648,6 +757,38 @@ def test_check_lists_mistakes_on_stderr(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith(f"{path}:1: reject_all: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ('reject_all: "false"\nsit: ec2\n' + LOCAL, [1, 2]),
+        ("- a list\n", [1]),
+        ("sites: {\n", [2]),
+    ],
+)
+def test_the_program_prints_the_mistakes_and_nothing_else(
+    tmp_path: Path, text: str, lines: list[int]
+) -> None:
+    """The program itself ends with 2 and a line per mistake on stderr, without a traceback."""
+    path = tmp_path / "neti.yml"
+    path.write_text(text)
+    command = [sys.executable, "-m", "neti", "config", "check", "-c", str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    said = ended.stderr.splitlines()
+    assert len(said) == len(lines)
+    for line, number in zip(said, lines, strict=True):
+        assert line.startswith(f"{path}:{number}: ")
+
+
+def test_a_missing_file_is_one_line_of_the_program(tmp_path: Path) -> None:
+    """A file that is not there ends with 2 and one line that says where to begin."""
+    result = CliRunner().invoke(config_group, ["check", "-c", str(tmp_path / "none.yml")])
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "no such file" in line
+    assert "-c" in line
 
 
 def test_check_in_json(tmp_path: Path) -> None:

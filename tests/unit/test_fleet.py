@@ -688,7 +688,7 @@ class Reference:
             else:
                 shared = any(
                     member.public == parsed.public
-                    for host_id, member in (among or self.members()).items()
+                    for host_id, member in (self.members() if among is None else among).items()
                     if host_id != parsed.id and parsed.public is not None
                 )
                 self.lost[parsed.id] = Gone(name, now, shared)

@@ -118,6 +118,18 @@ def test_no_failure_is_read_as_not_in_a_vpc(
 
 
 @pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("path", ["", "02:00:00:00:00:01/", "vpc-id"])
+def test_no_failure_puts_a_2014_host_into_ec2(
+    service: MetadataService, notices: list[str], fault: Fault, path: str
+) -> None:
+    """Where having a VPC id decides the site, a failure decides nothing."""
+    service.fail(fault, path=path)
+    with pytest.raises(IdentityError):
+        discover(configured(), source=source_at(service), notice=notices.append)
+    assert not notices
+
+
+@pytest.mark.parametrize("fault", list(Fault))
 @pytest.mark.parametrize("path", ["", "/api/token", "instance-id", "local-ipv4"])
 def test_every_failure_is_one_sentence(service: MetadataService, fault: Fault, path: str) -> None:
     """Every failure of the service ends in one sentence that names its endpoint."""
@@ -163,6 +175,43 @@ def test_an_expired_token_is_replaced_once(service: MetadataService) -> None:
     assert client.get("/latest/meta-data/instance-id") == "i-0a1b2c3d"
     service.tokens.forget()
     assert client.get("/latest/meta-data/instance-id") == "i-0a1b2c3d"
+
+
+class _Counting(MetadataClient):
+    """Remembers the methods of its requests."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(endpoint=endpoint, sleep=Pauses())
+        self.asked: list[str] = []
+
+    def _once(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        self.asked.append(method)
+        return super()._once(method, path, headers)
+
+
+def test_one_token_serves_a_whole_reading(service: MetadataService) -> None:
+    """A token is asked for once, and only again when the service says 401."""
+    client = _Counting(service.endpoint)
+    Ec2Source(client).read()
+    assert client.asked[0] == "PUT"
+    assert client.asked.count("PUT") == 1
+    service.tokens.forget()
+    client.asked.clear()
+    Ec2Source(client).read()
+    assert client.asked[:3] == ["GET", "PUT", "GET"]
+    assert client.asked.count("PUT") == 1
+
+
+def test_a_service_that_refuses_every_token_is_not_asked_for_ever(
+    service: MetadataService,
+) -> None:
+    """A 401 to a fresh token is final: one new token, no pause, one error that says 401."""
+    client = _Counting(service.endpoint)
+    service.fail(Fault.UNAUTHORIZED, path="instance-id")
+    with pytest.raises(IdentityError, match="answered 401"):
+        Ec2Source(client).read()
+    assert client.asked == ["PUT", "GET", "PUT", "GET"]
+    assert client.sleep == Pauses()
 
 
 def test_nobody_listens() -> None:
@@ -230,7 +279,20 @@ def test_the_endpoint_is_overridable_as_in_the_sdks(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["192.0.2.1", "https://192.0.2.1", "http://", "http://h:99999", "http://h/a b", "http://h\n"],
+    [
+        "192.0.2.1",
+        "https://192.0.2.1",
+        "http://",
+        "http://h:99999",
+        "http://h:0",
+        "http://h/a b",
+        "http://h\n",
+        "http://user@h",
+        "http://:word@h",
+        "http://[::1",
+        "http://h..example",
+        "http://" + "h" * 64,
+    ],
 )
 def test_an_endpoint_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     """A variable that holds no endpoint is refused by its name, before anything is asked."""
@@ -542,6 +604,45 @@ def test_too_many_addresses_for_an_entry() -> None:
     own = StaticIdentity(id="db-1", private=PRIVATE)
     with pytest.raises(IdentityError, match="65 further addresses"):
         discover(configured(EC2, identity=own, addresses=many))
+
+
+def test_commands_that_only_look_leave_nothing_behind(
+    service: MetadataService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a folder for the cache nothing is written, and silence is an error."""
+    monkeypatch.chdir(tmp_path)
+    assert discover(configured(EC2, VPC), source=source_at(service)).id == "i-0a1b2c3d"
+    service.fail(Fault.SERVER_ERROR)
+    with pytest.raises(SourceSilent):
+        discover(configured(EC2, VPC), source=source_at(service))
+    assert not os.listdir(tmp_path)
+
+
+def test_a_host_without_a_public_address_is_a_host(service: MetadataService) -> None:
+    """A host that has no public address is registered without one, in its site."""
+    service.change(public=None, ipv6=())
+    host = discover(configured(EC2, VPC), source=source_at(service))
+    assert host == Host(id="i-0a1b2c3d", site="ec2", private=PRIVATE, public=None)
+
+
+def test_the_remembered_answer_tells_its_age(
+    service: MetadataService, tmp_path: Path, notices: list[str]
+) -> None:
+    """An old answer is used with a notice of how old it is, however long the silence."""
+    clock = ManualClock()
+    for _ in range(2):
+        host = discover(
+            configured(EC2, VPC),
+            cache_dir=tmp_path,
+            clock=clock,
+            source=source_at(service),
+            machine="m",
+            notice=notices.append,
+        )
+        service.fail(Fault.SERVER_ERROR)
+        clock.advance(86_400)
+    assert host.private == PRIVATE
+    assert "the answer of 86400 s ago" in notices[0]
 
 
 # The machine

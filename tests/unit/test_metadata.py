@@ -252,6 +252,13 @@ def test_kept_alive_connections_work(service: MetadataService) -> None:
     connection.close()
 
 
+def test_a_nonsensical_length_is_answered_at_once(service: MetadataService) -> None:
+    """A negative or wordy Content-Length does not make the service wait for a body."""
+    for length in ("-5", "many"):
+        headers = {TTL: "60", "Content-Length": length}
+        assert ask(service, "PUT", "/latest/api/token", headers, timeout=2)[0] == 200
+
+
 @given(st.text(alphabet="latest/me-da0.:", max_size=60))
 def test_no_path_breaks_the_lookup(path: str) -> None:
     """No path raises, and nothing outside /latest/ is found."""

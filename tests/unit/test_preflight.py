@@ -1,5 +1,7 @@
 """Where Neti must not run: on the registry's hosts, and where something lies inside the overlay."""
 
+import dataclasses
+import re
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +19,7 @@ from neti.identity.preflight import (
 from neti.model import IPAddress
 from neti.settings import Settings
 
+OVERLAY = IPv4Network("192.168.0.0/18")
 
 
 def listing(**hosts: tuple[str, ...]) -> Settings:
@@ -57,9 +60,8 @@ def test_names_that_no_resolver_takes_are_left_out() -> None:
 
 def test_what_lies_inside_the_overlay_is_named() -> None:
     """Each route, address and resolver inside the overlay is named, and nothing outside it."""
-    overlay = IPv4Network("192.168.0.0/18")
     conflicts = overlay_conflicts(
-        overlay,
+        OVERLAY,
         routes=[
             (IPv4Network("192.168.16.0/20"), "docker0"),
             (IPv4Network("0.0.0.0/0"), "eth0"),
@@ -77,8 +79,84 @@ def test_what_lies_inside_the_overlay_is_named() -> None:
 
 def test_an_overlay_conflict_is_refused_by_name() -> None:
     """A route of Docker's inside the overlay is refused by its name."""
-    overlay = IPv4Network("192.168.0.0/18")
     routes = [(IPv4Network("192.168.16.0/20"), "docker0")]
     with pytest.raises(ConfigError, match=r"route 192\.168\.16\.0/20 dev docker0"):
-        refuse_overlay_conflicts(overlay, routes=routes, addresses=[], resolvers=[])
-    refuse_overlay_conflicts(overlay, routes=[], addresses=[], resolvers=[])
+        refuse_overlay_conflicts(OVERLAY, routes=routes, addresses=[], resolvers=[])
+    refuse_overlay_conflicts(OVERLAY, routes=[], addresses=[], resolvers=[])
+
+
+@pytest.mark.parametrize(
+    ("network", "inside"),
+    [
+        ("192.168.0.0/18", True),  # the same range
+        ("192.168.63.255/32", True),
+        ("192.168.0.0/16", False),  # one around it is how the overlay is reached elsewhere
+        ("192.168.64.0/18", False),
+        ("0.0.0.0/0", False),
+    ],
+)
+def test_only_a_route_inside_the_overlay_conflicts(network: str, inside: bool) -> None:
+    """A route to a part of the overlay takes it away; one around it or beside it does not."""
+    routes = [(IPv4Network(network), "br-1f")]
+    conflicts = overlay_conflicts(OVERLAY, routes=routes, addresses=[], resolvers=[])
+    assert conflicts == ((f"route {network} dev br-1f",) if inside else ())
+
+
+@pytest.mark.parametrize(
+    ("addresses", "resolvers", "says"),
+    [
+        (["192.168.16.1"], [], "address 192.168.16.1"),
+        ([], ["192.168.0.2"], "resolver 192.168.0.2"),
+    ],
+)
+def test_addresses_and_resolvers_inside_the_overlay_are_refused(
+    addresses: list[str], resolvers: list[str], says: str
+) -> None:
+    """An own address or a resolver inside the overlay is refused, and the way out is named."""
+    with pytest.raises(ConfigError, match=re.escape(says)) as caught:
+        refuse_overlay_conflicts(
+            OVERLAY,
+            routes=[],
+            addresses=map(ip_address, addresses),
+            resolvers=map(ip_address, resolvers),
+        )
+    assert "choose another overlay_subnet" in str(caught.value)
+    assert "default-address-pools" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_resolvers_are_those_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's resolv.conf is read, and whatever is odd in it is passed over."""
+    conf = tmp_path / "resolv.conf"
+    conf.write_bytes(
+        b"# nameserver 192.168.0.9\n"
+        b"search example.com\n"
+        b"nameserver 192.168.0.2 # Docker's\n"
+        b"nameserver fe80::1%eth0\n"
+        b"nameserver\n"
+        b"nameserver \xff\n"
+        b"nameserver 10.0.0.2\n"
+    )
+    monkeypatch.setattr(preflight, "_RESOLV_CONF", conf)
+    assert overlay_conflicts(OVERLAY, routes=[], addresses=[]) == ("resolver 192.168.0.2",)
+    conf.unlink()
+    assert overlay_conflicts(OVERLAY, routes=[], addresses=[]) == ()
+
+
+def test_a_registry_on_the_loopback_refuses_nobody() -> None:
+    """The loopback's address is everyone's, so a list for trying things out refuses no host."""
+    registry = registry_addresses(listing(ec2=("127.0.0.1:2181",)))
+    refuse_on_registry_host(registry, [ip_address("127.0.0.1"), ip_address("10.0.0.1")])
+
+
+def test_the_embedded_registry_has_no_hosts() -> None:
+    """With the embedded registry, zk_hosts is not used for refusing either."""
+    settings = dataclasses.replace(listing(ec2=("10.0.0.5:2181",)), embedded=Path("/r.db"))
+    assert registry_addresses(settings) == {}
+
+
+def test_a_host_that_is_listed_by_name_is_named_as_listed() -> None:
+    """The refusal shows the entry of zk_hosts as it was written, for finding it in the file."""
+    registry = registry_addresses(listing(ec2=("zk.example.com:2181",)), resolve=resolved)
+    with pytest.raises(ConfigError, match=r"10\.0\.0\.6.*zk\.example\.com:2181"):
+        refuse_on_registry_host(registry, [ip_address("10.0.0.6")])

@@ -22,6 +22,8 @@ _config: Callable[[F], F] = click.option(
     "config",
     type=click.Path(path_type=Path),
     default=DEFAULT_PATH,
+    envvar="NETI_CONFIG",
+    show_envvar=True,
     show_default=True,
     help="The configuration file.",
 )

@@ -121,7 +121,7 @@ def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
     \b
     Examples:
       neti lab exec ec2-1 ip route
-      neti lab exec vpc-2 sh -c 'neti status -c $NETI_CONFIG'
+      neti lab exec vpc-2 neti status
       neti lab exec stranger ping -c 3 203.0.113.11
     """
     from neti.lab import LabError, namespaces

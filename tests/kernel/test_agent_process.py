@@ -1,0 +1,247 @@
+"""The real command in a real namespace, in bad weather: each ends in one clear sentence."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.support import netns
+from tests.support.netns import Net
+
+from neti.agent import control
+from neti.agent.control import AgentUnreachable
+
+pytestmark = pytest.mark.kernel
+
+Neti = Callable[..., "subprocess.CompletedProcess[str]"]
+
+CONFIG = f"""\
+registry: embedded:{{folder}}/registry.db
+identity: {{{{id: a, private: {netns.PRIVATE}, public: 198.51.100.5}}}}
+site: ec2
+sites: {{{{ec2: {{{{private: [10.0.0.0/8]}}}}, vpc: {{{{private: [10.0.0.0/8]}}}}}}}}
+ssh_whitelist: [10.0.0.77/32]
+table_files_path: {{folder}}/state
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "neti.yml"
+    path.write_text(CONFIG.format(folder=tmp_path))
+    return path
+
+
+def line(net: Net, config: Path, *words: str) -> list[str]:
+    inside = ["ip", "netns", "exec", net.host]
+    return [*inside, sys.executable, "-m", "neti", *words, "-c", str(config)]
+
+
+@pytest.fixture
+def neti(net: Net, config: Path) -> Neti:
+    def run(*words: str) -> "subprocess.CompletedProcess[str]":
+        command = line(net, config, *words)
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    return run
+
+
+@pytest.fixture
+def agent(net: Net, config: Path, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(line(net, config, "agent"), stderr=log)
+    wait(lambda: control.call(tmp_path / "state", "status")["registered"])
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+def wait(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if true():
+                return
+        except AgentUnreachable:
+            pass
+        assert time.monotonic() < deadline, "did not come true in time"
+        time.sleep(0.05)
+
+
+def ruleset(net: Net) -> str:
+    command = ["ip", "netns", "exec", net.host, "nft", "list", "ruleset"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def one_sentence(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
+    said = done.stderr.strip()
+    assert done.returncode != 0
+    assert "Traceback" not in said
+    assert len(said.splitlines()) == 1
+    for word in words:
+        assert word in said
+
+
+def test_plan_then_agent_then_nothing_to_plan(
+    net: Net, neti: Neti, config: Path, tmp_path: Path
+) -> None:
+    """plan changes nothing; what it announces is loaded; afterwards there is nothing to change."""
+    full = neti("plan", "--full")
+    checked = subprocess.run(
+        ["ip", "netns", "exec", net.host, "nft", "-c", "-f", "-"],
+        input=full.stdout,
+        text=True,
+        check=False,
+        capture_output=True,
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert ruleset(net) == ""
+    process = subprocess.Popen(line(net, config, "agent"), stderr=subprocess.DEVNULL)
+    try:
+        wait(lambda: neti("plan").stdout.startswith("nothing to change"))
+        nft = ["ip", "netns", "exec", net.host, "nft"]
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        subprocess.run([*nft, "add element inet neti peers4 { 1.2.3.4 }"], check=True)
+        subprocess.run([*nft, "insert rule inet neti input drop"], check=True)
+        planned = neti("plan").stdout
+        assert "delete element inet neti peers4 { 1.2.3.4 }" in planned
+        assert "-\t\tdrop" in planned
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_killed_agent_leaves_the_rules_and_goes_on_from_them(
+    net: Net, neti: Neti, config: Path, agent: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    """kill -9: the rules stay; the next agent registers the same entry and writes nothing."""
+    wait(lambda: f" : {netns.PRIVATE}" in ruleset(net))
+    before = ruleset(net)
+    entry = control.call(tmp_path / "state", "status")["entry"]
+    agent.kill()
+    agent.wait()
+    assert _timeless(ruleset(net)) == _timeless(before)
+    again = subprocess.Popen(line(net, config, "agent"), stderr=subprocess.DEVNULL)
+    try:
+        wait(lambda: control.call(tmp_path / "state", "status")["entry"] == entry)
+        assert control.call(tmp_path / "state", "status")["applies"] == 0
+        assert _timeless(ruleset(net)) == _timeless(before)
+    finally:
+        again.terminate()
+        again.wait()
+
+
+def test_what_another_program_does_to_the_table_is_repaired(
+    net: Net, agent: "subprocess.Popen[bytes]"
+) -> None:
+    """Flush, delete, an added rule, a removed element, a removed route: all of it is put right."""
+    wait(lambda: f" : {netns.PRIVATE}" in ruleset(net))
+    before = ruleset(net)
+    nft = ["ip", "netns", "exec", net.host, "nft"]
+    for damage in (
+        "flush ruleset",
+        "delete table inet neti",
+        "insert rule inet neti input drop",
+        "flush chain inet neti judge",
+        "flush map inet neti overlay",
+        "add element inet neti peers4 { 1.2.3.4 }",
+    ):
+        subprocess.run([*nft, damage], check=True)
+        wait(lambda: _timeless(ruleset(net)) == _timeless(before), 5)
+    routes = ["ip", "-n", net.host, "route"]
+    subprocess.run([*routes, "delete", "192.168.0.0/18"], check=True)
+    shown = [*routes, "show", "192.168.0.0/18"]
+    wait(lambda: "mtu 1400" in subprocess.check_output(shown, text=True), 5)
+
+
+def _timeless(listing: str) -> list[str]:
+    """Its words in any order, as a set's elements are, but for what the kernel's clock ends."""
+    lines = [text for text in listing.splitlines() if "expires" not in text]
+    return sorted(word.strip(",") for text in lines for word in text.split())
+
+
+def test_down_and_up_without_and_with_an_agent(
+    net: Net, neti: Neti, agent: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    """down removes the table and the route; up brings both back; also with the agent gone."""
+    assert neti("down").stdout == "down\n"
+    assert ruleset(net) == ""
+    assert neti("up").stdout == "up\n"
+    assert "table inet neti" in ruleset(net)
+    agent.kill()
+    agent.wait()
+    assert neti("down").returncode == 0
+    assert ruleset(net) == ""
+    routes = subprocess.check_output(["ip", "-n", net.host, "route"], text=True)
+    assert "192.168.0.0/18" not in routes
+
+
+def test_a_second_agent_on_the_host_is_refused(
+    neti: Neti, agent: "subprocess.Popen[bytes]"
+) -> None:
+    """One agent a host."""
+    one_sentence(neti("agent"), "another agent is running")
+    assert agent.poll() is None
+
+
+def test_a_route_inside_the_overlay_is_refused(net: Net, neti: Neti) -> None:
+    """Docker's later default networks lie inside the default overlay: named, and nothing loaded."""
+    words = ["route", "add", "192.168.16.0/20", "dev", "c0"]
+    subprocess.run(["ip", "-n", net.host, *words], check=True)
+    one_sentence(neti("agent"), "192.168.16.0/20 dev c0", "overlay_subnet")
+    assert ruleset(net) == ""
+
+
+def test_a_zookeeper_host_is_refused(net: Net, neti: Neti, config: Path) -> None:
+    """The ensemble and its proxies must not run Neti."""
+    text = config.read_text().replace("registry: embedded", "# registry")
+    config.write_text(text + f'zk_hosts: {{ec2: ["{netns.PRIVATE}:2181"]}}\n')
+    one_sentence(neti("agent"), netns.PRIVATE, "must not run Neti")
+    assert ruleset(net) == ""
+
+
+def test_zookeeper_that_is_not_there_is_waited_for(
+    net: Net, neti: Neti, config: Path, tmp_path: Path
+) -> None:
+    """The agent says so, keeps trying, and commands say it in one sentence."""
+    text = config.read_text().replace("registry: embedded", "# registry")
+    config.write_text(text + f'zk_hosts: {{ec2: ["{netns.PEER}:2181"]}}\n')
+    process = subprocess.Popen(line(net, config, "agent"), stderr=subprocess.DEVNULL)
+    try:
+        wait(lambda: bool(control.call(tmp_path / "state", "status")["problems"]))
+        status = neti("status")
+        assert status.returncode == 1
+        assert "NOT in step" in status.stdout
+        one_sentence(neti("fleet"), "ZooKeeper", netns.PEER)
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_without_rights(net: Net, config: Path, tmp_path: Path) -> None:
+    """No root and no CAP_NET_ADMIN: one sentence, nothing registered."""
+    command = line(net, config, "agent")
+    drop = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
+    done = subprocess.run(
+        [*command[:4], *drop, *command[4:]],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=os.environ,
+    )
+    one_sentence(done, "CAP_NET_ADMIN")
+    assert not (tmp_path / "registry.db").exists()
+
+
+def test_no_command_needs_a_traceback_without_an_agent(neti: Neti) -> None:
+    """Commands that ask the agent say that there is none, and what to do."""
+    for words in (["status"], ["verify"], ["leave"]):
+        one_sentence(neti(*words), "no agent is running")
