@@ -87,17 +87,20 @@ def _print_changes(
                 f"{times.median / bare_times.median:9.1f}"
             )
     print(f"\nCPU for one change, mean of {2 * joins}, ms\n")
-    print("           members   agent  libnftables  ratio")
+    print("                     agent                    libnftables              ratio")
+    print("           members    both   join  leave        both   join  leave     of both")
     for ours, bare in zip(through, raw, strict=True):
-        ratio = ours.cpu / bare.cpu
-        print(f"           {ours.members:7,}  {_ms(ours.cpu)}  {_ms(bare.cpu)}      {ratio:6.1f}")
+        print(
+            f"           {ours.members:7,}  {_cpu(ours)}      {_cpu(bare)}   "
+            f"{ours.cpu / bare.cpu:9.1f}"
+        )
 
 
 def _print_start(start: Start) -> None:
     each = ", ".join(f"{seconds:.2f}" for seconds in start.seconds)
     print(f"\nFirst start of an agent with {SIZES[-1]:,} members in ZooKeeper\n")
     print(f"rules in place after  {median(start.seconds):.2f} s (each: {each})")
-    print(f"CPU by then and 1 s   {median(start.cpu):.2f} s")
+    print(f"CPU until it is idle  {median(start.cpu):.2f} s")
     print(f"resident then         {median(start.mib):.0f} MiB (most: {max(start.peak_mib):.0f})")
 
 
@@ -120,6 +123,10 @@ def _processor() -> str:
 
 def _ms(seconds: float) -> str:
     return f"{seconds * 1000:6.2f}"
+
+
+def _cpu(changes: Changes) -> str:
+    return " ".join(_ms(cpu) for cpu in (changes.cpu, changes.join_cpu, changes.leave_cpu))
 
 
 def _say(what: str) -> None:

@@ -7,7 +7,7 @@ from statistics import mean, median
 
 from benchmarks import registry
 from benchmarks.fleet import AGENT_PRIVATE, AGENT_PUBLIC, member
-from benchmarks.kernel import KernelEvents
+from benchmarks.kernel import KernelEvents, Kind
 from benchmarks.stage import Agent, Stage
 from neti.agent.reconcile import REVOKE_SECONDS
 from neti.errors import NetiError
@@ -38,19 +38,31 @@ class Times:
         return sorted(self.each)[min(len(self.each) - 1, int(len(self.each) * 0.99))]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    seconds: float
+    cpu: float
+
+
 @dataclass(slots=True, kw_only=True)
 class Changes:
-    """Of one fleet's size. ``cpu`` is for one change, of which a join is one and a leave one."""
+    """Of one fleet's size. CPU is that of one change, the mean."""
 
     members: int
     join: Times = field(default_factory=Times)
     leave: Times = field(default_factory=Times)
-    cpu: float = 0.0
+    join_cpu: float = 0.0
+    leave_cpu: float = 0.0
+
+    @property
+    def cpu(self) -> float:
+        """Half of the changes are joins."""
+        return (self.join_cpu + self.leave_cpu) / 2
 
 
 @dataclass(slots=True, kw_only=True)
 class Start:
-    """``mib``: resident once all is in place, and at most until then."""
+    """``mib``: resident once the agent is idle, and at most until then."""
 
     seconds: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -92,39 +104,51 @@ def wait_until_known(stage: Stage, agent: Agent, count: int) -> None:
         if time.monotonic() > deadline:
             raise NetiError(f"{count} members are not in the kernel after {_FILL_SECONDS:.0f} s")
         time.sleep(0.2)
-    time.sleep(0.5)
+    agent.wait_until_idle()
 
 
 def through_agent(stage: Stage, agent: Agent, fleet: Fleet, rounds: int) -> Changes:
     """From the request that registers a member to its element in the agent's kernel."""
-    result = Changes(members=len(fleet.members))
     events, session = stage.events(stage.host), stage.session()
     try:
-        _join_and_leave(events, session, fleet.joiners(_WARM_UP), Changes(members=0))
-        agent.check()
-        before = agent.cpu_seconds()
-        _join_and_leave(events, session, fleet.joiners(rounds), result)
-        result.cpu = (agent.cpu_seconds() - before) / (2 * rounds)
+        _join_and_leave(agent, events, session, fleet.joiners(_WARM_UP))
+        joined, left = _join_and_leave(agent, events, session, fleet.joiners(rounds))
     finally:
         events.close()
         session.close()
-    return result
+    return Changes(
+        members=len(fleet.members),
+        join=Times([change.seconds for change in joined]),
+        leave=Times([change.seconds for change in left]),
+        join_cpu=mean(change.cpu for change in joined),
+        leave_cpu=mean(change.cpu for change in left),
+    )
 
 
 def _join_and_leave(
-    events: KernelEvents, session: registry.Session, joiners: Sequence[Member], into: Changes
-) -> None:
+    agent: Agent, events: KernelEvents, session: registry.Session, joiners: Sequence[Member]
+) -> tuple[list[Change], list[Change]]:
+    joined: list[Change] = []
+    left: list[Change] = []
     for joiner in joiners:
-        started = time.perf_counter()
-        count = registry.send_join(session, joiner)
-        into.join.each.append(events.wait_for("added", joiner.overlay) - started)
-        session.finish(count)
-        time.sleep(_PAUSE)
-        started = time.perf_counter()
-        count = registry.send_leave(session, joiner)
-        into.leave.each.append(events.wait_for("removed", joiner.overlay) - started)
-        session.finish(count)
-        time.sleep(_PAUSE)
+        joined.append(_change(agent, events, session, joiner, "added"))
+        left.append(_change(agent, events, session, joiner, "removed"))
+    agent.check()
+    return joined, left
+
+
+def _change(
+    agent: Agent, events: KernelEvents, session: registry.Session, joiner: Member, kind: Kind
+) -> Change:
+    """One change, and the pause after it, in which the agent writes its log and journal."""
+    send = registry.send_join if kind == "added" else registry.send_leave
+    cpu = agent.cpu_seconds()
+    started = time.perf_counter()
+    count = send(session, joiner)
+    arrived = events.wait_for(kind, joiner.overlay)
+    session.finish(count)
+    time.sleep(_PAUSE)
+    return Change(seconds=arrived - started, cpu=agent.cpu_seconds() - cpu)
 
 
 def by_libnftables(stage: Stage, members: Sequence[Member], rounds: int) -> Changes:
@@ -135,13 +159,15 @@ def by_libnftables(stage: Stage, members: Sequence[Member], rounds: int) -> Chan
     for present in members:
         _wish(stage, elements, present, True)
     rules = structure(stage.settings, Surroundings(uplinks=("eth0",), ssh_untracked=True))
-    cpu: list[float] = []
+    join_cpu: list[float] = []
+    leave_cpu: list[float] = []
+    rounds_of = ((True, result.join, join_cpu), (False, result.leave, leave_cpu))
     try:
         dataplane.apply(replacement(rules, elements, dataplane.read(), grace_seconds=0))
         elements.kernel_is(dataplane.read())
         first = max((int(m.overlay) for m in members), default=0) - int(member(0).overlay) + 1
         for number in range(first, first + _WARM_UP + rounds):
-            for wanted, times in ((True, result.join), (False, result.leave)):
+            for wanted, times, cpu in rounds_of:
                 _wish(stage, elements, member(number), wanted)
                 changes = elements.changes()
                 transaction = Transaction(tuple(changes.commands()))
@@ -156,7 +182,7 @@ def by_libnftables(stage: Stage, members: Sequence[Member], rounds: int) -> Chan
     finally:
         dataplane.close()
         events.close()
-    result.cpu = mean(cpu)
+    result.join_cpu, result.leave_cpu = mean(join_cpu), mean(leave_cpu)
     return result
 
 
@@ -190,7 +216,7 @@ def start(stage: Stage, fleet: Fleet, into: Start) -> None:
         started = time.perf_counter()
         with stage.agent() as agent:
             done = events.wait_for_all(overlays, seconds=_START_SECONDS, alive=agent.check)
-            time.sleep(1.0)
+            agent.wait_until_idle()
             into.seconds.append(done - started)
             into.cpu.append(agent.cpu_seconds())
             now, most = agent.memory_mib()

@@ -33,7 +33,7 @@ from neti.lab.zookeeper import ZooKeeperServer
 from neti.ruleset import FAMILY_TABLE
 from neti.settings import Settings
 
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_IDLE_SECONDS: Final = 0.005  # of CPU in a second
 _SYSCTLS: Final = {"ip_forward": "0", "rp_filter": "0"}
 
 
@@ -54,9 +54,26 @@ class Agent:
             raise NetiError(f"the agent ended: {self._last_words()}")
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        """User and system time of all its threads that live, to the nanosecond; what
+        /proc/PID/stat says is the same in hundredths of a second."""
+        total = 0
+        for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):  # a thread that has just ended
+                total += int(path.read_text().split()[0])
+        return total / 1e9
+
+    def wait_until_idle(self, seconds: float = 60.0) -> None:
+        """Until it has done nothing for a second."""
+        deadline = time.monotonic() + seconds
+        used = self.cpu_seconds()
+        while True:
+            time.sleep(1.0)
+            self.check()
+            before, used = used, self.cpu_seconds()
+            if used - before < _IDLE_SECONDS:
+                return
+            if time.monotonic() > deadline:
+                raise NetiError(f"the agent is still busy after {seconds:.0f} s")
 
     def memory_mib(self) -> tuple[float, float]:
         """Resident now, and at most so far."""

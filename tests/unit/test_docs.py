@@ -10,6 +10,7 @@ import pytest
 
 from neti.cli import cli
 from neti.config import json_schema, load
+from neti.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy/neti.yml.example"
@@ -58,6 +59,20 @@ def test_the_example_shows_every_key_and_no_other() -> None:
 def test_the_reference_names_every_key(key: str) -> None:
     """In backticks, so that a search for the key finds its explanation."""
     assert f"`{key}`" in (ROOT / "docs/configuration.md").read_text()
+
+
+def test_the_errors_shown_are_the_real_ones(tmp_path: Path) -> None:
+    """The bad file of the reference is refused with the very lines that stand below it."""
+    text = (ROOT / "docs/configuration.md").read_text()
+    match = re.search(
+        r"^This file\n\n```yaml\n(.*?)```\n.*?```\n(.*?)```", text, re.DOTALL | re.MULTILINE
+    )
+    assert match is not None
+    bad = tmp_path / "bad.yml"
+    bad.write_text(match[1])
+    with pytest.raises(ConfigError) as refused:
+        load(bad)
+    assert str(refused.value).replace(str(bad), "bad.yml") == match[2].rstrip()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -54,6 +54,8 @@ _IDENTITY_EVERY: Final = 60.0  # seconds between looks at this host's own addres
 _RETRY_AFTER: Final = (1.0, 2.0, 5.0, 10.0, 30.0)  # pauses after a failure; the last one stays
 _SETTLE: Final = 0.2  # seconds in which other programs' changes are gathered before a look
 _SWEEP_EVERY: Final = 60.0  # seconds between looks for removed sources without connections
+# A forged entry of ours with a huge generation shall not make the next one unwritable.
+_SANE_GENERATION: Final = 36**entry.GENERATION_RESERVE - 1
 _LOG_EACH: Final = 20  # members named singly in the log; more are one line
 
 
@@ -550,7 +552,8 @@ class Agent:
             if isinstance(parsed, Member) and parsed.id == host.id:
                 if replace(parsed, more=host.more, generation=0) == member:
                     return replace(member, generation=parsed.generation)
-                generations.append(parsed.generation)
+                if parsed.generation < _SANE_GENERATION:
+                    generations.append(parsed.generation)
         return replace(member, generation=max(generations) + 1)
 
     def _own_names(self) -> list[str]:

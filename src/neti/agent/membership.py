@@ -49,7 +49,7 @@ class Membership:
             if held.leased and isinstance(parsed, Member):
                 owners[parsed.overlay] = host_id
         self.fleet.remember(
-            {held.name: held.more for held in members.values() if held.lost_since is None},
+            {held.name: held.more for held in members.values()},
             lost={
                 host_id: (held.name, held.lost_since)
                 for host_id, held in members.items()

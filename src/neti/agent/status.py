@@ -49,7 +49,7 @@ def document(agent: "Agent") -> dict[str, Any]:
             {"id": host_id, "overlay": str(lost.member.overlay), "since": lost.since}
             for host_id, lost in fleet.lost.items()
         ],
-        "skipped": {"count": fleet.skipped_count(), "entries": fleet.skipped()},
+        "skipped": {"count": fleet.skipped_count(), "entries": _printable(fleet.skipped())},
         "shared_private": [
             {"site": site, "address": str(address), "ids": list(ids)}
             for site, address, ids in fleet.shared_private()
@@ -59,6 +59,13 @@ def document(agent: "Agent") -> dict[str, Any]:
         "problems": [*agent.problems.values(), *agent.live.faults.values(), *_notes(agent)],
         "warnings": list(agent.settings.warnings),
         "applies": agent.applies,
+    }
+
+
+def _printable(entries: dict[str, str]) -> dict[str, str]:
+    """Names are untrusted: no terminal shall obey one."""
+    return {
+        "".join(c if c.isprintable() else "?" for c in name): why for name, why in entries.items()
     }
 
 

@@ -1,0 +1,76 @@
+"""The house's own rules: each outside thing has one door, and data flow one way."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import neti
+from neti.dataplane import libnftables
+from neti.errors import DataplaneUnavailable
+
+SOURCE = Path(neti.__file__).parent
+
+# library -> the modules that may import it, as prefixes of their path below src/neti
+DOORS = {
+    "kazoo": ("registry/zookeeper",),
+    "sqlite3": ("registry/embedded",),
+    "pydantic": ("config/",),
+    "pydantic_core": ("config/",),
+    "yaml": ("config/", "lab/"),
+    "boto3": ("aws/",),
+    "rich": ("lab/",),
+    "click": ("cli/",),
+}
+
+# what stands in the pure middle, and all of Neti that it may know
+PURE = {
+    "model.py": set[str](),
+    "ruleset.py": set[str](),
+    "claims.py": {"model"},
+    "admission.py": {"model"},
+    "fleet.py": {"model", "admission", "claims", "errors", "registry"},
+    "policy.py": {"model", "ruleset", "settings", "errors"},
+    "settings.py": {"model"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of the modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("library", sorted(DOORS))
+def test_each_library_has_one_door(library: str) -> None:
+    """Nobody but the named modules imports the library."""
+    for path in SOURCE.rglob("*.py"):
+        place = path.relative_to(SOURCE).as_posix()
+        if any(name.split(".")[0] == library for name in imports(path)):
+            assert place.startswith(DOORS[library]), f"{place} imports {library}"
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_the_middle_is_pure(name: str) -> None:
+    """The pure modules know only each other: no registry, kernel, clock or file."""
+    known = {module for module in imports(SOURCE / name) if module.startswith("neti.")}
+    assert {module.split(".")[1] for module in known} <= PURE[name]
+    outside = {module.split(".")[0] for module in imports(SOURCE / name)}
+    assert not outside & {"os", "socket", "subprocess", "time", "threading", "ctypes"}
+
+
+def test_only_one_module_loads_libnftables() -> None:
+    """The C library has one door too."""
+    users = [p.name for p in SOURCE.rglob("*.py") if "libnftables.so" in p.read_text()]
+    assert users == ["libnftables.py"]
+
+
+def test_a_missing_libnftables_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the library there is one sentence, which says what to install."""
+    monkeypatch.setattr(libnftables, "_LIBRARY", "libnftables-that-is-not-there.so.1")
+    with pytest.raises(DataplaneUnavailable, match="install the package libnftables1"):
+        libnftables.Nftables()
