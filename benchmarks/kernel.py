@@ -16,6 +16,7 @@ from neti.dataplane.netlink import (
     attributes,
     messages,
 )
+from neti.errors import NetiError
 
 Kind = Literal["added", "removed"]
 
@@ -30,7 +31,7 @@ _SET, _ELEMENTS, _INNER = 2, 3, 1
 _BUFFER: Final = 256 << 20  # a load of 16,000 members is some megabytes of events
 
 
-class NotInTime(Exception):
+class NotInTime(NetiError):
     """The kernel did not get there within the patience that was given."""
 
 

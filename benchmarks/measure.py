@@ -62,9 +62,11 @@ class Changes:
 
 @dataclass(slots=True, kw_only=True)
 class Start:
-    """``mib``: resident once the agent is idle, and at most until then."""
+    """Seconds until the rules are in place; ``settled``: until the agent has nothing more to do,
+    which includes every lease; ``mib``: resident then, and at most until then."""
 
     seconds: list[float] = field(default_factory=list)
+    settled: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     mib: list[float] = field(default_factory=list)
     peak_mib: list[float] = field(default_factory=list)
@@ -217,6 +219,7 @@ def start(stage: Stage, fleet: Fleet, into: Start) -> None:
         with stage.agent() as agent:
             done = events.wait_for_all(overlays, seconds=_START_SECONDS, alive=agent.check)
             agent.wait_until_idle()
+            into.settled.append(time.perf_counter() - 1.0 - started)
             into.seconds.append(done - started)
             into.cpu.append(agent.cpu_seconds())
             now, most = agent.memory_mib()

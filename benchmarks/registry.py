@@ -6,6 +6,7 @@ from typing import Final
 from tests.support.swarm import RawSession, Swarm
 
 from benchmarks.fleet import AGENT_ID, AGENT_OVERLAY, ZOOKEEPER, ZOOKEEPER_PORT
+from neti.errors import NetiError
 from neti.model import Member
 from neti.registry import entry
 from neti.registry.zookeeper_layout import Layout
@@ -40,7 +41,7 @@ class Session(RawSession):
         for _ in range(count):
             code = self.outcome()
             if code != 0:
-                raise RuntimeError(f"ZooKeeper refused what the benchmark asked: error {code}")
+                raise NetiError(f"ZooKeeper refused what the benchmark asked: error {code}")
 
 
 def lay_out() -> None:

@@ -57,7 +57,7 @@ class UnderTest:
         self.members.hold_lease(IPv4Address(netns.OWN_OVERLAY))
         self.reconciler = self._inside(lambda: Reconciler(NftablesDataplane(), Conntrack(), None))
         subnet = self.settings.overlay_subnet
-        self._inside(lambda: RealMachine().add_overlay_route(subnet, HOST.private, 1400))
+        self._inside(lambda: RealMachine().set_overlay_route(subnet, HOST.private, 1400, anew=True))
         self.resync()
 
     def _inside(self, function: Callable[[], object]) -> Any:

@@ -46,9 +46,10 @@ class FakeMachine:
         links = (Link(self.device, 1500, (self.private,)),)
         return Network(links, (self.device,), tuple(self.routes))
 
-    def add_overlay_route(
-        self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None
+    def set_overlay_route(
+        self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None, *, anew: bool
     ) -> None:
+        self.routes = [route for route in self.routes if not route.ours]
         self.routes.append(Route(overlay_subnet, "lo", "78", private, mtu))
 
     def remove_overlay_route(self, overlay_subnet: IPv4Network) -> None:
@@ -95,7 +96,7 @@ class Box:
             worker=worker,
             folder=folder,
             clock=self.world.clock,
-            discover=lambda: self.host,
+            discover=lambda _settings: self.host,
             reload=self._reloaded,
             revoked_alive=lambda _addresses: set(),
         )
@@ -160,6 +161,7 @@ class World:
             path=Path("neti.yml"),
             sites=self.sites,
             sites_configured=True,
+            ssh_whitelist=(IPv4Network("198.51.100.200/32"),),
             table_files_path=self.folder / f"{host.id}-{len(self.boxes)}",
         )
         box = Box(self, host, replace(settings, **changes))

@@ -186,6 +186,34 @@ def test_nothing_is_enforced_before_the_members_are_known(fleet: World) -> None:
     assert one.elements("enforce") == {"ipv4": "drop", "ipv6": "drop"}
 
 
+def test_reject_all_is_refused_without_a_way_in(fleet: World) -> None:
+    """An empty ssh_whitelist would lock the operator out: named, and not in force; unless asked."""
+    one = fleet.started(1, reject_all=True, ssh_whitelist=())
+    fleet.pass_time(1)
+    assert one.elements("enforce") == {}
+    assert any("ssh_whitelist is empty" in problem for problem in one.status()["problems"])
+    two = fleet.started(2, reject_all=True, ssh_whitelist=(), allow_empty_ssh_whitelist=True)
+    fleet.pass_time(1)
+    assert two.elements("enforce") == {"ipv4": "drop", "ipv6": "drop"}
+
+
+def test_lost_is_remembered_across_a_restart(fleet: World) -> None:
+    """Lingering does not begin anew when the agent restarts meanwhile."""
+    one, two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    two.stop()
+    fleet.server.expire(session_of(two))
+    fleet.settle()
+    fleet.pass_time(500)
+    one.stop()
+    one.start()
+    fleet.pass_time(50)
+    assert set(one.elements("peers4")) == {"10.0.0.2", "198.51.100.2"}
+    fleet.pass_time(60)
+    fleet.pass_time(1)
+    assert one.elements("peers4") == {}
+
+
 def test_the_second_of_one_identity_says_who_holds_it(fleet: World) -> None:
     """Two agents with one identity: the second is not registered and names the first."""
     first, second = fleet.started(1), fleet.started(1)
@@ -317,6 +345,15 @@ def test_a_torn_journal_is_named_and_the_rest_is_used(fleet: World) -> None:
     fleet.pass_time(1)
     assert set(one.elements("peers4")) == {"10.0.0.2", "198.51.100.2"}
     assert any("members.jsonl" in problem for problem in one.status()["problems"])
+    fleet.server.start()
+    fleet.pass_time(120)
+    fleet.started(3)
+    fleet.pass_time(1)
+    fleet.pass_time(1)
+    one.stop()
+    one.start()
+    assert not any("members.jsonl" in problem for problem in one.status()["problems"])
+    assert "10.0.0.3" in one.elements("peers4")
 
 
 def test_another_machines_state_is_not_used(fleet: World) -> None:
@@ -357,4 +394,4 @@ def test_a_host_without_a_public_address_is_named(fleet: World) -> None:
     assert near.elements("overlay")[at] == "10.0.0.9"
     assert at not in far.elements("overlay")
     assert far.status()["members"]["unreachable"] == 1
-    assert any("no public address" in problem for problem in hidden.status()["problems"])
+    assert any("no public address" in note for note in hidden.status()["notes"])

@@ -71,7 +71,7 @@ def test_a_file_of_2014_loads_unchanged_with_warnings_only() -> None:
 
 
 def test_the_complete_example_loads() -> None:
-    """A file with every key that is new since 2014 loads, and without a warning."""
+    """A file with every key that is new since 2014 loads, with a warning about TLS only."""
     loaded = load(DATA / "neti-complete.yml")
 
     assert loaded.site is None
@@ -83,7 +83,7 @@ def test_the_complete_example_loads() -> None:
     )
     assert loaded.session_seconds == 30.0
     assert loaded.metrics_listen is None
-    assert not loaded.warnings
+    assert [w.partition(" ")[0] for w in loaded.warnings] == ["registry_tls"]
 
 
 def test_the_examples_of_the_documentation_are_true(load_text: Load, tmp_path: Path) -> None:
@@ -484,10 +484,34 @@ def test_trusting_everyone_is_a_warning(load_text: Load) -> None:
     assert "everyone gets in" in load_text("trusted: ['::/0']\n").warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "registry", "says"),
+    [
+        ("aws_key: AKIA\n", LOCAL, "one of them alone is not used"),
+        ("aws_secret_key: x\n", LOCAL, "one of them alone is not used"),
+        ("session_seconds: 60\n", "zk_hosts: {ec2: [10.0.0.5]}\n", "after 40 s at most"),
+        ("registry_tls: {ca: /a, cert: /b, key: /c}\n", LOCAL, "registry_tls is not used"),
+        ("bin: /usr/local/bin/neti\n", LOCAL, "bin means nothing any more"),
+    ],
+)
+def test_what_a_valid_file_does_not_do_is_a_warning(
+    load_text: Load, text: str, registry: str, says: str
+) -> None:
+    """A key that will have no effect, or less than it says, is named in a warning."""
+    assert any(says in warning for warning in load_text(text, registry=registry).warnings)
+
+
+def test_a_long_session_of_the_embedded_registry_is_granted(load_text: Load) -> None:
+    """The warning about a stock ZooKeeper's limit is for ZooKeeper only."""
+    assert not load_text("session_seconds: 60\n").warnings
+
+
 def test_keys_in_a_file_that_all_may_read(load_text: Load, tmp_path: Path) -> None:
     """AWS keys in a file that everyone can read are warned about, and only then."""
     loaded = load_text(f"aws_key: AKIA\naws_secret_key: {SECRET}\n")
     assert not any("everyone on this host can read it" in w for w in loaded.warnings)
+    (tmp_path / "neti.yml").chmod(0o640)
+    assert load(loaded.path).warnings == loaded.warnings
     (tmp_path / "neti.yml").chmod(0o644)
     assert any("everyone on this host can read it" in w for w in load(loaded.path).warnings)
 
@@ -542,6 +566,7 @@ def test_no_error_shows_a_secret(refused: Refused, text: str) -> None:
         f"aws_secret_key {SECRET}\n",
         f"site=ec2\naws_secret_key={SECRET}\n",
         f"{{aws_secret_key:{SECRET}, site: ec2}}\n",  # without the blank, all of it is the key
+        f"{{aws_secret_key:{SECRET[:13]}, site: ec2}}\n",
         f"- aws_secret_key: {SECRET}\n",
     ],
 )

@@ -30,7 +30,7 @@ from neti.identity.imds import (
     ENDPOINT_VARIABLE,
     MetadataClient,
 )
-from neti.identity.machine import fingerprint
+from neti.identity.machine import SOURCES, fingerprint
 from neti.identity.site import decide_site
 from neti.identity.source import Identity, SourceSilent
 from neti.lab.metadata import Fault, InstanceMetadata, MetadataService
@@ -659,6 +659,11 @@ def test_the_fingerprint_tells_machines_apart(tmp_path: Path) -> None:
     copied = fingerprint([machine_id, product])
     assert len({alone, original, copied}) == 3
     assert "3d1219c7" not in original
+
+
+def test_the_fingerprint_is_of_the_disk_and_of_the_hardware() -> None:
+    """Both the installation's id and the hardware's own are in the fingerprint."""
+    assert {"machine-id", "product_uuid"} <= {path.name for path in SOURCES}
 
 
 def test_no_fingerprint_without_anything_to_tell_by(tmp_path: Path) -> None:

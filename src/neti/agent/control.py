@@ -5,6 +5,7 @@ puts a Request on the loop's queue and waits for the answer: the loop stays the 
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import queue
@@ -49,19 +50,18 @@ class ControlServer:
     def __init__(self, folder: Path, tell: Callable[[Request], None]) -> None:
         self.path = folder / SOCKET_NAME
         self._tell = tell
+        self._lock = _only_one(folder)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            # One agent a host: a socket that answers belongs to another one that is alive.
-            if _answers(self.path):
-                raise NetiError(f"another agent is running on this host: {self.path} answers")
             self.path.unlink(missing_ok=True)
             self._bind()
         except OSError as error:
             raise NetiError(f"{self.path}: cannot be made: {error.strerror}") from error
-        self._socket.listen(16)
         self._thread = threading.Thread(target=self._run, name="neti-control", daemon=True)
 
     def start(self) -> None:
+        """Callers are refused, not kept waiting, until here: the loop is about to run."""
+        self._socket.listen(16)
         self._thread.start()
 
     def close(self) -> None:
@@ -69,6 +69,7 @@ class ControlServer:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self.path.unlink(missing_ok=True)
+        os.close(self._lock)
 
     def _bind(self) -> None:
         before = os.umask(0o177)  # there must be no moment in which others may connect
@@ -126,13 +127,20 @@ def call(folder: Path, command: str, **arguments: Any) -> Any:
     return answer["result"]
 
 
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, _within(path) as name:
-        try:
-            probe.connect(name)
-        except OSError:
-            return False
-        return True
+def _only_one(folder: Path) -> int:
+    """A lock that the kernel lets go with this process, however it ends: one agent a host."""
+    try:
+        number = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise NetiError(f"{folder}: cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(number)
+        raise NetiError(
+            f"another agent is running on this host: it holds {folder / 'agent.lock'}"
+        ) from None
+    return number
 
 
 @contextlib.contextmanager

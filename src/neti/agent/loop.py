@@ -92,7 +92,6 @@ class Timers:
 
     def worked(self, name: str) -> None:
         self.failures.pop(name, None)
-        self.due.pop(name, None)
 
     def expired(self, now: float) -> list[str]:
         names = [name for name, when in self.due.items() if when <= now]
@@ -111,7 +110,7 @@ class Outside:
     worker: Worker
     folder: StateFolder
     clock: Clock
-    discover: Callable[[], Host]
+    discover: Callable[[Settings], Host]
     reload: Callable[[], Settings]
     revoked_alive: Callable[[list[IPv4Address]], set[IPv4Address]]
     reserved: frozenset[IPAddress] = frozenset()
@@ -151,6 +150,7 @@ class Agent:
         self._network: Network | None = None
         self.others: tuple[str, ...] = ()  # other tables that judge input
         self._journal: dict[str, Remembered | None] = {}  # changes that are not on disk yet
+        self._lost_noted: frozenset[str] = frozenset()
         self.down = outside.folder.is_down
         self.leaving: Request | None = None
         self.left = False
@@ -173,7 +173,7 @@ class Agent:
                 self.members.hold_lease(overlay)
         if not self.known:
             self.members.adopt(self.out.reconciler.read())
-        self.members.enforce(self.settings.reject_all and self.known)
+        self.members.enforce(self._may_enforce())
         self._observe_changes(self.members.take_changes())
         self.resync("start")
         self.out.worker.start()
@@ -275,8 +275,24 @@ class Agent:
             # What the old judgement kept out may be welcome now, and the reverse.
             self.members.fleet.snapshot(before.fleet.names, now=self.out.clock.wall())
         self.members.hold_lease(before.overlay)
-        self.members.enforce(self.settings.reject_all and self.known)
+        self.members.enforce(self._may_enforce())
         self.timers.at("resync", self._now())
+
+    def _may_enforce(self) -> bool:
+        """Whether reject_all comes into force: never before the members are known, which would keep
+        them out, and never without a way in for the operator, unless that is asked for."""
+        self.problems.pop("arming", None)
+        if not self.settings.reject_all:
+            return False
+        if not self.settings.ssh_whitelist and not self.settings.allow_empty_ssh_whitelist:
+            self.problems["arming"] = (
+                "reject_all is true but is NOT in force: ssh_whitelist is empty, so nobody could "
+                "get in to mend a mistake; write ssh_whitelist: [YOUR/RANGE], or "
+                "allow_empty_ssh_whitelist: true"
+            )
+            log.error("arming_refused", what=self.problems["arming"])
+            return False
+        return self.known
 
     def _live_setting(self, read: SettingRead) -> None:
         self.live.take(read)
@@ -328,7 +344,8 @@ class Agent:
             case "register":
                 self._register()
             case "identity":
-                self.out.worker.submit("identity", self.out.discover)
+                settings = self.settings
+                self.out.worker.submit("identity", lambda: self.out.discover(settings))
             case "sweep":
                 self._sweep()
             case "linger":
@@ -342,10 +359,23 @@ class Agent:
 
     def _settle_fleet(self) -> None:
         self._observe_changes(self.members.take_changes())
+        self._note_lost()
+        if not self.members.elements.pending:
+            self._write_journal()  # what means nothing to the kernel still goes to disk
         next_tick = self.members.fleet.next_tick()
         if next_tick is not None:
             wait = max(0.0, next_tick - self.out.clock.wall())
             self.timers.due["linger"] = self._now() + wait
+
+    def _note_lost(self) -> None:
+        """Who is lost, since when, is no change for the kernel, but a restart must know it."""
+        lost = self.members.fleet.lost.keys()
+        if lost != self._lost_noted:
+            for host_id in lost ^ self._lost_noted:
+                self._journal[host_id] = self.members.remembered(host_id)
+            for host_id in lost - self._lost_noted:
+                log.warning("member_lost", id=host_id, linger_seconds=self.settings.linger_seconds)
+            self._lost_noted = frozenset(lost)
 
     def _observe_changes(self, changes: list[Change]) -> None:
         if not changes:
@@ -454,7 +484,7 @@ class Agent:
             self.problems.pop("overlay", None)
 
     def _route(self) -> None:
-        """Our one route, once the address that it names exists and this host has a lease."""
+        """Our one route, once the address that it names exists."""
         seen = self._network
         if seen is None or self.host.private not in seen.addresses():
             self.problems["route"] = (
@@ -466,7 +496,9 @@ class Agent:
         mtu = seen.mtu(seen.uplinks(self.host.private))
         route = seen.own_route()
         if route is None or (route.source, route.mtu) != (self.host.private, mtu):
-            self.out.machine.add_overlay_route(self.settings.overlay_subnet, self.host.private, mtu)
+            self.out.machine.set_overlay_route(
+                self.settings.overlay_subnet, self.host.private, mtu, anew=route is None
+            )
             log.info("route_added", subnet=self.settings.overlay_subnet, mtu=mtu)
 
     def _look_at_network(self) -> None:
@@ -728,6 +760,7 @@ class Agent:
             self._anew(remember=True)
             self.resync("reload")
             self._refresh_detail()
+            self.timers.at("identity", self._now())  # addresses and sites may be others now
             log.info("reloaded", stage=self.stage)
         notify("READY=1")
 
@@ -793,6 +826,8 @@ _NEED_RESTART: Final = (
     "zk_iptoid_node",
     "zk_idtoip_node",
     "zk_ip_map_node",
+    "zk_update_interval_path",
+    "zk_max_change_threshold_path",
     "registry_tls",
     "session_seconds",
     "overlay_subnet",

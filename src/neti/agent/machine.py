@@ -23,8 +23,8 @@ class Machine(Protocol):
 
     def network(self, overlay_subnet: IPv4Network) -> Network: ...
 
-    def add_overlay_route(
-        self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None
+    def set_overlay_route(
+        self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None, *, anew: bool
     ) -> None: ...
 
     def remove_overlay_route(self, overlay_subnet: IPv4Network) -> None: ...
@@ -42,10 +42,10 @@ class RealMachine:
     def network(self, overlay_subnet: IPv4Network) -> Network:
         return network.read_network(overlay_subnet)
 
-    def add_overlay_route(
-        self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None
+    def set_overlay_route(
+        self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None, *, anew: bool
     ) -> None:
-        network.add_overlay_route(overlay_subnet, private, mtu)
+        network.set_overlay_route(overlay_subnet, private, mtu, anew=anew)
 
     def remove_overlay_route(self, overlay_subnet: IPv4Network) -> None:
         network.remove_overlay_route(overlay_subnet)

@@ -53,6 +53,8 @@ def run(config: Path) -> None:
         reserved = _preflight(settings, machine, host)
         machine_id = fingerprint()
         loaded = folder.load(machine_id)
+        if loaded.foreign:
+            folder.discard()
         conntrack = Conntrack()
         worker = Worker(inbox.put)
         outside = loop.Outside(
@@ -62,7 +64,7 @@ def run(config: Path) -> None:
             worker=worker,
             folder=folder,
             clock=SystemClock(),
-            discover=lambda: discover(settings, cache_dir=folder.path, notice=_noticed),
+            discover=lambda now: discover(now, cache_dir=folder.path, notice=_noticed),
             reload=lambda: load(config),
             revoked_alive=conntrack.sources_with_connections,
             reserved=reserved,

@@ -134,10 +134,6 @@ class Reconciler:
             self._dataplane.apply(Transaction(tuple(pardoned.commands())))
             elements.forget_revoked(where, keys)
 
-    def drifted(self) -> bool:
-        """Whether somebody changed sets or chains. Elements are not looked at: see ``resync``."""
-        return self.seen is None or self._dataplane.structure() != self.seen.listing
-
     def remove(self) -> None:
         """Take out all that is ours from nftables."""
         if self._dataplane.structure() is not None:

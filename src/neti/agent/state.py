@@ -29,6 +29,7 @@ from neti.registry import Session
 # A journal grows by a line per change; it is rewritten when it holds this many lines more than
 # there are members.
 _COMPACT_AFTER: Final = 5000
+_OF_ONE_MACHINE: Final = ("session.json", "members.jsonl", "self.json")
 
 
 class StateError(NetiError):
@@ -64,6 +65,7 @@ class Loaded:
     members: dict[str, Remembered] = field(default_factory=dict)
     itself: Self = Self()
     session: Session | None = None
+    foreign: bool = False  # the files are another machine's: see ``discard``
     faults: list[str] = field(default_factory=list)
 
 
@@ -80,6 +82,7 @@ class StateFolder:
         if mode & 0o002:
             raise StateError(f"{path}: is world-writable: chmod o-w it, or name another folder")
         self._lines = 0
+        self._whole = True  # False: what is appended now would stand behind a torn line
 
     # --- reading ---
 
@@ -87,12 +90,21 @@ class StateFolder:
         """Everything, for this machine only: a golden image must not boot with another's state."""
         loaded = Loaded()
         loaded.itself = self._self(loaded.faults)
-        if loaded.itself.machine not in ("", machine):
+        if loaded.itself.machine != machine and self._holds_something():
             fault = f"{self.path}: the state was written on another machine and is not used"
-            return Loaded(itself=Self(machine=machine), faults=[fault])
+            return Loaded(itself=Self(machine=machine), foreign=True, faults=[fault])
         loaded.members = self._members(loaded.faults)
         loaded.session = self._session(loaded.faults)
         return loaded
+
+    def discard(self) -> None:
+        """Remove another machine's members, registration and session, for good."""
+        with self._faults_named():
+            for name in _OF_ONE_MACHINE:
+                (self.path / name).unlink(missing_ok=True)
+
+    def _holds_something(self) -> bool:
+        return any((self.path / name).exists() for name in _OF_ONE_MACHINE)
 
     def _self(self, faults: list[str]) -> Self:
         try:
@@ -134,6 +146,7 @@ class StateFolder:
                         members[host_id] = _remembered(record)
             except (ValueError, TypeError, KeyError):
                 faults.append(f"{path}: line {number} is torn or edited; used what stands before")
+                self._whole = False
                 break
         return members
 
@@ -141,10 +154,14 @@ class StateFolder:
 
     def append(self, changes: dict[str, Remembered | None], everybody: "Everybody") -> None:
         """Note what became of these members; None: gone. Rewrites the journal when it is long."""
+        if not self._whole:
+            self.rewrite(everybody)
+            return
         line = _line({host_id: _record(value) for host_id, value in changes.items()})
+        self._whole = False  # until all of the line is written
         with self._faults_named():
             with (self.path / "members.jsonl").open("ab", buffering=0) as journal:
-                journal.write(line)
+                self._whole = journal.write(line) == len(line)
             self._lines += 1
             if self._lines > _COMPACT_AFTER + everybody.count():
                 self.rewrite(everybody)
@@ -154,6 +171,7 @@ class StateFolder:
         lines = [_line({host_id: _record(held)}) for host_id, held in everybody]
         self._replace("members.jsonl", b"".join(lines), 0o640)
         self._lines = len(lines)
+        self._whole = True
 
     def save_self(self, itself: Self) -> None:
         self._replace("self.json", json.dumps(asdict(itself)).encode(), 0o640)

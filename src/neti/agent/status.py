@@ -56,7 +56,8 @@ def document(agent: "Agent") -> dict[str, Any]:
         ],
         "settings": {"interval": agent.live.interval, "maxchange": agent.live.maxchange},
         "ssh": "tracked" if agent.others else "untracked",
-        "problems": [*agent.problems.values(), *agent.live.faults.values(), *_notes(agent)],
+        "problems": [*agent.problems.values(), *agent.live.faults.values()],
+        "notes": _notes(agent),
         "warnings": list(agent.settings.warnings),
         "applies": agent.applies,
     }

@@ -23,10 +23,3 @@ def notify(*lines: str) -> None:
 def notify_reloading() -> None:
     """Type=notify-reload wants the monotonic time of the reload's beginning."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-
-
-def watchdog_seconds() -> float | None:
-    """How often systemd wants to hear from us at the least; None: not at all."""
-    text = os.environ.get("WATCHDOG_USEC", "")
-    owner = os.environ.get("WATCHDOG_PID", str(os.getpid()))
-    return int(text) / 1e6 if text.isdigit() and owner == str(os.getpid()) else None

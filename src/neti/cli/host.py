@@ -30,7 +30,7 @@ def status(config: Path, as_json: bool) -> None:
     else:
         for line in _status_lines(seen):
             click.echo(line)
-    if seen["problems"] and not (seen["registry"]["fresh"] and seen["registered"]):
+    if seen["problems"] or seen["down"] or not seen["registered"]:
         sys.exit(1)
 
 
@@ -66,6 +66,7 @@ def _status_lines(seen: dict[str, Any]) -> list[str]:
         for shared in seen["shared_private"]
     ]
     lines += [f"problem   {sentence}" for sentence in seen["problems"]]
+    lines += [f"note      {sentence}" for sentence in seen["notes"]]
     lines += [f"warning   {sentence}" for sentence in seen["warnings"]]
     return lines
 

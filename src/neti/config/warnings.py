@@ -29,13 +29,18 @@ def warnings(form: ConfigForm, settings: Settings, *, readable_by_all: bool) -> 
         yield f"zk_hosts is not used: registry says embedded:{settings.embedded}"
     if settings.embedded is not None and settings.registry_tls is not None:
         yield f"registry_tls is not used: registry says embedded:{settings.embedded}"
+    elif settings.registry_tls is not None:
+        yield (
+            "registry_tls cannot be used by this version: the agent refuses to start with it "
+            "rather than connect in plain without a word"
+        )
 
 
 def _of_2014(form: ConfigForm, *, readable_by_all: bool) -> Iterator[str]:
     if form.aws_key is not None or form.aws_secret_key is not None:
         yield (
-            "aws_key and aws_secret_key are used for the tags; better remove them and give the "
-            "instance a role"
+            "aws_key and aws_secret_key are used by nothing in this version: remove them, and give "
+            "the instance a role"
         )
         if (form.aws_key is None) != (form.aws_secret_key is None):
             yield "aws_key and aws_secret_key belong together: one of them alone is not used"

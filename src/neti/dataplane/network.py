@@ -91,9 +91,21 @@ def read_network(overlay_subnet: IPv4Network) -> Network:
     )
 
 
-def add_overlay_route(overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None) -> None:
-    """Add or correct our route. Raises DataplaneError while ``private`` is not this host's."""
-    words = ["route", "replace", str(overlay_subnet), "dev", "lo", "src", str(private)]
+def set_overlay_route(
+    overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None, *, anew: bool
+) -> None:
+    """Add our route (``anew``), or correct the one that is there. Raises DataplaneError while
+    ``private`` is not this host's, or where somebody else has a route to the very subnet:
+    "replace" would take that one's place."""
+    words = [
+        "route",
+        "add" if anew else "replace",
+        str(overlay_subnet),
+        "dev",
+        "lo",
+        "src",
+        str(private),
+    ]
     words += ["protocol", str(ROUTE_PROTOCOL)]
     if mtu is not None:
         words += ["mtu", str(mtu), "advmss", str(mtu - _TCP_IP_HEADERS)]
