@@ -111,7 +111,9 @@ def _identity(settings: Settings, folder: StateFolder) -> Host:
 def _preflight(settings: Settings, machine: Machine, host: Host) -> frozenset[IPv4Address]:
     seen = machine.network(settings.overlay_subnet)
     registry = registry_addresses(settings, host.site)
-    refuse_on_registry_host(registry, seen.addresses())
+    # A proxy behind one-to-one NAT is listed by an address that no interface of it has.
+    own = seen.addresses() | ({host.public} if host.public is not None else set())
+    refuse_on_registry_host(registry, own)
     refuse_overlay_conflicts(
         settings.overlay_subnet,
         routes=[(r.destination, r.device) for r in seen.overlapping if not r.ours],
