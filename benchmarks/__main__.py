@@ -100,6 +100,7 @@ def _print_start(start: Start) -> None:
     each = ", ".join(f"{seconds:.2f}" for seconds in start.seconds)
     print(f"\nFirst start of an agent with {SIZES[-1]:,} members in ZooKeeper\n")
     print(f"rules in place after  {median(start.seconds):.2f} s (each: {each})")
+    print(f"a join right then     {median(start.join) * 1000:.0f} ms")
     print(f"idle after            {median(start.settled):.1f} s (leases are read behind the work)")
     print(f"CPU until it is idle  {median(start.cpu):.2f} s")
     print(f"resident then         {median(start.mib):.0f} MiB (most: {max(start.peak_mib):.0f})")

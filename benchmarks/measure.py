@@ -62,10 +62,12 @@ class Changes:
 
 @dataclass(slots=True, kw_only=True)
 class Start:
-    """Seconds until the rules are in place; ``settled``: until the agent has nothing more to do,
-    which includes every lease; ``mib``: resident then, and at most until then."""
+    """Seconds until the rules are in place; ``join``: how long a join takes half a second later,
+    while leases are still being read; ``settled``: until every lease is read and the agent has
+    nothing more to do; ``mib``: resident then, and at most until then."""
 
     seconds: list[float] = field(default_factory=list)
+    join: list[float] = field(default_factory=list)
     settled: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     mib: list[float] = field(default_factory=list)
@@ -213,12 +215,17 @@ def zookeeper_alone(stage: Stage, rounds: int) -> Times:
 def start(stage: Stage, fleet: Fleet, into: Start) -> None:
     """A first start: nothing on disk, nothing in the kernel, everything in ZooKeeper."""
     overlays = {present.overlay for present in fleet.members}
-    events = stage.events(stage.host)
+    (joiner,) = fleet.joiners(1)
+    events, session = stage.events(stage.host), stage.session()
     try:
         started = time.perf_counter()
         with stage.agent() as agent:
             done = events.wait_for_all(overlays, seconds=_START_SECONDS, alive=agent.check)
+            sent = time.perf_counter()
+            count = registry.send_join(session, joiner)
+            into.join.append(events.wait_for("added", joiner.overlay, seconds=60.0) - sent)
             agent.wait_until_idle()
+            session.finish(count)
             into.settled.append(time.perf_counter() - 1.0 - started)
             into.seconds.append(done - started)
             into.cpu.append(agent.cpu_seconds())
@@ -228,3 +235,4 @@ def start(stage: Stage, fleet: Fleet, into: Start) -> None:
             agent.leave()
     finally:
         events.close()
+        session.close()

@@ -7,28 +7,27 @@ kernel worse than it found it. What a kill leaves behind is written at each step
 world; docs/design/agent.md has them all in one table.
 """
 
-import json
-import os
 import queue
 import signal
-import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from neti import __version__, log
-from neti.agent import settings_live, status
+from neti import log
+from neti.agent import own_entry, settings_live, status
 from neti.agent.control import Request
+from neti.agent.host_network import HostNetwork
 from neti.agent.machine import Machine
 from neti.agent.membership import Membership
 from neti.agent.reconcile import Reconciler, SeenStructure
+from neti.agent.reloading import reloadable
 from neti.agent.state import Loaded, Remembered, Self, StateError, StateFolder
 from neti.agent.systemd import notify, notify_reloading
+from neti.agent.timers import Timers
 from neti.agent.worker import JobDone, JobFailed, Worker
 from neti.clock import Clock
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
-from neti.dataplane.network import Network
 from neti.errors import DataplaneError, IdentityHeld, NetiError
 from neti.fleet import Change
 from neti.model import Host, IPAddress, Member
@@ -51,11 +50,8 @@ from neti.settings import Settings
 
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before the kernel gets its turn
 _IDENTITY_EVERY: Final = 60.0  # seconds between looks at this host's own addresses
-_RETRY_AFTER: Final = (1.0, 2.0, 5.0, 10.0, 30.0)  # pauses after a failure; the last one stays
 _SETTLE: Final = 0.2  # seconds in which other programs' changes are gathered before a look
 _SWEEP_EVERY: Final = 60.0  # seconds between looks for removed sources without connections
-# A forged entry of ours with a huge generation shall not make the next one unwritable.
-_SANE_GENERATION: Final = 36**entry.GENERATION_RESERVE - 1
 _LOG_EACH: Final = 20  # members named singly in the log; more are one line
 
 
@@ -70,34 +66,6 @@ class Stop:
 
 
 Told = Event | NetworkChanged | RulesChanged | JobDone | JobFailed | Request | Reload | Stop
-
-
-@dataclass(slots=True)
-class Timers:
-    """When (monotonic seconds) something is due; absent: not at all."""
-
-    due: dict[str, float] = field(default_factory=dict)
-    failures: dict[str, int] = field(default_factory=dict)
-
-    def at(self, name: str, when: float) -> None:
-        self.due[name] = min(when, self.due.get(name, when))
-
-    def retry(self, name: str, now: float) -> float:
-        """Due again after a pause that grows with each failure in a row; the pause."""
-        count = self.failures.get(name, 0)
-        self.failures[name] = count + 1
-        pause = _RETRY_AFTER[min(count, len(_RETRY_AFTER) - 1)]
-        self.due[name] = now + pause
-        return pause
-
-    def worked(self, name: str) -> None:
-        self.failures.pop(name, None)
-
-    def expired(self, now: float) -> list[str]:
-        names = [name for name, when in self.due.items() if when <= now]
-        for name in names:
-            del self.due[name]
-        return names
 
 
 @dataclass(slots=True, kw_only=True)
@@ -147,8 +115,7 @@ class Agent:
         self._commit_after = 0.0
         self._stopping = False
         self._surroundings: Surroundings | None = None
-        self._network: Network | None = None
-        self.others: tuple[str, ...] = ()  # other tables that judge input
+        self.network = HostNetwork(outside.machine, self.problems)
         self._journal: dict[str, Remembered | None] = {}  # changes that are not on disk yet
         self._lost_noted: frozenset[str] = frozenset()
         self.down = outside.folder.is_down
@@ -423,11 +390,10 @@ class Agent:
         self._settle_fleet()
         started = self._now()
         try:
-            self._look_around()
-            assert self._surroundings is not None
+            self._surroundings = self.network.look(self.settings, self.host)
             wanted = structure(self.settings, self._surroundings)
             planned = self.out.reconciler.resync(wanted, self.members.elements)
-            self._route()
+            self.network.route(self.settings, self.host)
         except DataplaneError as error:
             self._kernel_failed(error)
             return
@@ -460,54 +426,13 @@ class Agent:
 
     # --- the machine ---
 
-    def _look_around(self) -> Network:
-        seen = self.out.machine.network(self.settings.overlay_subnet)
-        others = self.out.machine.others_judging_input()
-        self._surroundings = Surroundings(
-            uplinks=seen.uplinks(self.host.private), ssh_untracked=not others
-        )
-        self._network = seen
-        self.others = others
-        self._name_conflicts(seen)
-        return seen
-
-    def _name_conflicts(self, seen: Network) -> None:
-        subnet = self.settings.overlay_subnet
-        foreign = [str(route) for route in seen.overlapping if not route.ours]
-        foreign += [f"address {a}" for a in sorted(map(str, seen.addresses_inside(subnet)))]
-        if foreign:
-            self.problems["overlay"] = (
-                f"overlay_subnet {subnet} is also used by {', '.join(foreign)}: "
-                "members with addresses there cannot be reached from this host"
-            )
-        else:
-            self.problems.pop("overlay", None)
-
-    def _route(self) -> None:
-        """Our one route, once the address that it names exists."""
-        seen = self._network
-        if seen is None or self.host.private not in seen.addresses():
-            self.problems["route"] = (
-                f"no interface has the private address {self.host.private}: "
-                "the overlay's route waits for it"
-            )
-            return
-        self.problems.pop("route", None)
-        mtu = seen.mtu(seen.uplinks(self.host.private))
-        route = seen.own_route()
-        if route is None or (route.source, route.mtu) != (self.host.private, mtu):
-            self.out.machine.set_overlay_route(
-                self.settings.overlay_subnet, self.host.private, mtu, anew=route is None
-            )
-            log.info("route_added", subnet=self.settings.overlay_subnet, mtu=mtu)
-
     def _look_at_network(self) -> None:
         if self.down:
             return
         before = self._surroundings
         try:
-            self._look_around()
-            self._route()
+            self._surroundings = self.network.look(self.settings, self.host)
+            self.network.route(self.settings, self.host)
         except DataplaneError as error:
             self._kernel_failed(error)
             return
@@ -543,7 +468,8 @@ class Agent:
             subnet = self.settings.overlay_subnet
             self.out.worker.submit("lease", lambda: registry.acquire(host_id, subnet))
             return
-        member = self._own_member(self.members.overlay)
+        known = (self.itself.entry, *self.members.fleet.names_of(host_id))
+        member = own_entry.own_member(self.host, self.members.overlay, known)
         try:
             name = entry.encode(member)
             data = entry.encode_data(member.more)
@@ -552,7 +478,7 @@ class Agent:
             log.error("cannot_register", what=str(error))
             return
         replaces = self._replaced(name)
-        detail = self._detail()
+        detail = own_entry.detail(self.stage)
 
         def job() -> str:
             # The lease is looked up again: it may have been released while this host was away.
@@ -566,33 +492,6 @@ class Agent:
 
         self.out.worker.submit("register", job)
 
-    def _own_member(self, overlay: IPv4Address) -> Member:
-        """This host as a member: the same entry as before while its addresses are the same."""
-        host = self.host
-        member = Member(
-            id=host.id,
-            site=host.site,
-            private=host.private,
-            public=host.public,
-            overlay=overlay,
-            extended=bool(host.more),
-            more=host.more,
-        )
-        generations = [-1]
-        for name in (self.itself.entry, *self._own_names()):
-            parsed = entry.parse(name) if name else None
-            if isinstance(parsed, Member) and parsed.id == host.id:
-                if replace(parsed, more=host.more, generation=0) == member:
-                    return replace(member, generation=parsed.generation)
-                if parsed.generation < _SANE_GENERATION:
-                    generations.append(parsed.generation)
-        return replace(member, generation=max(generations) + 1)
-
-    def _own_names(self) -> list[str]:
-        return [
-            name for name in self.members.fleet.names_of(self.host.id) if name != self.itself.entry
-        ]
-
     def _replaced(self, name: str) -> str | None:
         """This session's own earlier entry, when it has one under another name."""
         if self.entry is not None and self.entry != name:
@@ -601,15 +500,6 @@ class Agent:
         if saved is not None and saved != name and saved in self.members.fleet.names:
             return saved
         return None
-
-    def _detail(self) -> bytes:
-        document = {
-            "name": socket.gethostname(),
-            "pid": os.getpid(),
-            "version": __version__,
-            "stage": self.stage,
-        }
-        return json.dumps(document).encode()
 
     def _job_done(self, name: str, result: Any) -> None:
         self.timers.worked(name)
@@ -756,7 +646,11 @@ class Agent:
             log.error("reload_refused", what=str(error))
         else:
             self.problems.pop("reload", None)
-            self.settings = self._reloadable(new)
+            self.settings, kept = reloadable(self.settings, new)
+            if kept:
+                words = ", ".join(kept)
+                self.problems["reload"] = f"changed but not in force before a restart: {words}"
+                log.warning("restart_needed", keys=words)
             self._anew(remember=True)
             self.resync("reload")
             self._refresh_detail()
@@ -764,22 +658,10 @@ class Agent:
             log.info("reloaded", stage=self.stage)
         notify("READY=1")
 
-    def _reloadable(self, new: Settings) -> Settings:
-        """The new settings, but for those that only a restart can change."""
-        kept = {
-            name: getattr(self.settings, name)
-            for name in _NEED_RESTART
-            if getattr(new, name) != getattr(self.settings, name)
-        }
-        if kept:
-            words = ", ".join(sorted(kept))
-            self.problems["reload"] = f"changed but not in force before a restart: {words}"
-            log.warning("restart_needed", keys=words)
-        return replace(new, **kept)
-
     def _refresh_detail(self) -> None:
         if self.entry is not None and self.fresh:
-            registry, host_id, detail = self.out.registry, self.host.id, self._detail()
+            registry, host_id = self.out.registry, self.host.id
+            detail = own_entry.detail(self.stage)
             self.out.worker.submit("describe", lambda: registry.describe(host_id, detail))
 
     # --- disk ---
@@ -815,26 +697,6 @@ class Agent:
     @property
     def stage(self) -> str:
         return "enforced" if self.members.enforced else "shadow"
-
-
-_NEED_RESTART: Final = (
-    "identity",
-    "site",
-    "embedded",
-    "zk_hosts",
-    "zk_prefix",
-    "zk_iptoid_node",
-    "zk_idtoip_node",
-    "zk_ip_map_node",
-    "zk_update_interval_path",
-    "zk_max_change_threshold_path",
-    "registry_tls",
-    "session_seconds",
-    "overlay_subnet",
-    "table_files_path",
-    "log_file",
-    "verify_port",
-)
 
 
 def _log_change(change: Change) -> None:

@@ -55,7 +55,7 @@ def document(agent: "Agent") -> dict[str, Any]:
             for site, address, ids in fleet.shared_private()
         ],
         "settings": {"interval": agent.live.interval, "maxchange": agent.live.maxchange},
-        "ssh": "tracked" if agent.others else "untracked",
+        "ssh": "tracked" if agent.network.others else "untracked",
         "problems": [*agent.problems.values(), *agent.live.faults.values()],
         "notes": _notes(agent),
         "warnings": list(agent.settings.warnings),
@@ -74,9 +74,9 @@ def _notes(agent: "Agent") -> list[str]:
     notes = []
     if agent.host.public is None:
         notes.append("this host has no public address: it is reached inside its site only")
-    if agent.others:
+    if agent.network.others:
         notes.append(
-            f"other tables judge input too ({', '.join(agent.others)}): what they drop stays "
+            f"other tables judge input too ({', '.join(agent.network.others)}): what they drop stays "
             "dropped, and SSH is not kept out of connection tracking"
         )
     return notes

@@ -1,0 +1,57 @@
+"""This host's own network, looked at anew when the kernel says that it changed; and our one route.
+
+Names what is wrong in ``problems`` and takes it out again when it is over. Raises DataplaneError.
+"""
+
+from neti import log
+from neti.agent.machine import Machine
+from neti.dataplane.network import Network
+from neti.model import Host
+from neti.policy import Surroundings
+from neti.settings import Settings
+
+
+class HostNetwork:
+    """Not thread-safe: the agent's loop owns it."""
+
+    def __init__(self, machine: Machine, problems: dict[str, str]) -> None:
+        self._machine = machine
+        self._problems = problems
+        self._seen: Network | None = None
+        self.others: tuple[str, ...] = ()  # other tables that judge input
+
+    def look(self, settings: Settings, host: Host) -> Surroundings:
+        """Read links, routes and other tables; what the policy needs to know of them."""
+        self._seen = self._machine.network(settings.overlay_subnet)
+        self.others = self._machine.others_judging_input()
+        self._name_conflicts(self._seen, settings)
+        return Surroundings(uplinks=self._seen.uplinks(host.private), ssh_untracked=not self.others)
+
+    def route(self, settings: Settings, host: Host) -> None:
+        """Our one route, once the address that it names exists. Uses what ``look`` saw."""
+        seen = self._seen
+        if seen is None or host.private not in seen.addresses():
+            self._problems["route"] = (
+                f"no interface has the private address {host.private}: "
+                "the overlay's route waits for it"
+            )
+            return
+        self._problems.pop("route", None)
+        mtu = seen.mtu(seen.uplinks(host.private))
+        route = seen.own_route()
+        if route is None or (route.source, route.mtu) != (host.private, mtu):
+            subnet = settings.overlay_subnet
+            self._machine.set_overlay_route(subnet, host.private, mtu, anew=route is None)
+            log.info("route_added", subnet=subnet, mtu=mtu)
+
+    def _name_conflicts(self, seen: Network, settings: Settings) -> None:
+        subnet = settings.overlay_subnet
+        foreign = [str(route) for route in seen.overlapping if not route.ours]
+        foreign += [f"address {a}" for a in sorted(map(str, seen.addresses_inside(subnet)))]
+        if foreign:
+            self._problems["overlay"] = (
+                f"overlay_subnet {subnet} is also used by {', '.join(foreign)}: "
+                "members with addresses there cannot be reached from this host"
+            )
+        else:
+            self._problems.pop("overlay", None)

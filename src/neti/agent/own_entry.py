@@ -1,0 +1,50 @@
+"""What this host says of itself in the registry: its entry, and a document for people. Pure."""
+
+import json
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Final
+
+from neti import __version__
+from neti.model import Host, Member
+from neti.registry import entry
+
+# A forged entry of ours with a huge generation shall not make the next one unwritable.
+_SANE_GENERATION: Final = 36**entry.GENERATION_RESERVE - 1
+
+
+def own_member(host: Host, overlay: IPv4Address, known: Iterable[str | None]) -> Member:
+    """This host as a member: the entry that it has among ``known`` while its addresses are the
+    same, else the next generation."""
+    member = Member(
+        id=host.id,
+        site=host.site,
+        private=host.private,
+        public=host.public,
+        overlay=overlay,
+        extended=bool(host.more),
+        more=host.more,
+    )
+    generations = [-1]
+    for name in known:
+        parsed = entry.parse(name) if name else None
+        if isinstance(parsed, Member) and parsed.id == host.id:
+            if replace(parsed, more=host.more, generation=0) == member:
+                return replace(member, generation=parsed.generation)
+            if parsed.generation < _SANE_GENERATION:
+                generations.append(parsed.generation)
+    return replace(member, generation=max(generations) + 1)
+
+
+def detail(stage: str) -> bytes:
+    """The document that operators read: who runs here, in which version and stage."""
+    document = {
+        "name": socket.gethostname(),
+        "pid": os.getpid(),
+        "version": __version__,
+        "stage": stage,
+    }
+    return json.dumps(document).encode()

@@ -1,0 +1,35 @@
+"""Which settings a running agent can take in anew. Pure."""
+
+from dataclasses import replace
+from typing import Final
+
+from neti.settings import Settings
+
+NEED_RESTART: Final = (
+    "identity",
+    "site",
+    "embedded",
+    "zk_hosts",
+    "zk_prefix",
+    "zk_iptoid_node",
+    "zk_idtoip_node",
+    "zk_ip_map_node",
+    "zk_update_interval_path",
+    "zk_max_change_threshold_path",
+    "registry_tls",
+    "session_seconds",
+    "overlay_subnet",
+    "table_files_path",
+    "log_file",
+    "verify_port",
+)
+
+
+def reloadable(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
+    """``new``, but for what only a restart can change; and the keys in which that differs."""
+    kept = {
+        name: getattr(old, name)
+        for name in NEED_RESTART
+        if getattr(new, name) != getattr(old, name)
+    }
+    return replace(new, **kept), sorted(kept)
