@@ -46,7 +46,11 @@ class HostNetwork:
 
     def _name_conflicts(self, seen: Network, settings: Settings) -> None:
         subnet = settings.overlay_subnet
-        foreign = [str(route) for route in seen.overlapping if not route.ours]
+        foreign = [
+            str(route)
+            for route in seen.overlapping
+            if not route.ours and route.destination.subnet_of(subnet)
+        ]
         foreign += [f"address {a}" for a in sorted(map(str, seen.addresses_inside(subnet)))]
         if foreign:
             self._problems["overlay"] = (

@@ -76,8 +76,8 @@ def _notes(agent: "Agent") -> list[str]:
         notes.append("this host has no public address: it is reached inside its site only")
     if agent.network.others:
         notes.append(
-            f"other tables judge input too ({', '.join(agent.network.others)}): what they drop stays "
-            "dropped, and SSH is not kept out of connection tracking"
+            f"other tables judge input too ({', '.join(agent.network.others)}): what they drop "
+            "stays dropped, and SSH is not kept out of connection tracking"
         )
     return notes
 
