@@ -1,4 +1,4 @@
-"""Where it happens: two or three network namespaces, a ZooKeeper, an agent; and the end of them.
+"""Where it happens: three network namespaces, a ZooKeeper, an agent; and the end of them.
 
     registry (ZooKeeper, 10.0.0.1) ── eth0 host (neti agent, 10.0.0.5)      raw (libnftables only)
 

@@ -51,6 +51,7 @@ from neti.settings import Settings
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before the kernel gets its turn
 _IDENTITY_EVERY: Final = 60.0  # seconds between looks at this host's own addresses
 _SETTLE: Final = 0.2  # seconds in which other programs' changes are gathered before a look
+_END_CONNECTIONS_AFTER: Final = 0.5  # seconds in which addresses that lead nowhere are gathered
 _SWEEP_EVERY: Final = 60.0  # seconds between looks for removed sources without connections
 _LOG_EACH: Final = 20  # members named singly in the log; more are one line
 
@@ -164,6 +165,8 @@ class Agent:
         self._ask()
         if "commit" not in self.timers.due and self._pending:
             self._commit_when_quiet()
+        if self.out.reconciler.connections_to_end:
+            self.timers.at("connections", self._now() + _END_CONNECTIONS_AFTER)
 
     def _waiting(self, block: bool) -> list[Told]:
         told: list[Told] = []
@@ -287,7 +290,7 @@ class Agent:
         self._tell_systemd()
 
     def _own_entry_vanished(self, name: str) -> None:
-        if name == self.entry:
+        if name == self.entry and self.leaving is None:
             log.warning("own_entry_vanished", entry=name)
             self.entry = None
             self.timers.at("register", self._now())
@@ -315,6 +318,8 @@ class Agent:
                 self.out.worker.submit("identity", lambda: self.out.discover(settings))
             case "sweep":
                 self._sweep()
+            case "connections":
+                self._end_connections()
             case "linger":
                 self.members.fleet.tick(now=self.out.clock.wall())
 
@@ -444,6 +449,12 @@ class Agent:
         if self.down:
             return
         self.resync("another program changed nftables")
+
+    def _end_connections(self) -> None:
+        try:
+            self.out.reconciler.end_connections()
+        except DataplaneError as error:
+            self._kernel_failed(error)
 
     def _sweep(self) -> None:
         """A removed source is remembered for as long as it has connections, and no longer."""

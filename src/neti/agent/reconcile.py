@@ -96,6 +96,7 @@ class Reconciler:
     ) -> None:
         self._dataplane = dataplane
         self._connections = connections
+        self._ended: set[str] = set()  # overlay addresses that lead nowhere, not yet looked at
         self.seen = seen
 
     def read(self) -> KernelState:
@@ -143,6 +144,22 @@ class Reconciler:
     def _end_connections(self, changes: Changes) -> None:
         """Connections to an overlay address that now leads elsewhere, or nowhere, end: they would
         keep the old translation for ever. Joins never get here."""
-        gone = changes.removed.get("overlay")
-        if gone:
-            self._connections.end_connections_to([IPv4Address(key) for key in gone])
+        gone = changes.removed.get("overlay", ())
+        leads = changes.added.get("overlay", {})
+        # Where an address leads elsewhere now, its sockets must follow at once. One that leads
+        # nowhere can wait until more have come together (``end_connections``): the look costs the
+        # kernel a walk over its whole table, 3 ms, however few connections there are.
+        self._ended.update(key for key in gone if key not in leads)
+        moved = [key for key in leads if key in gone or key in self._ended]
+        if moved:
+            self._ended.difference_update(moved)
+            self._connections.end_connections_to([IPv4Address(key) for key in moved])
+
+    @property
+    def connections_to_end(self) -> bool:
+        return bool(self._ended)
+
+    def end_connections(self) -> None:
+        """End the connections to all overlay addresses that lead nowhere since the last call."""
+        ended, self._ended = self._ended, set()
+        self._connections.end_connections_to([IPv4Address(key) for key in ended])

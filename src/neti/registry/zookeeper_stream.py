@@ -104,8 +104,14 @@ class Stream:
 
     def ask(self, subjects: Iterable[IPv4Address | str]) -> None:
         if self._connected and self._sink is not None:
+            asked = list(subjects)
             with self._lock:
-                self._questions.extend(subjects)
+                if len(asked) <= _QUESTIONS_IN_FLIGHT:
+                    # A host that joins right after a start with 16,000 members shall not wait
+                    # until all of their leases have been read.
+                    self._questions.extendleft(reversed(asked))
+                else:
+                    self._questions.extend(asked)
             self._ask_more()
 
     # --- the connection's life ---

@@ -9,6 +9,7 @@ Must never do: block in that thread, or let an exception of a listener end it.
 """
 
 import logging
+import select
 import socket
 import struct
 import threading
@@ -205,6 +206,13 @@ class _PatientHandler(SequentialThreadingHandler):  # type: ignore[misc]  # as a
     def __init__(self, connect_seconds: float) -> None:
         super().__init__()
         self._connect_seconds = connect_seconds
+
+    def select(self, *arguments: Any, **more: Any) -> Any:
+        # kazoo makes a new epoll object for each turn of its loop, for a handful of descriptors.
+        try:
+            return select.select(*arguments, **more)
+        except (ValueError, TypeError):  # a descriptor above 1023
+            return super().select(*arguments, **more)
 
     def create_connection(self, *arguments: Any, timeout: float, **more: Any) -> Any:
         seconds = min(timeout, self._connect_seconds)
