@@ -17,7 +17,7 @@ from tests.support.recorder import Recorder
 
 from neti.clock import ManualClock
 from neti.errors import RegistryError, RegistryUnavailable
-from neti.registry import Appeared, Fresh, SessionEnded, Snapshot, Stale, Vanished
+from neti.registry import Appeared, Event, Fresh, SessionEnded, Snapshot, Stale, Vanished
 from neti.registry.embedded import EmbeddedRegistry
 from neti.registry.embedded_store import CHANGES_KEPT
 
@@ -180,8 +180,8 @@ def test_a_watcher_that_fell_behind_the_log_reads_all(path: Path) -> None:
         held, go = threading.Event(), threading.Event()
         recorder = Recorder()
 
-        def sink(event: object) -> None:
-            recorder(event)  # type: ignore[arg-type]
+        def sink(event: Event) -> None:
+            recorder(event)
             if isinstance(event, Fresh):
                 held.set()
                 go.wait(20)

@@ -155,6 +155,19 @@ def test_a_kernel_that_refuses_is_tried_again(fleet: World) -> None:
     assert "Device or resource busy" not in one.status()["problems"]
 
 
+def test_steady_change_does_not_put_off_the_look_at_a_kernel_that_refuses(fleet: World) -> None:
+    """Only reading back mends a wrong belief; joins that keep coming must not postpone it."""
+    one, two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    assert one.dataplane.table is not None
+    one.dataplane.table.elements["peers4"].clear()  # and nobody tells the agent
+    two.ask("leave")  # its removal is refused now: no such element
+    for number in range(3, 43):
+        fleet.started(number)
+        fleet.pass_time(0.5)
+    assert len(one.elements("peers4")) == 80
+
+
 def test_a_reload_takes_no_member_out(fleet: World) -> None:
     """reject_all on and off by reload: members stay in the kernel at every moment."""
     one, _two = fleet.started(1), fleet.started(2)

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tests.support.netns import require_root
 
 from neti.cli.config import config_group
 from neti.config import json_schema, load
@@ -612,9 +613,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             load(path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 def test_a_file_of_somebody_else(tmp_path: Path) -> None:
     """A file that this user may not read is one clear error."""
+    require_root()  # to become somebody else
     path = tmp_path / "neti.yml"
     path.write_text(LOCAL)
     path.chmod(0o600)

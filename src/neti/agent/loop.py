@@ -327,7 +327,9 @@ class Agent:
 
     @property
     def _pending(self) -> bool:
-        return self.members.elements.pending and self.known
+        """Whether there is something to commit. Not while a look at the kernel is due: what was
+        refused would be refused again, and the look takes everything along."""
+        return self.members.elements.pending and self.known and "resync" not in self.timers.due
 
     def _settle_fleet(self) -> None:
         self._observe_changes(self.members.take_changes())

@@ -21,7 +21,7 @@ class Timers:
         count = self.failures.get(name, 0)
         self.failures[name] = count + 1
         pause = _RETRY_AFTER[min(count, len(_RETRY_AFTER) - 1)]
-        self.due[name] = now + pause
+        self.at(name, now + pause)  # never later than it was due already
         return pause
 
     def worked(self, name: str) -> None:

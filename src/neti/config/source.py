@@ -181,6 +181,7 @@ class _Flattener:
                     if isinstance(item, _Node)
                 ]
             case "mapping", list(pairs):
+                # A mapping's content is pairs, by construction; the type says only "a list".
                 return self._mapping(pairs, place)  # type: ignore[arg-type]
             case "plain", str(text):
                 return self._plain(text, node.line, place)

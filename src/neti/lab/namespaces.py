@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -44,7 +45,7 @@ def build(wiring: Wiring) -> None:
     new = set(wiring.create)
     for node in wiring.nodes:
         if node.namespace in new and node.sysctls:
-            call_inside(node.namespace, lambda node=node: _write_sysctls(node.sysctls))  # type: ignore[misc]
+            call_inside(node.namespace, partial(_write_sysctls, node.sysctls))
     # From inside a namespace of the lab, so that not even for an instant a link is elsewhere.
     _ip(wiring.links, inside=wiring.nodes[0].namespace)
     with ThreadPoolExecutor(_SETUP_THREADS) as pool:

@@ -133,7 +133,11 @@ class Watcher:
         events = self._look(files)
         # Again, for this process may have been stopped in between: if its session is over, that
         # is the news, and what others made of it comes after.
+        looked_in = self._session
         self._keep_session_if_due(files)
+        if self._session is not looked_in:
+            # It slept between the look and now: what it saw is old, and Fresh would be untrue.
+            events.extend(self._look(files))
         for event in events:
             self._sink(event)
         if not self._fresh and self._session is not None:

@@ -274,7 +274,7 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
     def _connect(self, host: str, hostip: str, port: int) -> Any:
         try:
             connected = super()._connect(host, hostip, port)
-        except Exception as error:
+        except Exception as error:  # told and raised again: kazoo decides what it means
             text = str(error) or type(error).__name__
             _guarded(self.client.listener.on_failure, f"ZooKeeper at {host}:{port}: {text}")
             raise
@@ -293,5 +293,5 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
 def _guarded(function: Callable[..., None], *arguments: Any) -> None:
     try:
         function(*arguments)
-    except Exception:
+    except Exception:  # the listener's fault must not end kazoo's connection thread
         _LOG.exception("event=registry_listener_failed")
