@@ -12,16 +12,18 @@ Must never do: ask the registry or the clock itself (``questions`` and ``now`` a
 let one entry's fault touch another member.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
+from neti.absence import Absences, Hold, Lost
 from neti.admission import Admission
 from neti.claims import Claims
 from neti.errors import EntryError
+from neti.guard import Guard, ends_by_itself
 from neti.model import Departure, IPAddress, Member
 from neti.registry import entry
 
@@ -39,15 +41,6 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """A member whose session ended without a word; ``since`` in Unix seconds."""
-
-    member: Member
-    since: float
-    shared_public: bool  # others stood behind the same public address then: it is a NAT's
-
-
-@dataclass(frozen=True, slots=True)
 class Questions:
     """What must be read from the registry before everything can be decided."""
 
@@ -59,11 +52,23 @@ class Questions:
 
 
 class Fleet:
-    """Not thread-safe: the agent's loop owns it. ``now`` is Unix seconds everywhere."""
+    """Not thread-safe: the agent's loop owns it. ``now`` is Unix seconds everywhere.
 
-    def __init__(self, admission: Admission, *, linger_seconds: float) -> None:
+    Whoever would be removed passes the ``guard``; without one nothing is ever held.
+    """
+
+    def __init__(
+        self,
+        admission: Admission,
+        *,
+        linger_seconds: float,
+        guard: Guard | None = None,
+        hold_seconds: float = 3600.0,
+    ) -> None:
         self._admission = admission
         self._linger = linger_seconds
+        self._guard = guard
+        self._hold_seconds = hold_seconds
         # What the registry holds.
         self._names: set[str] = set()
         self._junk: dict[str, None] = {}  # those of them that are no admissible entries
@@ -83,8 +88,8 @@ class Fleet:
         self._speaks: dict[str, str] = {}  # id -> the name that was accepted for it
         self._at_private: Claims[tuple[str, IPv4Address]] = Claims()  # ids of accepted members
         self._at_public: Claims[IPv4Address] = Claims()
-        self._lost: dict[str, Lost] = {}  # in the order of ``since``
-        self._lost_alone: dict[IPv4Address, str] = {}  # public address that was not shared -> id
+        self._absent = Absences()
+        self._floor: dict[str, int] = {}  # id -> generation below which it is an older copy's
         self._before: dict[str, Member | None] = {}
         # What is to be asked, and what was asked.
         self._ask_leases: set[IPv4Address] = set()
@@ -101,7 +106,17 @@ class Fleet:
 
     @property
     def lost(self) -> Mapping[str, Lost]:
-        return MappingProxyType(self._lost)
+        """Members without a registration, those that are held included."""
+        return self._absent.lost
+
+    @property
+    def holds(self) -> Mapping[str, Hold]:
+        return self._absent.holds
+
+    @property
+    def absences_version(self) -> int:
+        """Changes whenever somebody is lost, held, or neither any more."""
+        return self._absent.version
 
     @property
     def names(self) -> frozenset[str]:
@@ -169,6 +184,7 @@ class Fleet:
         *,
         lost: Mapping[str, tuple[str, float]],
         owners: Mapping[IPv4Address, str],
+        holds: Mapping[str, Hold] = MappingProxyType({}),
     ) -> None:
         """Begin from the last good state: ``names`` with their further addresses, ``lost`` as
         id -> (name, since). They stand until the registry says otherwise.
@@ -183,20 +199,25 @@ class Fleet:
             self._restore_more(name, names[name])
         self._settle(touched)
         self._restore_lost(were_lost, names)
+        for host_id, hold in holds.items():
+            if host_id in self._absent:
+                self._hold(host_id, hold)
         self._given_up.update(owners)
         self._forget_leases()
 
-    def snapshot(self, names: Iterable[str], *, now: float) -> None:
+    def snapshot(self, names: Iterable[str], *, now: float, doubt: str | None = None) -> None:
         """The registry's complete list. What is not in it has vanished while nobody looked.
 
         Everything is taken in before anything is decided, so no order within the list matters.
+        With a ``doubt`` (it may be another registry than before, or an older copy) nobody is
+        removed by it: who is not in it is held at once, and does not come back as an older self.
         """
         listed = frozenset(names)
         appeared, gone = listed - self._names, self._names - listed
         departures = {name for name in appeared if name.startswith("left.")}
         touched: set[str] = set()
         for name in departures:
-            touched |= self._enter(name)
+            touched |= self._enter(name, now=now)
         for name in sorted(gone):
             touched |= self._remove(name, now=now)
         for name in sorted(appeared - departures):
@@ -204,10 +225,12 @@ class Fleet:
         # Leaving is one step, so a departure that is listed beside an entry was before its return.
         for host_id in [i for i in self._departures if self._present(i)]:
             del self._departures[host_id]
+        if doubt is not None:
+            self._keep_absent(Hold(now, doubt, doubt=True))
         self._settle(touched)
 
-    def appeared(self, name: str, *, bulk: bool = False) -> None:
-        self._settle(self._enter(name, bulk=bulk))
+    def appeared(self, name: str, *, bulk: bool = False, now: float = 0.0) -> None:
+        self._settle(self._enter(name, bulk=bulk, now=now))
 
     def vanished(self, name: str, *, now: float) -> None:
         self._settle(self._remove(name, now=now))
@@ -238,26 +261,61 @@ class Fleet:
         self._settle({claim.id})
 
     def tick(self, *, now: float) -> None:
-        """Let go of lost members whose time is over."""
-        for host_id in reversed(self._lost):
-            if self._lost[host_id].since <= now:
-                break
-            # The clock was set back, and would else keep this one for as long again.
-            self._lost[host_id] = replace(self._lost[host_id], since=now)
+        """Let go of lost members whose time is over, and of small holds whose time is."""
+        self._absent.set_back(now)
         touched: set[str] = set()
-        while (due := self.next_tick()) is not None and due <= now:
-            touched |= self._forget_lost(next(iter(self._lost)))
+        over = self._absent.over(now=now, linger=self._linger)
+        if over and self._may_go(over, now=now):
+            for host_id in over:
+                touched |= self._forget_lost(host_id)
+        if ends_by_itself(len(self.holds), len(self._accepted)):
+            touched |= self.release(self._absent.held_until(now - self._hold_seconds))
         self._settle(touched)
 
     def next_tick(self) -> float | None:
         """When ``tick`` next has something to do, in Unix seconds."""
-        if not self._lost:
-            return None
-        return next(iter(self._lost.values())).since + self._linger
+        times = []
+        lost, held = self._absent.first_lost(), self._absent.first_held()
+        if lost is not None:
+            times.append(lost + self._linger)
+        if held is not None and ends_by_itself(len(self.holds), len(self._accepted)):
+            times.append(held + self._hold_seconds)
+        return min(times, default=None)
+
+    def release(self, ids: Iterable[str]) -> set[str]:
+        """Remove these held members after all; the ids that may stand differently then. The
+        operator's word, or time's: it does not count towards the next hold."""
+        touched: set[str] = set()
+        for host_id in tuple(ids):
+            if host_id in self.holds:
+                touched |= self._forget_lost(host_id)
+        self._settle(touched)
+        return touched
+
+    def _may_go(self, ids: Collection[str], *, now: float) -> bool:
+        """Whether the guard lets all of these go; else it holds those of them that are lost."""
+        if self._guard is None:
+            return True
+        reason = self._guard.objection(ids, self.lost.keys(), len(self._accepted), now=now)
+        if reason is None:
+            self._guard.let_go(ids, now=now)
+            return True
+        self._absent.hold([i for i in ids if i in self._absent], Hold(now, reason))
+        return False
+
+    def _keep_absent(self, hold: Hold) -> None:
+        """In doubt about the whole registry: everybody it does not have stays as he was."""
+        for host_id in [i for i in self.lost if i not in self.holds]:
+            self._hold(host_id, hold)
+
+    def _hold(self, host_id: str, hold: Hold) -> None:
+        if hold.doubt:
+            self._floor[host_id] = self._accepted[host_id].generation
+        self._absent.hold((host_id,), hold)
 
     # --- noting facts: each returns the ids that may stand differently now ---
 
-    def _enter(self, name: str, *, bulk: bool = False) -> set[str]:
+    def _enter(self, name: str, *, bulk: bool = False, now: float = 0.0) -> set[str]:
         if name in self._names:
             return set()
         self._names.add(name)
@@ -269,10 +327,12 @@ class Fleet:
         if isinstance(parsed, Departure):
             known = self._departures.get(parsed.id, -1)
             self._departures[parsed.id] = max(known, parsed.generation)
-            lost = self._lost.get(parsed.id)
-            if lost is not None and lost.member.generation <= parsed.generation:
-                return self._forget_lost(parsed.id)
-            return set()
+            lost = self.lost.get(parsed.id)
+            if lost is None or lost.member.generation > parsed.generation:
+                return set()
+            if parsed.id in self.holds or not self._may_go((parsed.id,), now=now):
+                return set()
+            return self._forget_lost(parsed.id)
         self._departures.pop(parsed.id, None)  # it is back: what it said before is over
         if name not in self._claims:  # else it was lost, and what was read of it still stands
             self._add_claim(name, parsed)
@@ -303,11 +363,16 @@ class Fleet:
         self._disputed.pop(name, None)
         self._ask_data.discard(name)
         self._waiting_data.discard(name)
-        departed = self._departures.get(claim.id, -1) >= claim.generation
-        if self._speaks.get(claim.id) == name and not departed:
-            self._lose(claim.id, since=now)
-        else:
+        if self._speaks.get(claim.id) != name:
             self._drop_claim(name)
+            return touched
+        departed = self._departures.get(claim.id, -1) >= claim.generation
+        if departed and self._guard is None:
+            self._drop_claim(name)
+            return touched
+        self._lose(claim.id, since=now)
+        if departed and self._may_go((claim.id,), now=now):
+            touched |= self._forget_lost(claim.id)
         return touched
 
     def _parse(self, name: str) -> Member | Departure:
@@ -364,21 +429,14 @@ class Fleet:
     def _lose(self, host_id: str, *, since: float) -> None:
         member = self._accepted[host_id]
         shared = member.public is not None and len(self._at_public.of(member.public)) > 1
-        in_order = not self._lost or next(reversed(self._lost.values())).since <= since
-        self._lost[host_id] = Lost(member, since, shared)
-        if not in_order:  # the clock was set back
-            self._lost = dict(sorted(self._lost.items(), key=lambda item: item[1].since))
-        if member.public is not None and not shared:
-            self._lost_alone[member.public] = host_id
+        self._absent.add(Lost(member, since, shared))
 
-    def _end_lost(self, host_id: str) -> None:
-        member = self._lost.pop(host_id).member
-        if member.public is not None and self._lost_alone.get(member.public) == host_id:
-            del self._lost_alone[member.public]
+    def _end_lost(self, host_id: str) -> Member:
+        self._floor.pop(host_id, None)
+        return self._absent.end(host_id).member
 
     def _forget_lost(self, host_id: str) -> set[str]:
-        overlay = self._lost[host_id].member.overlay
-        self._end_lost(host_id)
+        overlay = self._end_lost(host_id).overlay
         name = self._speaks[host_id]
         self._accept(host_id, None)
         touched = self._ids_at(overlay)
@@ -400,7 +458,7 @@ class Fleet:
                 doubtful |= self._doubted_by(host_id)
             touched = again
             for host_id in doubtful:
-                if host_id in self._lost and self._displaced(self._lost[host_id]):
+                if host_id in self._absent and self._displaced(self.lost[host_id]):
                     touched |= self._forget_lost(host_id)
         self._forget_leases()
 
@@ -418,7 +476,7 @@ class Fleet:
         for name in self._present(host_id):
             self._judge(name, chosen)
         again: set[str] = set()
-        if host_id in self._lost:
+        if host_id in self._absent:
             if chosen is None:
                 return again
             before = self._speaks[host_id]
@@ -432,11 +490,11 @@ class Fleet:
     def _doubted_by(self, host_id: str) -> set[str]:
         """Lost members that this member's standing may end: itself, or who had its address."""
         member = self._accepted.get(host_id)
-        if member is None or not self._lost:
+        if member is None or not self._absent:
             return set()
         doubtful = {host_id, *self._at_private.of((member.site, member.private))}
-        if member.public in self._lost_alone:
-            doubtful.add(self._lost_alone[member.public])
+        if (alone := self._absent.alone_at(member.public)) is not None:
+            doubtful.add(alone)
         return doubtful
 
     def _choose(self, host_id: str) -> str | None:
@@ -449,6 +507,8 @@ class Fleet:
 
     def _believed(self, name: str) -> bool:
         claim = self._claims[name]
+        if claim.generation < self._floor.get(claim.id, 0):
+            return False
         if claim.overlay in self._owners:
             return self._owners[claim.overlay] == claim.id
         # Not read yet. What was accepted stays so; what stood in a snapshot enters at once, unless
@@ -475,6 +535,8 @@ class Fleet:
         if owner != claim.id:
             whose = f"leased to {owner}" if owner is not None else "leased to nobody"
             return f"overlay address {claim.overlay} is {whose}"
+        if claim.generation < self._floor.get(claim.id, 0):
+            return "it is older than what this host knows: the registry may be an older copy"
         if claim.generation == ahead:
             return f"host id {claim.id} is claimed twice, also by {chosen}"
         return None  # its lease is being read
@@ -484,7 +546,7 @@ class Fleet:
         member = lost.member
         if self._owners.get(member.overlay, member.id) != member.id:
             return True
-        if any(i not in self._lost for i in self._at_private.of((member.site, member.private))):
+        if any(i not in self._absent for i in self._at_private.of((member.site, member.private))):
             return True
         # Those who came since are live: had one of them been lost, it would have displaced first.
         return (

@@ -43,6 +43,8 @@ SETS: Final[tuple[tuple[str, str], ...]] = (
         "type ipv6_addr . inet_proto . inet_service; size 16384; flags dynamic,timeout; timeout 1h",
     ),
     ("map enforce", "typeof meta nfproto : verdict; flags timeout"),
+    ("counter admitted", "packets 0 bytes 0"),  # packets from members that were let in as such
+    ("counter judged", "packets 0 bytes 0"),  # packets that got as far as the verdict
 )
 
 
@@ -111,12 +113,6 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
             _forward(settings, surroundings),
         ),
     )
-
-
-def enforce_elements(reject_all: bool) -> Iterator[Element]:
-    if reject_all:
-        yield Element("enforce", "ipv4", "drop")
-        yield Element("enforce", "ipv6", "drop")
 
 
 # --- chains ---
@@ -211,7 +207,7 @@ def _judge(settings: Settings) -> Chain:
             f"meta l4proto {RECORDED_PORTS} "
             "update @seen6 { ip6 saddr . meta l4proto . th dport counter }"
         ),
-        "meta nfproto vmap @enforce",
+        'counter name "judged" meta nfproto vmap @enforce',
     ]
     return Chain("judge", None, tuple(rules))
 
@@ -236,8 +232,8 @@ def _ssh(settings: Settings) -> Iterator[str]:
 
 def _vouched(settings: Settings) -> Iterator[str]:
     """Peers, trusted networks, sources just removed, then what is already established."""
-    yield "ip saddr @peers4 accept"
-    yield "ip6 saddr @peers6 accept"
+    yield 'ip saddr @peers4 counter name "admitted" accept'
+    yield 'ip6 saddr @peers6 counter name "admitted" accept'
     for word, networks in _by_family(settings.trusted):
         yield f"{word} saddr {_listed(networks)} accept"
     yield "ip saddr @revoked4 goto judge"

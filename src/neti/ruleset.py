@@ -10,6 +10,7 @@ change touches only itself. A Transaction is what would be sent to the kernel, a
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Final, Literal
 
 FAMILY_TABLE: Final = "inet neti"
@@ -17,9 +18,10 @@ FAMILY_TABLE: Final = "inet neti"
 SetName = Literal["overlay", "peers4", "peers6", "revoked4", "revoked6", "grace", "enforce"]
 
 # Whose elements are this program's to order. The others' elements end by the kernel's own clock.
-ORDERED: Final[tuple[SetName, ...]] = ("overlay", "peers4", "peers6", "enforce")
+ORDERED: Final[tuple[SetName, ...]] = ("overlay", "peers4", "peers6")
 TIMED: Final[tuple[SetName, ...]] = ("revoked4", "revoked6", "grace")
 MAPS: Final = frozenset({"overlay", "enforce"})
+FAMILIES: Final = ("ipv4", "ipv6")  # the keys of map enforce
 REVOKED_BY: Final[Mapping[SetName, SetName]] = {"peers4": "revoked4", "peers6": "revoked6"}
 
 
@@ -60,16 +62,49 @@ class Structure:
 
 
 @dataclass(frozen=True, slots=True)
+class Enforcement:
+    """What map ``enforce`` should hold: nothing, drop for good, or drop for ``seconds``, after
+    which the kernel itself goes back to shadow."""
+
+    permanent: bool = False
+    seconds: int = 0
+
+    def __bool__(self) -> bool:
+        return self.permanent or self.seconds > 0
+
+    def elements(self) -> str:
+        until = "" if self.permanent else f" timeout {self.seconds}s"
+        return ", ".join(f"{family}{until} : drop" for family in FAMILIES)
+
+
+FOREIGN: Final = -1
+OFF: Final = Enforcement()
+PERMANENT: Final = Enforcement(permanent=True)
+
+
+@dataclass(frozen=True, slots=True)
 class KernelState:
     """What was read back. ``structure`` is nft's own listing without elements; None: no table.
 
-    ``timed`` are elements with the seconds that they have left.
+    ``timed`` are elements with the seconds that they have left. ``enforce``: by key, the seconds
+    that its drop has left; None: no end; FOREIGN: something that we never write.
     """
 
     structure: str | None
     chain_names: tuple[str, ...] = ()
     elements: Mapping[SetName, Mapping[str, str]] = field(default_factory=dict)
     timed: Mapping[SetName, Mapping[str, int]] = field(default_factory=dict)
+    enforce: Mapping[str, int | None] = field(default_factory=dict)
+
+    @property
+    def armed(self) -> bool:
+        """Whether both families are dropped, with or without an end."""
+        held = [self.enforce.get(family, 0) for family in FAMILIES]
+        return all(left is None or left > 0 for left in held)
+
+    @property
+    def armed_for_good(self) -> bool:
+        return all(self.enforce.get(family, 0) is None for family in FAMILIES)
 
 
 NO_TABLE: Final = KernelState(structure=None)
@@ -100,6 +135,7 @@ class Elements:
 
     def __init__(self, *, revoke_seconds: int) -> None:
         self.revoke_seconds = revoke_seconds
+        self.enforcement = OFF  # compared with the kernel only where the kernel was read
         self._wishes: dict[SetName, dict[str, Counter[str] | str]] = {s: {} for s in ORDERED}
         self._kernel: dict[SetName, dict[str, str]] = {s: {} for s in ORDERED}
         self._revoked: dict[SetName, set[str]] = {"revoked4": set(), "revoked6": set()}
@@ -140,6 +176,11 @@ class Elements:
     def wants(self, where: SetName, key: str) -> bool:
         return key in self._wishes[where]
 
+    def leads(self, overlay: IPv4Address) -> IPv4Address | None:
+        """Where the overlay address should lead."""
+        held = self._wishes["overlay"].get(str(overlay))
+        return None if held is None else IPv4Address(_shown(held))
+
     def desired(self, where: SetName) -> dict[str, str]:
         return {key: _shown(held) for key, held in self._wishes[where].items()}
 
@@ -153,6 +194,21 @@ class Elements:
             self._dirty[where] |= {k for k in self._kernel[where] if self._differs(where, k)}
         for revoked in self._revoked:
             self._revoked[revoked] = set(state.timed.get(revoked, {}))
+
+    def believe(self, other: "Elements") -> None:
+        """The same belief about the kernel; wishes are each's own."""
+        self.enforcement = other.enforcement
+        held = {revoked: dict.fromkeys(keys, 0) for revoked, keys in other._revoked.items()}
+        self.kernel_is(KernelState(structure=None, elements=other._kernel, timed=held))
+
+    def differences(self, state: KernelState) -> dict[SetName, int]:
+        """How many keys of each set the kernel holds otherwise than it is believed to."""
+        counts = {}
+        for where in ORDERED:
+            held, believed = state.elements.get(where, {}), self._kernel[where]
+            if held != believed:
+                counts[where] = len(dict(held.items() ^ believed.items()))
+        return counts
 
     @property
     def kernel(self) -> Mapping[SetName, Mapping[str, str]]:
@@ -279,6 +335,60 @@ def _command(verb: str, where: SetName, elements: Iterable[str]) -> str:
     return f"{verb} element {FAMILY_TABLE} {where} {{ {', '.join(elements)} }}"
 
 
+# Two seconds: the kernel tells whole seconds, and time passes between reading and applying.
+_TRIAL_SLACK: Final = 2
+
+
+def enforce_commands(wanted: Enforcement, held: Mapping[str, int | None]) -> tuple[str, ...]:
+    """What makes map ``enforce``, which holds ``held``, as it is wanted.
+
+    A trial whose elements are gone is over, and is not begun again here: only ``begin_trial`` may.
+    """
+    as_it_is = set(held) == set(FAMILIES)
+    if wanted.permanent:
+        if as_it_is and all(left is None for left in held.values()):
+            return ()
+        return begin_trial(wanted, held)
+    if wanted.seconds and as_it_is and FOREIGN not in held.values():
+        most = wanted.seconds + _TRIAL_SLACK
+        if all(left is not None and left <= most for left in held.values()):
+            return ()
+        return begin_trial(wanted, held)
+    ours = [key for key, left in held.items() if left != FOREIGN]
+    return (*_without_foreign(held), *(_surely_deleted(ours) if ours else ()))
+
+
+def begin_trial(wanted: Enforcement, held: Mapping[str, int | None]) -> tuple[str, ...]:
+    """Commands that arm the kernel as ``wanted``, its time-out counted from now."""
+    return (
+        *_without_foreign(held),
+        *_surely_deleted(FAMILIES),
+        _command("add", "enforce", (wanted.elements(),)),
+    )
+
+
+def confirm_trial() -> tuple[str, ...]:
+    """Commands that take the time-out off a trial. They fail as a whole once it is over, however
+    long this process was stopped between deciding and applying."""
+    return (
+        _command("delete", "enforce", FAMILIES),
+        _command("add", "enforce", (PERMANENT.elements(),)),
+    )
+
+
+def _surely_deleted(families: Iterable[str]) -> tuple[str, str]:
+    """One that ends by the kernel's clock just now cannot be deleted: add it first. And adding
+    alone would not refresh a time-out."""
+    keys = tuple(families)
+    drops = [f"{family} : drop" for family in keys]
+    return _command("add", "enforce", drops), _command("delete", "enforce", keys)
+
+
+def _without_foreign(held: Mapping[str, int | None]) -> tuple[str, ...]:
+    foreign = [key for key, left in held.items() if left == FOREIGN]
+    return (_command("delete", "enforce", foreign),) if foreign else ()
+
+
 def replacement(
     structure: Structure, elements: Elements, kernel: KernelState, *, grace_seconds: int
 ) -> Transaction:
@@ -289,9 +399,19 @@ def replacement(
     grace time now.
     """
     commands: list[str] = []
+    armed = elements.enforcement
+    if not armed.permanent:
+        # A trial is carried over with what the kernel says is left of it, and only if it is not
+        # over by the time that this is applied: the deletion fails then, and all of it with it.
+        left = min(kernel.enforce.get(family) or 0 for family in FAMILIES)
+        armed = Enforcement(seconds=max(0, min(armed.seconds, left)))
+        if armed:
+            commands.append(_command("delete", "enforce", FAMILIES))
     if kernel.structure is not None:
         commands.append(f"delete table {FAMILY_TABLE}")
     commands.append(structure.text())
+    if armed:
+        commands.append(_command("add", "enforce", (armed.elements(),)))
     for where in ORDERED:
         wanted = elements.desired(where)
         if wanted:

@@ -17,6 +17,7 @@ from neti.registry import (
     Event,
     Fresh,
     LeaseRead,
+    Origin,
     Registry,
     Session,
     SessionEnded,
@@ -586,3 +587,33 @@ def test_calls_from_many_threads_do_not_disturb_one_another(world: World) -> Non
     recorder.until(lambda seen: seen.picture is not None and len(seen.picture) == 12)
     assert recorder.doubts == []
     assert not recorder.of(Stale)
+
+
+def test_an_origin_names_the_fleet_and_grows_with_every_name(world: World) -> None:
+    """Same fleet for everybody; one more for each name that came or went."""
+    first, recorder = world.open(), Recorder()
+    first.watch(recorder)
+    recorder.until_fresh()
+    before = recorder.of(Snapshot)[-1].origin
+    assert before.fleet
+    register(first)
+    recorder.until_picture(A)
+    other, seen = world.open(), Recorder()
+    other.watch(seen)
+    seen.until_fresh()
+    after = seen.of(Snapshot)[-1].origin
+    assert after.fleet == before.fleet
+    assert after.version == before.version + 1
+    assert after.doubt(before) is None
+    assert "went back" in (before.doubt(after) or "")
+    assert "another one" in (Origin("x", 0).doubt(after) or "")
+
+
+def test_a_preferred_address_is_taken_when_it_is_free(world: World) -> None:
+    """What a host remembers, in a registry that forgot it; never somebody else's."""
+    registry = world.open()
+    wanted = IPv4Address("192.168.0.77")
+    assert registry.acquire("a", SUBNET, prefer=wanted) == wanted
+    assert registry.acquire("a", SUBNET, prefer=IPv4Address("192.168.0.78")) == wanted
+    assert registry.acquire("b", SUBNET, prefer=wanted) != wanted
+    assert registry.acquire("c", SUBNET, prefer=SUBNET.broadcast_address) in SUBNET.hosts()

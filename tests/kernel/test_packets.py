@@ -21,6 +21,7 @@ from neti.dataplane.nftables import NftablesDataplane
 from neti.model import Host, Member, Site
 from neti.policy import Surroundings, structure
 from neti.registry import entry
+from neti.ruleset import OFF, PERMANENT
 from neti.settings import OpenPort, Settings
 
 pytestmark = pytest.mark.kernel
@@ -86,8 +87,8 @@ class UnderTest:
         self.commit()
 
     def enforce(self, on: bool = True) -> None:
-        self.members.enforce(on)
-        self.commit()
+        self.members.elements.enforcement = PERMANENT if on else OFF
+        self.resync()
 
 
 @pytest.fixture

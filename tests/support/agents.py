@@ -1,6 +1,6 @@
 """Agents without a kernel, a network or a thread: driven turn by turn on a clock that is told."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from neti.agent.control import Request
-from neti.agent.loop import Agent, Outside, seen_structure
+from neti.agent.core import Outside
+from neti.agent.loop import Agent, seen_structure
 from neti.agent.reconcile import Reconciler
 from neti.agent.state import StateFolder
 from neti.agent.worker import Job, JobDone, JobEvent, JobFailed, Worker
@@ -16,7 +17,7 @@ from neti.clock import ManualClock
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.network import Link, Network, Route
 from neti.errors import ConfigError, NetiError
-from neti.model import Host, Site
+from neti.model import Host, IPAddress, Site
 from neti.registry.memory import MemoryRegistry, MemoryServer
 from neti.settings import Settings
 
@@ -67,6 +68,28 @@ class FakeConnections:
         self.ended += destinations
         return len(destinations)
 
+    def end_stale(
+        self, overlay: IPv4Network, leads: Callable[[IPv4Address], IPv4Address | None]
+    ) -> int:
+        return 0
+
+    def sources_with_connections(self, sources: list[IPAddress]) -> set[IPAddress]:
+        return set()
+
+
+@dataclass
+class FakeShadow:
+    """What the record of refused packets would say."""
+
+    members: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+
+    def refused_members(self, since: float) -> tuple[str, ...]:
+        return self.members
+
+    def lost_uses(self, since: float) -> tuple[str, ...]:
+        return self.uses
+
 
 @dataclass
 class Box:
@@ -79,6 +102,7 @@ class Box:
     connections: FakeConnections = field(default_factory=FakeConnections)
     agent: Agent | None = None
     new_settings: Settings | None = None
+    shadow: FakeShadow = field(default_factory=FakeShadow)
 
     def __post_init__(self) -> None:
         self.machine = FakeMachine(self.host.private)
@@ -92,17 +116,24 @@ class Box:
         outside = Outside(
             reconciler=Reconciler(self.dataplane, self.connections, seen),
             machine=self.machine,
+            connections=self.connections,
+            probe_registry=self._probe,
+            boot=self.world.boot,
             registry=self.registry,
             worker=worker,
             folder=folder,
             clock=self.world.clock,
             discover=lambda _settings: self.host,
             reload=self._reloaded,
-            revoked_alive=lambda _addresses: set(),
         )
-        self.agent = Agent(self.settings, self.host, outside, loaded, machine_id="this machine")
+        self.agent = Agent(self.settings, self.host, outside, loaded, shadow=self.shadow)
         self.agent.start()
         return self.agent
+
+    def _probe(self) -> None:
+        other = MemoryRegistry(self.world.server)
+        other.lease_of(self.host.id)
+        other.close()
 
     def stop(self) -> None:
         """As SIGTERM or a kill: nothing is said to the registry or to the kernel."""
@@ -114,8 +145,8 @@ class Box:
         assert self.agent is not None
         return self.agent
 
-    def ask(self, command: str) -> dict[str, Any]:
-        request = Request(command, {})
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        request = Request(command, arguments)
         self.running.tell(request)
         self.world.settle()
         return request.wait()
@@ -142,6 +173,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.boot = "boot-1"
         self.server = MemoryServer()
         self.clock = ManualClock()
         self.boxes: list[Box] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.agents import Box, World, world
 
+from neti.agent import state_records as records
 from neti.agent.loop import Reload, Stop
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.model import Host
@@ -176,6 +177,8 @@ def test_a_reload_takes_no_member_out(fleet: World) -> None:
         one.new_settings = dataclasses.replace(one.settings, reject_all=wanted)
         one.running.tell(Reload())
         fleet.pass_time(1)
+        assert one.status()["stage"] == ("trial" if wanted else "shadow")
+        fleet.pass_time(100)
         assert one.elements("enforce") == ({"ipv4": "drop", "ipv6": "drop"} if wanted else {})
         assert one.status()["stage"] == ("enforced" if wanted else "shadow")
     assert removals(one) == []
@@ -196,8 +199,8 @@ def test_nothing_is_enforced_before_the_members_are_known(fleet: World) -> None:
     one = fleet.started(1, reject_all=True)
     assert one.elements("enforce") == {}
     fleet.server.start()
-    fleet.pass_time(120)
-    assert one.elements("enforce") == {"ipv4": "drop", "ipv6": "drop"}
+    fleet.pass_time(1)
+    assert one.elements("enforce") == {"ipv4": "drop 120", "ipv6": "drop 120"}
 
 
 def test_reject_all_is_refused_without_a_way_in(fleet: World) -> None:
@@ -208,7 +211,7 @@ def test_reject_all_is_refused_without_a_way_in(fleet: World) -> None:
     assert any("ssh_whitelist is empty" in problem for problem in one.status()["problems"])
     two = fleet.started(2, reject_all=True, ssh_whitelist=(), allow_empty_ssh_whitelist=True)
     fleet.pass_time(1)
-    assert two.elements("enforce") == {"ipv4": "drop", "ipv6": "drop"}
+    assert two.status()["stage"] == "trial"
 
 
 def test_lost_is_remembered_across_a_restart(fleet: World) -> None:
@@ -376,7 +379,8 @@ def test_another_machines_state_is_not_used(fleet: World) -> None:
     fleet.pass_time(1)
     one.stop()
     itself = one.settings.table_files_path / "self.json"
-    itself.write_text(itself.read_text().replace("this machine", "another machine"))
+    document = records.checked(itself.read_bytes())
+    itself.write_bytes(records.line({**document, "machine": "another machine"}))
     fleet.server.stop()
     one.dataplane.table = None
     one.start()

@@ -109,7 +109,8 @@ def remains(fleet: Fleet) -> dict[str, int]:
     fleet.take_changes()
     return {
         key: size
-        for key, held in vars(fleet).items()
+        for part in (fleet, fleet._absent)
+        for key, held in vars(part).items()
         if hasattr(held, "__len__") and (size := len(held))
     }
 

@@ -30,7 +30,10 @@ PURE = {
     "ruleset.py": set[str](),
     "claims.py": {"model"},
     "admission.py": {"model"},
-    "fleet.py": {"model", "admission", "claims", "errors", "registry"},
+    "guard.py": set[str](),
+    "absence.py": {"model"},
+    "stage.py": {"ruleset"},
+    "fleet.py": {"model", "absence", "admission", "claims", "errors", "guard", "registry"},
     "policy.py": {"model", "ruleset", "settings", "errors"},
     "settings.py": {"model"},
 }

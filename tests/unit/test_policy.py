@@ -21,11 +21,10 @@ from neti.policy import (
     Surroundings,
     cross_address,
     elements_of,
-    enforce_elements,
     own_elements,
     structure,
 )
-from neti.ruleset import NO_TABLE, Elements, Structure, replacement
+from neti.ruleset import NO_TABLE, OFF, PERMANENT, Elements, Structure, replacement
 from neti.settings import IPNetwork, OpenPort, Settings
 
 HOST: Final = Host(
@@ -145,15 +144,6 @@ def test_the_cross_address_is_where_the_overlay_leads(
     assert (str(found) if found is not None else None) == expected
 
 
-def test_enforcing_is_two_verdicts_and_shadow_is_none() -> None:
-    """Both families alike."""
-    assert list(enforce_elements(False)) == []
-    assert [(e.where, e.key, e.value) for e in enforce_elements(True)] == [
-        ("enforce", "ipv4", "drop"),
-        ("enforce", "ipv6", "drop"),
-    ]
-
-
 # --- rules ---
 
 
@@ -204,7 +194,7 @@ def test_input_is_judged_in_the_promised_order(ssh_untracked: bool) -> None:
         r"mld",
         r"udp (s|d)port",
         r"iifkind",
-        r"@peers[46] accept$",
+        r"@peers[46] counter name .admitted. accept$",
         r"saddr \{ .* \} accept$",
         r"@revoked[46] goto judge$",
         r"^ct state established,related accept$",
@@ -220,7 +210,7 @@ def test_judgement_is_passed_in_the_promised_order() -> None:
         r"^icmp(v6)? .* limit rate .* accept$",
         r"saddr != @revoked[46] meta nfproto @grace",
         r"update @seen[46]",
-        r"^meta nfproto vmap @enforce$",
+        r"^counter name .judged. meta nfproto vmap @enforce$",
     )
 
 
@@ -416,9 +406,9 @@ def test_nft_takes_every_structure(
     for element in (
         *elements_of(everybody, host=HOST, sites=SITES),
         *own_elements(HOST, IPv4Address("192.168.0.1")),
-        *enforce_elements(reject_all),
     ):
         elements.want(element.where, element.key, element.value)
+    elements.enforcement = PERMANENT if reject_all else OFF
     accepted_by_nft(replacement(built, elements, NO_TABLE, grace_seconds=60).text())
 
 

@@ -1,5 +1,6 @@
 """A registry in ZooKeeper whose server is away, restarts, sleeps, or is full of junk."""
 
+import shutil
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Network
@@ -10,7 +11,16 @@ from tests.support.zookeeper import ZooKeeperWorld, need_zookeeper
 
 from neti.errors import IdentityHeld, LeaseConflict, RegistryUnavailable
 from neti.lab.zookeeper import Peer, ZooKeeperServer
-from neti.registry import Appeared, Fresh, SettingRead, Snapshot, Stale, Vanished
+from neti.registry import (
+    Appeared,
+    Fresh,
+    Origin,
+    SessionEnded,
+    SettingRead,
+    Snapshot,
+    Stale,
+    Vanished,
+)
 
 pytestmark = pytest.mark.zookeeper
 
@@ -264,3 +274,79 @@ def test_passwords_are_never_logged(
     registry.detach()
     assert session.password.hex() not in caplog.text
     assert str(session.password) not in caplog.text
+
+
+def test_a_wiped_server_is_come_back_to_as_another_fleet(own_world: ZooKeeperWorld) -> None:
+    """A server turns a client away that has seen a later state; the agent finds that out."""
+    registry, recorder = own_world.open(), Recorder()
+    registry.watch(recorder)
+    recorder.until_fresh()
+    lease = registry.acquire("a", SUBNET)
+    registry.register(host_id="a", name=A, data=b"", detail=b"")
+    recorder.until_picture(A)
+    before = recorder.of(Snapshot)[-1].origin
+    own_world.server.stop()
+    shutil.rmtree(own_world.server.folder / "data")
+    own_world.server.start()
+    recorder.until(lambda seen: len(seen.of(Snapshot)) == 2)
+    assert recorder.of(SessionEnded) == [SessionEnded()]
+    again = recorder.of(Snapshot)[-1]
+    assert again.names == frozenset()
+    assert "another one" in (again.origin.doubt(before) or "")
+    assert registry.acquire("a", SUBNET, prefer=lease) == lease
+
+
+def test_a_server_restored_from_an_older_copy_is_told_apart(own_world: ZooKeeperWorld) -> None:
+    """Same fleet, lower version."""
+    registry, recorder = own_world.open(), Recorder()
+    registry.watch(recorder)
+    recorder.until_fresh()
+    registry.register(host_id="a", name=A, data=b"", detail=b"")
+    recorder.until_picture(A)
+    copy = own_world.server.folder / "copy"
+    own_world.server.stop()
+    shutil.copytree(own_world.server.folder / "data", copy)
+    own_world.server.start()
+    recorder.until_fresh()
+    registry.register(host_id="a", name=B, data=b"", detail=b"", replaces=A)
+    recorder.until_picture(B)
+    version = recorder.of(Snapshot)[-1].origin.version + len(
+        [e for e in recorder.events if isinstance(e, Appeared | Vanished)]
+    )
+    fleet = recorder.of(Snapshot)[-1].origin.fleet
+    own_world.server.stop()
+    shutil.rmtree(own_world.server.folder / "data")
+    copy.rename(own_world.server.folder / "data")
+    own_world.server.start()
+    recorder.until(lambda seen: len(seen.of(Snapshot)) == 2)
+    doubt = recorder.of(Snapshot)[-1].origin.doubt(Origin(fleet, version))
+    assert "went back" in (doubt or "")
+
+
+def test_lost_quorum_ends_no_session(own_world: ZooKeeperWorld) -> None:
+    """A server without a quorum turns everybody away: that says nothing about the session."""
+    need_zookeeper()
+    peers = [Peer.on_free_ports() for _ in range(3)]
+    servers = [ZooKeeperServer(tick_ms=200, ensemble=peers, number=number) for number in (1, 2, 3)]
+    try:
+        for server in servers:
+            server.spawn()
+        for server in servers:
+            server.wait()
+        world = ZooKeeperWorld(servers[0], session_seconds=4)
+        registry, recorder = world.open(hosts=[s.hosts for s in servers]), Recorder()
+        registry.watch(recorder)
+        session = recorder.until_fresh()
+        registry.register(host_id="a", name=A, data=b"", detail=b"")
+        for server in servers[1:]:
+            server.kill()
+        recorder.until(lambda seen: not seen.fresh)
+        time.sleep(8)  # two sessions
+        for server in servers[1:]:
+            server.spawn()
+        assert recorder.until_fresh() == session
+        assert recorder.of(SessionEnded) == []
+        world.close()
+    finally:
+        for server in servers:
+            server.close()

@@ -18,6 +18,7 @@ class HostNetwork:
         self._machine = machine
         self._problems = problems
         self._seen: Network | None = None
+        self._placed: tuple[object, ...] | None = None  # our route as it was left
         self.others: tuple[str, ...] = ()  # other tables that judge input
 
     def look(self, settings: Settings, host: Host) -> Surroundings:
@@ -27,22 +28,28 @@ class HostNetwork:
         self._name_conflicts(self._seen, settings)
         return Surroundings(uplinks=self._seen.uplinks(host.private), ssh_untracked=not self.others)
 
-    def route(self, settings: Settings, host: Host) -> None:
-        """Our one route, once the address that it names exists. Uses what ``look`` saw."""
+    def route(self, settings: Settings, host: Host) -> bool:
+        """Our one route, once the address that it names exists. Uses what ``look`` saw. True when
+        it was not as it was left, though what it follows from was."""
         seen = self._seen
         if seen is None or host.private not in seen.addresses():
             self._problems["route"] = (
                 f"no interface has the private address {host.private}: "
                 "the overlay's route waits for it"
             )
-            return
+            self._placed = None  # the kernel takes the route with the address: nobody's doing
+            return False
         self._problems.pop("route", None)
         mtu = seen.mtu(seen.uplinks(host.private))
         route = seen.own_route()
-        if route is None or (route.source, route.mtu) != (host.private, mtu):
-            subnet = settings.overlay_subnet
-            self._machine.set_overlay_route(subnet, host.private, mtu, anew=route is None)
-            log.info("route_added", subnet=subnet, mtu=mtu)
+        wanted, placed = (host.private, mtu), self._placed
+        self._placed = wanted
+        if route is not None and (route.source, route.mtu) == wanted:
+            return False
+        subnet = settings.overlay_subnet
+        self._machine.set_overlay_route(subnet, host.private, mtu, anew=route is None)
+        log.info("route_added", subnet=subnet, mtu=mtu)
+        return placed == wanted
 
     def _name_conflicts(self, seen: Network, settings: Settings) -> None:
         subnet = settings.overlay_subnet

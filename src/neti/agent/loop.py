@@ -15,45 +15,45 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from neti import log
-from neti.agent import own_entry, settings_live, status
+from neti.agent import status
 from neti.agent.control import Request
-from neti.agent.host_network import HostNetwork
-from neti.agent.machine import Machine
+from neti.agent.core import Core, Outside
+from neti.agent.journal import Journal
+from neti.agent.kernel import Kernel
 from neti.agent.membership import Membership
-from neti.agent.reconcile import Reconciler, SeenStructure
+from neti.agent.reconcile import SeenStructure
+from neti.agent.registration import Registration
 from neti.agent.reloading import reloadable
-from neti.agent.state import Loaded, Remembered, Self, StateError, StateFolder
+from neti.agent.staging import Shadow, Staging
+from neti.agent.state import Loaded
+from neti.agent.state_records import Self
 from neti.agent.systemd import notify, notify_reloading
-from neti.agent.timers import Timers
-from neti.agent.worker import JobDone, JobFailed, Worker
-from neti.clock import Clock
+from neti.agent.worker import JobDone, JobFailed
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
-from neti.errors import DataplaneError, IdentityHeld, NetiError
-from neti.fleet import Change
-from neti.model import Host, IPAddress, Member
-from neti.policy import Surroundings, structure
+from neti.errors import NetiError
+from neti.guard import Guard
+from neti.model import Host
 from neti.registry import (
+    VERSIONS,
     Appeared,
     DataRead,
     Event,
     Fresh,
     LeaseRead,
-    Registry,
+    Origin,
     SessionEnded,
     SettingRead,
     Snapshot,
     Stale,
     Vanished,
-    entry,
 )
+from neti.ruleset import KernelState
 from neti.settings import Settings
+from neti.stage import Record
 
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before the kernel gets its turn
 _IDENTITY_EVERY: Final = 60.0  # seconds between looks at this host's own addresses
-_SETTLE: Final = 0.2  # seconds in which other programs' changes are gathered before a look
-_END_CONNECTIONS_AFTER: Final = 0.5  # seconds in which addresses that lead nowhere are gathered
-_SWEEP_EVERY: Final = 60.0  # seconds between looks for removed sources without connections
-_LOG_EACH: Final = 20  # members named singly in the log; more are one line
+_ORIGIN_EVERY: Final = 60.0  # seconds between notes of how far along the registry is
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +69,6 @@ class Stop:
 Told = Event | NetworkChanged | RulesChanged | JobDone | JobFailed | Request | Reload | Stop
 
 
-@dataclass(slots=True, kw_only=True)
-class Outside:
-    """The agent's doors to the world, so that tests can hand in others."""
-
-    reconciler: Reconciler
-    machine: Machine
-    registry: Registry
-    worker: Worker
-    folder: StateFolder
-    clock: Clock
-    discover: Callable[[Settings], Host]
-    reload: Callable[[], Settings]
-    revoked_alive: Callable[[list[IPv4Address]], set[IPv4Address]]
-    reserved: frozenset[IPAddress] = frozenset()
-
-
 class Agent:
     """See the module's first lines. ``tell`` is safe from any thread; all else is the loop's."""
 
@@ -95,36 +79,32 @@ class Agent:
         outside: Outside,
         loaded: Loaded,
         *,
-        machine_id: str,
+        shadow: Shadow,
         inbox: "queue.SimpleQueue[Told] | None" = None,
     ) -> None:
-        self.settings = settings
-        self.host = host
-        self.out = outside
-        self.members = Membership.empty(settings, host, outside.reserved)
+        guard = Guard(window=dict(loaded.window))
+        core = self.core = Core(
+            settings=settings,
+            host=host,
+            out=outside,
+            members=Membership.empty(settings, host, outside.reserved, guard),
+            itself=loaded.itself,
+            record=loaded.record or Record(),
+            guard=guard,
+            down=outside.folder.is_down,
+        )
+        core.problems |= {f"state {n}": s for n, s in enumerate(loaded.faults)}
+        self.journal = Journal(core)
+        self.registration = Registration(core, on_left=self.stop)
+        self.kernel = Kernel(core, self.journal, on_disarmed=self._disarmed)
+        self.staging = Staging(core, self.kernel, self.registration, shadow)
         self.queue: queue.SimpleQueue[Told] = inbox if inbox is not None else queue.SimpleQueue()
-        self.timers = Timers()
-        self.live = settings_live.LiveSettings()
-        self.itself = replace(loaded.itself, machine=machine_id)
-        self.known = False  # the fleet is known: from the registry, or from the last good state
-        self.fresh = False
-        self.stale_reason = "not connected yet"
-        self.fresh_at: float | None = None
-        self.entry: str | None = None  # the name under which this host is registered now
-        self.problems: dict[str, str] = {f"state {n}": s for n, s in enumerate(loaded.faults)}
-        self.applies = 0
-        self._commit_after = 0.0
         self._stopping = False
-        self._surroundings: Surroundings | None = None
-        self.network = HostNetwork(outside.machine, self.problems)
-        self._journal: dict[str, Remembered | None] = {}  # changes that are not on disk yet
-        self._lost_noted: frozenset[str] = frozenset()
-        self.down = outside.folder.is_down
-        self.leaving: Request | None = None
-        self.left = False
+        self._origin: Origin | None = None  # of the registry, as far as it was seen
+        self._first_record = loaded.record is None
         if loaded.members:
-            self.members.remember(loaded.members)
-            self.known = True
+            core.members.remember(loaded.members)
+            core.known = True
         for sentence in loaded.faults:
             log.warning("state_fault", what=sentence)
 
@@ -133,40 +113,56 @@ class Agent:
     def tell(self, what: Told) -> None:
         self.queue.put(what)
 
+    def stop(self) -> None:
+        self._stopping = True
+
     def start(self) -> None:
         """Make the kernel right from what is known without the registry, then ask the registry."""
-        if self.itself.overlay is not None:
-            overlay = IPv4Address(self.itself.overlay)
-            if overlay in self.settings.overlay_subnet:
-                self.members.hold_lease(overlay)
-        if not self.known:
-            self.members.adopt(self.out.reconciler.read())
-        self.members.enforce(self._may_enforce())
-        self._observe_changes(self.members.take_changes())
-        self.resync("start")
-        self.out.worker.start()
-        self.out.registry.watch(self.tell)
-        self._look_at_identity_later()
-        self.timers.at("sweep", self._now() + _SWEEP_EVERY)
-        notify("READY=1", f"STATUS=waiting for the registry; {len(self.members.fleet.members)}")
+        core = self.core
+        if core.itself.overlay is not None:
+            overlay = IPv4Address(core.itself.overlay)
+            if overlay in core.settings.overlay_subnet:
+                core.members.hold_lease(overlay)
+        kernel = core.out.reconciler.read()
+        if not core.known:
+            core.members.adopt(kernel)
+        self._resume_stage(kernel)
+        self.journal.take_changes()
+        self.kernel.resync("start")
+        self.kernel.end_stale_connections()
+        core.out.worker.start()
+        core.out.registry.watch(self.tell)
+        core.soon("identity", _IDENTITY_EVERY)
+        for name in ("sweep", "audit", "count", "origin"):
+            core.soon(name, _IDENTITY_EVERY)
+        notify("READY=1", f"STATUS=waiting for the registry; {len(core.members.fleet.members)}")
+
+    def _resume_stage(self, kernel: KernelState) -> None:
+        """Where nothing is on disk, what the kernel holds for good was confirmed once."""
+        core = self.core
+        if self._first_record and core.settings.reject_all and kernel.armed_for_good:
+            core.keep_record(Record(configured=True, wished=True, confirmed=True))
+        self.staging.resume(armed=kernel.armed_for_good)
+        self.staging.configured()
 
     def run(self) -> None:
         """Until told to stop."""
         while not self._stopping:
             self.step(block=True)
+        self._note_origin()
 
     def step(self, *, block: bool = False) -> None:
         """One turn of the loop: everything that is told or due now, then the kernel."""
+        core = self.core
         for told in self._waiting(block):
             self._take_in(told)
-        for name in self.timers.expired(self._now()):
+        for name in core.timers.expired(core.now()):
             self._due(name)
         self._settle_fleet()
         self._ask()
-        if "commit" not in self.timers.due and self._pending:
-            self._commit_when_quiet()
-        if self.out.reconciler.connections_to_end:
-            self.timers.at("connections", self._now() + _END_CONNECTIONS_AFTER)
+        if "commit" not in core.timers.due and self.kernel.pending:
+            self.kernel.commit_when_quiet()
+        self.kernel.end_connections_soon()
 
     def _waiting(self, block: bool) -> list[Told]:
         told: list[Told] = []
@@ -180,28 +176,28 @@ class Agent:
         return told
 
     def _patience(self) -> float:
-        due = min(self.timers.due.values(), default=self._now() + _IDENTITY_EVERY)
-        return max(0.0, due - self._now())
-
-    def _now(self) -> float:
-        return self.out.clock.monotonic()
+        now = self.core.now()
+        due = min(self.core.timers.due.values(), default=now + _IDENTITY_EVERY)
+        return max(0.0, due - now)
 
     # --- taking in ---
 
     def _take_in(self, told: Told) -> None:  # noqa: PLR0912 -- one line for each thing told
+        fleet = self.core.members.fleet
         match told:
-            case Snapshot(names):
-                self._begin_from_registry()
-                self.members.fleet.snapshot(names, now=self.out.clock.wall())
+            case Snapshot():
+                self._listed(told)
             case Appeared(name):
-                self.members.fleet.appeared(name)
+                self._one_further()
+                fleet.appeared(name, now=self.core.wall())
             case Vanished(name):
-                self.members.fleet.vanished(name, now=self.out.clock.wall())
-                self._own_entry_vanished(name)
+                self._one_further()
+                fleet.vanished(name, now=self.core.wall())
+                self.registration.entry_vanished(name)
             case LeaseRead(overlay, host_id):
-                self.members.fleet.lease_read(overlay, host_id)
+                fleet.lease_read(overlay, host_id)
             case DataRead(name, data):
-                self.members.fleet.data_read(name, data)
+                fleet.data_read(name, data)
             case SettingRead():
                 self._live_setting(told)
             case Fresh():
@@ -209,14 +205,11 @@ class Agent:
             case Stale(reason):
                 self._became_stale(reason)
             case SessionEnded():
-                self.entry = None
-                log.warning("session_ended", what="this host's registration is gone; registering")
-                self.timers.at("register", self._now())
+                self.registration.session_ended()
             case NetworkChanged():
-                self.timers.at("network", self._now() + _SETTLE)
-            case RulesChanged(pid, program):
-                log.info("rules_changed_by_other", pid=pid, program=program)
-                self.timers.at("drift", self._now() + _SETTLE)
+                self.kernel.network_changed()
+            case RulesChanged():
+                self.kernel.changed_by_other(told)
             case JobDone(name, result):
                 self._job_done(name, result)
             case JobFailed(name, error):
@@ -228,356 +221,186 @@ class Agent:
             case Stop():
                 self._stopping = True
 
-    def _begin_from_registry(self) -> None:
-        """The first complete list ends what was only adopted from the kernel."""
-        if self.known:
-            return
-        self.known = True
-        self._anew(remember=False)
+    def _listed(self, snapshot: Snapshot) -> None:
+        """The registry's complete list; the first one ends what was only adopted from the kernel.
+
+        One that may be of another registry than before, or of an older copy, removes nobody.
+        """
+        core = self.core
+        before = core.itself.origin
+        doubt = snapshot.origin.doubt(before) if before is not None else None
+        if not core.known:
+            core.known = True
+            self._anew(remember=False)
+            doubt = None
+        if doubt is not None:
+            log.error("registry_doubted", what=doubt, kept=len(core.members.fleet.members))
+            core.problems["origin"] = f"{doubt} Members that it does not list are held"
+        core.members.fleet.snapshot(snapshot.names, now=core.wall(), doubt=doubt)
+        self._origin = snapshot.origin
+        if doubt is not None or before is None or before.fleet != snapshot.origin.fleet:
+            # After the holds are on disk: killed in between, the doubt comes again.
+            self._settle_fleet()
+            self.journal.write()
+            self._note_origin()
+
+    def _one_further(self) -> None:
+        if self._origin is not None:
+            version = (self._origin.version + 1) % VERSIONS
+            self._origin = replace(self._origin, version=version)
+
+    def _note_origin(self) -> None:
+        core = self.core
+        core.soon("origin", _ORIGIN_EVERY)
+        if self._origin is not None:
+            core.keep_self(replace(core.itself, origin=self._origin))
 
     def _anew(self, *, remember: bool) -> None:
         """Membership from scratch for the present settings and host; the kernel keeps what it has
         until the next transaction."""
-        before = self.members
-        self.members = Membership.empty(self.settings, self.host, self.out.reserved)
+        core, before = self.core, self.core.members
+        core.members = core.empty_membership()
         if remember:
-            self.members.remember(dict(before.everybody()))
+            core.members.remember(dict(before.everybody()))
             # What the old judgement kept out may be welcome now, and the reverse.
-            self.members.fleet.snapshot(before.fleet.names, now=self.out.clock.wall())
-        self.members.hold_lease(before.overlay)
-        self.members.enforce(self._may_enforce())
-        self.timers.at("resync", self._now())
-
-    def _may_enforce(self) -> bool:
-        """Whether reject_all comes into force: never before the members are known, which would keep
-        them out, and never without a way in for the operator, unless that is asked for."""
-        self.problems.pop("arming", None)
-        if not self.settings.reject_all:
-            return False
-        if not self.settings.ssh_whitelist and not self.settings.allow_empty_ssh_whitelist:
-            self.problems["arming"] = (
-                "reject_all is true but is NOT in force: ssh_whitelist is empty, so nobody could "
-                "get in to mend a mistake; write ssh_whitelist: [YOUR/RANGE], or "
-                "allow_empty_ssh_whitelist: true"
-            )
-            log.error("arming_refused", what=self.problems["arming"])
-            return False
-        return self.known
+            core.members.fleet.snapshot(before.fleet.names, now=core.wall())
+        core.members.hold_lease(before.overlay)
+        core.members.elements.believe(before.elements)
+        self.journal.anew()
+        core.soon("resync")
 
     def _live_setting(self, read: SettingRead) -> None:
-        self.live.take(read)
-        if read.setting in self.live.faults:
-            log.warning("live_setting_ignored", what=self.live.faults[read.setting])
+        live = self.core.live
+        live.take(read)
+        self.core.guard.maxchange = live.maxchange
+        if read.setting in live.faults:
+            log.warning("live_setting_ignored", what=live.faults[read.setting])
 
     def _became_fresh(self, fresh: Fresh) -> None:
+        core = self.core
         # On disk before the registration exists: killed in between, a restart finds its session.
-        self._keep(lambda: self.out.folder.save_session(fresh.session))
-        self.fresh = True
-        self.fresh_at = self.out.clock.wall()
-        self.problems.pop("registry", None)
-        self.members.fleet.ask_again()
-        log.info("registry_fresh", members=len(self.members.fleet.members))
-        self.timers.at("register", self._now())
-        self.timers.at("resync", self._now())
+        core.keep(lambda: core.out.folder.save_session(fresh.session))
+        core.fresh = True
+        core.fresh_at, core.stale_since = core.wall(), None
+        core.problems.pop("registry", None)
+        core.members.fleet.ask_again()
+        log.info("registry_fresh", members=len(core.members.fleet.members))
+        core.soon("register")
+        core.soon("resync")
+        core.soon("stage")
         self._tell_systemd()
 
     def _became_stale(self, reason: str) -> None:
-        if self.fresh or self.stale_reason != reason:
-            log.warning("registry_stale", reason=reason, kept=len(self.members.fleet.members))
-        self.fresh = False
-        self.stale_reason = reason
-        self.problems["registry"] = f"registry: {reason}; the last good state stays in force"
+        core = self.core
+        if core.fresh or core.stale_reason != reason:
+            log.warning("registry_stale", reason=reason, kept=len(core.members.fleet.members))
+        core.fresh = False
+        core.stale_reason = reason
+        core.stale_since = core.stale_since or core.wall()
+        core.problems["registry"] = f"registry: {reason}; the last good state stays in force"
         self._tell_systemd()
 
-    def _own_entry_vanished(self, name: str) -> None:
-        if name == self.entry and self.leaving is None:
-            log.warning("own_entry_vanished", entry=name)
-            self.entry = None
-            self.timers.at("register", self._now())
-
     def _tell_systemd(self) -> None:
-        state = "in step" if self.fresh else f"registry: {self.stale_reason}"
-        notify(f"STATUS={state}; {len(self.members.fleet.members)} members")
+        core = self.core
+        state = "in step" if core.fresh else f"registry: {core.stale_reason}"
+        notify(f"STATUS={state}; {len(core.members.fleet.members)} members")
 
     # --- what is due ---
 
     def _due(self, name: str) -> None:
-        match name:
-            case "commit":
-                self._commit()
-            case "resync":
-                self.resync("asked for")
-            case "drift":
-                self._look_for_drift()
-            case "network":
-                self._look_at_network()
-            case "register":
-                self._register()
-            case "identity":
-                settings = self.settings
-                self.out.worker.submit("identity", lambda: self.out.discover(settings))
-            case "sweep":
-                self._sweep()
-            case "connections":
-                self._end_connections()
-            case "linger":
-                self.members.fleet.tick(now=self.out.clock.wall())
-
-    # --- the fleet into the kernel ---
-
-    @property
-    def _pending(self) -> bool:
-        """Whether there is something to commit. Not while a look at the kernel is due: what was
-        refused would be refused again, and the look takes everything along."""
-        return self.members.elements.pending and self.known and "resync" not in self.timers.due
+        room: dict[str, Callable[[], None]] = {
+            "commit": self.kernel.commit,
+            "resync": lambda: self.kernel.resync("asked for"),
+            "drift": self.kernel.look_for_drift,
+            "network": self.kernel.look_at_network,
+            "audit": self.kernel.audit,
+            "fight": self.kernel.name_fight,
+            "sweep": self.kernel.sweep,
+            "connections": self.kernel.end_connections,
+            "register": self.registration.register,
+            "stage": self.staging.due,
+            "count": self.staging.count,
+            "origin": self._note_origin,
+            "identity": self._ask_who_i_am,
+            "linger": lambda: self.core.members.fleet.tick(now=self.core.wall()),
+        }
+        room[name]()
 
     def _settle_fleet(self) -> None:
-        self._observe_changes(self.members.take_changes())
-        self._note_lost()
-        if not self.members.elements.pending:
-            self._write_journal()  # what means nothing to the kernel still goes to disk
-        next_tick = self.members.fleet.next_tick()
-        if next_tick is not None:
-            wait = max(0.0, next_tick - self.out.clock.wall())
-            self.timers.due["linger"] = self._now() + wait
-
-    def _note_lost(self) -> None:
-        """Who is lost, since when, is no change for the kernel, but a restart must know it."""
-        lost = self.members.fleet.lost.keys()
-        if lost != self._lost_noted:
-            for host_id in lost ^ self._lost_noted:
-                self._journal[host_id] = self.members.remembered(host_id)
-            for host_id in lost - self._lost_noted:
-                log.warning("member_lost", id=host_id, linger_seconds=self.settings.linger_seconds)
-            self._lost_noted = frozenset(lost)
-
-    def _observe_changes(self, changes: list[Change]) -> None:
-        if not changes:
-            return
-        if len(changes) <= _LOG_EACH:
-            for change in changes:
-                _log_change(change)
+        core = self.core
+        self.journal.take_changes()
+        if not core.members.elements.pending:
+            self.journal.write()  # what means nothing to the kernel still goes to disk
+        next_tick = core.members.fleet.next_tick()
+        if next_tick is None:
+            core.timers.due.pop("linger", None)
         else:
-            log.info(
-                "members_changed",
-                joined=sum(change.before is None for change in changes),
-                gone=sum(change.after is None for change in changes),
-                members=len(self.members.fleet.members),
-            )
-        self._journal.update({c.id: self.members.remembered(c.id) for c in changes})
-
-    def _commit_when_quiet(self) -> None:
-        """The first change after a quiet interval goes at once; those behind it are gathered."""
-        now = self._now()
-        if now >= self._commit_after:
-            self._commit()
-        else:
-            self.timers.at("commit", self._commit_after)
-
-    def _commit(self) -> None:
-        if self.down or not self._pending:
-            return
-        started = self._now()
-        try:
-            changes = self.out.reconciler.commit(self.members.elements)
-        except DataplaneError as error:
-            self._kernel_failed(error)
-            return
-        self._commit_after = started + self.live.interval
-        self.applies += 1
-        log.info("applied", elements=changes.count(), seconds=self._now() - started)
-        self._write_journal()
-
-    def resync(self, reason: str) -> None:
-        """Read the kernel back and make all of it right, the route included."""
-        if self.down:
-            return
-        # What is known must be wished for before the kernel is compared with it: else members
-        # that were only just read again would be taken out for a moment.
-        self._settle_fleet()
-        started = self._now()
-        try:
-            self._surroundings = self.network.look(self.settings, self.host)
-            wanted = structure(self.settings, self._surroundings)
-            planned = self.out.reconciler.resync(wanted, self.members.elements)
-            self.network.route(self.settings, self.host)
-        except DataplaneError as error:
-            self._kernel_failed(error)
-            return
-        self.timers.worked("resync")
-        self.problems.pop("kernel", None)
-        if planned.transaction:
-            self.applies += 1
-            log.info(
-                "resynced",
-                reason=reason,
-                structure=planned.structure,
-                elements=planned.changes.count(),
-                seconds=self._now() - started,
-            )
-            self._commit_after = self._now() + self.live.interval
-        self._save_self()
-        self._write_journal()
-
-    def _kernel_failed(self, error: DataplaneError) -> None:
-        pause = self.timers.retry("resync", self._now())
-        self.problems["kernel"] = str(error)
-        log.error("kernel_refused", what=str(error), retry_seconds=pause)
+            core.timers.due["linger"] = core.now() + max(0.0, next_tick - core.wall())
+        if not core.members.fleet.holds:
+            core.problems.pop("origin", None)
 
     def _ask(self) -> None:
-        asked = self.members.fleet.questions()
+        asked = self.core.members.fleet.questions()
         if asked.leases:
-            self.out.registry.ask_leases(asked.leases)
+            self.core.out.registry.ask_leases(asked.leases)
         if asked.data:
-            self.out.registry.ask_data(asked.data)
+            self.core.out.registry.ask_data(asked.data)
 
-    # --- the machine ---
+    def _disarmed(self) -> None:
+        self.staging.disarmed()
 
-    def _look_at_network(self) -> None:
-        if self.down:
-            return
-        before = self._surroundings
-        try:
-            self._surroundings = self.network.look(self.settings, self.host)
-            self.network.route(self.settings, self.host)
-        except DataplaneError as error:
-            self._kernel_failed(error)
-            return
-        if self._surroundings != before:
-            self.resync("uplinks changed")
-
-    def _look_for_drift(self) -> None:
-        """Somebody changed something in nftables: in ours, or beside it."""
-        if self.down:
-            return
-        self.resync("another program changed nftables")
-
-    def _end_connections(self) -> None:
-        try:
-            self.out.reconciler.end_connections()
-        except DataplaneError as error:
-            self._kernel_failed(error)
-
-    def _sweep(self) -> None:
-        """A removed source is remembered for as long as it has connections, and no longer."""
-        self.timers.at("sweep", self._now() + _SWEEP_EVERY)
-        revoked = [IPv4Address(key) for key in self.members.elements.revoked["revoked4"]]
-        if self.down or not revoked:
-            return
-        try:
-            alive = self.out.revoked_alive(revoked)
-            over = [str(address) for address in revoked if address not in alive]
-            self.out.reconciler.pardon(self.members.elements, "revoked4", over)
-        except DataplaneError as error:
-            self._kernel_failed(error)
-
-    # --- this host in the registry ---
-
-    def _register(self) -> None:
-        if not self.fresh or self.leaving:
-            return
-        registry, host_id = self.out.registry, self.host.id
-        if self.members.overlay is None:
-            subnet = self.settings.overlay_subnet
-            self.out.worker.submit("lease", lambda: registry.acquire(host_id, subnet))
-            return
-        known = (self.itself.entry, *self.members.fleet.names_of(host_id))
-        member = own_entry.own_member(self.host, self.members.overlay, known)
-        try:
-            name = entry.encode(member)
-            data = entry.encode_data(member.more)
-        except NetiError as error:
-            self.problems["registration"] = str(error)
-            log.error("cannot_register", what=str(error))
-            return
-        replaces = self._replaced(name)
-        detail = own_entry.detail(self.stage)
-
-        def job() -> str:
-            # The lease is looked up again: it may have been released while this host was away.
-            held = registry.acquire(host_id, self.settings.overlay_subnet)
-            if held != member.overlay:
-                return f"lease {held}"
-            registry.register(
-                host_id=host_id, name=name, data=data, detail=detail, replaces=replaces
-            )
-            return name
-
-        self.out.worker.submit("register", job)
-
-    def _replaced(self, name: str) -> str | None:
-        """This session's own earlier entry, when it has one under another name."""
-        if self.entry is not None and self.entry != name:
-            return self.entry
-        saved = self.itself.entry
-        if saved is not None and saved != name and saved in self.members.fleet.names:
-            return saved
-        return None
+    # --- jobs that ended ---
 
     def _job_done(self, name: str, result: Any) -> None:
-        self.timers.worked(name)
-        if name == "identity":
-            self._identity_read(result)
-        elif name == "lease":
-            self._lease_held(result)
-        elif name == "register":
-            if result.startswith("lease "):
-                self._lease_held(IPv4Address(result.removeprefix("lease ")))
-                return
-            self.problems.pop("registration", None)
-            if self.entry != result:
-                log.info("registered", entry=result, overlay=self.members.overlay)
-            self.entry = result
-            self._save_self()
-        elif name == "leave":
-            self._left()
-
-    def _lease_held(self, overlay: IPv4Address) -> None:
-        self.problems.pop("registration", None)
-        if overlay != self.members.overlay:
-            log.info("lease_held", overlay=overlay)
-            self.members.hold_lease(overlay)
-        self._save_self()
-        self.timers.at("register", self._now())
+        self.core.timers.worked(name)
+        match name:
+            case "identity":
+                self._identity_read(result)
+            case "lease":
+                self.registration.lease_held(result)
+            case "register":
+                self.registration.registered(result)
+            case "leave":
+                self.registration.left()
+            case "probe":
+                self.staging.registry_answered(None)
 
     def _job_failed(self, name: str, error: NetiError) -> None:
-        if name == "identity":
-            self._look_at_identity_later()
-            self.problems["identity"] = str(error)
-            log.warning("identity_not_read", what=str(error))
-            return
-        if name == "leave":
-            self._leave_failed(error)
-            return
-        if name == "describe":
-            log.warning("detail_not_written", what=str(error))  # written anew when registering
-            return
-        pause = self.timers.retry("register", self._now())
-        said = str(error)
-        if self.problems.get("registration") != said:
-            report = log.error if isinstance(error, IdentityHeld) else log.warning
-            report("not_registered", what=said, retry_seconds=pause)
-        self.problems["registration"] = said
+        match name:
+            case "identity":
+                self.core.soon("identity", _IDENTITY_EVERY)
+                self.core.problems["identity"] = str(error)
+                log.warning("identity_not_read", what=str(error))
+            case "leave":
+                self.registration.leave_failed(error)
+            case "describe":
+                log.warning("detail_not_written", what=str(error))  # anew when registering
+            case "probe":
+                self.staging.registry_answered(error)
+            case _:
+                self.registration.failed(error)
+
+    def _ask_who_i_am(self) -> None:
+        settings, discover = self.core.settings, self.core.out.discover
+        self.core.out.worker.submit("identity", lambda: discover(settings))
 
     def _identity_read(self, host: Host) -> None:
-        self._look_at_identity_later()
-        self.problems.pop("identity", None)
-        if host == self.host:
+        core = self.core
+        core.soon("identity", _IDENTITY_EVERY)
+        core.problems.pop("identity", None)
+        if host == core.host:
             return
-        if host.id != self.host.id:
-            self.problems["identity"] = (
-                f"this host now says it is {host.id}, but the agent started as {self.host.id}: "
+        if host.id != core.host.id:
+            core.problems["identity"] = (
+                f"this host now says it is {host.id}, but the agent started as {core.host.id}: "
                 "restart the agent"
             )
-            log.error("identity_changed", was=self.host.id, now=host.id)
+            log.error("identity_changed", was=core.host.id, now=host.id)
             return
         log.info("addresses_changed", private=host.private, public=host.public)
-        self.host = host
+        core.host = host
         self._anew(remember=True)
-        self.timers.at("register", self._now())
-
-    def _look_at_identity_later(self) -> None:
-        self.timers.at("identity", self._now() + _IDENTITY_EVERY)
+        core.soon("register")
 
     # --- commands ---
 
@@ -587,7 +410,11 @@ class Agent:
             "members": lambda r: r.succeed(status.members(self)),
             "down": self._go_down,
             "up": self._go_up,
-            "leave": self._leave,
+            "leave": self.registration.leave,
+            "enforce": self.staging.enforce,
+            "confirm": self.staging.confirm,
+            "relax": self.staging.relax,
+            "release": self._release,
         }
         command = commands.get(request.command)
         if command is None:
@@ -599,131 +426,61 @@ class Agent:
             request.fail(str(error))
 
     def _go_down(self, request: Request) -> None:
-        self.out.folder.set_down(True)
-        self.down = True
-        self.out.reconciler.remove()
-        self.out.machine.remove_overlay_route(self.settings.overlay_subnet)
+        self.core.out.folder.set_down(True)
+        self.core.down = True
+        self.kernel.take_out()
         log.warning("down", what="nothing of Neti is in the kernel now; neti up ends this")
         request.succeed("down")
 
     def _go_up(self, request: Request) -> None:
-        self.out.folder.set_down(False)
-        self.down = False
-        self.resync("up")
-        if "kernel" in self.problems:
-            request.fail(self.problems["kernel"])
+        core = self.core
+        core.out.folder.set_down(False)
+        core.down = False
+        self.kernel.resync("up")
+        core.soon("stage")
+        if "kernel" in core.problems:
+            request.fail(core.problems["kernel"])
         else:
             log.info("up")
             request.succeed("up")
 
-    def _leave(self, request: Request) -> None:
-        name = self.entry
-        if name is None:
-            request.fail("this host is not registered, so it cannot leave")
+    def _release(self, request: Request) -> None:
+        fleet = self.core.members.fleet
+        asked = request.arguments.get("ids")
+        ids = list(fleet.holds) if asked is None else [str(host_id) for host_id in asked]
+        unknown = [host_id for host_id in ids if host_id not in fleet.holds]
+        if unknown:
+            request.fail(f"not held here: {', '.join(unknown)}: 'neti status' shows the holds")
             return
-        if not self.fresh:
-            request.fail(f"the registry cannot be told: {self.stale_reason}")
-            return
-        self.leaving = request
-        member = entry.parse(name)
-        assert isinstance(member, Member)
-        departure = entry.encode_departure(member)
-        registry, host_id = self.out.registry, self.host.id
-        self.out.worker.submit(
-            "leave", lambda: registry.leave(host_id=host_id, name=name, departure=departure)
-        )
-
-    def _left(self) -> None:
-        log.warning("left", entry=self.entry, what="this host left the fleet; the agent stops")
-        self.entry = None
-        self.left = True
-        self._keep(self.out.folder.forget_session)
-        if self.leaving is not None:
-            self.leaving.succeed("left")
-        self._stopping = True
-
-    def _leave_failed(self, error: NetiError) -> None:
-        if self.leaving is not None:
-            self.leaving.fail(str(error))
-        self.leaving = None
+        fleet.release(ids)
+        log.warning("released", hosts=len(ids), by="command")
+        request.succeed({"released": sorted(ids), "still_held": len(fleet.holds)})
 
     def reload(self) -> None:
         """Take the configuration in anew; an invalid one is refused and the old one stays."""
+        core = self.core
         notify_reloading()
         try:
-            new = self.out.reload()
+            new = core.out.reload()
         except NetiError as error:
-            self.problems["reload"] = (
+            core.problems["reload"] = (
                 f"the new configuration is refused, the old one stays: {error}"
             )
             log.error("reload_refused", what=str(error))
         else:
-            self.problems.pop("reload", None)
-            self.settings, kept = reloadable(self.settings, new)
+            core.problems.pop("reload", None)
+            core.settings, kept = reloadable(core.settings, new)
             if kept:
                 words = ", ".join(kept)
-                self.problems["reload"] = f"changed but not in force before a restart: {words}"
+                core.problems["reload"] = f"changed but not in force before a restart: {words}"
                 log.warning("restart_needed", keys=words)
             self._anew(remember=True)
-            self.resync("reload")
-            self._refresh_detail()
-            self.timers.at("identity", self._now())  # addresses and sites may be others now
-            log.info("reloaded", stage=self.stage)
+            self.staging.configured()
+            self.kernel.resync("reload")
+            self.registration.describe()
+            core.soon("identity")  # addresses and sites may be others now
+            log.info("reloaded", stage=core.stage.value)
         notify("READY=1")
-
-    def _refresh_detail(self) -> None:
-        if self.entry is not None and self.fresh:
-            registry, host_id = self.out.registry, self.host.id
-            detail = own_entry.detail(self.stage)
-            self.out.worker.submit("describe", lambda: registry.describe(host_id, detail))
-
-    # --- disk ---
-
-    def _write_journal(self) -> None:
-        if not self._journal or not self.known:
-            return
-        changes, self._journal = self._journal, {}
-        self._keep(lambda: self.out.folder.append(changes, self.members.everybody()))
-
-    def _save_self(self) -> None:
-        seen = self.out.reconciler.seen
-        itself = Self(
-            machine=self.itself.machine,
-            overlay=str(self.members.overlay) if self.members.overlay else None,
-            entry=self.entry or self.itself.entry,
-            structure_text=seen.digest if seen else None,
-            structure_seen=seen.listing if seen else None,
-        )
-        if itself != self.itself:
-            self.itself = itself
-            self._keep(lambda: self.out.folder.save_self(itself))
-
-    def _keep(self, write: Callable[[], None]) -> None:
-        """A disk that fails is named and does not stop the kernel from being kept in step."""
-        try:
-            write()
-            self.problems.pop("disk", None)
-        except StateError as error:
-            self.problems["disk"] = str(error)
-            log.error("state_not_written", what=str(error))
-
-    @property
-    def stage(self) -> str:
-        return "enforced" if self.members.enforced else "shadow"
-
-
-def _log_change(change: Change) -> None:
-    member = change.after or change.before
-    assert member is not None
-    what = "joined" if change.before is None else "gone" if change.after is None else "changed"
-    log.info(
-        f"member_{what}",
-        id=member.id,
-        site=member.site,
-        overlay=member.overlay,
-        private=member.private,
-        public=member.public or "none",
-    )
 
 
 def seen_structure(itself: Self) -> SeenStructure | None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from neti import __version__, log
 from neti.agent import loop
 from neti.agent.control import ControlServer
+from neti.agent.core import Outside
 from neti.agent.machine import Machine, RealMachine, switched_off
 from neti.agent.reconcile import Reconciler
 from neti.agent.responder import Responder
-from neti.agent.state import StateFolder
+from neti.agent.state import StateError, StateFolder
 from neti.agent.systemd import notify
 from neti.agent.worker import Worker
 from neti.clock import SystemClock
@@ -21,6 +22,7 @@ from neti.dataplane.monitor import Monitor
 from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import IdentityError, NetiError
 from neti.identity import discover, fingerprint
+from neti.identity.machine import boot_id
 from neti.identity.preflight import (
     refuse_on_registry_host,
     refuse_overlay_conflicts,
@@ -30,11 +32,21 @@ from neti.model import Host
 from neti.registry.opening import open_registry
 from neti.settings import Settings
 
+
+class _NoShadow:
+    def refused_members(self, since: float) -> tuple[str, ...]:
+        return ()
+
+    def lost_uses(self, since: float) -> tuple[str, ...]:
+        return ()
+
+
 _IDENTITY_PAUSES = (2.0, 5.0, 10.0, 30.0)
 
 
 def run(config: Path) -> None:
     """Until SIGTERM. Raises NetiError when it cannot begin."""
+    content = _content(config)
     settings = load(config)
     reason = switched_off()
     if reason is not None:
@@ -44,32 +56,32 @@ def run(config: Path) -> None:
         log.warning("configuration", what=warning)
     folder = StateFolder(settings.table_files_path)
     # Who cannot write rules or routes shall not register the host: find out first.
-    dataplane, machine = NftablesDataplane(), RealMachine()
+    dataplane, machine, conntrack = NftablesDataplane(), RealMachine(), Conntrack()
     dataplane.structure()
     inbox: queue.SimpleQueue[loop.Told] = queue.SimpleQueue()
     control = ControlServer(folder.path, inbox.put)
     try:
         host = _identity(settings, folder)
         reserved = _preflight(settings, machine, host)
-        machine_id = fingerprint()
-        loaded = folder.load(machine_id)
+        loaded = folder.load(fingerprint())
         if loaded.foreign:
             folder.discard()
-        conntrack = Conntrack()
-        worker = Worker(inbox.put)
-        outside = loop.Outside(
+        folder.keep_config(content)
+        outside = Outside(
             reconciler=Reconciler(dataplane, conntrack, loop.seen_structure(loaded.itself)),
             machine=machine,
+            connections=conntrack,
             registry=open_registry(settings, host.site, loaded.session),
-            worker=worker,
+            worker=Worker(inbox.put),
             folder=folder,
             clock=SystemClock(),
             discover=lambda now: discover(now, cache_dir=folder.path, notice=_noticed),
-            reload=lambda: load(config),
-            revoked_alive=conntrack.sources_with_connections,
+            reload=lambda: _reload(config, folder),
+            probe_registry=lambda: _probe(settings, host),
+            boot=boot_id(),
             reserved=reserved,
         )
-        agent = loop.Agent(settings, host, outside, loaded, machine_id=machine_id, inbox=inbox)
+        agent = loop.Agent(settings, host, outside, loaded, shadow=_NoShadow(), inbox=inbox)
         loop.install_signals(agent)
         log.info("starting", version=__version__, id=host.id, site=host.site, private=host.private)
         _live(agent, control, settings)
@@ -90,8 +102,35 @@ def _live(agent: loop.Agent, control: ControlServer, settings: Settings) -> None
     monitor.close()
     # Rules stay, and so does the session, for its time-out: a restart finds both. After a leave
     # it carries the word that this host went on purpose, for peers that are away just now.
-    agent.out.registry.detach()
-    log.info("stopped", registered=agent.entry is not None)
+    agent.core.out.registry.detach()
+    log.info("stopped", registered=agent.registration.entry is not None)
+
+
+def _content(config: Path) -> bytes:
+    """The file as it was before it was read, for the copy that ``neti restore`` falls back on."""
+    try:
+        return config.read_bytes()
+    except OSError:
+        return b""  # loading it says what is wrong
+
+
+def _reload(config: Path, folder: StateFolder) -> Settings:
+    content = _content(config)
+    settings = load(config)
+    try:
+        folder.keep_config(content)
+    except StateError as error:
+        log.error("state_not_written", what=str(error))
+    return settings
+
+
+def _probe(settings: Settings, host: Host) -> None:
+    """The registry, asked by a connection of its own. Raises RegistryError."""
+    registry = open_registry(settings, host.site)
+    try:
+        registry.lease_of(host.id)
+    finally:
+        registry.close()
 
 
 def _identity(settings: Settings, folder: StateFolder) -> Host:
@@ -125,12 +164,13 @@ def _preflight(settings: Settings, machine: Machine, host: Host) -> frozenset[IP
 def _responder(agent: loop.Agent, settings: Settings) -> Responder | None:
     def admitted(address: IPv4Address) -> bool:
         text = str(address)
-        return text == str(agent.host.private) or agent.members.elements.wants("peers4", text)
+        core = agent.core
+        return text == str(core.host.private) or core.members.elements.wants("peers4", text)
 
     try:
-        responder = Responder(settings.verify_port, agent.host.id, admitted)
+        responder = Responder(settings.verify_port, agent.core.host.id, admitted)
     except NetiError as error:
-        agent.problems["responder"] = str(error)
+        agent.core.problems["responder"] = str(error)
         log.warning("no_responder", what=str(error))
         return None
     responder.start()

@@ -9,10 +9,12 @@ from ipaddress import IPv4Address
 
 from neti.admission import Admission
 from neti.agent.reconcile import REVOKE_SECONDS
-from neti.agent.state import Everybody, Remembered
+from neti.agent.state import Everybody
+from neti.agent.state_records import Remembered
 from neti.fleet import Change, Fleet
+from neti.guard import Guard
 from neti.model import Host, IPAddress, Member
-from neti.policy import elements_of, enforce_elements, own_elements
+from neti.policy import elements_of, own_elements
 from neti.registry import entry
 from neti.ruleset import Elements, KernelState
 from neti.settings import Settings
@@ -27,17 +29,27 @@ class Membership:
     fleet: Fleet
     elements: Elements
     overlay: IPv4Address | None = None
-    enforced: bool = False
 
     @classmethod
-    def empty(cls, settings: Settings, host: Host, reserved: frozenset[IPAddress]) -> "Membership":
+    def empty(
+        cls,
+        settings: Settings,
+        host: Host,
+        reserved: frozenset[IPAddress],
+        guard: Guard | None = None,
+    ) -> "Membership":
         admission = Admission(
             sites=settings.sites, overlay_subnet=settings.overlay_subnet, reserved=reserved
         )
         return cls(
             settings=settings,
             host=host,
-            fleet=Fleet(admission, linger_seconds=settings.linger_seconds),
+            fleet=Fleet(
+                admission,
+                linger_seconds=settings.linger_seconds,
+                guard=guard,
+                hold_seconds=settings.hold_seconds,
+            ),
             elements=Elements(revoke_seconds=REVOKE_SECONDS),
         )
 
@@ -56,6 +68,9 @@ class Membership:
                 if held.lost_since is not None
             },
             owners=owners,
+            holds={
+                host_id: held.hold for host_id, held in members.items() if held.hold is not None
+            },
         )
 
     def adopt(self, kernel: KernelState) -> None:
@@ -73,14 +88,6 @@ class Membership:
         for new in own_elements(self.host, overlay) if overlay else ():
             self.elements.want(new.where, new.key, new.value)
         self.overlay = overlay
-
-    def enforce(self, on: bool) -> None:
-        if on == self.enforced:
-            return
-        for element in enforce_elements(True):
-            change = self.elements.want if on else self.elements.unwant
-            change(element.where, element.key, element.value)
-        self.enforced = on
 
     def take_changes(self) -> list[Change]:
         """What became of members since the last call, already noted in the elements."""
@@ -105,6 +112,7 @@ class Membership:
             more=member.more,
             lost_since=lost.since if lost is not None else None,
             leased=self.fleet.owners.get(member.overlay) == host_id,
+            hold=self.fleet.holds.get(host_id),
         )
 
     def everybody(self) -> Everybody:

@@ -16,12 +16,17 @@ from neti.dataplane import Dataplane
 from neti.errors import DataplaneError
 from neti.ruleset import (
     FAMILY_TABLE,
+    PERMANENT,
     Changes,
     Elements,
+    Enforcement,
     KernelState,
     SetName,
     Structure,
     Transaction,
+    begin_trial,
+    confirm_trial,
+    enforce_commands,
     replacement,
     rewrite_chains,
     set_definitions,
@@ -51,6 +56,16 @@ class Plan:
     changes: Changes
 
 
+@dataclass(frozen=True, slots=True)
+class Resync:
+    """What was found and done. ``drift``: what the kernel held otherwise than it was left, in
+    words; empty: nothing, or nobody knew how it was left."""
+
+    planned: Plan
+    found: KernelState
+    drift: str
+
+
 class Connections(Protocol):
     """See ``neti.dataplane.conntrack.Conntrack``."""
 
@@ -71,11 +86,12 @@ def plan(
     changes = elements.changes()
     if kernel.structure is None:
         return Plan(_whole(structure, elements, kernel, changes), "new", changes)
+    arming = enforce_commands(elements.enforcement, kernel.enforce)
     known = seen is not None and seen.digest == digest(structure)
     if known and seen is not None and kernel.structure == seen.listing:
-        return Plan(Transaction(tuple(changes.commands())), "as is", changes)
+        return Plan(Transaction((*changes.commands(), *arming)), "as is", changes)
     if seen is not None and set_definitions(kernel.structure) == set_definitions(seen.listing):
-        commands = (*rewrite_chains(structure, kernel), *changes.commands())
+        commands = (*rewrite_chains(structure, kernel), *changes.commands(), *arming)
         return Plan(Transaction(commands), "chains", changes)
     return Plan(_whole(structure, elements, kernel, changes), "all", changes)
 
@@ -98,13 +114,15 @@ class Reconciler:
         self._connections = connections
         self._ended: set[str] = set()  # overlay addresses that lead nowhere, not yet looked at
         self.seen = seen
+        self._left: Enforcement | None = None  # as this process left it; None: not yet
 
     def read(self) -> KernelState:
         return self._dataplane.read()
 
-    def resync(self, structure: Structure, elements: Elements) -> Plan:
+    def resync(self, structure: Structure, elements: Elements) -> Resync:
         """Read back, and make everything as it should be. Raises DataplaneError."""
         kernel = self._dataplane.read()
+        drift = self._drift(kernel, elements)
         elements.kernel_is(kernel)
         planned = plan(structure, elements, kernel, self.seen)
         self._dataplane.apply(planned.transaction)
@@ -118,7 +136,40 @@ class Reconciler:
                 raise DataplaneError("the table was removed by somebody right after it was made")
             self.seen = SeenStructure(digest(structure), listing)
         self._end_connections(planned.changes)
-        return planned
+        self._left = elements.enforcement
+        return Resync(planned, kernel, drift)
+
+    def _drift(self, kernel: KernelState, elements: Elements) -> str:
+        if self._left is None or self.seen is None:
+            return ""
+        if kernel.structure is None:
+            return "the table was gone"
+        found = [] if kernel.structure == self.seen.listing else ["rules, sets or flags differed"]
+        changed = elements.differences(kernel)
+        found += [f"{count} in {where}" for where, count in changed.items()]
+        if self._left.permanent and not kernel.armed_for_good:
+            found.append("what map enforce holds was taken out")
+        elif not self._left and kernel.enforce:
+            found.append("something was put into map enforce")
+        return ", ".join(found)
+
+    def untouched(self) -> bool:
+        """A cheap look: whether sets, chains and flags are as they were left."""
+        return self.seen is None or self._dataplane.structure() == self.seen.listing
+
+    def begin_trial(self, elements: Elements) -> None:
+        """Arm the kernel as ``elements.enforcement`` says, counted from now."""
+        held = self._dataplane.read().enforce
+        self._dataplane.apply(Transaction(begin_trial(elements.enforcement, held)))
+        self._left = elements.enforcement
+
+    def confirm_trial(self) -> None:
+        """Take the time-out off. DataplaneError when the trial is over: the kernel ended it."""
+        self._dataplane.apply(Transaction(confirm_trial()))
+        self._left = PERMANENT
+
+    def counters(self) -> dict[str, int]:
+        return self._dataplane.counters()
 
     def commit(self, elements: Elements) -> Changes:
         """Apply what is pending, as one transaction that costs what it changes."""
@@ -140,6 +191,7 @@ class Reconciler:
         if self._dataplane.structure() is not None:
             self._dataplane.apply(Transaction((f"delete table {FAMILY_TABLE}",)))
         self.seen = None
+        self._left = None
 
     def _end_connections(self, changes: Changes) -> None:
         """Connections to an overlay address that now leads elsewhere, or nowhere, end: they would

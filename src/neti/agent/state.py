@@ -2,60 +2,56 @@
 
 Each file is either replaced atomically (written beside, synced, renamed) or appended to by whole
 lines that carry a checksum, so a kill or a power cut at any instruction leaves the file as it was
-before or after, never between. A line that is torn or edited is refused and named, and what stands
-before it is used. Secrets (the session's password) are in a file of mode 0600.
+before or after, never between. What is torn or edited is refused and named, and what is older and
+whole is used. Secrets (the session's password) are in a file of mode 0600.
 
-    members.jsonl   one line per change of a member; compacted now and then
-    self.json       own overlay address and entry name; structure as last seen in the kernel
-    session.json    the registry session, 0600
-    down            present: ``neti down`` was called, and nothing is written to the kernel
+    members.jsonl      one line per change of a member; rewritten now and then
+    members.jsonl.old  the journal as it was before it was last rewritten
+    self.json          own overlay address and entry; structure as last seen in the kernel
+    session.json       the registry session, 0600
+    stage.json         shadow, trial or enforced, and who wished for it
+    guard.json         who was let go in the last ten minutes
+    neti.yml.good      the configuration that was last in force, 0600
+    down               present: ``neti down`` was called, and nothing is written to the kernel
 """
 
-import base64
 import contextlib
-import ipaddress
-import json
 import os
-import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from neti.agent import state_records as records
+from neti.agent.state_records import Remembered, Self
 from neti.errors import NetiError
-from neti.model import IPAddress
 from neti.registry import Session
+from neti.stage import Record
+
+T = TypeVar("T")
 
 # A journal grows by a line per change; it is rewritten when it holds this many lines more than
 # there are members.
 _COMPACT_AFTER: Final = 5000
-_OF_ONE_MACHINE: Final = ("session.json", "members.jsonl", "self.json")
+_JOURNAL: Final = "members.jsonl"
+_OLD_JOURNAL: Final = "members.jsonl.old"
+GOOD_CONFIG: Final = "neti.yml.good"
+_OF_ONE_MACHINE: Final = (
+    "session.json",
+    _JOURNAL,
+    _OLD_JOURNAL,
+    "self.json",
+    "stage.json",
+    "guard.json",
+)
 
 
 class StateError(NetiError):
     """The state folder cannot be used; the message says which path and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """One accepted member as the last good state keeps it. ``lost_since``: Unix seconds."""
-
-    name: str
-    more: tuple[IPAddress, ...] = ()
-    lost_since: float | None = None
-    leased: bool = False  # the lease was read and is this host's
-
-
-@dataclass(frozen=True, slots=True)
-class Self:
-    """What a restarted agent knows of itself. ``structure_text`` is what was asked for,
-    ``structure_seen`` how the kernel listed it: equal to today's listing, nothing was touched."""
-
-    machine: str = ""
-    overlay: str | None = None
-    entry: str | None = None
-    structure_text: str | None = None
-    structure_seen: str | None = None
+class _Foreign(Exception):
+    """The file was written on another machine."""
 
 
 @dataclass(slots=True)
@@ -65,6 +61,8 @@ class Loaded:
     members: dict[str, Remembered] = field(default_factory=dict)
     itself: Self = Self()
     session: Session | None = None
+    record: Record | None = None  # None: nothing was ever decided here
+    window: dict[str, float] = field(default_factory=dict)
     foreign: bool = False  # the files are another machine's: see ``discard``
     faults: list[str] = field(default_factory=list)
 
@@ -81,6 +79,7 @@ class StateFolder:
             raise StateError(f"{path}: cannot be used as state folder: {error.strerror}") from error
         if mode & 0o002:
             raise StateError(f"{path}: is world-writable: chmod o-w it, or name another folder")
+        self._machine = ""
         self._lines = 0
         self._whole = True  # False: what is appended now would stand behind a torn line
 
@@ -88,13 +87,19 @@ class StateFolder:
 
     def load(self, machine: str) -> Loaded:
         """Everything, for this machine only: a golden image must not boot with another's state."""
+        self._machine = machine
         loaded = Loaded()
-        loaded.itself = self._self(loaded.faults)
-        if loaded.itself.machine != machine and self._holds_something():
+        try:
+            loaded.itself = self._document("self.json", records.self_of, loaded.faults) or Self()
+            loaded.record = self._document("stage.json", records.record_of, loaded.faults)
+            loaded.window = (
+                self._document("guard.json", records.window_of, loaded.faults) or loaded.window
+            )
+            loaded.session = self._document("session.json", records.session_of, loaded.faults)
+            loaded.members = self._members(loaded.faults)
+        except _Foreign:
             fault = f"{self.path}: the state was written on another machine and is not used"
-            return Loaded(itself=Self(machine=machine), foreign=True, faults=[fault])
-        loaded.members = self._members(loaded.faults)
-        loaded.session = self._session(loaded.faults)
+            return Loaded(foreign=True, faults=[fault])
         return loaded
 
     def discard(self) -> None:
@@ -103,87 +108,125 @@ class StateFolder:
             for name in _OF_ONE_MACHINE:
                 (self.path / name).unlink(missing_ok=True)
 
-    def _holds_something(self) -> bool:
-        return any((self.path / name).exists() for name in _OF_ONE_MACHINE)
-
-    def _self(self, faults: list[str]) -> Self:
+    def _document(
+        self, name: str, read: Callable[[dict[str, Any]], T], faults: list[str]
+    ) -> T | None:
         try:
-            return Self(**json.loads((self.path / "self.json").read_text()))
-        except FileNotFoundError:
-            return Self()
-        except (OSError, ValueError, TypeError) as error:
-            faults.append(f"{self.path / 'self.json'}: not usable: {error}")
-            return Self()
-
-    def _session(self, faults: list[str]) -> Session | None:
-        try:
-            held = json.loads((self.path / "session.json").read_text())
-            return Session(int(held["id"]), base64.b64decode(held["password"], validate=True))
+            document = records.checked((self.path / name).read_bytes())
+            if document.pop("machine") != self._machine:
+                raise _Foreign
+            return read(document)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError):
-            # The reason may hold part of the text, and the text is secret.
-            faults.append(f"{self.path / 'session.json'}: not usable")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            # The reason may hold part of the text, and the text may be secret.
+            faults.append(f"{self.path / name}: torn, edited or unreadable: not used")
             return None
 
     def _members(self, faults: list[str]) -> dict[str, Remembered]:
-        path = self.path / "members.jsonl"
+        read = self._journal(_JOURNAL, faults)
+        if read is None and (self.path / _OLD_JOURNAL).exists():
+            faults.append(f"{self.path / _OLD_JOURNAL}: used instead, the journal before it")
+            read = self._journal(_OLD_JOURNAL, faults)
+            self._whole = False  # the next note begins a new one
+        return read or {}
+
+    def _journal(self, name: str, faults: list[str]) -> dict[str, Remembered] | None:
+        """The members that a journal ends in; None when there is no whole fleet in it."""
+        path = self.path / name
         members: dict[str, Remembered] = {}
         try:
             lines = path.read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
-            return members
+            return None
         except OSError as error:
             faults.append(f"{path}: cannot be read: {error.strerror}")
-            return members
+            return None
         self._lines = len(lines)
-        for number, line in enumerate(lines, 1):
+        base = 0
+        for number, text in enumerate(lines, 1):
             try:
-                for host_id, record in _checked(line).items():
-                    if record is None:
-                        members.pop(host_id, None)
-                    else:
-                        members[host_id] = _remembered(record)
+                document = records.checked(text)
+                header = records.header_of(document) if number == 1 else None
+                if header is not None:
+                    if header.machine != self._machine:
+                        raise _Foreign
+                    base = header.base + 1
+                else:
+                    records.apply_changes(members, document)
             except (ValueError, TypeError, KeyError):
-                faults.append(f"{path}: line {number} is torn or edited; used what stands before")
                 self._whole = False
-                break
+                if number <= base or number == 1:
+                    faults.append(f"{path}: line {number} is torn or edited: the file is not used")
+                    return None
+                faults.append(f"{path}: line {number} is torn or edited; used what stands before")
+                return members
+        if len(lines) < base:
+            self._whole = False
+            faults.append(f"{path}: {base - len(lines)} lines are missing: the file is not used")
+            return None
         return members
 
     # --- writing ---
 
     def append(self, changes: dict[str, Remembered | None], everybody: "Everybody") -> None:
         """Note what became of these members; None: gone. Rewrites the journal when it is long."""
-        if not self._whole:
+        if not self._whole or not self._lines:
             self.rewrite(everybody)
             return
-        line = _line({host_id: _record(value) for host_id, value in changes.items()})
+        line = records.changes_line(changes)
         self._whole = False  # until all of the line is written
         with self._faults_named():
-            with (self.path / "members.jsonl").open("ab", buffering=0) as journal:
+            with (self.path / _JOURNAL).open("ab", buffering=0) as journal:
                 self._whole = journal.write(line) == len(line)
             self._lines += 1
             if self._lines > _COMPACT_AFTER + everybody.count():
                 self.rewrite(everybody)
 
     def rewrite(self, everybody: "Everybody") -> None:
-        """The whole journal anew, from the members as they are."""
-        lines = [_line({host_id: _record(held)}) for host_id, held in everybody]
-        self._replace("members.jsonl", b"".join(lines), 0o640)
+        """The whole journal anew, from the members as they are. A whole one before it is kept."""
+        lines = records.base_lines(everybody, self._machine)
+        if self._whole:
+            self._keep_old()
+        self._replace(_JOURNAL, b"".join(lines), 0o640)
         self._lines = len(lines)
         self._whole = True
 
+    def _keep_old(self) -> None:
+        beside = self.path / f".{_OLD_JOURNAL}.new"
+        with self._faults_named(), contextlib.suppress(FileNotFoundError):
+            beside.unlink(missing_ok=True)
+            os.link(self.path / _JOURNAL, beside)
+            beside.replace(self.path / _OLD_JOURNAL)
+
     def save_self(self, itself: Self) -> None:
-        self._replace("self.json", json.dumps(asdict(itself)).encode(), 0o640)
+        self._write("self.json", records.self_document(itself), 0o640)
+
+    def save_record(self, record: Record) -> None:
+        self._write("stage.json", records.record_document(record), 0o640)
+
+    def save_window(self, window: Mapping[str, float]) -> None:
+        self._write("guard.json", records.window_document(window), 0o640)
 
     def save_session(self, session: Session) -> None:
-        password = base64.b64encode(session.password).decode()
-        text = json.dumps({"id": session.id, "password": password})
-        self._replace("session.json", text.encode(), 0o600)
+        self._write("session.json", records.session_document(session), 0o600)
 
     def forget_session(self) -> None:
         with self._faults_named():
             (self.path / "session.json").unlink(missing_ok=True)
+
+    # --- the configuration ---
+
+    @property
+    def good_config(self) -> Path:
+        return self.path / GOOD_CONFIG
+
+    def keep_config(self, content: bytes) -> None:
+        """A copy of the file that is in force now. Mode 0600: it may hold keys."""
+        with contextlib.suppress(OSError):
+            if self.good_config.read_bytes() == content:
+                return
+        self._replace(GOOD_CONFIG, content, 0o600)
 
     # --- down ---
 
@@ -199,6 +242,9 @@ class StateFolder:
                 (self.path / "down").unlink(missing_ok=True)
 
     # --- files ---
+
+    def _write(self, name: str, document: Mapping[str, Any], mode: int) -> None:
+        self._replace(name, records.line({"machine": self._machine, **document}), mode)
 
     def _replace(self, name: str, content: bytes, mode: int) -> None:
         target = self.path / name
@@ -237,34 +283,3 @@ class Everybody:
 
     def __iter__(self) -> Iterator[tuple[str, Remembered]]:
         return iter(self._members)
-
-
-def _line(document: dict[str, Any]) -> bytes:
-    text = json.dumps(document, separators=(",", ":")).encode()
-    return b"%08x %b\n" % (zlib.crc32(text), text)
-
-
-def _checked(line: bytes) -> dict[str, Any]:
-    if not line.endswith(b"\n"):
-        raise ValueError("torn")
-    checksum, _, text = line[:-1].partition(b" ")
-    if int(checksum, 16) != zlib.crc32(text):
-        raise ValueError("edited")
-    document: dict[str, Any] = json.loads(text)
-    return document
-
-
-def _record(held: Remembered | None) -> list[Any] | None:
-    if held is None:
-        return None
-    return [held.name, [str(address) for address in held.more], held.lost_since, held.leased]
-
-
-def _remembered(record: list[Any]) -> Remembered:
-    name, more, lost_since, leased = record
-    return Remembered(
-        str(name),
-        tuple(ipaddress.ip_address(address) for address in more),
-        None if lost_since is None else float(lost_since),
-        bool(leased),
-    )

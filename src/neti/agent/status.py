@@ -1,9 +1,12 @@
 """What the running agent tells of itself, as plain values for JSON. Reads, changes nothing."""
 
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 from neti import __version__
 from neti.policy import cross_address
+
+_LISTED: Final = 1000  # lost and held members named; more are only counted
 
 if TYPE_CHECKING:
     from neti.agent.loop import Agent
@@ -11,56 +14,88 @@ if TYPE_CHECKING:
 
 def document(agent: "Agent") -> dict[str, Any]:
     """For ``neti status``."""
-    fleet = agent.members.fleet
+    core = agent.core
+    fleet, host, overlay = core.members.fleet, core.host, core.members.overlay
+    entry = agent.registration.entry
     sites: dict[str, int] = {}
     for member in fleet.members.values():
         sites[member.site] = sites.get(member.site, 0) + 1
     return {
         "version": __version__,
-        "id": agent.host.id,
-        "site": agent.host.site,
-        "private": str(agent.host.private),
-        "public": str(agent.host.public) if agent.host.public else None,
-        "more": [str(address) for address in agent.host.more],
-        "overlay": str(agent.members.overlay) if agent.members.overlay else None,
-        "entry": agent.entry,
-        "registered": agent.entry is not None,
-        "down": agent.down,
-        "stage": agent.stage,
+        "id": host.id,
+        "site": host.site,
+        "private": str(host.private),
+        "public": str(host.public) if host.public else None,
+        "more": [str(address) for address in host.more],
+        "overlay": str(overlay) if overlay else None,
+        "entry": entry,
+        "registered": entry is not None,
+        "down": core.down,
+        "stage": core.stage.value,
+        "wished": {"reject_all": core.record.wished, "by": core.record.by},
+        "trial": agent.staging.document(),
         "registry": {
-            "kind": "embedded" if agent.settings.embedded else "zookeeper",
-            "fresh": agent.fresh,
-            "reason": None if agent.fresh else agent.stale_reason,
-            "fresh_since": agent.fresh_at,
+            "kind": "embedded" if core.settings.embedded else "zookeeper",
+            "fresh": core.fresh,
+            "reason": None if core.fresh else core.stale_reason,
+            "fresh_since": core.fresh_at,
+            "stale_seconds": None
+            if core.stale_since is None
+            else round(max(0.0, core.wall() - core.stale_since), 1),
         },
         "members": {
             "total": len(fleet.members),
-            "lost": len(fleet.lost),
+            "lost": len(fleet.lost) - len(fleet.holds),
+            "held": len(fleet.holds),
             "sites": sites,
             "unreachable": sum(
                 1
                 for member in fleet.members.values()
-                if member.id != agent.host.id
-                and cross_address(member, host=agent.host, sites=agent.settings.sites) is None
+                if member.id != host.id
+                and cross_address(member, host=host, sites=core.settings.sites) is None
             ),
         },
-        "peers": sum(1 for host_id in fleet.members if host_id != agent.host.id),
-        "lost": [
-            {"id": host_id, "overlay": str(lost.member.overlay), "since": lost.since}
-            for host_id, lost in fleet.lost.items()
-        ],
+        "peers": sum(1 for host_id in fleet.members if host_id != host.id),
+        "lost": _lost(agent),
+        "holds": _holds(agent),
         "skipped": {"count": fleet.skipped_count(), "entries": _printable(fleet.skipped())},
         "shared_private": [
             {"site": site, "address": str(address), "ids": list(ids)}
             for site, address, ids in fleet.shared_private()
         ],
-        "settings": {"interval": agent.live.interval, "maxchange": agent.live.maxchange},
-        "ssh": "tracked" if agent.network.others else "untracked",
-        "problems": [*agent.problems.values(), *agent.live.faults.values()],
+        "settings": {"interval": core.live.interval, "maxchange": core.live.maxchange},
+        "drift": {
+            "repairs": agent.kernel.fight.repairs,
+            "fight": agent.kernel.fight.sentence(core.now()),
+        },
+        "ssh": "tracked" if agent.kernel.network.others else "untracked",
+        "problems": [*core.problems.values(), *core.live.faults.values()],
         "notes": _notes(agent),
-        "warnings": list(agent.settings.warnings),
-        "applies": agent.applies,
+        "warnings": list(core.settings.warnings),
+        "applies": agent.kernel.applies,
     }
+
+
+def _lost(agent: "Agent") -> list[dict[str, Any]]:
+    fleet = agent.core.members.fleet
+    waiting = ((i, lost) for i, lost in fleet.lost.items() if i not in fleet.holds)
+    return [
+        {"id": host_id, "overlay": str(lost.member.overlay), "since": lost.since}
+        for host_id, lost in islice(waiting, _LISTED)
+    ]
+
+
+def _holds(agent: "Agent") -> list[dict[str, Any]]:
+    fleet = agent.core.members.fleet
+    return [
+        {
+            "id": host_id,
+            "overlay": str(fleet.lost[host_id].member.overlay),
+            "since": hold.since,
+            "reason": hold.reason,
+        }
+        for host_id, hold in islice(fleet.holds.items(), _LISTED)
+    ]
 
 
 def _printable(entries: dict[str, str]) -> dict[str, str]:
@@ -72,22 +107,23 @@ def _printable(entries: dict[str, str]) -> dict[str, str]:
 
 def _notes(agent: "Agent") -> list[str]:
     notes = []
-    if agent.host.public is None:
+    if agent.core.host.public is None:
         notes.append("this host has no public address: it is reached inside its site only")
-    if agent.network.others:
+    if agent.kernel.network.others:
+        others = ", ".join(agent.kernel.network.others)
         notes.append(
-            f"other tables judge input too ({', '.join(agent.network.others)}): what they drop "
-            "stays dropped, and SSH is not kept out of connection tracking"
+            f"other tables judge input too ({others}): what they drop stays dropped, "
+            "and SSH is not kept out of connection tracking"
         )
     return notes
 
 
 def members(agent: "Agent") -> list[dict[str, Any]]:
     """Every accepted member as this agent sees it."""
-    fleet = agent.members.fleet
+    core, fleet = agent.core, agent.core.members.fleet
     listed = []
     for host_id, member in sorted(fleet.members.items()):
-        reached = cross_address(member, host=agent.host, sites=agent.settings.sites)
+        reached = cross_address(member, host=core.host, sites=core.settings.sites)
         listed.append(
             {
                 "id": host_id,

@@ -2,28 +2,30 @@
 
 import difflib
 import os
+import time
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import click
 
+from neti import stage
 from neti.agent import reconcile
 from neti.agent.loop import seen_structure
 from neti.agent.machine import RealMachine
 from neti.agent.membership import Membership
-from neti.agent.state import StateFolder
+from neti.agent.state import Loaded, StateFolder
 from neti.cli.common import config_option, json_option, print_json
 from neti.config import load
 from neti.dataplane.nftables import NftablesDataplane
-from neti.errors import NetiError
 from neti.identity import discover
 from neti.identity.machine import fingerprint
 from neti.identity.preflight import registry_addresses
 from neti.policy import Surroundings, structure
 from neti.registry import Registry
 from neti.registry.opening import open_registry
-from neti.ruleset import NO_TABLE, KernelState, Structure
+from neti.ruleset import NO_TABLE, KernelState, Structure, enforce_commands
 from neti.settings import Settings
+from neti.stage import Record
 
 
 @click.command()
@@ -43,6 +45,9 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
     settings = load(config)
     membership, wanted = _desired(settings)
     membership.take_changes()
+    loaded = _loaded(settings)
+    record = stage.configured(loaded.record or Record(), settings.reject_all)
+    membership.elements.enforcement = stage.enforcement(record, time.monotonic())
     if full:
         membership.elements.kernel_is(NO_TABLE)
         whole = reconcile.plan(wanted, membership.elements, NO_TABLE, None)
@@ -51,12 +56,16 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
         return
     kernel = NftablesDataplane().read()
     membership.elements.kernel_is(kernel)
-    seen = seen_structure(_folder(settings).load(fingerprint()).itself)
+    seen = seen_structure(loaded.itself)
     planned = reconcile.plan(wanted, membership.elements, kernel, seen)
     lines = _structure_lines(planned.structure, wanted, kernel)
     lines += [line for line in planned.changes.commands() if kernel.structure is not None]
     if planned.structure == "new":
         lines += [f"add {len(membership.fleet.members)} members"]
+    if planned.structure in ("as is", "chains"):
+        lines += enforce_commands(membership.elements.enforcement, kernel.enforce)
+    if stage.may_begin(record, time.time()):
+        lines.append(f"begin a trial of reject_all, {settings.trial_seconds} s")
     if as_json:
         print_json({"structure": planned.structure, "changes": lines})
     else:
@@ -76,7 +85,6 @@ def _desired(settings: Settings) -> tuple[Membership, Structure]:
         _read_fleet(membership, registry)
     finally:
         registry.close()
-    membership.enforce(settings.reject_all)
     return membership, structure(settings, surroundings)
 
 
@@ -91,13 +99,11 @@ def _read_fleet(membership: Membership, registry: Registry) -> None:
         fleet.data_read(name, data)
 
 
-def _folder(settings: Settings) -> StateFolder:
+def _loaded(settings: Settings) -> Loaded:
+    """What an agent left here; nothing where none has run."""
     if not settings.table_files_path.is_dir():
-        raise NetiError(
-            f"{settings.table_files_path} does not exist: no agent has run here. "
-            "'neti plan --full' prints what one would load"
-        )
-    return StateFolder(settings.table_files_path)
+        return Loaded()
+    return StateFolder(settings.table_files_path).load(fingerprint())
 
 
 def _structure_lines(kind: str, wanted: Structure, kernel: KernelState) -> list[str]:

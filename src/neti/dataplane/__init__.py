@@ -23,5 +23,8 @@ class Dataplane(Protocol):
     def timed(self, where: SetName) -> dict[str, int]:
         """Elements of a set that ends by the kernel's clock, with the seconds they have left."""
 
+    def counters(self) -> dict[str, int]:
+        """Packets by named counter, since the table was made; empty without a table."""
+
     def apply(self, transaction: Transaction) -> None:
         """All of it or nothing. An empty transaction does not reach the kernel."""

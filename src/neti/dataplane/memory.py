@@ -2,7 +2,7 @@
 
 It reads the same commands as nft, as far as ``neti.ruleset`` writes them, and refuses what the
 kernel refuses: an element added again with another value (``File exists``), one deleted that is
-not there. Time-outs are kept as given and do not run.
+not there. Time-outs are kept as given and do not run; ``expire`` ends a trial's.
 """
 
 import copy
@@ -40,6 +40,7 @@ class MemoryDataplane:
         self.table: _Table | None = None
         self.transactions: list[Transaction] = []
         self.failing: str | None = None
+        self.counted: dict[str, int] = {}
 
     def structure(self) -> str | None:
         if self.table is None:
@@ -56,11 +57,24 @@ class MemoryDataplane:
             chain_names=tuple(self.table.chains),
             elements={where: dict(self.table.elements.get(where, {})) for where in ORDERED},
             timed={where: self.timed(where) for where in TIMED},
+            enforce={
+                key: int(value.removeprefix("drop ")) if value.startswith("drop ") else None
+                for key, value in self.table.elements.get("enforce", {}).items()
+            },
         )
+
+    def expire(self) -> None:
+        """A trial's time is over."""
+        held = self._existing().elements.get("enforce", {})
+        for key in [key for key, value in held.items() if value != "drop"]:
+            del held[key]
 
     def timed(self, where: SetName) -> dict[str, int]:
         held = self.table.elements.get(where, {}) if self.table else {}
         return {key: int(value) for key, value in held.items()}
+
+    def counters(self) -> dict[str, int]:
+        return dict(self.counted) if self.table is not None else {}
 
     def apply(self, transaction: Transaction) -> None:
         if not transaction:
@@ -106,6 +120,8 @@ class MemoryDataplane:
             key, value = item, ""
             if where in MAPS and " : " in item:
                 key, value = item.split(" : ")
+                key, _, left = key.partition(" timeout ")
+                value += f" {left.removesuffix('s')}" if left else ""
             elif where in TIMED:
                 key, _, left = item.partition(" timeout ")
                 value = left.removesuffix("s") or "0"
@@ -114,7 +130,7 @@ class MemoryDataplane:
                     raise DataplaneError(f"delete {where} {key}: No such file or directory")
             elif where in TIMED:
                 held.setdefault(key, value)
-            elif held.setdefault(key, value) != value:
+            elif held.setdefault(key, value).partition(" ")[0] != value.partition(" ")[0]:
                 raise DataplaneError(f"add {where} {key}: File exists")
 
     def _existing(self) -> _Table:

@@ -6,6 +6,7 @@ from neti.dataplane.libnftables import Nftables
 from neti.errors import DataplaneError, DataplaneUnavailable
 from neti.ruleset import (
     FAMILY_TABLE,
+    FOREIGN,
     MAPS,
     NO_TABLE,
     ORDERED,
@@ -50,6 +51,10 @@ class NftablesDataplane:
             chain_names=chains,
             elements={where: self._elements(where) for where in ORDERED},
             timed={where: self.timed(where) for where in TIMED},
+            enforce={
+                _plain(key["elem"]["val"] if isinstance(key, dict) else key): _left(key, verdict)
+                for key, verdict in self._list("enforce")
+            },
         )
 
     def timed(self, where: SetName) -> dict[str, int]:
@@ -59,14 +64,20 @@ class NftablesDataplane:
             if isinstance(item, dict)
         }
 
+    def counters(self) -> dict[str, int]:
+        found = (item.get("counter", {}) for item in self._nft.query("list counters"))
+        return {
+            counter["name"]: counter["packets"]
+            for counter in found
+            if f"{counter.get('family')} {counter.get('table')}" == FAMILY_TABLE
+        }
+
     def apply(self, transaction: Transaction) -> None:
         if transaction:
             self._nft.run(transaction.text())
 
     def _elements(self, where: SetName) -> dict[str, str]:
         items = self._list(where)
-        if where == "enforce":
-            return {_plain(key): _verdict(value) for key, value in items}
         if where in MAPS:
             return {_plain(key): _plain(value) for key, value in items}
         return {_plain(key): "" for key in items}
@@ -99,5 +110,9 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _verdict(value: Any) -> str:
-    return next(iter(value)) if isinstance(value, dict) else str(value)
+def _left(key: Any, verdict: Any) -> int | None:
+    """Seconds that an element of map ``enforce`` has left; None: no end."""
+    if verdict != {"drop": None}:
+        return FOREIGN
+    elem = key.get("elem", {}) if isinstance(key, dict) else {}
+    return int(elem.get("expires", 0)) if "timeout" in elem else None

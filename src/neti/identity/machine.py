@@ -26,6 +26,11 @@ def fingerprint(sources: Sequence[Path] = SOURCES) -> str:
     return hashlib.sha256("\n".join(seen).encode()).hexdigest()
 
 
+def boot_id() -> str:
+    """Of this boot; another one after every restart of the machine (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:

@@ -12,9 +12,9 @@ Must never do: decide anything about membership, or call back with a lock held.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 SettingName = Literal["interval", "maxchange"]
 
@@ -31,6 +31,36 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Which registry a list comes from, and how far along it was.
+
+    ``fleet`` is made by chance with the tree, so one that was wiped has another (empty: it has
+    none). ``version`` grows by one with every name that appears or vanishes, modulo 2**32: a lower
+    one than before means an older copy.
+    """
+
+    fleet: str
+    version: int
+
+    def doubt(self, before: "Origin") -> str | None:
+        """Why this may not be what ``before`` was of, in words; None when it may."""
+        if self.fleet != before.fleet:
+            return (
+                f"the registry is another one than before (fleet {self.fleet or 'unnamed'}, "
+                f"before {before.fleet or 'unnamed'}): was it wiped?"
+            )
+        if (self.version - before.version) % VERSIONS >= VERSIONS // 2:
+            return (
+                f"the registry went back (version {self.version}, before {before.version}): "
+                "was it restored from an older copy?"
+            )
+        return None
+
+
+VERSIONS: Final = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All names at one moment. Follows the first connection, and any gap in what was seen.
 
@@ -38,6 +68,7 @@ class Snapshot:
     """
 
     names: frozenset[str]
+    origin: Origin = field(default=Origin("", 0), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +171,12 @@ class Registry(Protocol):
     def ask_data(self, names: Iterable[str]) -> None:
         """Request a DataRead for each; as ``ask_leases``."""
 
-    def acquire(self, host_id: str, subnet: IPv4Network) -> IPv4Address:
+    def acquire(
+        self, host_id: str, subnet: IPv4Network, *, prefer: IPv4Address | None = None
+    ) -> IPv4Address:
         """This id's lease, taken now if it has none: the same id gets the same address for ever.
+
+        ``prefer`` is taken if it is free: what the host remembers, in a registry that forgot it.
 
         Raises OverlayExhausted when the subnet is full and LeaseConflict when the lease lies
         outside ``subnet`` or its two halves disagree.

@@ -85,13 +85,15 @@ class EmbeddedRegistry:
         if self._watcher is not None:
             self._watcher.ask(names)
 
-    def acquire(self, host_id: str, subnet: IPv4Network) -> IPv4Address:
+    def acquire(
+        self, host_id: str, subnet: IPv4Network, *, prefer: IPv4Address | None = None
+    ) -> IPv4Address:
         with self._writing() as files:
             held = _lease_of(files, host_id)
             if held is not None:
                 return check_inside(host_id, held, subnet)
             taken = {IPv4Address(row[0]) for row in _rows(files, "SELECT overlay FROM leases")}
-            for overlay in candidates(host_id, subnet, taken):
+            for overlay in candidates(host_id, subnet, taken, prefer=prefer):
                 files.store.execute("INSERT INTO leases VALUES (?, ?)", (int(overlay), host_id))
                 return overlay
             raise exhausted(host_id, subnet)

@@ -18,7 +18,7 @@ from typing import Final, Literal
 from neti.errors import RegistryError, RegistryUnavailable
 
 APPLICATION_ID: Final = 0x4E657469  # "Neti", so that another program's database is not taken over
-FORMAT: Final = 1
+FORMAT: Final = 2
 # Enough to bridge a watcher that was stopped for a while; one that fell further behind reads all.
 CHANGES_KEPT: Final = 10_000
 
@@ -34,6 +34,8 @@ CREATE TABLE holders (host_id TEXT PRIMARY KEY, session INTEGER NOT NULL, detail
 CREATE INDEX holders_of_session ON holders (session);
 CREATE TABLE owners (session INTEGER PRIMARY KEY);
 CREATE TABLE leases (overlay INTEGER PRIMARY KEY, host_id TEXT NOT NULL UNIQUE);
+CREATE TABLE fleet (id TEXT NOT NULL);
+INSERT INTO fleet VALUES (lower(hex(randomblob(16))));
 CREATE TABLE settings (setting TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE changes (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, subject TEXT NOT NULL
@@ -203,6 +205,12 @@ def head(database: sqlite3.Connection) -> int:
     """The sequence number of the last change ever."""
     row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").fetchone()
     return int(row[0]) if row is not None else 0
+
+
+def fleet_id(database: sqlite3.Connection) -> str:
+    """Made by chance with the file."""
+    row = database.execute("SELECT id FROM fleet").fetchone()
+    return str(row[0]) if row is not None else ""
 
 
 def all_names(database: sqlite3.Connection) -> Iterator[str]:

@@ -13,11 +13,13 @@ from typing import Final, get_args
 from neti.clock import Clock
 from neti.errors import RegistryError, RegistryUnavailable
 from neti.registry import (
+    VERSIONS,
     Appeared,
     DataRead,
     Event,
     Fresh,
     LeaseRead,
+    Origin,
     Session,
     SessionEnded,
     SettingName,
@@ -28,7 +30,14 @@ from neti.registry import (
     Vanished,
 )
 from neti.registry.embedded_files import Files
-from neti.registry.embedded_store import all_names, changes_after, explained, head, reading
+from neti.registry.embedded_store import (
+    all_names,
+    changes_after,
+    explained,
+    fleet_id,
+    head,
+    reading,
+)
 from neti.registry.inotify import Doorbell
 from neti.registry.untrusted import (
     MAX_SETTING_BYTES,
@@ -187,7 +196,9 @@ class Watcher:
             changes = changes_after(store, self._seen) if self._seen is not None else None
             if changes is None:
                 self._seen = head(store)
-                events.append(Snapshot(frozenset(map(bounded_name, all_names(store)))))
+                names = frozenset(map(bounded_name, all_names(store)))
+                origin = Origin(fleet_id(store), self._seen % VERSIONS)
+                events.append(Snapshot(names, origin))
                 events.extend(self._settings(files, _SETTINGS))
             else:
                 self._seen = (self._seen or 0) + len(changes)

@@ -20,14 +20,21 @@ def usable(subnet: IPv4Network) -> range:
 
 
 def candidates(
-    host_id: str, subnet: IPv4Network, taken: Container[IPv4Address]
+    host_id: str,
+    subnet: IPv4Network,
+    taken: Container[IPv4Address],
+    *,
+    prefer: IPv4Address | None = None,
 ) -> Iterator[IPv4Address]:
-    """Every address of the subnet that is not in ``taken``, once, in this host's own order.
+    """Every address of the subnet that is not in ``taken``, in this host's own order, after the
+    preferred one (which may come twice).
 
     Start and stride come from a hash of the id: ten thousand hosts that begin with the same
     listing walk apart instead of queueing behind one another.
     """
     addresses = usable(subnet)
+    if prefer is not None and int(prefer) in addresses and prefer not in taken:
+        yield prefer
     digest = hashlib.sha256(host_id.encode()).digest()
     position = int.from_bytes(digest[:8], "big") % len(addresses)
     stride = int.from_bytes(digest[8:16], "big") % len(addresses) or 1

@@ -16,12 +16,14 @@ from threading import RLock
 
 from neti.errors import IdentityHeld, RegistryError, RegistryUnavailable
 from neti.registry import (
+    VERSIONS,
     Appeared,
     DataRead,
     Detail,
     Event,
     Fresh,
     LeaseRead,
+    Origin,
     Session,
     SessionEnded,
     SettingName,
@@ -49,11 +51,22 @@ class _Holder:
     detail: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What ``MemoryServer.copied`` keeps."""
+
+    fleet: str
+    changes: int
+    names: dict[str, _Name]
+    leases: dict[IPv4Address, str]
+
+
 @dataclass(slots=True)
 class MemoryServer:
     """What all ``MemoryRegistry`` objects of one test share, and the levers to disturb them."""
 
     changes: int = 0
+    fleet: str = "fleet-1"
     _names: dict[str, _Name] = field(default_factory=dict)
     _holders: dict[str, _Holder] = field(default_factory=dict)
     _leases: dict[IPv4Address, str] = field(default_factory=dict)
@@ -94,6 +107,38 @@ class MemoryServer:
             self._down = False
             for registry in self._registries:
                 registry._reconnect()
+
+    def wipe(self) -> None:
+        """While it is stopped: everything is lost, and the fleet is another one."""
+        self._empty()
+        self._leases.clear()
+        self._settings.clear()
+        self.changes = 0
+        self.fleet = f"fleet-{next(self._ids)}"
+
+    def copied(self) -> "Copy":
+        """A backup; sessions are no part of what is worth keeping."""
+        return Copy(self.fleet, self.changes, dict(self._names), dict(self._leases))
+
+    def restore_copy(self, copy: "Copy") -> None:
+        """While it is stopped: as it was then. Names whose sessions are over vanish soon after
+        (``expire_orphans``)."""
+        self._empty()
+        self.fleet, self.changes = copy.fleet, copy.changes
+        self._names.update(copy.names)
+        self._leases.clear()
+        self._leases.update(copy.leases)
+
+    def expire_orphans(self) -> None:
+        with self._step():
+            for name, held in list(self._names.items()):
+                if held.session_id and held.session_id not in self._sessions:
+                    self._drop(name)
+
+    def _empty(self) -> None:
+        self._names.clear()
+        self._holders.clear()
+        self._sessions.clear()
 
     def put(self, name: str, data: bytes = b"") -> None:
         """A name that no agent wrote (junk, say); it stays until ``remove``."""
@@ -155,7 +200,8 @@ class MemoryRegistry:
         self._connected = False
         self._cut = False
         self._gone = False
-        self._seen = -1  # the server's change count that the sink's picture stands for
+        # The server's fleet and change count that the sink's picture stands for.
+        self._seen = ("", -1)
         self._told: dict[SettingName, bytes | None] = {}
 
     # --- the agent's side ---
@@ -186,12 +232,14 @@ class MemoryRegistry:
                         DataRead(name, bounded_data(held.data) if held is not None else None)
                     )
 
-    def acquire(self, host_id: str, subnet: IPv4Network) -> IPv4Address:
+    def acquire(
+        self, host_id: str, subnet: IPv4Network, *, prefer: IPv4Address | None = None
+    ) -> IPv4Address:
         with self._call():
             held = self._lease(host_id)
             if held is not None:
                 return check_inside(host_id, held, subnet)
-            for overlay in candidates(host_id, subnet, self._server._leases):
+            for overlay in candidates(host_id, subnet, self._server._leases, prefer=prefer):
                 self._server._leases[overlay] = host_id
                 return overlay
             raise exhausted(host_id, subnet)
@@ -314,7 +362,7 @@ class MemoryRegistry:
     def _hear(self, event: Event) -> None:
         if self._connected:
             self._events.append(event)
-            self._seen = self._server.changes
+            self._seen = (self._server.fleet, self._server.changes)
 
     def _connect(self) -> None:
         known = self._server._sessions.get(self._session.id) if self._session is not None else None
@@ -322,9 +370,11 @@ class MemoryRegistry:
             self._session = None
             self._events.append(SessionEnded())
         self._connected = True
-        if self._seen != self._server.changes:
-            self._seen = self._server.changes
-            self._events.append(Snapshot(frozenset(map(bounded_name, self._server._names))))
+        if self._seen != (self._server.fleet, self._server.changes):
+            self._seen = (self._server.fleet, self._server.changes)
+            names = frozenset(map(bounded_name, self._server._names))
+            origin = Origin(self._server.fleet, self._server.changes % VERSIONS)
+            self._events.append(Snapshot(names, origin))
         self._tell_settings()
         self._events.append(Fresh(self._live_session()))
 

@@ -90,13 +90,15 @@ class ZooKeeperRegistry:
     def ask_data(self, names: Iterable[str]) -> None:
         self._stream.ask(names)
 
-    def acquire(self, host_id: str, subnet: IPv4Network) -> IPv4Address:
+    def acquire(
+        self, host_id: str, subnet: IPv4Network, *, prefer: IPv4Address | None = None
+    ) -> IPv4Address:
         def operation(attempt: Attempt) -> IPv4Address:
             while True:
                 overlay = self._held_lease(attempt, host_id)
                 if overlay is not None:
                     return check_inside(host_id, overlay, subnet)
-                if (overlay := self._take_lease(attempt, host_id, subnet)) is not None:
+                if (overlay := self._take_lease(attempt, host_id, subnet, prefer)) is not None:
                     return overlay
 
         return self._attempt(operation)
@@ -247,9 +249,9 @@ class ZooKeeperRegistry:
         raise RegistryError("ZooKeeper's tree keeps changing under this write: try again")
 
     def _make_parents(self, attempt: Attempt) -> None:
-        for path in self._layout.parents():
+        for path, data in self._layout.tree():
             try:
-                attempt.one(Create(path, b"", OPEN_ACL_UNSAFE, 0))
+                attempt.one(Create(path, data, OPEN_ACL_UNSAFE, 0))
             except NodeExistsError:
                 continue
 
@@ -284,11 +286,11 @@ class ZooKeeperRegistry:
         return overlay
 
     def _take_lease(
-        self, attempt: Attempt, host_id: str, subnet: IPv4Network
+        self, attempt: Attempt, host_id: str, subnet: IPv4Network, prefer: IPv4Address | None
     ) -> IPv4Address | None:
         """A free address, taken; None when the caller should look again."""
         probes = 0
-        for overlay in candidates(host_id, subnet, self._taken(attempt)):
+        for overlay in candidates(host_id, subnet, self._taken(attempt), prefer=prefer):
             failure = attempt.multi(
                 [
                     _persistent(self._layout.by_id(host_id), str(overlay).encode()),

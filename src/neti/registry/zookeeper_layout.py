@@ -6,6 +6,7 @@
     PREFIX/agents/HOST-ID       the detail document; ephemeral, watched by nobody. That there can
                                 be only one is what keeps two agents from one identity.
     PREFIX/interval, maxchange  live settings
+    PREFIX/fleet                a name made by chance with the tree: a wiped one has another
 
 Must never do: make a path of text that could leave its parent.
 """
@@ -13,6 +14,7 @@ Must never do: make a path of text that could leave its parent.
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Self
+from uuid import uuid4
 
 from neti.registry import SettingName
 
@@ -27,6 +29,7 @@ class Layout:
     agents: str
     interval: str
     maxchange: str
+    fleet: str
 
     @classmethod
     def below(
@@ -44,6 +47,7 @@ class Layout:
             agents=path("agents"),
             interval=path(interval),
             maxchange=path(maxchange),
+            fleet=path("fleet"),
         )
 
     def settings(self) -> dict[str, SettingName]:
@@ -51,6 +55,10 @@ class Layout:
 
     def setting(self, setting: SettingName) -> str:
         return self.interval if setting == "interval" else self.maxchange
+
+    def tree(self) -> list[tuple[str, bytes]]:
+        """What an empty ZooKeeper needs first, with its data, in order."""
+        return [*((path, b"") for path in self.parents()), (self.fleet, uuid4().hex.encode())]
 
     def parents(self) -> list[str]:
         """Every persistent node, each after the one it stands in."""

@@ -35,6 +35,7 @@ from neti.registry import (
     Event,
     Fresh,
     LeaseRead,
+    Origin,
     Session,
     SessionEnded,
     SettingName,
@@ -87,6 +88,8 @@ class Stream:
         # What the sink's picture stands for; None before the first snapshot.
         self._cversion: int | None = None
         self._czxid = 0
+        self._fleet: str | None = None  # None: not read on this connection yet
+        self._listed_fleet = ""
         self._members = 0
         self._created_parents = False
         self._told: dict[SettingName, bytes | None] = {}
@@ -168,6 +171,15 @@ class Stream:
             self._go_stale(f"ZooKeeper refuses to watch {self._layout.ip_map}: {answer!r}")
 
     def _look_at_parent(self) -> None:
+        self._fleet = None
+        self._submit(GetData(self._layout.fleet, None), self._on_fleet)
+
+    def _on_fleet(self, answer: Any) -> None:
+        if isinstance(answer, NoNodeError) and not self._created_parents:
+            self._make_parents()
+            return
+        # Where it is not there and may not be made, nothing can be told by it.
+        self._fleet = "" if isinstance(answer, Exception) else host_id_text(answer[0] or b"")
         self._submit(Exists(self._layout.ip_map, None), self._on_parent)
 
     def _on_parent(self, answer: Any) -> None:
@@ -177,7 +189,11 @@ class Stream:
             self._make_parents()
         elif self._cversion is None:
             self._read_list()
-        elif (answer.czxid, _unsigned(answer.cversion)) == (self._czxid, self._cversion):
+        elif (answer.czxid, _unsigned(answer.cversion), self._fleet) == (
+            self._czxid,
+            self._cversion,
+            self._listed_fleet,
+        ):
             self._read_settings()
         else:
             self._go_stale("changes were missed: reading all names again")
@@ -188,8 +204,8 @@ class Stream:
         if self._created_parents:
             return
         self._created_parents = True
-        for path in self._layout.parents():
-            self._submit(Create(path, b"", OPEN_ACL_UNSAFE, 0), self._on_parent_made)
+        for path, data in self._layout.tree():
+            self._submit(Create(path, data, OPEN_ACL_UNSAFE, 0), self._on_parent_made)
         self._look_at_parent()
 
     def _on_parent_made(self, answer: Any) -> None:
@@ -226,7 +242,8 @@ class Stream:
         names, stat = answer
         self._cversion, self._czxid = _unsigned(stat.cversion), stat.czxid
         self._members = len(names)
-        self._tell(Snapshot(frozenset(names)))
+        self._listed_fleet = self._fleet or ""
+        self._tell(Snapshot(frozenset(names), Origin(self._listed_fleet, self._cversion)))
         self._read_settings()
 
     def _read_settings(self) -> None:

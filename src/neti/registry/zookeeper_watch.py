@@ -13,14 +13,16 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from kazoo.client import KazooClient
+from kazoo.exceptions import ConnectionDropped, SessionExpiredError
 from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.connection import STOP_CONNECTING, ConnectionHandler
-from kazoo.protocol.serialization import CloseInstance
+from kazoo.protocol.serialization import CloseInstance, Connect
 from kazoo.protocol.states import KeeperState
 from kazoo.retry import KazooRetry
 
@@ -38,6 +40,7 @@ PERSISTENT_RECURSIVE: Final = 1
 
 _INT: Final = struct.Struct("!i")
 _EVENT: Final = struct.Struct("!iii")
+_CONNECT_REPLY: Final = struct.Struct("!iii")  # length, protocol version, session time-out
 _STAT: Final = struct.Struct("!qqqqiiiqiiq")
 
 
@@ -223,6 +226,7 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
     """Reads watch events for the listener, and can be dropped without ending the session."""
 
     _connection_routine: threading.Thread | None
+    _turned_away_since: float | None = None
 
     def zk_loop(self) -> None:
         try:
@@ -277,10 +281,57 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
         except Exception as error:  # told and raised again: kazoo decides what it means
             text = str(error) or type(error).__name__
             _guarded(self.client.listener.on_failure, f"ZooKeeper at {host}:{port}: {text}")
+            if isinstance(error, ConnectionDropped) and self._is_turned_away(host, hostip, port):
+                raise SessionExpiredError("this server can never take the session back") from error
             raise
+        self._turned_away_since = None
         if self.client._stopped.is_set():
             self.drop()  # whoever stopped us found no socket to drop
         return connected
+
+    def _is_turned_away(self, host: str, hostip: str, port: int) -> bool:
+        """Whether the server serves, only not us, and has not for a whole session.
+
+        A server closes the connection of a client that has seen a later state than its own. One
+        that was wiped or restored from an older copy does so for ever; one without a quorum does it
+        to everybody, and then nothing follows.
+        """
+        now = time.monotonic()
+        if self._turned_away_since is None:
+            self._turned_away_since = now
+        if now - self._turned_away_since < self.client._session_timeout / 1000:
+            return False
+        self._turned_away_since = now  # not at every attempt
+        return self._serves_a_new_client(host, hostip, port)
+
+    def _serves_a_new_client(self, host: str, hostip: str, port: int) -> bool:
+        client = self.client
+        try:
+            sock = self.handler.create_connection(
+                address=(hostip, port),
+                hostname=host,
+                timeout=client._session_timeout / 1000.0,
+                use_ssl=client.use_ssl,
+                keyfile=client.keyfile,
+                certfile=client.certfile,
+                ca=client.ca,
+                keyfile_password=client.keyfile_password,
+                verify_certs=client.verify_certs,
+                check_hostname=client.check_hostname,
+            )
+            with sock:
+                sock.settimeout(client._session_timeout / 4000)
+                hello = Connect(0, 0, client._session_timeout, 0, bytes(16), False).serialize()
+                sock.sendall(_INT.pack(len(hello)) + hello)
+                reply = sock.recv(_CONNECT_REPLY.size)
+                if len(reply) < _CONNECT_REPLY.size:
+                    return False
+                _, _, granted = _CONNECT_REPLY.unpack(reply)
+                # It made a session for this: close it again.
+                sock.sendall(_INT.pack(8) + _INT.pack(1) + _INT.pack(CloseInstance.type))
+                return bool(granted > 0)
+        except (OSError, client.handler.timeout_exception):
+            return False
 
     def _read_watch_event(self, buffer: bytes, offset: int) -> None:
         kind, _state, length = _EVENT.unpack_from(buffer, offset)

@@ -1,0 +1,122 @@
+"""Members that are not registered any more and still stand: lost, and those that are held. Pure.
+
+*Lost*: the session ended without a word; its time runs. *Held*: it would be removed now, and the
+guard keeps it; no time runs. Both end the same way when the host returns or is displaced.
+"""
+
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from types import MappingProxyType
+
+from neti.model import Member
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A member without a registration; ``since`` in Unix seconds."""
+
+    member: Member
+    since: float
+    shared_public: bool  # others stood behind the same public address then: it is a NAT's
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why and since when (Unix seconds) a member is kept that would else be removed.
+
+    ``doubt``: because the registry itself is doubted; it does not end by itself.
+    """
+
+    since: float
+    reason: str
+    doubt: bool = False
+
+
+class Absences:
+    """``version`` changes with every change. Not thread-safe: the fleet owns it."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._waiting: dict[str, Lost] = {}  # in the order of ``since``
+        self._kept: dict[str, Lost] = {}  # in the order in which they were held
+        self._holds: dict[str, Hold] = {}
+        self._alone: dict[IPv4Address, str] = {}  # public address that was not shared -> id
+
+    def __contains__(self, host_id: str) -> bool:
+        return host_id in self._waiting or host_id in self._kept
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._kept)
+
+    @property
+    def lost(self) -> Mapping[str, Lost]:
+        """Everybody here, the held included."""
+        return MappingProxyType(ChainMap(self._waiting, self._kept))
+
+    @property
+    def holds(self) -> Mapping[str, Hold]:
+        return MappingProxyType(self._holds)
+
+    def alone_at(self, public: IPv4Address | None) -> str | None:
+        """Who had this public address to itself."""
+        return self._alone.get(public) if public is not None else None
+
+    def add(self, lost: Lost) -> None:
+        self.version += 1
+        host_id = lost.member.id
+        in_order = not self._waiting or next(reversed(self._waiting.values())).since <= lost.since
+        self._waiting[host_id] = lost
+        if not in_order:  # the clock was set back
+            self._waiting = dict(sorted(self._waiting.items(), key=lambda item: item[1].since))
+        if lost.member.public is not None and not lost.shared_public:
+            self._alone[lost.member.public] = host_id
+
+    def hold(self, ids: Iterable[str], hold: Hold) -> None:
+        self.version += 1
+        for host_id in ids:
+            if host_id in self._waiting:
+                self._kept[host_id] = self._waiting.pop(host_id)
+            self._holds[host_id] = hold
+
+    def end(self, host_id: str) -> Lost:
+        self.version += 1
+        self._holds.pop(host_id, None)
+        lost = self._waiting.pop(host_id, None) or self._kept.pop(host_id)
+        public = lost.member.public
+        if public is not None and self._alone.get(public) == host_id:
+            del self._alone[public]
+        return lost
+
+    def over(self, *, now: float, linger: float) -> list[str]:
+        """Lost ones whose time is over."""
+        ids = []
+        for host_id, lost in self._waiting.items():
+            if lost.since + linger > now:
+                break
+            ids.append(host_id)
+        return ids
+
+    def held_until(self, since: float) -> list[str]:
+        """Those held no later than this moment whose hold may end by itself."""
+        return [i for i, hold in self._holds.items() if hold.since <= since and not hold.doubt]
+
+    def first_lost(self) -> float | None:
+        """Since when the one is lost whose time is over first."""
+        return next(iter(self._waiting.values())).since if self._waiting else None
+
+    def first_held(self) -> float | None:
+        """Since when the one is held whose hold may end by itself first."""
+        times = (hold.since for hold in self._holds.values() if not hold.doubt)
+        return min(times, default=None)
+
+    def set_back(self, now: float) -> None:
+        """The clock was set back: nobody may wait for as long again."""
+        for host_id in reversed(self._waiting):
+            if self._waiting[host_id].since <= now:
+                break
+            self._waiting[host_id] = replace(self._waiting[host_id], since=now)
+        for host_id, hold in self._holds.items():
+            if hold.since > now:
+                self._holds[host_id] = replace(hold, since=now)

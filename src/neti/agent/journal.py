@@ -1,0 +1,94 @@
+"""What became of members, said in the log and noted on disk once the kernel has it."""
+
+from neti import log
+from neti.agent.core import Core
+from neti.agent.state_records import Remembered
+from neti.fleet import Change
+
+_LOG_EACH = 20  # members named singly in the log; more are one line
+
+
+class Journal:
+    """Not thread-safe: the loop's thread owns it."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._unwritten: dict[str, Remembered | None] = {}
+        self._version = 0  # of the fleet's absences, as noted
+        self._lost: frozenset[str] = frozenset()
+        self._held: frozenset[str] = frozenset()
+        self._window: dict[str, float] = dict(core.guard.window)
+
+    def take_changes(self) -> None:
+        """Into the elements, the log, and the next note."""
+        members = self._core.members
+        changes = members.take_changes()
+        if changes:
+            _log_changes(changes, len(members.fleet.members))
+            self._unwritten.update({c.id: members.remembered(c.id) for c in changes})
+        if members.fleet.absences_version != self._version:
+            self._version = members.fleet.absences_version
+            self._note_absences()
+
+    def _note_absences(self) -> None:
+        """Who is lost or held, since when, is no change for the kernel; a restart must know it."""
+        members = self._core.members
+        fleet = members.fleet
+        lost, held = frozenset(fleet.lost), frozenset(fleet.holds)
+        changed = (lost ^ self._lost) | (held ^ self._held)
+        self._unwritten.update({host_id: members.remembered(host_id) for host_id in changed})
+        _log_lost(lost - self._lost - held, self._core.settings.linger_seconds)
+        if new := held - self._held:
+            reason = fleet.holds[next(iter(new))].reason
+            log.error("removals_held", held=len(new), all_held=len(held), why=reason)
+        if ended := self._held - held:
+            log.warning("holds_ended", ended=len(ended), still_held=len(held))
+        self._lost, self._held = lost, held
+
+    def anew(self) -> None:
+        """The membership was built from scratch: note nothing twice, and miss nothing."""
+        self._version = -1
+
+    def write(self) -> None:
+        core = self._core
+        if core.guard.window != self._window:
+            self._window = dict(core.guard.window)
+            core.keep(lambda: core.out.folder.save_window(self._window))
+        if not self._unwritten or not core.known:
+            return
+        changes, self._unwritten = self._unwritten, {}
+        core.keep(lambda: core.out.folder.append(changes, core.members.everybody()))
+
+
+def _log_lost(ids: frozenset[str], linger: int) -> None:
+    for host_id in sorted(ids)[:_LOG_EACH]:
+        log.warning("member_lost", id=host_id, linger_seconds=linger)
+    if len(ids) > _LOG_EACH:
+        log.warning("members_lost", lost=len(ids), linger_seconds=linger)
+
+
+def _log_changes(changes: list[Change], members: int) -> None:
+    if len(changes) <= _LOG_EACH:
+        for change in changes:
+            _log_change(change)
+        return
+    log.info(
+        "members_changed",
+        joined=sum(change.before is None for change in changes),
+        gone=sum(change.after is None for change in changes),
+        members=members,
+    )
+
+
+def _log_change(change: Change) -> None:
+    member = change.after or change.before
+    assert member is not None
+    what = "joined" if change.before is None else "gone" if change.after is None else "changed"
+    log.info(
+        f"member_{what}",
+        id=member.id,
+        site=member.site,
+        overlay=member.overlay,
+        private=member.private,
+        public=member.public or "none",
+    )

@@ -1,0 +1,266 @@
+"""This host's kernel, kept as it should be: small commits, full looks, drift, the network.
+
+Must never do: write while ``down``, or repair in a fight as fast as it is spoilt.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+from neti import log
+from neti.agent.core import Core
+from neti.agent.fight import Fight
+from neti.agent.host_network import HostNetwork
+from neti.agent.journal import Journal
+from neti.dataplane.monitor import RulesChanged
+from neti.errors import DataplaneError
+from neti.policy import Surroundings, structure
+from neti.ruleset import SetName
+
+_SETTLE: Final = 0.2  # seconds in which other programs' changes are gathered before a look
+_LOOK_SHARE: Final = 10  # a look may take a tenth of the time, but
+_LOOK_AT_LEAST: Final = 1.5  # seconds between two looks are enough, to repair within two
+_SWEEP_EVERY: Final = 60.0  # seconds between looks for removed sources without connections
+_AUDIT_EVERY: Final = 60.0  # seconds between cheap looks at what nobody told us of
+_FULL_AUDIT_EVERY: Final = 600.0
+_END_CONNECTIONS_AFTER: Final = 0.5  # seconds in which addresses that lead nowhere are gathered
+_AGAIN: Final = 30.0
+
+
+class Kernel:
+    """Not thread-safe: the loop's thread owns it. ``on_disarmed``: a trial was found ended."""
+
+    def __init__(self, core: Core, journal: Journal, on_disarmed: Callable[[], None]) -> None:
+        self._core = core
+        self._journal = journal
+        self._on_disarmed = on_disarmed
+        self._surroundings: Surroundings | None = None
+        self._commit_after = 0.0
+        self._looked_at = 0.0  # when the last look for drift ended, and
+        self._look_took = 0.0  # how long it took
+        self._full_audit_at = 0.0
+        self._changed_by: dict[str, None] = {}  # who changed nftables since the last look
+        self.network = HostNetwork(core.out.machine, core.problems)
+        self.fight = Fight()
+        self.applies = 0
+
+    # --- wishes into the kernel ---
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to commit. Not while a look at the kernel is due: what was
+        refused would be refused again, and the look takes everything along."""
+        core = self._core
+        return core.members.elements.pending and core.known and "resync" not in core.timers.due
+
+    def commit_when_quiet(self) -> None:
+        """The first change after a quiet interval goes at once; those behind it are gathered."""
+        if self._core.now() >= self._commit_after:
+            self.commit()
+        else:
+            self._core.timers.at("commit", self._commit_after)
+
+    def commit(self) -> None:
+        core = self._core
+        if core.down or not self.pending:
+            return
+        started = core.now()
+        try:
+            changes = core.out.reconciler.commit(core.members.elements)
+        except DataplaneError as error:
+            self.failed(error)
+            return
+        self._commit_after = started + core.live.interval
+        self.applies += 1
+        log.info("applied", elements=changes.count(), seconds=core.now() - started)
+        self._journal.write()
+
+    def resync(self, reason: str) -> None:
+        """Read the kernel back and make all of it right, the route included."""
+        core = self._core
+        if core.down:
+            return
+        # What is known must be wished for before the kernel is compared with it: else members
+        # that were only just read again would be taken out for a moment.
+        self._journal.take_changes()
+        core.members.elements.enforcement = core.enforcement()
+        started = core.now()
+        try:
+            self._surroundings = self.network.look(core.settings, core.host)
+            wanted = structure(core.settings, self._surroundings)
+            done = core.out.reconciler.resync(wanted, core.members.elements)
+            self.network.route(core.settings, core.host)
+        except DataplaneError as error:
+            self.failed(error)
+            return
+        core.timers.worked("resync")
+        core.problems.pop("kernel", None)
+        if done.planned.transaction:
+            self.applies += 1
+            log.info(
+                "resynced",
+                reason=reason,
+                structure=done.planned.structure,
+                elements=done.planned.changes.count(),
+                seconds=core.now() - started,
+            )
+            self._commit_after = core.now() + core.live.interval
+        if done.drift:
+            self._repaired(done.drift)
+        self._changed_by.clear()
+        if core.record.trial is not None and not done.found.armed:
+            self._on_disarmed()
+        self.remember()
+        self._journal.write()
+
+    def remember(self) -> None:
+        """On disk, for a restart: how the kernel was left, and what ``neti restore`` needs."""
+        core, seen, around = self._core, self._core.out.reconciler.seen, self._surroundings
+        itself = replace(
+            core.itself,
+            structure_text=seen.digest if seen else None,
+            structure_seen=seen.listing if seen else None,
+            host=core.host,
+        )
+        if around is not None:
+            itself = replace(itself, uplinks=around.uplinks, ssh_untracked=around.ssh_untracked)
+        core.keep_self(itself)
+
+    def failed(self, error: DataplaneError) -> None:
+        pause = self._core.timers.retry("resync", self._core.now())
+        self._core.problems["kernel"] = str(error)
+        log.error("kernel_refused", what=str(error), retry_seconds=pause)
+
+    # --- what others do ---
+
+    def changed_by_other(self, change: RulesChanged) -> None:
+        core = self._core
+        who = f"{change.program} (pid {change.pid})" if change.pid else "an unknown program"
+        if who not in self._changed_by:
+            log.info("rules_changed_by_other", pid=change.pid, program=change.program)
+        self._changed_by[who] = None
+        # On a host where somebody changes rules all the time, looking shall not cost more than a
+        # tenth of a processor.
+        rest = min(self._look_took * _LOOK_SHARE, _LOOK_AT_LEAST)
+        pause = max(_SETTLE, self._looked_at + rest - core.now(), self.fight.pause(core.now()))
+        core.soon("drift", pause)
+
+    def look_for_drift(self) -> None:
+        """Somebody changed something in nftables: in ours, or beside it."""
+        started = self._core.now()
+        self.resync("another program changed nftables")
+        self._looked_at = self._core.now()
+        self._look_took = self._looked_at - started
+
+    def look_at_network(self) -> None:
+        core = self._core
+        if core.down:
+            return
+        before = self._surroundings
+        try:
+            self._surroundings = self.network.look(core.settings, core.host)
+            if self.network.route(core.settings, core.host):
+                self._repaired("the overlay's route was not as it should be")
+        except DataplaneError as error:
+            self.failed(error)
+            return
+        if self._surroundings != before:
+            self.resync("uplinks or other tables changed")
+
+    def network_changed(self) -> None:
+        self._core.soon("network", max(_SETTLE, self.fight.pause(self._core.now())))
+
+    def audit(self) -> None:
+        """What may have changed without a word: lost events, iptables-legacy, elements."""
+        core = self._core
+        core.soon("audit", _AUDIT_EVERY)
+        if core.down:
+            return
+        if core.now() >= self._full_audit_at:
+            self._full_audit_at = core.now() + _FULL_AUDIT_EVERY
+            self.resync("audit")
+            return
+        try:
+            untouched = core.out.reconciler.untouched()
+        except DataplaneError as error:
+            self.failed(error)
+            return
+        self.look_at_network() if untouched else self.resync("audit")
+
+    def _repaired(self, what: str) -> None:
+        core = self._core
+        who = ", ".join(self._changed_by)
+        log.warning("drift_repaired", what=what, by=who or "unknown")
+        fought = self.fight.sentence(core.now())
+        self.fight.repaired(core.now(), who)
+        self.name_fight()
+        sentence = self.fight.sentence(core.now())
+        if sentence is not None and fought is None:
+            log.error("drift_fight", what=sentence)
+
+    def name_fight(self) -> None:
+        sentence = self.fight.sentence(self._core.now())
+        if sentence is None:
+            self._core.problems.pop("fight", None)
+        else:
+            self._core.problems["fight"] = sentence
+            self._core.soon("fight", _AGAIN)
+
+    # --- tracked connections ---
+
+    def end_connections_soon(self) -> None:
+        if self._core.out.reconciler.connections_to_end:
+            self._core.soon("connections", _END_CONNECTIONS_AFTER)
+
+    def end_connections(self) -> None:
+        try:
+            self._core.out.reconciler.end_connections()
+        except DataplaneError as error:
+            self.failed(error)
+
+    def end_stale_connections(self) -> None:
+        """Those whose translation is not today's: an earlier run was killed before it did this."""
+        core = self._core
+        if core.down:
+            return
+        overrides = core.settings.nat_overrides
+
+        def leads(overlay: IPv4Address) -> IPv4Address | None:
+            return overrides.get(overlay) or core.members.elements.leads(overlay)
+
+        try:
+            ended = core.out.connections.end_stale(core.settings.overlay_subnet, leads)
+        except DataplaneError as error:
+            self.failed(error)
+            return
+        if ended:
+            log.info("stale_connections_ended", connections=ended)
+
+    def sweep(self) -> None:
+        """A removed source is remembered for as long as it has connections, and no longer."""
+        core = self._core
+        core.soon("sweep", _SWEEP_EVERY)
+        revoked = core.members.elements.revoked
+        if core.down or not any(revoked.values()):
+            return
+        four = {IPv4Address(key): key for key in revoked["revoked4"]}
+        six = {IPv6Address(key): key for key in revoked["revoked6"]}
+        try:
+            alive = core.out.connections.sources_with_connections([*four, *six])
+            self._pardon("revoked4", [key for address, key in four.items() if address not in alive])
+            self._pardon("revoked6", [key for address, key in six.items() if address not in alive])
+        except DataplaneError as error:
+            self.failed(error)
+
+    def _pardon(self, where: SetName, keys: list[str]) -> None:
+        self._core.out.reconciler.pardon(self._core.members.elements, where, keys)
+
+    # --- down and up ---
+
+    def take_out(self) -> None:
+        """All that is ours, and nothing else."""
+        core = self._core
+        core.out.reconciler.remove()
+        core.out.machine.remove_overlay_route(core.settings.overlay_subnet)
+        core.out.connections.end_stale(core.settings.overlay_subnet, lambda _: None)

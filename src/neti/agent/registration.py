@@ -1,0 +1,166 @@
+"""This host in the registry: its lease, its entry, its word when it goes.
+
+Everything that waits for the registry goes through the worker; what came of it comes back as a
+job's end. Must never do: register under an address that is not this id's lease.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Final
+
+from neti import log
+from neti.agent import own_entry
+from neti.agent.control import Request
+from neti.agent.core import Core
+from neti.errors import IdentityHeld, NetiError
+from neti.model import Member
+from neti.registry import Registry, entry
+
+_LEASE: Final = "lease "
+
+
+class Registration:
+    """Not thread-safe: the loop's thread owns it. ``on_left``: the host has left the fleet."""
+
+    def __init__(self, core: Core, on_left: Callable[[], None]) -> None:
+        self._core = core
+        self._on_left = on_left
+        self.entry: str | None = None  # the name under which this host is registered now
+        self.leaving: Request | None = None
+
+    # --- being there ---
+
+    def register(self) -> None:
+        core = self._core
+        if not core.fresh or self.leaving:
+            return
+        registry, host_id, subnet = core.out.registry, core.host.id, core.settings.overlay_subnet
+        overlay = core.members.overlay
+        if overlay is None:
+            core.out.worker.submit("lease", lambda: registry.acquire(host_id, subnet))
+            return
+        known = (core.itself.entry, *core.members.fleet.names_of(host_id))
+        member = own_entry.own_member(core.host, overlay, known)
+        try:
+            name = entry.encode(member)
+            data = entry.encode_data(member.more)
+        except NetiError as error:
+            core.problems["registration"] = str(error)
+            log.error("cannot_register", what=str(error))
+            return
+        replaces = self._replaced(name)
+        detail = own_entry.detail(core.stage.value)
+
+        def job() -> str:
+            # The lease is looked up again: it may have been released while this host was away, or
+            # the registry may have forgotten it.
+            held = registry.acquire(host_id, subnet, prefer=overlay)
+            if held != overlay:
+                return f"{_LEASE}{held}"
+            registry.register(
+                host_id=host_id, name=name, data=data, detail=detail, replaces=replaces
+            )
+            return name
+
+        core.out.worker.submit("register", job)
+
+    def _replaced(self, name: str) -> str | None:
+        """This session's own earlier entry, when it has one under another name."""
+        if self.entry is not None and self.entry != name:
+            return self.entry
+        saved = self._core.itself.entry
+        if saved is not None and saved != name and saved in self._core.members.fleet.names:
+            return saved
+        return None
+
+    def registered(self, result: str) -> None:
+        """The job "register" is done."""
+        if result.startswith(_LEASE):
+            self.lease_held(IPv4Address(result.removeprefix(_LEASE)))
+            return
+        self._core.problems.pop("registration", None)
+        if self.entry != result:
+            log.info("registered", entry=result, overlay=self._core.members.overlay)
+        self.entry = result
+        self._remember()
+
+    def lease_held(self, overlay: IPv4Address) -> None:
+        """The job "lease" is done."""
+        core = self._core
+        core.problems.pop("registration", None)
+        if overlay != core.members.overlay:
+            log.info("lease_held", overlay=overlay)
+            core.members.hold_lease(overlay)
+        self._remember()
+        core.soon("register")
+
+    def _remember(self) -> None:
+        core = self._core
+        overlay = str(core.members.overlay) if core.members.overlay else None
+        saved = replace(core.itself, overlay=overlay, entry=self.entry or core.itself.entry)
+        core.keep_self(saved)
+
+    def failed(self, error: NetiError) -> None:
+        """The jobs "lease" and "register"."""
+        core = self._core
+        pause = core.timers.retry("register", core.now())
+        said = str(error)
+        if core.problems.get("registration") != said:
+            report = log.error if isinstance(error, IdentityHeld) else log.warning
+            report("not_registered", what=said, retry_seconds=pause)
+        core.problems["registration"] = said
+
+    def entry_vanished(self, name: str) -> None:
+        if name == self.entry and self.leaving is None:
+            log.warning("own_entry_vanished", entry=name)
+            self.entry = None
+            self._core.soon("register")
+
+    def session_ended(self) -> None:
+        self.entry = None
+        log.warning("session_ended", what="this host's registration is gone; registering")
+        self._core.soon("register")
+
+    def describe(self) -> None:
+        """What operators read of this host, anew."""
+        core = self._core
+        if self.entry is not None and core.fresh:
+            registry, host_id = core.out.registry, core.host.id
+            detail = own_entry.detail(core.stage.value)
+            core.out.worker.submit("describe", lambda: registry.describe(host_id, detail))
+
+    # --- going ---
+
+    def leave(self, request: Request) -> None:
+        core, name = self._core, self.entry
+        if name is None:
+            request.fail("this host is not registered, so it cannot leave")
+            return
+        if not core.fresh:
+            request.fail(f"the registry cannot be told: {core.stale_reason}")
+            return
+        self.leaving = request
+        core.out.worker.submit("leave", _leaving(core.out.registry, core.host.id, name))
+
+    def left(self) -> None:
+        """The job "leave" is done."""
+        core = self._core
+        log.warning("left", entry=self.entry, what="this host left the fleet; the agent stops")
+        self.entry = None
+        core.keep(core.out.folder.forget_session)
+        if self.leaving is not None:
+            self.leaving.succeed("left")
+        self._on_left()
+
+    def leave_failed(self, error: NetiError) -> None:
+        if self.leaving is not None:
+            self.leaving.fail(str(error))
+        self.leaving = None
+
+
+def _leaving(registry: Registry, host_id: str, name: str) -> Callable[[], None]:
+    member = entry.parse(name)
+    assert isinstance(member, Member)
+    departure = entry.encode_departure(member)
+    return lambda: registry.leave(host_id=host_id, name=name, departure=departure)

@@ -1,0 +1,363 @@
+"""reject_all in the agent: begins trials, gathers evidence, confirms or lets go.
+
+The kernel ends a trial whatever happens here. What is decided is in ``neti.stage`` and
+``neti.evidence``; here it is asked for, done, written down and said.
+
+Must never do: put a wish on disk as done before the kernel has it, or take a time-out off without
+all the evidence or the operator's word.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from neti import evidence, log, stage
+from neti.agent.control import Request
+from neti.agent.core import Core
+from neti.agent.kernel import Kernel
+from neti.agent.registration import Registration
+from neti.errors import DataplaneError, NetiError
+from neti.stage import Record, Stage, Trial
+
+# The evidence counts only when most of the trial is over; from then on it is looked at again and
+# again until the kernel's own deadline.
+_LOOK_FROM: Final = 2 / 3
+_LOOKS: Final = 40  # in a whole trial, but no more than one a second
+_MARGIN: Final = 0.5  # seconds after the deadline until the kernel has surely let go
+NO_WAY_IN: Final = (
+    "ssh_whitelist is empty, so nobody could get in to mend a mistake; write "
+    "ssh_whitelist: [YOUR/RANGE], or allow_empty_ssh_whitelist: true"
+)
+_AGAIN: Final = 30.0  # seconds between looks whether a wished-for trial may begin
+
+
+class Shadow(Protocol):
+    """What the record of refused packets says; see ``neti.agent.shadow_log``."""
+
+    def refused_members(self, since: float) -> tuple[str, ...]: ...
+
+    def lost_uses(self, since: float) -> tuple[str, ...]: ...
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Of one trial. ``registry``: see ``evidence.Observed``."""
+
+    began: float  # monotonic
+    admitted_at_start: int
+    admitted_before: int
+    registry: str | None = None
+    asking: bool = False
+    last: tuple[evidence.Finding, ...] = ()
+
+
+class Staging:
+    """Not thread-safe: the loop's thread owns it."""
+
+    def __init__(
+        self, core: Core, kernel: Kernel, registration: Registration, shadow: Shadow
+    ) -> None:
+        self._core = core
+        self._kernel = kernel
+        self._registration = registration
+        self._shadow = shadow
+        self._progress: _Progress | None = None
+        # Packets of members let in, by the moment (monotonic) they were counted, for comparison.
+        self._counted: list[tuple[float, int]] = []
+        self._refusal_told: str | None = None
+
+    # --- wishes ---
+
+    def configured(self) -> None:
+        """The configuration was read, at the start or anew."""
+        core = self._core
+        before = core.record
+        core.keep_record(stage.configured(before, core.settings.reject_all))
+        if core.record.wished != before.wished:
+            log.info("stage_wished", reject_all=core.settings.reject_all, by="configuration")
+        core.soon("stage")
+
+    def resume(self, *, armed: bool) -> None:
+        """What an earlier run left: before the kernel is made right for the first time."""
+        core = self._core
+        record = stage.resumed(
+            core.record, boot=core.out.boot, monotonic=core.now(), now=core.wall(), armed=armed
+        )
+        if record.failures > core.record.failures:
+            log.error("trial_unconfirmed", why="; ".join(record.why))
+        elif record.confirmed and not core.record.confirmed:
+            log.warning("trial_confirmed", by="an earlier run, which was ended right after it")
+        core.keep_record(record)
+
+    def enforce(self, request: Request) -> None:
+        core = self._core
+        if core.record.stage is Stage.ENFORCED:
+            core.keep_record(stage.commanded(core.record, True))
+            request.succeed({"stage": "enforced", "said": "reject_all is enforced already"})
+            return
+        refusal = self.refusal() or request.arguments.get("uncovered")
+        if refusal:
+            request.fail(f"not armed: {refusal}")
+            return
+        seconds = int(request.arguments.get("seconds") or core.settings.trial_seconds)
+        wished = stage.commanded(core.record, True)
+        try:
+            self._begin(wished, seconds, wait=bool(request.arguments.get("wait")))
+        except DataplaneError as error:
+            self._kernel.failed(error)
+            request.fail(f"not armed: {error}")
+            return
+        request.succeed({"stage": "trial", "seconds": seconds})
+
+    def relax(self, request: Request) -> None:
+        core = self._core
+        self._progress = None
+        core.keep_record(stage.commanded(core.record, False))
+        log.warning("relaxed", by="command")
+        self._kernel.resync("relax")
+        self._registration.describe()
+        if "kernel" in core.problems:
+            request.fail(core.problems["kernel"])
+        else:
+            request.succeed({"stage": "shadow"})
+
+    def confirm(self, request: Request) -> None:
+        core = self._core
+        if core.record.stage is Stage.ENFORCED:
+            request.succeed({"stage": "enforced", "said": "reject_all is enforced already"})
+        elif core.record.trial is None:
+            why = "; ".join(core.record.why)
+            ended = f" The last one ended unconfirmed: {why}." if why else ""
+            request.fail(f"no trial is running, so there is nothing to confirm.{ended}")
+        elif self._make_permanent("the operator's word"):
+            request.succeed({"stage": "enforced"})
+        else:
+            request.fail("the trial was over before it could be confirmed: 'neti enforce' again")
+
+    # --- time ---
+
+    def due(self) -> None:
+        """The timer "stage": a trial to look at, to end, or to begin."""
+        core, trial = self._core, self._core.record.trial
+        if core.down:
+            return
+        if trial is not None:
+            self._look_at(trial)
+        elif stage.may_begin(core.record, core.wall()):
+            self._begin_if_possible()
+        elif core.record.wants_trial and core.record.retry_at is not None:
+            core.soon("stage", max(0.0, core.record.retry_at - core.wall()))
+        elif core.record.confirmed and not core.way_in:
+            core.problems["arming"] = f"reject_all is NOT in force any more: {NO_WAY_IN}"
+        else:
+            core.problems.pop("arming", None)
+
+    def refusal(self) -> str | None:
+        """Why the kernel must not be armed now; None when it may."""
+        core = self._core
+        if core.down:
+            return "Neti is down on this host ('neti up' ends that)"
+        if not core.known:
+            return "the members are not known yet, and arming now would keep all of them out"
+        return None if core.way_in else NO_WAY_IN
+
+    def _begin_if_possible(self) -> None:
+        """As the configuration wishes: once there is a way in, and everybody is known for sure."""
+        core = self._core
+        refusal = self.refusal()
+        if refusal is None and not core.fresh:
+            refusal = "the registry is not in step yet"
+        if refusal is not None:
+            core.problems["arming"] = f"reject_all is true but NOT in force: {refusal}"
+            if refusal != self._refusal_told:
+                log.error("arming_refused", what=refusal)
+            self._refusal_told = refusal
+            core.soon("stage", _AGAIN)
+            return
+        self._refusal_told = None
+        core.problems.pop("arming", None)
+        try:
+            self._begin(core.record, core.settings.trial_seconds, wait=False)
+        except DataplaneError as error:
+            self._kernel.failed(error)
+            core.soon("stage", _AGAIN)
+
+    # --- a trial ---
+
+    def _begin(self, wished: Record, seconds: int, *, wait: bool) -> None:
+        """Raises DataplaneError; the kernel is then as it was."""
+        core = self._core
+        core.problems.pop("arming", None)
+        self._count()
+        before = self._admitted_within(seconds)
+        trial = Trial(
+            boot=core.out.boot,
+            deadline=core.now() + seconds,
+            began=core.wall(),
+            seconds=seconds,
+            wait=wait,
+        )
+        # On disk first: killed right behind, a restart finds a trial that the kernel does not hold,
+        # and counts it as unconfirmed.
+        core.keep_record(stage.begun(wished, trial))
+        core.members.elements.enforcement = core.enforcement()
+        try:
+            core.out.reconciler.begin_trial(core.members.elements)
+        except DataplaneError:
+            core.keep_record(stage.unconfirmed(core.record, ("the kernel refused",), core.wall()))
+            raise
+        self._progress = _Progress(core.now(), self._admitted(), before)
+        log.warning("trial_begun", seconds=seconds, confirms="operator" if wait else "evidence")
+        self._registration.describe()
+        self._ask_registry()
+        core.soon("stage", seconds * _LOOK_FROM if not wait else seconds + _MARGIN)
+
+    def _look_at(self, trial: Trial) -> None:
+        core = self._core
+        left = trial.deadline - core.now()
+        if left <= 0:
+            self.unconfirmed(self._why(trial))
+            return
+        if trial.wait:
+            core.soon("stage", left + _MARGIN)
+            return
+        if self._progress is None:  # taken up by a restart
+            self._progress = _Progress(core.now(), self._admitted(), 0)
+        if left > trial.seconds * (1 - _LOOK_FROM):
+            core.soon("stage", left - trial.seconds * (1 - _LOOK_FROM))
+            return
+        found = evidence.findings(self._observe(trial))
+        if core.record.trial is None:
+            return  # looking at the kernel showed that it is over
+        if not (missing := evidence.missing(found)):
+            self._make_permanent("evidence", found)
+            return
+        if self._progress.last != found:
+            log.info("trial_evidence", missing="; ".join(missing))
+        self._progress.last = found
+        self._ask_registry()
+        core.soon("stage", min(max(1.0, trial.seconds / _LOOKS), left + _MARGIN))
+
+    def disarmed(self) -> None:
+        """The kernel was found without its trial, by a look at it."""
+        trial = self._core.record.trial
+        if trial is None:
+            return
+        over = trial.deadline <= self._core.now()
+        early = "somebody took the trial out of the kernel before its time"
+        self.unconfirmed(self._why(trial) if over else (early,))
+
+    def unconfirmed(self, why: tuple[str, ...]) -> None:
+        core = self._core
+        self._progress = None
+        core.keep_record(stage.unconfirmed(core.record, why, core.wall()))
+        log.error("trial_unconfirmed", why="; ".join(why), failures=core.record.failures)
+        core.members.elements.enforcement = core.enforcement()
+        self._registration.describe()
+        core.soon("resync")
+        core.soon("stage")
+
+    def _why(self, trial: Trial) -> tuple[str, ...]:
+        if trial.wait:
+            return (f"nobody confirmed it within {trial.seconds} s (neti confirm)",)
+        last = self._progress.last if self._progress is not None else ()
+        return evidence.missing(last) or ("the agent did not come to look at the evidence",)
+
+    def _make_permanent(self, by: str, found: tuple[evidence.Finding, ...] = ()) -> bool:
+        core = self._core
+        try:
+            core.out.reconciler.confirm_trial()
+        except DataplaneError as error:
+            self.unconfirmed((f"the kernel had ended it already: {error}",))
+            return False
+        core.keep_record(stage.confirmed(core.record))
+        core.members.elements.enforcement = core.enforcement()
+        self._progress = None
+        for finding in found:
+            log.info("trial_evidence", what=finding.what, seen=finding.sentence)
+        log.warning("trial_confirmed", by=by)
+        self._registration.describe()
+        return True
+
+    # --- evidence ---
+
+    def _observe(self, trial: Trial) -> evidence.Observed:
+        core, progress = self._core, self._progress
+        assert progress is not None
+        return evidence.Observed(
+            registry=progress.registry,
+            in_step=core.fresh,
+            kernel=self._kernel_fault(),
+            peers=sum(1 for host_id in core.members.fleet.members if host_id != core.host.id),
+            admitted=max(0, self._admitted() - progress.admitted_at_start),
+            admitted_before=progress.admitted_before,
+            refused_members=self._shadow.refused_members(trial.began),
+            way_in=self.refusal() or "",
+            lost_uses=self._shadow.lost_uses(trial.began),
+        )
+
+    def _kernel_fault(self) -> str:
+        """Read back and put right; what is wrong even so."""
+        core = self._core
+        self._kernel.resync("trial")
+        if "kernel" in core.problems:
+            return core.problems["kernel"]
+        if core.record.trial is None:
+            return "the trial is not in the kernel any more"
+        return core.problems.get("fight", "")
+
+    def _ask_registry(self) -> None:
+        progress = self._progress
+        if progress is not None and not progress.asking and progress.registry != "":
+            progress.asking = True
+            self._core.out.worker.submit("probe", self._core.out.probe_registry)
+
+    def registry_answered(self, error: NetiError | None) -> None:
+        """The job "probe" has ended."""
+        if self._progress is not None:
+            self._progress.asking = False
+            self._progress.registry = str(error) if error is not None else ""
+
+    def count(self) -> None:
+        """The timer "count": how much members send, for comparison with a trial to come."""
+        self._count()
+        self._core.soon("count", _AGAIN)
+
+    def _count(self) -> None:
+        now = self._core.now()
+        self._counted = [*self._counted[-120:], (now, self._admitted())]
+
+    def _admitted(self) -> int:
+        try:
+            return self._core.out.reconciler.counters().get("admitted", 0)
+        except DataplaneError:
+            return 0
+
+    def _admitted_within(self, seconds: float) -> int:
+        """Packets of members in the last so many seconds, as far back as was counted."""
+        end, total = self._counted[-1]
+        earlier = [count for at, count in self._counted if at >= end - max(seconds, _AGAIN)]
+        return max(0, total - earlier[0])
+
+    # --- telling ---
+
+    def document(self) -> dict[str, Any] | None:
+        """For status: the trial that runs, or the one that ended unconfirmed."""
+        core, record = self._core, self._core.record
+        if record.trial is not None:
+            last = self._progress.last if self._progress is not None else ()
+            return {
+                "state": "running",
+                "seconds_left": max(0, round(record.trial.deadline - core.now(), 1)),
+                "seconds": record.trial.seconds,
+                "confirms": "operator" if record.trial.wait else "evidence",
+                "why": list(evidence.missing(last)),
+            }
+        if record.wished and not record.confirmed and record.failures:
+            return {
+                "state": "expired",
+                "seconds_left": 0,
+                "failures": record.failures,
+                "retry_at": record.retry_at,
+                "why": list(record.why),
+            }
+        return None

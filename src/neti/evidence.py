@@ -1,0 +1,110 @@
+"""What speaks for making a trial permanent, piece by piece, and what is missing. Pure.
+
+A trial is confirmed by the agent only if every piece holds. docs/safety.md lists them for the
+operator in the same order.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One piece of evidence; ``sentence`` says what was seen, whichever way it went."""
+
+    what: str
+    holds: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What the agent saw since the trial began.
+
+    ``registry``: what went wrong when the registry was asked by a connection of its own; empty:
+    it answered; None: it was not asked yet. ``admitted``: packets from members that were let in;
+    ``admitted_before``: the same in as long a time before the trial. ``refused_members``: members
+    one of whose addresses was refused. ``lost_uses``: ports, in words, that were used in the
+    shadow, have a listener here, and were refused now. ``way_in``: why the operator might not get
+    in; empty: covered.
+    """
+
+    registry: str | None
+    in_step: bool
+    kernel: str
+    peers: int
+    admitted: int
+    admitted_before: int
+    refused_members: tuple[str, ...]
+    way_in: str
+    lost_uses: tuple[str, ...]
+
+
+def findings(seen: Observed) -> tuple[Finding, ...]:
+    return (
+        _registry(seen),
+        Finding(
+            "kernel",
+            not seen.kernel,
+            seen.kernel or "table, sets and verdict map are as they should be, both families armed",
+        ),
+        _members(seen),
+        _refused(seen),
+        Finding("way in", not seen.way_in, seen.way_in or "SSH is let in from ssh_whitelist"),
+        _uses(seen),
+    )
+
+
+def missing(found: tuple[Finding, ...]) -> tuple[str, ...]:
+    return tuple(f"{finding.what}: {finding.sentence}" for finding in found if not finding.holds)
+
+
+def _registry(seen: Observed) -> Finding:
+    if not seen.in_step:
+        return Finding("registry", False, "this host is not in step with the registry")
+    if seen.registry is None:
+        return Finding("registry", False, "no answer yet to a new connection")
+    if seen.registry:
+        return Finding("registry", False, f"a new connection failed: {seen.registry}")
+    return Finding("registry", True, "reached by a new connection")
+
+
+def _members(seen: Observed) -> Finding:
+    if not seen.peers:
+        return Finding("members", True, "this host has no peers")
+    if seen.admitted_before and not seen.admitted:
+        return Finding(
+            "members",
+            False,
+            f"no packet of a member was let in since the trial began; {seen.admitted_before} were "
+            "in as long a time before it",
+        )
+    if not seen.admitted:
+        return Finding("members", True, "no member sent anything, before the trial or since")
+    return Finding("members", True, f"{seen.admitted} packets of members were let in")
+
+
+def _refused(seen: Observed) -> Finding:
+    if seen.refused_members:
+        return Finding(
+            "refused members",
+            False,
+            "packets from addresses of members were refused: " + _few(seen.refused_members),
+        )
+    return Finding("refused members", True, "none")
+
+
+def _uses(seen: Observed) -> Finding:
+    if seen.lost_uses:
+        return Finding(
+            "ports in use",
+            False,
+            "used in the shadow, listened to here, and refused now: "
+            + _few(seen.lost_uses)
+            + "; open them (open_ports), or say that they may be lost "
+            "(neti preview --accept-losing PORT/PROTO)",
+        )
+    return Finding("ports in use", True, "nothing was refused that the shadow had seen used")
+
+
+def _few(words: tuple[str, ...]) -> str:
+    return ", ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")

@@ -1,0 +1,60 @@
+"""Mass removal is held: is what happens to the fleet a few hosts' end, or the registry's? Pure.
+
+One rule, on distinct hosts and a sliding window, so that slices just below the threshold add up and
+a host that flaps counts once. See docs/design/guard.md.
+
+Must never do: look at additions, or let part of a batch through.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+WINDOW_SECONDS: Final = 600.0
+# Below this many members half of them says nothing: one of two hosts may well be switched off.
+HALF_MATTERS_FROM: Final = 4
+MAXCHANGE_DEFAULT: Final = 20
+
+
+@dataclass(slots=True)
+class Guard:
+    """``maxchange``: removals let through in ten minutes, 1-10,000. ``window``: hosts that were
+    let go, with the time (Unix seconds). Not thread-safe: the agent's loop owns it."""
+
+    maxchange: int = MAXCHANGE_DEFAULT
+    window: dict[str, float] = field(default_factory=dict)
+
+    def objection(
+        self, due: Collection[str], absent: Collection[str], members: int, *, now: float
+    ) -> str | None:
+        """Why ``due`` (ids) must not be removed now; None when they may go.
+
+        ``absent``: everybody who is lost or held, also those whose time is not over: they are on
+        their way out too. ``members``: how many are accepted, all of these included.
+        """
+        self._forget(now)
+        out = {*self.window, *absent, *due}
+        fleet = members + sum(1 for i in self.window if i not in absent and i not in due)
+        if fleet >= HALF_MATTERS_FROM and 2 * len(out) > fleet:
+            return f"{len(out)} of {fleet} hosts would be gone within ten minutes: more than half"
+        if len(out) > self.maxchange:
+            return (
+                f"{len(out)} hosts would be gone within ten minutes: more than maxchange "
+                f"({self.maxchange})"
+            )
+        return None
+
+    def let_go(self, ids: Collection[str], *, now: float) -> None:
+        self._forget(now)
+        self.window.update(dict.fromkeys(ids, now))
+
+    def _forget(self, now: float) -> None:
+        over = [i for i, at in self.window.items() if not now - WINDOW_SECONDS < at <= now]
+        for host_id in over:
+            del self.window[host_id]
+
+
+def ends_by_itself(held: int, members: int) -> bool:
+    """Whether a hold of so many may end after ``hold_seconds``: up to a quarter of the fleet. A
+    larger one waits for a word, however long that takes."""
+    return 4 * held <= members

@@ -1,0 +1,149 @@
+"""Shadow, trial, enforced: which of them is in force, and who wished for it. Pure decisions.
+
+The kernel itself ends a trial: its verdicts carry a time-out. So nothing here can keep a trial
+alive, and nothing may begin one again that is over: whoever asks ``enforcement`` after the deadline
+is told OFF. docs/design/stages.md has the whole picture.
+
+Must never do: read a clock or a file, or turn an unconfirmed trial into enforcement.
+"""
+
+import enum
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from neti.ruleset import OFF, PERMANENT, Enforcement
+
+# Pauses in seconds before a trial that the configuration wishes for is tried again; the last stays.
+RETRY_PAUSES: Final = (300.0, 900.0, 3600.0, 14400.0)
+MIN_TRIAL_SECONDS: Final = 5
+MAX_TRIAL_SECONDS: Final = 86_400
+
+Wisher = Literal["configuration", "command"]
+
+
+class Stage(enum.Enum):
+    SHADOW = "shadow"
+    TRIAL = "trial"
+    ENFORCED = "enforced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """``deadline``: CLOCK_MONOTONIC seconds, which mean nothing after the ``boot`` they are of.
+
+    ``began`` is Unix seconds, for people and for what was recorded since. ``wait``: only the
+    operator's word confirms it.
+    """
+
+    boot: str
+    deadline: float
+    began: float
+    seconds: int
+    wait: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is kept on disk. ``configured``: reject_all as it was last read (None: never).
+
+    ``failures``: trials in a row that ended unconfirmed; ``why``: what was missing at the end of
+    the last one; ``retry_at``: Unix seconds.
+    """
+
+    configured: bool | None = None
+    wished: bool = False
+    by: Wisher = "configuration"
+    confirmed: bool = False
+    trial: Trial | None = None
+    failures: int = 0
+    why: tuple[str, ...] = ()
+    retry_at: float | None = None
+
+    @property
+    def stage(self) -> Stage:
+        if self.confirmed:
+            return Stage.ENFORCED
+        return Stage.SHADOW if self.trial is None else Stage.TRIAL
+
+    @property
+    def wants_trial(self) -> bool:
+        """Whether enforcement is wished for and nothing has come of it yet."""
+        return self.wished and not self.confirmed and self.trial is None
+
+
+def configured(record: Record, reject_all: bool) -> Record:
+    """The configuration was read. Only a value that *changed* counts as said later than a
+    command."""
+    if reject_all == record.configured:
+        return record
+    noted = replace(record, configured=reject_all)
+    if reject_all and record.wished:
+        return noted  # it is in force, on trial or refused already, by a command
+    return _wish(noted, reject_all, "configuration")
+
+
+def commanded(record: Record, on: bool) -> Record:
+    """``neti enforce`` or ``neti relax``."""
+    if on and record.confirmed:
+        return replace(record, by="command")
+    return _wish(record, on, "command")
+
+
+def _wish(record: Record, on: bool, by: Wisher) -> Record:
+    return Record(configured=record.configured, wished=on, by=by)
+
+
+def begun(record: Record, trial: Trial) -> Record:
+    return replace(record, trial=trial, retry_at=None)
+
+
+def confirmed(record: Record) -> Record:
+    return replace(record, confirmed=True, trial=None, failures=0, why=(), retry_at=None)
+
+
+def unconfirmed(record: Record, why: tuple[str, ...], now: float) -> Record:
+    """The trial is over. What the configuration wishes for is tried again later; what a command
+    wished for waits for another one."""
+    pause = RETRY_PAUSES[min(record.failures, len(RETRY_PAUSES) - 1)]
+    return replace(
+        record,
+        trial=None,
+        failures=record.failures + 1,
+        why=why,
+        retry_at=now + pause if record.configured else None,
+    )
+
+
+def may_begin(record: Record, now: float) -> bool:
+    """Whether a trial should begin by itself now: a fresh wish at once, a failed one after its
+    pause. ``now``: Unix seconds."""
+    if not record.wants_trial:
+        return False
+    if record.failures == 0:
+        return True
+    return record.retry_at is not None and record.retry_at <= now
+
+
+def resumed(record: Record, *, boot: str, monotonic: float, now: float, armed: bool) -> Record:
+    """What a starting agent finds. ``armed``: the kernel holds enforcement without a time-out,
+    which only a confirmation makes: so one that was killed right after it still counts."""
+    trial = record.trial
+    if trial is None:
+        return record
+    if trial.boot != boot:
+        return unconfirmed(record, ("the machine was restarted during the trial",), now)
+    if armed:
+        return confirmed(record)
+    if trial.deadline <= monotonic:
+        return unconfirmed(record, ("no agent was running at the trial's end",), now)
+    return record
+
+
+def enforcement(record: Record, monotonic: float) -> Enforcement:
+    """What the kernel should hold now."""
+    if record.confirmed:
+        return PERMANENT
+    if record.trial is None:
+        return OFF
+    left = int(record.trial.deadline - monotonic)
+    return Enforcement(seconds=left) if left > 0 else OFF
