@@ -296,7 +296,7 @@ class Fleet:
         """Whether the guard lets all of these go; else it holds those of them that are lost."""
         if self._guard is None:
             return True
-        reason = self._guard.objection(ids, self.lost.keys(), len(self._accepted), now=now)
+        reason = self._guard.objection(ids, self.lost.keys(), self._accepted, now=now)
         if reason is None:
             self._guard.let_go(ids, now=now)
             return True

@@ -25,16 +25,22 @@ class Guard:
     window: dict[str, float] = field(default_factory=dict)
 
     def objection(
-        self, due: Collection[str], absent: Collection[str], members: int, *, now: float
+        self,
+        due: Collection[str],
+        absent: Collection[str],
+        members: Collection[str],
+        *,
+        now: float,
     ) -> str | None:
         """Why ``due`` (ids) must not be removed now; None when they may go.
 
         ``absent``: everybody who is lost or held, also those whose time is not over: they are on
-        their way out too. ``members``: how many are accepted, all of these included.
+        their way out too. ``members``: who is accepted, all of these included.
         """
         self._forget(now)
         out = {*self.window, *absent, *due}
-        fleet = members + sum(1 for i in self.window if i not in absent and i not in due)
+        # As it was before: who was let go and did not come back belonged to it.
+        fleet = len(members) + sum(1 for host_id in self.window if host_id not in members)
         if fleet >= HALF_MATTERS_FROM and 2 * len(out) > fleet:
             return f"{len(out)} of {fleet} hosts would be gone within ten minutes: more than half"
         if len(out) > self.maxchange:

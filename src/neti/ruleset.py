@@ -67,13 +67,13 @@ class Enforcement:
     which the kernel itself goes back to shadow."""
 
     permanent: bool = False
-    seconds: int = 0
+    seconds: float = 0
 
     def __bool__(self) -> bool:
         return self.permanent or self.seconds > 0
 
     def elements(self) -> str:
-        until = "" if self.permanent else f" timeout {self.seconds}s"
+        until = "" if self.permanent else f" timeout {max(1, int(self.seconds * 1000))}ms"
         return ", ".join(f"{family}{until} : drop" for family in FAMILIES)
 
 

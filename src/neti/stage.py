@@ -145,5 +145,5 @@ def enforcement(record: Record, monotonic: float) -> Enforcement:
         return PERMANENT
     if record.trial is None:
         return OFF
-    left = int(record.trial.deadline - monotonic)
+    left = record.trial.deadline - monotonic
     return Enforcement(seconds=left) if left > 0 else OFF

@@ -11,7 +11,7 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -125,6 +125,16 @@ def call(folder: Path, command: str, **arguments: Any) -> Any:
         refusal = NetiError(answer["error"])
         raise refusal
     return answer["result"]
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """While no agent runs on this host, and none can begin. Raises NetiError when one does."""
+    number = _only_one(folder)
+    try:
+        yield
+    finally:
+        os.close(number)
 
 
 def _only_one(folder: Path) -> int:

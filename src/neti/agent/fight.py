@@ -1,7 +1,7 @@
 """Somebody keeps changing what we keep putting right: alarm, and slow down. Pure.
 
-Three repairs within a minute are a fight. Then repairs are spaced, so that two programs do not burn
-a processor, until five minutes have passed without one.
+Three repairs within a minute are a fight. Then the pause before a repair doubles with each further
+one, so that two programs do not burn a processor, until five minutes have passed without any.
 """
 
 from collections import deque
@@ -11,7 +11,8 @@ from typing import Final
 _FIGHT_REPAIRS: Final = 3
 _FIGHT_SECONDS: Final = 60.0
 _PEACE_SECONDS: Final = 300.0
-SLOW_SECONDS: Final = 15.0  # between repairs in a fight
+_FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 15.0  # seconds between repairs in a fight
 
 
 @dataclass(slots=True)
@@ -21,28 +22,36 @@ class Fight:
     repairs: int = 0
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=_FIGHT_REPAIRS))
     _who: str = ""
-    _on: bool = False
+    _blows: int = 0  # repairs since it became a fight; 0: peace
 
     def repaired(self, now: float, who: str) -> None:
+        self._calm_down(now)
         self.repairs += 1
         self._recent.append(now)
         self._who = who or self._who
-        if len(self._recent) == _FIGHT_REPAIRS and now - self._recent[0] <= _FIGHT_SECONDS:
-            self._on = True
+        many = len(self._recent) == _FIGHT_REPAIRS
+        if self._blows or (many and now - self._recent[0] <= _FIGHT_SECONDS):
+            self._blows += 1
 
     def pause(self, now: float) -> float:
         """Seconds to wait before the next repair."""
-        return SLOW_SECONDS if self.sentence(now) is not None else 0.0
+        self._calm_down(now)
+        if not self._blows:
+            return 0.0
+        return min(LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._blows - 1, 10))
 
     def sentence(self, now: float) -> str | None:
         """The alarm; None while there is none."""
-        if self._on and now - self._recent[-1] > _PEACE_SECONDS:
-            self._on = False
-        if not self._on:
+        self._calm_down(now)
+        if not self._blows:
             return None
         who = self._who or "a program that could not be told"
         return (
             f"{who} keeps changing table inet neti or the overlay's route: put right "
-            f"{self.repairs} times, now at most every {SLOW_SECONDS:.0f} s; stop that program "
-            "from touching what is Neti's"
+            f"{self.repairs} times, and slower each time; stop that program from touching what "
+            "is Neti's"
         )
+
+    def _calm_down(self, now: float) -> None:
+        if self._blows and now - self._recent[-1] > _PEACE_SECONDS:
+            self._blows = 0

@@ -227,7 +227,7 @@ class Agent:
         One that may be of another registry than before, or of an older copy, removes nobody.
         """
         core = self.core
-        before = core.itself.origin
+        before = self._origin or core.itself.origin
         doubt = snapshot.origin.doubt(before) if before is not None else None
         if not core.known:
             core.known = True

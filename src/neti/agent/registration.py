@@ -28,6 +28,7 @@ class Registration:
         self._on_left = on_left
         self.entry: str | None = None  # the name under which this host is registered now
         self.leaving: Request | None = None
+        self._replacing: str | None = None  # our own former name, which is to vanish
 
     # --- being there ---
 
@@ -49,7 +50,7 @@ class Registration:
             core.problems["registration"] = str(error)
             log.error("cannot_register", what=str(error))
             return
-        replaces = self._replaced(name)
+        replaces = self._replacing = self._replaced(name)
         detail = own_entry.detail(core.stage.value)
 
         def job() -> str:
@@ -80,6 +81,7 @@ class Registration:
             self.lease_held(IPv4Address(result.removeprefix(_LEASE)))
             return
         self._core.problems.pop("registration", None)
+        self._replacing = None
         if self.entry != result:
             log.info("registered", entry=result, overlay=self._core.members.overlay)
         self.entry = result
@@ -112,7 +114,7 @@ class Registration:
         core.problems["registration"] = said
 
     def entry_vanished(self, name: str) -> None:
-        if name == self.entry and self.leaving is None:
+        if name == self.entry and name != self._replacing and self.leaving is None:
             log.warning("own_entry_vanished", entry=name)
             self.entry = None
             self._core.soon("register")

@@ -7,7 +7,7 @@ Must never do: put a wish on disk as done before the kernel has it, or take a ti
 all the evidence or the operator's word.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
 from neti import evidence, log, stage
@@ -64,6 +64,7 @@ class Staging:
         # Packets of members let in, by the moment (monotonic) they were counted, for comparison.
         self._counted: list[tuple[float, int]] = []
         self._refusal_told: str | None = None
+        self._findings: tuple[evidence.Finding, ...] = ()  # of the last trial that was looked at
 
     # --- wishes ---
 
@@ -206,6 +207,7 @@ class Staging:
             core.keep_record(stage.unconfirmed(core.record, ("the kernel refused",), core.wall()))
             raise
         self._progress = _Progress(core.now(), self._admitted(), before)
+        self._findings = ()
         log.warning("trial_begun", seconds=seconds, confirms="operator" if wait else "evidence")
         self._registration.describe()
         self._ask_registry()
@@ -225,7 +227,7 @@ class Staging:
         if left > trial.seconds * (1 - _LOOK_FROM):
             core.soon("stage", left - trial.seconds * (1 - _LOOK_FROM))
             return
-        found = evidence.findings(self._observe(trial))
+        found = self._findings = evidence.findings(self._observe(trial))
         if core.record.trial is None:
             return  # looking at the kernel showed that it is over
         if not (missing := evidence.missing(found)):
@@ -339,6 +341,10 @@ class Staging:
         return max(0, total - earlier[0])
 
     # --- telling ---
+
+    def evidence_document(self) -> list[dict[str, Any]]:
+        """For status: what was found in the last trial, piece by piece."""
+        return [asdict(finding) for finding in self._findings]
 
     def document(self) -> dict[str, Any] | None:
         """For status: the trial that runs, or the one that ended unconfirmed."""

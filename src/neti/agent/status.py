@@ -34,6 +34,7 @@ def document(agent: "Agent") -> dict[str, Any]:
         "stage": core.stage.value,
         "wished": {"reject_all": core.record.wished, "by": core.record.by},
         "trial": agent.staging.document(),
+        "evidence": agent.staging.evidence_document(),
         "registry": {
             "kind": "embedded" if core.settings.embedded else "zookeeper",
             "fresh": core.fresh,

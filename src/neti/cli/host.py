@@ -30,7 +30,9 @@ def status(config: Path, as_json: bool) -> None:
     else:
         for line in _status_lines(seen):
             click.echo(line)
-    if seen["problems"] or seen["down"] or not seen["registered"]:
+    trial = seen["trial"]
+    expired = trial is not None and trial["state"] == "expired"
+    if seen["problems"] or seen["down"] or not seen["registered"] or seen["holds"] or expired:
         sys.exit(1)
 
 
@@ -49,14 +51,11 @@ def _status_lines(seen: dict[str, Any]) -> list[str]:
         ),
         (
             f"members   {members['total']} ({sites or 'none'}), {members['lost']} lost, "
-            f"{members['unreachable']} without an address for this site"
+            f"{members['held']} held, {members['unreachable']} without an address for this site"
         ),
-        f"stage     {'DOWN: nothing of Neti is in the kernel' if seen['down'] else seen['stage']}",
+        f"stage     {_stage(seen)}",
     ]
-    lines += [
-        f"lost      {lost['id']} ({lost['overlay']}) {time.time() - lost['since']:.0f} s ago"
-        for lost in seen["lost"][:20]
-    ]
+    lines += _absent(seen)
     skipped = seen["skipped"]
     if skipped["count"]:
         lines.append(f"skipped   {skipped['count']} registry entries are not believed:")
@@ -68,6 +67,42 @@ def _status_lines(seen: dict[str, Any]) -> list[str]:
     lines += [f"problem   {sentence}" for sentence in seen["problems"]]
     lines += [f"note      {sentence}" for sentence in seen["notes"]]
     lines += [f"warning   {sentence}" for sentence in seen["warnings"]]
+    return lines
+
+
+def _stage(seen: dict[str, Any]) -> str:
+    if seen["down"]:
+        return "DOWN: nothing of Neti is in the kernel"
+    trial, stage = seen["trial"], str(seen["stage"])
+    if trial is None:
+        return stage
+    why = "; ".join(trial["why"])
+    if trial["state"] == "running":
+        word = "'neti confirm'" if trial["confirms"] == "operator" else "evidence"
+        missing = f"; missing: {why}" if why else ""
+        return f"trial, {trial['seconds_left']:.0f} s left, waits for {word}{missing}"
+    again = trial["retry_at"]
+    when = f", tried again in {max(0.0, again - time.time()):.0f} s" if again is not None else ""
+    return f"{stage}: the last trial ended UNCONFIRMED ({why}){when}"
+
+
+def _absent(seen: dict[str, Any]) -> list[str]:
+    """Lost and held members, the first twenty of each; holds with their reasons."""
+    now, shown = time.time(), 20
+    lines = [
+        f"lost      {lost['id']} ({lost['overlay']}) {now - lost['since']:.0f} s ago"
+        for lost in seen["lost"][:shown]
+    ]
+    reasons = dict.fromkeys(hold["reason"] for hold in seen["holds"])
+    for reason in reasons:
+        held = [hold for hold in seen["holds"] if hold["reason"] == reason]
+        lines.append(f"held      {len(held)} members are kept: {reason}")
+        lines += [
+            f"            {hold['id']} ({hold['overlay']}) {now - hold['since']:.0f} s ago"
+            for hold in held[:shown]
+        ]
+    if reasons:
+        lines.append("            'neti release ID' or 'neti release --all' lets them go")
     return lines
 
 

@@ -121,7 +121,7 @@ class MemoryDataplane:
             if where in MAPS and " : " in item:
                 key, value = item.split(" : ")
                 key, _, left = key.partition(" timeout ")
-                value += f" {left.removesuffix('s')}" if left else ""
+                value += f" {int(left.removesuffix('ms')) // 1000}" if left else ""
             elif where in TIMED:
                 key, _, left = item.partition(" timeout ")
                 value = left.removesuffix("s") or "0"

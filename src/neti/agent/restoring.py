@@ -1,0 +1,134 @@
+"""``neti restore``: the last good state into the kernel at boot, before the network is up.
+
+Rules are drawn anew from the present configuration; members and the stage come from disk. Neither
+the registry nor the metadata service is asked. The route has to wait for the agent: it cannot
+exist before the address that it names.
+
+Must never do: arm a trial, or enforce while nothing is known of the members.
+"""
+
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+
+from neti.agent.control import only_one
+from neti.agent.loop import seen_structure
+from neti.agent.machine import RealMachine, switched_off
+from neti.agent.membership import Membership
+from neti.agent.reconcile import Reconciler
+from neti.agent.state import Loaded, StateFolder
+from neti.config import load
+from neti.dataplane.conntrack import Conntrack
+from neti.dataplane.nftables import NftablesDataplane
+from neti.errors import ConfigError, NetiError
+from neti.identity import discover, fingerprint
+from neti.identity.preflight import registry_addresses
+from neti.model import Host, IPAddress
+from neti.policy import Surroundings, structure
+from neti.ruleset import OFF, PERMANENT
+from neti.settings import Settings, StaticIdentity
+from neti.stage import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """``reason``: why nothing was loaded; None: it was. ``notes``: what there is to be said."""
+
+    reason: str | None
+    members: int = 0
+    stage: str = "shadow"
+    notes: tuple[str, ...] = ()
+
+
+def restore(config: Path, state: Path | None = None) -> Restored:
+    """``state``: where to look for the last good configuration when ``config`` is not valid.
+
+    Raises NetiError when it cannot be done; the kernel is then as it was.
+    """
+    if (reason := switched_off()) is not None:
+        return Restored(f"Neti is switched off on this machine ({reason})")
+    settings, notes = _settings(config, state)
+    if not settings.table_files_path.is_dir():
+        return Restored(f"{settings.table_files_path} does not exist: no agent has run here yet")
+    folder = StateFolder(settings.table_files_path)
+    if folder.is_down:
+        return Restored("Neti is down on this host ('neti up' ends that)")
+    with only_one(folder.path):
+        loaded = folder.load(fingerprint())
+        notes += loaded.faults
+        if loaded.foreign:
+            return Restored(loaded.faults[0])
+        return _load(settings, folder, loaded, notes)
+
+
+def _settings(config: Path, state: Path | None) -> tuple[Settings, list[str]]:
+    try:
+        return load(config), []
+    except ConfigError as error:
+        good = StateFolder(state).good_config if state is not None and state.is_dir() else None
+        if good is None or not good.exists():
+            raise
+        first = str(error).splitlines()[0]
+        note = f"the configuration is not valid ({first}): used the last one that was, {good}"
+        return load(good), [note]
+
+
+def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[str]) -> Restored:
+    host = _host(settings, loaded)
+    members = Membership.empty(settings, host, _reserved(settings, host))
+    members.remember(loaded.members)
+    if loaded.itself.overlay is not None:
+        overlay = IPv4Address(loaded.itself.overlay)
+        if overlay in settings.overlay_subnet:
+            members.hold_lease(overlay)
+    members.take_changes()
+    record = loaded.record or Record()
+    enforced = record.confirmed and bool(loaded.members)
+    if record.confirmed and not enforced:
+        notes.append("enforced before, but no members are known now: not enforced")
+    if enforced and not settings.ssh_whitelist and not settings.allow_empty_ssh_whitelist:
+        enforced = False
+        notes.append("enforced before, but ssh_whitelist is empty now: not enforced")
+    members.elements.enforcement = PERMANENT if enforced else OFF
+    reconciler = Reconciler(NftablesDataplane(), Conntrack(), seen_structure(loaded.itself))
+    reconciler.resync(structure(settings, _surroundings(loaded)), members.elements)
+    if reconciler.seen is not None:
+        seen = replace(
+            loaded.itself,
+            structure_text=reconciler.seen.digest,
+            structure_seen=reconciler.seen.listing,
+        )
+        folder.save_self(seen)
+    stage = "enforced" if enforced else "shadow"
+    return Restored(None, len(members.fleet.members), stage, tuple(notes))
+
+
+def _host(settings: Settings, loaded: Loaded) -> Host:
+    if isinstance(settings.identity, StaticIdentity):
+        return discover(settings)
+    if loaded.itself.host is None:
+        raise NetiError(
+            f"{settings.table_files_path}: it is not known who this host is: no agent has run here "
+            "to its end yet"
+        )
+    return loaded.itself.host
+
+
+def _reserved(settings: Settings, host: Host) -> frozenset[IPv4Address]:
+    listed = registry_addresses(settings, host.site, resolve=_literally)
+    return frozenset(a for a in listed if isinstance(a, IPv4Address))
+
+
+def _literally(name: str) -> list[IPAddress]:
+    """No resolver can be asked before the network is up."""
+    try:
+        return [ip_address(name)]
+    except ValueError:
+        return []
+
+
+def _surroundings(loaded: Loaded) -> Surroundings:
+    """As they were last; the agent looks again. Other tables may not be loaded yet, so SSH is
+    untracked only if it was so before and nobody judges input now."""
+    untracked = loaded.itself.ssh_untracked and not RealMachine().others_judging_input()
+    return Surroundings(uplinks=loaded.itself.uplinks, ssh_untracked=untracked)

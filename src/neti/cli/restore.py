@@ -1,0 +1,45 @@
+"""``neti restore``: the last good state into the kernel, at boot."""
+
+from pathlib import Path
+
+import click
+
+from neti.cli.common import config_option, json_option, print_json
+
+
+@click.command()
+@config_option
+@json_option
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    default=Path("/var/lib/neti"),
+    show_default=True,
+    help="Where the last valid configuration is kept, in case the present one is not.",
+)
+def restore(config: Path, as_json: bool, state: Path) -> None:
+    """Load the rules, the members and the stage that were last in force. For boot.
+
+    Needs neither the network nor the registry, and works alone, before the agent. A trial is not
+    begun again. Loads nothing after 'neti down', with /etc/neti/disabled, or with neti=off on the
+    kernel's command line. Refused while an agent runs: that one keeps the kernel in step itself.
+    """
+    from neti.agent import restoring
+
+    done = restoring.restore(config, state)
+    for note in done.notes:
+        click.echo(f"neti: {note}", err=True)
+    if as_json:
+        print_json(
+            {
+                "loaded": done.reason is None,
+                "reason": done.reason,
+                "members": done.members,
+                "stage": done.stage,
+                "notes": list(done.notes),
+            }
+        )
+    elif done.reason is not None:
+        click.echo(f"nothing loaded: {done.reason}")
+    else:
+        click.echo(f"restored: {done.members} members, {done.stage}")

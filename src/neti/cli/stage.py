@@ -1,0 +1,166 @@
+"""``neti enforce, confirm, relax, release``: the operator's word on what is kept out and who."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neti.agent import control
+from neti.cli.common import config_option, json_option, print_json
+from neti.config import load
+from neti.errors import NetiError
+from neti.settings import Settings
+from neti.stage import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS
+
+
+@click.command()
+@config_option
+@json_option
+@click.option(
+    "--trial",
+    "seconds",
+    type=click.IntRange(MIN_TRIAL_SECONDS, MAX_TRIAL_SECONDS),
+    metavar="SECONDS",
+    help="How long the trial lasts (default: trial_seconds of the configuration).",
+)
+@click.option(
+    "--wait-for-confirm",
+    is_flag=True,
+    help="Only 'neti confirm' makes it permanent, not the agent's evidence.",
+)
+@click.option("--no-follow", is_flag=True, help="Return at once, do not wait for the trial's end.")
+def enforce(
+    config: Path, as_json: bool, seconds: int | None, wait_for_confirm: bool, no_follow: bool
+) -> None:
+    """Keep out what no rule lets in, at first on trial.
+
+    The kernel itself goes back to shadow at the trial's end, agent or no agent, unless it was
+    confirmed: by the agent, when all its evidence holds, or with --wait-for-confirm by you. Keep
+    the session open in which you type this; open a second one to see that you still get in.
+
+    \b
+    Examples:
+      neti enforce
+      neti enforce --trial 300 --wait-for-confirm
+    """
+    settings = load(config)
+    answer = control.call(
+        settings.table_files_path, "enforce", seconds=seconds, wait=wait_for_confirm
+    )
+    if answer["stage"] == "enforced":
+        _said(answer, as_json)
+        return
+    if wait_for_confirm:
+        _said(answer, as_json, "open a second session, look, and type 'neti confirm'")
+    elif no_follow:
+        _said(answer, as_json, "'neti status' shows how it goes")
+    else:
+        _follow(settings, answer, as_json)
+
+
+def _said(answer: dict[str, Any], as_json: bool, then: str = "") -> None:
+    if as_json:
+        print_json(answer)
+    elif answer["stage"] == "trial":
+        click.echo(f"trial: in {answer['seconds']} s the kernel goes back to shadow; {then}")
+    else:
+        click.echo(answer.get("said") or answer["stage"])
+
+
+def _follow(settings: Settings, begun: dict[str, Any], as_json: bool) -> None:
+    """Until the trial is over; exit code 1 when it was not confirmed."""
+    if not as_json:
+        click.echo(
+            f"trial of {begun['seconds']} s; the kernel goes back to shadow by itself unless it is "
+            "confirmed (Ctrl-C leaves the trial running)"
+        )
+    status = _watched(settings, quiet=as_json)
+    confirmed = status["stage"] == "enforced"
+    if as_json:
+        print_json({key: status[key] for key in ("stage", "trial", "evidence")})
+    else:
+        for line in _evidence(status["evidence"]):
+            click.echo(line)
+        click.echo(
+            "confirmed: reject_all is enforced"
+            if confirmed
+            else f"NOT confirmed, this host is in shadow again: {_why(status)}"
+        )
+    if not confirmed:
+        sys.exit(1)
+
+
+def _watched(settings: Settings, *, quiet: bool) -> dict[str, Any]:
+    """The status when the trial is over."""
+    terminal = sys.stderr.isatty() and not quiet
+    while True:
+        status: dict[str, Any] = control.call(settings.table_files_path, "status")
+        trial = status["trial"]
+        if status["stage"] != "trial" or trial is None:
+            if terminal:
+                click.echo("\r\033[K", nl=False, err=True)
+            return status
+        if terminal:
+            click.echo(f"\r\033[K{trial['seconds_left']:.0f} s left", nl=False, err=True)
+        time.sleep(min(1.0, max(0.1, trial["seconds_left"])))
+
+
+def _evidence(findings: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"  {'ok' if found['holds'] else 'MISSING':<7}  {found['what']}: {found['sentence']}"
+        for found in findings
+    ]
+
+
+def _why(status: dict[str, Any]) -> str:
+    trial = status["trial"]
+    return "; ".join(trial["why"]) if trial is not None else "it was relaxed"
+
+
+@click.command()
+@config_option
+@json_option
+def confirm(config: Path, as_json: bool) -> None:
+    """Make a running trial permanent. Type it in a session that you opened after it began."""
+    _said(control.call(load(config).table_files_path, "confirm"), as_json)
+
+
+@click.command()
+@config_option
+@json_option
+def relax(config: Path, as_json: bool) -> None:
+    """Go back to shadow: nothing is kept out, and what would be is recorded.
+
+    It outlives restarts and reboots, until 'neti enforce', or until reject_all is changed in the
+    configuration.
+    """
+    _said(control.call(load(config).table_files_path, "relax"), as_json)
+
+
+@click.command()
+@config_option
+@json_option
+@click.option("--all", "everybody", is_flag=True, help="Everybody who is held.")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+def release(config: Path, as_json: bool, everybody: bool, ids: tuple[str, ...]) -> None:
+    """Let go of members whose removal is held, on this host.
+
+    Members are held when many vanish together, or when the registry is not the one it was.
+    'neti status' shows who, since when and why. Look before you release: they lose access at once.
+
+    \b
+    Examples:
+      neti release i-0abc i-0def
+      neti release --all
+    """
+    if everybody == bool(ids):
+        raise NetiError("name the members to release, or say --all")
+    answer = control.call(
+        load(config).table_files_path, "release", ids=None if everybody else list(ids)
+    )
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(f"released {len(answer['released'])}, still held {answer['still_held']}")

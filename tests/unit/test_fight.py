@@ -1,0 +1,35 @@
+"""Two programs at odds over one table."""
+
+from neti.agent.fight import LONGEST_PAUSE, Fight
+
+
+def test_two_repairs_are_no_fight_and_three_within_a_minute_are() -> None:
+    fight = Fight()
+    for now in (0.0, 10.0):
+        fight.repaired(now, "nft (pid 7)")
+        assert fight.sentence(now) is None
+        assert fight.pause(now) == 0
+    fight.repaired(20.0, "nft (pid 7)")
+    assert "nft (pid 7)" in (fight.sentence(20.0) or "")
+    assert 0 < fight.pause(20.0) < 2
+
+
+def test_the_pause_grows_up_to_a_limit_and_ends_with_peace() -> None:
+    fight, now, pauses = Fight(), 0.0, []
+    for _ in range(20):
+        fight.repaired(now, "")
+        pauses.append(fight.pause(now))
+        now += 1
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == LONGEST_PAUSE
+    assert fight.repairs == 20
+    assert fight.sentence(now + 200) is not None
+    assert fight.sentence(now + 400) is None
+    assert fight.pause(now + 400) == 0
+
+
+def test_repairs_that_are_far_apart_are_no_fight() -> None:
+    fight = Fight()
+    for now in range(0, 1000, 40):
+        fight.repaired(now, "nft")
+        assert fight.sentence(now) is None

@@ -1,0 +1,309 @@
+"""Removals: who is let go, who is held, and what ends a hold."""
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.agents import Box, World, world
+from tests.unit.test_agent import overlay, session_of
+
+from neti.guard import WINDOW_SECONDS, Guard, ends_by_itself
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def ids(*numbers: int) -> list[str]:
+    return [f"h{number}" for number in numbers]
+
+
+def crowd_of(count: int) -> list[str]:
+    return ids(*range(1, count + 1))
+
+
+# --- the rule ---
+
+
+def test_a_few_may_go() -> None:
+    guard = Guard(maxchange=3)
+    assert guard.objection(ids(1, 2, 3), (), crowd_of(100), now=0) is None
+
+
+def test_more_than_maxchange_may_not() -> None:
+    guard = Guard(maxchange=3)
+    assert "maxchange (3)" in (guard.objection(ids(1, 2, 3, 4), (), crowd_of(100), now=0) or "")
+
+
+def test_slices_below_the_threshold_add_up_within_the_window() -> None:
+    """And a host that flaps counts once."""
+    guard = Guard(maxchange=3)
+    for number in (1, 2, 3, 3, 3):
+        assert guard.objection(ids(number), (), crowd_of(100), now=number) is None
+        guard.let_go(ids(number), now=number)
+    assert guard.objection(ids(4), (), crowd_of(97), now=10) is not None
+    assert guard.objection(ids(4), (), crowd_of(97), now=3 + WINDOW_SECONDS) is None
+
+
+def test_more_than_half_of_a_fleet_of_four_may_not() -> None:
+    guard = Guard(maxchange=20)
+    assert guard.objection(ids(1, 2), (), crowd_of(4), now=0) is None
+    assert "half" in (guard.objection(ids(1, 2, 3), (), crowd_of(4), now=0) or "")
+    assert guard.objection(ids(1, 2, 3), (), crowd_of(3), now=0) is None
+
+
+def test_half_is_of_the_fleet_as_it_was_before_the_window() -> None:
+    """Two of five went; two more would leave one: three fifths and more are held."""
+    guard = Guard(maxchange=20)
+    guard.let_go(ids(4, 5), now=0)
+    assert guard.objection(ids(3), (), crowd_of(3), now=1) is not None
+
+
+def test_one_who_came_back_is_counted_once() -> None:
+    """As a member, not as one of those that were let go as well."""
+    guard = Guard(maxchange=20)
+    guard.let_go(ids(1), now=0)
+    assert guard.objection(ids(2), (), crowd_of(3), now=1) is None
+
+
+def test_who_is_lost_already_counts() -> None:
+    """The first of many whose time is over is judged with the others behind it."""
+    guard = Guard(maxchange=3)
+    assert guard.objection(ids(1), ids(1, 2, 3, 4), crowd_of(100), now=0) is not None
+
+
+@given(st.integers(1, 50), st.integers(0, 200), st.integers(1, 200))
+def test_the_rule_as_a_sentence(maxchange: int, gone: int, members: int) -> None:
+    gone = min(gone, members)
+    due = ids(*range(1, gone + 1))
+    held = Guard(maxchange=maxchange).objection(due, (), crowd_of(members), now=0)
+    expected = gone > maxchange or (members >= 4 and 2 * gone > members)
+    assert (held is not None) == expected
+
+
+def test_a_hold_ends_by_itself_up_to_a_quarter_of_the_fleet() -> None:
+    assert ends_by_itself(25, 100)
+    assert not ends_by_itself(26, 100)
+
+
+# --- in the agent ---
+
+
+def crowd(fleet: World, count: int) -> tuple[Box, list[Box]]:
+    one = fleet.started(1)
+    others = [fleet.started(number) for number in range(2, count + 1)]
+    fleet.pass_time(1)
+    return one, others
+
+
+def vanish(fleet: World, boxes: list[Box]) -> None:
+    for box in boxes:
+        session = session_of(box)
+        box.stop()
+        fleet.server.expire(session)
+    fleet.settle()
+
+
+def held(box: Box) -> set[str]:
+    return {hold["id"] for hold in box.status()["holds"]}
+
+
+def test_mass_loss_is_held_and_additions_go_through(fleet: World) -> None:
+    """60 % vanish: all of them stay in the kernel, for ever; a joiner is let in meanwhile."""
+    one, others = crowd(fleet, 10)
+    before = one.elements("peers4")
+    vanish(fleet, others[:6])
+    fleet.pass_time(601)
+    assert one.elements("peers4") == before
+    assert held(one) == {box.host.id for box in others[:6]}
+    assert any("removals" in line or "held" in line for line in [one.status()["stage"], "held"])
+    joiner = fleet.started(20)
+    fleet.pass_time(1)
+    assert str(joiner.host.private) in one.elements("peers4")
+    fleet.pass_time(30 * 86400)
+    assert held(one) == {box.host.id for box in others[:6]}
+    assert set(before) <= set(one.elements("peers4"))
+
+
+def test_release_lets_go(fleet: World) -> None:
+    """One by name, then all; what the operator let go does not count towards the next hold."""
+    one, others = crowd(fleet, 10)
+    vanish(fleet, others[:6])
+    fleet.pass_time(601)
+    assert "error" in one.ask("release", ids=["ec2-99"])
+    one.ask("release", ids=[others[0].host.id])
+    fleet.pass_time(1)
+    assert str(others[0].host.private) not in one.elements("peers4")
+    assert len(held(one)) == 5
+    one.ask("release", ids=None)
+    fleet.pass_time(1)
+    assert held(one) == set()
+    assert set(one.elements("revoked4")) >= {str(box.host.private) for box in others[:6]}
+
+
+def test_the_hosts_return_ends_it(fleet: World) -> None:
+    one, others = crowd(fleet, 8)
+    vanish(fleet, others[:5])
+    fleet.pass_time(601)
+    assert len(held(one)) == 5
+    for box in others[:5]:
+        box.start()
+    fleet.pass_time(1)
+    fleet.pass_time(1)
+    assert held(one) == set()
+    assert one.status()["members"]["total"] == 8
+
+
+def test_it_survives_a_restart_and_a_reload(fleet: World) -> None:
+    from neti.agent.loop import Reload
+
+    one, others = crowd(fleet, 8)
+    vanish(fleet, others[:5])
+    fleet.pass_time(601)
+    expected = held(one)
+    assert len(expected) == 5
+    since = {hold["id"]: hold["since"] for hold in one.status()["holds"]}
+    one.stop()
+    fleet.pass_time(60)
+    one.start()
+    fleet.pass_time(1)
+    one.new_settings = one.settings
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    assert held(one) == expected
+    assert {hold["id"]: hold["since"] for hold in one.status()["holds"]} == since
+
+
+def test_a_claim_on_a_held_address_ends_that_hold_only(fleet: World) -> None:
+    """A new host with the same private address: the old one is out, the others stay held."""
+    one, others = crowd(fleet, 8)
+    vanish(fleet, others[:5])
+    fleet.pass_time(601)
+    at = overlay(one)
+    newcomer = fleet.box(2)
+    newcomer.host = type(one.host)(
+        id="ec2-new", site="ec2", private=IPv4Address("10.0.0.2"), public=None
+    )
+    newcomer.start()
+    fleet.pass_time(1)
+    fleet.pass_time(1)
+    assert held(one) == {box.host.id for box in others[1:5]}
+    assert at in one.elements("overlay")
+
+
+def test_a_small_hold_ends_by_itself(fleet: World) -> None:
+    """Two of eight, with maxchange 1: after hold_seconds they go."""
+    one, others = crowd(fleet, 8)
+    operator = one.registry
+    operator.change_setting("maxchange", b"1")
+    fleet.pass_time(1)
+    vanish(fleet, others[:2])
+    fleet.pass_time(601)
+    assert len(held(one)) == 2
+    fleet.pass_time(3590)
+    assert len(held(one)) == 2
+    fleet.pass_time(11)
+    fleet.pass_time(1)
+    assert held(one) == set()
+    assert one.status()["members"]["total"] == 6
+
+
+def test_many_who_leave_on_purpose_are_held_too(fleet: World) -> None:
+    """Mass removal is mass removal, whoever says it."""
+    one, others = crowd(fleet, 10)
+    for box in others[:7]:
+        box.ask("leave")
+        box.agent = None
+    fleet.pass_time(1)
+    assert len(held(one)) >= 2
+    assert one.status()["members"]["total"] >= 5
+
+
+# --- a registry that is doubted ---
+
+
+def test_a_wiped_registry_removes_nobody_and_is_filled_again(fleet: World) -> None:
+    """Every host takes its old address again; meanwhile sets stay as they are."""
+    one, _ = crowd(fleet, 3)
+    before = {where: one.elements(where) for where in ("overlay", "peers4")}
+    fleet.server.stop()
+    fleet.settle()
+    fleet.server.wipe()
+    for box in fleet.boxes[1:]:
+        box.running.tell  # noqa: B018 -- they run on, and come back by themselves
+    fleet.server.start()
+    fleet.settle()
+    fleet.pass_time(1)
+    fleet.pass_time(1)
+    assert {where: one.elements(where) for where in before} == before
+    assert held(one) == set()
+    assert one.status()["members"]["lost"] == 0
+
+
+def test_a_wiped_registry_to_which_the_others_do_not_come_back(fleet: World) -> None:
+    """Those who do not return are held for as long as it takes, in a fleet of any size."""
+    one, others = crowd(fleet, 2)
+    before = {where: one.elements(where) for where in ("overlay", "peers4")}
+    others[0].stop()
+    fleet.server.stop()
+    fleet.settle()
+    fleet.server.wipe()
+    fleet.server.start()
+    fleet.pass_time(1)
+    fleet.pass_time(10 * 86400)
+    assert {where: one.elements(where) for where in before} == before
+    assert held(one) == {"ec2-2"}
+    assert any("another one than before" in problem for problem in one.status()["problems"])
+    one.ask("release", ids=None)
+    fleet.pass_time(1)
+    assert set(one.elements("overlay")) == {overlay(one)}
+    assert not any("another one" in problem for problem in one.status()["problems"])
+
+
+def test_an_older_copy_of_the_registry_brings_nobody_back_to_an_old_address(fleet: World) -> None:
+    """Its old entry is in the copy, and disappears with its session: the new address stays."""
+    one, others = crowd(fleet, 4)
+    mover = others[0]
+    copy = fleet.server.copied()
+    mover.host = type(one.host)(
+        id=mover.host.id, site="ec2", private=IPv4Address("10.0.0.99"), public=None
+    )
+    fleet.pass_time(61)
+    fleet.pass_time(1)
+    at = overlay(mover)
+    assert one.elements("overlay")[at] == "10.0.0.99"
+    before = one.elements("overlay")
+    fleet.server.stop()
+    fleet.settle()
+    fleet.server.restore_copy(copy)
+    fleet.server.start()
+    fleet.settle()
+    assert one.elements("overlay") == before
+    fleet.server.expire_orphans()
+    fleet.settle()
+    for _ in range(6):
+        fleet.pass_time(30)
+    assert one.elements("overlay") == before
+    assert one.status()["members"]["lost"] == 0
+    assert held(one) == set()
+
+
+def test_the_doubt_outlives_a_restart(fleet: World) -> None:
+    """The agent was down while the registry was wiped: it still knows which one it had."""
+    one, others = crowd(fleet, 3)
+    before = one.elements("peers4")
+    for box in (one, *others):
+        box.stop()
+    fleet.server.stop()
+    fleet.server.wipe()
+    fleet.server.start()
+    one.start()
+    fleet.pass_time(1)
+    fleet.pass_time(1)
+    assert one.elements("peers4") == before
+    assert held(one) == {box.host.id for box in others}

@@ -1,0 +1,410 @@
+"""Shadow, trial, enforced: who wishes, what begins, what confirms, what ends."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tests.support.agents import Box, World, world
+
+from neti import stage
+from neti.agent.loop import Reload
+from neti.dataplane.monitor import RulesChanged
+from neti.ruleset import FOREIGN, OFF, PERMANENT, Enforcement, enforce_commands
+from neti.stage import RETRY_PAUSES, Record, Stage, Trial
+
+ARMED = {"ipv4": "drop", "ipv6": "drop"}
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+# --- wishes ---
+
+
+def test_the_later_of_a_changed_value_and_a_command_wins() -> None:
+    """A value that did not change says nothing, however often it is read."""
+    record = stage.configured(Record(), True)
+    assert record.wished
+    record = stage.commanded(record, False)
+    record = stage.configured(record, True)
+    assert not record.wished
+    record = stage.configured(record, False)
+    record = stage.configured(record, True)
+    assert record.wished
+
+
+def test_the_first_reading_counts_as_a_change() -> None:
+    assert stage.configured(Record(), True).wished
+    assert not stage.configured(Record(), False).wished
+
+
+def test_what_is_enforced_already_is_not_put_on_trial_again() -> None:
+    """By the configuration catching up with a command, or by a second command."""
+    record = stage.confirmed(stage.commanded(stage.configured(Record(), False), True))
+    assert stage.configured(record, True).confirmed
+    assert stage.commanded(record, True).confirmed
+    assert not stage.commanded(record, False).confirmed
+
+
+def trial(deadline: float = 100, boot: str = "b") -> Trial:
+    return Trial(boot=boot, deadline=deadline, began=0, seconds=100)
+
+
+def test_a_failed_wish_of_the_configuration_is_tried_again_with_growing_pauses() -> None:
+    record, now = stage.configured(Record(), True), 0.0
+    for pause in (*RETRY_PAUSES, RETRY_PAUSES[-1]):
+        assert stage.may_begin(record, now)
+        record = stage.unconfirmed(stage.begun(record, trial()), ("why",), now)
+        assert not stage.may_begin(record, now + pause - 1)
+        now += pause
+        assert record.why == ("why",)
+
+
+def test_a_failed_wish_of_a_command_is_not_tried_again() -> None:
+    record = stage.commanded(stage.configured(Record(), False), True)
+    record = stage.unconfirmed(stage.begun(record, trial()), ("why",), 0)
+    assert not stage.may_begin(record, 1e9)
+
+
+@pytest.mark.parametrize(
+    ("boot", "monotonic", "armed", "expected"),
+    [
+        ("b", 50, False, Stage.TRIAL),
+        ("b", 150, False, Stage.SHADOW),
+        ("other", 50, False, Stage.SHADOW),
+        ("b", 50, True, Stage.ENFORCED),  # killed right after the confirmation
+        ("other", 50, True, Stage.SHADOW),  # a kernel of another boot holds nothing of ours
+    ],
+)
+def test_what_a_restart_makes_of_a_trial(
+    boot: str, monotonic: float, armed: bool, expected: Stage
+) -> None:
+    record = stage.begun(stage.commanded(Record(), True), trial())
+    again = stage.resumed(record, boot=boot, monotonic=monotonic, now=0, armed=armed)
+    assert again.stage is expected
+
+
+def test_after_the_deadline_nothing_is_wished_for_in_the_kernel() -> None:
+    record = stage.begun(stage.commanded(Record(), True), trial())
+    assert stage.enforcement(record, 40) == Enforcement(seconds=60)
+    assert stage.enforcement(record, 100) is OFF
+
+
+class Wishes(RuleBasedStateMachine):
+    """Any sequence of what may happen: nothing but a confirmation makes it permanent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.record = Record()
+        self.now = 0.0
+        self.ever_confirmed = False
+
+    @rule(value=st.booleans())
+    def configure(self, value: bool) -> None:
+        changed = value != self.record.configured
+        self.record = stage.configured(self.record, value)
+        if changed:
+            assert self.record.wished == value
+
+    @rule(on=st.booleans())
+    def command(self, on: bool) -> None:
+        self.record = stage.commanded(self.record, on)
+        assert self.record.wished == on
+
+    @rule()
+    def begin(self) -> None:
+        if stage.may_begin(self.record, self.now):
+            self.record = stage.begun(self.record, trial(self.now + 100))
+
+    @rule()
+    def confirm(self) -> None:
+        if self.record.trial is not None:
+            self.record = stage.confirmed(self.record)
+
+    @rule(seconds=st.sampled_from((10.0, 200.0, 20_000.0)))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        if self.record.trial is not None and self.record.trial.deadline <= self.now:
+            self.record = stage.unconfirmed(self.record, ("why",), self.now)
+
+    @rule(boot=st.sampled_from(("b", "c")))
+    def restart(self, boot: str) -> None:
+        self.record = stage.resumed(
+            self.record, boot=boot, monotonic=self.now, now=self.now, armed=self.record.confirmed
+        )
+
+    @invariant()
+    def one_stage_that_was_wished_for(self) -> None:
+        held = stage.enforcement(self.record, self.now)
+        if held:
+            assert self.record.wished
+        assert held.permanent == self.record.confirmed
+        assert not (self.record.confirmed and self.record.trial)
+
+
+TestWishes = Wishes.TestCase
+TestWishes.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+
+
+# --- map enforce ---
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held"),
+    [
+        (OFF, {}),
+        (PERMANENT, {"ipv4": None, "ipv6": None}),
+        (Enforcement(seconds=60), {"ipv4": 59, "ipv6": 59}),
+    ],
+)
+def test_what_is_as_it_should_be_is_left_alone(
+    wanted: Enforcement, held: dict[str, int | None]
+) -> None:
+    assert enforce_commands(wanted, held) == ()
+
+
+def test_a_trial_that_is_gone_is_not_begun_again() -> None:
+    """Whatever else is there is removed: half a trial is none."""
+    assert enforce_commands(Enforcement(seconds=60), {}) == ()
+    half = " ".join(enforce_commands(Enforcement(seconds=60), {"ipv4": 30}))
+    assert "delete element inet neti enforce { ipv4 }" in half
+    assert "timeout" not in half
+
+
+def test_a_trial_that_somebody_made_longer_gets_its_own_end_back() -> None:
+    for held in ({"ipv4": None, "ipv6": None}, {"ipv4": 4000, "ipv6": 60}):
+        assert "timeout 60000ms" in enforce_commands(Enforcement(seconds=60), held)[-1]
+
+
+def test_a_foreign_verdict_is_deleted_without_being_added_first() -> None:
+    """``accept`` for a family would be File exists to our own."""
+    commands = enforce_commands(PERMANENT, {"ipv4": FOREIGN, "ipv6": None})
+    assert commands[0] == "delete element inet neti enforce { ipv4 }"
+
+
+# --- in the agent ---
+
+
+def trialled(fleet: World, **changes: Any) -> Box:
+    one = fleet.started(1, **changes)
+    fleet.started(2)
+    fleet.pass_time(1)
+    return one
+
+
+def enforce(box: Box, **arguments: object) -> dict[str, object]:
+    answer: dict[str, object] = box.ask("enforce", **arguments)
+    return answer
+
+
+def test_the_agent_confirms_by_evidence(fleet: World) -> None:
+    one = trialled(fleet)
+    assert enforce(one, seconds=90)["result"] == {"stage": "trial", "seconds": 90}
+    assert one.elements("enforce") == {"ipv4": "drop 90", "ipv6": "drop 90"}
+    fleet.pass_time(50)
+    assert one.status()["stage"] == "trial"
+    fleet.pass_time(15)
+    assert one.status()["stage"] == "enforced"
+    assert one.elements("enforce") == ARMED
+    assert all(found["holds"] for found in one.status()["evidence"])
+
+
+def let_expire(fleet: World, box: Box, seconds: int) -> None:
+    """The kernel's clock and the agent's, a second at a time."""
+    for _ in range(seconds - 1):
+        fleet.pass_time(1)
+    box.dataplane.expire()
+    fleet.pass_time(2)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        ("registry", "registry"),
+        ("members", "members"),
+        ("refused", "refused members"),
+        ("uses", "ports in use"),
+    ],
+)
+def test_missing_evidence_leaves_it_unconfirmed_and_says_what(
+    fleet: World, spoil: str, word: str
+) -> None:
+    """The kernel goes back to shadow, and a command is not tried again by itself."""
+    one = trialled(fleet)
+    if spoil == "members":
+        one.dataplane.counted["admitted"] = 0
+        fleet.pass_time(61)
+        one.dataplane.counted["admitted"] = 500
+    enforce(one, seconds=60)
+    if spoil == "registry":
+        fleet.server.stop()
+    if spoil == "refused":
+        one.shadow.members = ("ec2-2",)
+    if spoil == "uses":
+        one.shadow.uses = ("8080/tcp",)
+    let_expire(fleet, one, 60)
+    status = one.status()
+    assert status["stage"] == "shadow"
+    assert status["trial"]["state"] == "expired"
+    assert any(why.startswith(f"{word}:") for why in status["trial"]["why"])
+    assert one.elements("enforce") == {}
+    fleet.pass_time(100_000)
+    assert one.elements("enforce") == {}
+
+
+def test_what_the_configuration_wishes_for_is_tried_again(fleet: World) -> None:
+    one = trialled(fleet, reject_all=True)
+    assert one.status()["stage"] == "trial"
+    one.shadow.uses = ("8080/tcp",)
+    let_expire(fleet, one, 120)
+    assert one.status()["stage"] == "shadow"
+    one.shadow.uses = ()
+    fleet.pass_time(RETRY_PAUSES[0])
+    assert one.status()["stage"] == "trial"
+    fleet.pass_time(100)
+    assert one.status()["stage"] == "enforced"
+
+
+def test_only_the_operators_word(fleet: World) -> None:
+    one = trialled(fleet)
+    enforce(one, seconds=60, wait=True)
+    fleet.pass_time(55)
+    assert one.status()["trial"]["state"] == "running"
+    assert one.ask("confirm")["result"] == {"stage": "enforced"}
+    assert one.elements("enforce") == ARMED
+
+
+def test_a_confirmation_that_comes_too_late_arms_nothing(fleet: World) -> None:
+    """The process was stopped between deciding and applying: the kernel decides."""
+    one = trialled(fleet)
+    enforce(one, seconds=60, wait=True)
+    fleet.pass_time(30)
+    one.dataplane.expire()
+    assert "over before" in one.ask("confirm")["error"]
+    assert one.elements("enforce") == {}
+    assert "no trial is running" in one.ask("confirm")["error"]
+
+
+@pytest.mark.parametrize("how", ["reload", "drift", "restart", "replacement"])
+def test_an_expired_trial_is_armed_by_nothing(fleet: World, how: str) -> None:
+    one = trialled(fleet)
+    enforce(one, seconds=60, wait=True)
+    one.dataplane.expire()
+    if how == "reload":
+        one.new_settings = dataclasses.replace(one.settings, ssh_port=2222)
+        one.running.tell(Reload())
+    elif how == "drift":
+        one.running.tell(RulesChanged(1, "nft"))
+    elif how == "replacement":
+        one.dataplane.table = None
+        one.running.tell(RulesChanged(1, "nft"))
+    else:
+        one.stop()
+        one.start()
+    fleet.pass_time(1)
+    fleet.pass_time(1)
+    assert one.elements("enforce") == {}
+    assert one.status()["stage"] == "shadow"
+
+
+def test_a_running_trial_is_carried_through_reload_and_restart(fleet: World) -> None:
+    one = trialled(fleet)
+    enforce(one, seconds=60, wait=True)
+    one.new_settings = dataclasses.replace(one.settings, ssh_port=2222)
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    assert one.status()["stage"] == "trial"
+    one.stop()
+    one.start()
+    fleet.pass_time(1)
+    assert one.status()["stage"] == "trial"
+    assert one.elements("enforce") == {"ipv4": "drop 60", "ipv6": "drop 60"}
+    assert one.ask("confirm")["result"] == {"stage": "enforced"}
+
+
+def test_enforced_outlives_a_restart_and_drift_is_repaired(fleet: World) -> None:
+    one = trialled(fleet)
+    enforce(one, seconds=60)
+    fleet.pass_time(50)
+    assert one.status()["stage"] == "enforced"
+    one.stop()
+    one.dataplane.table = None
+    one.start()
+    assert one.elements("enforce") == ARMED
+    assert one.dataplane.table is not None
+    one.dataplane.table.elements["enforce"].clear()
+    one.running.tell(RulesChanged(77, "nft"))
+    fleet.pass_time(1)
+    assert one.elements("enforce") == ARMED
+    assert one.status()["drift"]["repairs"] == 1
+
+
+def test_relax_and_the_configuration(fleet: World) -> None:
+    """relax holds over restarts, until the configuration's value changes."""
+    one = trialled(fleet, reject_all=True)
+    fleet.pass_time(100)
+    assert one.status()["stage"] == "enforced"
+    one.ask("relax")
+    assert one.elements("enforce") == {}
+    one.stop()
+    one.start()
+    fleet.pass_time(1000)
+    assert one.status()["stage"] == "shadow"
+    for value in (False, True):
+        one.new_settings = dataclasses.replace(one.settings, reject_all=value)
+        one.running.tell(Reload())
+        fleet.pass_time(1)
+    assert one.status()["stage"] == "trial"
+
+
+def test_arming_is_refused_without_a_way_in(fleet: World) -> None:
+    one = trialled(fleet, ssh_whitelist=())
+    assert "ssh_whitelist is empty" in str(enforce(one)["error"])
+    assert one.elements("enforce") == {}
+    covered = trialled(fleet)
+    uncovered = "203.0.113.9 is in none of ssh_whitelist"
+    assert uncovered in str(enforce(covered, uncovered=uncovered)["error"])
+    assert covered.elements("enforce") == {}
+
+
+def test_a_whitelist_that_is_emptied_later_ends_enforcement(fleet: World) -> None:
+    """Rather open and loud than locked."""
+    one = trialled(fleet)
+    enforce(one, seconds=60)
+    fleet.pass_time(50)
+    one.new_settings = dataclasses.replace(one.settings, ssh_whitelist=())
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    assert one.elements("enforce") == {}
+    assert one.status()["stage"] == "shadow"
+    assert any("NOT in force any more" in problem for problem in one.status()["problems"])
+
+
+def test_a_kernel_that_refuses_to_arm_says_so(fleet: World) -> None:
+    one = trialled(fleet)
+    one.dataplane.failing = "Device or resource busy"
+    assert "busy" in str(enforce(one)["error"])
+    one.dataplane.failing = None
+    fleet.pass_time(30)
+    assert one.elements("enforce") == {}
+    assert one.status()["stage"] == "shadow"
+
+
+def test_lost_state_does_not_open_an_enforced_host(fleet: World) -> None:
+    """The kernel holds what only a confirmation makes, and the configuration still wants it."""
+    one = trialled(fleet, reject_all=True)
+    fleet.pass_time(100)
+    one.stop()
+    (one.settings.table_files_path / "stage.json").unlink()
+    one.start()
+    fleet.pass_time(1)
+    assert one.status()["stage"] == "enforced"
+    assert one.elements("enforce") == ARMED

@@ -1,0 +1,135 @@
+"""The files on disk: what is whole is used, what is not is named, and nothing is half."""
+
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+
+import pytest
+
+from neti.absence import Hold
+from neti.agent.state import Everybody, StateFolder
+from neti.agent.state_records import Remembered, Self
+from neti.model import Host
+from neti.registry import Origin, Session
+from neti.stage import Record, Trial
+
+MEMBERS = {
+    f"h{number}": Remembered(
+        f"1.0a00000{number}00000000c0a8000{number}.0.ec2.h{number}",
+        (ip_address("2001:db8::1"),),
+        12.5 if number == 2 else None,
+        True,
+        Hold(3.0, "many at once", doubt=True) if number == 2 else None,
+    )
+    for number in (1, 2, 3)
+}
+
+
+def folder(path: Path, machine: str = "m") -> StateFolder:
+    made = StateFolder(path)
+    made.load(machine)
+    return made
+
+
+def everybody(members: dict[str, Remembered]) -> Everybody:
+    return Everybody(len(members), members.items())
+
+
+def test_everything_comes_back_as_it_was(tmp_path: Path) -> None:
+    written = folder(tmp_path)
+    itself = Self(
+        overlay="192.168.0.1",
+        entry="e",
+        structure_text="t",
+        structure_seen="s",
+        origin=Origin("f", 7),
+        host=Host(id="h", site="ec2", private=IPv4Address("10.0.0.1"), public=None),
+        uplinks=("eth0",),
+        ssh_untracked=True,
+    )
+    trial = Trial(boot="b", deadline=5.5, began=6.5, seconds=60, wait=True)
+    record = Record(configured=True, wished=True, trial=trial, why=("x",), retry_at=9.0)
+    written.save_self(itself)
+    written.save_record(record)
+    written.save_window({"h9": 4.0})
+    written.save_session(Session(5, b"secret"))
+    written.append(dict(MEMBERS), everybody(MEMBERS))
+    loaded = folder(tmp_path).load("m")
+    assert (loaded.itself, loaded.record, loaded.window) == (itself, record, {"h9": 4.0})
+    assert loaded.session == Session(5, b"secret")
+    assert loaded.members == MEMBERS
+    assert loaded.faults == []
+
+
+@pytest.mark.parametrize("name", ["self.json", "stage.json", "guard.json", "session.json"])
+def test_an_edited_document_is_refused_and_named(tmp_path: Path, name: str) -> None:
+    """And no other is: the fleet is still known."""
+    written = folder(tmp_path)
+    written.save_self(Self(overlay="192.168.0.1"))
+    written.save_record(Record(confirmed=True))
+    written.save_window({"h9": 4.0})
+    written.save_session(Session(5, b"secret"))
+    written.append(dict(MEMBERS), everybody(MEMBERS))
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[:-4] + b"x" + content[-3:])
+    loaded = folder(tmp_path).load("m")
+    assert len(loaded.faults) == 1
+    assert name in loaded.faults[0]
+    assert "secret" not in loaded.faults[0]
+    assert loaded.members == MEMBERS
+
+
+def test_a_torn_base_is_refused_and_the_journal_before_it_is_used(tmp_path: Path) -> None:
+    """Part of a fleet is no fleet."""
+    written = folder(tmp_path)
+    written.append(dict(MEMBERS), everybody(MEMBERS))
+    later = {**MEMBERS, "h4": Remembered("1.0a00000400000000c0a80004.0.ec2.h4")}
+    written.append({"h4": later["h4"]}, everybody(later))
+    written.rewrite(everybody({**later, "h5": later["h4"]}))
+    journal = tmp_path / "members.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:2], lines[2][:20] + b"\n", *lines[3:]]))
+    loaded = folder(tmp_path).load("m")
+    assert loaded.members == later
+    assert any("not used" in fault for fault in loaded.faults)
+    assert any("members.jsonl.old" in fault for fault in loaded.faults)
+
+
+@pytest.mark.parametrize("lines", [0, 1, 2])
+def test_a_base_that_was_cut_off_is_refused(tmp_path: Path, lines: int) -> None:
+    written = folder(tmp_path)
+    written.append(dict(MEMBERS), everybody(MEMBERS))
+    journal = tmp_path / "members.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:lines]))
+    assert folder(tmp_path).load("m").members == {}
+
+
+def test_after_a_refused_file_the_next_note_writes_a_whole_one(tmp_path: Path) -> None:
+    written = folder(tmp_path)
+    written.append(dict(MEMBERS), everybody(MEMBERS))
+    (tmp_path / "members.jsonl").write_bytes(b"rubbish\n")
+    again = folder(tmp_path)
+    again.append({"h1": MEMBERS["h1"]}, everybody(MEMBERS))
+    assert folder(tmp_path).load("m").members == MEMBERS
+
+
+@pytest.mark.parametrize("name", ["self.json", "stage.json", "members.jsonl"])
+def test_each_file_says_whose_it_is(tmp_path: Path, name: str) -> None:
+    """One of another machine among them is enough to use none."""
+    written = folder(tmp_path, "another")
+    if name == "members.jsonl":
+        written.append(dict(MEMBERS), everybody(MEMBERS))
+    elif name == "self.json":
+        written.save_self(Self(overlay="192.168.0.1"))
+    else:
+        written.save_record(Record(confirmed=True))
+    loaded = folder(tmp_path).load("m")
+    assert loaded.foreign
+    assert loaded.record is None
+    assert loaded.members == {}
+
+
+def test_the_good_configuration_is_kept_and_is_secret(tmp_path: Path) -> None:
+    written = folder(tmp_path)
+    written.keep_config(b"reject_all: true\n")
+    assert written.good_config.read_bytes() == b"reject_all: true\n"
+    assert written.good_config.stat().st_mode & 0o777 == 0o600
