@@ -298,6 +298,20 @@ def test_down_takes_everything_out_until_up(fleet: World) -> None:
     assert set(one.elements("peers4")) == {"10.0.0.2", "198.51.100.2"}
 
 
+def test_down_ends_the_connections_that_were_translated(fleet: World) -> None:
+    """The kernel would go on translating them without a rule: to peers, to itself, and to one
+    who left just before; nobody else's."""
+    one, two = fleet.started(1), fleet.started(2)
+    three = fleet.started(3)
+    fleet.pass_time(1)
+    overlays = {box.status()["overlay"] for box in (one, two, three)}
+    three.ask("leave")
+    fleet.settle()
+    assert one.connections.ended == []
+    one.ask("down")
+    assert {str(address) for address in one.connections.ended} == overlays
+
+
 def test_what_others_change_is_put_right(fleet: World) -> None:
     """A removed table and a removed route are back after the kernel's own event."""
     one, _two = fleet.started(1), fleet.started(2)

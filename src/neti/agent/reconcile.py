@@ -187,11 +187,16 @@ class Reconciler:
             elements.forget_revoked(where, keys)
 
     def remove(self) -> None:
-        """Take out all that is ours from nftables."""
-        if self._dataplane.structure() is not None:
+        """Take out all that is ours from nftables, and end the connections that it translated:
+        the kernel would go on translating them without any rule."""
+        kernel = self._dataplane.read()
+        if kernel.structure is not None:
             self._dataplane.apply(Transaction((f"delete table {FAMILY_TABLE}",)))
+            self._ended.update(kernel.elements.get("overlay", {}))
         self.seen = None
         self._left = None
+        if self._ended:
+            self.end_connections()
 
     def _end_connections(self, changes: Changes) -> None:
         """Connections to an overlay address that now leads elsewhere, or nowhere, end: they would
