@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
+from neti.agent import timed
+from neti.agent.timed import TimedElements, peers_of
+from neti.clock import Clock, SystemClock
 from neti.dataplane import Dataplane
 from neti.errors import DataplaneError
 from neti.ruleset import (
     FAMILY_TABLE,
     PERMANENT,
+    TIMED,
     Changes,
     Elements,
     Enforcement,
@@ -108,10 +112,15 @@ class Reconciler:
     """Owns the kernel's side of one agent. Not thread-safe: the agent's loop owns it."""
 
     def __init__(
-        self, dataplane: Dataplane, connections: Connections, seen: SeenStructure | None
+        self,
+        dataplane: Dataplane,
+        connections: Connections,
+        seen: SeenStructure | None,
+        clock: Clock | None = None,
     ) -> None:
         self._dataplane = dataplane
         self._connections = connections
+        self._timed = TimedElements(clock or SystemClock())
         self._ended: set[str] = set()  # overlay addresses that lead nowhere, not yet looked at
         self.seen = seen
         self._left: Enforcement | None = None  # as this process left it; None: not yet
@@ -124,7 +133,7 @@ class Reconciler:
         kernel = self._dataplane.read()
         drift = self._drift(kernel, elements)
         elements.kernel_is(kernel)
-        planned = plan(structure, elements, kernel, self.seen)
+        planned = self._with_timed(plan(structure, elements, kernel, self.seen), elements, kernel)
         self._dataplane.apply(planned.transaction)
         if planned.structure in ("new", "all"):
             elements.kernel_is(self._dataplane.read())
@@ -135,6 +144,7 @@ class Reconciler:
             if listing is None:
                 raise DataplaneError("the table was removed by somebody right after it was made")
             self.seen = SeenStructure(digest(structure), listing)
+        self._timed.seen({where: self._dataplane.timed(where) for where in TIMED})
         self._end_connections(planned.changes)
         self._left = elements.enforcement
         return Resync(planned, kernel, drift)
@@ -176,14 +186,32 @@ class Reconciler:
         changes = elements.changes()
         self._dataplane.apply(Transaction(tuple(changes.commands())))
         elements.applied(changes)
+        self._timed.applied(changes)
         self._end_connections(changes)
         return changes
+
+    def _with_timed(self, planned: Plan, elements: Elements, kernel: KernelState) -> Plan:
+        """The same, and what others did to the sets that end by the kernel's clock undone."""
+
+        def wanted(where: SetName, key: str) -> bool:
+            peers = peers_of(where)
+            return peers is not None and elements.wants(peers, key)
+
+        commands = list(planned.transaction.commands)
+        changes = planned.changes
+        for where, back, gone in self._timed.mend(kernel, wanted):
+            commands += timed.commands(where, back, gone)
+            if where != "grace":
+                changes.revoked.setdefault(where, {}).update(back)
+                elements.forget_revoked(where, gone)
+        return Plan(Transaction(tuple(commands)), planned.structure, changes)
 
     def pardon(self, elements: Elements, where: SetName, keys: list[str]) -> None:
         """These removed sources have no connections left: forget them."""
         if keys:
             pardoned = Changes(pardoned={where: keys})
             self._dataplane.apply(Transaction(tuple(pardoned.commands())))
+            self._timed.applied(pardoned)
             elements.forget_revoked(where, keys)
 
     def remove(self) -> None:

@@ -1,0 +1,95 @@
+"""Elements that end by the kernel's clock, put back or taken out when another program did it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.agents import Box, World, world
+
+from neti.agent.timed import TimedElements
+from neti.clock import ManualClock
+from neti.dataplane.monitor import RulesChanged
+from neti.ruleset import Changes, KernelState
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def host(fleet: World) -> Box:
+    """A host in whose kernel one peer's addresses are among the removed sources."""
+    one, two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    two.ask("leave")
+    fleet.pass_time(1)
+    assert set(one.elements("revoked4")) == {"10.0.0.2", "198.51.100.2"}
+    return one
+
+
+def drift(fleet: World, box: Box) -> None:
+    box.running.tell(RulesChanged(4711, "nft"))
+    fleet.settle()
+    fleet.pass_time(1)
+
+
+def test_removed_sources_outlive_a_flush(fleet: World, host: Box) -> None:
+    """Somebody flushes everything: who was removed stays removed."""
+    host.dataplane.table = None
+    drift(fleet, host)
+    assert set(host.elements("revoked4")) == {"10.0.0.2", "198.51.100.2"}
+
+
+def test_single_elements_are_put_right(fleet: World, host: Box) -> None:
+    """One that was deleted is back, one that was added is gone."""
+    assert host.dataplane.table is not None
+    del host.dataplane.table.elements["revoked4"]["10.0.0.2"]
+    host.dataplane.table.elements["revoked4"]["203.0.113.1"] = "3600"
+    del host.dataplane.table.elements["grace"]["ipv4"]
+    drift(fleet, host)
+    assert set(host.elements("revoked4")) == {"10.0.0.2", "198.51.100.2"}
+    assert set(host.elements("grace")) == {"ipv4", "ipv6"}
+
+
+def test_who_came_back_is_not_revoked_again(fleet: World, host: Box) -> None:
+    """A flush while a removed member returns: it is a peer, and not among the removed."""
+    host.dataplane.table = None
+    fleet.boxes[1].start()
+    drift(fleet, host)
+    assert "10.0.0.2" in host.elements("peers4")
+    assert "10.0.0.2" not in host.elements("revoked4")
+
+
+def test_pardoned_sources_stay_forgotten(fleet: World, host: Box) -> None:
+    """Sources without connections are swept out; a flush does not bring them back."""
+    fleet.pass_time(61)
+    assert host.elements("revoked4") == {}
+    host.dataplane.table = None
+    drift(fleet, host)
+    assert host.elements("revoked4") == {}
+
+
+def test_time_goes_on_and_ends_by_itself() -> None:
+    """What is put back has the time that was left; what has ended is not put back."""
+    clock = ManualClock()
+    timed = TimedElements(clock)
+    kernel = KernelState(structure="table")
+    assert list(timed.mend(kernel, lambda where, key: False)) == []
+    timed.seen({"grace": {"ipv4": 100}})
+    timed.applied(Changes(revoked={"revoked4": {"192.0.2.1": 1000}}))
+    clock.advance(40)
+    assert list(timed.mend(kernel, lambda where, key: False)) == [
+        ("revoked4", {"192.0.2.1": 960}, []),
+        ("grace", {"ipv4": 60}, []),
+    ]
+    clock.advance(70)
+    assert [where for where, _, _ in timed.mend(kernel, lambda where, key: False)] == ["revoked4"]
+
+
+def test_a_new_table_begins_its_own_grace_time() -> None:
+    """With the table gone, connections came about that no rule saw: grace is not cut short."""
+    timed = TimedElements(ManualClock())
+    timed.seen({"grace": {"ipv4": 100}})
+    assert list(timed.mend(KernelState(structure=None), lambda where, key: False)) == []
