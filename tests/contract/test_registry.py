@@ -348,6 +348,26 @@ def test_nobody_sends_another_host_away(world: World) -> None:
     assert other.names() == {A}
 
 
+def test_who_left_and_came_back_is_heard_when_it_leaves_again(world: World) -> None:
+    """The word of the first time may still be there, in that session or another's."""
+    registry, _ = watched(world)
+    _, recorder = watched(world)
+    register(registry)
+    registry.leave(host_id="a", name=A, departure=LEFT)
+    registry.detach()
+    again, _ = watched(world)
+    for _ in range(2):
+        recorder.until_picture(LEFT)
+        register(again)
+        recorder.until_picture(LEFT, A)
+        mark = recorder.mark()
+        again.leave(host_id="a", name=A, departure=LEFT)
+        recorder.until(lambda seen, mark=mark: Vanished(A) in seen.since(mark))  # type: ignore[misc]
+        heard = recorder.since(mark)
+        assert heard.index(Appeared(LEFT)) < heard.index(Vanished(A))
+    assert recorder.doubts == []
+
+
 def test_another_process_leaves_with_the_saved_session(world: World) -> None:
     registry, recorder = watched(world)
     register(registry)

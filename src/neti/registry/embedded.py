@@ -23,6 +23,7 @@ from neti.registry.embedded_store import (
     explained,
     log_change,
     reading,
+    renew_name,
     writing,
 )
 from neti.registry.embedded_watch import Watcher
@@ -132,7 +133,12 @@ class EmbeddedRegistry:
             self._check_alive(files, session)
             self._make_way(files, host_id, name, session.id)
             files.store.execute("INSERT OR IGNORE INTO owners VALUES (?)", (session.id,))
-            add_name(files.store, departure, session.id, b"")
+            if _rows(files, "SELECT 1 FROM names WHERE name = ?", name):
+                # A departure beside a name is that of an earlier leave, before a return: watchers
+                # must hear this one.
+                renew_name(files.store, departure, session.id)
+            else:
+                add_name(files.store, departure, session.id, b"")
             drop_name(files.store, name, session.id)
             files.store.execute("DELETE FROM holders WHERE host_id = ?", (host_id,))
         files.ring()

@@ -177,6 +177,13 @@ def drop_name(database: sqlite3.Connection, name: str, session_id: int) -> None:
         log_change(database, "-", name)
 
 
+def renew_name(database: sqlite3.Connection, name: str, session_id: int) -> None:
+    """As if it was not there before, whoever put it there: watchers hear of it once more."""
+    if database.execute("DELETE FROM names WHERE name = ?", (name,)).rowcount:
+        log_change(database, "-", name)
+    add_name(database, name, session_id, b"")
+
+
 def drop_sessions(database: sqlite3.Connection, session_ids: list[int]) -> None:
     """All that these sessions registered."""
     for session_id in session_ids:

@@ -273,6 +273,8 @@ class MemoryRegistry:
             holder = self._server._holders.get(host_id)
             if holder is not None and holder.session_id != session_id:
                 raise identity_held(host_id, holder.session_id, holder.detail)
+            if name in self._server._names:  # else this call is a repetition
+                self._server._drop(departure)  # said before a return: this one must be heard
             self._server._add(departure, session_id, b"")
             if self._owns(name, session_id):
                 self._server._drop(name)

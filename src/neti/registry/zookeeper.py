@@ -137,8 +137,12 @@ class ZooKeeperRegistry:
         def look(attempt: Attempt) -> list[Any]:
             registered = self._check_own(attempt, host_id)
             present, said = attempt.each([Exists(path, None), Exists(farewell, None)])
+            # A farewell beside a name is that of an earlier leave, before a return: watchers must
+            # hear this one.
+            stale = said is not None and present is not None
             return [
-                *([_ephemeral(farewell, b"")] if said is None else []),
+                *([Delete(farewell, _ANY_VERSION)] if stale else []),
+                *([_ephemeral(farewell, b"")] if said is None or stale else []),
                 *([Delete(path, _ANY_VERSION)] if self._own(attempt, present) else []),
                 *([Delete(self._layout.agent(host_id), _ANY_VERSION)] if registered else []),
             ]
