@@ -11,7 +11,7 @@ from tests.support.agents import Box, World, world
 from neti.agent import state_records as records
 from neti.agent.loop import Reload, Stop
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
-from neti.model import Host
+from neti.model import Host, Site
 from neti.registry import Session
 
 
@@ -191,6 +191,23 @@ def test_an_invalid_reload_is_refused(fleet: World) -> None:
     fleet.pass_time(1)
     assert any("reject_all: expected true" in problem for problem in one.status()["problems"])
     assert one.status()["stage"] == "shadow"
+
+
+def test_a_reload_that_would_take_out_half_the_fleet_is_refused(fleet: World) -> None:
+    """A typing error in a site's range: the old configuration stays, and all of the members."""
+    one = fleet.started(1)
+    for number in range(2, 8):
+        fleet.started(number)
+    fleet.pass_time(1)
+    before = one.elements("peers4")
+    typo = Site(name="ec2", private=(IPv4Network("10.9.0.0/16"),))
+    one.new_settings = dataclasses.replace(one.settings, sites={**one.settings.sites, "ec2": typo})
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    fleet.pass_time(700)
+    assert one.elements("peers4") == before
+    assert any("would not be believed" in problem for problem in one.status()["problems"])
+    assert removals(one) == []
 
 
 def test_nothing_is_enforced_before_the_members_are_known(fleet: World) -> None:

@@ -30,6 +30,8 @@ from neti.stage import Record, Stage, enforcement
 class Connections(Protocol):
     """See ``neti.dataplane.conntrack.Conntrack``."""
 
+    def end_connections_to(self, destinations: list[IPv4Address]) -> int: ...
+
     def sources_with_connections(self, sources: list[IPAddress]) -> set[IPAddress]: ...
 
     def end_stale(

@@ -13,6 +13,7 @@ from neti.agent.core import Core
 from neti.agent.fight import Fight
 from neti.agent.host_network import HostNetwork
 from neti.agent.journal import Journal
+from neti.agent.taking_out import take_out
 from neti.dataplane.monitor import RulesChanged
 from neti.errors import DataplaneError
 from neti.policy import Surroundings, structure
@@ -259,8 +260,5 @@ class Kernel:
     # --- down and up ---
 
     def take_out(self) -> None:
-        """All that is ours, and nothing else."""
-        core = self._core
-        core.out.reconciler.remove()
-        core.out.machine.remove_overlay_route(core.settings.overlay_subnet)
-        core.out.connections.end_stale(core.settings.overlay_subnet, lambda _: None)
+        out = self._core.out
+        take_out(self._core.settings, out.reconciler, out.machine, out.connections)

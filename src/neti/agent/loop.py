@@ -30,7 +30,7 @@ from neti.agent.state_records import Self
 from neti.agent.systemd import notify, notify_reloading
 from neti.agent.worker import JobDone, JobFailed
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
-from neti.errors import NetiError
+from neti.errors import ConfigError, NetiError
 from neti.guard import Guard
 from neti.model import Host
 from neti.registry import (
@@ -461,7 +461,7 @@ class Agent:
         core = self.core
         notify_reloading()
         try:
-            new = core.out.reload()
+            kept = self._reconfigure(core.out.reload())
         except NetiError as error:
             core.problems["reload"] = (
                 f"the new configuration is refused, the old one stays: {error}"
@@ -469,18 +469,34 @@ class Agent:
             log.error("reload_refused", what=str(error))
         else:
             core.problems.pop("reload", None)
-            core.settings, kept = reloadable(core.settings, new)
             if kept:
                 words = ", ".join(kept)
                 core.problems["reload"] = f"changed but not in force before a restart: {words}"
                 log.warning("restart_needed", keys=words)
-            self._anew(remember=True)
             self.staging.configured()
             self.kernel.resync("reload")
             self.registration.describe()
             core.soon("identity")  # addresses and sites may be others now
             log.info("reloaded", stage=core.stage.value)
         notify("READY=1")
+
+    def _reconfigure(self, new: Settings) -> list[str]:
+        """Take the settings over; the keys that need a restart. Raises ConfigError, with all as it
+        was, when most of the fleet would not be believed any more: a typing error in ``sites``
+        shall not take a site down."""
+        core = self.core
+        settings, before = core.settings, core.members
+        core.settings, kept = reloadable(settings, new)
+        self._anew(remember=True)
+        gone = before.fleet.members.keys() - core.members.fleet.members.keys()
+        objection = core.guard.objection(gone, (), before.fleet.members, now=core.wall())
+        if gone and objection is not None:
+            core.settings, core.members = settings, before
+            raise ConfigError(
+                f"by its sites {len(gone)} members would not be believed any more ({objection}), "
+                f"among them {', '.join(sorted(gone)[:3])}; restart the agent if that is meant"
+            )
+        return kept
 
 
 def seen_structure(itself: Self) -> SeenStructure | None:

@@ -163,15 +163,17 @@ def down(config: Path, as_json: bool) -> None:
 
 
 def _down_alone(settings: Settings) -> None:
+    from neti.agent.machine import RealMachine
     from neti.agent.reconcile import Reconciler
     from neti.agent.state import StateFolder
+    from neti.agent.taking_out import take_out
     from neti.dataplane.conntrack import Conntrack
-    from neti.dataplane.network import remove_overlay_route
     from neti.dataplane.nftables import NftablesDataplane
 
     StateFolder(settings.table_files_path).set_down(True)
-    Reconciler(NftablesDataplane(), Conntrack(), None).remove()
-    remove_overlay_route(settings.overlay_subnet)
+    connections = Conntrack()
+    reconciler = Reconciler(NftablesDataplane(), connections, None)
+    take_out(settings, reconciler, RealMachine(), connections)
 
 
 @click.command()
