@@ -199,7 +199,7 @@ class ConfigForm(_Strict):
     allow_empty_ssh_whitelist: Flag = False
     trusted: Annotated[list[Network], NullIsEmpty, OrNull()] = []
     reject_all: Flag = False
-    trial_seconds: Annotated[int, _whole(1, 86_400), Field(ge=1, le=86_400)] = 120
+    trial_seconds: Annotated[int, _whole(5, 86_400), Field(ge=5, le=86_400)] = 120
 
     linger_seconds: Annotated[int, _whole(0, 604_800), Field(ge=0, le=604_800)] = 600
     hold_seconds: Annotated[int, _whole(1, 604_800), Field(ge=1, le=604_800)] = 3600
