@@ -35,10 +35,10 @@ class Hold:
 
 
 class Absences:
-    """``version`` changes with every change. Not thread-safe: the fleet owns it."""
+    """Not thread-safe: the fleet owns it."""
 
     def __init__(self) -> None:
-        self.version = 0
+        self._touched: set[str] = set()
         self._waiting: dict[str, Lost] = {}  # in the order of ``since``
         self._kept: dict[str, Lost] = {}  # in the order in which they were held
         self._holds: dict[str, Hold] = {}
@@ -63,9 +63,14 @@ class Absences:
         """Who had this public address to itself."""
         return self._alone.get(public) if public is not None else None
 
+    def take_touched(self) -> set[str]:
+        """Whose absence is not what it was at the last call."""
+        touched, self._touched = self._touched, set()
+        return touched
+
     def add(self, lost: Lost) -> None:
-        self.version += 1
         host_id = lost.member.id
+        self._touched.add(host_id)
         in_order = not self._waiting or next(reversed(self._waiting.values())).since <= lost.since
         self._waiting[host_id] = lost
         if not in_order:  # the clock was set back
@@ -74,14 +79,14 @@ class Absences:
             self._alone[lost.member.public] = host_id
 
     def hold(self, ids: Iterable[str], hold: Hold) -> None:
-        self.version += 1
         for host_id in ids:
+            self._touched.add(host_id)
             if host_id in self._waiting:
                 self._kept[host_id] = self._waiting.pop(host_id)
             self._holds[host_id] = hold
 
     def end(self, host_id: str) -> Lost:
-        self.version += 1
+        self._touched.add(host_id)
         self._holds.pop(host_id, None)
         lost = self._waiting.pop(host_id, None) or self._kept.pop(host_id)
         public = lost.member.public
@@ -110,6 +115,12 @@ class Absences:
         """Since when the one is held whose hold may end by itself first."""
         times = (hold.since for hold in self._holds.values() if not hold.doubt)
         return min(times, default=None)
+
+    def stand_still(self, seconds: float) -> None:
+        """Nobody's time ran for so long."""
+        self._touched.update(self._waiting)
+        for host_id, lost in self._waiting.items():
+            self._waiting[host_id] = replace(lost, since=lost.since + seconds)
 
     def set_back(self, now: float) -> None:
         """The clock was set back: nobody may wait for as long again."""

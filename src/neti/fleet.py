@@ -113,10 +113,9 @@ class Fleet:
     def holds(self) -> Mapping[str, Hold]:
         return self._absent.holds
 
-    @property
-    def absences_version(self) -> int:
-        """Changes whenever somebody is lost, held, or neither any more."""
-        return self._absent.version
+    def take_absence_changes(self) -> set[str]:
+        """Ids that were lost, held, or neither any more since the last call."""
+        return self._absent.take_touched()
 
     @property
     def names(self) -> frozenset[str]:
@@ -271,6 +270,11 @@ class Fleet:
         if ends_by_itself(len(self.holds), len(self._accepted)):
             touched |= self.release(self._absent.held_until(now - self._hold_seconds))
         self._settle(touched)
+
+    def time_stood_still(self, seconds: float) -> None:
+        """The registry was away for so long: nobody could come back, so nobody's time ran."""
+        if len(self._absent):
+            self._absent.stand_still(seconds)
 
     def next_tick(self) -> float | None:
         """When ``tick`` next has something to do, in Unix seconds."""

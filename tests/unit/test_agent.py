@@ -231,6 +231,26 @@ def test_reject_all_is_refused_without_a_way_in(fleet: World) -> None:
     assert two.status()["stage"] == "trial"
 
 
+def test_nobodys_time_runs_while_the_registry_is_away(fleet: World) -> None:
+    """One was lost just before: it is not removed in the silence, and has the rest of its time."""
+    one, two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    two.stop()
+    fleet.server.expire(session_of(two))
+    fleet.settle()
+    fleet.pass_time(100)
+    fleet.server.stop()
+    fleet.settle()
+    fleet.pass_time(100_000)
+    assert "10.0.0.2" in one.elements("peers4")
+    fleet.server.start()
+    fleet.settle()
+    fleet.pass_time(490)
+    assert "10.0.0.2" in one.elements("peers4")
+    fleet.pass_time(15)
+    assert "10.0.0.2" not in one.elements("peers4")
+
+
 def test_lost_is_remembered_across_a_restart(fleet: World) -> None:
     """Lingering does not begin anew when the agent restarts meanwhile."""
     one, two = fleet.started(1), fleet.started(2)
@@ -241,6 +261,7 @@ def test_lost_is_remembered_across_a_restart(fleet: World) -> None:
     fleet.pass_time(500)
     one.stop()
     one.start()
+    fleet.settle()
     fleet.pass_time(50)
     assert set(one.elements("peers4")) == {"10.0.0.2", "198.51.100.2"}
     fleet.pass_time(60)

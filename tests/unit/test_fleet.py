@@ -108,6 +108,7 @@ def hold(fleet: Fleet) -> dict[str, str]:
 
 def remains(fleet: Fleet) -> dict[str, int]:
     """Everything that still takes memory."""
+    fleet.take_absence_changes()
     fleet.take_changes()
     return {
         key: size

@@ -3,7 +3,7 @@
 from neti import log
 from neti.agent.core import Core
 from neti.agent.state_records import Remembered
-from neti.fleet import Change
+from neti.fleet import Change, Fleet
 
 _LOG_EACH = 20  # members named singly in the log; more are one line
 
@@ -14,8 +14,8 @@ class Journal:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._unwritten: dict[str, Remembered | None] = {}
-        self._version = 0  # of the fleet's absences, as noted
-        self._lost: frozenset[str] = frozenset()
+        self._left_over: set[str] = set()  # to be noted whatever the new membership says
+        self._lost: frozenset[str] = frozenset()  # as they were said last
         self._held: frozenset[str] = frozenset()
         self._window: dict[str, float] = dict(core.guard.window)
 
@@ -26,17 +26,14 @@ class Journal:
         if changes:
             _log_changes(changes, len(members.fleet.members))
             self._unwritten.update({c.id: members.remembered(c.id) for c in changes})
-        if members.fleet.absences_version != self._version:
-            self._version = members.fleet.absences_version
-            self._note_absences()
+        if touched := members.fleet.take_absence_changes() | self._left_over:
+            self._left_over = set()
+            self._unwritten.update({host_id: members.remembered(host_id) for host_id in touched})
+            self._say_absences(members.fleet)
 
-    def _note_absences(self) -> None:
-        """Who is lost or held, since when, is no change for the kernel; a restart must know it."""
-        members = self._core.members
-        fleet = members.fleet
+    def _say_absences(self, fleet: Fleet) -> None:
+        """Who is lost or held is no change for the kernel, but for people."""
         lost, held = frozenset(fleet.lost), frozenset(fleet.holds)
-        changed = (lost ^ self._lost) | (held ^ self._held)
-        self._unwritten.update({host_id: members.remembered(host_id) for host_id in changed})
         _log_lost(lost - self._lost - held, self._core.settings.linger_seconds)
         if new := held - self._held:
             reason = fleet.holds[next(iter(new))].reason
@@ -47,7 +44,7 @@ class Journal:
 
     def anew(self) -> None:
         """The membership was built from scratch: note nothing twice, and miss nothing."""
-        self._version = -1
+        self._left_over = set(self._lost)
 
     def write(self) -> None:
         core = self._core

@@ -119,6 +119,7 @@ class Agent:
     def start(self) -> None:
         """Make the kernel right from what is known without the registry, then ask the registry."""
         core = self.core
+        core.stale_since = core.wall()
         if core.itself.overlay is not None:
             overlay = IPv4Address(core.itself.overlay)
             if overlay in core.settings.overlay_subnet:
@@ -281,6 +282,8 @@ class Agent:
         # On disk before the registration exists: killed in between, a restart finds its session.
         core.keep(lambda: core.out.folder.save_session(fresh.session))
         core.fresh = True
+        if core.stale_since is not None:
+            core.members.fleet.time_stood_still(max(0.0, core.wall() - core.stale_since))
         core.fresh_at, core.stale_since = core.wall(), None
         core.problems.pop("registry", None)
         core.members.fleet.ask_again()
@@ -322,9 +325,14 @@ class Agent:
             "count": self.staging.count,
             "origin": self._note_origin,
             "identity": self._ask_who_i_am,
-            "linger": lambda: self.core.members.fleet.tick(now=self.core.wall()),
+            "linger": self._let_go,
         }
         room[name]()
+
+    def _let_go(self) -> None:
+        """Of lost members whose time is over. While the registry is away, nobody can come back."""
+        if self.core.fresh:
+            self.core.members.fleet.tick(now=self.core.wall())
 
     def _settle_fleet(self) -> None:
         core = self.core
@@ -332,7 +340,7 @@ class Agent:
         if not core.members.elements.pending:
             self.journal.write()  # what means nothing to the kernel still goes to disk
         next_tick = core.members.fleet.next_tick()
-        if next_tick is None:
+        if next_tick is None or not core.fresh:
             core.timers.due.pop("linger", None)
         else:
             core.timers.due["linger"] = core.now() + max(0.0, next_tick - core.wall())
