@@ -81,6 +81,7 @@ class StateFolder:
             raise StateError(f"{path}: is world-writable: chmod o-w it, or name another folder")
         self._machine = ""
         self._lines = 0
+        self._begun = False  # whether this process has written the base of the journal
         self._whole = True  # False: what is appended now would stand behind a torn line
 
     # --- reading ---
@@ -170,8 +171,9 @@ class StateFolder:
     # --- writing ---
 
     def append(self, changes: dict[str, Remembered | None], everybody: "Everybody") -> None:
-        """Note what became of these members; None: gone. Rewrites the journal when it is long."""
-        if not self._whole or not self._lines:
+        """Note what became of these members; None: gone. Begins a new journal with the first note
+        of each run, so that there is an older whole one, and when it is long."""
+        if not self._whole or not self._begun:
             self.rewrite(everybody)
             return
         line = records.changes_line(changes)
@@ -190,7 +192,7 @@ class StateFolder:
             self._keep_old()
         self._replace(_JOURNAL, b"".join(lines), 0o640)
         self._lines = len(lines)
-        self._whole = True
+        self._whole = self._begun = True
 
     def _keep_old(self) -> None:
         beside = self.path / f".{_OLD_JOURNAL}.new"
