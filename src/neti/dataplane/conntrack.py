@@ -24,6 +24,7 @@ from neti.model import IPAddress
 
 _CT_GET: Final = (1 << 8) | 1
 _CT_DELETE: Final = (1 << 8) | 2
+_CT_GET_STATS: Final = (1 << 8) | 5
 _TUPLE_ORIG: Final = 1
 _TUPLE_REPLY: Final = 2
 _TUPLE_IP: Final = 1
@@ -103,6 +104,16 @@ class Conntrack:
             self._socket.request(
                 _CT_DELETE, _GENERIC_INET + _naming(body), ignore=frozenset({errno.ENOENT})
             )
+
+
+def load_tracking() -> None:
+    """Have the kernel load nf_conntrack, which else comes with the first rule that tracks: asking
+    ctnetlink for its statistics loads both modules, and tracks nothing yet."""
+    asking = NetlinkSocket(NETLINK_NETFILTER)
+    try:
+        asking.request(_CT_GET_STATS, struct.pack("=BBH", 0, 0, 0))
+    finally:
+        asking.close()
 
 
 def _requests(destinations: set[bytes]) -> Iterator[bytes]:

@@ -1,0 +1,347 @@
+"""How many connections the kernel may track: what to raise it to, raising it, putting it back.
+
+A full table drops new connections, in shadow too, as soon as any rule asks for a connection's
+state. So the limit is raised before our first such rule. ``decide`` is pure; ``ConntrackLimit``
+reads and writes the sysctls below the paths that it is given.
+
+Must never do: lower a limit but to put back what was found, or put back over somebody else's value.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from neti.errors import DataplaneError
+
+# Measured on Linux 6.18, 64 bits: 60,000 entries made by ctnetlink took 22.0 MiB of slab, which is
+# 384 bytes each (256 nf_conn, 128 its extensions). The rest is for what NAT adds and for buckets.
+BYTES_PER_ENTRY: Final = 512
+# The kernel's own rule for a start (nf_conntrack_init_start): an entry for 16 KiB of memory, that
+# is 1/32 of it at most. The kernel stops at 262,144 whatever the memory; here the stop is later.
+_MEMORY_PER_ENTRY: Final = 16_384
+_BY_MEMORY_AT_MOST: Final = 1_048_576
+# A socket that is closed leaves its entry behind for minutes (nf_conntrack_tcp_timeout_time_wait:
+# 120 s), and a UDP socket has one for each place it speaks to.
+_ENTRIES_PER_SOCKET: Final = 8
+# Connections that are tracked already (another program's rules ask for them) may double.
+_ROOM_ABOVE_TRACKED: Final = 2
+# Whoever asks for more gets this: a table that fills 1/16 of the memory.
+_MEMORY_SHARE: Final = 16
+# Each entry stands in the hash table twice, so this many are chains of four on average.
+_ENTRIES_PER_BUCKET: Final = 2
+
+Wanted = int | Literal["auto"]  # the setting conntrack_max
+
+WARN_PERCENT: Final = 80.0
+CRITICAL_PERCENT: Final = 95.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What this machine has: bytes of memory, the limit and hash buckets, entries, sockets."""
+
+    memory: int
+    limit: int
+    buckets: int
+    tracked: int
+    sockets: int
+
+    @property
+    def ceiling(self) -> int:
+        return self.memory // _MEMORY_SHARE // BYTES_PER_ENTRY
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to set. Equal to what is there: nothing is to be done. ``note``: for the operator."""
+
+    limit: int
+    buckets: int
+    note: str | None = None
+
+
+def decide(wanted: Wanted, seen: Seen) -> Decision:
+    """Never less than what is there, and never more than the memory's share, unless that is there
+    already."""
+    if wanted == "auto":
+        by_memory = min(seen.memory // _MEMORY_PER_ENTRY, _BY_MEMORY_AT_MOST)
+        called_for = max(
+            by_memory,
+            seen.sockets * _ENTRIES_PER_SOCKET,
+            seen.tracked * _ROOM_ABOVE_TRACKED,
+        )
+    else:
+        called_for = wanted
+    limit = max(seen.limit, min(called_for, seen.ceiling))
+    # Longer chains make every packet dearer. More buckets are worth it only with a new limit: they
+    # are copied while all tracking waits.
+    crowded = limit > seen.buckets * _ENTRIES_PER_BUCKET
+    buckets = limit if limit > seen.limit and crowded else seen.buckets
+    return Decision(limit, buckets, _note(wanted, limit, seen))
+
+
+def _note(wanted: Wanted, limit: int, seen: Seen) -> str | None:
+    if isinstance(wanted, str) or wanted == limit:
+        return None
+    if wanted < seen.limit:
+        return (
+            f"conntrack_max is {wanted}, but the kernel allows {seen.limit} already: "
+            "Neti raises the limit and never lowers it"
+        )
+    return (
+        f"conntrack_max is {wanted}, but {limit} is as much as this machine's memory is good for "
+        f"({seen.memory >> 20} MiB, of which tracked connections may take 1/{_MEMORY_SHARE})"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    tracked: int
+    limit: int
+
+    @property
+    def percent(self) -> float:
+        return 100.0 * self.tracked / self.limit if self.limit > 0 else 0.0
+
+    @property
+    def problem(self) -> str | None:
+        """A sentence from 80 % on."""
+        if self.percent < WARN_PERCENT:
+            return None
+        return (
+            f"the connection-tracking table is {self.percent:.0f} % full ({self.tracked} of "
+            f"{self.limit}): when it is full, new connections are dropped, in shadow too; "
+            "raise conntrack_max, or net.netfilter.nf_conntrack_max"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Where the kernel shows and takes these values. Tests give others."""
+
+    limit: Path = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+    tracked: Path = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+    buckets: Path = Path("/proc/sys/net/netfilter/nf_conntrack_buckets")
+    hash_size: Path = Path("/sys/module/nf_conntrack/parameters/hashsize")
+    memory: Path = Path("/proc/meminfo")
+    sockets: tuple[Path, ...] = (Path("/proc/net/sockstat"), Path("/proc/net/sockstat6"))
+    boot: Path = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(slots=True)
+class Former:
+    """One value as it was before the first change, and all that was set since. By all of them a
+    value of ours is told from somebody else's, whenever we were killed."""
+
+    before: int
+    ours: list[int] = field(default_factory=list)
+
+
+def read_fill(paths: Paths | None = None) -> Fill | None:
+    """How full the table is; None while nothing is tracked and the kernel shows no table."""
+    paths = paths or Paths()
+    limit, tracked = _number(paths.limit), _number(paths.tracked)
+    return Fill(tracked, limit) if limit is not None and tracked is not None else None
+
+
+class ConntrackLimit:
+    """Owns ``conntrack.json`` in the state folder. Not thread-safe. Raises DataplaneError when the
+    kernel or the disk refuses."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        paths: Paths | None = None,
+        load: Callable[[], None] | None = None,
+    ) -> None:
+        self._file = folder / "conntrack.json"
+        self._paths = paths or Paths()
+        self._load = load
+
+    def fill(self) -> Fill | None:
+        return read_fill(self._paths)
+
+    def raise_to(self, wanted: Wanted) -> tuple[str, ...]:
+        """Raise limit and buckets where that is called for; sentences about what was not done.
+
+        The former values are on disk before the first one is changed.
+        """
+        seen = self._look()
+        if seen is None:
+            return (f"{self._paths.limit} does not exist yet: conntrack_max is not set",)
+        decision = decide(wanted, seen)
+        notes = [decision.note] if decision.note else []
+        if decision.limit == seen.limit:
+            return tuple(notes)
+        if not os.access(self._paths.limit, os.W_OK):
+            sentence = (
+                f"{self._paths.limit} cannot be written here, as in every network namespace but "
+                f"the first: it stays {seen.limit}"
+            )
+            return (sentence,)
+        self._remember(seen, decision)
+        _write(self._paths.limit, decision.limit)
+        if decision.buckets != seen.buckets and not self._set_buckets(decision.buckets):
+            notes.append(
+                f"the hash table of tracked connections stays at {seen.buckets} buckets: the "
+                "kernel did not take more, so lookups are slower than they could be"
+            )
+        return tuple(notes)
+
+    def put_back(self) -> tuple[str, ...]:
+        """Former values, where the present ones are ours; sentences about what is left as it is."""
+        formers = self._remembered()
+        notes = []
+        limit, former = _number(self._paths.limit), formers.get("limit")
+        if former is not None and limit is not None and limit != former.before:
+            tracked = _number(self._paths.tracked) or 0
+            if limit not in former.ours:
+                notes.append(
+                    f"{self._paths.limit} is {limit}, which Neti did not set: it stays "
+                    f"(before Neti it was {former.before})"
+                )
+            elif tracked > former.before:
+                # Put back now, it would drop new connections of whoever else tracks.
+                sentence = (
+                    f"{self._paths.limit} stays {limit}: {tracked} connections are tracked, more "
+                    f"than the {former.before} that it was before; 'neti down' again later puts "
+                    "it back"
+                )
+                return (sentence,)
+            else:
+                _write(self._paths.limit, former.before)
+        buckets, former = _number(self._paths.buckets), formers.get("buckets")
+        if former is not None and buckets in former.ours:
+            self._set_buckets(former.before)
+        self._forget()
+        return tuple(notes)
+
+    # --- the kernel ---
+
+    def _look(self) -> Seen | None:
+        if not self._paths.limit.exists() and self._load is not None:
+            # nf_conntrack comes with the first rule that tracks: too late to be before it.
+            with contextlib.suppress(DataplaneError):
+                self._load()
+        limit, buckets = _number(self._paths.limit), _number(self._paths.buckets)
+        if limit is None:
+            return None
+        return Seen(
+            memory=_memory(self._paths.memory),
+            limit=limit,
+            buckets=buckets if buckets is not None else limit,
+            tracked=_number(self._paths.tracked) or 0,
+            sockets=sum(map(_sockets, self._paths.sockets)),
+        )
+
+    def _set_buckets(self, buckets: int) -> bool:
+        for path in (self._paths.buckets, self._paths.hash_size):
+            if path.exists():
+                with contextlib.suppress(DataplaneError):
+                    _write(path, buckets)
+                    return True
+        return False
+
+    # --- the disk ---
+
+    def _remember(self, seen: Seen, decision: Decision) -> None:
+        formers = self._remembered()
+        for name, now, new in (
+            ("limit", seen.limit, decision.limit),
+            ("buckets", seen.buckets, decision.buckets),
+        ):
+            former = formers.get(name)
+            if former is None or now not in (former.before, *former.ours):
+                former = formers[name] = Former(now)
+            if new != now:
+                former.ours.append(new)
+        held = {name: asdict(former) for name, former in formers.items()}
+        self._save({"boot": self._boot(), **held})
+
+    def _remembered(self) -> dict[str, Former]:
+        """Of this boot only: after another, the kernel has the machine's own values again."""
+        try:
+            held: dict[str, Any] = json.loads(self._file.read_text())
+            if held.pop("boot") != self._boot():
+                return {}
+            return {
+                name: Former(int(was["before"]), [int(value) for value in was["ours"]])
+                for name, was in held.items()
+            }
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise DataplaneError(f"{self._file}: cannot be read: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataplaneError(
+                f"{self._file}: not readable as what Neti wrote there: remove it, and set "
+                f"{self._paths.limit} yourself if it is not what you want"
+            ) from error
+
+    def _save(self, document: dict[str, Any]) -> None:
+        beside = self._file.with_name(".conntrack.json.new")
+        try:
+            with beside.open("w") as file:
+                json.dump(document, file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._file)
+        except OSError as error:
+            raise DataplaneError(f"{self._file}: cannot be written: {error.strerror}") from error
+
+    def _forget(self) -> None:
+        try:
+            self._file.unlink(missing_ok=True)
+        except OSError as error:
+            raise DataplaneError(f"{self._file}: cannot be removed: {error.strerror}") from error
+
+    def _boot(self) -> str:
+        try:
+            return self._paths.boot.read_text().strip()
+        except OSError:
+            return ""
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _write(path: Path, value: int) -> None:
+    try:
+        path.write_text(f"{value}\n")
+    except OSError as error:
+        raise DataplaneError(f"{path}: the kernel refused {value}: {error.strerror}") from error
+
+
+def _memory(path: Path) -> int:
+    """MemTotal in bytes; 0 when it cannot be read, which raises nothing."""
+    try:
+        for line in path.read_text().splitlines():
+            if line.startswith("MemTotal:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return 0
+
+
+def _sockets(path: Path) -> int:
+    """TCP (those in TIME-WAIT too) and UDP sockets of a /proc/net/sockstat."""
+    counted = 0
+    try:
+        for line in path.read_text().splitlines():
+            kind, _, rest = line.partition(": ")
+            words = rest.split()
+            pairs = dict(zip(words[::2], map(int, words[1::2]), strict=False))
+            if kind in ("TCP", "UDP", "TCP6", "UDP6"):
+                counted += pairs.get("inuse", 0) + pairs.get("tw", 0)
+    except (OSError, ValueError):
+        pass
+    return counted
