@@ -1,0 +1,135 @@
+"""The operator's session behind a real sshd: as root, as a user, with sudo, detached, forwarded."""
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+import pytest
+from tests.support import netns
+from tests.support.netns import Net, Server
+from tests.support.sshd import PYTHON, SAY_SESSION, USER, Sshd, require_sshd, sshd
+
+from neti.operator_session import OperatorSession
+
+pytestmark = pytest.mark.kernel
+
+PORT = 2022
+COMMAND = (PYTHON, str(SAY_SESSION))
+
+
+@pytest.fixture
+def host(net: Net) -> Iterator[Sshd]:
+    require_sshd()
+    with sshd(net, PORT) as running:
+        yield running
+
+
+def found(printed: str) -> OperatorSession | None:
+    said = json.loads(printed)
+    return OperatorSession.from_document(said) if said is not None else None
+
+
+def is_the_admins(session: OperatorSession | None, client: str = netns.ADMIN) -> OperatorSession:
+    assert session is not None
+    assert session.client == ip_address(client)
+    assert session.local_port == PORT
+    return session
+
+
+def test_as_root(host: Sshd) -> None:
+    """Root's session is served by one process; the connection is read from it."""
+    session = found(host.ssh(*COMMAND, user="root", source=netns.ADMIN, to=netns.PRIVATE))
+    session = is_the_admins(session)
+    assert (session.found, session.sure) == ("connection", True)
+    assert session.local == ip_address(netns.PRIVATE)
+
+
+def test_over_ipv6(host: Sshd) -> None:
+    """The other family's table."""
+    session = found(host.ssh(*COMMAND, user="root", source=netns.ADMIN6, to=netns.PRIVATE6))
+    session = is_the_admins(session, netns.ADMIN6)
+    assert session.found == "connection"
+
+
+@pytest.mark.parametrize("sudo", [("sudo",), ("sudo", "env", "-i"), ("sudo", "sudo")], ids=" ".join)
+def test_through_sudo(host: Sshd, sudo: tuple[str, ...]) -> None:
+    """A user's session is served by two processes, and sudo takes the environment away."""
+    session = found(host.ssh(*sudo, *COMMAND, user=USER, source=netns.ADMIN, to=netns.PRIVATE))
+    session = is_the_admins(session)
+    assert (session.found, session.sure) == ("connection", True)
+
+
+def test_with_a_terminal(host: Sshd) -> None:
+    """As typed: sudo may put a process between, for a terminal of its own."""
+    printed = host.ssh(
+        "sudo", *COMMAND, user=USER, source=netns.ADMIN, to=netns.PRIVATE, options=("-tt",)
+    )
+    assert is_the_admins(found(printed)).found == "connection"
+
+
+def test_other_connections_through_the_same_session(net: Net, host: Sshd) -> None:
+    """What root forwards is the same process's connection, and is not taken for the session."""
+    Server(net, net.host, 7000)
+    forward = f"127.0.0.1:7999:{netns.PRIVATE}:7000"
+    line = host.line("root", netns.ADMIN, netns.PRIVATE, "-M", "-S", str(host.folder / "mux"))
+    master = subprocess.Popen([*line[:-1], "-N", "-L", forward, line[-1]])
+    try:
+        through = _connected(net, 7999)
+        mux = ("-S", str(host.folder / "mux"))
+        # Without SSH_CONNECTION, so that only the order of the connections tells.
+        words = ("env", "-i", *COMMAND)
+        printed = host.ssh(*words, user="root", source=netns.ADMIN, to=netns.PRIVATE, options=mux)
+        assert is_the_admins(found(printed)).found == "connection"
+        assert netns.alive(through)
+        through.close()
+    finally:
+        master.kill()
+        master.wait()
+
+
+def _connected(net: Net, port: int) -> socket.socket:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return netns.connect(net, net.outside, "127.0.0.1", port)
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_detached_from_sshd_is_unsure(host: Sshd) -> None:
+    """As in tmux: no SSH server above, and only an environment that may be old."""
+    out = host.folder / "out"
+    waiting = f"sleep 0.3; {PYTHON} {SAY_SESSION} > {out}.new; mv {out}.new {out}"
+    # The shell in the middle ends, and its child becomes init's.
+    host.ssh(
+        f"(setsid sh -c '{waiting}' </dev/null >/dev/null 2>&1 &)",
+        user="root",
+        source=netns.ADMIN,
+        to=netns.PRIVATE,
+    )
+    deadline = time.monotonic() + 20
+    while not out.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    session = is_the_admins(found(out.read_text()))
+    assert (session.found, session.sure) == ("environment", False)
+    assert "no longer open" in session.how
+
+
+def test_a_session_of_another_namespace_is_none(net: Net, host: Sshd) -> None:
+    """Typed below sshd, run in a namespace that the connection does not go through."""
+    printed = host.ssh(
+        "ip",
+        "netns",
+        "exec",
+        net.container,
+        *COMMAND,
+        user="root",
+        source=netns.ADMIN,
+        to=netns.PRIVATE,
+    )
+    assert found(printed) is None
