@@ -80,9 +80,11 @@ class Nftables:
         """As ``run``, without elements of sets and without counters."""
         return self._run(commands, _OUTPUT_NUMERIC | _OUTPUT_STATELESS | _OUTPUT_TERSE)
 
-    def query(self, commands: str) -> list[dict[str, Any]]:
-        """As ``run``, answered in libnftables' JSON (libnftables-json(5))."""
-        text = self._run(commands, _OUTPUT_NUMERIC | _OUTPUT_JSON)
+    def query(self, commands: str, *, terse: bool = False) -> list[dict[str, Any]]:
+        """As ``run``, answered in libnftables' JSON (libnftables-json(5)); ``terse``: without
+        elements of sets."""
+        flags = _OUTPUT_NUMERIC | _OUTPUT_JSON | (_OUTPUT_TERSE if terse else 0)
+        text = self._run(commands, flags)
         document: list[dict[str, Any]] = json.loads(text)["nftables"] if text else []
         return document
 

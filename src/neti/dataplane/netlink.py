@@ -84,6 +84,17 @@ class NetlinkSocket:
             if answer == NLMSG_ERROR:
                 _raise_for(body, ignore)
 
+    def ask(self, kind: int, payload: bytes) -> list[bytes]:
+        """Send one question that has a single answer, and return that."""
+        self._send(kind, NLM_F_REQUEST, payload)
+        answers = []
+        for answer, body in messages(self._socket.recv(_DUMP_BUFFER)):
+            if answer == NLMSG_ERROR:
+                _raise_for(body, frozenset())
+            else:
+                answers.append(body)
+        return answers
+
     def dump(self, kind: int, payload: bytes) -> Iterator[bytes]:
         self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, payload)
         while True:

@@ -1,0 +1,211 @@
+"""Other programs' packet filters: which of them drop what Neti lets in, and what to do about it.
+
+An accept of ours never beats a drop in another table, so such tables must be named. Pure: it walks
+inert chains; ``nft`` and ``legacy`` parse them, ``look`` reads them. The walk asks what can be
+dropped, not whether a given member's packet is.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final, Literal
+
+Verdict = Literal["accept", "drop", "return", "jump", "goto"]  # reject counts as drop
+Extent = Literal["all", "some"]  # all: everything that no rule of the chain accepts
+
+_HOOKS_OF_IPTABLES: Final = frozenset({"INPUT", "FORWARD", "PREROUTING"})
+_SHOWN_SOURCES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``verdicts``: one, or those of a verdict map, each with the chain that it leads to or "".
+    ``always``: nothing in the rule looks at the packet."""
+
+    verdicts: tuple[tuple[Verdict, str], ...]
+    always: bool
+
+
+@dataclass(slots=True)
+class Chain:
+    """``hook`` and ``drops``, the policy, are of base chains only."""
+
+    name: str
+    hook: str | None = None
+    drops: bool = False
+    rules: list[Rule] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``kind``: who keeps it, by which is decided how a line is added."""
+
+    family: str
+    name: str
+    kind: Literal["nft", "iptables-legacy"]
+    chains: Mapping[str, Chain]
+
+    def __str__(self) -> str:
+        if self.kind == "iptables-legacy":
+            return f"{_program(self)} table {self.name}"
+        return f"table {self.family} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dropping:
+    """A table that drops: by which base chain, at which hook, and how much. ``advice`` is the
+    command that lets members through, with SOURCES where their addresses go."""
+
+    table: str
+    chain: str
+    hook: str
+    extent: Extent
+    version: Literal[4, 6]
+    advice: str
+
+
+def droppings(table: Table) -> tuple[Dropping, ...]:
+    """One for each base chain that drops."""
+    found = []
+    for chain in table.chains.values():
+        if chain.hook is not None:
+            extent = _extent(table, chain)
+            if extent is not None:
+                version: Literal[4, 6] = 6 if table.family == "ip6" else 4
+                advice = _advice(table, chain)
+                found.append(Dropping(str(table), chain.name, chain.hook, extent, version, advice))
+    return tuple(found)
+
+
+def sentences(
+    found: Iterable[Dropping], sources: Iterable[IPv4Network | IPv6Network]
+) -> tuple[str, ...]:
+    """One for each table, the worst chain first. ``sources``: from where members come."""
+    by_table: dict[str, list[Dropping]] = {}
+    for dropping in sorted(found, key=_rank):
+        by_table.setdefault(dropping.table, []).append(dropping)
+    return tuple(_sentence(name, chains, tuple(sources)) for name, chains in by_table.items())
+
+
+def _rank(one: Dropping) -> tuple[str, str, bool, str]:
+    return one.table, one.extent, one.hook != "input", one.chain
+
+
+def _sentence(
+    table: str, chains: list[Dropping], sources: tuple[IPv4Network | IPv6Network, ...]
+) -> str:
+    worst = chains[0]
+    same = [one for one in chains if one.extent == worst.extent]
+    where = ", ".join(f"chain {one.chain} at {one.hook}" for one in same)
+    command = worst.advice.replace("SOURCES", _listed(sources, worst.version))
+    if worst.extent == "all":
+        # Input would be worse, and comes first: this is about this machine's containers.
+        what = "everything forwarded" if worst.hook == "forward" else "everything"
+        return (
+            f"{table} ({where}) drops {what} that no rule of its own accepts, members' packets "
+            f"too: let them through there as well: {command}"
+        )
+    return (
+        f"{table} ({where}) drops some packets, whoever sent them: if a member cannot reach this "
+        f"host, let members through there as well: {command}"
+    )
+
+
+def _listed(sources: tuple[IPv4Network | IPv6Network, ...], version: Literal[4, 6]) -> str:
+    fitting = [str(source) for source in sources if source.version == version]
+    if not fitting or len(fitting) > _SHOWN_SOURCES:
+        return f"IPV{version}-ADDRESSES-OF-MEMBERS"
+    return ",".join(fitting)
+
+
+# --- the walk ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What becomes of packets that enter a chain: what is dropped on the way, and whether any come
+    out at its end, to the chain that called or to the policy."""
+
+    dropped: Extent | None
+    comes_out: bool
+
+
+def _extent(table: Table, base: Chain) -> Extent | None:
+    way = _Walk(table.chains).way(base.name)
+    return "all" if base.drops and way.comes_out else way.dropped
+
+
+class _Walk:
+    def __init__(self, chains: Mapping[str, Chain]) -> None:
+        self._chains = chains
+        self._known: dict[str, _Way] = {}
+
+    def way(self, name: str) -> _Way:
+        if name not in self._known:
+            self._known[name] = _Way(None, True)  # for a loop, which the kernel does not allow
+            chain = self._chains.get(name)
+            if chain is not None:
+                self._known[name] = self._through(chain)
+        return self._known[name]
+
+    def _through(self, chain: Chain) -> _Way:
+        some, returned = False, False  # packets were dropped; packets left the chain early
+        for rule in chain.rules:
+            if rule.always:
+                verdict, target = rule.verdicts[0]
+                end = self._end(verdict, target)
+                if end is not None and end.dropped == "all" and not returned:
+                    return end
+                below = end or self.way(target)
+                some = some or below.dropped is not None
+                if end is not None:
+                    return _Way("some" if some else None, end.comes_out or returned)
+                continue
+            for verdict, target in rule.verdicts:
+                if verdict in ("jump", "goto"):
+                    below = self.way(target)
+                    some = some or below.dropped is not None
+                    returned = returned or (verdict == "goto" and below.comes_out)
+                some = some or verdict == "drop"
+                returned = returned or verdict == "return"
+        return _Way("some" if some else None, True)
+
+    def _end(self, verdict: Verdict, target: str) -> _Way | None:
+        """The way from a rule that every packet meets; None when they go on to the next rule."""
+        match verdict:
+            case "drop":
+                return _Way("all", False)
+            case "accept":
+                return _Way(None, False)
+            case "return":
+                return _Way(None, True)
+            case "goto":
+                return self.way(target)
+            case "jump":
+                below = self.way(target)
+                return None if below.comes_out else below
+
+
+# --- what to do ---
+
+
+def _advice(table: Table, chain: Chain) -> str:
+    """A command that lets members through, for the program that keeps the table."""
+    if table.name == "firewalld":
+        return "firewall-cmd --permanent --zone=trusted --add-source=SOURCES (one at a time)"
+    if "ufw-before-input" in table.chains or "ufw6-before-input" in table.chains:
+        return "ufw allow from SOURCES (one at a time)"
+    if table.kind == "iptables-legacy" or (
+        table.family in ("ip", "ip6") and chain.name in _HOOKS_OF_IPTABLES
+    ):
+        return f"{_program(table)} -t {table.name} -I {chain.name} -s SOURCES -j ACCEPT"
+    word = "ip6" if table.family == "ip6" else "ip"
+    return (
+        f"nft insert rule {table.family} {table.name} {chain.name} {word} saddr "
+        "'{ SOURCES }' accept"
+    )
+
+
+def _program(table: Table) -> str:
+    legacy = "-legacy" if table.kind == "iptables-legacy" else ""
+    return f"{'ip6tables' if table.family == 'ip6' else 'iptables'}{legacy}"
