@@ -27,6 +27,14 @@ class AgentUnreachable(NetiError):
     """No agent answers on the socket: it is not running, or it hangs."""
 
 
+class AgentSilent(AgentUnreachable):
+    """There is an agent, and it does not answer: it hangs."""
+
+
+class AgentForbidden(AgentUnreachable):
+    """This user may not ask the agent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     command: str
@@ -101,26 +109,30 @@ class ControlServer:
             connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def call(folder: Path, command: str, **arguments: Any) -> Any:
-    """Ask the agent whose state is in ``folder``. Raises AgentUnreachable, or NetiError with what
-    the agent said."""
+def call(
+    folder: Path, command: str, *, within: float = _ANSWER_SECONDS + 5, **arguments: Any
+) -> Any:
+    """Ask the agent whose state is in ``folder``, and wait ``within`` seconds at most. Raises
+    AgentUnreachable, or NetiError with what the agent said."""
     path = folder / SOCKET_NAME
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _within(path) as name:
-            connection.settimeout(_ANSWER_SECONDS + 5)
+            connection.settimeout(within)
             connection.connect(name)
             asked = {"command": command, "arguments": arguments}
             connection.sendall(json.dumps(asked).encode() + b"\n")
             answer = json.loads(_line(connection, limit=None))
     except PermissionError as error:
-        raise AgentUnreachable(f"{path}: permission denied: run this as root") from error
+        raise AgentForbidden(f"{path}: permission denied: run this as root") from error
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise AgentUnreachable(
             f"no agent is running on this host ({path} does not answer): "
             "start it with 'neti agent' or systemctl start neti"
         ) from error
+    except TimeoutError as error:
+        raise AgentSilent(f"the agent did not answer in {within:.0f} s on {path}") from error
     except (OSError, ValueError) as error:
-        raise AgentUnreachable(f"the agent does not answer on {path}: {error}") from error
+        raise AgentSilent(f"the agent does not answer on {path}: {error}") from error
     if "error" in answer:
         refusal = NetiError(answer["error"])
         raise refusal

@@ -1,0 +1,159 @@
+"""``neti check``: asks the agent, looks into the kernel itself, prints one line, exits 0 to 3."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import click
+
+from neti.agent import control
+from neti.agent.control import AgentForbidden, AgentSilent, AgentUnreachable
+from neti.agent.machine import switched_off
+from neti.cli.common import F, config_option
+from neti.config import load
+from neti.errors import ConfigError, NetiError
+from neti.health import KernelLook, Level, Limits, Situation, Verdict, judge
+from neti.settings import Settings
+
+_ANSWER_SECONDS: Final = 10.0
+# A difference between agent and kernel is repaired within two seconds, and then it is no alarm.
+_LOOKS: Final = 5
+_BETWEEN_LOOKS: Final = 0.6
+
+
+class _Plugin(click.Command):
+    """A wrong option is UNKNOWN: click's own 2 would be CRITICAL."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.show()
+            ctx.exit(int(Level.UNKNOWN))
+
+
+def _seconds(name: str, default: float, words: str) -> Callable[[F], F]:
+    kind = click.FloatRange(min=0)
+    return click.option(
+        name, type=kind, default=default, show_default=True, metavar="SECONDS", help=words
+    )
+
+
+def _count(name: str, default: int, words: str) -> Callable[[F], F]:
+    kind = click.IntRange(min=0)
+    return click.option(
+        name, type=kind, default=default, show_default=True, metavar="N", help=words
+    )
+
+
+@click.command(cls=_Plugin)
+@config_option
+@_seconds("--stale-warning", 60, "Warn when the registry has not been followed for so long.")
+@_seconds("--stale-critical", 3600, "Critical when the registry has not been followed for so long.")
+@_count("--lost-warning", 0, "Warn when more members are lost.")
+@_count("--skipped-warning", 10, "Warn when more registry entries are not believed.")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    config: Path,
+    stale_warning: float,
+    stale_critical: float,
+    lost_warning: int,
+    skipped_warning: int,
+) -> None:
+    """A monitoring plugin, for Nagios, Sensu and their kind: one line, exit code 0 to 3.
+
+    It looks into the kernel itself, so it must run as root. 0 is OK, 1 WARNING, 2 CRITICAL, and 3
+    UNKNOWN: it could not look. The worst finding decides, and all are named, the worst first.
+    Every condition and what to do about it: docs/monitoring.md.
+
+    \b
+    Example:
+      sudo neti check --stale-critical 1800
+    """
+    limits = Limits(
+        stale_warning=stale_warning,
+        stale_critical=stale_critical,
+        lost_warning=lost_warning,
+        skipped_warning=skipped_warning,
+    )
+    try:
+        verdict = _verdict(config, limits)
+    except Exception as error:  # a plugin that ends in a traceback would be taken for a warning
+        fault = f"neti check failed: {type(error).__name__}: {error}"
+        verdict = judge(Situation(blind=(fault,)), limits, now=time.time())
+    click.echo(verdict.line)
+    ctx.exit(int(verdict.level))
+
+
+def _verdict(config: Path, limits: Limits) -> Verdict:
+    for looks_left in reversed(range(_LOOKS)):
+        verdict = judge(_look(config), limits, now=time.time())
+        if not verdict.passing or not looks_left:
+            return verdict
+        time.sleep(_BETWEEN_LOOKS)
+    raise AssertionError("unreachable")
+
+
+def _look(config: Path) -> Situation:
+    try:
+        settings = load(config)
+    except ConfigError as error:
+        if isinstance(error.__context__, PermissionError):
+            return Situation(blind=(f"{config} may not be read: run this as root",))
+        return Situation(config_fault=str(error).replace("\n", "; "))
+    blind: list[str] = []
+    status, agent, says = _ask(settings, blind)
+    return Situation(
+        status=status,
+        agent=agent,
+        agent_says=says,
+        switched_off=_switched_off(settings),
+        kernel=_kernel(settings, blind),
+        blind=tuple(dict.fromkeys(blind)),
+        conntrack=_conntrack_percent(),
+    )
+
+
+def _ask(
+    settings: Settings, blind: list[str]
+) -> tuple[dict[str, Any] | None, Literal["answers", "absent", "silent"], str]:
+    try:
+        status = control.call(settings.table_files_path, "status", within=_ANSWER_SECONDS)
+    except AgentForbidden as error:
+        blind.append(str(error))
+    except AgentSilent as error:
+        return None, "silent", str(error)
+    except AgentUnreachable as error:
+        return None, "absent", str(error)
+    except NetiError as error:
+        blind.append(f"the agent refused to tell its status: {error}")
+    else:
+        return status, "answers", ""
+    return None, "answers", ""
+
+
+def _switched_off(settings: Settings) -> str | None:
+    try:
+        down = (settings.table_files_path / "down").exists()
+    except OSError:
+        down = False  # the socket in the same folder has said it already
+    return switched_off() or ("neti down was called; neti up ends it" if down else None)
+
+
+def _kernel(settings: Settings, blind: list[str]) -> KernelLook | None:
+    from neti.dataplane.kernel_look import look
+
+    try:
+        return look(settings.table_files_path)
+    except NetiError as error:
+        blind.append(f"the kernel cannot be looked at: {error}")
+        return None
+
+
+def _conntrack_percent() -> float | None:
+    from neti.dataplane.conntrack_limit import read_fill
+
+    fill = read_fill()
+    return fill.percent if fill is not None else None

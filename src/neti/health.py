@@ -1,0 +1,315 @@
+"""What ``neti check`` concludes from what the agent says and what the kernel holds. Pure.
+
+``judge`` looks at one Situation and names every condition that is not well, the worst first. The
+agent's word is not taken for what the kernel does.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, Literal
+
+FAMILIES: Final = ("ipv4", "ipv6")
+_DROPS: Final = ("trial", "enforced")
+_STAGES: Final = {"shadow": 0, "trial": 1, "enforced": 2}
+_SHOWN: Final = 300  # characters of one finding
+
+
+class Level(IntEnum):
+    """A monitoring plugin's exit codes. Severity: see ``SEVERITY``."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+# Not to know whether input is dropped is worse than a warning.
+SEVERITY: Final = (Level.OK, Level.WARNING, Level.UNKNOWN, Level.CRITICAL)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelLook:
+    """``table inet neti`` as it stands in the kernel. ``drops``: families whose input is dropped
+    when no rule lets it in. ``as_written``: it is what the agent wrote; None: not known."""
+
+    table: bool
+    dormant: bool = False
+    as_written: bool | None = None
+    drops: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What was seen. ``status`` is the agent's document, None when it gave none: then ``agent``
+    says which way. ``switched_off``: why no agent should run. ``blind``: what could not be looked
+    at, and why. ``conntrack``: percent of the connection-tracking table."""
+
+    status: Mapping[str, Any] | None = None
+    agent: Literal["answers", "absent", "silent"] = "answers"
+    agent_says: str = ""
+    switched_off: str | None = None
+    config_fault: str | None = None
+    kernel: KernelLook | None = None
+    blind: tuple[str, ...] = ()
+    conntrack: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """From where on something is worth a warning, or critical: seconds and percent that are
+    reached, counts that are exceeded."""
+
+    stale_warning: float = 60.0
+    stale_critical: float = 3600.0
+    lost_warning: int = 0
+    skipped_warning: int = 10
+    conntrack_warning: float = 80.0
+    conntrack_critical: float = 95.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``passing``: may be a moment between two steps of the agent, so it is worth a second look."""
+
+    level: Level
+    text: str
+    passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    level: Level
+    findings: tuple[Finding, ...]
+    line: str
+
+    @property
+    def passing(self) -> bool:
+        """Whether the worst of it may be over in a moment."""
+        worst = [finding for finding in self.findings if finding.level == self.level]
+        return self.level is not Level.OK and all(finding.passing for finding in worst)
+
+
+def judge(seen: Situation, limits: Limits, *, now: float) -> Verdict:
+    """``now``: Unix seconds."""
+    findings = sorted(_findings(seen, limits, now), key=lambda one: -SEVERITY.index(one.level))
+    level = findings[0].level if findings else Level.OK
+    words = [_worded(finding, level) for finding in findings] or [_all_is_well(seen)]
+    line = f"NETI {level.name} - {'; '.join(words)} | {_performance(seen, limits, now)}"
+    return Verdict(level, tuple(findings), line)
+
+
+def _worded(finding: Finding, worst: Level) -> str:
+    text = "".join(c if c.isprintable() else " " for c in finding.text).replace("|", "/")
+    if len(text) > _SHOWN:
+        text = f"{text[: _SHOWN - 1]}…"
+    return text if finding.level == worst else f"{finding.level.name.lower()}: {text}"
+
+
+def _all_is_well(seen: Situation) -> str:
+    status = seen.status or {}
+    trial = status.get("trial")
+    left = f" ({trial.get('seconds_left')} s left)" if _is_running(trial) and trial else ""
+    members = _members(status).get("total", 0)
+    return f"{status.get('stage', 'shadow')}{left}, {members} members, registry in step"
+
+
+# --- findings ---
+
+
+def _findings(seen: Situation, limits: Limits, now: float) -> Iterator[Finding]:
+    if seen.config_fault is not None:
+        yield Finding(Level.CRITICAL, f"the configuration is invalid: {seen.config_fault}")
+    for sentence in seen.blind:
+        yield Finding(Level.UNKNOWN, sentence)
+    off = seen.switched_off or (
+        "neti down was called" if seen.status is not None and seen.status.get("down") else None
+    )
+    if off is not None:
+        yield from _while_off(off, seen.kernel)
+    elif seen.status is not None:
+        yield from _kernel_against_status(seen.status, seen.kernel)
+        yield from _safety(seen.status)
+        yield from _registry(seen.status, limits, now)
+        yield from _the_rest(seen.status, limits)
+    elif seen.agent == "silent":
+        yield Finding(Level.CRITICAL, f"the agent hangs: {seen.agent_says}")
+    elif seen.agent == "absent":
+        yield Finding(Level.CRITICAL, seen.agent_says or "no agent is running on this host")
+        yield from _table_is_there(seen.kernel)
+    yield from _conntrack(seen.conntrack, limits)
+
+
+def _while_off(why: str, kernel: KernelLook | None) -> Iterator[Finding]:
+    yield Finding(Level.WARNING, f"Neti is switched off on this host ({why})")
+    if kernel is not None and kernel.table:
+        yield Finding(
+            Level.WARNING,
+            "table inet neti is in the kernel all the same: 'neti down' takes it out",
+        )
+
+
+def _table_is_there(kernel: KernelLook | None) -> Iterator[Finding]:
+    """Without it, or with it asleep, overlay addresses lead nowhere, whatever the stage."""
+    if kernel is not None and not kernel.table:
+        yield Finding(Level.CRITICAL, "table inet neti is not in the kernel", passing=True)
+    elif kernel is not None and kernel.dormant:
+        yield Finding(Level.CRITICAL, "table inet neti is dormant: it does nothing", passing=True)
+
+
+def _kernel_against_status(
+    status: Mapping[str, Any], kernel: KernelLook | None
+) -> Iterator[Finding]:
+    if kernel is None:
+        return
+    missing = list(_table_is_there(kernel))
+    yield from missing
+    stage = status.get("stage")
+    if stage in _DROPS and not missing:
+        open_to = [family for family in FAMILIES if family not in kernel.drops]
+        if open_to:
+            yield Finding(
+                Level.CRITICAL,
+                f"the stage is {stage}, but the kernel does not drop {' and '.join(open_to)} input",
+                passing=True,
+            )
+    elif stage == "shadow" and kernel.drops:
+        yield Finding(
+            Level.WARNING, "the stage is shadow, but the kernel drops input", passing=True
+        )
+    if kernel.table and kernel.as_written is False:
+        yield Finding(
+            Level.WARNING, "table inet neti is not what the agent wrote there", passing=True
+        )
+
+
+def _safety(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """Trial, holds and drift: what waits for an operator."""
+    trial = status.get("trial")
+    if isinstance(trial, Mapping) and trial.get("state") == "expired":
+        why = "; ".join(map(str, trial.get("why") or ())) or "nobody confirmed it"
+        yield Finding(Level.CRITICAL, f"the trial of reject_all ended unconfirmed: {why}")
+    holds = _list(status, "holds")
+    if holds:
+        ids = ", ".join(str(hold.get("id")) for hold in holds[:5] if isinstance(hold, Mapping))
+        more = f" and {len(holds) - 5} more" if len(holds) > 5 else ""
+        yield Finding(
+            Level.CRITICAL,
+            f"removals held back: {len(holds)} ({ids}{more}): look at them, then 'neti release'",
+        )
+    drift = status.get("drift")
+    if isinstance(drift, Mapping) and drift.get("fight"):
+        yield Finding(Level.CRITICAL, str(drift["fight"]))
+
+
+def _registry(status: Mapping[str, Any], limits: Limits, now: float) -> Iterator[Finding]:
+    stale = stale_seconds(status, now)
+    if stale is None or stale >= limits.stale_warning:
+        level = Level.WARNING
+        if stale is not None and stale >= limits.stale_critical:
+            level = Level.CRITICAL
+        since = f"for {stale:.0f} s" if stale is not None else "for an unknown time"
+        yield Finding(
+            level,
+            f"not in step with the registry {since} ({_registry_of(status).get('reason')}); the "
+            "last good state stays in force",
+        )
+    elif stale == 0 and not status.get("registered"):
+        yield Finding(Level.WARNING, "this host is not registered: peers do not know it")
+
+
+def _the_rest(status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
+    lost = int(_members(status).get("lost", 0))
+    if lost > limits.lost_warning:
+        ids = ", ".join(str(one.get("id")) for one in _list(status, "lost")[:5])
+        yield Finding(Level.WARNING, f"members lost: {lost} ({ids}): they vanished without a word")
+    skipped = status.get("skipped")
+    count = int(skipped.get("count", 0)) if isinstance(skipped, Mapping) else 0
+    if count > limits.skipped_warning:
+        yield Finding(Level.WARNING, f"registry entries not believed: {count}: see 'neti status'")
+    for sentence in map(str, _list(status, "problems")):
+        # These two have limits of their own, above and below.
+        if not sentence.startswith(("registry: ", "the connection-tracking table is ")):
+            yield Finding(Level.WARNING, sentence)
+
+
+def _conntrack(percent: float | None, limits: Limits) -> Iterator[Finding]:
+    if percent is None or percent < limits.conntrack_warning:
+        return
+    critical = percent >= limits.conntrack_critical
+    yield Finding(
+        Level.CRITICAL if critical else Level.WARNING,
+        f"the connection-tracking table is {percent:.0f} % full: when it is full, new connections "
+        "are dropped; raise conntrack_max",
+    )
+
+
+# --- reading the status document, which another version may have written ---
+
+
+def stale_seconds(status: Mapping[str, Any], now: float) -> float | None:
+    """For how long the agent has not been in step; None: it is not, and does not say since when."""
+    registry = _registry_of(status)
+    if registry.get("fresh"):
+        return 0.0
+    since = registry.get("stale_since")
+    return max(0.0, now - float(since)) if since is not None else None
+
+
+def _registry_of(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    held = status.get("registry")
+    return held if isinstance(held, Mapping) else {}
+
+
+def _members(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    held = status.get("members")
+    return held if isinstance(held, Mapping) else {}
+
+
+def _list(status: Mapping[str, Any], key: str) -> list[Any]:
+    held = status.get(key)
+    return held if isinstance(held, list) else []
+
+
+def _is_running(trial: object) -> bool:
+    return isinstance(trial, Mapping) and trial.get("state") == "running"
+
+
+# --- performance data: 'label'=value[unit];warning;critical;minimum;maximum ---
+
+
+def _performance(seen: Situation, limits: Limits, now: float) -> str:
+    status = seen.status
+    stale, repairs, stage = None, None, None
+    counts: dict[str, int | None] = {"members": None, "lost": None, "held": None}
+    if status is not None:
+        members, drift = _members(status), status.get("drift")
+        counts["members"], counts["lost"] = members.get("total"), members.get("lost")
+        counts["held"] = len(_list(status, "holds"))
+        stale = stale_seconds(status, now)
+        repairs = drift.get("repairs") if isinstance(drift, Mapping) else 0
+        stage = _STAGES.get(str(status.get("stage")))
+    return " ".join(
+        _words(
+            (
+                ("members", counts["members"], "", ";;0"),
+                ("lost", counts["lost"], "", f"{limits.lost_warning};;0"),
+                ("held", counts["held"], "", ";;0"),
+                ("stale", stale, "s", f"{limits.stale_warning:g};{limits.stale_critical:g};0"),
+                (
+                    "conntrack",
+                    seen.conntrack,
+                    "%",
+                    f"{limits.conntrack_warning:g};{limits.conntrack_critical:g};0;100",
+                ),
+                ("drift_repairs", repairs, "c", ";;0"),
+                ("stage", stage, "", ";;0;2"),
+            )
+        )
+    )
+
+
+def _words(rows: Iterable[tuple[str, float | None, str, str]]) -> Iterator[str]:
+    for label, value, unit, rest in rows:
+        shown = "U" if value is None else f"{value:.1f}".removesuffix(".0") + unit
+        yield f"{label}={shown};{rest}"

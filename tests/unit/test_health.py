@@ -1,0 +1,303 @@
+"""``neti check``'s verdict: every condition well and unwell, the worst first, one line."""
+
+import copy
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from neti.dataplane.conntrack_limit import Fill
+from neti.dataplane.kernel_look import dropping_families
+from neti.health import FAMILIES, KernelLook, Level, Limits, Situation, judge
+
+NOW = 1_000_000.0
+BOTH = frozenset(FAMILIES)
+STATUS: dict[str, Any] = {
+    "down": False,
+    "registered": True,
+    "stage": "enforced",
+    "registry": {"fresh": True, "reason": None, "stale_since": None},
+    "members": {"total": 12, "lost": 0},
+    "lost": [],
+    "skipped": {"count": 0, "entries": {}},
+    "problems": [],
+    "trial": None,
+    "holds": [],
+    "drift": {"repairs": 3, "fight": None},
+}
+DROPPING = KernelLook(table=True, as_written=True, drops=BOTH)
+WELL = Situation(status=STATUS, kernel=DROPPING, conntrack=12.0)
+PERFORMANCE = re.compile(r"([a-z_]+)=(U|-?[0-9.]+(s|%|c|))(;[0-9.]*){1,4}")
+
+
+def with_status(**changes: Any) -> Situation:
+    """All well but for these keys; ``registry__fresh`` means the key within."""
+    status = copy.deepcopy(STATUS)
+    for name, value in changes.items():
+        outer, _, inner = name.partition("__")
+        if inner:
+            status[outer][inner] = value
+        else:
+            status[outer] = value
+    return replace(WELL, status=status)
+
+
+def test_all_is_well() -> None:
+    """One line, exit code 0, and every figure."""
+    verdict = judge(WELL, Limits(), now=NOW)
+    assert verdict.line == (
+        "NETI OK - enforced, 12 members, registry in step | members=12;;;0 lost=0;0;;0 held=0;;;0 "
+        "stale=0s;60;3600;0 conntrack=12%;80;95;0;100 drift_repairs=3c;;;0 stage=2;;;0;2"
+    )
+    assert (verdict.level, verdict.findings, verdict.passing) == (Level.OK, (), False)
+
+
+SHADOW = KernelLook(table=True, as_written=True)
+UNWELL: dict[str, tuple[Situation, Level, str]] = {
+    "not dropping": (
+        replace(WELL, kernel=SHADOW),
+        Level.CRITICAL,
+        "the stage is enforced, but the kernel does not drop ipv4 and ipv6 input",
+    ),
+    "one family": (
+        replace(WELL, kernel=replace(DROPPING, drops=frozenset({"ipv4"}))),
+        Level.CRITICAL,
+        "does not drop ipv6 input",
+    ),
+    "not dropping in a trial": (
+        replace(with_status(stage="trial"), kernel=SHADOW),
+        Level.CRITICAL,
+        "the stage is trial, but",
+    ),
+    "no table": (
+        replace(WELL, kernel=KernelLook(table=False)),
+        Level.CRITICAL,
+        "table inet neti is not in the kernel",
+    ),
+    "no table in shadow": (
+        replace(with_status(stage="shadow"), kernel=KernelLook(table=False)),
+        Level.CRITICAL,
+        "table inet neti is not in the kernel",
+    ),
+    "dormant": (replace(WELL, kernel=replace(DROPPING, dormant=True)), Level.CRITICAL, "dormant"),
+    "dropping in shadow": (with_status(stage="shadow"), Level.WARNING, "the stage is shadow, but"),
+    "edited": (
+        replace(WELL, kernel=replace(DROPPING, as_written=False)),
+        Level.WARNING,
+        "not what the agent wrote",
+    ),
+    "trial expired": (
+        with_status(trial={"state": "expired", "why": ["peer db-1 was cut off"]}),
+        Level.CRITICAL,
+        "ended unconfirmed: peer db-1 was cut off",
+    ),
+    "held": (
+        with_status(holds=[{"id": f"h{n}", "overlay": "x", "since": 1.0} for n in range(7)]),
+        Level.CRITICAL,
+        "removals held back: 7 (h0, h1, h2, h3, h4 and 2 more)",
+    ),
+    "fight": (
+        with_status(drift={"repairs": 9, "fight": "another program (ufw) undoes repairs"}),
+        Level.CRITICAL,
+        "another program (ufw) undoes repairs",
+    ),
+    "stale": (
+        with_status(registry={"fresh": False, "reason": "suspended", "stale_since": NOW - 60}),
+        Level.WARNING,
+        "not in step with the registry for 60 s (suspended)",
+    ),
+    "stale for long": (
+        with_status(registry={"fresh": False, "reason": "lost", "stale_since": NOW - 3600}),
+        Level.CRITICAL,
+        "for 3600 s (lost)",
+    ),
+    "stale since whenever": (
+        with_status(registry={"fresh": False, "reason": "lost"}),
+        Level.WARNING,
+        "for an unknown time",
+    ),
+    "not registered": (with_status(registered=False), Level.WARNING, "is not registered"),
+    "lost": (
+        with_status(members={"total": 3, "lost": 1}, lost=[{"id": "db-1"}]),
+        Level.WARNING,
+        "members lost: 1 (db-1)",
+    ),
+    "skipped": (with_status(skipped={"count": 11}), Level.WARNING, "entries not believed: 11"),
+    "problem": (with_status(problems=["no address"]), Level.WARNING, "no address"),
+    "conntrack": (replace(WELL, conntrack=80.0), Level.WARNING, "80 % full"),
+    "conntrack nearly full": (replace(WELL, conntrack=95.0), Level.CRITICAL, "95 % full"),
+    "no agent": (
+        Situation(agent="absent", agent_says="no agent is running", kernel=DROPPING),
+        Level.CRITICAL,
+        "no agent is running",
+    ),
+    "hangs": (
+        Situation(agent="silent", agent_says="did not answer in 10 s", kernel=DROPPING),
+        Level.CRITICAL,
+        "the agent hangs: did not answer in 10 s",
+    ),
+    "down without agent": (
+        Situation(agent="absent", switched_off="neti=off", kernel=KernelLook(table=False)),
+        Level.WARNING,
+        "switched off on this host (neti=off)",
+    ),
+    "down with agent": (
+        replace(with_status(down=True), kernel=KernelLook(table=False)),
+        Level.WARNING,
+        "switched off",
+    ),
+    "down, and the table is there": (
+        Situation(agent="absent", switched_off="neti=off", kernel=DROPPING),
+        Level.WARNING,
+        "in the kernel all the same",
+    ),
+    "configuration": (Situation(config_fault="neti.yml:3: oh"), Level.CRITICAL, "neti.yml:3: oh"),
+    "blind": (Situation(blind=("run this as root",)), Level.UNKNOWN, "run this as root"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "level", "words"), UNWELL.values(), ids=UNWELL.keys())
+def test_each_condition(seen: Situation, level: Level, words: str) -> None:
+    """Its level, its words, and a line that a monitoring system can read."""
+    verdict = judge(seen, Limits(), now=NOW)
+    assert verdict.level is level
+    text, bar, performance = verdict.line.partition(" | ")
+    assert bar
+    assert text.startswith(f"NETI {level.name} - ")
+    assert words in text
+    assert "\n" not in verdict.line
+    assert all(PERFORMANCE.fullmatch(word) for word in performance.split(" "))
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        with_status(trial={"state": "running", "seconds_left": 42, "why": []}, stage="trial"),
+        with_status(registry={"fresh": False, "reason": "x", "stale_since": NOW - 59}),
+        with_status(skipped={"count": 10}),
+        replace(with_status(stage="shadow"), kernel=SHADOW),
+        replace(WELL, conntrack=79.9),
+        replace(WELL, conntrack=None),
+        replace(WELL, kernel=replace(DROPPING, as_written=None)),
+        with_status(problems=["registry: suspended; the last good state stays in force"]),
+        with_status(problems=[str(Fill(80, 100).problem)]),
+    ],
+)
+def test_just_not_unwell(seen: Situation) -> None:
+    """The other side of every limit; and what has a limit of its own is no problem besides."""
+    assert judge(seen, Limits(), now=NOW).level is Level.OK
+
+
+def test_a_running_trial_is_shown() -> None:
+    """With the time that it has left."""
+    seen = with_status(trial={"state": "running", "seconds_left": 42, "why": []}, stage="trial")
+    assert "NETI OK - trial (42 s left), 12 members" in judge(seen, Limits(), now=NOW).line
+
+
+def test_keys_of_another_version_may_be_missing() -> None:
+    """An agent that says less is no reason to fail."""
+    bare = {"down": False, "stage": "enforced", "registered": True, "registry": {"fresh": True}}
+    assert judge(replace(WELL, status=bare), Limits(), now=NOW).level is Level.OK
+    odd = dict(STATUS, holds=None, drift=None, lost=None, skipped=None, members=None, problems=None)
+    assert judge(replace(WELL, status=odd), Limits(), now=NOW).level is Level.OK
+
+
+def test_all_are_named_the_worst_first() -> None:
+    """Critical, unknown, warning; those that did not decide bear their level."""
+    seen = replace(
+        with_status(holds=[{"id": "h1"}], problems=["disk full", "no route"]), blind=("no rights",)
+    )
+    verdict = judge(seen, Limits(), now=NOW)
+    assert verdict.level is Level.CRITICAL
+    assert verdict.line.startswith(
+        "NETI CRITICAL - removals held back: 1 (h1): look at them, then 'neti release'; "
+        "unknown: no rights; warning: disk full; warning: no route | "
+    )
+
+
+def test_limits_are_the_callers() -> None:
+    """Every one of them moves its condition."""
+    wide = Limits(
+        stale_warning=1e6,
+        lost_warning=5,
+        skipped_warning=50,
+        conntrack_warning=99.0,
+        conntrack_critical=100.0,
+    )
+    for name in (
+        "stale",
+        "stale for long",
+        "lost",
+        "skipped",
+        "conntrack",
+        "conntrack nearly full",
+    ):
+        assert judge(UNWELL[name][0], wide, now=NOW).level is Level.OK
+
+
+def test_words_of_others_cannot_break_the_line() -> None:
+    """A bar would begin the figures, a newline a second line."""
+    seen = with_status(problems=["a|b\nc\x1b[31m", "x" * 1000])
+    line = judge(seen, Limits(), now=NOW).line
+    assert "a/b c [31m" in line
+    assert line.count("|") == 1
+    assert len(line) < 900
+
+
+@pytest.mark.parametrize(
+    ("name", "passing"),
+    [
+        ("not dropping", True),
+        ("no table", True),
+        ("edited", True),
+        ("held", False),
+        ("lost", False),
+    ],
+)
+def test_what_may_pass_is_worth_a_second_look(name: str, passing: bool) -> None:
+    """Between two steps of the agent, its word and the kernel differ for a moment."""
+    assert judge(UNWELL[name][0], Limits(), now=NOW).passing is passing
+
+
+# --- what the kernel drops ---
+
+CHAIN = {"family": "inet", "table": "neti", "name": "input", "handle": 1}
+BASE = {"chain": {**CHAIN, "type": "filter", "hook": "input", "prio": -10, "policy": "accept"}}
+JUDGE = {"chain": {**CHAIN, "name": "judge"}}
+
+
+def rule(chain: str, *statements: dict[str, Any]) -> dict[str, Any]:
+    return {"rule": {"family": "inet", "table": "neti", "chain": chain, "expr": list(statements)}}
+
+
+GOTO = rule("input", {"goto": {"target": "judge"}})
+VERDICT = rule("judge", {"vmap": {"key": {"meta": {"key": "nfproto"}}, "data": "@enforce"}})
+DROP: dict[str, Any] = {"drop": None}
+TRIAL = {"elem": {"val": 10, "timeout": 120, "expires": 100}}
+
+
+@pytest.mark.parametrize(
+    ("listed", "elements", "families"),
+    [
+        ([BASE, JUDGE, GOTO, VERDICT], [[2, DROP], [10, DROP]], BOTH),
+        ([BASE, JUDGE, GOTO, VERDICT], [["ipv4", DROP], ["ipv6", DROP]], BOTH),
+        ([BASE, JUDGE, GOTO, VERDICT], [[2, DROP]], {"ipv4"}),
+        ([BASE, JUDGE, GOTO, VERDICT], [[TRIAL, DROP]], {"ipv6"}),
+        ([BASE, JUDGE, GOTO, VERDICT], [[2, {"accept": None}]], set()),
+        ([BASE, JUDGE, GOTO, VERDICT], [], set()),
+        ([BASE, JUDGE, VERDICT], [[2, DROP], [10, DROP]], set()),
+        ([BASE, JUDGE, GOTO], [[2, DROP], [10, DROP]], set()),
+        ([JUDGE, VERDICT], [[2, DROP], [10, DROP]], set()),
+        ([BASE, JUDGE, rule("input", {"accept": None}), GOTO, VERDICT], [[2, DROP]], set()),
+        ([], [[2, DROP], [10, DROP]], set()),
+    ],
+)
+def test_what_is_dropped_is_read_from_the_rules(
+    listed: list[dict[str, Any]], elements: list[Any], families: set[str]
+) -> None:
+    """Hook, way to the verdict, and the verdict itself must all be there, for each family."""
+    table = {"table": {"family": "inet", "name": "neti"}}
+    metainfo = {"metainfo": {"version": "1.0.6"}}
+    found = dropping_families([metainfo, table, *listed], {"enforce": elements})
+    assert found == families
