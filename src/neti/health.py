@@ -90,12 +90,11 @@ class Verdict:
         return self.level is not Level.OK and all(finding.passing for finding in worst)
 
 
-def judge(seen: Situation, limits: Limits, *, now: float) -> Verdict:
-    """``now``: Unix seconds."""
-    findings = sorted(_findings(seen, limits, now), key=lambda one: -SEVERITY.index(one.level))
+def judge(seen: Situation, limits: Limits) -> Verdict:
+    findings = sorted(_findings(seen, limits), key=lambda one: -SEVERITY.index(one.level))
     level = findings[0].level if findings else Level.OK
     words = [_worded(finding, level) for finding in findings] or [_all_is_well(seen)]
-    line = f"NETI {level.name} - {'; '.join(words)} | {_performance(seen, limits, now)}"
+    line = f"NETI {level.name} - {'; '.join(words)} | {_performance(seen, limits)}"
     return Verdict(level, tuple(findings), line)
 
 
@@ -109,7 +108,8 @@ def _worded(finding: Finding, worst: Level) -> str:
 def _all_is_well(seen: Situation) -> str:
     status = seen.status or {}
     trial = status.get("trial")
-    left = f" ({trial.get('seconds_left')} s left)" if _is_running(trial) and trial else ""
+    running = isinstance(trial, Mapping) and trial.get("state") == "running"
+    left = f" ({trial['seconds_left']:.0f} s left)" if trial and running else ""
     members = _members(status).get("total", 0)
     return f"{status.get('stage', 'shadow')}{left}, {members} members, registry in step"
 
@@ -117,7 +117,7 @@ def _all_is_well(seen: Situation) -> str:
 # --- findings ---
 
 
-def _findings(seen: Situation, limits: Limits, now: float) -> Iterator[Finding]:
+def _findings(seen: Situation, limits: Limits) -> Iterator[Finding]:
     if seen.config_fault is not None:
         yield Finding(Level.CRITICAL, f"the configuration is invalid: {seen.config_fault}")
     for sentence in seen.blind:
@@ -130,7 +130,7 @@ def _findings(seen: Situation, limits: Limits, now: float) -> Iterator[Finding]:
     elif seen.status is not None:
         yield from _kernel_against_status(seen.status, seen.kernel)
         yield from _safety(seen.status)
-        yield from _registry(seen.status, limits, now)
+        yield from _registry(seen.status, limits)
         yield from _the_rest(seen.status, limits)
     elif seen.agent == "silent":
         yield Finding(Level.CRITICAL, f"the agent hangs: {seen.agent_says}")
@@ -189,21 +189,22 @@ def _safety(status: Mapping[str, Any]) -> Iterator[Finding]:
     if isinstance(trial, Mapping) and trial.get("state") == "expired":
         why = "; ".join(map(str, trial.get("why") or ())) or "nobody confirmed it"
         yield Finding(Level.CRITICAL, f"the trial of reject_all ended unconfirmed: {why}")
-    holds = _list(status, "holds")
-    if holds:
-        ids = ", ".join(str(hold.get("id")) for hold in holds[:5] if isinstance(hold, Mapping))
-        more = f" and {len(holds) - 5} more" if len(holds) > 5 else ""
+    held = _held(status)
+    if held:
+        holds = _list(status, "holds")[:5]
+        ids = ", ".join(str(hold.get("id")) for hold in holds if isinstance(hold, Mapping))
+        more = f" and {held - len(holds)} more" if held > len(holds) else ""
         yield Finding(
             Level.CRITICAL,
-            f"removals held back: {len(holds)} ({ids}{more}): look at them, then 'neti release'",
+            f"removals held back: {held} ({ids}{more}): look at them, then 'neti release'",
         )
     drift = status.get("drift")
     if isinstance(drift, Mapping) and drift.get("fight"):
         yield Finding(Level.CRITICAL, str(drift["fight"]))
 
 
-def _registry(status: Mapping[str, Any], limits: Limits, now: float) -> Iterator[Finding]:
-    stale = stale_seconds(status, now)
+def _registry(status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
+    stale = stale_seconds(status)
     if stale is None or stale >= limits.stale_warning:
         level = Level.WARNING
         if stale is not None and stale >= limits.stale_critical:
@@ -227,9 +228,12 @@ def _the_rest(status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
     count = int(skipped.get("count", 0)) if isinstance(skipped, Mapping) else 0
     if count > limits.skipped_warning:
         yield Finding(Level.WARNING, f"registry entries not believed: {count}: see 'neti status'")
+    drift = status.get("drift")
+    fight = drift.get("fight") if isinstance(drift, Mapping) else None
     for sentence in map(str, _list(status, "problems")):
-        # These two have limits of their own, above and below.
-        if not sentence.startswith(("registry: ", "the connection-tracking table is ")):
+        # The first two have limits of their own; the third was said above.
+        own = sentence.startswith(("registry: ", "the connection-tracking table is "))
+        if not own and sentence != fight:
             yield Finding(Level.WARNING, sentence)
 
 
@@ -247,13 +251,13 @@ def _conntrack(percent: float | None, limits: Limits) -> Iterator[Finding]:
 # --- reading the status document, which another version may have written ---
 
 
-def stale_seconds(status: Mapping[str, Any], now: float) -> float | None:
+def stale_seconds(status: Mapping[str, Any]) -> float | None:
     """For how long the agent has not been in step; None: it is not, and does not say since when."""
     registry = _registry_of(status)
     if registry.get("fresh"):
         return 0.0
-    since = registry.get("stale_since")
-    return max(0.0, now - float(since)) if since is not None else None
+    seconds = registry.get("stale_seconds")
+    return float(seconds) if seconds is not None else None
 
 
 def _registry_of(status: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -266,27 +270,28 @@ def _members(status: Mapping[str, Any]) -> Mapping[str, Any]:
     return held if isinstance(held, Mapping) else {}
 
 
+def _held(status: Mapping[str, Any]) -> int:
+    """The list may be cut short, the number is not."""
+    return max(len(_list(status, "holds")), int(_members(status).get("held", 0)))
+
+
 def _list(status: Mapping[str, Any], key: str) -> list[Any]:
     held = status.get(key)
     return held if isinstance(held, list) else []
 
 
-def _is_running(trial: object) -> bool:
-    return isinstance(trial, Mapping) and trial.get("state") == "running"
-
-
 # --- performance data: 'label'=value[unit];warning;critical;minimum;maximum ---
 
 
-def _performance(seen: Situation, limits: Limits, now: float) -> str:
+def _performance(seen: Situation, limits: Limits) -> str:
     status = seen.status
     stale, repairs, stage = None, None, None
     counts: dict[str, int | None] = {"members": None, "lost": None, "held": None}
     if status is not None:
         members, drift = _members(status), status.get("drift")
         counts["members"], counts["lost"] = members.get("total"), members.get("lost")
-        counts["held"] = len(_list(status, "holds"))
-        stale = stale_seconds(status, now)
+        counts["held"] = _held(status)
+        stale = stale_seconds(status)
         repairs = drift.get("repairs") if isinstance(drift, Mapping) else 0
         stage = _STAGES.get(str(status.get("stage")))
     return " ".join(

@@ -98,3 +98,28 @@ def covers(
         f"{client} is not in ssh_whitelist, is no member's address, is not trusted, and open_ports "
         f"does not let it in to {port}/tcp: add {client} to ssh_whitelist",
     )
+
+
+def refusal(
+    said: dict[str, Any] | None, settings: Settings, is_peer: Callable[[IPAddress], bool]
+) -> str | None:
+    """Why arming would shut out the operator who typed the command; None: nobody, or covered.
+
+    ``said``: the session's document, None where the command was typed at no SSH session.
+    """
+    if said is None:
+        return None
+    try:
+        session = OperatorSession.from_document(said)
+    except (KeyError, ValueError, TypeError) as error:
+        return f"the command sent a session that makes no sense ({error!r}): update neti"
+    coverage = covers(session, settings, is_peer)
+    if coverage.covered:
+        return None
+    doubt = (
+        ""
+        if session.sure
+        else f". It is not sure that you came from there ({session.how}): if you did not, type the "
+        "command in a session of your own"
+    )
+    return f"this SSH session ({session}) would not be let in any more: {coverage.reason}{doubt}"

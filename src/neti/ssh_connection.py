@@ -7,9 +7,11 @@ Must never do: take a guess for knowledge. What the environment alone says is ma
 """
 
 import contextlib
+import errno
 import os
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from itertools import takewhile
@@ -40,7 +42,23 @@ class _Said:
     by: _Process
 
 
-def find(pid: int | None = None, *, proc: Path = Path("/proc")) -> OperatorSession | None:
+def _is_local(address: IPAddress) -> bool:
+    """Whether the address is this host's, in the caller's network namespace."""
+    family = socket.AF_INET6 if isinstance(address, IPv6Address) else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((str(address), 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
+
+
+def find(
+    pid: int | None = None,
+    *,
+    proc: Path = Path("/proc"),
+    is_local: Callable[[IPAddress], bool] = _is_local,
+) -> OperatorSession | None:
     """The SSH session below which a process (this one) runs. None: there is none (the console,
     cron), or it comes in by another network namespace, whose packets are judged elsewhere."""
     line = list(_ancestors(proc, pid if pid is not None else os.getpid()))
@@ -49,7 +67,8 @@ def find(pid: int | None = None, *, proc: Path = Path("/proc")) -> OperatorSessi
     first = next((n for n, one in enumerate(line) if one.name in _SSH_SERVERS), None)
     said = _said_by_environment(proc, line[:first])
     if first is None:
-        return _detached(proc, line[0], said)
+        here = said is not None and is_local(said.ends[2])
+        return _detached(proc, line[0], said) if here else None
     servers = list(takewhile(lambda one: one.name in _SSH_SERVERS, line[first:]))
     if _namespace(proc, servers[0].pid) not in (None, _namespace(proc, line[0].pid)):
         return None

@@ -11,13 +11,12 @@ from neti.dataplane.conntrack_limit import Fill
 from neti.dataplane.kernel_look import dropping_families
 from neti.health import FAMILIES, KernelLook, Level, Limits, Situation, judge
 
-NOW = 1_000_000.0
 BOTH = frozenset(FAMILIES)
 STATUS: dict[str, Any] = {
     "down": False,
     "registered": True,
     "stage": "enforced",
-    "registry": {"fresh": True, "reason": None, "stale_since": None},
+    "registry": {"fresh": True, "reason": None, "stale_seconds": None},
     "members": {"total": 12, "lost": 0},
     "lost": [],
     "skipped": {"count": 0, "entries": {}},
@@ -45,7 +44,7 @@ def with_status(**changes: Any) -> Situation:
 
 def test_all_is_well() -> None:
     """One line, exit code 0, and every figure."""
-    verdict = judge(WELL, Limits(), now=NOW)
+    verdict = judge(WELL, Limits())
     assert verdict.line == (
         "NETI OK - enforced, 12 members, registry in step | members=12;;;0 lost=0;0;;0 held=0;;;0 "
         "stale=0s;60;3600;0 conntrack=12%;80;95;0;100 drift_repairs=3c;;;0 stage=2;;;0;2"
@@ -97,18 +96,23 @@ UNWELL: dict[str, tuple[Situation, Level, str]] = {
         Level.CRITICAL,
         "removals held back: 7 (h0, h1, h2, h3, h4 and 2 more)",
     ),
+    "held, and the list is cut short": (
+        with_status(holds=[{"id": "h1"}], members={"total": 9000, "lost": 0, "held": 2000}),
+        Level.CRITICAL,
+        "removals held back: 2000 (h1 and 1999 more)",
+    ),
     "fight": (
         with_status(drift={"repairs": 9, "fight": "another program (ufw) undoes repairs"}),
         Level.CRITICAL,
         "another program (ufw) undoes repairs",
     ),
     "stale": (
-        with_status(registry={"fresh": False, "reason": "suspended", "stale_since": NOW - 60}),
+        with_status(registry={"fresh": False, "reason": "suspended", "stale_seconds": 60.0}),
         Level.WARNING,
         "not in step with the registry for 60 s (suspended)",
     ),
     "stale for long": (
-        with_status(registry={"fresh": False, "reason": "lost", "stale_since": NOW - 3600}),
+        with_status(registry={"fresh": False, "reason": "lost", "stale_seconds": 3600.0}),
         Level.CRITICAL,
         "for 3600 s (lost)",
     ),
@@ -160,7 +164,7 @@ UNWELL: dict[str, tuple[Situation, Level, str]] = {
 @pytest.mark.parametrize(("seen", "level", "words"), UNWELL.values(), ids=UNWELL.keys())
 def test_each_condition(seen: Situation, level: Level, words: str) -> None:
     """Its level, its words, and a line that a monitoring system can read."""
-    verdict = judge(seen, Limits(), now=NOW)
+    verdict = judge(seen, Limits())
     assert verdict.level is level
     text, bar, performance = verdict.line.partition(" | ")
     assert bar
@@ -173,8 +177,8 @@ def test_each_condition(seen: Situation, level: Level, words: str) -> None:
 @pytest.mark.parametrize(
     "seen",
     [
-        with_status(trial={"state": "running", "seconds_left": 42, "why": []}, stage="trial"),
-        with_status(registry={"fresh": False, "reason": "x", "stale_since": NOW - 59}),
+        with_status(trial={"state": "running", "seconds_left": 41.7, "why": []}, stage="trial"),
+        with_status(registry={"fresh": False, "reason": "x", "stale_seconds": 59.0}),
         with_status(skipped={"count": 10}),
         replace(with_status(stage="shadow"), kernel=SHADOW),
         replace(WELL, conntrack=79.9),
@@ -186,21 +190,21 @@ def test_each_condition(seen: Situation, level: Level, words: str) -> None:
 )
 def test_just_not_unwell(seen: Situation) -> None:
     """The other side of every limit; and what has a limit of its own is no problem besides."""
-    assert judge(seen, Limits(), now=NOW).level is Level.OK
+    assert judge(seen, Limits()).level is Level.OK
 
 
 def test_a_running_trial_is_shown() -> None:
     """With the time that it has left."""
-    seen = with_status(trial={"state": "running", "seconds_left": 42, "why": []}, stage="trial")
-    assert "NETI OK - trial (42 s left), 12 members" in judge(seen, Limits(), now=NOW).line
+    seen = with_status(trial={"state": "running", "seconds_left": 41.7, "why": []}, stage="trial")
+    assert "NETI OK - trial (42 s left), 12 members" in judge(seen, Limits()).line
 
 
 def test_keys_of_another_version_may_be_missing() -> None:
     """An agent that says less is no reason to fail."""
     bare = {"down": False, "stage": "enforced", "registered": True, "registry": {"fresh": True}}
-    assert judge(replace(WELL, status=bare), Limits(), now=NOW).level is Level.OK
+    assert judge(replace(WELL, status=bare), Limits()).level is Level.OK
     odd = dict(STATUS, holds=None, drift=None, lost=None, skipped=None, members=None, problems=None)
-    assert judge(replace(WELL, status=odd), Limits(), now=NOW).level is Level.OK
+    assert judge(replace(WELL, status=odd), Limits()).level is Level.OK
 
 
 def test_all_are_named_the_worst_first() -> None:
@@ -208,12 +212,18 @@ def test_all_are_named_the_worst_first() -> None:
     seen = replace(
         with_status(holds=[{"id": "h1"}], problems=["disk full", "no route"]), blind=("no rights",)
     )
-    verdict = judge(seen, Limits(), now=NOW)
+    verdict = judge(seen, Limits())
     assert verdict.level is Level.CRITICAL
     assert verdict.line.startswith(
         "NETI CRITICAL - removals held back: 1 (h1): look at them, then 'neti release'; "
         "unknown: no rights; warning: disk full; warning: no route | "
     )
+
+
+def test_a_fight_is_said_once() -> None:
+    """The agent lists it among its problems too."""
+    seen = with_status(drift={"repairs": 9, "fight": "ufw fights"}, problems=["ufw fights"])
+    assert judge(seen, Limits()).line.count("ufw fights") == 1
 
 
 def test_limits_are_the_callers() -> None:
@@ -233,13 +243,13 @@ def test_limits_are_the_callers() -> None:
         "conntrack",
         "conntrack nearly full",
     ):
-        assert judge(UNWELL[name][0], wide, now=NOW).level is Level.OK
+        assert judge(UNWELL[name][0], wide).level is Level.OK
 
 
 def test_words_of_others_cannot_break_the_line() -> None:
     """A bar would begin the figures, a newline a second line."""
     seen = with_status(problems=["a|b\nc\x1b[31m", "x" * 1000])
-    line = judge(seen, Limits(), now=NOW).line
+    line = judge(seen, Limits()).line
     assert "a/b c [31m" in line
     assert line.count("|") == 1
     assert len(line) < 900
@@ -257,7 +267,7 @@ def test_words_of_others_cannot_break_the_line() -> None:
 )
 def test_what_may_pass_is_worth_a_second_look(name: str, passing: bool) -> None:
     """Between two steps of the agent, its word and the kernel differ for a moment."""
-    assert judge(UNWELL[name][0], Limits(), now=NOW).passing is passing
+    assert judge(UNWELL[name][0], Limits()).passing is passing
 
 
 # --- what the kernel drops ---

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from neti.model import IPAddress
-from neti.operator_session import OperatorSession, covers
+from neti.operator_session import OperatorSession, covers, refusal
 from neti.settings import OpenPort, Settings
-from neti.ssh_connection import find
+from neti.ssh_connection import _is_local, find
 
 # As Linux 6.18 prints /proc/net/tcp on x86-64: who listens, 10.0.0.5:2022 with 10.0.0.77, a
 # forwarded connection to 10.0.0.5:7000, and one that is closing.
@@ -36,6 +36,7 @@ class Tree:
     root: Path
     tcp: tuple[str, ...] = (LISTENS, SESSION, FORWARD, CLOSING)
     tcp6: tuple[str, ...] = ()
+    local: bool = True  # whether the session's own end is this host's
     last: int = field(default=0, init=False)
 
     def add(
@@ -67,7 +68,7 @@ class Tree:
         return self
 
     def found(self) -> OperatorSession | None:
-        return find(COMMAND, proc=self.root)
+        return find(COMMAND, proc=self.root, is_local=lambda _: self.local)
 
     def client(self) -> IPAddress:
         session = self.found()
@@ -168,11 +169,24 @@ def test_tmux_is_unsure(tree: Tree) -> None:
     assert "still open" in session.how
 
 
+def test_tmux_in_another_namespace_has_none(tree: Tree) -> None:
+    """The address that the session came in by is not this namespace's."""
+    tree.local = False
+    tree.add(20, "tmux: server").add(30, "bash", environ=SAID).add(COMMAND, "neti")
+    assert tree.found() is None
+
+
 @pytest.mark.parametrize("said", ["HOME=/", "SSH_CONNECTION=", "SSH_CONNECTION=a b c d"])
 def test_the_console_has_none(tree: Tree, said: str) -> None:
     """Also where the environment holds nonsense."""
     tree.add(20, "login").add(30, "bash", environ=said).add(COMMAND, "neti")
     assert tree.found() is None
+
+
+def test_whose_address_it_is() -> None:
+    """Asked of the kernel, by binding to it."""
+    assert _is_local(ip_address("127.0.0.1"))
+    assert not _is_local(ip_address("192.0.2.1"))  # RFC 5737: nobody's
 
 
 def test_another_namespaces_session_is_none(tree: Tree) -> None:
@@ -257,6 +271,26 @@ def test_covered_and_why(client: str, port: int, covered: bool, why: str) -> Non
     """The input chain's questions, each with its words."""
     assert judged(client, port)[0] is covered
     assert why in judged(client, port)[1]
+
+
+def test_why_arming_is_refused(tree: Tree) -> None:
+    """Not for nobody and not for the covered; else with the session, the reason and the doubt."""
+    tree.add(20, "sshd", sockets=(302,)).add(COMMAND, "neti")
+    session = tree.found()
+    assert session is not None
+
+    def nobody(_: IPAddress) -> bool:
+        return False
+
+    said = session.document()
+    assert refusal(None, SETTINGS, nobody) is None
+    assert refusal(said, SETTINGS, lambda address: address == session.client) is None
+    sentence = refusal(said, SETTINGS, nobody) or ""
+    assert "10.0.0.77 port 50000 to 10.0.0.5 port 2022" in sentence
+    assert sentence.endswith("add 10.0.0.77 to ssh_whitelist")
+    doubted = refusal(said | {"sure": False, "how": "tmux"}, SETTINGS, nobody) or ""
+    assert "not sure that you came from there (tmux)" in doubted
+    assert "makes no sense" in (refusal({"client": "x"}, SETTINGS, nobody) or "")
 
 
 def test_the_configured_ssh_port_counts() -> None:

@@ -82,14 +82,14 @@ def check(
         verdict = _verdict(config, limits)
     except Exception as error:  # a plugin that ends in a traceback would be taken for a warning
         fault = f"neti check failed: {type(error).__name__}: {error}"
-        verdict = judge(Situation(blind=(fault,)), limits, now=time.time())
+        verdict = judge(Situation(blind=(fault,)), limits)
     click.echo(verdict.line)
     ctx.exit(int(verdict.level))
 
 
 def _verdict(config: Path, limits: Limits) -> Verdict:
     for looks_left in reversed(range(_LOOKS)):
-        verdict = judge(_look(config), limits, now=time.time())
+        verdict = judge(_look(config), limits)
         if not verdict.passing or not looks_left:
             return verdict
         time.sleep(_BETWEEN_LOOKS)

@@ -65,7 +65,8 @@ def dropping_families(
 def structure_written(folder: Path) -> str | None:
     """The listing that the agent noted after it last wrote the table; None: there is none."""
     try:
-        held = json.loads((folder / "self.json").read_text())
+        text = (folder / "self.json").read_text()
+        held = json.loads(text[text.index("{") :])  # a checksum may stand before it
     except (OSError, ValueError):
         return None
     seen = held.get("structure_seen") if isinstance(held, dict) else None
