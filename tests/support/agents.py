@@ -14,6 +14,7 @@ from neti.agent.reconcile import Reconciler
 from neti.agent.state import StateFolder
 from neti.agent.worker import Job, JobDone, JobEvent, JobFailed, Worker
 from neti.clock import ManualClock
+from neti.dataplane.foreign import Dropping
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.network import Link, Network, Route
 from neti.errors import ConfigError, NetiError
@@ -42,6 +43,7 @@ class FakeMachine:
     routes: list[Route] = field(default_factory=list)
     others: tuple[str, ...] = ()
     device: str = "eth0"
+    dropping: tuple[Dropping, ...] = ()
 
     def network(self, overlay_subnet: IPv4Network) -> Network:
         links = (Link(self.device, 1500, (self.private,)),)
@@ -58,6 +60,9 @@ class FakeMachine:
 
     def others_judging_input(self) -> tuple[str, ...]:
         return self.others
+
+    def foreign_drops(self) -> tuple[tuple[Dropping, ...], tuple[str, ...]]:
+        return self.dropping, ()
 
 
 class FakeConnections:

@@ -2,13 +2,16 @@
 
 import itertools
 from collections.abc import Callable
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv4Network, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.agents import FakeMachine
 
+from neti.agent.host_network import HostNetwork
 from neti.dataplane.foreign import (
     Chain,
     Dropping,
@@ -21,6 +24,9 @@ from neti.dataplane.foreign import (
     sentences,
 )
 from neti.dataplane.foreign.nft import may_be_dormant, parse, tables_to_read
+from neti.errors import DataplaneError
+from neti.model import Host, Site
+from neti.settings import Settings
 
 # --- the walk, held against packets ---
 
@@ -250,7 +256,9 @@ def test_legacy_tables() -> None:
     assert advice == "iptables-legacy -t filter -I INPUT -s SOURCES -j ACCEPT"
 
 
-def test_legacy_that_cannot_be_read_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_legacy_that_cannot_be_read_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Tables are there and the program that shows them is not."""
     names = tmp_path / "names"
     names.write_text("filter\nmangle\n")
@@ -309,3 +317,33 @@ def test_one_sentence_a_table() -> None:
     assert sentences([], networks) == ()
     (forwarded,) = sentences(found[1:2], networks)
     assert "drops everything forwarded that no rule" in forwarded
+
+
+# --- in the agent ---
+
+
+class Refusing(FakeMachine):
+    """Whose kernel does not let others' tables be read."""
+
+    def foreign_drops(self) -> tuple[tuple[Dropping, ...], tuple[str, ...]]:
+        raise DataplaneError("netlink: No buffer space available")
+
+
+def test_the_agent_names_them_and_goes_on_without() -> None:
+    """Each look names what is there now; a look that fails is a problem, and ours is looked at."""
+    private = IPv4Address("10.0.0.5")
+    host = Host(id="a", site="ec2", private=private, public=None)
+    site = Site(name="ec2", private=(IPv4Network("10.0.0.0/16"),))
+    settings = Settings(path=Path("neti.yml"), sites={"ec2": site})
+    problems: dict[str, str] = {}
+    machine = FakeMachine(private)
+    machine.dropping = (Dropping("table inet fw", "in", "input", "all", 4, "let SOURCES in"),)
+    network = HostNetwork(machine, problems)
+    network.look(settings, host)
+    assert [words.rpartition(": ")[2] for words in network.drops] == ["let 10.0.0.0/16 in"]
+    machine.dropping = ()
+    network.look(settings, host)
+    assert network.drops == ()
+    refused = HostNetwork(Refusing(private), problems)
+    assert refused.look(settings, host).uplinks == ("eth0",)
+    assert "No buffer space" in problems["foreign"]

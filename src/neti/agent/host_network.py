@@ -5,7 +5,9 @@ Names what is wrong in ``problems`` and takes it out again when it is over. Rais
 
 from neti import log
 from neti.agent.machine import Machine
+from neti.dataplane import foreign
 from neti.dataplane.network import Network
+from neti.errors import DataplaneError
 from neti.model import Host
 from neti.policy import Surroundings
 from neti.settings import Settings
@@ -20,12 +22,14 @@ class HostNetwork:
         self._seen: Network | None = None
         self._placed: tuple[object, ...] | None = None  # our route as it was left
         self.others: tuple[str, ...] = ()  # other tables that judge input
+        self.drops: tuple[str, ...] = ()  # sentences about those that drop what we let in
 
     def look(self, settings: Settings, host: Host) -> Surroundings:
         """Read links, routes and other tables; what the policy needs to know of them."""
         self._seen = self._machine.network(settings.overlay_subnet)
         self.others = self._machine.others_judging_input()
         self._name_conflicts(self._seen, settings)
+        self._name_drops(settings)
         return Surroundings(uplinks=self._seen.uplinks(host.private), ssh_untracked=not self.others)
 
     def route(self, settings: Settings, host: Host) -> bool:
@@ -66,3 +70,18 @@ class HostNetwork:
             )
         else:
             self._problems.pop("overlay", None)
+
+    def _name_drops(self, settings: Settings) -> None:
+        """What others' tables do is worth a sentence, and never stands in the way of ours."""
+        try:
+            found, untold = self._machine.foreign_drops()
+        except DataplaneError as error:
+            self._problems["foreign"] = f"other programs' tables cannot be read: {error}"
+            return
+        self._problems.pop("foreign", None)
+        members = [n for site in settings.sites.values() for n in (*site.private, *site.public)]
+        drops = (*foreign.sentences(found, dict.fromkeys(members)), *untold)
+        for sentence in drops:
+            if sentence not in self.drops:
+                log.warning("foreign_table_drops", what=sentence)
+        self.drops = drops

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from neti.dataplane import network
+from neti.dataplane.foreign import Dropping
+from neti.dataplane.foreign.look import ForeignTables
 from neti.dataplane.libnftables import Nftables
 from neti.dataplane.network import Network
 from neti.ruleset import FAMILY_TABLE
@@ -32,12 +34,16 @@ class Machine(Protocol):
     def others_judging_input(self) -> tuple[str, ...]:
         """Names of other tables that see packets before or beside our input chain."""
 
+    def foreign_drops(self) -> tuple[tuple[Dropping, ...], tuple[str, ...]]:
+        """Other tables that drop what we let in; sentences about what cannot be told."""
+
 
 class RealMachine:
     """Works in the network namespace of the thread that made it."""
 
     def __init__(self) -> None:
         self._nft = Nftables()
+        self._foreign = ForeignTables(self._nft)
 
     def network(self, overlay_subnet: IPv4Network) -> Network:
         return network.read_network(overlay_subnet)
@@ -64,6 +70,9 @@ class RealMachine:
         if network.legacy_iptables_in_use():
             found.add("iptables-legacy")
         return tuple(sorted(found))
+
+    def foreign_drops(self) -> tuple[tuple[Dropping, ...], tuple[str, ...]]:
+        return self._foreign.look(), self._foreign.untold
 
 
 def switched_off() -> str | None:
