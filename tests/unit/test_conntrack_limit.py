@@ -23,7 +23,7 @@ SMALL = Seen(memory=2 * GIB, limit=131_072, buckets=131_072, tracked=0, sockets=
 @pytest.mark.parametrize(
     ("wanted", "seen", "limit", "buckets"),
     [
-        ("auto", SMALL, 131_072, 131_072),  # the kernel's own rule: nothing to do
+        ("auto", SMALL, 131_072, 131_072),  # as much as memory calls for: nothing to do
         ("auto", replace(SMALL, memory=64 * GIB, limit=262_144), 1_048_576, 1_048_576),
         ("auto", replace(SMALL, memory=8 * GIB, limit=262_144, buckets=262_144), 524_288, 262_144),
         ("auto", replace(SMALL, sockets=20_000), 160_000, 131_072),

@@ -20,8 +20,8 @@ from neti.errors import DataplaneError
 # Measured on Linux 6.18, 64 bits: 60,000 entries made by ctnetlink took 22.0 MiB of slab, which is
 # 384 bytes each (256 nf_conn, 128 its extensions). The rest is for what NAT adds and for buckets.
 BYTES_PER_ENTRY: Final = 512
-# The kernel's own rule for a start (nf_conntrack_init_start): an entry for 16 KiB of memory, that
-# is 1/32 of it at most. The kernel stops at 262,144 whatever the memory; here the stop is later.
+# An entry for 16 KiB of memory, 1/32 of it. These are the kernel's own steps at 1 GiB (65,536) and
+# at 4 GiB (262,144; nf_conntrack_init_start), where it stops; here the stop is later.
 _MEMORY_PER_ENTRY: Final = 16_384
 _BY_MEMORY_AT_MOST: Final = 1_048_576
 # A socket that is closed leaves its entry behind for minutes (nf_conntrack_tcp_timeout_time_wait:
