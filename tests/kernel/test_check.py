@@ -50,6 +50,13 @@ class Host:
             assert time.monotonic() < deadline, (self.folder / "log").read_text()
             time.sleep(0.05)
 
+    def enforced(self) -> None:
+        """With an agent, for good."""
+        self.config.write_text(self.config.read_text() + "reject_all: true\ntrial_seconds: 3\n")
+        self.start(
+            lambda: self.status("stage") == "enforced" and self.look().drops == set(FAMILIES)
+        )
+
     @staticmethod
     def _is(true: Callable[[], bool]) -> bool:
         try:
@@ -139,16 +146,11 @@ def test_a_wrong_option_is_unknown(host: Host) -> None:
 
 def test_a_repair_on_the_way_is_no_alarm(host: Host) -> None:
     """Somebody flushed everything just now; the agent is about to put it right."""
-    host.config.write_text(host.config.read_text() + "reject_all: true\n")
-    host.start(lambda: host.status("registered") is True and _drops(host))
+    host.enforced()
     host.nft("flush ruleset")
     code, line = host.check()
     assert code == 0, line
     assert "NETI OK" in line
-
-
-def _drops(host: Host) -> bool:
-    return host.look().drops == set(FAMILIES)
 
 
 SABOTAGE = {
@@ -166,8 +168,7 @@ SABOTAGE = {
 def test_the_kernel_is_looked_at_itself(net: Net, host: Host) -> None:
     """With the agent gone, for each sabotage: what is seen is what packets meet."""
     Server(net, net.host, PORT)
-    host.config.write_text(host.config.read_text() + "reject_all: true\n")
-    host.start(lambda: host.status("registered") is True and _drops(host))
+    host.enforced()
     assert host.look() == KernelLook(table=True, as_written=True, drops=frozenset(FAMILIES))
     host.end()
     rules = subprocess.run(
