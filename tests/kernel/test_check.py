@@ -52,7 +52,7 @@ class Host:
 
     def enforced(self) -> None:
         """With an agent, for good."""
-        self.config.write_text(self.config.read_text() + "reject_all: true\ntrial_seconds: 3\n")
+        self.config.write_text(self.config.read_text() + "reject_all: true\ntrial_seconds: 6\n")
         self.start(
             lambda: self.status("stage") == "enforced" and self.look().drops == set(FAMILIES)
         )
