@@ -370,9 +370,19 @@ def test_arming_is_refused_without_a_way_in(fleet: World) -> None:
     assert "ssh_whitelist is empty" in str(enforce(one)["error"])
     assert one.elements("enforce") == {}
     covered = trialled(fleet)
-    uncovered = "203.0.113.9 is in none of ssh_whitelist"
-    assert uncovered in str(enforce(covered, uncovered=uncovered)["error"])
+    typed_in = {
+        "client": "203.0.113.9",
+        "client_port": 50000,
+        "local": "10.0.0.1",
+        "local_port": 22,
+        "found": "connection",
+        "sure": True,
+        "how": "the connection that sshd holds",
+    }
+    refused = str(enforce(covered, session=typed_in)["error"])
+    assert "203.0.113.9 is not in ssh_whitelist" in refused
     assert covered.elements("enforce") == {}
+    assert "result" in enforce(covered, session=typed_in | {"client": "198.51.100.200"})
 
 
 def test_a_whitelist_that_is_emptied_later_ends_enforcement(fleet: World) -> None:

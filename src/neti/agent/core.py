@@ -19,6 +19,7 @@ from neti.agent.state_records import Self
 from neti.agent.timers import Timers
 from neti.agent.worker import Worker
 from neti.clock import Clock
+from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.guard import Guard
 from neti.model import Host, IPAddress
 from neti.registry import Registry
@@ -52,6 +53,7 @@ class Outside:
     reload: Callable[[], Settings]
     probe_registry: Callable[[], None]  # by a connection of its own; raises RegistryError
     boot: str
+    conntrack_limit: ConntrackLimit | None = None
     reserved: frozenset[IPAddress] = frozenset()
 
 

@@ -14,6 +14,7 @@ from neti.agent.fight import Fight
 from neti.agent.host_network import HostNetwork
 from neti.agent.journal import Journal
 from neti.agent.taking_out import take_out
+from neti.agent.tracking import Tracking
 from neti.dataplane.monitor import RulesChanged
 from neti.errors import DataplaneError
 from neti.policy import Surroundings, structure
@@ -44,6 +45,7 @@ class Kernel:
         self._changed_by: dict[str, None] = {}  # who changed nftables since the last look
         self.network = HostNetwork(core.out.machine, core.problems)
         self.fight = Fight()
+        self.tracking = Tracking(core.out.conntrack_limit, core.problems)
         self.applies = 0
 
     # --- wishes into the kernel ---
@@ -90,6 +92,7 @@ class Kernel:
         try:
             self._surroundings = self.network.look(core.settings, core.host)
             wanted = structure(core.settings, self._surroundings)
+            self.tracking.raise_to(core.settings.conntrack_max)
             done = core.out.reconciler.resync(wanted, core.members.elements)
             self.network.route(core.settings, core.host)
         except DataplaneError as error:
@@ -178,6 +181,7 @@ class Kernel:
         core.soon("audit", _AUDIT_EVERY)
         if core.down:
             return
+        self.tracking.tick(core.settings.conntrack_max)
         if core.now() >= self._full_audit_at:
             self._full_audit_at = core.now() + _FULL_AUDIT_EVERY
             self.resync("audit")
@@ -261,4 +265,5 @@ class Kernel:
 
     def take_out(self) -> None:
         out = self._core.out
-        take_out(self._core.settings, out.reconciler, out.machine, out.connections)
+        settings = self._core.settings
+        take_out(settings, out.reconciler, out.machine, out.connections, self.tracking)

@@ -18,6 +18,7 @@ from neti.agent.worker import Worker
 from neti.clock import SystemClock
 from neti.config import load
 from neti.dataplane.conntrack import Conntrack
+from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.monitor import Monitor
 from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import IdentityError, NetiError
@@ -79,6 +80,7 @@ def run(config: Path) -> None:
             reload=lambda: _reload(config, folder),
             probe_registry=lambda: _probe(settings, host),
             boot=boot_id(),
+            conntrack_limit=ConntrackLimit(folder.path),
             reserved=reserved,
         )
         agent = loop.Agent(settings, host, outside, loaded, shadow=_NoShadow(), inbox=inbox)

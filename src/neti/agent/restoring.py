@@ -17,8 +17,10 @@ from neti.agent.machine import RealMachine, switched_off
 from neti.agent.membership import Membership
 from neti.agent.reconcile import Reconciler
 from neti.agent.state import Loaded, StateFolder
+from neti.agent.tracking import Tracking
 from neti.config import load
 from neti.dataplane.conntrack import Conntrack
+from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import ConfigError, NetiError
 from neti.identity import discover, fingerprint
@@ -90,6 +92,7 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         enforced = False
         notes.append("enforced before, but ssh_whitelist is empty now: not enforced")
     members.elements.enforcement = PERMANENT if enforced else OFF
+    Tracking(ConntrackLimit(folder.path), {}).raise_to(settings.conntrack_max)
     reconciler = Reconciler(NftablesDataplane(), Conntrack(), seen_structure(loaded.itself))
     reconciler.resync(structure(settings, _surroundings(loaded)), members.elements)
     if reconciler.seen is not None:

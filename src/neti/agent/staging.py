@@ -10,12 +10,14 @@ all the evidence or the operator's word.
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
-from neti import evidence, log, stage
+from neti import evidence, log, operator_session, stage
 from neti.agent.control import Request
 from neti.agent.core import Core
 from neti.agent.kernel import Kernel
 from neti.agent.registration import Registration
 from neti.errors import DataplaneError, NetiError
+from neti.model import IPAddress
+from neti.ruleset import SetName
 from neti.stage import Record, Stage, Trial
 
 # The evidence counts only when most of the trial is over; from then on it is looked at again and
@@ -95,7 +97,9 @@ class Staging:
             core.keep_record(stage.commanded(core.record, True))
             request.succeed({"stage": "enforced", "said": "reject_all is enforced already"})
             return
-        refusal = self.refusal() or request.arguments.get("uncovered")
+        refusal = self.refusal() or operator_session.refusal(
+            request.arguments.get("session"), core.settings, self._is_peer
+        )
         if refusal:
             request.fail(f"not armed: {refusal}")
             return
@@ -108,6 +112,10 @@ class Staging:
             request.fail(f"not armed: {error}")
             return
         request.succeed({"stage": "trial", "seconds": seconds})
+
+    def _is_peer(self, address: IPAddress) -> bool:
+        where: SetName = "peers4" if address.version == 4 else "peers6"
+        return self._core.members.elements.wants(where, str(address))
 
     def relax(self, request: Request) -> None:
         core = self._core

@@ -69,6 +69,7 @@ def document(agent: "Agent") -> dict[str, Any]:
             "repairs": agent.kernel.fight.repairs,
             "fight": agent.kernel.fight.sentence(core.now()),
         },
+        "conntrack": _conntrack(agent),
         "ssh": "tracked" if agent.kernel.network.others else "untracked",
         "problems": [*core.problems.values(), *core.live.faults.values()],
         "notes": _notes(agent),
@@ -99,6 +100,13 @@ def _holds(agent: "Agent") -> list[dict[str, Any]]:
     ]
 
 
+def _conntrack(agent: "Agent") -> dict[str, Any] | None:
+    fill = agent.kernel.tracking.fill
+    if fill is None:
+        return None
+    return {"tracked": fill.tracked, "limit": fill.limit, "percent": round(fill.percent, 1)}
+
+
 def _printable(entries: dict[str, str]) -> dict[str, str]:
     """Names are untrusted: no terminal shall obey one."""
     return {
@@ -107,7 +115,7 @@ def _printable(entries: dict[str, str]) -> dict[str, str]:
 
 
 def _notes(agent: "Agent") -> list[str]:
-    notes = []
+    notes = [*agent.kernel.tracking.notes, *agent.kernel.network.drops]
     if agent.core.host.public is None:
         notes.append("this host has no public address: it is reached inside its site only")
     if agent.kernel.network.others:

@@ -6,11 +6,16 @@ Works with an agent and without one. Each step may be repeated.
 from neti.agent.core import Connections
 from neti.agent.machine import Machine
 from neti.agent.reconcile import Reconciler
+from neti.agent.tracking import Tracking
 from neti.settings import Settings
 
 
 def take_out(
-    settings: Settings, reconciler: Reconciler, machine: Machine, connections: Connections
+    settings: Settings,
+    reconciler: Reconciler,
+    machine: Machine,
+    connections: Connections,
+    tracking: Tracking,
 ) -> None:
     """Raises DataplaneError."""
     reconciler.remove()
@@ -20,3 +25,4 @@ def take_out(
     outside = [a for a in settings.nat_overrides if a not in settings.overlay_subnet]
     if outside:
         connections.end_connections_to(outside)
+    tracking.put_back()

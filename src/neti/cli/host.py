@@ -167,13 +167,16 @@ def _down_alone(settings: Settings) -> None:
     from neti.agent.reconcile import Reconciler
     from neti.agent.state import StateFolder
     from neti.agent.taking_out import take_out
+    from neti.agent.tracking import Tracking
     from neti.dataplane.conntrack import Conntrack
+    from neti.dataplane.conntrack_limit import ConntrackLimit
     from neti.dataplane.nftables import NftablesDataplane
 
     StateFolder(settings.table_files_path).set_down(True)
     connections = Conntrack()
     reconciler = Reconciler(NftablesDataplane(), connections, None)
-    take_out(settings, reconciler, RealMachine(), connections)
+    tracking = Tracking(ConntrackLimit(settings.table_files_path), {})
+    take_out(settings, reconciler, RealMachine(), connections, tracking)
 
 
 @click.command()

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from neti import ssh_connection
 from neti.agent import control
 from neti.cli.common import config_option, json_option, print_json
 from neti.config import load
@@ -37,8 +38,9 @@ def enforce(
     """Keep out what no rule lets in, at first on trial.
 
     The kernel itself goes back to shadow at the trial's end, agent or no agent, unless it was
-    confirmed: by the agent, when all its evidence holds, or with --wait-for-confirm by you. Keep
-    the session open in which you type this; open a second one to see that you still get in.
+    confirmed: by the agent, when all its evidence holds, or with --wait-for-confirm by you.
+    Refused when the SSH session in which it is typed would not be let in any more. Keep that
+    session open, and open a second one to see that you still get in.
 
     \b
     Examples:
@@ -46,8 +48,13 @@ def enforce(
       neti enforce --trial 300 --wait-for-confirm
     """
     settings = load(config)
+    session = ssh_connection.find()
     answer = control.call(
-        settings.table_files_path, "enforce", seconds=seconds, wait=wait_for_confirm
+        settings.table_files_path,
+        "enforce",
+        seconds=seconds,
+        wait=wait_for_confirm,
+        session=session.document() if session is not None else None,
     )
     if answer["stage"] == "enforced":
         _said(answer, as_json)
