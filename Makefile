@@ -1,11 +1,11 @@
-# make setup | lab | test | lint | bench: everything a newcomer needs, from a bare Debian 12.
+# make setup | lab | test | lint | bench | drills: everything a newcomer needs, from a bare Debian 12.
 
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.complete
 
-.PHONY: setup lab test lint bench clean
+.PHONY: setup lab test lint bench drills clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,9 @@ test: setup lint
 
 bench: setup
 	$(VENV)/bin/python -m benchmarks
+
+drills: setup
+	$(VENV)/bin/python -m drills
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

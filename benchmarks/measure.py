@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import mean, median
 
+from tests.support.agent_process import AgentProcess
+
 from benchmarks import registry
 from benchmarks.fleet import AGENT_PRIVATE, AGENT_PUBLIC, member
 from benchmarks.kernel import KernelEvents, Kind
-from benchmarks.stage import Agent, Stage
+from benchmarks.stage import Stage
 from neti.agent.reconcile import REVOKE_SECONDS
 from neti.errors import NetiError
 from neti.lab.namespaces import call_inside
@@ -100,7 +102,7 @@ class Fleet:
         return [member(number) for number in numbers]
 
 
-def wait_until_known(stage: Stage, agent: Agent, count: int) -> None:
+def wait_until_known(stage: Stage, agent: AgentProcess, count: int) -> None:
     """Until the agent's kernel holds ``count`` members and the agent itself."""
     deadline = time.monotonic() + _FILL_SECONDS
     while stage.overlay_count() != count + 1:
@@ -111,7 +113,7 @@ def wait_until_known(stage: Stage, agent: Agent, count: int) -> None:
     agent.wait_until_idle()
 
 
-def through_agent(stage: Stage, agent: Agent, fleet: Fleet, rounds: int) -> Changes:
+def through_agent(stage: Stage, agent: AgentProcess, fleet: Fleet, rounds: int) -> Changes:
     """From the request that registers a member to its element in the agent's kernel."""
     events, session = stage.events(stage.host), stage.session()
     try:
@@ -130,7 +132,7 @@ def through_agent(stage: Stage, agent: Agent, fleet: Fleet, rounds: int) -> Chan
 
 
 def _join_and_leave(
-    agent: Agent, events: KernelEvents, session: registry.Session, joiners: Sequence[Member]
+    agent: AgentProcess, events: KernelEvents, session: registry.Session, joiners: Sequence[Member]
 ) -> tuple[list[Change], list[Change]]:
     joined: list[Change] = []
     left: list[Change] = []
@@ -142,7 +144,7 @@ def _join_and_leave(
 
 
 def _change(
-    agent: Agent, events: KernelEvents, session: registry.Session, joiner: Member, kind: Kind
+    agent: AgentProcess, events: KernelEvents, session: registry.Session, joiner: Member, kind: Kind
 ) -> Change:
     """One change, and the pause after it, in which the agent writes its log and journal."""
     send = registry.send_join if kind == "added" else registry.send_leave

@@ -19,22 +19,13 @@ LAYOUT: Final = Layout.below(
     interval="interval",
     maxchange="maxchange",
 )
-_DELETE: Final = 2
-_ANY_VERSION: Final = -1
 
 
 class Session(RawSession):
-    """A session that also deletes. Answers come in the order of the requests."""
+    """A session with the benchmark's ZooKeeper. Answers come in the order of the requests."""
 
     def __init__(self) -> None:
         super().__init__(str(ZOOKEEPER), ZOOKEEPER_PORT)
-
-    def send_delete(self, path: str) -> None:
-        raw = path.encode()
-        self._xid += 1
-        numbers = (self._xid, _DELETE, len(raw))
-        body = b"".join(number.to_bytes(4, "big") for number in numbers) + raw
-        self._send(body + _ANY_VERSION.to_bytes(4, "big", signed=True))
 
     def finish(self, count: int) -> None:
         """Read the answers to the last ``count`` requests."""

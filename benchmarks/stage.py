@@ -9,106 +9,29 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
 
 import yaml
+from tests.support.agent_process import AgentProcess
 
 from benchmarks import registry
 from benchmarks.fleet import AGENT_PRIVATE, ZOOKEEPER, ZOOKEEPER_PORT, configuration
 from benchmarks.kernel import KernelEvents
-from neti.agent import control
 from neti.config import load
 from neti.dataplane.libnftables import Nftables
 from neti.dataplane.nftables import NftablesDataplane
-from neti.errors import DataplaneError, NetiError
+from neti.errors import DataplaneError
 from neti.lab import namespaces
 from neti.lab.wiring import Node, Wiring
 from neti.lab.zookeeper import ZooKeeperServer
 from neti.ruleset import FAMILY_TABLE
 from neti.settings import Settings
 
-_IDLE_SECONDS: Final = 0.005  # of CPU in a second
 _SYSCTLS: Final = {"ip_forward": "0", "rp_filter": "0"}
-
-
-class Agent:
-    """One ``neti agent`` process."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]", state: Path, log: Path) -> None:
-        self._process = process
-        self._state = state
-        self._log = log
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def check(self) -> None:
-        if self._process.poll() is not None:
-            raise NetiError(f"the agent ended: {self._last_words()}")
-
-    def cpu_seconds(self) -> float:
-        """User and system time of all its threads that live, to the nanosecond; what
-        /proc/PID/stat says is the same in hundredths of a second."""
-        total = 0
-        for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
-            with contextlib.suppress(OSError):  # a thread that has just ended
-                total += int(path.read_text().split()[0])
-        return total / 1e9
-
-    def wait_until_idle(self, seconds: float = 60.0) -> None:
-        """Until it has done nothing for a second."""
-        deadline = time.monotonic() + seconds
-        used = self.cpu_seconds()
-        while True:
-            time.sleep(1.0)
-            self.check()
-            before, used = used, self.cpu_seconds()
-            if used - before < _IDLE_SECONDS:
-                return
-            if time.monotonic() > deadline:
-                raise NetiError(f"the agent is still busy after {seconds:.0f} s")
-
-    def memory_mib(self) -> tuple[float, float]:
-        """Resident now, and at most so far."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        kib = {
-            name: int(rest.split()[0])
-            for name, _, rest in (line.partition(":") for line in lines)
-            if name in {"VmRSS", "VmHWM"}
-        }
-        return kib["VmRSS"] / 1024, kib["VmHWM"] / 1024
-
-    def leave(self) -> None:
-        """As ``neti leave``: deregister and stop, so that the next one finds no earlier self."""
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                control.call(self._state, "leave")
-                break
-            except NetiError:  # not registered yet
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-        self._process.wait(10)
-
-    def end(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()
-        return " / ".join(lines[-3:]) or "it said nothing"
 
 
 class Stage:
@@ -154,21 +77,15 @@ class Stage:
     # --- the agent ---
 
     @contextlib.contextmanager
-    def agent(self) -> Iterator[Agent]:
+    def agent(self) -> Iterator[AgentProcess]:
         """A new agent on a host that has never had one; it is ended, and its rules stay."""
         self._clean_host()
-        log = self.folder / "agent.log"
-        command = [sys.executable, "-m", "neti", "agent", "-c", str(self._config)]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                namespaces.command_inside(self.host, command),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        agent = Agent(process, self._state, log)
+        agent = AgentProcess(
+            self.host, config=self._config, state=self._state, log=self.folder / "agent.log"
+        )
+        agent.log.unlink(missing_ok=True)
         try:
+            agent.start()
             yield agent
         finally:
             agent.end()

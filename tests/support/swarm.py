@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-_CREATE, _PING, _CLOSE = 1, 11, -11
+_CREATE, _DELETE, _PING, _CLOSE = 1, 2, 11, -11
+_ANY_VERSION = -1
 _EPHEMERAL = 1
 # One entry: all permissions for the scheme "world" and everybody in it.
 _OPEN_ACL = struct.pack("!iii5si6s", 1, 31, 5, b"world", 6, b"anyone")
@@ -39,6 +40,15 @@ class RawSession:
             + _text(data)
             + _OPEN_ACL
             + struct.pack("!i", _EPHEMERAL if ephemeral else 0)
+        )
+
+    def send_delete(self, path: str) -> None:
+        """Answered by the next ``outcome`` that is not read yet."""
+        self._xid += 1
+        self._send(
+            struct.pack("!ii", self._xid, _DELETE)
+            + _text(path.encode())
+            + struct.pack("!i", _ANY_VERSION)
         )
 
     def send_ping(self) -> None:

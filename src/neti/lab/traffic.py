@@ -4,10 +4,10 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from neti.lab import LabError, namespaces
 from neti.lab.probe import Reply, fetch
@@ -20,16 +20,16 @@ _EVERY_SECONDS: Final = 0.02
 _AT_ONCE: Final = 32
 
 
-class Probe:
-    """One probe process. Leaving the ``with`` block ends it, whatever happened inside."""
+class ProbeProcess:
+    """A program that says ``ready``, measures until its input ends, and prints JSON.
 
-    def __init__(self, plan: LabPlan, node: str, mode: str, address: str) -> None:
-        arguments = [sys.executable, "-m", "neti.lab.probe", mode, address]
-        if mode == "watch":
-            arguments.append(str(_EVERY_SECONDS))
+    Leaving the ``with`` block ends it, whatever happened inside.
+    """
+
+    def __init__(self, namespace: str, arguments: Sequence[str], *, node: str) -> None:
         self.node = node
         self._process = subprocess.Popen(
-            namespaces.command_inside(plan.namespace(node), arguments),
+            namespaces.command_inside(namespace, arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -64,13 +64,23 @@ class Probe:
         process.wait()
         return output, (errors.strip().splitlines() or ["no word from it"])[-1]
 
-    def __enter__(self) -> "Probe":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             self._process.kill()
             self._finish()
+
+
+class Probe(ProbeProcess):
+    """``neti.lab.probe`` on a node of the lab."""
+
+    def __init__(self, plan: LabPlan, node: str, mode: str, address: str) -> None:
+        arguments = [sys.executable, "-m", "neti.lab.probe", mode, address]
+        if mode == "watch":
+            arguments.append(str(_EVERY_SECONDS))
+        super().__init__(plan.namespace(node), arguments, node=node)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,180 @@
+"""Where a drill happens: namespaces, real agents, a registry; and the end of them all.
+
+On leaving, whatever is not Neti's on each host is compared with what it was before. Must never do:
+touch the machine's own network, or end a process that it did not start.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Literal, Self, TypeVar
+
+from tests.support.agent_process import AgentProcess
+
+from drills import echo, leftovers, others, plan, probe, talk
+from drills.drill import Run
+from drills.host import FieldHost
+from drills.plan import HostPlan
+from drills.waiting import wait_for
+from neti import config
+from neti.errors import NetiError
+from neti.lab import namespaces
+from neti.lab.traffic import ProbeProcess
+from neti.lab.zookeeper import Peer, ZooKeeperServer
+from neti.registry import Registry, opening
+
+T = TypeVar("T")
+RegistryKind = Literal["embedded", "zookeeper", "ensemble"]
+
+_ZOOKEEPER_PORT: Final = 2181
+_TICK_MS: Final = 200  # sessions may be as short as two ticks
+
+
+class Field:
+    """As a context manager it is built, and taken down again whatever happens within."""
+
+    def __init__(self, run: Run, *, hosts: int, registry: RegistryKind = "embedded") -> None:
+        self.run = run
+        self.registry_kind = registry
+        self.prefix = leftovers.new_prefix()
+        self.street = f"{self.prefix}{plan.STREET}"
+        self.hosts: list[FieldHost] = []
+        self.servers: list[ZooKeeperServer] = []
+        self._plans = [HostPlan(number=number) for number in range(1, hosts + 1)]
+        self._stack = contextlib.ExitStack()
+        self._before: dict[str, dict[str, str]] = {}
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self.folder = self.run.folder()
+            wiring = plan.wiring(self.prefix, self._plans)
+            stack.callback(leftovers.end, wiring.create)
+            namespaces.build(wiring)
+            self._start_registry(stack)
+            self.hosts = [self._host(each) for each in self._plans]
+            self._wait_until_wired()
+            self._before = {host.name: others.look_settled(host.namespace) for host in self.hosts}
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.compare()
+        finally:
+            self._stack.close()
+
+    def compare(self) -> None:
+        """Whether others' rules, routes and sysctls are what they were, on every host."""
+        for host in self.hosts:
+            self.run.compared.hosts += 1
+            found = others.differences(self._before[host.name], others.look(host.namespace))
+            self.run.compared.differences += [f"{host.name}: {what}" for what in found]
+
+    # --- the registry ---
+
+    def open_registry(self, *, session_seconds: float = 30.0) -> Registry:
+        """A registry of this field as a further host finds it; closed with the field."""
+        settings = config.load(self.hosts[0].config)
+        changed = replace(settings, session_seconds=session_seconds)
+
+        def connect() -> Registry:
+            opened = opening.open_registry(changed, "ec2")
+            opened.leases()
+            return opened
+
+        opened = namespaces.call_inside(self.street, connect)
+        self._stack.callback(_closed, opened)
+        return opened
+
+    def _start_registry(self, stack: contextlib.ExitStack) -> None:
+        if self.registry_kind == "embedded":
+            return
+        count = 3 if self.registry_kind == "ensemble" else 1
+        peers = [Peer(str(plan.STREET_ADDRESS), 2800 + n, 2900 + n) for n in range(count)]
+        for number in range(count):
+            server = ZooKeeperServer(
+                address=str(plan.STREET_ADDRESS),
+                port=_ZOOKEEPER_PORT + number,
+                namespace=self.street,
+                tick_ms=_TICK_MS,
+                heap_mb=128,
+                ensemble=peers if count > 1 else (),
+                number=number + 1,
+            )
+            stack.callback(server.close)
+            self.servers.append(server)
+        for server in self.servers:
+            server.spawn()
+        for server in self.servers:
+            server.wait()
+
+    def _registry_keys(self) -> dict[str, Any]:
+        if self.registry_kind == "embedded":
+            return {"registry": f"embedded:{self.folder / 'registry.db'}"}
+        return {"zk_hosts": {"ec2": [server.hosts for server in self.servers]}}
+
+    def _host(self, each: HostPlan) -> FieldHost:
+        folder = self.folder / each.name
+        (folder / "state").mkdir(parents=True, mode=0o700)
+        namespace = f"{self.prefix}{each.name}"
+        agent = AgentProcess(
+            namespace, config=folder / "neti.yml", state=folder / "state", log=folder / "log"
+        )
+        document = plan.configuration(each, state=str(agent.state), registry=self._registry_keys())
+        return FieldHost(each, agent, document)
+
+    def _wait_until_wired(self) -> None:
+        """A new link takes its time; whoever measures shall not measure that."""
+        for host in self.hosts:
+            others_ = [each for each in self.hosts if each is not host]
+            for target in (plan.STREET_ADDRESS, *(each.plan.private for each in others_)):
+                wait_for(
+                    lambda host=host, target=target: talk.answers(host.namespace, target),  # type: ignore[misc]
+                    f"{host.name} does not reach {target} in the new network",
+                )
+
+    # --- what happens here ---
+
+    def start(self, *hosts: FieldHost) -> None:
+        """Start these hosts' agents (or all), until each is registered and sees all the others."""
+        starting = hosts or tuple(self.hosts)
+        for host in starting:
+            host.agent.start()
+        for host in starting:
+            host.wait_until_registered()
+        running = {host.name for host in self.hosts if host.agent.running}
+        for host in self.hosts:
+            if host.agent.running:
+                wait_for(
+                    lambda host=host: running <= host.member_ids(),  # type: ignore[misc]
+                    f"{host.name} does not see {', '.join(sorted(running))}",
+                )
+
+    def serve(self, *namespaces_: str, port: int = plan.PORT) -> None:
+        """An echo server in each of these namespaces, until the field is left."""
+        for namespace in namespaces_:
+            words = [sys.executable, str(Path(echo.__file__)), str(port)]
+            server = ProbeProcess(namespace, words, node=namespace)
+            self._stack.enter_context(server)
+            server.wait_until_ready()
+
+    @contextlib.contextmanager
+    def probing(
+        self, namespace: str, address: object, *, port: int = plan.PORT, every: float = 0.02
+    ) -> Iterator[ProbeProcess]:
+        """Continuous traffic from the namespace to the address; see ``drills.probe``."""
+        words = [sys.executable, str(Path(probe.__file__)), str(address), str(port), str(every)]
+        with ProbeProcess(namespace, words, node=namespace) as running:
+            running.wait_until_ready()
+            yield running
+
+    def inside(self, namespace: str, function: Callable[[], T]) -> T:
+        return namespaces.call_inside(namespace, function)
+
+
+def _closed(registry: Registry) -> None:
+    with contextlib.suppress(NetiError, OSError):
+        registry.close()

@@ -1,0 +1,129 @@
+"""One host of a field: its configuration, its agent, its kernel as seen from outside Neti."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from tests.support.agent_process import AgentProcess
+
+from drills.drill import DrillError
+from drills.plan import HostPlan
+from drills.waiting import wait_for
+from neti.dataplane.nftables import NftablesDataplane
+from neti.lab import namespaces
+from neti.ruleset import ORDERED, KernelState
+
+T = TypeVar("T")
+
+
+class FieldHost:
+    def __init__(self, plan: HostPlan, agent: AgentProcess, document: dict[str, Any]) -> None:
+        self.plan = plan
+        self.name = plan.name
+        self.namespace = agent.namespace
+        self.container = f"{agent.namespace}-c"
+        self.agent = agent
+        self.document = document
+        self._dataplane: NftablesDataplane | None = None
+        self.configure()
+
+    # --- configuration and agent ---
+
+    @property
+    def config(self) -> Path:
+        return self.agent.config
+
+    @property
+    def state(self) -> Path:
+        return self.agent.state
+
+    def configure(self, **changes: Any) -> None:
+        """Write neti.yml, with these keys changed for good."""
+        self.document |= changes
+        scratch = self.config.with_suffix(".new")
+        scratch.write_text(yaml.safe_dump(self.document, sort_keys=False))
+        scratch.replace(self.config)
+
+    def reload(self, **changes: Any) -> None:
+        """Change the configuration and have it read; returns when it is in force."""
+        self.configure(**changes)
+        done = self._log_lines("reloaded") + self._log_lines("reload_refused")
+        self.agent.signal(signal.SIGHUP)
+        wait_for(
+            lambda: self._log_lines("reloaded") + self._log_lines("reload_refused") > done,
+            f"{self.name} does not reload: {self.agent.last_words()}",
+        )
+
+    def _log_lines(self, event: str) -> int:
+        return self.agent.log.read_text(errors="replace").count(f"{event} ")
+
+    def wait_until_registered(self) -> None:
+        def registered() -> bool:
+            self.agent.check()
+            return bool(self.status()["registered"])
+
+        wait_for(registered, f"{self.name} does not register")
+
+    def status(self) -> dict[str, Any]:
+        answer: dict[str, Any] = self.agent.ask("status")
+        return answer
+
+    def members(self) -> list[dict[str, Any]]:
+        answer: list[dict[str, Any]] = self.agent.ask("members")
+        return answer
+
+    def member_ids(self) -> set[str]:
+        return {member["id"] for member in self.members()}
+
+    @property
+    def overlay(self) -> IPv4Address:
+        address = self.status()["overlay"]
+        if address is None:
+            raise DrillError(f"{self.name} has no overlay address yet")
+        return IPv4Address(address)
+
+    def neti(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """A command line on this host."""
+        command = [sys.executable, "-m", "neti", *words, "-c", str(self.config)]
+        return self.command(*command)
+
+    # --- the kernel, past Neti ---
+
+    def read(self) -> KernelState:
+        if self._dataplane is None:
+            self._dataplane = self.inside(NftablesDataplane)
+        return self._dataplane.read()
+
+    def sets(self) -> dict[str, dict[str, str]]:
+        """What the sets hold that the agent orders."""
+        return {where: dict(self.read().elements.get(where, {})) for where in ORDERED}
+
+    def nft(self, text: str) -> None:
+        """What another program does: ``nft TEXT``. DrillError when the kernel refuses it."""
+        done = self.command("nft", text)
+        if done.returncode != 0:
+            raise DrillError(f"nft {text!r} on {self.name}: {done.stderr.strip()}")
+
+    def ip(self, *words: str) -> str:
+        done = self.command("ip", *words)
+        if done.returncode != 0:
+            raise DrillError(f"ip {' '.join(words)} on {self.name}: {done.stderr.strip()}")
+        return done.stdout
+
+    def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            namespaces.command_inside(self.namespace, words),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def inside(self, function: Callable[[], T]) -> T:
+        return namespaces.call_inside(self.namespace, function)

@@ -1,0 +1,148 @@
+"""Continuous traffic to an echo server, counted: ``python probe.py ADDRESS PORT EVERY``.
+
+Four kinds at once: new connections, one long TCP stream, one TCP connection that idles and is used
+a single time at the very end, and UDP. Standard library only, in a process of its own. It ends when
+its standard input does. Must never retry: what did not work at once has failed, and what the kernel
+had to send again is counted too.
+"""
+
+import json
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+SECONDS = 2.0  # without an answer that count as lost
+_ERRORS_KEPT = 1000
+_TCP_INFO_BYTES = 104
+_TOTAL_RETRANS = 100  # offset of tcpi_total_retrans, linux/tcp.h
+
+
+@dataclass
+class Tally:
+    """What became of one kind of traffic. Times are CLOCK_MONOTONIC, the same in all processes."""
+
+    sent: int = 0
+    lost: int = 0
+    sent_again: int = 0  # TCP segments that the kernel had to repeat
+    longest_ms: float = 0.0  # the slowest answer
+    errors: list[tuple[float, str]] = field(default_factory=list)
+
+    def count(self, attempt: Callable[[], int]) -> None:
+        """One attempt; it returns how many segments were sent again."""
+        self.sent += 1
+        began = time.monotonic()
+        try:
+            self.sent_again += attempt()
+        except OSError as error:
+            self.lost += 1
+            if len(self.errors) < _ERRORS_KEPT:
+                self.errors.append((began, f"{type(error).__name__}: {error}"))
+        else:
+            self.longest_ms = max(self.longest_ms, (time.monotonic() - began) * 1000)
+
+
+def sent_again(connection: socket.socket) -> int:
+    raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    return int(struct.unpack_from("=I", raw, _TOTAL_RETRANS)[0])
+
+
+def dial(address: str, port: int) -> socket.socket:
+    connection = socket.create_connection((address, port), SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def ask(connection: socket.socket, number: int) -> int:
+    """Eight bytes there and back; nothing that is known by now was sent again."""
+    sent = struct.pack("!Q", number)
+    connection.sendall(sent)
+    received = b""
+    while len(received) < len(sent):
+        part = connection.recv(len(sent) - len(received))
+        if not part:
+            raise ConnectionResetError("closed by the other side")
+        received += part
+    if received != sent:
+        raise ConnectionError("another answer than the question")
+    return 0
+
+
+def ask_udp(sock: socket.socket, number: int) -> int:
+    """One datagram there and back; an earlier one's late answer is not this one's."""
+    sent = struct.pack("!Q", number)
+    sock.send(sent)
+    while sock.recv(64) != sent:
+        pass
+    return 0
+
+
+class Probes:
+    """Connected when it has been made: that the first request works is no finding."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._target = (address, port)
+        self.stream, self.idle = dial(address, port), dial(address, port)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.udp = socket.socket(family, socket.SOCK_DGRAM)
+        self.udp.settimeout(SECONDS)
+        self.udp.connect(self._target)
+        for connection in (self.stream, self.idle):
+            ask(connection, 0)
+        ask_udp(self.udp, 0)
+        self.tallies = {kind: Tally() for kind in ("new", "stream", "idle", "udp")}
+
+    def connect(self, number: int) -> int:
+        with dial(*self._target) as connection:
+            ask(connection, number)
+            return sent_again(connection)
+
+    def run(self, every: float, ended: threading.Event) -> None:
+        asks: dict[str, Callable[[int], int]] = {
+            "new": self.connect,
+            "stream": lambda number: ask(self.stream, number),
+            "udp": lambda number: ask_udp(self.udp, number),
+        }
+        threads = [
+            threading.Thread(target=_repeat, args=(self.tallies[kind], ask_once, every, ended))
+            for kind, ask_once in asks.items()
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.tallies["idle"].count(lambda: ask(self.idle, 1))
+        for kind, connection in (("stream", self.stream), ("idle", self.idle)):
+            self.tallies[kind].sent_again += sent_again(connection)
+
+
+def _repeat(
+    tally: Tally, ask_once: Callable[[int], int], every: float, ended: threading.Event
+) -> None:
+    due, number = time.monotonic(), 0
+    while not ended.is_set():
+        number += 1
+        tally.count(lambda number=number: ask_once(number))  # type: ignore[misc]
+        due = max(due + every, time.monotonic())
+        ended.wait(max(0.0, due - time.monotonic()))
+
+
+def main() -> None:
+    address, port, every = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    probes = Probes(address, port)
+    ended = threading.Event()
+    runner = threading.Thread(target=probes.run, args=(every, ended))
+    runner.start()
+    print("ready", flush=True)
+    select.select([sys.stdin], [], [])
+    ended.set()
+    runner.join()
+    print(json.dumps({kind: asdict(tally) for kind, tally in probes.tallies.items()}))
+
+
+if __name__ == "__main__":
+    main()
