@@ -14,7 +14,7 @@ from typing import Final
 from tests.support.swarm import Swarm
 
 from drills.plan import OVERLAY
-from neti.model import Member
+from neti.model import IPAddress, Member
 from neti.registry import Registry, entry
 from neti.registry.zookeeper_layout import Layout
 
@@ -34,7 +34,7 @@ LAYOUT: Final = Layout.below(
 )
 
 
-def generated(number: int) -> Member:
+def generated(number: int, *, more: tuple[IPAddress, ...] = ()) -> Member:
     """Member ``number``; with the lease that ``fill`` gives it."""
     return Member(
         id=f"m-{number:05}",
@@ -42,6 +42,7 @@ def generated(number: int) -> Member:
         private=_FIRST_PRIVATE + number,
         public=_FIRST_PUBLIC + number,
         overlay=_LAST_OVERLAY - number,
+        more=more,
     )
 
 

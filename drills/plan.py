@@ -32,7 +32,7 @@ MAX_HOSTS: Final = 50
 _SYSCTLS: Final = {"ip_forward": "0", "rp_filter": "0"}
 _DOCKER_HOST: Final = {"ip_forward": "1", "rp_filter": "0"}
 # What else a host has: whoever changes any of it is found out.
-_OTHERS: Final = f"""
+OTHERS: Final = f"""
 table inet mine {{
     set s {{ type ipv4_addr; elements = {{ 192.0.2.1, 192.0.2.2 }}; }}
     chain c {{ type filter hook forward priority 10; policy accept; ip saddr @s drop; }}
@@ -85,7 +85,7 @@ def wiring(prefix: str, hosts: list[HostPlan]) -> Wiring:
         links.append(f"link add {host.name} netns {street} type veth peer name eth0 netns {inner}")
         links.append(f"link add c0 netns {inner} type veth peer name eth0 netns {container}")
         nodes.append(
-            Node(namespace=inner, sysctls=_DOCKER_HOST, commands=_host(host), rules=_OTHERS)
+            Node(namespace=inner, sysctls=_DOCKER_HOST, commands=_host(host), rules=OTHERS)
         )
         nodes.append(Node(namespace=container, sysctls=_SYSCTLS, commands=_container()))
     return Wiring(create=tuple(n.namespace for n in nodes), links=tuple(links), nodes=tuple(nodes))
