@@ -52,6 +52,8 @@ class Field:
             wiring = plan.wiring(self.prefix, self._plans)
             stack.callback(leftovers.end, wiring.create)
             namespaces.build(wiring)
+            for each in self._plans:
+                namespaces.call_inside(f"{self.prefix}{each.name}", _forward6)
             self._start_registry(stack)
             self.hosts = [self._host(each) for each in self._plans]
             self._wait_until_wired()
@@ -128,13 +130,18 @@ class Field:
 
     def _wait_until_wired(self) -> None:
         """A new link takes its time; whoever measures shall not measure that."""
+        street = (plan.STREET_ADDRESS, plan.STRANGER6)
         for host in self.hosts:
-            others_ = [each for each in self.hosts if each is not host]
-            for target in (plan.STREET_ADDRESS, *(each.plan.private for each in others_)):
-                wait_for(
-                    lambda host=host, target=target: talk.answers(host.namespace, target),  # type: ignore[misc]
-                    f"{host.name} does not reach {target} in the new network",
-                )
+            peers = [each.plan.private for each in self.hosts if each is not host]
+            for namespace, targets in (
+                (host.namespace, (*street, *peers, plan.CONTAINER, plan.CONTAINER6)),
+                (host.container, street),
+            ):
+                for target in targets:
+                    wait_for(
+                        lambda here=namespace, there=target: talk.answers(here, there),  # type: ignore[misc]
+                        f"{target} is not reached from {namespace} in the new network",
+                    )
 
     # --- what happens here ---
 
@@ -173,6 +180,12 @@ class Field:
 
     def inside(self, namespace: str, function: Callable[[], T]) -> T:
         return namespaces.call_inside(namespace, function)
+
+
+def _forward6() -> None:
+    """As on a host with containers. IPv4's came with the namespace; /proc shows each thread its
+    own."""
+    Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
 
 
 def _closed(registry: Registry) -> None:

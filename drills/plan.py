@@ -43,11 +43,19 @@ table ip docker {{
         ip daddr != 127.0.0.0/8 fib daddr type local tcp dport {PUBLISHED} \
 dnat to {CONTAINER}:{CONTAINER_PORT}
     }}
+    chain post {{
+        type nat hook postrouting priority srcnat;
+        ip saddr 172.31.0.0/24 oifname "eth0" masquerade
+    }}
 }}
 table ip6 docker {{
     chain pre {{
         type nat hook prerouting priority dstnat;
         fib daddr type local tcp dport {PUBLISHED} dnat to [{CONTAINER6}]:{CONTAINER_PORT}
+    }}
+    chain post {{
+        type nat hook postrouting priority srcnat;
+        ip6 saddr fd00:31::/64 oifname "eth0" masquerade
     }}
 }}
 """
@@ -147,6 +155,7 @@ def _host(host: HostPlan) -> tuple[str, ...]:
 def _container() -> tuple[str, ...]:
     return (
         "link set lo up",
+        "link set eth0 addrgenmode none",
         f"address add {CONTAINER}/24 dev eth0",
         f"address add {CONTAINER6}/64 dev eth0 nodad",
         "link set eth0 up",
