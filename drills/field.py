@@ -170,7 +170,7 @@ class Field:
 
     @contextlib.contextmanager
     def probing(
-        self, namespace: str, address: object, *, port: int = plan.PORT, every: float = 0.02
+        self, namespace: str, address: object, *, port: int = plan.PORT, every: float = 0.01
     ) -> Iterator[ProbeProcess]:
         """Continuous traffic from the namespace to the address; see ``drills.probe``."""
         words = [sys.executable, str(Path(probe.__file__)), str(address), str(port), str(every)]

@@ -62,6 +62,10 @@ class FieldHost:
     def _log_lines(self, event: str) -> int:
         return self.agent.log.read_text(errors="replace").count(f"{event} ")
 
+    def resyncs(self, structure: str) -> int:
+        """How many times its log says that it wrote this much of the table."""
+        return self.agent.log.read_text(errors="replace").count(f"structure={structure} ")
+
     def wait_until_registered(self) -> None:
         def registered() -> bool:
             self.agent.check()
