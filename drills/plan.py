@@ -76,6 +76,11 @@ class HostPlan:
         return IPv4Address("10.0.0.10") + self.number
 
     @property
+    def other_private(self) -> IPv4Address:
+        """A second address of the same host, for one that moves."""
+        return IPv4Address("10.0.1.10") + self.number
+
+    @property
     def private6(self) -> IPv6Address:
         return IPv6Address("fd00:5::10") + self.number
 
@@ -142,6 +147,7 @@ def _host(host: HostPlan) -> tuple[str, ...]:
         "link set eth0 addrgenmode none",
         "link set c0 addrgenmode none",
         f"address add {host.private}/16 dev eth0",
+        f"address add {host.other_private}/16 dev eth0",
         f"address add {host.private6}/64 dev eth0 nodad",
         "address add 172.31.0.1/24 dev c0",
         "address add fd00:31::1/64 dev c0 nodad",

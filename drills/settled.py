@@ -59,13 +59,13 @@ def told_by(registry: Registry) -> Told:
     return Told(members, leases, tuple(faults))
 
 
-def expected_sets(told: Told, host_id: str) -> dict[SetName, dict[str, str]]:
-    """What these members mean to the kernel of this host."""
+def expected_sets(told: Told, host_id: str, site: str = _SITE) -> dict[SetName, dict[str, str]]:
+    """What these members mean to the kernel of this host in this site."""
     overlay: dict[str, str] = {}
     peers4: set[str] = set()
     peers6: set[str] = set()
     for member in told.members.values():
-        near = member.site == _SITE
+        near = member.site == site
         if member.id == host_id:
             overlay[str(member.overlay)] = str(member.private)
             continue
@@ -83,11 +83,28 @@ def expected_sets(told: Told, host_id: str) -> dict[SetName, dict[str, str]]:
     }
 
 
+def differing(kernel: KernelState, told: Told, host_id: str, site: str = _SITE) -> Iterator[str]:
+    """In what the kernel differs from what the registry told."""
+    if kernel.structure is None:
+        yield "kernel: there is no table"
+        return
+    for where, expected in expected_sets(told, host_id, site).items():
+        held = dict(kernel.elements.get(where, {}))
+        yield from _same(f"kernel: {where}", set(held), set(expected))
+        for key in held.keys() & expected.keys():
+            if held[key] != expected[key]:
+                yield f"kernel: {where} {key} leads to {held[key]}, not {expected[key]}"
+    for peers, revoked in REVOKED_BY.items():
+        both = kernel.elements.get(peers, {}).keys() & kernel.timed.get(revoked, {}).keys()
+        if both:
+            yield f"kernel: {min(both)} is a peer and revoked"
+
+
 def faults(host: FieldHost, registry: Registry) -> list[str]:
     """Every way in which this host, its agent running, is not settled now."""
     told = told_by(registry)
     found = list(told.faults)
-    found += _kernel(host.read(), told, host.name)
+    found += differing(host.read(), told, host.name)
     try:
         members = {member["id"]: member for member in host.members()}
         status = host.status()
@@ -119,22 +136,6 @@ def _faults(host: FieldHost, registry: Registry) -> list[str]:
         return faults(host, registry)
     except NetiError as error:
         return [f"registry: {error}"]
-
-
-def _kernel(kernel: KernelState, told: Told, host_id: str) -> Iterator[str]:
-    if kernel.structure is None:
-        yield "kernel: there is no table"
-        return
-    for where, expected in expected_sets(told, host_id).items():
-        held = dict(kernel.elements.get(where, {}))
-        yield from _same(f"kernel: {where}", set(held), set(expected))
-        for key in held.keys() & expected.keys():
-            if held[key] != expected[key]:
-                yield f"kernel: {where} {key} leads to {held[key]}, not {expected[key]}"
-    for peers, revoked in REVOKED_BY.items():
-        both = kernel.elements.get(peers, {}).keys() & kernel.timed.get(revoked, {}).keys()
-        if both:
-            yield f"kernel: {min(both)} is a peer and revoked"
 
 
 def _disk(host: FieldHost, told: Told) -> Iterator[str]:
