@@ -1,6 +1,5 @@
 """Traffic between members through all that happens to an agent and its rules: nothing is lost."""
 
-import json
 import time
 from contextlib import ExitStack
 from typing import Final
@@ -12,6 +11,7 @@ from drills.host import FieldHost
 from drills.plan import OPEN_PORT, PORT
 from drills.traffic import Steps, rows
 from drills.waiting import wait_for
+from neti.agent import state_records as records
 
 TITLE = "streams, idle connections and UDP through start, enforce, reload, upgrade, replacement"
 
@@ -75,8 +75,8 @@ def _upgrade(host: FieldHost) -> None:
     ones: the whole table is written anew."""
     host.agent.end()
     path = host.state / "self.json"
-    itself = json.loads(path.read_text())
-    path.write_text(json.dumps({**itself, "structure_seen": None, "structure_text": None}))
+    itself = records.checked(path.read_bytes())
+    path.write_bytes(records.line({**itself, "structure_seen": None, "structure_text": None}))
     host.configure(open_ports=[OPEN_PORT])
     before = host.resyncs("all")
     host.agent.start()
@@ -86,6 +86,7 @@ def _upgrade(host: FieldHost) -> None:
 
 def _replaced_in_full(host: FieldHost) -> None:
     """A set that is not ours in our table makes the agent write all of it anew."""
+    host.at_peace()
     before = host.resyncs("all")
     host.nft("add set inet neti intruder { type ipv4_addr; }")
     wait_for(lambda: host.resyncs("all") > before, f"{host.name} did not replace its table")

@@ -31,6 +31,7 @@ def run(drill: Run) -> Rows:
         host.configure(reject_all=True)
         field.start()
         _people(host, Fleet(field.open_registry()))
+        wait_for(lambda: host.status()["stage"] == "enforced", "the trial is not confirmed")
         host.agent.wait_until_idle()
         slowest = (0.0, "none")
         for kind, damages in all_kinds(host).items():
@@ -64,6 +65,7 @@ def _people(host: FieldHost, fleet: Fleet) -> None:
 
 def _repaired(host: FieldHost, damage: Damage) -> tuple[float, str]:
     """Seconds from the damage to all being as before, and what is still wrong after patience."""
+    host.at_peace()
     before = _picture(host)
     damage.inflict(host)
     began = time.monotonic()
@@ -87,6 +89,7 @@ def _picture(host: FieldHost) -> Picture:
     kernel = host.read()
     picture: Picture = {"structure": kernel.structure}
     picture |= {where: dict(kernel.elements.get(where, {})) for where in ORDERED}
+    picture["enforce"] = dict(kernel.enforce)
     picture |= {where: set(kernel.timed.get(where, {})) for where in TIMED}
     picture["route"] = host.ip("route", "show", str(OVERLAY)).strip()
     return picture

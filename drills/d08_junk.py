@@ -139,7 +139,8 @@ def _restarted(host: FieldHost, before: dict[str, dict[str, str]]) -> Rows:
     skipped = host.status()["skipped"]["count"]
     yield Row(
         "an agent that starts amid the junk",
-        f"registered after {seconds:.1f} s, rid of all junk {settled:.1f} s later, {skipped:,} skipped",
+        f"registered after {seconds:.1f} s, rid of all junk {settled:.1f} s later, "
+        f"{skipped:,} skipped",
         skipped > 0,
     )
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import yaml
 from tests.support.agent_process import AgentProcess
@@ -19,6 +19,8 @@ from neti.lab import namespaces
 from neti.ruleset import ORDERED, KernelState
 
 T = TypeVar("T")
+
+_REPAIRS_IN_PEACE: Final = 2
 
 
 class FieldHost:
@@ -65,6 +67,14 @@ class FieldHost:
     def resyncs(self, structure: str) -> int:
         """How many times its log says that it wrote this much of the table."""
         return self.agent.log.read_text(errors="replace").count(f"structure={structure} ")
+
+    def at_peace(self) -> None:
+        """Two repairs are behind it: start the agent anew, for a third within the minute would be
+        a fight, in which repairs are slow on purpose."""
+        if self.status()["drift"]["repairs"] >= _REPAIRS_IN_PEACE:
+            self.agent.end()
+            self.agent.start()
+            self.wait_until_registered()
 
     def wait_until_registered(self) -> None:
         def registered() -> bool:

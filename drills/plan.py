@@ -123,6 +123,7 @@ def configuration(host: HostPlan, *, state: str, registry: dict[str, Any]) -> di
         "overlay_subnet": str(OVERLAY),
         "ssh_whitelist": [f"{OPERATOR}/32", f"{OPERATOR6}/128"],
         "open_ports": [OPEN_PORT],
+        "trial_seconds": 5,
         "table_files_path": state,
     }
 

@@ -148,7 +148,8 @@ def _lead_astray(host: FieldHost) -> None:
 
 def _delete_first(host: FieldHost, name: str) -> None:
     state = host.read()
-    held = {**state.elements, **state.timed}[name]  # type: ignore[index]
+    sets = {**state.elements, **state.timed, "enforce": state.enforce}
+    held = sets[name]  # type: ignore[index]
     if not held:
         raise DrillError(f"{name} on {host.name} holds nothing that could be deleted")
     host.nft(_element("delete", name, min(held)))
