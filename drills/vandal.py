@@ -175,11 +175,13 @@ def _ip(host: FieldHost, *words: str) -> None:
 
 
 def _flap(host: FieldHost) -> None:
-    """The address goes, and with it every route that needs it; it and the others' are back."""
-    address = f"{host.plan.private}/16"
+    """The address goes, and with it the second one of its network and every route that needs it;
+    they and others' routes are back at once."""
+    address, second = f"{host.plan.private}/16", f"{host.plan.other_private}/16"
     routes = host.ip("route", "show", "default").strip()
     host.ip("address", "delete", address, "dev", "eth0")
-    host.ip("address", "add", address, "dev", "eth0")
+    host.ip("address", "replace", address, "dev", "eth0")
+    host.ip("address", "replace", second, "dev", "eth0")
     if not host.ip("route", "show", "default").strip():
         host.ip("route", "add", *routes.split())
 
