@@ -57,6 +57,9 @@ class Sequence:
             (1, self._junk),
             (1, self._drift),
             (1, self._kernel_refuses),
+            (1, self._wiped),
+            (1, self._restored),
+            (2, self._word),
             (6, self._time),
         ]
         weights = [weight for weight, _ in acts]
@@ -171,6 +174,36 @@ class Sequence:
         self._say("kernel refuses" if refuses else "kernel works again", box)
         box.dataplane.failing = "Device or resource busy" if refuses else None
 
+    def _wiped(self, box: Box) -> None:
+        """Everything in the registry is lost. Who is away then has no claim to its address."""
+        self._say("registry wiped")
+        self.world.server.stop()
+        self.world.settle()
+        self.world.server.wipe()
+        here = {each.host.id for each in self.world.boxes if each.agent is not None}
+        self.leases = {host_id: held for host_id, held in self.leases.items() if host_id in here}
+        self._registry_back(box)
+
+    def _restored(self, box: Box) -> None:
+        """An hour passes, and the registry is what it was before it."""
+        self._say("registry restored from an older copy")
+        copy = self.world.server.copied()
+        self._move(box)
+        self.world.pass_time(61.0)
+        self.world.server.stop()
+        self.world.settle()
+        self.world.server.restore_copy(copy)
+        self._registry_back(box)
+        self.world.server.expire_orphans()
+        self.world.settle()
+
+    def _word(self, box: Box) -> None:
+        """Of the operator: on what is kept out, or on who is held."""
+        word = self.chance.choice(("enforce", "confirm", "relax", "release"))
+        if box.agent is not None:
+            self._say(word, box)
+            box.ask(word, seconds=30, wait=self.chance.random() < 0.5)
+
     def _time(self, box: Box) -> None:
         seconds = self.chance.choice(_PAUSES)
         self._say(f"{seconds} s")
@@ -193,6 +226,11 @@ class Sequence:
         self.world.settle()
         for seconds in (61.0, 61.0, 700.0, 61.0):
             self.world.pass_time(seconds)
+        for box in self.world.boxes:
+            if box.agent is not None and box.status()["holds"]:
+                self._say("release", box)
+                box.ask("release")
+        self.world.pass_time(2.0)
 
     def _registered(self, box: Box) -> bool:
         return any(held.host_id == box.host.id for held in self._look().details())
@@ -224,6 +262,8 @@ class Sequence:
             except DataplaneError as error:
                 yield f"{host_id}: {error}"
                 continue
+            if kernel.armed_for_good != (box.status()["stage"] == "enforced"):
+                yield f"{host_id}: {box.status()['stage']}, and map enforce has {kernel.enforce}"
             yield from (f"{host_id}: {w}" for w in differing(kernel, told, host_id, box.host.site))
             yield from (f"{host_id}: {problem}" for problem in box.status()["problems"])
             kept = StateFolder(box.settings.table_files_path).load(_MACHINE)
