@@ -35,8 +35,17 @@ _TICK_MS: Final = 200  # sessions may be as short as two ticks
 class Field:
     """As a context manager it is built, and taken down again whatever happens within."""
 
-    def __init__(self, run: Run, *, hosts: int, registry: RegistryKind = "embedded") -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        hosts: int,
+        registry: RegistryKind = "embedded",
+        others: str = plan.OTHERS,
+    ) -> None:
+        """``others``: rules that each host has beside Neti's."""
         self.run = run
+        self._others = others
         self.registry_kind = registry
         self.prefix = leftovers.new_prefix()
         self.street = f"{self.prefix}{plan.STREET}"
@@ -49,7 +58,7 @@ class Field:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self.folder = self.run.folder()
-            wiring = plan.wiring(self.prefix, self._plans)
+            wiring = plan.wiring(self.prefix, self._plans, others=self._others)
             stack.callback(leftovers.end, wiring.create)
             namespaces.build(wiring)
             for each in self._plans:

@@ -31,6 +31,21 @@ MAX_HOSTS: Final = 50
 
 _SYSCTLS: Final = {"ip_forward": "0", "rp_filter": "0"}
 _DOCKER_HOST: Final = {"ip_forward": "1", "rp_filter": "0"}
+# Containers reach the street by their host's address; and no chain of this judges what comes in.
+MASQUERADE: Final = """
+table ip out {
+    chain post {
+        type nat hook postrouting priority srcnat;
+        ip saddr 172.31.0.0/24 oifname "eth0" masquerade
+    }
+}
+table ip6 out {
+    chain post {
+        type nat hook postrouting priority srcnat;
+        ip6 saddr fd00:31::/64 oifname "eth0" masquerade
+    }
+}
+"""
 # What else a host has: whoever changes any of it is found out.
 OTHERS: Final = f"""
 table inet mine {{
@@ -89,7 +104,7 @@ class HostPlan:
         return IPv4Address("54.0.0.10") + self.number
 
 
-def wiring(prefix: str, hosts: list[HostPlan]) -> Wiring:
+def wiring(prefix: str, hosts: list[HostPlan], *, others: str = OTHERS) -> Wiring:
     street = f"{prefix}{STREET}"
     nodes = [Node(namespace=street, sysctls=_SYSCTLS, commands=_street(hosts))]
     links = []
@@ -98,7 +113,7 @@ def wiring(prefix: str, hosts: list[HostPlan]) -> Wiring:
         links.append(f"link add {host.name} netns {street} type veth peer name eth0 netns {inner}")
         links.append(f"link add c0 netns {inner} type veth peer name eth0 netns {container}")
         nodes.append(
-            Node(namespace=inner, sysctls=_DOCKER_HOST, commands=_host(host), rules=OTHERS)
+            Node(namespace=inner, sysctls=_DOCKER_HOST, commands=_host(host), rules=others)
         )
         nodes.append(Node(namespace=container, sysctls=_SYSCTLS, commands=_container()))
     return Wiring(create=tuple(n.namespace for n in nodes), links=tuple(links), nodes=tuple(nodes))

@@ -87,7 +87,7 @@ class KernelState:
     """What was read back. ``structure`` is nft's own listing without elements; None: no table.
 
     ``timed`` are elements with the seconds that they have left. ``enforce``: by key, the seconds
-    that its drop has left; None: no end; FOREIGN: something that we never write.
+    that its drop has left (0: less than one); None: no end; FOREIGN: something that we never write.
     """
 
     structure: str | None
@@ -99,8 +99,8 @@ class KernelState:
     @property
     def armed(self) -> bool:
         """Whether both families are dropped, with or without an end."""
-        held = [self.enforce.get(family, 0) for family in FAMILIES]
-        return all(left is None or left > 0 for left in held)
+        held = [self.enforce.get(family, FOREIGN) for family in FAMILIES]
+        return all(left != FOREIGN for left in held)
 
     @property
     def armed_for_good(self) -> bool:

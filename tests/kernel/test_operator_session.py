@@ -12,6 +12,8 @@ from tests.support import netns
 from tests.support.netns import Net, Server
 from tests.support.sshd import PYTHON, SAY_SESSION, USER, Sshd, require_sshd, sshd
 
+from neti.agent import control
+from neti.agent.control import AgentUnreachable
 from neti.operator_session import OperatorSession
 
 pytestmark = pytest.mark.kernel
@@ -133,3 +135,58 @@ def test_a_session_of_another_namespace_is_none(net: Net, host: Sshd) -> None:
         to=netns.PRIVATE,
     )
     assert found(printed) is None
+
+
+# --- neti enforce ---
+
+CONFIG = f"""\
+registry: embedded:{{folder}}/registry.db
+identity: {{{{id: a, private: {netns.PRIVATE}, public: 198.51.100.5}}}}
+site: ec2
+sites: {{{{ec2: {{{{private: [10.0.0.0/8]}}}}, vpc: {{{{private: [10.0.0.0/8]}}}}}}}}
+ssh_whitelist: [{netns.ADMIN}/32]
+ssh_port: {PORT}
+table_files_path: {{folder}}/state
+"""
+
+
+@pytest.fixture
+def agent(net: Net, host: Sshd) -> Iterator[tuple[str, ...]]:
+    """A running agent; the words of a command to it, as they are typed in a session."""
+    config = host.folder / "neti.yml"
+    config.write_text(CONFIG.format(folder=host.folder))
+    line = (PYTHON, "-m", "neti", "{}", "-c", str(config))
+    inside = ["ip", "netns", "exec", net.host, *(word.format("agent") for word in line)]
+    process = subprocess.Popen(inside, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while not _registered(host):
+            assert time.monotonic() < deadline, "the agent does not come up"
+            time.sleep(0.05)
+        yield line
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _registered(host: Sshd) -> bool:
+    try:
+        return bool(control.call(host.folder / "state", "status")["registered"])
+    except AgentUnreachable:
+        return False
+
+
+def test_enforce_typed_where_it_would_shut_out(host: Sshd, agent: tuple[str, ...]) -> None:
+    """From a stranger's address it is refused, with the line to write; from the admin's it arms."""
+    words = [word.format("enforce") for word in agent]
+    enforce = ("sudo", *words, "--wait-for-confirm", "--trial", "30")
+    line = host.line(USER, netns.STRANGER, netns.PRIVATE)
+    refused = subprocess.run(
+        [*line, *enforce], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert refused.returncode == 1
+    assert f"add {netns.STRANGER} to ssh_whitelist" in refused.stderr
+    assert control.call(host.folder / "state", "status")["stage"] == "shadow"
+    said = host.ssh(*enforce, user=USER, source=netns.ADMIN, to=netns.PRIVATE)
+    assert said.startswith("trial: in 30 s")
+    assert control.call(host.folder / "state", "status")["stage"] == "trial"

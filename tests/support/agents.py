@@ -14,6 +14,7 @@ from neti.agent.reconcile import Reconciler
 from neti.agent.state import StateFolder
 from neti.agent.worker import Job, JobDone, JobEvent, JobFailed, Worker
 from neti.clock import ManualClock
+from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.foreign import Dropping
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.network import Link, Network, Route
@@ -108,6 +109,7 @@ class Box:
     agent: Agent | None = None
     new_settings: Settings | None = None
     shadow: FakeShadow = field(default_factory=FakeShadow)
+    conntrack_limit: ConntrackLimit | None = None
 
     def __post_init__(self) -> None:
         self.machine = FakeMachine(self.host.private)
@@ -124,6 +126,7 @@ class Box:
             connections=self.connections,
             probe_registry=self._probe,
             boot=self.world.boot,
+            conntrack_limit=self.conntrack_limit,
             registry=self.registry,
             worker=worker,
             folder=folder,

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.agents import world
 
+from neti.agent.loop import Reload
 from neti.agent.tracking import Tracking
 from neti.dataplane import conntrack_limit
 from neti.dataplane.conntrack_limit import ConntrackLimit, Fill, Paths, Seen, decide, read_fill
@@ -348,3 +350,26 @@ def test_without_a_limit_nothing_happens() -> None:
     tracking.tick(5)
     tracking.put_back()
     assert (tracking.fill, problems) == (None, {})
+
+
+def test_through_an_agents_life(kernel: FakeKernel, limit: ConntrackLimit, tmp_path: Path) -> None:
+    """Raised at the start, shown in status, put back by down, raised by up and by a reload."""
+    with world(tmp_path) as fleet:
+        box = fleet.box(1)
+        box.conntrack_limit = limit
+        box.start()
+        fleet.settle()
+        assert kernel.limit() == 524_288
+        assert box.status()["conntrack"] == {"tracked": 10, "limit": 524_288, "percent": 0.0}
+        kernel.paths.tracked.write_text("500000\n")
+        fleet.pass_time(61)
+        assert any("95 % full" in sentence for sentence in box.status()["problems"])
+        kernel.paths.tracked.write_text("10\n")
+        box.ask("down")
+        assert kernel.limit() == 131_072
+        box.ask("up")
+        assert kernel.limit() == 524_288
+        box.new_settings = replace(box.settings, conntrack_max=600_000)
+        box.running.tell(Reload())
+        fleet.settle()
+        assert kernel.limit() == 600_000

@@ -19,6 +19,7 @@ NETLINK_NETFILTER: Final = 12
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4
 NLM_F_DUMP: Final = 0x300
+NLM_F_CREATE: Final = 0x400
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
 NLA_F_NESTED: Final = 0x8000
@@ -77,9 +78,11 @@ class NetlinkSocket:
     def close(self) -> None:
         self._socket.close()
 
-    def request(self, kind: int, payload: bytes, *, ignore: frozenset[int] = frozenset()) -> None:
+    def request(
+        self, kind: int, payload: bytes, *, flags: int = 0, ignore: frozenset[int] = frozenset()
+    ) -> None:
         """Send one command and wait for its acknowledgement; errnos in ``ignore`` are fine."""
-        self._send(kind, NLM_F_REQUEST | NLM_F_ACK, payload)
+        self._send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, payload)
         for answer, body in messages(self._socket.recv(_DUMP_BUFFER)):
             if answer == NLMSG_ERROR:
                 _raise_for(body, ignore)
