@@ -13,7 +13,7 @@ from typing import Final
 
 from neti.errors import DataplaneError
 from neti.model import Host, Member, Reach, Site
-from neti.ruleset import Chain, SetName, Structure
+from neti.ruleset import SEEN_SECONDS, Chain, SetName, Structure
 from neti.settings import IPNetwork, OpenPort, Settings
 
 # Destination NAT before iptables' own -100, so that a container's published port on an overlay
@@ -26,6 +26,8 @@ CONTAINER_KINDS: Final = '{ "bridge", "veth" }'
 # Printable ASCII without the quote, the asterisk and the backslash.
 PLAIN_INTERFACE: Final = re.compile(r"[!#-)+-\[\]-~]+")
 RECORDED_PORTS: Final = "{ tcp, udp, udplite, sctp, dccp }"
+# What the rules fill by themselves. A full set records no more and blocks nothing.
+_RECORDED: Final = f"size 16384; flags dynamic,timeout; timeout {SEEN_SECONDS}s"
 
 SETS: Final[tuple[tuple[str, str], ...]] = (
     ("map overlay", "type ipv4_addr : ipv4_addr"),
@@ -34,14 +36,10 @@ SETS: Final[tuple[tuple[str, str], ...]] = (
     ("set revoked4", "type ipv4_addr; flags timeout"),
     ("set revoked6", "type ipv6_addr; flags timeout"),
     ("set grace", "typeof meta nfproto; flags timeout"),
-    (
-        "set seen4",
-        "type ipv4_addr . inet_proto . inet_service; size 16384; flags dynamic,timeout; timeout 1h",
-    ),
-    (
-        "set seen6",
-        "type ipv6_addr . inet_proto . inet_service; size 16384; flags dynamic,timeout; timeout 1h",
-    ),
+    ("set seen4", f"type ipv4_addr . inet_proto . inet_service; {_RECORDED}"),
+    ("set seen6", f"type ipv6_addr . inet_proto . inet_service; {_RECORDED}"),
+    ("set forwarded", f"type inet_proto . inet_service; {_RECORDED}"),
+    ("set redirected", f"type inet_proto . inet_service . inet_service; {_RECORDED}"),
     ("map enforce", "typeof meta nfproto : verdict; flags timeout"),
     ("counter admitted", "packets 0 bytes 0"),  # packets from members that were let in as such
     ("counter judged", "packets 0 bytes 0"),  # packets that got as far as the verdict
@@ -107,6 +105,8 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
             *_translation(settings, surroundings),
             _refusal(),
             _output(settings),
+            _asked(),
+            _record(),
             _judge(settings),
             _input(settings, surroundings),
             _published(settings),
@@ -199,17 +199,40 @@ def _judge(settings: Settings) -> Chain:
         # that are new to it. A removed peer is never given this grace.
         "ip saddr != @revoked4 meta nfproto @grace tcp flags & (fin|syn|rst|ack) == ack accept",
         "ip6 saddr != @revoked6 meta nfproto @grace tcp flags & (fin|syn|rst|ack) == ack accept",
-        (
-            f"meta l4proto {RECORDED_PORTS} "
-            "update @seen4 { ip saddr . meta l4proto . th dport counter }"
-        ),
-        (
-            f"meta l4proto {RECORDED_PORTS} "
-            "update @seen6 { ip6 saddr . meta l4proto . th dport counter }"
-        ),
+        "jump record",
         'counter name "judged" meta nfproto vmap @enforce',
     ]
     return Chain("judge", None, tuple(rules))
+
+
+def _record() -> Chain:
+    """The shadow. A published or redirected port is recorded as the one that was asked for, since
+    that is what open_ports must name; see ``_asked``. The rest, by the port in the packet: what
+    is not tracked, and what a removed source sends into a connection that this host began."""
+    seen = [
+        f"meta l4proto {RECORDED_PORTS} "
+        f"update @{where} {{ {word} saddr . meta l4proto . th dport counter }}"
+        for word, where in (("ip", "seen4"), ("ip6", "seen6"))
+    ]
+    return Chain(
+        "record", None, ("meta l4proto { tcp, udp } ct direction original goto asked", *seen)
+    )
+
+
+def _asked() -> Chain:
+    """One rule for each protocol: nft 1.0.6 takes ``ct original proto-dst`` for a port, and lets
+    it into a concatenation, only where one protocol is settled before it in the same rule."""
+    rules = []
+    for proto in ("tcp", "udp"):
+        asked = "meta l4proto . ct original proto-dst"
+        rules += [
+            f"meta l4proto {proto} update @seen4 {{ ip saddr . {asked} counter }}",
+            f"meta l4proto {proto} update @seen6 {{ ip6 saddr . {asked} counter }}",
+            # Where the socket is that answers: on another port, or in a container. For the preview.
+            f"meta l4proto {proto} ct status dnat update @redirected {{ {asked} . th dport }}",
+            f"meta l4proto {proto} meta oifkind {CONTAINER_KINDS} update @forwarded {{ {asked} }}",
+        ]
+    return Chain("asked", None, tuple(rules))
 
 
 def _open(port: OpenPort) -> Iterator[str]:

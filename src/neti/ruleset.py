@@ -23,6 +23,8 @@ TIMED: Final[tuple[SetName, ...]] = ("revoked4", "revoked6", "grace")
 MAPS: Final = frozenset({"overlay", "enforce"})
 FAMILIES: Final = ("ipv4", "ipv6")  # the keys of map enforce
 REVOKED_BY: Final[Mapping[SetName, SetName]] = {"peers4": "revoked4", "peers6": "revoked6"}
+# How long the kernel keeps an element of seen4, seen6, forwarded, redirected after the last packet.
+SEEN_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)

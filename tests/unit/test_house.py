@@ -36,6 +36,8 @@ PURE = {
     "fleet.py": {"model", "absence", "admission", "claims", "errors", "guard", "registry"},
     "policy.py": {"model", "ruleset", "settings", "errors"},
     "settings.py": {"model"},
+    "shadow.py": {"model", "settings"},
+    "preview.py": {"model", "settings", "shadow"},
 }
 
 

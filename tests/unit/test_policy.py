@@ -209,7 +209,7 @@ def test_judgement_is_passed_in_the_promised_order() -> None:
         r"dport|proto-dst",
         r"^icmp(v6)? .* limit rate .* accept$",
         r"saddr != @revoked[46] meta nfproto @grace",
-        r"update @seen[46]",
+        r"^jump record$",
         r"^counter name .judged. meta nfproto vmap @enforce$",
     )
 

@@ -9,6 +9,7 @@ Must never do: touch any table but ``inet neti``, or half of a transaction.
 from typing import Protocol
 
 from neti.ruleset import KernelState, SetName, Transaction
+from neti.shadow import Sighting
 
 
 class Dataplane(Protocol):
@@ -25,6 +26,10 @@ class Dataplane(Protocol):
 
     def counters(self) -> dict[str, int]:
         """Packets by named counter, since the table was made; empty without a table."""
+
+    def sightings(self) -> list[Sighting]:
+        """What reached the verdict, both families: each source, protocol and port once. Nothing
+        when the table is not there."""
 
     def apply(self, transaction: Transaction) -> None:
         """All of it or nothing. An empty transaction does not reach the kernel."""

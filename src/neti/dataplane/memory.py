@@ -20,6 +20,7 @@ from neti.ruleset import (
     SetName,
     Transaction,
 )
+from neti.shadow import Sighting
 
 _ELEMENT = re.compile(rf"(add|delete) element {FAMILY_TABLE} (\w+) \{{ (.*) \}}")
 _CHAIN = re.compile(rf"(flush|delete) chain {FAMILY_TABLE} (\w+)")
@@ -34,13 +35,15 @@ class _Table:
 
 class MemoryDataplane:
     """``transactions`` keeps what was applied, for tests that look at size; set ``failing`` to a
-    sentence to have every ``apply`` refused with it."""
+    sentence to have every ``apply`` refused with it. ``seen`` is what packets would have left in
+    the shadow's sets: it goes with the table."""
 
     def __init__(self) -> None:
         self.table: _Table | None = None
         self.transactions: list[Transaction] = []
         self.failing: str | None = None
         self.counted: dict[str, int] = {}
+        self.seen: list[Sighting] = []
 
     def structure(self) -> str | None:
         if self.table is None:
@@ -76,24 +79,27 @@ class MemoryDataplane:
     def counters(self) -> dict[str, int]:
         return dict(self.counted) if self.table is not None else {}
 
+    def sightings(self) -> list[Sighting]:
+        return list(self.seen) if self.table is not None else []
+
     def apply(self, transaction: Transaction) -> None:
         if not transaction:
             return
         if self.failing is not None:
             raise DataplaneError(self.failing)
-        before = copy.deepcopy(self.table)
+        before, seen = copy.deepcopy(self.table), self.seen
         try:
             for command in transaction.commands:
                 self._command(command)
         except DataplaneError:
-            self.table = before
+            self.table, self.seen = before, seen
             raise
         self.transactions.append(transaction)
 
     def _command(self, command: str) -> None:
         if command == f"delete table {FAMILY_TABLE}":
             self._existing()
-            self.table = None
+            self.table, self.seen = None, []
         elif command.startswith(f"table {FAMILY_TABLE} {{"):
             self._define(command)
         elif match := _CHAIN.fullmatch(command):

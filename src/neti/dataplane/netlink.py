@@ -98,14 +98,17 @@ class NetlinkSocket:
                 answers.append(body)
         return answers
 
-    def dump(self, kind: int, payload: bytes) -> Iterator[bytes]:
+    def dump(
+        self, kind: int, payload: bytes, *, ignore: frozenset[int] = frozenset()
+    ) -> Iterator[bytes]:
+        """What is listed, message by message; errnos in ``ignore`` end the list without a word."""
         self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, payload)
         while True:
             for answer, body in messages(self._socket.recv(_DUMP_BUFFER)):
-                if answer == NLMSG_DONE:
-                    return
-                if answer == NLMSG_ERROR:
-                    _raise_for(body, frozenset())
+                if answer in (NLMSG_DONE, NLMSG_ERROR):
+                    # A dump that fails on its way says so in the message that ends it.
+                    if len(body) >= 4:
+                        _raise_for(body, ignore)
                     return
                 yield body
 
@@ -117,5 +120,5 @@ class NetlinkSocket:
 
 def _raise_for(body: bytes, ignore: frozenset[int]) -> None:
     number = -struct.unpack_from("=i", body)[0]
-    if number and number not in ignore:
+    if number > 0 and number not in ignore:
         raise DataplaneError(f"netlink: {os.strerror(number)}")

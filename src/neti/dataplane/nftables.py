@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from neti.dataplane.libnftables import Nftables
+from neti.dataplane.sightings import SightingsReader
 from neti.errors import DataplaneError, DataplaneUnavailable
 from neti.ruleset import (
     FAMILY_TABLE,
@@ -15,6 +16,7 @@ from neti.ruleset import (
     SetName,
     Transaction,
 )
+from neti.shadow import Sighting
 
 # With numeric output, which the structure's listing wants, nft prints nfproto as a number.
 _FAMILIES: Final = {2: "ipv4", 10: "ipv6"}
@@ -26,9 +28,11 @@ class NftablesDataplane:
 
     def __init__(self) -> None:
         self._nft = Nftables()
+        self._sightings = SightingsReader()
 
     def close(self) -> None:
         self._nft.close()
+        self._sightings.close()
 
     def structure(self) -> str | None:
         # Listing our table alone would fetch every element to print none of them (70 ms at
@@ -71,6 +75,9 @@ class NftablesDataplane:
             for counter in found
             if f"{counter.get('family')} {counter.get('table')}" == FAMILY_TABLE
         }
+
+    def sightings(self) -> list[Sighting]:
+        return self._sightings.read()
 
     def apply(self, transaction: Transaction) -> None:
         if transaction:

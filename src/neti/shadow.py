@@ -1,0 +1,277 @@
+"""The shadow: what reached this host and no rule lets in, remembered for 14 days. Pure.
+
+The kernel counts packets by (source, protocol, port) in sets that are emptied when the table is
+replaced and whose elements end after an hour. ``Record`` makes one account of successive looks at
+them. Must never do: count a packet twice, count below zero, or grow without a bound.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, Final
+
+from neti.model import IPAddress
+
+KEEP_SECONDS: Final = 14 * 86_400.0  # two Sundays: a weekly job counts too
+MOST_RECORDS: Final = 65_536
+STEADY_PACKETS: Final = 3  # fewer from one source are what a scanner sends
+_FORGET_EVERY: Final = 3600.0
+
+Port = tuple[str, int]  # protocol and port, as asked for
+Key = tuple[Port, bytes]  # and the source, packed
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One counter of the kernel. ``idle``: seconds since the last packet. ``forwarded``: the port
+    leads to a container. ``redirected``: it leads to another port, here or in a container."""
+
+    source: IPAddress
+    protocol: str
+    port: int
+    packets: int
+    idle: float
+    forwarded: bool = False
+    redirected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A socket of this machine that waits for others. ``pid`` None: not permitted to know."""
+
+    protocol: str
+    port: int
+    address: IPAddress
+    inode: int = 0
+    pid: int | None = None
+    process: str | None = None
+    unit: str | None = None
+
+    def __str__(self) -> str:
+        if self.pid is None:
+            return "unknown process"
+        unit = f", {self.unit}" if self.unit else ""
+        return f"{self.process or '?'} (pid {self.pid}{unit})"
+
+
+@dataclass(slots=True)
+class Seen:
+    """``packets`` from one source to one port; ``first`` and ``last`` in Unix seconds."""
+
+    packets: int
+    first: float
+    last: float
+
+
+@dataclass(slots=True)
+class PortUse:
+    """All that is recorded of one port. Sources are packed: a full record holds 65,536 of them."""
+
+    sources: dict[bytes, Seen] = field(default_factory=dict)
+    forwarded: bool = False
+    redirected: int | None = None
+
+
+class Record:
+    """(source, protocol, port) -> packets, first seen, last seen. Not thread-safe.
+
+    Looks must be less than an hour apart for counts to be exact: an element that ended and began
+    again between two looks, and outgrew its old count, is counted too low.
+    """
+
+    def __init__(self, since: float, *, most: int = MOST_RECORDS) -> None:
+        self.since = since
+        self.ports: dict[Port, PortUse] = {}
+        self._most = most
+        self._count = 0
+        self._counters: dict[Key, int] = {}  # the kernel's, as the last look saw them
+        self._changed: set[Key] = set()
+        self._forget_after = 0.0
+
+    def __len__(self) -> int:
+        return self._count
+
+    # --- looks at the kernel ---
+
+    def take(
+        self,
+        sightings: Iterable[Sighting],
+        now: float,
+        *,
+        listening: Callable[[], Collection[Port]] = tuple,
+    ) -> None:
+        """Merge one complete look. ``listening`` is asked only when something must go."""
+        counters: dict[Key, int] = {}
+        for seen in sightings:
+            key = (seen.protocol, seen.port), seen.source.packed
+            before = self._counters.get(key, 0)
+            counters[key] = seen.packets
+            # Less than before: the element is a new one, and all that it counted is news.
+            news = seen.packets - before if seen.packets >= before else seen.packets
+            if news > 0:
+                self._add(key, news, seen, now)
+        self._look_was(counters)
+        if not self._forget_after - _FORGET_EVERY <= now < self._forget_after:
+            self.forget(now)
+        if self._count > self._most:
+            self.shrink(listening())
+
+    def emptied(self) -> None:
+        """The kernel's sets were emptied by ourselves: their counters begin at nothing."""
+        self._look_was({})
+
+    def _look_was(self, counters: dict[Key, int]) -> None:
+        # An element that is gone begins at nothing when it returns: a restart must know that too.
+        self._changed |= self._counters.keys() - counters.keys()
+        self._counters = counters
+
+    def _add(self, key: Key, news: int, seen: Sighting, now: float) -> None:
+        port, source = key
+        use = self.ports.setdefault(port, PortUse())
+        use.forwarded = use.forwarded or seen.forwarded
+        use.redirected = seen.redirected if seen.redirected is not None else use.redirected
+        last = now - max(0.0, seen.idle)
+        held = use.sources.get(source)
+        if held is None:
+            use.sources[source] = Seen(news, last, last)
+            self._count += 1
+        else:
+            held.packets += news
+            held.last = max(held.last, last)
+        self._changed.add(key)
+
+    # --- what goes ---
+
+    def forget(self, now: float) -> None:
+        """What was last seen 14 days ago goes; a clock that was ahead keeps nothing longer."""
+        self._forget_after = now + _FORGET_EVERY
+        old: list[Key] = []
+        for port, use in self.ports.items():
+            for source, held in use.sources.items():
+                held.last = min(held.last, now)
+                held.first = min(held.first, held.last)
+                if held.last + KEEP_SECONDS <= now:
+                    old.append((port, source))
+        self._remove(old)
+
+    def shrink(self, listening: Collection[Port]) -> None:
+        """Down to fifteen sixteenths of the bound, so that this is rare. First goes what came
+        from the internet, once, and found nobody listening; of equals the oldest."""
+        keep = self._most - self._most // 16
+        if self._count <= keep:
+            return
+        ranked = []
+        for port, use in self.ports.items():
+            used = use.forwarded or use.redirected is not None or port in listening
+            for source, held in use.sources.items():
+                near, steady = is_private(source), held.packets >= STEADY_PACKETS
+                worth = (near, used and steady, used, steady)
+                ranked.append((worth, held.last, (port, source)))
+        ranked.sort()
+        self._remove([key for _, _, key in ranked[: self._count - keep]])
+
+    def _remove(self, keys: Iterable[Key]) -> None:
+        for port, source in keys:
+            use = self.ports[port]
+            del use.sources[source]
+            if not use.sources:
+                del self.ports[port]
+            self._changed.discard((port, source))
+            self._count -= 1
+
+    # --- plain values, for the disk ---
+
+    def changes(self) -> dict[str, Any]:
+        """What changed since this was last asked, as ``snapshot`` writes it; {} when nothing."""
+        changed, self._changed = self._changed, set()
+        held = [key for key in changed if self._holds(key)]
+        return self._plain(held) if held else {}
+
+    def snapshot(self) -> dict[str, Any]:
+        return self._plain((p, source) for p, use in self.ports.items() for source in use.sources)
+
+    def _holds(self, key: Key) -> bool:
+        port, source = key
+        return port in self.ports and source in self.ports[port].sources
+
+    def _plain(self, keys: Iterable[Key]) -> dict[str, Any]:
+        ports: dict[str, dict[str, Any]] = {}
+        for port, source in keys:
+            use = self.ports[port]
+            told = ports.setdefault(
+                port_name(port),
+                {"forwarded": use.forwarded, "redirected": use.redirected, "from": {}},
+            )
+            held, counter = use.sources[source], self._counters.get((port, source), 0)
+            times = [round(held.first, 2), round(held.last, 2)]
+            told["from"][_text(source)] = [held.packets, *times, counter]
+        return {"since": self.since, "ports": ports}
+
+    def restore(self, document: dict[str, Any]) -> None:
+        """Take in a ``snapshot`` or ``changes``; later ones win. ValueError: it makes no sense,
+        and nothing of it was taken in."""
+        since, read, counters = _read(document)
+        self.since = since
+        for port, told in read.items():
+            use = self.ports.setdefault(port, PortUse())
+            use.forwarded, use.redirected = told.forwarded, told.redirected
+            self._count += sum(source not in use.sources for source in told.sources)
+            use.sources.update(told.sources)
+        self._counters.update(counters)
+
+
+def _read(document: dict[str, Any]) -> tuple[float, dict[Port, PortUse], dict[Key, int]]:
+    read: dict[Port, PortUse] = {}
+    counters: dict[Key, int] = {}
+    try:
+        since = float(document["since"])
+        for name, told in document["ports"].items():
+            port = parse_port(name)
+            use = read[port] = PortUse(forwarded=bool(told["forwarded"]))
+            if told["redirected"] is not None:
+                use.redirected = int(told["redirected"])
+            for text, (packets, first, last, counter) in told["from"].items():
+                source = ip_address(text).packed
+                use.sources[source] = Seen(int(packets), float(first), float(last))
+                counters[port, source] = int(counter)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a record of the shadow: {error!r}") from error
+    return since, read, counters
+
+
+# --- words ---
+
+
+def port_name(port: Port) -> str:
+    """``8080/tcp``, as open_ports writes it."""
+    return f"{port[1]}/{port[0]}"
+
+
+def parse_port(text: str) -> Port:
+    """``8080/tcp`` or ``53/udp``. ValueError says what was expected."""
+    number, _, protocol = text.partition("/")
+    if not (number.isascii() and number.isdigit() and 0 <= int(number) <= 65535 and protocol):
+        raise ValueError(f"{text!r}: expected a port and its protocol, such as 8080/tcp")
+    return protocol, int(number)
+
+
+def address_of(packed: bytes) -> IPAddress:
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
+
+
+def _text(packed: bytes) -> str:
+    # For a full record it matters that this is ten times as fast as by way of IPv4Address.
+    return ".".join(map(str, packed)) if len(packed) == 4 else str(IPv6Address(packed))
+
+
+def is_private(packed: bytes) -> bool:
+    """Whether a source is of no internet: RFC 1918, 6598, 3927, unique local and link-local."""
+    first, second = packed[0], packed[1]
+    if len(packed) == 16:
+        return first & 0xFE == 0xFC or (first == 0xFE and second & 0xC0 == 0x80)
+    return (
+        first == 10
+        or (first, second) in ((192, 168), (169, 254))
+        or (first == 172 and second & 0xF0 == 16)
+        or (first == 100 and second & 0xC0 == 64)
+    )
