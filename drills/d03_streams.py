@@ -11,7 +11,7 @@ from drills.host import FieldHost
 from drills.plan import OPEN_PORT, PORT
 from drills.traffic import Steps, rows
 from drills.waiting import wait_for
-from neti.agent import state_records as records
+from neti.agent import durable
 
 TITLE = "streams, idle connections and UDP through start, enforce, reload, upgrade, replacement"
 
@@ -75,8 +75,8 @@ def _upgrade(host: FieldHost) -> None:
     ones: the whole table is written anew."""
     host.agent.end()
     path = host.state / "self.json"
-    itself = records.checked(path.read_bytes())
-    path.write_bytes(records.line({**itself, "structure_seen": None, "structure_text": None}))
+    itself = durable.checked(path.read_bytes())
+    path.write_bytes(durable.line({**itself, "structure_seen": None, "structure_text": None}))
     host.configure(open_ports=[OPEN_PORT])
     before = host.resyncs("all")
     host.agent.start()

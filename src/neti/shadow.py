@@ -16,6 +16,7 @@ KEEP_SECONDS: Final = 14 * 86_400.0  # two Sundays: a weekly job counts too
 MOST_RECORDS: Final = 65_536
 STEADY_PACKETS: Final = 3  # fewer from one source are what a scanner sends
 _FORGET_EVERY: Final = 3600.0
+_EXAMPLES: Final = 5
 
 Port = tuple[str, int]  # protocol and port, as asked for
 Key = tuple[Port, bytes]  # and the source, packed
@@ -113,8 +114,7 @@ class Record:
         self._look_was(counters)
         if not self._forget_after - _FORGET_EVERY <= now < self._forget_after:
             self.forget(now)
-        if self._count > self._most:
-            self.shrink(listening())
+        self.bound(listening)
 
     def emptied(self) -> None:
         """The kernel's sets were emptied by ourselves: their counters begin at nothing."""
@@ -154,15 +154,15 @@ class Record:
                     old.append((port, source))
         self._remove(old)
 
-    def shrink(self, listening: Collection[Port]) -> None:
-        """Down to fifteen sixteenths of the bound, so that this is rare. First goes what came
-        from the internet, once, and found nobody listening; of equals the oldest."""
-        keep = self._most - self._most // 16
-        if self._count <= keep:
+    def bound(self, listening: Callable[[], Collection[Port]]) -> None:
+        """Above the bound: down to fifteen sixteenths of it, so that this is rare. First goes what
+        came from the internet, once, and found nobody listening; of equals the oldest."""
+        if self._count <= self._most:
             return
+        keep, listened = self._most - self._most // 16, listening()
         ranked = []
         for port, use in self.ports.items():
-            used = use.forwarded or use.redirected is not None or port in listening
+            used = use.forwarded or use.redirected is not None or port in listened
             for source, held in use.sources.items():
                 near, steady = is_private(source), held.packets >= STEADY_PACKETS
                 worth = (near, used and steady, used, steady)
@@ -237,6 +237,82 @@ def _read(document: dict[str, Any]) -> tuple[float, dict[Port, PortUse], dict[Ke
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a record of the shadow: {error!r}") from error
     return since, read, counters
+
+
+# --- who waits for it, and what a trial refused ---
+
+
+def answering(port: Port, use: PortUse, listening: Iterable[Listener]) -> list[Listener]:
+    """The sockets of this machine that get what is sent to ``port``. One that is bound to
+    loopback gets nothing from outside, but by redirection."""
+    protocol, number = port
+    return [
+        one
+        for one in listening
+        if one.protocol == protocol
+        and (
+            one.port == use.redirected
+            if use.redirected is not None
+            else one.port == number and not one.address.is_loopback
+        )
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A port to which ``sources`` sent since some moment; ``examples``: the latest of them.
+    ``listener`` None: it leads to a container (``forwarded``), or nobody listens."""
+
+    protocol: str
+    port: int
+    sources: int
+    examples: tuple[IPAddress, ...]
+    listener: Listener | None
+    forwarded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Every port that was recorded since a moment, in exactly one of four lists. While packets
+    are refused, ``lost`` speaks against going on; the other three say what does not, and why."""
+
+    lost: tuple[Loss, ...] = ()  # used before, somebody listens, nobody accepted losing it
+    accepted: tuple[Loss, ...] = ()  # as above, but somebody accepted losing it
+    not_used_before: tuple[Loss, ...] = ()  # somebody listens; the shadow had never seen it used
+    nobody_listens: tuple[Loss, ...] = ()
+
+
+def losses(
+    record: Record, listening: Iterable[Listener], accepted: Collection[Port], since: float
+) -> Losses:
+    """What a trial that began at ``since`` (Unix seconds) refused that had been in use.
+
+    *Used before* is said of the port, not of the source: a client that comes from a new address
+    is lost all the same. A port counts as recorded since then when any source's last packet came
+    at ``since`` or later. A port that leads to a container is listened for. The caller has let
+    the record look at the kernel a moment ago (``ShadowLog.sample``), or the latest are missing.
+    """
+    listening = list(listening)
+    found: dict[str, list[Loss]] = {}
+    for port, use in sorted(record.ports.items()):
+        again = sorted(
+            ((held.last, source) for source, held in use.sources.items() if held.last >= since),
+            reverse=True,
+        )
+        if not again:
+            continue
+        heard = answering(port, use, listening)
+        examples = tuple(address_of(source) for _, source in again[:_EXAMPLES])
+        listener = heard[0] if heard else None
+        loss = Loss(*port, len(again), examples, listener, use.forwarded)
+        if not heard and not use.forwarded:
+            kind = "nobody_listens"
+        elif all(held.first >= since for held in use.sources.values()):
+            kind = "not_used_before"
+        else:
+            kind = "accepted" if port in accepted else "lost"
+        found.setdefault(kind, []).append(loss)
+    return Losses(**{kind: tuple(each) for kind, each in found.items()})
 
 
 # --- words ---

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.agents import Box, World, world
 
-from neti.agent import state_records as records
+from neti.agent import durable
 from neti.agent.loop import Reload, Stop
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.model import Host, Site
@@ -431,8 +431,8 @@ def test_another_machines_state_is_not_used(fleet: World) -> None:
     fleet.pass_time(1)
     one.stop()
     itself = one.settings.table_files_path / "self.json"
-    document = records.checked(itself.read_bytes())
-    itself.write_bytes(records.line({**document, "machine": "another machine"}))
+    document = durable.checked(itself.read_bytes())
+    itself.write_bytes(durable.line({**document, "machine": "another machine"}))
     fleet.server.stop()
     one.dataplane.table = None
     one.start()

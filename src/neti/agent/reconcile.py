@@ -8,6 +8,7 @@ Must never do: apply half of a difference, or refresh what ends by the kernel's 
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final, Protocol
@@ -35,6 +36,7 @@ from neti.ruleset import (
     rewrite_chains,
     set_definitions,
 )
+from neti.shadow import Sighting
 
 # TCP keepalive's default of two hours and its nine probes (tcp(7)): whoever has not spoken in that
 # time had no connection to keep.
@@ -124,6 +126,12 @@ class Reconciler:
         self._ended: set[str] = set()  # overlay addresses that lead nowhere, not yet looked at
         self.seen = seen
         self._left: Enforcement | None = None  # as this process left it; None: not yet
+        # The shadow's sets go with the table: called right before, and when they have gone.
+        self.before_emptying: Callable[[], None] = lambda: None
+        self.emptied: Callable[[], None] = lambda: None
+
+    def sightings(self) -> list[Sighting]:
+        return self._dataplane.sightings()
 
     def read(self) -> KernelState:
         return self._dataplane.read()
@@ -134,8 +142,12 @@ class Reconciler:
         drift = self._drift(kernel, elements)
         elements.kernel_is(kernel)
         planned = self._with_timed(plan(structure, elements, kernel, self.seen), elements, kernel)
+        anew = planned.structure in ("new", "all")
+        if anew:
+            self.before_emptying()
         self._dataplane.apply(planned.transaction)
-        if planned.structure in ("new", "all"):
+        if anew:
+            self.emptied()
             elements.kernel_is(self._dataplane.read())
         else:
             elements.applied(planned.changes)
@@ -219,7 +231,9 @@ class Reconciler:
         the kernel would go on translating them without any rule."""
         kernel = self._dataplane.read()
         if kernel.structure is not None:
+            self.before_emptying()
             self._dataplane.apply(Transaction((f"delete table {FAMILY_TABLE}",)))
+            self.emptied()
             self._ended.update(kernel.elements.get("overlay", {}))
         self.seen = None
         self._left = None

@@ -11,6 +11,8 @@ whole is used. Secrets (the session's password) are in a file of mode 0600.
     session.json       the registry session, 0600
     stage.json         shadow, trial or enforced, and who wished for it
     guard.json         who was let go in the last ten minutes
+    shadow.jsonl       what reached this host and no rule lets in: see ``agent/shadow_log.py``
+    accepted.json      ports that may be lost, said by ``neti preview --accept-losing``
     neti.yml.good      the configuration that was last in force, 0600
     down               present: ``neti down`` was called, and nothing is written to the kernel
 """
@@ -22,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from neti.agent import durable
 from neti.agent import state_records as records
 from neti.agent.state_records import Remembered, Self
 from neti.errors import NetiError
@@ -113,7 +116,7 @@ class StateFolder:
         self, name: str, read: Callable[[dict[str, Any]], T], faults: list[str]
     ) -> T | None:
         try:
-            document = records.checked((self.path / name).read_bytes())
+            document = durable.checked((self.path / name).read_bytes())
             if document.pop("machine") != self._machine:
                 raise _Foreign
             return read(document)
@@ -147,7 +150,7 @@ class StateFolder:
         base = 0
         for number, text in enumerate(lines, 1):
             try:
-                document = records.checked(text)
+                document = durable.checked(text)
                 header = records.header_of(document) if number == 1 else None
                 if header is not None:
                     if header.machine != self._machine:
@@ -246,24 +249,11 @@ class StateFolder:
     # --- files ---
 
     def _write(self, name: str, document: Mapping[str, Any], mode: int) -> None:
-        self._replace(name, records.line({"machine": self._machine, **document}), mode)
+        self._replace(name, durable.line({"machine": self._machine, **document}), mode)
 
     def _replace(self, name: str, content: bytes, mode: int) -> None:
-        target = self.path / name
-        beside = self.path / f".{name}.new"
         with self._faults_named():
-            number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-            with os.fdopen(number, "wb") as file:
-                os.fchmod(number, mode)
-                file.write(content)
-                file.flush()
-                os.fsync(number)
-            beside.replace(target)
-            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)  # the rename itself
-            finally:
-                os.close(folder)
+            durable.replace(self.path / name, content, mode)
 
     @contextlib.contextmanager
     def _faults_named(self) -> Iterator[None]:

@@ -6,14 +6,13 @@ one of another machine by the fingerprint in it.
 
 import base64
 import ipaddress
-import json
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
 
 from neti.absence import Hold
+from neti.agent.durable import line
 from neti.model import Host, IPAddress
 from neti.registry import Origin, Session
 from neti.stage import Record, Trial
@@ -56,25 +55,6 @@ class Header:
 
     machine: str
     base: int
-
-
-# --- lines ---
-
-
-def line(document: Mapping[str, Any]) -> bytes:
-    text = json.dumps(document, separators=(",", ":")).encode()
-    return b"%08x %b\n" % (zlib.crc32(text), text)
-
-
-def checked(text: bytes) -> dict[str, Any]:
-    """Raises ValueError for a line that is not whole."""
-    if not text.endswith(b"\n"):
-        raise ValueError("torn")
-    checksum, _, body = text[:-1].partition(b" ")
-    if int(checksum, 16) != zlib.crc32(body):
-        raise ValueError("edited")
-    document: dict[str, Any] = json.loads(body)
-    return document
 
 
 # --- the journal of members ---

@@ -19,6 +19,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("neti.cli.host", "status"),
     "fleet": ("neti.cli.fleet", "fleet"),
     "verify": ("neti.cli.verify", "verify"),
+    "preview": ("neti.cli.preview", "preview"),
     "check": ("neti.cli.check", "check"),
     "plan": ("neti.cli.plan", "plan"),
     "enforce": ("neti.cli.stage", "enforce"),

@@ -69,8 +69,8 @@ class SightingsReader:
 
 def _all_alike(payload: bytes, key_bytes: int) -> list[tuple[bytes, int, float]] | None:
     """Elements with a counter and the set's own time-out, which is nearly all that there ever are,
-    in one go: some three times as fast. None unless every header is the one that the first one has, and
-    the first one means the same when it is read attribute by attribute."""
+    in one go: some three times as fast. None unless every header is the first one's, and the
+    first one means the same when it is read attribute by attribute."""
     shape = struct.Struct(f">12s{key_bytes}s24s8x4sQ4sQ")
     if not payload or len(payload) % shape.size:
         return None

@@ -1,0 +1,46 @@
+"""Files that a kill or a power cut at any instruction leaves as they were before or after.
+
+Lines carry a checksum, so that a torn or edited one is known for what it is; a file is replaced by
+one that was written beside it. Raises OSError and ValueError; who calls says which file it was.
+"""
+
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+
+def line(document: dict[str, Any]) -> bytes:
+    text = json.dumps(document, separators=(",", ":")).encode()
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def checked(written: bytes) -> dict[str, Any]:
+    """What ``line`` wrote. ValueError: it was torn or edited."""
+    if not written.endswith(b"\n"):
+        raise ValueError("torn")
+    checksum, _, text = written[:-1].partition(b" ")
+    if int(checksum, 16) != zlib.crc32(text):
+        raise ValueError("edited")
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("not a mapping")
+    return document
+
+
+def replace(path: Path, content: bytes, mode: int) -> None:
+    """The file is the old one or the new one, never between, and stays so after a power cut."""
+    beside = path.with_name(f".{path.name}.new")
+    number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(number, "wb") as file:
+        os.fchmod(number, mode)
+        file.write(content)
+        file.flush()
+        os.fsync(number)
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)  # the rename itself
+    finally:
+        os.close(folder)

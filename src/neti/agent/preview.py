@@ -1,0 +1,192 @@
+"""``neti preview``'s answer: the record joined with the machine and the fleet, as plain values.
+
+From the running agent, or without it from what it kept on disk. Reads, changes nothing. The loop
+does the join; whose a socket is, which means a look at every process, is found by a thread of its
+own, so that nothing waits for it.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Network, ip_address
+from pathlib import Path
+from typing import Any, Final
+
+from neti.agent import shadow_log
+from neti.agent.control import Request
+from neti.agent.membership import Membership as FleetHere
+from neti.agent.shadow_log import ShadowLog
+from neti.agent.state import StateError, StateFolder
+from neti.dataplane.listeners import listeners, with_owners
+from neti.errors import DataplaneError, EntryError
+from neti.model import IPAddress, Member
+from neti.preview import Membership, Row, View, rows, without_noise
+from neti.registry import entry
+from neti.ruleset import SetName
+from neti.settings import Settings
+from neti.shadow import Port, Record, port_name
+
+_HOSTS: Final = Path("/etc/hosts")
+Finished = Callable[[], dict[str, Any]]
+
+
+def answer(request: Request, shadow: ShadowLog, fleet: FleetHere, stage: str) -> None:
+    """The control command: argument ``all`` lists the noise too."""
+    finish = _running(shadow, fleet, stage, everything=bool(request.arguments.get("all")))
+    threading.Thread(target=lambda: request.succeed(finish()), daemon=True).start()
+
+
+def _running(shadow: ShadowLog, fleet: FleetHere, stage: str, *, everything: bool) -> Finished:
+    shadow.sample()
+
+    def admitted(address: IPAddress) -> bool:
+        peers: SetName = "peers4" if address.version == 4 else "peers6"
+        return fleet.elements.wants(peers, str(address))
+
+    accepted, faults = _accepted(shadow.folder)
+    members = fleet.fleet.members.values()
+    view = View(
+        listening=tuple(listeners()),
+        members=_members(members, fleet.host.id, shadow.record, admitted),
+        site=_site(fleet.settings, fleet.host.site),
+        accepted=accepted,
+        now=shadow.now(),
+    )
+    missed = [f"the kernel's record cannot be read: {shadow.fault}"] if shadow.fault else []
+    head = {"agent": True, "stage": stage, "faults": [*missed, *shadow.faults, *faults]}
+    return _finished(head, shadow.record, view, everything=everything)
+
+
+def alone(settings: Settings, machine: str, now: float, *, everything: bool) -> dict[str, Any]:
+    """Without an agent: what it last wrote to disk, and what the kernel has counted since then,
+    where this process may look. Nothing is written."""
+    folder = settings.table_files_path
+    record, faults = shadow_log.read_alone(folder, machine, now)
+    stage, peers = _look_at_kernel(record, now)
+    accepted, more = _accepted(folder)
+    members, site = _remembered(StateFolder(folder), machine)
+
+    def admitted(address: IPAddress) -> bool | None:
+        return None if peers is None else str(address) in peers
+
+    view = View(
+        listening=tuple(listeners()),
+        members=_members(members, "", record, admitted),
+        site=_site(settings, site or settings.site or ""),
+        accepted=accepted,
+        now=now,
+    )
+    head = {"agent": False, "stage": stage, "faults": [*faults, *more]}
+    return _finished(head, record, view, everything=everything)()
+
+
+def _look_at_kernel(record: Record, now: float) -> tuple[str | None, frozenset[str] | None]:
+    """The stage and the addresses let in as peers; None where this process may not look."""
+    from neti.dataplane.nftables import NftablesDataplane
+
+    try:
+        dataplane = NftablesDataplane()
+        state = dataplane.read()
+        record.take(dataplane.sightings(), now)
+        dataplane.close()
+    except DataplaneError:
+        return None, None
+    peers = frozenset({*state.elements.get("peers4", ()), *state.elements.get("peers6", ())})
+    if state.structure is None:
+        return "down", peers
+    return ("enforced" if state.elements.get("enforce") else "shadow"), peers
+
+
+def _finished(head: dict[str, Any], record: Record, view: View, *, everything: bool) -> Finished:
+    """The document but for names and processes, which the returned function looks up."""
+    found = rows(record, view)
+    shown, noise = without_noise(record, found)
+    listed: list[Row] = found if everything else shown
+    since, now = record.since, view.now
+    accepted = {port_name(port): when for port, when in sorted(view.accepted.items())}
+    counts = {"ports": noise.ports, "sources": noise.sources, "packets": noise.packets}
+
+    def finish() -> dict[str, Any]:
+        sockets = [one for row in listed for one in row.listeners]
+        owners = {one.inode: one for one in with_owners(sockets)}
+        names = hosts_file_names()
+        return {
+            **head,
+            "since": since,
+            "now": now,
+            "ports": [row.plain(owners, names) for row in listed],
+            "noise": counts,
+            "noise_listed": everything,
+            "accepted": accepted,
+        }
+
+    return finish
+
+
+def _accepted(folder: Path) -> tuple[Mapping[Port, float], list[str]]:
+    try:
+        return shadow_log.accepted(folder), []
+    except StateError as error:
+        return {}, [str(error)]
+
+
+def _site(settings: Settings, name: str) -> tuple[IPv4Network, ...]:
+    site = settings.sites.get(name)
+    return site.private if site is not None else ()
+
+
+def _members(
+    members: Iterable[Member],
+    own: str,
+    record: Record,
+    admitted: Callable[[IPAddress], bool | None],
+) -> dict[bytes, Membership]:
+    """Whose address each recorded source is. Private ranges may overlap: a claim that is let in
+    goes before one that is not."""
+    wanted = {source for use in record.ports.values() for source in use.sources}
+    found: dict[bytes, Membership] = {}
+    for member in members:
+        claimed = (member.private, member.public, member.overlay, *member.more)
+        for address in claimed:
+            if address is not None and address.packed in wanted and member.id != own:
+                known = found.get(address.packed)
+                if known is None or not known.admitted:
+                    found[address.packed] = Membership(member.id, admitted(address))
+    return found
+
+
+def _remembered(folder: StateFolder, machine: str) -> tuple[list[Member], str | None]:
+    """The members on disk, and this host's own site when it has been registered."""
+    loaded = folder.load(machine)
+    members = []
+    for held in loaded.members.values():
+        member = _parsed(held.name)
+        if member is not None:
+            members.append(member)
+    own = _parsed(loaded.itself.entry) if loaded.itself.entry else None
+    return members, own.site if own is not None else None
+
+
+def _parsed(name: str) -> Member | None:
+    try:
+        parsed = entry.parse(name)
+    except EntryError:
+        return None
+    return parsed if isinstance(parsed, Member) else None
+
+
+def hosts_file_names(path: Path = _HOSTS) -> dict[IPAddress, str]:
+    """The first name of each address in hosts(5). Nothing is asked of the network."""
+    names: dict[IPAddress, str] = {}
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return names
+    for line in lines:
+        words = line.partition("#")[0].split()
+        try:
+            address = ip_address(words[0])
+        except (IndexError, ValueError):
+            continue
+        if len(words) > 1 and words[1].isprintable():
+            names.setdefault(address, words[1])
+    return names

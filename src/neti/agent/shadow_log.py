@@ -1,0 +1,205 @@
+"""The shadow on disk: sampled from the kernel, kept across reload, replacement, restart, upgrade.
+
+    shadow.jsonl    a line for each write: what changed since the last one; rewritten now and then
+    accepted.json   the ports that somebody accepted losing
+
+What a kill leaves unwritten is still in the kernel's counters, and the counters that were counted
+stand beside the counts: the next start goes on from both. Must never do: keep the kernel from
+being put right. A look that fails is named, a disk that fails is the caller's to name.
+"""
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from neti import log
+from neti.agent import durable
+from neti.agent.reconcile import Reconciler
+from neti.agent.state import StateError
+from neti.clock import Clock
+from neti.dataplane.listeners import listeners
+from neti.errors import DataplaneError
+from neti.shadow import Port, Record, parse_port, port_name
+
+_FILE: Final = "shadow.jsonl"
+_ACCEPTED: Final = "accepted.json"
+_SAMPLE_EVERY: Final = 30.0
+_WRITE_EVERY: Final = 60.0
+# A full set takes 0.1 s to read and merge: so many elements a second keep that below a thousandth.
+_ELEMENTS_A_SECOND: Final = 250
+_COMPACT_AFTER: Final = 5000
+
+
+class ShadowLog:
+    """Not thread-safe: the agent's loop owns it. ``fault``: why the last look failed, or None.
+    ``faults``: what could not be read from disk."""
+
+    def __init__(self, folder: Path, machine: str, reconciler: Reconciler, clock: Clock) -> None:
+        self.folder = folder
+        self.fault: str | None = None
+        self._machine = machine
+        self._reconciler = reconciler
+        self._clock = clock
+        self.record, self.faults, self._written_entries = _read(folder, machine, clock.wall())
+        self._whole = self._written_entries is not None
+        self._written_at = clock.wall()
+        self._elements = 0
+        for sentence in self.faults:
+            log.warning("state_fault", what=sentence)
+        reconciler.before_emptying = self._last_look
+        reconciler.emptied = self.record.emptied
+
+    def now(self) -> float:
+        return self._clock.wall()
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next look is due."""
+        return max(_SAMPLE_EVERY, self._elements / _ELEMENTS_A_SECOND)
+
+    def sample(self) -> None:
+        """Merge what the kernel holds now."""
+        try:
+            seen = self._reconciler.sightings()
+        except DataplaneError as error:
+            if self.fault is None:
+                log.warning("shadow_not_read", what=str(error))
+            self.fault = str(error)
+            return
+        self.fault = None
+        self._elements = len(seen)
+        self.record.take(seen, self._clock.wall(), listening=_listening)
+
+    def _last_look(self) -> None:
+        """The sets are about to go, and nothing may keep them from it."""
+        try:
+            self.stop()
+        except StateError as error:
+            log.warning("shadow_not_written", what=str(error))
+
+    def tick(self) -> None:
+        """A look, and a write when one is due. Raises StateError."""
+        self.sample()
+        since = self._clock.wall() - self._written_at
+        if not self._whole or not 0 <= since < _WRITE_EVERY:
+            self.write()
+
+    def stop(self) -> None:
+        """The last look, on disk. Raises StateError."""
+        self.sample()
+        self.write()
+
+    def write(self) -> None:
+        """What changed, if anything did. Raises StateError."""
+        changes = self.record.changes()
+        if self._whole and not changes:
+            return
+        self._written_at = self._clock.wall()
+        path = self.folder / _FILE
+        try:
+            if self._whole and self._room_for(changes):
+                self._append(path, durable.line(changes))
+            else:
+                self._rewrite(path)
+        except OSError as error:
+            raise StateError(f"{path}: cannot be written: {error.strerror}") from error
+
+    def _room_for(self, changes: dict[str, Any]) -> bool:
+        self._written_entries = (self._written_entries or 0) + _entries(changes)
+        return self._written_entries <= 2 * len(self.record) + _COMPACT_AFTER
+
+    def _append(self, path: Path, line: bytes) -> None:
+        self._whole = False  # until all of the line is written
+        with path.open("ab", buffering=0) as file:
+            self._whole = file.write(line) == len(line)
+
+    def _rewrite(self, path: Path) -> None:
+        self._whole = False
+        snapshot = self.record.snapshot()
+        head = {"machine": self._machine, "since": snapshot["since"], "ports": {}}
+        lines = [durable.line(head)]
+        for name, told in snapshot["ports"].items():
+            lines.append(durable.line({"since": snapshot["since"], "ports": {name: told}}))
+        durable.replace(path, b"".join(lines), 0o640)
+        self._written_entries = len(self.record)
+        self._whole = True
+
+
+def read_alone(folder: Path, machine: str, now: float) -> tuple[Record, list[str]]:
+    """The record without an agent: as it was last written. And what could not be used of it."""
+    record, faults, _ = _read(folder, machine, now)
+    return record, faults
+
+
+def _read(folder: Path, machine: str, now: float) -> tuple[Record, list[str], int | None]:
+    """The record, what is wrong with the file, and how many entries it holds (None: write anew)."""
+    path = folder / _FILE
+    record = Record(now)
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return record, [], None
+    except OSError as error:
+        return record, [f"{path}: cannot be read: {error.strerror}; the record begins anew"], None
+    faults: list[str] = []
+    entries = 0
+    for number, line in enumerate(lines, 1):
+        try:
+            document = durable.checked(line)
+            if number == 1 and document.get("machine") != machine:
+                fault = "was written on another machine and is not used; the record begins anew"
+                return Record(now), [f"{path}: {fault}"], None
+            record.restore(document)
+            entries += _entries(document)
+        except ValueError:
+            faults.append(f"{path}: line {number} is torn or edited; used what stands before")
+            break
+    record.forget(now)
+    record.bound(_listening)
+    return record, faults, None if faults else entries
+
+
+def _entries(document: dict[str, Any]) -> int:
+    return sum(len(told["from"]) for told in document.get("ports", {}).values())
+
+
+def _listening() -> Collection[Port]:
+    return {(found.protocol, found.port) for found in listeners()}
+
+
+# --- what may be lost ---
+
+
+def accepted(folder: Path) -> dict[Port, float]:
+    """The ports that somebody accepted losing, and when. StateError: the file is not usable, and
+    until it is mended nothing counts as accepted."""
+    path = folder / _ACCEPTED
+    try:
+        document = durable.checked(path.read_bytes())
+        return {parse_port(name): float(when) for name, when in document["accepted"].items()}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise StateError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StateError(
+            f"{path}: is torn or edited: say again what may be lost "
+            "(neti preview --forget-accepted, then --accept-losing)"
+        ) from error
+
+
+def accept_losing(folder: Path, ports: Iterable[Port], now: float) -> None:
+    _save_accepted(folder, accepted(folder) | dict.fromkeys(ports, now))
+
+
+def forget_accepted(folder: Path) -> None:
+    _save_accepted(folder, {})
+
+
+def _save_accepted(folder: Path, held: dict[Port, float]) -> None:
+    path = folder / _ACCEPTED
+    document = {"accepted": {port_name(port): when for port, when in sorted(held.items())}}
+    try:
+        durable.replace(path, durable.line(document), 0o640)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be written: {error.strerror}") from error

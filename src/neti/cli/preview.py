@@ -1,0 +1,257 @@
+"""``neti preview``: what ``reject_all`` would refuse, the port that matters on top.
+
+Asks and prints. Whose a socket is, root may look up where the agent's own rights do not reach: so
+it is done here for what the agent left unknown.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from neti.agent import control
+from neti.agent.control import AgentUnreachable
+from neti.cli.common import config_option, json_option, print_json
+from neti.config import load
+from neti.errors import NetiError
+from neti.settings import Settings
+from neti.shadow import Port, parse_port, port_name
+
+_EVERY: Final = 2.0
+_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_NEAR: Final = {"site": "in this site", "private": "a private address", "internet": "the internet"}
+_HEADINGS: Final = {
+    "used": "Used, and somebody listens: these would hurt",
+    "heard": "Somebody listens, but only passers-by have come",
+    "missed": "Nobody listens now, but somebody keeps asking",
+    "noise": "Nobody listens, and nobody insists",
+}
+
+
+def _ports(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> list[Port]:
+    try:
+        return [parse_port(text) for text in texts]
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command()
+@config_option
+@json_option
+@click.option("--watch", is_flag=True, help="Draw it again every 2 seconds, until Ctrl-C.")
+@click.option("--all", "everything", is_flag=True, help="List the background noise too.")
+@click.option(
+    "--accept-losing",
+    metavar="PORT/PROTO",
+    multiple=True,
+    callback=_ports,
+    help="This port may be lost: a trial is not held back by it. Can be given again.",
+)
+@click.option("--forget-accepted", is_flag=True, help="No port may be lost any more.")
+def preview(
+    config: Path,
+    as_json: bool,
+    watch: bool,
+    everything: bool,
+    accept_losing: list[Port],
+    forget_accepted: bool,
+) -> None:
+    """What reached this host and no rule lets in: what reject_all would refuse.
+
+    By port: who listens there, who uses it, and the line for open_ports that would let it in. The
+    port that would hurt most stands on top, the internet's background noise is one line at the end.
+    Kept for 14 days, across restarts. Works without the agent, from what it last wrote to disk.
+
+    \b
+    Examples:
+      neti preview
+      neti preview --watch
+      neti preview --accept-losing 8080/tcp --accept-losing 53/udp
+    """
+    settings = load(config)
+    if accept_losing or forget_accepted:
+        print_accepted(_accept(settings, accept_losing, forget=forget_accepted), as_json)
+        return
+    if not watch:
+        show(_document(settings, everything=everything), as_json)
+        return
+    if as_json or not sys.stdout.isatty():
+        raise NetiError("--watch draws on a terminal: leave out --json and the pipe, or --watch")
+    try:
+        while True:
+            drawn = list(lines(_document(settings, everything=everything)))
+            click.clear()
+            click.echo("\n".join(drawn))
+            time.sleep(_EVERY)
+    except KeyboardInterrupt:
+        return
+
+
+def show(document: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(document)
+    else:
+        click.echo("\n".join(lines(document)))
+
+
+def _document(settings: Settings, *, everything: bool) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = control.call(settings.table_files_path, "preview", all=everything)
+    except AgentUnreachable as away:
+        from neti.agent.preview import alone
+        from neti.identity.machine import fingerprint
+
+        if isinstance(away.__cause__, PermissionError) or not settings.table_files_path.is_dir():
+            raise
+        found = alone(settings, fingerprint(), time.time(), everything=everything)
+    _name_owners(found)
+    return found
+
+
+def _name_owners(document: dict[str, Any]) -> None:
+    from neti.dataplane.listeners import with_owners
+    from neti.shadow import Listener
+
+    told = [one for row in document["ports"] for one in row["listeners"] if one["pid"] is None]
+    sockets = [
+        Listener("", one["port"], ip_address(one["address"]), inode=one["inode"]) for one in told
+    ]
+    for one, owned in zip(told, with_owners(sockets), strict=True):
+        one.update(pid=owned.pid, process=owned.process, unit=owned.unit)
+
+
+# --- what may be lost ---
+
+
+def _accept(settings: Settings, ports: list[Port], *, forget: bool) -> list[str]:
+    from neti.agent import shadow_log
+
+    folder = settings.table_files_path
+    if not folder.is_dir():
+        raise NetiError(f"{folder} does not exist: no agent has run here, so nothing is recorded")
+    if forget:
+        shadow_log.forget_accepted(folder)
+    if ports:
+        shadow_log.accept_losing(folder, ports, time.time())
+    return [port_name(port) for port in sorted(shadow_log.accepted(folder))]
+
+
+def print_accepted(names: list[str], as_json: bool) -> None:
+    if as_json:
+        print_json({"accepted": names})
+    else:
+        click.echo(f"may be lost: {', '.join(names) or 'nothing'}")
+
+
+# --- text ---
+
+
+def lines(document: dict[str, Any]) -> Iterator[str]:
+    now = document["now"]
+    yield from _stage(document)
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(document["since"]))
+    yield f"Recorded since {began} ({_span(now - document['since'])}); each entry is kept 14 days."
+    yield from (f"problem: {fault}" for fault in document["faults"])
+    if not document["ports"]:
+        yield "Nothing is recorded" + (" but noise." if document["noise"]["ports"] else ".")
+    heading = ""
+    for row in document["ports"]:
+        if _HEADINGS[row["rank"]] != heading:
+            heading = _HEADINGS[row["rank"]]
+            yield from ("", f"{heading}:")
+        yield from _row(row, now)
+    yield from _end(document)
+
+
+def _stage(document: dict[str, Any]) -> Iterator[str]:
+    if not document["agent"]:
+        since = " and what the kernel has counted since" if document["stage"] else ""
+        yield f"The agent does not answer: this is what it last wrote to disk{since}."
+    match document["stage"]:
+        case None:
+            yield "Whether the kernel drops anything cannot be seen: run this as root."
+        case "shadow":
+            yield "Stage shadow: nothing is dropped. What follows is what reject_all would refuse."
+        case "down":
+            yield "Nothing of Neti is in the kernel: nothing is dropped, and nothing is recorded."
+        case stage:
+            yield f"Stage {stage}: what follows is refused now, unless it came before."
+
+
+def _row(row: dict[str, Any], now: float) -> Iterator[str]:
+    name = f"{row['port']}/{row['protocol']}"
+    counts = f"{_count(row['packets'], 'packet')} from {_count(row['sources'], 'source')}"
+    if row["rank"] == "noise":
+        latest = row["top"][0]["address"]
+        yield f"  {name:<11} {counts}, last {_span(now - row['last'])} ago: {latest}"
+        return
+    yield f"  {name:<11} {_who(row)}{'   (may be lost)' if row['accepted'] else ''}"
+    times = f"first {_span(now - row['first'])} ago, last {_span(now - row['last'])} ago"
+    yield f"              {counts}, {times}"
+    for source in row["top"]:
+        yield f"                {_source(source, now)}"
+    if row["sources"] > len(row["top"]):
+        yield f"                and {row['sources'] - len(row['top']):,} more"
+    if row["open_ports"] is not None:
+        yield f"              open_ports: [{row['open_ports']}]"
+
+
+def _who(row: dict[str, Any]) -> str:
+    sockets = dict.fromkeys(_socket(one) for one in row["listeners"])
+    words = list(sockets)
+    if row["redirected"] is not None:
+        words.append(f"redirected to port {row['redirected']}")
+    if row["forwarded"]:
+        words.append("forwarded to a container")
+    return ", ".join(words) or "nobody listens"
+
+
+def _socket(one: dict[str, Any]) -> str:
+    bound = "" if ip_address(one["address"]).is_unspecified else f" on {one['address']} only"
+    if one["pid"] is None:
+        return f"a process that cannot be seen without root's rights{bound}"
+    unit = f", {one['unit']}" if one["unit"] else ""
+    return f"{one['process'] or '?'} (pid {one['pid']}{unit}){bound}"
+
+
+def _source(source: dict[str, Any], now: float) -> str:
+    where = _NEAR[source["near"]] + (f", {source['name']}" if source["name"] else "")
+    text = f"{source['address']:<15} {_count(source['packets'], 'packet')}, {where}"
+    text += f", last {_span(now - source['last'])} ago"
+    if source["member"] is None:
+        return text
+    said = {
+        True: "let in now, so this came before it was",
+        False: "but this address of it is not believed or not let in: see neti status",
+        None: "whether it is let in, only the agent knows",
+    }
+    return f"{text}: member {source['member']}, {said[source['admitted']]}"
+
+
+def _end(document: dict[str, Any]) -> Iterator[str]:
+    noise = document["noise"]
+    if noise["ports"] and not document["noise_listed"]:
+        yield ""
+        yield (
+            f"Noise: {_count(noise['packets'], 'packet')} from "
+            f"{_count(noise['sources'], 'source')} to {_count(noise['ports'], 'port')} where "
+            "nobody listens. 'neti preview --all' lists them."
+        )
+    if document["accepted"]:
+        yield ""
+        yield f"May be lost, as somebody said: {', '.join(document['accepted'])}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _span(seconds: float) -> str:
+    for unit, name in _UNITS:
+        if seconds >= 2 * unit or unit == 1:
+            return f"{max(0.0, seconds) // unit:.0f} {name}"
+    raise AssertionError("the last unit always fits")
