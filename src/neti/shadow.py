@@ -289,8 +289,9 @@ def losses(
 
     *Used before* is said of the port, not of the source: a client that comes from a new address
     is lost all the same. A port counts as recorded since then when any source's last packet came
-    at ``since`` or later. A port that leads to a container is listened for. The caller has let
-    the record look at the kernel a moment ago (``ShadowLog.sample``), or the latest are missing.
+    at ``since`` or later. A port that leads to a container is listened for. The caller let the
+    record look at the kernel (``ShadowLog.sample``) right before the trial began, or what came
+    just then may pass for new, and does so again right before asking, or the latest is missing.
     """
     listening = list(listening)
     found: dict[str, list[Loss]] = {}

@@ -1,0 +1,277 @@
+"""The preview: what matters on top, noise at the bottom, and a line that really lets in."""
+
+from dataclasses import replace
+from ipaddress import IPv4Network, ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neti.agent.preview import hosts_file_names
+from neti.cli.preview import lines
+from neti.config import load
+from neti.preview import Membership, Noise, Row, View, open_line, rows, without_noise
+from neti.settings import OpenPort
+from neti.shadow import Listener, Record, Sighting
+
+NOW = 1_800_000_000.0
+ANY = ip_address("0.0.0.0")
+NGINX = Listener("tcp", 8080, ANY, 7, 812, "nginx", "nginx.service")
+SITE = (IPv4Network("10.0.0.0/16"),)
+
+
+def seen(
+    source: str, port: int = 8080, packets: int = 1, idle: float = 5.0, **more: Any
+) -> Sighting:
+    return Sighting(ip_address(source), more.pop("protocol", "tcp"), port, packets, idle, **more)
+
+
+def record(*sightings: Sighting) -> Record:
+    made = Record(NOW - 3600)
+    made.take(sightings, NOW)
+    return made
+
+
+def view(*listening: Listener, **more: Any) -> View:
+    return View(listening=listening, site=SITE, now=NOW, **more)
+
+
+def only(found: list[Row]) -> Row:
+    assert len(found) == 1
+    return found[0]
+
+
+# --- the order ---
+
+
+def test_what_would_hurt_stands_on_top_and_noise_at_the_bottom() -> None:
+    """Listened for and used in-site; listened for by strangers; missed; noise."""
+    scan = [seen(f"8.8.{n}.8", 23) for n in range(40)]
+    found = rows(
+        record(
+            *scan,
+            seen("10.0.0.9", 9000),  # nobody listens, but it is one of ours
+            seen("8.8.8.8", 443),  # somebody listens, one packet from the internet
+            seen("10.0.0.9", 8080),
+            seen("8.8.8.8", 22, 500),  # insists, though nobody listens
+        ),
+        view(NGINX, Listener("tcp", 443, ANY)),
+    )
+    assert [(row.port[1], row.rank) for row in found] == [
+        (8080, "used"),
+        (443, "heard"),
+        (9000, "missed"),
+        (22, "missed"),
+        (23, "noise"),
+    ]
+
+
+def test_of_used_ports_the_recently_used_comes_first_then_private_then_many() -> None:
+    """In that order."""
+    sockets = [Listener("tcp", port, ANY, port) for port in (1, 2, 3, 4)]
+    found = rows(
+        record(
+            seen("10.0.0.9", 1, 99, idle=3000.0),
+            seen("8.8.8.8", 2, 99),
+            seen("10.0.0.9", 3, 2),
+            seen("10.0.0.9", 4),
+            seen("10.0.0.8", 4),
+        ),
+        replace(view(*sockets), now=NOW + 86_400 - 100),
+    )
+    assert [row.port[1] for row in found] == [4, 3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("listening", "sighting", "rank"),
+    [
+        (NGINX, seen("8.8.8.8", packets=3), "used"),  # comes back
+        (NGINX, seen("8.8.8.8", packets=2), "heard"),
+        (replace(NGINX, address=ip_address("127.0.0.1")), seen("8.8.8.8"), "noise"),
+        (replace(NGINX, address=ip_address("::1")), seen("8.8.8.8"), "noise"),
+        (replace(NGINX, protocol="udp"), seen("8.8.8.8"), "noise"),
+        (replace(NGINX, address=ip_address("10.0.0.5")), seen("fd00::9"), "used"),
+        (NGINX, seen("10.0.0.9", 80, redirected=8080), "used"),
+        (NGINX, seen("10.0.0.9", 8080, redirected=8081), "missed"),
+        (NGINX, seen("10.0.0.9", 80, forwarded=True), "used"),
+    ],
+)
+def test_who_listens_is_who_gets_the_packet(
+    listening: Listener, sighting: Sighting, rank: str
+) -> None:
+    """Not on loopback, unless redirected; in a container without any socket here."""
+    row = only(rows(record(sighting), view(listening)))
+    assert row.rank == rank
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 9)), max_size=40))
+def test_no_port_and_no_packet_is_lost_on_the_way(packets: list[tuple[int, int]]) -> None:
+    """Rows and noise together are the record."""
+    kept = record(
+        *(seen(str(ip_address(source)), port, source % 12 + 1) for source, port in set(packets))
+    )
+    shown, noise = without_noise(kept, rows(kept, view(replace(NGINX, port=4))))
+    total = sum(s.packets for use in kept.ports.values() for s in use.sources.values())
+    assert len(shown) + noise.ports == len(kept.ports)
+    assert sum(row.packets for row in shown) + noise.packets == total
+
+
+def test_noise_is_counted_by_ports_and_by_different_sources() -> None:
+    """A scanner of many ports is one source."""
+    kept = record(seen("8.8.8.8", 21), seen("8.8.8.8", 23), seen("8.8.4.4", 23, 2))
+    assert without_noise(kept, rows(kept, view())) == ([], Noise(2, 2, 4))
+
+
+# --- the line ---
+
+
+def loaded(line: str, tmp_path: Path) -> OpenPort:
+    path = tmp_path / "neti.yml"
+    path.write_text(f"registry: embedded:{tmp_path}/registry.db\nopen_ports:\n  - {line}\n")
+    return load(path).open_ports[0]
+
+
+@pytest.mark.parametrize(
+    ("sightings", "line"),
+    [
+        ([seen("10.0.0.9")], "{port: 8080, from: [10.0.0.9]}"),
+        ([seen("10.0.0.8"), seen("10.0.0.9")], "{port: 8080, from: [10.0.0.8/31]}"),
+        (
+            [seen("10.0.0.9"), seen("8.8.8.8")],
+            "{port: 8080, from: [10.0.0.9]}",
+        ),  # not the passer-by
+        ([seen("fd00::1")], '{port: 8080, from: ["fd00::1"]}'),
+        ([seen(f"10.0.{n}.1") for n in range(9)], "{port: 8080, from: [10.0.0.0/16]}"),
+        ([seen(f"192.168.{n}.1") for n in range(0, 18, 2)], "8080"),  # many, and not of the site
+        ([seen("8.8.8.8")], "8080"),
+    ],
+)
+def test_the_line_names_sources_while_they_are_few(
+    sightings: list[Sighting], line: str, tmp_path: Path
+) -> None:
+    """Merged; many of the site by the site's range; else everyone."""
+    row = only(rows(record(*sightings), view(NGINX)))
+    assert row.line == line
+    assert loaded(line, tmp_path).first == 8080
+
+
+def test_members_need_no_line_when_they_are_let_in_by_now() -> None:
+    """But a member's address that is not let in does."""
+    sources = [seen("10.0.0.8"), seen("10.0.0.9")]
+    eight, nine = (ip_address(f"10.0.0.{n}").packed for n in (8, 9))
+    members = {eight: Membership("web-1", True), nine: Membership("web-2", False)}
+    row = only(rows(record(*sources), view(NGINX, members=members)))
+    assert row.line == "{port: 8080, from: [10.0.0.9]}"
+    members[nine] = Membership("web-2", True)
+    assert only(rows(record(*sources), view(NGINX, members=members))).line is None
+
+
+def test_what_open_ports_cannot_say_has_no_line() -> None:
+    """It knows TCP and UDP."""
+    sctp = seen("10.0.0.9", protocol="sctp")
+    assert only(rows(record(sctp), view(replace(NGINX, protocol="sctp")))).line is None
+
+
+@hypothesis.settings(deadline=None)  # each example is a file that is loaded
+@given(
+    st.sampled_from(["tcp", "udp"]),
+    st.integers(1, 65535),
+    st.lists(
+        st.ip_addresses().filter(lambda a: getattr(a, "ipv4_mapped", None) is None), unique=True
+    ),
+)
+def test_the_line_is_a_configuration_that_opens_just_that(
+    tmp_path_factory: pytest.TempPathFactory, protocol: Any, number: int, sources: list[Any]
+) -> None:
+    """Every line loads, for that port, that protocol and these networks."""
+    networks = [ip_network(address) for address in sources]
+    line = open_line((protocol, number), networks)
+    opened = loaded(line, tmp_path_factory.mktemp("line"))
+    assert opened == OpenPort(number, number, protocol, tuple(networks))
+
+
+# --- as it is printed ---
+
+
+def document(
+    kept: Record, seen_by: View, *, everything: bool = False, **more: Any
+) -> dict[str, Any]:
+    found = rows(kept, seen_by)
+    shown, noise = without_noise(kept, found)
+    return {
+        "agent": True,
+        "stage": "shadow",
+        "faults": [],
+        "since": kept.since,
+        "now": NOW,
+        "ports": [row.plain({}, {}) for row in (found if everything else shown)],
+        "noise": {"ports": noise.ports, "sources": noise.sources, "packets": noise.packets},
+        "noise_listed": everything,
+        "accepted": {},
+        **more,
+    }
+
+
+def test_a_member_in_the_shadow_is_explained() -> None:
+    """Whose address it is, and why it is there at all."""
+    packed = ip_address("10.0.0.9").packed
+    for admitted, words in (
+        (True, "member web-2, let in now, so this came before"),
+        (False, "member web-2, but this address of it is not believed or not let in"),
+        (None, "member web-2, whether it is let in"),
+    ):
+        members = {packed: Membership("web-2", admitted)}
+        kept = record(seen("10.0.0.9"))
+        assert words in "\n".join(lines(document(kept, view(NGINX, members=members))))
+
+
+def test_the_head_says_the_stage_and_since_when() -> None:
+    """In shadow that nothing is dropped; enforced that it is; and when the agent is away."""
+    kept = record(seen("10.0.0.9"))
+
+    def head(**more: Any) -> str:
+        return "\n".join(list(lines(document(kept, view(NGINX), **more)))[:4])
+
+    assert "nothing is dropped" in head()
+    assert "Recorded since 20" in head()
+    assert "(60 min)" in head()
+    assert "is refused now" in head(stage="enforced")
+    assert "nothing is recorded" in head(stage="down")
+    assert "The agent does not answer" in head(agent=False, stage=None)
+    assert "run this as root" in head(agent=False, stage=None)
+    assert "problem: torn" in head(faults=["torn"])
+
+
+def test_noise_is_one_line_unless_it_is_asked_for() -> None:
+    """One line with its size, or one for each port."""
+    kept = record(seen("10.0.0.9"), *(seen(f"8.8.{n}.8", n + 1) for n in range(50)))
+    text = "\n".join(lines(document(kept, view(NGINX))))
+    assert "Noise: 50 packets from 50 sources to 50 ports" in text
+    assert "8.8.3.8" not in text
+    everything = "\n".join(lines(document(kept, view(NGINX), everything=True)))
+    assert "8.8.3.8" in everything
+    assert "Noise:" not in everything
+
+
+def test_accepted_ports_are_marked() -> None:
+    """In the listing and at its end, also when nothing came to them."""
+    accepted = {("tcp", 8080): NOW, ("udp", 53): NOW}
+    kept = record(seen("10.0.0.9"))
+    shown = document(kept, view(NGINX, accepted=accepted), accepted={"8080/tcp": 1, "53/udp": 1})
+    text = "\n".join(lines(shown))
+    assert "nginx (pid 812, nginx.service)   (may be lost)" in text
+    assert "May be lost, as somebody said: 8080/tcp, 53/udp." in text
+
+
+def test_names_come_from_the_hosts_file(tmp_path: Path) -> None:
+    """The first name of an address; what is no line of hosts(5) is passed over."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text(
+        "127.0.0.1 localhost\n10.0.0.9\tcron cron.example # job\n\nnonsense\n10.0.0.8\n"
+    )
+    names = hosts_file_names(hosts)
+    assert names == {ip_address("127.0.0.1"): "localhost", ip_address("10.0.0.9"): "cron"}
+    assert hosts_file_names(tmp_path / "missing") == {}
