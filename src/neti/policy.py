@@ -229,7 +229,11 @@ def _asked() -> Chain:
             f"meta l4proto {proto} update @seen4 {{ ip saddr . {asked} counter }}",
             f"meta l4proto {proto} update @seen6 {{ ip6 saddr . {asked} counter }}",
             # Where the socket is that answers: on another port, or in a container. For the preview.
-            f"meta l4proto {proto} ct status dnat update @redirected {{ {asked} . th dport }}",
+            # In this order, since nft could not read again what it lists of the other.
+            (
+                f"meta l4proto {proto} ct status dnat "
+                "update @redirected { meta l4proto . th dport . ct original proto-dst }"
+            ),
             f"meta l4proto {proto} meta oifkind {CONTAINER_KINDS} update @forwarded {{ {asked} }}",
         ]
     return Chain("asked", None, tuple(rules))

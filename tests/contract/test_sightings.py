@@ -67,7 +67,8 @@ class InKernel:
             if one.forwarded:
                 lines.append(("forwarded", port))
             if one.redirected is not None:
-                lines.append(("redirected", f"{port} . {one.redirected}"))
+                leads = f"{one.protocol} . {one.redirected} . {one.port}"
+                lines.append(("redirected", leads))
         text = "".join(f"add element {FAMILY_TABLE} {s} {{ {e} }}\n" for s, e in lines)
         inside = ["ip", "netns", "exec", self.net.host, "nft", "-f", "-"]
         subprocess.run(inside, input=text, text=True, check=True)

@@ -21,6 +21,7 @@ from neti.model import Host, Member, Site
 from neti.policy import Surroundings, structure
 from neti.preview import View, rows
 from neti.registry import entry
+from neti.ruleset import PERMANENT
 from neti.settings import OpenPort, Settings
 from neti.shadow import Sighting
 
@@ -75,8 +76,9 @@ class UnderTest:
         self.reconciler.commit(self.members.elements)
 
     def enforce(self) -> None:
-        self.members.enforce(True)
-        self.commit()
+        self.members.elements.enforcement = PERMANENT
+        around = Surroundings(uplinks=("eth0",), ssh_untracked=True)
+        self.reconciler.resync(structure(SETTINGS, around), self.members.elements)
 
     def seen(self) -> dict[tuple[str, str, int], Sighting]:
         return {(str(s.source), s.protocol, s.port): s for s in self.reconciler.sightings()}

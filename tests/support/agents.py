@@ -90,6 +90,8 @@ class FakeShadow:
     members: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
 
+    def sample(self) -> None: ...
+
     def refused_members(self, since: float) -> tuple[str, ...]:
         return self.members
 

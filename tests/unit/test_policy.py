@@ -389,6 +389,18 @@ def accepted_by_nft(text: str) -> None:
     assert done.returncode == 0, f"{done.stderr.decode()}\n{text}"
 
 
+def listed_by_nft(text: str) -> str:
+    """How nft lists what it has loaded from this text, in a namespace of its own."""
+    done = subprocess.run(
+        ["unshare", "-n", "sh", "-c", "nft -f - && nft list ruleset"],
+        input=text.encode(),
+        capture_output=True,
+        check=True,
+        timeout=30,
+    )
+    return done.stdout.decode()
+
+
 @pytest.mark.kernel
 @needs_nft
 @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -431,3 +443,12 @@ def test_nft_takes_every_kind_of_change() -> None:
         script.extend(changes.commands())
         elements.applied(changes)
     accepted_by_nft("\n".join(script) + "\n")
+
+
+@pytest.mark.kernel
+@needs_nft
+def test_nft_reads_again_what_it_lists() -> None:
+    """A saved ruleset, ours among it, must load: else all of a host's rules would be missing."""
+    listed = listed_by_nft(structure(FULL, ETH).text())
+    assert "table inet neti" in listed
+    accepted_by_nft(listed)

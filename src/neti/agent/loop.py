@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from neti import log
-from neti.agent import status
+from neti.agent import preview, status
 from neti.agent.control import Request
 from neti.agent.core import Core, Outside
 from neti.agent.journal import Journal
@@ -24,6 +24,8 @@ from neti.agent.membership import Membership
 from neti.agent.reconcile import SeenStructure
 from neti.agent.registration import Registration
 from neti.agent.reloading import reloadable
+from neti.agent.shadow_evidence import ShadowEvidence
+from neti.agent.shadow_log import ShadowLog
 from neti.agent.staging import Shadow, Staging
 from neti.agent.state import Loaded
 from neti.agent.state_records import Self
@@ -79,7 +81,7 @@ class Agent:
         outside: Outside,
         loaded: Loaded,
         *,
-        shadow: Shadow,
+        shadow: Shadow | None = None,
         inbox: "queue.SimpleQueue[Told] | None" = None,
     ) -> None:
         guard = Guard(window=dict(loaded.window))
@@ -97,7 +99,11 @@ class Agent:
         self.journal = Journal(core)
         self.registration = Registration(core, on_left=self.stop)
         self.kernel = Kernel(core, self.journal, on_disarmed=self._disarmed)
-        self.staging = Staging(core, self.kernel, self.registration, shadow)
+        self.shadow = ShadowLog(
+            outside.folder.path, outside.folder.machine, outside.reconciler, outside.clock
+        )
+        evidence = shadow if shadow is not None else ShadowEvidence(core, self.shadow)
+        self.staging = Staging(core, self.kernel, self.registration, evidence)
         self.queue: queue.SimpleQueue[Told] = inbox if inbox is not None else queue.SimpleQueue()
         self._stopping = False
         self._origin: Origin | None = None  # of the registry, as far as it was seen
@@ -136,6 +142,7 @@ class Agent:
         core.soon("identity", _IDENTITY_EVERY)
         for name in ("sweep", "audit", "count", "origin"):
             core.soon(name, _IDENTITY_EVERY)
+        core.soon("shadow")
         notify("READY=1", f"STATUS=waiting for the registry; {len(core.members.fleet.members)}")
 
     def _resume_stage(self, kernel: KernelState) -> None:
@@ -151,6 +158,7 @@ class Agent:
         while not self._stopping:
             self.step(block=True)
         self._note_origin()
+        self.core.keep(self.shadow.stop)
 
     def step(self, *, block: bool = False) -> None:
         """One turn of the loop: everything that is told or due now, then the kernel."""
@@ -324,10 +332,15 @@ class Agent:
             "stage": self.staging.due,
             "count": self.staging.count,
             "origin": self._note_origin,
+            "shadow": self._look_at_shadow,
             "identity": self._ask_who_i_am,
             "linger": self._let_go,
         }
         room[name]()
+
+    def _look_at_shadow(self) -> None:
+        self.core.keep(self.shadow.tick)
+        self.core.soon("shadow", self.shadow.pause)
 
     def _let_go(self) -> None:
         """Of lost members whose time is over. While the registry is away, nobody can come back."""
@@ -423,6 +436,7 @@ class Agent:
             "confirm": self.staging.confirm,
             "relax": self.staging.relax,
             "release": self._release,
+            "preview": self._preview,
         }
         command = commands.get(request.command)
         if command is None:
@@ -451,6 +465,12 @@ class Agent:
         else:
             log.info("up")
             request.succeed("up")
+
+    def _preview(self, request: Request) -> None:
+        core = self.core
+        preview.answer(
+            request, self.shadow, core.members, "down" if core.down else core.stage.value
+        )
 
     def _release(self, request: Request) -> None:
         fleet = self.core.members.fleet

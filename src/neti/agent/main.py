@@ -33,15 +33,6 @@ from neti.model import Host
 from neti.registry.opening import open_registry
 from neti.settings import Settings
 
-
-class _NoShadow:
-    def refused_members(self, since: float) -> tuple[str, ...]:
-        return ()
-
-    def lost_uses(self, since: float) -> tuple[str, ...]:
-        return ()
-
-
 _IDENTITY_PAUSES = (2.0, 5.0, 10.0, 30.0)
 
 
@@ -83,7 +74,7 @@ def run(config: Path) -> None:
             conntrack_limit=ConntrackLimit(folder.path),
             reserved=reserved,
         )
-        agent = loop.Agent(settings, host, outside, loaded, shadow=_NoShadow(), inbox=inbox)
+        agent = loop.Agent(settings, host, outside, loaded, inbox=inbox)
         loop.install_signals(agent)
         log.info("starting", version=__version__, id=host.id, site=host.site, private=host.private)
         _live(agent, control, settings)

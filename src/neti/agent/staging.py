@@ -33,7 +33,9 @@ _AGAIN: Final = 30.0  # seconds between looks whether a wished-for trial may beg
 
 
 class Shadow(Protocol):
-    """What the record of refused packets says; see ``neti.agent.shadow_log``."""
+    """What the record of refused packets says; see ``neti.agent.shadow_evidence``."""
+
+    def sample(self) -> None: ...
 
     def refused_members(self, since: float) -> tuple[str, ...]: ...
 
@@ -196,6 +198,7 @@ class Staging:
         """Raises DataplaneError; the kernel is then as it was."""
         core = self._core
         core.problems.pop("arming", None)
+        self._shadow.sample()
         self._count()
         before = self._admitted_within(seconds)
         trial = Trial(

@@ -82,7 +82,7 @@ class StateFolder:
             raise StateError(f"{path}: cannot be used as state folder: {error.strerror}") from error
         if mode & 0o002:
             raise StateError(f"{path}: is world-writable: chmod o-w it, or name another folder")
-        self._machine = ""
+        self.machine = ""  # whose state this is; known after ``load``
         self._lines = 0
         self._begun = False  # whether this process has written the base of the journal
         self._whole = True  # False: what is appended now would stand behind a torn line
@@ -91,7 +91,7 @@ class StateFolder:
 
     def load(self, machine: str) -> Loaded:
         """Everything, for this machine only: a golden image must not boot with another's state."""
-        self._machine = machine
+        self.machine = machine
         loaded = Loaded()
         try:
             loaded.itself = self._document("self.json", records.self_of, loaded.faults) or Self()
@@ -117,7 +117,7 @@ class StateFolder:
     ) -> T | None:
         try:
             document = durable.checked((self.path / name).read_bytes())
-            if document.pop("machine") != self._machine:
+            if document.pop("machine") != self.machine:
                 raise _Foreign
             return read(document)
         except FileNotFoundError:
@@ -153,7 +153,7 @@ class StateFolder:
                 document = durable.checked(text)
                 header = records.header_of(document) if number == 1 else None
                 if header is not None:
-                    if header.machine != self._machine:
+                    if header.machine != self.machine:
                         raise _Foreign
                     base = header.base + 1
                 else:
@@ -190,7 +190,7 @@ class StateFolder:
 
     def rewrite(self, everybody: "Everybody") -> None:
         """The whole journal anew, from the members as they are. A whole one before it is kept."""
-        lines = records.base_lines(everybody, self._machine)
+        lines = records.base_lines(everybody, self.machine)
         if self._whole:
             self._keep_old()
         self._replace(_JOURNAL, b"".join(lines), 0o640)
@@ -249,7 +249,7 @@ class StateFolder:
     # --- files ---
 
     def _write(self, name: str, document: Mapping[str, Any], mode: int) -> None:
-        self._replace(name, durable.line({"machine": self._machine, **document}), mode)
+        self._replace(name, durable.line({"machine": self.machine, **document}), mode)
 
     def _replace(self, name: str, content: bytes, mode: int) -> None:
         with self._faults_named():

@@ -34,8 +34,8 @@ class SightingsReader:
     def read(self) -> list[Sighting]:
         """Both families; nothing when the table is not there."""
         forwarded = {_asked(key) for key, _, _ in self._elements("forwarded", 8)}
-        redirected = {
-            _asked(key): struct.unpack_from(">H", key, 8)[0]
+        redirected = {  # protocol, where it leads, and what was asked for
+            _asked(key[:4] + key[8:]): struct.unpack_from(">H", key, 4)[0]
             for key, _, _ in sorted(self._elements("redirected", 12), key=lambda e: -e[2])
         }
         found: dict[bytes, Sighting] = {}  # by key: a dump of a changing set may repeat itself

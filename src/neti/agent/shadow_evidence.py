@@ -1,0 +1,77 @@
+"""What the shadow's record says about a trial: whom it refused that should have got in."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from neti.agent.core import Core
+from neti.agent.shadow_log import ShadowLog, accepted
+from neti.dataplane.listeners import listeners
+from neti.errors import NetiError
+from neti.model import IPAddress, Member
+from neti.shadow import Loss, Port, losses, port_name
+
+# The kernel tells whole seconds: what came just before a trial must not count as refused by it.
+_ROUNDING: Final = 1.0
+
+
+class ShadowEvidence:
+    """Looks at the kernel again with each question. Not thread-safe: the loop's thread owns it."""
+
+    def __init__(self, core: Core, shadow: ShadowLog) -> None:
+        self._core = core
+        self._shadow = shadow
+
+    def sample(self) -> None:
+        """Right before a trial begins, so that what came just then does not pass for new."""
+        self._shadow.sample()
+
+    def refused_members(self, since: float) -> tuple[str, ...]:
+        """Ids of members one of whose addresses was refused since (Unix seconds)."""
+        self._shadow.sample()
+        refused = {
+            source
+            for use in self._shadow.record.ports.values()
+            for source, held in use.sources.items()
+            if held.last >= since + _ROUNDING
+        }
+        if not refused:
+            return ()
+        core = self._core
+        return tuple(
+            host_id
+            for host_id, member in sorted(core.members.fleet.members.items())
+            if host_id != core.host.id
+            and any(address.packed in refused for address in _addresses(member))
+        )
+
+    def lost_uses(self, since: float) -> tuple[str, ...]:
+        """Ports in words. Not among them: what somebody accepted losing, and the two ports that a
+        trial is meant to shut, SSH to whoever is not in ssh_whitelist and the agent's responder."""
+        settings = self._core.settings
+        try:
+            may_go: set[Port] = set(accepted(self._shadow.folder))
+        except NetiError as error:
+            return (f"what may be lost cannot be read ({error})",)
+        may_go |= {("tcp", settings.ssh_port), ("tcp", settings.verify_port)}
+        self._shadow.sample()
+        if self._shadow.fault is not None:
+            return (f"the kernel's record cannot be read ({self._shadow.fault})",)
+        found = losses(self._shadow.record, listeners(), may_go, since + _ROUNDING)
+        return tuple(_words(loss) for loss in found.lost)
+
+
+def _addresses(member: Member) -> Iterator[IPAddress]:
+    yield member.private
+    if member.public is not None:
+        yield member.public
+    yield from member.more
+
+
+def _words(loss: Loss) -> str:
+    """``8080/tcp (nginx: 12 sources, 10.0.0.7 for one)``."""
+    port = port_name((loss.protocol, loss.port))
+    who = "a container" if loss.forwarded and loss.listener is None else None
+    named = loss.listener.process if loss.listener is not None else who
+    count = f"{loss.sources} source{'s' if loss.sources != 1 else ''}"
+    example = f", {loss.examples[0]} for one" if loss.examples else ""
+    return f"{port} ({f'{named}: ' if named else ''}{count}{example})"
