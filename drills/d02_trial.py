@@ -105,6 +105,7 @@ def _by_configuration(field: Field, host: FieldHost) -> Rows:
     host.configure(trial_seconds=_CONFIRM)
     host.reload(reject_all=True)
     wait_for(lambda: host.status()["stage"] == "trial", "no trial begins", every=_POLL)
+    time.sleep(0.5)
     _stranger(field, host)
     wait_for(lambda: host.status()["stage"] != "trial", "the trial does not end")
     status = host.status()

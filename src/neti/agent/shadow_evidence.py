@@ -10,8 +10,8 @@ from neti.errors import NetiError
 from neti.model import IPAddress, Member
 from neti.shadow import Loss, Port, losses, port_name
 
-# The kernel tells whole seconds: what came just before a trial must not count as refused by it.
-_ROUNDING: Final = 1.0
+# Between two readings of two clocks: what came just before a trial must not count as refused by it.
+_ROUNDING: Final = 0.1
 
 
 class ShadowEvidence:
