@@ -42,6 +42,9 @@ _INT: Final = struct.Struct("!i")
 _EVENT: Final = struct.Struct("!iii")
 _CONNECT_REPLY: Final = struct.Struct("!iii")  # length, protocol version, session time-out
 _STAT: Final = struct.Struct("!qqqqiiiqiiq")
+# Seconds between two attempts to connect: what changed meanwhile is in the kernel 2 s after the
+# registry is back, however long it was away.
+_LONGEST_PAUSE: Final = 1.0
 
 
 class Stat(NamedTuple):
@@ -143,8 +146,9 @@ class StreamClient(KazooClient):  # type: ignore[misc]  # kazoo has no types
         session_seconds: float,
         session: tuple[int, bytes] | None,
     ) -> None:
-        # kazoo varies a pause by 40 %, so that this is a quarter of the time-out at most.
-        retry = KazooRetry(max_tries=-1, delay=0.05, max_delay=session_seconds / 4 / 1.4)
+        pause = min(session_seconds / 4, _LONGEST_PAUSE)
+        # kazoo varies a pause by 40 %, so that this is the longest.
+        retry = KazooRetry(max_tries=-1, delay=0.05, max_delay=pause / 1.4)
         super().__init__(
             hosts=hosts,
             timeout=session_seconds,
