@@ -1,6 +1,6 @@
 """One host of a field: its configuration, its agent, its kernel as seen from outside Neti."""
 
-import signal
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,9 +14,10 @@ from tests.support.agent_process import AgentProcess
 from drills.drill import DrillError
 from drills.plan import HostPlan
 from drills.waiting import wait_for
+from neti.dataplane.network import ROUTE_PROTOCOL
 from neti.dataplane.nftables import NftablesDataplane
 from neti.lab import namespaces
-from neti.ruleset import ORDERED, KernelState
+from neti.ruleset import FAMILY_TABLE, ORDERED, KernelState
 
 T = TypeVar("T")
 
@@ -41,6 +42,11 @@ class FieldHost:
         return self.agent.config
 
     @property
+    def id(self) -> str:
+        """Who its configuration says that it is."""
+        return str(self.document["identity"]["id"])
+
+    @property
     def state(self) -> Path:
         return self.agent.state
 
@@ -55,7 +61,7 @@ class FieldHost:
         """Change the configuration and have it read; returns when it is in force."""
         self.configure(**changes)
         done = self._log_lines("reloaded") + self._log_lines("reload_refused")
-        self.agent.signal(signal.SIGHUP)
+        self.agent.hang_up()
         wait_for(
             lambda: self._log_lines("reloaded") + self._log_lines("reload_refused") > done,
             f"{self.name} does not reload: {self.agent.last_words()}",
@@ -116,6 +122,14 @@ class FieldHost:
     def sets(self) -> dict[str, dict[str, str]]:
         """What the sets hold that the agent orders."""
         return {where: dict(self.read().elements.get(where, {})) for where in ORDERED}
+
+    def clean(self) -> None:
+        """As a host that never had an agent: nothing on disk, in the kernel, in the routes."""
+        shutil.rmtree(self.state, ignore_errors=True)
+        self.state.mkdir(mode=0o700)
+        if self.read().structure is not None:
+            self.nft(f"delete table {FAMILY_TABLE}")
+        self.ip("-4", "route", "flush", "proto", str(ROUTE_PROTOCOL))
 
     def nft(self, text: str) -> None:
         """What another program does: ``nft TEXT``. DrillError when the kernel refuses it."""

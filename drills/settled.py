@@ -104,7 +104,7 @@ def faults(host: FieldHost, registry: Registry) -> list[str]:
     """Every way in which this host, its agent running, is not settled now."""
     told = told_by(registry)
     found = list(told.faults)
-    found += differing(host.read(), told, host.name)
+    found += differing(host.read(), told, host.id)
     try:
         members = {member["id"]: member for member in host.members()}
         status = host.status()

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 from drills.drill import DrillError
-from neti.errors import NetiError
+from neti.agent.control import AgentUnreachable
+from neti.errors import DataplaneError, RegistryUnavailable
 
 
 def wait_for(
@@ -15,7 +16,7 @@ def wait_for(
     not answer yet is waited for too."""
     began = time.monotonic()
     while True:
-        with contextlib.suppress(NetiError):
+        with contextlib.suppress(AgentUnreachable, RegistryUnavailable, DataplaneError):
             if condition():
                 return time.monotonic() - began
         if time.monotonic() - began > seconds:

@@ -68,6 +68,10 @@ class AgentProcess:
         if self._process is not None:
             self._process.send_signal(number)
 
+    def hang_up(self) -> None:
+        """As the unit reloads it."""
+        self.signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """As kill -9: nothing of it runs when this returns."""
         if self._process is not None:
