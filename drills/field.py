@@ -155,19 +155,19 @@ class Field:
     # --- what happens here ---
 
     def start(self, *hosts: FieldHost) -> None:
-        """Start these hosts' agents (or all), until each is registered and sees all the others."""
+        """Start these hosts' agents (or all), until each is registered and reaches all the others."""
         starting = hosts or tuple(self.hosts)
         for host in starting:
             host.agent.start()
         for host in starting:
             host.wait_until_registered()
-        running = {host.name for host in self.hosts if host.agent.running}
-        for host in self.hosts:
-            if host.agent.running:
-                wait_for(
-                    lambda host=host: running <= host.member_ids(),  # type: ignore[misc]
-                    f"{host.name} does not see {', '.join(sorted(running))}",
-                )
+        running = [host for host in self.hosts if host.agent.running]
+        overlays = {str(host.overlay) for host in running}
+        for host in running:
+            wait_for(
+                lambda host=host: overlays <= host.sets()["overlay"].keys(),  # type: ignore[misc]
+                f"the kernel of {host.name} does not hold {', '.join(sorted(overlays))}",
+            )
 
     def serve(self, *namespaces_: str, port: int = plan.PORT) -> None:
         """An echo server in each of these namespaces, until the field is left."""

@@ -163,7 +163,7 @@ def _host(host: HostPlan) -> tuple[str, ...]:
         "link set eth0 addrgenmode none",
         "link set c0 addrgenmode none",
         f"address add {host.private}/16 dev eth0",
-        f"address add {host.other_private}/16 dev eth0",
+        f"address add {host.other_private}/32 dev eth0",
         f"address add {host.private6}/64 dev eth0 nodad",
         "address add 172.31.0.1/24 dev c0",
         "address add fd00:31::1/64 dev c0 nodad",
