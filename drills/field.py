@@ -155,7 +155,7 @@ class Field:
     # --- what happens here ---
 
     def start(self, *hosts: FieldHost) -> None:
-        """Start these hosts' agents (or all), until each is registered and reaches all the others."""
+        """Start these hosts' agents (or all), until each reaches all the others."""
         starting = hosts or tuple(self.hosts)
         for host in starting:
             host.agent.start()
