@@ -242,7 +242,8 @@ def _asked() -> Chain:
 def _open(port: OpenPort) -> Iterator[str]:
     """A port is the one that the client asked for: a redirected or published one keeps its name."""
     span = str(port.first) if port.first == port.last else f"{port.first}-{port.last}"
-    asked = f"meta l4proto {port.proto} ct original proto-dst {span}"
+    # Only in the original direction: what a removed peer answers is no use of our port.
+    asked = f"meta l4proto {port.proto} ct direction original ct original proto-dst {span}"
     untracked = f"ct state untracked {port.proto} dport {span}"
     if not port.sources:
         yield f"{asked} accept"
