@@ -10,7 +10,7 @@ world; docs/design/agent.md has them all in one table.
 import queue
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from neti import log
 from neti.agent import preview, status
 from neti.agent.control import Request
 from neti.agent.core import Core, Outside
+from neti.agent.following import Following
 from neti.agent.journal import Journal
 from neti.agent.kernel import Kernel
 from neti.agent.membership import Membership
@@ -35,27 +36,13 @@ from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.errors import ConfigError, NetiError
 from neti.guard import Guard
 from neti.model import Host
-from neti.registry import (
-    VERSIONS,
-    Appeared,
-    DataRead,
-    Event,
-    Fresh,
-    LeaseRead,
-    Origin,
-    SessionEnded,
-    SettingRead,
-    Snapshot,
-    Stale,
-    Vanished,
-)
+from neti.registry import Event
 from neti.ruleset import KernelState
 from neti.settings import Settings
 from neti.stage import Record
 
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before the kernel gets its turn
 _IDENTITY_EVERY: Final = 60.0  # seconds between looks at this host's own addresses
-_ORIGIN_EVERY: Final = 60.0  # seconds between notes of how far along the registry is
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +85,7 @@ class Agent:
         core.problems |= {f"state {n}": s for n, s in enumerate(loaded.faults)}
         self.journal = Journal(core)
         self.registration = Registration(core, on_left=self.stop)
+        self.following = Following(core, self.journal, self.registration)
         self.kernel = Kernel(core, self.journal, on_disarmed=self._disarmed)
         self.shadow = ShadowLog(
             outside.folder.path, outside.folder.machine, outside.reconciler, outside.clock
@@ -106,7 +94,6 @@ class Agent:
         self.staging = Staging(core, self.kernel, self.registration, evidence)
         self.queue: queue.SimpleQueue[Told] = inbox if inbox is not None else queue.SimpleQueue()
         self._stopping = False
-        self._origin: Origin | None = None  # of the registry, as far as it was seen
         self._first_record = loaded.record is None
         if loaded.members:
             core.members.remember(loaded.members)
@@ -157,7 +144,7 @@ class Agent:
         """Until told to stop."""
         while not self._stopping:
             self.step(block=True)
-        self._note_origin()
+        self.following.note_origin()
         self.core.keep(self.shadow.stop)
 
     def step(self, *, block: bool = False) -> None:
@@ -168,7 +155,7 @@ class Agent:
         for name in core.timers.expired(core.now()):
             self._due(name)
         self._settle_fleet()
-        self._ask()
+        self.following.ask()
         if "commit" not in core.timers.due and self.kernel.pending:
             self.kernel.commit_when_quiet()
         self.kernel.end_connections_soon()
@@ -191,30 +178,8 @@ class Agent:
 
     # --- taking in ---
 
-    def _take_in(self, told: Told) -> None:  # noqa: PLR0912 -- one line for each thing told
-        fleet = self.core.members.fleet
+    def _take_in(self, told: Told) -> None:
         match told:
-            case Snapshot():
-                self._listed(told)
-            case Appeared(name):
-                self._one_further()
-                fleet.appeared(name, now=self.core.wall())
-            case Vanished(name):
-                self._one_further()
-                fleet.vanished(name, now=self.core.wall())
-                self.registration.entry_vanished(name)
-            case LeaseRead(overlay, host_id):
-                fleet.lease_read(overlay, host_id)
-            case DataRead(name, data):
-                fleet.data_read(name, data)
-            case SettingRead():
-                self._live_setting(told)
-            case Fresh():
-                self._became_fresh(told)
-            case Stale(reason):
-                self._became_stale(reason)
-            case SessionEnded():
-                self.registration.session_ended()
             case NetworkChanged():
                 self.kernel.network_changed()
             case RulesChanged():
@@ -229,92 +194,8 @@ class Agent:
                 self.reload()
             case Stop():
                 self._stopping = True
-
-    def _listed(self, snapshot: Snapshot) -> None:
-        """The registry's complete list; the first one ends what was only adopted from the kernel.
-
-        One that may be of another registry than before, or of an older copy, removes nobody.
-        """
-        core = self.core
-        before = self._origin or core.itself.origin
-        doubt = snapshot.origin.doubt(before) if before is not None else None
-        if not core.known:
-            core.known = True
-            self._anew(remember=False)
-            doubt = None
-        if doubt is not None:
-            log.error("registry_doubted", what=doubt, kept=len(core.members.fleet.members))
-            core.problems["origin"] = f"{doubt} Members that it does not list are held"
-        core.members.fleet.snapshot(snapshot.names, now=core.wall(), doubt=doubt)
-        self._origin = snapshot.origin
-        if doubt is not None or before is None or before.fleet != snapshot.origin.fleet:
-            # After the holds are on disk: killed in between, the doubt comes again.
-            self._settle_fleet()
-            self.journal.write()
-            self._note_origin()
-
-    def _one_further(self) -> None:
-        if self._origin is not None:
-            version = (self._origin.version + 1) % VERSIONS
-            self._origin = replace(self._origin, version=version)
-
-    def _note_origin(self) -> None:
-        core = self.core
-        core.soon("origin", _ORIGIN_EVERY)
-        if self._origin is not None:
-            core.keep_self(replace(core.itself, origin=self._origin))
-
-    def _anew(self, *, remember: bool) -> None:
-        """Membership from scratch for the present settings and host; the kernel keeps what it has
-        until the next transaction."""
-        core, before = self.core, self.core.members
-        core.members = core.empty_membership()
-        if remember:
-            core.members.remember(dict(before.everybody()))
-            # What the old judgement kept out may be welcome now, and the reverse.
-            core.members.fleet.snapshot(before.fleet.names, now=core.wall())
-        core.members.hold_lease(before.overlay)
-        core.members.elements.believe(before.elements)
-        self.journal.anew()
-        core.soon("resync")
-
-    def _live_setting(self, read: SettingRead) -> None:
-        live = self.core.live
-        live.take(read)
-        self.core.guard.maxchange = live.maxchange
-        if read.setting in live.faults:
-            log.warning("live_setting_ignored", what=live.faults[read.setting])
-
-    def _became_fresh(self, fresh: Fresh) -> None:
-        core = self.core
-        # On disk before the registration exists: killed in between, a restart finds its session.
-        core.keep(lambda: core.out.folder.save_session(fresh.session))
-        core.fresh = True
-        if core.stale_since is not None:
-            core.members.fleet.time_stood_still(max(0.0, core.wall() - core.stale_since))
-        core.fresh_at, core.stale_since = core.wall(), None
-        core.problems.pop("registry", None)
-        core.members.fleet.ask_again()
-        log.info("registry_fresh", members=len(core.members.fleet.members))
-        core.soon("register")
-        core.soon("resync")
-        core.soon("stage")
-        self._tell_systemd()
-
-    def _became_stale(self, reason: str) -> None:
-        core = self.core
-        if core.fresh or core.stale_reason != reason:
-            log.warning("registry_stale", reason=reason, kept=len(core.members.fleet.members))
-        core.fresh = False
-        core.stale_reason = reason
-        core.stale_since = core.stale_since or core.wall()
-        core.problems["registry"] = f"registry: {reason}; the last good state stays in force"
-        self._tell_systemd()
-
-    def _tell_systemd(self) -> None:
-        core = self.core
-        state = "in step" if core.fresh else f"registry: {core.stale_reason}"
-        notify(f"STATUS={state}; {len(core.members.fleet.members)} members")
+            case _:
+                self.following.take_in(told)
 
     # --- what is due ---
 
@@ -331,21 +212,16 @@ class Agent:
             "register": self.registration.register,
             "stage": self.staging.due,
             "count": self.staging.count,
-            "origin": self._note_origin,
+            "origin": self.following.note_origin,
             "shadow": self._look_at_shadow,
             "identity": self._ask_who_i_am,
-            "linger": self._let_go,
+            "linger": self.following.let_go,
         }
         room[name]()
 
     def _look_at_shadow(self) -> None:
         self.core.keep(self.shadow.tick)
         self.core.soon("shadow", self.shadow.pause)
-
-    def _let_go(self) -> None:
-        """Of lost members whose time is over. While the registry is away, nobody can come back."""
-        if self.core.fresh:
-            self.core.members.fleet.tick(now=self.core.wall())
 
     def _settle_fleet(self) -> None:
         core = self.core
@@ -359,13 +235,6 @@ class Agent:
             core.timers.due["linger"] = core.now() + max(0.0, next_tick - core.wall())
         if not core.members.fleet.holds:
             core.problems.pop("origin", None)
-
-    def _ask(self) -> None:
-        asked = self.core.members.fleet.questions()
-        if asked.leases:
-            self.core.out.registry.ask_leases(asked.leases)
-        if asked.data:
-            self.core.out.registry.ask_data(asked.data)
 
     def _disarmed(self) -> None:
         self.staging.disarmed()
@@ -420,7 +289,7 @@ class Agent:
             return
         log.info("addresses_changed", private=host.private, public=host.public)
         core.host = host
-        self._anew(remember=True)
+        self.following.anew(remember=True)
         core.soon("register")
 
     # --- commands ---
@@ -515,7 +384,7 @@ class Agent:
         core = self.core
         settings, before = core.settings, core.members
         core.settings, kept = reloadable(settings, new)
-        self._anew(remember=True)
+        self.following.anew(remember=True)
         gone = before.fleet.members.keys() - core.members.fleet.members.keys()
         objection = core.guard.objection(gone, (), before.fleet.members, now=core.wall())
         if gone and objection is not None:
