@@ -68,7 +68,7 @@ class Following:
     # --- lists, and whose they are ---
 
     def _listed(self, snapshot: Snapshot) -> None:
-        """The registry's complete list; the first one ends what was only adopted from the kernel."""
+        """Its complete list. The first one ends what was only adopted from the kernel."""
         core = self._core
         before = self._origin or core.itself.origin
         doubt = snapshot.origin.doubt(before) if before is not None else None
