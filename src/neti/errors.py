@@ -53,3 +53,16 @@ class DataplaneError(NetiError):
 
 class DataplaneUnavailable(DataplaneError):
     """libnftables is missing or this process may not administer the network."""
+
+
+class AwsRefused(NetiError):
+    """AWS understood the call and refused it: nothing of it took effect. ``code`` is AWS's own."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class AwsUnavailable(NetiError):
+    """AWS did not answer in time, or only that it is too busy; whether a change took effect is not
+    known. Run it again."""

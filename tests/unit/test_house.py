@@ -19,7 +19,8 @@ DOORS = {
     "pydantic": ("config/",),
     "pydantic_core": ("config/",),
     "yaml": ("config/", "lab/"),
-    "boto3": ("aws/",),
+    "boto3": ("aws/access",),
+    "botocore": ("aws/access",),
     "rich": ("lab/",),
     "click": ("cli/",),
 }

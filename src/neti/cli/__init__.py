@@ -32,6 +32,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "up": ("neti.cli.host", "up"),
     "leave": ("neti.cli.host", "leave"),
     "lease": ("neti.cli.lease", "lease"),
+    "aws": ("neti.cli.aws", "aws_group"),
     "config": ("neti.cli.config", "config_group"),
     "lab": ("neti.cli.lab", "lab_group"),
 }

@@ -74,14 +74,14 @@ def fleet(
         for row in rows
         if (site is None or row["site"] == site)
         and (stage is None or row["stage"] == stage)
-        and (version_below is None or _older(row["version"], version_below))
+        and (version_below is None or older(row["version"], version_below))
     ]
     _print(chosen, "json" if as_json else style)
 
 
 def rows_of(names: frozenset[str], details: list[Detail]) -> list[Row]:
     """One row per well-formed entry, sorted by site and name."""
-    told = {detail.host_id: _told(detail.document) for detail in details}
+    told = {detail.host_id: told_of(detail.document) for detail in details}
     rows = []
     for name in names:
         try:
@@ -107,7 +107,7 @@ def _row(member: Member, told: dict[str, Any]) -> Row:
     }
 
 
-def _told(document: bytes) -> dict[str, Any]:
+def told_of(document: bytes) -> dict[str, Any]:
     """What a host says of itself. Untrusted: kept printable, so that no terminal obeys it."""
     try:
         told = json.loads(document)
@@ -190,7 +190,7 @@ def _sites(rows: list[Row]) -> dict[str, int]:
     return dict(Counter(row["site"] for row in rows))
 
 
-def _older(version: str, than: str) -> bool:
+def older(version: str, than: str) -> bool:
     return _numbers(version) < _numbers(than)
 
 

@@ -15,6 +15,8 @@ from neti.config import load
 from neti.errors import NetiError
 from neti.settings import Settings
 
+_TAG_PAUSE = 2.0  # seconds between questions to AWS, which answers all hosts of an account
+
 
 @click.command()
 @config_option
@@ -116,21 +118,31 @@ def _absent(seen: dict[str, Any]) -> list[str]:
     metavar="SECONDS",
     help="Wait so long for the agent to have one.",
 )
-def overlay_ip(config: Path, as_json: bool, wait: float) -> None:
+@click.option(
+    "--from-tag",
+    is_flag=True,
+    help="While the agent has none, read this instance's tag overlay_ip.",
+)
+def overlay_ip(config: Path, as_json: bool, wait: float, from_tag: bool) -> None:
     """Print this host's overlay address, for scripts and configuration management.
 
     \b
-    Example:
+    Examples:
       psql -h "$(neti overlay-ip --wait 30)"
+      neti overlay-ip --from-tag
     """
     settings = load(config)
     deadline = time.monotonic() + wait
     while (overlay := _overlay(settings)) is None:
+        if from_tag and (overlay := _overlay_by_tag(settings)) is not None:
+            break
         if time.monotonic() >= deadline:
             raise NetiError(
-                "this host has no overlay address yet: look at 'neti status', or use --wait"
+                "this host has no overlay address yet"
+                + (" and no tag overlay_ip" if from_tag else "")
+                + ": look at 'neti status', or use --wait"
             )
-        time.sleep(0.05)
+        time.sleep(_TAG_PAUSE if from_tag else 0.05)
     click.echo(json.dumps({"overlay": overlay}) if as_json else overlay)
 
 
@@ -144,6 +156,13 @@ def _overlay(settings: Settings) -> str | None:
 
         answer = StateFolder(settings.table_files_path).load(fingerprint()).itself.overlay
     return answer
+
+
+def _overlay_by_tag(settings: Settings) -> str | None:
+    from neti.aws import tags
+
+    overlay = tags.read_overlay(settings)
+    return None if overlay is None else str(overlay)
 
 
 @click.command()

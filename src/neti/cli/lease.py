@@ -5,13 +5,17 @@ from pathlib import Path
 import click
 
 from neti.cli.common import config_option, json_option, print_json, registry_of
+from neti.cli.lease_gc import gc
 from neti.config import load
 from neti.errors import NetiError
 
 
 @click.group()
 def lease() -> None:
-    """Durable claims on overlay addresses: list them, release one."""
+    """Durable claims on overlay addresses: list them, release one, release those of the dead."""
+
+
+lease.add_command(gc)
 
 
 @lease.command("list")

@@ -39,8 +39,8 @@ def warnings(form: ConfigForm, settings: Settings, *, readable_by_all: bool) -> 
 def _of_2014(form: ConfigForm, *, readable_by_all: bool) -> Iterator[str]:
     if form.aws_key is not None or form.aws_secret_key is not None:
         yield (
-            "aws_key and aws_secret_key are used by nothing in this version: remove them, and give "
-            "the instance a role"
+            "aws_key and aws_secret_key are used for the instance's tags: give the instance a role "
+            "instead, and remove them"
         )
         if (form.aws_key is None) != (form.aws_secret_key is None):
             yield "aws_key and aws_secret_key belong together: one of them alone is not used"

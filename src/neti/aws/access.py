@@ -1,0 +1,184 @@
+"""The door to AWS: sessions, clients, retries, the SDK's errors as Neti's. Imports boto3 lazily.
+
+Credentials come by the SDK's usual chain (environment, profile, role), never from Neti's own code,
+but for the two keys of a 2014 configuration. Must never log or print one.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from neti.aws.calls import Calls, Place
+from neti.aws.refusals import api_name, refusal
+from neti.errors import AwsRefused, AwsUnavailable, NetiError
+
+if TYPE_CHECKING:
+    import boto3
+
+_CONNECT_SECONDS: Final = 5
+_READ_SECONDS: Final = 60
+_TRIES: Final = 8
+_ROLE_SESSION: Final = "neti"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The two keys of a 2014 configuration."""
+
+    access: str = field(repr=False)
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    name: str
+    session: "boto3.Session"
+
+
+class SdkCalls:
+    """``Calls`` by boto3. A client is made when first used: each costs a tenth of a second."""
+
+    def __init__(self, account: _Account, region: str, *, tries: int = _TRIES) -> None:
+        self._session = account.session
+        self._place = Place(account.name, region)
+        self._tries = tries
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def place(self) -> Place:
+        return self._place
+
+    def call(
+        self, operation: str, parameters: Mapping[str, Any], *, service: str = "ec2"
+    ) -> dict[str, Any]:
+        with self._errors(service, operation):
+            answer: dict[str, Any] = getattr(self._client(service), operation)(**parameters)
+        return answer
+
+    def pages(self, operation: str, parameters: Mapping[str, Any], key: str) -> Iterator[Any]:
+        with self._errors("ec2", operation):
+            pages = self._client("ec2").get_paginator(operation).paginate(**parameters)
+            for page in pages:
+                yield from page.get(key, ())
+
+    def _client(self, service: str) -> Any:
+        from botocore.config import Config
+
+        with self._lock:  # a session may not make two clients at a time
+            if service not in self._clients:
+                config = Config(
+                    connect_timeout=_CONNECT_SECONDS,
+                    read_timeout=_READ_SECONDS,
+                    retries={"mode": "standard", "total_max_attempts": self._tries},
+                    user_agent_extra="neti",
+                )
+                client = self._session.client  # typed for each service by name; ours are a few
+                self._clients[service] = client(  # type: ignore[call-overload]
+                    service, region_name=self._place.region, config=config
+                )
+            return self._clients[service]
+
+    @contextmanager
+    def _errors(self, service: str, operation: str) -> Iterator[None]:
+        from botocore import exceptions as sdk
+        from botocore.parsers import ResponseParserError
+
+        where = f"AWS, {self._place}: {api_name(operation)}"
+        try:
+            yield
+        except sdk.ClientError as error:
+            told = error.response.get("Error", {})
+            code, message = str(told.get("Code", "?")), str(told.get("Message", ""))
+            raise refusal(self._place, service, operation, code, message) from error
+        except (sdk.NoCredentialsError, sdk.PartialCredentialsError) as error:
+            raise AwsRefused(
+                f"{where}: no AWS credentials were found: give --profile NAME or AWS_PROFILE, "
+                "or run this on an instance with a role",
+                code="NoCredentials",
+            ) from error
+        except (sdk.HTTPClientError, ResponseParserError) as error:
+            raise AwsUnavailable(f"{where} got no answer: {error}: run it again") from error
+        except sdk.BotoCoreError as error:
+            raise AwsRefused(f"{where}: {error}", code=type(error).__name__) from error
+
+
+def open_places(
+    *,
+    profiles: Sequence[str] = (),
+    roles: Sequence[str] = (),
+    regions: Sequence[str] = (),
+    keys: Keys | None = None,
+    tries: int = _TRIES,
+) -> list[Calls]:
+    """Every account in every region. Nothing is called yet.
+
+    With ``roles`` these are the accounts, and the one profile (or the usual chain) assumes them;
+    else each profile is one, and without any the usual chain's.
+    """
+    accounts = _accounts(profiles, roles, keys)
+    places: list[Calls] = []
+    for account in accounts:
+        own = regions or ((account.session.region_name,) if account.session.region_name else ())
+        if not own:
+            raise NetiError(
+                f"no AWS region for the account {account.name}: give --region, AWS_REGION, or one "
+                "in the profile"
+            )
+        places += [SdkCalls(account, region, tries=tries) for region in dict.fromkeys(own)]
+    return places
+
+
+def _accounts(profiles: Sequence[str], roles: Sequence[str], keys: Keys | None) -> list[_Account]:
+    if roles and len(profiles) > 1:
+        raise NetiError("--role-arn is assumed by one profile: give --profile at most once with it")
+    if not profiles:
+        sessions = [_Account("default", _session(None, keys))]
+    else:
+        sessions = [_Account(name, _session(name, None)) for name in dict.fromkeys(profiles)]
+    if not roles:
+        return sessions
+    return [_Account(arn, _assumed(sessions[0].session, arn)) for arn in dict.fromkeys(roles)]
+
+
+def _session(profile: str | None, keys: Keys | None) -> "boto3.Session":
+    try:
+        import boto3
+    except ImportError as error:
+        raise NetiError(
+            "boto3, AWS's SDK, is not installed: pip install 'neti[aws]', or on Debian "
+            "apt install python3-boto3"
+        ) from error
+    from botocore import exceptions as sdk
+
+    try:
+        if keys is not None:
+            return boto3.Session(aws_access_key_id=keys.access, aws_secret_access_key=keys.secret)
+        return boto3.Session(profile_name=profile)
+    except sdk.BotoCoreError as error:
+        raise NetiError(f"AWS profile {profile or '(default)'}: {error}") from error
+
+
+def _assumed(base: "boto3.Session", arn: str) -> "boto3.Session":
+    """A session that assumes the role when it is first used, and again before that runs out."""
+    import boto3
+    import botocore.session
+    from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+
+    source = base.get_credentials()
+    if source is None:
+        raise NetiError(f"no AWS credentials to assume {arn} with: give --profile NAME")
+    fetcher = AssumeRoleCredentialFetcher(
+        client_creator=base._session.create_client,
+        source_credentials=source,
+        role_arn=arn,
+        extra_args={"RoleSessionName": _ROLE_SESSION},
+    )
+    session = botocore.session.get_session()
+    # The SDK has no public way to hand credentials in that refresh themselves.
+    session._credentials = DeferredRefreshableCredentials(  # type: ignore[attr-defined]
+        method="assume-role", refresh_using=fetcher.fetch_credentials
+    )
+    return boto3.Session(botocore_session=session, region_name=base.region_name)

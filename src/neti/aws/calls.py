@@ -1,0 +1,48 @@
+"""One account in one region, as everybody else in this package sees it: a place to call."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+from neti.errors import NetiError
+
+_T = TypeVar("_T")
+_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """``account``: how the operator named it (a profile, a role's ARN, or "default")."""
+
+    account: str
+    region: str
+
+    def __str__(self) -> str:
+        return f"{self.region} ({self.account})"
+
+
+class Calls(Protocol):
+    """Raises AwsRefused and AwsUnavailable, whose messages name the call and the place. Retries
+    and waits out throttling by itself. Thread-safe."""
+
+    @property
+    def place(self) -> Place: ...
+
+    def call(
+        self, operation: str, parameters: Mapping[str, Any], *, service: str = "ec2"
+    ) -> dict[str, Any]: ...
+
+    def pages(self, operation: str, parameters: Mapping[str, Any], key: str) -> Iterator[Any]:
+        """Every item below ``key`` in every page."""
+
+
+def everywhere(places: Sequence[Calls], read: Callable[[Calls], _T]) -> list[_T]:
+    """``read`` at all places at the same time, answers in their order.
+
+    One place's failure is everybody's: half an answer would look like a whole one.
+    """
+    if not places:
+        raise NetiError("no account and region to ask")
+    with ThreadPoolExecutor(min(_AT_ONCE, len(places))) as pool:
+        return list(pool.map(read, places))

@@ -1,0 +1,99 @@
+"""EC2's instances as values, and the reading of them. Parsing is pure."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from typing import Any, Final
+
+from neti.aws.calls import Calls, Place, everywhere
+
+_PAGE: Final = 1000
+# "User initiated (2026-01-31 10:00:00 GMT)"
+_SINCE: Final = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """``privates`` and ``publics``: every address of every interface, the primary one first.
+    ``since``: when it came into its state, Unix seconds, where EC2 says so."""
+
+    id: str
+    place: Place
+    state: str
+    name: str = ""
+    vpc_id: str | None = None
+    privates: tuple[IPv4Address, ...] = ()
+    publics: tuple[IPv4Address, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    since: float | None = None
+
+
+def read(
+    places: Sequence[Calls],
+    *,
+    states: Sequence[str] = (),
+    progress: Callable[[Place, int], None] = lambda _place, _count: None,
+) -> list[Instance]:
+    """The instances of all places (in these states), each once. ``progress`` hears how many there
+    are so far in a place, from any thread."""
+    parameters: dict[str, Any] = {"MaxResults": _PAGE}
+    if states:
+        parameters["Filters"] = [{"Name": "instance-state-name", "Values": list(states)}]
+    seen: dict[str, Instance] = {}
+
+    def one(calls: Calls) -> list[Instance]:
+        found = []
+        for reservation in calls.pages("describe_instances", parameters, "Reservations"):
+            found += [parse(document, calls.place) for document in reservation["Instances"]]
+            progress(calls.place, len(found))
+        return found
+
+    for instances in everywhere(places, one):
+        # Two profiles of one account see the same instances.
+        seen |= {instance.id: instance for instance in instances if instance.id not in seen}
+    return list(seen.values())
+
+
+def parse(document: Mapping[str, Any], place: Place) -> Instance:
+    """One instance of DescribeInstances."""
+    tags = {tag["Key"]: tag["Value"] for tag in document.get("Tags", ())}
+    return Instance(
+        id=document["InstanceId"],
+        place=place,
+        state=document["State"]["Name"],
+        name=tags.get("Name", ""),
+        vpc_id=document.get("VpcId"),
+        privates=tuple(dict.fromkeys(map(IPv4Address, _privates(document)))),
+        publics=tuple(dict.fromkeys(map(IPv4Address, _publics(document)))),
+        tags=tags,
+        since=_since(document.get("StateTransitionReason") or ""),
+    )
+
+
+def _privates(document: Mapping[str, Any]) -> Iterator[str]:
+    if document.get("PrivateIpAddress"):
+        yield document["PrivateIpAddress"]
+    for address in _addresses(document):
+        yield address["PrivateIpAddress"]
+
+
+def _publics(document: Mapping[str, Any]) -> Iterator[str]:
+    if document.get("PublicIpAddress"):
+        yield document["PublicIpAddress"]
+    for address in _addresses(document):
+        if public := (address.get("Association") or {}).get("PublicIp"):
+            yield public
+
+
+def _addresses(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for interface in document.get("NetworkInterfaces", ()):
+        yield from interface.get("PrivateIpAddresses", ())
+
+
+def _since(reason: str) -> float | None:
+    match = _SINCE.search(reason)
+    if match is None:
+        return None
+    return datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()

@@ -1,0 +1,115 @@
+"""What AWS holds that ``neti aws ip-ranges`` compares with: groups, lists, weights. Reads only."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from neti.aws import lists, weights
+from neti.aws.calls import Calls, Place
+from neti.aws.groups import Group, find, is_marked
+from neti.aws.ip_ranges import Shape, Sources
+from neti.aws.lists import PrefixList
+from neti.aws.weights import ListWeight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """``used_elsewhere``: ids of those lists that groups which were not named refer to."""
+
+    mark: str
+    groups: Sequence[Group]
+    lists: Mapping[Place, Sequence[PrefixList]]
+    weights: Mapping[Place, Mapping[str, ListWeight]] = field(default_factory=dict)
+    used_elsewhere: frozenset[str] = frozenset()
+
+    def described(self, group: Group) -> dict[str, str]:
+        """The sources that are ours in the group, by rule or by list, with their descriptions."""
+        named = {rule.source for rule in group.rules}
+        told = {r.source: r.description for r in group.rules if self._is_source(r.source, r.first)}
+        marked = {r.source for r in group.rules if is_marked(r, self.mark)}
+        told = {source: text for source, text in told.items() if source in marked}
+        for one in self.lists.get(group.place, ()):
+            if one.id in named:
+                told |= one.entries
+        return told
+
+    def count(self) -> int:
+        return sum(len(self.described(group)) for group in self.groups)
+
+    def gone(self, wanted: Mapping[str, Sequence[Sources]]) -> int:
+        """How many of the sources that are ours would go."""
+        return sum(
+            len(self.described(group).keys() - {c for s in wanted[group.id] for c in s.cidrs})
+            for group in self.groups
+        )
+
+    @staticmethod
+    def _is_source(source: str, first: int) -> bool:
+        # Neither a list, which stands for its entries, nor the rule for path MTU.
+        return not source.startswith(("pl-", "sg-")) and (source, first) not in (
+            ("0.0.0.0/0", 3),
+            ("::/0", 2),
+        )
+
+
+def groups(places: Sequence[Calls], wanted: Sequence[str], vpc_ids: Sequence[str]) -> list[Group]:
+    """Each once, in the order of places. ``vpc_ids`` restrict tags, not ids."""
+    found: dict[str, Group] = {}
+    for one in wanted:
+        within = vpc_ids if one.startswith("tag:") else ()
+        found |= {group.id: group for group in find(places, one, vpc_ids=within)}
+    return sorted(found.values(), key=lambda group: (group.place, group.id))
+
+
+def read(places: Sequence[Calls], found: Sequence[Group], shape: Shape) -> Held:
+    """Only where the groups are is anybody asked."""
+    by_place = _of(places, found)
+    own: dict[Place, list[PrefixList]] = {}
+    elsewhere: set[str] = set()
+    for place, calls in by_place.items():
+        named = [lists.read(calls, shape.list_name(family)) for family in (4, 6)]
+        own[place] = [one for one in named if one is not None]
+        elsewhere |= _used_elsewhere(calls, own[place], found)
+    known = {
+        place: held | {one.id: ListWeight(one.family, one.max_entries) for one in own[place]}
+        for place, held in _weights(by_place, found).items()
+    }
+    return Held(
+        mark=shape.mark,
+        groups=found,
+        lists=own,
+        weights=known,
+        used_elsewhere=frozenset(elsewhere),
+    )
+
+
+def quotas(places: Sequence[Calls], found: Sequence[Group], given: int | None) -> dict[Place, int]:
+    return weights.quotas(_of(places, found), given)
+
+
+def _weights(
+    by_place: Mapping[Place, Calls], found: Sequence[Group]
+) -> dict[Place, dict[str, ListWeight]]:
+    held = weights.list_weights(by_place, found)
+    return {place: held.get(place, {}) for place in by_place}
+
+
+def _of(places: Sequence[Calls], found: Sequence[Group]) -> dict[Place, Calls]:
+    wanted = {group.place for group in found}
+    return {calls.place: calls for calls in places if calls.place in wanted}
+
+
+def _used_elsewhere(calls: Calls, own: Sequence[PrefixList], found: Sequence[Group]) -> set[str]:
+    if not own:
+        return set()
+    ids = [one.id for one in own]
+    named = {group.id for group in found}
+    parameters = {"Filters": [{"Name": "ip-permission.prefix-list-id", "Values": ids}]}
+    users = calls.pages("describe_security_groups", parameters, "SecurityGroups")
+    return {
+        item["PrefixListId"]
+        for user in users
+        if user["GroupId"] not in named
+        for permission in user.get("IpPermissions", ())
+        for item in permission.get("PrefixListIds", ())
+        if item["PrefixListId"] in ids
+    }

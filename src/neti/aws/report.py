@@ -1,0 +1,239 @@
+"""The coverage report: EC2's running instances against what the registry's agents would believe.
+
+Pure. An instance counts as in Neti when its peers in every site reach it by its overlay address;
+for all others the row says why not.
+"""
+
+import fnmatch
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from typing import Any, Final
+
+from neti.aws.instances import Instance
+from neti.aws.refusals import OVERLAY_TAG
+from neti.errors import IdentityError
+from neti.identity.site import decide_site
+from neti.identity.source import Identity
+from neti.model import Member, Reach
+from neti.settings import Settings
+
+_DIGITS: Final = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """What the registry says. ``told``: by host id, what a host says of itself ("version",
+    "stage"); ``skipped``: entries that no agent believes, with the reason."""
+
+    members: Mapping[str, Member]
+    told: Mapping[str, Mapping[str, str]]
+    leases: Mapping[str, IPv4Address]
+    skipped: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """``why`` is None for an instance in Neti, and for no other."""
+
+    name: str
+    id: str
+    account: str
+    region: str
+    site: str
+    private: str | None
+    public: str | None
+    overlay: str | None
+    version: str | None
+    stage: str | None
+    why: str | None
+    excluded: bool = False
+
+    @property
+    def in_neti(self) -> bool:
+        return self.why is None
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    site: str
+    instances: int
+    in_neti: int
+    excluded: int
+
+    @property
+    def percent(self) -> float | None:
+        """None: there is nothing to be in Neti."""
+        return 100.0 * self.in_neti / self.instances if self.instances else None
+
+
+def rows(
+    instances: Iterable[Instance],
+    registered: Registered,
+    settings: Settings,
+    *,
+    exclude: Sequence[str] = (),
+) -> list[Row]:
+    """One for each instance, sorted by name as people count: web-9 before web-10."""
+    by_address = {(m.private, m.public): m for m in registered.members.values()}
+    made = []
+    for instance in instances:
+        member = registered.members.get(instance.id)
+        if member is None:  # a static identity has an id of its own
+            public = instance.publics[0] if instance.publics else None
+            member = by_address.get((instance.privates[0], public)) if instance.privates else None
+        made.append(_row(instance, member, registered, settings, exclude))
+    return sorted(made, key=lambda row: (natural(row.name), row.id))
+
+
+def totals(made: Iterable[Row]) -> list[Total]:
+    """By site, then "all". Excluded instances count nowhere but in their own column."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for row in made:
+        for site in (row.site, "all"):
+            counts[site][0] += not row.excluded
+            counts[site][1] += not row.excluded and row.in_neti
+            counts[site][2] += row.excluded
+    sites = sorted(counts.keys() - {"all"})
+    return [Total(site, *counts[site]) for site in (*sites, "all")]
+
+
+def below(made: Iterable[Row], percent: float) -> list[Total]:
+    """Totals that do not reach the percentage. Nothing at all does not reach any."""
+    return [
+        total
+        for total in totals(made)
+        if (0.0 if total.percent is None else total.percent) < percent
+        and (total.instances or total.site == "all")
+    ]
+
+
+def strangers(instances: Iterable[Instance], registered: Registered) -> list[Member]:
+    """Members that are none of these instances: in an account or region that was not asked, no
+    EC2 instances at all, or not running any more."""
+    ids: set[str] = set()
+    addresses: set[tuple[IPv4Address, IPv4Address]] = set()
+    for instance in instances:
+        ids.add(instance.id)
+        addresses.update((private, p) for private in instance.privates for p in instance.publics)
+    return sorted(
+        (
+            member
+            for member in registered.members.values()
+            if member.id not in ids and (member.private, member.public) not in addresses
+        ),
+        key=lambda member: natural(member.id),
+    )
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers within names by their value."""
+    return [
+        (int(part), "") if part.isdecimal() and part.isascii() else (-1, part.lower())
+        for part in _DIGITS.split(text)
+    ]
+
+
+def _row(
+    instance: Instance,
+    member: Member | None,
+    registered: Registered,
+    settings: Settings,
+    exclude: Collection[str],
+) -> Row:
+    excluded = any(fnmatch.fnmatchcase(instance.name, pattern) for pattern in exclude)
+    site = _site(instance, member, settings)
+    told = registered.told.get(member.id, {}) if member is not None else {}
+    lease = registered.leases.get(instance.id)
+    why = _why(instance, member, registered, settings)
+    if excluded and why is not None:
+        why = f"excluded by name; {why}"
+    return Row(
+        name=instance.name or instance.id,
+        id=instance.id,
+        account=instance.place.account,
+        region=instance.place.region,
+        site=site,
+        private=_text(instance.privates),
+        public=_text(instance.publics),
+        overlay=str(member.overlay) if member is not None else str(lease) if lease else None,
+        version=told.get("version"),
+        stage=told.get("stage"),
+        why=why,
+        excluded=excluded,
+    )
+
+
+def _why(
+    instance: Instance, member: Member | None, registered: Registered, settings: Settings
+) -> str | None:
+    if member is None:
+        return _why_unregistered(instance, registered)
+    if member.private not in instance.privates or (
+        member.public is not None and member.public not in instance.publics
+    ):
+        return (
+            f"registered with other addresses: {member.private}, {member.public or 'none public'}"
+        )
+    site = settings.sites.get(member.site)
+    if member.public is None and (site is None or site.reached_by is Reach.PUBLIC):
+        if instance.publics:
+            return "registered without the public address that it has"
+        return "no public address: registered, and reached inside its site only"
+    return None
+
+
+def _why_unregistered(instance: Instance, registered: Registered) -> str:
+    also = "" if instance.publics else "; it has no public address either"
+    for name, fault in registered.skipped.items():
+        if name.endswith(f".{instance.id}"):
+            return f"its entry is not believed: {fault}"
+    if instance.id in registered.leases:
+        lease = registered.leases[instance.id]
+        return f"stale registration: holds the lease of {lease}, but no agent is there{also}"
+    if OVERLAY_TAG in instance.tags:
+        return f"stale registration: only its tag says {instance.tags[OVERLAY_TAG][:40]}{also}"
+    return f"no agent{also}"
+
+
+def _site(instance: Instance, member: Member | None, settings: Settings) -> str:
+    """As its agent would decide, whatever the operator's own machine is."""
+    if member is not None:
+        return member.site
+    if not instance.privates:
+        return "?"
+    identity = Identity(
+        id=instance.id,
+        private=instance.privates[0],
+        public=instance.publics[0] if instance.publics else None,
+        vpc_id=instance.vpc_id,
+    )
+    try:
+        return decide_site(replace(settings, site=None, identity="ec2"), identity).site
+    except IdentityError:
+        return "?"
+
+
+def _text(addresses: Sequence[IPv4Address]) -> str | None:
+    return str(addresses[0]) if addresses else None
+
+
+def document(row: Row) -> dict[str, Any]:
+    """For JSON and CSV."""
+    return {
+        "name": row.name,
+        "id": row.id,
+        "account": row.account,
+        "region": row.region,
+        "site": row.site,
+        "private": row.private,
+        "public": row.public,
+        "overlay": row.overlay,
+        "version": row.version,
+        "stage": row.stage,
+        "in_neti": row.in_neti,
+        "excluded": row.excluded,
+        "why": row.why,
+    }

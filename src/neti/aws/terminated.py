@@ -1,0 +1,129 @@
+"""Which leases belong to instances that are gone for good. ``judge`` is pure.
+
+EC2 reports a terminated instance for about an hour and then knows nothing of it, and not knowing
+proves nothing. So what was once reported terminated is remembered in a file; an instance id is
+never given out twice. Must never judge from an error or an empty answer.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Final
+
+from neti.aws.instances import Instance
+from neti.errors import NetiError
+
+_INSTANCE_ID: Final = re.compile(r"i-[0-9a-f]{8,17}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """One lease, with what is known of its holder. ``since``: terminated, Unix seconds."""
+
+    host_id: str
+    overlay: IPv4Address
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """``release``: terminated for longer than the quarantine. ``waiting``: not that long yet.
+    ``registered``: terminated, and registered all the same, which needs a look. ``unknown``: EC2
+    knows nothing of them. ``others``: alive, or no instances."""
+
+    release: tuple[Lease, ...]
+    waiting: tuple[Lease, ...]
+    registered: tuple[Lease, ...]
+    unknown: tuple[Lease, ...]
+    others: int
+
+
+def judge(
+    leases: Mapping[IPv4Address, str],
+    instances: Iterable[Instance],
+    remembered: Mapping[str, float],
+    *,
+    present: frozenset[str],
+    quarantine: float,
+    now: float,
+) -> Verdict:
+    """``present``: host ids with an entry in the registry."""
+    seen = {instance.id: instance for instance in instances}
+    if not seen:
+        raise NetiError("EC2 reports no instance at all: an empty answer is not acted upon")
+    kinds: dict[str, list[Lease]] = {
+        kind: [] for kind in ("release", "waiting", "registered", "unknown", "others")
+    }
+    for overlay, host_id in sorted(leases.items()):
+        since = terminated_since(host_id, seen, remembered, now)
+        lease = Lease(host_id=host_id, overlay=overlay, since=since)
+        if since is None:
+            known = host_id in seen or not _INSTANCE_ID.fullmatch(host_id) or host_id in present
+            kinds["others" if known else "unknown"].append(lease)
+        elif host_id in present:
+            kinds["registered"].append(lease)
+        else:
+            kinds["release" if now - since >= quarantine else "waiting"].append(lease)
+    return Verdict(
+        release=tuple(kinds["release"]),
+        waiting=tuple(kinds["waiting"]),
+        registered=tuple(kinds["registered"]),
+        unknown=tuple(kinds["unknown"]),
+        others=len(kinds["others"]),
+    )
+
+
+def terminated_since(
+    host_id: str, seen: Mapping[str, Instance], remembered: Mapping[str, float], now: float
+) -> float | None:
+    """When the instance was terminated, or was first seen so; None when it was not."""
+    instance = seen.get(host_id)
+    if instance is None:
+        return remembered.get(host_id)
+    if instance.state != "terminated":
+        return None
+    times = [time for time in (instance.since, remembered.get(host_id)) if time is not None]
+    return min([now, *times])
+
+
+def remember(
+    leases: Mapping[IPv4Address, str],
+    instances: Iterable[Instance],
+    remembered: Mapping[str, float],
+    now: float,
+) -> dict[str, float]:
+    """What to know at the next run: the terminated among those that still hold a lease."""
+    seen = {instance.id: instance for instance in instances}
+    since = {
+        host_id: terminated_since(host_id, seen, remembered, now) for host_id in leases.values()
+    }
+    return {host_id: time for host_id, time in since.items() if time is not None}
+
+
+def load(path: Path) -> dict[str, float]:
+    """NetiError when the file is not one of these: forgetting would only delay, but silently."""
+    try:
+        held = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise NetiError(f"{path} cannot be read ({error}): mend it or take it away") from error
+    if not isinstance(held, dict) or not all(isinstance(v, int | float) for v in held.values()):
+        raise NetiError(f"{path} is not what 'neti lease gc' wrote: mend it or take it away")
+    return {str(host_id): float(since) for host_id, since in held.items()}
+
+
+def save(path: Path, remembered: Mapping[str, float]) -> None:
+    scratch = path.with_name(f"{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(json.dumps(dict(sorted(remembered.items())), indent=1) + "\n")
+        scratch.replace(path)
+    except OSError as error:
+        raise NetiError(
+            f"{path} cannot be written ({error.strerror}), and without it the quarantine is "
+            "forgotten: give another place with --memory"
+        ) from error

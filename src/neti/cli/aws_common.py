@@ -1,0 +1,147 @@
+"""What the AWS commands share: where to look, showing a difference, carrying it out."""
+
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from neti.aws.apply import Applier, Outcome, summary
+from neti.aws.calls import Calls, Place
+from neti.aws.changes import Change
+from neti.cli.common import print_json
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def place_options(command: F) -> F:
+    """``profile``, ``role_arn``, ``region``: each may be given several times."""
+    for option in (
+        click.option("--region", multiple=True, help="A region; else the profile's own."),
+        click.option(
+            "--role-arn",
+            multiple=True,
+            metavar="ARN",
+            help="An account, by a role in it.",
+        ),
+        click.option("--profile", multiple=True, help="An account, by a profile of the AWS SDK's."),
+    ):
+        command = option(command)
+    return command
+
+
+def change_options(command: F) -> F:
+    """``dry_run``, ``yes``, ``sleep``."""
+    for option in (
+        click.option(
+            "--sleep",
+            type=click.FloatRange(min=0),
+            default=0.0,
+            metavar="SECONDS",
+            help="Wait so long between calls that change something.",
+        ),
+        click.option("--yes", is_flag=True, help="Do not ask on a terminal."),
+        click.option("--dry-run", is_flag=True, help="Show the difference and change nothing."),
+    ):
+        command = option(command)
+    return command
+
+
+def carry_out(
+    changes: Sequence[Change],
+    places: Sequence[Calls],
+    *,
+    dry_run: bool,
+    yes: bool,
+    pause: float,
+    as_json: bool,
+    document: Mapping[str, Any],
+) -> None:
+    """Show the changes, ask on a terminal, apply them; exit code 1 when not all was done."""
+    if not as_json:
+        for change in changes:
+            for line in change.means:
+                click.echo(line)
+    if not changes or dry_run:
+        _nothing_done(changes, dry_run=dry_run, as_json=as_json, document=document)
+        return
+    if sys.stdin.isatty() and not yes:
+        click.confirm(f"Carry out these {len(changes)} calls?", abort=True, err=True)
+    outcome = _apply(changes, {calls.place: calls for calls in places}, pause)
+    if as_json:
+        print_json({**document, "dry_run": False, **_outcome(outcome)})
+        if outcome.error is not None:
+            click.echo(f"neti: {outcome.error}", err=True)
+    else:
+        for line in summary(outcome):
+            click.echo(line, err=outcome.failed is not None)
+    if outcome.failed is not None:
+        sys.exit(1)
+
+
+def warn(sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        click.echo(f"warning: {sentence}", err=True)
+
+
+class Progress:
+    """One line on stderr that rewrites itself, on a terminal only. Safe from any thread."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._counts: dict[Place, int] = {}
+        self._lock = threading.Lock()
+        self._shown = sys.stderr.isatty()
+
+    def __call__(self, place: Place, count: int) -> None:
+        with self._lock:
+            self._counts[place] = count
+            self._show(f"{sum(self._counts.values())} {self._what}")
+
+    def step(self, done: int, of: int) -> None:
+        self._show(f"{done} of {of} {self._what}")
+
+    def end(self) -> None:
+        if self._shown:
+            click.echo("\r\033[K", nl=False, err=True)
+
+    def _show(self, text: str) -> None:
+        if self._shown:
+            click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+
+def _apply(changes: Sequence[Change], places: Mapping[Place, Calls], pause: float) -> Outcome:
+    progress = Progress("calls made")
+    told: list[Change] = []
+
+    def hear(change: Change) -> None:
+        told.append(change)
+        progress.step(len(told), len(changes))
+
+    outcome = Applier(places=places, pause=pause, told=hear).apply(changes)
+    progress.end()
+    return outcome
+
+
+def _nothing_done(
+    changes: Sequence[Change], *, dry_run: bool, as_json: bool, document: Mapping[str, Any]
+) -> None:
+    if as_json:
+        calls = [change.document() for change in changes]
+        print_json({**document, "dry_run": dry_run, "changes": calls})
+    elif changes:
+        click.echo(f"dry run: {len(changes)} calls would be made, nothing was changed")
+    else:
+        click.echo("nothing to change")
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "done": [change.document() for change in outcome.done],
+        "already": [change.document() for change in outcome.already],
+        "failed": None if outcome.failed is None else outcome.failed.document(),
+        "perhaps_done": outcome.unknown,
+        "error": None if outcome.error is None else str(outcome.error),
+        "not_done": [change.document() for change in outcome.left],
+    }

@@ -1,0 +1,168 @@
+"""The work of ``neti aws ip-ranges``: from the command line's request to a plan, in words too."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from neti.aws import fleet_ranges, published, ranges_state
+from neti.aws import ip_ranges as ranges
+from neti.aws.calls import Calls
+from neti.aws.groups import Group
+from neti.aws.ip_ranges import Plan, Shape, Sources
+from neti.aws.prefixes import aggregate
+from neti.aws.ranges_state import Held
+from neti.cli import registered
+from neti.cli.aws_common import warn
+from neti.cli.common import registry_of
+from neti.config import load
+from neti.errors import NetiError
+from neti.settings import Settings
+
+SITE_TAG: Final = "neti_site"
+_KEPT: Final = (
+    "{} addresses stay for hosts that hold a lease and are not registered: if they are gone for "
+    "good, 'neti lease gc' or 'neti lease release' ends that"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The command line, but for where and how to carry it out."""
+
+    config: Path
+    groups: tuple[str, ...]
+    site: str | None
+    fleet: bool
+    file: Path | None
+    url: str
+    choice: published.Choice
+    ipv6: bool
+    shape: Shape
+    quota: int | None
+    revert: bool
+    remove_first: bool
+    allow_removals: bool
+    as_json: bool
+
+
+def make_plan(request: Request, places: list[Calls]) -> tuple[Plan, dict[str, Any]]:
+    found = _groups(request, places)
+    held = ranges_state.read(places, found, request.shape)
+    if request.revert:
+        plan = ranges.revert(found, held.lists, request.shape.mark, held.used_elsewhere)
+        return plan, _document(request, found, {})
+    wanted = _fleet(request, found, held) if request.fleet else _published(request, found)
+    quotas = ranges_state.quotas(places, found, request.quota)
+    plan = ranges.plan(
+        found,
+        wanted,
+        held.lists,
+        request.shape,
+        quotas=quotas,
+        weights=held.weights,
+        remove_first=request.remove_first,
+        used_elsewhere=held.used_elsewhere,
+    )
+    if request.fleet and not request.allow_removals:
+        fleet_ranges.refuse_mass_removal(held.count(), held.gone(wanted))
+    if not request.as_json:
+        _say(wanted, plan)
+    return plan, _document(request, found, wanted)
+
+
+def _published(request: Request, found: list[Group]) -> dict[str, list[Sources]]:
+    if request.file is not None:
+        content, name = request.file.read_bytes(), str(request.file)
+    else:
+        content, name = published.fetch(request.url), request.url
+    file = published.parse(content, name)
+    if not request.as_json:
+        click.echo(f"{name}, of {file.created}: {request.choice}")
+    sources = []
+    for family in (4, 6) if request.ipv6 else (4,):
+        chosen = published.choose(file, request.choice, family)
+        if not chosen and family == 4:
+            raise NetiError(f"{name} has no IPv4 range of {request.choice}: nothing was changed")
+        if chosen:
+            sources.append(ranges.sources(chosen, family, str(request.choice), request.shape))
+        if not request.as_json:
+            joined = len(aggregate(chosen))
+            click.echo(f"IPv{family}: {len(chosen)} ranges, {joined} after aggregation")
+    return {group.id: sources for group in found}
+
+
+def _fleet(request: Request, found: list[Group], held: Held) -> dict[str, list[Sources]]:
+    settings = load(request.config)
+    with registry_of(settings) as registry:
+        told = registered.read(settings, registry)
+    wanted = {}
+    for group in found:
+        made = fleet_ranges.of_fleet(
+            told.members.values(),
+            told.leases,
+            held.described(group),
+            own_site=request.site or _site_of(group, settings),
+            shape=request.shape,
+        )
+        if made.without_public:
+            warn([f"without a public address: {', '.join(made.without_public[:10])}"])
+        if made.kept:
+            warn([_KEPT.format(len(made.kept))])
+        wanted[group.id] = [made.sources]
+    return wanted
+
+
+def _groups(request: Request, places: list[Calls]) -> list[Group]:
+    wanted = list(request.groups)
+    vpc_ids: tuple[str, ...] = ()
+    if request.site is not None:
+        settings = load(request.config)
+        if request.site not in settings.sites:
+            raise NetiError(
+                f"{request.config} has no site {request.site!r}; it has {', '.join(settings.sites)}"
+            )
+        vpc_ids = settings.sites[request.site].vpc_ids
+        wanted = wanted or [f"tag:{SITE_TAG}={request.site}"]
+    return ranges_state.groups(places, wanted, vpc_ids)
+
+
+def _site_of(group: Group, settings: Settings) -> str | None:
+    return next((s.name for s in settings.sites.values() if group.vpc_id in s.vpc_ids), None)
+
+
+def _say(wanted: dict[str, list[Sources]], plan: Plan) -> None:
+    for source in {id(s): s for many in wanted.values() for s in many}.values():
+        told = f"IPv{source.family}: {len(source.cidrs)} prefixes, {source.asked:,} addresses"
+        if source.surplus:
+            share = source.surplus / source.asked
+            told += f", widened by {source.surplus:,} that nobody asked for ({share:.0%})"
+        click.echo(told)
+    for group, rule in plan.foreign:
+        click.echo(f"= {group.id}: {rule}  [{rule.description or 'not by Neti'}]")
+
+
+def _document(
+    request: Request, found: list[Group], wanted: dict[str, list[Sources]]
+) -> dict[str, Any]:
+    return {
+        "groups": [
+            {
+                "id": group.id,
+                "account": group.place.account,
+                "region": group.place.region,
+                "sources": [
+                    {
+                        "family": source.family,
+                        "prefixes": list(source.cidrs),
+                        "addresses": source.asked,
+                        "surplus": source.surplus,
+                    }
+                    for source in wanted.get(group.id, ())
+                ],
+            }
+            for group in found
+        ],
+        "revert": request.revert,
+    }

@@ -1,0 +1,184 @@
+"""``neti aws report``: EC2's running instances against the registry."""
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+from neti.aws import instances
+from neti.aws import report as reports
+from neti.aws.access import open_places
+from neti.aws.report import Row, Total
+from neti.cli import registered
+from neti.cli.aws_common import Progress, place_options
+from neti.cli.common import config_option, json_option, print_json, registry_of
+from neti.cli.fleet import older
+from neti.config import load
+from neti.model import Member
+
+_COLUMNS: Final = ("name", "id", "public", "private", "overlay", "version", "site", "stage", "why")
+
+
+@click.command()
+@config_option
+@place_options
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--not-in-neti", is_flag=True, help="Only instances that are not in Neti.")
+@click.option("--in-neti", is_flag=True, help="Only instances that are.")
+@click.option("--below-version", metavar="VERSION", help="Only agents older than this.")
+@click.option("--site", help="Only this site's.")
+@click.option("--names-only", is_flag=True, help="Print names, one a line.")
+@click.option("--overlays-only", is_flag=True, help="Print overlay addresses, one a line.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Names that need no Neti, such as 'zk-*': listed, not counted.",
+)
+@click.option(
+    "--fail-below",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="Exit code 1 when any site has less of its instances in Neti.",
+)
+def report(
+    config: Path,
+    profile: tuple[str, ...],
+    role_arn: tuple[str, ...],
+    region: tuple[str, ...],
+    as_json: bool,
+    as_csv: bool,
+    not_in_neti: bool,
+    in_neti: bool,
+    below_version: str | None,
+    site: str | None,
+    names_only: bool,
+    overlays_only: bool,
+    exclude: tuple[str, ...],
+    fail_below: float | None,
+) -> None:
+    """Who runs Neti and who does not: all running instances, with the reason where not.
+
+    In Neti is whom its peers in every site reach by overlay address. An account or region that
+    cannot be asked is an error: half a report would look like a whole one.
+
+    \b
+    Examples:
+      neti aws report --profile old --profile new --region us-east-1
+      neti aws report --not-in-neti --names-only
+      neti aws report --exclude 'zk-*' --fail-below 100 && echo ready
+    """
+    settings = load(config)
+    places = open_places(profiles=profile, roles=role_arn, regions=region)
+    progress = Progress("instances read")
+    try:
+        running = instances.read(places, states=["running"], progress=progress)
+    finally:
+        progress.end()
+    with registry_of(settings) as registry:
+        told = registered.read(settings, registry)
+    every = reports.rows(running, told, settings, exclude=exclude)
+    chosen = [
+        row
+        for row in every
+        if (site is None or row.site == site)
+        and not (not_in_neti and (row.in_neti or row.excluded))
+        and not (in_neti and not row.in_neti)
+        and (below_version is None or _is_older(row, below_version))
+    ]
+    short = reports.below(every, fail_below) if fail_below is not None else []
+    elsewhere = reports.strangers(running, told)
+    if names_only or overlays_only:
+        for row in chosen:
+            text = row.name if names_only else row.overlay
+            if text:
+                click.echo(_printable(text))
+    elif as_json:
+        print_json(_document(chosen, reports.totals(every), elsewhere))
+    elif as_csv:
+        _print_csv(chosen)
+    else:
+        _print_table(chosen, reports.totals(every), elsewhere)
+    for total in short:
+        click.echo(f"neti: {_total(total)}, and --fail-below says {fail_below:g} %", err=True)
+    if short:
+        sys.exit(1)
+
+
+def _is_older(row: Row, than: str) -> bool:
+    return row.version is not None and older(row.version, than)
+
+
+def _document(
+    chosen: Sequence[Row], totals: Sequence[Total], elsewhere: Sequence[Member]
+) -> dict[str, object]:
+    return {
+        "instances": [reports.document(row) for row in chosen],
+        "totals": {
+            total.site: {
+                "instances": total.instances,
+                "in_neti": total.in_neti,
+                "excluded": total.excluded,
+                "percent": None if total.percent is None else round(total.percent, 2),
+            }
+            for total in totals
+        },
+        "registered_elsewhere": [
+            {"id": m.id, "site": m.site, "overlay": str(m.overlay)} for m in elsewhere
+        ],
+    }
+
+
+def _print_csv(chosen: Sequence[Row]) -> None:
+    text = io.StringIO()
+    columns = ("name", "id", "account", "region", *_COLUMNS[2:8], "in_neti", "excluded", "why")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {key: _inert(value) for key, value in reports.document(row).items()} for row in chosen
+    )
+    click.echo(text.getvalue(), nl=False)
+
+
+def _inert(value: object) -> object:
+    """A name that a spreadsheet would take for a formula stays text."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value
+
+
+def _print_table(
+    chosen: Sequence[Row], totals: Sequence[Total], elsewhere: Sequence[Member]
+) -> None:
+    documents = [reports.document(row) for row in chosen]
+    shown = [[_printable(str(d[column] or "-")) for column in _COLUMNS] for d in documents]
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *shown, strict=True)]
+    for cells in ([column.upper() for column in _COLUMNS], *shown):
+        click.echo("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
+    for total in totals:
+        click.echo(_total(total))
+    if elsewhere:
+        some = ", ".join(member.id for member in elsewhere[:10])
+        more = f" and {len(elsewhere) - 10} more" if len(elsewhere) > 10 else ""
+        click.echo(f"{len(elsewhere)} members are none of these instances: {some}{more}")
+
+
+def _total(total: Total) -> str:
+    percent = "none to count" if total.percent is None else f"{_floor(total.percent):.1f} %"
+    excluded = f", {total.excluded} excluded" if total.excluded else ""
+    return f"{total.site}: {total.in_neti} of {total.instances} in Neti ({percent}){excluded}"
+
+
+def _floor(percent: float) -> float:
+    """4,999 of 5,000 is not a hundred percent."""
+    return int(percent * 10) / 10
+
+
+def _printable(text: str) -> str:
+    """Names are anybody's text: no terminal shall obey one."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,185 @@
+"""``neti lease gc``: releases the leases of instances that EC2 says are terminated."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from neti.aws import instances, terminated
+from neti.aws.access import open_places
+from neti.aws.instances import Instance
+from neti.aws.terminated import Lease, Verdict
+from neti.cli.aws_common import Progress, place_options
+from neti.cli.common import config_option, json_option, print_json, registry_of
+from neti.config import load
+from neti.errors import EntryError, NetiError
+from neti.registry import Registry, entry
+
+_MEMORY: Final = "terminated.json"
+_HOUR: Final = 3600.0
+
+
+@click.command()
+@config_option
+@place_options
+@json_option
+@click.option(
+    "--quarantine",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    show_default=True,
+    metavar="HOURS",
+    help="Release nothing that has been terminated for less.",
+)
+@click.option(
+    "--memory",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"What was seen terminated, kept between runs; else {_MEMORY} in table_files_path.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be released and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
+def gc(
+    config: Path,
+    profile: tuple[str, ...],
+    role_arn: tuple[str, ...],
+    region: tuple[str, ...],
+    as_json: bool,
+    quarantine: float,
+    memory: Path | None,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Release the leases of instances that EC2 reports terminated, after a quarantine.
+
+    Give every account and region that the fleet has. EC2 forgets a terminated instance within
+    about an hour and not knowing an instance proves nothing, so what was seen is kept in a file:
+    run this at least every half an hour, from the same machine. An error or an empty answer from
+    any account releases nothing.
+
+    \b
+    Examples:
+      neti lease gc --profile old --profile new --region us-east-1 --dry-run
+      neti lease gc --profile old --profile new --region us-east-1 --yes
+    """
+    settings = load(config)
+    path = memory or settings.table_files_path / _MEMORY
+    remembered = terminated.load(path)
+    every = _instances(profile, role_arn, region)
+    now = time.time()
+    with registry_of(settings) as registry:
+        leases = registry.leases()
+        verdict = terminated.judge(
+            leases,
+            every,
+            remembered,
+            present=_present(registry),
+            quarantine=quarantine * _HOUR,
+            now=now,
+        )
+        if not as_json:
+            _print(verdict, now, quarantine)
+        if not dry_run:
+            terminated.save(path, terminated.remember(leases, every, remembered, now))
+            if verdict.release and sys.stdin.isatty() and not yes:
+                click.confirm(f"Release {len(verdict.release)} leases?", abort=True, err=True)
+        done, refused = ([], []) if dry_run else _release(registry, verdict.release)
+    if as_json:
+        print_json(_document(verdict, done, refused, dry_run=dry_run))
+    elif dry_run:
+        click.echo(f"dry run: {len(verdict.release)} would be released, nothing was changed")
+    else:
+        click.echo(f"{len(done)} released")
+    for lease, error in refused:
+        click.echo(f"neti: {lease.overlay} of {lease.host_id} was not released: {error}", err=True)
+    if refused:
+        sys.exit(1)
+
+
+def _instances(
+    profiles: Sequence[str], roles: Sequence[str], regions: Sequence[str]
+) -> list[Instance]:
+    places = open_places(profiles=profiles, roles=roles, regions=regions)
+    progress = Progress("instances read")
+    try:
+        every = instances.read(places, progress=progress)
+    finally:
+        progress.end()
+    for calls in places:
+        if not any(instance.place == calls.place for instance in every):
+            raise NetiError(
+                f"EC2 reports no instance at all in {calls.place}: an empty answer is not acted "
+                "upon, and nothing was released. Leave out what has none, or mend the credentials"
+            )
+    return every
+
+
+def _present(registry: Registry) -> frozenset[str]:
+    """Everybody with an entry, believed or not."""
+    present = set()
+    for name in registry.names():
+        try:
+            present.add(entry.parse(name).id)
+        except EntryError:
+            continue
+    return frozenset(present)
+
+
+def _release(
+    registry: Registry, leases: Sequence[Lease]
+) -> tuple[list[Lease], list[tuple[Lease, NetiError]]]:
+    """One by one. The registry refuses those that are registered by now."""
+    done, refused = [], []
+    for lease in leases:
+        try:
+            registry.release(lease.host_id)
+        except NetiError as error:
+            refused.append((lease, error))
+        else:
+            done.append(lease)
+    return done, refused
+
+
+def _print(verdict: Verdict, now: float, quarantine: float) -> None:
+    for word, leases in (
+        ("release", verdict.release),
+        (f"waiting ({quarantine:g} h)", verdict.waiting),
+        ("registered all the same", verdict.registered),
+    ):
+        for lease in leases:
+            since = 0.0 if lease.since is None else (now - lease.since) / _HOUR
+            click.echo(
+                f"{lease.overlay!s:<15}  {lease.host_id:<20}  terminated {since:.1f} h ago: {word}"
+            )
+    if verdict.unknown:
+        some = ", ".join(lease.host_id for lease in verdict.unknown[:10])
+        click.echo(
+            f"{len(verdict.unknown)} leases are of instances that EC2 does not know ({some}"
+            f"{', …' if len(verdict.unknown) > 10 else ''}): kept. Another account or region? "
+            "'neti lease release ID' releases one that you know to be gone"
+        )
+    click.echo(f"{verdict.others} leases are in use or of no instance: kept")
+
+
+def _document(
+    verdict: Verdict,
+    done: Sequence[Lease],
+    refused: Sequence[tuple[Lease, NetiError]],
+    *,
+    dry_run: bool,
+) -> dict[str, Any]:
+    def plain(leases: Sequence[Lease]) -> list[dict[str, Any]]:
+        return [{"id": a.host_id, "overlay": str(a.overlay), "since": a.since} for a in leases]
+
+    return {
+        "dry_run": dry_run,
+        "release": plain(verdict.release),
+        "waiting": plain(verdict.waiting),
+        "registered": plain(verdict.registered),
+        "unknown": plain(verdict.unknown),
+        "kept": verdict.others,
+        "released": plain(done),
+        "refused": [{"id": a.host_id, "error": str(error)} for a, error in refused],
+    }

@@ -1,0 +1,24 @@
+"""The registry as commands about the whole fleet see it: what every agent would believe."""
+
+from neti.admission import Admission
+from neti.aws.report import Registered
+from neti.cli.fleet import told_of
+from neti.fleet import Fleet
+from neti.registry import Registry
+from neti.settings import Settings
+
+
+def read(settings: Settings, registry: Registry) -> Registered:
+    """Members by the agents' own judgement; reads, changes nothing."""
+    owners = registry.leases()
+    admission = Admission(sites=settings.sites, overlay_subnet=settings.overlay_subnet)
+    fleet = Fleet(admission, linger_seconds=settings.linger_seconds)
+    fleet.snapshot(registry.names(), now=0.0)
+    for overlay in fleet.questions().leases:
+        fleet.lease_read(overlay, owners.get(overlay))
+    return Registered(
+        members=dict(fleet.members),
+        told={detail.host_id: told_of(detail.document) for detail in registry.details()},
+        leases={host_id: overlay for overlay, host_id in owners.items()},
+        skipped=fleet.skipped(),
+    )
