@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from neti.aws.calls import Calls, Place, everywhere
+from neti.errors import NetiError
 
 _PAGE: Final = 1000
 # "User initiated (2026-01-31 10:00:00 GMT)"
@@ -34,10 +35,12 @@ def read(
     places: Sequence[Calls],
     *,
     states: Sequence[str] = (),
+    refuse_empty: bool = False,
     progress: Callable[[Place, int], None] = lambda _place, _count: None,
 ) -> list[Instance]:
-    """The instances of all places (in these states), each once. ``progress`` hears how many there
-    are so far in a place, from any thread."""
+    """The instances of all places (in these states), each once. ``refuse_empty``: a place without
+    any is an error, as it is where something will be changed for it. ``progress``
+    hears how many there are so far in a place, from any thread."""
     parameters: dict[str, Any] = {"MaxResults": _PAGE}
     if states:
         parameters["Filters"] = [{"Name": "instance-state-name", "Values": list(states)}]
@@ -50,7 +53,12 @@ def read(
             progress(calls.place, len(found))
         return found
 
-    for instances in everywhere(places, one):
+    for calls, instances in zip(places, everywhere(places, one), strict=True):
+        if refuse_empty and not instances:
+            raise NetiError(
+                f"EC2 reports no instance at all in {calls.place}: an empty answer is not acted "
+                "upon, and nothing was changed. Leave out what has none, or mend the credentials"
+            )
         # Two profiles of one account see the same instances.
         seen |= {instance.id: instance for instance in instances if instance.id not in seen}
     return list(seen.values())

@@ -104,16 +104,9 @@ def _instances(
     places = open_places(profiles=profiles, roles=roles, regions=regions)
     progress = Progress("instances read")
     try:
-        every = instances.read(places, progress=progress)
+        return instances.read(places, refuse_empty=True, progress=progress)
     finally:
         progress.end()
-    for calls in places:
-        if not any(instance.place == calls.place for instance in every):
-            raise NetiError(
-                f"EC2 reports no instance at all in {calls.place}: an empty answer is not acted "
-                "upon, and nothing was released. Leave out what has none, or mend the credentials"
-            )
-    return every
 
 
 def _present(registry: Registry) -> frozenset[str]:
