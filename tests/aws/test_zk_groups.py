@@ -210,14 +210,9 @@ def test_a_member_without_a_public_address_is_named(
     assert f"proxies spare ({name}) has no public address" in result.output
 
 
-def test_several_ports_must_be_chosen_from(
-    neti: Neti, config: object, pair: tuple[str, str]
-) -> None:
+def test_several_ports_must_be_chosen_from(neti: Neti, config: Path, pair: tuple[str, str]) -> None:
     """A configuration with two ports does not say which; --port does."""
-    from pathlib import Path
-
-    path = Path(str(config))
-    path.write_text(path.read_text().replace("10.9.9.2:2181", "10.9.9.2:2281"))
+    config.write_text(config.read_text().replace("10.9.9.2:2181", "10.9.9.2:2281"))
     refused = neti(*_commands(pair))
     assert refused.exit_code == 1
     assert "2181, 2281" in refused.output

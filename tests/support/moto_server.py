@@ -204,7 +204,7 @@ def _sources(group: Any) -> Iterator[str]:
         if rule.source_group:
             yield rule.source_group["GroupId"]
         if rule.prefix_list_id:
-            yield rule.prefix_list_id["PrefixListId"]
+            yield rule.prefix_list_id
 
 
 def _backends() -> Iterator[Any]:

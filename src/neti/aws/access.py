@@ -99,7 +99,12 @@ class SdkCalls:
                 "or run this on an instance with a role",
                 code="NoCredentials",
             ) from error
-        except (sdk.HTTPClientError, ResponseParserError) as error:
+        except ResponseParserError as error:
+            raise AwsUnavailable(
+                f"{where} was answered with something that is not AWS's: is a proxy in between? "
+                "Run it again"
+            ) from error
+        except sdk.HTTPClientError as error:
             raise AwsUnavailable(f"{where} got no answer: {error}: run it again") from error
         except sdk.BotoCoreError as error:
             raise AwsRefused(f"{where}: {error}", code=type(error).__name__) from error

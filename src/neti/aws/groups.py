@@ -1,11 +1,11 @@
 """Security groups as values: what AWS says they let in, and how a rule is written for AWS. Pure.
 
-A rule is Neti's own when its description begins with the mark of the command that made it; all
-others are foreign, and no plan names one for removal.
+A rule is Neti's own when its description begins with the mark of the command that made it, or when
+it names a prefix list of that command's; all others are foreign, and no plan removes one.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any, Final
@@ -71,13 +71,20 @@ def is_marked(rule: Rule, mark: str) -> bool:
     return rule.description == mark or rule.description.startswith(f"{mark}:")
 
 
-def difference(group: Group, wanted: Iterable[Rule], mark: str) -> Difference:
+def difference(
+    group: Group, wanted: Iterable[Rule], mark: str, *, own_lists: Collection[str] = ()
+) -> Difference:
+    """``own_lists``: prefix lists of the mark's; a rule that names one is its own too."""
+
+    def ours(rule: Rule) -> bool:
+        return is_marked(rule, mark) or rule.source in own_lists
+
     held = {rule: rule for rule in group.rules}
     goal = {rule: rule for rule in wanted}
     return Difference(
         add=tuple(rule for rule in goal if rule not in held),
-        remove=tuple(r for r in group.rules if is_marked(r, mark) and r not in goal),
-        foreign=tuple(held[r] for r in goal if r in held and not is_marked(held[r], mark)),
+        remove=tuple(rule for rule in group.rules if ours(rule) and rule not in goal),
+        foreign=tuple(held[rule] for rule in goal if rule in held and not ours(held[rule])),
     )
 
 

@@ -145,7 +145,7 @@ def plan(
             source.family: listed.get((group.place, source.family)) for source in wanted[group.id]
         }
         goal = _rules(wanted[group.id], own, shape)
-        differs = difference(group, goal, shape.mark)
+        differs = difference(group, goal, shape.mark, own_lists=_ids(held, group.place))
         known = dict(weights.get(group.place, {}))
         for family, made in own.items():
             if made is not None:
@@ -173,12 +173,10 @@ def revert(
     used_elsewhere: frozenset[str],
 ) -> Plan:
     """Everything with the mark goes, rules before the lists that they name."""
-    own = {one.id for many in held.values() for one in many}
     rules: list[Change] = []
     removed = 0
     for group in groups:
-        gone = [*difference(group, (), mark).remove]
-        gone += [rule for rule in group.rules if rule.source in own and rule not in gone]
+        gone = difference(group, (), mark, own_lists=_ids(held, group.place)).remove
         rules += changes.removals(group, gone)
         removed += len(gone)
     unused = [
@@ -188,6 +186,10 @@ def revert(
         if one.id not in used_elsewhere
     ]
     return Plan((*rules, *unused), removed=removed)
+
+
+def _ids(held: Mapping[Place, Sequence[PrefixList]], place: Place) -> frozenset[str]:
+    return frozenset(one.id for one in held.get(place, ()))
 
 
 def _list_plans(
