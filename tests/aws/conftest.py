@@ -1,6 +1,8 @@
 """AWS as moto plays it, made stricter; the commands as they are typed."""
 
+import json
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,9 @@ from click.testing import CliRunner, Result
 from tests.support.aws import Account, MotoServer, environment, shared_server
 
 from neti.cli import cli
+from neti.model import Member
+from neti.registry import entry
+from neti.registry.embedded import EmbeddedRegistry
 
 Neti = Callable[..., Result]
 
@@ -53,3 +58,65 @@ def _neti(config: Path) -> Neti:
         return CliRunner().invoke(cli, words, input=input, env={"NETI_CONFIG": str(config)})
 
     return run
+
+
+class Members:
+    """Fills the embedded registry of the configuration with hosts, as their agents would."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._open: dict[str, EmbeddedRegistry] = {}
+
+    def join(
+        self,
+        host_id: str,
+        private: str,
+        public: str | None,
+        *,
+        site: str = "ec2",
+        version: str = "0.1.0",
+    ) -> IPv4Address:
+        registry = EmbeddedRegistry(self._path, session_seconds=600)
+        self._open[host_id] = registry
+        overlay = registry.acquire(host_id, IPv4Network("192.168.0.0/18"))
+        member = Member(
+            id=host_id,
+            site=site,
+            private=IPv4Address(private),
+            public=IPv4Address(public) if public else None,
+            overlay=overlay,
+        )
+        told = {"name": host_id, "version": version, "stage": "shadow"}
+        registry.register(
+            host_id=host_id,
+            name=entry.encode(member),
+            data=b"",
+            detail=json.dumps(told).encode(),
+        )
+        return overlay
+
+    def vanish(self, host_id: str) -> None:
+        """The session ends without a word; the lease stays."""
+        self._open.pop(host_id).close()
+
+    def release(self, host_id: str) -> None:
+        registry = EmbeddedRegistry(self._path)
+        registry.release(host_id)
+        registry.close()
+
+    def leases(self) -> dict[str, IPv4Address]:
+        registry = EmbeddedRegistry(self._path)
+        held = {host_id: overlay for overlay, host_id in registry.leases().items()}
+        registry.close()
+        return held
+
+    def close(self) -> None:
+        for registry in self._open.values():
+            registry.close()
+
+
+@pytest.fixture(name="members")
+def _members(tmp_path: Path) -> Iterator[Members]:
+    members = Members(tmp_path / "registry.db")
+    yield members
+    members.close()

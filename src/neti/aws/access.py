@@ -104,8 +104,8 @@ class SdkCalls:
                 f"{where} was answered with something that is not AWS's: is a proxy in between? "
                 "Run it again"
             ) from error
-        except sdk.HTTPClientError as error:
-            raise AwsUnavailable(f"{where} got no answer: {error}: run it again") from error
+        except (sdk.HTTPClientError, sdk.ConnectionError) as error:
+            raise AwsUnavailable(f"{where} got no answer ({error}): run it again") from error
         except sdk.BotoCoreError as error:
             raise AwsRefused(f"{where}: {error}", code=type(error).__name__) from error
 

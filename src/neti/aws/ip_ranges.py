@@ -1,7 +1,8 @@
 """What ``neti aws ip-ranges`` lets in, and the changes that bring groups there and back. Pure.
 
-"Ours" is a rule with the command's mark, and the prefix list of the command's name. A revert takes
-out all that is ours and nothing else, whatever state an earlier run was left in.
+"Ours" is a rule with the mark of AWS's ranges, or of the fleet, and the prefix list of that name. A
+revert takes out all that is of the one mark, whatever state an earlier run was left in, and nothing
+else; the rule for path MTU goes with the last of both.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from neti.settings import IPNetwork
 
 RANGES: Final = "neti ip-ranges"
 FLEET: Final = "neti fleet"
+PATH_MTU: Final = "neti path MTU"  # of both, since AWS knows a rule once: it goes with the last
 _ICMP: Final = {4: ("icmp", 3, 4, "0.0.0.0/0"), 6: ("icmpv6", 2, 0, "::/0")}
 _MAX_DESCRIPTION: Final = 200
 
@@ -112,7 +114,7 @@ def rules_for(names: Iterable[str], described: Mapping[str, str], shape: Shape) 
     ]
 
 
-def path_mtu_rule(family: int, mark: str) -> Rule:
+def path_mtu_rule(family: int) -> Rule:
     """Any router on the way may say it, so it is let in from anywhere; it opens no port."""
     protocol, kind, code, anywhere = _ICMP[family]
     return Rule(
@@ -120,7 +122,7 @@ def path_mtu_rule(family: int, mark: str) -> Rule:
         first=kind,
         last=code,
         source=anywhere,
-        description=description(mark, "path MTU, from any router on the way"),
+        description=description(PATH_MTU, "fragmentation needed, from any router on the way"),
     )
 
 
@@ -161,7 +163,12 @@ def plan(
     unused = [lists.deletion(one) for many in held.values() for one in many if one.id not in kept]
     return Plan(
         (*before, *rules, *after, *unused),
-        tuple((group, rule) for group, differs in differences for rule in differs.foreign),
+        tuple(
+            (group, rule)
+            for group, differs in differences
+            for rule in differs.foreign
+            if not is_marked(rule, PATH_MTU)
+        ),
         sum(len(differs.remove) for _, differs in differences),
     )
 
@@ -177,6 +184,9 @@ def revert(
     removed = 0
     for group in groups:
         gone = difference(group, (), mark, own_lists=_ids(held, group.place)).remove
+        stays = [rule for rule in group.rules if rule not in gone]
+        if not any(is_marked(rule, other) for rule in stays for other in (RANGES, FLEET)):
+            gone += tuple(rule for rule in stays if is_marked(rule, PATH_MTU))
         rules += changes.removals(group, gone)
         removed += len(gone)
     unused = [
@@ -240,7 +250,7 @@ def _rules(
         names = list(source.cidrs) if made is None else [made.id]
         if names:
             rules += rules_for(names, source.cidrs, shape)
-            rules.append(path_mtu_rule(source.family, shape.mark))
+            rules.append(path_mtu_rule(source.family))
     return rules
 
 
@@ -258,7 +268,8 @@ def _refuse(
     quota = quotas[group.place]
     stays = [r for r in group.rules if r not in differs.remove]
     at_end = weight([*stays, *differs.add], after)
-    free = quota - max(weight([r for r in group.rules if not is_marked(r, mark)], before).values())
+    foreign = [r for r in group.rules if not (is_marked(r, mark) or is_marked(r, PATH_MTU))]
+    free = quota - max(weight(foreign, before).values())
     hint = (
         "It would fit once the stale rules are gone: --remove-first takes them out first, and "
         "leaves a moment in which neither is there"

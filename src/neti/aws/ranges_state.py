@@ -24,9 +24,8 @@ class Held:
     def described(self, group: Group) -> dict[str, str]:
         """The sources that are ours in the group, by rule or by list, with their descriptions."""
         named = {rule.source for rule in group.rules}
-        told = {r.source: r.description for r in group.rules if self._is_source(r.source, r.first)}
-        marked = {r.source for r in group.rules if is_marked(r, self.mark)}
-        told = {source: text for source, text in told.items() if source in marked}
+        marked = [rule for rule in group.rules if is_marked(rule, self.mark)]
+        told = {rule.source: rule.description for rule in marked if rule.family is not None}
         for one in self.lists.get(group.place, ()):
             if one.id in named:
                 told |= one.entries
@@ -40,14 +39,6 @@ class Held:
         return sum(
             len(self.described(group).keys() - {c for s in wanted[group.id] for c in s.cidrs})
             for group in self.groups
-        )
-
-    @staticmethod
-    def _is_source(source: str, first: int) -> bool:
-        # Neither a list, which stands for its entries, nor the rule for path MTU.
-        return not source.startswith(("pl-", "sg-")) and (source, first) not in (
-            ("0.0.0.0/0", 3),
-            ("::/0", 2),
         )
 
 

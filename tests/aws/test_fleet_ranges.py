@@ -1,0 +1,138 @@
+"""``neti aws ip-ranges --fleet``: the fleet's own addresses, followed, never lost by mistake."""
+
+from pathlib import Path
+
+import pytest
+from tests.aws.conftest import Members, Neti
+from tests.support.aws import Account
+
+ADDRESSES = [f"198.51.100.{n}" for n in (1, 2, 3, 4)]
+
+
+@pytest.fixture(name="group")
+def _group(account: Account) -> str:
+    """In the VPC of site ec2, so that the members of vpc are let in."""
+    return account.group("web")
+
+
+@pytest.fixture(name="fleet")
+def _fleet(members: Members) -> Members:
+    for number, public in enumerate(ADDRESSES, 1):
+        members.join(f"vpc-{number}", f"10.21.0.{number}", public, site="vpc")
+    members.join("ec2-1", "10.0.0.1", "203.0.113.1", site="ec2")
+    return members
+
+
+def _tcp(account: Account, group: str) -> set[str]:
+    return {rule[3] for rule in account.rules(group) if rule[0] == "tcp"}
+
+
+def _cidrs(*addresses: str) -> set[str]:
+    return {f"{address}/32" for address in addresses}
+
+
+def test_the_other_sites_addresses_and_no_others(
+    neti: Neti, account: Account, group: str, fleet: Members
+) -> None:
+    """Neighbours come by private address. Each rule says whose it is."""
+    result = neti("aws", "ip-ranges", "--group", group, "--fleet")
+    assert result.exit_code == 0, result.output
+    assert _tcp(account, group) == _cidrs(*ADDRESSES)
+    assert "neti fleet: vpc-1" in {rule[4] for rule in account.rules(group)}
+    assert ("icmp", 3, 4, "0.0.0.0/0") in {rule[:4] for rule in account.rules(group)}
+
+
+@pytest.mark.parametrize("kind", ["rules", "prefix-list"])
+def test_it_follows_the_fleet(
+    neti: Neti, account: Account, group: str, fleet: Members, kind: str
+) -> None:
+    """A host that joined comes, one whose lease was released goes; a lost one stays."""
+    words = ["aws", "ip-ranges", "--group", group, "--fleet", "--as", kind]
+    assert neti(*words).exit_code == 0
+    fleet.join("vpc-5", "10.21.0.5", "198.51.100.5", site="vpc")
+    fleet.vanish("vpc-1")
+    fleet.vanish("vpc-2")
+    fleet.release("vpc-2")
+    result = neti(*words)
+    assert result.exit_code == 0, result.output
+    assert "1 addresses stay for hosts that hold a lease" in result.output
+    wanted = _cidrs("198.51.100.1", "198.51.100.3", "198.51.100.4", "198.51.100.5")
+    if kind == "rules":
+        assert _tcp(account, group) == wanted
+    else:
+        assert account.lists()["neti-fleet-ipv4"]["Cidrs"] == wanted
+
+
+def test_an_address_that_changed_is_followed(
+    neti: Neti, account: Account, group: str, fleet: Members
+) -> None:
+    """A stopped and started instance has another one; its old one may be a stranger's by now."""
+    assert neti("aws", "ip-ranges", "--group", group, "--fleet").exit_code == 0
+    fleet.vanish("vpc-1")
+    fleet.join("vpc-1", "10.21.0.1", "198.51.100.9", site="vpc")
+    assert neti("aws", "ip-ranges", "--group", group, "--fleet").exit_code == 0
+    assert _tcp(account, group) == _cidrs("198.51.100.9", *ADDRESSES[1:])
+
+
+def test_an_empty_registry_takes_nothing_out(
+    neti: Neti, account: Account, group: str, fleet: Members, tmp_path: Path
+) -> None:
+    """It was wiped, or is the wrong one."""
+    assert neti("aws", "ip-ranges", "--group", group, "--fleet").exit_code == 0
+    before = account.rules(group)
+    for number in range(1, 5):
+        fleet.vanish(f"vpc-{number}")
+        fleet.release(f"vpc-{number}")
+    fleet.vanish("ec2-1")
+    result = neti("aws", "ip-ranges", "--group", group, "--fleet")
+    assert result.exit_code == 1
+    assert "the registry has no member" in result.output
+    assert account.rules(group) == before
+
+
+def test_half_of_the_fleet_does_not_go_at_once(
+    neti: Neti, account: Account, group: str, fleet: Members
+) -> None:
+    """Unless the operator has looked."""
+    words = ["aws", "ip-ranges", "--group", group, "--fleet"]
+    assert neti(*words).exit_code == 0
+    for number in range(1, 4):
+        fleet.vanish(f"vpc-{number}")
+        fleet.release(f"vpc-{number}")
+    refused = neti(*words)
+    assert refused.exit_code == 1
+    assert "3 of 4 authorised addresses of the fleet would go at once" in refused.output
+    assert _tcp(account, group) == _cidrs(*ADDRESSES)
+    assert neti(*words, "--allow-removals").exit_code == 0
+    assert _tcp(account, group) == _cidrs("198.51.100.4")
+
+
+def test_widened_addresses_stay_while_anybody_is_lost(
+    neti: Neti, account: Account, group: str, fleet: Members
+) -> None:
+    """A widened prefix does not say whose it is, so it goes only when nobody is missing."""
+    words = ["aws", "ip-ranges", "--group", group, "--fleet", "--max-rules", "5"]
+    assert neti(*words).exit_code == 0
+    assert _tcp(account, group) == {"198.51.100.0/30", "198.51.100.4/32"}
+    fleet.vanish("vpc-4")
+    assert neti(*words).exit_code == 0
+    assert "198.51.100.4/32" in _tcp(account, group)
+    fleet.release("vpc-4")
+    assert neti(*words).exit_code == 0
+    assert _tcp(account, group) == {"198.51.100.1/32", "198.51.100.2/31"}
+
+
+def test_each_source_is_reverted_by_itself(
+    neti: Neti, account: Account, group: str, fleet: Members
+) -> None:
+    """From AWS's ranges to the narrower fleet without a gap: one comes, then the other goes."""
+    file = str(Path(__file__).parents[1] / "data/ip-ranges.json")
+    ranges = ["--range-region", "us-east-1", "--file", file, "--max-rules", "20"]
+    assert neti("aws", "ip-ranges", "--group", group, *ranges).exit_code == 0
+    result = neti("aws", "ip-ranges", "--group", group, "--fleet")
+    assert result.exit_code == 0, result.output
+    assert neti("aws", "ip-ranges", "--group", group, "--revert").exit_code == 0
+    assert _tcp(account, group) == _cidrs(*ADDRESSES)
+    assert ("icmp", 3, 4, "0.0.0.0/0") in {rule[:4] for rule in account.rules(group)}
+    assert neti("aws", "ip-ranges", "--group", group, "--fleet", "--revert").exit_code == 0
+    assert account.rules(group) == []

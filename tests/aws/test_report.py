@@ -1,0 +1,165 @@
+"""``neti aws report``: who runs Neti and why not, in two accounts, and its exit code."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from tests.aws.conftest import Members, Neti
+from tests.support.aws import Account, MotoServer
+
+ROLES = ("arn:aws:iam::111111111111:role/neti", "arn:aws:iam::222222222222:role/neti")
+
+
+def _joined(members: Members, account: Account, instance: str, **more: str) -> str:
+    private, public = account.addresses(instance)
+    return str(members.join(instance, private, public, **more))
+
+
+def test_every_instance_with_the_reason_where_not(
+    neti: Neti, account: Account, members: Members
+) -> None:
+    """One instance for each thing that may be wrong with it."""
+    group = account.group("web")
+    fine, silent, moved, tagged, gone, no_public, zk = account.instances(7, group, name="web")
+    account.name(zk, "zk-1")
+    overlay = _joined(members, account, fine)
+    members.join(moved, "10.99.0.1", account.addresses(moved)[1])
+    account.ec2.create_tags(
+        Resources=[tagged], Tags=[{"Key": "overlay_ip", "Value": "192.168.1.1"}]
+    )
+    _joined(members, account, gone)
+    members.vanish(gone)
+    members.join(no_public, account.addresses(no_public)[0], None)
+    told = json.loads(neti("aws", "report", "--json", "--exclude", "zk-*").stdout)
+    why = {row["id"]: row["why"] for row in told["instances"]}
+    assert why[fine] is None
+    assert why[silent] == "no agent"
+    assert why[moved].startswith("registered with other addresses: 10.99.0.1")
+    assert why[tagged] == "stale registration: only its tag says 192.168.1.1"
+    assert why[gone].startswith("stale registration: holds the lease of 192.168.")
+    assert why[no_public] == "registered without the public address that it has"
+    assert why[zk] == "excluded by name; no agent"
+    row = next(row for row in told["instances"] if row["id"] == fine)
+    assert (row["overlay"], row["version"], row["stage"]) == (overlay, "0.1.0", "shadow")
+    assert (row["site"], row["region"]) == ("ec2", "us-east-1")
+    assert told["totals"]["ec2"] == {
+        "instances": 6,
+        "in_neti": 1,
+        "excluded": 1,
+        "percent": 16.67,
+    }
+
+
+def test_names_are_sorted_as_people_count(neti: Neti, account: Account) -> None:
+    """Unlike in 2014, when host 10 was taken for host 1."""
+    account.instances(11, account.group("web"), name="web")
+    result = neti("aws", "report", "--names-only")
+    assert result.stdout.split() == [f"web-{number}" for number in range(1, 12)]
+
+
+def test_two_accounts_and_regions_and_both_sites(
+    neti: Neti, server: MotoServer, config: Path, members: Members
+) -> None:
+    """Each place is asked; each site has its total; overlays can be piped on."""
+    old = Account.of(server.url, "us-east-1", ROLES[0])
+    new = Account.of(server.url, "eu-west-1", ROLES[1])
+    text = config.read_text().replace("vpc-0bb2", new.vpc_id)
+    config.write_text(text.replace("ec2: {vpc_ids: [", f"ec2: {{vpc_ids: [{old.vpc_id}, "))
+    first = old.instances(1, old.group("web"), name="old")[0]
+    second = new.instances(2, new.group("web"), name="new")
+    overlay = _joined(members, old, first)
+    _joined(members, new, second[0], site="vpc")
+    members.join("db-1", "10.50.0.1", "198.51.100.77", site="vpc")
+    where = [w for role in ROLES for w in ("--role-arn", role)]
+    where += ["--region", "us-east-1", "--region", "eu-west-1"]
+    told = json.loads(neti("aws", "report", *where, "--json").stdout)
+    assert {row["name"]: row["account"] for row in told["instances"]} == {
+        "old-1": ROLES[0],
+        "new-1": ROLES[1],
+        "new-2": ROLES[1],
+    }
+    assert told["totals"]["ec2"]["percent"] == 100.0
+    assert told["totals"]["vpc"]["percent"] == 50.0
+    assert told["totals"]["all"] == {"instances": 3, "in_neti": 2, "excluded": 0, "percent": 66.67}
+    assert [m["id"] for m in told["registered_elsewhere"]] == ["db-1"]
+    overlays = neti("aws", "report", *where, "--site", "ec2", "--in-neti", "--overlays-only")
+    assert overlays.stdout.split() == [overlay]
+
+
+def test_the_exit_code_says_when_all_are_in(neti: Neti, account: Account, members: Members) -> None:
+    """For a script before the cut-over; without an instance nothing is proved."""
+    assert neti("aws", "report", "--fail-below", "100").exit_code == 1
+    ids = account.instances(2, account.group("web"), name="web")
+    _joined(members, account, ids[0])
+    short = neti("aws", "report", "--fail-below", "100")
+    assert short.exit_code == 1
+    assert "ec2: 1 of 2 in Neti (50.0 %), and --fail-below says 100 %" in short.stderr
+    assert neti("aws", "report", "--fail-below", "50").exit_code == 0
+    assert neti("aws", "report", "--fail-below", "100", "--exclude", "web-2").exit_code == 0
+    _joined(members, account, ids[1])
+    assert neti("aws", "report", "--fail-below", "100").exit_code == 0
+
+
+def test_who_is_left_and_who_is_old(neti: Neti, account: Account, members: Members) -> None:
+    """The lists that roll-outs are driven by."""
+    ids = account.instances(3, account.group("web"), name="web")
+    _joined(members, account, ids[0], version="0.9.0")
+    _joined(members, account, ids[1], version="0.10.0")
+    assert neti("aws", "report", "--not-in-neti", "--names-only").stdout.split() == ["web-3"]
+    below = neti("aws", "report", "--below-version", "0.10", "--names-only")
+    assert below.stdout.split() == ["web-1"]
+
+
+def test_csv_is_safe_to_open(neti: Neti, account: Account) -> None:
+    """A name that begins as a formula does is text, and one with a comma is one field."""
+    ids = account.instances(2, account.group("web"))
+    account.name(ids[0], '=HYPERLINK("x")')
+    account.name(ids[1], "a,b")
+    rows = list(csv.DictReader(io.StringIO(neti("aws", "report", "--csv").stdout)))
+    assert {row["id"]: row["name"] for row in rows} == {ids[0]: '\'=HYPERLINK("x")', ids[1]: "a,b"}
+    assert {row["in_neti"] for row in rows} == {"False"}
+
+
+def test_a_place_that_cannot_be_asked_is_no_half_report(neti: Neti, server: MotoServer) -> None:
+    """The statement that would allow it is printed with the place and the call."""
+    message = "You are not authorized. Encoded authorization failure message: " + "x" * 900
+    server.fail("DescribeInstances", "UnauthorizedOperation", message=message, status=403)
+    result = neti("aws", "report")
+    assert result.exit_code == 1
+    assert "us-east-1 (default): DescribeInstances is not allowed" in result.stderr
+    assert (
+        '{"Effect": "Allow", "Action": "ec2:DescribeInstances", "Resource": "*"}' in result.stderr
+    )
+    assert "xxx" not in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "words", "said"),
+    [
+        ({"AWS_DEFAULT_REGION": None}, [], "give --region"),
+        ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, [], "give --profile NAME"),
+        ({}, ["--profile", "nobody"], "AWS profile nobody"),
+        ({}, ["--profile", "a", "--profile", "b", "--role-arn", "arn:x"], "assumed by one profile"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, [], "got no answer"),
+    ],
+)
+def test_how_to_be_let_in_is_said(
+    neti: Neti,
+    server: MotoServer,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str | None],
+    words: list[str],
+    said: str,
+) -> None:
+    """No region, no credentials, no such profile, nobody there: each in one sentence."""
+    for name, value in variables.items():
+        if value is None:
+            monkeypatch.delenv(name)
+        else:
+            monkeypatch.setenv(name, value)
+    result = neti("aws", "report", *words)
+    assert result.exit_code == 1
+    assert said in result.stderr
