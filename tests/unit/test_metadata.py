@@ -14,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neti.clock import ManualClock
-from neti.lab.metadata import Fault, InstanceMetadata, MetadataService, contents, lookup
+from neti.identity.ec2 import Ec2Source
+from neti.identity.imds import MetadataClient
+from neti.lab.metadata import (
+    Address,
+    Fault,
+    InstanceMetadata,
+    Interface,
+    MetadataService,
+    contents,
+    lookup,
+)
 
 INSTANCE = InstanceMetadata(
     instance_id="i-0a1b2c3d",
@@ -122,7 +132,7 @@ def test_what_an_instance_lacks_is_not_found(service: MetadataService) -> None:
     service.change(public=None, vpc_id=None, ipv6=())
     assert get(service, "/latest/meta-data/public-ipv4")[0] == 404
     assert get(service, f"{MAC}/vpc-id")[0] == 404
-    assert get(service, f"{MAC}/")[1].split("\n") == ["local-ipv4s", "mac"]
+    assert get(service, f"{MAC}/")[1].split("\n") == ["device-number", "local-ipv4s", "mac"]
 
 
 @pytest.mark.parametrize("seconds", ["0", "21601", "-1", "", "ten", "²", "9" * 400])
@@ -177,8 +187,11 @@ def test_content_changes_while_it_runs(service: MetadataService) -> None:
     ("fault", "status"),
     [
         (Fault.UNAUTHORIZED, 401),
+        (Fault.FORBIDDEN, 403),
         (Fault.NOT_FOUND, 404),
+        (Fault.THROTTLED, 429),
         (Fault.SERVER_ERROR, 500),
+        (Fault.UNAVAILABLE, 503),
         (Fault.GARBAGE, 200),
     ],
 )
@@ -264,3 +277,96 @@ def test_no_path_breaks_the_lookup(path: str) -> None:
     """No path raises, and nothing outside /latest/ is found."""
     found = lookup(contents(INSTANCE), path)
     assert found is None or path.startswith("/latest/")
+
+
+def test_several_addresses_and_interfaces(service: MetadataService) -> None:
+    """Each interface lists its own VPC and addresses, and which public one is which private's."""
+    service.change(
+        further=(
+            Address(private=IPv4Address("10.0.0.12"), public=IPv4Address("198.51.100.12")),
+            Address(private=IPv4Address("10.0.0.13")),
+        ),
+        interfaces=(
+            Interface(
+                mac="02:00:00:00:00:02",
+                vpc_id="vpc-0bb2",
+                addresses=(Address(private=IPv4Address("10.9.0.1")),),
+            ),
+        ),
+    )
+    other = MAC.replace(":01", ":02")
+    macs = get(service, "/latest/meta-data/network/interfaces/macs/")[1]
+    assert macs == "02:00:00:00:00:01/\n02:00:00:00:00:02/"
+    assert get(service, f"{MAC}/local-ipv4s")[1] == "10.0.0.11\n10.0.0.12\n10.0.0.13"
+    assert get(service, f"{MAC}/public-ipv4s")[1] == "198.51.100.11\n198.51.100.12"
+    assert get(service, f"{MAC}/ipv4-associations/198.51.100.12")[1] == "10.0.0.12"
+    assert [get(service, f"{m}/device-number")[1] for m in (MAC, other)] == ["0", "1"]
+    assert [get(service, f"{m}/vpc-id")[1] for m in (MAC, other)] == ["vpc-0aa1", "vpc-0bb2"]
+    assert get(service, f"{other}/public-ipv4s")[0] == 404
+    assert get(service, "/latest/meta-data/local-ipv4")[1] == "10.0.0.11"
+
+
+def test_tags_are_seen_only_where_that_is_allowed(service: MetadataService) -> None:
+    """EC2 does not show them here unless the instance is set to."""
+    path = "/latest/meta-data/tags/instance/overlay_ip"
+    assert get(service, path)[0] == 404
+    service.change(tags={"overlay_ip": "192.168.0.7"})
+    assert get(service, path) == (200, "192.168.0.7")
+
+
+def test_a_role_is_found_where_the_sdks_look(service: MetadataService) -> None:
+    """Listed by name, its keys below; without a role there is nothing."""
+    path = "/latest/meta-data/iam/security-credentials/"
+    assert get(service, path)[0] == 404
+    service.change(role="neti")
+    assert get(service, path) == (200, "neti")
+    assert json.loads(get(service, f"{path}neti")[1])["Code"] == "Success"
+
+
+def test_too_many_requests_are_turned_away_for_a_while(
+    service: MetadataService, clock: ManualClock
+) -> None:
+    """429 beyond the limit, token requests included, and again answers as time passes."""
+    path, held = "/latest/meta-data/instance-id", token(service)
+    service.throttle(3)
+    answers = [ask(service, "GET", path, {TOKEN: held})[0] for _ in range(5)]
+    assert answers == [200, 200, 200, 429, 429]
+    assert ask(service, "PUT", "/latest/api/token", {TTL: "60"})[0] == 429
+    clock.advance(1)
+    assert ask(service, "GET", path, {TOKEN: held})[0] == 200
+    service.throttle(None)
+    assert {ask(service, "GET", path, {TOKEN: held})[0] for _ in range(9)} == {200}
+
+
+def test_the_identity_client_waits_out_throttling(
+    service: MetadataService, clock: ManualClock
+) -> None:
+    """As it would EC2's own."""
+    service.throttle(2)
+    client = MetadataClient(service.endpoint, sleep=clock.advance)
+    assert Ec2Source(client).read().id == "i-0a1b2c3d"
+
+
+def test_stopped_and_started_it_is_the_same_with_another_public_address(
+    service: MetadataService,
+) -> None:
+    """Id and private address stay, tokens do not; whoever holds one gets a new one."""
+    client = MetadataClient(service.endpoint)
+    before = Ec2Source(client).read()
+    held = token(service)
+    service.stop_and_start(public=IPv4Address("198.51.100.99"))
+    assert ask(service, "GET", "/latest/meta-data/mac", {TOKEN: held})[0] == 401
+    after = Ec2Source(client).read()
+    assert (after.id, after.private) == (before.id, before.private)
+    assert after.public == IPv4Address("198.51.100.99")
+    service.stop_and_start(public=None)
+    assert Ec2Source(client).read().public is None
+
+
+def test_the_hop_limit_counts_from_outside_the_instance(service: MetadataService) -> None:
+    """On the instance itself it never matters; a container behind it needs one hop more."""
+    assert service.answer_ttl("127.0.0.1") is None
+    assert service.answer_ttl("10.0.0.11") is None
+    assert service.answer_ttl("172.17.0.2") == 0
+    service.change(hop_limit=2)
+    assert service.answer_ttl("172.17.0.2") == 1

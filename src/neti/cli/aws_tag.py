@@ -1,6 +1,5 @@
 """``neti aws tag``: run as the agent's short-lived child, so that the agent loads no SDK."""
 
-import os
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from neti.errors import NetiError
 @config_option
 @click.option("--instance", metavar="ID", required=True, help="This instance's id.")
 @click.option("--overlay", metavar="ADDRESS", required=True, help="Its overlay address.")
-def tag(config: Path, instance: str, overlay: str) -> None:
+@click.option("--tag-version", default=__version__, metavar="VERSION", help="Else this program's.")
+def tag(config: Path, instance: str, overlay: str, tag_version: str) -> None:
     """Set the tags overlay_ip and neti_version on this instance, as its agent does by itself.
 
     The agent runs this once it is registered; by hand it shows what is missing.
@@ -29,8 +29,7 @@ def tag(config: Path, instance: str, overlay: str) -> None:
         address = IPv4Address(overlay)
     except AddressValueError as error:
         raise NetiError(f"--overlay {overlay!r} is no IPv4 address") from error
-    os.nice(10)  # nothing waits for it, and the SDK takes a while to load
     from neti.aws import tags
 
-    tags.write(load(config), instance, address, __version__)
-    click.echo(f"{instance}: overlay_ip {address}, neti_version {__version__}")
+    tags.write(load(config), instance, address, tag_version)
+    click.echo(f"{instance}: overlay_ip {address}, neti_version {tag_version}")

@@ -7,23 +7,35 @@ namespaces), and fails on request. It never answers a request without a token, a
 import contextlib
 import dataclasses
 import enum
-import json
 import secrets
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, ip_address
 from typing import Any, Final
+
+from neti.lab.metadata_contents import Address, InstanceMetadata, Interface, contents, lookup
+
+__all__ = [
+    "Address",
+    "Fault",
+    "InstanceMetadata",
+    "Interface",
+    "MetadataService",
+    "contents",
+    "lookup",
+]
 
 _TOKEN_PATH: Final = "/latest/api/token"
 _TTL_HEADER: Final = "X-aws-ec2-metadata-token-ttl-seconds"
 _TOKEN_HEADER: Final = "X-aws-ec2-metadata-token"
 _LONGEST_TTL: Final = 21_600
 _MOST_TOKENS: Final = 1_000
+_LOST_SECONDS: Final = 60.0  # longer than any client waits
 _IDLE_SECONDS: Final = 5.0  # a kept-alive connection must not keep its thread
 
 
@@ -31,77 +43,13 @@ class Fault(enum.Enum):
     """Ways to fail. HANG takes the request and answers nothing until the fault is gone."""
 
     UNAUTHORIZED = 401
+    FORBIDDEN = 403  # the service is switched off for this instance
     NOT_FOUND = 404
+    THROTTLED = 429
     SERVER_ERROR = 500
+    UNAVAILABLE = 503
     HANG = "hang"
     GARBAGE = "garbage"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceMetadata:
-    """``vpc_id`` None: as in EC2-Classic, the interface lists none."""
-
-    instance_id: str
-    private: IPv4Address
-    public: IPv4Address | None = None
-    vpc_id: str | None = None
-    ipv6: tuple[IPv6Address, ...] = ()
-    mac: str = "02:00:00:00:00:01"
-    region: str = "us-east-1"
-    zone: str = "us-east-1a"
-    instance_type: str = "m1.large"
-
-
-def contents(instance: InstanceMetadata) -> dict[str, str]:
-    """Every leaf below /latest/, by its path. Pure."""
-    interface = f"meta-data/network/interfaces/macs/{instance.mac}"
-    leaves = {
-        "meta-data/instance-id": instance.instance_id,
-        "meta-data/instance-type": instance.instance_type,
-        "meta-data/local-ipv4": str(instance.private),
-        "meta-data/mac": instance.mac,
-        f"{interface}/local-ipv4s": str(instance.private),
-        f"{interface}/mac": instance.mac,
-        "meta-data/placement/availability-zone": instance.zone,
-        "meta-data/placement/region": instance.region,
-        "dynamic/instance-identity/document": json.dumps(_document(instance), indent=2),
-    }
-    if instance.public is not None:
-        leaves["meta-data/public-ipv4"] = str(instance.public)
-        leaves[f"{interface}/public-ipv4s"] = str(instance.public)
-    if instance.vpc_id is not None:
-        leaves[f"{interface}/vpc-id"] = instance.vpc_id
-    if instance.ipv6:
-        leaves[f"{interface}/ipv6s"] = "\n".join(map(str, instance.ipv6))
-    return leaves
-
-
-def lookup(leaves: Mapping[str, str], path: str) -> str | None:
-    """The leaf at the path, or the listing of a directory; None when there is neither."""
-    wanted = path.removeprefix("/latest").strip("/")
-    if not path.startswith("/latest/"):
-        return None
-    if wanted in leaves:
-        return leaves[wanted]
-    below = f"{wanted}/" if wanted else ""
-    names: dict[str, None] = {}
-    for leaf in sorted(leaves):
-        if leaf.startswith(below):
-            name, slash, _ = leaf.removeprefix(below).partition("/")
-            names[f"{name}{slash}"] = None
-    return "\n".join(names) or None
-
-
-def _document(instance: InstanceMetadata) -> dict[str, Any]:
-    return {
-        "accountId": "123456789012",
-        "availabilityZone": instance.zone,
-        "instanceId": instance.instance_id,
-        "instanceType": instance.instance_type,
-        "privateIp": str(instance.private),
-        "region": instance.region,
-        "version": "2017-09-30",
-    }
 
 
 class MetadataService:
@@ -118,6 +66,8 @@ class MetadataService:
         self.tokens = _Tokens(monotonic)
         self._instance = instance
         self._fault: tuple[Fault, str] | None = None
+        self._limit: _Limit | None = None
+        self._monotonic = monotonic
         self._mended = threading.Event()
         self._server = _Server(self, listener or _free_port())
         self._thread = threading.Thread(
@@ -163,9 +113,33 @@ class MetadataService:
         self._fault = None
         self._mended.set()
 
+    def throttle(self, per_second: float | None) -> None:
+        """Answer so many requests a second at most, and 429 beyond; None: as many as come."""
+        self._limit = None if per_second is None else _Limit(per_second, self._monotonic)
+
+    def stop_and_start(self, *, public: IPv4Address | None) -> None:
+        """As after the instance was stopped and started: the same id and private address, another
+        public one, and no token from before is valid."""
+        self.change(public=public)
+        self.tokens.forget()
+
     def fault_for(self, path: str) -> Fault | None:
+        if self._limit is not None and not self._limit.allows():
+            return Fault.THROTTLED
         fault = self._fault
         return fault[0] if fault is not None and path.endswith(fault[1]) else None
+
+    def answer_ttl(self, client: str) -> int | None:
+        """How many hops the answer to a token request may go; 0: it never arrives.
+
+        EC2's service sits one hop before the instance, and this one on it: what goes to the
+        instance itself arrives, what goes on to a container has one hop less. None: any number.
+        """
+        own = {str(self._instance.private), *map(str, self._instance.ipv6)}
+        listening = self._server.socket.getsockname()[0]
+        if client in own or client == listening or ip_address(client).is_loopback:
+            return None
+        return self._instance.hop_limit - 1
 
     def hang(self) -> None:
         self._mended.wait()
@@ -196,6 +170,27 @@ class _Tokens:
         """As after a restart of the real service: every token is void."""
         with self._lock:
             self._ends.clear()
+
+
+class _Limit:
+    """A bucket of one second's requests, filled as time passes."""
+
+    def __init__(self, per_second: float, monotonic: Callable[[], float]) -> None:
+        self._rate = per_second
+        self._monotonic = monotonic
+        self._level = per_second
+        self._at = monotonic()
+        self._lock = threading.Lock()
+
+    def allows(self) -> bool:
+        with self._lock:
+            now = self._monotonic()
+            self._level = min(self._rate, self._level + (now - self._at) * self._rate)
+            self._at = now
+            if self._level < 1:
+                return False
+            self._level -= 1
+            return True
 
 
 class _Server(ThreadingHTTPServer):
@@ -237,8 +232,22 @@ class _Handler(BaseHTTPRequestHandler):
         elif (seconds := _ttl(self.headers.get(_TTL_HEADER))) is None:
             self._answer(400)
         else:
-            token = self.server.service.tokens.new(seconds)
+            self._answer_with_token(seconds)
+
+    def _answer_with_token(self, seconds: int) -> None:
+        token = self.server.service.tokens.new(seconds)
+        ttl = self.server.service.answer_ttl(str(self.client_address[0]))
+        if ttl is None:
             self._answer(200, token, {_TTL_HEADER: str(seconds)})
+        elif ttl > 0:
+            with _hops(self.connection, ttl):
+                self._answer(200, token, {_TTL_HEADER: str(seconds)})
+        else:
+            # The packets die on the way: the client hears nothing, and gives up by itself.
+            self.connection.settimeout(_LOST_SECONDS)
+            with contextlib.suppress(OSError):
+                self.connection.recv(1)
+            self.close_connection = True
 
     def do_GET(self) -> None:
         if self._failed():
@@ -277,6 +286,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: nobody reads it, and it would be a line per request."""
+
+
+@contextlib.contextmanager
+def _hops(connection: socket.socket, ttl: int) -> Iterator[None]:
+    """What is sent meanwhile goes so many hops."""
+    six = connection.family is socket.AF_INET6
+    level, option = (
+        (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)
+        if six
+        else (socket.IPPROTO_IP, socket.IP_TTL)
+    )
+    before = connection.getsockopt(level, option)
+    connection.setsockopt(level, option, ttl)
+    try:
+        yield
+    finally:
+        connection.setsockopt(level, option, before)
 
 
 def _ttl(text: str | None) -> int | None:

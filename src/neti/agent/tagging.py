@@ -1,0 +1,166 @@
+"""The agent's tags on its instance: wished for by the loop, set by a short-lived child process.
+
+AWS's SDK costs tens of MiB and half a second of CPU, so it never enters the agent: ``neti aws tag``
+runs, at low priority, and ends. A thread of its own waits for it and tries again with growing
+pauses. Must never: keep the loop waiting, log twice what is wrong, or matter to the dataplane.
+"""
+
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Final
+
+from neti import log
+from neti.settings import Settings, StaticIdentity
+
+_CHILD_SECONDS: Final = 120.0
+_FIRST_PAUSE: Final = 30.0
+_LONGEST_PAUSE: Final = 3600.0
+_NOT_FOR_THE_CHILD: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS")
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    overlay: IPv4Address
+    version: str
+
+
+Run = Callable[[Tags], str | None]
+
+
+class Tagger:
+    """``wanted`` is safe from any thread and returns at once. ``problem``: for ``neti status``."""
+
+    def __init__(
+        self, run: Run, *, stop: Callable[[], None] = lambda: None, jitter: Callable[[], float]
+    ) -> None:
+        """``run`` sets the tags and returns None, or what is wrong; ``stop`` ends it from outside;
+        ``jitter``, from 0 to 1, spreads the tries of a fleet."""
+        self.problem: str | None = None
+        self._run = run
+        self._stop = stop
+        self._jitter = jitter
+        self._wanted: Tags | None = None
+        self._closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._live, name="neti-tagging", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wanted(self, overlay: IPv4Address, version: str) -> None:
+        """These are the tags that the instance should have. Saying it again costs nothing."""
+        with self._changed:
+            if self._wanted != Tags(overlay, version):
+                self._wanted = Tags(overlay, version)
+                self._changed.notify()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """A child that still runs is ended; the tags are then set at the next start."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._stop()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def _live(self) -> None:
+        done: Tags | None = None
+        while (wanted := self._next(done)) is not None:
+            pause = _FIRST_PAUSE
+            while (fault := self._run(wanted)) is not None:
+                self._failed(fault, pause)
+                if self._slept(pause * (0.5 + self._jitter()), wanted):
+                    break
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                done = wanted
+                self.problem = None
+                log.info("tagged", overlay_ip=wanted.overlay, neti_version=wanted.version)
+
+    def _next(self, done: Tags | None) -> Tags | None:
+        """What is wanted and not done; None when it is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._wanted != done)
+            return None if self._closed else self._wanted
+
+    def _slept(self, seconds: float, wanted: Tags) -> bool:
+        """Wait; True when something else is wanted by now, or nothing any more."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._closed or self._wanted != wanted, timeout=seconds
+            )
+
+    def _failed(self, fault: str, pause: float) -> None:
+        if fault != self.problem and not self._closed:
+            log.warning("tags_not_set", what=fault, retry_seconds=pause)
+        self.problem = fault
+
+
+def for_instance(settings: Settings, instance_id: str) -> Tagger | None:
+    """The tagger of an agent; None where the host's identity is not EC2's."""
+    if isinstance(settings.identity, StaticIdentity):
+        return None
+    child = Child(settings.path, instance_id)
+    return Tagger(child.run, stop=child.stop, jitter=random.random)
+
+
+class Child:
+    """``neti aws tag``, one at a time."""
+
+    def __init__(self, config: Path, instance_id: str) -> None:
+        self._command = ["nice", "-n", "10", sys.executable, "-m", "neti", "aws", "tag"]
+        self._command += ["--config", str(config), "--instance", instance_id]
+        self._process: subprocess.Popen[str] | None = None
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def run(self, tags: Tags) -> str | None:
+        """None when the tags are set; else what the child said."""
+        wish = ["--overlay", str(tags.overlay), "--tag-version", tags.version]
+        environment = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_THE_CHILD}
+        with self._lock:
+            if self._stopped:
+                return "the agent stops"
+            try:
+                self._process = subprocess.Popen(
+                    [*self._command, *wish],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
+                )
+            except OSError as error:
+                return f"neti aws tag cannot be run: {error.strerror}"
+        return self._outcome(self._process)
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            if self._process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.terminate()
+
+    def _outcome(self, process: "subprocess.Popen[str]") -> str | None:
+        try:
+            _, said = process.communicate(timeout=_CHILD_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return f"neti aws tag did not end within {_CHILD_SECONDS:.0f} s"
+        if process.returncode == 0:
+            return None
+        lines = [line.removeprefix("neti: ") for line in said.splitlines() if line.strip()]
+        # What the command explains is all its own; of a traceback the last line says it.
+        explained = said.startswith("neti: ")
+        text = " ".join(lines if explained else lines[-1:])
+        return text[:2000] or f"neti aws tag ended with {process.returncode}"

@@ -1,0 +1,143 @@
+"""The agent's tags: wished for at once, set behind the loop's back, never in its way."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from neti.agent import tagging
+from neti.agent.tagging import Child, Tagger, Tags, for_instance
+from neti.settings import Settings, StaticIdentity
+
+ONE, TWO = IPv4Address("192.168.0.1"), IPv4Address("192.168.0.2")
+SECONDS = 10.0
+
+
+class Script:
+    """Answers each try with the next of its outcomes, and with the last for ever."""
+
+    def __init__(self, *outcomes: str | None) -> None:
+        self._outcomes = list(outcomes)
+        self.tries: list[Tags] = []
+
+    def __call__(self, tags: Tags) -> str | None:
+        self.tries.append(tags)
+        return self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tagging, "_FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(tagging, "_LONGEST_PAUSE", 0.01)
+
+
+@pytest.fixture(name="logged")
+def _logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    logger = logging.getLogger("neti")
+    before = logger.propagate
+    logger.propagate = True
+    with caplog.at_level(logging.INFO, "neti"):
+        yield caplog
+    logger.propagate = before
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def _started(run: tagging.Run) -> Tagger:
+    tagger = Tagger(run, jitter=lambda: 0.5)
+    tagger.start()
+    return tagger
+
+
+def test_what_is_wanted_is_set_once() -> None:
+    """However often the agent registers."""
+    script = Script(None)
+    tagger = _started(script)
+    for _ in range(5):
+        tagger.wanted(ONE, "1.0")
+    _until(lambda: len(script.tries) == 1)
+    tagger.wanted(ONE, "1.0")
+    tagger.wanted(TWO, "1.0")
+    _until(lambda: len(script.tries) == 2)
+    tagger.close()
+    assert script.tries == [Tags(ONE, "1.0"), Tags(TWO, "1.0")]
+
+
+def test_it_is_tried_again_and_the_fault_is_logged_once(logged: pytest.LogCaptureFixture) -> None:
+    """One warning for the same fault, however many tries; a word when it works."""
+    script = Script("no permission", "no permission", "no permission", None)
+    tagger = _started(script)
+    tagger.wanted(ONE, "1.0")
+    _until(lambda: "tagged" in logged.text)
+    tagger.close()
+    assert len(script.tries) == 4
+    assert logged.text.count("tags_not_set") == 1
+    assert tagger.problem is None
+
+
+def test_a_newer_wish_ends_the_old_ones_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that changed is not tagged an hour late."""
+    monkeypatch.setattr(tagging, "_FIRST_PAUSE", 3600.0)
+    script = Script("throttled", None)
+    tagger = _started(script)
+    tagger.wanted(ONE, "1.0")
+    _until(lambda: tagger.problem == "throttled")
+    tagger.wanted(TWO, "1.0")
+    _until(lambda: script.tries == [Tags(ONE, "1.0"), Tags(TWO, "1.0")])
+    tagger.close()
+
+
+def test_wishing_never_waits_and_closing_hardly() -> None:
+    """A child that hangs is its own affair; closing ends it."""
+    hanging = threading.Event()
+
+    def run(_tags: Tags) -> str | None:
+        hanging.wait(SECONDS)
+        return "ended"
+
+    tagger = Tagger(run, stop=hanging.set, jitter=lambda: 0.5)
+    tagger.start()
+    started = time.monotonic()
+    tagger.wanted(ONE, "1.0")
+    tagger.wanted(TWO, "1.0")
+    assert time.monotonic() - started < SECONDS / 2
+    tagger.close(SECONDS)
+    assert hanging.is_set()
+    assert time.monotonic() - started < SECONDS
+
+
+def _settings(path: Path, **more: object) -> Settings:
+    return Settings(path=path, sites=MappingProxyType({}), **more)  # type: ignore[arg-type]
+
+
+def test_only_an_instance_has_tags(tmp_path: Path) -> None:
+    """A host in a data centre asks no AWS."""
+    static = StaticIdentity(id="db-1", private=ONE)
+    assert for_instance(_settings(tmp_path, identity=static), "db-1") is None
+    assert for_instance(_settings(tmp_path, identity="auto"), "i-0a") is not None
+
+
+def test_the_child_says_what_is_wrong(tmp_path: Path) -> None:
+    """A configuration that became invalid meanwhile is named, as the command names it."""
+    config = tmp_path / "neti.yml"
+    config.write_text("overlay_subnet: [\n")
+    said = Child(config, "i-0a").run(Tags(ONE, "1.0"))
+    assert said is not None
+    assert "neti.yml" in said
+
+
+def test_a_stopped_child_is_not_begun(tmp_path: Path) -> None:
+    """The agent may stop just when tags are wanted."""
+    child = Child(tmp_path / "neti.yml", "i-0a")
+    child.stop()
+    assert child.run(Tags(ONE, "1.0")) == "the agent stops"
