@@ -1,10 +1,14 @@
 """``neti aws ip-ranges --fleet``: the fleet's own addresses, followed, never lost by mistake."""
 
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.aws.conftest import Members, Neti
-from tests.support.aws import Account
+from tests.support.aws import Account, MotoServer
 
 ADDRESSES = [f"198.51.100.{n}" for n in (1, 2, 3, 4)]
 
@@ -136,3 +140,31 @@ def test_each_source_is_reverted_by_itself(
     assert ("icmp", 3, 4, "0.0.0.0/0") in {rule[:4] for rule in account.rules(group)}
     assert neti("aws", "ip-ranges", "--group", group, "--fleet", "--revert").exit_code == 0
     assert account.rules(group) == []
+
+
+def test_it_stays_and_follows(
+    server: MotoServer, account: Account, config: Path, group: str, fleet: Members, tmp_path: Path
+) -> None:
+    """--follow: a host that joins while it runs is let in, and a failure is tried again."""
+    server.fail("AuthorizeSecurityGroupIngress", "UnauthorizedOperation", status=403, times=1)
+    command = [sys.executable, "-m", "neti", "aws", "ip-ranges", "--config", str(config)]
+    command += ["--group", group, "--fleet", "--follow", "1"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        _until(lambda: _tcp(account, group) == _cidrs(*ADDRESSES))
+        fleet.join("vpc-5", "10.21.0.5", "198.51.100.5", site="vpc")
+        _until(lambda: "198.51.100.5/32" in _tcp(account, group))
+    finally:
+        process.terminate()
+        process.wait(10)
+    said = (tmp_path / "log").read_text()
+    assert "AuthorizeSecurityGroupIngress is not allowed" in said
+    assert "trying again in 1 s" in said
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

@@ -65,16 +65,18 @@ def test_a_missing_permission_comes_with_its_statement(
 
 
 def test_without_a_role_the_keys_of_2014_do(
-    account: Account, instance: str, config: Path, service: MetadataService
+    neti: Neti, account: Account, instance: str, config: Path, service: MetadataService
 ) -> None:
     """And without either, what is missing is said."""
     service.change(role=None)
     said = Child(config, instance).run(WISH)
     assert said is not None
     assert "no role" in said
+    by_hand = ["aws", "tag", "--instance", instance, "--overlay", "192.168.0.7"]
+    assert "no role" in neti(*by_hand).output
     config.write_text(config.read_text() + "aws_key: testing\naws_secret_key: testing\n")
     config.chmod(0o600)
-    assert Child(config, instance).run(WISH) is None
+    assert Child(config, instance, has_keys=True).run(WISH) is None
     assert _tags(account, instance)["overlay_ip"] == "192.168.0.7"
 
 

@@ -42,6 +42,10 @@ PURE = {
 }
 
 
+# what of the AWS package compares and decides, and asks nobody
+PURE_AWS = ("apply", "changes", "fleet_ranges", "ip_ranges", "prefixes", "refusals", "report")
+
+
 def imports(path: Path) -> Iterator[str]:
     """Full names of the modules that a file imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
@@ -67,6 +71,13 @@ def test_the_middle_is_pure(name: str) -> None:
     assert {module.split(".")[1] for module in known} <= PURE[name]
     outside = {module.split(".")[0] for module in imports(SOURCE / name)}
     assert not outside & {"os", "socket", "subprocess", "time", "threading", "ctypes"}
+
+
+@pytest.mark.parametrize("name", PURE_AWS)
+def test_plans_for_aws_know_no_sdk(name: str) -> None:
+    """What is planned is held apart from who calls: neither the door nor a socket is imported."""
+    outside = set(imports(SOURCE / f"aws/{name}.py"))
+    assert not outside & {"neti.aws.access", "socket", "subprocess", "urllib.request", "os"}
 
 
 def test_only_one_module_loads_libnftables() -> None:

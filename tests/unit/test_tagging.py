@@ -131,13 +131,13 @@ def test_the_child_says_what_is_wrong(tmp_path: Path) -> None:
     """A configuration that became invalid meanwhile is named, as the command names it."""
     config = tmp_path / "neti.yml"
     config.write_text("overlay_subnet: [\n")
-    said = Child(config, "i-0a").run(Tags(ONE, "1.0"))
+    said = Child(config, "i-0a", has_keys=True).run(Tags(ONE, "1.0"))
     assert said is not None
     assert "neti.yml" in said
 
 
 def test_a_stopped_child_is_not_begun(tmp_path: Path) -> None:
     """The agent may stop just when tags are wanted."""
-    child = Child(tmp_path / "neti.yml", "i-0a")
+    child = Child(tmp_path / "neti.yml", "i-0a", has_keys=True)
     child.stop()
     assert child.run(Tags(ONE, "1.0")) == "the agent stops"

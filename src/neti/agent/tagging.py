@@ -18,11 +18,21 @@ from pathlib import Path
 from typing import Final
 
 from neti import log
+from neti.errors import IdentityError
+from neti.identity.imds import MetadataClient
 from neti.settings import Settings, StaticIdentity
 
 _CHILD_SECONDS: Final = 120.0
 _FIRST_PAUSE: Final = 30.0
 _LONGEST_PAUSE: Final = 3600.0
+_ROLES: Final = "/latest/meta-data/iam/security-credentials/"
+_OTHER_CREDENTIALS: Final = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+)
 _NOT_FOR_THE_CHILD: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS")
 
 
@@ -108,14 +118,16 @@ def for_instance(settings: Settings, instance_id: str) -> Tagger | None:
     """The tagger of an agent; None where the host's identity is not EC2's."""
     if isinstance(settings.identity, StaticIdentity):
         return None
-    child = Child(settings.path, instance_id)
+    child = Child(settings.path, instance_id, has_keys=settings.aws_secret_key is not None)
     return Tagger(child.run, stop=child.stop, jitter=random.random)
 
 
 class Child:
     """``neti aws tag``, one at a time."""
 
-    def __init__(self, config: Path, instance_id: str) -> None:
+    def __init__(self, config: Path, instance_id: str, *, has_keys: bool = False) -> None:
+        """``has_keys``: the configuration has the two keys of 2014."""
+        self._has_keys = has_keys
         self._command = ["nice", "-n", "10", sys.executable, "-m", "neti", "aws", "tag"]
         self._command += ["--config", str(config), "--instance", instance_id]
         self._process: subprocess.Popen[str] | None = None
@@ -123,7 +135,10 @@ class Child:
         self._lock = threading.Lock()
 
     def run(self, tags: Tags) -> str | None:
-        """None when the tags are set; else what the child said."""
+        """None when the tags are set; else what the child said, or why it was not begun."""
+        fault = self._without_credentials()
+        if fault is not None:
+            return fault
         wish = ["--overlay", str(tags.overlay), "--tag-version", tags.version]
         environment = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_THE_CHILD}
         with self._lock:
@@ -142,6 +157,26 @@ class Child:
             except OSError as error:
                 return f"neti aws tag cannot be run: {error.strerror}"
         return self._outcome(self._process)
+
+    def _without_credentials(self) -> str | None:
+        """Why it is no use to begin: a host without a role would run a program in vain each hour.
+
+        What the SDK would find elsewhere is not judged here, only that there is something.
+        """
+        if self._has_keys or any(os.environ.get(name) for name in _OTHER_CREDENTIALS):
+            return None
+        if Path("~/.aws/credentials").expanduser().exists():
+            return None
+        try:
+            roles = MetadataClient().get(_ROLES)
+        except IdentityError as error:
+            return str(error)
+        if roles is not None:
+            return None
+        return (
+            "this instance has no role, so its tags are not set: give it an instance profile with "
+            "the statement for tags in docs/aws.md"
+        )
 
     def stop(self) -> None:
         with self._lock:
