@@ -4,11 +4,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from tests.support.agents import World
 
 from neti.agent import tagging
 from neti.agent.tagging import Child, Tagger, Tags, for_instance
@@ -141,3 +143,20 @@ def test_a_stopped_child_is_not_begun(tmp_path: Path) -> None:
     child = Child(tmp_path / "neti.yml", "i-0a", has_keys=True)
     child.stop()
     assert child.run(Tags(ONE, "1.0")) == "the agent stops"
+
+
+def test_the_agent_wishes_for_its_tags_when_it_is_registered(tmp_path: Path) -> None:
+    """And what is wrong with them is a note, which is no problem of the host's."""
+    world = World(tmp_path)
+    box = world.started(1)
+    script = Script("no role")
+    box.running.out.tagger = tagger = _started(script)
+    box.host = replace(box.host, public=IPv4Address("198.51.100.200"))
+    world.pass_time(70)
+    overlay = box.running.members.overlay
+    _until(lambda: bool(script.tries) and tagger.problem == "no role")
+    status = box.status()
+    tagger.close()
+    assert script.tries[0] == Tags(overlay, status["version"])  # type: ignore[arg-type]
+    assert "the instance's tags are not set: no role" in status["notes"]
+    assert status["problems"] == []

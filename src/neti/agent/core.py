@@ -16,6 +16,7 @@ from neti.agent.reconcile import Reconciler
 from neti.agent.settings_live import LiveSettings
 from neti.agent.state import StateError, StateFolder
 from neti.agent.state_records import Self
+from neti.agent.tagging import Tagger
 from neti.agent.timers import Timers
 from neti.agent.worker import Worker
 from neti.clock import Clock
@@ -54,6 +55,7 @@ class Outside:
     probe_registry: Callable[[], None]  # by a connection of its own; raises RegistryError
     boot: str
     conntrack_limit: ConntrackLimit | None = None
+    tagger: Tagger | None = None  # None: not an instance of EC2's
     reserved: frozenset[IPAddress] = frozenset()
 
 

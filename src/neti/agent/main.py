@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from neti import __version__, log
-from neti.agent import loop
+from neti.agent import loop, tagging
 from neti.agent.control import ControlServer
 from neti.agent.core import Outside
 from neti.agent.machine import Machine, RealMachine, switched_off
@@ -73,6 +73,7 @@ def run(config: Path) -> None:
             boot=boot_id(),
             conntrack_limit=ConntrackLimit(folder.path),
             reserved=reserved,
+            tagger=tagging.for_instance(settings, host.id),
         )
         agent = loop.Agent(settings, host, outside, loaded, inbox=inbox)
         loop.install_signals(agent)
@@ -87,11 +88,16 @@ def _live(agent: loop.Agent, control: ControlServer, settings: Settings) -> None
     monitor.start()
     control.start()
     responder = _responder(agent, settings)
+    tagger = agent.core.out.tagger
+    if tagger is not None:
+        tagger.start()
     agent.start()
     agent.run()
     notify("STOPPING=1")
     if responder is not None:
         responder.close()
+    if tagger is not None:
+        tagger.close()
     monitor.close()
     # Rules stay, and so does the session, for its time-out: a restart finds both. After a leave
     # it carries the word that this host went on purpose, for peers that are away just now.

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Final
 
-from neti import log
+from neti import __version__, log
 from neti.agent import own_entry
 from neti.agent.control import Request
 from neti.agent.core import Core
@@ -86,6 +86,9 @@ class Registration:
             log.info("registered", entry=result, overlay=self._core.members.overlay)
         self.entry = result
         self._remember()
+        tagger, overlay = self._core.out.tagger, self._core.members.overlay
+        if tagger is not None and overlay is not None:
+            tagger.wanted(overlay, __version__)
 
     def lease_held(self, overlay: IPv4Address) -> None:
         """The job "lease" is done."""

@@ -124,6 +124,8 @@ def _notes(agent: "Agent") -> list[str]:
             f"other tables judge input too ({others}): what they drop stays dropped, "
             "and SSH is not kept out of connection tracking"
         )
+    if agent.core.out.tagger is not None and agent.core.out.tagger.problem is not None:
+        notes.append(f"the instance's tags are not set: {agent.core.out.tagger.problem}")
     return notes
 
 

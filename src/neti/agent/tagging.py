@@ -174,8 +174,8 @@ class Child:
         if roles is not None:
             return None
         return (
-            "this instance has no role, so its tags are not set: give it an instance profile with "
-            "the statement for tags in docs/aws.md"
+            "this instance has no role: give it an instance profile with the statement for tags in "
+            "docs/aws.md"
         )
 
     def stop(self) -> None:
