@@ -163,6 +163,21 @@ def test_it_stays_and_follows(
     assert "trying again in 1 s" in said
 
 
+def test_ctrl_c_in_the_middle_of_a_call_ends_the_following(
+    neti: Neti, account: Account, group: str, fleet: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told what was done, and is not taken for a failure to be tried again."""
+
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("neti.aws.apply.Applier._call", interrupted)
+    result = neti("aws", "ip-ranges", "--group", group, "--fleet", "--follow", "1")
+    assert result.exit_code == 130
+    assert "perhaps done: +" in result.output
+    assert "trying again" not in result.output
+
+
 def _until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not true():

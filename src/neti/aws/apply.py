@@ -28,6 +28,7 @@ class Outcome:
     failed: Change | None = None
     error: NetiError | None = None
     unknown: bool = False
+    interrupted: bool = False
     left: list[Change] = field(default_factory=list)
 
 
@@ -65,7 +66,7 @@ class Applier:
             outcome.failed, outcome.error, outcome.unknown = change, error, True
             return False
         except KeyboardInterrupt:
-            outcome.failed, outcome.unknown = change, True
+            outcome.failed, outcome.unknown, outcome.interrupted = change, True, True
             outcome.error = NetiError("interrupted")
             return False
         else:

@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -13,6 +13,7 @@ from neti.aws.changes import Change
 from neti.cli.common import print_json
 
 F = TypeVar("F", bound=Callable[..., Any])
+INTERRUPTED: Final = 130  # as a shell counts Ctrl-C
 
 
 def place_options(command: F) -> F:
@@ -77,7 +78,7 @@ def carry_out(
         for line in summary(outcome):
             click.echo(line, err=outcome.failed is not None)
     if outcome.failed is not None:
-        sys.exit(1)
+        sys.exit(INTERRUPTED if outcome.interrupted else 1)
 
 
 def warn(sentences: Sequence[str]) -> None:

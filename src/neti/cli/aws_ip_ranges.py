@@ -11,7 +11,7 @@ from neti.aws import ip_ranges as ranges
 from neti.aws import published
 from neti.aws.access import open_places
 from neti.aws.ip_ranges import Protocol, Shape
-from neti.cli.aws_common import carry_out, change_options, place_options
+from neti.cli.aws_common import INTERRUPTED, carry_out, change_options, place_options
 from neti.cli.aws_ranges import SITE_TAG, Request, make_plan
 from neti.cli.common import config_option, json_option
 from neti.errors import NetiError
@@ -172,7 +172,9 @@ def _follow(once: Callable[[], None], seconds: float) -> None:
             once()
         except NetiError as error:
             click.echo(f"neti: {error}: trying again in {seconds:g} s", err=True)
-        except SystemExit:
+        except SystemExit as stopped:
+            if stopped.code == INTERRUPTED:
+                raise
             click.echo(f"neti: trying again in {seconds:g} s", err=True)
         sys.stdout.flush()
         time.sleep(seconds)
