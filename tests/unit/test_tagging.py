@@ -150,10 +150,10 @@ def test_the_agent_wishes_for_its_tags_when_it_is_registered(tmp_path: Path) -> 
     world = World(tmp_path)
     box = world.started(1)
     script = Script("no role")
-    box.running.out.tagger = tagger = _started(script)
+    box.running.core.out.tagger = tagger = _started(script)
     box.host = replace(box.host, public=IPv4Address("198.51.100.200"))
     world.pass_time(70)
-    overlay = box.running.members.overlay
+    overlay = box.running.core.members.overlay
     _until(lambda: bool(script.tries) and tagger.problem == "no role")
     status = box.status()
     tagger.close()
