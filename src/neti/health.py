@@ -4,7 +4,7 @@
 agent's word is not taken for what the kernel does.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, Literal
@@ -196,7 +196,8 @@ def _safety(status: Mapping[str, Any]) -> Iterator[Finding]:
         more = f" and {held - len(holds)} more" if held > len(holds) else ""
         yield Finding(
             Level.CRITICAL,
-            f"removals held back: {held} ({ids}{more}): look at them, then 'neti release'",
+            f"removals held back: {held} ({ids}{more}){_since(_list(status, 'holds'))}: look at "
+            "them, then 'neti release'",
         )
     drift = status.get("drift")
     if isinstance(drift, Mapping) and drift.get("fight"):
@@ -219,11 +220,25 @@ def _registry(status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "this host is not registered: peers do not know it")
 
 
+def _since(absent: Sequence[Any]) -> str:
+    """For how long the first of them has been so; empty where the agent does not tell."""
+    ages = [
+        float(one["seconds"])
+        for one in absent
+        if isinstance(one, Mapping) and isinstance(one.get("seconds"), int | float)
+    ]
+    return f", the first for {max(ages):.0f} s" if ages else ""
+
+
 def _the_rest(status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
     lost = int(_members(status).get("lost", 0))
     if lost > limits.lost_warning:
-        ids = ", ".join(str(one.get("id")) for one in _list(status, "lost")[:5])
-        yield Finding(Level.WARNING, f"members lost: {lost} ({ids}): they vanished without a word")
+        listed = _list(status, "lost")
+        ids = ", ".join(str(one.get("id")) for one in listed[:5])
+        yield Finding(
+            Level.WARNING,
+            f"members lost: {lost} ({ids}){_since(listed)}: they vanished without a word",
+        )
     skipped = status.get("skipped")
     count = int(skipped.get("count", 0)) if isinstance(skipped, Mapping) else 0
     if count > limits.skipped_warning:

@@ -123,9 +123,9 @@ UNWELL: dict[str, tuple[Situation, Level, str]] = {
     ),
     "not registered": (with_status(registered=False), Level.WARNING, "is not registered"),
     "lost": (
-        with_status(members={"total": 3, "lost": 1}, lost=[{"id": "db-1"}]),
+        with_status(members={"total": 3, "lost": 1}, lost=[{"id": "db-1", "seconds": 7.4}]),
         Level.WARNING,
-        "members lost: 1 (db-1)",
+        "members lost: 1 (db-1), the first for 7 s",
     ),
     "skipped": (with_status(skipped={"count": 11}), Level.WARNING, "entries not believed: 11"),
     "problem": (with_status(problems=["no address"]), Level.WARNING, "no address"),

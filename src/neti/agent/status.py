@@ -82,7 +82,12 @@ def _lost(agent: "Agent") -> list[dict[str, Any]]:
     fleet = agent.core.members.fleet
     waiting = ((i, lost) for i, lost in fleet.lost.items() if i not in fleet.holds)
     return [
-        {"id": host_id, "overlay": str(lost.member.overlay), "since": lost.since}
+        {
+            "id": host_id,
+            "overlay": str(lost.member.overlay),
+            "since": lost.since,
+            "seconds": _age(agent, lost.since),
+        }
         for host_id, lost in islice(waiting, _LISTED)
     ]
 
@@ -94,10 +99,15 @@ def _holds(agent: "Agent") -> list[dict[str, Any]]:
             "id": host_id,
             "overlay": str(fleet.lost[host_id].member.overlay),
             "since": hold.since,
+            "seconds": _age(agent, hold.since),
             "reason": hold.reason,
         }
         for host_id, hold in islice(fleet.holds.items(), _LISTED)
     ]
+
+
+def _age(agent: "Agent", since: float) -> float:
+    return round(max(0.0, agent.core.wall() - since), 1)
 
 
 def _conntrack(agent: "Agent") -> dict[str, Any] | None:
