@@ -38,6 +38,13 @@ class Guard:
         their way out too. ``members``: who is accepted, all of these included.
         """
         self._forget(now)
+        least = max(len(self.window), len(absent), len(due))
+        if least > self.maxchange:
+            # Enough to say no. When thousands leave one by one, each must cost the same.
+            return (
+                f"{least} hosts or more would be gone within ten minutes: more than maxchange "
+                f"({self.maxchange})"
+            )
         out = {*self.window, *absent, *due}
         # As it was before: who was let go and did not come back belonged to it.
         fleet = len(members) + sum(1 for host_id in self.window if host_id not in members)

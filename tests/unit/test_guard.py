@@ -71,6 +71,22 @@ def test_one_who_came_back_is_counted_once() -> None:
     assert guard.objection(ids(2), (), crowd_of(3), now=1) is None
 
 
+def test_thousands_who_leave_one_by_one_cost_the_same_each() -> None:
+    """A look at all who are held already would make it a look at each for each."""
+
+    class Counted(list[str]):
+        looks = 0
+
+        def __iter__(self) -> Iterator[str]:
+            Counted.looks += 1
+            return super().__iter__()
+
+    absent = Counted(crowd_of(5000))
+    guard = Guard(maxchange=20)
+    assert "maxchange" in (guard.objection(ids(5001), absent, crowd_of(9000), now=0) or "")
+    assert Counted.looks == 0
+
+
 def test_who_is_lost_already_counts() -> None:
     """The first of many whose time is over is judged with the others behind it."""
     guard = Guard(maxchange=3)
