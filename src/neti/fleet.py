@@ -24,7 +24,7 @@ from neti.admission import Admission
 from neti.claims import Claims
 from neti.errors import EntryError
 from neti.guard import Guard, ends_by_itself
-from neti.model import Departure, IPAddress, Member
+from neti.model import Departure, IPAddress, Member, Moved
 from neti.registry import entry
 
 # Whoever fills the registry with junk shall not fill the status page with it.
@@ -328,6 +328,9 @@ class Fleet:
         except EntryError:
             self._junk[name] = None
             return set()
+        if isinstance(parsed, Moved):
+            self._ask_leases |= {parsed.overlay} if self._ids_at(parsed.overlay) else set()
+            return set()
         if isinstance(parsed, Departure):
             known = self._departures.get(parsed.id, -1)
             self._departures[parsed.id] = max(known, parsed.generation)
@@ -359,7 +362,10 @@ class Fleet:
         claim = self._claims.get(name)
         if claim is None:
             departure = entry.parse(name)
-            if self._departures.get(departure.id) == departure.generation:
+            if (
+                isinstance(departure, Departure)
+                and self._departures.get(departure.id) == departure.generation
+            ):
                 del self._departures[departure.id]
             return set()
         touched = self._ids_at(claim.overlay)
@@ -379,7 +385,7 @@ class Fleet:
             touched |= self._forget_lost(claim.id)
         return touched
 
-    def _parse(self, name: str) -> Member | Departure:
+    def _parse(self, name: str) -> Member | Departure | Moved:
         parsed = entry.parse(name)
         if isinstance(parsed, Member) and (objection := self._admission.objection(parsed)):
             raise EntryError(objection)

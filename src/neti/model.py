@@ -60,3 +60,11 @@ class Departure:
 
     id: str
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """An operator's word that a lease went over to this id: whom it concerns, look it up."""
+
+    overlay: IPv4Address
+    id: str

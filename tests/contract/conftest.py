@@ -12,6 +12,7 @@ from tests.support.worlds import EmbeddedWorld, MemoryWorld, World
         "memory",
         "embedded",
         pytest.param("zookeeper", marks=pytest.mark.zookeeper),
+        pytest.param("zookeeper-tls-acl", marks=pytest.mark.zookeeper),
     ]
 )
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
@@ -21,6 +22,10 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
             made = MemoryWorld()
         case "embedded":
             made = EmbeddedWorld(tmp_path)
+        case "zookeeper-tls-acl":
+            from tests.support.zookeeper import SecureWorld, secure_server
+
+            made = SecureWorld(secure_server())
         case _:
             from tests.support.zookeeper import ZooKeeperWorld, shared_server
 

@@ -12,6 +12,8 @@ from neti.registry.memory import MemoryRegistry, MemoryServer
 class World(Protocol):
     """A registry service that starts empty."""
 
+    deletes: bool  # a member may delete what it made; else it goes with its session
+
     def open(self, session: Session | None = None) -> Registry: ...
 
     def expire(self, session: Session) -> None:
@@ -24,6 +26,8 @@ class World(Protocol):
 
 
 class MemoryWorld:
+    deletes = True
+
     def __init__(self) -> None:
         self.server = MemoryServer()
 
@@ -41,6 +45,8 @@ class MemoryWorld:
 
 
 class EmbeddedWorld:
+    deletes = True
+
     def __init__(self, folder: Path, *, session_seconds: float = 4.0) -> None:
         self.path = folder / "registry.db"
         self._seconds = session_seconds

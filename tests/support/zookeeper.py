@@ -4,15 +4,24 @@ import atexit
 import functools
 import itertools
 import os
+import shutil
+import tempfile
+import time
 from collections.abc import Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 from kazoo.client import KazooClient
+from kazoo.protocol.serialization import Create
 
 from neti.errors import NetiError
-from neti.lab.zookeeper import ZooKeeperServer, require_package
-from neti.registry import Registry, Session
+from neti.lab.zookeeper import ServerTLS, ZooKeeperServer, require_package
+from neti.registry import Registry, Session, SettingName
+from neti.registry.certificates import Wanted, make
 from neti.registry.zookeeper import ZooKeeperRegistry
+from neti.registry.zookeeper_rights import OPEN
+from neti.settings import RegistryTLS
 
 _PREFIXES = itertools.count(1)
 
@@ -37,8 +46,41 @@ def shared_server() -> ZooKeeperServer:
     return server
 
 
+@functools.cache
+def certificates() -> Path:
+    """A CA, a server of 127.0.0.1, an operator and some hosts, for one run."""
+    folder = Path(tempfile.mkdtemp(prefix="neti-certificates-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    wanted = [
+        Wanted("zk1", "servers", ("127.0.0.1", "localhost")),
+        Wanted("chief", "operators"),
+        *(Wanted(name, "hosts") for name in ("a", "b", "c")),
+    ]
+    make(folder, wanted, days=30, now=time.time())
+    return folder
+
+
+def files_of(stem: str) -> RegistryTLS:
+    folder = certificates()
+    return RegistryTLS(
+        ca=folder / "ca.pem", cert=folder / f"{stem}.pem", key=folder / f"{stem}.key"
+    )
+
+
+@functools.cache
+def secure_server() -> ZooKeeperServer:
+    """A server with mutual TLS and nothing else, shared as ``shared_server`` is."""
+    need_zookeeper()
+    server = ZooKeeperServer(tick_ms=200, security=ServerTLS.of(certificates(), "zk1"))
+    atexit.register(server.close)
+    server.start()
+    return server
+
+
 class ZooKeeperWorld:
     """A subtree of its own on a server that many tests share."""
+
+    deletes = True
 
     def __init__(self, server: ZooKeeperServer, *, session_seconds: float = 4.0) -> None:
         self.server = server
@@ -84,3 +126,66 @@ class ZooKeeperWorld:
         if self._client is not None:
             self._client.stop()
             self._client.close()
+
+
+class SecureWorld(ZooKeeperWorld):
+    """The same behind mutual TLS, laid out with rights. Host ``a`` does what hosts do, and an
+    operator what operators do, each call with the certificate that it takes in real life."""
+
+    deletes = False
+
+    def __init__(self, server: ZooKeeperServer) -> None:
+        super().__init__(server)
+        operator = self.open_as("operator-chief")
+        operator.init(operator.plan_init())
+
+    def open_as(self, stem: str, session: Session | None = None) -> ZooKeeperRegistry:
+        registry = ZooKeeperRegistry(
+            [self.server.hosts],
+            prefix=self.prefix,
+            session=session,
+            session_seconds=self._seconds,
+            files=files_of(stem),
+        )
+        self._open.append(registry)
+        return registry
+
+    def open(
+        self, session: Session | None = None, *, hosts: Sequence[str] = (), timeout: float = 10.0
+    ) -> ZooKeeperRegistry:
+        return _HostAndOperator(self, session)
+
+    def expire(self, session: Session) -> None:
+        registry = self.open_as("host-a", session)
+        registry.close()
+
+    def put_junk(self, name: str) -> None:
+        registry = self.open_as("host-b")
+        path = f"{self.prefix}/ip-map/{name}"
+        registry.inspect(lambda attempt, _: attempt.one(Create(path, b"", list(OPEN), 0)))
+
+
+class _HostAndOperator(ZooKeeperRegistry):
+    """A host's registry, whose operator's calls go by an operator's certificate."""
+
+    def __init__(self, world: SecureWorld, session: Session | None) -> None:
+        super().__init__(
+            [world.server.hosts],
+            prefix=world.prefix,
+            session=session,
+            session_seconds=world._seconds,
+            files=files_of("host-a"),
+        )
+        world._open.append(self)
+        self._world = world
+
+    def release(self, host_id: str) -> IPv4Address | None:
+        return self._world.open_as("operator-chief").release(host_id)
+
+    def move(
+        self, old: str, new: str, *, force: bool = False
+    ) -> tuple[IPv4Address, IPv4Address | None]:
+        return self._world.open_as("operator-chief").move(old, new, force=force)
+
+    def change_setting(self, setting: SettingName, value: bytes | None) -> None:
+        self._world.open_as("operator-chief").change_setting(setting, value)

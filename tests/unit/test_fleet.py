@@ -15,7 +15,7 @@ from neti.admission import Admission
 from neti.errors import EntryError
 from neti.fleet import MAX_NAMED, Change, Fleet
 from neti.guard import Guard
-from neti.model import Departure, IPAddress, Member, Site
+from neti.model import Departure, IPAddress, Member, Moved, Site
 from neti.registry import entry
 
 LINGER: Final = 600.0
@@ -781,7 +781,7 @@ class Reference:
         )
 
 
-def admissible(name: str) -> Member | Departure | None:
+def admissible(name: str) -> Member | Departure | Moved | None:
     try:
         parsed = entry.parse(name)
     except EntryError:

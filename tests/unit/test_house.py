@@ -15,6 +15,7 @@ SOURCE = Path(neti.__file__).parent
 # library -> the modules that may import it, as prefixes of their path below src/neti
 DOORS = {
     "kazoo": ("registry/zookeeper",),
+    "cryptography": ("registry/certificates",),
     "sqlite3": ("registry/embedded",),
     "pydantic": ("config/",),
     "pydantic_core": ("config/",),

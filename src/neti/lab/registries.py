@@ -10,7 +10,7 @@ from neti.lab.agents import ZOOKEEPER_PORT
 from neti.lab.state import LabState
 from neti.lab.topology import INTERNET, INTERNET_ADDRESS, LabPlan
 from neti.lab.zookeeper import ZooKeeperServer
-from neti.model import Departure, Member
+from neti.model import Departure, Member, Moved
 from neti.registry import Registry, opening
 from neti.registry.entry import parse
 
@@ -69,7 +69,7 @@ def wait_until_registered(plan: LabPlan, state: LabState) -> None:
         registry.close()
 
 
-def _parsed(name: str) -> Member | Departure | None:
+def _parsed(name: str) -> Member | Departure | Moved | None:
     try:
         return parse(name)
     except EntryError:

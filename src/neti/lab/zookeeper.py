@@ -19,8 +19,20 @@ from types import TracebackType
 from typing import Final, Self
 
 from neti.errors import NetiError
+from neti.registry import tls
+from neti.settings import RegistryTLS
 
-_JAR: Final = Path("/usr/share/java/zookeeper.jar")
+_JAVA: Final = Path("/usr/share/java")
+_JAR: Final = _JAVA / "zookeeper.jar"
+# What Debian's zookeeper.jar does not name in its manifest, and TLS needs.
+_NETTY: Final = tuple(
+    _JAVA / f"netty-{part}.jar"
+    for part in (
+        *("buffer", "codec", "common", "handler", "resolver", "transport"),
+        *("transport-native-epoll", "transport-native-unix-common"),
+    )
+)
+_X509: Final = "org.apache.zookeeper.server.auth.X509AuthenticationProvider"
 _MAIN: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 _CLONE_NEWNET: Final = 0x40000000
 _COMMAND_SECONDS: Final = 2.0
@@ -39,6 +51,35 @@ class Peer:
         return cls(address, free_port(address), free_port(address))
 
 
+@dataclass(frozen=True, slots=True)
+class ServerTLS:
+    """Files as ``neti registry dev-ca`` makes them, and which doors are open."""
+
+    ca: Path
+    cert: Path
+    key: Path
+    store: Path  # key and certificate in one file: what a PEM key store is
+    plain: bool = False  # a plain port beside the TLS one
+    enforced: bool = True  # a session without a certificate may do nothing
+
+    @classmethod
+    def of(cls, folder: Path, name: str, *, plain: bool = False, enforced: bool = True) -> Self:
+        stem = folder / f"server-{name}"
+        return cls(
+            folder / "ca.pem",
+            stem.with_name(f"{stem.name}.pem"),
+            stem.with_name(f"{stem.name}.key"),
+            stem.with_name(f"{stem.name}.store.pem"),
+            plain=plain,
+            enforced=enforced,
+        )
+
+    @property
+    def files(self) -> RegistryTLS:
+        """For a client that shows the server's own certificate."""
+        return RegistryTLS(ca=self.ca, cert=self.cert, key=self.key)
+
+
 class ZooKeeperServer:
     """One server process and its folder. As a context manager it is started and removed."""
 
@@ -53,10 +94,21 @@ class ZooKeeperServer:
         heap_mb: int = 256,
         ensemble: Sequence[Peer] = (),
         number: int = 1,
+        security: ServerTLS | None = None,
+        connections: int = 0,
+        words: str = "ruok,srvr,mntr,conf",
     ) -> None:
-        """``folder``: kept when given, else a temporary one that ``close`` removes."""
+        """``folder``: kept when given, else a temporary one that ``close`` removes.
+
+        With ``security``, ``port`` is the TLS port. ``connections``: maxClientCnxns, 0: no limit.
+        ``words``: the four-letter words that it answers.
+        """
         self.address = address
         self.port = port if port is not None else free_port(address)
+        self.security = security
+        self.plain_port = free_port(address) if security and security.plain else None
+        self._connections = connections
+        self._words = words
         self.folder = folder or Path(tempfile.mkdtemp(prefix="neti-zookeeper-"))
         self._temporary = folder is None
         self._namespace = namespace
@@ -83,6 +135,8 @@ class ZooKeeperServer:
     def command(self) -> list[str]:
         """Write the configuration and return the command that runs the server with it."""
         require_package()
+        if self.security is not None:
+            _require_netty()
         self._configure()
         inside = ["ip", "netns", "exec", self._namespace] if self._namespace is not None else []
         return [
@@ -95,7 +149,7 @@ class ZooKeeperServer:
             # A lab's data need not survive the machine's power, only the server's own end.
             "-Dzookeeper.forceSync=no",
             "-Dzookeeper.jmx.log4j.disable=true",
-            *("-cp", f"{self.folder}:{_JAR}:/usr/share/java/slf4j-simple.jar"),
+            *("-cp", ":".join(map(str, (self.folder, _JAR, _JAVA / "slf4j-simple.jar", *_NETTY)))),
             _MAIN,
             str(self.folder / "zoo.cfg"),
         ]
@@ -178,9 +232,7 @@ class ZooKeeperServer:
     def four_letters(self, word: str) -> str:
         """Its answer to a four-letter word; empty when there is none."""
         try:
-            with _socket_in(self._namespace) as connection:
-                connection.settimeout(_COMMAND_SECONDS)
-                connection.connect((self.address, self.port))
+            with self._connected() as connection:
                 connection.sendall(word.encode())
                 parts = []
                 while part := connection.recv(65536):
@@ -196,20 +248,32 @@ class ZooKeeperServer:
 
     # --- within ---
 
+    def _connected(self) -> socket.socket:
+        connection = _socket_in(self._namespace)
+        try:
+            connection.settimeout(_COMMAND_SECONDS)
+            connection.connect((self.address, self.port))
+            if self.security is None:
+                return connection
+            secure = tls.context(self.security.files)
+            return secure.wrap_socket(connection, server_hostname=self.address)
+        except BaseException:
+            connection.close()
+            raise
+
     def _configure(self) -> None:
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
         lines = [
             f"tickTime={self._tick_ms}",
             f"dataDir={data}",
-            f"clientPort={self.port}",
-            f"clientPortAddress={self.address}",
             "admin.enableServer=false",
-            "maxClientCnxns=0",
+            f"maxClientCnxns={self._connections}",
             "maxSessionTimeout=40000",  # stock; it would follow a short tickTime
-            "4lw.commands.whitelist=ruok,srvr,mntr",
+            f"4lw.commands.whitelist={self._words}",
             "initLimit=20",
             "syncLimit=10",
+            *self._ports(),
         ]
         for number, peer in enumerate(self._ensemble, 1):
             lines.append(f"server.{number}={peer.address}:{peer.quorum_port}:{peer.election_port}")
@@ -219,6 +283,28 @@ class ZooKeeperServer:
         (self.folder / "simplelogger.properties").write_text(
             "org.slf4j.simpleLogger.defaultLogLevel=warn\n", encoding="ascii"
         )
+
+    def _ports(self) -> list[str]:
+        if self.security is None:
+            return [f"clientPort={self.port}", f"clientPortAddress={self.address}"]
+        lines = [
+            f"secureClientPort={self.port}",
+            f"secureClientPortAddress={self.address}",
+            "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory",
+            f"authProvider.x509={_X509}",
+            f"ssl.keyStore.location={self.security.store}",
+            "ssl.keyStore.type=PEM",
+            f"ssl.trustStore.location={self.security.ca}",
+            "ssl.trustStore.type=PEM",
+            "ssl.clientAuth=need",
+            "ssl.protocol=TLSv1.3",
+            "ssl.enabledProtocols=TLSv1.3,TLSv1.2",
+        ]
+        if self.security.enforced:
+            lines += ["enforce.auth.enabled=true", "enforce.auth.schemes=x509"]
+        if self.plain_port is not None:
+            lines += [f"clientPort={self.plain_port}", f"clientPortAddress={self.address}"]
+        return lines
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -250,6 +336,11 @@ def require_package() -> None:
         raise NetiError(f"{_JAR} is missing: apt-get install libzookeeper-java")
     if shutil.which("java") is None:
         raise NetiError("there is no java on this machine: apt-get install default-jre-headless")
+
+
+def _require_netty() -> None:
+    if missing := [jar for jar in _NETTY if not jar.exists()]:
+        raise NetiError(f"TLS needs {missing[0]}: apt-get install libnetty-java")
 
 
 def free_port(address: str = "127.0.0.1") -> int:

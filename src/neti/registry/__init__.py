@@ -187,13 +187,17 @@ class Registry(Protocol):
     ) -> None:
         """Make ``name`` present and ``replaces`` (this session's own earlier name) gone, in one
         step. Repeating a registration that this session already holds changes nothing but
-        ``detail``. Raises IdentityHeld when another session holds this id."""
+        ``detail``. Raises IdentityHeld when another session holds this id.
+
+        Where a member may delete nothing (ZooKeeper with ACLs), ``replaces`` goes with its session
+        first: SessionEnded is told, and ``name`` appears in the next session."""
 
     def describe(self, host_id: str, detail: bytes) -> None:
         """Replace this session's detail document (RegistryError when it is not registered)."""
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
-        """Go on purpose: watchers see ``departure`` appear, then ``name`` vanish, in one step."""
+        """Go on purpose: watchers see ``departure`` appear, then ``name`` vanish, in one step (in
+        two where a member may delete nothing)."""
 
     def detach(self) -> None:
         """Drop the connection and leave the session alive for its time-out: a restart."""
@@ -218,6 +222,16 @@ class Registry(Protocol):
         """Delete both halves of the id's lease in one step; the address that is free now, or None.
 
         Raises IdentityHeld while the host is registered.
+        """
+
+    def move(
+        self, old: str, new: str, *, force: bool = False
+    ) -> tuple[IPv4Address, IPv4Address | None]:
+        """Give the lease of ``old`` to ``new``, and up what ``new`` held before, in one step.
+
+        Returns the address that moved and the one that is free now (None: there was none).
+        Watchers see ``entry.encode_moved`` appear and vanish. Raises RegistryError when ``old``
+        holds no lease, IdentityHeld while it is registered, unless it is to be by ``force``.
         """
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:

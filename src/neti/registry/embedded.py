@@ -27,7 +27,15 @@ from neti.registry.embedded_store import (
     writing,
 )
 from neti.registry.embedded_watch import Watcher
-from neti.registry.leases import candidates, check_inside, exhausted
+from neti.registry.entry import encode_moved
+from neti.registry.leases import (
+    candidates,
+    check_inside,
+    check_move,
+    exhausted,
+    moved_from_nobody,
+    moved_while_registered,
+)
 from neti.registry.untrusted import (
     MAX_DETAIL_BYTES,
     bounded_data,
@@ -187,6 +195,25 @@ class EmbeddedRegistry:
             overlay = _lease_of(files, host_id)
             files.store.execute("DELETE FROM leases WHERE host_id = ?", (host_id,))
             return overlay
+
+    def move(
+        self, old: str, new: str, *, force: bool = False
+    ) -> tuple[IPv4Address, IPv4Address | None]:
+        check_move(old, new)
+        self._reap()
+        with self._writing() as files:
+            overlay, former = _lease_of(files, old), _lease_of(files, new)
+            if overlay is None:
+                raise moved_from_nobody(old)
+            if not force and _rows(files, "SELECT 1 FROM holders WHERE host_id = ?", old):
+                raise moved_while_registered(old)
+            files.store.execute("DELETE FROM leases WHERE host_id IN (?, ?)", (old, new))
+            files.store.execute("INSERT INTO leases VALUES (?, ?)", (int(overlay), new))
+            word = encode_moved(overlay, new)
+            log_change(files.store, "+", word)
+            log_change(files.store, "-", word)
+        files.ring()
+        return overlay, former
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         with self._writing() as files:

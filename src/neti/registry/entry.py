@@ -3,6 +3,7 @@
     1.<private><public><overlay>.<generation>.<site>.<id>      a member
     1+<private><public><overlay>.<generation>.<site>.<id>      its data hold more addresses
     left.<generation>.<id>                                     a departure
+    moved.<overlay>.<id>                                       a lease went over to this id
 
 Addresses are 8 lower-case hex digits each (00000000: no public address), the generation is base 36.
 Sixty bytes because ZooKeeper answers a listing with 4 bytes of length before each name, and 16,382
@@ -18,7 +19,7 @@ from ipaddress import IPv4Address, ip_address
 from typing import Any, Final
 
 from neti.errors import EntryError
-from neti.model import Departure, IPAddress, Member
+from neti.model import Departure, IPAddress, Member, Moved
 
 MAX_NAME_BYTES: Final = 60
 MAX_DATA_BYTES: Final = 4096
@@ -36,6 +37,7 @@ _MEMBER: Final = re.compile(
     re.ASCII,
 )
 _DEPARTURE: Final = re.compile(rf"left\.{_GENERATION}\.({HOST_ID.pattern})", re.ASCII)
+_MOVED: Final = re.compile(rf"moved\.([0-9a-f]{{8}})\.({HOST_ID.pattern})", re.ASCII)
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -71,14 +73,21 @@ def encode_departure(member: Member) -> str:
     return f"left.{_base36(member.generation)}.{member.id}"
 
 
-def parse(name: str) -> Member | Departure:
-    """The member or departure that the name stands for; EntryError when it is not one."""
+def encode_moved(overlay: IPv4Address, host_id: str) -> str:
+    """Made and removed in the step that moves the lease: it is an event and nothing that stays."""
+    return f"moved.{int(overlay):08x}.{host_id}"
+
+
+def parse(name: str) -> Member | Departure | Moved:
+    """What the name stands for; EntryError when it is nothing of the kind."""
     if len(name) > MAX_NAME_BYTES:
         raise EntryError(f"longer than {MAX_NAME_BYTES} bytes")
     match = _MEMBER.fullmatch(name)
     if match is None:
         departure = _DEPARTURE.fullmatch(name)
         if departure is None:
+            if (moved := _MOVED.fullmatch(name)) is not None:
+                return Moved(IPv4Address(int(moved[1], 16)), moved[2])
             raise EntryError("not an entry of format 1")
         return Departure(departure[2], int(departure[1], 36))
     flag, private, public, overlay, generation, site, host_id = match.groups()

@@ -8,7 +8,8 @@ from collections.abc import Container, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from math import gcd
 
-from neti.errors import LeaseConflict, OverlayExhausted
+from neti.errors import IdentityHeld, LeaseConflict, OverlayExhausted, RegistryError
+from neti.registry.entry import HOST_ID
 
 
 def usable(subnet: IPv4Network) -> range:
@@ -63,4 +64,24 @@ def check_inside(host_id: str, overlay: IPv4Address, subnet: IPv4Network) -> IPv
         f"{host_id} holds the lease {overlay}, which is not a host address of overlay_subnet "
         f"{subnet}: configure the subnet that the fleet uses, "
         f"or give the address up (neti lease release {host_id})"
+    )
+
+
+def check_move(old: str, new: str) -> None:
+    if old == new:
+        raise RegistryError(f"{old} holds its lease already: name the host that replaces it")
+    if not HOST_ID.fullmatch(new):
+        raise RegistryError(
+            f"{new!r} is no host id: expected 1 to 40 of letters, digits, '.', '_', '-'"
+        )
+
+
+def moved_from_nobody(old: str) -> RegistryError:
+    return RegistryError(f"{old} holds no lease: 'neti lease list' shows who does")
+
+
+def moved_while_registered(old: str) -> IdentityHeld:
+    return IdentityHeld(
+        f"{old} is registered: let it leave first ('neti leave' there), or say --force to take "
+        "the address away from it; it then gets another one"
     )

@@ -33,7 +33,15 @@ from neti.registry import (
     Stale,
     Vanished,
 )
-from neti.registry.leases import candidates, check_inside, exhausted
+from neti.registry.entry import encode_moved
+from neti.registry.leases import (
+    candidates,
+    check_inside,
+    check_move,
+    exhausted,
+    moved_from_nobody,
+    moved_while_registered,
+)
 from neti.registry.untrusted import MAX_DETAIL_BYTES, bounded_data, bounded_name, identity_held
 
 SETTINGS: tuple[SettingName, ...] = ("interval", "maxchange")
@@ -326,6 +334,24 @@ class MemoryRegistry:
             if overlay is not None:
                 del self._server._leases[overlay]
             return overlay
+
+    def move(
+        self, old: str, new: str, *, force: bool = False
+    ) -> tuple[IPv4Address, IPv4Address | None]:
+        check_move(old, new)
+        with self._call():
+            overlay, former = self._lease(old), self._lease(new)
+            if overlay is None:
+                raise moved_from_nobody(old)
+            if old in self._server._holders and not force:
+                raise moved_while_registered(old)
+            if former is not None:
+                del self._server._leases[former]
+            self._server._leases[overlay] = new
+            word = encode_moved(overlay, new)
+            self._server._add(word, 0, b"")
+            self._server._drop(word)
+            return overlay, former
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         with self._call():

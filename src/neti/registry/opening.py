@@ -18,11 +18,6 @@ def open_registry(
             session_seconds=settings.session_seconds,
             timeout=timeout,
         )
-    if settings.registry_tls is not None:
-        raise ConfigError(
-            f"{settings.path}: registry_tls: this version speaks to ZooKeeper in plain only, and "
-            "does not do so silently: take the key out, or keep ZooKeeper on a private network"
-        )
     from neti.registry.zookeeper import ZooKeeperRegistry
 
     return ZooKeeperRegistry(
@@ -36,6 +31,7 @@ def open_registry(
         session=session,
         session_seconds=settings.session_seconds,
         timeout=timeout,
+        files=settings.registry_tls,
     )
 
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final, TypeVar
 
-from kazoo.exceptions import KazooException, NodeExistsError, NoNodeError
+from kazoo.exceptions import KazooException, NoAuthError, NodeExistsError, NoNodeError
 from kazoo.protocol.serialization import Create, Delete, Exists, GetData, SetData, Sync
-from kazoo.security import OPEN_ACL_UNSAFE
 
-from neti.errors import IdentityHeld, LeaseConflict, RegistryError
-from neti.registry import Detail, Session, SettingName, Sink
-from neti.registry.leases import candidates, check_inside, exhausted
+from neti.errors import RegistryError
+from neti.registry import Detail, Session, SettingName, Sink, tls, zookeeper_init
+from neti.registry import zookeeper_rights as rights
+from neti.registry.leases import check_inside, check_move
 from neti.registry.untrusted import (
     MAX_DETAIL_BYTES,
     bounded_data,
@@ -25,15 +25,14 @@ from neti.registry.untrusted import (
     identity_held,
 )
 from neti.registry.zookeeper_calls import Attempt, Calls
+from neti.registry.zookeeper_init import InitPlan
 from neti.registry.zookeeper_layout import Layout
+from neti.registry.zookeeper_leases import ANY_VERSION, EPHEMERAL, Leases, overlay_of
 from neti.registry.zookeeper_stream import Stream
-from neti.registry.zookeeper_watch import ListNames, StreamClient
+from neti.registry.zookeeper_watch import Listener, StreamClient
+from neti.settings import RegistryTLS
 
 T = TypeVar("T")
-_EPHEMERAL: Final = 1
-_ANY_VERSION: Final = -1
-# After so many addresses that others took meanwhile, look again which are free.
-_PROBES_PER_LISTING: Final = 16
 # How often the state may change between a look and the write that relies on it.
 _LOOKS: Final = 20
 
@@ -57,7 +56,9 @@ class ZooKeeperRegistry:
         session: Session | None = None,
         session_seconds: float = 30.0,
         timeout: float = 10.0,
+        files: RegistryTLS | None = None,
     ) -> None:
+        """``files``: speak TLS, and leave laying out the tree to an operator."""
         self._layout = Layout.below(
             prefix,
             iptoid=iptoid,
@@ -70,7 +71,10 @@ class ZooKeeperRegistry:
         self._session = session
         self._seconds = session_seconds
         self._timeout = timeout
-        self._stream = Stream(self._layout)
+        self._files = files
+        self._stream = Stream(self._layout, lays_out=files is None)
+        self._leases = Leases(self._layout, self._make_parents)
+        self._farewell: StreamClient | None = None  # the session that holds our departure
         self._client: StreamClient | None = None
         self._gone = False
         self._lock = threading.Lock()
@@ -95,10 +99,11 @@ class ZooKeeperRegistry:
     ) -> IPv4Address:
         def operation(attempt: Attempt) -> IPv4Address:
             while True:
-                overlay = self._held_lease(attempt, host_id)
+                overlay = self._leases.held(attempt, host_id)
                 if overlay is not None:
                     return check_inside(host_id, overlay, subnet)
-                if (overlay := self._take_lease(attempt, host_id, subnet, prefer)) is not None:
+                overlay = self._leases.take(attempt, host_id, subnet, prefer)
+                if overlay is not None:
                     return overlay
 
         return self._attempt(operation)
@@ -114,20 +119,33 @@ class ZooKeeperRegistry:
             present, replaced = attempt.each([Exists(path, None), Exists(old or path, None)])
             if _owner(present) not in (None, attempt.session_id):
                 raise identity_held(host_id, present.ephemeralOwner, b"")
+            of_agent, of_name = attempt.acls([self._layout.agents, self._layout.ip_map])
+            may = rights.of_child(of_agent, also=rights.WRITE)
             return [
-                SetData(agent, detail, _ANY_VERSION) if registered else _ephemeral(agent, detail),
-                *([_ephemeral(path, data)] if present is None else []),
-                *([Delete(old, _ANY_VERSION)] if old and self._own(attempt, replaced) else []),
+                SetData(agent, detail, ANY_VERSION)
+                if registered
+                else _ephemeral(agent, detail, may),
+                *([_ephemeral(path, data, rights.of_child(of_name))] if present is None else []),
+                *([Delete(old, ANY_VERSION)] if old and self._own(attempt, replaced) else []),
             ]
 
-        self._attempt(lambda attempt: self._write(attempt, look))
+        def operation(attempt: Attempt) -> None:
+            try:
+                self._write(attempt, look)
+            except NoAuthError:
+                if old is None or not self._own(attempt, attempt.one(Exists(old, None))):
+                    raise
+                # Members may delete nothing here: the old name goes with its session.
+                attempt.end_session()
+
+        self._attempt(operation)
 
     def describe(self, host_id: str, detail: bytes) -> None:
         def operation(attempt: Attempt) -> None:
             path = self._layout.agent(host_id)
             if not self._own(attempt, attempt.one(Exists(path, None))):
                 raise RegistryError(f"{host_id} is not registered by this agent: register it first")
-            attempt.one(SetData(path, detail, _ANY_VERSION))
+            attempt.one(SetData(path, detail, ANY_VERSION))
 
         self._attempt(operation)
 
@@ -141,13 +159,37 @@ class ZooKeeperRegistry:
             # hear this one.
             stale = said is not None and present is not None
             return [
-                *([Delete(farewell, _ANY_VERSION)] if stale else []),
-                *([_ephemeral(farewell, b"")] if said is None or stale else []),
-                *([Delete(path, _ANY_VERSION)] if self._own(attempt, present) else []),
-                *([Delete(self._layout.agent(host_id), _ANY_VERSION)] if registered else []),
+                *([Delete(farewell, ANY_VERSION)] if stale else []),
+                *([self._departure(attempt, farewell)] if said is None or stale else []),
+                *([Delete(path, ANY_VERSION)] if self._own(attempt, present) else []),
+                *([Delete(self._layout.agent(host_id), ANY_VERSION)] if registered else []),
             ]
 
-        self._attempt(lambda attempt: self._write(attempt, look))
+        def operation(attempt: Attempt) -> None:
+            try:
+                self._write(attempt, look)
+            except NoAuthError:
+                self._leave_by_session(attempt, farewell)
+
+        self._attempt(operation)
+
+    def _departure(self, attempt: Attempt, path: str) -> Create:
+        (parent,) = attempt.acls([self._layout.ip_map])
+        return _ephemeral(path, b"", rights.of_child(parent))
+
+    def _leave_by_session(self, attempt: Attempt, farewell: str) -> None:
+        """Where members may delete nothing: another session says goodbye, then this one ends."""
+        if self._farewell is None:
+            self._farewell = self._new_client(_Deaf(), None)
+            self._farewell.start_async()
+        other = Calls(self._farewell, self._timeout, lambda: self._stream.reason)
+
+        def say(saying: Attempt) -> None:
+            if not saying.exists(farewell):
+                saying.one(self._departure(saying, farewell))
+
+        other.attempt(say)
+        attempt.end_session()
 
     def detach(self) -> None:
         self._finish(end_session=False)
@@ -158,39 +200,39 @@ class ZooKeeperRegistry:
     # --- the operator's side ---
 
     def names(self) -> frozenset[str]:
-        return frozenset(self._attempt(lambda attempt: self._list(attempt, self._layout.ip_map)))
+        return frozenset(self._attempt(lambda attempt: attempt.names(self._layout.ip_map)))
 
     def data(self, names: Iterable[str]) -> dict[str, bytes]:
         wanted = list(names)
 
         def operation(attempt: Attempt) -> dict[str, bytes]:
             paths = [self._layout.name(name) for name in wanted]
-            found = zip(wanted, _read(attempt, paths), strict=True)
+            found = zip(wanted, attempt.read(paths), strict=True)
             return {name: bounded_data(data) for name, data in found if data is not None}
 
         return self._attempt(operation)
 
     def details(self) -> list[Detail]:
         def operation(attempt: Attempt) -> list[Detail]:
-            ids = sorted(self._list(attempt, self._layout.agents))
-            found = zip(ids, _read(attempt, [self._layout.agent(i) for i in ids]), strict=True)
+            ids = sorted(attempt.names(self._layout.agents))
+            found = zip(ids, attempt.read([self._layout.agent(i) for i in ids]), strict=True)
             return [Detail(i, data[:MAX_DETAIL_BYTES]) for i, data in found if data is not None]
 
         return self._attempt(operation)
 
     def leases(self) -> Mapping[IPv4Address, str]:
         def operation(attempt: Attempt) -> dict[IPv4Address, str]:
-            taken = self._taken(attempt)
+            taken = self._leases.taken(attempt)
             paths = [self._layout.by_overlay(overlay) for overlay in taken]
-            found = zip(taken, _read(attempt, paths), strict=True)
+            found = zip(taken, attempt.read(paths), strict=True)
             return {overlay: host_id_text(data) for overlay, data in found if data is not None}
 
         return self._attempt(operation)
 
     def lease_of(self, host_id: str) -> IPv4Address | None:
         def operation(attempt: Attempt) -> IPv4Address | None:
-            (data,) = _read(attempt, [self._layout.by_id(host_id)])
-            return _overlay(data) if data is not None else None
+            (data,) = attempt.read([self._layout.by_id(host_id)])
+            return overlay_of(data) if data is not None else None
 
         return self._attempt(operation)
 
@@ -198,28 +240,29 @@ class ZooKeeperRegistry:
         freed: list[IPv4Address] = []  # known even when the answer to the multi was lost
 
         def look(attempt: Attempt) -> list[Any]:
-            by_id, agent = self._layout.by_id(host_id), self._layout.agent(host_id)
-            half, registered = attempt.each([GetData(by_id, None), Exists(agent, None)])
-            if registered is not None:
-                raise IdentityHeld(
-                    f"{host_id} is registered: its agent has to leave before its lease is released"
-                )
-            if isinstance(half, NoNodeError):
-                return []
-            # Made and deleted in the same step: so that nobody registers in between.
-            operations = [_ephemeral(agent, b""), Delete(agent, _ANY_VERSION)]
-            operations.append(Delete(by_id, _ANY_VERSION))
-            overlay = _overlay(_value(half) or b"")
-            if overlay is not None:
-                other = self._layout.by_overlay(overlay)
-                # The other half goes only if it agrees: else it is somebody else's.
-                if _read(attempt, [other]) == [host_id.encode()]:
-                    operations.append(Delete(other, _ANY_VERSION))
-                freed[:] = [overlay]
+            operations, overlay = self._leases.release(attempt, host_id)
+            if operations:
+                freed[:] = [overlay] if overlay is not None else []
             return operations
 
         self._attempt(lambda attempt: self._write(attempt, look))
         return freed[0] if freed else None
+
+    def move(
+        self, old: str, new: str, *, force: bool = False
+    ) -> tuple[IPv4Address, IPv4Address | None]:
+        check_move(old, new)
+        tried: list[tuple[IPv4Address, IPv4Address | None]] = []
+
+        def look(attempt: Attempt) -> list[Any]:
+            if tried and self._leases.held(attempt, new) == tried[0][0]:
+                return []  # done, only the answer was lost
+            operations, outcome = self._leases.move(attempt, old, new, force=force)
+            tried[:] = [outcome]
+            return operations
+
+        self._attempt(lambda attempt: self._write(attempt, look))
+        return tried[0]
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         path = self._layout.setting(setting)
@@ -227,12 +270,34 @@ class ZooKeeperRegistry:
         def look(attempt: Attempt) -> list[Any]:
             present = attempt.one(Exists(path, None)) is not None
             if value is None:
-                return [Delete(path, _ANY_VERSION)] if present else []
+                return [Delete(path, ANY_VERSION)] if present else []
             if present:
-                return [SetData(path, value, _ANY_VERSION)]
-            return [Create(path, value, OPEN_ACL_UNSAFE, 0)]
+                return [SetData(path, value, ANY_VERSION)]
+            (parent,) = attempt.acls([path.rpartition("/")[0] or "/"])
+            return [Create(path, value, rights.of_child(parent), 0)]
 
         self._attempt(lambda attempt: self._write(attempt, look))
+
+    def plan_init(self, operators: Sequence[str] = ()) -> InitPlan:
+        """What the tree lacks. With TLS, who asks is an operator, and ``operators`` are others."""
+        own = None
+        if self._files is not None:
+            from neti.registry.certificates import subject
+
+            own = subject(self._files.cert)
+
+        def operation(attempt: Attempt) -> InitPlan:
+            known = zookeeper_init.subjects_of(attempt, own) if own is not None else ()
+            return zookeeper_init.plan(attempt, self._layout, (*known, *operators))
+
+        return self._attempt(operation)
+
+    def init(self, planned: InitPlan) -> None:
+        self._attempt(lambda attempt: zookeeper_init.carry_out(attempt, planned))
+
+    def inspect(self, look: Callable[[Attempt, Layout], T]) -> T:
+        """For ``zookeeper_check``, which looks at what no agent needs."""
+        return self._attempt(lambda attempt: look(attempt, self._layout))
 
     # --- parts of operations ---
 
@@ -253,9 +318,14 @@ class ZooKeeperRegistry:
         raise RegistryError("ZooKeeper's tree keeps changing under this write: try again")
 
     def _make_parents(self, attempt: Attempt) -> None:
+        if self._files is not None:
+            raise RegistryError(
+                f"ZooKeeper has no {self._layout.ip_map}, and with registry_tls only an operator "
+                "lays out the tree: neti registry init"
+            )
         for path, data in self._layout.tree():
             try:
-                attempt.one(Create(path, data, OPEN_ACL_UNSAFE, 0))
+                attempt.one(Create(path, data, rights.OPEN, 0))
             except NodeExistsError:
                 continue
 
@@ -274,65 +344,12 @@ class ZooKeeperRegistry:
     def _own(self, attempt: Attempt, stat: Any) -> bool:
         return _owner(stat) == attempt.session_id
 
-    def _held_lease(self, attempt: Attempt, host_id: str) -> IPv4Address | None:
-        (data,) = _read(attempt, [self._layout.by_id(host_id)])
-        if data is None:
-            return None
-        overlay = _overlay(data)
-        holder = _read(attempt, [self._layout.by_overlay(overlay)])[0] if overlay else None
-        if overlay is None or holder != host_id.encode():
-            other = host_id_text(holder) if holder is not None else "nobody"
-            raise LeaseConflict(
-                f"{self._layout.by_id(host_id)} says {host_id_text(data)!r}, "
-                f"which belongs to {other} by the other half of the lease: "
-                f"give it up (neti lease release {host_id}) and start the agent again"
-            )
-        return overlay
-
-    def _take_lease(
-        self, attempt: Attempt, host_id: str, subnet: IPv4Network, prefer: IPv4Address | None
-    ) -> IPv4Address | None:
-        """A free address, taken; None when the caller should look again."""
-        probes = 0
-        for overlay in candidates(host_id, subnet, self._taken(attempt), prefer=prefer):
-            failure = attempt.multi(
-                [
-                    _persistent(self._layout.by_id(host_id), str(overlay).encode()),
-                    _persistent(self._layout.by_overlay(overlay), host_id.encode()),
-                ]
-            )
-            if failure is None:
-                return overlay
-            index, error = failure
-            if isinstance(error, NoNodeError):
-                self._make_parents(attempt)
-                return None
-            if not isinstance(error, NodeExistsError):
-                raise error
-            probes += 1
-            if index == 0 or probes == _PROBES_PER_LISTING:
-                return None  # this id has a lease now, or many addresses went meanwhile
-        if probes:
-            return None
-        raise exhausted(host_id, subnet)
-
-    def _taken(self, attempt: Attempt) -> set[IPv4Address]:
-        listed = (_overlay(name.encode()) for name in self._list(attempt, self._layout.ip_to_id))
-        return {overlay for overlay in listed if overlay is not None}
-
-    def _list(self, attempt: Attempt, path: str) -> list[str]:
-        _, answer = attempt.each([Sync(path), ListNames(path)])
-        if isinstance(answer, NoNodeError):
-            return []
-        if isinstance(answer, Exception):
-            raise answer
-        names: list[str] = answer[0]
-        return names
-
     # --- the client ---
 
     def _attempt(self, operation: Callable[[Attempt], T]) -> T:
         with self._lock:
+            if self._files is not None and self._client is None:
+                tls.context(self._files)  # what is wrong with our own files is known at once
             client = self._start()
         return Calls(client, self._timeout, lambda: self._stream.reason).attempt(operation)
 
@@ -341,15 +358,20 @@ class ZooKeeperRegistry:
             raise RegistryError("this registry was closed: open a new one")
         if self._client is None:
             session = self._session
-            self._client = StreamClient(
-                self._hosts,
-                self._stream,
-                session_seconds=self._seconds,
-                session=(session.id, session.password) if session is not None else None,
-            )
+            saved = (session.id, session.password) if session is not None else None
+            self._client = self._new_client(self._stream, saved)
             self._stream.client = self._client
             self._client.start_async()
         return self._client
+
+    def _new_client(self, listener: Listener, session: tuple[int, bytes] | None) -> StreamClient:
+        return StreamClient(
+            self._hosts,
+            listener,
+            session_seconds=self._seconds,
+            session=session,
+            files=self._files,
+        )
 
     def _finish(self, *, end_session: bool) -> None:
         with self._lock:
@@ -361,17 +383,28 @@ class ZooKeeperRegistry:
             ):
                 self._start().wait_connected(self._timeout)  # a saved session is to be ended too
             self._gone = True
-            client, self._client = self._client, None
-        if client is not None:
+            clients, self._client, self._farewell = (self._client, self._farewell), None, None
+        for client in clients:
+            if client is None:
+                continue
             client.finish(end_session=end_session, seconds=self._timeout)
 
 
-def _ephemeral(path: str, data: bytes) -> Create:
-    return Create(path, data, OPEN_ACL_UNSAFE, _EPHEMERAL)
+class _Deaf:
+    """The listener of a session that only has to be there."""
+
+    def on_event(self, kind: int, path: str) -> None:
+        return
+
+    def on_state(self, state: str) -> None:
+        return
+
+    def on_failure(self, reason: str) -> None:
+        return
 
 
-def _persistent(path: str, data: bytes) -> Create:
-    return Create(path, data, OPEN_ACL_UNSAFE, 0)
+def _ephemeral(path: str, data: bytes, acl: list[Any]) -> Create:
+    return Create(path, data, acl, EPHEMERAL)
 
 
 def _owner(stat: Any) -> int | None:
@@ -379,24 +412,3 @@ def _owner(stat: Any) -> int | None:
     if isinstance(stat, KazooException):
         raise stat
     return int(stat.ephemeralOwner) if stat is not None else None
-
-
-def _read(attempt: Attempt, paths: Sequence[str]) -> list[bytes | None]:
-    """Each node's data, None where there is no node."""
-    return [_value(answer) for answer in attempt.each([GetData(path, None) for path in paths])]
-
-
-def _value(answer: Any) -> bytes | None:
-    if isinstance(answer, NoNodeError):
-        return None
-    if isinstance(answer, Exception):
-        raise answer
-    data: bytes = answer[0] or b""
-    return data
-
-
-def _overlay(data: bytes) -> IPv4Address | None:
-    try:
-        return IPv4Address(data[:64].decode("ascii").strip())
-    except ValueError:
-        return None

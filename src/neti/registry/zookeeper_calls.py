@@ -12,17 +12,19 @@ from kazoo.exceptions import (
     AuthFailedError,
     ConnectionClosedError,
     ConnectionLoss,
+    InvalidACLError,
     KazooException,
     NoAuthError,
+    NoNodeError,
     RolledBackError,
     RuntimeInconsistency,
     SessionExpiredError,
     SessionMovedError,
 )
-from kazoo.protocol.serialization import Transaction
+from kazoo.protocol.serialization import Exists, GetACL, GetData, Sync, Transaction
 
 from neti.errors import RegistryError, RegistryUnavailable
-from neti.registry.zookeeper_watch import StreamClient
+from neti.registry.zookeeper_watch import EndSession, ListNames, StreamClient
 
 T = TypeVar("T")
 # Answers to these do not tell whether the request was carried out: everything here may be repeated.
@@ -58,6 +60,11 @@ class Calls:
                 raise RegistryError(
                     "ZooKeeper does not let this client do that (ACL): "
                     "use the certificate of an agent or an operator"
+                ) from error
+            except InvalidACLError as error:
+                raise RegistryError(
+                    "this tree gives rights by certificate, and ZooKeeper knows none of this "
+                    "client: configure registry_tls and the TLS port in zk_hosts"
                 ) from error
             except ConnectionClosedError as error:
                 raise RegistryError("this registry was closed: open a new one") from error
@@ -106,6 +113,38 @@ class Attempt:
                 return index, answer
         return None
 
+    # --- reading ---
+
+    def read(self, paths: Sequence[str]) -> list[bytes | None]:
+        """Each node's data, None where there is no node."""
+        return [_value(answer) for answer in self.each([GetData(path, None) for path in paths])]
+
+    def names(self, path: str) -> list[str]:
+        """The names below, as they are when everybody's earlier writes are seen."""
+        _, answer = self.each([Sync(path), ListNames(path)])
+        if isinstance(answer, NoNodeError):
+            return []
+        if isinstance(answer, Exception):
+            raise answer
+        names: list[str] = answer[0]
+        return names
+
+    def exists(self, path: str) -> bool:
+        return self.one(Exists(path, None)) is not None
+
+    def acls(self, paths: Sequence[str]) -> list[list[Any]]:
+        """Each node's rights; none where there is no node."""
+        answers = self.each([GetACL(path) for path in paths])
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, NoNodeError):
+                raise answer
+        return [[] if isinstance(answer, Exception) else answer[0] for answer in answers]
+
+    def end_session(self) -> None:
+        """What this session made vanishes; the caller goes on in another, from its start."""
+        self.each([EndSession()])
+        raise SessionExpiredError
+
     def _batch(self, requests: Sequence[Any]) -> list[Any]:
         answers: list[Any] = [None] * len(requests)
         missing = len(requests)
@@ -132,3 +171,12 @@ class Attempt:
             if isinstance(answer, _LOST):
                 raise answer
         return answers
+
+
+def _value(answer: Any) -> bytes | None:
+    if isinstance(answer, NoNodeError):
+        return None
+    if isinstance(answer, Exception):
+        raise answer
+    data: bytes = answer[0] or b""
+    return data

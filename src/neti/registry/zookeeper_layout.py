@@ -23,6 +23,7 @@ from neti.registry import SettingName
 class Layout:
     """Full paths."""
 
+    root: str
     ip_to_id: str
     id_to_ip: str
     ip_map: str
@@ -41,6 +42,7 @@ class Layout:
             return f"{root}/{node.strip('/')}"
 
         return cls(
+            root=root,
             ip_to_id=path(iptoid),
             id_to_ip=path(idtoip),
             ip_map=path(ip_map),
@@ -60,10 +62,14 @@ class Layout:
         """What an empty ZooKeeper needs first, with its data, in order."""
         return [*((path, b"") for path in self.parents()), (self.fleet, uuid4().hex.encode())]
 
+    def open_to_members(self) -> tuple[str, ...]:
+        """Nodes below which hosts make their own."""
+        return self.ip_to_id, self.id_to_ip, self.ip_map, self.agents
+
     def parents(self) -> list[str]:
         """Every persistent node, each after the one it stands in."""
         paths: list[str] = []
-        for path in (self.ip_to_id, self.id_to_ip, self.ip_map, self.agents):
+        for path in self.open_to_members():
             parts = path.strip("/").split("/")
             paths += ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
         return list(dict.fromkeys(paths))

@@ -73,7 +73,9 @@ _NOT_THERE: Final = (NoNodeError, NoAuthError, BadArgumentsError)
 class Stream:
     """The Listener of one client. Without a sink it only keeps the client's state."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, lays_out: bool = True) -> None:
+        """``lays_out``: a missing tree is made, open to everyone; else an operator has to."""
+        self._lays_out = lays_out
         self.client: StreamClient | None = None
         self.reason = "ZooKeeper has not answered yet"  # why there is no connection
         self._layout = layout
@@ -175,7 +177,8 @@ class Stream:
         self._submit(GetData(self._layout.fleet, None), self._on_fleet)
 
     def _on_fleet(self, answer: Any) -> None:
-        if isinstance(answer, NoNodeError) and not self._created_parents:
+        absent = isinstance(answer, NoNodeError)
+        if absent and self._lays_out and not self._created_parents:
             self._make_parents()
             return
         # Where it is not there and may not be made, nothing can be told by it.
@@ -204,6 +207,12 @@ class Stream:
         if self._created_parents:
             return
         self._created_parents = True
+        if not self._lays_out:
+            self._go_stale(
+                f"ZooKeeper has no {self._layout.ip_map}, and with registry_tls only an operator "
+                "lays out the tree: neti registry init"
+            )
+            return
         for path, data in self._layout.tree():
             self._submit(Create(path, data, OPEN_ACL_UNSAFE, 0), self._on_parent_made)
         self._look_at_parent()

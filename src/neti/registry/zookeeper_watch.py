@@ -11,6 +11,7 @@ Must never do: block in that thread, or let an exception of a listener end it.
 import logging
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -26,7 +27,9 @@ from kazoo.protocol.serialization import CloseInstance, Connect
 from kazoo.protocol.states import KeeperState
 from kazoo.retry import KazooRetry
 
+from neti.registry import tls
 from neti.registry.untrusted import bounded_name
+from neti.settings import RegistryTLS
 
 # kazoo writes session passwords to its log at its finest level: this logger has no such level.
 _LOG: Final = logging.getLogger("neti.registry.kazoo")
@@ -102,6 +105,20 @@ class ListNames:
         return names, Stat(*_STAT.unpack_from(reply, offset))
 
 
+@dataclass(frozen=True, slots=True)
+class EndSession:
+    """End this session and go on: the client then begins another. kazoo's own ends the client."""
+
+    type: ClassVar[int] = CloseInstance.type
+
+    def serialize(self) -> bytes:
+        return b""
+
+    @classmethod
+    def deserialize(cls, reply: bytes, offset: int) -> bool:
+        return True
+
+
 def _string(text: str) -> bytes:
     raw = text.encode()
     return _INT.pack(len(raw)) + raw
@@ -145,6 +162,7 @@ class StreamClient(KazooClient):  # type: ignore[misc]  # kazoo has no types
         *,
         session_seconds: float,
         session: tuple[int, bytes] | None,
+        files: RegistryTLS | None = None,
     ) -> None:
         pause = min(session_seconds / 4, _LONGEST_PAUSE)
         # kazoo varies a pause by 40 %, so that this is the longest.
@@ -153,11 +171,12 @@ class StreamClient(KazooClient):  # type: ignore[misc]  # kazoo has no types
             hosts=hosts,
             timeout=session_seconds,
             client_id=session,
-            handler=_PatientHandler(session_seconds / 4),
+            handler=_PatientHandler(session_seconds / 4, files),
             connection_retry=retry,
             logger=_LOG,
         )
         self.listener = listener
+        self.files = files
         self._connection = _StreamConnection(self, self._conn_retry.copy(), logger=_LOG)
 
     @property
@@ -208,13 +227,24 @@ class StreamClient(KazooClient):  # type: ignore[misc]  # kazoo has no types
 
 
 class _PatientHandler(SequentialThreadingHandler):  # type: ignore[misc]  # as above
-    """kazoo would wait for one silent host as long as the whole session may last."""
+    """kazoo would wait for one silent host as long as the whole session may last, trust every CA
+    of this machine, and check no name."""
 
-    def __init__(self, connect_seconds: float) -> None:
+    def __init__(self, connect_seconds: float, files: RegistryTLS | None) -> None:
         super().__init__()
         self._connect_seconds = connect_seconds
+        self._files = files
 
     def select(self, *arguments: Any, **more: Any) -> Any:
+        # What TLS has deciphered already makes no descriptor readable any more.
+        waiting = [s for s in arguments[0] if isinstance(s, ssl.SSLSocket) and s.pending()]
+        if waiting:
+            others = [s for s in arguments[0] if s not in waiting]
+            readable, writable, failed = self._select(others, *arguments[1:3], 0)
+            return [*waiting, *readable], writable, failed
+        return self._select(*arguments, **more)
+
+    def _select(self, *arguments: Any, **more: Any) -> Any:
         # kazoo makes a new epoll object for each turn of its loop, for a handful of descriptors.
         try:
             return select.select(*arguments, **more)
@@ -223,6 +253,9 @@ class _PatientHandler(SequentialThreadingHandler):  # type: ignore[misc]  # as a
 
     def create_connection(self, *arguments: Any, timeout: float, **more: Any) -> Any:
         seconds = min(timeout, self._connect_seconds)
+        if self._files is not None:
+            address, name = more["address"], more["hostname"]
+            return tls.connect(self._files, address, name=name, seconds=seconds)
         return super().create_connection(*arguments, timeout=seconds, **more)
 
 
@@ -283,9 +316,12 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
         try:
             connected = super()._connect(host, hostip, port)
         except Exception as error:  # told and raised again: kazoo decides what it means
-            text = str(error) or type(error).__name__
+            files = self.client.files
+            insecure = tls.refusal(error, files) if files is not None else None
+            text = insecure or str(error) or type(error).__name__
             _guarded(self.client.listener.on_failure, f"ZooKeeper at {host}:{port}: {text}")
-            if isinstance(error, ConnectionDropped) and self._is_turned_away(host, hostip, port):
+            dropped = isinstance(error, ConnectionDropped) and insecure is None
+            if dropped and self._is_turned_away(host, hostip, port):
                 raise SessionExpiredError("this server can never take the session back") from error
             raise
         self._turned_away_since = None

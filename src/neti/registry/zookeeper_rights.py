@@ -1,0 +1,117 @@
+"""Who may do what in ZooKeeper's tree: the rights of new nodes, and what an ACL lets whom do. Pure.
+
+Rights are told by the tree itself: what stands below a parent that anyone may empty is as open as
+the parent; below a closed one a node belongs to who made it (its certificate's subject), operators
+may do all, and everybody else may read. So agents need no configuration for it.
+
+Must never do: give a member the right to write a lease. Whoever can write one lease can give it
+to another id, and then speak for that id.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from kazoo.protocol.serialization import read_string
+from kazoo.security import ACL, ANYONE_ID_UNSAFE, OPEN_ACL_UNSAFE, Id, Permissions
+
+READ: Final = Permissions.READ
+WRITE: Final = Permissions.WRITE
+CREATE: Final = Permissions.CREATE
+ALL: Final = Permissions.ALL
+_HARM: Final = Permissions.WRITE | Permissions.DELETE | Permissions.ADMIN
+_CREATOR: Final = Id("auth", "")  # the server writes the session's own subject instead
+
+Rights = Sequence[ACL]
+OPEN: Final = tuple(OPEN_ACL_UNSAFE)
+
+
+def world(acl: Rights) -> int:
+    """What anyone may do."""
+    perms = 0
+    for entry in acl:
+        if entry.id == ANYONE_ID_UNSAFE:
+            perms |= entry.perms
+    return int(perms)
+
+
+def harmful(acl: Rights) -> bool:
+    """Whether anyone may write here, empty it, or change the rights."""
+    return bool(world(acl) & _HARM)
+
+
+def operators(acl: Rights) -> list[Id]:
+    return [e.id for e in acl if e.perms & ALL == ALL and e.id != ANYONE_ID_UNSAFE]
+
+
+def owners(acl: Rights) -> list[str]:
+    """Subjects that a node belongs to, operators apart."""
+    return [str(e.id.id) for e in acl if e.id.scheme == "x509" and e.perms & ALL != ALL]
+
+
+def of_child(parent: Rights, *, also: int = 0, owner: Id | None = _CREATOR) -> list[ACL]:
+    """For a new node below ``parent``. ``also``: what its owner may do, besides read it.
+
+    Without a parent (the write will fail, and be tried again) it does not matter.
+    """
+    if not parent or harmful(parent):
+        return list(OPEN)
+    owned = [ACL(READ | also, owner)] if owner is not None else []
+    return [*_operators(operators(parent)), *owned, ACL(READ, ANYONE_ID_UNSAFE)]
+
+
+def of_owner(parent: Rights, sample: Rights | None) -> list[ACL]:
+    """For a node that shall belong to whom ``sample`` belongs (nobody, without one)."""
+    found = owners(sample) if sample is not None else []
+    return of_child(parent, owner=Id("x509", found[0]) if found else None)
+
+
+def closed(subjects: Iterable[str], *, members: int) -> list[ACL]:
+    """For the tree itself: ``subjects`` are the operators', ``members`` what anyone may do."""
+    ids = [Id("x509", subject) for subject in dict.fromkeys(subjects)]
+    return [*_operators(ids), ACL(members, ANYONE_ID_UNSAFE)]
+
+
+def without_harm(acl: Rights, subjects: Iterable[str]) -> list[ACL]:
+    """What ``acl`` becomes in a closed tree: owners stay, operators may do all, anyone reads."""
+    kept = [e for e in acl if e.id.scheme == "x509" and e.perms & ALL != ALL]
+    ids = [Id("x509", subject) for subject in dict.fromkeys(subjects)]
+    return [*_operators(ids), *kept, ACL(READ, ANYONE_ID_UNSAFE)]
+
+
+def same(one: Rights, other: Rights) -> bool:
+    return {(e.perms, e.id) for e in one} == {(e.perms, e.id) for e in other}
+
+
+def in_words(acl: Rights) -> str:
+    letters = ((READ, "r"), (WRITE, "w"), (CREATE, "c"), (Permissions.DELETE, "d"))
+    return ", ".join(
+        f"{e.id.id if e.id.scheme == 'x509' else e.id.id or e.id.scheme}:"
+        + "".join(word for bit, word in (*letters, (Permissions.ADMIN, "a")) if e.perms & bit)
+        for e in acl
+    )
+
+
+def _operators(ids: Iterable[Id]) -> list[ACL]:
+    return [ACL(ALL, one) for one in ids]
+
+
+@dataclass(frozen=True, slots=True)
+class WhoAmI:
+    """Request 107 (ZooKeeper 3.7): (scheme, id) pairs by which the server knows this session."""
+
+    type: ClassVar[int] = 107
+
+    def serialize(self) -> bytes:
+        return b""
+
+    @classmethod
+    def deserialize(cls, reply: bytes, offset: int) -> list[tuple[str, str]]:
+        count = int.from_bytes(reply[offset : offset + 4], "big", signed=True)
+        offset += 4
+        found = []
+        for _ in range(count):
+            scheme, offset = read_string(reply, offset)
+            user, offset = read_string(reply, offset)
+            found.append((scheme or "", user or ""))
+        return found
