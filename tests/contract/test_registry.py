@@ -86,7 +86,7 @@ def test_every_change_is_seen_in_the_order_in_which_it_was_made(world: World) ->
     for number in range(30):
         name = f"1.{number:024x}.0.ec2.a"
         register(writer, name, replaces=previous)
-        gone = [Vanished(previous)] if previous is not None else []
+        gone: list[Appeared | Vanished] = [Vanished(previous)] if previous is not None else []
         # Where nobody may delete, the old name goes with its session, and the new one follows.
         expected += [Appeared(name), *gone] if world.deletes else [*gone, Appeared(name)]
         previous = name
@@ -582,7 +582,7 @@ def test_no_lease_moves_while_its_host_is_registered_unless_forced(world: World)
     registry, operator = world.open(), world.open()
     overlay = registry.acquire("a", SUBNET)
     register(registry)
-    with pytest.raises(IdentityHeld, match="a is registered.*--force"):
+    with pytest.raises(IdentityHeld, match=r"a is registered.*--force"):
         operator.move("a", "b")
     assert operator.leases() == {overlay: "a"}
     assert operator.move("a", "b", force=True) == (overlay, None)

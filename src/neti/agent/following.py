@@ -48,6 +48,7 @@ class Following:
             case Appeared(name):
                 self._one_further()
                 fleet.appeared(name, now=core.wall())
+                self._registration.lease_moved(name)
             case Vanished(name):
                 self._one_further()
                 fleet.vanished(name, now=core.wall())

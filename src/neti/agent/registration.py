@@ -122,6 +122,14 @@ class Registration:
             self.entry = None
             self._core.soon("register")
 
+    def lease_moved(self, name: str) -> None:
+        """An operator's word about a lease: if it is ours, or our address, look our lease up."""
+        moved = entry.parse_moved(name)
+        core = self._core
+        if moved and (moved.id == core.host.id or moved.overlay == core.members.overlay):
+            log.warning("lease_moved", overlay=moved.overlay, to=moved.id)
+            core.soon("register")
+
     def session_ended(self) -> None:
         self.entry = None
         log.warning("session_ended", what="this host's registration is gone; registering")

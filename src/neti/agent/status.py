@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from neti import __version__
 from neti.policy import cross_address
+from neti.registry.opening import notes_of, problems_of
 
 _LISTED: Final = 1000  # lost and held members named; more are only counted
 
@@ -71,7 +72,11 @@ def document(agent: "Agent") -> dict[str, Any]:
         },
         "conntrack": _conntrack(agent),
         "ssh": "tracked" if agent.kernel.network.others else "untracked",
-        "problems": [*core.problems.values(), *core.live.faults.values()],
+        "problems": [
+            *core.problems.values(),
+            *core.live.faults.values(),
+            *problems_of(core.settings, core.wall()),
+        ],
         "notes": _notes(agent),
         "warnings": list(core.settings.warnings),
         "applies": agent.kernel.applies,
@@ -128,6 +133,7 @@ def _notes(agent: "Agent") -> list[str]:
     notes = [*agent.kernel.tracking.notes, *agent.kernel.network.drops]
     if agent.core.host.public is None:
         notes.append("this host has no public address: it is reached inside its site only")
+    notes += notes_of(agent.core.settings)
     if agent.kernel.network.others:
         others = ", ".join(agent.kernel.network.others)
         notes.append(

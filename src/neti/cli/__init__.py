@@ -33,6 +33,8 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "leave": ("neti.cli.host", "leave"),
     "lease": ("neti.cli.lease", "lease"),
     "aws": ("neti.cli.aws", "aws_group"),
+    "registry": ("neti.cli.registry", "registry_group"),
+    "zk-proxy": ("neti.cli.zk_proxy", "zk_proxy"),
     "config": ("neti.cli.config", "config_group"),
     "lab": ("neti.cli.lab", "lab_group"),
 }

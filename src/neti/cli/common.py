@@ -45,14 +45,15 @@ def print_json(document: Any) -> None:
 @contextmanager
 def registry_of(settings: Settings) -> Iterator[Registry]:
     """The registry for one command, by this host's own site where that is known."""
-    registry = open_registry(settings, _site(settings))
+    registry = open_registry(settings, site_of(settings))
     try:
         yield registry
     finally:
         registry.close()
 
 
-def _site(settings: Settings) -> str | None:
+def site_of(settings: Settings) -> str | None:
+    """This host's site; None where it is not known and does not matter."""
     if settings.site is not None or isinstance(settings.identity, StaticIdentity):
         return settings.site
     from neti.identity import discover

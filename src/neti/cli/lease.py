@@ -12,7 +12,7 @@ from neti.errors import NetiError
 
 @click.group()
 def lease() -> None:
-    """Durable claims on overlay addresses: list them, release one, release those of the dead."""
+    """Durable claims on overlay addresses: list, release, move them; release those of the dead."""
 
 
 lease.add_command(gc)
@@ -47,3 +47,31 @@ def release(host_id: str, config: Path, as_json: bool) -> None:
         print_json({"id": host_id, "overlay": str(overlay)})
     else:
         click.echo(f"released {overlay}, which {host_id} held")
+
+
+@lease.command()
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@config_option
+@json_option
+@click.option("--force", is_flag=True, help="Although OLD is registered; it gets another address.")
+def move(old: str, new: str, config: Path, as_json: bool, force: bool) -> None:
+    """Give the overlay address of a retired host to its replacement, in one step.
+
+    Clients need no change: peers send what goes to the address to NEW as soon as NEW's agent has
+    registered under it, which it does by itself. The address that NEW had before is free then.
+    Refused while OLD is registered.
+
+    \b
+    Example:
+      neti lease move db-old db-new
+    """
+    with registry_of(load(config)) as registry:
+        overlay, former = registry.move(old, new, force=force)
+    if as_json:
+        freed = str(former) if former is not None else None
+        print_json({"overlay": str(overlay), "from": old, "to": new, "freed": freed})
+        return
+    click.echo(f"{overlay} belongs to {new} now, no longer to {old}")
+    if former is not None:
+        click.echo(f"{former}, which {new} held before, is free")

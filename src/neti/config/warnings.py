@@ -29,11 +29,6 @@ def warnings(form: ConfigForm, settings: Settings, *, readable_by_all: bool) -> 
         yield f"zk_hosts is not used: registry says embedded:{settings.embedded}"
     if settings.embedded is not None and settings.registry_tls is not None:
         yield f"registry_tls is not used: registry says embedded:{settings.embedded}"
-    elif settings.registry_tls is not None:
-        yield (
-            "registry_tls cannot be used by this version: the agent refuses to start with it "
-            "rather than connect in plain without a word"
-        )
 
 
 def _of_2014(form: ConfigForm, *, readable_by_all: bool) -> Iterator[str]:

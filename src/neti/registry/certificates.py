@@ -127,7 +127,8 @@ class _Authority:
                 raise NetiError(f"{key_file} was not made by 'neti registry dev-ca'")
             return cls(_read(certificate_file), key)
         key = ec.generate_private_key(ec.SECP256R1())
-        name = _name("Neti development CA", None)
+        # By chance, so that two of them are told apart in errors.
+        name = _name(f"Neti development CA {os.urandom(4).hex()}", None)
         usage = x509.KeyUsage(
             digital_signature=True,
             key_cert_sign=True,

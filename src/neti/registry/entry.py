@@ -86,8 +86,8 @@ def parse(name: str) -> Member | Departure | Moved:
     if match is None:
         departure = _DEPARTURE.fullmatch(name)
         if departure is None:
-            if (moved := _MOVED.fullmatch(name)) is not None:
-                return Moved(IPv4Address(int(moved[1], 16)), moved[2])
+            if (moved := parse_moved(name)) is not None:
+                return moved
             raise EntryError("not an entry of format 1")
         return Departure(departure[2], int(departure[1], 36))
     flag, private, public, overlay, generation, site, host_id = match.groups()
@@ -100,6 +100,12 @@ def parse(name: str) -> Member | Departure | Moved:
         generation=int(generation, 36),
         extended=flag == "+",
     )
+
+
+def parse_moved(name: str) -> Moved | None:
+    """What ``encode_moved`` says; None when the name is anything else."""
+    match = _MOVED.fullmatch(name)
+    return Moved(IPv4Address(int(match[1], 16)), match[2]) if match is not None else None
 
 
 def encode_data(more: tuple[IPAddress, ...]) -> bytes:

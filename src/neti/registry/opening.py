@@ -1,8 +1,13 @@
 """Which registry a configuration means. Imports kazoo or SQLite only when that one is used."""
 
+from typing import TYPE_CHECKING
+
 from neti.errors import ConfigError
 from neti.registry import Registry, Session
 from neti.settings import Settings
+
+if TYPE_CHECKING:
+    from neti.registry.zookeeper import ZooKeeperRegistry
 
 
 def open_registry(
@@ -18,10 +23,22 @@ def open_registry(
             session_seconds=settings.session_seconds,
             timeout=timeout,
         )
+    return open_zookeeper(settings, site, session, timeout=timeout)
+
+
+def open_zookeeper(
+    settings: Settings, site: str | None, session: Session | None = None, *, timeout: float = 10.0
+) -> "ZooKeeperRegistry":
+    """The same, for what only ZooKeeper has: its rights, its servers."""
     from neti.registry.zookeeper import ZooKeeperRegistry
 
+    if settings.embedded is not None:
+        raise ConfigError(
+            f"{settings.path}: registry: says embedded, one file on this machine: this command is "
+            "about ZooKeeper"
+        )
     return ZooKeeperRegistry(
-        _servers(settings, site),
+        servers(settings, site),
         prefix=settings.zk_prefix,
         iptoid=settings.zk_iptoid_node,
         idtoip=settings.zk_idtoip_node,
@@ -35,7 +52,7 @@ def open_registry(
     )
 
 
-def _servers(settings: Settings, site: str | None) -> tuple[str, ...]:
+def servers(settings: Settings, site: str | None) -> tuple[str, ...]:
     if site is None:
         return tuple(server for listed in settings.zk_hosts.values() for server in listed)
     listed = settings.zk_hosts.get(site, ())
@@ -45,3 +62,23 @@ def _servers(settings: Settings, site: str | None) -> tuple[str, ...]:
             f"write zk_hosts: {{{site}: [HOST:2181, …]}}"
         )
     return listed
+
+
+def problems_of(settings: Settings, now: float) -> list[str]:
+    """What is wrong with this host's certificate, or will be within 14 days."""
+    if settings.registry_tls is None or settings.embedded is not None:
+        return []
+    from neti.registry.certificates import expiry_problems
+
+    return expiry_problems(settings.registry_tls, now)
+
+
+def notes_of(settings: Settings) -> list[str]:
+    """What the way to the registry means, in words."""
+    if settings.registry_tls is not None or settings.embedded is not None:
+        return []
+    sentence = (
+        "ZooKeeper is spoken to in plain (no registry_tls): whoever reaches it can read, write and "
+        "delete every registration and lease"
+    )
+    return [sentence]

@@ -21,17 +21,6 @@ _RENEW: Final = "renew it, or set the wrong clock"
 _NOT_YET_VALID: Final = 9
 _EXPIRED: Final = 10
 _WRONG_NAMES: Final = (62, 63, 64)
-# Alerts by which a server refuses our own certificate.
-_REFUSED: Final = (
-    "UNKNOWN_CA",
-    "CERTIFICATE_REQUIRED",
-    "BAD_CERTIFICATE",
-    "CERTIFICATE_UNKNOWN",
-    "CERTIFICATE_EXPIRED",
-    "CERTIFICATE_REVOKED",
-    "ACCESS_DENIED",
-    "HANDSHAKE_FAILURE",
-)
 
 
 class TLSError(RegistryError):
@@ -100,7 +89,7 @@ def explained(error: OSError, name: str, files: RegistryTLS | None = None) -> st
     if isinstance(error, ssl.SSLCertVerificationError):
         return _distrust(error, name)
     reason = _reason(error)
-    if isinstance(error, ssl.SSLError) and any(word in reason for word in _REFUSED):
+    if "ALERT" in reason and "VERSION" not in reason:
         return (
             f"the server refuses this host's certificate ({reason}): registry_tls.cert must be "
             "valid now and come from a CA that the server trusts (its ssl.trustStore)"

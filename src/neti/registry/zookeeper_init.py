@@ -63,8 +63,13 @@ def subjects_of(attempt: Attempt, own: str | None) -> tuple[str, ...]:
 def plan(attempt: Attempt, layout: Layout, subjects: Iterable[str]) -> InitPlan:
     """What has to change, so that these subjects are operators (none: open to everyone)."""
     operators = tuple(dict.fromkeys(subjects))
+    present = _rights(attempt, [*layout.parents(), layout.fleet, *layout.settings()])
+    if operators:
+        # Those that there are stay: one operator does not put another out by repeating this.
+        named = rights.operators(present.get(layout.ip_map, ()))
+        kept = [str(one.id) for one in named if one.scheme == "x509"]
+        operators = tuple(dict.fromkeys((*operators, *kept)))
     tree = _wanted(layout, operators)
-    present = _rights(attempt, list(tree))
     steps = [
         Step(path, data, acl)
         for path, (data, acl) in tree.items()

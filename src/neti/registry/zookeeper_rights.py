@@ -24,6 +24,7 @@ _CREATOR: Final = Id("auth", "")  # the server writes the session's own subject 
 
 Rights = Sequence[ACL]
 OPEN: Final = tuple(OPEN_ACL_UNSAFE)
+READ_ONLY: Final = (ACL(Permissions.READ, ANYONE_ID_UNSAFE),)
 
 
 def world(acl: Rights) -> int:

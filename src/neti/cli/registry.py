@@ -1,0 +1,207 @@
+"""``neti registry``: ZooKeeper's tree and its rights, a look for holes, certificates."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from neti.cli.common import config_option, json_option, print_json, site_of
+from neti.config import load
+from neti.errors import NetiError
+from neti.registry.opening import open_zookeeper, servers
+
+if TYPE_CHECKING:
+    from neti.registry.certificates import Wanted
+    from neti.registry.zookeeper_check import Finding
+
+_LOOK_SECONDS = 120.0
+_OPEN = (
+    "without registry_tls ZooKeeper knows nobody, so everything is open: whoever reaches it may "
+    "write and delete all of it. Keep it on a private network; see docs/security.md"
+)
+
+
+@click.group("registry")
+def registry_group() -> None:
+    """The registry in ZooKeeper: lay it out, check it, make certificates for a first trial."""
+
+
+@registry_group.command()
+@config_option
+@json_option
+@click.option("--dry-run", is_flag=True, help="Only say what would be changed.")
+@click.option(
+    "--operator",
+    "operators",
+    multiple=True,
+    metavar="SUBJECT",
+    help="A further operator's certificate subject, such as 'CN=ann,OU=operators'. Repeatable.",
+)
+def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...]) -> None:
+    """Lay out the tree and its rights. Whoever runs it is an operator from then on.
+
+    With registry_tls: members may read all and add what is theirs; nobody but operators may
+    change or delete. Nodes from a time when everything was open are closed. Without it everything
+    is open. May be repeated; says what it changes.
+
+    \b
+    Example, with an operator's certificate in the configuration:
+      neti registry init -c operator.yml --dry-run
+    """
+    settings = load(config)
+    secure = settings.registry_tls is not None
+    if operators and not secure:
+        raise NetiError("--operator needs registry_tls in the configuration: rights go by subject")
+    registry = open_zookeeper(settings, site_of(settings), timeout=_LOOK_SECONDS)
+    try:
+        planned = registry.plan_init(operators)
+        if not dry_run:
+            registry.init(planned)
+    finally:
+        registry.close()
+    steps = [str(step) for step in planned.steps]
+    if as_json:
+        print_json({"operators": planned.subjects, "changes": steps, "done": not dry_run})
+        return
+    for line in steps:
+        click.echo(line)
+    click.echo(f"operators: {', '.join(planned.subjects) or 'none'}")
+    word = "would be made" if dry_run else "made"
+    click.echo(f"{len(steps)} changes {word}" if steps else "nothing to change")
+    if not secure:
+        click.echo(f"warning: {_OPEN}", err=True)
+
+
+@registry_group.command()
+@config_option
+@json_option
+@click.option(
+    "--plain-port",
+    type=click.IntRange(1, 65535),
+    default=2181,
+    show_default=True,
+    help="Where a plain port may have been left open beside TLS.",
+)
+def check(config: Path, as_json: bool, plain_port: int) -> None:
+    """Find what is open, half, wrong, too old or too small. Changes nothing.
+
+    Every server of this host's site is asked, and the whole tree is read. Exit code 1 when there
+    is a fault or a warning; notes do not count.
+    """
+    from neti.registry import zookeeper_check as look
+    from neti.registry.zookeeper_probe import Place
+
+    settings = load(config)
+    files, site = settings.registry_tls, site_of(settings)
+    places = [Place.of(text) for text in servers(settings, site)]
+    found: list[Finding] = []
+    if files is None:
+        found.append(look.Finding("warning", "registry_tls", f"is not configured: {_OPEN}"))
+    else:
+        from neti.registry.certificates import expiry_problems
+
+        found += [
+            look.Finding("warning", "this host", sentence)
+            for sentence in expiry_problems(files, time.time())
+        ]
+    members = 0
+    registry = open_zookeeper(settings, site, timeout=_LOOK_SECONDS if files else 20.0)
+    try:
+        tree = registry.inspect(lambda a, layout: look.look_at_tree(a, layout, time.time))
+        members = len(tree.by_id)
+        found += look.judge_tree(tree, secure=files is not None)
+    except NetiError as error:
+        found.append(look.Finding("fault", "registry", str(error)))
+    finally:
+        registry.close()
+    for place in places:
+        found += look.look_at_server(
+            place, files, plain_port=plain_port, members=members, now=time.time()
+        )
+    _print_findings(found, as_json)
+    if any(one.severity != "note" for one in found):
+        sys.exit(1)
+
+
+def _print_findings(found: "list[Finding]", as_json: bool) -> None:
+    order = ("fault", "warning", "note")
+    found = sorted(found, key=lambda one: order.index(one.severity))
+    counts = {word: sum(one.severity == word for one in found) for word in order}
+    if as_json:
+        findings = [
+            {"severity": one.severity, "where": one.where, "what": one.sentence} for one in found
+        ]
+        print_json({"findings": findings, **{f"{word}s": n for word, n in counts.items()}})
+        return
+    for one in found:
+        click.echo(f"{one.severity:<8} {one.where}: {one.sentence}")
+    click.echo(", ".join(f"{count} {word}s" for word, count in counts.items()))
+
+
+@registry_group.command("dev-ca")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@json_option
+@click.option(
+    "--server",
+    "server_names",
+    multiple=True,
+    metavar="NAME=ADDRESS,…",
+    help="A server and every name and address by which clients call it, proxies' too. Repeatable.",
+)
+@click.option("--host", "hosts", multiple=True, metavar="ID", help="A host id. Repeatable.")
+@click.option("--operator", "operators", multiple=True, metavar="NAME", help="Repeatable.")
+@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True)
+def dev_ca(
+    folder: Path,
+    as_json: bool,
+    server_names: tuple[str, ...],
+    hosts: tuple[str, ...],
+    operators: tuple[str, ...],
+    days: int,
+) -> None:
+    """Make a CA in FOLDER and certificates from it: for a lab or a first trial.
+
+    With a CA of an earlier call in FOLDER that one is used. Keys have mode 0600, and nothing is
+    ever overwritten. The CA's own key lies beside it: for a fleet use the CA that you have.
+
+    \b
+    Example:
+      neti registry dev-ca ./ca --server zk1=10.21.0.4,zk1.example.com --host web-1 --operator ann
+    """
+    from neti.registry import certificates
+
+    wanted = [_server(text) for text in server_names]
+    wanted += [_wanted(name, "hosts") for name in hosts]
+    wanted += [_wanted(name, "operators") for name in operators]
+    made = certificates.make(folder, wanted, days=days, now=time.time())
+    if as_json:
+        print_json([str(path) for path in made])
+        return
+    for path in made:
+        click.echo(path)
+    click.echo(f"warning: {folder}/ca.key makes members and operators: guard it", err=True)
+
+
+def _server(text: str) -> "Wanted":
+    name, _, names = text.partition("=")
+    addresses = tuple(part.strip() for part in names.split(",") if part.strip())
+    if not addresses:
+        raise NetiError(
+            f"--server {text}: expected NAME=ADDRESS,…, such as zk1=10.21.0.4: clients check the "
+            "address or name by which they call a server"
+        )
+    return _wanted(name, "servers", addresses)
+
+
+def _wanted(name: str, unit: str, names: tuple[str, ...] = ()) -> "Wanted":
+    from neti.registry.certificates import Wanted
+    from neti.registry.entry import HOST_ID
+
+    if not HOST_ID.fullmatch(name):
+        raise NetiError(
+            f"{name!r} is no name for a certificate: expected 1 to 40 of letters, digits, "
+            "'.', '_', '-', beginning with a letter or digit"
+        )
+    return Wanted(name, unit, names)

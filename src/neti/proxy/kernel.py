@@ -1,0 +1,82 @@
+"""The proxy as rules of the kernel: DNAT in a table of its own. Nothing watches the servers then.
+
+Must never do: touch another table, or turn on forwarding, which is the operator's decision.
+"""
+
+from pathlib import Path
+
+from neti.dataplane.libnftables import Nftables
+from neti.errors import ConfigError, DataplaneError, NetiError
+from neti.proxy.settings import ProxySettings, ipv4
+
+TABLE = "ip neti_zk_proxy"
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+def rules(settings: ProxySettings) -> str:
+    """The whole table as nft commands that replace it in one transaction. Pure.
+
+    A client stays with one server: which one follows from its address.
+    """
+    listen = ipv4("--listen", settings.listen)
+    servers = [(ipv4("--server", server), server.port) for server in settings.servers]
+    where = "fib daddr type local " if listen.is_unspecified else f"ip daddr {listen} "
+    chosen = ", ".join(f"{number} : goto to{number}" for number in range(len(servers)))
+    lines = [
+        f"add table {TABLE}",
+        f"delete table {TABLE}",
+        f"add table {TABLE}",
+        *(f"add chain {TABLE} to{number}" for number in range(len(servers))),
+        f"add chain {TABLE} prerouting {{ type nat hook prerouting priority -100 ; }}",
+        f"add chain {TABLE} postrouting {{ type nat hook postrouting priority 100 ; }}",
+    ]
+    for number, (address, port) in enumerate(servers):
+        lines.append(f"add rule {TABLE} to{number} dnat to {address}:{port}")
+        lines.append(
+            f"add rule {TABLE} postrouting ct status dnat ip daddr {address} tcp dport {port} "
+            f"ct original proto-dst {settings.listen.port} masquerade"
+        )
+    # The seed is written down so that a reload sends clients where they went before.
+    lines.append(
+        f"add rule {TABLE} prerouting {where}tcp dport {settings.listen.port} "
+        f"jhash ip saddr mod {len(servers)} seed 0x6e657469 vmap {{ {chosen} }}"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def load(settings: ProxySettings) -> None:
+    if _FORWARDING.read_text().strip() != "1":
+        raise ConfigError(
+            "this host forwards nothing (net.ipv4.ip_forward is 0), so rules alone relay nothing: "
+            "sysctl -w net.ipv4.ip_forward=1, and keep it in /etc/sysctl.d"
+        )
+    nftables = Nftables()
+    try:
+        if _has(nftables, "inet neti"):
+            raise NetiError(
+                "an agent's rules are on this host (table inet neti): a proxy must be reachable "
+                "when Neti's rules are wrong, so no agent may run beside it: neti down, and stop it"
+            )
+        nftables.run(rules(settings))
+    finally:
+        nftables.close()
+
+
+def remove() -> bool:
+    """Whether there was a table to take out."""
+    nftables = Nftables()
+    try:
+        there = _has(nftables, TABLE)
+        if there:
+            nftables.run(f"delete table {TABLE}\n")
+    finally:
+        nftables.close()
+    return there
+
+
+def _has(nftables: Nftables, table: str) -> bool:
+    try:
+        nftables.listing(f"list table {table}\n")
+    except DataplaneError:
+        return False
+    return True

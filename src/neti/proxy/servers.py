@@ -1,0 +1,110 @@
+"""The ensemble as the proxy sees it: who answers, who is asked next. One event loop owns it.
+
+A server is asked with ZooKeeper's word ``srvr``, which a stock server answers. After two failures
+in a row it is down and gets no new connections; after five those that it has end, so that their
+clients go elsewhere (not sooner: a server that is only slow would get all of them back at once).
+The first answer ends both.
+
+Must never do: judge a server down because the word is not allowed there.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from neti import log
+from neti.proxy.settings import Endpoint, ProxySettings
+from neti.registry import tls
+from neti.settings import RegistryTLS
+
+_DOWN_AFTER = 2
+_END_AFTER = 5
+_MOST = 8192
+
+
+@dataclass(slots=True, eq=False)
+class Server:
+    place: Endpoint
+    up: bool = True  # until it is known better: the first client shall not wait for a check
+    failures: int = 0
+    reason: str = ""
+    connections: int = 0
+    connected_total: int = 0
+    failed_total: int = 0  # connections that could not be made
+    downs_total: int = 0
+    ending: set[Callable[[], None]] = field(default_factory=set)  # ends one connection each
+
+
+class Servers:
+    def __init__(self, settings: ProxySettings) -> None:
+        self._settings = settings
+        self.all = tuple(Server(place) for place in settings.servers)
+
+    def candidates(self) -> list[Server]:
+        """In the order in which to try them: those that are up first, the least busy first."""
+        return sorted(self.all, key=lambda server: (not server.up, server.connections))
+
+    async def watch(self) -> None:
+        """Ask each of them, for ever."""
+        async with asyncio.TaskGroup() as group:
+            for server in self.all:
+                group.create_task(self._watch(server))
+
+    async def _watch(self, server: Server) -> None:
+        while True:
+            self.note(server, await self._fault(server))
+            await asyncio.sleep(self._settings.health)
+
+    def note(self, server: Server, fault: str | None) -> None:
+        """The outcome of one look at it."""
+        if fault is None:
+            if not server.up:
+                log.info("server_up", server=server.place)
+            server.up, server.failures, server.reason = True, 0, ""
+            return
+        server.failures += 1
+        server.reason = fault
+        if server.up and server.failures >= _DOWN_AFTER:
+            server.up = False
+            server.downs_total += 1
+            log.warning("server_down", server=server.place, why=fault)
+        if server.failures == _END_AFTER and server.ending:
+            log.warning("server_left", server=server.place, ended=len(server.ending))
+            for end in tuple(server.ending):
+                end()
+
+    async def _fault(self, server: Server) -> str | None:
+        try:
+            async with asyncio.timeout(self._settings.connect):
+                return _judged(await _srvr(server.place, self._settings.files))
+        except TimeoutError:
+            return f"no answer within {self._settings.connect:g} s"
+        except OSError as error:
+            files = self._settings.files
+            insecure = tls.refusal(error, files) if files is not None else None
+            return insecure or error.strerror or str(error)
+        except tls.TLSError as error:
+            return str(error)
+
+
+def _judged(answer: str) -> str | None:
+    if "Mode:" in answer or "not in the whitelist" in answer or "is not executed" in answer:
+        return None
+    if "not currently serving" in answer:
+        return "it serves nobody: the ensemble has no quorum"
+    return f"it is no ZooKeeper: it answered {answer[:40]!r}"
+
+
+async def _srvr(place: Endpoint, files: RegistryTLS | None) -> str:
+    secure: ssl.SSLContext | None = tls.context(files) if files is not None else None
+    reader, writer = await asyncio.open_connection(place.host, place.port, ssl=secure)
+    try:
+        writer.write(b"srvr")
+        await writer.drain()
+        return (await reader.read(_MOST)).decode(errors="replace")
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
