@@ -143,9 +143,9 @@ class Relay:
                 async with asyncio.timeout(self._settings.connect):
                     pair = await asyncio.open_connection(place.host, place.port, limit=_CHUNK)
                 return server, pair
-            except (OSError, TimeoutError) as error:
+            except (OSError, TimeoutError):
                 server.failed_total += 1
-                self._servers.note(server, str(error) or "no connection in time")
+                server.doubted.set()
         log.warning("no_server", tried=len(self._servers.all))
         return None
 

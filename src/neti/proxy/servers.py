@@ -3,7 +3,8 @@
 A server is asked with ZooKeeper's word ``srvr``, which a stock server answers. After two failures
 in a row it is down and gets no new connections; after five those that it has end, so that their
 clients go elsewhere (not sooner: a server that is only slow would get all of them back at once).
-The first answer ends both.
+The first answer ends both. A client's failed connection only has the server looked at sooner:
+a burst of clients says more about this machine than about the server.
 
 Must never do: judge a server down because the word is not allowed there.
 """
@@ -35,6 +36,7 @@ class Server:
     failed_total: int = 0  # connections that could not be made
     downs_total: int = 0
     ending: set[Callable[[], None]] = field(default_factory=set)  # ends one connection each
+    doubted: asyncio.Event = field(default_factory=asyncio.Event)  # look at it now
 
 
 class Servers:
@@ -55,7 +57,12 @@ class Servers:
     async def _watch(self, server: Server) -> None:
         while True:
             self.note(server, await self._fault(server))
-            await asyncio.sleep(self._settings.health)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.health):
+                    await server.doubted.wait()
+                # A thousand clients that were refused are one look, and a look each is a flood.
+                await asyncio.sleep(self._settings.health / 10)
+            server.doubted.clear()
 
     def note(self, server: Server, fault: str | None) -> None:
         """The outcome of one look at it."""
