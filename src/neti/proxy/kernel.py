@@ -31,7 +31,7 @@ def rules(settings: ProxySettings) -> str:
         f"add chain {TABLE} postrouting {{ type nat hook postrouting priority 100 ; }}",
     ]
     for number, (address, port) in enumerate(servers):
-        lines.append(f"add rule {TABLE} to{number} dnat to {address}:{port}")
+        lines.append(f"add rule {TABLE} to{number} meta l4proto tcp dnat to {address}:{port}")
         lines.append(
             f"add rule {TABLE} postrouting ct status dnat ip daddr {address} tcp dport {port} "
             f"ct original proto-dst {settings.listen.port} masquerade"
