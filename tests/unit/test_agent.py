@@ -13,6 +13,7 @@ from neti.agent.loop import Reload, Stop
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.model import Host, Site
 from neti.registry import Session
+from neti.registry.memory import MemoryRegistry
 
 
 @pytest.fixture
@@ -302,6 +303,41 @@ def test_an_address_change_is_one_step(fleet: World) -> None:
     assert one.elements("peers4") == {"203.0.113.77": ""}
     assert ".1.vpc." in far.status()["entry"]
     assert sum(name.endswith("vpc-1") for name in far.registry.names()) == 1
+
+
+def test_a_moved_lease_is_followed_by_its_new_host_and_by_its_old_one(fleet: World) -> None:
+    """By the registry's word, without a look by the clock; peers follow in the same moment."""
+    one, two, peer = fleet.started(1), fleet.started(2), fleet.started(3)
+    fleet.pass_time(1)
+    address, freed = overlay(one), overlay(two)
+    MemoryRegistry(fleet.server).move("ec2-1", "ec2-2", force=True)
+    fleet.settle()
+    fleet.pass_time(1)
+    assert overlay(two) == address
+    assert overlay(one) not in (address, freed)
+    assert peer.elements("overlay")[address] == "10.0.0.2"
+    assert peer.elements("overlay")[overlay(one)] == "10.0.0.1"
+    assert freed not in peer.elements("overlay")
+    assert all(box.status()["problems"] == [] for box in (one, two, peer))
+    assert IPv4Address(address) in peer.connections.ended
+
+
+def test_an_entry_that_speaks_for_a_live_host_is_named_and_loses_to_it(fleet: World) -> None:
+    """Whoever may write entries can write another's; the host itself hears it and says more."""
+    one, peer = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    address = overlay(one)
+    forged = f"1.0a000063c6336363{int(IPv4Address(address)):08x}.5.ec2.ec2-1"
+    fleet.server.put(forged)
+    fleet.settle()
+    fleet.pass_time(1)
+    assert peer.elements("overlay")[address] == "10.0.0.1"
+    assert "under this host's id" in str(one.status()["problems"])
+    fleet.server.remove(forged)
+    fleet.settle()
+    fleet.pass_time(1)
+    assert one.status()["problems"] == []
+    assert peer.elements("overlay")[address] == "10.0.0.1"
 
 
 def test_junk_in_the_registry_is_named_and_harmless(fleet: World) -> None:

@@ -48,7 +48,7 @@ class Following:
             case Appeared(name):
                 self._one_further()
                 fleet.appeared(name, now=core.wall())
-                self._registration.lease_moved(name)
+                self._registration.name_appeared(name)
             case Vanished(name):
                 self._one_further()
                 fleet.vanished(name, now=core.wall())

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from neti import __version__
+from neti.errors import EntryError
 from neti.model import Host, Member
 from neti.registry import entry
 
@@ -18,7 +19,7 @@ _SANE_GENERATION: Final = 36**entry.GENERATION_RESERVE - 1
 
 def own_member(host: Host, overlay: IPv4Address, known: Iterable[str | None]) -> Member:
     """This host as a member: the entry that it has among ``known`` while its addresses are the
-    same, else the next generation."""
+    same and nothing newer speaks for it, else the next generation."""
     member = Member(
         id=host.id,
         site=host.site,
@@ -28,15 +29,28 @@ def own_member(host: Host, overlay: IPv4Address, known: Iterable[str | None]) ->
         extended=bool(host.more),
         more=host.more,
     )
-    generations = [-1]
+    same, others = [-1], [-1]
     for name in known:
         parsed = entry.parse(name) if name else None
         if isinstance(parsed, Member) and parsed.id == host.id:
             if replace(parsed, more=host.more, generation=0) == member:
-                return replace(member, generation=parsed.generation)
-            if parsed.generation < _SANE_GENERATION:
-                generations.append(parsed.generation)
-    return replace(member, generation=max(generations) + 1)
+                same.append(parsed.generation)
+            elif parsed.generation < _SANE_GENERATION:
+                others.append(parsed.generation)
+    if max(same) > max(others):
+        return replace(member, generation=max(same))
+    return replace(member, generation=max(*same, *others) + 1)
+
+
+def speaks_for(host_id: str, name: str) -> bool:
+    """Whether the name is an entry of this id; cheap, for it is asked of every name."""
+    if not name.endswith(f".{host_id}") or name.startswith(("left.", "moved.")):
+        return False
+    try:
+        parsed = entry.parse(name)
+    except EntryError:
+        return False
+    return isinstance(parsed, Member) and parsed.id == host_id
 
 
 def detail(stage: str) -> bytes:

@@ -29,6 +29,8 @@ class Registration:
         self.entry: str | None = None  # the name under which this host is registered now
         self.leaving: Request | None = None
         self._replacing: str | None = None  # our own former name, which is to vanish
+        self._asked: str | None = None  # the name that we asked to register last
+        self._foreign: set[str] = set()  # entries that speak for this host and are not ours
 
     # --- being there ---
 
@@ -51,6 +53,7 @@ class Registration:
             log.error("cannot_register", what=str(error))
             return
         replaces = self._replacing = self._replaced(name)
+        self._asked = name
         detail = own_entry.detail(core.stage.value)
 
         def job() -> str:
@@ -117,18 +120,38 @@ class Registration:
         core.problems["registration"] = said
 
     def entry_vanished(self, name: str) -> None:
+        if name in self._foreign:
+            self._foreign.discard(name)
+            self._name_foreign()
         if name == self.entry and name != self._replacing and self.leaving is None:
             log.warning("own_entry_vanished", entry=name)
             self.entry = None
             self._core.soon("register")
 
-    def lease_moved(self, name: str) -> None:
-        """An operator's word about a lease: if it is ours, or our address, look our lease up."""
-        moved = entry.parse_moved(name)
+    def name_appeared(self, name: str) -> None:
+        """An operator's word about a lease, or an entry that speaks for this host and is not ours:
+        both mean to look the lease up, and to register anew."""
         core = self._core
+        moved = entry.parse_moved(name)
         if moved and (moved.id == core.host.id or moved.overlay == core.members.overlay):
             log.warning("lease_moved", overlay=moved.overlay, to=moved.id)
             core.soon("register")
+        elif name not in (self.entry, self._asked) and own_entry.speaks_for(core.host.id, name):
+            # With the next generation ours counts again, where it is believed at all.
+            self._foreign.add(name)
+            self._name_foreign()
+            log.error("another_speaks_for_this_host", entry=name)
+            core.soon("register")
+
+    def _name_foreign(self) -> None:
+        problems = self._core.problems
+        if not self._foreign:
+            problems.pop("foreign", None)
+            return
+        problems["foreign"] = (
+            f"somebody else has registered under this host's id: {min(self._foreign)}: "
+            "'neti registry check' on an operator's machine says by whose certificate"
+        )
 
     def session_ended(self) -> None:
         self.entry = None
