@@ -78,8 +78,9 @@ def refuse_beside_agent(config: Path | None) -> None:
     """The ensemble and its proxies must be reachable when Neti is not: no agent runs here."""
     path = config if config is not None else DEFAULT_PATH
     folder = Path("/var/lib/neti")
-    if path.exists():
-        with contextlib.suppress(ConfigError):  # not this command's affair
+    # A file that is faulty, or not for this user's eyes, is not this command's affair.
+    with contextlib.suppress(ConfigError, OSError):
+        if path.exists():
             folder = load(path).table_files_path
     try:
         control.call(folder, "status")
