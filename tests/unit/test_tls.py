@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from neti.errors import NetiError
-from neti.registry import tls
+from neti.registry import opening, tls
 from neti.registry.certificates import Wanted, expiry_problems, make, subject
 from neti.registry.tls import TLSError, TLSFailure
-from neti.settings import RegistryTLS
+from neti.settings import RegistryTLS, Settings
 
 DAY = 86400.0
 
@@ -210,6 +210,20 @@ def test_an_expiry_within_14_days_is_a_problem_and_none_before(tmp_path: Path) -
     assert "valid only from" in expiry_problems(given, now - DAY)[0]
     given.cert.write_text("nothing")
     assert "holds no certificate" in expiry_problems(given, now)[0]
+
+
+def test_status_names_a_certificate_that_ends_and_a_registry_in_plain(tmp_path: Path) -> None:
+    """What opening.problems_of and notes_of say is what ``neti status`` shows."""
+    now = time.time()
+    given = files(authority(tmp_path / "ca", now=now))
+    secure = Settings(path=tmp_path, registry_tls=given)
+    assert opening.problems_of(secure, now) == []
+    assert "expires in 2.0 days" in opening.problems_of(secure, now + 28 * DAY)[0]
+    assert opening.notes_of(secure) == []
+    plain = Settings(path=tmp_path)
+    assert opening.problems_of(plain, now) == []
+    assert "spoken to in plain" in opening.notes_of(plain)[0]
+    assert opening.notes_of(Settings(path=tmp_path, embedded=tmp_path / "r.db")) == []
 
 
 # --- the CA for a first trial ---

@@ -11,6 +11,7 @@ Must never do: judge a server down because the word is not allowed there.
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -91,7 +92,8 @@ class Servers:
         except OSError as error:
             files = self._settings.files
             insecure = tls.refusal(error, files) if files is not None else None
-            return insecure or error.strerror or str(error)
+            # asyncio puts the address where others put the reason.
+            return insecure or (os.strerror(error.errno) if error.errno else str(error))
         except tls.TLSError as error:
             return str(error)
 
