@@ -15,7 +15,7 @@ from drills.host import FieldHost
 from neti.agent.state import StateFolder
 from neti.errors import EntryError, NetiError
 from neti.identity import fingerprint
-from neti.model import Departure, Member
+from neti.model import Member
 from neti.registry import Registry, entry
 from neti.ruleset import REVOKED_BY, KernelState, SetName
 
@@ -43,7 +43,7 @@ def told_by(registry: Registry) -> Told:
             parsed = entry.parse(name)
         except EntryError:
             continue
-        if isinstance(parsed, Departure):
+        if not isinstance(parsed, Member):
             continue
         if parsed.id in members:
             faults.append(f"registry: {parsed.id} is registered twice")
