@@ -125,6 +125,10 @@ class Fleet:
         """Names of the admissible entries that claim this id."""
         return tuple(self._present(host_id))
 
+    def departed(self, host_id: str) -> int | None:
+        """The generation whose goodbye stands in the registry, with no entry of this id since."""
+        return self._departures.get(host_id)
+
     @property
     def owners(self) -> Mapping[IPv4Address, str | None]:
         """Leases as read, of the addresses that somebody claims."""

@@ -65,6 +65,23 @@ def test_a_host_that_leaves_is_gone_at_once(fleet: World) -> None:
     assert one.connections.ended == [IPv4Address(gone)]
 
 
+def test_who_left_comes_back_as_the_next_generation(fleet: World) -> None:
+    """While its goodbye still stands there: the next one has to be another word."""
+    one, two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    for generation in (0, 1, 2):
+        entry = two.status()["entry"]
+        assert f".{generation}." in entry
+        two.ask("leave")
+        two.agent = None
+        fleet.pass_time(1)
+        assert set(one.elements("overlay")) == {overlay(one)}
+        two.start()
+        fleet.pass_time(1)
+        fleet.pass_time(1)
+        assert len(one.elements("overlay")) == 2
+
+
 def test_a_host_that_vanishes_stays_for_a_while(fleet: World) -> None:
     """A session that ended without a word: reachable and admitted until linger_seconds are over."""
     one, two = fleet.started(1), fleet.started(2)

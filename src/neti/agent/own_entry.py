@@ -17,9 +17,20 @@ from neti.registry import entry
 _SANE_GENERATION: Final = 36**entry.GENERATION_RESERVE - 1
 
 
-def own_member(host: Host, overlay: IPv4Address, known: Iterable[str | None]) -> Member:
+def own_member(
+    host: Host,
+    overlay: IPv4Address,
+    known: Iterable[str | None],
+    *,
+    departed: int | None = None,
+) -> Member:
     """This host as a member: the entry that it has among ``known`` while its addresses are the
-    same and nothing newer speaks for it, else the next generation."""
+    same and nothing newer speaks for it, else the next generation.
+
+    ``departed``: the generation that said goodbye and whose word still stands in the registry. The
+    same word could not be heard a second time where members may delete nothing, so the one that
+    comes back is the next generation.
+    """
     member = Member(
         id=host.id,
         site=host.site,
@@ -30,6 +41,8 @@ def own_member(host: Host, overlay: IPv4Address, known: Iterable[str | None]) ->
         more=host.more,
     )
     same, others = [-1], [-1]
+    if departed is not None and departed < _SANE_GENERATION:
+        others.append(departed)
     for name in known:
         parsed = entry.parse(name) if name else None
         if isinstance(parsed, Member) and parsed.id == host.id:

@@ -44,7 +44,9 @@ class Registration:
             core.out.worker.submit("lease", lambda: registry.acquire(host_id, subnet))
             return
         known = (core.itself.entry, *core.members.fleet.names_of(host_id))
-        member = own_entry.own_member(core.host, overlay, known)
+        member = own_entry.own_member(
+            core.host, overlay, known, departed=core.members.fleet.departed(core.host.id)
+        )
         try:
             name = entry.encode(member)
             data = entry.encode_data(member.more)
