@@ -39,8 +39,8 @@ _RELEASES: Final = 4
 class Churn:
     """Members that join and leave without end, while the ``with`` block lasts."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._fleet = Fleet(registry)
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
         self._stop = Event()
         self._thread = Thread(target=self._run)
         self.changes = 0
@@ -78,10 +78,10 @@ def at_random(run: Run, kills: int, stop: Event) -> tuple[list[str], str]:
     with Field(run, hosts=1) as field:
         (host,) = field.hosts
         _short_lives(host)
-        registry = field.open_registry()
+        registry, fleet = field.open_registry(), Fleet(field.open_registry())
         done, changes, seconds = 0, 0, 0.0
         while done < kills:
-            with Churn(field.open_registry()) as churn:
+            with Churn(fleet) as churn:
                 for _ in range(min(_LOOK_EACH, kills - done)):
                     host.agent.start()
                     time.sleep(chance.uniform(0.0, _LONGEST_LIFE))
