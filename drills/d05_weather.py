@@ -63,11 +63,7 @@ def run(drill: Run) -> Rows:
         with field.probing(h1.namespace, h2.overlay) as probe:
             for weather in all_kinds(field, h1):
                 steps.begin(weather.what)
-                seconds = (
-                    session * 1.5 if weather.outlasts_session else drill.of(full=10.0, short=2.0)
-                )
-                if weather.what == "ZooKeeper gone":
-                    seconds = drill.of(full=600.0, short=4.0)
+                seconds = _seconds(drill, weather, session)
                 drill.say(f"{weather.what}, {seconds:.0f} s")
                 yield from _through(ground, weather, seconds, registry)
             result = probe.result()

@@ -103,6 +103,7 @@ class AgentProcess:
                 self.ask("leave")
                 break
             except NetiError:  # not registered yet
+                self.check()
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
