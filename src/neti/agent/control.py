@@ -11,6 +11,7 @@ import os
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from neti.errors import NetiError
 
 SOCKET_NAME: Final = "agent.sock"
 _ANSWER_SECONDS: Final = 30.0
+_LAST_ANSWERS: Final = 1.0  # seconds, when the agent stops
 _MAX_REQUEST: Final = 65536
 
 
@@ -66,6 +68,7 @@ class ControlServer:
         except OSError as error:
             raise NetiError(f"{self.path}: cannot be made: {error.strerror}") from error
         self._thread = threading.Thread(target=self._run, name="neti-control", daemon=True)
+        self._answering: set[threading.Thread] = set()
 
     def start(self) -> None:
         """Callers are refused, not kept waiting, until here: the loop is about to run."""
@@ -77,6 +80,10 @@ class ControlServer:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self.path.unlink(missing_ok=True)
+        # The answer to what made the agent stop (leave) is on its way: the program waits for it.
+        deadline = time.monotonic() + _LAST_ANSWERS
+        for thread in tuple(self._answering):
+            thread.join(max(0.0, deadline - time.monotonic()))
         os.close(self._lock)
 
     def _bind(self) -> None:
@@ -93,9 +100,17 @@ class ControlServer:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            self._answering.add(thread)
+            thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
+        try:
+            self._answer(connection)
+        finally:
+            self._answering.discard(threading.current_thread())
+
+    def _answer(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             connection.settimeout(_ANSWER_SECONDS)
             try:
