@@ -1,5 +1,6 @@
 """What every drill is given, and what it gives back: a Run and its Rows."""
 
+import os
 import random
 import tempfile
 from collections.abc import Callable, Generator
@@ -7,11 +8,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Final, Literal, Protocol, Self, TypeVar
 
 from neti.errors import NetiError
 
 T = TypeVar("T")
+PREFIX: Final = "neti-drill-"  # of namespaces and folders; behind it the process id
 Scale = Literal["full", "short"]
 
 
@@ -59,7 +61,9 @@ class Run:
 
     def folder(self) -> Path:
         """A new folder that goes with the run."""
-        made = tempfile.TemporaryDirectory(prefix="neti-drill-", ignore_cleanup_errors=True)
+        made = tempfile.TemporaryDirectory(
+            prefix=f"{PREFIX}{os.getpid()}-", ignore_cleanup_errors=True
+        )
         return Path(self.stack.enter_context(made))
 
     def __enter__(self) -> Self:

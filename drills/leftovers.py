@@ -1,27 +1,30 @@
-"""Namespaces of the drills: how they are named, and clearing those of a run that was killed.
+"""What drills leave when they are killed: namespaces and folders, known by their names.
 
-Must never do: touch a namespace without the drills' prefix, or one whose run is alive.
+Must never do: touch what has not the drills' prefix, or belongs to a run that is alive.
 """
 
 import itertools
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
+from drills.drill import PREFIX
 from neti.lab import namespaces, processes
 
-_PREFIX: Final = "neti-drill-"
 _numbers: Final = itertools.count(1)
 
 
 def new_prefix() -> str:
     """For the namespaces of one field: no other has it."""
-    return f"{_PREFIX}{os.getpid()}-{next(_numbers)}-"
+    return f"{PREFIX}{os.getpid()}-{next(_numbers)}-"
 
 
 def end(names: Iterable[str]) -> None:
     """Stop whatever still runs inside these namespaces, and delete them."""
-    there = [name for name in names if name in namespaces.existing(_PREFIX)]
+    there = [name for name in names if name in namespaces.existing(PREFIX)]
     while found := namespaces.processes_in(there) - {os.getpid()}:
         running = (processes.find(pid) for pid in found)
         processes.stop((process for process in running if process is not None), grace=1.0)
@@ -29,10 +32,14 @@ def end(names: Iterable[str]) -> None:
 
 
 def clear() -> None:
-    """What runs that were killed have left behind."""
-    end(name for name in namespaces.existing(_PREFIX) if not _alive(name))
+    """What runs that were killed have left behind: namespaces, what runs in them, folders."""
+    end(name for name in namespaces.existing(PREFIX) if not _alive(name))
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        if not _alive(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _alive(name: str) -> bool:
-    number = name.removeprefix(_PREFIX).partition("-")[0]
-    return number.isdigit() and processes.find(int(number)) is not None
+    number = name.removeprefix(PREFIX).partition("-")[0]
+    # A name without a number is not ours to judge.
+    return not number.isdigit() or processes.find(int(number)) is not None
