@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from tests.support.agents import Box, World, world
 
+from neti import log
 from neti.agent import durable
 from neti.agent.loop import Reload, Stop
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.model import Host, Site
-from neti.registry import Session
+from neti.registry import Session, Stale
 from neti.registry.memory import MemoryRegistry
 
 
@@ -401,6 +402,21 @@ def test_down_ends_the_connections_that_were_translated(fleet: World) -> None:
     assert one.connections.ended == []
     one.ask("down")
     assert {str(address) for address in one.connections.ended} == overlays
+
+
+def test_a_registry_that_stays_away_is_a_line_a_minute(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each server of an ensemble has a reason of its own; the status shows the last one."""
+    lines: list[str] = []
+    monkeypatch.setattr(log, "warning", lambda name, **more: lines.append(name))
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    for second in range(90):
+        one.running.tell(Stale(f"server {second % 3} refuses"))
+        fleet.pass_time(1)
+    assert lines.count("registry_stale") == 2
+    assert "server 2 refuses" in str(one.status()["problems"])
 
 
 def test_what_others_change_is_put_right(fleet: World) -> None:

@@ -27,6 +27,7 @@ from neti.registry import (
     Vanished,
 )
 
+_STALE_TOLD_EVERY: Final = 60.0  # seconds between two lines about a registry that stays away
 _ORIGIN_EVERY: Final = 60.0  # seconds between notes of how far along the registry is
 
 
@@ -37,6 +38,7 @@ class Following:
         self._core = core
         self._journal = journal
         self._registration = registration
+        self._stale_told = float("-inf")
         self._origin: Origin | None = None  # of the registry, as far as it was seen
 
     def take_in(self, event: Event) -> None:
@@ -140,8 +142,10 @@ class Following:
 
     def _became_stale(self, reason: str) -> None:
         core = self._core
-        if core.fresh or core.stale_reason != reason:
+        if core.fresh or core.now() >= self._stale_told + _STALE_TOLD_EVERY:
+            # The reason differs from one server of an ensemble to the next, several in a second.
             log.warning("registry_stale", reason=reason, kept=len(core.members.fleet.members))
+            self._stale_told = core.now()
         core.fresh = False
         core.stale_reason = reason
         core.stale_since = core.stale_since or core.wall()
