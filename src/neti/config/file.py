@@ -31,7 +31,10 @@ def read(path: Path) -> Content:
     except IsADirectoryError:
         raise ConfigError(f"{path}: a directory: expected a file such as {path}/neti.yml") from None
     except PermissionError:
-        raise ConfigError(f"{path}: not readable by this user: expected root") from None
+        raise ConfigError(
+            f"{path}: not readable by this user: expected root, or for the agent's own user: "
+            f"chgrp neti {path} && chmod 640 {path}"
+        ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     if len(content) > MAX_BYTES:

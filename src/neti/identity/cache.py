@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final
 
+from neti import owned_file
 from neti.clock import Clock
 from neti.identity.source import Identity
 from neti.registry.entry import HOST_ID
@@ -56,9 +57,9 @@ class IdentityCache:
         }
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Unlinked first: O_EXCL neither follows a link nor inherits a file's wider rights.
+            # Unlinked first: a new file neither follows a link nor inherits wider rights.
             scratch.unlink(missing_ok=True)
-            handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            handle = owned_file.create(scratch, os.O_WRONLY, 0o600)
             with os.fdopen(handle, "w") as file:
                 json.dump(content, file)
                 file.flush()
