@@ -1,18 +1,30 @@
-"""Events as one line each, ``name key=value …``, to the journal (stderr) or the configured file.
+"""Events as one line each, to the journal (stderr) or the configured file.
+
+Text is ``name key=value …``; JSON is one object a line with the same names. Where stderr is the
+journal, the line begins with its priority (sd-daemon(3)) and carries no time: the journal has both.
 
 Must never be given a secret: there is no filter here that would take it out again.
 """
 
+import json
 import logging
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from neti.errors import NetiError
 
 _LOGGER: Final = logging.getLogger("neti")
+_STDERR: Final = 2
+# syslog's levels, as systemd reads them from the beginning of a line
+_PRIORITIES: Final = {logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+Format = Literal["text", "json"]
 
 
-def configure(log_file: Path | None) -> None:
+def configure(log_file: Path | None, log_format: Format = "text") -> None:
     """Send events to ``log_file``, or to stderr, which systemd hands to the journal."""
     try:
         handler: logging.Handler = (
@@ -20,22 +32,68 @@ def configure(log_file: Path | None) -> None:
         )
     except OSError as error:
         raise NetiError(f"log_file {log_file}: cannot be written: {error.strerror}") from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    journal = log_file is None and stderr_is_the_journal(os.environ)
+    handler.setFormatter(_Lines(log_format, journal=journal))
     _LOGGER.handlers[:] = [handler]
     _LOGGER.setLevel(logging.INFO)
     _LOGGER.propagate = False
 
 
+def stderr_is_the_journal(environment: Mapping[str, str]) -> bool:
+    """Not only whether systemd started this: stderr may lead elsewhere (sd-journal's own rule)."""
+    device, _, inode = environment.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        status = os.fstat(_STDERR)
+    except OSError:
+        return False
+    return (device, inode) == (str(status.st_dev), str(status.st_ino))
+
+
 def info(name: str, **fields: Any) -> None:
-    _LOGGER.info("%s", _line(name, fields))
+    _LOGGER.info(name, extra={"fields": fields})
 
 
 def warning(name: str, **fields: Any) -> None:
-    _LOGGER.warning("%s", _line(name, fields))
+    _LOGGER.warning(name, extra={"fields": fields})
 
 
 def error(name: str, **fields: Any) -> None:
-    _LOGGER.error("%s", _line(name, fields))
+    _LOGGER.error(name, extra={"fields": fields})
+
+
+class _Lines(logging.Formatter):
+    def __init__(self, log_format: Format, *, journal: bool) -> None:
+        super().__init__()
+        self._format = log_format
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = getattr(record, "fields", {})
+        name = record.getMessage()
+        said = _json(record, name, fields) if self._format == "json" else _line(name, fields)
+        if self._journal:
+            return f"<{_PRIORITIES.get(record.levelno, 6)}>{said}"
+        if self._format == "json":
+            return said
+        return f"{self.formatTime(record)} {record.levelname} {said}"
+
+
+def _json(record: logging.LogRecord, name: str, fields: dict[str, Any]) -> str:
+    at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    document = {"time": at, "level": record.levelname.lower(), "event": name}
+    # A field may not hide what every line has.
+    document |= {f"{key}_" if key in document else key: _plain(v) for key, v in fields.items()}
+    return json.dumps(document)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 6)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return str(value)
 
 
 def _line(name: str, fields: dict[str, Any]) -> str:

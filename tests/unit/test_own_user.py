@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.netns import require_root
 
 from neti import owned_file
 from neti.errors import IdentityError
 from neti.identity.machine import fingerprint
-from tests.support.netns import require_root
 
 NOBODY = 65534
 

@@ -1,0 +1,72 @@
+"""What the log's lines look like, for people, for the journal, and for machines."""
+
+import json
+import os
+import subprocess
+import sys
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from neti import log
+
+SAID = (
+    "from neti import log; log.configure(None, {format!r});"
+    "log.warning('member_lost', id='i-1', seconds=0.25, what='a \"b\"\\nc');"
+    "log.error('kernel_refused', time='noon'); log.info('up')"
+)
+
+
+def said(*, form: str, journal: bool) -> list[str]:
+    """By a program whose stderr is a pipe, which may be the journal's."""
+    read, write = os.pipe()
+    status = os.fstat(write)
+    stream = f"{status.st_dev}:{status.st_ino}" if journal else f"{status.st_dev}:1"
+    subprocess.run(
+        [sys.executable, "-c", SAID.format(format=form)],
+        stderr=write,
+        env={**os.environ, "JOURNAL_STREAM": stream},
+        check=True,
+    )
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        return pipe.read().splitlines()
+
+
+def test_the_journal_gets_priorities_and_no_second_time() -> None:
+    """systemd reads the priority from the line's beginning and knows the time itself."""
+    assert said(form="text", journal=True) == [
+        '<4>member_lost id=i-1 seconds=0.250 what="a \\"b\\"\\nc"',
+        "<3>kernel_refused time=noon",
+        "<6>up",
+    ]
+
+
+def test_elsewhere_a_line_has_its_time_and_level() -> None:
+    """JOURNAL_STREAM alone proves nothing: stderr was redirected here."""
+    first = said(form="text", journal=False)[0]
+    assert first[:2] == "20"
+    assert " WARNING member_lost id=i-1" in first
+
+
+def test_json_is_one_object_a_line() -> None:
+    """Also for the journal; numbers stay numbers, and no field hides what every line has."""
+    lost, refused, up = (
+        json.loads(line.removeprefix(f"<{n}>"))
+        for n, line in zip((4, 3, 6), said(form="json", journal=True), strict=True)
+    )
+    assert (lost["event"], lost["level"], lost["id"]) == ("member_lost", "warning", "i-1")
+    assert (lost["seconds"], lost["what"]) == (0.25, 'a "b"\nc')
+    assert refused["time_"] == "noon"
+    assert refused["time"].startswith("20")
+    assert set(up) == {"time", "level", "event"}
+
+
+def test_a_log_file_gets_no_priorities(tmp_path: Path) -> None:
+    """Whatever stderr is."""
+    path = tmp_path / "neti.log"
+    try:
+        log.configure(path, "json")
+        log.info("lease_held", overlay=IPv4Address("192.168.0.9"))
+    finally:
+        log.configure(None)
+    assert json.loads(path.read_text())["overlay"] == "192.168.0.9"
