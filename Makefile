@@ -1,11 +1,12 @@
-# make setup | lab | test | lint | bench | drills: everything a newcomer needs, from a bare Debian 12.
+# make setup | lab | test | lint | bench | drills | deb | deb-test: everything a newcomer needs, from a
+# bare Debian 12.
 
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.complete
 
-.PHONY: setup lab test lint bench drills clean
+.PHONY: setup lab test lint bench drills deb deb-test clean
 
 setup: $(STAMP)
 
@@ -24,7 +25,16 @@ lint: setup
 	$(VENV)/bin/mypy
 
 test: setup lint
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -m 'not package'
+
+# dist/neti_VERSION_ARCH.deb
+deb: setup
+	scripts/build-deb
+
+# Installs, runs, upgrades and removes the package on machines of its own, with a real systemd.
+deb-test: deb
+	scripts/debian-root build/debian-root
+	$(VENV)/bin/python -m pytest -m package tests/package
 
 bench: setup
 	$(VENV)/bin/python -m benchmarks

@@ -24,6 +24,7 @@ DOORS = {
     "botocore": ("aws/access",),
     "rich": ("lab/",),
     "click": ("cli/",),
+    "prometheus_client": ("exposition",),
 }
 
 # what stands in the pure middle, and all of Neti that it may know
@@ -40,6 +41,8 @@ PURE = {
     "settings.py": {"model"},
     "shadow.py": {"model", "settings"},
     "preview.py": {"model", "settings", "shadow"},
+    "measured.py": set[str](),
+    "metrics.py": {"measured"},
 }
 
 

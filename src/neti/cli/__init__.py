@@ -27,6 +27,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "relax": ("neti.cli.stage", "relax"),
     "release": ("neti.cli.stage", "release"),
     "restore": ("neti.cli.restore", "restore"),
+    "metrics": ("neti.cli.metrics", "metrics"),
     "overlay-ip": ("neti.cli.host", "overlay_ip"),
     "down": ("neti.cli.host", "down"),
     "up": ("neti.cli.host", "up"),

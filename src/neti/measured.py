@@ -1,0 +1,50 @@
+"""How long the agent takes, counted for the metrics. Pure: the loop says what time it is."""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+# Seconds. From one small transaction to a fleet that comes back while the kernel refuses.
+BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
+
+
+@dataclass(slots=True)
+class Histogram:
+    """``counts``: how many fell into each of BUCKETS, not cumulated; the last one is above all."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    total: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.total += seconds
+
+    def document(self) -> dict[str, Any]:
+        return {"counts": list(self.counts), "total": self.total}
+
+
+@dataclass(slots=True)
+class Measured:
+    """``apply``: the transactions themselves. ``change``: from the step in which a change of the
+    fleet was heard to the kernel's yes, gathering and refusals included."""
+
+    apply: Histogram = field(default_factory=Histogram)
+    change: Histogram = field(default_factory=Histogram)
+    _heard: float | None = None
+
+    def heard(self, at: float, *, pending: bool) -> None:
+        """At the end of taking in what came at ``at``: is there now something for the kernel?"""
+        if not pending:
+            self._heard = None
+        elif self._heard is None:
+            self._heard = at
+
+    def applied(self, started: float, now: float) -> None:
+        """A transaction went through, and everything that was pending with it."""
+        self.apply.observe(now - started)
+        if self._heard is not None:
+            self.change.observe(now - self._heard)
+            self._heard = None
+
+    def document(self) -> dict[str, Any]:
+        return {"apply": self.apply.document(), "change": self.change.document()}

@@ -1,0 +1,289 @@
+"""The package on a clean machine with a real systemd and no network to ask anything of: installed,
+started, reloaded, killed, upgraded, stopped, removed, purged."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from tests.support import machine
+from tests.support.machine import Machine, wait
+
+pytestmark = pytest.mark.package
+
+CONFIG = """\
+registry: embedded:/var/lib/neti/registry.db
+identity: {id: a, private: 10.0.0.5}
+site: ec2
+sites: {ec2: {private: [10.0.0.0/8]}, vpc: {private: [10.0.0.0/8]}}
+ssh_whitelist: [10.0.0.77/32]
+session_seconds: 5
+metrics_listen: 127.0.0.1:9177
+"""
+PEER = """\
+registry: embedded:/var/lib/neti/registry.db
+identity: {id: b, private: 10.0.0.6}
+site: ec2
+sites: {ec2: {private: [10.0.0.0/8]}, vpc: {private: [10.0.0.0/8]}}
+table_files_path: /root/peer
+session_seconds: 5
+"""
+
+
+def network(debian: Machine) -> None:
+    """An uplink with the host's private address, and a namespace for another host's agent."""
+    debian.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far")
+    debian.run("ip", "addr", "add", "10.0.0.5/24", "dev", "eth0")
+    debian.run("ip", "link", "set", "eth0", "up")
+    debian.run("ip", "netns", "add", "peer")
+    debian.run("ip", "link", "set", "far", "netns", "peer", "name", "eth0")
+    for words in (
+        "addr add 10.0.0.6/24 dev eth0",
+        "link set eth0 up",
+        "link set lo up",
+    ):
+        debian.run("ip", "-n", "peer", *words.split())
+
+
+def installed(debian: Machine) -> None:
+    debian.run("dpkg", "-i", "/mnt/files/neti.deb")
+
+
+def started(debian: Machine) -> None:
+    """The agent, and another host's in its own namespace, each with the other as its peer."""
+    debian.path("/etc/neti/neti.yml").write_text(CONFIG)
+    debian.run("chgrp", "neti", "/etc/neti/neti.yml")
+    debian.run("chmod", "640", "/etc/neti/neti.yml")
+    debian.path("/root/peer.yml").write_text(PEER)
+    debian.run("systemctl", "start", "neti.service")
+    debian.run(
+        *("systemd-run", "--unit=peer", "ip", "netns", "exec", "peer"),
+        *("neti", "agent", "-c", "/root/peer.yml"),
+    )
+    wait(lambda: status(debian)["peers"] == 1 and status(debian)["registered"], "two members")
+
+
+def status(debian: Machine) -> dict[str, object]:
+    said = debian.out("neti", "status", "--json", check=False)
+    document: dict[str, object] = json.loads(said or '{"peers": 0, "registered": false}')
+    return document
+
+
+def held(debian: Machine) -> str:
+    """All that the kernel holds, with the numbers that each writing anew would change."""
+    listing = debian.out("nft", "-a", "-s", "list", "ruleset")
+    return listing + debian.out("ip", "route", "show", "table", "all")
+
+
+def main_pid(debian: Machine) -> str:
+    return debian.out("systemctl", "show", "-P", "MainPID", "neti.service")
+
+
+def test_installing_without_a_configuration_starts_nothing(debian: Machine) -> None:
+    """No network is asked, the kernel is as before, and everything is in its place."""
+    before = held(debian)
+    installed(debian)
+    assert held(debian) == before
+    assert debian.out("systemctl", "is-enabled", "neti.service", "neti-restore.service") == (
+        "enabled\nenabled"
+    )
+    assert debian.out("systemctl", "is-active", "neti.service", check=False) == "inactive"
+    assert debian.out("neti", "--version").startswith("neti ")
+    owner = debian.out("stat", "-c", "%U:%G %a", "/etc/neti", "/etc/neti/neti.yml.example")
+    assert owner == "root:neti 750\nroot:root 640"
+    for page in ("neti", "neti-agent", "neti-lease"):
+        assert debian.path(f"/usr/share/man/man1/{page}.1.gz").exists()
+    refused = debian.run("neti", "agent", check=False)
+    assert refused.returncode == 2
+    assert "/etc/neti/neti.yml: no such file" in refused.stderr
+
+    # systemd finds no fault in the units, and little that they could do beyond their work.
+    units = [f"/lib/systemd/system/neti{name}.service" for name in ("", "-restore", "-leave")]
+    verified = debian.run("systemd-analyze", "verify", "--man=no", *units)
+    assert verified.stdout + verified.stderr == ""
+    for unit in units:
+        debian.run(
+            *("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager"),
+            unit,
+        )
+
+
+def test_a_life(debian: Machine) -> None:
+    """Start, reload, a kill, an upgrade, removal and purge; what the kernel holds tells all."""
+    network(debian)
+    empty = held(debian)
+    installed(debian)
+    started(debian)
+
+    # As its own user, with one capability, and a state folder that is its own.
+    pid = main_pid(debian)
+    words = dict(
+        line.split(":\t", 1)
+        for line in debian.path(f"/proc/{pid}/status").read_text().splitlines()
+        if ":\t" in line
+    )
+    assert words["Uid"].split()[0] == debian.out("id", "-u", "neti") != "0"
+    assert int(words["CapEff"], 16) == int(words["CapBnd"], 16) == 1 << 12  # CAP_NET_ADMIN
+    assert debian.out("find", "/var/lib/neti", "!", "-user", "neti") == ""
+    assert "in step" in debian.out("systemctl", "show", "-P", "StatusText", "neti.service")
+    table = held(debian)
+    assert "10.0.0.6" in table
+    assert "proto 78" in table
+
+    # Root's commands read the same state, and leave nothing that the agent could not replace.
+    assert debian.out("neti", "plan").startswith("nothing to change")
+    assert "neti_members" in debian.out("neti", "metrics")
+    debian.run("neti", "metrics", "--textfile", "/tmp/neti.prom")
+    debian.run("neti", "relax")
+    assert debian.out("find", "/var/lib/neti", "!", "-user", "neti") == ""
+
+    # A reload, and a broken one.
+    debian.run("systemctl", "reload", "neti.service")
+    assert main_pid(debian) == pid
+    config = debian.path("/etc/neti/neti.yml")
+    config.write_text(CONFIG + "ssh_port: many\n")
+    debian.run("systemctl", "reload", "neti.service")
+    assert "ssh_port" in str(status(debian)["problems"])
+    config.write_text(CONFIG)
+    debian.run("systemctl", "reload", "neti.service")
+    assert debian.out("systemctl", "is-active", "neti.service") == "active"
+
+    # One that was killed is back by itself.
+    debian.run("sh", "-c", f"kill -KILL {pid}")
+    wait(lambda: main_pid(debian) not in ("0", pid), "the agent is back")
+    wait(lambda: status(debian)["registered"], "registered again")
+
+    # An upgrade: another process, the same kernel, and no peer has noticed.
+    before, pid = held(debian), main_pid(debian)
+    debian.run("dpkg", "-i", "/mnt/files/neti-later.deb")
+    wait(lambda: main_pid(debian) not in ("0", pid), "the new version runs")
+    wait(lambda: status(debian)["registered"], "registered again")
+    assert held(debian) == before
+    assert "-2" in debian.out("dpkg-query", "-W", "neti")
+    time.sleep(6)  # longer than a session lasts
+    peer = debian.out("journalctl", "-u", "peer", "-o", "cat")
+    assert "member_joined id=a" in peer
+    for word in ("member_lost", "member_gone", "member_changed"):
+        assert f"{word} id=a" not in peer
+
+    # Removal: the host as it was found. Then nothing is left at all.
+    debian.run("dpkg", "-r", "neti")
+    assert held(debian) == empty
+    assert debian.path("/var/lib/neti/members.jsonl").exists()
+    assert not debian.path("/var/lib/neti/down").exists()
+    assert not debian.path("/usr/lib/neti").exists()
+    debian.run("systemctl", "stop", "peer", check=False)
+    debian.run("dpkg", "-P", "neti")
+    for left in ("/var/lib/neti", "/etc/neti", "/var/log/neti"):
+        assert not debian.path(left).exists()
+    assert debian.run("id", "neti", check=False).returncode != 0
+    assert debian.out("find", "/etc/systemd", "/var/lib/systemd", "-name", "*neti*") == ""
+
+
+def test_a_loop_that_hangs_is_replaced(debian: Machine) -> None:
+    """The watchdog's time is over when the process is stopped; the rules stay meanwhile."""
+    network(debian)
+    installed(debian)
+    started(debian)
+    folder = debian.path("/etc/systemd/system/neti.service.d")
+    folder.mkdir(parents=True)
+    (folder / "short.conf").write_text("[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\n")
+    debian.run("systemctl", "daemon-reload")
+    debian.run("systemctl", "restart", "neti.service")
+    wait(lambda: status(debian)["registered"], "registered")
+    pid, before = main_pid(debian), held(debian)
+    time.sleep(5)
+    assert main_pid(debian) == pid  # an idle loop is fed
+    debian.run("sh", "-c", f"kill -STOP {pid}")
+    wait(lambda: main_pid(debian) not in ("0", pid), "the watchdog has replaced it")
+    wait(lambda: status(debian)["registered"], "registered again")
+    assert held(debian) == before
+
+
+def test_a_restart_is_no_leave_and_a_shutdown_is(debian: Machine) -> None:
+    """Peers hear a farewell when the machine stops, behind its services, and only then."""
+    network(debian)
+    installed(debian)
+    started(debian)
+    log = debian.files / "service.log"
+    unit = debian.path("/etc/systemd/system/serving.service")
+    unit.write_text(
+        "[Unit]\nAfter=network.target\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+        "ExecStart=/bin/true\n"
+        "ExecStop=/bin/sh -c 'sleep 2; date +%%s.%%N >/mnt/files/service.log'\n"
+    )
+    debian.run("systemctl", "daemon-reload")
+    debian.run("systemctl", "start", "serving.service")
+    peer = debian.files / "peer.log"
+    follow = "journalctl -u peer -f -n +1 -o short-unix >/mnt/files/peer.log"
+    debian.path("/etc/systemd/system/following.service").write_text(
+        "[Unit]\nDefaultDependencies=no\n[Service]\n" + f"ExecStart=/bin/sh -c '{follow}'\n"
+    )
+    debian.path("/run/systemd/system/peer.service.d").mkdir(parents=True)
+    debian.path("/run/systemd/system/peer.service.d/late.conf").write_text(
+        "[Unit]\nDefaultDependencies=no\n"
+    )
+    debian.run("systemctl", "daemon-reload")
+    debian.run("systemctl", "start", "following.service")
+    debian.run("systemctl", "restart", "neti.service")
+    debian.run("systemctl", "restart", "neti-leave.service")
+    wait(lambda: status(debian)["registered"], "registered again")
+    time.sleep(1)
+    assert "member_gone" not in peer.read_text()
+    machine.stop(debian)
+    gone = [line for line in peer.read_text().splitlines() if "member_gone id=a" in line]
+    assert len(gone) == 1, peer.read_text()
+    assert float(gone[0].split()[0]) > float(log.read_text())
+
+
+def test_the_file_that_switches_neti_off(debian: Machine) -> None:
+    """The console's way in: with it nobody loads anything, by unit or by hand."""
+    network(debian)
+    installed(debian)
+    started(debian)
+    debian.run("systemctl", "stop", "neti.service")
+    debian.run("nft", "delete", "table", "inet", "neti")
+    debian.path("/etc/neti/disabled").touch()
+    nothing_is_loaded(debian)
+
+
+@pytest.mark.parametrize("debian", ["neti=off"], indirect=True)
+def test_the_word_on_the_kernels_command_line(debian: Machine) -> None:
+    """The same, for whoever gets no further than the boot loader."""
+    # systemd in a container takes its own arguments for the kernel's; neti reads the kernel's.
+    line = debian.files / "cmdline"
+    line.write_text(Path("/proc/cmdline").read_text().strip() + " neti=off\n")
+    debian.run("mount", "--bind", "/mnt/files/cmdline", "/proc/cmdline")
+    network(debian)
+    installed(debian)
+    debian.path("/etc/neti/neti.yml").write_text(CONFIG)
+    nothing_is_loaded(debian)
+
+
+def nothing_is_loaded(debian: Machine) -> None:
+    for unit in ("neti-restore.service", "neti.service"):
+        debian.run("systemctl", "start", unit)
+        assert debian.out("systemctl", "show", "-P", "ConditionResult", unit) == "no"
+        assert debian.out("systemctl", "is-active", unit, check=False) == "inactive"
+    assert "switched off" in debian.out("neti", "restore")
+    assert "switched off" in debian.run("neti", "agent", check=False).stderr
+    assert "table inet neti" not in held(debian)
+
+
+def test_the_rules_are_there_before_the_network(debian: Machine) -> None:
+    """restore runs as the agent's user, and leaves what the agent goes on from."""
+    network(debian)
+    installed(debian)
+    started(debian)
+    debian.run("systemctl", "stop", "neti.service")
+    before = debian.out("nft", "list", "table", "inet", "neti")
+    debian.run("nft", "delete", "table", "inet", "neti")
+    debian.run("systemctl", "start", "neti-restore.service")
+    after = debian.out("nft", "list", "table", "inet", "neti")
+    assert "10.0.0.6" in after
+    assert after.count("\n") == before.count("\n")
+    order = debian.out("systemctl", "show", "-P", "Before", "neti-restore.service").split()
+    assert {"network-pre.target", "neti.service"} <= set(order)
+    debian.run("systemctl", "start", "neti.service")
+    wait(lambda: status(debian)["registered"], "registered")
+    assert debian.out("find", "/var/lib/neti", "!", "-user", "neti") == ""

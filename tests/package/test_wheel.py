@@ -1,0 +1,28 @@
+"""The wheel in an empty environment: what pip, pipx and uv tool do with it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.package
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_wheel_brings_all_it_needs(tmp_path: Path) -> None:
+    """Installed alone, its command runs, reads a configuration, and finds no missing library."""
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("neti-*.whl")
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    python, neti = environment / "bin/python", environment / "bin/neti"
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", str(wheel)], check=True)
+    subprocess.run([str(python), "-m", "pip", "check"], check=True)
+    said = subprocess.run([str(neti), "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout == f"neti {wheel.name.split('-')[1]}\n"
+    example = str(ROOT / "deploy/neti.yml.example")
+    subprocess.run([str(neti), "config", "check", "-c", example], check=True, cwd=tmp_path)
+    every = "import neti.agent.main, neti.exposition, neti.cli.lab, neti.registry.zookeeper"
+    subprocess.run([str(python), "-c", every], check=True, cwd=tmp_path)

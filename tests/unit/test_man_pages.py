@@ -1,0 +1,101 @@
+"""Man pages and completions come from the command line itself, and miss nothing of it."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from neti.cli import cli
+
+SCRIPT = Path(__file__).parents[2] / "scripts/man_pages.py"
+
+
+def _script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("man_pages", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+PAGES = dict(_script().pages())
+COMMANDS = cli.list_commands(click.Context(cli))
+
+
+def test_a_page_for_each_command_and_one_for_all() -> None:
+    """And the one for all names each."""
+    assert set(PAGES) == {"neti.1", *(f"neti-{name}.1" for name in COMMANDS)}
+    overview = PAGES["neti.1"].replace("\\-", "-")
+    for name in COMMANDS:
+        assert f".BR neti-{name} (1)" in overview
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_page_has_all_options_and_subcommands(name: str) -> None:
+    """As they are typed."""
+    page = PAGES[f"neti-{name}.1"].replace("\\-", "-")
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    commands = {name: command}
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(click.Context(command)):
+            found = command.get_command(click.Context(command), inner)
+            assert found is not None
+            commands[f"{name} {inner}"] = found
+    for words, each in commands.items():
+        assert f"neti {words}" in page
+        for parameter in each.params:
+            if isinstance(parameter, click.Option) and not parameter.hidden:
+                assert all(option in page for option in parameter.opts)
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_the_formatter_has_no_complaint(name: str, tmp_path: Path) -> None:
+    """groff with all warnings on, where there is one; the rules of man(7) that it rests on else."""
+    lines = PAGES[name].splitlines()
+    assert lines[0].startswith(".TH ")
+    requests = {line.split()[0] for line in lines if line.startswith(".")}
+    assert requests <= {".TH", ".SH", ".SS", ".PP", ".TP", ".B", ".BR", ".I", ".nf", ".fi"}
+    assert not [line for line in lines if line.startswith("'") or "\b" in line]
+    if shutil.which("groff") is not None:
+        page = tmp_path / name
+        page.write_text(PAGES[name])
+        formatted = subprocess.run(
+            ["groff", "-man", "-Tascii", "-ww", str(page)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert formatted.stderr == ""
+        assert re.search(r"S.*Y.*N.*O.*P.*S.*I.*S", formatted.stdout)
+
+
+def _complete(shell: str, step: str, **variables: str) -> str:
+    environment = {**os.environ, "_NETI_COMPLETE": f"{shell}_{step}", **variables}
+    command = [sys.executable, "-c", "from neti.cli import main; main()"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_script(shell: str) -> None:
+    """Which asks the command line itself at each key."""
+    script = _complete(shell, "source")
+    assert f"_NETI_COMPLETE={shell}_complete" in script
+    if shutil.which(shell) is not None:
+        subprocess.run([shell, "-n"], input=script, text=True, check=True)
+
+
+def test_commands_and_options_are_completed() -> None:
+    """By what they begin with."""
+    assert _complete("bash", "complete", COMP_WORDS="neti sta", COMP_CWORD="1") == "plain,status\n"
+    options = _complete("bash", "complete", COMP_WORDS="neti enforce --w", COMP_CWORD="2")
+    assert options == "plain,--wait-for-confirm\n"

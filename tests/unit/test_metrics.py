@@ -1,0 +1,157 @@
+"""What the agent tells Prometheus: names, sums, files, and a server on one address only."""
+
+import re
+import stat
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from neti import exposition
+from neti.errors import NetiError
+from neti.measured import BUCKETS, Measured
+from neti.metrics import metrics
+
+SEEN: dict[str, Any] = {
+    "version": "0.1.0",
+    "site": "vpc",
+    "registry": "zookeeper",
+    "sites": {"vpc": 3, "ec2": 16000},
+    "lost": 1,
+    "held": 2,
+    "skipped": 4,
+    "problems": 1,
+    "registered": True,
+    "fresh": False,
+    "stale_seconds": 61.5,
+    "stage": "trial",
+    "wished": True,
+    "failures": 0,
+    "down": False,
+    "counters": {"judged": 7, "admitted": 9},
+    "measured": Measured().document(),
+    "repairs": 5,
+    "fight": False,
+    "conntrack": {"count": 10, "max": 262144},
+}
+
+
+def samples(seen: dict[str, Any]) -> dict[tuple[str, str], float]:
+    """As Prometheus reads them: (name, the one label's value) to value."""
+    text = exposition.text(seen).decode()
+    return {
+        (sample.name, next(iter(sample.labels.values()), "")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_prometheus_reads_what_the_agent_tells() -> None:
+    """Each figure under its name, members by site, and one stage of three."""
+    read = samples(SEEN)
+    assert read["neti_members", "ec2"] == 16000
+    assert read["neti_members_held", ""] == 2
+    assert read["neti_registry_fresh", ""] == 0
+    assert read["neti_registry_stale_seconds", ""] == 61.5
+    stages = {stage: read["neti_stage", stage] for stage in ("shadow", "trial", "enforced")}
+    assert stages == {"shadow": 0, "trial": 1, "enforced": 0}
+    assert read["neti_judged_packets_total", ""] == 7
+    assert read["neti_drift_repairs_total", ""] == 5
+    assert read["neti_conntrack_entries_limit", ""] == 262144
+
+
+def test_names_keep_to_the_conventions() -> None:
+    """A prefix, base units, _total on counters only, and no label that names a peer."""
+    for metric in metrics(SEEN):
+        assert re.fullmatch(r"neti(_[a-z]+)+", metric.name)
+        assert metric.help.endswith(".")
+        assert not metric.name.endswith(("_total", "_ms", "_milliseconds", "_percent"))
+        assert all(
+            set(s.labels) <= {"site", "stage", "version", "registry"} for s in metric.samples
+        )
+    assert len(exposition.text(SEEN).splitlines()) < 150
+
+
+def test_a_kernel_that_does_not_track_has_no_fill() -> None:
+    """Absent is not zero."""
+    read = samples({**SEEN, "conntrack": {"count": None, "max": None}, "counters": {}})
+    assert not [name for name, _ in read if "conntrack" in name or "packets" in name]
+
+
+def test_the_time_to_the_kernel_counts_from_the_hearing() -> None:
+    """Through gathering and refusals; what came to nothing counts for nothing."""
+    measured = Measured()
+    measured.heard(10.0, pending=True)
+    measured.heard(10.2, pending=True)  # a second one, gathered with the first
+    measured.applied(10.39, 10.4)
+    measured.heard(20.0, pending=False)
+    measured.applied(30.0, 30.01)  # a repair: nothing had been heard
+    assert sum(measured.change.counts) == 1
+    assert measured.change.total == pytest.approx(0.4)
+    assert sum(measured.apply.counts) == 2
+    read = samples({**SEEN, "measured": measured.document()})
+    assert read["neti_change_to_kernel_seconds_bucket", "0.25"] == 0
+    assert read["neti_change_to_kernel_seconds_bucket", "1.0"] == 1
+    assert read["neti_change_to_kernel_seconds_count", ""] == 1
+    assert read["neti_apply_seconds_sum", ""] == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(("seconds", "bucket"), [(0.0, 0), (BUCKETS[3], 3), (1e9, len(BUCKETS))])
+def test_a_bound_belongs_to_its_bucket(seconds: float, bucket: int) -> None:
+    """At or below, as Prometheus means it; above all of them is a bucket too."""
+    measured = Measured()
+    measured.apply.observe(seconds)
+    assert measured.apply.counts[bucket] == 1
+
+
+def test_a_textfile_is_whole_and_readable(tmp_path: Path) -> None:
+    """node_exporter runs as another user, and reads whenever it likes."""
+    path = tmp_path / "neti.prom"
+    path.write_text("old")
+    exposition.textfile(path, SEEN)
+    assert path.read_bytes() == exposition.text(SEEN)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert [p.name for p in tmp_path.iterdir()] == ["neti.prom"]
+    with pytest.raises(NetiError, match=r"nowhere/neti\.prom: cannot be written: No such file"):
+        exposition.textfile(tmp_path / "nowhere" / "neti.prom", SEEN)
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def test_the_server_listens_on_its_address_only() -> None:
+    """Not on the machine's other addresses; a second one on it is refused in words."""
+    port = free_port()
+    exporter = exposition.Exporter(f"127.0.0.1:{port}", lambda: SEEN)
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            assert b"neti_members_held 2.0" in answer.read()
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            urllib.request.urlopen(f"http://127.0.0.2:{port}/metrics", timeout=5)
+        with pytest.raises(NetiError, match=f"metrics_listen 127.0.0.1:{port}: cannot be listened"):
+            exposition.Exporter(f"127.0.0.1:{port}", lambda: SEEN)
+    finally:
+        exporter.close()
+
+
+def test_a_loop_that_does_not_answer_is_an_error_not_old_figures() -> None:
+    """Prometheus then says that the target is down."""
+
+    def silent() -> dict[str, Any]:
+        raise NetiError("the agent did not answer in 30 s")
+
+    port = free_port()
+    exporter = exposition.Exporter(f"127.0.0.1:{port}", silent)
+    try:
+        with pytest.raises(urllib.error.HTTPError, match="500"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5)
+    finally:
+        exporter.close()
