@@ -10,6 +10,7 @@ import json
 import os
 import queue
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from neti import log, owned_file
 from neti.errors import NetiError
 
 SOCKET_NAME: Final = "agent.sock"
 _ANSWER_SECONDS: Final = 30.0
 _LAST_ANSWERS: Final = 1.0  # seconds, when the agent stops
 _MAX_REQUEST: Final = 65536
+_LOOKS: Final = frozenset({"status", "members", "metrics"})
+_NO_LOGIN: Final = 2**32 - 1
 
 
 class AgentUnreachable(NetiError):
@@ -119,9 +123,30 @@ class ControlServer:
             except (ValueError, KeyError, TypeError):
                 answer: dict[str, Any] = {"error": "not a request"}
             else:
+                _log(request, connection)
                 self._tell(request)
                 answer = request.wait()
             connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _log(request: Request, connection: socket.socket) -> None:
+    """Who changes what, and from where; looking is nobody's business."""
+    if request.command in _LOOKS:
+        return
+    size = struct.calcsize("3i")
+    pid, uid, _ = struct.unpack(
+        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    )
+    log.info("command", command=request.command, uid=uid, pid=pid, login=_login(pid))
+
+
+def _login(pid: int) -> str:
+    """Who logged in, before any sudo; 'none' for a service, or where it cannot be seen."""
+    try:
+        number = int(Path(f"/proc/{pid}/loginuid").read_text())
+    except (OSError, ValueError):
+        return "none"
+    return "none" if number == _NO_LOGIN else str(number)
 
 
 def call(
@@ -167,7 +192,7 @@ def only_one(folder: Path) -> Iterator[None]:
 def _only_one(folder: Path) -> int:
     """A lock that the kernel lets go with this process, however it ends: one agent a host."""
     try:
-        number = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        number = owned_file.open_or_create(folder / "agent.lock", os.O_RDWR, 0o600)
     except OSError as error:
         raise NetiError(f"{folder}: cannot be written: {error.strerror}") from error
     try:

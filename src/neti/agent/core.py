@@ -22,6 +22,7 @@ from neti.agent.worker import Worker
 from neti.clock import Clock
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.guard import Guard
+from neti.measured import Measured
 from neti.model import Host, IPAddress
 from neti.registry import Registry
 from neti.ruleset import OFF, Enforcement
@@ -73,6 +74,7 @@ class Core:
     timers: Timers = field(default_factory=Timers)
     problems: dict[str, str] = field(default_factory=dict)
     live: LiveSettings = field(default_factory=LiveSettings)
+    measured: Measured = field(default_factory=Measured)
     known: bool = False  # the fleet is known: from the registry, or from the last good state
     fresh: bool = False
     stale_reason: str = "not connected yet"

@@ -10,6 +10,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from neti import owned_file
+
 
 def line(document: dict[str, Any]) -> bytes:
     text = json.dumps(document, separators=(",", ":")).encode()
@@ -32,9 +34,9 @@ def checked(written: bytes) -> dict[str, Any]:
 def replace(path: Path, content: bytes, mode: int) -> None:
     """The file is the old one or the new one, never between, and stays so after a power cut."""
     beside = path.with_name(f".{path.name}.new")
-    number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    beside.unlink(missing_ok=True)
+    number = owned_file.create(beside, os.O_WRONLY, mode)
     with os.fdopen(number, "wb") as file:
-        os.fchmod(number, mode)
         file.write(content)
         file.flush()
         os.fsync(number)

@@ -76,6 +76,7 @@ class Kernel:
             return
         self._commit_after = started + core.live.interval
         self.applies += 1
+        core.measured.applied(started, core.now())
         log.info("applied", elements=changes.count(), seconds=core.now() - started)
         self._journal.write()
 
@@ -102,6 +103,7 @@ class Kernel:
         core.problems.pop("kernel", None)
         if done.planned.transaction:
             self.applies += 1
+            core.measured.applied(started, core.now())
             log.info(
                 "resynced",
                 reason=reason,

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from neti import log
-from neti.agent import preview, status
+from neti.agent import figures, preview, status
 from neti.agent.control import Request
 from neti.agent.core import Core, Outside
 from neti.agent.following import Following
@@ -30,7 +30,7 @@ from neti.agent.shadow_log import ShadowLog
 from neti.agent.staging import Shadow, Staging
 from neti.agent.state import Loaded
 from neti.agent.state_records import Self
-from neti.agent.systemd import notify, notify_reloading
+from neti.agent.systemd import Watchdog, notify, notify_reloading
 from neti.agent.worker import JobDone, JobFailed
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.errors import ConfigError, NetiError
@@ -93,6 +93,7 @@ class Agent:
         evidence = shadow if shadow is not None else ShadowEvidence(core, self.shadow)
         self.staging = Staging(core, self.kernel, self.registration, evidence)
         self.queue: queue.SimpleQueue[Told] = inbox if inbox is not None else queue.SimpleQueue()
+        self._watchdog = Watchdog()
         self._stopping = False
         self._first_record = loaded.record is None
         if loaded.members:
@@ -144,18 +145,21 @@ class Agent:
         """Until told to stop."""
         while not self._stopping:
             self.step(block=True)
+            self._watchdog.feed(self.core.now())
         self.following.note_origin()
         self.core.keep(self.shadow.stop)
 
     def step(self, *, block: bool = False) -> None:
         """One turn of the loop: everything that is told or due now, then the kernel."""
         core = self.core
-        for told in self._waiting(block):
+        waiting, woken = self._waiting(block), core.now()
+        for told in waiting:
             self._take_in(told)
         for name in core.timers.expired(core.now()):
             self._due(name)
         self._settle_fleet()
         self.following.ask()
+        core.measured.heard(woken, pending=core.members.elements.pending)
         if "commit" not in core.timers.due and self.kernel.pending:
             self.kernel.commit_when_quiet()
         self.kernel.end_connections_soon()
@@ -174,7 +178,7 @@ class Agent:
     def _patience(self) -> float:
         now = self.core.now()
         due = min(self.core.timers.due.values(), default=now + _IDENTITY_EVERY)
-        return max(0.0, due - now)
+        return max(0.0, min(due - now, self._watchdog.patience))
 
     # --- taking in ---
 
@@ -298,6 +302,7 @@ class Agent:
         commands: dict[str, Callable[[Request], None]] = {
             "status": lambda r: r.succeed(status.document(self)),
             "members": lambda r: r.succeed(status.members(self)),
+            "metrics": lambda r: r.succeed(figures.document(self)),
             "down": self._go_down,
             "up": self._go_up,
             "leave": self.registration.leave,

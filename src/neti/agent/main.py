@@ -9,6 +9,7 @@ from neti import __version__, log
 from neti.agent import loop, tagging
 from neti.agent.control import ControlServer
 from neti.agent.core import Outside
+from neti.agent.exporting import exporter
 from neti.agent.machine import Machine, RealMachine, switched_off
 from neti.agent.reconcile import Reconciler
 from neti.agent.responder import Responder
@@ -36,14 +37,14 @@ from neti.settings import Settings
 _IDENTITY_PAUSES = (2.0, 5.0, 10.0, 30.0)
 
 
-def run(config: Path) -> None:
+def run(config: Path, log_format: log.Format = "text") -> None:
     """Until SIGTERM. Raises NetiError when it cannot begin."""
     content = _content(config)
     settings = load(config)
     reason = switched_off()
     if reason is not None:
         raise NetiError(f"Neti is switched off on this machine ({reason}): nothing is loaded")
-    log.configure(settings.log_file)
+    log.configure(settings.log_file, log_format)
     for warning in settings.warnings:
         log.warning("configuration", what=warning)
     folder = StateFolder(settings.table_files_path)
@@ -91,6 +92,7 @@ def _live(agent: loop.Agent, control: ControlServer, settings: Settings) -> None
     tagger = agent.core.out.tagger
     if tagger is not None:
         tagger.start()
+    metrics = exporter(agent)
     agent.start()
     agent.run()
     notify("STOPPING=1")
@@ -98,6 +100,8 @@ def _live(agent: loop.Agent, control: ControlServer, settings: Settings) -> None
         responder.close()
     if tagger is not None:
         tagger.close()
+    if metrics is not None:
+        metrics.close()
     monitor.close()
     # Rules stay, and so does the session, for its time-out: a restart finds both. After a leave
     # it carries the word that this host went on purpose, for peers that are away just now.

@@ -22,6 +22,7 @@ NEED_RESTART: Final = (
     "table_files_path",
     "log_file",
     "verify_port",
+    "metrics_listen",
 )
 
 

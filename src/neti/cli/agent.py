@@ -1,6 +1,7 @@
 """``neti agent``."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -9,7 +10,14 @@ from neti.cli.common import config_option
 
 @click.command()
 @config_option
-def agent(config: Path) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How events are logged: key=value for people, or one JSON object a line.",
+)
+def agent(config: Path, log_format: Literal["text", "json"]) -> None:
     """Run the agent in the foreground (the daemon; systemd starts it).
 
     It registers this host, keeps table 'inet neti' and the overlay's route in step with the fleet,
@@ -22,4 +30,4 @@ def agent(config: Path) -> None:
     """
     from neti.agent.main import run
 
-    run(config)
+    run(config, log_format)

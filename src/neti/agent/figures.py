@@ -1,0 +1,57 @@
+"""What the metrics are made of, as plain values. Reads, changes nothing, and is asked every few
+seconds: no walk here that costs more than a count."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from neti import __version__
+from neti.errors import DataplaneError
+
+if TYPE_CHECKING:
+    from neti.agent.loop import Agent
+
+_CONNTRACK: Final = Path("/proc/sys/net/netfilter")
+
+
+def document(agent: "Agent") -> dict[str, Any]:
+    core = agent.core
+    fleet = core.members.fleet
+    stale = 0.0 if core.stale_since is None else max(0.0, core.wall() - core.stale_since)
+    return {
+        "version": __version__,
+        "site": core.host.site,
+        "registry": "embedded" if core.settings.embedded else "zookeeper",
+        "sites": Counter(member.site for member in fleet.members.values()),
+        "lost": len(fleet.lost) - len(fleet.holds),
+        "held": len(fleet.holds),
+        "skipped": fleet.skipped_count(),
+        "problems": len(core.problems) + len(core.live.faults),
+        "registered": agent.registration.entry is not None,
+        "fresh": core.fresh,
+        "stale_seconds": stale,
+        "stage": core.stage.value,
+        "wished": core.record.wished,
+        "failures": core.record.failures,
+        "down": core.down,
+        "counters": _counters(agent),
+        "measured": core.measured.document(),
+        "repairs": agent.kernel.fight.repairs,
+        "fight": agent.kernel.fight.sentence(core.now()) is not None,
+        "conntrack": {"count": _number("nf_conntrack_count"), "max": _number("nf_conntrack_max")},
+    }
+
+
+def _counters(agent: "Agent") -> dict[str, int]:
+    try:
+        return agent.core.out.reconciler.counters()
+    except DataplaneError:
+        return {}  # the metric is absent then; what is wrong stands among the problems
+
+
+def _number(name: str) -> int | None:
+    """None where the kernel does not track connections."""
+    try:
+        return int((_CONNTRACK / name).read_text())
+    except (OSError, ValueError):
+        return None
