@@ -17,7 +17,7 @@ identity: {id: a, private: 10.0.0.5}
 site: ec2
 sites: {ec2: {private: [10.0.0.0/8]}, vpc: {private: [10.0.0.0/8]}}
 ssh_whitelist: [10.0.0.77/32]
-session_seconds: 5
+session_seconds: 10
 metrics_listen: 127.0.0.1:9177
 """
 PEER = """\
@@ -26,7 +26,7 @@ identity: {id: b, private: 10.0.0.6}
 site: ec2
 sites: {ec2: {private: [10.0.0.0/8]}, vpc: {private: [10.0.0.0/8]}}
 table_files_path: /root/peer
-session_seconds: 5
+session_seconds: 10
 """
 
 
@@ -57,7 +57,9 @@ def started(debian: Machine) -> None:
     debian.path("/root/peer.yml").write_text(PEER)
     debian.run("systemctl", "start", "neti.service")
     debian.run(
-        *("systemd-run", "--unit=peer", "ip", "netns", "exec", "peer"),
+        # Another machine: it does not stop with this one.
+        *("systemd-run", "--unit=peer", "--property=DefaultDependencies=no"),
+        *("ip", "netns", "exec", "peer"),
         *("neti", "agent", "-c", "/root/peer.yml"),
     )
     wait(lambda: status(debian)["peers"] == 1 and status(debian)["registered"], "two members")
@@ -72,7 +74,15 @@ def status(debian: Machine) -> dict[str, object]:
 def held(debian: Machine) -> str:
     """All that the kernel holds, with the numbers that each writing anew would change."""
     listing = debian.out("nft", "-a", "-s", "list", "ruleset")
-    return listing + debian.out("ip", "route", "show", "table", "all")
+    return listing + debian.out("ip", "-4", "route", "show", "table", "all")
+
+
+def another(debian: Machine, name: str = "other") -> str:
+    """A table of somebody else's comes and goes; what nft's monitor says of that."""
+    debian.run("nft", f"add table ip {name}")
+    debian.run("nft", f"delete table ip {name}")
+    time.sleep(0.5)
+    return f"delete table ip {name}"
 
 
 def main_pid(debian: Machine) -> str:
@@ -143,9 +153,13 @@ def test_a_life(debian: Machine) -> None:
     config = debian.path("/etc/neti/neti.yml")
     config.write_text(CONFIG + "ssh_port: many\n")
     debian.run("systemctl", "reload", "neti.service")
-    assert "ssh_port" in str(status(debian)["problems"])
+    debian.path("/etc/neti/before.yml").write_text(CONFIG)  # commands read the file too
+    refused = ("neti", "status", "--json", "-c", "/etc/neti/before.yml")
+    wait(lambda: "ssh_port" in debian.out(*refused, check=False), "the reload is refused")
+    debian.path("/etc/neti/before.yml").unlink()
     config.write_text(CONFIG)
     debian.run("systemctl", "reload", "neti.service")
+    wait(lambda: not status(debian)["problems"], "the good one is taken")
     assert debian.out("systemctl", "is-active", "neti.service") == "active"
 
     # One that was killed is back by itself.
@@ -155,12 +169,18 @@ def test_a_life(debian: Machine) -> None:
 
     # An upgrade: another process, the same kernel, and no peer has noticed.
     before, pid = held(debian), main_pid(debian)
+    watched = debian.files / "changes"
+    watching = ("--unit=watch", f"--property=StandardOutput=file:/mnt/files/{watched.name}")
+    debian.run("systemd-run", *watching, "stdbuf", "-oL", "nft", "monitor")
+    wait(lambda: another(debian) in watched.read_text(), "changes are seen")
     debian.run("dpkg", "-i", "/mnt/files/neti-later.deb")
     wait(lambda: main_pid(debian) not in ("0", pid), "the new version runs")
     wait(lambda: status(debian)["registered"], "registered again")
+    assert another(debian, "behind") in watched.read_text()
+    assert "inet neti" not in watched.read_text()
     assert held(debian) == before
     assert "-2" in debian.out("dpkg-query", "-W", "neti")
-    time.sleep(6)  # longer than a session lasts
+    time.sleep(11)  # longer than a session lasts
     peer = debian.out("journalctl", "-u", "peer", "-o", "cat")
     assert "member_joined id=a" in peer
     for word in ("member_lost", "member_gone", "member_changed"):
@@ -218,10 +238,6 @@ def test_a_restart_is_no_leave_and_a_shutdown_is(debian: Machine) -> None:
     follow = "journalctl -u peer -f -n +1 -o short-unix >/mnt/files/peer.log"
     debian.path("/etc/systemd/system/following.service").write_text(
         "[Unit]\nDefaultDependencies=no\n[Service]\n" + f"ExecStart=/bin/sh -c '{follow}'\n"
-    )
-    debian.path("/run/systemd/system/peer.service.d").mkdir(parents=True)
-    debian.path("/run/systemd/system/peer.service.d/late.conf").write_text(
-        "[Unit]\nDefaultDependencies=no\n"
     )
     debian.run("systemctl", "daemon-reload")
     debian.run("systemctl", "start", "following.service")
