@@ -1,0 +1,136 @@
+"""The agent as systemd and Prometheus see it: notifications, the watchdog's food, metrics, log."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.kernel.test_agent_process import CONFIG, line, wait
+from tests.support.netns import Net
+
+from neti.agent import control
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    """The other end of NOTIFY_SOCKET."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(20)
+        yield listening
+
+
+@pytest.fixture
+def agent(net: Net, systemd: socket.socket, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    path = tmp_path / "neti.yml"
+    path.write_text(CONFIG.format(folder=tmp_path) + "metrics_listen: 127.0.0.1:9177\n")
+    environment = {
+        **os.environ,
+        "NOTIFY_SOCKET": str(tmp_path / "notify"),
+        "WATCHDOG_USEC": "2000000",
+    }
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*line(net, path, "agent"), "--log-format", "json"], stderr=log, env=environment
+        )
+    wait(lambda: control.call(tmp_path / "state", "status")["registered"])
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+def told(systemd: socket.socket, word: str) -> str:
+    """The next message with this word; those before it do not matter."""
+    while True:
+        message = systemd.recv(65536).decode()
+        if word in message:
+            return message
+
+
+def hungry(systemd: socket.socket) -> bool:
+    """Fed once more before the time-out."""
+    try:
+        told(systemd, "WATCHDOG=1")
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_systemd_is_told_and_the_watchdog_fed(
+    agent: "subprocess.Popen[bytes]", systemd: socket.socket
+) -> None:
+    """Ready when the rules are there; fed by an idle loop too; a reload begins and ends."""
+    told(systemd, "READY=1")
+    told(systemd, "WATCHDOG=1")
+    told(systemd, "WATCHDOG=1")
+    agent.send_signal(signal.SIGHUP)
+    assert "MONOTONIC_USEC=" in told(systemd, "RELOADING=1")
+    told(systemd, "READY=1")
+    agent.send_signal(signal.SIGTERM)
+    told(systemd, "STOPPING=1")
+
+
+def test_a_loop_that_hangs_is_not_fed(
+    agent: "subprocess.Popen[bytes]", systemd: socket.socket
+) -> None:
+    """No thread beside the loop keeps systemd quiet."""
+    told(systemd, "WATCHDOG=1")
+    agent.send_signal(signal.SIGSTOP)
+    systemd.settimeout(3)
+    fed = 0
+    while fed < 3 and hungry(systemd):  # one may have been under way
+        fed += 1
+    assert fed < 3
+    agent.send_signal(signal.SIGCONT)
+    systemd.settimeout(20)
+    told(systemd, "WATCHDOG=1")
+
+
+@pytest.mark.usefixtures("agent")
+def test_prometheus_and_the_command_get_the_same(net: Net, tmp_path: Path) -> None:
+    """Over HTTP and by neti metrics; what happened is counted, and traffic of the kernel's too."""
+
+    def scraped() -> str:
+        with urllib.request.urlopen("http://127.0.0.1:9177/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    families = {f.name: f for f in text_string_to_metric_families(net.inside(net.host, scraped))}
+    assert [(s.labels, s.value) for s in families["neti_members"].samples] == [({"site": "ec2"}, 1)]
+    assert families["neti_registered"].samples[0].value == 1
+    applied = [s for s in families["neti_apply_seconds"].samples if s.name.endswith("_count")]
+    assert applied[0].value >= 1
+    assert {"neti_judged_packets", "neti_admitted_packets", "neti_conntrack_entries"} <= set(
+        families
+    )
+    command = line(net, tmp_path / "neti.yml", "metrics")
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert {f.name for f in text_string_to_metric_families(printed)} == set(families)
+
+
+@pytest.mark.usefixtures("agent")
+def test_the_log_says_who_commands(net: Net, tmp_path: Path) -> None:
+    """By user, process and login; looking is not logged."""
+    for words in ("status", "relax"):
+        subprocess.run(line(net, tmp_path / "neti.yml", words), capture_output=True, check=False)
+    lines = [json.loads(text) for text in (tmp_path / "log").read_text().splitlines()]
+    commands = [each for each in lines if each["event"] == "command"]
+    assert [each["command"] for each in commands] == ["relax"]
+    assert commands[0]["uid"] == 0
+    assert commands[0]["pid"] > 1
+    assert commands[0]["login"]
+
+
+def test_the_agent_goes_without_prometheus_where_nobody_asks() -> None:
+    """The library is loaded for metrics_listen only: it costs memory on every host."""
+    code = "import sys, neti.agent.main; sys.exit('prometheus_client' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
