@@ -80,6 +80,10 @@ class Nftables:
         """As ``run``, without elements of sets and without counters."""
         return self._run(commands, _OUTPUT_NUMERIC | _OUTPUT_STATELESS | _OUTPUT_TERSE)
 
+    def listing_with_state(self, commands: str) -> str:
+        """As ``listing``, with the counters as they stand."""
+        return self._run(commands, _OUTPUT_NUMERIC | _OUTPUT_TERSE)
+
     def query(self, commands: str, *, terse: bool = False) -> list[dict[str, Any]]:
         """As ``run``, answered in libnftables' JSON (libnftables-json(5)); ``terse``: without
         elements of sets."""
