@@ -111,6 +111,10 @@ def _options(command: click.Command, context: click.Context) -> Iterator[str]:
 
 def _roff(text: str) -> str:
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    # Input is Latin-1 to the formatter, and an ASCII terminal has no such dots.
+    escaped = "".join(
+        c if c.isascii() else f"\\[u{ord(c):04X}]" for c in escaped.replace("…", "...")
+    )
     # A line that begins with a dot or a quote would be a request.
     return "\n".join(f"\\&{li}" if li[:1] in {".", "'"} else li for li in escaped.split("\n"))
 
