@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -15,7 +15,8 @@ from neti.config import load
 from neti.errors import NetiError
 from neti.settings import Settings
 
-_TAG_PAUSE = 2.0  # seconds between questions to AWS, which answers all hosts of an account
+_TAG_PAUSE: Final = 2.0  # seconds between questions to AWS, which answers all hosts of an account
+_PATIENCE: Final = 2.0  # seconds for an agent that is only asked for its overlay address
 
 
 @click.command()
@@ -147,14 +148,18 @@ def overlay_ip(config: Path, as_json: bool, wait: float, from_tag: bool) -> None
 
 
 def _overlay(settings: Settings) -> str | None:
-    """From the agent, else from what it kept on disk: a lease outlives the agent."""
+    """From the agent, else from what it kept on disk: a lease outlives the agent.
+
+    Who templates a file by this must not hang on an agent that does: it has two seconds.
+    """
+    folder = settings.table_files_path
     try:
-        answer: str | None = control.call(settings.table_files_path, "status")["overlay"]
+        answer: str | None = control.call(folder, "status", within=_PATIENCE)["overlay"]
     except AgentUnreachable:
         from neti.agent.state import StateFolder
         from neti.identity.machine import fingerprint
 
-        answer = StateFolder(settings.table_files_path).load(fingerprint()).itself.overlay
+        answer = StateFolder(folder).load(fingerprint()).itself.overlay
     return answer
 
 

@@ -1,0 +1,58 @@
+"""``neti overlay-ip``: what configuration management asks must answer, whatever the agent does."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from neti.agent.control import SOCKET_NAME
+from neti.agent.state import StateFolder
+from neti.agent.state_records import Self
+from neti.cli import cli
+from neti.identity.machine import fingerprint
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "neti.yml"
+    path.write_text(
+        f"registry: embedded:{tmp_path}/registry.db\n"
+        f"table_files_path: {tmp_path}/state\n"
+        "site: ec2\n"
+        "identity: {id: a, private: 10.0.0.5}\n"
+    )
+    folder = StateFolder(tmp_path / "state")
+    folder.load(fingerprint())
+    folder.save_self(Self(overlay="192.168.0.7"))
+    return path
+
+
+@pytest.fixture
+def hung_agent(config: Path) -> Iterator[None]:
+    """An agent that takes every question and answers none."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(config.parent / "state" / SOCKET_NAME))
+        listener.listen(8)
+        yield
+
+
+def overlay_ip(config: Path) -> Result:
+    return CliRunner().invoke(cli, ["overlay-ip", "-c", str(config)])
+
+
+def test_without_an_agent_the_address_is_what_it_kept_on_disk(config: Path) -> None:
+    """A lease outlives its agent."""
+    asked = overlay_ip(config)
+    assert (asked.exit_code, asked.stdout) == (0, "192.168.0.7\n")
+
+
+@pytest.mark.usefixtures("hung_agent")
+def test_an_agent_that_hangs_costs_two_seconds_and_not_the_answer(config: Path) -> None:
+    """Half a minute for each host would stop a run over a fleet."""
+    began = time.monotonic()
+    asked = overlay_ip(config)
+    assert (asked.exit_code, asked.stdout) == (0, "192.168.0.7\n")
+    assert time.monotonic() - began < 8
