@@ -1,0 +1,120 @@
+#!/usr/bin/python
+"""Takes a host from shadow to enforced through a trial, or back. Fails when a trial does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: neti_stage
+short_description: Enforce reject_all on a host, or relax it
+version_added: 0.1.0
+description:
+  - C(enforced) runs C(neti enforce) and follows the trial to its end. A trial that is not
+    confirmed leaves the host in shadow, and fails the task with the evidence that is missing.
+  - C(shadow) runs C(neti relax).
+  - Does nothing on a host that is there already. In check mode the agent is only asked.
+options:
+  stage:
+    description: Where the host is to be.
+    type: str
+    choices: [enforced, shadow]
+    required: true
+  trial:
+    description: How many seconds the trial lasts; by default C(trial_seconds) of neti.yml.
+    type: int
+  config:
+    description: The agent's configuration file.
+    type: path
+    default: /etc/neti/neti.yml
+  command:
+    description: The neti program.
+    type: str
+    default: neti
+author:
+  - The Neti authors
+"""
+
+EXAMPLES = r"""
+- name: Keep out what no rule lets in
+  neti.fleet.neti_stage:
+    stage: enforced
+    trial: 120
+"""
+
+RETURN = r"""
+stage:
+  description: Where the host is now; in check mode, where it was.
+  returned: always
+  type: str
+evidence:
+  description: What spoke for and against the trial's confirmation.
+  returned: after a trial
+  type: list
+  elements: dict
+"""
+
+
+class Neti:
+    def __init__(self, module: AnsibleModule) -> None:
+        self._module = module
+
+    def ask(self, *words: str) -> tuple[int, dict[str, Any], str]:
+        """Exit code, the JSON that was printed, and the error if none was."""
+        line = [self._module.params["command"], *words, "--json"]
+        line += ["-c", self._module.params["config"]]
+        code, out, err = self._module.run_command(line)
+        try:
+            document = json.loads(out)
+        except ValueError:
+            document = {}
+        return code, document, err.strip() or f"exit code {code}"
+
+    def stage(self) -> str:
+        _, status, error = self.ask("status")
+        if "stage" not in status:
+            self._module.fail_json(msg=f"the agent does not say which stage it is in: {error}")
+        return str(status["stage"])
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "stage": {"type": "str", "choices": ["enforced", "shadow"], "required": True},
+            "trial": {"type": "int"},
+            "config": {"type": "path", "default": "/etc/neti/neti.yml"},
+            "command": {"type": "str", "default": "neti"},
+        },
+        supports_check_mode=True,
+    )
+    neti = Neti(module)
+    wanted, before = module.params["stage"], neti.stage()
+    if before == wanted:
+        module.exit_json(changed=False, stage=before)
+    if module.check_mode:
+        module.exit_json(changed=True, stage=before)
+    if wanted == "enforced":
+        enforce(module, neti)
+    code, _, error = neti.ask("relax")
+    if code != 0:
+        module.fail_json(msg=f"the host is not relaxed: {error}", stage=before)
+    module.exit_json(changed=True, stage=wanted)
+
+
+def enforce(module: AnsibleModule, neti: Neti) -> None:
+    trial = module.params["trial"]
+    code, answer, error = neti.ask("enforce", *(["--trial", str(trial)] if trial else []))
+    evidence = answer.get("evidence", [])
+    if code == 0:
+        module.exit_json(changed=True, stage=answer["stage"], evidence=evidence)
+    missing = [f"{found['what']}: {found['sentence']}" for found in evidence if not found["holds"]]
+    if missing:
+        error = f"the trial was not confirmed, the host is in shadow again: {'; '.join(missing)}"
+    module.fail_json(msg=error, stage=answer.get("stage", "shadow"), evidence=evidence)
+
+
+if __name__ == "__main__":
+    main()
