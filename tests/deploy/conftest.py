@@ -13,7 +13,7 @@ import pytest
 from tests.support.netns import require_root
 from tests.support.playbooks import Controller
 
-from neti.lab import agents, lifecycle, namespaces
+from neti.lab import agents, lifecycle
 from neti.lab.state import LabState, open_state
 from neti.lab.topology import LabHost, LabPlan, plan_lab
 
@@ -62,8 +62,8 @@ class Site:
             },
         }
 
-    def inventory(self, **changed: Any) -> None:
-        hosts = {host.name: self.variables(host, **changed) for host in self.plan.hosts}
+    def inventory(self, *names: str, **changed: Any) -> None:
+        hosts = {name: self.variables(self.plan.host(name), **changed) for name in names}
         self.controller.inventory({"neti_agents": hosts})
 
     def pid(self, host: str) -> int:
@@ -71,9 +71,6 @@ class Site:
 
     def log(self, host: str) -> str:
         return (self.disk(host) / "agent.log").read_text()
-
-    def inside(self, host: str, function: Callable[[], Any]) -> Any:
-        return namespaces.call_inside(self.plan.namespace(host), function)
 
 
 @pytest.fixture
@@ -84,9 +81,9 @@ def lab_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
         pytest.skip("start-stop-daemon is not installed")
     state = open_state(f"d{os.getpid() % 10**7}x{next(_numbers)}")
 
-    def build(hosts: int = 1) -> Site:
+    def build(hosts: int = 1, *, with_agents: bool = False) -> Site:
         plan = plan_lab(name=state.name, hosts=hosts)
-        lifecycle.bring_up(state, plan, with_agents=False)
+        lifecycle.bring_up(state, plan, with_agents=with_agents)
         disks = tmp_path / "disks"
         for host in plan.hosts:
             (disks / host.name).mkdir(parents=True)

@@ -110,10 +110,15 @@ def enforce(module: AnsibleModule, neti: Neti) -> None:
     evidence = answer.get("evidence", [])
     if code == 0:
         module.exit_json(changed=True, stage=answer["stage"], evidence=evidence)
-    missing = [f"{found['what']}: {found['sentence']}" for found in evidence if not found["holds"]]
-    if missing:
-        error = f"the trial was not confirmed, the host is in shadow again: {'; '.join(missing)}"
+    if "stage" in answer:
+        error = f"the trial was not confirmed, the host is in shadow again: {reasons(answer)}"
     module.fail_json(msg=error, stage=answer.get("stage", "shadow"), evidence=evidence)
+
+
+def reasons(answer: dict[str, Any]) -> str:
+    """Why a trial ended unconfirmed, as the agent says it."""
+    trial = answer.get("trial")
+    return "; ".join(trial["why"]) if trial else "somebody relaxed it"
 
 
 if __name__ == "__main__":
