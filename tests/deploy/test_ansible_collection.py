@@ -1,0 +1,139 @@
+"""The collection itself: it builds, it agrees with the program, its pure parts decide well."""
+
+import configparser
+import importlib.util
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from jinja2 import Environment, FileSystemLoader
+from tests.support.playbooks import COLLECTIONS, Controller
+
+from neti.agent.reloading import NEED_RESTART
+
+COLLECTION = COLLECTIONS / "ansible_collections/neti/fleet"
+ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
+# The settings' names, where they are not the keys of neti.yml.
+KEYS = {"embedded": "registry"}
+
+
+def plugin(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, COLLECTION / "plugins" / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_it_builds_with_all_its_parts(tmp_path: Path) -> None:
+    """As ansible-galaxy publishes it: an archive with every role and plugin."""
+    galaxy = str(Path(sys.executable).parent / "ansible-galaxy")
+    words = [galaxy, "collection", "build", str(COLLECTION), "--output-path", str(tmp_path)]
+    built = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    with tarfile.open(next(tmp_path.glob("neti-fleet-*.tar.gz"))) as archive:
+        names = set(archive.getnames())
+    own = {str(p.relative_to(COLLECTION)) for p in COLLECTION.rglob("*.yml")} - {"galaxy.yml"}
+    assert own <= names
+    assert {f"roles/{role}/meta/argument_specs.yml" for role in ROLES} <= names
+
+
+@pytest.mark.parametrize("name", ["site", "enforce", "relax"])
+def test_the_playbooks_are_valid(tmp_path: Path, name: str) -> None:
+    """Every module, role and handler that they name exists."""
+    controller = Controller(tmp_path)
+    controller.inventory({"neti_agents": {"localhost": {}}})
+    run = controller.play(f"neti.fleet.{name}", "--syntax-check")
+    assert run.code == 0, run.output
+
+
+def test_keys_for_a_restart_are_those_of_the_agent() -> None:
+    """A key that only one side knows would be reloaded, and not taken in."""
+    listed = yaml.safe_load((COLLECTION / "roles/agent/vars/main.yml").read_text())
+    wanted = {KEYS.get(name, name) for name in NEED_RESTART}
+    assert set(listed["neti_agent_keys_for_restart"]) == wanted
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_default_is_described(role: str) -> None:
+    """What can be set can be looked up."""
+    folder = COLLECTION / "roles" / role
+    specs = yaml.safe_load((folder / "meta/argument_specs.yml").read_text())
+    options = specs["argument_specs"]["main"]["options"]
+    assert set(yaml.safe_load((folder / "defaults/main.yml").read_text())) <= set(options)
+    assert all(option["description"] for option in options.values())
+
+
+@pytest.mark.parametrize(
+    ("before", "changed"),
+    [
+        ("", []),
+        ("site: a\nopen_ports: [80]\n", []),
+        ("site: b\nopen_ports: []\n", ["site"]),
+        ("site: a\nidentity: ec2\n", ["identity"]),
+        ("site: [", ["site", "identity"]),
+        ("just words", ["site", "identity"]),
+    ],
+)
+def test_what_needs_a_restart(before: str, changed: list[str]) -> None:
+    """No file: nothing runs by it. An unreadable one: nobody knows what runs."""
+    restart_keys = plugin("filter/restart_keys.py").restart_keys
+    wanted = {"site": "a", "open_ports": [443]}
+    assert restart_keys(wanted, ["site", "identity"], before=before) == changed
+
+
+@pytest.mark.parametrize(
+    ("state", "running", "more", "run"),
+    [
+        ("started", False, {}, ["on"]),
+        ("started", True, {}, []),
+        ("stopped", True, {}, ["off"]),
+        ("stopped", False, {}, []),
+        ("reloaded", True, {"reload": "hup"}, ["hup"]),
+        ("reloaded", True, {}, ["off", "on"]),
+        ("reloaded", False, {"reload": "hup"}, ["on"]),
+        ("restarted", True, {"restart": "again"}, ["again"]),
+        ("restarted", True, {}, ["off", "on"]),
+    ],
+)
+def test_the_commands_that_lead_to_a_state(
+    state: str, running: bool, more: dict[str, str], run: list[str]
+) -> None:
+    """Each state by the least that leads there."""
+    commands = plugin("modules/command_service.py").commands
+    given = {"start": "on", "stop": "off", "reload": None, "restart": None, "state": state, **more}
+    assert commands(given, running=running) == run
+
+
+UNITS = [
+    ("agent", "neti.service", "/opt/neti/bin/neti agent -c /etc/neti/neti.yml"),
+    ("agent", "neti-restore.service", "/opt/neti/bin/neti restore -c /etc/neti/neti.yml"),
+    ("agent", "neti-leave.service", "/bin/true"),
+    ("zk_proxy", "neti-zk-proxy.service", "/opt/neti/bin/neti zk-proxy -c /etc/neti/zk-proxy.yml"),
+]
+
+
+@pytest.mark.parametrize(("role", "name", "line"), UNITS, ids=[unit[1] for unit in UNITS])
+def test_units_run_what_was_installed(role: str, name: str, line: str) -> None:
+    """Where no package brings units, these do."""
+    variables: dict[str, Any] = {
+        "neti_command": "/opt/neti/bin/neti",
+        "neti_agent_config_file": "/etc/neti/neti.yml",
+        "neti_zk_proxy_config_file": "/etc/neti/zk-proxy.yml",
+        "neti_agent_user": "neti",
+        "neti_agent_group": "neti",
+        "neti_zk_proxy_user": "neti",
+        "neti_zk_proxy_group": "neti",
+    }
+    loader = FileSystemLoader(COLLECTION / "roles" / role / "templates")
+    text = Environment(loader=loader, autoescape=False).get_template(f"{name}.j2").render(variables)
+    unit = configparser.ConfigParser(strict=True, interpolation=None)
+    unit.read_string(text)
+    assert unit["Service"]["ExecStart"] == line
+    assert "{" not in text
