@@ -1,17 +1,15 @@
 """The collection itself: it builds, it agrees with the program, its pure parts decide well."""
 
-import configparser
 import importlib.util
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import yaml
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tests.support.playbooks import COLLECTIONS, Controller
 
 from neti.agent.reloading import NEED_RESTART
@@ -115,25 +113,52 @@ UNITS = [
     ("agent", "neti.service", "/opt/neti/bin/neti agent -c /etc/neti/neti.yml"),
     ("agent", "neti-restore.service", "/opt/neti/bin/neti restore -c /etc/neti/neti.yml"),
     ("agent", "neti-leave.service", "/bin/true"),
-    ("zk_proxy", "neti-zk-proxy.service", "/opt/neti/bin/neti zk-proxy -c /etc/neti/zk-proxy.yml"),
+    ("zk_proxy", "neti-zk-proxy.service", "/opt/neti/bin/neti zk-proxy $NETI_ZK_PROXY_OPTIONS"),
 ]
 
 
 @pytest.mark.parametrize(("role", "name", "line"), UNITS, ids=[unit[1] for unit in UNITS])
 def test_units_run_what_was_installed(role: str, name: str, line: str) -> None:
     """Where no package brings units, these do."""
-    variables: dict[str, Any] = {
-        "neti_command": "/opt/neti/bin/neti",
-        "neti_agent_config_file": "/etc/neti/neti.yml",
-        "neti_zk_proxy_config_file": "/etc/neti/zk-proxy.yml",
-        "neti_agent_user": "neti",
-        "neti_agent_group": "neti",
-        "neti_zk_proxy_user": "neti",
-        "neti_zk_proxy_group": "neti",
-    }
-    loader = FileSystemLoader(COLLECTION / "roles" / role / "templates")
-    text = Environment(loader=loader, autoescape=False).get_template(f"{name}.j2").render(variables)
-    unit = configparser.ConfigParser(strict=True, interpolation=None)
-    unit.read_string(text)
+    unit = rendered(role, name, neti_command="/opt/neti/bin/neti")
     assert unit["Service"]["ExecStart"] == line
-    assert "{" not in text
+
+
+@pytest.mark.parametrize(
+    "packaged",
+    [p for p in sorted(COLLECTIONS.parent.glob("*.service")) if "proxy" not in p.name],
+    ids=lambda path: path.name,
+)
+def test_units_are_those_of_the_package(packaged: Path) -> None:
+    """But for the program's and the configuration's paths."""
+    theirs = _unit(packaged.read_text())
+    ours = rendered("agent", packaged.name, neti_command="/usr/bin/neti")
+    for section in ours.values():
+        for key, value in section.items():
+            section[key] = value.replace(" -c /etc/neti/neti.yml", "")
+    assert ours == theirs
+
+
+def rendered(role: str, name: str, **variables: str) -> dict[str, dict[str, str]]:
+    """The role's unit, by its own defaults but for the variables."""
+    folder = COLLECTION / "roles" / role
+    defaults = yaml.safe_load((folder / "defaults/main.yml").read_text())
+    environment = Environment(
+        loader=FileSystemLoader(folder / "templates"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    return _unit(environment.get_template(f"{name}.j2").render({**defaults, **variables}))
+
+
+def _unit(text: str) -> dict[str, dict[str, str]]:
+    """Section → key → value; a key's repetitions are joined."""
+    unit: dict[str, dict[str, str]] = {}
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = unit.setdefault(line, {})
+        elif line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            section[key] = f"{section[key]}; {value}" if key in section else value
+    return {name.strip("[]"): section for name, section in unit.items()}
