@@ -134,8 +134,6 @@ def test_enforcement_stops_at_the_first_host_whose_trial_fails(
             }
         }
     )
-    stages = lambda: [_stage(site, name) for name in names]  # noqa: E731
-
     with _disarming(site, "ec2-2"):
         stopped = site.controller.play(
             "neti.fleet.enforce", "-e", json.dumps({"neti_enforce_serial": [1]})
@@ -144,19 +142,23 @@ def test_enforcement_stops_at_the_first_host_whose_trial_fails(
     outcome = {name: done.status for name, done in stopped.of(ENFORCE).items()}
     assert outcome == {"ec2-1": "changed", "ec2-2": "failed"}, stopped.output
     assert "the trial was not confirmed" in stopped.of(ENFORCE)["ec2-2"].result["msg"]
-    assert stages() == ["enforced", "shadow", "shadow", "shadow"]
+    assert _stages(site) == ["enforced", "shadow", "shadow", "shadow"]
 
     everywhere = json.dumps({"neti_enforce_serial": "100%"})
     foreseen = site.controller.play("neti.fleet.enforce", "-e", everywhere, check=True)
     assert foreseen.changed == {(name, ENFORCE) for name in names[1:]}
-    assert stages() == ["enforced", "shadow", "shadow", "shadow"]
+    assert _stages(site) == ["enforced", "shadow", "shadow", "shadow"]
     done = site.controller.play("neti.fleet.enforce", "-e", everywhere)
     assert done.changed == foreseen.changed
-    assert stages() == ["enforced"] * 4
+    assert _stages(site) == ["enforced"] * 4
 
     back = site.controller.play("neti.fleet.relax")
     assert back.changed == {(name, "Relax") for name in names}
-    assert stages() == ["shadow"] * 4
+    assert _stages(site) == ["shadow"] * 4
+
+
+def _stages(site: Site) -> list[str]:
+    return [_stage(site, host.name) for host in site.plan.hosts]
 
 
 def _stage(site: Site, host: str) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -91,7 +92,7 @@ def commands(parameters: dict[str, str], *, running: bool) -> list[str]:
 
 
 def main() -> None:
-    spec = {name: {"type": "str"} for name in ("reload", "restart", "ready")}
+    spec: dict[str, Any] = {name: {"type": "str"} for name in ("reload", "restart", "ready")}
     spec |= {name: {"type": "str", "required": True} for name in ("name", "status")}
     spec |= {name: {"type": "str", "required": True} for name in ("start", "stop")}
     states = ["started", "stopped", "reloaded", "restarted"]

@@ -1,0 +1,50 @@
+require 'yaml'
+
+module Neti
+  # neti.yml from attributes, and what a change of it takes. Pure.
+  module Configuration
+    # The keys that a running agent does not take in by a reload.
+    KEYS_FOR_RESTART = %w(
+      identity site registry zk_hosts zk_prefix zk_iptoid_node zk_idtoip_node zk_ip_map_node
+      zk_update_interval_path zk_max_change_threshold_path registry_tls session_seconds
+      overlay_subnet table_files_path log_file verify_port
+    ).freeze
+
+    SECRETS = %w(aws_key aws_secret_key).freeze
+
+    module_function
+
+    # Chef's attributes are hashes and arrays of its own kinds, which YAML would name.
+    def plain(value)
+      case value
+      when Hash then value.to_h { |key, inner| [key.to_s, plain(inner)] }
+      when Array then value.map { |inner| plain(inner) }
+      when Symbol then value.to_s
+      when String then String.new(value)
+      else value
+      end
+    end
+
+    def to_yaml(config)
+      YAML.dump(plain(config), line_width: -1).delete_prefix("---\n")
+    end
+
+    # Those keys that differ from the file which the host has. Without a file nothing runs by it;
+    # behind one that cannot be read, nobody knows what runs.
+    def changed_for_restart(before, config)
+      return [] if before.strip.empty?
+
+      found = YAML.safe_load(before)
+      return KEYS_FOR_RESTART unless found.is_a?(Hash)
+
+      wanted = plain(config)
+      KEYS_FOR_RESTART.reject { |key| found[key] == wanted[key] }
+    rescue Psych::Exception
+      KEYS_FOR_RESTART
+    end
+
+    def secret?(config)
+      SECRETS.any? { |key| plain(config).key?(key) }
+    end
+  end
+end
