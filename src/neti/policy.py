@@ -197,8 +197,9 @@ def _judge(settings: Settings) -> Chain:
         ),
         # Connections from before connection tracking ran show as mid-stream segments: plain ACKs
         # that are new to it. A removed peer is never given this grace.
-        "ip saddr != @revoked4 meta nfproto @grace tcp flags & (fin|syn|rst|ack) == ack accept",
-        "ip6 saddr != @revoked6 meta nfproto @grace tcp flags & (fin|syn|rst|ack) == ack accept",
+        # The flags come before the set: nft 1.1 takes a protocol looked up in one for a conflict.
+        "ip saddr != @revoked4 tcp flags & (fin|syn|rst|ack) == ack meta nfproto @grace accept",
+        "ip6 saddr != @revoked6 tcp flags & (fin|syn|rst|ack) == ack meta nfproto @grace accept",
         "jump record",
         'counter name "judged" meta nfproto vmap @enforce',
     ]

@@ -208,7 +208,7 @@ def test_judgement_is_passed_in_the_promised_order() -> None:
         rules(structure(FULL, ETH), "judge"),
         r"dport|proto-dst",
         r"^icmp(v6)? .* limit rate .* accept$",
-        r"saddr != @revoked[46] meta nfproto @grace",
+        r"saddr != @revoked[46] tcp flags .* meta nfproto @grace",
         r"^jump record$",
         r"^counter name .judged. meta nfproto vmap @enforce$",
     )
