@@ -46,6 +46,7 @@ class Site:
         return {
             "ansible_connection": "neti.fleet.lab",
             "neti_lab": self.plan.name,
+            "ansible_become": False,
             "ansible_python_interpreter": PYTHON,
             "neti_install_from": "none",
             "neti_command": NETI,
