@@ -53,6 +53,8 @@ cd "$root"
 mkdir -p .former
 pivot_root . .former
 umount -l /.former
+# As systemd does on real machines only; credentials of units need it.
+mount --make-rshared /
 exec env -i container=neti-test PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --show-status=no systemd.unified_cgroup_hierarchy=1 "$@"
 """

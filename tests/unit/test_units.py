@@ -1,0 +1,73 @@
+"""Units and maintainer scripts, as far as they can be judged without installing them; what they do
+is tested by make deb-test."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from neti.cli import cli
+from neti.identity.machine import SOURCES
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+UNITS = sorted(DEPLOY.glob("*.service"))
+SCRIPTS = sorted(p for p in (DEPLOY / "debian").iterdir() if p.stat().st_mode & 0o100)
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.name))
+def test_no_unit_can_do_much_beyond_its_work(unit: Path) -> None:
+    """By systemd's own measure."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    judged = subprocess.run(
+        [
+            "systemd-analyze",
+            "security",
+            "--offline=true",
+            "--threshold=20",
+            "--no-pager",
+            str(unit),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.name))
+def test_units_call_what_there_is(unit: Path) -> None:
+    """Each subcommand exists, and each page that they name."""
+    text = unit.read_text()
+    called = re.findall(r"/usr/bin/neti (\S+?)'?$", text, re.MULTILINE)
+    named = re.findall(r"man:neti-([a-z-]+)\(1\)", text)
+    assert called
+    assert set(called) | set(named) <= set(cli.list_commands(click.Context(cli)))
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.name))
+def test_each_unit_sees_the_machine_that_root_sees(unit: Path) -> None:
+    """What only root can read is handed over; an agent without it would refuse root's state."""
+    text = unit.read_text()
+    assert "User=neti\n" in text
+    (product,) = [path for path in SOURCES if path.name == "product_uuid"]
+    assert f"LoadCredential=product_uuid:{product}\n" in text
+    assert "SetCredential=product_uuid:none\n" in text  # no such file is no failure
+
+
+def test_every_loader_heeds_the_way_in_from_the_console() -> None:
+    """The agent and restore; the farewell loads nothing."""
+    for name in ("neti.service", "neti-restore.service"):
+        text = (DEPLOY / name).read_text()
+        assert "ConditionPathExists=!/etc/neti/disabled\n" in text
+        assert "ConditionKernelCommandLine=!neti=off\n" in text
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.name))
+def test_maintainer_scripts_are_shell(script: Path) -> None:
+    """Debian's sh parses them, and the first failure ends them."""
+    subprocess.run(["sh", "-n", str(script)], check=True)
+    assert "\nset -e\n" in script.read_text()
