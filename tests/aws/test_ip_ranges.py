@@ -32,7 +32,7 @@ def _rules(account: Account, group: str, protocol: str) -> set[str]:
 
 def _covers(prefixes: Sequence[str], asked: Sequence[str]) -> bool:
     around = [ip_network(text) for text in prefixes]
-    return all(any(ip_network(a).subnet_of(n) for n in around) for a in asked)  # type: ignore[arg-type]
+    return all(any(ip_network(a).subnet_of(n) for n in around) for a in asked)  # type: ignore[arg-type]  # of one version, both
 
 
 def test_without_room_nothing_is_begun(

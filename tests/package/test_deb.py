@@ -33,7 +33,7 @@ registry: embedded:/var/lib/neti/registry.db
 identity: {id: b, private: 10.0.0.6}
 site: ec2
 sites: {ec2: {private: [10.0.0.0/8]}, vpc: {private: [10.0.0.0/8]}}
-table_files_path: /root/peer
+table_files_path: /srv/peer
 session_seconds: 10
 """
 
@@ -70,13 +70,13 @@ def started(debian: Machine) -> None:
     debian.path("/etc/neti/neti.yml").write_text(CONFIG)
     debian.run("chgrp", "neti", "/etc/neti/neti.yml")
     debian.run("chmod", "640", "/etc/neti/neti.yml")
-    debian.path("/root/peer.yml").write_text(PEER)
+    debian.path("/srv/peer.yml").write_text(PEER)
     debian.run("systemctl", "start", "neti.service")
     debian.run(
         # Another machine: it does not stop with this one.
         *("systemd-run", "--unit=peer", "--property=DefaultDependencies=no"),
         *("ip", "netns", "exec", "peer"),
-        *("neti", "agent", "-c", "/root/peer.yml"),
+        *("neti", "agent", "-c", "/srv/peer.yml"),
     )
     wait(lambda: status(debian)["peers"] == 1 and status(debian)["registered"], "two members")
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from collections.abc import Awaitable
 from pathlib import Path
 
 from neti import log
@@ -64,9 +65,9 @@ async def _tell(relay: Relay, servers: Servers) -> None:
         await asyncio.sleep(_STATUS_SECONDS)
 
 
-async def _bound(place: Endpoint, binding: "asyncio.Future[object] | object") -> None:
+async def _bound(place: Endpoint, binding: Awaitable[object]) -> None:
     try:
-        await binding  # type: ignore[misc]
+        await binding
     except OSError as error:
         raise NetiError(
             f"cannot listen on {place}: {error.strerror}: is the address this host's, and is "
