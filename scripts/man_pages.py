@@ -105,7 +105,7 @@ def _text(help_text: str) -> Iterator[str]:
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None:
+        if record is not None and record[1]:
             yield f".TP\n.B {_roff(record[0])}\n{_roff(record[1])}"
 
 
