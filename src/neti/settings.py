@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal
 
 from neti.model import IPAddress, Site
+
+DEFAULT_STATE: Final = Path("/var/lib/neti")
 
 IPNetwork = IPv4Network | IPv6Network
 
@@ -83,7 +85,7 @@ class Settings:
     verify_port: int = 7077
     metrics_listen: str | None = None
     log_file: Path | None = None
-    table_files_path: Path = Path("/var/lib/neti")
+    table_files_path: Path = DEFAULT_STATE
     aws_key: str | None = field(default=None, repr=False)
     aws_secret_key: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()  # what the operator should know about this file

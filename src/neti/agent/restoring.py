@@ -12,23 +12,23 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 from neti.agent.control import only_one
+from neti.agent.last_good import last_good_is_used, load_or_last_good
 from neti.agent.loop import seen_structure
 from neti.agent.machine import RealMachine, switched_off
 from neti.agent.membership import Membership
 from neti.agent.reconcile import Reconciler
 from neti.agent.state import Loaded, StateFolder
 from neti.agent.tracking import Tracking
-from neti.config import load
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.nftables import NftablesDataplane
-from neti.errors import ConfigError, NetiError
+from neti.errors import NetiError
 from neti.identity import discover, fingerprint
 from neti.identity.preflight import registry_addresses
 from neti.model import Host, IPAddress
 from neti.policy import Surroundings, structure
 from neti.ruleset import OFF, PERMANENT
-from neti.settings import Settings, StaticIdentity
+from neti.settings import DEFAULT_STATE, Settings, StaticIdentity
 from neti.stage import Record
 
 
@@ -42,14 +42,15 @@ class Restored:
     notes: tuple[str, ...] = ()
 
 
-def restore(config: Path, state: Path | None = None) -> Restored:
+def restore(config: Path, state: Path = DEFAULT_STATE) -> Restored:
     """``state``: where to look for the last good configuration when ``config`` is not valid.
 
     Raises NetiError when it cannot be done; the kernel is then as it was.
     """
     if (reason := switched_off()) is not None:
         return Restored(f"Neti is switched off on this machine ({reason})")
-    settings, notes = _settings(config, state)
+    settings, refused = load_or_last_good(config, state)
+    notes = [] if refused is None else [last_good_is_used(refused)]
     if not settings.table_files_path.is_dir():
         return Restored(f"{settings.table_files_path} does not exist: no agent has run here yet")
     folder = StateFolder(settings.table_files_path)
@@ -61,18 +62,6 @@ def restore(config: Path, state: Path | None = None) -> Restored:
         if loaded.foreign:
             return Restored(loaded.faults[0])
         return _load(settings, folder, loaded, notes)
-
-
-def _settings(config: Path, state: Path | None) -> tuple[Settings, list[str]]:
-    try:
-        return load(config), []
-    except ConfigError as error:
-        good = StateFolder(state).good_config if state is not None and state.is_dir() else None
-        if good is None or not good.exists():
-            raise
-        first = str(error).splitlines()[0]
-        note = f"the configuration is not valid ({first}): used the last one that was, {good}"
-        return load(good), [note]
 
 
 def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[str]) -> Restored:

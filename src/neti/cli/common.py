@@ -42,6 +42,22 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
+def settings_in_force(config: Path) -> Settings:
+    """For commands that look, or that get somebody back in: the agent goes on by its last good
+    configuration when the file is edited wrong, and so do they, with a word on stderr."""
+    return settings_in_force_or_refused(config)[0]
+
+
+def settings_in_force_or_refused(config: Path) -> tuple[Settings, bool]:
+    """And whether the file itself was refused."""
+    from neti.agent.last_good import last_good_is_used, load_or_last_good
+
+    settings, refused = load_or_last_good(config)
+    if refused is not None:
+        click.echo(f"neti: {last_good_is_used(refused)}", err=True)
+    return settings, refused is not None
+
+
 @contextmanager
 def registry_of(settings: Settings) -> Iterator[Registry]:
     """The registry for one command, by this host's own site where that is known."""

@@ -10,8 +10,13 @@ import click
 
 from neti.agent import control
 from neti.agent.control import AgentUnreachable
-from neti.cli.common import config_option, json_option, print_json
-from neti.config import load
+from neti.cli.common import (
+    config_option,
+    json_option,
+    print_json,
+    settings_in_force,
+    settings_in_force_or_refused,
+)
 from neti.errors import NetiError
 from neti.settings import Settings
 
@@ -25,14 +30,18 @@ _PATIENCE: Final = 2.0  # seconds for an agent that is only asked for its overla
 def status(config: Path, as_json: bool) -> None:
     """This host: site, addresses, registry, members, stage, skipped entries, what is wrong.
 
-    Exit code 0 when all is well, 1 when something is wrong, 2 when the configuration is.
+    Exit code 0 when all is well, 1 when something is wrong, 2 when the configuration is:
+    the file, by which the agent could not start again.
     """
-    seen = control.call(load(config).table_files_path, "status")
+    settings, refused = settings_in_force_or_refused(config)
+    seen = control.call(settings.table_files_path, "status")
     if as_json:
         print_json(seen)
     else:
         for line in _status_lines(seen):
             click.echo(line)
+    if refused:
+        sys.exit(2)
     trial = seen["trial"]
     expired = trial is not None and trial["state"] == "expired"
     if seen["problems"] or seen["down"] or not seen["registered"] or seen["holds"] or expired:
@@ -132,7 +141,7 @@ def overlay_ip(config: Path, as_json: bool, wait: float, from_tag: bool) -> None
       psql -h "$(neti overlay-ip --wait 30)"
       neti overlay-ip --from-tag
     """
-    settings = load(config)
+    settings = settings_in_force(config)
     deadline = time.monotonic() + wait
     while (overlay := _overlay(settings)) is None:
         if from_tag and (overlay := _overlay_by_tag(settings)) is not None:
@@ -178,7 +187,7 @@ def down(config: Path, as_json: bool) -> None:
 
     Works with the agent running, hung or gone. The host stays registered while its agent runs.
     """
-    settings = load(config)
+    settings = settings_in_force(config)
     try:
         control.call(settings.table_files_path, "down")
     except AgentUnreachable:
@@ -208,7 +217,7 @@ def _down_alone(settings: Settings) -> None:
 @json_option
 def up(config: Path, as_json: bool) -> None:
     """End 'neti down': the agent writes to the kernel again."""
-    settings = load(config)
+    settings = settings_in_force(config)
     try:
         control.call(settings.table_files_path, "up")
     except AgentUnreachable:
@@ -227,7 +236,7 @@ def leave(config: Path, as_json: bool) -> None:
 
     The lease stays: the host gets the same overlay address when it comes back.
     """
-    settings = load(config)
+    settings = settings_in_force(config)
     try:
         control.call(settings.table_files_path, "leave")
     except AgentUnreachable as unreachable:

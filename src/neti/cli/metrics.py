@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from neti.agent import control
-from neti.cli.common import config_option, json_option, print_json
-from neti.config import load
+from neti.cli.common import config_option, json_option, print_json, settings_in_force
 
 
 @click.command()
@@ -28,7 +27,7 @@ def metrics(config: Path, as_json: bool, textfile: Path | None) -> None:
       neti metrics
       neti metrics --textfile /var/lib/prometheus/node-exporter/neti.prom
     """
-    seen = control.call(load(config).table_files_path, "metrics")
+    seen = control.call(settings_in_force(config).table_files_path, "metrics")
     if as_json:
         print_json(seen)
         return

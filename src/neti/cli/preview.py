@@ -15,8 +15,7 @@ import click
 
 from neti.agent import control
 from neti.agent.control import AgentUnreachable
-from neti.cli.common import config_option, json_option, print_json
-from neti.config import load
+from neti.cli.common import config_option, json_option, print_json, settings_in_force
 from neti.errors import NetiError
 from neti.settings import Settings
 from neti.shadow import Port, parse_port, port_name
@@ -72,7 +71,7 @@ def preview(
       neti preview --watch
       neti preview --accept-losing 8080/tcp --accept-losing 53/udp
     """
-    settings = load(config)
+    settings = settings_in_force(config)
     if accept_losing or forget_accepted:
         print_accepted(_accept(settings, accept_losing, forget=forget_accepted), as_json)
         return

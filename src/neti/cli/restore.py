@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from neti.cli.common import config_option, json_option, print_json
+from neti.settings import DEFAULT_STATE
 
 
 @click.command()
@@ -13,7 +14,7 @@ from neti.cli.common import config_option, json_option, print_json
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
-    default=Path("/var/lib/neti"),
+    default=DEFAULT_STATE,
     show_default=True,
     help="Where the last valid configuration is kept, in case the present one is not.",
 )

@@ -9,7 +9,7 @@ import click
 
 from neti import ssh_connection
 from neti.agent import control
-from neti.cli.common import config_option, json_option, print_json
+from neti.cli.common import config_option, json_option, print_json, settings_in_force
 from neti.config import load
 from neti.errors import NetiError
 from neti.settings import Settings
@@ -131,7 +131,7 @@ def _why(status: dict[str, Any]) -> str:
 @json_option
 def confirm(config: Path, as_json: bool) -> None:
     """Make a running trial permanent. Type it in a session that you opened after it began."""
-    _said(control.call(load(config).table_files_path, "confirm"), as_json)
+    _said(control.call(settings_in_force(config).table_files_path, "confirm"), as_json)
 
 
 @click.command()
@@ -143,7 +143,7 @@ def relax(config: Path, as_json: bool) -> None:
     It outlives restarts and reboots, until 'neti enforce', or until reject_all is changed in the
     configuration.
     """
-    _said(control.call(load(config).table_files_path, "relax"), as_json)
+    _said(control.call(settings_in_force(config).table_files_path, "relax"), as_json)
 
 
 @click.command()
@@ -165,7 +165,7 @@ def release(config: Path, as_json: bool, everybody: bool, ids: tuple[str, ...]) 
     if everybody == bool(ids):
         raise NetiError("name the members to release, or say --all")
     answer = control.call(
-        load(config).table_files_path, "release", ids=None if everybody else list(ids)
+        settings_in_force(config).table_files_path, "release", ids=None if everybody else list(ids)
     )
     if as_json:
         print_json(answer)

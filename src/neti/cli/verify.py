@@ -12,8 +12,7 @@ import click
 
 from neti.agent import control
 from neti.agent.responder import SECONDS, TRANSFER_BYTES, receive_exactly
-from neti.cli.common import config_option, json_option, print_json
-from neti.config import load
+from neti.cli.common import config_option, json_option, print_json, settings_in_force
 from neti.model import Reach
 from neti.settings import Settings
 
@@ -36,7 +35,7 @@ def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) ->
     Example:
       neti verify
     """
-    settings = load(config)
+    settings = settings_in_force(config)
     itself = control.call(settings.table_files_path, "status")
     members = control.call(settings.table_files_path, "members")
     chosen = [m for m in members if not ids or m["id"] in ids]

@@ -14,6 +14,7 @@ from pydantic.json_schema import WithJsonSchema
 
 from neti.config import values
 from neti.config.problems import Unfit
+from neti.settings import DEFAULT_STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,7 @@ class ConfigForm(_Strict):
     verify_port: Port = 7077
     metrics_listen: Annotated[str, BeforeValidator(values.endpoint)] | None = None
     log_file: AbsolutePath | None = None
-    table_files_path: AbsolutePath = Path("/var/lib/neti")
+    table_files_path: AbsolutePath = DEFAULT_STATE
     aws_key: Text | None = Field(default=None, repr=False)
     aws_secret_key: Text | None = Field(default=None, repr=False)
 

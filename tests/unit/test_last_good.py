@@ -1,0 +1,88 @@
+"""A configuration edited wrong takes away neither the ways to look nor those to get back in."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from neti.agent.last_good import load_or_last_good
+from neti.agent.state import StateFolder
+from neti.agent.state_records import Self
+from neti.cli import cli
+from neti.errors import ConfigError
+from neti.identity.machine import fingerprint
+
+GOOD = "registry: embedded:{0}/r.db\ntable_files_path: {0}/state\nsite: ec2\nssh_port: 2222\n"
+MISTAKES = {
+    "an unknown key": GOOD + "ssh_prot: 22\n",
+    "not YAML": GOOD + "open_ports: [\n",
+    "quoted": GOOD.replace("{0}/state", "'{0}/state' # ours") + "ssh_prot: 22\n",
+}
+
+
+@pytest.fixture(name="config")
+def _config(tmp_path: Path) -> Path:
+    folder = StateFolder(tmp_path / "state")
+    folder.load(fingerprint())
+    folder.save_self(Self(overlay="192.168.0.7"))
+    folder.keep_config(GOOD.format(tmp_path).encode())
+    return tmp_path / "neti.yml"
+
+
+def neti(*words: object) -> Result:
+    return CliRunner().invoke(cli, [str(word) for word in words])
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_the_last_good_one_is_found_by_what_the_file_still_says(config: Path, mistake: str) -> None:
+    config.write_text(MISTAKES[mistake].format(config.parent))
+    settings, refused = load_or_last_good(config, Path("/nonexistent"))
+    assert (settings.ssh_port, settings.path) == (2222, config)
+    assert refused is not None
+
+
+def test_a_file_that_is_gone_leaves_the_folder_that_is_named(config: Path) -> None:
+    assert load_or_last_good(config, config.parent / "state")[0].ssh_port == 2222
+
+
+def test_a_good_file_needs_no_copy(config: Path) -> None:
+    config.write_text(GOOD.format(config.parent).replace("2222", "22"))
+    settings, refused = load_or_last_good(config, config.parent / "state")
+    assert (settings.ssh_port, refused) == (22, None)
+
+
+@pytest.mark.parametrize("copy", [None, b"ssh_prot: 22\n"])
+def test_without_a_good_copy_the_file_is_what_is_wrong(config: Path, copy: bytes | None) -> None:
+    kept = config.parent / "state" / "neti.yml.good"
+    kept.unlink()
+    if copy is not None:
+        kept.write_bytes(copy)
+    config.write_text("ssh_prto: 22\n")
+    with pytest.raises(ConfigError, match="ssh_prto"):
+        load_or_last_good(config, config.parent / "state")
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "confirm", "relax", "release", "verify", "preview", "metrics"]
+)
+def test_commands_ask_the_agent_nevertheless(config: Path, command: str) -> None:
+    """None runs here: they get as far as to say that, and why they look there."""
+    config.write_text(MISTAKES["an unknown key"].format(config.parent))
+    asked = neti(command, *(["--all"] if command == "release" else []), "-c", config)
+    assert "ssh_prot" in asked.stderr
+    assert "used the last one that was" in asked.stderr
+    assert "agent" in asked.stderr.splitlines()[-1]
+    assert asked.exit_code != 2
+
+
+def test_the_overlay_address_is_known_nevertheless(config: Path) -> None:
+    config.write_text(MISTAKES["not YAML"].format(config.parent))
+    asked = neti("overlay-ip", "-c", config)
+    assert (asked.exit_code, asked.stdout) == (0, "192.168.0.7\n")
+
+
+def test_enforcing_is_not_for_a_file_that_is_refused(config: Path) -> None:
+    config.write_text(MISTAKES["an unknown key"].format(config.parent))
+    asked = neti("enforce", "-c", config)
+    assert asked.exit_code == 2
+    assert "used the last one" not in asked.stderr
