@@ -113,7 +113,7 @@ UNITS = [
     ("agent", "neti.service", "/opt/neti/bin/neti agent -c /etc/neti/neti.yml"),
     ("agent", "neti-restore.service", "/opt/neti/bin/neti restore -c /etc/neti/neti.yml"),
     ("agent", "neti-leave.service", "/bin/true"),
-    ("zk_proxy", "neti-zk-proxy.service", "/opt/neti/bin/neti zk-proxy $NETI_ZK_PROXY_OPTIONS"),
+    ("zk_proxy", "neti-zk-proxy.service", "/opt/neti/bin/neti zk-proxy $ARGUMENTS"),
 ]
 
 

@@ -163,7 +163,7 @@ def _proxies(controller: Controller, folders: dict[str, Path], servers: list[str
             "neti_zk_proxy_service_commands": {
                 "status": f"{daemon} --status",
                 "start": f". {file} && SEEN={folder}/seen {daemon} --start --background"
-                f" --make-pidfile --startas {program} -- zk-proxy $NETI_ZK_PROXY_OPTIONS",
+                f" --make-pidfile --startas {program} -- zk-proxy $ARGUMENTS",
                 "stop": f"{daemon} --stop --retry 20",
             },
         }

@@ -170,7 +170,7 @@ def test_no_proxy_depends_on_its_hosts_name() -> None:
     assert len(alike) == 1
     line = template(json.loads(alike.pop()))["content"].splitlines()[1]
     words = " ".join(f"--server {server}" for server in SERVERS)
-    assert line == f'NETI_ZK_PROXY_OPTIONS="--listen 0.0.0.0:2181 {words}"'
+    assert line == f'ARGUMENTS="--listen 0.0.0.0:2181 {words}"'
 
 
 def test_no_recipe_touches_the_kernels_rules() -> None:

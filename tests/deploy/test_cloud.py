@@ -205,7 +205,7 @@ def _proxies_are_alike(cloud: Cloud, proxies: list[dict[str, Any]], elastic: lis
     text = texts.pop()
     files = written(text)
     words = " ".join(f"--server {address}:2181" for address in elastic)
-    assert files["/etc/default/neti-zk-proxy"] == f'NETI_ZK_PROXY_OPTIONS="{words}"\n'
+    assert files["/etc/default/neti-zk-proxy"] == f'ARGUMENTS="{words}"\n'
     unit = _unit(files["/etc/systemd/system/neti-zk-proxy.service"])
     theirs = rendered("zk_proxy", "neti-zk-proxy.service", neti_command="/usr/bin/neti")
     assert unit["Service"]["ExecStart"] == theirs["Service"]["ExecStart"]
