@@ -98,11 +98,9 @@ def test_an_ensemble_is_made_and_restarted_one_server_at_a_time(
     assert not {task for _, task in first.changed if task == "Restart ZooKeeper"}
 
     _ensemble(site, names, zookeeper_settings={**quick, "snapCount": 50000})
-    foreseen = site.controller.play(ENSEMBLE, check=True)
     (site.disks / "order").write_text("")
     changed = site.controller.play(ENSEMBLE)
     assert changed.code == 0, changed.output
-    assert changed.changed == foreseen.changed
     assert changed.changed == {
         (name, task) for name in names for task in ("The configuration", "Restart ZooKeeper")
     }
