@@ -22,7 +22,7 @@ _DEAD_PEER: Final = "10.0.0.99"
 _USERS: Final = {
     "peers4": ("input", "published"),
     "revoked6": ("input", "published", "judge"),
-    "seen4": ("judge",),
+    "seen4": ("record", "asked"),
     "enforce": ("judge",),
     "overlay": ("translate_output", "translate_containers"),
 }
@@ -175,13 +175,12 @@ def _ip(host: FieldHost, *words: str) -> None:
 
 
 def _flap(host: FieldHost) -> None:
-    """The address goes, and with it the second one of its network and every route that needs it;
-    they and others' routes are back at once."""
-    address, second = f"{host.plan.private}/16", f"{host.plan.other_private}/16"
+    """The address goes, and with it every route that needs it; it and others' routes are back at
+    once."""
+    address = f"{host.plan.private}/16"
     routes = host.ip("route", "show", "default").strip()
     host.ip("address", "delete", address, "dev", "eth0")
     host.ip("address", "replace", address, "dev", "eth0")
-    host.ip("address", "replace", second, "dev", "eth0")
     if not host.ip("route", "show", "default").strip():
         host.ip("route", "add", *routes.split())
 
