@@ -221,7 +221,8 @@ class Fleet:
         touched: set[str] = set()
         for name in departures:
             touched |= self._enter(name, now=now)
-        for name in sorted(gone):
+        # Who said goodbye goes last: whoever is lost beside him shared a public address with him.
+        for name in sorted(gone, key=lambda n: (self._said_goodbye(n), n)):
             touched |= self._remove(name, now=now)
         for name in sorted(appeared - departures):
             touched |= self._enter(name, bulk=True)
@@ -380,7 +381,7 @@ class Fleet:
         if self._speaks.get(claim.id) != name:
             self._drop_claim(name)
             return touched
-        departed = self._departures.get(claim.id, -1) >= claim.generation
+        departed = self._said_goodbye(name)
         if departed and self._guard is None:
             self._drop_claim(name)
             return touched
@@ -388,6 +389,10 @@ class Fleet:
         if departed and self._may_go((claim.id,), now=now):
             touched |= self._forget_lost(claim.id)
         return touched
+
+    def _said_goodbye(self, name: str) -> bool:
+        claim = self._claims.get(name)
+        return claim is not None and self._departures.get(claim.id, -1) >= claim.generation
 
     def _parse(self, name: str) -> Member | Departure | Moved:
         parsed = entry.parse(name)

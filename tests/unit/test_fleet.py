@@ -640,6 +640,17 @@ def test_no_name_whatever_raises(names: list[str]) -> None:
     assert fleet.skipped_count() == 0
 
 
+def test_who_shared_an_address_with_one_who_left_and_came_back_is_only_lost() -> None:
+    """The order of names in one list must not decide: b's goodbye sorts before a's loss."""
+    a, b = "1.0a000001c6336402c0a80002.0.vpc.a", "1.0a000001c6336402c0a80001.0.ec2.b"
+    fleet = empty()
+    fleet.snapshot([a, b], now=0)
+    assert set(fleet.members) == {"a", "b"}
+    fleet.snapshot(["left.0.b", "1.0a000001c6336402c0a80001.1.ec2.b"], now=0)
+    assert set(fleet.members) == {"a", "b"}
+    assert set(fleet.lost) == {"a"}
+
+
 # --- the slow reference ---
 
 HOSTS: Final = ("a", "b", "c")
