@@ -126,13 +126,14 @@ def test_units_run_what_was_installed(role: str, name: str, line: str) -> None:
 
 @pytest.mark.parametrize(
     "packaged",
-    [p for p in sorted(COLLECTIONS.parent.glob("*.service")) if "proxy" not in p.name],
+    sorted(COLLECTIONS.parent.glob("*.service")),
     ids=lambda path: path.name,
 )
 def test_units_are_those_of_the_package(packaged: Path) -> None:
     """But for the program's and the configuration's paths."""
     theirs = _unit(packaged.read_text())
-    ours = rendered("agent", packaged.name, neti_command="/usr/bin/neti")
+    role = "zk_proxy" if "proxy" in packaged.name else "agent"
+    ours = rendered(role, packaged.name, neti_command="/usr/bin/neti")
     for section in ours.values():
         for key, value in section.items():
             section[key] = value.replace(" -c /etc/neti/neti.yml", "")

@@ -36,6 +36,8 @@ action_class do
     {
       Unit: {
         Description: "Neti: relays the registry's port to the other site",
+        Documentation: 'man:neti-zk-proxy(1)',
+        Conflicts: 'neti.service', # a proxy must be reachable when the rules of an agent are wrong
         After: 'network-online.target',
         Wants: 'network-online.target',
       },
@@ -45,6 +47,7 @@ action_class do
         ExecStart: "#{new_resource.command} zk-proxy $ARGUMENTS",
         Restart: 'always',
         RestartSec: 2,
+        TimeoutStopSec: 30,
         DynamicUser: 'yes',
         LimitNOFILE: 65536,
         CapabilityBoundingSet: '',
@@ -66,6 +69,7 @@ action_class do
         LockPersonality: 'yes',
         MemoryDenyWriteExecute: 'yes',
         SystemCallArchitectures: 'native',
+        SystemCallFilter: '@system-service',
         UMask: '0077',
       },
       Install: { WantedBy: 'multi-user.target' },
