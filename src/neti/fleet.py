@@ -169,6 +169,12 @@ class Fleet:
         self._ask_leases |= self._waiting_leases
         self._ask_data |= self._waiting_data
 
+    def ask_for_data(self) -> None:
+        """Read all further addresses again: those refused by earlier settings may be welcome."""
+        self._ask_data |= {
+            name for name, claim in self._claims.items() if claim.extended and name in self._names
+        }
+
     def take_changes(self) -> list[Change]:
         """Differences since the last call, one per id at most."""
         changes = [
@@ -422,7 +428,9 @@ class Fleet:
 
     def _restore_more(self, name: str, more: tuple[IPAddress, ...]) -> None:
         claim = self._claims.get(name)
-        if claim is not None and claim.extended:
+        # An extended entry has further addresses: where none are remembered, the agent ended
+        # before it had read them.
+        if claim is not None and claim.extended and more:
             self._more[name] = self._admission.believed(claim, more)
             self._ask_data.discard(name)
 

@@ -1,7 +1,7 @@
 """The agent's loop, turn by turn: what the kernel holds after what happened."""
 
-import dataclasses
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -193,7 +193,7 @@ def test_a_reload_takes_no_member_out(fleet: World) -> None:
     one, _two = fleet.started(1), fleet.started(2)
     fleet.pass_time(1)
     for wanted in (True, False, True):
-        one.new_settings = dataclasses.replace(one.settings, reject_all=wanted)
+        one.new_settings = replace(one.settings, reject_all=wanted)
         one.running.tell(Reload())
         fleet.pass_time(1)
         assert one.status()["stage"] == ("trial" if wanted else "shadow")
@@ -220,13 +220,35 @@ def test_a_reload_that_would_take_out_half_the_fleet_is_refused(fleet: World) ->
     fleet.pass_time(1)
     before = one.elements("peers4")
     typo = Site(name="ec2", private=(IPv4Network("10.9.0.0/16"),))
-    one.new_settings = dataclasses.replace(one.settings, sites={**one.settings.sites, "ec2": typo})
+    one.new_settings = replace(one.settings, sites={**one.settings.sites, "ec2": typo})
     one.running.tell(Reload())
     fleet.pass_time(1)
     fleet.pass_time(700)
     assert one.elements("peers4") == before
     assert any("would not be believed" in problem for problem in one.status()["problems"])
     assert removals(one) == []
+
+
+def test_a_reload_lets_in_what_the_sites_refused_before(fleet: World) -> None:
+    """A member's further address was outside the ranges, and it does not register again."""
+    further = "192.0.2.9"
+    narrow = {
+        **fleet.sites,
+        "ec2": replace(fleet.sites["ec2"], public=(IPv4Network("198.51.100.0/24"),)),
+    }
+    one = fleet.started(1, sites=narrow)
+    two = fleet.box(2)
+    two.host = replace(two.host, more=(IPv4Address(further),))
+    two.start()
+    fleet.settle()
+    fleet.pass_time(1)
+    assert "10.0.0.2" in one.elements("peers4")
+    assert further not in one.elements("peers4")
+    one.new_settings = replace(one.settings, sites=fleet.sites)
+    one.running.tell(Reload())
+    fleet.settle()
+    fleet.pass_time(1)
+    assert further in one.elements("peers4")
 
 
 def test_nothing_is_enforced_before_the_members_are_known(fleet: World) -> None:
@@ -314,7 +336,7 @@ def test_an_address_change_is_one_step(fleet: World) -> None:
     one, far = fleet.started(1), fleet.started(1, "vpc")
     fleet.pass_time(1)
     at = overlay(far)
-    far.host = dataclasses.replace(far.host, public=IPv4Address("203.0.113.77"))
+    far.host = replace(far.host, public=IPv4Address("203.0.113.77"))
     fleet.pass_time(61)
     fleet.pass_time(1)
     assert one.elements("overlay")[at] == "203.0.113.77"

@@ -510,6 +510,17 @@ def test_what_was_remembered_stands_until_the_registry_says_otherwise() -> None:
     assert set(fleet.members) == {"a", "b", "c"}
 
 
+def test_further_addresses_that_were_not_read_yet_are_asked_for_after_a_restart() -> None:
+    """The agent ended between a member's entry and its data: both on disk as if it had none."""
+    fleet, name, more = empty(), named("a", extended=True), (ip_address("2001:db8::1"),)
+    fleet.remember({name: ()}, lost={}, owners={overlay(1): "a"})
+    fleet.snapshot([name], now=1)
+    assert fleet.questions().data == {name}
+    fleet.data_read(name, entry.encode_data(more))
+    assert fleet.members["a"].more == more
+    assert not fleet.questions()
+
+
 def test_a_lost_member_behind_a_nat_survives_a_restart() -> None:
     """Its neighbours behind the same public address were there before it was lost."""
     fleet = empty()

@@ -110,6 +110,7 @@ class Following:
             core.members.remember(dict(before.everybody()))
             # What the old judgement kept out may be welcome now, and the reverse.
             core.members.fleet.snapshot(before.fleet.names, now=core.wall())
+            core.members.fleet.ask_for_data()
         core.members.hold_lease(before.overlay)
         core.members.elements.believe(before.elements)
         self._journal.anew()
