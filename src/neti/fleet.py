@@ -227,8 +227,7 @@ class Fleet:
         touched: set[str] = set()
         for name in departures:
             touched |= self._enter(name, now=now)
-        # Who said goodbye goes last: whoever is lost beside him shared a public address with him.
-        for name in sorted(gone, key=lambda n: (self._said_goodbye(n), n)):
+        for name in sorted(gone, key=self._end_order):
             touched |= self._remove(name, now=now)
         for name in sorted(appeared - departures):
             touched |= self._enter(name, bulk=True)
@@ -395,6 +394,11 @@ class Fleet:
         if departed and self._may_go((claim.id,), now=now):
             touched |= self._forget_lost(claim.id)
         return touched
+
+    def _end_order(self, name: str) -> tuple[bool, bool, str]:
+        """Who said goodbye goes last, as whoever is lost beside him shared a public address with
+        him; and the goodbyes themselves, which may be gone from the same list, after that."""
+        return name.startswith("left."), self._said_goodbye(name), name
 
     def _said_goodbye(self, name: str) -> bool:
         claim = self._claims.get(name)

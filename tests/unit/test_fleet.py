@@ -651,6 +651,16 @@ def test_no_name_whatever_raises(names: list[str]) -> None:
     assert fleet.skipped_count() == 0
 
 
+def test_a_goodbye_that_is_gone_from_the_same_list_was_said() -> None:
+    """Its owner's entry and the goodbye vanish in one snapshot: he left, he is not lost."""
+    fleet = empty()
+    join(fleet, named("a", 1), named("b", 2))
+    fleet.appeared(left("a"))
+    fleet.snapshot([named("b", 2)], now=1)
+    assert set(fleet.members) == {"b"}
+    assert not fleet.lost
+
+
 def test_who_shared_an_address_with_one_who_left_and_came_back_is_only_lost() -> None:
     """The order of names in one list must not decide: b's goodbye sorts before a's loss."""
     a, b = "1.0a000001c6336402c0a80002.0.vpc.a", "1.0a000001c6336402c0a80001.0.ec2.b"
