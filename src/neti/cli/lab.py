@@ -21,10 +21,11 @@ _hosts = click.option(
 )
 _registry = click.option(
     "--registry",
-    type=click.Choice(["embedded", "zookeeper"]),
+    type=click.Choice(["embedded", "zookeeper", "ensemble"]),
     default="embedded",
     show_default=True,
-    help="A file that all agents share, or a real ZooKeeper (Debian's package).",
+    help="A file that all agents share; a real ZooKeeper (Debian's package); or an ensemble of "
+    "three in vpc with proxies in ec2, mutual TLS and rights.",
 )
 
 

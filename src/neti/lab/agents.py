@@ -15,7 +15,13 @@ import yaml
 from neti.lab import LabError, namespaces, processes
 from neti.lab.processes import Process
 from neti.lab.state import LabState
-from neti.lab.topology import INTERNET_ADDRESS, OPERATOR_NETWORK, LabHost, LabPlan
+from neti.lab.topology import (
+    INTERNET_ADDRESS,
+    OPERATOR_NETWORK,
+    REGISTRY_PORT,
+    LabHost,
+    LabPlan,
+)
 
 ZOOKEEPER_PORT: Final = 2181
 SESSION_SECONDS: Final = 6  # short, so that what follows a session's end can be watched
@@ -33,6 +39,14 @@ def configuration(
     """The host's neti.yml as a document; pure."""
     if plan.registry == "embedded":
         registry: dict[str, Any] = {"registry": f"embedded:{state.registry_file}"}
+    elif plan.registry == "ensemble":
+        registry = {
+            "zk_hosts": {
+                site.name: [f"{keeper.private}:{REGISTRY_PORT}" for keeper in site.keepers]
+                for site in plan.sites
+            },
+            "registry_tls": tls_files(state, f"host-{host.name}"),
+        }
     else:
         server = f"{INTERNET_ADDRESS}:{ZOOKEEPER_PORT}"
         registry = {"zk_hosts": {site.name: [server] for site in plan.sites}}
@@ -54,6 +68,15 @@ def configuration(
         "open_ports": [],
         "reject_all": reject_all,
         "table_files_path": str(state.host_folder(host.name) / "state"),
+    }
+
+
+def tls_files(state: LabState, stem: str) -> dict[str, str]:
+    """``registry_tls``; ``stem`` is host-ID or operator-NAME."""
+    return {
+        "ca": str(state.ca / "ca.pem"),
+        "cert": str(state.ca / f"{stem}.pem"),
+        "key": str(state.ca / f"{stem}.key"),
     }
 
 
@@ -123,6 +146,26 @@ def neti(
         raise LabError(
             f"'neti {' '.join(arguments)}' on {host.name} did not end within {_COMMAND_SECONDS} s"
         ) from None
+
+
+def checked(command: Sequence[str], *, inside: str | None = None) -> str:
+    """What a command printed; LabError with its last word when it fails."""
+    line = command if inside is None else namespaces.command_inside(inside, command)
+    try:
+        done = subprocess.run(
+            line,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise LabError(f"'{' '.join(command[2:5])}' did not end in {_COMMAND_SECONDS} s") from None
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        raise LabError(f"'{' '.join(command[2:5])}' failed: {reason}")
+    return done.stdout
 
 
 def _inside(plan: LabPlan, host: LabHost, *arguments: str, state: LabState) -> Sequence[str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from neti.lab import LabError, agents, namespaces, processes, registries, services
+from neti.lab import LabError, agents, ensemble, groups, namespaces, processes, registries, services
+from neti.lab.groups import EVERYWHERE
 from neti.lab.state import LabState, exclusive
 from neti.lab.topology import INTERNET, STRANGER, LabHost, LabPlan, namespace_prefix
 from neti.lab.wiring import wire, wire_host
@@ -44,13 +45,16 @@ def bring_up(
     state: LabState,
     plan: LabPlan,
     *,
+    with_registry: bool = True,
     with_agents: bool = True,
+    groups_closed: bool = False,
     provisional: bool = False,
     tell: Tell = lambda line: None,
 ) -> None:
     """Build networks, services, registry, agents. Whatever goes wrong, nothing of it stays.
 
     A ``provisional`` lab is its builder's alone: the next command clears it if that one dies.
+    ``groups_closed``: where gateways emulate security groups, hosts are closed to the outside.
     """
     namespaces.require()
     if is_up(state):
@@ -63,11 +67,15 @@ def bring_up(
         )
     try:
         build_networks(state, plan)
+        if plan.has_groups and not groups_closed:
+            for site in plan.sites:
+                namespaces.load_rules(plan.namespace(site.gateway), groups.open_hosts(EVERYWHERE))
         tell(f"networks: {len(plan.sites)} sites with {len(plan.hosts)} hosts, one internet")
         services.start(state, agents.neti_command("lab", "serve", "--name", plan.name))
         tell("services: instance metadata and a web service on every host")
-        registries.start(plan, state)
-        tell(f"registry: {plan.registry}")
+        if with_registry:
+            registries.start(plan, state)
+            tell(f"registry: {plan.registry}")
         if with_agents:
             agents.start(plan, plan.hosts, state=state)
             registries.wait_until_registered(plan, state)
@@ -93,6 +101,8 @@ def add_host(state: LabState, plan: LabPlan, site: str) -> tuple[LabPlan, LabHos
     state.write_plan(plan)
     namespaces.build(wire_host(plan, host))
     agents.write_configuration(plan, host, state=state)
+    if plan.registry == "ensemble":
+        ensemble.certify(host, state)
     services.refresh(state)
     return plan, host
 
@@ -143,7 +153,10 @@ def describe(state: LabState) -> dict[str, Any]:
         ],
         "others": [
             {"name": node, "namespace": plan.namespace(node)}
-            for node in (INTERNET, STRANGER, *(site.gateway for site in plan.sites))
+            for node in (
+                *(INTERNET, STRANGER, *(site.gateway for site in plan.sites)),
+                *(keeper.name for keeper in plan.keepers),
+            )
         ],
     }
 

@@ -52,6 +52,11 @@ def build(wiring: Wiring) -> None:
         list(pool.map(_furnish, wiring.nodes))
 
 
+def load_rules(name: str, rules: str) -> None:
+    """Load nftables rules inside the namespace, in one transaction."""
+    _run(command_inside(name, [_path("nft") or "nft", "-f", "-"]), rules)
+
+
 def delete(names: Iterable[str]) -> None:
     """Delete those of ``names`` that exist; LabError when one still does afterwards."""
     names = [name for name in names if (_FOLDER / name).exists()]
@@ -151,7 +156,7 @@ def _call_in_thread(prepare: Callable[[], None], function: Callable[[], T]) -> T
 def _furnish(node: Node) -> None:
     _ip(node.commands, inside=node.namespace)
     if node.rules:
-        _run(command_inside(node.namespace, [_path("nft") or "nft", "-f", "-"]), node.rules)
+        load_rules(node.namespace, node.rules)
 
 
 def _write_sysctls(sysctls: Mapping[str, str]) -> None:

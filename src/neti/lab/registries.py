@@ -1,11 +1,12 @@
-"""The registry of a lab: a file that all agents share, or a ZooKeeper on the lab's internet."""
+"""The registry of a lab: a file that all agents share, a ZooKeeper on the lab's internet, or an
+ensemble in one site with proxies in the other."""
 
 import time
 from typing import Final
 
 from neti import config
 from neti.errors import EntryError
-from neti.lab import LabError, agents, namespaces, processes
+from neti.lab import LabError, agents, ensemble, namespaces, processes
 from neti.lab.agents import ZOOKEEPER_PORT
 from neti.lab.state import LabState
 from neti.lab.topology import INTERNET, INTERNET_ADDRESS, LabPlan
@@ -21,6 +22,9 @@ def start(plan: LabPlan, state: LabState) -> None:
     """Make the lab's registry ready; it ends with the lab."""
     if plan.registry == "embedded":
         return  # the first agent makes the file
+    if plan.registry == "ensemble":
+        ensemble.start(plan, state)
+        return
     server = ZooKeeperServer(
         address=str(INTERNET_ADDRESS),
         port=ZOOKEEPER_PORT,
@@ -44,7 +48,8 @@ def open_registry(plan: LabPlan, state: LabState) -> Registry:
         return registry
 
     # Connected inside, and so are the threads that keep the connection.
-    return namespaces.call_inside(plan.namespace(INTERNET), connect)
+    inside = plan.hosts[0].name if plan.registry == "ensemble" else INTERNET
+    return namespaces.call_inside(plan.namespace(inside), connect)
 
 
 def registered(registry: Registry) -> frozenset[str]:

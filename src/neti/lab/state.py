@@ -39,6 +39,16 @@ class LabState:
     def registry_file(self) -> Path:
         return self.folder / "registry" / "registry.db"
 
+    @property
+    def ca(self) -> Path:
+        """Certificates and keys, where the registry speaks TLS."""
+        return self.folder / "ca"
+
+    @property
+    def operator_config(self) -> Path:
+        """A neti.yml with an operator's certificate, where the registry knows operators."""
+        return self.folder / "operator.yml"
+
     def host_folder(self, host: str) -> Path:
         return self.folder / "hosts" / host
 

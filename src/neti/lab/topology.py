@@ -17,7 +17,8 @@ from typing import Any, Final, Literal
 
 from neti.lab import LabError
 
-RegistryKind = Literal["embedded", "zookeeper"]
+# An ensemble: three servers in vpc, as many proxies in ec2, mutual TLS.
+RegistryKind = Literal["embedded", "zookeeper", "ensemble"]
 
 MAX_HOSTS: Final = 50  # a site; the first has the number 1
 INTERNET: Final = "internet"
@@ -27,9 +28,12 @@ STRANGER_ADDRESS: Final = IPv4Address("192.0.2.66")
 # From here the configuration of the lab's hosts lets SSH in; nobody in the lab has it.
 OPERATOR_NETWORK: Final = IPv4Network("192.0.2.128/26")
 METADATA_ADDRESS: Final = IPv4Address("169.254.169.254")
+REGISTRY_PORT: Final = 2281  # of an ensemble, and of its proxies: TLS
 WEB_PORT: Final = 8080  # the metadata service has port 80 of its address; the two never collide
 
 _HOST_OFFSET: Final = 10  # host 1 has the address .11
+_REGISTRY_OFFSET: Final = 200  # and the registry's own begin with .201
+_REGISTRY_SIZE: Final = 3
 # No '-' in a lab's name, so that no lab's prefix is the beginning of another's.
 _LAB_NAME: Final = re.compile(r"[a-z][a-z0-9]{0,11}", re.ASCII)
 
@@ -53,6 +57,7 @@ class LabSite:
     vpc_id: str
     uplink: IPv4Address  # the gateway's own address on the internet
     size: int  # how many hosts
+    keeper: str = ""  # how hosts of the registry's own are called here, when there are any
 
     @property
     def gateway(self) -> str:
@@ -82,6 +87,25 @@ class LabSite:
     def hosts(self) -> tuple[LabHost, ...]:
         return tuple(self.host(number) for number in range(1, self.size + 1))
 
+    @property
+    def keepers(self) -> tuple[LabHost, ...]:
+        """Servers or proxies of the registry. No agent runs there."""
+        return tuple(
+            LabHost(
+                name=f"{self.name}-{self.keeper}-{number}",
+                site=self.name,
+                number=number,
+                private=self.private.network_address + _REGISTRY_OFFSET + number,
+                public=self.public.network_address + _REGISTRY_OFFSET + number,
+            )
+            for number in range(1, _REGISTRY_SIZE + 1 if self.keeper else 1)
+        )
+
+    @property
+    def machines(self) -> tuple[LabHost, ...]:
+        """Everything that has an address in the site."""
+        return self.hosts + self.keepers
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabPlan:
@@ -94,10 +118,19 @@ class LabPlan:
         return tuple(host for site in self.sites for host in site.hosts)
 
     @property
+    def keepers(self) -> tuple[LabHost, ...]:
+        return tuple(host for site in self.sites for host in site.keepers)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether the gateways do what security groups do."""
+        return self.registry == "ensemble"
+
+    @property
     def nodes(self) -> tuple[str, ...]:
         """Everything that has a namespace."""
         inner = tuple(node for site in self.sites for node in (site.gateway, site.switch))
-        return (INTERNET, STRANGER, *inner, *(host.name for host in self.hosts))
+        return (INTERNET, STRANGER, *inner, *(host.name for host in (*self.hosts, *self.keepers)))
 
     def namespace(self, node: str) -> str:
         return f"{namespace_prefix(self.name)}{node}"
@@ -148,6 +181,7 @@ def plan_lab(
                 vpc_id="vpc-00000000000000ec2",
                 uplink=IPv4Address("192.0.2.1"),
                 size=size("ec2"),
+                keeper="proxy" if registry == "ensemble" else "",
             ),
             LabSite(
                 name="vpc",
@@ -156,6 +190,7 @@ def plan_lab(
                 vpc_id="vpc-0000000000000007c",
                 uplink=IPv4Address("192.0.2.2"),
                 size=size("vpc"),
+                keeper="zk" if registry == "ensemble" else "",
             ),
         ),
     )

@@ -7,6 +7,7 @@ inside one, so no line here may ever name a device of the machine itself.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from neti.lab import groups
 from neti.lab.topology import (
     INTERNET,
     INTERNET_ADDRESS,
@@ -51,7 +52,7 @@ def wire(plan: LabPlan) -> Wiring:
         nodes += [_gateway(plan, site), _switch(plan, site)]
         links.append(_link(plan, INTERNET, site.name, site.gateway, "uplink"))
         links.append(_link(plan, site.gateway, "lan", site.switch, "router"))
-        for host in site.hosts:
+        for host in site.machines:
             nodes.append(_host(plan, site, host))
             links.append(_link(plan, site.switch, host.name, host.name, "eth0"))
     return Wiring(
@@ -68,6 +69,7 @@ def wire_host(plan: LabPlan, host: LabHost) -> Wiring:
         rules=(
             f"add element ip lab private_of {{ {host.public} : {host.private} }}\n"
             f"add element ip lab public_of {{ {host.private} : {host.public} }}\n"
+            + (groups.admit_workload(host) if plan.has_groups else "")
         ),
     )
     switch = Node(namespace=plan.namespace(site.switch), commands=(_plug(host.name),))
@@ -111,7 +113,7 @@ def _gateway(plan: LabPlan, site: LabSite) -> Node:
             # A public address that no host has must not go back and forth to the internet.
             f"route add unreachable {site.public}",
         ),
-        rules=_one_to_one_nat(site.hosts),
+        rules=_one_to_one_nat(site.machines) + (groups.table(site) if plan.has_groups else ""),
     )
 
 
@@ -122,7 +124,7 @@ def _switch(plan: LabPlan, site: LabSite) -> Node:
             "link add bridge type bridge",
             "link set bridge up",
             _plug("router"),
-            *(_plug(host.name) for host in site.hosts),
+            *(_plug(host.name) for host in site.machines),
         ),
     )
 
