@@ -40,6 +40,35 @@ def test_a_plan_survives_being_written_down() -> None:
     assert from_document(json.loads(json.dumps(to_document(plan)))) == plan
 
 
+def test_an_ensembles_hosts_are_no_members_and_stand_in_one_site_each() -> None:
+    """Servers in vpc, proxies in ec2; no address of theirs is a host's, however many there are."""
+    plan = plan_lab(hosts=MAX_HOSTS, registry="ensemble")
+    assert [keeper.name for keeper in plan.site("vpc").keepers] == [
+        f"vpc-zk-{n}" for n in (1, 2, 3)
+    ]
+    assert len(plan.site("ec2").keepers) == 3
+    assert not set(plan.keepers) & set(plan.hosts)
+    assert {keeper.name for keeper in plan.keepers} <= set(plan.nodes)
+    for site in plan.sites:
+        addresses = [(machine.private, machine.public) for machine in site.machines]
+        assert len(set(addresses)) == MAX_HOSTS + 3
+    assert from_document(json.loads(json.dumps(to_document(plan)))) == plan
+    assert not plan_lab(hosts=2, registry="zookeeper").keepers
+
+
+def test_gateways_judge_only_where_the_lab_has_groups() -> None:
+    """And a host that is added later is in its site's group."""
+    plan = plan_lab(hosts=2, registry="ensemble")
+    assert sum("table ip groups" in node.rules for node in wire(plan).nodes) == 2
+    grown, host = plan.with_host("vpc")
+    assert (
+        f"add element ip groups hosts {{ {host.private} }}" in wire_host(grown, host).nodes[0].rules
+    )
+    plain = plan_lab(hosts=2)
+    assert not any("groups" in node.rules for node in wire(plain).nodes)
+    assert "groups" not in wire_host(*plain.with_host("vpc")).nodes[0].rules
+
+
 def test_a_host_more_changes_nobody_else() -> None:
     before = plan_lab(hosts=2)
     after, host = before.with_host("ec2")

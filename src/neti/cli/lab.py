@@ -177,6 +177,51 @@ def demo(hosts: int, registry: RegistryKind, keep: bool, name: str) -> None:
     sys.exit(0 if well else 1)
 
 
+@lab_group.command()
+@click.option("--chaos", is_flag=True, help="Things go wrong all the while, as a seed decides.")
+@click.option("--seed", type=int, help="With --chaos: play these troubles again.")
+@click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
+@_name
+def migrate(chaos: bool, seed: int | None, keep: bool, name: str) -> None:
+    """Move a whole fleet from one site to the other while people use it.
+
+    Twelve hosts with an application, an ensemble of three with proxies, mutual TLS, users, and a
+    scanner that never stops. Every step is a command of docs/runbook.md, with its check. At the end
+    a table: each phase's requests, failures, latency, and how often the scanner got in. Exit code
+    0 when no request failed and the scanner never got in, else 1.
+
+    --chaos kills agents, the ensemble's leader and proxies, and flushes whole rulesets. While a
+    host has no rules, requests may fail: they are counted apart.
+
+    \b
+    Examples:
+      neti lab migrate
+      neti lab migrate --chaos --seed 7
+    """
+    import random
+
+    from neti.lab import lifecycle
+    from neti.lab.migrate import story
+    from neti.lab.stage import Stage
+    from neti.lab.state import open_state
+
+    if seed is not None and not chaos:
+        raise click.UsageError("--seed decides the troubles of --chaos: give both")
+    if chaos and seed is None:
+        seed = random.SystemRandom().randrange(10_000)
+    plan = story.plan(name)
+    state = open_state(name)
+    if seed is not None:
+        click.echo(f"seed {seed}")
+    try:
+        with lifecycle.commanding(state):
+            well = story.run(state, plan, Stage(), seed=seed, keep=keep)
+    except KeyboardInterrupt:
+        click.echo("Interrupted." if keep else "Interrupted; nothing is left of it.", err=True)
+        sys.exit(130)
+    sys.exit(0 if well else 1)
+
+
 @lab_group.command(hidden=True)
 @_name
 def serve(name: str) -> None:

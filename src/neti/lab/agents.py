@@ -128,6 +128,13 @@ def send(host: LabHost, number: signal.Signals, *, state: LabState) -> None:
         check_running([host], state=state)
 
 
+def reload(host: LabHost, *, state: LabState) -> None:
+    """As ``systemctl reload neti``. An agent that does not run reads its configuration anyway."""
+    agent = agent_of(host, state=state)
+    if agent is not None:
+        agent.signal(signal.SIGHUP)
+
+
 def neti(
     plan: LabPlan, host: LabHost, *arguments: str, state: LabState
 ) -> subprocess.CompletedProcess[str]:

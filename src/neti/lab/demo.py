@@ -43,7 +43,7 @@ def _perform(state: LabState, plan: LabPlan, stage: Stage) -> None:
         scenes.networks(plan, stage, time.monotonic() - began)
     registry = registries.open_registry(plan, state)
     try:
-        _play(Play(plan=plan, state=state, stage=stage, registry=registry, hosts=[*plan.hosts]))
+        _play(Play(plan=plan, state=state, stage=stage, opened=registry, hosts=[*plan.hosts]))
     finally:
         registry.close()
 

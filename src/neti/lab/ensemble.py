@@ -5,6 +5,7 @@ registry init``, relays by ``neti zk-proxy``. Servers and proxies run no agent, 
 groups let only the other site's registry hosts reach their port.
 """
 
+import signal
 from typing import Final
 
 import yaml
@@ -109,3 +110,15 @@ def start_proxy(plan: LabPlan, host: LabHost, state: LabState) -> None:
     words += ["--health-tls", files["ca"], files["cert"], files["key"]]
     command = namespaces.command_inside(plan.namespace(host.name), agents.neti_command(*words))
     processes.start(command, log=state.log(host.name), record=state.record(host.name))
+
+
+def stop(host: LabHost, state: LabState) -> None:
+    """End a server or proxy in order, and wait for it."""
+    if (process := state.process(host.name)) is not None:
+        processes.stop([process])
+
+
+def kill(host: LabHost, state: LabState) -> None:
+    """End it in the middle of whatever it does."""
+    if (process := state.process(host.name)) is not None:
+        process.signal(signal.SIGKILL)

@@ -26,9 +26,15 @@ class Play:
     plan: LabPlan
     state: LabState
     stage: Stage
-    registry: Registry
+    opened: Registry | None  # None: there is none yet
     hosts: list[LabHost]
     overlays: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def registry(self) -> Registry:
+        if self.opened is None:
+            raise LabError("the lab's registry is not up yet")
+        return self.opened
 
     def first_of(self, site: str) -> LabHost:
         return self.plan.site(site).host(1)

@@ -5,7 +5,7 @@ On a terminal the running scene has a spinner; elsewhere everything is plain lin
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -34,15 +34,16 @@ class Stage:
         return time.monotonic() - self._began
 
     @contextlib.contextmanager
-    def scene(self, title: str) -> Iterator[None]:
+    def scene(self, title: str) -> Iterator[Callable[[str], None]]:
+        """Yields what changes the spinner's text; elsewhere than on a terminal it does nothing."""
         self._scenes += 1
         self._console.print()
         self._line(f"{self._scenes}. {title}", style="bold")
         if not self._console.is_terminal:
-            yield
+            yield lambda text: None
             return
-        with self._console.status(title):
-            yield
+        with self._console.status(title) as status:
+            yield status.update
 
     def say(self, text: str = "") -> None:
         for line in text.splitlines() or [""]:

@@ -1,0 +1,171 @@
+"""What the phases of a migration share: the lab, the application, commands, and the clock.
+
+A phase is counted from its first to its last moment: every request that began in it, every attempt
+of the scanner.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import yaml
+
+from neti.errors import NetiError
+from neti.lab import LabError, agents, namespaces, registries
+from neti.lab.migrate.company import PORTS, Company, task_of
+from neti.lab.migrate.live import watching
+from neti.lab.play import Play, wait_for
+from neti.lab.topology import LabHost
+from neti.registry import Registry
+
+TRIAL_SECONDS: Final = 6
+REST_SECONDS: Final = 1.5  # after a change, so that what it broke would show in its own phase
+_COMMAND_SECONDS: Final = 25.0
+_CHANGE_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """CLOCK_MONOTONIC, seconds."""
+
+    title: str
+    began: float
+    ended: float
+
+
+@dataclass(slots=True)
+class Journey:
+    """``play.hosts`` are the members as they should be now."""
+
+    play: Play
+    company: Company
+    phases: list[Phase] = field(default_factory=list)
+    # Held while hosts or leases are taken away: nothing may be broken and mended meanwhile.
+    undisturbed: threading.RLock = field(default_factory=threading.RLock)
+
+    # --- the story ---
+
+    @contextmanager
+    def phase(self, title: str) -> Iterator[None]:
+        """A phase; the caller's statistics are shown while it runs, and found good at its end."""
+        with self.play.stage.scene(title) as show, watching(self.company, title, show):
+            began = time.monotonic()
+            try:
+                yield
+                time.sleep(REST_SECONDS)
+            finally:
+                self.phases.append(Phase(title, began, time.monotonic()))
+
+    def say(self, text: str) -> None:
+        self.play.stage.say(text)
+
+    def find(self, what: str, ok: bool, figure: str) -> None:
+        self.play.stage.find(what, ok, figure)
+
+    # --- commands, as an operator types them ---
+
+    def neti(self, host: LabHost, *words: str, shown: bool = True) -> str:
+        """What it printed. Run again while it fails, as an operator would whose agent is just being
+        restarted; LabError in the end."""
+        return self._insist(
+            lambda: agents.checked(
+                agents.neti_command(*words, "-c", str(self.play.state.config(host.name))),
+                inside=self.play.plan.namespace(host.name),
+            ),
+            f"$ neti {' '.join(words)}          (on {host.name})" if shown else None,
+        )
+
+    def operator(self, host: LabHost, *words: str) -> str:
+        """The same on that host, with an operator's certificate."""
+        return self._insist(
+            lambda: agents.checked(
+                agents.neti_command(*words, "-c", str(self.play.state.operator_config)),
+                inside=self.play.plan.namespace(host.name),
+            ),
+            f"$ neti {' '.join(words)}          (on {host.name}, as an operator)",
+        )
+
+    def status(self, host: LabHost) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.neti(host, "status", "--json", shown=False))
+        return found
+
+    def configure(self, hosts: Iterable[LabHost], **changes: Any) -> None:
+        """Change keys of their neti.yml and reload, as configuration management does."""
+        for host in hosts:
+            path = self.play.state.config(host.name)
+            document = yaml.safe_load(path.read_text()) | changes
+            scratch = path.with_suffix(".new")
+            scratch.write_text(yaml.safe_dump(document, sort_keys=False))
+            scratch.replace(path)
+            agents.reload(host, state=self.play.state)
+
+    # --- waiting ---
+
+    def until(self, condition: Callable[[], bool], what: str) -> float:
+        def holds() -> bool:
+            try:
+                return condition()
+            except NetiError:
+                return False  # an agent that is just being restarted; it is asked again
+
+        return wait_for(holds, what, seconds=_CHANGE_SECONDS)
+
+    def registered(self, hosts: Iterable[LabHost]) -> float:
+        """Until all of these are; their overlay addresses are known then."""
+        wanted = {host.name for host in hosts}
+        registry = self.registry
+        seconds = self.until(
+            lambda: wanted <= registries.registered(registry), f"not all registered: {wanted}"
+        )
+        leases = {host_id: str(overlay) for overlay, host_id in registry.leases().items()}
+        self.play.overlays = {name: leases[name] for name in leases}
+        return seconds
+
+    def stages(self, hosts: Iterable[LabHost], stage: str) -> None:
+        """Until all of these are in this stage."""
+        for host in hosts:
+            self.until(
+                lambda host=host: self.status(host)["stage"] == stage,  # type: ignore[misc]  # ruff wants the host bound
+                f"{host.name} does not come to be {stage}",
+            )
+
+    @property
+    def registry(self) -> Registry:
+        return self.play.registry
+
+    # --- addresses ---
+
+    def private(self, *hosts: LabHost) -> list[str]:
+        return [f"{host.private}:{PORTS[task_of(host)]}" for host in hosts]
+
+    def overlay(self, *hosts: LabHost) -> list[str]:
+        return [f"{self.play.overlays[host.name]}:{PORTS[task_of(host)]}" for host in hosts]
+
+    def hosts(self, site: str) -> list[LabHost]:
+        return list(self.play.plan.site(site).hosts)
+
+    def groups(self, site: str, rules: str) -> None:
+        """Change what the site's emulated security groups let in."""
+        namespaces.load_rules(self.play.plan.namespace(f"{site}-gateway"), rules)
+
+    # --- within ---
+
+    def _insist(self, act: Callable[[], str], shown: str | None) -> str:
+        if shown is not None:
+            self.say(shown)
+        deadline = time.monotonic() + _COMMAND_SECONDS
+        while True:
+            try:
+                said = act()
+            except LabError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+                continue
+            if shown is not None and said.strip():
+                self.say("\n".join(f"  {line}" for line in said.rstrip().splitlines()))
+            return said

@@ -1,0 +1,184 @@
+"""``neti lab migrate`` from curtain to curtain.
+
+Must never do: leave anything of the lab behind, however it ends (unless it was asked to), or call
+a migration well in which a request failed that Neti promises to serve.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from neti.errors import NetiError
+from neti.lab import lifecycle, registries
+from neti.lab.migrate import before, books, moving
+from neti.lab.migrate.chaos import Chaos
+from neti.lab.migrate.company import TASKS, Company
+from neti.lab.migrate.journey import Journey
+from neti.lab.play import Play
+from neti.lab.report import drawing
+from neti.lab.stage import Stage
+from neti.lab.state import LabState
+from neti.lab.topology import LabPlan, plan_lab
+
+_PREPARING: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
+    ("The old site", before.old_site),
+    ("The ensemble and its proxies", before.registry),
+)
+_MOVING: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
+    ("Agents in shadow", before.shadow),
+    ("Coverage", before.coverage),
+    ("Overlay addresses", before.overlay_addresses),
+    ("The new site", before.new_site),
+    ("Reachability", before.reachability),
+    ("Preview", before.preview),
+    ("Enforce one", before.enforce_one),
+    ("Enforce by tier", before.enforce_tiers),
+    ("Groups opened", before.open_groups),
+    ("Web and app moved", moving.web_and_app),
+    ("The database", moving.database),
+    ("Old hosts retired", moving.retire),
+)
+_LAST: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
+    ("Proxies gone", moving.proxies_gone),
+)
+
+
+def plan(name: str) -> LabPlan:
+    return plan_lab(name=name, hosts=len(TASKS), registry="ensemble")
+
+
+def run(
+    state: LabState, plan: LabPlan, stage: Stage, *, seed: int | None = None, keep: bool = False
+) -> bool:
+    """The whole migration; with a ``seed`` things go wrong all the while. True when all was well.
+
+    The caller holds the lab (``lifecycle.commanding``).
+    """
+    if lifecycle.is_up(state):
+        raise lifecycle.already_up(plan.name)
+    try:
+        _perform(state, plan, stage, seed)
+    except NetiError as error:
+        stage.find("the migration got to its end", False, str(error))
+    finally:
+        if keep and state.exists:
+            state.declare_complete()
+        else:
+            with stage.scene("Teardown"):
+                lifecycle.take_down(state)
+                stage.find("everything taken down", not lifecycle.anything_left(state), plan.name)
+    well = stage.close()
+    if not well and not keep:
+        stage.say("'neti lab migrate --keep' leaves the lab and all logs, for a look.")
+    return well
+
+
+def _perform(state: LabState, plan: LabPlan, stage: Stage, seed: int | None) -> None:
+    for line in drawing(plan):
+        stage.say(line)
+    lifecycle.bring_up(
+        state,
+        plan,
+        with_registry=False,
+        with_agents=False,
+        groups_closed=True,
+        provisional=True,
+        tell=stage.say,
+    )
+    company = Company(plan, state)
+    with contextlib.ExitStack() as stack:
+        play = Play(plan=plan, state=state, stage=stage, opened=None, hosts=[])
+        journey = Journey(play, company)
+        chaos = Chaos(journey, seed) if seed is not None else None
+        try:
+            for title, act in _PREPARING:
+                _play(journey, title, act)
+            play.opened = registries.open_registry(plan, state)
+            stack.callback(play.opened.close)
+            with chaos.reigning() if chaos is not None else contextlib.nullcontext():
+                for title, act in _MOVING:
+                    _play(journey, title, act)
+            for title, act in _LAST:
+                _play(journey, title, act)
+        finally:
+            company.stop("users")
+            company.stop("scanner")
+            _settle_the_books(journey, chaos)
+    _count_the_orders(journey)
+
+
+def _play(journey: Journey, title: str, act: Callable[[Journey], None]) -> None:
+    with journey.phase(title):
+        act(journey)
+
+
+def _settle_the_books(journey: Journey, chaos: Chaos | None) -> None:
+    company, stage = journey.company, journey.play.stage
+    traces = [company.trace_file("users")]
+    traces += [
+        company.trace_file(f"clients-{site.host(1).name}") for site in journey.play.plan.sites
+    ]
+    requests = [
+        books.Request(at, milliseconds, ok)
+        for path in traces
+        for at, milliseconds, ok in _lines_of(path)
+    ]
+    scanner = company.statistics("scanner")
+    hits = [at for at, _ in scanner.get("hits", ())]
+    troubles = chaos.troubles if chaos is not None else []
+    found = books.figures(journey.phases, requests, hits, troubles)
+    stage.say()
+    for line in books.lines(found, with_chaos=chaos is not None):
+        stage.say(line)
+    stage.say()
+    failed = sum(one.failures - one.excused for one in found)
+    wrong = int(company.statistics("users").get("wrong", 0))
+    stage.find("failed requests", failed == 0, f"{failed} of {len(requests):,}")
+    stage.find("wrong answers", wrong == 0, str(wrong))
+    for at, text in company.statistics("users").get("errors", ()):
+        stage.say(f"  {at:.2f}  {text}")
+    got_in = sum(one.hits - one.excused_hits for one in found)
+    figure = f"{got_in} in {scanner.get('tries', 0):,} tries"
+    stage.find("times that the scanner got in", got_in == 0, figure)
+    if chaos is not None:
+        _name_troubles(stage, chaos, found)
+
+
+def _name_troubles(stage: Stage, chaos: Chaos, found: list[books.PhaseFigures]) -> None:
+    for one in chaos.troubles:
+        lasted = f"{one.ended - one.began:.2f} s" if one.error is None else one.error
+        stage.say(f"{one.kind:<8}{one.where:<12}{lasted}")
+    broken = [one for one in chaos.troubles if one.error is not None]
+    stage.find("troubles that were overcome", not broken, str(len(chaos.troubles) - len(broken)))
+    flushes = [
+        one.ended - one.began for one in chaos.troubles if one.kind == "flush" and not one.error
+    ]
+    if flushes:
+        stage.find("flushed rulesets: slowest repair", max(flushes) < 2, f"{max(flushes):.2f} s")
+    excused = sum(one.excused for one in found)
+    hits = sum(one.excused_hits for one in found)
+    stage.say(
+        f"while a host's rules were flushed: {excused} requests failed, the scanner got in {hits} "
+        "times; Neti promises repair, not that nothing happens before it"
+    )
+
+
+def _count_the_orders(journey: Journey) -> None:
+    """Every order that was acknowledged is in the new database, once."""
+    acknowledged = json.loads(journey.company.orders_file.read_text())
+    stored = journey.company.stored(journey.company.the("vpc", "database"))
+    lost = [order for order in acknowledged if order not in stored]
+    twice = len(stored) - len(set(stored))
+    journey.find(
+        "acknowledged orders that are lost", not lost, f"{len(lost)} of {len(acknowledged):,}"
+    )
+    journey.find("orders stored twice", twice == 0, str(twice))
+
+
+def _lines_of(path: Path) -> list[tuple[float, float, bool]]:
+    try:
+        return [tuple(json.loads(line)) for line in path.read_text().splitlines()]
+    except OSError:
+        return []
