@@ -5,12 +5,12 @@ leave a port out without saying so. What counts as the internet's noise is count
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 from typing import Any, Final, Literal
 
 from neti.model import IPAddress
-from neti.settings import IPNetwork
+from neti.settings import IPNetwork, OpenPort
 from neti.shadow import (
     STEADY_PACKETS,
     Listener,
@@ -38,8 +38,9 @@ _SHOWN_SOURCES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """Whose address a source is. ``admitted``: it is let in as a peer now, so what is recorded
-    came before; None: not known. False: the address is not believed, or not admitted from there."""
+    """Whose address a source is. ``admitted``: it is let in as a peer now, so that what is recorded
+    came before and is not shown; None: not known. False: the address is not believed, or not let in
+    from there."""
 
     id: str
     admitted: bool | None
@@ -53,6 +54,7 @@ class View:
     members: Mapping[bytes, Membership] = field(default_factory=dict)
     site: tuple[IPv4Network, ...] = ()  # this host's own site's private ranges
     accepted: Mapping[Port, float] = field(default_factory=dict)
+    opened: tuple[OpenPort, ...] = ()  # open_ports of the configuration in force
     now: float
 
 
@@ -136,15 +138,43 @@ class Noise:
 
 
 def rows(record: Record, view: View) -> list[Row]:
-    """Every recorded port; the one that matters most on top."""
+    """Every recorded port to which somebody came who is not let in meanwhile, be it as a member or
+    by open_ports; the one that matters most on top."""
     by_port: dict[Port, list[Listener]] = {}
     for one in view.listening:
         by_port.setdefault((one.protocol, one.port), []).append(one)
     found = []
-    for port, use in record.ports.items():
+    for port, recorded in record.ports.items():
+        use = _still_refused(port, recorded, view)
+        if not use.sources:
+            continue
         at = (port[0], use.redirected if use.redirected is not None else port[1])
         found.append(_row(port, use, answering(port, use, by_port.get(at, ())), view))
     return sorted(found, key=lambda row: _order(row, view.now))
+
+
+def let_in_since(record: Record, view: View) -> list[Port]:
+    """Ports that are left out of the rows: everybody who came there is let in by now."""
+    return sorted(
+        port for port, use in record.ports.items() if not _still_refused(port, use, view).sources
+    )
+
+
+def _still_refused(port: Port, use: PortUse, view: View) -> PortUse:
+    """What is recorded of a port without the sources that are let in by now."""
+    matching = [
+        one for one in view.opened if one.proto == port[0] and one.first <= port[1] <= one.last
+    ]
+    if any(not one.sources for one in matching):
+        return replace(use, sources={})
+    networks = [network for one in matching for network in one.sources]
+
+    def refused(source: bytes) -> bool:
+        if _let_in(view.members.get(source)):
+            return False
+        return not any(address_of(source) in network for network in networks)
+
+    return replace(use, sources={s: held for s, held in use.sources.items() if refused(s)})
 
 
 def _order(row: Row, now: float) -> tuple[int, bool, bool, int, int, Port]:
@@ -208,16 +238,13 @@ def _source(packed: bytes, held: Seen, view: View) -> Source:
 
 
 def _line(port: Port, rank: Rank, steady: list[bytes], view: View) -> str | None:
-    """None: there is nothing to write, since only noise came, or only members that are let in by
-    now, or by a protocol that open_ports does not know."""
+    """None: there is nothing to write, since only noise came, or by a protocol that open_ports does
+    not know."""
     if rank == "noise" or port[0] not in ("tcp", "udp") or not port[1]:
         return None
     if rank == "heard":
         return open_line(port, ())
-    outside = [address_of(source) for source in steady if not _let_in(view.members.get(source))]
-    if not outside and steady:
-        return None
-    return open_line(port, _from(outside, view.site))
+    return open_line(port, _from([address_of(source) for source in steady], view.site))
 
 
 def _from(sources: list[IPAddress], site: Iterable[IPv4Network]) -> list[IPNetwork]:

@@ -13,9 +13,18 @@ from hypothesis import strategies as st
 from neti.agent.preview import hosts_file_names
 from neti.cli.preview import lines
 from neti.config import load
-from neti.preview import Membership, Noise, Row, View, open_line, rows, without_noise
+from neti.preview import (
+    Membership,
+    Noise,
+    Row,
+    View,
+    let_in_since,
+    open_line,
+    rows,
+    without_noise,
+)
 from neti.settings import OpenPort
-from neti.shadow import Listener, Record, Sighting
+from neti.shadow import Listener, Record, Sighting, port_name
 
 NOW = 1_800_000_000.0
 ANY = ip_address("0.0.0.0")
@@ -166,7 +175,7 @@ def test_members_need_no_line_when_they_are_let_in_by_now() -> None:
     row = only(rows(record(*sources), view(NGINX, members=members)))
     assert row.line == "{port: 8080, from: [10.0.0.9]}"
     members[nine] = Membership("web-2", True)
-    assert only(rows(record(*sources), view(NGINX, members=members))).line is None
+    assert rows(record(*sources), view(NGINX, members=members)) == []
 
 
 def test_what_open_ports_cannot_say_has_no_line() -> None:
@@ -193,6 +202,38 @@ def test_the_line_is_a_configuration_that_opens_just_that(
     assert opened == OpenPort(number, number, protocol, tuple(networks))
 
 
+@pytest.mark.parametrize(
+    ("opened", "left"),
+    [
+        ((OpenPort(8080, 8080, "tcp"),), set()),
+        ((OpenPort(8000, 8100, "tcp"),), set()),
+        ((OpenPort(8080, 8080, "tcp", (ip_network("10.0.0.0/16"),)),), {"8.8.8.8"}),
+        ((OpenPort(8080, 8080, "udp"),), {"10.0.0.9", "8.8.8.8"}),
+        ((OpenPort(8081, 9000, "tcp"),), {"10.0.0.9", "8.8.8.8"}),
+        ((OpenPort(8080, 8080, "tcp", (ip_network("2001:db8::/32"),)),), {"10.0.0.9", "8.8.8.8"}),
+    ],
+)
+def test_what_open_ports_lets_in_by_now_is_named_once_and_not_listed(
+    opened: tuple[OpenPort, ...], left: set[str]
+) -> None:
+    """An engineer who has pasted the line looks again: the port must be off the list."""
+    kept = record(seen("10.0.0.9"), seen("8.8.8.8"))
+    seen_by = view(NGINX, opened=opened)
+    found = rows(kept, seen_by)
+    assert {str(source.address) for row in found for source in row.top} == left
+    text = "\n".join(lines(document(kept, seen_by)))
+    assert ("is let in by now, as a member or by open_ports: 8080/tcp." in text) is (not left)
+
+
+def test_members_that_are_let_in_by_now_do_not_hide_who_is_not() -> None:
+    """All hosts were in each other's shadow before they were members: that is over."""
+    members = {ip_address("10.0.0.9").packed: Membership("web-2", True)}
+    kept = record(seen("10.0.0.9", packets=500), seen("8.8.8.8"), seen("10.0.0.9", 9000))
+    row = only(rows(kept, view(NGINX, members=members)))
+    assert (row.rank, row.packets, row.sources) == ("heard", 1, 1)
+    assert let_in_since(kept, view(NGINX, members=members)) == [("tcp", 9000)]
+
+
 # --- as it is printed ---
 
 
@@ -211,6 +252,7 @@ def document(
         "noise": {"ports": noise.ports, "sources": noise.sources, "packets": noise.packets},
         "noise_listed": everything,
         "accepted": {},
+        "let_in": [port_name(port) for port in let_in_since(kept, seen_by)],
         **more,
     }
 
@@ -219,7 +261,6 @@ def test_a_member_in_the_shadow_is_explained() -> None:
     """Whose address it is, and why it is there at all."""
     packed = ip_address("10.0.0.9").packed
     for admitted, words in (
-        (True, "member web-2, let in now, so this came before"),
         (False, "member web-2, but this address of it is not believed or not let in"),
         (None, "member web-2, whether it is let in"),
     ):

@@ -19,7 +19,7 @@ from neti.agent.state import StateError, StateFolder
 from neti.dataplane.listeners import listeners, with_owners
 from neti.errors import DataplaneError, EntryError
 from neti.model import IPAddress, Member
-from neti.preview import Membership, Row, View, rows, without_noise
+from neti.preview import Membership, Row, View, let_in_since, rows, without_noise
 from neti.registry import entry
 from neti.ruleset import SetName
 from neti.settings import Settings
@@ -49,6 +49,7 @@ def _running(shadow: ShadowLog, fleet: FleetHere, stage: str, *, everything: boo
         members=_members(members, fleet.host.id, shadow.record, admitted),
         site=_site(fleet.settings, fleet.host.site),
         accepted=accepted,
+        opened=fleet.settings.open_ports,
         now=shadow.now(),
     )
     missed = [f"the kernel's record cannot be read: {shadow.fault}"] if shadow.fault else []
@@ -73,6 +74,7 @@ def alone(settings: Settings, machine: str, now: float, *, everything: bool) -> 
         members=_members(members, "", record, admitted),
         site=_site(settings, site or settings.site or ""),
         accepted=accepted,
+        opened=settings.open_ports,
         now=now,
     )
     head = {"agent": False, "stage": stage, "faults": [*faults, *more]}
@@ -103,6 +105,7 @@ def _finished(head: dict[str, Any], record: Record, view: View, *, everything: b
     listed: list[Row] = found if everything else shown
     since, now = record.since, view.now
     accepted = {port_name(port): when for port, when in sorted(view.accepted.items())}
+    let_in = [port_name(port) for port in let_in_since(record, view)]
     counts = {"ports": noise.ports, "sources": noise.sources, "packets": noise.packets}
 
     def finish() -> dict[str, Any]:
@@ -117,6 +120,7 @@ def _finished(head: dict[str, Any], record: Record, view: View, *, everything: b
             "noise": counts,
             "noise_listed": everything,
             "accepted": accepted,
+            "let_in": let_in,
         }
 
     return finish

@@ -224,7 +224,6 @@ def _source(source: dict[str, Any], now: float) -> str:
     if source["member"] is None:
         return text
     said = {
-        True: "let in now, so this came before it was",
         False: "but this address of it is not believed or not let in: see neti status",
         None: "whether it is let in, only the agent knows",
     }
@@ -239,6 +238,12 @@ def _end(document: dict[str, Any]) -> Iterator[str]:
             f"Noise: {_count(noise['packets'], 'packet')} from "
             f"{_count(noise['sources'], 'source')} to {_count(noise['ports'], 'port')} where "
             "nobody listens. 'neti preview --all' lists them."
+        )
+    if document["let_in"]:
+        yield ""
+        yield (
+            "Not listed, as everybody who came there is let in by now, as a member or by "
+            f"open_ports: {', '.join(document['let_in'])}."
         )
     if document["accepted"]:
         yield ""
