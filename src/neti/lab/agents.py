@@ -155,8 +155,10 @@ def neti(
         ) from None
 
 
-def checked(command: Sequence[str], *, inside: str | None = None) -> str:
-    """What a command printed; LabError with its last word when it fails."""
+def checked(
+    command: Sequence[str], *, inside: str | None = None, well: Sequence[int] = (0,)
+) -> str:
+    """What a command printed; LabError with its last word when it ends otherwise than ``well``."""
     line = command if inside is None else namespaces.command_inside(inside, command)
     try:
         done = subprocess.run(
@@ -169,7 +171,7 @@ def checked(command: Sequence[str], *, inside: str | None = None) -> str:
         )
     except subprocess.TimeoutExpired:
         raise LabError(f"'{' '.join(command[2:5])}' did not end in {_COMMAND_SECONDS} s") from None
-    if done.returncode != 0:
+    if done.returncode not in well:
         reason = (done.stderr.strip().splitlines() or ["no word"])[-1]
         raise LabError(f"'{' '.join(command[2:5])}' failed: {reason}")
     return done.stdout

@@ -54,8 +54,9 @@ def publish(host: LabHost, port: int) -> str:
 
 
 def open_hosts(networks: Iterable[IPv4Network]) -> str:
-    """Let these networks reach all hosts of the site, on every port."""
-    return f"add element {_TABLE} opened {{ {', '.join(map(str, networks))} }}\n"
+    """Let these networks reach all hosts of the site, on every port, and no others."""
+    elements = ", ".join(map(str, networks))
+    return f"flush set {_TABLE} opened\nadd element {_TABLE} opened {{ {elements} }}\n"
 
 
 def admit_registry(

@@ -4,7 +4,7 @@ import time
 from typing import Final
 
 from neti.lab import agents, ensemble, groups
-from neti.lab.migrate.before import doors, public
+from neti.lab.migrate.before import doors, public, registry_is_well
 from neti.lab.migrate.journey import Journey
 from neti.lab.shop import WEB
 from neti.lab.topology import LabHost
@@ -136,8 +136,7 @@ def proxies_gone(journey: Journey) -> None:
     hosts = journey.hosts("vpc")
     well = [host for host in hosts if "NETI OK" in journey.neti(host, "check", shown=False)]
     journey.find("hosts in good health", len(well) == len(hosts), f"{len(well)} of {len(hosts)}")
-    said = journey.operator(hosts[0], "registry", "check")
-    journey.find("registry check", "0 faults" in said, said.splitlines()[-1].strip())
+    registry_is_well(journey, hosts[0])
 
 
 # --- within ---
