@@ -41,7 +41,7 @@ def line(company: Company) -> str:
     parts = [
         f"{len(recent) / 2:.0f} requests/s",
         f"{users['requests']:,} in all",
-        f"{users['failures'] + users['wrong']} failed",
+        f"{users['failures']} failed",
         latency,
     ]
     if scanner:

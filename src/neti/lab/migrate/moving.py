@@ -46,9 +46,9 @@ def web_and_app(journey: Journey) -> None:
     time.sleep(_TAKEN_OVER)
     company.stop(old_cache.name)
     journey.say(f"{new_cache.name} serves instead of {old_cache.name}, empty at first")
-    hosts = set(company.statistics("users").get("by_host", {}))
     moved = {host.name for host in (*apps, *webs, new_cache)}
-    journey.find("the new hosts serve", moved <= hosts, ", ".join(sorted(moved)))
+    journey.until(lambda: moved <= _serving(journey), f"not all of these serve: {sorted(moved)}")
+    journey.find("the new hosts serve", True, ", ".join(sorted(moved)))
 
 
 def database(journey: Journey) -> None:
@@ -59,8 +59,7 @@ def database(journey: Journey) -> None:
     company.start(new, standby_of=journey.overlay(old)[0])
 
     def caught_up() -> bool:
-        state = company.control(old, "status")
-        return bool(state["standby"]) and state["lag"] == 0
+        return bool(company.control(old, "status")["standby_in_step"])
 
     seconds = journey.until(caught_up, f"{new.name} does not catch up")
     journey.say(f"{new.name} is a standby of {old.name} and has caught up, {seconds:.1f} s")
@@ -157,6 +156,12 @@ def _clients_call(journey: Journey, **targets: list[str]) -> None:
         name = f"clients-{journey.hosts(site)[0].name}"
         before = journey.company.configuration(name)["targets"]
         journey.company.configure(name, targets=before | targets)
+
+
+def _serving(journey: Journey) -> set[str]:
+    """Hosts that had a part in some user's request."""
+    by_tier = journey.company.statistics("users")["by_host"]
+    return {host for hosts in by_tier.values() for host in hosts}
 
 
 def _overlay_now(journey: Journey, host: LabHost) -> str:

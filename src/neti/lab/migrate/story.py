@@ -103,8 +103,8 @@ def _perform(state: LabState, plan: LabPlan, stage: Stage, seed: int | None) -> 
             for title, act in _LAST:
                 _play(journey, title, act)
         finally:
-            company.stop("users")
-            company.stop("scanner")
+            for name in (*_callers(journey), "scanner"):
+                company.stop(name)
             _settle_the_books(journey, chaos)
     _count_the_orders(journey)
 
@@ -116,13 +116,10 @@ def _play(journey: Journey, title: str, act: Callable[[Journey], None]) -> None:
 
 def _settle_the_books(journey: Journey, chaos: Chaos | None) -> None:
     company, stage = journey.company, journey.play.stage
-    traces = [company.trace_file("users")]
-    traces += [
-        company.trace_file(f"clients-{site.host(1).name}") for site in journey.play.plan.sites
-    ]
+    callers = _callers(journey)
     requests = [
         books.Request(at, milliseconds, ok)
-        for path in traces
+        for path in map(company.trace_file, callers)
         for at, milliseconds, ok in _lines_of(path)
     ]
     scanner = company.statistics("scanner")
@@ -134,16 +131,31 @@ def _settle_the_books(journey: Journey, chaos: Chaos | None) -> None:
         stage.say(line)
     stage.say()
     failed = sum(one.failures - one.excused for one in found)
-    wrong = int(company.statistics("users").get("wrong", 0))
     stage.find("failed requests", failed == 0, f"{failed} of {len(requests):,}")
+    for name in callers:
+        for at, text in company.statistics(name).get("errors", ()):
+            stage.say(f"  {name}, {at - journey.phases[0].began:.2f} s: {text}")
+    users = company.statistics("users")
+    wrong = int(users.get("wrong", 0))
     stage.find("wrong answers", wrong == 0, str(wrong))
-    for at, text in company.statistics("users").get("errors", ()):
-        stage.say(f"  {at:.2f}  {text}")
-    got_in = sum(one.hits - one.excused_hits for one in found)
+    hidden = users.get("hidden_retries", {})
+    stage.say(
+        "repeated by the application itself, unseen by its users: "
+        f"{hidden.get('web', 0)} times by a web server at the next app, "
+        f"{hidden.get('app', 0)} times by an app's database driver"
+    )
+    # Of very many hits the scanner names the last ones only.
+    got_in = int(scanner.get("hit_count", 0)) - sum(one.excused_hits for one in found)
     figure = f"{got_in} in {scanner.get('tries', 0):,} tries"
     stage.find("times that the scanner got in", got_in == 0, figure)
     if chaos is not None:
         _name_troubles(stage, chaos, found)
+
+
+def _callers(journey: Journey) -> list[str]:
+    """Whoever counts requests."""
+    sites = journey.play.plan.sites
+    return ["users", *(f"clients-{site.host(1).name}" for site in sites)]
 
 
 def _name_troubles(stage: Stage, chaos: Chaos, found: list[books.PhaseFigures]) -> None:
@@ -167,9 +179,9 @@ def _name_troubles(stage: Stage, chaos: Chaos, found: list[books.PhaseFigures]) 
 
 def _count_the_orders(journey: Journey) -> None:
     """Every order that was acknowledged is in the new database, once."""
-    acknowledged = json.loads(journey.company.orders_file.read_text())
+    acknowledged = json.loads(journey.company.orders_file.read_text())["orders"]
     stored = journey.company.stored(journey.company.the("vpc", "database"))
-    lost = [order for order in acknowledged if order not in stored]
+    lost = acknowledged.keys() - set(stored)
     twice = len(stored) - len(set(stored))
     journey.find(
         "acknowledged orders that are lost", not lost, f"{len(lost)} of {len(acknowledged):,}"
