@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from neti.lab import LabError
+from neti.lab import LabError, groups
 from neti.lab.agents import configuration
 from neti.lab.pairs import judge, matrix
 from neti.lab.report import drawing

@@ -6,6 +6,7 @@ groups let only the other site's registry hosts reach their port.
 """
 
 import signal
+import urllib.request
 from typing import Final
 
 import yaml
@@ -19,6 +20,7 @@ OPERATOR: Final = "ann"
 _QUORUM_PORT: Final = 2888
 _ELECTION_PORT: Final = 3888
 _HEAP_MB: Final = 128
+_METRICS_PORT: Final = 9181
 
 
 def start(plan: LabPlan, state: LabState) -> None:
@@ -54,7 +56,7 @@ def certify(host: LabHost, state: LabState) -> None:
 def admit(plan: LabPlan) -> None:
     """What ``neti aws zk-groups`` does in EC2: each side's registry hosts take the other's."""
     for site, other in (plan.sites, plan.sites[::-1]):
-        text = groups.admit_registry(site.keepers, (host.public for host in other.keepers))
+        text = groups.admit_registry(site.keepers, [host.public for host in other.keepers])
         namespaces.load_rules(plan.namespace(site.gateway), text)
 
 
@@ -108,8 +110,23 @@ def start_proxy(plan: LabPlan, host: LabHost, state: LabState) -> None:
         words += ["--server", f"{each.public}:{REGISTRY_PORT}"]
     files = agents.tls_files(state, f"operator-{OPERATOR}")
     words += ["--health-tls", files["ca"], files["cert"], files["key"]]
+    words += ["--metrics", f"127.0.0.1:{_METRICS_PORT}"]
     command = namespaces.command_inside(plan.namespace(host.name), agents.neti_command(*words))
     processes.start(command, log=state.log(host.name), record=state.record(host.name))
+
+
+def servers_seen(plan: LabPlan, proxy: LabHost) -> int:
+    """How many servers the proxy counts as up; 0 also when it does not answer."""
+
+    def ask() -> int:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{_METRICS_PORT}/", timeout=2) as answer:
+                lines: list[str] = answer.read().decode().splitlines()
+        except OSError:
+            return 0
+        return sum("server_up{" in line and line.endswith(" 1") for line in lines)
+
+    return namespaces.call_inside(plan.namespace(proxy.name), ask)
 
 
 def stop(host: LabHost, state: LabState) -> None:

@@ -9,7 +9,7 @@ Rules are text for ``nft -f`` in the gateway's namespace. Only packets that arri
 are judged.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
@@ -60,7 +60,7 @@ def open_hosts(networks: Iterable[IPv4Network]) -> str:
 
 
 def admit_registry(
-    own: Iterable[LabHost], others: Iterable[IPv4Address], *, withdraw: bool = False
+    own: Sequence[LabHost], others: Sequence[IPv4Address], *, withdraw: bool = False
 ) -> str:
     """Let these public addresses of the other site reach the registry's port, or no more."""
     pairs = ", ".join(f"{host.private} . {other}" for host in own for other in others)

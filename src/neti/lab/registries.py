@@ -40,7 +40,7 @@ def start(plan: LabPlan, state: LabState) -> None:
 
 def open_registry(plan: LabPlan, state: LabState) -> Registry:
     """The registry as a host finds it, for looking into it from here. The caller closes it."""
-    # Of an ensemble's lab the last host in vpc, which asks the servers themselves and stays longest.
+    # With an ensemble the last host in vpc, which asks the servers themselves and stays longest.
     host = plan.hosts[-1]
     settings = config.load(state.config(host.name))
 

@@ -63,7 +63,13 @@ def registry(journey: Journey) -> None:
     journey.operator(journey.hosts("vpc")[0], "registry", "init")
     for proxy in play.plan.site("ec2").keepers:
         ensemble.start_proxy(play.plan, proxy, play.state)
+    proxies = play.plan.site("ec2").keepers
     journey.say("$ neti zk-proxy --server …          (on each of three proxies in ec2)")
+    seconds = journey.until(
+        lambda: all(ensemble.servers_seen(play.plan, proxy) == 3 for proxy in proxies),
+        "not every proxy reaches every server",
+    )
+    journey.find("proxies that reach all three servers", True, f"{len(proxies)}, {seconds:.1f} s")
     for site in ("vpc", "ec2"):
         registry_is_well(journey, journey.hosts(site)[0])
 
