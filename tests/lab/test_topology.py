@@ -60,6 +60,8 @@ def test_gateways_judge_only_where_the_lab_has_groups() -> None:
     """And a host that is added later is in its site's group."""
     plan = plan_lab(hosts=2, registry="ensemble")
     assert sum("table ip groups" in node.rules for node in wire(plan).nodes) == 2
+    both = [host.public for host in plan.site("ec2").keepers[:2]]
+    assert groups.admit_registry(plan.site("vpc").keepers, both).count(" . ") == 6
     grown, host = plan.with_host("vpc")
     assert (
         f"add element ip groups hosts {{ {host.private} }}" in wire_host(grown, host).nodes[0].rules

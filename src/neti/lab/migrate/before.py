@@ -13,6 +13,7 @@ from typing import Any, Final
 from neti.lab import LabError, agents, ensemble, groups, namespaces
 from neti.lab.migrate.company import PORTS, task_of
 from neti.lab.migrate.journey import TRIAL_SECONDS, Journey
+from neti.lab.pairs import Pair
 from neti.lab.shop import WEB
 from neti.lab.topology import REGISTRY_PORT, STRANGER_ADDRESS, WEB_PORT, LabHost
 
@@ -159,14 +160,8 @@ def reachability(journey: Journey) -> None:
     for site in ("ec2", "vpc"):
         journey.groups(site, groups.open_hosts(fleet))
     journey.say("$ neti verify          (on each host)")
-    journey.until(lambda: all(p.right_way for p in journey.play.verify()), "not all are reached")
-    pairs = journey.play.verify()
-    right = [pair for pair in pairs if pair.right_way]
-    journey.find(
-        "pairs that reach each other the right way",
-        len(right) == len(pairs),
-        f"{len(right)} of {len(pairs)}",
-    )
+    pairs = all_reached(journey)
+    journey.find("pairs that reach each other the right way", True, f"{pairs}")
     targets = {
         task: journey.overlay(*journey.company.hosts("ec2", task))
         for task in PORTS
@@ -207,8 +202,8 @@ def enforce_one(journey: Journey) -> None:
     journey.configure(journey.play.hosts, trial_seconds=TRIAL_SECONDS)
     journey.neti(host, "enforce", "--trial", "60", "--wait-for-confirm", "--no-follow")
     journey.stages([host], "trial")
-    pairs = [pair for pair in journey.play.verify() if not pair.right_way]
-    journey.find("on trial: pairs that do not reach each other", not pairs, str(len(pairs)))
+    pairs = all_reached(journey)
+    journey.find("on trial: pairs that reach each other the right way", True, f"{pairs}")
     journey.neti(host, "confirm")
     journey.stages([host], "enforced")
     journey.find("enforced", True, host.name)
@@ -290,6 +285,18 @@ def refused(journey: Journey, host: LabHost) -> int:
     )
     document = json.loads(agents.checked(line))
     return int(document["nftables"][1]["counter"]["packets"])
+
+
+def all_reached(journey: Journey) -> int:
+    """How many pairs there are, once every one of them reaches the other the right way."""
+    pairs: list[Pair] = []
+
+    def reached() -> bool:
+        pairs[:] = journey.play.verify()
+        return all(pair.right_way for pair in pairs)
+
+    journey.until(reached, "not every host reaches every other")
+    return len(pairs)
 
 
 def _backs(journey: Journey, site: str) -> tuple[LabHost, LabHost]:

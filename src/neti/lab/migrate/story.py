@@ -6,21 +6,22 @@ a migration well in which a request failed that Neti promises to serve.
 
 import contextlib
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from neti.errors import NetiError
-from neti.lab import lifecycle, registries
+from neti.lab import lifecycle, namespaces, registries
 from neti.lab.migrate import before, books, moving
 from neti.lab.migrate.chaos import Chaos
-from neti.lab.migrate.company import TASKS, Company
+from neti.lab.migrate.company import PORTS, TASKS, Company, task_of
 from neti.lab.migrate.journey import Journey
 from neti.lab.play import Play
 from neti.lab.report import drawing
 from neti.lab.stage import Stage
 from neti.lab.state import LabState
-from neti.lab.topology import LabPlan, plan_lab
+from neti.lab.topology import STRANGER, LabPlan, plan_lab
 
 _PREPARING: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
     ("The old site", before.old_site),
@@ -107,6 +108,7 @@ def _perform(state: LabState, plan: LabPlan, stage: Stage, seed: int | None) -> 
                 company.stop(name)
             _settle_the_books(journey, chaos)
     _count_the_orders(journey)
+    _prove_the_door(journey)
 
 
 def _play(journey: Journey, title: str, act: Callable[[Journey], None]) -> None:
@@ -187,6 +189,27 @@ def _count_the_orders(journey: Journey) -> None:
         "acknowledged orders that are lost", not lost, f"{len(lost)} of {len(acknowledged):,}"
     )
     journey.find("orders stored twice", twice == 0, str(twice))
+
+
+def _prove_the_door(journey: Journey) -> None:
+    """Nobody got in, and it was Neti that kept them out: with it relaxed the same door is open."""
+    host = journey.company.the("vpc", "cache")
+    address = (str(host.public), PORTS[task_of(host)])
+    stranger = journey.play.plan.namespace(STRANGER)
+    shut = not namespaces.call_inside(stranger, lambda: _opens(address))
+    journey.neti(host, "relax")
+    opened = namespaces.call_inside(stranger, lambda: _opens(address))
+    figure = f"{'shut' if shut else 'open'}, then {'open' if opened else 'shut'}"
+    what = f"the stranger at {host.name}'s door, enforced and relaxed"
+    journey.find(what, shut and opened, figure)
+
+
+def _opens(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _lines_of(path: Path) -> list[tuple[float, float, bool]]:
