@@ -48,7 +48,7 @@ class Running:
         if role == "users":
             self.document["orders"] = str(self.orders)
         self.config.write_text(json.dumps(self.document))
-        with self.log.open("ab") as output:
+        with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "neti.lab.shop", role, str(self.config)],
                 stdin=subprocess.DEVNULL,
@@ -58,16 +58,17 @@ class Running:
 
     @property
     def endpoint(self) -> str:
-        """Where it listens, once it does."""
-        found: list[str] = []
+        """Where it listens, once it has started."""
+        self.wait_until_started()
+        [port] = re.findall(r"shop-listening port=(\d+)", self.log.read_text())
+        return f"127.0.0.1:{port}"
 
-        def listening() -> bool:
-            found[:] = re.findall(r"shop-listening .*?port=(\d+)", self.log.read_text())
+    def wait_until_started(self) -> None:
+        def started() -> bool:
             assert self.process.poll() is None, self.log.read_text()
-            return bool(found)
+            return "shop-started" in self.log.read_text()
 
-        eventually(listening)
-        return f"127.0.0.1:{found[-1]}"
+        eventually(started)
 
     def change(self, **keys: Any) -> None:
         self.document |= keys
@@ -84,6 +85,7 @@ class Running:
 
     def ask(self, command: str) -> tuple[int, dict[str, Any]]:
         """A database's control command: its exit code and what it printed."""
+        self.wait_until_started()
         result = subprocess.run(
             [sys.executable, "-m", "neti.lab.shop", "control", str(self.control), command],
             capture_output=True,
@@ -247,7 +249,6 @@ def test_a_hand_over_under_load_costs_no_request(shop: Shop) -> None:
     assert new.end() == 0
     assert Ledger(new.file).marked == HANDED_OVER
     again = shop.start("database", "new")
-    assert again.endpoint
     assert again.ask("status")[1]["role"] == "handed_over"
 
 
@@ -303,7 +304,6 @@ def test_a_database_that_restarts_is_waited_for(shop: Shop) -> None:
 def test_a_hand_over_needs_a_standby(shop: Shop) -> None:
     """Refused without one; one that dies meanwhile leaves the primary in its place."""
     primary = shop.start("database", "primary")
-    assert primary.endpoint
     code, answer = primary.ask("hand-over")
     assert code == 1
     assert "no standby" in answer["error"]
@@ -405,7 +405,7 @@ def test_a_scanner_counts_hits_and_refusals(shop: Shop) -> None:
 
 
 def test_a_start_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
-    """A wrong configuration, and a port that is taken."""
+    """A wrong configuration, a port that is taken, statistics that cannot be written."""
     config = tmp_path / "web.json"
     config.write_text('{"apps": ["10.0.0.1"]}')
     with socket.socket() as taken:
@@ -415,15 +415,17 @@ def test_a_start_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
         assert start_fails(config) == f"{config}: apps: '10.0.0.1' is not ADDRESS:PORT"
         config.write_text(json.dumps({"apps": [], "port": port}))
         assert start_fails(config) == f"cannot listen on port {port}: Address already in use"
+    config.write_text(json.dumps({"apps": [], "port": 0, "stats": str(tmp_path / "no" / "stats")}))
+    assert "No such file" in start_fails(config)
 
 
 def start_fails(config: Path) -> str:
     command = [sys.executable, "-m", "neti.lab.shop", "web", str(config)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert result.returncode == 1
-    complaint = result.stderr.splitlines()
-    assert len(complaint) == 1
-    return complaint[0].removeprefix("neti.lab.shop: ")
+    *events, complaint = result.stderr.splitlines()
+    assert all(" shop-listening " in event for event in events)
+    return complaint.removeprefix("neti.lab.shop: ")
 
 
 def test_a_half_written_configuration_keeps_the_last_good_one(tmp_path: Path) -> None:

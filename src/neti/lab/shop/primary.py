@@ -109,7 +109,7 @@ class Primary:
 
     async def feed(self, connection: Connection, request: Document) -> None:
         """Serve a standby for as long as it is there."""
-        after = int(request["after"])
+        after = int(request.get("after", 0))
         refusal = self._refusal(after, str(request.get("last")))
         if refusal is not None:
             connection.send(lines.encode({"error": refusal}))

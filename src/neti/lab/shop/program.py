@@ -88,7 +88,7 @@ def run(path: Path, parse: Callable[[object], C], make: Callable[[C], Program[C]
     """The whole life of a program. LabError when it cannot start."""
     file = ConfigurationFile(path, parse)
     configuration = file.load()
-    asyncio.run(_live(make(configuration), file))
+    asyncio.run(_live(configuration, make, file))
 
 
 def write_document(path: Path, document: Document) -> None:
@@ -98,19 +98,23 @@ def write_document(path: Path, document: Document) -> None:
     scratch.replace(path)
 
 
-async def _live(program: Program[C], file: ConfigurationFile[C]) -> None:
+async def _live(
+    configuration: C, make: Callable[[C], Program[C]], file: ConfigurationFile[C]
+) -> None:
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     try:
+        program = make(configuration)
         await program.start()
+        program.report()
     except OSError as error:
-        raise LabError(error.strerror or str(error)) from error
+        raise LabError(str(error)) from error
     log.info("shop-started", pid=os.getpid())
-    due = time.monotonic()
+    due = time.monotonic() + REPORT_SECONDS
     while not ending.is_set():
-        if (configuration := file.changed()) is not None:
-            program.take(configuration)
+        if (changed := file.changed()) is not None:
+            program.take(changed)
             log.info("shop-configuration-taken")
         if time.monotonic() >= due:
             _report(program)
