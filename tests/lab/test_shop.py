@@ -121,6 +121,7 @@ class Shop:
             if program.process.poll() is None:
                 program.process.kill()
                 program.process.wait()
+            assert "Traceback" not in program.log.read_text(), program.log.read_text()
 
 
 @pytest.fixture
@@ -214,6 +215,7 @@ def test_a_hand_over_under_load_costs_no_request(shop: Shop) -> None:
     app = shop.app("app", old, cache)
     web = shop.start("web", apps=[app.endpoint])
     users = shop.start("users", webs=[web.endpoint], rate=_RATE)
+    clients = shop.start("clients", targets={"database": [old.endpoint]}, rate=_RATE)
     more(users, 20)
     new = shop.start("database", "new", standby_of=old.endpoint)
     eventually(lambda: old.figures()["standby_in_step"])
@@ -228,6 +230,10 @@ def test_a_hand_over_under_load_costs_no_request(shop: Shop) -> None:
     more(users, 60)
     figures = assert_all_kept(users, new)
     assert set(figures["by_host"]["database"]) == {"old", "new"}
+    # Who only knocks is answered by either role; the long connection was ended with a word.
+    assert clients.end() == 0
+    assert clients.figures()["failures"] == 0
+    assert clients.figures()["long"]["goodbyes"] == 1
     # What was repeated is not hidden.
     assert figures["hidden_retries"]["app"] > 0
     assert app.figures()["database"]["reconnects"] > 0

@@ -91,11 +91,11 @@ class Database:
             return {"ok": True, "role": self.role, "sequence": self._ledger.sequence}
         if operation not in ("order", "find"):
             raise ValueError(operation)
+        name = str(request["id"])
+        ordering = operation == "order"
         sequence = None
         try:
             if isinstance(self._side, Primary):
-                name = str(request["id"])
-                ordering = operation == "order"
                 sequence = await self._side.order(name) if ordering else self._side.find(name)
         except LabError as error:
             return {"ok": False, "error": str(error)}
@@ -103,7 +103,8 @@ class Database:
         if self.role != PRIMARY:
             return {"ok": False, "error": _ELSEWHERE.get(self.role, self.role)}
         if sequence is None:
-            return {"ok": False, "error": "not_found"}
+            # An order that found no primary is never "not found", whatever this is by now.
+            return {"ok": False, "error": "handed_over" if ordering else "not_found"}
         return {"ok": True, "sequence": sequence}
 
     async def _obey(self, command: str) -> Document:

@@ -45,9 +45,12 @@ class Connection:
             self._in_flight -= 1
 
     @property
+    def young(self) -> bool:
+        return not self._requests and time.monotonic() - self._opened < _YOUNG_SECONDS
+
+    @property
     def busy(self) -> bool:
-        young = not self._requests and time.monotonic() - self._opened < _YOUNG_SECONDS
-        return bool(self._in_flight) or young
+        return bool(self._in_flight) or self.young
 
     def send(self, data: bytes) -> None:
         """To a caller who has hung up, nothing is sent."""
@@ -83,12 +86,14 @@ class Service:
         """How many connections each address has."""
         return Counter(connection.peer for connection in self._connections)
 
-    def dismiss(self, connection: Connection | None = None) -> None:
-        """Close the connection, or all, with a goodbye and whatever is still asked on it."""
-        for leaving in [connection] if connection else list(self._connections):
-            leaving.send(self._goodbye)
-            leaving.writer.close()
-            self._connections.discard(leaving)
+    def dismiss(self) -> None:
+        """Close all connections with a goodbye, whatever is still waiting for an answer on them.
+
+        Who has only just come and not asked yet does not know what changed, and is answered.
+        """
+        for connection in list(self._connections):
+            if not connection.young:
+                self._close(connection)
 
     def release(self, connection: Connection) -> None:
         """From now on ``converse`` alone looks after it: it is no client's."""
@@ -106,13 +111,19 @@ class Service:
         while self._connections and time.monotonic() < deadline:
             for connection in list(self._connections):
                 if not connection.busy:
-                    self.dismiss(connection)
+                    self._close(connection)
             await asyncio.sleep(_POLL_SECONDS)
         if self._connections:
             log.warning("shop-requests-cut-off", connections=len(self._connections))
-        self.dismiss()
+        for connection in list(self._connections):
+            self._close(connection)
         # What was written last is still being handed to the kernel.
         await asyncio.sleep(_POLL_SECONDS)
+
+    def _close(self, connection: Connection) -> None:
+        connection.send(self._goodbye)
+        connection.writer.close()
+        self._connections.discard(connection)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(reader, writer)
