@@ -26,7 +26,6 @@ class Users:
         self._tally = Tally(configuration.trace)
         self._visits = Visits(self._visit, self._tally, long_rate=_LONG_RATE)
         self._turn = 0
-        self._ordering = False
         self._orders: dict[str, int] = {}  # acknowledged
         self._names: list[str] = []  # the same, to choose from
         self._ids: dict[int, str] = {}  # the other way round
@@ -60,9 +59,9 @@ class Users:
     async def _visit(
         self, web: Endpoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> Visited:
-        self._ordering = not self._ordering
         name = str(uuid.uuid4())
-        if self._ordering or not self._orders:
+        # By lot: in turn, two apps taken in turn would get all orders and all questions.
+        if random.random() < 0.5 or not self._orders:
             writer.write(http1.request("POST", "/order", {"id": name}, stays=True))
             answer = await _answer(reader)
             self._acknowledged(name, _sequence(answer))
