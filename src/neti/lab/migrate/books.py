@@ -1,105 +1,86 @@
-"""What became of everybody's requests, phase by phase. Pure."""
+"""What became of everybody's requests, and of the scanner's attempts, phase by phase. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from neti.lab.migrate.chaos import Trouble
 from neti.lab.migrate.journey import Phase
 from neti.lab.report import table
+from neti.lab.shop import figures
+from neti.lab.shop.figures import Figures, Traced
 
-# A request that began this long before a ruleset was flushed may still have needed it, and what the
-# flush broke is told by a time-out at the latest.
-REPAIR_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """``at``: CLOCK_MONOTONIC when it was due."""
-
-    at: float
-    milliseconds: float
-    ok: bool
+# As long as Neti may take to repair a host's rules, and a lost packet to be sent again.
+REPAIR_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseFigures:
-    """``excused``: failures while a host had no rules, because they had been flushed."""
+class Line:
+    """``excused``: failures while some host had no rules, because they had been flushed."""
 
-    title: str
     seconds: float
-    requests: int
-    failures: int
+    figures: Figures
     excused: int
-    p50: float | None
-    p99: float | None
-    slowest: float | None
     hits: int
     excused_hits: int
 
 
-def figures(
+def lines_of(
     phases: Sequence[Phase],
-    requests: Sequence[Request],
-    hits: Sequence[float],
-    troubles: Sequence[Trouble] = (),
-) -> list[PhaseFigures]:
-    """One line for each phase. What fell between two phases counts to the earlier one."""
+    requests: Sequence[Traced],
+    hits: Iterable[float],
+    troubles: Iterable[Trouble] = (),
+) -> list[Line]:
+    """One for each phase. What fell between two phases counts to the earlier one."""
     ends = [phase.began for phase in phases[1:]] + [float("inf")]
+    spans = [
+        figures.Phase(phase.title, phase.began, end)
+        for phase, end in zip(phases, ends, strict=True)
+    ]
     flushed = [(one.began, one.ended) for one in troubles if one.kind == "flush"]
-    found = []
-    for phase, end in zip(phases, ends, strict=True):
-        began = phase.began
-        mine = [one for one in requests if began <= one.at < end]
-        failed = [one for one in mine if not one.ok]
-        times = sorted(one.milliseconds for one in mine if one.ok)
-        reached = [at for at in hits if began <= at < end]
-        found.append(
-            PhaseFigures(
-                title=phase.title,
-                seconds=phase.ended - began,
-                requests=len(mine),
-                failures=len(failed),
-                excused=sum(
-                    _overlaps(one.at, one.at + one.milliseconds / 1000, flushed) for one in failed
-                ),
-                p50=rank(times, 0.5),
-                p99=rank(times, 0.99),
-                slowest=times[-1] if times else None,
-                hits=len(reached),
-                excused_hits=sum(_overlaps(at, at, flushed) for at in reached),
-            )
+    failed = [one for one in requests if not one.ok]
+    reached = list(hits)
+    return [
+        Line(
+            seconds=phase.ended - phase.began,
+            figures=counted,
+            excused=sum(
+                span.begin <= one.due < span.end
+                and _overlaps(one.due, one.due + one.latency_ms / 1000, flushed)
+                for one in failed
+            ),
+            hits=sum(span.begin <= at < span.end for at in reached),
+            excused_hits=sum(
+                span.begin <= at < span.end and _overlaps(at, at, flushed) for at in reached
+            ),
         )
-    return found
+        for phase, span, counted in zip(
+            phases, spans, figures.by_phase(requests, spans), strict=True
+        )
+    ]
 
 
-def rank(ordered: Sequence[float], share: float) -> float | None:
-    """The nearest-rank percentile of numbers in order; None of none."""
-    if not ordered:
-        return None
-    return ordered[min(len(ordered) - 1, max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1))]
-
-
-def lines(found: Sequence[PhaseFigures], *, with_chaos: bool) -> list[str]:
-    """The table at the end."""
+def as_text(lines: Sequence[Line]) -> list[str]:
+    """The table at the end; what is excused stands beside what is not, as (+N)."""
     header = ["PHASE", "SECONDS", "REQUESTS", "FAILED", "P50 ms", "P99 ms", "SLOWEST ms", "HITS"]
     rows = [
         [
-            one.title,
+            one.figures.phase,
             f"{one.seconds:.1f}",
-            f"{one.requests:,}",
-            _counted(one.failures, one.excused, with_chaos),
-            _ms(one.p50),
-            _ms(one.p99),
-            _ms(one.slowest),
-            _counted(one.hits, one.excused_hits, with_chaos),
+            f"{one.figures.requests:,}",
+            _counted(one.figures.failures, one.excused),
+            _ms(one.figures.p50_ms),
+            _ms(one.figures.p99_ms),
+            _ms(one.figures.max_ms),
+            _counted(one.hits, one.excused_hits),
         ]
-        for one in found
+        for one in lines
     ]
     return table(header, rows)
 
 
-def _counted(number: int, excused: int, with_chaos: bool) -> str:
-    return f"{number - excused} (+{excused})" if with_chaos and excused else f"{number}"
+def _counted(number: int, excused: int) -> str:
+    return f"{number - excused} (+{excused})" if excused else f"{number}"
 
 
 def _ms(value: float | None) -> str:

@@ -8,7 +8,6 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from neti.errors import NetiError
@@ -19,6 +18,7 @@ from neti.lab.migrate.company import PORTS, TASKS, Company, task_of
 from neti.lab.migrate.journey import Journey
 from neti.lab.play import Play
 from neti.lab.report import drawing
+from neti.lab.shop.figures import merge, parse_trace
 from neti.lab.stage import Stage
 from neti.lab.state import LabState
 from neti.lab.topology import STRANGER, LabPlan, plan_lab
@@ -93,22 +93,31 @@ def _perform(state: LabState, plan: LabPlan, stage: Stage, seed: int | None) -> 
         play = Play(plan=plan, state=state, stage=stage, opened=None, hosts=[])
         journey = Journey(play, company)
         chaos = Chaos(journey, seed) if seed is not None else None
+        failed: NetiError | None = None
         try:
-            for title, act in _PREPARING:
-                _play(journey, title, act)
-            play.opened = registries.open_registry(plan, state)
-            stack.callback(play.opened.close)
-            with chaos.reigning() if chaos is not None else contextlib.nullcontext():
-                for title, act in _MOVING:
-                    _play(journey, title, act)
-            for title, act in _LAST:
-                _play(journey, title, act)
-        finally:
-            for name in (*_callers(journey), "scanner"):
-                company.stop(name)
-            _settle_the_books(journey, chaos)
+            _travel(journey, chaos, stack)
+        except NetiError as error:
+            failed = error  # what happened until then is told all the same
+        for name in (*_callers(journey), "scanner"):
+            company.stop(name)
+        _settle_the_books(journey, chaos)
+        if failed is not None:
+            raise failed
     _count_the_orders(journey)
     _prove_the_door(journey)
+
+
+def _travel(journey: Journey, chaos: Chaos | None, stack: contextlib.ExitStack) -> None:
+    for title, act in _PREPARING:
+        _play(journey, title, act)
+    play = journey.play
+    play.opened = registries.open_registry(play.plan, play.state)
+    stack.callback(play.opened.close)
+    with chaos.reigning() if chaos is not None else contextlib.nullcontext():
+        for title, act in _MOVING:
+            _play(journey, title, act)
+    for title, act in _LAST:
+        _play(journey, title, act)
 
 
 def _play(journey: Journey, title: str, act: Callable[[Journey], None]) -> None:
@@ -119,32 +128,29 @@ def _play(journey: Journey, title: str, act: Callable[[Journey], None]) -> None:
 def _settle_the_books(journey: Journey, chaos: Chaos | None) -> None:
     company, stage = journey.company, journey.play.stage
     callers = _callers(journey)
+    if not callers:
+        return
     requests = [
-        books.Request(at, milliseconds, ok)
-        for path in map(company.trace_file, callers)
-        for at, milliseconds, ok in _lines_of(path)
+        request for name in callers for request in parse_trace(company.trace_file(name).read_text())
     ]
     scanner = company.statistics("scanner")
     hits = [at for at, _ in scanner.get("hits", ())]
-    troubles = chaos.troubles if chaos is not None else []
-    found = books.figures(journey.phases, requests, hits, troubles)
+    found = books.lines_of(journey.phases, requests, hits, chaos.troubles if chaos else ())
     stage.say()
-    for line in books.lines(found, with_chaos=chaos is not None):
+    for line in books.as_text(found):
         stage.say(line)
     stage.say()
-    failed = sum(one.failures - one.excused for one in found)
+    failed = sum(one.figures.failures - one.excused for one in found)
     stage.find("failed requests", failed == 0, f"{failed} of {len(requests):,}")
-    for name in callers:
-        for at, text in company.statistics(name).get("errors", ()):
-            stage.say(f"  {name}, {at - journey.phases[0].began:.2f} s: {text}")
-    users = company.statistics("users")
-    wrong = int(users.get("wrong", 0))
-    stage.find("wrong answers", wrong == 0, str(wrong))
-    hidden = users.get("hidden_retries", {})
+    counted = merge(company.statistics(name) for name in callers)
+    for at, text in counted["errors"]:
+        stage.say(f"  after {at - journey.phases[0].began:.2f} s: {text}")
+    stage.find("wrong answers", counted["wrong"] == 0, str(counted["wrong"]))
+    hidden = counted["hidden_retries"]
     stage.say(
         "repeated by the application itself, unseen by its users: "
-        f"{hidden.get('web', 0)} times by a web server at the next app, "
-        f"{hidden.get('app', 0)} times by an app's database driver"
+        f"{hidden['web']} times by a web server at the next app, "
+        f"{hidden['app']} times by an app's database driver"
     )
     # Of very many hits the scanner names the last ones only.
     got_in = int(scanner.get("hit_count", 0)) - sum(one.excused_hits for one in found)
@@ -155,12 +161,13 @@ def _settle_the_books(journey: Journey, chaos: Chaos | None) -> None:
 
 
 def _callers(journey: Journey) -> list[str]:
-    """Whoever counts requests."""
+    """Whoever has counted requests so far."""
     sites = journey.play.plan.sites
-    return ["users", *(f"clients-{site.host(1).name}" for site in sites)]
+    names = ["users", *(f"clients-{site.host(1).name}" for site in sites)]
+    return [name for name in names if journey.company.trace_file(name).exists()]
 
 
-def _name_troubles(stage: Stage, chaos: Chaos, found: list[books.PhaseFigures]) -> None:
+def _name_troubles(stage: Stage, chaos: Chaos, found: list[books.Line]) -> None:
     for one in chaos.troubles:
         lasted = f"{one.ended - one.began:.2f} s" if one.error is None else one.error
         stage.say(f"{one.kind:<8}{one.where:<12}{lasted}")
@@ -210,10 +217,3 @@ def _opens(address: tuple[str, int]) -> bool:
     except OSError:
         return False
     return True
-
-
-def _lines_of(path: Path) -> list[tuple[float, float, bool]]:
-    try:
-        return [tuple(json.loads(line)) for line in path.read_text().splitlines()]
-    except OSError:
-        return []

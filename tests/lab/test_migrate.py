@@ -1,0 +1,72 @@
+"""A whole migration with everything real but the cloud, in order and with troubles."""
+
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+
+import pytest
+from tests.support.zookeeper import need_zookeeper
+
+from neti.lab import lifecycle
+from neti.lab.state import LabState
+
+pytestmark = [pytest.mark.lab, pytest.mark.zookeeper]
+
+Command = Callable[..., list[str]]
+_PHASES = 15
+
+
+def played(command: Sequence[str]) -> str:
+    need_zookeeper()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "NOT OK" not in done.stdout
+    return done.stdout
+
+
+def test_a_fleet_moves_and_no_request_fails(lab: LabState, lab_command: Command) -> None:
+    """Every phase is counted, the scanner tried all the while, and no order is lost."""
+    said = played(lab_command("migrate"))
+    table = said[said.index("PHASE ") :].splitlines()[1 : _PHASES + 1]
+    counted = [re.split(r"  +", line.strip()) for line in table]
+    assert all(int(row[2].replace(",", "")) > 50 for row in counted), table
+    assert {row[3] for row in counted} == {row[7] for row in counted} == {"0"}
+    assert re.search(r"^failed requests +ok +0 of [\d,]{5,}$", said, re.MULTILINE)
+    assert re.search(
+        r"^times that the scanner got in +ok +0 in [\d,]{5,} tries", said, re.MULTILINE
+    )
+    assert re.search(r"^acknowledged orders that are lost +ok +0 of [\d,]{3,}$", said, re.MULTILINE)
+    assert not lifecycle.anything_left(lab)
+
+
+def test_troubles_cost_no_more_than_is_excused(lab: LabState, lab_command: Command) -> None:
+    """Agents, leaders and proxies die for nothing; a flushed ruleset is back within 2 s."""
+    said = played(lab_command("migrate", "--chaos", "--seed", "7"))
+    overcome = re.search(r"^troubles that were overcome +ok +(\d+)$", said, re.MULTILINE)
+    assert overcome is not None
+    assert int(overcome[1]) > 8
+    assert not lifecycle.anything_left(lab)
+
+
+def test_an_interrupted_migration_leaves_nothing(lab: LabState, lab_command: Command) -> None:
+    need_zookeeper()
+    with subprocess.Popen(
+        lab_command("migrate"), stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as story:
+        assert story.stdout is not None
+        for line in story.stdout:
+            if line.startswith("3. "):
+                break
+        story.send_signal(signal.SIGINT)
+        rest = story.stdout.read()
+        assert story.wait(60) == 130, rest
+    assert not lifecycle.anything_left(lab)
+
+
+def test_a_seed_alone_is_refused(lab_command: Command) -> None:
+    done = subprocess.run(
+        lab_command("migrate", "--seed", "1"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "--seed decides the troubles of --chaos" in done.stderr
