@@ -170,11 +170,16 @@ def checked(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise LabError(f"'{' '.join(command[2:5])}' did not end in {_COMMAND_SECONDS} s") from None
+        raise LabError(f"{_shown(command)} did not end in {_COMMAND_SECONDS} s") from None
     if done.returncode not in well:
-        reason = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise LabError(f"'{' '.join(command[2:5])}' failed: {reason}")
+        reason = (done.stderr + done.stdout).strip().splitlines() or ["no word"]
+        raise LabError(f"{_shown(command)} failed: {reason[-1]}")
     return done.stdout
+
+
+def _shown(command: Sequence[str]) -> str:
+    words = command[2:] if list(command[:2]) == neti_command()[:2] else command
+    return f"'{' '.join(words[: words.index('-c')] if '-c' in words else words)}'"
 
 
 def _inside(plan: LabPlan, host: LabHost, *arguments: str, state: LabState) -> Sequence[str]:

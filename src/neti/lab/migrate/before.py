@@ -13,7 +13,7 @@ from typing import Any, Final
 from neti.lab import LabError, agents, ensemble, groups, namespaces
 from neti.lab.migrate.company import PORTS, task_of
 from neti.lab.migrate.journey import TRIAL_SECONDS, Journey
-from neti.lab.pairs import Pair
+from neti.lab.pairs import Pair, matrix
 from neti.lab.shop import WEB
 from neti.lab.topology import REGISTRY_PORT, STRANGER_ADDRESS, WEB_PORT, LabHost
 
@@ -26,7 +26,7 @@ CLOUD: Final = (
 _USERS_RATE: Final = 40
 _CLIENTS_RATE: Final = 20
 _SSH: Final = 22
-_VERIFY: Final = 7080
+_VERIFY: Final = 7077
 _ENFORCE_SECONDS: Final = 90.0
 
 
@@ -112,9 +112,7 @@ def coverage(journey: Journey) -> None:
     members = {member["id"] for member in document["members"]}
     missing = {host.name for host in hosts} - members
     journey.find("hosts without an agent", not missing, ", ".join(sorted(missing)) or "none")
-    journey.say("$ neti check          (on each host)")
-    well = [host for host in hosts if "NETI OK" in journey.neti(host, "check", shown=False)]
-    journey.find("hosts in good health", len(well) == len(hosts), f"{len(well)} of {len(hosts)}")
+    journey.in_good_health(hosts)
 
 
 def overlay_addresses(journey: Journey) -> None:
@@ -161,7 +159,9 @@ def reachability(journey: Journey) -> None:
         journey.groups(site, groups.open_hosts(fleet))
     journey.say("$ neti verify          (on each host)")
     pairs = all_reached(journey)
-    journey.find("pairs that reach each other the right way", True, f"{pairs}")
+    for line in matrix(journey.play.hosts, pairs):
+        journey.say(line)
+    journey.find("pairs that reach each other the right way", True, f"{len(pairs)}")
     targets = {
         task: journey.overlay(*journey.company.hosts("ec2", task))
         for task in PORTS
@@ -203,7 +203,7 @@ def enforce_one(journey: Journey) -> None:
     journey.neti(host, "enforce", "--trial", "60", "--wait-for-confirm", "--no-follow")
     journey.stages([host], "trial")
     pairs = all_reached(journey)
-    journey.find("on trial: pairs that reach each other the right way", True, f"{pairs}")
+    journey.find("on trial: pairs that reach each other the right way", True, f"{len(pairs)}")
     journey.neti(host, "confirm")
     journey.stages([host], "enforced")
     journey.find("enforced", True, host.name)
@@ -287,8 +287,8 @@ def refused(journey: Journey, host: LabHost) -> int:
     return int(document["nftables"][1]["counter"]["packets"])
 
 
-def all_reached(journey: Journey) -> int:
-    """How many pairs there are, once every one of them reaches the other the right way."""
+def all_reached(journey: Journey) -> list[Pair]:
+    """All pairs, once every one of them reaches the other the right way."""
     pairs: list[Pair] = []
 
     def reached() -> bool:
@@ -296,7 +296,7 @@ def all_reached(journey: Journey) -> int:
         return all(pair.right_way for pair in pairs)
 
     journey.until(reached, "not every host reaches every other")
-    return len(pairs)
+    return pairs
 
 
 def _backs(journey: Journey, site: str) -> tuple[LabHost, LabHost]:

@@ -7,7 +7,7 @@ of the scanner.
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -26,6 +26,7 @@ TRIAL_SECONDS: Final = 6
 REST_SECONDS: Final = 1.5  # after a change, so that what it broke would show in its own phase
 _COMMAND_SECONDS: Final = 25.0
 _CHANGE_SECONDS: Final = 30.0
+_HEALTH_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +106,32 @@ class Journey:
 
     # --- waiting ---
 
-    def until(self, condition: Callable[[], bool], what: str) -> float:
+    def until(
+        self, condition: Callable[[], bool], what: str, *, seconds: float = _CHANGE_SECONDS
+    ) -> float:
         def holds() -> bool:
             try:
                 return condition()
             except NetiError:
                 return False  # an agent that is just being restarted; it is asked again
 
-        return wait_for(holds, what, seconds=_CHANGE_SECONDS)
+        return wait_for(holds, what, seconds=seconds)
+
+    def in_good_health(self, hosts: Sequence[LabHost]) -> None:
+        """Until ``neti check`` says so of each of these. A fight over the rules is named for a
+        minute after its last repair, so that may take a while."""
+        self.say("$ neti check          (on each host)")
+        self.until(
+            lambda: all("NETI OK" in self._check(host) for host in hosts),
+            "not every host is in good health",
+            seconds=_HEALTH_SECONDS,
+        )
+        self.find("hosts in good health", True, f"{len(hosts)}")
+
+    def _check(self, host: LabHost) -> str:
+        command = agents.neti_command("check", "-c", str(self.play.state.config(host.name)))
+        inside = self.play.plan.namespace(host.name)
+        return agents.checked(command, inside=inside, well=(0, 1, 2, 3))
 
     def registered(self, hosts: Iterable[LabHost]) -> float:
         """Until all of these are; their overlay addresses are known then."""

@@ -117,7 +117,7 @@ def retire(journey: Journey) -> None:
     )
     journey.find("leases of the old site left", True, "none")
     pairs = all_reached(journey)
-    journey.find("pairs left that reach each other the right way", True, f"{pairs}")
+    journey.find("pairs left that reach each other the right way", True, f"{len(pairs)}")
 
 
 def proxies_gone(journey: Journey) -> None:
@@ -130,8 +130,7 @@ def proxies_gone(journey: Journey) -> None:
         ensemble.stop(proxy, state)
     journey.say("three proxies ended, and the servers' group lets nobody in from the old site")
     hosts = journey.hosts("vpc")
-    well = [host for host in hosts if "NETI OK" in journey.neti(host, "check", shown=False)]
-    journey.find("hosts in good health", len(well) == len(hosts), f"{len(well)} of {len(hosts)}")
+    journey.in_good_health(hosts)
     registry_is_well(journey, hosts[0])
 
 
