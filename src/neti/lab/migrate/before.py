@@ -118,9 +118,11 @@ def coverage(journey: Journey) -> None:
 def overlay_addresses(journey: Journey) -> None:
     """Callers name each other by overlay address; until the last has, both ways work."""
     company = journey.company
-    for host in journey.hosts("ec2"):
-        said = journey.neti(host, "overlay-ip").strip()
-        journey.find(f"{host.name} has its lease", said == journey.play.overlays[host.name], said)
+    hosts = journey.hosts("ec2")
+    journey.say("$ neti overlay-ip          (on each host)")
+    said = {host.name: journey.neti(host, "overlay-ip", shown=False).strip() for host in hosts}
+    same = [host for host in hosts if said[host.name] == journey.play.overlays[host.name]]
+    journey.find("overlay addresses as leased", len(same) == len(hosts), ", ".join(said.values()))
     journey.until(
         lambda: len(_by_private_address(journey)) > 1, "nobody is seen to call a private address"
     )
