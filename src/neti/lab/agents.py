@@ -139,20 +139,8 @@ def neti(
     plan: LabPlan, host: LabHost, *arguments: str, state: LabState
 ) -> subprocess.CompletedProcess[str]:
     """Run ``neti ARGUMENTS`` on the host, with its configuration, and wait for it."""
-    command = _inside(plan, host, *arguments, state=state)
-    try:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_SECONDS,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise LabError(
-            f"'neti {' '.join(arguments)}' on {host.name} did not end within {_COMMAND_SECONDS} s"
-        ) from None
+    line = _inside(plan, host, *arguments, state=state)
+    return _completed(line, f"'neti {' '.join(arguments)}' on {host.name}")
 
 
 def checked(
@@ -160,8 +148,16 @@ def checked(
 ) -> str:
     """What a command printed; LabError with its last word when it ends otherwise than ``well``."""
     line = command if inside is None else namespaces.command_inside(inside, command)
+    done = _completed(line, _shown(command))
+    if done.returncode not in well:
+        reason = (done.stderr + done.stdout).strip().splitlines() or ["no word"]
+        raise LabError(f"{_shown(command)} failed: {reason[-1]}")
+    return done.stdout
+
+
+def _completed(line: Sequence[str], named: str) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(
+        return subprocess.run(
             line,
             capture_output=True,
             text=True,
@@ -170,11 +166,7 @@ def checked(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise LabError(f"{_shown(command)} did not end in {_COMMAND_SECONDS} s") from None
-    if done.returncode not in well:
-        reason = (done.stderr + done.stdout).strip().splitlines() or ["no word"]
-        raise LabError(f"{_shown(command)} failed: {reason[-1]}")
-    return done.stdout
+        raise LabError(f"{named} did not end within {_COMMAND_SECONDS} s") from None
 
 
 def _shown(command: Sequence[str]) -> str:
