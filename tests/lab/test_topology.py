@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from neti.lab import LabError, groups
+from neti.lab import LabError, groups, neighbours
 from neti.lab.agents import configuration
 from neti.lab.pairs import judge, matrix
 from neti.lab.report import drawing
@@ -160,3 +160,18 @@ def test_a_pair_that_verify_does_not_mention_is_not_well() -> None:
     pairs = judge(hosts, {"ec2-1": {"results": []}})
     assert [pair.milliseconds for pair in pairs] == [None, None]
     assert sum("FAIL" in line for line in matrix(hosts, pairs)) == 2
+
+
+def test_hosts_of_a_site_need_not_ask_who_their_neighbours_are() -> None:
+    """The kernel's table of asked ones is the machine's, and 50 hosts a site would fill it."""
+    site, _ = plan_lab(hosts=MAX_HOSTS).sites
+    host, *others = site.hosts
+    lines = neighbours.of_host(site, host)
+    for address in (site.router, *(other.private for other in others)):
+        mac = neighbours.hardware_address(address)
+        assert f"neigh replace {address} lladdr {mac} dev eth0 nud permanent" in lines
+    assert not any(f"neigh replace {host.private} " in line for line in lines)
+    assert f"link set eth0 address {neighbours.hardware_address(host.private)}" in lines
+    known = set(neighbours.of_gateway(site))
+    assert f"link set lan address {neighbours.hardware_address(site.router)}" in known
+    assert len(known) == 1 + MAX_HOSTS

@@ -19,6 +19,14 @@ _hosts = click.option(
     show_default=True,
     help="Hosts in each site.",
 )
+# One host more joins, and the site must have room for it.
+_hosts_of_a_demo = click.option(
+    "--hosts",
+    type=click.IntRange(1, MAX_HOSTS - 1),
+    default=4,
+    show_default=True,
+    help="Hosts in each site.",
+)
 _registry = click.option(
     "--registry",
     type=click.Choice(["embedded", "zookeeper", "ensemble"]),
@@ -143,7 +151,7 @@ def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
 
 
 @lab_group.command()
-@_hosts
+@_hosts_of_a_demo
 @_registry
 @click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
 @_name

@@ -7,7 +7,7 @@ inside one, so no line here may ever name a device of the machine itself.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from neti.lab import groups
+from neti.lab import groups, neighbours
 from neti.lab.topology import (
     INTERNET,
     INTERNET_ADDRESS,
@@ -108,6 +108,7 @@ def _gateway(plan: LabPlan, site: LabSite) -> Node:
             "link set lo up",
             f"addr add {site.router}/{site.private.prefixlen} dev lan",
             "link set lan up",
+            *neighbours.of_gateway(site),
             *_point_to_point("uplink", site.uplink, INTERNET_ADDRESS),
             f"route add default via {INTERNET_ADDRESS}",
             # A public address that no host has must not go back and forth to the internet.
@@ -138,6 +139,7 @@ def _host(plan: LabPlan, site: LabSite, host: LabHost) -> Node:
             f"addr add {METADATA_ADDRESS}/32 dev lo scope host",
             f"addr add {host.private}/{site.private.prefixlen} dev eth0",
             "link set eth0 up",
+            *neighbours.of_host(site, host),
             f"route add default via {site.router}",
         ),
     )
