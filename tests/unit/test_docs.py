@@ -82,6 +82,30 @@ def test_the_pages_name_every_command(command: str) -> None:
     assert any(spelled.search(page.read_text()) for page in PAGES)
 
 
+def _typed(page: Path) -> Iterator[str]:
+    """Commands of Neti's in the page's shell examples, continued lines joined."""
+    for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield from re.findall(r"(?:^|[\"'`(&;] *)(neti [a-z][^#|>;&)$\"'`]*)", line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_use_options_that_there_are(page: Path) -> None:
+    """What is typed at night must not be refused."""
+    for typed in _typed(page):
+        command: click.Command = cli
+        context, words = click.Context(cli), typed.split()[1:]
+        while words and isinstance(command, click.Group):
+            found = command.get_command(context, words.pop(0))
+            assert found is not None, typed
+            command = found
+        options = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+        if command.name == "exec":
+            continue  # the rest is another command's
+        used = {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"}
+        assert used <= options | {"--help"}, typed
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     """Links within the repository, relative to the page."""

@@ -32,6 +32,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "down": ("neti.cli.host", "down"),
     "up": ("neti.cli.host", "up"),
     "leave": ("neti.cli.host", "leave"),
+    "conntrack-max": ("neti.cli.conntrack_max", "conntrack_max"),
     "lease": ("neti.cli.lease", "lease"),
     "aws": ("neti.cli.aws", "aws_group"),
     "registry": ("neti.cli.registry", "registry_group"),

@@ -1,5 +1,6 @@
 """Commands about this host: status, overlay-ip, down, up, leave. They ask the agent and print."""
 
+import contextlib
 import json
 import sys
 import time
@@ -17,7 +18,7 @@ from neti.cli.common import (
     settings_in_force,
     settings_in_force_or_refused,
 )
-from neti.errors import NetiError
+from neti.errors import DataplaneError, NetiError
 from neti.settings import Settings
 
 _TAG_PAUSE: Final = 2.0  # seconds between questions to AWS, which answers all hosts of an account
@@ -192,7 +193,20 @@ def down(config: Path, as_json: bool) -> None:
         control.call(settings.table_files_path, "down")
     except AgentUnreachable:
         _down_alone(settings)
+    _put_conntrack_max_back(settings)
     _said("down", as_json)
+
+
+def _put_conntrack_max_back(settings: Settings) -> None:
+    """As root, for an agent that is not root's cannot; where it could, nothing is left to do."""
+    from neti.agent import raising
+
+    try:
+        sentences = raising.put_back(settings)
+    except DataplaneError as error:
+        sentences = (str(error),)
+    for sentence in sentences:
+        click.echo(f"neti: {sentence}", err=True)
 
 
 def _down_alone(settings: Settings) -> None:
@@ -217,7 +231,11 @@ def _down_alone(settings: Settings) -> None:
 @json_option
 def up(config: Path, as_json: bool) -> None:
     """End 'neti down': the agent writes to the kernel again."""
+    from neti.agent import raising
+
     settings = settings_in_force(config)
+    with contextlib.suppress(DataplaneError):  # before the agent's first rule; it says what lacks
+        raising.raise_limit(settings)
     try:
         control.call(settings.table_files_path, "up")
     except AgentUnreachable:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from neti import owned_file
 from neti.errors import DataplaneError
 
 # Measured on Linux 6.18, 64 bits: 60,000 entries made by ctnetlink took 22.0 MiB of slab, which is
@@ -180,8 +181,7 @@ class ConntrackLimit:
             return tuple(notes)
         if not os.access(self._paths.limit, os.W_OK):
             sentence = (
-                f"{self._paths.limit} cannot be written here, as in every network namespace but "
-                f"the first: it stays {seen.limit}"
+                f"{self._paths.limit} cannot be written here, {_why_not()}: it stays {seen.limit}"
             )
             return (sentence,)
         self._remember(seen, decision)
@@ -211,6 +211,11 @@ class ConntrackLimit:
                     f"{self._paths.limit} stays {limit}: {tracked} connections are tracked, more "
                     f"than the {former.before} that it was before; 'neti down' again later puts "
                     "it back"
+                )
+                return (sentence,)
+            elif not os.access(self._paths.limit, os.W_OK):
+                sentence = (
+                    f"{self._paths.limit} stays {limit}: it cannot be written here, {_why_not()}"
                 )
                 return (sentence,)
             else:
@@ -286,7 +291,9 @@ class ConntrackLimit:
     def _save(self, document: dict[str, Any]) -> None:
         beside = self._file.with_name(".conntrack.json.new")
         try:
-            with beside.open("w") as file:
+            # Root and the agent's own user both write here.
+            beside.unlink(missing_ok=True)
+            with os.fdopen(owned_file.create(beside, os.O_WRONLY, 0o644), "w") as file:
                 json.dump(document, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -305,6 +312,12 @@ class ConntrackLimit:
             return self._paths.boot.read_text().strip()
         except OSError:
             return ""
+
+
+def _why_not() -> str:
+    if os.geteuid() != 0:
+        return "for only root may: neti.service does it when it starts, and 'neti up' and 'down' do"
+    return "as in every network namespace but the first"
 
 
 def _number(path: Path) -> int | None:
