@@ -85,7 +85,9 @@ def test_the_pages_name_every_command(command: str) -> None:
 def _typed(page: Path) -> Iterator[str]:
     """Commands of Neti's in the page's shell examples, continued lines joined."""
     for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
-        for line in block.replace("\\\n", " ").splitlines():
+        # A quoted value would end the command, as the quotes around a whole command do.
+        shell = re.sub(r"(--[a-z-]+) '[^'\n]*'", r"\1 VALUE", block)
+        for line in shell.replace("\\\n", " ").splitlines():
             yield from re.findall(r"(?:^|[\"'`(&;] *)(neti [a-z][^#|>;&)$\"'`]*)", line)
 
 
