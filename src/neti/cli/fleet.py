@@ -176,7 +176,8 @@ def _print_table(rows: list[Row]) -> None:
     for cells in ([column.upper() for column in _COLUMNS], *shown):
         click.echo("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
     sites = ", ".join(f"{count} in {site}" for site, count in sorted(_sites(rows).items()))
-    click.echo(f"{len(rows)} members" + (f": {sites}" if sites else ""))
+    counted = "1 member" if len(rows) == 1 else f"{len(rows)} members"
+    click.echo(counted + (f": {sites}" if sites else ""))
 
 
 def _print_used(counts: dict[str, int], as_json: bool) -> None:
