@@ -1,5 +1,6 @@
 """Members for the measurements: two sites, each with private and public addresses. Pure."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ AGENT_PUBLIC: Final = IPv4Address("54.0.0.5")
 ZOOKEEPER: Final = IPv4Address("10.0.0.1")
 ZOOKEEPER_PORT: Final = 2181
 _FIRST: Final = 256  # the first 256 addresses of each range are for those above
+_ELSEWHERE: Final = 0x8000  # the upper half of each range is for members that move
 _SITES: Final = (
     ("ec2", IPv4Address("10.0.0.0"), IPv4Address("54.0.0.0")),
     ("vpc", IPv4Address("10.1.0.0"), IPv4Address("54.1.0.0")),
@@ -32,8 +34,18 @@ def member(number: int) -> Member:
     )
 
 
+def moved(present: Member) -> Member:
+    """The same host at other addresses, which no other member has; moved twice it is back."""
+    return replace(
+        present,
+        private=IPv4Address(int(present.private) ^ _ELSEWHERE),
+        public=IPv4Address(int(present.public) ^ _ELSEWHERE) if present.public else None,
+        generation=present.generation + 1,
+    )
+
+
 def configuration(state: str) -> dict[str, Any]:
-    """The agent's neti.yml."""
+    """The agent's neti.yml. ``linger_seconds`` is short, so that a hold is seen at once."""
     return {
         "sites": {
             site: {"private": [f"{private}/16"], "public": [f"{public}/16"]}
@@ -49,4 +61,5 @@ def configuration(state: str) -> dict[str, Any]:
         "overlay_subnet": str(OVERLAY),
         "ssh_whitelist": ["10.0.0.0/24"],
         "table_files_path": state,
+        "linger_seconds": 1,
     }

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import mean, median
+from statistics import mean
 
 from tests.support.agent_process import AgentProcess
 
 from benchmarks import registry
+from benchmarks.figures import Times
 from benchmarks.fleet import AGENT_PRIVATE, AGENT_PUBLIC, member
-from benchmarks.kernel import KernelEvents, Kind
 from benchmarks.stage import Stage
 from neti.agent.reconcile import REVOKE_SECONDS
 from neti.errors import NetiError
@@ -23,27 +23,6 @@ _FILL_SECONDS = 120.0
 _START_SECONDS = 60.0
 _WARM_UP = 20
 _HOST = Host(id="bench", site="ec2", private=AGENT_PRIVATE, public=AGENT_PUBLIC)
-
-
-@dataclass(slots=True)
-class Times:
-    """Seconds, one for each round."""
-
-    each: list[float] = field(default_factory=list)
-
-    @property
-    def median(self) -> float:
-        return median(self.each)
-
-    @property
-    def p99(self) -> float:
-        return sorted(self.each)[min(len(self.each) - 1, int(len(self.each) * 0.99))]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    seconds: float
-    cpu: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,50 +90,6 @@ def wait_until_known(stage: Stage, agent: AgentProcess, count: int) -> None:
             raise NetiError(f"{count} members are not in the kernel after {_FILL_SECONDS:.0f} s")
         time.sleep(0.2)
     agent.wait_until_idle()
-
-
-def through_agent(stage: Stage, agent: AgentProcess, fleet: Fleet, rounds: int) -> Changes:
-    """From the request that registers a member to its element in the agent's kernel."""
-    events, session = stage.events(stage.host), stage.session()
-    try:
-        _join_and_leave(agent, events, session, fleet.joiners(_WARM_UP))
-        joined, left = _join_and_leave(agent, events, session, fleet.joiners(rounds))
-    finally:
-        events.close()
-        session.close()
-    return Changes(
-        members=len(fleet.members),
-        join=Times([change.seconds for change in joined]),
-        leave=Times([change.seconds for change in left]),
-        join_cpu=mean(change.cpu for change in joined),
-        leave_cpu=mean(change.cpu for change in left),
-    )
-
-
-def _join_and_leave(
-    agent: AgentProcess, events: KernelEvents, session: registry.Session, joiners: Sequence[Member]
-) -> tuple[list[Change], list[Change]]:
-    joined: list[Change] = []
-    left: list[Change] = []
-    for joiner in joiners:
-        joined.append(_change(agent, events, session, joiner, "added"))
-        left.append(_change(agent, events, session, joiner, "removed"))
-    agent.check()
-    return joined, left
-
-
-def _change(
-    agent: AgentProcess, events: KernelEvents, session: registry.Session, joiner: Member, kind: Kind
-) -> Change:
-    """One change, and the pause after it, in which the agent writes its log and journal."""
-    send = registry.send_join if kind == "added" else registry.send_leave
-    cpu = agent.cpu_seconds()
-    started = time.perf_counter()
-    count = send(session, joiner)
-    arrived = events.wait_for(kind, joiner.overlay)
-    session.finish(count)
-    time.sleep(_PAUSE)
-    return Change(seconds=arrived - started, cpu=agent.cpu_seconds() - cpu)
 
 
 def by_libnftables(stage: Stage, members: Sequence[Member], rounds: int) -> Changes:

@@ -36,10 +36,14 @@ class Session(RawSession):
 
 
 def lay_out() -> None:
-    """The tree, with changes not gathered but passed on at once, and the agent's own lease."""
+    """The tree, with changes not gathered but passed on at once, and the agent's own lease.
+
+    ``maxchange`` at its most: the benchmark removes more in ten minutes than any fleet should, and
+    would measure the guard."""
     nodes = [
         *((path, b"") for path in LAYOUT.parents()),
         (LAYOUT.interval, b"0"),
+        (LAYOUT.maxchange, b"10000"),
         (LAYOUT.by_id(AGENT_ID), str(AGENT_OVERLAY).encode()),
         (LAYOUT.by_overlay(AGENT_OVERLAY), AGENT_ID.encode()),
     ]
@@ -66,6 +70,19 @@ def register(members: Iterable[Member]) -> None:
 def send_join(session: Session, member: Member) -> int:
     """What a host with a lease does to become a member; returns the number of requests."""
     session.send_create(LAYOUT.name(entry.encode(member)), b"")
+    return 1
+
+
+def send_move(session: Session, old: Member, new: Member) -> int:
+    """A member's address changes: the name of the next generation, then the old one goes."""
+    session.send_create(LAYOUT.name(entry.encode(new)), b"")
+    session.send_delete(LAYOUT.name(entry.encode(old)))
+    return 2
+
+
+def send_loss(session: Session, member: Member) -> int:
+    """Gone without a word."""
+    session.send_delete(LAYOUT.name(entry.encode(member)))
     return 1
 
 

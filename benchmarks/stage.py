@@ -1,6 +1,7 @@
-"""Where it happens: three network namespaces, a ZooKeeper, an agent; and the end of them.
+"""Where it happens: four network namespaces, a ZooKeeper, an agent; and the end of them.
 
-    registry (ZooKeeper, 10.0.0.1) ── eth0 host (neti agent, 10.0.0.5)      raw (libnftables only)
+    registry (ZooKeeper, 10.0.0.1) ─┬─ eth0 host (neti agent, 10.0.0.5)     raw (libnftables only)
+                                    └─ eth0 old  (the 2014 pipeline)
 
 Must never do: touch the machine's own network, or end a process that it did not start.
 """
@@ -39,7 +40,9 @@ class Stage:
 
     def __init__(self) -> None:
         prefix = f"neti-bench-{os.getpid()}"
-        self.registry, self.host, self.raw = (f"{prefix}-{part}" for part in ("zk", "host", "raw"))
+        self.registry, self.host, self.old, self.raw = self.namespaces = tuple(
+            f"{prefix}-{part}" for part in ("zk", "host", "old", "raw")
+        )
         self._stack = ExitStack()
         self.folder = Path()
         self.zookeeper: ZooKeeperServer
@@ -49,11 +52,14 @@ class Stage:
         with ExitStack() as stack:
             self.folder = Path(tempfile.mkdtemp(prefix="neti-bench-"))
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            stack.callback(namespaces.delete, (self.registry, self.host, self.raw))
+            stack.callback(namespaces.delete, self.namespaces)
             namespaces.build(self._wiring())
             self.zookeeper = stack.enter_context(
                 ZooKeeperServer(
-                    address=str(ZOOKEEPER), port=ZOOKEEPER_PORT, namespace=self.registry
+                    address=str(ZOOKEEPER),
+                    port=ZOOKEEPER_PORT,
+                    namespace=self.registry,
+                    heap_mb=1024,
                 )
             )
             namespaces.call_inside(self.registry, registry.lay_out)
@@ -124,10 +130,13 @@ class Stage:
         return namespaces.call_inside(self.raw, NftablesDataplane)
 
     def _wiring(self) -> Wiring:
-        link = f"link add eth0 netns {self.registry} type veth peer name eth0 netns {self.host}"
+        links = (
+            f"link add eth0 netns {self.registry} type veth peer name eth0 netns {self.host}",
+            f"link add eth1 netns {self.registry} type veth peer name eth0 netns {self.old}",
+        )
         return Wiring(
-            create=(self.registry, self.host, self.raw),
-            links=(link,),
+            create=self.namespaces,
+            links=links,
             nodes=(
                 Node(
                     namespace=self.registry,
@@ -136,6 +145,8 @@ class Stage:
                         "link set lo up",
                         f"address add {ZOOKEEPER}/16 dev eth0",
                         "link set eth0 up",
+                        "address add 172.31.0.1/30 dev eth1",
+                        "link set eth1 up",
                     ),
                 ),
                 Node(
@@ -146,6 +157,16 @@ class Stage:
                         f"address add {AGENT_PRIVATE}/16 dev eth0",
                         "link set eth0 up",
                         f"route add default via {ZOOKEEPER}",
+                    ),
+                ),
+                Node(
+                    namespace=self.old,
+                    sysctls=_SYSCTLS,
+                    commands=(
+                        "link set lo up",
+                        "address add 172.31.0.2/30 dev eth0",
+                        "link set eth0 up",
+                        "route add default via 172.31.0.1",
                     ),
                 ),
                 Node(namespace=self.raw, sysctls=_SYSCTLS, commands=("link set lo up",)),
