@@ -1,7 +1,8 @@
 """The measurements themselves. Each returns numbers and judges none."""
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 
@@ -12,11 +13,12 @@ from benchmarks.figures import Times
 from benchmarks.fleet import AGENT_PRIVATE, AGENT_PUBLIC, member
 from benchmarks.stage import Stage
 from neti.agent.reconcile import REVOKE_SECONDS
+from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import NetiError
 from neti.lab.namespaces import call_inside
 from neti.model import Host, Member
 from neti.policy import Surroundings, elements_of, structure
-from neti.ruleset import Elements, Transaction, replacement
+from neti.ruleset import Elements, Structure, Transaction, replacement
 
 _PAUSE = 0.01  # between two changes, so that each finds everybody idle
 _FILL_SECONDS = 120.0
@@ -92,42 +94,64 @@ def wait_until_known(stage: Stage, agent: AgentProcess, count: int) -> None:
     agent.wait_until_idle()
 
 
+@contextlib.contextmanager
+def raw_kernel(
+    stage: Stage, members: Iterable[Member]
+) -> Iterator[tuple[NftablesDataplane, Callable[[], Transaction]]]:
+    """A kernel that holds these members and has no agent, and what would load all of it anew."""
+    elements = Elements(revoke_seconds=REVOKE_SECONDS)
+    for present in members:
+        wish(stage, elements, present, True)
+    with _raw(stage, elements) as dataplane:
+        rules = _rules(stage)
+        kernel = dataplane.read()
+        yield dataplane, lambda: replacement(rules, elements, kernel, grace_seconds=0)
+
+
+@contextlib.contextmanager
+def _raw(stage: Stage, elements: Elements) -> Iterator[NftablesDataplane]:
+    dataplane = stage.raw_dataplane()
+    try:
+        new = replacement(_rules(stage), elements, dataplane.read(), grace_seconds=0)
+        dataplane.apply(new)
+        elements.kernel_is(dataplane.read())
+        yield dataplane
+    finally:
+        dataplane.close()
+
+
+def _rules(stage: Stage) -> Structure:
+    return structure(stage.settings, Surroundings(uplinks=("eth0",), ssh_untracked=True))
+
+
 def by_libnftables(stage: Stage, members: Sequence[Member], rounds: int) -> Changes:
     """The same transactions in a kernel with the same elements, with nothing around them."""
     result = Changes(members=len(members))
-    dataplane, events = stage.raw_dataplane(), stage.events(stage.raw)
     elements = Elements(revoke_seconds=REVOKE_SECONDS)
     for present in members:
-        _wish(stage, elements, present, True)
-    rules = structure(stage.settings, Surroundings(uplinks=("eth0",), ssh_untracked=True))
+        wish(stage, elements, present, True)
     join_cpu: list[float] = []
     leave_cpu: list[float] = []
     rounds_of = ((True, result.join, join_cpu), (False, result.leave, leave_cpu))
-    try:
-        dataplane.apply(replacement(rules, elements, dataplane.read(), grace_seconds=0))
-        elements.kernel_is(dataplane.read())
-        first = max((int(m.overlay) for m in members), default=0) - int(member(0).overlay) + 1
+    first = max((int(m.overlay) for m in members), default=0) - int(member(0).overlay) + 1
+    with _raw(stage, elements) as dataplane:
         for number in range(first, first + _WARM_UP + rounds):
             for wanted, times, cpu in rounds_of:
-                _wish(stage, elements, member(number), wanted)
+                wish(stage, elements, member(number), wanted)
                 changes = elements.changes()
                 transaction = Transaction(tuple(changes.commands()))
                 time.sleep(_PAUSE)
-                events.drain()
                 cpu_before, started = time.thread_time(), time.perf_counter()
                 dataplane.apply(transaction)
                 if number >= first + _WARM_UP:
                     times.each.append(time.perf_counter() - started)
                     cpu.append(time.thread_time() - cpu_before)
                 elements.applied(changes)
-    finally:
-        dataplane.close()
-        events.close()
     result.join_cpu, result.leave_cpu = mean(join_cpu), mean(leave_cpu)
     return result
 
 
-def _wish(stage: Stage, elements: Elements, about: Member, wanted: bool) -> None:
+def wish(stage: Stage, elements: Elements, about: Member, wanted: bool) -> None:
     act = elements.want if wanted else elements.unwant
     for element in elements_of(about, host=_HOST, sites=stage.settings.sites):
         act(element.where, element.key, element.value)

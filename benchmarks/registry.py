@@ -1,6 +1,6 @@
 """The fleet's side of ZooKeeper: members with leases, of which some come and go."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from tests.support.swarm import RawSession, Swarm
@@ -65,6 +65,15 @@ def register(members: Iterable[Member]) -> None:
     nodes = [(LAYOUT.name(entry.encode(member)), b"") for member in members]
     with Swarm(str(ZOOKEEPER), ZOOKEEPER_PORT, 8) as swarm:
         swarm.create(nodes, ephemeral=False)
+
+
+def lose(members: Sequence[Member]) -> None:
+    """All gone, without a word."""
+    with Swarm(str(ZOOKEEPER), ZOOKEEPER_PORT, 8) as swarm:
+        for number, member in enumerate(members):
+            swarm.sessions[number % 8].send_delete(LAYOUT.name(entry.encode(member)))
+        for number, _ in enumerate(members):
+            swarm.sessions[number % 8].outcome()
 
 
 def send_join(session: Session, member: Member) -> int:
