@@ -1,12 +1,12 @@
-# make setup | lab | test | lint | bench | drills | deb | deb-test: everything a newcomer needs, from a
-# bare Debian 12.
+# make setup | lab | test | lint | bench | bench-quick | drills | deb | deb-test: everything a newcomer
+# needs, from a bare Debian 12.
 
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.complete
 
-.PHONY: setup lab test lint bench drills deb deb-test clean
+.PHONY: setup lab test lint bench bench-quick drills deb deb-test clean
 
 setup: $(STAMP)
 
@@ -36,8 +36,14 @@ deb-test: deb
 	scripts/debian-root build/debian-root
 	$(VENV)/bin/python -m pytest -m package tests/package
 
+# Beside what else there is: under 25 minutes, or under 4 with small sizes. docs/benchmarks.md
 bench: setup
+	scripts/system-packages bench
 	$(VENV)/bin/python -m benchmarks
+
+bench-quick: setup
+	scripts/system-packages bench
+	$(VENV)/bin/python -m benchmarks --quick
 
 drills: setup
 	$(VENV)/bin/python -m drills
