@@ -82,9 +82,9 @@ def send_join(session: Session, member: Member) -> int:
     return 1
 
 
-def send_move(session: Session, old: Member, new: Member) -> int:
+def send_move(session: Session, old: Member, new: Member, *, stays: bool = False) -> int:
     """A member's address changes: the name of the next generation, then the old one goes."""
-    session.send_create(LAYOUT.name(entry.encode(new)), b"")
+    session.send_create(LAYOUT.name(entry.encode(new)), b"", ephemeral=not stays)
     session.send_delete(LAYOUT.name(entry.encode(old)))
     return 2
 

@@ -38,7 +38,8 @@ _SYSCTLS: Final = {"ip_forward": "0", "rp_filter": "0"}
 class Stage:
     """As a context manager it is built, and taken down again whatever happens within."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, heap_mb: int = 1024) -> None:
+        self._heap_mb = heap_mb
         prefix = f"neti-bench-{os.getpid()}"
         self.registry, self.host, self.old, self.raw = self.namespaces = tuple(
             f"{prefix}-{part}" for part in ("zk", "host", "old", "raw")
@@ -59,7 +60,7 @@ class Stage:
                     address=str(ZOOKEEPER),
                     port=ZOOKEEPER_PORT,
                     namespace=self.registry,
-                    heap_mb=1024,
+                    heap_mb=self._heap_mb,
                 )
             )
             namespaces.call_inside(self.registry, registry.lay_out)
@@ -117,6 +118,12 @@ class Stage:
         finally:
             nft.close()
         return next((len(item["map"].get("elem", ())) for item in answer if "map" in item), 0)
+
+    @property
+    def zookeeper_process(self) -> int:
+        pid = self.zookeeper.pid
+        assert pid is not None, "the server runs as long as the stage"
+        return pid
 
     # --- doors into the namespaces ---
 

@@ -36,6 +36,13 @@ class WatchingSession(RawSession):
 
         threading.Thread(target=ping, daemon=True).start()
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def read_some(self) -> bytes:
+        """For who polls many of these: what is there, in no particular pieces."""
+        return self._socket.recv(1 << 20)
+
     def names(self, path: str, *, watch: bool) -> list[str]:
         """All children; with ``watch`` the next change of them is an event."""
         self.send_names(path, watch=watch)
