@@ -3,6 +3,7 @@
     talk server                        accepts on port 7000 and echoes
     talk connect ADDRESS COUNT         connections one by one; prints the microseconds of each
     talk echo ADDRESS COUNT            one byte there and back on one connection; the same
+    talk peer ADDRESS -                what getpeername says once it is connected
     talk endless ADDRESS               connections without end; prints time, duration, success
 
 A connection is measured from connect() to its return: the handshake is the kernel's alone, and the
@@ -36,6 +37,9 @@ def main() -> int:
         case ["echo", address, count]:
             os.sched_setaffinity(0, {0})
             print(json.dumps(_echo(address, _WARM + int(count))[_WARM:]))
+        case ["peer", address, _]:
+            with socket.create_connection((address, PORT), _PATIENCE) as connection:
+                print(connection.getpeername()[0])
         case ["endless", address]:
             _endless(address)
         case _:
