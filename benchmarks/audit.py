@@ -64,7 +64,7 @@ def _compare(
         library.each.append(time.perf_counter() - began)
         library_cpu.each.append(time.thread_time() - cpu)
     for name in ("overlay", "peers4"):
-        if held[name] != dict(state.elements[name]):  # type: ignore[index]
+        if held[name] != dict(state.elements[name]):
             raise NetiError(f"the two ways to read {name} do not agree")
     return [
         Line(f"{size:,}: everything read", raw, library),

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -91,13 +92,12 @@ def run(scale: Scale) -> Report:
             Line("  idle, renewing: CPU of one agent", once(idle), None, 1.0, "%"),
         ],
         ours="embedded",
-        other="–",
+        other="-",
     )
     return report
 
 
-def _until(so: object) -> None:
-    assert callable(so)
+def _until(so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _PATIENCE
     while not so():
         if time.monotonic() > deadline:

@@ -14,7 +14,7 @@ import time
 from contextlib import ExitStack
 from typing import Final
 
-from benchmarks.figures import MS, Line, Report, Times, once
+from benchmarks.figures import MS, Line, Report, Times
 from benchmarks.fleet import ZOOKEEPER, ZOOKEEPER_PORT
 from benchmarks.measure import Fleet
 from benchmarks.process import cpu_of

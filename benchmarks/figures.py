@@ -69,7 +69,7 @@ class Report:
             + f"{'median':>11} {'p99':>10}"
         )
         for line in lines:
-            ratio = "–"
+            ratio = "-"
             if line.other is not None and line.other.median:
                 ratio = significant(line.ours.median / line.other.median)
             self.lines.append(
@@ -80,8 +80,8 @@ class Report:
 
 def _side(times: Times | None, scale: float) -> str:
     if times is None:
-        return f"{'–':>12} {'–':>10} {'–':>11}"
-    p99 = significant(times.p99 * scale) if len(times) > 1 else "–"
+        return f"{'-':>12} {'-':>10} {'-':>11}"
+    p99 = significant(times.p99 * scale) if len(times) > 1 else "-"
     return f"{significant(times.median * scale):>12} {p99:>10} {len(times):>11}"
 
 

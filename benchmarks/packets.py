@@ -60,7 +60,7 @@ class Way:
 def run(scale: Scale) -> Report:
     names = ["direct", "tracked"]
     names += [f"{kind}-{size}" for size in scale.sizes for kind in ("neti", "2014")]
-    names += ["nebula"]
+    names += [f"client-{scale.largest}", "nebula"]
     heavy = {"direct", "tracked", "nebula", f"neti-{scale.largest}", f"2014-{scale.largest}"}
     with ExitStack() as stack:
         say("packets: building")
@@ -145,14 +145,12 @@ def _report(ways: dict[str, Way], scale: Scale) -> Report:
     for size in scale.sizes:
         ours = ways[f"neti-{size}"]
         for name in ("direct", "tracked", f"2014-{size}", "nebula"):
-            lines.append(
-                _line(f"{size:,}: first connection", ours.connect, name, ways[name].connect)
-            )
+            lines += [_line(f"{size:,}: first connection", ours.connect, name, ways[name].connect)]
         for name in ("direct", f"2014-{size}"):
             other = ways[name].connect if name == "direct" else ways[name].elsewhere
             lines.append(_line(f"{size:,}: a connection elsewhere", ours.elsewhere, name, other))
         for name in ("direct", "tracked", f"2014-{size}", "nebula"):
-            lines.append(_line(f"{size:,}: round trip", ours.echo, name, ways[name].echo))
+            lines += [_line(f"{size:,}: round trip", ours.echo, name, ways[name].echo)]
     ours = ways[f"neti-{scale.largest}"]
     for what, attribute, factor, unit in (
         ("throughput", "gigabits", 1.0, "Gb/s"),
@@ -163,20 +161,14 @@ def _report(ways: dict[str, Way], scale: Scale) -> Report:
         ("CPU for connect+request", "cpu_per_fresh", US, "µs"),
     ):
         for name in ("direct", "tracked", f"2014-{scale.largest}", "nebula"):
-            lines.append(
-                Line(
-                    f"{scale.largest:,}: {what}, against {_called(name)}",
-                    getattr(ours, attribute),
-                    getattr(ways[name], attribute),
-                    factor,
-                    unit,
-                )
-            )
+            label = f"{scale.largest:,}: {what}, against {_called(name)}"
+            mine, theirs = getattr(ours, attribute), getattr(ways[name], attribute)
+            lines += [Line(label, mine, theirs, factor, unit)]
     report.compare(lines, ours="Neti", other="the other")
     report.say("", "Over plain connection tracking, medians, µs:")
     base = ways["tracked"].connect.median
     for name, way in ways.items():
-        report.say(f"  {_called(name):24} {(way.connect.median - base) * US:+8.1f}")
+        report.say(f"  {_called(name):32} {(way.connect.median - base) * US:+8.1f}")
     report.plots["packets-connect"] = Bars(
         "First connection by overlay address: median",
         "µs",
@@ -213,6 +205,7 @@ def _called(name: str) -> str:
         "direct": "direct",
         "tracked": "direct + conntrack",
         "neti": "Neti",
+        "client": "Neti on the caller only",
         "2014": "2014 rules",
         "nebula": "Nebula (encrypts)",
     }[kind]

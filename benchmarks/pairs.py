@@ -75,7 +75,7 @@ class Pair:
 
 @contextlib.contextmanager
 def pairs(names: Sequence[str]) -> Iterator[dict[str, Pair]]:
-    """By name: direct, tracked, nebula, plain, neti-SIZE, 2014-SIZE."""
+    """By name: direct, tracked, nebula, neti-SIZE, client-SIZE (Neti there alone), 2014-SIZE."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neti-bench-")))
         made: dict[str, Pair] = {}
@@ -121,17 +121,24 @@ def _furnish(stack: ExitStack, folder: Path, pair: Pair) -> None:
     kind, _, size = pair.name.partition("-")
     if kind == "tracked":
         for end in ("client", "server"):
-            command = pair.inside(end, ["nft", "-f", "-"])
-            subprocess.run(command, input=_TRACKED.encode(), check=True)
+            _load_tracking(pair, end)
     elif kind == "neti":
         pair.target = str(SERVER.overlay)
-        _load_neti(folder, pair, int(size))
+        _load_neti(folder, pair, int(size), (pair.client, pair.server))
+    elif kind == "client":
+        pair.target = str(SERVER.overlay)
+        _load_neti(folder, pair, int(size), (pair.client,))
+        _load_tracking(pair, "server")
     elif kind == "2014":
         pair.target = str(SERVER.overlay)
         _load_2014(pair, int(size))
     elif kind == "nebula":
         pair.target = str(_NEBULA[1])
         _start_nebula(stack, folder, pair)
+
+
+def _load_tracking(pair: Pair, end: str) -> None:
+    subprocess.run(pair.inside(end, ["nft", "-f", "-"]), input=_TRACKED.encode(), check=True)
 
 
 def _fleet(size: int) -> list[Member]:
@@ -141,12 +148,14 @@ def _fleet(size: int) -> list[Member]:
     return [*others[:half], CLIENT, SERVER, *others[half:]]
 
 
-def _load_neti(folder: Path, pair: Pair, size: int) -> None:
-    """What an agent has written once it is enforced: the strictest, on both hosts."""
+def _load_neti(folder: Path, pair: Pair, size: int, ends: Sequence[str]) -> None:
+    """What an agent has written once it is enforced: the strictest."""
     path = folder / "neti.yml"
     path.write_text(yaml.safe_dump(configuration(str(folder / "state"))))
     settings = load(path)
     for namespace, this in ((pair.client, CLIENT), (pair.server, SERVER)):
+        if namespace not in ends:
+            continue
         host = Host(id=this.id, site=this.site, private=this.private, public=this.public)
         elements = Elements(revoke_seconds=REVOKE_SECONDS)
         elements.enforcement = PERMANENT

@@ -81,11 +81,10 @@ class Lines:
             f'<path d="M{left} {top}V{bottom}H{_WIDTH - 110}" fill="none" stroke="#999"/>',
         ]
         for part in (0.5, 1.0):
-            body.append(
-                _text(left - 6, bottom - part * height + 4, _number(most * part), anchor="end")
-            )
+            y = bottom - part * height + 4
+            body += [_text(left - 6, y, _number(most * part), anchor="end")]
         for x in xs:
-            body.append(_text(place(x, 0)[0], bottom + 16, f"{x:,.0f}", anchor="middle"))
+            body += [_text(place(x, 0)[0], bottom + 16, f"{x:,.0f}", anchor="middle")]
         for number, line in enumerate(self.series.values()):
             colour = _COLOURS[number % len(_COLOURS)]
             spots = [place(x, y) for x, y in line]
