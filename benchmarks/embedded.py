@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -74,7 +75,7 @@ def run(scale: Scale) -> Report:
             previous = f"1.{number - 1:024x}.0.vpc.guest" if number else None
             at = time.monotonic()
             writer.register(host_id="guest", name=name, data=b"", detail=b"{}", replaces=previous)
-            _until(lambda n=name: all(n in w.seen for w in watchers))
+            _until(partial(_all_saw, watchers, name))
             seen = [watcher.seen[name] - at for watcher in watchers]
             first.each.append(min(seen))
             last.each.append(max(seen))
@@ -95,6 +96,10 @@ def run(scale: Scale) -> Report:
         other="-",
     )
     return report
+
+
+def _all_saw(watchers: list[Watcher], name: str) -> bool:
+    return all(name in watcher.seen for watcher in watchers)
 
 
 def _until(so: Callable[[], bool]) -> None:

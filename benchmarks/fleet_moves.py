@@ -72,7 +72,7 @@ def _neti(stage: Stage, members: Sequence[Member], burst: Sequence[Member]) -> d
         side.agent.wait_until_idle()
         cpu = side.cpu() - cpu
         crowd = _joined(stage, side, burst)
-        half = members[: len(members) // 2 + len(burst)]
+        half = [*members, *burst][: (len(members) + len(burst)) // 2 + 1]
         held, kept = _lost(stage, side, half)
         returned = _returned(stage, side, half)
         for gone in (members, burst):
