@@ -1,0 +1,90 @@
+"""That the benchmarks run and say what they measured; never how fast anything is."""
+
+import shutil
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import pytest
+from benchmarks import audit, change, connect_hook, docs, embedded, pipeline2014
+from benchmarks.figures import Line, Report, Times, once, significant
+from benchmarks.fleet import member, moved
+from benchmarks.scale import TINY
+from benchmarks.svg import Bars, Lines
+from tests.support.netns import require_root
+
+from neti.errors import NetiError
+from neti.lab.zookeeper import require_package
+
+
+def test_a_table_says_the_ratio_of_the_medians_first() -> None:
+    report = Report("x")
+    lines = [Line("join", Times([0.002, 0.001, 0.003]), Times([0.5])), Line("alone", once(1), None)]
+    report.compare(lines, ours="Neti", other="2014")
+    assert report.lines[2].split() == [
+        *("0.00400", "join", "ms", "2.00", "3.00", "3", "500", "-", "1"),
+    ]
+    assert report.lines[3].split() == ["-", "alone", "ms", "1,000", "-", "1", "-", "-", "-"]
+
+
+def test_numbers_have_three_digits_that_mean_something() -> None:
+    assert [significant(n) for n in (0, 1234.5, 12.345, 1.2345, 0.12345, 0.0012345)] == [
+        *("0", "1,234", "12.3", "1.23", "0.123", "0.00123"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        Bars("a < b", "ms", [("1,000", {"Neti": 1.2, "2014": 500.0})], logarithmic=True),
+        Bars("nothing", "ms", [("1,000", {"Neti": 0.0})]),
+        Lines("growth", "ms", "members", {"Neti": [(1, 2.0)], "2014": [(1, 3.0), (10, 30.0)]}),
+    ],
+)
+def test_a_drawing_is_a_document(plot: Bars | Lines) -> None:
+    assert ElementTree.fromstring(plot.svg()).tag.endswith("svg")
+
+
+def test_a_page_is_changed_between_its_marks_only(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text("before\n<!-- change -->\nold\n<!-- end change -->\nafter\n")
+    drawing = Bars("t", "ms", [("x", {"Neti": 1.0})])
+    for _ in range(2):
+        docs.put(page, "change", ["1 ms  "], {"change-x": drawing})
+    image = "![t](benchmarks/change-x.svg)"
+    block = f"<!-- change -->\n```\n1 ms\n```\n\n{image}\n<!-- end change -->"
+    assert page.read_text() == f"before\n{block}\nafter\n"
+    assert (tmp_path / "benchmarks" / "change-x.svg").exists()
+    with pytest.raises(NetiError, match="no place"):
+        docs.put(page, "packets", [], {})
+
+
+def test_a_member_that_moves_twice_is_back_and_newer() -> None:
+    once_moved = moved(member(3))
+    assert once_moved.private != member(3).private
+    again = moved(once_moved)
+    assert (again.private, again.public) == (member(3).private, member(3).public)
+    assert again.generation == 2
+
+
+def test_the_2014_rules_have_one_translation_for_each_member() -> None:
+    text = pipeline2014.iptables_text([("100.64.0.9", "10.0.0.9")], reject_all=True)
+    assert "-A OUTPUT -d 100.64.0.9/32 -j DNAT --to-destination 10.0.0.9\n" in text
+    assert ":INPUT DROP" in text
+    swapped = pipeline2014.ipset_text([str(IPv4Address("10.0.0.9"))])
+    assert swapped.splitlines()[1:] == [
+        "add neti-new 10.0.0.9", "swap neti-new neti", "destroy neti-new",
+    ]  # fmt: skip
+
+
+@pytest.mark.kernel
+@pytest.mark.zookeeper
+@pytest.mark.parametrize("row", [audit, change, connect_hook, embedded])
+def test_a_row_runs_in_its_smallest_form(row: ModuleType) -> None:
+    require_root()
+    require_package()
+    if row.__name__ == "benchmarks.change" and shutil.which("ipset") is None:
+        pytest.skip("ipset is not installed: scripts/system-packages bench")
+    report = row.run(TINY)
+    assert len(report.lines) > 2
