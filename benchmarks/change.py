@@ -22,7 +22,9 @@ from neti.model import Member
 
 NAME: Final = "change"
 TITLE: Final = "One change, from the registry write to a peer's kernel"
-_PAUSE: Final = 0.01  # between two changes, so that each finds everybody idle
+# Between two changes, so that each finds everybody idle: after a change of address the agent has
+# the kernel walk its whole connection table, some 10 to 20 ms.
+_PAUSE: Final = 0.05
 _SETTLE: Final = 1.0
 _WEIGHED: Final = 30  # rounds in which bytes are counted too, which takes a program each time
 _KINDS: Final = ("join", "address change", "leave")
