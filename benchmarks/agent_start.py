@@ -59,6 +59,8 @@ def _soak(stage: Stage, fleet: Fleet, side: NetiSide, changes: int) -> list[Line
     joiners = fleet.joiners(min(100, changes))
     session = stage.session()
     before, _ = side.agent.memory_mib()
+    # Whether it goes on growing, which the first and the last look alone would not tell.
+    quarters = {changes * part // 4: 0.0 for part in (1, 2, 3)}
     cpu, began, late = side.cpu(), time.perf_counter(), 0.0
     try:
         for number in range(changes):
@@ -68,6 +70,8 @@ def _soak(stage: Stage, fleet: Fleet, side: NetiSide, changes: int) -> list[Line
             turn, leaving = divmod(number, 2)
             send = registry.send_leave if leaving else registry.send_join
             session.finish(send(session, joiners[turn % len(joiners)]))
+            if number in quarters:
+                quarters[number] = side.agent.memory_mib()[0]
         took = time.perf_counter() - began
         side.agent.wait_until_idle()
     finally:
@@ -77,6 +81,10 @@ def _soak(stage: Stage, fleet: Fleet, side: NetiSide, changes: int) -> list[Line
         Line(f"soak of {changes:,} changes: took", once(took), None, 1.0, "s"),
         Line("  CPU of one change", once((side.cpu() - cpu) / changes), None),
         Line("  resident before", once(before), None, 1.0, "MiB"),
+        *(
+            Line(f"  resident after {part} of 4 parts", once(held), None, 1.0, "MiB")
+            for part, held in enumerate(quarters.values(), 1)
+        ),
         Line("  resident after", once(after), None, 1.0, "MiB"),
         Line("  resident at most", once(most), None, 1.0, "MiB"),
     ]
