@@ -22,7 +22,7 @@ class Scale:
 
 FULL: Final = Scale(
     sizes=(1_000, 5_000, 16_000),
-    rounds=200,
+    rounds=120,
     slow_rounds=20,
     seconds=5.0,
     sessions=(100, 1_000, 3_000),
