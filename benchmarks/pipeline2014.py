@@ -59,7 +59,9 @@ def iptables_text(translations: Iterable[tuple[str, str]], *, reject_all: bool =
 
 
 def prepare() -> None:
-    """The set that rules name must be there before them."""
+    """The set that rules name must be there before them; one that an interrupted run left under
+    the other name must not."""
+    subprocess.run(["ipset", "destroy", f"{SET}-new"], capture_output=True, check=False)
     _run(["ipset", "create", SET, "hash:ip", "family", "inet", "maxelem", "65536", "-exist"], "")
 
 
