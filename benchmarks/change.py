@@ -55,7 +55,7 @@ def run(scale: Scale) -> Report:
             fleet.grow(size)
             with neti(stage) as side:
                 measure.wait_until_known(stage, side.agent, size)
-                ours = _measure(stage, fleet, side, scale.rounds, warm=20)
+                ours = _measure(stage, fleet, side, scale.rounds, warm=min(20, scale.rounds))
             with old(stage) as pipeline:
                 other = _measure(stage, fleet, pipeline, scale.slow_rounds, warm=2)
             lines += _lines(size, ours, other)
