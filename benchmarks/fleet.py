@@ -45,7 +45,8 @@ def moved(present: Member) -> Member:
 
 
 def configuration(state: str) -> dict[str, Any]:
-    """The agent's neti.yml. ``linger_seconds`` is short, so that a hold is seen at once."""
+    """The agent's neti.yml. ``linger_seconds`` is short, so that a hold is seen soon, and
+    longer than ZooKeeper takes to tell of half of the fleet: the first ones would be let go."""
     return {
         "sites": {
             site: {"private": [f"{private}/16"], "public": [f"{public}/16"]}
@@ -61,5 +62,5 @@ def configuration(state: str) -> dict[str, Any]:
         "overlay_subnet": str(OVERLAY),
         "ssh_whitelist": ["10.0.0.0/24"],
         "table_files_path": state,
-        "linger_seconds": 1,
+        "linger_seconds": 5,
     }

@@ -23,7 +23,7 @@ from neti.model import Member
 
 NAME: Final = "fleet_moves"
 TITLE: Final = "Many members at once"
-_ROUNDS: Final = 3
+_ROUNDS: Final = 2
 _BURST: Final = 500
 _PATIENCE: Final = 120.0
 
