@@ -17,7 +17,7 @@ from benchmarks.scale import FULL, QUICK, TINY, Scale, say
 from neti.errors import NetiError
 from neti.lab.namespaces import require
 
-# Name, and the module that measures it; in the order of the rows.
+# Each is the name of the module that measures it; one change first, experiments last.
 ROWS: Final = (
     "change",
     "fleet_moves",
