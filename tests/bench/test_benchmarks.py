@@ -1,6 +1,5 @@
 """That the benchmarks run and say what they measured; never how fast anything is."""
 
-import shutil
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import ModuleType
@@ -84,7 +83,5 @@ def test_the_2014_rules_have_one_translation_for_each_member() -> None:
 def test_a_row_runs_in_its_smallest_form(row: ModuleType) -> None:
     require_root()
     require_package()
-    if row.__name__ == "benchmarks.change" and shutil.which("ipset") is None:
-        pytest.skip("ipset is not installed: scripts/system-packages bench")
     report = row.run(TINY)
     assert len(report.lines) > 2
