@@ -4,7 +4,7 @@ import time
 from typing import Final
 
 from neti.lab import agents, ensemble, groups
-from neti.lab.migrate.before import all_reached, doors, public, registry_is_well
+from neti.lab.migrate.before import all_reached, doors, public
 from neti.lab.migrate.journey import Journey
 from neti.lab.shop import WEB
 from neti.lab.topology import LabHost
@@ -131,7 +131,7 @@ def proxies_gone(journey: Journey) -> None:
     journey.say("three proxies ended, and the servers' group lets nobody in from the old site")
     hosts = journey.hosts("vpc")
     journey.in_good_health(hosts)
-    registry_is_well(journey, hosts[0])
+    journey.registry_check(hosts[0])
 
 
 # --- within ---
