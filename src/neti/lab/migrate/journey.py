@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -156,10 +157,11 @@ class Journey:
     def stages(self, hosts: Iterable[LabHost], stage: str) -> None:
         """Until all of these are in this stage."""
         for host in hosts:
-            self.until(
-                lambda host=host: self.status(host)["stage"] == stage,  # type: ignore[misc]  # ruff wants the host bound
-                f"{host.name} does not come to be {stage}",
-            )
+            reached = partial(self._is_in, host, stage)
+            self.until(reached, f"{host.name} does not come to be {stage}")
+
+    def _is_in(self, host: LabHost, stage: str) -> bool:
+        return bool(self.status(host)["stage"] == stage)
 
     @property
     def registry(self) -> Registry:
