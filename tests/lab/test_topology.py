@@ -145,21 +145,28 @@ def _result(host: str, **more: object) -> dict[str, object]:
 def test_a_pair_that_went_the_wrong_way_is_not_well() -> None:
     hosts = plan_lab(hosts=1).hosts
     ec2, vpc = hosts
-    verified = {
-        "ec2-1": {"results": [_result("vpc-1", seen_from=str(ec2.public))]},
-        "vpc-1": {"results": [_result("ec2-1", seen_from=str(vpc.private))]},
-    }
-    right, wrong = judge(hosts, verified)
+    to_vpc = {"results": [_result("vpc-1", seen_from=str(ec2.public))]}
+    to_ec2 = {"results": [_result("ec2-1", seen_from=str(vpc.private))]}
+    (right,), (wrong,) = judge(ec2, hosts, to_vpc), judge(vpc, hosts, to_ec2)
     assert right.right_way
     assert not wrong.right_way
     assert any("instead of 203.0.113.11" in line for line in matrix(hosts, [right, wrong]))
 
 
-def test_a_pair_that_verify_does_not_mention_is_not_well() -> None:
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"results": []}, "not among its members"),
+        ({"error": "no agent answers"}, "no agent answers"),
+    ],
+)
+def test_a_pair_that_verify_does_not_mention_is_not_well(
+    document: dict[str, object], problem: str
+) -> None:
     hosts = plan_lab(hosts=1).hosts
-    pairs = judge(hosts, {"ec2-1": {"results": []}})
-    assert [pair.milliseconds for pair in pairs] == [None, None]
-    assert sum("FAIL" in line for line in matrix(hosts, pairs)) == 2
+    pairs = judge(hosts[0], hosts, document)
+    assert [(pair.milliseconds, pair.problem) for pair in pairs] == [(None, problem)]
+    assert sum("FAIL" in line for line in matrix(hosts, pairs)) == 1
 
 
 def test_hosts_of_a_site_need_not_ask_who_their_neighbours_are() -> None:

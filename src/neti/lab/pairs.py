@@ -36,28 +36,25 @@ class Pair:
         return self.milliseconds is not None and self.seen_from == self.expected_from
 
 
-def judge(hosts: Sequence[LabHost], verified: Mapping[str, Mapping[str, Any]]) -> list[Pair]:
-    """Every pair of ``hosts``, by the ``verify --json`` documents of each, missing ones too."""
+def judge(source: LabHost, targets: Sequence[LabHost], verified: Mapping[str, Any]) -> list[Pair]:
+    """Every pair from ``source``, by the document of its ``verify --json``, missing ones too."""
+    results = {result["id"]: result for result in verified.get("results", ())}
     pairs = []
-    for source in hosts:
-        results = {
-            result["id"]: result for result in verified.get(source.name, {}).get("results", ())
-        }
-        for target in hosts:
-            if target == source:
-                continue
-            result = results.get(target.name)
-            if result is None:
-                result = {"ok": False, "error": "not among its members"}
-            pairs.append(
-                Pair(
-                    source=source,
-                    target=target,
-                    milliseconds=float(result["milliseconds"]) if result["ok"] else None,
-                    seen_from=result.get("seen_from"),
-                    problem=result.get("error"),
-                )
+    for target in targets:
+        if target == source:
+            continue
+        result = results.get(target.name)
+        if result is None:
+            result = {"ok": False, "error": verified.get("error", "not among its members")}
+        pairs.append(
+            Pair(
+                source=source,
+                target=target,
+                milliseconds=float(result["milliseconds"]) if result["ok"] else None,
+                seen_from=result.get("seen_from"),
+                problem=result.get("error"),
             )
+        )
     return pairs
 
 

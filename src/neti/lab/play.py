@@ -55,16 +55,16 @@ class Play:
                 f"'neti {' '.join(arguments)}' on {host.name} failed: {reason}"
             ) from None
 
-    def verify(self) -> list[Pair]:
-        """All to all, by the hosts' own agents."""
+    def verify(self, sources: Sequence[LabHost] | None = None) -> list[Pair]:
+        """From each of these, or of all, to all, by the hosts' own agents."""
+        asked = self.hosts if sources is None else sources
         # No more at once than there are processors, or they would measure each other.
-        documents = each(
-            self.hosts,
-            lambda host: self.neti_json(host, "verify"),
-            at_once=len(os.sched_getaffinity(0)),
-        )
-        names = [host.name for host in self.hosts]
-        return judge(self.hosts, dict(zip(names, documents, strict=True)))
+        documents = each(asked, self._verified, at_once=len(os.sched_getaffinity(0)))
+        return [
+            pair
+            for host, document in zip(asked, documents, strict=True)
+            for pair in judge(host, self.hosts, document)
+        ]
 
     def registered(self) -> frozenset[str]:
         """The ids of all hosts that have a registration at this moment."""
@@ -97,6 +97,13 @@ class Play:
             for probe in probes:
                 probe.wait_until_ready()
             yield probes
+
+    def _verified(self, host: LabHost) -> dict[str, Any]:
+        try:
+            document: dict[str, Any] = self.neti_json(host, "verify")
+        except LabError as error:  # its agent may be just being restarted
+            return {"error": str(error)}
+        return document
 
 
 def wait_for(condition: Callable[[], bool], what: str, *, seconds: float) -> float:

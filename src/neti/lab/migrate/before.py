@@ -13,7 +13,7 @@ from typing import Any, Final
 from neti.lab import LabError, agents, ensemble, groups, namespaces
 from neti.lab.migrate.company import PORTS, task_of
 from neti.lab.migrate.journey import TRIAL_SECONDS, Journey
-from neti.lab.pairs import Pair, matrix
+from neti.lab.pairs import Pair, complaint, matrix
 from neti.lab.shop import WEB
 from neti.lab.topology import REGISTRY_PORT, STRANGER_ADDRESS, WEB_PORT, LabHost
 
@@ -272,15 +272,30 @@ def refused(journey: Journey, host: LabHost) -> int:
 
 
 def all_reached(journey: Journey) -> list[Pair]:
-    """All pairs, once every one of them reaches the other the right way."""
-    pairs: list[Pair] = []
+    """All pairs, each of them seen since this call to reach the other the right way.
+
+    Not all of them in one pass: somebody's agent may be just being restarted in every pass.
+    """
+    hosts = journey.play.hosts
+    found: dict[LabHost, dict[LabHost, Pair]] = {host: {} for host in hosts}
+
+    def short(source: LabHost) -> list[Pair]:
+        return [pair for pair in found[source].values() if not pair.right_way]
 
     def reached() -> bool:
-        pairs[:] = journey.play.verify()
-        return all(pair.right_way for pair in pairs)
+        asked = [host for host in hosts if not found[host] or short(host)]
+        for pair in journey.play.verify(asked):
+            before = found[pair.source].get(pair.target)
+            if before is None or not before.right_way:
+                found[pair.source][pair.target] = pair
+        return not any(short(host) for host in hosts)
 
-    journey.until(reached, "not every host reaches every other")
-    return pairs
+    try:
+        journey.until(reached, "not every host reaches every other")
+    except LabError as error:
+        complaints = [complaint(pair) for host in hosts for pair in short(host)]
+        raise LabError("\n  ".join([str(error), *complaints])) from None
+    return [pair for pairs in found.values() for pair in pairs.values()]
 
 
 def _backs(journey: Journey, site: str) -> tuple[LabHost, LabHost]:
