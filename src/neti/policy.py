@@ -123,12 +123,14 @@ def _untracked_ssh(settings: Settings, surroundings: Surroundings) -> Iterator[C
     a reply that is tracked while its request is not would be refused with the table full."""
     if not surroundings.ssh_untracked or not settings.ssh_whitelist:
         return
-    inward, outward = ['iif "lo" accept'], ['oif "lo" accept']
+    inward, outward = [], []
     port = settings.ssh_port
     for word, networks in _by_family(settings.ssh_whitelist):
         listed = _listed(networks)
-        inward.append(f"{word} saddr {listed} tcp dport {port} fib daddr type local notrack accept")
-        outward.append(f"{word} daddr {listed} tcp sport {port} notrack accept")
+        # The port first: every packet passes here, and nearly every one has another.
+        ours = f"{word} saddr {listed} fib daddr type local"
+        inward.append(f'tcp dport {port} iif != "lo" {ours} notrack accept')
+        outward.append(f'tcp sport {port} oif != "lo" {word} daddr {listed} notrack accept')
     yield Chain(
         "untracked_in", "type filter hook prerouting priority raw; policy accept;", tuple(inward)
     )
@@ -256,13 +258,17 @@ def _open(port: OpenPort) -> Iterator[str]:
 
 def _ssh(settings: Settings) -> Iterator[str]:
     for word, networks in _by_family(settings.ssh_whitelist):
-        yield f"{word} saddr {_listed(networks)} tcp dport {settings.ssh_port} accept"
+        yield f"tcp dport {settings.ssh_port} {word} saddr {_listed(networks)} accept"
+
+
+_PEERS: Final = (
+    'ip saddr @peers4 counter name "admitted" accept',
+    'ip6 saddr @peers6 counter name "admitted" accept',
+)
 
 
 def _vouched(settings: Settings) -> Iterator[str]:
-    """Peers, trusted networks, sources just removed, then what is already established."""
-    yield 'ip saddr @peers4 counter name "admitted" accept'
-    yield 'ip6 saddr @peers6 counter name "admitted" accept'
+    """Trusted networks, sources just removed, then what is already established. Peers first."""
     for word, networks in _by_family(settings.trusted):
         yield f"{word} saddr {_listed(networks)} accept"
     yield "ip saddr @revoked4 goto judge"
@@ -277,6 +283,8 @@ def _input(settings: Settings, surroundings: Surroundings) -> Chain:
         (
             'iif "lo" accept',
             *_ssh(settings),
+            # Nearly all packets are theirs, and all rules before the removed sources only accept.
+            *_PEERS,
             # RFC 4861: hop limit 255 proves that the neighbour is on this link.
             (
                 "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, "
@@ -301,7 +309,7 @@ def _from_containers(surroundings: Surroundings) -> Iterator[str]:
 
 
 def _published(settings: Settings) -> Chain:
-    return Chain("published", None, (*_vouched(settings), "goto judge"))
+    return Chain("published", None, (*_PEERS, *_vouched(settings), "goto judge"))
 
 
 def _forward(settings: Settings, surroundings: Surroundings) -> Chain:
