@@ -1,9 +1,10 @@
 """Watches the kernel for what others do to it: routes, links, addresses, nftables. Only tells.
 
 One thread, two sockets. Of nftables' events only the last of each transaction is let through by a
-socket filter (NFT_MSG_NEWGEN, which names the program): a load of 16,000 elements of our own would
-otherwise be copied to us once more. ENOBUFS means that events were lost: then everything may have
-changed. See rtnetlink(7), linux/netfilter/nf_tables.h.
+socket filter (NFT_MSG_NEWGEN, which names the program), and not this process's own: a load of
+16,000 elements would otherwise be copied to us once more, and each change wake us a second time.
+ENOBUFS means that events were lost: then everything may have changed. See rtnetlink(7),
+linux/netfilter/nf_tables.h.
 """
 
 import ctypes
@@ -61,7 +62,7 @@ class Monitor:
         self._routes = _subscribed(NETLINK_ROUTE)
         self._routes.bind((0, _ROUTE_GROUPS))
         self._rules = _subscribed(NETLINK_NETFILTER)
-        _only_newgen(self._rules)
+        _only_others_newgen(self._rules)
         self._rules.bind((0, 0))
         self._rules.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFTABLES_GROUP)
         self._wake_read, self._wake_write = os.pipe()
@@ -118,15 +119,25 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.POINTER(_Instruction)))
 
 
-def _only_newgen(sock: socket.socket) -> None:
-    """Classic BPF: let through what begins with NFT_MSG_NEWGEN. Loads are in network order."""
-    code = (_Instruction * 4)(
+def _only_others_newgen(sock: socket.socket) -> None:
+    """Classic BPF: let through what begins with NFT_MSG_NEWGEN and names another process.
+
+    Loads are in network order, and offsets are those of nf_tables_fill_gen_info(): nlmsghdr (16
+    bytes), nfgenmsg (4), the generation's attribute (8), then that of the process: header (4), id.
+    What does not look like that is let through, and judged again in ``_run``.
+    """
+    code = (
         _Instruction(0x28, 0, 0, 4),  # ldh [4]: nlmsg_type
-        _Instruction(0x15, 0, 1, socket.htons(_NEWGEN)),  # jeq
+        _Instruction(0x15, 0, 5, socket.htons(_NEWGEN)),  # jeq, else: nothing
+        _Instruction(0x28, 0, 0, 30),  # ldh [30]: nla_type
+        _Instruction(0x15, 0, 2, socket.htons(_GEN_PROC_PID)),  # jeq, else: all of it
+        _Instruction(0x20, 0, 0, 32),  # ld [32]: the id, a big-endian number
+        _Instruction(0x15, 1, 0, os.getpid()),  # jeq: nothing
         _Instruction(0x06, 0, 0, 0xFFFFFFFF),  # ret: all of it
         _Instruction(0x06, 0, 0, 0),  # ret: nothing
     )
-    program = _Program(len(code), ctypes.cast(code, ctypes.POINTER(_Instruction)))
+    filled = (_Instruction * len(code))(*code)
+    program = _Program(len(code), ctypes.cast(filled, ctypes.POINTER(_Instruction)))
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, bytes(program))
 
 
