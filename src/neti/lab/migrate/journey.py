@@ -103,9 +103,15 @@ class Journey:
         """Also while something is wrong there, which the exit code says: a trial that ended
         unconfirmed, a fight over the rules."""
         config = self.play.state.config(host.name)
-        words = ("status", "--json")
-        said = self._insist(lambda: self._run(host, config, words, well=(0, 1)), None)
-        found: dict[str, Any] = json.loads(said)
+
+        def said() -> str:
+            words = ("status", "--json")
+            text = self._run(host, config, words, well=(0, 1))
+            if not text:
+                raise LabError(f"no agent answers on {host.name}")
+            return text
+
+        found: dict[str, Any] = json.loads(self._insist(said, None))
         return found
 
     def configure(self, hosts: Iterable[LabHost], **changes: Any) -> None:
