@@ -89,7 +89,12 @@ class Nftables:
         elements of sets."""
         flags = _OUTPUT_NUMERIC | _OUTPUT_JSON | (_OUTPUT_TERSE if terse else 0)
         text = self._run(commands, flags)
-        document: list[dict[str, Any]] = json.loads(text)["nftables"] if text else []
+        try:
+            document: list[dict[str, Any]] = json.loads(text)["nftables"] if text else []
+        except ValueError as error:  # torn: what was asked for changed meanwhile, or no memory
+            raise DataplaneError(
+                f"libnftables' answer to {_first_line(commands)!r} is no JSON: {error}"
+            ) from error
         return document
 
     def _run(self, commands: str, flags: int) -> str:
@@ -123,5 +128,10 @@ def _explained(said: str, commands: str) -> DataplaneError:
         return DataplaneUnavailable(_NOT_PERMITTED)
     if "Protocol not supported" in said or "Operation not supported" in said:
         return DataplaneError(f"this kernel lacks a part of nftables that Neti needs: {said}")
-    first = commands.lstrip().partition("\n")[0][:120]
-    return DataplaneError(f"nftables refused {first!r}: {said[:_SHOWN_OF_AN_ERROR]}")
+    return DataplaneError(
+        f"nftables refused {_first_line(commands)!r}: {said[:_SHOWN_OF_AN_ERROR]}"
+    )
+
+
+def _first_line(commands: str) -> str:
+    return commands.lstrip().partition("\n")[0][:120]

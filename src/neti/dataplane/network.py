@@ -139,8 +139,12 @@ def legacy_iptables_in_use() -> bool:
 
 
 def _ip(*words: str) -> list[dict[str, Any]]:
-    text = _run(["ip", "-json", *words])
-    items: list[dict[str, Any]] = json.loads(text) if text.strip() else []
+    command = ["ip", "-json", *words]
+    text = _run(command)
+    try:
+        items: list[dict[str, Any]] = json.loads(text) if text.strip() else []
+    except ValueError as error:
+        raise DataplaneError(f"the answer of {' '.join(command)!r} is no JSON: {error}") from error
     return items
 
 
