@@ -91,6 +91,7 @@ class Fleet:
         self._at_private: Claims[tuple[str, IPv4Address]] = Claims()  # ids of accepted members
         self._at_public: Claims[IPv4Address] = Claims()
         self._absent = Absences()
+        self._returning: set[str] = set()  # ids that the list being taken in has under another name
         self._floor: dict[str, int] = {}  # id -> generation below which it is an older copy's
         self._before: dict[str, Member | None] = {}
         # What is to be asked, and what was asked.
@@ -227,10 +228,13 @@ class Fleet:
         appeared, gone = listed - self._names, self._names - listed
         departures = {name for name in appeared if name.startswith("left.")}
         touched: set[str] = set()
+        if gone and self._guard is not None:
+            self._returning = {host_id for name in appeared if (host_id := self._leased(name))}
         for name in departures:
             touched |= self._enter(name, now=now)
         for name in sorted(gone, key=self._end_order):
             touched |= self._remove(name, now=now)
+        self._returning = set()
         for name in sorted(appeared - departures):
             touched |= self._enter(name, bulk=True)
         # Leaving is one step, so a departure that is listed beside an entry was before its return.
@@ -314,7 +318,9 @@ class Fleet:
         """Whether the guard lets all of these go; else it holds those of them that are lost."""
         if self._guard is None:
             return True
-        reason = self._guard.objection(ids, self.lost.keys(), self._accepted, now=now)
+        # Who has only changed its entry in the same list is not on its way out.
+        absent = self.lost.keys() - self._returning if self._returning else self.lost.keys()
+        reason = self._guard.objection(ids, absent, self._accepted, now=now)
         if reason is None:
             self._guard.let_go(ids, now=now)
             return True
@@ -413,6 +419,16 @@ class Fleet:
         if isinstance(parsed, Member) and (objection := self._admission.objection(parsed)):
             raise EntryError(objection)
         return parsed
+
+    def _leased(self, name: str) -> str | None:
+        """Whose entry this is, when its overlay address is known to be leased to that host."""
+        try:
+            parsed = self._parse(name)
+        except EntryError:
+            return None
+        if isinstance(parsed, Member) and self._owners.get(parsed.overlay) == parsed.id:
+            return parsed.id
+        return None
 
     def _fault(self, name: str) -> str:
         try:

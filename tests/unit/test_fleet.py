@@ -342,6 +342,23 @@ def test_a_snapshot_after_a_gap_applies_the_difference() -> None:
     assert {change.id for change in fleet.take_changes()} == {"moves", "joined"}
 
 
+@pytest.mark.parametrize("returns", [True, False])
+def test_who_only_changed_its_entry_is_not_counted_with_those_who_left(returns: bool) -> None:
+    """One of five has said goodbye and goes, also where two others have moved in the same list;
+    where these two are gone as well, more than half would be, and all three stay."""
+    fleet = Fleet(ADMISSION, linger_seconds=LINGER, guard=Guard())
+    join(fleet, *(named(host_id, number) for number, host_id in enumerate("abcde", 1)))
+    moved = [
+        named("a", 1, private=101, generation=1),
+        named("b", 2, private=102, generation=1),
+    ]
+    stayed = [named("d", 4), named("e", 5)]
+    fleet.snapshot([*(moved if returns else ()), left("c"), *stayed], now=5)
+    assert (set(fleet.members) == set("abde")) is returns
+    assert set(fleet.holds) == (set() if returns else {"c"})
+    assert set(fleet.lost) == (set() if returns else set("abc"))
+
+
 # --- changing address ---
 
 
