@@ -9,9 +9,7 @@ Must never do: block in that thread, or let an exception of a listener end it.
 """
 
 import logging
-import select
 import socket
-import ssl
 import struct
 import threading
 import time
@@ -21,7 +19,6 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionDropped, SessionExpiredError
-from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.connection import STOP_CONNECTING, ConnectionHandler
 from kazoo.protocol.serialization import CloseInstance, Connect
 from kazoo.protocol.states import KeeperState
@@ -29,6 +26,7 @@ from kazoo.retry import KazooRetry
 
 from neti.registry import tls
 from neti.registry.untrusted import bounded_name
+from neti.registry.zookeeper_socket import PatientHandler
 from neti.settings import RegistryTLS
 
 # kazoo writes session passwords to its log at its finest level: this logger has no such level.
@@ -171,7 +169,7 @@ class StreamClient(KazooClient):  # type: ignore[misc]  # kazoo has no types
             hosts=hosts,
             timeout=session_seconds,
             client_id=session,
-            handler=_PatientHandler(session_seconds / 4, files),
+            handler=PatientHandler(session_seconds / 4, files),
             connection_retry=retry,
             logger=_LOG,
         )
@@ -224,39 +222,6 @@ class StreamClient(KazooClient):  # type: ignore[misc]  # kazoo has no types
         super()._session_callback(state)
         if changed:
             _guarded(self.listener.on_state, state)
-
-
-class _PatientHandler(SequentialThreadingHandler):  # type: ignore[misc]  # as above
-    """kazoo would wait for one silent host as long as the whole session may last, trust every CA
-    of this machine, and check no name."""
-
-    def __init__(self, connect_seconds: float, files: RegistryTLS | None) -> None:
-        super().__init__()
-        self._connect_seconds = connect_seconds
-        self._files = files
-
-    def select(self, *arguments: Any, **more: Any) -> Any:
-        # What TLS has deciphered already makes no descriptor readable any more.
-        waiting = [s for s in arguments[0] if isinstance(s, ssl.SSLSocket) and s.pending()]
-        if waiting:
-            others = [s for s in arguments[0] if s not in waiting]
-            readable, writable, failed = self._select(others, *arguments[1:3], 0)
-            return [*waiting, *readable], writable, failed
-        return self._select(*arguments, **more)
-
-    def _select(self, *arguments: Any, **more: Any) -> Any:
-        # kazoo makes a new epoll object for each turn of its loop, for a handful of descriptors.
-        try:
-            return select.select(*arguments, **more)
-        except (ValueError, TypeError):  # a descriptor above 1023
-            return super().select(*arguments, **more)
-
-    def create_connection(self, *arguments: Any, timeout: float, **more: Any) -> Any:
-        seconds = min(timeout, self._connect_seconds)
-        if self._files is not None:
-            address, name = more["address"], more["hostname"]
-            return tls.connect(self._files, address, name=name, seconds=seconds)
-        return super().create_connection(*arguments, timeout=seconds, **more)
 
 
 class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
