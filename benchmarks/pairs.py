@@ -57,6 +57,15 @@ table inet tracked {
     chain output { type filter hook output priority 0; ct state new accept; }
 }
 """
+# A chain of this type has connections tracked by itself.
+_ONE_RULE: Final = f"""
+table ip one_rule {{
+    chain output {{
+        type nat hook output priority -100;
+        ip daddr {SERVER.overlay} dnat to {SERVER.private};
+    }}
+}}
+"""
 
 
 @dataclass(slots=True)
@@ -75,7 +84,8 @@ class Pair:
 
 @contextlib.contextmanager
 def pairs(names: Sequence[str]) -> Iterator[dict[str, Pair]]:
-    """By name: direct, tracked, nebula, neti-SIZE, client-SIZE (Neti there alone), 2014-SIZE."""
+    """By name: direct, tracked, dnat (one rule on the client), nebula, neti-SIZE, client-SIZE (Neti
+    there alone), 2014-SIZE."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neti-bench-")))
         made: dict[str, Pair] = {}
@@ -121,14 +131,18 @@ def _furnish(stack: ExitStack, folder: Path, pair: Pair) -> None:
     kind, _, size = pair.name.partition("-")
     if kind == "tracked":
         for end in ("client", "server"):
-            _load_tracking(pair, end)
+            _load(pair, end, _TRACKED)
+    elif kind == "dnat":
+        pair.target = str(SERVER.overlay)
+        _load(pair, "client", _ONE_RULE)
+        _load(pair, "server", _TRACKED)
     elif kind == "neti":
         pair.target = str(SERVER.overlay)
         _load_neti(folder, pair, int(size), (pair.client, pair.server))
     elif kind == "client":
         pair.target = str(SERVER.overlay)
         _load_neti(folder, pair, int(size), (pair.client,))
-        _load_tracking(pair, "server")
+        _load(pair, "server", _TRACKED)
     elif kind == "2014":
         pair.target = str(SERVER.overlay)
         _load_2014(pair, int(size))
@@ -137,8 +151,8 @@ def _furnish(stack: ExitStack, folder: Path, pair: Pair) -> None:
         _start_nebula(stack, folder, pair)
 
 
-def _load_tracking(pair: Pair, end: str) -> None:
-    subprocess.run(pair.inside(end, ["nft", "-f", "-"]), input=_TRACKED.encode(), check=True)
+def _load(pair: Pair, end: str, rules: str) -> None:
+    subprocess.run(pair.inside(end, ["nft", "-f", "-"]), input=rules.encode(), check=True)
 
 
 def _fleet(size: int) -> list[Member]:

@@ -1,5 +1,6 @@
 """That the benchmarks run and say what they measured; never how fast anything is."""
 
+import sys
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,8 @@ import pytest
 from benchmarks import audit, change, connect_hook, docs, embedded, pipeline2014
 from benchmarks.figures import Line, Report, Times, once, significant
 from benchmarks.fleet import member, moved
+from benchmarks.pairs import SERVER, pairs
+from benchmarks.process import run_inside
 from benchmarks.scale import TINY
 from benchmarks.svg import Bars, Lines
 from tests.support.netns import require_root
@@ -75,6 +78,16 @@ def test_the_2014_rules_have_one_translation_for_each_member() -> None:
     assert swapped.splitlines()[1:] == [
         "add neti-new 10.0.0.9", "swap neti-new neti", "destroy neti-new",
     ]  # fmt: skip
+
+
+@pytest.mark.kernel
+def test_one_rule_is_all_that_its_way_needs_to_lead_to_the_server() -> None:
+    require_root()
+    with pairs(["dnat"]) as made:
+        pair = made["dnat"]
+        assert pair.target == str(SERVER.overlay)
+        ask = pair.inside("client", [sys.executable, "-m", "benchmarks.talk", "peer", pair.target])
+        assert run_inside([*ask, "-"]).output.strip() == pair.target
 
 
 @pytest.mark.kernel
