@@ -1,8 +1,8 @@
 """Row 7: the embedded registry: many agents on one machine share one file.
 
-Each is a process with a registration and a watch, as an agent has; kernels and rules are left out,
-so that what is measured is the registry. Beside it stands its own idle time: renewals must not
-wake everybody.
+First each is a process with a registration and a watch, as an agent has; kernels and rules are left
+out, so that what is measured is the registry. Beside it stands its own idle time: renewals must not
+wake everybody. Then the same number of whole agents (``whole_agents``).
 """
 
 import subprocess
@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from benchmarks import whole_agents
 from benchmarks.figures import Line, Report, Times, once
 from benchmarks.process import cpu_of
 from benchmarks.scale import Scale, say
@@ -58,13 +59,19 @@ class Watcher:
 
 def run(scale: Scale) -> Report:
     report = Report(TITLE)
+    lines = [*_registry_alone(scale), *whole_agents.measure(scale)]
+    report.compare(lines, ours="embedded", other="-")
+    return report
+
+
+def _registry_alone(scale: Scale) -> list[Line]:
     count = scale.agents
     with tempfile.TemporaryDirectory(prefix="neti-bench-") as folder, ExitStack() as stack:
         path = Path(folder) / "registry.db"
         writer = EmbeddedRegistry(path, session_seconds=60)
         stack.callback(writer.close)
         began = time.monotonic()
-        say(f"embedded: starting {count} agents")
+        say(f"embedded: starting {count} registry processes")
         watchers = [Watcher(stack, path, number) for number in range(count)]
         _until(lambda: all(len(w.seen) >= count for w in watchers))
         together = time.monotonic() - began
@@ -85,17 +92,13 @@ def run(scale: Scale) -> Report:
         cpu, began = cpu_of(pids), time.monotonic()
         time.sleep(max(2.0, scale.seconds * 2))
         idle = (cpu_of(pids) - cpu) / (time.monotonic() - began) / count * 100
-    report.compare(
-        [
-            Line(f"{count} agents: from start until all see all", once(together), None, 1.0, "s"),
-            Line("  a change seen by the first", first, None),
-            Line("  a change seen by the last", last, None),
-            Line("  idle, renewing: CPU of one agent", once(idle), None, 1.0, "%"),
-        ],
-        ours="embedded",
-        other="-",
-    )
-    return report
+    alone = f"{count} registry processes alone"
+    return [
+        Line(f"{alone}: from start until all see all", once(together), None, 1.0, "s"),
+        Line("  a change seen by the first", first, None),
+        Line("  a change seen by the last", last, None),
+        Line("  idle, renewing: CPU of one process", once(idle), None, 1.0, "%"),
+    ]
 
 
 def _all_saw(watchers: list[Watcher], name: str) -> bool:

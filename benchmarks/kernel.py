@@ -28,6 +28,7 @@ _SUBSYSTEM: Final = 10 << 8
 _KINDS: Final[dict[int, Kind]] = {_SUBSYSTEM | 12: "added", _SUBSYSTEM | 14: "removed"}
 # NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS, and all that lies within is of type 1.
 _SET, _ELEMENTS, _INNER = 2, 3, 1
+_LARGEST: Final = 1 << 18
 _BUFFER: Final = 256 << 20  # a load of 16,000 members is some megabytes of events
 
 
@@ -47,11 +48,19 @@ class KernelEvents:
     def close(self) -> None:
         self._socket.close()
 
+    def fileno(self) -> int:
+        """For whoever waits for several."""
+        return self._socket.fileno()
+
+    def read(self) -> bytes:
+        """The next datagram."""
+        return self._socket.recv(_LARGEST)
+
     def drain(self) -> None:
         self._socket.setblocking(False)
         try:
             while True:
-                self._socket.recv(1 << 18)
+                self._socket.recv(_LARGEST)
         except BlockingIOError:
             return
 
@@ -61,9 +70,9 @@ class KernelEvents:
         self._socket.settimeout(seconds)
         try:
             while True:
-                datagram = self._socket.recv(1 << 18)
+                datagram = self.read()
                 now = time.perf_counter()
-                if wanted in datagram and (kind, wanted) in _overlay_events(datagram):
+                if wanted in datagram and (kind, wanted) in overlay_events(datagram):
                     return now
         except TimeoutError as error:
             raise NotInTime(f"{overlay} was not {kind} within {seconds:.0f} s") from error
@@ -79,20 +88,20 @@ class KernelEvents:
         self._socket.settimeout(0.5)
         while time.perf_counter() < deadline:
             try:
-                datagram = self._socket.recv(1 << 18)
+                datagram = self.read()
                 told.append((time.perf_counter(), datagram))
                 continue
             except TimeoutError:
                 alive()
             for when, datagram in told:
-                missing.difference_update(key for _, key in _overlay_events(datagram))
+                missing.difference_update(key for _, key in overlay_events(datagram))
                 if not missing:
                     return when
             told.clear()
         raise NotInTime(f"{len(missing)} members are not in the kernel after {seconds:.0f} s")
 
 
-def _overlay_events(datagram: bytes) -> Iterator[tuple[Kind, bytes]]:
+def overlay_events(datagram: bytes) -> Iterator[tuple[Kind, bytes]]:
     """(what happened, key) of the map ``overlay``."""
     for number, payload in messages(datagram):
         kind = _KINDS.get(number)

@@ -1,22 +1,30 @@
 """That the benchmarks run and say what they measured; never how fast anything is."""
 
+import os
 import sys
+import time
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
-from benchmarks import audit, change, connect_hook, docs, embedded, pipeline2014
+from benchmarks import audit, change, connect_hook, docs, embedded, pipeline2014, whole_agents
 from benchmarks.figures import Line, Report, Times, once, significant
 from benchmarks.fleet import member, moved
+from benchmarks.kernel import NotInTime
+from benchmarks.kernels import Kernels
 from benchmarks.pairs import SERVER, pairs
 from benchmarks.process import run_inside
 from benchmarks.scale import TINY
 from benchmarks.svg import Bars, Lines
 from tests.support.netns import require_root
 
+from neti.dataplane.libnftables import Nftables
 from neti.errors import NetiError
+from neti.lab import namespaces
+from neti.lab.state import open_state
+from neti.lab.wiring import Node, Wiring
 from neti.lab.zookeeper import require_package
 
 
@@ -88,6 +96,54 @@ def test_one_rule_is_all_that_its_way_needs_to_lead_to_the_server() -> None:
         assert pair.target == str(SERVER.overlay)
         ask = pair.inside("client", [sys.executable, "-m", "benchmarks.talk", "peer", pair.target])
         assert run_inside([*ask, "-"]).output.strip() == pair.target
+
+
+@pytest.mark.kernel
+def test_many_kernels_have_an_address_when_the_last_of_them_has() -> None:
+    require_root()
+    names = [f"neti-bench-{os.getpid()}-k{number}" for number in range(3)]
+    overlay, other = IPv4Address("100.64.0.9"), IPv4Address("100.64.0.10")
+
+    def add(name: str, address: IPv4Address) -> float:
+        nft = namespaces.call_inside(name, Nftables)
+        nft.run("add table inet neti; add map inet neti overlay { type ipv4_addr : ipv4_addr; }")
+        nft.run(f"add element inet neti overlay {{ {address} : 10.0.0.9 }}")
+        nft.close()
+        return time.perf_counter()
+
+    try:
+        nodes = tuple(Node(namespace=name) for name in names)
+        namespaces.build(Wiring(create=tuple(names), links=(), nodes=nodes))
+        with Kernels(names) as kernels:
+            kernels.watch(overlay)
+            began = time.perf_counter()
+            last = max([add(name, overlay) for name in names])
+            seen = kernels.seen(seconds=10)
+            assert set(seen) == set(names)
+            assert all(began < at < last + 5 for at in seen.values())
+            kernels.watch(other)
+            add(names[0], other)
+            with pytest.raises(NotInTime, match="2 kernels"):
+                kernels.seen(seconds=0.1)
+    finally:
+        namespaces.delete(names)
+
+
+@pytest.mark.kernel
+def test_a_lab_of_whole_agents_is_gone_when_measuring_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    require_root()
+
+    def fail(_: object) -> None:
+        raise NetiError("as it happens")
+
+    monkeypatch.setattr(whole_agents, "_until_idle", fail)
+    with pytest.raises(NetiError, match="as it happens"):
+        whole_agents.measure(TINY)
+    name = f"bench{os.getpid()}"
+    assert not namespaces.existing(f"neti-{name}-")
+    assert not open_state(name).exists
 
 
 @pytest.mark.kernel
