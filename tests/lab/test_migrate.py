@@ -19,7 +19,7 @@ _PHASES = 15
 
 def played(command: Sequence[str]) -> str:
     need_zookeeper()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NOT OK" not in done.stdout
     return done.stdout
