@@ -29,6 +29,7 @@ from neti.registry import (
 
 _STALE_TOLD_EVERY: Final = 60.0  # seconds between two lines about a registry that stays away
 _ORIGIN_EVERY: Final = 60.0  # seconds between notes of how far along the registry is
+_SETTLED_AFTER: Final = 5.0  # seconds after a list, when its leases have been read as well
 
 
 class Following:
@@ -84,6 +85,7 @@ class Following:
             core.problems["origin"] = f"{doubt} Members that it does not list are held"
         core.members.fleet.snapshot(snapshot.names, now=core.wall(), doubt=doubt)
         self._origin = snapshot.origin
+        core.soon("memory", _SETTLED_AFTER)
         if doubt is not None or before is None or before.fleet != snapshot.origin.fleet:
             # After the holds are on disk: killed in between, the doubt comes again.
             self._journal.take_changes()

@@ -181,6 +181,7 @@ class Kernel:
         """What may have changed without a word: lost events, iptables-legacy, elements."""
         core = self._core
         core.soon("audit", _AUDIT_EVERY)
+        core.soon("memory")
         if core.down:
             return
         self.tracking.tick(core.settings.conntrack_max)

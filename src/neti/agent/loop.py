@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from neti import log
+from neti import log, memory
 from neti.agent import figures, preview, status
 from neti.agent.control import Request
 from neti.agent.core import Core, Outside
@@ -220,6 +220,7 @@ class Agent:
             "shadow": self._look_at_shadow,
             "identity": self._ask_who_i_am,
             "linger": self.following.let_go,
+            "memory": memory.give_back,
         }
         room[name]()
 

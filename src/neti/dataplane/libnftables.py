@@ -5,13 +5,13 @@ uses the network namespace of the thread that makes the context; a context is no
 Flags are those of nftables/libnftables.h.
 """
 
-import contextlib
 import ctypes
 import ctypes.util
 import json
 from pathlib import Path
 from typing import Any, Final
 
+from neti import memory
 from neti.errors import DataplaneError, DataplaneUnavailable
 
 _OUTPUT_JSON: Final = 1 << 4
@@ -104,16 +104,10 @@ class Nftables:
         output: bytes = self._library.nft_ctx_get_output_buffer(self._context)
         said: bytes = self._library.nft_ctx_get_error_buffer(self._context)
         if len(commands) > _LARGE or (output and len(output) > _LARGE):
-            _give_back_memory()
+            memory.give_back()
         if code != 0:
             raise _explained(said.decode(errors="replace").strip(), commands)
         return output.decode()
-
-
-def _give_back_memory() -> None:
-    """glibc keeps what libnftables freed after a large transaction: 20 MiB at 16,000 members."""
-    with contextlib.suppress(AttributeError, OSError):  # musl has no malloc_trim(3)
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _may_administer() -> bool:
