@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.aws import Account, MotoServer, environment, shared_server
+from tests.support.aws import Account, MotoServer, shared_server, use_sdk
 
 from neti.cli import cli
 from neti.model import Member
@@ -21,10 +21,7 @@ Neti = Callable[..., Result]
 def _server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoServer]:
     server = shared_server()
     server.reset()
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "NETI_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment(server.url).items():
-        monkeypatch.setenv(name, value)
+    use_sdk(monkeypatch, server.url)
     yield server
     server.reset()
 

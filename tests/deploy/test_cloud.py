@@ -14,7 +14,7 @@ import yaml
 from cfnlint.decode import decode
 from click.testing import CliRunner
 from tests.deploy.test_ansible_collection import _unit, rendered
-from tests.support.aws import REGION, MotoServer, environment, shared_server
+from tests.support.aws import REGION, MotoServer, shared_server, use_sdk
 from tests.support.playbooks import ROOT
 
 from neti.cli import cli
@@ -28,10 +28,7 @@ OPERATORS, DIGEST = "203.0.113.0/24", "ab" * 32
 def _server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoServer]:
     server = shared_server()
     server.reset()
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment(server.url).items():
-        monkeypatch.setenv(name, value)
+    use_sdk(monkeypatch, server.url)
     yield server
     server.reset()
 

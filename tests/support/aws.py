@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
+import pytest
 
 ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
@@ -38,7 +40,12 @@ class MotoServer:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.moto_server", str(port)],
             cwd=ROOT,
-            env={**os.environ, **environment(f"http://127.0.0.1:{port}")},
+            env={
+                **os.environ,
+                **environment(f"http://127.0.0.1:{port}"),
+                # No test asks for an image; moto would look through 1,301 for each instance.
+                "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
+            },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -105,6 +112,19 @@ def shared_server() -> MotoServer:
     server = MotoServer.start()
     atexit.register(server.close)
     return server
+
+
+# The SDK reads what it knows of EC2 anew for every session, for longer than most tests take.
+_shared_loader = functools.cache(botocore.session.create_loader)
+
+
+def use_sdk(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The SDK in this process talks to that server, and learns what AWS can do only once."""
+    monkeypatch.setattr(botocore.session, "create_loader", _shared_loader)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "NETI_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment(url).items():
+        monkeypatch.setenv(name, value)
 
 
 def environment(url: str) -> dict[str, str]:
