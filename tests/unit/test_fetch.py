@@ -30,7 +30,7 @@ class _Mirror(BaseHTTPRequestHandler):
 @pytest.fixture(name="mirror")
 def _mirror() -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), _Mirror)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
