@@ -8,16 +8,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.support.embedded_agent import name_of
-from tests.support.recorder import Recorder
+from tests.support.recorder import PATIENCE, Recorder
 
 from neti.clock import ManualClock
 from neti.errors import RegistryError, RegistryUnavailable
-from neti.registry import Appeared, Event, Fresh, SessionEnded, Snapshot, Stale, Vanished
+from neti.registry import Appeared, Event, Fresh, Session, SessionEnded, Snapshot, Stale, Vanished
 from neti.registry.embedded import EmbeddedRegistry
 from neti.registry.embedded_store import CHANGES_KEPT
 
@@ -64,6 +65,13 @@ def register(registry: EmbeddedRegistry, name: str = A, host_id: str = "a") -> N
 def words(process: Agent, count: int) -> list[list[str]]:
     assert process.stdout is not None
     return [process.stdout.readline().split()[1:] for _ in range(count)]
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 # --- files ---
@@ -215,6 +223,12 @@ def test_the_change_log_stays_short(path: Path) -> None:
 # --- time ---
 
 
+def renewed(sessions: sqlite3.Connection, session: Session, clock: ManualClock) -> bool:
+    """Whether it has two thirds of its time-out left."""
+    found = sessions.execute("SELECT deadline FROM sessions WHERE id = ?", (session.id,))
+    return bool(found.fetchone()[0] >= clock.monotonic() + 20)
+
+
 def test_a_session_that_is_not_renewed_ends_and_one_that_is_does_not(path: Path) -> None:
     clock = ManualClock()
     silent = EmbeddedRegistry(path, session_seconds=30, clock=clock)
@@ -224,9 +238,12 @@ def test_a_session_that_is_not_renewed_ends_and_one_that_is_does_not(path: Path)
     session = recorder.until_fresh()
     register(silent)
     register(watching, B, "b")
+    sessions = sqlite3.connect(f"{path}-sessions", isolation_level=None)
     for _ in range(4):
         clock.advance(9)
-        time.sleep(1.1)  # real time: the thread looks at the injected clock once a second
+        # In real time: the thread looks at the injected clock once a second.
+        eventually(partial(renewed, sessions, session, clock))
+    sessions.close()
     recorder.until_picture(B)
     assert recorder.until_fresh() == session
     watching.close()

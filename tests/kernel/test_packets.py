@@ -214,7 +214,7 @@ def test_removed_peer_loses_open_connections(net: Net, host: UnderTest) -> None:
     with connect(net, net.outside, netns.PRIVATE, 7000, netns.PEER) as connection:
         assert alive(connection)
         host.leaves(PEER)
-        assert not alive(connection)
+        assert not alive(connection, netns.WAIT)
     assert not reaches(net, net.outside, netns.PRIVATE, 7000, netns.PEER)
     host.joins(PEER)
     assert reaches(net, net.outside, netns.PRIVATE, 7000, netns.PEER)

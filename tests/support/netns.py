@@ -23,6 +23,7 @@ from neti.lab.namespaces import call_inside
 T = TypeVar("T")
 _numbers = itertools.count(1)
 WAIT: Final = 0.4  # seconds without an answer that count as dropped
+PATIENCE: Final = 10.0  # seconds for an answer that must come, however busy the machine is
 
 PRIVATE, PRIVATE6 = "10.0.0.5", "fd00:5::5"
 PEER, PEER6 = "10.0.0.9", "fd00:5::9"
@@ -177,10 +178,10 @@ def reaches(net: Net, namespace: str, to: str, port: int, source: str = "") -> b
         return False
 
 
-def alive(connection: socket.socket) -> bool:
-    """Whether what is sent comes back."""
+def alive(connection: socket.socket, seconds: float = PATIENCE) -> bool:
+    """Whether what is sent comes back. ``seconds``: shorter for one that is expected to be dead."""
     try:
-        connection.settimeout(WAIT)
+        connection.settimeout(seconds)
         connection.sendall(b"ping")
         return connection.recv(4) == b"ping"
     except OSError:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from neti.registry import Appeared, Event, Fresh, Session, Snapshot, Stale, Vanished
 
 E = TypeVar("E")
-PATIENCE = 20.0
+PATIENCE = 60.0  # for a slow machine; nothing waits this long when it works
 
 
 class Recorder:
