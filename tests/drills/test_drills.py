@@ -1,6 +1,17 @@
-"""Every drill in its short form: what ``make drills`` asks at length, asked briefly each time."""
+"""Every drill in its short form: what ``make drills`` asks at length, asked briefly each time.
+
+Drills wait more than they work, so two at a time run beside each other, each a process of its own
+with networks of its own, while their tests wait for them in turn.
+"""
 
 import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
 
 import pytest
 from tests.support.netns import require_root
@@ -10,15 +21,71 @@ from drills import runner
 
 pytestmark = pytest.mark.drill
 
+ROOT = Path(__file__).parents[2]
+_AT_ONCE = 2
+_SECONDS = 600.0  # for a slow machine: the longest takes a minute and a half there
 
-@pytest.mark.parametrize("name", runner.names())
-def test_drill(name: str) -> None:
-    """Every row is as it should be; a failing seed is in the message, and repeats the run."""
+Outcome = Callable[[str], tuple[int, str]]
+
+
+class Running:
+    """The drills' processes; none of them outlives ``end``."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._ended = False
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def play(self, name: str) -> tuple[int, str]:
+        """Its exit code and what it printed."""
+        seed = random.SystemRandom().getrandbits(32)
+        words = [sys.executable, "-m", "drills", "--short", "--seed", str(seed), name]
+        with self._lock:
+            if self._ended:
+                return 1, "not begun"
+            process = subprocess.Popen(
+                words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            self._processes.append(process)
+        try:
+            said, _ = process.communicate(timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            said, _ = process.communicate()
+            said += f"\nnot at its end after {_SECONDS:.0f} s"
+        return process.returncode, said
+
+    def end(self) -> None:
+        """By SIGTERM, on which a drill takes down what it built."""
+        with self._lock:
+            self._ended = True
+            for process in self._processes:
+                process.terminate()
+
+
+@pytest.fixture(scope="module")
+def outcome(request: pytest.FixtureRequest) -> Iterator[Outcome]:
+    """Waits for the drill of that name; all that are asked for begin in order, two at a time."""
     require_root()
     need_zookeeper()
-    seed = random.SystemRandom().getrandbits(32)
-    outcome = runner.run_one(name, scale="short", seed=seed)
-    wrong = [f"{row.what}: {row.figure}" for row in outcome.rows if not row.ok]
-    assert outcome.ok, (
-        f"seed {seed}: {wrong}; repeat: python -m drills --short --seed {seed} {name}"
-    )
+    asked: list[str] = [
+        str(item.callspec.params["name"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module
+    ]
+    running = Running()
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        played: dict[str, Future[tuple[int, str]]] = {
+            name: pool.submit(running.play, name) for name in asked
+        }
+        try:
+            yield lambda name: played[name].result()
+        finally:
+            running.end()
+
+
+@pytest.mark.parametrize("name", runner.names())
+def test_drill(name: str, outcome: Outcome) -> None:
+    """Every row is as it should be; the seed and how to repeat the run are in the message."""
+    code, said = outcome(name)
+    assert code == 0, said
