@@ -324,15 +324,28 @@ def test_what_a_killed_reaper_left_half_done_is_finished_by_the_next(path: Path)
         assert second.details() == []
 
 
+def all_renewed(path: Path) -> None:
+    """Wait until each session has been renewed since now."""
+
+    def deadlines() -> dict[int, float]:
+        return dict(sessions.execute("SELECT id, deadline FROM sessions"))
+
+    sessions = sqlite3.connect(f"{path}-sessions", isolation_level=None)
+    before = deadlines()
+    eventually(lambda: all(deadlines()[session] > at for session, at in before.items()))
+    sessions.close()
+
+
 def test_an_idle_agent_is_not_woken_by_others_renewals(path: Path) -> None:
     with opened(path) as registry, contextlib.ExitStack() as stack:
         recorder = Recorder()
         registry.watch(recorder)
         for number in range(6):
-            stack.enter_context(agent(path, f"h{number}", "watch", 0.9))
+            stack.enter_context(agent(path, f"h{number}", "watch", 3.0))
         recorder.until(lambda seen: seen.picture is not None and len(seen.picture) == 6)
-        time.sleep(0.1)  # the last ring follows its commit
+        all_renewed(path)  # the last ring follows its commit
         bell = path.with_name(f"{path.name}-bell").stat().st_mtime_ns
-        time.sleep(1.0)  # several renewals of each
+        for _ in range(2):
+            all_renewed(path)
         assert path.with_name(f"{path.name}-bell").stat().st_mtime_ns == bell
         assert len(registry.names()) == 6

@@ -194,7 +194,7 @@ def test_proxies_are_alike_whatever_their_names_are(
 
 
 def _wait_for(folders: dict[str, Path], line: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while {_seen(folder) for folder in folders.values()} != {line}:
         assert time.monotonic() < deadline, [_seen(folder) for folder in folders.values()]
         time.sleep(0.05)

@@ -153,11 +153,11 @@ def test_what_another_program_does_to_the_table_is_repaired(
         "add element inet neti peers4 { 1.2.3.4 }",
     ):
         subprocess.run([*nft, damage], check=True)
-        wait(lambda: _timeless(ruleset(net)) == _timeless(before), 5)
+        wait(lambda: _timeless(ruleset(net)) == _timeless(before))
     routes = ["ip", "-n", net.host, "route"]
     subprocess.run([*routes, "delete", "192.168.0.0/18"], check=True)
     shown = [*routes, "show", "192.168.0.0/18"]
-    wait(lambda: "mtu 1400" in subprocess.check_output(shown, text=True), 5)
+    wait(lambda: "mtu 1400" in subprocess.check_output(shown, text=True))
 
 
 def _timeless(listing: str) -> list[str]:

@@ -94,7 +94,7 @@ def test_an_agent_that_does_not_run_is_named_with_its_last_word(lab: LabState) -
     lifecycle.bring_up(lab, plan, with_agents=False)
     lab.config("ec2-1").write_text("nonsense: true\n")
     agents.start(plan, plan.hosts, state=lab)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while agents.agent_of(plan.hosts[0], state=lab) is not None:
         assert time.monotonic() < deadline
         time.sleep(0.02)

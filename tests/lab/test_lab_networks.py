@@ -22,6 +22,7 @@ from neti.lab.traffic import Refusal, ask_from
 pytestmark = pytest.mark.kernel
 
 Neti = Callable[..., subprocess.CompletedProcess[str]]
+_PATIENCE = 20.0  # for a slow machine; nothing waits this long when it works
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_in_site_by_private_and_across_by_public_address(plan: LabPlan) -> None:
         for target in plan.hosts:
             in_site = caller.site == target.site
             address = str(target.private if in_site else target.public)
-            reply = ask_from(plan, caller.name, [address])[address]
+            reply = ask_from(plan, caller.name, [address], seconds=_PATIENCE)[address]
             seen_from = caller.private if in_site else caller.public
             assert reply == Reply(target.name, str(seen_from), str(target.private))
 
@@ -49,39 +50,40 @@ def test_a_neighbour_called_by_its_public_address_sees_the_callers_public_one(
         caller, target = site.hosts
         for called in (target, caller):  # itself, too
             address = str(called.public)
-            reply = ask_from(plan, caller.name, [address])[address]
+            reply = ask_from(plan, caller.name, [address], seconds=_PATIENCE)[address]
             assert reply == Reply(called.name, str(caller.public), str(called.private))
 
 
 def test_the_stranger_reaches_public_addresses_only(plan: LabPlan) -> None:
     host = plan.hosts[0]
-    replies = ask_from(plan, STRANGER, [str(host.public), str(host.private)], seconds=0.5)
-    assert replies[str(host.public)] == Reply(host.name, str(STRANGER_ADDRESS), str(host.private))
-    assert isinstance(replies[str(host.private)], Refusal)
+    public, private = str(host.public), str(host.private)
+    reply = ask_from(plan, STRANGER, [public], seconds=_PATIENCE)[public]
+    assert reply == Reply(host.name, str(STRANGER_ADDRESS), private)
+    assert isinstance(ask_from(plan, STRANGER, [private], seconds=0.5)[private], Refusal)
 
 
 def test_a_public_address_that_no_host_has_leads_nowhere_at_once(plan: LabPlan) -> None:
     address = str(plan.sites[0].host(40).public)
     began = time.monotonic()
-    assert isinstance(ask_from(plan, STRANGER, [address], seconds=5)[address], Refusal)
-    assert time.monotonic() - began < 4
+    assert isinstance(ask_from(plan, STRANGER, [address], seconds=30)[address], Refusal)
+    assert time.monotonic() - began < 20
 
 
 def test_a_host_can_be_added_while_the_lab_is_up(lab: LabState, plan: LabPlan) -> None:
     plan, host = lifecycle.add_host(lab, plan, "vpc")
-    reply = ask_from(plan, "ec2-1", [str(host.public)])[str(host.public)]
+    reply = ask_from(plan, "ec2-1", [str(host.public)], seconds=_PATIENCE)[str(host.public)]
     assert reply == Reply("vpc-3", "198.51.100.11", str(host.private))
 
 
 def test_each_host_has_a_metadata_service_of_its_own(plan: LabPlan) -> None:
     def instance_id() -> str:
-        with socket.create_connection(("169.254.169.254", 80), timeout=2) as connection:
+        with socket.create_connection(("169.254.169.254", 80), timeout=20) as connection:
             connection.sendall(
                 b"PUT /latest/api/token HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
                 b"Connection: close\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n"
             )
             token = _body(connection)
-        with socket.create_connection(("169.254.169.254", 80), timeout=2) as connection:
+        with socket.create_connection(("169.254.169.254", 80), timeout=20) as connection:
             connection.sendall(
                 b"GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
                 b"X-aws-ec2-metadata-token: " + token + b"\r\n\r\n"
@@ -143,7 +145,7 @@ def test_fifty_hosts_a_site_come_up(lab: LabState) -> None:
     plan = plan_lab(name=lab.name, hosts=50)
     lifecycle.bring_up(lab, plan, with_agents=False)
     address = str(plan.host("vpc-50").public)
-    assert ask_from(plan, "ec2-50", [address])[address] == Reply(
+    assert ask_from(plan, "ec2-50", [address], seconds=_PATIENCE)[address] == Reply(
         "vpc-50", "198.51.100.60", "10.0.0.60"
     )
 
@@ -178,7 +180,7 @@ def test_what_runs_inside_is_ended_with_the_lab_and_nothing_else_is(
     ):
         _wait(lambda: inside.pid in namespaces.processes_in([plan.namespace("ec2-1")]))
         lifecycle.take_down(lab)
-        assert inside.wait(1) == -signal.SIGTERM
+        assert inside.wait(20) == -signal.SIGTERM
         assert outside.poll() is None
         outside.kill()
 
@@ -281,7 +283,7 @@ def test_only_root_looks_into_a_labs_folder(lab: LabState, plan: LabPlan) -> Non
 
 
 def _wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not condition():
-        assert time.monotonic() < deadline, "not within 5 s"
+        assert time.monotonic() < deadline, "not within 30 s"
         time.sleep(0.02)

@@ -132,10 +132,10 @@ def test_the_server_listens_on_its_address_only() -> None:
     port = free_port()
     exporter = exposition.Exporter(f"127.0.0.1:{port}", lambda: SEEN)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
             assert b"neti_members_held 2.0" in answer.read()
         with pytest.raises(urllib.error.URLError, match="refused"):
-            urllib.request.urlopen(f"http://127.0.0.2:{port}/metrics", timeout=5)
+            urllib.request.urlopen(f"http://127.0.0.2:{port}/metrics", timeout=20)
         with pytest.raises(NetiError, match=f"metrics_listen 127.0.0.1:{port}: cannot be listened"):
             exposition.Exporter(f"127.0.0.1:{port}", lambda: SEEN)
     finally:
@@ -152,6 +152,6 @@ def test_a_loop_that_does_not_answer_is_an_error_not_old_figures() -> None:
     exporter = exposition.Exporter(f"127.0.0.1:{port}", silent)
     try:
         with pytest.raises(urllib.error.HTTPError, match="500"):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5)
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20)
     finally:
         exporter.close()
