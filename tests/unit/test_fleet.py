@@ -1,7 +1,7 @@
 """Who is a member: named worlds, and random ones against a slow reference."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Any, Final
@@ -111,11 +111,19 @@ def remains(fleet: Fleet) -> dict[str, int]:
     fleet.take_absence_changes()
     fleet.take_changes()
     return {
-        key: size
-        for part in (fleet, fleet._absent)
+        f"{type(part).__name__}.{key}": size
+        for part in parts(fleet)
         for key, held in vars(part).items()
         if hasattr(held, "__len__") and (size := len(held))
     }
+
+
+def parts(whole: object) -> Iterator[object]:
+    """It, and whatever it is made of, however deep."""
+    yield whole
+    for held in vars(whole).values():
+        if hasattr(held, "__dict__"):
+            yield from parts(held)
 
 
 # --- joining ---
