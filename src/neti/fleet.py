@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from itertools import islice
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final
 
 from neti.absence import Absences, Hold, Lost
 from neti.admission import Admission
@@ -25,9 +25,8 @@ from neti.claims import Claims
 from neti.errors import EntryError
 from neti.guard import Guard, ends_by_itself
 from neti.model import Departure, IPAddress, Member, Moved
+from neti.questions import Asking, Questions
 from neti.registry import entry
-
-H = TypeVar("H")
 
 # Whoever fills the registry with junk shall not fill the status page with it.
 MAX_NAMED: Final = 100
@@ -40,17 +39,6 @@ class Change:
     id: str
     before: Member | None
     after: Member | None
-
-
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """What must be read from the registry before everything can be decided."""
-
-    leases: frozenset[IPv4Address]
-    data: frozenset[str]
-
-    def __bool__(self) -> bool:
-        return bool(self.leases or self.data)
 
 
 class Fleet:
@@ -71,6 +59,7 @@ class Fleet:
         self._linger = linger_seconds
         self._guard = guard
         self._hold_seconds = hold_seconds
+        self._asking = Asking()
         # What the registry holds.
         self._names: set[str] = set()
         self._junk: dict[str, None] = {}  # those of them that are no admissible entries
@@ -81,7 +70,6 @@ class Fleet:
         self._more: dict[str, tuple[IPAddress, ...]] = {}  # further addresses, once read
         self._by_id: Claims[str] = Claims()
         self._by_overlay: Claims[IPv4Address] = Claims()
-        self._owners: dict[IPv4Address, str | None] = {}  # leases as read, of claimed addresses
         self._given_up: set[IPv4Address] = set()  # perhaps claimed by nobody any more
         self._disputed: dict[str, str] = {}  # name -> why it does not count
         self._bad_data: dict[str, str] = {}  # name -> what is wrong with its further addresses
@@ -94,11 +82,6 @@ class Fleet:
         self._returning: set[str] = set()  # ids that the list being taken in has under another name
         self._floor: dict[str, int] = {}  # id -> generation below which it is an older copy's
         self._before: dict[str, Member | None] = {}
-        # What is to be asked, and what was asked.
-        self._ask_leases: set[IPv4Address] = set()
-        self._ask_data: set[str] = set()
-        self._waiting_leases: set[IPv4Address] = set()
-        self._waiting_data: set[str] = set()
 
     # --- what is known ---
 
@@ -135,7 +118,7 @@ class Fleet:
     @property
     def owners(self) -> Mapping[IPv4Address, str | None]:
         """Leases as read, of the addresses that somebody claims."""
-        return MappingProxyType(self._owners)
+        return self._asking.owners
 
     def skipped(self) -> dict[str, str]:
         """Entries that are not believed, each with the reason; the first hundred.
@@ -160,23 +143,17 @@ class Fleet:
 
     def questions(self) -> Questions:
         """What is to be asked now; each is handed out once."""
-        asked = Questions(frozenset(self._ask_leases), frozenset(self._ask_data))
-        self._waiting_leases |= self._ask_leases
-        self._waiting_data |= self._ask_data
-        self._ask_leases.clear()
-        self._ask_data.clear()
-        return asked
+        return self._asking.take()
 
     def ask_again(self) -> None:
         """Answers may have been lost with a connection: ask whatever is still open."""
-        self._ask_leases |= self._waiting_leases
-        self._ask_data |= self._waiting_data
+        self._asking.again()
 
     def ask_for_data(self) -> None:
         """Read all further addresses again: those refused by earlier settings may be welcome."""
-        self._ask_data |= {
+        self._asking.want_data(
             name for name, claim in self._claims.items() if claim.extended and name in self._names
-        }
+        )
 
     def take_changes(self) -> list[Change]:
         """Differences since the last call, one per id at most."""
@@ -203,7 +180,7 @@ class Fleet:
 
         A lost one's further addresses are taken from ``names`` too, where it may stand as well.
         """
-        self._owners.update(owners)
+        self._asking.remember_leases(owners)
         were_lost = dict(lost.values())
         touched: set[str] = set()
         for name in names.keys() - were_lost.keys():
@@ -251,17 +228,18 @@ class Fleet:
         self._settle(self._remove(name, now=now))
 
     def lease_read(self, overlay: IPv4Address, host_id: str | None) -> None:
-        # A question that is not handed out yet stays: this is the answer to an earlier one.
-        _discard(self._waiting_leases, overlay)
         names = self._by_overlay.of(overlay)
-        if names:
-            self._owners[overlay] = host_id
-            for name in names:
-                _discard(self._listed, name)  # it matters only until the lease is known
-            self._settle(self._ids_at(overlay))
+        if not names:
+            return  # whoever claimed it is gone, and the question with him
+        self._asking.lease_read(overlay, host_id)
+        for name in names:
+            self._listed.discard(name)  # it matters only until the lease is known
+        if not self._listed:
+            self._listed.clear()  # else it keeps the table that it once needed
+        self._settle(self._ids_at(overlay))
 
     def data_read(self, name: str, data: bytes | None) -> None:
-        _discard(self._waiting_data, name)
+        self._asking.data_read(name)
         claim = self._claims.get(name)
         if data is None or claim is None or not claim.extended:
             return
@@ -349,7 +327,8 @@ class Fleet:
             self._junk[name] = None
             return set()
         if isinstance(parsed, Moved):
-            self._ask_leases |= {parsed.overlay} if self._ids_at(parsed.overlay) else set()
+            if self._by_overlay.of(parsed.overlay):
+                self._asking.want_lease(parsed.overlay)
             return set()
         if isinstance(parsed, Departure):
             known = self._departures.get(parsed.id, -1)
@@ -364,10 +343,10 @@ class Fleet:
         if name not in self._claims:  # else it was lost, and what was read of it still stands
             self._add_claim(name, parsed)
         if parsed.extended:
-            self._ask_data.add(name)
-        if self._owners.get(parsed.overlay) != parsed.id:
+            self._asking.want_data((name,))
+        if not self._asking.holds_lease(parsed):
             # First sight, or the lease has changed hands since it was read: look.
-            self._ask_leases.add(parsed.overlay)
+            self._asking.want_lease(parsed.overlay)
         if bulk:
             self._listed.add(name)
         return self._ids_at(parsed.overlay)
@@ -391,8 +370,7 @@ class Fleet:
         touched = self._ids_at(claim.overlay)
         self._listed.discard(name)
         self._disputed.pop(name, None)
-        self._ask_data.discard(name)
-        self._waiting_data.discard(name)
+        self._asking.forget_data(name)
         if self._speaks.get(claim.id) != name:
             self._drop_claim(name)
             return touched
@@ -426,7 +404,7 @@ class Fleet:
             parsed = self._parse(name)
         except EntryError:
             return None
-        if isinstance(parsed, Member) and self._owners.get(parsed.overlay) == parsed.id:
+        if isinstance(parsed, Member) and self._asking.holds_lease(parsed):
             return parsed.id
         return None
 
@@ -456,7 +434,7 @@ class Fleet:
         # before it had read them.
         if claim is not None and claim.extended and more:
             self._more[name] = self._admission.believed(claim, more)
-            self._ask_data.discard(name)
+            self._asking.forget_data(name)
 
     def _restore_lost(
         self, since: Mapping[str, float], more: Mapping[str, tuple[IPAddress, ...]]
@@ -517,9 +495,7 @@ class Fleet:
         """Of addresses that nobody claims; only now, as a claim may follow the one that ended."""
         for overlay in self._given_up:
             if not self._by_overlay.of(overlay):
-                self._owners.pop(overlay, None)
-                self._ask_leases.discard(overlay)
-                self._waiting_leases.discard(overlay)
+                self._asking.forget_lease(overlay)
         self._given_up.clear()
 
     def _decide(self, host_id: str, chosen: str | None) -> set[str]:
@@ -560,8 +536,9 @@ class Fleet:
         claim = self._claims[name]
         if claim.generation < self._floor.get(claim.id, 0):
             return False
-        if claim.overlay in self._owners:
-            return self._owners[claim.overlay] == claim.id
+        leased = self._asking.holds_lease(claim)
+        if leased is not None:
+            return leased
         # Not read yet. What was accepted stays so; what stood in a snapshot enters at once, unless
         # somebody else claims the address; what has just appeared waits for the read, a millisecond
         # away.
@@ -582,8 +559,8 @@ class Fleet:
         ahead = self._claims[chosen].generation if chosen is not None else -1
         if claim.generation < ahead:
             return None  # an older generation, about to be removed: no fault
-        owner = self._owners.get(claim.overlay, claim.id)
-        if owner != claim.id:
+        if self._asking.holds_lease(claim) is False:
+            owner = self._asking.owners[claim.overlay]
             whose = f"leased to {owner}" if owner is not None else "leased to nobody"
             return f"overlay address {claim.overlay} is {whose}"
         if claim.generation < self._floor.get(claim.id, 0):
@@ -595,7 +572,7 @@ class Fleet:
     def _displaced(self, lost: Lost) -> bool:
         """A live member claims what the lost one had: its address, or its lease."""
         member = lost.member
-        if self._owners.get(member.overlay, member.id) != member.id:
+        if self._asking.holds_lease(member) is False:
             return True
         if any(i not in self._absent for i in self._at_private.of((member.site, member.private))):
             return True
@@ -634,10 +611,3 @@ class Fleet:
 
     def _ids_at(self, overlay: IPv4Address) -> set[str]:
         return {self._claims[name].id for name in self._by_overlay.of(overlay)}
-
-
-def _discard(held: set[H], what: H) -> None:
-    """A set keeps the table that it once needed: 2 MiB for 16,000, until it is cleared."""
-    held.discard(what)
-    if not held:
-        held.clear()

@@ -1,0 +1,101 @@
+"""What must be read from the registry, what is being read, and whose each lease was. Pure.
+
+It promises that each question is handed out once, and is open until it is answered or whoever
+made it necessary is gone; ``again`` makes what is open due once more.
+
+Must never do: ask anybody itself, or take an answer for one to a question that was not handed
+out yet: it is the answer to an earlier one.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from types import MappingProxyType
+from typing import TypeVar
+
+from neti.model import Member
+
+H = TypeVar("H")
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What must be read from the registry before everything can be decided."""
+
+    leases: frozenset[IPv4Address]
+    data: frozenset[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.leases or self.data)
+
+
+class Asking:
+    """Not thread-safe: the fleet owns it. ``owners``: leases as read, until they are forgotten."""
+
+    def __init__(self) -> None:
+        self._owners: dict[IPv4Address, str | None] = {}
+        self.owners: Mapping[IPv4Address, str | None] = MappingProxyType(self._owners)
+        self._due_leases: set[IPv4Address] = set()
+        self._due_data: set[str] = set()
+        self._open_leases: set[IPv4Address] = set()
+        self._open_data: set[str] = set()
+
+    def take(self) -> Questions:
+        """What is to be asked now."""
+        asked = Questions(frozenset(self._due_leases), frozenset(self._due_data))
+        self._open_leases |= self._due_leases
+        self._open_data |= self._due_data
+        self._due_leases.clear()
+        self._due_data.clear()
+        return asked
+
+    def again(self) -> None:
+        """Answers may have been lost with a connection."""
+        self._due_leases |= self._open_leases
+        self._due_data |= self._open_data
+
+    # --- leases ---
+
+    def want_lease(self, overlay: IPv4Address) -> None:
+        self._due_leases.add(overlay)
+
+    def lease_read(self, overlay: IPv4Address, host_id: str | None) -> None:
+        _discard(self._open_leases, overlay)
+        self._owners[overlay] = host_id
+
+    def remember_leases(self, owners: Mapping[IPv4Address, str]) -> None:
+        """As they were read before a restart."""
+        self._owners.update(owners)
+
+    def forget_lease(self, overlay: IPv4Address) -> None:
+        """Nobody claims the address any more."""
+        self._owners.pop(overlay, None)
+        self._due_leases.discard(overlay)
+        _discard(self._open_leases, overlay)
+
+    def holds_lease(self, member: Member) -> bool | None:
+        """Whether its overlay address is leased to its id; None: that was not read yet."""
+        overlay = member.overlay
+        if overlay in self._owners:
+            return self._owners[overlay] == member.id
+        return None
+
+    # --- further addresses ---
+
+    def want_data(self, names: Iterable[str]) -> None:
+        self._due_data.update(names)
+
+    def data_read(self, name: str) -> None:
+        _discard(self._open_data, name)
+
+    def forget_data(self, name: str) -> None:
+        """The entry is gone, or its data are known."""
+        self._due_data.discard(name)
+        _discard(self._open_data, name)
+
+
+def _discard(held: set[H], what: H) -> None:
+    """A set keeps the table that it once needed: 2 MiB for 16,000, until it is cleared."""
+    held.discard(what)
+    if not held:
+        held.clear()
