@@ -13,7 +13,7 @@ let one entry's fault touch another member.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address
 from itertools import islice
 from types import MappingProxyType
@@ -27,18 +27,10 @@ from neti.guard import Guard, ends_by_itself
 from neti.model import Departure, IPAddress, Member, Moved
 from neti.questions import Asking, Questions
 from neti.registry import entry
+from neti.standing import Change, Standing
 
 # Whoever fills the registry with junk shall not fill the status page with it.
 MAX_NAMED: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What became of one host: ``before`` and ``after`` are never equal, and never both None."""
-
-    id: str
-    before: Member | None
-    after: Member | None
 
 
 class Fleet:
@@ -74,21 +66,17 @@ class Fleet:
         self._disputed: dict[str, str] = {}  # name -> why it does not count
         self._bad_data: dict[str, str] = {}  # name -> what is wrong with its further addresses
         # What was decided.
-        self._accepted: dict[str, Member] = {}
-        self._speaks: dict[str, str] = {}  # id -> the name that was accepted for it
-        self._at_private: Claims[tuple[str, IPv4Address]] = Claims()  # ids of accepted members
-        self._at_public: Claims[IPv4Address] = Claims()
+        self._standing = Standing()
         self._absent = Absences()
         self._returning: set[str] = set()  # ids that the list being taken in has under another name
         self._floor: dict[str, int] = {}  # id -> generation below which it is an older copy's
-        self._before: dict[str, Member | None] = {}
 
     # --- what is known ---
 
     @property
     def members(self) -> Mapping[str, Member]:
         """Accepted members, live and lost, by id."""
-        return MappingProxyType(self._accepted)
+        return self._standing.members
 
     @property
     def lost(self) -> Mapping[str, Lost]:
@@ -136,10 +124,7 @@ class Fleet:
 
     def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
         """Private addresses that several members of one site claim: all are let in, and named."""
-        return [
-            (*place, tuple(sorted(self._at_private.of(place))))
-            for place in sorted(self._at_private.shared)
-        ]
+        return self._standing.shared_private()
 
     def questions(self) -> Questions:
         """What is to be asked now; each is handed out once."""
@@ -157,13 +142,7 @@ class Fleet:
 
     def take_changes(self) -> list[Change]:
         """Differences since the last call, one per id at most."""
-        changes = [
-            Change(host_id, before, after)
-            for host_id, before in self._before.items()
-            if (after := self._accepted.get(host_id)) != before
-        ]
-        self._before.clear()
-        return changes
+        return self._standing.take_changes()
 
     # --- what is told ---
 
@@ -263,7 +242,7 @@ class Fleet:
         if over and self._may_go(over, now=now):
             for host_id in over:
                 touched |= self._forget_lost(host_id)
-        if ends_by_itself(len(self.holds), len(self._accepted)):
+        if ends_by_itself(len(self.holds), len(self.members)):
             touched |= self.release(self._absent.held_until(now - self._hold_seconds))
         self._settle(touched)
 
@@ -278,7 +257,7 @@ class Fleet:
         lost, held = self._absent.first_lost(), self._absent.first_held()
         if lost is not None:
             times.append(lost + self._linger)
-        if held is not None and ends_by_itself(len(self.holds), len(self._accepted)):
+        if held is not None and ends_by_itself(len(self.holds), len(self.members)):
             times.append(held + self._hold_seconds)
         return min(times, default=None)
 
@@ -298,7 +277,7 @@ class Fleet:
             return True
         # Who has only changed its entry in the same list is not on its way out.
         absent = self.lost.keys() - self._returning if self._returning else self.lost.keys()
-        reason = self._guard.objection(ids, absent, self._accepted, now=now)
+        reason = self._guard.objection(ids, absent, self.members, now=now)
         if reason is None:
             self._guard.let_go(ids, now=now)
             return True
@@ -312,7 +291,7 @@ class Fleet:
 
     def _hold(self, host_id: str, hold: Hold) -> None:
         if hold.doubt:
-            self._floor[host_id] = self._accepted[host_id].generation
+            self._floor[host_id] = self.members[host_id].generation
         self._absent.hold((host_id,), hold)
 
     # --- noting facts: each returns the ids that may stand differently now ---
@@ -371,7 +350,7 @@ class Fleet:
         self._listed.discard(name)
         self._disputed.pop(name, None)
         self._asking.forget_data(name)
-        if self._speaks.get(claim.id) != name:
+        if self._standing.speaks.get(claim.id) != name:
             self._drop_claim(name)
             return touched
         departed = self._said_goodbye(name)
@@ -445,7 +424,7 @@ class Fleet:
                 member = self._parse(name)
             except EntryError:
                 continue
-            if isinstance(member, Member) and member.id not in self._accepted:
+            if isinstance(member, Member) and member.id not in self.members:
                 self._add_claim(name, member)
                 self._restore_more(name, more.get(name, ()))
                 self._accept(member.id, name)
@@ -456,9 +435,8 @@ class Fleet:
         self._settle(restored)
 
     def _lose(self, host_id: str, *, since: float) -> None:
-        member = self._accepted[host_id]
-        shared = member.public is not None and len(self._at_public.of(member.public)) > 1
-        self._absent.add(Lost(member, since, shared))
+        member = self.members[host_id]
+        self._absent.add(Lost(member, since, self._standing.shares_public(member)))
 
     def _end_lost(self, host_id: str) -> Member:
         self._floor.pop(host_id, None)
@@ -466,8 +444,8 @@ class Fleet:
 
     def _forget_lost(self, host_id: str) -> set[str]:
         overlay = self._end_lost(host_id).overlay
-        name = self._speaks[host_id]
-        self._accept(host_id, None)
+        name = self._standing.speaks[host_id]
+        self._standing.drop(host_id)
         touched = self._ids_at(overlay)
         if name not in self._names:
             self._drop_claim(name)
@@ -506,7 +484,7 @@ class Fleet:
         if host_id in self._absent:
             if chosen is None:
                 return again
-            before = self._speaks[host_id]
+            before = self._standing.speaks[host_id]
             self._end_lost(host_id)
             if before not in self._names:  # it may have returned as well, beside a better one
                 again = self._ids_at(self._claims[before].overlay) - {host_id}
@@ -516,10 +494,10 @@ class Fleet:
 
     def _doubted_by(self, host_id: str) -> set[str]:
         """Lost members that this member's standing may end: itself, or who had its address."""
-        member = self._accepted.get(host_id)
+        member = self.members.get(host_id)
         if member is None or not self._absent:
             return set()
-        doubtful = {host_id, *self._at_private.of((member.site, member.private))}
+        doubtful = {host_id, *self._standing.at_private_of(member)}
         if (alone := self._absent.alone_at(member.public)) is not None:
             doubtful.add(alone)
         return doubtful
@@ -529,7 +507,7 @@ class Fleet:
         believed = [name for name in self._present(host_id) if self._believed(name)]
         if len(believed) < 2:
             return believed[0] if believed else None
-        accepted = self._speaks.get(host_id)
+        accepted = self._standing.speaks.get(host_id)
         return min(believed, key=lambda n: (-self._claims[n].generation, n != accepted, n))
 
     def _believed(self, name: str) -> bool:
@@ -542,7 +520,7 @@ class Fleet:
         # Not read yet. What was accepted stays so; what stood in a snapshot enters at once, unless
         # somebody else claims the address; what has just appeared waits for the read, a millisecond
         # away.
-        if self._speaks.get(claim.id) == name:
+        if self._standing.speaks.get(claim.id) == name:
             return True
         return name in self._listed and len(self._ids_at(claim.overlay)) == 1
 
@@ -574,36 +552,17 @@ class Fleet:
         member = lost.member
         if self._asking.holds_lease(member) is False:
             return True
-        if any(i not in self._absent for i in self._at_private.of((member.site, member.private))):
+        if any(i not in self._absent for i in self._standing.at_private_of(member)):
             return True
         # Those who came since are live: had one of them been lost, it would have displaced first.
-        return (
-            member.public is not None
-            and not lost.shared_public
-            and len(self._at_public.of(member.public)) > 1
-        )
+        return not lost.shared_public and self._standing.shares_public(member)
 
     def _accept(self, host_id: str, name: str | None) -> None:
-        before = self._accepted.get(host_id)
-        after: Member | None = None
-        if name is not None:
-            after, more = self._claims[name], self._more.get(name, ())
-            after = replace(after, more=more) if more else after
-            self._speaks[host_id] = name
-        if after == before:
+        if name is None:
+            self._standing.drop(host_id)
             return
-        self._before.setdefault(host_id, before)
-        if before is not None:
-            self._at_private.discard((before.site, before.private), host_id)
-            if before.public is not None:
-                self._at_public.discard(before.public, host_id)
-        if after is None:
-            del self._accepted[host_id], self._speaks[host_id]
-            return
-        self._accepted[host_id] = after
-        self._at_private.add((after.site, after.private), host_id)
-        if after.public is not None:
-            self._at_public.add(after.public, host_id)
+        member, more = self._claims[name], self._more.get(name, ())
+        self._standing.accept(name, replace(member, more=more) if more else member)
 
     def _present(self, host_id: str) -> list[str]:
         """The id's entries that the registry holds."""

@@ -13,10 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from neti.admission import Admission
 from neti.errors import EntryError
-from neti.fleet import MAX_NAMED, Change, Fleet
+from neti.fleet import MAX_NAMED, Fleet
 from neti.guard import Guard
 from neti.model import Departure, IPAddress, Member, Moved, Site
 from neti.registry import entry
+from neti.standing import Change
 
 LINGER: Final = 600.0
 SUBNET: Final = IPv4Network("192.168.0.0/18")

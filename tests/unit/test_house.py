@@ -37,6 +37,7 @@ PURE = {
     "absence.py": {"model"},
     "stage.py": {"ruleset"},
     "questions.py": {"model"},
+    "standing.py": {"model", "claims"},
     "fleet.py": {
         "model",
         "absence",
@@ -46,6 +47,7 @@ PURE = {
         "guard",
         "questions",
         "registry",
+        "standing",
     },
     "policy.py": {"model", "ruleset", "settings", "errors"},
     "settings.py": {"model"},

@@ -3,7 +3,8 @@
 from neti import log
 from neti.agent.core import Core
 from neti.agent.state_records import Remembered
-from neti.fleet import Change, Fleet
+from neti.fleet import Fleet
+from neti.standing import Change
 
 _LOG_EACH = 20  # members named singly in the log; more are one line
 
