@@ -13,7 +13,6 @@ let one entry's fault touch another member.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from ipaddress import IPv4Address
 from itertools import islice
 from types import MappingProxyType
@@ -21,12 +20,10 @@ from typing import Final
 
 from neti.absence import Absences, Hold, Lost
 from neti.admission import Admission
-from neti.claims import Claims
-from neti.errors import EntryError
 from neti.guard import Guard, ends_by_itself
 from neti.model import Departure, IPAddress, Member, Moved
 from neti.questions import Asking, Questions
-from neti.registry import entry
+from neti.roster import Roster
 from neti.standing import Change, Standing
 
 # Whoever fills the registry with junk shall not fill the status page with it.
@@ -47,24 +44,12 @@ class Fleet:
         guard: Guard | None = None,
         hold_seconds: float = 3600.0,
     ) -> None:
-        self._admission = admission
         self._linger = linger_seconds
         self._guard = guard
         self._hold_seconds = hold_seconds
         self._asking = Asking()
-        # What the registry holds.
-        self._names: set[str] = set()
-        self._junk: dict[str, None] = {}  # those of them that are no admissible entries
-        self._departures: dict[str, int] = {}  # id -> highest generation that said goodbye
-        self._listed: set[str] = set()  # names from a snapshot: their leases are checked behind
-        # Claims by name: those the registry holds, and those of lost members.
-        self._claims: dict[str, Member] = {}
-        self._more: dict[str, tuple[IPAddress, ...]] = {}  # further addresses, once read
-        self._by_id: Claims[str] = Claims()
-        self._by_overlay: Claims[IPv4Address] = Claims()
-        self._given_up: set[IPv4Address] = set()  # perhaps claimed by nobody any more
+        self._roster = Roster(admission)
         self._disputed: dict[str, str] = {}  # name -> why it does not count
-        self._bad_data: dict[str, str] = {}  # name -> what is wrong with its further addresses
         # What was decided.
         self._standing = Standing()
         self._absent = Absences()
@@ -93,15 +78,15 @@ class Fleet:
 
     @property
     def names(self) -> frozenset[str]:
-        return frozenset(self._names)
+        return self._roster.names
 
     def names_of(self, host_id: str) -> tuple[str, ...]:
         """Names of the admissible entries that claim this id."""
-        return tuple(self._present(host_id))
+        return tuple(self._roster.entries_of(host_id))
 
     def departed(self, host_id: str) -> int | None:
         """The generation whose goodbye stands in the registry, with no entry of this id since."""
-        return self._departures.get(host_id)
+        return self._roster.departed(host_id)
 
     @property
     def owners(self) -> Mapping[IPv4Address, str | None]:
@@ -113,14 +98,15 @@ class Fleet:
 
         An entry whose further addresses are refused is named too, though the rest of it counts.
         """
-        named = {name: self._fault(name) for name in islice(self._junk, MAX_NAMED)}
-        for faults in (self._disputed, self._bad_data):
+        roster = self._roster
+        named = {name: roster.fault(name) for name in islice(roster.junk, MAX_NAMED)}
+        for faults in (self._disputed, roster.bad_data):
             for name in islice(faults, MAX_NAMED - len(named)):
                 named.setdefault(name, faults[name])
         return named
 
     def skipped_count(self) -> int:
-        return len(self._junk) + len(self._disputed.keys() | self._bad_data.keys())
+        return len(self._roster.junk) + len(self._disputed.keys() | self._roster.bad_data.keys())
 
     def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
         """Private addresses that several members of one site claim: all are let in, and named."""
@@ -136,9 +122,7 @@ class Fleet:
 
     def ask_for_data(self) -> None:
         """Read all further addresses again: those refused by earlier settings may be welcome."""
-        self._asking.want_data(
-            name for name, claim in self._claims.items() if claim.extended and name in self._names
-        )
+        self._asking.want_data(self._roster.extended())
 
     def take_changes(self) -> list[Change]:
         """Differences since the last call, one per id at most."""
@@ -170,8 +154,7 @@ class Fleet:
         for host_id, hold in holds.items():
             if host_id in self._absent:
                 self._hold(host_id, hold)
-        self._given_up.update(owners)
-        self._forget_leases()
+        self._forget_leases(o for o in owners if not self._roster.claimed(o))
 
     def snapshot(self, names: Iterable[str], *, now: float, doubt: str | None = None) -> None:
         """The registry's complete list. What is not in it has vanished while nobody looked.
@@ -180,8 +163,7 @@ class Fleet:
         With a ``doubt`` (it may be another registry than before, or an older copy) nobody is
         removed by it: who is not in it is held at once, and does not come back as an older self.
         """
-        listed = frozenset(names)
-        appeared, gone = listed - self._names, self._names - listed
+        appeared, gone = self._roster.difference(frozenset(names))
         departures = {name for name in appeared if name.startswith("left.")}
         touched: set[str] = set()
         if gone and self._guard is not None:
@@ -193,9 +175,7 @@ class Fleet:
         self._returning = set()
         for name in sorted(appeared - departures):
             touched |= self._enter(name, bulk=True)
-        # Leaving is one step, so a departure that is listed beside an entry was before its return.
-        for host_id in [i for i in self._departures if self._present(i)]:
-            del self._departures[host_id]
+        self._roster.end_answered_departures()
         if doubt is not None:
             self._keep_absent(Hold(now, doubt, doubt=True))
         self._settle(touched)
@@ -207,32 +187,18 @@ class Fleet:
         self._settle(self._remove(name, now=now))
 
     def lease_read(self, overlay: IPv4Address, host_id: str | None) -> None:
-        names = self._by_overlay.of(overlay)
-        if not names:
+        ids = self._roster.ids_at(overlay)
+        if not ids:
             return  # whoever claimed it is gone, and the question with him
         self._asking.lease_read(overlay, host_id)
-        for name in names:
-            self._listed.discard(name)  # it matters only until the lease is known
-        if not self._listed:
-            self._listed.clear()  # else it keeps the table that it once needed
-        self._settle(self._ids_at(overlay))
+        self._roster.lease_read(overlay)
+        self._settle(ids)
 
     def data_read(self, name: str, data: bytes | None) -> None:
         self._asking.data_read(name)
-        claim = self._claims.get(name)
-        if data is None or claim is None or not claim.extended:
-            return
-        self._bad_data.pop(name, None)
-        try:
-            told = entry.parse_data(data)
-            self._more[name] = self._admission.believed(claim, told)
-            if refused := [str(a) for a in told if a not in self._more[name]]:
-                shown = ", ".join(refused[:3]) + (", …" if len(refused) > 3 else "")
-                self._bad_data[name] = f"further addresses are not let in: {shown}"
-        except EntryError as error:
-            self._more[name] = ()
-            self._bad_data[name] = f"further addresses are not let in: {error}"
-        self._settle({claim.id})
+        claim = self._roster.data_read(name, data) if data is not None else None
+        if claim is not None:
+            self._settle((claim.id,))
 
     def tick(self, *, now: float) -> None:
         """Let go of lost members whose time is over, and of small holds whose time is."""
@@ -297,65 +263,42 @@ class Fleet:
     # --- noting facts: each returns the ids that may stand differently now ---
 
     def _enter(self, name: str, *, bulk: bool = False, now: float = 0.0) -> set[str]:
-        if name in self._names:
+        told = self._roster.enter(name, bulk=bulk)
+        if isinstance(told, Member):
+            if told.extended:
+                self._asking.want_data((name,))
+            if not self._asking.holds_lease(told):
+                # First sight, or the lease has changed hands since it was read: look.
+                self._asking.want_lease(told.overlay)
+            return self._roster.ids_at(told.overlay)
+        if isinstance(told, Moved):
+            if self._roster.claimed(told.overlay):
+                self._asking.want_lease(told.overlay)
+        elif isinstance(told, Departure):
+            return self._goodbye(told, now=now)
+        return set()
+
+    def _goodbye(self, word: Departure, *, now: float) -> set[str]:
+        lost = self.lost.get(word.id)
+        if lost is None or lost.member.generation > word.generation:
             return set()
-        self._names.add(name)
-        try:
-            parsed = self._parse(name)
-        except EntryError:
-            self._junk[name] = None
+        if word.id in self.holds or not self._may_go((word.id,), now=now):
             return set()
-        if isinstance(parsed, Moved):
-            if self._by_overlay.of(parsed.overlay):
-                self._asking.want_lease(parsed.overlay)
-            return set()
-        if isinstance(parsed, Departure):
-            known = self._departures.get(parsed.id, -1)
-            self._departures[parsed.id] = max(known, parsed.generation)
-            lost = self.lost.get(parsed.id)
-            if lost is None or lost.member.generation > parsed.generation:
-                return set()
-            if parsed.id in self.holds or not self._may_go((parsed.id,), now=now):
-                return set()
-            return self._forget_lost(parsed.id)
-        self._departures.pop(parsed.id, None)  # it is back: what it said before is over
-        if name not in self._claims:  # else it was lost, and what was read of it still stands
-            self._add_claim(name, parsed)
-        if parsed.extended:
-            self._asking.want_data((name,))
-        if not self._asking.holds_lease(parsed):
-            # First sight, or the lease has changed hands since it was read: look.
-            self._asking.want_lease(parsed.overlay)
-        if bulk:
-            self._listed.add(name)
-        return self._ids_at(parsed.overlay)
+        return self._forget_lost(word.id)
 
     def _remove(self, name: str, *, now: float) -> set[str]:
-        if name not in self._names:
-            return set()
-        self._names.discard(name)
-        if name in self._junk:
-            del self._junk[name]
-            return set()
-        claim = self._claims.get(name)
+        claim = self._roster.remove(name)
         if claim is None:
-            departure = entry.parse(name)
-            if (
-                isinstance(departure, Departure)
-                and self._departures.get(departure.id) == departure.generation
-            ):
-                del self._departures[departure.id]
             return set()
-        touched = self._ids_at(claim.overlay)
-        self._listed.discard(name)
+        touched = self._roster.ids_at(claim.overlay)
         self._disputed.pop(name, None)
         self._asking.forget_data(name)
         if self._standing.speaks.get(claim.id) != name:
-            self._drop_claim(name)
+            self._roster.drop(name)
             return touched
-        departed = self._said_goodbye(name)
+        departed = self._roster.said_goodbye(name)
         if departed and self._guard is None:
-            self._drop_claim(name)
+            self._roster.drop(name)
             return touched
         self._lose(claim.id, since=now)
         if departed and self._may_go((claim.id,), now=now):
@@ -365,54 +308,15 @@ class Fleet:
     def _end_order(self, name: str) -> tuple[bool, bool, str]:
         """Who said goodbye goes last, as whoever is lost beside him shared a public address with
         him; and the goodbyes themselves, which may be gone from the same list, after that."""
-        return name.startswith("left."), self._said_goodbye(name), name
-
-    def _said_goodbye(self, name: str) -> bool:
-        claim = self._claims.get(name)
-        return claim is not None and self._departures.get(claim.id, -1) >= claim.generation
-
-    def _parse(self, name: str) -> Member | Departure | Moved:
-        parsed = entry.parse(name)
-        if isinstance(parsed, Member) and (objection := self._admission.objection(parsed)):
-            raise EntryError(objection)
-        return parsed
+        return name.startswith("left."), self._roster.said_goodbye(name), name
 
     def _leased(self, name: str) -> str | None:
         """Whose entry this is, when its overlay address is known to be leased to that host."""
-        try:
-            parsed = self._parse(name)
-        except EntryError:
-            return None
-        if isinstance(parsed, Member) and self._asking.holds_lease(parsed):
-            return parsed.id
-        return None
-
-    def _fault(self, name: str) -> str:
-        try:
-            self._parse(name)
-        except EntryError as error:
-            return str(error)
-        return ""
-
-    def _add_claim(self, name: str, claim: Member) -> None:
-        self._claims[name] = claim
-        self._by_id.add(claim.id, name)
-        self._by_overlay.add(claim.overlay, name)
-
-    def _drop_claim(self, name: str) -> None:
-        claim = self._claims.pop(name)
-        self._more.pop(name, None)
-        self._bad_data.pop(name, None)
-        self._by_id.discard(claim.id, name)
-        self._by_overlay.discard(claim.overlay, name)
-        self._given_up.add(claim.overlay)
+        member = self._roster.admissible(name)
+        return member.id if member is not None and self._asking.holds_lease(member) else None
 
     def _restore_more(self, name: str, more: tuple[IPAddress, ...]) -> None:
-        claim = self._claims.get(name)
-        # An extended entry has further addresses: where none are remembered, the agent ended
-        # before it had read them.
-        if claim is not None and claim.extended and more:
-            self._more[name] = self._admission.believed(claim, more)
+        if self._roster.remember_more(name, more):
             self._asking.forget_data(name)
 
     def _restore_lost(
@@ -420,12 +324,9 @@ class Fleet:
     ) -> None:
         restored: dict[str, float] = {}
         for name in sorted(since):
-            try:
-                member = self._parse(name)
-            except EntryError:
-                continue
-            if isinstance(member, Member) and member.id not in self.members:
-                self._add_claim(name, member)
+            member = self._roster.admissible(name)
+            if member is not None and member.id not in self.members:
+                self._roster.keep(name, member)
                 self._restore_more(name, more.get(name, ()))
                 self._accept(member.id, name)
                 restored[member.id] = since[name]
@@ -446,9 +347,9 @@ class Fleet:
         overlay = self._end_lost(host_id).overlay
         name = self._standing.speaks[host_id]
         self._standing.drop(host_id)
-        touched = self._ids_at(overlay)
-        if name not in self._names:
-            self._drop_claim(name)
+        touched = self._roster.ids_at(overlay)
+        if name not in self._roster:
+            self._roster.drop(name)
         return touched
 
     # --- deciding ---
@@ -467,18 +368,16 @@ class Fleet:
             for host_id in doubtful:
                 if host_id in self._absent and self._displaced(self.lost[host_id]):
                     touched |= self._forget_lost(host_id)
-        self._forget_leases()
+        # Only now, as a claim may follow the one that ended.
+        self._forget_leases(self._roster.take_unclaimed())
 
-    def _forget_leases(self) -> None:
-        """Of addresses that nobody claims; only now, as a claim may follow the one that ended."""
-        for overlay in self._given_up:
-            if not self._by_overlay.of(overlay):
-                self._asking.forget_lease(overlay)
-        self._given_up.clear()
+    def _forget_leases(self, unclaimed: Iterable[IPv4Address]) -> None:
+        for overlay in unclaimed:
+            self._asking.forget_lease(overlay)
 
     def _decide(self, host_id: str, chosen: str | None) -> set[str]:
         """Let ``chosen`` speak for this id; returns the ids that are to be decided after it."""
-        for name in self._present(host_id):
+        for name in self._roster.entries_of(host_id):
             self._judge(name, chosen)
         again: set[str] = set()
         if host_id in self._absent:
@@ -486,9 +385,9 @@ class Fleet:
                 return again
             before = self._standing.speaks[host_id]
             self._end_lost(host_id)
-            if before not in self._names:  # it may have returned as well, beside a better one
-                again = self._ids_at(self._claims[before].overlay) - {host_id}
-                self._drop_claim(before)
+            if before not in self._roster:  # it may have returned as well, beside a better one
+                again = self._roster.ids_at(self._roster.claims[before].overlay) - {host_id}
+                self._roster.drop(before)
         self._accept(host_id, chosen)
         return again
 
@@ -504,14 +403,14 @@ class Fleet:
 
     def _choose(self, host_id: str) -> str | None:
         """Of the believed names the highest generation; of equals, the accepted one."""
-        believed = [name for name in self._present(host_id) if self._believed(name)]
+        believed = [name for name in self._roster.entries_of(host_id) if self._believed(name)]
         if len(believed) < 2:
             return believed[0] if believed else None
         accepted = self._standing.speaks.get(host_id)
-        return min(believed, key=lambda n: (-self._claims[n].generation, n != accepted, n))
+        return min(believed, key=lambda n: (-self._roster.claims[n].generation, n != accepted, n))
 
     def _believed(self, name: str) -> bool:
-        claim = self._claims[name]
+        claim = self._roster.claims[name]
         if claim.generation < self._floor.get(claim.id, 0):
             return False
         leased = self._asking.holds_lease(claim)
@@ -522,7 +421,7 @@ class Fleet:
         # away.
         if self._standing.speaks.get(claim.id) == name:
             return True
-        return name in self._listed and len(self._ids_at(claim.overlay)) == 1
+        return self._roster.listed(name) and len(self._roster.ids_at(claim.overlay)) == 1
 
     def _judge(self, name: str, chosen: str | None) -> None:
         """Note what is wrong with an entry that does not speak for its id, if anything is."""
@@ -533,8 +432,8 @@ class Fleet:
             self._disputed.pop(name, None)
 
     def _dispute(self, name: str, chosen: str | None) -> str | None:
-        claim = self._claims[name]
-        ahead = self._claims[chosen].generation if chosen is not None else -1
+        claim = self._roster.claims[name]
+        ahead = self._roster.claims[chosen].generation if chosen is not None else -1
         if claim.generation < ahead:
             return None  # an older generation, about to be removed: no fault
         if self._asking.holds_lease(claim) is False:
@@ -561,12 +460,4 @@ class Fleet:
         if name is None:
             self._standing.drop(host_id)
             return
-        member, more = self._claims[name], self._more.get(name, ())
-        self._standing.accept(name, replace(member, more=more) if more else member)
-
-    def _present(self, host_id: str) -> list[str]:
-        """The id's entries that the registry holds."""
-        return [name for name in self._by_id.of(host_id) if name in self._names]
-
-    def _ids_at(self, overlay: IPv4Address) -> set[str]:
-        return {self._claims[name].id for name in self._by_overlay.of(overlay)}
+        self._standing.accept(name, self._roster.member(name))

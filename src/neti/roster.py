@@ -1,0 +1,221 @@
+"""What the registry holds, as it was told: names, and whose claims they are. Pure and incremental.
+
+It promises that what it knows does not depend on the order in which it came, that a look costs the
+same with ten entries and with sixteen thousand, and that who is gone takes no memory.
+
+Beside the names that the registry has, it keeps the claims of lost members, which it has no more,
+until it is told to ``drop`` them.
+
+Must never do: weigh one claim against another, or let an inadmissible name be more than a name.
+"""
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
+from ipaddress import IPv4Address
+from types import MappingProxyType
+
+from neti.admission import Admission
+from neti.claims import Claims
+from neti.errors import EntryError
+from neti.model import Departure, IPAddress, Member, Moved
+from neti.registry import entry
+
+
+class Roster:
+    """Not thread-safe: the fleet owns it. ``claims``: by name, without further addresses.
+    ``junk``: names that are no admissible entries. ``bad_data``: what is wrong with the further
+    addresses of an entry."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._names: set[str] = set()
+        self._junk: dict[str, None] = {}
+        self._departures: dict[str, int] = {}  # id -> highest generation that said goodbye
+        self._listed: set[str] = set()  # names from a whole list whose leases were not read yet
+        self._claims: dict[str, Member] = {}
+        self._more: dict[str, tuple[IPAddress, ...]] = {}  # further addresses, once read
+        self._bad_data: dict[str, str] = {}
+        self._by_id: Claims[str] = Claims()
+        self._by_overlay: Claims[IPv4Address] = Claims()
+        self._given_up: set[IPv4Address] = set()  # perhaps claimed by nobody any more
+        self.claims: Mapping[str, Member] = MappingProxyType(self._claims)
+        self.junk: Set[str] = self._junk.keys()
+        self.bad_data: Mapping[str, str] = MappingProxyType(self._bad_data)
+
+    # --- what is known ---
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._names)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the registry holds this name."""
+        return name in self._names
+
+    def difference(self, listed: frozenset[str]) -> tuple[frozenset[str], set[str]]:
+        """What a whole list has that was not known yet, and what is known that it has not."""
+        return listed - self._names, self._names - listed
+
+    def entries_of(self, host_id: str) -> list[str]:
+        """The id's admissible entries that the registry holds."""
+        return [name for name in self._by_id.of(host_id) if name in self._names]
+
+    def extended(self) -> Iterable[str]:
+        """Entries that have further addresses, which may be read."""
+        return (
+            name for name, claim in self._claims.items() if claim.extended and name in self._names
+        )
+
+    def member(self, name: str) -> Member:
+        """The claim with those of its further addresses that are known and let in."""
+        claim, more = self._claims[name], self._more.get(name, ())
+        return replace(claim, more=more) if more else claim
+
+    def claimed(self, overlay: IPv4Address) -> bool:
+        return bool(self._by_overlay.of(overlay))
+
+    def ids_at(self, overlay: IPv4Address) -> set[str]:
+        """Who claims this overlay address."""
+        return {self._claims[name].id for name in self._by_overlay.of(overlay)}
+
+    def listed(self, name: str) -> bool:
+        """Whether it stood in a whole list, and its lease was not read since."""
+        return name in self._listed
+
+    def departed(self, host_id: str) -> int | None:
+        """The generation whose goodbye stands, with no entry of this id since."""
+        return self._departures.get(host_id)
+
+    def said_goodbye(self, name: str) -> bool:
+        """Whether a goodbye that stands is about this entry, or a later one of its host."""
+        claim = self._claims.get(name)
+        return claim is not None and self._departures.get(claim.id, -1) >= claim.generation
+
+    def admissible(self, name: str) -> Member | None:
+        """The member that an entry of this name would claim to be."""
+        try:
+            parsed = self._parse(name)
+        except EntryError:
+            return None
+        return parsed if isinstance(parsed, Member) else None
+
+    def fault(self, name: str) -> str:
+        """Why it is junk; empty when it is none."""
+        try:
+            self._parse(name)
+        except EntryError as error:
+            return str(error)
+        return ""
+
+    def _parse(self, name: str) -> Member | Departure | Moved:
+        parsed = entry.parse(name)
+        if isinstance(parsed, Member) and (objection := self._admission.objection(parsed)):
+            raise EntryError(objection)
+        return parsed
+
+    # --- what is told ---
+
+    def enter(self, name: str, *, bulk: bool = False) -> Member | Departure | Moved | None:
+        """The registry has it; what it says, None when it is junk or was known. ``bulk``: it stood
+        in a whole list."""
+        if name in self._names:
+            return None
+        self._names.add(name)
+        try:
+            parsed = self._parse(name)
+        except EntryError:
+            self._junk[name] = None
+            return None
+        if isinstance(parsed, Departure):
+            known = self._departures.get(parsed.id, -1)
+            self._departures[parsed.id] = max(known, parsed.generation)
+        elif isinstance(parsed, Member):
+            self._departures.pop(parsed.id, None)  # it is back: what it said before is over
+            if name not in self._claims:  # else it was lost, and what was read of it still stands
+                self.keep(name, parsed)
+            if bulk:
+                self._listed.add(name)
+        return parsed
+
+    def remove(self, name: str) -> Member | None:
+        """The registry has it no more. Its claim, if it was one, stands until it is dropped."""
+        if name not in self._names:
+            return None
+        self._names.discard(name)
+        if name in self._junk:
+            del self._junk[name]
+            return None
+        claim = self._claims.get(name)
+        if claim is None:
+            self._end_departure(entry.parse(name))
+        else:
+            self._listed.discard(name)
+        return claim
+
+    def _end_departure(self, parsed: Member | Departure | Moved) -> None:
+        if isinstance(parsed, Departure) and self._departures.get(parsed.id) == parsed.generation:
+            del self._departures[parsed.id]
+
+    def end_answered_departures(self) -> None:
+        """Leaving is one step, so a departure that is listed beside an entry was before its
+        return."""
+        for host_id in [i for i in self._departures if self.entries_of(i)]:
+            del self._departures[host_id]
+
+    def lease_read(self, overlay: IPv4Address) -> None:
+        """That its claims stood in a list matters only until the lease is known."""
+        for name in self._by_overlay.of(overlay):
+            self._listed.discard(name)
+        if not self._listed:
+            self._listed.clear()  # a set keeps the table that it once needed
+
+    def data_read(self, name: str, data: bytes) -> Member | None:
+        """The claim that these further addresses belong to, None when there is none."""
+        claim = self._claims.get(name)
+        if claim is None or not claim.extended:
+            return None
+        self._bad_data.pop(name, None)
+        try:
+            told = entry.parse_data(data)
+            self._more[name] = self._admission.believed(claim, told)
+            if refused := [str(a) for a in told if a not in self._more[name]]:
+                shown = ", ".join(refused[:3]) + (", …" if len(refused) > 3 else "")
+                self._bad_data[name] = f"further addresses are not let in: {shown}"
+        except EntryError as error:
+            self._more[name] = ()
+            self._bad_data[name] = f"further addresses are not let in: {error}"
+        return claim
+
+    def remember_more(self, name: str, more: tuple[IPAddress, ...]) -> bool:
+        """As they were read before a restart; whether they are to be believed until they are read
+        again. An extended entry has some: where none are remembered, they were not read yet."""
+        claim = self._claims.get(name)
+        if claim is None or not claim.extended or not more:
+            return False
+        self._more[name] = self._admission.believed(claim, more)
+        return True
+
+    # --- claims ---
+
+    def keep(self, name: str, claim: Member) -> None:
+        """Note the claim, whether or not the registry holds the name."""
+        self._claims[name] = claim
+        self._by_id.add(claim.id, name)
+        self._by_overlay.add(claim.overlay, name)
+
+    def drop(self, name: str) -> None:
+        """Forget the claim, and all that was read of it."""
+        claim = self._claims.pop(name)
+        self._more.pop(name, None)
+        self._bad_data.pop(name, None)
+        self._by_id.discard(claim.id, name)
+        self._by_overlay.discard(claim.overlay, name)
+        self._given_up.add(claim.overlay)
+
+    def take_unclaimed(self) -> list[IPv4Address]:
+        """Overlay addresses whose last claim was dropped since the last call."""
+        if not self._given_up:
+            return []
+        unclaimed = [overlay for overlay in self._given_up if not self.claimed(overlay)]
+        self._given_up.clear()
+        return unclaimed
