@@ -63,6 +63,12 @@ class Absences:
         """Who had this public address to itself."""
         return self._alone.get(public) if public is not None else None
 
+    def floor(self, host_id: str) -> int:
+        """The generation below which an entry of this id is an older copy's: none comes back as
+        its older self while the registry is doubted."""
+        hold = self._holds.get(host_id)
+        return self._kept[host_id].member.generation if hold is not None and hold.doubt else 0
+
     def take_touched(self) -> set[str]:
         """Whose absence is not what it was at the last call."""
         touched, self._touched = self._touched, set()

@@ -21,6 +21,7 @@ from typing import Final
 from neti.absence import Absences, Hold, Lost
 from neti.admission import Admission
 from neti.guard import Guard, ends_by_itself
+from neti.judging import Judge
 from neti.model import Departure, IPAddress, Member, Moved
 from neti.questions import Asking, Questions
 from neti.roster import Roster
@@ -49,12 +50,10 @@ class Fleet:
         self._hold_seconds = hold_seconds
         self._asking = Asking()
         self._roster = Roster(admission)
-        self._disputed: dict[str, str] = {}  # name -> why it does not count
-        # What was decided.
         self._standing = Standing()
         self._absent = Absences()
         self._returning: set[str] = set()  # ids that the list being taken in has under another name
-        self._floor: dict[str, int] = {}  # id -> generation below which it is an older copy's
+        self._judge = Judge(self._roster, self._asking, self._standing, self._absent)
 
     # --- what is known ---
 
@@ -100,13 +99,14 @@ class Fleet:
         """
         roster = self._roster
         named = {name: roster.fault(name) for name in islice(roster.junk, MAX_NAMED)}
-        for faults in (self._disputed, roster.bad_data):
+        for faults in (self._judge.disputed, roster.bad_data):
             for name in islice(faults, MAX_NAMED - len(named)):
                 named.setdefault(name, faults[name])
         return named
 
     def skipped_count(self) -> int:
-        return len(self._roster.junk) + len(self._disputed.keys() | self._roster.bad_data.keys())
+        faults = self._judge.disputed.keys() | self._roster.bad_data.keys()
+        return len(self._roster.junk) + len(faults)
 
     def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
         """Private addresses that several members of one site claim: all are let in, and named."""
@@ -153,7 +153,7 @@ class Fleet:
         self._restore_lost(were_lost, names)
         for host_id, hold in holds.items():
             if host_id in self._absent:
-                self._hold(host_id, hold)
+                self._absent.hold((host_id,), hold)
         self._forget_leases(o for o in owners if not self._roster.claimed(o))
 
     def snapshot(self, names: Iterable[str], *, now: float, doubt: str | None = None) -> None:
@@ -252,13 +252,7 @@ class Fleet:
 
     def _keep_absent(self, hold: Hold) -> None:
         """In doubt about the whole registry: everybody it does not have stays as he was."""
-        for host_id in [i for i in self.lost if i not in self.holds]:
-            self._hold(host_id, hold)
-
-    def _hold(self, host_id: str, hold: Hold) -> None:
-        if hold.doubt:
-            self._floor[host_id] = self.members[host_id].generation
-        self._absent.hold((host_id,), hold)
+        self._absent.hold([i for i in self.lost if i not in self.holds], hold)
 
     # --- noting facts: each returns the ids that may stand differently now ---
 
@@ -291,7 +285,7 @@ class Fleet:
         if claim is None:
             return set()
         touched = self._roster.ids_at(claim.overlay)
-        self._disputed.pop(name, None)
+        self._judge.forget(name)
         self._asking.forget_data(name)
         if self._standing.speaks.get(claim.id) != name:
             self._roster.drop(name)
@@ -339,12 +333,8 @@ class Fleet:
         member = self.members[host_id]
         self._absent.add(Lost(member, since, self._standing.shares_public(member)))
 
-    def _end_lost(self, host_id: str) -> Member:
-        self._floor.pop(host_id, None)
-        return self._absent.end(host_id).member
-
     def _forget_lost(self, host_id: str) -> set[str]:
-        overlay = self._end_lost(host_id).overlay
+        overlay = self._absent.end(host_id).member.overlay
         name = self._standing.speaks[host_id]
         self._standing.drop(host_id)
         touched = self._roster.ids_at(overlay)
@@ -360,7 +350,7 @@ class Fleet:
             doubtful: set[str] = set()
             again: set[str] = set()
             # All choices from one picture, so that none depends on who was looked at first.
-            chosen = {host_id: self._choose(host_id) for host_id in touched}
+            chosen = {host_id: self._judge.choose(host_id) for host_id in touched}
             for host_id, name in chosen.items():
                 again |= self._decide(host_id, name)
                 doubtful |= self._doubted_by(host_id)
@@ -377,14 +367,13 @@ class Fleet:
 
     def _decide(self, host_id: str, chosen: str | None) -> set[str]:
         """Let ``chosen`` speak for this id; returns the ids that are to be decided after it."""
-        for name in self._roster.entries_of(host_id):
-            self._judge(name, chosen)
+        self._judge.note_faults(host_id, chosen)
         again: set[str] = set()
         if host_id in self._absent:
             if chosen is None:
                 return again
             before = self._standing.speaks[host_id]
-            self._end_lost(host_id)
+            self._absent.end(host_id)
             if before not in self._roster:  # it may have returned as well, beside a better one
                 again = self._roster.ids_at(self._roster.claims[before].overlay) - {host_id}
                 self._roster.drop(before)
@@ -400,51 +389,6 @@ class Fleet:
         if (alone := self._absent.alone_at(member.public)) is not None:
             doubtful.add(alone)
         return doubtful
-
-    def _choose(self, host_id: str) -> str | None:
-        """Of the believed names the highest generation; of equals, the accepted one."""
-        believed = [name for name in self._roster.entries_of(host_id) if self._believed(name)]
-        if len(believed) < 2:
-            return believed[0] if believed else None
-        accepted = self._standing.speaks.get(host_id)
-        return min(believed, key=lambda n: (-self._roster.claims[n].generation, n != accepted, n))
-
-    def _believed(self, name: str) -> bool:
-        claim = self._roster.claims[name]
-        if claim.generation < self._floor.get(claim.id, 0):
-            return False
-        leased = self._asking.holds_lease(claim)
-        if leased is not None:
-            return leased
-        # Not read yet. What was accepted stays so; what stood in a snapshot enters at once, unless
-        # somebody else claims the address; what has just appeared waits for the read, a millisecond
-        # away.
-        if self._standing.speaks.get(claim.id) == name:
-            return True
-        return self._roster.listed(name) and len(self._roster.ids_at(claim.overlay)) == 1
-
-    def _judge(self, name: str, chosen: str | None) -> None:
-        """Note what is wrong with an entry that does not speak for its id, if anything is."""
-        reason = self._dispute(name, chosen) if name != chosen else None
-        if reason is not None:
-            self._disputed[name] = reason
-        else:
-            self._disputed.pop(name, None)
-
-    def _dispute(self, name: str, chosen: str | None) -> str | None:
-        claim = self._roster.claims[name]
-        ahead = self._roster.claims[chosen].generation if chosen is not None else -1
-        if claim.generation < ahead:
-            return None  # an older generation, about to be removed: no fault
-        if self._asking.holds_lease(claim) is False:
-            owner = self._asking.owners[claim.overlay]
-            whose = f"leased to {owner}" if owner is not None else "leased to nobody"
-            return f"overlay address {claim.overlay} is {whose}"
-        if claim.generation < self._floor.get(claim.id, 0):
-            return "it is older than what this host knows: the registry may be an older copy"
-        if claim.generation == ahead:
-            return f"host id {claim.id} is claimed twice, also by {chosen}"
-        return None  # its lease is being read
 
     def _displaced(self, lost: Lost) -> bool:
         """A live member claims what the lost one had: its address, or its lease."""

@@ -1,0 +1,81 @@
+"""Which of its entries speaks for a host, and what is wrong with the others. Pure.
+
+It promises that only *believed* entries count against others: one is believed when its overlay
+address is leased to its id. So junk cannot displace a member, whatever id, generation or address
+it names. Of two equal claims the one that was accepted stays.
+
+Must never do: change what is known or who stands; it looks at facts and says what follows.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from neti.absence import Absences
+from neti.questions import Asking
+from neti.roster import Roster
+from neti.standing import Standing
+
+
+class Judge:
+    """Not thread-safe: the fleet owns it. ``disputed``: names that do not count, and why; it is
+    told when a name is gone."""
+
+    def __init__(
+        self, roster: Roster, asking: Asking, standing: Standing, absences: Absences
+    ) -> None:
+        self._roster = roster
+        self._asking = asking
+        self._standing = standing
+        self._absences = absences
+        self._disputed: dict[str, str] = {}
+        self.disputed: Mapping[str, str] = MappingProxyType(self._disputed)
+
+    def choose(self, host_id: str) -> str | None:
+        """Of the believed names the highest generation; of equals, the accepted one."""
+        believed = [name for name in self._roster.entries_of(host_id) if self._believed(name)]
+        if len(believed) < 2:
+            return believed[0] if believed else None
+        accepted = self._standing.speaks.get(host_id)
+        return min(believed, key=lambda n: (-self._roster.claims[n].generation, n != accepted, n))
+
+    def _believed(self, name: str) -> bool:
+        claim = self._roster.claims[name]
+        if claim.generation < self._absences.floor(claim.id):
+            return False
+        leased = self._asking.holds_lease(claim)
+        if leased is not None:
+            return leased
+        # Not read yet. What was accepted stays so; what stood in a snapshot enters at once, unless
+        # somebody else claims the address; what has just appeared waits for the read, a millisecond
+        # away.
+        if self._standing.speaks.get(claim.id) == name:
+            return True
+        return self._roster.listed(name) and len(self._roster.ids_at(claim.overlay)) == 1
+
+    def note_faults(self, host_id: str, chosen: str | None) -> None:
+        """Note what is wrong with the entries of this id that do not speak for it, if anything."""
+        for name in self._roster.entries_of(host_id):
+            fault = self._fault(name, chosen) if name != chosen else None
+            if fault is not None:
+                self._disputed[name] = fault
+            else:
+                self._disputed.pop(name, None)
+
+    def forget(self, name: str) -> None:
+        """The entry is gone."""
+        self._disputed.pop(name, None)
+
+    def _fault(self, name: str, chosen: str | None) -> str | None:
+        claim = self._roster.claims[name]
+        ahead = self._roster.claims[chosen].generation if chosen is not None else -1
+        if claim.generation < ahead:
+            return None  # an older generation, about to be removed: no fault
+        if self._asking.holds_lease(claim) is False:
+            owner = self._asking.owners[claim.overlay]
+            whose = f"leased to {owner}" if owner is not None else "leased to nobody"
+            return f"overlay address {claim.overlay} is {whose}"
+        if claim.generation < self._absences.floor(claim.id):
+            return "it is older than what this host knows: the registry may be an older copy"
+        if claim.generation == ahead:
+            return f"host id {claim.id} is claimed twice, also by {chosen}"
+        return None  # its lease is being read
