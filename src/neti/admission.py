@@ -2,7 +2,7 @@
 
 Entries are untrusted: whoever can write to the registry can write anything. A member that fails a
 check is skipped and named, and never affects another. Whose lease an overlay address is, and who
-else claims it, is judged in ``neti.fleet``, which sees all of them.
+else claims it, is judged in ``neti.judging``, which sees all of them.
 """
 
 from collections.abc import Mapping

@@ -1,18 +1,21 @@
 """Who is a member: registry names in, accepted members and their changes out. Pure and incremental.
 
-Every fact (names present, departures seen, leases read, data read, members lost) is kept as it
-was told, and ``_settle`` decides from the facts alone which member, if any, an id stands for. So
-the outcome depends on what is known and not on the order in which it came, except where order is
-the meaning: of two equal claims the one that was accepted stays.
+It promises that the outcome depends on what is known and not on the order in which it came, except
+where order is the meaning: of two equal claims the one that was accepted stays. For this every fact
+is kept as it was told, and ``_settle`` decides from the facts alone which member, if any, an id
+stands for.
 
-An entry is *believed* when its overlay address is leased to its id; only believed entries count
-against others, so junk cannot displace a member, whatever id, generation or address it names.
+    roster             what the registry holds: names, and whose claims they are
+    questions          leases as read, and what is to be read
+    standing, absence  who was let in by which entry, and who of them has no registration
+    judging            which entry is believed, and speaks for its host
+    leaving            who is lost, held, let go, displaced
 
 Must never do: ask the registry or the clock itself (``questions`` and ``now`` are for that), or
 let one entry's fault touch another member.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 from itertools import islice
 from types import MappingProxyType
@@ -20,8 +23,9 @@ from typing import Final
 
 from neti.absence import Absences, Hold, Lost
 from neti.admission import Admission
-from neti.guard import Guard, ends_by_itself
+from neti.guard import Guard
 from neti.judging import Judge
+from neti.leaving import Leaving
 from neti.model import Departure, IPAddress, Member, Moved
 from neti.questions import Asking, Questions
 from neti.roster import Roster
@@ -45,15 +49,16 @@ class Fleet:
         guard: Guard | None = None,
         hold_seconds: float = 3600.0,
     ) -> None:
-        self._linger = linger_seconds
-        self._guard = guard
-        self._hold_seconds = hold_seconds
-        self._asking = Asking()
+        self._guarded = guard is not None
         self._roster = Roster(admission)
+        self._asking = Asking()
         self._standing = Standing()
         self._absent = Absences()
-        self._returning: set[str] = set()  # ids that the list being taken in has under another name
-        self._judge = Judge(self._roster, self._asking, self._standing, self._absent)
+        known = (self._roster, self._asking, self._standing, self._absent)
+        self._judge = Judge(*known)
+        self._leaving = Leaving(
+            *known, linger_seconds=linger_seconds, guard=guard, hold_seconds=hold_seconds
+        )
 
     # --- what is known ---
 
@@ -154,7 +159,9 @@ class Fleet:
         for host_id, hold in holds.items():
             if host_id in self._absent:
                 self._absent.hold((host_id,), hold)
-        self._forget_leases(o for o in owners if not self._roster.claimed(o))
+        for overlay in owners:
+            if not self._roster.claimed(overlay):
+                self._asking.forget_lease(overlay)
 
     def snapshot(self, names: Iterable[str], *, now: float, doubt: str | None = None) -> None:
         """The registry's complete list. What is not in it has vanished while nobody looked.
@@ -166,18 +173,18 @@ class Fleet:
         appeared, gone = self._roster.difference(frozenset(names))
         departures = {name for name in appeared if name.startswith("left.")}
         touched: set[str] = set()
-        if gone and self._guard is not None:
-            self._returning = {host_id for name in appeared if (host_id := self._leased(name))}
+        if gone and self._guarded:
+            self._leaving.returning = {i for name in appeared if (i := self._leased(name))}
         for name in departures:
             touched |= self._enter(name, now=now)
         for name in sorted(gone, key=self._end_order):
             touched |= self._remove(name, now=now)
-        self._returning = set()
+        self._leaving.returning = ()
         for name in sorted(appeared - departures):
             touched |= self._enter(name, bulk=True)
         self._roster.end_answered_departures()
         if doubt is not None:
-            self._keep_absent(Hold(now, doubt, doubt=True))
+            self._leaving.keep_all(Hold(now, doubt, doubt=True))
         self._settle(touched)
 
     def appeared(self, name: str, *, bulk: bool = False, now: float = 0.0) -> None:
@@ -202,15 +209,7 @@ class Fleet:
 
     def tick(self, *, now: float) -> None:
         """Let go of lost members whose time is over, and of small holds whose time is."""
-        self._absent.set_back(now)
-        touched: set[str] = set()
-        over = self._absent.over(now=now, linger=self._linger)
-        if over and self._may_go(over, now=now):
-            for host_id in over:
-                touched |= self._forget_lost(host_id)
-        if ends_by_itself(len(self.holds), len(self.members)):
-            touched |= self.release(self._absent.held_until(now - self._hold_seconds))
-        self._settle(touched)
+        self._settle(self._leaving.tick(now=now))
 
     def time_stood_still(self, seconds: float) -> None:
         """The registry was away for so long: nobody could come back, so nobody's time ran."""
@@ -219,40 +218,11 @@ class Fleet:
 
     def next_tick(self) -> float | None:
         """When ``tick`` next has something to do, in Unix seconds."""
-        times = []
-        lost, held = self._absent.first_lost(), self._absent.first_held()
-        if lost is not None:
-            times.append(lost + self._linger)
-        if held is not None and ends_by_itself(len(self.holds), len(self.members)):
-            times.append(held + self._hold_seconds)
-        return min(times, default=None)
+        return self._leaving.next_tick()
 
-    def release(self, ids: Iterable[str]) -> set[str]:
-        """Remove these held members after all; the ids that may stand differently then. The
-        operator's word, or time's: it does not count towards the next hold."""
-        touched: set[str] = set()
-        for host_id in tuple(ids):
-            if host_id in self.holds:
-                touched |= self._forget_lost(host_id)
-        self._settle(touched)
-        return touched
-
-    def _may_go(self, ids: Collection[str], *, now: float) -> bool:
-        """Whether the guard lets all of these go; else it holds those of them that are lost."""
-        if self._guard is None:
-            return True
-        # Who has only changed its entry in the same list is not on its way out.
-        absent = self.lost.keys() - self._returning if self._returning else self.lost.keys()
-        reason = self._guard.objection(ids, absent, self.members, now=now)
-        if reason is None:
-            self._guard.let_go(ids, now=now)
-            return True
-        self._absent.hold([i for i in ids if i in self._absent], Hold(now, reason))
-        return False
-
-    def _keep_absent(self, hold: Hold) -> None:
-        """In doubt about the whole registry: everybody it does not have stays as he was."""
-        self._absent.hold([i for i in self.lost if i not in self.holds], hold)
+    def release(self, ids: Iterable[str]) -> None:
+        """Remove these held members after all."""
+        self._settle(self._leaving.release(ids))
 
     # --- noting facts: each returns the ids that may stand differently now ---
 
@@ -269,16 +239,8 @@ class Fleet:
             if self._roster.claimed(told.overlay):
                 self._asking.want_lease(told.overlay)
         elif isinstance(told, Departure):
-            return self._goodbye(told, now=now)
+            return self._leaving.goodbye(told, now=now)
         return set()
-
-    def _goodbye(self, word: Departure, *, now: float) -> set[str]:
-        lost = self.lost.get(word.id)
-        if lost is None or lost.member.generation > word.generation:
-            return set()
-        if word.id in self.holds or not self._may_go((word.id,), now=now):
-            return set()
-        return self._forget_lost(word.id)
 
     def _remove(self, name: str, *, now: float) -> set[str]:
         claim = self._roster.remove(name)
@@ -291,12 +253,12 @@ class Fleet:
             self._roster.drop(name)
             return touched
         departed = self._roster.said_goodbye(name)
-        if departed and self._guard is None:
+        if departed and not self._guarded:
             self._roster.drop(name)
             return touched
-        self._lose(claim.id, since=now)
-        if departed and self._may_go((claim.id,), now=now):
-            touched |= self._forget_lost(claim.id)
+        self._leaving.lose(claim.id, since=now)
+        if departed:
+            touched |= self._leaving.let_go((claim.id,), now=now)
         return touched
 
     def _end_order(self, name: str) -> tuple[bool, bool, str]:
@@ -326,48 +288,26 @@ class Fleet:
                 restored[member.id] = since[name]
         # Only now is it known who stood behind one public address with whom.
         for host_id, lost_since in restored.items():
-            self._lose(host_id, since=lost_since)
+            self._leaving.lose(host_id, since=lost_since)
         self._settle(restored)
-
-    def _lose(self, host_id: str, *, since: float) -> None:
-        member = self.members[host_id]
-        self._absent.add(Lost(member, since, self._standing.shares_public(member)))
-
-    def _forget_lost(self, host_id: str) -> set[str]:
-        overlay = self._absent.end(host_id).member.overlay
-        name = self._standing.speaks[host_id]
-        self._standing.drop(host_id)
-        touched = self._roster.ids_at(overlay)
-        if name not in self._roster:
-            self._roster.drop(name)
-        return touched
 
     # --- deciding ---
 
     def _settle(self, touched: Iterable[str]) -> None:
         """Decide anew for these ids, then for the lost ones that a live one may displace."""
         while touched:
-            doubtful: set[str] = set()
             again: set[str] = set()
             # All choices from one picture, so that none depends on who was looked at first.
-            chosen = {host_id: self._judge.choose(host_id) for host_id in touched}
+            chosen = {host_id: self._judge.judge(host_id) for host_id in touched}
             for host_id, name in chosen.items():
                 again |= self._decide(host_id, name)
-                doubtful |= self._doubted_by(host_id)
-            touched = again
-            for host_id in doubtful:
-                if host_id in self._absent and self._displaced(self.lost[host_id]):
-                    touched |= self._forget_lost(host_id)
+            touched = again | self._leaving.displaced_by(chosen)
         # Only now, as a claim may follow the one that ended.
-        self._forget_leases(self._roster.take_unclaimed())
-
-    def _forget_leases(self, unclaimed: Iterable[IPv4Address]) -> None:
-        for overlay in unclaimed:
+        for overlay in self._roster.take_unclaimed():
             self._asking.forget_lease(overlay)
 
     def _decide(self, host_id: str, chosen: str | None) -> set[str]:
         """Let ``chosen`` speak for this id; returns the ids that are to be decided after it."""
-        self._judge.note_faults(host_id, chosen)
         again: set[str] = set()
         if host_id in self._absent:
             if chosen is None:
@@ -379,26 +319,6 @@ class Fleet:
                 self._roster.drop(before)
         self._accept(host_id, chosen)
         return again
-
-    def _doubted_by(self, host_id: str) -> set[str]:
-        """Lost members that this member's standing may end: itself, or who had its address."""
-        member = self.members.get(host_id)
-        if member is None or not self._absent:
-            return set()
-        doubtful = {host_id, *self._standing.at_private_of(member)}
-        if (alone := self._absent.alone_at(member.public)) is not None:
-            doubtful.add(alone)
-        return doubtful
-
-    def _displaced(self, lost: Lost) -> bool:
-        """A live member claims what the lost one had: its address, or its lease."""
-        member = lost.member
-        if self._asking.holds_lease(member) is False:
-            return True
-        if any(i not in self._absent for i in self._standing.at_private_of(member)):
-            return True
-        # Those who came since are live: had one of them been lost, it would have displaced first.
-        return not lost.shared_public and self._standing.shares_public(member)
 
     def _accept(self, host_id: str, name: str | None) -> None:
         if name is None:

@@ -4,7 +4,7 @@ It promises that only *believed* entries count against others: one is believed w
 address is leased to its id. So junk cannot displace a member, whatever id, generation or address
 it names. Of two equal claims the one that was accepted stays.
 
-Must never do: change what is known or who stands; it looks at facts and says what follows.
+Must never do: change what is known or who stands. It looks at facts and says what follows.
 """
 
 from collections.abc import Mapping
@@ -30,13 +30,29 @@ class Judge:
         self._disputed: dict[str, str] = {}
         self.disputed: Mapping[str, str] = MappingProxyType(self._disputed)
 
-    def choose(self, host_id: str) -> str | None:
-        """Of the believed names the highest generation; of equals, the accepted one."""
-        believed = [name for name in self._roster.entries_of(host_id) if self._believed(name)]
+    def judge(self, host_id: str) -> str | None:
+        """The name that speaks for this id, if one does; what is wrong with the others is noted."""
+        entries = self._roster.entries_of(host_id)
+        chosen = self._best([name for name in entries if self._believed(name)])
+        for name in entries:
+            fault = self._fault(name, chosen) if name != chosen else None
+            if fault is not None:
+                self._disputed[name] = fault
+            else:
+                self._disputed.pop(name, None)
+        return chosen
+
+    def forget(self, name: str) -> None:
+        """The entry is gone."""
+        self._disputed.pop(name, None)
+
+    def _best(self, believed: list[str]) -> str | None:
+        """The highest generation; of equals, the accepted one."""
         if len(believed) < 2:
             return believed[0] if believed else None
-        accepted = self._standing.speaks.get(host_id)
-        return min(believed, key=lambda n: (-self._roster.claims[n].generation, n != accepted, n))
+        claims = self._roster.claims
+        accepted = self._standing.speaks.get(claims[believed[0]].id)
+        return min(believed, key=lambda n: (-claims[n].generation, n != accepted, n))
 
     def _believed(self, name: str) -> bool:
         claim = self._roster.claims[name]
@@ -51,19 +67,6 @@ class Judge:
         if self._standing.speaks.get(claim.id) == name:
             return True
         return self._roster.listed(name) and len(self._roster.ids_at(claim.overlay)) == 1
-
-    def note_faults(self, host_id: str, chosen: str | None) -> None:
-        """Note what is wrong with the entries of this id that do not speak for it, if anything."""
-        for name in self._roster.entries_of(host_id):
-            fault = self._fault(name, chosen) if name != chosen else None
-            if fault is not None:
-                self._disputed[name] = fault
-            else:
-                self._disputed.pop(name, None)
-
-    def forget(self, name: str) -> None:
-        """The entry is gone."""
-        self._disputed.pop(name, None)
 
     def _fault(self, name: str, chosen: str | None) -> str | None:
         claim = self._roster.claims[name]
