@@ -29,12 +29,15 @@ from neti.agent.reconcile import REVOKE_SECONDS
 from neti.config import load
 from neti.dataplane.network import set_overlay_route
 from neti.dataplane.nftables import NftablesDataplane
+from neti.elements import Elements
+from neti.enforcement import PERMANENT
 from neti.errors import NetiError
 from neti.lab import namespaces
 from neti.lab.wiring import Node, Wiring
 from neti.model import Host, Member
 from neti.policy import Surroundings, elements_of, own_elements, structure
-from neti.ruleset import PERMANENT, Elements, Structure, replacement
+from neti.ruleset import Structure
+from neti.table import replacement
 
 CLIENT: Final = Member(
     id="client",

@@ -11,7 +11,7 @@ import enum
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from neti.ruleset import OFF, PERMANENT, Enforcement
+from neti.enforcement import OFF, PERMANENT, Enforcement
 
 # Pauses in seconds before a trial that the configuration wishes for is tried again; the last stays.
 RETRY_PAUSES: Final = (300.0, 900.0, 3600.0, 14400.0)

@@ -14,10 +14,12 @@ from tests.support.netns import Net, network, require_root
 from neti.dataplane import Dataplane
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.nftables import NftablesDataplane
+from neti.elements import Elements
 from neti.policy import Surroundings, structure
-from neti.ruleset import FAMILY_TABLE, NO_TABLE, SEEN_SECONDS, Elements, Transaction, replacement
+from neti.ruleset import FAMILY_TABLE, NO_TABLE, SEEN_SECONDS, Transaction
 from neti.settings import Settings
 from neti.shadow import Sighting
+from neti.table import replacement
 
 STRUCTURE = structure(
     Settings(path=Path("neti.yml")), Surroundings(uplinks=("eth0",), ssh_untracked=True)

@@ -18,10 +18,10 @@ from neti.agent.membership import Membership
 from neti.agent.reconcile import Reconciler
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.nftables import NftablesDataplane
+from neti.enforcement import OFF, PERMANENT
 from neti.model import Host, Member, Site
 from neti.policy import Surroundings, structure
 from neti.registry import entry
-from neti.ruleset import OFF, PERMANENT
 from neti.settings import OpenPort, Settings
 
 pytestmark = pytest.mark.kernel

@@ -17,11 +17,11 @@ from neti.clock import SystemClock
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.listeners import listeners
 from neti.dataplane.nftables import NftablesDataplane
+from neti.enforcement import PERMANENT
 from neti.model import Host, Member, Site
 from neti.policy import Surroundings, structure
 from neti.preview import View, rows
 from neti.registry import entry
-from neti.ruleset import PERMANENT
 from neti.settings import OpenPort, Settings
 from neti.shadow import Sighting
 

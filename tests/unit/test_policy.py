@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from neti.elements import Elements
+from neti.enforcement import OFF, PERMANENT
 from neti.errors import DataplaneError
 from neti.model import Host, Member, Reach, Site
 from neti.policy import (
@@ -24,8 +26,9 @@ from neti.policy import (
     own_elements,
     structure,
 )
-from neti.ruleset import NO_TABLE, OFF, PERMANENT, Elements, Structure, replacement
+from neti.ruleset import NO_TABLE, Structure
 from neti.settings import IPNetwork, OpenPort, Settings
+from neti.table import replacement
 
 HOST: Final = Host(
     id="me", site="ec2", private=IPv4Address("10.0.0.1"), public=IPv4Address("198.51.100.1")

@@ -9,22 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neti.elements import Changes, Elements
 from neti.ruleset import (
     MAPS,
     NO_TABLE,
     ORDERED,
     TIMED,
     Chain,
-    Changes,
-    Elements,
     KernelState,
     SetName,
     Structure,
     Transaction,
-    replacement,
-    rewrite_chains,
-    set_definitions,
 )
+from neti.table import replacement, rewrite_chains, set_definitions
 
 REVOKE_SECONDS: Final = 900
 STRUCTURE: Final = Structure(

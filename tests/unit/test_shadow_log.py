@@ -17,10 +17,10 @@ from neti.agent.state import StateError
 from neti.cli import cli
 from neti.clock import ManualClock
 from neti.dataplane.memory import MemoryDataplane
+from neti.elements import Elements
 from neti.errors import DataplaneError
 from neti.identity.machine import fingerprint
 from neti.policy import Surroundings, structure
-from neti.ruleset import Elements
 from neti.settings import Settings
 from neti.shadow import Port, Sighting
 

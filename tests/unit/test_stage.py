@@ -14,7 +14,8 @@ from tests.support.agents import Box, World, world
 from neti import stage
 from neti.agent.loop import Reload
 from neti.dataplane.monitor import RulesChanged
-from neti.ruleset import FOREIGN, OFF, PERMANENT, Enforcement, enforce_commands
+from neti.enforcement import OFF, PERMANENT, Enforcement, enforce_commands
+from neti.ruleset import FOREIGN
 from neti.stage import RETRY_PAUSES, Record, Stage, Trial
 
 ARMED = {"ipv4": "drop", "ipv6": "drop"}

@@ -9,7 +9,8 @@ from tests.support.agents import Box, World, world
 from neti.agent.timed import TimedElements
 from neti.clock import ManualClock
 from neti.dataplane.monitor import RulesChanged
-from neti.ruleset import Changes, KernelState
+from neti.elements import Changes
+from neti.ruleset import KernelState
 
 
 @pytest.fixture

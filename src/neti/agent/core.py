@@ -21,11 +21,11 @@ from neti.agent.timers import Timers
 from neti.agent.worker import Worker
 from neti.clock import Clock
 from neti.dataplane.conntrack_limit import ConntrackLimit
+from neti.enforcement import OFF, Enforcement
 from neti.guard import Guard
 from neti.measured import Measured
 from neti.model import Host, IPAddress
 from neti.registry import Registry
-from neti.ruleset import OFF, Enforcement
 from neti.settings import Settings
 from neti.stage import Record, Stage, enforcement
 

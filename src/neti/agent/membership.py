@@ -11,12 +11,13 @@ from neti.admission import Admission
 from neti.agent.reconcile import REVOKE_SECONDS
 from neti.agent.state import Everybody
 from neti.agent.state_records import Remembered
+from neti.elements import Elements
 from neti.fleet import Fleet
 from neti.guard import Guard
 from neti.model import Host, IPAddress, Member
 from neti.policy import elements_of, own_elements
 from neti.registry import entry
-from neti.ruleset import Elements, KernelState
+from neti.ruleset import KernelState
 from neti.settings import Settings
 from neti.standing import Change
 

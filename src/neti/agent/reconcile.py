@@ -17,26 +17,12 @@ from neti.agent import timed
 from neti.agent.timed import TimedElements, peers_of
 from neti.clock import Clock, SystemClock
 from neti.dataplane import Dataplane
+from neti.elements import Changes, Elements
+from neti.enforcement import PERMANENT, Enforcement, begin_trial, confirm_trial, enforce_commands
 from neti.errors import DataplaneError
-from neti.ruleset import (
-    FAMILY_TABLE,
-    PERMANENT,
-    TIMED,
-    Changes,
-    Elements,
-    Enforcement,
-    KernelState,
-    SetName,
-    Structure,
-    Transaction,
-    begin_trial,
-    confirm_trial,
-    enforce_commands,
-    replacement,
-    rewrite_chains,
-    set_definitions,
-)
+from neti.ruleset import FAMILY_TABLE, TIMED, KernelState, SetName, Structure, Transaction
 from neti.shadow import Sighting
+from neti.table import replacement, rewrite_chains, set_definitions
 
 # TCP keepalive's default of two hours and its nine probes (tcp(7)): whoever has not spoken in that
 # time had no connection to keep.

@@ -22,12 +22,12 @@ from neti.agent.tracking import Tracking
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.nftables import NftablesDataplane
+from neti.enforcement import OFF, PERMANENT
 from neti.errors import NetiError
 from neti.identity import discover, fingerprint
 from neti.identity.preflight import registry_addresses
 from neti.model import Host, IPAddress
 from neti.policy import Surroundings, structure
-from neti.ruleset import OFF, PERMANENT
 from neti.settings import DEFAULT_STATE, Settings, StaticIdentity
 from neti.stage import Record
 

@@ -9,15 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from neti.clock import Clock
-from neti.ruleset import (
-    FAMILY_TABLE,
-    REVOKED_BY,
-    TIMED,
-    Changes,
-    KernelState,
-    SetName,
-    timed_commands,
-)
+from neti.elements import Changes
+from neti.ruleset import FAMILY_TABLE, REVOKED_BY, TIMED, KernelState, SetName, timed_commands
 
 # The kernel tells whole seconds, and an element may end between a reading and a transaction.
 _SLACK: Final = 3.0

@@ -17,13 +17,14 @@ from neti.agent.state import Loaded, StateFolder
 from neti.cli.common import config_option, json_option, print_json
 from neti.config import load
 from neti.dataplane.nftables import NftablesDataplane
+from neti.enforcement import enforce_commands
 from neti.identity import discover
 from neti.identity.machine import fingerprint
 from neti.identity.preflight import registry_addresses
 from neti.policy import Surroundings, structure
 from neti.registry import Registry
 from neti.registry.opening import open_registry
-from neti.ruleset import NO_TABLE, KernelState, Structure, enforce_commands
+from neti.ruleset import NO_TABLE, KernelState, Structure
 from neti.settings import Settings
 from neti.stage import Record
 

@@ -1,8 +1,8 @@
 """A kernel made of dictionaries, for tests of what stands above. Strict where the kernel is.
 
-It reads the same commands as nft, as far as ``neti.ruleset`` writes them, and refuses what the
-kernel refuses: an element added again with another value (``File exists``), one deleted that is
-not there. Time-outs are kept as given and do not run; ``expire`` ends a trial's.
+It reads the same commands as nft, as far as Neti writes them, and refuses what the kernel refuses:
+an element added again with another value (``File exists``), one deleted that is not there.
+Time-outs are kept as given and do not run; ``expire`` ends a trial's.
 """
 
 import copy

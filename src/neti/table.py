@@ -1,0 +1,77 @@
+"""The whole table anew, or its chains alone: commands for what no change of elements can do. Pure.
+
+It promises that no packet meets a moment without the table, and that what ends by the kernel's own
+clock (removed sources, grace time, a trial) is carried over with what is left of it.
+
+Must never do: carry over a trial that is over by then, or touch a set where only chains differ.
+"""
+
+from neti.elements import Elements
+from neti.enforcement import Enforcement
+from neti.ruleset import (
+    FAMILIES,
+    FAMILY_TABLE,
+    ORDERED,
+    REVOKED_BY,
+    KernelState,
+    SetName,
+    Structure,
+    Transaction,
+    add_command,
+    element_command,
+    timed_commands,
+)
+
+
+def replacement(
+    structure: Structure, elements: Elements, kernel: KernelState, *, grace_seconds: int
+) -> Transaction:
+    """The whole table anew in one transaction: no packet meets a moment without it.
+
+    Removed sources and what is left of the grace time are carried over, and who is no peer in the
+    new table becomes a removed source with it; a table that is made for the first time starts its
+    grace time now.
+    """
+    commands: list[str] = []
+    armed = elements.enforcement
+    if not armed.permanent:
+        # A trial is carried over with what the kernel says is left of it, and only if it is not
+        # over by the time that this is applied: the deletion fails then, and all of it with it.
+        left = min(kernel.enforce.get(family) or 0 for family in FAMILIES)
+        armed = Enforcement(seconds=max(0, min(armed.seconds, left)))
+        if armed:
+            commands.append(element_command("delete", "enforce", FAMILIES))
+    if kernel.structure is not None:
+        commands.append(f"delete table {FAMILY_TABLE}")
+    commands.append(structure.text())
+    if armed:
+        commands.append(element_command("add", "enforce", (armed.elements(),)))
+    for where in ORDERED:
+        wanted = elements.desired(where)
+        if wanted:
+            commands.append(add_command(where, wanted))
+    timed: dict[SetName, dict[str, int]] = {k: dict(v) for k, v in kernel.timed.items()}
+    for peers, revoked in REVOKED_BY.items():
+        wanted = elements.desired(peers)
+        carried = {k: left for k, left in timed.get(revoked, {}).items() if k not in wanted}
+        gone = kernel.elements.get(peers, {}).keys() - wanted.keys()
+        timed[revoked] = carried | dict.fromkeys(sorted(gone), elements.revoke_seconds)
+    if kernel.structure is None and grace_seconds > 0:
+        timed["grace"] = {"ipv4": grace_seconds, "ipv6": grace_seconds}
+    for where, timeouts in timed.items():
+        current = {key: left for key, left in timeouts.items() if left > 0}
+        if current:
+            commands.extend(timed_commands(where, current))
+    return Transaction(tuple(commands))
+
+
+def rewrite_chains(structure: Structure, kernel: KernelState) -> tuple[str, ...]:
+    """Commands that replace every chain and leave the sets alone. Jumps are flushed first."""
+    flush = [f"flush chain {FAMILY_TABLE} {name}" for name in kernel.chain_names]
+    delete = [f"delete chain {FAMILY_TABLE} {name}" for name in kernel.chain_names]
+    return (*flush, *delete, structure.chains_text())
+
+
+def set_definitions(listing: str) -> str:
+    """The part of nft's listing of the table that defines its sets: all that precedes chains."""
+    return listing.partition("\n\tchain ")[0]
