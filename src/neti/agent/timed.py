@@ -10,7 +10,7 @@ from typing import Final
 
 from neti.clock import Clock
 from neti.elements import Changes
-from neti.ruleset import FAMILY_TABLE, REVOKED_BY, TIMED, KernelState, SetName, timed_commands
+from neti.ruleset import REVOKED_BY, TIMED, KernelState, SetName, element_command, timed_commands
 
 # The kernel tells whole seconds, and an element may end between a reading and a transaction.
 _SLACK: Final = 3.0
@@ -78,9 +78,8 @@ class TimedElements:
 def commands(where: SetName, back: Mapping[str, int], gone: list[str]) -> Iterator[str]:
     """Both in the kernel's words; what is to go may have ended meanwhile."""
     if gone:
-        listed = ", ".join(gone)
-        yield f"add element {FAMILY_TABLE} {where} {{ {listed} }}"
-        yield f"delete element {FAMILY_TABLE} {where} {{ {listed} }}"
+        yield element_command("add", where, gone)
+        yield element_command("delete", where, gone)
     if back:
         yield from timed_commands(where, back)
 
