@@ -55,6 +55,9 @@ class Absences:
         """Everybody here, the held included."""
         return MappingProxyType(ChainMap(self._waiting, self._kept))
 
+    def get(self, host_id: str) -> Lost | None:
+        return self._waiting.get(host_id) or self._kept.get(host_id)
+
     @property
     def holds(self) -> Mapping[str, Hold]:
         return MappingProxyType(self._holds)

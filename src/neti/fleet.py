@@ -248,7 +248,8 @@ class Fleet:
             return set()
         touched = self._roster.ids_at(claim.overlay)
         self._judge.forget(name)
-        self._asking.forget_data(name)
+        if claim.extended:
+            self._asking.forget_data(name)
         if self._standing.speaks.get(claim.id) != name:
             self._roster.drop(name)
             return touched
@@ -284,7 +285,7 @@ class Fleet:
             if member is not None and member.id not in self.members:
                 self._roster.keep(name, member)
                 self._restore_more(name, more.get(name, ()))
-                self._accept(member.id, name)
+                self._standing.accept(name, self._roster.member(name))
                 restored[member.id] = since[name]
         # Only now is it known who stood behind one public address with whom.
         for host_id, lost_since in restored.items():
@@ -317,11 +318,8 @@ class Fleet:
             if before not in self._roster:  # it may have returned as well, beside a better one
                 again = self._roster.ids_at(self._roster.claims[before].overlay) - {host_id}
                 self._roster.drop(before)
-        self._accept(host_id, chosen)
-        return again
-
-    def _accept(self, host_id: str, name: str | None) -> None:
-        if name is None:
+        if chosen is None:
             self._standing.drop(host_id)
-            return
-        self._standing.accept(name, self._roster.member(name))
+        else:
+            self._standing.accept(chosen, self._roster.member(chosen))
+        return again

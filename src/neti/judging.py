@@ -33,9 +33,10 @@ class Judge:
     def judge(self, host_id: str) -> str | None:
         """The name that speaks for this id, if one does; what is wrong with the others is noted."""
         entries = self._roster.entries_of(host_id)
-        chosen = self._best([name for name in entries if self._believed(name)])
+        floor = self._absences.floor(host_id)
+        chosen = self._best([name for name in entries if self._believed(name, floor)])
         for name in entries:
-            fault = self._fault(name, chosen) if name != chosen else None
+            fault = self._fault(name, chosen, floor) if name != chosen else None
             if fault is not None:
                 self._disputed[name] = fault
             else:
@@ -54,9 +55,9 @@ class Judge:
         accepted = self._standing.speaks.get(claims[believed[0]].id)
         return min(believed, key=lambda n: (-claims[n].generation, n != accepted, n))
 
-    def _believed(self, name: str) -> bool:
+    def _believed(self, name: str, floor: int) -> bool:
         claim = self._roster.claims[name]
-        if claim.generation < self._absences.floor(claim.id):
+        if claim.generation < floor:
             return False
         leased = self._asking.holds_lease(claim)
         if leased is not None:
@@ -68,7 +69,7 @@ class Judge:
             return True
         return self._roster.listed(name) and len(self._roster.ids_at(claim.overlay)) == 1
 
-    def _fault(self, name: str, chosen: str | None) -> str | None:
+    def _fault(self, name: str, chosen: str | None, floor: int) -> str | None:
         claim = self._roster.claims[name]
         ahead = self._roster.claims[chosen].generation if chosen is not None else -1
         if claim.generation < ahead:
@@ -77,7 +78,7 @@ class Judge:
             owner = self._asking.owners[claim.overlay]
             whose = f"leased to {owner}" if owner is not None else "leased to nobody"
             return f"overlay address {claim.overlay} is {whose}"
-        if claim.generation < self._absences.floor(claim.id):
+        if claim.generation < floor:
             return "it is older than what this host knows: the registry may be an older copy"
         if claim.generation == ahead:
             return f"host id {claim.id} is claimed twice, also by {chosen}"

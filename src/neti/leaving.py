@@ -52,7 +52,7 @@ class Leaving:
 
     def goodbye(self, word: Departure, *, now: float) -> set[str]:
         """A lost one's word that it went on purpose, if it is about this generation of it."""
-        lost = self._absences.lost.get(word.id)
+        lost = self._absences.get(word.id)
         if lost is None or lost.member.generation > word.generation:
             return set()
         return self.let_go((word.id,), now=now) if word.id not in self._absences.holds else set()
@@ -108,7 +108,8 @@ class Leaving:
             return set()
         touched: set[str] = set()
         for host_id in {doubted for i in ids for doubted in self._doubted_by(i)}:
-            if host_id in self._absences and self._displaced(self._absences.lost[host_id]):
+            lost = self._absences.get(host_id)
+            if lost is not None and self._displaced(lost):
                 touched |= self._remove((host_id,))
         return touched
 

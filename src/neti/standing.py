@@ -44,7 +44,9 @@ class Standing:
         before = self._members.get(host_id)
         if member == before:
             return
-        self._leaves(host_id, before)
+        self._before.setdefault(host_id, before)
+        if before is not None:
+            self._free_place_of(before)
         self._members[host_id] = member
         self._at_private.add((member.site, member.private), host_id)
         if member.public is not None:
@@ -54,16 +56,14 @@ class Standing:
         """It is no member any more, if it was one."""
         before = self._members.get(host_id)
         if before is not None:
-            self._leaves(host_id, before)
+            self._before.setdefault(host_id, before)
+            self._free_place_of(before)
             del self._members[host_id], self._speaks[host_id]
 
-    def _leaves(self, host_id: str, before: Member | None) -> None:
-        """It does not stay where it was."""
-        self._before.setdefault(host_id, before)
-        if before is not None:
-            self._at_private.discard((before.site, before.private), host_id)
-            if before.public is not None:
-                self._at_public.discard(before.public, host_id)
+    def _free_place_of(self, member: Member) -> None:
+        self._at_private.discard((member.site, member.private), member.id)
+        if member.public is not None:
+            self._at_public.discard(member.public, member.id)
 
     def at_private_of(self, member: Member) -> Collection[str]:
         """Ids at its private address in its site, its own among them if it is there."""
