@@ -63,6 +63,14 @@ def neti_lab(lab_command: Callable[..., list[str]]) -> Neti:
     return run
 
 
+def code_as_shells_tell(process: subprocess.Popen[str], seconds: float = 60.0) -> int:
+    """The exit code of a command that was interrupted. ``python -m`` ends by SIGINT itself where
+    the interrupt came amid an ``exec`` (a dataclass has one), whoever caught it afterwards: that
+    too is 130 to a shell."""
+    code = process.wait(seconds)
+    return code if code >= 0 else 128 - code
+
+
 def _require_root() -> None:
     reason = None
     if os.geteuid() != 0:

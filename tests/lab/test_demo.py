@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from tests.lab.conftest import code_as_shells_tell
 
 from neti.lab import LabError, agents, lifecycle
 from neti.lab.state import LabState
@@ -54,7 +55,7 @@ def test_the_demo_takes_everything_down_when_it_is_interrupted(
         time.sleep(0.3)
         demo.send_signal(number)
         rest = demo.stdout.read()
-        assert demo.wait(30) == 130, rest
+        assert code_as_shells_tell(demo) == 130, rest
     assert not lifecycle.anything_left(lab)
 
 

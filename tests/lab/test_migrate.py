@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 
 import pytest
+from tests.lab.conftest import code_as_shells_tell
 from tests.support.zookeeper import need_zookeeper
 
 from neti.lab import lifecycle
@@ -60,7 +61,7 @@ def test_an_interrupted_migration_leaves_nothing(lab: LabState, lab_command: Com
                 break
         story.send_signal(signal.SIGINT)
         rest = story.stdout.read()
-        assert story.wait(60) == 130, rest
+        assert code_as_shells_tell(story) == 130, rest
     assert not lifecycle.anything_left(lab)
 
 
