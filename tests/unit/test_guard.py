@@ -1,6 +1,7 @@
 """Removals: who is let go, who is held, and what ends a hold."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -307,6 +308,32 @@ def test_an_older_copy_of_the_registry_brings_nobody_back_to_an_old_address(flee
     assert one.elements("overlay") == before
     assert one.status()["members"]["lost"] == 0
     assert held(one) == set()
+
+
+def test_an_older_entry_that_came_back_with_this_very_session_goes(fleet: World) -> None:
+    """A copy may hold the session that the agent still has: nothing would end the old entry."""
+    one, others = crowd(fleet, 4)
+    mover = others[0]
+    (old,) = names_of(fleet, mover)
+    mover.host = replace(mover.host, private=IPv4Address("10.0.0.99"))
+    fleet.pass_time(61)
+    fleet.pass_time(1)
+    (new,) = names_of(fleet, mover)
+    assert new != old
+    fleet.server.stop()
+    fleet.settle()
+    with fleet.server._step():
+        fleet.server._add(old, session_of(mover).id, b"")
+    fleet.server.start()
+    fleet.settle()
+    for _ in range(3):
+        fleet.pass_time(10)
+    assert names_of(fleet, mover) == [new]
+    assert one.elements("overlay")[overlay(mover)] == "10.0.0.99"
+
+
+def names_of(fleet: World, box: Box) -> list[str]:
+    return [name for name in fleet.server._names if name.endswith(f".{box.host.id}")]
 
 
 def test_the_doubt_outlives_a_restart(fleet: World) -> None:

@@ -72,13 +72,16 @@ class Registration:
         core.out.worker.submit("register", job)
 
     def _replaced(self, name: str) -> str | None:
-        """This session's own earlier entry, when it has one under another name."""
+        """An entry under another name that may be this session's own; the registry looks whether it
+        is. Not only the last one: a registry that was restored from a copy brings back an older
+        one, and with it perhaps this very session, so that it would never vanish by itself."""
+        core = self._core
         if self.entry is not None and self.entry != name:
             return self.entry
-        saved = self._core.itself.entry
-        if saved is not None and saved != name and saved in self._core.members.fleet.names:
-            return saved
-        return None
+        fleet = core.members.fleet
+        others = [n for n in (core.itself.entry, *fleet.names_of(core.host.id)) if n in fleet.names]
+        others.sort(key=lambda other: other in self._foreign)
+        return next((other for other in others if other != name), None)
 
     def registered(self, result: str) -> None:
         """The job "register" is done."""
