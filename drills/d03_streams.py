@@ -54,7 +54,7 @@ def _weather(drill: Run, field: Field, steps: Steps, members: int, times: int) -
     for host in (h1, h2):
         steps.begin(f"{host.name}: enforced by reload")
         host.reload(reject_all=True)
-        wait_for(lambda host=host: host.status()["stage"] == "enforced", "not enforced")  # type: ignore[misc]
+        host.wait_until_enforced()
     for host in (h1, h2):
         steps.begin(f"{host.name}: reload with other chains")
         host.reload(open_ports=[OPEN_PORT, PORT])

@@ -31,7 +31,7 @@ def run(drill: Run) -> Rows:
         host.configure(reject_all=True)
         field.start()
         _people(host, Fleet(field.open_registry()))
-        wait_for(lambda: host.status()["stage"] == "enforced", "the trial is not confirmed")
+        host.wait_until_enforced()
         host.agent.wait_until_idle()
         slowest = (0.0, "none")
         for kind, damages in all_kinds(host).items():

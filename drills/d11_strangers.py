@@ -78,7 +78,7 @@ def _shadow(
 def _enforced(field: Field, fleet: Fleet, strangers: list[socket.socket]) -> Rows:
     host = field.hosts[0]
     host.reload(reject_all=True)
-    _until(host, "enforced")
+    host.wait_until_enforced()
     yield _reached("enforced: stranger", field, "stranger", closed=False, open_=True)
     yield _alive("enforced: a stranger's connections from before Neti", strangers)
     _let_in(host, fleet)

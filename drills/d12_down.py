@@ -32,7 +32,7 @@ def _down(field: Field, agent: str) -> Rows:
             raise DrillError("neti up, the agent not running, failed on h1")
         field.start()
         h1.reload(reject_all=True)
-        wait_for(lambda: h1.status()["stage"] == "enforced", "h1 is not enforced")
+        h1.wait_until_enforced()
         with talk.connection(h1.namespace, h2.overlay, PORT) as by_overlay:
             used = talk.alive(by_overlay) and talk.alive(early)
             yield Row(f"agent {agent}: connections, Neti in force", _word(used), used)

@@ -89,6 +89,18 @@ class FieldHost:
 
         wait_for(registered, f"{self.name} does not register")
 
+    def wait_until_enforced(self) -> None:
+        """A trial of a few seconds that a busy machine let pass unconfirmed is begun again, as an
+        operator would: whether trials are confirmed is for the drill that is about them."""
+
+        def enforced() -> bool:
+            status = self.status()
+            if status["trial"] is not None and status["trial"]["state"] == "expired":
+                self.neti("enforce", "--no-follow")
+            return bool(status["stage"] == "enforced")
+
+        wait_for(enforced, f"{self.name} is not enforced", seconds=90)
+
     def status(self) -> dict[str, Any]:
         answer: dict[str, Any] = self.agent.ask("status")
         return answer
