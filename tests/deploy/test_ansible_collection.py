@@ -1,6 +1,7 @@
 """The collection itself: it builds, it agrees with the program, its pure parts decide well."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 import tarfile
@@ -49,6 +50,61 @@ def test_the_playbooks_are_valid(tmp_path: Path, name: str) -> None:
     controller.inventory({"neti_agents": {"localhost": {}}})
     run = controller.play(f"neti.fleet.{name}", "--syntax-check")
     assert run.code == 0, run.output
+
+
+WAYS = [
+    ({"neti_install_from": "pip", "neti_venv": "FOLDER"}, "FOLDER/bin/neti"),
+    ({"neti_install_from": "pip"}, "/opt/neti/bin/neti"),
+    ({"neti_install_from": "deb", "neti_venv": "FOLDER"}, "/usr/bin/neti"),
+    ({}, "/usr/bin/neti"),
+    ({"neti_install_from": "pip", "neti_command": "FOLDER/own"}, "FOLDER/own"),
+]
+
+
+@pytest.mark.parametrize(("name", "task"), [("enforce", "Enforce"), ("relax", "Relax")])
+@pytest.mark.parametrize(("variables", "command"), WAYS)
+def test_a_stage_is_set_by_the_program_that_the_role_installed(
+    tmp_path: Path, name: str, task: str, variables: dict[str, str], command: str
+) -> None:
+    """The role's defaults hold inside the role only: the playbooks must come to the same path."""
+    defaults = yaml.safe_load((COLLECTION / "roles/install/defaults/main.yml").read_text())
+    playbook = yaml.safe_load((COLLECTION / f"playbooks/{name}.yml").read_text())
+    (module,) = [
+        each["neti.fleet.neti_stage"]
+        for each in playbook[0]["tasks"]
+        if each["name"].startswith(task)
+    ]
+    given = {key: value.replace("FOLDER", str(tmp_path)) for key, value in variables.items()}
+    ways = [(module["command"], given)]
+    if "neti_command" not in given:
+        ways.append((defaults.pop("neti_command"), {**defaults, **given}))
+    for text, known in ways:
+        template = Environment(undefined=StrictUndefined, autoescape=False).from_string(text)
+        assert template.render(known) == command.replace("FOLDER", str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["enforce", "relax"])
+def test_a_fleet_by_pip_is_enforced_and_relaxed(tmp_path: Path, name: str) -> None:
+    """By the program in its virtual environment; here one that only notes how it is called."""
+    venv, before = tmp_path / "venv", {"enforce": "shadow", "relax": "enforced"}[name]
+    program = venv / "bin/neti"
+    program.parent.mkdir(parents=True)
+    answer = json.dumps({"stage": before})
+    program.write_text(f"#!/bin/sh\necho \"$@\" >>{tmp_path}/called\necho '{answer}'\n")
+    program.chmod(0o755)
+    host = {
+        "ansible_connection": "local",
+        "ansible_become": False,
+        "ansible_python_interpreter": sys.executable,
+        "neti_install_from": "pip",
+        "neti_venv": str(venv),
+    }
+    controller = Controller(tmp_path / "controller")
+    controller.inventory({"neti_agents": {"localhost": host}})
+    run = controller.play(f"neti.fleet.{name}")
+    assert run.code == 0, run.output
+    called = (tmp_path / "called").read_text().splitlines()
+    assert [line.split()[0] for line in called] == ["status", name]
 
 
 def test_keys_for_a_restart_are_those_of_the_agent() -> None:
