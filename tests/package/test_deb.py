@@ -119,6 +119,10 @@ def test_installing_without_a_configuration_starts_nothing(debian: Machine) -> N
     assert owner == "root:neti 750\nroot:root 640"
     for page in ("neti", "neti-agent", "neti-lease"):
         assert debian.path(f"/usr/share/man/man1/{page}.1.gz").exists()
+    # AWS's SDK is there, with what Neti calls of it; credentials are the first that it lacks.
+    sdk = "import boto3, sys; assert boto3.__file__.startswith('/usr/lib/neti/'); "
+    sdk += "[boto3.client(s, region_name='eu-west-1') for s in sys.argv[1:]]"
+    debian.run("/usr/lib/neti/bin/python3", "-IBc", sdk, "ec2", "service-quotas", "sts")
     refused = debian.run("neti", "agent", check=False)
     assert refused.returncode == 2
     assert "/etc/neti/neti.yml: no such file" in refused.stderr

@@ -1,6 +1,7 @@
 """The agent's tags: wished for at once, set behind the loop's back, never in its way."""
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from tests.support.agents import World
 
 from neti.agent import tagging
 from neti.agent.tagging import Child, Tagger, Tags, for_instance
+from neti.aws.access import open_places
+from neti.errors import NetiError
 from neti.settings import Settings, StaticIdentity
 
 ONE, TWO = IPv4Address("192.168.0.1"), IPv4Address("192.168.0.2")
@@ -160,3 +163,11 @@ def test_the_agent_wishes_for_its_tags_when_it_is_registered(tmp_path: Path) -> 
     assert script.tries[0] == Tags(overlay, status["version"])  # type: ignore[arg-type]
     assert "the instance's tags are not set: no role" in status["notes"]
     assert status["problems"] == []
+
+
+def test_without_the_sdk_the_way_to_get_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each kind of environment; Debian's own package would not be seen by any of them."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(NetiError, match=r"pip install boto3.*pipx inject.*uv tool") as refused:
+        open_places(regions=("eu-west-1",))
+    assert "apt" not in str(refused.value)

@@ -153,8 +153,9 @@ def _session(profile: str | None, keys: Keys | None) -> "boto3.Session":
         import boto3
     except ImportError as error:
         raise NetiError(
-            "boto3, AWS's SDK, is not installed: pip install 'neti[aws]', or on Debian "
-            "apt install python3-boto3"
+            "boto3, AWS's SDK, is not installed beside Neti: 'pip install boto3' by the pip of its "
+            "virtual environment, 'pipx inject neti boto3', or 'uv tool install --with boto3' "
+            "with Neti's wheel; the Debian package brings it along"
         ) from error
     from botocore import exceptions as sdk
 
