@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from neti.errors import NetiError
 from neti.metrics import Metric, metrics
 
-Figures = Callable[[], Mapping[str, Any]]
+Figures = Callable[[], Mapping[str, Any] | None]
 
 
 class _Figures(Collector):
@@ -51,12 +51,15 @@ def _family(metric: Metric) -> Family:
     return family
 
 
-def text(seen: Mapping[str, Any]) -> bytes:
+def text(seen: Mapping[str, Any] | None) -> bytes:
     return generate_latest(_registry(lambda: seen))
 
 
-def textfile(path: Path, seen: Mapping[str, Any]) -> None:
-    """Whole or not at all: node_exporter may read at any moment, and reads only ``*.prom``."""
+def textfile(path: Path, seen: Mapping[str, Any] | None) -> None:
+    """Whole or not at all: node_exporter may read at any moment, and reads only ``*.prom``.
+
+    None: no agent answers. Old figures must not stay, or every alert would find them good.
+    """
     beside = path.with_name(f".{path.name}.new")
     try:
         beside.unlink(missing_ok=True)

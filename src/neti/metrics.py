@@ -43,9 +43,13 @@ class Metric:
                 return tuple(f"{self.name}_{part}" for part in ("bucket", "sum", "count"))
 
 
-def metrics(seen: Mapping[str, Any]) -> list[Metric]:
-    """``seen``: what ``neti.agent.figures`` tells."""
-    return [*_fleet(seen), *_registry(seen), *_stage(seen), *_kernel(seen)]
+def metrics(seen: Mapping[str, Any] | None) -> list[Metric]:
+    """``seen``: what ``neti.agent.figures`` tells; None when no agent answers, and nothing else is
+    known."""
+    up = _plain("neti_agent_up", "1 when the agent answered, and 0 alone when not.", bool(seen))
+    if seen is None:
+        return [up]
+    return [up, *_fleet(seen), *_registry(seen), *_stage(seen), *_kernel(seen)]
 
 
 def _fleet(seen: Mapping[str, Any]) -> Iterator[Metric]:

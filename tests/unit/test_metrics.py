@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from neti import exposition
+from neti.cli import cli
 from neti.errors import NetiError
 from neti.measured import BUCKETS, Measured
 from neti.metrics import metrics
@@ -117,6 +119,34 @@ def test_a_textfile_is_whole_and_readable(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["neti.prom"]
     with pytest.raises(NetiError, match=r"nowhere/neti\.prom: cannot be written: No such file"):
         exposition.textfile(tmp_path / "nowhere" / "neti.prom", SEEN)
+
+
+def test_a_textfile_without_an_agent_says_so(tmp_path: Path) -> None:
+    """And nothing else: the figures of an agent that is gone would keep every alert quiet."""
+    config, path = tmp_path / "neti.yml", tmp_path / "neti.prom"
+    config.write_text(
+        f"registry: embedded:{tmp_path}/registry.db\ntable_files_path: {tmp_path}/state\n"
+        "identity: {id: a, private: 10.0.0.5}\nsite: ec2\nsites: {ec2: {private: [10.0.0.0/8]}}\n"
+    )
+    exposition.textfile(path, SEEN)
+    assert "neti_agent_up 1.0\n" in path.read_text()
+    words = ["metrics", "-c", str(config), "--textfile"]
+    done = CliRunner().invoke(cli, [*words, str(path)])
+    assert done.exit_code == 1
+    assert "agent" in done.stderr
+    said = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    assert said == ["neti_agent_up 0.0"]
+    # A configuration that cannot be read tells as little.
+    exposition.textfile(path, SEEN)
+    config.unlink()
+    assert CliRunner().invoke(cli, [*words, str(path)]).exit_code == 2
+    assert "neti_agent_up 0.0\n" in path.read_text()
+
+    for name in ("neti.txt", "neti.prom.new", "neti", ".prom"):
+        refused = CliRunner().invoke(cli, [*words, str(tmp_path / name)])
+        assert refused.exit_code == 2
+        assert "does not end in .prom" in refused.stderr
+        assert not (tmp_path / name).exists()
 
 
 def free_port() -> int:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ def test_queries_ask_for_what_there_is() -> None:
 def test_labels_are_such_as_the_metrics_have() -> None:
     """A query by a label that is never set finds nothing, and says nothing."""
     known = {label for m in metrics(SEEN) for s in m.samples for label in s.labels}
-    known |= {"le", "instance", "job"}
+    known |= {"le", "instance", "job", "file"}  # file: node_exporter's
     for text in EXPRESSIONS:
         asked = set(re.findall(r"(\w+)=~?\"", text))
         for group in re.findall(r"\b(?:by|on) \(([^)]*)\)", text):
@@ -72,3 +74,31 @@ def test_the_dashboard_shows_every_panel_somewhere_else() -> None:
     places = [tuple(panel["gridPos"].values()) for panel in DASHBOARD["panels"]]
     assert len(set(places)) == len(places)
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(places)
+
+
+def _units() -> dict[str, str]:
+    """The units that the page prints: file name to content."""
+    blocks = re.findall(
+        r"^```ini\n# /etc/systemd/system/(\S+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL
+    )
+    return dict(blocks)
+
+
+def test_the_timer_on_the_page_writes_what_the_alert_asks_for(tmp_path: Path) -> None:
+    """systemd accepts both units, and the textfile's name is the one that the alert knows."""
+    units = _units()
+    assert set(units) == {"neti-metrics.service", "neti-metrics.timer"}
+    written = re.findall(r"--textfile (\S+)", units["neti-metrics.service"])
+    (gone,) = [rule["expr"] for rule in RULES if rule["alert"] == "NetiAgentGone"]
+    pattern = re.findall(r'file=~"([^"]+)"', gone)
+    assert re.fullmatch(pattern[0], written[0])
+    assert "neti_agent_up == 0" in gone
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    for name, content in units.items():
+        # The program need not be installed to judge its unit.
+        (tmp_path / name).write_text(content.replace("/usr/bin/neti", "/bin/true"))
+    paths = [str(tmp_path / name) for name in units]
+    words = ["systemd-analyze", "verify", "--man=no", *paths]
+    judged = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (judged.returncode, judged.stdout + judged.stderr) == (0, "")

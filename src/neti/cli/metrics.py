@@ -6,6 +6,15 @@ import click
 
 from neti.agent import control
 from neti.cli.common import config_option, json_option, print_json, settings_in_force
+from neti.errors import NetiError
+
+
+def _read_by_node_exporter(
+    context: click.Context, parameter: click.Parameter, path: Path | None
+) -> Path | None:
+    if path is not None and path.suffix != ".prom":
+        raise click.BadParameter(f"{path} does not end in .prom: node_exporter would not read it")
+    return path
 
 
 @click.command()
@@ -15,7 +24,9 @@ from neti.cli.common import config_option, json_option, print_json, settings_in_
     "--textfile",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Write them there for node_exporter's textfile collector; PATH ends in .prom.",
+    callback=_read_by_node_exporter,
+    help="Write them there for node_exporter's textfile collector; PATH ends in .prom. When no "
+    "agent answers, only that is written: neti_agent_up 0.",
 )
 def metrics(config: Path, as_json: bool, textfile: Path | None) -> None:
     """Print the agent's metrics in the text format of Prometheus.
@@ -27,13 +38,17 @@ def metrics(config: Path, as_json: bool, textfile: Path | None) -> None:
       neti metrics
       neti metrics --textfile /var/lib/prometheus/node-exporter/neti.prom
     """
-    seen = control.call(settings_in_force(config).table_files_path, "metrics")
-    if as_json:
-        print_json(seen)
-        return
     from neti import exposition
 
+    try:
+        seen = control.call(settings_in_force(config).table_files_path, "metrics")
+    except NetiError:
+        if textfile is not None:
+            exposition.textfile(textfile, None)
+        raise
     if textfile is not None:
         exposition.textfile(textfile, seen)
-    else:
+    if as_json:
+        print_json(seen)
+    elif textfile is None:
         click.echo(exposition.text(seen), nl=False)
