@@ -22,15 +22,27 @@ def debs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     built = sorted((ROOT / "dist").glob("neti_*.deb"))
     if not built or not (ROOT / "build/debian-root/.complete").exists():
         pytest.skip("the package or the clean root file system is not built: make deb-test")
+    deb = max(built, key=lambda path: path.stat().st_mtime)
+    later_than_it = [path for path in _sources() if path.stat().st_mtime > deb.stat().st_mtime]
+    if later_than_it:
+        pytest.fail(f"{deb.name} is older than {later_than_it[0].relative_to(ROOT)}: make deb-test")
     folder = tmp_path_factory.mktemp("debs")
     later, tree = folder / "neti-later.deb", folder / "tree"
-    subprocess.run(["dpkg-deb", "-R", str(built[-1]), str(tree)], check=True)
+    subprocess.run(["dpkg-deb", "-R", str(deb), str(tree)], check=True)
     control = tree / "DEBIAN/control"
     text = control.read_text()
     assert "-1\n" in text
     control.write_text(text.replace("-1\n", "-2\n", 1))
     subprocess.run(["dpkg-deb", "-Znone", "-b", str(tree), str(later)], check=True)
-    return [built[-1], later]
+    return [deb, later]
+
+
+def _sources() -> Iterator[Path]:
+    """All that goes into the package."""
+    for name in ("src", "deploy", "docs", "scripts"):
+        found = (ROOT / name).rglob("*")
+        yield from (path for path in found if path.is_file() and path.suffix != ".pyc")
+    yield from (ROOT / name for name in ("README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml"))
 
 
 @pytest.fixture

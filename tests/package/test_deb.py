@@ -3,6 +3,7 @@ started, reloaded, killed, upgraded, stopped, removed, purged."""
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -19,6 +20,7 @@ from neti.registry import entry
 pytestmark = pytest.mark.package
 
 PRODUCT_UUID = "/sys/class/dmi/id/product_uuid"
+NAMES = ("", "-restore", "-leave", "-zk-proxy")
 CONFIG = """\
 registry: embedded:/var/lib/neti/registry.db
 identity: {id: a, private: 10.0.0.5}
@@ -117,6 +119,9 @@ def test_installing_without_a_configuration_starts_nothing(debian: Machine) -> N
     assert debian.out("neti", "--version").startswith("neti ")
     owner = debian.out("stat", "-c", "%U:%G %a", "/etc/neti", "/etc/neti/neti.yml.example")
     assert owner == "root:neti 750\nroot:root 640"
+    proxy = debian.run("systemctl", "is-enabled", "neti-zk-proxy.service", check=False)
+    assert proxy.stdout == "disabled\n"
+    leads_somewhere(debian.path("/usr/share/doc/neti"))
     for page in ("neti", "neti-agent", "neti-lease"):
         assert debian.path(f"/usr/share/man/man1/{page}.1.gz").exists()
     # AWS's SDK is there, with what Neti calls of it; credentials are the first that it lacks.
@@ -126,9 +131,10 @@ def test_installing_without_a_configuration_starts_nothing(debian: Machine) -> N
     refused = debian.run("neti", "agent", check=False)
     assert refused.returncode == 2
     assert "/etc/neti/neti.yml: no such file" in refused.stderr
+    assert "begin with /etc/neti/neti.yml.example" in refused.stderr
 
     # systemd finds no fault in the units, and little that they could do beyond their work.
-    units = [f"/lib/systemd/system/neti{name}.service" for name in ("", "-restore", "-leave")]
+    units = [f"/lib/systemd/system/neti{name}.service" for name in NAMES]
     verified = debian.run("systemd-analyze", "verify", "--man=no", *units)
     assert verified.stdout + verified.stderr == ""
     for unit in units:
@@ -136,6 +142,35 @@ def test_installing_without_a_configuration_starts_nothing(debian: Machine) -> N
             *("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager"),
             unit,
         )
+
+
+def leads_somewhere(folder: Path) -> None:
+    """Each page that the README, the pages and the example refer to is there."""
+    pages = [folder / "README.md", *sorted((folder / "docs").rglob("*.md"))]
+    assert len(pages) > 20
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), (page, target)
+    for named in ("neti-alerts.yml", "neti-dashboard.json", "neti-zk-proxy.service"):
+        assert (folder / "deploy" / named).is_file()
+
+
+def test_a_proxy_is_run_by_the_unit_that_was_left_off(debian: Machine) -> None:
+    """Enabled by hand it runs, an upgrade restarts it and leaves it on, a purge leaves nothing."""
+    debian.run("ip", "link", "set", "lo", "up")
+    installed(debian)
+    options = "ARGUMENTS=--listen 127.0.0.1:2181 --server 127.0.0.1:2182\n"
+    debian.path("/etc/default/neti-zk-proxy").write_text(options)
+    debian.run("systemctl", "enable", "--now", "neti-zk-proxy.service")
+    show = ("systemctl", "show", "-P", "MainPID", "neti-zk-proxy.service")
+    pid = debian.out(*show)
+    debian.run("dpkg", "-i", "/mnt/files/neti-later.deb")
+    wait(lambda: debian.out(*show) not in ("0", pid), "the new version runs")
+    assert debian.out("systemctl", "is-enabled", "neti-zk-proxy.service") == "enabled"
+    assert debian.out("systemctl", "is-active", "neti-zk-proxy.service") == "active"
+    debian.run("dpkg", "-P", "neti")
+    assert debian.out("systemctl", "is-active", "neti-zk-proxy.service", check=False) == "inactive"
+    assert debian.out("find", "/etc/systemd", "/var/lib/systemd", "-name", "*neti*") == ""
 
 
 def test_a_life(debian: Machine) -> None:

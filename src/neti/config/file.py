@@ -25,8 +25,9 @@ def read(path: Path) -> Content:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: no such file: expected a configuration (begin with deploy/neti.yml.example, "
-            "or name another file with -c)"
+            f"{path}: no such file: expected a configuration (begin with "
+            "/etc/neti/neti.yml.example, in Neti's source deploy/neti.yml.example, or name another "
+            "file with -c)"
         ) from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: a directory: expected a file such as {path}/neti.yml") from None
