@@ -35,13 +35,13 @@ command line is wrong.
 
 def pages() -> Iterator[tuple[str, str]]:
     """(file name, content)"""
-    root = click.Context(cli, info_name="neti")
+    root = _context(cli, "neti", None)
     names = cli.list_commands(root)
-    commands = {name: cli.get_command(root, name) for name in names}
+    found = {name: cli.get_command(root, name) for name in names}
+    commands = {name: each for name, each in found.items() if each is not None and not each.hidden}
     listed = [
         f".TP\n.BR neti\\-{_roff(name)} (1)\n{_roff(command.get_short_help_str(200))}"
         for name, command in commands.items()
-        if command is not None
     ]
     yield (
         "neti.1",
@@ -50,9 +50,8 @@ def pages() -> Iterator[tuple[str, str]]:
         ),
     )
     for name, command in commands.items():
-        if command is not None:
-            context = click.Context(command, info_name=name, parent=root)
-            yield f"neti-{name}.1", "\n".join([*_page(name, command, context), ""])
+        context = _context(command, name, root)
+        yield f"neti-{name}.1", "\n".join([*_page(name, command, context), ""])
 
 
 def _page(name: str, command: click.Command, context: click.Context) -> Iterator[str]:
@@ -63,11 +62,18 @@ def _page(name: str, command: click.Command, context: click.Context) -> Iterator
         for inner in command.list_commands(context):
             child = command.get_command(context, inner)
             assert child is not None
-            below = click.Context(child, info_name=inner, parent=context)
+            if child.hidden:  # the program's own use
+                continue
+            below = _context(child, inner, context)
             yield f".SS {_roff(_usage(child, below))}"
             yield from _text(child.help or "")
             yield from _options(child, below)
     yield ".SH SEE ALSO\n.BR neti (1)"
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    """As the program itself makes it: its settings tell the names of the option for help."""
+    return click.Context(command, parent=parent, info_name=name, **command.context_settings)
 
 
 def _head(name: str, command: click.Command) -> Iterator[str]:

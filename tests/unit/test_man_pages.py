@@ -27,34 +27,52 @@ def _script() -> ModuleType:
 
 
 PAGES = dict(_script().pages())
-COMMANDS = cli.list_commands(click.Context(cli))
+
+
+def _command(name: str) -> click.Command:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
+
+
+COMMANDS = [name for name in cli.list_commands(click.Context(cli)) if not _command(name).hidden]
 
 
 def test_a_page_for_each_command_and_one_for_all() -> None:
     """And the one for all names each."""
     assert set(PAGES) == {"neti.1", *(f"neti-{name}.1" for name in COMMANDS)}
     overview = PAGES["neti.1"].replace("\\-", "-")
-    for name in COMMANDS:
-        assert f".BR neti-{name} (1)" in overview
+    assert set(re.findall(r"\.BR neti-([a-z-]+) \(1\)", overview)) == set(COMMANDS)
+    assert "conntrack-max" not in overview
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_page_has_all_options_and_subcommands(name: str) -> None:
     """As they are typed."""
     page = PAGES[f"neti-{name}.1"].replace("\\-", "-")
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
+    command = _command(name)
     commands = {name: command}
     if isinstance(command, click.Group):
         for inner in command.list_commands(click.Context(command)):
             found = command.get_command(click.Context(command), inner)
             assert found is not None
-            commands[f"{name} {inner}"] = found
+            if found.hidden:
+                assert f"neti {name} {inner}" not in page
+            else:
+                commands[f"{name} {inner}"] = found
     for words, each in commands.items():
         assert f"neti {words}" in page
         for parameter in each.params:
             if isinstance(parameter, click.Option) and not parameter.hidden:
                 assert all(option in page for option in parameter.opts)
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_help_is_asked_for_as_the_program_knows_it(name: str) -> None:
+    """By its short name too, in each page that tells of options."""
+    page = PAGES[name].replace("\\-", "-")
+    assert "\n.B -h, --help\n" in page
+    assert "\n.B --help\n" not in page
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
