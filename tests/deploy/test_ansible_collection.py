@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -105,6 +106,14 @@ def test_a_fleet_by_pip_is_enforced_and_relaxed(tmp_path: Path, name: str) -> No
     assert run.code == 0, run.output
     called = (tmp_path / "called").read_text().splitlines()
     assert [line.split()[0] for line in called] == ["status", name]
+
+
+def test_no_example_listens_on_an_overlay_address() -> None:
+    """No interface has one: bind would fail."""
+    wrong = re.compile(r"\blisten(?:s on|:).*(?:it$|overlay)", re.IGNORECASE | re.MULTILINE)
+    for path in COLLECTIONS.parent.rglob("*"):
+        if path.suffix in {".py", ".rb", ".md", ".yml"} and path.is_file():
+            assert not wrong.search(path.read_text()), path
 
 
 def test_keys_for_a_restart_are_those_of_the_agent() -> None:

@@ -3,9 +3,10 @@ require 'mixlib/shellout'
 
 module Neti
   # This host's overlay address within the run that starts the agent; later runs have it as
-  # node['neti']['overlay_ip'] from Ohai. In a template's variables, inside lazy { }:
+  # node['neti']['overlay_ip'] from Ohai. To connect to or to advertise, never to listen on: no
+  # interface has it. In a template's variables, inside lazy { }:
   #
-  #   variables lazy { { listen: Neti::Overlay.address || '127.0.0.1' } }
+  #   variables lazy { { advertised: Neti::Overlay.address } } # nil until there is one
   module Overlay
     GRACE = 10
 

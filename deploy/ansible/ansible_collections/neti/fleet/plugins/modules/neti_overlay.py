@@ -39,10 +39,11 @@ EXAMPLES = r"""
 - name: The overlay address
   neti.fleet.neti_overlay:
 
-- name: A service that listens on it
+# To connect to or to advertise, never to listen on: no interface has it.
+- name: The broker tells its clients its overlay address
   ansible.builtin.template:
-    src: app.conf.j2 # {{ neti_overlay_ip }}
-    dest: /etc/app.conf
+    src: server.properties.j2 # advertised.listeners=PLAINTEXT://{{ neti_overlay_ip }}:9092
+    dest: /etc/kafka/server.properties
     mode: "0644"
   when: neti_overlay_ip is not none
 """
