@@ -24,6 +24,10 @@ DASHBOARD = json.loads((ROOT / "deploy/neti-dashboard.json").read_text())
 EXPRESSIONS = [rule["expr"] for rule in RULES] + [
     target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]
 ]
+ON_THE_PAGE = re.findall(r"^```promql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+EXPRESSIONS += [
+    line for block in ON_THE_PAGE for line in block.splitlines() if not line.startswith("#")
+]
 NAMES = {name for metric in metrics(SEEN) for name in metric.names}
 
 
