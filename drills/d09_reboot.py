@@ -86,16 +86,25 @@ def _torn(field: Field, host: FieldHost, fleet: Fleet, many: int) -> Rows:
     ok = done.returncode == 0 and named and held >= many + 1
     figure = f"{held:,} members from the older file, {'named' if named else 'NOT named'}"
     yield Row("a torn journal", figure, ok)
-    stage = host.state / "stage.json"
-    stage.write_bytes(stage.read_bytes().replace(b"true", b"True", 1))
+    _edit(host, "stage.json")
     _reboot(host)
     done = host.neti("restore")
-    shadow = not host.read().enforce and "stage.json" in done.stderr
-    yield Row("an edited stage", "refused and named: shadow" if shadow else "USED", shadow)
+    shut = host.read().armed_for_good and "stage.json" in done.stderr
+    yield Row("an edited stage", "named, its copy is used" if shut else "OPEN", shut)
+    _edit(host, "stage.json.copy")
+    _reboot(host)
+    done = host.neti("restore")
+    shadow = not host.read().enforce and "this host was enforced and is open" in done.stderr
+    yield Row("and its copy", "refused, said to be open: shadow" if shadow else "USED", shadow)
     host.agent.start()
     host.wait_until_registered()
     back = wait_for(lambda: newest in host.sets()["overlay"], "the registry does not mend it")
     yield Row("with the registry again", f"right after {back:.2f} s", True)
+
+
+def _edit(host: FieldHost, name: str) -> None:
+    path = host.state / name
+    path.write_bytes(path.read_bytes().replace(b'"wished":true', b'"wished":True', 1))
 
 
 def _switched_off(host: FieldHost) -> Rows:

@@ -492,8 +492,11 @@ def test_an_expired_session_is_registered_anew(fleet: World) -> None:
     assert one.elements("overlay")[at] == "10.0.0.2"
 
 
-def test_a_torn_journal_is_named_and_the_rest_is_used(fleet: World) -> None:
-    """A torn last line is refused and named; what stands before it still counts."""
+def test_a_torn_journal_is_named_and_the_rest_is_used(
+    fleet: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A torn last line is refused and named, until a whole journal is written: at once. What
+    stands before it still counts."""
     one, _two = fleet.started(1), fleet.started(2)
     fleet.pass_time(1)
     one.stop()
@@ -504,7 +507,9 @@ def test_a_torn_journal_is_named_and_the_rest_is_used(fleet: World) -> None:
     one.start()
     fleet.pass_time(1)
     assert set(one.elements("peers4")) == {"10.0.0.2", "198.51.100.2"}
-    assert any("members.jsonl" in problem for problem in one.status()["problems"])
+    told = [vars(record).get("fields", {}).get("what", "") for record in caplog.records]
+    assert any("members.jsonl" in what for what in told)
+    assert not any("members.jsonl" in problem for problem in one.status()["problems"])
     fleet.server.start()
     fleet.pass_time(120)
     fleet.started(3)

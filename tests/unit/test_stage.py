@@ -13,6 +13,7 @@ from tests.support.agents import Box, World, world
 
 from neti import stage
 from neti.agent.loop import Reload
+from neti.agent.state import StateFolder
 from neti.dataplane.monitor import RulesChanged
 from neti.enforcement import OFF, PERMANENT, Enforcement, enforce_commands
 from neti.ruleset import FOREIGN
@@ -419,3 +420,91 @@ def test_lost_state_does_not_open_an_enforced_host(fleet: World) -> None:
     fleet.pass_time(1)
     assert one.status()["stage"] == "enforced"
     assert one.elements("enforce") == ARMED
+
+
+def edited(path: Path) -> None:
+    """One bit of it is another: torn, as its checksum tells."""
+    path.write_bytes(path.read_bytes()[:9] + b" " + path.read_bytes()[10:])
+
+
+def confirmed_by_command(fleet: World) -> Box:
+    one = trialled(fleet)
+    enforce(one, seconds=90)
+    one.ask("confirm")
+    assert one.status()["stage"] == "enforced"
+    one.stop()
+    return one
+
+
+def rebooted(fleet: World, one: Box) -> None:
+    fleet.boot = "boot-2"
+    one.dataplane.table = None
+
+
+@pytest.mark.parametrize("lost", ["torn", "empty", "missing"])
+def test_a_torn_stage_is_read_from_its_copy(fleet: World, lost: str) -> None:
+    """Though the configuration does not say reject_all, and the kernel is empty. It is named until
+    it is whole again, which it is at once."""
+    one = confirmed_by_command(fleet)
+    path = one.settings.table_files_path / "stage.json"
+    if lost == "missing":
+        path.unlink()
+    elif lost == "empty":
+        path.write_bytes(b"")
+    else:
+        edited(path)
+    rebooted(fleet, one)
+    loaded = StateFolder(one.settings.table_files_path).load("this machine")
+    assert any("stage.json" in fault for fault in loaded.faults)
+    one.start()
+    fleet.pass_time(1)
+    assert one.elements("enforce") == ARMED
+    assert one.status()["stage"] == "enforced"
+    assert not any("stage.json" in problem for problem in one.status()["problems"])
+    assert not StateFolder(one.settings.table_files_path).load("this machine").faults
+
+
+@pytest.mark.parametrize("lost", ["torn", "missing"])
+def test_without_a_record_what_the_kernel_holds_for_good_counts(fleet: World, lost: str) -> None:
+    """Also where a command made it, and the configuration never said reject_all."""
+    one = confirmed_by_command(fleet)
+    for name in ("stage.json", "stage.json.copy"):
+        path = one.settings.table_files_path / name
+        path.unlink() if lost == "missing" else edited(path)
+    one.start()
+    fleet.pass_time(1)
+    assert one.elements("enforce") == ARMED
+    assert one.status()["stage"] == "enforced"
+    assert one.status()["problems"] == []
+    one.ask("relax")
+    assert one.elements("enforce") == {}
+
+
+def test_a_host_that_was_opened_by_lost_files_says_so(fleet: World) -> None:
+    """Until somebody has said again what it should be."""
+    one = confirmed_by_command(fleet)
+    for name in ("stage.json", "stage.json.copy"):
+        edited(one.settings.table_files_path / name)
+    rebooted(fleet, one)
+    one.start()
+    fleet.pass_time(1)
+    assert one.status()["stage"] == "shadow"
+    (problem,) = one.status()["problems"]
+    assert "this host was enforced and is open" in problem
+    assert "neti enforce" in problem
+    one.ask("relax")
+    assert one.status()["problems"] == []
+
+
+def test_a_host_that_was_never_enforced_is_not_armed_by_a_copy(fleet: World) -> None:
+    """Relaxed is relaxed in both files."""
+    one = confirmed_by_command(fleet)
+    one.start()
+    one.ask("relax")
+    one.stop()
+    edited(one.settings.table_files_path / "stage.json")
+    rebooted(fleet, one)
+    one.start()
+    fleet.pass_time(1)
+    assert one.elements("enforce") == {}
+    assert one.status()["stage"] == "shadow"

@@ -72,9 +72,10 @@ def test_an_edited_document_is_refused_and_named(tmp_path: Path, name: str) -> N
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[:-4] + b"x" + content[-3:])
     loaded = folder(tmp_path).load("m")
-    assert len(loaded.faults) == 1
-    assert name in loaded.faults[0]
-    assert "secret" not in loaded.faults[0]
+    assert [fault.file for fault in loaded.faults if "not used" in fault] == [name]
+    assert all(name in fault and "secret" not in fault for fault in loaded.faults)
+    assert loaded.record == Record(confirmed=True)
+    assert not loaded.record_lost
     assert loaded.members == MEMBERS
 
 

@@ -126,5 +126,7 @@ class Core:
 
     def keep_record(self, record: Record) -> None:
         if record != self.record:
+            if record.wished or record.by == "command":
+                self.problems.pop("stage", None)  # somebody has said again what it should be
             self.record = record
             self.keep(lambda: self.out.folder.save_record(record))

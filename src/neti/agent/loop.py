@@ -39,9 +39,15 @@ from neti.model import Host
 from neti.registry import Event
 from neti.ruleset import KernelState
 from neti.settings import Settings
-from neti.stage import Record
+from neti.stage import Record, Wisher
 
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before the kernel gets its turn
+# By whether what is left of the record looks as if this host had been enforced.
+STAGE_LOST: Final = {
+    True: "this host was enforced and is open, for its stage.json is torn: neti enforce",
+    False: "stage.json is torn, so it is not known whether this host was enforced, and it is open: "
+    "neti enforce, or neti relax if it was not",
+}
 _IDENTITY_EVERY: Final = 60.0  # seconds between looks at this host's own addresses
 
 
@@ -82,7 +88,9 @@ class Agent:
             guard=guard,
             down=outside.folder.is_down,
         )
-        core.problems |= {f"state {n}": s for n, s in enumerate(loaded.faults)}
+        self._faults = {f"state {n}": fault for n, fault in enumerate(loaded.faults)}
+        core.problems |= self._faults
+        outside.folder.written = self._whole_again
         self.journal = Journal(core)
         self.registration = Registration(core, on_left=self.stop)
         self.following = Following(core, self.journal, self.registration)
@@ -95,7 +103,7 @@ class Agent:
         self.queue: queue.SimpleQueue[Told] = inbox if inbox is not None else queue.SimpleQueue()
         self._watchdog = Watchdog()
         self._stopping = False
-        self._first_record = loaded.record is None
+        self._loaded = loaded
         if loaded.members:
             core.members.remember(loaded.members)
             core.known = True
@@ -122,6 +130,7 @@ class Agent:
         if not core.known:
             core.members.adopt(kernel)
         self._resume_stage(kernel)
+        self._replace_torn()
         self.journal.take_changes()
         self.kernel.resync("start")
         self.kernel.end_stale_connections()
@@ -134,12 +143,32 @@ class Agent:
         notify("READY=1", f"STATUS=waiting for the registry; {len(core.members.fleet.members)}")
 
     def _resume_stage(self, kernel: KernelState) -> None:
-        """Where nothing is on disk, what the kernel holds for good was confirmed once."""
-        core = self.core
-        if self._first_record and core.settings.reject_all and kernel.armed_for_good:
-            core.keep_record(Record(configured=True, wished=True, confirmed=True))
+        """Where no record can be read, what the kernel holds for good was confirmed once."""
+        core, loaded = self.core, self._loaded
+        if loaded.record is None and kernel.armed_for_good:
+            # Whatever the configuration says, it says nothing new.
+            says = core.settings.reject_all
+            by: Wisher = "configuration" if says else "command"
+            core.keep_record(Record(configured=says, wished=True, by=by, confirmed=True))
+            log.warning("stage_adopted", stage="enforced", why="the kernel holds it for good")
+        elif loaded.record_lost:
+            core.problems["stage"] = STAGE_LOST[loaded.enforced_once]
+            log.error("stage_lost", what=core.problems["stage"])
         self.staging.resume(armed=kernel.armed_for_good)
         self.staging.configured()
+
+    def _replace_torn(self) -> None:
+        """What would otherwise be written at its next change only."""
+        core, torn = self.core, {fault.file for fault in self._faults.values()}
+        if any(name.startswith("stage.json") for name in torn):
+            core.keep(lambda: core.out.folder.save_record(core.record))
+        if "guard.json" in torn:
+            core.keep(lambda: core.out.folder.save_window(core.guard.window))
+
+    def _whole_again(self, name: str) -> None:
+        for key in [key for key, fault in self._faults.items() if fault.file == name]:
+            del self._faults[key]
+            self.core.problems.pop(key, None)
 
     def run(self) -> None:
         """Until told to stop."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from neti.agent.control import only_one
 from neti.agent.last_good import last_good_is_used, load_or_last_good
-from neti.agent.loop import seen_structure
+from neti.agent.loop import STAGE_LOST, seen_structure
 from neti.agent.machine import RealMachine, switched_off
 from neti.agent.membership import Membership
 from neti.agent.reconcile import Reconciler
@@ -74,6 +74,8 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
             members.hold_lease(overlay)
     members.take_changes()
     record = loaded.record or Record()
+    if loaded.record_lost:
+        notes.append(STAGE_LOST[loaded.enforced_once])
     enforced = record.confirmed and bool(loaded.members)
     if record.confirmed and not enforced:
         notes.append("enforced before, but no members are known now: not enforced")

@@ -10,6 +10,7 @@ whole is used. Secrets (the session's password) are in a file of mode 0600.
     self.json          own overlay address and entry; structure as last seen in the kernel
     session.json       the registry session, 0600
     stage.json         shadow, trial or enforced, and who wished for it
+    stage.json.copy    the same, written after it: used where that one is torn or missing
     guard.json         who was let go in the last ten minutes
     shadow.jsonl       what reached this host and no rule lets in: see ``agent/shadow_log.py``
     accepted.json      ports that may be lost, said by ``neti preview --accept-losing``
@@ -37,6 +38,10 @@ T = TypeVar("T")
 # there are members.
 _COMPACT_AFTER: Final = 5000
 _JOURNAL: Final = "members.jsonl"
+_STAGE: Final = "stage.json"
+_STAGE_COPY: Final = "stage.json.copy"
+# As ``durable.line`` spells it. Only for what people are told of a file that is torn.
+_CONFIRMED: Final = b'"confirmed":true'
 _OLD_JOURNAL: Final = "members.jsonl.old"
 GOOD_CONFIG: Final = "neti.yml.good"
 _OF_ONE_MACHINE: Final = (
@@ -44,7 +49,8 @@ _OF_ONE_MACHINE: Final = (
     _JOURNAL,
     _OLD_JOURNAL,
     "self.json",
-    "stage.json",
+    _STAGE,
+    _STAGE_COPY,
     "guard.json",
 )
 
@@ -57,9 +63,22 @@ class _Foreign(Exception):
     """The file was written on another machine."""
 
 
+class Fault(str):
+    """A sentence about what could not be used. ``file``: the name of the file that mends it when
+    it is written next."""
+
+    file: str
+
+    def __new__(cls, path: Path, what: str, file: str = "") -> "Fault":
+        made = super().__new__(cls, f"{path}: {what}")
+        made.file = file or path.name
+        return made
+
+
 @dataclass(slots=True)
 class Loaded:
-    """What was found on disk; ``faults`` are sentences about what could not be used."""
+    """What was found on disk. ``record_lost``: there is a record of the stage, and none of it can
+    be used; ``enforced_once``: what is left of it looks as if this host had been enforced."""
 
     members: dict[str, Remembered] = field(default_factory=dict)
     itself: Self = Self()
@@ -67,7 +86,9 @@ class Loaded:
     record: Record | None = None  # None: nothing was ever decided here
     window: dict[str, float] = field(default_factory=dict)
     foreign: bool = False  # the files are another machine's: see ``discard``
-    faults: list[str] = field(default_factory=list)
+    record_lost: bool = False
+    enforced_once: bool = False
+    faults: list[Fault] = field(default_factory=list)
 
 
 class StateFolder:
@@ -86,6 +107,7 @@ class StateFolder:
         self._lines = 0
         self._begun = False  # whether this process has written the base of the journal
         self._whole = True  # False: what is appended now would stand behind a torn line
+        self.written: Callable[[str], None] = lambda _name: None  # told which file is whole again
 
     # --- reading ---
 
@@ -95,15 +117,15 @@ class StateFolder:
         loaded = Loaded()
         try:
             loaded.itself = self._document("self.json", records.self_of, loaded.faults) or Self()
-            loaded.record = self._document("stage.json", records.record_of, loaded.faults)
+            self._load_record(loaded)
             loaded.window = (
                 self._document("guard.json", records.window_of, loaded.faults) or loaded.window
             )
             loaded.session = self._document("session.json", records.session_of, loaded.faults)
             loaded.members = self._members(loaded.faults)
         except _Foreign:
-            fault = f"{self.path}: the state was written on another machine and is not used"
-            return Loaded(foreign=True, faults=[fault])
+            fault = "the state was written on another machine and is not used"
+            return Loaded(foreign=True, faults=[Fault(self.path, fault)])
         return loaded
 
     def discard(self) -> None:
@@ -112,8 +134,26 @@ class StateFolder:
             for name in _OF_ONE_MACHINE:
                 (self.path / name).unlink(missing_ok=True)
 
+    def _load_record(self, loaded: Loaded) -> None:
+        """A stage that cannot be read must not pass for "nothing was ever decided here"."""
+        path, copy = self.path / _STAGE, self.path / _STAGE_COPY
+        missing = not path.exists()
+        loaded.record = self._document(_STAGE, records.record_of, loaded.faults)
+        if loaded.record is not None or (missing and not copy.exists()):
+            return
+        if missing:
+            loaded.faults.append(Fault(path, "is missing, though its copy is there"))
+        loaded.record = self._document(_STAGE_COPY, records.record_of, loaded.faults)
+        if loaded.record is not None:
+            loaded.faults.append(Fault(copy, "used instead", _STAGE))
+            return
+        loaded.record_lost = True
+        for left in (path, copy):
+            with contextlib.suppress(OSError):
+                loaded.enforced_once |= _CONFIRMED in left.read_bytes()
+
     def _document(
-        self, name: str, read: Callable[[dict[str, Any]], T], faults: list[str]
+        self, name: str, read: Callable[[dict[str, Any]], T], faults: list[Fault]
     ) -> T | None:
         try:
             document = durable.checked((self.path / name).read_bytes())
@@ -124,18 +164,19 @@ class StateFolder:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             # The reason may hold part of the text, and the text may be secret.
-            faults.append(f"{self.path / name}: torn, edited or unreadable: not used")
+            faults.append(Fault(self.path / name, "torn, edited or unreadable: not used"))
             return None
 
-    def _members(self, faults: list[str]) -> dict[str, Remembered]:
+    def _members(self, faults: list[Fault]) -> dict[str, Remembered]:
         read = self._journal(_JOURNAL, faults)
         if read is None and (self.path / _OLD_JOURNAL).exists():
-            faults.append(f"{self.path / _OLD_JOURNAL}: used instead, the journal before it")
+            old = self.path / _OLD_JOURNAL
+            faults.append(Fault(old, "used instead, the journal before it", _JOURNAL))
             read = self._journal(_OLD_JOURNAL, faults)
             self._whole = False  # the next note begins a new one
         return read or {}
 
-    def _journal(self, name: str, faults: list[str]) -> dict[str, Remembered] | None:
+    def _journal(self, name: str, faults: list[Fault]) -> dict[str, Remembered] | None:
         """The members that a journal ends in; None when there is no whole fleet in it."""
         path = self.path / name
         members: dict[str, Remembered] = {}
@@ -144,7 +185,7 @@ class StateFolder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            faults.append(f"{path}: cannot be read: {error.strerror}")
+            faults.append(Fault(path, f"cannot be read: {error.strerror}", _JOURNAL))
             return None
         self._lines = len(lines)
         base = 0
@@ -161,13 +202,16 @@ class StateFolder:
             except (ValueError, TypeError, KeyError):
                 self._whole = False
                 if number <= base or number == 1:
-                    faults.append(f"{path}: line {number} is torn or edited: the file is not used")
+                    what = f"line {number} is torn or edited: the file is not used"
+                    faults.append(Fault(path, what, _JOURNAL))
                     return None
-                faults.append(f"{path}: line {number} is torn or edited; used what stands before")
+                what = f"line {number} is torn or edited; used what stands before"
+                faults.append(Fault(path, what, _JOURNAL))
                 return members
         if len(lines) < base:
             self._whole = False
-            faults.append(f"{path}: {base - len(lines)} lines are missing: the file is not used")
+            what = f"{base - len(lines)} lines are missing: the file is not used"
+            faults.append(Fault(path, what, _JOURNAL))
             return None
         return members
 
@@ -208,7 +252,8 @@ class StateFolder:
         self._write("self.json", records.self_document(itself), 0o640)
 
     def save_record(self, record: Record) -> None:
-        self._write("stage.json", records.record_document(record), 0o640)
+        for name in (_STAGE, _STAGE_COPY):
+            self._write(name, records.record_document(record), 0o640)
 
     def save_window(self, window: Mapping[str, float]) -> None:
         self._write("guard.json", records.window_document(window), 0o640)
@@ -254,6 +299,7 @@ class StateFolder:
     def _replace(self, name: str, content: bytes, mode: int) -> None:
         with self._faults_named():
             durable.replace(self.path / name, content, mode)
+        self.written(name)
 
     @contextlib.contextmanager
     def _faults_named(self) -> Iterator[None]:
