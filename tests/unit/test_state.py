@@ -104,6 +104,23 @@ def test_a_base_that_was_cut_off_is_refused(tmp_path: Path, lines: int) -> None:
     assert folder(tmp_path).load("m").members == {}
 
 
+@pytest.mark.parametrize("left", ["nothing", "no header"])
+def test_a_journal_without_its_header_is_refused_and_the_one_before_it_used(
+    tmp_path: Path, left: str
+) -> None:
+    """Empty is what a power cut leaves of a file, and no fleet of nobody."""
+    written = folder(tmp_path)
+    written.append(dict(MEMBERS), everybody(MEMBERS))
+    journal, old = tmp_path / "members.jsonl", tmp_path / "members.jsonl.old"
+    content = journal.read_bytes()
+    old.write_bytes(content)
+    journal.write_bytes(b"" if left == "nothing" else content.split(b"\n", 1)[1])
+    loaded = folder(tmp_path).load("m")
+    assert loaded.members == MEMBERS
+    assert str(journal) in loaded.faults[0]
+    assert str(old) in loaded.faults[1]
+
+
 def test_after_a_refused_file_the_next_note_writes_a_whole_one(tmp_path: Path) -> None:
     written = folder(tmp_path)
     written.append(dict(MEMBERS), everybody(MEMBERS))

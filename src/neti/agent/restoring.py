@@ -4,6 +4,9 @@ Rules are drawn anew from the present configuration; members and the stage come 
 the registry nor the metadata service is asked. The route has to wait for the agent: it cannot
 exist before the address that it names.
 
+Where the table is there already (by hand, over rules that are in force) and the files are not
+whole, what the kernel holds counts, as for a starting agent.
+
 Must never do: arm a trial, or enforce while nothing is known of the members.
 """
 
@@ -26,6 +29,7 @@ from neti.enforcement import OFF, PERMANENT
 from neti.errors import NetiError
 from neti.identity import discover, fingerprint
 from neti.identity.preflight import registry_addresses
+from neti.identity.source import Identity, SourceSilent
 from neti.model import Host, IPAddress
 from neti.policy import Surroundings, structure
 from neti.settings import DEFAULT_STATE, Settings, StaticIdentity
@@ -65,18 +69,25 @@ def restore(config: Path, state: Path = DEFAULT_STATE) -> Restored:
 
 
 def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[str]) -> Restored:
-    host = _host(settings, loaded)
+    host = _host(settings, folder, loaded, notes)
+    reconciler = Reconciler(NftablesDataplane(), Conntrack(), seen_structure(loaded.itself))
+    kernel = reconciler.read()
     members = Membership.empty(settings, host, _reserved(settings, host))
     members.remember(loaded.members)
     if loaded.itself.overlay is not None:
         overlay = IPv4Address(loaded.itself.overlay)
         if overlay in settings.overlay_subnet:
             members.hold_lease(overlay)
+    count = len(members.fleet.members)
+    if not loaded.members and kernel.elements.get("overlay"):
+        members.adopt(kernel)
+        count = len(kernel.elements["overlay"])
+        notes.append("no members are known from disk: those that the kernel holds stay")
     members.take_changes()
-    record = loaded.record or Record()
-    if loaded.record_lost:
+    record = loaded.record or Record(confirmed=kernel.armed_for_good)
+    if loaded.record_lost and not record.confirmed:
         notes.append(STAGE_LOST[loaded.enforced_once])
-    enforced = record.confirmed and bool(loaded.members)
+    enforced = record.confirmed and count > 0
     if record.confirmed and not enforced:
         notes.append("enforced before, but no members are known now: not enforced")
     if enforced and not settings.ssh_whitelist and not settings.allow_empty_ssh_whitelist:
@@ -84,8 +95,7 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         notes.append("enforced before, but ssh_whitelist is empty now: not enforced")
     members.elements.enforcement = PERMANENT if enforced else OFF
     Tracking(ConntrackLimit(folder.path), {}).raise_to(settings.conntrack_max)
-    reconciler = Reconciler(NftablesDataplane(), Conntrack(), seen_structure(loaded.itself))
-    reconciler.resync(structure(settings, _surroundings(loaded)), members.elements)
+    reconciler.resync(structure(settings, _surroundings(settings, host, loaded)), members.elements)
     if reconciler.seen is not None:
         seen = replace(
             loaded.itself,
@@ -94,18 +104,30 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         )
         folder.save_self(seen)
     stage = "enforced" if enforced else "shadow"
-    return Restored(None, len(members.fleet.members), stage, tuple(notes))
+    return Restored(None, count, stage, tuple(notes))
 
 
-def _host(settings: Settings, loaded: Loaded) -> Host:
+class _Silent:
+    """Nobody can be asked before the network is up."""
+
+    def read(self) -> Identity:
+        raise SourceSilent("the metadata service is not asked")
+
+
+def _host(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[str]) -> Host:
     if isinstance(settings.identity, StaticIdentity):
         return discover(settings)
-    if loaded.itself.host is None:
-        raise NetiError(
-            f"{settings.table_files_path}: it is not known who this host is: no agent has run here "
-            "to its end yet"
-        )
-    return loaded.itself.host
+    if loaded.itself.host is not None:
+        return loaded.itself.host
+    heard: list[str] = []
+    try:
+        host = discover(settings, cache_dir=folder.path, source=_Silent(), notice=heard.append)
+    except SourceSilent:
+        why = [*loaded.faults, *heard] or ["no agent has run here to its end yet"]
+        unknown = f"{folder.path}: it is not known who this host is"
+        raise NetiError(f"{unknown}: {'; '.join(why)}") from None
+    notes += heard
+    return host
 
 
 def _reserved(settings: Settings, host: Host) -> frozenset[IPv4Address]:
@@ -121,8 +143,11 @@ def _literally(name: str) -> list[IPAddress]:
         return []
 
 
-def _surroundings(loaded: Loaded) -> Surroundings:
+def _surroundings(settings: Settings, host: Host, loaded: Loaded) -> Surroundings:
     """As they were last; the agent looks again. Other tables may not be loaded yet, so SSH is
     untracked only if it was so before and nobody judges input now."""
-    untracked = loaded.itself.ssh_untracked and not RealMachine().others_judging_input()
-    return Surroundings(uplinks=loaded.itself.uplinks, ssh_untracked=untracked)
+    machine, uplinks = RealMachine(), loaded.itself.uplinks
+    if not uplinks:  # not known from disk: what there is so far
+        uplinks = machine.network(settings.overlay_subnet).uplinks(host.private)
+    untracked = loaded.itself.ssh_untracked and not machine.others_judging_input()
+    return Surroundings(uplinks=uplinks, ssh_untracked=untracked)

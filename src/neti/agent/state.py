@@ -188,11 +188,17 @@ class StateFolder:
             faults.append(Fault(path, f"cannot be read: {error.strerror}", _JOURNAL))
             return None
         self._lines = len(lines)
+        if not lines:  # as a power cut leaves a file that was never synced
+            self._whole = False
+            faults.append(Fault(path, "is empty: the file is not used", _JOURNAL))
+            return None
         base = 0
         for number, text in enumerate(lines, 1):
             try:
                 document = durable.checked(text)
                 header = records.header_of(document) if number == 1 else None
+                if header is None and number == 1:
+                    raise ValueError("no header")
                 if header is not None:
                     if header.machine != self.machine:
                         raise _Foreign

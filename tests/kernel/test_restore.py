@@ -1,0 +1,120 @@
+"""``neti restore`` with files that are not whole: what is left is used, the rest is named."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.kernel.test_agent_process import Neti, agent, config, neti, ruleset, wait
+from tests.support import netns
+from tests.support.netns import Net
+
+from neti.agent import control, restoring
+from neti.agent.state import StateFolder
+from neti.agent.state_records import Self
+from neti.errors import NetiError
+from neti.identity.machine import fingerprint
+
+pytestmark = pytest.mark.kernel
+
+__all__ = ["agent", "config", "neti"]
+ARMED = "ipv4 : drop"
+
+
+@pytest.fixture
+def state(agent: "subprocess.Popen[bytes]", tmp_path: Path) -> Path:
+    """What an agent left that enforced by command and was killed. The rules are still there."""
+    folder = tmp_path / "state"
+    wait((folder / "members.jsonl").exists)
+    control.call(folder, "enforce", seconds=60)
+    control.call(folder, "confirm")
+    agent.kill()
+    agent.wait()
+    return folder
+
+
+def reboot(net: Net) -> None:
+    command = ["ip", "netns", "exec", net.host, "nft", "flush", "ruleset"]
+    subprocess.run(command, check=True)
+
+
+def test_an_empty_journal_is_named_and_the_older_one_used(
+    net: Net, neti: Neti, state: Path
+) -> None:
+    (state / "members.jsonl").rename(state / "members.jsonl.old")
+    (state / "members.jsonl").touch()
+    reboot(net)
+    done = neti("restore")
+    assert "members.jsonl: is empty" in done.stderr
+    assert "members.jsonl.old: used instead" in done.stderr
+    assert done.stdout == "restored: 1 members, enforced\n"
+    assert ARMED in ruleset(net)
+
+
+@pytest.mark.parametrize("record", ["whole", "torn"])
+def test_over_a_table_that_is_there_nothing_is_lost(
+    net: Net, neti: Neti, state: Path, record: str
+) -> None:
+    """By hand, over rules in force: neither the members nor the stage."""
+    (state / "members.jsonl").write_bytes(b"rubbish\n")
+    (state / "members.jsonl.old").unlink(missing_ok=True)
+    if record == "torn":
+        for name in ("stage.json", "stage.json.copy"):
+            (state / name).write_bytes(b"rubbish\n")
+    before = ruleset(net)
+    done = neti("restore")
+    assert "those that the kernel holds stay" in done.stderr
+    assert done.stdout == "restored: 1 members, enforced\n"
+    after = ruleset(net)
+    for line in (ARMED, " : 10.0.0.5"):
+        assert line in before
+        assert line in after
+
+
+def test_a_torn_stage_is_read_from_its_copy(net: Net, neti: Neti, state: Path) -> None:
+    (state / "stage.json").write_bytes(b"")
+    reboot(net)
+    done = neti("restore")
+    assert "stage.json: torn" in done.stderr
+    assert done.stdout == "restored: 1 members, enforced\n"
+    (state / "stage.json.copy").write_bytes(b"")
+    reboot(net)
+    done = neti("restore")
+    assert "it is not known whether this host was enforced, and it is open" in done.stderr
+    assert done.stdout == "restored: 1 members, shadow\n"
+
+
+IDENTITY: dict[str, object] = {
+    "id": "i-0123",
+    "private": netns.PRIVATE,
+    "public": None,
+    "ipv6": [],
+    "vpc_id": None,
+}
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_torn_self_is_named_and_the_identity_remembered(
+    net: Net, tmp_path: Path, remembered: bool
+) -> None:
+    """On a host whose identity comes from the metadata service, which is not asked."""
+    config = tmp_path / "neti.yml"
+    config.write_text(
+        f"registry: embedded:{tmp_path}/registry.db\nsite: ec2\n"
+        f"table_files_path: {tmp_path}/state\n"
+    )
+    folder = StateFolder(tmp_path / "state")
+    folder.load(fingerprint())
+    folder.save_self(Self(overlay="192.168.0.7"))
+    (tmp_path / "state" / "self.json").write_bytes(b"rubbish\n")
+    if remembered:
+        document = {"format": 1, "machine": fingerprint(), "at": 0.0, "identity": IDENTITY}
+        (tmp_path / "state" / "identity.json").write_text(json.dumps(document))
+    if remembered:
+        done = net.inside(net.host, lambda: restoring.restore(config))
+        assert done.reason is None
+        assert any("self.json" in note for note in done.notes)
+        assert "table inet neti" in ruleset(net)
+    else:
+        with pytest.raises(NetiError, match=r"not known who this host is: .*self\.json: torn"):
+            net.inside(net.host, lambda: restoring.restore(config))
