@@ -75,6 +75,27 @@ def test_commands_ask_the_agent_nevertheless(config: Path, command: str) -> None
     assert asked.exit_code != 2
 
 
+LOOKING = ("status", "confirm", "relax", "release --all", "verify", "preview", "metrics", "check")
+
+
+@pytest.mark.parametrize("command", [*LOOKING, "overlay-ip", "conntrack-max", "restore", "leave"])
+@pytest.mark.parametrize("valid", [True, False])
+def test_looking_makes_no_folder(tmp_path: Path, command: str, valid: bool) -> None:
+    """Neither where a valid configuration leads nor where an invalid one does."""
+    config = tmp_path / "neti.yml"
+    text = GOOD if valid else MISTAKES["an unknown key"]
+    config.write_text(text.format(f"{tmp_path}/there"))
+    words = [*command.split(), "-c", config]
+    neti(*words, *(["--state", tmp_path / "else"] if command == "restore" else []))
+    assert list(tmp_path.iterdir()) == [config]
+
+
+def test_a_default_folder_is_not_made_for_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        load_or_last_good(tmp_path / "none.yml", tmp_path / "state")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_overlay_address_is_known_nevertheless(config: Path) -> None:
     config.write_text(MISTAKES["not YAML"].format(config.parent))
     asked = neti("overlay-ip", "-c", config)

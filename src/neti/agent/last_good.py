@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from neti.agent.state import StateFolder
+from neti.agent.state import GOOD_CONFIG, StateFolder
 from neti.config import load
 from neti.errors import ConfigError
 from neti.settings import DEFAULT_STATE, Settings
@@ -29,8 +29,9 @@ def load_or_last_good(
     except ConfigError as refused:
         for folder in (_named_in(config), state):
             try:
-                if folder is not None and StateFolder(folder).good_config.is_file():
-                    settings = load(StateFolder(folder).good_config)
+                # Looked for as it is: nothing is made where an invalid file leads.
+                if folder is not None and (folder / GOOD_CONFIG).is_file():
+                    settings = load(StateFolder(folder, make=False).good_config)
                     return dataclasses.replace(settings, path=config), refused
             except (ConfigError, OSError):
                 continue

@@ -64,7 +64,7 @@ def alone(settings: Settings, machine: str, now: float, *, everything: bool) -> 
     record, faults = shadow_log.read_alone(folder, machine, now)
     stage, peers = _look_at_kernel(record, now)
     accepted, more = _accepted(folder)
-    members, site = _remembered(StateFolder(folder), machine)
+    members, site = _remembered(StateFolder(folder, make=False), machine)
 
     def admitted(address: IPAddress) -> bool | None:
         return None if peers is None else str(address) in peers

@@ -23,7 +23,7 @@ def before_start(config: Path) -> tuple[str, ...]:
         return ()
     try:
         settings, _ = load_or_last_good(config)
-        if StateFolder(settings.table_files_path).is_down:
+        if StateFolder(settings.table_files_path, make=False).is_down:
             return ()
         return raise_limit(settings)
     except NetiError as error:

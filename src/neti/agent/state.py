@@ -92,13 +92,17 @@ class Loaded:
 
 
 class StateFolder:
-    """One agent's files. Used by one thread, except ``is_down``."""
+    """One agent's files. Used by one thread, except ``is_down``.
 
-    def __init__(self, path: Path) -> None:
+    ``make`` False: for who only looks; a folder that is not there is not made, and is empty.
+    """
+
+    def __init__(self, path: Path, *, make: bool = True) -> None:
         self.path = path
         try:
-            path.mkdir(mode=0o750, parents=True, exist_ok=True)
-            mode = path.stat().st_mode
+            if make:
+                path.mkdir(mode=0o750, parents=True, exist_ok=True)
+            mode = path.stat().st_mode if make or path.exists() else 0
         except OSError as error:
             raise StateError(f"{path}: cannot be used as state folder: {error.strerror}") from error
         if mode & 0o002:

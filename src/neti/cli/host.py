@@ -169,7 +169,7 @@ def _overlay(settings: Settings) -> str | None:
         from neti.agent.state import StateFolder
         from neti.identity.machine import fingerprint
 
-        answer = StateFolder(folder).load(fingerprint()).itself.overlay
+        answer = StateFolder(folder, make=False).load(fingerprint()).itself.overlay
     return answer
 
 
@@ -270,7 +270,7 @@ def _leave_alone(settings: Settings, unreachable: AgentUnreachable) -> None:
     from neti.registry import entry
     from neti.registry.opening import open_registry
 
-    folder = StateFolder(settings.table_files_path)
+    folder = StateFolder(settings.table_files_path, make=False)
     held = folder.load(fingerprint())
     if held.session is None or held.itself.entry is None:
         raise unreachable
