@@ -12,6 +12,8 @@ from typing import Any, Final, Literal
 FAMILIES: Final = ("ipv4", "ipv6")
 _DROPS: Final = ("trial", "enforced")
 _STAGES: Final = {"shadow": 0, "trial": 1, "enforced": 2}
+# How the agent's sentences about a host that is open against somebody's wish begin.
+_OPEN: Final = ("reject_all is ", "this host was enforced and is open")
 _SHOWN: Final = 300  # characters of one finding
 
 
@@ -111,7 +113,10 @@ def _all_is_well(seen: Situation) -> str:
     running = isinstance(trial, Mapping) and trial.get("state") == "running"
     left = f" ({trial['seconds_left']:.0f} s left)" if trial and running else ""
     members = _members(status).get("total", 0)
-    return f"{status.get('stage', 'shadow')}{left}, {members} members, registry in step"
+    stale = stale_seconds(status)
+    # Too short to be a finding, and no reason to say what is not so.
+    registry = f"not in step with the registry for {stale:.0f} s" if stale else "registry in step"
+    return f"{status.get('stage', 'shadow')}{left}, {members} members, {registry}"
 
 
 # --- findings ---
@@ -129,6 +134,7 @@ def _findings(seen: Situation, limits: Limits) -> Iterator[Finding]:
         yield from _while_off(off, seen.kernel)
     elif seen.status is not None:
         yield from _kernel_against_status(seen.status, seen.kernel)
+        yield from _open_against_a_wish(seen.status)
         yield from _safety(seen.status)
         yield from _registry(seen.status, limits)
         yield from _the_rest(seen.status, limits)
@@ -180,6 +186,22 @@ def _kernel_against_status(
     if kernel.table and kernel.as_written is False:
         yield Finding(
             Level.WARNING, "table inet neti is not what the agent wrote there", passing=True
+        )
+
+
+def _open_against_a_wish(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """Enforcement is wished for, or was in force, and neither it nor a trial is. A trial that ended
+    is said by ``_safety``."""
+    said = [s for s in map(str, _list(status, "problems")) if s.startswith(_OPEN)]
+    for sentence in said:
+        yield Finding(Level.CRITICAL, sentence, passing=True)
+    wished, trial = status.get("wished"), status.get("trial")
+    wishes = isinstance(wished, Mapping) and wished.get("reject_all") is True
+    if wishes and status.get("stage") == "shadow" and not trial and not said:
+        yield Finding(
+            Level.CRITICAL,
+            "enforcement is wished for, but the stage is shadow: input is not dropped",
+            passing=True,
         )
 
 
@@ -246,9 +268,9 @@ def _the_rest(status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
     drift = status.get("drift")
     fight = drift.get("fight") if isinstance(drift, Mapping) else None
     for sentence in map(str, _list(status, "problems")):
-        # The first two have limits of their own; the third was said above.
+        # The first two have limits of their own; the others were said above.
         own = sentence.startswith(("registry: ", "the connection-tracking table is "))
-        if not own and sentence != fight:
+        if not own and sentence != fight and not sentence.startswith(_OPEN):
             yield Finding(Level.WARNING, sentence)
 
 

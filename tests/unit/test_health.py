@@ -53,6 +53,14 @@ def test_all_is_well() -> None:
 
 
 SHADOW = KernelLook(table=True, as_written=True)
+
+
+def in_shadow(**changes: Any) -> Situation:
+    """Though enforcement is wished for."""
+    wished = {"wished": {"reject_all": True, "by": "configuration"}, **changes}
+    return replace(with_status(stage="shadow", **wished), kernel=SHADOW)
+
+
 UNWELL: dict[str, tuple[Situation, Level, str]] = {
     "not dropping": (
         replace(WELL, kernel=SHADOW),
@@ -90,6 +98,25 @@ UNWELL: dict[str, tuple[Situation, Level, str]] = {
         with_status(trial={"state": "expired", "why": ["peer db-1 was cut off"]}),
         Level.CRITICAL,
         "ended unconfirmed: peer db-1 was cut off",
+    ),
+    "not in force any more": (
+        in_shadow(problems=["reject_all is NOT in force any more: ssh_whitelist is empty"]),
+        Level.CRITICAL,
+        "NETI CRITICAL - reject_all is NOT in force any more: ssh_whitelist is empty",
+    ),
+    "not armed": (
+        in_shadow(problems=["reject_all is true but NOT in force: members unknown"]),
+        Level.CRITICAL,
+        "NETI CRITICAL - reject_all is true but NOT in force: members unknown",
+    ),
+    "wished for": (in_shadow(), Level.CRITICAL, "wished for, but the stage is shadow"),
+    "opened by lost files": (
+        in_shadow(
+            wished={"reject_all": False, "by": "configuration"},
+            problems=["this host was enforced and is open: neti enforce"],
+        ),
+        Level.CRITICAL,
+        "this host was enforced and is open",
     ),
     "held": (
         with_status(holds=[{"id": f"h{n}", "overlay": "x", "since": 1.0} for n in range(7)]),
@@ -181,6 +208,8 @@ def test_each_condition(seen: Situation, level: Level, words: str) -> None:
         with_status(registry={"fresh": False, "reason": "x", "stale_seconds": 59.0}),
         with_status(skipped={"count": 10}),
         replace(with_status(stage="shadow"), kernel=SHADOW),
+        in_shadow(wished={"reject_all": False, "by": "command"}),
+        in_shadow(wished=None),
         replace(WELL, conntrack=79.9),
         replace(WELL, conntrack=None),
         replace(WELL, kernel=replace(DROPPING, as_written=None)),
@@ -197,6 +226,24 @@ def test_a_running_trial_is_shown() -> None:
     """With the time that it has left."""
     seen = with_status(trial={"state": "running", "seconds_left": 41.7, "why": []}, stage="trial")
     assert "NETI OK - trial (42 s left), 12 members" in judge(seen, Limits()).line
+
+
+def test_an_opened_host_is_said_once() -> None:
+    """Whether the agent's sentence or the ended trial says it."""
+    sentence = "reject_all is true but NOT in force: members unknown"
+    assert judge(in_shadow(problems=[sentence]), Limits()).line.count("NOT in force") == 1
+    expired = in_shadow(trial={"state": "expired", "why": ["x"]})
+    assert len(judge(expired, Limits()).findings) == 1
+
+
+def test_a_registry_that_is_not_in_step_is_not_said_to_be() -> None:
+    """Also where it is too short to be a finding."""
+    seen = with_status(registry={"fresh": False, "reason": "x", "stale_seconds": 12.4})
+    verdict = judge(seen, Limits())
+    assert verdict.level is Level.OK
+    assert verdict.line.startswith(
+        "NETI OK - enforced, 12 members, not in step with the registry for 12 s | "
+    )
 
 
 def test_keys_of_another_version_may_be_missing() -> None:
