@@ -54,6 +54,31 @@ def test_single_elements_are_put_right(fleet: World, host: Box) -> None:
     assert set(host.elements("grace")) == {"ipv4", "ipv6"}
 
 
+def test_what_was_put_right_is_said_and_counted(
+    fleet: World, host: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An undone element is drift like any other: in the log, by whom, and a fight when repeated."""
+    assert host.dataplane.table is not None
+    for _ in range(4):
+        host.dataplane.table.elements["revoked4"]["203.0.113.1"] = "3600"
+        drift(fleet, host)
+        fleet.pass_time(10)
+    said = [record.__dict__["fields"] for record in caplog.records if "repaired" in record.message]
+    assert said == [{"what": "1 in revoked4", "by": "nft (pid 4711)"}] * 4
+    assert host.status()["drift"]["repairs"] == 4
+    assert any("nft" in problem for problem in host.status()["problems"])
+
+
+def test_sources_that_end_or_return_by_themselves_are_no_drift(fleet: World, host: Box) -> None:
+    """Time, a sweep and a peer's return change these sets too, and nobody is blamed."""
+    drift(fleet, host)
+    fleet.boxes[1].start()
+    drift(fleet, host)
+    fleet.pass_time(700)
+    drift(fleet, host)
+    assert host.status()["drift"]["repairs"] == 0
+
+
 def test_who_came_back_is_not_revoked_again(fleet: World, host: Box) -> None:
     """A flush while a removed member returns: it is a peer, and not among the removed."""
     host.dataplane.table = None

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from typing import Final, Protocol
 
 from neti.agent import timed
-from neti.agent.timed import TimedElements, peers_of
+from neti.agent.timed import Mended, TimedElements, peers_of
 from neti.clock import Clock, SystemClock
 from neti.dataplane import Dataplane
 from neti.elements import Changes, Elements
@@ -96,6 +96,18 @@ def _whole(
     return Transaction((*anew.commands, *revoked.commands()))
 
 
+def _with_timed(planned: Plan, elements: Elements, mended: list[Mended]) -> Plan:
+    """The same, and the sets that end by the kernel's clock put right."""
+    commands = list(planned.transaction.commands)
+    changes = planned.changes
+    for where, back, gone in mended:
+        commands += timed.commands(where, back, gone)
+        if where != "grace":
+            changes.revoked.setdefault(where, {}).update(back)
+            elements.forget_revoked(where, gone)
+    return Plan(Transaction(tuple(commands)), planned.structure, changes)
+
+
 class Reconciler:
     """Owns the kernel's side of one agent. Not thread-safe: the agent's loop owns it."""
 
@@ -125,9 +137,10 @@ class Reconciler:
     def resync(self, structure: Structure, elements: Elements) -> Resync:
         """Read back, and make everything as it should be. Raises DataplaneError."""
         kernel = self._dataplane.read()
-        drift = self._drift(kernel, elements)
+        mended = self._mended(kernel, elements)
+        drift = self._drift(kernel, elements, mended)
         elements.kernel_is(kernel)
-        planned = self._with_timed(plan(structure, elements, kernel, self.seen), elements, kernel)
+        planned = _with_timed(plan(structure, elements, kernel, self.seen), elements, mended)
         anew = planned.structure in ("new", "all")
         if anew:
             self.before_emptying()
@@ -147,7 +160,7 @@ class Reconciler:
         self._left = elements.enforcement
         return Resync(planned, kernel, drift)
 
-    def _drift(self, kernel: KernelState, elements: Elements) -> str:
+    def _drift(self, kernel: KernelState, elements: Elements, mended: list[Mended]) -> str:
         if self._left is None or self.seen is None:
             return ""
         if kernel.structure is None:
@@ -155,6 +168,7 @@ class Reconciler:
         found = [] if kernel.structure == self.seen.listing else ["rules, sets or flags differed"]
         changed = elements.differences(kernel)
         found += [f"{count} in {where}" for where, count in changed.items()]
+        found += [f"{len(back) + len(gone)} in {where}" for where, back, gone in mended]
         if self._left.permanent and not kernel.armed_for_good:
             found.append("what map enforce holds was taken out")
         elif not self._left and kernel.enforce:
@@ -188,21 +202,14 @@ class Reconciler:
         self._end_connections(changes)
         return changes
 
-    def _with_timed(self, planned: Plan, elements: Elements, kernel: KernelState) -> Plan:
-        """The same, and what others did to the sets that end by the kernel's clock undone."""
+    def _mended(self, kernel: KernelState, elements: Elements) -> list[Mended]:
+        """What others did to the sets that end by the kernel's clock, and is to be undone."""
 
         def wanted(where: SetName, key: str) -> bool:
             peers = peers_of(where)
             return peers is not None and elements.wants(peers, key)
 
-        commands = list(planned.transaction.commands)
-        changes = planned.changes
-        for where, back, gone in self._timed.mend(kernel, wanted):
-            commands += timed.commands(where, back, gone)
-            if where != "grace":
-                changes.revoked.setdefault(where, {}).update(back)
-                elements.forget_revoked(where, gone)
-        return Plan(Transaction(tuple(commands)), planned.structure, changes)
+        return list(self._timed.mend(kernel, wanted))
 
     def pardon(self, elements: Elements, where: SetName, keys: list[str]) -> None:
         """These removed sources have no connections left: forget them."""

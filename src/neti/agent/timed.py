@@ -16,6 +16,8 @@ from neti.ruleset import REVOKED_BY, TIMED, KernelState, SetName, element_comman
 _SLACK: Final = 3.0
 
 Timeouts = Mapping[SetName, Mapping[str, int]]
+# Of one set: what has to be put back with the time it has left, and what has to go.
+Mended = tuple[SetName, dict[str, int], list[str]]
 
 
 class TimedElements:
@@ -45,9 +47,7 @@ class TimedElements:
             for key in keys:
                 self._until[where].pop(key, None)
 
-    def mend(
-        self, kernel: KernelState, wanted: Callable[[SetName, str], bool]
-    ) -> Iterator[tuple[SetName, dict[str, int], list[str]]]:
+    def mend(self, kernel: KernelState, wanted: Callable[[SetName, str], bool]) -> Iterator[Mended]:
         """For each set that somebody changed: what has to be put back with the time it has left,
         and what has to go. ``wanted`` says who is a peer, and so no removed source any more.
 
