@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.support.agents import Box, World, world
 from tests.unit.test_agent import overlay, session_of
 
+from neti.cli.host import _status_lines
 from neti.guard import WINDOW_SECONDS, Guard, ends_by_itself
 
 
@@ -161,6 +162,51 @@ def test_release_lets_go(fleet: World) -> None:
     fleet.pass_time(1)
     assert held(one) == set()
     assert set(one.elements("revoked4")) >= {str(box.host.private) for box in others[:6]}
+
+
+def test_the_log_names_who_was_held_and_let_go(
+    fleet: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also days later: a hold that has ended stands nowhere else."""
+    one, others = crowd(fleet, 30)
+    ids = sorted(box.host.id for box in others[:25])
+    vanish(fleet, others[:25])
+    fleet.pass_time(601)
+    one.ask("release", ids=[ids[0]])
+    one.ask("release", ids=None)
+    fleet.pass_time(1)
+    said = [
+        (record.message, record.__dict__["fields"]["ids"])
+        for record in caplog.records
+        if record.message in ("removals_held", "released", "holds_ended")
+    ]
+    rest = f"{', '.join(ids[1:21])} and 4 more"
+    kept = [named for message, named in said if message == "removals_held"]
+    assert all(any(host_id in named for named in kept) for host_id in ids[:20])
+    assert said[len(kept) :] == [
+        ("released", ids[0]),
+        ("holds_ended", ids[0]),
+        ("released", rest),
+        ("holds_ended", rest),
+    ]
+
+
+def test_status_says_how_many_it_does_not_name(fleet: World) -> None:
+    """Twenty lines of each, and then a number: of the lost, and of the held."""
+    one, others = crowd(fleet, 30)
+    vanish(fleet, others[:25])
+    fleet.pass_time(1)
+    lost = _status_lines(one.status())
+    assert sum(line.startswith("lost ") for line in lost) == 20
+    assert "          and 5 more" in lost
+    fleet.pass_time(601)
+    kept = _status_lines(one.status())
+    assert any(line.startswith("held      25 members are kept: ") for line in kept)
+    assert "            and 5 more" in kept
+    one.ask("release", ids=sorted(held(one))[:24])
+    alone = _status_lines(one.status())
+    assert any(line.startswith("held      1 member is kept: ") for line in alone)
+    assert not any(line.endswith(" more") for line in alone)
 
 
 def test_the_hosts_return_ends_it(fleet: World) -> None:

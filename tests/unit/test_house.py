@@ -60,6 +60,7 @@ PURE = {
     "shadow.py": {"model", "settings"},
     "preview.py": {"model", "settings", "shadow"},
     "measured.py": set[str](),
+    "words.py": set[str](),
     "metrics.py": {"measured"},
 }
 

@@ -5,6 +5,7 @@ from neti.agent.core import Core
 from neti.agent.state_records import Remembered
 from neti.fleet import Fleet
 from neti.standing import Change
+from neti.words import some
 
 _LOG_EACH = 20  # members named singly in the log; more are one line
 
@@ -38,9 +39,9 @@ class Journal:
         _log_lost(lost - self._lost - held, self._core.settings.linger_seconds)
         if new := held - self._held:
             reason = fleet.holds[next(iter(new))].reason
-            log.error("removals_held", held=len(new), all_held=len(held), why=reason)
+            log.error("removals_held", held=len(new), all_held=len(held), ids=some(new), why=reason)
         if ended := self._held - held:
-            log.warning("holds_ended", ended=len(ended), still_held=len(held))
+            log.warning("holds_ended", ended=len(ended), still_held=len(held), ids=some(ended))
         self._lost, self._held = lost, held
 
     def anew(self) -> None:

@@ -40,6 +40,7 @@ from neti.registry import Event
 from neti.ruleset import KernelState
 from neti.settings import Settings
 from neti.stage import Record, Wisher
+from neti.words import some
 
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before the kernel gets its turn
 # By whether what is left of the record looks as if this host had been enforced.
@@ -385,7 +386,7 @@ class Agent:
             request.fail(f"not held here: {', '.join(unknown)}: 'neti status' shows the holds")
             return
         fleet.release(ids)
-        log.warning("released", hosts=len(ids), by="command")
+        log.warning("released", hosts=len(ids), ids=some(ids), by="command")
         request.succeed({"released": sorted(ids), "still_held": len(fleet.holds)})
 
     def reload(self) -> None:

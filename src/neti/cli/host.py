@@ -20,6 +20,7 @@ from neti.cli.common import (
 )
 from neti.errors import DataplaneError, NetiError
 from neti.settings import Settings
+from neti.words import counted, listed
 
 _TAG_PAUSE: Final = 2.0  # seconds between questions to AWS, which answers all hosts of an account
 _PATIENCE: Final = 2.0  # seconds for an agent that is only asked for its overlay address
@@ -71,7 +72,8 @@ def _status_lines(seen: dict[str, Any]) -> list[str]:
     lines += _absent(seen)
     skipped = seen["skipped"]
     if skipped["count"]:
-        lines.append(f"skipped   {skipped['count']} registry entries are not believed:")
+        entries = counted(skipped["count"], "registry entry is", "registry entries are")
+        lines.append(f"skipped   {entries} not believed:")
         lines += [f"            {name}: {why}" for name, why in list(skipped["entries"].items())]
     lines += [
         f"shared    {shared['address']} in {shared['site']}: claimed by {', '.join(shared['ids'])}"
@@ -101,19 +103,26 @@ def _stage(seen: dict[str, Any]) -> str:
 
 def _absent(seen: dict[str, Any]) -> list[str]:
     """Lost and held members, the first twenty of each; holds with their reasons."""
-    now, shown = time.time(), 20
-    lines = [
+    now, indent = time.time(), " " * 12
+    gone = (
         f"lost      {lost['id']} ({lost['overlay']}) {now - lost['since']:.0f} s ago"
-        for lost in seen["lost"][:shown]
-    ]
+        for lost in seen["lost"]
+    )
+    lines = listed(gone, seen["members"]["lost"], " " * 10)
     reasons = dict.fromkeys(hold["reason"] for hold in seen["holds"])
+    unnamed = seen["members"]["held"] - len(seen["holds"])  # the agent names so many and no more
     for reason in reasons:
         held = [hold for hold in seen["holds"] if hold["reason"] == reason]
-        lines.append(f"held      {len(held)} members are kept: {reason}")
-        lines += [
-            f"            {hold['id']} ({hold['overlay']}) {now - hold['since']:.0f} s ago"
-            for hold in held[:shown]
-        ]
+        total = len(held) + (unnamed if len(reasons) == 1 else 0)
+        are = "member is" if total == 1 else "members are"
+        lines.append(f"held      {total} {are} kept: {reason}")
+        ids = (
+            f"{indent}{hold['id']} ({hold['overlay']}) {now - hold['since']:.0f} s ago"
+            for hold in held
+        )
+        lines += listed(ids, total, indent)
+    if unnamed > 0 and len(reasons) > 1:
+        lines.append(f"{indent}and {unnamed} more are held")
     if reasons:
         lines.append("            'neti release ID' or 'neti release --all' lets them go")
     return lines
