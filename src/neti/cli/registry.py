@@ -11,6 +11,7 @@ from neti.cli.common import config_option, json_option, print_json, site_of
 from neti.config import load
 from neti.errors import NetiError
 from neti.registry.opening import open_zookeeper, servers
+from neti.words import counted
 
 if TYPE_CHECKING:
     from neti.registry.certificates import Wanted
@@ -69,7 +70,7 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
         click.echo(line)
     click.echo(f"operators: {', '.join(planned.subjects) or 'none'}")
     word = "would be made" if dry_run else "made"
-    click.echo(f"{len(steps)} changes {word}" if steps else "nothing to change")
+    click.echo(f"{counted(len(steps), 'change')} {word}" if steps else "nothing to change")
     if not secure:
         click.echo(f"warning: {_OPEN}", err=True)
 
@@ -137,7 +138,7 @@ def _print_findings(found: "list[Finding]", as_json: bool) -> None:
         return
     for one in found:
         click.echo(f"{one.severity:<8} {one.where}: {one.sentence}")
-    click.echo(", ".join(f"{count} {word}s" for word, count in counts.items()))
+    click.echo(", ".join(counted(count, word) for word, count in counts.items()))
 
 
 @registry_group.command("dev-ca")

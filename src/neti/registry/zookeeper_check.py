@@ -116,7 +116,8 @@ def _version(where: str, srvr: str) -> Iterable[Finding]:
             "warning",
             where,
             f"is ZooKeeper {text}, with CVE-2024-23944 (a recursive watch tells the names of nodes "
-            "that its owner may not read): fixed in 3.8.4 and 3.9.2",
+            "that its owner may not read): fixed in 3.8.4 and 3.9.2, unless your distribution has "
+            "put the fix in (Debian 12: from 3.8.0-11+deb12u2 on)",
         )
 
 
