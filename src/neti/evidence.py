@@ -22,10 +22,10 @@ class Observed:
 
     ``registry``: what went wrong when the registry was asked by a connection of its own; empty:
     it answered; None: it was not asked yet. ``admitted``: packets from members that were let in;
-    ``admitted_before``: the same in as long a time before the trial. ``refused_members``: members
-    one of whose addresses was refused. ``lost_uses``: ports, in words, that were used in the
-    shadow, have a listener here, and were refused now. ``way_in``: why the operator might not get
-    in; empty: covered.
+    ``admitted_before``: the same in the ``before_seconds`` before the trial. ``refused_members``:
+    members one of whose addresses was refused. ``lost_uses``: ports, in words, that were used in
+    the shadow, have a listener here, and were refused now. ``way_in``: why the operator might not
+    get in; empty: covered.
     """
 
     registry: str | None
@@ -34,6 +34,7 @@ class Observed:
     peers: int
     admitted: int
     admitted_before: int
+    before_seconds: float
     refused_members: tuple[str, ...]
     way_in: str
     lost_uses: tuple[str, ...]
@@ -76,7 +77,7 @@ def _members(seen: Observed) -> Finding:
             "members",
             False,
             f"no packet of a member was let in since the trial began; {seen.admitted_before} were "
-            "in as long a time before it",
+            f"in the {seen.before_seconds:.0f} s before it",
         )
     if not seen.admitted:
         return Finding("members", True, "no member sent anything, before the trial or since")

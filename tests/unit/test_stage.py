@@ -262,6 +262,20 @@ def test_missing_evidence_leaves_it_unconfirmed_and_says_what(
     assert one.elements("enforce") == {}
 
 
+def test_a_short_trial_says_over_which_time_it_is_compared(fleet: World) -> None:
+    """Members are counted every 30 s, so what came before is never looked for in less."""
+    one = trialled(fleet)
+    one.dataplane.counted["admitted"] = 0
+    fleet.pass_time(60)
+    for _ in range(24):  # in the middle between two counts
+        fleet.pass_time(1)
+    one.dataplane.counted["admitted"] = 500
+    enforce(one, seconds=12)
+    let_expire(fleet, one, 12)
+    why = "; ".join(one.status()["trial"]["why"])
+    assert "500 were in the 24 s before it" in why, why
+
+
 def test_what_the_configuration_wishes_for_is_tried_again(fleet: World) -> None:
     one = trialled(fleet, reject_all=True)
     assert one.status()["stage"] == "trial"

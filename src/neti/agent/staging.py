@@ -49,6 +49,7 @@ class _Progress:
     began: float  # monotonic
     admitted_at_start: int
     admitted_before: int
+    before_seconds: float
     registry: str | None = None
     asking: bool = False
     last: tuple[evidence.Finding, ...] = ()
@@ -200,7 +201,7 @@ class Staging:
         core.problems.pop("arming", None)
         self._shadow.sample()
         self._count()
-        before = self._admitted_within(seconds)
+        before, back = self._admitted_within(seconds)
         trial = Trial(
             boot=core.out.boot,
             deadline=core.now() + seconds,
@@ -217,7 +218,7 @@ class Staging:
         except DataplaneError:
             core.keep_record(stage.unconfirmed(core.record, ("the kernel refused",), core.wall()))
             raise
-        self._progress = _Progress(core.now(), self._admitted(), before)
+        self._progress = _Progress(core.now(), self._admitted(), before, back)
         self._findings = ()
         log.warning("trial_begun", seconds=seconds, confirms="operator" if wait else "evidence")
         self._registration.describe()
@@ -234,7 +235,7 @@ class Staging:
             core.soon("stage", left + _MARGIN)
             return
         if self._progress is None:  # taken up by a restart
-            self._progress = _Progress(core.now(), self._admitted(), 0)
+            self._progress = _Progress(core.now(), self._admitted(), 0, 0.0)
         if left > trial.seconds * (1 - _LOOK_FROM):
             core.soon("stage", left - trial.seconds * (1 - _LOOK_FROM))
             return
@@ -303,6 +304,7 @@ class Staging:
             peers=sum(1 for host_id in core.members.fleet.members if host_id != core.host.id),
             admitted=max(0, self._admitted() - progress.admitted_at_start),
             admitted_before=progress.admitted_before,
+            before_seconds=progress.before_seconds,
             refused_members=self._shadow.refused_members(trial.began),
             way_in=self.refusal() or "",
             lost_uses=self._shadow.lost_uses(trial.began),
@@ -345,11 +347,13 @@ class Staging:
         except DataplaneError:
             return 0
 
-    def _admitted_within(self, seconds: float) -> int:
-        """Packets of members in the last so many seconds, as far back as was counted."""
+    def _admitted_within(self, seconds: float) -> tuple[int, float]:
+        """Packets of members in the last so many seconds, but at least as long as lies between two
+        counts, and as far back as was counted; and how long that was."""
         end, total = self._counted[-1]
-        earlier = [count for at, count in self._counted if at >= end - max(seconds, _AGAIN)]
-        return max(0, total - earlier[0])
+        reach = end - max(seconds, _AGAIN)
+        at, before = next((at, count) for at, count in self._counted if at >= reach)
+        return max(0, total - before), end - at
 
     # --- telling ---
 
