@@ -129,6 +129,29 @@ def test_through_a_hosts_life(host: Host) -> None:
     assert "reject_all" in line
 
 
+def test_an_invalid_file_hides_nothing(host: Host) -> None:
+    """It is one finding; the rest is looked at by the configuration that was good last."""
+    host.enforced()
+    good = host.config.read_text()
+    host.config.write_text(good + "ssh_prot: 22\n")
+    code, line = host.check()
+    assert (code, line.count("; ")) == (2, 0)
+    assert "the configuration is invalid" in line
+    assert "stage=2" in line
+    host.signal(signal.SIGSTOP)  # nobody repairs
+    host.nft("flush map inet neti enforce")
+    code, line = host.check()
+    assert code == 2
+    assert "the configuration is invalid" in line
+    assert "the agent hangs" in line
+    host.end()
+    host.nft("delete table inet neti")
+    code, line = host.check()
+    assert code == 2
+    for finding in ("the configuration is invalid", "no agent is running", "is not in the kernel"):
+        assert finding in line
+
+
 def test_without_rights_it_is_unknown(host: Host) -> None:
     """What could not be looked at is said; nothing is called well or unwell that was not seen."""
     host.start(lambda: host.status("registered") is True)

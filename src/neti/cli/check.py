@@ -9,9 +9,9 @@ import click
 
 from neti.agent import control
 from neti.agent.control import AgentForbidden, AgentSilent, AgentUnreachable
+from neti.agent.last_good import load_or_last_good
 from neti.agent.machine import switched_off
 from neti.cli.common import F, config_option
-from neti.config import load
 from neti.errors import ConfigError, NetiError
 from neti.health import KernelLook, Level, Limits, Situation, Verdict, judge
 from neti.settings import Settings
@@ -97,15 +97,16 @@ def _verdict(config: Path, limits: Limits) -> Verdict:
 
 
 def _look(config: Path) -> Situation:
-    try:
-        settings = load(config)
-    except ConfigError as error:
-        if isinstance(error.__context__, PermissionError):
-            return Situation(blind=(f"{config} may not be read: run this as root",))
-        return Situation(config_fault=str(error).replace("\n", "; "))
     blind: list[str] = []
+    try:
+        settings, refused = load_or_last_good(config)
+    except ConfigError as error:  # and where to look, nothing says
+        fault = _config_fault(config, error, blind)
+        return Situation(config_fault=fault, blind=tuple(blind))
+    fault = _config_fault(config, refused, blind) if refused is not None else None
     status, agent, says = _ask(settings, blind)
     return Situation(
+        config_fault=fault,
         status=status,
         agent=agent,
         agent_says=says,
@@ -114,6 +115,14 @@ def _look(config: Path) -> Situation:
         blind=tuple(dict.fromkeys(blind)),
         conntrack=_conntrack_percent(),
     )
+
+
+def _config_fault(config: Path, refused: ConfigError, blind: list[str]) -> str | None:
+    """None: it could not be read, which ``blind`` says then."""
+    if isinstance(refused.__context__, PermissionError):
+        blind.append(f"{config} may not be read: run this as root")
+        return None
+    return str(refused).replace("\n", "; ")
 
 
 def _ask(
