@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.agents import Box, World, world
@@ -11,6 +12,7 @@ from tests.support.agents import Box, World, world
 from neti import log
 from neti.agent import durable
 from neti.agent.loop import Reload, Stop
+from neti.agent.state import StateFolder
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.model import Host, Site
 from neti.registry import Session, Stale
@@ -99,8 +101,6 @@ def test_a_host_that_vanishes_stays_for_a_while(fleet: World) -> None:
 
 
 def session_of(box: Box) -> Session:
-    from neti.agent.state import StateFolder
-
     session = StateFolder(box.settings.table_files_path).load("this machine").session
     assert session is not None
     return session
@@ -249,6 +249,79 @@ def test_a_reload_lets_in_what_the_sites_refused_before(fleet: World) -> None:
     fleet.settle()
     fleet.pass_time(1)
     assert further in one.elements("peers4")
+
+
+@pytest.fixture(name="said")
+def _said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What is logged about members that came, went, or are others now."""
+    said: list[tuple[str, dict[str, Any]]] = []
+    for level in ("info", "warning", "error"):
+        monkeypatch.setattr(
+            log,
+            level,
+            lambda name, **more: said.append((name, more)) if "member" in name else None,
+        )
+    return said
+
+
+@pytest.mark.parametrize("others", [3, 30])
+def test_a_reload_says_only_what_it_changes(
+    fleet: World, said: list[tuple[str, dict[str, Any]]], others: int
+) -> None:
+    """Nobody joins by it who was there before, and who came or went beside it is said."""
+    one = fleet.started(1)
+    for number in range(2, 2 + others):
+        fleet.started(number)
+    fleet.pass_time(1)
+    one.new_settings = one.settings
+    for box in fleet.boxes[1:]:
+        box.stop()  # one log shows what this agent alone says
+    said.clear()
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    one.running.tell(Reload())
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    assert said == []
+    assert len(one.running.core.members.fleet.members) == 1 + others
+    two = fleet.boxes[1]
+    fleet.server.expire(session_of(two))
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    assert [(name, more["id"]) for name, more in said] == [("member_lost", two.host.id)]
+    said.clear()
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    assert said == []
+
+
+def test_who_is_not_believed_after_a_reload_is_gone_in_the_log_and_on_disk(
+    fleet: World, said: list[tuple[str, dict[str, Any]]]
+) -> None:
+    """A site's range became narrower; the others stay as they are noted."""
+    one = fleet.started(1)
+    for number in range(2, 9):
+        fleet.started(number)
+    fleet.pass_time(1)
+    for box in fleet.boxes[1:]:
+        box.stop()
+    narrow = Site(
+        name="ec2", private=tuple(IPv4Network(f"10.0.0.{number}/32") for number in range(1, 8))
+    )
+    one.new_settings = replace(one.settings, sites={**one.settings.sites, "ec2": narrow})
+    said.clear()
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    assert [(name, more["id"]) for name, more in said] == [("member_gone", "ec2-8")]
+    kept = StateFolder(one.settings.table_files_path).load("this machine").members
+    assert kept.keys() == one.running.core.members.fleet.members.keys()
+    assert kept == dict(one.running.core.members.everybody())
+    said.clear()
+    typo = Site(name="ec2", private=(IPv4Network("10.9.0.0/16"),))
+    one.new_settings = replace(one.settings, sites={**one.settings.sites, "ec2": typo})
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    assert said == []
 
 
 def test_nothing_is_enforced_before_the_members_are_known(fleet: World) -> None:

@@ -107,6 +107,7 @@ class Following:
         """Membership from scratch for the present settings and host; the kernel keeps what it has
         until the next transaction."""
         core, before = self._core, self._core.members
+        self._journal.anew()
         core.members = core.empty_membership()
         if remember:
             core.members.remember(dict(before.everybody()))
@@ -115,7 +116,6 @@ class Following:
             core.members.fleet.ask_for_data()
         core.members.hold_lease(before.overlay)
         core.members.elements.believe(before.elements)
-        self._journal.anew()
         core.soon("resync")
 
     # --- in step, or not ---

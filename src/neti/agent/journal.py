@@ -1,9 +1,12 @@
 """What became of members, said in the log and noted on disk once the kernel has it."""
 
+from collections.abc import Mapping
+
 from neti import log
 from neti.agent.core import Core
 from neti.agent.state_records import Remembered
 from neti.fleet import Fleet
+from neti.model import Member
 from neti.standing import Change
 from neti.words import some
 
@@ -19,15 +22,18 @@ class Journal:
         self._left_over: set[str] = set()  # to be noted whatever the new membership says
         self._lost: frozenset[str] = frozenset()  # as they were said last
         self._held: frozenset[str] = frozenset()
+        self._before: dict[str, Member] | None = None  # the membership before the present one
         self._window: dict[str, float] = dict(core.guard.window)
 
     def take_changes(self) -> None:
         """Into the elements, the log, and the next note."""
         members = self._core.members
-        changes = members.take_changes()
-        if changes:
-            _log_changes(changes, len(members.fleet.members))
-            self._unwritten.update({c.id: members.remembered(c.id) for c in changes})
+        changes = said = members.take_changes()
+        if self._before is not None:
+            said, self._before = _differences(self._before, members.fleet.members), None
+        if said:
+            _log_changes(said, len(members.fleet.members))
+        self._unwritten.update({c.id: members.remembered(c.id) for c in (*changes, *said)})
         if touched := members.fleet.take_absence_changes() | self._left_over:
             self._left_over = set()
             self._unwritten.update({host_id: members.remembered(host_id) for host_id in touched})
@@ -45,7 +51,10 @@ class Journal:
         self._lost, self._held = lost, held
 
     def anew(self) -> None:
-        """The membership was built from scratch: note nothing twice, and miss nothing."""
+        """The membership is about to be built from scratch: say only what it changes, and miss
+        nothing on disk."""
+        self.take_changes()
+        self._before = dict(self._core.members.fleet.members)
         self._left_over = set(self._lost)
 
     def write(self) -> None:
@@ -57,6 +66,14 @@ class Journal:
             return
         changes, self._unwritten = self._unwritten, {}
         core.keep(lambda: core.out.folder.append(changes, core.members.everybody()))
+
+
+def _differences(before: Mapping[str, Member], after: Mapping[str, Member]) -> list[Change]:
+    return [
+        Change(host_id, before.get(host_id), after.get(host_id))
+        for host_id in {**before, **after}
+        if before.get(host_id) != after.get(host_id)
+    ]
 
 
 def _log_lost(ids: frozenset[str], linger: int) -> None:
