@@ -88,6 +88,46 @@ def test_two_accounts_and_regions_and_both_sites(
     assert overlays.stdout.split() == [overlay]
 
 
+def test_a_role_is_assumed_in_the_region_that_was_given(
+    neti: Neti, server: MotoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else on the operators' machine says where."""
+    there = Account.of(server.url, "us-east-1", ROLES[0])
+    there.instances(1, there.group("web"), name="web")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    words = ["--role-arn", ROLES[0], "--region", "us-east-1", "--names-only"]
+    result = neti("aws", "report", *words)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.split() == ["web-1"]
+
+
+def test_a_role_that_may_not_be_assumed_is_named(neti: Neti, server: MotoServer) -> None:
+    """Both things that it takes, and not a call that was never made."""
+    server.fail("AssumeRole", "AccessDenied", status=403)
+    result = neti("aws", "report", "--role-arn", ROLES[0])
+    assert result.exit_code == 1
+    assert f"us-east-1 ({ROLES[0]}): AssumeRole is not allowed" in result.stderr
+    assert f"The trust policy of {ROLES[0]} must name who asks" in result.stderr
+    assert f'"Action": "sts:AssumeRole", "Resource": "{ROLES[0]}"' in result.stderr
+    assert "DescribeInstances" not in result.stderr
+    server.reset()
+    server.fail("AssumeRole", "ExpiredToken", status=403)
+    expired = neti("aws", "report", "--role-arn", ROLES[0])
+    assert "AssumeRole was refused for its credentials" in expired.stderr
+
+
+@pytest.mark.parametrize(
+    "arn", ["neti", "arn:aws:iam::1:role/neti", "arn:aws:iam::111111111111:user/x"]
+)
+def test_what_names_no_role_is_refused(neti: Neti, server: MotoServer, arn: str) -> None:
+    """Before anything is asked."""
+    before = len(server.calls())
+    result = neti("aws", "report", "--role-arn", arn)
+    assert result.exit_code == 1
+    assert f"--role-arn '{arn}' names no role" in result.stderr
+    assert len(server.calls()) == before
+
+
 def test_the_exit_code_says_when_all_are_in(neti: Neti, account: Account, members: Members) -> None:
     """For a script before the cut-over; without an instance nothing is proved."""
     assert neti("aws", "report", "--fail-below", "100").exit_code == 1

@@ -4,14 +4,16 @@ Credentials come by the SDK's usual chain (environment, profile, role), never fr
 but for the two keys of a 2014 configuration. Must never log or print one.
 """
 
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from neti.aws.calls import Calls, Place
-from neti.aws.refusals import api_name, refusal
+from neti.aws.refusals import CREDENTIALS_FROM, api_name, refusal
 from neti.errors import AwsRefused, AwsUnavailable, NetiError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ _CONNECT_SECONDS: Final = 5
 _READ_SECONDS: Final = 60
 _TRIES: Final = 8
 _ROLE_SESSION: Final = "neti"
+_ROLE_ARN: Final = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class SdkCalls:
     @contextmanager
     def _errors(self, service: str, operation: str) -> Iterator[None]:
         from botocore import exceptions as sdk
+        from botocore import xform_name
         from botocore.parsers import ResponseParserError
 
         where = f"AWS, {self._place}: {api_name(operation)}"
@@ -92,7 +96,10 @@ class SdkCalls:
         except sdk.ClientError as error:
             told = error.response.get("Error", {})
             code, message = str(told.get("Code", "?")), str(told.get("Message", ""))
-            raise refusal(self._place, service, operation, code, message) from error
+            # The call that was refused may be the one for the role's credentials.
+            called = xform_name(error.operation_name)
+            called_at = CREDENTIALS_FROM.get(called, service)
+            raise refusal(self._place, called_at, called, code, message) from error
         except (sdk.NoCredentialsError, sdk.PartialCredentialsError) as error:
             raise AwsRefused(
                 f"{where}: no AWS credentials were found: give --profile NAME or AWS_PROFILE, "
@@ -123,7 +130,7 @@ def open_places(
     With ``roles`` these are the accounts, and the one profile (or the usual chain) assumes them;
     else each profile is one, and without any the usual chain's.
     """
-    accounts = _accounts(profiles, roles, keys)
+    accounts = _accounts(profiles, roles, keys, regions[0] if regions else None)
     places: list[Calls] = []
     for account in accounts:
         own = regions or ((account.session.region_name,) if account.session.region_name else ())
@@ -136,16 +143,24 @@ def open_places(
     return places
 
 
-def _accounts(profiles: Sequence[str], roles: Sequence[str], keys: Keys | None) -> list[_Account]:
+def _accounts(
+    profiles: Sequence[str], roles: Sequence[str], keys: Keys | None, region: str | None
+) -> list[_Account]:
     if roles and len(profiles) > 1:
         raise NetiError("--role-arn is assumed by one profile: give --profile at most once with it")
+    for arn in roles:
+        if _ROLE_ARN.fullmatch(arn) is None:
+            raise NetiError(
+                f"--role-arn {arn!r} names no role: write arn:aws:iam::ACCOUNT:role/NAME"
+            )
     if not profiles:
         sessions = [_Account("default", _session(None, keys))]
     else:
         sessions = [_Account(name, _session(name, None)) for name in dict.fromkeys(profiles)]
     if not roles:
         return sessions
-    return [_Account(arn, _assumed(sessions[0].session, arn)) for arn in dict.fromkeys(roles)]
+    base = sessions[0].session
+    return [_Account(arn, _assumed(base, arn, region)) for arn in dict.fromkeys(roles)]
 
 
 def _session(profile: str | None, keys: Keys | None) -> "boto3.Session":
@@ -167,8 +182,11 @@ def _session(profile: str | None, keys: Keys | None) -> "boto3.Session":
         raise NetiError(f"AWS profile {profile or '(default)'}: {error}") from error
 
 
-def _assumed(base: "boto3.Session", arn: str) -> "boto3.Session":
-    """A session that assumes the role when it is first used, and again before that runs out."""
+def _assumed(base: "boto3.Session", arn: str, region: str | None) -> "boto3.Session":
+    """A session that assumes the role when it is first used, and again before that runs out.
+
+    ``region`` is where STS is asked, else the base's: without one it cannot be asked at all.
+    """
     import boto3
     import botocore.session
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
@@ -177,7 +195,7 @@ def _assumed(base: "boto3.Session", arn: str) -> "boto3.Session":
     if source is None:
         raise NetiError(f"no AWS credentials to assume {arn} with: give --profile NAME")
     fetcher = AssumeRoleCredentialFetcher(
-        client_creator=base._session.create_client,
+        client_creator=partial(base._session.create_client, region_name=region or base.region_name),
         source_credentials=source,
         role_arn=arn,
         extra_args={"RoleSessionName": _ROLE_SESSION},

@@ -1,6 +1,7 @@
 """What AWS says no with, in words for the operator. Pure: codes and messages in, errors out."""
 
 import json
+import re
 from typing import Any, Final
 
 from neti.aws.calls import Place
@@ -34,6 +35,13 @@ _CREDENTIALS: Final = frozenset(
     }
 )
 _IAM_PREFIX: Final = {"service-quotas": "servicequotas"}
+_RESOURCE: Final = re.compile(r"on resource: (arn:\S+)")
+# Calls that the SDK makes by itself, before the one that was asked for, and whom it asks.
+CREDENTIALS_FROM: Final = {
+    "assume_role": "sts",
+    "assume_role_with_web_identity": "sts",
+    "get_role_credentials": "sso",
+}
 _MAX_MESSAGE: Final = 300
 
 OVERLAY_TAG: Final = "overlay_ip"
@@ -45,6 +53,8 @@ def refusal(place: Place, service: str, operation: str, code: str, message: str)
     call = api_name(operation)
     where = f"AWS, {place}: {call}"
     said = f"{code}: {_short(message)}"
+    if code in UNAUTHORIZED and operation == "assume_role":
+        return _role_refusal(place, where, code, message)
     if code in UNAUTHORIZED:
         return AwsRefused(
             f"{where} is not allowed ({code}). This statement would allow it:\n"
@@ -65,6 +75,18 @@ def refusal(place: Place, service: str, operation: str, code: str, message: str)
             code=code,
         )
     return AwsRefused(f"{where} was refused ({said})", code=code)
+
+
+def _role_refusal(place: Place, where: str, code: str, message: str) -> AwsRefused:
+    """AWS does not say which of the two sides refused."""
+    told = _RESOURCE.search(message)
+    arn = place.account if place.account.startswith("arn:") else told[1] if told else None
+    allow = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": arn or "ROLE-ARN"}
+    return AwsRefused(
+        f"{where} is not allowed ({code}). The trust policy of {arn or 'the role'} must name who "
+        f"asks as a principal, and who asks needs this statement:\n{json.dumps(allow)}",
+        code=code,
+    )
 
 
 def statement(service: str, operation: str) -> dict[str, Any]:
