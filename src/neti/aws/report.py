@@ -21,6 +21,8 @@ from neti.model import Member, Reach
 from neti.settings import Settings
 
 _DIGITS: Final = re.compile(r"(\d+)")
+_INSTANCE_ID: Final = re.compile(r"i-[0-9a-f]+")
+UNKNOWN_SITE: Final = "?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +79,9 @@ def rows(
     exclude: Sequence[str] = (),
 ) -> list[Row]:
     """One for each instance, sorted by name as people count: web-9 before web-10."""
-    by_address = {(m.private, m.public): m for m in registered.members.values()}
-    made = []
-    for instance in instances:
-        member = registered.members.get(instance.id)
-        if member is None:  # a static identity has an id of its own
-            public = instance.publics[0] if instance.publics else None
-            member = by_address.get((instance.privates[0], public)) if instance.privates else None
-        made.append(_row(instance, member, registered, settings, exclude))
+    running = list(instances)
+    matched = _matched(running, registered, settings)
+    made = [_row(i, matched.get(i.id), registered, settings, exclude) for i in running]
     return sorted(made, key=lambda row: (natural(row.name), row.id))
 
 
@@ -110,22 +107,14 @@ def below(made: Iterable[Row], percent: float) -> list[Total]:
     ]
 
 
-def strangers(instances: Iterable[Instance], registered: Registered) -> list[Member]:
+def strangers(
+    instances: Iterable[Instance], registered: Registered, settings: Settings
+) -> list[Member]:
     """Members that are none of these instances: in an account or region that was not asked, no
     EC2 instances at all, or not running any more."""
-    ids: set[str] = set()
-    addresses: set[tuple[IPv4Address, IPv4Address]] = set()
-    for instance in instances:
-        ids.add(instance.id)
-        addresses.update((private, p) for private in instance.privates for p in instance.publics)
-    return sorted(
-        (
-            member
-            for member in registered.members.values()
-            if member.id not in ids and (member.private, member.public) not in addresses
-        ),
-        key=lambda member: natural(member.id),
-    )
+    ours = {member.id for member in _matched(list(instances), registered, settings).values()}
+    others = [member for member in registered.members.values() if member.id not in ours]
+    return sorted(others, key=lambda member: natural(member.id))
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -133,6 +122,47 @@ def natural(text: str) -> list[tuple[int, str]]:
     return [
         (int(part), "") if part.isdecimal() and part.isascii() else (-1, part.lower())
         for part in _DIGITS.split(text)
+    ]
+
+
+def _matched(
+    instances: Sequence[Instance], registered: Registered, settings: Settings
+) -> dict[str, Member]:
+    """The members by the ids of their instances.
+
+    A member is known by its instance's id. A static identity has an id of its own, and is known by
+    its addresses: private ranges repeat, so its site must be the instance's too, and no second
+    instance may be meant as well.
+    """
+    static: dict[IPv4Address, list[Member]] = defaultdict(list)
+    for member in registered.members.values():
+        if _INSTANCE_ID.fullmatch(member.id) is None:
+            static[member.private].append(member)
+    found: dict[str, Member] = {}
+    meant: dict[str, list[str]] = defaultdict(list)
+    for instance in instances:
+        if instance.id in registered.members:
+            found[instance.id] = registered.members[instance.id]
+        else:
+            alike = [member for private in instance.privates for member in static.get(private, ())]
+            for member in _of_its_site(instance, alike, settings)[:1]:
+                meant[member.id].append(instance.id)
+    for member_id, ids in meant.items():
+        if len(ids) == 1:
+            found[ids[0]] = registered.members[member_id]
+    return found
+
+
+def _of_its_site(instance: Instance, alike: Sequence[Member], settings: Settings) -> list[Member]:
+    """Which members of its private addresses are the instance; the surest first."""
+    if not alike:
+        return []
+    site = _own_site(instance, settings)
+    by_public = [m for m in alike if m.public in instance.publics]
+    return [
+        # A public address is nobody else's, should the site not be known.
+        *(m for m in by_public if site in (m.site, UNKNOWN_SITE)),
+        *(m for m in alike if m.public is None and m.site == site),
     ]
 
 
@@ -144,7 +174,7 @@ def _row(
     exclude: Collection[str],
 ) -> Row:
     excluded = any(fnmatch.fnmatchcase(instance.name, pattern) for pattern in exclude)
-    site = _site(instance, member, settings)
+    site = member.site if member is not None else _own_site(instance, settings)
     told = registered.told.get(member.id, {}) if member is not None else {}
     lease = registered.leases.get(instance.id)
     why = _why(instance, member, registered, settings)
@@ -198,12 +228,10 @@ def _why_unregistered(instance: Instance, registered: Registered) -> str:
     return f"no agent{also}"
 
 
-def _site(instance: Instance, member: Member | None, settings: Settings) -> str:
+def _own_site(instance: Instance, settings: Settings) -> str:
     """As its agent would decide, whatever the operator's own machine is."""
-    if member is not None:
-        return member.site
     if not instance.privates:
-        return "?"
+        return UNKNOWN_SITE
     identity = Identity(
         id=instance.id,
         private=instance.privates[0],
@@ -213,7 +241,7 @@ def _site(instance: Instance, member: Member | None, settings: Settings) -> str:
     try:
         return decide_site(replace(settings, site=None, identity="ec2"), identity).site
     except IdentityError:
-        return "?"
+        return UNKNOWN_SITE
 
 
 def _text(addresses: Sequence[IPv4Address]) -> str | None:

@@ -92,7 +92,7 @@ def report(
         and (below_version is None or _is_older(row, below_version))
     ]
     short = reports.below(every, fail_below) if fail_below is not None else []
-    elsewhere = reports.strangers(running, told)
+    elsewhere = reports.strangers(running, told, settings)
     if names_only or overlays_only:
         for row in chosen:
             text = row.name if names_only else row.overlay
