@@ -1,6 +1,7 @@
 """The agent's tags: wished for at once, set behind the loop's back, never in its way."""
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -11,11 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from click.testing import CliRunner
 from tests.support.agents import World
 
 from neti.agent import tagging
 from neti.agent.tagging import Child, Tagger, Tags, for_instance
 from neti.aws.access import open_places
+from neti.cli import cli
 from neti.errors import NetiError
 from neti.settings import Settings, StaticIdentity
 
@@ -139,6 +142,50 @@ def test_the_child_says_what_is_wrong(tmp_path: Path) -> None:
     said = Child(config, "i-0a", has_keys=True).run(Tags(ONE, "1.0"))
     assert said is not None
     assert "neti.yml" in said
+
+
+def test_the_child_is_neti_and_nothing_that_lies_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module of that name in the agent's working directory is a stranger's."""
+    strange = tmp_path / "neti"
+    strange.mkdir()
+    for name in ("__init__.py", "__main__.py"):
+        (strange / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    said = Child(tmp_path / "neti.yml", "i-0a", has_keys=True).run(Tags(ONE, "1.0"))
+    assert not (tmp_path / "ran").exists()
+    assert said is not None
+    assert "neti.yml" in said
+
+
+def test_the_explanation_is_heard_through_other_words(tmp_path: Path) -> None:
+    """Whatever else came to stderr before it; a traceback's last line is its explanation."""
+    for words, heard in (
+        ("warning: x\nneti: not allowed. This\nneti: {}\n", "not allowed. This {}"),
+        ("Traceback:\n  File\nValueError: y\n", "ValueError: y"),
+        ("", "neti aws tag ended with 3"),
+    ):
+        child = Child(tmp_path / "neti.yml", "i-0a", has_keys=True)
+        program = f"import sys; sys.stderr.write({words!r}); sys.exit(3)"
+        child._command = [sys.executable, "-c", program]
+        assert child.run(Tags(ONE, "1.0")) == heard
+
+
+def test_a_priority_that_may_not_be_lowered_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent's unit forbids the call; the tags are set all the same."""
+    asked: list[int] = []
+
+    def refused(by: int) -> int:
+        asked.append(by)
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "nice", refused)
+    words = ["aws", "tag", "--instance", "i-0a", "--overlay", "nonsense"]
+    assert "no IPv4 address" in CliRunner().invoke(cli, [*words, "--low-priority"]).output
+    assert asked == [10]
+    CliRunner().invoke(cli, words)
+    assert asked == [10]
 
 
 def test_a_stopped_child_is_not_begun(tmp_path: Path) -> None:

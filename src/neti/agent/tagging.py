@@ -128,7 +128,8 @@ class Child:
     def __init__(self, config: Path, instance_id: str, *, has_keys: bool = False) -> None:
         """``has_keys``: the configuration has the two keys of 2014."""
         self._has_keys = has_keys
-        self._command = ["nice", "-n", "10", sys.executable, "-m", "neti", "aws", "tag"]
+        # -P: the working directory is anybody's, and no place to import from.
+        self._command = [sys.executable, "-P", "-m", "neti", "aws", "tag", "--low-priority"]
         self._command += ["--config", str(config), "--instance", instance_id]
         self._process: subprocess.Popen[str] | None = None
         self._stopped = False
@@ -194,8 +195,8 @@ class Child:
             return f"neti aws tag did not end within {_CHILD_SECONDS:.0f} s"
         if process.returncode == 0:
             return None
-        lines = [line.removeprefix("neti: ") for line in said.splitlines() if line.strip()]
-        # What the command explains is all its own; of a traceback the last line says it.
-        explained = said.startswith("neti: ")
-        text = " ".join(lines if explained else lines[-1:])
+        lines = [line for line in said.splitlines() if line.strip()]
+        # What the command explains is all its own; of anything else the last line says it.
+        begins = next((n for n, line in enumerate(lines) if line.startswith("neti: ")), -1)
+        text = " ".join(line.removeprefix("neti: ") for line in lines[begins:])
         return text[:2000] or f"neti aws tag ended with {process.returncode}"

@@ -1,7 +1,10 @@
 """``neti aws tag``: run as the agent's short-lived child, so that the agent loads no SDK."""
 
+import contextlib
+import os
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -10,13 +13,16 @@ from neti.cli.common import config_option
 from neti.config import load
 from neti.errors import NetiError
 
+_NICE: Final = 10
+
 
 @click.command()
 @config_option
 @click.option("--instance", metavar="ID", required=True, help="This instance's id.")
 @click.option("--overlay", metavar="ADDRESS", required=True, help="Its overlay address.")
 @click.option("--tag-version", default=__version__, metavar="VERSION", help="Else this program's.")
-def tag(config: Path, instance: str, overlay: str, tag_version: str) -> None:
+@click.option("--low-priority", is_flag=True, hidden=True)
+def tag(config: Path, instance: str, overlay: str, tag_version: str, low_priority: bool) -> None:
     """Set the tags overlay_ip and neti_version on this instance, as its agent does by itself.
 
     The agent runs this once it is registered; by hand it shows what is missing.
@@ -25,6 +31,9 @@ def tag(config: Path, instance: str, overlay: str, tag_version: str) -> None:
     Example:
       neti aws tag --instance i-0abc1234 --overlay "$(neti overlay-ip)"
     """
+    if low_priority:
+        with contextlib.suppress(OSError):  # a unit may forbid it, and it is only a courtesy
+            os.nice(_NICE)
     try:
         address = IPv4Address(overlay)
     except AddressValueError as error:
