@@ -387,6 +387,16 @@ def test_rules_that_somebody_else_removed_or_added_in_between(
         (["--group", "sg-0a"], "which of AWS's ranges?"),
         (["--group", "sg-0a", "--follow", "5", "--range-region", "all"], "goes with --fleet"),
         (["--group", "sg-0a", "--range-region", "all", "--ports", "9-1"], "FIRST-LAST"),
+        (["--group", "sg-0a", *US, "--protocol", "all", "--ports", "443"], "--ports says nothing"),
+        (["--group", "sg-0a", "--fleet", "--ipv6"], "--ipv6 chooses"),
+        (["--group", "sg-0a", "--fleet", "--range-region", "all"], "--range-region chooses"),
+        (["--group", "sg-0a", "--fleet", "--border-group", "x"], "--border-group chooses"),
+        (["--group", "sg-0a", "--fleet", "--service", "EC2"], "--service chooses"),
+        (["--group", "sg-0a", "--fleet", "--file", FILE], "--file chooses"),
+        (["--group", "sg-0a", *US, "--allow-removals"], "goes with --fleet"),
+        (["--group", "sg-0a", "--revert", "--remove-first"], "--remove-first says how"),
+        (["--group", "sg-0a", "--revert", "--as", "prefix-list"], "--as says how"),
+        (["--group", "sg-0a", "--revert", "--max-rules", "9"], "--max-rules says how"),
     ],
 )
 def test_half_a_command_is_refused(neti: Neti, words: list[str], said: str) -> None:

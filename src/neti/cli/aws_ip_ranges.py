@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from neti.aws import ip_ranges as ranges
 from neti.aws import published
@@ -35,7 +36,7 @@ _PORTS = "0-65535"
     "--follow",
     type=click.FloatRange(min=1),
     metavar="SECONDS",
-    help="With --fleet: stay, and look again so often.",
+    help="With --fleet: stay, and look again so often; implies --yes.",
 )
 @click.option(
     "--file",
@@ -148,6 +149,7 @@ def ip_ranges(
         as_json=as_json,
     )
     _refuse_nonsense(request, follow, any_region=bool(range_regions or border_groups))
+    _refuse_ignored(request)
     places = open_places(profiles=profile, roles=role_arn, regions=region)
 
     def once() -> None:
@@ -189,6 +191,31 @@ def _refuse_nonsense(request: Request, follow: float | None, *, any_region: bool
         raise click.UsageError(
             "which of AWS's ranges? give --range-region REGION (or 'all'), or --border-group"
         )
+
+
+def _refuse_ignored(request: Request) -> None:
+    """An option that would do nothing was meant to do something."""
+    shape = request.shape
+    if "all" in shape.protocols and (shape.first_port, shape.last_port) != (0, 65535):
+        raise click.UsageError("--ports says nothing with --protocol all: give tcp or udp")
+    if request.fleet:
+        ignored = _given("ipv6", "range_regions", "border_groups", "services", "file", "url")
+        if ignored:
+            raise click.UsageError(f"{ignored} chooses among AWS's ranges, not with --fleet")
+    elif request.allow_removals:
+        raise click.UsageError("--allow-removals goes with --fleet")
+    if request.revert:
+        ignored = _given("remove_first", "kind", "max_rules")
+        if ignored:
+            raise click.UsageError(f"{ignored} says how rules are made, not with --revert")
+
+
+def _given(*names: str) -> str:
+    """The first of these options that is on the command line, as it is typed; else nothing."""
+    context = click.get_current_context()
+    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    typed = (n for n in names if context.get_parameter_source(n) is ParameterSource.COMMANDLINE)
+    return next((options[name] for name in typed), "")
 
 
 def _ports(text: str) -> tuple[int, int]:
