@@ -33,6 +33,20 @@ def test_each_lets_in_the_others_elastic_and_plain_addresses(
     assert told == {f"neti zk-groups {pair[0]}: zk-{n} ({i})" for n, i in enumerate(zk, 1)}
 
 
+def test_one_group_for_both_sides_is_refused(
+    neti: Neti, server: MotoServer, account: Account, pair: tuple[str, str]
+) -> None:
+    """By its id or by its name: it would let its own members in."""
+    account.instances(1, pair[0])
+    before = server.changes()
+    for name in (pair[0], "tag:Name=zk"):
+        result = neti("aws", "zk-groups", "--ensemble", pair[0], "--proxies", name)
+        assert result.exit_code == 1
+        if name == pair[0]:
+            assert f"are the same group, {pair[0]}" in result.output
+    assert server.changes() == before
+
+
 def test_twice_is_once(
     neti: Neti, server: MotoServer, account: Account, pair: tuple[str, str]
 ) -> None:

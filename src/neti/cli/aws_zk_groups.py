@@ -11,6 +11,7 @@ from neti.aws.calls import Calls
 from neti.cli.aws_common import carry_out, change_options, place_options, warn
 from neti.cli.common import config_option, json_option
 from neti.config import load
+from neti.errors import NetiError
 
 
 @click.command("zk-groups")
@@ -54,13 +55,18 @@ def zk_groups(
     Examples:
       neti aws zk-groups --ensemble sg-0aa1 --proxies sg-0bb2 --dry-run
       neti aws zk-groups --profile old --profile new --region us-east-1 \\
-          --ensemble tag:Name=zk --proxies tag:Name=zk-proxy
+          --ensemble tag:Name=neti-zookeeper --proxies tag:Name=neti-zk-proxy
     """
     wanted = list(ports) or pairs.ports_of(load(config))
     places = open_places(profiles=profile, roles=role_arn, regions=region)
     sides = [
         _side(places, role, group) for role, group in (("ensemble", ensemble), ("proxies", proxies))
     ]
+    if sides[0].group.id == sides[1].group.id:
+        raise NetiError(
+            f"--ensemble and --proxies are the same group, {sides[0].group.id}: each side has one "
+            "of its own"
+        )
     plan = pairs.plan(sides[0], sides[1], wanted, allow_empty=allow_empty)
     warn(plan.warnings)
     if not as_json:
