@@ -38,7 +38,7 @@ _COLUMNS: Final = ("name", "id", "public", "private", "overlay", "version", "sit
     "--exclude",
     multiple=True,
     metavar="PATTERN",
-    help="Names that need no Neti, such as 'zk-*': listed, not counted.",
+    help="Names that need no Neti, such as 'neti-z*': listed, not counted.",
 )
 @click.option(
     "--fail-below",
@@ -71,7 +71,7 @@ def report(
     Examples:
       neti aws report --profile old --profile new --region us-east-1
       neti aws report --not-in-neti --names-only
-      neti aws report --exclude 'zk-*' --fail-below 100 && echo ready
+      neti aws report --exclude 'neti-z*' --fail-below 100 && echo ready
     """
     settings = load(config)
     places = open_places(profiles=profile, roles=role_arn, regions=region)
