@@ -70,7 +70,7 @@ class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = getattr(record, "fields", {})
         name = record.getMessage()
-        said = _json(record, name, fields) if self._format == "json" else _line(name, fields)
+        said = _json(record, name, fields) if self._format == "json" else line(name, fields)
         if self._journal:
             return f"<{_PRIORITIES.get(record.levelno, 6)}>{said}"
         if self._format == "json":
@@ -96,7 +96,8 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _line(name: str, fields: dict[str, Any]) -> str:
+def line(name: str, fields: Mapping[str, Any]) -> str:
+    """An event as text, in one line whatever the fields hold."""
     return " ".join([name, *(f"{key}={_value(value)}" for key, value in fields.items())])
 
 

@@ -1,17 +1,20 @@
 """The operator's session behind a real sshd: as root, as a user, with sudo, detached, forwarded."""
 
 import json
+import re
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from tests.support import netns
 from tests.support.netns import Net, Server
 from tests.support.sshd import PYTHON, SAY_SESSION, USER, Sshd, require_sshd, sshd
 
+import neti
 from neti.agent import control
 from neti.agent.control import AgentUnreachable
 from neti.operator_session import OperatorSession
@@ -155,9 +158,12 @@ def agent(net: Net, host: Sshd) -> Iterator[tuple[str, ...]]:
     """A running agent; the words of a command to it, as they are typed in a session."""
     config = host.folder / "neti.yml"
     config.write_text(CONFIG.format(folder=host.folder))
-    line = (PYTHON, "-m", "neti", "{}", "-c", str(config))
+    # sudo and sshd take the environment away, and another neti may be installed.
+    ours = ("env", f"PYTHONPATH={Path(neti.__file__).parents[1]}", PYTHON)
+    line = (*ours, "-m", "neti", "{}", "-c", str(config))
     inside = ["ip", "netns", "exec", net.host, *(word.format("agent") for word in line)]
-    process = subprocess.Popen(inside, stderr=subprocess.DEVNULL)
+    with (host.folder / "agent.log").open("wb") as log:
+        process = subprocess.Popen(inside, stderr=log)
     try:
         deadline = time.monotonic() + 30
         while not _registered(host):
@@ -190,3 +196,14 @@ def test_enforce_typed_where_it_would_shut_out(host: Sshd, agent: tuple[str, ...
     said = host.ssh(*enforce, user=USER, source=netns.ADMIN, to=netns.PRIVATE)
     assert said.startswith("trial: in 30 s")
     assert control.call(host.folder / "state", "status")["stage"] == "trial"
+
+
+def test_the_agents_log_says_from_where(host: Sshd, agent: tuple[str, ...]) -> None:
+    """The terminal and the SSH client of a command, which only the command itself can find."""
+    words = ("sudo", *(word.format("relax") for word in agent))
+    host.ssh(*words, user=USER, source=netns.ADMIN, to=netns.PRIVATE, options=("-tt",))
+    host.ssh(*words, user="root", source=netns.ADMIN6, to=netns.PRIVATE6)
+    lines = (host.folder / "agent.log").read_text().splitlines()
+    typed, remote = (line for line in lines if " command " in line)
+    assert re.search(rf'terminal=pts/\d+ ssh="{netns.ADMIN} port \d+"$', typed)
+    assert re.search(rf'terminal=none ssh="{netns.ADMIN6} port \d+"$', remote)

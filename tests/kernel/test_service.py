@@ -153,7 +153,7 @@ def test_counters_are_ours_and_leave_the_sets_alone(net: Net) -> None:
 
 @pytest.mark.usefixtures("agent")
 def test_the_log_says_who_commands(net: Net, tmp_path: Path) -> None:
-    """By user, process and login; looking is not logged."""
+    """By user, process, login and place; looking is not logged."""
     for words in ("status", "relax"):
         subprocess.run(line(net, tmp_path / "neti.yml", words), capture_output=True, check=False)
     lines = [json.loads(text) for text in (tmp_path / "log").read_text().splitlines()]
@@ -162,6 +162,8 @@ def test_the_log_says_who_commands(net: Net, tmp_path: Path) -> None:
     assert commands[0]["uid"] == 0
     assert commands[0]["pid"] > 1
     assert commands[0]["login"]
+    assert commands[0]["terminal"]
+    assert commands[0]["ssh"]
 
 
 def test_the_agent_goes_without_prometheus_where_nobody_asks() -> None:

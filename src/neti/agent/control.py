@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from neti import log, owned_file
+from neti import log, owned_file, trail
 from neti.errors import NetiError
 
 SOCKET_NAME: Final = "agent.sock"
@@ -26,7 +26,7 @@ _ANSWER_SECONDS: Final = 30.0
 _LAST_ANSWERS: Final = 1.0  # seconds, when the agent stops
 _MAX_REQUEST: Final = 65536
 _LOOKS: Final = frozenset({"status", "members", "metrics"})
-_NO_LOGIN: Final = 2**32 - 1
+_MAX_PLACE: Final = 100  # characters
 
 
 class AgentUnreachable(NetiError):
@@ -123,13 +123,13 @@ class ControlServer:
             except (ValueError, KeyError, TypeError):
                 answer: dict[str, Any] = {"error": "not a request"}
             else:
-                _log(request, connection)
+                _log(request, connection, asked.get("place"))
                 self._tell(request)
                 answer = request.wait()
             connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _log(request: Request, connection: socket.socket) -> None:
+def _log(request: Request, connection: socket.socket, place: Any) -> None:
     """Who changes what, and from where; looking is nobody's business."""
     if request.command in _LOOKS:
         return
@@ -137,16 +137,14 @@ def _log(request: Request, connection: socket.socket) -> None:
     pid, uid, _ = struct.unpack(
         "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     )
-    log.info("command", command=request.command, uid=uid, pid=pid, login=_login(pid))
+    who = {"uid": uid, "pid": pid, "login": trail.login(pid)}
+    log.info("command", command=request.command, **who, **_place(place))
 
 
-def _login(pid: int) -> str:
-    """Who logged in, before any sudo; 'none' for a service, or where it cannot be seen."""
-    try:
-        number = int(Path(f"/proc/{pid}/loginuid").read_text())
-    except (OSError, ValueError):
-        return "none"
-    return "none" if number == _NO_LOGIN else str(number)
+def _place(said: Any) -> dict[str, str]:
+    """As the command itself found it: root may read what the agent's user may not."""
+    found = said if isinstance(said, dict) else {}
+    return {key: str(found.get(key, "none"))[:_MAX_PLACE] for key in ("terminal", "ssh")}
 
 
 def call(
@@ -159,7 +157,9 @@ def call(
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _within(path) as name:
             connection.settimeout(within)
             connection.connect(name)
-            asked = {"command": command, "arguments": arguments}
+            asked: dict[str, Any] = {"command": command, "arguments": arguments}
+            if command not in _LOOKS:
+                asked["place"] = trail.place()
             connection.sendall(json.dumps(asked).encode() + b"\n")
             answer = json.loads(_line(connection, limit=None))
     except PermissionError as error:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from neti import trail
 from neti.agent import control
 from neti.agent.control import AgentUnreachable
 from neti.cli.common import (
@@ -229,6 +230,7 @@ def _down_alone(settings: Settings) -> None:
     from neti.dataplane.nftables import NftablesDataplane
 
     StateFolder(settings.table_files_path).set_down(True)
+    trail.note("down", agent="none answers")
     connections = Conntrack()
     reconciler = Reconciler(NftablesDataplane(), connections, None)
     tracking = Tracking(ConntrackLimit(settings.table_files_path), {})
@@ -251,6 +253,7 @@ def up(config: Path, as_json: bool) -> None:
         from neti.agent.state import StateFolder
 
         StateFolder(settings.table_files_path).set_down(False)
+        trail.note("up", agent="none answers")
         click.echo("neti: the agent is not running; it will write when it starts", err=True)
     _said("up", as_json)
 
@@ -295,6 +298,7 @@ def _leave_alone(settings: Settings, unreachable: AgentUnreachable) -> None:
     finally:
         registry.detach()
     folder.forget_session()
+    trail.note("leave", agent="none answers", id=member.id)
 
 
 def _said(word: str, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from neti import trail
 from neti.cli.common import config_option, json_option, print_json, registry_of
 from neti.cli.lease_gc import gc
 from neti.config import load
@@ -43,6 +44,7 @@ def release(host_id: str, config: Path, as_json: bool) -> None:
         overlay = registry.release(host_id)
     if overlay is None:
         raise NetiError(f"{host_id} holds no lease: 'neti lease list' shows who does")
+    trail.note("lease release", id=host_id, overlay=overlay)
     if as_json:
         print_json({"id": host_id, "overlay": str(overlay)})
     else:
@@ -68,6 +70,7 @@ def move(old: str, new: str, config: Path, as_json: bool, force: bool) -> None:
     """
     with registry_of(load(config)) as registry:
         overlay, former = registry.move(old, new, force=force)
+    trail.note("lease move", overlay=overlay, old=old, new=new, freed=former, force=force)
     if as_json:
         freed = str(former) if former is not None else None
         print_json({"overlay": str(overlay), "from": old, "to": new, "freed": freed})

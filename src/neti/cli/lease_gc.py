@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from neti import trail
 from neti.aws import instances, terminated
 from neti.aws.access import open_places
 from neti.aws.instances import Instance
@@ -127,11 +128,13 @@ def _release(
     done, refused = [], []
     for lease in leases:
         try:
-            registry.release(lease.host_id)
+            released = registry.release(lease.host_id)
         except NetiError as error:
             refused.append((lease, error))
         else:
             done.append(lease)
+            if released is not None:  # one by one, as this may be interrupted
+                trail.note("lease gc", id=lease.host_id, overlay=released)
     return done, refused
 
 

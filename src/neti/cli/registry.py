@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from neti import trail
 from neti.cli.common import config_option, json_option, print_json, site_of
 from neti.config import load
 from neti.errors import NetiError
@@ -60,6 +61,9 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
         planned = registry.plan_init(operators)
         if not dry_run:
             registry.init(planned)
+            if planned.steps:
+                operators_now = ", ".join(planned.subjects) or "none"
+                trail.note("registry init", changes=len(planned.steps), operators=operators_now)
     finally:
         registry.close()
     steps = [str(step) for step in planned.steps]
