@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from tests.support.agents import Box, World, world
 from tests.unit.test_agent import overlay, session_of
 
+from neti.absence import Absences, Hold, Lost
 from neti.cli.host import _status_lines
 from neti.guard import WINDOW_SECONDS, Guard, ends_by_itself
+from neti.model import Member
 
 
 @pytest.fixture
@@ -87,6 +89,38 @@ def test_thousands_who_leave_one_by_one_cost_the_same_each() -> None:
     guard = Guard(maxchange=20)
     assert "maxchange" in (guard.objection(ids(5001), absent, crowd_of(9000), now=0) or "")
     assert Counted.looks == 0
+
+
+def test_how_many_are_absent_is_known_without_a_look_at_each() -> None:
+    """As the guard is really asked: lost ones and held ones together, as they stand."""
+
+    class Counted(dict[str, Lost]):
+        looks = 0
+
+        def __iter__(self) -> Iterator[str]:
+            Counted.looks += 1
+            return super().__iter__()
+
+    absences = Absences()
+    absences._waiting, absences._kept = Counted(), Counted()
+    for number, host_id in enumerate(crowd_of(3000)):
+        member = Member(
+            id=host_id,
+            site="ec2",
+            private=IPv4Address("10.0.0.1"),
+            public=None,
+            overlay=IPv4Address("192.168.0.1"),
+        )
+        absences.add(Lost(member, number, shared_public=False))
+    absences.hold(crowd_of(2000), Hold(0, "many"))
+    Counted.looks = 0
+    absent = absences.lost.keys()
+    assert len(absent) == len(absences) == 3000
+    assert "3000 hosts or more" in (
+        Guard(maxchange=20).objection(ids(1), absent, crowd_of(9000), now=0) or ""
+    )
+    assert Counted.looks == 0
+    assert set(absent) == set(crowd_of(3000))
 
 
 def test_who_is_lost_already_counts() -> None:
