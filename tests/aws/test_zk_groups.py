@@ -34,16 +34,16 @@ def test_each_lets_in_the_others_elastic_and_plain_addresses(
 
 
 def test_one_group_for_both_sides_is_refused(
-    neti: Neti, server: MotoServer, account: Account, pair: tuple[str, str]
+    neti: Neti, server: MotoServer, account: Account
 ) -> None:
     """By its id or by its name: it would let its own members in."""
-    account.instances(1, pair[0])
+    group = account.group("zk", tags={"Name": "zk"})
+    account.instances(1, group)
     before = server.changes()
-    for name in (pair[0], "tag:Name=zk"):
-        result = neti("aws", "zk-groups", "--ensemble", pair[0], "--proxies", name)
+    for name in (group, "tag:Name=zk"):
+        result = neti("aws", "zk-groups", "--ensemble", group, "--proxies", name)
         assert result.exit_code == 1
-        if name == pair[0]:
-            assert f"are the same group, {pair[0]}" in result.output
+        assert f"are the same group, {group}" in result.output
     assert server.changes() == before
 
 
