@@ -152,6 +152,68 @@ def test_who_is_left_and_who_is_old(neti: Neti, account: Account, members: Membe
     assert below.stdout.split() == ["web-1"]
 
 
+def test_one_site_is_judged_by_itself(neti: Neti, account: Account, members: Members) -> None:
+    """Its totals, its exit code, its members elsewhere: another site's gaps are not its own."""
+    members.join("db-1", "10.50.0.1", "198.51.100.77", site="vpc")
+    account.instances(1, account.group("web"), name="web")
+    told = json.loads(neti("aws", "report", "--site", "ec2", "--json").stdout)
+    assert list(told["totals"]) == ["ec2"]
+    assert told["registered_elsewhere"] == []
+    short = neti("aws", "report", "--site", "vpc", "--fail-below", "100")
+    assert short.exit_code == 1  # nothing is there, which proves nothing
+    assert short.stderr.startswith("neti: vpc: 0 of 0 in Neti")
+    assert "ec2" not in short.output
+    other = account.instances(1, account.group("db"), name="db")[0]
+    _joined(members, account, other, site="vpc")
+    assert neti("aws", "report", "--site", "vpc", "--fail-below", "100").exit_code == 0
+    assert neti("aws", "report", "--site", "ec2", "--fail-below", "100").exit_code == 1
+    assert neti("aws", "report", "--site", "?").stdout.endswith(
+        "?: 0 of 0 in Neti (none to count)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--site", "nonsense"], "--site 'nonsense': expected one of the sites: ec2, vpc, ?"),
+        (["--below-version", "banana"], "--below-version 'banana': expected numbers with dots"),
+        (["--in-neti", "--not-in-neti"], "--in-neti and --not-in-neti exclude each other"),
+        (["--json", "--csv"], "--json and --csv exclude each other"),
+        (["--names-only", "--json"], "--json and --names-only exclude each other"),
+        (["--names-only", "--overlays-only"], "--names-only and --overlays-only exclude each"),
+    ],
+)
+def test_a_question_that_has_no_answer_is_refused(
+    neti: Neti, server: MotoServer, words: list[str], said: str
+) -> None:
+    """An empty table would look as if nobody were left; nobody is asked."""
+    before = len(server.calls())
+    result = neti("aws", "report", *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(server.calls()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--site", "nonsense"], "--site 'nonsense': expected one of the sites: ec2, vpc"),
+        (["--version-below", "banana"], "--version-below 'banana': expected numbers with dots"),
+        (["--version-below", "0.2rc1"], "--version-below '0.2rc1': expected numbers with dots"),
+    ],
+)
+def test_the_fleets_list_refuses_the_same(
+    neti: Neti, members: Members, words: list[str], said: str
+) -> None:
+    """A site that only the registry knows can be looked at; what hosts say of themselves is
+    anybody's text."""
+    members.join("db-1", "10.50.0.1", None, site="moon", version="0.\N{SUPERSCRIPT TWO}")
+    result = neti("fleet", *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "db-1" in neti("fleet", "--site", "moon", "--version-below", "0.1").stdout
+
+
 def test_csv_is_safe_to_open(neti: Neti, account: Account) -> None:
     """A name that begins as a formula does is text, and one with a comma is one field."""
     ids = account.instances(2, account.group("web"))

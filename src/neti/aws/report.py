@@ -85,25 +85,28 @@ def rows(
     return sorted(made, key=lambda row: (natural(row.name), row.id))
 
 
-def totals(made: Iterable[Row]) -> list[Total]:
-    """By site, then "all". Excluded instances count nowhere but in their own column."""
+def totals(made: Iterable[Row], only: str | None = None) -> list[Total]:
+    """By site, then "all"; or that of one site. Excluded instances count nowhere but in their own
+    column."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for row in made:
         for site in (row.site, "all"):
             counts[site][0] += not row.excluded
             counts[site][1] += not row.excluded and row.in_neti
             counts[site][2] += row.excluded
+    if only is not None:
+        return [Total(only, *counts[only])]
     sites = sorted(counts.keys() - {"all"})
     return [Total(site, *counts[site]) for site in (*sites, "all")]
 
 
-def below(made: Iterable[Row], percent: float) -> list[Total]:
+def below(made: Iterable[Row], percent: float, only: str | None = None) -> list[Total]:
     """Totals that do not reach the percentage. Nothing at all does not reach any."""
     return [
         total
-        for total in totals(made)
+        for total in totals(made, only)
         if (0.0 if total.percent is None else total.percent) < percent
-        and (total.instances or total.site == "all")
+        and (total.instances or total.site in ("all", only))
     ]
 
 

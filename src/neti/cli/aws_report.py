@@ -3,7 +3,7 @@
 import csv
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,14 @@ from neti.aws.access import open_places
 from neti.aws.report import Row, Total
 from neti.cli import registered
 from neti.cli.aws_common import Progress, place_options
-from neti.cli.common import config_option, json_option, print_json, registry_of
+from neti.cli.common import (
+    config_option,
+    json_option,
+    print_json,
+    refuse_no_version,
+    refuse_unknown_site,
+    registry_of,
+)
 from neti.cli.fleet import older
 from neti.config import load
 from neti.model import Member
@@ -31,7 +38,7 @@ _COLUMNS: Final = ("name", "id", "public", "private", "overlay", "version", "sit
 @click.option("--not-in-neti", is_flag=True, help="Only instances that are not in Neti.")
 @click.option("--in-neti", is_flag=True, help="Only instances that are.")
 @click.option("--below-version", metavar="VERSION", help="Only agents older than this.")
-@click.option("--site", help="Only this site's.")
+@click.option("--site", help="Only this site's, totals too; '?': of no site.")
 @click.option("--names-only", is_flag=True, help="Print names, one a line.")
 @click.option("--overlays-only", is_flag=True, help="Print overlay addresses, one a line.")
 @click.option(
@@ -44,7 +51,7 @@ _COLUMNS: Final = ("name", "id", "public", "private", "overlay", "version", "sit
     "--fail-below",
     type=click.FloatRange(0, 100),
     metavar="PERCENT",
-    help="Exit code 1 when any site has less of its instances in Neti.",
+    help="Exit code 1 when any site (or that of --site) has less of its instances in Neti.",
 )
 def report(
     config: Path,
@@ -73,7 +80,18 @@ def report(
       neti aws report --not-in-neti --names-only
       neti aws report --exclude 'neti-z*' --fail-below 100 && echo ready
     """
+    _refuse_both({"--in-neti": in_neti, "--not-in-neti": not_in_neti})
+    _refuse_both(
+        {
+            "--json": as_json,
+            "--csv": as_csv,
+            "--names-only": names_only,
+            "--overlays-only": overlays_only,
+        }
+    )
+    refuse_no_version("--below-version", below_version)
     settings = load(config)
+    refuse_unknown_site(site, [*settings.sites, reports.UNKNOWN_SITE])
     places = open_places(profiles=profile, roles=role_arn, regions=region)
     progress = Progress("instances read")
     try:
@@ -91,23 +109,32 @@ def report(
         and not (in_neti and not row.in_neti)
         and (below_version is None or _is_older(row, below_version))
     ]
-    short = reports.below(every, fail_below) if fail_below is not None else []
-    elsewhere = reports.strangers(running, told, settings)
+    totals = reports.totals(every, site)
+    short = reports.below(every, fail_below, site) if fail_below is not None else []
+    strangers = reports.strangers(running, told, settings)
+    elsewhere = [member for member in strangers if site is None or member.site == site]
     if names_only or overlays_only:
         for row in chosen:
             text = row.name if names_only else row.overlay
             if text:
                 click.echo(_printable(text))
     elif as_json:
-        print_json(_document(chosen, reports.totals(every), elsewhere))
+        print_json(_document(chosen, totals, elsewhere))
     elif as_csv:
         _print_csv(chosen)
     else:
-        _print_table(chosen, reports.totals(every), elsewhere)
+        _print_table(chosen, totals, elsewhere)
     for total in short:
         click.echo(f"neti: {_total(total)}, and --fail-below says {fail_below:g} %", err=True)
     if short:
         sys.exit(1)
+
+
+def _refuse_both(options: Mapping[str, bool]) -> None:
+    """One of two would be ignored, and was meant."""
+    given = [option for option, is_given in options.items() if is_given]
+    if len(given) > 1:
+        raise click.UsageError(f"{given[0]} and {given[1]} exclude each other: give one")
 
 
 def _is_older(row: Row, than: str) -> bool:

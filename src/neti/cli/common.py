@@ -1,10 +1,11 @@
 """What commands share: the configuration's option, JSON, a registry that is closed again."""
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -13,6 +14,8 @@ from neti.errors import NetiError
 from neti.registry import Registry
 from neti.registry.opening import open_registry
 from neti.settings import Settings, StaticIdentity
+
+_VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,6 +39,19 @@ def config_option(command: F) -> F:
 
 def json_option(command: F) -> F:
     return _as_json(command)
+
+
+def refuse_unknown_site(site: str | None, known: Iterable[str]) -> None:
+    """A misspelt site has nobody, which looks as if all were well there."""
+    names = list(dict.fromkeys(known))
+    if site is not None and site not in names:
+        raise click.UsageError(f"--site {site!r}: expected one of the sites: {', '.join(names)}")
+
+
+def refuse_no_version(option: str, version: str | None) -> None:
+    """Everything, or nothing, would be older than what is no version."""
+    if version is not None and _VERSION.fullmatch(version) is None:
+        raise click.UsageError(f"{option} {version!r}: expected numbers with dots, such as 0.2")
 
 
 def print_json(document: Any) -> None:

@@ -9,7 +9,14 @@ from typing import Any, Final
 
 import click
 
-from neti.cli.common import config_option, json_option, print_json, registry_of
+from neti.cli.common import (
+    config_option,
+    json_option,
+    print_json,
+    refuse_no_version,
+    refuse_unknown_site,
+    registry_of,
+)
 from neti.config import load
 from neti.errors import EntryError
 from neti.model import Member
@@ -62,6 +69,7 @@ def fleet(
       neti fleet --used
     """
     settings = load(config)
+    refuse_no_version("--version-below", version_below)
     with registry_of(settings) as registry:
         if used:
             total = settings.overlay_subnet.num_addresses - 2
@@ -69,6 +77,7 @@ def fleet(
             _print_used({"leased": leased, "free": total - leased, "addresses": total}, as_json)
             return
         rows = rows_of(registry.names(), registry.details())
+    refuse_unknown_site(site, [*settings.sites, *(row["site"] for row in rows)])
     chosen = [
         row
         for row in rows
@@ -196,4 +205,4 @@ def older(version: str, than: str) -> bool:
 
 
 def _numbers(version: str) -> list[int]:
-    return [int(part) if part.isdigit() else -1 for part in version.split(".")]
+    return [int(part) if part.isascii() and part.isdigit() else -1 for part in version.split(".")]
