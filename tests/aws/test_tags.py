@@ -80,6 +80,24 @@ def test_without_a_role_the_keys_of_2014_do(
     assert _tags(account, instance)["overlay_ip"] == "192.168.0.7"
 
 
+def test_a_dry_run_shows_the_tags_and_calls_nothing(
+    neti: Neti, server: MotoServer, account: Account, instance: str, service: MetadataService
+) -> None:
+    """By hand, before it is done; what it shows is what is then said to be done."""
+    words = ["aws", "tag", "--instance", instance, "--overlay", "192.168.0.7"]
+    words += ["--tag-version", "0.1.0"]
+    before = server.calls()
+    shown = neti(*words, "--dry-run")
+    assert shown.exit_code == 0, shown.output
+    line, last = shown.stdout.splitlines()
+    assert line == f"{instance}: overlay_ip 192.168.0.7, neti_version 0.1.0"
+    assert last == "dry run: 2 tags would be set, nothing was changed"
+    assert server.calls() == before
+    assert _tags(account, instance) == {}
+    assert neti(*words).stdout == f"{line}\n"
+    assert neti(*words[:5], "nonsense", "--dry-run").exit_code == 1
+
+
 def test_a_silent_metadata_service_is_a_fault_not_a_crash(
     instance: str, config: Path, service: MetadataService
 ) -> None:

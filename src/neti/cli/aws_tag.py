@@ -21,14 +21,23 @@ _NICE: Final = 10
 @click.option("--instance", metavar="ID", required=True, help="This instance's id.")
 @click.option("--overlay", metavar="ADDRESS", required=True, help="Its overlay address.")
 @click.option("--tag-version", default=__version__, metavar="VERSION", help="Else this program's.")
+@click.option("--dry-run", is_flag=True, help="Show the tags and change nothing.")
 @click.option("--low-priority", is_flag=True, hidden=True)
-def tag(config: Path, instance: str, overlay: str, tag_version: str, low_priority: bool) -> None:
+def tag(
+    config: Path,
+    instance: str,
+    overlay: str,
+    tag_version: str,
+    dry_run: bool,
+    low_priority: bool,
+) -> None:
     """Set the tags overlay_ip and neti_version on this instance, as its agent does by itself.
 
-    The agent runs this once it is registered; by hand it shows what is missing.
+    The agent runs this once it is registered, so it does not ask; by hand it shows what is missing.
 
     \b
-    Example:
+    Examples:
+      neti aws tag --instance i-0abc1234 --overlay "$(neti overlay-ip)" --dry-run
       neti aws tag --instance i-0abc1234 --overlay "$(neti overlay-ip)"
     """
     if low_priority:
@@ -38,7 +47,13 @@ def tag(config: Path, instance: str, overlay: str, tag_version: str, low_priorit
         address = IPv4Address(overlay)
     except AddressValueError as error:
         raise NetiError(f"--overlay {overlay!r} is no IPv4 address") from error
+    settings = load(config)
+    told = f"{instance}: overlay_ip {address}, neti_version {tag_version}"
+    if dry_run:
+        click.echo(told)
+        click.echo("dry run: 2 tags would be set, nothing was changed")
+        return
     from neti.aws import tags
 
-    tags.write(load(config), instance, address, tag_version)
-    click.echo(f"{instance}: overlay_ip {address}, neti_version {tag_version}")
+    tags.write(settings, instance, address, tag_version)
+    click.echo(told)
