@@ -23,7 +23,7 @@ _config: Callable[[F], F] = click.option(
     "-c",
     "--config",
     "config",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # whoever reads it says what lacks
     default=DEFAULT_PATH,
     envvar="NETI_CONFIG",
     show_envvar=True,

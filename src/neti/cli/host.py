@@ -11,7 +11,7 @@ import click
 
 from neti import trail
 from neti.agent import control
-from neti.agent.control import AgentUnreachable
+from neti.agent.control import AgentForbidden, AgentUnreachable
 from neti.cli.common import (
     config_option,
     json_option,
@@ -175,6 +175,8 @@ def _overlay(settings: Settings) -> str | None:
     folder = settings.table_files_path
     try:
         answer: str | None = control.call(folder, "status", within=_PATIENCE)["overlay"]
+    except AgentForbidden:
+        raise  # its files may not be read either
     except AgentUnreachable:
         from neti.agent.state import StateFolder
         from neti.identity.machine import fingerprint
@@ -201,6 +203,8 @@ def down(config: Path, as_json: bool) -> None:
     settings = settings_in_force(config)
     try:
         control.call(settings.table_files_path, "down")
+    except AgentForbidden:
+        raise
     except AgentUnreachable:
         _down_alone(settings)
     _put_conntrack_max_back(settings)
@@ -249,6 +253,8 @@ def up(config: Path, as_json: bool) -> None:
         raising.raise_limit(settings)
     try:
         control.call(settings.table_files_path, "up")
+    except AgentForbidden:
+        raise
     except AgentUnreachable:
         from neti.agent.state import StateFolder
 
@@ -269,6 +275,8 @@ def leave(config: Path, as_json: bool) -> None:
     settings = settings_in_force(config)
     try:
         control.call(settings.table_files_path, "leave")
+    except AgentForbidden:
+        raise
     except AgentUnreachable as unreachable:
         _leave_alone(settings, unreachable)
     _said("left", as_json)

@@ -33,7 +33,7 @@ def read(path: Path) -> Content:
         raise ConfigError(f"{path}: a directory: expected a file such as {path}/neti.yml") from None
     except PermissionError:
         raise ConfigError(
-            f"{path}: not readable by this user: expected root, or for the agent's own user: "
+            f"{path}: not readable by this user: run this as root, or for the agent's own user: "
             f"chgrp neti {path} && chmod 640 {path}"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

@@ -24,13 +24,14 @@ from neti.registry.untrusted import (
     host_id_text,
     identity_held,
 )
-from neti.registry.zookeeper_calls import Attempt, Calls
+from neti.registry.zookeeper_calls import Attempt, Calls, NotAllowed
 from neti.registry.zookeeper_init import InitPlan
 from neti.registry.zookeeper_layout import Layout
 from neti.registry.zookeeper_leases import ANY_VERSION, EPHEMERAL, Leases, overlay_of
 from neti.registry.zookeeper_stream import Stream
 from neti.registry.zookeeper_watch import Listener, StreamClient
 from neti.settings import RegistryTLS
+from neti.words import some
 
 T = TypeVar("T")
 # How often the state may change between a look and the write that relies on it.
@@ -245,7 +246,7 @@ class ZooKeeperRegistry:
                 freed[:] = [overlay] if overlay is not None else []
             return operations
 
-        self._attempt(lambda attempt: self._write(attempt, look))
+        self._attempt_as_operator(lambda attempt: self._write(attempt, look))
         return freed[0] if freed else None
 
     def move(
@@ -261,7 +262,7 @@ class ZooKeeperRegistry:
             tried[:] = [outcome]
             return operations
 
-        self._attempt(lambda attempt: self._write(attempt, look))
+        self._attempt_as_operator(lambda attempt: self._write(attempt, look))
         return tried[0]
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
@@ -276,7 +277,7 @@ class ZooKeeperRegistry:
             (parent,) = attempt.acls([path.rpartition("/")[0] or "/"])
             return [Create(path, value, rights.of_child(parent), 0)]
 
-        self._attempt(lambda attempt: self._write(attempt, look))
+        self._attempt_as_operator(lambda attempt: self._write(attempt, look))
 
     def plan_init(self, operators: Sequence[str] = ()) -> InitPlan:
         """What the tree lacks. With TLS, who asks is an operator, and ``operators`` are others."""
@@ -290,10 +291,10 @@ class ZooKeeperRegistry:
             known = zookeeper_init.subjects_of(attempt, own) if own is not None else ()
             return zookeeper_init.plan(attempt, self._layout, (*known, *operators))
 
-        return self._attempt(operation)
+        return self._attempt_as_operator(operation)
 
     def init(self, planned: InitPlan) -> None:
-        self._attempt(lambda attempt: zookeeper_init.carry_out(attempt, planned))
+        self._attempt_as_operator(lambda attempt: zookeeper_init.carry_out(attempt, planned))
 
     def inspect(self, look: Callable[[Attempt, Layout], T]) -> T:
         """For ``zookeeper_check``, which looks at what no agent needs."""
@@ -352,6 +353,25 @@ class ZooKeeperRegistry:
                 tls.context(self._files)  # what is wrong with our own files is known at once
             client = self._start()
         return Calls(client, self._timeout, lambda: self._stream.reason).attempt(operation)
+
+    def _attempt_as_operator(self, operation: Callable[[Attempt], T]) -> T:
+        """What members may not do. A refusal says who may."""
+        try:
+            return self._attempt(operation)
+        except NotAllowed as error:
+            raise RegistryError(
+                f"ZooKeeper does not let this client do that: an operator's certificate is needed"
+                f"{self._operators()}"
+            ) from error
+
+    def _operators(self) -> str:
+        """As the tree names them, where it may be asked."""
+        try:
+            (acl,) = self._attempt(lambda attempt: attempt.acls([self._layout.ip_map]))
+        except RegistryError:
+            return ""
+        known = sorted(str(one.id) for one in rights.operators(acl))
+        return f" in registry_tls; operators are {some(known)}" if known else ""
 
     def _start(self) -> StreamClient:
         if self._gone:

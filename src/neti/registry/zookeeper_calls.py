@@ -32,6 +32,10 @@ _LOST: Final = (ConnectionLoss, SessionExpiredError, SessionMovedError)
 _AT_A_TIME: Final = 500
 
 
+class NotAllowed(RegistryError):
+    """ZooKeeper's rights forbid it."""
+
+
 class Calls:
     """One operation after another, or several from several threads."""
 
@@ -57,7 +61,7 @@ class Calls:
                 # The event that says "connected" may lag behind the loss for a moment.
                 time.sleep(0.02)
             except (NoAuthError, AuthFailedError) as error:
-                raise RegistryError(
+                raise NotAllowed(
                     "ZooKeeper does not let this client do that (ACL): "
                     "use the certificate of an agent or an operator"
                 ) from error

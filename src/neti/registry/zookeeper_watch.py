@@ -283,7 +283,7 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
         except Exception as error:  # told and raised again: kazoo decides what it means
             files = self.client.files
             insecure = tls.refusal(error, files) if files is not None else None
-            text = insecure or str(error) or type(error).__name__
+            text = insecure or _in_words(error)
             _guarded(self.client.listener.on_failure, f"ZooKeeper at {host}:{port}: {text}")
             dropped = isinstance(error, ConnectionDropped) and insecure is None
             if dropped and self._is_turned_away(host, hostip, port):
@@ -344,6 +344,16 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
         path = buffer[start : start + max(length, 0)].decode(errors="replace")
         if not self.client._stopped.is_set():
             _guarded(self.client.listener.on_event, kind, path)
+
+
+def _in_words(error: BaseException) -> str:
+    """kazoo says "socket connection error: None" of what has no number, such as a time-out."""
+    cause = error.__context__
+    if isinstance(error, ConnectionDropped) and isinstance(cause, OSError):
+        if isinstance(cause, TimeoutError):
+            return "no answer in time"
+        return cause.strerror or str(cause) or type(cause).__name__
+    return str(error) or type(error).__name__
 
 
 def _guarded(function: Callable[..., None], *arguments: Any) -> None:

@@ -1,0 +1,54 @@
+"""What a command says to somebody who may not do what it does."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from kazoo.exceptions import ConnectionDropped
+
+from neti.agent import control
+from neti.agent.control import AgentForbidden
+from neti.cli import cli
+from neti.registry.zookeeper_watch import _in_words
+
+CONFIG = """
+registry: embedded:/var/lib/neti/registry.db
+site: ec2
+sites: {ec2: {private: [10.0.0.0/16]}}
+identity: {id: a, private: 10.0.0.1}
+ssh_whitelist: [10.0.0.0/8]
+"""
+
+
+@pytest.mark.parametrize("command", ["status", "down", "up", "leave", "overlay-ip"])
+def test_who_may_not_ask_the_agent_is_told_to_be_root(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is tried beside the agent, whose files may not be read either."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise AgentForbidden("/run/agent.sock: permission denied: run this as root")
+
+    monkeypatch.setattr(control, "call", refused)
+    state = tmp_path / "state"
+    (tmp_path / "neti.yml").write_text(f"{CONFIG}table_files_path: {state}\n")
+    done = CliRunner().invoke(cli, [command, "-c", str(tmp_path / "neti.yml")])
+    assert done.exit_code == 1
+    assert "run this as root" in done.output
+    assert not state.exists()
+
+
+def test_a_connection_that_ended_without_a_number_is_told_in_words() -> None:
+    def dropped(cause: BaseException) -> str:
+        try:
+            try:
+                raise cause
+            except OSError as error:
+                raise ConnectionDropped(f"socket connection error: {error.strerror}")  # noqa: B904
+        except ConnectionDropped as error:
+            return _in_words(error)
+
+    assert dropped(TimeoutError("timed out")) == "no answer in time"
+    assert dropped(OSError(113, "No route to host")) == "No route to host"
+    assert dropped(OSError("closed early")) == "closed early"
+    assert _in_words(ConnectionDropped("socket connection broken")) == "socket connection broken"
