@@ -298,6 +298,29 @@ def test_only_the_operators_word(fleet: World) -> None:
     assert one.elements("enforce") == ARMED
 
 
+@pytest.mark.parametrize("how", ["asked", "without the agent"])
+def test_neti_down_ends_a_trial_and_is_named_for_it(fleet: World, how: str) -> None:
+    """Not somebody unknown; and up brings no trial back."""
+    one = trialled(fleet)
+    enforce(one, seconds=60, wait=True)
+    if how == "asked":
+        one.ask("down")
+        assert one.status()["trial"]["state"] == "expired"
+    else:
+        one.stop()
+        one.dataplane.table = None
+        (one.settings.table_files_path / "down").touch()
+        one.start()
+    fleet.pass_time(5)
+    one.ask("up")
+    fleet.pass_time(1)
+    status = one.status()
+    assert status["stage"] == "shadow"
+    assert status["trial"]["why"] == ["neti down took the trial out of the kernel"]
+    assert status["trial"]["failures"] == 1
+    assert one.elements("enforce") == {}
+
+
 def test_a_confirmation_that_comes_too_late_arms_nothing(fleet: World) -> None:
     """The process was stopped between deciding and applying: the kernel decides."""
     one = trialled(fleet)

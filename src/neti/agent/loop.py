@@ -356,6 +356,7 @@ class Agent:
         self.core.out.folder.set_down(True)
         self.core.down = True
         self.kernel.take_out()
+        self.staging.taken_down()
         log.warning("down", what="nothing of Neti is in the kernel now; neti up ends this")
         request.succeed("down")
 
@@ -363,6 +364,7 @@ class Agent:
         core = self.core
         core.out.folder.set_down(False)
         core.down = False
+        self.staging.taken_down()  # where 'neti down' found no agent that could note it
         self.kernel.resync("up")
         core.soon("stage")
         if "kernel" in core.problems:

@@ -260,6 +260,11 @@ class Staging:
         early = "somebody took the trial out of the kernel before its time"
         self.unconfirmed(self._why(trial) if over else (early,))
 
+    def taken_down(self) -> None:
+        """Nothing of Neti's is in the kernel, by an operator's word."""
+        if self._core.record.trial is not None:
+            self.unconfirmed(("neti down took the trial out of the kernel",))
+
     def unconfirmed(self, why: tuple[str, ...]) -> None:
         core = self._core
         self._progress = None
