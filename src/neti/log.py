@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 from neti.errors import NetiError
 
 _LOGGER: Final = logging.getLogger("neti")
+_LOGGER.addHandler(logging.NullHandler())  # else Python prints names alone where nobody configured
 _STDERR: Final = 2
 # syslog's levels, as systemd reads them from the beginning of a line
 _PRIORITIES: Final = {logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}

@@ -94,7 +94,10 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         enforced = False
         notes.append("enforced before, but ssh_whitelist is empty now: not enforced")
     members.elements.enforcement = PERMANENT if enforced else OFF
-    Tracking(ConntrackLimit(folder.path), {}).raise_to(settings.conntrack_max)
+    problems: dict[str, str] = {}
+    tracking = Tracking(ConntrackLimit(folder.path), problems)
+    tracking.raise_to(settings.conntrack_max)
+    notes += [*tracking.notes, *problems.values()]
     reconciler.resync(structure(settings, _surroundings(settings, host, loaded)), members.elements)
     if reconciler.seen is not None:
         seen = replace(

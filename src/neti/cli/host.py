@@ -230,15 +230,14 @@ def _down_alone(settings: Settings) -> None:
     from neti.agent.taking_out import take_out
     from neti.agent.tracking import Tracking
     from neti.dataplane.conntrack import Conntrack
-    from neti.dataplane.conntrack_limit import ConntrackLimit
     from neti.dataplane.nftables import NftablesDataplane
 
     StateFolder(settings.table_files_path).set_down(True)
     trail.note("down", agent="none answers")
     connections = Conntrack()
     reconciler = Reconciler(NftablesDataplane(), connections, None)
-    tracking = Tracking(ConntrackLimit(settings.table_files_path), {})
-    take_out(settings, reconciler, RealMachine(), connections, tracking)
+    # Of conntrack_max ``down`` itself takes care, and says what there is to say.
+    take_out(settings, reconciler, RealMachine(), connections, Tracking(None, {}))
 
 
 @click.command()

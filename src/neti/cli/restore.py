@@ -6,6 +6,7 @@ import click
 
 from neti.cli.common import config_option, json_option, print_json
 from neti.settings import DEFAULT_STATE
+from neti.words import counted
 
 
 @click.command()
@@ -43,4 +44,4 @@ def restore(config: Path, as_json: bool, state: Path) -> None:
     elif done.reason is not None:
         click.echo(f"nothing loaded: {done.reason}")
     else:
-        click.echo(f"restored: {done.members} members, {done.stage}")
+        click.echo(f"restored: {counted(done.members, 'member')}, {done.stage}")
