@@ -227,6 +227,22 @@ def test_an_empty_from_is_never_everyone(refused: Refused) -> None:
     assert "leave `from` out to open the port to everyone" in line
 
 
+@pytest.mark.parametrize("word", ["all", "Any", "'*'"])
+def test_a_word_for_everybody_is_told_what_to_leave_out(refused: Refused, word: str) -> None:
+    (line,) = refused(f"open_ports: [{{port: 80, from: {word}}}]\n")
+    assert "leave `from` out to open the port to everyone" in line
+    assert "write:" not in line
+
+
+def test_a_list_is_proposed_of_what_would_fit_in_it(refused: Refused) -> None:
+    """A word in brackets would be refused again."""
+    (line,) = refused("open_ports: [{port: 80, from: 10.0.0.0/8}]\n")
+    assert "(write: from: [10.0.0.0/8])" in line
+    (line,) = refused("ssh_whitelist: office\n")
+    assert "a list such as [192.0.2.0/24]" in line
+    assert "write:" not in line
+
+
 @pytest.mark.parametrize("word", ["true", "yes", "on", "True", "YES"])
 def test_yaml_booleans_are_booleans(load_text: Load, word: str) -> None:
     """YAML's own words for true are true."""

@@ -1,5 +1,7 @@
 """What a command says to somebody who may not do what it does."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from kazoo.exceptions import ConnectionDropped
 from neti.agent import control
 from neti.agent.control import AgentForbidden
 from neti.cli import cli
+from neti.cli.verify import _explained
 from neti.registry.zookeeper_watch import _in_words
+from neti.words import counted, listed, some
 
 CONFIG = """
 registry: embedded:/var/lib/neti/registry.db
@@ -52,3 +56,31 @@ def test_a_connection_that_ended_without_a_number_is_told_in_words() -> None:
     assert dropped(OSError(113, "No route to host")) == "No route to host"
     assert dropped(OSError("closed early")) == "closed early"
     assert _in_words(ConnectionDropped("socket connection broken")) == "socket connection broken"
+
+
+@pytest.mark.parametrize("written", ["abc", "4", "86401", "1.5"])
+def test_a_trial_of_no_sensible_length(written: str) -> None:
+    done = CliRunner().invoke(cli, ["enforce", "--trial", written])
+    assert done.exit_code == 2
+    assert f"'{written}': expected whole seconds, 5 to 86400" in done.output
+
+
+def test_verify_says_what_went_wrong_and_no_number() -> None:
+    assert _explained(OSError(113, "No route to host"), 7077) == "No route to host"
+    assert _explained(ValueError("no JSON"), 7077) == "no JSON"
+
+
+def test_numbers_and_names_in_words() -> None:
+    assert [counted(n, "lease") for n in (0, 1, 2)] == ["0 leases", "1 lease", "2 leases"]
+    assert counted(1, "entry is", "entries are") == "1 entry is"
+    assert some(["b", "a"]) == "a, b"
+    assert some([str(n) for n in range(10, 35)], 2) == "10, 11 and 23 more"
+    assert listed("abc", 3, " ", 2) == ["a", "b", " and 1 more"]
+    assert listed("abc", 3, " ", 3) == ["a", "b", "c"]
+
+
+def test_an_event_is_no_bare_line_where_no_log_is_configured() -> None:
+    """A command such as restore has no log: what it has to say it says itself."""
+    code = "from neti import log; log.error('conntrack_max', what='is not set')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == done.stdout == ""

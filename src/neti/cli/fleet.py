@@ -21,6 +21,7 @@ from neti.config import load
 from neti.errors import EntryError
 from neti.model import Member
 from neti.registry import Detail, entry
+from neti.words import counted
 
 _COLUMNS: Final = (
     "name",
@@ -185,8 +186,7 @@ def _print_table(rows: list[Row]) -> None:
     for cells in ([column.upper() for column in _COLUMNS], *shown):
         click.echo("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
     sites = ", ".join(f"{count} in {site}" for site, count in sorted(_sites(rows).items()))
-    counted = "1 member" if len(rows) == 1 else f"{len(rows)} members"
-    click.echo(counted + (f": {sites}" if sites else ""))
+    click.echo(counted(len(rows), "member") + (f": {sites}" if sites else ""))
 
 
 def _print_used(counts: dict[str, int], as_json: bool) -> None:

@@ -9,6 +9,7 @@ from neti.cli.common import config_option, json_option, print_json, registry_of
 from neti.cli.lease_gc import gc
 from neti.config import load
 from neti.errors import NetiError
+from neti.words import counted
 
 
 @click.group()
@@ -31,7 +32,7 @@ def list_leases(config: Path, as_json: bool) -> None:
         return
     for overlay, host_id in held:
         click.echo(f"{overlay!s:<15}  {host_id}")
-    click.echo(f"{len(held)} leases")
+    click.echo(counted(len(held), "lease"))
 
 
 @lease.command()

@@ -27,6 +27,7 @@ from neti.registry.opening import open_registry
 from neti.ruleset import NO_TABLE, KernelState, Structure
 from neti.settings import Settings
 from neti.stage import Record
+from neti.words import counted
 
 
 @click.command()
@@ -62,7 +63,7 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
     lines = _structure_lines(planned.structure, wanted, kernel)
     lines += [line for line in planned.changes.commands() if kernel.structure is not None]
     if planned.structure == "new":
-        lines += [f"add {len(membership.fleet.members)} members"]
+        lines += [f"add {counted(len(membership.fleet.members), 'member')}"]
     if planned.structure in ("as is", "chains"):
         lines += enforce_commands(membership.elements.enforcement, kernel.enforce)
     if stage.may_begin(record, time.time()):

@@ -16,13 +16,23 @@ from neti.settings import Settings
 from neti.stage import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS
 
 
+class _Seconds(click.IntRange):
+    """click's own words are "not a valid integer range"."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{value!r}: expected whole seconds, {self.min} to {self.max}", param, ctx)
+
+
 @click.command()
 @config_option
 @json_option
 @click.option(
     "--trial",
     "seconds",
-    type=click.IntRange(MIN_TRIAL_SECONDS, MAX_TRIAL_SECONDS),
+    type=_Seconds(MIN_TRIAL_SECONDS, MAX_TRIAL_SECONDS),
     metavar="SECONDS",
     help="How long the trial lasts (default: trial_seconds of the configuration).",
 )

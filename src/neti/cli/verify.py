@@ -114,7 +114,8 @@ def _explained(error: Exception, port: int) -> str:
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):
         return f"refused: is its agent running and verify_port {port} its port too?"
-    return str(error) or type(error).__name__
+    words = error.strerror if isinstance(error, OSError) else None
+    return words or str(error) or type(error).__name__
 
 
 def _print(results: list[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic.json_schema import WithJsonSchema
@@ -66,11 +66,16 @@ def _open_port_form(value: object) -> object:
     return {"port": f"{first}-{last}", "proto": proto}
 
 
+_EVERYBODY: Final = ("all", "any", "anyone", "everybody", "everyone", "world", "internet", "*")
+
+
 def _sources(value: object) -> object:
     # An empty list would open the port to everyone, which a template that renders nothing for
     # its list of networks did not mean.
     if value is None or value == []:
         raise Unfit(value, "at least one CIDR (leave `from` out to open the port to everyone)")
+    if isinstance(value, str) and value.lower() in _EVERYBODY:
+        raise Unfit(value, "a list of CIDRs (leave `from` out to open the port to everyone)")
     return value
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from neti.config import schema
+from neti.config import schema, values
 from neti.config.problems import Place, Problem, Said, Unfit, at, key_path, nearest
 from neti.config.schema import ConfigForm
 from neti.config.source import Document
@@ -130,7 +130,8 @@ def _unfit(detail: ErrorDetails, place: Place) -> Unfit:
     match detail["type"]:
         case "list_type":
             like = _ITEMS_LIKE.get(last, "[192.0.2.0/24]")
-            plain = isinstance(found, str) and _PLAIN.fullmatch(found)
+            fits = isinstance(found, str) and (last in _ITEMS_LIKE or _is_network(found))
+            plain = fits and _PLAIN.fullmatch(str(found))
             return Unfit(found, f"a list such as {like}", write=f"[{found}]" if plain else None)
         case "dict_type" | "model_type" | "model_attributes_type":
             if place[0] == "sites" and len(place) > 1:
@@ -139,3 +140,12 @@ def _unfit(detail: ErrorDetails, place: Place) -> Unfit:
         case "literal_error":
             return Unfit(found, str(context.get("expected", "another value")).replace("'", ""))
     return Unfit(found, detail["msg"])
+
+
+def _is_network(text: str) -> bool:
+    """What is no item of the list shall not be put into one."""
+    try:
+        values.network(text)
+    except Unfit as unfit:
+        return unfit.write is not None  # told next, with what was meant
+    return True
