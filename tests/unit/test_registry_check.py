@@ -3,7 +3,8 @@
 import pytest
 
 from neti.cli.registry import _print_findings
-from neti.registry.zookeeper_check import Finding, _version
+from neti.registry.zookeeper_check import Finding, Tree, _goodbyes, _version
+from neti.registry.zookeeper_layout import Layout
 
 SRVR = "Zookeeper version: {}-5a02a05eddb59aee6ac762f7ea82e92a68eb9c0f, built on 2022-02-25"
 
@@ -31,3 +32,27 @@ def test_findings_are_counted_in_words(capsys: pytest.CaptureFixture[str]) -> No
         [Finding("warning", "zk1", "is old"), *[Finding("note", "zk1", "x")] * 2], False
     )
     assert capsys.readouterr().out.splitlines()[-1] == "0 faults, 1 warning, 2 notes"
+
+
+@pytest.mark.parametrize(
+    ("goodbye", "named"), [("left.zz.db-1", True), ("left.5.db-1", True), ("left.4.db-1", False)]
+)
+def test_a_goodbye_beside_its_hosts_entry_is_named(goodbye: str, named: bool) -> None:
+    """One from before a return is of an older generation; so is nobody's concern."""
+    tree = Tree(
+        layout=Layout.below(
+            "/neti",
+            iptoid="ip-to-id",
+            idtoip="id-to-ip",
+            ip_map="ip-map",
+            interval="interval",
+            maxchange="maxchange",
+        ),
+        by_overlay={},
+        by_id={},
+        names=("1.0a000001c6336401c0a80001.5.ec2.db-1", "left.7.gone-1", goodbye),
+        agents=frozenset(),
+        acls={},
+        clock_ahead=None,
+    )
+    assert [one.where for one in _goodbyes(tree)] == ([f"/neti/ip-map/{goodbye}"] if named else [])

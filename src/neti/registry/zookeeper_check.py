@@ -16,7 +16,7 @@ from kazoo.exceptions import NoNodeError
 from kazoo.protocol.serialization import Create, Exists, GetACL
 
 from neti.errors import EntryError
-from neti.model import Member
+from neti.model import Departure, Member
 from neti.registry import entry
 from neti.registry import zookeeper_rights as rights
 from neti.registry.untrusted import host_id_text
@@ -211,6 +211,7 @@ def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
         *_halves(tree),
         *_owners(tree),
         *_strangers(tree),
+        *_goodbyes(tree),
         *_size(tree),
         *_time(tree),
     ]
@@ -297,6 +298,26 @@ def _strangers(tree: Tree) -> Iterable[Finding]:
             tree.layout.ip_map,
             f"{len(junk)} names that are no entries ({_some(junk)}): agents skip them",
         )
+
+
+def _goodbyes(tree: Tree) -> Iterable[Finding]:
+    """Who comes back is of a later generation than its goodbye."""
+    parsed = {name: _parsed(name) for name in tree.names}
+    members = [member for member in parsed.values() if isinstance(member, Member)]
+    generations: dict[str, int] = {}
+    for member in members:
+        generations[member.id] = max(member.generation, generations.get(member.id, -1))
+    for name, said in parsed.items():
+        if not isinstance(said, Departure) or said.id not in generations:
+            continue
+        if said.generation >= generations[said.id]:
+            yield Finding(
+                "warning",
+                tree.layout.name(name),
+                f"is a goodbye of {said.id}, which is registered: with it a crash of that host "
+                "counts as leaving, and its peers drop it at once; if it stays, another wrote "
+                "it: see docs/security.md",
+            )
 
 
 def _size(tree: Tree) -> Iterable[Finding]:
