@@ -57,6 +57,22 @@ CASES: dict[str, tuple[str, Extent | None, bool]] = {
     "policy": (POLICY_DROP, "all", False),
     "name with a dash and a dot": (POLICY_DROP.replace(" fw ", " my-fw.1 "), "all", False),
     "dormant": (POLICY_DROP.replace("{\n", "{\n  flags dormant\n", 1), None, True),
+    "a host's usual rules": (
+        """
+table inet fw {
+  chain in {
+    type filter hook input priority 0; policy drop;
+    ct state vmap { established : accept, related : accept, invalid : drop }
+    iifname "lo" accept
+    meta l4proto { icmp, ipv6-icmp } accept
+    ct state new tcp dport { 22, 80-90 } accept
+    ip protocol icmp icmp type echo-request limit rate 5/second accept
+  }
+}
+""",
+        "all",
+        False,
+    ),
     "final reject": (
         """
 table inet fw {
@@ -189,9 +205,12 @@ def test_found_as_packets_meet_it(
     found = looking.look()
     assert [one.extent for one in found] == ([extent] if extent else [])
     assert reached(net) is gets_in
+    surely = [one.surely_drops_members(PORT) for one in found]
+    assert surely == [one == "all" for one in [extent] if one]
     for dropping in found:
         follow(net, dropping)
         assert reached(net)
+    assert not any(one.surely_drops_members(PORT) for one in looking.look())
 
 
 @pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -218,6 +218,55 @@ def test_flags_are_noticed() -> None:
     assert not may_be_dormant([{"metainfo": {}}, {"table": {"family": "inet", "name": "t"}}])
 
 
+def match(left: dict[str, Any], right: Any, op: str = "==") -> dict[str, Any]:
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def dport(right: Any, protocol: str = "tcp") -> dict[str, Any]:
+    return match({"payload": {"protocol": protocol, "field": "dport"}}, right)
+
+
+ACCEPT: dict[str, Any] = {"accept": None}
+STATE = {"ct": {"key": "state"}}
+ESTABLISHED = match(STATE, ["established", "related"], "in")
+LO = match({"meta": {"key": "iifname"}}, "lo")
+STATES = {"set": [["established", ACCEPT], ["related", ACCEPT], ["invalid", {"drop": None}]]}
+
+
+@pytest.mark.parametrize(
+    ("rules", "lets_in"),
+    [
+        ([], ()),
+        ([[ESTABLISHED, COUNTER, ACCEPT], [LO, ACCEPT]], ()),
+        ([[{"vmap": {"key": STATE, "data": STATES}}]], ()),
+        ([[match({"meta": {"key": "l4proto"}}, {"set": ["icmp", "ipv6-icmp"]}), ACCEPT]], ()),
+        ([[match({"payload": {"protocol": "icmp", "field": "type"}}, "echo-request"), ACCEPT]], ()),
+        ([[match(STATE, [2, 4], "in"), ACCEPT], [match(STATE, 2, "in"), ACCEPT]], ()),
+        ([[match(STATE, 8, "in"), dport(22), ACCEPT]], ((22, 22),)),
+        ([[dport({"set": [22, {"range": [80, 90]}]}), ACCEPT]], ((22, 22), (80, 90))),
+        ([[dport(22), {"jump": {"target": "sub"}}]], ()),
+        ([[MATCH, {"drop": None}]], ()),
+        # Who sent it is asked, nothing is asked, or it is not understood: perhaps members.
+        ([[MATCH, ACCEPT]], None),
+        ([[MATCH, dport(22), ACCEPT]], None),
+        ([[match(STATE, "new", "in"), ACCEPT]], None),
+        ([[match(STATE, [2, 8], "in"), ACCEPT]], None),
+        ([[match({"meta": {"key": "l4proto"}}, "tcp"), ACCEPT]], None),
+        ([[match({"meta": {"key": "iifname"}}, "eth1"), ACCEPT]], None),
+        ([[dport("@open"), ACCEPT]], None),
+        ([[{"match": {"op": "!=", "left": STATE, "right": "invalid"}}, ACCEPT]], None),
+        ([[{"xt": {"type": "match", "name": "conntrack"}}, ACCEPT]], None),
+        ([[{"vmap": {"key": {}, "data": {"set": [[22, ACCEPT]]}}}]], None),
+        ([[MATCH, {"return": None}]], None),
+    ],
+)  # fmt: skip
+def test_what_gets_by_a_table_that_drops_all(
+    rules: list[list[Any]], lets_in: tuple[tuple[int, int], ...] | None
+) -> None:
+    (found,) = droppings(parse("ip", "t", base("drop", *rules), lambda _: []))
+    assert (found.extent, found.lets_in) == ("all", lets_in)
+
+
 # --- iptables-legacy ---
 
 SAVED = """\
@@ -309,17 +358,50 @@ def test_one_sentence_a_table() -> None:
     first, second = sentences(found, networks)
     assert first == (
         "table inet fw (chain in at input, chain fwd at forward) drops everything that no rule of "
-        "its own accepts, members' packets too: let them through there as well: "
+        "its own accepts, members' packets too: let them through there as well (this opens whole "
+        "ranges: who else is in them gets in too, unless Neti enforces): "
         "nft … '{ 10.0.0.0/8,192.0.2.0/24 }' accept"
     )
     assert "drops some packets" in second
     assert second.endswith("nft six IPV6-ADDRESSES-OF-MEMBERS")
     assert sentences([], networks) == ()
+    (narrow,) = sentences(found[:1], [ip_network("10.0.0.9/32")])
+    assert "whole ranges" not in narrow
     (forwarded,) = sentences(found[1:2], networks)
     assert "drops everything forwarded that no rule" in forwarded
 
 
 # --- in the agent ---
+
+
+@pytest.mark.parametrize(
+    ("lets_in", "hook", "version", "problem"),
+    [
+        ((), "input", 4, True),
+        (((22, 22), (7078, 7099)), "input", 4, True),
+        (((7000, 7099),), "input", 4, False),
+        (None, "input", 4, False),
+        ((), "prerouting", 4, True),
+        ((), "forward", 4, False),
+        ((), "input", 6, False),
+    ],
+)
+def test_a_table_that_surely_keeps_members_out_is_a_problem(
+    lets_in: tuple[tuple[int, int], ...] | None, hook: str, version: Literal[4, 6], problem: bool
+) -> None:
+    """Where it perhaps lets them in, at verify_port at least, it is only noted."""
+    private = IPv4Address("10.0.0.5")
+    host = Host(id="a", site="ec2", private=private, public=None)
+    problems: dict[str, str] = {}
+    machine = FakeMachine(private)
+    machine.dropping = (Dropping("table ip fw", "in", hook, "all", version, "add", lets_in),)
+    network = HostNetwork(machine, problems)
+    network.look(Settings(path=Path("neti.yml")), host)
+    told = problems.get("tables drop", "")
+    assert ("table ip fw (chain in at" in told, len(network.drops)) == (problem, int(not problem))
+    machine.dropping = ()
+    network.look(Settings(path=Path("neti.yml")), host)
+    assert (problems, network.drops) == ({}, ())
 
 
 class Refusing(FakeMachine):
@@ -346,4 +428,4 @@ def test_the_agent_names_them_and_goes_on_without() -> None:
     assert network.drops == ()
     refused = HostNetwork(Refusing(private), problems)
     assert refused.look(settings, host).uplinks == ("eth0",)
-    assert "No buffer space" in problems["foreign"]
+    assert "No buffer space" in problems["tables"]

@@ -22,7 +22,8 @@ class HostNetwork:
         self._seen: Network | None = None
         self._placed: tuple[object, ...] | None = None  # our route as it was left
         self.others: tuple[str, ...] = ()  # other tables that judge input
-        self.drops: tuple[str, ...] = ()  # sentences about those that drop what we let in
+        self.drops: tuple[str, ...] = ()  # sentences about those that may drop what we let in
+        self._out: tuple[str, ...] = ()  # about those that surely drop it: these are a problem
 
     def look(self, settings: Settings, host: Host) -> Surroundings:
         """Read links, routes and other tables; what the policy needs to know of them."""
@@ -76,12 +77,21 @@ class HostNetwork:
         try:
             found, untold = self._machine.foreign_drops()
         except DataplaneError as error:
-            self._problems["foreign"] = f"other programs' tables cannot be read: {error}"
+            self._problems["tables"] = f"other programs' tables cannot be read: {error}"
             return
-        self._problems.pop("foreign", None)
+        self._problems.pop("tables", None)
         members = [n for site in settings.sites.values() for n in (*site.private, *site.public)]
-        drops = (*foreign.sentences(found, dict.fromkeys(members)), *untold)
-        for sentence in drops:
-            if sentence not in self.drops:
+        ranges = dict.fromkeys(members)
+        # Such a table keeps members out whatever Neti does; the others may.
+        keeping = {one.table for one in found if one.surely_drops_members(settings.verify_port)}
+        out = foreign.sentences((one for one in found if one.table in keeping), ranges)
+        rest = foreign.sentences((one for one in found if one.table not in keeping), ranges)
+        drops = (*rest, *untold)
+        for sentence in (*out, *drops):
+            if sentence not in (*self._out, *self.drops):
                 log.warning("foreign_table_drops", what=sentence)
-        self.drops = drops
+        self._out, self.drops = out, drops
+        if out:
+            self._problems["tables drop"] = "; ".join(out)
+        else:
+            self._problems.pop("tables drop", None)

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 Verdict = Literal["accept", "drop", "return", "jump", "goto"]  # reject counts as drop
 Extent = Literal["all", "some"]  # all: everything that no rule of the chain accepts
+Ports = tuple[tuple[int, int], ...]  # from and to, both included
 
 _HOOKS_OF_IPTABLES: Final = frozenset({"INPUT", "FORWARD", "PREROUTING"})
 _SHOWN_SOURCES: Final = 8
@@ -20,10 +21,12 @@ _SHOWN_SOURCES: Final = 8
 @dataclass(frozen=True, slots=True)
 class Rule:
     """``verdicts``: one, or those of a verdict map, each with the chain that it leads to or "".
-    ``always``: nothing in the rule looks at the packet."""
+    ``always``: nothing in the rule looks at the packet. ``only``: of new connections, it meets
+    those to these ports, whoever sent them; None: not known, or it asks who sent them."""
 
     verdicts: tuple[tuple[Verdict, str], ...]
     always: bool
+    only: Ports | None = None
 
 
 @dataclass(slots=True)
@@ -54,7 +57,8 @@ class Table:
 @dataclass(frozen=True, slots=True)
 class Dropping:
     """A table that drops: by which base chain, at which hook, and how much. ``advice`` is the
-    command that lets members through, with SOURCES where their addresses go."""
+    command that lets members through, with SOURCES where their addresses go. ``lets_in``: of new
+    connections no more than those to these ports gets by; None: not known."""
 
     table: str
     chain: str
@@ -62,6 +66,13 @@ class Dropping:
     extent: Extent
     version: Literal[4, 6]
     advice: str
+    lets_in: Ports | None = None
+
+    def surely_drops_members(self, port: int) -> bool:
+        """Whether a new connection of a member to this host, at this port, is dropped for sure."""
+        if self.lets_in is None or self.version != 4 or self.hook == "forward":
+            return False
+        return not any(first <= port <= last for first, last in self.lets_in)
 
 
 def droppings(table: Table) -> tuple[Dropping, ...]:
@@ -73,7 +84,10 @@ def droppings(table: Table) -> tuple[Dropping, ...]:
             if extent is not None:
                 version: Literal[4, 6] = 6 if table.family == "ip6" else 4
                 advice = _advice(table, chain)
-                found.append(Dropping(str(table), chain.name, chain.hook, extent, version, advice))
+                lets_in = _lets_in(table.chains, chain.name) if extent == "all" else None
+                found.append(
+                    Dropping(str(table), chain.name, chain.hook, extent, version, advice, lets_in)
+                )
     return tuple(found)
 
 
@@ -98,17 +112,26 @@ def _sentence(
     same = [one for one in chains if one.extent == worst.extent]
     where = ", ".join(f"chain {one.chain} at {one.hook}" for one in same)
     command = worst.advice.replace("SOURCES", _listed(sources, worst.version))
+    wide = _width(sources, worst.version)
     if worst.extent == "all":
         # Input would be worse, and comes first: this is about this machine's containers.
         what = "everything forwarded" if worst.hook == "forward" else "everything"
         return (
             f"{table} ({where}) drops {what} that no rule of its own accepts, members' packets "
-            f"too: let them through there as well: {command}"
+            f"too: let them through there as well{wide}: {command}"
         )
     return (
         f"{table} ({where}) drops some packets, whoever sent them: if a member cannot reach this "
-        f"host, let members through there as well: {command}"
+        f"host, let members through there as well{wide}: {command}"
     )
+
+
+def _width(sources: tuple[IPv4Network | IPv6Network, ...], version: Literal[4, 6]) -> str:
+    """Which addresses are members' changes; the sites' ranges do not, and are wider."""
+    fitting = [source for source in sources if source.version == version]
+    if len(fitting) > _SHOWN_SOURCES or all(one.num_addresses == 1 for one in fitting):
+        return ""
+    return " (this opens whole ranges: who else is in them gets in too, unless Neti enforces)"
 
 
 def _listed(sources: tuple[IPv4Network | IPv6Network, ...], version: Literal[4, 6]) -> str:
@@ -184,6 +207,32 @@ class _Walk:
             case "jump":
                 below = self.way(target)
                 return None if below.comes_out else below
+
+
+def _lets_in(
+    chains: Mapping[str, Chain], name: str, above: frozenset[str] = frozenset()
+) -> Ports | None:
+    """Ports of which new connections may come through, by whatever rule; None: perhaps all.
+
+    It errs to that side: a rule that is not understood lets everybody in."""
+    chain = chains.get(name)
+    if chain is None or name in above:
+        return None
+    ports: dict[tuple[int, int], None] = {}
+    for rule in chain.rules:
+        for verdict, target in rule.verdicts:
+            if verdict == "drop":
+                continue
+            below: Ports | None = None
+            if verdict in ("jump", "goto"):
+                below = _lets_in(chains, target, above | {name})
+            met = below if below is not None else rule.only
+            if met is None:
+                return None
+            ports.update(dict.fromkeys(met))
+        if rule.always and rule.verdicts[0][0] == "drop":
+            break
+    return tuple(ports)
 
 
 # --- what to do ---

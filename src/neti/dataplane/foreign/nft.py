@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from neti.dataplane.foreign import Chain, Rule, Table, Verdict
+from neti.dataplane.foreign import Chain, Ports, Rule, Table, Verdict
 from neti.ruleset import FAMILY_TABLE
 
 _HOOKS: Final = frozenset({"ingress", "prerouting", "input", "forward"})
@@ -11,6 +11,9 @@ _FAMILIES: Final = frozenset({"ip", "ip6", "inet", "netdev", "bridge"})
 _VERDICTS: Final[tuple[Verdict, ...]] = ("accept", "drop", "return", "jump", "goto")
 # Statements that let every packet on to the next one. Everything else may look at it.
 _LOOK_AT_NOTHING: Final = frozenset({"counter", "log", "mangle", "notrack", "comment"})
+# Of these states no new connection is; in numbers as well, which are bits (1, 2, 4; new is 8).
+_NOT_NEW: Final = frozenset({"established", "related", "invalid", *map(str, range(1, 8))})
+_NO_PORTS: Final = frozenset({"icmp", "icmpv6", "ipv6-icmp", "igmp", 1, 2, 58})
 
 
 def tables_to_read(chains: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -56,23 +59,105 @@ def parse(
 def _rule(statements: list[Any], elements: Callable[[str], Iterable[Any]]) -> Rule | None:
     """A rule's verdict; None when it has none."""
     always = True
+    met = _Met()
     for statement in statements:
         kind = next(iter(statement)) if isinstance(statement, dict) else str(statement)
         value: Any = statement[kind] if isinstance(statement, dict) else None
         inner = value if isinstance(value, dict) else {}
         if kind == "vmap":
             found = tuple(_of_map(inner.get("data"), elements))
-            return Rule(found, always=False) if found else None
+            met.state_map(inner)
+            return Rule(found, always=False, only=met.only) if found else None
         if kind == "reject" or (kind == "xt" and inner.get("name") == "REJECT"):
-            return Rule((("drop", ""),), always)
+            return Rule((("drop", ""),), always, met.only)
         verdict = _verdict(kind, value)
         if verdict is not None:
-            return Rule((verdict,), always)
+            return Rule((verdict,), always, met.only)
         if kind == "xt":  # iptables-nft's own: a comment, or a target that goes on to the next rule
-            always = always and (inner.get("type") == "target" or inner.get("name") == "comment")
+            neutral = inner.get("type") == "target" or inner.get("name") == "comment"
+            always = always and neutral
+            met.understood = met.understood and neutral
         elif kind not in _LOOK_AT_NOTHING:
             always = False
+            met.statement(kind, inner)
     return None
+
+
+class _Met:
+    """Which new connections a rule meets, as far as its statements are understood. None of those
+    asks who sent a packet."""
+
+    def __init__(self) -> None:
+        self.understood = True
+        self._ports: Ports | None = None  # None: at any port
+
+    @property
+    def only(self) -> Ports | None:
+        return self._ports if self.understood else None
+
+    def statement(self, kind: str, inner: dict[str, Any]) -> None:
+        if kind == "limit":
+            return  # makes it fewer at most
+        left = inner.get("left")
+        if kind != "match" or inner.get("op") not in ("==", "in") or not isinstance(left, dict):
+            self.understood = False
+            return
+        what = next(iter(left.values()), None)
+        values = _values(inner.get("right"))
+        if not isinstance(what, dict) or not values:
+            self.understood = False
+            return
+        key = str(what.get("key") or what.get("field"))
+        if _at_no_port(left, what, key, values):
+            self._ports = ()
+        elif key in ("l4proto", "protocol", "nexthdr") or (key == "state" and "ct" in left):
+            return  # of a protocol with ports, or new ones too
+        elif key == "dport" and self._ports is None:
+            ports = [_range(value) for value in values]
+            self._ports = tuple(one for one in ports if one is not None)
+            self.understood = self.understood and None not in ports
+        elif key != "dport":
+            self.understood = False
+
+    def state_map(self, inner: dict[str, Any]) -> None:
+        """``ct state vmap { established : accept, … }``; no other map is understood."""
+        key, data = inner.get("key"), inner.get("data")
+        pairs = data.get("set") if isinstance(data, dict) else None
+        if key != {"ct": {"key": "state"}} or not isinstance(pairs, list):
+            self.understood = False
+            return
+        on = [pair[0] for pair in pairs if "drop" not in pair[1]]
+        if _NOT_NEW.issuperset(map(str, on)):
+            self._ports = ()
+
+
+def _at_no_port(left: dict[str, Any], what: dict[str, Any], key: str, values: list[Any]) -> bool:
+    """Whether what meets this is no new connection to a port, or this machine's own."""
+    words = [value for value in values if isinstance(value, str | int)]
+    if len(words) < len(values):
+        return False
+    if key in ("l4proto", "protocol", "nexthdr"):
+        return _NO_PORTS.issuperset(words)
+    if key == "state" and "ct" in left:
+        return _NOT_NEW.issuperset(map(str, words))
+    own = key in ("iif", "iifname") and words == ["lo"]
+    return own or what.get("protocol") in ("icmp", "icmpv6")
+
+
+def _values(right: Any) -> list[Any]:
+    """One value, a list, or an anonymous set; empty for a named set."""
+    if isinstance(right, dict) and "set" in right:
+        return list(right["set"])
+    if isinstance(right, str) and right.startswith("@"):
+        return []
+    return list(right) if isinstance(right, list) else [right]
+
+
+def _range(value: Any) -> tuple[int, int] | None:
+    if isinstance(value, dict) and "range" in value:
+        first, last = value["range"]
+        return (first, last) if isinstance(first, int) and isinstance(last, int) else None
+    return (value, value) if isinstance(value, int) else None
 
 
 def _of_map(data: Any, elements: Callable[[str], Iterable[Any]]) -> Iterator[tuple[Verdict, str]]:
