@@ -45,6 +45,9 @@ class Host:
     def start(self, true: Callable[[], bool]) -> None:
         with (self.folder / "log").open("ab") as log:
             self.agent = subprocess.Popen(self.line("agent"), stderr=log)
+        self.wait(true)
+
+    def wait(self, true: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 30
         while not self._is(true):
             assert time.monotonic() < deadline, (self.folder / "log").read_text()
@@ -174,6 +177,21 @@ def test_a_repair_on_the_way_is_no_alarm(host: Host) -> None:
     code, line = host.check()
     assert code == 0, line
     assert "NETI OK" in line
+
+
+def test_a_table_that_keeps_members_out_is_a_warning(host: Host) -> None:
+    """Though Neti lets them in. Over when members are let through there."""
+    host.start(lambda: host.status("registered") is True)
+    assert host.check()[0] == 0
+    drop = "{ type filter hook input priority 0; policy drop; }"
+    host.nft(f"add table ip fw; add chain ip fw in {drop}")
+    host.wait(lambda: bool(host.status("problems")))
+    code, line = host.check()
+    assert code == 1
+    assert "table ip fw (chain in at input) drops everything" in line
+    host.nft("insert rule ip fw in ip saddr 10.0.0.0/8 accept")
+    host.wait(lambda: not host.status("problems"))
+    assert host.check()[0] == 0
 
 
 SABOTAGE = {
