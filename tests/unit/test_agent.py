@@ -11,6 +11,7 @@ from tests.support.agents import Box, World, world
 
 from neti import log
 from neti.agent import durable
+from neti.agent.control import Request
 from neti.agent.loop import Reload, Stop
 from neti.agent.state import StateFolder
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
@@ -483,6 +484,43 @@ def test_down_takes_everything_out_until_up(fleet: World) -> None:
     one.ask("up")
     fleet.pass_time(1)
     assert set(one.elements("peers4")) == {"10.0.0.2", "198.51.100.2"}
+
+
+def test_down_said_on_disk_is_obeyed_before_anything_is_written(fleet: World) -> None:
+    """By a command that an agent did not answer in time: it writes nothing when it wakes."""
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    folder = one.running.core.out.folder
+    folder.set_down(True)
+    one.dataplane.table = None
+    one.machine.routes = []
+    written = len(one.dataplane.transactions)
+    one.running.tell(NetworkChanged())
+    one.running.tell(RulesChanged(1, "nft"))
+    fleet.pass_time(1000)
+    assert one.dataplane.table is None
+    assert one.machine.routes == []
+    assert len(one.dataplane.transactions) == written
+    assert one.status()["down"]
+    folder.set_down(False)
+    fleet.pass_time(1)
+    assert one.dataplane.table is not None
+    assert not one.status()["down"]
+
+
+def test_a_stale_command_changes_nothing(fleet: World) -> None:
+    """Its caller was told that it failed."""
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    for command in ("enforce", "down", "leave"):
+        request = Request(command, {}, until=0)
+        one.running.tell(request)
+        fleet.settle()
+        assert "given up" in request.wait()["error"]
+    assert one.status()["stage"] == "shadow"
+    assert one.elements("enforce") == {}
+    assert not one.status()["down"]
+    assert one.status()["registered"]
 
 
 def test_down_ends_the_connections_that_were_translated(fleet: World) -> None:

@@ -1,12 +1,17 @@
 """The socket by which commands talk to the agent."""
 
+import json
+import queue
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from neti.agent import control
-from neti.agent.control import AgentUnreachable
+from neti.agent.control import AgentSilent, AgentUnreachable, ControlServer, Request
 
 # An agent that stops at once when it is asked to leave, while the thread that answers is slow.
 STOPS = """
@@ -36,3 +41,58 @@ def test_who_asks_the_agent_to_stop_is_answered(tmp_path: Path) -> None:
                 raise
             time.sleep(0.05)
     assert agent.wait(20) == 0
+
+
+def send(folder: Path, command: str, **more: object) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.connect(str(folder / control.SOCKET_NAME))
+    connection.sendall(json.dumps({"command": command, **more}).encode() + b"\n")
+    return connection
+
+
+def test_what_a_caller_has_given_up_is_not_taken_up(tmp_path: Path) -> None:
+    """Accepted late or lying in the queue: it has failed, as its caller was told or saw."""
+    told: queue.SimpleQueue[Request] = queue.SimpleQueue()
+    server = ControlServer(tmp_path, told.put)
+    server.start()
+    try:
+        with pytest.raises(AgentSilent, match="'neti relax' and 'neti down' work without it"):
+            control.call(tmp_path, "enforce", within=0.3)
+        assert not told.get(timeout=5).take()
+        send(tmp_path, "confirm").close()
+        interrupted = told.get(timeout=5)
+        assert not interrupted.take()
+        with send(tmp_path, "late", until=time.monotonic() - 1):
+            assert not told.get(timeout=5).take()
+        with send(tmp_path, "relax", until=time.monotonic() + 30):
+            assert told.get(timeout=5).take()
+    finally:
+        server.close()
+
+
+def test_requests_are_told_in_the_order_in_which_they_were_accepted(tmp_path: Path) -> None:
+    told: queue.SimpleQueue[Request] = queue.SimpleQueue()
+    server = ControlServer(tmp_path, told.put)
+    server.start()
+    first = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    first.connect(str(server.path))
+    second = send(tmp_path, "relax")
+    time.sleep(0.2)
+    first.sendall(b'{"command": "enforce"}\n')
+    try:
+        assert [told.get(timeout=5).command for _ in range(2)] == ["enforce", "relax"]
+    finally:
+        first.close()
+        second.close()
+        server.close()
+
+
+def test_what_was_answered_as_failed_is_not_done_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either the loop takes it or the answer says that nothing was done, never both."""
+    monkeypatch.setattr(control, "_ANSWER_SECONDS", 0.01)
+    request = Request("enforce", {})
+    assert "did not answer" in request.wait()["error"]
+    assert not request.take()
+    begun = Request("enforce", {})
+    assert begun.take()
+    assert "has begun this" in begun.wait()["error"]

@@ -7,8 +7,10 @@ puts a Request on the loop's queue and waits for the answer: the loop stays the 
 import contextlib
 import fcntl
 import json
+import math
 import os
 import queue
+import select
 import socket
 import struct
 import threading
@@ -24,9 +26,15 @@ from neti.errors import NetiError
 SOCKET_NAME: Final = "agent.sock"
 _ANSWER_SECONDS: Final = 30.0
 _LAST_ANSWERS: Final = 1.0  # seconds, when the agent stops
+_ON_ITS_WAY: Final = 1.0  # seconds before the caller gives up, so that an answer still gets there
+_TURN: Final = 1.0  # seconds that a request waits for one before it that was not sent whole yet
 _MAX_REQUEST: Final = 65536
-_LOOKS: Final = frozenset({"status", "members", "metrics"})
 _MAX_PLACE: Final = 100  # characters
+_LOOKS: Final = frozenset({"status", "members", "metrics", "preview"})
+WITHOUT_IT: Final = (
+    "'neti relax' and 'neti down' work without it; systemctl restart neti; "
+    "a running trial ends by itself"
+)
 
 
 class AgentUnreachable(NetiError):
@@ -41,11 +49,49 @@ class AgentForbidden(AgentUnreachable):
     """This user may not ask the agent."""
 
 
+def _never() -> bool:
+    return False
+
+
+def _one() -> "queue.SimpleQueue[None]":
+    made: queue.SimpleQueue[None] = queue.SimpleQueue()
+    made.put(None)
+    return made
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
+    """What a command asks for. ``until``: CLOCK_MONOTONIC seconds, when its caller gives up;
+    ``hung_up``: whether it has gone before that.
+
+    Either the loop takes it up or it is given up, never both: what a caller was told has failed is
+    not done later.
+    """
+
     command: str
     arguments: dict[str, Any]
+    until: float = math.inf
+    hung_up: Callable[[], bool] = _never
     _answer: "queue.SimpleQueue[dict[str, Any]]" = field(default_factory=queue.SimpleQueue)
+    _whose: "queue.SimpleQueue[None]" = field(default_factory=_one)
+
+    @property
+    def looks(self) -> bool:
+        """Whether it changes nothing."""
+        return self.command in _LOOKS
+
+    def take(self) -> bool:
+        """For the loop: whether the caller still waits for this to be done."""
+        if time.monotonic() >= self.until or self.hung_up():
+            return False
+        return self._first()
+
+    def _first(self) -> bool:
+        try:
+            self._whose.get_nowait()
+        except queue.Empty:
+            return False
+        return True
 
     def succeed(self, result: Any) -> None:
         self._answer.put({"result": result})
@@ -57,7 +103,13 @@ class Request:
         try:
             return self._answer.get(timeout=_ANSWER_SECONDS)
         except queue.Empty:
-            return {"error": f"the agent did not answer in {_ANSWER_SECONDS:.0f} s"}
+            waited = f"in {_ANSWER_SECONDS:.0f} s"
+        if self._first() or self.looks:
+            return {"error": f"the agent did not answer {waited}: {WITHOUT_IT}"}
+        return {
+            "error": f"the agent has begun this and not ended it {waited}: 'neti status' shows "
+            "what came of it"
+        }
 
 
 class ControlServer:
@@ -99,39 +151,69 @@ class ControlServer:
             os.umask(before)
 
     def _run(self) -> None:
+        before = threading.Event()
+        before.set()
         while True:
             try:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            told = threading.Event()
+            turn = (connection, before, told)
+            thread = threading.Thread(target=self._serve, args=turn, daemon=True)
+            before = told
             self._answering.add(thread)
             thread.start()
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(
+        self, connection: socket.socket, before: threading.Event, told: threading.Event
+    ) -> None:
         try:
-            self._answer(connection)
+            self._answer(connection, before, told)
         finally:
+            told.set()
             self._answering.discard(threading.current_thread())
 
-    def _answer(self, connection: socket.socket) -> None:
+    def _answer(
+        self, connection: socket.socket, before: threading.Event, told: threading.Event
+    ) -> None:
+        """In the order in which they were accepted (``before``: the one before this was told)."""
         with connection, contextlib.suppress(OSError):
             connection.settimeout(_ANSWER_SECONDS)
             try:
                 asked = json.loads(_line(connection))
-                request = Request(str(asked["command"]), dict(asked.get("arguments") or {}))
-            except (ValueError, KeyError, TypeError):
+                request = _request(asked, connection)
+            except (ValueError, KeyError, TypeError, AttributeError):
                 answer: dict[str, Any] = {"error": "not a request"}
             else:
+                before.wait(_TURN)
                 _log(request, connection, asked.get("place"))
                 self._tell(request)
+                told.set()
                 answer = request.wait()
             connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
+def _request(asked: Any, connection: socket.socket) -> Request:
+    """The caller's clock is this machine's: an agent that slept knows how long it was waited for,
+    however late it accepts. Raises ValueError, KeyError, TypeError, AttributeError."""
+    until = float(asked.get("until") or math.inf) - _ON_ITS_WAY
+
+    def hung_up() -> bool:
+        poll = select.poll()
+        poll.register(connection, 0)  # closed, not only half
+        try:
+            return any(found & (select.POLLHUP | select.POLLERR) for _, found in poll.poll(0))
+        except (OSError, ValueError):
+            return True
+
+    command, arguments = str(asked["command"]), dict(asked.get("arguments") or {})
+    return Request(command, arguments, until, hung_up)
+
+
 def _log(request: Request, connection: socket.socket, place: Any) -> None:
     """Who changes what, and from where; looking is nobody's business."""
-    if request.command in _LOOKS:
+    if request.looks:
         return
     size = struct.calcsize("3i")
     pid, uid, _ = struct.unpack(
@@ -157,7 +239,8 @@ def call(
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _within(path) as name:
             connection.settimeout(within)
             connection.connect(name)
-            asked: dict[str, Any] = {"command": command, "arguments": arguments}
+            until = time.monotonic() + within
+            asked = {"command": command, "arguments": arguments, "until": until}
             if command not in _LOOKS:
                 asked["place"] = trail.place()
             connection.sendall(json.dumps(asked).encode() + b"\n")
@@ -167,12 +250,15 @@ def call(
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise AgentUnreachable(
             f"no agent is running on this host ({path} does not answer): "
-            "start it with 'neti agent' or systemctl start neti"
+            "start it with 'neti agent' or systemctl start neti; 'neti relax' and 'neti down' work "
+            "without it"
         ) from error
     except TimeoutError as error:
-        raise AgentSilent(f"the agent did not answer in {within:.0f} s on {path}") from error
+        raise AgentSilent(
+            f"the agent did not answer in {within:.0f} s on {path}: {WITHOUT_IT}"
+        ) from error
     except (OSError, ValueError) as error:
-        raise AgentSilent(f"the agent does not answer on {path}: {error}") from error
+        raise AgentSilent(f"the agent does not answer on {path} ({error}): {WITHOUT_IT}") from error
     if "error" in answer:
         refusal = NetiError(answer["error"])
         raise refusal

@@ -183,6 +183,7 @@ class Agent:
         """One turn of the loop: everything that is told or due now, then the kernel."""
         core = self.core
         waiting, woken = self._waiting(block), core.now()
+        self._obey_disk()
         for told in waiting:
             self._take_in(told)
         for name in core.timers.expired(core.now()):
@@ -193,6 +194,26 @@ class Agent:
         if "commit" not in core.timers.due and self.kernel.pending:
             self.kernel.commit_when_quiet()
         self.kernel.end_connections_soon()
+
+    def _obey_disk(self) -> None:
+        """What was commanded without this agent while it hung, before anything is written."""
+        if self.core.out.folder.is_down != self.core.down:
+            try:
+                self._follow_down()
+            except NetiError as error:
+                self.core.problems["kernel"] = str(error)
+                log.error("kernel_refused", what=str(error))
+
+    def _follow_down(self) -> None:
+        core = self.core
+        core.down = not core.down
+        if core.down:
+            log.warning("down", what="said on disk while the agent did not answer")
+            self.kernel.take_out()
+        else:
+            log.info("up")
+            self.kernel.resync("up")
+            core.soon("stage")
 
     def _waiting(self, block: bool) -> list[Told]:
         told: list[Told] = []
@@ -346,6 +367,10 @@ class Agent:
         command = commands.get(request.command)
         if command is None:
             request.fail(f"this agent does not know the command {request.command!r}")
+            return
+        if not request.looks and not request.take():
+            log.warning("command_abandoned", command=request.command)
+            request.fail("this was given up before the agent came to it; nothing was done")
             return
         try:
             command(request)

@@ -99,6 +99,7 @@ class StateFolder:
 
     def __init__(self, path: Path, *, make: bool = True) -> None:
         self.path = path
+        self._down = str(path / "down")
         try:
             if make:
                 path.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -292,7 +293,7 @@ class StateFolder:
 
     @property
     def is_down(self) -> bool:
-        return (self.path / "down").exists()
+        return os.path.exists(self._down)
 
     def set_down(self, down: bool) -> None:
         if down:
