@@ -435,6 +435,19 @@ def test_a_whitelist_that_is_emptied_later_ends_enforcement(fleet: World) -> Non
     assert one.elements("enforce") == {}
     assert one.status()["stage"] == "shadow"
     assert any("NOT in force any more" in problem for problem in one.status()["problems"])
+    for command in ("enforce", "confirm"):
+        assert "ssh_whitelist is empty" in str(one.ask(command)["error"])
+    assert one.elements("enforce") == {}
+
+
+def test_a_host_that_is_down_is_not_said_to_be_enforced(fleet: World) -> None:
+    one = trialled(fleet)
+    enforce(one, seconds=60)
+    fleet.pass_time(50)
+    assert one.status()["stage"] == "enforced"
+    one.ask("down")
+    for command in ("enforce", "confirm"):
+        assert "Neti is down on this host" in str(one.ask(command)["error"])
 
 
 def test_a_kernel_that_refuses_to_arm_says_so(fleet: World) -> None:

@@ -96,7 +96,7 @@ class Staging:
 
     def enforce(self, request: Request) -> None:
         core = self._core
-        if core.record.stage is Stage.ENFORCED:
+        if core.record.stage is Stage.ENFORCED and not self._suspended():
             core.keep_record(stage.commanded(core.record, True))
             request.succeed({"stage": "enforced", "said": "reject_all is enforced already"})
             return
@@ -134,7 +134,10 @@ class Staging:
 
     def confirm(self, request: Request) -> None:
         core = self._core
-        if core.record.stage is Stage.ENFORCED:
+        suspended = self._suspended()
+        if suspended and core.record.stage is not Stage.SHADOW:
+            request.fail(f"nothing is in force that could be confirmed: {suspended}")
+        elif core.record.stage is Stage.ENFORCED:
             request.succeed({"stage": "enforced", "said": "reject_all is enforced already"})
         elif core.record.trial is None:
             why = "; ".join(core.record.why)
@@ -166,11 +169,15 @@ class Staging:
     def refusal(self) -> str | None:
         """Why the kernel must not be armed now; None when it may."""
         core = self._core
-        if core.down:
-            return "Neti is down on this host ('neti up' ends that)"
-        if not core.known:
+        if not core.down and not core.known:
             return "the members are not known yet, and arming now would keep all of them out"
-        return None if core.way_in else NO_WAY_IN
+        return self._suspended()
+
+    def _suspended(self) -> str | None:
+        """Why the kernel drops nothing, whatever was decided; None when nothing is in the way."""
+        if self._core.down:
+            return "Neti is down on this host ('neti up' ends that)"
+        return None if self._core.way_in else NO_WAY_IN
 
     def _begin_if_possible(self) -> None:
         """As the configuration wishes: once there is a way in, and everybody is known for sure."""
