@@ -150,6 +150,16 @@ def test_without_the_agent_disk_and_kernel_tell(net: Net, host: Host, how: signa
     assert counts(document) == ({7000: 1} if how is signal.SIGTERM else {})
 
 
+@pytest.mark.parametrize(("stage", "timeout"), [("trial", " timeout 5m"), ("enforced", "")])
+def test_without_the_agent_the_kernel_tells_the_stage(host: Host, stage: str, timeout: str) -> None:
+    """Whoever looks for what is refused must not be told that nothing is dropped."""
+    host.end(signal.SIGKILL)
+    verdicts = ", ".join(f"{family}{timeout} : drop" for family in ("ipv4", "ipv6"))
+    host.nft(f"add element inet neti enforce {{ {verdicts} }}")
+    assert host.preview()["stage"] == stage
+    assert f"Stage {stage}: what follows is refused now" in host.neti("preview")
+
+
 def test_accepted_losses_reach_the_agent(net: Net, host: Host) -> None:
     """Said by the command, shown by the agent; kept over its restart."""
     Server(net, net.host, 7000)

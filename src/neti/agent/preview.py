@@ -95,7 +95,9 @@ def _look_at_kernel(record: Record, now: float) -> tuple[str | None, frozenset[s
     peers = frozenset({*state.elements.get("peers4", ()), *state.elements.get("peers6", ())})
     if state.structure is None:
         return "down", peers
-    return ("enforced" if state.elements.get("enforce") else "shadow"), peers
+    if state.armed_for_good:
+        return "enforced", peers
+    return ("trial" if state.armed else "shadow"), peers
 
 
 def _finished(head: dict[str, Any], record: Record, view: View, *, everything: bool) -> Finished:
