@@ -182,6 +182,57 @@ def test_down_and_up_without_and_with_an_agent(
     assert "192.168.0.0/18" not in routes
 
 
+def enforced(net: Net) -> bool:
+    words = ["ip", "netns", "exec", net.host, "nft", "list map inet neti enforce"]
+    return "drop" in subprocess.check_output(words, text=True).partition("elements")[2]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_relax_works_without_the_agent(
+    net: Net,
+    neti: Neti,
+    config: Path,
+    agent: "subprocess.Popen[bytes]",
+    tmp_path: Path,
+    gone: bool,
+) -> None:
+    """Gone or hung: the kernel drops nothing at once, and no agent arms it again."""
+    state = tmp_path / "state"
+    control.call(state, "enforce", seconds=300, wait=True)
+    control.call(state, "confirm")
+    assert enforced(net)
+    agent.send_signal(signal.SIGKILL if gone else signal.SIGSTOP)
+    if gone:
+        agent.wait()
+    done = neti("relax")
+    assert (done.returncode, done.stdout) == (0, "shadow\n")
+    assert ("is not running" if gone else "hangs") in done.stderr
+    assert not enforced(net)
+    with (tmp_path / "again").open("wb") as log:
+        again = subprocess.Popen(line(net, config, "agent"), stderr=log) if gone else agent
+    try:
+        again.send_signal(signal.SIGCONT)
+        wait(lambda: control.call(state, "status")["registered"])
+        assert control.call(state, "status")["stage"] == "shadow"
+        assert not enforced(net)
+        assert not (state / "relaxed").exists()
+    finally:
+        again.kill()
+        again.wait()
+
+
+def test_down_of_an_agent_that_hangs_stays_when_it_wakes(
+    net: Net, neti: Neti, agent: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    agent.send_signal(signal.SIGSTOP)
+    assert neti("down").returncode == 0
+    assert ruleset(net) == ""
+    agent.send_signal(signal.SIGCONT)
+    wait(lambda: control.call(tmp_path / "state", "status")["down"])
+    assert ruleset(net) == ""
+    assert "resynced" not in (tmp_path / "log").read_text().partition("command=down")[2]
+
+
 def test_a_second_agent_on_the_host_is_refused(
     neti: Neti, agent: "subprocess.Popen[bytes]"
 ) -> None:

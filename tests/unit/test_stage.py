@@ -13,6 +13,7 @@ from tests.support.agents import Box, World, world
 
 from neti import stage
 from neti.agent.loop import Reload
+from neti.agent.relaxing import relax_alone
 from neti.agent.state import StateFolder
 from neti.dataplane.monitor import RulesChanged
 from neti.enforcement import OFF, PERMANENT, Enforcement, enforce_commands
@@ -402,6 +403,30 @@ def test_relax_and_the_configuration(fleet: World) -> None:
         one.running.tell(Reload())
         fleet.pass_time(1)
     assert one.status()["stage"] == "trial"
+
+
+@pytest.mark.parametrize("hung", [True, False])
+def test_relaxed_without_the_agent_it_stays_in_shadow(fleet: World, hung: bool) -> None:
+    """Also where reject_all is true: the command is the later word. And a later one counts."""
+    one = trialled(fleet, reject_all=True, trial_seconds=60)
+    fleet.pass_time(1)
+    fleet.pass_time(50)
+    assert one.status()["stage"] == "enforced"
+    folder = one.running.core.out.folder
+    if not hung:
+        one.stop()
+    relax_alone(one.settings, folder, "this machine", one.dataplane)
+    assert one.elements("enforce") == {}
+    if not hung:
+        one.start()
+    fleet.pass_time(120)
+    assert one.elements("enforce") == {}
+    assert one.status()["stage"] == "shadow"
+    assert not folder.is_relaxed
+    assert "result" in enforce(one, seconds=60)
+    fleet.pass_time(1)
+    assert one.status()["stage"] == "trial"
+    assert one.elements("enforce") != {}
 
 
 def test_arming_is_refused_without_a_way_in(fleet: World) -> None:

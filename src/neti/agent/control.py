@@ -24,6 +24,7 @@ from neti import log, owned_file, trail
 from neti.errors import NetiError
 
 SOCKET_NAME: Final = "agent.sock"
+BEFORE_ALONE: Final = 10.0  # seconds for an agent without which the command works as well
 _ANSWER_SECONDS: Final = 30.0
 _LAST_ANSWERS: Final = 1.0  # seconds, when the agent stops
 _ON_ITS_WAY: Final = 1.0  # seconds before the caller gives up, so that an answer still gets there

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from neti import log, memory
+from neti import log, memory, stage
 from neti.agent import figures, preview, status
 from neti.agent.control import Request
 from neti.agent.core import Core, Outside
@@ -144,9 +144,14 @@ class Agent:
         notify("READY=1", f"STATUS=waiting for the registry; {len(core.members.fleet.members)}")
 
     def _resume_stage(self, kernel: KernelState) -> None:
-        """Where no record can be read, what the kernel holds for good was confirmed once."""
+        """An operator's word while no agent ran comes first. Where no record can be read, what the
+        kernel holds for good was confirmed once."""
         core, loaded = self.core, self._loaded
-        if loaded.record is None and kernel.armed_for_good:
+        if core.out.folder.is_relaxed:
+            self.staging.configured()
+            core.keep_record(stage.commanded(core.record, False))
+            core.keep(lambda: core.out.folder.set_relaxed(False))
+        elif loaded.record is None and kernel.armed_for_good:
             # Whatever the configuration says, it says nothing new.
             says = core.settings.reject_all
             by: Wisher = "configuration" if says else "command"
@@ -203,6 +208,9 @@ class Agent:
             except NetiError as error:
                 self.core.problems["kernel"] = str(error)
                 log.error("kernel_refused", what=str(error))
+
+        if self.core.out.folder.is_relaxed:
+            self.staging.relaxed_on_disk()
 
     def _follow_down(self) -> None:
         core = self.core

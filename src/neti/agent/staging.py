@@ -122,15 +122,27 @@ class Staging:
 
     def relax(self, request: Request) -> None:
         core = self._core
-        self._progress = None
-        core.keep_record(stage.commanded(core.record, False))
-        log.warning("relaxed", by="command")
-        self._kernel.resync("relax")
-        self._registration.describe()
+        self._relax("command")
         if "kernel" in core.problems:
             request.fail(core.problems["kernel"])
         else:
             request.succeed({"stage": "shadow"})
+
+    def relaxed_on_disk(self) -> None:
+        """``neti relax`` did without this agent, which did not answer. The word is forgotten once
+        it is followed, so that a later ``neti enforce`` counts."""
+        core = self._core
+        if core.record.wished:
+            self._relax("command, while the agent did not answer")
+        core.keep(lambda: core.out.folder.set_relaxed(False))
+
+    def _relax(self, by: str) -> None:
+        core = self._core
+        self._progress = None
+        core.keep_record(stage.commanded(core.record, False))
+        log.warning("relaxed", by=by)
+        self._kernel.resync("relax")
+        self._registration.describe()
 
     def confirm(self, request: Request) -> None:
         core = self._core

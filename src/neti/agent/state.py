@@ -15,6 +15,7 @@ whole is used. Secrets (the session's password) are in a file of mode 0600.
     shadow.jsonl       what reached this host and no rule lets in: see ``agent/shadow_log.py``
     accepted.json      ports that may be lost, said by ``neti preview --accept-losing``
     neti.yml.good      the configuration that was last in force, 0600
+    relaxed            present: ``neti relax`` was called while the agent did not answer
     down               present: ``neti down`` was called, and nothing is written to the kernel
 """
 
@@ -92,7 +93,7 @@ class Loaded:
 
 
 class StateFolder:
-    """One agent's files. Used by one thread, except ``is_down``.
+    """One agent's files. Used by one thread, except ``is_down``, ``is_relaxed``.
 
     ``make`` False: for who only looks; a folder that is not there is not made, and is empty.
     """
@@ -100,6 +101,7 @@ class StateFolder:
     def __init__(self, path: Path, *, make: bool = True) -> None:
         self.path = path
         self._down = str(path / "down")
+        self._relaxed = str(path / "relaxed")
         try:
             if make:
                 path.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -301,6 +303,20 @@ class StateFolder:
         else:
             with self._faults_named():
                 (self.path / "down").unlink(missing_ok=True)
+
+    # --- relaxed without the agent ---
+
+    @property
+    def is_relaxed(self) -> bool:
+        """Said to an agent that did not answer: it has still to follow."""
+        return os.path.exists(self._relaxed)
+
+    def set_relaxed(self, relaxed: bool) -> None:
+        if relaxed:
+            self._replace("relaxed", b"set by neti relax; the agent removes it\n", 0o644)
+        else:
+            with self._faults_named():
+                (self.path / "relaxed").unlink(missing_ok=True)
 
     # --- files ---
 

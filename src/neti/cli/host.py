@@ -25,7 +25,6 @@ from neti.words import counted, listed
 
 _TAG_PAUSE: Final = 2.0  # seconds between questions to AWS, which answers all hosts of an account
 _PATIENCE: Final = 2.0  # seconds for an agent that is only asked for its overlay address
-_BEFORE_ALONE: Final = 10.0  # seconds for an agent whose work can be done without it
 
 
 @click.command()
@@ -203,7 +202,7 @@ def down(config: Path, as_json: bool) -> None:
     """
     settings = settings_in_force(config)
     try:
-        control.call(settings.table_files_path, "down", within=_BEFORE_ALONE)
+        control.call(settings.table_files_path, "down", within=control.BEFORE_ALONE)
     except AgentForbidden:
         raise
     except AgentUnreachable:

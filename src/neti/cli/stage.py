@@ -9,6 +9,7 @@ import click
 
 from neti import ssh_connection
 from neti.agent import control
+from neti.agent.control import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.cli.common import config_option, json_option, print_json, settings_in_force
 from neti.config import load
 from neti.errors import NetiError
@@ -151,9 +152,37 @@ def relax(config: Path, as_json: bool) -> None:
     """Go back to shadow: nothing is kept out, and what would be is recorded.
 
     It outlives restarts and reboots, until 'neti enforce', or until reject_all is changed in the
-    configuration.
+    configuration. Works with the agent running, hung or gone.
     """
-    _said(control.call(settings_in_force(config).table_files_path, "relax"), as_json)
+    settings = settings_in_force(config)
+    try:
+        answer = control.call(settings.table_files_path, "relax", within=control.BEFORE_ALONE)
+    except AgentForbidden:
+        raise
+    except AgentUnreachable as away:
+        _relax_alone(settings)
+        hangs = "hangs" if isinstance(away, AgentSilent) else "is not running"
+        click.echo(
+            f"neti: the agent {hangs}: relaxed without it, in the kernel and on disk, and it will "
+            "stay so; systemctl restart neti",
+            err=True,
+        )
+        answer = {"stage": "shadow"}
+    _said(answer, as_json)
+
+
+def _relax_alone(settings: Settings) -> None:
+    from neti.agent.relaxing import relax_alone
+    from neti.agent.state import StateFolder
+    from neti.dataplane.nftables import NftablesDataplane
+    from neti.identity.machine import fingerprint
+
+    folder = StateFolder(settings.table_files_path)
+    dataplane = NftablesDataplane()
+    try:
+        relax_alone(settings, folder, fingerprint(), dataplane)
+    finally:
+        dataplane.close()
 
 
 @click.command()
