@@ -151,9 +151,9 @@ class Registration:
     def _name_foreign(self) -> None:
         problems = self._core.problems
         if not self._foreign:
-            problems.pop("foreign", None)
+            problems.pop("impostor", None)
             return
-        problems["foreign"] = (
+        problems["impostor"] = (
             f"somebody else has registered under this host's id: {min(self._foreign)}: "
             "'neti registry check' on an operator's machine says by whose certificate"
         )
