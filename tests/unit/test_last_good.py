@@ -75,7 +75,7 @@ def test_commands_ask_the_agent_nevertheless(config: Path, command: str) -> None
     assert asked.exit_code != 2
 
 
-LOOKING = ("status", "confirm", "relax", "release --all", "verify", "preview", "metrics", "check")
+LOOKING = ("status", "confirm", "release --all", "verify", "preview", "metrics", "check")
 
 
 @pytest.mark.parametrize("command", [*LOOKING, "overlay-ip", "conntrack-max", "restore", "leave"])
@@ -87,6 +87,14 @@ def test_looking_makes_no_folder(tmp_path: Path, command: str, valid: bool) -> N
     config.write_text(text.format(f"{tmp_path}/there"))
     words = [*command.split(), "-c", config]
     neti(*words, *(["--state", tmp_path / "else"] if command == "restore" else []))
+    assert list(tmp_path.iterdir()) == [config]
+
+
+def test_relax_makes_none_by_an_invalid_configuration(tmp_path: Path) -> None:
+    """By a valid one it does: an agent that comes later shall find the word."""
+    config = tmp_path / "neti.yml"
+    config.write_text(MISTAKES["an unknown key"].format(f"{tmp_path}/there"))
+    assert neti("relax", "-c", config).exit_code == 2
     assert list(tmp_path.iterdir()) == [config]
 
 
