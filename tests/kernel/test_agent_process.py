@@ -296,3 +296,22 @@ def test_no_command_needs_a_traceback_without_an_agent(neti: Neti) -> None:
     """Commands that ask the agent say that there is none, and what to do."""
     for words in (["status"], ["verify"], ["leave"]):
         one_sentence(neti(*words), "no agent is running")
+
+
+def test_who_leaves_twice_is_told_so(neti: Neti, agent: "subprocess.Popen[bytes]") -> None:
+    assert neti("leave").stdout == "left\n"
+    agent.wait(20)
+    one_sentence(neti("leave"), "this host has left already")
+
+
+def test_leaving_beside_an_agent_that_hangs_is_not_called_done(
+    neti: Neti, agent: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    """It has a mind of its own when it wakes."""
+    agent.send_signal(signal.SIGSTOP)
+    done = neti("leave")
+    assert done.stdout == ""
+    one_sentence(done, "its agent hangs and will register it again")
+    agent.send_signal(signal.SIGCONT)
+    wait(lambda: control.call(tmp_path / "state", "status")["registered"])
+    assert "command_abandoned command=leave" in (tmp_path / "log").read_text()

@@ -11,7 +11,7 @@ import click
 
 from neti import trail
 from neti.agent import control
-from neti.agent.control import AgentForbidden, AgentUnreachable
+from neti.agent.control import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.cli.common import (
     config_option,
     json_option,
@@ -276,6 +276,12 @@ def leave(config: Path, as_json: bool) -> None:
         control.call(settings.table_files_path, "leave")
     except AgentForbidden:
         raise
+    except AgentSilent as silent:
+        _leave_alone(settings, silent)
+        raise NetiError(
+            "this host is out of the fleet for now, but its agent hangs and will register it again "
+            "when it wakes: systemctl stop neti, then 'neti leave' again"
+        ) from silent
     except AgentUnreachable as unreachable:
         _leave_alone(settings, unreachable)
     _said("left", as_json)
@@ -292,6 +298,8 @@ def _leave_alone(settings: Settings, unreachable: AgentUnreachable) -> None:
     folder = StateFolder(settings.table_files_path, make=False)
     held = folder.load(fingerprint())
     if held.session is None or held.itself.entry is None:
+        if held.itself.entry is not None and not held.faults:
+            raise NetiError("this host has left already") from unreachable  # forgets its session
         raise unreachable
     member = entry.parse(held.itself.entry)
     assert isinstance(member, Member)
