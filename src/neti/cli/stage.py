@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from neti import ssh_connection
+from neti import ssh_connection, trail
 from neti.agent import control
 from neti.agent.control import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.cli.common import config_option, json_option, print_json, settings_in_force
@@ -183,6 +183,7 @@ def _relax_alone(settings: Settings) -> None:
         relax_alone(settings, folder, fingerprint(), dataplane)
     finally:
         dataplane.close()
+    trail.note("relax", agent="none answers")
 
 
 @click.command()
