@@ -13,7 +13,7 @@ from tests.support import netns
 from tests.support.netns import Net
 
 from neti.agent import control
-from neti.agent.control import AgentUnreachable
+from neti.agent.control import AgentSilent, AgentUnreachable
 
 pytestmark = pytest.mark.kernel
 
@@ -315,3 +315,17 @@ def test_leaving_beside_an_agent_that_hangs_is_not_called_done(
     agent.send_signal(signal.SIGCONT)
     wait(lambda: control.call(tmp_path / "state", "status")["registered"])
     assert "command_abandoned command=leave" in (tmp_path / "log").read_text()
+
+
+def test_what_failed_while_the_agent_hung_is_not_done_when_it_wakes(
+    net: Net, agent: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    """An enforce that failed must not arm a host that nobody watches any more."""
+    agent.send_signal(signal.SIGSTOP)
+    for command in ("enforce", "confirm", "release"):
+        with pytest.raises(AgentSilent, match="a running trial ends by itself"):
+            control.call(tmp_path / "state", command, within=0.5)
+    agent.send_signal(signal.SIGCONT)
+    wait(lambda: (tmp_path / "log").read_text().count("command_abandoned") == 3)
+    assert control.call(tmp_path / "state", "status")["stage"] == "shadow"
+    assert not enforced(net)
