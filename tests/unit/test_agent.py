@@ -529,6 +529,19 @@ def test_down_said_on_disk_is_obeyed_before_anything_is_written(fleet: World) ->
     assert not one.status()["down"]
 
 
+def test_down_said_on_disk_in_the_middle_of_a_turn_is_obeyed(fleet: World) -> None:
+    """The process may stand still at any instruction."""
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    one.running.core.out.folder.set_down(True)
+    one.dataplane.table = None
+    one.machine.routes = []
+    one.running.kernel.resync("woken")
+    one.running.kernel.look_at_network()
+    assert one.dataplane.table is None
+    assert one.machine.routes == []
+
+
 def test_a_stale_command_changes_nothing(fleet: World) -> None:
     """Its caller was told that it failed."""
     one = fleet.started(1)

@@ -59,6 +59,11 @@ class Kernel:
         core = self._core
         return core.members.elements.pending and core.known and "resync" not in core.timers.due
 
+    @property
+    def _down(self) -> bool:
+        """On disk too: ``neti down`` may have been said while this process stood still."""
+        return self._core.down or self._core.out.folder.is_down
+
     def commit_when_quiet(self) -> None:
         """The first change after a quiet interval goes at once; those behind it are gathered."""
         if self._core.now() >= self._commit_after:
@@ -68,7 +73,7 @@ class Kernel:
 
     def commit(self) -> None:
         core = self._core
-        if core.down or not self.pending:
+        if not self.pending or self._down:
             return
         started = core.now()
         try:
@@ -85,7 +90,7 @@ class Kernel:
     def resync(self, reason: str) -> None:
         """Read the kernel back and make all of it right, the route included."""
         core = self._core
-        if core.down:
+        if self._down:
             return
         # What is known must be wished for before the kernel is compared with it: else members
         # that were only just read again would be taken out for a moment.
@@ -163,7 +168,7 @@ class Kernel:
 
     def look_at_network(self) -> None:
         core = self._core
-        if core.down:
+        if self._down:
             return
         before = self._surroundings
         try:
