@@ -47,7 +47,7 @@ def test_an_empty_journal_is_named_and_the_older_one_used(
     done = neti("restore")
     assert "members.jsonl: is empty" in done.stderr
     assert "members.jsonl.old: used instead" in done.stderr
-    assert done.stdout == "restored: 1 members, enforced\n"
+    assert done.stdout == "restored: 1 member, enforced\n"
     assert ARMED in ruleset(net)
 
 
@@ -64,7 +64,7 @@ def test_over_a_table_that_is_there_nothing_is_lost(
     before = ruleset(net)
     done = neti("restore")
     assert "those that the kernel holds stay" in done.stderr
-    assert done.stdout == "restored: 1 members, enforced\n"
+    assert done.stdout == "restored: 1 member, enforced\n"
     after = ruleset(net)
     for line in (ARMED, " : 10.0.0.5"):
         assert line in before
@@ -76,12 +76,12 @@ def test_a_torn_stage_is_read_from_its_copy(net: Net, neti: Neti, state: Path) -
     reboot(net)
     done = neti("restore")
     assert "stage.json: torn" in done.stderr
-    assert done.stdout == "restored: 1 members, enforced\n"
+    assert done.stdout == "restored: 1 member, enforced\n"
     (state / "stage.json.copy").write_bytes(b"")
     reboot(net)
     done = neti("restore")
     assert "it is not known whether this host was enforced, and it is open" in done.stderr
-    assert done.stdout == "restored: 1 members, shadow\n"
+    assert done.stdout == "restored: 1 member, shadow\n"
 
 
 IDENTITY: dict[str, object] = {
