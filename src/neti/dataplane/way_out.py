@@ -1,0 +1,259 @@
+"""The way out: stop dropping, take the table out, take the route out, by a few netlink messages.
+
+It reads nobody's rules, sets or elements, needs no library, no program, no file and no memory to
+speak of: so it works where nothing else does. The size of what the kernel holds does not matter.
+
+A verdict map that was emptied by ``disarm`` holds a mark instead, an element that no packet can
+match. Whoever reads the map back (an agent that hung, or that starts) sees by it that an operator
+emptied the map, and no vandal. It lasts as long as the table, so until the next boot.
+
+Must never do: touch a table but ``inet neti``, or a route that does not bear our protocol number;
+read what others wrote; import what is not part of Python or of the netlink door.
+Constants: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h, linux/rtnetlink.h.
+"""
+
+import errno
+import os
+import socket
+import struct
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Final
+
+from neti.dataplane.netlink import (
+    NETLINK_NETFILTER,
+    NETLINK_ROUTE,
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_REQUEST,
+    NLMSG_ERROR,
+    NetlinkSocket,
+    attribute,
+    attributes,
+    messages,
+    nested,
+)
+from neti.errors import DataplaneError, DataplaneUnavailable
+
+# An address family that no packet of an inet table has: the key of the mark in map enforce.
+MARK: Final = 78
+ROUTE_PROTOCOL: Final = 78
+
+_TABLE: Final = b"neti\0"
+_MAP: Final = b"enforce\0"
+_PATIENCE: Final = 10.0  # seconds for the kernel
+
+_SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+_NEWTABLE, _GETTABLE, _DELTABLE, _GETSETELEM, _NEWSETELEM, _DELSETELEM = 0, 1, 2, 13, 12, 14
+_TABLE_NAME, _TABLE_FLAGS = 1, 2
+_DORMANT: Final = 1
+_LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEMENT = 1, 2, 3, 1
+_ELEMENT_KEY, _ELEMENT_DATA, _ELEMENT_TIMEOUT = 1, 2, 4
+_DATA_VALUE, _DATA_VERDICT, _VERDICT_CODE = 1, 2, 1
+_CONTINUE: Final = struct.pack(">i", -1)
+_DROP: Final = struct.pack(">i", 0)
+_INET: Final = struct.pack("=BBH", 1, 0, 0)  # NFPROTO_INET, version 0, resource 0
+
+_RTM_GETROUTE, _RTM_DELROUTE = 26, 25
+_RTMSG: Final = struct.Struct("=BBBBBBBBI")
+_RT_PROTOCOL: Final = 5  # the field's place in rtmsg
+_RTA_DST, _RTA_PRIORITY, _RTA_TABLE = 1, 6, 15
+
+_GONE: Final = frozenset({errno.ENOENT})
+
+
+def disarm() -> bool:
+    """Empty map ``enforce``: nothing is dropped any more. Whether there was such a map.
+
+    In one step with it the mark is left. Raises DataplaneError: the kernel is as it was.
+    """
+    named = attribute(_LIST_TABLE, _TABLE) + attribute(_LIST_SET, _MAP)
+    emptied = (_DELSETELEM, 0, named)
+    verdict = nested(_ELEMENT_DATA, nested(_DATA_VERDICT, attribute(_VERDICT_CODE, _CONTINUE)))
+    key = nested(_ELEMENT_KEY, attribute(_DATA_VALUE, bytes((MARK,))))
+    marked = (_NEWSETELEM, NLM_F_CREATE, named + _listed(key + verdict))
+    try:
+        return _batch(emptied, marked)
+    except DataplaneUnavailable:
+        raise
+    except DataplaneError:
+        # A map of another make may not take the mark. That nothing is dropped matters more.
+        return _batch(emptied)
+
+
+def _listed(element: bytes) -> bytes:
+    return nested(_LIST_ELEMENTS, nested(_LIST_ELEMENT, element))
+
+
+def remove_table() -> bool:
+    """Take ``table inet neti`` out, whatever it holds. Whether it was there."""
+    return _batch((_DELTABLE, 0, attribute(_TABLE_NAME, _TABLE)))
+
+
+def leave_down_mark() -> None:
+    """An empty table that judges nothing, in place of a file that could not be written: the agent
+    must not write to the kernel again before 'neti up'."""
+    words = attribute(_TABLE_NAME, _TABLE)
+    words += attribute(_TABLE_FLAGS, struct.pack(">I", _DORMANT))
+    _batch((_NEWTABLE, NLM_F_CREATE, words))
+
+
+def has_down_mark() -> bool:
+    """Whether our table is there and says by its flag that it is put out of use."""
+    with closing(_socket()) as kernel:
+        try:
+            answers = kernel.ask(
+                _SUBSYSTEM << 8 | _GETTABLE, _INET + attribute(_TABLE_NAME, _TABLE)
+            )
+        except DataplaneError:
+            return False
+    for body in answers:
+        held = dict(attributes(body[len(_INET) :]))
+        if _TABLE_FLAGS in held:
+            return bool(struct.unpack(">I", held[_TABLE_FLAGS])[0] & _DORMANT)
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the kernel holds of ours. ``relaxed``: the map was emptied by ``disarm``."""
+
+    drops: bool = False
+    trial: bool = False  # what it drops has an end
+    relaxed: bool = False
+
+
+def held() -> Held | None:
+    """What the kernel knows, asked without a library; None: the table is not there.
+
+    Reads our own map ``enforce``, of three elements at most, and nothing else.
+    """
+    named = attribute(_LIST_TABLE, _TABLE) + attribute(_LIST_SET, _MAP)
+    found = Held()
+    with closing(_socket()) as kernel:
+        if not _there(kernel):
+            return None
+        for body in kernel.dump(_SUBSYSTEM << 8 | _GETSETELEM, _INET + named, ignore=_GONE):
+            for kind, value in attributes(body[len(_INET) :]):
+                if kind == _LIST_ELEMENTS:
+                    for _, element in attributes(value):
+                        found = _with(found, dict(attributes(element)))
+    return found
+
+
+def _with(found: Held, element: dict[int, bytes]) -> Held:
+    key = dict(attributes(element.get(_ELEMENT_KEY, b""))).get(_DATA_VALUE, b"")
+    if key[:1] == bytes((MARK,)):
+        return replace(found, relaxed=True)
+    if _code(element.get(_ELEMENT_DATA, b"")) != _DROP:
+        return found
+    return replace(found, drops=True, trial=found.trial or _ELEMENT_TIMEOUT in element)
+
+
+def _code(data: bytes) -> bytes:
+    verdict = dict(attributes(data)).get(_DATA_VERDICT, b"")
+    return dict(attributes(verdict)).get(_VERDICT_CODE, b"")
+
+
+def _there(kernel: NetlinkSocket) -> bool:
+    try:
+        kernel.ask(_SUBSYSTEM << 8 | _GETTABLE, _INET + attribute(_TABLE_NAME, _TABLE))
+    except DataplaneError as error:
+        if os.strerror(errno.ENOENT) in str(error):
+            return False
+        raise
+    return True
+
+
+def remove_routes() -> int:
+    """Take out every IPv4 route that bears our protocol number, in whichever table; how many."""
+    asked = _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+    with closing(_socket(NETLINK_ROUTE)) as kernel:
+        ours = [
+            body
+            for body in kernel.dump(_RTM_GETROUTE, asked)
+            if len(body) >= _RTMSG.size and body[_RT_PROTOCOL] == ROUTE_PROTOCOL
+        ]
+        for body in ours:
+            # What names a route; what else the listing says could keep it from being found.
+            named = body[: _RTMSG.size] + b"".join(
+                attribute(kind, value)
+                for kind, value in attributes(body[_RTMSG.size :])
+                if kind in (_RTA_DST, _RTA_PRIORITY, _RTA_TABLE)
+            )
+            kernel.request(_RTM_DELROUTE, named, ignore=frozenset({errno.ESRCH}))
+    return len(ours)
+
+
+def _batch(*orders: tuple[int, int, bytes]) -> bool:
+    """All of it or nothing; False when what was to be changed is not there."""
+    with closing(_raw()) as kernel:
+        sent = [_message(_BATCH_BEGIN, NLM_F_REQUEST, 0, _batch_header())]
+        for number, (kind, flags, words) in enumerate(orders, 1):
+            asked = flags | NLM_F_REQUEST | NLM_F_ACK
+            sent.append(_message(_SUBSYSTEM << 8 | kind, asked, number, _INET + words))
+        sent.append(_message(_BATCH_END, NLM_F_REQUEST, len(orders) + 1, _batch_header()))
+        try:
+            kernel.send(b"".join(sent))
+            return _heard(kernel, len(orders))
+        except OSError as error:
+            raise DataplaneError(
+                f"the kernel does not answer: {error.strerror or error}"
+            ) from error
+
+
+def _heard(kernel: socket.socket, orders: int) -> bool:
+    """An acknowledgement for each order, or what was wrong with one."""
+    while orders > 0:
+        for kind, body in messages(kernel.recv(1 << 16)):
+            if kind != NLMSG_ERROR:
+                continue
+            orders -= 1
+            number = -struct.unpack_from("=i", body)[0]
+            if number == errno.ENOENT:
+                return False
+            if number == errno.EPERM:
+                raise DataplaneUnavailable(
+                    "the kernel does not let this process change nftables: run it as root"
+                )
+            if number:
+                raise DataplaneError(f"the kernel refused it: {os.strerror(number)}")
+    return True
+
+
+def _message(kind: int, flags: int, number: int, payload: bytes) -> bytes:
+    return struct.pack("=IHHII", 16 + len(payload), kind, flags, number, 0) + payload
+
+
+def _batch_header() -> bytes:
+    return struct.pack("=BB", 0, 0) + struct.pack(">H", _SUBSYSTEM)
+
+
+def _socket(family: int = NETLINK_NETFILTER) -> NetlinkSocket:
+    try:
+        return NetlinkSocket(family)
+    except OSError as error:
+        raise DataplaneUnavailable(f"no netlink socket: {error.strerror}") from error
+
+
+def _raw() -> socket.socket:
+    try:
+        kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        kernel.bind((0, 0))
+        kernel.settimeout(_PATIENCE)
+    except OSError as error:
+        raise DataplaneUnavailable(f"no netlink socket: {error.strerror}") from error
+    return kernel
+
+
+def take_out() -> list[str]:
+    """The table, then the route; a sentence for each that could not be taken out. The one does not
+    wait for the other."""
+    failed = []
+    for what, step in (("table inet neti", remove_table), ("the overlay's route", remove_routes)):
+        try:
+            step()
+        except (DataplaneError, OSError) as error:
+            failed.append(f"{what} could not be taken out: {error}")
+    return failed
