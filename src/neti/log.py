@@ -3,10 +3,11 @@
 Text is ``name key=value …``; JSON is one object a line with the same names. Where stderr is the
 journal, the line begins with its priority (sd-daemon(3)) and carries no time: the journal has both.
 
+Values may be anybody's text: ``neti.text`` keeps each in its line.
+
 Must never be given a secret: there is no filter here that would take it out again.
 """
 
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from neti.errors import NetiError
+from neti.text import json_document, logfmt, plain
 
 _LOGGER: Final = logging.getLogger("neti")
 _LOGGER.addHandler(logging.NullHandler())  # else Python prints names alone where nobody configured
@@ -83,18 +85,8 @@ def _json(record: logging.LogRecord, name: str, fields: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
     document = {"time": at, "level": record.levelname.lower(), "event": name}
     # A field may not hide what every line has.
-    document |= {f"{key}_" if key in document else key: _plain(v) for key, v in fields.items()}
-    return json.dumps(document)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 6)
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return str(value)
+    document |= {f"{key}_" if key in document else key: plain(v) for key, v in fields.items()}
+    return json_document(document)
 
 
 def line(name: str, fields: Mapping[str, Any]) -> str:
@@ -105,7 +97,4 @@ def line(name: str, fields: Mapping[str, Any]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
-    text = str(value)
-    if text and not any(character.isspace() or character in '"=' for character in text):
-        return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    return logfmt(value)

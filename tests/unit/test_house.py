@@ -61,6 +61,7 @@ PURE = {
     "preview.py": {"model", "settings", "shadow"},
     "measured.py": set[str](),
     "words.py": set[str](),
+    "text.py": set[str](),
     "metrics.py": {"measured"},
 }
 

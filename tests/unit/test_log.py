@@ -70,3 +70,13 @@ def test_a_log_file_gets_no_priorities(tmp_path: Path) -> None:
     finally:
         log.configure(None)
     assert json.loads(path.read_text())["overlay"] == "192.168.0.9"
+
+
+def test_foreign_text_stays_in_its_line() -> None:
+    """Another host's or program's words begin no line, move no cursor and have an end."""
+    foreign = "a\x1b[2J\u202e\ud800\x9b\u2028\n<0>kernel: forged level=error" + "x" * 100_000
+    said = log.line("entry_skipped", {"name": foreign, "why": "junk"})
+    assert said.isprintable()
+    assert len(said) < 5_000
+    assert said.startswith('entry_skipped name="a\\u001b[2J')
+    assert said.endswith('" why=junk')

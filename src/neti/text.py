@@ -1,0 +1,173 @@
+"""Text that a host, the cloud, a file or another program gave, made safe to hand on. Pure.
+
+One function per target, because what is harmless in one is a command in another:
+
+    printable        a line on a terminal
+    logfmt, plain    a value in a log line, a value in JSON
+    json_document    JSON for a program
+    csv_cell         a cell that a spreadsheet does not calculate
+    plain_name       a name that may stand where names are commands: inventories, hosts files, pipes
+    inventory_value  a variable that Ansible does not render
+    hosts_line       a line of /etc/hosts
+    label            a label's value for Prometheus
+    plugin_line      the one line of a monitoring plugin
+    html             text in a page
+
+Must never: raise, whatever the text is (``hosts_line`` answers None), or let a long one through.
+"""
+
+import json
+import math
+import re
+import unicodedata
+from html import escape
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Final
+
+MOST: Final = 400
+MOST_LOGGED: Final = 4096
+MOST_IN_A_LABEL: Final = 200
+MOST_IN_A_LINE: Final = 1024
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+# Names that mean this machine, or that resolvers read as an address: whoever gets one of them
+# gets what others meant for themselves (Ansible runs "localhost" on the controller, for example).
+_MEANS_ITSELF: Final = re.compile(
+    r"(?:.*\.)?(?:localhost|localhost[46]|localdomain|ip6-[a-z0-9-]*|broadcasthost)(?:\..*)?",
+    re.IGNORECASE,
+)
+_NUMERIC: Final = re.compile(r"(?:[0-9]{1,10}|0x[0-9a-f]*)", re.IGNORECASE | re.ASCII)
+_MARKS_PER_LETTER: Final = 2  # more of them write over the neighbouring lines
+# Assigned, "printable", and yet nothing is seen: two different names would look alike.
+_BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+# Letters that are written from right to left reorder the digits and signs beside them.
+_RIGHT_TO_LEFT: Final = frozenset({"R", "AL", "AN"})
+# A spreadsheet calculates what begins with one of these; some split at ';' or a tab as well.
+_FORMULA: Final = re.compile(r"(^|[;|,])([\s\"]*)([=+\-@\uff1d\uff0b\uff0d\uff20])")
+
+
+def printable(text: object, most: int | None = MOST) -> str:
+    """One line that no terminal obeys and that looks like what it is; the rest as ``\\u…``."""
+    shown = str(text)
+    return _cut(_visible(shown if most is None else shown[: most + 1]), most)
+
+
+def logfmt(text: object) -> str:
+    """A value after ``name=``: bare, or in quotes, in which JSON's escapes stand."""
+    raw = _cut(str(text), MOST_LOGGED)
+    shown = _visible(raw.replace("\\", "\\\\").replace('"', '\\"'))
+    if raw and shown == raw and not any(letter in ' "=\\' for letter in raw):
+        return raw
+    return f'"{shown}"'
+
+
+def plain(value: object) -> Any:
+    """``value`` for JSON: numbers, lists and dictionaries stay, all else is text of some length."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {_cut(str(key), MOST_LOGGED): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return _cut(str(value), MOST_LOGGED)
+
+
+def json_document(document: object, *, indent: int | None = None) -> str:
+    """JSON in ASCII without control characters, that every reader takes; nothing is cut."""
+    try:
+        written = json.dumps(document, indent=indent, allow_nan=False)
+        whole = "\\ud" not in written  # most documents hold nothing of the kind
+    except ValueError:  # NaN and the like are no JSON
+        whole = False
+    if not whole:
+        written = json.dumps(_whole(document), indent=indent)
+    return written.replace("\x7f", "\\u007f")
+
+
+def _whole(value: object) -> Any:
+    """Without halves of surrogate pairs, for which some readers refuse a whole document."""
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {_whole(key): _whole(each) for key, each in value.items()}
+    return [_whole(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def csv_cell(value: object) -> str:
+    """Text that a spreadsheet shows and does not calculate, in one line; empty for None."""
+    return "" if value is None else _FORMULA.sub(r"\1'\2\3", printable(value).strip())
+
+
+def plain_name(name: object) -> str | None:
+    """``name`` where it can be a host's name in every target; None where it cannot."""
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        return None
+    last = name.rstrip(".").rpartition(".")[2]
+    if _NUMERIC.fullmatch(last) or _MEANS_ITSELF.fullmatch(name):
+        return None
+    return name
+
+
+def inventory_value(value: object) -> str | int | bool | dict[str, str] | None:
+    """A host's variable. Ansible renders text with braces unless it is marked as unsafe."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    shown = printable(value)
+    return {"__ansible_unsafe": shown} if "{" in shown or "}" in shown else shown
+
+
+def hosts_line(address: IPv4Address | IPv6Address, *names: str) -> str | None:
+    """A line for /etc/hosts, by those of the names that may stand there; None without any."""
+    good = [name for name in dict.fromkeys(names) if plain_name(name) is not None]
+    return f"{address}\t{' '.join(good)}" if good else None
+
+
+def label(value: object) -> str:
+    """A label's value: one line, bounded, since a label is kept for as long as its series."""
+    return printable(value, MOST_IN_A_LABEL)
+
+
+def plugin_line(text: object) -> str:
+    """What stands before the performance data, which ``|`` would begin."""
+    return printable(text, MOST_IN_A_LINE).replace("|", "/")
+
+
+def html(text: object, most: int | None = MOST) -> str:
+    """Text between tags and in quoted attributes."""
+    return escape(printable(text, most))
+
+
+def _cut(text: str, most: int | None) -> str:
+    return text if most is None or len(text) <= most else text[: most - 1] + "…"
+
+
+def _visible(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    shown: list[str] = []
+    marks = _MARKS_PER_LETTER  # a mark at the beginning would sit on the text before it
+    for letter in text:
+        kind = unicodedata.category(letter)
+        if kind in ("Mn", "Me"):
+            marks += 1
+        elif kind != "Mc":
+            marks = 0 if letter.isalnum() else _MARKS_PER_LETTER
+        good = marks <= _MARKS_PER_LETTER and _harmless(letter)
+        shown.append(letter if good else _escaped(letter))
+    return "".join(shown)
+
+
+def _harmless(letter: str) -> bool:
+    return (
+        letter.isprintable()
+        and letter not in _BLANK
+        and unicodedata.bidirectional(letter) not in _RIGHT_TO_LEFT
+    )
+
+
+def _escaped(letter: str) -> str:
+    return "\\u007f" if letter == "\x7f" else json.dumps(letter)[1:-1]

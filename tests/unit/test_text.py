@@ -1,0 +1,184 @@
+"""Foreign text on its way to each target: whatever it is, it stays text there."""
+
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from neti import text
+
+NASTY = [
+    "\x1b[2J\x1b]0;owned\x07",
+    "\x9b31m",
+    "a\nb\r\nc\x85d\u2028e\u2029f\x0bg\x0ch",
+    "\u202eevil\u2066x\u2069\u200f",
+    "\u05d0 10.0.0.1 \u0661",
+    "ze\u200bro\ufeff\u00ad\u3164\u2800",
+    "z" + "\u0301" * 50,
+    "\u0301 on what came before",
+    "\ud800\udc00 \udfff \ud83d",
+    "\U000e0041\U0010ffff\U0001f600",
+    "{{ lookup('pipe', 'id') }}{% raw %}{#",
+    '"\\"\'`$(id);|&<script>',
+    "=cmd|' /C calc'!A0",
+    "\t=1+1",
+    "a;=1+1",
+    "-rf",
+    "\x7f\x00",
+    "x" * 10_000,
+    "",
+]
+hostile = st.one_of(
+    st.sampled_from(NASTY),
+    st.text(st.characters(), max_size=500),
+    st.text("\x1b\x9b\n\r\t\u202e\u2066\u0301\u200d\ud800\udfff={}%\"'\\|;,=+-@ a", max_size=60),
+)
+LINES: dict[str, Callable[[object], str]] = {
+    "terminal": text.printable,
+    "log": text.logfmt,
+    "csv": text.csv_cell,
+    "label": text.label,
+    "plugin": text.plugin_line,
+    "html": text.html,
+}
+UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+@pytest.mark.parametrize("target", LINES)
+@given(foreign=hostile)
+def test_every_target_gets_one_bounded_line_that_a_terminal_does_not_obey(
+    target: str, foreign: str
+) -> None:
+    said = LINES[target](foreign)
+    assert not {unicodedata.category(letter) for letter in said} & UNSEEN
+    assert not {unicodedata.bidirectional(letter) for letter in said} & {"R", "AL", "AN"}
+    assert len(said.splitlines()) <= 1
+    assert len(said) <= 6 * text.MOST_LOGGED
+    assert not re.search("[\u0300-\u036f]{3}", said)
+    assert not said or unicodedata.category(said[0]) not in ("Mn", "Me")
+    said.encode()
+
+
+@given(foreign=hostile)
+def test_printable_is_bounded_and_says_the_same_the_second_time(foreign: str) -> None:
+    said = text.printable(foreign)
+    assert len(said) <= text.MOST
+    assert text.printable(said) == said
+
+
+@given(plain=st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=100))
+def test_what_is_harmless_stays_as_it_is(plain: str) -> None:
+    assert text.printable(plain) == plain
+    assert text.csv_cell(plain) == plain
+    assert plain == "" or text.logfmt(plain) == plain
+
+
+def test_names_of_other_languages_stay_readable() -> None:
+    for name in ("Zürich", "Ho\u0302\u0300 Chi\u0301 Minh", "東京", "कों", "naïve"):
+        assert text.printable(name) == name
+
+
+def test_an_escape_is_seen() -> None:
+    assert text.printable("\x1b[31m\u202e\x7f\ud800\n") == "\\u001b[31m\\u202e\\u007f\\ud800\\n"
+
+
+@given(foreign=hostile)
+def test_a_log_value_can_be_read_back(foreign: str) -> None:
+    said = text.logfmt(foreign)
+    if not said.startswith('"'):
+        assert not re.search(r'[\s"=\\]', said)
+    if len(foreign) <= text.MOST_LOGGED:
+        read = json.loads(said) if said.startswith('"') else said
+        assert read == json.loads(json.dumps(foreign))
+
+
+@given(
+    st.recursive(
+        hostile | st.floats() | st.none(), lambda e: st.lists(e) | st.dictionaries(hostile, e)
+    )
+)
+@example(["\\\\ud800", "\\", float("nan"), {"\ud800": "\U0001f600\x7f"}])
+def test_a_json_document_is_inert_and_read_by_strict_readers(document: object) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    said = text.json_document(document)
+    assert said.isascii()
+    assert said.isprintable()
+    read = json.loads(said, parse_constant=refuse)
+    json.dumps(read, ensure_ascii=False).encode()
+    json.dumps(text.plain(document), allow_nan=False)
+
+
+def test_a_json_document_keeps_what_it_can() -> None:
+    document = {"a": ["\\ud800", "\U0001f600", 1.5, "x\ny", None, True]}
+    assert json.loads(text.json_document(document)) == document
+
+
+@given(foreign=hostile)
+def test_no_spreadsheet_calculates_a_cell(foreign: str) -> None:
+    line = io.StringIO()
+    csv.writer(line).writerow(["first", text.csv_cell(foreign), "last"])
+    rows = list(csv.reader(io.StringIO(line.getvalue())))
+    assert [row[0] for row in rows] == ["first"]
+    assert rows[0][-1] == "last"
+    for separator in ",;|\t":
+        for cell in line.getvalue().split(separator):
+            assert not re.match('["\\s]*[=+\\-@\uff1d\uff0b\uff0d\uff20]', cell)
+
+
+@given(foreign=hostile)
+def test_a_plain_name_is_no_option_no_template_and_no_address(foreign: str) -> None:
+    if (name := text.plain_name(foreign)) is not None:
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["localhost", "LOCALHOST", "a.localhost", "localhost.localdomain", "ip6-loopback", "10.0.0.1",
+     "1", "0x7f.1", "web.5", "0x7f000001", "127.0.0.1.", "-x", "a b", "a\n", "x" * 64, "", 5, None,
+     "é", "_meta", "web_{{", "localhost6"],
+)  # fmt: skip
+def test_names_that_mean_something_else_are_none(name: object) -> None:
+    assert text.plain_name(name) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["web-1", "db.example.com", "i-0abc", "1234567890123456789", "A_b"]
+)
+def test_usual_names_are_names(name: str) -> None:
+    assert text.plain_name(name) == name
+
+
+@given(foreign=hostile)
+def test_what_could_be_rendered_is_marked(foreign: str) -> None:
+    value = text.inventory_value(foreign)
+    if not isinstance(value, dict):
+        assert not re.search(r"[{}]", str(value))
+    else:
+        assert set(value) == {"__ansible_unsafe"}
+
+
+@given(foreign=hostile, other=hostile)
+def test_a_hosts_line_maps_the_one_address_only(foreign: str, other: str) -> None:
+    line = text.hosts_line(IPv4Address("192.168.0.1"), foreign, "web-1", other)
+    assert line is not None
+    assert re.fullmatch(r"192\.168\.0\.1\t[A-Za-z0-9._-]+( [A-Za-z0-9._-]+)*", line)
+    assert text.hosts_line(IPv4Address("192.168.0.1"), "localhost") is None
+
+
+@given(foreign=hostile)
+def test_no_performance_data_begin_in_a_plugins_line(foreign: str) -> None:
+    assert "|" not in text.plugin_line(foreign)
+
+
+@given(foreign=hostile)
+def test_no_tag_begins_in_a_page(foreign: str) -> None:
+    assert not set(text.html(foreign)) & set("<>\"'")
