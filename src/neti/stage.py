@@ -47,7 +47,8 @@ class Record:
     """What is kept on disk. ``configured``: reject_all as it was last read (None: never).
 
     ``failures``: trials in a row that ended unconfirmed; ``why``: what was missing at the end of
-    the last one; ``retry_at``: Unix seconds.
+    the last one; ``retry_at``: Unix seconds. ``said_at`` (Unix seconds) and ``said_by`` (who, from
+    where; for people): the last command. ``relaxed_until``: Unix seconds; None: for good.
     """
 
     configured: bool | None = None
@@ -58,6 +59,14 @@ class Record:
     failures: int = 0
     why: tuple[str, ...] = ()
     retry_at: float | None = None
+    said_at: float | None = None
+    said_by: str = ""
+    relaxed_until: float | None = None
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether ``neti relax`` was the last word; ``said_at`` and ``said_by`` tell of it."""
+        return self.by == "command" and not self.wished
 
     @property
     def stage(self) -> Stage:
@@ -82,11 +91,25 @@ def configured(record: Record, reject_all: bool) -> Record:
     return _wish(noted, reject_all, "configuration")
 
 
-def commanded(record: Record, on: bool) -> Record:
-    """``neti enforce`` or ``neti relax``."""
+def commanded(
+    record: Record,
+    on: bool,
+    *,
+    at: float | None = None,
+    by: str = "",
+    until: float | None = None,
+) -> Record:
+    """``neti enforce`` or ``neti relax``. ``at``: when; ``by``: who, from where; ``until``: when a
+    relaxed host is to be put on trial again. All in Unix seconds."""
     if on and record.confirmed:
-        return replace(record, by="command")
-    return _wish(record, on, "command")
+        return replace(record, by="command", said_at=at, said_by=by)
+    wished = _wish(record, on, "command")
+    return replace(wished, said_at=at, said_by=by, relaxed_until=None if on else until)
+
+
+def relaxed_long_enough(record: Record, now: float) -> bool:
+    """Whether the time that ``neti relax --for`` named is over."""
+    return record.relaxed and record.relaxed_until is not None and record.relaxed_until <= now
 
 
 def _wish(record: Record, on: bool, by: Wisher) -> Record:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from neti.absence import Hold
+from neti.agent import durable
 from neti.agent.state import Everybody, StateFolder
 from neti.agent.state_records import Remembered, Self
 from neti.model import Host
@@ -22,6 +23,8 @@ MEMBERS = {
     )
     for number in (1, 2, 3)
 }
+
+HOST = Host(id="h", site="ec2", private=IPv4Address("10.0.0.1"), public=None)
 
 
 def folder(path: Path, machine: str = "m") -> StateFolder:
@@ -42,7 +45,7 @@ def test_everything_comes_back_as_it_was(tmp_path: Path) -> None:
         structure_text="t",
         structure_seen="s",
         origin=Origin("f", 7),
-        host=Host(id="h", site="ec2", private=IPv4Address("10.0.0.1"), public=None),
+        host=HOST,
         uplinks=("eth0",),
         ssh_untracked=True,
     )
@@ -151,3 +154,44 @@ def test_the_good_configuration_is_kept_and_is_secret(tmp_path: Path) -> None:
     written.keep_config(b"reject_all: true\n")
     assert written.good_config.read_bytes() == b"reject_all: true\n"
     assert written.good_config.stat().st_mode & 0o777 == 0o600
+
+
+# --- files of other versions ---
+
+
+def test_what_a_newer_version_added_is_passed_over(tmp_path: Path) -> None:
+    """A downgrade finds files with more in them, and goes on by what it knows."""
+    written = folder(tmp_path)
+    written.save_self(Self(overlay="192.168.0.1", host=HOST))
+    written.save_record(Record(confirmed=True, wished=True))
+    written.save_window({"h9": 4.0})
+    written.save_session(Session(5, b"secret"))
+    written.append(dict(MEMBERS), everybody(MEMBERS))
+    for name in ("self.json", "stage.json", "stage.json.copy", "guard.json", "session.json"):
+        document = durable.checked((tmp_path / name).read_bytes())
+        (tmp_path / name).write_bytes(durable.line({**document, "newer": {"more": [1]}}))
+    journal = tmp_path / "members.jsonl"
+    lines = [durable.checked(text) for text in journal.read_bytes().splitlines(keepends=True)]
+    more = [{key: [*value, "newer"] for key, value in line.items()} for line in lines]
+    journal.write_bytes(b"".join(durable.line(line) for line in more))
+    loaded = folder(tmp_path).load("m")
+    assert loaded.faults == []
+    assert loaded.itself == Self(overlay="192.168.0.1", host=HOST)
+    assert loaded.record == Record(confirmed=True, wished=True)
+    assert (loaded.window, loaded.session) == ({"h9": 4.0}, Session(5, b"secret"))
+    assert loaded.members == MEMBERS
+
+
+def test_what_an_older_version_did_not_write_has_its_former_value(tmp_path: Path) -> None:
+    """As version 0.1.0 wrote these files."""
+    written = folder(tmp_path)
+    stage = {"configured": True, "wished": True, "by": "command", "confirmed": True}
+    stage |= {"trial": None, "failures": 0, "why": [], "retry_at": None}
+    (tmp_path / "stage.json").write_bytes(durable.line({"machine": "m", **stage}))
+    name, more, lost, leased, hold = MEMBERS["h1"].name, ["2001:db8::1"], None, True, None
+    lines = [{"#": ["m", 1]}, {"h1": [name, more, lost, leased, hold]}]
+    (tmp_path / "members.jsonl").write_bytes(b"".join(durable.line(line) for line in lines))
+    loaded = written.load("m")
+    assert loaded.faults == []
+    assert loaded.record == Record(configured=True, wished=True, by="command", confirmed=True)
+    assert loaded.members == {"h1": MEMBERS["h1"]}

@@ -73,6 +73,7 @@ class Request:
     arguments: dict[str, Any]
     until: float = math.inf
     hung_up: Callable[[], bool] = _never
+    caller: str = ""  # who asks, and from where; for people
     _answer: "queue.SimpleQueue[dict[str, Any]]" = field(default_factory=queue.SimpleQueue)
     _whose: "queue.SimpleQueue[None]" = field(default_factory=_one)
 
@@ -188,7 +189,7 @@ class ControlServer:
                 answer: dict[str, Any] = {"error": "not a request"}
             else:
                 before.wait(_TURN)
-                _log(request, connection, asked.get("place"))
+                _log(request, connection, asked)
                 self._tell(request)
                 told.set()
                 answer = request.wait()
@@ -209,19 +210,22 @@ def _request(asked: Any, connection: socket.socket) -> Request:
             return True
 
     command, arguments = str(asked["command"]), dict(asked.get("arguments") or {})
-    return Request(command, arguments, until, hung_up)
+    caller = ", ".join(f"{key} {value}" for key, value in _who(connection, asked).items())
+    return Request(command, arguments, until, hung_up, caller)
 
 
-def _log(request: Request, connection: socket.socket, place: Any) -> None:
+def _log(request: Request, connection: socket.socket, asked: Any) -> None:
     """Who changes what, and from where; looking is nobody's business."""
-    if request.looks:
-        return
+    if not request.looks:
+        log.info("command", command=request.command, **_who(connection, asked))
+
+
+def _who(connection: socket.socket, asked: Any) -> dict[str, Any]:
     size = struct.calcsize("3i")
     pid, uid, _ = struct.unpack(
         "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     )
-    who = {"uid": uid, "pid": pid, "login": trail.login(pid)}
-    log.info("command", command=request.command, **who, **_place(place))
+    return {"uid": uid, "pid": pid, "login": trail.login(pid), **_place(asked.get("place"))}
 
 
 def _place(said: Any) -> dict[str, str]:

@@ -97,7 +97,7 @@ class Staging:
     def enforce(self, request: Request) -> None:
         core = self._core
         if core.record.stage is Stage.ENFORCED and not self._suspended():
-            core.keep_record(stage.commanded(core.record, True))
+            core.keep_record(self._commanded(True, request.caller))
             request.succeed({"stage": "enforced", "said": "reject_all is enforced already"})
             return
         refusal = self.refusal() or operator_session.refusal(
@@ -107,7 +107,7 @@ class Staging:
             request.fail(f"not armed: {refusal}")
             return
         seconds = int(request.arguments.get("seconds") or core.settings.trial_seconds)
-        wished = stage.commanded(core.record, True)
+        wished = self._commanded(True, request.caller)
         try:
             self._begin(wished, seconds, wait=bool(request.arguments.get("wait")))
         except DataplaneError as error:
@@ -120,9 +120,13 @@ class Staging:
         where: SetName = "peers4" if address.version == 4 else "peers6"
         return self._core.members.elements.wants(where, str(address))
 
+    def _commanded(self, on: bool, caller: str) -> Record:
+        core = self._core
+        return stage.commanded(core.record, on, at=core.wall(), by=caller)
+
     def relax(self, request: Request) -> None:
         core = self._core
-        self._relax("command")
+        self._relax("command", request.caller)
         if "kernel" in core.problems:
             request.fail(core.problems["kernel"])
         else:
@@ -136,10 +140,10 @@ class Staging:
             self._relax("command, while the agent did not answer")
         core.keep(lambda: core.out.folder.set_relaxed(False))
 
-    def _relax(self, by: str) -> None:
+    def _relax(self, by: str, caller: str = "") -> None:
         core = self._core
         self._progress = None
-        core.keep_record(stage.commanded(core.record, False))
+        core.keep_record(self._commanded(False, caller))
         log.warning("relaxed", by=by)
         self._kernel.resync("relax")
         self._registration.describe()

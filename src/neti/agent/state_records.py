@@ -2,12 +2,18 @@
 
 Every text is lines of ``checksum json``. One that was torn or edited is told by its checksum, and
 one of another machine by the fingerprint in it.
+
+Versions read each other's files. What a reader does not know it passes over, and what is missing
+has the value that it had before there was such a key. Within one ``format`` nothing but that may
+change: no key gets another meaning or type, none is taken away. ``FORMAT`` rises when that cannot
+be kept. The reader of an older version then refuses the document (``KeyError, TypeError,
+ValueError``), and whoever calls leaves it where it is.
 """
 
 import base64
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from ipaddress import IPv4Address
 from typing import Any, Final
 
@@ -17,6 +23,7 @@ from neti.model import Host, IPAddress
 from neti.registry import Origin, Session
 from neti.stage import Record, Trial
 
+FORMAT: Final = 1
 # No host id: a journal's first line, which says how many lines belong to its base.
 _HEADER: Final = "#"
 
@@ -61,14 +68,21 @@ class Header:
 
 
 def header_line(header: Header) -> bytes:
-    return line({_HEADER: [header.machine, header.base]})
+    return line({_HEADER: [header.machine, header.base, FORMAT]})
 
 
 def header_of(document: Mapping[str, Any]) -> Header | None:
     if _HEADER not in document:
         return None
-    machine, base = document[_HEADER]
+    machine, base, *more = document[_HEADER]
+    _of_a_known_format(more[0] if more else 1)
     return Header(str(machine), int(base))
+
+
+def _of_a_known_format(number: Any) -> None:
+    """Raises ValueError."""
+    if not isinstance(number, int) or number > FORMAT:
+        raise ValueError(f"format {number!r} is newer than {FORMAT}")
 
 
 def changes_line(changes: Mapping[str, Remembered | None]) -> bytes:
@@ -92,7 +106,7 @@ def _plain(held: Remembered | None) -> list[Any] | None:
 
 
 def _remembered(record: list[Any]) -> Remembered:
-    name, more, lost_since, leased, hold = record
+    name, more, lost_since, leased, hold, *_newer = record
     return Remembered(
         str(name),
         tuple(ipaddress.ip_address(address) for address in more),
@@ -122,23 +136,74 @@ def self_document(itself: Self) -> dict[str, Any]:
 
 
 def self_of(document: dict[str, Any]) -> Self:
-    host, origin = document["host"], document["origin"]
+    found = _Reading(document)
     return Self(
-        **{
-            **document,
-            "uplinks": tuple(document["uplinks"]),
-            "origin": Origin(**origin) if origin is not None else None,
-            "host": None
-            if host is None
-            else Host(
-                id=host["id"],
-                site=host["site"],
-                private=IPv4Address(host["private"]),
-                public=IPv4Address(host["public"]) if host["public"] else None,
-                more=tuple(ipaddress.ip_address(address) for address in host["more"]),
-            ),
-        }
+        overlay=found.text("overlay"),
+        entry=found.text("entry"),
+        structure_text=found.text("structure_text"),
+        structure_seen=found.text("structure_seen"),
+        origin=_origin_of(document.get("origin")),
+        host=_host_of(document.get("host")),
+        uplinks=found.texts("uplinks"),
+        ssh_untracked=found.flag("ssh_untracked"),
     )
+
+
+def _origin_of(held: Any) -> Origin | None:
+    if held is None:
+        return None
+    return Origin(**{each.name: held[each.name] for each in fields(Origin)})
+
+
+def _host_of(held: Any) -> Host | None:
+    if held is None:
+        return None
+    return Host(
+        id=held["id"],
+        site=held["site"],
+        private=IPv4Address(held["private"]),
+        public=IPv4Address(held["public"]) if held["public"] else None,
+        more=tuple(ipaddress.ip_address(address) for address in held.get("more", ())),
+    )
+
+
+class _Reading:
+    """A document's values, each of the type that it must have. Raises TypeError for another, and
+    gives the value of a new ``Record`` or ``Self`` for one that is not there."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._held = document
+
+    def _of(self, key: str, *types: type) -> Any:
+        value = self._held.get(key)
+        if value is not None and (not isinstance(value, types) or _wrong_flag(value, types)):
+            raise TypeError(f"{key}: {type(value).__name__}")
+        return value
+
+    def text(self, key: str) -> str | None:
+        value: str | None = self._of(key, str)
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        return tuple(str(each) for each in self._of(key, list, tuple) or ())
+
+    def flag(self, key: str) -> bool:
+        return bool(self._of(key, bool))
+
+    def maybe(self, key: str) -> bool | None:
+        value: bool | None = self._of(key, bool)
+        return value
+
+    def number(self, key: str) -> float | None:
+        value = self._of(key, int, float)
+        return None if value is None else float(value)
+
+    def count(self, key: str) -> int:
+        return int(self._of(key, int) or 0)
+
+
+def _wrong_flag(value: Any, types: tuple[type, ...]) -> bool:
+    return isinstance(value, bool) and bool not in types
 
 
 def session_document(session: Session) -> dict[str, Any]:
@@ -155,13 +220,35 @@ def record_document(record: Record) -> dict[str, Any]:
 
 
 def record_of(document: dict[str, Any]) -> Record:
-    trial = document["trial"]
+    """Whether it is confirmed must be there: all else may be missing."""
+    found = _Reading(document)
+    if found.maybe("confirmed") is None:
+        raise KeyError("confirmed")
     return Record(
-        **{
-            **document,
-            "trial": Trial(**trial) if trial is not None else None,
-            "why": tuple(document["why"]),
-        }
+        configured=found.maybe("configured"),
+        wished=found.flag("wished"),
+        by="command" if found.text("by") == "command" else "configuration",
+        confirmed=found.flag("confirmed"),
+        trial=_trial_of(document.get("trial")),
+        failures=found.count("failures"),
+        why=found.texts("why"),
+        retry_at=found.number("retry_at"),
+        said_at=found.number("said_at"),
+        said_by=found.text("said_by") or "",
+        relaxed_until=found.number("relaxed_until"),
+    )
+
+
+def _trial_of(held: Any) -> Trial | None:
+    if held is None:
+        return None
+    found = _Reading(held)
+    return Trial(
+        boot=held["boot"],
+        deadline=float(held["deadline"]),
+        began=float(held["began"]),
+        seconds=int(held["seconds"]),
+        wait=found.flag("wait"),
     )
 
 
