@@ -23,6 +23,11 @@ class IdentityError(NetiError):
     """Who this host is could not be found out for sure; try again or configure it."""
 
 
+class Unexpected(NetiError):
+    """Something that nobody thought of: a bug, or nonsense from outside. The log has its traceback;
+    what was being done has failed, and the rest goes on."""
+
+
 class EntryError(NetiError):
     """One registry entry is malformed or hostile; it is skipped, all others are not affected."""
 

@@ -10,6 +10,8 @@ Must never be given a secret: there is no filter here that would take it out aga
 
 import logging
 import os
+import time
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,11 @@ from neti.text import json_document, logfmt, plain
 _LOGGER: Final = logging.getLogger("neti")
 _LOGGER.addHandler(logging.NullHandler())  # else Python prints names alone where nobody configured
 _STDERR: Final = 2
+_UNEXPECTED_EVERY: Final = 60.0  # seconds between two lines about the same unexpected error
+_MOST_SAID: Final = 200
+_MOST_TRACE: Final = 8000
+_MOST_KINDS: Final = 100
+_unexpected: dict[tuple[str, str], tuple[float, int]] = {}  # when it was logged, how often not
 # syslog's levels, as systemd reads them from the beginning of a line
 _PRIORITIES: Final = {logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
@@ -62,6 +69,32 @@ def warning(name: str, **fields: Any) -> None:
 
 def error(name: str, **fields: Any) -> None:
     _LOGGER.error(name, extra={"fields": fields})
+
+
+def unexpected(where: str, raised: BaseException) -> str:
+    """Log what nobody thought of, with its traceback in the same line; the sentence to go on with.
+
+    The same one again within a minute is only counted: what fails in a loop must not fill a disk.
+    """
+    said = _shown(str(raised)).replace("\n", " ")  # it may quote what somebody else wrote
+    what = f"unexpected error in {where}: {type(raised).__name__}" + (
+        f": {said[:_MOST_SAID]}" if said else ""
+    )
+    key, now = (where, type(raised).__name__), time.monotonic()
+    at, times = _unexpected.get(key, (-_UNEXPECTED_EVERY, 0))
+    if now - at < _UNEXPECTED_EVERY:
+        _unexpected[key] = (at, times + 1)
+        return what
+    if len(_unexpected) >= _MOST_KINDS:
+        _unexpected.clear()
+    _unexpected[key] = (now, 0)
+    trace = "".join(traceback.format_exception(raised))
+    error("unexpected", what=what, not_logged=times, traceback=_shown(trace[-_MOST_TRACE:]))
+    return what
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 class _Lines(logging.Formatter):

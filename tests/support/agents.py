@@ -12,13 +12,13 @@ from neti.agent.core import Outside
 from neti.agent.loop import Agent, seen_structure
 from neti.agent.reconcile import Reconciler
 from neti.agent.state import StateFolder
-from neti.agent.worker import Job, JobDone, JobEvent, JobFailed, Worker
+from neti.agent.worker import Job, JobEvent, Worker, outcome
 from neti.clock import ManualClock
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.foreign import Dropping
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.network import Link, Network, Route
-from neti.errors import ConfigError, NetiError
+from neti.errors import ConfigError
 from neti.model import Host, IPAddress, Site
 from neti.registry.memory import MemoryRegistry, MemoryServer
 from neti.settings import Settings
@@ -30,12 +30,7 @@ class InlineWorker(Worker):
     def start(self) -> None: ...
 
     def submit(self, name: str, job: Job) -> None:
-        try:
-            result = job()
-        except NetiError as error:
-            self._tell(JobFailed(name, error))
-        else:
-            self._tell(JobDone(name, result))
+        self._tell(outcome(name, job))
 
 
 @dataclass
@@ -112,6 +107,7 @@ class Box:
     new_settings: Settings | None = None
     shadow: FakeShadow = field(default_factory=FakeShadow)
     conntrack_limit: ConntrackLimit | None = None
+    brittle: bool = True
 
     def __post_init__(self) -> None:
         self.machine = FakeMachine(self.host.private)
@@ -136,7 +132,14 @@ class Box:
             discover=lambda _settings: self.host,
             reload=self._reloaded,
         )
-        self.agent = Agent(self.settings, self.host, outside, loaded, shadow=self.shadow)
+        self.agent = Agent(
+            self.settings,
+            self.host,
+            outside,
+            loaded,
+            shadow=self.shadow,
+            brittle=self.brittle,
+        )
         self.agent.start()
         return self.agent
 

@@ -11,6 +11,7 @@ import queue
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from neti import log, memory, stage
 from neti.agent import figures, preview, status
 from neti.agent.control import Request
 from neti.agent.core import Core, Outside
+from neti.agent.faults import Faults, Trouble
 from neti.agent.following import Following
 from neti.agent.journal import Journal
 from neti.agent.kernel import Kernel
@@ -33,7 +35,7 @@ from neti.agent.state_records import Self
 from neti.agent.systemd import Watchdog, notify, notify_reloading
 from neti.agent.worker import JobDone, JobFailed
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
-from neti.errors import ConfigError, NetiError
+from neti.errors import ConfigError, NetiError, Unexpected
 from neti.guard import Guard
 from neti.model import Host
 from neti.registry import Event
@@ -62,7 +64,9 @@ class Stop:
     """Stop this program (SIGTERM, SIGINT); rules and registration stay."""
 
 
-Told = Event | NetworkChanged | RulesChanged | JobDone | JobFailed | Request | Reload | Stop
+Told = (
+    Event | NetworkChanged | RulesChanged | JobDone | JobFailed | Request | Reload | Stop | Trouble
+)
 
 
 class Agent:
@@ -77,7 +81,9 @@ class Agent:
         *,
         shadow: Shadow | None = None,
         inbox: "queue.SimpleQueue[Told] | None" = None,
+        brittle: bool = False,
     ) -> None:
+        """``brittle``: what is unexpected is raised, for tests."""
         guard = Guard(window=dict(loaded.window))
         core = self.core = Core(
             settings=settings,
@@ -89,6 +95,7 @@ class Agent:
             guard=guard,
             down=outside.folder.is_down,
         )
+        self.faults = Faults(core, brittle=brittle)
         self._faults = {f"state {n}": fault for n, fault in enumerate(loaded.faults)}
         core.problems |= self._faults
         outside.folder.written = self._whole_again
@@ -141,6 +148,7 @@ class Agent:
         for name in ("sweep", "audit", "count", "origin"):
             core.soon(name, _IDENTITY_EVERY)
         core.soon("shadow")
+        core.soon("jobs")
         notify("READY=1", f"STATUS=waiting for the registry; {len(core.members.fleet.members)}")
 
     def _resume_stage(self, kernel: KernelState) -> None:
@@ -180,25 +188,44 @@ class Agent:
         """Until told to stop."""
         while not self._stopping:
             self.step(block=True)
-            self._watchdog.feed(self.core.now())
+            if not self.faults.hanging:
+                self._watchdog.feed(self.core.now())
         self.following.note_origin()
         self.core.keep(self.shadow.stop)
 
     def step(self, *, block: bool = False) -> None:
         """One turn of the loop: everything that is told or due now, then the kernel."""
-        core = self.core
+        core, guard = self.core, self.faults.guard
         waiting, woken = self._waiting(block), core.now()
-        self._obey_disk()
+        guard("obeying the disk", self._obey_disk)
         for told in waiting:
-            self._take_in(told)
+            self._take_in_whole(told)
         for name in core.timers.expired(core.now()):
-            self._due(name)
-        self._settle_fleet()
-        self.following.ask()
+            if guard(f"the timer {name!r}", partial(self._due, name)):
+                core.timers.retry(name, core.now())
+        guard("settling the fleet", self._settle_fleet)
+        guard("asking the registry", self.following.ask)
         core.measured.heard(woken, pending=core.members.elements.pending)
-        if "commit" not in core.timers.due and self.kernel.pending:
+        guard("committing", self._commit)
+
+    def _commit(self) -> None:
+        if "commit" not in self.core.timers.due and self.kernel.pending:
             self.kernel.commit_when_quiet()
         self.kernel.end_connections_soon()
+
+    def _take_in_whole(self, told: Told) -> None:
+        """Whatever comes of it: a caller gets an answer, and a job's end is never lost."""
+        what = type(told).__name__
+        fault = self.faults.guard(f"taking in {what}", lambda: self._take_in(told))
+        if fault is None:
+            return
+        if isinstance(told, Request):
+            told.fail(fault)
+        elif isinstance(told, JobDone | JobFailed):
+            self._job_broke(told.name, Unexpected(fault))
+
+    def _job_broke(self, name: str, error: NetiError) -> None:
+        self.faults.guard(f"the end of the job {name!r}", lambda: self._job_failed(name, error))
 
     def _obey_disk(self) -> None:
         """What was commanded without this agent while it hung, before anything is written."""
@@ -257,6 +284,8 @@ class Agent:
                 self.reload()
             case Stop():
                 self._stopping = True
+            case Trouble():
+                self.faults.told(told)
             case _:
                 self.following.take_in(told)
 
@@ -280,6 +309,9 @@ class Agent:
             "identity": self._ask_who_i_am,
             "linger": self.following.let_go,
             "memory": memory.give_back,
+            "jobs": self.faults.look_at_jobs,
+            "anew": lambda: self.following.anew(remember=True),
+            "forget": self.faults.forget,
         }
         room[name]()
 

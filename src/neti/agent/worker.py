@@ -1,13 +1,24 @@
-"""One thread for what may take long (the registry's answers, the metadata service): the loop never
-waits for either. Jobs run one after the other; each ends as an event on the loop's queue."""
+"""Threads for what may take long (the registry's answers, the metadata service): the loop never
+waits for either. Each job ends as an event on the loop's queue, whatever it raises.
+
+Jobs of one lane run one after the other. The metadata service and the registry have lanes of their
+own, so that one that hangs does not keep the other from being asked.
+
+Must never do: end a lane because of what a job raised, or lose a job without a word.
+"""
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from neti.errors import NetiError
+from neti import log
+from neti.errors import NetiError, Unexpected
+
+_LANES: Final = {"identity": "identity", "probe": "probe"}  # by job; all others: the registry's
+_REGISTRY: Final = "registry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +37,68 @@ JobEvent = JobDone | JobFailed
 Job = Callable[[], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A job that has begun and not ended."""
+
+    name: str
+    since: float  # CLOCK_MONOTONIC seconds
+
+
 class Worker:
-    def __init__(self, tell: Callable[[JobEvent], None]) -> None:
+    def __init__(
+        self, tell: Callable[[JobEvent], None], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._tell = tell
-        self._jobs: queue.SimpleQueue[tuple[str, Job] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="neti-worker", daemon=True)
+        lanes = dict.fromkeys((_REGISTRY, *_LANES.values()))
+        self._lanes = {name: _Lane(name, tell, monotonic) for name in lanes}
 
     def start(self) -> None:
-        self._thread.start()
+        for lane in self._lanes.values():
+            lane.thread.start()
 
     def submit(self, name: str, job: Job) -> None:
-        self._jobs.put((name, job))
+        self._lanes[_LANES.get(name, _REGISTRY)].jobs.put((name, job))
+
+    def running(self) -> tuple[Running, ...]:
+        """From any thread: what has begun and not ended."""
+        begun = (lane.running for lane in self._lanes.values())
+        return tuple(running for running in begun if running is not None)
 
     def close(self, timeout: float) -> None:
-        self._jobs.put(None)
-        if self._thread.is_alive():
-            self._thread.join(timeout)
+        for lane in self._lanes.values():
+            lane.jobs.put(None)
+        for lane in self._lanes.values():
+            if lane.thread.is_alive():
+                lane.thread.join(timeout)
+
+
+class _Lane:
+    def __init__(
+        self, name: str, tell: Callable[[JobEvent], None], monotonic: Callable[[], float]
+    ) -> None:
+        self.jobs: queue.SimpleQueue[tuple[str, Job] | None] = queue.SimpleQueue()
+        self.running: Running | None = None
+        self.thread = threading.Thread(target=self._run, name=f"neti-{name}-jobs", daemon=True)
+        self._tell = tell
+        self._monotonic = monotonic
 
     def _run(self) -> None:
-        while (item := self._jobs.get()) is not None:
+        while (item := self.jobs.get()) is not None:
             name, job = item
-            try:
-                result = job()
-            except NetiError as error:
-                self._tell(JobFailed(name, error))
-            else:
-                self._tell(JobDone(name, result))
+            self.running = Running(name, self._monotonic())
+            event = outcome(name, job)
+            self.running = None
+            self._tell(event)
+
+
+def outcome(name: str, job: Job) -> JobEvent:
+    """Do it, and say what came of it."""
+    try:
+        return JobDone(name, job())
+    except NetiError as error:
+        return JobFailed(name, error)
+    except BaseException as error:  # whatever it is, this thread has to go on to the next job
+        failure = Unexpected(log.unexpected(f"the job {name!r}", error))
+        failure.__cause__ = error
+        return JobFailed(name, failure)

@@ -1,16 +1,21 @@
 """The instance metadata service, version 2: a token first, its header on every request.
 
 Standard library only, and no proxy: a link-local service behind http_proxy would be somebody
-else's. Every wait, an answer's length and the number of tries are bounded, no redirect is followed,
-and only a 404 is "there is none". What comes back is text that the caller must still judge.
+else's. No redirect is followed, and only a 404 is "there is none". What comes back is text that the
+caller must still judge.
+
+Must never do: wait longer than its deadlines for a whole answer, however it trickles in; read more
+than its bound, however it is framed; or raise anything but IdentityError for what was answered.
 """
 
 import http.client
+import io
 import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from neti.errors import IdentityError
@@ -23,20 +28,25 @@ ENDPOINT_MODE_VARIABLE: Final = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"
 _TOKEN_PATH: Final = "/latest/api/token"
 _TOKEN_SECONDS: Final = 300
 _MAX_BYTES: Final = 64 * 1024
+_MAX_ANSWER: Final = 128 * 1024  # with its headers and its framing
 _PAUSES: Final = (0.2, 0.5, 1.0)  # before the second, third and fourth try
 _WORTH_ANOTHER_TRY: Final = frozenset({408, 429, *range(500, 600)})
 
 
 @dataclass(slots=True)
 class MetadataClient:
-    """Not thread-safe. ``sleep`` is handed in so that tests do not wait."""
+    """Not thread-safe. ``timeout``: seconds for one whole answer; ``patience``: for all that this
+    client is ever asked. ``sleep`` is handed in so that tests do not wait."""
 
     endpoint: str = ""
     timeout: float = 2.0
+    patience: float = 30.0
     sleep: Callable[[float], None] = time.sleep
     _token: str | None = field(default=None, repr=False)
+    _until: float = field(default=0.0, repr=False)
 
     def __post_init__(self) -> None:
+        self._until = time.monotonic() + self.patience
         self.endpoint = (self.endpoint or _configured_endpoint()).rstrip("/")
         try:
             _place(self.endpoint)
@@ -83,30 +93,37 @@ class MetadataClient:
         for pause in (0.0, *_PAUSES):
             if pause:
                 self.sleep(pause)
+            if time.monotonic() >= self._until:
+                break
             try:
                 status, body = self._once(method, path, headers)
-            except (OSError, http.client.HTTPException) as error:
-                why = "no answer in time" if isinstance(error, TimeoutError) else str(error)
-                failure = SourceSilent(
-                    f"{self._where(path)} does not answer: {why or type(error).__name__}"
-                )
+            except IdentityError:
+                raise
+            except Exception as error:  # http.client raises anything for a hostile answer
+                failure = SourceSilent(f"{self._where(path)} does not answer: {_why(error)}")
                 failure.__cause__ = error
                 continue
             if status not in _WORTH_ANOTHER_TRY:
                 return status, body
             failure = SourceSilent(self._said(path, status))
-        assert failure is not None
-        raise failure
+        raise failure or SourceSilent(
+            f"{self._where(path)} does not answer: all of it took more than {self.patience:.0f} s"
+        )
 
     def _once(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
         host, port = _place(self.endpoint)
-        connection = http.client.HTTPConnection(host, port, timeout=self.timeout)
-        try:
-            connection.request(method, path, headers=headers)
-            response = connection.getresponse()
-            body = response.read(_MAX_BYTES + 1)
-        finally:
-            connection.close()
+        until = min(self._until, time.monotonic() + self.timeout)
+        with socket.create_connection((host, port), timeout=self.timeout) as connection:
+            connection.settimeout(max(0.01, until - time.monotonic()))
+            connection.sendall(_request(method, path, _authority(host, port), headers))
+            # All that it asks of a socket is makefile().
+            answer = cast("socket.socket", _Answer(connection, until))
+            response = http.client.HTTPResponse(answer, method=method)
+            try:
+                response.begin()
+                body = response.read(_MAX_BYTES + 1)
+            except _TooMuchError:
+                body = bytes(_MAX_BYTES + 1)
         if len(body) > _MAX_BYTES:
             raise IdentityError(f"{self._where(path)} answered with more than {_MAX_BYTES} bytes")
         return response.status, body
@@ -121,6 +138,58 @@ class MetadataClient:
         elif status == 404:
             hint = ": it does not speak IMDSv2; is something else answering there?"
         return f"{self._where(path)} answered {status}{hint}"
+
+
+class _TooMuchError(Exception):
+    """The answer is longer than any that makes sense."""
+
+
+class _Answer(io.RawIOBase):
+    """A socket's bytes, until a deadline and up to a bound for all of them together."""
+
+    def __init__(self, connection: socket.socket, until: float) -> None:
+        self._connection = connection
+        self._until = until
+        self._left = _MAX_ANSWER
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """As HTTPResponse asks a socket for it."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if self._left <= 0:
+            raise _TooMuchError
+        self._connection.settimeout(left)
+        count = self._connection.recv_into(buffer)
+        self._left -= count
+        return count
+
+
+def _request(method: str, path: str, authority: str, headers: dict[str, str]) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {authority}", "Connection: close"]
+    if method == "PUT":
+        lines.append("Content-Length: 0")
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
+def _authority(host: str, port: int) -> str:
+    name = f"[{host}]" if ":" in host else host.encode("idna").decode()
+    return name if port == http.client.HTTP_PORT else f"{name}:{port}"
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no whole answer in time"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return f"its answer makes no sense ({type(error).__name__})"
 
 
 def _configured_endpoint() -> str:

@@ -1,0 +1,109 @@
+"""What nobody expected, and what hangs: it is logged, named, and the loop goes on.
+
+An exception that is no NetiError may have left things half done. So whatever raised it, everything
+is read anew soon after: the membership from what is known, the kernel compared with it. A thread
+beside the loop that breaks is begun anew by whoever owns it; here it only gets its sentence.
+
+Must never do: let one request, job or event end the loop, or hide that it failed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from neti import log
+from neti.agent.core import Core
+from neti.errors import NetiError
+
+_FORGOTTEN_AFTER: Final = 600.0  # seconds without another one
+_JOBS_EVERY: Final = 15.0
+_JOB_TAKES_LONG: Final = 60.0  # each has deadlines far below this
+_JOB_HANGS: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A thread beside the loop is in trouble, or (``sentence`` None) no longer.
+
+    ``code``: of the problem. ``where``: whose it is, so that one that is over does not take away
+    another's.
+    """
+
+    code: str
+    where: str
+    sentence: str | None
+
+
+class Faults:
+    """Not thread-safe: the loop's thread owns it. ``brittle``: raise what is unexpected instead,
+    for tests."""
+
+    def __init__(self, core: Core, *, brittle: bool = False) -> None:
+        self._core = core
+        self._brittle = brittle
+        self._troubles: dict[tuple[str, str], str] = {}
+        self.hanging = False  # a job does not end: only a restart can help
+
+    def guard(self, where: str, action: Callable[[], object]) -> str | None:
+        """Do it; the sentence when something unexpected came of it."""
+        try:
+            action()
+        except Exception as error:  # the loop goes on, whatever one step of it raised
+            if self._brittle and not isinstance(error, NetiError):
+                raise
+            return self._unexpected(where, error)
+        return None
+
+    def _unexpected(self, where: str, error: Exception) -> str:
+        core = self._core
+        sentence = log.unexpected(where, error)
+        core.problems["unexpected"] = (
+            f"{sentence}; it is in the log with its traceback. The agent goes on and reads "
+            "everything anew: report it"
+        )
+        core.timers.due["forget"] = core.now() + _FORGOTTEN_AFTER
+        core.timers.retry("anew", core.now())
+        return sentence
+
+    def told(self, trouble: Trouble) -> None:
+        key = (trouble.code, trouble.where)
+        if trouble.sentence is None:
+            self._troubles.pop(key, None)
+        else:
+            self._troubles[key] = trouble.sentence
+            self._core.timers.due["forget"] = self._core.now() + _FORGOTTEN_AFTER
+        self._name(trouble.code)
+
+    def forget(self) -> None:
+        """Nothing unexpected has happened for a while."""
+        self._core.problems.pop("unexpected", None)
+        for code, where in [key for key in self._troubles if key[0] == "thread"]:
+            del self._troubles[code, where]
+        self._name("thread")
+        self._core.timers.worked("anew")
+
+    def _name(self, code: str) -> None:
+        sentences = [said for (c, _), said in self._troubles.items() if c == code]
+        if sentences:
+            self._core.problems[code] = "; ".join(sentences)
+        else:
+            self._core.problems.pop(code, None)
+
+    def look_at_jobs(self) -> None:
+        """Whether the worker still gets somewhere."""
+        core = self._core
+        core.soon("jobs", _JOBS_EVERY)
+        now = core.now()
+        slow = {job.name: now - job.since for job in core.out.worker.running()}
+        slow = {name: age for name, age in slow.items() if age >= _JOB_TAKES_LONG}
+        self.hanging = any(age >= _JOB_HANGS for age in slow.values())
+        if not slow:
+            core.problems.pop("job", None)
+            return
+        named = ", ".join(f"{name!r} for {age:.0f} s" for name, age in slow.items())
+        if "job" not in core.problems:
+            log.error("job_does_not_end", jobs=named)
+        core.problems["job"] = (
+            f"a job does not end ({named}): it should have within seconds. After "
+            f"{_JOB_HANGS:.0f} s systemd restarts the agent; without systemd, restart it yourself"
+        )
