@@ -2,6 +2,7 @@
 
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -189,7 +190,7 @@ def test_what_an_older_version_did_not_write_has_its_former_value(tmp_path: Path
     stage |= {"trial": None, "failures": 0, "why": [], "retry_at": None}
     (tmp_path / "stage.json").write_bytes(durable.line({"machine": "m", **stage}))
     name, more, lost, leased, hold = MEMBERS["h1"].name, ["2001:db8::1"], None, True, None
-    lines = [{"#": ["m", 1]}, {"h1": [name, more, lost, leased, hold]}]
+    lines: list[dict[str, Any]] = [{"#": ["m", 1]}, {"h1": [name, more, lost, leased, hold]}]
     (tmp_path / "members.jsonl").write_bytes(b"".join(durable.line(line) for line in lines))
     loaded = written.load("m")
     assert loaded.faults == []
