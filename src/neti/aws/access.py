@@ -1,9 +1,11 @@
 """The door to AWS: sessions, clients, retries, the SDK's errors as Neti's. Imports boto3 lazily.
 
 Credentials come by the SDK's usual chain (environment, profile, role), never from Neti's own code,
-but for the two keys of a 2014 configuration. Must never log or print one.
+except for the two keys of a 2014 configuration. Must never log or print one, and must never use an
+SDK session from two threads at once.
 """
 
+import functools
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ from neti.errors import AwsRefused, AwsUnavailable, NetiError
 
 if TYPE_CHECKING:
     import boto3
+    import botocore.session
 
 _CONNECT_SECONDS: Final = 5
 _READ_SECONDS: Final = 60
@@ -63,14 +66,16 @@ class SdkCalls:
 
     def pages(self, operation: str, parameters: Mapping[str, Any], key: str) -> Iterator[Any]:
         with self._errors("ec2", operation):
-            pages = self._client("ec2").get_paginator(operation).paginate(**parameters)
-            for page in pages:
+            client = self._client("ec2")
+            with _lock_of(self._session):  # it reads the model with the session's loader
+                paginator = client.get_paginator(operation)
+            for page in paginator.paginate(**parameters):
                 yield from page.get(key, ())
 
     def _client(self, service: str) -> Any:
         from botocore.config import Config
 
-        with self._lock:  # a session may not make two clients at a time
+        with self._lock:
             if service not in self._clients:
                 config = Config(
                     connect_timeout=_CONNECT_SECONDS,
@@ -174,12 +179,55 @@ def _session(profile: str | None, keys: Keys | None) -> "boto3.Session":
         ) from error
     from botocore import exceptions as sdk
 
+    own = _session_class()()
     try:
         if keys is not None:
-            return boto3.Session(aws_access_key_id=keys.access, aws_secret_access_key=keys.secret)
-        return boto3.Session(profile_name=profile)
+            return boto3.Session(
+                aws_access_key_id=keys.access,
+                aws_secret_access_key=keys.secret,
+                botocore_session=own,
+            )
+        return boto3.Session(profile_name=profile, botocore_session=own)
     except sdk.BotoCoreError as error:
         raise NetiError(f"AWS profile {profile or '(default)'}: {error}") from error
+
+
+@functools.cache
+def _session_class() -> "type[botocore.session.Session]":
+    """The SDK's session with a lock of its own: it is not made for several threads.
+
+    Each account has one, its regions are asked at the same time, and credentials that refresh
+    themselves make a client too, from within a call. Where two threads resolve a profile's role
+    together, the SDK takes the second for a loop in the configuration.
+
+    A thread that refreshes credentials may wait for this lock. So whoever holds it must not wait
+    for a refresh: making a client reads the configuration and does not refresh.
+    """
+    from botocore.session import Session
+
+    class LockedSession(Session):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            self.lock = threading.RLock()
+            super().__init__(*arguments, **more)
+
+        def create_client(self, *arguments: Any, **more: Any) -> Any:
+            with self.lock:
+                return super().create_client(*arguments, **more)
+
+        def get_credentials(self) -> Any:
+            with self.lock:
+                return super().get_credentials()
+
+        def get_auth_token(self, **more: Any) -> Any:
+            with self.lock:
+                return super().get_auth_token(**more)
+
+    return LockedSession
+
+
+def _lock_of(session: "boto3.Session") -> threading.RLock:
+    lock: threading.RLock = session._session.lock  # type: ignore[attr-defined]
+    return lock
 
 
 def _assumed(base: "boto3.Session", arn: str, region: str | None) -> "boto3.Session":
@@ -188,7 +236,6 @@ def _assumed(base: "boto3.Session", arn: str, region: str | None) -> "boto3.Sess
     ``region`` is where STS is asked, else the base's: without one it cannot be asked at all.
     """
     import boto3
-    import botocore.session
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 
     source = base.get_credentials()
@@ -200,7 +247,7 @@ def _assumed(base: "boto3.Session", arn: str, region: str | None) -> "boto3.Sess
         role_arn=arn,
         extra_args={"RoleSessionName": _ROLE_SESSION},
     )
-    session = botocore.session.get_session()
+    session = _session_class()()
     # The SDK has no public way to hand credentials in that refresh themselves.
     session._credentials = DeferredRefreshableCredentials(  # type: ignore[attr-defined]
         method="assume-role", refresh_using=fetcher.fetch_credentials
