@@ -239,7 +239,7 @@ def _bad_configuration(host: FieldHost) -> None:
     host.config.write_text(good + "ssh_whitelst: []\n")
     host.agent.signal(signal.SIGHUP)
     wait_for(
-        lambda: any("refused" in problem for problem in host.status()["problems"]),
+        lambda: any(one["code"] == "reload" for one in host.status()["problems"]),
         "a bad configuration is not named",
     )
     host.agent.kill()

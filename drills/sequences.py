@@ -265,7 +265,9 @@ class Sequence:
             if kernel.armed_for_good != (box.status()["stage"] == "enforced"):
                 yield f"{host_id}: {box.status()['stage']}, and map enforce has {kernel.enforce}"
             yield from (f"{host_id}: {w}" for w in differing(kernel, told, host_id, box.host.site))
-            yield from (f"{host_id}: {problem}" for problem in box.status()["problems"])
+            yield from (
+                f"{host_id}: {one['code']}: {one['sentence']}" for one in box.status()["problems"]
+            )
             kept = StateFolder(box.settings.table_files_path).load(_MACHINE)
             if kept.members.keys() != told.members.keys() or kept.faults:
                 yield f"{host_id}: disk holds {sorted(kept.members)} {kept.faults}"

@@ -110,7 +110,7 @@ def faults(host: FieldHost, registry: Registry) -> list[str]:
         status = host.status()
     except NetiError as error:
         return [*found, f"agent: {error}"]
-    found += [f"agent: problem: {problem}" for problem in status["problems"]]
+    found += [f"agent: problem: {one['code']}: {one['sentence']}" for one in status["problems"]]
     found += _same("agent: members", set(members), set(told.members))
     for host_id, member in told.members.items():
         seen = members.get(host_id)

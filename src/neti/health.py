@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, Literal
 
+from neti.problems import Severity, problems_in
+
 FAMILIES: Final = ("ipv4", "ipv6")
 _DROPS: Final = ("trial", "enforced")
 _STAGES: Final = {"shadow": 0, "trial": 1, "enforced": 2}
-# How the agent's sentences about a host that is open against somebody's wish begin.
-_OPEN: Final = ("reject_all is ", "this host was enforced and is open")
+# Codes of a host that is open against somebody's wish. The agent mends some of them in a moment.
+_OPEN: Final = ("arming", "stage_lost")
+# Those that have limits of their own here, and the one that ``drift`` tells as well.
+_SAID_ELSEWHERE: Final = ("registry", "conntrack", "fight")
 _SHOWN: Final = 300  # characters of one finding
 
 
@@ -26,6 +30,11 @@ class Level(IntEnum):
     UNKNOWN = 3
 
 
+_LEVELS: Final = {
+    Severity.NOTE: Level.OK,
+    Severity.WARNING: Level.WARNING,
+    Severity.CRITICAL: Level.CRITICAL,
+}
 # Not to know whether input is dropped is worse than a warning.
 SEVERITY: Final = (Level.OK, Level.WARNING, Level.UNKNOWN, Level.CRITICAL)
 
@@ -192,9 +201,9 @@ def _kernel_against_status(
 def _open_against_a_wish(status: Mapping[str, Any]) -> Iterator[Finding]:
     """Enforcement is wished for, or was in force, and neither it nor a trial is. A trial that ended
     is said by ``_safety``."""
-    said = [s for s in map(str, _list(status, "problems")) if s.startswith(_OPEN)]
-    for sentence in said:
-        yield Finding(Level.CRITICAL, sentence, passing=True)
+    said = [one for one in problems_in(status) if one.code in _OPEN]
+    for one in said:
+        yield Finding(_LEVELS[one.severity], one.sentence, passing=True)
     wished, trial = status.get("wished"), status.get("trial")
     wishes = isinstance(wished, Mapping) and wished.get("reject_all") is True
     if wishes and status.get("stage") == "shadow" and not trial and not said:
@@ -265,13 +274,9 @@ def _the_rest(status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
     count = int(skipped.get("count", 0)) if isinstance(skipped, Mapping) else 0
     if count > limits.skipped_warning:
         yield Finding(Level.WARNING, f"registry entries not believed: {count}: see 'neti status'")
-    drift = status.get("drift")
-    fight = drift.get("fight") if isinstance(drift, Mapping) else None
-    for sentence in map(str, _list(status, "problems")):
-        # The first two have limits of their own; the others were said above.
-        own = sentence.startswith(("registry: ", "the connection-tracking table is "))
-        if not own and sentence != fight and not sentence.startswith(_OPEN):
-            yield Finding(Level.WARNING, sentence)
+    for one in problems_in(status):
+        if one.code not in (*_SAID_ELSEWHERE, *_OPEN) and one.severity is not Severity.NOTE:
+            yield Finding(_LEVELS[one.severity], one.sentence)
 
 
 def _conntrack(percent: float | None, limits: Limits) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from neti.measured import BUCKETS
+from neti.problems import Severity
 
 STAGES: Final = ("shadow", "trial", "enforced")
 
@@ -63,7 +64,16 @@ def _fleet(seen: Mapping[str, Any]) -> Iterator[Metric]:
     yield _plain("neti_members_lost", "Members whose session ended without a word.", seen["lost"])
     yield _plain("neti_members_held", "Members whose removal is held back.", seen["held"])
     yield _plain("neti_skipped_entries", "Registry entries that are not believed.", seen["skipped"])
-    yield _plain("neti_problems", "Problems that neti status names.", seen["problems"])
+    yield _gauge(
+        "neti_problems",
+        "Problems that neti status names.",
+        *(Sample({"severity": word}, seen["problems"].get(word, 0)) for word in Severity),
+    )
+    yield _gauge(
+        "neti_problem",
+        "1 for each kind of problem that there is now, by its code.",
+        *(Sample({"code": code, "severity": word}, 1) for code, word in seen["codes"]),
+    )
 
 
 def _registry(seen: Mapping[str, Any]) -> Iterator[Metric]:

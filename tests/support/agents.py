@@ -164,6 +164,10 @@ class Box:
         self.world.settle()
         return request.wait()
 
+    def problems(self) -> dict[str, str]:
+        """What ``neti status`` names, by its code."""
+        return {one["code"]: one["sentence"] for one in self.status()["problems"]}
+
     def status(self) -> dict[str, Any]:
         answer: dict[str, Any] = self.ask("status")["result"]
         return answer

@@ -17,6 +17,7 @@ from neti.agent.tracking import Tracking
 from neti.dataplane import conntrack_limit
 from neti.dataplane.conntrack_limit import ConntrackLimit, Fill, Paths, Seen, decide, read_fill
 from neti.errors import DataplaneError
+from neti.problems import Problems
 
 GIB = 1 << 30
 SMALL = Seen(memory=2 * GIB, limit=131_072, buckets=131_072, tracked=0, sockets=50)
@@ -296,16 +297,16 @@ def test_warned_about_at_eighty_percent(tracked: int, warned: bool) -> None:
 
 def test_the_agents_problem_comes_and_goes(kernel: FakeKernel, limit: ConntrackLimit) -> None:
     """At 80 % a problem, below it none."""
-    problems: dict[str, str] = {}
+    problems = Problems()
     tracking = Tracking(limit, problems)
     tracking.raise_to("auto")
-    assert problems == {}
+    assert not list(problems)
     kernel.paths.tracked.write_text("500000\n")
     tracking.tick("auto")
-    assert "95 % full" in problems["conntrack"]
+    assert "95 % full" in problems.sentence("conntrack")
     kernel.paths.tracked.write_text("5\n")
     tracking.tick("auto")
-    assert problems == {}
+    assert not list(problems)
     assert tracking.fill == Fill(5, 524_288)
 
 
@@ -313,7 +314,7 @@ def test_an_operator_who_lowers_it_again_is_left_alone(
     kernel: FakeKernel, limit: ConntrackLimit
 ) -> None:
     """Raised once for a setting; a new setting and an 'up' raise again."""
-    tracking = Tracking(limit, {})
+    tracking = Tracking(limit, Problems())
     tracking.raise_to("auto")
     kernel.paths.limit.write_text("150000\n")
     tracking.tick("auto")
@@ -330,26 +331,26 @@ def test_what_the_kernel_refuses_is_a_problem_and_no_error(
     kernel: FakeKernel, limit: ConntrackLimit, tmp_path: Path
 ) -> None:
     """The agent goes on without; the next tick tries again."""
-    problems: dict[str, str] = {}
+    problems = Problems()
     (tmp_path / "conntrack.json").write_text(json.dumps(["not ours"]))
     tracking: Tracking = Tracking(limit, problems)
     tracking.raise_to("auto")
-    assert "remove it" in problems["conntrack_max"]
+    assert "remove it" in problems.sentence("conntrack_max")
     tracking.put_back()
     (tmp_path / "conntrack.json").unlink()
     tracking.tick("auto")
-    assert problems == {}
+    assert not list(problems)
     assert kernel.limit() == 524_288
 
 
 def test_without_a_limit_nothing_happens() -> None:
     """Agents of tests have none."""
-    problems: dict[str, str] = {}
+    problems = Problems()
     tracking = Tracking(None, problems)
     tracking.raise_to("auto")
     tracking.tick(5)
     tracking.put_back()
-    assert (tracking.fill, problems) == (None, {})
+    assert (tracking.fill, len(problems)) == (None, 0)
 
 
 def test_through_an_agents_life(kernel: FakeKernel, limit: ConntrackLimit, tmp_path: Path) -> None:
@@ -363,7 +364,7 @@ def test_through_an_agents_life(kernel: FakeKernel, limit: ConntrackLimit, tmp_p
         assert box.status()["conntrack"] == {"tracked": 10, "limit": 524_288, "percent": 0.0}
         kernel.paths.tracked.write_text("500000\n")
         fleet.pass_time(61)
-        assert any("95 % full" in sentence for sentence in box.status()["problems"])
+        assert "95 % full" in box.problems()["conntrack"]
         kernel.paths.tracked.write_text("10\n")
         box.ask("down")
         assert kernel.limit() == 131_072

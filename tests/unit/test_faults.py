@@ -35,7 +35,7 @@ def breaks(*_arguments: object, **_more: object) -> Any:
 
 
 def problems(box: Box) -> dict[str, str]:
-    return dict(box.running.core.problems)
+    return {one.code: one.sentence for one in box.running.core.problems}
 
 
 def test_a_request_that_breaks_is_answered_and_the_loop_goes_on(

@@ -26,6 +26,7 @@ from neti.dataplane.foreign import (
 from neti.dataplane.foreign.nft import may_be_dormant, parse, tables_to_read
 from neti.errors import DataplaneError
 from neti.model import Host, Site
+from neti.problems import Problems
 from neti.settings import Settings
 
 # --- the walk, held against packets ---
@@ -392,16 +393,16 @@ def test_a_table_that_surely_keeps_members_out_is_a_problem(
     """Where it perhaps lets them in, at verify_port at least, it is only noted."""
     private = IPv4Address("10.0.0.5")
     host = Host(id="a", site="ec2", private=private, public=None)
-    problems: dict[str, str] = {}
+    problems = Problems()
     machine = FakeMachine(private)
     machine.dropping = (Dropping("table ip fw", "in", hook, "all", version, "add", lets_in),)
     network = HostNetwork(machine, problems)
     network.look(Settings(path=Path("neti.yml")), host)
-    told = problems.get("tables drop", "")
+    told = problems.sentence("tables_drop")
     assert ("table ip fw (chain in at" in told, len(network.drops)) == (problem, int(not problem))
     machine.dropping = ()
     network.look(Settings(path=Path("neti.yml")), host)
-    assert (problems, network.drops) == ({}, ())
+    assert (len(problems), network.drops) == (0, ())
 
 
 class Refusing(FakeMachine):
@@ -417,7 +418,7 @@ def test_the_agent_names_them_and_goes_on_without() -> None:
     host = Host(id="a", site="ec2", private=private, public=None)
     site = Site(name="ec2", private=(IPv4Network("10.0.0.0/16"),))
     settings = Settings(path=Path("neti.yml"), sites={"ec2": site})
-    problems: dict[str, str] = {}
+    problems = Problems()
     machine = FakeMachine(private)
     machine.dropping = (Dropping("table inet fw", "in", "input", "all", 4, "let SOURCES in"),)
     network = HostNetwork(machine, problems)
@@ -428,4 +429,4 @@ def test_the_agent_names_them_and_goes_on_without() -> None:
     assert network.drops == ()
     refused = HostNetwork(Refusing(private), problems)
     assert refused.look(settings, host).uplinks == ("eth0",)
-    assert "No buffer space" in problems["tables"]
+    assert "No buffer space" in problems.sentence("tables")

@@ -7,11 +7,20 @@ from typing import Any
 
 import pytest
 
+from neti.agent.loop import STAGE_LOST
 from neti.dataplane.conntrack_limit import Fill
 from neti.dataplane.kernel_look import dropping_families
 from neti.health import FAMILIES, KernelLook, Level, Limits, Situation, judge
+from neti.problems import problem
 
 BOTH = frozenset(FAMILIES)
+
+
+def said(code: str, sentence: str) -> dict[str, str]:
+    """A problem as the status document carries it."""
+    return problem(code, sentence).document()
+
+
 STATUS: dict[str, Any] = {
     "down": False,
     "registered": True,
@@ -100,23 +109,23 @@ UNWELL: dict[str, tuple[Situation, Level, str]] = {
         "ended unconfirmed: peer db-1 was cut off",
     ),
     "not in force any more": (
-        in_shadow(problems=["reject_all is NOT in force any more: ssh_whitelist is empty"]),
+        in_shadow(problems=[said("arming", "reject_all is NOT in force any more: no way in")]),
         Level.CRITICAL,
-        "NETI CRITICAL - reject_all is NOT in force any more: ssh_whitelist is empty",
+        "NETI CRITICAL - reject_all is NOT in force any more: no way in",
     ),
     "not armed": (
-        in_shadow(problems=["reject_all is true but NOT in force: members unknown"]),
+        in_shadow(problems=[said("arming", "reject_all is NOT in force: unknown")]),
         Level.CRITICAL,
-        "NETI CRITICAL - reject_all is true but NOT in force: members unknown",
+        "NETI CRITICAL - reject_all is NOT in force: unknown",
     ),
     "wished for": (in_shadow(), Level.CRITICAL, "wished for, but the stage is shadow"),
     "opened by lost files": (
         in_shadow(
             wished={"reject_all": False, "by": "configuration"},
-            problems=["this host was enforced and is open: neti enforce"],
+            problems=[said("stage_lost", STAGE_LOST[False])],
         ),
         Level.CRITICAL,
-        "this host was enforced and is open",
+        f"NETI CRITICAL - {STAGE_LOST[False]} | ",
     ),
     "held": (
         with_status(holds=[{"id": f"h{n}", "overlay": "x", "since": 1.0} for n in range(7)]),
@@ -155,7 +164,7 @@ UNWELL: dict[str, tuple[Situation, Level, str]] = {
         "members lost: 1 (db-1), the first for 7 s",
     ),
     "skipped": (with_status(skipped={"count": 11}), Level.WARNING, "entries not believed: 11"),
-    "problem": (with_status(problems=["no address"]), Level.WARNING, "no address"),
+    "problem": (with_status(problems=[said("route", "no address")]), Level.WARNING, "no address"),
     "conntrack": (replace(WELL, conntrack=80.0), Level.WARNING, "80 % full"),
     "conntrack nearly full": (replace(WELL, conntrack=95.0), Level.CRITICAL, "95 % full"),
     "no agent": (
@@ -196,7 +205,7 @@ def test_each_condition(seen: Situation, level: Level, words: str) -> None:
     text, bar, performance = verdict.line.partition(" | ")
     assert bar
     assert text.startswith(f"NETI {level.name} - ")
-    assert words in text
+    assert words in f"{text} | "
     assert "\n" not in verdict.line
     assert all(PERFORMANCE.fullmatch(word) for word in performance.split(" "))
 
@@ -213,8 +222,8 @@ def test_each_condition(seen: Situation, level: Level, words: str) -> None:
         replace(WELL, conntrack=79.9),
         replace(WELL, conntrack=None),
         replace(WELL, kernel=replace(DROPPING, as_written=None)),
-        with_status(problems=["registry: suspended; the last good state stays in force"]),
-        with_status(problems=[str(Fill(80, 100).problem)]),
+        with_status(problems=[said("registry", "suspended")]),
+        with_status(problems=[said("conntrack", str(Fill(80, 100).problem))]),
     ],
 )
 def test_just_not_unwell(seen: Situation) -> None:
@@ -231,7 +240,10 @@ def test_a_running_trial_is_shown() -> None:
 def test_an_opened_host_is_said_once() -> None:
     """Whether the agent's sentence or the ended trial says it."""
     sentence = "reject_all is true but NOT in force: members unknown"
-    assert judge(in_shadow(problems=[sentence]), Limits()).line.count("NOT in force") == 1
+    assert (
+        judge(in_shadow(problems=[said("arming", sentence)]), Limits()).line.count("NOT in force")
+        == 1
+    )
     expired = in_shadow(trial={"state": "expired", "why": ["x"]})
     assert len(judge(expired, Limits()).findings) == 1
 
@@ -257,7 +269,10 @@ def test_keys_of_another_version_may_be_missing() -> None:
 def test_all_are_named_the_worst_first() -> None:
     """Critical, unknown, warning; those that did not decide bear their level."""
     seen = replace(
-        with_status(holds=[{"id": "h1"}], problems=["disk full", "no route"]), blind=("no rights",)
+        with_status(
+            holds=[{"id": "h1"}], problems=[said("disk", "disk full"), said("route", "no route")]
+        ),
+        blind=("no rights",),
     )
     verdict = judge(seen, Limits())
     assert verdict.level is Level.CRITICAL
@@ -269,7 +284,9 @@ def test_all_are_named_the_worst_first() -> None:
 
 def test_a_fight_is_said_once() -> None:
     """The agent lists it among its problems too."""
-    seen = with_status(drift={"repairs": 9, "fight": "ufw fights"}, problems=["ufw fights"])
+    seen = with_status(
+        drift={"repairs": 9, "fight": "ufw fights"}, problems=[said("fight", "ufw fights")]
+    )
     assert judge(seen, Limits()).line.count("ufw fights") == 1
 
 
@@ -295,7 +312,7 @@ def test_limits_are_the_callers() -> None:
 
 def test_words_of_others_cannot_break_the_line() -> None:
     """A bar would begin the figures, a newline a second line."""
-    seen = with_status(problems=["a|b\nc\x1b[31m", "x" * 1000])
+    seen = with_status(problems=[said("disk", "a|b\nc\x1b[31m"), said("route", "x" * 1000)])
     line = judge(seen, Limits()).line
     assert "a/b c [31m" in line
     assert line.count("|") == 1

@@ -25,7 +25,8 @@ SEEN: dict[str, Any] = {
     "lost": 1,
     "held": 2,
     "skipped": 4,
-    "problems": 1,
+    "problems": {"warning": 1},
+    "codes": [("disk", "warning")],
     "registered": True,
     "fresh": False,
     "stale_seconds": 61.5,
@@ -72,7 +73,8 @@ def test_names_keep_to_the_conventions() -> None:
         assert metric.help.endswith(".")
         assert not metric.name.endswith(("_total", "_ms", "_milliseconds", "_percent"))
         assert all(
-            set(s.labels) <= {"site", "stage", "version", "registry"} for s in metric.samples
+            set(s.labels) <= {"site", "stage", "version", "registry", "severity", "code"}
+            for s in metric.samples
         )
     assert len(exposition.text(SEEN).splitlines()) < 150
 

@@ -66,7 +66,7 @@ def test_what_was_put_right_is_said_and_counted(
     said = [record.__dict__["fields"] for record in caplog.records if "repaired" in record.message]
     assert said == [{"what": "1 in revoked4", "by": "nft (pid 4711)"}] * 4
     assert host.status()["drift"]["repairs"] == 4
-    assert any("nft" in problem for problem in host.status()["problems"])
+    assert "nft" in host.problems()["fight"]
 
 
 def test_sources_that_end_or_return_by_themselves_are_no_drift(fleet: World, host: Box) -> None:

@@ -25,6 +25,7 @@ from neti.enforcement import OFF, Enforcement
 from neti.guard import Guard
 from neti.measured import Measured
 from neti.model import Host, IPAddress
+from neti.problems import Problems
 from neti.registry import Registry
 from neti.settings import Settings
 from neti.stage import Record, Stage, enforcement
@@ -72,7 +73,7 @@ class Core:
     record: Record
     guard: Guard
     timers: Timers = field(default_factory=Timers)
-    problems: dict[str, str] = field(default_factory=dict)
+    problems: Problems = field(default_factory=Problems)
     live: LiveSettings = field(default_factory=LiveSettings)
     measured: Measured = field(default_factory=Measured)
     known: bool = False  # the fleet is known: from the registry, or from the last good state
@@ -114,9 +115,9 @@ class Core:
         """A disk that fails is named and does not stop the kernel from being kept in step."""
         try:
             write()
-            self.problems.pop("disk", None)
+            self.problems.clear("disk")
         except StateError as error:
-            self.problems["disk"] = str(error)
+            self.problems.set("disk", str(error))
             log.error("state_not_written", what=str(error))
 
     def keep_self(self, itself: Self) -> None:
@@ -127,6 +128,6 @@ class Core:
     def keep_record(self, record: Record) -> None:
         if record != self.record:
             if record.wished or record.by == "command":
-                self.problems.pop("stage", None)  # somebody has said again what it should be
+                self.problems.clear("stage_lost")  # somebody has said again what it should be
             self.record = record
             self.keep(lambda: self.out.folder.save_record(record))

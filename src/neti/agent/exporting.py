@@ -35,6 +35,6 @@ def exporter(agent: "Agent") -> Closing | None:
     try:
         return Exporter(listen, ask)
     except NetiError as error:
-        agent.core.problems["metrics"] = str(error)
+        agent.core.problems.set("metrics", str(error))
         log.warning("no_metrics", what=str(error))
         return None

@@ -57,9 +57,10 @@ class Faults:
     def _unexpected(self, where: str, error: Exception) -> str:
         core = self._core
         sentence = log.unexpected(where, error)
-        core.problems["unexpected"] = (
+        core.problems.set(
+            "unexpected",
             f"{sentence}; it is in the log with its traceback. The agent goes on and reads "
-            "everything anew: report it"
+            "everything anew: report it",
         )
         core.timers.due["forget"] = core.now() + _FORGOTTEN_AFTER
         core.timers.retry("anew", core.now())
@@ -76,7 +77,7 @@ class Faults:
 
     def forget(self) -> None:
         """Nothing unexpected has happened for a while."""
-        self._core.problems.pop("unexpected", None)
+        self._core.problems.clear("unexpected")
         for code, where in [key for key in self._troubles if key[0] == "thread"]:
             del self._troubles[code, where]
         self._name("thread")
@@ -85,9 +86,9 @@ class Faults:
     def _name(self, code: str) -> None:
         sentences = [said for (c, _), said in self._troubles.items() if c == code]
         if sentences:
-            self._core.problems[code] = "; ".join(sentences)
+            self._core.problems.set(code, "; ".join(sentences))
         else:
-            self._core.problems.pop(code, None)
+            self._core.problems.clear(code)
 
     def look_at_jobs(self) -> None:
         """Whether the worker still gets somewhere."""
@@ -98,12 +99,13 @@ class Faults:
         slow = {name: age for name, age in slow.items() if age >= _JOB_TAKES_LONG}
         self.hanging = any(age >= _JOB_HANGS for age in slow.values())
         if not slow:
-            core.problems.pop("job", None)
+            core.problems.clear("job")
             return
         named = ", ".join(f"{name!r} for {age:.0f} s" for name, age in slow.items())
         if "job" not in core.problems:
             log.error("job_does_not_end", jobs=named)
-        core.problems["job"] = (
+        core.problems.set(
+            "job",
             f"a job does not end ({named}): it should have within seconds. After "
-            f"{_JOB_HANGS:.0f} s systemd restarts the agent; without systemd, restart it yourself"
+            f"{_JOB_HANGS:.0f} s systemd restarts the agent; without systemd, restart it yourself",
         )

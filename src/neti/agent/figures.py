@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from neti import __version__
+from neti.agent.status import problems_of
 from neti.errors import DataplaneError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ _CONNTRACK: Final = Path("/proc/sys/net/netfilter")
 def document(agent: "Agent") -> dict[str, Any]:
     core = agent.core
     fleet = core.members.fleet
+    problems = problems_of(agent)
     stale = 0.0 if core.stale_since is None else max(0.0, core.wall() - core.stale_since)
     return {
         "version": __version__,
@@ -26,7 +28,8 @@ def document(agent: "Agent") -> dict[str, Any]:
         "lost": len(fleet.lost) - len(fleet.holds),
         "held": len(fleet.holds),
         "skipped": fleet.skipped_count(),
-        "problems": len(core.problems) + len(core.live.faults),
+        "problems": Counter(one.severity.value for one in problems),
+        "codes": sorted({(one.code, one.severity.value) for one in problems}),
         "registered": agent.registration.entry is not None,
         "fresh": core.fresh,
         "stale_seconds": stale,

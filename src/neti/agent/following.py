@@ -82,7 +82,7 @@ class Following:
             doubt = None
         if doubt is not None:
             log.error("registry_doubted", what=doubt, kept=len(core.members.fleet.members))
-            core.problems["origin"] = f"{doubt} Members that it does not list are held"
+            core.problems.set("origin", f"{doubt} Members that it does not list are held")
         core.members.fleet.snapshot(snapshot.names, now=core.wall(), doubt=doubt)
         self._origin = snapshot.origin
         core.soon("memory", _SETTLED_AFTER)
@@ -135,7 +135,7 @@ class Following:
         if core.stale_since is not None:
             core.members.fleet.time_stood_still(max(0.0, core.wall() - core.stale_since))
         core.fresh_at, core.stale_since = core.wall(), None
-        core.problems.pop("registry", None)
+        core.problems.clear("registry")
         core.members.fleet.ask_again()
         log.info("registry_fresh", members=len(core.members.fleet.members))
         core.soon("register")
@@ -152,7 +152,7 @@ class Following:
         core.fresh = False
         core.stale_reason = reason
         core.stale_since = core.stale_since or core.wall()
-        core.problems["registry"] = f"registry: {reason}; the last good state stays in force"
+        core.problems.set("registry", f"registry: {reason}; the last good state stays in force")
         self._tell_systemd()
 
     def _tell_systemd(self) -> None:

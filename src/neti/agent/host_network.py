@@ -10,13 +10,14 @@ from neti.dataplane.network import Network
 from neti.errors import DataplaneError
 from neti.model import Host
 from neti.policy import Surroundings
+from neti.problems import Problems
 from neti.settings import Settings
 
 
 class HostNetwork:
     """Not thread-safe: the agent's loop owns it."""
 
-    def __init__(self, machine: Machine, problems: dict[str, str]) -> None:
+    def __init__(self, machine: Machine, problems: Problems) -> None:
         self._machine = machine
         self._problems = problems
         self._seen: Network | None = None
@@ -38,13 +39,14 @@ class HostNetwork:
         it was not as it was left, though what it follows from was."""
         seen = self._seen
         if seen is None or host.private not in seen.addresses():
-            self._problems["route"] = (
+            self._problems.set(
+                "route",
                 f"no interface has the private address {host.private}: "
-                "the overlay's route waits for it"
+                "the overlay's route waits for it",
             )
             self._placed = None  # the kernel takes the route with the address: nobody's doing
             return False
-        self._problems.pop("route", None)
+        self._problems.clear("route")
         mtu = seen.mtu(seen.uplinks(host.private))
         route = seen.own_route()
         wanted, placed = (host.private, mtu), self._placed
@@ -65,21 +67,22 @@ class HostNetwork:
         ]
         foreign += [f"address {a}" for a in sorted(map(str, seen.addresses_inside(subnet)))]
         if foreign:
-            self._problems["overlay"] = (
+            self._problems.set(
+                "overlay",
                 f"overlay_subnet {subnet} is also used by {', '.join(foreign)}: "
-                "members with addresses there cannot be reached from this host"
+                "members with addresses there cannot be reached from this host",
             )
         else:
-            self._problems.pop("overlay", None)
+            self._problems.clear("overlay")
 
     def _name_drops(self, settings: Settings) -> None:
         """What others' tables do is worth a sentence, and never stands in the way of ours."""
         try:
             found, untold = self._machine.foreign_drops()
         except DataplaneError as error:
-            self._problems["tables"] = f"other programs' tables cannot be read: {error}"
+            self._problems.set("tables", f"other programs' tables cannot be read: {error}")
             return
-        self._problems.pop("tables", None)
+        self._problems.clear("tables")
         members = [n for site in settings.sites.values() for n in (*site.private, *site.public)]
         ranges = dict.fromkeys(members)
         # Such a table keeps members out whatever Neti does; the others may.
@@ -92,6 +95,6 @@ class HostNetwork:
                 log.warning("foreign_table_drops", what=sentence)
         self._out, self.drops = out, drops
         if out:
-            self._problems["tables drop"] = "; ".join(out)
+            self._problems.set("tables_drop", "; ".join(out))
         else:
-            self._problems.pop("tables drop", None)
+            self._problems.clear("tables_drop")

@@ -107,7 +107,7 @@ class Kernel:
             self.failed(error)
             return
         core.timers.worked("resync")
-        core.problems.pop("kernel", None)
+        core.problems.clear("kernel")
         if done.planned.transaction:
             self.applies += 1
             core.measured.applied(started, core.now())
@@ -142,7 +142,7 @@ class Kernel:
 
     def failed(self, error: DataplaneError) -> None:
         pause = self._core.timers.retry("resync", self._core.now())
-        self._core.problems["kernel"] = str(error)
+        self._core.problems.set("kernel", str(error))
         log.error("kernel_refused", what=str(error), retry_seconds=pause)
 
     # --- what others do ---
@@ -217,9 +217,9 @@ class Kernel:
     def name_fight(self) -> None:
         sentence = self.fight.sentence(self._core.now())
         if sentence is None:
-            self._core.problems.pop("fight", None)
+            self._core.problems.clear("fight")
         else:
-            self._core.problems["fight"] = sentence
+            self._core.problems.set("fight", sentence)
             self._core.soon("fight", _AGAIN)
 
     # --- tracked connections ---

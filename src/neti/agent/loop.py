@@ -39,6 +39,7 @@ from neti.errors import ConfigError, NetiError, Unexpected
 from neti.guard import Guard
 from neti.model import Host
 from neti.registry import Event
+from neti.registry.opening import problems_of as expiring
 from neti.ruleset import KernelState
 from neti.settings import Settings
 from neti.stage import Record, Wisher
@@ -47,10 +48,12 @@ from neti.words import some
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before the kernel gets its turn
 # By whether what is left of the record looks as if this host had been enforced.
 STAGE_LOST: Final = {
-    True: "this host was enforced and is open, for its stage.json is torn: neti enforce",
-    False: "stage.json is torn, so it is not known whether this host was enforced, and it is open: "
-    "neti enforce, or neti relax if it was not",
+    True: "this host was enforced and is now open, because stage.json is damaged: run "
+    "'neti enforce'",
+    False: "this host is open and may have been enforced, because stage.json is damaged: run "
+    "'neti enforce', or 'neti relax' if it was not",
 }
+_CERTIFICATE_EVERY: Final = 600.0
 _IDENTITY_EVERY: Final = 60.0  # seconds between looks at this host's own addresses
 
 
@@ -96,8 +99,9 @@ class Agent:
             down=outside.folder.is_down,
         )
         self.faults = Faults(core, brittle=brittle)
-        self._faults = {f"state {n}": fault for n, fault in enumerate(loaded.faults)}
-        core.problems |= self._faults
+        self._faults = {str(n): fault for n, fault in enumerate(loaded.faults)}
+        for subject, fault in self._faults.items():
+            core.problems.set("state", fault, subject=subject)
         outside.folder.written = self._whole_again
         self.journal = Journal(core)
         self.registration = Registration(core, on_left=self.stop)
@@ -149,6 +153,7 @@ class Agent:
             core.soon(name, _IDENTITY_EVERY)
         core.soon("shadow")
         core.soon("jobs")
+        self._look_at_certificate()
         notify("READY=1", f"STATUS=waiting for the registry; {len(core.members.fleet.members)}")
 
     def _resume_stage(self, kernel: KernelState) -> None:
@@ -166,8 +171,8 @@ class Agent:
             core.keep_record(Record(configured=says, wished=True, by=by, confirmed=True))
             log.warning("stage_adopted", stage="enforced", why="the kernel holds it for good")
         elif loaded.record_lost:
-            core.problems["stage"] = STAGE_LOST[loaded.enforced_once]
-            log.error("stage_lost", what=core.problems["stage"])
+            core.problems.set("stage_lost", STAGE_LOST[loaded.enforced_once])
+            log.error("stage_lost", what=STAGE_LOST[loaded.enforced_once])
         self.staging.resume(armed=kernel.armed_for_good)
         self.staging.configured()
 
@@ -182,7 +187,7 @@ class Agent:
     def _whole_again(self, name: str) -> None:
         for key in [key for key, fault in self._faults.items() if fault.file == name]:
             del self._faults[key]
-            self.core.problems.pop(key, None)
+            self.core.problems.clear("state", subject=key)
 
     def run(self) -> None:
         """Until told to stop."""
@@ -233,7 +238,7 @@ class Agent:
             try:
                 self._follow_down()
             except NetiError as error:
-                self.core.problems["kernel"] = str(error)
+                self.core.problems.set("kernel", str(error))
                 log.error("kernel_refused", what=str(error))
 
         if self.core.out.folder.is_relaxed:
@@ -312,8 +317,16 @@ class Agent:
             "jobs": self.faults.look_at_jobs,
             "anew": lambda: self.following.anew(remember=True),
             "forget": self.faults.forget,
+            "certificate": self._look_at_certificate,
         }
         room[name]()
+
+    def _look_at_certificate(self) -> None:
+        core = self.core
+        core.soon("certificate", _CERTIFICATE_EVERY)
+        core.problems.clear("certificate")
+        for number, sentence in enumerate(expiring(core.settings, core.wall())):
+            core.problems.set("certificate", sentence, subject=str(number))
 
     def _look_at_shadow(self) -> None:
         self.core.keep(self.shadow.tick)
@@ -330,7 +343,7 @@ class Agent:
         else:
             core.timers.due["linger"] = core.now() + max(0.0, next_tick - core.wall())
         if not core.members.fleet.holds:
-            core.problems.pop("origin", None)
+            core.problems.clear("origin")
 
     def _disarmed(self) -> None:
         self.staging.disarmed()
@@ -355,7 +368,7 @@ class Agent:
         match name:
             case "identity":
                 self.core.soon("identity", _IDENTITY_EVERY)
-                self.core.problems["identity"] = str(error)
+                self.core.problems.set("identity", str(error))
                 log.warning("identity_not_read", what=str(error))
             case "leave":
                 self.registration.leave_failed(error)
@@ -373,13 +386,14 @@ class Agent:
     def _identity_read(self, host: Host) -> None:
         core = self.core
         core.soon("identity", _IDENTITY_EVERY)
-        core.problems.pop("identity", None)
+        core.problems.clear("identity")
         if host == core.host:
             return
         if host.id != core.host.id:
-            core.problems["identity"] = (
+            core.problems.set(
+                "identity",
                 f"this host now says it is {host.id}, but the agent started as {core.host.id}: "
-                "restart the agent"
+                "restart the agent",
             )
             log.error("identity_changed", was=core.host.id, now=host.id)
             return
@@ -433,7 +447,7 @@ class Agent:
         self.kernel.resync("up")
         core.soon("stage")
         if "kernel" in core.problems:
-            request.fail(core.problems["kernel"])
+            request.fail(core.problems.sentence("kernel"))
         else:
             log.info("up")
             request.succeed("up")
@@ -463,19 +477,20 @@ class Agent:
         try:
             kept = self._reconfigure(core.out.reload())
         except NetiError as error:
-            core.problems["reload"] = (
-                f"the new configuration is refused, the old one stays: {error}"
+            core.problems.set(
+                "reload", f"the new configuration is refused, the old one stays: {error}"
             )
             log.error("reload_refused", what=str(error))
         else:
-            core.problems.pop("reload", None)
+            core.problems.clear("reload")
             if kept:
                 words = ", ".join(kept)
-                core.problems["reload"] = f"changed but not in force before a restart: {words}"
+                core.problems.set("reload", f"changed but not in force before a restart: {words}")
                 log.warning("restart_needed", keys=words)
             self.staging.configured()
             self.kernel.resync("reload")
             self.registration.describe()
+            core.soon("certificate")
             core.soon("identity")  # addresses and sites may be others now
             log.info("reloaded", stage=core.stage.value)
         notify("READY=1")

@@ -173,7 +173,7 @@ def _responder(agent: loop.Agent, settings: Settings) -> Responder | None:
     try:
         responder = Responder(settings.verify_port, agent.core.host.id, admitted)
     except NetiError as error:
-        agent.core.problems["responder"] = str(error)
+        agent.core.problems.set("responder", str(error))
         log.warning("no_responder", what=str(error))
         return None
     responder.start()

@@ -51,7 +51,7 @@ class Registration:
             name = entry.encode(member)
             data = entry.encode_data(member.more)
         except NetiError as error:
-            core.problems["registration"] = str(error)
+            core.problems.set("registration", str(error))
             log.error("cannot_register", what=str(error))
             return
         replaces = self._replacing = self._replaced(name)
@@ -88,7 +88,7 @@ class Registration:
         if result.startswith(_LEASE):
             self.lease_held(IPv4Address(result.removeprefix(_LEASE)))
             return
-        self._core.problems.pop("registration", None)
+        self._core.problems.clear("registration")
         self._replacing = None
         if self.entry != result:
             log.info("registered", entry=result, overlay=self._core.members.overlay)
@@ -101,7 +101,7 @@ class Registration:
     def lease_held(self, overlay: IPv4Address) -> None:
         """The job "lease" is done."""
         core = self._core
-        core.problems.pop("registration", None)
+        core.problems.clear("registration")
         if overlay != core.members.overlay:
             log.info("lease_held", overlay=overlay)
             core.members.hold_lease(overlay)
@@ -119,10 +119,10 @@ class Registration:
         core = self._core
         pause = core.timers.retry("register", core.now())
         said = str(error)
-        if core.problems.get("registration") != said:
+        if core.problems.sentence("registration") != said:
             report = log.error if isinstance(error, IdentityHeld) else log.warning
             report("not_registered", what=said, retry_seconds=pause)
-        core.problems["registration"] = said
+        core.problems.set("registration", said)
 
     def entry_vanished(self, name: str) -> None:
         if name in self._foreign:
@@ -151,11 +151,12 @@ class Registration:
     def _name_foreign(self) -> None:
         problems = self._core.problems
         if not self._foreign:
-            problems.pop("impostor", None)
+            problems.clear("impostor")
             return
-        problems["impostor"] = (
+        problems.set(
+            "impostor",
             f"somebody else has registered under this host's id: {min(self._foreign)}: "
-            "'neti registry check' on an operator's machine says by whose certificate"
+            "'neti registry check' on an operator's machine says by whose certificate",
         )
 
     def session_ended(self) -> None:

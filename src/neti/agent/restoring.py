@@ -32,6 +32,7 @@ from neti.identity.preflight import registry_addresses
 from neti.identity.source import Identity, SourceSilent
 from neti.model import Host, IPAddress
 from neti.policy import Surroundings, structure
+from neti.problems import Problems
 from neti.settings import DEFAULT_STATE, Settings, StaticIdentity
 from neti.stage import Record
 
@@ -94,10 +95,10 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         enforced = False
         notes.append("enforced before, but ssh_whitelist is empty now: not enforced")
     members.elements.enforcement = PERMANENT if enforced else OFF
-    problems: dict[str, str] = {}
+    problems = Problems()
     tracking = Tracking(ConntrackLimit(folder.path), problems)
     tracking.raise_to(settings.conntrack_max)
-    notes += [*tracking.notes, *problems.values()]
+    notes += [*tracking.notes, *map(str, problems)]
     reconciler.resync(structure(settings, _surroundings(settings, host, loaded)), members.elements)
     if reconciler.seen is not None:
         seen = replace(

@@ -128,7 +128,7 @@ class Staging:
         core = self._core
         self._relax("command", request.caller)
         if "kernel" in core.problems:
-            request.fail(core.problems["kernel"])
+            request.fail(core.problems.sentence("kernel"))
         else:
             request.succeed({"stage": "shadow"})
 
@@ -178,9 +178,9 @@ class Staging:
         elif core.record.wants_trial and core.record.retry_at is not None:
             core.soon("stage", max(0.0, core.record.retry_at - core.wall()))
         elif core.record.confirmed and not core.way_in:
-            core.problems["arming"] = f"reject_all is NOT in force any more: {NO_WAY_IN}"
+            core.problems.set("arming", f"reject_all is NOT in force any more: {NO_WAY_IN}")
         else:
-            core.problems.pop("arming", None)
+            core.problems.clear("arming")
 
     def refusal(self) -> str | None:
         """Why the kernel must not be armed now; None when it may."""
@@ -202,14 +202,14 @@ class Staging:
         if refusal is None and not core.fresh:
             refusal = "the registry is not in step yet"
         if refusal is not None:
-            core.problems["arming"] = f"reject_all is true but NOT in force: {refusal}"
+            core.problems.set("arming", f"reject_all is true but NOT in force: {refusal}")
             if refusal != self._refusal_told:
                 log.error("arming_refused", what=refusal)
             self._refusal_told = refusal
             core.soon("stage", _AGAIN)
             return
         self._refusal_told = None
-        core.problems.pop("arming", None)
+        core.problems.clear("arming")
         try:
             self._begin(core.record, core.settings.trial_seconds, wait=False)
         except DataplaneError as error:
@@ -221,7 +221,7 @@ class Staging:
     def _begin(self, wished: Record, seconds: int, *, wait: bool) -> None:
         """Raises DataplaneError; the kernel is then as it was."""
         core = self._core
-        core.problems.pop("arming", None)
+        core.problems.clear("arming")
         self._shadow.sample()
         self._count()
         before, back = self._admitted_within(seconds)
@@ -343,10 +343,10 @@ class Staging:
         core = self._core
         self._kernel.resync("trial")
         if "kernel" in core.problems:
-            return core.problems["kernel"]
+            return core.problems.sentence("kernel")
         if core.record.trial is None:
             return "the trial is not in the kernel any more"
-        return core.problems.get("fight", "")
+        return core.problems.sentence("fight")
 
     def _ask_registry(self) -> None:
         progress = self._progress

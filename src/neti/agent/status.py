@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from neti import __version__
 from neti.policy import cross_address
-from neti.registry.opening import notes_of, problems_of
+from neti.problems import Problem, problem
+from neti.registry.opening import notes_of
 
+FORMAT: Final = 2  # of the document; 1, without a number, had sentences as problems
 _LISTED: Final = 1000  # lost and held members named; more are only counted
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ def document(agent: "Agent") -> dict[str, Any]:
     for member in fleet.members.values():
         sites[member.site] = sites.get(member.site, 0) + 1
     return {
+        "format": FORMAT,
         "version": __version__,
         "id": host.id,
         "site": host.site,
@@ -72,15 +75,20 @@ def document(agent: "Agent") -> dict[str, Any]:
         },
         "conntrack": _conntrack(agent),
         "ssh": "tracked" if agent.kernel.network.others else "untracked",
-        "problems": [
-            *core.problems.values(),
-            *core.live.faults.values(),
-            *problems_of(core.settings, core.wall()),
-        ],
+        "problems": [one.document() for one in problems_of(agent)],
         "notes": _notes(agent),
         "warnings": list(core.settings.warnings),
         "applies": agent.kernel.applies,
     }
+
+
+def problems_of(agent: "Agent") -> list[Problem]:
+    """All that is wrong, wherever it is kept. Cheap: the metrics ask too."""
+    core = agent.core
+    live = (
+        problem("live_setting", fault, name) for name, fault in sorted(core.live.faults.items())
+    )
+    return [*core.problems, *live]
 
 
 def _lost(agent: "Agent") -> list[dict[str, Any]]:

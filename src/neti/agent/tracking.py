@@ -8,12 +8,13 @@ kernel that keeps its limit is no reason to go without rules.
 from neti import log
 from neti.dataplane.conntrack_limit import ConntrackLimit, Fill, Wanted
 from neti.errors import DataplaneError
+from neti.problems import Problems
 
 
 class Tracking:
     """Not thread-safe: the agent's loop owns it. Without a limit (tests) it does nothing."""
 
-    def __init__(self, limit: ConntrackLimit | None, problems: dict[str, str]) -> None:
+    def __init__(self, limit: ConntrackLimit | None, problems: Problems) -> None:
         self._limit = limit
         self._problems = problems
         self._done_for: Wanted | None = None
@@ -28,10 +29,10 @@ class Tracking:
         try:
             self.notes = self._limit.raise_to(wanted)
         except DataplaneError as error:
-            self._problems["conntrack_max"] = f"conntrack_max is not set: {error}"
+            self._problems.set("conntrack_max", f"conntrack_max is not set: {error}")
             log.error("conntrack_max", what=str(error))
         else:
-            self._problems.pop("conntrack_max", None)
+            self._problems.clear("conntrack_max")
             for sentence in self.notes:
                 log.warning("conntrack_max", what=sentence)
         self._look()
@@ -52,11 +53,11 @@ class Tracking:
         self.fill = self._limit.fill()
         sentence = self.fill.problem if self.fill is not None else None
         if sentence is None:
-            self._problems.pop("conntrack", None)
+            self._problems.clear("conntrack")
             return
         if "conntrack" not in self._problems:
             log.warning("conntrack_nearly_full", what=sentence)
-        self._problems["conntrack"] = sentence
+        self._problems.set("conntrack", sentence)
 
     def put_back(self) -> None:
         """The former limit, after our rules are gone."""

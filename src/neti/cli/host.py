@@ -20,10 +20,16 @@ from neti.cli.common import (
     settings_in_force_or_refused,
 )
 from neti.errors import DataplaneError, NetiError
+from neti.problems import Problems, Severity, problems_in
 from neti.settings import Settings
 from neti.words import counted, listed
 
 _TAG_PAUSE: Final = 2.0  # seconds between questions to AWS, which answers all hosts of an account
+_SAID: Final = {
+    Severity.NOTE: "note      ",
+    Severity.WARNING: "problem   ",
+    Severity.CRITICAL: "CRITICAL  ",
+}
 _PATIENCE: Final = 2.0  # seconds for an agent that is only asked for its overlay address
 
 
@@ -45,9 +51,10 @@ def status(config: Path, as_json: bool) -> None:
             click.echo(line)
     if refused:
         sys.exit(2)
+    graver = any(one.severity is not Severity.NOTE for one in problems_in(seen))
     trial = seen["trial"]
     expired = trial is not None and trial["state"] == "expired"
-    if seen["problems"] or seen["down"] or not seen["registered"] or seen["holds"] or expired:
+    if graver or seen["down"] or not seen["registered"] or seen["holds"] or expired:
         sys.exit(1)
 
 
@@ -80,7 +87,7 @@ def _status_lines(seen: dict[str, Any]) -> list[str]:
         f"shared    {shared['address']} in {shared['site']}: claimed by {', '.join(shared['ids'])}"
         for shared in seen["shared_private"]
     ]
-    lines += [f"problem   {sentence}" for sentence in seen["problems"]]
+    lines += [f"{_SAID[one.severity]}{one.sentence}" for one in problems_in(seen)]
     lines += [f"note      {sentence}" for sentence in seen["notes"]]
     lines += [f"warning   {sentence}" for sentence in seen["warnings"]]
     return lines
@@ -237,7 +244,7 @@ def _down_alone(settings: Settings) -> None:
     connections = Conntrack()
     reconciler = Reconciler(NftablesDataplane(), connections, None)
     # Of conntrack_max ``down`` itself takes care, and says what there is to say.
-    take_out(settings, reconciler, RealMachine(), connections, Tracking(None, {}))
+    take_out(settings, reconciler, RealMachine(), connections, Tracking(None, Problems()))
 
 
 @click.command()

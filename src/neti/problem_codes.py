@@ -1,0 +1,185 @@
+"""Every code of a problem, declared once: how grave it is, what it means, what to do. Pure.
+
+Codes are stable: alarms, scripts and dashboards go by them. A new one gets a line here, in the
+order of the alphabet; docs/operations.md has the same table, and a test holds the two together.
+Must never do: let the gravity of a problem depend on how its sentence reads.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+class Severity(enum.StrEnum):
+    """``note``: worth knowing, nothing is wrong. ``warning``: look at it; traffic flows as it
+    should. ``critical``: a host is open or cut off against somebody's wish, or somebody has to
+    decide."""
+
+    NOTE = "note"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    code: str
+    severity: Severity
+    meaning: str
+    remedy: str
+
+
+def _note(code: str, meaning: str, remedy: str) -> Kind:
+    return Kind(code, Severity.NOTE, meaning, remedy)
+
+
+def _warning(code: str, meaning: str, remedy: str) -> Kind:
+    return Kind(code, Severity.WARNING, meaning, remedy)
+
+
+def _critical(code: str, meaning: str, remedy: str) -> Kind:
+    return Kind(code, Severity.CRITICAL, meaning, remedy)
+
+
+_KINDS: Final = (
+    _critical(
+        "arming",
+        "`reject_all` is true, but this host is not enforced: strangers get in",
+        "The sentence names what is missing. Mend that; the trial then begins by itself",
+    ),
+    _warning(
+        "certificate",
+        "This host's registry certificate has expired, or will within 14 days",
+        "Renew it, put it in place, `systemctl reload neti`",
+    ),
+    _warning(
+        "conntrack",
+        "The connection-tracking table is nearly full; when it is full, new connections are "
+        "dropped, in shadow too",
+        "Raise `conntrack_max`; find the program that opens so many connections",
+    ),
+    _warning(
+        "conntrack_max",
+        "The limit of tracked connections could not be set",
+        "The sentence says why; until then the kernel's own limit applies",
+    ),
+    _warning(
+        "descriptors",
+        "The agent has no file descriptors left for one of its listeners",
+        "Find who holds so many connections to this host's agent open; raise `LimitNOFILE`",
+    ),
+    _warning(
+        "disk",
+        "The state folder cannot be written: what is decided now may not outlast a restart",
+        "Make room, or make the folder writable; the agent writes again by itself",
+    ),
+    _critical(
+        "fight",
+        "Another program keeps undoing what the agent repairs",
+        "Find it by the name in the sentence; it must leave `table inet neti` and the overlay's "
+        "route alone",
+    ),
+    _warning(
+        "identity",
+        "This host's own id or addresses could not be read, or the id has changed",
+        "Is the metadata service reachable? When the id has changed: restart the agent",
+    ),
+    _critical(
+        "impostor",
+        "Somebody else has registered under this host's id",
+        "`neti registry check` on an operator's machine says by whose certificate",
+    ),
+    _warning(
+        "job",
+        "A job beside the loop does not end; until it does, nothing else that waits for the "
+        "registry or the metadata service is done",
+        "The sentence says which. After ten minutes systemd restarts the agent",
+    ),
+    _critical(
+        "kernel",
+        "The kernel refused a change: rules or members may be out of date",
+        "The sentence is the kernel's own; the agent tries again by itself",
+    ),
+    _warning(
+        "live_setting",
+        "A fleet-wide setting in the registry is not what was expected, and is ignored",
+        "Write a valid value to its node",
+    ),
+    _warning(
+        "metrics",
+        "Metrics are wanted, but their address cannot be listened on",
+        "Free the address or change `metrics_listen`, then restart the agent",
+    ),
+    _warning(
+        "origin",
+        "The registry is another one than before, or an older copy: members that it does not list "
+        "are held",
+        "Is it the right registry? If so, `neti release`",
+    ),
+    _warning(
+        "overlay",
+        "Routes or addresses inside `overlay_subnet` are not Neti's: members there cannot be "
+        "reached from this host",
+        "Remove them, or choose another `overlay_subnet` for the fleet",
+    ),
+    _warning(
+        "registration",
+        "This host could not be registered: peers do not know it",
+        "The sentence says why; the agent tries again by itself",
+    ),
+    _warning(
+        "registry",
+        "The registry is not followed; the last good state stays in force, but joins and leaves do "
+        "not arrive",
+        "Is the registry reachable from here? `neti registry check`",
+    ),
+    _warning(
+        "reload",
+        "The configuration that was read last is refused, or parts of it need a restart",
+        "`neti config check`; then reload the agent, or restart it where the sentence says so",
+    ),
+    _warning(
+        "responder",
+        "This host does not answer `neti verify`: its port cannot be listened on",
+        "Free the port or change `verify_port`, then restart the agent",
+    ),
+    _warning(
+        "route",
+        "No interface has this host's private address, so the overlay's route waits for it",
+        "Bring the address up; the route follows by itself",
+    ),
+    _critical(
+        "stage_lost",
+        "The record of the stage is damaged, so this host is open although it may have been "
+        "enforced",
+        "`neti enforce`; or `neti relax`, if it is not to be enforced",
+    ),
+    _warning(
+        "state",
+        "A file in the state folder is damaged or cannot be read; an older copy is used if there "
+        "is one",
+        "Usually nothing: it is written anew by itself. When it stays, look at the disk",
+    ),
+    _warning(
+        "tables",
+        "Other programs' tables cannot be read, so nobody can say whether they keep members out",
+        "The sentence says why",
+    ),
+    _warning(
+        "tables_drop",
+        "Another program's table keeps members out, whatever Neti lets in",
+        "Add the line that the sentence ends with",
+    ),
+    _warning(
+        "thread",
+        "A part of the agent beside the loop broke and was begun anew",
+        "Report it, with the log; nothing else needs to be done",
+    ),
+    _warning(
+        "unexpected",
+        "Something happened that nobody expected; the agent goes on and reads everything anew",
+        "Report it, with the log",
+    ),
+)  # fmt: skip
+
+KINDS: Final[Mapping[str, Kind]] = {kind.code: kind for kind in _KINDS}
