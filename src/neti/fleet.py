@@ -84,6 +84,10 @@ class Fleet:
     def names(self) -> frozenset[str]:
         return self._roster.names
 
+    def stands(self, name: str) -> bool:
+        """Whether the registry holds this name."""
+        return name in self._roster
+
     def names_of(self, host_id: str) -> tuple[str, ...]:
         """Names of the admissible entries that claim this id."""
         return tuple(self._roster.entries_of(host_id))

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Lock
 
 import pytest
+from tests.drills.conftest import SEEDS
 from tests.support.netns import require_root
 from tests.support.zookeeper import need_zookeeper
 
@@ -31,7 +32,8 @@ Outcome = Callable[[str], tuple[int, str]]
 class Running:
     """The drills' processes; none of them outlives ``end``."""
 
-    def __init__(self) -> None:
+    def __init__(self, seeds: dict[str, int]) -> None:
+        self._seeds = seeds
         self._lock = Lock()
         self._ended = False
         self._processes: list[subprocess.Popen[str]] = []
@@ -43,6 +45,7 @@ class Running:
         with self._lock:
             if self._ended:
                 return 1, "not begun"
+            self._seeds[name] = seed
             process = subprocess.Popen(
                 words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
@@ -73,7 +76,7 @@ def outcome(request: pytest.FixtureRequest) -> Iterator[Outcome]:
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.module is request.module
     ]
-    running = Running()
+    running = Running(request.config.stash[SEEDS])
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         played: dict[str, Future[tuple[int, str]]] = {
             name: pool.submit(running.play, name) for name in asked

@@ -458,6 +458,57 @@ def test_an_entry_that_speaks_for_a_live_host_is_named_and_loses_to_it(fleet: Wo
     assert peer.elements("overlay")[address] == "10.0.0.1"
 
 
+def test_an_impostor_that_vanishes_unseen_is_named_no_more(fleet: World) -> None:
+    """While the registry is away its entry goes; the list after it tells by not having it."""
+    one, peer = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    forged = f"1.0a000063c6336363{int(IPv4Address(overlay(one))):08x}.5.ec2.ec2-1"
+    fleet.server.put(forged)
+    fleet.settle()
+    assert "under this host's id" in str(one.status()["problems"])
+    fleet.server.cut(one.registry)
+    fleet.server.remove(forged)
+    fleet.server.restore(one.registry)
+    fleet.settle()
+    fleet.pass_time(20)
+    assert one.status()["problems"] == []
+    assert peer.elements("overlay")[overlay(one)] == "10.0.0.1"
+
+
+def test_an_impostor_that_came_unseen_is_named(fleet: World) -> None:
+    """It comes while the registry is away, or while the agent is: no event tells of it."""
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    forged = f"1.0a000063c6336363{int(IPv4Address(overlay(one))):08x}.5.ec2.ec2-1"
+    fleet.server.cut(one.registry)
+    fleet.server.put(forged)
+    fleet.server.restore(one.registry)
+    fleet.settle()
+    fleet.pass_time(20)
+    assert "under this host's id" in str(one.status()["problems"])
+    one.stop()
+    one.start()
+    fleet.settle()
+    fleet.pass_time(20)
+    assert "under this host's id" in str(one.status()["problems"])
+
+
+def test_many_impostors_are_answered_at_a_pace(fleet: World) -> None:
+    """Each answer is a change for every peer: thirty entries are no thirty answers."""
+    one, peer = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    address, said = int(IPv4Address(overlay(one))), set()
+    for generation in range(1, 31):
+        fleet.server.put(f"1.0a000063c6336363{address:08x}.{generation:x}.ec2.ec2-1")
+        fleet.settle()
+        said.add(one.agent.registration.entry if one.agent is not None else None)
+    assert len(said) <= 3
+    assert "and 29 more" in str(one.status()["problems"])
+    fleet.pass_time(2)
+    fleet.pass_time(1)
+    assert peer.elements("overlay")[overlay(one)] == "10.0.0.1"
+
+
 def test_a_generation_that_none_follows_is_named_and_ends_with_its_entry(fleet: World) -> None:
     """docs/security.md, what a member can still do: it is not answered, but seen, and no more is
     to be done than to delete it."""

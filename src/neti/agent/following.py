@@ -84,6 +84,7 @@ class Following:
             log.error("registry_doubted", what=doubt, kept=len(core.members.fleet.members))
             core.problems.set("origin", f"{doubt} Members that it does not list are held")
         core.members.fleet.snapshot(snapshot.names, now=core.wall(), doubt=doubt)
+        self._registration.impostors.listed()
         self._origin = snapshot.origin
         core.soon("memory", _SETTLED_AFTER)
         if doubt is not None or before is None or before.fleet != snapshot.origin.fleet:

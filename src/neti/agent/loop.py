@@ -307,6 +307,7 @@ class Agent:
             "sweep": self.kernel.sweep,
             "connections": self.kernel.end_connections,
             "register": self.registration.register,
+            "others": self.registration.impostors.look,
             "stage": self.staging.due,
             "count": self.staging.count,
             "origin": self.following.note_origin,

@@ -13,6 +13,7 @@ from neti import __version__, log
 from neti.agent import own_entry
 from neti.agent.control import Request
 from neti.agent.core import Core
+from neti.agent.impostors import Impostors
 from neti.errors import IdentityHeld, NetiError
 from neti.model import Member
 from neti.registry import Registry, entry
@@ -30,7 +31,7 @@ class Registration:
         self.leaving: Request | None = None
         self._replacing: str | None = None  # our own former name, which is to vanish
         self._asked: str | None = None  # the name that we asked to register last
-        self._foreign: set[str] = set()  # entries that speak for this host and are not ours
+        self.impostors = Impostors(core, lambda name: name in (self.entry, self._asked))
 
     # --- being there ---
 
@@ -79,9 +80,10 @@ class Registration:
         if self.entry is not None and self.entry != name:
             return self.entry
         fleet = core.members.fleet
-        others = [n for n in (core.itself.entry, *fleet.names_of(core.host.id)) if n in fleet.names]
-        others.sort(key=lambda other: other in self._foreign)
-        return next((other for other in others if other != name), None)
+        others = dict.fromkeys((core.itself.entry, *fleet.names_of(core.host.id)))
+        return self.impostors.to_replace(
+            [other for other in others if other and other != name and fleet.stands(other)]
+        )
 
     def registered(self, result: str) -> None:
         """The job "register" is done."""
@@ -94,6 +96,7 @@ class Registration:
             log.info("registered", entry=result, overlay=self._core.members.overlay)
         self.entry = result
         self._remember()
+        self.impostors.look_soon()
         tagger, overlay = self._core.out.tagger, self._core.members.overlay
         if tagger is not None and overlay is not None:
             tagger.wanted(overlay, __version__)
@@ -125,9 +128,7 @@ class Registration:
         core.problems.set("registration", said)
 
     def entry_vanished(self, name: str) -> None:
-        if name in self._foreign:
-            self._foreign.discard(name)
-            self._name_foreign()
+        self.impostors.vanished(name)
         if name == self.entry and name != self._replacing and self.leaving is None:
             log.warning("own_entry_vanished", entry=name)
             self.entry = None
@@ -138,26 +139,11 @@ class Registration:
         both mean to look the lease up, and to register anew."""
         core = self._core
         moved = entry.parse_moved(name)
-        if moved and (moved.id == core.host.id or moved.overlay == core.members.overlay):
+        if moved is None:
+            self.impostors.appeared(name)
+        elif moved.id == core.host.id or moved.overlay == core.members.overlay:
             log.warning("lease_moved", overlay=moved.overlay, to=moved.id)
-            core.soon("register")
-        elif name not in (self.entry, self._asked) and own_entry.speaks_for(core.host.id, name):
-            # With the next generation ours counts again, where it is believed at all.
-            self._foreign.add(name)
-            self._name_foreign()
-            log.error("another_speaks_for_this_host", entry=name)
-            core.soon("register")
-
-    def _name_foreign(self) -> None:
-        problems = self._core.problems
-        if not self._foreign:
-            problems.clear("impostor")
-            return
-        problems.set(
-            "impostor",
-            f"somebody else has registered under this host's id: {min(self._foreign)}: "
-            "'neti registry check' on an operator's machine says by whose certificate",
-        )
+            self.impostors.answer()  # anybody can write the word: at the same pace
 
     def session_ended(self) -> None:
         self.entry = None

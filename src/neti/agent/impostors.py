@@ -1,0 +1,115 @@
+"""Entries under this host's id that this host did not make: named, and answered at a pace.
+
+An answer is to register anew, with the next generation: it takes the host's place back where the
+others' entries are believed at all. Each answer is a change for every peer, so however many such
+entries come, and however fast, answers grow rarer: from at once to one a minute.
+
+Must never do: answer each of many entries, write a log line for each, or go on naming an entry
+that the registry does not hold any more, whichever way that was learnt.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from neti import log
+from neti.agent import own_entry
+from neti.agent.core import Core
+
+# Seconds to wait before the first answer, the second, and so on; the last one stays.
+_PAUSES: Final = (0.0, 1.0, 5.0, 15.0, 30.0, 60.0)
+_QUIET_AFTER: Final = 600.0  # seconds without a reason to answer, and the pauses begin anew
+_SAID_EVERY: Final = 60.0  # seconds between two log lines about such entries
+_LOOK_AFTER: Final = 5.0  # seconds after registering, when a replaced entry has vanished
+
+
+class Impostors:
+    """Not thread-safe: the loop's thread owns it. ``ours``: names that this host made or asked
+    for."""
+
+    def __init__(self, core: Core, ours: Callable[[str], bool]) -> None:
+        self._core = core
+        self._ours = ours
+        self._names: dict[str, None] = {}
+        self._tried: set[str] = set()  # our session was asked to replace these: they are not its
+        self._answers = 0
+        self._answered = float("-inf")  # when the last answer is due, CLOCK_MONOTONIC
+        self._said = float("-inf")
+        self._unsaid = 0
+
+    def appeared(self, name: str) -> None:
+        """Any name; most are no impostor's."""
+        if own_entry.speaks_for(self._core.host.id, name) and not self._ours(name):
+            self._note(name)
+            self.answer()
+
+    def vanished(self, name: str) -> None:
+        self._tried.discard(name)
+        if name in self._names:
+            del self._names[name]
+            self._tell()
+
+    def listed(self) -> None:
+        """A whole list was taken in: what is not in it has vanished."""
+        fleet = self._core.members.fleet
+        gone = [name for name in self._names if not fleet.stands(name)]
+        for name in gone:
+            del self._names[name]
+        self._tried = {name for name in self._tried if fleet.stands(name)}
+        if gone:
+            self._tell()
+
+    def look_soon(self) -> None:
+        """After registering: what came while nobody looked, or before this agent started."""
+        self._core.soon("others", _LOOK_AFTER)
+
+    def look(self) -> None:
+        fleet, host_id = self._core.members.fleet, self._core.host.id
+        others = [n for n in fleet.names_of(host_id) if fleet.stands(n) and not self._ours(n)]
+        for name in others:
+            if name not in self._names:
+                self._note(name)
+        if any(name not in self._tried for name in others):
+            self.answer()
+
+    def to_replace(self, names: list[str]) -> str | None:
+        """Which of these entries the registry is to replace if it is our session's own: one that
+        was not tried yet, and rather one that did not come as an impostor's."""
+        names.sort(key=lambda name: (name in self._tried, name in self._names))
+        chosen = names[0] if names else None
+        if chosen is not None:
+            self._tried.add(chosen)
+        return chosen
+
+    def answer(self) -> None:
+        """Look the lease up and register anew, at a pace."""
+        now = self._core.now()
+        if now >= self._answered + _QUIET_AFTER:
+            self._answers = 0
+        if now < self._answered:
+            return  # one answer is under way, and is for all that come before it
+        pause = _PAUSES[min(self._answers, len(_PAUSES) - 1)]
+        self._answers += 1
+        self._answered = now + pause
+        self._core.soon("register", pause)
+
+    def _note(self, name: str) -> None:
+        self._names[name] = None
+        self._tell()
+        self._unsaid += 1
+        now = self._core.now()
+        if now >= self._said + _SAID_EVERY:
+            log.error("another_speaks_for_this_host", entry=name, since_last=self._unsaid)
+            self._said, self._unsaid = now, 0
+
+    def _tell(self) -> None:
+        problems = self._core.problems
+        if not self._names:
+            problems.clear("impostor")
+            return
+        first = next(iter(self._names))
+        others = f" and {len(self._names) - 1} more" if len(self._names) > 1 else ""
+        problems.set(
+            "impostor",
+            f"somebody else has registered under this host's id: {first}{others}: "
+            "'neti registry check' on an operator's machine says by whose certificate",
+        )
