@@ -60,6 +60,22 @@ class DataplaneUnavailable(DataplaneError):
     """libnftables is missing or this process may not administer the network."""
 
 
+class KernelRefused(DataplaneError):
+    """The kernel's own word: ``number`` is its errno."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class KernelMoved(DataplaneError):
+    """What was read of the kernel is not so any more, and nothing took effect: read it again."""
+
+
+class StructureRefused(DataplaneError):
+    """Rules or sets cannot be brought into the kernel. Members and stage were, where it could."""
+
+
 class AwsRefused(NetiError):
     """AWS understood the call and refused it: nothing of it took effect. ``code`` is AWS's own."""
 

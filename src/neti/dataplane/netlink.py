@@ -5,20 +5,24 @@ third of its memory. Layouts are those of linux/netlink.h; every integer in a he
 machine's byte order.
 """
 
+import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
-from neti.errors import DataplaneError
+from neti.errors import DataplaneError, DataplaneUnavailable, KernelRefused
 
 NETLINK_ROUTE: Final = 0
 NETLINK_NETFILTER: Final = 12
 
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4
+NLM_F_DUMP_INTR: Final = 0x10
 NLM_F_DUMP: Final = 0x300
+NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
@@ -28,10 +32,25 @@ _NLA_TYPE_MASK: Final = 0x3FFF
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
 _ATTRIBUTE: Final = struct.Struct("=HH")
 HEADER_BYTES: Final = _HEADER.size
-_DUMP_BUFFER: Final = 1 << 20
+_BUFFER: Final = 1 << 16  # the kernel puts 32 KiB into one datagram of a dump at most
+_PATIENCE: Final = 10.0
 
 SO_RCVBUFFORCE: Final = 33
 SO_ATTACH_FILTER: Final = 26
+_SO_SNDBUFFORCE: Final = 32
+_SOL_NETLINK: Final = 270
+_NETLINK_CAP_ACK: Final = 10  # a refusal does not repeat what was refused
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11  # linux/netfilter/nfnetlink.h
+_SKB_OVERHEAD: Final = 4096
+# The ruleset's generation changes under a dump with every transaction, whosever it is. So often is
+# such a dump begun again; the last is believed, because it was most likely somebody else's table.
+_DUMPS: Final = 4
+
+# What is sent of a message: type, flags beside NLM_F_REQUEST, payload.
+Order = tuple[int, int, bytes]
+NOT_PERMITTED: Final = (
+    "this process may not administer the network: run it as root or with CAP_NET_ADMIN"
+)
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -67,13 +86,17 @@ def messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class NetlinkSocket:
-    """Requests with answers, one at a time, in the calling thread's network namespace."""
+    """Requests with answers, one at a time, in the calling thread's network namespace. Raises
+    KernelRefused for what the kernel says no to, DataplaneError where it says nothing."""
 
     def __init__(self, family: int) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family)
         self._socket.bind((0, 0))
-        self._socket.settimeout(10.0)
+        self._socket.settimeout(_PATIENCE)
+        with suppress(OSError):
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._sequence = 0
+        self._room = 0  # bytes that were asked for as the send buffer
 
     def close(self) -> None:
         self._socket.close()
@@ -83,42 +106,137 @@ class NetlinkSocket:
     ) -> None:
         """Send one command and wait for its acknowledgement; errnos in ``ignore`` are fine."""
         self._send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, payload)
-        for answer, body in messages(self._socket.recv(_DUMP_BUFFER)):
+        for answer, _, body in self._answers():
             if answer == NLMSG_ERROR:
                 _raise_for(body, ignore)
+                return
 
     def ask(self, kind: int, payload: bytes) -> list[bytes]:
         """Send one question that has a single answer, and return that."""
         self._send(kind, NLM_F_REQUEST, payload)
-        answers = []
-        for answer, body in messages(self._socket.recv(_DUMP_BUFFER)):
+        for answer, _, body in self._answers():
             if answer == NLMSG_ERROR:
                 _raise_for(body, frozenset())
-            else:
-                answers.append(body)
-        return answers
+            return [body]
+        return []
 
     def dump(
         self, kind: int, payload: bytes, *, ignore: frozenset[int] = frozenset()
     ) -> Iterator[bytes]:
         """What is listed, message by message; errnos in ``ignore`` end the list without a word."""
         self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, payload)
-        while True:
-            for answer, body in messages(self._socket.recv(_DUMP_BUFFER)):
+        for answer, _, body in self._answers():
+            if answer in (NLMSG_DONE, NLMSG_ERROR):
+                # A dump that fails on its way says so in the message that ends it.
+                if len(body) >= 4:
+                    _raise_for(body, ignore)
+                return
+            yield body
+
+    def listed(
+        self, kind: int, payload: bytes, *, ignore: frozenset[int] = frozenset()
+    ) -> list[bytes]:
+        """As ``dump``, in one piece: begun again where something changed while it ran."""
+        for _ in range(_DUMPS):
+            self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, payload)
+            bodies, torn = [], False
+            for answer, flags, body in self._answers():
+                torn = torn or bool(flags & NLM_F_DUMP_INTR)
                 if answer in (NLMSG_DONE, NLMSG_ERROR):
-                    # A dump that fails on its way says so in the message that ends it.
                     if len(body) >= 4:
                         _raise_for(body, ignore)
-                    return
-                yield body
+                    break
+                bodies.append(body)
+            if not torn:
+                break
+        return bodies
+
+    def batch(self, subsystem: int, orders: Sequence[Order]) -> tuple[int, int] | None:
+        """All of ``orders`` as one transaction, or nothing. The place of the first one that was
+        refused and the errno (-1: the transaction as a whole); None: it was done."""
+        begin = self._sequence + 1
+        header = struct.pack("=BB", 0, 0) + struct.pack(">H", subsystem)
+        parts = [_HEADER.pack(HEADER_BYTES + 4, _BATCH_BEGIN, NLM_F_REQUEST, begin, 0), header]
+        last = len(orders) - 1
+        for place, (kind, flags, payload) in enumerate(orders):
+            asked = flags | NLM_F_REQUEST | (NLM_F_ACK if place == last else 0)
+            length = HEADER_BYTES + len(payload)
+            parts.append(_HEADER.pack(length, kind, asked, begin + 1 + place, 0))
+            parts.append(payload + b"\0" * (-length % 4))
+        self._sequence = begin + len(orders) + 1
+        parts += [
+            _HEADER.pack(HEADER_BYTES + 4, _BATCH_END, NLM_F_REQUEST, self._sequence, 0),
+            header,
+        ]
+        self._send_all(b"".join(parts))
+        return self._verdict(begin, begin + 1 + last)
+
+    def _verdict(self, begin: int, last: int) -> tuple[int, int] | None:
+        """Errors come in the order of what was sent, then the last one's acknowledgement."""
+        first: tuple[int, int] | None = None
+        while True:
+            for kind, _, sequence, body in _headed(self._received()):
+                if kind != NLMSG_ERROR or not begin <= sequence <= last:
+                    continue  # left over from an earlier question
+                number = -struct.unpack_from("=i", body)[0]
+                if number and (first is None or sequence == begin):
+                    first = sequence - begin - 1, number
+                if sequence in (begin, last):
+                    return first
 
     def _send(self, kind: int, flags: int, payload: bytes) -> None:
         self._sequence += 1
         length = HEADER_BYTES + len(payload)
-        self._socket.send(_HEADER.pack(length, kind, flags, self._sequence, 0) + payload)
+        self._send_all(_HEADER.pack(length, kind, flags, self._sequence, 0) + payload)
+
+    def _send_all(self, datagram: bytes) -> None:
+        needed = len(datagram) + _SKB_OVERHEAD
+        if needed > max(self._room, 100_000):
+            self._room = needed * 2
+            for option in (socket.SO_SNDBUF, _SO_SNDBUFFORCE):
+                # Beyond net.core.wmem_max only with CAP_NET_ADMIN: the kernel says if it is short.
+                with suppress(OSError):
+                    self._socket.setsockopt(socket.SOL_SOCKET, option, self._room)
+        try:
+            self._socket.send(datagram)
+        except OSError as error:
+            raise _silence(error) from error
+
+    def _answers(self) -> Iterator[tuple[int, int, bytes]]:
+        """(type, flags, payload) of what answers the last question."""
+        asked = self._sequence
+        while True:
+            for kind, flags, sequence, body in _headed(self._received()):
+                if sequence == asked:
+                    yield kind, flags, body
+
+    def _received(self) -> bytes:
+        try:
+            return self._socket.recv(_BUFFER)
+        except OSError as error:
+            raise _silence(error) from error
+
+
+def _headed(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """(type, flags, sequence, payload) of each message."""
+    offset = 0
+    while offset + HEADER_BYTES <= len(datagram):
+        length, kind, flags, sequence, _port = _HEADER.unpack_from(datagram, offset)
+        if length < HEADER_BYTES:
+            return
+        yield kind, flags, sequence, datagram[offset + HEADER_BYTES : offset + length]
+        offset += (length + 3) & ~3
+
+
+def _silence(error: OSError) -> DataplaneError:
+    if isinstance(error, TimeoutError):
+        return DataplaneError(f"netlink: the kernel does not answer in {_PATIENCE:.0f} s")
+    return DataplaneError(f"netlink: {error.strerror or error}")
 
 
 def _raise_for(body: bytes, ignore: frozenset[int]) -> None:
     number = -struct.unpack_from("=i", body)[0]
+    if number in (errno.EPERM, errno.EACCES) and number not in ignore:
+        raise DataplaneUnavailable(NOT_PERMITTED)
     if number > 0 and number not in ignore:
-        raise DataplaneError(f"netlink: {os.strerror(number)}")
+        raise KernelRefused(f"netlink: {os.strerror(number)}", number)
