@@ -1,4 +1,4 @@
-# make setup | lab | test | lint | bench | bench-quick | drills | deb | deb-test: everything a newcomer
+# make setup | lab | check | test | lint | bench | bench-quick | drills | deb | deb-test: everything a newcomer
 # needs, from a bare Debian 12.
 
 SHELL := /bin/bash
@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.complete
 
-.PHONY: setup lab test lint bench bench-quick drills deb deb-test clean
+.PHONY: setup lab check test lint bench bench-quick drills deb deb-test clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,10 @@ lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# The inner loop: what needs neither namespaces nor a lab.
+check: setup lint
+	$(VENV)/bin/python -m pytest -q --numprocesses 2 tests/unit tests/contract
 
 test: setup lint
 	$(VENV)/bin/python -m pytest -m 'not package'

@@ -1,5 +1,8 @@
-"""What holds for every test."""
+"""What holds for every test of the tree."""
 
-from neti import problems
+from hypothesis import settings
 
-problems.strict = True  # a code that nobody declared is an error, not a warning
+# A busy machine makes any example slow, so no example is judged by the time that it took. A failing
+# one is printed with the line that repeats it.
+settings.register_profile("neti", deadline=None, print_blob=True)
+settings.load_profile("neti")
