@@ -1,19 +1,23 @@
-"""The fleet's own public addresses as sources for ``neti aws ip-ranges --fleet``. Pure.
+"""The fleet's own addresses as sources for ``neti aws ip-ranges --fleet``. Pure.
 
 A host whose session ended without a word is not registered, and may be as healthy as ever. Its
-lease says that it is still a host of the fleet, so its address stays until the lease is released.
+lease says that it is still a host of the fleet, so its own addresses stay until the lease is
+released. Must never: take a prefix that an earlier run widened for something that was asked for.
 """
 
+import bisect
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Network, ip_network
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
+from neti.aws.fleet_memory import Memory, Seen
 from neti.aws.groups import description
 from neti.aws.ip_ranges import FLEET, Shape, Sources, sources
+from neti.aws.prefixes import aggregate
 from neti.errors import NetiError
-from neti.model import Member
+from neti.model import Member, Reach, Site
 
 _MANY: Final = re.compile(rf"{FLEET}: \d+ hosts")
 _FEW: Final = 4  # fleets below this may lose any share of their addresses at once
@@ -21,11 +25,15 @@ _FEW: Final = 4  # fleets below this may lose any share of their addresses at on
 
 @dataclass(frozen=True, slots=True)
 class FleetSources:
-    """``kept``: sources of hosts that hold a lease and are not registered just now."""
+    """``kept``: addresses and prefixes of hosts that hold a lease and are not registered just now.
+    ``removed`` of ``held``: how many sources would not be let in any more."""
 
     sources: Sources
     kept: tuple[str, ...]
     without_public: tuple[str, ...]
+    memory: Memory
+    held: int
+    removed: int
 
 
 def of_fleet(
@@ -33,7 +41,10 @@ def of_fleet(
     leased: Collection[str],
     held: Mapping[str, str],
     *,
+    group: str,
+    memory: Memory,
     own_site: str | None,
+    sites: Mapping[str, Site],
     shape: Shape,
 ) -> FleetSources:
     """For a group in ``own_site``, whose members are reached by private address. ``held``: what
@@ -43,17 +54,34 @@ def of_fleet(
         raise NetiError(
             "the registry has no member: an empty answer is not acted upon, and nothing was changed"
         )
-    others = [member for member in everybody if member.site != own_site]
+    now = memory.of_now(everybody, leased)
+    registered = {member.id for member in everybody}
+    lost = set(leased) - registered
     ids: dict[str, list[str]] = {}
-    for member in sorted(others, key=lambda member: member.id):
-        if member.public is not None:
-            ids.setdefault(f"{member.public}/32", []).append(member.id)
-    lost = set(leased) - {member.id for member in everybody}
-    kept = [cidr for cidr, told in held.items() if cidr not in ids and _is_for(told, lost)]
+    for host_id, seen in sorted(now.hosts.items()):
+        for address in _addresses(seen, own_site, sites):
+            ids.setdefault(f"{address}/32", []).append(host_id)
+    widened = [cidr for cidr, told in held.items() if _MANY.match(told)]
+    unknown = memory.unknown(group, widened, lost)
+    named = [
+        cidr
+        for cidr, told in held.items()
+        if cidr not in ids and not _MANY.match(told) and _names_one(told, lost - now.hosts.keys())
+    ]
+    kept = [cidr for cidr, hosts in ids.items() if not registered.intersection(hosts)]
+    made = _sources(ids, {cidr: held[cidr] for cidr in (*named, *unknown)}, shape)
+    before, after = _held(memory, group, held, own_site, sites), _Covered(made.cidrs)
     return FleetSources(
-        _sources(ids, {cidr: held[cidr] for cidr in kept}, shape),
-        tuple(kept),
-        tuple(member.id for member in others if member.public is None),
+        sources=made,
+        kept=(*kept, *named, *unknown),
+        without_public=tuple(
+            member.id
+            for member in everybody
+            if member.site != own_site and not any(_addresses(_seen(member), own_site, sites))
+        ),
+        memory=now.after(group, held=held.keys(), planned=made.cidrs, kept=unknown),
+        held=len(before),
+        removed=sum(not after.touches(network) for network in before),
     )
 
 
@@ -66,17 +94,77 @@ def refuse_mass_removal(held: int, removed: int) -> None:
         )
 
 
+def _seen(member: Member) -> Seen:
+    return Seen(site=member.site, private=member.private, public=member.public)
+
+
+def _addresses(
+    seen: Seen, own_site: str | None, sites: Mapping[str, Site]
+) -> Iterator[IPv4Address]:
+    """By which addresses the host comes to ``own_site``; by none of these inside its own."""
+    if seen.site == own_site:
+        return
+    peered = _by_private(seen.site, sites)
+    if peered:
+        yield seen.private
+    if seen.public is not None and not (peered and _by_private(own_site, sites)):
+        yield seen.public
+
+
+def _by_private(name: str | None, sites: Mapping[str, Site]) -> bool:
+    site = sites.get(name) if name is not None else None
+    return site is not None and site.reached_by is Reach.PRIVATE
+
+
 def _sources(ids: Mapping[str, list[str]], kept: Mapping[str, str], shape: Shape) -> Sources:
+    """``kept`` are let in and not asked for: what nobody asked for is counted against hosts."""
+    asked = len(ids.keys() | {cidr for cidr in kept if cidr.endswith("/32")})
     if shape.max_rules is None:
         told = {cidr: description(FLEET, ", ".join(hosts)) for cidr, hosts in ids.items()}
-        cidrs = dict(sorted((told | dict(kept)).items()))
-        return Sources(4, cidrs, sum(IPv4Network(cidr).num_addresses for cidr in cidrs))
-    networks = [ip_network(cidr) for cidr in (*ids, *kept)]
-    return sources(networks, 4, f"{len(networks)} hosts", shape)
+        made = Sources(4, dict(sorted((told | dict(kept)).items())), asked)
+    else:
+        networks = [IPv4Network(cidr) for cidr in (*ids, *kept)]
+        hosts = len({host for several in ids.values() for host in several})
+        made = sources(networks, 4, f"{hosts} hosts", shape)
+    opened = sum(n.num_addresses for n in aggregate(map(IPv4Network, made.cidrs)))
+    return replace(made, asked=asked, surplus=opened - asked)
 
 
-def _is_for(told: str, lost: Collection[str]) -> bool:
-    if _MANY.match(told):
-        return bool(lost)  # a widened prefix does not say whose it is
+def _held(
+    memory: Memory,
+    group: str,
+    held: Mapping[str, str],
+    own_site: str | None,
+    sites: Mapping[str, Site],
+) -> list[IPv4Network]:
+    """What is let in now, for counting: addresses of hosts, where it is known whose it is."""
+    covered = _Covered(held)
+    hosts = {
+        IPv4Network(address)
+        for seen in memory.hosts.values()
+        for address in _addresses(seen, own_site, sites)
+    }
+    known = {network for network in hosts if covered.touches(network)}
+    made = memory.left.get(group, frozenset())
+    others = {
+        IPv4Network(cidr) for cidr, told in held.items() if not (_MANY.match(told) and cidr in made)
+    }
+    return [*known, *(others - known)]
+
+
+class _Covered:
+    """Whether a network shares an address with any of these, however many they are."""
+
+    def __init__(self, cidrs: Iterable[str]) -> None:
+        networks = aggregate(map(IPv4Network, cidrs))
+        self._first = [int(network.network_address) for network in networks]
+        self._last = [int(network.broadcast_address) for network in networks]
+
+    def touches(self, network: IPv4Network) -> bool:
+        place = bisect.bisect_right(self._first, int(network.broadcast_address)) - 1
+        return place >= 0 and self._last[place] >= int(network.network_address)
+
+
+def _names_one(told: str, lost: Collection[str]) -> bool:
     hosts = told.partition(": ")[2].split(", ")
     return any(host in lost for host in hosts)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from neti.aws import lists, weights
 from neti.aws.calls import Calls, Place
 from neti.aws.groups import Group, find, is_marked
-from neti.aws.ip_ranges import Shape, Sources
+from neti.aws.ip_ranges import Shape
 from neti.aws.lists import PrefixList
 from neti.aws.weights import ListWeight
 
@@ -30,16 +30,6 @@ class Held:
             if one.id in named:
                 told |= one.entries
         return told
-
-    def count(self) -> int:
-        return sum(len(self.described(group)) for group in self.groups)
-
-    def gone(self, wanted: Mapping[str, Sequence[Sources]]) -> int:
-        """How many of the sources that are ours would go."""
-        return sum(
-            len(self.described(group).keys() - {c for s in wanted[group.id] for c in s.cidrs})
-            for group in self.groups
-        )
 
 
 def groups(places: Sequence[Calls], wanted: Sequence[str], vpc_ids: Sequence[str]) -> list[Group]:

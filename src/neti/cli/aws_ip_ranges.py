@@ -13,7 +13,7 @@ from neti.aws import published
 from neti.aws.access import open_places
 from neti.aws.ip_ranges import Protocol, Shape
 from neti.cli.aws_common import INTERRUPTED, carry_out, change_options, place_options
-from neti.cli.aws_ranges import SITE_TAG, Request, make_plan
+from neti.cli.aws_ranges import MEMORY, SITE_TAG, Request, make_plan
 from neti.cli.common import config_option, json_option
 from neti.errors import NetiError
 
@@ -78,6 +78,12 @@ _PORTS = "0-65535"
 @click.option("--revert", is_flag=True, help="Take out exactly what this command put in.")
 @click.option("--remove-first", is_flag=True, help="Take stale rules out before adding new ones.")
 @click.option("--allow-removals", is_flag=True, help="With --fleet: even more than half at once.")
+@click.option(
+    "--memory",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --fleet: what addresses hosts had, kept between runs; "
+    f"else {MEMORY} in table_files_path.",
+)
 def ip_ranges(
     config: Path,
     profile: tuple[str, ...],
@@ -105,6 +111,7 @@ def ip_ranges(
     revert: bool,
     remove_first: bool,
     allow_removals: bool,
+    memory: Path | None,
 ) -> None:
     """Let AWS's own address ranges into security groups before the cut-over, and out again.
 
@@ -147,21 +154,24 @@ def ip_ranges(
         remove_first=remove_first,
         allow_removals=allow_removals,
         as_json=as_json,
+        memory=memory,
     )
     _refuse_nonsense(request, follow, any_region=bool(range_regions or border_groups))
     _refuse_ignored(request)
     places = open_places(profiles=profile, roles=role_arn, regions=region)
 
     def once() -> None:
-        plan, document = make_plan(request, places)
+        made = make_plan(request, places)
+        if not dry_run:
+            made.remember()
         carry_out(
-            plan.changes,
+            made.plan.changes,
             places,
             dry_run=dry_run,
             yes=yes or follow is not None,
             pause=sleep,
             as_json=as_json,
-            document=document,
+            document=made.document,
         )
 
     once() if follow is None else _follow(once, follow)
@@ -202,10 +212,10 @@ def _refuse_ignored(request: Request) -> None:
         ignored = _given("ipv6", "range_regions", "border_groups", "services", "file", "url")
         if ignored:
             raise click.UsageError(f"{ignored} chooses among AWS's ranges, not with --fleet")
-    elif request.allow_removals:
-        raise click.UsageError("--allow-removals goes with --fleet")
+    elif ignored := _given("allow_removals", "memory"):
+        raise click.UsageError(f"{ignored} goes with --fleet")
     if request.revert:
-        ignored = _given("remove_first", "kind", "max_rules")
+        ignored = _given("remove_first", "kind", "max_rules", "memory")
         if ignored:
             raise click.UsageError(f"{ignored} says how rules are made, not with --revert")
 

@@ -1,14 +1,15 @@
 """The work of ``neti aws ip-ranges``: from the command line's request to a plan, in words too."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from neti.aws import fleet_ranges, published, ranges_state
+from neti.aws import fleet_memory, fleet_ranges, published, ranges_state
 from neti.aws import ip_ranges as ranges
 from neti.aws.calls import Calls
+from neti.aws.fleet_memory import Memory
 from neti.aws.groups import Group
 from neti.aws.ip_ranges import Plan, Shape, Sources
 from neti.aws.prefixes import aggregate
@@ -21,6 +22,7 @@ from neti.errors import NetiError
 from neti.settings import Settings
 
 SITE_TAG: Final = "neti_site"
+MEMORY: Final = "fleet-addresses.json"
 _KEPT: Final = (
     "{} addresses stay for hosts that hold a lease and are not registered: if they are gone for "
     "good, 'neti lease gc' or 'neti lease release' ends that"
@@ -45,15 +47,48 @@ class Request:
     remove_first: bool
     allow_removals: bool
     as_json: bool
+    memory: Path | None = None
 
 
-def make_plan(request: Request, places: list[Calls]) -> tuple[Plan, dict[str, Any]]:
+@dataclass(slots=True)
+class Made:
+    """A plan, what to print of it as JSON, and what is to be remembered before it is carried out:
+    whoever is let in now may be lost at the next run."""
+
+    plan: Plan
+    document: dict[str, Any]
+    memory: Memory | None = None
+    path: Path | None = None
+    needed: bool = field(default=False)
+
+    def remember(self) -> None:
+        if self.memory is None or self.path is None:
+            return
+        try:
+            fleet_memory.save(self.path, self.memory)
+        except NetiError as error:
+            if self.needed:
+                raise
+            warn([str(error)])
+
+
+@dataclass(slots=True)
+class _Fleet:
+    wanted: dict[str, list[Sources]]
+    memory: Memory
+    path: Path
+    held: int = 0
+    removed: int = 0
+
+
+def make_plan(request: Request, places: list[Calls]) -> Made:
     found = _groups(request, places)
     held = ranges_state.read(places, found, request.shape)
     if request.revert:
         plan = ranges.revert(found, held.lists, request.shape.mark, held.used_elsewhere)
-        return plan, _document(request, found, {})
-    wanted = _fleet(request, found, held) if request.fleet else _published(request, found)
+        return Made(plan, _document(request, found, {}))
+    fleet = _fleet(request, found, held) if request.fleet else None
+    wanted = _published(request, found) if fleet is None else fleet.wanted
     quotas = ranges_state.quotas(places, found, request.quota)
     plan = ranges.plan(
         found,
@@ -65,11 +100,15 @@ def make_plan(request: Request, places: list[Calls]) -> tuple[Plan, dict[str, An
         remove_first=request.remove_first,
         used_elsewhere=held.used_elsewhere,
     )
-    if request.fleet and not request.allow_removals:
-        fleet_ranges.refuse_mass_removal(held.count(), held.gone(wanted))
+    if fleet is not None and not request.allow_removals:
+        fleet_ranges.refuse_mass_removal(fleet.held, fleet.removed)
     if not request.as_json:
         _say(wanted, plan)
-    return plan, _document(request, found, wanted)
+    made = Made(plan, _document(request, found, wanted))
+    if fleet is not None:
+        made.memory, made.path = fleet.memory, fleet.path
+        made.needed = request.shape.max_rules is not None
+    return made
 
 
 def _published(request: Request, found: list[Group]) -> dict[str, list[Sources]]:
@@ -93,25 +132,33 @@ def _published(request: Request, found: list[Group]) -> dict[str, list[Sources]]
     return {group.id: sources for group in found}
 
 
-def _fleet(request: Request, found: list[Group], held: Held) -> dict[str, list[Sources]]:
+def _fleet(request: Request, found: list[Group], held: Held) -> _Fleet:
     settings = load(request.config)
+    path = request.memory or settings.table_files_path / MEMORY
+    memory = fleet_memory.load(path)
     with registry_of(settings) as registry:
         told = registered.read(settings, registry)
-    wanted = {}
+    fleet = _Fleet({}, memory, path)
     for group in found:
         made = fleet_ranges.of_fleet(
             told.members.values(),
             told.leases,
             held.described(group),
+            group=group.id,
+            memory=fleet.memory,
             own_site=request.site or _site_of(group, settings),
+            sites=settings.sites,
             shape=request.shape,
         )
         if made.without_public:
             warn([f"without a public address: {', '.join(made.without_public[:10])}"])
         if made.kept:
             warn([_KEPT.format(len(made.kept))])
-        wanted[group.id] = [made.sources]
-    return wanted
+        fleet.wanted[group.id] = [made.sources]
+        fleet.memory = made.memory
+        fleet.held += made.held
+        fleet.removed += made.removed
+    return fleet
 
 
 def _groups(request: Request, places: list[Calls]) -> list[Group]:

@@ -32,6 +32,11 @@ _NETTY: Final = tuple(
         *("transport-native-epoll", "transport-native-unix-common"),
     )
 )
+# What docs/security.md tells operators to run servers with, and why.
+LIMITS: Final = (
+    "-Djute.maxbuffer=65536",
+    "-Dzookeeper.jute.maxbuffer.extrasize=67108864",
+)
 _X509: Final = "org.apache.zookeeper.server.auth.X509AuthenticationProvider"
 _MAIN: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 _CLONE_NEWNET: Final = 0x40000000
@@ -97,11 +102,12 @@ class ZooKeeperServer:
         security: ServerTLS | None = None,
         connections: int = 0,
         words: str = "ruok,srvr,mntr,conf",
+        limits: Sequence[str] = LIMITS,
     ) -> None:
         """``folder``: kept when given, else a temporary one that ``close`` removes.
 
         With ``security``, ``port`` is the TLS port. ``connections``: maxClientCnxns, 0: no limit.
-        ``words``: the four-letter words that it answers.
+        ``words``: the four-letter words that it answers. ``limits``: what Java is told of them.
         """
         self.address = address
         self.port = port if port is not None else free_port(address)
@@ -109,6 +115,7 @@ class ZooKeeperServer:
         self.plain_port = free_port(address) if security and security.plain else None
         self._connections = connections
         self._words = words
+        self._limits = tuple(limits)
         self.folder = folder or Path(tempfile.mkdtemp(prefix="neti-zookeeper-"))
         self._temporary = folder is None
         self._namespace = namespace
@@ -149,6 +156,7 @@ class ZooKeeperServer:
             # A lab's data need not survive the machine's power, only the server's own end.
             "-Dzookeeper.forceSync=no",
             "-Dzookeeper.jmx.log4j.disable=true",
+            *self._limits,
             *("-cp", ":".join(map(str, (self.folder, _JAR, _JAVA / "slf4j-simple.jar", *_NETTY)))),
             _MAIN,
             str(self.folder / "zoo.cfg"),

@@ -1,0 +1,167 @@
+"""What ``neti aws ip-ranges --fleet`` remembers between runs: which addresses a host had.
+
+A widened prefix does not say whose it is. Without a memory all prefixes would have to stay while
+anybody is missing, the next run would widen what is left over from this one, and so on.
+Judging is pure; ``load`` and ``save`` are not. Must never: make a prefix wider than a run left it.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any, Final
+
+from neti.errors import NetiError
+from neti.model import Member
+
+_FORMAT: Final = 1
+_MOST_BYTES: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A host as the registry had it last."""
+
+    site: str
+    private: IPv4Address
+    public: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """``hosts``: those that hold a lease, by id. By group: ``left``, the prefixes that runs with
+    this memory made; ``kept``, prefixes of somebody else's runs, with the lost hosts that may be
+    in them."""
+
+    hosts: Mapping[str, Seen] = field(default_factory=dict)
+    left: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    kept: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    def of_now(self, members: Iterable[Member], leased: Collection[str]) -> "Memory":
+        """Registered hosts as they are, lost ones as they were, and nobody without a lease."""
+        hosts = {host_id: seen for host_id, seen in self.hosts.items() if host_id in leased}
+        for member in members:
+            hosts[member.id] = Seen(site=member.site, private=member.private, public=member.public)
+        return Memory(hosts=hosts, left=self.left, kept=self.kept)
+
+    def unknown(
+        self, group: str, widened: Iterable[str], lost: Collection[str]
+    ) -> dict[str, tuple[str, ...]]:
+        """Prefixes to keep because a lost host may be in them and this memory cannot tell: those
+        of another machine's runs, or of a time before this memory."""
+        before = self.kept.get(group, {})
+        left = self.left.get(group, frozenset())
+        found: dict[str, tuple[str, ...]] = {}
+        for cidr in widened:
+            if cidr in before:
+                hosts = tuple(host_id for host_id in before[cidr] if host_id in lost)
+            else:
+                hosts = () if cidr in left else tuple(sorted(lost))
+            if hosts:
+                found[cidr] = hosts
+        return found
+
+    def after(
+        self,
+        group: str,
+        *,
+        held: Collection[str],
+        planned: Iterable[str],
+        kept: Mapping[str, tuple[str, ...]],
+    ) -> "Memory":
+        """Also right when only some of the plan is carried out."""
+        left = (self.left.get(group, frozenset()) & set(held)) | frozenset(planned)
+        return Memory(
+            hosts=self.hosts,
+            left={**self.left, group: left - kept.keys()},
+            kept={**self.kept, group: dict(kept)},
+        )
+
+
+def load(path: Path) -> Memory:
+    """NetiError when the file is not one of these: nothing is guessed from half of it."""
+    try:
+        text = _read(path)
+    except FileNotFoundError:
+        return Memory()
+    except OSError as error:
+        raise NetiError(
+            f"{path} cannot be read ({error.strerror or error}): mend it, or give another place "
+            "with --memory"
+        ) from error
+    try:
+        return _parse(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise NetiError(
+            f"{path} is not what 'neti aws ip-ranges --fleet' wrote: move it away, and prefixes "
+            "that are let in now stay until no host is missing"
+        ) from error
+
+
+def save(path: Path, memory: Memory) -> None:
+    scratch = path.with_name(f"{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.unlink(missing_ok=True)
+        scratch.write_text(json.dumps(_document(memory), indent=1) + "\n")
+        scratch.replace(path)
+    except OSError as error:
+        raise NetiError(
+            f"{path} cannot be written ({error.strerror or error}), and without it the addresses "
+            "of lost hosts are forgotten: give another place with --memory"
+        ) from error
+
+
+def _read(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "no regular file")
+        return file.read(_MOST_BYTES)
+
+
+def _parse(document: Any) -> Memory:
+    if document["format"] != _FORMAT:
+        raise ValueError(document["format"])
+    return Memory(
+        hosts={
+            str(host_id): Seen(
+                site=str(seen["site"]),
+                private=IPv4Address(seen["private"]),
+                public=IPv4Address(seen["public"]) if seen["public"] else None,
+            )
+            for host_id, seen in document["hosts"].items()
+        },
+        left={
+            str(group): frozenset(str(IPv4Network(cidr)) for cidr in cidrs)
+            for group, cidrs in document["left"].items()
+        },
+        kept={
+            str(group): {
+                str(IPv4Network(cidr)): tuple(map(str, hosts)) for cidr, hosts in cidrs.items()
+            }
+            for group, cidrs in document["kept"].items()
+        },
+    )
+
+
+def _document(memory: Memory) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "hosts": {
+            host_id: {
+                "site": seen.site,
+                "private": str(seen.private),
+                "public": str(seen.public) if seen.public else None,
+            }
+            for host_id, seen in sorted(memory.hosts.items())
+        },
+        "left": {group: sorted(cidrs) for group, cidrs in sorted(memory.left.items())},
+        "kept": {
+            group: {cidr: list(hosts) for cidr, hosts in cidrs.items()}
+            for group, cidrs in sorted(memory.kept.items())
+        },
+    }
