@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Any, Final, Literal
 
 from neti.problems import Severity, problems_in
+from neti.text import plugin_line
 
 FAMILIES: Final = ("ipv4", "ipv6")
 _DROPS: Final = ("trial", "enforced")
@@ -110,9 +111,7 @@ def judge(seen: Situation, limits: Limits) -> Verdict:
 
 
 def _worded(finding: Finding, worst: Level) -> str:
-    text = "".join(c if c.isprintable() else " " for c in finding.text).replace("|", "/")
-    if len(text) > _SHOWN:
-        text = f"{text[: _SHOWN - 1]}…"
+    text = plugin_line(finding.text.replace("\n", " "), _SHOWN)
     return text if finding.level == worst else f"{finding.level.name.lower()}: {text}"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from neti.errors import NetiError
-from neti.text import json_document, logfmt, plain
+from neti.text import json_document, logfmt, plain, printable
 
 _LOGGER: Final = logging.getLogger("neti")
 _LOGGER.addHandler(logging.NullHandler())  # else Python prints names alone where nobody configured
@@ -76,10 +76,8 @@ def unexpected(where: str, raised: BaseException) -> str:
 
     The same one again within a minute is only counted: what fails in a loop must not fill a disk.
     """
-    said = _shown(str(raised)).replace("\n", " ")  # it may quote what somebody else wrote
-    what = f"unexpected error in {where}: {type(raised).__name__}" + (
-        f": {said[:_MOST_SAID]}" if said else ""
-    )
+    said = printable(str(raised).replace("\n", " "), _MOST_SAID)  # it may quote somebody else
+    what = f"unexpected error in {where}: {type(raised).__name__}" + (f": {said}" if said else "")
     key, now = (where, type(raised).__name__), time.monotonic()
     at, times = _unexpected.get(key, (-_UNEXPECTED_EVERY, 0))
     if now - at < _UNEXPECTED_EVERY:
@@ -89,12 +87,8 @@ def unexpected(where: str, raised: BaseException) -> str:
         _unexpected.clear()
     _unexpected[key] = (now, 0)
     trace = "".join(traceback.format_exception(raised))
-    error("unexpected", what=what, not_logged=times, traceback=_shown(trace[-_MOST_TRACE:]))
+    error("unexpected", what=what, not_logged=times, traceback=trace[-_MOST_TRACE:])
     return what
-
-
-def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 class _Lines(logging.Formatter):

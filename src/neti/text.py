@@ -131,9 +131,9 @@ def label(value: object) -> str:
     return printable(value, MOST_IN_A_LABEL)
 
 
-def plugin_line(text: object) -> str:
+def plugin_line(text: object, most: int = MOST_IN_A_LINE) -> str:
     """What stands before the performance data, which ``|`` would begin."""
-    return printable(text, MOST_IN_A_LINE).replace("|", "/")
+    return printable(text, most).replace("|", "/")
 
 
 def html(text: object, most: int | None = MOST) -> str:

@@ -314,7 +314,7 @@ def test_words_of_others_cannot_break_the_line() -> None:
     """A bar would begin the figures, a newline a second line."""
     seen = with_status(problems=[said("disk", "a|b\nc\x1b[31m"), said("route", "x" * 1000)])
     line = judge(seen, Limits()).line
-    assert "a/b c [31m" in line
+    assert "a/b c\\u001b[31m" in line
     assert line.count("|") == 1
     assert len(line) < 900
 

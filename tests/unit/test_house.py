@@ -120,3 +120,38 @@ def test_a_missing_libnftables_names_its_package(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(libnftables, "_LIBRARY", "libnftables-that-is-not-there.so.1")
     with pytest.raises(DataplaneUnavailable, match="install the package libnftables1"):
         libnftables.Nftables()
+
+
+# what writes where people or programs read, and the only places that may call it
+PRINTERS = {"echo", "secho", "print", "echo_via_pager", "progressbar", "writelines"}
+MAY_PRINT = ("cli/output.py", "lab/shop/__main__.py", "lab/probe.py", "lab/stage.py")
+
+
+def printed(path: Path) -> list[str]:
+    """Calls in a file that put text on a terminal by themselves."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        last = name.rpartition(".")[2]
+        if last in PRINTERS or name.startswith(("sys.stdout.w", "sys.stderr.w")):
+            found.append(f"{path.relative_to(SOURCE)}:{node.lineno}: {name}")
+    return found
+
+
+def test_all_that_a_command_says_goes_through_one_door() -> None:
+    """There foreign text is made printable, so that no new command can forget it."""
+    elsewhere = [p for p in SOURCE.rglob("*.py") if not p.as_posix().endswith(MAY_PRINT)]
+    assert not [call for path in elsewhere for call in printed(path)]
+
+
+def test_nobody_decides_anew_what_is_printable() -> None:
+    """``isprintable`` lets combining marks, right-to-left letters and endless text through."""
+    allowed = {"text.py", "identity/imds.py", "config/values.py", "dataplane/listeners.py"}
+    users = {
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        if "isprintable" in path.read_text()
+    }
+    assert users <= allowed

@@ -24,6 +24,7 @@ from neti.registry import entry
 from neti.ruleset import SetName
 from neti.settings import Settings
 from neti.shadow import Port, Record, port_name
+from neti.text import printable
 
 _HOSTS: Final = Path("/etc/hosts")
 Finished = Callable[[], dict[str, Any]]
@@ -193,6 +194,6 @@ def hosts_file_names(path: Path = _HOSTS) -> dict[IPAddress, str]:
             address = ip_address(words[0])
         except (IndexError, ValueError):
             continue
-        if len(words) > 1 and words[1].isprintable():
-            names.setdefault(address, words[1])
+        if len(words) > 1:
+            names.setdefault(address, printable(words[1]))
     return names

@@ -7,6 +7,7 @@ from neti import __version__
 from neti.policy import cross_address
 from neti.problems import Problem, problem
 from neti.registry.opening import notes_of
+from neti.text import printable
 
 FORMAT: Final = 2  # of the document; 1, without a number, had sentences as problems
 _LISTED: Final = 1000  # lost and held members named; more are only counted
@@ -63,7 +64,10 @@ def document(agent: "Agent") -> dict[str, Any]:
         "peers": sum(1 for host_id in fleet.members if host_id != host.id),
         "lost": _lost(agent),
         "holds": _holds(agent),
-        "skipped": {"count": fleet.skipped_count(), "entries": _printable(fleet.skipped())},
+        "skipped": {
+            "count": fleet.skipped_count(),
+            "entries": {printable(name): why for name, why in fleet.skipped().items()},
+        },
         "shared_private": [
             {"site": site, "address": str(address), "ids": list(ids)}
             for site, address, ids in fleet.shared_private()
@@ -128,13 +132,6 @@ def _conntrack(agent: "Agent") -> dict[str, Any] | None:
     if fill is None:
         return None
     return {"tracked": fill.tracked, "limit": fill.limit, "percent": round(fill.percent, 1)}
-
-
-def _printable(entries: dict[str, str]) -> dict[str, str]:
-    """Names are untrusted: no terminal shall obey one."""
-    return {
-        "".join(c if c.isprintable() else "?" for c in name): why for name, why in entries.items()
-    }
 
 
 def _notes(agent: "Agent") -> list[str]:

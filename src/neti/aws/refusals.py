@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from neti.aws.calls import Place
 from neti.errors import AwsRefused, AwsUnavailable, NetiError
+from neti.text import printable
 
 UNAUTHORIZED: Final = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
 THROTTLED: Final = frozenset(
@@ -118,5 +119,4 @@ def api_name(operation: str) -> str:
 def _short(message: str) -> str:
     """Printable, on one line, and without the kilobyte of encoded reason that AWS adds."""
     text = " ".join(message.partition("Encoded authorization failure message")[0].split())
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}…"
+    return printable(text, _MAX_MESSAGE)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from neti import __version__
+from neti.cli.output import say
 from neti.errors import NetiError
 
 # command -> (module, attribute); in the order of --help
@@ -58,7 +59,7 @@ class _Lazy(click.Group):
             return super().invoke(ctx)
         except NetiError as error:
             for line in str(error).splitlines():
-                click.echo(f"neti: {line}", err=True)
+                say(f"neti: {line}", err=True)
             ctx.exit(error.exit_code)
 
 

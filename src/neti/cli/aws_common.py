@@ -10,7 +10,7 @@ import click
 from neti.aws.apply import Applier, Outcome, summary
 from neti.aws.calls import Calls, Place
 from neti.aws.changes import Change
-from neti.cli.common import print_json
+from neti.cli.output import print_json, progress, say
 
 F = TypeVar("F", bound=Callable[..., Any])
 INTERRUPTED: Final = 130  # as a shell counts Ctrl-C
@@ -63,7 +63,7 @@ def carry_out(
     if not as_json:
         for change in changes:
             for line in change.means:
-                click.echo(line)
+                say(line)
     if not changes or dry_run:
         _nothing_done(changes, dry_run=dry_run, as_json=as_json, document=document)
         return
@@ -73,17 +73,17 @@ def carry_out(
     if as_json:
         print_json({**document, "dry_run": False, **_outcome(outcome)})
         if outcome.error is not None:
-            click.echo(f"neti: {outcome.error}", err=True)
+            say(f"neti: {outcome.error}", err=True)
     else:
         for line in summary(outcome):
-            click.echo(line, err=outcome.failed is not None)
+            say(line, err=outcome.failed is not None)
     if outcome.failed is not None:
         sys.exit(INTERRUPTED if outcome.interrupted else 1)
 
 
 def warn(sentences: Sequence[str]) -> None:
     for sentence in sentences:
-        click.echo(f"warning: {sentence}", err=True)
+        say(f"warning: {sentence}", err=True)
 
 
 class Progress:
@@ -105,11 +105,11 @@ class Progress:
 
     def end(self) -> None:
         if self._shown:
-            click.echo("\r\033[K", nl=False, err=True)
+            progress()
 
     def _show(self, text: str) -> None:
         if self._shown:
-            click.echo(f"\r\033[K{text}", nl=False, err=True)
+            progress(text)
 
 
 def _apply(changes: Sequence[Change], places: Mapping[Place, Calls], pause: float) -> Outcome:
@@ -132,9 +132,9 @@ def _nothing_done(
         calls = [change.document() for change in changes]
         print_json({**document, "dry_run": dry_run, "changes": calls})
     elif changes:
-        click.echo(f"dry run: {len(changes)} calls would be made, nothing was changed")
+        say(f"dry run: {len(changes)} calls would be made, nothing was changed")
     else:
-        click.echo("nothing to change")
+        say("nothing to change")
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from neti.aws.ip_ranges import Protocol, Shape
 from neti.cli.aws_common import INTERRUPTED, carry_out, change_options, place_options
 from neti.cli.aws_ranges import MEMORY, SITE_TAG, Request, make_plan
 from neti.cli.common import config_option, json_option
+from neti.cli.output import say
 from neti.errors import NetiError
 
 _PORTS = "0-65535"
@@ -183,11 +184,11 @@ def _follow(once: Callable[[], None], seconds: float) -> None:
         try:
             once()
         except NetiError as error:
-            click.echo(f"neti: {error}: trying again in {seconds:g} s", err=True)
+            say(f"neti: {error}: trying again in {seconds:g} s", err=True)
         except SystemExit as stopped:
             if stopped.code == INTERRUPTED:
                 raise
-            click.echo(f"neti: trying again in {seconds:g} s", err=True)
+            say(f"neti: trying again in {seconds:g} s", err=True)
         sys.stdout.flush()
         time.sleep(seconds)
 

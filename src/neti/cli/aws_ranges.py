@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import click
-
 from neti.aws import fleet_memory, fleet_ranges, published, ranges_state
 from neti.aws import ip_ranges as ranges
 from neti.aws.calls import Calls
@@ -17,6 +15,7 @@ from neti.aws.ranges_state import Held
 from neti.cli import registered
 from neti.cli.aws_common import warn
 from neti.cli.common import registry_of
+from neti.cli.output import say
 from neti.config import load
 from neti.errors import NetiError
 from neti.settings import Settings
@@ -118,7 +117,7 @@ def _published(request: Request, found: list[Group]) -> dict[str, list[Sources]]
         content, name = published.fetch(request.url), request.url
     file = published.parse(content, name)
     if not request.as_json:
-        click.echo(f"{name}, of {file.created}: {request.choice}")
+        say(f"{name}, of {file.created}: {request.choice}")
     sources = []
     for family in (4, 6) if request.ipv6 else (4,):
         chosen = published.choose(file, request.choice, family)
@@ -128,7 +127,7 @@ def _published(request: Request, found: list[Group]) -> dict[str, list[Sources]]
             sources.append(ranges.sources(chosen, family, str(request.choice), request.shape))
         if not request.as_json:
             joined = len(aggregate(chosen))
-            click.echo(f"IPv{family}: {len(chosen)} ranges, {joined} after aggregation")
+            say(f"IPv{family}: {len(chosen)} ranges, {joined} after aggregation")
     return {group.id: sources for group in found}
 
 
@@ -185,9 +184,9 @@ def _say(wanted: dict[str, list[Sources]], plan: Plan) -> None:
         if source.surplus:
             share = source.surplus / source.asked
             told += f", widened by {source.surplus:,} that nobody asked for ({share:.0%})"
-        click.echo(told)
+        say(told)
     for group, rule in plan.foreign:
-        click.echo(f"= {group.id}: {rule}  [{rule.description or 'not by Neti'}]")
+        say(f"= {group.id}: {rule}  [{rule.description or 'not by Neti'}]")
 
 
 def _document(

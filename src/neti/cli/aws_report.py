@@ -18,14 +18,15 @@ from neti.cli.aws_common import Progress, place_options
 from neti.cli.common import (
     config_option,
     json_option,
-    print_json,
     refuse_no_version,
     refuse_unknown_site,
     registry_of,
 )
 from neti.cli.fleet import older
+from neti.cli.output import hand_over, print_json, say
 from neti.config import load
 from neti.model import Member
+from neti.text import csv_cell, printable
 
 _COLUMNS: Final = ("name", "id", "public", "private", "overlay", "version", "site", "stage", "why")
 
@@ -115,9 +116,9 @@ def report(
     elsewhere = [member for member in strangers if site is None or member.site == site]
     if names_only or overlays_only:
         for row in chosen:
-            text = row.name if names_only else row.overlay
+            text = _in_a_pipe(row) if names_only else row.overlay
             if text:
-                click.echo(_printable(text))
+                say(text)
     elif as_json:
         print_json(_document(chosen, totals, elsewhere))
     elif as_csv:
@@ -125,7 +126,7 @@ def report(
     else:
         _print_table(chosen, totals, elsewhere)
     for total in short:
-        click.echo(f"neti: {_total(total)}, and --fail-below says {fail_below:g} %", err=True)
+        say(f"neti: {_total(total)}, and --fail-below says {fail_below:g} %", err=True)
     if short:
         sys.exit(1)
 
@@ -161,38 +162,36 @@ def _document(
     }
 
 
+def _in_a_pipe(row: Row) -> str:
+    """The name is anybody's text: where it could be an option or a second line, the id."""
+    return row.id if row.name.startswith("-") or printable(row.name) != row.name else row.name
+
+
 def _print_csv(chosen: Sequence[Row]) -> None:
     text = io.StringIO()
     columns = ("name", "id", "account", "region", *_COLUMNS[2:8], "in_neti", "excluded", "why")
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {key: _inert(value) for key, value in reports.document(row).items()} for row in chosen
+        {key: csv_cell(value) for key, value in reports.document(row).items()} for row in chosen
     )
-    click.echo(text.getvalue(), nl=False)
-
-
-def _inert(value: object) -> object:
-    """A name that a spreadsheet would take for a formula stays text."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
+    hand_over(text.getvalue())
 
 
 def _print_table(
     chosen: Sequence[Row], totals: Sequence[Total], elsewhere: Sequence[Member]
 ) -> None:
     documents = [reports.document(row) for row in chosen]
-    shown = [[_printable(str(d[column] or "-")) for column in _COLUMNS] for d in documents]
+    shown = [[printable(d[column] or "-") for column in _COLUMNS] for d in documents]
     widths = [max(map(len, column)) for column in zip(_COLUMNS, *shown, strict=True)]
     for cells in ([column.upper() for column in _COLUMNS], *shown):
-        click.echo("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
+        say("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
     for total in totals:
-        click.echo(_total(total))
+        say(_total(total))
     if elsewhere:
         some = ", ".join(member.id for member in elsewhere[:10])
         more = f" and {len(elsewhere) - 10} more" if len(elsewhere) > 10 else ""
-        click.echo(f"{len(elsewhere)} members are none of these instances: {some}{more}")
+        say(f"{len(elsewhere)} members are none of these instances: {some}{more}")
 
 
 def _total(total: Total) -> str:
@@ -204,8 +203,3 @@ def _total(total: Total) -> str:
 def _floor(percent: float) -> float:
     """4,999 of 5,000 is not a hundred percent."""
     return int(percent * 10) / 10
-
-
-def _printable(text: str) -> str:
-    """Names are anybody's text: no terminal shall obey one."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

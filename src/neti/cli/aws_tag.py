@@ -10,6 +10,7 @@ import click
 
 from neti import __version__
 from neti.cli.common import config_option
+from neti.cli.output import say
 from neti.config import load
 from neti.errors import NetiError
 
@@ -50,10 +51,10 @@ def tag(
     settings = load(config)
     told = f"{instance}: overlay_ip {address}, neti_version {tag_version}"
     if dry_run:
-        click.echo(told)
-        click.echo("dry run: 2 tags would be set, nothing was changed")
+        say(told)
+        say("dry run: 2 tags would be set, nothing was changed")
         return
     from neti.aws import tags
 
     tags.write(settings, instance, address, tag_version)
-    click.echo(told)
+    say(told)

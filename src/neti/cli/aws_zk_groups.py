@@ -10,6 +10,7 @@ from neti.aws.access import open_places
 from neti.aws.calls import Calls
 from neti.cli.aws_common import carry_out, change_options, place_options, warn
 from neti.cli.common import config_option, json_option
+from neti.cli.output import say
 from neti.config import load
 from neti.errors import NetiError
 
@@ -72,7 +73,7 @@ def zk_groups(
     if not as_json:
         for side, differs in plan.differences:
             for rule in differs.foreign:
-                click.echo(f"= {side.group.id}: {rule}  [{rule.description or 'not by Neti'}]")
+                say(f"= {side.group.id}: {rule}  [{rule.description or 'not by Neti'}]")
     document = {
         "ensemble": _document(sides[0]),
         "proxies": _document(sides[1]),

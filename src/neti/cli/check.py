@@ -12,6 +12,7 @@ from neti.agent.control import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.agent.last_good import load_or_last_good
 from neti.agent.machine import switched_off
 from neti.cli.common import F, config_option
+from neti.cli.output import say
 from neti.errors import ConfigError, NetiError
 from neti.health import KernelLook, Level, Limits, Situation, Verdict, judge
 from neti.settings import Settings
@@ -83,7 +84,7 @@ def check(
     except Exception as error:  # a plugin that ends in a traceback would be taken for a warning
         fault = f"neti check failed: {type(error).__name__}: {error}"
         verdict = judge(Situation(blind=(fault,)), limits)
-    click.echo(verdict.line)
+    say(verdict.line)
     ctx.exit(int(verdict.level))
 
 

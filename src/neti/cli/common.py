@@ -1,6 +1,5 @@
-"""What commands share: the configuration's option, JSON, a registry that is closed again."""
+"""What commands share: the configuration's option, a registry that is closed again."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from neti.cli.output import say
 from neti.config import DEFAULT_PATH
 from neti.errors import NetiError
 from neti.registry import Registry
@@ -54,10 +54,6 @@ def refuse_no_version(option: str, version: str | None) -> None:
         raise click.UsageError(f"{option} {version!r}: expected numbers with dots, such as 0.2")
 
 
-def print_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=2))
-
-
 def settings_in_force(config: Path) -> Settings:
     """For commands that look, or that get somebody back in: the agent goes on by its last good
     configuration when the file is edited wrong, and so do they, with a word on stderr."""
@@ -70,7 +66,7 @@ def settings_in_force_or_refused(config: Path) -> tuple[Settings, bool]:
 
     settings, refused = load_or_last_good(config)
     if refused is not None:
-        click.echo(f"neti: {last_good_is_used(refused)}", err=True)
+        say(f"neti: {last_good_is_used(refused)}", err=True)
     return settings, refused is not None
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from neti.cli.common import config_option, json_option, print_json
+from neti.cli.common import config_option, json_option
+from neti.cli.output import print_json, say
 from neti.errors import ConfigError
 from neti.settings import OpenPort, Settings, StaticIdentity
 
@@ -35,15 +36,15 @@ def check(ctx: click.Context, config: Path, as_json: bool) -> None:
             print_json({"file": str(config), "valid": False, "errors": lines})
         else:
             for line in lines:
-                click.echo(line, err=True)
+                say(line, err=True)
         ctx.exit(error.exit_code)
     if as_json:
         print_json({"file": str(config), "valid": True, **summary(settings)})
         return
     for line in describe(settings):
-        click.echo(line)
+        say(line)
     for warning in settings.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 @config_group.command()

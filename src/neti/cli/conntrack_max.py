@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from neti.cli.common import config_option
+from neti.cli.output import say
 
 
 @click.command("conntrack-max", hidden=True)
@@ -18,4 +19,4 @@ def conntrack_max(config: Path) -> None:
     from neti.agent import raising
 
     for sentence in raising.before_start(config):
-        click.echo(f"neti: {sentence}", err=True)
+        say(f"neti: {sentence}", err=True)

@@ -12,15 +12,16 @@ import click
 from neti.cli.common import (
     config_option,
     json_option,
-    print_json,
     refuse_no_version,
     refuse_unknown_site,
     registry_of,
 )
+from neti.cli.output import hand_over, print_json, say
 from neti.config import load
 from neti.errors import EntryError
 from neti.model import Member
 from neti.registry import Detail, entry
+from neti.text import printable
 from neti.words import counted
 
 _COLUMNS: Final = (
@@ -126,7 +127,7 @@ def told_of(document: bytes) -> dict[str, Any]:
     if not isinstance(told, dict):
         return {}
     return {
-        key: "".join(c for c in str(value) if c.isprintable())[:64]
+        key: printable(value, 64)
         for key, value in told.items()
         if key in ("name", "version", "stage")
     }
@@ -141,10 +142,10 @@ def _print(rows: list[Row], style: str) -> None:
             writer = csv.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-            click.echo(text.getvalue(), nl=False)
+            hand_over(text.getvalue())
         case "hosts":
             for row in rows:
-                click.echo(f"{row['overlay']}\t{row['name']}")
+                say(f"{row['overlay']}\t{row['name']}")
         case "ansible":
             print_json(_inventory(rows))
         case "prometheus":
@@ -184,16 +185,16 @@ def _print_table(rows: list[Row]) -> None:
     shown = [[str(row[column] or "-") for column in _COLUMNS] for row in rows]
     widths = [max(map(len, column)) for column in zip(_COLUMNS, *shown, strict=True)]
     for cells in ([column.upper() for column in _COLUMNS], *shown):
-        click.echo("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
+        say("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
     sites = ", ".join(f"{count} in {site}" for site, count in sorted(_sites(rows).items()))
-    click.echo(counted(len(rows), "member") + (f": {sites}" if sites else ""))
+    say(counted(len(rows), "member") + (f": {sites}" if sites else ""))
 
 
 def _print_used(counts: dict[str, int], as_json: bool) -> None:
     if as_json:
         print_json(counts)
     else:
-        click.echo(", ".join(f"{count} {word}" for word, count in counts.items()))
+        say(", ".join(f"{count} {word}" for word, count in counts.items()))
 
 
 def _sites(rows: list[Row]) -> dict[str, int]:

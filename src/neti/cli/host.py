@@ -15,10 +15,10 @@ from neti.agent.control import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.cli.common import (
     config_option,
     json_option,
-    print_json,
     settings_in_force,
     settings_in_force_or_refused,
 )
+from neti.cli.output import print_json, say
 from neti.errors import DataplaneError, NetiError
 from neti.problems import Problems, Severity, problems_in
 from neti.settings import Settings
@@ -48,7 +48,7 @@ def status(config: Path, as_json: bool) -> None:
         print_json(seen)
     else:
         for line in _status_lines(seen):
-            click.echo(line)
+            say(line)
     if refused:
         sys.exit(2)
     graver = any(one.severity is not Severity.NOTE for one in problems_in(seen))
@@ -171,7 +171,7 @@ def overlay_ip(config: Path, as_json: bool, wait: float, from_tag: bool) -> None
                 + ": look at 'neti status', or use --wait"
             )
         time.sleep(_TAG_PAUSE if from_tag else 0.05)
-    click.echo(json.dumps({"overlay": overlay}) if as_json else overlay)
+    say(json.dumps({"overlay": overlay}) if as_json else overlay)
 
 
 def _overlay(settings: Settings) -> str | None:
@@ -227,7 +227,7 @@ def _put_conntrack_max_back(settings: Settings) -> None:
     except DataplaneError as error:
         sentences = (str(error),)
     for sentence in sentences:
-        click.echo(f"neti: {sentence}", err=True)
+        say(f"neti: {sentence}", err=True)
 
 
 def _down_alone(settings: Settings) -> None:
@@ -266,7 +266,7 @@ def up(config: Path, as_json: bool) -> None:
 
         StateFolder(settings.table_files_path).set_down(False)
         trail.note("up", agent="none answers")
-        click.echo("neti: the agent is not running; it will write when it starts", err=True)
+        say("neti: the agent is not running; it will write when it starts", err=True)
     _said("up", as_json)
 
 
@@ -327,4 +327,4 @@ def _said(word: str, as_json: bool) -> None:
     if as_json:
         print_json({"state": word})
     else:
-        click.echo(word)
+        say(word)

@@ -1,12 +1,12 @@
 """``neti lab``: thin; everything it does is in ``neti.lab``."""
 
-import json
 import os
 import sys
 from pathlib import Path
 
 import click
 
+from neti.cli.output import print_json, say
 from neti.lab.topology import MAX_HOSTS, RegistryKind
 
 _name = click.option(
@@ -75,9 +75,9 @@ def up(hosts: int, registry: RegistryKind, no_agents: bool, name: str) -> None:
     plan = plan_lab(name=name, hosts=hosts, registry=registry)
     state = open_state(name)
     with lifecycle.commanding(state):
-        lifecycle.bring_up(state, plan, with_agents=not no_agents, tell=click.echo)
+        lifecycle.bring_up(state, plan, with_agents=not no_agents, tell=say)
     suffix = "" if name == "lab" else f" --name {name}"
-    click.echo(f"The lab is up. 'neti lab status{suffix}' shows it.")
+    say(f"The lab is up. 'neti lab status{suffix}' shows it.")
 
 
 @lab_group.command()
@@ -91,9 +91,9 @@ def down(name: str) -> None:
     with lifecycle.commanding(state):
         found = lifecycle.take_down(state)
     if found.namespaces or found.processes:
-        click.echo(f"Taken down: {found.namespaces} namespaces, {found.processes} processes.")
+        say(f"Taken down: {found.namespaces} namespaces, {found.processes} processes.")
     else:
-        click.echo(f"The lab {name!r} was not up.")
+        say(f"The lab {name!r} was not up.")
 
 
 @lab_group.command()
@@ -107,10 +107,10 @@ def status(as_json: bool, name: str) -> None:
 
     document = lifecycle.describe(open_state(name))
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         for line in status_lines(document):
-            click.echo(line)
+            say(line)
     if not document["up"]:
         sys.exit(1)
 
@@ -180,7 +180,7 @@ def demo(hosts: int, registry: RegistryKind, keep: bool, name: str) -> None:
         with lifecycle.commanding(state):
             well = story.run(state, plan, Stage(), keep=keep)
     except KeyboardInterrupt:
-        click.echo("Interrupted." if keep else "Interrupted; nothing is left of it.", err=True)
+        say("Interrupted." if keep else "Interrupted; nothing is left of it.", err=True)
         sys.exit(130)
     sys.exit(0 if well else 1)
 
@@ -220,12 +220,12 @@ def migrate(chaos: bool, seed: int | None, keep: bool, name: str) -> None:
     plan = story.plan(name)
     state = open_state(name)
     if seed is not None:
-        click.echo(f"seed {seed}")
+        say(f"seed {seed}")
     try:
         with lifecycle.commanding(state):
             well = story.run(state, plan, Stage(), seed=seed, keep=keep)
     except KeyboardInterrupt:
-        click.echo("Interrupted." if keep else "Interrupted; nothing is left of it.", err=True)
+        say("Interrupted." if keep else "Interrupted; nothing is left of it.", err=True)
         sys.exit(130)
     sys.exit(0 if well else 1)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from neti import trail
-from neti.cli.common import config_option, json_option, print_json, registry_of
+from neti.cli.common import config_option, json_option, registry_of
 from neti.cli.lease_gc import gc
+from neti.cli.output import print_json, say
 from neti.config import load
 from neti.errors import NetiError
 from neti.words import counted
@@ -31,8 +32,8 @@ def list_leases(config: Path, as_json: bool) -> None:
         print_json([{"overlay": str(overlay), "id": host_id} for overlay, host_id in held])
         return
     for overlay, host_id in held:
-        click.echo(f"{overlay!s:<15}  {host_id}")
-    click.echo(counted(len(held), "lease"))
+        say(f"{overlay!s:<15}  {host_id}")
+    say(counted(len(held), "lease"))
 
 
 @lease.command()
@@ -49,7 +50,7 @@ def release(host_id: str, config: Path, as_json: bool) -> None:
     if as_json:
         print_json({"id": host_id, "overlay": str(overlay)})
     else:
-        click.echo(f"released {overlay}, which {host_id} held")
+        say(f"released {overlay}, which {host_id} held")
 
 
 @lease.command()
@@ -76,6 +77,6 @@ def move(old: str, new: str, config: Path, as_json: bool, force: bool) -> None:
         freed = str(former) if former is not None else None
         print_json({"overlay": str(overlay), "from": old, "to": new, "freed": freed})
         return
-    click.echo(f"{overlay} belongs to {new} now, no longer to {old}")
+    say(f"{overlay} belongs to {new} now, no longer to {old}")
     if former is not None:
-        click.echo(f"{former}, which {new} held before, is free")
+        say(f"{former}, which {new} held before, is free")

@@ -14,7 +14,8 @@ from neti.aws.access import open_places
 from neti.aws.instances import Instance
 from neti.aws.terminated import Lease, Verdict
 from neti.cli.aws_common import Progress, place_options
-from neti.cli.common import config_option, json_option, print_json, registry_of
+from neti.cli.common import config_option, json_option, registry_of
+from neti.cli.output import print_json, say
 from neti.config import load
 from neti.errors import EntryError, NetiError
 from neti.registry import Registry, entry
@@ -90,11 +91,11 @@ def gc(
     if as_json:
         print_json(_document(verdict, done, refused, dry_run=dry_run))
     elif dry_run:
-        click.echo(f"dry run: {len(verdict.release)} would be released, nothing was changed")
+        say(f"dry run: {len(verdict.release)} would be released, nothing was changed")
     else:
-        click.echo(f"{len(done)} released")
+        say(f"{len(done)} released")
     for lease, error in refused:
-        click.echo(f"neti: {lease.overlay} of {lease.host_id} was not released: {error}", err=True)
+        say(f"neti: {lease.overlay} of {lease.host_id} was not released: {error}", err=True)
     if refused:
         sys.exit(1)
 
@@ -146,17 +147,15 @@ def _print(verdict: Verdict, now: float, quarantine: float) -> None:
     ):
         for lease in leases:
             since = 0.0 if lease.since is None else (now - lease.since) / _HOUR
-            click.echo(
-                f"{lease.overlay!s:<15}  {lease.host_id:<20}  terminated {since:.1f} h ago: {word}"
-            )
+            say(f"{lease.overlay!s:<15}  {lease.host_id:<20}  terminated {since:.1f} h ago: {word}")
     if verdict.unknown:
         some = ", ".join(lease.host_id for lease in verdict.unknown[:10])
-        click.echo(
+        say(
             f"{len(verdict.unknown)} leases are of instances that EC2 does not know ({some}"
             f"{', …' if len(verdict.unknown) > 10 else ''}): kept. Another account or region? "
             "'neti lease release ID' releases one that you know to be gone"
         )
-    click.echo(f"{verdict.others} leases are in use or of no instance: kept")
+    say(f"{verdict.others} leases are in use or of no instance: kept")
 
 
 def _document(

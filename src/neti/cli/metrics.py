@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from neti.agent import control
-from neti.cli.common import config_option, json_option, print_json, settings_in_force
+from neti.cli.common import config_option, json_option, settings_in_force
+from neti.cli.output import hand_over, print_json
 from neti.errors import NetiError
 
 
@@ -51,4 +52,4 @@ def metrics(config: Path, as_json: bool, textfile: Path | None) -> None:
     if as_json:
         print_json(seen)
     elif textfile is None:
-        click.echo(exposition.text(seen), nl=False)
+        hand_over(exposition.text(seen))

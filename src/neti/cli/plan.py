@@ -14,7 +14,8 @@ from neti.agent.loop import seen_structure
 from neti.agent.machine import RealMachine
 from neti.agent.membership import Membership
 from neti.agent.state import Loaded, StateFolder
-from neti.cli.common import config_option, json_option, print_json
+from neti.cli.common import config_option, json_option
+from neti.cli.output import hand_over, print_json, say
 from neti.config import load
 from neti.dataplane.nftables import NftablesDataplane
 from neti.enforcement import enforce_commands
@@ -54,7 +55,7 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
         membership.elements.kernel_is(NO_TABLE)
         whole = reconcile.plan(wanted, membership.elements, NO_TABLE, None)
         text = whole.transaction.text()
-        print_json({"ruleset": text}) if as_json else click.echo(text, nl=False)
+        print_json({"ruleset": text}) if as_json else hand_over(text)
         return
     kernel = NftablesDataplane().read()
     membership.elements.kernel_is(kernel)
@@ -71,7 +72,7 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
     if as_json:
         print_json({"structure": planned.structure, "changes": lines})
     else:
-        click.echo("\n".join(lines) or "nothing to change: the kernel holds what it should")
+        say(*(lines or ["nothing to change: the kernel holds what it should"]))
 
 
 def _desired(settings: Settings) -> tuple[Membership, Structure]:

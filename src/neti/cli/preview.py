@@ -15,7 +15,8 @@ import click
 
 from neti.agent import control
 from neti.agent.control import AgentUnreachable
-from neti.cli.common import config_option, json_option, print_json, settings_in_force
+from neti.cli.common import config_option, json_option, settings_in_force
+from neti.cli.output import print_json, say
 from neti.errors import NetiError
 from neti.settings import Settings
 from neti.shadow import Port, parse_port, port_name
@@ -84,7 +85,7 @@ def preview(
         while True:
             drawn = list(lines(_document(settings, everything=everything)))
             click.clear()
-            click.echo("\n".join(drawn))
+            say(*drawn)
             time.sleep(_EVERY)
     except KeyboardInterrupt:
         return
@@ -94,7 +95,7 @@ def show(document: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:
-        click.echo("\n".join(lines(document)))
+        say(*lines(document))
 
 
 def _document(settings: Settings, *, everything: bool) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def print_accepted(names: list[str], as_json: bool) -> None:
     if as_json:
         print_json({"accepted": names})
     else:
-        click.echo(f"may be lost: {', '.join(names) or 'nothing'}")
+        say(f"may be lost: {', '.join(names) or 'nothing'}")
 
 
 # --- text ---

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from neti import trail
-from neti.cli.common import config_option, json_option, print_json, site_of
+from neti.cli.common import config_option, json_option, site_of
+from neti.cli.output import print_json, say
 from neti.config import load
 from neti.errors import NetiError
 from neti.registry.opening import open_zookeeper, servers
@@ -71,12 +72,12 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
         print_json({"operators": planned.subjects, "changes": steps, "done": not dry_run})
         return
     for line in steps:
-        click.echo(line)
-    click.echo(f"operators: {', '.join(planned.subjects) or 'none'}")
+        say(line)
+    say(f"operators: {', '.join(planned.subjects) or 'none'}")
     word = "would be made" if dry_run else "made"
-    click.echo(f"{counted(len(steps), 'change')} {word}" if steps else "nothing to change")
+    say(f"{counted(len(steps), 'change')} {word}" if steps else "nothing to change")
     if not secure:
-        click.echo(f"warning: {_OPEN}", err=True)
+        say(f"warning: {_OPEN}", err=True)
 
 
 @registry_group.command()
@@ -141,8 +142,8 @@ def _print_findings(found: "list[Finding]", as_json: bool) -> None:
         print_json({"findings": findings, **{f"{word}s": n for word, n in counts.items()}})
         return
     for one in found:
-        click.echo(f"{one.severity:<8} {one.where}: {one.sentence}")
-    click.echo(", ".join(counted(count, word) for word, count in counts.items()))
+        say(f"{one.severity:<8} {one.where}: {one.sentence}")
+    say(", ".join(counted(count, word) for word, count in counts.items()))
 
 
 @registry_group.command("dev-ca")
@@ -185,8 +186,8 @@ def dev_ca(
         print_json([str(path) for path in made])
         return
     for path in made:
-        click.echo(path)
-    click.echo(f"warning: {folder}/ca.key makes members and operators: guard it", err=True)
+        say(path)
+    say(f"warning: {folder}/ca.key makes members and operators: guard it", err=True)
 
 
 def _server(text: str) -> "Wanted":

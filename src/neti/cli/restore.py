@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from neti.cli.common import config_option, json_option, print_json
+from neti.cli.common import config_option, json_option
+from neti.cli.output import print_json, say
 from neti.settings import DEFAULT_STATE
 from neti.words import counted
 
@@ -30,7 +31,7 @@ def restore(config: Path, as_json: bool, state: Path) -> None:
 
     done = restoring.restore(config, state)
     for note in done.notes:
-        click.echo(f"neti: {note}", err=True)
+        say(f"neti: {note}", err=True)
     if as_json:
         print_json(
             {
@@ -42,6 +43,6 @@ def restore(config: Path, as_json: bool, state: Path) -> None:
             }
         )
     elif done.reason is not None:
-        click.echo(f"nothing loaded: {done.reason}")
+        say(f"nothing loaded: {done.reason}")
     else:
-        click.echo(f"restored: {counted(done.members, 'member')}, {done.stage}")
+        say(f"restored: {counted(done.members, 'member')}, {done.stage}")

@@ -10,7 +10,8 @@ import click
 from neti import ssh_connection, trail
 from neti.agent import control
 from neti.agent.control import AgentForbidden, AgentSilent, AgentUnreachable
-from neti.cli.common import config_option, json_option, print_json, settings_in_force
+from neti.cli.common import config_option, json_option, settings_in_force
+from neti.cli.output import print_json, progress, say
 from neti.config import load
 from neti.errors import NetiError
 from neti.settings import Settings
@@ -82,15 +83,15 @@ def _said(answer: dict[str, Any], as_json: bool, then: str = "") -> None:
     if as_json:
         print_json(answer)
     elif answer["stage"] == "trial":
-        click.echo(f"trial: in {answer['seconds']} s the kernel goes back to shadow; {then}")
+        say(f"trial: in {answer['seconds']} s the kernel goes back to shadow; {then}")
     else:
-        click.echo(answer.get("said") or answer["stage"])
+        say(answer.get("said") or answer["stage"])
 
 
 def _follow(settings: Settings, begun: dict[str, Any], as_json: bool) -> None:
     """Until the trial is over; exit code 1 when it was not confirmed."""
     if not as_json:
-        click.echo(
+        say(
             f"trial of {begun['seconds']} s; the kernel goes back to shadow by itself unless it is "
             "confirmed (Ctrl-C leaves the trial running)"
         )
@@ -100,8 +101,8 @@ def _follow(settings: Settings, begun: dict[str, Any], as_json: bool) -> None:
         print_json({key: status[key] for key in ("stage", "trial", "evidence")})
     else:
         for line in _evidence(status["evidence"]):
-            click.echo(line)
-        click.echo(
+            say(line)
+        say(
             "confirmed: reject_all is enforced"
             if confirmed
             else f"NOT confirmed, this host is in shadow again: {_why(status)}"
@@ -118,10 +119,10 @@ def _watched(settings: Settings, *, quiet: bool) -> dict[str, Any]:
         trial = status["trial"]
         if status["stage"] != "trial" or trial is None:
             if terminal:
-                click.echo("\r\033[K", nl=False, err=True)
+                progress()
             return status
         if terminal:
-            click.echo(f"\r\033[K{trial['seconds_left']:.0f} s left", nl=False, err=True)
+            progress(f"{trial['seconds_left']:.0f} s left")
         time.sleep(min(1.0, max(0.1, trial["seconds_left"])))
 
 
@@ -162,7 +163,7 @@ def relax(config: Path, as_json: bool) -> None:
     except AgentUnreachable as away:
         _relax_alone(settings)
         hangs = "hangs" if isinstance(away, AgentSilent) else "is not running"
-        click.echo(
+        say(
             f"neti: the agent {hangs}: relaxed without it, in the kernel and on disk, and it will "
             "stay so; systemctl restart neti",
             err=True,
@@ -210,4 +211,4 @@ def release(config: Path, as_json: bool, everybody: bool, ids: tuple[str, ...]) 
     if as_json:
         print_json(answer)
     else:
-        click.echo(f"released {len(answer['released'])}, still held {answer['still_held']}")
+        say(f"released {len(answer['released'])}, still held {answer['still_held']}")

@@ -12,7 +12,8 @@ import click
 
 from neti.agent import control
 from neti.agent.responder import SECONDS, TRANSFER_BYTES, receive_exactly
-from neti.cli.common import config_option, json_option, print_json, settings_in_force
+from neti.cli.common import config_option, json_option, settings_in_force
+from neti.cli.output import print_json, say
 from neti.model import Reach
 from neti.settings import Settings
 
@@ -124,6 +125,6 @@ def _print(results: list[dict[str, Any]]) -> None:
             text = f"ok    {result['milliseconds']:8.1f} ms  seen from {result['seen_from']}"
         else:
             text = f"FAIL  {result['error']}"
-        click.echo(f"{result['id']:<24} {result.get('overlay', ''):<15}  {text}")
+        say(f"{result['id']:<24} {result.get('overlay', ''):<15}  {text}")
     good = sum(result["ok"] for result in results)
-    click.echo(f"{good} of {len(results)} members reached")
+    say(f"{good} of {len(results)} members reached")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from neti.cli.output import say
 from neti.errors import ConfigError
 
 
@@ -85,11 +86,11 @@ def zk_proxy(
     from neti.proxy import kernel as rules
 
     rules.load(told)
-    click.echo(f"table {rules.TABLE} relays {told.listen}; nothing watches the servers")
+    say(f"table {rules.TABLE} relays {told.listen}; nothing watches the servers")
 
 
 def _remove() -> None:
     from neti.proxy import kernel as rules
 
     there = rules.remove()
-    click.echo(f"table {rules.TABLE} {'is gone' if there else 'was not there'}")
+    say(f"table {rules.TABLE} {'is gone' if there else 'was not there'}")

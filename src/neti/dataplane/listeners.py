@@ -15,6 +15,7 @@ from typing import Final
 
 from neti.model import IPAddress
 from neti.shadow import Listener
+from neti.text import printable
 
 _PROC: Final = Path("/proc")
 _TABLES: Final = ("tcp", "tcp6", "udp", "udp6")
@@ -99,7 +100,7 @@ def _name(process: Path) -> str | None:
         text = (process / "comm").read_text(errors="replace").strip()
     except OSError:
         return None
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(text)
 
 
 def _unit(process: Path) -> str | None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from neti.errors import IdentityHeld
 from neti.registry.entry import MAX_DATA_BYTES, MAX_NAME_BYTES
+from neti.text import printable
 
 MAX_HOST_ID_CHARS: Final = 64
 MAX_SETTING_BYTES: Final = 64
@@ -35,7 +36,7 @@ def bounded_data(data: bytes) -> bytes:
 def host_id_text(data: bytes) -> str:
     """The host id that a lease names; possibly not one, but short and printable."""
     text = data[: 4 * MAX_HOST_ID_CHARS].decode(errors="replace")[:MAX_HOST_ID_CHARS]
-    return _printable(text)
+    return printable(text, MAX_HOST_ID_CHARS)
 
 
 def identity_held(host_id: str, session_id: int, detail: bytes) -> IdentityHeld:
@@ -58,11 +59,7 @@ def _holder(session_id: int, detail: bytes) -> str:
     hostname, pid = document.get("hostname"), document.get("pid")
     words = []
     if isinstance(hostname, str) and hostname:
-        words.append(f"host {_printable(hostname[:64])}")
+        words.append(f"host {printable(hostname, MAX_HOST_ID_CHARS)}")
     if isinstance(pid, int) and 0 < pid < 1 << 32:
         words.append(f"pid {pid}")
     return f"{', '.join(words)} ({session})" if words else session
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

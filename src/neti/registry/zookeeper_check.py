@@ -25,6 +25,7 @@ from neti.registry.zookeeper_layout import Layout
 from neti.registry.zookeeper_leases import overlay_of
 from neti.registry.zookeeper_probe import Place, serves, version_of, word
 from neti.settings import RegistryTLS
+from neti.text import printable
 
 Severity = Literal["fault", "warning", "note"]
 STOCK_PLAIN_PORT: Final = 2181
@@ -355,5 +356,5 @@ def _parsed(name: str) -> object | None:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join("".join(c if c.isprintable() else "?" for c in n) for n in names[:_NAMED])
+    shown = ", ".join(map(printable, names[:_NAMED]))
     return shown + (", …" if len(names) > _NAMED else "")
