@@ -411,3 +411,18 @@ def test_too_few_rules_are_refused(neti: Neti, account: Account, group: str) -> 
     result = neti("aws", "ip-ranges", "--group", group, *US, "--max-rules", "2")
     assert result.exit_code == 1
     assert "leaves no room" in result.output
+
+
+def test_a_deleted_groups_list_can_be_taken_out(
+    neti: Neti, account: Account, group: str, tmp_path: Path
+) -> None:
+    """The list was for that group alone, and no other command of Neti's would ever find it."""
+    file = _ranges(tmp_path, ["3.0.0.0/24"])
+    words = ["--range-region", "us-east-1", "--file", file, "--as", "prefix-list"]
+    assert neti("aws", "ip-ranges", "--group", group, *words).exit_code == 0
+    account.ec2.delete_security_group(GroupId=group)
+    assert neti("aws", "ip-ranges", "--group", group, *words).exit_code == 1
+    result = neti("aws", "ip-ranges", "--group", group, "--revert")
+    assert result.exit_code == 0, result.output
+    assert f"no security group {group}" in result.output
+    assert account.lists() == {}

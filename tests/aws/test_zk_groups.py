@@ -232,3 +232,55 @@ def test_several_ports_must_be_chosen_from(neti: Neti, config: Path, pair: tuple
     assert "2181, 2281" in refused.output
     assert "--port" in refused.output
     assert neti(*_commands(pair), "--port", "2281").exit_code == 0
+
+
+def test_what_a_deleted_group_left_is_named_and_taken_out_on_word(
+    neti: Neti, server: MotoServer, account: Account, pair: tuple[str, str]
+) -> None:
+    """The proxies' group was made anew: the former proxies' addresses may be anybody's by now."""
+    account.instances(1, pair[0])
+    old = account.group("old-proxies")
+    account.allow(pair[0], "198.51.100.1/32", 2181, text=f"neti zk-groups {old}: p1 (i-0)")
+    account.allow(pair[0], "198.51.100.2/32", 2181, text=f"neti zk-groups {old}: p2 (i-1)")
+    proxy = account.instances(1, pair[1])[0]
+    address = f"{account.addresses(proxy)[1]}/32"
+    # One of the proxies was kept, and its rule says the same for another group.
+    account.allow(pair[0], address, 2181, text=f"neti zk-groups {old}: p3 (i-2)")
+    account.allow(pair[0], "203.0.113.9/32", 2181, text="monitoring")
+    quiet = neti(*_commands(pair))
+    assert quiet.exit_code == 0, quiet.output
+    assert "there is no such group" not in quiet.output  # there is: another pair
+    refused = neti(*_commands(pair), "--gone", old)
+    assert refused.exit_code == 1
+    assert "there is such a group" in refused.output
+    account.ec2.delete_security_group(GroupId=old)
+    named = neti(*_commands(pair))
+    assert named.exit_code == 0
+    assert f"3 rules of this command for {old}, and there is no such group" in named.output
+    assert f"--gone {old}" in named.output
+    assert "198.51.100.1/32" in account.sources(pair[0])
+    before = len(server.changes())
+    done = neti(*_commands(pair), "--gone", old)
+    assert done.exit_code == 0, done.output
+    assert account.sources(pair[0]) == {address, "203.0.113.9/32"}
+    calls = server.changes()[before:]
+    assert "AuthorizeSecurityGroupIngress" not in calls  # nobody was kept out for a moment
+    told = {rule[3]: rule[4] for rule in account.rules(pair[0])}
+    assert told[address].startswith(f"neti zk-groups {pair[1]}: ")
+    assert f"no rule here is for {old}" in neti(*_commands(pair), "--gone", old).output
+
+
+def test_what_is_left_goes_without_another_group_in_its_place(
+    neti: Neti, account: Account, pair: tuple[str, str]
+) -> None:
+    """Both groups are gone, or the proxies are not needed any more; never the last by mistake."""
+    old = account.group("old")
+    account.allow(pair[0], "198.51.100.1/32", 2181, text=f"neti zk-groups {old}: p1 (i-0)")
+    account.ec2.delete_security_group(GroupId=old)
+    words = ["aws", "zk-groups", "--ensemble", pair[0]]
+    assert "--proxies GROUP is missing" in neti(*words).output
+    refused = neti(*words, "--gone", old)
+    assert refused.exit_code == 1
+    assert "--allow-empty" in refused.output
+    assert neti(*words, "--gone", old, "--allow-empty").exit_code == 0
+    assert account.rules(pair[0]) == []

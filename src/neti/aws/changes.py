@@ -5,7 +5,7 @@ added or removed that one in between), ``parts`` are the same in single steps.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,6 +56,11 @@ def removals(group: Group, rules: Sequence[Rule]) -> list[Change]:
     return _rule_changes(group, rules, "revoke_security_group_ingress", "-", _GONE)
 
 
+def descriptions(group: Group, rules: Sequence[Rule]) -> list[Change]:
+    """Rules that are there already say whose they are from now on; nobody is kept out meanwhile."""
+    return _rule_changes(group, rules, "update_security_group_rule_descriptions_ingress", "~", ())
+
+
 def of_group(group: Group, difference: Difference, *, remove_first: bool = False) -> list[Change]:
     """What is missing first, then what is stale: nobody who should get in is ever kept out."""
     adds, removes = additions(group, difference.add), removals(group, difference.remove)
@@ -63,7 +68,7 @@ def of_group(group: Group, difference: Difference, *, remove_first: bool = False
 
 
 def _rule_changes(
-    group: Group, rules: Sequence[Rule], operation: str, sign: str, already: frozenset[str]
+    group: Group, rules: Sequence[Rule], operation: str, sign: str, already: Collection[str]
 ) -> list[Change]:
     def change(some: Sequence[Rule], parts: tuple[Change, ...] = ()) -> Change:
         return Change(
@@ -71,10 +76,10 @@ def _rule_changes(
             operation=operation,
             parameters={
                 "GroupId": group.id,
-                "IpPermissions": permissions(some, described=sign == "+"),
+                "IpPermissions": permissions(some, described=sign != "-"),
             },
             means=tuple(f"{sign} {group.id}: {_told(rule)}" for rule in some),
-            already=already,
+            already=frozenset(already),
             parts=parts,
         )
 

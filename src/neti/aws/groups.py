@@ -14,8 +14,13 @@ from neti.aws.calls import Calls, Place
 from neti.errors import NetiError
 
 _NOT_ALLOWED: Final = re.compile(r"[^a-zA-Z0-9 ._\-:/()#,@\[\]+=&;{}!$*]")
+GROUP_ID: Final = re.compile(r"sg-[0-9a-f]+")
 _MAX_DESCRIPTION: Final = 255
 _RANGES: Final = (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6"))
+
+
+class NoSuchGroup(NetiError):
+    """In none of the accounts and regions that were asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,11 +163,26 @@ def find(places: Sequence[Calls], wanted: str, *, vpc_ids: Sequence[str] = ()) -
     if not groups:
         looked = ", ".join(str(calls.place) for calls in places)
         within = f" within {', '.join(vpc_ids)}" if vpc_ids else ""
-        raise NetiError(
+        raise NoSuchGroup(
             f"no security group {wanted}{within} in {looked}: look at the spelling, and give every "
             "account and region with --profile, --role-arn and --region"
         )
     return sorted(groups.values(), key=lambda group: (group.place, group.id))
+
+
+def existing(places: Sequence[Calls], ids: Collection[str]) -> set[str]:
+    """Which of these groups there are, in any of the places."""
+    from neti.aws.calls import everywhere
+
+    if not ids:
+        return set()
+    filters = {"Filters": [{"Name": "group-id", "Values": sorted(ids)}]}
+
+    def read(calls: Calls) -> set[str]:
+        found = calls.pages("describe_security_groups", filters, "SecurityGroups")
+        return {document["GroupId"] for document in found}
+
+    return set().union(*everywhere(places, read))
 
 
 def find_one(places: Sequence[Calls], wanted: str) -> Group:
@@ -179,7 +199,7 @@ def _filters(wanted: str, vpc_ids: Sequence[str]) -> list[dict[str, Any]]:
         if not (key and equals and value):
             raise NetiError(f"{wanted!r} names no tag: write tag:KEY=VALUE")
         filters = [{"Name": f"tag:{key}", "Values": [value]}]
-    elif re.fullmatch(r"sg-[0-9a-f]+", wanted):
+    elif GROUP_ID.fullmatch(wanted):
         filters = [{"Name": "group-id", "Values": [wanted]}]
     else:
         raise NetiError(f"{wanted!r} is no security group: write sg-… or tag:KEY=VALUE")

@@ -1,14 +1,15 @@
 """What AWS holds that ``neti aws ip-ranges`` compares with: groups, lists, weights. Reads only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from neti.aws import lists, weights
 from neti.aws.calls import Calls, Place
-from neti.aws.groups import Group, find, is_marked
+from neti.aws.groups import Group, NoSuchGroup, find, is_marked
 from neti.aws.ip_ranges import Shape
 from neti.aws.lists import PrefixList
 from neti.aws.weights import ListWeight
+from neti.errors import NetiError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,18 +33,33 @@ class Held:
         return told
 
 
-def groups(places: Sequence[Calls], wanted: Sequence[str], vpc_ids: Sequence[str]) -> list[Group]:
-    """Each once, in the order of places. ``vpc_ids`` restrict tags, not ids."""
+def groups(
+    places: Sequence[Calls],
+    wanted: Sequence[str],
+    vpc_ids: Sequence[str],
+    *,
+    missing: Callable[[NetiError], None] | None = None,
+) -> list[Group]:
+    """Each once, in the order of places. ``vpc_ids`` restrict tags, not ids. ``missing`` hears of
+    those that are nowhere; without it that is an error."""
     found: dict[str, Group] = {}
     for one in wanted:
         within = vpc_ids if one.startswith("tag:") else ()
-        found |= {group.id: group for group in find(places, one, vpc_ids=within)}
+        try:
+            found |= {group.id: group for group in find(places, one, vpc_ids=within)}
+        except NoSuchGroup as error:
+            if missing is None:
+                raise
+            missing(error)
     return sorted(found.values(), key=lambda group: (group.place, group.id))
 
 
-def read(places: Sequence[Calls], found: Sequence[Group], shape: Shape) -> Held:
-    """Only where the groups are is anybody asked."""
-    by_place = _of(places, found)
+def read(
+    places: Sequence[Calls], found: Sequence[Group], shape: Shape, *, all_lists: bool = False
+) -> Held:
+    """Only where the groups are is anybody asked; with ``all_lists`` for lists everywhere: groups
+    that were deleted have left theirs."""
+    by_place = {calls.place: calls for calls in places} if all_lists else _of(places, found)
     own: dict[Place, list[PrefixList]] = {}
     elsewhere: set[str] = set()
     for place, calls in by_place.items():

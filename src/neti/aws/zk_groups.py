@@ -1,21 +1,25 @@
 """The two groups of a ZooKeeper ensemble and its proxies: each lets in the other's addresses. Pure
 but for ``members``, which reads who is in a group.
 
-Must never take away a rule before its replacement is there, nor the last one that works.
+Rules of a group that is gone stay until the operator says that it is: an account that was not
+asked may have it. Must never take away a rule before its replacement is there, nor the last one
+that works.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Any, Final
 
 from neti.aws.calls import Calls
-from neti.aws.changes import Change, of_group
+from neti.aws.changes import Change, descriptions, of_group
 from neti.aws.groups import Difference, Group, Rule, description, difference
 from neti.errors import NetiError
 from neti.settings import Settings
 
 MARK: Final = "neti zk-groups"
+_MARKED: Final = re.compile(rf"{MARK} (sg-[0-9a-f]+)(?::|$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,22 +51,65 @@ class ZkPlan:
 
 
 def plan(
-    ensemble: Side, proxies: Side, ports: Sequence[int], *, allow_empty: bool = False
+    ensemble: Side,
+    proxies: Side,
+    ports: Sequence[int],
+    *,
+    allow_empty: bool = False,
+    gone: Collection[str] = (),
 ) -> ZkPlan:
-    """Additions on both sides come before removals on either.
+    """Additions on both sides come before removals on either. ``gone``: groups that there are no
+    more, whose rules are taken out, or taken over where the same address is wanted again.
 
     Raises NetiError where a side would be left without any address of the other's.
     """
-    pairs = [
-        (side, difference(side.group, wanted_rules(side.group, other, ports), mark(other.group)))
-        for side, other in ((ensemble, proxies), (proxies, ensemble))
-    ]
+    pairs = []
+    adopted: list[Change] = []
+    for side, other in ((ensemble, proxies), (proxies, ensemble)):
+        wanted = wanted_rules(side.group, other, ports)
+        differs = difference(side.group, wanted, mark(other.group))
+        former = [rule for rule in side.group.rules if former_of(rule) in gone]
+        again = [rule for rule in wanted if rule in former]
+        adopted += descriptions(side.group, again)
+        stale = tuple(rule for rule in former if rule not in again)
+        foreign = tuple(rule for rule in differs.foreign if rule not in again)
+        pairs.append((side, replace(differs, remove=differs.remove + stale, foreign=foreign)))
     if not allow_empty:
         for (side, differs), other in zip(pairs, (proxies, ensemble), strict=True):
             _refuse_last(side, other, differs)
     adds = [c for s, d in pairs for c in of_group(s.group, Difference(d.add, (), ()))]
     removes = [c for s, d in pairs for c in of_group(s.group, Difference((), d.remove, ()))]
-    return ZkPlan((*adds, *removes), tuple(pairs), tuple(_warnings((ensemble, proxies))))
+    warnings = tuple(_warnings((ensemble, proxies)))
+    return ZkPlan((*adds, *adopted, *removes), tuple(pairs), warnings)
+
+
+def plan_gone(side: Side, gone: Collection[str], *, allow_empty: bool = False) -> ZkPlan:
+    """Only take out what is left of groups that there are no more."""
+    stale = tuple(rule for rule in side.group.rules if former_of(rule) in gone)
+    stays = [rule for rule in side.group.rules if former_of(rule) and rule not in stale]
+    if stale and not stays and not allow_empty:
+        raise NetiError(
+            f"{side.role} {side.group} lets in nobody else by rules of this command: nothing was "
+            "changed. Name the group in place of the one that is gone, or say --allow-empty"
+        )
+    differs = Difference((), stale, ())
+    return ZkPlan(tuple(of_group(side.group, differs)), ((side, differs),))
+
+
+def former_of(rule: Rule) -> str | None:
+    """The group whose members a rule of this command lets in."""
+    match = _MARKED.match(rule.description)
+    return match[1] if match is not None else None
+
+
+def leftovers(side: Side, there: Collection[str]) -> dict[str, int]:
+    """Groups that there are no more with the number of rules that still let them in."""
+    found: dict[str, int] = {}
+    for rule in side.group.rules:
+        group = former_of(rule)
+        if group is not None and group not in there:
+            found[group] = found.get(group, 0) + 1
+    return found
 
 
 def mark(other: Group) -> str:

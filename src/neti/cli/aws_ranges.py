@@ -82,7 +82,7 @@ class _Fleet:
 
 def make_plan(request: Request, places: list[Calls]) -> Made:
     found = _groups(request, places)
-    held = ranges_state.read(places, found, request.shape)
+    held = ranges_state.read(places, found, request.shape, all_lists=request.revert)
     if request.revert:
         plan = ranges.revert(found, held.lists, request.shape.mark, held.used_elsewhere)
         return Made(plan, _document(request, found, {}))
@@ -171,7 +171,8 @@ def _groups(request: Request, places: list[Calls]) -> list[Group]:
             )
         vpc_ids = settings.sites[request.site].vpc_ids
         wanted = wanted or [f"tag:{SITE_TAG}={request.site}"]
-    return ranges_state.groups(places, wanted, vpc_ids)
+    missing = (lambda error: warn([str(error)])) if request.revert else None
+    return ranges_state.groups(places, wanted, vpc_ids, missing=missing)
 
 
 def _site_of(group: Group, settings: Settings) -> str | None:
