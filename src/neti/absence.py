@@ -5,11 +5,12 @@ guard keeps it; no time runs. Both end the same way when the host returns or is 
 """
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from types import MappingProxyType
 
+from neti.claims import Claims
 from neti.model import Member
 
 
@@ -51,6 +52,7 @@ class Absences:
         self._kept: dict[str, Lost] = {}  # in the order in which they were held
         self._holds: dict[str, Hold] = {}
         self._alone: dict[IPv4Address, str] = {}  # public address that was not shared -> id
+        self._at_private: Claims[tuple[str, IPv4Address]] = Claims()
 
     def __contains__(self, host_id: str) -> bool:
         return host_id in self._waiting or host_id in self._kept
@@ -74,6 +76,10 @@ class Absences:
         """Who had this public address to itself."""
         return self._alone.get(public) if public is not None else None
 
+    def at_private_of(self, member: Member) -> Collection[str]:
+        """Who of these has this member's private address in its site."""
+        return self._at_private.of((member.site, member.private))
+
     def floor(self, host_id: str) -> int:
         """The generation below which an entry of this id is an older copy's: none comes back as
         its older self while the registry is doubted."""
@@ -92,6 +98,7 @@ class Absences:
         self._waiting[host_id] = lost
         if not in_order:  # the clock was set back
             self._waiting = dict(sorted(self._waiting.items(), key=lambda item: item[1].since))
+        self._at_private.add((lost.member.site, lost.member.private), host_id)
         if lost.member.public is not None and not lost.shared_public:
             self._alone[lost.member.public] = host_id
 
@@ -106,6 +113,7 @@ class Absences:
         self._touched.add(host_id)
         self._holds.pop(host_id, None)
         lost = self._waiting.pop(host_id, None) or self._kept.pop(host_id)
+        self._at_private.discard((lost.member.site, lost.member.private), host_id)
         public = lost.member.public
         if public is not None and self._alone.get(public) == host_id:
             del self._alone[public]

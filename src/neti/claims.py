@@ -12,11 +12,12 @@ K = TypeVar("K", bound=Hashable)
 
 class Claims(Generic[K]):
     def __init__(self) -> None:
-        self._claimants: dict[K, str | set[str]] = {}  # a bare name, or two and more in a set
+        self._claimants: dict[K, str | dict[str, None]] = {}  # a bare name, or two and more
         self._shared: set[K] = set()
 
     def of(self, key: K) -> Collection[str]:
-        """The names that claim ``key``; copy it before adding or discarding."""
+        """The names that claim ``key``, in the order in which they came; copy it before adding or
+        discarding."""
         held = self._claimants.get(key, ())
         return (held,) if isinstance(held, str) else held
 
@@ -27,20 +28,20 @@ class Claims(Generic[K]):
 
     def add(self, key: K, name: str) -> None:
         held = self._claimants.setdefault(key, name)
-        if isinstance(held, set):
-            held.add(name)
+        if isinstance(held, dict):
+            held[name] = None
         elif held != name:
-            self._claimants[key] = {held, name}
+            self._claimants[key] = {held: None, name: None}
             self._shared.add(key)
 
     def discard(self, key: K, name: str) -> None:
         held = self._claimants.get(key)
         if held == name:
             del self._claimants[key]
-        elif isinstance(held, set):
-            held.discard(name)
+        elif isinstance(held, dict):
+            held.pop(name, None)
             if len(held) == 1:
-                self._claimants[key] = held.pop()
+                (self._claimants[key],) = held
                 self._shared.discard(key)
 
     def __len__(self) -> int:

@@ -28,11 +28,12 @@ from neti.judging import Judge
 from neti.leaving import Leaving
 from neti.model import Departure, IPAddress, Member, Moved
 from neti.questions import Asking, Questions
-from neti.roster import Roster
+from neti.roster import MAX_JUDGED, Roster
 from neti.standing import Change, Standing
 
 # Whoever fills the registry with junk shall not fill the status page with it.
 MAX_NAMED: Final = 100
+MAX_CROWDS_NAMED: Final = 20
 
 
 class Fleet:
@@ -107,15 +108,21 @@ class Fleet:
         An entry whose further addresses are refused is named too, though the rest of it counts.
         """
         roster = self._roster
-        named = {name: roster.fault(name) for name in islice(roster.junk, MAX_NAMED)}
-        for faults in (self._judge.disputed, roster.bad_data):
-            for name in islice(faults, MAX_NAMED - len(named)):
-                named.setdefault(name, faults[name])
+        named = {
+            name: f"{count} entries of one host id more than the {MAX_JUDGED} that are looked at"
+            for name, count in islice(roster.crowds(), MAX_CROWDS_NAMED)
+        }
+        for name in islice(roster.junk, MAX_NAMED - len(named)):
+            named[name] = roster.fault(name)
+        for name in islice(self._judge.disputed, MAX_NAMED - len(named)):
+            named[name] = self._judge.why(name)
+        for name in islice(roster.bad_data, MAX_NAMED - len(named)):
+            named.setdefault(name, roster.bad_data[name])
         return named
 
     def skipped_count(self) -> int:
         faults = self._judge.disputed.keys() | self._roster.bad_data.keys()
-        return len(self._roster.junk) + len(faults)
+        return len(self._roster.junk) + self._roster.crowded + len(faults)
 
     def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
         """Private addresses that several members of one site claim: all are let in, and named."""
@@ -198,12 +205,17 @@ class Fleet:
         self._settle(self._remove(name, now=now))
 
     def lease_read(self, overlay: IPv4Address, host_id: str | None) -> None:
-        ids = self._roster.ids_at(overlay)
-        if not ids:
-            return  # whoever claimed it is gone, and the question with him
+        if not self._roster.claimed(overlay):
+            return  # nobody claims this address any more, so the answer no longer matters
+        known = overlay in self._asking.owners
+        before = self._asking.owners.get(overlay)
         self._asking.lease_read(overlay, host_id)
-        self._roster.lease_read(overlay)
-        self._settle(ids)
+        if not known:
+            self._roster.lease_read(overlay)
+            self._settle(self._roster.ids_at(overlay))
+        elif before != host_id:
+            # For all others it was somebody else's, and is.
+            self._settle({i for i in (before, host_id) if i} & self._roster.ids_at(overlay))
 
     def data_read(self, name: str, data: bytes | None) -> None:
         self._asking.data_read(name)
@@ -238,7 +250,7 @@ class Fleet:
             if not self._asking.holds_lease(told):
                 # First sight, or the lease has changed hands since it was read: look.
                 self._asking.want_lease(told.overlay)
-            return self._roster.ids_at(told.overlay)
+            return self._make_room(told.id) | self._affected(told)
         if isinstance(told, Moved):
             if self._roster.claimed(told.overlay):
                 self._asking.want_lease(told.overlay)
@@ -250,21 +262,55 @@ class Fleet:
         claim = self._roster.remove(name)
         if claim is None:
             return set()
-        touched = self._roster.ids_at(claim.overlay)
+        touched = self._affected(claim)
         self._judge.forget(name)
         if claim.extended:
             self._asking.forget_data(name)
         if self._standing.speaks.get(claim.id) != name:
             self._roster.drop(name)
-            return touched
+            return touched | self._fill(claim.id)
         departed = self._roster.said_goodbye(name)
         if departed and not self._guarded:
             self._roster.drop(name)
-            return touched
+            return touched | self._fill(claim.id)
         self._leaving.lose(claim.id, since=now)
         if departed:
             touched |= self._leaving.let_go((claim.id,), now=now)
         return touched
+
+    def _affected(self, claim: Member) -> set[str]:
+        """Who may stand differently when this claim comes or goes: its id, and while it is not
+        known whose the lease is, one who claims the address with it, or was the only one to."""
+        if self._asking.holds_lease(claim) is None and self._roster.count_at(claim.overlay) <= 2:
+            return {claim.id, *self._roster.ids_at(claim.overlay)}
+        return {claim.id}
+
+    def _make_room(self, host_id: str) -> set[str]:
+        """Whoever makes thousands of entries under one id has a handful of them looked at."""
+        if not self._roster.overcrowded(host_id):
+            return set()
+        name = self._judge.least(host_id)
+        return self._put_aside(name) if name is not None else set()
+
+    def _put_aside(self, name: str) -> set[str]:
+        claim = self._roster.claims[name]
+        touched = self._affected(claim)
+        self._judge.forget(name)
+        self._asking.forget_data(name)
+        self._roster.put_aside(name, seen=self._asking.holds_lease(claim) is False)
+        return touched
+
+    def _fill(self, host_id: str, *, unseen: bool = False) -> set[str]:
+        """There is room for one of the id's crowd."""
+        name = self._roster.next_of_crowd(host_id, unseen=unseen)
+        if name is None:
+            return set()
+        claim = self._roster.claims[name]
+        if claim.extended:
+            self._asking.want_data((name,))
+        if not self._asking.holds_lease(claim):
+            self._asking.want_lease(claim.overlay)
+        return self._affected(claim)
 
     def _end_order(self, name: str) -> tuple[bool, bool, str]:
         """Who said goodbye goes last, as whoever is lost beside him shared a public address with
@@ -306,10 +352,27 @@ class Fleet:
             chosen = {host_id: self._judge.judge(host_id) for host_id in touched}
             for host_id, name in chosen.items():
                 again |= self._decide(host_id, name)
+                again |= self._next_of_crowd(host_id)
             touched = again | self._leaving.displaced_by(chosen)
         # Only now, as a claim may follow the one that ended.
         for overlay in self._roster.take_unclaimed():
             self._asking.forget_lease(overlay)
+
+    def _next_of_crowd(self, host_id: str) -> set[str]:
+        """Entries that were found to be nobody's make room for others of their id, which may be
+        the host's own: so each of a crowd is looked at once, the newest first."""
+        again: set[str] = set()
+        if not self._roster.has_unseen(host_id):
+            return again
+        for name in self._roster.entries_of(host_id):
+            claim = self._roster.claims[name]
+            if (
+                self._asking.holds_lease(claim) is False
+                and name != self._standing.speaks.get(host_id)
+                and self._roster.has_unseen(host_id)
+            ):
+                again |= self._put_aside(name) | self._fill(host_id, unseen=True)
+        return again
 
     def _decide(self, host_id: str, chosen: str | None) -> set[str]:
         """Let ``chosen`` speak for this id; returns the ids that are to be decided after it."""

@@ -9,11 +9,15 @@ Must never do: change what is known or who stands. It looks at facts and says wh
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Final
 
 from neti.absence import Absences
 from neti.questions import Asking
 from neti.roster import Roster
 from neti.standing import Standing
+
+# What an entry's lease says of it, for who must make room: its own, not read yet, another's.
+_ROOM: Final = {True: 2, None: 1, False: 0}
 
 
 class Judge:
@@ -43,6 +47,26 @@ class Judge:
                 self._disputed.pop(name, None)
         return chosen
 
+    def why(self, name: str) -> str:
+        """What is wrong with a disputed entry, as things are now."""
+        claim = self._roster.claims[name]
+        chosen = self._standing.speaks.get(claim.id)
+        fault = self._fault(name, chosen, self._absences.floor(claim.id))
+        return fault or self._disputed[name]
+
+    def least(self, host_id: str) -> str | None:
+        """Of too many entries of one id the one to put aside: never the one that speaks for it; of
+        the others first those whose lease is another's, then those whose lease was not read, the
+        oldest of them first; of those that hold the lease, the lowest generation."""
+        speaks = self._standing.speaks.get(host_id)
+        entries = [name for name in self._roster.entries_of(host_id) if name != speaks]
+        return min(entries, key=self._room, default=None)
+
+    def _room(self, name: str) -> tuple[int, int]:
+        claim = self._roster.claims[name]
+        leased = self._asking.holds_lease(claim)
+        return _ROOM[leased], claim.generation if leased else 0
+
     def forget(self, name: str) -> None:
         """The entry is gone."""
         self._disputed.pop(name, None)
@@ -67,11 +91,12 @@ class Judge:
         # away.
         if self._standing.speaks.get(claim.id) == name:
             return True
-        return self._roster.listed(name) and len(self._roster.ids_at(claim.overlay)) == 1
+        return self._roster.listed(name) and self._roster.count_at(claim.overlay) == 1
 
     def _fault(self, name: str, chosen: str | None, floor: int) -> str | None:
         claim = self._roster.claims[name]
-        ahead = self._roster.claims[chosen].generation if chosen is not None else -1
+        best = self._roster.claims.get(chosen) if chosen is not None else None
+        ahead = best.generation if best is not None else -1
         if claim.generation < ahead:
             return None  # an older generation, about to be removed: no fault
         if self._asking.holds_lease(claim) is False:

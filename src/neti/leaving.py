@@ -118,16 +118,19 @@ class Leaving:
         member = self._standing.members.get(host_id)
         if member is None:
             return ()
+        if host_id in self._absences:
+            return (host_id,)
         alone = self._absences.alone_at(member.public)
-        here = self._standing.at_private_of(member)
-        return (host_id, *here) if alone is None else (host_id, alone, *here)
+        lost_here = self._absences.at_private_of(member)  # all of them end now, so once each
+        return tuple(lost_here) if alone is None else (alone, *lost_here)
 
     def _displaced(self, lost: Lost) -> bool:
         """A live member claims what the lost one had: its address, or its lease."""
         member = lost.member
         if self._asking.holds_lease(member) is False:
             return True
-        if any(i not in self._absences for i in self._standing.at_private_of(member)):
+        here = len(self._standing.at_private_of(member))
+        if here > len(self._absences.at_private_of(member)):
             return True
         # Those who came since are live: had one of them been lost, it would have displaced first.
         return not lost.shared_public and self._standing.shares_public(member)

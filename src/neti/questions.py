@@ -41,18 +41,24 @@ class Asking:
         self._open_data: set[str] = set()
 
     def take(self) -> Questions:
-        """What is to be asked now."""
-        asked = Questions(frozenset(self._due_leases), frozenset(self._due_data))
-        self._open_leases |= self._due_leases
-        self._open_data |= self._due_data
-        self._due_leases.clear()
-        self._due_data.clear()
+        """What is to be asked now. What is being read is asked once more only after its answer, so
+        that as many questions are under way as there are things to ask about, and no more."""
+        asked = Questions(
+            frozenset(self._due_leases - self._open_leases),
+            frozenset(self._due_data - self._open_data),
+        )
+        self._due_leases -= asked.leases
+        self._due_data -= asked.data
+        self._open_leases |= asked.leases
+        self._open_data |= asked.data
         return asked
 
     def again(self) -> None:
         """Answers may have been lost with a connection."""
         self._due_leases |= self._open_leases
         self._due_data |= self._open_data
+        self._open_leases.clear()
+        self._open_data.clear()
 
     # --- leases ---
 

@@ -6,19 +6,37 @@ same with ten entries and with sixteen thousand, and that who is gone takes no m
 Beside the names that the registry has, it keeps the claims of lost members, which it has no more,
 until it is told to ``drop`` them.
 
+An id has a handful of entries that are looked at; whoever makes thousands under one id makes them
+for a *crowd*, where a name costs no more than its place. Who is put aside is not decided here.
+
 Must never do: weigh one claim against another, or let an inadmissible name be more than a name.
 """
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from types import MappingProxyType
+from typing import Final
 
 from neti.admission import Admission
 from neti.claims import Claims
 from neti.errors import EntryError
 from neti.model import Departure, IPAddress, Member, Moved
 from neti.registry import entry
+
+# Entries of one id that are looked at. An honest host has one, and two for a moment.
+MAX_JUDGED: Final = 16
+
+
+@dataclass(slots=True)
+class _Crowd:
+    """Entries of one id beyond those, the newest last: not looked at yet, and looked at before."""
+
+    new: dict[str, None] = field(default_factory=dict)
+    seen: dict[str, None] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.new) + len(self.seen)
 
 
 class Roster:
@@ -36,7 +54,9 @@ class Roster:
         self._more: dict[str, tuple[IPAddress, ...]] = {}  # further addresses, once read
         self._bad_data: dict[str, str] = {}
         self._by_id: Claims[str] = Claims()
-        self._by_overlay: Claims[IPv4Address] = Claims()
+        self._by_overlay: Claims[IPv4Address] = Claims()  # ids, not names
+        self._crowds: dict[str, _Crowd] = {}
+        self._crowded: dict[str, str] = {}  # names in crowds -> their id
         self._given_up: set[IPv4Address] = set()  # perhaps claimed by nobody any more
         self.claims: Mapping[str, Member] = MappingProxyType(self._claims)
         self.junk: Set[str] = self._junk.keys()
@@ -76,7 +96,30 @@ class Roster:
 
     def ids_at(self, overlay: IPv4Address) -> set[str]:
         """Who claims this overlay address."""
-        return {self._claims[name].id for name in self._by_overlay.of(overlay)}
+        return set(self._by_overlay.of(overlay))
+
+    def count_at(self, overlay: IPv4Address) -> int:
+        """How many ids claim this overlay address."""
+        return len(self._by_overlay.of(overlay))
+
+    def crowds(self) -> Iterable[tuple[str, int]]:
+        """For each id with more entries than are looked at, the newest of the others and how
+        many they are."""
+        for crowd in self._crowds.values():
+            yield next(reversed(crowd.new or crowd.seen)), len(crowd)
+
+    @property
+    def crowded(self) -> int:
+        """How many entries are not looked at, because their ids have too many."""
+        return len(self._crowded)
+
+    def has_unseen(self, host_id: str) -> bool:
+        """Whether entries of this id were never looked at."""
+        crowd = self._crowds.get(host_id)
+        return crowd is not None and bool(crowd.new)
+
+    def overcrowded(self, host_id: str) -> bool:
+        return len(self._by_id.of(host_id)) > MAX_JUDGED
 
     def listed(self, name: str) -> bool:
         """Whether it stood in a whole list, and its lease was not read since."""
@@ -142,6 +185,9 @@ class Roster:
         if name not in self._names:
             return None
         self._names.discard(name)
+        if name in self._crowded:
+            self._uncrowd(name)
+            return None
         if name in self._junk:
             del self._junk[name]
             return None
@@ -164,8 +210,12 @@ class Roster:
 
     def lease_read(self, overlay: IPv4Address) -> None:
         """That its claims stood in a list matters only until the lease is known."""
-        for name in self._by_overlay.of(overlay):
-            self._listed.discard(name)
+        if not self._listed:
+            return
+        for host_id in self._by_overlay.of(overlay):
+            for name in self._by_id.of(host_id):
+                if self._claims[name].overlay == overlay:
+                    self._listed.discard(name)
         if not self._listed:
             self._listed.clear()  # a set keeps the table that it once needed
 
@@ -201,7 +251,7 @@ class Roster:
         """Note the claim, whether or not the registry holds the name."""
         self._claims[name] = claim
         self._by_id.add(claim.id, name)
-        self._by_overlay.add(claim.overlay, name)
+        self._by_overlay.add(claim.overlay, claim.id)
 
     def drop(self, name: str) -> None:
         """Forget the claim, and all that was read of it."""
@@ -209,8 +259,41 @@ class Roster:
         self._more.pop(name, None)
         self._bad_data.pop(name, None)
         self._by_id.discard(claim.id, name)
-        self._by_overlay.discard(claim.overlay, name)
+        # At most a handful: the rest of a crowd claims nothing.
+        if all(self._claims[n].overlay != claim.overlay for n in self._by_id.of(claim.id)):
+            self._by_overlay.discard(claim.overlay, claim.id)
         self._given_up.add(claim.overlay)
+
+    def put_aside(self, name: str, *, seen: bool) -> None:
+        """Into the crowd of its id, and with it all that was read of it; the registry has it.
+        ``seen``: it was judged, and found wanting."""
+        host_id = self._claims[name].id
+        self._listed.discard(name)
+        self.drop(name)
+        crowd = self._crowds.setdefault(host_id, _Crowd())
+        (crowd.seen if seen else crowd.new)[name] = None
+        self._crowded[name] = host_id
+
+    def next_of_crowd(self, host_id: str, *, unseen: bool) -> str | None:
+        """Take the newest out of the id's crowd, one that was not looked at yet if there is one;
+        with ``unseen`` no other. It claims what it says again."""
+        crowd = self._crowds.get(host_id)
+        if crowd is None or (unseen and not crowd.new):
+            return None
+        name = next(reversed(crowd.new or crowd.seen))
+        self._uncrowd(name)
+        claim = self._parse(name)
+        assert isinstance(claim, Member)  # it was one when it came, and rules do not change
+        self.keep(name, claim)
+        return name
+
+    def _uncrowd(self, name: str) -> None:
+        host_id = self._crowded.pop(name)
+        crowd = self._crowds[host_id]
+        crowd.new.pop(name, None)
+        crowd.seen.pop(name, None)
+        if not crowd:
+            del self._crowds[host_id]
 
     def take_unclaimed(self) -> list[IPv4Address]:
         """Overlay addresses whose last claim was dropped since the last call."""

@@ -9,10 +9,14 @@ Must never do: decide. Whom it was told to let in it has, until it is told other
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from itertools import islice
 from types import MappingProxyType
+from typing import Final
 
 from neti.claims import Claims
 from neti.model import Member
+
+MAX_SHARING_NAMED: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,10 @@ class Standing:
         return member.public is not None and len(self._at_public.of(member.public)) > 1
 
     def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
-        """Private addresses that several members of one site have, with these."""
+        """Private addresses that several members of one site have, with these; not all of many."""
         return [
-            (*place, tuple(sorted(self._at_private.of(place))))
-            for place in sorted(self._at_private.shared)
+            (*place, tuple(sorted(islice(self._at_private.of(place), MAX_SHARING_NAMED))))
+            for place in sorted(islice(self._at_private.shared, MAX_SHARING_NAMED))
         ]
 
     def take_changes(self) -> list[Change]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from neti import log
 from neti.agent.core import Core
+from neti.agent.sparing import Sparing
 from neti.agent.state_records import Remembered
 from neti.fleet import Fleet
 from neti.model import Member
@@ -20,10 +21,11 @@ class Journal:
         self._core = core
         self._unwritten: dict[str, Remembered | None] = {}
         self._left_over: set[str] = set()  # to be noted whatever the new membership says
-        self._lost: frozenset[str] = frozenset()  # as they were said last
-        self._held: frozenset[str] = frozenset()
+        self._lost: set[str] = set()  # as they were said last
+        self._held: set[str] = set()
         self._before: dict[str, Member] | None = None  # the membership before the present one
         self._window: dict[str, float] = dict(core.guard.window)
+        self._sparing = Sparing()
 
     def take_changes(self) -> None:
         """Into the elements, the log, and the next note."""
@@ -31,24 +33,56 @@ class Journal:
         changes = said = members.take_changes()
         if self._before is not None:
             said, self._before = _differences(self._before, members.fleet.members), None
-        if said:
-            _log_changes(said, len(members.fleet.members))
+        self._say_changes(said)
         self._unwritten.update({c.id: members.remembered(c.id) for c in (*changes, *said)})
         if touched := members.fleet.take_absence_changes() | self._left_over:
             self._left_over = set()
             self._unwritten.update({host_id: members.remembered(host_id) for host_id in touched})
-            self._say_absences(members.fleet)
+            self._say_absences(members.fleet, touched)
 
-    def _say_absences(self, fleet: Fleet) -> None:
-        """Who is lost or held is no change for the kernel, but for people."""
-        lost, held = frozenset(fleet.lost), frozenset(fleet.holds)
-        _log_lost(lost - self._lost - held, self._core.settings.linger_seconds)
+    def _say_changes(self, changes: list[Change]) -> None:
+        """Who comes and goes all the time is counted after a while."""
+        now, members = self._core.now(), len(self._core.members.fleet.members)
+        if changes and len(changes) <= _LOG_EACH and self._sparing.may_say(len(changes), now=now):
+            for change in changes:
+                _log_change(change)
+        elif changes:
+            self._sparing.count(
+                joined=sum(change.before is None for change in changes),
+                gone=sum(change.after is None for change in changes),
+                changed=sum(None not in (change.before, change.after) for change in changes),
+            )
+        if counted := self._sparing.take_counted(now=now):
+            log.info("members_changed", **counted, members=members)
+
+    def _say_absences(self, fleet: Fleet, touched: set[str]) -> None:
+        """Who is lost or held is no change for the kernel, but for people. Costs what the touched
+        ones number."""
+        now = self._core.now()
+        all_lost, all_held = fleet.lost, fleet.holds
+        lost = {host_id for host_id in touched if host_id in all_lost}
+        held = {host_id for host_id in touched if host_id in all_held}
+        if new := lost - held - self._lost:
+            if self._sparing.may_say(min(len(new), _LOG_EACH), now=now):
+                _log_lost(new, self._core.settings.linger_seconds)
+            else:
+                self._sparing.count(lost=len(new))
         if new := held - self._held:
-            reason = fleet.holds[next(iter(new))].reason
-            log.error("removals_held", held=len(new), all_held=len(held), ids=some(new), why=reason)
-        if ended := self._held - held:
-            log.warning("holds_ended", ended=len(ended), still_held=len(held), ids=some(ended))
-        self._lost, self._held = lost, held
+            self._say_held(fleet, new, now=now)
+        if (ended := (self._held & touched) - held) and self._sparing.may_say(1, now=now):
+            left = len(fleet.holds)
+            log.warning("holds_ended", ended=len(ended), still_held=left, ids=some(ended))
+        self._lost -= touched
+        self._lost |= lost
+        self._held -= touched
+        self._held |= held
+
+    def _say_held(self, fleet: Fleet, new: set[str], *, now: float) -> None:
+        if self._sparing.may_say(1, now=now):
+            reason, held = fleet.holds[next(iter(new))].reason, len(fleet.holds)
+            log.error("removals_held", held=len(new), all_held=held, ids=some(new), why=reason)
+        else:
+            self._sparing.count(held=len(new))
 
     def anew(self) -> None:
         """The membership is about to be built from scratch: say only what it changes, and miss
@@ -76,24 +110,11 @@ def _differences(before: Mapping[str, Member], after: Mapping[str, Member]) -> l
     ]
 
 
-def _log_lost(ids: frozenset[str], linger: int) -> None:
+def _log_lost(ids: set[str], linger: int) -> None:
     for host_id in sorted(ids)[:_LOG_EACH]:
         log.warning("member_lost", id=host_id, linger_seconds=linger)
     if len(ids) > _LOG_EACH:
         log.warning("members_lost", lost=len(ids), linger_seconds=linger)
-
-
-def _log_changes(changes: list[Change], members: int) -> None:
-    if len(changes) <= _LOG_EACH:
-        for change in changes:
-            _log_change(change)
-        return
-    log.info(
-        "members_changed",
-        joined=sum(change.before is None for change in changes),
-        gone=sum(change.after is None for change in changes),
-        members=members,
-    )
 
 
 def _log_change(change: Change) -> None:

@@ -46,6 +46,7 @@ from neti.stage import Record, Wisher
 from neti.words import some
 
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before the kernel gets its turn
+_FED_AFTER: Final = 500  # events between two looks whether the watchdog is to be fed
 # By whether what is left of the record looks as if this host had been enforced.
 STAGE_LOST: Final = {
     True: "this host was enforced and is now open, because stage.json is damaged: run "
@@ -203,8 +204,11 @@ class Agent:
         core, guard = self.core, self.faults.guard
         waiting, woken = self._waiting(block), core.now()
         guard("obeying the disk", self._obey_disk)
-        for told in waiting:
+        for number, told in enumerate(waiting):
+            if number % _FED_AFTER == 0:
+                self._watchdog.feed(core.now())  # the loop turns, only there is much to hear
             self._take_in_whole(told)
+        self._watchdog.feed(core.now())
         for name in core.timers.expired(core.now()):
             if guard(f"the timer {name!r}", partial(self._due, name)):
                 core.timers.retry(name, core.now())
