@@ -14,12 +14,18 @@ from neti.text import plugin_line
 
 FAMILIES: Final = ("ipv4", "ipv6")
 _DROPS: Final = ("trial", "enforced")
-_STAGES: Final = {"shadow": 0, "trial": 1, "enforced": 2}
+_STAGES: Final = {"down": -1, "shadow": 0, "trial": 1, "enforced": 2}
 # Codes of a host that is open against somebody's wish. The agent mends some of them in a moment.
 _OPEN: Final = ("arming", "stage_lost")
-# Those that have limits of their own here, and the one that ``drift`` tells as well.
-_SAID_ELSEWHERE: Final = ("registry", "conntrack", "fight")
+# Those that have limits of their own here, and those that other keys of the document tell as well,
+# so that an agent of an older version, which has no codes, is judged in the same way.
+_SAID_ELSEWHERE: Final = frozenset(
+    {"registry", "lost", "conntrack", "fight", "held", "trial_expired", "down", "down_open"}
+)
 _SHOWN: Final = 300  # characters of one finding
+
+
+Stage = Literal["down", "shadow", "enforced"]
 
 
 class Level(IntEnum):
@@ -55,7 +61,9 @@ class KernelLook:
 class Situation:
     """What was seen. ``status`` is the agent's document, None when it gave none: then ``agent``
     says which way. ``switched_off``: why no agent should run. ``blind``: what could not be looked
-    at, and why. ``conntrack``: percent of the connection-tracking table."""
+    at, and why. ``conntrack``: percent of the connection-tracking table. ``expected``: the stage
+    that the operator wants to be told of when it is another one. ``wished``: whether disk and
+    configuration want this host enforced, for when no agent says it; None: not known."""
 
     status: Mapping[str, Any] | None = None
     agent: Literal["answers", "absent", "silent"] = "answers"
@@ -65,6 +73,8 @@ class Situation:
     kernel: KernelLook | None = None
     blind: tuple[str, ...] = ()
     conntrack: float | None = None
+    expected: Stage | None = None
+    wished: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,27 +145,73 @@ def _findings(seen: Situation, limits: Limits) -> Iterator[Finding]:
         yield Finding(Level.CRITICAL, f"the configuration is invalid: {seen.config_fault}")
     for sentence in seen.blind:
         yield Finding(Level.UNKNOWN, sentence)
-    off = seen.switched_off or (
-        "neti down was called" if seen.status is not None and seen.status.get("down") else None
-    )
+    yield from _not_as_expected(seen)
+    off = _off(seen)
     if off is not None:
-        yield from _while_off(off, seen.kernel)
-    elif seen.status is not None:
-        yield from _kernel_against_status(seen.status, seen.kernel)
-        yield from _open_against_a_wish(seen.status)
+        yield from _while_off(off, seen)
+    if seen.status is not None:
+        if off is None:
+            yield from _kernel_against_status(seen.status, seen.kernel)
+            yield from _open_against_a_wish(seen.status)
         yield from _safety(seen.status)
         yield from _registry(seen.status, limits)
         yield from _the_rest(seen.status, limits)
-    elif seen.agent == "silent":
+    elif off is None and seen.agent == "silent":
         yield Finding(Level.CRITICAL, f"the agent hangs: {seen.agent_says}")
-    elif seen.agent == "absent":
+    elif off is None and seen.agent == "absent":
         yield Finding(Level.CRITICAL, seen.agent_says or "no agent is running on this host")
         yield from _table_is_there(seen.kernel)
     yield from _conntrack(seen.conntrack, limits)
 
 
-def _while_off(why: str, kernel: KernelLook | None) -> Iterator[Finding]:
-    yield Finding(Level.WARNING, f"Neti is switched off on this host ({why})")
+def _off(seen: Situation) -> str | None:
+    """Why nothing of Neti's should be in the kernel; None when it should."""
+    if seen.switched_off is not None:
+        return seen.switched_off
+    down = seen.status is not None and seen.status.get("down")
+    return "neti down was called; neti up ends it" if down else None
+
+
+def _stage_of(seen: Situation) -> str | None:
+    """None: nobody says it."""
+    if _off(seen) is not None:
+        return "down"
+    return str(seen.status.get("stage")) if seen.status is not None else None
+
+
+def _not_as_expected(seen: Situation) -> Iterator[Finding]:
+    """``neti check --expect``. A trial is neither: it has not ended yet."""
+    stage = _stage_of(seen)
+    if seen.expected is None or stage in (None, seen.expected):
+        return
+    if stage == "trial":
+        yield Finding(Level.WARNING, f"expected {seen.expected}, but a trial is still running")
+    else:
+        yield Finding(Level.CRITICAL, f"expected {seen.expected}, but this host is {_as(stage)}")
+
+
+def _as(stage: str | None) -> str:
+    return "in shadow" if stage == "shadow" else str(stage)
+
+
+def _wishes(seen: Situation) -> bool:
+    """Whether this host is to be enforced, by whoever had the last word."""
+    wished = seen.status.get("wished") if seen.status is not None else None
+    if isinstance(wished, Mapping):
+        return wished.get("reject_all") is True
+    return bool(seen.wished)
+
+
+def _while_off(why: str, seen: Situation) -> Iterator[Finding]:
+    kernel = seen.kernel
+    if _wishes(seen):
+        yield Finding(
+            Level.CRITICAL,
+            f"Neti is switched off on this host ({why}), so reject_all is not in force and "
+            "everything gets in",
+        )
+    elif seen.expected != "down":
+        yield Finding(Level.WARNING, f"Neti is switched off on this host ({why})")
     if kernel is not None and kernel.table:
         yield Finding(
             Level.WARNING,
@@ -189,7 +245,9 @@ def _kernel_against_status(
             )
     elif stage == "shadow" and kernel.drops:
         yield Finding(
-            Level.WARNING, "the stage is shadow, but the kernel drops input", passing=True
+            Level.CRITICAL,
+            "the stage is shadow, but the kernel drops input: whoever is no member is cut off",
+            passing=True,
         )
     if kernel.table and kernel.as_written is False:
         yield Finding(
@@ -274,7 +332,11 @@ def _the_rest(status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
     if count > limits.skipped_warning:
         yield Finding(Level.WARNING, f"registry entries not believed: {count}: see 'neti status'")
     for one in problems_in(status):
-        if one.code not in (*_SAID_ELSEWHERE, *_OPEN) and one.severity is not Severity.NOTE:
+        if (
+            one.code not in _SAID_ELSEWHERE
+            and one.code not in _OPEN
+            and one.severity is not Severity.NOTE
+        ):
             yield Finding(_LEVELS[one.severity], one.sentence)
 
 
@@ -326,7 +388,8 @@ def _list(status: Mapping[str, Any], key: str) -> list[Any]:
 
 def _performance(seen: Situation, limits: Limits) -> str:
     status = seen.status
-    stale, repairs, stage = None, None, None
+    stale, repairs = None, None
+    stage = _STAGES.get(_stage_of(seen) or "")
     counts: dict[str, int | None] = {"members": None, "lost": None, "held": None}
     if status is not None:
         members, drift = _members(status), status.get("drift")
@@ -334,7 +397,6 @@ def _performance(seen: Situation, limits: Limits) -> str:
         counts["held"] = _held(status)
         stale = stale_seconds(status)
         repairs = drift.get("repairs") if isinstance(drift, Mapping) else 0
-        stage = _STAGES.get(str(status.get("stage")))
     return " ".join(
         _words(
             (
@@ -349,7 +411,7 @@ def _performance(seen: Situation, limits: Limits) -> str:
                     f"{limits.conntrack_warning:g};{limits.conntrack_critical:g};0;100",
                 ),
                 ("drift_repairs", repairs, "c", ";;0"),
-                ("stage", stage, "", ";;0;2"),
+                ("stage", stage, "", ";;-1;2"),
             )
         )
     )

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from neti.measured import BUCKETS
 from neti.problems import Severity
 
-STAGES: Final = ("shadow", "trial", "enforced")
+STAGES: Final = ("down", "shadow", "trial", "enforced")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,15 @@ def _registry(seen: Mapping[str, Any]) -> Iterator[Metric]:
 def _stage(seen: Mapping[str, Any]) -> Iterator[Metric]:
     yield _gauge(
         "neti_stage",
-        "1 for the stage of reject_all that is in force.",
+        "1 for the stage of reject_all that is in force; after neti down, for none but down.",
         *(Sample({"stage": stage}, float(seen["stage"] == stage)) for stage in STAGES),
     )
     yield _plain("neti_reject_all_wished", "1 when reject_all is wished for.", seen["wished"])
+    yield _plain(
+        "neti_relaxed",
+        "1 when neti relax was said against reject_all: true in the configuration.",
+        seen["relaxed"],
+    )
     yield _plain("neti_trial_failures", "Trials in a row that ended unconfirmed.", seen["failures"])
     yield _plain("neti_down", "1 after neti down.", seen["down"])
     for name, what in (

@@ -20,6 +20,11 @@ class Severity(enum.StrEnum):
     WARNING = "warning"
     CRITICAL = "critical"
 
+    @property
+    def rank(self) -> int:
+        """A greater number is graver."""
+        return list(Severity).index(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -53,6 +58,11 @@ _KINDS: Final = (
         "Renew it, put it in place, `systemctl reload neti`",
     ),
     _warning(
+        "config_unread",
+        "The configuration file was changed and has not been read since",
+        "`neti config check`, then `systemctl reload neti`",
+    ),
+    _warning(
         "conntrack",
         "The connection-tracking table is nearly full; when it is full, new connections are "
         "dropped, in shadow too",
@@ -73,11 +83,28 @@ _KINDS: Final = (
         "The state folder cannot be written: what is decided now may not outlast a restart",
         "Make room, or make the folder writable; the agent writes again by itself",
     ),
+    _warning(
+        "down",
+        "`neti down` was called: nothing of Neti's is in the kernel",
+        "`neti up`, when the reason is gone",
+    ),
+    _critical(
+        "down_open",
+        "`neti down` was called on a host that is to be enforced: everything gets in",
+        "`neti up`, when the reason is gone; or `neti relax`, if it is not to be enforced",
+    ),
     _critical(
         "fight",
         "Another program keeps undoing what the agent repairs",
         "Find it by the name in the sentence; it must leave `table inet neti` and the overlay's "
         "route alone",
+    ),
+    _critical(
+        "held",
+        "Many members vanished together, or from a registry that may not be the right one: their "
+        "removal is held back",
+        "Are they really gone? `neti release`. If not, mend the registry; the hold ends when they "
+        "return",
     ),
     _warning(
         "identity",
@@ -104,6 +131,12 @@ _KINDS: Final = (
         "live_setting",
         "A fleet-wide setting in the registry is not what was expected, and is ignored",
         "Write a valid value to its node",
+    ),
+    _note(
+        "lost",
+        "Members vanished without a word; they stay reachable for `linger_seconds`. `neti check` "
+        "has a limit of its own for them",
+        "Look at those hosts. On purpose: `neti leave` before they go",
     ),
     _warning(
         "metrics",
@@ -132,6 +165,12 @@ _KINDS: Final = (
         "The registry is not followed; the last good state stays in force, but joins and leaves do "
         "not arrive",
         "Is the registry reachable from here? `neti registry check`",
+    ),
+    _warning(
+        "relaxed",
+        "`reject_all` is true in the configuration, but `neti relax` was said since: nothing is "
+        "kept out",
+        "The sentence says who and when. `neti enforce`, or write `reject_all: false`",
     ),
     _warning(
         "reload",
@@ -175,6 +214,13 @@ _KINDS: Final = (
         "A part of the agent beside the loop broke and was begun anew",
         "Report it, with the log; nothing else needs to be done",
     ),
+    _critical(
+        "trial_expired",
+        "The trial of `reject_all` ended unconfirmed: the kernel went back to shadow, and nothing "
+        "is kept out",
+        "The sentence says what was missing. Mend that, then `neti enforce`; or `neti relax`, if "
+        "it was not meant",
+    ),
     _warning(
         "unexpected",
         "Something happened that nobody expected; the agent goes on and reads everything anew",
@@ -182,4 +228,6 @@ _KINDS: Final = (
     ),
 )  # fmt: skip
 
+# Every host has them at the same moment, so no host tells the others of them.
+ABOUT_THE_FLEET: Final = frozenset({"held", "live_setting", "lost", "origin", "registry"})
 KINDS: Final[Mapping[str, Kind]] = {kind.code: kind for kind in _KINDS}

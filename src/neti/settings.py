@@ -89,3 +89,8 @@ class Settings:
     aws_key: str | None = field(default=None, repr=False)
     aws_secret_key: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()  # what the operator should know about this file
+
+    @property
+    def way_in(self) -> bool:
+        """Whether an operator can get in to an enforced host."""
+        return bool(self.ssh_whitelist) or self.allow_empty_ssh_whitelist

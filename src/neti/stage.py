@@ -18,6 +18,12 @@ RETRY_PAUSES: Final = (300.0, 900.0, 3600.0, 14400.0)
 MIN_TRIAL_SECONDS: Final = 5
 MAX_TRIAL_SECONDS: Final = 86_400
 
+DOWN: Final = "down"  # in place of a stage's name, where nothing of Neti's is in the kernel
+NO_WAY_IN: Final = (
+    "ssh_whitelist is empty, so nobody could get in to mend a mistake; write "
+    "ssh_whitelist: [YOUR/RANGE], or allow_empty_ssh_whitelist: true"
+)
+
 Wisher = Literal["configuration", "command"]
 
 
@@ -160,6 +166,20 @@ def resumed(record: Record, *, boot: str, monotonic: float, now: float, armed: b
     if trial.deadline <= monotonic:
         return unconfirmed(record, ("no agent was running at the trial's end",), now)
     return record
+
+
+def hindrance(*, way_in: bool, down: bool) -> str | None:
+    """Why the kernel drops nothing, whatever was decided; None when nothing is in the way."""
+    if down:
+        return "Neti is down on this host ('neti up' ends that)"
+    return None if way_in else NO_WAY_IN
+
+
+def in_force(record: Record, *, monotonic: float, way_in: bool, down: bool) -> Enforcement:
+    """What the kernel should hold now: the one answer for the agent, ``restore`` and ``plan``."""
+    if hindrance(way_in=way_in, down=down) is not None:
+        return OFF
+    return enforcement(record, monotonic)
 
 
 def enforcement(record: Record, monotonic: float) -> Enforcement:

@@ -36,7 +36,7 @@ STATUS: dict[str, Any] = {
 }
 DROPPING = KernelLook(table=True, as_written=True, drops=BOTH)
 WELL = Situation(status=STATUS, kernel=DROPPING, conntrack=12.0)
-PERFORMANCE = re.compile(r"([a-z_]+)=(U|-?[0-9.]+(s|%|c|))(;[0-9.]*){1,4}")
+PERFORMANCE = re.compile(r"([a-z_]+)=(U|-?[0-9.]+(s|%|c|))(;-?[0-9.]*){1,4}")
 
 
 def with_status(**changes: Any) -> Situation:
@@ -56,7 +56,7 @@ def test_all_is_well() -> None:
     verdict = judge(WELL, Limits())
     assert verdict.line == (
         "NETI OK - enforced, 12 members, registry in step | members=12;;;0 lost=0;0;;0 held=0;;;0 "
-        "stale=0s;60;3600;0 conntrack=12%;80;95;0;100 drift_repairs=3c;;;0 stage=2;;;0;2"
+        "stale=0s;60;3600;0 conntrack=12%;80;95;0;100 drift_repairs=3c;;;0 stage=2;;;-1;2"
     )
     assert (verdict.level, verdict.findings, verdict.passing) == (Level.OK, (), False)
 
@@ -97,7 +97,7 @@ UNWELL: dict[str, tuple[Situation, Level, str]] = {
         "table inet neti is not in the kernel",
     ),
     "dormant": (replace(WELL, kernel=replace(DROPPING, dormant=True)), Level.CRITICAL, "dormant"),
-    "dropping in shadow": (with_status(stage="shadow"), Level.WARNING, "the stage is shadow, but"),
+    "dropping in shadow": (with_status(stage="shadow"), Level.CRITICAL, "the stage is shadow, but"),
     "edited": (
         replace(WELL, kernel=replace(DROPPING, as_written=False)),
         Level.WARNING,
@@ -187,6 +187,48 @@ UNWELL: dict[str, tuple[Situation, Level, str]] = {
         Level.WARNING,
         "switched off",
     ),
+    "down although it is to be enforced": (
+        replace(
+            with_status(down=True, stage="down", wished={"reject_all": True, "by": "command"}),
+            kernel=KernelLook(table=False),
+        ),
+        Level.CRITICAL,
+        "so reject_all is not in force and everything gets in",
+    ),
+    "down although it is to be enforced, without an agent": (
+        Situation(agent="absent", switched_off="neti down was called", wished=True),
+        Level.CRITICAL,
+        "so reject_all is not in force and everything gets in",
+    ),
+    "relaxed against the file": (
+        in_shadow(
+            wished={"reject_all": False, "by": "command"},
+            problems=[said("relaxed", "relaxed by root")],
+        ),
+        Level.WARNING,
+        "relaxed by root",
+    ),
+    "not read": (with_status(problems=[said("config_unread", "unread")]), Level.WARNING, "unread"),
+    "not as expected": (
+        replace(with_status(stage="shadow"), kernel=SHADOW, expected="enforced"),
+        Level.CRITICAL,
+        "expected enforced, but this host is in shadow",
+    ),
+    "enforced, against the expectation": (
+        replace(WELL, expected="shadow"),
+        Level.CRITICAL,
+        "expected shadow, but this host is enforced",
+    ),
+    "down, against the expectation": (
+        Situation(agent="absent", switched_off="neti down", wished=False, expected="shadow"),
+        Level.CRITICAL,
+        "expected shadow, but this host is down",
+    ),
+    "not yet as expected": (
+        replace(with_status(stage="trial"), expected="enforced"),
+        Level.WARNING,
+        "a trial is still running",
+    ),
     "down, and the table is there": (
         Situation(agent="absent", switched_off="neti=off", kernel=DROPPING),
         Level.WARNING,
@@ -216,6 +258,10 @@ def test_each_condition(seen: Situation, level: Level, words: str) -> None:
         with_status(trial={"state": "running", "seconds_left": 41.7, "why": []}, stage="trial"),
         with_status(registry={"fresh": False, "reason": "x", "stale_seconds": 59.0}),
         with_status(skipped={"count": 10}),
+        with_status(problems=[said("lost", "1 member is lost")]),
+        replace(WELL, expected="enforced"),
+        replace(with_status(stage="shadow"), kernel=SHADOW, expected="shadow"),
+        Situation(agent="absent", switched_off="neti down", wished=False, expected="down"),
         replace(with_status(stage="shadow"), kernel=SHADOW),
         in_shadow(wished={"reject_all": False, "by": "command"}),
         in_shadow(wished=None),

@@ -32,6 +32,7 @@ SEEN: dict[str, Any] = {
     "stale_seconds": 61.5,
     "stage": "trial",
     "wished": True,
+    "relaxed": False,
     "failures": 0,
     "down": False,
     "counters": {"judged": 7, "admitted": 9},

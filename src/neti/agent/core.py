@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
 from neti import log
+from neti.agent.config_read import ConfigRead
 from neti.agent.machine import Machine
 from neti.agent.membership import Membership
 from neti.agent.reconcile import Reconciler
@@ -21,14 +22,14 @@ from neti.agent.timers import Timers
 from neti.agent.worker import Worker
 from neti.clock import Clock
 from neti.dataplane.conntrack_limit import ConntrackLimit
-from neti.enforcement import OFF, Enforcement
+from neti.enforcement import Enforcement
 from neti.guard import Guard
 from neti.measured import Measured
 from neti.model import Host, IPAddress
 from neti.problems import Problems
 from neti.registry import Registry
 from neti.settings import Settings
-from neti.stage import Record, Stage, enforcement
+from neti.stage import DOWN, Record, Stage, in_force
 
 
 class Connections(Protocol):
@@ -59,6 +60,7 @@ class Outside:
     conntrack_limit: ConntrackLimit | None = None
     tagger: Tagger | None = None  # None: not an instance of EC2's
     reserved: frozenset[IPAddress] = frozenset()
+    config_read: ConfigRead | None = None  # None: from no file (tests)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,16 +88,21 @@ class Core:
     @property
     def way_in(self) -> bool:
         """Whether an operator can get in to an enforced host."""
-        return bool(self.settings.ssh_whitelist) or self.settings.allow_empty_ssh_whitelist
+        return self.settings.way_in
 
     def enforcement(self) -> Enforcement:
         """What the kernel should hold now."""
-        return enforcement(self.record, self.now()) if self.way_in else OFF
+        return in_force(self.record, monotonic=self.now(), way_in=self.way_in, down=self.down)
 
     @property
     def stage(self) -> Stage:
         """What is in force."""
         return self.record.stage if self.way_in else Stage.SHADOW
+
+    @property
+    def stage_word(self) -> str:
+        """As operators read it, everywhere: what is in force, or ``down``."""
+        return DOWN if self.down else self.stage.value
 
     def now(self) -> float:
         """CLOCK_MONOTONIC seconds."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from neti import __version__
-from neti.agent.status import problems_of
+from neti.agent.conditions import problems_of
 from neti.errors import DataplaneError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _CONNTRACK: Final = Path("/proc/sys/net/netfilter")
 def document(agent: "Agent") -> dict[str, Any]:
     core = agent.core
     fleet = core.members.fleet
-    problems = problems_of(agent)
+    problems = problems_of(core)
     stale = 0.0 if core.stale_since is None else max(0.0, core.wall() - core.stale_since)
     return {
         "version": __version__,
@@ -33,8 +33,9 @@ def document(agent: "Agent") -> dict[str, Any]:
         "registered": agent.registration.entry is not None,
         "fresh": core.fresh,
         "stale_seconds": stale,
-        "stage": core.stage.value,
+        "stage": core.stage_word,
         "wished": core.record.wished,
+        "relaxed": core.record.relaxed and core.settings.reject_all,
         "failures": core.record.failures,
         "down": core.down,
         "counters": _counters(agent),

@@ -214,6 +214,7 @@ class Agent:
                 core.timers.retry(name, core.now())
         guard("settling the fleet", self._settle_fleet)
         guard("asking the registry", self.following.ask)
+        guard("saying the stage", self.registration.describing.follow_stage)
         core.measured.heard(woken, pending=core.members.elements.pending)
         guard("committing", self._commit)
 
@@ -323,6 +324,7 @@ class Agent:
             "anew": lambda: self.following.anew(remember=True),
             "forget": self.faults.forget,
             "certificate": self._look_at_certificate,
+            "describe": self.registration.describing.look,
         }
         room[name]()
 
@@ -378,7 +380,8 @@ class Agent:
             case "leave":
                 self.registration.leave_failed(error)
             case "describe":
-                log.warning("detail_not_written", what=str(error))  # anew when registering
+                self.registration.describing.failed()
+                log.warning("detail_not_written", what=str(error))
             case "probe":
                 self.staging.registry_answered(error)
             case _:
@@ -459,9 +462,7 @@ class Agent:
 
     def _preview(self, request: Request) -> None:
         core = self.core
-        preview.answer(
-            request, self.shadow, core.members, "down" if core.down else core.stage.value
-        )
+        preview.answer(request, self.shadow, core.members, core.stage_word)
 
     def _release(self, request: Request) -> None:
         fleet = self.core.members.fleet
@@ -494,7 +495,7 @@ class Agent:
                 log.warning("restart_needed", keys=words)
             self.staging.configured()
             self.kernel.resync("reload")
-            self.registration.describe()
+            self.registration.describing.describe()
             core.soon("certificate")
             core.soon("identity")  # addresses and sites may be others now
             log.info("reloaded", stage=core.stage.value)

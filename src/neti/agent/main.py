@@ -7,6 +7,7 @@ from pathlib import Path
 
 from neti import __version__, log
 from neti.agent import loop, tagging
+from neti.agent.config_read import ConfigRead
 from neti.agent.control import ControlServer
 from neti.agent.core import Outside
 from neti.agent.exporting import exporter
@@ -40,6 +41,7 @@ _IDENTITY_PAUSES = (2.0, 5.0, 10.0, 30.0)
 def run(config: Path, log_format: log.Format = "text") -> None:
     """Until SIGTERM. Raises NetiError when it cannot begin."""
     content = _content(config)
+    config_read = ConfigRead(config, content)
     settings = load(config)
     reason = switched_off()
     if reason is not None:
@@ -69,7 +71,8 @@ def run(config: Path, log_format: log.Format = "text") -> None:
             folder=folder,
             clock=SystemClock(),
             discover=lambda now: discover(now, cache_dir=folder.path, notice=_noticed),
-            reload=lambda: _reload(config, folder),
+            reload=lambda: _reload(config, folder, config_read),
+            config_read=config_read,
             probe_registry=lambda: _probe(settings, host),
             boot=boot_id(),
             conntrack_limit=ConntrackLimit(folder.path),
@@ -117,8 +120,9 @@ def _content(config: Path) -> bytes:
         return b""  # loading it says what is wrong
 
 
-def _reload(config: Path, folder: StateFolder) -> Settings:
+def _reload(config: Path, folder: StateFolder, config_read: ConfigRead) -> Settings:
     content = _content(config)
+    config_read.noted(content)
     settings = load(config)
     try:
         folder.keep_config(content)

@@ -66,12 +66,14 @@ def speaks_for(host_id: str, name: str) -> bool:
     return isinstance(parsed, Member) and parsed.id == host_id
 
 
-def detail(stage: str) -> bytes:
-    """The document that operators read: who runs here, in which version and stage."""
+def detail(stage: str, problems: tuple[str, ...] = ()) -> bytes:
+    """The document that operators read: who runs here, in which version and stage. ``problems``:
+    codes of what is wrong on this host."""
     document = {
         "name": socket.gethostname(),
         "pid": os.getpid(),
         "version": __version__,
         "stage": stage,
+        "problems": list(problems),
     }
     return json.dumps(document).encode()

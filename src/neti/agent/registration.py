@@ -13,6 +13,7 @@ from neti import __version__, log
 from neti.agent import own_entry
 from neti.agent.control import Request
 from neti.agent.core import Core
+from neti.agent.describing import Describing
 from neti.agent.impostors import Impostors
 from neti.errors import IdentityHeld, NetiError
 from neti.model import Member
@@ -31,6 +32,7 @@ class Registration:
         self.leaving: Request | None = None
         self._replacing: str | None = None  # our own former name, which is to vanish
         self._asked: str | None = None  # the name that we asked to register last
+        self.describing = Describing(core, lambda: self.entry is not None)
         self.impostors = Impostors(core, lambda name: name in (self.entry, self._asked))
 
     # --- being there ---
@@ -57,7 +59,7 @@ class Registration:
             return
         replaces = self._replacing = self._replaced(name)
         self._asked = name
-        detail = own_entry.detail(core.stage.value)
+        detail = self.describing.detail()
 
         def job() -> str:
             # The lease is looked up again: it may have been released while this host was away, or
@@ -149,14 +151,6 @@ class Registration:
         self.entry = None
         log.warning("session_ended", what="this host's registration is gone; registering")
         self._core.soon("register")
-
-    def describe(self) -> None:
-        """What operators read of this host, anew."""
-        core = self._core
-        if self.entry is not None and core.fresh:
-            registry, host_id = core.out.registry, core.host.id
-            detail = own_entry.detail(core.stage.value)
-            core.out.worker.submit("describe", lambda: registry.describe(host_id, detail))
 
     # --- going ---
 

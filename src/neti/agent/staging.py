@@ -18,17 +18,13 @@ from neti.agent.registration import Registration
 from neti.errors import DataplaneError, NetiError
 from neti.model import IPAddress
 from neti.ruleset import SetName
-from neti.stage import Record, Stage, Trial
+from neti.stage import NO_WAY_IN, Record, Stage, Trial
 
 # The evidence counts only when most of the trial is over; from then on it is looked at again and
 # again until the kernel's own deadline.
 _LOOK_FROM: Final = 2 / 3
 _LOOKS: Final = 40  # in a whole trial, but no more than one a second
 _MARGIN: Final = 0.5  # seconds after the deadline until the kernel has surely let go
-NO_WAY_IN: Final = (
-    "ssh_whitelist is empty, so nobody could get in to mend a mistake; write "
-    "ssh_whitelist: [YOUR/RANGE], or allow_empty_ssh_whitelist: true"
-)
 _AGAIN: Final = 30.0  # seconds between looks whether a wished-for trial may begin
 
 
@@ -146,7 +142,7 @@ class Staging:
         core.keep_record(self._commanded(False, caller))
         log.warning("relaxed", by=by)
         self._kernel.resync("relax")
-        self._registration.describe()
+        self._registration.describing.describe()
 
     def confirm(self, request: Request) -> None:
         core = self._core
@@ -191,9 +187,7 @@ class Staging:
 
     def _suspended(self) -> str | None:
         """Why the kernel drops nothing, whatever was decided; None when nothing is in the way."""
-        if self._core.down:
-            return "Neti is down on this host ('neti up' ends that)"
-        return None if self._core.way_in else NO_WAY_IN
+        return stage.hindrance(way_in=self._core.way_in, down=self._core.down)
 
     def _begin_if_possible(self) -> None:
         """As the configuration wishes: once there is a way in, and everybody is known for sure."""
@@ -244,7 +238,7 @@ class Staging:
         self._progress = _Progress(core.now(), self._admitted(), before, back)
         self._findings = ()
         log.warning("trial_begun", seconds=seconds, confirms="operator" if wait else "evidence")
-        self._registration.describe()
+        self._registration.describing.describe()
         self._ask_registry()
         core.soon("stage", seconds * _LOOK_FROM if not wait else seconds + _MARGIN)
 
@@ -294,7 +288,7 @@ class Staging:
         core.keep_record(stage.unconfirmed(core.record, why, core.wall()))
         log.error("trial_unconfirmed", why="; ".join(why), failures=core.record.failures)
         core.members.elements.enforcement = core.enforcement()
-        self._registration.describe()
+        self._registration.describing.describe()
         core.soon("resync")
         core.soon("stage")
 
@@ -317,7 +311,7 @@ class Staging:
         for finding in found:
             log.info("trial_evidence", what=finding.what, seen=finding.sentence)
         log.warning("trial_confirmed", by=by)
-        self._registration.describe()
+        self._registration.describing.describe()
         return True
 
     # --- evidence ---

@@ -4,8 +4,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from neti import __version__
+from neti.agent.conditions import problems_of
 from neti.policy import cross_address
-from neti.problems import Problem, problem
 from neti.registry.opening import notes_of
 from neti.text import printable
 
@@ -36,8 +36,8 @@ def document(agent: "Agent") -> dict[str, Any]:
         "entry": entry,
         "registered": entry is not None,
         "down": core.down,
-        "stage": core.stage.value,
-        "wished": {"reject_all": core.record.wished, "by": core.record.by},
+        "stage": core.stage_word,
+        "wished": _wished(agent),
         "trial": agent.staging.document(),
         "evidence": agent.staging.evidence_document(),
         "registry": {
@@ -79,20 +79,23 @@ def document(agent: "Agent") -> dict[str, Any]:
         },
         "conntrack": _conntrack(agent),
         "ssh": "tracked" if agent.kernel.network.others else "untracked",
-        "problems": [one.document() for one in problems_of(agent)],
+        "problems": [one.document() for one in problems_of(core)],
         "notes": _notes(agent),
         "warnings": list(core.settings.warnings),
         "applies": agent.kernel.applies,
     }
 
 
-def problems_of(agent: "Agent") -> list[Problem]:
-    """All that is wrong, wherever it is kept. Cheap: the metrics ask too."""
-    core = agent.core
-    live = (
-        problem("live_setting", fault, name) for name, fault in sorted(core.live.faults.items())
-    )
-    return [*core.problems, *live]
+def _wished(agent: "Agent") -> dict[str, Any]:
+    record = agent.core.record
+    return {
+        "reject_all": record.wished,
+        "by": record.by,
+        "configured": agent.core.settings.reject_all,
+        "said_at": record.said_at,
+        "said_by": record.said_by,
+        "relaxed_until": record.relaxed_until,
+    }
 
 
 def _lost(agent: "Agent") -> list[dict[str, Any]]:

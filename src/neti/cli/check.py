@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -14,7 +15,7 @@ from neti.agent.machine import switched_off
 from neti.cli.common import F, config_option
 from neti.cli.output import say
 from neti.errors import ConfigError, NetiError
-from neti.health import KernelLook, Level, Limits, Situation, Verdict, judge
+from neti.health import KernelLook, Level, Limits, Situation, Stage, Verdict, judge
 from neti.settings import Settings
 
 _ANSWER_SECONDS: Final = 10.0
@@ -54,6 +55,11 @@ def _count(name: str, default: int, words: str) -> Callable[[F], F]:
 @_seconds("--stale-critical", 3600, "Critical when the registry has not been followed for so long.")
 @_count("--lost-warning", 0, "Warn when more members are lost.")
 @_count("--skipped-warning", 10, "Warn when more registry entries are not believed.")
+@click.option(
+    "--expect",
+    type=click.Choice(["enforced", "shadow", "down"]),
+    help="Critical when this host is in another stage.",
+)
 @click.pass_context
 def check(
     ctx: click.Context,
@@ -62,6 +68,7 @@ def check(
     stale_critical: float,
     lost_warning: int,
     skipped_warning: int,
+    expect: Stage | None,
 ) -> None:
     """A monitoring plugin, for Nagios, Sensu and their kind: one line, exit code 0 to 3.
 
@@ -70,8 +77,9 @@ def check(
     Every condition and what to do about it: docs/monitoring.md.
 
     \b
-    Example:
+    Examples:
       sudo neti check --stale-critical 1800
+      sudo neti check --expect enforced
     """
     limits = Limits(
         stale_warning=stale_warning,
@@ -80,7 +88,7 @@ def check(
         skipped_warning=skipped_warning,
     )
     try:
-        verdict = _verdict(config, limits)
+        verdict = _verdict(config, limits, expect)
     except Exception as error:  # a plugin that ends in a traceback would be taken for a warning
         fault = f"neti check failed: {type(error).__name__}: {error}"
         verdict = judge(Situation(blind=(fault,)), limits)
@@ -88,9 +96,9 @@ def check(
     ctx.exit(int(verdict.level))
 
 
-def _verdict(config: Path, limits: Limits) -> Verdict:
+def _verdict(config: Path, limits: Limits, expect: Stage | None) -> Verdict:
     for looks_left in reversed(range(_LOOKS)):
-        verdict = judge(_look(config), limits)
+        verdict = judge(replace(_look(config), expected=expect), limits)
         if not verdict.passing or not looks_left:
             return verdict
         time.sleep(_BETWEEN_LOOKS)
@@ -115,7 +123,22 @@ def _look(config: Path) -> Situation:
         kernel=_kernel(settings, blind),
         blind=tuple(dict.fromkeys(blind)),
         conntrack=_conntrack_percent(),
+        wished=_wished(settings) if status is None else None,
     )
+
+
+def _wished(settings: Settings) -> bool | None:
+    """Whether this host is to be enforced, by disk and configuration. None: that cannot be read."""
+    from neti import stage
+    from neti.agent.state import StateFolder
+    from neti.identity.machine import fingerprint
+
+    try:
+        folder = StateFolder(settings.table_files_path, make=False)
+        record = folder.load(fingerprint()).record or stage.Record()
+        return not folder.is_relaxed and stage.configured(record, settings.reject_all).wished
+    except (NetiError, OSError):
+        return None
 
 
 def _config_fault(config: Path, refused: ConfigError, blind: list[str]) -> str | None:

@@ -1,0 +1,98 @@
+"""What is wrong by how things stand, derived each time somebody asks: down, relaxed, held, lost.
+
+What an event brought about is kept in ``core.problems``; what follows from the present is said
+here, so that it can neither be forgotten nor outlive its cause. Reads, changes nothing, and is
+asked every few seconds: no walk here that costs more than a count.
+"""
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from neti.agent.core import Core
+from neti.problem_codes import ABOUT_THE_FLEET
+from neti.problems import Problem, Severity, problem
+from neti.words import and_more
+
+_NAMED: Final = 5
+
+
+def problems_of(core: Core) -> list[Problem]:
+    """All that is wrong on this host, wherever it is kept; the gravest first."""
+    found = [*core.problems, *_conditions(core)]
+    return sorted(found, key=lambda one: -one.severity.rank)
+
+
+def own_codes(core: Core) -> tuple[str, ...]:
+    """What the registry tells others of this host: the codes of what is wrong here, and not
+    everywhere at once."""
+    found = {one.code for one in problems_of(core) if one.severity is not Severity.NOTE}
+    return tuple(sorted(found - ABOUT_THE_FLEET))
+
+
+def _conditions(core: Core) -> Iterator[Problem]:
+    yield from _stage(core)
+    yield from _members(core)
+    for name, fault in sorted(core.live.faults.items()):
+        yield problem("live_setting", fault, name)
+    changed = core.out.config_read.unread() if core.out.config_read is not None else None
+    if changed is not None:
+        yield problem(
+            "config_unread",
+            f"{core.settings.path} was changed at {moment(changed)} and has not been read since: "
+            "the agent goes by what it was before; 'systemctl reload neti'",
+        )
+
+
+def _stage(core: Core) -> Iterator[Problem]:
+    record, now = core.record, core.wall()
+    if core.down and record.wished:
+        yield problem(
+            "down_open",
+            "Neti is down on this host, so reject_all is NOT in force and everything gets in: "
+            "'neti up' ends that",
+        )
+    elif core.down:
+        yield problem(
+            "down",
+            "Neti is down on this host: nothing of it is in the kernel, and overlay addresses lead "
+            "nowhere; 'neti up' ends that",
+        )
+    if record.relaxed and core.settings.reject_all:
+        who = f" by {record.said_by}" if record.said_by else ""
+        when = f" at {moment(record.said_at)}" if record.said_at is not None else ""
+        until = record.relaxed_until
+        again = f"until {moment(until)}" if until is not None else "until 'neti enforce'"
+        yield problem(
+            "relaxed",
+            f"reject_all is true in {core.settings.path}, but this host was relaxed{who}{when}: "
+            f"nothing is kept out, {again}",
+        )
+    if record.wished and not record.confirmed and record.trial is None and record.failures:
+        why = "; ".join(record.why) or "nobody confirmed it"
+        retry = record.retry_at
+        again = f"it is tried again at {moment(max(retry, now))}" if retry else "'neti enforce'"
+        yield problem(
+            "trial_expired", f"the trial of reject_all ended unconfirmed ({why}): {again}"
+        )
+
+
+def _members(core: Core) -> Iterator[Problem]:
+    fleet = core.members.fleet
+    held, lost = len(fleet.holds), len(fleet.lost) - len(fleet.holds)
+    if held:
+        ids = ", ".join(islice(fleet.holds, _NAMED)) + and_more(held - _NAMED)
+        yield problem(
+            "held",
+            f"the removal of {held} members is held back ({ids}): look at them, then "
+            "'neti release'",
+        )
+    if lost:
+        waiting = (host_id for host_id in fleet.lost if host_id not in fleet.holds)
+        ids = ", ".join(islice(waiting, _NAMED)) + and_more(lost - _NAMED)
+        yield problem("lost", f"{lost} members are lost ({ids}): they vanished without a word")
+
+
+def moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))

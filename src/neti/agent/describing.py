@@ -1,0 +1,54 @@
+"""What others are told of this host in the registry: version, stage, codes of what is wrong.
+
+For operators only: no agent decides anything by it. Must never do: say a stage that is not so for
+longer than a turn of the loop, or write more than once a minute because of problems that come and
+go.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from neti.agent import own_entry
+from neti.agent.conditions import own_codes
+from neti.agent.core import Core
+
+_EVERY: Final = 60.0  # seconds between looks whether what was told is still so
+
+
+class Describing:
+    """Not thread-safe: the loop's thread owns it. ``registered``: whether there is an entry whose
+    document could be written."""
+
+    def __init__(self, core: Core, registered: Callable[[], bool]) -> None:
+        self._core = core
+        self._registered = registered
+        self._told: tuple[str, tuple[str, ...]] | None = None  # stage and codes
+
+    def detail(self) -> bytes:
+        """The document of now; whoever asks for it writes it."""
+        core = self._core
+        self._told = stage, codes = core.stage_word, own_codes(core)
+        core.soon("describe", _EVERY)
+        return own_entry.detail(stage, codes)
+
+    def describe(self) -> None:
+        core = self._core
+        if self._registered() and core.fresh:
+            registry, host_id, detail = core.out.registry, core.host.id, self.detail()
+            core.out.worker.submit("describe", lambda: registry.describe(host_id, detail))
+
+    def follow_stage(self) -> None:
+        """Each turn of the loop, so that no path to another stage can forget to say so."""
+        if self._told is not None and self._told[0] != self._core.stage_word:
+            self.describe()
+
+    def look(self) -> None:
+        """The timer "describe"."""
+        core = self._core
+        core.soon("describe", _EVERY)
+        if self._told != (core.stage_word, own_codes(core)):
+            self.describe()
+
+    def failed(self) -> None:
+        """The job "describe" failed: the next look tries again."""
+        self._told = None
