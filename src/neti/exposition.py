@@ -1,16 +1,15 @@
-"""The metrics for Prometheus: as text, as a textfile for node_exporter, and over HTTP.
+"""The metrics for Prometheus: as text, and as a textfile for node_exporter.
 
-The one door to prometheus_client. The agent loads it only when ``metrics_listen`` is set.
-Must never do: ask the loop by anything but its queue, or listen on an address that was not named.
+The one door to prometheus_client. The agent loads it only when somebody asks ``metrics_listen``.
+Must never do: ask the agent, or listen; it renders what it is given.
 """
 
 import os
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest, start_http_server
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -70,33 +69,6 @@ def textfile(path: Path, seen: Mapping[str, Any] | None) -> None:
         beside.replace(path)
     except OSError as error:
         raise NetiError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-class Exporter:
-    """``http://LISTEN/metrics``. ``ask`` is called by a thread of its own for each scrape."""
-
-    def __init__(self, listen: str, ask: Figures) -> None:
-        host, _, port = listen.rpartition(":")
-        try:
-            address = socket.getaddrinfo(
-                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0][4]
-            self._server, self._thread = start_http_server(
-                int(port), addr=str(address[0]), registry=_registry(ask)
-            )
-        except OSError as error:
-            raise NetiError(
-                f"metrics_listen {listen}: cannot be listened on: {error.strerror}"
-            ) from error
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_port)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(timeout=5)
 
 
 def _registry(ask: Figures) -> CollectorRegistry:

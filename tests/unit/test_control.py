@@ -23,6 +23,7 @@ Request.wait = lambda self: (wait(self), time.sleep(0.3))[0]
 told = queue.SimpleQueue()
 server = ControlServer(Path(sys.argv[1]), told.put)
 server.start()
+server.open()
 told.get().succeed("left")
 server.close()
 """
@@ -55,6 +56,7 @@ def test_what_a_caller_has_given_up_is_not_taken_up(tmp_path: Path) -> None:
     told: queue.SimpleQueue[Request] = queue.SimpleQueue()
     server = ControlServer(tmp_path, told.put)
     server.start()
+    server.open()
     try:
         with pytest.raises(AgentSilent, match="'neti relax' and 'neti down' work without it"):
             control.call(tmp_path, "enforce", within=0.3)
@@ -74,6 +76,7 @@ def test_requests_are_told_in_the_order_in_which_they_were_accepted(tmp_path: Pa
     told: queue.SimpleQueue[Request] = queue.SimpleQueue()
     server = ControlServer(tmp_path, told.put)
     server.start()
+    server.open()
     first = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     first.connect(str(server.path))
     second = send(tmp_path, "relax")

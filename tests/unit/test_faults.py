@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support.agents import Box, World, world
 
-from neti.agent.faults import Trouble
+from neti.agent.trouble import Trouble
 from neti.agent.worker import JobDone, JobEvent, JobFailed, Running, Worker
 from neti.errors import Unexpected
 from neti.registry import Appeared
@@ -161,7 +161,7 @@ def test_troubles_of_threads_are_named_until_they_are_over(fleet: World) -> None
     for where in ("a", "b"):
         one.running.tell(Trouble("descriptors", where, f"{where} has none left"))
     fleet.settle()
-    assert problems(one)["descriptors"] == "a has none left; b has none left"
+    assert one.running.core.problems.sentence("descriptors") == "a has none left; b has none left"
     one.running.tell(Trouble("descriptors", "a", None))
     fleet.settle()
     assert problems(one)["descriptors"] == "b has none left"

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from neti import exposition
+from neti.agent.exporting import Exporter
 from neti.cli import cli
 from neti.errors import NetiError
 from neti.measured import BUCKETS, Measured
@@ -163,14 +164,14 @@ def free_port() -> int:
 def test_the_server_listens_on_its_address_only() -> None:
     """Not on the machine's other addresses; a second one on it is refused in words."""
     port = free_port()
-    exporter = exposition.Exporter(f"127.0.0.1:{port}", lambda: SEEN)
+    exporter = Exporter(f"127.0.0.1:{port}", lambda: exposition.text(SEEN))
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
             assert b"neti_members_held 2.0" in answer.read()
         with pytest.raises(urllib.error.URLError, match="refused"):
             urllib.request.urlopen(f"http://127.0.0.2:{port}/metrics", timeout=20)
         with pytest.raises(NetiError, match=f"metrics_listen 127.0.0.1:{port}: cannot be listened"):
-            exposition.Exporter(f"127.0.0.1:{port}", lambda: SEEN)
+            Exporter(f"127.0.0.1:{port}", lambda: exposition.text(SEEN))
     finally:
         exporter.close()
 
@@ -178,11 +179,11 @@ def test_the_server_listens_on_its_address_only() -> None:
 def test_a_loop_that_does_not_answer_is_an_error_not_old_figures() -> None:
     """Prometheus then says that the target is down."""
 
-    def silent() -> dict[str, Any]:
+    def silent() -> bytes:
         raise NetiError("the agent did not answer in 30 s")
 
     port = free_port()
-    exporter = exposition.Exporter(f"127.0.0.1:{port}", silent)
+    exporter = Exporter(f"127.0.0.1:{port}", silent)
     try:
         with pytest.raises(urllib.error.HTTPError, match="500"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20)

@@ -1,7 +1,10 @@
 """How commands talk to the running agent: one JSON line each way over a Unix socket.
 
-The socket (``agent.sock`` in the state folder, mode 0600) is root's alone. The server's thread only
-puts a Request on the loop's queue and waits for the answer: the loop stays the one who decides.
+The socket (``agent.sock`` in the state folder, mode 0600) is root's alone. A connection's thread
+only puts a Request on the loop's queue and waits for the answer: the loop stays the one who
+decides. Until the loop runs, every request is answered with what the agent is waiting for.
+
+Must never do: hand the loop a request whose arguments are not of their types.
 """
 
 import contextlib
@@ -21,6 +24,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from neti import log, owned_file, trail
+from neti.agent import requests
+from neti.agent.accepting import Acceptor, Connection, read_line
+from neti.agent.trouble import Trouble
 from neti.errors import NetiError
 
 SOCKET_NAME: Final = "agent.sock"
@@ -29,6 +35,8 @@ _ANSWER_SECONDS: Final = 30.0
 _LAST_ANSWERS: Final = 1.0  # seconds, when the agent stops
 _ON_ITS_WAY: Final = 1.0  # seconds before the caller gives up, so that an answer still gets there
 _TURN: Final = 1.0  # seconds that a request waits for one before it that was not sent whole yet
+_REQUEST_SECONDS: Final = 10.0  # for all of a request
+_AT_ONCE: Final = 64
 _MAX_REQUEST: Final = 65536
 _MAX_PLACE: Final = 100  # characters
 _LOOKS: Final = frozenset({"status", "members", "metrics", "preview"})
@@ -44,6 +52,10 @@ class AgentUnreachable(NetiError):
 
 class AgentSilent(AgentUnreachable):
     """There is an agent, and it does not answer: it hangs."""
+
+
+class AgentStarting(AgentUnreachable):
+    """There is an agent, and it waits for something before it begins."""
 
 
 class AgentForbidden(AgentUnreachable):
@@ -115,9 +127,17 @@ class Request:
 
 
 class ControlServer:
-    def __init__(self, folder: Path, tell: Callable[[Request], None]) -> None:
+    """Answers from ``start`` to ``close``; from ``open`` on by the loop."""
+
+    def __init__(
+        self,
+        folder: Path,
+        tell: Callable[[Request], None],
+        trouble: Callable[[Trouble], None] = lambda _trouble: None,
+    ) -> None:
         self.path = folder / SOCKET_NAME
         self._tell = tell
+        self._waits_for: str | None = "it has just begun"
         self._lock = _only_one(folder)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -125,18 +145,35 @@ class ControlServer:
             self._bind()
         except OSError as error:
             raise NetiError(f"{self.path}: cannot be made: {error.strerror}") from error
-        self._thread = threading.Thread(target=self._run, name="neti-control", daemon=True)
+        self._told_before = threading.Event()  # the request before the next one was told
+        self._told_before.set()
         self._answering: set[threading.Thread] = set()
+        self._turns: dict[int, tuple[threading.Event, threading.Event]] = {}
+        self._acceptor = Acceptor(
+            "control socket",
+            self._socket,
+            self._serve,
+            seconds=_REQUEST_SECONDS,
+            at_once=_AT_ONCE,
+            per_source=_AT_ONCE,
+            tell=trouble,
+            accepted=self._give_turn,
+        )
 
     def start(self) -> None:
-        """Callers are refused, not kept waiting, until here: the loop is about to run."""
         self._socket.listen(16)
-        self._thread.start()
+        self._acceptor.start()
+
+    def waits_for(self, what: str) -> None:
+        """What stands between the agent and its loop, for whoever asks meanwhile."""
+        self._waits_for = what
+
+    def open(self) -> None:
+        """The loop is about to run: requests are its own from here."""
+        self._waits_for = None
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        self._acceptor.close()
         self.path.unlink(missing_ok=True)
         # The answer to what made the agent stop (leave) is on its way: the program waits for it.
         deadline = time.monotonic() + _LAST_ANSWERS
@@ -152,54 +189,50 @@ class ControlServer:
         finally:
             os.umask(before)
 
-    def _run(self) -> None:
-        before = threading.Event()
-        before.set()
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            told = threading.Event()
-            turn = (connection, before, told)
-            thread = threading.Thread(target=self._serve, args=turn, daemon=True)
-            before = told
-            self._answering.add(thread)
-            thread.start()
+    def _give_turn(self, connection: Connection) -> None:
+        """In the thread that accepts: the order is that in which they were accepted."""
+        told = threading.Event()
+        self._turns[id(connection)] = (self._told_before, told)
+        self._told_before = told
 
-    def _serve(
-        self, connection: socket.socket, before: threading.Event, told: threading.Event
-    ) -> None:
+    def _serve(self, connection: Connection, _source: str) -> None:
+        self._answering.add(threading.current_thread())
+        before, told = self._turns.pop(id(connection))
         try:
-            self._answer(connection, before, told)
+            answer = self._answer(connection, before, told)
+            connection.extend(_ANSWER_SECONDS)
+            connection.send(json.dumps(answer).encode() + b"\n")
         finally:
             told.set()
             self._answering.discard(threading.current_thread())
 
     def _answer(
-        self, connection: socket.socket, before: threading.Event, told: threading.Event
-    ) -> None:
-        """In the order in which they were accepted (``before``: the one before this was told)."""
-        with connection, contextlib.suppress(OSError):
-            connection.settimeout(_ANSWER_SECONDS)
-            try:
-                asked = json.loads(_line(connection))
-                request = _request(asked, connection)
-            except (ValueError, KeyError, TypeError, AttributeError):
-                answer: dict[str, Any] = {"error": "not a request"}
-            else:
-                before.wait(_TURN)
-                _log(request, connection, asked)
-                self._tell(request)
-                told.set()
-                answer = request.wait()
-            connection.sendall(json.dumps(answer).encode() + b"\n")
+        self, connection: Connection, before: threading.Event, told: threading.Event
+    ) -> dict[str, Any]:
+        try:
+            asked = json.loads(read_line(connection, _MAX_REQUEST))
+            request = _request(asked, connection.socket)
+        except (ValueError, RecursionError) as error:
+            return {"error": f"not a request: {error}", "exit_code": 2}
+        if self._waits_for is not None:
+            return {"error": f"the agent is starting: {self._waits_for}", "starting": True}
+        before.wait(_TURN)
+        _log(request, connection.socket, asked)
+        self._tell(request)
+        told.set()
+        return request.wait()
 
 
 def _request(asked: Any, connection: socket.socket) -> Request:
     """The caller's clock is this machine's: an agent that slept knows how long it was waited for,
-    however late it accepts. Raises ValueError, KeyError, TypeError, AttributeError."""
-    until = float(asked.get("until") or math.inf) - _ON_ITS_WAY
+    however late it accepts. Raises ValueError."""
+    if not isinstance(asked, dict) or not isinstance(asked.get("command"), str):
+        raise ValueError("expected an object with the key command")
+    said = asked.get("arguments")
+    if said is not None and not isinstance(said, dict):
+        raise ValueError("arguments: expected an object")
+    command, until = asked["command"], requests.deadline(asked.get("until")) - _ON_ITS_WAY
+    arguments = requests.checked(command, said or {})
 
     def hung_up() -> bool:
         poll = select.poll()
@@ -209,7 +242,6 @@ def _request(asked: Any, connection: socket.socket) -> Request:
         except (OSError, ValueError):
             return True
 
-    command, arguments = str(asked["command"]), dict(asked.get("arguments") or {})
     caller = ", ".join(f"{key} {value}" for key, value in _who(connection, asked).items())
     return Request(command, arguments, until, hung_up, caller)
 
@@ -249,7 +281,10 @@ def call(
             if command not in _LOOKS:
                 asked["place"] = trail.place()
             connection.sendall(json.dumps(asked).encode() + b"\n")
-            answer = json.loads(_line(connection, limit=None))
+            answered = _all_of(connection)
+        if not answered:
+            raise AgentSilent(f"the agent closed {path} without an answer: {WITHOUT_IT}")
+        answer = json.loads(answered)
     except PermissionError as error:
         raise AgentForbidden(f"{path}: permission denied: run this as root") from error
     except (FileNotFoundError, ConnectionRefusedError) as error:
@@ -264,6 +299,12 @@ def call(
         ) from error
     except (OSError, ValueError) as error:
         raise AgentSilent(f"the agent does not answer on {path} ({error}): {WITHOUT_IT}") from error
+    if not isinstance(answer, dict) or not answer.keys() & {"error", "result"}:
+        raise AgentSilent(f"the agent's answer on {path} makes no sense: {WITHOUT_IT}")
+    if answer.get("starting"):
+        raise AgentStarting(
+            f"{answer['error']}; until then 'neti relax' and 'neti down' work without it"
+        )
     if "error" in answer:
         refusal = NetiError(answer["error"])
         raise refusal
@@ -310,13 +351,11 @@ def _within(path: Path) -> Any:
         os.close(number)
 
 
-def _line(connection: socket.socket, limit: int | None = _MAX_REQUEST) -> bytes:
+def _all_of(connection: socket.socket) -> bytes:
     received = bytearray()
     while not received.endswith(b"\n"):
         part = connection.recv(65536)
         if not part:
             break
         received += part
-        if limit is not None and len(received) > limit:
-            raise ValueError("request too long")
     return bytes(received)

@@ -8,30 +8,17 @@ Must never do: let one request, job or event end the loop, or hide that it faile
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from neti import log
 from neti.agent.core import Core
+from neti.agent.trouble import Trouble
 from neti.errors import NetiError
 
 _FORGOTTEN_AFTER: Final = 600.0  # seconds without another one
 _JOBS_EVERY: Final = 15.0
 _JOB_TAKES_LONG: Final = 60.0  # each has deadlines far below this
 _JOB_HANGS: Final = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """A thread beside the loop is in trouble, or (``sentence`` None) no longer.
-
-    ``code``: of the problem. ``where``: whose it is, so that one that is over does not take away
-    another's.
-    """
-
-    code: str
-    where: str
-    sentence: str | None
 
 
 class Faults:
@@ -41,7 +28,7 @@ class Faults:
     def __init__(self, core: Core, *, brittle: bool = False) -> None:
         self._core = core
         self._brittle = brittle
-        self._troubles: dict[tuple[str, str], str] = {}
+        self._codes: set[str] = set()  # of troubles that were told
         self.hanging = False  # a job does not end: only a restart can help
 
     def guard(self, where: str, action: Callable[[], object]) -> str | None:
@@ -67,28 +54,21 @@ class Faults:
         return sentence
 
     def told(self, trouble: Trouble) -> None:
-        key = (trouble.code, trouble.where)
+        core, code, where = self._core, trouble.code, trouble.where
         if trouble.sentence is None:
-            self._troubles.pop(key, None)
-        else:
-            self._troubles[key] = trouble.sentence
-            self._core.timers.due["forget"] = self._core.now() + _FORGOTTEN_AFTER
-        self._name(trouble.code)
+            core.problems.clear(code, subject=where)
+            return
+        self._codes.add(code)
+        core.problems.set(code, trouble.sentence, subject=where)
+        core.timers.due["forget"] = core.now() + _FORGOTTEN_AFTER
 
     def forget(self) -> None:
         """Nothing unexpected has happened for a while."""
         self._core.problems.clear("unexpected")
-        for code, where in [key for key in self._troubles if key[0] == "thread"]:
-            del self._troubles[code, where]
-        self._name("thread")
-        self._core.timers.worked("anew")
-
-    def _name(self, code: str) -> None:
-        sentences = [said for (c, _), said in self._troubles.items() if c == code]
-        if sentences:
-            self._core.problems.set(code, "; ".join(sentences))
-        else:
+        for code in self._codes:
             self._core.problems.clear(code)
+        self._codes.clear()
+        self._core.timers.worked("anew")
 
     def look_at_jobs(self) -> None:
         """Whether the worker still gets somewhere."""

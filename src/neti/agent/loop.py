@@ -19,7 +19,7 @@ from neti import log, memory, stage
 from neti.agent import figures, preview, status
 from neti.agent.control import Request
 from neti.agent.core import Core, Outside
-from neti.agent.faults import Faults, Trouble
+from neti.agent.faults import Faults
 from neti.agent.following import Following
 from neti.agent.journal import Journal
 from neti.agent.kernel import Kernel
@@ -33,6 +33,7 @@ from neti.agent.staging import Shadow, Staging
 from neti.agent.state import Loaded
 from neti.agent.state_records import Self
 from neti.agent.systemd import Watchdog, notify, notify_reloading
+from neti.agent.trouble import Trouble
 from neti.agent.worker import JobDone, JobFailed
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.errors import ConfigError, NetiError, Unexpected

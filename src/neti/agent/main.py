@@ -1,7 +1,10 @@
 """``neti agent``: puts the parts together, runs the loop, and takes them apart. Decides nothing."""
 
 import queue
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from neti.agent.reconcile import Reconciler
 from neti.agent.responder import Responder
 from neti.agent.state import StateError, StateFolder
 from neti.agent.systemd import notify
+from neti.agent.trouble import Trouble
 from neti.agent.worker import Worker
 from neti.clock import SystemClock
 from neti.config import load
@@ -54,7 +58,9 @@ def run(config: Path, log_format: log.Format = "text") -> None:
     dataplane, machine, conntrack = NftablesDataplane(), RealMachine(), Conntrack()
     dataplane.structure()
     inbox: queue.SimpleQueue[loop.Told] = queue.SimpleQueue()
-    control = ControlServer(folder.path, inbox.put)
+    control = ControlServer(folder.path, inbox.put, inbox.put)
+    threading.excepthook = partial(_thread_broke, inbox.put)
+    control.start()
     try:
         host = _identity(settings, folder)
         reserved = _preflight(settings, machine, host)
@@ -88,9 +94,9 @@ def run(config: Path, log_format: log.Format = "text") -> None:
 
 
 def _live(agent: loop.Agent, control: ControlServer, settings: Settings) -> None:
-    monitor = Monitor(agent.tell)
+    monitor = Monitor(agent.tell, lambda what: agent.tell(Trouble("thread", "monitor", what)))
     monitor.start()
-    control.start()
+    control.open()
     responder = _responder(agent, settings)
     tagger = agent.core.out.tagger
     if tagger is not None:
@@ -175,13 +181,20 @@ def _responder(agent: loop.Agent, settings: Settings) -> Responder | None:
         return text == str(core.host.private) or core.members.elements.wants("peers4", text)
 
     try:
-        responder = Responder(settings.verify_port, agent.core.host.id, admitted)
+        responder = Responder(settings.verify_port, agent.core.host.id, admitted, agent.tell)
     except NetiError as error:
         agent.core.problems.set("responder", str(error))
         log.warning("no_responder", what=str(error))
         return None
     responder.start()
     return responder
+
+
+def _thread_broke(tell: Callable[[loop.Told], None], broke: threading.ExceptHookArgs) -> None:
+    """A thread ends by an exception that nobody caught: never in silence."""
+    name = broke.thread.name if broke.thread is not None else "unknown"
+    if broke.exc_value is not None:
+        tell(Trouble("thread", name, log.unexpected(f"the thread {name!r}", broke.exc_value)))
 
 
 def _noticed(sentence: str) -> None:

@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Any, Final
 
+from neti import log
 from neti.agent import shadow_log
 from neti.agent.control import Request
 from neti.agent.membership import Membership as FleetHere
@@ -33,7 +34,14 @@ Finished = Callable[[], dict[str, Any]]
 def answer(request: Request, shadow: ShadowLog, fleet: FleetHere, stage: str) -> None:
     """The control command: argument ``all`` lists the noise too."""
     finish = _running(shadow, fleet, stage, everything=bool(request.arguments.get("all")))
-    threading.Thread(target=lambda: request.succeed(finish()), daemon=True).start()
+
+    def ended() -> None:
+        try:
+            request.succeed(finish())
+        except Exception as error:  # whatever /proc holds: the caller gets an answer
+            request.fail(log.unexpected("the preview", error))
+
+    threading.Thread(target=ended, name="neti-preview", daemon=True).start()
 
 
 def _running(shadow: ShadowLog, fleet: FleetHere, stage: str, *, everything: bool) -> Finished:

@@ -1,74 +1,77 @@
 """Answers ``neti verify``: says who this is and whom it sees, and moves 64 KiB both ways.
 
 For members only: a connection from any other address is closed before a byte is read. The amounts
-are fixed, time is bounded, and so is the number of connections at once.
+are fixed, and bounded are the time of a whole connection, the number of connections at once, and
+those of one address.
 
     caller sends  65536 bytes
     host answers  one JSON line {"id", "seen_from", "arrived_at"}, then 65536 bytes
 """
 
-import contextlib
 import json
 import socket
-import threading
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Final
 
+from neti.agent.accepting import Acceptor, Connection
+from neti.agent.trouble import Trouble
 from neti.errors import NetiError
 
 TRANSFER_BYTES: Final = 65536
 SECONDS: Final = 10.0
 _AT_ONCE: Final = 64
+_PER_SOURCE: Final = 8
 
 
 class Responder:
-    def __init__(self, port: int, host_id: str, admitted: Callable[[IPv4Address], bool]) -> None:
+    def __init__(
+        self,
+        port: int,
+        host_id: str,
+        admitted: Callable[[IPv4Address], bool],
+        tell: Callable[[Trouble], None] = lambda _trouble: None,
+    ) -> None:
         self._id = host_id
-        self._admitted = admitted
-        self._places = threading.BoundedSemaphore(_AT_ONCE)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            self._socket.bind(("0.0.0.0", port))
+            listener.bind(("0.0.0.0", port))
+            listener.listen(128)
         except OSError as error:
-            self._socket.close()
+            listener.close()
             raise NetiError(
                 f"verify_port {port} cannot be used ({error.strerror}): "
                 "peers' neti verify will not reach this host"
             ) from error
-        self._socket.listen(128)
-        self._thread = threading.Thread(target=self._run, name="neti-responder", daemon=True)
+        self.port = int(listener.getsockname()[1])
+        self._acceptor = Acceptor(
+            "responder",
+            listener,
+            self._serve,
+            seconds=SECONDS,
+            at_once=_AT_ONCE,
+            per_source=_PER_SOURCE,
+            admitted=lambda source: admitted(IPv4Address(source)),
+            tell=tell,
+        )
 
     def start(self) -> None:
-        self._thread.start()
+        self._acceptor.start()
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        self._acceptor.close()
 
-    def _run(self) -> None:
-        while True:
-            try:
-                connection, (address, _port) = self._socket.accept()
-            except OSError:
+    def _serve(self, connection: Connection, source: str) -> None:
+        left = TRANSFER_BYTES
+        while left > 0:
+            part = connection.receive(left)
+            if not part:
                 return
-            if not self._admitted(IPv4Address(address)) or not self._places.acquire(blocking=False):
-                connection.close()
-                continue
-            threading.Thread(target=self._serve, args=(connection, address), daemon=True).start()
-
-    def _serve(self, connection: socket.socket, address: str) -> None:
-        try:
-            with connection, contextlib.suppress(OSError):
-                connection.settimeout(SECONDS)
-                receive_exactly(connection, TRANSFER_BYTES)
-                arrived_at = connection.getsockname()[0]
-                said = {"id": self._id, "seen_from": address, "arrived_at": arrived_at}
-                connection.sendall(json.dumps(said).encode() + b"\n" + bytes(TRANSFER_BYTES))
-        finally:
-            self._places.release()
+            left -= len(part)
+        arrived_at = connection.socket.getsockname()[0]
+        said = {"id": self._id, "seen_from": source, "arrived_at": arrived_at}
+        connection.send(json.dumps(said).encode() + b"\n" + bytes(TRANSFER_BYTES))
 
 
 def receive_exactly(connection: socket.socket, count: int) -> None:

@@ -82,6 +82,19 @@ class Tagger:
             self._thread.join(timeout)
 
     def _live(self) -> None:
+        while True:
+            try:
+                self._set_what_is_wanted()
+            except Exception as error:  # tags that are never set again are no reason to be silent
+                self._failed(log.unexpected("the tagger", error), _LONGEST_PAUSE)
+                with self._changed:
+                    if self._changed.wait_for(lambda: self._closed, timeout=_LONGEST_PAUSE):
+                        return
+            else:
+                return
+
+    def _set_what_is_wanted(self) -> None:
+        """Until it is closed."""
         done: Tags | None = None
         while (wanted := self._next(done)) is not None:
             pause = _FIRST_PAUSE

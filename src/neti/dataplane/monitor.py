@@ -5,6 +5,9 @@ socket filter (NFT_MSG_NEWGEN, which names the program), and not this process's 
 16,000 elements would otherwise be copied to us once more, and each change wake us a second time.
 ENOBUFS means that events were lost: then everything may have changed. See rtnetlink(7),
 linux/netfilter/nf_tables.h.
+
+Must never do: end in silence. What breaks is told, the sockets are opened anew, and everything may
+have changed meanwhile.
 """
 
 import ctypes
@@ -18,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from neti import log
 from neti.dataplane.netlink import (
     NETLINK_NETFILTER,
     NETLINK_ROUTE,
@@ -36,6 +40,7 @@ _GEN_PROC_PID: Final = 2
 _GEN_PROC_NAME: Final = 3
 _NFGENMSG_BYTES: Final = 4
 _RECEIVE_BUFFER: Final = 8 << 20
+_PAUSE_MS: Final = 1000  # before beginning anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +60,24 @@ Watched = NetworkChanged | RulesChanged
 
 
 class Monitor:
-    """Calls ``tell`` from its own thread for each change not made by this process."""
+    """Calls ``tell`` from its own thread for each change not made by this process; ``broke`` with a
+    sentence when it had to begin anew."""
 
-    def __init__(self, tell: Callable[[Watched], None]) -> None:
+    def __init__(
+        self, tell: Callable[[Watched], None], broke: Callable[[str], None] = lambda _what: None
+    ) -> None:
         self._tell = tell
-        self._routes = _subscribed(NETLINK_ROUTE)
-        self._routes.bind((0, _ROUTE_GROUPS))
-        self._rules = _subscribed(NETLINK_NETFILTER)
-        _only_others_newgen(self._rules)
-        self._rules.bind((0, 0))
-        self._rules.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFTABLES_GROUP)
+        self._broke = broke
+        self._routes, self._rules = _subscriptions()
         self._wake_read, self._wake_write = os.pipe()
+        self._closing = False
         self._thread = threading.Thread(target=self._run, name="neti-monitor", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
+        self._closing = True
         os.write(self._wake_write, b"x")
         if self._thread.is_alive():
             self._thread.join(timeout=5)
@@ -81,18 +87,66 @@ class Monitor:
         self._rules.close()
 
     def _run(self) -> None:
+        while not self._closing:
+            try:
+                self._watch()
+            except Exception as error:  # a watcher that ends is silence that looks like peace
+                self._broke(log.unexpected("the kernel's monitor", error))
+                self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """With new sockets, as soon as they can be had; what happened in between is not known."""
+        while not self._closing:
+            poll = select.poll()
+            poll.register(self._wake_read, select.POLLIN)
+            if poll.poll(_PAUSE_MS):
+                return
+            try:
+                routes, rules = _subscriptions()
+            except OSError as error:
+                self._broke(log.unexpected("the kernel's monitor", error))
+                continue
+            self._routes.close()
+            self._rules.close()
+            self._routes, self._rules = routes, rules
+            self._tell(NetworkChanged())
+            self._tell(RulesChanged(0, "unknown"))
+            return
+
+    def _watch(self) -> None:
+        poll = select.poll()  # select() takes no descriptor above 1023
+        for watched in (self._routes.fileno(), self._rules.fileno(), self._wake_read):
+            poll.register(watched, select.POLLIN)
         while True:
-            watched: list[socket.socket | int] = [self._routes, self._rules, self._wake_read]
-            ready, _, _ = select.select(watched, [], [])
+            ready = {number for number, _event in poll.poll()}
             if self._wake_read in ready:
                 return
-            if self._routes in ready:
+            if self._routes.fileno() in ready:
                 _drain(self._routes)
                 self._tell(NetworkChanged())
-            if self._rules in ready:
+            if self._rules.fileno() in ready:
                 for change in _rule_changes(self._rules):
                     if change.pid != os.getpid():
                         self._tell(change)
+
+
+def _subscriptions() -> tuple[socket.socket, socket.socket]:
+    """To routes and to rules. Raises OSError with neither of them open."""
+    routes = _subscribed(NETLINK_ROUTE)
+    try:
+        rules = _subscribed(NETLINK_NETFILTER)
+        try:
+            routes.bind((0, _ROUTE_GROUPS))
+            _only_others_newgen(rules)
+            rules.bind((0, 0))
+            rules.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFTABLES_GROUP)
+        except OSError:
+            rules.close()
+            raise
+    except OSError:
+        routes.close()
+        raise
+    return routes, rules
 
 
 def _subscribed(family: int) -> socket.socket:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from neti import log
 from neti.agent import control
-from neti.agent.control import AgentUnreachable
+from neti.agent.control import AgentSilent, AgentStarting, AgentUnreachable
 from neti.agent.systemd import notify
 from neti.config import DEFAULT_PATH, load
 from neti.errors import ConfigError, NetiError
@@ -85,6 +85,8 @@ def refuse_beside_agent(config: Path | None) -> None:
             folder = load(path).table_files_path
     try:
         control.call(folder, "status")
+    except (AgentStarting, AgentSilent):
+        pass  # there is one
     except AgentUnreachable:
         return
     raise NetiError(

@@ -1,0 +1,94 @@
+"""What a command may say to the agent: the names and the types of its arguments. Pure.
+
+A new argument of a command is declared here, or it is refused. Must never do: let anything through
+that is not of its declared type, or raise anything but ValueError.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from neti.text import printable
+
+Check = Callable[[Any], bool]
+
+_MOST_IDS: Final = 20_000
+_LONGEST_ID: Final = 200
+_SHOWN: Final = 60
+
+
+def _whole(low: int, high: int) -> Check:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _yes_or_no(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _ids(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= _MOST_IDS
+        and all(isinstance(each, str) and 0 < len(each) <= _LONGEST_ID for each in value)
+    )
+
+
+def _document(value: Any) -> bool:
+    """Judged further by whoever takes it."""
+    return isinstance(value, dict)
+
+
+# (what was expected, in words; whether it is that). None is always "not said".
+_YES_OR_NO: Final = ("true or false", _yes_or_no)
+ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Check]]]] = {
+    "status": {},
+    "members": {},
+    "metrics": {},
+    "down": {},
+    "up": {},
+    "leave": {},
+    "confirm": {},
+    "relax": {},
+    "reload": {},
+    "preview": {"all": _YES_OR_NO},
+    "release": {"ids": ("a list of host ids", _ids)},
+    "enforce": {
+        "seconds": ("a whole number from 5 to 86400", _whole(5, 86_400)),
+        "wait": _YES_OR_NO,
+        "session": ("a session's document", _document),
+    },
+}
+
+
+def checked(command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were said. Raises ValueError in words. Of a command that is not known here,
+    nothing is judged: the agent refuses it."""
+    known = ARGUMENTS.get(command)
+    if known is None:
+        return {}
+    for name, value in arguments.items():
+        if name not in known:
+            raise ValueError(
+                f"the command {command!r} has no argument {printable(name, _SHOWN)!r}: "
+                "is the command line of the agent's version?"
+            )
+        expected, is_that = known[name]
+        if value is not None and not is_that(value):
+            shown = printable(repr(value), _SHOWN)
+            raise ValueError(f"{command}: {name} is {shown}, expected {expected}")
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def deadline(said: Any) -> float:
+    """CLOCK_MONOTONIC seconds when the caller gives up; infinity when it does not say."""
+    if said is None:
+        return math.inf
+    if isinstance(said, bool) or not isinstance(said, int | float):
+        raise ValueError(f"until is {printable(repr(said), _SHOWN)}, expected a number")
+    try:
+        value = float(said)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise ValueError("until is no finite number")
+    return value
