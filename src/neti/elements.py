@@ -36,6 +36,7 @@ class Elements:
     def __init__(self, *, revoke_seconds: int) -> None:
         self.revoke_seconds = revoke_seconds
         self.enforcement = OFF  # compared with the kernel only where the kernel was read
+        self.never_revoke: frozenset[str] = frozenset()  # addresses; see policy.never_revoked
         self._wishes: dict[SetName, dict[str, Counter[str] | str]] = {s: {} for s in ORDERED}
         self._kernel: dict[SetName, dict[str, str]] = {s: {} for s in ORDERED}
         self._revoked: dict[SetName, set[str]] = {"revoked4": set(), "revoked6": set()}
@@ -98,6 +99,7 @@ class Elements:
     def believe(self, other: "Elements") -> None:
         """The same belief about the kernel; wishes are each's own."""
         self.enforcement = other.enforcement
+        self.never_revoke = other.never_revoke
         held = {revoked: dict.fromkeys(keys, 0) for revoked, keys in other._revoked.items()}
         self.kernel_is(KernelState(structure=None, elements=other._kernel, timed=held))
 
@@ -153,11 +155,11 @@ class Elements:
         for peers, revoked in REVOKED_BY.items():
             added = changes.added.get(peers, {})
             for key in changes.removed.get(peers, ()):
-                if key not in added:
+                if key not in added and key not in self.never_revoke:
                     changes.revoke(revoked, key, self.revoke_seconds)
-            for key in added:
-                if key in self._revoked[revoked]:
-                    changes.pardon(revoked, key)
+            held = self._revoked[revoked]
+            for key in (*(key for key in added if key in held), *(held & self.never_revoke)):
+                changes.pardon(revoked, key)
 
     def applied(self, changes: "Changes") -> None:
         """The kernel took ``changes``; keys that were not among them may still differ."""

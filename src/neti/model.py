@@ -23,6 +23,7 @@ class Site:
     public: tuple[IPv4Network, ...] = ()
     vpc_ids: tuple[str, ...] = ()
     reached_by: Reach = Reach.PUBLIC
+    mtu: int | None = None  # what the road to it carries; None: 1500 by the internet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

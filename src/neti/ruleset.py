@@ -16,17 +16,40 @@ from typing import Final, Literal
 
 FAMILY_TABLE: Final = "inet neti"
 
-SetName = Literal["overlay", "peers4", "peers6", "revoked4", "revoked6", "grace", "enforce"]
+SetName = Literal[
+    "overlay",
+    "peers4",
+    "peers6",
+    "across4",
+    "across6",
+    "tcp_listening",
+    "udp_listening",
+    "revoked4",
+    "revoked6",
+    "grace",
+    "enforce",
+]
 
 # Whose elements are this program's to order. The others' elements end by the kernel's own clock.
-ORDERED: Final[tuple[SetName, ...]] = ("overlay", "peers4", "peers6")
+ORDERED: Final[tuple[SetName, ...]] = (
+    "overlay",
+    "peers4",
+    "peers6",
+    "across4",
+    "across6",
+    "tcp_listening",
+    "udp_listening",
+)
+LISTENING: Final[Mapping[str, SetName]] = {"tcp": "tcp_listening", "udp": "udp_listening"}
 TIMED: Final[tuple[SetName, ...]] = ("revoked4", "revoked6", "grace")
 MAPS: Final = frozenset({"overlay", "enforce"})
 FAMILIES: Final = ("ipv4", "ipv6")  # the keys of map enforce
 FOREIGN: Final = -1  # in place of the seconds left, where the map holds what we never write
 REVOKED_BY: Final[Mapping[SetName, SetName]] = {"peers4": "revoked4", "peers6": "revoked6"}
-# How long the kernel keeps an element of seen4, seen6, forwarded, redirected after the last packet.
+# How long the kernel keeps an element of the shadow's sets after the last packet, and how many of
+# them one of these sets has room for.
 SEEN_SECONDS: Final = 3600
+SEEN_SIZE: Final = 16384
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class Settings:
     ssh_port: int = 22
     allow_empty_ssh_whitelist: bool = False
     trusted: tuple[IPNetwork, ...] = ()
+    container_interfaces: tuple[str, ...] | None = None  # None: auto, by kind
     reject_all: bool = False
     trial_seconds: int = 120
     # keeping calm

@@ -17,15 +17,40 @@ MOST_RECORDS: Final = 65_536
 STEADY_PACKETS: Final = 3  # fewer from one source are what a scanner sends
 _FORGET_EVERY: Final = 3600.0
 _EXAMPLES: Final = 5
+_FAIR_SHARE: Final = (
+    64  # sources of each port in use that no flood to another port takes the place of
+)
+_ROUNDING: Final = 1.0  # seconds between two readings of one packet's time, at most
 
-Port = tuple[str, int]  # protocol and port, as asked for
+PROTOCOLS: Final = {
+    2: "igmp",
+    4: "ipip",
+    6: "tcp",
+    17: "udp",
+    33: "dccp",
+    41: "ipv6",
+    47: "gre",
+    50: "esp",
+    51: "ah",
+    89: "ospf",
+    103: "pim",
+    112: "vrrp",
+    115: "l2tp",
+    132: "sctp",
+    136: "udplite",
+}
+
+Port = tuple[str, int]  # protocol and port, as asked for; 0 for a protocol without ports
 Key = tuple[Port, bytes]  # and the source, packed
+Counter = tuple[bool, Port, bytes]  # in which of the kernel's two rooms, and of whom
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """One counter of the kernel. ``idle``: seconds since the last packet. ``forwarded``: the port
-    leads to a container. ``redirected``: it leads to another port, here or in a container."""
+    leads to a container. ``redirected``: it leads to another port, here or in a container.
+    ``heard``: it stands in the room for ports where somebody listens. ``packets`` 0: a kernel that
+    does not count there; that the packet came is known all the same."""
 
     source: IPAddress
     protocol: str
@@ -34,6 +59,7 @@ class Sighting:
     idle: float
     forwarded: bool = False
     redirected: int | None = None
+    heard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +111,7 @@ class Record:
         self.ports: dict[Port, PortUse] = {}
         self._most = most
         self._count = 0
-        self._counters: dict[Key, int] = {}  # the kernel's, as the last look saw them
+        self._counters: dict[Counter, int] = {}  # the kernel's, as the last look saw them
         self._changed: set[Key] = set()
         self._forget_after = 0.0
 
@@ -102,13 +128,16 @@ class Record:
         listening: Callable[[], Collection[Port]] = tuple,
     ) -> None:
         """Merge one complete look. ``listening`` is asked only when something must go."""
-        counters: dict[Key, int] = {}
+        counters: dict[Counter, int] = {}
         for seen in sightings:
             key = (seen.protocol, seen.port), seen.source.packed
-            before = self._counters.get(key, 0)
-            counters[key] = seen.packets
+            counter = (seen.heard, *key)
+            before = self._counters.get(counter, 0)
+            counters[counter] = seen.packets
             # Less than before: the element is a new one, and all that it counted is news.
             news = seen.packets - before if seen.packets >= before else seen.packets
+            if seen.packets == 0 and self._later(key, now - seen.idle):
+                news = 1
             if news > 0:
                 self._add(key, news, seen, now)
         self._look_was(counters)
@@ -120,10 +149,18 @@ class Record:
         """The kernel's sets were emptied by ourselves: their counters begin at nothing."""
         self._look_was({})
 
-    def _look_was(self, counters: dict[Key, int]) -> None:
+    def _look_was(self, counters: dict[Counter, int]) -> None:
         # An element that is gone begins at nothing when it returns: a restart must know that too.
-        self._changed |= self._counters.keys() - counters.keys()
+        gone = self._counters.keys() - counters.keys()
+        self._changed |= {(port, source) for _, port, source in gone}
         self._counters = counters
+
+    def _later(self, key: Key, came: float) -> bool:
+        """Of a kernel that does not count: whether this is another packet than the last one."""
+        port, source = key
+        use = self.ports.get(port)
+        held = use.sources.get(source) if use is not None else None
+        return held is None or came > held.last + _ROUNDING
 
     def _add(self, key: Key, news: int, seen: Sighting, now: float) -> None:
         port, source = key
@@ -156,17 +193,24 @@ class Record:
 
     def bound(self, listening: Callable[[], Collection[Port]]) -> None:
         """Above the bound: down to fifteen sixteenths of it, so that this is rare. First goes what
-        came from the internet, once, and found nobody listening; of equals the oldest."""
+        found nobody listening, and of that what came from the internet, once; of equals the oldest.
+        Each port in use keeps some of its sources, however many knock at another."""
         if self._count <= self._most:
             return
         keep, listened = self._most - self._most // 16, listening()
         ranked = []
         for port, use in self.ports.items():
             used = use.forwarded or use.redirected is not None or port in listened
-            for source, held in use.sources.items():
-                near, steady = is_private(source), held.packets >= STEADY_PACKETS
-                worth = (near, used and steady, used, steady)
-                ranked.append((worth, held.last, (port, source)))
+            best = sorted(
+                (
+                    (is_private(source), held.packets >= STEADY_PACKETS, held.last, source)
+                    for source, held in use.sources.items()
+                ),
+                reverse=True,
+            )
+            for place, (near, steady, last, source) in enumerate(best):
+                worth = (used and place < _FAIR_SHARE, used, near, steady)
+                ranked.append((worth, last, (port, source)))
         ranked.sort()
         self._remove([key for _, _, key in ranked[: self._count - keep]])
 
@@ -202,9 +246,11 @@ class Record:
                 port_name(port),
                 {"forwarded": use.forwarded, "redirected": use.redirected, "from": {}},
             )
-            held, counter = use.sources[source], self._counters.get((port, source), 0)
+            held, counter = use.sources[source], self._counters.get((False, port, source), 0)
             times = [round(held.first, 2), round(held.last, 2)]
             told["from"][_text(source)] = [held.packets, *times, counter]
+            if heard := self._counters.get((True, port, source), 0):
+                told.setdefault("heard", {})[_text(source)] = heard
         return {"since": self.since, "ports": ports}
 
     def restore(self, document: dict[str, Any]) -> None:
@@ -217,12 +263,16 @@ class Record:
             use.forwarded, use.redirected = told.forwarded, told.redirected
             self._count += sum(source not in use.sources for source in told.sources)
             use.sources.update(told.sources)
-        self._counters.update(counters)
+        for counter, packets in counters.items():
+            if packets:
+                self._counters[counter] = packets
+            else:
+                self._counters.pop(counter, None)
 
 
-def _read(document: dict[str, Any]) -> tuple[float, dict[Port, PortUse], dict[Key, int]]:
+def _read(document: dict[str, Any]) -> tuple[float, dict[Port, PortUse], dict[Counter, int]]:
     read: dict[Port, PortUse] = {}
-    counters: dict[Key, int] = {}
+    counters: dict[Counter, int] = {}
     try:
         since = float(document["since"])
         for name, told in document["ports"].items():
@@ -233,7 +283,8 @@ def _read(document: dict[str, Any]) -> tuple[float, dict[Port, PortUse], dict[Ke
             for text, (packets, first, last, counter) in told["from"].items():
                 source = ip_address(text).packed
                 use.sources[source] = Seen(int(packets), float(first), float(last))
-                counters[port, source] = int(counter)
+                counters[False, port, source] = int(counter)
+                counters[True, port, source] = int(told.get("heard", {}).get(text, 0))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a record of the shadow: {error!r}") from error
     return since, read, counters

@@ -52,9 +52,9 @@ def replacement(
             commands.append(add_command(where, wanted))
     timed: dict[SetName, dict[str, int]] = {k: dict(v) for k, v in kernel.timed.items()}
     for peers, revoked in REVOKED_BY.items():
-        wanted = elements.desired(peers)
-        carried = {k: left for k, left in timed.get(revoked, {}).items() if k not in wanted}
-        gone = kernel.elements.get(peers, {}).keys() - wanted.keys()
+        wanted, never = elements.desired(peers), dict.fromkeys(elements.never_revoke)
+        carried = {k: left for k, left in timed.get(revoked, {}).items() if k not in wanted | never}
+        gone = kernel.elements.get(peers, {}).keys() - wanted.keys() - elements.never_revoke
         timed[revoked] = carried | dict.fromkeys(sorted(gone), elements.revoke_seconds)
     if kernel.structure is None and grace_seconds > 0:
         timed["grace"] = {"ipv4": grace_seconds, "ipv6": grace_seconds}

@@ -16,12 +16,14 @@ from neti.agent.worker import Job, JobEvent, Worker, outcome
 from neti.clock import ManualClock
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.foreign import Dropping
+from neti.dataplane.interfaces import DEFAULT_LOCAL_PORTS, Interface
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.network import Link, Network, Route
 from neti.errors import ConfigError
 from neti.model import Host, IPAddress, Site
 from neti.registry.memory import MemoryRegistry, MemoryServer
 from neti.settings import Settings
+from neti.shadow import Listener
 
 
 class InlineWorker(Worker):
@@ -40,6 +42,8 @@ class FakeMachine:
     others: tuple[str, ...] = ()
     device: str = "eth0"
     dropping: tuple[Dropping, ...] = ()
+    more_interfaces: tuple[Interface, ...] = ()
+    listening: tuple[Listener, ...] = ()
 
     def network(self, overlay_subnet: IPv4Network) -> Network:
         links = (Link(self.device, 1500, (self.private,)),)
@@ -53,6 +57,15 @@ class FakeMachine:
 
     def remove_overlay_route(self, overlay_subnet: IPv4Network) -> None:
         self.routes = [route for route in self.routes if not route.ours]
+
+    def interfaces(self) -> tuple[Interface, ...]:
+        return (Interface(1, "lo"), Interface(2, self.device), *self.more_interfaces)
+
+    def listeners(self) -> list[Listener]:
+        return list(self.listening)
+
+    def local_ports(self) -> tuple[int, int]:
+        return DEFAULT_LOCAL_PORTS
 
     def others_judging_input(self) -> tuple[str, ...]:
         return self.others

@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, assume, given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from neti.elements import Elements
 from neti.enforcement import OFF, PERMANENT
-from neti.errors import DataplaneError
 from neti.model import Host, Member, Reach, Site
 from neti.policy import (
     Element,
     Surroundings,
     cross_address,
     elements_of,
+    never_revoked,
     own_elements,
+    road_mtu,
     structure,
 )
 from neti.ruleset import NO_TABLE, Structure
@@ -82,7 +83,11 @@ def meaning(who: Member) -> dict[str, list[str]]:
         ),
         (
             member("vpc"),
-            {"overlay": ["192.168.0.5 : 203.0.113.5"], "peers4": ["203.0.113.5"]},
+            {
+                "overlay": ["192.168.0.5 : 203.0.113.5"],
+                "peers4": ["203.0.113.5"],
+                "across4": ["203.0.113.5"],
+            },
         ),
         (member("vpc", public=None), {}),
         (
@@ -94,12 +99,21 @@ def meaning(who: Member) -> dict[str, list[str]]:
         ),
         (
             member("unknown"),
-            {"overlay": ["192.168.0.5 : 203.0.113.5"], "peers4": ["203.0.113.5"]},
+            {
+                "overlay": ["192.168.0.5 : 203.0.113.5"],
+                "peers4": ["203.0.113.5"],
+                "across4": ["203.0.113.5"],
+            },
         ),
         (member("ec2", host_id="me"), {}),
         (
             member("vpc", public=None, more="2001:db8::5 fd12::5 198.51.100.7"),
-            {"peers6": ["2001:db8::5", "fd12::5"], "peers4": ["198.51.100.7"]},
+            {
+                "peers6": ["2001:db8::5", "fd12::5"],
+                "peers4": ["198.51.100.7"],
+                "across6": ["2001:db8::5", "fd12::5"],
+                "across4": ["198.51.100.7"],
+            },
         ),
     ],
 )
@@ -196,10 +210,11 @@ def test_input_is_judged_in_the_promised_order(ssh_untracked: bool) -> None:
         r"@peers[46] counter name .admitted. accept$",
         r"nd-neighbor-solicit",
         r"mld",
+        r"igmp",
         r"udp (s|d)port",
         r"iifkind",
         r"saddr \{ .* \} accept$",
-        r"@revoked[46] goto judge$",
+        r"@revoked[46] goto removed$",
         r"^ct state established,related accept$",
         r"^goto judge$",
     )
@@ -207,9 +222,11 @@ def test_input_is_judged_in_the_promised_order(ssh_untracked: bool) -> None:
 
 def test_judgement_is_passed_in_the_promised_order() -> None:
     """Open ports, limited ICMP, grace but for removed sources, the record, the verdict last."""
+    built = structure(FULL, ETH)
+    assert rules(built, "judge") == ("jump opened", "goto verdict")
+    assert_in_order(rules(built, "opened"), r"dport|proto-dst")
     assert_in_order(
-        rules(structure(FULL, ETH), "judge"),
-        r"dport|proto-dst",
+        rules(built, "verdict"),
         r"^icmp(v6)? .* limit rate .* accept$",
         r"saddr != @revoked[46] tcp flags .* meta nfproto @grace",
         r"^jump record$",
@@ -220,7 +237,7 @@ def test_judgement_is_passed_in_the_promised_order() -> None:
 def test_overrides_come_before_members() -> None:
     """In both directions of translation, as an override wins."""
     built = structure(FULL, ETH)
-    for chain in ("translate_output", "translate_containers"):
+    for chain in ("translate_output", "translate"):
         found = [rule for rule in rules(built, chain) if "dnat" in rule]
         assert "192.168.0.9 : 10.9.9.9" in found[0]
         assert found[1] == "dnat ip to ip daddr map @overlay"
@@ -228,9 +245,8 @@ def test_overrides_come_before_members() -> None:
 
 def test_what_comes_from_an_uplink_is_never_translated() -> None:
     """The host is no relay for strangers."""
-    found = rules(structure(FULL, ETH), "translate_containers")
-    assert found[0] == 'iifname { "lo", "eth0" } accept'
-    assert "iifkind !=" in found[1]
+    (found,) = rules(structure(FULL, ETH), "translate_containers")
+    assert found == 'iifname != { "lo", "eth0" } meta iifkind { "bridge", "veth" } goto translate'
 
 
 def test_an_overlay_address_that_nobody_holds_is_refused_out_and_through() -> None:
@@ -242,19 +258,23 @@ def test_an_overlay_address_that_nobody_holds_is_refused_out_and_through() -> No
 
 
 def test_published_ports_pass_the_same_judgement_as_the_hosts_own() -> None:
-    """Peers, trusted, removed sources, established, then judge, by the port that was asked for."""
+    """Peers, trusted, removed sources, established, then judge, by the port that was asked for;
+    what is open is what the host publishes, not every container's port of that number."""
     built = structure(FULL, ETH)
     peers, rest = rules(built, "published")[:2], rules(built, "published")[2:]
     assert all("@peers" in rule for rule in peers)
     assert set(peers) < set(rules(built, "input"))
-    assert rules(built, "input")[-len(rest) :] == rest
-    asked = [rule for rule in rules(built, "judge") if "ct original proto-dst" in rule]
+    own = tuple(rule.replace("removed_forwarded", "removed") for rule in rest[:-1])
+    assert rules(built, "input")[-len(rest) :] == (*own, "goto judge")
+    assert rest[-1] == "goto judge_forwarded"
+    assert rules(built, "judge_forwarded")[0] == "ct status dnat jump opened"
+    asked = [rule for rule in rules(built, "opened") if "ct original proto-dst" in rule]
     assert len(asked) == 3
 
 
 def test_a_port_with_sources_is_open_to_those_of_either_family_only() -> None:
     """No rule for it without a source."""
-    for rule in rules(structure(FULL, ETH), "judge"):
+    for rule in rules(structure(FULL, ETH), "opened"):
         if "8000-8010" in rule:
             assert rule.startswith(("ip saddr { 10.1.0.0/16 }", "ip6 saddr { 2001:db8::/32 }"))
 
@@ -276,7 +296,7 @@ def test_nothing_configured_is_valid_text() -> None:
     """Empty lists leave rules out instead of writing empty braces."""
     text = structure(configured(), Surroundings(uplinks=(), ssh_untracked=True)).text()
     assert not re.search(r"\{\s*\}", text)
-    assert 'iifname { "lo" }' in text
+    assert 'iifname != { "lo" }' in text
     assert "notrack" not in text
 
 
@@ -305,16 +325,15 @@ NAMED: Final = re.compile(r'"([^"]*)"')
 def test_no_interface_name_breaks_out_of_its_quotes(names: list[str]) -> None:
     """The rules around the name stay what they are, and the name is never taken for less."""
     plain = structure(FULL, ETH).text()
-    try:
-        weird = structure(FULL, Surroundings(uplinks=tuple(names), ssh_untracked=False)).text()
-    except DataplaneError as error:
-        assert any(repr(name) in str(error) for name in names)  # noqa: PT017
-        return
-    skeleton = re.compile(r'\{ "lo"(, "[^"*\\]+\*?")* \}')
+    indexes = tuple((name, 7 + at) for at, name in enumerate(dict.fromkeys(names)))
+    around = Surroundings(uplinks=tuple(names), ssh_untracked=False, indexes=indexes)
+    weird = structure(FULL, around).text()
+    skeleton = re.compile(r'[io]ifname != \{ "lo"(, "[^"*\\]+\*?")* \}( [io]if != \{ [0-9, ]+ \})?')
     assert skeleton.sub("{}", weird) == skeleton.sub("{}", plain)
-    said = NAMED.findall(next(line for line in weird.splitlines() if "oifname" in line))
-    for name in names:
-        assert any(
+    rule = next(line for line in weird.splitlines() if "oifname" in line)
+    said = NAMED.findall(rule)
+    for name, index in indexes:
+        assert re.search(rf"oif != \{{.*\b{index}\b", rule) or any(
             name == word or (word.endswith("*") and name.startswith(word[:-1])) for word in said
         )
 
@@ -331,15 +350,115 @@ def test_no_interface_name_breaks_out_of_its_quotes(names: list[str]) -> None:
     ],
 )
 def test_a_name_that_nft_cannot_say_becomes_all_that_begin_like_it(name: str, said: str) -> None:
-    """To take one interface too many for an uplink is the safe error."""
+    """Where its index is not known: to take one interface too many for an uplink is the safe
+    error."""
     built = structure(configured(), Surroundings(uplinks=(name,), ssh_untracked=False))
-    assert f'iifname {{ "lo", "{said}" }} accept' in built.text()
+    assert f'iifname != {{ "lo", "{said}" }} meta iifkind' in built.text()
 
 
-def test_a_name_without_a_beginning_that_nft_can_say_is_an_error() -> None:
-    """One clear sentence, and the kernel keeps what it has."""
-    with pytest.raises(DataplaneError, match="rename it"):
-        structure(configured(), Surroundings(uplinks=('"x',), ssh_untracked=False))
+@pytest.mark.parametrize("name", ["ü0", "\udcff\udcfe", '"x', "n\udcff"])
+def test_a_name_that_nft_cannot_say_is_said_by_its_index(name: str) -> None:
+    """And stops nothing else."""
+    around = Surroundings(uplinks=(name, "eth0"), ssh_untracked=False, indexes=((name, 7),))
+    text = structure(configured(), around).text()
+    assert 'iifname != { "lo", "eth0" } iif != { 7 } meta iifkind' in text
+    text.encode()
+
+
+def test_an_uplink_that_nft_cannot_name_at_all_leaves_no_interface_to_containers() -> None:
+    """At boot, where an interface that is not there yet has no index: all is judged."""
+    around = Surroundings(uplinks=("ü0",), ssh_untracked=False)
+    built = structure(configured(), around)
+    assert rules(built, "translate_containers") == ()
+    assert not any("iifkind" in rule for rule in rules(built, "input"))
+    assert rules(built, "toward_containers") == ("goto published",)
+
+
+def test_the_interfaces_of_containers_can_be_named() -> None:
+    """Then no other counts as theirs, an uplink never, and what leads to them is judged."""
+    settings = configured(container_interfaces=("docker0", "cali*", "cali7"))
+    built = structure(settings, ETH)
+    own = 'iifname != { "lo", "eth0" } iifname { "docker0", "cali*" }'
+    assert f"{own} accept" in rules(built, "input")
+    assert rules(built, "toward_containers") == (f"{own} accept", "goto published")
+    assert any('oifname { "docker0", "cali*" } goto toward' in r for r in rules(built, "forward"))
+    nobody = structure(configured(container_interfaces=()), ETH)
+    assert rules(nobody, "translate_containers") == ()
+
+
+def test_a_bridge_of_others_is_no_containers() -> None:
+    """It is told apart by name, as the uplinks are."""
+    around = Surroundings(uplinks=("eth0",), strangers=("br-stor",), ssh_untracked=False)
+    text = structure(configured(), around).text()
+    assert text.count('{ "lo", "eth0", "br-stor" }') == text.count("ifname != {")
+
+
+# --- the road to other sites ---
+
+ROADS: Final = {
+    "here": Site(name="here"),
+    "far": Site(name="far", public=(IPv4Network("203.0.113.0/24"),)),
+    "narrow": Site(name="narrow", public=(IPv4Network("198.51.100.0/24"),), mtu=1400),
+    "peered": Site(name="peered", reached_by=Reach.PRIVATE),
+    "jumbo": Site(
+        name="jumbo", private=(IPv4Network("10.9.0.0/16"),), reached_by=Reach.PRIVATE, mtu=8500
+    ),
+}
+
+
+def test_connections_to_other_sites_are_told_what_the_road_carries() -> None:
+    """Both directions and families; each site's own road where it has ranges, else the narrowest;
+    a peered site only where its road is said; never this host's own site."""
+    around = Surroundings(uplinks=("eth0",), ssh_untracked=False, site="here")
+    built = structure(configured(sites=ROADS), around)
+    found = rules(built, "clamp")
+    assert [rule for rule in found if "daddr" in rule] == [
+        "ip daddr { 198.51.100.0/24 } tcp option maxseg size set 1360",
+        "ip daddr { 203.0.113.0/24 } tcp option maxseg size set 1460",
+        "ip daddr { 10.9.0.0/16 } tcp option maxseg size set 8460",
+        "ip daddr @across4 tcp option maxseg size set 1360",
+        "ip6 daddr @across6 tcp option maxseg size set 1340",
+    ]
+    assert [r.replace("saddr", "daddr") for r in found if "saddr" in r] == [
+        r for r in found if "daddr" in r
+    ]
+    for chain in ("input", "output", "forward"):
+        assert rules(built, chain).count("tcp flags & (syn|rst) == syn jump clamp") == 1
+
+
+def test_one_site_alone_clamps_nothing() -> None:
+    """There is no road between sites."""
+    around = Surroundings(uplinks=("eth0",), ssh_untracked=False, site="here")
+    text = structure(configured(sites={"here": ROADS["here"]}), around).text()
+    assert "clamp" not in text
+
+
+@pytest.mark.parametrize(
+    ("site", "own", "mtu"),
+    [
+        ("far", "here", 1500),
+        ("narrow", "here", 1400),
+        ("far", "narrow", 1400),
+        ("peered", "here", None),
+        ("peered", "narrow", 1400),
+        ("jumbo", "here", 8500),
+        ("unknown", "here", 1500),
+    ],
+)
+def test_a_road_is_as_narrow_as_its_narrower_end(site: str, own: str, mtu: int | None) -> None:
+    """What is not said is the internet's 1500, and unknown between peered networks."""
+    assert road_mtu(ROADS.get(site), ROADS.get(own)) == mtu
+
+
+# --- who is never a removed source ---
+
+
+def test_what_this_host_lives_by_is_never_a_removed_source() -> None:
+    """Own addresses, gateways, resolvers, ZooKeeper's, the clouds' own, whoever claimed them."""
+    own = (IPv4Address("10.0.0.1"), IPv6Address("2001:db8::1"))
+    spared = never_revoked(HOST, own, (IPv4Address("10.0.0.254"),))
+    assert {"10.0.0.1", "2001:db8::1", "10.0.0.254", "169.254.169.254"} <= spared
+    assert "10.0.0.5" not in spared
 
 
 # --- does nft take it? ---
@@ -379,6 +498,7 @@ whole_settings = st.builds(
 surroundings = st.builds(
     Surroundings,
     uplinks=st.lists(interface_names, max_size=3).map(tuple),
+    strangers=st.lists(interface_names, max_size=2).map(tuple),
     ssh_untracked=st.booleans(),
 )
 
@@ -414,10 +534,7 @@ def test_nft_takes_every_structure(
     settings: Settings, around: Surroundings, reject_all: bool
 ) -> None:
     """Whatever is configured and wherever it runs, with members of both families in the sets."""
-    try:
-        built = structure(settings, around)
-    except DataplaneError:
-        assume(False)
+    built = structure(settings, around)
     elements = Elements(revoke_seconds=60)
     everybody = member("ec2", more="2001:db8::5 198.51.100.7")
     for element in (

@@ -4,11 +4,14 @@ Names what is wrong in ``problems`` and takes it out again when it is over. Rais
 """
 
 from neti import log
+from neti.agent import around
 from neti.agent.machine import Machine
 from neti.dataplane import foreign
+from neti.dataplane.listeners import Listening
 from neti.dataplane.network import Network
+from neti.elements import Elements
 from neti.errors import DataplaneError
-from neti.model import Host
+from neti.model import Host, IPAddress
 from neti.policy import Surroundings
 from neti.problems import Problems
 from neti.settings import Settings
@@ -21,6 +24,7 @@ class HostNetwork:
         self._machine = machine
         self._problems = problems
         self._seen: Network | None = None
+        self._listening = Listening(machine.listeners, machine.local_ports)
         self._placed: tuple[object, ...] | None = None  # our route as it was left
         self.others: tuple[str, ...] = ()  # other tables that judge input
         self.drops: tuple[str, ...] = ()  # sentences about those that may drop what we let in
@@ -32,7 +36,12 @@ class HostNetwork:
         self.others = self._machine.others_judging_input()
         self._name_conflicts(self._seen, settings)
         self._name_drops(settings)
-        return Surroundings(uplinks=self._seen.uplinks(host.private), ssh_untracked=not self.others)
+        return around.surroundings(self._machine, self._seen, host, others=self.others)
+
+    def note(self, elements: Elements, host: Host, reserved: frozenset[IPAddress]) -> None:
+        """What was seen, as far as it matters to ``elements``."""
+        around.note(elements, host, self._seen, reserved)
+        around.listen(elements, self._listening)
 
     def route(self, settings: Settings, host: Host) -> bool:
         """Our one route, once the address that it names exists. Uses what ``look`` saw. True when

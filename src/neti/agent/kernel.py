@@ -100,6 +100,7 @@ class Kernel:
         try:
             self._surroundings = self.network.look(core.settings, core.host)
             wanted = structure(core.settings, self._surroundings)
+            self.network.note(core.members.elements, core.host, core.out.reserved)
             self.tracking.raise_to(core.settings.conntrack_max)
             done = core.out.reconciler.resync(wanted, core.members.elements)
             self.network.route(core.settings, core.host)
@@ -137,7 +138,7 @@ class Kernel:
             host=core.host,
         )
         if around is not None:
-            itself = replace(itself, uplinks=around.uplinks, ssh_untracked=around.ssh_untracked)
+            itself = replace(itself, uplinks=around.outside, ssh_untracked=around.ssh_untracked)
         core.keep_self(itself)
 
     def failed(self, error: DataplaneError) -> None:

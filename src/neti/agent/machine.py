@@ -7,12 +7,15 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Final, Protocol
 
-from neti.dataplane import network
+from neti.dataplane import interfaces, network
 from neti.dataplane.foreign import Dropping
 from neti.dataplane.foreign.look import ForeignTables
+from neti.dataplane.interfaces import Interface
 from neti.dataplane.libnftables import Nftables
+from neti.dataplane.listeners import listeners
 from neti.dataplane.network import Network
 from neti.ruleset import FAMILY_TABLE
+from neti.shadow import Listener
 
 DISABLED_FILE: Final = Path("/etc/neti/disabled")
 _KERNEL_COMMAND_LINE: Final = Path("/proc/cmdline")
@@ -24,6 +27,13 @@ class Machine(Protocol):
     """Raises DataplaneError."""
 
     def network(self, overlay_subnet: IPv4Network) -> Network: ...
+
+    def interfaces(self) -> tuple[Interface, ...]: ...
+
+    def listeners(self) -> list[Listener]: ...
+
+    def local_ports(self) -> tuple[int, int]:
+        """The range from which this machine takes ports for what it opens itself."""
 
     def set_overlay_route(
         self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None, *, anew: bool
@@ -47,6 +57,15 @@ class RealMachine:
 
     def network(self, overlay_subnet: IPv4Network) -> Network:
         return network.read_network(overlay_subnet)
+
+    def interfaces(self) -> tuple[Interface, ...]:
+        return interfaces.interfaces()
+
+    def listeners(self) -> list[Listener]:
+        return listeners()
+
+    def local_ports(self) -> tuple[int, int]:
+        return interfaces.local_ports()
 
     def set_overlay_route(
         self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None, *, anew: bool

@@ -14,16 +14,19 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
+from neti.agent import around
 from neti.agent.control import only_one
 from neti.agent.last_good import last_good_is_used, load_or_last_good
 from neti.agent.loop import STAGE_LOST, seen_structure
-from neti.agent.machine import RealMachine, switched_off
+from neti.agent.machine import Machine, RealMachine, switched_off
 from neti.agent.membership import Membership
 from neti.agent.reconcile import Reconciler
 from neti.agent.state import Loaded, StateFolder
 from neti.agent.tracking import Tracking
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.conntrack_limit import ConntrackLimit
+from neti.dataplane.listeners import Listening
+from neti.dataplane.network import Network
 from neti.dataplane.nftables import NftablesDataplane
 from neti.enforcement import OFF, PERMANENT
 from neti.errors import NetiError
@@ -73,7 +76,8 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     host = _host(settings, folder, loaded, notes)
     reconciler = Reconciler(NftablesDataplane(), Conntrack(), seen_structure(loaded.itself))
     kernel = reconciler.read()
-    members = Membership.empty(settings, host, _reserved(settings, host))
+    reserved, machine = _reserved(settings, host), RealMachine()
+    members = Membership.empty(settings, host, reserved)
     members.remember(loaded.members)
     if loaded.itself.overlay is not None:
         overlay = IPv4Address(loaded.itself.overlay)
@@ -99,14 +103,18 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     tracking = Tracking(ConntrackLimit(folder.path), problems)
     tracking.raise_to(settings.conntrack_max)
     notes += [*tracking.notes, *map(str, problems)]
-    reconciler.resync(structure(settings, _surroundings(settings, host, loaded)), members.elements)
+    seen = machine.network(settings.overlay_subnet)
+    now = _surroundings(machine, seen, host, loaded)
+    around.note(members.elements, host, seen, reserved)
+    around.listen(members.elements, Listening(machine.listeners, machine.local_ports))
+    reconciler.resync(structure(settings, now), members.elements)
     if reconciler.seen is not None:
-        seen = replace(
+        itself = replace(
             loaded.itself,
             structure_text=reconciler.seen.digest,
             structure_seen=reconciler.seen.listing,
         )
-        folder.save_self(seen)
+        folder.save_self(itself)
     stage = "enforced" if enforced else "shadow"
     return Restored(None, count, stage, tuple(notes))
 
@@ -134,9 +142,8 @@ def _host(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     return host
 
 
-def _reserved(settings: Settings, host: Host) -> frozenset[IPv4Address]:
-    listed = registry_addresses(settings, host.site, resolve=_literally)
-    return frozenset(a for a in listed if isinstance(a, IPv4Address))
+def _reserved(settings: Settings, host: Host) -> frozenset[IPAddress]:
+    return frozenset(registry_addresses(settings, host.site, resolve=_literally))
 
 
 def _literally(name: str) -> list[IPAddress]:
@@ -147,11 +154,11 @@ def _literally(name: str) -> list[IPAddress]:
         return []
 
 
-def _surroundings(settings: Settings, host: Host, loaded: Loaded) -> Surroundings:
+def _surroundings(machine: Machine, seen: Network, host: Host, loaded: Loaded) -> Surroundings:
     """As they were last; the agent looks again. Other tables may not be loaded yet, so SSH is
     untracked only if it was so before and nobody judges input now."""
-    machine, uplinks = RealMachine(), loaded.itself.uplinks
-    if not uplinks:  # not known from disk: what there is so far
-        uplinks = machine.network(settings.overlay_subnet).uplinks(host.private)
-    untracked = loaded.itself.ssh_untracked and not machine.others_judging_input()
-    return Surroundings(uplinks=uplinks, ssh_untracked=untracked)
+    now = around.surroundings(machine, seen, host, others=machine.others_judging_input())
+    # Interfaces that are not there yet are known from disk alone.
+    uplinks = tuple(dict.fromkeys((*loaded.itself.uplinks, *now.uplinks)))
+    untracked = loaded.itself.ssh_untracked and now.ssh_untracked
+    return replace(now, uplinks=uplinks, ssh_untracked=untracked)

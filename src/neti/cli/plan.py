@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from neti import stage
-from neti.agent import reconcile
+from neti.agent import around, reconcile
 from neti.agent.loop import seen_structure
 from neti.agent.machine import RealMachine
 from neti.agent.membership import Membership
@@ -17,12 +17,13 @@ from neti.agent.state import Loaded, StateFolder
 from neti.cli.common import config_option, json_option
 from neti.cli.output import hand_over, print_json, say
 from neti.config import load
+from neti.dataplane.listeners import Listening
 from neti.dataplane.nftables import NftablesDataplane
 from neti.enforcement import enforce_commands
 from neti.identity import discover
 from neti.identity.machine import fingerprint
 from neti.identity.preflight import registry_addresses
-from neti.policy import Surroundings, structure
+from neti.policy import structure
 from neti.registry import Registry
 from neti.registry.opening import open_registry
 from neti.ruleset import NO_TABLE, KernelState, Structure
@@ -77,11 +78,14 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
 
 def _desired(settings: Settings) -> tuple[Membership, Structure]:
     host = discover(settings)
-    seen = RealMachine().network(settings.overlay_subnet)
-    others = RealMachine().others_judging_input()
-    surroundings = Surroundings(uplinks=seen.uplinks(host.private), ssh_untracked=not others)
+    machine = RealMachine()
+    seen = machine.network(settings.overlay_subnet)
+    others = machine.others_judging_input()
+    surroundings = around.surroundings(machine, seen, host, others=others)
     reserved = frozenset(registry_addresses(settings, host.site))
     membership = Membership.empty(settings, host, reserved)
+    around.note(membership.elements, host, seen, reserved)
+    around.listen(membership.elements, Listening(machine.listeners, machine.local_ports))
     registry = open_registry(settings, host.site)
     try:
         membership.hold_lease(registry.lease_of(host.id))

@@ -7,14 +7,14 @@ error. See proc(5).
 
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
 
 from neti.model import IPAddress
-from neti.shadow import Listener
+from neti.shadow import Listener, Port
 from neti.text import printable
 
 _PROC: Final = Path("/proc")
@@ -32,10 +32,42 @@ def listeners(proc: Path = _PROC) -> list[Listener]:
         try:
             with (proc / "thread-self/net" / table).open() as lines:
                 next(lines)
-                found += [seen for line in lines if (seen := _listener(table[:3], line))]
+                for line in lines:
+                    seen = _listener(table[:3], line)
+                    if seen is not None:
+                        found.append(seen)
+                    elif table.startswith("tcp"):
+                        break  # the kernel lists listening sockets first, then all connections
         except (OSError, StopIteration):
             continue  # a kernel without IPv6 has no tcp6
     return found
+
+
+class Listening:
+    """Ports of this machine's sockets, look by look. Not thread-safe.
+
+    A UDP port from the range that callers get theirs from is a caller's, more often than not, and
+    gone a moment later: it counts from the second look on, so that a busy resolver's sockets do
+    not change what the kernel holds each time. At the first look all count.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[], Iterable[Listener]],
+        local_ports: Callable[[], tuple[int, int]],
+    ) -> None:
+        self._look = look
+        self._local_ports = local_ports
+        self._before: frozenset[Port] | None = None
+
+    def ports(self) -> frozenset[Port]:
+        found = frozenset((one.protocol, one.port) for one in self._look())
+        before, self._before = self._before, found
+        if before is None:
+            return found
+        low, high = self._local_ports()
+        passing = {port for port in found - before if port[0] == "udp" and low <= port[1] <= high}
+        return found - passing
 
 
 def _listener(protocol: str, line: str) -> Listener | None:

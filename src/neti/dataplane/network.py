@@ -53,6 +53,7 @@ class Network:
     links: tuple[Link, ...]
     default_devices: tuple[str, ...]
     overlapping: tuple[Route, ...]
+    gateways: tuple[IPAddress, ...] = ()
 
     def addresses(self) -> frozenset[IPAddress]:
         return frozenset(address for link in self.links for address in link.addresses)
@@ -78,16 +79,13 @@ def read_network(overlay_subnet: IPv4Network) -> Network:
         *_ip("-4", "route", "show", "table", "all", "match", str(overlay_subnet)),
     ]
     overlapping = dict.fromkeys(route for item in routes if (route := _route(item)) is not None)
-    defaults = {
-        device
-        for family in ("-4", "-6")
-        for item in _ip(family, "route", "show", "default")
-        for device in _devices(item)
-    }
+    routes = [r for family in ("-4", "-6") for r in _ip(family, "route", "show", "default")]
+    defaults = {device for item in routes for device in _devices(item)}
     return Network(
         links=tuple(_link(item) for item in _ip("address", "show")),
         default_devices=tuple(sorted(defaults)),
         overlapping=tuple(overlapping),
+        gateways=tuple(dict.fromkeys(gateway for item in routes for gateway in _gateways(item))),
     )
 
 
@@ -180,6 +178,16 @@ def _link(item: dict[str, Any]) -> Link:
 def _devices(item: dict[str, Any]) -> list[str]:
     hops = item.get("nexthops") or [item]
     return [hop["dev"] for hop in hops if "dev" in hop]
+
+
+def _gateways(item: dict[str, Any]) -> list[IPAddress]:
+    """A gateway of the other family stands under "via" (RFC 5549)."""
+    found = []
+    for hop in item.get("nexthops") or [item]:
+        said = hop.get("gateway") or (hop.get("via") or {}).get("host")
+        if said:
+            found.append(ipaddress.ip_address(said.partition("%")[0]))
+    return found
 
 
 def _route(item: dict[str, Any]) -> Route | None:

@@ -9,6 +9,7 @@ from neti.errors import DataplaneError, DataplaneUnavailable
 from neti.ruleset import (
     FAMILY_TABLE,
     FOREIGN,
+    LISTENING,
     MAPS,
     NO_TABLE,
     ORDERED,
@@ -90,6 +91,8 @@ class NftablesDataplane:
         items = self._list(where)
         if where in MAPS:
             return {_plain(key): _plain(value) for key, value in items}
+        if where in LISTENING.values():
+            return {str(key): "" for key in items}
         return {_plain(key): "" for key in items}
 
     def _list(self, where: SetName) -> list[Any]:

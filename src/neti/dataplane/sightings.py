@@ -11,7 +11,7 @@ from typing import Final
 
 from neti.dataplane.netlink import NETLINK_NETFILTER, NetlinkSocket, attribute, attributes
 from neti.ruleset import FAMILY_TABLE, SEEN_SECONDS
-from neti.shadow import Port, Sighting, address_of
+from neti.shadow import PROTOCOLS, Port, Sighting, address_of
 
 _GET_SET_ELEMENTS: Final = (10 << 8) | 13
 _INET: Final = struct.pack("=BBH", 1, 0, 0)  # NFPROTO_INET, version 0, resource 0
@@ -19,7 +19,7 @@ _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _KEY, _TIMEOUT, _EXPIRATION, _EXPRESSION = 1, 4, 5, 7
 _EXPRESSION_DATA: Final = 2
 _COUNTER_PACKETS: Final = 2
-_PROTOCOLS: Final = {6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
+_PROTOCOLS: Final = PROTOCOLS
 
 
 class SightingsReader:
@@ -38,11 +38,12 @@ class SightingsReader:
             _asked(key[:4] + key[8:]): struct.unpack_from(">H", key, 4)[0]
             for key, _, _ in sorted(self._elements("redirected", 12), key=lambda e: -e[2])
         }
-        found: dict[bytes, Sighting] = {}  # by key: a dump of a changing set may repeat itself
-        for name, width in (("seen4", 4), ("seen6", 16)):
+        # By key: a dump of a changing set may repeat itself.
+        found: dict[tuple[str, bytes], Sighting] = {}
+        for name, width in (("heard4", 4), ("heard6", 16), ("seen4", 4), ("seen6", 16)):
             for key, packets, idle in self._elements(name, width + 8):
                 protocol, number = port = _asked(key[width:])
-                found[key] = Sighting(
+                found[name, key] = Sighting(
                     address_of(key[:width]),
                     protocol,
                     number,
@@ -50,7 +51,12 @@ class SightingsReader:
                     idle,
                     port in forwarded,
                     redirected.get(port),
+                    heard=name.startswith("heard"),
                 )
+        for name, width in (("others4", 4), ("others6", 16)):
+            for key, packets, idle in self._elements(name, width + 4):
+                protocol = _PROTOCOLS.get(key[width], str(key[width]))
+                found[name, key] = Sighting(address_of(key[:width]), protocol, 0, packets, idle)
         return list(found.values())
 
     def _elements(self, name: str, key_bytes: int) -> Iterator[tuple[bytes, int, float]]:

@@ -79,7 +79,7 @@ def overlay_conflicts(
     """
     conflicts = [f"route {n} dev {d}" for n, d in routes if n.subnet_of(overlay_subnet)]
     conflicts += [f"address {a}" for a in addresses if _inside(a, overlay_subnet)]
-    listed = _resolvers() if resolvers is None else resolvers
+    listed = resolvers_of_this_host() if resolvers is None else resolvers
     conflicts += [f"resolver {a}" for a in listed if _inside(a, overlay_subnet)]
     return tuple(dict.fromkeys(conflicts))
 
@@ -111,7 +111,7 @@ def _inside(address: IPAddress, subnet: IPv4Network) -> bool:
     return isinstance(address, IPv4Address) and address in subnet
 
 
-def _resolvers() -> list[IPAddress]:
+def resolvers_of_this_host() -> list[IPAddress]:
     try:
         lines = _RESOLV_CONF.read_text(errors="replace").splitlines()
     except OSError:
