@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import IPv4Address
 
 import pytest
 from tests.kernel.test_packets import PEER, UnderTest
@@ -274,7 +274,7 @@ def test_a_peers_move_takes_its_former_address_out(net: Net, host: UnderTest) ->
     listen(host)
     host.joins(PEER)
     host.enforce()
-    moved = replace(PEER, private=ip_address(netns.PEER_MOVED), generation=1)
+    moved = replace(PEER, private=IPv4Address(netns.PEER_MOVED), generation=1)
     host.members.fleet.appeared(entry.encode(moved))
     host.members.fleet.vanished(entry.encode(PEER), now=0.0)
     host.commit()
