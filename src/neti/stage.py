@@ -97,6 +97,18 @@ def configured(record: Record, reject_all: bool) -> Record:
     return _wish(noted, reject_all, "configuration")
 
 
+def taken_up(
+    record: Record | None, *, reject_all: bool, relaxed: bool = False, armed: bool = False
+) -> Record:
+    """What an agent that starts now would go by. ``record``: as it is on disk (None: there is
+    none); ``relaxed``: ``neti relax`` was said without an agent; ``armed``: see ``resumed``."""
+    if record is None and armed and not relaxed:
+        by: Wisher = "configuration" if reject_all else "command"
+        return Record(configured=reject_all, wished=True, by=by, confirmed=True)
+    known = configured(record or Record(), reject_all)
+    return commanded(known, False) if relaxed else known
+
+
 def commanded(
     record: Record,
     on: bool,

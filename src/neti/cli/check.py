@@ -135,8 +135,9 @@ def _wished(settings: Settings) -> bool | None:
 
     try:
         folder = StateFolder(settings.table_files_path, make=False)
-        record = folder.load(fingerprint()).record or stage.Record()
-        return not folder.is_relaxed and stage.configured(record, settings.reject_all).wished
+        record = folder.load(fingerprint()).record
+        reject_all, relaxed = settings.reject_all, folder.is_relaxed
+        return stage.taken_up(record, reject_all=reject_all, relaxed=relaxed).wished
     except (NetiError, OSError):
         return None
 

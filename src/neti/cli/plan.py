@@ -20,6 +20,7 @@ from neti.config import load
 from neti.dataplane.listeners import Listening
 from neti.dataplane.nftables import NftablesDataplane
 from neti.enforcement import enforce_commands
+from neti.guard import Guard
 from neti.identity import discover
 from neti.identity.machine import fingerprint
 from neti.identity.preflight import registry_addresses
@@ -28,7 +29,6 @@ from neti.registry import Registry
 from neti.registry.opening import open_registry
 from neti.ruleset import NO_TABLE, KernelState, Structure
 from neti.settings import Settings
-from neti.stage import Record
 from neti.words import counted
 
 
@@ -47,18 +47,33 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
       neti plan --full > neti.nft && nft -c -f neti.nft
     """
     settings = load(config)
-    membership, wanted = _desired(settings)
+    loaded, down, relaxed = _on_disk(settings)
+    membership, wanted = _desired(settings, loaded)
     membership.take_changes()
-    loaded = _loaded(settings)
-    record = stage.configured(loaded.record or Record(), settings.reject_all)
-    membership.elements.enforcement = stage.enforcement(record, time.monotonic())
+    kernel = NO_TABLE if full else NftablesDataplane().read()
+    record = stage.taken_up(
+        loaded.record,
+        reject_all=settings.reject_all,
+        relaxed=relaxed,
+        armed=kernel.armed_for_good,
+    )
+    way_in = settings.way_in
+    membership.elements.enforcement = stage.in_force(
+        record, monotonic=time.monotonic(), way_in=way_in, down=down and not full
+    )
     if full:
         membership.elements.kernel_is(NO_TABLE)
         whole = reconcile.plan(wanted, membership.elements, NO_TABLE, None)
         text = whole.transaction.text()
         print_json({"ruleset": text}) if as_json else hand_over(text)
         return
-    kernel = NftablesDataplane().read()
+    if down:
+        why = stage.hindrance(way_in=way_in, down=down)
+        lines = [f"nothing to change: {why}"]
+        if kernel.structure is not None:
+            lines = [f"remove table inet neti and the overlay's route: {why}"]
+        print_json({"structure": "down", "changes": lines}) if as_json else say(*lines)
+        return
     membership.elements.kernel_is(kernel)
     seen = seen_structure(loaded.itself)
     planned = reconcile.plan(wanted, membership.elements, kernel, seen)
@@ -68,24 +83,27 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
         lines += [f"add {counted(len(membership.fleet.members), 'member')}"]
     if planned.structure in ("as is", "chains"):
         lines += enforce_commands(membership.elements.enforcement, kernel.enforce)
-    if stage.may_begin(record, time.time()):
+    if stage.may_begin(record, time.time()) and way_in:
         lines.append(f"begin a trial of reject_all, {settings.trial_seconds} s")
+    if record.wished and not way_in:
+        say(f"neti: reject_all is not put in force: {stage.NO_WAY_IN}", err=True)
     if as_json:
         print_json({"structure": planned.structure, "changes": lines})
     else:
         say(*(lines or ["nothing to change: the kernel holds what it should"]))
 
 
-def _desired(settings: Settings) -> tuple[Membership, Structure]:
+def _desired(settings: Settings, loaded: Loaded) -> tuple[Membership, Structure]:
     host = discover(settings)
     machine = RealMachine()
     seen = machine.network(settings.overlay_subnet)
     others = machine.others_judging_input()
     surroundings = around.surroundings(machine, seen, host, others=others)
     reserved = frozenset(registry_addresses(settings, host.site))
-    membership = Membership.empty(settings, host, reserved)
+    membership = Membership.empty(settings, host, reserved, Guard(window=dict(loaded.window)))
     around.note(membership.elements, host, seen, reserved)
     around.listen(membership.elements, Listening(machine.listeners, machine.local_ports))
+    membership.remember(loaded.members)  # who is lost or held stays in the kernel
     registry = open_registry(settings, host.site)
     try:
         membership.hold_lease(registry.lease_of(host.id))
@@ -97,20 +115,23 @@ def _desired(settings: Settings) -> tuple[Membership, Structure]:
 
 def _read_fleet(membership: Membership, registry: Registry) -> None:
     fleet = membership.fleet
-    fleet.snapshot(registry.names(), now=0.0)
+    fleet.snapshot(registry.names(), now=time.time())
     owners = registry.leases()
     asked = fleet.questions()
     for overlay in asked.leases:
         fleet.lease_read(IPv4Address(overlay), owners.get(overlay))
     for name, data in registry.data(asked.data).items():
         fleet.data_read(name, data)
+    fleet.tick(now=time.time())
 
 
-def _loaded(settings: Settings) -> Loaded:
-    """What an agent left here; nothing where none has run."""
+def _on_disk(settings: Settings) -> tuple[Loaded, bool, bool]:
+    """What an agent left here, and whether ``neti down`` and ``neti relax`` were said; nothing
+    where none has run."""
     if not settings.table_files_path.is_dir():
-        return Loaded()
-    return StateFolder(settings.table_files_path).load(fingerprint())
+        return Loaded(), False, False
+    folder = StateFolder(settings.table_files_path, make=False)
+    return folder.load(fingerprint()), folder.is_down, folder.is_relaxed
 
 
 def _structure_lines(kind: str, wanted: Structure, kernel: KernelState) -> list[str]:
@@ -125,7 +146,8 @@ def _structure_lines(kind: str, wanted: Structure, kernel: KernelState) -> list[
     diff = difflib.unified_diff(
         kernel.structure.splitlines(), listed.splitlines(), "kernel", "desired", lineterm=""
     )
-    return list(diff) or ["replace the table by an equal one, since nobody knows who wrote it"]
+    lines = [line.expandtabs() for line in diff]
+    return lines or ["replace the table by an equal one, since nobody knows who wrote it"]
 
 
 def _listed_elsewhere(wanted: Structure) -> str | None:
