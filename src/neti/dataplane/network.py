@@ -149,7 +149,12 @@ def _ip(*words: str) -> list[dict[str, Any]]:
 def _run(words: list[str]) -> str:
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=_IP_TIMEOUT, check=False
+            words,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",  # an interface may be named by nearly any bytes
+            timeout=_IP_TIMEOUT,
+            check=False,
         )
     except FileNotFoundError as error:
         raise DataplaneUnavailable("the program ip is missing: install iproute2") from error
