@@ -15,7 +15,9 @@ from tests.support.netns import require_root
 from tests.support.playbooks import Controller
 from tests.support.zookeeper import need_zookeeper
 
+from neti.lab import namespaces
 from neti.lab.zookeeper import ZooKeeperServer
+from neti.registry.zookeeper_probe import Place, takes
 
 pytestmark = pytest.mark.lab
 
@@ -37,7 +39,7 @@ PROXY: list[dict[str, Any]] = [
     }
 ]
 JAVA = (
-    "/usr/bin/java -- -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData"
+    "/usr/bin/java -- $JAVA_OPTS -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData"
     " -Dzookeeper.jmx.log4j.disable=true -cp /usr/share/java/zookeeper.jar:"
     "/usr/share/java/slf4j-simple.jar org.apache.zookeeper.server.quorum.QuorumPeerMain"
 )
@@ -61,13 +63,15 @@ def _ensemble(site: Site, names: list[str], **changed: Any) -> None:
             "zookeeper_install": False,
             "zookeeper_config_folder": str(disk / "conf"),
             "zookeeper_data_folder": str(disk / "data"),
+            "zookeeper_java_file": str(disk / "java"),
             "zookeeper_owner": "root",
             "zookeeper_group": "root",
             "zookeeper_service_manager": "command",
             "zookeeper_service_commands": {
                 "status": f"{daemon} --status",
-                "start": f"echo start {name} >> {order}; {daemon} --start --background"
-                f" --make-pidfile --output {disk}/log --startas {JAVA} {disk}/conf/zoo.cfg",
+                "start": f". {disk}/java; echo start {name} >> {order};"
+                f" {daemon} --start --background --make-pidfile --output {disk}/log"
+                f" --startas {JAVA} {disk}/conf/zoo.cfg",
                 "stop": f"echo stop {name} >> {order}; {daemon} --stop --retry 20",
             },
             **changed,
@@ -83,6 +87,12 @@ def _mode(site: Site, name: str) -> str:
         folder=site.disk(name),
     )
     return server.metrics().get("zk_server_state", "none")
+
+
+def _takes(site: Site, name: str, length: int) -> bool | None:
+    """Whether that server would read a request of so many bytes."""
+    place = Place(str(site.plan.host(name).private), 2181)
+    return namespaces.call_inside(site.plan.namespace(name), lambda: takes(place, None, length))
 
 
 def test_an_ensemble_is_made_and_restarted_one_server_at_a_time(
@@ -108,6 +118,8 @@ def test_an_ensemble_is_made_and_restarted_one_server_at_a_time(
     turns = [order[place : place + 2] for place in range(0, 6, 2)]
     assert sorted(turns) == [[f"stop {name}", f"start {name}"] for name in names]
     assert sorted(_mode(site, name) for name in names) == ["follower", "follower", "leader"]
+    assert {_takes(site, name, 65537) for name in names} == {False}
+    assert {_takes(site, name, 65536) for name in names} == {True}
 
     _ensemble(site, names[::-1], zookeeper_settings={**quick, "snapCount": 50000})
     confused = site.controller.play(ENSEMBLE)

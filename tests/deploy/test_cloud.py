@@ -18,6 +18,7 @@ from tests.support.aws import REGION, MotoServer, shared_server, use_sdk
 from tests.support.playbooks import ROOT
 
 from neti.cli import cli
+from neti.lab.zookeeper import LIMITS
 
 TEMPLATE = ROOT / "deploy/cloudformation/neti.yml"
 USER_DATA = ROOT / "deploy/cloud-init/agent.yml"
@@ -194,6 +195,10 @@ def _servers_know_each_other(
             if line.startswith("server.")
         ]
         assert ensemble == [f"server.{n}={a}:2888:3888" for n, a in enumerate(private, 1)]
+        java = files["/etc/default/zookeeper"].splitlines()
+        assert [line for line in java if line.startswith("JAVA_OPTS=")] == [
+            f'JAVA_OPTS="$JAVA_OPTS {limit}"' for limit in LIMITS
+        ]
 
 
 def _proxies_are_alike(cloud: Cloud, proxies: list[dict[str, Any]], elastic: list[str]) -> None:

@@ -90,33 +90,54 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
     show_default=True,
     help="Where a plain port may have been left open beside TLS.",
 )
-def check(config: Path, as_json: bool, plain_port: int) -> None:
+@click.option(
+    "--accept",
+    "accept",
+    multiple=True,
+    metavar="CODE",
+    help="A warning that you know of, by its code: it becomes a note. Repeatable.",
+)
+def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...]) -> None:
     """Find what is open, half, wrong, too old or too small. Changes nothing.
 
     Every server of this host's site is asked, and the whole tree is read. Exit code 1 when there
-    is a fault or a warning; notes do not count.
+    is a fault or a warning; notes do not count. --accept CODE is for a warning that you live with,
+    so that the next one is not missed.
+
+    \b
+    Examples:
+      neti registry check
+      neti registry check --accept request-length --accept junk-names
     """
     from neti.registry import zookeeper_check as look
     from neti.registry.zookeeper_probe import Place
 
+    for code in accept:
+        if code not in look.CODES:
+            raise click.UsageError(
+                f"--accept {code!r}: expected one of {', '.join(look.CODES)} (a fault is not "
+                "accepted)"
+            )
     settings = load(config)
     files, site = settings.registry_tls, site_of(settings)
     places = [Place.of(text) for text in servers(settings, site)]
     found: list[Finding] = []
     if files is None:
-        found.append(look.Finding("warning", "registry_tls", f"is not configured: {_OPEN}"))
+        found.append(
+            look.Finding("warning", "registry_tls", f"is not configured: {_OPEN}", "no-tls")
+        )
     else:
         from neti.registry.certificates import expiry_problems
 
         found += [
-            look.Finding("warning", "this host", sentence)
+            look.Finding("warning", "this host", sentence, "certificate")
             for sentence in expiry_problems(files, time.time())
         ]
-    members = 0
+    members, layout = 0, None
     registry = open_zookeeper(settings, site, timeout=_LOOK_SECONDS if files else 20.0)
     try:
         tree = registry.inspect(lambda a, layout: look.look_at_tree(a, layout, time.time))
-        members = len(tree.by_id)
+        members, layout = len(tree.by_id), tree.layout
         found += look.judge_tree(tree, secure=files is not None)
     except NetiError as error:
         found.append(look.Finding("fault", "registry", str(error)))
@@ -124,8 +145,14 @@ def check(config: Path, as_json: bool, plain_port: int) -> None:
         registry.close()
     for place in places:
         found += look.look_at_server(
-            place, files, plain_port=plain_port, members=members, now=time.time()
+            place,
+            files,
+            plain_port=plain_port,
+            members=members,
+            now=time.time(),
+            layout=layout,
         )
+    found = look.joined(look.accepted(found, accept))
     _print_findings(found, as_json)
     if any(one.severity != "note" for one in found):
         sys.exit(1)
@@ -133,16 +160,22 @@ def check(config: Path, as_json: bool, plain_port: int) -> None:
 
 def _print_findings(found: "list[Finding]", as_json: bool) -> None:
     order = ("fault", "warning", "note")
-    found = sorted(found, key=lambda one: order.index(one.severity))
     counts = {word: sum(one.severity == word for one in found) for word in order}
     if as_json:
         findings = [
-            {"severity": one.severity, "where": one.where, "what": one.sentence} for one in found
+            {
+                "severity": one.severity,
+                "where": one.where,
+                "what": one.sentence,
+                "code": one.code or None,
+            }
+            for one in found
         ]
         print_json({"findings": findings, **{f"{word}s": n for word, n in counts.items()}})
         return
     for one in found:
-        say(f"{one.severity:<8} {one.where}: {one.sentence}")
+        code = f"  [{one.code}]" if one.code and one.severity == "warning" else ""
+        say(f"{one.severity:<8} {one.where}: {one.sentence}{code}")
     say(", ".join(counted(count, word) for word, count in counts.items()))
 
 

@@ -32,10 +32,12 @@ _NETTY: Final = tuple(
         *("transport-native-epoll", "transport-native-unix-common"),
     )
 )
-# What docs/security.md tells operators to run servers with, and why.
+# What docs/security.md has operators run servers with, and says why of each.
 LIMITS: Final = (
     "-Djute.maxbuffer=65536",
-    "-Dzookeeper.jute.maxbuffer.extrasize=67108864",
+    "-Dzookeeper.jute.maxbuffer.extrasize=4194304",
+    "-Dzookeeper.closeSessionTxn.enabled=false",
+    "-Dzookeeper.DigestAuthenticationProvider.enabled=false",
 )
 _X509: Final = "org.apache.zookeeper.server.auth.X509AuthenticationProvider"
 _MAIN: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"

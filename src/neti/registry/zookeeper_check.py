@@ -2,12 +2,13 @@
 
 Judging is pure; looking is done by ``zookeeper_probe`` and by one pass over the tree.
 
-Must never do: change anything but one nameless node that ends with its session (for the clock).
+Must never do: change anything, but for nameless nodes that end with their session (for the clock,
+and for what a watch tells).
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any, Final, Literal
 from uuid import uuid4
@@ -23,7 +24,7 @@ from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper_calls import Attempt
 from neti.registry.zookeeper_layout import Layout
 from neti.registry.zookeeper_leases import overlay_of
-from neti.registry.zookeeper_probe import Place, serves, version_of, word
+from neti.registry.zookeeper_probe import Place, serves, takes, tells_names, version_of, word
 from neti.settings import RegistryTLS
 from neti.text import printable
 
@@ -31,6 +32,7 @@ Severity = Literal["fault", "warning", "note"]
 STOCK_PLAIN_PORT: Final = 2181
 _STOCK_BUFFER: Final = 0xFFFFF  # jute.maxbuffer
 _STOCK_CONNECTIONS: Final = 60
+_LONGEST_REQUEST: Final = 65536  # what docs/security.md has servers take
 _CLOCK_SECONDS: Final = 5.0
 _CERTIFICATE_DAYS: Final = 14
 _NAMED: Final = 5
@@ -39,9 +41,12 @@ _CONNECTIONS: Final = re.compile(r"^maxClientCnxns=(\d+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
+    """``code``: stable, by which an operator accepts a warning."""
+
     severity: Severity
     where: str
     sentence: str
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Tree:
     names: tuple[str, ...]
     agents: frozenset[str]
     acls: dict[str, list[Any]]
+    without_session: tuple[str, ...]  # registrations that no session's end takes away
     clock_ahead: float | None  # seconds; the server's, of ours
 
 
@@ -61,19 +67,39 @@ class Tree:
 
 
 def look_at_server(
-    place: Place, files: RegistryTLS | None, *, plain_port: int, members: int, now: float
+    place: Place,
+    files: RegistryTLS | None,
+    *,
+    plain_port: int,
+    members: int,
+    now: float,
+    layout: Layout | None = None,
 ) -> list[Finding]:
+    """``layout``: where a node may be made for the time of a look."""
     where = str(place)
     answer = word(place, "srvr", files)
     if answer.fault is not None:
-        return [Finding("fault", where, f"does not answer: {answer.fault}")]
-    found = [*_version(where, answer.text), *_connections(place, files, members)]
+        return [Finding("fault", where, f"does not answer: {answer.fault}", "silent")]
+
+    def told() -> bool | None:
+        return tells_names(place, files, layout.agents) if layout is not None else None
+
+    found = [
+        *_version(where, answer.text, told),
+        *_connections(place, files, members),
+        *_requests(place, files),
+    ]
     if files is None:
         return found
     days = None if answer.expires is None else (answer.expires - now) / 86400
     if days is not None and days < _CERTIFICATE_DAYS:
         found.append(
-            Finding("warning", where, f"its certificate expires in {days:.1f} days: renew it")
+            Finding(
+                "warning",
+                where,
+                f"its certificate expires in {days:.1f} days: renew it",
+                "certificate",
+            )
         )
     if serves(place, files):
         found.append(
@@ -82,6 +108,7 @@ def look_at_server(
                 where,
                 "lets clients in without a certificate: set ssl.clientAuth=need, "
                 "enforce.auth.enabled=true and enforce.auth.schemes=x509",
+                "open-tls",
             )
         )
     plain = Place(place.host, plain_port)
@@ -93,6 +120,7 @@ def look_at_server(
                 str(plain),
                 "a plain port is open and lets everyone in: take clientPort out of zoo.cfg, "
                 "or set enforce.auth.enabled=true",
+                "open-plain",
             )
         )
     elif open_to_all is False:
@@ -102,7 +130,8 @@ def look_at_server(
     return found
 
 
-def _version(where: str, srvr: str) -> Iterable[Finding]:
+def _version(where: str, srvr: str, told: Callable[[], bool | None]) -> Iterable[Finding]:
+    """``told``: whether the server was seen to have the known hole, asked for old versions only."""
     version = version_of(srvr)
     if version is None:
         yield Finding(
@@ -111,14 +140,38 @@ def _version(where: str, srvr: str) -> Iterable[Finding]:
         return
     text = ".".join(map(str, version))
     if version < (3, 6, 0):
-        yield Finding("fault", where, f"is ZooKeeper {text}: Neti needs 3.6 or later")
+        yield Finding("fault", where, f"is ZooKeeper {text}: Neti needs 3.6 or later", "version")
     elif version < (3, 8, 4) or (3, 9, 0) <= version < (3, 9, 2):
+        seen = told()
+        if seen is False:
+            yield Finding(
+                "note",
+                where,
+                f"is ZooKeeper {text}, which came with CVE-2024-23944: tried here, and mended",
+            )
+            return
         yield Finding(
             "warning",
             where,
             f"is ZooKeeper {text}, with CVE-2024-23944 (a recursive watch tells the names of nodes "
-            "that its owner may not read): fixed in 3.8.4 and 3.9.2, unless your distribution has "
-            "put the fix in (Debian 12: from 3.8.0-11+deb12u2 on)",
+            "that its owner may not read): "
+            + ("tried here, and open. " if seen else "it could not be tried here. ")
+            + "It is fixed in 3.8.4 and 3.9.2, and in Debian 12 from 3.8.0-11+deb12u2 on",
+            "CVE-2024-23944",
+        )
+
+
+def _requests(place: Place, files: RegistryTLS | None) -> Iterable[Finding]:
+    """Every watcher gets a node's whole path, so a long one is sent as often as there are hosts."""
+    if takes(place, files, 2 * _LONGEST_REQUEST):
+        yield Finding(
+            "warning",
+            str(place),
+            f"reads requests of more than {2 * _LONGEST_REQUEST:,} bytes: a few long names that "
+            "one member makes can use up its memory, or keep the ensemble from ever starting "
+            f"again. Run it with -Djute.maxbuffer={_LONGEST_REQUEST} and the options beside it in "
+            "docs/security.md (JAVA_OPTS in Debian's /etc/default/zookeeper)",
+            "request-length",
         )
 
 
@@ -139,6 +192,7 @@ def _connections(place: Place, files: RegistryTLS | None, members: int) -> Itera
             str(place),
             f"maxClientCnxns is {most} for each address, and the fleet has {members} members: too "
             "few where they come through a proxy; set 0 (no limit) or the size of the fleet",
+            "client-connections",
         )
 
 
@@ -160,6 +214,8 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
         *(layout.name(name) for name in names),
         *(layout.agent(host_id) for host_id in agents),
     ]
+    acls, without_session = _acls(attempt, paths)
+    registrations = (layout.ip_map + "/", layout.agents + "/")
     return Tree(
         layout=layout,
         by_overlay={
@@ -174,21 +230,26 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
         },
         names=tuple(names),
         agents=frozenset(agents),
-        acls=_acls(attempt, paths),
+        acls=acls,
+        without_session=tuple(p for p in without_session if p.startswith(registrations)),
         clock_ahead=_clock(attempt, layout, wall),
     )
 
 
-def _acls(attempt: Attempt, paths: list[str]) -> dict[str, list[Any]]:
+def _acls(attempt: Attempt, paths: list[str]) -> tuple[dict[str, list[Any]], list[str]]:
+    """Rights by path; and which nodes outlast any session."""
     answers = attempt.each([GetACL(path) for path in paths])
     found = {}
+    lasting = []
     for path, answer in zip(paths, answers, strict=True):
         if isinstance(answer, NoNodeError):
             continue
         if isinstance(answer, Exception):
             raise answer
         found[path] = answer[0]
-    return found
+        if not answer[1].ephemeralOwner:
+            lasting.append(path)
+    return found, lasting
 
 
 def _clock(attempt: Attempt, layout: Layout, wall: Callable[[], float]) -> float | None:
@@ -211,6 +272,7 @@ def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
         *_open(tree, secure=secure),
         *_halves(tree),
         *_owners(tree),
+        *_lasting(tree),
         *_strangers(tree),
         *_goodbyes(tree),
         *_size(tree),
@@ -236,6 +298,7 @@ def _open(tree: Tree, *, secure: bool) -> Iterable[Finding]:
         tree.layout.root or "/",
         f"{len(harmful)} nodes can be written or emptied by anyone who gets in "
         f"({_some(harmful)}): {mend}",
+        "open-nodes",
     )
 
 
@@ -291,6 +354,24 @@ def _owners(tree: Tree) -> Iterable[Finding]:
             )
 
 
+def _lasting(tree: Tree) -> Iterable[Finding]:
+    """An agent's own nodes end with its session: these would stand for good."""
+    layout = tree.layout
+    for path in tree.without_session:
+        name = path.rpartition("/")[2]
+        keeps_out = path.startswith(f"{layout.agents}/")
+        if keeps_out or _parsed(name) is not None:
+            yield Finding(
+                "fault",
+                path,
+                "belongs to no session, so it never ends by itself, and no agent makes one like "
+                "it: "
+                + (f"it keeps the host {name} from registering. " if keeps_out else "")
+                + "An operator has to delete it (ZooKeeper's own client, delete)",
+                "no-session",
+            )
+
+
 def _strangers(tree: Tree) -> Iterable[Finding]:
     junk = [name for name in tree.names if _parsed(name) is None]
     if junk:
@@ -298,6 +379,7 @@ def _strangers(tree: Tree) -> Iterable[Finding]:
             "warning",
             tree.layout.ip_map,
             f"{len(junk)} names that are no entries ({_some(junk)}): agents skip them",
+            "junk-names",
         )
 
 
@@ -318,6 +400,7 @@ def _goodbyes(tree: Tree) -> Iterable[Finding]:
                 f"is a goodbye of {said.id}, which is registered: with it a crash of that host "
                 "counts as leaving, and its peers drop it at once; if it stays, another wrote "
                 "it: see docs/security.md",
+                "goodbye",
             )
 
 
@@ -329,6 +412,7 @@ def _size(tree: Tree) -> Iterable[Finding]:
             tree.layout.ip_map,
             f"listing its {len(tree.names)} names takes {size} bytes, and a stock client takes "
             f"{_STOCK_BUFFER} (jute.maxbuffer): remove what is no entry, or raise jute.maxbuffer",
+            "listing",
         )
 
 
@@ -340,7 +424,39 @@ def _time(tree: Tree) -> Iterable[Finding]:
             "clock",
             f"the server's clock is {abs(tree.clock_ahead):.0f} s {way} this host's: one is wrong, "
             "and certificates are judged by it",
+            "clock",
         )
+
+
+# --- all of it ---
+
+CODES: Final = (
+    *("CVE-2024-23944", "certificate", "client-connections", "clock", "goodbye", "junk-names"),
+    *("listing", "no-tls", "open-nodes", "request-length"),
+)
+
+
+def accepted(found: Iterable[Finding], codes: Collection[str]) -> list[Finding]:
+    """Warnings that an operator knows of and lives with become notes; faults do not."""
+    return [
+        replace(one, severity="note", sentence=f"{one.sentence} (accepted)")
+        if one.severity == "warning" and one.code in codes
+        else one
+        for one in found
+    ]
+
+
+def joined(found: Iterable[Finding]) -> list[Finding]:
+    """What is the same at several servers is one finding, worst first."""
+    order = ("fault", "warning", "note")
+    places: dict[tuple[Severity, str, str], list[str]] = {}
+    for one in found:
+        places.setdefault((one.severity, one.sentence, one.code), []).append(one.where)
+    together = [
+        Finding(severity, ", ".join(where), sentence, code)
+        for (severity, sentence, code), where in places.items()
+    ]
+    return sorted(together, key=lambda one: order.index(one.severity))
 
 
 def _member(name: str) -> Member | None:

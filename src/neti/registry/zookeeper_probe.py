@@ -1,6 +1,7 @@
 """One ZooKeeper server asked from outside: does it answer, in which version, and to whom.
 
-Plain sockets and no session that lasts. Must never do: write to the server, or keep a connection.
+Plain sockets and no session that lasts. Must never do: write to the server, but for one nameless
+node that ends with its session, or keep a connection.
 """
 
 import re
@@ -9,17 +10,25 @@ import ssl
 import struct
 from dataclasses import dataclass
 from typing import Final
+from uuid import uuid4
 
 from neti.registry import tls
 from neti.settings import RegistryTLS
 
 _SECONDS: Final = 3.0
+_SILENT_SECONDS: Final = 1.0
 _MOST: Final = 1 << 20
 _VERSION: Final = re.compile(r"version: (\d+)\.(\d+)\.(\d+)")
 # Protocol version 0, no zxid seen, 4 s, a new session without password, not read-only.
 _HELLO: Final = struct.pack("!iqiqi16s?", 0, 0, 4000, 0, 16, bytes(16), False)
 _EXISTS_ROOT: Final = struct.pack("!iii1sb", 1, 3, 1, b"/", 0)
 _CLOSE: Final = struct.pack("!ii", 2, -11)
+_ADD_WATCH, _CREATE, _SYNC = 106, 1, 9
+_RECURSIVE: Final = 1
+_EPHEMERAL: Final = 1
+_EVENT: Final = -1
+# Nobody has this address (RFC 5737), so nobody may read what only it may read.
+_NOBODY: Final = struct.pack("!iii2si9s", 1, 31, 2, b"ip", 9, b"192.0.2.1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,70 @@ def serves(place: Place, files: RegistryTLS | None) -> bool | None:
         return False
     finally:
         connection.close()
+
+
+def takes(place: Place, files: RegistryTLS | None, length: int) -> bool | None:
+    """Whether the server would read a request of that many bytes; None: nobody answers.
+
+    It is told the length and gets nothing more: a server that takes less ends the connection.
+    """
+    try:
+        with _connected(place, files) as connection:
+            connection.sendall(struct.pack("!i", length))
+            connection.settimeout(_SILENT_SECONDS)
+            try:
+                return bool(connection.recv(1))
+            except TimeoutError:
+                return True
+            except OSError:
+                return False
+    except OSError:
+        return None
+
+
+def tells_names(place: Place, files: RegistryTLS | None, parent: str) -> bool | None:
+    """Whether a recursive watch tells of nodes that its owner may not read (CVE-2024-23944); None
+    where that cannot be tried. Makes a node below ``parent`` that nobody may read and that ends
+    with this session, and watches for it."""
+    try:
+        with _connected(place, files) as connection:
+            return _watches_unread(connection, f"{parent}/.unread-{uuid4().hex}", parent)
+    except (OSError, struct.error):
+        return None
+
+
+def _watches_unread(connection: socket.socket, path: str, parent: str) -> bool | None:
+    connection.sendall(struct.pack("!i", len(_HELLO)) + _HELLO)
+    if struct.unpack_from("!i", _packet(connection), 4)[0] <= 0:
+        return None
+    node = _text(path) + _text("") + _NOBODY + struct.pack("!i", _EPHEMERAL)
+    told = False
+    for xid, (kind, body) in enumerate(
+        (
+            (_ADD_WATCH, _text(parent) + struct.pack("!i", _RECURSIVE)),
+            (_CREATE, node),
+            (_SYNC, _text(parent)),  # what the node's making caused has come before its answer
+        ),
+        1,
+    ):
+        request = struct.pack("!ii", xid, kind) + body
+        connection.sendall(struct.pack("!i", len(request)) + request)
+        while True:
+            reply = _packet(connection)
+            answered, _, code = struct.unpack_from("!iqi", reply)
+            if answered == _EVENT:
+                told = told or path.encode() in reply
+            elif answered == xid:
+                break
+        if code != 0:
+            return None
+    connection.sendall(struct.pack("!iii", 8, 4, -11))
+    return told
+
+
+def _text(text: str) -> bytes:
+    raw = text.encode()
+    return struct.pack("!i", len(raw)) + raw
 
 
 def _lets_in(connection: socket.socket) -> bool:
