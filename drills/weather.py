@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.support.swarm import RawSession
+
 from drills.drill import DrillError
 from drills.field import Field
 from drills.host import FieldHost
@@ -15,6 +17,7 @@ from neti.lab import namespaces
 from neti.lab.zookeeper import ZooKeeperServer
 
 _TABLE = "inet weather"
+_PATIENCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +38,20 @@ def all_kinds(field: Field, host: FieldHost) -> list[Weather]:
     """For an ensemble, and the host that is cut off."""
     servers = field.servers
     return [
-        Weather("ZooKeeper gone", lambda: _kill(servers), lambda: _start(servers), long=True),
-        Weather("quorum lost", lambda: _kill(servers[1:]), lambda: _start(servers[1:])),
+        Weather(
+            "ZooKeeper gone", lambda: _kill(servers), lambda: _start(field, servers), long=True
+        ),
+        Weather("quorum lost", lambda: _kill(servers[1:]), lambda: _start(field, servers[1:])),
         Weather(
             "leader killed",
             lambda: _kill([_leader(servers)]),
-            lambda: _elected(servers),
-            after=lambda: _start(servers),
+            lambda: _elected(field),
+            after=lambda: _start(field, servers),
         ),
         Weather(
             "servers paused beyond the session's time-out",
             lambda: _pause(servers),
-            lambda: _resume(servers),
+            lambda: _resume(field),
             outlasts_session=True,
         ),
         Weather(
@@ -64,17 +69,40 @@ def _kill(servers: list[ZooKeeperServer]) -> None:
         server.kill()
 
 
-def _start(servers: list[ZooKeeperServer]) -> None:
+def _start(field: Field, servers: list[ZooKeeperServer]) -> None:
     """Those that do not run."""
     for server in servers:
         if server.pid is None:
             server.spawn()
-    _wait(servers)
+    _wait(field, servers)
 
 
-def _wait(servers: list[ZooKeeperServer]) -> None:
+def _wait(field: Field, servers: list[ZooKeeperServer]) -> None:
+    """Until each takes a write. What a server says of itself is not enough: one that slept goes on
+    saying that it follows until it sees that its leader has given it up, and whoever connects in
+    between gets no answer."""
     for server in servers:
         server.wait()
+
+    def written() -> bool:
+        return all(_takes_writes(server) for server in servers)
+
+    wait_for(
+        lambda: field.inside(field.street, written),
+        f"the {len(servers)} servers do not take writes",
+        every=0.05,
+    )
+
+
+def _takes_writes(server: ZooKeeperServer) -> bool:
+    try:
+        session = RawSession(server.address, server.port, timeout_ms=4000, patience=_PATIENCE)
+        session.send_create(f"/served-{server.port}-{session.id:x}", b"")
+        done = session.outcome() == 0
+        session.close()
+    except OSError:  # no connection, no answer in time, or the end of one
+        return False
+    return done
 
 
 def _pause(servers: list[ZooKeeperServer]) -> None:
@@ -82,10 +110,10 @@ def _pause(servers: list[ZooKeeperServer]) -> None:
         server.pause()
 
 
-def _resume(servers: list[ZooKeeperServer]) -> None:
-    for server in servers:
+def _resume(field: Field) -> None:
+    for server in field.servers:
         server.resume()
-    _wait(servers)
+    _wait(field, field.servers)
 
 
 def _leader(servers: list[ZooKeeperServer]) -> ZooKeeperServer:
@@ -95,14 +123,14 @@ def _leader(servers: list[ZooKeeperServer]) -> ZooKeeperServer:
     raise DrillError("no server of the ensemble says that it is the leader")
 
 
-def _elected(servers: list[ZooKeeperServer]) -> None:
-    left = [server for server in servers if server.pid is not None]
+def _elected(field: Field) -> None:
+    left = [server for server in field.servers if server.pid is not None]
     wait_for(
         lambda: bool(_leader(left)),
         f"the {len(left)} servers that are left have no leader",
         every=0.05,
     )
-    _wait(left)
+    _wait(field, left)
 
 
 def _cut_off(field: Field, host: FieldHost) -> None:

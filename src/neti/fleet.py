@@ -102,8 +102,8 @@ class Fleet:
         """Leases as read, of the addresses that somebody claims."""
         return self._asking.owners
 
-    def skipped(self) -> dict[str, str]:
-        """Entries that are not believed, each with the reason; the first hundred.
+    def skipped(self, most: int = MAX_NAMED) -> dict[str, str]:
+        """Entries that are not believed, each with the reason; the first hundred, or ``most``.
 
         An entry whose further addresses are refused is named too, though the rest of it counts.
         """
@@ -112,11 +112,11 @@ class Fleet:
             name: f"{count} entries of one host id more than the {MAX_JUDGED} that are looked at"
             for name, count in islice(roster.crowds(), MAX_CROWDS_NAMED)
         }
-        for name in islice(roster.junk, MAX_NAMED - len(named)):
+        for name in islice(roster.junk, most - len(named)):
             named[name] = roster.fault(name)
-        for name in islice(self._judge.disputed, MAX_NAMED - len(named)):
+        for name in islice(self._judge.disputed, most - len(named)):
             named[name] = self._judge.why(name)
-        for name in islice(roster.bad_data, MAX_NAMED - len(named)):
+        for name in islice(roster.bad_data, most - len(named)):
             named.setdefault(name, roster.bad_data[name])
         return named
 

@@ -198,8 +198,8 @@ def test_a_question_that_has_no_answer_is_refused(
     ("words", "said"),
     [
         (["--site", "nonsense"], "--site 'nonsense': expected one of the sites: ec2, vpc"),
-        (["--version-below", "banana"], "--version-below 'banana': expected numbers with dots"),
-        (["--version-below", "0.2rc1"], "--version-below '0.2rc1': expected numbers with dots"),
+        (["--below-version", "banana"], "--below-version 'banana': expected numbers with dots"),
+        (["--version-below", "0.2rc1"], "--below-version '0.2rc1': expected numbers with dots"),
     ],
 )
 def test_the_fleets_list_refuses_the_same(
@@ -265,3 +265,37 @@ def test_how_to_be_let_in_is_said(
     result = neti("aws", "report", *words)
     assert result.exit_code == 1
     assert said in result.stderr
+
+
+def test_an_agent_of_unknown_version_is_below_any(
+    neti: Neti, account: Account, members: Members
+) -> None:
+    """The same by both commands and by either name of the option; without an agent there is none
+    to upgrade."""
+    old, odd, new, none = account.instances(4, account.group("web"), name="web")
+    for instance, version in ((old, "0.1.0"), (odd, ""), (new, "0.3.0")):
+        _joined(members, account, instance, version=version)
+    for option in ("--below-version", "--version-below"):
+        words = ["aws", "report", option, "0.2", "--json"]
+        told = json.loads(neti(*words).stdout)
+        assert {row["id"] for row in told["instances"]} == {old, odd}
+        told = json.loads(neti("fleet", option, "0.2", "--json").stdout)
+        assert {row["id"] for row in told["members"]} == {old, odd}
+    assert none
+
+
+def test_a_hundred_disbelieved_entries_hide_nobody(
+    neti: Neti, account: Account, members: Members, config: Path
+) -> None:
+    """Each of them has an agent: to restart it would be the wrong thing to do."""
+    text = config.read_text()
+    config.write_text(text.replace("ec2: {vpc_ids", "ec2: {private: [172.16.0.0/12], vpc_ids"))
+    odd = account.instances(3, account.group("web"), name="web")
+    for number in range(130):
+        members.join(f"x-{number}", f"10.99.0.{number}", None)
+    for number, instance in enumerate(odd):
+        members.join(instance, f"10.99.1.{number}", None)
+    told = json.loads(neti("aws", "report", "--json").stdout)
+    for row in told["instances"]:
+        assert row["why"].startswith("its entry is not believed: "), row
+        assert "10.99.1." in row["why"]

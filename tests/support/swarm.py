@@ -23,8 +23,12 @@ def _text(raw: bytes) -> bytes:
 class RawSession:
     """One session on one blocking socket."""
 
-    def __init__(self, address: str, port: int, *, timeout_ms: int = 40_000) -> None:
-        self._socket = socket.create_connection((address, port), timeout=30)
+    def __init__(
+        self, address: str, port: int, *, timeout_ms: int = 40_000, patience: float = 30
+    ) -> None:
+        """``patience``: seconds for each answer, then a TimeoutError that says who was asked."""
+        self._asked = f"ZooKeeper at {address}:{port} did not answer within {patience:g} s"
+        self._socket = socket.create_connection((address, port), timeout=patience)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._replies = self._socket.makefile("rb")
         self._xid = 0
@@ -74,7 +78,10 @@ class RawSession:
         return self._exactly(length)
 
     def _exactly(self, length: int) -> bytes:
-        raw = self._replies.read(length)
+        try:
+            raw = self._replies.read(length)
+        except TimeoutError as error:
+            raise TimeoutError(self._asked) from error
         if len(raw) != length:
             raise ConnectionError("ZooKeeper closed the connection")
         return raw

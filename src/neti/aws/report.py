@@ -28,17 +28,20 @@ UNKNOWN_SITE: Final = "?"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
     """What the registry says. ``told``: by host id, what a host says of itself ("version",
-    "stage"); ``skipped``: entries that no agent believes, with the reason."""
+    "stage"); ``skipped``: entries that no agent believes, with the reason; ``present``: ids with
+    an entry, believed or not."""
 
     members: Mapping[str, Member]
     told: Mapping[str, Mapping[str, str]]
     leases: Mapping[str, IPv4Address]
     skipped: Mapping[str, str]
+    present: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """``why`` is None for an instance in Neti, and for no other."""
+    """``why`` is None for an instance in Neti, and for no other. ``registered``: its agent is,
+    though peers may not reach it everywhere."""
 
     name: str
     id: str
@@ -52,6 +55,7 @@ class Row:
     stage: str | None
     why: str | None
     excluded: bool = False
+    registered: bool = False
 
     @property
     def in_neti(self) -> bool:
@@ -81,7 +85,8 @@ def rows(
     """One for each instance, sorted by name as people count: web-9 before web-10."""
     running = list(instances)
     matched = _matched(running, registered, settings)
-    made = [_row(i, matched.get(i.id), registered, settings, exclude) for i in running]
+    faults = {id_of(name): fault for name, fault in registered.skipped.items()}
+    made = [_row(i, matched.get(i.id), registered, settings, exclude, faults) for i in running]
     return sorted(made, key=lambda row: (natural(row.name), row.id))
 
 
@@ -118,6 +123,11 @@ def strangers(
     ours = {member.id for member in _matched(list(instances), registered, settings).values()}
     others = [member for member in registered.members.values() if member.id not in ours]
     return sorted(others, key=lambda member: natural(member.id))
+
+
+def id_of(name: str) -> str:
+    """Whose an entry says that it is, whatever else is wrong with it. EC2's ids have no dot."""
+    return name.rpartition(".")[2]
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -175,12 +185,13 @@ def _row(
     registered: Registered,
     settings: Settings,
     exclude: Collection[str],
+    faults: Mapping[str, str],
 ) -> Row:
     excluded = any(fnmatch.fnmatchcase(instance.name, pattern) for pattern in exclude)
     site = member.site if member is not None else _own_site(instance, settings)
     told = registered.told.get(member.id, {}) if member is not None else {}
     lease = registered.leases.get(instance.id)
-    why = _why(instance, member, registered, settings)
+    why = _why(instance, member, registered, settings, faults)
     if excluded and why is not None:
         why = f"excluded by name; {why}"
     return Row(
@@ -196,14 +207,19 @@ def _row(
         stage=told.get("stage"),
         why=why,
         excluded=excluded,
+        registered=member is not None,
     )
 
 
 def _why(
-    instance: Instance, member: Member | None, registered: Registered, settings: Settings
+    instance: Instance,
+    member: Member | None,
+    registered: Registered,
+    settings: Settings,
+    faults: Mapping[str, str],
 ) -> str | None:
     if member is None:
-        return _why_unregistered(instance, registered)
+        return _why_unregistered(instance, registered, faults)
     if member.private not in instance.privates or (
         member.public is not None and member.public not in instance.publics
     ):
@@ -218,11 +234,12 @@ def _why(
     return None
 
 
-def _why_unregistered(instance: Instance, registered: Registered) -> str:
+def _why_unregistered(instance: Instance, registered: Registered, faults: Mapping[str, str]) -> str:
     also = "" if instance.publics else "; it has no public address either"
-    for name, fault in registered.skipped.items():
-        if name.endswith(f".{instance.id}"):
-            return f"its entry is not believed: {fault}"
+    if instance.id in faults:
+        return f"its entry is not believed: {faults[instance.id]}"
+    if instance.id in registered.present:
+        return "its entry is not believed: 'neti status' on any host says why"
     if instance.id in registered.leases:
         lease = registered.leases[instance.id]
         return f"stale registration: holds the lease of {lease}, but no agent is there{also}"

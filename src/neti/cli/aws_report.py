@@ -38,7 +38,13 @@ _COLUMNS: Final = ("name", "id", "public", "private", "overlay", "version", "sit
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--not-in-neti", is_flag=True, help="Only instances that are not in Neti.")
 @click.option("--in-neti", is_flag=True, help="Only instances that are.")
-@click.option("--below-version", metavar="VERSION", help="Only agents older than this.")
+@click.option(
+    "--below-version",
+    "--version-below",
+    "below_version",
+    metavar="VERSION",
+    help="Only agents older than this, or of no known version.",
+)
 @click.option("--site", help="Only this site's, totals too; '?': of no site.")
 @click.option("--names-only", is_flag=True, help="Print names, one a line.")
 @click.option("--overlays-only", is_flag=True, help="Print overlay addresses, one a line.")
@@ -139,7 +145,8 @@ def _refuse_both(options: Mapping[str, bool]) -> None:
 
 
 def _is_older(row: Row, than: str) -> bool:
-    return row.version is not None and older(row.version, than)
+    """An agent that does not tell its version is none that can be relied on."""
+    return row.registered and older(row.version or "?", than)
 
 
 def _document(

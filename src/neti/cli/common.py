@@ -17,6 +17,8 @@ from neti.settings import Settings, StaticIdentity
 
 _VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 
+_METADATA_SECONDS: Final = 1.0
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _config: Callable[[F], F] = click.option(
@@ -84,9 +86,21 @@ def site_of(settings: Settings) -> str | None:
     """This host's site; None where it is not known and does not matter."""
     if settings.site is not None or isinstance(settings.identity, StaticIdentity):
         return settings.site
+    if settings.embedded is not None:
+        return None
     from neti.identity import discover
+    from neti.identity.ec2 import Ec2Source
+    from neti.identity.imds import MetadataClient
 
     try:
-        return discover(settings).site if settings.embedded is None else None
-    except NetiError:
-        return None  # an operator's machine belongs to no site: every listed server is tried
+        # Where there is a metadata service it answers in milliseconds.
+        client = MetadataClient(timeout=_METADATA_SECONDS, patience=_METADATA_SECONDS)
+        return discover(settings, source=Ec2Source(client)).site
+    except NetiError as error:
+        # An operator's machine belongs to no site: every listed server is tried.
+        say(
+            f"neti: this machine's site is not known ({error}), so every server in zk_hosts may be "
+            "asked: 'site: NAME' in the configuration says it",
+            err=True,
+        )
+        return None

@@ -49,7 +49,13 @@ Row = dict[str, Any]
     help="hosts: /etc/hosts lines; ansible: an inventory; prometheus: file_sd.",
 )
 @click.option("--site", help="Only members of this site.")
-@click.option("--version-below", metavar="VERSION", help="Only agents older than this.")
+@click.option(
+    "--below-version",
+    "--version-below",
+    "version_below",
+    metavar="VERSION",
+    help="Only agents older than this, or of no known version.",
+)
 @click.option("--stage", type=click.Choice(["shadow", "trial", "enforced"]), help="Only these.")
 @click.option("--used", is_flag=True, help="Count overlay addresses: leased, free, all.")
 def fleet(
@@ -71,7 +77,7 @@ def fleet(
       neti fleet --used
     """
     settings = load(config)
-    refuse_no_version("--version-below", version_below)
+    refuse_no_version("--below-version", version_below)
     with registry_of(settings) as registry:
         if used:
             total = settings.overlay_subnet.num_addresses - 2
