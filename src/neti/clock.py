@@ -1,12 +1,17 @@
 """Time as a thing that is handed in, so that no test sleeps and no rule reads the wall clock.
 
-``monotonic`` orders events within one process; ``wall`` (Unix seconds) is the only time that is
-written to disk, because it is the only one that means anything after a restart.
+``monotonic`` orders events within one process. ``wall`` (Unix seconds) can be set by anybody, and
+is set by NTP, so nothing may end because of it. ``boottime`` cannot be set, counts sleep as well,
+and means nothing after a reboot. ``SteadyClock`` is made of both: for what is to end after so long
+and has to survive a restart.
 """
 
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+# No clock that shows less than this has been set since the machine was switched on: 2024-01-01.
+_SET_SINCE: Final = 1_704_067_200.0
 
 
 class Clock(Protocol):
@@ -16,6 +21,8 @@ class Clock(Protocol):
 
     def wall(self) -> float: ...
 
+    def boottime(self) -> float: ...
+
 
 class SystemClock:
     def monotonic(self) -> float:
@@ -24,17 +31,74 @@ class SystemClock:
     def wall(self) -> float:
         return time.time()
 
+    def boottime(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How steady time stood to the other clocks: ``steady - boottime`` in this ``boot``, and
+    ``ahead``: ``steady - wall`` when that was last looked at."""
+
+    boot: str
+    offset: float
+    ahead: float
+
+
+class SteadyClock:
+    """Seconds that look like Unix time and pass as fast as time does, whoever sets the clock.
+
+    Within one boot it goes on after a restart of the program, so what was written before still
+    means what it meant. Across a reboot the wall clock has to say how long the machine was off;
+    where it cannot be believed (it shows less than what was written, or was never set), no time has
+    passed.
+    """
+
+    def __init__(self, clock: Clock, boot: str, before: Mark | None = None) -> None:
+        self._clock = clock
+        self._boot = boot
+        self._before = before
+        self._same = before is not None and before.boot == boot
+        if before is not None and self._same:
+            self._offset = before.offset
+        else:
+            self._offset = clock.wall() - clock.boottime()
+
+    def now(self) -> float:
+        return self._clock.boottime() + self._offset
+
+    def shown(self, at: float) -> float:
+        """The Unix time to tell people for the steady time ``at``."""
+        return self._clock.wall() - (self.now() - at)
+
+    def mark(self) -> Mark:
+        return Mark(self._boot, self._offset, self.now() - self._clock.wall())
+
+    def shift(self, latest: float) -> float:
+        """What to add to the times that an earlier run wrote; ``latest`` is the last of them. None
+        of them lies in the future then."""
+        now = self.now()
+        if self._same or self._before is None:
+            return min(0.0, now - latest)
+        shift = -self._before.ahead  # as the wall clock showed it
+        never_set = latest + shift < _SET_SINCE <= now
+        return shift if latest + shift <= now and not never_set else now - latest
+
 
 @dataclass(slots=True)
 class ManualClock:
-    """A clock that moves only when told to."""
+    """A clock that moves only when told to. ``set``: by how much the wall clock was set."""
 
     now: float = 1_000_000.0
+    set: float = 0.0
 
     def monotonic(self) -> float:
         return self.now
 
     def wall(self) -> float:
+        return self.now + self.set
+
+    def boottime(self) -> float:
         return self.now
 
     def advance(self, seconds: float) -> None:

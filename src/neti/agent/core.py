@@ -20,7 +20,7 @@ from neti.agent.state_records import Self
 from neti.agent.tagging import Tagger
 from neti.agent.timers import Timers
 from neti.agent.worker import Worker
-from neti.clock import Clock
+from neti.clock import Clock, SteadyClock
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.enforcement import Enforcement
 from neti.guard import Guard
@@ -74,6 +74,7 @@ class Core:
     itself: Self
     record: Record
     guard: Guard
+    steady: SteadyClock
     timers: Timers = field(default_factory=Timers)
     problems: Problems = field(default_factory=Problems)
     live: LiveSettings = field(default_factory=LiveSettings)
@@ -81,8 +82,8 @@ class Core:
     known: bool = False  # the fleet is known: from the registry, or from the last good state
     fresh: bool = False
     stale_reason: str = "not connected yet"
-    fresh_at: float | None = None  # Unix seconds
-    stale_since: float | None = None  # Unix seconds; None while fresh
+    fresh_at: float | None = None  # steady seconds
+    stale_since: float | None = None  # steady seconds; None while fresh
     down: bool = False
 
     @property
@@ -109,8 +110,12 @@ class Core:
         return self.out.clock.monotonic()
 
     def wall(self) -> float:
-        """Unix seconds."""
+        """Unix seconds, for people and certificates: anybody may set this clock."""
         return self.out.clock.wall()
+
+    def since(self) -> float:
+        """Steady seconds, which nobody can set: for all that ends after so long."""
+        return self.steady.now()
 
     def soon(self, name: str, seconds: float = 0.0) -> None:
         self.timers.at(name, self.now() + seconds)

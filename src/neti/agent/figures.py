@@ -19,7 +19,7 @@ def document(agent: "Agent") -> dict[str, Any]:
     core = agent.core
     fleet = core.members.fleet
     problems = problems_of(core)
-    stale = 0.0 if core.stale_since is None else max(0.0, core.wall() - core.stale_since)
+    stale = 0.0 if core.stale_since is None else max(0.0, core.since() - core.stale_since)
     return {
         "version": __version__,
         "site": core.host.site,

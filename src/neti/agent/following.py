@@ -50,11 +50,11 @@ class Following:
                 self._listed(event)
             case Appeared(name):
                 self._one_further()
-                fleet.appeared(name, now=core.wall())
+                fleet.appeared(name, now=core.since())
                 self._registration.name_appeared(name)
             case Vanished(name):
                 self._one_further()
-                fleet.vanished(name, now=core.wall())
+                fleet.vanished(name, now=core.since())
                 self._registration.entry_vanished(name)
             case LeaseRead(overlay, host_id):
                 fleet.lease_read(overlay, host_id)
@@ -83,7 +83,7 @@ class Following:
         if doubt is not None:
             log.error("registry_doubted", what=doubt, kept=len(core.members.fleet.members))
             core.problems.set("origin", f"{doubt} Members that it does not list are held")
-        core.members.fleet.snapshot(snapshot.names, now=core.wall(), doubt=doubt)
+        core.members.fleet.snapshot(snapshot.names, now=core.since(), doubt=doubt)
         self._registration.impostors.listed()
         self._origin = snapshot.origin
         core.soon("memory", _SETTLED_AFTER)
@@ -113,7 +113,7 @@ class Following:
         if remember:
             core.members.remember(dict(before.everybody()))
             # What the old judgement kept out may be welcome now, and the reverse.
-            core.members.fleet.snapshot(before.fleet.names, now=core.wall())
+            core.members.fleet.snapshot(before.fleet.names, now=core.since())
             core.members.fleet.ask_for_data()
         core.members.hold_lease(before.overlay)
         core.members.elements.believe(before.elements)
@@ -134,8 +134,8 @@ class Following:
         core.keep(lambda: core.out.folder.save_session(fresh.session))
         core.fresh = True
         if core.stale_since is not None:
-            core.members.fleet.time_stood_still(max(0.0, core.wall() - core.stale_since))
-        core.fresh_at, core.stale_since = core.wall(), None
+            core.members.fleet.time_stood_still(max(0.0, core.since() - core.stale_since))
+        core.fresh_at, core.stale_since = core.since(), None
         core.problems.clear("registry")
         core.members.fleet.ask_again()
         log.info("registry_fresh", members=len(core.members.fleet.members))
@@ -152,7 +152,7 @@ class Following:
             self._stale_told = core.now()
         core.fresh = False
         core.stale_reason = reason
-        core.stale_since = core.stale_since or core.wall()
+        core.stale_since = core.stale_since or core.since()
         core.problems.set("registry", f"registry: {reason}; the last good state stays in force")
         self._tell_systemd()
 
@@ -174,4 +174,4 @@ class Following:
     def let_go(self) -> None:
         """Of lost members whose time is over. While the registry is away, nobody can come back."""
         if self._core.fresh:
-            self._core.members.fleet.tick(now=self._core.wall())
+            self._core.members.fleet.tick(now=self._core.since())

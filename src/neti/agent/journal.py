@@ -91,6 +91,12 @@ class Journal:
         self._before = dict(self._core.members.fleet.members)
         self._left_over = set(self._lost)
 
+    def anew_on_disk(self) -> None:
+        """Times of an earlier run, as they are counted now: before it is noted how they are."""
+        members = self._core.members
+        self._unwritten.update({i: members.remembered(i) for i in members.fleet.lost})
+        self.write()
+
     def write(self) -> None:
         core = self._core
         if core.guard.window != self._window:

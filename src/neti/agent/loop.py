@@ -22,6 +22,7 @@ from neti.agent.core import Core, Outside
 from neti.agent.faults import Faults
 from neti.agent.following import Following
 from neti.agent.journal import Journal
+from neti.agent.keeping_time import ClockNote, rebased
 from neti.agent.kernel import Kernel
 from neti.agent.membership import Membership
 from neti.agent.reconcile import SeenStructure
@@ -35,6 +36,7 @@ from neti.agent.state_records import Self
 from neti.agent.systemd import Watchdog, notify, notify_reloading
 from neti.agent.trouble import Trouble
 from neti.agent.worker import JobDone, JobFailed
+from neti.clock import SteadyClock
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.errors import ConfigError, NetiError, Unexpected
 from neti.guard import Guard
@@ -89,6 +91,8 @@ class Agent:
         brittle: bool = False,
     ) -> None:
         """``brittle``: what is unexpected is raised, for tests."""
+        steady = SteadyClock(outside.clock, outside.boot, loaded.mark)
+        loaded = rebased(loaded, steady)
         guard = Guard(window=dict(loaded.window))
         core = self.core = Core(
             settings=settings,
@@ -98,6 +102,7 @@ class Agent:
             itself=loaded.itself,
             record=loaded.record or Record(),
             guard=guard,
+            steady=steady,
             down=outside.folder.is_down,
         )
         self.faults = Faults(core, brittle=brittle)
@@ -116,6 +121,7 @@ class Agent:
         self.staging = Staging(core, self.kernel, self.registration, evidence)
         self.queue: queue.SimpleQueue[Told] = inbox if inbox is not None else queue.SimpleQueue()
         self._watchdog = Watchdog()
+        self._clock_note = ClockNote(core, loaded.mark)
         self._stopping = False
         self._loaded = loaded
         if loaded.members:
@@ -135,7 +141,7 @@ class Agent:
     def start(self) -> None:
         """Make the kernel right from what is known without the registry, then ask the registry."""
         core = self.core
-        core.stale_since = core.wall()
+        core.stale_since = core.since()
         if core.itself.overlay is not None:
             overlay = IPv4Address(core.itself.overlay)
             if overlay in core.settings.overlay_subnet:
@@ -148,6 +154,8 @@ class Agent:
         self.journal.take_changes()
         self.kernel.resync("start")
         self.kernel.end_stale_connections()
+        self.journal.anew_on_disk()
+        self._clock_note.look()
         core.out.worker.start()
         core.out.registry.watch(self.tell)
         core.soon("identity", _IDENTITY_EVERY)
@@ -317,6 +325,7 @@ class Agent:
             "stage": self.staging.due,
             "count": self.staging.count,
             "origin": self.following.note_origin,
+            "clock": self._clock_note.look,
             "shadow": self._look_at_shadow,
             "identity": self._ask_who_i_am,
             "linger": self.following.let_go,
@@ -349,7 +358,7 @@ class Agent:
         if next_tick is None or not core.fresh:
             core.timers.due.pop("linger", None)
         else:
-            core.timers.due["linger"] = core.now() + max(0.0, next_tick - core.wall())
+            core.timers.due["linger"] = core.now() + max(0.0, next_tick - core.since())
         if not core.members.fleet.holds:
             core.problems.clear("origin")
 
@@ -511,7 +520,7 @@ class Agent:
         core.settings, kept = reloadable(settings, new)
         self.following.anew(remember=True)
         gone = before.fleet.members.keys() - core.members.fleet.members.keys()
-        objection = core.guard.objection(gone, (), before.fleet.members, now=core.wall())
+        objection = core.guard.objection(gone, (), before.fleet.members, now=core.since())
         if gone and objection is not None:
             core.settings, core.members = settings, before
             raise ConfigError(

@@ -12,6 +12,7 @@ whole is used. Secrets (the session's password) are in a file of mode 0600.
     stage.json         shadow, trial or enforced, and who wished for it
     stage.json.copy    the same, written after it: used where that one is torn or missing
     guard.json         who was let go in the last ten minutes
+    clock.json         how the times in these files stand to the clocks
     shadow.jsonl       what reached this host and no rule lets in: see ``agent/shadow_log.py``
     accepted.json      ports that may be lost, said by ``neti preview --accept-losing``
     neti.yml.good      the configuration that was last in force, 0600
@@ -29,6 +30,7 @@ from typing import Any, Final, TypeVar
 from neti.agent import durable
 from neti.agent import state_records as records
 from neti.agent.state_records import Remembered, Self
+from neti.clock import Mark
 from neti.errors import NetiError
 from neti.registry import Session
 from neti.stage import Record
@@ -53,6 +55,7 @@ _OF_ONE_MACHINE: Final = (
     _STAGE,
     _STAGE_COPY,
     "guard.json",
+    "clock.json",
 )
 
 
@@ -86,6 +89,7 @@ class Loaded:
     session: Session | None = None
     record: Record | None = None  # None: nothing was ever decided here
     window: dict[str, float] = field(default_factory=dict)
+    mark: Mark | None = None
     foreign: bool = False  # the files are another machine's: see ``discard``
     record_lost: bool = False
     enforced_once: bool = False
@@ -128,6 +132,7 @@ class StateFolder:
             loaded.window = (
                 self._document("guard.json", records.window_of, loaded.faults) or loaded.window
             )
+            loaded.mark = self._document("clock.json", records.mark_of, loaded.faults)
             loaded.session = self._document("session.json", records.session_of, loaded.faults)
             loaded.members = self._members(loaded.faults)
         except _Foreign:
@@ -270,6 +275,9 @@ class StateFolder:
 
     def save_window(self, window: Mapping[str, float]) -> None:
         self._write("guard.json", records.window_document(window), 0o640)
+
+    def save_clock(self, mark: Mark) -> None:
+        self._write("clock.json", records.mark_document(mark), 0o640)
 
     def save_session(self, session: Session) -> None:
         self._write("session.json", records.session_document(session), 0o600)

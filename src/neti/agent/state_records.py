@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from neti.absence import Hold
 from neti.agent.durable import line
+from neti.clock import Mark
 from neti.model import Host, IPAddress
 from neti.registry import Origin, Session
 from neti.stage import Record, Trial
@@ -258,6 +259,18 @@ def window_document(window: Mapping[str, float]) -> dict[str, Any]:
 
 def window_of(document: dict[str, Any]) -> dict[str, float]:
     return {str(host_id): float(at) for host_id, at in document["let_go"].items()}
+
+
+def mark_document(mark: Mark) -> dict[str, Any]:
+    return asdict(mark)
+
+
+def mark_of(document: dict[str, Any]) -> Mark:
+    found = _Reading(document)
+    offset, ahead = found.number("offset"), found.number("ahead")
+    if offset is None or ahead is None:
+        raise ValueError("no offset")
+    return Mark(str(document["boot"]), offset, ahead)
 
 
 def base_lines(members: Iterable[tuple[str, Remembered]], machine: str) -> list[bytes]:

@@ -44,10 +44,10 @@ def document(agent: "Agent") -> dict[str, Any]:
             "kind": "embedded" if core.settings.embedded else "zookeeper",
             "fresh": core.fresh,
             "reason": None if core.fresh else core.stale_reason,
-            "fresh_since": core.fresh_at,
+            "fresh_since": _shown(agent, core.fresh_at),
             "stale_seconds": None
             if core.stale_since is None
-            else round(max(0.0, core.wall() - core.stale_since), 1),
+            else round(max(0.0, core.since() - core.stale_since), 1),
         },
         "members": {
             "total": len(fleet.members),
@@ -105,7 +105,7 @@ def _lost(agent: "Agent") -> list[dict[str, Any]]:
         {
             "id": host_id,
             "overlay": str(lost.member.overlay),
-            "since": lost.since,
+            "since": _shown(agent, lost.since),
             "seconds": _age(agent, lost.since),
         }
         for host_id, lost in islice(waiting, _LISTED)
@@ -118,7 +118,7 @@ def _holds(agent: "Agent") -> list[dict[str, Any]]:
         {
             "id": host_id,
             "overlay": str(fleet.lost[host_id].member.overlay),
-            "since": hold.since,
+            "since": _shown(agent, hold.since),
             "seconds": _age(agent, hold.since),
             "reason": hold.reason,
         }
@@ -127,7 +127,13 @@ def _holds(agent: "Agent") -> list[dict[str, Any]]:
 
 
 def _age(agent: "Agent", since: float) -> float:
-    return round(max(0.0, agent.core.wall() - since), 1)
+    """``since``: steady seconds."""
+    return round(max(0.0, agent.core.since() - since), 1)
+
+
+def _shown(agent: "Agent", since: float | None) -> float | None:
+    """As the calendar shows it now."""
+    return None if since is None else agent.core.steady.shown(since)
 
 
 def _conntrack(agent: "Agent") -> dict[str, Any] | None:

@@ -1,0 +1,58 @@
+"""Times that an earlier run wrote, as the present steady clock counts them. Pure, but for the note.
+
+Must never do: let a time lie in the future, or take the wall clock's word within one boot.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from neti import log
+from neti.agent.core import Core
+from neti.agent.state import Loaded
+from neti.agent.state_records import Remembered
+from neti.clock import Mark, SteadyClock
+
+_LOOK_EVERY: Final = 60.0  # seconds between looks whether somebody has set the clock
+_SET_BY: Final = 2.0  # seconds: less is NTP's slewing
+
+
+def rebased(loaded: Loaded, steady: SteadyClock) -> Loaded:
+    """The same, with all times moved by one number, so that what came first still does."""
+    times = [*loaded.window.values()]
+    for held in loaded.members.values():
+        times += [held.lost_since] if held.lost_since is not None else []
+        times += [held.hold.since] if held.hold is not None else []
+    if not times:
+        return loaded
+    by = steady.shift(max(times))
+    if by:
+        loaded.window = {host_id: at + by for host_id, at in loaded.window.items()}
+        loaded.members = {host_id: _moved(held, by) for host_id, held in loaded.members.items()}
+    return loaded
+
+
+def _moved(held: Remembered, by: float) -> Remembered:
+    if held.lost_since is None:
+        return held
+    hold = replace(held.hold, since=held.hold.since + by) if held.hold is not None else None
+    return replace(held, lost_since=held.lost_since + by, hold=hold)
+
+
+class ClockNote:
+    """Keeps on disk how steady time stands to the wall clock. The loop's thread owns it."""
+
+    def __init__(self, core: Core, written: Mark | None) -> None:
+        self._core = core
+        self._written = written
+
+    def look(self) -> None:
+        core = self._core
+        core.soon("clock", _LOOK_EVERY)
+        mark, before = core.steady.mark(), self._written
+        if before is not None and before.boot == mark.boot:
+            moved = mark.ahead - before.ahead
+            if abs(moved) < _SET_BY and before.offset == mark.offset:
+                return
+            log.warning("clock_set", seconds=round(-moved, 1))
+        self._written = mark
+        core.keep(lambda: core.out.folder.save_clock(mark))
