@@ -23,9 +23,8 @@ from benchmarks import registry
 from benchmarks.fleet import AGENT_PRIVATE, ZOOKEEPER, ZOOKEEPER_PORT, configuration
 from benchmarks.kernel import KernelEvents
 from neti.config import load
-from neti.dataplane.libnftables import Nftables
+from neti.dataplane import other_table
 from neti.dataplane.nftables import NftablesDataplane
-from neti.errors import DataplaneError
 from neti.lab import namespaces
 from neti.lab.wiring import Node, Wiring
 from neti.lab.zookeeper import ZooKeeperServer
@@ -100,24 +99,15 @@ class Stage:
     def _clean_host(self) -> None:
         shutil.rmtree(self._state, ignore_errors=True)
         self._state.mkdir(mode=0o700)
-        nft = namespaces.call_inside(self.host, Nftables)
-        with contextlib.suppress(DataplaneError):  # there is no table yet
-            nft.run(f"delete table {FAMILY_TABLE}")
-        nft.close()
+        namespaces.call_inside(self.host, lambda: other_table.remove(*FAMILY_TABLE.split()))
         flush = ["ip", "-4", "route", "flush", "exact", str(self.settings.overlay_subnet)]
         inside = namespaces.command_inside(self.host, flush)
         subprocess.run(inside, check=False, capture_output=True)
 
     def overlay_count(self) -> int:
         """How many overlay addresses the agent's kernel holds. Not cheap: not while measuring."""
-        nft = namespaces.call_inside(self.host, Nftables)
-        try:
-            answer = nft.query(f"list map {FAMILY_TABLE} overlay")
-        except DataplaneError:
-            return 0
-        finally:
-            nft.close()
-        return next((len(item["map"].get("elem", ())) for item in answer if "map" in item), 0)
+        with contextlib.closing(namespaces.call_inside(self.host, NftablesDataplane)) as dataplane:
+            return len(dataplane.read().elements.get("overlay", ()))
 
     @property
     def zookeeper_process(self) -> int:

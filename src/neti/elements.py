@@ -17,11 +17,12 @@ from neti.enforcement import OFF
 from neti.ruleset import (
     ORDERED,
     REVOKED_BY,
+    AddElements,
+    Command,
+    DeleteElements,
     KernelState,
     SetName,
-    add_command,
-    element_command,
-    timed_commands,
+    set_timeouts,
 )
 
 
@@ -157,8 +158,10 @@ class Elements:
             for key in changes.removed.get(peers, ()):
                 if key not in added and key not in self.never_revoke:
                     changes.revoke(revoked, key, self.revoke_seconds)
+                    if key in self._revoked[revoked]:
+                        changes.again(revoked, key)
             held = self._revoked[revoked]
-            for key in (*(key for key in added if key in held), *(held & self.never_revoke)):
+            for key in held & (added.keys() | self.never_revoke):
                 changes.pardon(revoked, key)
 
     def applied(self, changes: "Changes") -> None:
@@ -174,10 +177,9 @@ class Elements:
                 key for key in touched if not self._differs(where, key)
             )
             self._shrink(where)
-        for revoked, timeouts in changes.revoked.items():
-            self._revoked[revoked].update(timeouts)
-        for revoked, keys in changes.pardoned.items():
-            self._revoked[revoked].difference_update(keys)
+        for revoked, held in self._revoked.items():
+            held.update(changes.revoked.get(revoked, ()))
+            held.difference_update(changes.pardoned.get(revoked, ()))
 
     def forget_revoked(self, where: SetName, keys: Iterable[str]) -> None:
         """These are no longer in the kernel's set of removed sources."""
@@ -196,6 +198,8 @@ class Changes:
     added: dict[SetName, dict[str, str]] = field(default_factory=dict)
     revoked: dict[SetName, dict[str, int]] = field(default_factory=dict)
     pardoned: dict[SetName, list[str]] = field(default_factory=dict)
+    # Of the revoked ones: those that the kernel holds already, with an older time-out.
+    renewed: dict[SetName, set[str]] = field(default_factory=dict)
 
     def remove(self, where: SetName, key: str) -> None:
         self.removed.setdefault(where, []).append(key)
@@ -206,23 +210,23 @@ class Changes:
     def revoke(self, where: SetName, key: str, seconds: int) -> None:
         self.revoked.setdefault(where, {})[key] = seconds
 
+    def again(self, where: SetName, key: str) -> None:
+        self.renewed.setdefault(where, set()).add(key)
+
     def pardon(self, where: SetName, key: str) -> None:
         self.pardoned.setdefault(where, []).append(key)
 
     def count(self) -> int:
         return sum(map(len, self.removed.values())) + sum(map(len, self.added.values()))
 
-    def commands(self) -> Iterator[str]:
+    def commands(self) -> Iterator[Command]:
         """In the order that the kernel needs: what goes first, since re-adding a key with another
         value is ``File exists``. An address counts as removed before it stops being a peer."""
         for where, timeouts in self.revoked.items():
-            # An element that is there already keeps its old timeout unless it is deleted, and one
-            # that expired meanwhile cannot be deleted: add, delete, add serves all cases.
-            yield from timed_commands(where, timeouts)
+            yield from set_timeouts(where, timeouts, self.renewed.get(where, ()))
         for where, keys in self.removed.items():
-            yield element_command("delete", where, keys)
+            yield DeleteElements(where, tuple(keys))
         for where, items in self.added.items():
-            yield add_command(where, items)
+            yield AddElements(where, items)
         for where, keys in self.pardoned.items():
-            yield element_command("add", where, keys)
-            yield element_command("delete", where, keys)
+            yield DeleteElements(where, tuple(keys))

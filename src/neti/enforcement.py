@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from neti.ruleset import FAMILIES, FOREIGN, element_command
+from neti.ruleset import FAMILIES, FOREIGN, RELAXED_MARK, DeleteElements, Drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,8 @@ class Enforcement:
     def __bool__(self) -> bool:
         return self.permanent or self.seconds > 0
 
-    def elements(self) -> str:
-        until = "" if self.permanent else f" timeout {max(1, int(self.seconds * 1000))}ms"
-        return ", ".join(f"{family}{until} : drop" for family in FAMILIES)
+    def drop(self) -> Drop:
+        return Drop(None if self.permanent else max(1, int(self.seconds * 1000)))
 
 
 OFF: Final = Enforcement()
@@ -37,10 +36,13 @@ PERMANENT: Final = Enforcement(permanent=True)
 _TRIAL_SLACK: Final = 2
 
 
-def enforce_commands(wanted: Enforcement, held: Mapping[str, int | None]) -> tuple[str, ...]:
+def enforce_commands(
+    wanted: Enforcement, held: Mapping[str, int | None]
+) -> tuple[DeleteElements | Drop, ...]:
     """What makes map ``enforce``, which holds ``held``, as it is wanted.
 
     A trial whose elements are gone is over, and is not begun again here: only ``begin_trial`` may.
+    Should an element end between reading and applying, all of it fails, and is asked for again.
     """
     as_it_is = set(held) == set(FAMILIES)
     if wanted.permanent:
@@ -52,36 +54,23 @@ def enforce_commands(wanted: Enforcement, held: Mapping[str, int | None]) -> tup
         if all(left is not None and left <= most for left in held.values()):
             return ()
         return begin_trial(wanted, held)
-    ours = [key for key, left in held.items() if left != FOREIGN]
-    return (*_without_foreign(held), *(_surely_deleted(ours) if ours else ()))
+    return _emptied(key for key in held if key != RELAXED_MARK)
 
 
-def begin_trial(wanted: Enforcement, held: Mapping[str, int | None]) -> tuple[str, ...]:
+def begin_trial(
+    wanted: Enforcement, held: Mapping[str, int | None]
+) -> tuple[DeleteElements | Drop, ...]:
     """Commands that arm the kernel as ``wanted``, its time-out counted from now."""
-    return (
-        *_without_foreign(held),
-        *_surely_deleted(FAMILIES),
-        element_command("add", "enforce", (wanted.elements(),)),
-    )
+    return (*_emptied(held), wanted.drop())
 
 
-def confirm_trial() -> tuple[str, ...]:
+def confirm_trial() -> tuple[DeleteElements | Drop, ...]:
     """Commands that take the time-out off a trial. They fail as a whole once it is over, however
     long this process was stopped between deciding and applying."""
-    return (
-        element_command("delete", "enforce", FAMILIES),
-        element_command("add", "enforce", (PERMANENT.elements(),)),
-    )
+    return DeleteElements("enforce", FAMILIES), PERMANENT.drop()
 
 
-def _surely_deleted(families: Iterable[str]) -> tuple[str, str]:
-    """One that ends by the kernel's clock just now cannot be deleted: add it first. And adding
-    alone would not refresh a time-out."""
-    keys = tuple(families)
-    drops = [f"{family} : drop" for family in keys]
-    return element_command("add", "enforce", drops), element_command("delete", "enforce", keys)
-
-
-def _without_foreign(held: Mapping[str, int | None]) -> tuple[str, ...]:
-    foreign = [key for key, left in held.items() if left == FOREIGN]
-    return (element_command("delete", "enforce", foreign),) if foreign else ()
+def _emptied(keys: Iterable[str]) -> tuple[DeleteElements, ...]:
+    """Adding what is there would not refresh its time-out, and is refused before Linux 5.10."""
+    gone = tuple(keys)
+    return (DeleteElements("enforce", gone),) if gone else ()

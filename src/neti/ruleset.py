@@ -1,16 +1,18 @@
-"""What ``table inet neti`` may hold, in nft's own words, as inert data. Pure.
+"""What ``table inet neti`` may hold, and what can be done to it, as inert data. Pure.
 
 The table has two parts of very different tempo. Its *structure* (sets and chains, a page of text)
 changes with the configuration and the host's interfaces. Its *elements* (who is a member) change
 with the fleet, one at a time: those stand in ``neti.elements``, and ``neti.enforcement`` says what
 the one map holds that makes the difference between shadow and enforced.
 
-It promises that a Transaction is all that would be sent to the kernel, and prints as that.
+It promises that a Transaction is all that is sent to the kernel, and prints as that. Its commands
+are strict: what is added must be absent and what is deleted must be there, since then a kernel that
+is not as it was read refuses all of it.
 
 Must never do: read or write anything, or name a table that is not ours.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -45,6 +47,8 @@ TIMED: Final[tuple[SetName, ...]] = ("revoked4", "revoked6", "grace")
 MAPS: Final = frozenset({"overlay", "enforce"})
 FAMILIES: Final = ("ipv4", "ipv6")  # the keys of map enforce
 FOREIGN: Final = -1  # in place of the seconds left, where the map holds what we never write
+RELAXED_MARK: Final = "78"  # the key of what dataplane.way_out leaves in a map that it emptied
+FOREVER: Final = 10**9  # seconds of an element that has no end, in a set where each should have one
 REVOKED_BY: Final[Mapping[SetName, SetName]] = {"peers4": "revoked4", "peers6": "revoked6"}
 # How long the kernel keeps an element of the shadow's sets after the last packet, and how many of
 # them one of these sets has room for.
@@ -75,6 +79,13 @@ class Structure:
     def chains_text(self) -> str:
         return f"table {FAMILY_TABLE} {{\n{self._chains()}}}\n"
 
+    def rule(self, chain: str, place: int) -> str | None:
+        """The rule's own words, by its place in its chain."""
+        for one in self.chains:
+            if one.name == chain and place < len(one.rules):
+                return one.rules[place]
+        return None
+
     def _sets(self) -> str:
         return "".join(f"\t{name} {{\n\t\t{body}\n\t}}\n\n" for name, body in self.sets)
 
@@ -90,7 +101,9 @@ class Structure:
 
 @dataclass(frozen=True, slots=True)
 class KernelState:
-    """What was read back. ``structure`` is nft's own listing without elements; None: no table.
+    """What was read back. ``structure``: table, sets, chains and rules in a form of their own, the
+    same as long as nobody changes them; None: no table. ``definitions``: those of the named sets,
+    maps and counters, to be compared with what a structure would define.
 
     ``timed`` are elements with the seconds that they have left. ``enforce``: by key, the seconds
     that its drop has left (0: less than one); None: no end; FOREIGN: something that we never write.
@@ -98,6 +111,7 @@ class KernelState:
 
     structure: str | None
     chain_names: tuple[str, ...] = ()
+    definitions: frozenset[str] = frozenset()
     elements: Mapping[SetName, Mapping[str, str]] = field(default_factory=dict)
     timed: Mapping[SetName, Mapping[str, int]] = field(default_factory=dict)
     enforce: Mapping[str, int | None] = field(default_factory=dict)
@@ -112,39 +126,123 @@ class KernelState:
     def armed_for_good(self) -> bool:
         return all(self.enforce.get(family, 0) is None for family in FAMILIES)
 
+    @property
+    def relaxed_by_hand(self) -> bool:
+        """An operator emptied map ``enforce`` without the agent (see dataplane.way_out)."""
+        return RELAXED_MARK in self.enforce
+
 
 NO_TABLE: Final = KernelState(structure=None)
+
+
+# --- commands: what is done to the table, one after the other, printed as nft would be told ---
+
+
+@dataclass(frozen=True, slots=True)
+class AddElements:
+    """Elements without a time-out; each must be absent. ``items``: value by key, in maps."""
+
+    where: SetName
+    items: Mapping[str, str]
+
+    def __str__(self) -> str:
+        if self.where in MAPS:
+            return _element("add", self.where, (f"{k} : {v}" for k, v in self.items.items()))
+        return _element("add", self.where, self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class AddTimed:
+    """Elements that the kernel takes out after so many seconds; each must be absent."""
+
+    where: SetName
+    timeouts: Mapping[str, int]
+
+    def __str__(self) -> str:
+        listed = (f"{key} timeout {left}s" for key, left in self.timeouts.items())
+        return _element("add", self.where, listed)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteElements:
+    """Each must be there."""
+
+    where: SetName
+    keys: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return _element("delete", self.where, self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Both families into map ``enforce``, for good or for so many milliseconds; each absent."""
+
+    milliseconds: int | None = None
+
+    def __str__(self) -> str:
+        until = "" if self.milliseconds is None else f" timeout {self.milliseconds}ms"
+        return _element("add", "enforce", (f"{family}{until} : drop" for family in FAMILIES))
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTable:
+    def __str__(self) -> str:
+        return f"delete table {FAMILY_TABLE}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTable:
+    """Sets and chains of a table that is absent."""
+
+    structure: Structure
+
+    def __str__(self) -> str:
+        return self.structure.text()
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteChains:
+    """Take out the chains that are ``held`` and write those of ``structure``; sets stay."""
+
+    structure: Structure
+    held: tuple[str, ...]
+
+    def __str__(self) -> str:
+        # Jumps are flushed first: a chain that one leads to cannot be deleted.
+        gone = [f"{verb} chain {FAMILY_TABLE} {n}\n" for verb in _AWAY for n in self.held]
+        return "".join(gone) + self.structure.chains_text()
+
+
+_AWAY: Final = ("flush", "delete")
+Command = AddElements | AddTimed | DeleteElements | Drop | DeleteTable | CreateTable | RewriteChains
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """Commands for the kernel, all or nothing, in order. Falsy when there is nothing to do."""
 
-    commands: tuple[str, ...] = ()
+    commands: tuple[Command, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.commands)
 
     def text(self) -> str:
-        return "".join(
-            command if command.endswith("\n") else command + "\n" for command in self.commands
-        )
+        """As nft would be told."""
+        lines = map(str, self.commands)
+        return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
 
 
-def add_command(where: SetName, items: Mapping[str, str]) -> str:
-    if where in MAPS:
-        return element_command("add", where, (f"{key} : {value}" for key, value in items.items()))
-    return element_command("add", where, items)
+def set_timeouts(
+    where: SetName, timeouts: Mapping[str, int], held: Container[str]
+) -> Iterator[Command]:
+    """Set the keys' time-outs. ``held``: keys that are there. Adding one of those would not refresh
+    its time-out, and a verdict may not be added twice before Linux 5.10."""
+    there = tuple(key for key in timeouts if key in held)
+    if there:
+        yield DeleteElements(where, there)
+    yield AddTimed(where, timeouts)
 
 
-def timed_commands(where: SetName, timeouts: Mapping[str, int]) -> Iterator[str]:
-    """Set the keys' time-outs (seconds), whether or not they are there."""
-    yield element_command("add", where, timeouts)
-    yield element_command("delete", where, timeouts)
-    yield element_command(
-        "add", where, (f"{key} timeout {left}s" for key, left in timeouts.items())
-    )
-
-
-def element_command(verb: str, where: SetName, elements: Iterable[str]) -> str:
+def _element(verb: str, where: SetName, elements: Iterable[str]) -> str:
     return f"{verb} element {FAMILY_TABLE} {where} {{ {', '.join(elements)} }}"

@@ -1,25 +1,27 @@
-"""The whole table anew, or its chains alone: commands for what no change of elements can do. Pure.
+"""The whole table anew: commands for what no change of elements or chains can do. Pure.
 
 It promises that no packet meets a moment without the table, and that what ends by the kernel's own
 clock (removed sources, grace time, a trial) is carried over with what is left of it.
 
-Must never do: carry over a trial that is over by then, or touch a set where only chains differ.
+Must never do: carry over a trial that is over by then.
 """
 
 from neti.elements import Elements
 from neti.enforcement import Enforcement
 from neti.ruleset import (
     FAMILIES,
-    FAMILY_TABLE,
     ORDERED,
     REVOKED_BY,
+    AddElements,
+    AddTimed,
+    Command,
+    CreateTable,
+    DeleteElements,
+    DeleteTable,
     KernelState,
     SetName,
     Structure,
     Transaction,
-    add_command,
-    element_command,
-    timed_commands,
 )
 
 
@@ -32,7 +34,7 @@ def replacement(
     new table becomes a removed source with it; a table that is made for the first time starts its
     grace time now.
     """
-    commands: list[str] = []
+    commands: list[Command] = []
     armed = elements.enforcement
     if not armed.permanent:
         # A trial is carried over with what the kernel says is left of it, and only if it is not
@@ -40,16 +42,16 @@ def replacement(
         left = min(kernel.enforce.get(family) or 0 for family in FAMILIES)
         armed = Enforcement(seconds=max(0, min(armed.seconds, left)))
         if armed:
-            commands.append(element_command("delete", "enforce", FAMILIES))
+            commands.append(DeleteElements("enforce", FAMILIES))
     if kernel.structure is not None:
-        commands.append(f"delete table {FAMILY_TABLE}")
-    commands.append(structure.text())
+        commands.append(DeleteTable())
+    commands.append(CreateTable(structure))
     if armed:
-        commands.append(element_command("add", "enforce", (armed.elements(),)))
+        commands.append(armed.drop())
     for where in ORDERED:
         wanted = elements.desired(where)
         if wanted:
-            commands.append(add_command(where, wanted))
+            commands.append(AddElements(where, wanted))
     timed: dict[SetName, dict[str, int]] = {k: dict(v) for k, v in kernel.timed.items()}
     for peers, revoked in REVOKED_BY.items():
         wanted, never = elements.desired(peers), dict.fromkeys(elements.never_revoke)
@@ -61,17 +63,5 @@ def replacement(
     for where, timeouts in timed.items():
         current = {key: left for key, left in timeouts.items() if left > 0}
         if current:
-            commands.extend(timed_commands(where, current))
+            commands.append(AddTimed(where, current))
     return Transaction(tuple(commands))
-
-
-def rewrite_chains(structure: Structure, kernel: KernelState) -> tuple[str, ...]:
-    """Commands that replace every chain and leave the sets alone. Jumps are flushed first."""
-    flush = [f"flush chain {FAMILY_TABLE} {name}" for name in kernel.chain_names]
-    delete = [f"delete chain {FAMILY_TABLE} {name}" for name in kernel.chain_names]
-    return (*flush, *delete, structure.chains_text())
-
-
-def set_definitions(listing: str) -> str:
-    """The part of nft's listing of the table that defines its sets: all that precedes chains."""
-    return listing.partition("\n\tchain ")[0]

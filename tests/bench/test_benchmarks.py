@@ -20,7 +20,7 @@ from benchmarks.scale import TINY
 from benchmarks.svg import Bars, Lines
 from tests.support.netns import require_root
 
-from neti.dataplane.libnftables import Nftables
+from neti.dataplane import other_table
 from neti.errors import NetiError
 from neti.lab import namespaces
 from neti.lab.state import open_state
@@ -105,10 +105,9 @@ def test_many_kernels_have_an_address_when_the_last_of_them_has() -> None:
     overlay, other = IPv4Address("100.64.0.9"), IPv4Address("100.64.0.10")
 
     def add(name: str, address: IPv4Address) -> float:
-        nft = namespaces.call_inside(name, Nftables)
-        nft.run("add table inet neti; add map inet neti overlay { type ipv4_addr : ipv4_addr; }")
-        nft.run(f"add element inet neti overlay {{ {address} : 10.0.0.9 }}")
-        nft.close()
+        rules = "add table inet neti; add map inet neti overlay { type ipv4_addr : ipv4_addr; }"
+        rules += f"; add element inet neti overlay {{ {address} : 10.0.0.9 }}"
+        namespaces.call_inside(name, lambda: other_table.write(rules))
         return time.perf_counter()
 
     try:

@@ -16,7 +16,7 @@ from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.nftables import NftablesDataplane
 from neti.elements import Elements
 from neti.policy import Surroundings, structure
-from neti.ruleset import FAMILY_TABLE, NO_TABLE, SEEN_SECONDS, Transaction
+from neti.ruleset import FAMILY_TABLE, NO_TABLE, SEEN_SECONDS, DeleteTable, Transaction
 from neti.settings import Settings
 from neti.shadow import Sighting
 from neti.table import replacement
@@ -25,7 +25,7 @@ STRUCTURE = structure(
     Settings(path=Path("neti.yml")), Surroundings(uplinks=("eth0",), ssh_untracked=True)
 )
 TABLE = replacement(STRUCTURE, Elements(revoke_seconds=60), NO_TABLE, grace_seconds=0)
-ANEW = Transaction((f"delete table {FAMILY_TABLE}", *TABLE.commands))
+ANEW = Transaction((DeleteTable(), *TABLE.commands))
 
 SEEN = [
     Sighting(ip_address("10.0.0.66"), "tcp", 8080, packets=3, idle=600.0),
@@ -123,5 +123,5 @@ def test_removed_table_leaves_no_sighting(subject: Subject) -> None:
     """As after neti down."""
     subject.dataplane.apply(TABLE)
     subject.leave(SEEN)
-    subject.dataplane.apply(Transaction((f"delete table {FAMILY_TABLE}",)))
+    subject.dataplane.apply(Transaction((DeleteTable(),)))
     assert subject.dataplane.sightings() == []

@@ -9,7 +9,8 @@ from tests.support.netns import Net, Server, reaches
 
 from neti.dataplane.foreign import Dropping, Extent, sentences
 from neti.dataplane.foreign.look import ForeignTables
-from neti.dataplane.libnftables import Nftables
+from neti.dataplane.foreign.nft import BaseChain
+from neti.dataplane.foreign.read import RulesReader
 
 pytestmark = pytest.mark.kernel
 
@@ -19,7 +20,7 @@ PORT = 7000
 @pytest.fixture
 def looking(net: Net) -> ForeignTables:
     Server(net, net.host, PORT)
-    return net.inside(net.host, lambda: ForeignTables(Nftables(), clock=lambda: 0.0))
+    return net.inside(net.host, lambda: ForeignTables(clock=lambda: 0.0))
 
 
 def run(net: Net, *words: str, text: str | None = None) -> None:
@@ -246,22 +247,22 @@ def test_ours_is_not_a_foreign_table(net: Net, looking: ForeignTables) -> None:
 def test_the_same_generation_is_not_read_again(net: Net) -> None:
     """And another is: the kernel numbers its rulesets."""
 
-    class Counting(Nftables):
-        queries = 0
+    class Counting(RulesReader):
+        looks = 0
 
-        def query(self, commands: str, *, terse: bool = False) -> list[dict[str, object]]:
-            self.queries += 1
-            return super().query(commands, terse=terse)
+        def base_chains(self, *, ours: bool = False) -> list[BaseChain]:
+            self.looks += 1
+            return super().base_chains(ours=ours)
 
-    nft = net.inside(net.host, Counting)
-    looking = net.inside(net.host, lambda: ForeignTables(nft, clock=lambda: 0.0))
+    reader = net.inside(net.host, Counting)
+    looking = net.inside(net.host, lambda: ForeignTables(reader, clock=lambda: 0.0))
     run(net, "nft", "-f", "-", text=POLICY_DROP)
-    first, queries = looking.look(), nft.queries
+    first, looks = looking.look(), reader.looks
     assert looking.look() == first
-    assert nft.queries == queries
+    assert reader.looks == looks
     run(net, "nft", "delete table ip fw")
     assert looking.look() == ()
-    assert nft.queries > queries
+    assert reader.looks > looks
 
 
 def test_ten_thousand_rules_of_kubernetes_cost_little(net: Net) -> None:
@@ -282,7 +283,7 @@ def test_ten_thousand_rules_of_kubernetes_cost_little(net: Net) -> None:
     )
     run(net, "iptables-nft-restore", text=text)
     now = [0.0]
-    looking = net.inside(net.host, lambda: ForeignTables(Nftables(), clock=lambda: now[0]))
+    looking = net.inside(net.host, lambda: ForeignTables(clock=lambda: now[0]))
     began = time.process_time()
     assert [one.extent for one in looking.look()] == ["some"]
     assert time.process_time() - began < 0.1
@@ -295,7 +296,7 @@ def test_ten_thousand_rules_of_kubernetes_cost_little(net: Net) -> None:
 def test_what_takes_long_is_rarely_done(net: Net) -> None:
     """After a look of a second, none for five minutes, whatever changes."""
     times = iter([0.0, 1.0, 299.0, 301.0, 301.0])
-    looking = net.inside(net.host, lambda: ForeignTables(Nftables(), clock=lambda: next(times)))
+    looking = net.inside(net.host, lambda: ForeignTables(clock=lambda: next(times)))
     assert looking.look() == ()
     run(net, "nft", "-f", "-", text=POLICY_DROP)
     assert looking.look() == ()

@@ -19,7 +19,7 @@ _SECONDS = 10.0
 _WATCHER = """
 import json, queue, re, subprocess, time
 from pathlib import Path
-from neti.dataplane.libnftables import Nftables
+from neti.dataplane import other_table
 from neti.dataplane.monitor import Monitor, RulesChanged
 
 inbox = queue.SimpleQueue()
@@ -34,9 +34,8 @@ before = -1
 while before != woken():  # a new network has something to tell for a second or two
     before = woken()
     time.sleep(2)
-library = Nftables()
 for number in range(3):
-    library.run(f"add table inet ours{number}")
+    other_table.write(f"add table inet ours{number}")
 time.sleep(0.5)
 ours = woken() - before
 with subprocess.Popen(["nft", "add table inet theirs"]) as other:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from neti.agent.control import Request
 from neti.agent.core import Outside
@@ -22,6 +22,7 @@ from neti.dataplane.network import Link, Network, Route
 from neti.errors import ConfigError
 from neti.model import Host, IPAddress, Site
 from neti.registry.memory import MemoryRegistry, MemoryServer
+from neti.ruleset import SetName
 from neti.settings import Settings
 from neti.shadow import Listener
 
@@ -186,8 +187,13 @@ class Box:
         return answer
 
     def elements(self, where: str) -> dict[str, str]:
-        table = self.dataplane.table
-        return dict(table.elements.get(where, {})) if table is not None else {}
+        """What a set or map of the kernel holds, whatever its kind."""
+        state = self.dataplane.read()
+        if where == "enforce":
+            held = state.enforce.items()
+            return {key: "drop" if left is None else f"drop {left}" for key, left in held}
+        timed = {name: {k: str(left) for k, left in v.items()} for name, v in state.timed.items()}
+        return dict({**state.elements, **timed}.get(cast("SetName", where), {}))
 
     def _tell(self, event: JobEvent) -> None:
         self.running.tell(event)

@@ -18,6 +18,7 @@ from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.model import Host, Site
 from neti.registry import Session, Stale
 from neti.registry.memory import MemoryRegistry
+from neti.ruleset import DeleteElements
 
 
 @pytest.fixture
@@ -35,10 +36,10 @@ def overlay(box: Box) -> str:
 def removals(box: Box) -> list[str]:
     """Commands that took a peer out, in all transactions but full replacements."""
     return [
-        command
+        str(command)
         for transaction in box.dataplane.transactions
         for command in transaction.commands
-        if command.startswith("delete element") and "peers4" in command
+        if isinstance(command, DeleteElements) and command.where == "peers4"
     ]
 
 

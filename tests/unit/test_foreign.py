@@ -1,15 +1,16 @@
 """Other programs' tables: what the walk finds, what the parsers read, what the sentences say."""
 
 import itertools
-from collections.abc import Callable
+import struct
 from ipaddress import IPv4Address, IPv4Network, ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.agents import FakeMachine
+from tests.support.compiled_rules import CompiledRules
 
 from neti.agent.host_network import HostNetwork
 from neti.dataplane.foreign import (
@@ -23,7 +24,10 @@ from neti.dataplane.foreign import (
     legacy,
     sentences,
 )
-from neti.dataplane.foreign.nft import may_be_dormant, parse, tables_to_read
+from neti.dataplane.foreign import nft as parser
+from neti.dataplane.foreign.nft import BaseChain, base_chain
+from neti.dataplane.netlink import attribute, nested
+from neti.dataplane.nf_tables import RULE_EXPRESSIONS
 from neti.errors import DataplaneError
 from neti.model import Host, Site
 from neti.problems import Problems
@@ -118,40 +122,33 @@ def test_a_jump_in_a_circle_ends() -> None:
     assert droppings(Table("ip", "t", "nft", {"a": Chain("a", "input", False, [jump])})) == ()
 
 
-# --- nftables' JSON, as 1.0.6 prints it ---
-
-MATCH = {
-    "match": {
-        "op": "==",
-        "left": {"payload": {"protocol": "ip", "field": "saddr"}},
-        "right": "1.2.3.4",
-    }
-}
-COUNTER = {"counter": {"packets": 0, "bytes": 0}}
-COMMENT = {"xt": {"type": "match", "name": "comment"}}
+# --- nftables' rules, as the kernel would list them ---
 
 
-def base(policy: str, *rules: list[Any], hook: str = "input") -> list[dict[str, Any]]:
-    chain = {"family": "ip", "table": "t", "name": "IN", "type": "filter", "hook": hook}
-    items: list[dict[str, Any]] = [
-        {"metainfo": {"version": "1.0.6"}},
-        {"table": {"family": "ip", "name": "t", "handle": 1}},
-        {"chain": {**chain, "prio": 0, "policy": policy}},
-        {"chain": {"family": "ip", "table": "t", "name": "sub", "handle": 2}},
+def base(policy: str, *rules: str) -> Table:
+    """A table of kind ip with these rules at the input hook, and a chain that drops."""
+    chain = f"type filter hook input priority 0; policy {policy};"
+    lines = [
+        "table ip t {",
+        "chain sub { drop; }",
+        *NAMED,
+        f"chain IN {{ {chain}",
+        *rules,
+        "}",
+        "}",
     ]
-    items += [
-        {"rule": {"family": "ip", "table": "t", "chain": "IN", "handle": n, "expr": expr}}
-        for n, expr in enumerate(rules, 3)
-    ]
-    drop = {"family": "ip", "table": "t", "chain": "sub", "handle": 99, "expr": [{"drop": None}]}
-    return [*items, {"rule": drop}]
+    held = {"m": [(b"\0\5", verdict(1), 0), (b"\0\6", verdict(0), 0)], "empty": []}
+    return CompiledRules("\n".join(lines) + "\n", held).only_table()
 
 
-def extent(
-    listed: list[dict[str, Any]], elements: Callable[[str], list[Any]] = lambda _: []
-) -> Extent | None:
-    found = droppings(parse("ip", "t", listed, elements))
-    return found[0].extent if found else None
+NAMED = ("map m { type inet_service : verdict; }", "map empty { type inet_service : verdict; }",
+         "set open { type inet_service; }", "counter c { }")  # fmt: skip
+TCP = "meta l4proto tcp"
+FROM = "ip saddr 1.2.3.4"
+
+
+def verdict(code: int) -> bytes:
+    return nested(2, attribute(1, struct.pack(">i", code)))
 
 
 @pytest.mark.parametrize(
@@ -159,112 +156,152 @@ def extent(
     [
         ("accept", [], None),
         ("drop", [], "all"),
-        ("drop", [[{"accept": None}]], None),
-        ("drop", [[MATCH, {"accept": None}]], "all"),
-        ("accept", [[MATCH, {"drop": None}]], "some"),
-        ("accept", [[COUNTER, {"log": {"prefix": "drop"}}, {"drop": None}]], "all"),
-        ("accept", [[COUNTER, {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}]], "all"),
-        ("accept", [[MATCH, {"reject": None}]], "some"),
-        ("accept", [[COMMENT, COUNTER, {"xt": {"type": "target", "name": "REJECT"}}]], "all"),
-        ("accept", [[{"xt": {"type": "match", "name": "statistic"}}, {"drop": None}]], "some"),
-        ("accept", [[{"xt": {"type": "target", "name": "LOG"}}], [{"drop": None}]], "all"),
-        ("accept", [[{"xt": None}, {"drop": None}]], "some"),
-        ("accept", [[MATCH, {"jump": {"target": "sub"}}]], "some"),
-        ("accept", [[{"jump": {"target": "sub"}}]], "all"),
-        ("accept", [[{"goto": {"target": "sub"}}]], "all"),
-        ("accept", [[MATCH, {"return": None}], [{"drop": None}]], "some"),
-        ("accept", [[{"limit": {"rate": 5, "per": "second"}}, {"drop": None}]], "some"),
-        ("accept", [["notrack"], [{"accept": None}], [{"drop": None}]], None),
-        ("accept", [[{"vmap": {"key": {}, "data": {"set": [[22, {"accept": None}]]}}}]], None),
-        ("accept", [[{"vmap": {"key": {}, "data": {"set": [[22, {"drop": None}]]}}}]], "some"),
-        ("accept", [[{"vmap": {"data": {"set": [[1, {"jump": {"target": "sub"}}]]}}}]], "some"),
-        ("accept", [[{"vmap": {"key": {}, "data": "@m"}}]], "some"),
-        ("accept", [[{"vmap": {"key": {}, "data": "@empty"}}]], None),
+        ("drop", ["accept"], None),
+        ("drop", [f"{FROM} accept"], "all"),
+        ("accept", [f"{FROM} drop"], "some"),
+        ("accept", ['counter log prefix "drop" drop'], "all"),
+        ("accept", ['counter name "c" meta mark set 5 drop'], "all"),
+        ("accept", ["counter reject with icmp admin-prohibited"], "all"),
+        ("accept", [f"{FROM} reject"], "some"),
+        ("accept", [f"{FROM} jump sub"], "some"),
+        ("accept", ["jump sub"], "all"),
+        ("accept", ["goto sub"], "all"),
+        ("accept", [f"{FROM} return", "drop"], "some"),
+        ("accept", ["limit rate 5/second drop"], "some"),
+        ("accept", ["notrack", "accept", "drop"], None),
+        ("accept", ["tcp dport vmap { 22 : accept }"], None),
+        ("accept", ["tcp dport vmap { 22 : drop }"], "some"),
+        ("accept", ["tcp dport vmap { 22 : jump sub }"], "some"),
+        ("accept", ["tcp dport vmap @m"], "some"),
+        ("accept", ["tcp dport vmap @empty"], None),
+        ("accept", ["tcp dport @open drop"], "some"),
     ],
-)  # fmt: skip
-def test_extents_from_json(policy: str, rules: list[list[Any]], expected: Extent | None) -> None:
-    """Policy, verdicts, xt targets, jumps and verdict maps, with and without conditions."""
-    held = {"m": [[5, {"accept": None}], [6, {"drop": None}]], "empty": []}
-    assert extent(base(policy, *rules), lambda name: held[name]) == expected
+)
+def test_extents(policy: str, rules: list[str], expected: Extent | None) -> None:
+    """Policy, verdicts, jumps and verdict maps, with and without conditions."""
+    found = droppings(base(policy, *rules))
+    assert (found[0].extent if found else None) == expected
 
 
-def test_only_tables_that_can_drop_are_read() -> None:
-    """Ours, NAT, output and other families' are left out; a NAT chain with policy drop is not."""
-
-    def chain(
-        family: str, table: str, kind: str, hook: str, policy: str = "accept"
-    ) -> dict[str, Any]:
-        named = {"family": family, "table": table, "name": "c", "type": kind, "hook": hook}
-        return {"chain": {**named, "prio": 0, "policy": policy}}
-
-    listed = [
-        {"metainfo": {}},
-        chain("inet", "neti", "filter", "input"),
-        chain("ip", "nat", "nat", "prerouting"),
-        chain("ip", "odd", "nat", "prerouting", "drop"),
-        chain("ip", "out", "filter", "output", "drop"),
-        chain("arp", "filter", "filter", "input", "drop"),
-        chain("netdev", "early", "filter", "ingress"),
-        chain("ip", "filter", "filter", "input"),
-        chain("ip", "filter", "filter", "forward"),
-        {"chain": {"family": "ip", "table": "plain", "name": "c", "handle": 1}},
-    ]
-    wanted = [("ip", "odd"), ("netdev", "early"), ("ip", "filter")]
-    assert tables_to_read(listed) == wanted
+def expression(kind: str, *parts: bytes) -> bytes:
+    return nested(1, attribute(1, kind.encode() + b"\0"), nested(2, *parts))
 
 
-def test_flags_are_noticed() -> None:
-    """1.0.6 prints the library's release name where the table's flags belong."""
-    assert may_be_dormant([{"table": {"family": "inet", "name": "t", "flags": "Lester Gooch #5"}}])
-    assert not may_be_dormant([{"metainfo": {}}, {"table": {"family": "inet", "name": "t"}}])
+def xt(kind: str, what: str) -> bytes:
+    return expression(kind, attribute(1, what.encode() + b"\0"))
 
 
-def match(left: dict[str, Any], right: Any, op: str = "==") -> dict[str, Any]:
-    return {"match": {"op": op, "left": left, "right": right}}
+COMMENT, LOG, REJECT = xt("match", "comment"), xt("target", "LOG"), xt("target", "REJECT")
+DROP = expression("immediate", attribute(1, b"\0\0\0\0"), nested(2, verdict(0)))
 
 
-def dport(right: Any, protocol: str = "tcp") -> dict[str, Any]:
-    return match({"payload": {"protocol": protocol, "field": "dport"}}, right)
+@pytest.mark.parametrize(
+    ("expressions", "expected"),
+    [
+        ((COMMENT, REJECT), Rule((("drop", ""),), always=True)),
+        ((xt("match", "statistic"), DROP), Rule((("drop", ""),), always=False)),
+        ((xt("match", "conntrack"), DROP), Rule((("drop", ""),), always=False)),
+        ((LOG, DROP), Rule((("drop", ""),), always=True)),
+        ((LOG,), None),
+        ((expression("of a later kernel"), DROP), Rule((("drop", ""),), always=False)),
+        ((expression("cmp"), expression("lookup"), DROP), Rule((("drop", ""),), always=False)),
+        ((b"\xff\xff\x00\x00junk", DROP), None),
+        ((), None),
+    ],
+)
+def test_iptables_own_expressions_and_unknown_ones(
+    expressions: tuple[bytes, ...], expected: Rule | None
+) -> None:
+    """A comment and a target go on to the next; all else is a condition, whatever it is."""
+    held = {RULE_EXPRESSIONS: b"".join(expressions)}
+    assert parser.rule(held, lambda _: None, lambda name: name.decode()) == expected
 
 
-ACCEPT: dict[str, Any] = {"accept": None}
-STATE = {"ct": {"key": "state"}}
-ESTABLISHED = match(STATE, ["established", "related"], "in")
-LO = match({"meta": {"key": "iifname"}}, "lo")
-STATES = {"set": [["established", ACCEPT], ["related", ACCEPT], ["invalid", {"drop": None}]]}
+@given(st.binary(max_size=200))
+def test_no_rule_can_do_harm(junk: bytes) -> None:
+    """Whatever bytes stand where a rule's expressions should."""
+    for kind in ("cmp", "lookup", "bitwise", "immediate", "meta", "ct", "payload", "range"):
+        name = attribute(1, kind.encode())
+        held = {RULE_EXPRESSIONS: nested(1, name, nested(2, junk)) + junk}
+        parser.rule(held, lambda _: [(junk, junk, 0)], repr)
+
+
+def chain(family: int, kind: str, hook: int, policy: int = 1) -> BaseChain | None:
+    hooked = attribute(1, struct.pack(">I", hook)) + attribute(2, bytes(4))
+    held = {1: b"t\0", 3: b"c\0", 4: hooked, 5: struct.pack(">I", policy), 7: kind.encode() + b"\0"}
+    return base_chain(family, held)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (chain(2, "nat", 0), False),
+        (chain(2, "nat", 0, policy=0), True),
+        (chain(2, "filter", 3, policy=0), False),
+        (chain(5, "filter", 0), True),
+        (chain(2, "filter", 1), True),
+        (chain(1, "filter", 2), True),
+        (chain(1, "filter", 5), True),
+        (chain(1, "filter", 99), False),
+    ],
+)
+def test_only_chains_that_can_drop_what_comes_in_are_read(
+    found: BaseChain | None, expected: bool
+) -> None:
+    """NAT and output are left out; a NAT chain with policy drop is not."""
+    assert found is not None
+    assert found.may_drop_incoming is expected
+
+
+def test_other_families_and_plain_chains_do_not_matter() -> None:
+    assert chain(3, "filter", 1) is None  # arp
+    assert base_chain(2, {1: b"t\0", 3: b"c\0"}) is None
+
+
+ESTABLISHED = "ct state established,related counter accept"
+LO = 'iifname "lo" accept'
 
 
 @pytest.mark.parametrize(
     ("rules", "lets_in"),
     [
         ([], ()),
-        ([[ESTABLISHED, COUNTER, ACCEPT], [LO, ACCEPT]], ()),
-        ([[{"vmap": {"key": STATE, "data": STATES}}]], ()),
-        ([[match({"meta": {"key": "l4proto"}}, {"set": ["icmp", "ipv6-icmp"]}), ACCEPT]], ()),
-        ([[match({"payload": {"protocol": "icmp", "field": "type"}}, "echo-request"), ACCEPT]], ()),
-        ([[match(STATE, [2, 4], "in"), ACCEPT], [match(STATE, 2, "in"), ACCEPT]], ()),
-        ([[match(STATE, 8, "in"), dport(22), ACCEPT]], ((22, 22),)),
-        ([[dport({"set": [22, {"range": [80, 90]}]}), ACCEPT]], ((22, 22), (80, 90))),
-        ([[dport(22), {"jump": {"target": "sub"}}]], ()),
-        ([[MATCH, {"drop": None}]], ()),
+        ([ESTABLISHED, LO, 'iif "lo" accept'], ()),
+        (["ct state vmap { established : accept, related : accept, invalid : drop }"], ()),
+        (["meta l4proto { icmp, ipv6-icmp } accept"], ()),
+        (["icmp type echo-request accept"], ()),
+        (["ip protocol icmp accept"], ()),
+        (["ct state related,established accept", "ct state established accept"], ()),
+        (["ct state { established, related } accept"], ()),
+        (["ct state new tcp dport 22 accept"], ((22, 22),)),
+        (["tcp dport { 22, 80-90 } accept"], ((22, 22), (80, 90))),
+        (["tcp dport 80-90 accept"], ((80, 90),)),
+        (["tcp dport >= 80 tcp dport < 90 accept"], ((80, 89),)),
+        (["tcp dport 22 jump sub"], ()),
+        ([f"{FROM} drop"], ()),
+        ([f"{FROM} icmp type echo-request accept"], ()),
         # Who sent it is asked, nothing is asked, or it is not understood: perhaps members.
-        ([[MATCH, ACCEPT]], None),
-        ([[MATCH, dport(22), ACCEPT]], None),
-        ([[match(STATE, "new", "in"), ACCEPT]], None),
-        ([[match(STATE, [2, 8], "in"), ACCEPT]], None),
-        ([[match({"meta": {"key": "l4proto"}}, "tcp"), ACCEPT]], None),
-        ([[match({"meta": {"key": "iifname"}}, "eth1"), ACCEPT]], None),
-        ([[dport("@open"), ACCEPT]], None),
-        ([[{"match": {"op": "!=", "left": STATE, "right": "invalid"}}, ACCEPT]], None),
-        ([[{"xt": {"type": "match", "name": "conntrack"}}, ACCEPT]], None),
-        ([[{"vmap": {"key": {}, "data": {"set": [[22, ACCEPT]]}}}]], None),
-        ([[MATCH, {"return": None}]], None),
+        ([f"{FROM} accept"], None),
+        ([f"{FROM} tcp dport 22 accept"], None),
+        (["ct state new accept"], None),
+        (["ct state established,new accept"], None),
+        ([f"{TCP} accept"], None),
+        (['iifname "eth1" accept'], None),
+        (['iifname "lo*" accept'], None),
+        (["tcp dport @open accept"], None),
+        (["tcp dport != 22 accept"], None),
+        (["tcp dport != { 22, 23 } accept"], None),
+        (["ct state != invalid accept"], None),
+        (["meta mark 5 accept"], None),
+        (["ip daddr . tcp dport { 1.2.3.4 . 22 } accept"], None),
+        (["tcp dport vmap { 22 : accept }"], None),
+        ([f"{FROM} return"], None),
     ],
 )  # fmt: skip
 def test_what_gets_by_a_table_that_drops_all(
-    rules: list[list[Any]], lets_in: tuple[tuple[int, int], ...] | None
+    rules: list[str], lets_in: tuple[tuple[int, int], ...] | None
 ) -> None:
-    (found,) = droppings(parse("ip", "t", base("drop", *rules), lambda _: []))
+    (found,) = droppings(base("drop", *rules))
     assert (found.extent, found.lets_in) == ("all", lets_in)
 
 

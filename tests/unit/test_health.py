@@ -2,14 +2,18 @@
 
 import copy
 import re
+import struct
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.support.compiled_rules import CompiledRules
 
 from neti.agent.loop import STAGE_LOST
 from neti.dataplane.conntrack_limit import Fill
+from neti.dataplane.foreign.nft import SetElement
 from neti.dataplane.kernel_look import dropping_families
+from neti.dataplane.netlink import attribute, nested
 from neti.health import FAMILIES, KernelLook, Level, Limits, Situation, judge
 from neti.problems import problem
 
@@ -382,42 +386,35 @@ def test_what_may_pass_is_worth_a_second_look(name: str, passing: bool) -> None:
 
 # --- what the kernel drops ---
 
-CHAIN = {"family": "inet", "table": "neti", "name": "input", "handle": 1}
-BASE = {"chain": {**CHAIN, "type": "filter", "hook": "input", "prio": -10, "policy": "accept"}}
-JUDGE = {"chain": {**CHAIN, "name": "judge"}}
+BASE = "chain input { type filter hook input priority -10; policy accept; %s\n}"
+JUDGE = "chain judge { %s\n}"
+VERDICT = "meta nfproto vmap @enforce"
+GOTO = BASE % "goto judge"
 
 
-def rule(chain: str, *statements: dict[str, Any]) -> dict[str, Any]:
-    return {"rule": {"family": "inet", "table": "neti", "chain": chain, "expr": list(statements)}}
-
-
-GOTO = rule("input", {"goto": {"target": "judge"}})
-VERDICT = rule("judge", {"vmap": {"key": {"meta": {"key": "nfproto"}}, "data": "@enforce"}})
-DROP: dict[str, Any] = {"drop": None}
-TRIAL = {"elem": {"val": 10, "timeout": 120, "expires": 100}}
+def key(family: int, code: int = 0) -> SetElement:
+    """An element of map enforce, with its verdict: 0 is drop, 1 accept."""
+    return bytes((family,)), nested(2, attribute(1, struct.pack(">i", code))), 0
 
 
 @pytest.mark.parametrize(
-    ("listed", "elements", "families"),
+    ("chains", "elements", "families"),
     [
-        ([BASE, JUDGE, GOTO, VERDICT], [[2, DROP], [10, DROP]], BOTH),
-        ([BASE, JUDGE, GOTO, VERDICT], [["ipv4", DROP], ["ipv6", DROP]], BOTH),
-        ([BASE, JUDGE, GOTO, VERDICT], [[2, DROP]], {"ipv4"}),
-        ([BASE, JUDGE, GOTO, VERDICT], [[TRIAL, DROP]], {"ipv6"}),
-        ([BASE, JUDGE, GOTO, VERDICT], [[2, {"accept": None}]], set()),
-        ([BASE, JUDGE, GOTO, VERDICT], [], set()),
-        ([BASE, JUDGE, VERDICT], [[2, DROP], [10, DROP]], set()),
-        ([BASE, JUDGE, GOTO], [[2, DROP], [10, DROP]], set()),
-        ([JUDGE, VERDICT], [[2, DROP], [10, DROP]], set()),
-        ([BASE, JUDGE, rule("input", {"accept": None}), GOTO, VERDICT], [[2, DROP]], set()),
-        ([], [[2, DROP], [10, DROP]], set()),
+        ([JUDGE % VERDICT, GOTO], [key(2), key(10)], BOTH),
+        ([JUDGE % VERDICT, GOTO], [key(2)], {"ipv4"}),
+        ([JUDGE % VERDICT, GOTO], [key(10)], {"ipv6"}),
+        ([JUDGE % VERDICT, GOTO], [key(2, code=1)], set()),
+        ([JUDGE % VERDICT, GOTO], [], set()),
+        ([JUDGE % VERDICT, BASE % ""], [key(2), key(10)], set()),
+        ([JUDGE % "", GOTO], [key(2), key(10)], set()),
+        ([JUDGE % VERDICT], [key(2), key(10)], set()),
+        ([JUDGE % VERDICT, BASE % "accept; goto judge"], [key(2)], set()),
     ],
 )
 def test_what_is_dropped_is_read_from_the_rules(
-    listed: list[dict[str, Any]], elements: list[Any], families: set[str]
+    chains: list[str], elements: list[SetElement], families: set[str]
 ) -> None:
     """Hook, way to the verdict, and the verdict itself must all be there, for each family."""
-    table = {"table": {"family": "inet", "name": "neti"}}
-    metainfo = {"metainfo": {"version": "1.0.6"}}
-    found = dropping_families([metainfo, table, *listed], {"enforce": elements})
-    assert found == families
+    map_ = "map enforce { typeof meta nfproto : verdict; flags timeout; }"
+    text = "\n".join(("table inet neti {", map_, *chains, "}\n"))
+    assert dropping_families(CompiledRules(text, {"enforce": elements})) == families

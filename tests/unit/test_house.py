@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import neti
-from neti.dataplane import libnftables
-from neti.errors import DataplaneUnavailable
+from neti.dataplane import compiler, libnftables
+from neti.errors import DataplaneError
 
 SOURCE = Path(neti.__file__).parent
 
@@ -116,11 +116,16 @@ def test_only_one_module_loads_libnftables() -> None:
     assert users == ["libnftables.py"]
 
 
-def test_a_missing_libnftables_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_libnftables_names_its_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Without the library there is one sentence, which says what to install."""
-    monkeypatch.setattr(libnftables, "_LIBRARY", "libnftables-that-is-not-there.so.1")
-    with pytest.raises(DataplaneUnavailable, match="install the package libnftables1"):
-        libnftables.Nftables()
+    child = tmp_path / "child.py"
+    text = Path(libnftables.__file__).read_text()
+    child.write_text(text.replace("libnftables.so.1", "libnftables-that-is-not-there.so.1"))
+    monkeypatch.setattr(compiler, "_CHILD", child)
+    with pytest.raises(DataplaneError, match="install the package libnftables1"):
+        compiler.compile_rules("add table inet nobody-compiled-this-yet")
 
 
 # what writes where people or programs read, and the only places that may call it

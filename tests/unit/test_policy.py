@@ -562,7 +562,7 @@ def test_nft_takes_every_kind_of_change() -> None:
             for element in elements_of(who, host=HOST, sites=SITES) if who is not None else ():
                 act(element.where, element.key, element.value)
         changes = elements.changes()
-        script.extend(changes.commands())
+        script.extend(map(str, changes.commands()))
         elements.applied(changes)
     accepted_by_nft("\n".join(script) + "\n")
 

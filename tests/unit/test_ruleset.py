@@ -1,9 +1,8 @@
 """Elements and transactions, held against a small model of the kernel."""
 
-import re
 from collections.abc import Iterable, Mapping
 from random import Random
-from typing import Final, cast
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -15,27 +14,33 @@ from neti.ruleset import (
     NO_TABLE,
     ORDERED,
     TIMED,
+    AddElements,
+    AddTimed,
     Chain,
+    Command,
+    CreateTable,
+    DeleteElements,
+    DeleteTable,
     KernelState,
+    RewriteChains,
     SetName,
     Structure,
     Transaction,
 )
-from neti.table import replacement, rewrite_chains, set_definitions
+from neti.table import replacement
 
 REVOKE_SECONDS: Final = 900
 STRUCTURE: Final = Structure(
     (("map overlay", "type ipv4_addr : ipv4_addr"), ("set peers4", "type ipv4_addr")),
     (Chain("judge", None, ("accept",)), Chain("input", "type filter hook input;", ("drop",))),
 )
-_COMMAND: Final = re.compile(r"(add|delete) element inet neti (\w+) \{ (.*) \}")
 
 Wish = tuple[SetName, str, str]
 
 
 class ModelKernel:
-    """The table's elements, as strict as the real ones: nothing absent can be deleted, a map's
-    key cannot be added again with another value, and a key that is there keeps its time-out."""
+    """The table's elements, as strict as the real ones: nothing absent can be deleted, and nothing
+    that is there can be added."""
 
     def __init__(self, elements: Mapping[SetName, Mapping[str, str]] | None = None) -> None:
         self.elements: dict[SetName, dict[str, str]] = {where: {} for where in ORDERED}
@@ -43,34 +48,25 @@ class ModelKernel:
         for where, items in (elements or {}).items():
             self.elements[where].update(items)
 
-    def run(self, commands: Iterable[str]) -> None:
+    def run(self, commands: Iterable[Command]) -> None:
         for command in commands:
-            if command.startswith("delete table"):
-                self.__init__()  # type: ignore[misc]
-            elif not command.startswith("table"):
-                self._run(command)
-
-    def _run(self, command: str) -> None:
-        match = _COMMAND.fullmatch(command)
-        assert match is not None, command
-        where = cast("SetName", match[2])
-        for element in match[3].split(", "):
-            if where in TIMED:
-                self._timed(match[1], where, element)
-            elif match[1] == "delete":
-                del self.elements[where][element]
-            else:
-                key, colon, value = element.partition(" : ")
-                assert bool(colon) == (where in MAPS)
-                assert self.elements[where].setdefault(key, value) == value, "File exists"
-
-    def _timed(self, verb: str, where: SetName, element: str) -> None:
-        key, timeout, left = element.partition(" timeout ")
-        if verb == "delete":
-            assert not timeout
-            del self.timed[where][key]
-        else:
-            self.timed[where].setdefault(key, int(left.removesuffix("s")) if timeout else 0)
+            match command:
+                case DeleteTable():
+                    self.elements = {where: {} for where in ORDERED}
+                    self.timed = {where: {} for where in TIMED}
+                case AddElements(where, items):
+                    assert not items.keys() & self.elements[where].keys(), "File exists"
+                    assert all(bool(value) == (where in MAPS) for value in items.values())
+                    self.elements[where].update(items)
+                case AddTimed(where, timeouts):
+                    assert not timeouts.keys() & self.timed[where].keys(), "File exists"
+                    self.timed[where].update(timeouts)
+                case DeleteElements(where, keys):
+                    held = self.timed[where] if where in TIMED else self.elements[where]
+                    for key in keys:
+                        del held[key]
+                case _:
+                    assert isinstance(command, CreateTable)
 
     def state(self) -> KernelState:
         return KernelState(
@@ -214,8 +210,6 @@ def test_a_removed_peer_is_revoked_and_one_that_returns_is_pardoned() -> None:
     elements.unwant("peers6", "2001:db8::1")
     gone = elements.changes()
     assert Transaction(tuple(gone.commands())).text() == (
-        "add element inet neti revoked6 { 2001:db8::1 }\n"
-        "delete element inet neti revoked6 { 2001:db8::1 }\n"
         "add element inet neti revoked6 { 2001:db8::1 timeout 900s }\n"
         "delete element inet neti peers6 { 2001:db8::1 }\n"
     )
@@ -244,7 +238,7 @@ def test_a_map_value_changes_by_delete_and_add() -> None:
     commit(elements, kernel)
     elements.want("overlay", "a", "v2")
     elements.unwant("overlay", "a", "v1")
-    assert list(commit(elements, kernel).commands()) == [
+    assert [str(one) for one in commit(elements, kernel).commands()] == [
         "delete element inet neti overlay { a }",
         "add element inet neti overlay { a : v2 }",
     ]
@@ -297,6 +291,7 @@ def test_forgotten_removed_sources_are_not_pardoned_again() -> None:
     elements.kernel_is(KernelState(structure="", timed={"revoked4": {"a": 5, "b": 5}}))
     elements.forget_revoked("revoked4", ["a", "never"])
     assert elements.revoked["revoked4"] == frozenset({"b"})
+    kernel.timed["revoked4"]["b"] = 5
     elements.want("peers4", "a")
     elements.want("peers4", "b")
     assert commit(elements, kernel).pardoned == {"revoked4": ["b"]}
@@ -325,19 +320,16 @@ def test_a_structure_prints_as_a_file_for_nft() -> None:
         "\tchain input {\n\t\ttype filter hook input;\n\t\tdrop\n\t}\n"
         "}\n"
     )
-    assert set_definitions(STRUCTURE.text()) in STRUCTURE.text()
-    assert "chain" not in set_definitions(STRUCTURE.text())
-    assert "peers4" in set_definitions(STRUCTURE.text())
     assert "set" not in STRUCTURE.chains_text()
 
 
 def test_a_first_table_starts_its_grace_and_deletes_nothing() -> None:
     """Only a table that is there can be deleted; only a new one has older connections to spare."""
     commands = replacement(STRUCTURE, wishing([]), NO_TABLE, grace_seconds=60).commands
-    assert commands[0] == STRUCTURE.text()
-    assert commands[-1] == "add element inet neti grace { ipv4 timeout 60s, ipv6 timeout 60s }"
+    assert commands[0] == CreateTable(STRUCTURE)
+    assert str(commands[-1]) == "add element inet neti grace { ipv4 timeout 60s, ipv6 timeout 60s }"
     assert replacement(STRUCTURE, wishing([]), NO_TABLE, grace_seconds=0).commands == (
-        STRUCTURE.text(),
+        CreateTable(STRUCTURE),
     )
 
 
@@ -345,26 +337,44 @@ def test_replacing_a_table_does_not_start_its_grace_anew() -> None:
     """The grace time runs once, however often the rules are replaced."""
     kernel = KernelState(structure="x", timed={"grace": {"ipv4": 7, "ipv6": 0}})
     commands = replacement(STRUCTURE, wishing([]), kernel, grace_seconds=60).commands
-    assert commands[0] == "delete table inet neti"
-    assert [c for c in commands if "timeout" in c] == [
-        "add element inet neti grace { ipv4 timeout 7s }"
-    ]
+    assert commands[0] == DeleteTable()
+    assert [c for c in commands if isinstance(c, AddTimed)] == [AddTimed("grace", {"ipv4": 7})]
 
 
 def test_chains_are_rewritten_without_a_word_about_sets() -> None:
     """All are flushed before any is deleted, since a chain that is jumped to cannot go."""
-    kernel = KernelState(structure="x", chain_names=("input", "judge"))
-    assert rewrite_chains(STRUCTURE, kernel) == (
-        "flush chain inet neti input",
-        "flush chain inet neti judge",
-        "delete chain inet neti input",
-        "delete chain inet neti judge",
-        STRUCTURE.chains_text(),
+    assert (
+        str(RewriteChains(STRUCTURE, ("input", "judge")))
+        == (
+            "flush chain inet neti input\n"
+            "flush chain inet neti judge\n"
+            "delete chain inet neti input\n"
+            "delete chain inet neti judge\n"
+        )
+        + STRUCTURE.chains_text()
     )
+
+
+def test_a_source_that_is_revoked_again_gets_its_whole_time() -> None:
+    """One that is there is deleted first: adding it would be refused, or not renew it."""
+    elements = wishing([("peers4", "a", ""), ("peers4", "b", "")])
+    held = KernelState(
+        structure="", elements={"peers4": {"a": "", "b": ""}}, timed={"revoked4": {"a": 5}}
+    )
+    elements.kernel_is(held)
+    elements.unwant("peers4", "a")
+    elements.unwant("peers4", "b")
+    commands = list(elements.changes().commands())
+    assert commands[0] == DeleteElements("revoked4", ("a",))
+    assert isinstance(commands[1], AddTimed)
+    assert commands[1].timeouts == {"a": REVOKE_SECONDS, "b": REVOKE_SECONDS}
 
 
 def test_an_empty_transaction_is_falsy_and_prints_nothing() -> None:
     """Nothing to do looks like nothing."""
     assert not Transaction()
     assert Transaction().text() == ""
-    assert Transaction(("x\n", "y")).text() == "x\ny\n"
+    two = (DeleteTable(), DeleteElements("peers4", ("10.0.0.9",)))
+    assert Transaction(two).text() == (
+        "delete table inet neti\ndelete element inet neti peers4 { 10.0.0.9 }\n"
+    )

@@ -16,8 +16,8 @@ from neti.agent.loop import Reload
 from neti.agent.relaxing import relax_alone
 from neti.agent.state import StateFolder
 from neti.dataplane.monitor import RulesChanged
-from neti.enforcement import OFF, PERMANENT, Enforcement, enforce_commands
-from neti.ruleset import FOREIGN
+from neti.enforcement import OFF, PERMANENT, Enforcement, confirm_trial, enforce_commands
+from neti.ruleset import FOREIGN, DeleteElements, Drop
 from neti.stage import RETRY_PAUSES, Record, Stage, Trial
 
 ARMED = {"ipv4": "drop", "ipv6": "drop"}
@@ -177,20 +177,30 @@ def test_what_is_as_it_should_be_is_left_alone(
 def test_a_trial_that_is_gone_is_not_begun_again() -> None:
     """Whatever else is there is removed: half a trial is none."""
     assert enforce_commands(Enforcement(seconds=60), {}) == ()
-    half = " ".join(enforce_commands(Enforcement(seconds=60), {"ipv4": 30}))
+    half = " ".join(map(str, enforce_commands(Enforcement(seconds=60), {"ipv4": 30})))
     assert "delete element inet neti enforce { ipv4 }" in half
     assert "timeout" not in half
 
 
 def test_a_trial_that_somebody_made_longer_gets_its_own_end_back() -> None:
     for held in ({"ipv4": None, "ipv6": None}, {"ipv4": 4000, "ipv6": 60}):
-        assert "timeout 60000ms" in enforce_commands(Enforcement(seconds=60), held)[-1]
+        assert enforce_commands(Enforcement(seconds=60), held)[-1] == Drop(60_000)
 
 
-def test_a_foreign_verdict_is_deleted_without_being_added_first() -> None:
-    """``accept`` for a family would be File exists to our own."""
-    commands = enforce_commands(PERMANENT, {"ipv4": FOREIGN, "ipv6": None})
-    assert commands[0] == "delete element inet neti enforce { ipv4 }"
+def test_nothing_is_added_that_is_there() -> None:
+    """Linux before 5.10 refuses a verdict that is there already, and a time-out stays as it was.
+    What is not ours, the mark of 'neti relax' too, goes when the host is armed."""
+    commands = enforce_commands(PERMANENT, {"ipv4": FOREIGN, "ipv6": None, "78": FOREIGN})
+    assert commands == (DeleteElements("enforce", ("ipv4", "ipv6", "78")), Drop())
+    assert enforce_commands(PERMANENT, {}) == (Drop(),)
+    assert confirm_trial() == (DeleteElements("enforce", ("ipv4", "ipv6")), Drop())
+
+
+def test_the_mark_of_relax_stays_while_nothing_is_dropped() -> None:
+    assert enforce_commands(OFF, {"78": FOREIGN}) == ()
+    assert enforce_commands(OFF, {"78": FOREIGN, "ipv4": 9}) == (
+        DeleteElements("enforce", ("ipv4",)),
+    )
 
 
 # --- in the agent ---
@@ -380,7 +390,7 @@ def test_enforced_outlives_a_restart_and_drift_is_repaired(fleet: World) -> None
     one.start()
     assert one.elements("enforce") == ARMED
     assert one.dataplane.table is not None
-    one.dataplane.table.elements["enforce"].clear()
+    one.dataplane.table.enforce.clear()
     one.running.tell(RulesChanged(77, "nft"))
     fleet.pass_time(1)
     assert one.elements("enforce") == ARMED

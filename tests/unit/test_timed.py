@@ -46,9 +46,9 @@ def test_removed_sources_outlive_a_flush(fleet: World, host: Box) -> None:
 def test_single_elements_are_put_right(fleet: World, host: Box) -> None:
     """One that was deleted is back, one that was added is gone."""
     assert host.dataplane.table is not None
-    del host.dataplane.table.elements["revoked4"]["10.0.0.2"]
-    host.dataplane.table.elements["revoked4"]["203.0.113.1"] = "3600"
-    del host.dataplane.table.elements["grace"]["ipv4"]
+    del host.dataplane.table.timed["revoked4"]["10.0.0.2"]
+    host.dataplane.table.timed["revoked4"]["203.0.113.1"] = 3600
+    del host.dataplane.table.timed["grace"]["ipv4"]
     drift(fleet, host)
     assert set(host.elements("revoked4")) == {"10.0.0.2", "198.51.100.2"}
     assert set(host.elements("grace")) == {"ipv4", "ipv6"}
@@ -60,7 +60,7 @@ def test_what_was_put_right_is_said_and_counted(
     """An undone element is drift like any other: in the log, by whom, and a fight when repeated."""
     assert host.dataplane.table is not None
     for _ in range(4):
-        host.dataplane.table.elements["revoked4"]["203.0.113.1"] = "3600"
+        host.dataplane.table.timed["revoked4"]["203.0.113.1"] = 3600
         drift(fleet, host)
         fleet.pass_time(10)
     said = [record.__dict__["fields"] for record in caplog.records if "repaired" in record.message]

@@ -16,7 +16,7 @@ from neti.agent.journal import Journal
 from neti.agent.taking_out import take_out
 from neti.agent.tracking import Tracking
 from neti.dataplane.monitor import RulesChanged
-from neti.errors import DataplaneError
+from neti.errors import DataplaneError, StructureRefused
 from neti.policy import Surroundings, structure
 from neti.ruleset import SetName
 
@@ -44,6 +44,7 @@ class Kernel:
         self._looked_at = 0.0  # when the last look for drift ended, and
         self._look_took = 0.0  # how long it took
         self._full_audit_at = 0.0
+        self._rules_refused = False
         self._changed_by: dict[str, None] = {}  # who changed nftables since the last look
         self.network = HostNetwork(core.out.machine, core.problems)
         self.fight = Fight()
@@ -55,9 +56,11 @@ class Kernel:
     @property
     def pending(self) -> bool:
         """Whether there is something to commit. Not while a look at the kernel is due: what was
-        refused would be refused again, and the look takes everything along."""
+        refused would be refused again, and the look takes everything along. Where only the rules
+        were refused, members come and go meanwhile."""
         core = self._core
-        return core.members.elements.pending and core.known and "resync" not in core.timers.due
+        awaited = "resync" in core.timers.due and not self._rules_refused
+        return core.members.elements.pending and core.known and not awaited
 
     @property
     def _down(self) -> bool:
@@ -99,14 +102,21 @@ class Kernel:
         started = core.now()
         try:
             self._surroundings = self.network.look(core.settings, core.host)
-            wanted = structure(core.settings, self._surroundings)
             self.network.note(core.members.elements, core.host, core.out.reserved)
+            try:
+                wanted = structure(core.settings, self._surroundings)
+            except DataplaneError as error:
+                core.out.reconciler.members_only(core.members.elements)
+                raise StructureRefused(str(error)) from error
             self.tracking.raise_to(core.settings.conntrack_max)
             done = core.out.reconciler.resync(wanted, core.members.elements)
             self.network.route(core.settings, core.host)
         except DataplaneError as error:
+            # Members and stage are in, and go on: only the rules are those of before.
+            self._rules_refused = isinstance(error, StructureRefused)
             self.failed(error)
             return
+        self._rules_refused = False
         core.timers.worked("resync")
         core.problems.clear("kernel")
         if done.planned.transaction:
@@ -123,6 +133,10 @@ class Kernel:
         if done.drift:
             self._repaired(done.drift)
         self._changed_by.clear()
+        if done.planned.structure in ("new", "all"):
+            # What began while the table was away, or under another's, was not translated, and
+            # would not be for as long as it goes on.
+            self.end_stale_connections()
         if core.record.trial is not None and not done.found.armed:
             self._on_disarmed()
         self.remember()
@@ -157,8 +171,19 @@ class Kernel:
         # On a host where somebody changes rules all the time, looking shall not cost more than a
         # tenth of a processor.
         rest = min(self._look_took * _LOOK_SHARE, _LOOK_AT_LEAST)
-        pause = max(_SETTLE, self._looked_at + rest - core.now(), self.fight.pause(core.now()))
-        core.soon("drift", pause)
+        core.soon("drift", max(_SETTLE, self._looked_at + rest - core.now(), self._fight_pause()))
+
+    def _fight_pause(self) -> float:
+        """How long a repair may wait in a fight. Not at all while the host does not drop what it
+        should, or its rules are not as they were left: it may be open, or cut off."""
+        core = self._core
+        pause = self.fight.pause(core.now())
+        if not pause:
+            return 0.0
+        try:
+            return pause if core.out.reconciler.judges(core.enforcement()) else 0.0
+        except DataplaneError:
+            return 0.0
 
     def look_for_drift(self) -> None:
         """Somebody changed something in nftables: in ours, or beside it."""
@@ -236,7 +261,8 @@ class Kernel:
             self.failed(error)
 
     def end_stale_connections(self) -> None:
-        """Those whose translation is not today's: an earlier run was killed before it did this."""
+        """Those whose translation is not today's: they began without our rules, or an earlier run
+        was killed before it did this."""
         core = self._core
         if core.down:
             return

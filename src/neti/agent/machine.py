@@ -10,11 +10,11 @@ from typing import Final, Protocol
 from neti.dataplane import interfaces, network
 from neti.dataplane.foreign import Dropping
 from neti.dataplane.foreign.look import ForeignTables
+from neti.dataplane.foreign.read import RulesReader
 from neti.dataplane.interfaces import Interface
-from neti.dataplane.libnftables import Nftables
 from neti.dataplane.listeners import listeners
+from neti.dataplane.listing import name
 from neti.dataplane.network import Network
-from neti.ruleset import FAMILY_TABLE
 from neti.shadow import Listener
 
 DISABLED_FILE: Final = Path("/etc/neti/disabled")
@@ -52,8 +52,8 @@ class RealMachine:
     """Works in the network namespace of the thread that made it."""
 
     def __init__(self) -> None:
-        self._nft = Nftables()
-        self._foreign = ForeignTables(self._nft)
+        self._reader = RulesReader()
+        self._foreign = ForeignTables(self._reader)
 
     def network(self, overlay_subnet: IPv4Network) -> Network:
         return network.read_network(overlay_subnet)
@@ -76,16 +76,11 @@ class RealMachine:
         network.remove_overlay_route(overlay_subnet)
 
     def others_judging_input(self) -> tuple[str, ...]:
-        found = set()
-        for item in self._nft.query("list chains"):
-            chain = item.get("chain", {})
-            name = f"{chain.get('family')} {chain.get('table')}"
-            if (
-                chain.get("hook") in _HOOKS_THAT_MATTER
-                and chain.get("family") in _FAMILIES
-                and name != FAMILY_TABLE
-            ):
-                found.add(f"table {name}")
+        found = {
+            f"table {chain.family} {name(chain.table)}"
+            for chain in self._reader.base_chains()
+            if chain.hook in _HOOKS_THAT_MATTER and chain.family in _FAMILIES
+        }
         if network.legacy_iptables_in_use():
             found.add("iptables-legacy")
         return tuple(sorted(found))

@@ -2,33 +2,49 @@
 
 ``plan`` decides and is pure; ``resync`` reads back first, ``commit`` trusts what was read before
 and sends only what is pending. A structure is known to be untouched when the kernel lists it
-exactly as it did right after we wrote it; nft's spelling of a rule is its own and is not parsed.
+exactly as it did right after we wrote it; what a rule means is not asked.
 
-Must never do: apply half of a difference, or refresh what ends by the kernel's own clock.
+Every command is strict (see ``neti.ruleset``). Where the kernel says that it is not as it was read,
+it is read again and all is decided anew, a few times at most.
+
+Must never do: apply half of a difference, or refresh what ends by the kernel's own clock. One
+exception is by intent: where only the rules cannot be brought in, members and stage still are.
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
-from neti.agent import timed
 from neti.agent.timed import Mended, TimedElements, peers_of
 from neti.clock import Clock, SystemClock
 from neti.dataplane import Dataplane
 from neti.elements import Changes, Elements
 from neti.enforcement import PERMANENT, Enforcement, begin_trial, confirm_trial, enforce_commands
-from neti.errors import DataplaneError
-from neti.ruleset import FAMILY_TABLE, TIMED, KernelState, SetName, Structure, Transaction
+from neti.errors import DataplaneError, DataplaneUnavailable, KernelMoved, StructureRefused
+from neti.ruleset import (
+    RELAXED_MARK,
+    TIMED,
+    DeleteElements,
+    DeleteTable,
+    KernelState,
+    RewriteChains,
+    SetName,
+    Structure,
+    Transaction,
+)
 from neti.shadow import Sighting
-from neti.table import replacement, rewrite_chains, set_definitions
+from neti.table import replacement
 
 # TCP keepalive's default of two hours and its nine probes (tcp(7)): whoever has not spoken in that
 # time had no connection to keep.
 GRACE_SECONDS: Final = 8100
 # nf_conntrack_tcp_timeout_established, 5 days: no tracked connection outlives it unused.
 REVOKE_SECONDS: Final = 432_000
+# An element can end, or another program can change the table, between reading and applying. So
+# often the kernel is read again.
+_ATTEMPTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,43 +85,55 @@ def digest(structure: Structure) -> str:
 
 
 def plan(
-    structure: Structure, elements: Elements, kernel: KernelState, seen: SeenStructure | None
+    structure: Structure,
+    elements: Elements,
+    kernel: KernelState,
+    seen: SeenStructure | None,
+    *,
+    definitions: Callable[[Structure], frozenset[str]],
+    mended: Iterable[Mended] = (),
 ) -> Plan:
     """The transaction that makes ``kernel`` hold ``structure`` and ``elements``.
 
-    ``elements`` must believe in ``kernel`` (``kernel_is``).
+    ``elements`` must believe in ``kernel`` (``kernel_is``). ``definitions``: what sets, maps and
+    counters of a structure the kernel would list; asked only where the structure is not as it was
+    left. ``mended``: what others did to the sets that end by the kernel's clock.
     """
     changes = elements.changes()
+    mended = list(mended)
+    _mend(changes, mended)
     if kernel.structure is None:
-        return Plan(_whole(structure, elements, kernel, changes), "new", changes)
+        return Plan(_whole(structure, elements, kernel, mended), "new", changes)
     arming = enforce_commands(elements.enforcement, kernel.enforce)
-    known = seen is not None and seen.digest == digest(structure)
-    if known and seen is not None and kernel.structure == seen.listing:
+    if seen is not None and kernel.structure == seen.listing and seen.digest == digest(structure):
         return Plan(Transaction((*changes.commands(), *arming)), "as is", changes)
-    if seen is not None and set_definitions(kernel.structure) == set_definitions(seen.listing):
-        commands = (*rewrite_chains(structure, kernel), *changes.commands(), *arming)
-        return Plan(Transaction(commands), "chains", changes)
-    return Plan(_whole(structure, elements, kernel, changes), "all", changes)
+    # Rules may name any set that the wanted structure has: so it is those that must be there.
+    if kernel.definitions == definitions(structure):
+        chains = RewriteChains(structure, kernel.chain_names)
+        return Plan(Transaction((chains, *changes.commands(), *arming)), "chains", changes)
+    return Plan(_whole(structure, elements, kernel, mended), "all", changes)
+
+
+def _mend(changes: Changes, mended: Iterable[Mended]) -> None:
+    for where, back, gone in mended:
+        decided = changes.revoked.get(where, {}).keys() | set(changes.pardoned.get(where, ()))
+        for key, left in back.items():
+            if key not in decided:
+                changes.revoke(where, key, left)
+        for key in gone:
+            if key not in decided:
+                changes.pardon(where, key)
 
 
 def _whole(
-    structure: Structure, elements: Elements, kernel: KernelState, changes: Changes
+    structure: Structure, elements: Elements, kernel: KernelState, mended: Iterable[Mended]
 ) -> Transaction:
-    anew = replacement(structure, elements, kernel, grace_seconds=GRACE_SECONDS)
-    revoked = Changes(revoked=changes.revoked)
-    return Transaction((*anew.commands, *revoked.commands()))
-
-
-def _with_timed(planned: Plan, elements: Elements, mended: list[Mended]) -> Plan:
-    """The same, and the sets that end by the kernel's clock put right."""
-    commands = list(planned.transaction.commands)
-    changes = planned.changes
+    timed = {where: dict(held) for where, held in kernel.timed.items()}
     for where, back, gone in mended:
-        commands += timed.commands(where, back, gone)
-        if where != "grace":
-            changes.revoked.setdefault(where, {}).update(back)
-            elements.forget_revoked(where, gone)
-    return Plan(Transaction(tuple(commands)), planned.structure, changes)
+        kept = {key: left for key, left in timed.get(where, {}).items() if key not in gone}
+        timed[where] = kept | back
+    held = replace(kernel, timed=timed)
+    return replacement(structure, elements, held, grace_seconds=GRACE_SECONDS)
 
 
 class Reconciler:
@@ -135,16 +163,41 @@ class Reconciler:
         return self._dataplane.read()
 
     def resync(self, structure: Structure, elements: Elements) -> Resync:
-        """Read back, and make everything as it should be. Raises DataplaneError."""
+        """Read back, and make everything as it should be. Raises DataplaneError; StructureRefused
+        where only the rules could not be brought in."""
+        return self._again(lambda: self._resync(structure, elements))
+
+    def _again(self, act: Callable[[], Resync]) -> Resync:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return act()
+            except KernelMoved:
+                continue
+        return act()
+
+    def _resync(self, structure: Structure, elements: Elements) -> Resync:
         kernel = self._dataplane.read()
         mended = self._mended(kernel, elements)
         drift = self._drift(kernel, elements, mended)
         elements.kernel_is(kernel)
-        planned = _with_timed(plan(structure, elements, kernel, self.seen), elements, mended)
-        anew = planned.structure in ("new", "all")
-        if anew:
-            self.before_emptying()
-        self._dataplane.apply(planned.transaction)
+        try:
+            planned = plan(
+                structure,
+                elements,
+                kernel,
+                self.seen,
+                definitions=self._dataplane.definitions,
+                mended=mended,
+            )
+            anew = planned.structure in ("new", "all")
+            if anew:
+                self.before_emptying()
+            self._dataplane.apply(planned.transaction)
+        except (KernelMoved, DataplaneUnavailable):
+            raise
+        except DataplaneError as error:
+            self._members_only(elements, kernel, mended, error)
+            raise StructureRefused(str(error)) from error
         if anew:
             self.emptied()
             elements.kernel_is(self._dataplane.read())
@@ -155,10 +208,42 @@ class Reconciler:
             if listing is None:
                 raise DataplaneError("the table was removed by somebody right after it was made")
             self.seen = SeenStructure(digest(structure), listing)
-        self._timed.seen({where: self._dataplane.timed(where) for where in TIMED})
-        self._end_connections(planned.changes)
-        self._left = elements.enforcement
+        self._settled(planned.changes, elements.enforcement)
         return Resync(planned, kernel, drift)
+
+    def members_only(self, elements: Elements) -> None:
+        """Members and stage into the table as it is, without a look at its rules."""
+        kernel = self._dataplane.read()
+        elements.kernel_is(kernel)
+        self._members_only(elements, kernel, self._mended(kernel, elements), None)
+
+    def _members_only(
+        self,
+        elements: Elements,
+        kernel: KernelState,
+        mended: list[Mended],
+        error: DataplaneError | None,
+    ) -> None:
+        """What can be done where the rules cannot be brought in: better members and stage as they
+        should be under the rules of before than neither."""
+        if kernel.structure is None:
+            return
+        changes = elements.changes()
+        _mend(changes, mended)
+        arming = enforce_commands(elements.enforcement, kernel.enforce)
+        try:
+            self._dataplane.apply(Transaction((*changes.commands(), *arming)))
+        except KernelMoved:
+            raise
+        except DataplaneError as worse:
+            raise (error or worse) from worse  # these sets are not ours: the first error matters
+        elements.applied(changes)
+        self._settled(changes, elements.enforcement)
+
+    def _settled(self, changes: Changes, enforcement: Enforcement) -> None:
+        self._timed.seen({where: self._dataplane.timed(where) for where in TIMED})
+        self._end_connections(changes)
+        self._left = enforcement
 
     def _drift(self, kernel: KernelState, elements: Elements, mended: list[Mended]) -> str:
         if self._left is None or self.seen is None:
@@ -171,7 +256,7 @@ class Reconciler:
         found += [f"{len(back) + len(gone)} in {where}" for where, back, gone in mended]
         if self._left.permanent and not kernel.armed_for_good:
             found.append("what map enforce holds was taken out")
-        elif not self._left and kernel.enforce:
+        elif not self._left and kernel.enforce.keys() - {RELAXED_MARK}:
             found.append("something was put into map enforce")
         return ", ".join(found)
 
@@ -179,10 +264,23 @@ class Reconciler:
         """A cheap look: whether sets, chains and flags are as they were left."""
         return self.seen is None or self._dataplane.structure() == self.seen.listing
 
+    def judges(self, enforcement: Enforcement) -> bool:
+        """A cheap look: whether the kernel drops what it should, by the rules as they were left."""
+        if not self.untouched():
+            return False
+        held = KernelState(structure="", enforce=self._dataplane.enforce())
+        return held.armed if enforcement else True
+
     def begin_trial(self, elements: Elements) -> None:
         """Arm the kernel as ``elements.enforcement`` says, counted from now."""
-        held = self._dataplane.read().enforce
-        self._dataplane.apply(Transaction(begin_trial(elements.enforcement, held)))
+        for last in (False, True):
+            held = self._dataplane.enforce()
+            try:
+                self._dataplane.apply(Transaction(begin_trial(elements.enforcement, held)))
+                break
+            except KernelMoved:
+                if last:
+                    raise
         self._left = elements.enforcement
 
     def confirm_trial(self) -> None:
@@ -195,8 +293,16 @@ class Reconciler:
 
     def commit(self, elements: Elements) -> Changes:
         """Apply what is pending, as one transaction that costs what it changes."""
-        changes = elements.changes()
-        self._dataplane.apply(Transaction(tuple(changes.commands())))
+        for attempt in range(_ATTEMPTS):
+            changes = elements.changes()
+            try:
+                self._dataplane.apply(Transaction(tuple(changes.commands())))
+                break
+            except KernelMoved:
+                kernel = self._dataplane.read()
+                if kernel.structure is None or attempt == _ATTEMPTS - 1:
+                    raise
+                elements.kernel_is(kernel)
         elements.applied(changes)
         self._timed.applied(changes)
         self._end_connections(changes)
@@ -207,15 +313,20 @@ class Reconciler:
 
         def wanted(where: SetName, key: str) -> bool:
             peers = peers_of(where)
-            return peers is not None and elements.wants(peers, key)
+            return peers is not None and (
+                elements.wants(peers, key) or key in elements.never_revoke
+            )
 
         return list(self._timed.mend(kernel, wanted))
 
     def pardon(self, elements: Elements, where: SetName, keys: list[str]) -> None:
         """These removed sources have no connections left: forget them."""
         if keys:
+            held = self._dataplane.timed(where)  # some may have ended by the kernel's clock
+            there = [key for key in keys if key in held]
+            if there:
+                self._dataplane.apply(Transaction((DeleteElements(where, tuple(there)),)))
             pardoned = Changes(pardoned={where: keys})
-            self._dataplane.apply(Transaction(tuple(pardoned.commands())))
             self._timed.applied(pardoned)
             elements.forget_revoked(where, keys)
 
@@ -225,7 +336,7 @@ class Reconciler:
         kernel = self._dataplane.read()
         if kernel.structure is not None:
             self.before_emptying()
-            self._dataplane.apply(Transaction((f"delete table {FAMILY_TABLE}",)))
+            self._dataplane.apply(Transaction((DeleteTable(),)))
             self.emptied()
             self._ended.update(kernel.elements.get("overlay", {}))
         self.seen = None

@@ -10,7 +10,15 @@ from typing import Final
 
 from neti.clock import Clock
 from neti.elements import Changes
-from neti.ruleset import REVOKED_BY, TIMED, KernelState, SetName, element_command, timed_commands
+from neti.ruleset import (
+    REVOKED_BY,
+    TIMED,
+    AddTimed,
+    Command,
+    DeleteElements,
+    KernelState,
+    SetName,
+)
 
 # The kernel tells whole seconds, and an element may end between a reading and a transaction.
 _SLACK: Final = 3.0
@@ -75,13 +83,13 @@ class TimedElements:
         return {key: until - now for key, until in self._until[where].items()}
 
 
-def commands(where: SetName, back: Mapping[str, int], gone: list[str]) -> Iterator[str]:
-    """Both in the kernel's words; what is to go may have ended meanwhile."""
+def commands(where: SetName, back: Mapping[str, int], gone: list[str]) -> Iterator[Command]:
+    """What puts the set right. Should one of ``gone`` end meanwhile, the transaction fails, and
+    the kernel is looked at again."""
     if gone:
-        yield element_command("add", where, gone)
-        yield element_command("delete", where, gone)
+        yield DeleteElements(where, tuple(gone))
     if back:
-        yield from timed_commands(where, back)
+        yield AddTimed(where, back)
 
 
 def peers_of(where: SetName) -> SetName | None:

@@ -18,16 +18,17 @@ from neti.cli.common import config_option, json_option
 from neti.cli.output import hand_over, print_json, say
 from neti.config import load
 from neti.dataplane.listeners import Listening
+from neti.dataplane.listing import fingerprint, is_rule
 from neti.dataplane.nftables import NftablesDataplane
 from neti.enforcement import enforce_commands
 from neti.guard import Guard
 from neti.identity import discover
-from neti.identity.machine import fingerprint
+from neti.identity.machine import fingerprint as machine_fingerprint
 from neti.identity.preflight import registry_addresses
 from neti.policy import structure
 from neti.registry import Registry
 from neti.registry.opening import open_registry
-from neti.ruleset import NO_TABLE, KernelState, Structure
+from neti.ruleset import NO_TABLE, CreateTable, KernelState, Structure, Transaction
 from neti.settings import Settings
 from neti.words import counted
 
@@ -50,7 +51,8 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
     loaded, down, relaxed = _on_disk(settings)
     membership, wanted = _desired(settings, loaded)
     membership.take_changes()
-    kernel = NO_TABLE if full else NftablesDataplane().read()
+    dataplane = NftablesDataplane()
+    kernel = NO_TABLE if full else dataplane.read()
     record = stage.taken_up(
         loaded.record,
         reject_all=settings.reject_all,
@@ -63,7 +65,7 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
     )
     if full:
         membership.elements.kernel_is(NO_TABLE)
-        whole = reconcile.plan(wanted, membership.elements, NO_TABLE, None)
+        whole = reconcile.plan(wanted, membership.elements, NO_TABLE, None, definitions=_unasked)
         text = whole.transaction.text()
         print_json({"ruleset": text}) if as_json else hand_over(text)
         return
@@ -76,13 +78,15 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
         return
     membership.elements.kernel_is(kernel)
     seen = seen_structure(loaded.itself)
-    planned = reconcile.plan(wanted, membership.elements, kernel, seen)
+    planned = reconcile.plan(
+        wanted, membership.elements, kernel, seen, definitions=dataplane.definitions
+    )
     lines = _structure_lines(planned.structure, wanted, kernel)
-    lines += [line for line in planned.changes.commands() if kernel.structure is not None]
+    lines += [str(one) for one in planned.changes.commands() if kernel.structure is not None]
     if planned.structure == "new":
         lines += [f"add {counted(len(membership.fleet.members), 'member')}"]
     if planned.structure in ("as is", "chains"):
-        lines += enforce_commands(membership.elements.enforcement, kernel.enforce)
+        lines += map(str, enforce_commands(membership.elements.enforcement, kernel.enforce))
     if stage.may_begin(record, time.time()) and way_in:
         lines.append(f"begin a trial of reject_all, {settings.trial_seconds} s")
     if record.wished and not way_in:
@@ -131,11 +135,16 @@ def _on_disk(settings: Settings) -> tuple[Loaded, bool, bool]:
     if not settings.table_files_path.is_dir():
         return Loaded(), False, False
     folder = StateFolder(settings.table_files_path, make=False)
-    return folder.load(fingerprint()), folder.is_down, folder.is_relaxed
+    return folder.load(machine_fingerprint()), folder.is_down, folder.is_relaxed
+
+
+def _unasked(_: Structure) -> frozenset[str]:
+    return frozenset()  # where there is no table, there is nothing to compare with
 
 
 def _structure_lines(kind: str, wanted: Structure, kernel: KernelState) -> list[str]:
-    """How rules and sets differ, as nft lists both."""
+    """How rules and sets differ. Rules of ours in nft's words; what else the kernel holds as a
+    fingerprint, since nothing here reads rules."""
     if kind == "as is":
         return []
     if kernel.structure is None:
@@ -143,15 +152,39 @@ def _structure_lines(kind: str, wanted: Structure, kernel: KernelState) -> list[
     listed = _listed_elsewhere(wanted)
     if listed is None:
         return [f"replace {'the chains' if kind == 'chains' else 'the whole table'}"]
+    desired = listed.splitlines()
+    words = _in_words(desired, wanted)
     diff = difflib.unified_diff(
-        kernel.structure.splitlines(), listed.splitlines(), "kernel", "desired", lineterm=""
+        kernel.structure.splitlines(), desired, "kernel", "desired", lineterm=""
     )
-    lines = [line.expandtabs() for line in diff]
-    return lines or ["replace the table by an equal one, since nobody knows who wrote it"]
+    shown = [_shown(line, words) for line in diff]
+    return shown or ["replace the table by an equal one, since nobody knows who wrote it"]
+
+
+def _in_words(listed: list[str], wanted: Structure) -> dict[str, str]:
+    """What stands in the listing of ``wanted`` for each rule, chain and set: nft's words."""
+    words = {f"set {name.split()[1]} ": f"{name} {{ {body} }}" for name, body in wanted.sets}
+    said = {
+        line: text for line in listed for start, text in words.items() if line.startswith(start)
+    }
+    for chain in wanted.chains:
+        lines = [line for line in listed if line.startswith(f"rule {chain.name} ")]
+        # One line of nft's is one rule, in the same order.
+        said.update((line, f"    {rule}") for line, rule in zip(lines, chain.rules, strict=False))
+    return said
+
+
+def _shown(line: str, words: dict[str, str]) -> str:
+    if line.startswith(("---", "+++", "@@")):
+        return line
+    text = line[1:]
+    chain = " ".join(text.split()[:2])
+    other = f"    a rule of another make: {fingerprint(text)}" if is_rule(text) else chain
+    return line[0] + words.get(text, other)
 
 
 def _listed_elsewhere(wanted: Structure) -> str | None:
-    """The wanted structure in nft's own spelling: loaded in a network namespace of a child that
+    """The wanted structure as the kernel lists it: loaded in a network namespace of a child that
     ends at once. None where this process may not make one (it needs CAP_SYS_ADMIN)."""
     read, write = os.pipe()
     child = os.fork()
@@ -159,7 +192,8 @@ def _listed_elsewhere(wanted: Structure) -> str | None:
         os.close(read)
         try:
             text = _in_new_namespace(wanted)
-            os.write(write, text.encode())
+            with os.fdopen(write, "w") as answer:
+                answer.write(text)
             os._exit(0)
         except BaseException:
             os._exit(1)
@@ -173,10 +207,8 @@ def _listed_elsewhere(wanted: Structure) -> str | None:
 def _in_new_namespace(wanted: Structure) -> str:
     import ctypes
 
-    from neti.ruleset import Transaction
-
     if ctypes.CDLL(None, use_errno=True).unshare(0x40000000) != 0:  # CLONE_NEWNET
         raise OSError(ctypes.get_errno(), "unshare")
     dataplane = NftablesDataplane()
-    dataplane.apply(Transaction((wanted.text(),)))
+    dataplane.apply(Transaction((CreateTable(wanted),)))
     return dataplane.structure() or ""

@@ -8,7 +8,7 @@ Must never do: touch any table but ``inet neti``, or half of a transaction.
 
 from typing import Protocol
 
-from neti.ruleset import KernelState, SetName, Transaction
+from neti.ruleset import KernelState, SetName, Structure, Transaction
 from neti.shadow import Sighting
 
 
@@ -19,7 +19,14 @@ class Dataplane(Protocol):
         """The table as the kernel holds it now (NO_TABLE when it is not there)."""
 
     def structure(self) -> str | None:
-        """Only the listing of sets and chains, without elements: cheap, for looking after drift."""
+        """``KernelState.structure`` alone, without elements: cheap, for looking after drift."""
+
+    def definitions(self, structure: Structure) -> frozenset[str]:
+        """Of the named sets, maps and counters of a structure that is not in the kernel, as
+        ``KernelState.definitions`` would have them."""
+
+    def enforce(self) -> dict[str, int | None]:
+        """What map ``enforce`` holds, see KernelState; empty without a table."""
 
     def timed(self, where: SetName) -> dict[str, int]:
         """Elements of a set that ends by the kernel's clock, with the seconds they have left."""
@@ -32,4 +39,5 @@ class Dataplane(Protocol):
         when the table is not there."""
 
     def apply(self, transaction: Transaction) -> None:
-        """All of it or nothing. An empty transaction does not reach the kernel."""
+        """All of it or nothing. An empty transaction does not reach the kernel. KernelMoved: what
+        was to be deleted is not there, or what was to be added is."""

@@ -1,131 +1,158 @@
-"""The one door to libnftables: run commands in process, get the answer as text or JSON.
+"""nft's own compiler in a process of its own: rules in, netlink messages out. The only door to it.
 
-In process because a change then costs 0.1 ms, where starting ``nft`` costs 3 to 19 ms. The library
-uses the network namespace of the thread that makes the context; a context is not thread-safe.
-Flags are those of nftables/libnftables.h.
+The library opens one socket, to the kernel. That one is replaced here by one end of a pair, whose
+other end plays a kernel that holds nothing: so the library neither reads nor writes anybody's
+tables, needs no privilege, and what it would have sent is written to standard output. It may hang
+or crash: ``compiler`` is its parent, and makes a sentence of that.
+
+Run as a file, by a Python that has not loaded Neti. Flags are those of nftables/libnftables.h.
+
+Must never do: let a message of the library reach the kernel.
 """
 
+import contextlib
 import ctypes
-import ctypes.util
-import json
-from pathlib import Path
-from typing import Any, Final
+import os
+import socket
+import struct
+import sys
+import threading
 
-from neti import memory
-from neti.errors import DataplaneError, DataplaneUnavailable
-
-_OUTPUT_JSON: Final = 1 << 4
-_OUTPUT_STATELESS: Final = 1 << 2
-_OUTPUT_NUMERIC: Final = (1 << 7) | (1 << 8) | (1 << 9) | (1 << 10)  # proto, prio, symbol, time
-_OUTPUT_TERSE: Final = 1 << 11
-
-_LIBRARY: Final = "libnftables.so.1"
-_SHOWN_OF_AN_ERROR: Final = 600
-_LARGE: Final = 100_000  # bytes of commands or answer
-_CAP_NET_ADMIN: Final = 12  # linux/capability.h
-_NOT_PERMITTED: Final = (
-    "this process may not administer the network: run it as root or with CAP_NET_ADMIN"
-)
+_LIBRARY = "libnftables.so.1"
+_BUFFER = 1 << 24
+_HEADER = struct.Struct("=IHHII")
+_SOCKADDR_NL_BYTES = 12  # what the library takes for an answer of the kernel comes from such a one
+_GETGEN, _NEWGEN = 10 << 8 | 16, 10 << 8 | 15
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+_ERROR, _DONE = 2, 3
+_ACK, _DUMP = 0x4, 0x300
+NO_LIBRARY, REFUSED = 3, 4  # exit codes
 
 
-def _load() -> ctypes.CDLL:
+def main() -> int:
+    """Reads nft commands from standard input. Exit codes: see above, 0 is success."""
+    text = sys.stdin.buffer.read()
     try:
         library = ctypes.CDLL(_LIBRARY)
     except OSError as error:
-        raise DataplaneUnavailable(
-            f"{_LIBRARY} cannot be loaded: install the package libnftables1 (Debian, Ubuntu)"
-        ) from error
-    context = ctypes.c_void_p
+        _say(str(error).encode())
+        return NO_LIBRARY
+    _declare(library)
+    before = _sockets()
+    context = library.nft_ctx_new(0)
+    opened = _sockets() - before
+    if not context or len(opened) != 1:
+        _say(b"the library opened %d sockets where it opened one so far" % len(opened))
+        return REFUSED
+    kernel = _Nothing(opened.pop())
+    library.nft_ctx_buffer_error(context)
+    library.nft_ctx_buffer_output(context)
+    code = library.nft_run_cmd_from_buffer(context, text)
+    said: bytes = library.nft_ctx_get_error_buffer(context) or b""
+    batch = kernel.close()
+    if code != 0:
+        _say(said)
+        return REFUSED
+    sys.stdout.buffer.write(batch)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _say(what: bytes) -> None:
+    os.write(2, what)  # to the parent, who makes a sentence of it
+
+
+def _declare(library: ctypes.CDLL) -> None:
     library.nft_ctx_new.argtypes = [ctypes.c_uint32]
-    library.nft_ctx_new.restype = context
-    library.nft_ctx_free.argtypes = [context]
-    library.nft_ctx_free.restype = None
+    library.nft_ctx_new.restype = ctypes.c_void_p
     for name in ("nft_ctx_buffer_output", "nft_ctx_buffer_error"):
-        getattr(library, name).argtypes = [context]
-        getattr(library, name).restype = ctypes.c_int
-    for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
-        getattr(library, name).argtypes = [context]
-        getattr(library, name).restype = ctypes.c_char_p
-    library.nft_ctx_output_set_flags.argtypes = [context, ctypes.c_uint]
-    library.nft_ctx_output_set_flags.restype = None
-    library.nft_run_cmd_from_buffer.argtypes = [context, ctypes.c_char_p]
+        getattr(library, name).argtypes = [ctypes.c_void_p]
+    library.nft_ctx_get_error_buffer.argtypes = [ctypes.c_void_p]
+    library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
+    library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
     library.nft_run_cmd_from_buffer.restype = ctypes.c_int
-    return library
 
 
-class Nftables:
-    """A libnftables context in the calling thread's network namespace."""
-
-    def __init__(self) -> None:
-        self._library = _load()
-        if not _may_administer():
-            # libnftables would say so itself, on stderr and in other words.
-            raise DataplaneUnavailable(_NOT_PERMITTED)
-        self._context = self._library.nft_ctx_new(0)
-        if not self._context:
-            raise DataplaneUnavailable("libnftables could not make a context: out of memory?")
-        self._library.nft_ctx_buffer_output(self._context)
-        self._library.nft_ctx_buffer_error(self._context)
-
-    def close(self) -> None:
-        if self._context:
-            self._library.nft_ctx_free(self._context)
-            self._context = None
-
-    def run(self, commands: str) -> str:
-        """Run nft commands as one transaction and return what they print."""
-        return self._run(commands, _OUTPUT_NUMERIC)
-
-    def listing(self, commands: str) -> str:
-        """As ``run``, without elements of sets and without counters."""
-        return self._run(commands, _OUTPUT_NUMERIC | _OUTPUT_STATELESS | _OUTPUT_TERSE)
-
-    def listing_with_state(self, commands: str) -> str:
-        """As ``listing``, with the counters as they stand."""
-        return self._run(commands, _OUTPUT_NUMERIC | _OUTPUT_TERSE)
-
-    def query(self, commands: str, *, terse: bool = False) -> list[dict[str, Any]]:
-        """As ``run``, answered in libnftables' JSON (libnftables-json(5)); ``terse``: without
-        elements of sets."""
-        flags = _OUTPUT_NUMERIC | _OUTPUT_JSON | (_OUTPUT_TERSE if terse else 0)
-        text = self._run(commands, flags)
-        try:
-            document: list[dict[str, Any]] = json.loads(text)["nftables"] if text else []
-        except ValueError as error:  # torn: what was asked for changed meanwhile, or no memory
-            raise DataplaneError(
-                f"libnftables' answer to {_first_line(commands)!r} is no JSON: {error}"
-            ) from error
-        return document
-
-    def _run(self, commands: str, flags: int) -> str:
-        self._library.nft_ctx_output_set_flags(self._context, flags)
-        code = self._library.nft_run_cmd_from_buffer(self._context, commands.encode())
-        # Both buffers are emptied by being fetched, so both are, every time.
-        output: bytes = self._library.nft_ctx_get_output_buffer(self._context)
-        said: bytes = self._library.nft_ctx_get_error_buffer(self._context)
-        if len(commands) > _LARGE or (output and len(output) > _LARGE):
-            memory.give_back()
-        if code != 0:
-            raise _explained(said.decode(errors="replace").strip(), commands)
-        return output.decode()
+def _sockets() -> set[int]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                found.add(int(name))
+    return found
 
 
-def _may_administer() -> bool:
-    for line in Path("/proc/thread-self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
-    return True  # no such line: let the kernel say
+class _Nothing:
+    """Plays a kernel without tables, in place of the socket with this number."""
+
+    def __init__(self, number: int) -> None:
+        self._end, library = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for one in (self._end, library):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        name = b"\0" + os.urandom(5).hex()[: _SOCKADDR_NL_BYTES - 3].encode()
+        self._end.bind(name)
+        os.dup2(library.fileno(), number)
+        os.set_blocking(number, True)
+        library.close()
+        self._number = number
+        self._batch = bytearray()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> bytes:
+        """What the library would have had the kernel do."""
+        os.close(self._number)
+        self._thread.join()
+        return bytes(self._batch)
+
+    def _serve(self) -> None:
+        while datagram := self._end.recv(_BUFFER):
+            answers = b"".join(self._answers(datagram))
+            if answers:
+                self._end.send(answers)
+
+    def _answers(self, datagram: bytes) -> "list[bytes]":
+        answers: list[bytes] = []
+        offset = 0
+        in_batch = False
+        while offset + _HEADER.size <= len(datagram):
+            length, kind, flags, sequence, port = _HEADER.unpack_from(datagram, offset)
+            if length < _HEADER.size:
+                break
+            message = datagram[offset : offset + length]
+            offset += (length + 3) & ~3
+            in_batch = in_batch or kind == _BATCH_BEGIN
+            if in_batch:
+                self._batch += message + b"\0" * (-length % 4)
+                if flags & _ACK:
+                    answers.append(_acknowledged(message, sequence, port))
+                in_batch = kind != _BATCH_END
+            elif kind == _GETGEN:
+                generation = struct.pack("=BBHHH", 0, 0, 0, 8, 1) + struct.pack(">I", 1)
+                answers.append(_message(_NEWGEN, 0, sequence, port, generation))
+                answers.append(_done(sequence, port))
+            elif flags & _DUMP == _DUMP:
+                answers.append(_done(sequence, port))
+            else:  # one thing asked for by its name: it is not there
+                answers.append(_message(_ERROR, 0, sequence, port, _word(-2) + message[:16]))
+        return answers
 
 
-def _explained(said: str, commands: str) -> DataplaneError:
-    if "Operation not permitted" in said or "Permission denied" in said:
-        return DataplaneUnavailable(_NOT_PERMITTED)
-    if "Protocol not supported" in said or "Operation not supported" in said:
-        return DataplaneError(f"this kernel lacks a part of nftables that Neti needs: {said}")
-    return DataplaneError(
-        f"nftables refused {_first_line(commands)!r}: {said[:_SHOWN_OF_AN_ERROR]}"
-    )
+def _message(kind: int, flags: int, sequence: int, port: int, body: bytes) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, port) + body
 
 
-def _first_line(commands: str) -> str:
-    return commands.lstrip().partition("\n")[0][:120]
+def _done(sequence: int, port: int) -> bytes:
+    return _message(_DONE, 2, sequence, port, _word(0))
+
+
+def _acknowledged(message: bytes, sequence: int, port: int) -> bytes:
+    return _message(_ERROR, 0, sequence, port, _word(0) + message[:16])
+
+
+def _word(number: int) -> bytes:
+    return struct.pack("=i", number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,36 +1,45 @@
 """A kernel made of dictionaries, for tests of what stands above. Strict where the kernel is.
 
-It reads the same commands as nft, as far as Neti writes them, and refuses what the kernel refuses:
-an element added again with another value (``File exists``), one deleted that is not there.
+It refuses what the kernel refuses: an element added that is there, one deleted that is not.
 Time-outs are kept as given and do not run; ``expire`` ends a trial's.
 """
 
 import copy
-import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from neti.errors import DataplaneError
+from neti.errors import DataplaneError, KernelMoved
 from neti.ruleset import (
-    FAMILY_TABLE,
-    MAPS,
+    FAMILIES,
     NO_TABLE,
     ORDERED,
     TIMED,
+    AddElements,
+    AddTimed,
+    Command,
+    CreateTable,
+    DeleteElements,
+    DeleteTable,
+    Drop,
     KernelState,
+    RewriteChains,
     SetName,
+    Structure,
     Transaction,
 )
 from neti.shadow import Sighting
 
-_ELEMENT = re.compile(rf"(add|delete) element {FAMILY_TABLE} (\w+) \{{ (.*) \}}")
-_CHAIN = re.compile(rf"(flush|delete) chain {FAMILY_TABLE} (\w+)")
+V = TypeVar("V")
 
 
 @dataclass
 class _Table:
-    sets: str
+    sets: tuple[tuple[str, str], ...]
     chains: dict[str, str]
-    elements: dict[str, dict[str, str]] = field(default_factory=dict)
+    elements: dict[SetName, dict[str, str]] = field(default_factory=dict)
+    timed: dict[SetName, dict[str, int]] = field(default_factory=dict)
+    enforce: dict[str, int | None] = field(default_factory=dict)
 
 
 class MemoryDataplane:
@@ -48,8 +57,12 @@ class MemoryDataplane:
     def structure(self) -> str | None:
         if self.table is None:
             return None
-        chains = "\n".join(f"\tchain {name} {{{body}" for name, body in self.table.chains.items())
-        return f"{self.table.sets}\n{chains}"
+        sets = "\n".join(sorted(_definitions(self.table.sets)))
+        chains = "\n".join(f"chain {name} {{{body}" for name, body in self.table.chains.items())
+        return f"{sets}\n{chains}"
+
+    def definitions(self, structure: Structure) -> frozenset[str]:
+        return _definitions(structure.sets)
 
     def read(self) -> KernelState:
         structure = self.structure()
@@ -58,23 +71,23 @@ class MemoryDataplane:
         return KernelState(
             structure=structure,
             chain_names=tuple(self.table.chains),
+            definitions=_definitions(self.table.sets),
             elements={where: dict(self.table.elements.get(where, {})) for where in ORDERED},
             timed={where: self.timed(where) for where in TIMED},
-            enforce={
-                key: int(value.removeprefix("drop ")) if value.startswith("drop ") else None
-                for key, value in self.table.elements.get("enforce", {}).items()
-            },
+            enforce=self.enforce(),
         )
 
     def expire(self) -> None:
         """A trial's time is over."""
-        held = self._existing().elements.get("enforce", {})
-        for key in [key for key, value in held.items() if value != "drop"]:
+        held = self._existing().enforce
+        for key in [key for key, left in held.items() if left is not None]:
             del held[key]
 
+    def enforce(self) -> dict[str, int | None]:
+        return dict(self.table.enforce) if self.table else {}
+
     def timed(self, where: SetName) -> dict[str, int]:
-        held = self.table.elements.get(where, {}) if self.table else {}
-        return {key: int(value) for key, value in held.items()}
+        return dict(self.table.timed.get(where, {})) if self.table else {}
 
     def counters(self) -> dict[str, int]:
         return dict(self.counted) if self.table is not None else {}
@@ -96,50 +109,61 @@ class MemoryDataplane:
             raise
         self.transactions.append(transaction)
 
-    def _command(self, command: str) -> None:
-        if command == f"delete table {FAMILY_TABLE}":
-            self._existing()
-            self.table, self.seen = None, []
-        elif command.startswith(f"table {FAMILY_TABLE} {{"):
-            self._define(command)
-        elif match := _CHAIN.fullmatch(command):
-            if match[2] not in self._existing().chains:
-                raise DataplaneError(f"{command}: No such file or directory")
-            if match[1] == "delete":
-                del self._existing().chains[match[2]]
-        elif match := _ELEMENT.fullmatch(command):
-            self._element(match[1], match[2], match[3].split(", "))
-        else:
-            raise DataplaneError(f"syntax error: {command!r}")
+    def _command(self, command: Command) -> None:
+        match command:
+            case DeleteTable():
+                self._existing()
+                self.table, self.seen = None, []
+            case CreateTable(structure):
+                if self.table is not None:
+                    raise KernelMoved("the table: File exists")
+                self.table = _Table(structure.sets, _chains(structure))
+            case RewriteChains(structure, held):
+                self._rewrite(structure, held)
+            case AddElements(where, items):
+                _add(where, self._existing().elements.setdefault(where, {}), items)
+            case AddTimed(where, timeouts):
+                _add(where, self._existing().timed.setdefault(where, {}), timeouts)
+            case Drop(milliseconds):
+                left = None if milliseconds is None else milliseconds // 1000
+                _add("enforce", self._existing().enforce, dict.fromkeys(FAMILIES, left))
+            case DeleteElements("enforce", keys):
+                _delete("enforce", self._existing().enforce, keys)
+            case DeleteElements(where, keys) if where in TIMED:
+                _delete(where, self._existing().timed.setdefault(where, {}), keys)
+            case DeleteElements(where, keys):
+                _delete(where, self._existing().elements.setdefault(where, {}), keys)
 
-    def _define(self, text: str) -> None:
-        sets, *chains = text.split("\tchain ")
-        bodies = dict(chain.split(" {", 1) for chain in chains)
-        if self.table is None:
-            self.table = _Table(sets.rstrip(), bodies)
-        else:
-            self.table.chains.update(bodies)
-
-    def _element(self, verb: str, where: str, items: list[str]) -> None:
-        held = self._existing().elements.setdefault(where, {})
-        for item in items:
-            key, value = item, ""
-            if where in MAPS and " : " in item:
-                key, value = item.split(" : ")
-                key, _, left = key.partition(" timeout ")
-                value += f" {int(left.removesuffix('ms')) // 1000}" if left else ""
-            elif where in TIMED:
-                key, _, left = item.partition(" timeout ")
-                value = left.removesuffix("s") or "0"
-            if verb == "delete":
-                if held.pop(key, None) is None:
-                    raise DataplaneError(f"delete {where} {key}: No such file or directory")
-            elif where in TIMED:
-                held.setdefault(key, value)
-            elif held.setdefault(key, value).partition(" ")[0] != value.partition(" ")[0]:
-                raise DataplaneError(f"add {where} {key}: File exists")
+    def _rewrite(self, structure: Structure, held: tuple[str, ...]) -> None:
+        table = self._existing()
+        for name in held:
+            if table.chains.pop(name, None) is None:
+                raise KernelMoved(f"chain {name}: No such file or directory")
+        table.chains.update(_chains(structure))
 
     def _existing(self) -> _Table:
         if self.table is None:
-            raise DataplaneError("No such file or directory")
+            raise KernelMoved("the table: No such file or directory")
         return self.table
+
+
+def _add(where: SetName, held: dict[str, V], items: Mapping[str, V]) -> None:
+    for key, value in items.items():
+        if key in held:
+            raise KernelMoved(f"add {where} {key}: File exists")
+        held[key] = value
+
+
+def _delete(where: SetName, held: dict[str, V], keys: Iterable[str]) -> None:
+    for key in keys:
+        if key not in held:
+            raise KernelMoved(f"delete {where} {key}: No such file or directory")
+        del held[key]
+
+
+def _definitions(sets: tuple[tuple[str, str], ...]) -> frozenset[str]:
+    return frozenset(f"{name} {{{body}}}" for name, body in sets)
+
+
+def _chains(structure: Structure) -> dict[str, str]:
+    return {chain.name: "\n".join((chain.hook or "", *chain.rules)) for chain in structure.chains}

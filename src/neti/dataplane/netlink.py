@@ -175,7 +175,7 @@ class NetlinkSocket:
         """Errors come in the order of what was sent, then the last one's acknowledgement."""
         first: tuple[int, int] | None = None
         while True:
-            for kind, _, sequence, body in _headed(self._received()):
+            for kind, _, sequence, body in headed(self._received()):
                 if kind != NLMSG_ERROR or not begin <= sequence <= last:
                     continue  # left over from an earlier question
                 number = -struct.unpack_from("=i", body)[0]
@@ -206,7 +206,7 @@ class NetlinkSocket:
         """(type, flags, payload) of what answers the last question."""
         asked = self._sequence
         while True:
-            for kind, flags, sequence, body in _headed(self._received()):
+            for kind, flags, sequence, body in headed(self._received()):
                 if sequence == asked:
                     yield kind, flags, body
 
@@ -217,7 +217,7 @@ class NetlinkSocket:
             raise _silence(error) from error
 
 
-def _headed(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def headed(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     """(type, flags, sequence, payload) of each message."""
     offset = 0
     while offset + HEADER_BYTES <= len(datagram):

@@ -1,131 +1,201 @@
-"""``table inet neti`` in the real kernel: read it back, apply to it."""
+"""``table inet neti`` in the real kernel, by raw netlink: read it back, apply to it.
 
-import re
-from typing import Any, Final
+Only our own table's sets are asked for their elements; of others nothing is read but the names of
+their chains, where the kernel lists those of a family together.
 
-from neti.dataplane.libnftables import Nftables
+Must never do: load libnftables (``compiler`` has it in another process), or read others' elements.
+"""
+
+import bisect
+import errno
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from neti import memory
+from neti.dataplane import nf_tables as nf
+from neti.dataplane.compiler import compile_rules
+from neti.dataplane.listing import Held, Listing, chains_only, definitions, held, listing
+from neti.dataplane.netlink import (
+    NETLINK_NETFILTER,
+    NOT_PERMITTED,
+    NetlinkSocket,
+    Order,
+    attribute,
+    attributes,
+)
 from neti.dataplane.sightings import SightingsReader
-from neti.errors import DataplaneError, DataplaneUnavailable
+from neti.errors import DataplaneError, DataplaneUnavailable, KernelMoved, KernelRefused
 from neti.ruleset import (
-    FAMILY_TABLE,
-    FOREIGN,
-    LISTENING,
-    MAPS,
     NO_TABLE,
     ORDERED,
     TIMED,
+    AddElements,
+    AddTimed,
+    Command,
+    CreateTable,
+    DeleteElements,
+    DeleteTable,
+    Drop,
     KernelState,
+    RewriteChains,
     SetName,
+    Structure,
     Transaction,
 )
 from neti.shadow import Sighting
 
-# With numeric output, which the structure's listing wants, nft prints nfproto as a number.
-_FAMILIES: Final = {2: "ipv4", 10: "ipv6"}
-# Listing our table or its counters alone would fetch every element to print none of them (70 ms at
-# 16,000 in 1.0.6); the terse listing of the family does not (0.5 ms).
-_FAMILY: Final = f"list ruleset {FAMILY_TABLE.split()[0]}"
-_COUNTER: Final = re.compile(r"^\tcounter (\w+) \{\n\t\tpackets (\d+) ", re.MULTILINE)
-_NOT_THERE: Final = "No such file or directory"
-
-
-def _ours(everything: str) -> str | None:
-    """Our table's part of a listing of the family."""
-    start = everything.find(f"table {FAMILY_TABLE} {{\n")
-    if start < 0:
-        return None
-    return everything[start : everything.index("\n}\n", start) + 3]
+_GONE: Final = frozenset({errno.ENOENT})
+# What an operation says to a kernel that is not as it was read. EBUSY: a verdict that is there
+# already, before Linux 5.10.
+_MOVED: Final = frozenset({errno.ENOENT, errno.EEXIST, errno.EBUSY, errno.ERESTART})
+_LARGE: Final = 2000  # orders or elements, after which memory is given back
+_OF_TABLE: Final = nf.INET + attribute(1, nf.TABLE_BYTES)  # the first attribute of every question
 
 
 class NftablesDataplane:
     """Works in the network namespace of the thread that made it."""
 
     def __init__(self) -> None:
-        self._nft = Nftables()
+        try:
+            self._kernel = NetlinkSocket(NETLINK_NETFILTER)
+        except OSError as error:
+            raise DataplaneUnavailable(f"no netlink socket: {error.strerror}") from error
         self._sightings = SightingsReader()
 
     def close(self) -> None:
-        self._nft.close()
+        self._kernel.close()
         self._sightings.close()
 
+    # --- reading ---
+
     def structure(self) -> str | None:
-        return _ours(self._nft.listing(_FAMILY))
+        found = self._listing()
+        return None if found is None else found.text
+
+    def definitions(self, structure: Structure) -> frozenset[str]:
+        return definitions(compile_rules(structure.text()))
 
     def read(self) -> KernelState:
-        structure = self.structure()
-        if structure is None:
+        found = self._listing()
+        if found is None:
             return NO_TABLE
-        chains = tuple(
-            line.split()[1] for line in structure.splitlines() if line.startswith("\tchain ")
-        )
         return KernelState(
-            structure=structure,
-            chain_names=chains,
-            elements={where: self._elements(where) for where in ORDERED},
+            structure=found.text,
+            chain_names=found.chains,
+            definitions=found.definitions,
+            elements={where: nf.plain(where, self._elements(where)) for where in ORDERED},
             timed={where: self.timed(where) for where in TIMED},
-            enforce={
-                _plain(key["elem"]["val"] if isinstance(key, dict) else key): _left(key, verdict)
-                for key, verdict in self._list("enforce")
-            },
+            enforce=self.enforce(),
         )
 
     def timed(self, where: SetName) -> dict[str, int]:
-        return {
-            _plain(item["elem"]["val"]): item["elem"].get("expires", 0)
-            for item in self._list(where)
-            if isinstance(item, dict)
-        }
+        return nf.timed(self._elements(where))
+
+    def enforce(self) -> dict[str, int | None]:
+        return nf.enforced(self._elements("enforce"))
 
     def counters(self) -> dict[str, int]:
-        table = _ours(self._nft.listing_with_state(_FAMILY)) or ""
-        return {name: int(packets) for name, packets in _COUNTER.findall(table)}
+        found = {}
+        for one in self._all(nf.GETOBJ):
+            if int.from_bytes(one.get(nf.OBJECT_TYPE, b"")) == nf.COUNTER_OBJECT:
+                counted = dict(attributes(one.get(nf.OBJECT_DATA, b"")))
+                name = one[nf.OBJECT_NAME].rstrip(b"\0").decode(errors="backslashreplace")
+                found[name] = int.from_bytes(counted.get(nf.COUNTER_PACKETS, b""))
+        return found
 
     def sightings(self) -> list[Sighting]:
         return self._sightings.read()
 
-    def apply(self, transaction: Transaction) -> None:
-        if transaction:
-            self._nft.run(transaction.text())
-
-    def _elements(self, where: SetName) -> dict[str, str]:
-        items = self._list(where)
-        if where in MAPS:
-            return {_plain(key): _plain(value) for key, value in items}
-        if where in LISTENING.values():
-            return {str(key): "" for key in items}
-        return {_plain(key): "" for key in items}
-
-    def _list(self, where: SetName) -> list[Any]:
-        kind = "map" if where in MAPS else "set"
+    def _listing(self) -> Listing | None:
         try:
-            answer = self._nft.query(f"list {kind} {FAMILY_TABLE} {where}")
-        except DataplaneUnavailable:
+            table = held(self._kernel.ask(nf.GETTABLE, _OF_TABLE)[0])
+        except KernelRefused as error:
+            if error.number == errno.ENOENT:
+                return None
             raise
-        except DataplaneError as error:
-            if _NOT_THERE in str(error):
-                return []  # somebody removed the set: the structure differs too, and is replaced
-            raise
-        for item in answer:
-            if kind in item:
-                elements: list[Any] = item[kind].get("elem", [])
-                return elements
-        return []
+        return listing(
+            table,
+            self._all(nf.GETSET),
+            self._all(nf.GETOBJ),
+            # The kernel lists the chains of all tables of the family.
+            [one for one in self._all(nf.GETCHAIN) if one.get(1) == nf.TABLE_BYTES],
+            self._all(nf.GETRULE),
+            lambda name: nf.elements(self._dump_elements(name)),
+        )
+
+    def _all(self, kind: int) -> list[Held]:
+        return [held(body) for body in self._kernel.listed(kind, _OF_TABLE, ignore=_GONE)]
+
+    def _elements(self, where: SetName) -> Iterator[bytes]:
+        """Nothing where somebody removed the set: the structure differs too, and is replaced."""
+        return nf.elements(self._dump_elements(where.encode() + b"\0"))
+
+    def _dump_elements(self, name: bytes) -> list[bytes]:
+        asked = _OF_TABLE + attribute(nf.LIST_SET, name)
+        return self._kernel.listed(nf.GETSETELEM, asked, ignore=_GONE)
+
+    # --- writing ---
+
+    def apply(self, transaction: Transaction) -> None:
+        orders: list[Order] = []
+        starts = []
+        for command in transaction.commands:
+            starts.append(len(orders))
+            orders += _orders(command)
+        if not orders:
+            return
+        refused = self._kernel.batch(nf.SUBSYSTEM, orders)
+        if refused is not None:
+            place, number = refused
+            command = transaction.commands[max(0, bisect.bisect_right(starts, place) - 1)]
+            raise _explained(command, place, number, orders)
+        if sum(len(body) for _, _, body in orders) > _LARGE * 16:
+            del orders
+            memory.give_back()
 
 
-def _plain(value: Any) -> str:
-    """An element's key or value as nft writes it; a foreign one with a timeout is told apart."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int):
-        return _FAMILIES.get(value, str(value))
-    if isinstance(value, dict) and "elem" in value:
-        return f"{_plain(value['elem']['val'])} timeout {value['elem'].get('timeout', 0)}s"
-    return str(value)
+def _orders(command: Command) -> Iterator[Order]:
+    match command:
+        case AddElements(where, items):
+            yield from nf.add(where, items)
+        case AddTimed(where, timeouts):
+            yield from nf.add_timed(where, {key: left * 1000 for key, left in timeouts.items()})
+        case DeleteElements(where, keys):
+            yield from nf.delete(where, keys)
+        case Drop(milliseconds):
+            yield from nf.add_drop(milliseconds)
+        case DeleteTable():
+            yield nf.delete_table()
+        case CreateTable(structure):
+            yield from compile_rules(structure.text())
+        case RewriteChains(structure, chains):
+            yield from nf.delete_chains(chains)
+            yield from chains_only(compile_rules(structure.text()))
 
 
-def _left(key: Any, verdict: Any) -> int | None:
-    """Seconds that an element of map ``enforce`` has left; None: no end."""
-    if verdict != {"drop": None}:
-        return FOREIGN
-    elem = key.get("elem", {}) if isinstance(key, dict) else {}
-    return int(elem.get("expires", 0)) if "timeout" in elem else None
+def _explained(command: Command, place: int, number: int, orders: list[Order]) -> DataplaneError:
+    why = os.strerror(number)
+    if number in (errno.EPERM, errno.EACCES):
+        return DataplaneUnavailable(NOT_PERMITTED)
+    what = _named(command, place, orders)
+    if number in _MOVED:
+        return KernelMoved(f"nftables refused {what!r}: {why}")
+    if number in (errno.EPROTONOSUPPORT, errno.EOPNOTSUPP):
+        return DataplaneError(
+            f"this kernel lacks a part of nftables that Neti needs: {what!r}: {why}"
+        )
+    return DataplaneError(f"nftables refused {what!r}: {why}")
+
+
+def _named(command: Command, place: int, orders: list[Order]) -> str:
+    """The rule that was refused, where it was one; otherwise the command's first line."""
+    kind, _, body = orders[place]
+    if place >= 0 and kind == nf.NEWRULE and isinstance(command, CreateTable | RewriteChains):
+        chain = held(body)[nf.RULE_CHAIN]
+        before = sum(
+            1 for k, _, b in orders[:place] if k == nf.NEWRULE and held(b)[nf.RULE_CHAIN] == chain
+        )
+        name = chain.rstrip(b"\0").decode()
+        return f"chain {name}: {command.structure.rule(name, before)}"
+    return str(command).lstrip().partition("\n")[0][:120]

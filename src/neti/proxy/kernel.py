@@ -5,8 +5,8 @@ Must never do: touch another table, or turn on forwarding, which is the operator
 
 from pathlib import Path
 
-from neti.dataplane.libnftables import Nftables
-from neti.errors import ConfigError, DataplaneError, NetiError
+from neti.dataplane import other_table
+from neti.errors import ConfigError, NetiError
 from neti.proxy.settings import ProxySettings, ipv4
 
 TABLE = "ip neti_zk_proxy"
@@ -50,33 +50,14 @@ def load(settings: ProxySettings) -> None:
             "this host forwards nothing (net.ipv4.ip_forward is 0), so rules alone relay nothing: "
             "sysctl -w net.ipv4.ip_forward=1, and keep it in /etc/sysctl.d"
         )
-    nftables = Nftables()
-    try:
-        if _has(nftables, "inet neti"):
-            raise NetiError(
-                "an agent's rules are on this host (table inet neti): a proxy must be reachable "
-                "when Neti's rules are wrong, so no agent may run beside it: neti down, and stop it"
-            )
-        nftables.run(rules(settings))
-    finally:
-        nftables.close()
+    if other_table.exists("inet", "neti"):
+        raise NetiError(
+            "an agent's rules are on this host (table inet neti): a proxy must be reachable "
+            "when Neti's rules are wrong, so no agent may run beside it: neti down, and stop it"
+        )
+    other_table.write(rules(settings))
 
 
 def remove() -> bool:
     """Whether there was a table to take out."""
-    nftables = Nftables()
-    try:
-        there = _has(nftables, TABLE)
-        if there:
-            nftables.run(f"delete table {TABLE}\n")
-    finally:
-        nftables.close()
-    return there
-
-
-def _has(nftables: Nftables, table: str) -> bool:
-    try:
-        nftables.listing(f"list table {table}\n")
-    except DataplaneError:
-        return False
-    return True
+    return other_table.remove(*TABLE.split())

@@ -1,185 +1,323 @@
-"""Other programs' nftables tables out of libnftables' JSON (libnftables-json(5)). Pure."""
+"""Other programs' nftables rules, out of the kernel's own messages. Pure.
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+Asked of a rule is where its packets go, whether it looks at them at all, and which new connections
+it can meet. What is not understood is taken for a condition that anybody may meet.
 
-from neti.dataplane.foreign import Chain, Ports, Rule, Table, Verdict
-from neti.ruleset import FAMILY_TABLE
+Must never do: raise over anything that a rule may hold.
+"""
 
-_HOOKS: Final = frozenset({"ingress", "prerouting", "input", "forward"})
-_FAMILIES: Final = frozenset({"ip", "ip6", "inet", "netdev", "bridge"})
-_VERDICTS: Final[tuple[Verdict, ...]] = ("accept", "drop", "return", "jump", "goto")
-# Statements that let every packet on to the next one. Everything else may look at it.
-_LOOK_AT_NOTHING: Final = frozenset({"counter", "log", "mangle", "notrack", "comment"})
-# Of these states no new connection is; in numbers as well, which are bits (1, 2, 4; new is 8).
-_NOT_NEW: Final = frozenset({"established", "related", "invalid", *map(str, range(1, 8))})
-_NO_PORTS: Final = frozenset({"icmp", "icmpv6", "ipv6-icmp", "igmp", 1, 2, 58})
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from neti.dataplane.foreign import Ports, Rule, Verdict
+from neti.dataplane.listing import Held
+from neti.dataplane.netlink import attributes
+from neti.dataplane.nf_tables import (
+    CHAIN_HOOK,
+    CHAIN_NAME,
+    CHAIN_POLICY,
+    CHAIN_TABLE,
+    CHAIN_TYPE,
+    EXPRESSION_DATA,
+    EXPRESSION_NAME,
+    HOOK_NUMBER,
+    NF_DROP,
+    RULE_EXPRESSIONS,
+    VALUE,
+    verdict,
+)
+
+FAMILIES: Final = {1: "inet", 2: "ip", 5: "netdev", 7: "bridge", 10: "ip6"}
+_HOOKS: Final = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
+_INCOMING: Final = frozenset({"ingress", "prerouting", "input", "forward"})
+
+# Of a set's element: key, verdict data, flags.
+SetElement = tuple[bytes, bytes, int]
+# The elements of a set of the same table; None: not known, or more than are read.
+Sets = Callable[[bytes], "list[SetElement] | None"]
+INTERVAL_END: Final = 1
+
+_VERDICTS: Final[dict[int, Verdict]] = {
+    0: "drop",
+    1: "accept",
+    -3: "jump",
+    -4: "goto",
+    -5: "return",
+}
+_NO_PORTS: Final = frozenset({1, 2, 58})  # ICMP, IGMP, ICMPv6
+_COUNTER: Final = 1  # a kind of object
+_NEW: Final = 8  # the bit of ct state; established 2, related 4, invalid 1
+# Expressions that let every packet on to the next one: they load, write or count.
+_LOADS: Final = frozenset(
+    {"exthdr", "fib", "rt", "socket", "numgen", "hash", "osf", "xfrm", "tunnel"}
+)
+_LOOK_AT_NOTHING: Final = _LOADS | {"counter", "log", "notrack", "byteorder", "last"}
+_CMP_EQ, _CMP_NEQ, _CMP_LT, _CMP_LTE, _CMP_GT, _CMP_GTE = range(6)
+_ALL: Final[Ports] = ((0, 65535),)
+# Of a packet: header (1 network, 2 transport), offset, length.
+_FIELDS: Final = {(2, 2, 2): "dport", (1, 9, 1): "l4proto", (1, 6, 1): "l4proto"}
+_META: Final = {4: "iif", 6: "iifname", 15: "nfproto", 16: "l4proto"}
 
 
-def tables_to_read(chains: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Tables of others that can drop what comes in, by the list of all chains.
+@dataclass(frozen=True, slots=True)
+class BaseChain:
+    """A chain at a hook, as the kernel lists it. Names are bytes: anybody may have given them."""
 
-    A NAT chain can drop too, but no program is known to use it so, and its rules are many.
-    """
-    found: dict[tuple[str, str], None] = {}
-    for item in chains:
-        chain = item.get("chain", {})
-        place = (str(chain.get("family")), str(chain.get("table")))
-        if (
-            chain.get("hook") in _HOOKS
-            and chain.get("family") in _FAMILIES
-            and (chain.get("type") != "nat" or chain.get("policy") == "drop")
-            and " ".join(place) != FAMILY_TABLE
-        ):
-            found[place] = None
-    return list(found)
+    family: str
+    table: bytes
+    name: bytes
+    kind: str
+    hook: str
+    drops: bool
 
-
-def parse(
-    family: str,
-    name: str,
-    listed: Iterable[dict[str, Any]],
-    elements: Callable[[str], Iterable[Any]],
-) -> Table:
-    """A table from its JSON. ``elements``: those of a named verdict map."""
-    chains: dict[str, Chain] = {}
-    for item in listed:
-        if "chain" in item:
-            held = item["chain"]
-            hook = held.get("hook") if held.get("hook") in _HOOKS else None
-            drops = hook is not None and held.get("policy") == "drop"
-            chains[held["name"]] = Chain(held["name"], hook, drops)
-        elif "rule" in item:
-            rule = _rule(item["rule"].get("expr", []), elements)
-            if rule is not None:
-                chains[item["rule"]["chain"]].rules.append(rule)
-    return Table(family, name, "nft", chains)
+    @property
+    def may_drop_incoming(self) -> bool:
+        """A NAT chain can drop too, but no program is known to use it so, and its rules are
+        many."""
+        return self.hook in _INCOMING and (self.kind != "nat" or self.drops)
 
 
-def _rule(statements: list[Any], elements: Callable[[str], Iterable[Any]]) -> Rule | None:
-    """A rule's verdict; None when it has none."""
-    always = True
-    met = _Met()
-    for statement in statements:
-        kind = next(iter(statement)) if isinstance(statement, dict) else str(statement)
-        value: Any = statement[kind] if isinstance(statement, dict) else None
-        inner = value if isinstance(value, dict) else {}
-        if kind == "vmap":
-            found = tuple(_of_map(inner.get("data"), elements))
-            met.state_map(inner)
-            return Rule(found, always=False, only=met.only) if found else None
-        if kind == "reject" or (kind == "xt" and inner.get("name") == "REJECT"):
-            return Rule((("drop", ""),), always, met.only)
-        verdict = _verdict(kind, value)
-        if verdict is not None:
-            return Rule((verdict,), always, met.only)
-        if kind == "xt":  # iptables-nft's own: a comment, or a target that goes on to the next rule
-            neutral = inner.get("type") == "target" or inner.get("name") == "comment"
-            always = always and neutral
-            met.understood = met.understood and neutral
-        elif kind not in _LOOK_AT_NOTHING:
-            always = False
-            met.statement(kind, inner)
+def base_chain(family: int, held: Held) -> BaseChain | None:
+    """None: not at a hook, or of a family that does not matter here."""
+    hook = dict(attributes(held.get(CHAIN_HOOK, b"")))
+    name = FAMILIES.get(family)
+    if HOOK_NUMBER not in hook or name is None:
+        return None
+    number = int.from_bytes(hook[HOOK_NUMBER])
+    if name == "netdev":
+        where = "ingress" if number == 0 else "egress"
+    else:
+        where = _HOOKS[number] if number < len(_HOOKS) else "?"
+    return BaseChain(
+        name,
+        held.get(CHAIN_TABLE, b""),
+        held.get(CHAIN_NAME, b""),
+        held.get(CHAIN_TYPE, b"").rstrip(b"\0").decode("ascii", "backslashreplace"),
+        where,
+        CHAIN_POLICY in held and int.from_bytes(held[CHAIN_POLICY]) == NF_DROP,
+    )
+
+
+def rule(held: Held, sets: Sets, named: Callable[[bytes], str]) -> Rule | None:
+    """A rule's verdict; None when it has none. ``named``: a chain's name as text."""
+    walk = _Expressions(sets, named)
+    for _, expression in attributes(held.get(RULE_EXPRESSIONS, b"")):
+        one = dict(attributes(expression))
+        kind = one.get(EXPRESSION_NAME, b"").rstrip(b"\0").decode("ascii", "backslashreplace")
+        walk.expression(kind, dict(attributes(one.get(EXPRESSION_DATA, b""))))
+        if walk.verdicts is not None:
+            return Rule(walk.verdicts, walk.always, walk.only) if walk.verdicts else None
     return None
 
 
-class _Met:
-    """Which new connections a rule meets, as far as its statements are understood. None of those
-    asks who sent a packet."""
+class _Expressions:
+    """Goes through a rule's expressions with what is in the registers, until there is a verdict."""
 
-    def __init__(self) -> None:
-        self.understood = True
+    def __init__(self, sets: Sets, named: Callable[[bytes], str]) -> None:
+        self._sets = sets
+        self._named = named
+        self._registers: dict[int, str] = {}
+        self._understood = True
         self._ports: Ports | None = None  # None: at any port
+        self.always = True
+        self.verdicts: tuple[tuple[Verdict, str], ...] | None = None
 
     @property
     def only(self) -> Ports | None:
-        return self._ports if self.understood else None
+        if self._ports == ():
+            return ()  # whatever else it asks
+        return self._ports if self._understood else None
 
-    def statement(self, kind: str, inner: dict[str, Any]) -> None:
-        if kind == "limit":
-            return  # makes it fewer at most
-        left = inner.get("left")
-        if kind != "match" or inner.get("op") not in ("==", "in") or not isinstance(left, dict):
-            self.understood = False
+    def expression(self, kind: str, held: Held) -> None:
+        match kind:
+            case "immediate":
+                self._immediate(held)
+            case "reject":
+                self.verdicts = (("drop", ""),)
+            case "target" if _text(held.get(1, b"")) == "REJECT":
+                self.verdicts = (("drop", ""),)
+            case "meta" | "ct" | "payload" | "bitwise":
+                self._load(kind, held)
+            case _ if _lets_on(kind, held):
+                if kind in _LOADS and 1 in held:
+                    self._registers.pop(_register(held[1]), None)
+            case _:
+                self.always = False
+                self._condition(kind, held)
+
+    def _condition(self, kind: str, held: Held) -> None:
+        match kind:
+            case "cmp":
+                self._compared(held)
+            case "range":
+                self._in_range(held)
+            case "lookup":
+                self._looked_up(held)
+            case "limit":
+                pass  # makes it fewer at most
+            case _:
+                self._understood = False
+
+    def _immediate(self, held: Held) -> None:
+        code, chain = verdict(held.get(2, b""))
+        if code in _VERDICTS:
+            self.verdicts = ((_VERDICTS[code], self._named(chain)),)
+
+    def _load(self, kind: str, held: Held) -> None:
+        """What comes into which register; nothing where it is written from one."""
+        match kind:
+            case "meta":
+                what = _META.get(_number(held.get(2, b"")), "?")
+            case "ct":
+                what = "state" if _number(held.get(2, b"")) == 0 else "?"
+            case "payload":
+                base, offset, length = (_number(held.get(n, b"")) for n in (2, 3, 4))
+                what = _FIELDS.get((base, offset, length), "?")
+            case _:
+                mask = dict(attributes(held.get(4, b""))).get(VALUE, b"")
+                before = self._registers.get(_register(held.get(1, b"")), "?")
+                masked = before == "state" and len(mask) == 4
+                what = f"state&{int.from_bytes(mask, sys.byteorder)}" if masked else "?"
+                self._registers[_register(held.get(2, b""))] = what
+                return
+        if 1 in held:
+            self._registers[_register(held[1])] = what
+
+    def _compared(self, held: Held) -> None:
+        what = self._registers.get(_register(held.get(1, b"")), "?")
+        operation = _number(held.get(2, b""))
+        value = dict(attributes(held.get(3, b""))).get(VALUE, b"")
+        if what.startswith("state&") and operation == _CMP_NEQ and not any(value):
+            self._states(int(what.removeprefix("state&")))
+        elif what == "dport" and len(value) == 2:
+            number = int.from_bytes(value)
+            first = number + (operation == _CMP_GT) if operation >= _CMP_GT else 0
+            last = number - (operation == _CMP_LT) if operation in (_CMP_LT, _CMP_LTE) else 65535
+            if operation == _CMP_EQ:
+                first = last = number
+            self._to_ports(((first, last),) if operation != _CMP_NEQ else None)
+        elif operation == _CMP_EQ:
+            self._one_of(what, [value])
+        else:
+            self._understood = False
+
+    def _in_range(self, held: Held) -> None:
+        what = self._registers.get(_register(held.get(1, b"")), "?")
+        first, last = (dict(attributes(held.get(n, b""))).get(VALUE, b"") for n in (3, 4))
+        if what == "dport" and _number(held.get(2, b"")) == 0:
+            self._to_ports(((int.from_bytes(first), int.from_bytes(last)),))
+        else:
+            self._understood = False
+
+    def _looked_up(self, held: Held) -> None:
+        elements = self._sets(held.get(1, b""))
+        what = self._registers.get(_register(held.get(2, b"")), "?")
+        inverted = _number(held.get(5, b"")) & 1
+        if 3 in held and _register(held[3]) < 0:
+            self._verdict_map(what, elements)
+        elif elements is None or inverted or 3 in held:
+            self._understood = False
+        elif what == "dport" and all(len(key) == 2 for key, _, _ in elements):
+            self._to_ports(_ranges(elements))
+        else:
+            self._one_of(what, [key for key, _, _ in elements])
+
+    def _verdict_map(self, what: str, elements: list[SetElement] | None) -> None:
+        if elements is None:  # anything may stand in it
+            self._understood = False
+            self.verdicts = (("drop", ""), ("accept", ""))
             return
-        what = next(iter(left.values()), None)
-        values = _values(inner.get("right"))
-        if not isinstance(what, dict) or not values:
-            self.understood = False
-            return
-        key = str(what.get("key") or what.get("field"))
-        if _at_no_port(left, what, key, values):
+        found: dict[tuple[Verdict, str], None] = {}
+        on = 0
+        for key, data, _ in elements:
+            code, chain = verdict(data)
+            if code in _VERDICTS:
+                found[_VERDICTS[code], self._named(chain)] = None
+                if code != NF_DROP and len(key) == 4:
+                    on |= int.from_bytes(key, sys.byteorder)
+        if what == "state":
+            self._states(on)
+        else:
+            self._understood = False
+        self.verdicts = tuple(found)
+
+    def _one_of(self, what: str, values: list[bytes]) -> None:
+        if what == "l4proto" and all(len(value) == 1 for value in values):
+            if all(value[0] in _NO_PORTS for value in values):
+                self._ports = ()
+        elif what == "state" and all(len(value) == 4 for value in values):
+            bits = 0
+            for value in values:
+                bits |= int.from_bytes(value, sys.byteorder)
+            self._states(bits)
+        elif what in ("iif", "iifname") and values and all(map(_is_loopback, values)):
             self._ports = ()
-        elif key in ("l4proto", "protocol", "nexthdr") or (key == "state" and "ct" in left):
-            return  # of a protocol with ports, or new ones too
-        elif key == "dport" and self._ports is None:
-            ports = [_range(value) for value in values]
-            self._ports = tuple(one for one in ports if one is not None)
-            self.understood = self.understood and None not in ports
-        elif key != "dport":
-            self.understood = False
+        elif what != "nfproto":
+            self._understood = False
 
-    def state_map(self, inner: dict[str, Any]) -> None:
-        """``ct state vmap { established : accept, … }``; no other map is understood."""
-        key, data = inner.get("key"), inner.get("data")
-        pairs = data.get("set") if isinstance(data, dict) else None
-        if key != {"ct": {"key": "state"}} or not isinstance(pairs, list):
-            self.understood = False
-            return
-        on = [pair[0] for pair in pairs if "drop" not in pair[1]]
-        if _NOT_NEW.issuperset(map(str, on)):
+    def _states(self, bits: int) -> None:
+        if not bits & _NEW:
             self._ports = ()
 
-
-def _at_no_port(left: dict[str, Any], what: dict[str, Any], key: str, values: list[Any]) -> bool:
-    """Whether what meets this is no new connection to a port, or this machine's own."""
-    words = [value for value in values if isinstance(value, str | int)]
-    if len(words) < len(values):
-        return False
-    if key in ("l4proto", "protocol", "nexthdr"):
-        return _NO_PORTS.issuperset(words)
-    if key == "state" and "ct" in left:
-        return _NOT_NEW.issuperset(map(str, words))
-    own = key in ("iif", "iifname") and words == ["lo"]
-    return own or what.get("protocol") in ("icmp", "icmpv6")
-
-
-def _values(right: Any) -> list[Any]:
-    """One value, a list, or an anonymous set; empty for a named set."""
-    if isinstance(right, dict) and "set" in right:
-        return list(right["set"])
-    if isinstance(right, str) and right.startswith("@"):
-        return []
-    return list(right) if isinstance(right, list) else [right]
+    def _to_ports(self, ports: Ports | None) -> None:
+        if ports is None:
+            self._understood = False
+            return
+        held = self._ports if self._ports is not None else _ALL
+        self._ports = tuple(
+            (max(a, first), min(b, last))
+            for a, b in held
+            for first, last in ports
+            if max(a, first) <= min(b, last)
+        )
 
 
-def _range(value: Any) -> tuple[int, int] | None:
-    if isinstance(value, dict) and "range" in value:
-        first, last = value["range"]
-        return (first, last) if isinstance(first, int) and isinstance(last, int) else None
-    return (value, value) if isinstance(value, int) else None
+def _ranges(elements: Iterable[SetElement]) -> Ports:
+    """Of a set of ports. In one of intervals, one that ends comes with a mark, after its last."""
+    ordered = sorted((int.from_bytes(key), flags) for key, _, flags in elements)
+    intervals = any(flags & INTERVAL_END for _, flags in ordered)
+    if not intervals:
+        return tuple((port, port) for port, _ in ordered)
+    found, first = [], None
+    for port, flags in ordered:
+        if flags & INTERVAL_END:
+            if first is not None:
+                found.append((first, port - 1))
+            first = None
+        else:
+            first = port
+    if first is not None:
+        found.append((first, 65535))
+    return tuple(found)
 
 
-def _of_map(data: Any, elements: Callable[[str], Iterable[Any]]) -> Iterator[tuple[Verdict, str]]:
-    pairs: Iterable[Any] = data.get("set", []) if isinstance(data, dict) else ()
-    if isinstance(data, str):
-        pairs = elements(data.removeprefix("@"))
-    seen: dict[tuple[Verdict, str] | None, None] = {}
-    for pair in pairs:
-        held = pair[1] if isinstance(pair, list) and len(pair) == 2 else None
-        if isinstance(held, dict):
-            kind = next(iter(held))
-            seen[_verdict(kind, held[kind])] = None
-    yield from (verdict for verdict in seen if verdict is not None)
+def _lets_on(kind: str, held: Held) -> bool:
+    """Whether every packet goes on to the next expression."""
+    if kind == "objref":
+        return _number(held.get(1, b"")) == _COUNTER
+    if kind == "match":
+        return _text(held.get(1, b"")) == "comment"
+    return kind == "target" or kind in _LOOK_AT_NOTHING
 
 
-def _verdict(kind: str, value: Any) -> tuple[Verdict, str] | None:
-    for verdict in _VERDICTS:
-        if kind == verdict:
-            return verdict, value["target"] if isinstance(value, dict) else ""
-    return None
+def _is_loopback(value: bytes) -> bool:
+    name = value.startswith(b"lo\0") and not any(value[3:])
+    return name or (len(value) == 4 and int.from_bytes(value, sys.byteorder) == 1)
 
 
-def may_be_dormant(listed: Iterable[dict[str, Any]]) -> bool:
-    """The table has flags. nft 1.0.6 shows them, in JSON, as something else altogether."""
-    return any("flags" in item["table"] for item in listed if "table" in item)
+def _register(value: bytes) -> int:
+    """In words of four bytes, whichever way it is named; negative: the verdict's."""
+    number = _number(value)
+    if number == 0:
+        return -1
+    return (number - 1) * 4 if number <= 4 else number - 8
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value)
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode("ascii", "backslashreplace")

@@ -1,0 +1,61 @@
+"""Rules in nft's words -> nf_tables messages, by libnftables in a child process.
+
+The child may crash, hang or find no library: that is an error with a sentence here, and never this
+process's end. What was compiled once is kept for as long as this process lives.
+
+Must never do: load the library, or take a message for a table that is not the one meant.
+"""
+
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from neti.dataplane import libnftables
+from neti.dataplane.netlink import Order, headed
+from neti.dataplane.nf_tables import SUBSYSTEM
+from neti.errors import DataplaneError
+
+_CHILD: Final = Path(libnftables.__file__)
+_PATIENCE: Final = 20.0  # seconds; 0.05 is usual
+_SHOWN: Final = 600
+_KEPT: Final = 8
+
+
+def compile_rules(text: str) -> tuple[Order, ...]:
+    """The messages of one transaction, without its begin and end. Raises DataplaneError."""
+    return _compiled(text)
+
+
+@lru_cache(maxsize=_KEPT)
+def _compiled(text: str) -> tuple[Order, ...]:
+    # -I -S: nothing but the standard library is looked for, whoever started this process where.
+    command = [sys.executable, "-I", "-S", "-B", str(_CHILD)]
+    try:
+        done = subprocess.run(
+            command, input=text.encode(), capture_output=True, timeout=_PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DataplaneError(f"libnftables did not answer in {_PATIENCE:.0f} s") from error
+    except OSError as error:
+        raise DataplaneError(f"libnftables' process cannot be started: {error}") from error
+    if done.returncode < 0:
+        raise DataplaneError(
+            f"libnftables crashed (signal {-done.returncode}): the rules cannot be written"
+        )
+    said = done.stderr.decode(errors="backslashreplace").strip()[:_SHOWN]
+    if done.returncode == libnftables.NO_LIBRARY:
+        raise DataplaneError(
+            "libnftables cannot be loaded: install the package libnftables1 (Debian, Ubuntu)"
+        )
+    if done.returncode != 0:
+        raise DataplaneError(f"nftables refused the rules: {said}")
+    orders = tuple(
+        (kind, flags, body)
+        for kind, flags, _, body in headed(done.stdout)
+        if kind >> 8 == SUBSYSTEM
+    )
+    if not orders:
+        raise DataplaneError("libnftables made nothing of the rules")
+    return orders

@@ -1,0 +1,193 @@
+"""What the kernel holds of our table beside elements, in a form that can be compared. Pure.
+
+One line for the table, each set, object, chain and rule. Left out is what changes without anybody's
+doing: handles, counters. An anonymous set stands in the rule that uses it, by what it holds, since
+the kernel numbers them as it likes. The lines are for comparing and for a fingerprint of a rule;
+what a rule means, nobody reads out of them.
+
+Must never do: leave out what changes a packet's fate.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from neti.dataplane.netlink import Order, attributes
+from neti.dataplane.nf_tables import (
+    ANONYMOUS,
+    CHAIN_HOOK,
+    CHAIN_NAME,
+    CHAIN_POLICY,
+    CHAIN_TYPE,
+    EXPRESSION_DATA,
+    EXPRESSION_NAME,
+    NEWCHAIN,
+    NEWOBJ,
+    NEWRULE,
+    NEWSET,
+    NEWSETELEM,
+    NFGEN_BYTES,
+    OBJECT_NAME,
+    OBJECT_TYPE,
+    RULE_CHAIN,
+    RULE_EXPRESSIONS,
+    SET_FLAGS,
+    SET_NAME,
+    TABLE_FLAGS,
+    TABLE_USE,
+)
+
+# Of a set: key type and length, data type and length, policy, size and fields, time-out, userdata
+# (what nft wrote it as), object type, expressions. The rest is a name or a handle.
+_OF_A_SET: Final = (4, 5, 6, 7, 8, 9, 11, 13, 15, 17, 18)
+_OF_A_CHAIN: Final = (CHAIN_TYPE, CHAIN_HOOK, CHAIN_POLICY, 10)  # 10: flags
+_RULE_COMPAT, _RULE_USERDATA = 5, 7
+# Expressions whose state moves with the packets.
+_MOVING: Final = frozenset({"counter", "quota", "last", "connlimit"})
+# Expressions whose first attribute names a set.
+_NAMING_SETS: Final = frozenset({"lookup", "dynset"})
+_SET_ID: Final = {"lookup": 4, "dynset": 2}  # of a transaction, not of the set
+_DATA_TYPE, _DATA_LENGTH, _VERDICTS = 6, 7, b"\xff\xff\xff\0"
+
+Held = dict[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """``definitions``: the lines of named sets and objects; ``chains``: names."""
+
+    lines: tuple[str, ...]
+    chains: tuple[str, ...]
+    definitions: frozenset[str]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+def held(body: bytes) -> Held:
+    """A message's attributes."""
+    return dict(attributes(body[NFGEN_BYTES:]))
+
+
+def name(value: bytes) -> str:
+    """A name in the kernel, which may have any bytes, in one line of printable ASCII."""
+    text = value.rstrip(b"\0").decode("ascii", "backslashreplace")
+    return "".join(c if " " <= c <= "~" else f"\\x{ord(c):02x}" for c in text)
+
+
+def definitions(orders: Iterable[Order]) -> frozenset[str]:
+    """Of the named sets and objects that compiled rules would make."""
+    found = set()
+    for kind, _, body in orders:
+        if kind == NEWSET:
+            one = held(body)
+            if not is_anonymous(one):
+                found.add(_set(one))
+        elif kind == NEWOBJ:
+            found.add(_object(held(body)))
+    return frozenset(found)
+
+
+def chains_only(orders: Iterable[Order]) -> list[Order]:
+    """Of compiled rules: chains, rules, and the anonymous sets that the rules bring along. A rule
+    finds the named ones by their names."""
+    kept = []
+    for kind, flags, body in orders:
+        anonymous = kind == NEWSET and is_anonymous(held(body))
+        if anonymous or kind in (NEWCHAIN, NEWRULE, NEWSETELEM):
+            kept.append((kind, flags, body))
+    return kept
+
+
+def listing(
+    table: Held,
+    sets: Iterable[Held],
+    objects: Iterable[Held],
+    chains: Iterable[Held],
+    rules: Iterable[Held],
+    elements: Callable[[bytes], Iterable[bytes]],
+) -> Listing:
+    """``elements``: the lists of a set's elements, as the kernel tells them; asked of anonymous
+    ones only."""
+    inline: dict[bytes, str] = {}
+    named = []
+    for one in sets:
+        if is_anonymous(one):
+            contents = sorted(
+                e.hex() for part in elements(one[SET_NAME]) for _, e in attributes(part)
+            )
+            inline[one[SET_NAME]] = f"{_what(one, _OF_A_SET)} {{{','.join(contents)}}}"
+        else:
+            named.append(_set(one))
+    named += map(_object, objects)
+    by_chain: dict[bytes, list[str]] = {one[CHAIN_NAME]: [] for one in chains}
+    heads = {one[CHAIN_NAME]: _chain(one) for one in chains}
+    for rule in rules:
+        by_chain.setdefault(rule.get(RULE_CHAIN, b""), []).append(_rule(rule, inline))
+    # How much is counted in the table: what is not listed here (flow tables) shows by that.
+    lines = [f"table {_what(table, (TABLE_FLAGS, TABLE_USE))}", *sorted(named)]
+    for chain, listed in by_chain.items():
+        lines += [heads.get(chain, f"chain {name(chain)}"), *listed]
+    return Listing(tuple(lines), tuple(map(name, heads)), frozenset(named))
+
+
+def is_anonymous(one: Held) -> bool:
+    return bool(int.from_bytes(one.get(SET_FLAGS, b"")) & ANONYMOUS)
+
+
+def is_rule(line: str) -> bool:
+    return line.startswith("rule ")
+
+
+def fingerprint(line: str) -> str:
+    """The kinds of expressions in a rule: what there is to say of one that nobody here wrote."""
+    kinds = re.findall(r"\[(\w+)", line)
+    digest = hashlib.sha256(line.encode()).hexdigest()
+    return f"{' '.join(kinds)} ({digest[:12]})"
+
+
+def _set(one: Held) -> str:
+    """The same for what is asked for and for what the kernel lists then."""
+    flags = int.from_bytes(one.get(SET_FLAGS, b""))
+    # The kernel leaves out an empty description, and knows itself how long a verdict is.
+    rest = {kind: value for kind, value in one.items() if value}
+    if rest.get(_DATA_TYPE) == _VERDICTS:
+        rest.pop(_DATA_LENGTH, None)
+    return f"set {name(one[SET_NAME])} {flags:#x} {_what(rest, _OF_A_SET)}"
+
+
+def _object(one: Held) -> str:
+    return f"object {name(one[OBJECT_NAME])} {one.get(OBJECT_TYPE, b'').hex()}"
+
+
+def _chain(one: Held) -> str:
+    return f"chain {name(one[CHAIN_NAME])} {_what(one, _OF_A_CHAIN)}"
+
+
+def _rule(rule: Held, inline: Mapping[bytes, str]) -> str:
+    words = [
+        _expression(dict(attributes(expression)), inline)
+        for _, expression in attributes(rule.get(RULE_EXPRESSIONS, b""))
+    ]
+    more = _what(rule, (_RULE_COMPAT, _RULE_USERDATA))
+    return f"rule {name(rule.get(RULE_CHAIN, b''))} {' '.join(words)} {more}".rstrip()
+
+
+def _expression(one: Held, inline: Mapping[bytes, str]) -> str:
+    kind, data = name(one.get(EXPRESSION_NAME, b"")), one.get(EXPRESSION_DATA, b"")
+    if kind in _MOVING:
+        return f"[{kind}]"
+    if kind in _NAMING_SETS:
+        parts = dict(attributes(data))
+        which = parts.pop(1, b"")
+        parts.pop(_SET_ID[kind], None)
+        shown = inline.get(which) or f"@{name(which)}"
+        return f"[{kind} {shown} {_what(parts, parts)}]"
+    return f"[{kind} {data.hex()}]"
+
+
+def _what(one: Held, kinds: Iterable[int]) -> str:
+    return " ".join(f"{kind}={one[kind].hex()}" for kind in sorted(kinds) if kind in one)
