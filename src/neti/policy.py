@@ -68,6 +68,9 @@ SETS: Final[tuple[tuple[str, str], ...]] = (
     ("set redirected", f"type inet_proto . inet_service . inet_service; {_ALL_PORTS}"),
     ("map enforce", "typeof meta nfproto : verdict; flags timeout"),
     ("counter admitted", "packets 0 bytes 0"),  # packets from members that were let in as such
+    # First packets of members' connections, where we let them in and behind all other programs.
+    ("counter asked", "packets 0 bytes 0"),
+    ("counter arrived", "packets 0 bytes 0"),
     ("counter judged", "packets 0 bytes 0"),  # packets that got as far as the verdict
     # Packets that the record had no room for: to ports where somebody listens, and the rest.
     ("counter unheard", "packets 0 bytes 0"),
@@ -200,6 +203,12 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
             *_judge(settings),
             *_removed(surroundings),
             _input(settings, surroundings, whose),
+            _first_packets("first_asked", "asked", None),
+            _first_packets(
+                "first_arrived",
+                "arrived",
+                f"type filter hook input priority {_LAST}; policy accept;",
+            ),
             *_published(settings),
             *_forward(settings, surroundings, whose),
         ),
@@ -427,6 +436,9 @@ def _ssh(settings: Settings) -> Iterator[str]:
         yield f"tcp dport {settings.ssh_port} {word} saddr {_listed(networks)} accept"
 
 
+_FIRST: Final = "tcp flags & (fin|syn|rst|ack) == syn"
+_LAST: Final = 1000  # behind every usual priority of a filter
+
 _PEERS: Final = (
     'ip saddr @peers4 counter name "admitted" accept',
     'ip6 saddr @peers6 counter name "admitted" accept',
@@ -449,6 +461,7 @@ def _input(settings: Settings, surroundings: Surroundings, whose: "_Whose") -> C
         (
             'iif "lo" accept',
             *_to_clamp(settings, surroundings),
+            f"{_FIRST} jump first_asked",
             *_ssh(settings),
             # Nearly all packets are theirs, and all rules before the removed sources only accept.
             *_PEERS,
@@ -472,6 +485,18 @@ def _input(settings: Settings, surroundings: Surroundings, whose: "_Whose") -> C
             "goto judge",
         ),
     )
+
+
+def _first_packets(name: str, counter: str, hook: str | None) -> Chain:
+    """Counted where our own table lets them in, and once more after everybody's: what is missing
+    there, another program's table dropped. See ``neti.arrivals``."""
+    from_members = (
+        f'ip saddr @peers4 counter name "{counter}"',
+        f'ip6 saddr @peers6 counter name "{counter}"',
+    )
+    if hook is None:
+        return Chain(name, None, from_members)
+    return Chain(name, hook, ('iif "lo" accept', *(f"{_FIRST} {rule}" for rule in from_members)))
 
 
 def _published(settings: Settings) -> Iterator[Chain]:

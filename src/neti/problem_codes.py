@@ -123,6 +123,13 @@ _KINDS: Final = (
         "The sentence says which. After ten minutes systemd restarts the agent",
     ),
     _critical(
+        "kept_out",
+        "Another program's packet filter (ufw, firewalld, iptables, nft) drops members' new "
+        "connections after Neti let them in: counted packets show it",
+        "Add the line that the sentence ends with, or open the ports there; it ends with the first "
+        "connection that arrives",
+    ),
+    _critical(
         "kernel",
         "The kernel refused a change: rules or members may be out of date",
         "The sentence is the kernel's own; the agent tries again by itself",

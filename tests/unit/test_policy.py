@@ -206,6 +206,7 @@ def test_input_is_judged_in_the_promised_order(ssh_untracked: bool) -> None:
     assert_in_order(
         rules(built, "input"),
         r'^iif "lo" accept$',
+        r"jump first_asked$",
         r"^tcp dport 22 ip6? saddr \{ .* \} accept$",
         r"@peers[46] counter name .admitted. accept$",
         r"nd-neighbor-solicit",
@@ -574,3 +575,9 @@ def test_nft_reads_again_what_it_lists() -> None:
     listed = listed_by_nft(structure(FULL, ETH).text())
     assert "table inet neti" in listed
     accepted_by_nft(listed)
+
+
+def test_no_two_chains_have_one_name() -> None:
+    """The kernel would take them for one chain with the rules of both."""
+    names = [chain.name for chain in structure(FULL, ETH).chains]
+    assert len(names) == len(set(names))

@@ -6,6 +6,7 @@ Names what is wrong in ``problems`` and takes it out again when it is over. Rais
 from neti import log
 from neti.agent import around
 from neti.agent.machine import Machine
+from neti.arrivals import Arrivals
 from neti.dataplane import foreign
 from neti.dataplane.listeners import Listening
 from neti.dataplane.network import Network
@@ -28,6 +29,7 @@ class HostNetwork:
         self._placed: tuple[object, ...] | None = None  # our route as it was left
         self.others: tuple[str, ...] = ()  # other tables that judge input
         self.drops: tuple[str, ...] = ()  # sentences about those that may drop what we let in
+        self._arrivals = Arrivals()
         self._out: tuple[str, ...] = ()  # about those that surely drop it: these are a problem
 
     def look(self, settings: Settings, host: Host) -> Surroundings:
@@ -103,7 +105,33 @@ class HostNetwork:
             if sentence not in (*self._out, *self.drops):
                 log.warning("foreign_table_drops", what=sentence)
         self._out, self.drops = out, drops
-        if out:
-            self._problems.set("tables_drop", "; ".join(out))
-        else:
-            self._problems.clear("tables_drop")
+        self._name()
+
+    def arrived(self, asked: int, arrived: int) -> None:
+        """First packets of members: how many our chain let in, how many got by everybody's."""
+        self._arrivals.look(asked, arrived)
+        self._name()
+
+    @property
+    def perhaps(self) -> tuple[str, ...]:
+        """What another table may keep out, worth a note unless packets have shown otherwise."""
+        shown = self._arrivals.get_in or self._arrivals.kept_out
+        return () if shown else self.drops
+
+    def _name(self) -> None:
+        """What packets show counts for more than what was read of the rules."""
+        kept_out = self._arrivals.kept_out
+        self._problems.clear("tables_drop")
+        if kept_out == 0:
+            self._problems.clear("kept_out")
+            if self._out and not self._arrivals.get_in:
+                self._problems.set("tables_drop", "; ".join(self._out))
+            return
+        if "kept_out" not in self._problems:
+            log.error("members_kept_out", packets=kept_out)
+        what = "; ".join((*self._out, *self.drops)) or "its rules could not be read"
+        self._problems.set(
+            "kept_out",
+            f"another program's packet filter keeps members out: Neti let {kept_out} new "
+            f"connections of members in, and none of them arrived ({what})",
+        )

@@ -30,6 +30,7 @@ _AUDIT_EVERY: Final = 60.0  # seconds between cheap looks at what nobody told us
 _FULL_AUDIT_EVERY: Final = 600.0
 _END_CONNECTIONS_AFTER: Final = 0.5  # seconds in which addresses that lead nowhere are gathered
 _AGAIN: Final = 30.0
+_ARRIVALS_EVERY: Final = 15.0
 
 
 class Kernel:
@@ -228,6 +229,18 @@ class Kernel:
             self.failed(error)
             return
         self.look_at_network() if untouched else self.resync("audit")
+
+    def look_at_arrivals(self) -> None:
+        """The timer "arrivals": whether other programs' tables keep members out, by packets."""
+        core = self._core
+        core.soon("arrivals", _ARRIVALS_EVERY)
+        if core.down:
+            return
+        try:
+            counted = core.out.reconciler.counters()
+        except DataplaneError:
+            return  # what is wrong with the kernel stands among the problems
+        self.network.arrived(counted.get("asked", 0), counted.get("arrived", 0))
 
     def _repaired(self, what: str) -> None:
         core = self._core

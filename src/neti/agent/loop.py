@@ -162,6 +162,7 @@ class Agent:
         for name in ("sweep", "audit", "count", "origin"):
             core.soon(name, _IDENTITY_EVERY)
         core.soon("shadow")
+        core.soon("arrivals")
         core.soon("jobs")
         self._look_at_certificate()
         notify("READY=1", f"STATUS=waiting for the registry; {len(core.members.fleet.members)}")
@@ -317,6 +318,7 @@ class Agent:
             "drift": self.kernel.look_for_drift,
             "network": self.kernel.look_at_network,
             "audit": self.kernel.audit,
+            "arrivals": self.kernel.look_at_arrivals,
             "fight": self.kernel.name_fight,
             "sweep": self.kernel.sweep,
             "connections": self.kernel.end_connections,

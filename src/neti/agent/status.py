@@ -144,7 +144,7 @@ def _conntrack(agent: "Agent") -> dict[str, Any] | None:
 
 
 def _notes(agent: "Agent") -> list[str]:
-    notes = [*agent.kernel.tracking.notes, *agent.kernel.network.drops]
+    notes = [*agent.kernel.tracking.notes, *agent.kernel.network.perhaps]
     if agent.core.host.public is None:
         notes.append("this host has no public address: it is reached inside its site only")
     notes += notes_of(agent.core.settings)

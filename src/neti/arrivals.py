@@ -1,0 +1,38 @@
+"""Whether what Neti lets in really gets in: first packets of members, counted twice. Pure.
+
+``asked`` counts them where our own chain lets them in, ``arrived`` behind every other program's
+chain. What is missing between the two, another program's table has dropped. Must never do: conclude
+anything from few packets, or from none.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+_ENOUGH: Final = 5  # first packets; one that is dropped is sent again after 1, 3, 7 seconds
+_ALL: Final = 0.9  # some are on their way while the counters are read
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """``kept_out``: of so many first packets in a row none arrived; 0 while any does, and while it
+    is not known. ``get_in``: by the last of them, all or nearly all do."""
+
+    kept_out: int = 0
+    get_in: bool = False
+    _asked: int = 0  # as counted at the last conclusion
+    _arrived: int = 0
+
+    def look(self, asked: int, arrived: int) -> None:
+        """The counters as they stand."""
+        if asked < self._asked or arrived < self._arrived:
+            self._asked, self._arrived = 0, 0  # the table was made anew
+        more, came = asked - self._asked, arrived - self._arrived
+        if came > 0:
+            self.kept_out = 0
+        elif more >= _ENOUGH:
+            self.kept_out = more  # and go on counting from the last that arrived
+            self.get_in = False
+            return
+        if more >= _ENOUGH:
+            self.get_in = came >= _ALL * more
+            self._asked, self._arrived = asked, arrived

@@ -1,0 +1,65 @@
+"""What gets by other programs' filters is decided by packets, and not by few."""
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from tests.support.agents import FakeMachine
+
+from neti.agent.host_network import HostNetwork
+from neti.arrivals import Arrivals
+from neti.dataplane.foreign import Dropping
+from neti.model import Host
+from neti.problems import Problems
+from neti.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("counts", "kept_out", "get_in"),
+    [
+        ([(0, 0)], 0, False),
+        ([(4, 0)], 0, False),
+        ([(5, 0)], 5, False),
+        ([(5, 0), (9, 0)], 9, False),
+        ([(9, 0), (10, 1)], 0, False),
+        ([(9, 0), (20, 11)], 0, False),
+        ([(5, 5)], 0, True),
+        ([(100, 98)], 0, True),
+        ([(100, 50)], 0, False),
+        ([(3, 3), (4, 4)], 0, False),
+        ([(50, 50), (54, 50)], 0, True),
+        ([(50, 50), (55, 50)], 5, False),
+        ([(50, 50), (3, 0)], 0, True),
+        ([(50, 50), (6, 0)], 6, False),
+    ],
+)
+def test_by_packets(counts: list[tuple[int, int]], kept_out: int, get_in: bool) -> None:
+    """None of many: kept out. Nearly all: they get in. Few, or a table made anew: not known yet."""
+    seen = Arrivals()
+    for asked, arrived in counts:
+        seen.look(asked, arrived)
+    assert (seen.kept_out, seen.get_in) == (kept_out, get_in)
+
+
+@pytest.mark.parametrize("surely", [True, False])
+def test_packets_count_for_more_than_rules(surely: bool) -> None:
+    """A note, or a warning, until packets show that members get in, or that they do not."""
+    problems = Problems()
+    private = IPv4Address("10.0.0.5")
+    machine = FakeMachine(private)
+    lets_in = () if surely else None
+    machine.dropping = (Dropping("table ip fw", "in", "input", "all", 4, "add", lets_in),)
+    network = HostNetwork(machine, problems)
+    host = Host(id="a", site="ec2", private=private, public=None)
+    network.look(Settings(path=Path("neti.yml")), host)
+    assert ("tables_drop" in problems, bool(network.perhaps)) == (surely, not surely)
+    network.arrived(7, 0)
+    assert [one.code for one in problems] == ["kept_out"]
+    assert "table ip fw" in problems.sentence("kept_out")
+    assert network.perhaps == ()
+    network.look(Settings(path=Path("neti.yml")), host)
+    assert [one.code for one in problems] == ["kept_out"]
+    network.arrived(17, 10)
+    network.arrived(27, 20)
+    assert not list(problems)
+    assert network.perhaps == ()
