@@ -205,13 +205,12 @@ def test_a_question_that_has_no_answer_is_refused(
 def test_the_fleets_list_refuses_the_same(
     neti: Neti, members: Members, words: list[str], said: str
 ) -> None:
-    """A site that only the registry knows can be looked at; what hosts say of themselves is
-    anybody's text."""
+    """A site that only the registry knows is none: no agent believes who is in it."""
     members.join("db-1", "10.50.0.1", None, site="moon", version="0.\N{SUPERSCRIPT TWO}")
     result = neti("fleet", *words)
     assert result.exit_code == 2
     assert said in result.stderr
-    assert "db-1" in neti("fleet", "--site", "moon", "--version-below", "0.1").stdout
+    assert "site 'moon'" in neti("fleet", "--skipped").stdout
 
 
 def test_csv_is_safe_to_open(neti: Neti, account: Account) -> None:

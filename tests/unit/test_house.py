@@ -61,6 +61,7 @@ PURE = {
     "shadow.py": {"model", "settings"},
     "preview.py": {"model", "settings", "shadow"},
     "measured.py": set[str](),
+    "listing.py": {"model", "text"},
     "words.py": set[str](),
     "text.py": set[str](),
     "metrics.py": {"measured", "problems"},

@@ -2,27 +2,25 @@
 
 import csv
 import io
-import json
-from collections import Counter
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
+from neti import listing
+from neti.cli import registered
 from neti.cli.common import (
     config_option,
     json_option,
     refuse_no_version,
     refuse_unknown_site,
     registry_of,
+    settings_in_force,
 )
 from neti.cli.output import hand_over, print_json, say
-from neti.config import load
-from neti.errors import EntryError
-from neti.model import Member
-from neti.registry import Detail, entry
+from neti.listing import Row
 from neti.text import printable
-from neti.words import counted
+from neti.words import and_more, counted, some
 
 _COLUMNS: Final = (
     "name",
@@ -34,7 +32,6 @@ _COLUMNS: Final = (
     "version",
     "stage",
 )
-Row = dict[str, Any]
 
 
 @click.command()
@@ -57,6 +54,7 @@ Row = dict[str, Any]
     help="Only agents older than this, or of no known version.",
 )
 @click.option("--stage", type=click.Choice(["shadow", "trial", "enforced"]), help="Only these.")
+@click.option("--skipped", is_flag=True, help="Entries that no agent believes, and why.")
 @click.option("--used", is_flag=True, help="Count overlay addresses: leased, free, all.")
 def fleet(
     config: Path,
@@ -66,25 +64,33 @@ def fleet(
     version_below: str | None,
     stage: str | None,
     used: bool,
+    skipped: bool,
 ) -> None:
-    """Every member of the fleet, as the registry has them.
+    """Every member of the fleet, by the same judgement as the agents'.
+
+    Entries that no agent believes are not listed; they are counted on stderr. Where the registry
+    does not answer, this host's agent is asked for those that it knows.
 
     \b
     Examples:
       neti fleet
       neti fleet --site vpc --format csv
-      neti fleet --format hosts >> /etc/hosts
+      neti fleet --skipped
       neti fleet --used
     """
-    settings = load(config)
+    settings = settings_in_force(config)
     refuse_no_version("--below-version", version_below)
-    with registry_of(settings) as registry:
-        if used:
-            total = settings.overlay_subnet.num_addresses - 2
+    if used:
+        with registry_of(settings) as registry:
             leased = len(registry.leases())
-            _print_used({"leased": leased, "free": total - leased, "addresses": total}, as_json)
-            return
-        rows = rows_of(registry.names(), registry.details())
+        total = settings.overlay_subnet.num_addresses - 2
+        _print_used({"leased": leased, "free": total - leased, "addresses": total}, as_json)
+        return
+    seen = registered.seen(settings)
+    if skipped:
+        _print_skipped(seen, as_json)
+        return
+    rows = seen.rows()
     refuse_unknown_site(site, [*settings.sites, *(row["site"] for row in rows)])
     chosen = [
         row
@@ -93,106 +99,65 @@ def fleet(
         and (stage is None or row["stage"] == stage)
         and (version_below is None or older(row["version"], version_below))
     ]
-    _print(chosen, "json" if as_json else style)
+    _print(chosen, "json" if as_json else style, seen.skipped_count)
+    if seen.skipped_count:
+        entries = counted(seen.skipped_count, "registry entry is", "registry entries are")
+        say(f"neti: {entries} not believed: 'neti fleet --skipped' says why", err=True)
 
 
-def rows_of(names: frozenset[str], details: list[Detail]) -> list[Row]:
-    """One row per well-formed entry, sorted by site and name."""
-    told = {detail.host_id: told_of(detail.document) for detail in details}
-    rows = []
-    for name in names:
-        try:
-            member = entry.parse(name)
-        except EntryError:
-            continue  # neti status names these
-        if isinstance(member, Member):
-            rows.append(_row(member, told.get(member.id, {})))
-    return sorted(rows, key=lambda row: (row["site"], row["name"], row["id"]))
+def _print_skipped(seen: registered.Seen, as_json: bool) -> None:
+    named = sorted(seen.skipped.items())
+    if as_json:
+        entries = [{"entry": name, "why": why} for name, why in named]
+        print_json({"skipped": entries, "count": seen.skipped_count})
+        return
+    for name, why in named:
+        say(f"{printable(name)}  {printable(why)}")
+    word = counted(seen.skipped_count, "entry is", "entries are")
+    say(f"{word} not believed{and_more(seen.skipped_count - len(named))}")
 
 
-def _row(member: Member, told: dict[str, Any]) -> Row:
-    return {
-        "name": str(told.get("name") or member.id),
-        "id": member.id,
-        "site": member.site,
-        "private": str(member.private),
-        "public": str(member.public) if member.public else None,
-        "overlay": str(member.overlay),
-        "version": str(told.get("version") or "?"),
-        "stage": str(told.get("stage") or "?"),
-        "state": "registered",
-    }
-
-
-def told_of(document: bytes) -> dict[str, Any]:
-    """What a host says of itself. Untrusted: kept printable, so that no terminal obeys it."""
-    try:
-        told = json.loads(document)
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(told, dict):
-        return {}
-    return {
-        key: printable(value, 64)
-        for key, value in told.items()
-        if key in ("name", "version", "stage")
-    }
-
-
-def _print(rows: list[Row], style: str) -> None:
+def _print(rows: list[Row], style: str, skipped: int) -> None:
     match style:
         case "json":
-            print_json({"members": rows, "total": len(rows), "sites": _sites(rows)})
+            sites = listing.by_site(rows)
+            document = {"members": rows, "total": len(rows), "sites": sites, "skipped": skipped}
+            print_json(document)
         case "csv":
             text = io.StringIO()
-            writer = csv.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(_COLUMNS)
+            writer.writerows(listing.csv_row(row, _COLUMNS) for row in rows)
             hand_over(text.getvalue())
         case "hosts":
-            for row in rows:
-                say(f"{row['overlay']}\t{row['name']}")
+            lines, left_out = listing.hosts_lines(rows)
+            hand_over("".join(f"{line}\n" for line in lines))
+            note_left_out(left_out, "a hosts file")
         case "ansible":
-            print_json(_inventory(rows))
+            document, left_out = listing.inventory(rows)
+            print_json(document)
+            note_left_out(left_out, "an inventory")
         case "prometheus":
-            print_json(
-                [
-                    {
-                        "targets": [row["overlay"]],
-                        "labels": {"host": row["name"], "id": row["id"], "site": row["site"]},
-                    }
-                    for row in rows
-                ]
-            )
+            print_json(listing.targets(rows))
         case _:
             _print_table(rows)
 
 
-def _inventory(rows: list[Row]) -> dict[str, Any]:
-    return {
-        "_meta": {
-            "hostvars": {
-                row["name"]: {
-                    "ansible_host": row["overlay"],
-                    **{f"neti_{key}": row[key] for key in ("id", "private", "public", "site")},
-                }
-                for row in rows
-            }
-        },
-        "all": {"children": sorted({row["site"] for row in rows})},
-        **{
-            site: {"hosts": [row["name"] for row in rows if row["site"] == site]}
-            for site in sorted({row["site"] for row in rows})
-        },
-    }
+def note_left_out(ids: list[str], where: str) -> None:
+    if ids:
+        them = counted(len(ids), "member has", "members have")
+        say(
+            f"neti: {them} no name that can stand in {where}, and is left out: {some(ids)}",
+            err=True,
+        )
 
 
 def _print_table(rows: list[Row]) -> None:
-    shown = [[str(row[column] or "-") for column in _COLUMNS] for row in rows]
+    shown = [[printable(row[column] or "-") for column in _COLUMNS] for row in rows]
     widths = [max(map(len, column)) for column in zip(_COLUMNS, *shown, strict=True)]
     for cells in ([column.upper() for column in _COLUMNS], *shown):
         say("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
-    sites = ", ".join(f"{count} in {site}" for site, count in sorted(_sites(rows).items()))
+    sites = ", ".join(f"{count} in {site}" for site, count in sorted(listing.by_site(rows).items()))
     say(counted(len(rows), "member") + (f": {sites}" if sites else ""))
 
 
@@ -201,10 +166,6 @@ def _print_used(counts: dict[str, int], as_json: bool) -> None:
         print_json(counts)
     else:
         say(", ".join(f"{count} {word}" for word, count in counts.items()))
-
-
-def _sites(rows: list[Row]) -> dict[str, int]:
-    return dict(Counter(row["site"] for row in rows))
 
 
 def older(version: str, than: str) -> bool:
