@@ -5,6 +5,11 @@ operator in the same order.
 """
 
 from dataclasses import dataclass
+from typing import Final
+
+ANSWERS: Final = (
+    "open them (open_ports), or say that they may be lost (neti preview --accept-losing PORT/PROTO)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,10 @@ class Observed:
     ``admitted_before``: the same in the ``before_seconds`` before the trial. ``refused_members``:
     members one of whose addresses was refused. ``lost_uses``: ports, in words, that were used in
     the shadow, have a listener here, and were refused now. ``way_in``: why the operator might not
-    get in; empty: covered.
+    get in; empty: covered. ``incomplete``: why the record of refused packets cannot be relied on;
+    empty: it can. ``unanswered``: ports, in words, that ``neti preview`` listed as in use when the
+    trial began, and about which nobody has said anything since. ``containers``: interfaces from
+    which everything is let in, because they are taken for this machine's own containers'.
     """
 
     registry: str | None
@@ -38,6 +46,9 @@ class Observed:
     refused_members: tuple[str, ...]
     way_in: str
     lost_uses: tuple[str, ...]
+    incomplete: str
+    unanswered: tuple[str, ...]
+    containers: tuple[str, ...]
 
 
 def findings(seen: Observed) -> tuple[Finding, ...]:
@@ -52,6 +63,13 @@ def findings(seen: Observed) -> tuple[Finding, ...]:
         _refused(seen),
         Finding("way in", not seen.way_in, seen.way_in or "SSH is let in from ssh_whitelist"),
         _uses(seen),
+        Finding(
+            "record",
+            not seen.incomplete,
+            seen.incomplete or "complete for ports with a listener",
+        ),
+        _unanswered(seen),
+        Finding("containers", True, _containers(seen.containers)),
     )
 
 
@@ -100,11 +118,25 @@ def _uses(seen: Observed) -> Finding:
             "ports in use",
             False,
             "used in the shadow, listened to here, and refused now: "
-            + _few(seen.lost_uses)
-            + "; open them (open_ports), or say that they may be lost "
-            "(neti preview --accept-losing PORT/PROTO)",
+            f"{_few(seen.lost_uses)}; {ANSWERS}",
         )
     return Finding("ports in use", True, "nothing was refused that the shadow had seen used")
+
+
+def _unanswered(seen: Observed) -> Finding:
+    if seen.unanswered:
+        return Finding(
+            "preview",
+            False,
+            f"in use before the trial, and refused from now on: {_few(seen.unanswered)}; {ANSWERS}",
+        )
+    return Finding("preview", True, "no port in use was left without an answer")
+
+
+def _containers(names: tuple[str, ...]) -> str:
+    if not names:
+        return "no interface is taken for one of this machine's own containers"
+    return f"taken for this machine's own containers, and let in: {_few(names)}"
 
 
 def _few(words: tuple[str, ...]) -> str:

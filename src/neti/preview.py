@@ -153,6 +153,12 @@ def rows(record: Record, view: View) -> list[Row]:
     return sorted(found, key=lambda row: _order(row, view.now))
 
 
+def unanswered(record: Record, view: View) -> list[Row]:
+    """Ports in use that reject_all would shut, and about which nobody has said that they may be
+    lost: what has to be answered before the kernel drops anything."""
+    return [row for row in rows(record, view) if row.rank == "used" and not row.accepted]
+
+
 def let_in_since(record: Record, view: View) -> list[Port]:
     """Ports that are left out of the rows: everybody who came there is let in by now."""
     return sorted(

@@ -162,6 +162,19 @@ _KINDS: Final = (
         "reached from this host",
         "Remove them, or choose another `overlay_subnet` for the fleet",
     ),
+    _note(
+        "record_crowded",
+        "The shadow's record of ports where nobody listens is full, or one source filled its share "
+        "of it",
+        "Nothing: scanners do that. Ports with a listener have room of their own",
+    ),
+    _warning(
+        "record_full",
+        "The shadow's record of ports with a listener is full: who uses them is not known "
+        "completely, and no trial is confirmed by evidence",
+        "`neti preview` shows who knocks, and where. Open the port, or keep them out before this "
+        "host; an hour after the last of it this ends by itself",
+    ),
     _warning(
         "registration",
         "This host could not be registered: peers do not know it",

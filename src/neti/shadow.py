@@ -16,6 +16,7 @@ KEEP_SECONDS: Final = 14 * 86_400.0  # two Sundays: a weekly job counts too
 MOST_RECORDS: Final = 65_536
 STEADY_PACKETS: Final = 3  # fewer from one source are what a scanner sends
 _FORGET_EVERY: Final = 3600.0
+_KERNEL_KEEPS: Final = 3600.0  # see neti.ruleset.SEEN_SECONDS
 _EXAMPLES: Final = 5
 _FAIR_SHARE: Final = (
     64  # sources of each port in use that no flood to another port takes the place of
@@ -97,6 +98,32 @@ class PortUse:
     sources: dict[bytes, Seen] = field(default_factory=dict)
     forwarded: bool = False
     redirected: int | None = None
+
+
+class Missed:
+    """Packets for which one room of the kernel's record had no place, look by look."""
+
+    def __init__(self) -> None:
+        self.packets = 0
+        self.last: float | None = None  # Unix seconds; None: none, as far as is known
+        self._counter: int | None = None
+
+    def look(self, counter: int, now: float, *, full: bool) -> None:
+        """``counter``: the kernel's, since its table was made. At the first look what it says is
+        news only where the room is full now: otherwise it may be days old."""
+        before, self._counter = self._counter, counter
+        if before is None:
+            news = counter if full else 0
+        else:
+            news = counter - before if counter >= before else counter
+        if news:
+            self.packets += news
+            self.last = now
+
+    def since(self, moment: float) -> bool:
+        """Whether something may be missing of what came from ``moment`` on: what has no place stays
+        without one for as long as the kernel keeps what is in the way."""
+        return self.last is not None and self.last >= moment - _KERNEL_KEEPS
 
 
 class Record:

@@ -1,6 +1,6 @@
 """Agents without a kernel, a network or a thread: driven turn by turn on a clock that is told."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
@@ -24,7 +24,7 @@ from neti.model import Host, IPAddress, Site
 from neti.registry.memory import MemoryRegistry, MemoryServer
 from neti.ruleset import SetName
 from neti.settings import Settings
-from neti.shadow import Listener
+from neti.shadow import Listener, Port
 
 
 class InlineWorker(Worker):
@@ -98,6 +98,8 @@ class FakeShadow:
 
     members: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
+    full: str = ""
+    used: dict[Port, str] = field(default_factory=dict)
 
     def sample(self) -> None: ...
 
@@ -106,6 +108,15 @@ class FakeShadow:
 
     def lost_uses(self, since: float) -> tuple[str, ...]:
         return self.uses
+
+    def incomplete(self, since: float) -> str:
+        return self.full
+
+    def unanswered(self) -> dict[Port, str]:
+        return dict(self.used)
+
+    def give_up(self, ports: Iterable[Port]) -> None:
+        self.used = {port: words for port, words in self.used.items() if port not in set(ports)}
 
 
 @dataclass

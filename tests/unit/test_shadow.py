@@ -1,6 +1,7 @@
 """The shadow's account of the kernel's counters: nothing twice, nothing lost, no bound broken."""
 
 import json
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
@@ -13,6 +14,7 @@ from neti.shadow import (
     KEEP_SECONDS,
     Listener,
     Loss,
+    Missed,
     Port,
     Record,
     Sighting,
@@ -213,6 +215,70 @@ def test_noise_goes_first_and_the_oldest_of_it() -> None:
     assert {(seen.port, seen.source.packed) for seen in keep} <= held
     noisy = sorted(number for number, source in held if source == IPv4Address("9.9.9.9").packed)
     assert noisy == list(range(1, 27))  # the latest
+
+
+@pytest.mark.parametrize("flood", ["one port", "all ports", "private"])
+def test_no_flood_takes_the_place_of_a_used_port(flood: str) -> None:
+    """Each port where somebody listens keeps sources, whatever comes to others or from where."""
+    user = Sighting(ip_address("203.0.113.9"), "tcp", 443, 1, 3000.0, heard=True)
+    base = 0x0A000000 if flood == "private" else 0x08000000
+    others = [
+        Sighting(
+            IPv4Address(base + each),
+            "tcp",
+            80 if flood == "one port" else each % 60000 + 1000,
+            5,
+            0.0,
+            heard=flood == "one port",
+        )
+        for each in range(500)
+    ]
+    record = Record(NOW, most=200)
+    record.take([user, *others], NOW, listening=lambda: {("tcp", 443), ("tcp", 80)})
+    assert ("tcp", 443) in record.ports
+    assert len(record) <= 200
+
+
+def test_a_port_that_gets_a_listener_is_counted_on_exactly() -> None:
+    """The kernel counts it in another room from then on, and the former count stays for an hour."""
+    record = Record(NOW)
+    record.take([sighting(packets=5)], NOW)
+    heard = replace(sighting(packets=2), heard=True)
+    record.take([sighting(packets=5), heard], NOW + 30)
+    record.take([heard], NOW + 60)
+    assert packets(record) == 7
+    copy = Record(0.0)
+    copy.restore(json.loads(json.dumps(record.snapshot())))
+    copy.take([replace(heard, packets=3)], NOW + 90)
+    assert packets(copy) == 8
+
+
+def test_a_kernel_that_does_not_count_tells_by_time() -> None:
+    """Packets 0 for ever: another one is known by when it came."""
+    record = Record(NOW)
+    for after, idle in ((0, 10.0), (30, 40.0), (60, 5.0), (90, 35.4), (120, 1.0)):
+        record.take([sighting(packets=0, idle=idle)], NOW + after)
+    assert packets(record) == 3
+    seen = record.ports[WEB].sources[ip_address("10.0.0.66").packed]
+    assert (seen.first, seen.last) == (NOW - 10, NOW + 119)
+
+
+def test_what_found_no_room_is_said_for_an_hour() -> None:
+    """An old count is no news at the first look, unless the room is full now; a new table counts
+    from nothing."""
+    missed = Missed()
+    missed.look(70, NOW, full=False)
+    assert not missed.since(NOW)
+    missed.look(75, NOW + 30, full=True)
+    assert missed.packets == 5
+    missed.look(2, NOW + 60, full=True)
+    assert missed.packets == 7
+    missed.look(2, NOW + 90, full=False)
+    assert missed.since(NOW + 60 + 3600)
+    assert not missed.since(NOW + 61 + 3600)
+    begun = Missed()
+    begun.look(70, NOW, full=True)
+    assert begun.since(NOW)
 
 
 @given(st.lists(st.lists(st.integers(0, 200), max_size=80), max_size=6))

@@ -245,6 +245,7 @@ def let_expire(fleet: World, box: Box, seconds: int) -> None:
         ("members", "members"),
         ("refused", "refused members"),
         ("uses", "ports in use"),
+        ("full", "record"),
     ],
 )
 def test_missing_evidence_leaves_it_unconfirmed_and_says_what(
@@ -263,6 +264,8 @@ def test_missing_evidence_leaves_it_unconfirmed_and_says_what(
         one.shadow.members = ("ec2-2",)
     if spoil == "uses":
         one.shadow.uses = ("8080/tcp",)
+    if spoil == "full":
+        one.shadow.full = "the record of ports with a listener is full"
     let_expire(fleet, one, 60)
     status = one.status()
     assert status["stage"] == "shadow"
@@ -271,6 +274,43 @@ def test_missing_evidence_leaves_it_unconfirmed_and_says_what(
     assert one.elements("enforce") == {}
     fleet.pass_time(100_000)
     assert one.elements("enforce") == {}
+
+
+def test_ports_in_use_want_an_answer_before_anything_is_dropped(fleet: World) -> None:
+    """An operator is told which, and says that they may be lost, here or before."""
+    one = trialled(fleet)
+    one.shadow.used = {("tcp", 8080): "8080/tcp (3 sources, 10.0.0.7 for one)"}
+    refused = str(enforce(one, seconds=60)["error"])
+    assert "8080/tcp (3 sources, 10.0.0.7 for one)" in refused
+    assert "--anyway" in refused
+    assert one.elements("enforce") == {}
+    assert enforce(one, seconds=60, anyway=True)["result"] == {"stage": "trial", "seconds": 60}
+    assert one.shadow.used == {}
+    fleet.pass_time(45)
+    assert one.status()["stage"] == "enforced"
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_the_configuration_does_not_confirm_over_an_unanswered_port(
+    fleet: World, answered: bool
+) -> None:
+    """Nobody calls during the trial, and it stays unconfirmed all the same, unless somebody answers
+    while it runs."""
+    one = fleet.box(1, reject_all=True, trial_seconds=60)
+    one.shadow.used = {("tcp", 8080): "8080/tcp (3 sources, 10.0.0.7 for one)"}
+    one.start()
+    fleet.settle()
+    fleet.pass_time(1)
+    assert one.status()["stage"] == "trial"
+    if answered:
+        one.shadow.give_up([("tcp", 8080)])
+        fleet.pass_time(50)
+        assert one.status()["stage"] == "enforced"
+        return
+    let_expire(fleet, one, 60)
+    status = one.status()
+    assert status["stage"] == "shadow"
+    assert any(why.startswith("preview: in use") for why in status["trial"]["why"])
 
 
 def test_a_short_trial_says_over_which_time_it_is_compared(fleet: World) -> None:

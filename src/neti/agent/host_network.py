@@ -43,6 +43,9 @@ class HostNetwork:
     def note(self, elements: Elements, host: Host, reserved: frozenset[IPAddress]) -> None:
         """What was seen, as far as it matters to ``elements``."""
         around.note(elements, host, self._seen, reserved)
+        self.listen(elements)
+
+    def listen(self, elements: Elements) -> None:
         around.listen(elements, self._listening)
 
     def route(self, settings: Settings, host: Host) -> bool:

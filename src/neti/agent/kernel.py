@@ -68,6 +68,18 @@ class Kernel:
         """On disk too: ``neti down`` may have been said while this process stood still."""
         return self._core.down or self._core.out.folder.is_down
 
+    @property
+    def containers(self) -> tuple[str, ...]:
+        """Interfaces that are taken for this machine's own containers'."""
+        return self._surroundings.containers if self._surroundings is not None else ()
+
+    def listen(self) -> None:
+        """The ports at which this machine has sockets now, into the kernel."""
+        if self._down:
+            return
+        self.network.listen(self._core.members.elements)
+        self.commit()
+
     def commit_when_quiet(self) -> None:
         """The first change after a quiet interval goes at once; those behind it are gathered."""
         if self._core.now() >= self._commit_after:

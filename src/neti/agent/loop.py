@@ -348,7 +348,9 @@ class Agent:
             core.problems.set("certificate", sentence, subject=str(number))
 
     def _look_at_shadow(self) -> None:
+        self.kernel.listen()
         self.core.keep(self.shadow.tick)
+        self.shadow.name_problems(self.core.problems)
         self.core.soon("shadow", self.shadow.pause)
 
     def _settle_fleet(self) -> None:

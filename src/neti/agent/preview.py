@@ -46,14 +46,25 @@ def answer(request: Request, shadow: ShadowLog, fleet: FleetHere, stage: str) ->
 
 def _running(shadow: ShadowLog, fleet: FleetHere, stage: str, *, everything: bool) -> Finished:
     shadow.sample()
+    accepted, faults = _accepted(shadow.folder)
+    view = running_view(shadow, fleet, accepted)
+    missed = [f"the kernel's record cannot be read: {shadow.fault}"] if shadow.fault else []
+    if incomplete := shadow.incomplete(view.now):
+        missed.append(incomplete)
+    head = {"agent": True, "stage": stage, "faults": [*missed, *shadow.faults, *faults]}
+    head["notes"] = [note for note in (shadow.crowded(view.now),) if note]
+    return _finished(head, shadow.record, view, everything=everything)
+
+
+def running_view(shadow: ShadowLog, fleet: FleetHere, accepted: Mapping[Port, float]) -> View:
+    """What the running agent's record is joined with."""
 
     def admitted(address: IPAddress) -> bool:
         peers: SetName = "peers4" if address.version == 4 else "peers6"
         return fleet.elements.wants(peers, str(address))
 
-    accepted, faults = _accepted(shadow.folder)
     members = fleet.fleet.members.values()
-    view = View(
+    return View(
         listening=tuple(listeners()),
         members=_members(members, fleet.host.id, shadow.record, admitted),
         site=_site(fleet.settings, fleet.host.site),
@@ -61,9 +72,6 @@ def _running(shadow: ShadowLog, fleet: FleetHere, stage: str, *, everything: boo
         opened=fleet.settings.open_ports,
         now=shadow.now(),
     )
-    missed = [f"the kernel's record cannot be read: {shadow.fault}"] if shadow.fault else []
-    head = {"agent": True, "stage": stage, "faults": [*missed, *shadow.faults, *faults]}
-    return _finished(head, shadow.record, view, everything=everything)
 
 
 def alone(settings: Settings, machine: str, now: float, *, everything: bool) -> dict[str, Any]:
@@ -86,7 +94,7 @@ def alone(settings: Settings, machine: str, now: float, *, everything: bool) -> 
         opened=settings.open_ports,
         now=now,
     )
-    head = {"agent": False, "stage": stage, "faults": [*faults, *more]}
+    head = {"agent": False, "stage": stage, "faults": [*faults, *more], "notes": []}
     return _finished(head, record, view, everything=everything)()
 
 

@@ -1,13 +1,15 @@
 """What the shadow's record says about a trial: whom it refused that should have got in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from neti.agent.core import Core
-from neti.agent.shadow_log import ShadowLog, accepted
+from neti.agent.preview import running_view
+from neti.agent.shadow_log import ShadowLog, accept_losing, accepted
 from neti.dataplane.listeners import listeners
 from neti.errors import NetiError
 from neti.model import IPAddress, Member
+from neti.preview import Row, unanswered
 from neti.shadow import Loss, Port, losses, port_name
 
 # Between two readings of two clocks: what came just before a trial must not count as refused by it.
@@ -24,6 +26,30 @@ class ShadowEvidence:
     def sample(self) -> None:
         """Right before a trial begins, so that what came just then does not pass for new."""
         self._shadow.sample()
+
+    def incomplete(self, since: float) -> str:
+        """Why the record cannot be relied on since then (Unix seconds); empty: it can."""
+        return self._shadow.incomplete(since) or ""
+
+    def unanswered(self) -> dict[Port, str]:
+        """Ports in use that a trial would shut, each in words, but for those that it is meant to
+        shut, and those that somebody accepted losing."""
+        try:
+            may_go = accepted(self._shadow.folder)
+        except NetiError:
+            may_go = {}  # lost_uses says that it cannot be read
+        settings = self._core.settings
+        meant = {("tcp", settings.ssh_port), ("tcp", settings.verify_port)}
+        view = running_view(self._shadow, self._core.members, may_go)
+        return {
+            row.port: _used(row)
+            for row in unanswered(self._shadow.record, view)
+            if row.port not in meant
+        }
+
+    def give_up(self, ports: Iterable[Port]) -> None:
+        """An operator said that these may be lost. Raises StateError."""
+        accept_losing(self._shadow.folder, ports, self._shadow.now())
 
     def refused_members(self, since: float) -> tuple[str, ...]:
         """Ids of members one of whose addresses was refused since (Unix seconds)."""
@@ -65,6 +91,13 @@ def _addresses(member: Member) -> Iterator[IPAddress]:
     if member.public is not None:
         yield member.public
     yield from member.more
+
+
+def _used(row: Row) -> str:
+    """``8080/tcp (12 sources, 10.0.0.7 for one)``."""
+    count = f"{row.sources} source{'s' if row.sources != 1 else ''}"
+    leads = "a container: " if row.forwarded and not row.listeners else ""
+    return f"{port_name(row.port)} ({leads}{count}, {row.top[0].address} for one)"
 
 
 def _words(loss: Loss) -> str:

@@ -8,6 +8,7 @@ stand beside the counts: the next start goes on from both. Must never do: keep t
 being put right. A look that fails is named, a disk that fails is the caller's to name.
 """
 
+import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,9 @@ from neti.agent.state import StateError
 from neti.clock import Clock
 from neti.dataplane.listeners import listeners
 from neti.errors import DataplaneError
-from neti.shadow import Port, Record, parse_port, port_name
+from neti.problems import Problems
+from neti.ruleset import SEEN_SIZE
+from neti.shadow import Missed, Port, Record, parse_port, port_name
 
 _FILE: Final = "shadow.jsonl"
 _ACCEPTED: Final = "accepted.json"
@@ -44,6 +47,7 @@ class ShadowLog:
         self._whole = self._written_entries is not None
         self._written_at = clock.wall()
         self._elements = 0
+        self.unheard, self.unseen = Missed(), Missed()
         for sentence in self.faults:
             log.warning("state_fault", what=sentence)
         reconciler.before_emptying = self._last_look
@@ -61,6 +65,7 @@ class ShadowLog:
         """Merge what the kernel holds now."""
         try:
             seen = self._reconciler.sightings()
+            counters = self._reconciler.counters()
         except DataplaneError as error:
             if self.fault is None:
                 log.warning("shadow_not_read", what=str(error))
@@ -68,7 +73,45 @@ class ShadowLog:
             return
         self.fault = None
         self._elements = len(seen)
-        self.record.take(seen, self._clock.wall(), listening=_listening)
+        now = self._clock.wall()
+        heard = sum(one.heard for one in seen)
+        for missed, name, held in (
+            (self.unheard, "unheard", heard),
+            (self.unseen, "unseen", len(seen) - heard),
+        ):
+            missed.look(counters.get(name, 0), now, full=held >= SEEN_SIZE - SEEN_SIZE // 16)
+        self.record.take(seen, now, listening=_listening)
+
+    def incomplete(self, since: float) -> str | None:
+        """Why the record of ports with a listener cannot be relied on since then (Unix seconds)."""
+        if not self.unheard.since(since):
+            return None
+        return (
+            "the record of ports with a listener is full: "
+            f"{self.unheard.packets:,} packets found no room in it, "
+            f"the last one at {time.strftime('%H:%M', time.localtime(self.unheard.last))}"
+        )
+
+    def name_problems(self, problems: Problems) -> None:
+        now = self._clock.wall()
+        if (full := self.incomplete(now)) is not None:
+            problems.set("record_full", full)
+        else:
+            problems.clear("record_full")
+        if (crowded := self.crowded(now)) is not None:
+            problems.set("record_crowded", crowded)
+        else:
+            problems.clear("record_crowded")
+
+    def crowded(self, since: float) -> str | None:
+        """The same of all other ports, where it says little: scanners do that."""
+        if not self.unseen.since(since):
+            return None
+        return (
+            "the record of ports where nobody listens is full, or one source filled its share of "
+            f"it: {self.unseen.packets:,} packets are not in it. Ports with a listener have room "
+            "of their own"
+        )
 
     def _last_look(self) -> None:
         """The sets are about to go, and nothing may keep them from it."""

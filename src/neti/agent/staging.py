@@ -7,6 +7,7 @@ Must never do: put a wish on disk as done before the kernel has it, or take a ti
 all the evidence or the operator's word.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
@@ -15,9 +16,11 @@ from neti.agent.control import Request
 from neti.agent.core import Core
 from neti.agent.kernel import Kernel
 from neti.agent.registration import Registration
+from neti.agent.state import StateError
 from neti.errors import DataplaneError, NetiError
 from neti.model import IPAddress
 from neti.ruleset import SetName
+from neti.shadow import Port
 from neti.stage import NO_WAY_IN, Record, Stage, Trial
 
 # The evidence counts only when most of the trial is over; from then on it is looked at again and
@@ -37,6 +40,12 @@ class Shadow(Protocol):
 
     def lost_uses(self, since: float) -> tuple[str, ...]: ...
 
+    def incomplete(self, since: float) -> str: ...
+
+    def unanswered(self) -> dict[Port, str]: ...
+
+    def give_up(self, ports: Iterable[Port]) -> None: ...
+
 
 @dataclass(slots=True)
 class _Progress:
@@ -46,6 +55,7 @@ class _Progress:
     admitted_at_start: int
     admitted_before: int
     before_seconds: float
+    unanswered: frozenset[Port]
     registry: str | None = None
     asking: bool = False
     last: tuple[evidence.Finding, ...] = ()
@@ -99,7 +109,7 @@ class Staging:
         refusal = self.refusal() or operator_session.refusal(
             request.arguments.get("session"), core.settings, self._is_peer
         )
-        if refusal:
+        if refusal or (refusal := self._unanswered(anyway=bool(request.arguments.get("anyway")))):
             request.fail(f"not armed: {refusal}")
             return
         seconds = int(request.arguments.get("seconds") or core.settings.trial_seconds)
@@ -111,6 +121,27 @@ class Staging:
             request.fail(f"not armed: {error}")
             return
         request.succeed({"stage": "trial", "seconds": seconds})
+
+    def _unanswered(self, *, anyway: bool) -> str | None:
+        """Why an operator should think again: ports in use that would be shut. ``anyway`` is an
+        answer: they may be lost."""
+        self._kernel.listen()
+        self._shadow.sample()
+        used = self._shadow.unanswered()
+        if not used:
+            return None
+        if not anyway:
+            ports = ", ".join(used.values())
+            return (
+                f"'neti preview' lists ports in use that would be shut: {ports}; "
+                f"{evidence.ANSWERS}, or 'neti enforce --anyway' accepts losing all of them"
+            )
+        try:
+            self._shadow.give_up(used)
+        except StateError as error:
+            return f"that these ports may be lost cannot be written down: {error}"
+        log.warning("losing_accepted", ports=", ".join(used.values()))
+        return None
 
     def _is_peer(self, address: IPAddress) -> bool:
         where: SetName = "peers4" if address.version == 4 else "peers6"
@@ -216,6 +247,7 @@ class Staging:
         """Raises DataplaneError; the kernel is then as it was."""
         core = self._core
         core.problems.clear("arming")
+        self._kernel.listen()
         self._shadow.sample()
         self._count()
         before, back = self._admitted_within(seconds)
@@ -235,7 +267,8 @@ class Staging:
         except DataplaneError:
             core.keep_record(stage.unconfirmed(core.record, ("the kernel refused",), core.wall()))
             raise
-        self._progress = _Progress(core.now(), self._admitted(), before, back)
+        used = frozenset(self._shadow.unanswered())
+        self._progress = _Progress(core.now(), self._admitted(), before, back, used)
         self._findings = ()
         log.warning("trial_begun", seconds=seconds, confirms="operator" if wait else "evidence")
         self._registration.describing.describe()
@@ -252,7 +285,8 @@ class Staging:
             core.soon("stage", left + _MARGIN)
             return
         if self._progress is None:  # taken up by a restart
-            self._progress = _Progress(core.now(), self._admitted(), 0, 0.0)
+            used = frozenset(self._shadow.unanswered())
+            self._progress = _Progress(core.now(), self._admitted(), 0, 0.0, used)
         if left > trial.seconds * (1 - _LOOK_FROM):
             core.soon("stage", left - trial.seconds * (1 - _LOOK_FROM))
             return
@@ -330,7 +364,18 @@ class Staging:
             refused_members=self._shadow.refused_members(trial.began),
             way_in=self.refusal() or "",
             lost_uses=self._shadow.lost_uses(trial.began),
+            incomplete=self._shadow.incomplete(trial.began),
+            unanswered=self._still_unanswered(progress),
+            containers=self._kernel.containers,
         )
+
+    def _still_unanswered(self, progress: _Progress) -> tuple[str, ...]:
+        """Of the ports that were in use when the trial began; the record of the trial itself says
+        what is lost since."""
+        if not progress.unanswered:
+            return ()
+        used = self._shadow.unanswered()
+        return tuple(words for port, words in used.items() if port in progress.unanswered)
 
     def _kernel_fault(self) -> str:
         """Read back and put right; what is wrong even so."""

@@ -156,6 +156,7 @@ def lines(document: dict[str, Any]) -> Iterator[str]:
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime(document["since"]))
     yield f"Recorded since {began} ({_span(now - document['since'])}); each entry is kept 14 days."
     yield from (f"problem: {fault}" for fault in document["faults"])
+    yield from (f"note: {note}" for note in document.get("notes", ()))
     if not document["ports"]:
         yield "Nothing is recorded" + (" but noise." if document["noise"]["ports"] else ".")
     heading = ""

@@ -43,16 +43,27 @@ class _Seconds(click.IntRange):
     is_flag=True,
     help="Only 'neti confirm' makes it permanent, not the agent's evidence.",
 )
+@click.option(
+    "--anyway",
+    is_flag=True,
+    help="Arm although 'neti preview' lists ports in use: they may be lost.",
+)
 @click.option("--no-follow", is_flag=True, help="Return at once, do not wait for the trial's end.")
 def enforce(
-    config: Path, as_json: bool, seconds: int | None, wait_for_confirm: bool, no_follow: bool
+    config: Path,
+    as_json: bool,
+    seconds: int | None,
+    wait_for_confirm: bool,
+    anyway: bool,
+    no_follow: bool,
 ) -> None:
     """Keep out what no rule lets in, at first on trial.
 
     The kernel itself goes back to shadow at the trial's end, agent or no agent, unless it was
     confirmed: by the agent, when all its evidence holds, or with --wait-for-confirm by you.
     Refused when the SSH session in which it is typed would not be let in any more. Keep that
-    session open, and open a second one to see that you still get in.
+    session open, and open a second one to see that you still get in. Refused too while 'neti
+    preview' lists ports in use: open them, or accept losing them.
 
     \b
     Examples:
@@ -66,6 +77,7 @@ def enforce(
         "enforce",
         seconds=seconds,
         wait=wait_for_confirm,
+        anyway=anyway,
         session=session.document() if session is not None else None,
     )
     if answer["stage"] == "enforced":
