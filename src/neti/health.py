@@ -155,7 +155,7 @@ def _findings(seen: Situation, limits: Limits) -> Iterator[Finding]:
             yield from _open_against_a_wish(seen.status)
         yield from _safety(seen.status)
         yield from _registry(seen.status, limits)
-        yield from _the_rest(seen.status, limits)
+        yield from _the_rest(seen, seen.status, limits)
     elif off is None and seen.agent == "silent":
         yield Finding(Level.CRITICAL, f"the agent hangs: {seen.agent_says}")
     elif off is None and seen.agent == "absent":
@@ -318,7 +318,7 @@ def _since(absent: Sequence[Any]) -> str:
     return f", the first for {max(ages):.0f} s" if ages else ""
 
 
-def _the_rest(status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
+def _the_rest(seen: Situation, status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
     lost = int(_members(status).get("lost", 0))
     if lost > limits.lost_warning:
         listed = _list(status, "lost")
@@ -332,6 +332,8 @@ def _the_rest(status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
     if count > limits.skipped_warning:
         yield Finding(Level.WARNING, f"registry entries not believed: {count}: see 'neti status'")
     for one in problems_in(status):
+        if one.code == "config_unread" and seen.config_fault is not None:
+            continue  # it cannot be read, and that is said
         if (
             one.code not in _SAID_ELSEWHERE
             and one.code not in _OPEN

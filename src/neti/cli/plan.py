@@ -10,12 +10,14 @@ import click
 
 from neti import stage
 from neti.agent import around, reconcile
+from neti.agent.keeping_time import rebased
 from neti.agent.loop import seen_structure
 from neti.agent.machine import RealMachine
 from neti.agent.membership import Membership
 from neti.agent.state import Loaded, StateFolder
 from neti.cli.common import config_option, json_option
 from neti.cli.output import hand_over, print_json, say
+from neti.clock import SteadyClock, SystemClock
 from neti.config import load
 from neti.dataplane.listeners import Listening
 from neti.dataplane.listing import fingerprint, is_rule
@@ -23,6 +25,7 @@ from neti.dataplane.nftables import NftablesDataplane
 from neti.enforcement import enforce_commands
 from neti.guard import Guard
 from neti.identity import discover
+from neti.identity.machine import boot_id
 from neti.identity.machine import fingerprint as machine_fingerprint
 from neti.identity.preflight import registry_addresses
 from neti.policy import structure
@@ -49,7 +52,8 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
     """
     settings = load(config)
     loaded, down, relaxed = _on_disk(settings)
-    membership, wanted = _desired(settings, loaded)
+    steady = SteadyClock(SystemClock(), boot_id(), loaded.mark)
+    membership, wanted = _desired(settings, rebased(loaded, steady), steady.now())
     membership.take_changes()
     dataplane = NftablesDataplane()
     kernel = NO_TABLE if full else dataplane.read()
@@ -97,7 +101,7 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
         say(*(lines or ["nothing to change: the kernel holds what it should"]))
 
 
-def _desired(settings: Settings, loaded: Loaded) -> tuple[Membership, Structure]:
+def _desired(settings: Settings, loaded: Loaded, now: float) -> tuple[Membership, Structure]:
     host = discover(settings)
     machine = RealMachine()
     seen = machine.network(settings.overlay_subnet)
@@ -111,22 +115,22 @@ def _desired(settings: Settings, loaded: Loaded) -> tuple[Membership, Structure]
     registry = open_registry(settings, host.site)
     try:
         membership.hold_lease(registry.lease_of(host.id))
-        _read_fleet(membership, registry)
+        _read_fleet(membership, registry, now)
     finally:
         registry.close()
     return membership, structure(settings, surroundings)
 
 
-def _read_fleet(membership: Membership, registry: Registry) -> None:
+def _read_fleet(membership: Membership, registry: Registry, now: float) -> None:
     fleet = membership.fleet
-    fleet.snapshot(registry.names(), now=time.time())
+    fleet.snapshot(registry.names(), now=now)
     owners = registry.leases()
     asked = fleet.questions()
     for overlay in asked.leases:
         fleet.lease_read(IPv4Address(overlay), owners.get(overlay))
     for name, data in registry.data(asked.data).items():
         fleet.data_read(name, data)
-    fleet.tick(now=time.time())
+    fleet.tick(now=now)
 
 
 def _on_disk(settings: Settings) -> tuple[Loaded, bool, bool]:
