@@ -849,3 +849,36 @@ def test_schema_is_json() -> None:
     """config schema prints one JSON document."""
     result = CliRunner().invoke(config_group, ["schema"])
     assert json.loads(result.stdout)["title"] == "neti.yml"
+
+
+def test_the_road_to_a_site_and_the_interfaces_of_containers(load_text: Load) -> None:
+    """Neither is said by default, and an empty list is not auto."""
+    plain = load_text("sites: {a: {private: [10.0.0.0/8]}}\n")
+    assert plain.sites["a"].mtu is None
+    assert plain.container_interfaces is None
+    interfaces = "container_interfaces: [docker0, 'cali*', docker0]\n"
+    said = load_text(f"sites: {{a: {{mtu: 1400}}}}\n{interfaces}")
+    assert said.sites["a"].mtu == 1400
+    assert said.container_interfaces == ("docker0", "cali*")
+    assert load_text("container_interfaces: []\n").container_interfaces == ()
+    assert load_text("container_interfaces: auto\n").container_interfaces is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sites: {a: {mtu: 100}}\n", "a whole number from 576 to 9216"),
+        ("sites: {a: {mtu: '1400'}}\n", "without quotes"),
+        ("container_interfaces: docker0\n", "auto, or a list of interfaces"),
+        ("container_interfaces: ['*']\n", "a beginning such as cali*"),
+        ("container_interfaces: ['a\"b']\n", "an interface's name such as docker0"),
+        ("container_interfaces: [5]\n", "an interface's name such as docker0"),
+        ("container_interfaces:\n", "auto, or a list of interfaces"),
+    ],
+)
+def test_what_is_no_road_and_no_interface_is_said(
+    load_text: Load, text: str, expected: str
+) -> None:
+    """With what was expected."""
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        load_text(text)

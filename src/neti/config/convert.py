@@ -49,6 +49,11 @@ def settings(form: ConfigForm, path: Path) -> tuple[Settings, Misnamed]:
         ssh_port=form.ssh_port,
         allow_empty_ssh_whitelist=form.allow_empty_ssh_whitelist,
         trusted=tuple(dict.fromkeys(form.trusted)),
+        container_interfaces=(
+            None
+            if form.container_interfaces is None
+            else tuple(dict.fromkeys(form.container_interfaces))
+        ),
         reject_all=form.reject_all,
         trial_seconds=form.trial_seconds,
         linger_seconds=form.linger_seconds,
@@ -90,6 +95,7 @@ def _sites(forms: dict[str, SiteForm]) -> dict[str, Site]:
             public=tuple(dict.fromkeys(form.public)),
             vpc_ids=tuple(dict.fromkeys(form.vpc_ids)),
             reached_by=Reach(form.reached_by),
+            mtu=form.mtu,
         )
         for name, form in forms.items()
     }

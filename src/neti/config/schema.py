@@ -79,6 +79,14 @@ def _sources(value: object) -> object:
     return value
 
 
+def _container_interfaces(value: object) -> object:
+    if value == "auto":
+        return None
+    if isinstance(value, list):
+        return [values.interface(one) for one in value]
+    raise Unfit(value, "auto, or a list of interfaces such as [docker0, cali*]")
+
+
 Flag = Annotated[bool, BeforeValidator(values.flag)]
 Text = Annotated[str, BeforeValidator(partial(values.text, expected="text"))]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(values.network)]
@@ -116,6 +124,14 @@ class SiteForm(_Strict):
         list[Annotated[str, BeforeValidator(values.vpc_id)]], NullIsEmpty, OrNull()
     ] = []
     reached_by: Literal["public", "private"] = "public"
+    mtu: (
+        Annotated[
+            int,
+            BeforeValidator(partial(values.whole, least=576, most=9216)),
+            Field(ge=576, le=9216),
+        ]
+        | None
+    ) = None
 
 
 class StaticIdentityForm(_Strict):
@@ -156,6 +172,10 @@ _SHORT_PORT = {
             },
         },
     ]
+}
+_INTERFACES = {
+    "anyOf": [{"const": "auto"}, {"type": "array", "items": {"type": "string"}}],
+    "default": "auto",
 }
 OpenPortItem = Annotated[
     OpenPortForm, BeforeValidator(_open_port_form), WithJsonSchema(_SHORT_PORT)
@@ -204,6 +224,9 @@ class ConfigForm(_Strict):
     ssh_port: Port = 22
     allow_empty_ssh_whitelist: Flag = False
     trusted: Annotated[list[Network], NullIsEmpty, OrNull()] = []
+    container_interfaces: Annotated[
+        list[str] | None, BeforeValidator(_container_interfaces), WithJsonSchema(_INTERFACES)
+    ] = None
     reject_all: Flag = False
     trial_seconds: Annotated[int, _whole(5, 86_400), Field(ge=5, le=86_400)] = 120
 

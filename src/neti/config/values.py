@@ -30,6 +30,7 @@ _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}|0", re.ASCII)
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", re.ASCII)
 _ENDPOINT: Final = re.compile(r"(\[(?P<v6>[^]]*)\]|(?P<name>[^:]*))(:(?P<port>[0-9]{1,6}))?")
 _PORTS: Final = re.compile(r"(?P<first>[0-9]{1,6})([-:](?P<last>[0-9]{1,6}))?(/(?P<proto>\w+))?")
+_INTERFACE: Final = re.compile(r"[!#-)+-.0-\[\]-~]{1,15}\*?", re.ASCII)  # what nft can say
 _VPC_ID: Final = re.compile(r"vpc-[0-9a-f]{1,32}", re.ASCII)
 _ZNODE_PART: Final = re.compile(r"[!-.0-~]+", re.ASCII)  # printable ASCII but for the slash
 
@@ -58,6 +59,13 @@ def seconds(value: object, least: float, most: float) -> float:
         return float(value)
     written = value if isinstance(value, str) and _NUMBER.fullmatch(value) else None
     raise Unfit(value, f"{expected}, without quotes" if written else expected, write=written)
+
+
+def interface(value: object) -> str:
+    """A network interface's name, or the beginning of several with an asterisk behind it."""
+    if isinstance(value, str) and _INTERFACE.fullmatch(value):
+        return value
+    raise Unfit(value, "an interface's name such as docker0, or a beginning such as cali*")
 
 
 def text(value: object, expected: str) -> str:
