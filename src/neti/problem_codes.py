@@ -112,6 +112,12 @@ _KINDS: Final = (
         "Is the metadata service reachable? When the id has changed: restart the agent",
     ),
     _critical(
+        "clone",
+        "Another machine is running as this host: the same id, and perhaps a copy of its state",
+        "The sentence names it, where it says who it is. Stop one of the two; give it an id of its "
+        "own and an empty state folder",
+    ),
+    _critical(
         "impostor",
         "Somebody else has registered under this host's id",
         "`neti registry check` on an operator's machine says by whose certificate",

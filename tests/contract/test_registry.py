@@ -1,6 +1,7 @@
 """What every registry promises, sentence by sentence; see ``neti.registry.Registry``."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
@@ -9,7 +10,13 @@ import pytest
 from tests.support.recorder import Recorder
 from tests.support.worlds import World
 
-from neti.errors import IdentityHeld, LeaseConflict, OverlayExhausted, RegistryError
+from neti.errors import (
+    IdentityHeld,
+    LeaseConflict,
+    OverlayExhausted,
+    RegistryError,
+    RegistryUnavailable,
+)
 from neti.registry import (
     Appeared,
     DataRead,
@@ -21,12 +28,14 @@ from neti.registry import (
     Registry,
     Session,
     SessionEnded,
+    SessionTaken,
     SettingRead,
     Snapshot,
     Stale,
     Vanished,
     entry,
 )
+from neti.registry import detail as detail_document
 
 A = "1.0a000001c6336401c0a80001.0.ec2.a"
 A2 = "1.0a000063c6336401c0a80001.1.ec2.a"
@@ -269,7 +278,8 @@ def test_a_session_cannot_replace_anothers_name(world: World) -> None:
 
 def test_a_second_agent_with_one_identity_is_told_who_holds_it(world: World) -> None:
     first, second = world.open(), world.open()
-    first.register(host_id="a", name=A, data=b"", detail=b'{"hostname": "db-1", "pid": 4711}')
+    said = detail_document.encode(detail_document.Document(name="db-1", pid=4711))
+    first.register(host_id="a", name=A, data=b"", detail=said)
     with pytest.raises(IdentityHeld, match=r"db-1.*4711"):
         register(second, A2)
     with pytest.raises(IdentityHeld, match=r"db-1.*4711"):
@@ -277,7 +287,7 @@ def test_a_second_agent_with_one_identity_is_told_who_holds_it(world: World) -> 
     assert first.names() == {A}
 
 
-@pytest.mark.parametrize("detail", [b"", b"junk", b"[]", b'{"hostname": 1, "pid": "x"}', b"\xff"])
+@pytest.mark.parametrize("detail", [b"", b"junk", b"[]", b'{"name": 1, "pid": "x"}', b"\xff"])
 def test_a_holder_that_says_nothing_useful_is_named_by_its_session(
     world: World, detail: bytes
 ) -> None:
@@ -452,6 +462,42 @@ def test_a_saved_session_with_a_wrong_password_is_not_taken_over(world: World) -
     assert thief.of(SessionEnded) == [SessionEnded()]
     assert thief.until_fresh().id != session.id
     assert registry.names() == {A}
+
+
+def test_a_clone_with_the_saved_session_does_not_share_it(world: World) -> None:
+    """One of the two keeps the identity, the other is told; and then there is peace."""
+    first, one = watched(world)
+    register(first)
+    session = one.until_fresh()
+    _, peer = watched(world)
+    clone, other = watched(world, session)
+    both, deadline = (first, clone), time.monotonic() + 60
+    while not (one.of(SessionTaken) or other.of(SessionTaken)):
+        assert time.monotonic() < deadline, "nobody is told"
+        time.sleep(0.05)
+    refused = 0
+    while not refused or one.until_fresh().id == other.until_fresh().id:
+        assert time.monotonic() < deadline, "they share it still"
+        refused += sum(_is_refused(registry) for registry in both)
+        time.sleep(0.05)
+    while all(_is_refused(registry) for registry in both):  # until the shared session has ended
+        assert time.monotonic() < deadline, "nobody has the identity"
+        time.sleep(0.2)
+    mark = peer.mark()
+    assert sorted(_is_refused(registry) for registry in both * 10) == [False] * 10 + [True] * 10
+    assert peer.since(mark) == []
+    assert first.names() == {A}
+
+
+def _is_refused(registry: Registry) -> bool:
+    while True:
+        try:
+            register(registry)
+        except IdentityHeld:
+            return True
+        except RegistryUnavailable:
+            continue
+        return False
 
 
 def test_an_ended_session_is_reported_and_then_the_picture_is_right_again(world: World) -> None:

@@ -49,6 +49,9 @@ class Heard:
     def on_failure(self, reason: str) -> None:
         return
 
+    def on_taken(self) -> None:
+        return
+
     def until(self, condition: Callable[[list[Any]], bool]) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self.events), PATIENCE), self.events

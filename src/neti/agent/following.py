@@ -21,6 +21,7 @@ from neti.registry import (
     LeaseRead,
     Origin,
     SessionEnded,
+    SessionTaken,
     SettingRead,
     Snapshot,
     Stale,
@@ -68,6 +69,8 @@ class Following:
                 self._became_stale(reason)
             case SessionEnded():
                 self._registration.session_ended()
+            case SessionTaken():
+                self._registration.session_taken()
 
     # --- lists, and whose they are ---
 

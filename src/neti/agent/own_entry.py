@@ -1,6 +1,5 @@
 """What this host says of itself in the registry: its entry, and a document for people. Pure."""
 
-import json
 import os
 import socket
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from typing import Final
 from neti import __version__
 from neti.errors import EntryError
 from neti.model import Host, Member
+from neti.registry import detail as detail_document
 from neti.registry import entry
 
 # A forged entry of ours with a huge generation shall not make the next one unwritable.
@@ -69,11 +69,12 @@ def speaks_for(host_id: str, name: str) -> bool:
 def detail(stage: str, problems: tuple[str, ...] = ()) -> bytes:
     """The document that operators read: who runs here, in which version and stage. ``problems``:
     codes of what is wrong on this host."""
-    document = {
-        "name": socket.gethostname(),
-        "pid": os.getpid(),
-        "version": __version__,
-        "stage": stage,
-        "problems": list(problems),
-    }
-    return json.dumps(document).encode()
+    return detail_document.encode(
+        detail_document.Document(
+            name=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            stage=stage,
+            problems=problems,
+        )
+    )

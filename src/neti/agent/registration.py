@@ -20,6 +20,7 @@ from neti.model import Member
 from neti.registry import Registry, entry
 
 _LEASE: Final = "lease "
+_OWN_SESSIONS: Final = 2  # so many time-outs later, who holds this id is not this host's past
 
 
 class Registration:
@@ -30,6 +31,7 @@ class Registration:
         self._on_left = on_left
         self.entry: str | None = None  # the name under which this host is registered now
         self.leaving: Request | None = None
+        self._held_since: float | None = None  # somebody else holds this id since then
         self._replacing: str | None = None  # our own former name, which is to vanish
         self._asked: str | None = None  # the name that we asked to register last
         self.describing = Describing(core, lambda: self.entry is not None)
@@ -93,6 +95,8 @@ class Registration:
             self.lease_held(IPv4Address(result.removeprefix(_LEASE)))
             return
         self._core.problems.clear("registration")
+        self._core.problems.clear("clone")
+        self._held_since = None
         self._replacing = None
         if self.entry != result:
             log.info("registered", entry=result, overlay=self._core.members.overlay)
@@ -128,6 +132,16 @@ class Registration:
             report = log.error if isinstance(error, IdentityHeld) else log.warning
             report("not_registered", what=said, retry_seconds=pause)
         core.problems.set("registration", said)
+        if isinstance(error, IdentityHeld):
+            self._somebody_is_this_host(said)
+
+    def _somebody_is_this_host(self, said: str) -> None:
+        """What was this host itself before a restart has ended by now."""
+        core = self._core
+        self._held_since = self._held_since if self._held_since is not None else core.now()
+        long = core.now() - self._held_since > _OWN_SESSIONS * core.settings.session_seconds
+        if long or "clone" in core.problems:
+            core.problems.set("clone", f"another machine is running as this host: {said}")
 
     def entry_vanished(self, name: str) -> None:
         self.impostors.vanished(name)
@@ -146,6 +160,18 @@ class Registration:
         elif moved.id == core.host.id or moved.overlay == core.members.overlay:
             log.warning("lease_moved", overlay=moved.overlay, to=moved.id)
             self.impostors.answer()  # anybody can write the word: at the same pace
+
+    def session_taken(self) -> None:
+        """A clone of this host with its state took the session up. Both would fight for ever; so
+        this one begins anew, and is told by the registry who has the id now."""
+        self.entry = None
+        log.error("session_taken", what="another machine runs with this host's id and state")
+        self._core.problems.set(
+            "clone",
+            "another machine is running as this host: it has taken this host's registry session; "
+            "stop one of them, or give it an id and a state folder of its own",
+        )
+        self.impostors.answer()
 
     def session_ended(self) -> None:
         self.entry = None

@@ -101,6 +101,12 @@ class SessionEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionTaken:
+    """Another process has taken this session up, as a clone of this host with its state does. A new
+    session was begun; what the former one had registered is the other's."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseRead:
     """Answer to ``ask_leases``: who holds the overlay address now (None: nobody)."""
 
@@ -131,6 +137,7 @@ Event = (
     | Fresh
     | Stale
     | SessionEnded
+    | SessionTaken
     | LeaseRead
     | DataRead
     | SettingRead

@@ -5,6 +5,7 @@ The calls are here; the thread is in ``embedded_watch``, what is on disk in ``em
 Must never do: leave a state behind, at whatever instruction it is killed, that others stumble over.
 """
 
+import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 from neti.clock import Clock, SystemClock
 from neti.errors import IdentityHeld, RegistryError, RegistryUnavailable
 from neti.registry import Detail, Session, SettingName, Sink
+from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.embedded_files import Files
 from neti.registry.embedded_store import (
     add_name,
@@ -37,7 +39,6 @@ from neti.registry.leases import (
     moved_while_registered,
 )
 from neti.registry.untrusted import (
-    MAX_DETAIL_BYTES,
     bounded_data,
     bounded_name,
     host_id_text,
@@ -65,6 +66,8 @@ class EmbeddedRegistry:
         self._clock = clock or SystemClock()
         self._timeout = timeout
         self._session = session
+        self._attached = False  # the session given to the constructor was taken up
+        self._taker = secrets.token_bytes(16)
         self._watcher: Watcher | None = None
         self._files: Files | None = None
         self._gone = False
@@ -227,7 +230,11 @@ class EmbeddedRegistry:
 
     def _open_files(self) -> Files:
         return Files(
-            self._path, session_seconds=self._seconds, clock=self._clock, timeout=self._timeout
+            self._path,
+            session_seconds=self._seconds,
+            clock=self._clock,
+            timeout=self._timeout,
+            taker=self._taker,
         )
 
     @contextmanager
@@ -265,9 +272,12 @@ class EmbeddedRegistry:
         if self._watcher is not None:
             return self._watcher.session(self._timeout)
         with self._usable_files() as files:
-            if self._session is None or not files.sessions.renew(self._session):
-                self._session = files.sessions.begin()
-            return self._session
+            known = self._session
+            keep = files.sessions.renew if self._attached else files.sessions.attach
+            self._attached = True
+            if known is None or not keep(known):
+                known = self._session = files.sessions.begin()
+            return known
 
     def _check_alive(self, files: Files, session: Session) -> None:
         """Within the store's transaction, so that a reaper comes wholly before or after it."""

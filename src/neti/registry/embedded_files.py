@@ -19,14 +19,20 @@ from neti.registry.inotify import ring
 class Files:
     """Raises RegistryError where a file cannot be used, and nothing else."""
 
-    def __init__(self, path: Path, *, session_seconds: float, clock: Clock, timeout: float) -> None:
+    def __init__(
+        self, path: Path, *, session_seconds: float, clock: Clock, timeout: float, taker: bytes
+    ) -> None:
         self.path = path
         self.bell = path.with_name(f"{path.name}-bell")
         self._sessions_path = path.with_name(f"{path.name}-sessions")
         self.store = open_store(path, timeout)
         try:
             self.sessions = Sessions(
-                self._sessions_path, seconds=session_seconds, clock=clock, timeout=timeout
+                self._sessions_path,
+                seconds=session_seconds,
+                clock=clock,
+                timeout=timeout,
+                taker=taker,
             )
         except BaseException:
             self.store.close()

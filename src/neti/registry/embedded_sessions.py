@@ -30,7 +30,11 @@ CREATE TABLE sessions (
 class Sessions:
     """The sessions file."""
 
-    def __init__(self, path: Path, *, seconds: float, clock: Clock, timeout: float) -> None:
+    def __init__(
+        self, path: Path, *, seconds: float, clock: Clock, timeout: float, taker: bytes
+    ) -> None:
+        """``taker``: a word by which this process knows itself."""
+        self._taker = taker
         self._path = path
         self._seconds = seconds
         self._clock = clock
@@ -39,6 +43,10 @@ class Sessions:
         with explained(path):
             # A renewal lost with the machine's power is no loss: the boot ends the session anyway.
             self._database.execute("PRAGMA synchronous = OFF")
+            # Beside the schema, as files of earlier versions have no such table.
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS takers (id INTEGER PRIMARY KEY, taker BLOB NOT NULL)"
+            )
 
     def begin(self) -> Session:
         session = Session(secrets.randbits(62) | 1, secrets.token_bytes(16))
@@ -53,13 +61,42 @@ class Sessions:
     def renew(self, session: Session) -> bool:
         """Whether it is still alive, and then it is for its whole time-out again."""
         with explained(self._path), writing(self._database):
-            now = self._clock.monotonic()
-            renewed = self._database.execute(
-                "UPDATE sessions SET deadline = ?"
-                " WHERE id = ? AND password = ? AND boot = ? AND deadline >= ?",
-                (now + self._seconds, session.id, session.password, self._boot, now),
+            return self._renew(
+                session,
+                self._clock.monotonic(),
+                " AND NOT EXISTS (SELECT 1 FROM takers WHERE id = sessions.id AND taker != ?)",
+                self._taker,
             )
-            return renewed.rowcount == 1
+
+    def attach(self, session: Session) -> bool:
+        """Take up a session that an earlier process left; whether it is alive. From now on it is
+        this process's alone: two that have a copy of it never share it, and the one that had it
+        before finds it ``taken``."""
+        with explained(self._path), writing(self._database):
+            if not self._renew(session, self._clock.monotonic()):
+                return False
+            self._database.execute(
+                "INSERT OR REPLACE INTO takers VALUES (?, ?)", (session.id, self._taker)
+            )
+            return True
+
+    def taken(self, session: Session) -> bool:
+        """Whether it lives on in another process."""
+        with explained(self._path):
+            query = (
+                "SELECT 1 FROM sessions JOIN takers USING (id)"
+                " WHERE id = ? AND password = ? AND taker != ?"
+            )
+            values = (session.id, session.password, self._taker)
+            return bool(self._database.execute(query, values).fetchone())
+
+    def _renew(self, session: Session, now: float, condition: str = "", *values: object) -> bool:
+        renewed = self._database.execute(
+            "UPDATE sessions SET deadline = ?"
+            " WHERE id = ? AND password = ? AND boot = ? AND deadline >= ?" + condition,
+            (now + self._seconds, session.id, session.password, self._boot, now, *values),
+        )
+        return renewed.rowcount == 1
 
     def end(self, session: Session) -> None:
         with explained(self._path), writing(self._database):
@@ -77,6 +114,9 @@ class Sessions:
                 with writing(self._database):
                     now = self._clock.monotonic()
                     self._database.execute(f"DELETE {overdue}", (self._boot, now))
+                    self._database.execute(
+                        "DELETE FROM takers WHERE id NOT IN (SELECT id FROM sessions)"
+                    )
 
     def ended(self, session_ids: Iterable[int]) -> list[int]:
         """Those of ``session_ids`` whose rows are gone."""

@@ -22,6 +22,7 @@ from neti.registry import (
     Origin,
     Session,
     SessionEnded,
+    SessionTaken,
     SettingName,
     SettingRead,
     Sink,
@@ -178,14 +179,20 @@ class Watcher:
 
     def _keep_session(self, files: Files) -> None:
         known = self._session or self._candidate
-        if known is None or not files.sessions.renew(known):
+        alive: Session | None = None
+        if self._session is not None:
+            alive = self._session if files.sessions.renew(self._session) else None
+        elif self._candidate is not None:
+            alive = self._candidate if files.sessions.attach(self._candidate) else None
+        if alive is None:
             self._set_session(None)
             self._candidate = None
             self._fresh = False
             if known is not None:
-                self._sink(SessionEnded())
-            known = files.sessions.begin()
-        self._set_session(known)
+                taken = files.sessions.taken(known)
+                self._sink(SessionTaken() if taken else SessionEnded())
+            alive = files.sessions.begin()
+        self._set_session(alive)
 
     def _look(self, files: Files) -> list[Event]:
         """What changed, then the answers to what was asked, from one view of the file."""

@@ -26,6 +26,7 @@ from neti.registry import (
     Origin,
     Session,
     SessionEnded,
+    SessionTaken,
     SettingName,
     SettingRead,
     Sink,
@@ -33,6 +34,7 @@ from neti.registry import (
     Stale,
     Vanished,
 )
+from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.entry import encode_moved
 from neti.registry.leases import (
     candidates,
@@ -42,7 +44,7 @@ from neti.registry.leases import (
     moved_from_nobody,
     moved_while_registered,
 )
-from neti.registry.untrusted import MAX_DETAIL_BYTES, bounded_data, bounded_name, identity_held
+from neti.registry.untrusted import bounded_data, bounded_name, identity_held
 
 SETTINGS: tuple[SettingName, ...] = ("interval", "maxchange")
 
@@ -208,6 +210,7 @@ class MemoryRegistry:
         self._connected = False
         self._cut = False
         self._gone = False
+        self._attached = False  # the session given to the constructor was taken up
         # The server's fleet and change count that the sink's picture stands for.
         self._seen = ("", -1)
         self._told: dict[SettingName, bytes | None] = {}
@@ -397,6 +400,9 @@ class MemoryRegistry:
         if self._session is not None and known != self._session:
             self._session = None
             self._events.append(SessionEnded())
+        elif self._session is not None and not self._attached:
+            self._take_up(self._session)
+        self._attached = True
         self._connected = True
         if self._seen != (self._server.fleet, self._server.changes):
             self._seen = (self._server.fleet, self._server.changes)
@@ -405,6 +411,15 @@ class MemoryRegistry:
             self._events.append(Snapshot(names, origin))
         self._tell_settings()
         self._events.append(Fresh(self._live_session()))
+
+    def _take_up(self, session: Session) -> None:
+        """Two never share one."""
+        for other in self._server._registries:
+            if other is not self and other._session == session:
+                other._suspend(session.id)
+                other._session = None
+                other._events.append(SessionTaken())
+                other._connect()
 
     def _tell_settings(self) -> None:
         if not self._connected:

@@ -4,16 +4,15 @@ Must never do: raise, whatever the text, or let a long one through.
 """
 
 import hashlib
-import json
 from typing import Final
 
 from neti.errors import IdentityHeld
+from neti.registry import detail
 from neti.registry.entry import MAX_DATA_BYTES, MAX_NAME_BYTES
 from neti.text import printable
 
 MAX_HOST_ID_CHARS: Final = 64
 MAX_SETTING_BYTES: Final = 64
-MAX_DETAIL_BYTES: Final = 16_384
 
 
 def bounded_name(name: str) -> str:
@@ -39,27 +38,27 @@ def host_id_text(data: bytes) -> str:
     return printable(text, MAX_HOST_ID_CHARS)
 
 
-def identity_held(host_id: str, session_id: int, detail: bytes) -> IdentityHeld:
+def identity_held(host_id: str, session_id: int, raw: bytes) -> IdentityHeld:
     """The error for the second agent with one identity: it names the first."""
+    if not session_id:
+        return IdentityHeld(
+            f"host id {host_id} is taken by a node that no session holds, made by hand or by a "
+            "mistake: it never ends by itself. An operator has to delete it: "
+            "'neti registry check' names it"
+        )
     return IdentityHeld(
-        f"host id {host_id} is registered by {_holder(session_id, detail)}: "
+        f"host id {host_id} is registered by {_holder(session_id, raw)}: "
         "two hosts must not share one identity. If that is this host before a restart, "
         "it ends with its session by itself; if this is a clone, give it an id of its own"
     )
 
 
-def _holder(session_id: int, detail: bytes) -> str:
+def _holder(session_id: int, raw: bytes) -> str:
     session = f"session 0x{session_id & 0xFFFFFFFFFFFFFFFF:x}"
-    try:
-        document = json.loads(detail[:MAX_DETAIL_BYTES])
-    except (ValueError, RecursionError):
-        return session
-    if not isinstance(document, dict):
-        return session
-    hostname, pid = document.get("hostname"), document.get("pid")
+    document = detail.decode(raw)
     words = []
-    if isinstance(hostname, str) and hostname:
-        words.append(f"host {printable(hostname, MAX_HOST_ID_CHARS)}")
-    if isinstance(pid, int) and 0 < pid < 1 << 32:
-        words.append(f"pid {pid}")
+    if document.name:
+        words.append(f"host {document.name}")
+    if document.pid is not None:
+        words.append(f"pid {document.pid}")
     return f"{', '.join(words)} ({session})" if words else session

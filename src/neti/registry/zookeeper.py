@@ -17,9 +17,9 @@ from kazoo.protocol.serialization import Create, Delete, Exists, GetData, SetDat
 from neti.errors import RegistryError
 from neti.registry import Detail, Session, SettingName, Sink, tls, zookeeper_init
 from neti.registry import zookeeper_rights as rights
+from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.leases import check_inside, check_move
 from neti.registry.untrusted import (
-    MAX_DETAIL_BYTES,
     bounded_data,
     host_id_text,
     identity_held,
@@ -420,6 +420,9 @@ class _Deaf:
         return
 
     def on_failure(self, reason: str) -> None:
+        return
+
+    def on_taken(self) -> None:
         return
 
 

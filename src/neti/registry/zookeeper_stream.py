@@ -38,6 +38,7 @@ from neti.registry import (
     Origin,
     Session,
     SessionEnded,
+    SessionTaken,
     SettingName,
     SettingRead,
     Sink,
@@ -86,6 +87,7 @@ class Stream:
         self._connected = False
         self._watching = False  # this connection's watches were asked for
         self._fresh = False
+        self._taken = False  # another process uses this session
         self._told_reason: str | None = None
         # What the sink's picture stands for; None before the first snapshot.
         self._cversion: int | None = None
@@ -137,10 +139,14 @@ class Stream:
         with self._lock:
             self._questions.clear()
         if state == KeeperState.EXPIRED_SESSION:
-            self._tell(SessionEnded())
+            self._tell(SessionTaken() if self._taken else SessionEnded())
+            self._taken = False
             self._go_stale("the ZooKeeper session has ended")
         elif state == KeeperState.CONNECTING and was_connected:
             self._go_stale("the connection to ZooKeeper was lost")
+
+    def on_taken(self) -> None:
+        self._taken = True
 
     def on_failure(self, reason: str) -> None:
         self._go_stale(reason)

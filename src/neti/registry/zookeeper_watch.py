@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
@@ -46,6 +47,9 @@ _STAT: Final = struct.Struct("!qqqqiiiqiiq")
 # Seconds between two attempts to connect: what changed meanwhile is in the kernel 2 s after the
 # registry is back, however long it was away.
 _LONGEST_PAUSE: Final = 1.0
+# So often taken up within so many seconds, a session has two masters.
+_FOUGHT_OVER: Final = 6
+_FOUGHT_WITHIN: Final = 15.0
 
 
 class Stat(NamedTuple):
@@ -132,6 +136,9 @@ class Listener(Protocol):
 
     def on_failure(self, reason: str) -> None:
         """A connection attempt failed; the next follows."""
+
+    def on_taken(self) -> None:
+        """Another process uses this session; it is given up, and another one begins."""
 
 
 class Reply:
@@ -230,6 +237,10 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
     _connection_routine: threading.Thread | None
     _turned_away_since: float | None = None
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._resumed: deque[float] = deque(maxlen=_FOUGHT_OVER)
+
     def zk_loop(self) -> None:
         try:
             super().zk_loop()
@@ -278,6 +289,10 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
         return super()._invoke(min(timeout, patience), request, xid)
 
     def _connect(self, host: str, hostip: str, port: int) -> Any:
+        if self._is_fought_over():
+            _guarded(self.client.listener.on_taken)
+            raise SessionExpiredError("another process uses this session")
+        session_id = self.client._session_id
         try:
             connected = super()._connect(host, hostip, port)
         except Exception as error:  # told and raised again: kazoo decides what it means
@@ -290,9 +305,21 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
                 raise SessionExpiredError("this server can never take the session back") from error
             raise
         self._turned_away_since = None
+        if session_id and self.client._session_id == session_id:
+            self._resumed.append(time.monotonic())
         if self.client._stopped.is_set():
             self.drop()  # whoever stopped us found no socket to drop
         return connected
+
+    def _is_fought_over(self) -> bool:
+        """Whether the session was taken up again and again in a few seconds. A server lets one
+        connection have a session, and ends that of whoever had it before: two processes with one
+        session would take it from each other for ever."""
+        resumed, now = self._resumed, time.monotonic()
+        if len(resumed) < _FOUGHT_OVER or now - resumed[0] > _FOUGHT_WITHIN:
+            return False
+        resumed.clear()
+        return True
 
     def _is_turned_away(self, host: str, hostip: str, port: int) -> bool:
         """Whether the server serves, only not us, and has not for a whole session.
