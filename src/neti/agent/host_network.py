@@ -48,6 +48,15 @@ class HostNetwork:
     def listen(self, elements: Elements) -> None:
         around.listen(elements, self._listening)
 
+    def spoilt(self, host: Host) -> bool:
+        """Whether our route is not as it was left, though what it follows from is. Uses what
+        ``look`` saw."""
+        seen = self._seen
+        if seen is None or self._placed is None or host.private not in seen.addresses():
+            return False
+        route, wanted = seen.own_route(), (host.private, seen.mtu(seen.uplinks(host.private)))
+        return self._placed == wanted and (route is None or (route.source, route.mtu) != wanted)
+
     def route(self, settings: Settings, host: Host) -> bool:
         """Our one route, once the address that it names exists. Uses what ``look`` saw. True when
         it was not as it was left, though what it follows from was."""

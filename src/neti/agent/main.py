@@ -94,7 +94,11 @@ def run(config: Path, log_format: log.Format = "text") -> None:
 
 
 def _live(agent: loop.Agent, control: ControlServer, settings: Settings) -> None:
-    monitor = Monitor(agent.tell, lambda what: agent.tell(Trouble("thread", "monitor", what)))
+    monitor = Monitor(
+        agent.tell,
+        lambda what: agent.tell(Trouble("thread", "monitor", what)),
+        overlay=settings.overlay_subnet,
+    )
     monitor.start()
     control.open()
     responder = _responder(agent, settings)

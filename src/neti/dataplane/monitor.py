@@ -19,9 +19,11 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from typing import Final
 
 from neti import log
+from neti.dataplane import rtnetlink
 from neti.dataplane.netlink import (
     NETLINK_NETFILTER,
     NETLINK_ROUTE,
@@ -31,7 +33,10 @@ from neti.dataplane.netlink import (
     messages,
 )
 
-_ROUTE_GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links, addresses and routes, 4 and 6
+# Links, addresses, routes and rules; of IPv4 and IPv6.
+_ROUTE_GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400
+_ROUTE_EVENTS: Final = frozenset({24, 25})  # RTM_NEWROUTE, RTM_DELROUTE
+_RTMSG_BYTES: Final = 12
 _NFTABLES_GROUP: Final = 7
 _NETLINK_ADD_MEMBERSHIP: Final = 1
 _SOL_NETLINK: Final = 270
@@ -64,9 +69,16 @@ class Monitor:
     sentence when it had to begin anew."""
 
     def __init__(
-        self, tell: Callable[[Watched], None], broke: Callable[[str], None] = lambda _what: None
+        self,
+        tell: Callable[[Watched], None],
+        broke: Callable[[str], None] = lambda _what: None,
+        *,
+        overlay: IPv4Network | None = None,
     ) -> None:
+        """``overlay``: a route that is neither a default nor overlaps it wakes nobody; a router
+        changes thousands."""
         self._tell = tell
+        self._matters = _matters(overlay)
         self._broke = broke
         self._routes, self._rules = _subscriptions()
         self._wake_read, self._wake_write = os.pipe()
@@ -121,8 +133,7 @@ class Monitor:
             ready = {number for number, _event in poll.poll()}
             if self._wake_read in ready:
                 return
-            if self._routes.fileno() in ready:
-                _drain(self._routes)
+            if self._routes.fileno() in ready and _drained(self._routes, self._matters):
                 self._tell(NetworkChanged())
             if self._rules.fileno() in ready:
                 for change in _rule_changes(self._rules):
@@ -195,16 +206,38 @@ def _only_others_newgen(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, bytes(program))
 
 
-def _drain(sock: socket.socket) -> None:
+def _matters(overlay: IPv4Network | None) -> Callable[[bytes], bool]:
+    """Whether a datagram of rtnetlink tells of anything that the agent goes by."""
+    of4, of6 = rtnetlink.near_or_default(overlay), rtnetlink.near_or_default(None)
+
+    def matters(datagram: bytes) -> bool:
+        for kind, payload in messages(datagram):
+            if overlay is None or kind not in _ROUTE_EVENTS or len(payload) < _RTMSG_BYTES:
+                return True
+            near = of4 if payload[0] == rtnetlink.IPV4 else of6
+            if near(payload, 0):
+                return True
+        return False
+
+    return matters
+
+
+def _drained(sock: socket.socket, matters: Callable[[bytes], bool]) -> bool:
+    """Everything that waits is read; whether any of it matters."""
+    found = False
     while True:
         try:
-            if not sock.recv(1 << 16):
-                return
+            datagram = sock.recv(1 << 16)
         except BlockingIOError:
-            return
+            return found
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
+            found = True  # what was lost is not known
+            continue
+        if not datagram:
+            return found
+        found = found or matters(datagram)
 
 
 def _rule_changes(sock: socket.socket) -> list[RulesChanged]:

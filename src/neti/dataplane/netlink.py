@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -39,6 +39,7 @@ SO_RCVBUFFORCE: Final = 33
 SO_ATTACH_FILTER: Final = 26
 _SO_SNDBUFFORCE: Final = 32
 _SOL_NETLINK: Final = 270
+_NETLINK_GET_STRICT_CHK: Final = 12
 _NETLINK_CAP_ACK: Final = 10  # a refusal does not repeat what was refused
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11  # linux/netfilter/nfnetlink.h
 _SKB_OVERHEAD: Final = 4096
@@ -101,6 +102,14 @@ class NetlinkSocket:
     def close(self) -> None:
         self._socket.close()
 
+    def strict_checks(self) -> bool:
+        """Have the kernel go by all that a request says, and list a part only; whether it can."""
+        try:
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
+        except OSError:  # before 4.20
+            return False
+        return True
+
     def request(
         self, kind: int, payload: bytes, *, flags: int = 0, ignore: frozenset[int] = frozenset()
     ) -> None:
@@ -132,6 +141,35 @@ class NetlinkSocket:
                     _raise_for(body, ignore)
                 return
             yield body
+
+    def dump_some(
+        self,
+        kind: int,
+        payload: bytes,
+        wanted: Callable[[bytes, int], bool],
+        *,
+        ignore: frozenset[int] = frozenset(),
+    ) -> Iterator[bytes]:
+        """As ``dump``, of a list so long that taking each message out of its datagram is what
+        costs. ``wanted``: a datagram, and where in it a payload begins."""
+        self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, payload)
+        unpack, asked = _HEADER.unpack_from, self._sequence
+        while True:
+            datagram = self._received()
+            offset, end = 0, len(datagram) - HEADER_BYTES
+            while offset <= end:
+                length, answer, _, sequence, _ = unpack(datagram, offset)
+                if length < HEADER_BYTES:
+                    break
+                start, offset = offset + HEADER_BYTES, offset + ((length + 3) & ~3)
+                if sequence != asked:
+                    continue
+                if answer in (NLMSG_DONE, NLMSG_ERROR):
+                    if length >= HEADER_BYTES + 4:
+                        _raise_for(datagram[start : start + 4], ignore)
+                    return
+                if wanted(datagram, start):
+                    yield datagram[start : start + length - HEADER_BYTES]
 
     def listed(
         self, kind: int, payload: bytes, *, ignore: frozenset[int] = frozenset()

@@ -1,24 +1,30 @@
-"""This machine's links, addresses and routes, by iproute2's JSON; and the one route that is ours.
+"""This machine's links, addresses and routes, as far as they matter; and our one route.
 
 The overlay's route leads to lo, so that nothing leaks to the wire should the rules be gone, and
 carries what the uplink would have said: the source address, the MTU and the MSS. Must never touch
 a route that does not bear our protocol number.
 """
 
-import ipaddress
-import json
-import subprocess
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from neti.errors import DataplaneError, DataplaneUnavailable
+from neti.dataplane import rtnetlink
+from neti.errors import DataplaneError, DataplaneUnavailable, KernelRefused
 from neti.model import IPAddress
 
-ROUTE_PROTOCOL: Final = 78  # not in iproute2's rt_protos; marks the route as ours
-_IP_TIMEOUT: Final = 10.0
+ROUTE_PROTOCOL: Final = 78  # marks the route as ours
 _TCP_IP_HEADERS: Final = 40  # IPv4 and TCP without options, RFC 879
+_HINTS: Final = {
+    errno.EEXIST: ": another program has a route to the very subnet, which is not touched",
+    errno.EINVAL: ": is the private address on an interface, and is lo up?",
+    errno.ENETDOWN: ": is lo up?",
+}
 _LEGACY_TABLES: Final = ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_names")
 
 
@@ -54,6 +60,7 @@ class Network:
     default_devices: tuple[str, ...]
     overlapping: tuple[Route, ...]
     gateways: tuple[IPAddress, ...] = ()
+    temporary: tuple[IPAddress, ...] = ()  # of IPv6: what this host sends from, unless told else
 
     def addresses(self) -> frozenset[IPAddress]:
         return frozenset(address for link in self.links for address in link.addresses)
@@ -74,18 +81,25 @@ class Network:
 
 
 def read_network(overlay_subnet: IPv4Network) -> Network:
-    routes = [
-        *_ip("-4", "route", "show", "table", "all", "root", str(overlay_subnet)),
-        *_ip("-4", "route", "show", "table", "all", "match", str(overlay_subnet)),
-    ]
-    overlapping = dict.fromkeys(route for item in routes if (route := _route(item)) is not None)
-    routes = [r for family in ("-4", "-6") for r in _ip(family, "route", "show", "default")]
-    defaults = {device for item in routes for device in _devices(item)}
+    """Of routes only those that rules lead to: defaults, and what overlaps the overlay."""
+    with rtnetlink.opened() as kernel:
+        interfaces = kernel.interfaces()
+        addresses = kernel.addresses()
+        found = kernel.routes(rtnetlink.IPV4, kernel.tables_in_use(rtnetlink.IPV4), overlay_subnet)
+        defaults = [r for r in found if r.prefix == 0 and r.table == rtnetlink.MAIN]
+        defaults += kernel.routes(rtnetlink.IPV6, [rtnetlink.MAIN])
+    names = {one.index: one.name for one in interfaces}
+    devices = {names[index] for route in defaults for index in route.devices if index in names}
     return Network(
-        links=tuple(_link(item) for item in _ip("address", "show")),
-        default_devices=tuple(sorted(defaults)),
-        overlapping=tuple(overlapping),
-        gateways=tuple(dict.fromkeys(gateway for item in routes for gateway in _gateways(item))),
+        links=tuple(_link(one, addresses) for one in interfaces),
+        default_devices=tuple(sorted(devices)),
+        overlapping=tuple(
+            dict.fromkeys(
+                _route(r, names) for r in found if r.prefix and r.network().overlaps(overlay_subnet)
+            )
+        ),
+        gateways=tuple(dict.fromkeys(g for route in defaults for g in route.gateways)),
+        temporary=tuple(dict.fromkeys(a.address for a in addresses if a.temporary)),
     )
 
 
@@ -95,34 +109,38 @@ def set_overlay_route(
     """Add our route (``anew``), or correct the one that is there. Raises DataplaneError while
     ``private`` is not this host's, or where somebody else has a route to the very subnet:
     "replace" would take that one's place."""
-    words = [
-        "route",
-        "add" if anew else "replace",
-        str(overlay_subnet),
-        "dev",
-        "lo",
-        "src",
-        str(private),
-    ]
-    words += ["protocol", str(ROUTE_PROTOCOL)]
-    if mtu is not None:
-        words += ["mtu", str(mtu), "advmss", str(mtu - _TCP_IP_HEADERS)]
-    _run(["ip", "-4", *words])
+    what = f"the route to {overlay_subnet} by lo from {private}"
+    with rtnetlink.opened() as kernel, _in_words(what):
+        kernel.write_route(
+            overlay_subnet,
+            device=socket.if_nametoindex("lo"),
+            source=private,
+            protocol=ROUTE_PROTOCOL,
+            mtu=mtu,
+            advmss=None if mtu is None else mtu - _TCP_IP_HEADERS,
+            anew=anew,
+        )
 
 
 def remove_overlay_route(overlay_subnet: IPv4Network) -> None:
-    _run(
-        [
-            "ip",
-            "-4",
-            "route",
-            "flush",
-            "exact",
-            str(overlay_subnet),
-            "protocol",
-            str(ROUTE_PROTOCOL),
-        ]
-    )
+    with rtnetlink.opened() as kernel, _in_words(f"the route to {overlay_subnet}"):
+        kernel.delete_routes(overlay_subnet, protocol=ROUTE_PROTOCOL)
+
+
+@contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    try:
+        yield
+    except KernelRefused as error:
+        if error.number == errno.EPERM:
+            raise DataplaneUnavailable(
+                "the kernel does not let this process change routes: "
+                "run it as root or with CAP_NET_ADMIN"
+            ) from error
+        hint = _HINTS.get(error.number, "")
+        raise DataplaneError(f"{what}: the kernel says {error}{hint}") from error
+    except OSError as error:
+        raise DataplaneError(f"{what}: {error.strerror}") from error
 
 
 def legacy_iptables_in_use() -> bool:
@@ -136,75 +154,17 @@ def legacy_iptables_in_use() -> bool:
     return False
 
 
-def _ip(*words: str) -> list[dict[str, Any]]:
-    command = ["ip", "-json", *words]
-    text = _run(command)
-    try:
-        items: list[dict[str, Any]] = json.loads(text) if text.strip() else []
-    except ValueError as error:
-        raise DataplaneError(f"the answer of {' '.join(command)!r} is no JSON: {error}") from error
-    return items
+def _link(one: rtnetlink.Interface, addresses: list[rtnetlink.Address]) -> Link:
+    own = tuple(each.address for each in addresses if each.index == one.index)
+    return Link(one.name, one.mtu, own)
 
 
-def _run(words: list[str]) -> str:
-    try:
-        done = subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",  # an interface may be named by nearly any bytes
-            timeout=_IP_TIMEOUT,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise DataplaneUnavailable("the program ip is missing: install iproute2") from error
-    except subprocess.TimeoutExpired as error:
-        raise DataplaneError(f"{' '.join(words)!r} did not end in {_IP_TIMEOUT:.0f} s") from error
-    if done.returncode != 0:
-        said = done.stderr.strip() or f"exit code {done.returncode}"
-        if "Operation not permitted" in said:
-            raise DataplaneUnavailable(
-                "the kernel does not let this process change routes: "
-                "run it as root or with CAP_NET_ADMIN"
-            )
-        raise DataplaneError(f"{' '.join(words)!r}: {said}")
-    return done.stdout
-
-
-def _link(item: dict[str, Any]) -> Link:
-    addresses = tuple(
-        ipaddress.ip_address(entry["local"])
-        for entry in item.get("addr_info", [])
-        if "local" in entry
-    )
-    return Link(item.get("ifname", "?"), int(item.get("mtu", 0)), addresses)
-
-
-def _devices(item: dict[str, Any]) -> list[str]:
-    hops = item.get("nexthops") or [item]
-    return [hop["dev"] for hop in hops if "dev" in hop]
-
-
-def _gateways(item: dict[str, Any]) -> list[IPAddress]:
-    """A gateway of the other family stands under "via" (RFC 5549)."""
-    found = []
-    for hop in item.get("nexthops") or [item]:
-        said = hop.get("gateway") or (hop.get("via") or {}).get("host")
-        if said:
-            found.append(ipaddress.ip_address(said.partition("%")[0]))
-    return found
-
-
-def _route(item: dict[str, Any]) -> Route | None:
-    text = item.get("dst", "default")
-    if text == "default":
-        return None
-    metrics = (item.get("metrics") or [{}])[0]
-    source = item.get("prefsrc")
+def _route(route: rtnetlink.KernelRoute, names: dict[int, str]) -> Route:
+    devices = [names.get(index, f"number {index}") for index in route.devices]
     return Route(
-        destination=IPv4Network(text),
-        device=", ".join(_devices(item)) or item.get("type", "?"),
-        protocol=str(item.get("protocol", "?")),
-        source=IPv4Address(source) if source else None,
-        mtu=metrics.get("mtu"),
+        destination=route.network(),
+        device=", ".join(devices) or route.kind_name,
+        protocol=str(route.protocol),
+        source=route.source,
+        mtu=route.mtu,
     )
