@@ -152,6 +152,7 @@ def test_the_agent_is_told_from_where(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(trail, "place", lambda: place)
     server = ControlServer(tmp_path, lambda request: request.succeed("done"))
     server.start()
+    server.open()
     try:
         control.call(tmp_path, "status")
         assert lines == []
