@@ -28,6 +28,8 @@ _SHAPES: Final = {
     "version": re.compile(r"[0-9][0-9A-Za-z.+~-]{0,31}", re.ASCII),
     "stage": re.compile(r"[a-z][a-z-]{0,15}", re.ASCII),
 }
+_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+MAX_CODES: Final = 20
 _UNKNOWN: Final = "?"
 
 
@@ -39,11 +41,16 @@ def told_of(document: bytes) -> dict[str, str]:
         return {}
     if not isinstance(told, dict):
         return {}
-    return {
+    known = {
         key: value
         for key, shape in _SHAPES.items()
         if isinstance(value := told.get(key), str) and shape.fullmatch(value) is not None
     }
+    codes = told.get("problems")
+    if isinstance(codes, list):
+        good = {code for code in codes if isinstance(code, str) and _CODE.fullmatch(code)}
+        known["problems"] = " ".join(sorted(good)[:MAX_CODES])
+    return known
 
 
 def names_of(
@@ -85,6 +92,8 @@ def _row(member: Member, name: str, told: Told) -> Row:
         "version": told.get("version", _UNKNOWN),
         "stage": told.get("stage", _UNKNOWN),
         "state": "registered",
+        # Codes of what is wrong on it; None: it does not say.
+        "problems": told["problems"].split() if "problems" in told else None,
     }
 
 

@@ -2,12 +2,14 @@
 
 import csv
 import io
+import sys
 from pathlib import Path
 from typing import Final
 
 import click
 
-from neti import listing
+from neti import attendance, listing
+from neti.attendance import Required
 from neti.cli import registered
 from neti.cli.common import (
     config_option,
@@ -53,7 +55,23 @@ _COLUMNS: Final = (
     metavar="VERSION",
     help="Only agents older than this, or of no known version.",
 )
-@click.option("--stage", type=click.Choice(["shadow", "trial", "enforced"]), help="Only these.")
+@click.option(
+    "--stage", type=click.Choice(["down", "shadow", "trial", "enforced"]), help="Only these."
+)
+@click.option(
+    "--require",
+    "required",
+    type=click.Choice(attendance.REQUIRED),
+    multiple=True,
+    help="Name who is not, the lost ones too; exit code 1 unless everybody is. May be repeated.",
+)
+@click.option(
+    "--except",
+    "excepted",
+    multiple=True,
+    metavar="ID",
+    help="With --require: not this host. May be repeated.",
+)
 @click.option("--skipped", is_flag=True, help="Entries that no agent believes, and why.")
 @click.option("--used", is_flag=True, help="Count overlay addresses: leased, free, all.")
 def fleet(
@@ -63,18 +81,24 @@ def fleet(
     site: str | None,
     version_below: str | None,
     stage: str | None,
+    required: tuple[Required, ...],
+    excepted: tuple[str, ...],
     used: bool,
     skipped: bool,
 ) -> None:
     """Every member of the fleet, by the same judgement as the agents'.
 
-    Entries that no agent believes are not listed; they are counted on stderr. Where the registry
-    does not answer, this host's agent is asked for those that it knows.
+    Entries that no agent believes are not listed; they are counted on stderr. Who holds a lease and
+    is not registered stands below the table: lost or held, with the time, where this host's agent
+    knows it. Where the registry does not answer, this host's agent is asked for all.
+
+    A gate for scripts is --require: it passes when everybody meets it, and somebody is there.
 
     \b
     Examples:
       neti fleet
       neti fleet --site vpc --format csv
+      neti fleet --require enforced && echo all are
       neti fleet --skipped
       neti fleet --used
     """
@@ -92,6 +116,18 @@ def fleet(
         return
     rows = seen.rows()
     refuse_unknown_site(site, [*settings.sites, *(row["site"] for row in rows)])
+    away = [row for row in seen.away if site is None or row["site"] in (site, None)]
+    if required or excepted:
+        if not required:
+            raise click.UsageError("--except: expected beside --require")
+        _gate(
+            [row for row in rows if site is None or row["site"] == site],
+            away,
+            required,
+            excepted,
+            as_json=as_json,
+        )
+        return
     chosen = [
         row
         for row in rows
@@ -99,10 +135,40 @@ def fleet(
         and (stage is None or row["stage"] == stage)
         and (version_below is None or older(row["version"], version_below))
     ]
-    _print(chosen, "json" if as_json else style, seen.skipped_count)
+    filtered = stage is not None or version_below is not None
+    _print(chosen, "json" if as_json else style, seen.skipped_count, [] if filtered else away)
+    missing = None if filtered else attendance.summary(len(chosen), away)
+    if missing is not None:
+        say(f"neti: {missing}", err=True)
     if seen.skipped_count:
         entries = counted(seen.skipped_count, "registry entry is", "registry entries are")
         say(f"neti: {entries} not believed: 'neti fleet --skipped' says why", err=True)
+
+
+def _gate(
+    rows: list[Row],
+    away: list[Row],
+    required: tuple[Required, ...],
+    excepted: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Exits with 1 unless everybody meets all of it."""
+    everybody = {row["id"] for row in (*rows, *away)}
+    unknown = set(excepted) - everybody
+    if unknown:
+        raise click.UsageError(f"--except: nobody holds a lease as {some(unknown)}")
+    total = len(everybody - set(excepted))
+    found = attendance.unmet(rows, away, required)
+    found = [(host_id, why) for host_id, why in found if host_id not in excepted]
+    if as_json:
+        unmet = [{"id": host_id, "why": why} for host_id, why in found]
+        print_json({"required": list(required), "known": total, "unmet": unmet})
+    else:
+        say(*(f"{host_id}  {why}" for host_id, why in found))
+        say(attendance.verdict(total, len(found), required))
+    if found or not total:
+        sys.exit(1)
 
 
 def _print_skipped(seen: registered.Seen, as_json: bool) -> None:
@@ -117,11 +183,17 @@ def _print_skipped(seen: registered.Seen, as_json: bool) -> None:
     say(f"{word} not believed{and_more(seen.skipped_count - len(named))}")
 
 
-def _print(rows: list[Row], style: str, skipped: int) -> None:
+def _print(rows: list[Row], style: str, skipped: int, away: list[Row]) -> None:
     match style:
         case "json":
             sites = listing.by_site(rows)
-            document = {"members": rows, "total": len(rows), "sites": sites, "skipped": skipped}
+            document = {
+                "members": rows,
+                "total": len(rows),
+                "sites": sites,
+                "skipped": skipped,
+                "away": away,
+            }
             print_json(document)
         case "csv":
             text = io.StringIO()
@@ -140,7 +212,7 @@ def _print(rows: list[Row], style: str, skipped: int) -> None:
         case "prometheus":
             print_json(listing.targets(rows))
         case _:
-            _print_table(rows)
+            _print_table(rows, away)
 
 
 def note_left_out(ids: list[str], where: str) -> None:
@@ -152,8 +224,10 @@ def note_left_out(ids: list[str], where: str) -> None:
         )
 
 
-def _print_table(rows: list[Row]) -> None:
-    shown = [[printable(row[column] or "-") for column in _COLUMNS] for row in rows]
+def _print_table(rows: list[Row], away: list[Row]) -> None:
+    """Who is away has no stage: the last column says what became of it instead."""
+    here = [{**row, "stage": row["stage"] or row["state"]} for row in (*rows, *away)]
+    shown = [[printable(row[column] or "-") for column in _COLUMNS] for row in here]
     widths = [max(map(len, column)) for column in zip(_COLUMNS, *shown, strict=True)]
     for cells in ([column.upper() for column in _COLUMNS], *shown):
         say("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())

@@ -1,18 +1,19 @@
 """The registry as commands about the whole fleet see it: what every agent would believe."""
 
+import contextlib
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from neti import listing
+from neti import attendance, listing
 from neti.admission import Admission
 from neti.agent import control
 from neti.agent.control import AgentUnreachable
 from neti.aws.report import Registered, id_of
 from neti.cli.common import registry_of
 from neti.cli.output import say
-from neti.errors import RegistryUnavailable
+from neti.errors import NetiError, RegistryUnavailable
 from neti.fleet import Fleet
 from neti.identity.preflight import registry_addresses
 from neti.listing import Row, told_of
@@ -20,17 +21,21 @@ from neti.model import IPAddress, Member
 from neti.registry import Registry
 from neti.settings import Settings
 
+_PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when somebody is gone
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """``told``: what each host says of itself; ``taken``: what no host may be called beside the
-    members' ids; ``skipped``: entries that no agent believes, of which the first are named."""
+    members' ids; ``skipped``: entries that no agent believes, of which the first are named;
+    ``away``: a row for everybody who holds a lease and is no member."""
 
     members: Mapping[str, Member]
     told: Mapping[str, Mapping[str, str]]
     taken: frozenset[str]
     skipped: Mapping[str, str]
     skipped_count: int
+    away: Sequence[Row]
 
     def rows(self) -> list[Row]:
         return listing.rows(self.members, self.told, self.taken)
@@ -75,16 +80,44 @@ def seen(settings: Settings) -> Seen:
         taken=frozenset({*leases, *settings.sites}),
         skipped=_all_skipped(fleet),
         skipped_count=fleet.skipped_count(),
+        away=_away(settings, fleet, leases),
+    )
+
+
+def _away(
+    settings: Settings, fleet: Fleet, leases: Mapping[str, ipaddress.IPv4Address]
+) -> list[Row]:
+    """Since when they are gone, only an agent knows: this host's, where there is one."""
+    missing = leases.keys() - fleet.members.keys()
+    if not missing:
+        return []
+    folder = settings.table_files_path
+    words = None
+    with contextlib.suppress(NetiError):
+        status = control.call(folder, "status", within=_PATIENCE)
+        members = control.call(folder, "members", within=_PATIENCE)
+        words = attendance.words_of(status, members)
+    return attendance.absent(
+        leases,
+        fleet.members,
+        left={host_id for host_id in missing if fleet.departed(host_id) is not None},
+        not_believed=missing & {id_of(name) for name in _all_skipped(fleet)},
+        words=words,
     )
 
 
 def _by_the_agent(settings: Settings, members: list[dict[str, Any]]) -> Seen:
+    there = {one["id"]: _member(one) for one in members if not one["lost"]}
+    lost = {one["id"]: one for one in members if one["lost"]}
+    words = attendance.words_of({"lost": list(lost.values())}, members)
+    overlays = {i: ipaddress.IPv4Address(one["overlay"]) for i, one in lost.items()}
     return Seen(
-        members={one["id"]: _member(one) for one in members},
+        members=there,
         told={},
         taken=frozenset(settings.sites),
         skipped={},
         skipped_count=0,
+        away=attendance.absent(overlays, there, words=words),
     )
 
 

@@ -1,0 +1,200 @@
+"""Every lease is accounted for, and a gate passes only when everybody is seen to meet it."""
+
+import json
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from neti import attendance
+from neti.attendance import Word
+from neti.cli import cli
+from neti.listing import Row, told_of
+from neti.model import Member
+from neti.registry import entry
+from neti.registry.embedded import EmbeddedRegistry
+
+LEASES = {name: IPv4Address(f"192.168.0.{n}") for n, name in enumerate("abcdef", 1)}
+
+
+def row(host_id: str, **changes: Any) -> Row:
+    plain = {"id": host_id, "stage": "enforced", "state": "registered", "problems": []}
+    return {**plain, **changes}
+
+
+def test_every_lease_has_a_row_with_its_state() -> None:
+    """Registered, left, not believed, lost, held; and gone for who is nowhere."""
+    words = {"d": Word("lost", 1000.0, "ec2"), "e": Word("held", 2000.0, "vpc")}
+    away = attendance.absent(LEASES, {"a"}, left={"b"}, not_believed={"c"}, words=words)
+    assert [(one["id"], one["state"], one["site"]) for one in away] == [
+        ("b", "left", None),
+        ("c", "not believed", None),
+        ("d", "lost", "ec2"),
+        ("e", "held", "vpc"),
+        ("f", "gone", None),
+    ]
+    assert attendance.summary(1, away[2:3]) == (
+        "2 known, 1 registered: d lost since 1970-01-01 00:16:40 UTC"
+    )
+    assert attendance.summary(6, []) is None
+
+
+def test_without_an_agent_nobody_says_since_when() -> None:
+    """The registry keeps no trace of who is not there."""
+    (away,) = attendance.absent({"a": LEASES["a"]}, (), words=None)
+    assert (away["state"], away["since"]) == ("missing", None)
+
+
+def test_one_whose_lease_was_released_and_who_is_held_is_known() -> None:
+    """By the agent alone."""
+    (away,) = attendance.absent({}, (), words={"z": Word("held", 5.0)})
+    assert (away["id"], away["overlay"]) == ("z", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "required", "why"),
+    [
+        ({}, "enforced", None),
+        ({"stage": "down"}, "enforced", "is down"),
+        ({"stage": "shadow"}, "enforced", "is in shadow"),
+        ({"stage": "trial"}, "enforced", "is trial"),
+        ({"stage": "?"}, "enforced", "does not say its stage (?)"),
+        ({"stage": "down"}, "shadow", "is down"),
+        ({}, "no-problem", None),
+        ({"problems": ["disk", "kernel"]}, "no-problem", "has problems: disk, kernel"),
+        ({"problems": None}, "no-problem", "does not say what is wrong with it"),
+        ({}, "in-step", None),
+    ],
+)
+def test_who_does_not_say_does_not_meet_it(
+    changes: dict[str, Any], required: attendance.Required, why: str | None
+) -> None:
+    """A positive gate."""
+    found = attendance.unmet([row("a", **changes)], [], [required])
+    assert found == ([("a", why)] if why else [])
+
+
+@pytest.mark.parametrize("required", attendance.REQUIRED)
+def test_who_is_away_meets_nothing(required: attendance.Required) -> None:
+    """Lost, held, missing alike."""
+    away = attendance.absent(LEASES, (), left={"a"}, words={"b": Word("lost", 1.0)})
+    assert len(attendance.unmet([], away, [required])) == len(LEASES)
+
+
+def test_all_that_is_required_is_named_at_once() -> None:
+    """In one line for each host."""
+    both = row("a", stage="shadow", problems=["disk"])
+    assert attendance.unmet([both], [], ["no-problem", "enforced"]) == [
+        ("a", "is in shadow, has problems: disk")
+    ]
+
+
+def test_an_agents_document_of_another_version_is_read() -> None:
+    """Keys may be missing, or say something else."""
+    assert attendance.words_of({}, []) == {}
+    odd = {"lost": [{"id": "a", "since": None}], "holds": None}
+    assert attendance.words_of(odd, []) == {"a": Word("lost")}
+
+
+def test_codes_of_problems_are_checked() -> None:
+    """They come from another host."""
+    hostile = ["disk", "a b", "\x1b[2J", 7, "x" * 99, "disk", "-rf"]
+    told = told_of(json.dumps({"problems": hostile}).encode())
+    assert told["problems"] == "disk"
+    assert "problems" not in told_of(b'{"problems": "disk"}')
+    assert len(told_of(json.dumps({"problems": [f"c{n}" for n in range(99)]}).encode())) == 1
+
+
+# --- the command ---
+
+
+class Fleet:
+    """Over an embedded registry, on a machine without an agent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "neti.yml"
+        self.config.write_text(
+            f"registry: embedded:{folder}/registry.db\ntable_files_path: {folder}/state\n"
+            "site: ec2\nidentity: {id: me, private: 10.0.0.99}\n"
+            "sites: {ec2: {private: [10.0.0.0/8]}, vpc: {private: [10.0.0.0/8]}}\n"
+        )
+
+    def joins(self, number: int, **detail: Any) -> EmbeddedRegistry:
+        registry = EmbeddedRegistry(self.folder / "registry.db")
+        member = Member(
+            id=f"h-{number}",
+            site="ec2" if number % 2 else "vpc",
+            private=IPv4Address(f"10.0.0.{number}"),
+            public=None,
+            overlay=IPv4Address(f"192.168.0.{number}"),
+        )
+        subnet = IPv4Network("192.168.0.0/18")
+        registry.acquire(member.id, subnet, prefer=member.overlay)
+        registry.register(
+            host_id=member.id,
+            name=entry.encode(member),
+            data=b"",
+            detail=json.dumps({"name": member.id, "version": "1", **detail}).encode(),
+        )
+        return registry
+
+    def leases(self, number: int) -> None:
+        registry = EmbeddedRegistry(self.folder / "registry.db")
+        registry.acquire(f"h-{number}", IPv4Network("192.168.0.0/18"))
+        registry.close()
+
+    def __call__(self, *words: str) -> Result:
+        return CliRunner().invoke(cli, ["fleet", "-c", str(self.config), *words])
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    return Fleet(tmp_path)
+
+
+def test_the_gate_passes_only_when_everybody_is_seen_to_be_enforced(fleet: Fleet) -> None:
+    """Not with nobody, not with one who is down, not with one who is missing."""
+    assert fleet("--require", "enforced").exit_code == 1
+    fleet.joins(1, stage="enforced", problems=[])
+    passed = fleet("--require", "enforced", "--require", "in-step", "--require", "no-problem")
+    assert passed.exit_code == 0, passed.output
+    assert passed.stdout == "1 host, all enforced and in-step and no-problem\n"
+    fleet.joins(2, stage="down", problems=["down_open"])
+    failed = fleet("--require", "enforced")
+    assert failed.exit_code == 1
+    assert failed.stdout == "h-2  is down\n1 of 2 are not enforced\n"
+    assert fleet("--stage", "down").stdout.count("h-2") == 2
+    fleet.leases(3)
+    failed = fleet("--require", "enforced", "--json")
+    assert failed.exit_code == 1
+    told = json.loads(failed.stdout)
+    assert told["known"] == 3
+    assert [one["id"] for one in told["unmet"]] == ["h-2", "h-3"]
+    assert fleet("--require", "enforced", "--site", "ec2").exit_code == 1  # h-3 may be there
+    excepted = ("--except", "h-2", "--except", "h-3")
+    assert fleet("--require", "enforced", *excepted).exit_code == 0
+
+
+def test_wrong_words_are_refused(fleet: Fleet) -> None:
+    """A gate must not pass because of a typing error."""
+    fleet.joins(1, stage="shadow")
+    assert fleet("--require", "enforcd").exit_code == 2
+    assert fleet("--except", "h-1").exit_code == 2
+    assert fleet("--require", "enforced", "--except", "h-9").exit_code == 2
+    assert fleet("--require", "enforced", "--site", "moon").exit_code != 0
+
+
+def test_a_missing_host_is_seen_in_the_table(fleet: Fleet) -> None:
+    """And in JSON; hosts files and inventories are of those that are there."""
+    fleet.joins(1, stage="shadow")
+    fleet.leases(2)
+    told = fleet()
+    assert told.exit_code == 0
+    assert "missing" in told.stdout
+    assert "2 known, 1 registered: h-2 missing" in told.stderr
+    assert json.loads(fleet("--json").stdout)["away"][0]["id"] == "h-2"
+    for style in ("csv", "hosts", "ansible", "prometheus"):
+        assert "h-2" not in fleet("--format", style).stdout
