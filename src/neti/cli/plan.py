@@ -183,7 +183,7 @@ def _shown(line: str, words: dict[str, str]) -> str:
         return line
     text = line[1:]
     chain = " ".join(text.split()[:2])
-    other = f"    a rule of another make: {fingerprint(text)}" if is_rule(text) else chain
+    other = f"    {fingerprint(text)}" if is_rule(text) else chain
     return line[0] + words.get(text, other)
 
 

@@ -37,6 +37,7 @@ from neti.dataplane.nf_tables import (
     SET_NAME,
     TABLE_FLAGS,
     TABLE_USE,
+    verdict,
 )
 
 # Of a set: key type and length, data type and length, policy, size and fields, time-out, userdata
@@ -49,7 +50,10 @@ _MOVING: Final = frozenset({"counter", "quota", "last", "connlimit"})
 # Expressions whose first attribute names a set.
 _NAMING_SETS: Final = frozenset({"lookup", "dynset"})
 _SET_ID: Final = {"lookup": 4, "dynset": 2}  # of a transaction, not of the set
-_DATA_TYPE, _DATA_LENGTH, _VERDICTS = 6, 7, b"\xff\xff\xff\0"
+_DATA_TYPE, _DATA_LENGTH, _VERDICT_DATA = 6, 7, b"\xff\xff\xff\0"
+
+_VERDICTS: Final = {0: "drop", 1: "accept", -3: "jump", -4: "goto", -5: "return"}
+_LEADING: Final = frozenset({"jump", "goto"})
 
 Held = dict[int, bytes]
 
@@ -143,10 +147,15 @@ def is_rule(line: str) -> bool:
 
 
 def fingerprint(line: str) -> str:
-    """The kinds of expressions in a rule: what there is to say of one that nobody here wrote."""
-    kinds = re.findall(r"\[(\w+)", line)
+    """The kinds of expressions in a rule, and where it leads: what there is to say of one that
+    nobody here wrote. Two that say the same differ by the digest."""
+    words = [
+        f"{kind} {more}" if more.startswith("@") or kind in _LEADING else kind
+        for kind, more in re.findall(r"\[(\w+) ?([^ \]]*)", line)
+    ]
     digest = hashlib.sha256(line.encode()).hexdigest()
-    return f"{' '.join(kinds)} ({digest[:12]})"
+    alone = len(words) == 1 and words[0].split()[0] in _VERDICTS.values()
+    return " ".join(words) if alone else f"{' '.join(words)} (rule {digest[:12]})"
 
 
 def _set(one: Held) -> str:
@@ -154,7 +163,7 @@ def _set(one: Held) -> str:
     flags = int.from_bytes(one.get(SET_FLAGS, b""))
     # The kernel leaves out an empty description, and knows itself how long a verdict is.
     rest = {kind: value for kind, value in one.items() if value}
-    if rest.get(_DATA_TYPE) == _VERDICTS:
+    if rest.get(_DATA_TYPE) == _VERDICT_DATA:
         rest.pop(_DATA_LENGTH, None)
     return f"set {name(one[SET_NAME])} {flags:#x} {_what(rest, _OF_A_SET)}"
 
@@ -186,6 +195,10 @@ def _expression(one: Held, inline: Mapping[bytes, str]) -> str:
         parts.pop(_SET_ID[kind], None)
         shown = inline.get(which) or f"@{name(which)}"
         return f"[{kind} {shown} {_what(parts, parts)}]"
+    if kind == "immediate":
+        code, chain = verdict(dict(attributes(data)).get(2, b""))
+        if code in _VERDICTS:
+            return f"[{_VERDICTS[code]}{' ' + name(chain) if chain else ''}]"
     return f"[{kind} {data.hex()}]"
 
 
