@@ -18,6 +18,7 @@ from neti.dataplane.compiler import compile_rules
 from neti.dataplane.listing import Held, Listing, chains_only, definitions, held, listing
 from neti.dataplane.netlink import (
     NETLINK_NETFILTER,
+    NLM_F_EXCL,
     NOT_PERMITTED,
     NetlinkSocket,
     Order,
@@ -168,7 +169,9 @@ def _orders(command: Command) -> Iterator[Order]:
         case DeleteTable():
             yield nf.delete_table()
         case CreateTable(structure):
-            yield from compile_rules(structure.text())
+            for kind, flags, body in compile_rules(structure.text()):
+                # Into a table that somebody has made meanwhile it would be written besides.
+                yield kind, flags | (NLM_F_EXCL if kind == nf.NEWTABLE else 0), body
         case RewriteChains(structure, chains):
             yield from nf.delete_chains(chains)
             yield from chains_only(compile_rules(structure.text()))

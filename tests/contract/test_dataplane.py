@@ -1,0 +1,354 @@
+"""The dataplane's contract: the same on the kernel of dictionaries and on the real one."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.netns import Net, network, require_root
+
+from neti.agent.reconcile import Reconciler, plan
+from neti.dataplane import Dataplane
+from neti.dataplane.memory import MemoryDataplane
+from neti.dataplane.nftables import NftablesDataplane
+from neti.elements import Elements
+from neti.enforcement import OFF, PERMANENT, Enforcement, confirm_trial, enforce_commands
+from neti.errors import DataplaneError, KernelMoved
+from neti.policy import Surroundings, structure
+from neti.ruleset import (
+    FOREVER,
+    NO_TABLE,
+    ORDERED,
+    AddElements,
+    AddTimed,
+    CreateTable,
+    DeleteElements,
+    DeleteTable,
+    Drop,
+    KernelState,
+    RewriteChains,
+    SetName,
+    Structure,
+    Transaction,
+)
+from neti.settings import OpenPort, Settings
+from neti.table import replacement
+
+SETTINGS = Settings(path=Path("neti.yml"))
+ETH = Surroundings(uplinks=("eth0",), ssh_untracked=True)
+STRUCTURE = structure(SETTINGS, ETH)
+OTHER_RULES = structure(replace(SETTINGS, open_ports=(OpenPort(8080, 8080, "tcp"),)), ETH)
+MORE_SETS = Structure((*STRUCTURE.sets, ("counter other", "packets 0 bytes 0")), STRUCTURE.chains)
+HELD: dict[SetName, dict[str, str]] = {
+    "overlay": {"192.168.0.9": "10.0.0.9", "192.168.0.10": "10.0.0.10"},
+    "peers4": {"10.0.0.9": "", "198.51.100.1": ""},
+    "peers6": {"2001:db8::1": ""},
+    "across4": {"198.51.100.1": ""},
+    "across6": {"2001:db8::1": ""},
+    "tcp_listening": {"22": "", "65535": ""},
+    "udp_listening": {"53": ""},
+}
+
+
+class NoConnections:
+    def end_connections_to(self, destinations: list[IPv4Address]) -> int:
+        return len(destinations)
+
+
+@pytest.fixture
+def net() -> Iterator[Net]:
+    require_root()
+    with network() as made:
+        yield made
+
+
+@pytest.fixture(params=["memory", pytest.param("kernel", marks=pytest.mark.kernel)])
+def dataplane(request: pytest.FixtureRequest) -> Iterator[Dataplane]:
+    if request.param == "memory":
+        yield MemoryDataplane()
+        return
+    made: Net = request.getfixturevalue("net")
+    with closing(made.inside(made.host, NftablesDataplane)) as real:
+        yield real
+
+
+def apply(dataplane: Dataplane, *commands: Any) -> None:
+    dataplane.apply(Transaction(commands))
+
+
+def filled(dataplane: Dataplane) -> None:
+    apply(
+        dataplane,
+        CreateTable(STRUCTURE),
+        *(AddElements(where, items) for where, items in HELD.items()),
+        AddTimed("revoked4", {"203.0.113.7": 600}),
+        AddTimed("revoked6", {"2001:db8::7": 600}),
+        AddTimed("grace", {"ipv4": 600, "ipv6": 600}),
+    )
+
+
+def wishing(held: dict[SetName, dict[str, str]]) -> Elements:
+    elements = Elements(revoke_seconds=900)
+    for where, items in held.items():
+        for key, value in items.items():
+            elements.want(where, key, value)
+    return elements
+
+
+def test_no_table(dataplane: Dataplane) -> None:
+    assert dataplane.read() == NO_TABLE
+    assert dataplane.structure() is None
+    assert dataplane.enforce() == dataplane.counters() == dataplane.timed("grace") == {}
+    with pytest.raises(KernelMoved):
+        apply(dataplane, DeleteTable())
+
+
+def test_what_was_written_is_read(dataplane: Dataplane) -> None:
+    """Every set, in the same words."""
+    filled(dataplane)
+    state = dataplane.read()
+    assert {where: dict(state.elements[where]) for where in ORDERED} == HELD
+    assert set(state.chain_names) == {chain.name for chain in STRUCTURE.chains}
+    assert state.structure == dataplane.structure()
+    assert state.definitions == dataplane.definitions(STRUCTURE)
+    for where, keys in (
+        ("revoked4", {"203.0.113.7"}),
+        ("revoked6", {"2001:db8::7"}),
+        ("grace", {"ipv4", "ipv6"}),
+    ):
+        held = state.timed[where]  # type: ignore[index]  # all three are names of sets
+        assert held.keys() == keys
+        assert all(590 <= left <= 600 for left in held.values())
+    assert state.enforce == {}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        AddElements("peers4", {"10.0.0.50": "", "10.0.0.9": ""}),
+        AddElements("overlay", {"192.168.0.9": "10.0.0.9"}),
+        AddElements("overlay", {"192.168.0.9": "10.0.0.66"}),
+        AddElements("tcp_listening", {"22": ""}),
+        AddTimed("revoked4", {"203.0.113.7": 5}),
+        DeleteElements("peers6", ("2001:db8::1", "2001:db8::2")),
+        DeleteElements("enforce", ("78",)),
+        DeleteElements("grace", ("0",)),
+        CreateTable(STRUCTURE),
+        RewriteChains(STRUCTURE, ("input", "none")),
+    ],
+    ids=lambda command: str(command)[:40],
+)
+def test_a_kernel_that_is_not_as_it_was_read_refuses_all(
+    dataplane: Dataplane, command: Any
+) -> None:
+    """What is added must be absent, what is deleted there; and nothing else took effect."""
+    filled(dataplane)
+    before = dataplane.read()
+    with pytest.raises(KernelMoved):
+        apply(dataplane, AddElements("peers4", {"10.0.0.77": ""}), Drop(), command)
+    after = dataplane.read()
+    assert (after.structure, after.elements, after.enforce) == (
+        before.structure,
+        before.elements,
+        {},
+    )
+
+
+def test_a_value_changes_by_delete_and_add(dataplane: Dataplane) -> None:
+    filled(dataplane)
+    moved = {"192.168.0.9": "10.0.0.66"}
+    apply(dataplane, DeleteElements("overlay", ("192.168.0.9",)), AddElements("overlay", moved))
+    assert dataplane.read().elements["overlay"]["192.168.0.9"] == "10.0.0.66"
+
+
+def test_stages(dataplane: Dataplane) -> None:
+    """Shadow, trial, enforced, and back; a trial that is over cannot be confirmed."""
+    filled(dataplane)
+    for wanted in (OFF, PERMANENT, OFF):
+        apply(dataplane, *enforce_commands(wanted, dataplane.enforce()))
+        assert dataplane.read().armed_for_good is bool(wanted)
+        assert enforce_commands(wanted, dataplane.enforce()) == ()
+    with pytest.raises(DataplaneError):
+        apply(dataplane, *confirm_trial())
+    assert dataplane.enforce() == {}
+    apply(dataplane, Drop(60_000))
+    left = dataplane.enforce()
+    assert left.keys() == {"ipv4", "ipv6"}
+    assert all(seconds is not None and 58 <= seconds <= 60 for seconds in left.values())
+    assert dataplane.read().armed
+    apply(dataplane, *confirm_trial())
+    assert dataplane.read().armed_for_good
+
+
+def test_chains_are_rewritten_and_sets_stay(dataplane: Dataplane) -> None:
+    filled(dataplane)
+    before = dataplane.read()
+    apply(dataplane, RewriteChains(OTHER_RULES, before.chain_names))
+    after = dataplane.read()
+    assert after.structure != before.structure
+    assert (after.elements, after.definitions) == (before.elements, before.definitions)
+    assert after.timed["grace"].keys() == before.timed["grace"].keys()
+    apply(dataplane, RewriteChains(STRUCTURE, after.chain_names))
+    assert dataplane.structure() == before.structure
+
+
+def test_a_structure_is_the_same_whoever_wrote_it(dataplane: Dataplane) -> None:
+    """Written anew, it is listed as before: by that it is known to be untouched."""
+    filled(dataplane)
+    before = dataplane.structure()
+    elements = wishing(HELD)
+    kernel = dataplane.read()
+    elements.kernel_is(kernel)
+    dataplane.apply(replacement(STRUCTURE, elements, kernel, grace_seconds=0))
+    assert dataplane.structure() == before
+
+
+def planned(dataplane: Dataplane, wanted: Structure, kernel: KernelState) -> str:
+    elements = wishing(HELD)
+    elements.kernel_is(kernel)
+    return plan(wanted, elements, kernel, None, definitions=dataplane.definitions).structure
+
+
+def test_only_equal_sets_stay(dataplane: Dataplane) -> None:
+    """A version that wants one counter more replaces all: its rules could name it."""
+    filled(dataplane)
+    kernel = dataplane.read()
+    assert planned(dataplane, OTHER_RULES, kernel) == "chains"
+    assert planned(dataplane, MORE_SETS, kernel) == "all"
+    assert planned(dataplane, MORE_SETS, NO_TABLE) == "new"
+
+
+@pytest.mark.parametrize("stage", [OFF, PERMANENT, Enforcement(seconds=300)])
+def test_an_upgrade_to_a_version_with_other_sets_is_live(
+    dataplane: Dataplane, stage: Enforcement
+) -> None:
+    """Members, stage, removed sources and the grace time go over, and the next look changes
+    nothing; whatever the version before noted about the structure."""
+    filled(dataplane)
+    if stage:
+        apply(dataplane, stage.drop())
+    elements = wishing(HELD)
+    elements.enforcement = stage
+    reconciler = Reconciler(dataplane, NoConnections(), None)
+    done = reconciler.resync(MORE_SETS, elements)
+    assert done.planned.structure == "all"
+    state = dataplane.read()
+    assert {where: dict(state.elements[where]) for where in ORDERED} == HELD
+    assert state.timed["revoked4"].keys() == {"203.0.113.7"}
+    assert 580 <= state.timed["grace"]["ipv4"] <= 600
+    assert state.armed is bool(stage)
+    assert state.armed_for_good is stage.permanent
+    again = reconciler.resync(MORE_SETS, elements)
+    assert (again.planned.structure, again.planned.transaction) == ("as is", Transaction())
+    assert again.drift == ""
+    assert reconciler.resync(OTHER_RULES, elements).planned.structure == "all"
+    assert reconciler.resync(STRUCTURE, elements).planned.structure == "chains"
+
+
+def test_many_members_in_one_transaction(dataplane: Dataplane) -> None:
+    """As many as a subnet has, and each is read back."""
+    first, real = int(IPv4Address("192.168.0.1")), int(IPv4Address("10.0.0.1"))
+    items = {str(IPv4Address(first + n)): str(IPv4Address(real + n)) for n in range(16_382)}
+    peers = dict.fromkeys(items.values(), "")
+    apply(
+        dataplane,
+        CreateTable(STRUCTURE),
+        AddElements("overlay", items),
+        AddElements("peers4", peers),
+    )
+    state = dataplane.read()
+    assert dict(state.elements["overlay"]) == items
+    assert dict(state.elements["peers4"]) == peers
+
+
+# --- the real kernel alone ---
+
+
+@pytest.mark.kernel
+def test_both_doors_see_the_same(net: Net) -> None:
+    """What netlink wrote, nft lists; what nft writes, netlink reads."""
+
+    def nft(*words: str) -> str:
+        command = ["ip", "netns", "exec", net.host, "nft", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    with closing(net.inside(net.host, NftablesDataplane)) as dataplane:
+        filled(dataplane)
+        apply(dataplane, Drop(90_000))
+        listed = {}
+        for where, items in HELD.items():
+            kind = "map" if where == "overlay" else "set"
+            answer = json.loads(nft("-n", "-j", "list", kind, "inet", "neti", where))["nftables"]
+            found = next(item[kind]["elem"] for item in answer if kind in item)
+            listed[where] = dict(found) if kind == "map" else dict.fromkeys(map(str, found), "")
+            assert listed[where] == items
+        assert "drop" in nft("list", "map", "inet", "neti", "enforce")
+        nft("delete table inet neti")
+        assert dataplane.structure() is None
+        text = Transaction(
+            (CreateTable(STRUCTURE), *(AddElements(w, i) for w, i in HELD.items()))
+        ).text()
+        subprocess.run(
+            ["ip", "netns", "exec", net.host, "nft", "-f", "-"], input=text, text=True, check=True
+        )
+        by_nft = dataplane.read()
+        assert {where: dict(by_nft.elements[where]) for where in ORDERED} == HELD
+        nft("delete table inet neti")
+        filled(dataplane)
+        assert dataplane.structure() == by_nft.structure
+        for change in (
+            "insert rule inet neti input accept",
+            "add chain inet neti input { policy drop; }",
+            "add set inet neti more { type ipv4_addr; }",
+            "add quota inet neti q { over 5 mbytes }",
+            "add table inet neti { flags dormant; }",
+        ):
+            nft(change)
+            assert dataplane.structure() != by_nft.structure, change
+            nft("delete table inet neti")
+            filled(dataplane)
+        nft("add element inet neti revoked4 { 203.0.113.8 }")
+        assert dataplane.timed("revoked4")["203.0.113.8"] == FOREVER
+        nft("add element inet neti enforce { ipv4 : accept }")
+        assert not dataplane.read().armed
+        apply(dataplane, *enforce_commands(PERMANENT, dataplane.enforce()))
+        assert dataplane.read().armed_for_good
+
+
+@pytest.mark.kernel
+def test_a_refused_rule_is_named(net: Net) -> None:
+    """By its chain and in its own words, though the kernel says a number only."""
+    chains = tuple(
+        replace(chain, rules=(*chain.rules, "jump input")) if chain.name == "judge" else chain
+        for chain in STRUCTURE.chains
+    )
+    with closing(net.inside(net.host, NftablesDataplane)) as dataplane:
+        with pytest.raises(DataplaneError, match=r"chain judge: jump input"):
+            apply(dataplane, CreateTable(Structure(STRUCTURE.sets, chains)))
+        assert dataplane.structure() is None
+        with pytest.raises(DataplaneError, match=r"nftables refused the rules: .*syntax"):
+            apply(dataplane, CreateTable(Structure((("set x", "no such"),), ())))
+
+
+@pytest.mark.kernel
+def test_who_may_not_is_told_so(net: Net) -> None:
+    """Without CAP_NET_ADMIN, in one sentence."""
+    program = (
+        "from neti.dataplane.nftables import NftablesDataplane\n"
+        "from neti.ruleset import DeleteTable, Transaction\n"
+        "from neti.errors import DataplaneUnavailable\n"
+        "try: NftablesDataplane().apply(Transaction((DeleteTable(),)))\n"
+        "except DataplaneUnavailable as error: print(error)\n"
+    )
+    words = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--reuid=65534"]
+    words += ["--clear-groups", "--regid=65534", sys.executable, "-c", program]
+    done = subprocess.run(
+        ["ip", "netns", "exec", net.host, *words], capture_output=True, text=True, check=False
+    )
+    assert "CAP_NET_ADMIN" in done.stdout, done.stderr
