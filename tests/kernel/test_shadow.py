@@ -67,7 +67,11 @@ class UnderTest:
 
     def resync(self) -> None:
         self.members.take_changes()
-        self.reconciler.seen = None  # nobody knows who wrote the table: all of it anew
+        # A set that we do not know: the table is not as we would make it, so all of it anew.
+        stranger = "add set inet neti former { type ipv4_addr; }"
+        command = ["ip", "netns", "exec", self.net.host, "nft", stranger]
+        subprocess.run(command, check=False, capture_output=True)
+        self.reconciler.seen = None
         around = Surroundings(uplinks=("eth0",), ssh_untracked=True)
         self.reconciler.resync(structure(SETTINGS, around), self.members.elements)
 
