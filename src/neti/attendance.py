@@ -5,9 +5,9 @@ was, only an agent has seen: where none can be asked, that stays unknown. Must n
 somebody that nobody can see as well.
 """
 
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from typing import Any, Final, Literal
 
@@ -103,7 +103,11 @@ def _in_words(row: Row, *, short: bool = False) -> str:
 
 
 def moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    """Unix seconds, as people read them."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return "an unknown time"
 
 
 def unmet(

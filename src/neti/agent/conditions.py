@@ -5,12 +5,12 @@ here, so that it can neither be forgotten nor outlive its cause. Reads, changes 
 asked every few seconds: no walk here that costs more than a count.
 """
 
-import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
 from neti.agent.core import Core
+from neti.attendance import moment
 from neti.problem_codes import ABOUT_THE_FLEET
 from neti.problems import Problem, Severity, problem
 from neti.words import and_more
@@ -92,7 +92,3 @@ def _members(core: Core) -> Iterator[Problem]:
         waiting = (host_id for host_id in fleet.lost if host_id not in fleet.holds)
         ids = ", ".join(islice(waiting, _NAMED)) + and_more(lost - _NAMED)
         yield problem("lost", f"{lost} members are lost ({ids}): they vanished without a word")
-
-
-def moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
