@@ -11,7 +11,7 @@ from neti.aws.calls import Place
 from neti.aws.changes import Change, additions
 from neti.aws.groups import Group, Rule, difference, parse, permissions
 from neti.aws.lists import PrefixList, plan
-from neti.aws.refusals import refusal
+from neti.aws.refusals import refusal, resource_of
 from neti.aws.weights import ListWeight, list_weight, weight
 from neti.errors import AwsRefused, AwsUnavailable
 
@@ -92,12 +92,13 @@ def test_a_refusal_in_the_middle_of_a_batch_leaves_nothing_unsaid() -> None:
     full = _refused("RulesPerSecurityGroupLimitExceeded")
     script = Scripted({"authorize_security_group_ingress": [duplicate, ok, full]})
     lines = summary(_apply(script, additions(GROUP, _rules(3))))
-    assert lines[1:4] == [
+    assert lines[0].startswith("stopped: ")
+    assert lines[2:5] == [
         "done:         + sg-1: tcp 1-2 from 198.51.100.0/32",
         "not done:     + sg-1: tcp 1-2 from 198.51.100.1/32",
         "not done:     + sg-1: tcp 1-2 from 198.51.100.2/32",
     ]
-    assert "RulesPerSecurityGroupLimitExceeded" in lines[4]
+    assert "RulesPerSecurityGroupLimitExceeded" in lines[0]
     assert "run the same command again" in lines[5]
 
 
@@ -108,14 +109,21 @@ def test_what_may_have_happened_is_called_so(error: BaseException) -> None:
     outcome = _apply(script, additions(GROUP, _rules(60)))
     assert outcome.unknown
     assert len(outcome.left) == 1
-    assert summary(outcome)[1].startswith("perhaps done: + sg-1")
+    lines = summary(outcome)
+    assert lines[0].startswith("stopped: ")
+    assert lines[2].startswith("perhaps done: + sg-1")
+    assert lines[5].endswith("and 47 more by the same call")
+    assert len(lines) < 12
 
 
 def test_throttling_after_all_retries_may_have_happened_too() -> None:
     """And the way out of it is named."""
-    error = refusal(HERE, "ec2", "create_tags", "RequestLimitExceeded", "Request limit exceeded.")
+    code, said = "RequestLimitExceeded", "Request limit exceeded."
+    error = refusal(HERE, "ec2", "revoke_security_group_ingress", code, said)
     assert isinstance(error, AwsUnavailable)
     assert "--sleep" in str(error)
+    for operation in ("create_tags", "describe_instances"):  # whose commands have no such option
+        assert "--sleep" not in str(refusal(HERE, "ec2", operation, code, said))
 
 
 def test_calls_are_spread_but_the_first_does_not_wait() -> None:
@@ -252,3 +260,69 @@ def test_a_refusal_of_the_credentials_says_where_to_look() -> None:
     error = refusal(HERE, "ec2", "describe_instances", "RequestExpired", "Request has expired.")
     assert isinstance(error, AwsRefused)
     assert "clock" in str(error)
+
+
+_ACTION = "You are not authorized to perform this operation. User: arn:aws:sts::1:assumed-role/r/a "
+_ACTION += "is not authorized to perform: ec2:RevokeSecurityGroupIngress on resource: "
+_ACTION += "arn:aws:ec2:us-east-1:1:security-group/sg-0aa1 "
+
+
+@pytest.mark.parametrize(
+    ("reason", "said", "statement"),
+    [
+        (
+            "with an explicit deny in an SCP. Encoded authorization failure message: abcdef",
+            "An explicit deny in SCP forbids it, so no statement that allows",
+            False,
+        ),
+        (
+            "because no identity-based policy allows the ec2:RevokeSecurityGroupIngress action",
+            "This statement allows it, unless another policy denies it",
+            True,
+        ),
+        (
+            "because no permissions boundary allows the ec2:RevokeSecurityGroupIngress action",
+            "No permissions boundary allows it, and there this statement is needed",
+            True,
+        ),
+    ],
+)
+def test_a_refusal_gives_awss_own_reason_and_a_statement_only_where_one_helps(
+    reason: str, said: str, statement: bool
+) -> None:
+    """With the resource that AWS named, and not with all there are."""
+    error = str(
+        refusal(
+            HERE,
+            "ec2",
+            "revoke_security_group_ingress",
+            "UnauthorizedOperation",
+            _ACTION + reason,
+        )
+    )
+    assert "is not authorized to perform: ec2:RevokeSecurityGroupIngress" in error
+    assert "abcdef" not in error
+    assert said in error
+    wanted = '"Resource": "arn:aws:ec2:us-east-1:1:security-group/sg-0aa1"'
+    assert (wanted in error) == statement
+    assert ('"Effect": "Allow"' in error) == statement
+
+
+def test_a_refusal_without_a_reason_names_what_the_call_was_about() -> None:
+    """Older answers say no more than that."""
+    parameters = {"GroupId": "sg-0aa1", "IpPermissions": []}
+    resource = resource_of(parameters, "us-gov-west-1")
+    error = refusal(HERE, "ec2", "x", "UnauthorizedOperation", "You are not authorized.", resource)
+    assert '"Resource": "arn:aws-us-gov:ec2:us-gov-west-1:*:security-group/sg-0aa1"' in str(error)
+    assert resource_of({"Filters": []}, "us-east-1") is None
+
+
+def test_a_region_that_is_not_enabled_and_a_role_that_wants_a_code() -> None:
+    """Both look like wrong credentials."""
+    said = "AWS was not able to validate the provided access credentials"
+    assert "has the region us-east-1 enabled" in str(
+        refusal(HERE, "ec2", "describe_instances", "AuthFailure", said)
+    )
+    assert "enable the region" in str(refusal(HERE, "ec2", "x", "OptInRequired", "You are not"))
+    mfa = "MultiFactorAuthentication failed with invalid MFA one time pass code."
+    assert "mfa_serial" in str(refusal(HERE, "sts", "assume_role", "AccessDenied", mfa))

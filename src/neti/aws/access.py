@@ -6,6 +6,7 @@ SDK session from two threads at once.
 """
 
 import functools
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,17 +16,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from neti.aws.calls import Calls, Place
-from neti.aws.refusals import CREDENTIALS_FROM, api_name, refusal
-from neti.errors import AwsRefused, AwsUnavailable, NetiError
+from neti.aws.patience import Waiting, watched
+from neti.aws.refusals import CREDENTIALS_FROM, api_name, refusal, resource_of
+from neti.aws.troubles import near, of_region, trouble
+from neti.errors import NetiError
+from neti.text import printable
 
 if TYPE_CHECKING:
     import boto3
     import botocore.session
 
 _CONNECT_SECONDS: Final = 5
-_READ_SECONDS: Final = 60
+_READ_SECONDS: Final = 30
 _TRIES: Final = 8
 _ROLE_SESSION: Final = "neti"
+_REGION: Final = re.compile(r"[a-z]{2,8}(-[a-z]{2,12}){1,3}-\d{1,2}")
 _ROLE_ARN: Final = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 
 
@@ -39,15 +44,28 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class _Account:
+    """``profile``: whose credentials these are, where they are a profile's."""
+
     name: str
     session: "boto3.Session"
+    profile: str | None = None
 
 
 class SdkCalls:
-    """``Calls`` by boto3. A client is made when first used: each costs a tenth of a second."""
+    """``Calls`` by boto3. A client is made when first used: each costs a tenth of a second.
+    ``waiting`` hears of a call that takes long, from any thread."""
 
-    def __init__(self, account: _Account, region: str, *, tries: int = _TRIES) -> None:
+    def __init__(
+        self,
+        account: _Account,
+        region: str,
+        *,
+        tries: int = _TRIES,
+        waiting: Waiting | None = None,
+    ) -> None:
         self._session = account.session
+        self._profile = account.profile
+        self._waiting = waiting
         self._place = Place(account.name, region)
         self._tries = tries
         self._clients: dict[str, Any] = {}
@@ -60,17 +78,21 @@ class SdkCalls:
     def call(
         self, operation: str, parameters: Mapping[str, Any], *, service: str = "ec2"
     ) -> dict[str, Any]:
-        with self._errors(service, operation):
+        with self._errors(service, operation, parameters):
             answer: dict[str, Any] = getattr(self._client(service), operation)(**parameters)
         return answer
 
     def pages(self, operation: str, parameters: Mapping[str, Any], key: str) -> Iterator[Any]:
-        with self._errors("ec2", operation):
+        with self._errors("ec2", operation, parameters):
             client = self._client("ec2")
             with _lock_of(self._session):  # it reads the model with the session's loader
-                paginator = client.get_paginator(operation)
-            for page in paginator.paginate(**parameters):
-                yield from page.get(key, ())
+                pages = iter(client.get_paginator(operation).paginate(**parameters))
+        while True:
+            with self._errors("ec2", operation, parameters):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield from page.get(key, ())
 
     def _client(self, service: str) -> Any:
         from botocore.config import Config
@@ -90,36 +112,33 @@ class SdkCalls:
             return self._clients[service]
 
     @contextmanager
-    def _errors(self, service: str, operation: str) -> Iterator[None]:
+    def _errors(
+        self, service: str, operation: str, parameters: Mapping[str, Any]
+    ) -> Iterator[None]:
         from botocore import exceptions as sdk
         from botocore import xform_name
-        from botocore.parsers import ResponseParserError
 
         where = f"AWS, {self._place}: {api_name(operation)}"
         try:
-            yield
+            with watched(where, self._waiting):
+                yield
         except sdk.ClientError as error:
             told = error.response.get("Error", {})
             code, message = str(told.get("Code", "?")), str(told.get("Message", ""))
             # The call that was refused may be the one for the role's credentials.
             called = xform_name(error.operation_name)
             called_at = CREDENTIALS_FROM.get(called, service)
-            raise refusal(self._place, called_at, called, code, message) from error
-        except (sdk.NoCredentialsError, sdk.PartialCredentialsError) as error:
-            raise AwsRefused(
-                f"{where}: no AWS credentials were found: give --profile NAME or AWS_PROFILE, "
-                "or run this on an instance with a role",
-                code="NoCredentials",
+            resource = resource_of(parameters, self._place.region) if called == operation else None
+            raise refusal(self._place, called_at, called, code, message, resource) from error
+        except sdk.EndpointConnectionError as error:
+            hint = of_region(self._place.region, _regions(self._session))
+            text = f"{error}{hint}"
+            raise trouble(where, type(error).__name__, text, profile=self._profile) from error
+        except Exception as error:  # the SDK lets through what files, programs, variables raise
+            answered = isinstance(error, sdk.HTTPClientError | sdk.ConnectionError)
+            raise trouble(
+                where, type(error).__name__, str(error), profile=self._profile, answered=answered
             ) from error
-        except ResponseParserError as error:
-            raise AwsUnavailable(
-                f"{where} was answered with something that is not AWS's: is a proxy in between? "
-                "Run it again"
-            ) from error
-        except (sdk.HTTPClientError, sdk.ConnectionError) as error:
-            raise AwsUnavailable(f"{where} got no answer ({error}): run it again") from error
-        except sdk.BotoCoreError as error:
-            raise AwsRefused(f"{where}: {error}", code=type(error).__name__) from error
 
 
 def open_places(
@@ -129,6 +148,7 @@ def open_places(
     regions: Sequence[str] = (),
     keys: Keys | None = None,
     tries: int = _TRIES,
+    waiting: Waiting | None = None,
 ) -> list[Calls]:
     """Every account in every region. Nothing is called yet.
 
@@ -138,14 +158,51 @@ def open_places(
     accounts = _accounts(profiles, roles, keys, regions[0] if regions else None)
     places: list[Calls] = []
     for account in accounts:
-        own = regions or ((account.session.region_name,) if account.session.region_name else ())
+        own = regions or _own_region(account)
         if not own:
             raise NetiError(
                 f"no AWS region for the account {account.name}: give --region, AWS_REGION, or one "
                 "in the profile"
             )
-        places += [SdkCalls(account, region, tries=tries) for region in dict.fromkeys(own)]
+        for region in dict.fromkeys(own):
+            if _REGION.fullmatch(region) is None:
+                meant = near(region, _regions(account.session)) or "us-east-1"
+                raise NetiError(
+                    f"{region!r} is no AWS region: expected one such as {meant}, by --region, "
+                    "AWS_REGION or the profile"
+                )
+            places.append(SdkCalls(account, region, tries=tries, waiting=waiting))
     return places
+
+
+def _own_region(account: _Account) -> tuple[str, ...]:
+    """The account's, or the environment's, where boto3 reads one of two names only."""
+    with _sdk(f"AWS profile {account.name}", account.profile):
+        own: str | None = account.session.region_name
+    found = own or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return (found,) if found else ()
+
+
+def _regions(session: "boto3.Session") -> list[str]:
+    """All that the SDK knows."""
+    with _lock_of(session):
+        partitions = session.get_available_partitions()
+        return [
+            region
+            for partition in partitions
+            for region in session.get_available_regions("ec2", partition_name=partition)
+        ]
+
+
+@contextmanager
+def _sdk(where: str, profile: str | None) -> Iterator[None]:
+    """What the SDK raises while it makes a session, as Neti's error."""
+    try:
+        yield
+    except NetiError:
+        raise
+    except Exception as error:  # files, programs and variables of the operator's: anything
+        raise trouble(where, type(error).__name__, str(error), profile=profile) from error
 
 
 def _accounts(
@@ -161,11 +218,15 @@ def _accounts(
     if not profiles:
         sessions = [_Account("default", _session(None, keys))]
     else:
-        sessions = [_Account(name, _session(name, None)) for name in dict.fromkeys(profiles)]
+        sessions = [_Account(name, _session(name, None), name) for name in dict.fromkeys(profiles)]
     if not roles:
         return sessions
-    base = sessions[0].session
-    return [_Account(arn, _assumed(base, arn, region)) for arn in dict.fromkeys(roles)]
+    base, profile = sessions[0].session, sessions[0].profile
+    made = []
+    for arn in dict.fromkeys(roles):
+        with _sdk(f"AWS role {arn}", profile):
+            made.append(_Account(arn, _assumed(base, arn, region), profile))
+    return made
 
 
 def _session(profile: str | None, keys: Keys | None) -> "boto3.Session":
@@ -177,10 +238,8 @@ def _session(profile: str | None, keys: Keys | None) -> "boto3.Session":
             "virtual environment, 'pipx inject neti boto3', or 'uv tool install --with boto3' "
             "with Neti's wheel; the Debian package brings it along"
         ) from error
-    from botocore import exceptions as sdk
-
-    own = _session_class()()
-    try:
+    with _sdk(f"AWS profile {printable(profile)}" if profile else "AWS", profile):
+        own = _session_class()()
         if keys is not None:
             return boto3.Session(
                 aws_access_key_id=keys.access,
@@ -188,8 +247,6 @@ def _session(profile: str | None, keys: Keys | None) -> "boto3.Session":
                 botocore_session=own,
             )
         return boto3.Session(profile_name=profile, botocore_session=own)
-    except sdk.BotoCoreError as error:
-        raise NetiError(f"AWS profile {profile or '(default)'}: {error}") from error
 
 
 @functools.cache

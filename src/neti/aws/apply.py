@@ -16,6 +16,7 @@ from neti.errors import AwsRefused, AwsUnavailable, NetiError
 
 _LIST_READY_SECONDS: Final = 120.0
 _LIST_LOOK_SECONDS: Final = 1.0
+_LINES_A_CALL: Final = 3
 _MAKES_A_LIST: Final = frozenset({"create_managed_prefix_list", "modify_managed_prefix_list"})
 
 
@@ -131,17 +132,25 @@ def _named(value: Any, made: Mapping[str, str]) -> Any:
 
 
 def summary(outcome: Outcome) -> list[str]:
-    """What was changed and what was not, for the operator."""
-    lines = [f"{_count(outcome.done)} done" + _elsewhere(outcome.already)]
+    """What was changed and what was not, for the operator. The reason first: what follows may be
+    long, though of each call it shows a few lines only (they were all shown before)."""
+    done = f"{_count(outcome.done)} done" + _elsewhere(outcome.already)
     if outcome.failed is None:
-        return lines
+        return [done]
     word = "perhaps done" if outcome.unknown else "not done"
-    lines += [f"done:         {line}" for change in outcome.done for line in change.means]
-    lines += [f"{word + ':':<13} {line}" for line in outcome.failed.means]
-    lines += [f"not done:     {line}" for change in outcome.left for line in change.means]
-    lines.append(f"stopped: {outcome.error}")
+    left = sum(len(change.means) for change in outcome.left)
+    lines = [*f"stopped: {outcome.error}".splitlines(), f"{done}, {left} not begun"]
+    lines += [line for change in outcome.done for line in _told("done", change)]
+    lines += _told(word, outcome.failed)
+    lines += [line for change in outcome.left for line in _told("not done", change)]
     lines.append("run the same command again: it looks anew and does what is left")
     return lines
+
+
+def _told(word: str, change: Change) -> list[str]:
+    shown = [f"{word + ':':<13} {line}" for line in change.means[:_LINES_A_CALL]]
+    more = len(change.means) - len(shown)
+    return [*shown, f"{'':<13} and {more} more by the same call"] if more else shown
 
 
 def _count(changes: Sequence[Change]) -> str:

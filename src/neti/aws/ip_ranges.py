@@ -152,9 +152,7 @@ def plan(
         for family, made in own.items():
             if made is not None:
                 known[made.id] = ListWeight(family, made.longest)
-        _refuse(
-            group, differs, shape.mark, weights.get(group.place, {}), known, quotas, remove_first
-        )
+        _refuse(group, differs, shape, weights.get(group.place, {}), known, quotas, remove_first)
         differences.append((group, differs))
     before = [change for made in listed.values() for change in made.before]
     after = [change for made in listed.values() for change in made.after]
@@ -257,7 +255,7 @@ def _rules(
 def _refuse(
     group: Group,
     differs: Difference,
-    mark: str,
+    shape: Shape,
     before: Mapping[str, ListWeight],
     after: Mapping[str, ListWeight],
     quotas: Mapping[Place, int],
@@ -268,16 +266,29 @@ def _refuse(
     quota = quotas[group.place]
     stays = [r for r in group.rules if r not in differs.remove]
     at_end = weight([*stays, *differs.add], after)
-    foreign = [r for r in group.rules if not (is_marked(r, mark) or is_marked(r, PATH_MTU))]
+    foreign = [r for r in group.rules if not (is_marked(r, shape.mark) or is_marked(r, PATH_MTU))]
     free = quota - max(weight(foreign, before).values())
     hint = (
         "It would fit once the stale rules are gone: --remove-first takes them out first, and "
         "leaves a moment in which neither is there"
         if all(count <= quota for count in at_end.values())
-        else "Choose fewer (--range-region, --border-group), let in all protocols by one rule "
-        f"(--protocol all), widen (--max-rules {max(free, 0)}), or have AWS raise the quota"
+        else _ways_out(shape, free)
     )
     refuse_over_quota(group, weight(group.rules, before), at_peak, quota, hint=hint)
+
+
+def _ways_out(shape: Shape, free: int) -> str:
+    """Only what the command takes as it was given, and what would do something."""
+    ways = []
+    if shape.mark == RANGES:
+        ways.append("choose fewer (--range-region, --border-group)")
+    if shape.protocols != ("all",):
+        ways.append("let in all protocols by one rule (--protocol all)")
+    if free > len(shape.protocols) and (shape.max_rules is None or shape.max_rules > free):
+        ways.append(f"widen (--max-rules {free})")
+    ways.append("have AWS raise the quota")
+    text = ", ".join(ways[:-1]) + (", or " if len(ways) > 1 else "") + ways[-1]
+    return text[0].upper() + text[1:]
 
 
 def _ordered(differences: Sequence[tuple[Group, Difference]], remove_first: bool) -> list[Change]:

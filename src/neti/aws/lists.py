@@ -87,7 +87,7 @@ def plan(
     if longest > ENTRIES_A_LIST:
         raise NetiError(
             f"{held.name} would hold {longest} prefixes before the stale ones go, and a list holds "
-            f"{ENTRIES_A_LIST}: use --remove-first, or widen them with --max-rules"
+            f"{ENTRIES_A_LIST}: widen them with --max-rules, or take the list out first (--revert)"
         )
     steps = _Steps(place, held.id, name, held.version)
     grow = [steps.resize(longest)] if longest > held.max_entries else []

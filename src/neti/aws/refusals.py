@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from neti.aws.calls import Place
@@ -35,8 +36,24 @@ _CREDENTIALS: Final = frozenset(
         "UnrecognizedClientException",
     }
 )
+_NOT_ENABLED: Final = frozenset({"OptInRequired", "RegionDisabledException", "InvalidRegion"})
+# Only these come from a command that has --sleep.
+_SPREAD: Final = frozenset(
+    {
+        "authorize_security_group_ingress",
+        "revoke_security_group_ingress",
+        "update_security_group_rule_descriptions_ingress",
+        "create_managed_prefix_list",
+        "modify_managed_prefix_list",
+        "delete_managed_prefix_list",
+    }
+)
+_PARTITIONS: Final = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 _IAM_PREFIX: Final = {"service-quotas": "servicequotas"}
-_RESOURCE: Final = re.compile(r"on resource: (arn:\S+)")
+_RESOURCE: Final = re.compile(r"on resource: (arn:[^\s\"']+)")
+_ACTION: Final = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
+_DENIED: Final = re.compile(r"with an explicit deny in (?:an? )?([^.:]+)")
+_ALLOWED_BY_NONE: Final = re.compile(r"because no (.+?) allows")
 # Calls that the SDK makes by itself, before the one that was asked for, and whom it asks.
 CREDENTIALS_FROM: Final = {
     "assume_role": "sts",
@@ -49,53 +66,104 @@ OVERLAY_TAG: Final = "overlay_ip"
 VERSION_TAG: Final = "neti_version"
 
 
-def refusal(place: Place, service: str, operation: str, code: str, message: str) -> NetiError:
-    """The error for one call that AWS answered with ``code``, its retries included."""
+def refusal(
+    place: Place,
+    service: str,
+    operation: str,
+    code: str,
+    message: str,
+    resource: str | None = None,
+) -> NetiError:
+    """The error for one call that AWS answered with ``code``, its retries included. ``resource``:
+    what the call was about, where AWS's own words do not name it."""
     call = api_name(operation)
     where = f"AWS, {place}: {call}"
     said = f"{code}: {_short(message)}"
     if code in UNAUTHORIZED and operation == "assume_role":
         return _role_refusal(place, where, code, message)
     if code in UNAUTHORIZED:
-        return AwsRefused(
-            f"{where} is not allowed ({code}). This statement would allow it:\n"
-            f"{json.dumps(statement(service, operation))}",
-            code=code,
-        )
+        needed = statement(service, operation, message, resource)
+        return AwsRefused(f"{where} is not allowed ({said}). {_help(message, needed)}", code=code)
     if code in THROTTLED:
+        spread = ", or spread calls with --sleep" if operation in _SPREAD else ""
         return AwsUnavailable(
             f"{where} was throttled ({code}), the SDK's retries included: "
-            "wait a minute and run it again, or spread calls with --sleep"
+            f"wait a minute and run it again{spread}"
         )
     if code in _BUSY or code.isdigit():
         return AwsUnavailable(f"{where} failed at AWS ({said}): run it again")
     if code in _CREDENTIALS:
         return AwsRefused(
             f"{where} was refused for its credentials ({said}): look at --profile, AWS_PROFILE or "
-            "the instance's role, and at this machine's clock",
+            "the instance's role ('aws sso login' for SSO), at this machine's clock, and whether "
+            f"the account has the region {place.region} enabled",
+            code=code,
+        )
+    if code in _NOT_ENABLED:
+        return AwsRefused(
+            f"{where} was refused ({said}): enable the region {place.region} in this account, or "
+            "leave it out",
             code=code,
         )
     return AwsRefused(f"{where} was refused ({said})", code=code)
+
+
+def _help(message: str, needed: dict[str, Any]) -> str:
+    """What would change it, as far as AWS's own words tell."""
+    if denied := _DENIED.search(message):
+        return (
+            f"An explicit deny in {_short(denied[1])} forbids it, so no statement that allows it "
+            "helps: that policy must change"
+        )
+    allow = json.dumps(needed)
+    if (none := _ALLOWED_BY_NONE.search(message)) and "identity-based" not in none[1]:
+        return f"No {_short(none[1])} allows it, and there this statement is needed:\n{allow}"
+    return f"This statement allows it, unless another policy denies it:\n{allow}"
 
 
 def _role_refusal(place: Place, where: str, code: str, message: str) -> AwsRefused:
     """AWS does not say which of the two sides refused."""
     told = _RESOURCE.search(message)
     arn = place.account if place.account.startswith("arn:") else told[1] if told else None
+    said = f"{where} is not allowed ({code}: {_short(message)})."
+    if "MultiFactor" in message:
+        return AwsRefused(
+            f"{said} The role wants an MFA code: name the device in the profile (mfa_serial), or "
+            "type the code anew",
+            code=code,
+        )
     allow = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": arn or "ROLE-ARN"}
+    if _DENIED.search(message):
+        return AwsRefused(f"{said} {_help(message, allow)}", code=code)
     return AwsRefused(
-        f"{where} is not allowed ({code}). The trust policy of {arn or 'the role'} must name who "
-        f"asks as a principal, and who asks needs this statement:\n{json.dumps(allow)}",
+        f"{said} The trust policy of {arn or 'the role'} must name who asks as a principal, and "
+        f"who asks needs this statement:\n{json.dumps(allow)}",
         code=code,
     )
 
 
-def statement(service: str, operation: str) -> dict[str, Any]:
-    """The IAM statement that allows the call, no wider than AWS's conditions permit."""
-    if operation == "create_tags":
-        return own_tags_statement()
+def statement(
+    service: str, operation: str, message: str = "", resource: str | None = None
+) -> dict[str, Any]:
+    """The IAM statement that allows the call, no wider than AWS's conditions and words permit."""
+    action, told = _ACTION.search(message), _RESOURCE.search(message)
     prefix = _IAM_PREFIX.get(service, service)
-    return {"Effect": "Allow", "Action": f"{prefix}:{api_name(operation)}", "Resource": "*"}
+    named = action[1] if action is not None else f"{prefix}:{api_name(operation)}"
+    if operation == "create_tags" and named == "ec2:CreateTags":
+        return own_tags_statement()
+    about = told[1].rstrip(".,;") if told is not None else resource or "*"
+    return {"Effect": "Allow", "Action": named, "Resource": about}
+
+
+def resource_of(parameters: Mapping[str, Any], region: str) -> str | None:
+    """What a call that changes something is about, as IAM writes it; None for all others."""
+    partition = next((p for start, p in _PARTITIONS.items() if region.startswith(start)), "aws")
+    for key, kind in (("GroupId", "security-group"), ("PrefixListId", "prefix-list")):
+        if key in parameters:
+            return f"arn:{partition}:ec2:{region}:*:{kind}/{parameters[key]}"
+    if "PrefixListName" in parameters:
+        return f"arn:{partition}:ec2:{region}:*:prefix-list/*"
+    return None
 
 
 def own_tags_statement() -> dict[str, Any]:

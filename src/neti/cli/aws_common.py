@@ -58,12 +58,16 @@ def carry_out(
     pause: float,
     as_json: bool,
     document: Mapping[str, Any],
+    quiet: bool = False,
 ) -> None:
-    """Show the changes, ask on a terminal, apply them; exit code 1 when not all was done."""
+    """Show the changes, ask on a terminal, apply them; exit code 1 when not all was done.
+    ``quiet``: that there is nothing to change goes without saying."""
     if not as_json:
         for change in changes:
             for line in change.means:
                 say(line)
+    if quiet and not changes:
+        return
     if not changes or dry_run:
         _nothing_done(changes, dry_run=dry_run, as_json=as_json, document=document)
         return
@@ -73,7 +77,7 @@ def carry_out(
     if as_json:
         print_json({**document, "dry_run": False, **_outcome(outcome)})
         if outcome.error is not None:
-            say(f"neti: {outcome.error}", err=True)
+            say(*f"neti: {outcome.error}".splitlines(), err=True)
     else:
         for line in summary(outcome):
             say(line, err=outcome.failed is not None)
@@ -84,6 +88,36 @@ def carry_out(
 def warn(sentences: Sequence[str]) -> None:
     for sentence in sentences:
         say(f"warning: {sentence}", err=True)
+
+
+class Words:
+    """What there is to say of one turn: at once, or, ``held``, when the turn is over and only if it
+    is not what the turn before said."""
+
+    def __init__(self, *, held: bool = False) -> None:
+        self._held = held
+        self._now: list[tuple[str, bool]] = []
+        self._before: list[tuple[str, bool]] = []
+
+    def say(self, line: str, *, err: bool = False) -> None:
+        if self._held:
+            self._now.append((line, err))
+        else:
+            say(line, err=err)
+
+    def warn(self, sentence: str) -> None:
+        self.say(f"warning: {sentence}", err=True)
+
+    def turn(self, *, anyway: bool) -> None:
+        if anyway or self._now != self._before:
+            for line, err in self._now:
+                say(line, err=err)
+        self._now, self._before = [], self._now
+
+
+def waiting(sentence: str) -> None:
+    """A call takes long, and silence looks like a hang."""
+    say(f"neti: {sentence}", err=True)
 
 
 class Progress:

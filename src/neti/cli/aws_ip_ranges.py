@@ -12,13 +12,21 @@ from neti.aws import ip_ranges as ranges
 from neti.aws import published
 from neti.aws.access import open_places
 from neti.aws.ip_ranges import Protocol, Shape
-from neti.cli.aws_common import INTERRUPTED, carry_out, change_options, place_options
+from neti.cli.aws_common import (
+    INTERRUPTED,
+    Words,
+    carry_out,
+    change_options,
+    place_options,
+    waiting,
+)
 from neti.cli.aws_ranges import MEMORY, SITE_TAG, Request, make_plan
 from neti.cli.common import config_option, json_option
 from neti.cli.output import say
 from neti.errors import NetiError
 
 _PORTS = "0-65535"
+_AGAIN_SECONDS = 600.0
 
 
 @click.command("ip-ranges")
@@ -159,12 +167,18 @@ def ip_ranges(
     )
     _refuse_nonsense(request, follow, any_region=bool(range_regions or border_groups))
     _refuse_ignored(request)
-    places = open_places(profiles=profile, roles=role_arn, regions=region)
+    places = open_places(profiles=profile, roles=role_arn, regions=region, waiting=waiting)
+
+    words = Words(held=follow is not None)
 
     def once() -> None:
-        made = make_plan(request, places)
-        if not dry_run:
-            made.remember()
+        made = None
+        try:
+            made = make_plan(request, places, words)
+            if not dry_run:
+                made.remember(words)
+        finally:
+            words.turn(anyway=made is not None and bool(made.plan.changes))
         carry_out(
             made.plan.changes,
             places,
@@ -173,22 +187,37 @@ def ip_ranges(
             pause=sleep,
             as_json=as_json,
             document=made.document,
+            quiet=follow is not None,
         )
 
-    once() if follow is None else _follow(once, follow)
+    if follow is None:
+        once()
+    else:
+        say(f"following the fleet, every {follow:g} s; what does not change is not said again")
+        _follow(once, follow)
 
 
 def _follow(once: Callable[[], None], seconds: float) -> None:
-    """Until it is interrupted. What fails once is tried again at the next turn."""
+    """Until it is interrupted. What fails once is tried again at the next turn. The same failure
+    again is said now and then, and so is its end."""
+    failing, said_at = "", 0.0
     while True:
+        failure = ""
         try:
             once()
         except NetiError as error:
-            say(f"neti: {error}: trying again in {seconds:g} s", err=True)
-        except SystemExit as stopped:
+            failure = f"{error}: trying again in {seconds:g} s"
+        except SystemExit as stopped:  # what was done and not was just said
             if stopped.code == INTERRUPTED:
                 raise
-            say(f"neti: trying again in {seconds:g} s", err=True)
+            failure = f"trying again in {seconds:g} s"
+        now = time.monotonic()
+        if failure and (failure != failing or now - said_at > _AGAIN_SECONDS):
+            say(*f"neti: {failure}".splitlines(), err=True)
+            said_at = now
+        elif failing and not failure:
+            say("neti: it works again", err=True)
+        failing = failure
         sys.stdout.flush()
         time.sleep(seconds)
 

@@ -13,9 +13,8 @@ from neti.aws.ip_ranges import Plan, Shape, Sources
 from neti.aws.prefixes import aggregate
 from neti.aws.ranges_state import Held
 from neti.cli import registered
-from neti.cli.aws_common import warn
+from neti.cli.aws_common import Words
 from neti.cli.common import registry_of
-from neti.cli.output import say
 from neti.config import load
 from neti.errors import NetiError
 from neti.settings import Settings
@@ -60,7 +59,7 @@ class Made:
     path: Path | None = None
     needed: bool = field(default=False)
 
-    def remember(self) -> None:
+    def remember(self, words: Words) -> None:
         if self.memory is None or self.path is None:
             return
         try:
@@ -68,7 +67,7 @@ class Made:
         except NetiError as error:
             if self.needed:
                 raise
-            warn([str(error)])
+            words.warn(str(error))
 
 
 @dataclass(slots=True)
@@ -80,14 +79,14 @@ class _Fleet:
     removed: int = 0
 
 
-def make_plan(request: Request, places: list[Calls]) -> Made:
-    found = _groups(request, places)
+def make_plan(request: Request, places: list[Calls], words: Words) -> Made:
+    found = _groups(request, places, words)
     held = ranges_state.read(places, found, request.shape, all_lists=request.revert)
     if request.revert:
         plan = ranges.revert(found, held.lists, request.shape.mark, held.used_elsewhere)
         return Made(plan, _document(request, found, {}))
-    fleet = _fleet(request, found, held) if request.fleet else None
-    wanted = _published(request, found) if fleet is None else fleet.wanted
+    fleet = _fleet(request, found, held, words) if request.fleet else None
+    wanted = _published(request, found, words) if fleet is None else fleet.wanted
     quotas = ranges_state.quotas(places, found, request.quota)
     plan = ranges.plan(
         found,
@@ -102,7 +101,7 @@ def make_plan(request: Request, places: list[Calls]) -> Made:
     if fleet is not None and not request.allow_removals:
         fleet_ranges.refuse_mass_removal(fleet.held, fleet.removed)
     if not request.as_json:
-        _say(wanted, plan)
+        _say(wanted, plan, words)
     made = Made(plan, _document(request, found, wanted))
     if fleet is not None:
         made.memory, made.path = fleet.memory, fleet.path
@@ -110,14 +109,14 @@ def make_plan(request: Request, places: list[Calls]) -> Made:
     return made
 
 
-def _published(request: Request, found: list[Group]) -> dict[str, list[Sources]]:
+def _published(request: Request, found: list[Group], words: Words) -> dict[str, list[Sources]]:
     if request.file is not None:
         content, name = request.file.read_bytes(), str(request.file)
     else:
         content, name = published.fetch(request.url), request.url
     file = published.parse(content, name)
     if not request.as_json:
-        say(f"{name}, of {file.created}: {request.choice}")
+        words.say(f"{name}, of {file.created}: {request.choice}")
     sources = []
     for family in (4, 6) if request.ipv6 else (4,):
         chosen = published.choose(file, request.choice, family)
@@ -127,11 +126,11 @@ def _published(request: Request, found: list[Group]) -> dict[str, list[Sources]]
             sources.append(ranges.sources(chosen, family, str(request.choice), request.shape))
         if not request.as_json:
             joined = len(aggregate(chosen))
-            say(f"IPv{family}: {len(chosen)} ranges, {joined} after aggregation")
+            words.say(f"IPv{family}: {len(chosen)} ranges, {joined} after aggregation")
     return {group.id: sources for group in found}
 
 
-def _fleet(request: Request, found: list[Group], held: Held) -> _Fleet:
+def _fleet(request: Request, found: list[Group], held: Held, words: Words) -> _Fleet:
     settings = load(request.config)
     path = request.memory or settings.table_files_path / MEMORY
     memory = fleet_memory.load(path)
@@ -150,9 +149,9 @@ def _fleet(request: Request, found: list[Group], held: Held) -> _Fleet:
             shape=request.shape,
         )
         if made.without_public:
-            warn([f"without a public address: {', '.join(made.without_public[:10])}"])
+            words.warn(f"without a public address: {', '.join(made.without_public[:10])}")
         if made.kept:
-            warn([_KEPT.format(len(made.kept))])
+            words.warn(_KEPT.format(len(made.kept)))
         fleet.wanted[group.id] = [made.sources]
         fleet.memory = made.memory
         fleet.held += made.held
@@ -160,7 +159,7 @@ def _fleet(request: Request, found: list[Group], held: Held) -> _Fleet:
     return fleet
 
 
-def _groups(request: Request, places: list[Calls]) -> list[Group]:
+def _groups(request: Request, places: list[Calls], words: Words) -> list[Group]:
     wanted = list(request.groups)
     vpc_ids: tuple[str, ...] = ()
     if request.site is not None:
@@ -171,7 +170,7 @@ def _groups(request: Request, places: list[Calls]) -> list[Group]:
             )
         vpc_ids = settings.sites[request.site].vpc_ids
         wanted = wanted or [f"tag:{SITE_TAG}={request.site}"]
-    missing = (lambda error: warn([str(error)])) if request.revert else None
+    missing = (lambda error: words.warn(str(error))) if request.revert else None
     return ranges_state.groups(places, wanted, vpc_ids, missing=missing)
 
 
@@ -179,15 +178,15 @@ def _site_of(group: Group, settings: Settings) -> str | None:
     return next((s.name for s in settings.sites.values() if group.vpc_id in s.vpc_ids), None)
 
 
-def _say(wanted: dict[str, list[Sources]], plan: Plan) -> None:
+def _say(wanted: dict[str, list[Sources]], plan: Plan, words: Words) -> None:
     for source in {id(s): s for many in wanted.values() for s in many}.values():
         told = f"IPv{source.family}: {len(source.cidrs)} prefixes, {source.asked:,} addresses"
         if source.surplus:
             share = source.surplus / source.asked
             told += f", widened by {source.surplus:,} that nobody asked for ({share:.0%})"
-        say(told)
+        words.say(told)
     for group, rule in plan.foreign:
-        say(f"= {group.id}: {rule}  [{rule.description or 'not by Neti'}]")
+        words.say(f"= {group.id}: {rule}  [{rule.description or 'not by Neti'}]")
 
 
 def _document(

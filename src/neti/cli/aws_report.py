@@ -14,7 +14,7 @@ from neti.aws import report as reports
 from neti.aws.access import open_places
 from neti.aws.report import Row, Total
 from neti.cli import registered
-from neti.cli.aws_common import Progress, place_options
+from neti.cli.aws_common import Progress, place_options, waiting
 from neti.cli.common import (
     config_option,
     json_option,
@@ -99,7 +99,7 @@ def report(
     refuse_no_version("--below-version", below_version)
     settings = load(config)
     refuse_unknown_site(site, [*settings.sites, reports.UNKNOWN_SITE])
-    places = open_places(profiles=profile, roles=role_arn, regions=region)
+    places = open_places(profiles=profile, roles=role_arn, regions=region, waiting=waiting)
     progress = Progress("instances read")
     try:
         running = instances.read(places, states=["running"], progress=progress)

@@ -8,7 +8,7 @@ from neti.aws import groups
 from neti.aws import zk_groups as pairs
 from neti.aws.access import open_places
 from neti.aws.calls import Calls
-from neti.cli.aws_common import carry_out, change_options, place_options, warn
+from neti.cli.aws_common import carry_out, change_options, place_options, waiting, warn
 from neti.cli.common import config_option, json_option
 from neti.cli.output import say
 from neti.config import load
@@ -70,7 +70,7 @@ def zk_groups(
     _refuse_nonsense(ensemble, proxies, gone)
     both = ensemble is not None and proxies is not None
     wanted = (list(ports) or pairs.ports_of(load(config))) if both else list(ports)
-    places = open_places(profiles=profile, roles=role_arn, regions=region)
+    places = open_places(profiles=profile, roles=role_arn, regions=region, waiting=waiting)
     sides = [
         _side(places, role, group)
         for role, group in (("ensemble", ensemble), ("proxies", proxies))

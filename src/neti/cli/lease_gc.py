@@ -13,7 +13,7 @@ from neti.aws import instances, terminated
 from neti.aws.access import open_places
 from neti.aws.instances import Instance
 from neti.aws.terminated import Lease, Verdict
-from neti.cli.aws_common import Progress, place_options
+from neti.cli.aws_common import Progress, place_options, waiting
 from neti.cli.common import config_option, json_option, registry_of
 from neti.cli.output import print_json, say
 from neti.config import load
@@ -103,7 +103,7 @@ def gc(
 def _instances(
     profiles: Sequence[str], roles: Sequence[str], regions: Sequence[str]
 ) -> list[Instance]:
-    places = open_places(profiles=profiles, roles=roles, regions=regions)
+    places = open_places(profiles=profiles, roles=roles, regions=regions, waiting=waiting)
     progress = Progress("instances read")
     try:
         return instances.read(places, refuse_empty=True, progress=progress)

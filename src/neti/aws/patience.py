@@ -1,0 +1,36 @@
+"""A word about a call that takes long: silence looks like a hang.
+
+Must never: outlast the call, or end it.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+Waiting = Callable[[str], None]
+FIRST_SECONDS: Final = 5.0
+_TIMES: Final = 3  # each word comes after so many times the wait before it
+
+
+@contextmanager
+def watched(what: str, told: Waiting | None, *, first: float = FIRST_SECONDS) -> Iterator[None]:
+    """``told`` hears of it while it lasts: after ``first`` seconds, then less and less often."""
+    if told is None:
+        yield
+        return
+    over = threading.Event()
+
+    def watch() -> None:
+        waited = wait = first
+        while not over.wait(wait):
+            told(f"{what} has had no answer for {waited:.0f} s: still trying, Ctrl-C ends it")
+            wait = waited * (_TIMES - 1)
+            waited *= _TIMES
+
+    thread = threading.Thread(target=watch, name="patience", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()

@@ -1,0 +1,112 @@
+"""What goes wrong before AWS answers (credentials, endpoints, the SDK itself), in words. Pure.
+
+The SDK reads variables, files and programs of the operator's, and what it raises for one that is
+wrong may be anything. Must never: hand on text in which a key or a token may stand.
+"""
+
+import builtins
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from neti.errors import AwsRefused, AwsUnavailable, NetiError
+from neti.text import printable
+
+NO_CREDENTIALS: Final = frozenset({"NoCredentialsError", "PartialCredentialsError"})
+_SSO: Final = frozenset(
+    {
+        "SSOError",
+        "SSOTokenLoadError",
+        "UnauthorizedSSOTokenError",
+        "PendingAuthorizationExpiredError",
+        "TokenRetrievalError",
+    }
+)
+_NO_ANSWER: Final = frozenset(
+    {
+        "EndpointConnectionError",
+        "ConnectTimeoutError",
+        "ReadTimeoutError",
+        "ConnectionClosedError",
+        "ConnectionError",
+        "HTTPClientError",
+        "ProxyConnectionError",
+        "SSLError",
+        "IncompleteReadError",
+        "ResponseStreamingError",
+    }
+)
+# A header is the place where a key or a token goes.
+_SECRET: Final = re.compile(r"header|AWS4-|Credential=|Signature|token value", re.IGNORECASE)
+_LOOK: Final = "look at the profile in ~/.aws/config, and at the AWS_… variables"
+_MOST: Final = 300
+
+
+def trouble(
+    where: str, kind: str, text: str, *, profile: str | None, answered: bool = False
+) -> NetiError:
+    """The error for what the SDK raised: the name of its class, and its words. ``answered``: it
+    came while an answer was on its way, so it is the network's or AWS's."""
+    said = "the SDK's words may hold a key" if _SECRET.search(text) else _short(text)
+    with_profile = f" --profile {printable(profile)}" if profile else ""
+    if _SECRET.search(text) or kind in ("UnicodeEncodeError", "InvalidHeader"):
+        return AwsRefused(
+            f"{where}: a key or token has characters that none has (a line's end, an accent): "
+            + _LOOK,
+            code=kind,
+        )
+    if kind in NO_CREDENTIALS:
+        found = f" ({said})" if kind == "PartialCredentialsError" else ""
+        asked = f" in profile {printable(profile)}: give another" if profile else ": give"
+        return AwsRefused(
+            f"{where}: no AWS credentials were found{found}{asked} --profile NAME or AWS_PROFILE, "
+            "or run this on an instance with a role",
+            code="NoCredentials",
+        )
+    if kind in _SSO or (kind == "InvalidConfigError" and "sso" in text.lower()):
+        return AwsRefused(
+            f"{where}: there is no valid SSO login ({said}): 'aws sso login{with_profile}'",
+            code=kind,
+        )
+    if kind in ("EOFError", "GetPassWarning"):
+        return AwsRefused(
+            f"{where}: the profile asks for an MFA code and there is no terminal to ask on: run "
+            "this on one, or use a profile of temporary credentials (aws sts get-session-token)",
+            code=kind,
+        )
+    if kind == "ResponseParserError":
+        return AwsUnavailable(
+            f"{where} was answered with something that is not AWS's: is a proxy in between? "
+            "Run it again"
+        )
+    if kind in _NO_ANSWER or answered:
+        return AwsUnavailable(f"{where} got no answer ({said}): run it again")
+    if kind == "CredentialRetrievalError":
+        said = said.rstrip(": ")
+        return AwsRefused(f"{where}: {said}: run the profile's program by hand", code=kind)
+    if kind in ("FileNotFoundError", "PermissionError", "NotADirectoryError", "OSError"):
+        return AwsRefused(
+            f"{where}: a file or program that the credentials need: {said}: {_LOOK}", code=kind
+        )
+    of_python = f"{kind}: " if hasattr(builtins, kind) or not said else ""
+    return AwsRefused(f"{where}: {of_python}{said.rstrip('.: ')}: {_LOOK}", code=kind)
+
+
+def of_region(region: str, known: Sequence[str]) -> str:
+    """More words for a region from which nothing answers; none when the SDK knows it."""
+    if region in known or not known:
+        return ""
+    meant = near(region, known)
+    return f". The SDK knows no region {printable(region)}" + (
+        f": did you mean {meant}?" if meant else ""
+    )
+
+
+def near(region: str, known: Sequence[str]) -> str | None:
+    found = difflib.get_close_matches(region, known, n=1)
+    return found[0] if found else None
+
+
+def _short(text: str) -> str:
+    return printable(" ".join(text.split()), _MOST)
