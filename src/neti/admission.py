@@ -24,11 +24,14 @@ _INSTANCE_SERVICES6: Final = IPv6Network("fd00:ec2::/32")  # EC2's metadata, tim
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """``reserved``: addresses that no member may claim, such as the registry's own servers."""
+    """``reserved``: addresses that no member may claim, such as the registry's own servers.
+    ``own_site``: where such an address means what it says; in another site a private one may well
+    be a host's, where ranges overlap. None: it means the same everywhere."""
 
     sites: Mapping[str, Site]
     overlay_subnet: IPv4Network
     reserved: frozenset[IPAddress] = frozenset()
+    own_site: str | None = None
 
     def objection(self, member: Member) -> str | None:
         """Why this member is not believed, in a few words; None when it may be."""
@@ -40,7 +43,9 @@ class Admission:
             return f"overlay address {member.overlay} is outside {subnet}"
         if member.overlay in (subnet.network_address, subnet.broadcast_address):
             return f"overlay address {member.overlay} is reserved in {subnet}"
-        if fault := self._fault4(member.private, site.private, f"site {site.name}'s private"):
+        here = self.own_site is None or member.site == self.own_site
+        whose = f"site {site.name}'s private"
+        if fault := self._fault4(member.private, site.private, whose, reserved=here):
             return f"private {fault}"
         if member.public is not None and (
             fault := self._fault4(member.public, site.public, f"site {site.name}'s public")
@@ -69,14 +74,19 @@ class Admission:
         return address in _GLOBAL_UNICAST6 or address in _UNIQUE_LOCAL6
 
     def _fault4(
-        self, address: IPv4Address, ranges: tuple[IPv4Network, ...], whose: str
+        self,
+        address: IPv4Address,
+        ranges: tuple[IPv4Network, ...],
+        whose: str,
+        *,
+        reserved: bool = True,
     ) -> str | None:
         for network in _NEVER_A_HOST:
             if address in network:
                 return f"address {address} is in {network}, which is no host's"
         if address in self.overlay_subnet:
             return f"address {address} is inside the overlay subnet {self.overlay_subnet}"
-        if address in self.reserved:
+        if reserved and address in self.reserved:
             return f"address {address} belongs to the registry's servers"
         if ranges and not any(address in network for network in ranges):
             return f"address {address} is outside {whose} ranges"

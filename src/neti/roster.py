@@ -26,6 +26,13 @@ from neti.registry import entry
 
 # Entries of one id that are looked at. An honest host has one, and two for a moment.
 MAX_JUDGED: Final = 16
+# Further addresses that each entry may have in any case, and how many more all may have together.
+MORE_FOR_EACH: Final = 4
+MAX_MORE_BEYOND: Final = 16_384
+
+
+def _beyond(more: tuple[IPAddress, ...]) -> int:
+    return max(0, len(more) - MORE_FOR_EACH)
 
 
 @dataclass(slots=True)
@@ -52,6 +59,7 @@ class Roster:
         self._listed: set[str] = set()  # names from a whole list whose leases were not read yet
         self._claims: dict[str, Member] = {}
         self._more: dict[str, tuple[IPAddress, ...]] = {}  # further addresses, once read
+        self._beyond = 0  # how many of these are beyond what everybody may have
         self._bad_data: dict[str, str] = {}
         self._by_id: Claims[str] = Claims()
         self._by_overlay: Claims[IPv4Address] = Claims()  # ids, not names
@@ -227,12 +235,18 @@ class Roster:
         self._bad_data.pop(name, None)
         try:
             told = entry.parse_data(data)
-            self._more[name] = self._admission.believed(claim, told)
-            if refused := [str(a) for a in told if a not in self._more[name]]:
+            believed = self._admission.believed(claim, told)
+            kept = self._keep_more(name, believed)
+            if refused := [str(a) for a in told if a not in believed]:
                 shown = ", ".join(refused[:3]) + (", …" if len(refused) > 3 else "")
                 self._bad_data[name] = f"further addresses are not let in: {shown}"
+            elif kept < len(believed):
+                self._bad_data[name] = (
+                    f"{len(believed) - kept} further addresses are not let in: all hosts together "
+                    f"have {MAX_MORE_BEYOND} beyond the first {MORE_FOR_EACH} of each"
+                )
         except EntryError as error:
-            self._more[name] = ()
+            self._keep_more(name, ())
             self._bad_data[name] = f"further addresses are not let in: {error}"
         return claim
 
@@ -242,8 +256,17 @@ class Roster:
         claim = self._claims.get(name)
         if claim is None or not claim.extended or not more:
             return False
-        self._more[name] = self._admission.believed(claim, more)
+        self._keep_more(name, self._admission.believed(claim, more))
         return True
+
+    def _keep_more(self, name: str, more: tuple[IPAddress, ...]) -> int:
+        """Everybody has a few; what one has beyond these is taken from what all have together, so
+        that many members with many addresses cannot fill every host's memory and kernel."""
+        self._beyond -= _beyond(self._more.pop(name, ()))
+        allowed = MORE_FOR_EACH + max(0, MAX_MORE_BEYOND - self._beyond)
+        kept = self._more[name] = more[:allowed]
+        self._beyond += _beyond(kept)
+        return len(kept)
 
     # --- claims ---
 
@@ -256,7 +279,7 @@ class Roster:
     def drop(self, name: str) -> None:
         """Forget the claim, and all that was read of it."""
         claim = self._claims.pop(name)
-        self._more.pop(name, None)
+        self._beyond -= _beyond(self._more.pop(name, ()))
         self._bad_data.pop(name, None)
         self._by_id.discard(claim.id, name)
         # At most a handful: the rest of a crowd claims nothing.

@@ -132,3 +132,25 @@ def test_a_site_without_public_ranges_allows_any_further_address(site: str) -> N
     """A secondary elastic address is as good as the first one, which no range binds there."""
     more = addresses("8.8.8.8")
     assert ADMISSION.believed(member(site=site), more) == more
+
+
+def test_a_reserved_private_address_is_another_hosts_in_another_site() -> None:
+    """Ranges may overlap: 10.0.0.202 there is not the server 10.0.0.202 here."""
+    server = IPv4Address("10.0.0.202")
+    sites = {
+        name: Site(name=name, private=(IPv4Network("10.0.0.0/16"),)) for name in ("ec2", "vpc")
+    }
+    admission = Admission(
+        sites=sites,
+        overlay_subnet=IPv4Network("192.168.0.0/16"),
+        reserved=frozenset({server}),
+        own_site="ec2",
+    )
+
+    def member(site: str, public: IPv4Address | None = None) -> Member:
+        overlay = IPv4Address("192.168.0.9")
+        return Member(id="a", site=site, private=server, public=public, overlay=overlay)
+
+    assert "registry's servers" in str(admission.objection(member("ec2")))
+    assert admission.objection(member("vpc")) is None
+    assert "registry's servers" in str(admission.objection(member("vpc", public=server)))

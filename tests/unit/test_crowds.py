@@ -5,6 +5,7 @@ Counted are calls of Neti's functions, not seconds: a busy machine changes nothi
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from types import FrameType
 from typing import Any
@@ -17,6 +18,7 @@ from neti.fleet import Fleet
 from neti.guard import Guard
 from neti.model import Member, Site
 from neti.registry import entry
+from neti.roster import MAX_MORE_BEYOND, MORE_FOR_EACH
 
 FEW, MANY = 200, 1_600
 OVERLAY = IPv4Network("192.168.0.0/16")
@@ -281,3 +283,24 @@ def test_the_log_counts_what_comes_and_goes_all_the_time() -> None:
     if counted := sparing.take_counted(now=now):
         together.append(counted)
     assert said + sum(counted["joined"] for counted in together) == 6_000
+
+
+def test_all_further_addresses_together_have_a_limit() -> None:
+    """Hundreds of entries with 64 addresses each: everybody keeps a few."""
+    fleet = Fleet(admission(), linger_seconds=900)
+
+    def join(number: int, count: int) -> Member:
+        overlay = IPv4Address(int(VICTIM) + 1_000 + number)
+        more = tuple(IPv4Address((10 << 24) + (number << 8) + n) for n in range(count))
+        plain = entry.parse(name(f"evil-{number}", overlay=overlay, private=(9 << 16) + number))
+        assert isinstance(plain, Member)
+        told = entry.encode(replace(plain, extended=True))
+        fleet.appeared(told)
+        fleet.lease_read(overlay, plain.id)
+        fleet.data_read(told, entry.encode_data(more))
+        return fleet.members[plain.id]
+
+    total = sum(len(join(number, 64).more) for number in range(400))
+    assert total == MAX_MORE_BEYOND + 400 * MORE_FOR_EACH
+    assert len(join(500, 3).more) == 3
+    assert any("all hosts together" in fault for fault in fleet.skipped().values())

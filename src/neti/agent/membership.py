@@ -41,7 +41,10 @@ class Membership:
         guard: Guard | None = None,
     ) -> "Membership":
         admission = Admission(
-            sites=settings.sites, overlay_subnet=settings.overlay_subnet, reserved=reserved
+            sites=settings.sites,
+            overlay_subnet=settings.overlay_subnet,
+            reserved=reserved,
+            own_site=host.site,
         )
         return cls(
             settings=settings,

@@ -66,6 +66,7 @@ from neti.registry.zookeeper_watch import (
 
 # After a gap, readers spread out: 16,000 agents that read 1 MiB each, over 40 s.
 _JITTER_SECONDS_PER_NAME: Final = 1 / 400
+_LONGEST_JITTER: Final = 40.0
 # More at a time would fill the socket through which kazoo wakes its own thread.
 _QUESTIONS_IN_FLIGHT: Final = 64
 _NOT_THERE: Final = (NoNodeError, NoAuthError, BadArgumentsError)
@@ -231,7 +232,8 @@ class Stream:
             )
 
     def _read_list_later(self) -> None:
-        seconds = random.uniform(0, self._members * _JITTER_SECONDS_PER_NAME)
+        # Capped: whoever fills the list with junk shall not keep everybody from reading it.
+        seconds = random.uniform(0, min(self._members * _JITTER_SECONDS_PER_NAME, _LONGEST_JITTER))
         epoch = self._epoch
 
         def read() -> None:
