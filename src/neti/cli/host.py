@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,11 +52,16 @@ def status(config: Path, as_json: bool) -> None:
             say(line)
     if refused:
         sys.exit(2)
+    if not is_well(seen):
+        sys.exit(1)
+
+
+def is_well(seen: Mapping[str, Any]) -> bool:
+    """What the exit code says. The keys beside the problems are for an agent that has no codes."""
     graver = any(one.severity is not Severity.NOTE for one in problems_in(seen))
     trial = seen["trial"]
     expired = trial is not None and trial["state"] == "expired"
-    if graver or seen["down"] or not seen["registered"] or seen["holds"] or expired:
-        sys.exit(1)
+    return not (graver or seen["down"] or not seen["registered"] or seen["holds"] or expired)
 
 
 def _status_lines(seen: dict[str, Any]) -> list[str]:
@@ -87,7 +93,9 @@ def _status_lines(seen: dict[str, Any]) -> list[str]:
         f"shared    {shared['address']} in {shared['site']}: claimed by {', '.join(shared['ids'])}"
         for shared in seen["shared_private"]
     ]
-    lines += [f"{_SAID[one.severity]}{one.sentence}" for one in problems_in(seen)]
+    lines += [
+        f"{_SAID[one.severity]}{one.sentence}" for one in problems_in(seen) if one.code != "lost"
+    ]
     lines += [f"note      {sentence}" for sentence in seen["notes"]]
     lines += [f"warning   {sentence}" for sentence in seen["warnings"]]
     return lines
