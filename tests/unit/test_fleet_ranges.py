@@ -169,7 +169,7 @@ def test_the_memory_outlasts_the_process(tmp_path: Path) -> None:
     memory = _run(members, {"h-1", "h-2", "h-3"}, held, Memory(), most=9).memory
     path = tmp_path / "state" / "fleet-addresses.json"
     assert fleet_memory.load(path) == Memory()
-    fleet_memory.save(path, memory)
+    fleet_memory.save(path, memory, [GROUP])
     assert fleet_memory.load(path) == memory
     for junk in ("", "[]", "{}", '{"format": 2}', "[" * 100_000, "\x00"):
         path.write_text(junk)
@@ -179,3 +179,15 @@ def test_the_memory_outlasts_the_process(tmp_path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(NetiError, match="cannot be read"):
         fleet_memory.load(path)
+
+
+def test_two_processes_that_follow_a_site_each_share_one_memory(tmp_path: Path) -> None:
+    """Neither takes the other's prefixes for somebody else's, whoever writes last."""
+    members = {f"h-{n}": _member(n, f"198.51.{n}.1") for n in range(1, 5)}
+    path = tmp_path / "fleet-addresses.json"
+    one, other = fleet_memory.load(path), fleet_memory.load(path)
+    made = _run(members, set(members), {}, one, most=3)
+    fleet_memory.save(path, made.memory, [GROUP])
+    fleet_memory.save(path, other.after("sg-2", held=(), planned=["10.0.0.0/8"], kept={}), ["sg-2"])
+    memory = fleet_memory.load(path)
+    assert memory.left == {GROUP: frozenset(made.sources.cidrs), "sg-2": frozenset({"10.0.0.0/8"})}

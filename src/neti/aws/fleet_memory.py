@@ -5,10 +5,12 @@ anybody is missing, the next run would widen what is left over from this one, an
 Judging is pure; ``load`` and ``save`` are not. Must never: make a prefix wider than a run left it.
 """
 
+import fcntl
 import json
 import os
 import stat
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -101,18 +103,38 @@ def load(path: Path) -> Memory:
         ) from error
 
 
-def save(path: Path, memory: Memory) -> None:
+def save(path: Path, memory: Memory, groups: Iterable[str]) -> None:
+    """``groups``: those that this run is about. What others did meanwhile for theirs stays: a site
+    each is followed by a process of its own."""
     scratch = path.with_name(f"{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.unlink(missing_ok=True)
-        scratch.write_text(json.dumps(_document(memory), indent=1) + "\n")
-        scratch.replace(path)
+        with _alone(path.with_name(f"{path.name}.lock")):
+            own = set(groups)
+            now = load(path)
+            merged = Memory(
+                hosts=memory.hosts,
+                left={**now.left, **{g: c for g, c in memory.left.items() if g in own}},
+                kept={**now.kept, **{g: c for g, c in memory.kept.items() if g in own}},
+            )
+            scratch.unlink(missing_ok=True)
+            scratch.write_text(json.dumps(_document(merged), indent=1) + "\n")
+            scratch.replace(path)
     except OSError as error:
         raise NetiError(
             f"{path} cannot be written ({error.strerror or error}), and without it the addresses "
             "of lost hosts are forgotten: give another place with --memory"
         ) from error
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # held for milliseconds
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path) -> bytes:

@@ -57,13 +57,14 @@ class Made:
     document: dict[str, Any]
     memory: Memory | None = None
     path: Path | None = None
+    groups: tuple[str, ...] = ()
     needed: bool = field(default=False)
 
     def remember(self, words: Words) -> None:
         if self.memory is None or self.path is None:
             return
         try:
-            fleet_memory.save(self.path, self.memory)
+            fleet_memory.save(self.path, self.memory, self.groups)
         except NetiError as error:
             if self.needed:
                 raise
@@ -105,6 +106,7 @@ def make_plan(request: Request, places: list[Calls], words: Words) -> Made:
     made = Made(plan, _document(request, found, wanted))
     if fleet is not None:
         made.memory, made.path = fleet.memory, fleet.path
+        made.groups = tuple(group.id for group in found)
         made.needed = request.shape.max_rules is not None
     return made
 
