@@ -57,6 +57,12 @@ _KINDS: Final = (
         "This host's registry certificate has expired, or will within 14 days",
         "Renew it, put it in place, `systemctl reload neti`",
     ),
+    _critical(
+        "clone",
+        "Another machine is running as this host: the same id, and perhaps a copy of its state",
+        "The sentence names it, where it says who it is. Stop one of the two; give it an id of its "
+        "own and an empty state folder",
+    ),
     _warning(
         "config_unread",
         "The configuration file was changed and has not been read since",
@@ -110,12 +116,6 @@ _KINDS: Final = (
         "identity",
         "This host's own id or addresses could not be read, or the id has changed",
         "Is the metadata service reachable? When the id has changed: restart the agent",
-    ),
-    _critical(
-        "clone",
-        "Another machine is running as this host: the same id, and perhaps a copy of its state",
-        "The sentence names it, where it says who it is. Stop one of the two; give it an id of its "
-        "own and an empty state folder",
     ),
     _critical(
         "impostor",
