@@ -141,6 +141,13 @@ _KINDS: Final = (
         "The sentence is the kernel's own; the agent tries again by itself",
     ),
     _warning(
+        "lease_changed",
+        "This host's overlay address is another one than before: an operator moved or released its "
+        "lease, or the registry was restored from a copy",
+        "Was it meant? Tell clients the new address, then restart the agent. If not: `neti lease "
+        "list`, then `neti lease move`",
+    ),
+    _warning(
         "live_setting",
         "A fleet-wide setting in the registry is not what was expected, and is ignored",
         "Write a valid value to its node",

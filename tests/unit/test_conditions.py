@@ -158,3 +158,16 @@ def test_check_says_the_same(fleet: World) -> None:
     verdict = judge(Situation(status=one.status()), Limits())
     assert verdict.level is Level.CRITICAL
     assert "stage=-1" in verdict.line
+
+
+def test_another_overlay_address_is_a_problem(fleet: World) -> None:
+    """Until the former one is this host's again."""
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    before = one.running.core.members.overlay
+    assert before is not None
+    one.running.registration.lease_held(before + 7)
+    assert str(before) in one.running.core.problems.sentence("lease_changed")
+    assert str(before + 7) in one.running.core.problems.sentence("lease_changed")
+    one.running.registration.lease_held(before)
+    assert "lease_changed" not in one.running.core.problems

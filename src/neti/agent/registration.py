@@ -31,6 +31,7 @@ class Registration:
         self._on_left = on_left
         self.entry: str | None = None  # the name under which this host is registered now
         self.leaving: Request | None = None
+        self._former_overlay: IPv4Address | None = None  # of this run, when it is another now
         self._held_since: float | None = None  # somebody else holds this id since then
         self._replacing: str | None = None  # our own former name, which is to vanish
         self._asked: str | None = None  # the name that we asked to register last
@@ -111,11 +112,29 @@ class Registration:
         """The job "lease" is done."""
         core = self._core
         core.problems.clear("registration")
-        if overlay != core.members.overlay:
+        before = core.members.overlay
+        if overlay != before:
             log.info("lease_held", overlay=overlay)
             core.members.hold_lease(overlay)
+            if before is not None:
+                self._address_changed(before, overlay)
         self._remember()
         core.soon("register")
+
+    def _address_changed(self, before: IPv4Address, overlay: IPv4Address) -> None:
+        """By an operator, or by a registry that was restored from a copy: clients must know. It
+        stands until the agent is restarted, or the former address is this host's again."""
+        former = self._former_overlay = self._former_overlay or before
+        self._core.problems.clear("lease_changed")
+        if overlay == former:
+            self._former_overlay = None
+            return
+        log.warning("lease_changed", was=former, now=overlay)
+        self._core.problems.set(
+            "lease_changed",
+            f"this host's overlay address was {former} and is {overlay} now: whoever knows it by "
+            "the former one does not reach it any more",
+        )
 
     def _remember(self) -> None:
         core = self._core
