@@ -142,8 +142,8 @@ _KINDS: Final = (
     ),
     _warning(
         "lease_changed",
-        "This host's overlay address is another one than before: an operator moved or released its "
-        "lease, or the registry was restored from a copy",
+        "This host's overlay address is another one, and no operator moved it: the lease "
+        "was released, or the registry was restored from a copy",
         "Was it meant? Tell clients the new address, then restart the agent. If not: `neti lease "
         "list`, then `neti lease move`",
     ),

@@ -31,6 +31,7 @@ class Registration:
         self._on_left = on_left
         self.entry: str | None = None  # the name under which this host is registered now
         self.leaving: Request | None = None
+        self._move_said = False  # an operator moved a lease, to this host or away from it
         self._former_overlay: IPv4Address | None = None  # of this run, when it is another now
         self._held_since: float | None = None  # somebody else holds this id since then
         self._replacing: str | None = None  # our own former name, which is to vanish
@@ -116,13 +117,14 @@ class Registration:
         if overlay != before:
             log.info("lease_held", overlay=overlay)
             core.members.hold_lease(overlay)
-            if before is not None:
+            if before is not None and not self._move_said:
                 self._address_changed(before, overlay)
+            self._move_said = False
         self._remember()
         core.soon("register")
 
     def _address_changed(self, before: IPv4Address, overlay: IPv4Address) -> None:
-        """By an operator, or by a registry that was restored from a copy: clients must know. It
+        """Without a word of an operator, by a registry that was restored from a copy. It
         stands until the agent is restarted, or the former address is this host's again."""
         former = self._former_overlay = self._former_overlay or before
         self._core.problems.clear("lease_changed")
@@ -178,6 +180,7 @@ class Registration:
             self.impostors.appeared(name)
         elif moved.id == core.host.id or moved.overlay == core.members.overlay:
             log.warning("lease_moved", overlay=moved.overlay, to=moved.id)
+            self._move_said = True
             self.impostors.answer()  # anybody can write the word: at the same pace
 
     def session_taken(self) -> None:
