@@ -40,7 +40,7 @@ def _left_alone(
 ) -> Rows:
     """Armed by a command; then nobody is there who could end it."""
     began = time.monotonic()
-    done = host.neti("enforce", "--trial", str(seconds), "--wait-for-confirm")
+    done = host.neti("enforce", "--trial", str(seconds), "--wait-for-confirm", "--anyway")
     said = time.monotonic()
     act()
     shut = not _stranger(field, host)
@@ -82,7 +82,7 @@ def _afterwards(host: FieldHost, how: str) -> Rows:
 
 def _confirmed(field: Field, host: FieldHost) -> Rows:
     """By evidence, for good; and gone by one command."""
-    done = host.neti("enforce", "--trial", str(_CONFIRM))
+    done = host.neti("enforce", "--trial", str(_CONFIRM), "--anyway")
     permanent = host.read().armed_for_good
     words = done.stdout.strip().splitlines()
     yield Row(

@@ -96,7 +96,7 @@ class FieldHost:
         def enforced() -> bool:
             status = self.status()
             if status["trial"] is not None and status["trial"]["state"] == "expired":
-                self.neti("enforce", "--no-follow")
+                self.neti("enforce", "--no-follow", "--anyway")
             return bool(status["stage"] == "enforced")
 
         wait_for(enforced, f"{self.name} is not enforced", seconds=90)

@@ -21,9 +21,9 @@ _DEAD_PEER: Final = "10.0.0.99"
 # What refers to the set; the kernel lets nobody delete a set while a rule does.
 _USERS: Final = {
     "peers4": ("input", "published"),
-    "revoked6": ("input", "published", "judge"),
+    "revoked6": ("input", "published", "verdict"),
     "seen4": ("record", "asked"),
-    "enforce": ("judge",),
+    "enforce": ("verdict",),
     "overlay": ("translate_output", "translate_containers"),
 }
 
