@@ -22,9 +22,9 @@ _DEAD_PEER: Final = "10.0.0.99"
 _USERS: Final = {
     "peers4": ("input", "published"),
     "revoked6": ("input", "published", "verdict"),
-    "seen4": ("record", "asked"),
+    "seen4": ("seen", "seen_limited", "record", "untracked"),
     "enforce": ("verdict",),
-    "overlay": ("translate_output", "translate_containers"),
+    "overlay": ("translate_output", "translate"),
 }
 
 
@@ -77,7 +77,7 @@ def _flush_everything(host: FieldHost) -> None:
 def _rules() -> Iterator[Damage]:
     yield Damage("rule inserted", f"insert rule {_TABLE} input drop")
     yield Damage("rule added", f"add rule {_TABLE} output accept")
-    yield Damage("rule deleted", do=lambda host: _edit_rule(host, "judge", "delete"))
+    yield Damage("rule deleted", do=lambda host: _edit_rule(host, "verdict", "delete"))
     yield Damage("rule replaced", do=lambda host: _edit_rule(host, "input", "replace"))
 
 
