@@ -43,13 +43,13 @@ def run(drill: Run) -> Rows:
             yield from rows(about, probe.result(), steps)
         yield Row(
             f"{times} full replacements at {len(h1.sets()['overlay']):,} members",
-            f"{seconds / times:.2f} s each until repaired",
-            seconds / times <= _LIMIT,
+            f"{max(seconds):.2f} s until repaired at worst",
+            max(seconds) <= _LIMIT,
         )
 
 
-def _weather(drill: Run, field: Field, steps: Steps, members: int, times: int) -> float:
-    """All steps; seconds that the replacements took."""
+def _weather(drill: Run, field: Field, steps: Steps, members: int, times: int) -> list[float]:
+    """All steps; seconds that each replacement took."""
     h1, h2 = field.hosts
     for host in (h1, h2):
         steps.begin(f"{host.name}: enforced by reload")
@@ -62,34 +62,37 @@ def _weather(drill: Run, field: Field, steps: Steps, members: int, times: int) -
         steps.begin(f"{host.name}: upgrade")
         _upgrade(host)
         _holds(host, members)
-    began = time.monotonic()
+    seconds = []
     for number in range(times):
         steps.begin(f"replacement {number + 1}")
         drill.say(f"replacement {number + 1} of {times}")
-        _replaced_in_full(field.hosts[number % 2])
-    return time.monotonic() - began
+        seconds.append(_replaced_in_full(field.hosts[number % 2]))
+    return seconds
 
 
 def _upgrade(host: FieldHost) -> None:
     """Stopped, and started as a version whose rules are others and who does not know the old
-    ones: the whole table is written anew."""
+    ones: all chains are written anew, the sets are the same."""
     host.agent.end()
     path = host.state / "self.json"
     itself = durable.checked(path.read_bytes())
     path.write_bytes(durable.line({**itself, "structure_seen": None, "structure_text": None}))
     host.configure(open_ports=[OPEN_PORT])
-    before = host.resyncs("all")
+    before = host.resyncs("chains")
     host.agent.start()
     host.wait_until_registered()
-    wait_for(lambda: host.resyncs("all") > before, f"{host.name} did not write its table anew")
+    wait_for(lambda: host.resyncs("chains") > before, f"{host.name} did not write its rules anew")
 
 
-def _replaced_in_full(host: FieldHost) -> None:
-    """A set that is not ours in our table makes the agent write all of it anew."""
-    host.at_peace()
+def _replaced_in_full(host: FieldHost) -> float:
+    """A set that is not ours in our table makes the agent write all of it anew. Many such repairs
+    are a fight, in which repairs slow down; but not where rules or sets are not as they were left,
+    because the host may be open then."""
+    began = time.monotonic()
     before = host.resyncs("all")
     host.nft("add set inet neti intruder { type ipv4_addr; }")
     wait_for(lambda: host.resyncs("all") > before, f"{host.name} did not replace its table")
+    return time.monotonic() - began
 
 
 def _holds(host: FieldHost, members: int) -> None:
