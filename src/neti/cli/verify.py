@@ -5,20 +5,32 @@ import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from neti.agent import control
-from neti.agent.responder import SECONDS, TRANSFER_BYTES, receive_exactly
+from neti.agent.responder import SECONDS, TRANSFER_BYTES
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
 from neti.model import Reach
+from neti.registry import entry
 from neti.settings import Settings
 
 _AT_ONCE: Final = 32
 _MAX_ANSWER: Final = 1024
+_STRANGE: Final = "what answers on its verify_port is not a Neti agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Who answered, and from which address it saw this host."""
+
+    id: str
+    seen_from: str
 
 
 @click.command()
@@ -30,7 +42,8 @@ def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) ->
     """Reach every member (or those named) by its overlay address, 64 KiB both ways.
 
     Each member's agent says who it is and from which address it saw this host: the wrong host
-    answering, or the wrong way taken, is a failure. Exit code 1 when any member fails.
+    answering, or the wrong way taken, is a failure. What a member answers is only compared, and
+    one that answers nonsense, or too slowly, fails alone. Exit code 1 when any member fails.
 
     \b
     Example:
@@ -68,14 +81,14 @@ def _verify(
     started = time.perf_counter()
     try:
         answer = _ask(member["overlay"], settings.verify_port, timeout)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, _NoAnswer) as error:
         result["error"] = _explained(error, settings.verify_port)
         return result
     result["milliseconds"] = round((time.perf_counter() - started) * 1000, 2)
-    result["seen_from"] = answer["seen_from"]
-    if answer["id"] != member["id"]:
-        result["error"] = f"another host answered: {answer['id']}"
-    elif result["expected_from"] not in (None, answer["seen_from"]):
+    result["seen_from"] = answer.seen_from
+    if answer.id != member["id"]:
+        result["error"] = f"another host answered: {answer.id}"
+    elif result["expected_from"] not in (None, answer.seen_from):
         result["error"] = f"came by another way: expected from {result['expected_from']}"
     result["ok"] = result["error"] is None
     return result
@@ -94,23 +107,48 @@ def _expected_source(
     return public
 
 
-def _ask(overlay: str, port: int, timeout: float) -> dict[str, str]:
+class _NoAnswer(ValueError):
+    """What came is nothing that a Neti agent says; the message is ours."""
+
+
+def _ask(overlay: str, port: int, timeout: float) -> Answer:
+    """One deadline for all of it: who sends a byte now and then holds up nobody."""
+    deadline = time.monotonic() + timeout
     with socket.create_connection((overlay, port), timeout) as connection:
-        connection.settimeout(timeout)
         connection.sendall(bytes(TRANSFER_BYTES))
         received = b""
         while b"\n" not in received:
-            part = connection.recv(_MAX_ANSWER)
-            if not part or len(received) > _MAX_ANSWER:
-                raise ConnectionError("closed without an answer")
-            received += part
+            received += _part(connection, _MAX_ANSWER, deadline)
+            if len(received.partition(b"\n")[0]) > _MAX_ANSWER:
+                raise _NoAnswer(_STRANGE)
         line, _, rest = received.partition(b"\n")
-        receive_exactly(connection, TRANSFER_BYTES - len(rest))
-    answer = json.loads(line)
-    return {"id": str(answer["id"]), "seen_from": str(answer["seen_from"])}
+        left = TRANSFER_BYTES - len(rest)
+        while left > 0:
+            left -= len(_part(connection, left, deadline))
+    return _answer(line)
 
 
-def _explained(error: Exception, port: int) -> str:
+def _part(connection: socket.socket, most: int, deadline: float) -> bytes:
+    connection.settimeout(max(deadline - time.monotonic(), 0.001))
+    part = connection.recv(min(most, TRANSFER_BYTES))
+    if not part:
+        raise ConnectionError("closed without an answer")
+    return part
+
+
+def _answer(line: bytes) -> Answer:
+    """As another host wrote it, which may not be a Neti agent, or a hostile one."""
+    try:
+        told = json.loads(line)
+        host_id, seen_from = told["id"], told["seen_from"]
+        if isinstance(host_id, str) and entry.HOST_ID.fullmatch(host_id):
+            return Answer(host_id, str(IPv4Address(str(seen_from))))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise _NoAnswer(_STRANGE)
+
+
+def _explained(error: OSError | ValueError, port: int) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):

@@ -1,0 +1,145 @@
+"""``neti verify`` against members that answer anything: each fails alone, in one sentence."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neti.agent import control
+from neti.agent.responder import TRANSFER_BYTES
+from neti.cli import cli, verify
+
+GOOD = b'{"id": "b", "seen_from": "127.0.0.1"}\n' + bytes(TRANSFER_BYTES)
+SAYS = {
+    "a list": b"[]\n" + bytes(TRANSFER_BYTES),
+    "a number": b"5\n" + bytes(TRANSFER_BYTES),
+    "null": b"null\n" + bytes(TRANSFER_BYTES),
+    "no JSON": b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(TRANSFER_BYTES),
+    "deep": b"[" * 1000 + b"\n" + bytes(TRANSFER_BYTES),
+    "typed wrong": b'{"id": {}, "seen_from": []}\n' + bytes(TRANSFER_BYTES),
+    "escapes": b'{"id": "\\u001b[2J", "seen_from": "127.0.0.1"}\n' + bytes(TRANSFER_BYTES),
+    "where": b'{"id": "b", "seen_from": "\\u001b[2J"}\n' + bytes(TRANSFER_BYTES),
+    "no UTF-8": b"\xff\xfe\n" + bytes(TRANSFER_BYTES),
+    "endless": b"x" * (1 << 20),
+    "nothing": b"",
+    "half": GOOD[:1000],
+}
+
+
+class Member:
+    """One that says what it is told to, to as many as ask."""
+
+    def __init__(self, says: bytes, pause: float = 0.0) -> None:
+        self._says, self._pause = says, pause
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self.over = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
+        left = TRANSFER_BYTES
+        while left and (part := connection.recv(left)):
+            left -= len(part)
+        if not self._pause:
+            connection.sendall(self._says)
+            return
+        for number in range(len(self._says)):
+            connection.sendall(self._says[number : number + 1])
+            if self.over.wait(self._pause):
+                return
+
+    def close(self) -> None:
+        self.over.set()
+        self._listener.close()
+
+
+@pytest.fixture
+def member() -> Iterator[Callable[..., Member]]:
+    made: list[Member] = []
+
+    def make(*how: Any) -> Member:
+        made.append(Member(*how))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], dict[str, Any]]:
+    def verify_at(port: int, *more: str) -> dict[str, Any]:
+        path = tmp_path / "neti.yml"
+        path.write_text(
+            f"registry: embedded:{tmp_path}/registry.db\ntable_files_path: {tmp_path}/state\n"
+            f"site: ec2\nidentity: {{id: a, private: 10.0.0.5}}\nverify_port: {port}\n"
+        )
+        itself = {"id": "a", "site": "ec2", "private": "127.0.0.1", "public": None}
+        others = [{"id": i, "site": "ec2", "overlay": "127.0.0.1"} for i in ("b", "c")]
+        answers = {"status": itself, "members": others}
+        monkeypatch.setattr(control, "call", lambda _folder, what, **_: answers[what])
+        command = ["verify", "-c", str(path), "--timeout", "0.5", "--json", *more]
+        told = CliRunner().invoke(cli, command)
+        assert told.exit_code == 1, told.output
+        assert "\x1b" not in told.output
+        document: dict[str, Any] = json.loads(told.stdout)
+        return document
+
+    return verify_at
+
+
+@pytest.mark.parametrize("says", SAYS)
+def test_a_strange_answer_is_one_sentence_about_one_member(
+    says: str, member: Callable[..., Member], run: Callable[[int], dict[str, Any]]
+) -> None:
+    """And the matrix goes on."""
+    results = run(member(SAYS[says]).port)["results"]
+    assert [result["id"] for result in results] == ["b", "c"]
+    for result in results:
+        assert not result["ok"]
+        assert result["error"].isprintable()
+        assert len(result["error"]) < 100
+
+
+def test_a_right_answer_is_right(
+    member: Callable[..., Member], run: Callable[[int], dict[str, Any]]
+) -> None:
+    good, other = run(member(GOOD).port)["results"]
+    assert (good["ok"], good["seen_from"]) == (True, "127.0.0.1")
+    assert other["error"] == "another host answered: b"
+
+
+def test_a_member_that_answers_byte_by_byte_has_no_more_time_than_others(
+    member: Callable[..., Member], run: Callable[[int], dict[str, Any]]
+) -> None:
+    began = time.monotonic()
+    results = run(member(GOOD, 0.05).port)["results"]
+    assert {result["error"] for result in results} == {"no answer in time"}
+    assert time.monotonic() - began < 10
+
+
+@given(st.binary(max_size=200))
+def test_an_answer_is_typed_or_refused(line: bytes) -> None:
+    try:
+        answer = verify._answer(line)
+    except ValueError:
+        return
+    assert answer.id.isascii()
