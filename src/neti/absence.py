@@ -4,14 +4,17 @@
 guard keeps it; no time runs. Both end the same way when the host returns or is displaced.
 """
 
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from types import MappingProxyType
 
 from neti.claims import Claims
+from neti.guard import WINDOW_SECONDS, Guard
 from neti.model import Member
+
+Batch = tuple[str, bool, float]  # a site, whether they said goodbye, since when the first is held
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,14 @@ class Lost:
 class Hold:
     """Why and since when (Unix seconds) a member is kept that would else be removed.
 
-    ``doubt``: because the registry itself is doubted; it does not end by itself.
+    ``doubt``: because the registry itself is doubted; it does not end by itself. ``said``: it said
+    goodbye.
     """
 
     since: float
     reason: str
     doubt: bool = False
+    said: bool = False
 
 
 class _Everybody(ChainMap[str, Lost]):
@@ -51,6 +56,8 @@ class Absences:
         self._waiting: dict[str, Lost] = {}  # in the order of ``since``
         self._kept: dict[str, Lost] = {}  # in the order in which they were held
         self._holds: dict[str, Hold] = {}
+        self._batch_of: dict[str, Batch] = {}
+        self._batches: dict[Batch, dict[str, float]] = {}  # since when each is held
         self._alone: dict[IPv4Address, str] = {}  # public address that was not shared -> id
         self._at_private: Claims[tuple[str, IPv4Address]] = Claims()
 
@@ -107,11 +114,51 @@ class Absences:
             self._touched.add(host_id)
             if host_id in self._waiting:
                 self._kept[host_id] = self._waiting.pop(host_id)
+            self._unhold(host_id)
             self._holds[host_id] = hold
+            batch = self._batch(self._kept[host_id].member.site, hold)
+            self._batch_of[host_id] = batch
+            self._batches.setdefault(batch, {})[host_id] = hold.since
+
+    def _batch(self, site: str, hold: Hold) -> Batch:
+        """The one that it belongs to, or a new one: those of one site that were held within ten
+        minutes, apart from each other those who said goodbye and those who did not."""
+        for known in self._batches:
+            together = abs(hold.since - known[2]) <= WINDOW_SECONDS
+            if known[:2] == (site, hold.said) and together:
+                return known
+        return site, hold.said, hold.since
+
+    def _unhold(self, host_id: str) -> None:
+        self._holds.pop(host_id, None)
+        batch = self._batch_of.pop(host_id, None)
+        if batch is not None:
+            del self._batches[batch][host_id]
+            if not self._batches[batch]:
+                del self._batches[batch]
+
+    def batches(self) -> list[tuple[Batch, int]]:
+        """With the number of those who are held in each."""
+        return [(batch, len(held)) for batch, held in self._batches.items()]
+
+    def held_before(self, now: float, guard: Guard) -> set[str]:
+        """Who is held for so long that it has nothing to do with what happens now."""
+        return {
+            host_id
+            for held in self._batches.values()
+            for host_id, since in held.items()
+            if not guard.recent(since, now=now)
+        }
+
+    def worst_site_but(self, site: str, old: Collection[str]) -> str | None:
+        """The other site with the most members here, but for the ``old`` ones."""
+        counts = Counter(lost.member.site for i, lost in self.lost.items() if i not in old)
+        counts.pop(site, None)
+        return max(sorted(counts), key=counts.__getitem__, default=None)
 
     def end(self, host_id: str) -> Lost:
         self._touched.add(host_id)
-        self._holds.pop(host_id, None)
+        self._unhold(host_id)
         lost = self._waiting.pop(host_id, None) or self._kept.pop(host_id)
         self._at_private.discard((lost.member.site, lost.member.private), host_id)
         public = lost.member.public
@@ -128,18 +175,19 @@ class Absences:
             ids.append(host_id)
         return ids
 
-    def held_until(self, since: float) -> list[str]:
-        """Those held no later than this moment whose hold may end by itself."""
-        return [i for i, hold in self._holds.items() if hold.since <= since and not hold.doubt]
+    def held_until(self, since: float, batch: Batch) -> list[str]:
+        """Those of a batch held no later than this moment whose hold may end by itself."""
+        held = self._batches.get(batch, {})
+        return [i for i, at in held.items() if at <= since and not self._holds[i].doubt]
 
     def first_lost(self) -> float | None:
         """Since when the one is lost whose time is over first."""
         return next(iter(self._waiting.values())).since if self._waiting else None
 
-    def first_held(self) -> float | None:
-        """Since when the one is held whose hold may end by itself first."""
-        times = (hold.since for hold in self._holds.values() if not hold.doubt)
-        return min(times, default=None)
+    def first_held(self, batch: Batch) -> float | None:
+        """Since when the one of a batch is held whose hold may end by itself first."""
+        held = self._batches.get(batch, {})
+        return min((at for i, at in held.items() if not self._holds[i].doubt), default=None)
 
     def stand_still(self, seconds: float) -> None:
         """Nobody's time ran for so long."""
@@ -153,6 +201,3 @@ class Absences:
             if self._waiting[host_id].since <= now:
                 break
             self._waiting[host_id] = replace(self._waiting[host_id], since=now)
-        for host_id, hold in self._holds.items():
-            if hold.since > now:
-                self._holds[host_id] = replace(hold, since=now)

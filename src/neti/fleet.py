@@ -275,7 +275,7 @@ class Fleet:
             return touched | self._fill(claim.id)
         self._leaving.lose(claim.id, since=now)
         if departed:
-            touched |= self._leaving.let_go((claim.id,), now=now)
+            touched |= self._leaving.let_go((claim.id,), now=now, said=True)
         return touched
 
     def _affected(self, claim: Member) -> set[str]:

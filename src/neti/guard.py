@@ -57,6 +57,10 @@ class Guard:
             )
         return None
 
+    def recent(self, held_since: float, *, now: float) -> bool:
+        """Whether who is held since then still belongs to what is happening now."""
+        return not held_since < now - WINDOW_SECONDS
+
     def let_go(self, ids: Collection[str], *, now: float) -> None:
         self._forget(now)
         self.window.update(dict.fromkeys(ids, now))

@@ -13,7 +13,7 @@ is lost, who said goodbye, and what time it is.
 
 from collections.abc import Collection, Iterable
 
-from neti.absence import Absences, Hold, Lost
+from neti.absence import Absences, Batch, Hold, Lost
 from neti.guard import Guard, ends_by_itself
 from neti.model import Departure
 from neti.questions import Asking
@@ -55,7 +55,9 @@ class Leaving:
         lost = self._absences.get(word.id)
         if lost is None or lost.member.generation > word.generation:
             return set()
-        return self.let_go((word.id,), now=now) if word.id not in self._absences.holds else set()
+        if word.id in self._absences.holds:
+            return set()
+        return self.let_go((word.id,), now=now, said=True)
 
     def keep_all(self, hold: Hold) -> None:
         """In doubt about the whole registry: everybody it does not have stays as he was."""
@@ -67,35 +69,67 @@ class Leaving:
         self._absences.set_back(now)
         over = self._absences.over(now=now, linger=self._linger)
         touched = self.let_go(over, now=now) if over else set()
-        if self._holds_end():
-            touched |= self.release(self._absences.held_until(now - self._hold_seconds))
+        for batch in self._ending():
+            over = self._absences.held_until(now - self._hold_seconds, batch)
+            touched |= self.release(over)
         return touched
 
     def next_tick(self) -> float | None:
         """When ``tick`` next has something to do."""
         times = []
-        lost, held = self._absences.first_lost(), self._absences.first_held()
+        lost = self._absences.first_lost()
         if lost is not None:
             times.append(lost + self._linger)
-        if held is not None and self._holds_end():
-            times.append(held + self._hold_seconds)
+        for batch in self._ending():
+            held = self._absences.first_held(batch)
+            if held is not None:
+                times.append(held + self._hold_seconds)
         return min(times, default=None)
 
-    def _holds_end(self) -> bool:
-        return ends_by_itself(len(self._absences.holds), len(self._standing.members))
+    def _ending(self) -> list[Batch]:
+        """Batches whose holds end by themselves: each is judged by itself."""
+        members = len(self._standing.members)
+        batches = self._absences.batches()
+        return [batch for batch, held in batches if ends_by_itself(held, members)]
 
-    def let_go(self, ids: Collection[str], *, now: float) -> set[str]:
-        """Remove all of these lost members, or hold them all where the guard objects."""
-        if self._guard is not None:
-            lost = self._absences.lost.keys()
-            # Who has only changed its entry in the same list is not on its way out.
-            absent = lost - self.returning if self.returning else lost
-            reason = self._guard.objection(ids, absent, self._standing.members, now=now)
+    def let_go(self, ids: Collection[str], *, now: float, said: bool = False) -> set[str]:
+        """Remove these lost members, or hold them where the guard objects: all of one site, or
+        none of them. ``said``: they said goodbye."""
+        guard = self._guard
+        if guard is None:
+            return self._remove(ids)
+        by_site: dict[str, list[str]] = {}
+        for host_id in ids:
+            by_site.setdefault(self._standing.members[host_id].site, []).append(host_id)
+        touched: set[str] = set()
+        for site, batch in sorted(by_site.items()):
+            reason = self._objection(guard, site, batch, now=now)
             if reason is not None:
-                self._absences.hold(ids, Hold(now, reason))
-                return set()
-            self._guard.let_go(ids, now=now)
-        return self._remove(ids)
+                self._absences.hold(batch, Hold(now, reason, said=said))
+            else:
+                guard.let_go(batch, now=now)
+                touched |= self._remove(batch)
+        return touched
+
+    def _objection(
+        self, guard: Guard, site: str, batch: Collection[str], *, now: float
+    ) -> str | None:
+        """Where all that are gone together are too many, whoever is gone with one other site does
+        not count: one site that loses many, or pretends to, does not hold back the others."""
+        absences, members = self._absences, self._standing.members
+        old = absences.held_before(now, guard)
+        fleet = members.keys() - old if old else members
+        absent: Collection[str] = absences.lost.keys() - old if old else absences.lost.keys()
+        if self.returning:  # who has only changed its entry in the same list is not on its way out
+            absent = set(absent) - set(self.returning)
+        reason = guard.objection(batch, absent, fleet, now=now)
+        if reason is None:
+            return None
+        other = absences.worst_site_but(site, old)
+        if other is None:
+            return reason
+        others = {i for i in absent if members[i].site != other}
+        return reason if guard.objection(batch, others, fleet, now=now) is not None else None
 
     def release(self, ids: Iterable[str]) -> set[str]:
         """Remove these held members after all. The operator's word, or time's: it does not count

@@ -37,7 +37,7 @@ PURE = {
     "claims.py": {"model"},
     "admission.py": {"model"},
     "guard.py": set[str](),
-    "absence.py": {"claims", "model"},
+    "absence.py": {"claims", "guard", "model"},
     "stage.py": {"enforcement"},
     "questions.py": {"model"},
     "standing.py": {"model", "claims"},

@@ -102,7 +102,9 @@ def apply_changes(members: dict[str, Remembered], document: Mapping[str, Any]) -
 def _plain(held: Remembered | None) -> list[Any] | None:
     if held is None:
         return None
-    hold = [held.hold.since, held.hold.reason, held.hold.doubt] if held.hold is not None else None
+    hold = None
+    if held.hold is not None:
+        hold = [held.hold.since, held.hold.reason, held.hold.doubt, held.hold.said]
     return [held.name, [str(a) for a in held.more], held.lost_since, held.leased, hold]
 
 
@@ -113,8 +115,12 @@ def _remembered(record: list[Any]) -> Remembered:
         tuple(ipaddress.ip_address(address) for address in more),
         None if lost_since is None else float(lost_since),
         bool(leased),
-        None if hold is None else Hold(float(hold[0]), str(hold[1]), bool(hold[2])),
+        None if hold is None else _hold(*hold),
     )
+
+
+def _hold(since: Any, reason: Any, doubt: Any, said: Any = False, *_newer: Any) -> Hold:
+    return Hold(float(since), str(reason), bool(doubt), bool(said))
 
 
 # --- single documents ---
