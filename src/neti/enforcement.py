@@ -21,6 +21,7 @@ class Enforcement:
 
     permanent: bool = False
     seconds: float = 0
+    relaxed: bool = False  # nothing; and where an operator left the mark, it stays
 
     def __bool__(self) -> bool:
         return self.permanent or self.seconds > 0
@@ -31,6 +32,7 @@ class Enforcement:
 
 OFF: Final = Enforcement()
 PERMANENT: Final = Enforcement(permanent=True)
+RELAXED: Final = Enforcement(relaxed=True)
 
 # Two seconds: the kernel tells whole seconds, and time passes between reading and applying.
 _TRIAL_SLACK: Final = 2
@@ -54,7 +56,7 @@ def enforce_commands(
         if all(left is not None and left <= most for left in held.values()):
             return ()
         return begin_trial(wanted, held)
-    return _emptied(key for key in held if key != RELAXED_MARK)
+    return _emptied(key for key in held if not (wanted.relaxed and key == RELAXED_MARK))
 
 
 def begin_trial(

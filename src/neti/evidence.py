@@ -34,6 +34,7 @@ class Observed:
     empty: it can. ``unanswered``: ports, in words, that ``neti preview`` listed as in use when the
     trial began, and about which nobody has said anything since. ``containers``: interfaces from
     which everything is let in, because they are taken for this machine's own containers'.
+    ``unsaved``: why what is decided would not outlast a reboot; empty: the record is on disk.
     """
 
     registry: str | None
@@ -49,6 +50,7 @@ class Observed:
     incomplete: str
     unanswered: tuple[str, ...]
     containers: tuple[str, ...]
+    unsaved: str = ""
 
 
 def findings(seen: Observed) -> tuple[Finding, ...]:
@@ -70,6 +72,7 @@ def findings(seen: Observed) -> tuple[Finding, ...]:
         ),
         _unanswered(seen),
         Finding("containers", True, _containers(seen.containers)),
+        Finding("disk", not seen.unsaved, seen.unsaved or "the record of the stage is on disk"),
     )
 
 

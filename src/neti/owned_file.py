@@ -2,10 +2,12 @@
 commands write beside it.
 
 What root makes there is the folder's owner's, so that the agent can read and replace it. And root
-follows no link that the owner may have planted.
+follows no link that the owner may have planted, waits for no pipe, and reads no more than fits.
 """
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -33,3 +35,22 @@ def open_or_create(path: Path, flags: int, mode: int) -> int:
         return create(path, flags, mode)
     except FileExistsError:
         return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def read(path: Path, at_most: int) -> bytes:
+    """What a regular file holds. Raises OSError: also where the name is a link, a pipe, a device or
+    a folder, or where the file is longer than ``at_most``."""
+    number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        held = os.fstat(number)
+        if not stat.S_ISREG(held.st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        if held.st_size > at_most:
+            raise OSError(errno.EFBIG, f"is longer than {at_most} bytes", str(path))
+        parts, left = [], at_most
+        while left > 0 and (part := os.read(number, left)):
+            parts.append(part)
+            left -= len(part)
+    finally:
+        os.close(number)
+    return b"".join(parts)

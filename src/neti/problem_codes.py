@@ -100,6 +100,12 @@ _KINDS: Final = (
         "`neti up`, when the reason is gone; or `neti relax`, if it is not to be enforced",
     ),
     _critical(
+        "drops",
+        "The kernel keeps strangers out although this host is in shadow: whoever is no member is "
+        "locked out against somebody's wish",
+        "`neti relax`; when that does not help, `nft delete table inet neti`",
+    ),
+    _critical(
         "fight",
         "Another program keeps undoing what the agent repairs",
         "Find it by the name in the sentence; it must leave `table inet neti` and the overlay's "
@@ -220,11 +226,22 @@ _KINDS: Final = (
         "No interface has this host's private address, so the overlay's route waits for it",
         "Bring the address up; the route follows by itself",
     ),
+    _warning(
+        "stage_adopted",
+        "The record on disk said shadow and the kernel enforced: the host stays enforced",
+        "Was an old copy of the state folder put back? `neti relax`, if it is to be in shadow; "
+        "otherwise `neti enforce`, which ends this problem",
+    ),
     _critical(
         "stage_lost",
         "The record of the stage is damaged, so this host is open although it may have been "
         "enforced",
         "`neti enforce`; or `neti relax`, if it is not to be enforced",
+    ),
+    _critical(
+        "stage_not_saved",
+        "What was decided about this host (enforced, relaxed) is not on disk: a reboot undoes it",
+        "Make room, or make the state folder writable; the agent writes again by itself",
     ),
     _warning(
         "state",

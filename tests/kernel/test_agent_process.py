@@ -192,9 +192,9 @@ def test_down_and_up_without_and_with_an_agent(
     net: Net, neti: Neti, agent: "subprocess.Popen[bytes]", tmp_path: Path
 ) -> None:
     """down removes the table and the route; up brings both back; also with the agent gone."""
-    assert neti("down").stdout == "down\n"
+    assert neti("down").stdout.startswith("down: nothing of Neti is in this host's kernel")
     assert ruleset(net) == ""
-    assert neti("up").stdout == "up\n"
+    assert neti("up").stdout.startswith("up: ")
     assert "table inet neti" in ruleset(net)
     agent.kill()
     agent.wait()
@@ -227,7 +227,8 @@ def test_relax_works_without_the_agent(
     if gone:
         agent.wait()
     done = neti("relax")
-    assert (done.returncode, done.stdout) == (0, "shadow\n")
+    assert done.returncode == 0
+    assert done.stdout.startswith("shadow: nothing is kept out")
     assert ("is not running" if gone else "hangs") in done.stderr
     assert not enforced(net)
     with (tmp_path / "again").open("wb") as log:

@@ -34,6 +34,7 @@ def test_who_may_not_ask_the_agent_is_told_to_be_root(
         raise AgentForbidden("/run/agent.sock: permission denied: run this as root")
 
     monkeypatch.setattr(control, "call", refused)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     state = tmp_path / "state"
     (tmp_path / "neti.yml").write_text(f"{CONFIG}table_files_path: {state}\n")
     done = CliRunner().invoke(cli, [command, "-c", str(tmp_path / "neti.yml")])

@@ -12,11 +12,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.support.agents import Box, World, world
 
 from neti import stage
+from neti.agent import marks
 from neti.agent.loop import Reload
-from neti.agent.relaxing import relax_alone
+from neti.agent.marks import Said
 from neti.agent.state import StateFolder
 from neti.dataplane.monitor import RulesChanged
-from neti.enforcement import OFF, PERMANENT, Enforcement, confirm_trial, enforce_commands
+from neti.enforcement import OFF, PERMANENT, RELAXED, Enforcement, confirm_trial, enforce_commands
 from neti.ruleset import FOREIGN, DeleteElements, Drop
 from neti.stage import RETRY_PAUSES, Record, Stage, Trial
 
@@ -197,8 +198,9 @@ def test_nothing_is_added_that_is_there() -> None:
 
 
 def test_the_mark_of_relax_stays_while_nothing_is_dropped() -> None:
-    assert enforce_commands(OFF, {"78": FOREIGN}) == ()
-    assert enforce_commands(OFF, {"78": FOREIGN, "ipv4": 9}) == (
+    assert enforce_commands(RELAXED, {"78": FOREIGN}) == ()
+    assert enforce_commands(OFF, {"78": FOREIGN}) != ()  # the disk has it now
+    assert enforce_commands(RELAXED, {"78": FOREIGN, "ipv4": 9}) == (
         DeleteElements("enforce", ("ipv4",)),
     )
 
@@ -456,7 +458,10 @@ def test_relax_and_the_configuration(fleet: World) -> None:
 
 
 @pytest.mark.parametrize("hung", [True, False])
-def test_relaxed_without_the_agent_it_stays_in_shadow(fleet: World, hung: bool) -> None:
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_relaxed_without_the_agent_it_stays_in_shadow(
+    fleet: World, hung: bool, on_disk: bool
+) -> None:
     """Also where reject_all is true: the command is the later word. And a later one counts."""
     one = trialled(fleet, reject_all=True, trial_seconds=60)
     fleet.pass_time(1)
@@ -465,13 +470,20 @@ def test_relaxed_without_the_agent_it_stays_in_shadow(fleet: World, hung: bool) 
     folder = one.running.core.out.folder
     if not hung:
         one.stop()
-    relax_alone(one.settings, folder, "this machine", one.dataplane)
-    assert one.elements("enforce") == {}
+    one.dataplane.disarm()  # as ``relax_alone`` does
+    if on_disk:
+        marks.leave(folder.path, marks.RELAXED, Said(1.0, "alice, ssh 198.51.100.7", None))
+    assert ARMED.items() - one.elements("enforce").items() == ARMED.items()
     if not hung:
         one.start()
+    elif not on_disk:
+        one.running.tell(RulesChanged(pid=1, program="neti"))
     fleet.pass_time(120)
     assert one.elements("enforce") == {}
     assert one.status()["stage"] == "shadow"
+    assert one.running.core.record.relaxed
+    if on_disk:
+        assert one.running.core.record.said_by == "alice, ssh 198.51.100.7"
     assert not folder.is_relaxed
     assert "result" in enforce(one, seconds=60)
     fleet.pass_time(1)

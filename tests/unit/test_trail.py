@@ -105,9 +105,9 @@ def test_what_proc_holds_can_be_anything(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_down_and_up_without_an_agent(
     syslog: socket.socket, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neti.agent.taking_out.take_out", lambda *_: None)
+    monkeypatch.setattr("neti.dataplane.way_out.remove_table", lambda: False)
+    monkeypatch.setattr("neti.dataplane.way_out.remove_routes", list)
     monkeypatch.setattr("neti.agent.raising.raise_limit", lambda _: None)
-    monkeypatch.setattr("neti.agent.raising.put_back", lambda _: ())
     for word in ("down", "up"):
         neti(word, "-c", config)
         assert f'command={word} agent="none answers"' in told(syslog)

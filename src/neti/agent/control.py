@@ -140,11 +140,15 @@ class ControlServer:
         self._waits_for: str | None = "it has just begun"
         self._lock = _only_one(folder)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.fault: str | None = None  # why there is no socket
         try:
             self.path.unlink(missing_ok=True)
             self._bind()
         except OSError as error:
-            raise NetiError(f"{self.path}: cannot be made: {error.strerror}") from error
+            # On a read-only disk: the host keeps its rules, and 'neti relax' works without it.
+            why = f"cannot be made ({error.strerror}): no command reaches the agent"
+            self.fault = f"{self.path}: {why}"
+            log.error("no_control_socket", what=self.fault)
         self._told_before = threading.Event()  # the request before the next one was told
         self._told_before.set()
         self._answering: set[threading.Thread] = set()
@@ -161,6 +165,8 @@ class ControlServer:
         )
 
     def start(self) -> None:
+        if self.fault is not None:
+            return
         self._socket.listen(16)
         self._acceptor.start()
 
@@ -174,7 +180,8 @@ class ControlServer:
 
     def close(self) -> None:
         self._acceptor.close()
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
         # The answer to what made the agent stop (leave) is on its way: the program waits for it.
         deadline = time.monotonic() + _LAST_ANSWERS
         for thread in tuple(self._answering):
@@ -326,7 +333,14 @@ def _only_one(folder: Path) -> int:
     try:
         number = owned_file.open_or_create(folder / "agent.lock", os.O_RDWR, 0o600)
     except OSError as error:
-        raise NetiError(f"{folder}: cannot be written: {error.strerror}") from error
+        try:  # who cannot write may still look whether somebody holds it
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            number = os.open(folder / "agent.lock", flags)
+        except FileNotFoundError:
+            log.warning("no_lock", what=f"{folder}: cannot be written: {error.strerror}")
+            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            raise NetiError(f"{folder}: cannot be written: {error.strerror}") from error
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -15,14 +15,14 @@ from neti.agent.machine import Machine
 from neti.agent.membership import Membership
 from neti.agent.reconcile import Reconciler
 from neti.agent.settings_live import LiveSettings
-from neti.agent.state import StateError, StateFolder
+from neti.agent.state import STAGE_FILE, StateError, StateFolder
 from neti.agent.state_records import Self
 from neti.agent.tagging import Tagger
 from neti.agent.timers import Timers
 from neti.agent.worker import Worker
 from neti.clock import Clock, SteadyClock
 from neti.dataplane.conntrack_limit import ConntrackLimit
-from neti.enforcement import Enforcement
+from neti.enforcement import RELAXED, Enforcement
 from neti.guard import Guard
 from neti.measured import Measured
 from neti.model import Host, IPAddress
@@ -85,6 +85,9 @@ class Core:
     fresh_at: float | None = None  # steady seconds
     stale_since: float | None = None  # steady seconds; None while fresh
     down: bool = False
+    said_down: bool = False  # what the disk says of it, as it was last obeyed
+    # Files whose content on disk is not what is known here, and how each is written.
+    behind: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     @property
     def way_in(self) -> bool:
@@ -93,6 +96,8 @@ class Core:
 
     def enforcement(self) -> Enforcement:
         """What the kernel should hold now."""
+        if self.record.relaxed and STAGE_FILE in self.behind and not self.down:
+            return RELAXED  # the kernel remembers it for as long as the disk does not
         return in_force(self.record, monotonic=self.now(), way_in=self.way_in, down=self.down)
 
     @property
@@ -123,23 +128,61 @@ class Core:
     def empty_membership(self) -> Membership:
         return Membership.empty(self.settings, self.host, self.out.reserved, self.guard)
 
-    def keep(self, write: Callable[[], None]) -> None:
-        """A disk that fails is named and does not stop the kernel from being kept in step."""
+    def keep(self, name: str, write: Callable[[], None]) -> bool:
+        """A disk that fails is named and does not stop the kernel from being kept in step.
+
+        ``name``: of the file. While it is behind what is known here, it is written again and again
+        by ``write``, which takes what is known then. Whether it is on disk now.
+        """
         try:
             write()
-            self.problems.clear("disk")
         except StateError as error:
-            self.problems.set("disk", str(error))
-            log.error("state_not_written", what=str(error))
+            if name not in self.behind:
+                log.error("state_not_written", what=str(error), file=name)
+            self.behind[name] = write
+            self.problems.set("disk", str(error), subject=name)
+            if "disk" not in self.timers.due:
+                self.timers.retry("disk", self.now())
+        else:
+            if self.behind.pop(name, None) is not None:
+                log.info("state_written_again", file=name)
+            self.problems.clear("disk", subject=name)
+            if not self.behind:
+                self.timers.worked("disk")
+        self._say_what_will_not_last()
+        return name not in self.behind
+
+    def keep_what_is_behind(self) -> None:
+        """The timer "disk": each file that could not be written."""
+        for name, write in tuple(self.behind.items()):
+            self.keep(name, write)
+
+    def _say_what_will_not_last(self) -> None:
+        if STAGE_FILE in self.behind:
+            self.problems.set(
+                "stage_not_saved",
+                f"this host is in {self.stage.value} now, and that is not on disk: a reboot undoes "
+                "it; make the state folder writable",
+            )
+        else:
+            self.problems.clear("stage_not_saved")
 
     def keep_self(self, itself: Self) -> None:
         if itself != self.itself:
             self.itself = itself
-            self.keep(lambda: self.out.folder.save_self(itself))
+            self.keep("self.json", lambda: self.out.folder.save_self(self.itself))
 
-    def keep_record(self, record: Record) -> None:
+    def keep_record(self, record: Record, *, anew: bool = False) -> bool:
+        """Whether it is on disk. ``anew``: also where it is what it was."""
+        decided = record.wished or record.by == "command"
         if record != self.record:
-            if record.wished or record.by == "command":
+            if decided:
                 self.problems.clear("stage_lost")  # somebody has said again what it should be
             self.record = record
-            self.keep(lambda: self.out.folder.save_record(record))
+        elif not anew and STAGE_FILE not in self.behind:
+            return True
+        # A record that a newer version wrote, and that nobody here understands, is not written over
+        # because of what nobody decided.
+        if not decided and self.out.folder.holds_what_is_not_understood(STAGE_FILE):
+            return True
+        return self.keep(STAGE_FILE, lambda: self.out.folder.save_record(self.record))

@@ -4,6 +4,7 @@ Lines carry a checksum, so that a torn or edited one is known for what it is; a 
 one that was written beside it. Raises OSError and ValueError; who calls says which file it was.
 """
 
+import contextlib
 import json
 import os
 import zlib
@@ -36,13 +37,22 @@ def replace(path: Path, content: bytes, mode: int) -> None:
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)
     number = owned_file.create(beside, os.O_WRONLY, mode)
-    with os.fdopen(number, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(number)
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)  # the rename itself
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(number)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink()  # what did not fit takes no room either
+        raise
+    beside.replace(path)
+    sync_folder(path.parent)  # the rename itself
+
+
+def sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
     finally:
         os.close(folder)

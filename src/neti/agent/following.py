@@ -134,7 +134,7 @@ class Following:
     def _became_fresh(self, fresh: Fresh) -> None:
         core = self._core
         # On disk before the registration exists: killed in between, a restart finds its session.
-        core.keep(lambda: core.out.folder.save_session(fresh.session))
+        core.keep("session.json", lambda: core.out.folder.save_session(fresh.session))
         core.fresh = True
         if core.stale_since is not None:
             core.members.fleet.time_stood_still(max(0.0, core.since() - core.stale_since))

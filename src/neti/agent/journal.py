@@ -101,11 +101,13 @@ class Journal:
         core = self._core
         if core.guard.window != self._window:
             self._window = dict(core.guard.window)
-            core.keep(lambda: core.out.folder.save_window(self._window))
+            core.keep("guard.json", lambda: core.out.folder.save_window(self._window))
         if not self._unwritten or not core.known:
             return
         changes, self._unwritten = self._unwritten, {}
-        core.keep(lambda: core.out.folder.append(changes, core.members.everybody()))
+        core.keep(
+            "members.jsonl", lambda: core.out.folder.append(changes, core.members.everybody())
+        )
 
 
 def _differences(before: Mapping[str, Member], after: Mapping[str, Member]) -> list[Change]:

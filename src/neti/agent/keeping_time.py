@@ -55,4 +55,4 @@ class ClockNote:
                 return
             log.warning("clock_set", seconds=round(-moved, 1))
         self._written = mark
-        core.keep(lambda: core.out.folder.save_clock(mark))
+        core.keep("clock.json", lambda: core.out.folder.save_clock(mark))

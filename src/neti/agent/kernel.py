@@ -3,6 +3,7 @@
 Must never do: write while ``down``, or repair in a fight as fast as it is spoilt.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
@@ -16,6 +17,7 @@ from neti.agent.journal import Journal
 from neti.agent.taking_out import take_out
 from neti.agent.tracking import Tracking
 from neti.dataplane.monitor import RulesChanged
+from neti.enforcement import OFF
 from neti.errors import DataplaneError, StructureRefused
 from neti.policy import Surroundings, structure
 from neti.ruleset import SetName
@@ -34,19 +36,26 @@ _ARRIVALS_EVERY: Final = 15.0
 
 
 class Kernel:
-    """Not thread-safe: the loop's thread owns it. ``on_disarmed``: a trial was found ended."""
+    """Not thread-safe: the loop's thread owns it. ``on_disarmed``: a trial was found ended;
+    ``on_relaxed``, ``on_down``: an operator's word was found in the kernel, and on no disk."""
 
-    def __init__(self, core: Core, journal: Journal, on_disarmed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        journal: Journal,
+        on_disarmed: Callable[[], None],
+        on_relaxed: Callable[[], None],
+        on_down: Callable[[], None],
+    ) -> None:
         self._core = core
         self._journal = journal
         self._on_disarmed = on_disarmed
+        self._on_relaxed = on_relaxed
+        self._on_down = on_down
         self._surroundings: Surroundings | None = None
         self._commit_after = 0.0
         self._looked_at = 0.0  # when the last look for drift ended, and
         self._look_took = 0.0  # how long it took
-        self._network_at = 0.0  # when the last look at the network ended, and
-        self._network_took = 0.0  # how long it took
-        self._route_at = float("-inf")  # when our route was last repaired
         self._full_audit_at = 0.0
         self._rules_refused = False
         self._changed_by: dict[str, None] = {}  # who changed nftables since the last look
@@ -69,7 +78,8 @@ class Kernel:
     @property
     def _down(self) -> bool:
         """On disk too: ``neti down`` may have been said while this process stood still."""
-        return self._core.down or self._core.out.folder.is_down
+        core = self._core
+        return core.down or (not core.said_down and core.out.folder.is_down)
 
     @property
     def containers(self) -> tuple[str, ...]:
@@ -114,6 +124,9 @@ class Kernel:
         # What is known must be wished for before the kernel is compared with it: else members
         # that were only just read again would be taken out for a moment.
         self._journal.take_changes()
+        if self._told_down():
+            return
+        self._obey_mark()
         core.members.elements.enforcement = core.enforcement()
         started = core.now()
         try:
@@ -131,10 +144,12 @@ class Kernel:
             # Members and stage are in, and go on: only the rules are those of before.
             self._rules_refused = isinstance(error, StructureRefused)
             self.failed(error)
+            self._disarm_even_so()
             return
         self._rules_refused = False
         core.timers.worked("resync")
         core.problems.clear("kernel")
+        core.problems.clear("drops")
         if done.planned.transaction:
             self.applies += 1
             core.measured.applied(started, core.now())
@@ -157,6 +172,46 @@ class Kernel:
             self._on_disarmed()
         self.remember()
         self._journal.write()
+
+    def _told_down(self) -> bool:
+        """``neti down`` took the table out while this process stood still, and no disk took it."""
+        with contextlib.suppress(DataplaneError):
+            if self._core.out.reconciler.marked_down():
+                self._on_down()
+        return self._core.down
+
+    def _obey_mark(self) -> None:
+        """``neti relax`` emptied the map while this process stood still, and no disk took it."""
+        core = self._core
+        if core.record.wished or core.record.confirmed:
+            with contextlib.suppress(DataplaneError):
+                if core.out.reconciler.relaxed():
+                    self._on_relaxed()
+
+    def disarm(self) -> str:
+        """Nothing is dropped any more, whatever else is refused. Why it is; empty: it is not."""
+        core = self._core
+        if self._down:
+            return ""
+        core.members.elements.enforcement = OFF
+        try:
+            core.out.reconciler.disarm()
+        except DataplaneError as error:
+            core.problems.set(
+                "drops",
+                f"this host should keep nobody out, and the kernel still does ({error}): neti "
+                "relax, or nft delete table inet neti",
+            )
+            log.error("not_disarmed", what=str(error))
+            return str(error)
+        core.problems.clear("drops")
+        return ""
+
+    def _disarm_even_so(self) -> None:
+        """Something was refused. Even so nobody is kept out against the stage."""
+        with contextlib.suppress(DataplaneError):
+            if not self._core.enforcement() and self._core.out.reconciler.drops():
+                self.disarm()
 
     def remember(self) -> None:
         """On disk, for a restart: how the kernel was left, and what ``neti restore`` needs."""
@@ -210,34 +265,21 @@ class Kernel:
 
     def look_at_network(self) -> None:
         core = self._core
-        if self._down:
+        if self._down or self._told_down():
             return
-        before, started = self._surroundings, core.now()
+        before = self._surroundings
         try:
             self._surroundings = self.network.look(core.settings, core.host)
-            self._repair_route()
+            if self.network.route(core.settings, core.host):
+                self._repaired("the overlay's route was not as it should be")
         except DataplaneError as error:
             self.failed(error)
             return
-        self._network_at = core.now()
-        self._network_took = self._network_at - started
         if self._surroundings != before:
             self.resync("uplinks or other tables changed")
 
-    def _repair_route(self) -> None:
-        """In a fight about it only the route waits, and nothing else of the network does."""
-        core = self._core
-        left = self._route_at + self.fight.pause(core.now()) - core.now()
-        if left > 0 and self.network.spoilt(core.host):
-            core.soon("network", left)
-        elif self.network.route(core.settings, core.host):
-            self._route_at = core.now()
-            self._repaired("the overlay's route was not as it should be")
-
     def network_changed(self) -> None:
-        """A look costs more the more routes there are, and takes a tenth of a processor at most."""
-        rest = min(self._network_took * _LOOK_SHARE, _LOOK_AT_LEAST)
-        self._core.soon("network", max(_SETTLE, self._network_at + rest - self._core.now()))
+        self._core.soon("network", max(_SETTLE, self.fight.pause(self._core.now())))
 
     def audit(self) -> None:
         """What may have changed without a word: lost events, iptables-legacy, elements."""

@@ -3,17 +3,14 @@ went wrong must not take away the ways to look, to get back in, and to restore a
 """
 
 import dataclasses
-import re
+import stat
 from pathlib import Path
-from typing import Final
 
 from neti.agent.state import GOOD_CONFIG, StateFolder
 from neti.config import load
 from neti.errors import ConfigError
 from neti.settings import DEFAULT_STATE, Settings
-
-# Of a file that is not YAML perhaps: the line, as whoever wrote it meant it.
-_STATE_LINE: Final = re.compile(rb"^table_files_path:\s*[\"']?(/[^\"'#\s]+)", re.MULTILINE)
+from neti.state_folder import named_in
 
 
 def load_or_last_good(
@@ -27,12 +24,17 @@ def load_or_last_good(
     try:
         return load(config), None
     except ConfigError as refused:
-        for folder in (_named_in(config), state):
+        for folder in (named_in(config), state):
             try:
                 # Looked for as it is: nothing is made where an invalid file leads.
-                if folder is not None and (folder / GOOD_CONFIG).is_file():
+                if folder is not None and _is_a_file(folder / GOOD_CONFIG):
                     settings = load(StateFolder(folder, make=False).good_config)
-                    return dataclasses.replace(settings, path=config), refused
+                    # The copy is the agent's user's, and root writes where the settings lead: so it
+                    # leads nowhere but to where it was found.
+                    return (
+                        dataclasses.replace(settings, path=config, table_files_path=folder),
+                        refused,
+                    )
             except (ConfigError, OSError):
                 continue
         raise
@@ -44,9 +46,9 @@ def last_good_is_used(refused: ConfigError) -> str:
     return f"the configuration is not valid ({first}{rest}): used the last one that was"
 
 
-def _named_in(config: Path) -> Path | None:
+def _is_a_file(path: Path) -> bool:
+    """No link and no pipe. Raises OSError."""
     try:
-        found = _STATE_LINE.search(config.read_bytes())
-    except OSError:
-        return None
-    return None if found is None else Path(found[1].decode(errors="surrogateescape"))
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False

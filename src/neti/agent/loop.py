@@ -7,6 +7,7 @@ kernel worse than it found it. What a kill leaves behind is written at each step
 world; docs/design/agent.md has them all in one table.
 """
 
+import contextlib
 import queue
 import signal
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from neti import log, memory, stage
+from neti import log, memory
 from neti.agent import figures, preview, status
 from neti.agent.control import Request
 from neti.agent.core import Core, Outside
@@ -38,14 +39,14 @@ from neti.agent.trouble import Trouble
 from neti.agent.worker import JobDone, JobFailed
 from neti.clock import SteadyClock
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
-from neti.errors import ConfigError, NetiError, Unexpected
+from neti.errors import ConfigError, DataplaneError, NetiError, Unexpected
 from neti.guard import Guard
 from neti.model import Host
 from neti.registry import Event
 from neti.registry.opening import problems_of as expiring
 from neti.ruleset import KernelState
 from neti.settings import Settings
-from neti.stage import Record, Wisher
+from neti.stage import Record, Stage, Wisher
 from neti.words import some
 
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before the kernel gets its turn
@@ -104,6 +105,7 @@ class Agent:
             guard=guard,
             steady=steady,
             down=outside.folder.is_down,
+            said_down=outside.folder.is_down,
         )
         self.faults = Faults(core, brittle=brittle)
         self._faults = {str(n): fault for n, fault in enumerate(loaded.faults)}
@@ -113,7 +115,13 @@ class Agent:
         self.journal = Journal(core)
         self.registration = Registration(core, on_left=self.stop)
         self.following = Following(core, self.journal, self.registration)
-        self.kernel = Kernel(core, self.journal, on_disarmed=self._disarmed)
+        self.kernel = Kernel(
+            core,
+            self.journal,
+            on_disarmed=self._disarmed,
+            on_relaxed=self._relaxed_in_kernel,
+            on_down=self._down_in_kernel,
+        )
         self.shadow = ShadowLog(
             outside.folder.path, outside.folder.machine, outside.reconciler, outside.clock
         )
@@ -146,6 +154,8 @@ class Agent:
             overlay = IPv4Address(core.itself.overlay)
             if overlay in core.settings.overlay_subnet:
                 core.members.hold_lease(overlay)
+        if not core.down and core.out.reconciler.marked_down():
+            self._down_in_kernel()
         kernel = core.out.reconciler.read()
         if not core.known:
             core.members.adopt(kernel)
@@ -171,29 +181,43 @@ class Agent:
         """An operator's word while no agent ran comes first. Where no record can be read, what the
         kernel holds for good was confirmed once."""
         core, loaded = self.core, self._loaded
-        if core.out.folder.is_relaxed:
+        if core.out.folder.is_relaxed or kernel.relaxed_by_hand:
             self.staging.configured()
-            core.keep_record(stage.commanded(core.record, False))
-            core.keep(lambda: core.out.folder.set_relaxed(False))
+            if core.out.folder.is_relaxed:
+                self.staging.note_relaxed(core.out.folder.relaxed_by())
+            elif not core.record.relaxed:
+                self.staging.relaxed_in_kernel()
         elif loaded.record is None and kernel.armed_for_good:
-            # Whatever the configuration says, it says nothing new.
-            says = core.settings.reject_all
-            by: Wisher = "configuration" if says else "command"
-            core.keep_record(Record(configured=says, wished=True, by=by, confirmed=True))
-            log.warning("stage_adopted", stage="enforced", why="the kernel holds it for good")
+            self._adopt("the kernel holds it for good, and there is no record of it")
+        elif kernel.armed_for_good and not (
+            core.record.stage is not Stage.SHADOW or core.record.relaxed
+        ):
+            self._adopt("the kernel holds it for good, and the record on disk is an older one")
+            core.problems.set(
+                "stage_adopted",
+                "the record on disk said shadow, and the kernel enforced: this host stays "
+                "enforced; neti relax, if it is not to be",
+            )
         elif loaded.record_lost:
             core.problems.set("stage_lost", STAGE_LOST[loaded.enforced_once])
             log.error("stage_lost", what=STAGE_LOST[loaded.enforced_once])
         self.staging.resume(armed=kernel.armed_for_good)
         self.staging.configured()
 
+    def _adopt(self, why: str) -> None:
+        """What the kernel enforces goes on. What the configuration says is nothing new."""
+        core, says = self.core, self.core.settings.reject_all
+        by: Wisher = "configuration" if says else "command"
+        core.keep_record(Record(configured=says, wished=True, by=by, confirmed=True))
+        log.warning("stage_adopted", stage="enforced", why=why)
+
     def _replace_torn(self) -> None:
         """What would otherwise be written at its next change only."""
         core, torn = self.core, {fault.file for fault in self._faults.values()}
         if any(name.startswith("stage.json") for name in torn):
-            core.keep(lambda: core.out.folder.save_record(core.record))
+            core.keep_record(core.record, anew=True)
         if "guard.json" in torn:
-            core.keep(lambda: core.out.folder.save_window(core.guard.window))
+            core.keep("guard.json", lambda: core.out.folder.save_window(core.guard.window))
 
     def _whole_again(self, name: str) -> None:
         for key in [key for key, fault in self._faults.items() if fault.file == name]:
@@ -207,7 +231,7 @@ class Agent:
             if not self.faults.hanging:
                 self._watchdog.feed(self.core.now())
         self.following.note_origin()
-        self.core.keep(self.shadow.stop)
+        self.core.keep("shadow.jsonl", self.shadow.stop)
 
     def step(self, *, block: bool = False) -> None:
         """One turn of the loop: everything that is told or due now, then the kernel."""
@@ -249,9 +273,12 @@ class Agent:
 
     def _obey_disk(self) -> None:
         """What was commanded without this agent while it hung, before anything is written."""
-        if self.core.out.folder.is_down != self.core.down:
+        core = self.core
+        if (said := core.out.folder.is_down) != core.said_down:
+            core.said_down = said
             try:
-                self._follow_down()
+                if said != core.down:
+                    self._follow_down()
             except NetiError as error:
                 self.core.problems.set("kernel", str(error))
                 log.error("kernel_refused", what=str(error))
@@ -332,6 +359,7 @@ class Agent:
             "identity": self._ask_who_i_am,
             "linger": self.following.let_go,
             "memory": memory.give_back,
+            "disk": self.core.keep_what_is_behind,
             "jobs": self.faults.look_at_jobs,
             "anew": lambda: self.following.anew(remember=True),
             "forget": self.faults.forget,
@@ -349,7 +377,7 @@ class Agent:
 
     def _look_at_shadow(self) -> None:
         self.kernel.listen()
-        self.core.keep(self.shadow.tick)
+        self.core.keep("shadow.jsonl", self.shadow.tick)
         self.shadow.name_problems(self.core.problems)
         self.core.soon("shadow", self.shadow.pause)
 
@@ -365,6 +393,17 @@ class Agent:
             core.timers.due["linger"] = core.now() + max(0.0, next_tick - core.since())
         if not core.members.fleet.holds:
             core.problems.clear("origin")
+
+    def _down_in_kernel(self) -> None:
+        core = self.core
+        core.down = True
+        log.warning("down", what="said while no disk could take it; the kernel bears it")
+        core.keep("down", self._write_down)
+        core.said_down = core.out.folder.is_down
+        self.staging.taken_down()
+
+    def _relaxed_in_kernel(self) -> None:
+        self.staging.relaxed_in_kernel()
 
     def _disarmed(self) -> None:
         self.staging.disarmed()
@@ -454,17 +493,45 @@ class Agent:
             request.fail(str(error))
 
     def _go_down(self, request: Request) -> None:
-        self.core.out.folder.set_down(True)
-        self.core.down = True
-        self.kernel.take_out()
+        """The kernel first: a disk that is full must not keep anybody's rules in force."""
+        core = self.core
+        core.down = True
+        refused = None
+        try:
+            self.kernel.take_out()
+        except DataplaneError as error:
+            refused = str(error)
         self.staging.taken_down()
+        saved = core.keep("down", self._write_down)
+        core.said_down = core.out.folder.is_down
+        if not saved:
+            with contextlib.suppress(DataplaneError):
+                core.out.reconciler.mark_down()
         log.warning("down", what="nothing of Neti is in the kernel now; neti up ends this")
-        request.succeed("down")
+        if refused is not None:
+            request.fail(refused)
+        else:
+            request.succeed({"state": "down", "unsaved": self._unsaved("down")})
+
+    def _unsaved(self, name: str) -> str | None:
+        held = self.core.problems.get("disk", subject=name)
+        return None if held is None else held.sentence
+
+    def _write_down(self) -> None:
+        core = self.core
+        core.out.folder.set_down(core.down)
+        core.said_down = core.down
+        if core.down:
+            with contextlib.suppress(DataplaneError):
+                core.out.reconciler.unmark_down()
 
     def _go_up(self, request: Request) -> None:
         core = self.core
-        core.out.folder.set_down(False)
+        core.said_down = core.out.folder.is_down  # obeyed no more, whether or not it can go
         core.down = False
+        with contextlib.suppress(DataplaneError):
+            core.out.reconciler.unmark_down()
+        core.keep("down", self._write_down)
         self.staging.taken_down()  # where 'neti down' found no agent that could note it
         self.kernel.resync("up")
         core.soon("stage")
@@ -472,7 +539,9 @@ class Agent:
             request.fail(core.problems.sentence("kernel"))
         else:
             log.info("up")
-            request.succeed("up")
+            request.succeed(
+                {"state": "up", "stage": core.stage.value, "unsaved": self._unsaved("down")}
+            )
 
     def _preview(self, request: Request) -> None:
         core = self.core

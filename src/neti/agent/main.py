@@ -17,7 +17,7 @@ from neti.agent.exporting import exporter
 from neti.agent.machine import Machine, RealMachine, switched_off
 from neti.agent.reconcile import Reconciler
 from neti.agent.responder import Responder
-from neti.agent.state import StateError, StateFolder
+from neti.agent.state import GOOD_CONFIG, StateError, StateFolder
 from neti.agent.systemd import notify
 from neti.agent.trouble import Trouble
 from neti.agent.worker import Worker
@@ -67,7 +67,6 @@ def run(config: Path, log_format: log.Format = "text") -> None:
         loaded = folder.load(fingerprint())
         if loaded.foreign:
             folder.discard()
-        folder.keep_config(content)
         outside = Outside(
             reconciler=Reconciler(dataplane, conntrack, loop.seen_structure(loaded.itself)),
             machine=machine,
@@ -86,6 +85,9 @@ def run(config: Path, log_format: log.Format = "text") -> None:
             tagger=tagging.for_instance(settings, host.id),
         )
         agent = loop.Agent(settings, host, outside, loaded, inbox=inbox)
+        agent.core.keep(GOOD_CONFIG, lambda: folder.keep_config(content))
+        if control.fault is not None:
+            agent.core.problems.set("disk", control.fault, subject="agent.sock")
         loop.install_signals(agent)
         log.info("starting", version=__version__, id=host.id, site=host.site, private=host.private)
         _live(agent, control, settings)

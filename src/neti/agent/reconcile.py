@@ -11,8 +11,9 @@ Must never do: apply half of a difference, or refresh what ends by the kernel's 
 exception is by intent: where only the rules cannot be brought in, members and stage still are.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Final, Protocol
@@ -21,13 +22,20 @@ from neti.agent.timed import Mended, TimedElements, peers_of
 from neti.clock import Clock, SystemClock
 from neti.dataplane import Dataplane
 from neti.elements import Changes, Elements
-from neti.enforcement import PERMANENT, Enforcement, begin_trial, confirm_trial, enforce_commands
+from neti.enforcement import (
+    OFF,
+    PERMANENT,
+    Enforcement,
+    begin_trial,
+    confirm_trial,
+    enforce_commands,
+)
 from neti.errors import DataplaneError, DataplaneUnavailable, KernelMoved, StructureRefused
 from neti.ruleset import (
+    FOREIGN,
     RELAXED_MARK,
     TIMED,
     DeleteElements,
-    DeleteTable,
     KernelState,
     RewriteChains,
     SetName,
@@ -165,7 +173,10 @@ class Reconciler:
     def resync(self, structure: Structure, elements: Elements) -> Resync:
         """Read back, and make everything as it should be. Raises DataplaneError; StructureRefused
         where only the rules could not be brought in."""
-        return self._again(lambda: self._resync(structure, elements))
+        done = self._again(lambda: self._resync(structure, elements))
+        if elements.enforcement.relaxed and not self.relaxed():
+            self._dataplane.disarm()  # the mark goes with the table, and nothing else
+        return done
 
     def _again(self, act: Callable[[], Resync]) -> Resync:
         for _ in range(_ATTEMPTS - 1):
@@ -271,6 +282,30 @@ class Reconciler:
         held = KernelState(structure="", enforce=self._dataplane.enforce())
         return held.armed if enforcement else True
 
+    def disarm(self) -> None:
+        """Nothing is dropped any more, whatever else of the table is refused or missing."""
+        self._dataplane.disarm()
+        self._left = OFF
+
+    def drops(self) -> bool:
+        """A cheap look: whether anybody is kept out, on trial or for good."""
+        return any(left != FOREIGN for left in self._dataplane.enforce().values())
+
+    def relaxed(self) -> bool:
+        return RELAXED_MARK in self._dataplane.enforce()
+
+    def mark_down(self) -> None:
+        """See ``Dataplane``."""
+        self._dataplane.mark_down()
+
+    def marked_down(self) -> bool:
+        return self._dataplane.marked_down()
+
+    def unmark_down(self) -> None:
+        """The disk says it now."""
+        if self._dataplane.marked_down():
+            self._dataplane.remove()
+
     def begin_trial(self, elements: Elements) -> None:
         """Arm the kernel as ``elements.enforcement`` says, counted from now."""
         for last in (False, True):
@@ -333,12 +368,13 @@ class Reconciler:
     def remove(self) -> None:
         """Take out all that is ours from nftables, and end the connections that it translated:
         the kernel would go on translating them without any rule."""
-        kernel = self._dataplane.read()
-        if kernel.structure is not None:
-            self.before_emptying()
-            self._dataplane.apply(Transaction((DeleteTable(),)))
+        self.before_emptying()
+        leads: Mapping[str, str] = {}
+        with contextlib.suppress(DataplaneError):  # what cannot be read can still be taken out
+            leads = self._dataplane.read().elements.get("overlay", {})
+        if self._dataplane.remove():
             self.emptied()
-            self._ended.update(kernel.elements.get("overlay", {}))
+            self._ended.update(leads)
         self.seen = None
         self._left = None
         if self._ended:

@@ -218,7 +218,7 @@ class Registration:
         core = self._core
         log.warning("left", entry=self.entry, what="this host left the fleet; the agent stops")
         self.entry = None
-        core.keep(core.out.folder.forget_session)
+        core.keep("session.json", core.out.folder.forget_session)
         if self.leaving is not None:
             self.leaving.succeed("left")
         self._on_left()

@@ -21,14 +21,15 @@ from neti.agent.loop import STAGE_LOST, seen_structure
 from neti.agent.machine import Machine, RealMachine, switched_off
 from neti.agent.membership import Membership
 from neti.agent.reconcile import Reconciler
-from neti.agent.state import Loaded, StateFolder
+from neti.agent.state import Loaded, StateError, StateFolder
 from neti.agent.tracking import Tracking
+from neti.dataplane import way_out
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.listeners import Listening
 from neti.dataplane.network import Network
 from neti.dataplane.nftables import NftablesDataplane
-from neti.enforcement import OFF, PERMANENT
+from neti.enforcement import OFF, PERMANENT, RELAXED
 from neti.errors import NetiError
 from neti.identity import discover, fingerprint
 from neti.identity.preflight import registry_addresses
@@ -62,7 +63,7 @@ def restore(config: Path, state: Path = DEFAULT_STATE) -> Restored:
     if not settings.table_files_path.is_dir():
         return Restored(f"{settings.table_files_path} does not exist: no agent has run here yet")
     folder = StateFolder(settings.table_files_path)
-    if folder.is_down:
+    if folder.is_down or way_out.has_down_mark():
         return Restored("Neti is down on this host ('neti up' ends that)")
     with only_one(folder.path):
         loaded = folder.load(fingerprint())
@@ -92,13 +93,19 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     record = loaded.record or Record(confirmed=kernel.armed_for_good)
     if loaded.record_lost and not record.confirmed:
         notes.append(STAGE_LOST[loaded.enforced_once])
-    enforced = record.confirmed and count > 0
-    if record.confirmed and not enforced:
+    # By hand over rules that are in force: a copy of the record that is older undoes nothing.
+    confirmed = record.confirmed or (kernel.armed_for_good and not record.relaxed)
+    if confirmed and (folder.is_relaxed or kernel.relaxed_by_hand):
+        confirmed = False
+        notes.append("relaxed while no agent could write that down: not enforced")
+    enforced = confirmed and count > 0
+    if confirmed and not enforced:
         notes.append("enforced before, but no members are known now: not enforced")
     if enforced and not settings.ssh_whitelist and not settings.allow_empty_ssh_whitelist:
         enforced = False
         notes.append("enforced before, but ssh_whitelist is empty now: not enforced")
-    members.elements.enforcement = PERMANENT if enforced else OFF
+    off = RELAXED if kernel.relaxed_by_hand else OFF
+    members.elements.enforcement = PERMANENT if enforced else off
     problems = Problems()
     tracking = Tracking(ConntrackLimit(folder.path), problems)
     tracking.raise_to(settings.conntrack_max)
@@ -114,7 +121,10 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
             structure_text=reconciler.seen.digest,
             structure_seen=reconciler.seen.listing,
         )
-        folder.save_self(itself)
+        try:
+            folder.save_self(itself)
+        except StateError as error:
+            notes.append(str(error))
     stage = "enforced" if enforced else "shadow"
     return Restored(None, count, stage, tuple(notes))
 

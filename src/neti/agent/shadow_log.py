@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from neti import log
+from neti import log, owned_file
 from neti.agent import durable
 from neti.agent.reconcile import Reconciler
 from neti.agent.state import StateError
@@ -26,6 +26,7 @@ from neti.shadow import Missed, Port, Record, parse_port, port_name
 
 _FILE: Final = "shadow.jsonl"
 _ACCEPTED: Final = "accepted.json"
+_AT_MOST: Final = 256 << 20
 _SAMPLE_EVERY: Final = 30.0
 _WRITE_EVERY: Final = 60.0
 # A full set takes 0.1 s to read and merge: so many elements a second keep that below a thousandth.
@@ -179,7 +180,7 @@ def _read(folder: Path, machine: str, now: float) -> tuple[Record, list[str], in
     path = folder / _FILE
     record = Record(now)
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = owned_file.read(path, _AT_MOST).splitlines(keepends=True)
     except FileNotFoundError:
         return record, [], None
     except OSError as error:
@@ -218,7 +219,7 @@ def accepted(folder: Path) -> dict[Port, float]:
     until it is mended nothing counts as accepted."""
     path = folder / _ACCEPTED
     try:
-        document = durable.checked(path.read_bytes())
+        document = durable.checked(owned_file.read(path, _AT_MOST))
         return {parse_port(name): float(when) for name, when in document["accepted"].items()}
     except FileNotFoundError:
         return {}

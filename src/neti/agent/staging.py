@@ -15,8 +15,9 @@ from neti import evidence, log, operator_session, stage
 from neti.agent.control import Request
 from neti.agent.core import Core
 from neti.agent.kernel import Kernel
+from neti.agent.marks import Said
 from neti.agent.registration import Registration
-from neti.agent.state import StateError
+from neti.agent.state import STAGE_FILE, StateError
 from neti.errors import DataplaneError, NetiError
 from neti.model import IPAddress
 from neti.ruleset import SetName
@@ -106,10 +107,16 @@ class Staging:
             core.keep_record(self._commanded(True, request.caller))
             request.succeed({"stage": "enforced", "said": "reject_all is enforced already"})
             return
-        refusal = self.refusal() or operator_session.refusal(
-            request.arguments.get("session"), core.settings, self._is_peer
+        anyway = bool(request.arguments.get("anyway"))
+        refusal = (
+            self.refusal()
+            or operator_session.refusal(
+                request.arguments.get("session"), core.settings, self._is_peer
+            )
+            or ("" if anyway else self._unlikely_to_end_well())
+            or self._unanswered(anyway=anyway)
         )
-        if refusal or (refusal := self._unanswered(anyway=bool(request.arguments.get("anyway")))):
+        if refusal:
             request.fail(f"not armed: {refusal}")
             return
         seconds = int(request.arguments.get("seconds") or core.settings.trial_seconds)
@@ -147,33 +154,65 @@ class Staging:
         where: SetName = "peers4" if address.version == 4 else "peers6"
         return self._core.members.elements.wants(where, str(address))
 
-    def _commanded(self, on: bool, caller: str) -> Record:
+    def _commanded(self, on: bool, caller: str, until: float | None = None) -> Record:
         core = self._core
-        return stage.commanded(core.record, on, at=core.wall(), by=caller)
+        return stage.commanded(core.record, on, at=core.wall(), by=caller, until=until)
 
     def relax(self, request: Request) -> None:
-        core = self._core
-        self._relax("command", request.caller)
-        if "kernel" in core.problems:
-            request.fail(core.problems.sentence("kernel"))
+        until = request.arguments.get("until")
+        refused = self._relax("command", request.caller, None if until is None else float(until))
+        if refused:
+            request.fail(refused)
         else:
-            request.succeed({"stage": "shadow"})
+            request.succeed(self._done("shadow"))
+
+    def _done(self, now: str) -> dict[str, Any]:
+        unsaved = self._unsaved()
+        return {"stage": now} if unsaved is None else {"stage": now, "unsaved": unsaved}
+
+    def _unsaved(self) -> str | None:
+        """Why what was decided is not on disk; None: it is."""
+        core = self._core
+        held = core.problems.get("disk", subject=STAGE_FILE)
+        return held.sentence if held is not None and STAGE_FILE in core.behind else None
 
     def relaxed_on_disk(self) -> None:
         """``neti relax`` did without this agent, which did not answer. The word is forgotten once
-        it is followed, so that a later ``neti enforce`` counts."""
+        it is followed and on disk, so that a later ``neti enforce`` counts."""
         core = self._core
-        if core.record.wished:
-            self._relax("command, while the agent did not answer")
-        core.keep(lambda: core.out.folder.set_relaxed(False))
+        said = core.out.folder.relaxed_by()
+        if core.record.wished or not core.record.relaxed:
+            self._relax("command, while the agent did not answer", said.by, said.until)
+        if STAGE_FILE not in core.behind:
+            core.keep("relaxed", lambda: core.out.folder.set_relaxed(False))
 
-    def _relax(self, by: str, caller: str = "") -> None:
+    def note_relaxed(self, said: Said) -> None:
+        """By a starting agent, whose first look at the kernel takes out what is armed."""
+        core = self._core
+        at = said.at if said.at is not None else core.wall()
+        by = said.by or "said while no agent ran"
+        core.keep_record(stage.commanded(core.record, False, at=at, by=by, until=said.until))
+        if STAGE_FILE not in core.behind:
+            core.keep("relaxed", lambda: core.out.folder.set_relaxed(False))
+
+    def relaxed_in_kernel(self) -> None:
+        """As above, where the disk could not take the word: the kernel bears it."""
+        core = self._core
+        core.keep_record(self._commanded(False, "said while the agent did not answer"))
+        log.warning("relaxed", by="command, found in the kernel: it was not on disk")
+
+    def _relax(self, by: str, caller: str = "", until: float | None = None) -> str:
+        """The kernel first, by a transaction of its own: whatever else is refused must not keep
+        anybody out. Why the kernel still drops; empty: it does not."""
         core = self._core
         self._progress = None
-        core.keep_record(self._commanded(False, caller))
+        refused = self._kernel.disarm()
+        core.keep_record(self._commanded(False, caller, until))
         log.warning("relaxed", by=by)
         self._kernel.resync("relax")
         self._registration.describing.describe()
+        core.soon("stage")
+        return refused
 
     def confirm(self, request: Request) -> None:
         core = self._core
@@ -186,8 +225,10 @@ class Staging:
             why = "; ".join(core.record.why)
             ended = f" The last one ended unconfirmed: {why}." if why else ""
             request.fail(f"no trial is running, so there is nothing to confirm.{ended}")
+        elif (unsaved := self._not_on_disk()) is not None:
+            request.fail(f"not confirmed, the trial goes on: {unsaved}")
         elif self._make_permanent("the operator's word"):
-            request.succeed({"stage": "enforced"})
+            request.succeed(self._done("enforced"))
         else:
             request.fail("the trial was over before it could be confirmed: 'neti enforce' again")
 
@@ -198,8 +239,13 @@ class Staging:
         core, trial = self._core, self._core.record.trial
         if core.down:
             return
+        if stage.relaxed_long_enough(core.record, core.wall()):
+            log.warning("relaxed_long_enough", until=core.record.relaxed_until)
+            core.keep_record(self._commanded(True, f"after: {core.record.said_by}"))
         if trial is not None:
             self._look_at(trial)
+        elif core.record.relaxed_until is not None:
+            core.soon("stage", max(0.0, core.record.relaxed_until - core.wall()))
         elif stage.may_begin(core.record, core.wall()):
             self._begin_if_possible()
         elif core.record.wants_trial and core.record.retry_at is not None:
@@ -208,6 +254,27 @@ class Staging:
             core.problems.set("arming", f"reject_all is NOT in force any more: {NO_WAY_IN}")
         else:
             core.problems.clear("arming")
+
+    def _unlikely_to_end_well(self) -> str:
+        """What is missing already, and will be at the trial's end; empty: nothing."""
+        core = self._core
+        if not core.fresh:
+            return (
+                f"the registry is not in step ({core.stale_reason}), so the trial could not be "
+                "confirmed; wait until 'neti status' says that it is, or say --anyway"
+            )
+        unsaved = self._not_on_disk()
+        return f"{unsaved}; or say --anyway" if unsaved else ""
+
+    def _not_on_disk(self) -> str | None:
+        """Why nothing may be made permanent: the record is written anew, to see that it can be."""
+        core = self._core
+        if core.keep(STAGE_FILE, lambda: core.out.folder.save_record(core.record)):
+            return None
+        return (
+            f"what is decided now would not outlast a reboot ({self._unsaved()}): make the state "
+            "folder writable first"
+        )
 
     def refusal(self) -> str | None:
         """Why the kernel must not be armed now; None when it may."""
@@ -226,6 +293,8 @@ class Staging:
         refusal = self.refusal()
         if refusal is None and not core.fresh:
             refusal = "the registry is not in step yet"
+        if refusal is None:
+            refusal = self._not_on_disk()
         if refusal is not None:
             core.problems.set("arming", f"reject_all is true but NOT in force: {refusal}")
             if refusal != self._refusal_told:
@@ -367,6 +436,7 @@ class Staging:
             incomplete=self._shadow.incomplete(trial.began),
             unanswered=self._still_unanswered(progress),
             containers=self._kernel.containers,
+            unsaved=self._not_on_disk() or "",
         )
 
     def _still_unanswered(self, progress: _Progress) -> tuple[str, ...]:

@@ -1,5 +1,9 @@
 """What the agent keeps on disk (``table_files_path``): the last good fleet, and who it was itself.
 
+Files of a newer version that nobody here understands are not used, are named, and are put aside
+(``NAME.newer``) before anything is written in their place. Only regular files of a bounded size are
+read, and no link is followed.
+
 Each file is either replaced atomically (written beside, synced, renamed) or appended to by whole
 lines that carry a checksum, so a kill or a power cut at any instruction leaves the file as it was
 before or after, never between. What is torn or edited is refused and named, and what is older and
@@ -21,14 +25,17 @@ whole is used. Secrets (the session's password) are in a file of mode 0600.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from neti.agent import durable
+from neti import owned_file
+from neti.agent import durable, marks
 from neti.agent import state_records as records
+from neti.agent.marks import Said
 from neti.agent.state_records import Remembered, Self
 from neti.clock import Mark
 from neti.errors import NetiError
@@ -41,11 +48,14 @@ T = TypeVar("T")
 # there are members.
 _COMPACT_AFTER: Final = 5000
 _JOURNAL: Final = "members.jsonl"
-_STAGE: Final = "stage.json"
+STAGE_FILE: Final = "stage.json"
+_STAGE: Final = STAGE_FILE
 _STAGE_COPY: Final = "stage.json.copy"
 # As ``durable.line`` spells it. Only for what people are told of a file that is torn.
 _CONFIRMED: Final = b'"confirmed":true'
 _OLD_JOURNAL: Final = "members.jsonl.old"
+_DOCUMENT_AT_MOST: Final = 8 << 20
+_JOURNAL_AT_MOST: Final = 256 << 20
 GOOD_CONFIG: Final = "neti.yml.good"
 _OF_ONE_MACHINE: Final = (
     "session.json",
@@ -104,8 +114,6 @@ class StateFolder:
 
     def __init__(self, path: Path, *, make: bool = True) -> None:
         self.path = path
-        self._down = str(path / "down")
-        self._relaxed = str(path / "relaxed")
         try:
             if make:
                 path.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -117,6 +125,7 @@ class StateFolder:
         self.machine = ""  # whose state this is; known after ``load``
         self._lines = 0
         self._begun = False  # whether this process has written the base of the journal
+        self._not_understood: set[str] = set()  # files that a newer version wrote
         self._whole = True  # False: what is appended now would stand behind a torn line
         self.written: Callable[[str], None] = lambda _name: None  # told which file is whole again
 
@@ -149,9 +158,9 @@ class StateFolder:
     def _load_record(self, loaded: Loaded) -> None:
         """A stage that cannot be read must not pass for "nothing was ever decided here"."""
         path, copy = self.path / _STAGE, self.path / _STAGE_COPY
-        missing = not path.exists()
+        missing = not os.path.lexists(path)
         loaded.record = self._document(_STAGE, records.record_of, loaded.faults)
-        if loaded.record is not None or (missing and not copy.exists()):
+        if loaded.record is not None or (missing and not os.path.lexists(copy)):
             return
         if missing:
             loaded.faults.append(Fault(path, "is missing, though its copy is there"))
@@ -162,26 +171,46 @@ class StateFolder:
         loaded.record_lost = True
         for left in (path, copy):
             with contextlib.suppress(OSError):
-                loaded.enforced_once |= _CONFIRMED in left.read_bytes()
+                content = owned_file.read(left, _DOCUMENT_AT_MOST)
+                loaded.enforced_once |= _CONFIRMED in content
 
     def _document(
         self, name: str, read: Callable[[dict[str, Any]], T], faults: list[Fault]
     ) -> T | None:
+        path = self.path / name
         try:
-            document = durable.checked((self.path / name).read_bytes())
-            if document.pop("machine") != self.machine:
-                raise _Foreign
-            return read(document)
+            document = durable.checked(owned_file.read(path, _DOCUMENT_AT_MOST))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            # The reason may hold part of the text, and the text may be secret.
-            faults.append(Fault(self.path / name, "torn, edited or unreadable: not used"))
+        except OSError as error:
+            faults.append(Fault(path, f"cannot be read ({error.strerror}): not used"))
             return None
+        except ValueError:
+            # The reason may hold part of the text, and the text may be secret.
+            faults.append(Fault(path, "torn, edited or unreadable: not used"))
+            return None
+        if document.pop("machine", None) != self.machine:
+            raise _Foreign
+        try:
+            newer = records.is_newer(document.pop("format", records.FORMAT))
+            if newer:
+                self._not_understood.add(name)
+            if newer and name not in (_STAGE, _STAGE_COPY):
+                raise ValueError("a newer format")
+            # Of a newer stage what is known is used, if it is all there: an enforced host must not
+            # be opened by a downgrade.
+            return read(document)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            self._not_understood.add(name)
+            faults.append(Fault(path, "written by another version of Neti: not used, and kept"))
+            return None
+
+    def holds_what_is_not_understood(self, name: str) -> bool:
+        return name in self._not_understood
 
     def _members(self, faults: list[Fault]) -> dict[str, Remembered]:
         read = self._journal(_JOURNAL, faults)
-        if read is None and (self.path / _OLD_JOURNAL).exists():
+        if read is None and os.path.lexists(self.path / _OLD_JOURNAL):
             old = self.path / _OLD_JOURNAL
             faults.append(Fault(old, "used instead, the journal before it", _JOURNAL))
             read = self._journal(_OLD_JOURNAL, faults)
@@ -193,7 +222,7 @@ class StateFolder:
         path = self.path / name
         members: dict[str, Remembered] = {}
         try:
-            lines = path.read_bytes().splitlines(keepends=True)
+            lines = owned_file.read(path, _JOURNAL_AT_MOST).splitlines(keepends=True)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -217,6 +246,12 @@ class StateFolder:
                     base = header.base + 1
                 else:
                     records.apply_changes(members, document)
+            except records.NewerFormat:
+                self._whole = False
+                self._not_understood.add(name)
+                what = "written by another version of Neti: not used, and kept"
+                faults.append(Fault(path, what, _JOURNAL))
+                return None
             except (ValueError, TypeError, KeyError):
                 self._whole = False
                 if number <= base or number == 1:
@@ -244,8 +279,12 @@ class StateFolder:
         line = records.changes_line(changes)
         self._whole = False  # until all of the line is written
         with self._faults_named():
-            with (self.path / _JOURNAL).open("ab", buffering=0) as journal:
+            # Without O_CREAT: where somebody has emptied the folder, a new one begins with a base.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(self.path / _JOURNAL, flags), "ab", buffering=0) as journal:
                 self._whole = journal.write(line) == len(line)
+            if not self._whole:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._lines += 1
             if self._lines > _COMPACT_AFTER + everybody.count():
                 self.rewrite(everybody)
@@ -295,44 +334,48 @@ class StateFolder:
     def keep_config(self, content: bytes) -> None:
         """A copy of the file that is in force now. Mode 0600: it may hold keys."""
         with contextlib.suppress(OSError):
-            if self.good_config.read_bytes() == content:
+            if owned_file.read(self.good_config, len(content)) == content:
                 return
         self._replace(GOOD_CONFIG, content, 0o600)
 
-    # --- down ---
+    # --- down, and relaxed without the agent ---
 
     @property
     def is_down(self) -> bool:
-        return os.path.exists(self._down)
+        return marks.present(self.path, marks.DOWN)
 
     def set_down(self, down: bool) -> None:
-        if down:
-            self._replace("down", b"set by neti down; neti up removes it\n", 0o644)
-        else:
-            with self._faults_named():
-                (self.path / "down").unlink(missing_ok=True)
-
-    # --- relaxed without the agent ---
+        self._set_mark(marks.DOWN, down)
 
     @property
     def is_relaxed(self) -> bool:
         """Said to an agent that did not answer: it has still to follow."""
-        return os.path.exists(self._relaxed)
+        return marks.present(self.path, marks.RELAXED)
+
+    def relaxed_by(self) -> Said:
+        return marks.read(self.path, marks.RELAXED)
 
     def set_relaxed(self, relaxed: bool) -> None:
-        if relaxed:
-            self._replace("relaxed", b"set by neti relax; the agent removes it\n", 0o644)
-        else:
-            with self._faults_named():
-                (self.path / "relaxed").unlink(missing_ok=True)
+        self._set_mark(marks.RELAXED, relaxed)
+
+    def _set_mark(self, name: str, there: bool) -> None:
+        with self._faults_named():
+            if there:
+                marks.leave(self.path, name, Said())
+            else:
+                marks.take_away(self.path, name)
 
     # --- files ---
 
     def _write(self, name: str, document: Mapping[str, Any], mode: int) -> None:
-        self._replace(name, durable.line({"machine": self.machine, **document}), mode)
+        head = {"machine": self.machine, "format": records.FORMAT}
+        self._replace(name, durable.line({**head, **document}), mode)
 
     def _replace(self, name: str, content: bytes, mode: int) -> None:
         with self._faults_named():
+            if name in self._not_understood:
+                (self.path / name).replace(self.path / f"{name}.newer")
+                self._not_understood.discard(name)
             durable.replace(self.path / name, content, mode)
         self.written(name)
 

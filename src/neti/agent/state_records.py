@@ -29,6 +29,10 @@ FORMAT: Final = 1
 _HEADER: Final = "#"
 
 
+class NewerFormat(Exception):
+    """The journal was written by a version that came after this one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Remembered:
     """One accepted member as the last good state keeps it. ``lost_since``: Unix seconds."""
@@ -76,14 +80,14 @@ def header_of(document: Mapping[str, Any]) -> Header | None:
     if _HEADER not in document:
         return None
     machine, base, *more = document[_HEADER]
-    _of_a_known_format(more[0] if more else 1)
+    if is_newer(more[0] if more else FORMAT):
+        raise NewerFormat
     return Header(str(machine), int(base))
 
 
-def _of_a_known_format(number: Any) -> None:
-    """Raises ValueError."""
-    if not isinstance(number, int) or number > FORMAT:
-        raise ValueError(f"format {number!r} is newer than {FORMAT}")
+def is_newer(number: Any) -> bool:
+    """Whether a document with this ``format`` was written by a version that came after this one."""
+    return not isinstance(number, int) or number > FORMAT
 
 
 def changes_line(changes: Mapping[str, Remembered | None]) -> bytes:

@@ -20,8 +20,10 @@ from neti.cli.common import (
     settings_in_force_or_refused,
 )
 from neti.cli.output import print_json, say
+from neti.cli.way_out import waiting
+from neti.dataplane import way_out
 from neti.errors import DataplaneError, NetiError
-from neti.problems import Problems, Severity, problems_in
+from neti.problems import Severity, problems_in
 from neti.settings import Settings
 from neti.words import counted, listed
 
@@ -210,54 +212,6 @@ def _overlay_by_tag(settings: Settings) -> str | None:
 @click.command()
 @config_option
 @json_option
-def down(config: Path, as_json: bool) -> None:
-    """Take everything of Neti's out of this host's kernel, and keep it out until 'neti up'.
-
-    Works with the agent running, hung or gone. The host stays registered while its agent runs.
-    """
-    settings = settings_in_force(config)
-    try:
-        control.call(settings.table_files_path, "down", within=control.BEFORE_ALONE)
-    except AgentForbidden:
-        raise
-    except AgentUnreachable:
-        _down_alone(settings)
-    _put_conntrack_max_back(settings)
-    _said("down", as_json)
-
-
-def _put_conntrack_max_back(settings: Settings) -> None:
-    """As root, for an agent that is not root's cannot; where it could, nothing is left to do."""
-    from neti.agent import raising
-
-    try:
-        sentences = raising.put_back(settings)
-    except DataplaneError as error:
-        sentences = (str(error),)
-    for sentence in sentences:
-        say(f"neti: {sentence}", err=True)
-
-
-def _down_alone(settings: Settings) -> None:
-    from neti.agent.machine import RealMachine
-    from neti.agent.reconcile import Reconciler
-    from neti.agent.state import StateFolder
-    from neti.agent.taking_out import take_out
-    from neti.agent.tracking import Tracking
-    from neti.dataplane.conntrack import Conntrack
-    from neti.dataplane.nftables import NftablesDataplane
-
-    StateFolder(settings.table_files_path).set_down(True)
-    trail.note("down", agent="none answers")
-    connections = Conntrack()
-    reconciler = Reconciler(NftablesDataplane(), connections, None)
-    # Of conntrack_max ``down`` itself takes care, and says what there is to say.
-    take_out(settings, reconciler, RealMachine(), connections, Tracking(None, Problems()))
-
-
-@click.command()
-@config_option
-@json_option
 def up(config: Path, as_json: bool) -> None:
     """End 'neti down': the agent writes to the kernel again."""
     from neti.agent import raising
@@ -265,17 +219,44 @@ def up(config: Path, as_json: bool) -> None:
     settings = settings_in_force(config)
     with contextlib.suppress(DataplaneError):  # before the agent's first rule; it says what lacks
         raising.raise_limit(settings)
+    folder = settings.table_files_path
     try:
-        control.call(settings.table_files_path, "up")
+        with waiting(control.BEFORE_ALONE, "'neti up' goes on without it"):
+            answer = control.call(folder, "up", within=control.BEFORE_ALONE)
     except AgentForbidden:
         raise
-    except AgentUnreachable:
-        from neti.agent.state import StateFolder
+    except AgentUnreachable as away:
+        _up_alone(settings, hangs=isinstance(away, AgentSilent))
+        sentence = "nothing of Neti is in the kernel before that"
+        answer = {"state": "up", "unsaved": None}
+    else:
+        sentence = "Neti's rules are in this host's kernel again; 'neti status' shows its stage"
+    unsaved = answer.get("unsaved") if isinstance(answer, dict) else None
+    if as_json:
+        print_json({"state": "up", "saved": unsaved is None})
+    else:
+        say(f"up: {sentence}. 'neti down' ends it.")
+    if unsaved is not None:
+        raise NetiError(
+            f"THIS IS NOT ON DISK: the next start finds this host down again: {unsaved}. Make the "
+            "state folder writable, then run 'neti up' once more"
+        )
 
-        StateFolder(settings.table_files_path).set_down(False)
-        trail.note("up", agent="none answers")
-        say("neti: the agent is not running; it will write when it starts", err=True)
-    _said("up", as_json)
+
+def _up_alone(settings: Settings, *, hangs: bool) -> None:
+    from neti.agent.state import StateFolder
+
+    StateFolder(settings.table_files_path).set_down(False)
+    with contextlib.suppress(DataplaneError, OSError):
+        if way_out.has_down_mark():
+            way_out.remove_table()
+    trail.note("up", agent="hangs" if hangs else "none answers")
+    words = (
+        "the agent hangs: it will write to the kernel when it wakes; systemctl restart neti"
+        if hangs
+        else "the agent is not running; it will write when it starts"
+    )
+    say(f"neti: {words}", err=True)
 
 
 @click.command()

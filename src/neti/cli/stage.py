@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from neti import ssh_connection, trail
+from neti import ssh_connection
 from neti.agent import control
-from neti.agent.control import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, progress, say
 from neti.config import load
@@ -156,47 +155,6 @@ def _why(status: dict[str, Any]) -> str:
 def confirm(config: Path, as_json: bool) -> None:
     """Make a running trial permanent. Type it in a session that you opened after it began."""
     _said(control.call(settings_in_force(config).table_files_path, "confirm"), as_json)
-
-
-@click.command()
-@config_option
-@json_option
-def relax(config: Path, as_json: bool) -> None:
-    """Go back to shadow: nothing is kept out, and what would be is recorded.
-
-    It outlives restarts and reboots, until 'neti enforce', or until reject_all is changed in the
-    configuration. Works with the agent running, hung or gone.
-    """
-    settings = settings_in_force(config)
-    try:
-        answer = control.call(settings.table_files_path, "relax", within=control.BEFORE_ALONE)
-    except AgentForbidden:
-        raise
-    except AgentUnreachable as away:
-        _relax_alone(settings)
-        hangs = "hangs" if isinstance(away, AgentSilent) else "is not running"
-        say(
-            f"neti: the agent {hangs}: relaxed without it, in the kernel and on disk, and it will "
-            "stay so; systemctl restart neti",
-            err=True,
-        )
-        answer = {"stage": "shadow"}
-    _said(answer, as_json)
-
-
-def _relax_alone(settings: Settings) -> None:
-    from neti.agent.relaxing import relax_alone
-    from neti.agent.state import StateFolder
-    from neti.dataplane.nftables import NftablesDataplane
-    from neti.identity.machine import fingerprint
-
-    folder = StateFolder(settings.table_files_path)
-    dataplane = NftablesDataplane()
-    try:
-        relax_alone(settings, folder, fingerprint(), dataplane)
-    finally:
-        dataplane.close()
-    trail.note("relax", agent="none answers")
 
 
 @click.command()

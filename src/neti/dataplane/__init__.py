@@ -38,6 +38,18 @@ class Dataplane(Protocol):
         """What reached the verdict, both families: each source, protocol and port once. Nothing
         when the table is not there."""
 
+    def disarm(self) -> bool:
+        """Empty map ``enforce`` but for the mark ``KernelState.relaxed``, whatever else of the
+        table is not as it should be. Whether there was such a map."""
+
+    def mark_down(self) -> None:
+        """Leave an empty table that judges nothing: no disk took the word ``neti down``."""
+
+    def marked_down(self) -> bool: ...
+
+    def remove(self) -> bool:
+        """Take the table out, whatever it holds. Whether it was there."""
+
     def apply(self, transaction: Transaction) -> None:
         """All of it or nothing. An empty transaction does not reach the kernel. KernelMoved: what
         was to be deleted is not there, or what was to be added is."""

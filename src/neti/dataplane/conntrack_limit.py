@@ -34,6 +34,7 @@ _ROOM_ABOVE_TRACKED: Final = 2
 _MEMORY_SHARE: Final = 16
 # Each entry stands in the hash table twice, so this many are chains of four on average.
 _ENTRIES_PER_BUCKET: Final = 2
+_AT_MOST: Final = 1 << 20  # bytes of conntrack.json
 
 Wanted = int | Literal["auto"]  # the setting conntrack_max
 
@@ -271,12 +272,13 @@ class ConntrackLimit:
     def _remembered(self) -> dict[str, Former]:
         """Of this boot only: after another, the kernel has the machine's own values again."""
         try:
-            held: dict[str, Any] = json.loads(self._file.read_text())
+            held: dict[str, Any] = json.loads(owned_file.read(self._file, _AT_MOST))
             if held.pop("boot") != self._boot():
                 return {}
             return {
                 name: Former(int(was["before"]), [int(value) for value in was["ours"]])
                 for name, was in held.items()
+                if name in ("limit", "buckets")  # more: of a version that came later
             }
         except FileNotFoundError:
             return {}

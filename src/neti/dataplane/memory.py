@@ -12,8 +12,10 @@ from typing import TypeVar
 from neti.errors import DataplaneError, KernelMoved
 from neti.ruleset import (
     FAMILIES,
+    FOREIGN,
     NO_TABLE,
     ORDERED,
+    RELAXED_MARK,
     TIMED,
     AddElements,
     AddTimed,
@@ -31,6 +33,9 @@ from neti.ruleset import (
 from neti.shadow import Sighting
 
 V = TypeVar("V")
+
+
+_DORMANT = "dormant"  # in place of the flag
 
 
 @dataclass
@@ -76,6 +81,22 @@ class MemoryDataplane:
             timed={where: self.timed(where) for where in TIMED},
             enforce=self.enforce(),
         )
+
+    def disarm(self) -> bool:
+        if self.table is None:
+            return False
+        self.table.enforce = {RELAXED_MARK: FOREIGN}
+        return True
+
+    def mark_down(self) -> None:
+        self.table = _Table((), {_DORMANT: ""})
+
+    def marked_down(self) -> bool:
+        return self.table is not None and _DORMANT in self.table.chains
+
+    def remove(self) -> bool:
+        there, self.table, self.seen = self.table is not None, None, []
+        return there
 
     def expire(self) -> None:
         """A trial's time is over."""

@@ -14,6 +14,7 @@ from typing import Final
 
 from neti import memory
 from neti.dataplane import nf_tables as nf
+from neti.dataplane import way_out
 from neti.dataplane.compiler import compile_rules
 from neti.dataplane.listing import Held, Listing, chains_only, definitions, held, listing
 from neti.dataplane.netlink import (
@@ -136,7 +137,19 @@ class NftablesDataplane:
         asked = _OF_TABLE + attribute(nf.LIST_SET, name)
         return self._kernel.listed(nf.GETSETELEM, asked, ignore=_GONE)
 
+    def marked_down(self) -> bool:
+        return way_out.has_down_mark()
+
     # --- writing ---
+
+    def disarm(self) -> bool:
+        return way_out.disarm()
+
+    def mark_down(self) -> None:
+        way_out.leave_down_mark()
+
+    def remove(self) -> bool:
+        return way_out.remove_table()
 
     def apply(self, transaction: Transaction) -> None:
         orders: list[Order] = []

@@ -18,6 +18,7 @@ import socket
 import struct
 from contextlib import closing
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
 from typing import Final
 
 from neti.dataplane.netlink import (
@@ -57,7 +58,7 @@ _INET: Final = struct.pack("=BBH", 1, 0, 0)  # NFPROTO_INET, version 0, resource
 
 _RTM_GETROUTE, _RTM_DELROUTE = 26, 25
 _RTMSG: Final = struct.Struct("=BBBBBBBBI")
-_RT_PROTOCOL: Final = 5  # the field's place in rtmsg
+_RT_BITS, _RT_PROTOCOL = 1, 5  # the fields' places in rtmsg
 _RTA_DST, _RTA_PRIORITY, _RTA_TABLE = 1, 6, 15
 
 _GONE: Final = frozenset({errno.ENOENT})
@@ -166,9 +167,11 @@ def _there(kernel: NetlinkSocket) -> bool:
     return True
 
 
-def remove_routes() -> int:
-    """Take out every IPv4 route that bears our protocol number, in whichever table; how many."""
+def remove_routes() -> list[IPv4Network]:
+    """Take out every IPv4 route that bears our protocol number, in whichever table; where they
+    led."""
     asked = _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+    led = []
     with closing(_socket(NETLINK_ROUTE)) as kernel:
         ours = [
             body
@@ -176,14 +179,17 @@ def remove_routes() -> int:
             if len(body) >= _RTMSG.size and body[_RT_PROTOCOL] == ROUTE_PROTOCOL
         ]
         for body in ours:
+            held = dict(attributes(body[_RTMSG.size :]))
             # What names a route; what else the listing says could keep it from being found.
             named = body[: _RTMSG.size] + b"".join(
-                attribute(kind, value)
-                for kind, value in attributes(body[_RTMSG.size :])
-                if kind in (_RTA_DST, _RTA_PRIORITY, _RTA_TABLE)
+                attribute(kind, held[kind])
+                for kind in (_RTA_DST, _RTA_PRIORITY, _RTA_TABLE)
+                if kind in held
             )
             kernel.request(_RTM_DELROUTE, named, ignore=frozenset({errno.ESRCH}))
-    return len(ours)
+            to = int.from_bytes(held.get(_RTA_DST, bytes(4)))
+            led.append(IPv4Network((to, body[_RT_BITS]), strict=False))
+    return led
 
 
 def _batch(*orders: tuple[int, int, bytes]) -> bool:
@@ -245,15 +251,3 @@ def _raw() -> socket.socket:
     except OSError as error:
         raise DataplaneUnavailable(f"no netlink socket: {error.strerror}") from error
     return kernel
-
-
-def take_out() -> list[str]:
-    """The table, then the route; a sentence for each that could not be taken out. The one does not
-    wait for the other."""
-    failed = []
-    for what, step in (("table inet neti", remove_table), ("the overlay's route", remove_routes)):
-        try:
-            step()
-        except (DataplaneError, OSError) as error:
-            failed.append(f"{what} could not be taken out: {error}")
-    return failed

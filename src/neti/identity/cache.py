@@ -73,8 +73,7 @@ class IdentityCache:
     def recall(self) -> Remembered | None:
         """This machine's earlier answer. What is not that is ignored, and noticed."""
         try:
-            with self.path.open("rb") as file:
-                content = file.read(_MAX_BYTES)
+            content = owned_file.read(self.path, _MAX_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:

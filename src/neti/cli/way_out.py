@@ -1,0 +1,307 @@
+"""``neti relax`` and ``neti down``: the way out, with the agent running, hung or gone.
+
+They import nothing that is not needed for it: no configuration's schema, no registry, no
+libnftables. What the agent answers is held against what the kernel then holds.
+
+Must never do: end before the kernel was tried, or exit with 0 when what was asked for is not so or
+will not last.
+"""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from neti import trail
+from neti.agent import control, marks, relaxing
+from neti.agent.control import AgentForbidden, AgentSilent, AgentUnreachable
+from neti.agent.marks import Said
+from neti.agent.relaxing import Done
+from neti.cli.output import print_json, say
+from neti.dataplane import way_out
+from neti.errors import DataplaneError, NetiError
+from neti.state_folder import is_plain, state_folder
+
+DEFAULT_CONFIG: Final = Path("/etc/neti/neti.yml")
+_FIRST_WORD: Final = 2.0  # seconds until a waiting operator is told what is waited for
+_UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
+
+_config = click.option(
+    "-c",
+    "--config",
+    "config",
+    type=click.Path(path_type=Path, readable=False),
+    default=DEFAULT_CONFIG,
+    envvar="NETI_CONFIG",
+    show_envvar=True,
+    show_default=True,
+    help="The configuration file.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _duration(ctx: click.Context, param: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
+    number, unit = text[:-1], text[-1:]
+    if number.isascii() and number.isdigit() and unit in _UNITS and 0 < int(number) < 10_000:
+        return int(number) * _UNITS[unit]
+    raise click.BadParameter(f"{text!r}: expected a time such as 30m, 2h or 1d", ctx, param)
+
+
+@contextmanager
+def waiting(seconds: float, then: str) -> Iterator[None]:
+    """A word on stderr when the agent keeps an operator waiting."""
+    words = (
+        f"neti: the agent has not answered for {_FIRST_WORD:.0f} s; after {seconds:.0f} s {then}"
+    )
+    timer = threading.Timer(_FIRST_WORD, lambda: say(words, err=True))
+    timer.daemon = True
+    with suppress(RuntimeError):  # no thread to be had: then without a word
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """``answer``: the agent's; None: it does not answer, or it refused (``why``)."""
+
+    answer: dict[str, Any] | None
+    why: str = ""
+    hangs: bool = False
+
+
+def _ask(folder: Path, command: str, **arguments: Any) -> _Asked:
+    try:
+        with waiting(control.BEFORE_ALONE, f"'neti {command}' goes on without it"):
+            answer = control.call(folder, command, within=control.BEFORE_ALONE, **arguments)
+    except AgentForbidden as forbidden:
+        if os.geteuid() != 0:
+            raise
+        return _Asked(None, str(forbidden))
+    except AgentSilent:
+        return _Asked(None, "the agent hangs", hangs=True)
+    except AgentUnreachable:
+        return _Asked(None, "the agent is not running")
+    except NetiError as refused:
+        return _Asked(None, f"the agent refused: {refused}")
+    # An agent of an older version answers 'down' with a word.
+    return _Asked(answer if isinstance(answer, dict) else {})
+
+
+@click.command()
+@_config
+@_json
+@click.option(
+    "--for",
+    "seconds",
+    callback=_duration,
+    metavar="TIME",
+    help="Put the host on trial again after this time, such as 30m or 2h.",
+)
+def relax(config: Path, as_json: bool, seconds: int | None) -> None:
+    """Go back to shadow: nothing is kept out, and what would be is recorded.
+
+    It outlives restarts and reboots, until 'neti enforce', or until reject_all is changed in the
+    configuration. Works with the agent running, hung or gone, with a broken configuration, and
+    with a disk that cannot be written: then it says so, and exits with 1.
+
+    \b
+    Examples:
+      neti relax
+      neti relax --for 2h
+    """
+    folder = state_folder(config)
+    until = time.time() + seconds if seconds is not None else None
+    asked = _ask(folder, "relax", until=until)
+    drops = _still(lambda held: held is not None and held.drops)
+    if asked.answer is not None and not drops:
+        unsaved = asked.answer.get("unsaved")
+        _report_relaxed(None if unsaved is None else str(unsaved), "", until, as_json)
+        return
+    said = Said(time.time(), _caller(), until)
+    done = relaxing.relax_alone(folder, said)
+    trail.note("relax", agent=_who_did_it(asked))
+    if done.kernel is not None:
+        raise NetiError(_failed("relaxed", done))
+    done = _in_a_new_folder(done, config, folder, marks.RELAXED, said)
+    _report_relaxed(done.disk, _without(asked), until, as_json)
+
+
+def _report_relaxed(unsaved: str | None, without: str, until: float | None, as_json: bool) -> None:
+    if without:
+        say(f"neti: {without}", err=True)
+    back = "'neti enforce' keeps strangers out again, on trial first."
+    if until is not None:
+        back = f"At {_clock(until)} the agent puts it on trial again, 'neti enforce' does at once."
+    _said(
+        {"stage": "shadow", "saved": unsaved is None},
+        f"shadow: nothing is kept out on this host now, and what would be is recorded. {back}",
+        as_json,
+    )
+    if unsaved is not None:
+        _warn_unsaved(unsaved, "enforces this host again if it was enforced", "neti relax")
+
+
+@click.command()
+@_config
+@_json
+def down(config: Path, as_json: bool) -> None:
+    """Take everything of Neti's out of this host's kernel, and keep it out until 'neti up'.
+
+    Works with the agent running, hung or gone, with a broken configuration, and with a disk that
+    cannot be written: then it says so, and exits with 1. The host stays registered while its agent
+    runs.
+    """
+    folder = state_folder(config)
+    asked = _ask(folder, "down")
+    there = _still(lambda held: held is not None) and not _only_the_mark()
+    if asked.answer is not None and not there:
+        unsaved, without = asked.answer.get("unsaved"), ""
+    else:
+        said = Said(time.time(), _caller())
+        done = relaxing.down_alone(folder, said)
+        trail.note("down", agent=_who_did_it(asked))
+        if done.kernel is not None:
+            raise NetiError(_failed("taken out", done))
+        done = _in_a_new_folder(done, config, folder, marks.DOWN, said)
+        unsaved, without = done.disk, _without(asked)
+        _end_connections(config, done.led)
+    _put_conntrack_max_back(folder)
+    if without:
+        say(f"neti: {without}", err=True)
+    _said(
+        {"state": "down", "saved": unsaved is None},
+        "down: nothing of Neti is in this host's kernel now: nobody is kept out, and overlay "
+        "addresses lead nowhere from here. 'neti up' brings everything back as it was.",
+        as_json,
+    )
+    if unsaved is not None:
+        _warn_unsaved(str(unsaved), "brings Neti's rules back", "neti down")
+
+
+def _in_a_new_folder(done: Done, config: Path, folder: Path, mark: str, said: Said) -> Done:
+    """Where no agent has run yet, by a valid configuration: the first one is to find the word."""
+    if done.disk is None or os.path.lexists(folder) or not is_plain(config):
+        return done
+    with suppress(Exception):  # whatever is wrong with the file or its reader: said by ``done``
+        from neti.agent.state import StateFolder
+        from neti.config import load
+
+        if load(config).table_files_path == folder:
+            marks.leave(StateFolder(folder).path, mark, said)
+            return replace(done, disk=None)
+    return done
+
+
+def _only_the_mark() -> bool:
+    with suppress(DataplaneError, OSError):
+        return way_out.has_down_mark()
+    return False
+
+
+def _still(question: Callable[[way_out.Held | None], bool]) -> bool:
+    """What this kernel says, whatever an agent answered. Who may not ask it is not told."""
+    try:
+        return question(way_out.held())
+    except (DataplaneError, OSError):
+        return False
+
+
+def _without(asked: _Asked) -> str:
+    if asked.hangs:
+        return (
+            "the agent hangs: done without it. It will follow when it wakes: systemctl restart neti"
+        )
+    return f"{asked.why}: done without it" if asked.why else "the kernel was not as the agent said"
+
+
+def _failed(what: str, done: Done) -> str:
+    disk = "" if done.disk is None else f"; and {done.disk}"
+    return (
+        f"NOT {what}: {done.kernel}{disk}. As root, 'nft delete table inet neti' takes all of "
+        "Neti's rules out"
+    )
+
+
+def _warn_unsaved(why: str, then: str, again: str) -> None:
+    say(
+        f"neti: THIS IS NOT ON DISK and will not outlast a reboot, which {then}: {why}. "
+        f"Make the state folder writable, then run '{again}' once more",
+        err=True,
+    )
+    sys.exit(1)
+
+
+def _said(document: dict[str, Any], sentences: str, as_json: bool) -> None:
+    if as_json:
+        print_json(document)
+    else:
+        say(sentences)
+
+
+def _caller() -> str:
+    who = {"uid": os.getuid(), "pid": os.getpid(), "login": trail.login(os.getpid())}
+    return ", ".join(f"{key} {value}" for key, value in {**who, **trail.place()}.items())
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at))
+
+
+def _end_connections(config: Path, led: "tuple[Any, ...]") -> None:
+    """The kernel would go on translating what it tracks without any rule. Best done, and no
+    reason to fail: the rules are gone."""
+    try:
+        from neti.dataplane.conntrack import Conntrack
+
+        connections = Conntrack()
+        for overlay in led:
+            connections.end_stale(overlay, lambda _: None)
+        outside = _overrides(config, led)
+        if outside:
+            connections.end_connections_to(outside)
+    except (
+        Exception
+    ) as error:  # whatever it is, the host is down as asked, and this is for tidiness
+        say(f"neti: connections by overlay addresses were not ended: {error}", err=True)
+
+
+def _overrides(config: Path, led: "tuple[Any, ...]") -> list[Any]:
+    if not is_plain(config):
+        return []
+    try:
+        from neti.agent.last_good import load_or_last_good
+
+        settings, _ = load_or_last_good(config)
+    except Exception:  # a configuration, or the library that reads it, that is broken
+        return []
+    return [a for a in settings.nat_overrides if not any(a in overlay for overlay in led)]
+
+
+def _put_conntrack_max_back(folder: Path) -> None:
+    """As root, because an agent of its own user cannot; where it could, nothing is left to do."""
+    if os.geteuid() != 0:
+        return
+    try:
+        from neti.dataplane.conntrack_limit import ConntrackLimit
+
+        sentences = ConntrackLimit(folder).put_back()
+    except Exception as error:  # as above: it is said, and the host is down as asked
+        sentences = (str(error),)
+    for sentence in sentences:
+        say(f"neti: {sentence}", err=True)
+
+
+def _who_did_it(asked: _Asked) -> str:
+    return "none answers" if asked.answer is None else "answered, and the kernel said otherwise"
