@@ -40,7 +40,8 @@ def need_zookeeper() -> None:
 def shared_server() -> ZooKeeperServer:
     """The server that most tests of one run share; it ends with the run."""
     need_zookeeper()
-    server = ZooKeeperServer(tick_ms=200)
+    # Without limits, as it is installed: agents must bear what such a server lets others write.
+    server = ZooKeeperServer(tick_ms=200, limits=())
     atexit.register(server.close)
     server.start()
     return server
@@ -71,7 +72,7 @@ def files_of(stem: str) -> RegistryTLS:
 def secure_server() -> ZooKeeperServer:
     """A server with mutual TLS and nothing else, shared as ``shared_server`` is."""
     need_zookeeper()
-    server = ZooKeeperServer(tick_ms=200, security=ServerTLS.of(certificates(), "zk1"))
+    server = ZooKeeperServer(tick_ms=200, limits=(), security=ServerTLS.of(certificates(), "zk1"))
     atexit.register(server.close)
     server.start()
     return server

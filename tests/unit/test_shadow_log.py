@@ -47,7 +47,10 @@ class Host:
         self.log = ShadowLog(self.folder, self.machine, self.reconciler, self.clock)
 
     def resync(self) -> None:
-        self.reconciler.seen = None  # nobody knows who wrote the table: all of it anew
+        """The table is one of another version, with other sets: all of it anew."""
+        self.reconciler.seen = None
+        if self.kernel.table is not None:
+            self.kernel.table.sets = self.kernel.table.sets[1:]
         self.reconciler.resync(STRUCTURE, Elements(revoke_seconds=60))
 
     def packets(self, count: int, port: int = 80) -> None:

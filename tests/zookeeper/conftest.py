@@ -20,7 +20,8 @@ def world() -> Iterator[ZooKeeperWorld]:
 def own_world() -> Iterator[ZooKeeperWorld]:
     """A server that only this test uses."""
     need_zookeeper()
-    with ZooKeeperServer(tick_ms=200) as server:
+    # Without limits, as it is installed: agents must bear what such a server lets others write.
+    with ZooKeeperServer(tick_ms=200, limits=()) as server:
         made = ZooKeeperWorld(server)
         yield made
         made.close()
