@@ -283,7 +283,7 @@ def test_a_zookeeper_host_is_refused(net: Net, neti: Neti, config: Path) -> None
 def test_zookeeper_that_is_not_there_is_waited_for(
     net: Net, neti: Neti, config: Path, tmp_path: Path
 ) -> None:
-    """The agent says so, keeps trying, and commands say it in one sentence."""
+    """The agent says so and keeps trying; a list of the fleet is the agent's, and says so."""
     text = config.read_text().replace("registry: embedded", "# registry")
     config.write_text(text + f'zk_hosts: {{ec2: ["{netns.PEER}:2181"]}}\n')
     process = subprocess.Popen(line(net, config, "agent"), stderr=subprocess.DEVNULL)
@@ -292,7 +292,14 @@ def test_zookeeper_that_is_not_there_is_waited_for(
         status = neti("status")
         assert status.returncode == 1
         assert "NOT in step" in status.stdout
-        one_sentence(neti("fleet"), "ZooKeeper", netns.PEER)
+        fleet = neti("fleet")
+        assert "Traceback" not in fleet.stderr
+        why, whose = fleet.stderr.strip().splitlines()
+        assert "ZooKeeper" in why
+        assert netns.PEER in why
+        assert "this is what this host's agent knew last" in whose
+        # A gate does not pass on what is not known.
+        assert neti("fleet", "--require", "enforced").returncode == 1
         assert process.poll() is None
     finally:
         process.terminate()

@@ -15,6 +15,7 @@ Check = Callable[[Any], bool]
 _MOST_IDS: Final = 20_000
 _LONGEST_ID: Final = 200
 _SHOWN: Final = 60
+_LAST_TIME: Final = 1e11  # seconds since the epoch: beyond any clock
 
 
 def _whole(low: int, high: int) -> Check:
@@ -23,6 +24,13 @@ def _whole(low: int, high: int) -> Check:
 
 def _yes_or_no(value: Any) -> bool:
     return isinstance(value, bool)
+
+
+def _time(value: Any) -> bool:
+    """Seconds since the epoch; a whole number may be too large for a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value <= _LAST_TIME
 
 
 def _ids(value: Any) -> bool:
@@ -48,13 +56,14 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Check]]]] = {
     "up": {},
     "leave": {},
     "confirm": {},
-    "relax": {},
+    "relax": {"until": ("a time in seconds since the epoch", _time)},
     "reload": {},
     "preview": {"all": _YES_OR_NO},
     "release": {"ids": ("a list of host ids", _ids)},
     "enforce": {
         "seconds": ("a whole number from 5 to 86400", _whole(5, 86_400)),
         "wait": _YES_OR_NO,
+        "anyway": _YES_OR_NO,
         "session": ("a session's document", _document),
     },
 }
