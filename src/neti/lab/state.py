@@ -126,6 +126,7 @@ def exclusive(state: LabState) -> Iterator[None]:
     The lock ends with the process that holds it, however that one ends.
     """
     LABS.mkdir(parents=True, exist_ok=True, mode=0o700)
+    LABS.chmod(0o700)  # it may have been there before, open to all: keys lie below it
     path = LABS / f"{state.name}.lock"
     while (descriptor := _locked(path, state.name)) is None:
         pass
