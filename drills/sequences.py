@@ -34,6 +34,7 @@ class Sequence:
     chance: Random
     log: list[str] = field(default_factory=list)
     leases: dict[str, IPv4Address] = field(default_factory=dict)
+    unanswered: set[str] = field(default_factory=set)  # whose trial waits for an operator's word
     world: World = field(init=False)
 
     def __post_init__(self) -> None:
@@ -201,8 +202,11 @@ class Sequence:
         """Of the operator: on what is kept out, or on who is held."""
         word = self.chance.choice(("enforce", "confirm", "relax", "release"))
         if box.agent is not None:
-            self._say(word, box)
-            box.ask(word, seconds=30, wait=self.chance.random() < 0.5)
+            wait = self.chance.random() < 0.5
+            self._say(f"{word}, and wait for my word" if word == "enforce" and wait else word, box)
+            answer = box.ask(word, seconds=30, wait=wait)
+            if word == "enforce" and wait and "result" in answer:
+                self.unanswered.add(box.host.id)
 
     def _time(self, box: Box) -> None:
         seconds = self.chance.choice(_PAUSES)
@@ -230,7 +234,15 @@ class Sequence:
             if box.agent is not None and box.status()["holds"]:
                 self._say("release", box)
                 box.ask("release")
+            if box.agent is not None and self._expired_for_want_of_a_word(box):
+                self._say("relax", box)
+                box.ask("relax")
         self.world.pass_time(2.0)
+
+    def _expired_for_want_of_a_word(self, box: Box) -> bool:
+        """Rightly a problem until an operator answers; any other trial that expired is a fault."""
+        codes = {one["code"] for one in box.status()["problems"]}
+        return "trial_expired" in codes and box.host.id in self.unanswered
 
     def _registered(self, box: Box) -> bool:
         return any(held.host_id == box.host.id for held in self._look().details())
