@@ -34,7 +34,7 @@ class Sequence:
     chance: Random
     log: list[str] = field(default_factory=list)
     leases: dict[str, IPv4Address] = field(default_factory=dict)
-    unanswered: set[str] = field(default_factory=set)  # whose trial waits for an operator's word
+    unanswered: set[str] = field(default_factory=set)  # who waits for an operator
     world: World = field(init=False)
 
     def __post_init__(self) -> None:
@@ -113,6 +113,7 @@ class Sequence:
 
     def _end(self, box: Box) -> None:
         session = box.registry._session  # what the registry knows of it, an operator does not
+        self._die_in_trial(box)
         box.stop()
         if session is not None:
             self.world.server.expire(session)
@@ -122,7 +123,12 @@ class Sequence:
         """Killed; the session lives on, as it does for its time-out."""
         if box.agent is not None:
             self._say("die", box)
+            self._die_in_trial(box)
             box.stop()
+
+    def _die_in_trial(self, box: Box) -> None:
+        if box.status()["stage"] == "trial":
+            self.unanswered.add(box.host.id)
 
     def _restart(self, box: Box) -> None:
         if box.agent is not None:
@@ -205,8 +211,10 @@ class Sequence:
             wait = self.chance.random() < 0.5
             self._say(f"{word}, and wait for my word" if word == "enforce" and wait else word, box)
             answer = box.ask(word, seconds=30, wait=wait)
-            if word == "enforce" and wait and "result" in answer:
+            if word == "enforce" and (wait or "result" not in answer):
                 self.unanswered.add(box.host.id)
+            elif word in {"enforce", "relax"}:
+                self.unanswered.discard(box.host.id)
 
     def _time(self, box: Box) -> None:
         seconds = self.chance.choice(_PAUSES)
@@ -240,7 +248,8 @@ class Sequence:
         self.world.pass_time(2.0)
 
     def _expired_for_want_of_a_word(self, box: Box) -> bool:
-        """Rightly a problem until an operator answers; any other trial that expired is a fault."""
+        """Rightly a problem until an operator answers, who was to confirm it, or was told at once
+        that it was refused, or whose agent died in it. Any other trial that expired is a fault."""
         codes = {one["code"] for one in box.status()["problems"]}
         return "trial_expired" in codes and box.host.id in self.unanswered
 
