@@ -316,7 +316,7 @@ def test_nothing_else_is_touched(net: Net) -> None:
     host = UnderTest(net)
     host.joins(PEER)
     host.enforce()
-    host.reconciler.remove()
+    net.inside(net.host, host.reconciler.remove)  # by a socket of its own
     subnet = SETTINGS.overlay_subnet
     net.inside(net.host, lambda: RealMachine().remove_overlay_route(subnet))
     after = subprocess.run([*nft, "list", "ruleset"], capture_output=True, check=True).stdout
