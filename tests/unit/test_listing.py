@@ -37,7 +37,7 @@ HOSTILE = [
     "=1+1",
     "\x1b[2J",
     "\u202egnp",
-    "deb.debian.org",
+    "mirror.example.org",
     "x" * 64,
     "",
 ]
@@ -110,7 +110,7 @@ def test_a_host_with_the_name_of_a_group_is_left_out_of_the_inventory(host_id: s
 
 def test_a_hosts_file_gets_no_name_of_the_world() -> None:
     """It would win over DNS: with a dot only inside the domain that the operator names."""
-    rows = fleet_of(["deb.debian.org", "web.example.com", "db"])
+    rows = fleet_of(["mirror.example.org", "web.example.com", "db"])
     lines, left_out = listing.hosts_lines(rows, "example.com")
     assert sorted(lines) == [
         "192.168.0.1\ti-0",
