@@ -1,6 +1,7 @@
 """Shadow, trial, enforced: who wishes, what begins, what confirms, what ends."""
 
 import dataclasses
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.support.agents import Box, World, world
 
 from neti import stage
-from neti.agent import marks
+from neti.agent import durable, marks
 from neti.agent.loop import Reload
 from neti.agent.marks import Said
 from neti.agent.state import StateFolder
@@ -643,3 +644,95 @@ def test_a_host_that_was_never_enforced_is_not_armed_by_a_copy(fleet: World) -> 
     fleet.pass_time(1)
     assert one.elements("enforce") == {}
     assert one.status()["stage"] == "shadow"
+
+
+# --- a disk that takes nothing ---
+
+
+def break_disk(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Only these files cannot be written (all, where none is named)."""
+    whole = durable.replace
+
+    def refused(path: Path, content: bytes, mode: int) -> None:
+        if not names or path.name in names:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        whole(path, content, mode)
+
+    monkeypatch.setattr(durable, "replace", refused)
+
+
+def codes(box: Box) -> set[str]:
+    return {one["code"] for one in box.status()["problems"]}
+
+
+def test_what_was_decided_while_the_disk_failed_is_written_when_it_can_be(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And another file's success does not hide it."""
+    one = confirmed_by_command(fleet)
+    one.start()
+    fleet.pass_time(1)
+    with monkeypatch.context() as broken:
+        break_disk(broken, "stage.json", "stage.json.copy")
+        said = one.ask("relax")["result"]
+        assert "stage.json" not in said["stage"]
+        assert "cannot be written" in said["unsaved"]
+        fleet.started(3)  # another file is written
+        fleet.pass_time(60)
+        assert {"disk", "stage_not_saved"} <= codes(one)
+    fleet.pass_time(60)
+    assert not {"disk", "stage_not_saved"} & codes(one)
+    folder = one.settings.table_files_path
+    record = StateFolder(folder).load("this machine").record
+    assert record is not None
+    assert record.relaxed
+
+
+def test_a_restart_does_not_undo_a_relax_that_no_disk_took(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel is the witness."""
+    one = confirmed_by_command(fleet)
+    one.start()
+    fleet.pass_time(1)
+    with monkeypatch.context() as broken:
+        break_disk(broken, "stage.json", "stage.json.copy")
+        one.ask("relax")
+        one.stop()
+    one.start()
+    fleet.pass_time(5)
+    assert one.status()["stage"] == "shadow"
+    assert not ARMED.keys() & one.elements("enforce").keys()
+
+
+def test_nothing_is_confirmed_that_is_not_on_disk(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trialled(fleet)
+    enforce(one, seconds=60, wait=True)
+    with monkeypatch.context() as broken:
+        break_disk(broken, "stage.json")
+        assert "not outlast a reboot" in one.ask("confirm")["error"]
+        assert one.status()["stage"] == "trial"
+    assert one.ask("confirm")["result"] == {"stage": "enforced"}
+
+
+def test_a_kernel_that_enforces_is_not_opened_by_an_older_record(fleet: World) -> None:
+    """Such as a copy of the state folder that was put back."""
+    one = confirmed_by_command(fleet)
+    folder = StateFolder(one.settings.table_files_path)
+    folder.load("this machine")
+    folder.save_record(Record(configured=False))
+    one.start()
+    fleet.pass_time(5)
+    assert one.status()["stage"] == "enforced"
+    assert "stage_adopted" in codes(one)
+
+
+def test_relaxing_works_while_everything_else_is_refused(fleet: World) -> None:
+    one = confirmed_by_command(fleet)
+    one.start()
+    fleet.pass_time(1)
+    one.dataplane.failing = "nftables refused the structure"
+    assert one.ask("relax")["result"]["stage"] == "shadow"
+    assert not ARMED.keys() & one.elements("enforce").keys()

@@ -1,5 +1,6 @@
 """The files on disk: what is whole is used, what is not is named, and nothing is half."""
 
+import os
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,36 @@ def test_what_an_older_version_did_not_write_has_its_former_value(tmp_path: Path
     assert loaded.faults == []
     assert loaded.record == Record(configured=True, wished=True, by="command", confirmed=True)
     assert loaded.members == {"h1": MEMBERS["h1"]}
+
+
+def test_a_record_that_is_not_understood_is_put_aside_and_never_written_over(
+    tmp_path: Path,
+) -> None:
+    written = folder(tmp_path)
+    stage = {"machine": "m", "format": 9, "how": "of a version to come"}
+    for name in ("stage.json", "stage.json.copy"):
+        (tmp_path / name).write_bytes(durable.line(stage))
+    content = (tmp_path / "stage.json").read_bytes()
+    loaded = written.load("m")
+    assert loaded.record_lost
+    assert written.holds_what_is_not_understood("stage.json")
+    written.save_record(Record(wished=True))  # an operator's word
+    assert (tmp_path / "stage.json.newer").read_bytes() == content
+
+
+def test_a_newer_record_that_says_enforced_is_enforced(tmp_path: Path) -> None:
+    """After a downgrade and a reboot."""
+    written = folder(tmp_path)
+    written.save_record(Record(confirmed=True, wished=True))
+    for name in ("stage.json", "stage.json.copy"):
+        document = durable.checked((tmp_path / name).read_bytes())
+        (tmp_path / name).write_bytes(durable.line({**document, "format": 9}))
+    loaded = folder(tmp_path).load("m")
+    assert loaded.record is not None
+    assert loaded.record.confirmed
+
+
+@pytest.mark.parametrize("name", ["stage.json", "self.json", "members.jsonl", "guard.json"])
+def test_a_pipe_in_the_folder_keeps_nobody_waiting(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    assert any(name in fault for fault in folder(tmp_path).load("m").faults)
