@@ -70,8 +70,8 @@ def _tables() -> Iterator[Damage]:
 
 
 def _flush_everything(host: FieldHost) -> None:
-    host.nft("flush ruleset")
-    host.nft(OTHERS)  # the others put theirs back; Neti has to look after its own
+    # The others put theirs back at once; Neti has to look after its own.
+    host.nft(f"flush ruleset\n{OTHERS}")
 
 
 def _rules() -> Iterator[Damage]:
