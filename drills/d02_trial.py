@@ -100,6 +100,7 @@ def _confirmed(field: Field, host: FieldHost) -> Rows:
 
 def _by_configuration(field: Field, host: FieldHost) -> Rows:
     """reject_all, and a port that somebody forgot: used in the shadow, refused in the trial."""
+    host.neti("preview", "--forget-accepted")  # the trials before accepted losing it
     if not _stranger(field, host):
         yield Row("the forgotten port in the shadow", "NOT REACHED", False)
     host.configure(trial_seconds=_CONFIRM)

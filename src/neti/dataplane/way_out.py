@@ -47,7 +47,7 @@ _PATIENCE: Final = 10.0  # seconds for the kernel
 _SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _NEWTABLE, _GETTABLE, _DELTABLE, _GETSETELEM, _NEWSETELEM, _DELSETELEM = 0, 1, 2, 13, 12, 14
-_TABLE_NAME, _TABLE_FLAGS = 1, 2
+_TABLE_NAME, _TABLE_FLAGS, _TABLE_USE = 1, 2, 3
 _DORMANT: Final = 1
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEMENT = 1, 2, 3, 1
 _ELEMENT_KEY, _ELEMENT_DATA, _ELEMENT_TIMEOUT = 1, 2, 4
@@ -101,7 +101,8 @@ def leave_down_mark() -> None:
 
 
 def has_down_mark() -> bool:
-    """Whether our table is there and says by its flag that it is put out of use."""
+    """Whether our table is there, put out of use by its flag, and empty: one that somebody made
+    dormant with all that is in it is drift, and to be repaired."""
     with closing(_socket()) as kernel:
         try:
             answers = kernel.ask(
@@ -112,7 +113,8 @@ def has_down_mark() -> bool:
     for body in answers:
         held = dict(attributes(body[len(_INET) :]))
         if _TABLE_FLAGS in held:
-            return bool(struct.unpack(">I", held[_TABLE_FLAGS])[0] & _DORMANT)
+            dormant = struct.unpack(">I", held[_TABLE_FLAGS])[0] & _DORMANT
+            return bool(dormant) and not any(held.get(_TABLE_USE, b""))
     return False
 
 
