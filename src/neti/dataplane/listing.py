@@ -60,7 +60,8 @@ Held = dict[int, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """``definitions``: the lines of named sets and objects; ``chains``: names."""
+    """``definitions``: the lines of named sets and objects, and of the table's flags, if it has
+    any; ``chains``: names."""
 
     lines: tuple[str, ...]
     chains: tuple[str, ...]
@@ -135,7 +136,11 @@ def listing(
     lines = [f"table {_what(table, (TABLE_FLAGS, TABLE_USE))}", *sorted(named)]
     for chain, listed in by_chain.items():
         lines += [heads.get(chain, f"chain {name(chain)}"), *listed]
-    return Listing(tuple(lines), tuple(map(name, heads)), frozenset(named))
+    flags = table.get(TABLE_FLAGS, b"").hex()
+    # Rules that are written anew leave the table's own flags as they are: one that somebody made
+    # dormant is made anew as a whole, since no wanted structure has this line.
+    asleep = [f"table {flags}"] if flags.strip("0") else []
+    return Listing(tuple(lines), tuple(map(name, heads)), frozenset([*named, *asleep]))
 
 
 def is_anonymous(one: Held) -> bool:
