@@ -68,7 +68,9 @@ def test_one_sentence(
     assert isinstance(result.exception, SystemExit)
     assert said in result.stderr
     assert "SECRET\\" not in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    # A machine that is very busy makes the endpoint look silent, which is said as well.
+    said_why = [line for line in result.stderr.splitlines() if "still trying" not in line]
+    assert len(said_why) == 1
 
 
 def test_the_region_of_either_variable_counts(
