@@ -75,7 +75,8 @@ class LabState:
         return self.folder.is_dir()
 
     def create(self, plan: LabPlan) -> None:
-        self.folder.mkdir(parents=True, mode=0o700)
+        _make_labs()
+        self.folder.mkdir(mode=0o700)
         self.registry_file.parent.mkdir(mode=0o700)
         self.write_plan(plan)
 
@@ -125,8 +126,7 @@ def exclusive(state: LabState) -> Iterator[None]:
 
     The lock ends with the process that holds it, however that one ends.
     """
-    LABS.mkdir(parents=True, exist_ok=True, mode=0o700)
-    LABS.chmod(0o700)  # it may have been there before, open to all: keys lie below it
+    _make_labs()
     path = LABS / f"{state.name}.lock"
     while (descriptor := _locked(path, state.name)) is None:
         pass
@@ -137,6 +137,15 @@ def exclusive(state: LabState) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _make_labs() -> None:
+    """The folder of all labs is root's alone, whoever made it before: keys lie below it.
+
+    Not by ``mkdir(parents=True)`` of a lab's own folder, which makes parents that all can read.
+    """
+    LABS.mkdir(parents=True, exist_ok=True, mode=0o700)
+    LABS.chmod(0o700)
 
 
 def _locked(path: Path, lab: str) -> int | None:
