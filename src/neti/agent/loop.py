@@ -17,7 +17,7 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from neti import log, memory
-from neti.agent import figures, preview, status
+from neti.agent import figures, hangup, preview, status
 from neti.agent.control import Request
 from neti.agent.core import Core, Outside
 from neti.agent.faults import Faults
@@ -615,3 +615,5 @@ def install_signals(agent: Agent) -> None:
     signal.signal(signal.SIGHUP, lambda *_: agent.tell(Reload()))
     signal.signal(signal.SIGTERM, lambda *_: agent.tell(Stop()))
     signal.signal(signal.SIGINT, lambda *_: agent.tell(Stop()))
+    if hangup.asked():
+        agent.tell(Reload())

@@ -5,6 +5,7 @@ from typing import Literal
 
 import click
 
+from neti.agent import hangup
 from neti.cli.common import config_option
 
 
@@ -28,6 +29,7 @@ def agent(config: Path, log_format: Literal["text", "json"]) -> None:
     Example:
       neti agent -c /etc/neti/neti.yml
     """
+    hangup.heed()
     from neti.agent.main import run
 
     run(config, log_format)

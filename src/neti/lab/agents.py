@@ -129,9 +129,10 @@ def send(host: LabHost, number: signal.Signals, *, state: LabState) -> None:
 
 
 def reload(host: LabHost, *, state: LabState) -> None:
-    """As ``systemctl reload neti``. An agent that does not run reads its configuration anyway."""
+    """As ``systemctl reload neti``. An agent that does not run, or has only just been started,
+    reads its configuration anyway: it listens for this before it reads."""
     agent = agent_of(host, state=state)
-    if agent is not None:
+    if agent is not None and agent.catches(signal.SIGHUP):
         agent.signal(signal.SIGHUP)
 
 

@@ -37,6 +37,15 @@ class Process:
             return 0.0
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
+    def catches(self, number: signal.Signals) -> bool:
+        """Whether it has a handler for it by now."""
+        try:
+            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        except OSError:
+            return False
+        caught = next((line.split()[1] for line in lines if line.startswith("SigCgt:")), "0")
+        return bool(int(caught, 16) >> (number - 1) & 1)
+
     def signal(self, number: signal.Signals) -> bool:
         """Send it the signal; False when it has ended."""
         try:
