@@ -67,10 +67,12 @@ def database(journey: Journey) -> None:
     # here on only the apps call it.
     _clients_call(journey, database=[])
     time.sleep(_TAKEN_OVER)
-    began = time.monotonic()
-    company.control(old, "hand-over")
-    journey.say(f"{old.name} has handed over to {new.name}")
+    # Not between the two: from the hand-over on orders wait, and who moves the lease would wait
+    # for a trouble to end that has begun before.
     with journey.undisturbed:
+        began = time.monotonic()
+        company.control(old, "hand-over")
+        journey.say(f"{old.name} has handed over to {new.name}")
         journey.neti(old, "leave")
         journey.play.hosts.remove(old)
         journey.operator(journey.hosts("vpc")[0], "lease", "move", old.name, new.name)
