@@ -208,19 +208,24 @@ def enforce_tiers(journey: Journey) -> None:
 def open_groups(journey: Journey) -> None:
     """Everybody in the cloud's ranges gets to the hosts now; only the fleet gets in."""
     journey.say("groups opened to the cloud's ranges: neti aws ip-ranges in EC2")
-    before = sum(refused(journey, host) for host in journey.play.hosts)
+    hosts = journey.play.hosts
+    with journey.undisturbed:  # rules that were just flushed have no counter
+        before = {host: refused(journey, host) for host in hosts}
+
+    def since() -> int:
+        """A counter that has begun anew, with its host's rules, counts from zero."""
+        now = {host: refused(journey, host) for host in hosts}
+        return sum(n - before[h] if n >= before[h] else n for h, n in now.items())
+
     tries = journey.company.statistics("scanner").get("tries", 0)
     for site in ("ec2", "vpc"):
         journey.groups(site, groups.open_hosts(CLOUD))
-    hosts = journey.play.hosts
     journey.until(
-        lambda: (
-            sum(refused(journey, host) for host in hosts) - before > 100
-            and journey.company.statistics("scanner")["tries"] - tries > 200
-        ),
+        lambda: since() > 100 and journey.company.statistics("scanner")["tries"] - tries > 200,
         "the stranger's packets do not come to the hosts",
     )
-    gone = sum(refused(journey, host) for host in hosts) - before
+    with journey.undisturbed:
+        gone = since()
     journey.find("the stranger's packets reach the hosts and are refused there", True, f"{gone}")
 
 
