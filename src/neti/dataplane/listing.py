@@ -8,6 +8,7 @@ what a rule means, nobody reads out of them.
 Must never do: leave out what changes a packet's fate.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -77,6 +78,7 @@ def held(body: bytes) -> Held:
     return dict(attributes(body[NFGEN_BYTES:]))
 
 
+@functools.lru_cache(maxsize=2048)
 def name(value: bytes) -> str:
     """A name in the kernel, which may have any bytes, in one line of printable ASCII."""
     text = value.rstrip(b"\0").decode("ascii", "backslashreplace")
@@ -183,14 +185,33 @@ def _chain(one: Held) -> str:
 
 def _rule(rule: Held, inline: Mapping[bytes, str]) -> str:
     words = [
-        _expression(dict(attributes(expression)), inline)
-        for _, expression in attributes(rule.get(RULE_EXPRESSIONS, b""))
+        word if isinstance(word, str) else word.shown(inline)
+        for word in _expressions(rule.get(RULE_EXPRESSIONS, b""))
     ]
     more = _what(rule, (_RULE_COMPAT, _RULE_USERDATA))
     return f"rule {name(rule.get(RULE_CHAIN, b''))} {' '.join(words)} {more}".rstrip()
 
 
-def _expression(one: Held, inline: Mapping[bytes, str]) -> str:
+@dataclass(frozen=True, slots=True)
+class _SetUse:
+    """An expression that uses a set, which shows what an anonymous one holds at that moment."""
+
+    kind: str
+    which: bytes
+    rest: str
+
+    def shown(self, inline: Mapping[bytes, str]) -> str:
+        held_there = inline.get(self.which) or f"@{name(self.which)}"
+        return f"[{self.kind} {held_there} {self.rest}]"
+
+
+# Every look meets the same rules again, and taking them apart is most of what a look costs.
+@functools.lru_cache(maxsize=2048)
+def _expressions(written: bytes) -> tuple[str | _SetUse, ...]:
+    return tuple(_expression(dict(attributes(one))) for _, one in attributes(written))
+
+
+def _expression(one: Held) -> str | _SetUse:
     kind, data = name(one.get(EXPRESSION_NAME, b"")), one.get(EXPRESSION_DATA, b"")
     if kind in _MOVING:
         return f"[{kind}]"
@@ -198,8 +219,7 @@ def _expression(one: Held, inline: Mapping[bytes, str]) -> str:
         parts = dict(attributes(data))
         which = parts.pop(1, b"")
         parts.pop(_SET_ID[kind], None)
-        shown = inline.get(which) or f"@{name(which)}"
-        return f"[{kind} {shown} {_what(parts, parts)}]"
+        return _SetUse(kind, which, _what(parts, parts))
     if kind == "immediate":
         code, chain = verdict(dict(attributes(data)).get(2, b""))
         if code in _VERDICTS:

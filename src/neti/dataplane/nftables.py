@@ -16,7 +16,15 @@ from neti import memory
 from neti.dataplane import nf_tables as nf
 from neti.dataplane import way_out
 from neti.dataplane.compiler import compile_rules
-from neti.dataplane.listing import Held, Listing, chains_only, definitions, held, listing
+from neti.dataplane.listing import (
+    Held,
+    Listing,
+    chains_only,
+    definitions,
+    held,
+    is_anonymous,
+    listing,
+)
 from neti.dataplane.netlink import (
     NETLINK_NETFILTER,
     NLM_F_EXCL,
@@ -55,6 +63,18 @@ _LARGE: Final = 2000  # orders or elements, after which memory is given back
 _OF_TABLE: Final = nf.INET + attribute(1, nf.TABLE_BYTES)  # the first attribute of every question
 
 
+_HEADLESS: Final = bytes(nf.NFGEN_BYTES)
+
+
+def _plain(body: bytes) -> bytes:
+    """Without its head, which bears the number of the last transaction on the machine."""
+    return body[nf.NFGEN_BYTES :]
+
+
+def _attributes(plain: bytes) -> Held:
+    return dict(attributes(plain))
+
+
 class NftablesDataplane:
     """Works in the network namespace of the thread that made it."""
 
@@ -64,6 +84,8 @@ class NftablesDataplane:
         except OSError as error:
             raise DataplaneUnavailable(f"no netlink socket: {error.strerror}") from error
         self._sightings = SightingsReader()
+        self._last: tuple[object, Listing] | None = None  # what was read, and what it came to
+        self._sets: tuple[list[bytes], list[bytes]] = [], []  # as read, and which are anonymous
 
     def close(self) -> None:
         self._kernel.close()
@@ -110,24 +132,43 @@ class NftablesDataplane:
         return self._sightings.read()
 
     def _listing(self) -> Listing | None:
+        """Nearly every look finds all as it was: then nothing that was read is taken apart."""
         try:
-            table = held(self._kernel.ask(nf.GETTABLE, _OF_TABLE)[0])
+            table = _plain(self._kernel.ask(nf.GETTABLE, _OF_TABLE)[0])
         except KernelRefused as error:
             if error.number == errno.ENOENT:
                 return None
             raise
-        return listing(
-            table,
-            self._all(nf.GETSET),
-            self._all(nf.GETOBJ),
+        sets = self._raw(nf.GETSET)
+        if sets != self._sets[0]:
+            anonymous = [one[nf.SET_NAME] for one in map(_attributes, sets) if is_anonymous(one)]
+            self._sets = sets, anonymous
+        inline = {which: self._raw(nf.GETSETELEM, which) for which in self._sets[1]}
+        objects = self._all(nf.GETOBJ)
+        chains, rules = self._raw(nf.GETCHAIN), self._raw(nf.GETRULE)
+        # Of objects what never moves: a counter's packets do.
+        named = [(one.get(nf.OBJECT_NAME), one.get(nf.OBJECT_TYPE)) for one in objects]
+        read = (table, sets, inline, named, chains, rules)
+        if self._last is not None and self._last[0] == read:
+            return self._last[1]
+        found = listing(
+            _attributes(table),
+            map(_attributes, sets),
+            objects,
             # The kernel lists the chains of all tables of the family.
-            [one for one in self._all(nf.GETCHAIN) if one.get(1) == nf.TABLE_BYTES],
-            self._all(nf.GETRULE),
-            lambda name: nf.elements(self._dump_elements(name)),
+            [one for one in map(_attributes, chains) if one.get(1) == nf.TABLE_BYTES],
+            map(_attributes, rules),
+            lambda name: nf.elements(_HEADLESS + body for body in inline.get(name, ())),
         )
+        self._last = read, found
+        return found
+
+    def _raw(self, kind: int, which: bytes | None = None) -> list[bytes]:
+        asked = _OF_TABLE if which is None else _OF_TABLE + attribute(nf.LIST_SET, which)
+        return [_plain(body) for body in self._kernel.listed(kind, asked, ignore=_GONE)]
 
     def _all(self, kind: int) -> list[Held]:
-        return [held(body) for body in self._kernel.listed(kind, _OF_TABLE, ignore=_GONE)]
+        return [_attributes(body) for body in self._raw(kind)]
 
     def _elements(self, where: SetName) -> Iterator[bytes]:
         """Nothing where somebody removed the set: the structure differs too, and is replaced."""
