@@ -74,7 +74,8 @@ def _seconds(drill: Run, weather: Weather, session: int) -> float:
     """How long it lasts."""
     if weather.long:
         return drill.of(full=600.0, short=4.0)
-    return session * 1.5 if weather.outlasts_session else drill.of(full=10.0, short=2.0)
+    # Long enough to tell a rate from what one reconnection costs.
+    return session * 1.5 if weather.outlasts_session else drill.of(full=10.0, short=5.0)
 
 
 def _through(ground: Ground, weather: Weather, seconds: float, registry: Registry) -> Rows:

@@ -21,6 +21,7 @@ from neti.registry.memory import MemoryRegistry
 
 _HOSTS: Final = 6
 _STEPS: Final = 40
+_TRIAL: Final = 30  # seconds
 _MACHINE: Final = "this machine"  # as tests.support.agents calls it
 _PAUSES: Final = (0.1, 0.5, 2.0, 11.0, 61.0)
 _JUNK: Final = ("junk", "left.x", "1.0a000001c6336401c0a80001.0.ec2.ec2-1", "1." + "f" * 58)
@@ -34,7 +35,6 @@ class Sequence:
     chance: Random
     log: list[str] = field(default_factory=list)
     leases: dict[str, IPv4Address] = field(default_factory=dict)
-    unanswered: set[str] = field(default_factory=set)  # who waits for an operator
     world: World = field(init=False)
 
     def __post_init__(self) -> None:
@@ -113,7 +113,6 @@ class Sequence:
 
     def _end(self, box: Box) -> None:
         session = box.registry._session  # what the registry knows of it, an operator does not
-        self._die_in_trial(box)
         box.stop()
         if session is not None:
             self.world.server.expire(session)
@@ -123,12 +122,7 @@ class Sequence:
         """Killed; the session lives on, as it does for its time-out."""
         if box.agent is not None:
             self._say("die", box)
-            self._die_in_trial(box)
             box.stop()
-
-    def _die_in_trial(self, box: Box) -> None:
-        if box.status()["stage"] == "trial":
-            self.unanswered.add(box.host.id)
 
     def _restart(self, box: Box) -> None:
         if box.agent is not None:
@@ -196,7 +190,7 @@ class Sequence:
         self._say("registry restored from an older copy")
         copy = self.world.server.copied()
         self._move(box)
-        self.world.pass_time(61.0)
+        self._pass(61.0)
         self.world.server.stop()
         self.world.settle()
         self.world.server.restore_copy(copy)
@@ -210,16 +204,22 @@ class Sequence:
         if box.agent is not None:
             wait = self.chance.random() < 0.5
             self._say(f"{word}, and wait for my word" if word == "enforce" and wait else word, box)
-            answer = box.ask(word, seconds=30, wait=wait)
-            if word == "enforce" and (wait or "result" not in answer):
-                self.unanswered.add(box.host.id)
-            elif word in {"enforce", "relax"}:
-                self.unanswered.discard(box.host.id)
+            box.ask(word, seconds=_TRIAL, wait=wait)
 
     def _time(self, box: Box) -> None:
         seconds = self.chance.choice(_PAUSES)
         self._say(f"{seconds} s")
+        self._pass(seconds)
+
+    def _pass(self, seconds: float) -> None:
+        """In one leap; second by second for as long as a trial wants to be looked at."""
+        while seconds > 1 and any(self._is(box, "trial") for box in self.world.boxes):
+            self.world.pass_time(1.0)
+            seconds -= 1
         self.world.pass_time(seconds)
+
+    def _is(self, box: Box, stage: str) -> bool:
+        return box.agent is not None and box.status()["stage"] == stage
 
     # --- afterwards ---
 
@@ -237,21 +237,25 @@ class Sequence:
                 box.start()
         self.world.settle()
         for seconds in (61.0, 61.0, 700.0, 61.0):
-            self.world.pass_time(seconds)
+            self._pass(seconds)
         for box in self.world.boxes:
             if box.agent is not None and box.status()["holds"]:
                 self._say("release", box)
                 box.ask("release")
-            if box.agent is not None and self._expired_for_want_of_a_word(box):
-                self._say("relax", box)
-                box.ask("relax")
-        self.world.pass_time(2.0)
+            if box.agent is not None and self._trial_expired(box):
+                self._answer(box)
+        self._pass(_TRIAL + 2.0)
 
-    def _expired_for_want_of_a_word(self, box: Box) -> bool:
-        """Rightly a problem until an operator answers, who was to confirm it, or was told at once
-        that it was refused, or whose agent died in it. Any other trial that expired is a fault."""
-        codes = {one["code"] for one in box.status()["problems"]}
-        return "trial_expired" in codes and box.host.id in self.unanswered
+    def _trial_expired(self, box: Box) -> bool:
+        """Rightly a problem until an operator answers."""
+        return "trial_expired" in {one["code"] for one in box.status()["problems"]}
+
+    def _answer(self, box: Box) -> None:
+        """Once more, now that nothing is in the way of a good end; or not at all, if refused."""
+        self._say("enforce once more", box)
+        if "result" not in box.ask("enforce", seconds=_TRIAL, wait=False):
+            self._say("relax", box)
+            box.ask("relax")
 
     def _registered(self, box: Box) -> bool:
         return any(held.host_id == box.host.id for held in self._look().details())

@@ -5,6 +5,7 @@ that it did not start, or leave one behind that it was told to end.
 """
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -116,9 +117,10 @@ class AgentProcess:
         return control.call(self.state, command)
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads that live, to the nanosecond; what
-        /proc/PID/stat says is the same in hundredths of a second."""
-        total = 0
+        """User and system time of all its threads that live, to the nanosecond, and of children
+        that have ended, in hundredths of a second (/proc/PID/stat, see proc(5))."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        total = sum(map(int, stat[13:15])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
         for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
             with contextlib.suppress(OSError):  # a thread that has just ended
                 total += int(path.read_text().split()[0])

@@ -63,6 +63,7 @@ _LARGE: Final = 2000  # orders or elements, after which memory is given back
 _OF_TABLE: Final = nf.INET + attribute(1, nf.TABLE_BYTES)  # the first attribute of every question
 
 
+_SET_COUNT: Final = 20  # NFTA_SET_COUNT: how many elements it has, told by newer kernels
 _HEADLESS: Final = bytes(nf.NFGEN_BYTES)
 
 
@@ -85,7 +86,6 @@ class NftablesDataplane:
             raise DataplaneUnavailable(f"no netlink socket: {error.strerror}") from error
         self._sightings = SightingsReader()
         self._last: tuple[object, Listing] | None = None  # what was read, and what it came to
-        self._sets: tuple[list[bytes], list[bytes]] = [], []  # as read, and which are anonymous
 
     def close(self) -> None:
         self._kernel.close()
@@ -139,11 +139,11 @@ class NftablesDataplane:
             if error.number == errno.ENOENT:
                 return None
             raise
-        sets = self._raw(nf.GETSET)
-        if sets != self._sets[0]:
-            anonymous = [one[nf.SET_NAME] for one in map(_attributes, sets) if is_anonymous(one)]
-            self._sets = sets, anonymous
-        inline = {which: self._raw(nf.GETSETELEM, which) for which in self._sets[1]}
+        sets = self._all(nf.GETSET)
+        for one in sets:
+            one.pop(_SET_COUNT, None)  # moves with each member
+        anonymous = [one[nf.SET_NAME] for one in sets if is_anonymous(one)]
+        inline = {which: self._raw(nf.GETSETELEM, which) for which in anonymous}
         objects = self._all(nf.GETOBJ)
         chains, rules = self._raw(nf.GETCHAIN), self._raw(nf.GETRULE)
         # Of objects what never moves: a counter's packets do.
@@ -153,7 +153,7 @@ class NftablesDataplane:
             return self._last[1]
         found = listing(
             _attributes(table),
-            map(_attributes, sets),
+            sets,
             objects,
             # The kernel lists the chains of all tables of the family.
             [one for one in map(_attributes, chains) if one.get(1) == nf.TABLE_BYTES],

@@ -26,14 +26,17 @@ from neti.dataplane.nf_tables import (
     GETSET,
     GETSETELEM,
     GETTABLE,
+    INET,
     KEY,
     LIST_ELEMENTS,
     LIST_SET,
     LIST_TABLE,
+    NFGEN_BYTES,
     RULE_CHAIN,
     RULE_TABLE,
     SET_NAME,
     SET_TABLE,
+    TABLE_BYTES,
     TABLE_FLAGS,
     TABLE_NAME,
     VALUE,
@@ -49,6 +52,7 @@ _DORMANT: Final = 1
 _VERDICT_MAP: Final = b"\xff\xff\xff\0"
 _SET_DATA_TYPE: Final = 6
 _GONE: Final = frozenset({errno.ENOENT})
+_OURS: Final = (INET[0], attribute(RULE_TABLE, TABLE_BYTES))  # family; a chain's first attribute
 _NUMBERS: Final = {word: number for number, word in FAMILIES.items()}
 
 
@@ -85,6 +89,9 @@ class RulesReader:
             if number >= _CHAINS_AT_MOST:
                 self._abandon()
                 raise TooMuch("other programs have more chains than are looked at")
+            # Most chains of most machines: told by the first attribute, before any is taken apart.
+            if not ours and body[0] == _OURS[0] and body.startswith(_OURS[1], NFGEN_BYTES):
+                continue
             chain = parser.base_chain(body[0], held(body))
             if chain is not None and ours == (
                 f"{chain.family} {name(chain.table)}" == FAMILY_TABLE
