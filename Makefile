@@ -10,10 +10,10 @@ STAMP := $(VENV)/.complete
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml scripts/system-packages
+$(STAMP): pyproject.toml lab/pyproject.toml scripts/system-packages
 	scripts/system-packages
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --editable lab
 	touch $(STAMP)
 
 lab: setup

@@ -15,7 +15,7 @@ from benchmarks import docs, machine
 from benchmarks.figures import Report
 from benchmarks.scale import FULL, QUICK, TINY, Scale, say
 from neti.errors import NetiError
-from neti.lab.namespaces import require
+from neti_lab.namespaces import require
 
 # Each is the name of the module that measures it; one change first, experiments last.
 ROWS: Final = (

@@ -16,8 +16,8 @@ from benchmarks.scale import Scale, say
 from benchmarks.stage import Stage
 from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import NetiError
-from neti.lab.namespaces import command_inside
-from neti.ruleset import FAMILY_TABLE, KernelState
+from neti.ruleset.objects import FAMILY_TABLE, KernelState
+from neti_lab.namespaces import command_inside
 
 NAME: Final = "audit"
 TITLE: Final = "A look at all elements: netlink against nft"

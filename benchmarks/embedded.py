@@ -21,7 +21,7 @@ from benchmarks.figures import Line, Report, Times, once
 from benchmarks.process import cpu_of
 from benchmarks.scale import Scale, say
 from neti.errors import NetiError
-from neti.registry.embedded import EmbeddedRegistry
+from neti.registry.embedded.registry import EmbeddedRegistry
 
 NAME: Final = "embedded"
 TITLE: Final = "The embedded registry: many agents, one file"

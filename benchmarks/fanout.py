@@ -24,7 +24,7 @@ from benchmarks.stage import Stage
 from benchmarks.svg import Lines
 from benchmarks.watchers import WatchingSession
 from neti.errors import NetiError
-from neti.lab import namespaces
+from neti_lab import namespaces
 
 NAME: Final = "fanout"
 TITLE: Final = "One ZooKeeper, many sessions that watch"

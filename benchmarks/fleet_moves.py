@@ -18,8 +18,8 @@ from benchmarks.sides import NetiSide, neti, old
 from benchmarks.stage import Stage
 from benchmarks.svg import Bars
 from neti.errors import NetiError
-from neti.lab.namespaces import call_inside
 from neti.model import Member
+from neti_lab.namespaces import call_inside
 
 NAME: Final = "fleet_moves"
 TITLE: Final = "Many members at once"

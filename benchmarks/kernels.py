@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from typing import Final, Self
 
 from benchmarks.kernel import KernelEvents, NotInTime, overlay_events
-from neti.lab import namespaces
+from neti_lab import namespaces
 
 _LOOK_SECONDS: Final = 0.25  # how often whoever waits takes apart what came
 

@@ -14,13 +14,13 @@ from benchmarks.fleet import AGENT_PRIVATE, AGENT_PUBLIC, member
 from benchmarks.stage import Stage
 from neti.agent.reconcile import REVOKE_SECONDS
 from neti.dataplane.nftables import NftablesDataplane
-from neti.elements import Elements
 from neti.errors import NetiError
-from neti.lab.namespaces import call_inside
 from neti.model import Host, Member
-from neti.policy import Surroundings, elements_of, structure
-from neti.ruleset import Structure, Transaction
-from neti.table import replacement
+from neti.ruleset.delta import Elements
+from neti.ruleset.objects import Structure, Transaction
+from neti.ruleset.policy import Surroundings, elements_of, structure
+from neti.ruleset.replace import replacement
+from neti_lab.namespaces import call_inside
 
 _PAUSE = 0.01  # between two changes, so that each finds everybody idle
 _FILL_SECONDS = 120.0

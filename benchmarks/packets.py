@@ -24,7 +24,7 @@ from benchmarks.process import cpu_of, run_inside
 from benchmarks.scale import Scale, say
 from benchmarks.svg import Bars
 from neti.errors import NetiError
-from neti.lab.namespaces import call_inside
+from neti_lab.namespaces import call_inside
 
 NAME: Final = "packets"
 TITLE: Final = "What a packet pays"

@@ -27,17 +27,17 @@ from benchmarks.fleet import OVERLAY, configuration, member
 from benchmarks.talk import PORT
 from neti.agent.reconcile import REVOKE_SECONDS
 from neti.config import load
-from neti.dataplane.network import set_overlay_route
 from neti.dataplane.nftables import NftablesDataplane
-from neti.elements import Elements
-from neti.enforcement import PERMANENT
 from neti.errors import NetiError
-from neti.lab import namespaces
-from neti.lab.wiring import Node, Wiring
+from neti.host.network import set_overlay_route
 from neti.model import Host, Member
-from neti.policy import Surroundings, elements_of, own_elements, structure
-from neti.ruleset import Structure
-from neti.table import replacement
+from neti.ruleset.delta import Elements
+from neti.ruleset.enforce import PERMANENT
+from neti.ruleset.objects import Structure
+from neti.ruleset.policy import Surroundings, elements_of, own_elements, structure
+from neti.ruleset.replace import replacement
+from neti_lab import namespaces
+from neti_lab.wiring import Node, Wiring
 
 CLIENT: Final = Member(
     id="client",

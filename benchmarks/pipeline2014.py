@@ -23,8 +23,7 @@ from benchmarks.fleet import AGENT_ID, ZOOKEEPER, ZOOKEEPER_PORT
 from benchmarks.registry import LAYOUT
 from benchmarks.watchers import WatchingSession
 from neti.errors import NetiError
-from neti.model import Member
-from neti.registry import entry
+from neti.model import Member, entry
 
 SET: Final = "neti"
 HOME: Final = "ec2"

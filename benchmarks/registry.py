@@ -7,9 +7,8 @@ from tests.support.swarm import RawSession, Swarm
 
 from benchmarks.fleet import AGENT_ID, AGENT_OVERLAY, ZOOKEEPER, ZOOKEEPER_PORT
 from neti.errors import NetiError
-from neti.model import Member
-from neti.registry import entry
-from neti.registry.zookeeper_layout import Layout
+from neti.model import Member, entry
+from neti.registry.zookeeper.layout import Layout
 
 LAYOUT: Final = Layout.below(
     "/neti",

@@ -20,9 +20,8 @@ from statistics import median
 from typing import Final
 from urllib.parse import parse_qs
 
-from neti.model import Member
-from neti.registry import entry
-from neti.registry.embedded import EmbeddedRegistry
+from neti.model import Member, entry
+from neti.registry.embedded.registry import EmbeddedRegistry
 
 _PAGE: Final = 1000
 _RUNS: Final = 3

@@ -20,9 +20,8 @@ from tests.support.agent_process import AgentProcess
 from benchmarks.fleet import ZOOKEEPER_PORT
 from benchmarks.kernel import KernelEvents, Kind, NotInTime
 from benchmarks.stage import Stage
-from neti.lab import namespaces
-from neti.model import Member
-from neti.registry import entry
+from neti.model import Member, entry
+from neti_lab import namespaces
 
 _PATIENCE: Final = 60.0
 

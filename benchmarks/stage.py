@@ -25,11 +25,11 @@ from benchmarks.kernel import KernelEvents
 from neti.config import load
 from neti.dataplane import other_table
 from neti.dataplane.nftables import NftablesDataplane
-from neti.lab import namespaces
-from neti.lab.wiring import Node, Wiring
-from neti.lab.zookeeper import ZooKeeperServer
-from neti.ruleset import FAMILY_TABLE
-from neti.settings import Settings
+from neti.model.settings import Settings
+from neti.ruleset.objects import FAMILY_TABLE
+from neti_lab import namespaces
+from neti_lab.wiring import Node, Wiring
+from neti_lab.zookeeper import ZooKeeperServer
 
 _SYSCTLS: Final = {"ip_forward": "0", "rp_filter": "0"}
 

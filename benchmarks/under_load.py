@@ -24,8 +24,8 @@ from benchmarks.scale import Scale, say
 from benchmarks.sides import neti, old
 from benchmarks.stage import Stage
 from benchmarks.svg import Bars
-from neti.lab import namespaces
 from neti.model import Member
+from neti_lab import namespaces
 
 NAME: Final = "under_load"
 TITLE: Final = "Connections while the fleet changes"

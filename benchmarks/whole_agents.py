@@ -20,12 +20,11 @@ from benchmarks.process import cpu_of
 from benchmarks.scale import Scale, say
 from neti import config
 from neti.errors import NetiError
-from neti.lab import agents, lifecycle
-from neti.lab.state import LabState, open_state
-from neti.lab.topology import LabPlan, plan_lab
-from neti.model import Member
-from neti.registry import entry
-from neti.registry.embedded import EmbeddedRegistry
+from neti.model import Member, entry
+from neti.registry.embedded.registry import EmbeddedRegistry
+from neti_lab import agents, lifecycle
+from neti_lab.state import LabState, open_state
+from neti_lab.topology import LabPlan, plan_lab
 
 _PATIENCE: Final = 180.0
 _IDLE_SECONDS: Final = 0.005  # of one agent's CPU in a second

@@ -12,7 +12,7 @@ from drills import leftovers, runner
 from drills.drill import Scale
 from drills.runner import Table
 from neti.errors import NetiError
-from neti.lab.namespaces import require
+from neti_lab.namespaces import require
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from drills.host import FieldHost
 from drills.plan import OPEN_PORT, PORT
 from drills.traffic import Steps, rows
 from drills.waiting import wait_for
-from neti.agent import durable
+from neti import durable
 
 TITLE = "streams, idle connections and UDP through start, enforce, reload, upgrade, replacement"
 

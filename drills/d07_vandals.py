@@ -12,7 +12,7 @@ from drills.host import FieldHost
 from drills.plan import OVERLAY, PEER6
 from drills.vandal import Damage, all_kinds
 from drills.waiting import wait_for
-from neti.ruleset import ORDERED, TIMED
+from neti.ruleset.objects import ORDERED, TIMED
 
 TITLE = "flush, delete, edit by another program: repaired within 2 s"
 

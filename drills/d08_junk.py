@@ -16,8 +16,7 @@ from drills.host import FieldHost
 from drills.plan import OVERLAY, STREET_ADDRESS
 from drills.traffic import Steps, rows
 from drills.waiting import wait_for
-from neti.model import Member
-from neti.registry import entry
+from neti.model import Member, entry
 
 TITLE = "a registry full of junk, entries that flap"
 

@@ -11,7 +11,7 @@ from drills.host import FieldHost
 from drills.settled import wait_until_settled
 from drills.traffic import Steps, rows
 from drills.waiting import wait_for
-from neti.lab.zookeeper import ZooKeeperServer
+from neti_lab.zookeeper import ZooKeeperServer
 
 TITLE = "the registry wiped, and restored to yesterday: nobody is removed"
 

@@ -20,10 +20,10 @@ from drills.plan import HostPlan
 from drills.waiting import wait_for
 from neti import config
 from neti.errors import NetiError
-from neti.lab import namespaces
-from neti.lab.traffic import ProbeProcess
-from neti.lab.zookeeper import Peer, ZooKeeperServer
 from neti.registry import Registry, opening
+from neti_lab import namespaces
+from neti_lab.traffic import ProbeProcess
+from neti_lab.zookeeper import Peer, ZooKeeperServer
 
 T = TypeVar("T")
 RegistryKind = Literal["embedded", "zookeeper", "ensemble"]

@@ -14,9 +14,9 @@ from typing import Final
 from tests.support.swarm import Swarm
 
 from drills.plan import OVERLAY
-from neti.model import IPAddress, Member
-from neti.registry import Registry, entry
-from neti.registry.zookeeper_layout import Layout
+from neti.model import IPAddress, Member, entry
+from neti.registry import Registry
+from neti.registry.zookeeper.layout import Layout
 
 _FIRST_PRIVATE: Final = IPv4Address("10.0.16.0")
 _FIRST_PUBLIC: Final = IPv4Address("54.0.16.0")

@@ -14,10 +14,10 @@ from tests.support.agent_process import AgentProcess
 from drills.drill import DrillError
 from drills.plan import HostPlan
 from drills.waiting import wait_for
-from neti.dataplane.network import ROUTE_PROTOCOL
 from neti.dataplane.nftables import NftablesDataplane
-from neti.lab import namespaces
-from neti.ruleset import FAMILY_TABLE, ORDERED, KernelState
+from neti.host.network import ROUTE_PROTOCOL
+from neti.ruleset.objects import FAMILY_TABLE, ORDERED, KernelState
+from neti_lab import namespaces
 
 T = TypeVar("T")
 

@@ -20,11 +20,11 @@ from drills.host import FieldHost
 from drills.plan import OPEN_PORT
 from drills.settled import told_by, wait_until_settled
 from drills.waiting import wait_for
-from neti.agent.control import AgentUnreachable
-from neti.agent.state import StateFolder
+from neti.control.client import AgentUnreachable
 from neti.errors import NetiError
 from neti.identity import fingerprint
 from neti.registry import Registry
+from neti.state.folder import StateFolder
 
 _SESSION: Final = 2
 _LINGER: Final = 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from drills.drill import PREFIX
-from neti.lab import namespaces, processes
+from neti_lab import namespaces, processes
 
 _numbers: Final = itertools.count(1)
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from neti.dataplane.network import ROUTE_PROTOCOL
-from neti.lab import namespaces
-from neti.ruleset import FAMILY_TABLE
+from neti.host.network import ROUTE_PROTOCOL
+from neti.ruleset.objects import FAMILY_TABLE
+from neti_lab import namespaces
 
 _SETTLE_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.2

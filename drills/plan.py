@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any, Final
 
-from neti.lab.wiring import Node, Wiring
+from neti_lab.wiring import Node, Wiring
 
 STREET: Final = "street"
 STREET_ADDRESS: Final = IPv4Address("10.0.0.1")

@@ -14,10 +14,10 @@ from typing import Final
 from tests.support.agents import Box, World
 
 from drills.settled import differing, told_by
-from neti.agent.state import StateFolder
 from neti.dataplane.monitor import RulesChanged
 from neti.errors import DataplaneError, NetiError
 from neti.registry.memory import MemoryRegistry
+from neti.state.folder import StateFolder
 
 _HOSTS: Final = 6
 _STEPS: Final = 40

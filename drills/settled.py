@@ -12,12 +12,12 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from drills.host import FieldHost
-from neti.agent.state import StateFolder
 from neti.errors import EntryError, NetiError
 from neti.identity import fingerprint
-from neti.model import Member
-from neti.registry import Registry, entry
-from neti.ruleset import REVOKED_BY, KernelState, SetName
+from neti.model import Member, entry
+from neti.registry import Registry
+from neti.ruleset.objects import REVOKED_BY, KernelState, SetName
+from neti.state.folder import StateFolder
 
 _SITE: Final = "ec2"  # every host of a field is there
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from neti.lab import namespaces
+from neti_lab import namespaces
 
 WAIT: Final = 0.8  # seconds without an answer that count as dropped; less than TCP's first retry
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from drills.drill import DrillError
-from neti.agent.control import AgentUnreachable
+from neti.control.client import AgentUnreachable
 from neti.errors import DataplaneError, RegistryUnavailable
 
 

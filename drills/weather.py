@@ -13,8 +13,8 @@ from drills.drill import DrillError
 from drills.field import Field
 from drills.host import FieldHost
 from drills.waiting import wait_for
-from neti.lab import namespaces
-from neti.lab.zookeeper import ZooKeeperServer
+from neti_lab import namespaces
+from neti_lab.zookeeper import ZooKeeperServer
 
 _TABLE = "inet weather"
 _PATIENCE = 1.0

@@ -16,6 +16,7 @@ import click
 from neti import __version__
 from neti.cli import cli
 
+_OTHER_PACKAGES: Final = {"lab"}  # installed beside Neti where these pages are made
 _FILES: Final = """\
 .SH FILES
 .TP
@@ -36,7 +37,7 @@ command line is wrong.
 def pages() -> Iterator[tuple[str, str]]:
     """(file name, content)"""
     root = _context(cli, "neti", None)
-    names = cli.list_commands(root)
+    names = [name for name in cli.list_commands(root) if name not in _OTHER_PACKAGES]
     found = {name: cli.get_command(root, name) for name in names}
     commands = {name: each for name, each in found.items() if each is not None and not each.hidden}
     listed = [

@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-from neti import problems
+from neti.model import problems
 
 problems.strict = True  # a code that nobody declared is an error, not a warning
 

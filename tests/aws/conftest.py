@@ -10,9 +10,8 @@ from click.testing import CliRunner, Result
 from tests.support.aws import Account, MotoServer, shared_server, use_sdk
 
 from neti.cli import cli
-from neti.model import Member
-from neti.registry import entry
-from neti.registry.embedded import EmbeddedRegistry
+from neti.model import Member, entry
+from neti.registry.embedded.registry import EmbeddedRegistry
 
 Neti = Callable[..., Result]
 

@@ -11,7 +11,7 @@ from tests.aws.conftest import Neti
 from tests.support.aws import Account, MotoServer
 
 from neti.agent.tagging import Child, Tags
-from neti.lab.metadata import Fault, InstanceMetadata, MetadataService
+from neti_lab.metadata import Fault, InstanceMetadata, MetadataService
 
 OVERLAY = IPv4Address("192.168.0.7")
 WISH = Tags(OVERLAY, "0.1.0")

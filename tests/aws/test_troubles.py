@@ -123,7 +123,7 @@ def test_following_says_what_changes_and_no_more(
             case 6:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr("neti.cli.aws_ip_ranges.time.sleep", turn)
+    monkeypatch.setattr("neti.cli.aws.ip_ranges.time.sleep", turn)
     result = neti("aws", "ip-ranges", "--group", group, "--fleet", "--follow", "1")
     assert result.stdout.count("IPv4: 2 prefixes") == 1
     assert "nothing to change" not in result.output

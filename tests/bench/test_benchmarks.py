@@ -22,10 +22,10 @@ from tests.support.netns import require_root
 
 from neti.dataplane import other_table
 from neti.errors import NetiError
-from neti.lab import namespaces
-from neti.lab.state import open_state
-from neti.lab.wiring import Node, Wiring
-from neti.lab.zookeeper import require_package
+from neti_lab import namespaces
+from neti_lab.state import open_state
+from neti_lab.wiring import Node, Wiring
+from neti_lab.zookeeper import require_package
 
 
 def test_a_table_says_the_ratio_of_the_medians_first() -> None:

@@ -17,11 +17,11 @@ from neti.agent.reconcile import Reconciler, plan
 from neti.dataplane import Dataplane
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.nftables import NftablesDataplane
-from neti.elements import Elements
-from neti.enforcement import OFF, PERMANENT, Enforcement, confirm_trial, enforce_commands
 from neti.errors import DataplaneError, KernelMoved
-from neti.policy import Surroundings, structure
-from neti.ruleset import (
+from neti.model.settings import OpenPort, Settings
+from neti.ruleset.delta import Elements
+from neti.ruleset.enforce import OFF, PERMANENT, Enforcement, confirm_trial, enforce_commands
+from neti.ruleset.objects import (
     FOREVER,
     NO_TABLE,
     ORDERED,
@@ -37,8 +37,8 @@ from neti.ruleset import (
     Structure,
     Transaction,
 )
-from neti.settings import OpenPort, Settings
-from neti.table import replacement
+from neti.ruleset.policy import Surroundings, structure
+from neti.ruleset.replace import replacement
 
 SETTINGS = Settings(path=Path("neti.yml"))
 ETH = Surroundings(uplinks=("eth0",), ssh_untracked=True)
@@ -341,7 +341,7 @@ def test_who_may_not_is_told_so(net: Net) -> None:
     """Without CAP_NET_ADMIN, in one sentence."""
     program = (
         "from neti.dataplane.nftables import NftablesDataplane\n"
-        "from neti.ruleset import DeleteTable, Transaction\n"
+        "from neti.ruleset.objects import DeleteTable, Transaction\n"
         "from neti.errors import DataplaneUnavailable\n"
         "try: NftablesDataplane().apply(Transaction((DeleteTable(),)))\n"
         "except DataplaneUnavailable as error: print(error)\n"

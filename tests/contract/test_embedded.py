@@ -19,8 +19,8 @@ from tests.support.recorder import PATIENCE, Recorder
 from neti.clock import ManualClock
 from neti.errors import RegistryError, RegistryUnavailable
 from neti.registry import Appeared, Event, Fresh, Session, SessionEnded, Snapshot, Stale, Vanished
-from neti.registry.embedded import EmbeddedRegistry
-from neti.registry.embedded_store import CHANGES_KEPT
+from neti.registry.embedded.registry import EmbeddedRegistry
+from neti.registry.embedded.store import CHANGES_KEPT
 
 Agent = subprocess.Popen[str]
 A = "1.0a000001c6336401c0a80001.0.ec2.a"

@@ -17,6 +17,7 @@ from neti.errors import (
     RegistryError,
     RegistryUnavailable,
 )
+from neti.model import entry
 from neti.registry import (
     Appeared,
     DataRead,
@@ -33,7 +34,6 @@ from neti.registry import (
     Snapshot,
     Stale,
     Vanished,
-    entry,
 )
 from neti.registry import detail as detail_document
 

@@ -14,12 +14,12 @@ from tests.support.netns import Net, network, require_root
 from neti.dataplane import Dataplane
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.nftables import NftablesDataplane
-from neti.elements import Elements
-from neti.policy import Surroundings, structure
-from neti.ruleset import FAMILY_TABLE, NO_TABLE, SEEN_SECONDS, DeleteTable, Transaction
-from neti.settings import Settings
-from neti.shadow import Sighting
-from neti.table import replacement
+from neti.model.settings import Settings
+from neti.ruleset.delta import Elements
+from neti.ruleset.objects import FAMILY_TABLE, NO_TABLE, SEEN_SECONDS, DeleteTable, Transaction
+from neti.ruleset.policy import Surroundings, structure
+from neti.ruleset.replace import replacement
+from neti.stage.shadow import Sighting
 
 STRUCTURE = structure(
     Settings(path=Path("neti.yml")), Surroundings(uplinks=("eth0",), ssh_untracked=True)

@@ -13,9 +13,9 @@ import pytest
 from tests.support.netns import require_root
 from tests.support.playbooks import Controller
 
-from neti.lab import agents, lifecycle
-from neti.lab.state import LabState, open_state
-from neti.lab.topology import LabHost, LabPlan, plan_lab
+from neti_lab import agents, lifecycle
+from neti_lab.state import LabState, open_state
+from neti_lab.topology import LabHost, LabPlan, plan_lab
 
 _numbers = itertools.count(1)
 PYTHON = sys.executable

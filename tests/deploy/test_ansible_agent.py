@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tests.deploy.conftest import Site
 
-from neti.agent import control
-from neti.lab.namespaces import command_inside
+from neti.control import client
+from neti_lab.namespaces import command_inside
 
 pytestmark = pytest.mark.lab
 
@@ -29,7 +29,7 @@ CONFIGURED = "The configuration"
 
 
 def status(site: Site, host: str) -> dict[str, Any]:
-    answer: dict[str, Any] = control.call(site.disk(host) / "state", "status")
+    answer: dict[str, Any] = client.call(site.disk(host) / "state", "status")
     return answer
 
 
@@ -43,7 +43,7 @@ def wait(condition: Callable[[], bool]) -> None:
 def _holds(condition: Callable[[], bool]) -> bool:
     try:
         return condition()
-    except control.AgentUnreachable:
+    except client.AgentUnreachable:
         return False
 
 
@@ -162,7 +162,7 @@ def _stages(site: Site) -> list[str]:
 
 
 def _stage(site: Site, host: str) -> str:
-    return str(control.call(site.state.host_folder(host) / "state", "status")["stage"])
+    return str(client.call(site.state.host_folder(host) / "state", "status")["stage"])
 
 
 @contextmanager

@@ -15,9 +15,9 @@ from tests.support.netns import require_root
 from tests.support.playbooks import Controller
 from tests.support.zookeeper import need_zookeeper
 
-from neti.lab import namespaces
-from neti.lab.zookeeper import ZooKeeperServer
-from neti.registry.zookeeper_probe import Place, takes
+from neti.registry.zookeeper.probe import Place, takes
+from neti_lab import namespaces
+from neti_lab.zookeeper import ZooKeeperServer
 
 pytestmark = pytest.mark.lab
 

@@ -18,7 +18,7 @@ from tests.support.aws import REGION, MotoServer, shared_server, use_sdk
 from tests.support.playbooks import ROOT
 
 from neti.cli import cli
-from neti.lab.zookeeper import LIMITS
+from neti_lab.zookeeper import LIMITS
 
 TEMPLATE = ROOT / "deploy/cloudformation/neti.yml"
 USER_DATA = ROOT / "deploy/cloud-init/agent.yml"

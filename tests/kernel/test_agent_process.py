@@ -13,8 +13,8 @@ import pytest
 from tests.support import netns
 from tests.support.netns import Net
 
-from neti.agent import control
-from neti.agent.control import AgentSilent, AgentUnreachable
+from neti.control import client
+from neti.control.client import AgentSilent, AgentUnreachable
 
 pytestmark = pytest.mark.kernel
 
@@ -55,7 +55,7 @@ def neti(net: Net, config: Path) -> Neti:
 def agent(net: Net, config: Path, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(line(net, config, "agent"), stderr=log)
-    wait(lambda: control.call(tmp_path / "state", "status")["registered"])
+    wait(lambda: client.call(tmp_path / "state", "status")["registered"])
     yield process
     if process.poll() is None:
         process.kill()
@@ -94,12 +94,12 @@ def test_plan_goes_by_what_the_agent_goes_by(
     """A way in that is gone, and ``neti down``: the agent holds no enforcement then, and plan does
     not announce any."""
     state = tmp_path / "state"
-    control.call(state, "enforce", seconds=20)
-    control.call(state, "confirm")
+    client.call(state, "enforce", seconds=20)
+    client.call(state, "confirm")
     assert neti("plan").stdout.startswith("nothing to change")
     config.write_text(config.read_text().replace("[10.0.0.77/32]", "[]"))
     agent.send_signal(signal.SIGHUP)
-    wait(lambda: control.call(state, "status")["stage"] == "shadow")
+    wait(lambda: client.call(state, "status")["stage"] == "shadow")
     planned = neti("plan")
     assert planned.stdout.startswith("nothing to change")
     assert "ssh_whitelist is empty" in planned.stderr
@@ -145,14 +145,14 @@ def test_a_killed_agent_leaves_the_rules_and_goes_on_from_them(
     """kill -9: the rules stay; the next agent registers the same entry and writes nothing."""
     wait(lambda: f" : {netns.PRIVATE}" in ruleset(net))
     before = ruleset(net)
-    entry = control.call(tmp_path / "state", "status")["entry"]
+    entry = client.call(tmp_path / "state", "status")["entry"]
     agent.kill()
     agent.wait()
     assert _timeless(ruleset(net)) == _timeless(before)
     again = subprocess.Popen(line(net, config, "agent"), stderr=subprocess.DEVNULL)
     try:
-        wait(lambda: control.call(tmp_path / "state", "status")["entry"] == entry)
-        assert control.call(tmp_path / "state", "status")["applies"] == 0
+        wait(lambda: client.call(tmp_path / "state", "status")["entry"] == entry)
+        assert client.call(tmp_path / "state", "status")["applies"] == 0
         assert _timeless(ruleset(net)) == _timeless(before)
     finally:
         again.terminate()
@@ -220,8 +220,8 @@ def test_relax_works_without_the_agent(
 ) -> None:
     """Gone or hung: the kernel drops nothing at once, and no agent arms it again."""
     state = tmp_path / "state"
-    control.call(state, "enforce", seconds=300, wait=True)
-    control.call(state, "confirm")
+    client.call(state, "enforce", seconds=300, wait=True)
+    client.call(state, "confirm")
     assert enforced(net)
     agent.send_signal(signal.SIGKILL if gone else signal.SIGSTOP)
     if gone:
@@ -235,8 +235,8 @@ def test_relax_works_without_the_agent(
         again = subprocess.Popen(line(net, config, "agent"), stderr=log) if gone else agent
     try:
         again.send_signal(signal.SIGCONT)
-        wait(lambda: control.call(state, "status")["registered"])
-        assert control.call(state, "status")["stage"] == "shadow"
+        wait(lambda: client.call(state, "status")["registered"])
+        assert client.call(state, "status")["stage"] == "shadow"
         assert not enforced(net)
         assert not (state / "relaxed").exists()
     finally:
@@ -251,7 +251,7 @@ def test_down_of_an_agent_that_hangs_stays_when_it_wakes(
     assert neti("down").returncode == 0
     assert ruleset(net) == ""
     agent.send_signal(signal.SIGCONT)
-    wait(lambda: control.call(tmp_path / "state", "status")["down"])
+    wait(lambda: client.call(tmp_path / "state", "status")["down"])
     assert ruleset(net) == ""
     assert "resynced" not in (tmp_path / "log").read_text().partition("command=down")[2]
 
@@ -288,7 +288,7 @@ def test_zookeeper_that_is_not_there_is_waited_for(
     config.write_text(text + f'zk_hosts: {{ec2: ["{netns.PEER}:2181"]}}\n')
     process = subprocess.Popen(line(net, config, "agent"), stderr=subprocess.DEVNULL)
     try:
-        wait(lambda: bool(control.call(tmp_path / "state", "status")["problems"]))
+        wait(lambda: bool(client.call(tmp_path / "state", "status")["problems"]))
         status = neti("status")
         assert status.returncode == 1
         assert "NOT in step" in status.stdout
@@ -343,7 +343,7 @@ def test_leaving_beside_an_agent_that_hangs_is_not_called_done(
     assert done.stdout == ""
     one_sentence(done, "its agent hangs and will register it again")
     agent.send_signal(signal.SIGCONT)
-    wait(lambda: control.call(tmp_path / "state", "status")["registered"])
+    wait(lambda: client.call(tmp_path / "state", "status")["registered"])
     assert "command_abandoned command=leave" in (tmp_path / "log").read_text()
 
 
@@ -354,8 +354,8 @@ def test_what_failed_while_the_agent_hung_is_not_done_when_it_wakes(
     agent.send_signal(signal.SIGSTOP)
     for command in ("enforce", "confirm", "release"):
         with pytest.raises(AgentSilent, match="a running trial ends by itself"):
-            control.call(tmp_path / "state", command, within=0.5)
+            client.call(tmp_path / "state", command, within=0.5)
     agent.send_signal(signal.SIGCONT)
     wait(lambda: (tmp_path / "log").read_text().count("command_abandoned") == 3)
-    assert control.call(tmp_path / "state", "status")["stage"] == "shadow"
+    assert client.call(tmp_path / "state", "status")["stage"] == "shadow"
     assert not enforced(net)

@@ -7,7 +7,7 @@ from tests.kernel.test_packets import PEER, UnderTest
 from tests.support import netns
 from tests.support.netns import Net, Server, reaches
 
-from neti.arrivals import Arrivals
+from neti.monitoring.arrivals import Arrivals
 
 pytestmark = pytest.mark.kernel
 

@@ -15,7 +15,7 @@ from tests.kernel.test_agent_process import line, ruleset, wait
 from tests.support import netns
 from tests.support.netns import Net
 
-from neti.agent import control
+from neti.control import client
 
 pytestmark = pytest.mark.kernel
 
@@ -51,7 +51,7 @@ _SERVICE = """
 import socket, sys, threading, time
 from ipaddress import IPv4Address
 from pathlib import Path
-from neti.lab.metadata import InstanceMetadata, MetadataService
+from neti_lab.metadata import InstanceMetadata, MetadataService
 hostile = Path(sys.argv[1])
 good = MetadataService(InstanceMetadata(instance_id="i-0a1b2c3d", private=IPv4Address(sys.argv[2]),
     public=IPv4Address("198.51.100.5"), vpc_id="vpc-0aa1"))
@@ -107,7 +107,7 @@ def first_line(process: "subprocess.Popen[str]") -> str:
 
 
 def registered(tmp_path: Path) -> Callable[[], bool]:
-    return lambda: bool(control.call(tmp_path / "state", "status")["registered"])
+    return lambda: bool(client.call(tmp_path / "state", "status")["registered"])
 
 
 def test_thousands_of_silent_connections_do_not_end_the_agent(net: Net, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_thousands_of_silent_connections_do_not_end_the_agent(net: Net, tmp_path
             subprocess.run(inside(net, "nft", "delete table inet neti"), check=True)
             wait(lambda: "table inet neti" in ruleset(net))
             assert agent.poll() is None
-            assert control.call(tmp_path / "state", "status")["registered"]
+            assert client.call(tmp_path / "state", "status")["registered"]
             asked = inside(
                 net, "curl", "-sS", "--max-time", "5", f"http://{netns.PRIVATE}:9177/metrics"
             )
@@ -162,11 +162,11 @@ def test_a_hostile_metadata_service_does_not_end_registration(
         agent.send_signal(signal.SIGHUP)  # asks for the identity at once
 
         def noticed() -> bool:
-            status = control.call(tmp_path / "state", "status")
+            status = client.call(tmp_path / "state", "status")
             return any(problem["code"] == "identity" for problem in status["problems"])
 
         wait(lambda: noticed() or _remembered(tmp_path), 30)
-        before = control.call(tmp_path / "state", "status")["entry"]
+        before = client.call(tmp_path / "state", "status")["entry"]
         # Whoever takes its registration away: it comes back, by the same worker.
         with sqlite3.connect(tmp_path / "registry.db", timeout=20) as store:
             store.execute("INSERT INTO changes (kind, subject) SELECT '-', name FROM names")

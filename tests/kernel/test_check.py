@@ -11,10 +11,10 @@ import pytest
 from tests.support import netns
 from tests.support.netns import Net, Server, reaches
 
-from neti.agent import control
-from neti.agent.control import AgentUnreachable
-from neti.dataplane.kernel_look import look
-from neti.health import FAMILIES, KernelLook
+from neti.control import client
+from neti.control.client import AgentUnreachable
+from neti.monitoring.check import FAMILIES, KernelLook
+from neti.monitoring.kernel_look import look
 
 pytestmark = pytest.mark.kernel
 
@@ -68,7 +68,7 @@ class Host:
             return False
 
     def status(self, key: str) -> object:
-        return control.call(self.folder / "state", "status")[key]
+        return client.call(self.folder / "state", "status")[key]
 
     def signal(self, number: signal.Signals) -> None:
         assert self.agent is not None

@@ -13,10 +13,10 @@ from tests.kernel.test_agent_process import CONFIG, Neti, line, wait
 from tests.support.foreign_set import make_large_set, make_unreadable_set
 from tests.support.netns import Net
 
-from neti.agent import control
+from neti.control import client
 from neti.dataplane.nftables import NftablesDataplane
-from neti.registry.embedded import EmbeddedRegistry
-from neti.ruleset import FOREIGN, KernelState
+from neti.registry.embedded.registry import EmbeddedRegistry
+from neti.ruleset.objects import FOREIGN, KernelState
 
 pytestmark = pytest.mark.kernel
 
@@ -47,7 +47,7 @@ def start(net: Net, config: Path, tmp_path: Path) -> Iterator[Start]:
     def run() -> "subprocess.Popen[bytes]":
         with (tmp_path / "log").open("ab") as log:
             started.append(subprocess.Popen(line(net, config, "agent"), stderr=log))
-        wait(lambda: bool(control.call(tmp_path / "state", "status")["registered"]), 40)
+        wait(lambda: bool(client.call(tmp_path / "state", "status")["registered"]), 40)
         return started[-1]
 
     yield run
@@ -83,14 +83,14 @@ def test_a_set_that_the_library_cannot_read(
     assert neti("check").returncode in (0, 1)
     assert neti("plan").stdout.startswith("nothing to change")
     assert "ports" in neti("preview", "--json").stdout
-    control.call(state, "enforce", seconds=20)
+    client.call(state, "enforce", seconds=20)
     assert drops(net) == {"ipv4", "ipv6"}
-    control.call(state, "confirm")
+    client.call(state, "confirm")
     assert held(net).armed_for_good
     fleet.leave(member.id)
     wait(lambda: str(member.private) not in held(net).elements["peers4"])
     assert str(member.private) in held(net).timed["revoked4"]
-    control.call(state, "relax")
+    client.call(state, "relax")
     assert drops(net) == set()
     assert agent.poll() is None
     assert neti("down").returncode == 0
@@ -128,11 +128,11 @@ def test_a_library_that_dies_costs_the_rules_only(
     with subprocess.Popen(inside, stderr=subprocess.DEVNULL) as agent:
         try:
             state = tmp_path / "state"
-            wait(lambda: bool(control.call(state, "status")["registered"]), 40)
+            wait(lambda: bool(client.call(state, "status")["registered"]), 40)
             fleet = Fleet(EmbeddedRegistry(tmp_path / "registry.db", session_seconds=60))
             member = fleet.join(generated(1))
             wait(lambda: str(member.private) in held(net).elements["peers4"])
-            problems = control.call(state, "status")["problems"]
+            problems = client.call(state, "status")["problems"]
             said = " ".join(one["sentence"] for one in problems if one["code"] == "kernel")
             assert "crashed (signal 11)" in said
             fleet.leave(member.id)
@@ -157,7 +157,7 @@ def test_half_a_million_elements_of_somebody_elses(net: Net, start: Start, tmp_p
         )
         for _ in range(5):
             began = time.monotonic()
-            control.call(state, "status")
+            client.call(state, "status")
             slowest = max(slowest, time.monotonic() - began)
             time.sleep(0.1)
     assert slowest < 2.0

@@ -7,9 +7,9 @@ from tests.kernel.test_packets import HOST, SETTINGS, UnderTest
 from tests.support import netns
 from tests.support.netns import Net, Server, reaches
 
-from neti.agent import around
-from neti.agent.machine import RealMachine
-from neti.policy import Surroundings, structure
+from neti.host import surroundings
+from neti.host.machine import RealMachine
+from neti.ruleset.policy import Surroundings, structure
 
 pytestmark = pytest.mark.kernel
 
@@ -46,7 +46,7 @@ def look(net: Net) -> Surroundings:
     def inside() -> Surroundings:
         machine = RealMachine()
         seen = machine.network(SETTINGS.overlay_subnet)
-        return around.surroundings(machine, seen, HOST, others=())
+        return surroundings.surroundings(machine, seen, HOST, others=())
 
     seen: Surroundings = net.inside(net.host, inside)
     return seen

@@ -8,7 +8,7 @@ from tests.support.netns import PRIVATE, Net
 
 from neti.identity.imds import MetadataClient
 from neti.identity.source import SourceSilent
-from neti.lab.metadata import InstanceMetadata, MetadataService
+from neti_lab.metadata import InstanceMetadata, MetadataService
 
 pytestmark = pytest.mark.kernel
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.netns import Net
 
 from neti.dataplane.monitor import Monitor, NetworkChanged, Watched
-from neti.lab import namespaces
+from neti_lab import namespaces
 
 pytestmark = pytest.mark.kernel
 

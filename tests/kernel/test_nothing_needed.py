@@ -14,7 +14,7 @@ import pytest
 from tests.kernel.test_agent_process import Neti, agent, config, enforced, line, neti, ruleset, wait
 from tests.support.netns import Net
 
-from neti.agent import control
+from neti.control import client
 
 pytestmark = pytest.mark.kernel
 __all__ = ["agent", "config", "neti"]
@@ -25,9 +25,9 @@ def state(agent: "subprocess.Popen[bytes]", tmp_path: Path, net: Net) -> Path:
     """Of an agent that enforces."""
     folder = tmp_path / "state"
     wait((folder / "members.jsonl").exists)
-    wait(lambda: bool(control.call(folder, "status")["registry"]["fresh"]))
-    control.call(folder, "enforce", seconds=300, wait=True)
-    control.call(folder, "confirm")
+    wait(lambda: bool(client.call(folder, "status")["registry"]["fresh"]))
+    client.call(folder, "enforce", seconds=300, wait=True)
+    client.call(folder, "confirm")
     assert enforced(net)
     return folder
 

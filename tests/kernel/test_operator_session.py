@@ -15,9 +15,9 @@ from tests.support.netns import Net, Server
 from tests.support.sshd import PYTHON, SAY_SESSION, USER, Sshd, require_sshd, sshd
 
 import neti
-from neti.agent import control
-from neti.agent.control import AgentUnreachable
-from neti.operator_session import OperatorSession
+from neti.control import client
+from neti.control.client import AgentUnreachable
+from neti.stage.way_in import OperatorSession
 
 pytestmark = pytest.mark.kernel
 
@@ -177,7 +177,7 @@ def agent(net: Net, host: Sshd) -> Iterator[tuple[str, ...]]:
 
 def _registered(host: Sshd) -> bool:
     try:
-        return bool(control.call(host.folder / "state", "status")["registered"])
+        return bool(client.call(host.folder / "state", "status")["registered"])
     except AgentUnreachable:
         return False
 
@@ -192,10 +192,10 @@ def test_enforce_typed_where_it_would_shut_out(host: Sshd, agent: tuple[str, ...
     )
     assert refused.returncode == 1
     assert f"add {netns.STRANGER} to ssh_whitelist" in refused.stderr
-    assert control.call(host.folder / "state", "status")["stage"] == "shadow"
+    assert client.call(host.folder / "state", "status")["stage"] == "shadow"
     said = host.ssh(*enforce, user=USER, source=netns.ADMIN, to=netns.PRIVATE)
     assert said.startswith("trial: in 30 s")
-    assert control.call(host.folder / "state", "status")["stage"] == "trial"
+    assert client.call(host.folder / "state", "status")["stage"] == "trial"
 
 
 def test_the_agents_log_says_from_where(host: Sshd, agent: tuple[str, ...]) -> None:

@@ -13,16 +13,15 @@ import pytest
 from tests.support import netns
 from tests.support.netns import Net, Server, alive, connect, reaches
 
-from neti.agent.machine import RealMachine
-from neti.agent.membership import Membership
+from neti.agent.desired import Membership
 from neti.agent.reconcile import Reconciler
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.nftables import NftablesDataplane
-from neti.enforcement import OFF, PERMANENT
-from neti.model import Host, Member, Site
-from neti.policy import Surroundings, structure
-from neti.registry import entry
-from neti.settings import OpenPort, Settings
+from neti.host.machine import RealMachine
+from neti.model import Host, Member, Site, entry
+from neti.model.settings import OpenPort, Settings
+from neti.ruleset.enforce import OFF, PERMANENT
+from neti.ruleset.policy import Surroundings, structure
 
 pytestmark = pytest.mark.kernel
 

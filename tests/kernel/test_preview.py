@@ -12,7 +12,7 @@ from tests.kernel.test_agent_process import CONFIG, line, wait
 from tests.support import netns
 from tests.support.netns import Net, Server, reaches
 
-from neti.agent import control
+from neti.control import client
 
 pytestmark = pytest.mark.kernel
 
@@ -30,7 +30,7 @@ class Host:
     def start(self) -> None:
         words = line(self.net, self.config, "agent")
         self.process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
-        wait(lambda: bool(control.call(self.state, "status")["registered"]))
+        wait(lambda: bool(client.call(self.state, "status")["registered"]))
 
     def end(self, how: signal.Signals) -> None:
         assert self.process is not None
@@ -89,7 +89,7 @@ def test_the_forgotten_port_is_seen_before_it_hurts(net: Net, host: Host) -> Non
     )
     assert host.process is not None
     host.process.send_signal(signal.SIGHUP)
-    wait(lambda: control.call(host.state, "status")["stage"] == "enforced")
+    wait(lambda: client.call(host.state, "status")["stage"] == "enforced")
     call(host, 7000, 1)
     assert not reaches(net, net.outside, netns.PRIVATE, 7000, netns.ADMIN)
     document = host.preview()

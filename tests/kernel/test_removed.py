@@ -15,10 +15,10 @@ from tests.kernel.test_packets import PEER, UnderTest
 from tests.support import netns
 from tests.support.netns import Net, Server, alive, connect, reaches
 
-from neti.agent import around
-from neti.dataplane.listeners import Listening, listeners
 from neti.dataplane.netlink import NETLINK_NETFILTER, NetlinkSocket
-from neti.registry import entry
+from neti.host import surroundings
+from neti.host.listeners import Listening, listeners
+from neti.model import entry
 
 pytestmark = pytest.mark.kernel
 
@@ -33,7 +33,7 @@ def host(net: Net) -> UnderTest:
 def listen(host: UnderTest) -> None:
     """As the agent does, at each look."""
     look = Listening(lambda: host.net.inside(host.net.host, listeners), lambda: (32768, 60999))
-    around.listen(host.members.elements, look)
+    surroundings.listen(host.members.elements, look)
     host.commit()
 
 

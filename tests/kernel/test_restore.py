@@ -9,11 +9,12 @@ from tests.kernel.test_agent_process import Neti, agent, config, neti, ruleset, 
 from tests.support import netns
 from tests.support.netns import Net
 
-from neti.agent import control, restoring
-from neti.agent.state import StateFolder
-from neti.agent.state_records import Self
+from neti.control import client
 from neti.errors import NetiError
 from neti.identity.machine import fingerprint
+from neti.oneshot import restore
+from neti.state.folder import StateFolder
+from neti.state.records import Self
 
 pytestmark = pytest.mark.kernel
 
@@ -26,8 +27,8 @@ def state(agent: "subprocess.Popen[bytes]", tmp_path: Path) -> Path:
     """What an agent left that enforced by command and was killed. The rules are still there."""
     folder = tmp_path / "state"
     wait((folder / "members.jsonl").exists)
-    control.call(folder, "enforce", seconds=60)
-    control.call(folder, "confirm")
+    client.call(folder, "enforce", seconds=60)
+    client.call(folder, "confirm")
     agent.kill()
     agent.wait()
     return folder
@@ -111,10 +112,10 @@ def test_a_torn_self_is_named_and_the_identity_remembered(
         document = {"format": 1, "machine": fingerprint(), "at": 0.0, "identity": IDENTITY}
         (tmp_path / "state" / "identity.json").write_text(json.dumps(document))
     if remembered:
-        done = net.inside(net.host, lambda: restoring.restore(config))
+        done = net.inside(net.host, lambda: restore.restore(config))
         assert done.reason is None
         assert any("self.json" in note for note in done.notes)
         assert "table inet neti" in ruleset(net)
     else:
         with pytest.raises(NetiError, match=r"not known who this host is: .*self\.json: torn"):
-            net.inside(net.host, lambda: restoring.restore(config))
+            net.inside(net.host, lambda: restore.restore(config))

@@ -20,16 +20,15 @@ import pytest
 from tests.support import netns
 from tests.support.netns import Net
 
-from neti.agent.machine import RealMachine
-from neti.agent.membership import Membership
+from neti.agent.desired import Membership
 from neti.agent.reconcile import Reconciler
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.nftables import NftablesDataplane
-from neti.enforcement import PERMANENT
-from neti.model import Host, Member, Site
-from neti.policy import Surroundings, structure
-from neti.registry import entry
-from neti.settings import Settings
+from neti.host.machine import RealMachine
+from neti.model import Host, Member, Site, entry
+from neti.model.settings import Settings
+from neti.ruleset.enforce import PERMANENT
+from neti.ruleset.policy import Surroundings, structure
 
 pytestmark = pytest.mark.kernel
 

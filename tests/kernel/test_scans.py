@@ -11,11 +11,11 @@ from tests.kernel.test_shadow import UnderTest
 from tests.support import netns
 from tests.support.netns import Net, Server, reaches
 
-from neti.agent import around
-from neti.dataplane.listeners import Listening, listeners
-from neti.problems import Problems
-from neti.ruleset import SEEN_SIZE
-from neti.shadow import losses
+from neti.host import surroundings
+from neti.host.listeners import Listening, listeners
+from neti.model.problems import Problems
+from neti.ruleset.objects import SEEN_SIZE
+from neti.stage.shadow import losses
 
 pytestmark = pytest.mark.kernel
 
@@ -29,7 +29,7 @@ def host(net: Net, tmp_path: Path) -> UnderTest:
 
 def listen(net: Net, host: UnderTest) -> None:
     look = Listening(lambda: net.inside(net.host, listeners), lambda: (32768, 60999))
-    around.listen(host.members.elements, look)
+    surroundings.listen(host.members.elements, look)
     host.commit()
 
 

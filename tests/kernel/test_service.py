@@ -17,10 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.kernel.test_agent_process import CONFIG, line, wait
 from tests.support.netns import Net
 
-from neti.agent import control
+from neti.control import client
 from neti.dataplane import other_table
 from neti.dataplane.nftables import NftablesDataplane
-from neti.ruleset import FAMILY_TABLE
+from neti.ruleset.objects import FAMILY_TABLE
 
 pytestmark = pytest.mark.kernel
 
@@ -47,7 +47,7 @@ def agent(net: Net, systemd: socket.socket, tmp_path: Path) -> Iterator["subproc
         process = subprocess.Popen(
             [*line(net, path, "agent"), "--log-format", "json"], stderr=log, env=environment
         )
-    wait(lambda: control.call(tmp_path / "state", "status")["registered"])
+    wait(lambda: client.call(tmp_path / "state", "status")["registered"])
     yield process
     if process.poll() is None:
         process.kill()

@@ -10,20 +10,19 @@ import pytest
 from tests.support import netns
 from tests.support.netns import Net, Server, alive, connect, reaches
 
-from neti.agent.membership import Membership
+from neti.agent.desired import Membership
 from neti.agent.reconcile import Reconciler
 from neti.agent.shadow_log import ShadowLog
 from neti.clock import SystemClock
 from neti.dataplane.conntrack import Conntrack
-from neti.dataplane.listeners import listeners
 from neti.dataplane.nftables import NftablesDataplane
-from neti.enforcement import PERMANENT
-from neti.model import Host, Member, Site
-from neti.policy import Surroundings, structure
-from neti.preview import View, rows
-from neti.registry import entry
-from neti.settings import OpenPort, Settings
-from neti.shadow import Sighting
+from neti.host.listeners import listeners
+from neti.model import Host, Member, Site, entry
+from neti.model.settings import OpenPort, Settings
+from neti.ruleset.enforce import PERMANENT
+from neti.ruleset.policy import Surroundings, structure
+from neti.stage.preview import View, rows
+from neti.stage.shadow import Sighting
 
 pytestmark = pytest.mark.kernel
 

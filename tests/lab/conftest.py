@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from neti.lab import lifecycle
-from neti.lab.state import LabState, open_state
+from neti_lab import lifecycle
+from neti_lab.state import LabState, open_state
 
 _numbers = itertools.count(1)
 

@@ -1,9 +1,9 @@
 """Requests, troubles and phases become a table; nothing runs here."""
 
-from neti.lab.migrate.books import Line, as_text, lines_of
-from neti.lab.migrate.chaos import Trouble
-from neti.lab.migrate.journey import Phase
-from neti.lab.shop.figures import Figures, Traced
+from neti_lab.migrate.books import Line, as_text, lines_of
+from neti_lab.migrate.chaos import Trouble
+from neti_lab.migrate.journey import Phase
+from neti_lab.shop.figures import Figures, Traced
 
 PHASES = (Phase("first", 10.0, 20.0), Phase("second", 21.0, 30.0))
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 from tests.lab.conftest import code_as_shells_tell
 
-from neti.lab import LabError, agents, lifecycle
-from neti.lab.state import LabState
-from neti.lab.topology import plan_lab
+from neti_lab import LabError, agents, lifecycle
+from neti_lab.state import LabState
+from neti_lab.topology import plan_lab
 
 pytestmark = pytest.mark.lab
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from neti.lab import LabError, lifecycle, namespaces, processes, services
-from neti.lab.agents import neti_command
-from neti.lab.probe import Reply, fetch
-from neti.lab.processes import Process
-from neti.lab.state import LABS, LabState
-from neti.lab.topology import STRANGER, STRANGER_ADDRESS, LabPlan, plan_lab
-from neti.lab.traffic import Refusal, ask_from
+from neti_lab import LabError, lifecycle, namespaces, processes, services
+from neti_lab.agents import neti_command
+from neti_lab.probe import Reply, fetch
+from neti_lab.processes import Process
+from neti_lab.state import LABS, LabState
+from neti_lab.topology import STRANGER, STRANGER_ADDRESS, LabPlan, plan_lab
+from neti_lab.traffic import Refusal, ask_from
 
 pytestmark = pytest.mark.kernel
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from neti.lab import agents, lifecycle, namespaces, registries
-from neti.lab.probe import Reply, ask, connect
-from neti.lab.state import LabState
-from neti.lab.topology import INTERNET, INTERNET_ADDRESS, LabHost, LabPlan, RegistryKind, plan_lab
-from neti.lab.traffic import Probe, Refusal, ask_from
-from neti.lab.zookeeper import ServerTLS, ZooKeeperServer
-from neti.registry.certificates import Wanted, make
+from neti.registry.zookeeper.certificates import Wanted, make
+from neti_lab import agents, lifecycle, namespaces, registries
+from neti_lab.probe import Reply, ask, connect
+from neti_lab.state import LabState
+from neti_lab.topology import INTERNET, INTERNET_ADDRESS, LabHost, LabPlan, RegistryKind, plan_lab
+from neti_lab.traffic import Probe, Refusal, ask_from
+from neti_lab.zookeeper import ServerTLS, ZooKeeperServer
 
 pytestmark = [pytest.mark.lab, pytest.mark.zookeeper]
 

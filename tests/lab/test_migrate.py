@@ -9,8 +9,8 @@ import pytest
 from tests.lab.conftest import code_as_shells_tell
 from tests.support.zookeeper import need_zookeeper
 
-from neti.lab import lifecycle
-from neti.lab.state import LabState
+from neti_lab import lifecycle
+from neti_lab.state import LabState
 
 pytestmark = [pytest.mark.lab, pytest.mark.zookeeper]
 

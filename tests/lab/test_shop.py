@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from neti.lab import LabError
-from neti.lab.shop import configuration, lines
-from neti.lab.shop.figures import Phase, Traced, by_phase, merge, nearest_rank, parse_trace
-from neti.lab.shop.ledger import HANDED_OVER, Ledger
-from neti.lab.shop.program import ConfigurationFile
+from neti_lab import LabError
+from neti_lab.shop import configuration, lines
+from neti_lab.shop.figures import Phase, Traced, by_phase, merge, nearest_rank, parse_trace
+from neti_lab.shop.ledger import HANDED_OVER, Ledger
+from neti_lab.shop.program import ConfigurationFile
 
 _PATIENCE = 15.0  # for a slow machine; nothing here waits this long when it works
 _RATE = 100
@@ -50,7 +50,7 @@ class Running:
         self.config.write_text(json.dumps(self.document))
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "neti.lab.shop", role, str(self.config)],
+                [sys.executable, "-m", "neti_lab.shop", role, str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -87,7 +87,7 @@ class Running:
         """A database's control command: its exit code and what it printed."""
         self.wait_until_started()
         result = subprocess.run(
-            [sys.executable, "-m", "neti.lab.shop", "control", str(self.control), command],
+            [sys.executable, "-m", "neti_lab.shop", "control", str(self.control), command],
             capture_output=True,
             text=True,
             timeout=30,
@@ -319,7 +319,7 @@ def test_a_hand_over_needs_a_standby(shop: Shop) -> None:
     assert ask(standby.endpoint, {"op": "find", "id": "one"})["error"] == "read_only"
     os.kill(standby.process.pid, signal.SIGSTOP)
     handing_over = subprocess.Popen(
-        [sys.executable, "-m", "neti.lab.shop", "control", str(primary.control), "hand-over"],
+        [sys.executable, "-m", "neti_lab.shop", "control", str(primary.control), "hand-over"],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -426,12 +426,12 @@ def test_a_start_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
 
 
 def start_fails(config: Path) -> str:
-    command = [sys.executable, "-m", "neti.lab.shop", "web", str(config)]
+    command = [sys.executable, "-m", "neti_lab.shop", "web", str(config)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert result.returncode == 1
     *events, complaint = result.stderr.splitlines()
     assert all(" shop-listening " in event for event in events)
-    return complaint.removeprefix("neti.lab.shop: ")
+    return complaint.removeprefix("neti_lab.shop: ")
 
 
 def test_a_half_written_configuration_keeps_the_last_good_one(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from neti.lab import state
-from neti.lab.state import LabState
-from neti.lab.topology import plan_lab
+from neti_lab import state
+from neti_lab.state import LabState
+from neti_lab.topology import plan_lab
 
 
 @pytest.fixture

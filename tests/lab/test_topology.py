@@ -4,19 +4,19 @@ import json
 
 import pytest
 
-from neti.lab import LabError, groups, neighbours
-from neti.lab.agents import configuration
-from neti.lab.pairs import judge, matrix
-from neti.lab.report import drawing
-from neti.lab.state import LabState
-from neti.lab.topology import (
+from neti_lab import LabError, groups, neighbours
+from neti_lab.agents import configuration
+from neti_lab.pairs import judge, matrix
+from neti_lab.report import drawing
+from neti_lab.state import LabState
+from neti_lab.topology import (
     MAX_HOSTS,
     from_document,
     namespace_prefix,
     plan_lab,
     to_document,
 )
-from neti.lab.wiring import wire, wire_host
+from neti_lab.wiring import wire, wire_host
 
 
 def test_the_same_private_addresses_on_both_sides_and_different_public_ones() -> None:

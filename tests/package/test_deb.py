@@ -14,8 +14,7 @@ import pytest
 from tests.support import machine
 from tests.support.machine import Machine, wait
 
-from neti.model import Departure, Member
-from neti.registry import entry
+from neti.model import Departure, Member, entry
 
 pytestmark = pytest.mark.package
 

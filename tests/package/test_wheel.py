@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,5 +25,20 @@ def test_the_wheel_brings_all_it_needs(tmp_path: Path) -> None:
     assert said.stdout == f"neti {wheel.name.split('-')[1]}\n"
     example = str(ROOT / "deploy/neti.yml.example")
     subprocess.run([str(neti), "config", "check", "-c", example], check=True, cwd=tmp_path)
-    every = "import neti.agent.main, neti.exposition, neti.cli.lab, neti.registry.zookeeper"
+    every = "import neti.agent.main, neti.monitoring.exposition, neti.registry.zookeeper.registry"
     subprocess.run([str(python), "-c", every], check=True, cwd=tmp_path)
+    without = subprocess.run(
+        [str(neti), "lab", "demo"], capture_output=True, text=True, check=False
+    )
+    assert without.returncode == 1
+    assert without.stderr.startswith("neti: the lab is a package of its own")
+
+
+def test_the_lab_is_a_wheel_of_its_own(tmp_path: Path) -> None:
+    """Of the same version, and the agent's wheel has none of it."""
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(ROOT), str(ROOT / "lab")], check=True)
+    (wheel,), (lab,) = tmp_path.glob("neti-*.whl"), tmp_path.glob("neti_lab-*.whl")
+    assert wheel.name.split("-")[1] == lab.name.split("-")[1]
+    with zipfile.ZipFile(wheel) as files:
+        assert not [name for name in files.namelist() if "lab/" in name]

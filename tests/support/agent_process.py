@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from neti.agent import control
+from neti.control import client
 from neti.errors import NetiError
-from neti.lab import namespaces
+from neti_lab import namespaces
 
 _IDLE_SECONDS: Final = 0.005  # of CPU in a second
 
@@ -114,7 +114,7 @@ class AgentProcess:
 
     def ask(self, command: str) -> Any:
         """What it answers on its socket. Raises NetiError."""
-        return control.call(self.state, command)
+        return client.call(self.state, command)
 
     def cpu_seconds(self) -> float:
         """User and system time of all its threads that live, to the nanosecond, and of children

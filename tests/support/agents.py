@@ -7,24 +7,24 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, cast
 
-from neti.agent.control import Request
 from neti.agent.core import Outside
 from neti.agent.loop import Agent, seen_structure
 from neti.agent.reconcile import Reconciler
-from neti.agent.state import StateFolder
 from neti.agent.worker import Job, JobEvent, Worker, outcome
 from neti.clock import ManualClock
+from neti.control.server import Request
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.foreign import Dropping
 from neti.dataplane.interfaces import DEFAULT_LOCAL_PORTS, Interface
 from neti.dataplane.memory import MemoryDataplane
-from neti.dataplane.network import Link, Network, Route
 from neti.errors import ConfigError
+from neti.host.network import Link, Network, Route
 from neti.model import Host, IPAddress, Site
+from neti.model.settings import Settings
 from neti.registry.memory import MemoryRegistry, MemoryServer
-from neti.ruleset import SetName
-from neti.settings import Settings
-from neti.shadow import Listener, Port
+from neti.ruleset.objects import SetName
+from neti.stage.shadow import Listener, Port
+from neti.state.folder import StateFolder
 
 
 class InlineWorker(Worker):

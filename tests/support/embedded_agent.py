@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from neti.registry import Appeared, Event, Fresh, Snapshot, Vanished
-from neti.registry.embedded import EmbeddedRegistry
+from neti.registry.embedded.registry import EmbeddedRegistry
 
 
 def name_of(host_id: str, number: int) -> str:

@@ -7,7 +7,7 @@ from tests.support.netns import Net
 
 from neti.dataplane import nf_tables as nf
 from neti.dataplane.netlink import NETLINK_NETFILTER, NLM_F_CREATE, NetlinkSocket, attribute, nested
-from neti.lab.namespaces import call_inside
+from neti_lab.namespaces import call_inside
 
 _TYPEOF_KEY, _EXPRESSION_TYPE, _EXPRESSION_DATA = 3, 0, 1
 _UNKNOWN = 2  # a kind of expression for which nft before 1.1.4 knows no way to read it back

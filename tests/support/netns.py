@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 import pytest
 
-from neti.lab.namespaces import call_inside
+from neti_lab.namespaces import call_inside
 
 T = TypeVar("T")
 _numbers = itertools.count(1)

@@ -5,7 +5,7 @@ python tests/support/say_session.py: without the package of tests, because sudo 
 
 import json
 
-from neti.ssh_connection import find
+from neti.host.ssh_session import find
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from neti.registry import Registry, Session
-from neti.registry.embedded import EmbeddedRegistry
+from neti.registry.embedded.registry import EmbeddedRegistry
 from neti.registry.memory import MemoryRegistry, MemoryServer
 
 

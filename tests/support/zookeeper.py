@@ -16,12 +16,12 @@ from kazoo.client import KazooClient
 from kazoo.protocol.serialization import Create
 
 from neti.errors import NetiError
-from neti.lab.zookeeper import ServerTLS, ZooKeeperServer, require_package
+from neti.model.settings import RegistryTLS
 from neti.registry import Registry, Session, SettingName
-from neti.registry.certificates import Wanted, make
-from neti.registry.zookeeper import ZooKeeperRegistry
-from neti.registry.zookeeper_rights import OPEN
-from neti.settings import RegistryTLS
+from neti.registry.zookeeper.certificates import Wanted, make
+from neti.registry.zookeeper.registry import ZooKeeperRegistry
+from neti.registry.zookeeper.rights import OPEN
+from neti_lab.zookeeper import ServerTLS, ZooKeeperServer, require_package
 
 _PREFIXES = itertools.count(1)
 

@@ -16,12 +16,15 @@ from typing import Any
 
 import pytest
 
-from neti.agent import accepting, responder
-from neti.agent.accepting import Acceptor, Connection
-from neti.agent.control import SOCKET_NAME, AgentStarting, ControlServer, Request, call
+from neti.agent import responder
 from neti.agent.exporting import Exporter
 from neti.agent.responder import TRANSFER_BYTES, Responder, receive_exactly
-from neti.agent.trouble import Trouble
+from neti.control import accepting
+from neti.control.accepting import Acceptor, Connection
+from neti.control.client import AgentStarting, call
+from neti.control.protocol import SOCKET_NAME
+from neti.control.server import ControlServer, Request
+from neti.control.trouble import Trouble
 from neti.errors import NetiError
 
 

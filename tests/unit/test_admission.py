@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neti.admission import Admission
+from neti.fleet.admission import Admission
 from neti.model import IPAddress, Member, Site
 
 ENSEMBLE = IPv4Address("10.0.9.9")

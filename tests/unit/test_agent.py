@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 from tests.support.agents import Box, World, world
 
-from neti import log
-from neti.agent import durable
-from neti.agent.control import Request
+from neti import durable, log
 from neti.agent.loop import Reload, Stop
-from neti.agent.state import StateFolder
+from neti.control.server import Request
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.model import Host, Site
 from neti.registry import Session, Stale
 from neti.registry.memory import MemoryRegistry
-from neti.ruleset import DeleteElements
+from neti.ruleset.objects import DeleteElements
+from neti.state.folder import StateFolder
 
 
 @pytest.fixture

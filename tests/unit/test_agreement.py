@@ -15,15 +15,15 @@ import pytest
 import yaml
 from tests.support.agents import Box, World, world
 
-from neti import attendance, listing
 from neti.agent.config_read import ConfigRead
-from neti.agent.state import StateFolder
 from neti.cli.host import is_well
-from neti.health import FAMILIES, KernelLook, Level, Limits, Situation, judge
-from neti.metrics import metrics
-from neti.model import Member
-from neti.problems import problems_in
-from neti.registry import Stale, entry
+from neti.fleet import attendance, listing
+from neti.model import Member, entry
+from neti.model.problems import problems_in
+from neti.monitoring.check import FAMILIES, KernelLook, Level, Limits, Situation, judge
+from neti.monitoring.metrics import metrics
+from neti.registry import Stale
+from neti.state.folder import StateFolder
 
 RULES: Final = [
     rule

@@ -7,11 +7,11 @@ import pytest
 from tests.support.agents import FakeMachine
 
 from neti.agent.host_network import HostNetwork
-from neti.arrivals import Arrivals
 from neti.dataplane.foreign import Dropping
 from neti.model import Host
-from neti.problems import Problems
-from neti.settings import Settings
+from neti.model.problems import Problems
+from neti.model.settings import Settings
+from neti.monitoring.arrivals import Arrivals
 
 
 @pytest.mark.parametrize(

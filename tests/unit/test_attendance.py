@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from neti import attendance
-from neti.attendance import Word
 from neti.cli import cli
-from neti.listing import Row, told_of
-from neti.model import Member
-from neti.registry import entry
-from neti.registry.embedded import EmbeddedRegistry
+from neti.fleet import attendance
+from neti.fleet.attendance import Word
+from neti.fleet.listing import Row, told_of
+from neti.model import Member, entry
+from neti.registry.embedded.registry import EmbeddedRegistry
 
 LEASES = {name: IPv4Address(f"192.168.0.{n}") for n, name in enumerate("abcdef", 1)}
 

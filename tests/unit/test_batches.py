@@ -4,11 +4,10 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from neti.admission import Admission
-from neti.fleet import Fleet
-from neti.guard import Guard
-from neti.model import Member, Site
-from neti.registry import entry
+from neti.fleet.admission import Admission
+from neti.fleet.fleet import Fleet
+from neti.fleet.guard import Guard
+from neti.model import Member, Site, entry
 
 LINGER, HOLD, WINDOW = 600.0, 3_600.0, 600.0
 OVERLAY = IPv4Network("192.168.0.0/16")

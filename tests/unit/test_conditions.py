@@ -12,8 +12,8 @@ from tests.support.agents import Box, World, world
 
 from neti.agent.config_read import ConfigRead
 from neti.agent.loop import Reload
-from neti.agent.state import StateFolder
-from neti.health import Level, Limits, Situation, judge
+from neti.monitoring.check import Level, Limits, Situation, judge
+from neti.state.folder import StateFolder
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from neti.cli.config import config_group
 from neti.config import json_schema, load
 from neti.errors import ConfigError
 from neti.model import Reach, Site
-from neti.settings import OpenPort, RegistryTLS, Settings, StaticIdentity
+from neti.model.settings import OpenPort, RegistryTLS, Settings, StaticIdentity
 
 DATA = Path(__file__).parent.parent / "data"
 LOCAL = "registry: embedded:/var/lib/neti/registry.db\n"
@@ -778,7 +778,7 @@ def test_the_schema_knows_every_key_of_the_examples() -> None:
 
 def test_the_program_gets_by_without_pydantic_until_it_loads() -> None:
     """Only this package may import pydantic, and only once a file is read."""
-    code = "import sys, neti.settings, neti.config; print('pydantic' in sys.modules)"
+    code = "import sys, neti.model.settings, neti.config; print('pydantic' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.agents import world
 
+from neti.agent.conntrack import Tracking
 from neti.agent.loop import Reload
-from neti.agent.tracking import Tracking
 from neti.dataplane import conntrack_limit
 from neti.dataplane.conntrack_limit import ConntrackLimit, Fill, Paths, Seen, decide, read_fill
 from neti.errors import DataplaneError
-from neti.problems import Problems
+from neti.model.problems import Problems
 
 GIB = 1 << 30
 SMALL = Seen(memory=2 * GIB, limit=131_072, buckets=131_072, tracked=0, sockets=50)

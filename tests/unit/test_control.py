@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from neti.agent import control
-from neti.agent.control import AgentSilent, AgentUnreachable, ControlServer, Request
+from neti.control import client, server
+from neti.control.client import AgentSilent, AgentUnreachable
+from neti.control.protocol import SOCKET_NAME
+from neti.control.server import ControlServer, Request
 
 # An agent that stops at once when it is asked to leave, while the thread that answers is slow.
 STOPS = """
 import queue, sys, time
 from pathlib import Path
-from neti.agent.control import ControlServer, Request
+from neti.control.server import ControlServer, Request
 wait = Request.wait
 Request.wait = lambda self: (wait(self), time.sleep(0.3))[0]
 told = queue.SimpleQueue()
@@ -35,7 +37,7 @@ def test_who_asks_the_agent_to_stop_is_answered(tmp_path: Path) -> None:
     deadline = time.monotonic() + 20
     while True:
         try:
-            assert control.call(tmp_path, "leave") == "left"
+            assert client.call(tmp_path, "leave") == "left"
             break
         except AgentUnreachable as error:
             if "no agent is running" not in str(error) or time.monotonic() > deadline:
@@ -46,7 +48,7 @@ def test_who_asks_the_agent_to_stop_is_answered(tmp_path: Path) -> None:
 
 def send(folder: Path, command: str, **more: object) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.connect(str(folder / control.SOCKET_NAME))
+    connection.connect(str(folder / SOCKET_NAME))
     connection.sendall(json.dumps({"command": command, **more}).encode() + b"\n")
     return connection
 
@@ -59,7 +61,7 @@ def test_what_a_caller_has_given_up_is_not_taken_up(tmp_path: Path) -> None:
     server.open()
     try:
         with pytest.raises(AgentSilent, match="'neti relax' and 'neti down' work without it"):
-            control.call(tmp_path, "enforce", within=0.3)
+            client.call(tmp_path, "enforce", within=0.3)
         assert not told.get(timeout=5).take()
         send(tmp_path, "confirm").close()
         interrupted = told.get(timeout=5)
@@ -92,7 +94,7 @@ def test_requests_are_told_in_the_order_in_which_they_were_accepted(tmp_path: Pa
 
 def test_what_was_answered_as_failed_is_not_done_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Either the loop takes it or the answer says that nothing was done, never both."""
-    monkeypatch.setattr(control, "_ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.01)
     request = Request("enforce", {})
     assert "did not answer" in request.wait()["error"]
     assert not request.take()

@@ -9,7 +9,7 @@ from neti.aws.calls import Place
 from neti.aws.instances import Instance
 from neti.aws.report import Registered
 from neti.model import Member, Site
-from neti.settings import Settings
+from neti.model.settings import Settings
 
 HERE = Place("default", "us-east-1")
 SITES = {

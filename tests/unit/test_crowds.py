@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from neti.admission import Admission
 from neti.agent.sparing import A_SECOND, AT_ONCE, TOGETHER_EVERY, Sparing
-from neti.fleet import Fleet
-from neti.guard import Guard
-from neti.model import Member, Site
-from neti.registry import entry
-from neti.roster import MAX_MORE_BEYOND, MORE_FOR_EACH
+from neti.fleet.admission import Admission
+from neti.fleet.entries import MAX_MORE_BEYOND, MORE_FOR_EACH
+from neti.fleet.fleet import Fleet
+from neti.fleet.guard import Guard
+from neti.model import Member, Site, entry
 
 FEW, MANY = 200, 1_600
 OVERLAY = IPv4Network("192.168.0.0/16")

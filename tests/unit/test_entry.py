@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from neti.errors import EntryError
 from neti.model import Departure, Member
-from neti.registry.entry import (
+from neti.model.entry import (
     GENERATION_RESERVE,
     MAX_DATA_BYTES,
     MAX_MORE_ADDRESSES,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.support.agents import Box, World, world
 
-from neti.agent.trouble import Trouble
 from neti.agent.worker import JobDone, JobEvent, JobFailed, Running, Worker
+from neti.control.trouble import Trouble
 from neti.errors import Unexpected
 from neti.registry import Appeared
 

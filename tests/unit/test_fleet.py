@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from neti.admission import Admission
 from neti.errors import EntryError
-from neti.fleet import MAX_NAMED, Fleet
-from neti.guard import Guard
-from neti.model import Departure, IPAddress, Member, Moved, Site
-from neti.registry import entry
-from neti.standing import Change
+from neti.fleet.admission import Admission
+from neti.fleet.fleet import MAX_NAMED, Fleet
+from neti.fleet.guard import Guard
+from neti.fleet.members import Change
+from neti.model import Departure, IPAddress, Member, Moved, Site, entry
 
 LINGER: Final = 600.0
 SUBNET: Final = IPv4Network("192.168.0.0/18")

@@ -30,8 +30,8 @@ from neti.dataplane.netlink import attribute, nested
 from neti.dataplane.nf_tables import RULE_EXPRESSIONS
 from neti.errors import DataplaneError
 from neti.model import Host, Site
-from neti.problems import Problems
-from neti.settings import Settings
+from neti.model.problems import Problems
+from neti.model.settings import Settings
 
 # --- the walk, held against packets ---
 

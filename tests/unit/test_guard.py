@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.support.agents import Box, World, world
 from tests.unit.test_agent import overlay, session_of
 
-from neti.absence import Absences, Hold, Lost
 from neti.cli.host import _status_lines
-from neti.guard import WINDOW_SECONDS, Guard, ends_by_itself
+from neti.fleet.guard import WINDOW_SECONDS, Guard, ends_by_itself
+from neti.fleet.lost import Absences, Hold, Lost
 from neti.model import Member
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from neti.lab.processes import Process, find
+from neti_lab.processes import Process, find
 
 
 def _heeds(agent: Process) -> bool:

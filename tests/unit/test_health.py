@@ -12,10 +12,10 @@ from tests.support.compiled_rules import CompiledRules
 from neti.agent.loop import STAGE_LOST
 from neti.dataplane.conntrack_limit import Fill
 from neti.dataplane.foreign.nft import SetElement
-from neti.dataplane.kernel_look import dropping_families
 from neti.dataplane.netlink import attribute, nested
-from neti.health import FAMILIES, KernelLook, Level, Limits, Situation, judge
-from neti.problems import problem
+from neti.model.problems import problem
+from neti.monitoring.check import FAMILIES, KernelLook, Level, Limits, Situation, judge
+from neti.monitoring.kernel_look import dropping_families
 
 BOTH = frozenset(FAMILIES)
 

@@ -1,78 +1,61 @@
-"""The house's own rules: each outside thing has one door, and data flow one way."""
+"""The house's own rules: each outside thing has one door, and imports lead one way."""
 
 import ast
 import functools
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import neti
+import neti_lab
 from neti.dataplane import compiler, libnftables
 from neti.errors import DataplaneError
 
 SOURCE = Path(neti.__file__).parent
+LAB = Path(neti_lab.__file__).parent
 
-# library -> the modules that may import it, as prefixes of their path below src/neti
+# From the floor up, as in docs/design/house.md. Nobody imports what stands further down the list.
+ROOMS = (
+    "errors clock log text words durable files",
+    "model",
+    "config",
+    "identity",
+    "registry",
+    "fleet",
+    "ruleset",
+    "stage",
+    "dataplane",
+    "host",
+    "state",
+    "monitoring",
+    "control",
+    "agent",
+    "oneshot",
+    "aws",
+    "proxy",
+    "cli __init__ __main__",
+)
+LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms.split()}
+
+# library -> the rooms that may import it
 DOORS = {
-    "kazoo": ("registry/zookeeper",),
-    "cryptography": ("registry/certificates",),
-    "sqlite3": ("registry/embedded",),
+    "kazoo": ("registry/zookeeper/",),
+    "cryptography": ("registry/zookeeper/",),
+    "sqlite3": ("registry/embedded/",),
     "pydantic": ("config/",),
     "pydantic_core": ("config/",),
-    "yaml": ("config/", "lab/"),
-    "boto3": ("aws/access",),
-    "botocore": ("aws/access",),
-    "rich": ("lab/",),
+    "yaml": ("config/",),
+    "boto3": ("aws/access.py",),
+    "botocore": ("aws/access.py",),
     "click": ("cli/",),
-    "prometheus_client": ("exposition",),
+    "prometheus_client": ("monitoring/",),
 }
 
-# what stands in the pure middle, and all of Neti that it may know
-PURE = {
-    "model.py": set[str](),
-    "ruleset.py": set[str](),
-    "elements.py": {"ruleset", "enforcement"},
-    "enforcement.py": {"ruleset"},
-    "table.py": {"ruleset", "elements", "enforcement"},
-    "claims.py": {"model"},
-    "admission.py": {"model"},
-    "guard.py": set[str](),
-    "absence.py": {"claims", "guard", "model"},
-    "stage.py": {"enforcement"},
-    "questions.py": {"model"},
-    "standing.py": {"model", "claims"},
-    "roster.py": {"model", "admission", "claims", "errors", "registry"},
-    "judging.py": {"absence", "questions", "roster", "standing"},
-    "leaving.py": {"model", "absence", "guard", "questions", "roster", "standing"},
-    "fleet.py": {
-        "model",
-        "absence",
-        "admission",
-        "guard",
-        "judging",
-        "leaving",
-        "questions",
-        "roster",
-        "standing",
-    },
-    "policy.py": {"model", "policy_record", "ruleset", "settings"},
-    "policy_record.py": {"ruleset"},
-    "settings.py": {"model"},
-    "shadow.py": {"model", "settings"},
-    "preview.py": {"model", "settings", "shadow"},
-    "measured.py": set[str](),
-    "listing.py": {"model", "text"},
-    "words.py": set[str](),
-    "text.py": set[str](),
-    "metrics.py": {"measured", "problems"},
-    "arrivals.py": set[str](),
-    "attendance.py": {"listing", "words"},
-    "problem_codes.py": set[str](),
-    "problems.py": {"problem_codes"},
-}
-
-
-# what of the AWS package compares and decides, and asks nobody
+PURE = ("model", "fleet", "ruleset", "stage")
+EFFECTS = {"os", "socket", "subprocess", "time", "threading", "ctypes", "select", "fcntl"}
+# What of the AWS package compares and decides, and asks nobody.
 PURE_AWS = ("apply", "changes", "fleet_ranges", "ip_ranges", "prefixes", "refusals", "report")
 
 
@@ -84,26 +67,52 @@ def imports(path: Path) -> frozenset[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= inside if node.module == "neti" else {node.module}
     return frozenset(names)
+
+
+def files() -> Iterator[tuple[str, Path]]:
+    for path in SOURCE.rglob("*.py"):
+        yield path.relative_to(SOURCE).as_posix(), path
+
+
+def room_of(place: str) -> str:
+    return place.partition("/")[0].removesuffix(".py")
+
+
+def test_every_file_stands_in_a_room() -> None:
+    """A new room has a place in the list, so that somebody has thought about who may know it."""
+    assert {room_of(place) for place, _ in files()} <= set(LEVEL)
+
+
+def test_no_import_leads_to_a_room_further_down() -> None:
+    """Which also means that no two rooms import each other."""
+    wrong = []
+    for place, path in files():
+        for name in imports(path):
+            if name.startswith("neti.") and not name.startswith("neti.__"):
+                other = name.split(".")[1]
+                same = other == room_of(place)
+                if not same and LEVEL[other] > LEVEL[room_of(place)]:
+                    wrong.append(f"{place} imports {name}")
+    assert wrong == []
 
 
 @pytest.mark.parametrize("library", sorted(DOORS))
 def test_each_library_has_one_door(library: str) -> None:
-    """Nobody but the named modules imports the library."""
-    for path in SOURCE.rglob("*.py"):
-        place = path.relative_to(SOURCE).as_posix()
+    """Nobody but the named rooms imports the library."""
+    for place, path in files():
         if any(name.split(".")[0] == library for name in imports(path)):
             assert place.startswith(DOORS[library]), f"{place} imports {library}"
 
 
-@pytest.mark.parametrize("name", sorted(PURE))
-def test_the_middle_is_pure(name: str) -> None:
-    """The pure modules know only each other: no registry, kernel, clock or file."""
-    known = {module for module in imports(SOURCE / name) if module.startswith("neti.")}
-    assert {module.split(".")[1] for module in known} <= PURE[name]
-    outside = {module.split(".")[0] for module in imports(SOURCE / name)}
-    assert not outside & {"os", "socket", "subprocess", "time", "threading", "ctypes"}
+@pytest.mark.parametrize("room", PURE)
+def test_decisions_are_pure(room: str) -> None:
+    """Neither a clock nor a file nor a socket is imported where something is decided."""
+    for path in (SOURCE / room).rglob("*.py"):
+        outside = {name.split(".")[0] for name in imports(path)}
+        assert not outside & EFFECTS, f"{path.name} imports {outside & EFFECTS}"
 
 
 @pytest.mark.parametrize("name", PURE_AWS)
@@ -133,7 +142,7 @@ def test_a_missing_libnftables_names_its_package(
 
 # what writes where people or programs read, and the only places that may call it
 PRINTERS = {"echo", "secho", "print", "echo_via_pager", "progressbar", "writelines"}
-MAY_PRINT = ("cli/output.py", "lab/shop/__main__.py", "lab/probe.py", "lab/stage.py")
+MAY_PRINT = ("cli/output.py", "neti_lab/shop/__main__.py", "neti_lab/probe.py", "neti_lab/stage.py")
 
 
 def printed(path: Path) -> list[str]:
@@ -145,22 +154,36 @@ def printed(path: Path) -> list[str]:
         name = ast.unparse(node.func)
         last = name.rpartition(".")[2]
         if last in PRINTERS or name.startswith(("sys.stdout.w", "sys.stderr.w")):
-            found.append(f"{path.relative_to(SOURCE)}:{node.lineno}: {name}")
+            found.append(f"{path.name}:{node.lineno}: {name}")
     return found
 
 
 def test_all_that_a_command_says_goes_through_one_door() -> None:
     """There foreign text is made printable, so that no new command can forget it."""
-    elsewhere = [p for p in SOURCE.rglob("*.py") if not p.as_posix().endswith(MAY_PRINT)]
+    sources = [*SOURCE.rglob("*.py"), *LAB.rglob("*.py")]
+    elsewhere = [path for path in sources if not path.as_posix().endswith(MAY_PRINT)]
     assert not [call for path in elsewhere for call in printed(path)]
 
 
 def test_nobody_decides_anew_what_is_printable() -> None:
     """``isprintable`` lets combining marks, right-to-left letters and endless text through."""
-    allowed = {"text.py", "identity/imds.py", "config/values.py", "dataplane/listeners.py"}
+    allowed = {"text.py", "identity/imds.py", "config/values.py", "host/listeners.py"}
     users = {
         path.relative_to(SOURCE).as_posix()
         for path in SOURCE.rglob("*.py")
         if "isprintable" in path.read_text()
     }
     assert users <= allowed
+
+
+def test_the_lab_has_the_version_of_neti() -> None:
+    """It is a distribution of its own, and calls the agent's insides."""
+    project = tomllib.loads((LAB.parents[1] / "pyproject.toml").read_text())["project"]
+    assert project["version"] == neti.__version__
+    assert f"neti=={neti.__version__}" in project["dependencies"]
+
+
+def test_nothing_of_neti_imports_the_lab() -> None:
+    """A firewall host has none. The command line looks whether it is there."""
+    for place, path in files():
+        assert not any(name.startswith("neti_lab") for name in imports(path)), place

@@ -33,9 +33,9 @@ from neti.identity.imds import (
 from neti.identity.machine import SOURCES, fingerprint
 from neti.identity.site import decide_site
 from neti.identity.source import Identity, SourceSilent
-from neti.lab.metadata import Fault, InstanceMetadata, MetadataService
 from neti.model import Host, Site
-from neti.settings import Settings, StaticIdentity
+from neti.model.settings import Settings, StaticIdentity
+from neti_lab.metadata import Fault, InstanceMetadata, MetadataService
 
 PRIVATE, PUBLIC = IPv4Address("10.0.0.11"), IPv4Address("198.51.100.11")
 IPV6 = IPv6Address("2001:db8::11")

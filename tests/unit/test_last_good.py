@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from neti.agent.last_good import load_or_last_good
-from neti.agent.state import StateFolder
-from neti.agent.state_records import Self
 from neti.cli import cli
 from neti.errors import ConfigError
 from neti.identity.machine import fingerprint
+from neti.state.folder import StateFolder
+from neti.state.last_good import load_or_last_good
+from neti.state.records import Self
 
 GOOD = "registry: embedded:{0}/r.db\ntable_files_path: {0}/state\nsite: ec2\nssh_port: 2222\n"
 MISTAKES = {

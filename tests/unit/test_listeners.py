@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from neti.dataplane.listeners import listeners, with_owners
-from neti.shadow import Listener
+from neti.host.listeners import listeners, with_owners
+from neti.stage.shadow import Listener
 
 pytestmark = pytest.mark.skipif(
     sys.byteorder != "little", reason="the files below are a little-endian machine's"

@@ -15,11 +15,10 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neti import listing
 from neti.cli import cli
-from neti.model import Member
-from neti.registry import entry
-from neti.registry.embedded import EmbeddedRegistry
+from neti.fleet import listing
+from neti.model import Member, entry
+from neti.registry.embedded.registry import EmbeddedRegistry
 
 HOSTILE = [
     "{{ lookup('pipe', 'touch OWNED') }}",

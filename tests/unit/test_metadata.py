@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from neti.clock import ManualClock
 from neti.identity.ec2 import Ec2Source
 from neti.identity.imds import MetadataClient
-from neti.lab.metadata import (
+from neti_lab.metadata import (
     Address,
     Fault,
     InstanceMetadata,

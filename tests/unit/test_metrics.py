@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from neti import exposition
 from neti.agent.exporting import Exporter
 from neti.cli import cli
 from neti.errors import NetiError
-from neti.measured import BUCKETS, Measured
-from neti.metrics import metrics
+from neti.monitoring import exposition
+from neti.monitoring.histogram import BUCKETS, Measured
+from neti.monitoring.metrics import metrics
 
 SEEN: dict[str, Any] = {
     "version": "0.1.0",

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tests.unit.test_metrics import SEEN
 
-from neti.metrics import metrics
+from neti.monitoring.metrics import metrics
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operations.md").read_text()

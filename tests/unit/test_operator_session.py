@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from neti.host.ssh_session import _is_local, find
 from neti.model import IPAddress
-from neti.operator_session import OperatorSession, covers, refusal
-from neti.settings import OpenPort, Settings
-from neti.ssh_connection import _is_local, find
+from neti.model.settings import OpenPort, Settings
+from neti.stage.way_in import OperatorSession, covers, refusal
 
 # As Linux 6.18 prints /proc/net/tcp on x86-64: who listens, 10.0.0.5:2022 with 10.0.0.77, a
 # forwarded connection to 10.0.0.5:7000, and one that is closing.

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from neti.agent.control import SOCKET_NAME
-from neti.agent.state import StateFolder
-from neti.agent.state_records import Self
 from neti.cli import cli
+from neti.control.protocol import SOCKET_NAME
 from neti.identity.machine import fingerprint
+from neti.state.folder import StateFolder
+from neti.state.records import Self
 
 
 @pytest.fixture

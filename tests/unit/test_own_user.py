@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.netns import require_root
 
-from neti import owned_file
+from neti import files
 from neti.errors import IdentityError
 from neti.identity.machine import fingerprint
 
@@ -75,8 +75,8 @@ def test_an_id_that_nobody_here_can_read_does_not_count(folder: Path) -> None:
 def test_what_root_makes_is_the_folders_owners(folder: Path) -> None:
     """The agent can read, replace and lock what a command of root's left behind."""
     os.chown(folder, NOBODY, NOBODY)
-    os.close(owned_file.create(folder / "down", os.O_WRONLY, 0o640))
-    os.close(owned_file.open_or_create(folder / "agent.lock", os.O_RDWR, 0o600))
+    os.close(files.create(folder / "down", os.O_WRONLY, 0o640))
+    os.close(files.open_or_create(folder / "agent.lock", os.O_RDWR, 0o600))
     for name, mode in (("down", 0o640), ("agent.lock", 0o600)):
         status = (folder / name).stat()
         assert (status.st_uid, status.st_gid) == (NOBODY, NOBODY)
@@ -89,7 +89,7 @@ def test_root_follows_no_link_of_the_owners(folder: Path) -> None:
     target.write_text("as it was")
     (folder / "agent.lock").symlink_to(target)
     with pytest.raises(OSError, match="symbolic links"):
-        owned_file.open_or_create(folder / "agent.lock", os.O_RDWR | os.O_TRUNC, 0o600)
+        files.open_or_create(folder / "agent.lock", os.O_RDWR | os.O_TRUNC, 0o600)
     with pytest.raises(FileExistsError):
-        owned_file.create(folder / "agent.lock", os.O_WRONLY, 0o600)
+        files.create(folder / "agent.lock", os.O_WRONLY, 0o600)
     assert target.read_text() == "as it was"

@@ -14,10 +14,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from neti.elements import Elements
-from neti.enforcement import OFF, PERMANENT
 from neti.model import Host, Member, Reach, Site
-from neti.policy import (
+from neti.model.settings import IPNetwork, OpenPort, Settings
+from neti.ruleset.delta import Elements
+from neti.ruleset.enforce import OFF, PERMANENT
+from neti.ruleset.objects import NO_TABLE, Structure
+from neti.ruleset.policy import (
     Element,
     Surroundings,
     cross_address,
@@ -27,9 +29,7 @@ from neti.policy import (
     road_mtu,
     structure,
 )
-from neti.ruleset import NO_TABLE, Structure
-from neti.settings import IPNetwork, OpenPort, Settings
-from neti.table import replacement
+from neti.ruleset.replace import replacement
 
 HOST: Final = Host(
     id="me", site="ec2", private=IPv4Address("10.0.0.1"), public=IPv4Address("198.51.100.1")

@@ -17,7 +17,7 @@ from neti.identity.preflight import (
     registry_addresses,
 )
 from neti.model import IPAddress
-from neti.settings import Settings
+from neti.model.settings import Settings
 
 OVERLAY = IPv4Network("192.168.0.0/18")
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from neti.agent.preview import hosts_file_names
 from neti.cli.preview import lines
 from neti.config import load
-from neti.preview import (
+from neti.model.settings import OpenPort
+from neti.stage.preview import (
     Membership,
     Noise,
     Row,
@@ -23,8 +24,7 @@ from neti.preview import (
     rows,
     without_noise,
 )
-from neti.settings import OpenPort
-from neti.shadow import Listener, Record, Sighting, port_name
+from neti.stage.shadow import Listener, Record, Sighting, port_name
 
 NOW = 1_800_000_000.0
 ANY = ip_address("0.0.0.0")

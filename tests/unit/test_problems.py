@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from neti import problems as module
-from neti.problem_codes import _KINDS, KINDS, Severity
-from neti.problems import Problem, Problems, problem, problems_in
+from neti.model import problems as module
+from neti.model.problem_codes import _KINDS, KINDS, Severity
+from neti.model.problems import Problem, Problems, problem, problems_in
 
 PAGE = Path(__file__).parents[2] / "docs/operations.md"
 MARKED = re.compile(r"(<!-- problems: .*? -->\n)(.*?)(<!-- end of problems -->)", re.DOTALL)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from neti.agent.control import ControlServer
 from neti.cli import cli
+from neti.control.server import ControlServer
 from neti.errors import ConfigError, NetiError
 from neti.proxy import kernel, main, metrics
 from neti.proxy.relay import Relay

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from neti.agent import raising
 from neti.cli import cli
 from neti.dataplane import conntrack_limit
 from neti.dataplane.conntrack_limit import ConntrackLimit, Paths
 from neti.errors import DataplaneError
+from neti.oneshot import conntrack_max
 
 UNITS = ("neti.service", "neti-restore.service")
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -50,9 +50,9 @@ def run(
     def limit(folder: Path, **more: Any) -> ConntrackLimit:
         return ConntrackLimit(folder, paths=paths, **more)
 
-    monkeypatch.setattr(raising, "ConntrackLimit", limit)
+    monkeypatch.setattr(conntrack_max, "ConntrackLimit", limit)
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(raising, "switched_off", lambda: None)
+    monkeypatch.setattr(conntrack_max, "switched_off", lambda: None)
     (tmp_path / "state").mkdir()
 
     def command(*lines: str) -> tuple[int, str]:

@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner
 from kazoo.exceptions import ConnectionDropped
 
-from neti.agent import control
-from neti.agent.control import AgentForbidden
 from neti.cli import cli
 from neti.cli.verify import _explained
-from neti.registry.zookeeper_watch import _in_words
+from neti.control import client
+from neti.control.client import AgentForbidden
+from neti.registry.zookeeper.watch import _in_words
 from neti.words import counted, listed, some
 
 CONFIG = """
@@ -33,7 +33,7 @@ def test_who_may_not_ask_the_agent_is_told_to_be_root(
     def refused(*_: object, **__: object) -> None:
         raise AgentForbidden("/run/agent.sock: permission denied: run this as root")
 
-    monkeypatch.setattr(control, "call", refused)
+    monkeypatch.setattr(client, "call", refused)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     state = tmp_path / "state"
     (tmp_path / "neti.yml").write_text(f"{CONFIG}table_files_path: {state}\n")

@@ -3,7 +3,7 @@
 import pytest
 
 from neti.cli.registry import _print_findings
-from neti.registry.zookeeper_check import (
+from neti.registry.zookeeper.check import (
     CODES,
     Finding,
     Tree,
@@ -13,7 +13,7 @@ from neti.registry.zookeeper_check import (
     accepted,
     joined,
 )
-from neti.registry.zookeeper_layout import Layout
+from neti.registry.zookeeper.layout import Layout
 
 SRVR = "Zookeeper version: {}-5a02a05eddb59aee6ac762f7ea82e92a68eb9c0f, built on 2022-02-25"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import neti.cli
-from neti.agent import requests
+from neti.control import requests
 
 # What concerns the asking, not the command.
 _OF_THE_CALL = {"within"}
@@ -21,7 +21,7 @@ def said() -> Iterator[tuple[str, str]]:
                 continue
             name = ast.unparse(node.func)
             command = node.args[1]
-            if name not in ("control.call", "_ask") or not isinstance(command, ast.Constant):
+            if name not in ("client.call", "_ask") or not isinstance(command, ast.Constant):
                 continue
             for keyword in node.keywords:
                 if keyword.arg is not None and keyword.arg not in _OF_THE_CALL:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neti.elements import Changes, Elements
-from neti.ruleset import (
+from neti.ruleset.delta import Changes, Elements
+from neti.ruleset.objects import (
     MAPS,
     NO_TABLE,
     ORDERED,
@@ -27,7 +27,7 @@ from neti.ruleset import (
     Structure,
     Transaction,
 )
-from neti.table import replacement
+from neti.ruleset.replace import replacement
 
 REVOKE_SECONDS: Final = 900
 STRUCTURE: Final = Structure(

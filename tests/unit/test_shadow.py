@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from neti.shadow import (
+from neti.stage.shadow import (
     KEEP_SECONDS,
     Listener,
     Loss,

@@ -13,16 +13,16 @@ from tests.support.agents import FakeConnections
 from neti.agent import shadow_log
 from neti.agent.reconcile import Reconciler
 from neti.agent.shadow_log import ShadowLog, read_alone
-from neti.agent.state import StateError
 from neti.cli import cli
 from neti.clock import ManualClock
 from neti.dataplane.memory import MemoryDataplane
-from neti.elements import Elements
 from neti.errors import DataplaneError
 from neti.identity.machine import fingerprint
-from neti.policy import Surroundings, structure
-from neti.settings import Settings
-from neti.shadow import Port, Sighting
+from neti.model.settings import Settings
+from neti.ruleset.delta import Elements
+from neti.ruleset.policy import Surroundings, structure
+from neti.stage.shadow import Port, Sighting
+from neti.state.folder import StateError
 
 WEB: Port = ("tcp", 80)
 SOURCE = ip_address("10.0.0.66")

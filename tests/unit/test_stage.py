@@ -12,15 +12,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.support.agents import Box, World, world
 
-from neti import stage
-from neti.agent import durable, marks
+from neti import durable
 from neti.agent.loop import Reload
-from neti.agent.marks import Said
-from neti.agent.state import StateFolder
 from neti.dataplane.monitor import RulesChanged
-from neti.enforcement import OFF, PERMANENT, RELAXED, Enforcement, confirm_trial, enforce_commands
-from neti.ruleset import FOREIGN, DeleteElements, Drop
-from neti.stage import RETRY_PAUSES, Record, Stage, Trial
+from neti.ruleset.enforce import (
+    OFF,
+    PERMANENT,
+    RELAXED,
+    Enforcement,
+    confirm_trial,
+    enforce_commands,
+)
+from neti.ruleset.objects import FOREIGN, DeleteElements, Drop
+from neti.stage import stages
+from neti.stage.stages import RETRY_PAUSES, Record, Stage, Trial
+from neti.state import marks
+from neti.state.folder import StateFolder
+from neti.state.marks import Said
 
 ARMED = {"ipv4": "drop", "ipv6": "drop"}
 
@@ -36,27 +44,27 @@ def fleet(tmp_path: Path) -> Iterator[World]:
 
 def test_the_later_of_a_changed_value_and_a_command_wins() -> None:
     """A value that did not change says nothing, however often it is read."""
-    record = stage.configured(Record(), True)
+    record = stages.configured(Record(), True)
     assert record.wished
-    record = stage.commanded(record, False)
-    record = stage.configured(record, True)
+    record = stages.commanded(record, False)
+    record = stages.configured(record, True)
     assert not record.wished
-    record = stage.configured(record, False)
-    record = stage.configured(record, True)
+    record = stages.configured(record, False)
+    record = stages.configured(record, True)
     assert record.wished
 
 
 def test_the_first_reading_counts_as_a_change() -> None:
-    assert stage.configured(Record(), True).wished
-    assert not stage.configured(Record(), False).wished
+    assert stages.configured(Record(), True).wished
+    assert not stages.configured(Record(), False).wished
 
 
 def test_what_is_enforced_already_is_not_put_on_trial_again() -> None:
     """By the configuration catching up with a command, or by a second command."""
-    record = stage.confirmed(stage.commanded(stage.configured(Record(), False), True))
-    assert stage.configured(record, True).confirmed
-    assert stage.commanded(record, True).confirmed
-    assert not stage.commanded(record, False).confirmed
+    record = stages.confirmed(stages.commanded(stages.configured(Record(), False), True))
+    assert stages.configured(record, True).confirmed
+    assert stages.commanded(record, True).confirmed
+    assert not stages.commanded(record, False).confirmed
 
 
 def trial(deadline: float = 100, boot: str = "b") -> Trial:
@@ -64,19 +72,19 @@ def trial(deadline: float = 100, boot: str = "b") -> Trial:
 
 
 def test_a_failed_wish_of_the_configuration_is_tried_again_with_growing_pauses() -> None:
-    record, now = stage.configured(Record(), True), 0.0
+    record, now = stages.configured(Record(), True), 0.0
     for pause in (*RETRY_PAUSES, RETRY_PAUSES[-1]):
-        assert stage.may_begin(record, now)
-        record = stage.unconfirmed(stage.begun(record, trial()), ("why",), now)
-        assert not stage.may_begin(record, now + pause - 1)
+        assert stages.may_begin(record, now)
+        record = stages.unconfirmed(stages.begun(record, trial()), ("why",), now)
+        assert not stages.may_begin(record, now + pause - 1)
         now += pause
         assert record.why == ("why",)
 
 
 def test_a_failed_wish_of_a_command_is_not_tried_again() -> None:
-    record = stage.commanded(stage.configured(Record(), False), True)
-    record = stage.unconfirmed(stage.begun(record, trial()), ("why",), 0)
-    assert not stage.may_begin(record, 1e9)
+    record = stages.commanded(stages.configured(Record(), False), True)
+    record = stages.unconfirmed(stages.begun(record, trial()), ("why",), 0)
+    assert not stages.may_begin(record, 1e9)
 
 
 @pytest.mark.parametrize(
@@ -92,15 +100,15 @@ def test_a_failed_wish_of_a_command_is_not_tried_again() -> None:
 def test_what_a_restart_makes_of_a_trial(
     boot: str, monotonic: float, armed: bool, expected: Stage
 ) -> None:
-    record = stage.begun(stage.commanded(Record(), True), trial())
-    again = stage.resumed(record, boot=boot, monotonic=monotonic, now=0, armed=armed)
+    record = stages.begun(stages.commanded(Record(), True), trial())
+    again = stages.resumed(record, boot=boot, monotonic=monotonic, now=0, armed=armed)
     assert again.stage is expected
 
 
 def test_after_the_deadline_nothing_is_wished_for_in_the_kernel() -> None:
-    record = stage.begun(stage.commanded(Record(), True), trial())
-    assert stage.enforcement(record, 40) == Enforcement(seconds=60)
-    assert stage.enforcement(record, 100) is OFF
+    record = stages.begun(stages.commanded(Record(), True), trial())
+    assert stages.enforcement(record, 40) == Enforcement(seconds=60)
+    assert stages.enforcement(record, 100) is OFF
 
 
 class Wishes(RuleBasedStateMachine):
@@ -115,40 +123,40 @@ class Wishes(RuleBasedStateMachine):
     @rule(value=st.booleans())
     def configure(self, value: bool) -> None:
         changed = value != self.record.configured
-        self.record = stage.configured(self.record, value)
+        self.record = stages.configured(self.record, value)
         if changed:
             assert self.record.wished == value
 
     @rule(on=st.booleans())
     def command(self, on: bool) -> None:
-        self.record = stage.commanded(self.record, on)
+        self.record = stages.commanded(self.record, on)
         assert self.record.wished == on
 
     @rule()
     def begin(self) -> None:
-        if stage.may_begin(self.record, self.now):
-            self.record = stage.begun(self.record, trial(self.now + 100))
+        if stages.may_begin(self.record, self.now):
+            self.record = stages.begun(self.record, trial(self.now + 100))
 
     @rule()
     def confirm(self) -> None:
         if self.record.trial is not None:
-            self.record = stage.confirmed(self.record)
+            self.record = stages.confirmed(self.record)
 
     @rule(seconds=st.sampled_from((10.0, 200.0, 20_000.0)))
     def wait(self, seconds: float) -> None:
         self.now += seconds
         if self.record.trial is not None and self.record.trial.deadline <= self.now:
-            self.record = stage.unconfirmed(self.record, ("why",), self.now)
+            self.record = stages.unconfirmed(self.record, ("why",), self.now)
 
     @rule(boot=st.sampled_from(("b", "c")))
     def restart(self, boot: str) -> None:
-        self.record = stage.resumed(
+        self.record = stages.resumed(
             self.record, boot=boot, monotonic=self.now, now=self.now, armed=self.record.confirmed
         )
 
     @invariant()
     def one_stage_that_was_wished_for(self) -> None:
-        held = stage.enforcement(self.record, self.now)
+        held = stages.enforcement(self.record, self.now)
         if held:
             assert self.record.wished
         assert held.permanent == self.record.confirmed

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from neti.absence import Hold
-from neti.agent import durable
-from neti.agent.state import Everybody, StateFolder
-from neti.agent.state_records import Remembered, Self
+from neti import durable
+from neti.fleet.lost import Hold
 from neti.model import Host
 from neti.registry import Origin, Session
-from neti.stage import Record, Trial
+from neti.stage.stages import Record, Trial
+from neti.state.folder import Everybody, StateFolder
+from neti.state.records import Remembered, Self
 
 MEMBERS = {
     f"h{number}": Remembered(

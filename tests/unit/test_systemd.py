@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from neti.agent.systemd import Watchdog, notify
+from neti.host.systemd import Watchdog, notify
 
 
 @pytest.fixture

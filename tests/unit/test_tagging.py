@@ -20,7 +20,7 @@ from neti.agent.tagging import Child, Tagger, Tags, for_instance
 from neti.aws.access import open_places
 from neti.cli import cli
 from neti.errors import NetiError
-from neti.settings import Settings, StaticIdentity
+from neti.model.settings import Settings, StaticIdentity
 
 ONE, TWO = IPv4Address("192.168.0.1"), IPv4Address("192.168.0.2")
 SECONDS = 10.0

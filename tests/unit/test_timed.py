@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from tests.support.agents import Box, World, world
 
-from neti.agent.timed import TimedElements
 from neti.clock import ManualClock
 from neti.dataplane.monitor import RulesChanged
-from neti.elements import Changes
-from neti.ruleset import KernelState
+from neti.ruleset.delta import Changes
+from neti.ruleset.objects import KernelState
+from neti.ruleset.timed import TimedElements
 
 
 @pytest.fixture

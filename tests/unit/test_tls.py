@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from neti.errors import NetiError
-from neti.registry import opening, tls
-from neti.registry.certificates import Wanted, expiry_problems, make, subject
-from neti.registry.tls import TLSError, TLSFailure
-from neti.settings import RegistryTLS, Settings
+from neti.model.settings import RegistryTLS, Settings
+from neti.registry import opening
+from neti.registry.zookeeper import tls
+from neti.registry.zookeeper.certificates import Wanted, expiry_problems, make, subject
+from neti.registry.zookeeper.tls import TLSError, TLSFailure
 
 DAY = 86400.0
 

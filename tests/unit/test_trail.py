@@ -11,18 +11,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from neti import log, trail
-from neti.agent import control
-from neti.agent.control import ControlServer
+from neti import log
 from neti.aws.terminated import Lease
 from neti.cli import cli, lease_gc
 from neti.cli.common import registry_of
 from neti.config import load
+from neti.control import client
+from neti.control.server import ControlServer
+from neti.host import caller
 
 
 @pytest.fixture(name="syslog")
 def _syslog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    monkeypatch.setattr(trail, "_SYSLOG", tmp_path / "log")
+    monkeypatch.setattr(caller, "_SYSLOG", tmp_path / "log")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "log"))
         listening.settimeout(5)
@@ -57,7 +58,7 @@ def assert_silent(syslog: socket.socket) -> None:
 
 
 def test_a_line_names_user_process_login_and_place(syslog: socket.socket) -> None:
-    trail.note("lease move", old="a", new="b\n<0>forged")
+    caller.note("lease move", old="a", new="b\n<0>forged")
     line = syslog.recv(4096).decode()
     assert line.startswith("<29>neti[")
     assert ']: command command="lease move" uid=' in line
@@ -67,11 +68,11 @@ def test_a_line_names_user_process_login_and_place(syslog: socket.socket) -> Non
 
 
 def test_a_syslog_that_listens_by_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trail, "_SYSLOG", tmp_path / "log")
+    monkeypatch.setattr(caller, "_SYSLOG", tmp_path / "log")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         listening.bind(str(tmp_path / "log"))
         listening.listen(1)
-        trail.note("down")
+        caller.note("down")
         accepted, _ = listening.accept()
         with accepted:
             line = accepted.recv(4096)
@@ -80,16 +81,16 @@ def test_a_syslog_that_listens_by_streams(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_without_a_syslog_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trail, "_SYSLOG", tmp_path / "none")
-    trail.note("down")
+    monkeypatch.setattr(caller, "_SYSLOG", tmp_path / "none")
+    caller.note("down")
 
 
 def test_a_syslog_that_is_full_is_not_waited_for(
     syslog: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trail, "_PATIENCE", 0.01)
+    monkeypatch.setattr(caller, "_PATIENCE", 0.01)
     for _ in range(40):
-        trail.note("down")
+        caller.note("down")
     assert syslog.recv(4096)
 
 
@@ -97,9 +98,9 @@ def test_what_proc_holds_can_be_anything(monkeypatch: pytest.MonkeyPatch) -> Non
     def torn() -> str:
         raise IndexError
 
-    monkeypatch.setattr(trail, "_terminal", torn)
-    monkeypatch.setattr(trail, "_ssh_client", torn)
-    assert trail.place() == {"terminal": "none", "ssh": "none"}
+    monkeypatch.setattr(caller, "_terminal", torn)
+    monkeypatch.setattr(caller, "_ssh_client", torn)
+    assert caller.place() == {"terminal": "none", "ssh": "none"}
 
 
 def test_down_and_up_without_an_agent(
@@ -107,7 +108,7 @@ def test_down_and_up_without_an_agent(
 ) -> None:
     monkeypatch.setattr("neti.dataplane.way_out.remove_table", lambda: False)
     monkeypatch.setattr("neti.dataplane.way_out.remove_routes", list)
-    monkeypatch.setattr("neti.agent.raising.raise_limit", lambda _: None)
+    monkeypatch.setattr("neti.oneshot.conntrack_max.raise_limit", lambda _: None)
     for word in ("down", "up"):
         neti(word, "-c", config)
         assert f'command={word} agent="none answers"' in told(syslog)
@@ -149,14 +150,14 @@ def test_the_agent_is_told_from_where(tmp_path: Path, monkeypatch: pytest.Monkey
     lines: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(log, "info", lambda name, **more: lines.append((name, more)))
     place = {"terminal": "pts/3", "ssh": "203.0.113.9 port 50000"}
-    monkeypatch.setattr(trail, "place", lambda: place)
+    monkeypatch.setattr(caller, "place", lambda: place)
     server = ControlServer(tmp_path, lambda request: request.succeed("done"))
     server.start()
     server.open()
     try:
-        control.call(tmp_path, "status")
+        client.call(tmp_path, "status")
         assert lines == []
-        control.call(tmp_path, "relax")
+        client.call(tmp_path, "relax")
         for said in ({}, {"place": 7}, {"place": {"terminal": "x" * 500}}):
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.connect(str(server.path))

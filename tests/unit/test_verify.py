@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neti.agent import control
 from neti.agent.responder import TRANSFER_BYTES
 from neti.cli import cli, verify
+from neti.control import client
 
 GOOD = b'{"id": "b", "seen_from": "127.0.0.1"}\n' + bytes(TRANSFER_BYTES)
 SAYS = {
@@ -95,7 +95,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], dict
         itself = {"id": "a", "site": "ec2", "private": "127.0.0.1", "public": None}
         others = [{"id": i, "site": "ec2", "overlay": "127.0.0.1"} for i in ("b", "c")]
         answers = {"status": itself, "members": others}
-        monkeypatch.setattr(control, "call", lambda _folder, what, **_: answers[what])
+        monkeypatch.setattr(client, "call", lambda _folder, what, **_: answers[what])
         command = ["verify", "-c", str(path), "--timeout", "0.5", "--json", *more]
         told = CliRunner().invoke(cli, command)
         assert told.exit_code == 1, told.output

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from tests.support.zookeeper import ZooKeeperWorld, need_zookeeper, shared_server
 
-from neti.lab.zookeeper import ZooKeeperServer
+from neti_lab.zookeeper import ZooKeeperServer
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from tests.support.swarm import RawSession, _text
 from tests.support.zookeeper import need_zookeeper
 
 from neti.cli import cli
-from neti.lab.zookeeper import LIMITS, Peer, ZooKeeperServer
-from neti.registry.zookeeper_probe import Place, takes
+from neti.registry.zookeeper.probe import Place, takes
+from neti_lab.zookeeper import LIMITS, Peer, ZooKeeperServer
 
 LONG = "x" * 60_000
 

@@ -13,8 +13,8 @@ import pytest
 from tests.support.recorder import Recorder
 from tests.support.zookeeper import certificates, files_of, need_zookeeper
 
-from neti.lab.zookeeper import Peer, ServerTLS, ZooKeeperServer, free_port
-from neti.registry.zookeeper import ZooKeeperRegistry
+from neti.registry.zookeeper.registry import ZooKeeperRegistry
+from neti_lab.zookeeper import Peer, ServerTLS, ZooKeeperServer, free_port
 
 pytestmark = pytest.mark.zookeeper
 

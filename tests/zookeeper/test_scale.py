@@ -8,8 +8,8 @@ from tests.support.swarm import Swarm
 from tests.support.zookeeper import ZooKeeperWorld
 
 from neti.model import Member
+from neti.model.entry import encode, parse
 from neti.registry import Appeared, Snapshot, Vanished
-from neti.registry.entry import encode, parse
 from neti.registry.leases import usable
 
 pytestmark = pytest.mark.zookeeper

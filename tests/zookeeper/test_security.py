@@ -21,16 +21,16 @@ from tests.support.zookeeper import (
     secure_server,
 )
 
-from neti.admission import Admission
 from neti.cli import cli
 from neti.errors import IdentityHeld, RegistryError
-from neti.fleet import Fleet
-from neti.lab.zookeeper import ServerTLS, ZooKeeperServer
-from neti.model import Member, Site
-from neti.registry import Appeared, LeaseRead, Snapshot, Vanished, entry
-from neti.registry import zookeeper_rights as rights
-from neti.registry.zookeeper import ZooKeeperRegistry
-from neti.registry.zookeeper_probe import Place, serves
+from neti.fleet.admission import Admission
+from neti.fleet.fleet import Fleet
+from neti.model import Member, Site, entry
+from neti.registry import Appeared, LeaseRead, Snapshot, Vanished
+from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.probe import Place, serves
+from neti.registry.zookeeper.registry import ZooKeeperRegistry
+from neti_lab.zookeeper import ServerTLS, ZooKeeperServer
 
 pytestmark = pytest.mark.zookeeper
 

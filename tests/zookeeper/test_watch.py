@@ -12,7 +12,7 @@ import pytest
 from tests.support.recorder import PATIENCE
 from tests.support.zookeeper import ZooKeeperWorld
 
-from neti.registry.zookeeper_watch import (
+from neti.registry.zookeeper.watch import (
     CHANGED,
     CREATED,
     DELETED,

@@ -10,7 +10,6 @@ from tests.support.recorder import Recorder
 from tests.support.zookeeper import ZooKeeperWorld, need_zookeeper
 
 from neti.errors import IdentityHeld, LeaseConflict, RegistryUnavailable
-from neti.lab.zookeeper import Peer, ZooKeeperServer
 from neti.registry import (
     Appeared,
     Fresh,
@@ -21,6 +20,7 @@ from neti.registry import (
     Stale,
     Vanished,
 )
+from neti_lab.zookeeper import Peer, ZooKeeperServer
 
 pytestmark = pytest.mark.zookeeper
 

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Final
 
 from neti.agent.core import Core
-from neti.attendance import moment
-from neti.problem_codes import ABOUT_THE_FLEET
-from neti.problems import Problem, Severity, problem
+from neti.fleet.attendance import moment
+from neti.model.problem_codes import ABOUT_THE_FLEET
+from neti.model.problems import Problem, Severity, problem
 from neti.words import and_more
 
 _NAMED: Final = 5

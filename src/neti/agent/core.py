@@ -11,25 +11,25 @@ from typing import Protocol
 
 from neti import log
 from neti.agent.config_read import ConfigRead
-from neti.agent.machine import Machine
-from neti.agent.membership import Membership
+from neti.agent.desired import Membership
 from neti.agent.reconcile import Reconciler
 from neti.agent.settings_live import LiveSettings
-from neti.agent.state import STAGE_FILE, StateError, StateFolder
-from neti.agent.state_records import Self
 from neti.agent.tagging import Tagger
 from neti.agent.timers import Timers
 from neti.agent.worker import Worker
 from neti.clock import Clock, SteadyClock
 from neti.dataplane.conntrack_limit import ConntrackLimit
-from neti.enforcement import RELAXED, Enforcement
-from neti.guard import Guard
-from neti.measured import Measured
+from neti.fleet.guard import Guard
+from neti.host.machine import Machine
 from neti.model import Host, IPAddress
-from neti.problems import Problems
+from neti.model.problems import Problems
+from neti.model.settings import Settings
+from neti.monitoring.histogram import Measured
 from neti.registry import Registry
-from neti.settings import Settings
-from neti.stage import DOWN, Record, Stage, in_force
+from neti.ruleset.enforce import RELAXED, Enforcement
+from neti.stage.stages import DOWN, Record, Stage, in_force
+from neti.state.folder import STAGE_FILE, StateError, StateFolder
+from neti.state.records import Self
 
 
 class Connections(Protocol):

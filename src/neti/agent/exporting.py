@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from neti import log
-from neti.agent.accepting import Acceptor, Connection
-from neti.agent.control import Request
-from neti.agent.trouble import Trouble
+from neti.control.accepting import Acceptor, Connection
+from neti.control.server import Request
+from neti.control.trouble import Trouble
 from neti.errors import NetiError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def exporter(agent: "Agent") -> Exporter | None:
         return None
 
     def render() -> bytes:
-        from neti import exposition  # 4 MiB that nobody else has to pay for
+        from neti.monitoring import exposition  # 4 MiB that nobody else has to pay for
 
         request = Request("metrics", {})
         agent.tell(request)

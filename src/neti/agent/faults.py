@@ -12,7 +12,7 @@ from typing import Final
 
 from neti import log
 from neti.agent.core import Core
-from neti.agent.trouble import Trouble
+from neti.control.trouble import Trouble
 from neti.errors import NetiError
 
 _FORGOTTEN_AFTER: Final = 600.0  # seconds without another one

@@ -4,18 +4,18 @@ Names what is wrong in ``problems`` and takes it out again when it is over. Rais
 """
 
 from neti import log
-from neti.agent import around
-from neti.agent.machine import Machine
-from neti.arrivals import Arrivals
 from neti.dataplane import foreign
-from neti.dataplane.listeners import Listening
-from neti.dataplane.network import Network
-from neti.elements import Elements
 from neti.errors import DataplaneError
+from neti.host import surroundings
+from neti.host.listeners import Listening
+from neti.host.machine import Machine
+from neti.host.network import Network
 from neti.model import Host, IPAddress
-from neti.policy import Surroundings
-from neti.problems import Problems
-from neti.settings import Settings
+from neti.model.problems import Problems
+from neti.model.settings import Settings
+from neti.monitoring.arrivals import Arrivals
+from neti.ruleset.delta import Elements
+from neti.ruleset.policy import Surroundings
 
 
 class HostNetwork:
@@ -38,15 +38,15 @@ class HostNetwork:
         self.others = self._machine.others_judging_input()
         self._name_conflicts(self._seen, settings)
         self._name_drops(settings)
-        return around.surroundings(self._machine, self._seen, host, others=self.others)
+        return surroundings.surroundings(self._machine, self._seen, host, others=self.others)
 
     def note(self, elements: Elements, host: Host, reserved: frozenset[IPAddress]) -> None:
         """What was seen, as far as it matters to ``elements``."""
-        around.note(elements, host, self._seen, reserved)
+        surroundings.note(elements, host, self._seen, reserved)
         self.listen(elements)
 
     def listen(self, elements: Elements) -> None:
-        around.listen(elements, self._listening)
+        surroundings.listen(elements, self._listening)
 
     def spoilt(self, host: Host) -> bool:
         """Whether our route is not as it was left, though what it follows from is. Uses what

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from neti import log
 from neti.agent.core import Core
 from neti.agent.sparing import Sparing
-from neti.agent.state_records import Remembered
-from neti.fleet import Fleet
+from neti.fleet.fleet import Fleet
+from neti.fleet.members import Change
 from neti.model import Member
-from neti.standing import Change
+from neti.state.records import Remembered
 from neti.words import some
 
 _LOG_EACH = 20  # members named singly in the log; more are one line

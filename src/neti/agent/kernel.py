@@ -10,17 +10,17 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from neti import log
+from neti.agent.conntrack import Tracking
 from neti.agent.core import Core
+from neti.agent.down import take_out
 from neti.agent.fight import Fight
 from neti.agent.host_network import HostNetwork
 from neti.agent.journal import Journal
-from neti.agent.taking_out import take_out
-from neti.agent.tracking import Tracking
 from neti.dataplane.monitor import RulesChanged
-from neti.enforcement import OFF
 from neti.errors import DataplaneError, StructureRefused
-from neti.policy import Surroundings, structure
-from neti.ruleset import SetName
+from neti.ruleset.enforce import OFF
+from neti.ruleset.objects import SetName
+from neti.ruleset.policy import Surroundings, structure
 
 _SETTLE: Final = 0.2  # seconds in which other programs' changes are gathered before a look
 _LOOK_SHARE: Final = 10  # a look may take a tenth of the time, but

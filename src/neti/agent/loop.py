@@ -16,37 +16,38 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from neti import log, memory
+from neti import log
 from neti.agent import figures, hangup, preview, status
-from neti.agent.control import Request
 from neti.agent.core import Core, Outside
+from neti.agent.desired import Membership
 from neti.agent.faults import Faults
-from neti.agent.following import Following
+from neti.agent.follow import Following
 from neti.agent.journal import Journal
 from neti.agent.keeping_time import ClockNote, rebased
 from neti.agent.kernel import Kernel
-from neti.agent.membership import Membership
 from neti.agent.reconcile import SeenStructure
 from neti.agent.registration import Registration
 from neti.agent.reloading import reloadable
 from neti.agent.shadow_evidence import ShadowEvidence
 from neti.agent.shadow_log import ShadowLog
-from neti.agent.staging import Shadow, Staging
-from neti.agent.state import Loaded
-from neti.agent.state_records import Self
-from neti.agent.systemd import Watchdog, notify, notify_reloading
-from neti.agent.trouble import Trouble
+from neti.agent.trial import Shadow, Staging
 from neti.agent.worker import JobDone, JobFailed
 from neti.clock import SteadyClock
+from neti.control.server import Request
+from neti.control.trouble import Trouble
+from neti.dataplane import malloc
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.errors import ConfigError, DataplaneError, NetiError, Unexpected
-from neti.guard import Guard
+from neti.fleet.guard import Guard
+from neti.host.systemd import Watchdog, notify, notify_reloading
 from neti.model import Host
+from neti.model.settings import Settings
 from neti.registry import Event
 from neti.registry.opening import problems_of as expiring
-from neti.ruleset import KernelState
-from neti.settings import Settings
-from neti.stage import Record, Stage, Wisher
+from neti.ruleset.objects import KernelState
+from neti.stage.stages import Record, Stage, Wisher
+from neti.state.folder import Loaded
+from neti.state.records import Self
 from neti.words import some
 
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before the kernel gets its turn
@@ -358,7 +359,7 @@ class Agent:
             "shadow": self._look_at_shadow,
             "identity": self._ask_who_i_am,
             "linger": self.following.let_go,
-            "memory": memory.give_back,
+            "memory": malloc.give_back,
             "disk": self.core.keep_what_is_behind,
             "jobs": self.faults.look_at_jobs,
             "anew": lambda: self.following.anew(remember=True),

@@ -11,23 +11,22 @@ from pathlib import Path
 from neti import __version__, log
 from neti.agent import loop, tagging
 from neti.agent.config_read import ConfigRead
-from neti.agent.control import ControlServer
 from neti.agent.core import Outside
 from neti.agent.exporting import exporter
-from neti.agent.machine import Machine, RealMachine, switched_off
 from neti.agent.reconcile import Reconciler
 from neti.agent.responder import Responder
-from neti.agent.state import GOOD_CONFIG, StateError, StateFolder
-from neti.agent.systemd import notify
-from neti.agent.trouble import Trouble
 from neti.agent.worker import Worker
 from neti.clock import SystemClock
 from neti.config import load
+from neti.control.server import ControlServer
+from neti.control.trouble import Trouble
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.monitor import Monitor
 from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import IdentityError, NetiError
+from neti.host.machine import Machine, RealMachine, switched_off
+from neti.host.systemd import notify
 from neti.identity import discover, fingerprint
 from neti.identity.machine import boot_id
 from neti.identity.preflight import (
@@ -36,8 +35,9 @@ from neti.identity.preflight import (
     registry_addresses,
 )
 from neti.model import Host
+from neti.model.settings import Settings
 from neti.registry.opening import open_registry
-from neti.settings import Settings
+from neti.state.folder import GOOD_CONFIG, StateError, StateFolder
 
 _IDENTITY_PAUSES = (2.0, 5.0, 10.0, 30.0)
 

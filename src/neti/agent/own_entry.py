@@ -9,9 +9,8 @@ from typing import Final
 
 from neti import __version__
 from neti.errors import EntryError
-from neti.model import Host, Member
+from neti.model import Host, Member, entry
 from neti.registry import detail as detail_document
-from neti.registry import entry
 
 # A forged entry of ours with a huge generation shall not make the next one unwritable.
 _SANE_GENERATION: Final = 36**entry.GENERATION_RESERVE - 1

@@ -13,18 +13,17 @@ from typing import Any, Final
 
 from neti import log
 from neti.agent import shadow_log
-from neti.agent.control import Request
-from neti.agent.membership import Membership as FleetHere
+from neti.agent.desired import Membership as FleetHere
 from neti.agent.shadow_log import ShadowLog
-from neti.agent.state import StateError, StateFolder
-from neti.dataplane.listeners import listeners, with_owners
+from neti.control.server import Request
 from neti.errors import DataplaneError, EntryError
-from neti.model import IPAddress, Member
-from neti.preview import Membership, Row, View, let_in_since, rows, without_noise
-from neti.registry import entry
-from neti.ruleset import SetName
-from neti.settings import Settings
-from neti.shadow import Port, Record, port_name
+from neti.host.listeners import listeners, with_owners
+from neti.model import IPAddress, Member, entry
+from neti.model.settings import Settings
+from neti.ruleset.objects import SetName
+from neti.stage.preview import Membership, Row, View, let_in_since, rows, without_noise
+from neti.stage.shadow import Port, Record, port_name
+from neti.state.folder import StateError, StateFolder
 from neti.text import printable
 
 _HOSTS: Final = Path("/etc/hosts")

@@ -4,8 +4,8 @@
 and sends only what is pending. A structure is known to be untouched when the kernel lists it
 exactly as it did right after we wrote it; what a rule means is not asked.
 
-Every command is strict (see ``neti.ruleset``). Where the kernel says that it is not as it was read,
-it is read again and all is decided anew, a few times at most.
+Every command is strict (see ``neti.ruleset.objects``). Where the kernel says that it is not as it
+was read, it is read again and all is decided anew, a few times at most.
 
 Must never do: apply half of a difference, or refresh what ends by the kernel's own clock. One
 exception is by intent: where only the rules cannot be brought in, members and stage still are.
@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
-from neti.agent.timed import Mended, TimedElements, peers_of
 from neti.clock import Clock, SystemClock
 from neti.dataplane import Dataplane
-from neti.elements import Changes, Elements
-from neti.enforcement import (
+from neti.errors import DataplaneError, DataplaneUnavailable, KernelMoved, StructureRefused
+from neti.ruleset.delta import Changes, Elements
+from neti.ruleset.enforce import (
     OFF,
     PERMANENT,
     Enforcement,
@@ -30,8 +30,7 @@ from neti.enforcement import (
     confirm_trial,
     enforce_commands,
 )
-from neti.errors import DataplaneError, DataplaneUnavailable, KernelMoved, StructureRefused
-from neti.ruleset import (
+from neti.ruleset.objects import (
     FOREIGN,
     RELAXED_MARK,
     TIMED,
@@ -42,8 +41,9 @@ from neti.ruleset import (
     Structure,
     Transaction,
 )
-from neti.shadow import Sighting
-from neti.table import replacement
+from neti.ruleset.replace import replacement
+from neti.ruleset.timed import Mended, TimedElements, peers_of
+from neti.stage.shadow import Sighting
 
 # TCP keepalive's default of two hours and its nine probes (tcp(7)): whoever has not spoken in that
 # time had no connection to keep.

@@ -11,13 +11,13 @@ from typing import Final
 
 from neti import __version__, log
 from neti.agent import own_entry
-from neti.agent.control import Request
 from neti.agent.core import Core
 from neti.agent.describing import Describing
 from neti.agent.impostors import Impostors
+from neti.control.server import Request
 from neti.errors import IdentityHeld, NetiError
-from neti.model import Member
-from neti.registry import Registry, entry
+from neti.model import Member, entry
+from neti.registry import Registry
 
 _LEASE: Final = "lease "
 _OWN_SESSIONS: Final = 2  # so many time-outs later, who holds this id is not this host's past

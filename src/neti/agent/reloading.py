@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from neti.settings import Settings
+from neti.model.settings import Settings
 
 NEED_RESTART: Final = (
     "identity",

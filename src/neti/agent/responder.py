@@ -14,8 +14,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Final
 
-from neti.agent.accepting import Acceptor, Connection
-from neti.agent.trouble import Trouble
+from neti.control.accepting import Acceptor, Connection
+from neti.control.trouble import Trouble
 from neti.errors import NetiError
 
 TRANSFER_BYTES: Final = 65536

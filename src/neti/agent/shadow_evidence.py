@@ -6,11 +6,11 @@ from typing import Final
 from neti.agent.core import Core
 from neti.agent.preview import running_view
 from neti.agent.shadow_log import ShadowLog, accept_losing, accepted
-from neti.dataplane.listeners import listeners
 from neti.errors import NetiError
+from neti.host.listeners import listeners
 from neti.model import IPAddress, Member
-from neti.preview import Row, unanswered
-from neti.shadow import Loss, Port, losses, port_name
+from neti.stage.preview import Row, unanswered
+from neti.stage.shadow import Loss, Port, losses, port_name
 
 # Between two readings of two clocks: what came just before a trial must not count as refused by it.
 _ROUNDING: Final = 0.1

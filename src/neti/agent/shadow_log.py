@@ -13,16 +13,15 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from neti import log, owned_file
-from neti.agent import durable
+from neti import durable, files, log
 from neti.agent.reconcile import Reconciler
-from neti.agent.state import StateError
 from neti.clock import Clock
-from neti.dataplane.listeners import listeners
 from neti.errors import DataplaneError
-from neti.problems import Problems
-from neti.ruleset import SEEN_SIZE
-from neti.shadow import Missed, Port, Record, parse_port, port_name
+from neti.host.listeners import listeners
+from neti.model.problems import Problems
+from neti.ruleset.objects import SEEN_SIZE
+from neti.stage.shadow import Missed, Port, Record, parse_port, port_name
+from neti.state.folder import StateError
 
 _FILE: Final = "shadow.jsonl"
 _ACCEPTED: Final = "accepted.json"
@@ -180,7 +179,7 @@ def _read(folder: Path, machine: str, now: float) -> tuple[Record, list[str], in
     path = folder / _FILE
     record = Record(now)
     try:
-        lines = owned_file.read(path, _AT_MOST).splitlines(keepends=True)
+        lines = files.read(path, _AT_MOST).splitlines(keepends=True)
     except FileNotFoundError:
         return record, [], None
     except OSError as error:
@@ -219,7 +218,7 @@ def accepted(folder: Path) -> dict[Port, float]:
     until it is mended nothing counts as accepted."""
     path = folder / _ACCEPTED
     try:
-        document = durable.checked(owned_file.read(path, _AT_MOST))
+        document = durable.checked(files.read(path, _AT_MOST))
         return {parse_port(name): float(when) for name, when in document["accepted"].items()}
     except FileNotFoundError:
         return {}

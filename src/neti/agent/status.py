@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from neti import __version__
 from neti.agent.conditions import problems_of
-from neti.policy import cross_address
 from neti.registry.opening import notes_of
+from neti.ruleset.policy import cross_address
 from neti.text import printable
 
 FORMAT: Final = 2  # of the document; 1, without a number, had sentences as problems

@@ -20,7 +20,7 @@ from typing import Final
 from neti import log
 from neti.errors import IdentityError
 from neti.identity.imds import MetadataClient
-from neti.settings import Settings, StaticIdentity
+from neti.model.settings import Settings, StaticIdentity
 
 _CHILD_SECONDS: Final = 120.0
 _FIRST_PAUSE: Final = 30.0

@@ -17,7 +17,7 @@ from neti.aws.lists import ListPlan, PrefixList
 from neti.aws.prefixes import aggregate, widen
 from neti.aws.weights import ListWeight, refuse_over_quota, weight
 from neti.errors import NetiError
-from neti.settings import IPNetwork
+from neti.model.settings import IPNetwork
 
 RANGES: Final = "neti ip-ranges"
 FLEET: Final = "neti fleet"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import Final, cast
 
-from neti.settings import IPNetwork
+from neti.model.settings import IPNetwork
 
 _BITS: Final = {4: 32, 6: 128}
 

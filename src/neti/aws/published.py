@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from neti.errors import NetiError
-from neti.settings import IPNetwork
+from neti.model.settings import IPNetwork
 
 URL: Final = "https://ip-ranges.amazonaws.com/ip-ranges.json"
 _SECONDS: Final = 20.0

@@ -18,7 +18,7 @@ from neti.errors import IdentityError
 from neti.identity.site import decide_site
 from neti.identity.source import Identity
 from neti.model import Member, Reach
-from neti.settings import Settings
+from neti.model.settings import Settings
 
 _DIGITS: Final = re.compile(r"(\d+)")
 _INSTANCE_ID: Final = re.compile(r"i-[0-9a-f]+")

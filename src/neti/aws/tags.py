@@ -13,7 +13,7 @@ from neti.aws.calls import Calls
 from neti.aws.refusals import OVERLAY_TAG, VERSION_TAG
 from neti.errors import AwsRefused, IdentityError, NetiError
 from neti.identity.imds import MetadataClient
-from neti.settings import Settings
+from neti.model.settings import Settings
 
 _TRIES: Final = 3
 _REGION: Final = "/latest/meta-data/placement/region"

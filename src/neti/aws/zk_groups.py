@@ -16,7 +16,7 @@ from neti.aws.calls import Calls
 from neti.aws.changes import Change, descriptions, of_group
 from neti.aws.groups import Difference, Group, Rule, description, difference
 from neti.errors import NetiError
-from neti.settings import Settings
+from neti.model.settings import Settings
 
 MARK: Final = "neti zk-groups"
 _MARKED: Final = re.compile(rf"{MARK} (sg-[0-9a-f]+)(?::|$)")

@@ -4,6 +4,7 @@ Must never do work of its own: a command asks the agent, a registry or the kerne
 """
 
 import importlib
+import importlib.util
 import os
 import sys
 from typing import Any, Final
@@ -39,18 +40,37 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "registry": ("neti.cli.registry", "registry_group"),
     "zk-proxy": ("neti.cli.zk_proxy", "zk_proxy"),
     "config": ("neti.cli.config", "config_group"),
-    "lab": ("neti.cli.lab", "lab_group"),
+    "lab": ("neti_lab.cli", "lab_group"),
 }
+
+
+_LAB: Final = "lab"  # of the distribution neti-lab, which no firewall host needs
+
+
+def _has_lab() -> bool:
+    return importlib.util.find_spec(_COMMANDS[_LAB][0].partition(".")[0]) is not None
+
+
+@click.command(_LAB, context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def _no_lab(arguments: tuple[str, ...]) -> None:
+    """Says how to get it."""
+    raise NetiError(
+        "the lab is a package of its own, and it is not installed here: "
+        "pip install neti-lab (in a clone of the project: make setup)"
+    )
 
 
 class _Lazy(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return [name for name in _COMMANDS if name != _LAB or _has_lab()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         place = _COMMANDS.get(cmd_name)
         if place is None:
             return None
+        if cmd_name == _LAB and not _has_lab():
+            return _no_lab
         command: click.Command = getattr(importlib.import_module(place[0]), place[1])
         return command
 
@@ -71,8 +91,8 @@ def cli() -> None:
     """Lets hosts on networks that cannot name each other work as one.
 
     Each host runs an agent, which registers it, gives it a stable overlay address, and keeps its
-    kernel in step with the fleet. Begin with 'neti lab demo': it shows everything on this machine,
-    in network namespaces of its own.
+    kernel in step with the fleet. Begin with 'neti lab demo' (package neti-lab): it shows
+    everything on this machine, in network namespaces of its own.
     """
 
 

@@ -8,15 +8,15 @@ from typing import Any, Final, Literal
 
 import click
 
-from neti.agent import control
-from neti.agent.control import AgentForbidden, AgentSilent, AgentUnreachable
-from neti.agent.last_good import load_or_last_good
-from neti.agent.machine import switched_off
 from neti.cli.common import F, config_option
 from neti.cli.output import say
+from neti.control import client
+from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.errors import ConfigError, NetiError
-from neti.health import KernelLook, Level, Limits, Situation, Stage, Verdict, judge
-from neti.settings import Settings
+from neti.host.machine import switched_off
+from neti.model.settings import Settings
+from neti.monitoring.check import KernelLook, Level, Limits, Situation, Stage, Verdict, judge
+from neti.state.last_good import load_or_last_good
 
 _ANSWER_SECONDS: Final = 10.0
 # A difference between agent and kernel is repaired within two seconds, and then it is no alarm.
@@ -129,15 +129,15 @@ def _look(config: Path) -> Situation:
 
 def _wished(settings: Settings) -> bool | None:
     """Whether this host is to be enforced, by disk and configuration. None: that cannot be read."""
-    from neti import stage
-    from neti.agent.state import StateFolder
     from neti.identity.machine import fingerprint
+    from neti.stage import stages
+    from neti.state.folder import StateFolder
 
     try:
         folder = StateFolder(settings.table_files_path, make=False)
         record = folder.load(fingerprint()).record
         reject_all, relaxed = settings.reject_all, folder.is_relaxed
-        return stage.taken_up(record, reject_all=reject_all, relaxed=relaxed).wished
+        return stages.taken_up(record, reject_all=reject_all, relaxed=relaxed).wished
     except (NetiError, OSError):
         return None
 
@@ -154,7 +154,7 @@ def _ask(
     settings: Settings, blind: list[str]
 ) -> tuple[dict[str, Any] | None, Literal["answers", "absent", "silent"], str]:
     try:
-        status = control.call(settings.table_files_path, "status", within=_ANSWER_SECONDS)
+        status = client.call(settings.table_files_path, "status", within=_ANSWER_SECONDS)
     except AgentForbidden as error:
         blind.append(str(error))
     except AgentSilent as error:
@@ -177,7 +177,7 @@ def _switched_off(settings: Settings) -> str | None:
 
 
 def _kernel(settings: Settings, blind: list[str]) -> KernelLook | None:
-    from neti.dataplane.kernel_look import look
+    from neti.monitoring.kernel_look import look
 
     try:
         return look(settings.table_files_path)

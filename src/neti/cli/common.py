@@ -11,9 +11,9 @@ import click
 from neti.cli.output import say
 from neti.config import DEFAULT_PATH
 from neti.errors import NetiError
+from neti.model.settings import Settings, StaticIdentity
 from neti.registry import Registry
 from neti.registry.opening import open_registry
-from neti.settings import Settings, StaticIdentity
 
 _VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 
@@ -64,7 +64,7 @@ def settings_in_force(config: Path) -> Settings:
 
 def settings_in_force_or_refused(config: Path) -> tuple[Settings, bool]:
     """And whether the file itself was refused."""
-    from neti.agent.last_good import last_good_is_used, load_or_last_good
+    from neti.state.last_good import last_good_is_used, load_or_last_good
 
     settings, refused = load_or_last_good(config)
     if refused is not None:

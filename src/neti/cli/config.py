@@ -8,7 +8,7 @@ import click
 from neti.cli.common import config_option, json_option
 from neti.cli.output import print_json, say
 from neti.errors import ConfigError
-from neti.settings import OpenPort, Settings, StaticIdentity
+from neti.model.settings import OpenPort, Settings, StaticIdentity
 
 
 @click.group("config")

@@ -8,8 +8,6 @@ from typing import Final
 
 import click
 
-from neti import attendance, listing
-from neti.attendance import Required
 from neti.cli import registered
 from neti.cli.common import (
     config_option,
@@ -20,7 +18,9 @@ from neti.cli.common import (
     settings_in_force,
 )
 from neti.cli.output import hand_over, print_json, say
-from neti.listing import Row
+from neti.fleet import attendance, listing
+from neti.fleet.attendance import Required
+from neti.fleet.listing import Row
 from neti.text import printable
 from neti.words import and_more, counted, some
 

@@ -10,9 +10,6 @@ from typing import Any, Final
 
 import click
 
-from neti import trail
-from neti.agent import control
-from neti.agent.control import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.cli.common import (
     config_option,
     json_option,
@@ -21,10 +18,13 @@ from neti.cli.common import (
 )
 from neti.cli.output import print_json, say
 from neti.cli.way_out import waiting
+from neti.control import client
+from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.dataplane import way_out
 from neti.errors import DataplaneError, NetiError
-from neti.problems import Severity, problems_in
-from neti.settings import Settings
+from neti.host import caller
+from neti.model.problems import Severity, problems_in
+from neti.model.settings import Settings
 from neti.words import counted, listed
 
 _TAG_PAUSE: Final = 2.0  # seconds between questions to AWS, which answers all hosts of an account
@@ -46,7 +46,7 @@ def status(config: Path, as_json: bool) -> None:
     the file, by which the agent could not start again.
     """
     settings, refused = settings_in_force_or_refused(config)
-    seen = control.call(settings.table_files_path, "status")
+    seen = client.call(settings.table_files_path, "status")
     if as_json:
         print_json(seen)
     else:
@@ -191,12 +191,12 @@ def _overlay(settings: Settings) -> str | None:
     """
     folder = settings.table_files_path
     try:
-        answer: str | None = control.call(folder, "status", within=_PATIENCE)["overlay"]
+        answer: str | None = client.call(folder, "status", within=_PATIENCE)["overlay"]
     except AgentForbidden:
         raise  # its files may not be read either
     except AgentUnreachable:
-        from neti.agent.state import StateFolder
         from neti.identity.machine import fingerprint
+        from neti.state.folder import StateFolder
 
         answer = StateFolder(folder, make=False).load(fingerprint()).itself.overlay
     return answer
@@ -214,15 +214,15 @@ def _overlay_by_tag(settings: Settings) -> str | None:
 @json_option
 def up(config: Path, as_json: bool) -> None:
     """End 'neti down': the agent writes to the kernel again."""
-    from neti.agent import raising
+    from neti.oneshot import conntrack_max
 
     settings = settings_in_force(config)
     with contextlib.suppress(DataplaneError):  # before the agent's first rule; it says what lacks
-        raising.raise_limit(settings)
+        conntrack_max.raise_limit(settings)
     folder = settings.table_files_path
     try:
-        with waiting(control.BEFORE_ALONE, "'neti up' goes on without it"):
-            answer = control.call(folder, "up", within=control.BEFORE_ALONE)
+        with waiting(client.BEFORE_ALONE, "'neti up' goes on without it"):
+            answer = client.call(folder, "up", within=client.BEFORE_ALONE)
     except AgentForbidden:
         raise
     except AgentUnreachable as away:
@@ -244,13 +244,13 @@ def up(config: Path, as_json: bool) -> None:
 
 
 def _up_alone(settings: Settings, *, hangs: bool) -> None:
-    from neti.agent.state import StateFolder
+    from neti.state.folder import StateFolder
 
     StateFolder(settings.table_files_path).set_down(False)
     with contextlib.suppress(DataplaneError, OSError):
         if way_out.has_down_mark():
             way_out.remove_table()
-    trail.note("up", agent="hangs" if hangs else "none answers")
+    caller.note("up", agent="hangs" if hangs else "none answers")
     words = (
         "the agent hangs: it will write to the kernel when it wakes; systemctl restart neti"
         if hangs
@@ -269,7 +269,7 @@ def leave(config: Path, as_json: bool) -> None:
     """
     settings = settings_in_force(config)
     try:
-        control.call(settings.table_files_path, "leave")
+        client.call(settings.table_files_path, "leave")
     except AgentForbidden:
         raise
     except AgentSilent as silent:
@@ -285,11 +285,10 @@ def leave(config: Path, as_json: bool) -> None:
 
 def _leave_alone(settings: Settings, unreachable: AgentUnreachable) -> None:
     """By the session that the stopped agent left behind, while it lasts."""
-    from neti.agent.state import StateFolder
     from neti.identity.machine import fingerprint
-    from neti.model import Member
-    from neti.registry import entry
+    from neti.model import Member, entry
     from neti.registry.opening import open_registry
+    from neti.state.folder import StateFolder
 
     folder = StateFolder(settings.table_files_path, make=False)
     held = folder.load(fingerprint())
@@ -309,7 +308,7 @@ def _leave_alone(settings: Settings, unreachable: AgentUnreachable) -> None:
     finally:
         registry.detach()
     folder.forget_session()
-    trail.note("leave", agent="none answers", id=member.id)
+    caller.note("leave", agent="none answers", id=member.id)
 
 
 def _said(word: str, as_json: bool) -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from neti import trail
 from neti.cli.common import config_option, json_option, registry_of
 from neti.cli.lease_gc import gc
 from neti.cli.output import print_json, say
 from neti.config import load
 from neti.errors import NetiError
+from neti.host import caller
 from neti.words import counted
 
 
@@ -46,7 +46,7 @@ def release(host_id: str, config: Path, as_json: bool) -> None:
         overlay = registry.release(host_id)
     if overlay is None:
         raise NetiError(f"{host_id} holds no lease: 'neti lease list' shows who does")
-    trail.note("lease release", id=host_id, overlay=overlay)
+    caller.note("lease release", id=host_id, overlay=overlay)
     if as_json:
         print_json({"id": host_id, "overlay": str(overlay)})
     else:
@@ -72,7 +72,7 @@ def move(old: str, new: str, config: Path, as_json: bool, force: bool) -> None:
     """
     with registry_of(load(config)) as registry:
         overlay, former = registry.move(old, new, force=force)
-    trail.note("lease move", overlay=overlay, old=old, new=new, freed=former, force=force)
+    caller.note("lease move", overlay=overlay, old=old, new=new, freed=former, force=force)
     if as_json:
         freed = str(former) if former is not None else None
         print_json({"overlay": str(overlay), "from": old, "to": new, "freed": freed})

@@ -8,17 +8,18 @@ from typing import Any, Final
 
 import click
 
-from neti import trail
 from neti.aws import instances, terminated
 from neti.aws.access import open_places
 from neti.aws.instances import Instance
 from neti.aws.terminated import Lease, Verdict
-from neti.cli.aws_common import Progress, place_options, waiting
+from neti.cli.aws.common import Progress, place_options, waiting
 from neti.cli.common import config_option, json_option, registry_of
 from neti.cli.output import print_json, say
 from neti.config import load
 from neti.errors import EntryError, NetiError
-from neti.registry import Registry, entry
+from neti.host import caller
+from neti.model import entry
+from neti.registry import Registry
 
 _MEMORY: Final = "terminated.json"
 _HOUR: Final = 3600.0
@@ -135,7 +136,7 @@ def _release(
         else:
             done.append(lease)
             if released is not None:  # one by one, as this may be interrupted
-                trail.note("lease gc", id=lease.host_id, overlay=released)
+                caller.note("lease gc", id=lease.host_id, overlay=released)
     return done, refused
 
 

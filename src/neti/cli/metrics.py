@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from neti.agent import control
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import hand_over, print_json
+from neti.control import client
 from neti.errors import NetiError
 
 
@@ -39,10 +39,10 @@ def metrics(config: Path, as_json: bool, textfile: Path | None) -> None:
       neti metrics
       neti metrics --textfile /var/lib/prometheus/node-exporter/neti.prom
     """
-    from neti import exposition
+    from neti.monitoring import exposition
 
     try:
-        seen = control.call(settings_in_force(config).table_files_path, "metrics")
+        seen = client.call(settings_in_force(config).table_files_path, "metrics")
     except NetiError:
         if textfile is not None:
             exposition.textfile(textfile, None)

@@ -8,31 +8,32 @@ from pathlib import Path
 
 import click
 
-from neti import stage
-from neti.agent import around, reconcile
+from neti.agent import reconcile
+from neti.agent.desired import Membership
 from neti.agent.keeping_time import rebased
 from neti.agent.loop import seen_structure
-from neti.agent.machine import RealMachine
-from neti.agent.membership import Membership
-from neti.agent.state import Loaded, StateFolder
 from neti.cli.common import config_option, json_option
 from neti.cli.output import hand_over, print_json, say
 from neti.clock import SteadyClock, SystemClock
 from neti.config import load
-from neti.dataplane.listeners import Listening
 from neti.dataplane.listing import fingerprint, is_rule
 from neti.dataplane.nftables import NftablesDataplane
-from neti.enforcement import enforce_commands
-from neti.guard import Guard
+from neti.fleet.guard import Guard
+from neti.host import surroundings as around
+from neti.host.listeners import Listening
+from neti.host.machine import RealMachine
 from neti.identity import discover
 from neti.identity.machine import boot_id
 from neti.identity.machine import fingerprint as machine_fingerprint
 from neti.identity.preflight import registry_addresses
-from neti.policy import structure
+from neti.model.settings import Settings
 from neti.registry import Registry
 from neti.registry.opening import open_registry
-from neti.ruleset import NO_TABLE, CreateTable, KernelState, Structure, Transaction
-from neti.settings import Settings
+from neti.ruleset.enforce import enforce_commands
+from neti.ruleset.objects import NO_TABLE, CreateTable, KernelState, Structure, Transaction
+from neti.ruleset.policy import structure
+from neti.stage import stages
+from neti.state.folder import Loaded, StateFolder
 from neti.words import counted
 
 
@@ -57,14 +58,14 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
     membership.take_changes()
     dataplane = NftablesDataplane()
     kernel = NO_TABLE if full else dataplane.read()
-    record = stage.taken_up(
+    record = stages.taken_up(
         loaded.record,
         reject_all=settings.reject_all,
         relaxed=relaxed,
         armed=kernel.armed_for_good,
     )
     way_in = settings.way_in
-    membership.elements.enforcement = stage.in_force(
+    membership.elements.enforcement = stages.in_force(
         record, monotonic=time.monotonic(), way_in=way_in, down=down and not full
     )
     if full:
@@ -74,7 +75,7 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
         print_json({"ruleset": text}) if as_json else hand_over(text)
         return
     if down:
-        why = stage.hindrance(way_in=way_in, down=down)
+        why = stages.hindrance(way_in=way_in, down=down)
         lines = [f"nothing to change: {why}"]
         if kernel.structure is not None:
             lines = [f"remove table inet neti and the overlay's route: {why}"]
@@ -91,10 +92,10 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
         lines += [f"add {counted(len(membership.fleet.members), 'member')}"]
     if planned.structure in ("as is", "chains"):
         lines += map(str, enforce_commands(membership.elements.enforcement, kernel.enforce))
-    if stage.may_begin(record, time.time()) and way_in:
+    if stages.may_begin(record, time.time()) and way_in:
         lines.append(f"begin a trial of reject_all, {settings.trial_seconds} s")
     if record.wished and not way_in:
-        say(f"neti: reject_all is not put in force: {stage.NO_WAY_IN}", err=True)
+        say(f"neti: reject_all is not put in force: {stages.NO_WAY_IN}", err=True)
     if as_json:
         print_json({"structure": planned.structure, "changes": lines})
     else:

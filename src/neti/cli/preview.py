@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import click
 
-from neti.agent import control
-from neti.agent.control import AgentUnreachable
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
+from neti.control import client
+from neti.control.client import AgentUnreachable
 from neti.errors import NetiError
-from neti.settings import Settings
-from neti.shadow import Port, parse_port, port_name
+from neti.model.settings import Settings
+from neti.stage.shadow import Port, parse_port, port_name
 
 _EVERY: Final = 2.0
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -100,7 +100,7 @@ def show(document: dict[str, Any], as_json: bool) -> None:
 
 def _document(settings: Settings, *, everything: bool) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = control.call(settings.table_files_path, "preview", all=everything)
+        found: dict[str, Any] = client.call(settings.table_files_path, "preview", all=everything)
     except AgentUnreachable as away:
         from neti.agent.preview import alone
         from neti.identity.machine import fingerprint
@@ -113,8 +113,8 @@ def _document(settings: Settings, *, everything: bool) -> dict[str, Any]:
 
 
 def _name_owners(document: dict[str, Any]) -> None:
-    from neti.dataplane.listeners import with_owners
-    from neti.shadow import Listener
+    from neti.host.listeners import with_owners
+    from neti.stage.shadow import Listener
 
     told = [one for row in document["ports"] for one in row["listeners"] if one["pid"] is None]
     sockets = [

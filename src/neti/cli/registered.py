@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from neti import attendance, listing
-from neti.admission import Admission
-from neti.agent import control
-from neti.agent.control import AgentUnreachable
 from neti.aws.report import Registered, id_of
 from neti.cli.common import registry_of
 from neti.cli.output import say
+from neti.control import client
+from neti.control.client import AgentUnreachable
 from neti.errors import NetiError, RegistryUnavailable
-from neti.fleet import Fleet
+from neti.fleet import attendance, listing
+from neti.fleet.admission import Admission
+from neti.fleet.fleet import Fleet
+from neti.fleet.listing import Row, told_of
 from neti.identity.preflight import registry_addresses
-from neti.listing import Row, told_of
 from neti.model import IPAddress, Member
+from neti.model.settings import Settings
 from neti.registry import Registry
-from neti.settings import Settings
 
 _PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when somebody is gone
 
@@ -64,7 +64,7 @@ def seen(settings: Settings) -> Seen:
             fleet, leases, told = _judged(settings, registry)
     except RegistryUnavailable as away:
         try:
-            members = control.call(settings.table_files_path, "members")
+            members = client.call(settings.table_files_path, "members")
         except AgentUnreachable:
             raise away from None
         say(
@@ -94,8 +94,8 @@ def _away(
     folder = settings.table_files_path
     words = None
     with contextlib.suppress(NetiError):
-        status = control.call(folder, "status", within=_PATIENCE)
-        members = control.call(folder, "members", within=_PATIENCE)
+        status = client.call(folder, "status", within=_PATIENCE)
+        members = client.call(folder, "members", within=_PATIENCE)
         words = attendance.words_of(status, members)
     return attendance.absent(
         leases,

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from neti import trail
 from neti.cli.common import config_option, json_option, site_of
 from neti.cli.output import print_json, say
 from neti.config import load
 from neti.errors import NetiError
+from neti.host import caller
 from neti.registry.opening import open_zookeeper, servers
 from neti.words import counted
 
 if TYPE_CHECKING:
-    from neti.registry.certificates import Wanted
-    from neti.registry.zookeeper_check import Finding
+    from neti.registry.zookeeper.certificates import Wanted
+    from neti.registry.zookeeper.check import Finding
 
 _LOOK_SECONDS = 120.0
 _OPEN = (
@@ -64,7 +64,7 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
             registry.init(planned)
             if planned.steps:
                 operators_now = ", ".join(planned.subjects) or "none"
-                trail.note("registry init", changes=len(planned.steps), operators=operators_now)
+                caller.note("registry init", changes=len(planned.steps), operators=operators_now)
     finally:
         registry.close()
     steps = [str(step) for step in planned.steps]
@@ -109,8 +109,8 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
       neti registry check
       neti registry check --accept request-length --accept junk-names
     """
-    from neti.registry import zookeeper_check as look
-    from neti.registry.zookeeper_probe import Place
+    from neti.registry.zookeeper import check as look
+    from neti.registry.zookeeper.probe import Place
 
     for code in accept:
         if code not in look.CODES:
@@ -127,7 +127,7 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
             look.Finding("warning", "registry_tls", f"is not configured: {_OPEN}", "no-tls")
         )
     else:
-        from neti.registry.certificates import expiry_problems
+        from neti.registry.zookeeper.certificates import expiry_problems
 
         found += [
             look.Finding("warning", "this host", sentence, "certificate")
@@ -209,7 +209,7 @@ def dev_ca(
     Example:
       neti registry dev-ca ./ca --server zk1=10.21.0.4,zk1.example.com --host web-1 --operator ann
     """
-    from neti.registry import certificates
+    from neti.registry.zookeeper import certificates
 
     wanted = [_server(text) for text in server_names]
     wanted += [_wanted(name, "hosts") for name in hosts]
@@ -235,8 +235,8 @@ def _server(text: str) -> "Wanted":
 
 
 def _wanted(name: str, unit: str, names: tuple[str, ...] = ()) -> "Wanted":
-    from neti.registry.certificates import Wanted
-    from neti.registry.entry import HOST_ID
+    from neti.model.entry import HOST_ID
+    from neti.registry.zookeeper.certificates import Wanted
 
     if not HOST_ID.fullmatch(name):
         raise NetiError(

@@ -6,7 +6,7 @@ import click
 
 from neti.cli.common import config_option, json_option
 from neti.cli.output import print_json, say
-from neti.settings import DEFAULT_STATE
+from neti.model.settings import DEFAULT_STATE
 from neti.words import counted
 
 
@@ -27,7 +27,7 @@ def restore(config: Path, as_json: bool, state: Path) -> None:
     begun again. Loads nothing after 'neti down', with /etc/neti/disabled, or with neti=off on the
     kernel's command line. Refused while an agent runs: that one keeps the kernel in step itself.
     """
-    from neti.agent import restoring
+    from neti.oneshot import restore as restoring
 
     done = restoring.restore(config, state)
     for note in done.notes:

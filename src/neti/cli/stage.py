@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from neti import ssh_connection
-from neti.agent import control
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, progress, say
 from neti.config import load
+from neti.control import client
 from neti.errors import NetiError
-from neti.settings import Settings
-from neti.stage import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS
+from neti.host import ssh_session
+from neti.model.settings import Settings
+from neti.stage.stages import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS
 
 
 class _Seconds(click.IntRange):
@@ -70,8 +70,8 @@ def enforce(
       neti enforce --trial 300 --wait-for-confirm
     """
     settings = load(config)
-    session = ssh_connection.find()
-    answer = control.call(
+    session = ssh_session.find()
+    answer = client.call(
         settings.table_files_path,
         "enforce",
         seconds=seconds,
@@ -126,7 +126,7 @@ def _watched(settings: Settings, *, quiet: bool) -> dict[str, Any]:
     """The status when the trial is over."""
     terminal = sys.stderr.isatty() and not quiet
     while True:
-        status: dict[str, Any] = control.call(settings.table_files_path, "status")
+        status: dict[str, Any] = client.call(settings.table_files_path, "status")
         trial = status["trial"]
         if status["stage"] != "trial" or trial is None:
             if terminal:
@@ -154,7 +154,7 @@ def _why(status: dict[str, Any]) -> str:
 @json_option
 def confirm(config: Path, as_json: bool) -> None:
     """Make a running trial permanent. Type it in a session that you opened after it began."""
-    _said(control.call(settings_in_force(config).table_files_path, "confirm"), as_json)
+    _said(client.call(settings_in_force(config).table_files_path, "confirm"), as_json)
 
 
 @click.command()
@@ -175,7 +175,7 @@ def release(config: Path, as_json: bool, everybody: bool, ids: tuple[str, ...]) 
     """
     if everybody == bool(ids):
         raise NetiError("name the members to release, or say --all")
-    answer = control.call(
+    answer = client.call(
         settings_in_force(config).table_files_path, "release", ids=None if everybody else list(ids)
     )
     if as_json:

@@ -19,15 +19,17 @@ from typing import Any, Final
 
 import click
 
-from neti import trail
-from neti.agent import control, marks, relaxing
-from neti.agent.control import AgentForbidden, AgentSilent, AgentUnreachable
-from neti.agent.marks import Said
-from neti.agent.relaxing import Done
 from neti.cli.output import print_json, say
+from neti.control import client
+from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.dataplane import way_out
 from neti.errors import DataplaneError, NetiError
-from neti.state_folder import is_plain, state_folder
+from neti.host import caller
+from neti.oneshot import relax as relaxing
+from neti.oneshot.relax import Done
+from neti.state import marks
+from neti.state.location import is_plain, state_folder
+from neti.state.marks import Said
 
 DEFAULT_CONFIG: Final = Path("/etc/neti/neti.yml")
 _FIRST_WORD: Final = 2.0  # seconds until a waiting operator is told what is waited for
@@ -83,8 +85,8 @@ class _Asked:
 
 def _ask(folder: Path, command: str, **arguments: Any) -> _Asked:
     try:
-        with waiting(control.BEFORE_ALONE, f"'neti {command}' goes on without it"):
-            answer = control.call(folder, command, within=control.BEFORE_ALONE, **arguments)
+        with waiting(client.BEFORE_ALONE, f"'neti {command}' goes on without it"):
+            answer = client.call(folder, command, within=client.BEFORE_ALONE, **arguments)
     except AgentForbidden as forbidden:
         if os.geteuid() != 0:
             raise
@@ -131,7 +133,7 @@ def relax(config: Path, as_json: bool, seconds: int | None) -> None:
         return
     said = Said(time.time(), _caller(), until)
     done = relaxing.relax_alone(folder, said)
-    trail.note("relax", agent=_who_did_it(asked))
+    caller.note("relax", agent=_who_did_it(asked))
     if done.kernel is not None:
         raise NetiError(_failed("relaxed", done))
     done = _in_a_new_folder(done, config, folder, marks.RELAXED, said)
@@ -171,7 +173,7 @@ def down(config: Path, as_json: bool) -> None:
     else:
         said = Said(time.time(), _caller())
         done = relaxing.down_alone(folder, said)
-        trail.note("down", agent=_who_did_it(asked))
+        caller.note("down", agent=_who_did_it(asked))
         if done.kernel is not None:
             raise NetiError(_failed("taken out", done))
         done = _in_a_new_folder(done, config, folder, marks.DOWN, said)
@@ -195,8 +197,8 @@ def _in_a_new_folder(done: Done, config: Path, folder: Path, mark: str, said: Sa
     if done.disk is None or os.path.lexists(folder) or not is_plain(config):
         return done
     with suppress(Exception):  # whatever is wrong with the file or its reader: said by ``done``
-        from neti.agent.state import StateFolder
         from neti.config import load
+        from neti.state.folder import StateFolder
 
         if load(config).table_files_path == folder:
             marks.leave(StateFolder(folder).path, mark, said)
@@ -251,8 +253,8 @@ def _said(document: dict[str, Any], sentences: str, as_json: bool) -> None:
 
 
 def _caller() -> str:
-    who = {"uid": os.getuid(), "pid": os.getpid(), "login": trail.login(os.getpid())}
-    return ", ".join(f"{key} {value}" for key, value in {**who, **trail.place()}.items())
+    who = {"uid": os.getuid(), "pid": os.getpid(), "login": caller.login(os.getpid())}
+    return ", ".join(f"{key} {value}" for key, value in {**who, **caller.place()}.items())
 
 
 def _clock(at: float) -> str:
@@ -281,7 +283,7 @@ def _overrides(config: Path, led: "tuple[Any, ...]") -> list[Any]:
     if not is_plain(config):
         return []
     try:
-        from neti.agent.last_good import load_or_last_good
+        from neti.state.last_good import load_or_last_good
 
         settings, _ = load_or_last_good(config)
     except Exception:  # a configuration, or the library that reads it, that is broken

@@ -56,9 +56,9 @@ def zk_proxy(
       neti zk-proxy --kernel --remove
     """
     from neti import log
+    from neti.model.settings import RegistryTLS
     from neti.proxy import main
     from neti.proxy import settings as proxy
-    from neti.settings import RegistryTLS
 
     if remove:
         if not kernel:

@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Final
 
-from neti.settings import Settings
+from neti.model.settings import Settings
 
 DEFAULT_PATH: Final = Path("/etc/neti/neti.yml")
 

@@ -8,7 +8,7 @@ from neti.config.problems import Place, Unfit
 from neti.config.schema import ConfigForm, OpenPortForm, SiteForm, StaticIdentityForm
 from neti.config.values import node_name
 from neti.model import Reach, Site
-from neti.settings import OpenPort, RegistryTLS, Settings, StaticIdentity
+from neti.model.settings import OpenPort, RegistryTLS, Settings, StaticIdentity
 
 # What a file without `sites` means: the two networks of 2014, whose ranges nobody prescribed.
 CLASSIC_SITES: Final = ("ec2", "vpc")

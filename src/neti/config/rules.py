@@ -13,8 +13,8 @@ from neti.config.file import writable_by_all
 from neti.config.problems import Place, Said, Unfit
 from neti.errors import EntryError
 from neti.model import IPAddress, Member
-from neti.registry.entry import MAX_MORE_ADDRESSES, encode
-from neti.settings import Settings, StaticIdentity
+from neti.model.entry import MAX_MORE_ADDRESSES, encode
+from neti.model.settings import Settings, StaticIdentity
 
 Finding = tuple[Place, Unfit]
 Rule = Callable[[Settings], Iterator[Finding]]

@@ -14,7 +14,7 @@ from pydantic.json_schema import WithJsonSchema
 
 from neti.config import values
 from neti.config.problems import Unfit
-from neti.settings import DEFAULT_STATE
+from neti.model.settings import DEFAULT_STATE
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from typing import Final, Literal
 
 from neti.config.problems import Said, Unfit, describe
 from neti.model import IPAddress
-from neti.registry.entry import HOST_ID, SITE_NAME
-from neti.settings import IPNetwork
+from neti.model.entry import HOST_ID, SITE_NAME
+from neti.model.settings import IPNetwork
 
 ZOOKEEPER_PORT: Final = 2181
 

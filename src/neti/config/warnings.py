@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from neti.config.schema import ConfigForm
-from neti.settings import Settings
+from neti.model.settings import Settings
 
 # The longest session that a ZooKeeper with stock settings (tickTime 2000) grants.
 _STOCK_SESSION_SECONDS = 40

@@ -8,8 +8,8 @@ Must never do: touch any table but ``inet neti``, or half of a transaction.
 
 from typing import Protocol
 
-from neti.ruleset import KernelState, SetName, Structure, Transaction
-from neti.shadow import Sighting
+from neti.ruleset.objects import KernelState, SetName, Structure, Transaction
+from neti.stage.shadow import Sighting
 
 
 class Dataplane(Protocol):

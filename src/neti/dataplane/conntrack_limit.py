@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from neti import owned_file
+from neti import files
 from neti.errors import DataplaneError
 
 # Measured on Linux 6.18, 64 bits: 60,000 entries made by ctnetlink took 22.0 MiB of slab, which is
@@ -272,7 +272,7 @@ class ConntrackLimit:
     def _remembered(self) -> dict[str, Former]:
         """Of this boot only: after another, the kernel has the machine's own values again."""
         try:
-            held: dict[str, Any] = json.loads(owned_file.read(self._file, _AT_MOST))
+            held: dict[str, Any] = json.loads(files.read(self._file, _AT_MOST))
             if held.pop("boot") != self._boot():
                 return {}
             return {
@@ -295,7 +295,7 @@ class ConntrackLimit:
         try:
             # Root and the agent's own user both write here.
             beside.unlink(missing_ok=True)
-            with os.fdopen(owned_file.create(beside, os.O_WRONLY, 0o644), "w") as file:
+            with os.fdopen(files.create(beside, os.O_WRONLY, 0o644), "w") as file:
                 json.dump(document, file)
                 file.flush()
                 os.fsync(file.fileno())

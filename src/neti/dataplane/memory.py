@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from neti.errors import DataplaneError, KernelMoved
-from neti.ruleset import (
+from neti.ruleset.objects import (
     FAMILIES,
     FOREIGN,
     NO_TABLE,
@@ -30,7 +30,7 @@ from neti.ruleset import (
     Structure,
     Transaction,
 )
-from neti.shadow import Sighting
+from neti.stage.shadow import Sighting
 
 V = TypeVar("V")
 

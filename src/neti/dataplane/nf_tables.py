@@ -1,7 +1,7 @@
 """Commands for ``table inet neti`` as nf_tables messages, and elements back out of them. Pure.
 
 Layouts and numbers are those of linux/netfilter/nf_tables.h. Only the elements of sets that
-``neti.policy`` defines are written here; rules and sets come from ``compiler``.
+``neti.ruleset.policy`` defines are written here; rules and sets come from ``compiler``.
 
 Must never do: name a table that is not ours.
 """
@@ -13,7 +13,7 @@ from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Final
 
 from neti.dataplane.netlink import NLM_F_CREATE, NLM_F_EXCL, Order, attribute, attributes, nested
-from neti.ruleset import FAMILIES, FAMILY_TABLE, FOREIGN, FOREVER, SetName
+from neti.ruleset.objects import FAMILIES, FAMILY_TABLE, FOREIGN, FOREVER, SetName
 
 SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, DELCHAIN = range(0xA00, 0xA06)

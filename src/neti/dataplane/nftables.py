@@ -12,9 +12,8 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-from neti import memory
+from neti.dataplane import malloc, way_out
 from neti.dataplane import nf_tables as nf
-from neti.dataplane import way_out
 from neti.dataplane.compiler import compile_rules
 from neti.dataplane.listing import (
     Held,
@@ -36,7 +35,7 @@ from neti.dataplane.netlink import (
 )
 from neti.dataplane.sightings import SightingsReader
 from neti.errors import DataplaneError, DataplaneUnavailable, KernelMoved, KernelRefused
-from neti.ruleset import (
+from neti.ruleset.objects import (
     NO_TABLE,
     ORDERED,
     TIMED,
@@ -53,7 +52,7 @@ from neti.ruleset import (
     Structure,
     Transaction,
 )
-from neti.shadow import Sighting
+from neti.stage.shadow import Sighting
 
 _GONE: Final = frozenset({errno.ENOENT})
 # What an operation says to a kernel that is not as it was read. EBUSY: a verdict that is there
@@ -207,7 +206,7 @@ class NftablesDataplane:
             raise _explained(command, place, number, orders)
         if sum(len(body) for _, _, body in orders) > _LARGE * 16:
             del orders
-            memory.give_back()
+            malloc.give_back()
 
 
 def _orders(command: Command) -> Iterator[Order]:

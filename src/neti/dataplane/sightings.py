@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from neti.dataplane.netlink import NETLINK_NETFILTER, NetlinkSocket, attribute, attributes
-from neti.ruleset import FAMILY_TABLE, SEEN_SECONDS
-from neti.shadow import PROTOCOLS, Port, Sighting, address_of
+from neti.ruleset.objects import FAMILY_TABLE, SEEN_SECONDS
+from neti.stage.shadow import PROTOCOLS, Port, Sighting, address_of
 
 _GET_SET_ELEMENTS: Final = (10 << 8) | 13
 _INET: Final = struct.pack("=BBH", 1, 0, 0)  # NFPROTO_INET, version 0, resource 0

@@ -15,8 +15,8 @@ from neti.identity.site import decide_site
 from neti.identity.source import Identity, IdentitySource, SourceSilent
 from neti.identity.static import StaticSource
 from neti.model import Host, IPAddress
-from neti.registry.entry import MAX_MORE_ADDRESSES
-from neti.settings import Settings, StaticIdentity
+from neti.model.entry import MAX_MORE_ADDRESSES
+from neti.model.settings import Settings, StaticIdentity
 
 __all__ = ["discover", "fingerprint"]
 

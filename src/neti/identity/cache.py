@@ -14,10 +14,10 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final
 
-from neti import owned_file
+from neti import files
 from neti.clock import Clock
 from neti.identity.source import Identity
-from neti.registry.entry import HOST_ID
+from neti.model.entry import HOST_ID
 
 FILE_NAME: Final = "identity.json"
 _FORMAT: Final = 1
@@ -59,7 +59,7 @@ class IdentityCache:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Unlinked first: a new file neither follows a link nor inherits wider rights.
             scratch.unlink(missing_ok=True)
-            handle = owned_file.create(scratch, os.O_WRONLY, 0o600)
+            handle = files.create(scratch, os.O_WRONLY, 0o600)
             with os.fdopen(handle, "w") as file:
                 json.dump(content, file)
                 file.flush()
@@ -73,7 +73,7 @@ class IdentityCache:
     def recall(self) -> Remembered | None:
         """This machine's earlier answer. What is not that is ignored, and noticed."""
         try:
-            content = owned_file.read(self.path, _MAX_BYTES)
+            content = files.read(self.path, _MAX_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from neti.errors import IdentityError
 from neti.identity.imds import MetadataClient
 from neti.identity.source import Identity
-from neti.registry.entry import HOST_ID
+from neti.model.entry import HOST_ID
 
 _T = TypeVar("_T")
 _META: Final = "/latest/meta-data/"

@@ -9,7 +9,7 @@ from typing import Final
 
 from neti.errors import ConfigError
 from neti.model import IPAddress
-from neti.settings import Settings
+from neti.model.settings import Settings
 
 Resolve = Callable[[str], Iterable[IPAddress]]
 

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from neti.errors import IdentityError
 from neti.identity.source import Identity
 from neti.model import Site
-from neti.settings import Settings
+from neti.model.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from neti.identity.source import Identity
-from neti.settings import StaticIdentity
+from neti.model.settings import StaticIdentity
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,16 @@ from collections.abc import Awaitable
 from pathlib import Path
 
 from neti import log
-from neti.agent import control
-from neti.agent.control import AgentSilent, AgentStarting, AgentUnreachable
-from neti.agent.systemd import notify
 from neti.config import DEFAULT_PATH, load
+from neti.control import client
+from neti.control.client import AgentSilent, AgentStarting, AgentUnreachable
 from neti.errors import ConfigError, NetiError
+from neti.host.systemd import notify
 from neti.proxy import metrics
 from neti.proxy.relay import Relay
 from neti.proxy.servers import Servers
 from neti.proxy.settings import Endpoint, ProxySettings, raise_file_limit
-from neti.registry import tls
+from neti.registry.zookeeper import tls
 
 _STATUS_SECONDS = 30.0
 
@@ -84,7 +84,7 @@ def refuse_beside_agent(config: Path | None) -> None:
         if path.exists():
             folder = load(path).table_files_path
     try:
-        control.call(folder, "status")
+        client.call(folder, "status")
     except (AgentStarting, AgentSilent):
         pass  # there is one
     except AgentUnreachable:

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from neti import log
+from neti.model.settings import RegistryTLS
 from neti.proxy.settings import Endpoint, ProxySettings
-from neti.registry import tls
-from neti.settings import RegistryTLS
+from neti.registry.zookeeper import tls
 
 _DOWN_AFTER = 2
 _END_AFTER = 5

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 
 from neti.errors import ConfigError
-from neti.settings import RegistryTLS
+from neti.model.settings import RegistryTLS
 
 # The longest session that a stock ZooKeeper grants; its client pings three times in it.
 LONGEST_SESSION_SECONDS = 40

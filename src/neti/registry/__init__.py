@@ -4,8 +4,8 @@ A registry holds *names* (one compact entry name per registered host, which live
 session that created it), *leases* (durable pairs overlay address <-> host id, created and deleted
 both or none), two fleet-wide *settings*, and *details* (one small document per host that only
 operators read and that nobody watches). It knows nothing about what a name means: names are
-untrusted text, and ``neti.fleet`` judges them; one that is longer than an entry may be comes as
-a short stand-in that is no entry either, and data are cut just beyond what an entry may have.
+untrusted text, and ``neti.fleet`` judges them; one that is longer than an entry may be comes as a
+short stand-in that is no entry either, and data are cut just beyond what an entry may have.
 See docs/design/registry.md.
 
 Must never do: decide anything about membership, or call back with a lock held.

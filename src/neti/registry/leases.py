@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from math import gcd
 
 from neti.errors import IdentityHeld, LeaseConflict, OverlayExhausted, RegistryError
-from neti.registry.entry import HOST_ID
+from neti.model.entry import HOST_ID
 
 
 def usable(subnet: IPv4Network) -> range:

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 from threading import RLock
 
 from neti.errors import IdentityHeld, RegistryError, RegistryUnavailable
+from neti.model.entry import encode_moved
 from neti.registry import (
     VERSIONS,
     Appeared,
@@ -35,7 +36,6 @@ from neti.registry import (
     Vanished,
 )
 from neti.registry.detail import MAX_DETAIL_BYTES
-from neti.registry.entry import encode_moved
 from neti.registry.leases import (
     candidates,
     check_inside,

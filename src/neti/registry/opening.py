@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 from neti.errors import ConfigError
+from neti.model.settings import Settings
 from neti.registry import Registry, Session
-from neti.settings import Settings
 
 if TYPE_CHECKING:
-    from neti.registry.zookeeper import ZooKeeperRegistry
+    from neti.registry.zookeeper.registry import ZooKeeperRegistry
 
 
 def open_registry(
@@ -15,7 +15,7 @@ def open_registry(
 ) -> Registry:
     """Not connected yet. ``site`` None (a command far from any site): every listed server."""
     if settings.embedded is not None:
-        from neti.registry.embedded import EmbeddedRegistry
+        from neti.registry.embedded.registry import EmbeddedRegistry
 
         return EmbeddedRegistry(
             settings.embedded,
@@ -30,7 +30,7 @@ def open_zookeeper(
     settings: Settings, site: str | None, session: Session | None = None, *, timeout: float = 10.0
 ) -> "ZooKeeperRegistry":
     """The same, for what only ZooKeeper has: its rights, its servers."""
-    from neti.registry.zookeeper import ZooKeeperRegistry
+    from neti.registry.zookeeper.registry import ZooKeeperRegistry
 
     if settings.embedded is not None:
         raise ConfigError(
@@ -68,7 +68,7 @@ def problems_of(settings: Settings, now: float) -> list[str]:
     """What is wrong with this host's certificate, or will be within 14 days."""
     if settings.registry_tls is None or settings.embedded is not None:
         return []
-    from neti.registry.certificates import expiry_problems
+    from neti.registry.zookeeper.certificates import expiry_problems
 
     return expiry_problems(settings.registry_tls, now)
 

@@ -7,8 +7,8 @@ import hashlib
 from typing import Final
 
 from neti.errors import IdentityHeld
+from neti.model.entry import MAX_DATA_BYTES, MAX_NAME_BYTES
 from neti.registry import detail
-from neti.registry.entry import MAX_DATA_BYTES, MAX_NAME_BYTES
 from neti.text import printable
 
 MAX_HOST_ID_CHARS: Final = 64

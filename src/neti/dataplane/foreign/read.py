@@ -42,7 +42,7 @@ from neti.dataplane.nf_tables import (
     VALUE,
 )
 from neti.errors import DataplaneError, KernelRefused
-from neti.ruleset import FAMILY_TABLE
+from neti.ruleset.objects import FAMILY_TABLE
 
 RULES_AT_MOST: Final = 20_000  # of one look
 _CHAINS_AT_MOST: Final = 100_000

@@ -1,0 +1,240 @@
+"""``neti lab``: thin; everything it does is in ``neti_lab``."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from neti.cli.output import print_json, say
+from neti_lab.topology import MAX_HOSTS, RegistryKind
+
+_name = click.option(
+    "--name", default="lab", show_default=True, help="Which lab; several can be up side by side."
+)
+_hosts = click.option(
+    "--hosts",
+    type=click.IntRange(1, MAX_HOSTS),
+    default=4,
+    show_default=True,
+    help="Hosts in each site.",
+)
+# One host more joins, and the site must have room for it.
+_hosts_of_a_demo = click.option(
+    "--hosts",
+    type=click.IntRange(1, MAX_HOSTS - 1),
+    default=4,
+    show_default=True,
+    help="Hosts in each site.",
+)
+_registry = click.option(
+    "--registry",
+    type=click.Choice(["embedded", "zookeeper", "ensemble"]),
+    default="embedded",
+    show_default=True,
+    help="A file that all agents share; a real ZooKeeper (Debian's package); or an ensemble of "
+    "three in vpc with proxies in ec2, mutual TLS and rights.",
+)
+
+
+@click.group("lab")
+def lab_group() -> None:
+    """The whole thing on this machine, in network namespaces of its own.
+
+    A lab is an internet and two sites, ec2 and vpc, whose private addresses are the same, each
+    behind a gateway with one-to-one NAT. Its hosts run real agents. The machine's own network is
+    not touched. Needs root.
+
+    \b
+    Examples:
+      neti lab demo                        everything in half a minute, then all is taken down
+      neti lab up                          a lab to play with
+      neti lab exec ec2-1 ip route         run a command on a host
+      neti lab exec stranger curl -m 2 http://198.51.100.11:8080/
+      neti lab down
+    """
+
+
+@lab_group.command()
+@_hosts
+@_registry
+@click.option("--no-agents", is_flag=True, help="Networks and services only.")
+@_name
+def up(hosts: int, registry: RegistryKind, no_agents: bool, name: str) -> None:
+    """Build a lab and leave it up.
+
+    \b
+    Examples:
+      neti lab up
+      neti lab up --hosts 50 --registry zookeeper --name big
+    """
+    from neti_lab import lifecycle
+    from neti_lab.state import open_state
+    from neti_lab.topology import plan_lab
+
+    plan = plan_lab(name=name, hosts=hosts, registry=registry)
+    state = open_state(name)
+    with lifecycle.commanding(state):
+        lifecycle.bring_up(state, plan, with_agents=not no_agents, tell=say)
+    suffix = "" if name == "lab" else f" --name {name}"
+    say(f"The lab is up. 'neti lab status{suffix}' shows it.")
+
+
+@lab_group.command()
+@_name
+def down(name: str) -> None:
+    """Take a lab down, also one that a killed command has left behind."""
+    from neti_lab import lifecycle
+    from neti_lab.state import open_state
+
+    state = open_state(name)
+    with lifecycle.commanding(state):
+        found = lifecycle.take_down(state)
+    if found.namespaces or found.processes:
+        say(f"Taken down: {found.namespaces} namespaces, {found.processes} processes.")
+    else:
+        say(f"The lab {name!r} was not up.")
+
+
+@lab_group.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@_name
+def status(as_json: bool, name: str) -> None:
+    """Show a lab's hosts, addresses and agents. Exit code 1 when it is not up."""
+    from neti_lab import lifecycle
+    from neti_lab.report import status_lines
+    from neti_lab.state import open_state
+
+    document = lifecycle.describe(open_state(name))
+    if as_json:
+        print_json(document)
+    else:
+        for line in status_lines(document):
+            say(line)
+    if not document["up"]:
+        sys.exit(1)
+
+
+@lab_group.command(
+    "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@_name
+@click.argument("node", metavar="HOST")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
+    """Run a command on a host of the lab and exit with its exit code.
+
+    HOST is a host (ec2-1), a gateway (vpc-gateway), the stranger or the internet. A host's
+    configuration is in its NETI_CONFIG; 'neti lab status' says where its files are.
+
+    \b
+    Examples:
+      neti lab exec ec2-1 ip route
+      neti lab exec vpc-2 neti status
+      neti lab exec stranger ping -c 3 203.0.113.11
+    """
+    from neti_lab import LabError, namespaces
+    from neti_lab.state import open_state
+
+    namespaces.require()
+    state = open_state(name)
+    plan = state.plan()
+    if node not in plan.nodes:
+        raise LabError(f"the lab has no {node!r}: it has {', '.join(plan.nodes)}")
+    if state.config(node).exists():
+        os.environ["NETI_CONFIG"] = str(state.config(node))
+    # So that "neti" means this one, also where its folder is not on the PATH.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+    namespaces.rename(node)
+    line = namespaces.command_inside(plan.namespace(node), command)
+    os.execv(line[0], line)
+
+
+@lab_group.command()
+@_hosts_of_a_demo
+@_registry
+@click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
+@_name
+def demo(hosts: int, registry: RegistryKind, keep: bool, name: str) -> None:
+    """Show what Neti does, on a lab of its own, in half a minute.
+
+    Two sites come up; every host reaches every other by overlay address; one joins, one leaves,
+    an agent is killed, a stranger is kept out. Then all is taken down, also after Ctrl-C.
+    Exit code 0 when everything was as it should be, else 1.
+
+    \b
+    Examples:
+      neti lab demo
+      neti lab demo --registry zookeeper
+      neti lab demo --keep && neti lab status
+    """
+    from neti_lab import demo as story
+    from neti_lab import lifecycle
+    from neti_lab.stage import Stage
+    from neti_lab.state import open_state
+    from neti_lab.topology import plan_lab
+
+    plan = plan_lab(name=name, hosts=hosts, registry=registry)
+    state = open_state(name)
+    try:
+        with lifecycle.commanding(state):
+            well = story.run(state, plan, Stage(), keep=keep)
+    except KeyboardInterrupt:
+        say("Interrupted." if keep else "Interrupted; nothing is left of it.", err=True)
+        sys.exit(130)
+    sys.exit(0 if well else 1)
+
+
+@lab_group.command()
+@click.option("--chaos", is_flag=True, help="Things go wrong all the while, as a seed decides.")
+@click.option("--seed", type=int, help="With --chaos: play these troubles again.")
+@click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
+@_name
+def migrate(chaos: bool, seed: int | None, keep: bool, name: str) -> None:
+    """Move a whole fleet from one site to the other while people use it.
+
+    Twelve hosts with an application, an ensemble of three with proxies, mutual TLS, users, and a
+    scanner that never stops. Every step is a command of docs/runbook.md, with its check. At the end
+    a table: each phase's requests, failures, latency, and how often the scanner got in. Exit code
+    0 when no request failed and the scanner never got in, else 1.
+
+    --chaos kills agents, the ensemble's leader and proxies, and flushes whole rulesets. While a
+    host has no rules, requests may fail: they are counted apart.
+
+    \b
+    Examples:
+      neti lab migrate
+      neti lab migrate --chaos --seed 7
+    """
+    import random
+
+    from neti_lab import lifecycle
+    from neti_lab.migrate import story
+    from neti_lab.stage import Stage
+    from neti_lab.state import open_state
+
+    if seed is not None and not chaos:
+        raise click.UsageError("--seed decides the troubles of --chaos: give both")
+    if chaos and seed is None:
+        seed = random.SystemRandom().randrange(10_000)
+    plan = story.plan(name)
+    state = open_state(name)
+    if seed is not None:
+        say(f"seed {seed}")
+    try:
+        with lifecycle.commanding(state):
+            well = story.run(state, plan, Stage(), seed=seed, keep=keep)
+    except KeyboardInterrupt:
+        say("Interrupted." if keep else "Interrupted; nothing is left of it.", err=True)
+        sys.exit(130)
+    sys.exit(0 if well else 1)
+
+
+@lab_group.command(hidden=True)
+@_name
+def serve(name: str) -> None:
+    """The process behind all hosts' metadata and web services; 'up' starts it."""
+    from neti_lab import services
+    from neti_lab.state import open_state
+
+    services.serve(open_state(name))

@@ -1,0 +1,339 @@
+"""The phases up to the moment when everything outside the fleet may come in and none of it does.
+
+Each does what docs/runbook.md says, by the same commands, and finds out by other means than Neti's
+own word whether it worked.
+"""
+
+import json
+import time
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, Final
+
+from neti_lab import LabError, agents, ensemble, groups, namespaces
+from neti_lab.migrate.company import PORTS, task_of
+from neti_lab.migrate.journey import TRIAL_SECONDS, Journey
+from neti_lab.pairs import Pair, complaint, matrix
+from neti_lab.shop import WEB
+from neti_lab.topology import REGISTRY_PORT, STRANGER_ADDRESS, WEB_PORT, LabHost
+
+# The cloud's own ranges, in which the stranger has rented a machine as well.
+CLOUD: Final = (
+    IPv4Network("198.51.100.0/24"),
+    IPv4Network("203.0.113.0/24"),
+    IPv4Network(f"{STRANGER_ADDRESS}/26", strict=False),
+)
+_USERS_RATE: Final = 40
+_CLIENTS_RATE: Final = 20
+_SSH: Final = 22
+_VERIFY: Final = 7077
+# With troubles about, a trial of a few seconds is often not confirmed, and begun again.
+_ENFORCE_SECONDS: Final = 240.0
+
+
+def old_site(journey: Journey) -> None:
+    """Six hosts that call each other by private address, and everybody who uses them."""
+    company = journey.company
+    (database, cache), apps = _backs(journey, "ec2"), company.hosts("ec2", "app")
+    company.start(database, standby_of=None)
+    company.start(cache)
+    for app in apps:
+        backs = {"database": journey.private(database)[0], "cache": journey.private(cache)[0]}
+        company.start(app, **backs)
+    for web in company.hosts("ec2", "web"):
+        company.start(web, apps=journey.private(*apps))
+        journey.groups("ec2", groups.publish(web, WEB))
+    company.users([public(web) for web in company.hosts("ec2", "web")], _USERS_RATE)
+    targets = {
+        task: journey.private(*company.hosts("ec2", task)) for task in PORTS if task != "web"
+    }
+    company.clients(journey.hosts("ec2")[0], targets, _CLIENTS_RATE)
+    company.scanner(doors(journey, "ec2", "vpc"))
+    seconds = journey.until(lambda: served(journey) > 50, "nobody is served")
+    journey.find("users are served", True, f"{served(journey)} requests after {seconds:.1f} s")
+
+
+def registry(journey: Journey) -> None:
+    """An ensemble in the new site, proxies in the old; neither runs an agent."""
+    play = journey.play
+    journey.say("$ neti registry dev-ca ca --server … --host … --operator ann")
+    ensemble.make_certificates(play.plan, play.state)
+    journey.say("the groups of servers and proxies let each other in: neti aws zk-groups in EC2")
+    ensemble.admit(play.plan)
+    ensemble.start_servers(play.plan, play.state)
+    journey.say("three ZooKeeper servers in vpc")
+    journey.operator(journey.hosts("vpc")[0], "registry", "init")
+    proxies = play.plan.site("ec2").keepers
+    for proxy in proxies:
+        ensemble.start_proxy(play.plan, proxy, play.state)
+    journey.say("$ neti zk-proxy --server …          (on each of three proxies in ec2)")
+    seconds = journey.until(
+        lambda: all(ensemble.servers_seen(play.plan, proxy) == 3 for proxy in proxies),
+        "not every proxy reaches every server",
+    )
+    journey.find("proxies that reach all three servers", True, f"{len(proxies)}, {seconds:.1f} s")
+    for site in ("vpc", "ec2"):
+        journey.registry_check(journey.hosts(site)[0])
+
+
+def shadow(journey: Journey) -> None:
+    """Agents in the old site: they register, and nothing else may be felt of them."""
+    hosts = journey.hosts("ec2")
+    agents.start(journey.play.plan, hosts, state=journey.play.state)
+    seconds = journey.registered(hosts)
+    journey.play.hosts[:] = hosts
+    journey.stages(hosts, "shadow")
+    journey.find("agents in shadow", True, f"{len(hosts)} of {len(hosts)}, {seconds:.1f} s")
+
+
+def coverage(journey: Journey) -> None:
+    """Everybody who should have an agent has one, in step and in good health."""
+    hosts = journey.hosts("ec2")
+    first = hosts[0]
+    journey.neti(first, "fleet")
+    document = json.loads(journey.neti(first, "fleet", "--json", shown=False))
+    members = {member["id"] for member in document["members"]}
+    missing = {host.name for host in hosts} - members
+    journey.find("hosts without an agent", not missing, ", ".join(sorted(missing)) or "none")
+    journey.in_good_health(hosts)
+
+
+def overlay_addresses(journey: Journey) -> None:
+    """Callers name each other by overlay address; until the last has, both ways work."""
+    company = journey.company
+    hosts = journey.hosts("ec2")
+    journey.say("$ neti overlay-ip          (on each host)")
+    said = {host.name: journey.neti(host, "overlay-ip", shown=False).strip() for host in hosts}
+    same = [host for host in hosts if said[host.name] == journey.play.overlays[host.name]]
+    journey.find("overlay addresses as leased", len(same) == len(hosts), ", ".join(said.values()))
+    journey.until(
+        lambda: len(_by_private_address(journey)) > 1, "nobody is seen to call a private address"
+    )
+    database, cache = _backs(journey, "ec2")
+    for app in company.hosts("ec2", "app"):
+        company.configure(
+            app.name, database=journey.overlay(database)[0], cache=journey.overlay(cache)[0]
+        )
+    for web in company.hosts("ec2", "web"):
+        company.configure(web.name, apps=journey.overlay(*company.hosts("ec2", "app")))
+    targets = {
+        task: journey.overlay(*company.hosts("ec2", task)) for task in PORTS if task != "web"
+    }
+    company.configure(f"clients-{journey.hosts('ec2')[0].name}", targets=targets)
+    seconds = journey.until(
+        lambda: not _by_private_address(journey), "somebody still calls a private address"
+    )
+    journey.find("connections by private address left", True, f"none after {seconds:.1f} s")
+
+
+def new_site(journey: Journey) -> None:
+    """The new site's hosts: agents first, work later."""
+    hosts = journey.hosts("vpc")
+    agents.start(journey.play.plan, hosts, state=journey.play.state)
+    seconds = journey.registered(hosts)
+    journey.play.hosts[:] = [*journey.hosts("ec2"), *hosts]
+    journey.stages(hosts, "shadow")
+    journey.find("the new site's hosts registered", True, f"{len(hosts)}, {seconds:.1f} s")
+
+
+def reachability(journey: Journey) -> None:
+    """Groups opened to the fleet's own addresses alone; then all to all, by overlay address."""
+    journey.say("groups let in the fleet's own addresses: neti aws ip-ranges --fleet in EC2")
+    fleet = [IPv4Network(host.public) for host in journey.play.plan.hosts]
+    for site in ("ec2", "vpc"):
+        journey.groups(site, groups.open_hosts(fleet))
+    journey.say("$ neti verify          (on each host)")
+    pairs = all_reached(journey)
+    for line in matrix(journey.play.hosts, pairs):
+        journey.say(line)
+    journey.find("pairs that reach each other the right way", True, f"{len(pairs)}")
+    targets = {
+        task: journey.overlay(*journey.company.hosts("ec2", task))
+        for task in PORTS
+        if task != "web"
+    }
+    journey.company.clients(journey.hosts("vpc")[0], targets, _CLIENTS_RATE)
+
+
+def preview(journey: Journey) -> None:
+    """What would break: the port that nobody had thought of is named, and opened."""
+    webs = [*journey.company.hosts("ec2", "web"), *journey.company.hosts("vpc", "web")]
+    busy = webs[0]
+    journey.neti(busy, "preview")
+    before = {port["port"] for port in _previewed(journey, busy)}
+    journey.find(
+        "the port that would break is named",
+        WEB in before,
+        f"{WEB}/tcp on {busy.name}" if WEB in before else f"only {sorted(before)}",
+    )
+    journey.say(f"open_ports: [{WEB}] in the configuration of {len(webs)} web hosts, and reload")
+    journey.configure(webs, open_ports=[WEB])
+    journey.until(
+        lambda: all(WEB not in {p["port"] for p in _previewed(journey, web)} for web in webs),
+        f"port {WEB} is still named",
+    )
+    others = {
+        f"{port['port']}/{port['protocol']} on {host.name}"
+        for host in journey.play.hosts
+        for port in _previewed(journey, host)
+        if port["rank"] == "used"
+    }
+    journey.find("ports in use that would be lost", not others, ", ".join(sorted(others)) or "none")
+
+
+def enforce_one(journey: Journey) -> None:
+    """One host, on trial, confirmed by hand."""
+    host = journey.company.hosts("ec2", "web")[1]
+    journey.configure(journey.play.hosts, trial_seconds=TRIAL_SECONDS)
+    journey.neti(host, "enforce", "--trial", "60", "--wait-for-confirm", "--no-follow")
+    journey.stages([host], "trial")
+    pairs = all_reached(journey)
+    journey.find("on trial: pairs that reach each other the right way", True, f"{len(pairs)}")
+    journey.neti(host, "confirm")
+    journey.stages([host], "enforced")
+    journey.find("enforced", True, host.name)
+
+
+def enforce_tiers(journey: Journey) -> None:
+    """Tier by tier, by configuration, each confirmed by its agents' own evidence."""
+    for task in ("cache", "app", "web", "database"):
+        tier = [host for host in journey.play.hosts if task_of(host) == task]
+        names = ", ".join(host.name for host in tier)
+        journey.say(f"reject_all: true on {names}, and reload")
+        journey.configure(tier, reject_all=True)
+        _enforced(journey, tier)
+        journey.find(f"enforced: {task}", True, names)
+
+
+def open_groups(journey: Journey) -> None:
+    """Everybody in the cloud's ranges gets to the hosts now; only the fleet gets in."""
+    journey.say("groups opened to the cloud's ranges: neti aws ip-ranges in EC2")
+    hosts = journey.play.hosts
+    with journey.undisturbed:  # rules that were just flushed have no counter
+        before = {host: refused(journey, host) for host in hosts}
+
+    def since() -> int:
+        """A counter that has begun anew, with its host's rules, counts from zero."""
+        now = {host: refused(journey, host) for host in hosts}
+        return sum(n - before[h] if n >= before[h] else n for h, n in now.items())
+
+    tries = journey.company.statistics("scanner").get("tries", 0)
+    for site in ("ec2", "vpc"):
+        journey.groups(site, groups.open_hosts(CLOUD))
+    journey.until(
+        lambda: since() > 100 and journey.company.statistics("scanner")["tries"] - tries > 200,
+        "the stranger's packets do not come to the hosts",
+    )
+    with journey.undisturbed:
+        gone = since()
+    journey.find("the stranger's packets reach the hosts and are refused there", True, f"{gone}")
+
+
+def _enforced(journey: Journey, tier: list[LabHost]) -> None:
+    """A trial that ended unconfirmed, because its agent was just dead, is begun again by hand."""
+    deadline = time.monotonic() + _ENFORCE_SECONDS
+    for host in tier:
+        asked = time.monotonic()
+        while (stage := journey.status(host)["stage"]) != "enforced":
+            now = time.monotonic()
+            if now > deadline:
+                raise LabError(f"{host.name} does not come to be enforced; it is in {stage}")
+            if stage == "shadow" and now - asked > TRIAL_SECONDS:
+                journey.neti(host, "enforce", "--no-follow")
+                asked = now
+            time.sleep(0.2)
+
+
+# --- looking ---
+
+
+def public(host: LabHost) -> str:
+    return f"{host.public}:{PORTS[task_of(host)]}"
+
+
+def served(journey: Journey) -> int:
+    return int(journey.company.statistics("users").get("requests", 0))
+
+
+def doors(journey: Journey, *sites: str) -> list[str]:
+    """Where a stranger must not get in: all ports of these sites that anybody listens on, but the
+    web's."""
+    found = []
+    for name in sites:
+        site = journey.play.plan.site(name)
+        ports = (*(port for task, port in PORTS.items() if task != "web"), WEB_PORT, _SSH, _VERIFY)
+        found += [f"{host.public}:{port}" for host in site.hosts for port in ports]
+        found += [f"{keeper.public}:{REGISTRY_PORT}" for keeper in site.keepers]
+    return found
+
+
+def refused(journey: Journey, host: LabHost) -> int:
+    """Packets that the host's kernel judged as let in by no rule."""
+    line = namespaces.command_inside(
+        journey.play.plan.namespace(host.name),
+        ["nft", "-j", "list", "counter", "inet", "neti", "judged"],
+    )
+    document = json.loads(agents.checked(line))
+    return int(document["nftables"][1]["counter"]["packets"])
+
+
+def all_reached(journey: Journey) -> list[Pair]:
+    """All pairs, each of them seen since this call to reach the other the right way.
+
+    Not all of them in one pass: somebody's agent may be just being restarted in every pass.
+    """
+    hosts = journey.play.hosts
+    found: dict[LabHost, dict[LabHost, Pair]] = {host: {} for host in hosts}
+
+    def short(source: LabHost) -> list[Pair]:
+        return [pair for pair in found[source].values() if not pair.right_way]
+
+    def reached() -> bool:
+        asked = [host for host in hosts if not found[host] or short(host)]
+        for pair in journey.play.verify(asked):
+            before = found[pair.source].get(pair.target)
+            if before is None or not before.right_way:
+                found[pair.source][pair.target] = pair
+        return not any(short(host) for host in hosts)
+
+    try:
+        journey.until(reached, "not every host reaches every other")
+    except LabError as error:
+        complaints = [complaint(pair) for host in hosts for pair in short(host)]
+        raise LabError("\n  ".join([str(error), *complaints])) from None
+    return [pair for pairs in found.values() for pair in pairs.values()]
+
+
+def _backs(journey: Journey, site: str) -> tuple[LabHost, LabHost]:
+    return journey.company.the(site, "database"), journey.company.the(site, "cache")
+
+
+def _previewed(journey: Journey, host: LabHost) -> list[dict[str, Any]]:
+    document = json.loads(journey.neti(host, "preview", "--json", shown=False))
+    found: list[dict[str, Any]] = document["ports"]
+    return found
+
+
+def _by_private_address(journey: Journey) -> set[str]:
+    """Hosts of the old site with a connection to a neighbour's service by private address."""
+    plan = journey.play.plan
+    ports = set(PORTS.values())
+    return {
+        host.name
+        for host in journey.hosts("ec2")
+        if namespaces.call_inside(
+            plan.namespace(host.name), lambda: _calls_into(plan.site("ec2").private, ports)
+        )
+    }
+
+
+def _calls_into(network: IPv4Network, ports: set[int]) -> bool:
+    """Whether the calling thread's namespace has an established TCP connection there."""
+    for line in Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        address, _, port = fields[2].partition(":")
+        called = int.from_bytes(bytes.fromhex(address), "little")
+        within = int(network.network_address) <= called <= int(network.broadcast_address)
+        if fields[3] == "01" and within and int(port, 16) in ports:
+            return True
+    return False

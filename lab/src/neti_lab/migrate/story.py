@@ -1,0 +1,219 @@
+"""``neti lab migrate`` from curtain to curtain.
+
+Must never do: leave anything of the lab behind, however it ends (unless it was asked to), or call
+a migration well in which a request failed that Neti promises to serve.
+"""
+
+import contextlib
+import json
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from neti.errors import NetiError
+from neti_lab import lifecycle, namespaces, registries
+from neti_lab.migrate import before, books, moving
+from neti_lab.migrate.chaos import Chaos
+from neti_lab.migrate.company import PORTS, TASKS, Company, task_of
+from neti_lab.migrate.journey import Journey
+from neti_lab.play import Play
+from neti_lab.report import drawing
+from neti_lab.shop.figures import merge, parse_trace
+from neti_lab.stage import Stage
+from neti_lab.state import LabState
+from neti_lab.topology import STRANGER, LabPlan, plan_lab
+
+_PREPARING: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
+    ("The old site", before.old_site),
+    ("The ensemble and its proxies", before.registry),
+)
+_MOVING: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
+    ("Agents in shadow", before.shadow),
+    ("Coverage", before.coverage),
+    ("Overlay addresses", before.overlay_addresses),
+    ("The new site", before.new_site),
+    ("Reachability", before.reachability),
+    ("Preview", before.preview),
+    ("Enforce one", before.enforce_one),
+    ("Enforce by tier", before.enforce_tiers),
+    ("Groups opened", before.open_groups),
+    ("Web and app moved", moving.web_and_app),
+    ("The database", moving.database),
+    ("Old hosts retired", moving.retire),
+)
+_LAST: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
+    ("Proxies gone", moving.proxies_gone),
+)
+
+
+def plan(name: str) -> LabPlan:
+    return plan_lab(name=name, hosts=len(TASKS), registry="ensemble")
+
+
+def run(
+    state: LabState, plan: LabPlan, stage: Stage, *, seed: int | None = None, keep: bool = False
+) -> bool:
+    """The whole migration; with a ``seed`` things go wrong all the while. True when all was well.
+
+    The caller holds the lab (``lifecycle.commanding``).
+    """
+    if lifecycle.is_up(state):
+        raise lifecycle.already_up(plan.name)
+    try:
+        _perform(state, plan, stage, seed)
+    except NetiError as error:
+        stage.find("the migration got to its end", False, str(error))
+    finally:
+        if keep and state.exists:
+            state.declare_complete()
+        else:
+            with stage.scene("Teardown"):
+                lifecycle.take_down(state)
+                stage.find("everything taken down", not lifecycle.anything_left(state), plan.name)
+    well = stage.close()
+    if not well and not keep:
+        stage.say("'neti lab migrate --keep' leaves the lab and all logs, for a look.")
+    return well
+
+
+def _perform(state: LabState, plan: LabPlan, stage: Stage, seed: int | None) -> None:
+    for line in drawing(plan):
+        stage.say(line)
+    lifecycle.bring_up(
+        state,
+        plan,
+        with_registry=False,
+        with_agents=False,
+        groups_closed=True,
+        provisional=True,
+        tell=stage.say,
+    )
+    company = Company(plan, state)
+    with contextlib.ExitStack() as stack:
+        play = Play(plan=plan, state=state, stage=stage, opened=None, hosts=[])
+        journey = Journey(play, company)
+        chaos = Chaos(journey, seed) if seed is not None else None
+        failed: NetiError | None = None
+        try:
+            _travel(journey, chaos, stack)
+        except NetiError as error:
+            failed = error  # what happened until then is told all the same
+        for name in (*_callers(journey), "scanner"):
+            company.stop(name)
+        _settle_the_books(journey, chaos)
+        if failed is not None:
+            raise failed
+    _count_the_orders(journey)
+    _prove_the_door(journey)
+
+
+def _travel(journey: Journey, chaos: Chaos | None, stack: contextlib.ExitStack) -> None:
+    for title, act in _PREPARING:
+        _play(journey, title, act)
+    play = journey.play
+    play.opened = registries.open_registry(play.plan, play.state)
+    stack.callback(play.opened.close)
+    with chaos.reigning() if chaos is not None else contextlib.nullcontext():
+        for title, act in _MOVING:
+            _play(journey, title, act)
+    for title, act in _LAST:
+        _play(journey, title, act)
+
+
+def _play(journey: Journey, title: str, act: Callable[[Journey], None]) -> None:
+    with journey.phase(title):
+        act(journey)
+
+
+def _settle_the_books(journey: Journey, chaos: Chaos | None) -> None:
+    company, stage = journey.company, journey.play.stage
+    callers = _callers(journey)
+    if not callers:
+        return
+    requests = [
+        request for name in callers for request in parse_trace(company.trace_file(name).read_text())
+    ]
+    scanner = company.statistics("scanner")
+    hits = [at for at, _ in scanner.get("hits", ())]
+    found = books.lines_of(journey.phases, requests, hits, chaos.troubles if chaos else ())
+    stage.say()
+    for line in books.as_text(found):
+        stage.say(line)
+    stage.say()
+    failed = sum(one.figures.failures - one.excused for one in found)
+    stage.find("failed requests", failed == 0, f"{failed} of {len(requests):,}")
+    counted = merge(company.statistics(name) for name in callers)
+    for at, text in counted["errors"]:
+        stage.say(f"  after {at - journey.phases[0].began:.2f} s: {text}")
+    stage.find("wrong answers", counted["wrong"] == 0, str(counted["wrong"]))
+    hidden = counted["hidden_retries"]
+    stage.say(
+        "repeated by the application itself, unseen by its users: "
+        f"{hidden['web']} times by a web server at the next app, "
+        f"{hidden['app']} times by an app's database driver"
+    )
+    # Of very many hits the scanner names the last ones only.
+    got_in = int(scanner.get("hit_count", 0)) - sum(one.excused_hits for one in found)
+    figure = f"{got_in} in {scanner.get('tries', 0):,} tries"
+    stage.find("times that the scanner got in", got_in == 0, figure)
+    if chaos is not None:
+        _name_troubles(stage, chaos, found)
+
+
+def _callers(journey: Journey) -> list[str]:
+    """Whoever has counted requests so far."""
+    sites = journey.play.plan.sites
+    names = ["users", *(f"clients-{site.host(1).name}" for site in sites)]
+    return [name for name in names if journey.company.trace_file(name).exists()]
+
+
+def _name_troubles(stage: Stage, chaos: Chaos, found: list[books.Line]) -> None:
+    for one in chaos.troubles:
+        lasted = f"{one.ended - one.began:.2f} s" if one.error is None else one.error
+        stage.say(f"{one.kind:<8}{one.where:<12}{lasted}")
+    broken = [one for one in chaos.troubles if one.error is not None]
+    stage.find("troubles that were overcome", not broken, str(len(chaos.troubles) - len(broken)))
+    flushes = [
+        one.ended - one.began for one in chaos.troubles if one.kind == "flush" and not one.error
+    ]
+    if flushes:
+        stage.find("flushed rulesets: slowest repair", max(flushes) < 2, f"{max(flushes):.2f} s")
+    excused = sum(one.excused for one in found)
+    hits = sum(one.excused_hits for one in found)
+    stage.say(
+        f"while a host's rules were flushed: {excused} requests failed, the scanner got in {hits} "
+        "times; Neti promises repair, not that nothing happens before it"
+    )
+
+
+def _count_the_orders(journey: Journey) -> None:
+    """Every order that was acknowledged is in the new database, once."""
+    acknowledged = json.loads(journey.company.orders_file.read_text())["orders"]
+    stored = journey.company.stored(journey.company.the("vpc", "database"))
+    lost = acknowledged.keys() - set(stored)
+    twice = len(stored) - len(set(stored))
+    journey.find(
+        "acknowledged orders that are lost", not lost, f"{len(lost)} of {len(acknowledged):,}"
+    )
+    journey.find("orders stored twice", twice == 0, str(twice))
+
+
+def _prove_the_door(journey: Journey) -> None:
+    """Nobody got in, and it was Neti that kept them out: with it relaxed the same door is open."""
+    host = journey.company.the("vpc", "cache")
+    address = (str(host.public), PORTS[task_of(host)])
+    stranger = journey.play.plan.namespace(STRANGER)
+    shut = not namespaces.call_inside(stranger, lambda: _opens(address))
+    journey.neti(host, "relax")
+    opened = namespaces.call_inside(stranger, lambda: _opens(address))
+    figure = f"{'shut' if shut else 'open'}, then {'open' if opened else 'shut'}"
+    what = f"the stranger at {host.name}'s door, enforced and relaxed"
+    journey.find(what, shut and opened, figure)
+
+
+def _opens(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""What the lab's commands print: tables and matrices as plain lines. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, Final
+
+from neti_lab.topology import INTERNET_ADDRESS, STRANGER_ADDRESS, LabPlan
+
+_DRAWN: Final = 4  # hosts of a site
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Left-aligned columns, two spaces apart."""
+    texts = [tuple(header), *(tuple(str(cell) for cell in row) for row in rows)]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(header))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in texts
+    ]
+
+
+def status_lines(document: Mapping[str, Any]) -> list[str]:
+    """``lifecycle.describe`` for people."""
+    hosts = document["hosts"]
+    state = "up" if document["up"] else "not complete ('neti lab down' clears what is left of it)"
+    rows = [
+        (
+            host["name"],
+            host["site"],
+            host["private"],
+            host["public"],
+            host["agent_pid"] or "not running",
+            host["namespace"] if host["namespace_exists"] else "missing",
+        )
+        for host in hosts
+    ]
+    others = ", ".join(node["name"] for node in document["others"])
+    return [
+        f"Lab {document['name']!r} is {state}; registry: {document['registry']}",
+        f"Configurations, logs and state: {document['folder']}",
+        "",
+        *table(("HOST", "SITE", "PRIVATE", "PUBLIC", "AGENT", "NAMESPACE"), rows),
+        "",
+        f"Also there: {others}",
+    ]
+
+
+def drawing(plan: LabPlan) -> list[str]:
+    """The lab as a small picture, sites side by side."""
+    width = 34
+    columns = [
+        [
+            f"{site.gateway} {site.uplink}",
+            f"public   {site.public}",
+            "   | one-to-one NAT",
+            f"private  {site.private}",
+            *(f"   +-- {host.name:<7} {host.private}" for host in site.hosts[:_DRAWN]),
+            *([f"   +-- ... {site.hosts[-1].name}"] if site.size > _DRAWN else []),
+        ]
+        for site in plan.sites
+    ]
+    rows = (
+        "".join(cell.ljust(width) for cell in row).rstrip()
+        for row in zip_longest(*columns, fillvalue="")
+    )
+    return [
+        f"              internet {INTERNET_ADDRESS} ---- stranger {STRANGER_ADDRESS}",
+        "                 /              \\",
+        *rows,
+    ]

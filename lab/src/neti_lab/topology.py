@@ -1,0 +1,231 @@
+"""What a lab consists of: its sites, hosts, names and addresses. Pure: builds and reads nothing.
+
+                     internet 192.0.2.254 ---- stranger 192.0.2.66
+                      /                \\
+      ec2-gateway 192.0.2.1       vpc-gateway 192.0.2.2
+        198.51.100.0/24             203.0.113.0/24         public, one-to-one NAT
+          10.0.0.0/16                 10.0.0.0/16          private: the same on both sides
+        /   |   |   \\               /   |   |   \\
+     ec2-1  ...  ec2-4           vpc-1  ...  vpc-4         10.0.0.11, .12, .13, .14 on both sides
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, Final, Literal
+
+from neti_lab import LabError
+
+# An ensemble: three servers in vpc, as many proxies in ec2, mutual TLS.
+RegistryKind = Literal["embedded", "zookeeper", "ensemble"]
+
+MAX_HOSTS: Final = 50  # a site; the first has the number 1
+INTERNET: Final = "internet"
+STRANGER: Final = "stranger"
+INTERNET_ADDRESS: Final = IPv4Address("192.0.2.254")  # also where ZooKeeper listens
+STRANGER_ADDRESS: Final = IPv4Address("192.0.2.66")
+# From here the configuration of the lab's hosts lets SSH in; nobody in the lab has it.
+OPERATOR_NETWORK: Final = IPv4Network("192.0.2.128/26")
+METADATA_ADDRESS: Final = IPv4Address("169.254.169.254")
+REGISTRY_PORT: Final = 2281  # of an ensemble, and of its proxies: TLS
+WEB_PORT: Final = 8080  # the metadata service has port 80 of its address; the two never collide
+
+_HOST_OFFSET: Final = 10  # host 1 has the address .11
+_REGISTRY_OFFSET: Final = 200  # and the registry's own begin with .201
+_REGISTRY_SIZE: Final = 3
+# No '-' in a lab's name, so that no lab's prefix is the beginning of another's.
+_LAB_NAME: Final = re.compile(r"[a-z][a-z0-9]{0,11}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabHost:
+    """A host; its name is its host id too."""
+
+    name: str
+    site: str
+    number: int
+    private: IPv4Address
+    public: IPv4Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabSite:
+    name: str
+    private: IPv4Network
+    public: IPv4Network
+    vpc_id: str
+    uplink: IPv4Address  # the gateway's own address on the internet
+    size: int  # how many hosts
+    keeper: str = ""  # how hosts of the registry's own are called here, when there are any
+
+    @property
+    def gateway(self) -> str:
+        return f"{self.name}-gateway"
+
+    @property
+    def switch(self) -> str:
+        """The site's own network. Apart from the gateway, since a bridge beside NAT rules hands
+        packets from host to host by itself where the module br_netfilter is loaded."""
+        return f"{self.name}-switch"
+
+    @property
+    def router(self) -> IPv4Address:
+        """The gateway's address inside the site."""
+        return self.private.network_address + 1
+
+    def host(self, number: int) -> LabHost:
+        return LabHost(
+            name=f"{self.name}-{number}",
+            site=self.name,
+            number=number,
+            private=self.private.network_address + _HOST_OFFSET + number,
+            public=self.public.network_address + _HOST_OFFSET + number,
+        )
+
+    @property
+    def hosts(self) -> tuple[LabHost, ...]:
+        return tuple(self.host(number) for number in range(1, self.size + 1))
+
+    @property
+    def keepers(self) -> tuple[LabHost, ...]:
+        """Servers or proxies of the registry. No agent runs there."""
+        return tuple(
+            LabHost(
+                name=f"{self.name}-{self.keeper}-{number}",
+                site=self.name,
+                number=number,
+                private=self.private.network_address + _REGISTRY_OFFSET + number,
+                public=self.public.network_address + _REGISTRY_OFFSET + number,
+            )
+            for number in range(1, _REGISTRY_SIZE + 1 if self.keeper else 1)
+        )
+
+    @property
+    def machines(self) -> tuple[LabHost, ...]:
+        """Everything that has an address in the site."""
+        return self.hosts + self.keepers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabPlan:
+    name: str
+    registry: RegistryKind
+    sites: tuple[LabSite, ...]
+
+    @property
+    def hosts(self) -> tuple[LabHost, ...]:
+        return tuple(host for site in self.sites for host in site.hosts)
+
+    @property
+    def keepers(self) -> tuple[LabHost, ...]:
+        return tuple(host for site in self.sites for host in site.keepers)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether the gateways do what security groups do."""
+        return self.registry == "ensemble"
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Everything that has a namespace."""
+        inner = tuple(node for site in self.sites for node in (site.gateway, site.switch))
+        return (INTERNET, STRANGER, *inner, *(host.name for host in (*self.hosts, *self.keepers)))
+
+    def namespace(self, node: str) -> str:
+        return f"{namespace_prefix(self.name)}{node}"
+
+    def site(self, name: str) -> LabSite:
+        for site in self.sites:
+            if site.name == name:
+                return site
+        raise LabError(
+            f"the lab has no site {name!r}: it has {_listed(site.name for site in self.sites)}"
+        )
+
+    def host(self, name: str) -> LabHost:
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise LabError(
+            f"the lab has no host {name!r}: it has {_listed(host.name for host in self.hosts)}"
+        )
+
+    def with_host(self, site: str) -> tuple["LabPlan", LabHost]:
+        """The plan with one host more in the site, and that host."""
+        grown = replace(self.site(site), size=_checked_size(self.site(site).size + 1))
+        sites = tuple(grown if each.name == site else each for each in self.sites)
+        return replace(self, sites=sites), grown.hosts[-1]
+
+
+def plan_lab(
+    *,
+    name: str = "lab",
+    hosts: int | Mapping[str, int] = 4,
+    registry: RegistryKind = "embedded",
+) -> LabPlan:
+    """A lab of the two sites with ``hosts`` hosts each (or as many as the mapping says)."""
+    namespace_prefix(name)
+
+    def size(site: str) -> int:
+        return _checked_size(hosts if isinstance(hosts, int) else hosts[site])
+
+    return LabPlan(
+        name=name,
+        registry=registry,
+        sites=(
+            LabSite(
+                name="ec2",
+                private=IPv4Network("10.0.0.0/16"),
+                public=IPv4Network("198.51.100.0/24"),
+                vpc_id="vpc-00000000000000ec2",
+                uplink=IPv4Address("192.0.2.1"),
+                size=size("ec2"),
+                keeper="proxy" if registry == "ensemble" else "",
+            ),
+            LabSite(
+                name="vpc",
+                private=IPv4Network("10.0.0.0/16"),
+                public=IPv4Network("203.0.113.0/24"),
+                vpc_id="vpc-0000000000000007c",
+                uplink=IPv4Address("192.0.2.2"),
+                size=size("vpc"),
+                keeper="zk" if registry == "ensemble" else "",
+            ),
+        ),
+    )
+
+
+def to_document(plan: LabPlan) -> dict[str, Any]:
+    """The plan as JSON values; ``from_document`` turns them back."""
+    return {
+        "name": plan.name,
+        "registry": plan.registry,
+        "hosts": {site.name: site.size for site in plan.sites},
+    }
+
+
+def from_document(document: Mapping[str, Any]) -> LabPlan:
+    return plan_lab(
+        name=document["name"], registry=document["registry"], hosts=dict(document["hosts"])
+    )
+
+
+def namespace_prefix(lab: str) -> str:
+    """How the names of all namespaces of a lab begin, and those of no other lab."""
+    if not _LAB_NAME.fullmatch(lab):
+        raise LabError(
+            f"{lab!r} cannot be a lab's name: "
+            "expected 1 to 12 of a-z and 0-9, beginning with a letter"
+        )
+    return f"neti-{lab}-"
+
+
+def _checked_size(size: int) -> int:
+    if not 1 <= size <= MAX_HOSTS:
+        raise LabError(f"a site of the lab has 1 to {MAX_HOSTS} hosts, not {size}")
+    return size
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

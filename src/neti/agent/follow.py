@@ -1,0 +1,180 @@
+"""Follows the registry: what it tells goes into the fleet; which registry it is, is remembered.
+
+Must never do: conclude anything from silence, or let a list that may be of another registry, or of
+an older copy, remove anybody.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from neti import log
+from neti.agent.core import Core
+from neti.agent.journal import Journal
+from neti.agent.registration import Registration
+from neti.host.systemd import notify
+from neti.registry import (
+    VERSIONS,
+    Appeared,
+    DataRead,
+    Event,
+    Fresh,
+    LeaseRead,
+    Origin,
+    SessionEnded,
+    SessionTaken,
+    SettingRead,
+    Snapshot,
+    Stale,
+    Vanished,
+)
+
+_STALE_TOLD_EVERY: Final = 60.0  # seconds between two lines about a registry that stays away
+_ORIGIN_EVERY: Final = 60.0  # seconds between notes of how far along the registry is
+_SETTLED_AFTER: Final = 5.0  # seconds after a list, when its leases have been read as well
+
+
+class Following:
+    """Not thread-safe: the loop's thread owns it."""
+
+    def __init__(self, core: Core, journal: Journal, registration: Registration) -> None:
+        self._core = core
+        self._journal = journal
+        self._registration = registration
+        self._stale_told = float("-inf")
+        self._origin: Origin | None = None  # of the registry, as far as it was seen
+
+    def take_in(self, event: Event) -> None:
+        core = self._core
+        fleet = core.members.fleet
+        match event:
+            case Snapshot():
+                self._listed(event)
+            case Appeared(name):
+                self._one_further()
+                fleet.appeared(name, now=core.since())
+                self._registration.name_appeared(name)
+            case Vanished(name):
+                self._one_further()
+                fleet.vanished(name, now=core.since())
+                self._registration.entry_vanished(name)
+            case LeaseRead(overlay, host_id):
+                fleet.lease_read(overlay, host_id)
+            case DataRead(name, data):
+                fleet.data_read(name, data)
+            case SettingRead():
+                self._live_setting(event)
+            case Fresh():
+                self._became_fresh(event)
+            case Stale(reason):
+                self._became_stale(reason)
+            case SessionEnded():
+                self._registration.session_ended()
+            case SessionTaken():
+                self._registration.session_taken()
+
+    # --- lists, and whose they are ---
+
+    def _listed(self, snapshot: Snapshot) -> None:
+        """Its complete list. The first one ends what was only adopted from the kernel."""
+        core = self._core
+        before = self._origin or core.itself.origin
+        doubt = snapshot.origin.doubt(before) if before is not None else None
+        if not core.known:
+            core.known = True
+            self.anew(remember=False)
+            doubt = None
+        if doubt is not None:
+            log.error("registry_doubted", what=doubt, kept=len(core.members.fleet.members))
+            core.problems.set("origin", f"{doubt} Members that it does not list are held")
+        core.members.fleet.snapshot(snapshot.names, now=core.since(), doubt=doubt)
+        self._registration.impostors.listed()
+        self._origin = snapshot.origin
+        core.soon("memory", _SETTLED_AFTER)
+        if doubt is not None or before is None or before.fleet != snapshot.origin.fleet:
+            # After the holds are on disk: killed in between, the doubt comes again.
+            self._journal.take_changes()
+            self._journal.write()
+            self.note_origin()
+
+    def _one_further(self) -> None:
+        if self._origin is not None:
+            version = (self._origin.version + 1) % VERSIONS
+            self._origin = replace(self._origin, version=version)
+
+    def note_origin(self) -> None:
+        core = self._core
+        core.soon("origin", _ORIGIN_EVERY)
+        if self._origin is not None:
+            core.keep_self(replace(core.itself, origin=self._origin))
+
+    def anew(self, *, remember: bool) -> None:
+        """Membership from scratch for the present settings and host; the kernel keeps what it has
+        until the next transaction."""
+        core, before = self._core, self._core.members
+        self._journal.anew()
+        core.members = core.empty_membership()
+        if remember:
+            core.members.remember(dict(before.everybody()))
+            # What the old judgement kept out may be welcome now, and the reverse.
+            core.members.fleet.snapshot(before.fleet.names, now=core.since())
+            core.members.fleet.ask_for_data()
+        core.members.hold_lease(before.overlay)
+        core.members.elements.believe(before.elements)
+        core.soon("resync")
+
+    # --- in step, or not ---
+
+    def _live_setting(self, read: SettingRead) -> None:
+        live = self._core.live
+        live.take(read)
+        self._core.guard.maxchange = live.maxchange
+        if read.setting in live.faults:
+            log.warning("live_setting_ignored", what=live.faults[read.setting])
+
+    def _became_fresh(self, fresh: Fresh) -> None:
+        core = self._core
+        # On disk before the registration exists: killed in between, a restart finds its session.
+        core.keep("session.json", lambda: core.out.folder.save_session(fresh.session))
+        core.fresh = True
+        if core.stale_since is not None:
+            core.members.fleet.time_stood_still(max(0.0, core.since() - core.stale_since))
+        core.fresh_at, core.stale_since = core.since(), None
+        core.problems.clear("registry")
+        core.members.fleet.ask_again()
+        log.info("registry_fresh", members=len(core.members.fleet.members))
+        core.soon("register")
+        core.soon("resync")
+        core.soon("stage")
+        self._tell_systemd()
+
+    def _became_stale(self, reason: str) -> None:
+        core = self._core
+        if core.fresh or core.now() >= self._stale_told + _STALE_TOLD_EVERY:
+            # The reason differs from one server of an ensemble to the next, several in a second.
+            log.warning("registry_stale", reason=reason, kept=len(core.members.fleet.members))
+            self._stale_told = core.now()
+        core.fresh = False
+        core.stale_reason = reason
+        core.stale_since = core.stale_since or core.since()
+        core.problems.set("registry", f"registry: {reason}; the last good state stays in force")
+        self._tell_systemd()
+
+    def _tell_systemd(self) -> None:
+        core = self._core
+        state = "in step" if core.fresh else f"registry: {core.stale_reason}"
+        notify(f"STATUS={state}; {len(core.members.fleet.members)} members")
+
+    # --- questions and time ---
+
+    def ask(self) -> None:
+        """What must be read from the registry before everything can be decided."""
+        asked = self._core.members.fleet.questions()
+        if asked.leases:
+            self._core.out.registry.ask_leases(asked.leases)
+        if asked.data:
+            self._core.out.registry.ask_data(asked.data)
+
+    def let_go(self) -> None:
+        """Of lost members whose time is over. While the registry is away, nobody can come back."""
+        if self._core.fresh:
+            self._core.members.fleet.tick(now=self._core.since())

@@ -1,0 +1,22 @@
+"""``neti aws``: the operator's tools for a fleet in EC2. Only groups the commands."""
+
+import click
+
+from neti.cli.aws.ip_ranges import ip_ranges
+from neti.cli.aws.report import report
+from neti.cli.aws.tag import tag
+from neti.cli.aws.zk_groups import zk_groups
+
+
+@click.group("aws")
+def aws_group() -> None:
+    """Tools for a fleet in EC2: who runs Neti, who may reach ZooKeeper, what the cut-over needs.
+
+    Credentials come by the AWS SDK's usual chain; --profile, --role-arn and --region say which
+    accounts and where. What changes something shows the exact difference first, and stops there
+    with --dry-run.
+    """
+
+
+for _command in (report, zk_groups, ip_ranges, tag):
+    aws_group.add_command(_command)

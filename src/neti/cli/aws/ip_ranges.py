@@ -1,0 +1,267 @@
+"""``neti aws ip-ranges``: AWS's ranges, or the fleet's own addresses, in security groups."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from neti.aws import ip_ranges as ranges
+from neti.aws import published
+from neti.aws.access import open_places
+from neti.aws.ip_ranges import Protocol, Shape
+from neti.cli.aws.common import (
+    INTERRUPTED,
+    Words,
+    carry_out,
+    change_options,
+    place_options,
+    waiting,
+)
+from neti.cli.aws.ranges import MEMORY, SITE_TAG, Request, make_plan
+from neti.cli.common import config_option, json_option
+from neti.cli.output import say
+from neti.errors import NetiError
+
+_PORTS = "0-65535"
+_AGAIN_SECONDS = 600.0
+
+
+@click.command("ip-ranges")
+@config_option
+@place_options
+@change_options
+@json_option
+@click.option(
+    "--group", "groups", multiple=True, metavar="GROUP", help="sg-… or tag:KEY=VALUE; repeatable."
+)
+@click.option(
+    "--site", help=f"The groups of this site: those tagged {SITE_TAG}=SITE (in its vpc_ids)."
+)
+@click.option("--fleet", is_flag=True, help="The fleet's own public addresses, not AWS's ranges.")
+@click.option(
+    "--follow",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help="With --fleet: stay, and look again so often; implies --yes.",
+)
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A local ip-ranges.json.",
+)
+@click.option("--url", default=published.URL, show_default=True, help="Where AWS's file is.")
+@click.option("--service", "services", multiple=True, default=["EC2"], show_default=True)
+@click.option(
+    "--range-region", "range_regions", multiple=True, help="Ranges of this region, or 'all'."
+)
+@click.option("--border-group", "border_groups", multiple=True, help="Of this border group only.")
+@click.option("--ipv6", is_flag=True, help="IPv6 ranges too.")
+@click.option(
+    "--protocol",
+    "protocols",
+    type=click.Choice(["tcp", "udp", "all"]),
+    multiple=True,
+    default=["tcp", "udp"],
+    show_default=True,
+)
+@click.option("--ports", default=_PORTS, show_default=True, metavar="FIRST-LAST")
+@click.option(
+    "--as",
+    "kind",
+    type=click.Choice(["rules", "prefix-list"]),
+    default="rules",
+    show_default=True,
+)
+@click.option(
+    "--max-rules",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Count as at most so many rules, by widening prefixes as little as possible.",
+)
+@click.option(
+    "--quota", type=click.IntRange(min=1), metavar="N", help="Rules a group may have; else asked."
+)
+@click.option("--revert", is_flag=True, help="Take out exactly what this command put in.")
+@click.option("--remove-first", is_flag=True, help="Take stale rules out before adding new ones.")
+@click.option("--allow-removals", is_flag=True, help="With --fleet: even more than half at once.")
+@click.option(
+    "--memory",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --fleet: what addresses hosts had, kept between runs; "
+    f"else {MEMORY} in table_files_path.",
+)
+def ip_ranges(
+    config: Path,
+    profile: tuple[str, ...],
+    role_arn: tuple[str, ...],
+    region: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+    sleep: float,
+    as_json: bool,
+    groups: tuple[str, ...],
+    site: str | None,
+    fleet: bool,
+    follow: float | None,
+    file: Path | None,
+    url: str,
+    services: tuple[str, ...],
+    range_regions: tuple[str, ...],
+    border_groups: tuple[str, ...],
+    ipv6: bool,
+    protocols: tuple[Protocol, ...],
+    ports: str,
+    kind: str,
+    max_rules: int | None,
+    quota: int | None,
+    revert: bool,
+    remove_first: bool,
+    allow_removals: bool,
+    memory: Path | None,
+) -> None:
+    """Let AWS's own address ranges into security groups before the cut-over, and out again.
+
+    From then on Neti alone decides who gets in. What the rules would count against the groups'
+    quotas is known before the first call. ICMP 'fragmentation needed' is let in as well, from
+    anywhere: without it bulk transfers across sites hang. --fleet is narrower: only the fleet's
+    own public addresses, which --follow keeps up with.
+
+    \b
+    Examples:
+      neti aws ip-ranges --group sg-0aa1 --range-region us-east-1 --dry-run
+      neti aws ip-ranges --site vpc --range-region us-east-1 --max-rules 60 --as prefix-list
+      neti aws ip-ranges --site vpc --fleet --follow 60
+      neti aws ip-ranges --site vpc --revert
+    """
+    first, last = _ports(ports)
+    request = Request(
+        config=config,
+        groups=groups,
+        site=site,
+        fleet=fleet,
+        file=file,
+        url=url,
+        choice=published.Choice(
+            services=services,
+            regions=() if "all" in range_regions else range_regions,
+            border_groups=border_groups,
+        ),
+        ipv6=ipv6,
+        shape=Shape(
+            mark=ranges.FLEET if fleet else ranges.RANGES,
+            protocols=("all",) if "all" in protocols else tuple(dict.fromkeys(protocols)),
+            first_port=first,
+            last_port=last,
+            as_list=kind == "prefix-list",
+            max_rules=max_rules,
+        ),
+        quota=quota,
+        revert=revert,
+        remove_first=remove_first,
+        allow_removals=allow_removals,
+        as_json=as_json,
+        memory=memory,
+    )
+    _refuse_nonsense(request, follow, any_region=bool(range_regions or border_groups))
+    _refuse_ignored(request)
+    places = open_places(profiles=profile, roles=role_arn, regions=region, waiting=waiting)
+
+    words = Words(held=follow is not None)
+
+    def once() -> None:
+        made = None
+        try:
+            made = make_plan(request, places, words)
+            if not dry_run:
+                made.remember(words)
+        finally:
+            words.turn(anyway=made is not None and bool(made.plan.changes))
+        carry_out(
+            made.plan.changes,
+            places,
+            dry_run=dry_run,
+            yes=yes or follow is not None,
+            pause=sleep,
+            as_json=as_json,
+            document=made.document,
+            quiet=follow is not None,
+        )
+
+    if follow is None:
+        once()
+    else:
+        say(f"following the fleet, every {follow:g} s; what does not change is not said again")
+        _follow(once, follow)
+
+
+def _follow(once: Callable[[], None], seconds: float) -> None:
+    """Until it is interrupted. What fails once is tried again at the next turn. The same failure
+    again is said now and then, and so is its end."""
+    failing, said_at = "", 0.0
+    while True:
+        failure = ""
+        try:
+            once()
+        except NetiError as error:
+            failure = f"{error}: trying again in {seconds:g} s"
+        except SystemExit as stopped:  # what was done and not was just said
+            if stopped.code == INTERRUPTED:
+                raise
+            failure = f"trying again in {seconds:g} s"
+        now = time.monotonic()
+        if failure and (failure != failing or now - said_at > _AGAIN_SECONDS):
+            say(*f"neti: {failure}".splitlines(), err=True)
+            said_at = now
+        elif failing and not failure:
+            say("neti: it works again", err=True)
+        failing = failure
+        sys.stdout.flush()
+        time.sleep(seconds)
+
+
+def _refuse_nonsense(request: Request, follow: float | None, *, any_region: bool) -> None:
+    if not request.groups and request.site is None:
+        raise click.UsageError("which groups? give --group sg-… or --site SITE")
+    if follow is not None and (not request.fleet or request.revert or request.as_json):
+        raise click.UsageError("--follow goes with --fleet, and not with --revert or --json")
+    if not (request.fleet or request.revert or any_region):
+        raise click.UsageError(
+            "which of AWS's ranges? give --range-region REGION (or 'all'), or --border-group"
+        )
+
+
+def _refuse_ignored(request: Request) -> None:
+    """An option that would do nothing was meant to do something."""
+    shape = request.shape
+    if "all" in shape.protocols and (shape.first_port, shape.last_port) != (0, 65535):
+        raise click.UsageError("--ports says nothing with --protocol all: give tcp or udp")
+    if request.fleet:
+        ignored = _given("ipv6", "range_regions", "border_groups", "services", "file", "url")
+        if ignored:
+            raise click.UsageError(f"{ignored} chooses among AWS's ranges, not with --fleet")
+    elif ignored := _given("allow_removals", "memory"):
+        raise click.UsageError(f"{ignored} goes with --fleet")
+    if request.revert:
+        ignored = _given("remove_first", "kind", "max_rules", "memory")
+        if ignored:
+            raise click.UsageError(f"{ignored} says how rules are made, not with --revert")
+
+
+def _given(*names: str) -> str:
+    """The first of these options that is on the command line, as it is typed; else nothing."""
+    context = click.get_current_context()
+    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    typed = (n for n in names if context.get_parameter_source(n) is ParameterSource.COMMANDLINE)
+    return next((options[name] for name in typed), "")
+
+
+def _ports(text: str) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    if first.isdecimal() and (last.isdecimal() or not dash):
+        span = int(first), int(last or first)
+        if 0 <= span[0] <= span[1] <= 65535:
+            return span
+    raise click.UsageError(f"--ports {text!r}: write FIRST-LAST within {_PORTS}")

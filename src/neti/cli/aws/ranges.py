@@ -1,0 +1,216 @@
+"""The work of ``neti aws ip-ranges``: from the command line's request to a plan, in words too."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from neti.aws import fleet_memory, fleet_ranges, published, ranges_state
+from neti.aws import ip_ranges as ranges
+from neti.aws.calls import Calls
+from neti.aws.fleet_memory import Memory
+from neti.aws.groups import Group
+from neti.aws.ip_ranges import Plan, Shape, Sources
+from neti.aws.prefixes import aggregate
+from neti.aws.ranges_state import Held
+from neti.cli import registered
+from neti.cli.aws.common import Words
+from neti.cli.common import registry_of
+from neti.config import load
+from neti.errors import NetiError
+from neti.model.settings import Settings
+
+SITE_TAG: Final = "neti_site"
+MEMORY: Final = "fleet-addresses.json"
+_KEPT: Final = (
+    "{} addresses stay for hosts that hold a lease and are not registered: if they are gone for "
+    "good, 'neti lease gc' or 'neti lease release' ends that"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The command line, but for where and how to carry it out."""
+
+    config: Path
+    groups: tuple[str, ...]
+    site: str | None
+    fleet: bool
+    file: Path | None
+    url: str
+    choice: published.Choice
+    ipv6: bool
+    shape: Shape
+    quota: int | None
+    revert: bool
+    remove_first: bool
+    allow_removals: bool
+    as_json: bool
+    memory: Path | None = None
+
+
+@dataclass(slots=True)
+class Made:
+    """A plan, what to print of it as JSON, and what is to be remembered before it is carried out:
+    whoever is let in now may be lost at the next run."""
+
+    plan: Plan
+    document: dict[str, Any]
+    memory: Memory | None = None
+    path: Path | None = None
+    groups: tuple[str, ...] = ()
+    needed: bool = field(default=False)
+
+    def remember(self, words: Words) -> None:
+        if self.memory is None or self.path is None:
+            return
+        try:
+            fleet_memory.save(self.path, self.memory, self.groups)
+        except NetiError as error:
+            if self.needed:
+                raise
+            words.warn(str(error))
+
+
+@dataclass(slots=True)
+class _Fleet:
+    wanted: dict[str, list[Sources]]
+    memory: Memory
+    path: Path
+    held: int = 0
+    removed: int = 0
+
+
+def make_plan(request: Request, places: list[Calls], words: Words) -> Made:
+    found = _groups(request, places, words)
+    held = ranges_state.read(places, found, request.shape, all_lists=request.revert)
+    if request.revert:
+        plan = ranges.revert(found, held.lists, request.shape.mark, held.used_elsewhere)
+        return Made(plan, _document(request, found, {}))
+    fleet = _fleet(request, found, held, words) if request.fleet else None
+    wanted = _published(request, found, words) if fleet is None else fleet.wanted
+    quotas = ranges_state.quotas(places, found, request.quota)
+    plan = ranges.plan(
+        found,
+        wanted,
+        held.lists,
+        request.shape,
+        quotas=quotas,
+        weights=held.weights,
+        remove_first=request.remove_first,
+        used_elsewhere=held.used_elsewhere,
+    )
+    if fleet is not None and not request.allow_removals:
+        fleet_ranges.refuse_mass_removal(fleet.held, fleet.removed)
+    if not request.as_json:
+        _say(wanted, plan, words)
+    made = Made(plan, _document(request, found, wanted))
+    if fleet is not None:
+        made.memory, made.path = fleet.memory, fleet.path
+        made.groups = tuple(group.id for group in found)
+        made.needed = request.shape.max_rules is not None
+    return made
+
+
+def _published(request: Request, found: list[Group], words: Words) -> dict[str, list[Sources]]:
+    if request.file is not None:
+        content, name = request.file.read_bytes(), str(request.file)
+    else:
+        content, name = published.fetch(request.url), request.url
+    file = published.parse(content, name)
+    if not request.as_json:
+        words.say(f"{name}, of {file.created}: {request.choice}")
+    sources = []
+    for family in (4, 6) if request.ipv6 else (4,):
+        chosen = published.choose(file, request.choice, family)
+        if not chosen and family == 4:
+            raise NetiError(f"{name} has no IPv4 range of {request.choice}: nothing was changed")
+        if chosen:
+            sources.append(ranges.sources(chosen, family, str(request.choice), request.shape))
+        if not request.as_json:
+            joined = len(aggregate(chosen))
+            words.say(f"IPv{family}: {len(chosen)} ranges, {joined} after aggregation")
+    return {group.id: sources for group in found}
+
+
+def _fleet(request: Request, found: list[Group], held: Held, words: Words) -> _Fleet:
+    settings = load(request.config)
+    path = request.memory or settings.table_files_path / MEMORY
+    memory = fleet_memory.load(path)
+    with registry_of(settings) as registry:
+        told = registered.read(settings, registry)
+    fleet = _Fleet({}, memory, path)
+    for group in found:
+        made = fleet_ranges.of_fleet(
+            told.members.values(),
+            told.leases,
+            held.described(group),
+            group=group.id,
+            memory=fleet.memory,
+            own_site=request.site or _site_of(group, settings),
+            sites=settings.sites,
+            shape=request.shape,
+        )
+        if made.without_public:
+            words.warn(f"without a public address: {', '.join(made.without_public[:10])}")
+        if made.kept:
+            words.warn(_KEPT.format(len(made.kept)))
+        fleet.wanted[group.id] = [made.sources]
+        fleet.memory = made.memory
+        fleet.held += made.held
+        fleet.removed += made.removed
+    return fleet
+
+
+def _groups(request: Request, places: list[Calls], words: Words) -> list[Group]:
+    wanted = list(request.groups)
+    vpc_ids: tuple[str, ...] = ()
+    if request.site is not None:
+        settings = load(request.config)
+        if request.site not in settings.sites:
+            raise NetiError(
+                f"{request.config} has no site {request.site!r}; it has {', '.join(settings.sites)}"
+            )
+        vpc_ids = settings.sites[request.site].vpc_ids
+        wanted = wanted or [f"tag:{SITE_TAG}={request.site}"]
+    missing = (lambda error: words.warn(str(error))) if request.revert else None
+    return ranges_state.groups(places, wanted, vpc_ids, missing=missing)
+
+
+def _site_of(group: Group, settings: Settings) -> str | None:
+    return next((s.name for s in settings.sites.values() if group.vpc_id in s.vpc_ids), None)
+
+
+def _say(wanted: dict[str, list[Sources]], plan: Plan, words: Words) -> None:
+    for source in {id(s): s for many in wanted.values() for s in many}.values():
+        told = f"IPv{source.family}: {len(source.cidrs)} prefixes, {source.asked:,} addresses"
+        if source.surplus:
+            share = source.surplus / source.asked
+            told += f", widened by {source.surplus:,} that nobody asked for ({share:.0%})"
+        words.say(told)
+    for group, rule in plan.foreign:
+        words.say(f"= {group.id}: {rule}  [{rule.description or 'not by Neti'}]")
+
+
+def _document(
+    request: Request, found: list[Group], wanted: dict[str, list[Sources]]
+) -> dict[str, Any]:
+    return {
+        "groups": [
+            {
+                "id": group.id,
+                "account": group.place.account,
+                "region": group.place.region,
+                "sources": [
+                    {
+                        "family": source.family,
+                        "prefixes": list(source.cidrs),
+                        "addresses": source.asked,
+                        "surplus": source.surplus,
+                    }
+                    for source in wanted.get(group.id, ())
+                ],
+            }
+            for group in found
+        ],
+        "revert": request.revert,
+    }

@@ -1,0 +1,1 @@
+"""The socket between commands and the agent."""

@@ -1,0 +1,58 @@
+"""Files that a kill or a power cut at any instruction leaves as they were before or after.
+
+Lines carry a checksum, so that a torn or edited one is known for what it is; a file is replaced by
+one that was written beside it. Raises OSError and ValueError; who calls says which file it was.
+"""
+
+import contextlib
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+from neti import files
+
+
+def line(document: dict[str, Any]) -> bytes:
+    text = json.dumps(document, separators=(",", ":")).encode()
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def checked(written: bytes) -> dict[str, Any]:
+    """What ``line`` wrote. ValueError: it was torn or edited."""
+    if not written.endswith(b"\n"):
+        raise ValueError("torn")
+    checksum, _, text = written[:-1].partition(b" ")
+    if int(checksum, 16) != zlib.crc32(text):
+        raise ValueError("edited")
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("not a mapping")
+    return document
+
+
+def replace(path: Path, content: bytes, mode: int) -> None:
+    """The file is the old one or the new one, never between, and stays so after a power cut."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    number = files.create(beside, os.O_WRONLY, mode)
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(number)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink()  # what did not fit takes no room either
+        raise
+    beside.replace(path)
+    sync_folder(path.parent)  # the rename itself
+
+
+def sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

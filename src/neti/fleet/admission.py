@@ -1,0 +1,93 @@
+"""May this entry be believed? Pure checks of one member's addresses against the configuration.
+
+Entries are untrusted: whoever can write to the registry can write anything. A member that fails a
+check is skipped and named, and never affects another. Whose lease an overlay address is, and who
+else claims it, is judged in ``neti.fleet.dispute``, which sees all of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final
+
+from neti.model import IPAddress, Member, Site
+
+# RFC 1122 3.2.1.3 and RFC 6890: these are never one host's address on a network.
+_NEVER_A_HOST: Final = tuple(
+    IPv4Network(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+)
+_GLOBAL_UNICAST6: Final = IPv6Network("2000::/3")  # RFC 4291
+_UNIQUE_LOCAL6: Final = IPv6Network("fc00::/7")  # RFC 4193
+_INSTANCE_SERVICES6: Final = IPv6Network("fd00:ec2::/32")  # EC2's metadata, time and DNS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """``reserved``: addresses that no member may claim, such as the registry's own servers.
+    ``own_site``: where such an address means what it says; in another site a private one may well
+    be a host's, where ranges overlap. None: it means the same everywhere."""
+
+    sites: Mapping[str, Site]
+    overlay_subnet: IPv4Network
+    reserved: frozenset[IPAddress] = frozenset()
+    own_site: str | None = None
+
+    def objection(self, member: Member) -> str | None:
+        """Why this member is not believed, in a few words; None when it may be."""
+        site = self.sites.get(member.site)
+        if site is None:
+            return f"site {member.site!r} is not configured here"
+        subnet = self.overlay_subnet
+        if member.overlay not in subnet:
+            return f"overlay address {member.overlay} is outside {subnet}"
+        if member.overlay in (subnet.network_address, subnet.broadcast_address):
+            return f"overlay address {member.overlay} is reserved in {subnet}"
+        here = self.own_site is None or member.site == self.own_site
+        whose = f"site {site.name}'s private"
+        if fault := self._fault4(member.private, site.private, whose, reserved=here):
+            return f"private {fault}"
+        if member.public is not None and (
+            fault := self._fault4(member.public, site.public, f"site {site.name}'s public")
+        ):
+            return f"public {fault}"
+        return None
+
+    def believed(self, member: Member, more: tuple[IPAddress, ...]) -> tuple[IPAddress, ...]:
+        """Those of the further addresses that may be let in."""
+        site = self.sites[member.site]
+        # A further address may be of either kind, so a kind without ranges allows any.
+        ranges = (*site.private, *site.public) if site.private and site.public else ()
+        return tuple(
+            address
+            for address in more
+            if (
+                self._fault4(address, ranges, "") is None
+                if isinstance(address, IPv4Address)
+                else self._fits6(address)
+            )
+        )
+
+    def _fits6(self, address: IPv6Address) -> bool:
+        if address in self.reserved or address in _INSTANCE_SERVICES6:
+            return False
+        return address in _GLOBAL_UNICAST6 or address in _UNIQUE_LOCAL6
+
+    def _fault4(
+        self,
+        address: IPv4Address,
+        ranges: tuple[IPv4Network, ...],
+        whose: str,
+        *,
+        reserved: bool = True,
+    ) -> str | None:
+        for network in _NEVER_A_HOST:
+            if address in network:
+                return f"address {address} is in {network}, which is no host's"
+        if address in self.overlay_subnet:
+            return f"address {address} is inside the overlay subnet {self.overlay_subnet}"
+        if reserved and address in self.reserved:
+            return f"address {address} belongs to the registry's servers"
+        if ranges and not any(address in network for network in ranges):
+            return f"address {address} is outside {whose} ranges"
+        return None

@@ -1,0 +1,151 @@
+"""Who is there of those that hold a lease, and who does not meet what is required. Pure.
+
+The registry alone says who is registered. Since when somebody else is gone, and in which site it
+was, only an agent has seen: where none can be asked, that stays unknown. Must never do: count
+somebody that nobody can see as well.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from typing import Any, Final, Literal
+
+from neti.fleet.listing import Row
+from neti.words import counted, some
+
+State = Literal["lost", "held", "left", "not believed", "gone", "missing"]
+Required = Literal["enforced", "shadow", "in-step", "no-problem"]
+REQUIRED: Final[tuple[Required, ...]] = ("enforced", "shadow", "in-step", "no-problem")
+_MEANS: Final[Mapping[State, str]] = {
+    "lost": "lost",
+    "held": "held",
+    "left": "has left",
+    "not believed": "registered, and not believed",
+    "gone": "gone: it left, or was lost for too long",
+    "missing": "missing: it holds a lease and is not registered",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What this host's agent says of one that is lost or held. ``since``: Unix seconds."""
+
+    state: Literal["lost", "held"]
+    since: float | None = None
+    site: str | None = None
+
+
+def words_of(status: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> dict[str, Word]:
+    """From the agent's documents, which another version may have written."""
+    sites = {str(one.get("id")): str(one.get("site")) for one in members}
+    words = {}
+    for key, state in (("lost", "lost"), ("holds", "held")):
+        for one in status.get(key) or ():
+            host_id, since = str(one.get("id")), one.get("since")
+            moment = float(since) if isinstance(since, int | float) else None
+            words[host_id] = Word("held" if state == "held" else "lost", moment, sites.get(host_id))
+    return words
+
+
+def absent(
+    leases: Mapping[str, IPv4Address],
+    members: Collection[str],
+    *,
+    left: Collection[str] = (),
+    not_believed: Collection[str] = (),
+    words: Mapping[str, Word] | None = None,
+) -> list[Row]:
+    """A row for everybody who holds a lease, or is kept by this host's agent, and is no registered
+    member; sorted by id. ``words``: None where no agent could be asked."""
+    known = words or {}
+    rows = []
+    for host_id in sorted({*leases, *known} - set(members)):
+        word = known.get(host_id)
+        state: State = "missing" if words is None else "gone"
+        if host_id in not_believed:
+            state = "not believed"
+        elif host_id in left:
+            state = "left"
+        elif word is not None:
+            state = word.state
+        overlay = leases.get(host_id)
+        rows.append(
+            {
+                "name": host_id,
+                "id": host_id,
+                "site": word.site if word is not None else None,
+                "private": None,
+                "public": None,
+                "overlay": str(overlay) if overlay is not None else None,
+                "version": None,
+                "stage": None,
+                "state": state,
+                "since": word.since if word is not None else None,
+            }
+        )
+    return rows
+
+
+def summary(registered: int, away: Sequence[Row]) -> str | None:
+    """``8 known, 7 registered: ec2-4 lost since …``; None when everybody is there."""
+    if not away:
+        return None
+    named = some([_in_words(row, short=True) for row in away], 5)
+    return f"{registered + len(away)} known, {registered} registered: {named}"
+
+
+def _in_words(row: Row, *, short: bool = False) -> str:
+    since = f" since {moment(row['since'])}" if row.get("since") is not None else ""
+    if short:
+        return f"{row['id']} {row['state']}{since}"
+    return f"{_MEANS[row['state']]}{since}"
+
+
+def moment(seconds: float) -> str:
+    """Unix seconds, as people read them."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return "an unknown time"
+
+
+def unmet(
+    rows: Sequence[Row], away: Sequence[Row], required: Collection[Required]
+) -> list[tuple[str, str]]:
+    """Each that does not meet all of it, by id, with the reasons. Whoever is not there, or does not
+    say, does not meet it."""
+    found = [(row["id"], _in_words(row)) for row in away]
+    for row in rows:
+        reasons = [why for one in REQUIRED if one in required for why in _lacks(row, one)]
+        if reasons:
+            found.append((row["id"], ", ".join(reasons)))
+    return sorted(found)
+
+
+def _lacks(row: Row, required: Required) -> Iterator[str]:
+    stage, problems = row["stage"], row.get("problems")
+    match required:
+        case "enforced" | "shadow":
+            if stage != required:
+                yield f"does not say its stage ({stage})" if stage in ("?", None) else _is(stage)
+        case "no-problem":
+            if problems is None:
+                yield "does not say what is wrong with it"
+            elif problems:
+                yield f"has problems: {', '.join(problems)}"
+        case "in-step":
+            pass  # an entry lives as long as its host's session, so who is registered is in step
+
+
+def _is(stage: str) -> str:
+    return "is in shadow" if stage == "shadow" else f"is {stage}"
+
+
+def verdict(total: int, failed: int, required: Sequence[Required]) -> str:
+    words = " and ".join(required)
+    if total == 0:
+        return f"nobody is known, so nobody is {words}"
+    if failed:
+        return f"{failed} of {total} are not {words}"
+    return f"{counted(total, 'host')}, all {words}"

@@ -1,0 +1,326 @@
+"""What the registry holds, as it was told: names, and whose claims they are. Pure and incremental.
+
+It promises that what it knows does not depend on the order in which it came, that a look costs the
+same with ten entries and with sixteen thousand, and that who is gone takes no memory.
+
+Beside the names that the registry has, it keeps the claims of lost members, which it has no more,
+until it is told to ``drop`` them.
+
+An id has a handful of entries that are looked at; whoever makes thousands under one id makes them
+for a *crowd*, where a name costs no more than its place. Who is put aside is not decided here.
+
+Must never do: weigh one claim against another, or let an inadmissible name be more than a name.
+"""
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from types import MappingProxyType
+from typing import Final
+
+from neti.errors import EntryError
+from neti.fleet.admission import Admission
+from neti.fleet.index import Claims
+from neti.model import Departure, IPAddress, Member, Moved, entry
+
+# Entries of one id that are looked at. An honest host has one, and two for a moment.
+MAX_JUDGED: Final = 16
+# Further addresses that each entry may have in any case, and how many more all may have together.
+MORE_FOR_EACH: Final = 4
+MAX_MORE_BEYOND: Final = 16_384
+
+
+def _beyond(more: tuple[IPAddress, ...]) -> int:
+    return max(0, len(more) - MORE_FOR_EACH)
+
+
+@dataclass(slots=True)
+class _Crowd:
+    """Entries of one id beyond those, the newest last: not looked at yet, and looked at before."""
+
+    new: dict[str, None] = field(default_factory=dict)
+    seen: dict[str, None] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.new) + len(self.seen)
+
+
+class Roster:
+    """Not thread-safe: the fleet owns it. ``claims``: by name, without further addresses.
+    ``junk``: names that are no admissible entries. ``bad_data``: what is wrong with the further
+    addresses of an entry."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._names: set[str] = set()
+        self._junk: dict[str, None] = {}
+        self._departures: dict[str, int] = {}  # id -> highest generation that said goodbye
+        self._listed: set[str] = set()  # names from a whole list whose leases were not read yet
+        self._claims: dict[str, Member] = {}
+        self._more: dict[str, tuple[IPAddress, ...]] = {}  # further addresses, once read
+        self._beyond = 0  # how many of these are beyond what everybody may have
+        self._bad_data: dict[str, str] = {}
+        self._by_id: Claims[str] = Claims()
+        self._by_overlay: Claims[IPv4Address] = Claims()  # ids, not names
+        self._crowds: dict[str, _Crowd] = {}
+        self._crowded: dict[str, str] = {}  # names in crowds -> their id
+        self._given_up: set[IPv4Address] = set()  # perhaps claimed by nobody any more
+        self.claims: Mapping[str, Member] = MappingProxyType(self._claims)
+        self.junk: Set[str] = self._junk.keys()
+        self.bad_data: Mapping[str, str] = MappingProxyType(self._bad_data)
+
+    # --- what is known ---
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._names)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the registry holds this name."""
+        return name in self._names
+
+    def difference(self, listed: frozenset[str]) -> tuple[frozenset[str], set[str]]:
+        """What a whole list has that was not known yet, and what is known that it has not."""
+        return listed - self._names, self._names - listed
+
+    def entries_of(self, host_id: str) -> list[str]:
+        """The id's admissible entries that the registry holds."""
+        return [name for name in self._by_id.of(host_id) if name in self._names]
+
+    def extended(self) -> Iterable[str]:
+        """Entries that have further addresses, which may be read."""
+        return (
+            name for name, claim in self._claims.items() if claim.extended and name in self._names
+        )
+
+    def member(self, name: str) -> Member:
+        """The claim with those of its further addresses that are known and let in."""
+        claim, more = self._claims[name], self._more.get(name, ())
+        return replace(claim, more=more) if more else claim
+
+    def claimed(self, overlay: IPv4Address) -> bool:
+        return bool(self._by_overlay.of(overlay))
+
+    def ids_at(self, overlay: IPv4Address) -> set[str]:
+        """Who claims this overlay address."""
+        return set(self._by_overlay.of(overlay))
+
+    def count_at(self, overlay: IPv4Address) -> int:
+        """How many ids claim this overlay address."""
+        return len(self._by_overlay.of(overlay))
+
+    def crowds(self) -> Iterable[tuple[str, int]]:
+        """For each id with more entries than are looked at, the newest of the others and how
+        many they are."""
+        for crowd in self._crowds.values():
+            yield next(reversed(crowd.new or crowd.seen)), len(crowd)
+
+    @property
+    def crowded(self) -> int:
+        """How many entries are not looked at, because their ids have too many."""
+        return len(self._crowded)
+
+    def has_unseen(self, host_id: str) -> bool:
+        """Whether entries of this id were never looked at."""
+        crowd = self._crowds.get(host_id)
+        return crowd is not None and bool(crowd.new)
+
+    def overcrowded(self, host_id: str) -> bool:
+        return len(self._by_id.of(host_id)) > MAX_JUDGED
+
+    def listed(self, name: str) -> bool:
+        """Whether it stood in a whole list, and its lease was not read since."""
+        return name in self._listed
+
+    def departed(self, host_id: str) -> int | None:
+        """The generation whose goodbye stands, with no entry of this id since."""
+        return self._departures.get(host_id)
+
+    def said_goodbye(self, name: str) -> bool:
+        """Whether a goodbye that stands is about this entry, or a later one of its host."""
+        claim = self._claims.get(name)
+        return claim is not None and self._departures.get(claim.id, -1) >= claim.generation
+
+    def admissible(self, name: str) -> Member | None:
+        """The member that an entry of this name would claim to be."""
+        try:
+            parsed = self._parse(name)
+        except EntryError:
+            return None
+        return parsed if isinstance(parsed, Member) else None
+
+    def fault(self, name: str) -> str:
+        """Why it is junk; empty when it is none."""
+        try:
+            self._parse(name)
+        except EntryError as error:
+            return str(error)
+        return ""
+
+    def _parse(self, name: str) -> Member | Departure | Moved:
+        parsed = entry.parse(name)
+        if isinstance(parsed, Member) and (objection := self._admission.objection(parsed)):
+            raise EntryError(objection)
+        return parsed
+
+    # --- what is told ---
+
+    def enter(self, name: str, *, bulk: bool = False) -> Member | Departure | Moved | None:
+        """The registry has it; what it says, None when it is junk or was known. ``bulk``: it stood
+        in a whole list."""
+        if name in self._names:
+            return None
+        self._names.add(name)
+        try:
+            parsed = self._parse(name)
+        except EntryError:
+            self._junk[name] = None
+            return None
+        if isinstance(parsed, Departure):
+            known = self._departures.get(parsed.id, -1)
+            self._departures[parsed.id] = max(known, parsed.generation)
+        elif isinstance(parsed, Member):
+            self._departures.pop(parsed.id, None)  # it is back: what it said before is over
+            if name not in self._claims:  # else it was lost, and what was read of it still stands
+                self.keep(name, parsed)
+            if bulk:
+                self._listed.add(name)
+        return parsed
+
+    def remove(self, name: str) -> Member | None:
+        """The registry has it no more. Its claim, if it was one, stands until it is dropped."""
+        if name not in self._names:
+            return None
+        self._names.discard(name)
+        if name in self._crowded:
+            self._uncrowd(name)
+            return None
+        if name in self._junk:
+            del self._junk[name]
+            return None
+        claim = self._claims.get(name)
+        if claim is None:
+            self._end_departure(entry.parse(name))
+        else:
+            self._listed.discard(name)
+        return claim
+
+    def _end_departure(self, parsed: Member | Departure | Moved) -> None:
+        if isinstance(parsed, Departure) and self._departures.get(parsed.id) == parsed.generation:
+            del self._departures[parsed.id]
+
+    def end_answered_departures(self) -> None:
+        """Leaving is one step, so a departure that is listed beside an entry was before its
+        return."""
+        for host_id in [i for i in self._departures if self.entries_of(i)]:
+            del self._departures[host_id]
+
+    def lease_read(self, overlay: IPv4Address) -> None:
+        """That its claims stood in a list matters only until the lease is known."""
+        if not self._listed:
+            return
+        for host_id in self._by_overlay.of(overlay):
+            for name in self._by_id.of(host_id):
+                if self._claims[name].overlay == overlay:
+                    self._listed.discard(name)
+        if not self._listed:
+            self._listed.clear()  # a set keeps the table that it once needed
+
+    def data_read(self, name: str, data: bytes) -> Member | None:
+        """The claim that these further addresses belong to, None when there is none."""
+        claim = self._claims.get(name)
+        if claim is None or not claim.extended:
+            return None
+        self._bad_data.pop(name, None)
+        try:
+            told = entry.parse_data(data)
+            believed = self._admission.believed(claim, told)
+            kept = self._keep_more(name, believed)
+            if refused := [str(a) for a in told if a not in believed]:
+                shown = ", ".join(refused[:3]) + (", …" if len(refused) > 3 else "")
+                self._bad_data[name] = f"further addresses are not let in: {shown}"
+            elif kept < len(believed):
+                self._bad_data[name] = (
+                    f"{len(believed) - kept} further addresses are not let in: all hosts together "
+                    f"have {MAX_MORE_BEYOND} beyond the first {MORE_FOR_EACH} of each"
+                )
+        except EntryError as error:
+            self._keep_more(name, ())
+            self._bad_data[name] = f"further addresses are not let in: {error}"
+        return claim
+
+    def remember_more(self, name: str, more: tuple[IPAddress, ...]) -> bool:
+        """As they were read before a restart; whether they are to be believed until they are read
+        again. An extended entry has some: where none are remembered, they were not read yet."""
+        claim = self._claims.get(name)
+        if claim is None or not claim.extended or not more:
+            return False
+        self._keep_more(name, self._admission.believed(claim, more))
+        return True
+
+    def _keep_more(self, name: str, more: tuple[IPAddress, ...]) -> int:
+        """Everybody has a few; what one has beyond these is taken from what all have together, so
+        that many members with many addresses cannot fill every host's memory and kernel."""
+        self._beyond -= _beyond(self._more.pop(name, ()))
+        allowed = MORE_FOR_EACH + max(0, MAX_MORE_BEYOND - self._beyond)
+        kept = self._more[name] = more[:allowed]
+        self._beyond += _beyond(kept)
+        return len(kept)
+
+    # --- claims ---
+
+    def keep(self, name: str, claim: Member) -> None:
+        """Note the claim, whether or not the registry holds the name."""
+        self._claims[name] = claim
+        self._by_id.add(claim.id, name)
+        self._by_overlay.add(claim.overlay, claim.id)
+
+    def drop(self, name: str) -> None:
+        """Forget the claim, and all that was read of it."""
+        claim = self._claims.pop(name)
+        self._beyond -= _beyond(self._more.pop(name, ()))
+        self._bad_data.pop(name, None)
+        self._by_id.discard(claim.id, name)
+        # At most a handful: the rest of a crowd claims nothing.
+        if all(self._claims[n].overlay != claim.overlay for n in self._by_id.of(claim.id)):
+            self._by_overlay.discard(claim.overlay, claim.id)
+        self._given_up.add(claim.overlay)
+
+    def put_aside(self, name: str, *, seen: bool) -> None:
+        """Into the crowd of its id, and with it all that was read of it; the registry has it.
+        ``seen``: it was judged, and found wanting."""
+        host_id = self._claims[name].id
+        self._listed.discard(name)
+        self.drop(name)
+        crowd = self._crowds.setdefault(host_id, _Crowd())
+        (crowd.seen if seen else crowd.new)[name] = None
+        self._crowded[name] = host_id
+
+    def next_of_crowd(self, host_id: str, *, unseen: bool) -> str | None:
+        """Take the newest out of the id's crowd, one that was not looked at yet if there is one;
+        with ``unseen`` no other. It claims what it says again."""
+        crowd = self._crowds.get(host_id)
+        if crowd is None or (unseen and not crowd.new):
+            return None
+        name = next(reversed(crowd.new or crowd.seen))
+        self._uncrowd(name)
+        claim = self._parse(name)
+        assert isinstance(claim, Member)  # it was one when it came, and rules do not change
+        self.keep(name, claim)
+        return name
+
+    def _uncrowd(self, name: str) -> None:
+        host_id = self._crowded.pop(name)
+        crowd = self._crowds[host_id]
+        crowd.new.pop(name, None)
+        crowd.seen.pop(name, None)
+        if not crowd:
+            del self._crowds[host_id]
+
+    def take_unclaimed(self) -> list[IPv4Address]:
+        """Overlay addresses whose last claim was dropped since the last call."""
+        if not self._given_up:
+            return []
+        unclaimed = [overlay for overlay in self._given_up if not self.claimed(overlay)]
+        self._given_up.clear()
+        return unclaimed

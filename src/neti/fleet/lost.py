@@ -1,0 +1,203 @@
+"""Members that are not registered any more and still stand: lost, and those that are held. Pure.
+
+*Lost*: the session ended without a word; its time runs. *Held*: it would be removed now, and the
+guard keeps it; no time runs. Both end the same way when the host returns or is displaced.
+"""
+
+from collections import ChainMap, Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from types import MappingProxyType
+
+from neti.fleet.guard import WINDOW_SECONDS, Guard
+from neti.fleet.index import Claims
+from neti.model import Member
+
+Batch = tuple[str, bool, float]  # a site, whether they said goodbye, since when the first is held
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A member without a registration; ``since`` in Unix seconds."""
+
+    member: Member
+    since: float
+    shared_public: bool  # others stood behind the same public address then: it is a NAT's
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why and since when (Unix seconds) a member is kept that would else be removed.
+
+    ``doubt``: because the registry itself is doubted; it does not end by itself. ``said``: it said
+    goodbye.
+    """
+
+    since: float
+    reason: str
+    doubt: bool = False
+    said: bool = False
+
+
+class _Everybody(ChainMap[str, Lost]):
+    """Of maps that share no id. A ChainMap's own length would look at each of them, and the guard
+    asks for it at every goodbye."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self.maps))
+
+
+class Absences:
+    """Not thread-safe: the fleet owns it."""
+
+    def __init__(self) -> None:
+        self._touched: set[str] = set()
+        self._waiting: dict[str, Lost] = {}  # in the order of ``since``
+        self._kept: dict[str, Lost] = {}  # in the order in which they were held
+        self._holds: dict[str, Hold] = {}
+        self._batch_of: dict[str, Batch] = {}
+        self._batches: dict[Batch, dict[str, float]] = {}  # since when each is held
+        self._alone: dict[IPv4Address, str] = {}  # public address that was not shared -> id
+        self._at_private: Claims[tuple[str, IPv4Address]] = Claims()
+
+    def __contains__(self, host_id: str) -> bool:
+        return host_id in self._waiting or host_id in self._kept
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._kept)
+
+    @property
+    def lost(self) -> Mapping[str, Lost]:
+        """Everybody here, the held included."""
+        return MappingProxyType(_Everybody(self._waiting, self._kept))
+
+    def get(self, host_id: str) -> Lost | None:
+        return self._waiting.get(host_id) or self._kept.get(host_id)
+
+    @property
+    def holds(self) -> Mapping[str, Hold]:
+        return MappingProxyType(self._holds)
+
+    def alone_at(self, public: IPv4Address | None) -> str | None:
+        """Who had this public address to itself."""
+        return self._alone.get(public) if public is not None else None
+
+    def at_private_of(self, member: Member) -> Collection[str]:
+        """Who of these has this member's private address in its site."""
+        return self._at_private.of((member.site, member.private))
+
+    def floor(self, host_id: str) -> int:
+        """The generation below which an entry of this id is an older copy's: none comes back as
+        its older self while the registry is doubted."""
+        hold = self._holds.get(host_id)
+        return self._kept[host_id].member.generation if hold is not None and hold.doubt else 0
+
+    def take_touched(self) -> set[str]:
+        """Whose absence is not what it was at the last call."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    def add(self, lost: Lost) -> None:
+        host_id = lost.member.id
+        self._touched.add(host_id)
+        in_order = not self._waiting or next(reversed(self._waiting.values())).since <= lost.since
+        self._waiting[host_id] = lost
+        if not in_order:  # the clock was set back
+            self._waiting = dict(sorted(self._waiting.items(), key=lambda item: item[1].since))
+        self._at_private.add((lost.member.site, lost.member.private), host_id)
+        if lost.member.public is not None and not lost.shared_public:
+            self._alone[lost.member.public] = host_id
+
+    def hold(self, ids: Iterable[str], hold: Hold) -> None:
+        for host_id in ids:
+            self._touched.add(host_id)
+            if host_id in self._waiting:
+                self._kept[host_id] = self._waiting.pop(host_id)
+            self._unhold(host_id)
+            self._holds[host_id] = hold
+            batch = self._batch(self._kept[host_id].member.site, hold)
+            self._batch_of[host_id] = batch
+            self._batches.setdefault(batch, {})[host_id] = hold.since
+
+    def _batch(self, site: str, hold: Hold) -> Batch:
+        """The one that it belongs to, or a new one: those of one site that were held within ten
+        minutes, apart from each other those who said goodbye and those who did not."""
+        for known in self._batches:
+            together = abs(hold.since - known[2]) <= WINDOW_SECONDS
+            if known[:2] == (site, hold.said) and together:
+                return known
+        return site, hold.said, hold.since
+
+    def _unhold(self, host_id: str) -> None:
+        self._holds.pop(host_id, None)
+        batch = self._batch_of.pop(host_id, None)
+        if batch is not None:
+            del self._batches[batch][host_id]
+            if not self._batches[batch]:
+                del self._batches[batch]
+
+    def batches(self) -> list[tuple[Batch, int]]:
+        """With the number of those who are held in each."""
+        return [(batch, len(held)) for batch, held in self._batches.items()]
+
+    def held_before(self, now: float, guard: Guard) -> set[str]:
+        """Who is held for so long that it has nothing to do with what happens now."""
+        return {
+            host_id
+            for held in self._batches.values()
+            for host_id, since in held.items()
+            if not guard.recent(since, now=now)
+        }
+
+    def worst_site_but(self, site: str, old: Collection[str]) -> str | None:
+        """The other site with the most members here, but for the ``old`` ones."""
+        counts = Counter(lost.member.site for i, lost in self.lost.items() if i not in old)
+        counts.pop(site, None)
+        return max(sorted(counts), key=counts.__getitem__, default=None)
+
+    def end(self, host_id: str) -> Lost:
+        self._touched.add(host_id)
+        self._unhold(host_id)
+        lost = self._waiting.pop(host_id, None) or self._kept.pop(host_id)
+        self._at_private.discard((lost.member.site, lost.member.private), host_id)
+        public = lost.member.public
+        if public is not None and self._alone.get(public) == host_id:
+            del self._alone[public]
+        return lost
+
+    def over(self, *, now: float, linger: float) -> list[str]:
+        """Lost ones whose time is over."""
+        ids = []
+        for host_id, lost in self._waiting.items():
+            if lost.since + linger > now:
+                break
+            ids.append(host_id)
+        return ids
+
+    def held_until(self, since: float, batch: Batch) -> list[str]:
+        """Those of a batch held no later than this moment whose hold may end by itself."""
+        held = self._batches.get(batch, {})
+        return [i for i, at in held.items() if at <= since and not self._holds[i].doubt]
+
+    def first_lost(self) -> float | None:
+        """Since when the one is lost whose time is over first."""
+        return next(iter(self._waiting.values())).since if self._waiting else None
+
+    def first_held(self, batch: Batch) -> float | None:
+        """Since when the one of a batch is held whose hold may end by itself first."""
+        held = self._batches.get(batch, {})
+        return min((at for i, at in held.items() if not self._holds[i].doubt), default=None)
+
+    def stand_still(self, seconds: float) -> None:
+        """Nobody's time ran for so long."""
+        self._touched.update(self._waiting)
+        for host_id, lost in self._waiting.items():
+            self._waiting[host_id] = replace(lost, since=lost.since + seconds)
+
+    def set_back(self, now: float) -> None:
+        """The clock was set back: nobody may wait for as long again."""
+        for host_id in reversed(self._waiting):
+            if self._waiting[host_id].since <= now:
+                break
+            self._waiting[host_id] = replace(self._waiting[host_id], since=now)

@@ -1,0 +1,95 @@
+"""Who stands as a member, by which entry, and what has changed about that. Pure.
+
+It promises that of several changes to one host only the difference between first and last is told,
+and that who else has a member's addresses costs the same however many there are.
+
+Must never do: decide. Whom it was told to let in it has, until it is told otherwise.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from itertools import islice
+from types import MappingProxyType
+from typing import Final
+
+from neti.fleet.index import Claims
+from neti.model import Member
+
+MAX_SHARING_NAMED: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one host: ``before`` and ``after`` are never equal, and never both None."""
+
+    id: str
+    before: Member | None
+    after: Member | None
+
+
+class Standing:
+    """Not thread-safe: the fleet owns it. ``members``: by id, live and lost. ``speaks``: the name
+    that was accepted for each id."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+        self._speaks: dict[str, str] = {}
+        self.members: Mapping[str, Member] = MappingProxyType(self._members)
+        self.speaks: Mapping[str, str] = MappingProxyType(self._speaks)
+        self._at_private: Claims[tuple[str, IPv4Address]] = Claims()
+        self._at_public: Claims[IPv4Address] = Claims()
+        self._before: dict[str, Member | None] = {}
+
+    def accept(self, name: str, member: Member) -> None:
+        """Let it in by this entry, or as it is now."""
+        host_id = member.id
+        self._speaks[host_id] = name
+        before = self._members.get(host_id)
+        if member == before:
+            return
+        self._before.setdefault(host_id, before)
+        if before is not None:
+            self._free_place_of(before)
+        self._members[host_id] = member
+        self._at_private.add((member.site, member.private), host_id)
+        if member.public is not None:
+            self._at_public.add(member.public, host_id)
+
+    def drop(self, host_id: str) -> None:
+        """It is no member any more, if it was one."""
+        before = self._members.get(host_id)
+        if before is not None:
+            self._before.setdefault(host_id, before)
+            self._free_place_of(before)
+            del self._members[host_id], self._speaks[host_id]
+
+    def _free_place_of(self, member: Member) -> None:
+        self._at_private.discard((member.site, member.private), member.id)
+        if member.public is not None:
+            self._at_public.discard(member.public, member.id)
+
+    def at_private_of(self, member: Member) -> Collection[str]:
+        """Ids at its private address in its site, its own among them if it is there."""
+        return self._at_private.of((member.site, member.private))
+
+    def shares_public(self, member: Member) -> bool:
+        """Whether several members are at its public address."""
+        return member.public is not None and len(self._at_public.of(member.public)) > 1
+
+    def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
+        """Private addresses that several members of one site have, with these; not all of many."""
+        return [
+            (*place, tuple(sorted(islice(self._at_private.of(place), MAX_SHARING_NAMED))))
+            for place in sorted(islice(self._at_private.shared, MAX_SHARING_NAMED))
+        ]
+
+    def take_changes(self) -> list[Change]:
+        """Differences since the last call, one per id at most."""
+        changes = [
+            Change(host_id, before, after)
+            for host_id, before in self._before.items()
+            if (after := self._members.get(host_id)) != before
+        ]
+        self._before.clear()
+        return changes

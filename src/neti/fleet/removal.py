@@ -1,0 +1,181 @@
+"""How members end: lost, held, displaced, let go, released. Pure.
+
+It promises that whoever would be removed for being gone passes the guard, all that are due at once
+or none of them, and that a held member ends by itself only while at most a quarter of the fleet is
+held. Displacing passes no guard: somebody else is proved to be where the member was.
+
+Methods that remove members return the ids that may stand differently then; whoever calls decides
+those anew.
+
+Must never do: take silence for a goodbye, or begin a removal that nobody asked for: it is told who
+is lost, who said goodbye, and what time it is.
+"""
+
+from collections.abc import Collection, Iterable
+
+from neti.fleet.entries import Roster
+from neti.fleet.guard import Guard, ends_by_itself
+from neti.fleet.lost import Absences, Batch, Hold, Lost
+from neti.fleet.members import Standing
+from neti.fleet.reads import Asking
+from neti.model import Departure
+
+
+class Leaving:
+    """Not thread-safe: the fleet owns it. ``returning``: ids that the list being taken in has
+    under another name: they are not on their way out. ``now`` is Unix seconds."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        asking: Asking,
+        standing: Standing,
+        absences: Absences,
+        *,
+        linger_seconds: float,
+        guard: Guard | None,
+        hold_seconds: float,
+    ) -> None:
+        self._roster = roster
+        self._asking = asking
+        self._standing = standing
+        self._absences = absences
+        self._linger = linger_seconds
+        self._guard = guard
+        self._hold_seconds = hold_seconds
+        self.returning: Collection[str] = ()
+
+    def lose(self, host_id: str, *, since: float) -> None:
+        """Its registration is gone; it stands, and its time runs."""
+        member = self._standing.members[host_id]
+        self._absences.add(Lost(member, since, self._standing.shares_public(member)))
+
+    def goodbye(self, word: Departure, *, now: float) -> set[str]:
+        """A lost one's word that it went on purpose, if it is about this generation of it."""
+        lost = self._absences.get(word.id)
+        if lost is None or lost.member.generation > word.generation:
+            return set()
+        if word.id in self._absences.holds:
+            return set()
+        return self.let_go((word.id,), now=now, said=True)
+
+    def keep_all(self, hold: Hold) -> None:
+        """In doubt about the whole registry: everybody it does not have stays as he was."""
+        absences = self._absences
+        absences.hold([i for i in absences.lost if i not in absences.holds], hold)
+
+    def tick(self, *, now: float) -> set[str]:
+        """Let go of lost members whose time is over, and of small holds whose time is."""
+        self._absences.set_back(now)
+        over = self._absences.over(now=now, linger=self._linger)
+        touched = self.let_go(over, now=now) if over else set()
+        for batch in self._ending():
+            over = self._absences.held_until(now - self._hold_seconds, batch)
+            touched |= self.release(over)
+        return touched
+
+    def next_tick(self) -> float | None:
+        """When ``tick`` next has something to do."""
+        times = []
+        lost = self._absences.first_lost()
+        if lost is not None:
+            times.append(lost + self._linger)
+        for batch in self._ending():
+            held = self._absences.first_held(batch)
+            if held is not None:
+                times.append(held + self._hold_seconds)
+        return min(times, default=None)
+
+    def _ending(self) -> list[Batch]:
+        """Batches whose holds end by themselves: each is judged by itself."""
+        members = len(self._standing.members)
+        batches = self._absences.batches()
+        return [batch for batch, held in batches if ends_by_itself(held, members)]
+
+    def let_go(self, ids: Collection[str], *, now: float, said: bool = False) -> set[str]:
+        """Remove these lost members, or hold them where the guard objects: all of one site, or
+        none of them. ``said``: they said goodbye."""
+        guard = self._guard
+        if guard is None:
+            return self._remove(ids)
+        by_site: dict[str, list[str]] = {}
+        for host_id in ids:
+            by_site.setdefault(self._standing.members[host_id].site, []).append(host_id)
+        touched: set[str] = set()
+        for site, batch in sorted(by_site.items()):
+            reason = self._objection(guard, site, batch, now=now)
+            if reason is not None:
+                self._absences.hold(batch, Hold(now, reason, said=said))
+            else:
+                guard.let_go(batch, now=now)
+                touched |= self._remove(batch)
+        return touched
+
+    def _objection(
+        self, guard: Guard, site: str, batch: Collection[str], *, now: float
+    ) -> str | None:
+        """Where all that are gone together are too many, whoever is gone with one other site does
+        not count: one site that loses many, or pretends to, does not hold back the others."""
+        absences, members = self._absences, self._standing.members
+        old = absences.held_before(now, guard)
+        fleet = members.keys() - old if old else members
+        absent: Collection[str] = absences.lost.keys() - old if old else absences.lost.keys()
+        if self.returning:  # who has only changed its entry in the same list is not on its way out
+            absent = set(absent) - set(self.returning)
+        reason = guard.objection(batch, absent, fleet, now=now)
+        if reason is None:
+            return None
+        other = absences.worst_site_but(site, old)
+        if other is None:
+            return reason
+        others = {i for i in absent if members[i].site != other}
+        return reason if guard.objection(batch, others, fleet, now=now) is not None else None
+
+    def release(self, ids: Iterable[str]) -> set[str]:
+        """Remove these held members after all. The operator's word, or time's: it does not count
+        towards the next hold."""
+        return self._remove([i for i in dict.fromkeys(ids) if i in self._absences.holds])
+
+    def displaced_by(self, ids: Iterable[str]) -> set[str]:
+        """Remove the lost members whose place these ids, as they stand now, have taken."""
+        if not self._absences:
+            return set()
+        touched: set[str] = set()
+        for host_id in {doubted for i in ids for doubted in self._doubted_by(i)}:
+            lost = self._absences.get(host_id)
+            if lost is not None and self._displaced(lost):
+                touched |= self._remove((host_id,))
+        return touched
+
+    def _doubted_by(self, host_id: str) -> Iterable[str]:
+        """Whose absence this member's standing may end: itself, or who had its address."""
+        member = self._standing.members.get(host_id)
+        if member is None:
+            return ()
+        if host_id in self._absences:
+            return (host_id,)
+        alone = self._absences.alone_at(member.public)
+        lost_here = self._absences.at_private_of(member)  # all of them end now, so once each
+        return tuple(lost_here) if alone is None else (alone, *lost_here)
+
+    def _displaced(self, lost: Lost) -> bool:
+        """A live member claims what the lost one had: its address, or its lease."""
+        member = lost.member
+        if self._asking.holds_lease(member) is False:
+            return True
+        here = len(self._standing.at_private_of(member))
+        if here > len(self._absences.at_private_of(member)):
+            return True
+        # Those who came since are live: had one of them been lost, it would have displaced first.
+        return not lost.shared_public and self._standing.shares_public(member)
+
+    def _remove(self, ids: Iterable[str]) -> set[str]:
+        touched: set[str] = set()
+        for host_id in ids:
+            overlay = self._absences.end(host_id).member.overlay
+            name = self._standing.speaks[host_id]
+            self._standing.drop(host_id)
+            touched |= self._roster.ids_at(overlay)
+            if name not in self._roster:
+                self._roster.drop(name)
+        return touched

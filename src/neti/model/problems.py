@@ -1,0 +1,93 @@
+"""What is wrong on this host: typed problems, a collection of them, and their form in a document.
+
+Code and severity decide; the sentence is for people, and nothing ever parses it. All codes are
+declared in ``neti.model.problem_codes``. Must never do: raise in a running agent because of a code,
+or ask a sentence how grave it is.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from neti.model.problem_codes import KINDS, Severity
+
+__all__ = ["Problem", "Problems", "Severity", "problem", "problems_in"]
+
+UNTYPED: Final = "untyped"  # what an agent of an older version says in words alone
+# Set in tests: a code that nobody declared is an error there, and a warning in operation.
+strict = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """``subject``: of several things with the same code, which one; empty where there is one."""
+
+    code: str
+    severity: Severity
+    sentence: str
+    subject: str = ""
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    def document(self) -> dict[str, str]:
+        plain = {"code": self.code, "severity": self.severity.value, "sentence": self.sentence}
+        return plain | ({"subject": self.subject} if self.subject else {})
+
+
+def problem(code: str, sentence: str, subject: str = "") -> Problem:
+    """With the severity that its code is declared with."""
+    kind = KINDS.get(code)
+    if kind is None and strict:
+        raise LookupError(f"the problem {code!r} is not declared in neti.model.problem_codes")
+    return Problem(code, kind.severity if kind else Severity.WARNING, str(sentence), subject)
+
+
+class Problems:
+    """Those that there are now, in the order in which they came. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, str], Problem] = {}
+
+    def set(self, code: str, sentence: str, *, subject: str = "") -> None:
+        """It is so; said again, the sentence is the new one."""
+        self._held[code, subject] = problem(code, sentence, subject)
+
+    def clear(self, code: str, *, subject: str | None = None) -> None:
+        """It is over, if it ever was. ``subject`` None: with every subject."""
+        for key in [k for k in self._held if k[0] == code and subject in (None, k[1])]:
+            del self._held[key]
+
+    def get(self, code: str, *, subject: str = "") -> Problem | None:
+        return self._held.get((code, subject))
+
+    def sentence(self, code: str) -> str:
+        """Empty when there is no such problem."""
+        return "; ".join(held.sentence for held in self._held.values() if held.code == code)
+
+    def __contains__(self, code: str) -> bool:
+        return any(held.code == code for held in self._held.values())
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(tuple(self._held.values()))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+
+def problems_in(status: Mapping[str, Any]) -> list[Problem]:
+    """Of a status document, which another version may have written: what is not known of a problem
+    makes it a warning, and never an error of the reader."""
+    listed = status.get("problems")
+    return [_read(one) for one in listed] if isinstance(listed, list) else []
+
+
+def _read(one: object) -> Problem:
+    if not isinstance(one, Mapping):  # of an agent before format 2
+        return Problem(UNTYPED, Severity.WARNING, str(one))
+    try:
+        severity = Severity(str(one.get("severity")))
+    except ValueError:
+        severity = Severity.WARNING
+    code, sentence = str(one.get("code", UNTYPED)), str(one.get("sentence", ""))
+    return Problem(code, severity, sentence or code, str(one.get("subject", "")))

@@ -1,0 +1,1 @@
+"""What is wrong, and how much: what `neti check` concludes, and the metrics."""

@@ -1,0 +1,425 @@
+"""What ``neti check`` concludes from what the agent says and what the kernel holds. Pure.
+
+``judge`` looks at one Situation and names every condition that is not well, the worst first. The
+agent's word is not taken for what the kernel does.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, Literal
+
+from neti.model.problems import Severity, problems_in
+from neti.text import plugin_line
+
+FAMILIES: Final = ("ipv4", "ipv6")
+_DROPS: Final = ("trial", "enforced")
+_STAGES: Final = {"down": -1, "shadow": 0, "trial": 1, "enforced": 2}
+# Codes of a host that is open against somebody's wish. The agent mends some of them in a moment.
+_OPEN: Final = ("arming", "stage_lost")
+# Those that have limits of their own here, and those that other keys of the document tell as well,
+# so that an agent of an older version, which has no codes, is judged in the same way.
+_SAID_ELSEWHERE: Final = frozenset(
+    {"registry", "lost", "conntrack", "fight", "held", "trial_expired", "down", "down_open"}
+)
+_SHOWN: Final = 300  # characters of one finding
+
+
+Stage = Literal["down", "shadow", "enforced"]
+
+
+class Level(IntEnum):
+    """A monitoring plugin's exit codes. Severity: see ``SEVERITY``."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+_LEVELS: Final = {
+    Severity.NOTE: Level.OK,
+    Severity.WARNING: Level.WARNING,
+    Severity.CRITICAL: Level.CRITICAL,
+}
+# Not to know whether input is dropped is worse than a warning.
+SEVERITY: Final = (Level.OK, Level.WARNING, Level.UNKNOWN, Level.CRITICAL)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelLook:
+    """``table inet neti`` as it stands in the kernel. ``drops``: families whose input is dropped
+    when no rule lets it in. ``as_written``: it is what the agent wrote; None: not known."""
+
+    table: bool
+    dormant: bool = False
+    as_written: bool | None = None
+    drops: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What was seen. ``status`` is the agent's document, None when it gave none: then ``agent``
+    says which way. ``switched_off``: why no agent should run. ``blind``: what could not be looked
+    at, and why. ``conntrack``: percent of the connection-tracking table. ``expected``: the stage
+    that the operator wants to be told of when it is another one. ``wished``: whether disk and
+    configuration want this host enforced, for when no agent says it; None: not known."""
+
+    status: Mapping[str, Any] | None = None
+    agent: Literal["answers", "absent", "silent"] = "answers"
+    agent_says: str = ""
+    switched_off: str | None = None
+    config_fault: str | None = None
+    kernel: KernelLook | None = None
+    blind: tuple[str, ...] = ()
+    conntrack: float | None = None
+    expected: Stage | None = None
+    wished: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """From where on something is worth a warning, or critical: seconds and percent that are
+    reached, counts that are exceeded."""
+
+    stale_warning: float = 60.0
+    stale_critical: float = 3600.0
+    lost_warning: int = 0
+    skipped_warning: int = 10
+    conntrack_warning: float = 80.0
+    conntrack_critical: float = 95.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``passing``: may be a moment between two steps of the agent, so it is worth a second look."""
+
+    level: Level
+    text: str
+    passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    level: Level
+    findings: tuple[Finding, ...]
+    line: str
+
+    @property
+    def passing(self) -> bool:
+        """Whether the worst of it may be over in a moment."""
+        worst = [finding for finding in self.findings if finding.level == self.level]
+        return self.level is not Level.OK and all(finding.passing for finding in worst)
+
+
+def judge(seen: Situation, limits: Limits) -> Verdict:
+    findings = sorted(_findings(seen, limits), key=lambda one: -SEVERITY.index(one.level))
+    level = findings[0].level if findings else Level.OK
+    words = [_worded(finding, level) for finding in findings] or [_all_is_well(seen)]
+    line = f"NETI {level.name} - {'; '.join(words)} | {_performance(seen, limits)}"
+    return Verdict(level, tuple(findings), line)
+
+
+def _worded(finding: Finding, worst: Level) -> str:
+    text = plugin_line(finding.text.replace("\n", " "), _SHOWN)
+    return text if finding.level == worst else f"{finding.level.name.lower()}: {text}"
+
+
+def _all_is_well(seen: Situation) -> str:
+    status = seen.status or {}
+    trial = status.get("trial")
+    running = isinstance(trial, Mapping) and trial.get("state") == "running"
+    left = f" ({trial['seconds_left']:.0f} s left)" if trial and running else ""
+    members = _members(status).get("total", 0)
+    stale = stale_seconds(status)
+    # Too short to be a finding, and no reason to say what is not so.
+    registry = f"not in step with the registry for {stale:.0f} s" if stale else "registry in step"
+    return f"{status.get('stage', 'shadow')}{left}, {members} members, {registry}"
+
+
+# --- findings ---
+
+
+def _findings(seen: Situation, limits: Limits) -> Iterator[Finding]:
+    if seen.config_fault is not None:
+        yield Finding(Level.CRITICAL, f"the configuration is invalid: {seen.config_fault}")
+    for sentence in seen.blind:
+        yield Finding(Level.UNKNOWN, sentence)
+    yield from _not_as_expected(seen)
+    off = _off(seen)
+    if off is not None:
+        yield from _while_off(off, seen)
+    if seen.status is not None:
+        if off is None:
+            yield from _kernel_against_status(seen.status, seen.kernel)
+            yield from _open_against_a_wish(seen.status)
+        yield from _safety(seen.status)
+        yield from _registry(seen.status, limits)
+        yield from _the_rest(seen, seen.status, limits)
+    elif off is None and seen.agent == "silent":
+        yield Finding(Level.CRITICAL, f"the agent hangs: {seen.agent_says}")
+    elif off is None and seen.agent == "absent":
+        yield Finding(Level.CRITICAL, seen.agent_says or "no agent is running on this host")
+        yield from _table_is_there(seen.kernel)
+    yield from _conntrack(seen.conntrack, limits)
+
+
+def _off(seen: Situation) -> str | None:
+    """Why nothing of Neti's should be in the kernel; None when it should."""
+    if seen.switched_off is not None:
+        return seen.switched_off
+    down = seen.status is not None and seen.status.get("down")
+    return "neti down was called; neti up ends it" if down else None
+
+
+def _stage_of(seen: Situation) -> str | None:
+    """None: nobody says it."""
+    if _off(seen) is not None:
+        return "down"
+    return str(seen.status.get("stage")) if seen.status is not None else None
+
+
+def _not_as_expected(seen: Situation) -> Iterator[Finding]:
+    """``neti check --expect``. A trial is neither: it has not ended yet."""
+    stage = _stage_of(seen)
+    if seen.expected is None or stage in (None, seen.expected):
+        return
+    if stage == "trial":
+        yield Finding(Level.WARNING, f"expected {seen.expected}, but a trial is still running")
+    else:
+        yield Finding(Level.CRITICAL, f"expected {seen.expected}, but this host is {_as(stage)}")
+
+
+def _as(stage: str | None) -> str:
+    return "in shadow" if stage == "shadow" else str(stage)
+
+
+def _wishes(seen: Situation) -> bool:
+    """Whether this host is to be enforced, by whoever had the last word."""
+    wished = seen.status.get("wished") if seen.status is not None else None
+    if isinstance(wished, Mapping):
+        return wished.get("reject_all") is True
+    return bool(seen.wished)
+
+
+def _while_off(why: str, seen: Situation) -> Iterator[Finding]:
+    kernel = seen.kernel
+    if _wishes(seen):
+        yield Finding(
+            Level.CRITICAL,
+            f"Neti is switched off on this host ({why}), so reject_all is not in force and "
+            "everything gets in",
+        )
+    elif seen.expected != "down":
+        yield Finding(Level.WARNING, f"Neti is switched off on this host ({why})")
+    if kernel is not None and kernel.table:
+        yield Finding(
+            Level.WARNING,
+            "table inet neti is in the kernel all the same: 'neti down' takes it out",
+        )
+
+
+def _table_is_there(kernel: KernelLook | None) -> Iterator[Finding]:
+    """Without it, or with it asleep, overlay addresses lead nowhere, whatever the stage."""
+    if kernel is not None and not kernel.table:
+        yield Finding(Level.CRITICAL, "table inet neti is not in the kernel", passing=True)
+    elif kernel is not None and kernel.dormant:
+        yield Finding(Level.CRITICAL, "table inet neti is dormant: it does nothing", passing=True)
+
+
+def _kernel_against_status(
+    status: Mapping[str, Any], kernel: KernelLook | None
+) -> Iterator[Finding]:
+    if kernel is None:
+        return
+    missing = list(_table_is_there(kernel))
+    yield from missing
+    stage = status.get("stage")
+    if stage in _DROPS and not missing:
+        open_to = [family for family in FAMILIES if family not in kernel.drops]
+        if open_to:
+            yield Finding(
+                Level.CRITICAL,
+                f"the stage is {stage}, but the kernel does not drop {' and '.join(open_to)} input",
+                passing=True,
+            )
+    elif stage == "shadow" and kernel.drops:
+        yield Finding(
+            Level.CRITICAL,
+            "the stage is shadow, but the kernel drops input: whoever is no member is cut off",
+            passing=True,
+        )
+    if kernel.table and kernel.as_written is False:
+        yield Finding(
+            Level.WARNING, "table inet neti is not what the agent wrote there", passing=True
+        )
+
+
+def _open_against_a_wish(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """Enforcement is wished for, or was in force, and neither it nor a trial is. A trial that ended
+    is said by ``_safety``."""
+    said = [one for one in problems_in(status) if one.code in _OPEN]
+    for one in said:
+        yield Finding(_LEVELS[one.severity], one.sentence, passing=True)
+    wished, trial = status.get("wished"), status.get("trial")
+    wishes = isinstance(wished, Mapping) and wished.get("reject_all") is True
+    if wishes and status.get("stage") == "shadow" and not trial and not said:
+        yield Finding(
+            Level.CRITICAL,
+            "enforcement is wished for, but the stage is shadow: input is not dropped",
+            passing=True,
+        )
+
+
+def _safety(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """Trial, holds and drift: what waits for an operator."""
+    trial = status.get("trial")
+    if isinstance(trial, Mapping) and trial.get("state") == "expired":
+        why = "; ".join(map(str, trial.get("why") or ())) or "nobody confirmed it"
+        yield Finding(Level.CRITICAL, f"the trial of reject_all ended unconfirmed: {why}")
+    held = _held(status)
+    if held:
+        holds = _list(status, "holds")[:5]
+        ids = ", ".join(str(hold.get("id")) for hold in holds if isinstance(hold, Mapping))
+        more = f" and {held - len(holds)} more" if held > len(holds) else ""
+        yield Finding(
+            Level.CRITICAL,
+            f"removals held back: {held} ({ids}{more}){_since(_list(status, 'holds'))}: look at "
+            "them, then 'neti release'",
+        )
+    drift = status.get("drift")
+    if isinstance(drift, Mapping) and drift.get("fight"):
+        yield Finding(Level.CRITICAL, str(drift["fight"]))
+
+
+def _registry(status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
+    stale = stale_seconds(status)
+    if stale is None or stale >= limits.stale_warning:
+        level = Level.WARNING
+        if stale is not None and stale >= limits.stale_critical:
+            level = Level.CRITICAL
+        since = f"for {stale:.0f} s" if stale is not None else "for an unknown time"
+        yield Finding(
+            level,
+            f"not in step with the registry {since} ({_registry_of(status).get('reason')}); the "
+            "last good state stays in force",
+        )
+    elif stale == 0 and not status.get("registered"):
+        yield Finding(Level.WARNING, "this host is not registered: peers do not know it")
+
+
+def _since(absent: Sequence[Any]) -> str:
+    """For how long the first of them has been so; empty where the agent does not tell."""
+    ages = [
+        float(one["seconds"])
+        for one in absent
+        if isinstance(one, Mapping) and isinstance(one.get("seconds"), int | float)
+    ]
+    return f", the first for {max(ages):.0f} s" if ages else ""
+
+
+def _the_rest(seen: Situation, status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
+    lost = int(_members(status).get("lost", 0))
+    if lost > limits.lost_warning:
+        listed = _list(status, "lost")
+        ids = ", ".join(str(one.get("id")) for one in listed[:5])
+        yield Finding(
+            Level.WARNING,
+            f"members lost: {lost} ({ids}){_since(listed)}: they vanished without a word",
+        )
+    skipped = status.get("skipped")
+    count = int(skipped.get("count", 0)) if isinstance(skipped, Mapping) else 0
+    if count > limits.skipped_warning:
+        yield Finding(Level.WARNING, f"registry entries not believed: {count}: see 'neti status'")
+    for one in problems_in(status):
+        if one.code == "config_unread" and seen.config_fault is not None:
+            continue  # it cannot be read, and that is said
+        if (
+            one.code not in _SAID_ELSEWHERE
+            and one.code not in _OPEN
+            and one.severity is not Severity.NOTE
+        ):
+            yield Finding(_LEVELS[one.severity], one.sentence)
+
+
+def _conntrack(percent: float | None, limits: Limits) -> Iterator[Finding]:
+    if percent is None or percent < limits.conntrack_warning:
+        return
+    critical = percent >= limits.conntrack_critical
+    yield Finding(
+        Level.CRITICAL if critical else Level.WARNING,
+        f"the connection-tracking table is {percent:.0f} % full: when it is full, new connections "
+        "are dropped; raise conntrack_max",
+    )
+
+
+# --- reading the status document, which another version may have written ---
+
+
+def stale_seconds(status: Mapping[str, Any]) -> float | None:
+    """For how long the agent has not been in step; None: it is not, and does not say since when."""
+    registry = _registry_of(status)
+    if registry.get("fresh"):
+        return 0.0
+    seconds = registry.get("stale_seconds")
+    return float(seconds) if seconds is not None else None
+
+
+def _registry_of(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    held = status.get("registry")
+    return held if isinstance(held, Mapping) else {}
+
+
+def _members(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    held = status.get("members")
+    return held if isinstance(held, Mapping) else {}
+
+
+def _held(status: Mapping[str, Any]) -> int:
+    """The list may be cut short, the number is not."""
+    return max(len(_list(status, "holds")), int(_members(status).get("held", 0)))
+
+
+def _list(status: Mapping[str, Any], key: str) -> list[Any]:
+    held = status.get(key)
+    return held if isinstance(held, list) else []
+
+
+# --- performance data: 'label'=value[unit];warning;critical;minimum;maximum ---
+
+
+def _performance(seen: Situation, limits: Limits) -> str:
+    status = seen.status
+    stale, repairs = None, None
+    stage = _STAGES.get(_stage_of(seen) or "")
+    counts: dict[str, int | None] = {"members": None, "lost": None, "held": None}
+    if status is not None:
+        members, drift = _members(status), status.get("drift")
+        counts["members"], counts["lost"] = members.get("total"), members.get("lost")
+        counts["held"] = _held(status)
+        stale = stale_seconds(status)
+        repairs = drift.get("repairs") if isinstance(drift, Mapping) else 0
+    return " ".join(
+        _words(
+            (
+                ("members", counts["members"], "", ";;0"),
+                ("lost", counts["lost"], "", f"{limits.lost_warning};;0"),
+                ("held", counts["held"], "", ";;0"),
+                ("stale", stale, "s", f"{limits.stale_warning:g};{limits.stale_critical:g};0"),
+                (
+                    "conntrack",
+                    seen.conntrack,
+                    "%",
+                    f"{limits.conntrack_warning:g};{limits.conntrack_critical:g};0;100",
+                ),
+                ("drift_repairs", repairs, "c", ";;0"),
+                ("stage", stage, "", ";;-1;2"),
+            )
+        )
+    )
+
+
+def _words(rows: Iterable[tuple[str, float | None, str, str]]) -> Iterator[str]:
+    for label, value, unit, rest in rows:
+        shown = "U" if value is None else f"{value:.1f}".removesuffix(".0") + unit
+        yield f"{label}={shown};{rest}"

@@ -1,0 +1,77 @@
+"""The metrics for Prometheus: as text, and as a textfile for node_exporter.
+
+The one door to prometheus_client. The agent loads it only when somebody asks ``metrics_listen``.
+Must never do: ask the agent, or listen; it renders what it is given.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.core import Metric as Family
+from prometheus_client.registry import Collector
+
+from neti.errors import NetiError
+from neti.monitoring.metrics import Metric, metrics
+
+Figures = Callable[[], Mapping[str, Any] | None]
+
+
+class _Figures(Collector):
+    def __init__(self, ask: Figures) -> None:
+        self._ask = ask
+
+    def describe(self) -> Iterator[Family]:
+        """Nothing: the loop is not to be asked before it runs."""
+        return iter(())
+
+    def collect(self) -> Iterator[Family]:
+        return map(_family, metrics(self._ask()))
+
+
+def _family(metric: Metric) -> Family:
+    if metric.kind == "histogram":
+        histogram = HistogramMetricFamily(metric.name, metric.help)
+        histogram.add_metric([], list(metric.buckets), metric.total)
+        return histogram
+    labels = list(metric.samples[0].labels) if metric.samples else []
+    made: type[GaugeMetricFamily | CounterMetricFamily]
+    made = GaugeMetricFamily if metric.kind == "gauge" else CounterMetricFamily
+    family = made(metric.name, metric.help, labels=labels)
+    for sample in metric.samples:
+        family.add_metric(list(sample.labels.values()), sample.value)
+    return family
+
+
+def text(seen: Mapping[str, Any] | None) -> bytes:
+    return generate_latest(_registry(lambda: seen))
+
+
+def textfile(path: Path, seen: Mapping[str, Any] | None) -> None:
+    """Whole or not at all: node_exporter may read at any moment, and reads only ``*.prom``.
+
+    None: no agent answers. Old figures must not stay, or every alert would find them good.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.unlink(missing_ok=True)
+        number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        with os.fdopen(number, "wb") as file:
+            os.fchmod(number, 0o644)  # whoever reads it is not root
+            file.write(text(seen))
+        beside.replace(path)
+    except OSError as error:
+        raise NetiError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _registry(ask: Figures) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Figures(ask))
+    return registry

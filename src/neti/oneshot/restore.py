@@ -1,0 +1,174 @@
+"""``neti restore``: the last good state into the kernel at boot, before the network is up.
+
+Rules are drawn anew from the present configuration; members and the stage come from disk. Neither
+the registry nor the metadata service is asked. The route has to wait for the agent: it cannot
+exist before the address that it names.
+
+Where the table is there already (by hand, over rules that are in force) and the files are not
+whole, what the kernel holds counts, as for a starting agent.
+
+Must never do: arm a trial, or enforce while nothing is known of the members.
+"""
+
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+
+from neti.agent.conntrack import Tracking
+from neti.agent.desired import Membership
+from neti.agent.loop import STAGE_LOST, seen_structure
+from neti.agent.reconcile import Reconciler
+from neti.dataplane import way_out
+from neti.dataplane.conntrack import Conntrack
+from neti.dataplane.conntrack_limit import ConntrackLimit
+from neti.dataplane.nftables import NftablesDataplane
+from neti.errors import NetiError
+from neti.host import surroundings
+from neti.host.listeners import Listening
+from neti.host.machine import Machine, RealMachine, switched_off
+from neti.host.network import Network
+from neti.identity import discover, fingerprint
+from neti.identity.preflight import registry_addresses
+from neti.identity.source import Identity, SourceSilent
+from neti.model import Host, IPAddress
+from neti.model.problems import Problems
+from neti.model.settings import DEFAULT_STATE, Settings, StaticIdentity
+from neti.ruleset.enforce import OFF, PERMANENT, RELAXED
+from neti.ruleset.policy import Surroundings, structure
+from neti.stage.stages import Record
+from neti.state.folder import Loaded, StateError, StateFolder
+from neti.state.last_good import last_good_is_used, load_or_last_good
+from neti.state.lock import only_one
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """``reason``: why nothing was loaded; None: it was. ``notes``: what there is to be said."""
+
+    reason: str | None
+    members: int = 0
+    stage: str = "shadow"
+    notes: tuple[str, ...] = ()
+
+
+def restore(config: Path, state: Path = DEFAULT_STATE) -> Restored:
+    """``state``: where to look for the last good configuration when ``config`` is not valid.
+
+    Raises NetiError when it cannot be done; the kernel is then as it was.
+    """
+    if (reason := switched_off()) is not None:
+        return Restored(f"Neti is switched off on this machine ({reason})")
+    settings, refused = load_or_last_good(config, state)
+    notes = [] if refused is None else [last_good_is_used(refused)]
+    if not settings.table_files_path.is_dir():
+        return Restored(f"{settings.table_files_path} does not exist: no agent has run here yet")
+    folder = StateFolder(settings.table_files_path)
+    if folder.is_down or way_out.has_down_mark():
+        return Restored("Neti is down on this host ('neti up' ends that)")
+    with only_one(folder.path):
+        loaded = folder.load(fingerprint())
+        notes += loaded.faults
+        if loaded.foreign:
+            return Restored(loaded.faults[0])
+        return _load(settings, folder, loaded, notes)
+
+
+def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[str]) -> Restored:
+    host = _host(settings, folder, loaded, notes)
+    reconciler = Reconciler(NftablesDataplane(), Conntrack(), seen_structure(loaded.itself))
+    kernel = reconciler.read()
+    reserved, machine = _reserved(settings, host), RealMachine()
+    members = Membership.empty(settings, host, reserved)
+    members.remember(loaded.members)
+    if loaded.itself.overlay is not None:
+        overlay = IPv4Address(loaded.itself.overlay)
+        if overlay in settings.overlay_subnet:
+            members.hold_lease(overlay)
+    count = len(members.fleet.members)
+    if not loaded.members and kernel.elements.get("overlay"):
+        members.adopt(kernel)
+        count = len(kernel.elements["overlay"])
+        notes.append("no members are known from disk: those that the kernel holds stay")
+    members.take_changes()
+    record = loaded.record or Record(confirmed=kernel.armed_for_good)
+    if loaded.record_lost and not record.confirmed:
+        notes.append(STAGE_LOST[loaded.enforced_once])
+    # By hand over rules that are in force: a copy of the record that is older undoes nothing.
+    confirmed = record.confirmed or (kernel.armed_for_good and not record.relaxed)
+    if confirmed and (folder.is_relaxed or kernel.relaxed_by_hand):
+        confirmed = False
+        notes.append("relaxed while no agent could write that down: not enforced")
+    enforced = confirmed and count > 0
+    if confirmed and not enforced:
+        notes.append("enforced before, but no members are known now: not enforced")
+    if enforced and not settings.ssh_whitelist and not settings.allow_empty_ssh_whitelist:
+        enforced = False
+        notes.append("enforced before, but ssh_whitelist is empty now: not enforced")
+    off = RELAXED if kernel.relaxed_by_hand else OFF
+    members.elements.enforcement = PERMANENT if enforced else off
+    problems = Problems()
+    tracking = Tracking(ConntrackLimit(folder.path), problems)
+    tracking.raise_to(settings.conntrack_max)
+    notes += [*tracking.notes, *map(str, problems)]
+    seen = machine.network(settings.overlay_subnet)
+    now = _surroundings(machine, seen, host, loaded)
+    surroundings.note(members.elements, host, seen, reserved)
+    surroundings.listen(members.elements, Listening(machine.listeners, machine.local_ports))
+    reconciler.resync(structure(settings, now), members.elements)
+    if reconciler.seen is not None:
+        itself = replace(
+            loaded.itself,
+            structure_text=reconciler.seen.digest,
+            structure_seen=reconciler.seen.listing,
+        )
+        try:
+            folder.save_self(itself)
+        except StateError as error:
+            notes.append(str(error))
+    stage = "enforced" if enforced else "shadow"
+    return Restored(None, count, stage, tuple(notes))
+
+
+class _Silent:
+    """Nobody can be asked before the network is up."""
+
+    def read(self) -> Identity:
+        raise SourceSilent("the metadata service is not asked")
+
+
+def _host(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[str]) -> Host:
+    if isinstance(settings.identity, StaticIdentity):
+        return discover(settings)
+    if loaded.itself.host is not None:
+        return loaded.itself.host
+    heard: list[str] = []
+    try:
+        host = discover(settings, cache_dir=folder.path, source=_Silent(), notice=heard.append)
+    except SourceSilent:
+        why = [*loaded.faults, *heard] or ["no agent has run here to its end yet"]
+        unknown = f"{folder.path}: it is not known who this host is"
+        raise NetiError(f"{unknown}: {'; '.join(why)}") from None
+    notes += heard
+    return host
+
+
+def _reserved(settings: Settings, host: Host) -> frozenset[IPAddress]:
+    return frozenset(registry_addresses(settings, host.site, resolve=_literally))
+
+
+def _literally(name: str) -> list[IPAddress]:
+    """No resolver can be asked before the network is up."""
+    try:
+        return [ip_address(name)]
+    except ValueError:
+        return []
+
+
+def _surroundings(machine: Machine, seen: Network, host: Host, loaded: Loaded) -> Surroundings:
+    """As they were last; the agent looks again. Other tables may not be loaded yet, so SSH is
+    untracked only if it was so before and nobody judges input now."""
+    now = surroundings.surroundings(machine, seen, host, others=machine.others_judging_input())
+    # Interfaces that are not there yet are known from disk alone.
+    uplinks = tuple(dict.fromkeys((*loaded.itself.uplinks, *now.uplinks)))
+    untracked = loaded.itself.ssh_untracked and now.ssh_untracked
+    return replace(now, uplinks=uplinks, ssh_untracked=untracked)

@@ -1,0 +1,330 @@
+"""A registry in a file, for many agents on one machine: SQLite in WAL mode.
+
+The calls are here; the thread is in ``embedded_watch``, what is on disk in ``embedded_files``.
+
+Must never do: leave a state behind, at whatever instruction it is killed, that others stumble over.
+"""
+
+import secrets
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from neti.clock import Clock, SystemClock
+from neti.errors import IdentityHeld, RegistryError, RegistryUnavailable
+from neti.model.entry import encode_moved
+from neti.registry import Detail, Session, SettingName, Sink
+from neti.registry.detail import MAX_DETAIL_BYTES
+from neti.registry.embedded.files import Files
+from neti.registry.embedded.store import (
+    add_name,
+    all_names,
+    drop_name,
+    explained,
+    log_change,
+    reading,
+    renew_name,
+    writing,
+)
+from neti.registry.embedded.watch import Watcher
+from neti.registry.leases import (
+    candidates,
+    check_inside,
+    check_move,
+    exhausted,
+    moved_from_nobody,
+    moved_while_registered,
+)
+from neti.registry.untrusted import (
+    bounded_data,
+    bounded_name,
+    host_id_text,
+    identity_held,
+)
+
+
+class EmbeddedRegistry:
+    """One session with the registry in the file ``path``. See ``neti.registry.Registry``.
+
+    Without ``watch`` nothing renews the session: it lives for its time-out after the last call.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        session: Session | None = None,
+        session_seconds: float = 30.0,
+        clock: Clock | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        self._path = path
+        self._seconds = session_seconds
+        self._clock = clock or SystemClock()
+        self._timeout = timeout
+        self._session = session
+        self._attached = False  # the session given to the constructor was taken up
+        self._taker = secrets.token_bytes(16)
+        self._watcher: Watcher | None = None
+        self._files: Files | None = None
+        self._gone = False
+        self._lock = threading.RLock()
+
+    # --- the agent's side ---
+
+    def watch(self, sink: Sink) -> None:
+        with self._lock:
+            self._check_open()
+            if self._watcher is not None:
+                raise RegistryError("this registry is watched already: open another one")
+            self._watcher = Watcher(
+                self._open_files,
+                sink,
+                session=self._session,
+                session_seconds=self._seconds,
+                clock=self._clock,
+            )
+            self._watcher.start()
+
+    def ask_leases(self, overlays: Iterable[IPv4Address]) -> None:
+        if self._watcher is not None:
+            self._watcher.ask(overlays)
+
+    def ask_data(self, names: Iterable[str]) -> None:
+        if self._watcher is not None:
+            self._watcher.ask(names)
+
+    def acquire(
+        self, host_id: str, subnet: IPv4Network, *, prefer: IPv4Address | None = None
+    ) -> IPv4Address:
+        with self._writing() as files:
+            held = _lease_of(files, host_id)
+            if held is not None:
+                return check_inside(host_id, held, subnet)
+            taken = {IPv4Address(row[0]) for row in _rows(files, "SELECT overlay FROM leases")}
+            for overlay in candidates(host_id, subnet, taken, prefer=prefer):
+                files.store.execute("INSERT INTO leases VALUES (?, ?)", (int(overlay), host_id))
+                return overlay
+            raise exhausted(host_id, subnet)
+
+    def register(
+        self, *, host_id: str, name: str, data: bytes, detail: bytes, replaces: str | None = None
+    ) -> None:
+        session = self._live_session()
+        self._reap()
+        with self._writing() as files:
+            self._check_alive(files, session)
+            self._make_way(files, host_id, name, session.id)
+            files.store.execute("INSERT OR IGNORE INTO owners VALUES (?)", (session.id,))
+            files.store.execute(
+                "INSERT OR REPLACE INTO holders VALUES (?, ?, ?)", (host_id, session.id, detail)
+            )
+            add_name(files.store, name, session.id, data)
+            if replaces is not None and replaces != name:
+                drop_name(files.store, replaces, session.id)
+        files.ring()
+
+    def describe(self, host_id: str, detail: bytes) -> None:
+        session = self._live_session()
+        with self._writing() as files:
+            changed = files.store.execute(
+                "UPDATE holders SET detail = ? WHERE host_id = ? AND session = ?",
+                (detail, host_id, session.id),
+            )
+            if not changed.rowcount:
+                raise RegistryError(f"{host_id} is not registered by this agent: register it first")
+
+    def leave(self, *, host_id: str, name: str, departure: str) -> None:
+        session = self._live_session()
+        self._reap()
+        with self._writing() as files:
+            self._check_alive(files, session)
+            self._make_way(files, host_id, name, session.id)
+            files.store.execute("INSERT OR IGNORE INTO owners VALUES (?)", (session.id,))
+            if _rows(files, "SELECT 1 FROM names WHERE name = ?", name):
+                # A departure beside a name is that of an earlier leave, before a return: watchers
+                # must hear this one.
+                renew_name(files.store, departure, session.id)
+            else:
+                add_name(files.store, departure, session.id, b"")
+            drop_name(files.store, name, session.id)
+            files.store.execute("DELETE FROM holders WHERE host_id = ?", (host_id,))
+        files.ring()
+
+    def detach(self) -> None:
+        self._retire(end=False)
+
+    def close(self) -> None:
+        self._retire(end=True)
+
+    # --- the operator's side ---
+
+    def names(self) -> frozenset[str]:
+        with self._reading() as files:
+            return frozenset(map(bounded_name, all_names(files.store)))
+
+    def data(self, names: Iterable[str]) -> dict[str, bytes]:
+        with self._reading() as files:
+            found = {}
+            for name in names:
+                for (data,) in _rows(files, "SELECT data FROM names WHERE name = ?", name):
+                    found[name] = bounded_data(data)
+            return found
+
+    def details(self) -> list[Detail]:
+        with self._reading() as files:
+            rows = _rows(files, "SELECT host_id, detail FROM holders ORDER BY host_id")
+            return [Detail(host_id, detail[:MAX_DETAIL_BYTES]) for host_id, detail in rows]
+
+    def leases(self) -> Mapping[IPv4Address, str]:
+        with self._reading() as files:
+            rows = _rows(files, "SELECT overlay, host_id FROM leases")
+            return {IPv4Address(overlay): host_id_text(host.encode()) for overlay, host in rows}
+
+    def lease_of(self, host_id: str) -> IPv4Address | None:
+        with self._reading() as files:
+            return _lease_of(files, host_id)
+
+    def release(self, host_id: str) -> IPv4Address | None:
+        self._reap()
+        with self._writing() as files:
+            if _rows(files, "SELECT 1 FROM holders WHERE host_id = ?", host_id):
+                raise IdentityHeld(
+                    f"{host_id} is registered: its agent has to leave before its lease is released"
+                )
+            overlay = _lease_of(files, host_id)
+            files.store.execute("DELETE FROM leases WHERE host_id = ?", (host_id,))
+            return overlay
+
+    def move(
+        self, old: str, new: str, *, force: bool = False
+    ) -> tuple[IPv4Address, IPv4Address | None]:
+        check_move(old, new)
+        self._reap()
+        with self._writing() as files:
+            overlay, former = _lease_of(files, old), _lease_of(files, new)
+            if overlay is None:
+                raise moved_from_nobody(old)
+            if not force and _rows(files, "SELECT 1 FROM holders WHERE host_id = ?", old):
+                raise moved_while_registered(old)
+            files.store.execute("DELETE FROM leases WHERE host_id IN (?, ?)", (old, new))
+            files.store.execute("INSERT INTO leases VALUES (?, ?)", (int(overlay), new))
+            word = encode_moved(overlay, new)
+            log_change(files.store, "+", word)
+            log_change(files.store, "-", word)
+        files.ring()
+        return overlay, former
+
+    def change_setting(self, setting: SettingName, value: bytes | None) -> None:
+        with self._writing() as files:
+            files.store.execute("DELETE FROM settings WHERE setting = ?", (setting,))
+            if value is not None:
+                files.store.execute("INSERT INTO settings VALUES (?, ?)", (setting, value))
+            log_change(files.store, "s", setting)
+        files.ring()
+
+    # --- files and session ---
+
+    def _open_files(self) -> Files:
+        return Files(
+            self._path,
+            session_seconds=self._seconds,
+            clock=self._clock,
+            timeout=self._timeout,
+            taker=self._taker,
+        )
+
+    @contextmanager
+    def _usable_files(self) -> Iterator[Files]:
+        with self._lock, explained(self._path):
+            self._check_open()
+            if self._files is not None and not self._files.intact():
+                self._files.close()
+                self._files = None
+            if self._files is None:
+                self._files = self._open_files()
+            yield self._files
+
+    def _reap(self) -> None:
+        """So that a host that is just overdue does not stand in anyone's way."""
+        with self._usable_files() as files:
+            files.reap()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Files]:
+        with self._usable_files() as files, reading(files.store):
+            yield files
+
+    @contextmanager
+    def _writing(self) -> Iterator[Files]:
+        with self._usable_files() as files, writing(files.store):
+            yield files
+
+    def _check_open(self) -> None:
+        if self._gone:
+            raise RegistryError("this registry was closed: open a new one")
+
+    def _live_session(self) -> Session:
+        """The watcher's, which keeps it; without one, this object's own, begun when needed."""
+        if self._watcher is not None:
+            return self._watcher.session(self._timeout)
+        with self._usable_files() as files:
+            known = self._session
+            keep = files.sessions.renew if self._attached else files.sessions.attach
+            self._attached = True
+            if known is None or not keep(known):
+                known = self._session = files.sessions.begin()
+            return known
+
+    def _check_alive(self, files: Files, session: Session) -> None:
+        """Within the store's transaction, so that a reaper comes wholly before or after it."""
+        if not files.sessions.renew(session):
+            if self._watcher is not None:
+                self._watcher.session_doubted()
+            raise RegistryUnavailable("this agent's session has just ended: try again")
+
+    def _make_way(self, files: Files, host_id: str, name: str, session_id: int) -> None:
+        """Raises IdentityHeld when another live session has the id or the name."""
+        others = _rows(
+            files,
+            "SELECT session, detail FROM holders WHERE host_id = ? AND session != ?"
+            " UNION ALL SELECT session, x'' FROM names WHERE name = ? AND session != ?",
+            *(host_id, session_id, name, session_id),
+        )
+        for other, detail in others:
+            raise identity_held(host_id, other, detail)
+
+    def _retire(self, *, end: bool) -> None:
+        with self._lock:
+            if self._gone:
+                return
+            session = self._session
+            if self._watcher is not None:
+                session = self._watcher.stop()
+            try:
+                if session is not None:
+                    self._release_session(session, end=end)
+            finally:
+                self._gone = True
+                if self._files is not None:
+                    self._files.close()
+
+    def _release_session(self, session: Session, *, end: bool) -> None:
+        with self._usable_files() as files:
+            if end:
+                files.sessions.end(session)
+                files.reap()
+            else:
+                files.sessions.renew(session)
+
+
+def _rows(files: Files, query: str, *arguments: object) -> list[Any]:
+    return files.store.execute(query, arguments).fetchall()
+
+
+def _lease_of(files: Files, host_id: str) -> IPv4Address | None:
+    rows = _rows(files, "SELECT overlay FROM leases WHERE host_id = ?", host_id)
+    return IPv4Address(rows[0][0]) if rows else None

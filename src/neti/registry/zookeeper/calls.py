@@ -1,0 +1,186 @@
+"""Blocking requests to ZooKeeper: many at once, a deadline, and retries over lost connections.
+
+Must never do: leave a request behind that is carried out after the caller was told it failed.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from kazoo.exceptions import (
+    AuthFailedError,
+    ConnectionClosedError,
+    ConnectionLoss,
+    InvalidACLError,
+    KazooException,
+    NoAuthError,
+    NoNodeError,
+    RolledBackError,
+    RuntimeInconsistency,
+    SessionExpiredError,
+    SessionMovedError,
+)
+from kazoo.protocol.serialization import Exists, GetACL, GetData, Sync, Transaction
+
+from neti.errors import RegistryError, RegistryUnavailable
+from neti.registry.zookeeper.watch import EndSession, ListNames, StreamClient
+
+T = TypeVar("T")
+# Answers to these do not tell whether the request was carried out: everything here may be repeated.
+_LOST: Final = (ConnectionLoss, SessionExpiredError, SessionMovedError)
+_AT_A_TIME: Final = 500
+
+
+class NotAllowed(RegistryError):
+    """ZooKeeper's rights forbid it."""
+
+
+class Calls:
+    """One operation after another, or several from several threads."""
+
+    def __init__(self, client: StreamClient, timeout: float, reason: Callable[[], str]) -> None:
+        self._client = client
+        self._timeout = timeout
+        self._reason = reason
+
+    def attempt(self, operation: Callable[["Attempt"], T]) -> T:
+        """Run ``operation``, again from its start when the connection is lost, until the deadline.
+
+        Raises RegistryUnavailable at the deadline, and RegistryError for ZooKeeper's refusals.
+        """
+        deadline = time.monotonic() + self._timeout
+        while True:
+            if not self._client.wait_connected(deadline - time.monotonic()):
+                raise RegistryUnavailable(
+                    f"ZooKeeper could not be asked within {self._timeout:g} s: {self._reason()}"
+                )
+            try:
+                return operation(Attempt(self._client, deadline, self._timeout))
+            except _LOST:
+                # The event that says "connected" may lag behind the loss for a moment.
+                time.sleep(0.02)
+            except (NoAuthError, AuthFailedError) as error:
+                raise NotAllowed(
+                    "ZooKeeper does not let this client do that (ACL): "
+                    "use the certificate of an agent or an operator"
+                ) from error
+            except InvalidACLError as error:
+                raise RegistryError(
+                    "this tree gives rights by certificate, and ZooKeeper knows none of this "
+                    "client: configure registry_tls and the TLS port in zk_hosts"
+                ) from error
+            except ConnectionClosedError as error:
+                raise RegistryError("this registry was closed: open a new one") from error
+            except KazooException as error:
+                raise RegistryError(f"ZooKeeper refused: {error!r}") from error
+
+
+class Attempt:
+    """The requests of one operation, all before one deadline."""
+
+    def __init__(self, client: StreamClient, deadline: float, timeout: float) -> None:
+        self._client = client
+        self._deadline = deadline
+        self._timeout = timeout
+
+    @property
+    def session_id(self) -> int:
+        return self._client.session[0] or 0
+
+    def each(self, requests: Sequence[Any]) -> list[Any]:
+        """The answers, in order; an answer may be an exception, but no lost connection."""
+        answers: list[Any] = []
+        for first in range(0, len(requests), _AT_A_TIME):
+            answers += self._batch(requests[first : first + _AT_A_TIME])
+        return answers
+
+    def one(self, request: Any) -> Any:
+        """The answer, or its exception raised."""
+        (answer,) = self.each([request])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def multi(self, operations: Sequence[Any]) -> tuple[int, Exception] | None:
+        """All or none of ``operations``; which one failed and why, None when all were done."""
+        try:
+            answers = self.one(Transaction(list(operations)))
+        except _LOST:
+            raise
+        except KazooException as error:
+            return -1, error
+        for index, answer in enumerate(answers):
+            if isinstance(answer, Exception) and not isinstance(
+                answer, RolledBackError | RuntimeInconsistency
+            ):
+                return index, answer
+        return None
+
+    # --- reading ---
+
+    def read(self, paths: Sequence[str]) -> list[bytes | None]:
+        """Each node's data, None where there is no node."""
+        return [_value(answer) for answer in self.each([GetData(path, None) for path in paths])]
+
+    def names(self, path: str) -> list[str]:
+        """The names below, as they are when everybody's earlier writes are seen."""
+        _, answer = self.each([Sync(path), ListNames(path)])
+        if isinstance(answer, NoNodeError):
+            return []
+        if isinstance(answer, Exception):
+            raise answer
+        names: list[str] = answer[0]
+        return names
+
+    def exists(self, path: str) -> bool:
+        return self.one(Exists(path, None)) is not None
+
+    def acls(self, paths: Sequence[str]) -> list[list[Any]]:
+        """Each node's rights; none where there is no node."""
+        answers = self.each([GetACL(path) for path in paths])
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, NoNodeError):
+                raise answer
+        return [[] if isinstance(answer, Exception) else answer[0] for answer in answers]
+
+    def end_session(self) -> None:
+        """What this session made vanishes; the caller goes on in another, from its start."""
+        self.each([EndSession()])
+        raise SessionExpiredError
+
+    def _batch(self, requests: Sequence[Any]) -> list[Any]:
+        answers: list[Any] = [None] * len(requests)
+        missing = len(requests)
+        complete = threading.Event()
+
+        def receiver(index: int) -> Callable[[Any], None]:
+            def receive(answer: Any) -> None:  # in the connection thread, one after another
+                nonlocal missing
+                answers[index] = answer
+                missing -= 1
+                if not missing:
+                    complete.set()
+
+            return receive
+
+        replies = [
+            self._client.submit(request, receiver(index)) for index, request in enumerate(requests)
+        ]
+        if not complete.wait(max(0.0, self._deadline - time.monotonic())):
+            for reply in replies:
+                self._client.withdraw(reply)
+            raise RegistryUnavailable(f"ZooKeeper did not answer within {self._timeout:g} s")
+        for answer in answers:
+            if isinstance(answer, _LOST):
+                raise answer
+        return answers
+
+
+def _value(answer: Any) -> bytes | None:
+    if isinstance(answer, NoNodeError):
+        return None
+    if isinstance(answer, Exception):
+        raise answer
+    data: bytes = answer[0] or b""
+    return data

@@ -1,0 +1,368 @@
+"""From ZooKeeper's events to the registry's: first a snapshot, then each change, nothing missed.
+
+All of it runs in the connection thread, so that there is one order. A watch is silent after any
+reconnect and what happened meanwhile is not told again; but the ``cversion`` of a parent grows by
+one with every child made or gone. So everything is counted, and only where the count is wrong the
+whole list is read again.
+
+Must never do: read the whole list because time has passed, or block.
+"""
+
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address
+from typing import Any, Final
+
+from kazoo.exceptions import (
+    BadArgumentsError,
+    ConnectionLoss,
+    NoAuthError,
+    NodeExistsError,
+    NoNodeError,
+    SessionExpiredError,
+    UnimplementedError,
+)
+from kazoo.protocol.serialization import Create, Exists, GetData, Sync
+from kazoo.protocol.states import KeeperState
+from kazoo.security import OPEN_ACL_UNSAFE
+
+from neti.errors import RegistryError
+from neti.registry import (
+    Appeared,
+    DataRead,
+    Event,
+    Fresh,
+    LeaseRead,
+    Origin,
+    Session,
+    SessionEnded,
+    SessionTaken,
+    SettingName,
+    SettingRead,
+    Sink,
+    Snapshot,
+    Stale,
+    Vanished,
+)
+from neti.registry.untrusted import (
+    MAX_SETTING_BYTES,
+    bounded_data,
+    bounded_name,
+    host_id_text,
+)
+from neti.registry.zookeeper.layout import Layout
+from neti.registry.zookeeper.watch import (
+    CREATED,
+    DELETED,
+    PERSISTENT,
+    PERSISTENT_RECURSIVE,
+    AddWatch,
+    ListNames,
+    Stat,
+    StreamClient,
+)
+
+# After a gap, readers spread out: 16,000 agents that read 1 MiB each, over 40 s.
+_JITTER_SECONDS_PER_NAME: Final = 1 / 400
+_LONGEST_JITTER: Final = 40.0
+# More at a time would fill the socket through which kazoo wakes its own thread.
+_QUESTIONS_IN_FLIGHT: Final = 64
+_NOT_THERE: Final = (NoNodeError, NoAuthError, BadArgumentsError)
+
+
+class Stream:
+    """The Listener of one client. Without a sink it only keeps the client's state."""
+
+    def __init__(self, layout: Layout, *, lays_out: bool = True) -> None:
+        """``lays_out``: a missing tree is made, open to everyone; else an operator has to."""
+        self._lays_out = lays_out
+        self.client: StreamClient | None = None
+        self.reason = "ZooKeeper has not answered yet"  # why there is no connection
+        self._layout = layout
+        self._settings = layout.settings()
+        self._children = f"{layout.ip_map}/"
+        self._sink: Sink | None = None
+        self._epoch = 0  # counts connections and resyncs: answers to older questions are void
+        self._connected = False
+        self._watching = False  # this connection's watches were asked for
+        self._fresh = False
+        self._taken = False  # another process uses this session
+        self._told_reason: str | None = None
+        # What the sink's picture stands for; None before the first snapshot.
+        self._cversion: int | None = None
+        self._czxid = 0
+        self._fleet: str | None = None  # None: not read on this connection yet
+        self._listed_fleet = ""
+        self._members = 0
+        self._created_parents = False
+        self._told: dict[SettingName, bytes | None] = {}
+        self._settings_due: set[SettingName] = set()
+        self._questions: deque[IPv4Address | str] = deque()
+        self._in_flight = 0
+        self._lock = threading.Lock()  # for the two above
+
+    # --- from other threads ---
+
+    def watch(self, sink: Sink) -> None:
+        if self._sink is not None:
+            raise RegistryError("this registry is watched already: open another one")
+        self._sink = sink
+
+    def ask(self, subjects: Iterable[IPv4Address | str]) -> None:
+        if self._connected and self._sink is not None:
+            asked = list(subjects)
+            with self._lock:
+                if len(asked) <= _QUESTIONS_IN_FLIGHT:
+                    # A host that joins right after a start with 16,000 members shall not wait
+                    # until all of their leases have been read.
+                    self._questions.extendleft(reversed(asked))
+                else:
+                    self._questions.extend(asked)
+            self._ask_more()
+
+    # --- the connection's life ---
+
+    def on_watch(self, answer: Any) -> None:
+        """In the connection thread, after ``watch``."""
+        if self._connected and not self._watching:
+            self._resync()
+
+    def on_state(self, state: str) -> None:
+        if state in (KeeperState.CONNECTED, KeeperState.CONNECTED_RO):
+            self._connected = True
+            self._resync()
+            return
+        self._epoch += 1
+        was_connected, self._connected = self._connected, False
+        self._watching = False
+        with self._lock:
+            self._questions.clear()
+        if state == KeeperState.EXPIRED_SESSION:
+            self._tell(SessionTaken() if self._taken else SessionEnded())
+            self._taken = False
+            self._go_stale("the ZooKeeper session has ended")
+        elif state == KeeperState.CONNECTING and was_connected:
+            self._go_stale("the connection to ZooKeeper was lost")
+
+    def on_taken(self) -> None:
+        self._taken = True
+
+    def on_failure(self, reason: str) -> None:
+        self._go_stale(reason)
+
+    def _go_stale(self, reason: str) -> None:
+        self.reason = reason
+        if self._fresh or reason != self._told_reason:
+            self._fresh = False
+            self._told_reason = reason
+            self._tell(Stale(reason))
+
+    # --- becoming complete ---
+
+    def _resync(self) -> None:
+        """Watch again, and look whether anything was missed."""
+        self._epoch += 1
+        if self._sink is None:
+            return
+        self._watching = True
+        self._submit(Sync(self._layout.ip_map), self._ignore)
+        self._submit(AddWatch(self._layout.ip_map, PERSISTENT_RECURSIVE), self._on_watched)
+        for path in self._settings:
+            self._submit(AddWatch(path, PERSISTENT), self._on_watched)
+        self._look_at_parent()
+
+    def _on_watched(self, answer: Any) -> None:
+        if isinstance(answer, UnimplementedError):
+            self._go_stale("this ZooKeeper knows no recursive watches: version 3.6 is the oldest")
+        elif isinstance(answer, Exception):
+            self._go_stale(f"ZooKeeper refuses to watch {self._layout.ip_map}: {answer!r}")
+
+    def _look_at_parent(self) -> None:
+        self._fleet = None
+        self._submit(GetData(self._layout.fleet, None), self._on_fleet)
+
+    def _on_fleet(self, answer: Any) -> None:
+        absent = isinstance(answer, NoNodeError)
+        if absent and self._lays_out and not self._created_parents:
+            self._make_parents()
+            return
+        # Where it is not there and may not be made, nothing can be told by it.
+        self._fleet = "" if isinstance(answer, Exception) else host_id_text(answer[0] or b"")
+        self._submit(Exists(self._layout.ip_map, None), self._on_parent)
+
+    def _on_parent(self, answer: Any) -> None:
+        if isinstance(answer, Exception):
+            self._go_stale(f"ZooKeeper does not show {self._layout.ip_map}: {answer!r}")
+        elif answer is None:
+            self._make_parents()
+        elif self._cversion is None:
+            self._read_list()
+        elif (answer.czxid, _unsigned(answer.cversion), self._fleet) == (
+            self._czxid,
+            self._cversion,
+            self._listed_fleet,
+        ):
+            self._read_settings()
+        else:
+            self._go_stale("changes were missed: reading all names again")
+            self._read_list_later()
+
+    def _make_parents(self) -> None:
+        """Lay out the tree. Where that is not allowed, wait until somebody has done it."""
+        if self._created_parents:
+            return
+        self._created_parents = True
+        if not self._lays_out:
+            self._go_stale(
+                f"ZooKeeper has no {self._layout.ip_map}, and with registry_tls only an operator "
+                "lays out the tree: neti registry init"
+            )
+            return
+        for path, data in self._layout.tree():
+            self._submit(Create(path, data, OPEN_ACL_UNSAFE, 0), self._on_parent_made)
+        self._look_at_parent()
+
+    def _on_parent_made(self, answer: Any) -> None:
+        if isinstance(answer, Exception) and not isinstance(answer, NodeExistsError):
+            self._go_stale(
+                f"ZooKeeper has no {self._layout.ip_map} and it could not be made ({answer!r}): "
+                "an operator has to (neti registry init)"
+            )
+
+    def _read_list_later(self) -> None:
+        # Capped: whoever fills the list with junk shall not keep everybody from reading it.
+        seconds = random.uniform(0, min(self._members * _JITTER_SECONDS_PER_NAME, _LONGEST_JITTER))
+        epoch = self._epoch
+
+        def read() -> None:
+            if epoch == self._epoch:
+                self._read_list()
+
+        timer = threading.Timer(seconds, read)
+        timer.daemon = True
+        timer.start()
+
+    def _read_list(self) -> None:
+        self._submit(ListNames(self._layout.ip_map), self._on_list)
+
+    def _on_list(self, answer: Any) -> None:
+        if isinstance(answer, NoNodeError):
+            self._look_at_parent()
+            return
+        if isinstance(answer, Exception):
+            self._go_stale(f"ZooKeeper does not list {self._layout.ip_map}: {answer!r}")
+            return
+        names: list[str]
+        stat: Stat
+        names, stat = answer
+        self._cversion, self._czxid = _unsigned(stat.cversion), stat.czxid
+        self._members = len(names)
+        self._listed_fleet = self._fleet or ""
+        self._tell(Snapshot(frozenset(names), Origin(self._listed_fleet, self._cversion)))
+        self._read_settings()
+
+    def _read_settings(self) -> None:
+        self._created_parents = False
+        self._settings_due = set(self._settings.values())
+        for path in self._settings:
+            self._read_setting(path)
+
+    def _read_setting(self, path: str) -> None:
+        setting = self._settings[path]
+        self._submit(GetData(path, None), lambda answer: self._on_setting(setting, answer))
+
+    def _on_setting(self, setting: SettingName, answer: Any) -> None:
+        value = None if isinstance(answer, Exception) else (answer[0] or b"")[:MAX_SETTING_BYTES]
+        if setting not in self._told or self._told[setting] != value:
+            self._told[setting] = value
+            self._tell(SettingRead(setting, value))
+        self._settings_due.discard(setting)
+        if not self._settings_due and not self._fresh and self.client is not None:
+            self._fresh = True
+            self._told_reason = None
+            self._tell(Fresh(Session(*self.client.session)))
+
+    # --- what changes ---
+
+    def on_event(self, kind: int, path: str) -> None:
+        if path.startswith(self._children):
+            self._on_child(kind, path.removeprefix(self._children))
+        elif path in self._settings:
+            if self._cversion is not None:
+                self._read_setting(path)
+        elif path == self._layout.ip_map and kind in (CREATED, DELETED):
+            if kind == DELETED:
+                self._go_stale(f"somebody deleted {path}")
+            self._epoch += 1
+            self._look_at_parent()
+
+    def _on_child(self, kind: int, name: str) -> None:
+        if "/" in name or self._cversion is None or kind not in (CREATED, DELETED):
+            return  # before the first list all is in the list
+        self._cversion = _unsigned(self._cversion + 1)
+        if kind == CREATED:
+            self._members += 1
+            self._tell(Appeared(bounded_name(name)))
+        else:
+            self._members -= 1
+            self._tell(Vanished(bounded_name(name)))
+
+    # --- questions ---
+
+    def _ask_more(self) -> None:
+        while True:
+            with self._lock:
+                if not self._questions or self._in_flight >= _QUESTIONS_IN_FLIGHT:
+                    return
+                self._in_flight += 1
+                subject = self._questions.popleft()
+            self._ask_one(subject)
+
+    def _ask_one(self, subject: IPv4Address | str) -> None:
+        if isinstance(subject, IPv4Address):
+            path = self._layout.by_overlay(subject)
+        else:
+            path = self._layout.name(subject)
+
+        def on_answer(answer: Any) -> None:
+            with self._lock:
+                self._in_flight -= 1
+            if isinstance(answer, Exception) and not isinstance(answer, _NOT_THERE):
+                return  # lost with the connection
+            data = None if isinstance(answer, Exception) else answer[0] or b""
+            if isinstance(subject, IPv4Address):
+                self._tell(LeaseRead(subject, host_id_text(data) if data is not None else None))
+            else:
+                self._tell(DataRead(subject, bounded_data(data) if data is not None else None))
+            self._ask_more()
+
+        if self.client is not None:
+            self.client.submit(GetData(path, None), on_answer)
+
+    # --- within ---
+
+    def _submit(self, request: Any, then: Callable[[Any], None]) -> None:
+        """Ask; the answer counts only while this connection (or resync) lasts."""
+        epoch = self._epoch
+
+        def on_answer(answer: Any) -> None:
+            lost = isinstance(answer, ConnectionLoss | SessionExpiredError)
+            if epoch == self._epoch and not lost:
+                then(answer)
+
+        if self.client is not None:
+            self.client.submit(request, on_answer)
+
+    def _tell(self, event: Event) -> None:
+        if self._sink is not None:
+            self._sink(event)
+
+    def _ignore(self, answer: Any) -> None:
+        return
+
+
+def _unsigned(number: int) -> int:
+    """cversion is a signed 32-bit number that wraps."""
+    return number & 0xFFFFFFFF

@@ -1,0 +1,1 @@
+"""Members and settings to what the kernel should hold. Pure."""

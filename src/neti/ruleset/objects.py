@@ -1,0 +1,248 @@
+"""What ``table inet neti`` may hold, and what can be done to it, as inert data. Pure.
+
+The table has two parts of very different tempo. Its *structure* (sets and chains, a page of text)
+changes with the configuration and the host's interfaces. Its *elements* (who is a member) change
+with the fleet, one at a time: those stand in ``neti.ruleset.delta``, and ``neti.ruleset.enforce``
+says what the one map holds that makes the difference between shadow and enforced.
+
+It promises that a Transaction is all that is sent to the kernel, and prints as that. Its commands
+are strict: what is added must be absent and what is deleted must be there, since then a kernel that
+is not as it was read refuses all of it.
+
+Must never do: read or write anything, or name a table that is not ours.
+"""
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+FAMILY_TABLE: Final = "inet neti"
+
+SetName = Literal[
+    "overlay",
+    "peers4",
+    "peers6",
+    "across4",
+    "across6",
+    "tcp_listening",
+    "udp_listening",
+    "revoked4",
+    "revoked6",
+    "grace",
+    "enforce",
+]
+
+# Whose elements are this program's to order. The others' elements end by the kernel's own clock.
+ORDERED: Final[tuple[SetName, ...]] = (
+    "overlay",
+    "peers4",
+    "peers6",
+    "across4",
+    "across6",
+    "tcp_listening",
+    "udp_listening",
+)
+LISTENING: Final[Mapping[str, SetName]] = {"tcp": "tcp_listening", "udp": "udp_listening"}
+TIMED: Final[tuple[SetName, ...]] = ("revoked4", "revoked6", "grace")
+MAPS: Final = frozenset({"overlay", "enforce"})
+FAMILIES: Final = ("ipv4", "ipv6")  # the keys of map enforce
+FOREIGN: Final = -1  # in place of the seconds left, where the map holds what we never write
+RELAXED_MARK: Final = "78"  # the key of what dataplane.way_out leaves in a map that it emptied
+FOREVER: Final = 10**9  # seconds of an element that has no end, in a set where each should have one
+REVOKED_BY: Final[Mapping[SetName, SetName]] = {"peers4": "revoked4", "peers6": "revoked6"}
+# How long the kernel keeps an element of the shadow's sets after the last packet, and how many of
+# them one of these sets has room for.
+SEEN_SECONDS: Final = 3600
+SEEN_SIZE: Final = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """``hook``: the whole ``type … hook … priority …; policy …;`` line; None: a plain chain."""
+
+    name: str
+    hook: str | None
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """Everything but the elements, in nft's own words. ``sets``: name and body of each set."""
+
+    sets: tuple[tuple[str, str], ...]
+    chains: tuple[Chain, ...]
+
+    def text(self) -> str:
+        """The table as a file that ``nft -f`` takes."""
+        return f"table {FAMILY_TABLE} {{\n{self._sets()}{self._chains()}}}\n"
+
+    def chains_text(self) -> str:
+        return f"table {FAMILY_TABLE} {{\n{self._chains()}}}\n"
+
+    def rule(self, chain: str, place: int) -> str | None:
+        """The rule's own words, by its place in its chain."""
+        for one in self.chains:
+            if one.name == chain and place < len(one.rules):
+                return one.rules[place]
+        return None
+
+    def _sets(self) -> str:
+        return "".join(f"\t{name} {{\n\t\t{body}\n\t}}\n\n" for name, body in self.sets)
+
+    def _chains(self) -> str:
+        blocks = []
+        for chain in self.chains:
+            lines = ([chain.hook] if chain.hook else []) + list(chain.rules)
+            blocks.append(
+                f"\tchain {chain.name} {{\n" + "".join(f"\t\t{line}\n" for line in lines) + "\t}\n"
+            )
+        return "\n".join(blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelState:
+    """What was read back. ``structure``: table, sets, chains and rules in a form of their own, the
+    same as long as nobody changes them; None: no table. ``definitions``: those of the named sets,
+    maps and counters, to be compared with what a structure would define.
+
+    ``timed`` are elements with the seconds that they have left. ``enforce``: by key, the seconds
+    that its drop has left (0: less than one); None: no end; FOREIGN: something that we never write.
+    """
+
+    structure: str | None
+    chain_names: tuple[str, ...] = ()
+    definitions: frozenset[str] = frozenset()
+    elements: Mapping[SetName, Mapping[str, str]] = field(default_factory=dict)
+    timed: Mapping[SetName, Mapping[str, int]] = field(default_factory=dict)
+    enforce: Mapping[str, int | None] = field(default_factory=dict)
+
+    @property
+    def armed(self) -> bool:
+        """Whether both families are dropped, with or without an end."""
+        held = [self.enforce.get(family, FOREIGN) for family in FAMILIES]
+        return all(left != FOREIGN for left in held)
+
+    @property
+    def armed_for_good(self) -> bool:
+        return all(self.enforce.get(family, 0) is None for family in FAMILIES)
+
+    @property
+    def relaxed_by_hand(self) -> bool:
+        """An operator emptied map ``enforce`` without the agent (see dataplane.way_out)."""
+        return RELAXED_MARK in self.enforce
+
+
+NO_TABLE: Final = KernelState(structure=None)
+
+
+# --- commands: what is done to the table, one after the other, printed as nft would be told ---
+
+
+@dataclass(frozen=True, slots=True)
+class AddElements:
+    """Elements without a time-out; each must be absent. ``items``: value by key, in maps."""
+
+    where: SetName
+    items: Mapping[str, str]
+
+    def __str__(self) -> str:
+        if self.where in MAPS:
+            return _element("add", self.where, (f"{k} : {v}" for k, v in self.items.items()))
+        return _element("add", self.where, self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class AddTimed:
+    """Elements that the kernel takes out after so many seconds; each must be absent."""
+
+    where: SetName
+    timeouts: Mapping[str, int]
+
+    def __str__(self) -> str:
+        listed = (f"{key} timeout {left}s" for key, left in self.timeouts.items())
+        return _element("add", self.where, listed)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteElements:
+    """Each must be there."""
+
+    where: SetName
+    keys: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return _element("delete", self.where, self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Both families into map ``enforce``, for good or for so many milliseconds; each absent."""
+
+    milliseconds: int | None = None
+
+    def __str__(self) -> str:
+        until = "" if self.milliseconds is None else f" timeout {self.milliseconds}ms"
+        return _element("add", "enforce", (f"{family}{until} : drop" for family in FAMILIES))
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTable:
+    def __str__(self) -> str:
+        return f"delete table {FAMILY_TABLE}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTable:
+    """Sets and chains of a table that is absent."""
+
+    structure: Structure
+
+    def __str__(self) -> str:
+        return self.structure.text()
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteChains:
+    """Take out the chains that are ``held`` and write those of ``structure``; sets stay."""
+
+    structure: Structure
+    held: tuple[str, ...]
+
+    def __str__(self) -> str:
+        # Jumps are flushed first: a chain that one leads to cannot be deleted.
+        gone = [f"{verb} chain {FAMILY_TABLE} {n}\n" for verb in _AWAY for n in self.held]
+        return "".join(gone) + self.structure.chains_text()
+
+
+_AWAY: Final = ("flush", "delete")
+Command = AddElements | AddTimed | DeleteElements | Drop | DeleteTable | CreateTable | RewriteChains
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Commands for the kernel, all or nothing, in order. Falsy when there is nothing to do."""
+
+    commands: tuple[Command, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.commands)
+
+    def text(self) -> str:
+        """As nft would be told."""
+        lines = map(str, self.commands)
+        return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+
+
+def set_timeouts(
+    where: SetName, timeouts: Mapping[str, int], held: Container[str]
+) -> Iterator[Command]:
+    """Set the keys' time-outs. ``held``: keys that are there. Adding one of those would not refresh
+    its time-out, and a verdict may not be added twice before Linux 5.10."""
+    there = tuple(key for key in timeouts if key in held)
+    if there:
+        yield DeleteElements(where, there)
+    yield AddTimed(where, timeouts)
+
+
+def _element(verb: str, where: SetName, elements: Iterable[str]) -> str:
+    return f"{verb} element {FAMILY_TABLE} {where} {{ {', '.join(elements)} }}"

@@ -1,0 +1,67 @@
+"""The whole table anew: commands for what no change of elements or chains can do. Pure.
+
+It promises that no packet meets a moment without the table, and that what ends by the kernel's own
+clock (removed sources, grace time, a trial) is carried over with what is left of it.
+
+Must never do: carry over a trial that is over by then.
+"""
+
+from neti.ruleset.delta import Elements
+from neti.ruleset.enforce import Enforcement
+from neti.ruleset.objects import (
+    FAMILIES,
+    ORDERED,
+    REVOKED_BY,
+    AddElements,
+    AddTimed,
+    Command,
+    CreateTable,
+    DeleteElements,
+    DeleteTable,
+    KernelState,
+    SetName,
+    Structure,
+    Transaction,
+)
+
+
+def replacement(
+    structure: Structure, elements: Elements, kernel: KernelState, *, grace_seconds: int
+) -> Transaction:
+    """The whole table anew in one transaction: no packet meets a moment without it.
+
+    Removed sources and what is left of the grace time are carried over, and who is no peer in the
+    new table becomes a removed source with it; a table that is made for the first time starts its
+    grace time now.
+    """
+    commands: list[Command] = []
+    armed = elements.enforcement
+    if not armed.permanent:
+        # A trial is carried over with what the kernel says is left of it, and only if it is not
+        # over by the time that this is applied: the deletion fails then, and all of it with it.
+        left = min(kernel.enforce.get(family) or 0 for family in FAMILIES)
+        armed = Enforcement(seconds=max(0, min(armed.seconds, left)))
+        if armed:
+            commands.append(DeleteElements("enforce", FAMILIES))
+    if kernel.structure is not None:
+        commands.append(DeleteTable())
+    commands.append(CreateTable(structure))
+    if armed:
+        commands.append(armed.drop())
+    for where in ORDERED:
+        wanted = elements.desired(where)
+        if wanted:
+            commands.append(AddElements(where, wanted))
+    timed: dict[SetName, dict[str, int]] = {k: dict(v) for k, v in kernel.timed.items()}
+    for peers, revoked in REVOKED_BY.items():
+        wanted, never = elements.desired(peers), dict.fromkeys(elements.never_revoke)
+        carried = {k: left for k, left in timed.get(revoked, {}).items() if k not in wanted | never}
+        gone = kernel.elements.get(peers, {}).keys() - wanted.keys() - elements.never_revoke
+        timed[revoked] = carried | dict.fromkeys(sorted(gone), elements.revoke_seconds)
+    if kernel.structure is None and grace_seconds > 0:
+        timed["grace"] = {"ipv4": grace_seconds, "ipv6": grace_seconds}
+    for where, timeouts in timed.items():
+        current = {key: left for key, left in timeouts.items() if left > 0}
+        if current:
+            commands.append(AddTimed(where, current))
+    return Transaction(tuple(commands))

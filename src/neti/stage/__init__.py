@@ -1,0 +1,1 @@
+"""Shadow, trial, enforced: may this host enforce? Pure."""

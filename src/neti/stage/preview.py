@@ -1,0 +1,291 @@
+"""The shadow made readable: which port matters, who uses it, what to write into open_ports. Pure.
+
+(record, listening sockets, members, names) -> rows, the one that would hurt first. Must never do:
+leave a port out without saying so. What counts as the internet's noise is counted in one line.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
+from typing import Any, Final, Literal
+
+from neti.model import IPAddress
+from neti.model.settings import IPNetwork, OpenPort
+from neti.stage.shadow import (
+    STEADY_PACKETS,
+    Listener,
+    Port,
+    PortUse,
+    Record,
+    Seen,
+    address_of,
+    answering,
+    is_private,
+    port_name,
+)
+
+# used: somebody listens, and a private or repeated source uses it. heard: somebody listens, and
+# only passers-by knock. missed: nobody listens, but somebody insists. noise: neither.
+Rank = Literal["used", "heard", "missed", "noise"]
+_ORDER: Final[tuple[Rank, ...]] = ("used", "heard", "missed", "noise")
+_RECENT: Final = 86_400.0
+_INSISTENT_PACKETS: Final = (
+    10  # to a port where nobody listens; scanners come back, but not so often
+)
+_NAMED: Final = 8  # so many networks are few enough to name in a "from"
+_SHOWN_SOURCES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Whose address a source is. ``admitted``: it is let in as a peer now, so that what is recorded
+    came before and is not shown; None: not known. False: the address is not believed, or not let in
+    from there."""
+
+    id: str
+    admitted: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What the record is joined with. Addresses of members are packed, as the record's are."""
+
+    listening: tuple[Listener, ...] = ()
+    members: Mapping[bytes, Membership] = field(default_factory=dict)
+    site: tuple[IPv4Network, ...] = ()  # this host's own site's private ranges
+    accepted: Mapping[Port, float] = field(default_factory=dict)
+    opened: tuple[OpenPort, ...] = ()  # open_ports of the configuration in force
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    address: IPAddress
+    packets: int
+    first: float
+    last: float
+    member: Membership | None
+    near: Literal["site", "private", "internet"]
+
+    def plain(self, names: Mapping[IPAddress, str]) -> dict[str, Any]:
+        return {
+            "address": str(self.address),
+            "name": names.get(self.address),
+            "member": self.member.id if self.member else None,
+            "admitted": self.member.admitted if self.member else False,
+            "near": self.near,
+            "packets": self.packets,
+            "first": self.first,
+            "last": self.last,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One port. ``top`` are the sources that matter most; ``line`` is what would let them in."""
+
+    port: Port
+    rank: Rank
+    packets: int
+    sources: int
+    first: float
+    last: float
+    top: tuple[Source, ...]
+    listeners: tuple[Listener, ...]
+    forwarded: bool
+    redirected: int | None
+    accepted: bool
+    line: str | None
+
+    def plain(
+        self, owners: Mapping[int, Listener], names: Mapping[IPAddress, str]
+    ) -> dict[str, Any]:
+        """For JSON. ``owners``: the same listeners by inode, with their processes."""
+        protocol, number = self.port
+        return {
+            "protocol": protocol,
+            "port": number,
+            "rank": self.rank,
+            "listeners": [_plain(owners.get(one.inode, one)) for one in self.listeners],
+            "forwarded": self.forwarded,
+            "redirected": self.redirected,
+            "packets": self.packets,
+            "sources": self.sources,
+            "first": self.first,
+            "last": self.last,
+            "top": [source.plain(names) for source in self.top],
+            "accepted": self.accepted,
+            "open_ports": self.line,
+        }
+
+
+def _plain(listener: Listener) -> dict[str, Any]:
+    return {
+        "address": str(listener.address),
+        "port": listener.port,
+        "inode": listener.inode,
+        "pid": listener.pid,
+        "process": listener.process,
+        "unit": listener.unit,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    ports: int
+    sources: int
+    packets: int
+
+
+def rows(record: Record, view: View) -> list[Row]:
+    """Every recorded port to which somebody came who is not let in meanwhile, be it as a member or
+    by open_ports; the one that matters most on top."""
+    by_port: dict[Port, list[Listener]] = {}
+    for one in view.listening:
+        by_port.setdefault((one.protocol, one.port), []).append(one)
+    found = []
+    for port, recorded in record.ports.items():
+        use = _still_refused(port, recorded, view)
+        if not use.sources:
+            continue
+        at = (port[0], use.redirected if use.redirected is not None else port[1])
+        found.append(_row(port, use, answering(port, use, by_port.get(at, ())), view))
+    return sorted(found, key=lambda row: _order(row, view.now))
+
+
+def unanswered(record: Record, view: View) -> list[Row]:
+    """Ports in use that reject_all would shut, and about which nobody has said that they may be
+    lost: what has to be answered before the kernel drops anything."""
+    return [row for row in rows(record, view) if row.rank == "used" and not row.accepted]
+
+
+def let_in_since(record: Record, view: View) -> list[Port]:
+    """Ports that are left out of the rows: everybody who came there is let in by now."""
+    return sorted(
+        port for port, use in record.ports.items() if not _still_refused(port, use, view).sources
+    )
+
+
+def _still_refused(port: Port, use: PortUse, view: View) -> PortUse:
+    """What is recorded of a port without the sources that are let in by now."""
+    matching = [
+        one for one in view.opened if one.proto == port[0] and one.first <= port[1] <= one.last
+    ]
+    if any(not one.sources for one in matching):
+        return replace(use, sources={})
+    networks = [network for one in matching for network in one.sources]
+
+    def refused(source: bytes) -> bool:
+        if _let_in(view.members.get(source)):
+            return False
+        return not any(address_of(source) in network for network in networks)
+
+    return replace(use, sources={s: held for s, held in use.sources.items() if refused(s)})
+
+
+def _order(row: Row, now: float) -> tuple[int, bool, bool, int, int, Port]:
+    near = any(source.near != "internet" for source in row.top)
+    old = row.last < now - _RECENT
+    return _ORDER.index(row.rank), old, not near, -row.sources, -row.packets, row.port
+
+
+def without_noise(record: Record, found: Iterable[Row]) -> tuple[list[Row], Noise]:
+    """The rows to show, and what the others come to."""
+    shown: list[Row] = []
+    noise: list[Row] = []
+    for row in found:
+        (noise if row.rank == "noise" else shown).append(row)
+    sources = {source for row in noise for source in record.ports[row.port].sources}
+    return shown, Noise(len(noise), len(sources), sum(row.packets for row in noise))
+
+
+def _row(port: Port, use: PortUse, heard: list[Listener], view: View) -> Row:
+    def worth(item: tuple[bytes, Seen]) -> tuple[bool, int, float]:
+        return is_private(item[0]), item[1].packets, item[1].last
+
+    ordered = sorted(use.sources.items(), key=worth, reverse=True)
+    counts = [held.packets for _, held in ordered]
+    answered = bool(heard) or use.forwarded
+    steady = [
+        source for source, held in ordered if is_private(source) or held.packets >= STEADY_PACKETS
+    ]
+    rank = _rank(answered, is_private(ordered[0][0]), max(counts), bool(steady))
+    return Row(
+        port=port,
+        rank=rank,
+        packets=sum(counts),
+        sources=len(ordered),
+        first=min(held.first for _, held in ordered),
+        last=max(held.last for _, held in ordered),
+        top=tuple(_source(*item, view) for item in ordered[:_SHOWN_SOURCES]),
+        listeners=tuple(heard),
+        forwarded=use.forwarded,
+        redirected=use.redirected,
+        accepted=port in view.accepted,
+        line=_line(port, rank, steady, view),
+    )
+
+
+def _rank(answered: bool, private: bool, most: int, steady: bool) -> Rank:
+    if answered:
+        return "used" if steady else "heard"
+    return "missed" if private or most >= _INSISTENT_PACKETS else "noise"
+
+
+def _source(packed: bytes, held: Seen, view: View) -> Source:
+    address = address_of(packed)
+    near: Literal["site", "private", "internet"] = "private" if is_private(packed) else "internet"
+    if isinstance(address, IPv4Address) and any(address in network for network in view.site):
+        near = "site"
+    return Source(address, held.packets, held.first, held.last, view.members.get(packed), near)
+
+
+# --- the line to paste ---
+
+
+def _line(port: Port, rank: Rank, steady: list[bytes], view: View) -> str | None:
+    """None: there is nothing to write, since only noise came, or by a protocol that open_ports does
+    not know."""
+    if rank == "noise" or port[0] not in ("tcp", "udp") or not port[1]:
+        return None
+    if rank == "heard":
+        return open_line(port, ())
+    return open_line(port, _from([address_of(source) for source in steady], view.site))
+
+
+def _from(sources: list[IPAddress], site: Iterable[IPv4Network]) -> list[IPNetwork]:
+    """The sources, merged; where they are many, the site's ranges that hold them all; else
+    everyone ([])."""
+    networks = _merged(sources)
+    if len(networks) <= _NAMED:
+        return networks
+    ranges = [network for network in site if any(source in network for source in sources)]
+    held = all(any(source in network for network in ranges) for source in sources)
+    return list(collapse_addresses(ranges)) if held else []
+
+
+def _let_in(member: Membership | None) -> bool:
+    return member is not None and member.admitted is True
+
+
+def open_line(port: Port, networks: Iterable[IPNetwork]) -> str:
+    """An entry of open_ports in YAML: to everyone, or from these networks only."""
+    protocol, number = port
+    written = ", ".join(map(_written, networks))
+    if not written:
+        return str(number) if protocol == "tcp" else f'"{port_name(port)}"'
+    named = "" if protocol == "tcp" else f"proto: {protocol}, "
+    return f"{{port: {number}, {named}from: [{written}]}}"
+
+
+def _merged(sources: Iterable[IPAddress]) -> list[IPNetwork]:
+    every = list(sources)
+    v4 = collapse_addresses(IPv4Network(a) for a in every if isinstance(a, IPv4Address))
+    v6 = collapse_addresses(IPv6Network(a) for a in every if isinstance(a, IPv6Address))
+    return [*v4, *v6]
+
+
+def _written(network: IPNetwork) -> str:
+    single = network.prefixlen == network.max_prefixlen
+    text = str(network.network_address if single else network)
+    return f'"{text}"' if ":" in text else text

@@ -1,0 +1,204 @@
+"""Shadow, trial, enforced: which of them is in force, and who wished for it. Pure decisions.
+
+The kernel itself ends a trial: its verdicts carry a time-out. So nothing here can keep a trial
+alive, and nothing may begin one again that is over: whoever asks ``enforcement`` after the deadline
+is told OFF. docs/design/stages.md has the whole picture.
+
+Must never do: read a clock or a file, or turn an unconfirmed trial into enforcement.
+"""
+
+import enum
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from neti.ruleset.enforce import OFF, PERMANENT, Enforcement
+
+# Pauses in seconds before a trial that the configuration wishes for is tried again; the last stays.
+RETRY_PAUSES: Final = (300.0, 900.0, 3600.0, 14400.0)
+MIN_TRIAL_SECONDS: Final = 5
+MAX_TRIAL_SECONDS: Final = 86_400
+
+DOWN: Final = "down"  # in place of a stage's name, where nothing of Neti's is in the kernel
+NO_WAY_IN: Final = (
+    "ssh_whitelist is empty, so nobody could get in to mend a mistake; write "
+    "ssh_whitelist: [YOUR/RANGE], or allow_empty_ssh_whitelist: true"
+)
+
+Wisher = Literal["configuration", "command"]
+
+
+class Stage(enum.Enum):
+    SHADOW = "shadow"
+    TRIAL = "trial"
+    ENFORCED = "enforced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """``deadline``: CLOCK_MONOTONIC seconds, which mean nothing after the ``boot`` they are of.
+
+    ``began`` is Unix seconds, for people and for what was recorded since. ``wait``: only the
+    operator's word confirms it.
+    """
+
+    boot: str
+    deadline: float
+    began: float
+    seconds: int
+    wait: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is kept on disk. ``configured``: reject_all as it was last read (None: never).
+
+    ``failures``: trials in a row that ended unconfirmed; ``why``: what was missing at the end of
+    the last one; ``retry_at``: Unix seconds. ``said_at`` (Unix seconds) and ``said_by`` (who, from
+    where; for people): the last command. ``relaxed_until``: Unix seconds; None: for good.
+    """
+
+    configured: bool | None = None
+    wished: bool = False
+    by: Wisher = "configuration"
+    confirmed: bool = False
+    trial: Trial | None = None
+    failures: int = 0
+    why: tuple[str, ...] = ()
+    retry_at: float | None = None
+    said_at: float | None = None
+    said_by: str = ""
+    relaxed_until: float | None = None
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether ``neti relax`` was the last word; ``said_at`` and ``said_by`` tell of it."""
+        return self.by == "command" and not self.wished
+
+    @property
+    def stage(self) -> Stage:
+        if self.confirmed:
+            return Stage.ENFORCED
+        return Stage.SHADOW if self.trial is None else Stage.TRIAL
+
+    @property
+    def wants_trial(self) -> bool:
+        """Whether enforcement is wished for and nothing has come of it yet."""
+        return self.wished and not self.confirmed and self.trial is None
+
+
+def configured(record: Record, reject_all: bool) -> Record:
+    """The configuration was read. Only a value that *changed* counts as said later than a
+    command."""
+    if reject_all == record.configured:
+        return record
+    noted = replace(record, configured=reject_all)
+    if reject_all and record.wished:
+        return noted  # it is in force, on trial or refused already, by a command
+    return _wish(noted, reject_all, "configuration")
+
+
+def taken_up(
+    record: Record | None, *, reject_all: bool, relaxed: bool = False, armed: bool = False
+) -> Record:
+    """What an agent that starts now would go by. ``record``: as it is on disk (None: there is
+    none); ``relaxed``: ``neti relax`` was said without an agent; ``armed``: see ``resumed``."""
+    if record is None and armed and not relaxed:
+        by: Wisher = "configuration" if reject_all else "command"
+        return Record(configured=reject_all, wished=True, by=by, confirmed=True)
+    known = configured(record or Record(), reject_all)
+    return commanded(known, False) if relaxed else known
+
+
+def commanded(
+    record: Record,
+    on: bool,
+    *,
+    at: float | None = None,
+    by: str = "",
+    until: float | None = None,
+) -> Record:
+    """``neti enforce`` or ``neti relax``. ``at``: when; ``by``: who, from where; ``until``: when a
+    relaxed host is to be put on trial again. All in Unix seconds."""
+    if on and record.confirmed:
+        return replace(record, by="command", said_at=at, said_by=by)
+    wished = _wish(record, on, "command")
+    return replace(wished, said_at=at, said_by=by, relaxed_until=None if on else until)
+
+
+def relaxed_long_enough(record: Record, now: float) -> bool:
+    """Whether the time that ``neti relax --for`` named is over."""
+    return record.relaxed and record.relaxed_until is not None and record.relaxed_until <= now
+
+
+def _wish(record: Record, on: bool, by: Wisher) -> Record:
+    return Record(configured=record.configured, wished=on, by=by)
+
+
+def begun(record: Record, trial: Trial) -> Record:
+    return replace(record, trial=trial, retry_at=None)
+
+
+def confirmed(record: Record) -> Record:
+    return replace(record, confirmed=True, trial=None, failures=0, why=(), retry_at=None)
+
+
+def unconfirmed(record: Record, why: tuple[str, ...], now: float) -> Record:
+    """The trial is over. What the configuration wishes for is tried again later; what a command
+    wished for waits for another one."""
+    pause = RETRY_PAUSES[min(record.failures, len(RETRY_PAUSES) - 1)]
+    return replace(
+        record,
+        trial=None,
+        failures=record.failures + 1,
+        why=why,
+        retry_at=now + pause if record.configured else None,
+    )
+
+
+def may_begin(record: Record, now: float) -> bool:
+    """Whether a trial should begin by itself now: a fresh wish at once, a failed one after its
+    pause. ``now``: Unix seconds."""
+    if not record.wants_trial:
+        return False
+    if record.failures == 0:
+        return True
+    return record.retry_at is not None and record.retry_at <= now
+
+
+def resumed(record: Record, *, boot: str, monotonic: float, now: float, armed: bool) -> Record:
+    """What a starting agent finds. ``armed``: the kernel holds enforcement without a time-out,
+    which only a confirmation makes: so one that was killed right after it still counts."""
+    trial = record.trial
+    if trial is None:
+        return record
+    if trial.boot != boot:
+        return unconfirmed(record, ("the machine was restarted during the trial",), now)
+    if armed:
+        return confirmed(record)
+    if trial.deadline <= monotonic:
+        return unconfirmed(record, ("no agent was running at the trial's end",), now)
+    return record
+
+
+def hindrance(*, way_in: bool, down: bool) -> str | None:
+    """Why the kernel drops nothing, whatever was decided; None when nothing is in the way."""
+    if down:
+        return "Neti is down on this host ('neti up' ends that)"
+    return None if way_in else NO_WAY_IN
+
+
+def in_force(record: Record, *, monotonic: float, way_in: bool, down: bool) -> Enforcement:
+    """What the kernel should hold now: the one answer for the agent, ``restore`` and ``plan``."""
+    if hindrance(way_in=way_in, down=down) is not None:
+        return OFF
+    return enforcement(record, monotonic)
+
+
+def enforcement(record: Record, monotonic: float) -> Enforcement:
+    """What the kernel should hold now."""
+    if record.confirmed:
+        return PERMANENT
+    if record.trial is None:
+        return OFF
+    left = record.trial.deadline - monotonic
+    return Enforcement(seconds=left) if left > 0 else OFF

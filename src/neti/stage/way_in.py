@@ -1,0 +1,125 @@
+"""From where the operator typed a command, and whether that place would still be let in. Pure.
+
+``neti.host.ssh_session`` finds the session. ``covers`` asks the questions of the input chain, in
+their order, for that connection.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Literal
+
+from neti.model import IPAddress
+from neti.model.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorSession:
+    """One SSH connection as this host sees it. ``how``: for the operator, how it was found."""
+
+    client: IPAddress
+    client_port: int
+    local: IPAddress
+    local_port: int
+    found: Literal["connection", "environment"]
+    sure: bool
+    how: str
+
+    def __str__(self) -> str:
+        return f"{self.client} port {self.client_port} to {self.local} port {self.local_port}"
+
+    def document(self) -> dict[str, Any]:
+        """As plain values, for the way from a command to the agent."""
+        return {
+            "client": str(self.client),
+            "client_port": self.client_port,
+            "local": str(self.local),
+            "local_port": self.local_port,
+            "found": self.found,
+            "sure": self.sure,
+            "how": self.how,
+        }
+
+    @classmethod
+    def from_document(cls, said: dict[str, Any]) -> "OperatorSession":
+        """The reverse of ``document``. Raises KeyError or ValueError."""
+        return cls(
+            client=ip_address(said["client"]),
+            client_port=int(said["client_port"]),
+            local=ip_address(said["local"]),
+            local_port=int(said["local_port"]),
+            found="connection" if said["found"] == "connection" else "environment",
+            sure=bool(said["sure"]),
+            how=str(said["how"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Whether an enforced host lets new connections of the session's kind in; why, or why not."""
+
+    covered: bool
+    reason: str
+
+
+def covers(
+    session: OperatorSession, settings: Settings, is_peer: Callable[[IPAddress], bool]
+) -> Coverage:
+    """In the order of the input chain. ``is_peer``: whether members' rules let an address in."""
+    client, port = session.client, session.local_port
+    if client.is_loopback or client == session.local:
+        return Coverage(
+            True,
+            f"{client} is this host itself, which is never judged; from where you reached this "
+            "host before that cannot be seen from here",
+        )
+    in_whitelist = next((n for n in settings.ssh_whitelist if client in n), None)
+    if in_whitelist is not None and port == settings.ssh_port:
+        return Coverage(True, f"ssh_whitelist has {in_whitelist}, which holds {client}")
+    if is_peer(client):
+        return Coverage(True, f"{client} is a member's address")
+    trusted = next((n for n in settings.trusted if client in n), None)
+    if trusted is not None:
+        return Coverage(True, f"trusted has {trusted}, which holds {client}")
+    for opened in settings.open_ports:
+        if opened.proto == "tcp" and opened.first <= port <= opened.last:
+            source = next((n for n in opened.sources if client in n), None)
+            if source is not None or not opened.sources:
+                to = f"to {source}, which holds {client}" if source else "to everyone"
+                return Coverage(True, f"open_ports has {port}/tcp open {to}")
+    if in_whitelist is not None:
+        return Coverage(
+            False,
+            f"{client} is in ssh_whitelist, but that opens port {settings.ssh_port} only and this "
+            f"session came in by port {port}: write ssh_port: {port}",
+        )
+    return Coverage(
+        False,
+        f"{client} is not in ssh_whitelist, is no member's address, is not trusted, and open_ports "
+        f"does not let it in to {port}/tcp: add {client} to ssh_whitelist",
+    )
+
+
+def refusal(
+    said: dict[str, Any] | None, settings: Settings, is_peer: Callable[[IPAddress], bool]
+) -> str | None:
+    """Why arming would shut out the operator who typed the command; None: nobody, or covered.
+
+    ``said``: the session's document, None where the command was typed at no SSH session.
+    """
+    if said is None:
+        return None
+    try:
+        session = OperatorSession.from_document(said)
+    except (KeyError, ValueError, TypeError) as error:
+        return f"the command sent a session that makes no sense ({error!r}): update neti"
+    coverage = covers(session, settings, is_peer)
+    if coverage.covered:
+        return None
+    doubt = (
+        ""
+        if session.sure
+        else f". It is not sure that you came from there ({session.how}): if you did not, type the "
+        "command in a session of your own"
+    )
+    return f"this SSH session ({session}) would not be let in any more: {coverage.reason}{doubt}"

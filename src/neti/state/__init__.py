@@ -1,0 +1,1 @@
+"""What survives a reboot: files, their records, and who may read them."""

@@ -1,0 +1,54 @@
+"""Where the agent's state is, for commands that must work with a broken configuration.
+
+The line ``table_files_path`` is looked for in the file as text. Only where that says nothing
+certain is the file read as the configuration it should be.
+
+Must never do: make a folder, wait for a pipe, or need a library to be there.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from neti import files
+
+DEFAULT_STATE: Final = Path("/var/lib/neti")
+_AT_MOST: Final = 4 << 20
+_LINE: Final = re.compile(
+    rb"^[ \t]*[\"']?table_files_path[\"']?[ \t]*:[ \t]+[\"']?(/[^\"'#\s]*)", re.MULTILINE
+)
+
+
+def named_in(config: Path) -> Path | None:
+    """What the file's line says, be the rest as it may."""
+    try:
+        found = _LINE.search(files.read(config.resolve(), _AT_MOST))
+    except (OSError, RuntimeError):  # a link that leads to itself
+        return None
+    return None if found is None else Path(found[1].decode(errors="surrogateescape"))
+
+
+def is_plain(config: Path) -> bool:
+    """Whether reading the file can neither wait nor go on for ever."""
+    try:
+        files.read(config.resolve(), _AT_MOST)
+    except (OSError, RuntimeError):
+        return False
+    return True
+
+
+def state_folder(config: Path) -> Path:
+    """Raises nothing."""
+    return named_in(config) or _read_as_configuration(config) or DEFAULT_STATE
+
+
+def _read_as_configuration(config: Path) -> Path | None:
+    """For a file that says it otherwise than on a line of its own."""
+    try:
+        if b"table_files_path" not in files.read(config.resolve(), _AT_MOST):
+            return None
+        from neti.config import load
+
+        return load(config).table_files_path
+    except Exception:  # a broken file, or a broken library: then it is where it usually is
+        return None

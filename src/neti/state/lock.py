@@ -1,0 +1,43 @@
+"""One agent a host: a lock in the state folder that the kernel lets go with its process."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from neti import files, log
+from neti.errors import NetiError
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """While no agent runs on this host, and none can begin. Raises NetiError when one does."""
+    number = acquire(folder)
+    try:
+        yield
+    finally:
+        os.close(number)
+
+
+def acquire(folder: Path) -> int:
+    """A lock that the kernel lets go with this process, however it ends: one agent a host."""
+    try:
+        number = files.open_or_create(folder / "agent.lock", os.O_RDWR, 0o600)
+    except OSError as error:
+        try:  # who cannot write may still look whether somebody holds it
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            number = os.open(folder / "agent.lock", flags)
+        except FileNotFoundError:
+            log.warning("no_lock", what=f"{folder}: cannot be written: {error.strerror}")
+            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            raise NetiError(f"{folder}: cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(number)
+        raise NetiError(
+            f"another agent is running on this host: it holds {folder / 'agent.lock'}"
+        ) from None
+    return number

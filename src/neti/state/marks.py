@@ -1,0 +1,67 @@
+"""Two words that a command leaves in the state folder for an agent that does not answer: ``down``
+and ``relaxed``. That such a name is there is what counts, whatever it is; what it holds is for
+people and for the record.
+
+Must never do: need anything but the file system, or follow a link.
+"""
+
+import contextlib
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from neti import durable, files
+
+DOWN: Final = "down"
+RELAXED: Final = "relaxed"
+_AT_MOST: Final = 4096
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """When, by whom, and until when (Unix seconds; None: for good)."""
+
+    at: float | None = None
+    by: str = ""
+    until: float | None = None
+
+
+def present(folder: Path, name: str) -> bool:
+    return os.path.lexists(folder / name)
+
+
+def leave(folder: Path, name: str, said: Said) -> None:
+    """Raises OSError. On a disk without room an empty file often still fits."""
+    path = folder / name
+    document: dict[str, Any] = {"at": said.at, "by": said.by, "until": said.until}
+    try:
+        durable.replace(path, durable.line(document), 0o644)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        with contextlib.suppress(FileExistsError):
+            os.close(files.create(path, os.O_WRONLY, 0o644))
+        durable.sync_folder(folder)
+
+
+def take_away(folder: Path, name: str) -> None:
+    """Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder / name).unlink()
+
+
+def read(folder: Path, name: str) -> Said:
+    """What is known of it; nothing, where it cannot be read."""
+    try:
+        held = durable.checked(files.read(folder / name, _AT_MOST))
+        at, until = held.get("at"), held.get("until")
+        return Said(
+            None if at is None else float(at),
+            str(held.get("by") or ""),
+            None if until is None else float(until),
+        )
+    except (OSError, ValueError, TypeError):
+        return Said()

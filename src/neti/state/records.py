@@ -1,0 +1,289 @@
+"""What the agent keeps on disk, as values and as the text of a file. Pure.
+
+Every text is lines of ``checksum json``. One that was torn or edited is told by its checksum, and
+one of another machine by the fingerprint in it.
+
+Versions read each other's files. What a reader does not know it passes over, and what is missing
+has the value that it had before there was such a key. Within one ``format`` nothing but that may
+change: no key gets another meaning or type, none is taken away. ``FORMAT`` rises when that cannot
+be kept. The reader of an older version then refuses the document (``KeyError, TypeError,
+ValueError``), and whoever calls leaves it where it is.
+"""
+
+import base64
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from ipaddress import IPv4Address
+from typing import Any, Final
+
+from neti.clock import Mark
+from neti.durable import line
+from neti.fleet.lost import Hold
+from neti.model import Host, IPAddress
+from neti.registry import Origin, Session
+from neti.stage.stages import Record, Trial
+
+FORMAT: Final = 1
+# No host id: a journal's first line, which says how many lines belong to its base.
+_HEADER: Final = "#"
+
+
+class NewerFormat(Exception):
+    """The journal was written by a version that came after this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """One accepted member as the last good state keeps it. ``lost_since``: Unix seconds."""
+
+    name: str
+    more: tuple[IPAddress, ...] = ()
+    lost_since: float | None = None
+    leased: bool = False  # the lease was read and is this host's
+    hold: Hold | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """What a restarted agent knows of itself. ``structure_text`` is what was asked for,
+    ``structure_seen`` how the kernel listed it: equal to today's listing, nothing was touched.
+    ``origin``: the registry as it was last seen. The rest is what ``neti restore`` needs."""
+
+    overlay: str | None = None
+    entry: str | None = None
+    structure_text: str | None = None
+    structure_seen: str | None = None
+    origin: Origin | None = None
+    host: Host | None = None
+    uplinks: tuple[str, ...] = ()
+    ssh_untracked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line of a journal. ``base``: how many lines behind it were written with it: only
+    all of them together are a fleet."""
+
+    machine: str
+    base: int
+
+
+# --- the journal of members ---
+
+
+def header_line(header: Header) -> bytes:
+    return line({_HEADER: [header.machine, header.base, FORMAT]})
+
+
+def header_of(document: Mapping[str, Any]) -> Header | None:
+    if _HEADER not in document:
+        return None
+    machine, base, *more = document[_HEADER]
+    if is_newer(more[0] if more else FORMAT):
+        raise NewerFormat
+    return Header(str(machine), int(base))
+
+
+def is_newer(number: Any) -> bool:
+    """Whether a document with this ``format`` was written by a version that came after this one."""
+    return not isinstance(number, int) or number > FORMAT
+
+
+def changes_line(changes: Mapping[str, Remembered | None]) -> bytes:
+    """None: gone."""
+    return line({host_id: _plain(held) for host_id, held in changes.items()})
+
+
+def apply_changes(members: dict[str, Remembered], document: Mapping[str, Any]) -> None:
+    for host_id, record in document.items():
+        if record is None:
+            members.pop(host_id, None)
+        else:
+            members[host_id] = _remembered(record)
+
+
+def _plain(held: Remembered | None) -> list[Any] | None:
+    if held is None:
+        return None
+    hold = None
+    if held.hold is not None:
+        hold = [held.hold.since, held.hold.reason, held.hold.doubt, held.hold.said]
+    return [held.name, [str(a) for a in held.more], held.lost_since, held.leased, hold]
+
+
+def _remembered(record: list[Any]) -> Remembered:
+    name, more, lost_since, leased, hold, *_newer = record
+    return Remembered(
+        str(name),
+        tuple(ipaddress.ip_address(address) for address in more),
+        None if lost_since is None else float(lost_since),
+        bool(leased),
+        None if hold is None else _hold(*hold),
+    )
+
+
+def _hold(since: Any, reason: Any, doubt: Any, said: Any = False, *_newer: Any) -> Hold:
+    return Hold(float(since), str(reason), bool(doubt), bool(said))
+
+
+# --- single documents ---
+
+
+def self_document(itself: Self) -> dict[str, Any]:
+    host = itself.host
+    return {
+        **asdict(itself),
+        "host": None
+        if host is None
+        else {
+            "id": host.id,
+            "site": host.site,
+            "private": str(host.private),
+            "public": str(host.public) if host.public else None,
+            "more": [str(address) for address in host.more],
+        },
+    }
+
+
+def self_of(document: dict[str, Any]) -> Self:
+    found = _Reading(document)
+    return Self(
+        overlay=found.text("overlay"),
+        entry=found.text("entry"),
+        structure_text=found.text("structure_text"),
+        structure_seen=found.text("structure_seen"),
+        origin=_origin_of(document.get("origin")),
+        host=_host_of(document.get("host")),
+        uplinks=found.texts("uplinks"),
+        ssh_untracked=found.flag("ssh_untracked"),
+    )
+
+
+def _origin_of(held: Any) -> Origin | None:
+    if held is None:
+        return None
+    return Origin(**{each.name: held[each.name] for each in fields(Origin)})
+
+
+def _host_of(held: Any) -> Host | None:
+    if held is None:
+        return None
+    return Host(
+        id=held["id"],
+        site=held["site"],
+        private=IPv4Address(held["private"]),
+        public=IPv4Address(held["public"]) if held["public"] else None,
+        more=tuple(ipaddress.ip_address(address) for address in held.get("more", ())),
+    )
+
+
+class _Reading:
+    """A document's values, each of the type that it must have. Raises TypeError for another, and
+    gives the value of a new ``Record`` or ``Self`` for one that is not there."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._held = document
+
+    def _of(self, key: str, *types: type) -> Any:
+        value = self._held.get(key)
+        if value is not None and (not isinstance(value, types) or _wrong_flag(value, types)):
+            raise TypeError(f"{key}: {type(value).__name__}")
+        return value
+
+    def text(self, key: str) -> str | None:
+        value: str | None = self._of(key, str)
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        return tuple(str(each) for each in self._of(key, list, tuple) or ())
+
+    def flag(self, key: str) -> bool:
+        return bool(self._of(key, bool))
+
+    def maybe(self, key: str) -> bool | None:
+        value: bool | None = self._of(key, bool)
+        return value
+
+    def number(self, key: str) -> float | None:
+        value = self._of(key, int, float)
+        return None if value is None else float(value)
+
+    def count(self, key: str) -> int:
+        return int(self._of(key, int) or 0)
+
+
+def _wrong_flag(value: Any, types: tuple[type, ...]) -> bool:
+    return isinstance(value, bool) and bool not in types
+
+
+def session_document(session: Session) -> dict[str, Any]:
+    return {"id": session.id, "password": base64.b64encode(session.password).decode()}
+
+
+def session_of(document: dict[str, Any]) -> Session:
+    password = base64.b64decode(document["password"], validate=True)
+    return Session(int(document["id"]), password)
+
+
+def record_document(record: Record) -> dict[str, Any]:
+    return asdict(record)
+
+
+def record_of(document: dict[str, Any]) -> Record:
+    """Whether it is confirmed must be there: all else may be missing."""
+    found = _Reading(document)
+    if found.maybe("confirmed") is None:
+        raise KeyError("confirmed")
+    return Record(
+        configured=found.maybe("configured"),
+        wished=found.flag("wished"),
+        by="command" if found.text("by") == "command" else "configuration",
+        confirmed=found.flag("confirmed"),
+        trial=_trial_of(document.get("trial")),
+        failures=found.count("failures"),
+        why=found.texts("why"),
+        retry_at=found.number("retry_at"),
+        said_at=found.number("said_at"),
+        said_by=found.text("said_by") or "",
+        relaxed_until=found.number("relaxed_until"),
+    )
+
+
+def _trial_of(held: Any) -> Trial | None:
+    if held is None:
+        return None
+    found = _Reading(held)
+    return Trial(
+        boot=held["boot"],
+        deadline=float(held["deadline"]),
+        began=float(held["began"]),
+        seconds=int(held["seconds"]),
+        wait=found.flag("wait"),
+    )
+
+
+def window_document(window: Mapping[str, float]) -> dict[str, Any]:
+    return {"let_go": dict(window)}
+
+
+def window_of(document: dict[str, Any]) -> dict[str, float]:
+    return {str(host_id): float(at) for host_id, at in document["let_go"].items()}
+
+
+def mark_document(mark: Mark) -> dict[str, Any]:
+    return asdict(mark)
+
+
+def mark_of(document: dict[str, Any]) -> Mark:
+    found = _Reading(document)
+    offset, ahead = found.number("offset"), found.number("ahead")
+    if offset is None or ahead is None:
+        raise ValueError("no offset")
+    return Mark(str(document["boot"]), offset, ahead)
+
+
+def base_lines(members: Iterable[tuple[str, Remembered]], machine: str) -> list[bytes]:
+    """A whole journal, its header first."""
+    lines = [changes_line({host_id: held}) for host_id, held in members]
+    return [header_line(Header(machine, len(lines))), *lines]
