@@ -26,7 +26,7 @@ lint: setup
 
 # The inner loop: what needs neither namespaces nor a lab.
 check: setup lint
-	$(VENV)/bin/python -m pytest -q --numprocesses 2 tests/unit tests/contract
+	$(VENV)/bin/python -m pytest -q --numprocesses 2 tests/unit tests/docs tests/contract
 
 test: setup lint
 	$(VENV)/bin/python -m pytest -m 'not package'

@@ -27,7 +27,7 @@ from neti.state.folder import StateFolder
 
 RULES: Final = [
     rule
-    for group in yaml.safe_load((Path(__file__).parents[2] / "deploy/neti-alerts.yml").read_text())[
+    for group in yaml.safe_load((Path(__file__).parents[3] / "deploy/neti-alerts.yml").read_text())[
         "groups"
     ]
     for rule in group["rules"]

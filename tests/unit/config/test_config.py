@@ -22,7 +22,7 @@ from neti.errors import ConfigError
 from neti.model import Reach, Site
 from neti.model.settings import OpenPort, RegistryTLS, Settings, StaticIdentity
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 LOCAL = "registry: embedded:/var/lib/neti/registry.db\n"
 SECRET = "wJalrXUtnFEMI+nobodys/bPxRfiCYEXAMPLEKEY"
 
@@ -89,7 +89,7 @@ def test_the_complete_example_loads() -> None:
 
 def test_the_examples_of_the_documentation_are_true(load_text: Load, tmp_path: Path) -> None:
     """An example loads as it stands, or is answered with exactly the lines shown below it."""
-    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
     form = r"```yaml\n(.*?)```\n(?:\nis answered with\n\n```\n(.*?)```)?"
     examples: list[tuple[str, str]] = re.findall(form, page, re.DOTALL)
     assert examples

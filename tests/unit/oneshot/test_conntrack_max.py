@@ -17,7 +17,7 @@ from neti.errors import DataplaneError
 from neti.oneshot import conntrack_max
 
 UNITS = ("neti.service", "neti-restore.service")
-DEPLOY = Path(__file__).parents[2] / "deploy"
+DEPLOY = Path(__file__).parents[3] / "deploy"
 
 
 @pytest.fixture

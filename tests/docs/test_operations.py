@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.unit.test_metrics import SEEN
+from tests.unit.monitoring.test_metrics import SEEN
 
 from neti.monitoring.metrics import metrics
 

@@ -1,6 +1,6 @@
 """Typed problems: codes declared in one place, a collection, a document that outlives versions.
 
-``python -m tests.unit.test_problems`` writes the table of docs/operations.md anew.
+``python -m tests.unit.model.test_problems`` writes the table of docs/operations.md anew.
 """
 
 import ast
@@ -14,9 +14,9 @@ from neti.model import problems as module
 from neti.model.problem_codes import _KINDS, KINDS, Severity
 from neti.model.problems import Problem, Problems, problem, problems_in
 
-PAGE = Path(__file__).parents[2] / "docs/operations.md"
+PAGE = Path(__file__).parents[3] / "docs/operations.md"
 MARKED = re.compile(r"(<!-- problems: .*? -->\n)(.*?)(<!-- end of problems -->)", re.DOTALL)
-SOURCE = Path(module.__file__).parent
+SOURCE = Path(module.__file__).parents[1]
 
 
 def test_every_code_is_declared_once_and_says_what_to_do() -> None:
@@ -43,7 +43,7 @@ def test_the_page_has_every_code() -> None:
     """With what it means and what to do, as it is declared."""
     found = MARKED.search(PAGE.read_text())
     assert found is not None
-    assert found[2] == table(), "python -m tests.unit.test_problems writes it anew"
+    assert found[2] == table(), "python -m tests.unit.model.test_problems writes it anew"
 
 
 def _codes_set(path: Path) -> set[str]:

@@ -14,7 +14,7 @@ from neti.aws.prefixes import aggregate, widen
 from neti.aws.published import Choice, choose, parse
 from neti.model.settings import IPNetwork
 
-DATA = Path(__file__).parents[1] / "data/ip-ranges.json"
+DATA = Path(__file__).parents[2] / "data/ip-ranges.json"
 BASE = 0x0A000000  # 10.0.0.0: the small worlds below are its last bits
 BITS = 4
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.agents import Box, World, world
-from tests.unit.test_agent import overlay, session_of
+from tests.unit.agent.test_agent import overlay, session_of
 
 from neti.cli.host import _status_lines
 from neti.fleet.guard import WINDOW_SECONDS, Guard, ends_by_itself
