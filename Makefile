@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.complete
+WORKERS ?= 2
 
 .PHONY: setup lab check test lint bench bench-quick drills deb deb-test clean
 
@@ -26,10 +27,11 @@ lint: setup
 
 # The inner loop: what needs neither namespaces nor a lab.
 check: setup lint
-	$(VENV)/bin/python -m pytest -q --numprocesses 2 tests/unit tests/docs tests/contract
+	$(VENV)/bin/python -m pytest -q --numprocesses $(WORKERS) tests/unit tests/docs tests/contract
 
+# Two at a time: most tests wait for real clocks more than they compute.
 test: setup lint
-	$(VENV)/bin/python -m pytest -m 'not package'
+	$(VENV)/bin/python -m pytest -m 'not package' --numprocesses $(WORKERS) --dist loadgroup
 
 # dist/neti_VERSION_ARCH.deb
 deb: setup

@@ -10,42 +10,48 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 import pytest
-from tests.drills.conftest import SEEDS
 from tests.support.netns import require_root
 from tests.support.zookeeper import need_zookeeper
 
 from drills import runner
 
-pytestmark = pytest.mark.drill
+# One worker asks for all of them, so that no more run at once than are meant to.
+pytestmark = [pytest.mark.drill, pytest.mark.xdist_group("drills")]
 
 ROOT = Path(__file__).parents[2]
 _AT_ONCE = 2
 _SECONDS = 600.0  # for a slow machine: the longest takes a minute and a half there
 
-Outcome = Callable[[str], tuple[int, str]]
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one drill: its exit code, what it printed, and the command that repeats it."""
+
+    code: int
+    said: str
+    repeat: str
 
 
 class Running:
     """The drills' processes; none of them outlives ``end``."""
 
-    def __init__(self, seeds: dict[str, int]) -> None:
-        self._seeds = seeds
+    def __init__(self) -> None:
         self._lock = Lock()
         self._ended = False
         self._processes: list[subprocess.Popen[str]] = []
 
-    def play(self, name: str) -> tuple[int, str]:
-        """Its exit code and what it printed."""
+    def play(self, name: str) -> Outcome:
         seed = random.SystemRandom().getrandbits(32)
         words = [sys.executable, "-m", "drills", "--short", "--seed", str(seed), name]
+        repeat = f"python -m drills --short --seed {seed} {name}"
         with self._lock:
             if self._ended:
-                return 1, "not begun"
-            self._seeds[name] = seed
+                return Outcome(1, "not begun", repeat)
             process = subprocess.Popen(
                 words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
@@ -56,7 +62,7 @@ class Running:
             process.send_signal(signal.SIGTERM)
             said, _ = process.communicate()
             said += f"\nnot at its end after {_SECONDS:.0f} s"
-        return process.returncode, said
+        return Outcome(process.returncode, said, repeat)
 
     def end(self) -> None:
         """By SIGTERM, on which a drill takes down what it built."""
@@ -67,7 +73,7 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def outcome(request: pytest.FixtureRequest) -> Iterator[Outcome]:
+def outcome(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Outcome]]:
     """Waits for the drill of that name; all that are asked for begin in order, two at a time."""
     require_root()
     need_zookeeper()
@@ -76,9 +82,9 @@ def outcome(request: pytest.FixtureRequest) -> Iterator[Outcome]:
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.module is request.module
     ]
-    running = Running(request.config.stash[SEEDS])
+    running = Running()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        played: dict[str, Future[tuple[int, str]]] = {
+        played: dict[str, Future[Outcome]] = {
             name: pool.submit(running.play, name) for name in asked
         }
         try:
@@ -88,7 +94,10 @@ def outcome(request: pytest.FixtureRequest) -> Iterator[Outcome]:
 
 
 @pytest.mark.parametrize("name", runner.names())
-def test_drill(name: str, outcome: Outcome) -> None:
-    """Every row is as it should be; the seed and how to repeat the run are in the message."""
-    code, said = outcome(name)
-    assert code == 0, said
+def test_drill(
+    name: str, outcome: Callable[[str], Outcome], record_property: Callable[[str, object], None]
+) -> None:
+    """Every row is as it should be; how to repeat the run is in the summary."""
+    played = outcome(name)
+    record_property("repeat", played.repeat)
+    assert played.code == 0, played.said
