@@ -12,12 +12,12 @@ from benchmarks import registry
 from benchmarks.figures import Times
 from benchmarks.fleet import AGENT_PRIVATE, AGENT_PUBLIC, member
 from benchmarks.stage import Stage
-from neti.agent.reconcile import REVOKE_SECONDS
 from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import NetiError
 from neti.model import Host, Member
 from neti.ruleset.delta import Elements
 from neti.ruleset.objects import Structure, Transaction
+from neti.ruleset.plan import REVOKE_SECONDS
 from neti.ruleset.policy import Surroundings, elements_of, structure
 from neti.ruleset.replace import replacement
 from neti_lab.namespaces import call_inside

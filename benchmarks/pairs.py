@@ -25,7 +25,6 @@ import yaml
 from benchmarks import pipeline2014
 from benchmarks.fleet import OVERLAY, configuration, member
 from benchmarks.talk import PORT
-from neti.agent.reconcile import REVOKE_SECONDS
 from neti.config import load
 from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import NetiError
@@ -34,6 +33,7 @@ from neti.model import Host, Member
 from neti.ruleset.delta import Elements
 from neti.ruleset.enforce import PERMANENT
 from neti.ruleset.objects import Structure
+from neti.ruleset.plan import REVOKE_SECONDS
 from neti.ruleset.policy import Surroundings, elements_of, own_elements, structure
 from neti.ruleset.replace import replacement
 from neti_lab import namespaces

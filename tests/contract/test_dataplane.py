@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from tests.support.netns import Net, network, require_root
 
-from neti.agent.reconcile import Reconciler, plan
 from neti.dataplane import Dataplane
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.nftables import NftablesDataplane
+from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError, KernelMoved
 from neti.model.settings import OpenPort, Settings
 from neti.ruleset.delta import Elements
@@ -37,6 +37,7 @@ from neti.ruleset.objects import (
     Structure,
     Transaction,
 )
+from neti.ruleset.plan import plan
 from neti.ruleset.policy import Surroundings, structure
 from neti.ruleset.replace import replacement
 
@@ -246,7 +247,7 @@ def test_an_upgrade_to_a_version_with_other_sets_is_live(
     assert state.armed_for_good is stage.permanent
     again = reconciler.resync(MORE_SETS, elements)
     assert (again.planned.structure, again.planned.transaction) == ("as is", Transaction())
-    assert again.drift == ""
+    assert again.drift == ()
     assert reconciler.resync(OTHER_RULES, elements).planned.structure == "all"
     assert reconciler.resync(STRUCTURE, elements).planned.structure == "chains"
 

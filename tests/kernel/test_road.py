@@ -21,9 +21,9 @@ from tests.support import netns
 from tests.support.netns import Net
 
 from neti.agent.desired import Membership
-from neti.agent.reconcile import Reconciler
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.nftables import NftablesDataplane
+from neti.dataplane.reconciler import Reconciler
 from neti.host.machine import RealMachine
 from neti.model import Host, Member, Site, entry
 from neti.model.settings import Settings

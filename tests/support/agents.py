@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from neti.agent.core import Outside
 from neti.agent.loop import Agent, seen_structure
-from neti.agent.reconcile import Reconciler
 from neti.agent.worker import Job, JobEvent, Worker, outcome
 from neti.clock import ManualClock
 from neti.control.server import Request
@@ -17,6 +16,7 @@ from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.foreign import Dropping
 from neti.dataplane.interfaces import DEFAULT_LOCAL_PORTS, Interface
 from neti.dataplane.memory import MemoryDataplane
+from neti.dataplane.reconciler import Reconciler
 from neti.errors import ConfigError
 from neti.host.network import Link, Network, Route
 from neti.model import Host, IPAddress, Site

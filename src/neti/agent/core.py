@@ -12,13 +12,13 @@ from typing import Protocol
 from neti import log
 from neti.agent.config_read import ConfigRead
 from neti.agent.desired import Membership
-from neti.agent.reconcile import Reconciler
 from neti.agent.settings_live import LiveSettings
 from neti.agent.tagging import Tagger
 from neti.agent.timers import Timers
 from neti.agent.worker import Worker
 from neti.clock import Clock, SteadyClock
 from neti.dataplane.conntrack_limit import ConntrackLimit
+from neti.dataplane.reconciler import Reconciler
 from neti.fleet.guard import Guard
 from neti.host.machine import Machine
 from neti.model import Host, IPAddress

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from neti.agent.reconcile import REVOKE_SECONDS
 from neti.fleet.admission import Admission
 from neti.fleet.fleet import Fleet
 from neti.fleet.guard import Guard
@@ -16,6 +15,7 @@ from neti.model import Host, IPAddress, Member, entry
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.objects import KernelState
+from neti.ruleset.plan import REVOKE_SECONDS
 from neti.ruleset.policy import elements_of, own_elements
 from neti.state.folder import Everybody
 from neti.state.records import Remembered

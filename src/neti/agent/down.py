@@ -5,7 +5,7 @@ Works with an agent and without one. Each step may be repeated.
 
 from neti.agent.conntrack import Tracking
 from neti.agent.core import Connections
-from neti.agent.reconcile import Reconciler
+from neti.dataplane.reconciler import Reconciler
 from neti.host.machine import Machine
 from neti.model.settings import Settings
 

@@ -116,16 +116,17 @@ class Kernel:
         log.info("applied", elements=changes.count(), seconds=core.now() - started)
         self._journal.write()
 
-    def resync(self, reason: str) -> None:
-        """Read the kernel back and make all of it right, the route included."""
+    def resync(self, reason: str) -> DataplaneError | None:
+        """Read the kernel back and make all of it right, the route included. What was refused, and
+        will be tried again; None: nothing, or this host is down."""
         core = self._core
         if self._down:
-            return
+            return None
         # What is known must be wished for before the kernel is compared with it: else members
         # that were only just read again would be taken out for a moment.
         self._journal.take_changes()
         if self._told_down():
-            return
+            return None
         self._obey_mark()
         core.members.elements.enforcement = core.enforcement()
         started = core.now()
@@ -145,7 +146,7 @@ class Kernel:
             self._rules_refused = isinstance(error, StructureRefused)
             self.failed(error)
             self._disarm_even_so()
-            return
+            return error
         self._rules_refused = False
         core.timers.worked("resync")
         core.problems.clear("kernel")
@@ -162,9 +163,9 @@ class Kernel:
             )
             self._commit_after = core.now() + core.live.interval
         if done.drift:
-            self._repaired(done.drift)
+            self._repaired(", ".join(done.drift))
         self._changed_by.clear()
-        if done.planned.structure in ("new", "all"):
+        if done.planned.structure.whole:
             # What began while the table was away, or under another's, was not translated, and
             # would not be for as long as it goes on.
             self.end_stale_connections()
@@ -172,6 +173,7 @@ class Kernel:
             self._on_disarmed()
         self.remember()
         self._journal.write()
+        return None
 
     def _told_down(self) -> bool:
         """``neti down`` took the table out while this process stood still, and no disk took it."""
@@ -188,11 +190,12 @@ class Kernel:
                 if core.out.reconciler.relaxed():
                     self._on_relaxed()
 
-    def disarm(self) -> str:
-        """Nothing is dropped any more, whatever else is refused. Why it is; empty: it is not."""
+    def disarm(self) -> DataplaneError | None:
+        """Nothing is dropped any more, whatever else is refused. Why the kernel still drops; None:
+        it does not."""
         core = self._core
         if self._down:
-            return ""
+            return None
         core.members.elements.enforcement = OFF
         try:
             core.out.reconciler.disarm()
@@ -203,9 +206,9 @@ class Kernel:
                 "relax, or nft delete table inet neti",
             )
             log.error("not_disarmed", what=str(error))
-            return str(error)
+            return error
         core.problems.clear("drops")
-        return ""
+        return None
 
     def _disarm_even_so(self) -> None:
         """Something was refused. Even so nobody is kept out against the stage."""

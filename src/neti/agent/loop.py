@@ -25,7 +25,6 @@ from neti.agent.follow import Following
 from neti.agent.journal import Journal
 from neti.agent.keeping_time import ClockNote, rebased
 from neti.agent.kernel import Kernel
-from neti.agent.reconcile import SeenStructure
 from neti.agent.registration import Registration
 from neti.agent.reloading import reloadable
 from neti.agent.shadow_evidence import ShadowEvidence
@@ -45,6 +44,7 @@ from neti.model.settings import Settings
 from neti.registry import Event
 from neti.registry.opening import problems_of as expiring
 from neti.ruleset.objects import KernelState
+from neti.ruleset.plan import SeenStructure
 from neti.stage.stages import Record, Stage, Wisher
 from neti.state.folder import Loaded
 from neti.state.records import Self
@@ -340,7 +340,7 @@ class Agent:
     # --- what is due ---
 
     def _due(self, name: str) -> None:
-        room: dict[str, Callable[[], None]] = {
+        room: dict[str, Callable[[], object]] = {
             "commit": self.kernel.commit,
             "resync": lambda: self.kernel.resync("asked for"),
             "drift": self.kernel.look_for_drift,
@@ -534,10 +534,10 @@ class Agent:
             core.out.reconciler.unmark_down()
         core.keep("down", self._write_down)
         self.staging.taken_down()  # where 'neti down' found no agent that could note it
-        self.kernel.resync("up")
+        refused = self.kernel.resync("up")
         core.soon("stage")
-        if "kernel" in core.problems:
-            request.fail(core.problems.sentence("kernel"))
+        if refused is not None:
+            request.fail(str(refused))
         else:
             log.info("up")
             request.succeed(

@@ -13,7 +13,6 @@ from neti.agent import loop, tagging
 from neti.agent.config_read import ConfigRead
 from neti.agent.core import Outside
 from neti.agent.exporting import exporter
-from neti.agent.reconcile import Reconciler
 from neti.agent.responder import Responder
 from neti.agent.worker import Worker
 from neti.clock import SystemClock
@@ -24,6 +23,7 @@ from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.monitor import Monitor
 from neti.dataplane.nftables import NftablesDataplane
+from neti.dataplane.reconciler import Reconciler
 from neti.errors import IdentityError, NetiError
 from neti.host.machine import Machine, RealMachine, switched_off
 from neti.host.systemd import notify

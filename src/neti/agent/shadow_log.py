@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from neti import durable, files, log
-from neti.agent.reconcile import Reconciler
 from neti.clock import Clock
+from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
 from neti.host.listeners import listeners
 from neti.model.problems import Problems

@@ -160,8 +160,8 @@ class Staging:
     def relax(self, request: Request) -> None:
         until = request.arguments.get("until")
         refused = self._relax("command", request.caller, None if until is None else float(until))
-        if refused:
-            request.fail(refused)
+        if refused is not None:
+            request.fail(str(refused))
         else:
             request.succeed(self._done("shadow"))
 
@@ -200,9 +200,11 @@ class Staging:
         core.keep_record(self._commanded(False, "said while the agent did not answer"))
         log.warning("relaxed", by="command, found in the kernel: it was not on disk")
 
-    def _relax(self, by: str, caller: str = "", until: float | None = None) -> str:
+    def _relax(
+        self, by: str, caller: str = "", until: float | None = None
+    ) -> DataplaneError | None:
         """The kernel first, by a transaction of its own: whatever else is refused must not keep
-        anybody out. Why the kernel still drops; empty: it does not."""
+        anybody out. Why the kernel still drops; None: it does not."""
         core = self._core
         self._progress = None
         refused = self._kernel.disarm()
@@ -449,9 +451,9 @@ class Staging:
     def _kernel_fault(self) -> str:
         """Read back and put right; what is wrong even so."""
         core = self._core
-        self._kernel.resync("trial")
-        if "kernel" in core.problems:
-            return core.problems.sentence("kernel")
+        refused = self._kernel.resync("trial")
+        if refused is not None:
+            return str(refused)
         if core.record.trial is None:
             return "the trial is not in the kernel any more"
         return core.problems.sentence("fight")

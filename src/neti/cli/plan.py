@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from neti.agent import reconcile
 from neti.agent.desired import Membership
 from neti.agent.keeping_time import rebased
 from neti.agent.loop import seen_structure
@@ -31,6 +30,7 @@ from neti.registry import Registry
 from neti.registry.opening import open_registry
 from neti.ruleset.enforce import enforce_commands
 from neti.ruleset.objects import NO_TABLE, CreateTable, KernelState, Structure, Transaction
+from neti.ruleset.plan import plan as changes_of
 from neti.ruleset.policy import structure
 from neti.stage import stages
 from neti.state.folder import Loaded, StateFolder
@@ -70,7 +70,7 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
     )
     if full:
         membership.elements.kernel_is(NO_TABLE)
-        whole = reconcile.plan(wanted, membership.elements, NO_TABLE, None, definitions=_unasked)
+        whole = changes_of(wanted, membership.elements, NO_TABLE, None, definitions=_unasked)
         text = whole.transaction.text()
         print_json({"ruleset": text}) if as_json else hand_over(text)
         return
@@ -83,7 +83,7 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
         return
     membership.elements.kernel_is(kernel)
     seen = seen_structure(loaded.itself)
-    planned = reconcile.plan(
+    planned = changes_of(
         wanted, membership.elements, kernel, seen, definitions=dataplane.definitions
     )
     lines = _structure_lines(planned.structure, wanted, kernel)

@@ -17,11 +17,11 @@ from pathlib import Path
 from neti.agent.conntrack import Tracking
 from neti.agent.desired import Membership
 from neti.agent.loop import STAGE_LOST, seen_structure
-from neti.agent.reconcile import Reconciler
 from neti.dataplane import way_out
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.nftables import NftablesDataplane
+from neti.dataplane.reconciler import Reconciler
 from neti.errors import NetiError
 from neti.host import surroundings
 from neti.host.listeners import Listening

@@ -11,11 +11,11 @@ from click.testing import CliRunner, Result
 from tests.support.agents import FakeConnections
 
 from neti.agent import shadow_log
-from neti.agent.reconcile import Reconciler
 from neti.agent.shadow_log import ShadowLog, read_alone
 from neti.cli import cli
 from neti.clock import ManualClock
 from neti.dataplane.memory import MemoryDataplane
+from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
 from neti.identity.machine import fingerprint
 from neti.model.settings import Settings

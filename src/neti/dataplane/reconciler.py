@@ -1,20 +1,18 @@
-"""Desired state against kernel state: find the difference, apply it in one transaction.
+"""The kernel's side of one agent: read back, have it planned, apply it in one transaction.
 
-``plan`` decides and is pure; ``resync`` reads back first, ``commit`` trusts what was read before
-and sends only what is pending. A structure is known to be untouched when the kernel lists it
-exactly as it did right after we wrote it; what a rule means is not asked.
+``resync`` reads back first, ``commit`` trusts what was read before and sends only what is pending.
+What is to be done is decided in ``neti.ruleset.plan``.
 
 Every command is strict (see ``neti.ruleset.objects``). Where the kernel says that it is not as it
 was read, it is read again and all is decided anew, a few times at most.
 
-Must never do: apply half of a difference, or refresh what ends by the kernel's own clock. One
-exception is by intent: where only the rules cannot be brought in, members and stage still are.
+Must never do: apply half of a difference. One exception is by intent: where only the rules cannot
+be brought in, members and stage still are.
 """
 
 import contextlib
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
@@ -36,112 +34,33 @@ from neti.ruleset.objects import (
     TIMED,
     DeleteElements,
     KernelState,
-    RewriteChains,
     SetName,
     Structure,
     Transaction,
 )
-from neti.ruleset.replace import replacement
+from neti.ruleset.plan import Plan, Rewrite, SeenStructure, digest, drift, mend, plan
 from neti.ruleset.timed import Mended, TimedElements, peers_of
 from neti.stage.shadow import Sighting
 
-# TCP keepalive's default of two hours and its nine probes (tcp(7)): whoever has not spoken in that
-# time had no connection to keep.
-GRACE_SECONDS: Final = 8100
-# nf_conntrack_tcp_timeout_established, 5 days: no tracked connection outlives it unused.
-REVOKE_SECONDS: Final = 432_000
 # An element can end, or another program can change the table, between reading and applying. So
 # often the kernel is read again.
 _ATTEMPTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class SeenStructure:
-    """How the kernel listed the structure that was written from the text with this digest."""
-
-    digest: str
-    listing: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be done, and in what sense: ``structure`` is 'as is', 'new', 'chains' or 'all'."""
-
-    transaction: Transaction
-    structure: str
-    changes: Changes
-
-
-@dataclass(frozen=True, slots=True)
 class Resync:
-    """What was found and done. ``drift``: what the kernel held otherwise than it was left, in
-    words; empty: nothing, or nobody knew how it was left."""
+    """What was found and done. ``drift``: what the kernel held otherwise than it was left, one
+    sentence each; empty: nothing, or nobody knew how it was left."""
 
     planned: Plan
     found: KernelState
-    drift: str
+    drift: tuple[str, ...]
 
 
 class Connections(Protocol):
     """See ``neti.dataplane.conntrack.Conntrack``."""
 
     def end_connections_to(self, destinations: list[IPv4Address]) -> int: ...
-
-
-def digest(structure: Structure) -> str:
-    return hashlib.sha256(structure.text().encode()).hexdigest()
-
-
-def plan(
-    structure: Structure,
-    elements: Elements,
-    kernel: KernelState,
-    seen: SeenStructure | None,
-    *,
-    definitions: Callable[[Structure], frozenset[str]],
-    mended: Iterable[Mended] = (),
-) -> Plan:
-    """The transaction that makes ``kernel`` hold ``structure`` and ``elements``.
-
-    ``elements`` must believe in ``kernel`` (``kernel_is``). ``definitions``: what sets, maps and
-    counters of a structure the kernel would list; asked only where the structure is not as it was
-    left. ``mended``: what others did to the sets that end by the kernel's clock.
-    """
-    changes = elements.changes()
-    mended = list(mended)
-    _mend(changes, mended)
-    if kernel.structure is None:
-        return Plan(_whole(structure, elements, kernel, mended), "new", changes)
-    arming = enforce_commands(elements.enforcement, kernel.enforce)
-    if seen is not None and kernel.structure == seen.listing and seen.digest == digest(structure):
-        return Plan(Transaction((*changes.commands(), *arming)), "as is", changes)
-    # Rules may name any set that the wanted structure has: so it is those that must be there.
-    if kernel.definitions == definitions(structure):
-        chains = RewriteChains(structure, kernel.chain_names)
-        return Plan(Transaction((chains, *changes.commands(), *arming)), "chains", changes)
-    return Plan(_whole(structure, elements, kernel, mended), "all", changes)
-
-
-def _mend(changes: Changes, mended: Iterable[Mended]) -> None:
-    for where, back, gone in mended:
-        decided = changes.revoked.get(where, {}).keys() | set(changes.pardoned.get(where, ()))
-        for key, left in back.items():
-            if key not in decided:
-                changes.revoke(where, key, left)
-        for key in gone:
-            if key not in decided:
-                changes.pardon(where, key)
-
-
-def _whole(
-    structure: Structure, elements: Elements, kernel: KernelState, mended: Iterable[Mended]
-) -> Transaction:
-    timed = {where: dict(held) for where, held in kernel.timed.items()}
-    for where, back, gone in mended:
-        kept = {key: left for key, left in timed.get(where, {}).items() if key not in gone}
-        timed[where] = kept | back
-    held = replace(kernel, timed=timed)
-    return replacement(structure, elements, held, grace_seconds=GRACE_SECONDS)
 
 
 class Reconciler:
@@ -189,7 +108,7 @@ class Reconciler:
     def _resync(self, structure: Structure, elements: Elements) -> Resync:
         kernel = self._dataplane.read()
         mended = self._mended(kernel, elements)
-        drift = self._drift(kernel, elements, mended)
+        drifted = self._drift(kernel, elements, mended)
         elements.kernel_is(kernel)
         try:
             planned = plan(
@@ -200,7 +119,7 @@ class Reconciler:
                 definitions=self._dataplane.definitions,
                 mended=mended,
             )
-            anew = planned.structure in ("new", "all")
+            anew = planned.structure.whole
             if anew:
                 self.before_emptying()
             self._dataplane.apply(planned.transaction)
@@ -214,13 +133,13 @@ class Reconciler:
             elements.kernel_is(self._dataplane.read())
         else:
             elements.applied(planned.changes)
-        if planned.structure != "as is":
+        if planned.structure is not Rewrite.NOTHING:
             listing = self._dataplane.structure()
             if listing is None:
                 raise DataplaneError("the table was removed by somebody right after it was made")
             self.seen = SeenStructure(digest(structure), listing)
         self._settled(planned.changes, elements.enforcement)
-        return Resync(planned, kernel, drift)
+        return Resync(planned, kernel, drifted)
 
     def members_only(self, elements: Elements) -> None:
         """Members and stage into the table as it is, without a look at its rules."""
@@ -240,7 +159,7 @@ class Reconciler:
         if kernel.structure is None:
             return
         changes = elements.changes()
-        _mend(changes, mended)
+        mend(changes, mended)
         arming = enforce_commands(elements.enforcement, kernel.enforce)
         try:
             self._dataplane.apply(Transaction((*changes.commands(), *arming)))
@@ -256,20 +175,12 @@ class Reconciler:
         self._end_connections(changes)
         self._left = enforcement
 
-    def _drift(self, kernel: KernelState, elements: Elements, mended: list[Mended]) -> str:
+    def _drift(
+        self, kernel: KernelState, elements: Elements, mended: list[Mended]
+    ) -> tuple[str, ...]:
         if self._left is None or self.seen is None:
-            return ""
-        if kernel.structure is None:
-            return "the table was gone"
-        found = [] if kernel.structure == self.seen.listing else ["rules, sets or flags differed"]
-        changed = elements.differences(kernel)
-        found += [f"{count} in {where}" for where, count in changed.items()]
-        found += [f"{len(back) + len(gone)} in {where}" for where, back, gone in mended]
-        if self._left.permanent and not kernel.armed_for_good:
-            found.append("what map enforce holds was taken out")
-        elif not self._left and kernel.enforce.keys() - {RELAXED_MARK}:
-            found.append("something was put into map enforce")
-        return ", ".join(found)
+            return ()
+        return drift(kernel, elements, mended, left=self._left, seen=self.seen)
 
     def untouched(self) -> bool:
         """A cheap look: whether sets, chains and flags are as they were left."""

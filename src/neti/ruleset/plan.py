@@ -1,0 +1,139 @@
+"""What the kernel holds against what it should hold: the difference, as one transaction.
+
+A structure is known to be untouched when the kernel lists it exactly as it did right after we
+wrote it; what a rule means is not asked.
+
+Must never do: read or write anything, or refresh what ends by the kernel's own clock.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from neti.ruleset.delta import Changes, Elements
+from neti.ruleset.enforce import Enforcement, enforce_commands
+from neti.ruleset.objects import (
+    RELAXED_MARK,
+    KernelState,
+    RewriteChains,
+    Structure,
+    Transaction,
+)
+from neti.ruleset.replace import replacement
+from neti.ruleset.timed import Mended
+
+# TCP keepalive's default of two hours and its nine probes (tcp(7)): whoever has not spoken in that
+# time had no connection to keep.
+GRACE_SECONDS: Final = 8100
+# nf_conntrack_tcp_timeout_established, 5 days: no tracked connection outlives it unused.
+REVOKE_SECONDS: Final = 432_000
+
+
+@dataclass(frozen=True, slots=True)
+class SeenStructure:
+    """How the kernel listed the structure that was written from the text with this digest."""
+
+    digest: str
+    listing: str
+
+
+class Rewrite(StrEnum):
+    """How much of the structure is written."""
+
+    NOTHING = "as is"
+    CHAINS = "chains"
+    ALL = "all"
+    NEW = "new"  # all of it, where there was none
+
+    @property
+    def whole(self) -> bool:
+        """The table is a new one, with its elements."""
+        return self in (Rewrite.ALL, Rewrite.NEW)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    transaction: Transaction
+    structure: Rewrite
+    changes: Changes
+
+
+def digest(structure: Structure) -> str:
+    return hashlib.sha256(structure.text().encode()).hexdigest()
+
+
+def plan(
+    structure: Structure,
+    elements: Elements,
+    kernel: KernelState,
+    seen: SeenStructure | None,
+    *,
+    definitions: Callable[[Structure], frozenset[str]],
+    mended: Iterable[Mended] = (),
+) -> Plan:
+    """The transaction that makes ``kernel`` hold ``structure`` and ``elements``.
+
+    ``elements`` must believe in ``kernel`` (``kernel_is``). ``definitions``: what sets, maps and
+    counters of a structure the kernel would list; asked only where the structure is not as it was
+    left. ``mended``: what others did to the sets that end by the kernel's clock.
+    """
+    changes = elements.changes()
+    mended = list(mended)
+    mend(changes, mended)
+    if kernel.structure is None:
+        return Plan(_whole(structure, elements, kernel, mended), Rewrite.NEW, changes)
+    arming = enforce_commands(elements.enforcement, kernel.enforce)
+    if seen is not None and kernel.structure == seen.listing and seen.digest == digest(structure):
+        return Plan(Transaction((*changes.commands(), *arming)), Rewrite.NOTHING, changes)
+    # Rules may name any set that the wanted structure has: so it is those that must be there.
+    if kernel.definitions == definitions(structure):
+        chains = RewriteChains(structure, kernel.chain_names)
+        return Plan(Transaction((chains, *changes.commands(), *arming)), Rewrite.CHAINS, changes)
+    return Plan(_whole(structure, elements, kernel, mended), Rewrite.ALL, changes)
+
+
+def mend(changes: Changes, mended: Iterable[Mended]) -> None:
+    """What others did to the sets that end by the kernel's clock is undone with ``changes``."""
+    for where, back, gone in mended:
+        decided = changes.revoked.get(where, {}).keys() | set(changes.pardoned.get(where, ()))
+        for key, left in back.items():
+            if key not in decided:
+                changes.revoke(where, key, left)
+        for key in gone:
+            if key not in decided:
+                changes.pardon(where, key)
+
+
+def _whole(
+    structure: Structure, elements: Elements, kernel: KernelState, mended: Iterable[Mended]
+) -> Transaction:
+    timed = {where: dict(held) for where, held in kernel.timed.items()}
+    for where, back, gone in mended:
+        kept = {key: left for key, left in timed.get(where, {}).items() if key not in gone}
+        timed[where] = kept | back
+    held = replace(kernel, timed=timed)
+    return replacement(structure, elements, held, grace_seconds=GRACE_SECONDS)
+
+
+def drift(
+    kernel: KernelState,
+    elements: Elements,
+    mended: Iterable[Mended],
+    *,
+    left: Enforcement,
+    seen: SeenStructure,
+) -> tuple[str, ...]:
+    """What the kernel holds otherwise than it was left, one sentence each; empty: nothing."""
+    if kernel.structure is None:
+        return ("the table was gone",)
+    found = [] if kernel.structure == seen.listing else ["rules, sets or flags differed"]
+    changed = elements.differences(kernel)
+    found += [f"{count} in {where}" for where, count in changed.items()]
+    found += [f"{len(back) + len(gone)} in {where}" for where, back, gone in mended]
+    if left.permanent and not kernel.armed_for_good:
+        found.append("what map enforce holds was taken out")
+    elif not left and kernel.enforce.keys() - {RELAXED_MARK}:
+        found.append("something was put into map enforce")
+    return tuple(found)
