@@ -10,7 +10,7 @@ Must never do: ask the loop by anything but its queue, or listen on an address t
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from neti import log
@@ -18,6 +18,8 @@ from neti.control.accepting import Acceptor, Connection
 from neti.control.server import Request
 from neti.control.trouble import Trouble
 from neti.errors import NetiError
+from neti.model.document import read
+from neti.monitoring.figures import Figures
 
 if TYPE_CHECKING:
     from neti.agent.loop import Agent
@@ -136,8 +138,7 @@ def exporter(agent: "Agent") -> Exporter | None:
         answer = request.wait()
         if "error" in answer:
             raise NetiError(str(answer["error"]))
-        figures: Mapping[str, Any] = answer["result"]
-        return exposition.text(figures)
+        return exposition.text(read(Figures, answer["result"]))
 
     try:
         return Exporter(listen, render, agent.tell)

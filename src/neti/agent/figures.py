@@ -1,13 +1,14 @@
-"""What the metrics are made of, as plain values. Reads, changes nothing, and is asked every few
-seconds: no walk here that costs more than a count."""
+"""Gathers what the metrics are made of. Reads, changes nothing, and is asked every few seconds: no
+walk here that costs more than a count."""
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from neti import __version__
 from neti.agent.conditions import problems_of
 from neti.errors import DataplaneError
+from neti.monitoring.figures import Conntrack, Figures
 
 if TYPE_CHECKING:
     from neti.agent.loop import Agent
@@ -15,35 +16,36 @@ if TYPE_CHECKING:
 _CONNTRACK: Final = Path("/proc/sys/net/netfilter")
 
 
-def document(agent: "Agent") -> dict[str, Any]:
+def figures(agent: "Agent") -> Figures:
     core = agent.core
     fleet = core.members.fleet
     problems = problems_of(core)
     stale = 0.0 if core.stale_since is None else max(0.0, core.since() - core.stale_since)
-    return {
-        "version": __version__,
-        "site": core.host.site,
-        "registry": "embedded" if core.settings.embedded else "zookeeper",
-        "sites": Counter(member.site for member in fleet.members.values()),
-        "lost": len(fleet.lost) - len(fleet.holds),
-        "held": len(fleet.holds),
-        "skipped": fleet.skipped_count(),
-        "problems": Counter(one.severity.value for one in problems),
-        "codes": sorted({(one.code, one.severity.value) for one in problems}),
-        "registered": agent.registration.entry is not None,
-        "fresh": core.fresh,
-        "stale_seconds": stale,
-        "stage": core.stage_word,
-        "wished": core.record.wished,
-        "relaxed": core.record.relaxed and core.settings.reject_all,
-        "failures": core.record.failures,
-        "down": core.down,
-        "counters": _counters(agent),
-        "measured": core.measured.document(),
-        "repairs": agent.kernel.fight.repairs,
-        "fight": agent.kernel.fight.sentence(core.now()) is not None,
-        "conntrack": {"count": _number("nf_conntrack_count"), "max": _number("nf_conntrack_max")},
-    }
+    return Figures(
+        version=__version__,
+        site=core.host.site,
+        registry="embedded" if core.settings.embedded else "zookeeper",
+        sites=Counter(member.site for member in fleet.members.values()),
+        lost=len(fleet.lost) - len(fleet.holds),
+        held=len(fleet.holds),
+        skipped=fleet.skipped_count(),
+        problems=Counter(one.severity.value for one in problems),
+        codes=tuple(sorted({(one.code, one.severity.value) for one in problems})),
+        registered=agent.registration.entry is not None,
+        fresh=core.fresh,
+        stale_seconds=stale,
+        stage=core.stage_word,
+        wished=core.record.wished,
+        relaxed=core.record.relaxed and core.settings.reject_all,
+        failures=core.record.failures,
+        down=core.down,
+        counters=_counters(agent),
+        apply=core.measured.apply.told(),
+        change=core.measured.change.told(),
+        repairs=agent.kernel.fight.repairs,
+        fight=agent.kernel.fight.sentence(core.now()) is not None,
+        conntrack=Conntrack(_number("nf_conntrack_count"), _number("nf_conntrack_max")),
+    )
 
 
 def _counters(agent: "Agent") -> dict[str, int]:

@@ -40,6 +40,7 @@ from neti.errors import ConfigError, DataplaneError, NetiError, Unexpected
 from neti.fleet.guard import Guard
 from neti.host.systemd import Watchdog, notify, notify_reloading
 from neti.model import Host
+from neti.model.document import plain
 from neti.model.settings import Settings
 from neti.registry import Event
 from neti.registry.opening import problems_of as expiring
@@ -470,7 +471,7 @@ class Agent:
         commands: dict[str, Callable[[Request], None]] = {
             "status": lambda r: r.succeed(status.document(self)),
             "members": lambda r: r.succeed(status.members(self)),
-            "metrics": lambda r: r.succeed(figures.document(self)),
+            "metrics": lambda r: r.succeed(plain(figures.figures(self))),
             "down": self._go_down,
             "up": self._go_up,
             "leave": self.registration.leave,

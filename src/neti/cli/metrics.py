@@ -8,6 +8,8 @@ from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import hand_over, print_json
 from neti.control import client
 from neti.errors import NetiError
+from neti.model.document import DocumentError, read
+from neti.monitoring.figures import Figures
 
 
 def _read_by_node_exporter(
@@ -42,14 +44,20 @@ def metrics(config: Path, as_json: bool, textfile: Path | None) -> None:
     from neti.monitoring import exposition
 
     try:
-        seen = client.call(settings_in_force(config).table_files_path, "metrics")
-    except NetiError:
+        answer = client.call(settings_in_force(config).table_files_path, "metrics")
+        seen = read(Figures, answer)
+    except (NetiError, DocumentError) as error:
         if textfile is not None:
             exposition.textfile(textfile, None)
+        if isinstance(error, DocumentError):
+            raise NetiError(
+                f"the agent's figures cannot be read ({error}): it is of another version, "
+                "so restart it: systemctl restart neti"
+            ) from error
         raise
     if textfile is not None:
         exposition.textfile(textfile, seen)
     if as_json:
-        print_json(seen)
+        print_json(answer)
     elif textfile is None:
         hand_over(exposition.text(seen))

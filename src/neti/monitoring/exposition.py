@@ -5,9 +5,8 @@ Must never do: ask the agent, or listen; it renders what it is given.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -19,13 +18,14 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from neti.errors import NetiError
+from neti.monitoring.figures import Figures
 from neti.monitoring.metrics import Metric, metrics
 
-Figures = Callable[[], Mapping[str, Any] | None]
+Ask = Callable[[], Figures | None]
 
 
 class _Figures(Collector):
-    def __init__(self, ask: Figures) -> None:
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
     def describe(self) -> Iterator[Family]:
@@ -50,11 +50,11 @@ def _family(metric: Metric) -> Family:
     return family
 
 
-def text(seen: Mapping[str, Any] | None) -> bytes:
+def text(seen: Figures | None) -> bytes:
     return generate_latest(_registry(lambda: seen))
 
 
-def textfile(path: Path, seen: Mapping[str, Any] | None) -> None:
+def textfile(path: Path, seen: Figures | None) -> None:
     """Whole or not at all: node_exporter may read at any moment, and reads only ``*.prom``.
 
     None: no agent answers. Old figures must not stay, or every alert would find them good.
@@ -71,7 +71,7 @@ def textfile(path: Path, seen: Mapping[str, Any] | None) -> None:
         raise NetiError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _registry(ask: Figures) -> CollectorRegistry:
+def _registry(ask: Ask) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Figures(ask))
     return registry

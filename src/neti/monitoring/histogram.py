@@ -2,7 +2,9 @@
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
+
+from neti.monitoring.figures import Distribution
 
 # Seconds. From one small transaction to a fleet that comes back while the kernel refuses.
 BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
@@ -19,8 +21,8 @@ class Histogram:
         self.counts[bisect_left(BUCKETS, seconds)] += 1
         self.total += seconds
 
-    def document(self) -> dict[str, Any]:
-        return {"counts": list(self.counts), "total": self.total}
+    def told(self) -> Distribution:
+        return Distribution(BUCKETS, tuple(self.counts), self.total)
 
 
 @dataclass(slots=True)
@@ -45,6 +47,3 @@ class Measured:
         if self._heard is not None:
             self.change.observe(now - self._heard)
             self._heard = None
-
-    def document(self) -> dict[str, Any]:
-        return {"apply": self.apply.document(), "change": self.change.document()}

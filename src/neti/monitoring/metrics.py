@@ -6,10 +6,10 @@ fleet of 16,000 would make as many series on each of as many hosts.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from neti.model.problems import Severity
-from neti.monitoring.histogram import BUCKETS
+from neti.monitoring.figures import Distribution, Figures
 
 STAGES: Final = ("down", "shadow", "trial", "enforced")
 
@@ -44,89 +44,84 @@ class Metric:
                 return tuple(f"{self.name}_{part}" for part in ("bucket", "sum", "count"))
 
 
-def metrics(seen: Mapping[str, Any] | None) -> list[Metric]:
-    """``seen``: what ``neti.agent.figures`` tells; None when no agent answers, and nothing else is
-    known."""
+def metrics(seen: Figures | None) -> list[Metric]:
+    """None: no agent answers, and nothing else is known."""
     up = _plain("neti_agent_up", "1 when the agent answered, and 0 alone when not.", bool(seen))
     if seen is None:
         return [up]
     return [up, *_fleet(seen), *_registry(seen), *_stage(seen), *_kernel(seen)]
 
 
-def _fleet(seen: Mapping[str, Any]) -> Iterator[Metric]:
-    version = {"version": seen["version"], "site": seen["site"], "registry": seen["registry"]}
+def _fleet(seen: Figures) -> Iterator[Metric]:
+    version = {"version": seen.version, "site": seen.site, "registry": seen.registry}
     yield _gauge("neti_agent_info", "The running agent.", Sample(version, 1))
     yield _gauge(
         "neti_members",
         "Members of the fleet as this host knows it, this host included.",
-        *(Sample({"site": site}, count) for site, count in sorted(seen["sites"].items())),
+        *(Sample({"site": site}, count) for site, count in sorted(seen.sites.items())),
     )
-    yield _plain("neti_members_lost", "Members whose session ended without a word.", seen["lost"])
-    yield _plain("neti_members_held", "Members whose removal is held back.", seen["held"])
-    yield _plain("neti_skipped_entries", "Registry entries that are not believed.", seen["skipped"])
+    yield _plain("neti_members_lost", "Members whose session ended without a word.", seen.lost)
+    yield _plain("neti_members_held", "Members whose removal is held back.", seen.held)
+    yield _plain("neti_skipped_entries", "Registry entries that are not believed.", seen.skipped)
     yield _gauge(
         "neti_problems",
         "Problems that neti status names.",
-        *(Sample({"severity": word}, seen["problems"].get(word, 0)) for word in Severity),
+        *(Sample({"severity": word}, seen.problems.get(word, 0)) for word in Severity),
     )
     yield _gauge(
         "neti_problem",
         "1 for each kind of problem that there is now, by its code.",
-        *(Sample({"code": code, "severity": word}, 1) for code, word in seen["codes"]),
+        *(Sample({"code": code, "severity": word}, 1) for code, word in seen.codes),
     )
 
 
-def _registry(seen: Mapping[str, Any]) -> Iterator[Metric]:
-    yield _plain("neti_registered", "1 when this host is registered.", seen["registered"])
-    yield _plain("neti_registry_fresh", "1 when in step with the registry.", seen["fresh"])
+def _registry(seen: Figures) -> Iterator[Metric]:
+    yield _plain("neti_registered", "1 when this host is registered.", seen.registered)
+    yield _plain("neti_registry_fresh", "1 when in step with the registry.", seen.fresh)
     yield _plain(
         "neti_registry_stale_seconds",
         "How long the registry has not been in step; 0 when it is.",
-        seen["stale_seconds"],
+        seen.stale_seconds,
     )
 
 
-def _stage(seen: Mapping[str, Any]) -> Iterator[Metric]:
+def _stage(seen: Figures) -> Iterator[Metric]:
     yield _gauge(
         "neti_stage",
         "1 for the stage of reject_all that is in force; after neti down, for none but down.",
-        *(Sample({"stage": stage}, float(seen["stage"] == stage)) for stage in STAGES),
+        *(Sample({"stage": stage}, float(seen.stage == stage)) for stage in STAGES),
     )
-    yield _plain("neti_reject_all_wished", "1 when reject_all is wished for.", seen["wished"])
+    yield _plain("neti_reject_all_wished", "1 when reject_all is wished for.", seen.wished)
     yield _plain(
         "neti_relaxed",
         "1 when neti relax was said against reject_all: true in the configuration.",
-        seen["relaxed"],
+        seen.relaxed,
     )
-    yield _plain("neti_trial_failures", "Trials in a row that ended unconfirmed.", seen["failures"])
-    yield _plain("neti_down", "1 after neti down.", seen["down"])
+    yield _plain("neti_trial_failures", "Trials in a row that ended unconfirmed.", seen.failures)
+    yield _plain("neti_down", "1 after neti down.", seen.down)
     for name, what in (
         ("judged", "Packets that no rule let in: recorded in shadow, dropped when enforced."),
         ("admitted", "Packets that were let in because a member sent them."),
     ):
-        if name in seen["counters"]:
-            yield _counter(f"neti_{name}_packets", what, seen["counters"][name])
+        if name in seen.counters:
+            yield _counter(f"neti_{name}_packets", what, seen.counters[name])
 
 
-def _kernel(seen: Mapping[str, Any]) -> Iterator[Metric]:
-    yield _histogram(
-        "neti_apply_seconds", "Transactions with the kernel.", seen["measured"]["apply"]
-    )
+def _kernel(seen: Figures) -> Iterator[Metric]:
+    yield _histogram("neti_apply_seconds", "Transactions with the kernel.", seen.apply)
     yield _histogram(
         "neti_change_to_kernel_seconds",
         "From hearing of a change of the fleet to its being in the kernel.",
-        seen["measured"]["change"],
+        seen.change,
     )
-    yield _counter("neti_drift_repairs", "Times that the kernel was put right.", seen["repairs"])
-    yield _plain(
-        "neti_drift_fight", "1 while another program keeps undoing repairs.", seen["fight"]
-    )
-    for key, name, what in (
-        ("count", "neti_conntrack_entries", "Tracked connections."),
-        ("max", "neti_conntrack_entries_limit", "Connections that can be tracked."),
+    yield _counter("neti_drift_repairs", "Times that the kernel was put right.", seen.repairs)
+    yield _plain("neti_drift_fight", "1 while another program keeps undoing repairs.", seen.fight)
+    for value, name, what in (
+        (seen.conntrack.count, "neti_conntrack_entries", "Tracked connections."),
+        (seen.conntrack.max, "neti_conntrack_entries_limit", "Connections that can be tracked."),
     ):
-        if seen["conntrack"].get(key) is not None:
-            yield _plain(name, what, seen["conntrack"][key])
+        if value is not None:
+            yield _plain(name, what, value)
 
 
 def _gauge(name: str, what: str, *samples: Sample) -> Metric:
@@ -141,9 +136,9 @@ def _counter(name: str, what: str, value: float) -> Metric:
     return Metric(name, "counter", what, (Sample({}, float(value)),))
 
 
-def _histogram(name: str, what: str, seen: Mapping[str, Any]) -> Metric:
+def _histogram(name: str, what: str, seen: Distribution) -> Metric:
     buckets, below = [], 0.0
-    for bound, count in zip([*map(str, BUCKETS), "+Inf"], seen["counts"], strict=True):
+    for bound, count in zip([*map(str, seen.bounds), "+Inf"], seen.counts, strict=True):
         below += count
         buckets.append((bound, below))
-    return Metric(name, "histogram", what, buckets=tuple(buckets), total=float(seen["total"]))
+    return Metric(name, "histogram", what, buckets=tuple(buckets), total=seen.total)

@@ -6,7 +6,7 @@ in the registry to ``neti fleet``.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +19,10 @@ from neti.agent.config_read import ConfigRead
 from neti.cli.host import is_well
 from neti.fleet import attendance, listing
 from neti.model import Member, entry
+from neti.model.document import read
 from neti.model.problems import problems_in
 from neti.monitoring.check import FAMILIES, KernelLook, Level, Limits, Situation, judge
+from neti.monitoring.figures import Figures
 from neti.monitoring.metrics import metrics
 from neti.registry import Stale
 from neti.state.folder import StateFolder
@@ -199,13 +201,13 @@ def test_all_say_the_same(fleet: World, make: Callable[[World, Box], None], told
     fleet.started(2)
     fleet.pass_time(1)
     make(fleet, one)
-    status, figures = one.status(), one.ask("metrics")["result"]
+    status, figures = one.status(), read(Figures, one.ask("metrics")["result"])
     row = _row(one)
-    assert status["stage"] == figures["stage"] == row["stage"] == told.stage
+    assert status["stage"] == figures.stage == row["stage"] == told.stage
     assert _shown_stage(figures) == told.stage
     problems = problems_in(status)
     assert {problem.code for problem in problems} == told.codes
-    assert set(figures["problems"]) == {problem.severity.value for problem in problems}
+    assert set(figures.problems) == {problem.severity.value for problem in problems}
     assert is_well(status) is told.well
     kernel = KernelLook(
         table=told.stage != "down", drops=frozenset(FAMILIES if _drops(one) else ())
@@ -244,13 +246,13 @@ def _drops(one: Box) -> bool:
     return bool(one.elements("enforce"))
 
 
-def _shown_stage(figures: Mapping[str, Any]) -> str:
+def _shown_stage(figures: Figures) -> str:
     (stage,) = [m for m in metrics(figures) if m.name == "neti_stage"]
     (word,) = [sample.labels["stage"] for sample in stage.samples if sample.value == 1]
     return word
 
 
-def _alarms(figures: Mapping[str, Any]) -> set[str]:
+def _alarms(figures: Figures) -> set[str]:
     """Those whose condition holds now; as Prometheus would ask, but without its times."""
     found = metrics(figures)
     return {

@@ -4,6 +4,7 @@ import re
 import stat
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from neti.agent.exporting import Exporter
 from neti.cli import cli
 from neti.errors import NetiError
+from neti.model.document import plain, read
 from neti.monitoring import exposition
+from neti.monitoring.figures import Conntrack, Figures
 from neti.monitoring.histogram import BUCKETS, Measured
 from neti.monitoring.metrics import metrics
 
-SEEN: dict[str, Any] = {
+DOCUMENT: dict[str, Any] = {
     "version": "0.1.0",
     "site": "vpc",
     "registry": "zookeeper",
@@ -37,14 +40,16 @@ SEEN: dict[str, Any] = {
     "failures": 0,
     "down": False,
     "counters": {"judged": 7, "admitted": 9},
-    "measured": Measured().document(),
+    "apply": plain(Measured().apply.told()),
+    "change": plain(Measured().change.told()),
     "repairs": 5,
     "fight": False,
     "conntrack": {"count": 10, "max": 262144},
 }
+SEEN = read(Figures, DOCUMENT)
 
 
-def samples(seen: dict[str, Any]) -> dict[tuple[str, str], float]:
+def samples(seen: Figures) -> dict[tuple[str, str], float]:
     """As Prometheus reads them: (name, the one label's value) to value."""
     text = exposition.text(seen).decode()
     return {
@@ -68,6 +73,21 @@ def test_prometheus_reads_what_the_agent_tells() -> None:
     assert read["neti_conntrack_entries_limit", ""] == 262144
 
 
+def test_the_next_versions_figures_are_read() -> None:
+    """With a key more, and with other bounds; and those of a version before, without its newest
+    keys."""
+    newer = {
+        **DOCUMENT,
+        "format": 2,
+        "uptime": 5,
+        "apply": {"bounds": [1, 2], "counts": [1, 2, 3], "total": 9, "unit": "s"},
+    }
+    found = samples(read(Figures, newer))
+    assert found["neti_apply_seconds_count", ""] == 6
+    older = {key: value for key, value in DOCUMENT.items() if key not in ("codes", "relaxed")}
+    assert read(Figures, older).codes == ()
+
+
 def test_names_keep_to_the_conventions() -> None:
     """A prefix, base units, _total on counters only, and no label that names a peer."""
     for metric in metrics(SEEN):
@@ -83,7 +103,7 @@ def test_names_keep_to_the_conventions() -> None:
 
 def test_a_kernel_that_does_not_track_has_no_fill() -> None:
     """Absent is not zero."""
-    read = samples({**SEEN, "conntrack": {"count": None, "max": None}, "counters": {}})
+    read = samples(replace(SEEN, conntrack=Conntrack(), counters={}))
     assert not [name for name, _ in read if "conntrack" in name or "packets" in name]
 
 
@@ -98,7 +118,7 @@ def test_the_time_to_the_kernel_counts_from_the_hearing() -> None:
     assert sum(measured.change.counts) == 1
     assert measured.change.total == pytest.approx(0.4)
     assert sum(measured.apply.counts) == 2
-    read = samples({**SEEN, "measured": measured.document()})
+    read = samples(replace(SEEN, apply=measured.apply.told(), change=measured.change.told()))
     assert read["neti_change_to_kernel_seconds_bucket", "0.25"] == 0
     assert read["neti_change_to_kernel_seconds_bucket", "1.0"] == 1
     assert read["neti_change_to_kernel_seconds_count", ""] == 1

@@ -1,0 +1,62 @@
+"""What the agent tells of itself for the metrics: the document's type. Pure.
+
+It crosses a process (``neti metrics``), and the command may be of another version than the agent:
+see ``neti.model.document``. A missing key is a figure that is not known.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """``bounds``: upper bounds in seconds. ``counts``: how many lie in each, not cumulated; one
+    more than there are bounds, for what is above all of them. ``total``: the sum, in seconds."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Conntrack:
+    """None where the kernel does not track connections."""
+
+    count: int | None = None
+    max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """``sites``: members by site. ``problems``: how many of each severity; ``codes``: (code,
+    severity) of each kind that there is. ``failures``: trials in a row that ended unconfirmed.
+    ``counters``: packets by the name of the kernel's counter; empty where it could not be read.
+    ``apply`` and ``change``: see ``neti.monitoring.histogram``."""
+
+    format: int = FORMAT
+    version: str
+    site: str
+    registry: str
+    sites: Mapping[str, int]
+    lost: int
+    held: int
+    skipped: int
+    problems: Mapping[str, int]
+    codes: tuple[tuple[str, str], ...] = ()
+    registered: bool
+    fresh: bool
+    stale_seconds: float
+    stage: str
+    wished: bool
+    relaxed: bool = False
+    failures: int
+    down: bool
+    counters: Mapping[str, int]
+    apply: Distribution
+    change: Distribution
+    repairs: int
+    fight: bool
+    conntrack: Conntrack = field(default_factory=Conntrack)
