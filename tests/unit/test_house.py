@@ -176,6 +176,18 @@ def test_nobody_decides_anew_what_is_printable() -> None:
     assert users <= allowed
 
 
+def test_nobody_decides_by_the_words_of_an_error() -> None:
+    """Its class, errno or code decides: words change with a version, and with the language."""
+    deciders = []
+    for place, path in files():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare):
+                compared = [node.left, *node.comparators]
+                if any(ast.unparse(each) in ("str(error)", "str(refused)") for each in compared):
+                    deciders.append(f"{place}:{node.lineno}")
+    assert deciders == []
+
+
 def test_the_lab_has_the_version_of_neti() -> None:
     """It is a distribution of its own, and calls the agent's insides."""
     project = tomllib.loads((LAB.parents[1] / "pyproject.toml").read_text())["project"]

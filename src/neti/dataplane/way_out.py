@@ -34,7 +34,7 @@ from neti.dataplane.netlink import (
     messages,
     nested,
 )
-from neti.errors import DataplaneError, DataplaneUnavailable
+from neti.errors import DataplaneError, DataplaneUnavailable, KernelRefused
 
 # An address family that no packet of an inet table has: the key of the mark in map enforce.
 MARK: Final = 78
@@ -162,8 +162,8 @@ def _code(data: bytes) -> bytes:
 def _there(kernel: NetlinkSocket) -> bool:
     try:
         kernel.ask(_SUBSYSTEM << 8 | _GETTABLE, _INET + attribute(_TABLE_NAME, _TABLE))
-    except DataplaneError as error:
-        if os.strerror(errno.ENOENT) in str(error):
+    except KernelRefused as refused:
+        if refused.number in _GONE:
             return False
         raise
     return True
