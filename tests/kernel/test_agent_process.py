@@ -272,6 +272,38 @@ def test_a_route_inside_the_overlay_is_refused(net: Net, neti: Neti) -> None:
     assert ruleset(net) == ""
 
 
+def test_what_a_running_agent_only_notes_stops_no_restart(
+    net: Net, config: Path, agent: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    """A route inside the overlay, a file that is not valid: a member's next agent starts and says
+    so. A route in a table that no rule leads to is nothing at all."""
+    state = tmp_path / "state"
+    agent.terminate()
+    agent.wait()
+    routes = ["ip", "-n", net.host, "route", "add"]
+    subprocess.run([*routes, "192.168.9.0/24", "dev", "c0", "table", "500"], check=True)
+    with (tmp_path / "again").open("wb") as log:
+        again = subprocess.Popen(line(net, config, "agent"), stderr=log)
+    wait(lambda: client.call(state, "status")["registered"])
+    assert not _codes(state)
+    again.terminate()
+    again.wait()
+    subprocess.run([*routes, "192.168.16.0/20", "dev", "c0"], check=True)
+    config.write_text("reject_all: perhaps\n" + config.read_text())
+    with (tmp_path / "again").open("ab") as log:
+        again = subprocess.Popen(line(net, config, "agent"), stderr=log)
+    try:
+        wait(lambda: client.call(state, "status")["registered"])
+        assert _codes(state) == {"overlay", "reload"}
+    finally:
+        again.terminate()
+        again.wait()
+
+
+def _codes(state: Path) -> set[str]:
+    return {one["code"] for one in client.call(state, "status")["problems"]}
+
+
 def test_a_zookeeper_host_is_refused(net: Net, neti: Neti, config: Path) -> None:
     """The ensemble and its proxies must not run Neti."""
     text = config.read_text().replace("registry: embedded", "# registry")

@@ -130,6 +130,7 @@ class Box:
     connections: FakeConnections = field(default_factory=FakeConnections)
     agent: Agent | None = None
     new_settings: Settings | None = None
+    kept: list[Settings | None] = field(default_factory=list)  # configurations that came in force
     shadow: FakeShadow = field(default_factory=FakeShadow)
     conntrack_limit: ConntrackLimit | None = None
     brittle: bool = True
@@ -156,6 +157,7 @@ class Box:
             clock=self.world.clock,
             discover=lambda _settings: self.host,
             reload=self._reloaded,
+            keep_config=lambda: self.kept.append(self.new_settings),
         )
         self.agent = Agent(
             self.settings,

@@ -18,10 +18,17 @@ class ConfigRead:
         self._path = path
         self._read = self._known = b""
         self._seen: tuple[int, int, int] | None = None
+        self._content_read = content
+        self.in_force = content  # what the agent goes by, as far as it is known
         self.noted(content)
+
+    def accepted(self) -> None:
+        """What was read last is in force."""
+        self.in_force = self._content_read
 
     def noted(self, content: bytes) -> None:
         """This was read, and taken in or refused."""
+        self._content_read = content
         self._read = self._known = _digest(content)
         self._seen = None
 

@@ -55,6 +55,7 @@ class Outside:
     clock: Clock
     discover: Callable[[Settings], Host]
     reload: Callable[[], Settings]
+    keep_config: Callable[[], None]  # what was reloaded last is in force; raises StateError
     probe_registry: Callable[[], None]  # by a connection of its own; raises RegistryError
     boot: str
     conntrack_limit: ConntrackLimit | None = None

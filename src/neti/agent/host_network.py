@@ -10,6 +10,7 @@ from neti.host import surroundings
 from neti.host.listeners import Listening
 from neti.host.machine import Machine
 from neti.host.network import Network
+from neti.identity.preflight import overlay_conflicts
 from neti.model import Host, IPAddress
 from neti.model.problems import Problems
 from neti.model.settings import Settings
@@ -83,12 +84,11 @@ class HostNetwork:
 
     def _name_conflicts(self, seen: Network, settings: Settings) -> None:
         subnet = settings.overlay_subnet
-        foreign = [
-            str(route)
-            for route in seen.overlapping
-            if not route.ours and route.destination.subnet_of(subnet)
-        ]
-        foreign += [f"address {a}" for a in sorted(map(str, seen.addresses_inside(subnet)))]
+        foreign = overlay_conflicts(
+            subnet,
+            routes=[(r.destination, r.device) for r in seen.overlapping if not r.ours],
+            addresses=sorted(seen.addresses(), key=str),
+        )
         if foreign:
             self._problems.set(
                 "overlay",

@@ -30,6 +30,7 @@ from neti.agent.reloading import reloadable
 from neti.agent.shadow_evidence import ShadowEvidence
 from neti.agent.shadow_log import ShadowLog
 from neti.agent.trial import Shadow, Staging
+from neti.agent.whoami import IDENTITY_EVERY, OwnIdentity
 from neti.agent.worker import JobDone, JobFailed
 from neti.clock import SteadyClock
 from neti.control.server import Request
@@ -41,13 +42,14 @@ from neti.fleet.guard import Guard
 from neti.host.systemd import Watchdog, notify, notify_reloading
 from neti.model import Host
 from neti.model.document import plain
+from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.registry import Event
 from neti.registry.opening import problems_of as expiring
 from neti.ruleset.objects import KernelState
 from neti.ruleset.plan import SeenStructure
 from neti.stage.stages import Record, Stage, Wisher
-from neti.state.folder import Loaded
+from neti.state.folder import GOOD_CONFIG, Loaded
 from neti.state.records import Self
 from neti.words import some
 
@@ -61,7 +63,6 @@ STAGE_LOST: Final = {
     "'neti enforce', or 'neti relax' if it was not",
 }
 _CERTIFICATE_EVERY: Final = 600.0
-_IDENTITY_EVERY: Final = 60.0  # seconds between looks at this host's own addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,11 @@ class Agent:
         *,
         shadow: Shadow | None = None,
         inbox: "queue.SimpleQueue[Told] | None" = None,
+        problems: Problems | None = None,
         brittle: bool = False,
     ) -> None:
-        """``brittle``: what is unexpected is raised, for tests."""
+        """``problems``: those from before there was a loop. ``brittle``: what is unexpected is
+        raised, for tests."""
         steady = SteadyClock(outside.clock, outside.boot, loaded.mark)
         loaded = rebased(loaded, steady)
         guard = Guard(window=dict(loaded.window))
@@ -108,6 +111,7 @@ class Agent:
             steady=steady,
             down=outside.folder.is_down,
             said_down=outside.folder.is_down,
+            problems=problems if problems is not None else Problems(),
         )
         self.faults = Faults(core, brittle=brittle)
         self._faults = {str(n): fault for n, fault in enumerate(loaded.faults)}
@@ -117,6 +121,7 @@ class Agent:
         self.journal = Journal(core)
         self.registration = Registration(core, on_left=self.stop)
         self.following = Following(core, self.journal, self.registration)
+        self.whoami = OwnIdentity(core, self._addresses_changed)
         self.kernel = Kernel(
             core,
             self.journal,
@@ -170,9 +175,9 @@ class Agent:
         self._clock_note.look()
         core.out.worker.start()
         core.out.registry.watch(self.tell)
-        core.soon("identity", _IDENTITY_EVERY)
+        core.soon("identity", IDENTITY_EVERY)
         for name in ("sweep", "audit", "count", "origin"):
-            core.soon(name, _IDENTITY_EVERY)
+            core.soon(name, IDENTITY_EVERY)
         core.soon("shadow")
         core.soon("arrivals")
         core.soon("jobs")
@@ -312,7 +317,7 @@ class Agent:
 
     def _patience(self) -> float:
         now = self.core.now()
-        due = min(self.core.timers.due.values(), default=now + _IDENTITY_EVERY)
+        due = min(self.core.timers.due.values(), default=now + IDENTITY_EVERY)
         return max(0.0, min(due - now, self._watchdog.patience))
 
     # --- taking in ---
@@ -358,7 +363,7 @@ class Agent:
             "origin": self.following.note_origin,
             "clock": self._clock_note.look,
             "shadow": self._look_at_shadow,
-            "identity": self._ask_who_i_am,
+            "identity": self.whoami.ask,
             "linger": self.following.let_go,
             "memory": malloc.give_back,
             "disk": self.core.keep_what_is_behind,
@@ -416,7 +421,7 @@ class Agent:
         self.core.timers.worked(name)
         match name:
             case "identity":
-                self._identity_read(result)
+                self.whoami.read(result)
             case "lease":
                 self.registration.lease_held(result)
             case "register":
@@ -429,9 +434,7 @@ class Agent:
     def _job_failed(self, name: str, error: NetiError) -> None:
         match name:
             case "identity":
-                self.core.soon("identity", _IDENTITY_EVERY)
-                self.core.problems.set("identity", str(error))
-                log.warning("identity_not_read", what=str(error))
+                self.whoami.failed(error)
             case "leave":
                 self.registration.leave_failed(error)
             case "describe":
@@ -442,28 +445,9 @@ class Agent:
             case _:
                 self.registration.failed(error)
 
-    def _ask_who_i_am(self) -> None:
-        settings, discover = self.core.settings, self.core.out.discover
-        self.core.out.worker.submit("identity", lambda: discover(settings))
-
-    def _identity_read(self, host: Host) -> None:
-        core = self.core
-        core.soon("identity", _IDENTITY_EVERY)
-        core.problems.clear("identity")
-        if host == core.host:
-            return
-        if host.id != core.host.id:
-            core.problems.set(
-                "identity",
-                f"this host now says it is {host.id}, but the agent started as {core.host.id}: "
-                "restart the agent",
-            )
-            log.error("identity_changed", was=core.host.id, now=host.id)
-            return
-        log.info("addresses_changed", private=host.private, public=host.public)
-        core.host = host
+    def _addresses_changed(self) -> None:
         self.following.anew(remember=True)
-        core.soon("register")
+        self.core.soon("register")
 
     # --- commands ---
 
@@ -573,6 +557,9 @@ class Agent:
             )
             log.error("reload_refused", what=str(error))
         else:
+            if core.out.config_read is not None:
+                core.out.config_read.accepted()
+            core.keep(GOOD_CONFIG, core.out.keep_config)
             core.problems.clear("reload")
             if kept:
                 words = ", ".join(kept)

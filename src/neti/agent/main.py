@@ -10,6 +10,7 @@ from pathlib import Path
 
 from neti import __version__, log
 from neti.agent import loop, tagging
+from neti.agent.beginning import Beginning, configure_log, reserved
 from neti.agent.config_read import ConfigRead
 from neti.agent.core import Outside
 from neti.agent.exporting import exporter
@@ -24,37 +25,34 @@ from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.monitor import Monitor
 from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
-from neti.errors import IdentityError, NetiError
-from neti.host.machine import Machine, RealMachine, switched_off
+from neti.errors import NetiError
+from neti.host.machine import RealMachine, switched_off
 from neti.host.systemd import notify
 from neti.identity import discover, fingerprint
 from neti.identity.machine import boot_id
-from neti.identity.preflight import (
-    refuse_on_registry_host,
-    refuse_overlay_conflicts,
-    registry_addresses,
-)
 from neti.model import Host
+from neti.model.problems import Problems
 from neti.model.settings import Settings
-from neti.registry.opening import open_registry
-from neti.state.folder import GOOD_CONFIG, StateError, StateFolder
-
-_IDENTITY_PAUSES = (2.0, 5.0, 10.0, 30.0)
+from neti.registry.opening import open_registry, servers
+from neti.state.folder import GOOD_CONFIG, StateFolder
+from neti.state.last_good import load_or_last_good
 
 
 def run(config: Path, log_format: log.Format = "text") -> None:
-    """Until SIGTERM. Raises NetiError when it cannot begin."""
+    """Until SIGTERM. Raises NetiError when it cannot begin: see ``neti.agent.beginning`` for what
+    is a reason, and what is only a problem where this host has been a member before."""
     content = _content(config)
     config_read = ConfigRead(config, content)
-    settings = load(config)
+    settings, refused = load_or_last_good(config)
     reason = switched_off()
     if reason is not None:
         raise NetiError(f"Neti is switched off on this machine ({reason}): nothing is loaded")
-    log.configure(settings.log_file, log_format)
+    problems = Problems()
+    configure_log(settings, log_format, problems)
     for warning in settings.warnings:
         log.warning("configuration", what=warning)
     folder = StateFolder(settings.table_files_path)
-    # Who cannot write rules or routes shall not register the host: find out first.
+    # Check that we can write rules and routes before we register this host.
     dataplane, machine, conntrack = NftablesDataplane(), RealMachine(), Conntrack()
     dataplane.structure()
     inbox: queue.SimpleQueue[loop.Told] = queue.SimpleQueue()
@@ -62,11 +60,17 @@ def run(config: Path, log_format: log.Format = "text") -> None:
     threading.excepthook = partial(_thread_broke, inbox.put)
     control.start()
     try:
-        host = _identity(settings, folder)
-        reserved = _preflight(settings, machine, host)
         loaded = folder.load(fingerprint())
         if loaded.foreign:
             folder.discard()
+        begin = Beginning(settings, loaded.itself.host, problems, control.waits_for)
+        if refused is not None:
+            begin.configuration_refused(refused)
+        discovered = partial(discover, cache_dir=folder.path, notice=_noticed)
+        host = begin.identity(partial(discovered, settings), time.sleep)
+        wanted, settings = settings, begin.with_servers(folder.good_config, host)
+        registry = begin.registry(host)
+        begin.preflight(machine, host, registry)
         outside = Outside(
             reconciler=Reconciler(dataplane, conntrack, loop.seen_structure(loaded.itself)),
             machine=machine,
@@ -75,17 +79,19 @@ def run(config: Path, log_format: log.Format = "text") -> None:
             worker=Worker(inbox.put),
             folder=folder,
             clock=SystemClock(),
-            discover=lambda now: discover(now, cache_dir=folder.path, notice=_noticed),
-            reload=lambda: _reload(config, folder, config_read),
+            discover=discovered,
+            reload=lambda: _reload(config, host, config_read),
+            keep_config=lambda: folder.keep_config(config_read.in_force),
             config_read=config_read,
             probe_registry=lambda: _probe(settings, host),
             boot=boot_id(),
             conntrack_limit=ConntrackLimit(folder.path),
-            reserved=reserved,
+            reserved=reserved(registry),
             tagger=tagging.for_instance(settings, host.id),
         )
-        agent = loop.Agent(settings, host, outside, loaded, inbox=inbox)
-        agent.core.keep(GOOD_CONFIG, lambda: folder.keep_config(content))
+        agent = loop.Agent(settings, host, outside, loaded, inbox=inbox, problems=problems)
+        if refused is None and settings is wanted:
+            agent.core.keep(GOOD_CONFIG, outside.keep_config)
         if control.fault is not None:
             agent.core.problems.set("disk", control.fault, subject="agent.sock")
         loop.install_signals(agent)
@@ -132,14 +138,12 @@ def _content(config: Path) -> bytes:
         return b""  # loading it says what is wrong
 
 
-def _reload(config: Path, folder: StateFolder, config_read: ConfigRead) -> Settings:
-    content = _content(config)
-    config_read.noted(content)
+def _reload(config: Path, host: Host, config_read: ConfigRead) -> Settings:
+    """What a restart would refuse is refused now. Raises ConfigError."""
+    config_read.noted(_content(config))
     settings = load(config)
-    try:
-        folder.keep_config(content)
-    except StateError as error:
-        log.error("state_not_written", what=str(error))
+    if settings.embedded is None:
+        servers(settings, host.site)
     return settings
 
 
@@ -150,34 +154,6 @@ def _probe(settings: Settings, host: Host) -> None:
         registry.lease_of(host.id)
     finally:
         registry.close()
-
-
-def _identity(settings: Settings, folder: StateFolder) -> Host:
-    """Asked until it is known: the kernel keeps the last good state meanwhile."""
-    for pause in (*_IDENTITY_PAUSES, None):
-        try:
-            return discover(settings, cache_dir=folder.path, notice=_noticed)
-        except IdentityError as error:
-            if pause is None:
-                raise
-            log.error("identity_unknown", what=str(error), retry_seconds=pause)
-            notify(f"STATUS=who am I? {error}")
-            time.sleep(pause)
-    raise AssertionError("unreachable")
-
-
-def _preflight(settings: Settings, machine: Machine, host: Host) -> frozenset[IPv4Address]:
-    seen = machine.network(settings.overlay_subnet)
-    registry = registry_addresses(settings, host.site)
-    # A proxy behind one-to-one NAT is listed by an address that no interface of it has.
-    own = seen.addresses() | ({host.public} if host.public is not None else set())
-    refuse_on_registry_host(registry, own)
-    refuse_overlay_conflicts(
-        settings.overlay_subnet,
-        routes=[(r.destination, r.device) for r in seen.overlapping if not r.ours],
-        addresses=seen.addresses(),
-    )
-    return frozenset(a for a in registry if isinstance(a, IPv4Address))
 
 
 def _responder(agent: loop.Agent, settings: Settings) -> Responder | None:

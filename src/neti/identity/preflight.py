@@ -2,6 +2,8 @@
 
 import ipaddress
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -17,13 +19,19 @@ Resolve = Callable[[str], Iterable[IPAddress]]
 _REUSED: Final = tuple(
     IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 )
+_PATIENCE: Final = 5.0
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 
 
 def registry_addresses(
-    settings: Settings, site: str | None = None, *, resolve: Resolve | None = None
+    settings: Settings,
+    site: str | None = None,
+    *,
+    resolve: Resolve | None = None,
+    patience: float = _PATIENCE,
 ) -> dict[IPAddress, str]:
-    """Address -> the entry of zk_hosts that means it. Names that do not resolve are left out.
+    """Address -> the entry of zk_hosts that means it, this host's own site first. Names that do not
+    resolve are left out, and so are those that do not within ``patience`` seconds for all of them.
 
     With this host's ``site`` known, another site's list counts only by addresses that mean one
     host everywhere: where private ranges overlap, its 10.0.0.5 is not this site's.
@@ -31,14 +39,43 @@ def registry_addresses(
     if settings.embedded is not None:
         return {}
     own_site = site or settings.site
+    own_first = sorted(settings.zk_hosts.items(), key=lambda item: item[0] != own_site)
+    names = dict.fromkeys(_name(place) for _, listed in own_first for place in listed)
+    known = _resolved(names, resolve or _addresses, patience)
     found: dict[IPAddress, str] = {}
-    for listing_site, listed in settings.zk_hosts.items():
+    for listing_site, listed in own_first:
         elsewhere = own_site is not None and listing_site != own_site
         for place in listed:
-            for address in (resolve or _addresses)(place.rpartition(":")[0].strip("[]")):
+            for address in known.get(_name(place), ()):
                 if not (elsewhere and _inside_any(address, _REUSED)):
                     found.setdefault(address, place)
     return found
+
+
+def _name(place: str) -> str:
+    return place.rpartition(":")[0].strip("[]")
+
+
+def _resolved(
+    names: Iterable[str], resolve: Resolve, patience: float
+) -> dict[str, list[IPAddress]]:
+    """All at once, because with a dead resolver each would take its own time to fail. A look-up
+    cannot be called off, so one that takes longer ends in a thread that nobody waits for."""
+    found: dict[str, list[IPAddress]] = {}
+
+    def look_up(name: str) -> None:
+        found[name] = list(resolve(name))
+
+    threads = [
+        threading.Thread(target=look_up, args=(name,), name="neti-resolver", daemon=True)
+        for name in names
+    ]
+    until = time.monotonic() + patience
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return dict(found)
 
 
 def _addresses(name: str) -> list[IPAddress]:

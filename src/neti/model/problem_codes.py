@@ -158,6 +158,11 @@ _KINDS: Final = (
         "A fleet-wide setting in the registry is not what was expected, and is ignored",
         "Write a valid value to its node",
     ),
+    _warning(
+        "log",
+        "`log_file` cannot be written: events go to the journal instead",
+        "Make room, or make the file writable; then `neti reload`",
+    ),
     _note(
         "lost",
         "Members vanished without a word; they stay reachable for `linger_seconds`. `neti check` "
@@ -177,8 +182,8 @@ _KINDS: Final = (
     ),
     _warning(
         "overlay",
-        "Routes or addresses inside `overlay_subnet` are not Neti's: members there cannot be "
-        "reached from this host",
+        "Routes, addresses or resolvers inside `overlay_subnet` are not Neti's: members there "
+        "cannot be reached from this host",
         "Remove them, or choose another `overlay_subnet` for the fleet",
     ),
     _note(
@@ -204,6 +209,12 @@ _KINDS: Final = (
         "The registry is not followed; the last good state stays in force, but joins and leaves do "
         "not arrive",
         "Is the registry reachable from here? `neti registry check`",
+    ),
+    _critical(
+        "registry_host",
+        "This host has an address that `zk_hosts` lists: ZooKeeper's servers and proxies must not "
+        "run Neti, because they have to be reachable when its rules are wrong",
+        "Correct `zk_hosts` and restart the agent; or `neti leave` and `neti down` on this host",
     ),
     _warning(
         "relaxed",

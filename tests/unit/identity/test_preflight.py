@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import threading
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from types import MappingProxyType
@@ -160,3 +161,26 @@ def test_a_host_that_is_listed_by_name_is_named_as_listed() -> None:
     registry = registry_addresses(listing(ec2=("zk.example.com:2181",)), resolve=resolved)
     with pytest.raises(ConfigError, match=r"10\.0\.0\.6.*zk\.example\.com:2181"):
         refuse_on_registry_host(registry, [ip_address("10.0.0.6")])
+
+
+def test_dead_dns_costs_one_limit_for_all_names() -> None:
+    """Names that nobody resolves are left out together; what can be told is not held up by them."""
+    ask = threading.Event()  # never set: a resolver that does not answer
+
+    def resolver(name: str) -> list[IPAddress]:
+        if name.startswith("dead"):
+            ask.wait()
+        return resolved(name)
+
+    names = tuple(f"dead-{number}.example.com:2181" for number in range(6))
+    settings = listing(vpc=names, ec2=("zk.example.com:2181", "10.0.0.5:2181"))
+    try:
+        found = registry_addresses(settings, "ec2", resolve=resolver, patience=1.0)
+    finally:
+        ask.set()
+    assert set(found) == {ip_address("10.0.0.6"), ip_address("10.0.0.5")}
+
+
+def test_what_two_sites_list_is_named_as_the_own_site_lists_it() -> None:
+    settings = listing(ec2=("8.8.8.8:2181",), vpc=("8.8.8.8:2182",))
+    assert list(registry_addresses(settings, "vpc").values()) == ["8.8.8.8:2182"]
