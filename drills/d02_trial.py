@@ -40,7 +40,9 @@ def _left_alone(
 ) -> Rows:
     """Armed by a command; then nobody is there who could end it."""
     began = time.monotonic()
-    done = host.neti("enforce", "--trial", str(seconds), "--wait-for-confirm", "--anyway")
+    done = host.neti(
+        "enforce", "--trial", str(seconds), "--wait-for-confirm", "--no-follow", "--anyway"
+    )
     said = time.monotonic()
     act()
     shut = not _stranger(field, host)

@@ -83,7 +83,8 @@ def one_sentence(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
     said = done.stderr.strip()
     assert done.returncode != 0
     assert "Traceback" not in said
-    assert len(said.splitlines()) == 1
+    _sentence, *next_steps = said.splitlines()
+    assert all(step.lstrip().startswith("→ ") for step in next_steps), said
     for word in words:
         assert word in said
 

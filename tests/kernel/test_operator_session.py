@@ -185,7 +185,7 @@ def _registered(host: Sshd) -> bool:
 def test_enforce_typed_where_it_would_shut_out(host: Sshd, agent: tuple[str, ...]) -> None:
     """From a stranger's address it is refused, with the line to write; from the admin's it arms."""
     words = [word.format("enforce") for word in agent]
-    enforce = ("sudo", *words, "--wait-for-confirm", "--trial", "30")
+    enforce = ("sudo", *words, "--wait-for-confirm", "--no-follow", "--trial", "30")
     line = host.line(USER, netns.STRANGER, netns.PRIVATE)
     refused = subprocess.run(
         [*line, *enforce], capture_output=True, text=True, timeout=60, check=False
@@ -194,7 +194,7 @@ def test_enforce_typed_where_it_would_shut_out(host: Sshd, agent: tuple[str, ...
     assert f"add {netns.STRANGER} to ssh_whitelist" in refused.stderr
     assert client.call(host.folder / "state", "status")["stage"] == "shadow"
     said = host.ssh(*enforce, user=USER, source=netns.ADMIN, to=netns.PRIVATE)
-    assert said.startswith("trial: in 30 s")
+    assert said.startswith("trial of 30 s")
     assert client.call(host.folder / "state", "status")["stage"] == "trial"
 
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 import click
 
 from neti import __version__
-from neti.cli.output import say
+from neti.cli.ending import ended_by
+from neti.cli.output import OutputFailed
 from neti.errors import NetiError
 
 # command -> (module, attribute); in the order of --help
@@ -56,8 +57,8 @@ def _has_lab() -> bool:
 def _no_lab(arguments: tuple[str, ...]) -> None:
     """Says how to get it."""
     raise NetiError(
-        "the lab is a package of its own, and it is not installed here: "
-        "pip install neti-lab (in a clone of the project: make setup)"
+        "the lab is a package of its own, and it is not installed here\n"
+        "→ pip install neti-lab (in a clone of the project: make setup)"
     )
 
 
@@ -77,17 +78,31 @@ class _Lazy(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except NetiError as error:
-            for line in str(error).splitlines():
-                say(f"neti: {line}", err=True)
-            ctx.exit(error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            debug = bool(ctx.params.get("debug"))
+            ctx.exit(ended_by(error, debug=debug, command=ctx.invoked_subcommand))
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """What ends before a command is known, such as a help text for a full disk."""
+        try:
+            return super().main(*args, **extra)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            failed = OutputFailed(f"the output could not be written: {error.strerror or error}")
+            sys.exit(ended_by(failed, debug=False, command=None))
+        except Exception as error:
+            sys.exit(ended_by(error, debug=False, command=None))
 
 
 @click.group(
     cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
+@click.option("--debug", is_flag=True, help="Show the traceback of an error (or NETI_DEBUG=1).")
 @click.version_option(__version__, message="neti %(version)s")
-def cli() -> None:
+def cli(debug: bool) -> None:
     """Lets hosts on networks that cannot name each other work as one.
 
     Each host runs an agent, which registers it, gives it a stable overlay address, and keeps its

@@ -8,9 +8,9 @@ from typing import Any, Final, Literal
 
 import click
 
+from neti.cli.asking import ask
 from neti.cli.common import F, config_option
 from neti.cli.output import say
-from neti.control import client
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.errors import ConfigError, NetiError
 from neti.host.machine import switched_off
@@ -18,7 +18,6 @@ from neti.model.settings import Settings
 from neti.monitoring.check import KernelLook, Level, Limits, Situation, Stage, Verdict, judge
 from neti.state.last_good import load_or_last_good
 
-_ANSWER_SECONDS: Final = 10.0
 # A difference between agent and kernel is repaired within two seconds, and then it is no alarm.
 _LOOKS: Final = 5
 _BETWEEN_LOOKS: Final = 0.6
@@ -154,18 +153,23 @@ def _ask(
     settings: Settings, blind: list[str]
 ) -> tuple[dict[str, Any] | None, Literal["answers", "absent", "silent"], str]:
     try:
-        status = client.call(settings.table_files_path, "status", within=_ANSWER_SECONDS)
+        status = ask(settings.table_files_path, "status", then="'neti check' calls it hung")
     except AgentForbidden as error:
-        blind.append(str(error))
+        blind.append(_sentence(error))
     except AgentSilent as error:
-        return None, "silent", str(error)
+        return None, "silent", _sentence(error)
     except AgentUnreachable as error:
-        return None, "absent", str(error)
+        return None, "absent", _sentence(error)
     except NetiError as error:
-        blind.append(f"the agent refused to tell its status: {error}")
+        blind.append(f"the agent refused to tell its status: {_sentence(error)}")
     else:
         return status, "answers", ""
     return None, "answers", ""
+
+
+def _sentence(error: NetiError) -> str:
+    """Without the next steps: a plugin has one line."""
+    return str(error).partition("\n")[0]
 
 
 def _switched_off(settings: Settings) -> str | None:

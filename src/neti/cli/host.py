@@ -10,14 +10,15 @@ from typing import Any, Final
 
 import click
 
+from neti.cli.asking import ask
 from neti.cli.common import (
     config_option,
     json_option,
     settings_in_force,
     settings_in_force_or_refused,
 )
-from neti.cli.output import print_json, say
-from neti.cli.way_out import waiting
+from neti.cli.ending import if_interrupted
+from neti.cli.output import explain, print_json, say
 from neti.control import client
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.dataplane import way_out
@@ -42,11 +43,20 @@ _PATIENCE: Final = 2.0  # seconds for an agent that is only asked for its overla
 def status(config: Path, as_json: bool) -> None:
     """This host: site, addresses, registry, members, stage, skipped entries, what is wrong.
 
-    Exit code 0 when all is well, 1 when something is wrong, 2 when the configuration is:
-    the file, by which the agent could not start again.
+    Where no agent answers, it says what disk and kernel know instead.
+
+    Exit code 0 when all is well, 1 when something is wrong or no agent answers, 2 when the
+    configuration is wrong: the agent could not start again by that file.
     """
     settings, refused = settings_in_force_or_refused(config)
-    seen = client.call(settings.table_files_path, "status")
+    folder = settings.table_files_path
+    try:
+        seen = ask(folder, "status", then="'neti status' says what disk and kernel know")
+    except AgentForbidden:
+        raise
+    except AgentUnreachable as away:
+        _say_what_is_known(folder, away, as_json)
+        sys.exit(1)
     if as_json:
         print_json(seen)
     else:
@@ -56,6 +66,19 @@ def status(config: Path, as_json: bool) -> None:
         sys.exit(2)
     if not is_well(seen):
         sys.exit(1)
+
+
+def _say_what_is_known(folder: Path, away: AgentUnreachable, as_json: bool) -> None:
+    from neti.cli import alone
+
+    known = alone.known(folder)
+    explain(away)
+    if known is None:
+        return
+    if as_json:
+        print_json({"agent": away.is_called, **known.document()})
+    else:
+        say(*known.lines())
 
 
 def is_well(seen: Mapping[str, Any]) -> bool:
@@ -212,8 +235,12 @@ def _overlay_by_tag(settings: Settings) -> str | None:
 @click.command()
 @config_option
 @json_option
+@if_interrupted("whether Neti's rules are in the kernel again is not known\n→ neti up, once more")
 def up(config: Path, as_json: bool) -> None:
-    """End 'neti down': the agent writes to the kernel again."""
+    """End 'neti down': the agent writes to the kernel again.
+
+    The stage is as it was before: a host that was enforced is enforced again.
+    """
     from neti.oneshot import conntrack_max
 
     settings = settings_in_force(config)
@@ -221,8 +248,7 @@ def up(config: Path, as_json: bool) -> None:
         conntrack_max.raise_limit(settings)
     folder = settings.table_files_path
     try:
-        with waiting(client.BEFORE_ALONE, "'neti up' goes on without it"):
-            answer = client.call(folder, "up", within=client.BEFORE_ALONE)
+        answer = ask(folder, "up", then="'neti up' goes on without it")
     except AgentForbidden:
         raise
     except AgentUnreachable as away:
@@ -262,25 +288,47 @@ def _up_alone(settings: Settings, *, hangs: bool) -> None:
 @click.command()
 @config_option
 @json_option
+@if_interrupted("whether this host has left the fleet is not known\n→ neti leave, once more")
 def leave(config: Path, as_json: bool) -> None:
     """Take this host out of the fleet: its peers drop it at once. The agent stops.
 
     The lease stays: the host gets the same overlay address when it comes back.
     """
     settings = settings_in_force(config)
+    folder = settings.table_files_path
     try:
-        client.call(settings.table_files_path, "leave")
+        ask(folder, "leave", then="'neti leave' goes on without it")
     except AgentForbidden:
         raise
     except AgentSilent as silent:
+        if _answers(folder):
+            raise NetiError(
+                "the agent has asked the registry to let this host leave, and waits for its answer"
+                "\n→ 'neti status' says what came of it"
+            ) from silent
         _leave_alone(settings, silent)
         raise NetiError(
             "this host is out of the fleet for now, but its agent hangs and will register it again "
-            "when it wakes: systemctl stop neti, then 'neti leave' again"
+            "when it wakes\n→ systemctl stop neti, then 'neti leave' once more"
         ) from silent
     except AgentUnreachable as unreachable:
         _leave_alone(settings, unreachable)
-    _said("left", as_json)
+    if as_json:
+        print_json({"state": "left"})
+    else:
+        say(
+            "left: this host is out of the fleet, so its peers no longer let it in, and no agent "
+            "runs here. Its rules stay in the kernel, and its lease is kept.",
+            "→ 'systemctl start neti' brings it back, with the same overlay address",
+        )
+
+
+def _answers(folder: Path) -> bool:
+    try:
+        client.call(folder, "status", within=_PATIENCE)
+    except NetiError:
+        return False
+    return True
 
 
 def _leave_alone(settings: Settings, unreachable: AgentUnreachable) -> None:
@@ -309,10 +357,3 @@ def _leave_alone(settings: Settings, unreachable: AgentUnreachable) -> None:
         registry.detach()
     folder.forget_session()
     caller.note("leave", agent="none answers", id=member.id)
-
-
-def _said(word: str, as_json: bool) -> None:
-    if as_json:
-        print_json({"state": word})
-    else:
-        say(word)

@@ -1,4 +1,4 @@
-"""The one way from a command to its reader: terminal, pipe or file.
+"""The one way from a command to its reader: terminal, pipe or file; and back, where one is asked.
 
 Lines are made printable here, so that no command can forget it. Text for a program (JSON, CSV, a
 ruleset) is made by the function in ``neti.text`` for its target, and handed over as it is.
@@ -6,22 +6,36 @@ ruleset) is made by the function in ``neti.text`` for its target, and handed ove
 Must never: print foreign text without one of these.
 """
 
-from typing import Any
+import os
+import sys
+from contextlib import suppress
+from typing import Any, TextIO
 
 import click
 
+from neti.errors import NetiError
 from neti.text import json_document, printable
+
+
+class OutputFailed(NetiError):
+    """Who should read cannot: a full disk, most likely. What the command did is done."""
 
 
 def say(*lines: object, err: bool = False) -> None:
     """Each on a line of its own, whatever it holds."""
     for line in lines:
-        click.echo(printable(line, None), err=err)
+        _write(printable(line, None), err=err)
+
+
+def explain(error: object) -> None:
+    """Why a command ends: what is the case, and below it each next step."""
+    for line in str(error).splitlines():
+        say(f"      {line}" if line.startswith("→ ") else f"neti: {line}", err=True)
 
 
 def hand_over(document: str | bytes) -> None:
     """Text for a program, of which the caller knows that each value in it is inert there."""
-    click.echo(document, nl=False)
+    _write(document, end=False)
 
 
 def print_json(document: Any, *, indent: int | None = 2) -> None:
@@ -30,4 +44,46 @@ def print_json(document: Any, *, indent: int | None = 2) -> None:
 
 def progress(text: str = "") -> None:
     """In place of the last one, on a terminal's last line; without text that line is cleared."""
-    click.echo(f"\r\033[K{printable(text)}", nl=False, err=True)
+    _write(f"\r\033[K{printable(text)}", end=False, err=True)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """A stream that the caller has closed is None."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
+
+
+def consent(question: str, *, yes: bool) -> None:
+    """Ask before something grave. ``yes``: that was answered by an option.
+
+    Raises NetiError where nobody can be asked; click.Abort when the answer is no.
+    """
+    if yes:
+        return
+    if not is_terminal(sys.stdin):
+        raise NetiError(f"not done: {question.rstrip('?')} needs a yes\n→ --yes, in a script")
+    click.confirm(question, abort=True, err=True)
+
+
+def _write(text: str | bytes, *, end: bool = True, err: bool = False) -> None:
+    try:
+        click.echo(text, nl=end, err=err)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _to_nowhere(sys.stderr if err else sys.stdout)
+        raise OutputFailed(f"the output could not be written: {error.strerror or error}") from error
+    except UnicodeEncodeError:
+        raw = text.encode("ascii", "backslashreplace") if isinstance(text, str) else text
+        click.echo(raw.decode("ascii"), nl=end, err=err)
+
+
+def _to_nowhere(stream: TextIO | None) -> None:
+    """What is left in its buffer must not fail again when the interpreter ends."""
+    with suppress(OSError, ValueError, AttributeError):
+        assert stream is not None
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

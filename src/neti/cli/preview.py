@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import click
 
+from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
-from neti.control import client
 from neti.control.client import AgentUnreachable
 from neti.errors import NetiError
 from neti.model.settings import Settings
@@ -100,7 +100,12 @@ def show(document: dict[str, Any], as_json: bool) -> None:
 
 def _document(settings: Settings, *, everything: bool) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = client.call(settings.table_files_path, "preview", all=everything)
+        found: dict[str, Any] = ask(
+            settings.table_files_path,
+            "preview",
+            then="'neti preview' shows what is on disk",
+            all=everything,
+        )
     except AgentUnreachable as away:
         from neti.agent.preview import alone
         from neti.identity.machine import fingerprint

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from neti.aws.report import Registered, id_of
+from neti.cli.asking import ask
 from neti.cli.common import registry_of
 from neti.cli.output import say
 from neti.control import client
@@ -64,7 +65,7 @@ def seen(settings: Settings) -> Seen:
             fleet, leases, told = _judged(settings, registry)
     except RegistryUnavailable as away:
         try:
-            members = client.call(settings.table_files_path, "members")
+            members = ask(settings.table_files_path, "members")
         except AgentUnreachable:
             raise away from None
         say(

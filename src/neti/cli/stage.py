@@ -1,4 +1,7 @@
-"""``neti enforce, confirm, relax, release``: the operator's word on what is kept out and who."""
+"""``neti enforce, confirm, release``: the operator's word on what is kept out, and who.
+
+Must never do: end while a trial runs without saying when it ends and how to end it at once.
+"""
 
 import sys
 import time
@@ -7,14 +10,17 @@ from typing import Any
 
 import click
 
+from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force
-from neti.cli.output import print_json, progress, say
+from neti.cli.ending import if_interrupted
+from neti.cli.output import is_terminal, print_json, progress, say
 from neti.config import load
-from neti.control import client
+from neti.control.client import AgentUnreachable
 from neti.errors import NetiError
 from neti.host import ssh_session
 from neti.model.settings import Settings
 from neti.stage.stages import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS
+from neti.words import counted
 
 
 class _Seconds(click.IntRange):
@@ -40,14 +46,14 @@ class _Seconds(click.IntRange):
 @click.option(
     "--wait-for-confirm",
     is_flag=True,
-    help="Only 'neti confirm' makes it permanent, not the agent's evidence.",
+    help="Only 'neti confirm' makes it permanent, not the agent's evidence; wait for it.",
 )
 @click.option(
     "--anyway",
     is_flag=True,
-    help="Arm although 'neti preview' lists ports in use: they may be lost.",
+    help="Begin although something is missing, or 'neti preview' lists ports in use.",
 )
-@click.option("--no-follow", is_flag=True, help="Return at once, do not wait for the trial's end.")
+@click.option("--no-follow", is_flag=True, help="Return as soon as the trial has begun.")
 def enforce(
     config: Path,
     as_json: bool,
@@ -60,9 +66,14 @@ def enforce(
 
     The kernel itself goes back to shadow at the trial's end, agent or no agent, unless it was
     confirmed: by the agent, when all its evidence holds, or with --wait-for-confirm by you.
-    Refused when the SSH session in which it is typed would not be let in any more. Keep that
-    session open, and open a second one to see that you still get in. Refused too while 'neti
-    preview' lists ports in use: open them, or accept losing them.
+    Keep this session open, and open a second one to see that you still get in. Ctrl-C leaves the
+    trial running, 'neti relax' ends it at once.
+
+    It is refused when the SSH session in which you type it would no longer be let in, and while
+    'neti preview' lists ports in use: open them, or accept losing them.
+
+    Exit code 0: confirmed, or begun with --no-follow. 1: refused, or the trial was not confirmed.
+    130: you stopped watching, and the trial goes on.
 
     \b
     Examples:
@@ -71,70 +82,101 @@ def enforce(
     """
     settings = load(config)
     session = ssh_session.find()
-    answer = client.call(
-        settings.table_files_path,
-        "enforce",
-        seconds=seconds,
-        wait=wait_for_confirm,
-        anyway=anyway,
-        session=session.document() if session is not None else None,
-    )
+    with if_interrupted(
+        "a trial may have begun\n→ neti status\n→ 'neti relax' ends a trial at once"
+    ):
+        answer = ask(
+            settings.table_files_path,
+            "enforce",
+            seconds=seconds,
+            wait=wait_for_confirm,
+            anyway=anyway,
+            session=session.document() if session is not None else None,
+        )
     if answer["stage"] == "enforced":
-        _said(answer, as_json)
-        return
-    if wait_for_confirm:
-        _said(answer, as_json, "open a second session, look, and type 'neti confirm'")
+        _say_enforced(answer, as_json)
     elif no_follow:
-        _said(answer, as_json, "'neti status' shows how it goes")
+        _say_begun(answer, as_json, operator=wait_for_confirm)
     else:
-        _follow(settings, answer, as_json)
+        _follow(settings, answer, as_json, operator=wait_for_confirm)
 
 
-def _said(answer: dict[str, Any], as_json: bool, then: str = "") -> None:
+def _say_enforced(answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(answer)
-    elif answer["stage"] == "trial":
-        say(f"trial: in {answer['seconds']} s the kernel goes back to shadow; {then}")
-    else:
-        say(answer.get("said") or answer["stage"])
+        return
+    first = f"{answer['said']}. W" if answer.get("said") else "enforced: w"
+    say(
+        f"{first}hat no rule lets in is dropped on this host, also after a reboot.",
+        "→ 'neti relax' goes back to shadow: nothing is dropped",
+    )
 
 
-def _follow(settings: Settings, begun: dict[str, Any], as_json: bool) -> None:
+def _say_begun(answer: dict[str, Any], as_json: bool, *, operator: bool) -> None:
+    if as_json:
+        print_json(answer)
+        return
+    by = "you type 'neti confirm'" if operator else "the agent's evidence confirms it"
+    say(
+        f"trial of {answer['seconds']} s: what no rule lets in is dropped now. At "
+        f"{_clock(answer['seconds'])} the kernel goes back to shadow, unless {by} before.",
+        *(["→ open a second session, look, and type 'neti confirm'"] if operator else []),
+        "→ 'neti status' shows how it goes, 'neti relax' ends it at once",
+    )
+
+
+def _clock(seconds: float) -> str:
+    """So many seconds from now."""
+    return time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
+
+
+def _follow(settings: Settings, begun: dict[str, Any], as_json: bool, *, operator: bool) -> None:
     """Until the trial is over; exit code 1 when it was not confirmed."""
     if not as_json:
-        say(
-            f"trial of {begun['seconds']} s; the kernel goes back to shadow by itself unless it is "
-            "confirmed (Ctrl-C leaves the trial running)"
-        )
-    status = _watched(settings, quiet=as_json)
+        _say_begun(begun, as_json, operator=operator)
+    end = _clock(begun["seconds"])
+    by = "you type 'neti confirm'" if operator else "the agent's evidence confirms it"
+    left = (
+        f"the trial goes on. At {end} the kernel goes back to shadow, unless {by} before\n"
+        "→ 'neti relax' ends it at once"
+    )
+    with if_interrupted(left):
+        status = _watched(settings, end, operator=operator, quiet=as_json)
     confirmed = status["stage"] == "enforced"
     if as_json:
         print_json({key: status[key] for key in ("stage", "trial", "evidence")})
     else:
         for line in _evidence(status["evidence"]):
             say(line)
-        say(
-            "confirmed: reject_all is enforced"
-            if confirmed
-            else f"NOT confirmed, this host is in shadow again: {_why(status)}"
-        )
+        if confirmed:
+            _say_enforced({}, as_json)
+        else:
+            say(f"NOT confirmed: {_why(status)}. This host is in shadow again: nothing is dropped.")
     if not confirmed:
         sys.exit(1)
 
 
-def _watched(settings: Settings, *, quiet: bool) -> dict[str, Any]:
+def _watched(settings: Settings, end: str, *, operator: bool, quiet: bool) -> dict[str, Any]:
     """The status when the trial is over."""
-    terminal = sys.stderr.isatty() and not quiet
-    while True:
-        status: dict[str, Any] = client.call(settings.table_files_path, "status")
-        trial = status["trial"]
-        if status["stage"] != "trial" or trial is None:
+    terminal = is_terminal(sys.stderr) and not quiet
+    word = ", waiting for 'neti confirm' in a second session" if operator else ""
+    try:
+        while True:
+            status: dict[str, Any] = ask(settings.table_files_path, "status")
+            trial = status["trial"]
+            if status["stage"] != "trial" or trial is None:
+                return status
             if terminal:
-                progress()
-            return status
+                progress(f"{trial['seconds_left']:.0f} s left{word}")
+            time.sleep(min(1.0, max(0.1, trial["seconds_left"])))
+    except AgentUnreachable as away:
+        raise NetiError(
+            f"the trial cannot be followed any more. At {end} the kernel goes back to shadow by "
+            f"itself, unless it has been confirmed\n{away}"
+        ) from away
+    finally:
         if terminal:
-            progress(f"{trial['seconds_left']:.0f} s left")
-        time.sleep(min(1.0, max(0.1, trial["seconds_left"])))
+            progress()
 
 
 def _evidence(findings: list[dict[str, Any]]) -> list[str]:
@@ -154,7 +196,15 @@ def _why(status: dict[str, Any]) -> str:
 @json_option
 def confirm(config: Path, as_json: bool) -> None:
     """Make a running trial permanent. Type it in a session that you opened after it began."""
-    _said(client.call(settings_in_force(config).table_files_path, "confirm"), as_json)
+    settings = settings_in_force(config)
+    with if_interrupted("the trial may be permanent by now\n→ neti status"):
+        answer = ask(settings.table_files_path, "confirm")
+    _say_enforced(answer, as_json)
+    if isinstance(answer.get("unsaved"), str):
+        raise NetiError(
+            f"THIS IS NOT ON DISK and will not outlast a reboot: {answer['unsaved']}\n"
+            "→ make the state folder writable, then run 'neti confirm' once more"
+        )
 
 
 @click.command()
@@ -175,10 +225,14 @@ def release(config: Path, as_json: bool, everybody: bool, ids: tuple[str, ...]) 
     """
     if everybody == bool(ids):
         raise NetiError("name the members to release, or say --all")
-    answer = client.call(
-        settings_in_force(config).table_files_path, "release", ids=None if everybody else list(ids)
-    )
+    folder = settings_in_force(config).table_files_path
+    with if_interrupted("some of them may be released by now\n→ neti status"):
+        answer = ask(folder, "release", ids=None if everybody else list(ids))
     if as_json:
         print_json(answer)
-    else:
-        say(f"released {len(answer['released'])}, still held {answer['still_held']}")
+        return
+    released = counted(len(answer["released"]), "member")
+    say(
+        f"released {released}, still held {answer['still_held']}. Whoever was released has no "
+        "access to this host any more, until it registers again."
+    )

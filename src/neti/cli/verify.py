@@ -13,9 +13,9 @@ from typing import Any, Final
 import click
 
 from neti.agent.responder import SECONDS, TRANSFER_BYTES
+from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
-from neti.control import client
 from neti.model import Reach, entry
 from neti.model.settings import Settings
 
@@ -49,8 +49,8 @@ def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) ->
       neti verify
     """
     settings = settings_in_force(config)
-    itself = client.call(settings.table_files_path, "status")
-    members = client.call(settings.table_files_path, "members")
+    itself = ask(settings.table_files_path, "status")
+    members = ask(settings.table_files_path, "members")
     chosen = [m for m in members if not ids or m["id"] in ids]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         results = list(pool.map(lambda member: _verify(settings, itself, member, timeout), chosen))

@@ -9,18 +9,18 @@ will not last.
 
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from neti.cli.asking import ask
+from neti.cli.ending import if_interrupted
 from neti.cli.output import print_json, say
-from neti.control import client
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.dataplane import way_out
 from neti.errors import DataplaneError, NetiError
@@ -32,7 +32,6 @@ from neti.state.location import is_plain, state_folder
 from neti.state.marks import Said
 
 DEFAULT_CONFIG: Final = Path("/etc/neti/neti.yml")
-_FIRST_WORD: Final = 2.0  # seconds until a waiting operator is told what is waited for
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
 
 _config = click.option(
@@ -58,22 +57,6 @@ def _duration(ctx: click.Context, param: click.Parameter, text: str | None) -> i
     raise click.BadParameter(f"{text!r}: expected a time such as 30m, 2h or 1d", ctx, param)
 
 
-@contextmanager
-def waiting(seconds: float, then: str) -> Iterator[None]:
-    """A word on stderr when the agent keeps an operator waiting."""
-    words = (
-        f"neti: the agent has not answered for {_FIRST_WORD:.0f} s; after {seconds:.0f} s {then}"
-    )
-    timer = threading.Timer(_FIRST_WORD, lambda: say(words, err=True))
-    timer.daemon = True
-    with suppress(RuntimeError):  # no thread to be had: then without a word
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """``answer``: the agent's; None: it does not answer, or it refused (``why``)."""
@@ -85,8 +68,7 @@ class _Asked:
 
 def _ask(folder: Path, command: str, **arguments: Any) -> _Asked:
     try:
-        with waiting(client.BEFORE_ALONE, f"'neti {command}' goes on without it"):
-            answer = client.call(folder, command, within=client.BEFORE_ALONE, **arguments)
+        answer = ask(folder, command, then=f"'neti {command}' goes on without it", **arguments)
     except AgentForbidden as forbidden:
         if os.geteuid() != 0:
             raise
@@ -111,6 +93,7 @@ def _ask(folder: Path, command: str, **arguments: Any) -> _Asked:
     metavar="TIME",
     help="Put the host on trial again after this time, such as 30m or 2h.",
 )
+@if_interrupted("whether this host is relaxed is not known\n→ neti relax, once more")
 def relax(config: Path, as_json: bool, seconds: int | None) -> None:
     """Go back to shadow: nothing is kept out, and what would be is recorded.
 
@@ -158,6 +141,7 @@ def _report_relaxed(unsaved: str | None, without: str, until: float | None, as_j
 @click.command()
 @_config
 @_json
+@if_interrupted("whether Neti's rules are out of the kernel is not known\n→ neti down, once more")
 def down(config: Path, as_json: bool) -> None:
     """Take everything of Neti's out of this host's kernel, and keep it out until 'neti up'.
 

@@ -4,36 +4,41 @@ import json
 import socket
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from neti.control.protocol import ANSWER_SECONDS, LOOKS, SOCKET_NAME, WITHOUT_IT, socket_name
+from neti.control.protocol import LOOKS, SOCKET_NAME, WITHOUT_IT, socket_name
 from neti.errors import NetiError
 from neti.host import caller as origin
 
-BEFORE_ALONE: Final = 10.0  # seconds for an agent without which the command works as well
+PATIENCE: Final = 10.0  # seconds; an agent that needs longer for an answer hangs
 
 
 class AgentUnreachable(NetiError):
-    """No agent answers on the socket: it is not running, or it hangs."""
+    """No agent answers on the socket: it is not running, or it hangs. ``is_called``: which."""
+
+    is_called: ClassVar[str] = "not running"
 
 
 class AgentSilent(AgentUnreachable):
     """There is an agent, and it does not answer: it hangs."""
 
+    is_called = "hangs"
+
 
 class AgentStarting(AgentUnreachable):
     """There is an agent, and it waits for something before it begins."""
+
+    is_called = "starting"
 
 
 class AgentForbidden(AgentUnreachable):
     """This user may not ask the agent."""
 
 
-def call(
-    folder: Path, command: str, *, within: float = ANSWER_SECONDS + 5, **arguments: Any
-) -> Any:
+def call(folder: Path, command: str, *, within: float = PATIENCE, **arguments: Any) -> Any:
     """Ask the agent whose state is in ``folder``, and wait ``within`` seconds at most. Raises
-    AgentUnreachable, or NetiError with what the agent said."""
+    AgentUnreachable, or NetiError with what the agent said. What an agent has not taken up by then
+    it never does (see ``neti.control.server``)."""
     path = folder / SOCKET_NAME
     try:
         with (
@@ -49,28 +54,28 @@ def call(
             connection.sendall(json.dumps(asked).encode() + b"\n")
             answered = _all_of(connection)
         if not answered:
-            raise AgentSilent(f"the agent closed {path} without an answer: {WITHOUT_IT}")
+            raise AgentSilent(f"the agent hangs: it closed {path} without an answer\n{WITHOUT_IT}")
         answer = json.loads(answered)
     except PermissionError as error:
         raise AgentForbidden(f"{path}: permission denied: run this as root") from error
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise AgentUnreachable(
-            f"no agent is running on this host ({path} does not answer): "
-            "start it with 'neti agent' or systemctl start neti; 'neti relax' and 'neti down' work "
-            "without it"
+            f"no agent is running on this host (nobody listens on {path})\n"
+            "→ systemctl start neti, or 'neti agent' in the foreground\n"
+            "→ 'neti relax' and 'neti down' work without it"
         ) from error
     except TimeoutError as error:
         raise AgentSilent(
-            f"the agent did not answer in {within:.0f} s on {path}: {WITHOUT_IT}"
+            f"the agent hangs: it did not answer in {within:.0f} s on {path}\n{WITHOUT_IT}"
         ) from error
     except (OSError, ValueError) as error:
-        raise AgentSilent(f"the agent does not answer on {path} ({error}): {WITHOUT_IT}") from error
+        raise AgentSilent(
+            f"the agent hangs: it does not answer on {path} ({error})\n{WITHOUT_IT}"
+        ) from error
     if not isinstance(answer, dict) or not answer.keys() & {"error", "result"}:
-        raise AgentSilent(f"the agent's answer on {path} makes no sense: {WITHOUT_IT}")
+        raise AgentSilent(f"the agent hangs: its answer on {path} makes no sense\n{WITHOUT_IT}")
     if answer.get("starting"):
-        raise AgentStarting(
-            f"{answer['error']}; until then 'neti relax' and 'neti down' work without it"
-        )
+        raise AgentStarting(f"{answer['error']}\n→ 'neti relax' and 'neti down' work without it")
     if "error" in answer:
         refusal = NetiError(answer["error"])
         raise refusal

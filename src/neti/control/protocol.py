@@ -16,8 +16,8 @@ SOCKET_NAME: Final = "agent.sock"
 ANSWER_SECONDS: Final = 30.0  # that the loop has for one request
 LOOKS: Final = frozenset({"status", "members", "metrics", "preview"})  # these change nothing
 WITHOUT_IT: Final = (
-    "'neti relax' and 'neti down' work without it; systemctl restart neti; "
-    "a running trial ends by itself"
+    "→ systemctl restart neti\n"
+    "→ 'neti relax' and 'neti down' work without it; a running trial ends by itself"
 )
 
 

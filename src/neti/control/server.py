@@ -96,11 +96,8 @@ class Request:
         except queue.Empty:
             waited = f"in {ANSWER_SECONDS:.0f} s"
         if self._first() or self.looks:
-            return {"error": f"the agent did not answer {waited}: {WITHOUT_IT}"}
-        return {
-            "error": f"the agent has begun this and not ended it {waited}: 'neti status' shows "
-            "what came of it"
-        }
+            return {"error": f"the agent did not answer {waited}\n{WITHOUT_IT}"}
+        return {"error": f"the agent began this and did not finish it {waited}\n→ neti status"}
 
 
 class ControlServer:

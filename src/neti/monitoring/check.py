@@ -157,7 +157,7 @@ def _findings(seen: Situation, limits: Limits) -> Iterator[Finding]:
         yield from _registry(seen.status, limits)
         yield from _the_rest(seen, seen.status, limits)
     elif off is None and seen.agent == "silent":
-        yield Finding(Level.CRITICAL, f"the agent hangs: {seen.agent_says}")
+        yield Finding(Level.CRITICAL, seen.agent_says or "the agent hangs")
     elif off is None and seen.agent == "absent":
         yield Finding(Level.CRITICAL, seen.agent_says or "no agent is running on this host")
         yield from _table_is_there(seen.kernel)

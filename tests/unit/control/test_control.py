@@ -100,4 +100,4 @@ def test_what_was_answered_as_failed_is_not_done_later(monkeypatch: pytest.Monke
     assert not request.take()
     begun = Request("enforce", {})
     assert begun.take()
-    assert "has begun this" in begun.wait()["error"]
+    assert "began this and did not finish it" in begun.wait()["error"]

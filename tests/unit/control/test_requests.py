@@ -10,7 +10,7 @@ import neti.cli
 from neti.control import requests
 
 # What concerns the asking, not the command.
-_OF_THE_CALL = {"within"}
+_OF_THE_CALL = {"within", "then"}
 
 
 def said() -> Iterator[tuple[str, str]]:
@@ -21,7 +21,7 @@ def said() -> Iterator[tuple[str, str]]:
                 continue
             name = ast.unparse(node.func)
             command = node.args[1]
-            if name not in ("client.call", "_ask") or not isinstance(command, ast.Constant):
+            if name not in ("client.call", "ask", "_ask") or not isinstance(command, ast.Constant):
                 continue
             for keyword in node.keywords:
                 if keyword.arg is not None and keyword.arg not in _OF_THE_CALL:

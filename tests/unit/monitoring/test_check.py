@@ -177,9 +177,9 @@ UNWELL: dict[str, tuple[Situation, Level, str]] = {
         "no agent is running",
     ),
     "hangs": (
-        Situation(agent="silent", agent_says="did not answer in 10 s", kernel=DROPPING),
+        Situation(agent="silent", agent_says="the agent hangs: 10 s", kernel=DROPPING),
         Level.CRITICAL,
-        "the agent hangs: did not answer in 10 s",
+        "the agent hangs: 10 s",
     ),
     "down without agent": (
         Situation(agent="absent", switched_off="neti=off", kernel=KernelLook(table=False)),

@@ -1,0 +1,46 @@
+"""The one way from a command to this host's agent: a word after two seconds, an end after ten.
+
+Must never do: import what ``neti relax`` and ``neti down`` can do without, or leave whoever waits
+in doubt about what is waited for and for how long.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from neti.cli.output import say
+from neti.control import client
+
+_FIRST_WORD: Final = 2.0  # seconds
+
+
+def ask(
+    folder: Path,
+    command: str,
+    *,
+    then: str = "this command gives up",
+    within: float = client.PATIENCE,
+    **arguments: Any,
+) -> Any:
+    """As ``client.call``. ``then``: what happens when the agent has not answered ``within`` so many
+    seconds."""
+    with waiting(within, then):
+        return client.call(folder, command, within=within, **arguments)
+
+
+@contextmanager
+def waiting(seconds: float, then: str) -> Iterator[None]:
+    """A word on stderr when the agent keeps an operator waiting."""
+    words = (
+        f"neti: the agent has not answered for {_FIRST_WORD:.0f} s; after {seconds:.0f} s {then}"
+    )
+    timer = threading.Timer(_FIRST_WORD, lambda: say(words, err=True))
+    timer.daemon = True
+    with suppress(RuntimeError):  # no thread to be had: then without a word
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

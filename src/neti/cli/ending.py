@@ -1,0 +1,78 @@
+"""How a command ends when something is wrong: a sentence, and no traceback.
+
+Must never: hide what happened from whoever mends it (``--debug``, NETI_DEBUG=1, and always in the
+journal of a service), or fail itself.
+"""
+
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import ClassVar, Final
+
+import click
+
+from neti.cli.output import explain
+from neti.errors import NetiError
+
+SERVICES: Final = frozenset({"agent", "zk-proxy"})  # their traceback belongs in the journal
+_NO: Final = frozenset({"", "0", "no", "false"})
+
+
+class Interrupted(NetiError):
+    """Ctrl-C, with a sentence about what has become of what was asked for."""
+
+    exit_code: ClassVar[int] = 130
+
+
+@contextmanager
+def if_interrupted(sentence: str) -> Iterator[None]:
+    """Say this when Ctrl-C ends what is done inside."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped by Ctrl-C: {sentence}") from None
+
+
+def ended_by(error: BaseException, *, debug: bool, command: str | None) -> int:
+    """Say why a command ends; its exit code."""
+    with suppress(Exception):  # stderr is gone as well: the exit code is left
+        unexpected_in_service = command in SERVICES and not isinstance(error, NetiError)
+        if debug or wants_traceback() or unexpected_in_service:
+            traceback.print_exception(error)
+        explain(_sentences(error, command))
+    return error.exit_code if isinstance(error, NetiError) else _EXIT.get(type(error), 1)
+
+
+_EXIT: Final[dict[type[BaseException], int]] = {KeyboardInterrupt: 130}
+
+
+def wants_traceback() -> bool:
+    return os.environ.get("NETI_DEBUG", "").lower() not in _NO
+
+
+def _sentences(error: BaseException, command: str | None) -> str:
+    match error:
+        case NetiError():
+            return str(error)
+        case KeyboardInterrupt():
+            return "stopped by Ctrl-C"
+        case click.Abort() | EOFError():
+            return "stopped, because the answer was not yes: nothing was changed"
+        case PermissionError() if os.geteuid() != 0:
+            return f"{_of(error)}\n→ run this as root"
+        case OSError():
+            return _of(error)
+        case MemoryError():
+            return "this machine has no memory left for it"
+    line = " ".join(["neti", "--debug", command or "…"])
+    said = " ".join(str(error).split())
+    return (
+        f"{type(error).__name__}{': ' if said else ''}{said}. This is a bug in Neti: report it to "
+        f"the project, please\n→ '{line}' shows the traceback that belongs in the report"
+    )
+
+
+def _of(error: OSError) -> str:
+    why = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {why}" if error.filename else why
