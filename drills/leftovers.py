@@ -1,4 +1,4 @@
-"""What drills leave when they are killed: namespaces and folders, known by their names.
+"""What drills leave when they are killed: namespaces, folders, mounts in them; known by name.
 
 Must never do: touch what has not the drills' prefix, or belongs to a run that is alive.
 """
@@ -6,6 +6,7 @@ Must never do: touch what has not the drills' prefix, or belongs to a run that i
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,7 +37,16 @@ def clear() -> None:
     end(name for name in namespaces.existing(PREFIX) if not _alive(name))
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         if not _alive(folder.name):
+            _unmount(folder)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unmount(folder: Path) -> None:
+    """Disks that a drill put there, the last one first."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for where in reversed(mounts):
+        if where.startswith(f"{folder}/"):
+            subprocess.run(["umount", "-l", where], check=False)
 
 
 def _alive(name: str) -> bool:

@@ -14,12 +14,14 @@ _NOBODY_LISTENS: Final = 9
 
 @contextmanager
 def connection(
-    namespace: str, to: object, port: int, *, source: object = ""
+    namespace: str, to: object, port: int, *, source: object = "", patience: float = WAIT
 ) -> Iterator[socket.socket]:
     """OSError when it does not come about; TimeoutError when it is dropped."""
 
     def dial() -> socket.socket:
-        return socket.create_connection((str(to), port), WAIT, (str(source), 0) if source else None)
+        return socket.create_connection(
+            (str(to), port), patience, (str(source), 0) if source else None
+        )
 
     with namespaces.call_inside(namespace, dial) as made:
         yield made
@@ -35,10 +37,12 @@ def alive(made: socket.socket) -> bool:
         return False
 
 
-def reaches(namespace: str, to: object, port: int, *, source: object = "") -> bool:
+def reaches(
+    namespace: str, to: object, port: int, *, source: object = "", patience: float = WAIT
+) -> bool:
     """Whether a new connection comes about and carries something."""
     try:
-        with connection(namespace, to, port, source=source) as made:
+        with connection(namespace, to, port, source=source, patience=patience) as made:
             return alive(made)
     except OSError:
         return False

@@ -70,7 +70,7 @@ def test_a_set_that_the_library_cannot_read(
 ) -> None:
     """From before the agent's start: members join and leave, stages change, commands work. Of
     anything that lists, nft itself dies of it."""
-    make_unreadable_set(net)
+    make_unreadable_set(net.host)
     nft = subprocess.run(["ip", "netns", "exec", net.host, "nft", "list", "tables"], check=False)
     if nft.returncode >= 0:
         pytest.skip("this nft can read such a set")
@@ -145,7 +145,7 @@ def test_a_library_that_dies_costs_the_rules_only(
 
 def test_half_a_million_elements_of_somebody_elses(net: Net, start: Start, tmp_path: Path) -> None:
     """A geo list stalls nothing and costs the agent no memory: nobody reads it."""
-    make_large_set(net, 500_000)
+    make_large_set(net.host, 500_000)
     agent = start()
     state = tmp_path / "state"
     wait(lambda: held(net).structure is not None)

@@ -112,9 +112,9 @@ class AgentProcess:
 
     # --- looking at it ---
 
-    def ask(self, command: str) -> Any:
+    def ask(self, command: str, **arguments: Any) -> Any:
         """What it answers on its socket. Raises NetiError."""
-        return client.call(self.state, command)
+        return client.call(self.state, command, **arguments)
 
     def cpu_seconds(self) -> float:
         """User and system time of all its threads that live, to the nanosecond, and of children

@@ -3,8 +3,6 @@
 import struct
 from contextlib import closing
 
-from tests.support.netns import Net
-
 from neti.dataplane import nf_tables as nf
 from neti.dataplane.netlink import NETLINK_NETFILTER, NLM_F_CREATE, NetlinkSocket, attribute, nested
 from neti_lab.namespaces import call_inside
@@ -13,17 +11,19 @@ _TYPEOF_KEY, _EXPRESSION_TYPE, _EXPRESSION_DATA = 3, 0, 1
 _UNKNOWN = 2  # a kind of expression for which nft before 1.1.4 knows no way to read it back
 
 
-def make_unreadable_set(net: Net, table: str = "f2b-table", name: str = "addr-set-sshd") -> None:
+def make_unreadable_set(
+    namespace: str, table: str = "f2b-table", name: str = "addr-set-sshd"
+) -> None:
     """A set with the userdata of a newer nft: 1.0.6 ends by SIGSEGV when it lists anything."""
     described = _userdata(_EXPRESSION_TYPE, struct.pack("=I", _UNKNOWN))
     described += _userdata(_EXPRESSION_DATA, b"")
     userdata = _userdata(0, struct.pack("=I", 2)) + _userdata(_TYPEOF_KEY, described)
-    _make(net, table, name, attribute(13, userdata))
+    _make(namespace, table, name, attribute(13, userdata))
 
 
-def make_large_set(net: Net, elements: int, table: str = "geo", name: str = "list") -> None:
+def make_large_set(namespace: str, elements: int, table: str = "geo", name: str = "list") -> None:
     """A list of so many addresses, as of a country."""
-    _make(net, table, name, b"")
+    _make(namespace, table, name, b"")
     head = nf.INET + attribute(1, table.encode() + b"\0") + attribute(2, name.encode() + b"\0")
 
     def fill() -> None:
@@ -38,10 +38,21 @@ def make_large_set(net: Net, elements: int, table: str = "geo", name: str = "lis
                     orders.append((nf.NEWSETELEM, NLM_F_CREATE, head + nested(3, listed)))
                 assert kernel.batch(nf.SUBSYSTEM, orders) is None
 
-    call_inside(net.host, fill)
+    call_inside(namespace, fill)
 
 
-def _make(net: Net, table: str, name: str, more: bytes) -> None:
+def remove(namespace: str, table: str = "f2b-table") -> None:
+    """Without a listing, which nft would need."""
+
+    def take_out() -> None:
+        with closing(NetlinkSocket(NETLINK_NETFILTER)) as kernel:
+            named = nf.INET + attribute(1, table.encode() + b"\0")
+            assert kernel.batch(nf.SUBSYSTEM, [(nf.DELTABLE, 0, named)]) is None
+
+    call_inside(namespace, take_out)
+
+
+def _make(namespace: str, table: str, name: str, more: bytes) -> None:
     def make() -> None:
         named = attribute(1, table.encode() + b"\0")
         words = named + attribute(2, name.encode() + b"\0")
@@ -54,7 +65,7 @@ def _make(net: Net, table: str, name: str, more: bytes) -> None:
             ]
             assert kernel.batch(nf.SUBSYSTEM, made) is None
 
-    call_inside(net.host, make)
+    call_inside(namespace, make)
 
 
 def _userdata(kind: int, value: bytes) -> bytes:
