@@ -49,6 +49,14 @@ def test_the_example_loads_without_a_warning() -> None:
     assert load(EXAMPLE).warnings == ()
 
 
+def test_the_configuration_of_the_readme_loads_without_a_warning(tmp_path: Path) -> None:
+    """It is the first one that a newcomer writes."""
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", PAGES[0].read_text(), re.DOTALL | re.MULTILINE)
+    config = tmp_path / "neti.yml"
+    config.write_text(text)
+    assert load(config).warnings == ()
+
+
 def test_the_example_shows_every_key_and_no_other() -> None:
     """Written out or commented out, each key stands at the beginning of a line."""
     shown = set(re.findall(r"^(?:# )?([a-z_0-9]+):", EXAMPLE.read_text(), re.MULTILINE))
