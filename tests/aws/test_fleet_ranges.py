@@ -105,7 +105,7 @@ def test_half_of_the_fleet_does_not_go_at_once(
         fleet.release(f"vpc-{number}")
     refused = neti(*words)
     assert refused.exit_code == 1
-    assert "3 of 4 authorised addresses of the fleet would go at once" in refused.output
+    assert "3 of the fleet's 4 authorised addresses would be removed at once" in refused.output
     assert _tcp(account, group) == _cidrs(*ADDRESSES)
     assert neti(*words, "--allow-removals").exit_code == 0
     assert _tcp(account, group) == _cidrs("198.51.100.4")
@@ -160,7 +160,7 @@ def test_it_stays_and_follows(
         process.wait(10)
     said = (tmp_path / "log").read_text()
     assert "AuthorizeSecurityGroupIngress is not allowed" in said
-    assert "trying again in 1 s" in said
+    assert "Trying again in 1 s" in said
 
 
 def test_ctrl_c_in_the_middle_of_a_call_ends_the_following(
@@ -175,7 +175,7 @@ def test_ctrl_c_in_the_middle_of_a_call_ends_the_following(
     result = neti("aws", "ip-ranges", "--group", group, "--fleet", "--follow", "1")
     assert result.exit_code == 130
     assert "perhaps done: +" in result.output
-    assert "trying again" not in result.output
+    assert "Trying again" not in result.output
 
 
 def _until(true: Callable[[], bool]) -> None:

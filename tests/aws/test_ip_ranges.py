@@ -42,7 +42,7 @@ def test_without_room_nothing_is_begun(
     before = server.changes()
     result = neti("aws", "ip-ranges", "--group", group, *US)
     assert result.exit_code == 1
-    assert "would count 425 inbound IPv4 rules, and its quota is 60" in result.output
+    assert "would count 425 inbound IPv4 rules (0 now), but its quota is 60" in result.output
     assert "--max-rules 60" in result.output
     assert server.changes() == before
     assert "GetServiceQuota" in server.calls()
@@ -81,7 +81,7 @@ def test_widened_to_the_quota_and_the_surplus_said(
     assert len(account.rules(group)) == 59
     assert len(prefixes) == 29
     assert _covers(prefixes, _published())
-    assert f"widened by {surplus:,} that nobody asked for" in result.output
+    assert f"including {surplus:,} surplus addresses from widening" in result.output
     assert any(rule[4].endswith(", widened") for rule in account.rules(group))
 
 
@@ -261,7 +261,7 @@ def test_foreign_lists_count_too(
     words = ["aws", "ip-ranges", "--group", group, "--range-region", "us-east-1", "--file", file]
     result = neti(*words)
     assert result.exit_code == 1
-    assert "would count 61 inbound IPv4 rules, and its quota is 60 (50 are counted" in result.output
+    assert "would count 61 inbound IPv4 rules (50 now), but its quota is 60" in result.output
     assert neti(*words, "--max-rules", "10").exit_code == 0
     assert made in account.sources(group)
 
@@ -328,7 +328,7 @@ def test_a_list_that_others_use_is_not_changed_behind_them(
     assert neti("aws", "ip-ranges", "--group", second, *words, one).exit_code == 0
     refused = neti("aws", "ip-ranges", "--group", second, *words, _ranges(tmp_path, two))
     assert refused.exit_code == 1
-    assert "name all of them with --group" in refused.output
+    assert "Name all of them with --group" in refused.output
     assert neti("aws", "ip-ranges", "--group", second, "--revert").exit_code == 0
     assert account.lists()["neti-ip-ranges-ipv4"]["Cidrs"] == {"3.0.0.0/24"}
     assert account.rules(second) == []
@@ -376,7 +376,7 @@ def test_rules_that_somebody_else_removed_or_added_in_between(
     new = _ranges(tmp_path, ["3.1.0.0/24", "3.1.2.0/24"])
     result = neti(*words, new, "--protocol", "tcp")
     assert result.exit_code == 0, result.output
-    assert "3 changes done, 2 changes done by somebody else in the meantime" in result.output
+    assert "3 changes done, 2 changes already done by somebody else" in result.output
     assert _rules(account, group, "tcp") == {"3.1.0.0/24", "3.1.2.0/24"}
 
 
@@ -387,13 +387,13 @@ def test_rules_that_somebody_else_removed_or_added_in_between(
         (["--group", "sg-0a"], "which of AWS's ranges?"),
         (["--group", "sg-0a", "--follow", "5", "--range-region", "all"], "goes with --fleet"),
         (["--group", "sg-0a", "--range-region", "all", "--ports", "9-1"], "FIRST-LAST"),
-        (["--group", "sg-0a", *US, "--protocol", "all", "--ports", "443"], "--ports says nothing"),
+        (["--group", "sg-0a", *US, "--protocol", "all", "--ports", "443"], "--ports has no effect"),
         (["--group", "sg-0a", "--fleet", "--ipv6"], "--ipv6 chooses"),
         (["--group", "sg-0a", "--fleet", "--range-region", "all"], "--range-region chooses"),
         (["--group", "sg-0a", "--fleet", "--border-group", "x"], "--border-group chooses"),
         (["--group", "sg-0a", "--fleet", "--service", "EC2"], "--service chooses"),
         (["--group", "sg-0a", "--fleet", "--file", FILE], "--file chooses"),
-        (["--group", "sg-0a", *US, "--allow-removals"], "goes with --fleet"),
+        (["--group", "sg-0a", *US, "--allow-removals"], "needs --fleet"),
         (["--group", "sg-0a", "--revert", "--remove-first"], "--remove-first says how"),
         (["--group", "sg-0a", "--revert", "--as", "prefix-list"], "--as says how"),
         (["--group", "sg-0a", "--revert", "--max-rules", "9"], "--max-rules says how"),
@@ -410,7 +410,7 @@ def test_too_few_rules_are_refused(neti: Neti, account: Account, group: str) -> 
     """A prefix for tcp and udp and one rule for ICMP are three."""
     result = neti("aws", "ip-ranges", "--group", group, *US, "--max-rules", "2")
     assert result.exit_code == 1
-    assert "leaves no room" in result.output
+    assert "is too few" in result.output
 
 
 def test_a_deleted_groups_list_can_be_taken_out(

@@ -88,7 +88,7 @@ def test_an_empty_answer_or_an_error_of_any_account_releases_nothing(
         "lease", "gc", "--quarantine", "0", "--region", "us-east-1", "--region", "eu-west-1"
     )
     assert empty.exit_code == 1
-    assert "no instance at all in eu-west-1 (default)" in empty.output
+    assert "no instances in eu-west-1 (default)" in empty.output
     server.fail("DescribeInstances", "InternalError", status=500)
     failed = neti("lease", "gc", "--quarantine", "0")
     assert failed.exit_code == 1
@@ -113,7 +113,7 @@ def test_a_torn_memory_is_named(neti: Neti, account: Account, tmp_path: Path) ->
     memory.write_text('{"i-0')
     result = neti("lease", "gc", "--memory", str(memory))
     assert result.exit_code == 1
-    assert "mend it or take it away" in result.output
+    assert "repair it or delete it" in result.output
 
 
 def _instance(host_id: str, state: str, since: float | None = None) -> Instance:

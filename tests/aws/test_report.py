@@ -37,9 +37,11 @@ def test_every_instance_with_the_reason_where_not(
     assert why[fine] is None
     assert why[silent] == "no agent"
     assert why[moved].startswith("registered with other addresses: 10.99.0.1")
-    assert why[tagged] == "stale registration: only its tag says 192.168.1.1"
-    assert why[gone].startswith("stale registration: holds the lease of 192.168.")
-    assert why[no_public] == "registered without the public address that it has"
+    assert (
+        why[tagged] == "stale registration: it has the tag 192.168.1.1, but no agent is registered"
+    )
+    assert why[gone].startswith("stale registration: it holds the lease of 192.168.")
+    assert why[no_public] == "registered without its public address"
     assert why[zk] == "excluded by name; no agent"
     row = next(row for row in told["instances"] if row["id"] == fine)
     assert (row["overlay"], row["version"], row["stage"]) == (overlay, "0.1.0", "shadow")
@@ -107,13 +109,13 @@ def test_a_role_that_may_not_be_assumed_is_named(neti: Neti, server: MotoServer)
     result = neti("aws", "report", "--role-arn", ROLES[0])
     assert result.exit_code == 1
     assert f"us-east-1 ({ROLES[0]}): AssumeRole is not allowed" in result.stderr
-    assert f"The trust policy of {ROLES[0]} must name who asks" in result.stderr
+    assert f"The trust policy of {ROLES[0]} must name the caller" in result.stderr
     assert f'"Action": "sts:AssumeRole", "Resource": "{ROLES[0]}"' in result.stderr
     assert "DescribeInstances" not in result.stderr
     server.reset()
     server.fail("AssumeRole", "ExpiredToken", status=403)
     expired = neti("aws", "report", "--role-arn", ROLES[0])
-    assert "AssumeRole was refused for its credentials" in expired.stderr
+    assert "AssumeRole was refused because of its credentials" in expired.stderr
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ def test_what_names_no_role_is_refused(neti: Neti, server: MotoServer, arn: str)
     before = len(server.calls())
     result = neti("aws", "report", "--role-arn", arn)
     assert result.exit_code == 1
-    assert f"--role-arn '{arn}' names no role" in result.stderr
+    assert f"--role-arn '{arn}' is not a role's ARN" in result.stderr
     assert len(server.calls()) == before
 
 
@@ -135,7 +137,7 @@ def test_the_exit_code_says_when_all_are_in(neti: Neti, account: Account, member
     _joined(members, account, ids[0])
     short = neti("aws", "report", "--fail-below", "100")
     assert short.exit_code == 1
-    assert "ec2: 1 of 2 in Neti (50.0 %), and --fail-below says 100 %" in short.stderr
+    assert "ec2: 1 of 2 in Neti (50.0 %), but --fail-below wants 100 %" in short.stderr
     assert neti("aws", "report", "--fail-below", "50").exit_code == 0
     assert neti("aws", "report", "--fail-below", "100", "--exclude", "web-2").exit_code == 0
     _joined(members, account, ids[1])
@@ -168,7 +170,7 @@ def test_one_site_is_judged_by_itself(neti: Neti, account: Account, members: Mem
     assert neti("aws", "report", "--site", "vpc", "--fail-below", "100").exit_code == 0
     assert neti("aws", "report", "--site", "ec2", "--fail-below", "100").exit_code == 1
     assert neti("aws", "report", "--site", "?").stdout.endswith(
-        "?: 0 of 0 in Neti (none to count)\n"
+        "?: 0 of 0 in Neti (no instances to count)\n"
     )
 
 
@@ -177,10 +179,10 @@ def test_one_site_is_judged_by_itself(neti: Neti, account: Account, members: Mem
     [
         (["--site", "nonsense"], "--site 'nonsense': expected one of the sites: ec2, vpc, ?"),
         (["--below-version", "banana"], "--below-version 'banana': expected numbers with dots"),
-        (["--in-neti", "--not-in-neti"], "--in-neti and --not-in-neti exclude each other"),
-        (["--json", "--csv"], "--json and --csv exclude each other"),
-        (["--names-only", "--json"], "--json and --names-only exclude each other"),
-        (["--names-only", "--overlays-only"], "--names-only and --overlays-only exclude each"),
+        (["--in-neti", "--not-in-neti"], "--in-neti and --not-in-neti cannot be used together"),
+        (["--json", "--csv"], "--json and --csv cannot be used together"),
+        (["--names-only", "--json"], "--json and --names-only cannot be used together"),
+        (["--names-only", "--overlays-only"], "--names-only and --overlays-only cannot"),
     ],
 )
 def test_a_question_that_has_no_answer_is_refused(
@@ -243,7 +245,7 @@ def test_a_place_that_cannot_be_asked_is_no_half_report(neti: Neti, server: Moto
         ({"AWS_DEFAULT_REGION": None}, [], "give --region"),
         ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, [], "give --profile NAME"),
         ({}, ["--profile", "nobody"], "AWS profile nobody"),
-        ({}, ["--profile", "a", "--profile", "b", "--role-arn", "arn:x"], "assumed by one profile"),
+        ({}, ["--profile", "a", "--profile", "b", "--role-arn", "arn:x"], "at most one --profile"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, [], "got no answer"),
     ],
 )
@@ -296,5 +298,5 @@ def test_a_hundred_disbelieved_entries_hide_nobody(
         members.join(instance, f"10.99.1.{number}", None)
     told = json.loads(neti("aws", "report", "--json").stdout)
     for row in told["instances"]:
-        assert row["why"].startswith("its entry is not believed: "), row
+        assert row["why"].startswith("its entry is ignored: "), row
         assert "10.99.1." in row["why"]

@@ -125,7 +125,7 @@ def test_the_overlay_address_from_the_tag(
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [("nonsense", "no address"), ("10.0.0.1", "outside overlay_subnet")]
+    ("value", "said"), [("nonsense", "not an IPv4 address"), ("10.0.0.1", "outside overlay_subnet")]
 )
 def test_a_tag_that_makes_no_sense_is_not_printed(
     neti: Neti, service: MetadataService, value: str, said: str

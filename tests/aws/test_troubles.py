@@ -20,8 +20,8 @@ SSO += "sso_account_id = 111111111111"
 @pytest.mark.parametrize(
     ("variables", "profile", "words", "said"),
     [
-        (KEYS, "", ["--region", ""], "'' is no AWS region"),
-        (KEYS, "", ["--region", "us east-1"], "expected one such as us-east-1"),
+        (KEYS, "", ["--region", ""], "'' is not an AWS region"),
+        (KEYS, "", ["--region", "us east-1"], "Set one such as us-east-1"),
         ({}, "credential_process = /nope/x", ["--profile", "p"], "'/nope/x'"),
         ({}, "credential_process = /bin/echo []", ["--profile", "p"], "profile in ~/.aws/config"),
         ({}, 'credential_process = /bin/echo "x', ["--profile", "p"], "No closing quotation"),
@@ -34,7 +34,7 @@ SSO += "sso_account_id = 111111111111"
         ({}, "", ["--profile", "q"], "The config profile (q) could not be found"),
         ({**KEYS, "AWS_ENDPOINT_URL": "foo"}, "", [], "Invalid endpoint: foo"),
         ({**KEYS, "AWS_ENDPOINT_URL": "http://h:port"}, "", [], "Port could not be cast"),
-        ({**KEYS, "AWS_SESSION_TOKEN": "SECRET\nx"}, "", [], "a key or token has characters"),
+        ({**KEYS, "AWS_SESSION_TOKEN": "SECRET\nx"}, "", [], "a key or token contains characters"),
         ({"AWS_ACCESS_KEY_ID": "x"}, "", [], "missing: AWS_SECRET_ACCESS_KEY"),
         (
             {},
@@ -69,7 +69,7 @@ def test_one_sentence(
     assert said in result.stderr
     assert "SECRET\\" not in result.stderr
     # A machine that is very busy makes the endpoint look silent, which is said as well.
-    said_why = [line for line in result.stderr.splitlines() if "still trying" not in line]
+    said_why = [line for line in result.stderr.splitlines() if "Still trying" not in line]
     assert len(said_why) == 1
 
 
@@ -101,7 +101,7 @@ def test_an_endpoint_that_never_answers_is_heard_of_within_seconds(config: Path)
             first = run.stderr.readline() if run.stderr is not None else ""
             late.cancel()
             run.kill()
-    assert "DescribeInstances has had no answer for 5 s: still trying" in first
+    assert "DescribeInstances has had no answer for 5 s. Still trying" in first
 
 
 def test_following_says_what_changes_and_no_more(
@@ -123,11 +123,11 @@ def test_following_says_what_changes_and_no_more(
             case 6:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr("neti.cli.aws.ip_ranges.time.sleep", turn)
+    monkeypatch.setattr("time.sleep", turn)
     result = neti("aws", "ip-ranges", "--group", group, "--fleet", "--follow", "1")
     assert result.stdout.count("IPv4: 2 prefixes") == 1
     assert "nothing to change" not in result.output
-    assert result.stderr.count(f"no security group {group}") == 1
+    assert result.stderr.count(f"there is no security group {group}") == 1
 
 
 def test_a_quota_that_is_too_small_names_only_ways_that_there_are(

@@ -198,7 +198,7 @@ def test_groups_by_tag_in_two_accounts_and_regions(
 
 @pytest.mark.parametrize(
     ("wanted", "said"),
-    [("web", "write sg-… or tag:KEY=VALUE"), ("tag:app", "write tag:KEY=VALUE")],
+    [("web", "expected sg-… or tag:KEY=VALUE"), ("tag:app", "expected tag:KEY=VALUE")],
 )
 def test_what_names_no_group_is_refused(neti: Neti, wanted: str, said: str) -> None:
     """With what to write instead."""
@@ -252,11 +252,11 @@ def test_what_a_deleted_group_left_is_named_and_taken_out_on_word(
     assert "there is no such group" not in quiet.output  # there is: another pair
     refused = neti(*_commands(pair), "--gone", old)
     assert refused.exit_code == 1
-    assert "there is such a group" in refused.output
+    assert "this group still exists" in refused.output
     account.ec2.delete_security_group(GroupId=old)
     named = neti(*_commands(pair))
     assert named.exit_code == 0
-    assert f"3 rules of this command for {old}, and there is no such group" in named.output
+    assert f"3 rules of this command for {old}, but there is no such group" in named.output
     assert f"--gone {old}" in named.output
     assert "198.51.100.1/32" in account.sources(pair[0])
     before = len(server.changes())
@@ -267,7 +267,7 @@ def test_what_a_deleted_group_left_is_named_and_taken_out_on_word(
     assert "AuthorizeSecurityGroupIngress" not in calls  # nobody was kept out for a moment
     told = {rule[3]: rule[4] for rule in account.rules(pair[0])}
     assert told[address].startswith(f"neti zk-groups {pair[1]}: ")
-    assert f"no rule here is for {old}" in neti(*_commands(pair), "--gone", old).output
+    assert f"no rule is for {old}" in neti(*_commands(pair), "--gone", old).output
 
 
 def test_what_is_left_goes_without_another_group_in_its_place(

@@ -1,8 +1,8 @@
 """The door to AWS: sessions, clients, retries, the SDK's errors as Neti's. Imports boto3 lazily.
 
-Credentials come by the SDK's usual chain (environment, profile, role), never from Neti's own code,
-except for the two keys of a 2014 configuration. Must never log or print one, and must never use an
-SDK session from two threads at once.
+Credentials come from the SDK's usual chain (environment, profile, role), never from Neti's own
+code, except for the two keys of a 2014 configuration. Must never log or print a credential, and
+must never use an SDK session from two threads at once.
 """
 
 import functools
@@ -44,7 +44,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """``profile``: whose credentials these are, where they are a profile's."""
+    """``profile``: the profile that the credentials come from, if any."""
 
     name: str
     session: "boto3.Session"
@@ -52,8 +52,8 @@ class _Account:
 
 
 class SdkCalls:
-    """``Calls`` by boto3. A client is made when first used: each costs a tenth of a second.
-    ``waiting`` hears of a call that takes long, from any thread."""
+    """``Calls`` through boto3. Clients are made on first use: each takes 0.1 s. ``waiting`` is told
+    of slow calls, from any thread."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class SdkCalls:
                     retries={"mode": "standard", "total_max_attempts": self._tries},
                     user_agent_extra="neti",
                 )
-                client = self._session.client  # typed for each service by name; ours are a few
+                client = self._session.client  # typed per service name; we use several
                 self._clients[service] = client(  # type: ignore[call-overload]
                     service, region_name=self._place.region, config=config
                 )
@@ -125,7 +125,7 @@ class SdkCalls:
         except sdk.ClientError as error:
             told = error.response.get("Error", {})
             code, message = str(told.get("Code", "?")), str(told.get("Message", ""))
-            # The call that was refused may be the one for the role's credentials.
+            # The refused call may be the SDK's own, for the role's credentials.
             called = xform_name(error.operation_name)
             called_at = CREDENTIALS_FROM.get(called, service)
             resource = resource_of(parameters, self._place.region) if called == operation else None
@@ -134,7 +134,7 @@ class SdkCalls:
             hint = of_region(self._place.region, _regions(self._session))
             text = f"{error}{hint}"
             raise trouble(where, type(error).__name__, text, profile=self._profile) from error
-        except Exception as error:  # the SDK lets through what files, programs, variables raise
+        except Exception as error:  # the SDK lets any of its files' and programs' errors through
             answered = isinstance(error, sdk.HTTPClientError | sdk.ConnectionError)
             raise trouble(
                 where, type(error).__name__, str(error), profile=self._profile, answered=answered
@@ -152,8 +152,8 @@ def open_places(
 ) -> list[Calls]:
     """Every account in every region. Nothing is called yet.
 
-    With ``roles`` these are the accounts, and the one profile (or the usual chain) assumes them;
-    else each profile is one, and without any the usual chain's.
+    With ``roles``, each role is an account, assumed with the one profile or the usual chain.
+    Otherwise each profile is an account; without profiles there is one, the usual chain's.
     """
     accounts = _accounts(profiles, roles, keys, regions[0] if regions else None)
     places: list[Calls] = []
@@ -168,7 +168,7 @@ def open_places(
             if _REGION.fullmatch(region) is None:
                 meant = near(region, _regions(account.session)) or "us-east-1"
                 raise NetiError(
-                    f"{region!r} is no AWS region: expected one such as {meant}, by --region, "
+                    f"{region!r} is not an AWS region. Set one such as {meant} with --region, "
                     "AWS_REGION or the profile"
                 )
             places.append(SdkCalls(account, region, tries=tries, waiting=waiting))
@@ -176,7 +176,7 @@ def open_places(
 
 
 def _own_region(account: _Account) -> tuple[str, ...]:
-    """The account's, or the environment's, where boto3 reads one of two names only."""
+    """The account's region, or the environment's: boto3 reads only one of the two variables."""
     with _sdk(f"AWS profile {account.name}", account.profile):
         own: str | None = account.session.region_name
     found = own or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
@@ -184,7 +184,7 @@ def _own_region(account: _Account) -> tuple[str, ...]:
 
 
 def _regions(session: "boto3.Session") -> list[str]:
-    """All that the SDK knows."""
+    """All regions that the SDK knows."""
     with _lock_of(session):
         partitions = session.get_available_partitions()
         return [
@@ -196,12 +196,12 @@ def _regions(session: "boto3.Session") -> list[str]:
 
 @contextmanager
 def _sdk(where: str, profile: str | None) -> Iterator[None]:
-    """What the SDK raises while it makes a session, as Neti's error."""
+    """Turns what the SDK raises while it makes a session into Neti's errors."""
     try:
         yield
     except NetiError:
         raise
-    except Exception as error:  # files, programs and variables of the operator's: anything
+    except Exception as error:  # the operator's files, programs and variables can raise anything
         raise trouble(where, type(error).__name__, str(error), profile=profile) from error
 
 
@@ -209,11 +209,11 @@ def _accounts(
     profiles: Sequence[str], roles: Sequence[str], keys: Keys | None, region: str | None
 ) -> list[_Account]:
     if roles and len(profiles) > 1:
-        raise NetiError("--role-arn is assumed by one profile: give --profile at most once with it")
+        raise NetiError("--role-arn takes at most one --profile, the one that assumes the roles")
     for arn in roles:
         if _ROLE_ARN.fullmatch(arn) is None:
             raise NetiError(
-                f"--role-arn {arn!r} names no role: write arn:aws:iam::ACCOUNT:role/NAME"
+                f"--role-arn {arn!r} is not a role's ARN: expected arn:aws:iam::ACCOUNT:role/NAME"
             )
     if not profiles:
         sessions = [_Account("default", _session(None, keys))]
@@ -234,9 +234,9 @@ def _session(profile: str | None, keys: Keys | None) -> "boto3.Session":
         import boto3
     except ImportError as error:
         raise NetiError(
-            "boto3, AWS's SDK, is not installed beside Neti: 'pip install boto3' by the pip of its "
-            "virtual environment, 'pipx inject neti boto3', or 'uv tool install --with boto3' "
-            "with Neti's wheel; the Debian package brings it along"
+            "boto3 (the AWS SDK) is not installed with Neti. Install it with 'pip install boto3' "
+            "in Neti's virtual environment, 'pipx inject neti boto3', or 'uv tool install --with "
+            "boto3' and Neti's wheel. The Debian package includes it"
         ) from error
     with _sdk(f"AWS profile {printable(profile)}" if profile else "AWS", profile):
         own = _session_class()()
@@ -251,14 +251,14 @@ def _session(profile: str | None, keys: Keys | None) -> "boto3.Session":
 
 @functools.cache
 def _session_class() -> "type[botocore.session.Session]":
-    """The SDK's session with a lock of its own: it is not made for several threads.
+    """The SDK's session with a lock, because the SDK's own is not thread-safe.
 
-    Each account has one, its regions are asked at the same time, and credentials that refresh
-    themselves make a client too, from within a call. Where two threads resolve a profile's role
-    together, the SDK takes the second for a loop in the configuration.
+    An account has one session, and its regions are asked at the same time. Credentials that refresh
+    themselves also make a client, from within a call. When two threads resolve a profile's role at
+    once, the SDK takes the second for a loop in the configuration.
 
-    A thread that refreshes credentials may wait for this lock. So whoever holds it must not wait
-    for a refresh: making a client reads the configuration and does not refresh.
+    A thread that refreshes credentials may wait for this lock. So nothing that holds it may wait
+    for a refresh. Making a client only reads the configuration.
     """
     from botocore.session import Session
 
@@ -288,16 +288,17 @@ def _lock_of(session: "boto3.Session") -> threading.RLock:
 
 
 def _assumed(base: "boto3.Session", arn: str, region: str | None) -> "boto3.Session":
-    """A session that assumes the role when it is first used, and again before that runs out.
+    """A session that assumes the role on first use, and again before the credentials expire.
 
-    ``region`` is where STS is asked, else the base's: without one it cannot be asked at all.
+    ``region`` is where STS is asked; without it, the base session's region. STS needs one of the
+    two.
     """
     import boto3
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 
     source = base.get_credentials()
     if source is None:
-        raise NetiError(f"no AWS credentials to assume {arn} with: give --profile NAME")
+        raise NetiError(f"there are no AWS credentials to assume {arn} with: give --profile NAME")
     fetcher = AssumeRoleCredentialFetcher(
         client_creator=partial(base._session.create_client, region_name=region or base.region_name),
         source_credentials=source,
@@ -305,7 +306,7 @@ def _assumed(base: "boto3.Session", arn: str, region: str | None) -> "boto3.Sess
         extra_args={"RoleSessionName": _ROLE_SESSION},
     )
     session = _session_class()()
-    # The SDK has no public way to hand credentials in that refresh themselves.
+    # The SDK has no public way to pass in credentials that refresh themselves.
     session._credentials = DeferredRefreshableCredentials(  # type: ignore[attr-defined]
         method="assume-role", refresh_using=fetcher.fetch_credentials
     )

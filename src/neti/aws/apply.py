@@ -1,8 +1,8 @@
-"""Carries changes out, one call after the other, and knows at every moment what was done.
+"""Carries out changes, one call at a time, and always knows what has been done.
 
-The only place in this package that changes anything at AWS, but for the agent's tags. It stops at
-the first failure: what comes behind (removals, above all) may rely on what comes before. Whoever
-calls it reads AWS again and plans again to finish the work.
+The only place in this package that changes anything at AWS, except for the agent's tags. It stops
+at the first failure, because later changes (removals above all) may rely on earlier ones. To finish
+the work, the caller reads AWS and plans again.
 """
 
 import time
@@ -35,14 +35,14 @@ class Outcome:
 
 @dataclass(slots=True, kw_only=True)
 class Applier:
-    """``pause``: seconds between calls. ``told`` hears of each change when it is done."""
+    """``pause``: seconds between calls. ``told`` is called with each change when it is done."""
 
     places: Mapping[Place, Calls]
     pause: float = 0.0
     sleep: Callable[[float], None] = time.sleep
     told: Callable[[Change], None] = lambda _change: None
     _made: dict[str, str] = field(default_factory=dict)
-    _versions: dict[str, int] = field(default_factory=dict)  # of lists, as AWS told them last
+    _versions: dict[str, int] = field(default_factory=dict)  # of lists, last reported
     _called: bool = False
 
     def apply(self, changes: Sequence[Change]) -> Outcome:
@@ -88,7 +88,7 @@ class Applier:
         self._called = True
         calls = self.places[change.place]
         parameters = _named(change.parameters, self._made)
-        if "CurrentVersion" in parameters:  # planned ahead; what AWS made of the last change counts
+        if "CurrentVersion" in parameters:  # the planned version may be out of date
             own = self._versions.get(parameters["PrefixListId"], parameters["CurrentVersion"])
             parameters["CurrentVersion"] = own
         answer = calls.call(change.operation, parameters)
@@ -101,7 +101,8 @@ class Applier:
                 self._versions[made["PrefixListId"]] = int(made["Version"])
 
     def _await_list(self, calls: Calls, made: Mapping[str, Any]) -> Mapping[str, Any]:
-        """AWS takes a while to change a prefix list, and refuses the next change until then."""
+        """Waits until AWS has finished changing a prefix list: it refuses the next change
+        before."""
         waited = 0.0
         while not made["State"].endswith("-complete"):
             if made["State"].endswith("-failed"):
@@ -123,7 +124,7 @@ class Applier:
 
 
 def _named(value: Any, made: Mapping[str, str]) -> Any:
-    """The parameters, with what was created meanwhile by its real id."""
+    """The parameters, with the real ids of what earlier changes created."""
     if isinstance(value, Mapping):
         return {key: _named(inner, made) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -132,18 +133,18 @@ def _named(value: Any, made: Mapping[str, str]) -> Any:
 
 
 def summary(outcome: Outcome) -> list[str]:
-    """What was changed and what was not, for the operator. The reason first: what follows may be
-    long, though of each call it shows a few lines only (they were all shown before)."""
+    """What was changed and what was not, for the operator. The reason comes first, because the list
+    may be long. Each call shows a few lines only: all of them were printed before."""
     done = f"{_count(outcome.done)} done" + _elsewhere(outcome.already)
     if outcome.failed is None:
         return [done]
     word = "perhaps done" if outcome.unknown else "not done"
     left = sum(len(change.means) for change in outcome.left)
-    lines = [*f"stopped: {outcome.error}".splitlines(), f"{done}, {left} not begun"]
+    lines = [*f"stopped: {outcome.error}".splitlines(), f"{done}, {left} not started"]
     lines += [line for change in outcome.done for line in _told("done", change)]
     lines += _told(word, outcome.failed)
     lines += [line for change in outcome.left for line in _told("not done", change)]
-    lines.append("run the same command again: it looks anew and does what is left")
+    lines.append("run the same command again: it reads AWS again and does the rest")
     return lines
 
 
@@ -161,4 +162,4 @@ def _count(changes: Sequence[Change]) -> str:
 def _elsewhere(already: Sequence[Change]) -> str:
     if not already:
         return ""
-    return f", {_count(already)} done by somebody else in the meantime"
+    return f", {_count(already)} already done by somebody else"

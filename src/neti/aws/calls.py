@@ -1,4 +1,4 @@
-"""One account in one region, as everybody else in this package sees it: a place to call."""
+"""One account in one region, as the rest of this package sees it: a place to call."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +23,8 @@ class Place:
 
 
 class Calls(Protocol):
-    """Raises AwsRefused and AwsUnavailable, whose messages name the call and the place. Retries
-    and waits out throttling by itself. Thread-safe."""
+    """Raises AwsRefused and AwsUnavailable, whose messages name the call and the place. Retries,
+    and waits when throttled. Thread-safe."""
 
     @property
     def place(self) -> Place: ...
@@ -38,11 +38,11 @@ class Calls(Protocol):
 
 
 def everywhere(places: Sequence[Calls], read: Callable[[Calls], _T]) -> list[_T]:
-    """``read`` at all places at the same time, answers in their order.
+    """Calls ``read`` for all places at the same time; the answers come in the order of the places.
 
-    One place's failure is everybody's: half an answer would look like a whole one.
+    If one place fails, all of it fails: half an answer would look like a whole one.
     """
     if not places:
-        raise NetiError("no account and region to ask")
+        raise NetiError("there is no account and region to ask")
     with ThreadPoolExecutor(min(_AT_ONCE, len(places))) as pool:
         return list(pool.map(read, places))

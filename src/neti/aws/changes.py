@@ -1,7 +1,7 @@
-"""What is to be changed at AWS, as inert values that print exactly what would be called. Pure.
+"""Changes to make at AWS, as inert values that print exactly what would be called. Pure.
 
-A change is one call. Where AWS refuses a whole batch because of one rule in it (somebody else has
-added or removed that one in between), ``parts`` are the same in single steps.
+A change is one call. When AWS refuses a whole batch because of one rule in it (somebody else has
+added or removed that rule meanwhile), ``parts`` are the same change in single steps.
 """
 
 import json
@@ -19,8 +19,8 @@ _GONE: Final = frozenset({"InvalidPermission.NotFound", "InvalidSecurityGroupRul
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """``means``: a line for each thing that it does. ``already``: codes of AWS's that say it is so
-    already. ``makes``: the name under which later changes know what this one creates."""
+    """``means``: one line per effect. ``already``: AWS error codes that mean there is nothing left
+    to do. ``makes``: the name by which later changes refer to what this one creates."""
 
     place: Place
     operation: str
@@ -31,7 +31,7 @@ class Change:
     makes: str | None = None
 
     def __str__(self) -> str:
-        """The call as a command for AWS's own command line."""
+        """The call as a command of the AWS CLI."""
         words = self.operation.replace("_", "-")
         return (
             f"aws ec2 {words} --region {self.place.region} "
@@ -57,12 +57,12 @@ def removals(group: Group, rules: Sequence[Rule]) -> list[Change]:
 
 
 def descriptions(group: Group, rules: Sequence[Rule]) -> list[Change]:
-    """Rules that are there already say whose they are from now on; nobody is kept out meanwhile."""
+    """Marks existing rules as ours by their description. Nobody is kept out meanwhile."""
     return _rule_changes(group, rules, "update_security_group_rule_descriptions_ingress", "~", ())
 
 
 def of_group(group: Group, difference: Difference, *, remove_first: bool = False) -> list[Change]:
-    """What is missing first, then what is stale: nobody who should get in is ever kept out."""
+    """Adds missing rules before it removes stale ones, so that nobody is kept out meanwhile."""
     adds, removes = additions(group, difference.add), removals(group, difference.remove)
     return [*removes, *adds] if remove_first else [*adds, *removes]
 

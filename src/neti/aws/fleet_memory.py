@@ -1,8 +1,8 @@
 """What ``neti aws ip-ranges --fleet`` remembers between runs: which addresses a host had.
 
-A widened prefix does not say whose it is. Without a memory all prefixes would have to stay while
-anybody is missing, the next run would widen what is left over from this one, and so on.
-Judging is pure; ``load`` and ``save`` are not. Must never: make a prefix wider than a run left it.
+A widened prefix does not say whose addresses it covers. Without a memory, all prefixes would have
+to stay while any host is missing, the next run would widen what this one left, and so on.
+Everything but ``load`` and ``save`` is pure. Must never make a prefix wider than a run left it.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ _MOST_BYTES: Final = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A host as the registry had it last."""
+    """A host as the registry last had it."""
 
     site: str
     private: IPv4Address
@@ -35,15 +35,16 @@ class Seen:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """``hosts``: those that hold a lease, by id. By group: ``left``, the prefixes that runs with
-    this memory made; ``kept``, prefixes of somebody else's runs, with the lost hosts that may be
-    in them."""
+    this memory made; ``kept``, prefixes of other people's runs, with the lost hosts that may be in
+    them."""
 
     hosts: Mapping[str, Seen] = field(default_factory=dict)
     left: Mapping[str, frozenset[str]] = field(default_factory=dict)
     kept: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
     def of_now(self, members: Iterable[Member], leased: Collection[str]) -> "Memory":
-        """Registered hosts as they are, lost ones as they were, and nobody without a lease."""
+        """Registered hosts as they are and lost hosts as they were. A host without a lease is not
+        in it."""
         hosts = {host_id: seen for host_id, seen in self.hosts.items() if host_id in leased}
         for member in members:
             hosts[member.id] = Seen(site=member.site, private=member.private, public=member.public)
@@ -52,8 +53,8 @@ class Memory:
     def unknown(
         self, group: str, widened: Iterable[str], lost: Collection[str]
     ) -> dict[str, tuple[str, ...]]:
-        """Prefixes to keep because a lost host may be in them and this memory cannot tell: those
-        of another machine's runs, or of a time before this memory."""
+        """Prefixes to keep because a lost host may be in them. This memory cannot tell when another
+        machine's run made them, or when they are older than the memory."""
         before = self.kept.get(group, {})
         left = self.left.get(group, frozenset())
         found: dict[str, tuple[str, ...]] = {}
@@ -74,7 +75,7 @@ class Memory:
         planned: Iterable[str],
         kept: Mapping[str, tuple[str, ...]],
     ) -> "Memory":
-        """Also right when only some of the plan is carried out."""
+        """Correct even if only part of the plan is carried out."""
         left = (self.left.get(group, frozenset()) & set(held)) | frozenset(planned)
         return Memory(
             hosts=self.hosts,
@@ -84,28 +85,28 @@ class Memory:
 
 
 def load(path: Path) -> Memory:
-    """NetiError when the file is not one of these: nothing is guessed from half of it."""
+    """NetiError when the file is not such a memory: nothing is guessed from half of one."""
     try:
         text = _read(path)
     except FileNotFoundError:
         return Memory()
     except OSError as error:
         raise NetiError(
-            f"{path} cannot be read ({error.strerror or error}): mend it, or give another place "
+            f"{path} cannot be read ({error.strerror or error}): repair it, or give another file "
             "with --memory"
         ) from error
     try:
         return _parse(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise NetiError(
-            f"{path} is not what 'neti aws ip-ranges --fleet' wrote: move it away, and prefixes "
-            "that are let in now stay until no host is missing"
+            f"{path} was not written by 'neti aws ip-ranges --fleet'. Move it away; the prefixes "
+            "that are let in now then stay until no host is missing"
         ) from error
 
 
 def save(path: Path, memory: Memory, groups: Iterable[str]) -> None:
-    """``groups``: those that this run is about. What others did meanwhile for theirs stays: a site
-    each is followed by a process of its own."""
+    """``groups``: the groups of this run. What other processes saved meanwhile for theirs is kept:
+    each site may have a process that follows it."""
     scratch = path.with_name(f"{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +124,7 @@ def save(path: Path, memory: Memory, groups: Iterable[str]) -> None:
     except OSError as error:
         raise NetiError(
             f"{path} cannot be written ({error.strerror or error}), and without it the addresses "
-            "of lost hosts are forgotten: give another place with --memory"
+            "of lost hosts would be forgotten. Give another file with --memory"
         ) from error
 
 
@@ -141,7 +142,7 @@ def _read(path: Path) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "no regular file")
+            raise OSError(0, "not a regular file")
         return file.read(_MOST_BYTES)
 
 

@@ -1,8 +1,8 @@
 """The fleet's own addresses as sources for ``neti aws ip-ranges --fleet``. Pure.
 
-A host whose session ended without a word is not registered, and may be as healthy as ever. Its
-lease says that it is still a host of the fleet, so its own addresses stay until the lease is
-released. Must never: take a prefix that an earlier run widened for something that was asked for.
+A lost host is not registered, but it may be healthy. Its lease says that it still belongs to the
+fleet, so its addresses stay until the lease is released. Must never mistake a prefix that an
+earlier run widened for one that was asked for.
 """
 
 import bisect
@@ -20,13 +20,13 @@ from neti.errors import NetiError
 from neti.model import Member, Reach, Site
 
 _MANY: Final = re.compile(rf"{FLEET}: \d+ hosts")
-_FEW: Final = 4  # fleets below this may lose any share of their addresses at once
+_FEW: Final = 4  # smaller fleets may lose any share of their addresses at once
 
 
 @dataclass(frozen=True, slots=True)
 class FleetSources:
-    """``kept``: addresses and prefixes of hosts that hold a lease and are not registered just now.
-    ``removed`` of ``held``: how many sources would not be let in any more."""
+    """``kept``: addresses and prefixes of hosts that hold a lease but are not registered at the
+    moment. ``removed`` of ``held``: how many sources would no longer be let in."""
 
     sources: Sources
     kept: tuple[str, ...]
@@ -47,12 +47,12 @@ def of_fleet(
     sites: Mapping[str, Site],
     shape: Shape,
 ) -> FleetSources:
-    """For a group in ``own_site``, whose members are reached by private address. ``held``: what
-    earlier runs let in, description by CIDR."""
+    """For a group in ``own_site``, whose members reach each other by private address. ``held``:
+    what earlier runs let in, description by CIDR."""
     everybody = list(members)
     if not everybody:
         raise NetiError(
-            "the registry has no member: an empty answer is not acted upon, and nothing was changed"
+            "the registry has no members. Nothing was changed, because an empty answer may be wrong"
         )
     now = memory.of_now(everybody, leased)
     registered = {member.id for member in everybody}
@@ -86,11 +86,13 @@ def of_fleet(
 
 
 def refuse_mass_removal(held: int, removed: int) -> None:
-    """Half of the fleet does not go at once; a registry that lost its memory looks just so."""
+    """Half of the fleet does not leave at once, but a registry that lost its data looks like
+    that."""
     if held >= _FEW and removed * 2 > held:
         raise NetiError(
-            f"{removed} of {held} authorised addresses of the fleet would go at once: nothing was "
-            "changed. Look at 'neti fleet'; if it is right, say --allow-removals"
+            f"{removed} of the fleet's {held} authorised addresses would be removed at once: "
+            "nothing was changed. Check 'neti fleet'; if they are really gone, add "
+            "--allow-removals"
         )
 
 
@@ -101,7 +103,7 @@ def _seen(member: Member) -> Seen:
 def _addresses(
     seen: Seen, own_site: str | None, sites: Mapping[str, Site]
 ) -> Iterator[IPv4Address]:
-    """By which addresses the host comes to ``own_site``; by none of these inside its own."""
+    """The addresses from which the host reaches ``own_site``; none if it is in that site."""
     if seen.site == own_site:
         return
     peered = _by_private(seen.site, sites)
@@ -117,7 +119,8 @@ def _by_private(name: str | None, sites: Mapping[str, Site]) -> bool:
 
 
 def _sources(ids: Mapping[str, list[str]], kept: Mapping[str, str], shape: Shape) -> Sources:
-    """``kept`` are let in and not asked for: what nobody asked for is counted against hosts."""
+    """``kept`` prefixes are let in although no host asks for them, so they do not count as asked
+    for."""
     asked = len(ids.keys() | {cidr for cidr in kept if cidr.endswith("/32")})
     if shape.max_rules is None:
         told = {cidr: description(FLEET, ", ".join(hosts)) for cidr, hosts in ids.items()}
@@ -137,7 +140,8 @@ def _held(
     own_site: str | None,
     sites: Mapping[str, Site],
 ) -> list[IPv4Network]:
-    """What is let in now, for counting: addresses of hosts, where it is known whose it is."""
+    """What is let in now, for counting: as host addresses where it is known which hosts they
+    are."""
     covered = _Covered(held)
     hosts = {
         IPv4Network(address)

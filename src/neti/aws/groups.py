@@ -1,7 +1,7 @@
-"""Security groups as values: what AWS says they let in, and how a rule is written for AWS. Pure.
+"""Security groups as values: what they let in, and how a rule is written for AWS. Pure.
 
 A rule is Neti's own when its description begins with the mark of the command that made it, or when
-it names a prefix list of that command's; all others are foreign, and no plan removes one.
+it names a prefix list of that command. All others are foreign; no plan removes them.
 """
 
 import re
@@ -20,13 +20,14 @@ _RANGES: Final = (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6"))
 
 
 class NoSuchGroup(NetiError):
-    """In none of the accounts and regions that were asked."""
+    """The group is in none of the accounts and regions that were asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What a group lets in. ``source``: a CIDR, a prefix list's id, or a group's id; ``first`` and
-    ``last``: ports, or type and code of ICMP, -1 for any. Rules are equal whatever they are for."""
+    """One rule: what a group lets in. ``source``: a CIDR, a prefix list's id, or a group's id;
+    ``first`` and ``last``: ports, or type and code of ICMP, -1 for any. The description does not
+    count when rules are compared."""
 
     protocol: str
     first: int
@@ -39,7 +40,7 @@ class Rule:
 
     @property
     def family(self) -> int | None:
-        """4 or 6, None where the source is no CIDR."""
+        """4 or 6; None if the source is not a CIDR."""
         if self.source.startswith(("pl-", "sg-")):
             return None
         return 6 if ":" in self.source else 4
@@ -59,8 +60,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """From what a group lets in to what it should. ``foreign``: wanted, and there already, but not
-    by this mark: left alone now, and when everything of the mark's goes."""
+    """From what a group lets in to what it should let in. ``foreign``: wanted and there, but
+    without this mark, so left alone, even when all rules with the mark are removed."""
 
     add: tuple[Rule, ...]
     remove: tuple[Rule, ...]
@@ -68,7 +69,7 @@ class Difference:
 
 
 def description(mark: str, words: str) -> str:
-    """A description that AWS accepts, and by which the rule is known again."""
+    """A description that AWS accepts and that identifies the rule later."""
     return _NOT_ALLOWED.sub("_", f"{mark}: {words}" if words else mark)[:_MAX_DESCRIPTION]
 
 
@@ -79,7 +80,7 @@ def is_marked(rule: Rule, mark: str) -> bool:
 def difference(
     group: Group, wanted: Iterable[Rule], mark: str, *, own_lists: Collection[str] = ()
 ) -> Difference:
-    """``own_lists``: prefix lists of the mark's; a rule that names one is its own too."""
+    """``own_lists``: the mark's prefix lists; a rule that names one has the mark too."""
 
     def ours(rule: Rule) -> bool:
         return is_marked(rule, mark) or rule.source in own_lists
@@ -150,7 +151,7 @@ def _written(rule: Rule) -> tuple[str, str]:
 
 
 def find(places: Sequence[Calls], wanted: str, *, vpc_ids: Sequence[str] = ()) -> list[Group]:
-    """The groups that ``wanted`` means (an id, or tag:KEY=VALUE), in whichever place they are."""
+    """The groups that ``wanted`` names (an id, or tag:KEY=VALUE), in any of the places."""
     from neti.aws.calls import everywhere
 
     filters = _filters(wanted, vpc_ids)
@@ -164,14 +165,14 @@ def find(places: Sequence[Calls], wanted: str, *, vpc_ids: Sequence[str] = ()) -
         looked = ", ".join(str(calls.place) for calls in places)
         within = f" within {', '.join(vpc_ids)}" if vpc_ids else ""
         raise NoSuchGroup(
-            f"no security group {wanted}{within} in {looked}: look at the spelling, and give every "
-            "account and region with --profile, --role-arn and --region"
+            f"there is no security group {wanted}{within} in {looked}. Check the spelling, and "
+            "give every account and region with --profile, --role-arn and --region"
         )
     return sorted(groups.values(), key=lambda group: (group.place, group.id))
 
 
 def existing(places: Sequence[Calls], ids: Collection[str]) -> set[str]:
-    """Which of these groups there are, in any of the places."""
+    """Which of these groups exist, in any of the places."""
     from neti.aws.calls import everywhere
 
     if not ids:
@@ -189,7 +190,9 @@ def find_one(places: Sequence[Calls], wanted: str) -> Group:
     groups = find(places, wanted)
     if len(groups) > 1:
         which = ", ".join(f"{group} in {group.place}" for group in groups)
-        raise NetiError(f"{wanted} is {len(groups)} security groups ({which}): give one by its id")
+        raise NetiError(
+            f"{wanted} matches {len(groups)} security groups ({which}): give the id of one"
+        )
     return groups[0]
 
 
@@ -197,12 +200,12 @@ def _filters(wanted: str, vpc_ids: Sequence[str]) -> list[dict[str, Any]]:
     if wanted.startswith("tag:"):
         key, equals, value = wanted.removeprefix("tag:").partition("=")
         if not (key and equals and value):
-            raise NetiError(f"{wanted!r} names no tag: write tag:KEY=VALUE")
+            raise NetiError(f"{wanted!r} is not a tag: expected tag:KEY=VALUE")
         filters = [{"Name": f"tag:{key}", "Values": [value]}]
     elif GROUP_ID.fullmatch(wanted):
         filters = [{"Name": "group-id", "Values": [wanted]}]
     else:
-        raise NetiError(f"{wanted!r} is no security group: write sg-… or tag:KEY=VALUE")
+        raise NetiError(f"{wanted!r} is not a security group: expected sg-… or tag:KEY=VALUE")
     if vpc_ids:
         filters.append({"Name": "vpc-id", "Values": list(vpc_ids)})
     return filters

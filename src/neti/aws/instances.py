@@ -1,4 +1,4 @@
-"""EC2's instances as values, and the reading of them. Parsing is pure."""
+"""Reads EC2 instances into values. Parsing is pure."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ _SINCE: Final = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """``privates`` and ``publics``: every address of every interface, the primary one first.
-    ``since``: when it came into its state, Unix seconds, where EC2 says so."""
+    ``since``: when it entered its state, in Unix seconds, if EC2 says so."""
 
     id: str
     place: Place
@@ -39,8 +39,8 @@ def read(
     progress: Callable[[Place, int], None] = lambda _place, _count: None,
 ) -> list[Instance]:
     """The instances of all places (in these states), each once. ``refuse_empty``: a place without
-    any is an error, as it is where something will be changed for it. ``progress``
-    hears how many there are so far in a place, from any thread."""
+    instances is an error; for callers that change something because an instance is missing.
+    ``progress`` is called with a place and its count so far, from any thread."""
     parameters: dict[str, Any] = {"MaxResults": _PAGE}
     if states:
         parameters["Filters"] = [{"Name": "instance-state-name", "Values": list(states)}]
@@ -56,8 +56,9 @@ def read(
     for calls, instances in zip(places, everywhere(places, one), strict=True):
         if refuse_empty and not instances:
             raise NetiError(
-                f"EC2 reports no instance at all in {calls.place}: an empty answer is not acted "
-                "upon, and nothing was changed. Leave out what has none, or mend the credentials"
+                f"EC2 reports no instances in {calls.place}. Nothing was changed, because an "
+                "empty answer may be wrong. Leave that account or region out, or check the "
+                "credentials"
             )
         # Two profiles of one account see the same instances.
         seen |= {instance.id: instance for instance in instances if instance.id not in seen}

@@ -1,8 +1,8 @@
-"""What ``neti aws ip-ranges`` lets in, and the changes that bring groups there and back. Pure.
+"""What ``neti aws ip-ranges`` lets in, and the changes to get there and back. Pure.
 
 "Ours" is a rule with the mark of AWS's ranges, or of the fleet, and the prefix list of that name. A
-revert takes out all that is of the one mark, whatever state an earlier run was left in, and nothing
-else; the rule for path MTU goes with the last of both.
+revert removes everything with the one mark, whatever state an earlier run left, and nothing else.
+The rule for path MTU goes with the last of both marks.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ from neti.model.settings import IPNetwork
 
 RANGES: Final = "neti ip-ranges"
 FLEET: Final = "neti fleet"
-PATH_MTU: Final = "neti path MTU"  # of both, since AWS knows a rule once: it goes with the last
+PATH_MTU: Final = "neti path MTU"  # shared by both marks, because AWS holds a rule only once
 _ICMP: Final = {4: ("icmp", 3, 4, "0.0.0.0/0"), 6: ("icmpv6", 2, 0, "::/0")}
 _MAX_DESCRIPTION: Final = 200
 
@@ -30,8 +30,8 @@ Protocol = Literal["tcp", "udp", "all"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How sources become rules. ``max_rules``: as many may count against a group's quota, in each
-    family; None: all that it takes."""
+    """How sources become rules. ``max_rules``: how many may count against a group's quota, per
+    family; None: as many as it takes."""
 
     mark: str
     protocols: tuple[Protocol, ...] = ("tcp", "udp")
@@ -50,16 +50,16 @@ class Shape:
         room = (self.max_rules - 1) // len(self.protocols)
         if room < 1:
             raise NetiError(
-                f"--max-rules {self.max_rules} leaves no room: {len(self.protocols)} for a prefix "
-                "and one for ICMP 'fragmentation needed' are the least"
+                f"--max-rules {self.max_rules} is too few: one prefix takes "
+                f"{len(self.protocols)}, and ICMP 'fragmentation needed' one more"
             )
         return room
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Who is let in, of one family: a description by CIDR. ``surplus``: addresses in it that were
-    not asked for, of ``asked`` that were."""
+    """What is let in, of one family: a description by CIDR. ``asked``: how many addresses were
+    asked for; ``surplus``: how many more the CIDRs cover."""
 
     family: int
     cidrs: Mapping[str, str]
@@ -115,7 +115,7 @@ def rules_for(names: Iterable[str], described: Mapping[str, str], shape: Shape) 
 
 
 def path_mtu_rule(family: int) -> Rule:
-    """Any router on the way may say it, so it is let in from anywhere; it opens no port."""
+    """Any router on the way may send this, so it is let in from anywhere. It opens no port."""
     protocol, kind, code, anywhere = _ICMP[family]
     return Rule(
         protocol=protocol,
@@ -137,8 +137,8 @@ def plan(
     remove_first: bool = False,
     used_elsewhere: frozenset[str] = frozenset(),
 ) -> Plan:
-    """From what is to what should be. ``wanted``: by group id. All groups of a place have the same
-    sources where these become a prefix list. Raises NetiError over quota, before any change."""
+    """The changes from what is to what should be. ``wanted``: by group id. With prefix lists, all
+    groups of a place must have the same sources. Raises NetiError over quota, before any change."""
     listed = _list_plans(groups, wanted, held, shape) if shape.as_list else {}
     _refuse_shared(listed.values(), used_elsewhere)
     differences = []
@@ -177,7 +177,7 @@ def revert(
     mark: str,
     used_elsewhere: frozenset[str],
 ) -> Plan:
-    """Everything with the mark goes, rules before the lists that they name."""
+    """Removes everything with the mark, rules before the lists that they name."""
     rules: list[Change] = []
     removed = 0
     for group in groups:
@@ -213,9 +213,9 @@ def _list_plans(
             key = (group.place, source.family)
             if wished.setdefault(key, source.cidrs).keys() != source.cidrs.keys():
                 raise NetiError(
-                    f"the groups in {group.place} are of different sites and need different "
-                    "sources, and a prefix list is one for all of them: do one --site at a time "
-                    "by --as rules"
+                    f"the groups in {group.place} belong to different sites and need different "
+                    "sources, but they would share one prefix list. Do one --site at a time "
+                    "with --as rules"
                 )
             if key in plans or not source.cidrs:
                 continue
@@ -234,8 +234,8 @@ def _refuse_shared(listed: Iterable[ListPlan], used_elsewhere: frozenset[str]) -
     for made in listed:
         if made.id in used_elsewhere and (made.before or made.after):
             raise NetiError(
-                f"the prefix list {made.id} would change, and groups that were not named use it "
-                "too: name all of them with --group, or take it out of those first (--revert)"
+                f"the prefix list {made.id} would change, but groups that were not named use it "
+                "too. Name all of them with --group, or remove it from those first (--revert)"
             )
 
 
@@ -269,8 +269,8 @@ def _refuse(
     foreign = [r for r in group.rules if not (is_marked(r, shape.mark) or is_marked(r, PATH_MTU))]
     free = quota - max(weight(foreign, before).values())
     hint = (
-        "It would fit once the stale rules are gone: --remove-first takes them out first, and "
-        "leaves a moment in which neither is there"
+        "It would fit without the stale rules: --remove-first removes those first, so that for a "
+        "moment neither is there"
         if all(count <= quota for count in at_end.values())
         else _ways_out(shape, free)
     )
@@ -278,15 +278,15 @@ def _refuse(
 
 
 def _ways_out(shape: Shape, free: int) -> str:
-    """Only what the command takes as it was given, and what would do something."""
+    """Only options that fit the command as given and that would help."""
     ways = []
     if shape.mark == RANGES:
         ways.append("choose fewer (--range-region, --border-group)")
     if shape.protocols != ("all",):
-        ways.append("let in all protocols by one rule (--protocol all)")
+        ways.append("let in all protocols with one rule (--protocol all)")
     if free > len(shape.protocols) and (shape.max_rules is None or shape.max_rules > free):
         ways.append(f"widen (--max-rules {free})")
-    ways.append("have AWS raise the quota")
+    ways.append("ask AWS to raise the quota")
     text = ", ".join(ways[:-1]) + (", or " if len(ways) > 1 else "") + ways[-1]
     return text[0].upper() + text[1:]
 

@@ -1,8 +1,9 @@
 """Managed prefix lists: one of a known name in each place, its entries, and how to change them.
 
-``plan`` is pure. A list is changed in calls of a hundred entries, each on the version that the one
-before it left; what fits one call is one step for AWS, so nobody is kept out in between. A list is
-as long as it must be and no longer, because every rule that names it counts its full length.
+``plan`` is pure. A list is changed in calls of a hundred entries, each based on the version that
+the call before it made. What fits into one call is atomic at AWS, so nobody is kept out in between.
+A list's MaxEntries is as small as possible, because every rule that names the list counts all of
+it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,8 @@ class PrefixList:
 
 @dataclass(frozen=True, slots=True)
 class ListPlan:
-    """Changes ``before`` and ``after`` those of rules; ``longest``: MaxEntries at its peak."""
+    """Changes to make ``before`` and ``after`` those of rules. ``longest``: the peak of
+    MaxEntries."""
 
     id: str
     before: tuple[Change, ...]
@@ -41,7 +43,7 @@ class ListPlan:
 
 
 def read(calls: Calls, name: str) -> PrefixList | None:
-    """The list of that name with its entries; NetiError when several have it."""
+    """The list of that name with its entries. NetiError when there are several."""
     filters = {"Filters": [{"Name": "prefix-list-name", "Values": [name]}]}
     found = [
         listed
@@ -75,8 +77,8 @@ def plan(
 ) -> ListPlan:
     if len(wanted) > ENTRIES_A_LIST:
         raise NetiError(
-            f"{len(wanted)} prefixes do not fit a prefix list, which holds {ENTRIES_A_LIST}: "
-            "choose fewer, or widen them with --max-rules"
+            f"{len(wanted)} prefixes do not fit into a prefix list, which holds "
+            f"{ENTRIES_A_LIST}. Choose fewer, or widen them with --max-rules"
         )
     if held is None:
         return _created(wanted, place=place, name=name, family=family)
@@ -86,8 +88,9 @@ def plan(
     longest = max(held.max_entries, len(wanted), 0 if at_once else len(held.entries) + len(add))
     if longest > ENTRIES_A_LIST:
         raise NetiError(
-            f"{held.name} would hold {longest} prefixes before the stale ones go, and a list holds "
-            f"{ENTRIES_A_LIST}: widen them with --max-rules, or take the list out first (--revert)"
+            f"{held.name} would hold {longest} prefixes until the stale ones are removed, but a "
+            f"list holds {ENTRIES_A_LIST}. Widen them with --max-rules, or remove the list first "
+            "(--revert)"
         )
     steps = _Steps(place, held.id, name, held.version)
     grow = [steps.resize(longest)] if longest > held.max_entries else []
@@ -107,7 +110,7 @@ def deletion(held: PrefixList) -> Change:
         place=held.place,
         operation="delete_managed_prefix_list",
         parameters={"PrefixListId": held.id},
-        means=(f"- {held.id}: delete the list {held.name} of {len(held.entries)} prefixes",),
+        means=(f"- {held.id}: delete the list {held.name} with {len(held.entries)} prefixes",),
         already=frozenset({"InvalidPrefixListID.NotFound"}),
     )
 
@@ -138,7 +141,7 @@ def _created(wanted: Mapping[str, str], *, place: Place, name: str, family: int)
 
 @dataclass(slots=True)
 class _Steps:
-    """Calls that change one list, each on the version that the one before it makes."""
+    """Calls that change one list, each based on the version that the one before it makes."""
 
     place: Place
     id: str

@@ -1,4 +1,4 @@
-"""A word about a call that takes long: silence looks like a hang.
+"""Reports a call that takes long, because silence looks like a hang.
 
 Must never: outlast the call, or end it.
 """
@@ -10,12 +10,12 @@ from typing import Final
 
 Waiting = Callable[[str], None]
 FIRST_SECONDS: Final = 5.0
-_TIMES: Final = 3  # each word comes after so many times the wait before it
+_TIMES: Final = 3  # how much longer to wait before each further report
 
 
 @contextmanager
 def watched(what: str, told: Waiting | None, *, first: float = FIRST_SECONDS) -> Iterator[None]:
-    """``told`` hears of it while it lasts: after ``first`` seconds, then less and less often."""
+    """``told`` is called while it lasts: after ``first`` seconds, then less and less often."""
     if told is None:
         yield
         return
@@ -24,7 +24,7 @@ def watched(what: str, told: Waiting | None, *, first: float = FIRST_SECONDS) ->
     def watch() -> None:
         waited = wait = first
         while not over.wait(wait):
-            told(f"{what} has had no answer for {waited:.0f} s: still trying, Ctrl-C ends it")
+            told(f"{what} has had no answer for {waited:.0f} s. Still trying; Ctrl-C stops it")
             wait = waited * (_TIMES - 1)
             waited *= _TIMES
 

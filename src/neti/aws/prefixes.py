@@ -1,10 +1,9 @@
-"""Sets of addresses as CIDR prefixes: exact aggregation, and widening to a few at least surplus.
+"""Sets of addresses as CIDR prefixes: exact aggregation, and widening to fewer prefixes.
 
-Pure. ``widen`` is optimal: no other choice of so few prefixes covers the same addresses with fewer
-that nobody asked for. It is a dynamic program over the binary tree of the prefixes, of which only
-the branching points matter: for each of them, the least surplus with 1, 2, … prefixes below it.
-A greedy merge is not optimal, because splitting a prefix may gain nothing by itself and much with
-the next split.
+Pure. ``widen`` is optimal: no other choice of that many prefixes covers the same addresses with
+fewer surplus ones. It is a dynamic program over the binary tree of prefixes, in which only
+branching points matter: for each, the least surplus with 1, 2, … prefixes below it. A greedy merge
+is not optimal, because one split may gain nothing alone and much together with the next.
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,7 +40,7 @@ class _Node:
 
 def aggregate(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
     """The same addresses in the fewest prefixes. All of one family."""
-    # ipaddress types this for one family or the other, and the union of both is neither.
+    # ipaddress types this for either family, but not for a union of both.
     collapsed = collapse_addresses(cast("Iterable[IPv4Network]", networks))
     return tuple(cast("Iterable[IPNetwork]", collapsed))
 
@@ -60,13 +59,13 @@ def widen(networks: Iterable[IPNetwork], at_most: int) -> Widened:
 
 
 def _tree(exact: Sequence[IPNetwork], at_most: int) -> _Node:
-    """The tree above sorted, disjoint prefixes, built from the left: the stack holds the nodes on
-    the way from the root to the last one, each starting above the ones behind it."""
+    """The tree above sorted, disjoint prefixes, built from the left. The stack holds the path from
+    the root to the last leaf."""
     stack: list[_Node] = []
     for network in exact:
         leaf = _Node(int(network.network_address), network.num_addresses, 0, [0], [0])
         leaf.asked = leaf.size
-        # Whatever lies wholly below the point where the new leaf branches off is complete.
+        # Nodes wholly below the point where the new leaf branches off are complete.
         while len(stack) >= 2 and _around(stack[-2], stack[-1]) < _around(stack[-1], leaf):
             right = stack.pop()
             stack.append(_joined(stack.pop(), right, at_most))
@@ -78,7 +77,7 @@ def _tree(exact: Sequence[IPNetwork], at_most: int) -> _Node:
 
 
 def _around(one: _Node, other: _Node) -> int:
-    """The size of the smallest prefix around both."""
+    """The size of the smallest prefix that contains both."""
     last = other.base + other.size - 1
     return int(1 << (one.base ^ last).bit_length())
 

@@ -1,7 +1,7 @@
 """AWS's own address ranges, as it publishes them: fetched, read, chosen from.
 
-``fetch`` is the only one that asks anybody; a time-out and a size limit hold, and nothing but https
-is spoken (plain http to this machine itself, for a mirror in a test).
+Only ``fetch`` uses the network, with a time-out and a size limit, and only over https (plain http
+to this machine itself, for a mirror in a test).
 """
 
 import http.client
@@ -39,7 +39,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Empty ``regions`` or ``border_groups``: all of them."""
+    """Empty ``regions`` or ``border_groups`` mean all of them."""
 
     services: Collection[str]
     regions: Collection[str] = ()
@@ -53,24 +53,24 @@ class Choice:
 def fetch(url: str = URL) -> bytes:
     place = urlsplit(url)
     if place.scheme != "https" and not (place.scheme == "http" and _is_here(place.hostname)):
-        raise NetiError(f"{url}: AWS's ranges are fetched by https only")
+        raise NetiError(f"{url} is not an https URL: AWS's ranges are fetched over https only")
     try:
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
             if urlsplit(answer.url).scheme != place.scheme:
-                raise NetiError(f"{url} leads to {answer.url}, which is not {place.scheme}")
+                raise NetiError(f"{url} redirects to {answer.url}, which is not {place.scheme}")
             content: bytes = answer.read(_MAX_BYTES + 1)
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise NetiError(
-            f"{url} cannot be fetched ({reason}): fetch it elsewhere and give it with --file"
+            f"{url} cannot be fetched ({reason}). Download it elsewhere and give it with --file"
         ) from error
     if len(content) > _MAX_BYTES:
-        raise NetiError(f"{url} is longer than {_MAX_BYTES} bytes: that is not AWS's file")
+        raise NetiError(f"{url} is longer than {_MAX_BYTES} bytes, so it cannot be AWS's file")
     return content
 
 
 def parse(content: bytes, name: str) -> Published:
-    """NetiError, with what is wrong, when it is not such a file: half of one is none."""
+    """NetiError, with what is wrong, when it is not a complete file of that kind."""
     try:
         document = json.loads(content)
         entries = [_entry(item, key) for part, key in _KINDS for item in _items(document, part)]
@@ -83,7 +83,7 @@ def parse(content: bytes, name: str) -> Published:
 
 
 def choose(published: Published, choice: Choice, family: int) -> list[IPNetwork]:
-    """The chosen ranges of one family; NetiError when a filter names what is not there."""
+    """The chosen ranges of one family; NetiError when a filter matches nothing."""
     entries = published.entries
     _refuse_unknown("service", choice.services, {e.service for e in entries})
     _refuse_unknown("region", choice.regions, {e.region for e in entries})
@@ -101,14 +101,14 @@ def choose(published: Published, choice: Choice, family: int) -> list[IPNetwork]
 def _items(document: Any, part: str) -> list[Mapping[str, Any]]:
     items = document[part]
     if not isinstance(items, list):
-        raise TypeError(f"{part} is no list")
+        raise TypeError(f"{part} is not a list")
     return items
 
 
 def _entry(item: Mapping[str, Any], key: str) -> Entry:
     words = [item[word] for word in ("region", "service", "network_border_group")]
     if not all(isinstance(word, str) for word in words):
-        raise TypeError(f"an entry of {key} has words that are none")
+        raise TypeError(f"an entry of {key} has a field that is not a string")
     return Entry(ip_network(item[key]), *words)
 
 
@@ -116,7 +116,7 @@ def _refuse_unknown(what: str, asked: Collection[str], there: Collection[str]) -
     for word in asked:
         if word not in there:
             raise NetiError(
-                f"AWS's ranges have no {what} {word!r}; they have {', '.join(sorted(there))}"
+                f"AWS's ranges have no {what} {word!r}: expected one of {', '.join(sorted(there))}"
             )
 
 

@@ -14,7 +14,7 @@ from neti.errors import NetiError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """``used_elsewhere``: ids of those lists that groups which were not named refer to."""
+    """``used_elsewhere``: ids of lists that groups outside this run also refer to."""
 
     mark: str
     groups: Sequence[Group]
@@ -23,7 +23,7 @@ class Held:
     used_elsewhere: frozenset[str] = frozenset()
 
     def described(self, group: Group) -> dict[str, str]:
-        """The sources that are ours in the group, by rule or by list, with their descriptions."""
+        """Our sources in the group, from rules or from lists, with their descriptions."""
         named = {rule.source for rule in group.rules}
         marked = [rule for rule in group.rules if is_marked(rule, self.mark)]
         told = {rule.source: rule.description for rule in marked if rule.family is not None}
@@ -40,8 +40,8 @@ def groups(
     *,
     missing: Callable[[NetiError], None] | None = None,
 ) -> list[Group]:
-    """Each once, in the order of places. ``vpc_ids`` restrict tags, not ids. ``missing`` hears of
-    those that are nowhere; without it that is an error."""
+    """Each once, in the order of places. ``vpc_ids`` restrict tags, not ids. ``missing`` is called
+    with those that do not exist; without it, that is an error."""
     found: dict[str, Group] = {}
     for one in wanted:
         within = vpc_ids if one.startswith("tag:") else ()
@@ -57,8 +57,8 @@ def groups(
 def read(
     places: Sequence[Calls], found: Sequence[Group], shape: Shape, *, all_lists: bool = False
 ) -> Held:
-    """Only where the groups are is anybody asked; with ``all_lists`` for lists everywhere: groups
-    that were deleted have left theirs."""
+    """Only places that have one of the groups are read. With ``all_lists``, lists are read
+    everywhere, because deleted groups have left theirs behind."""
     by_place = {calls.place: calls for calls in places} if all_lists else _of(places, found)
     own: dict[Place, list[PrefixList]] = {}
     elsewhere: set[str] = set()

@@ -1,4 +1,4 @@
-"""What AWS says no with, in words for the operator. Pure: codes and messages in, errors out."""
+"""What AWS refuses, in words for the operator. Pure: codes and messages in, errors out."""
 
 import json
 import re
@@ -37,7 +37,7 @@ _CREDENTIALS: Final = frozenset(
     }
 )
 _NOT_ENABLED: Final = frozenset({"OptInRequired", "RegionDisabledException", "InvalidRegion"})
-# Only these come from a command that has --sleep.
+# Only these belong to a command that has --sleep.
 _SPREAD: Final = frozenset(
     {
         "authorize_security_group_ingress",
@@ -54,7 +54,7 @@ _RESOURCE: Final = re.compile(r"on resource: (arn:[^\s\"']+)")
 _ACTION: Final = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
 _DENIED: Final = re.compile(r"with an explicit deny in (?:an? )?([^.:]+)")
 _ALLOWED_BY_NONE: Final = re.compile(r"because no (.+?) allows")
-# Calls that the SDK makes by itself, before the one that was asked for, and whom it asks.
+# Calls that the SDK makes by itself before the one that was asked for, and the service of each.
 CREDENTIALS_FROM: Final = {
     "assume_role": "sts",
     "assume_role_with_web_identity": "sts",
@@ -75,7 +75,7 @@ def refusal(
     resource: str | None = None,
 ) -> NetiError:
     """The error for one call that AWS answered with ``code``, its retries included. ``resource``:
-    what the call was about, where AWS's own words do not name it."""
+    what the call was about, in case AWS's message does not name it."""
     call = api_name(operation)
     where = f"AWS, {place}: {call}"
     said = f"{code}: {_short(message)}"
@@ -85,23 +85,23 @@ def refusal(
         needed = statement(service, operation, message, resource)
         return AwsRefused(f"{where} is not allowed ({said}). {_help(message, needed)}", code=code)
     if code in THROTTLED:
-        spread = ", or spread calls with --sleep" if operation in _SPREAD else ""
+        spread = ", or spread the calls with --sleep" if operation in _SPREAD else ""
         return AwsUnavailable(
-            f"{where} was throttled ({code}), the SDK's retries included: "
-            f"wait a minute and run it again{spread}"
+            f"{where} was throttled ({code}), and so were the SDK's retries. Wait a minute and "
+            f"run it again{spread}"
         )
     if code in _BUSY or code.isdigit():
-        return AwsUnavailable(f"{where} failed at AWS ({said}): run it again")
+        return AwsUnavailable(f"{where} failed at AWS ({said}). Run it again")
     if code in _CREDENTIALS:
         return AwsRefused(
-            f"{where} was refused for its credentials ({said}): look at --profile, AWS_PROFILE or "
-            "the instance's role ('aws sso login' for SSO), at this machine's clock, and whether "
-            f"the account has the region {place.region} enabled",
+            f"{where} was refused because of its credentials ({said}). Check --profile, "
+            "AWS_PROFILE or the instance's role ('aws sso login' for SSO), this machine's "
+            f"clock, and that the region {place.region} is enabled in the account",
             code=code,
         )
     if code in _NOT_ENABLED:
         return AwsRefused(
-            f"{where} was refused ({said}): enable the region {place.region} in this account, or "
+            f"{where} was refused ({said}). Enable the region {place.region} in this account, or "
             "leave it out",
             code=code,
         )
@@ -109,16 +109,16 @@ def refusal(
 
 
 def _help(message: str, needed: dict[str, Any]) -> str:
-    """What would change it, as far as AWS's own words tell."""
+    """What would help, as far as AWS's message tells."""
     if denied := _DENIED.search(message):
         return (
-            f"An explicit deny in {_short(denied[1])} forbids it, so no statement that allows it "
-            "helps: that policy must change"
+            f"An explicit deny in {_short(denied[1])} forbids it, so a statement that allows it "
+            "would not help: change that policy"
         )
     allow = json.dumps(needed)
     if (none := _ALLOWED_BY_NONE.search(message)) and "identity-based" not in none[1]:
-        return f"No {_short(none[1])} allows it, and there this statement is needed:\n{allow}"
-    return f"This statement allows it, unless another policy denies it:\n{allow}"
+        return f"No {_short(none[1])} allows it. This statement is needed there:\n{allow}"
+    return f"This statement would allow it, unless another policy denies it:\n{allow}"
 
 
 def _role_refusal(place: Place, where: str, code: str, message: str) -> AwsRefused:
@@ -128,16 +128,16 @@ def _role_refusal(place: Place, where: str, code: str, message: str) -> AwsRefus
     said = f"{where} is not allowed ({code}: {_short(message)})."
     if "MultiFactor" in message:
         return AwsRefused(
-            f"{said} The role wants an MFA code: name the device in the profile (mfa_serial), or "
-            "type the code anew",
+            f"{said} The role requires an MFA code: name the device in the profile (mfa_serial), "
+            "or enter the code again",
             code=code,
         )
     allow = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": arn or "ROLE-ARN"}
     if _DENIED.search(message):
         return AwsRefused(f"{said} {_help(message, allow)}", code=code)
     return AwsRefused(
-        f"{said} The trust policy of {arn or 'the role'} must name who asks as a principal, and "
-        f"who asks needs this statement:\n{json.dumps(allow)}",
+        f"{said} The trust policy of {arn or 'the role'} must name the caller as a principal, "
+        f"and the caller needs this statement:\n{json.dumps(allow)}",
         code=code,
     )
 
@@ -145,7 +145,7 @@ def _role_refusal(place: Place, where: str, code: str, message: str) -> AwsRefus
 def statement(
     service: str, operation: str, message: str = "", resource: str | None = None
 ) -> dict[str, Any]:
-    """The IAM statement that allows the call, no wider than AWS's conditions and words permit."""
+    """The IAM statement that allows the call, as narrow as AWS's conditions and message permit."""
     action, told = _ACTION.search(message), _RESOURCE.search(message)
     prefix = _IAM_PREFIX.get(service, service)
     named = action[1] if action is not None else f"{prefix}:{api_name(operation)}"
@@ -156,7 +156,7 @@ def statement(
 
 
 def resource_of(parameters: Mapping[str, Any], region: str) -> str | None:
-    """What a call that changes something is about, as IAM writes it; None for all others."""
+    """The ARN of what a changing call is about; None for all other calls."""
     partition = next((p for start, p in _PARTITIONS.items() if region.startswith(start)), "aws")
     for key, kind in (("GroupId", "security-group"), ("PrefixListId", "prefix-list")):
         if key in parameters:
@@ -167,7 +167,7 @@ def resource_of(parameters: Mapping[str, Any], region: str) -> str | None:
 
 
 def own_tags_statement() -> dict[str, Any]:
-    """For the role of the hosts: an instance may set these two tags, and on itself only."""
+    """For the hosts' role: an instance may set these two tags, only on itself."""
     return {
         "Effect": "Allow",
         "Action": "ec2:CreateTags",

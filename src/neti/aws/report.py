@@ -1,7 +1,7 @@
-"""The coverage report: EC2's running instances against what the registry's agents would believe.
+"""The coverage report: EC2's running instances against the registry, as an agent would read it.
 
-Pure. An instance counts as in Neti when its peers in every site reach it by its overlay address;
-for all others the row says why not.
+Pure. An instance is in Neti when its peers in every site reach it at its overlay address. For all
+others the row says why not.
 """
 
 import fnmatch
@@ -27,9 +27,9 @@ UNKNOWN_SITE: Final = "?"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """What the registry says. ``told``: by host id, what a host says of itself ("version",
-    "stage"); ``skipped``: entries that no agent believes, with the reason; ``present``: ids with
-    an entry, believed or not."""
+    """What the registry says. ``told``: by host id, what a host says about itself ("version",
+    "stage"). ``skipped``: entries that agents ignore, with the reason. ``present``: ids with an
+    entry, ignored or not."""
 
     members: Mapping[str, Member]
     told: Mapping[str, Mapping[str, str]]
@@ -40,8 +40,8 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """``why`` is None for an instance in Neti, and for no other. ``registered``: its agent is,
-    though peers may not reach it everywhere."""
+    """``why`` is None exactly for an instance in Neti. ``registered``: its agent is registered,
+    although peers may not reach it from every site."""
 
     name: str
     id: str
@@ -71,7 +71,7 @@ class Total:
 
     @property
     def percent(self) -> float | None:
-        """None: there is nothing to be in Neti."""
+        """None: there is no instance to count."""
         return 100.0 * self.in_neti / self.instances if self.instances else None
 
 
@@ -82,7 +82,7 @@ def rows(
     *,
     exclude: Sequence[str] = (),
 ) -> list[Row]:
-    """One for each instance, sorted by name as people count: web-9 before web-10."""
+    """One row per instance, in natural order of names: web-9 before web-10."""
     running = list(instances)
     matched = _matched(running, registered, settings)
     faults = {id_of(name): fault for name, fault in registered.skipped.items()}
@@ -91,7 +91,7 @@ def rows(
 
 
 def totals(made: Iterable[Row], only: str | None = None) -> list[Total]:
-    """By site, then "all"; or that of one site. Excluded instances count nowhere but in their own
+    """By site, then "all"; or that of one site. Excluded instances count only in their own
     column."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for row in made:
@@ -106,7 +106,7 @@ def totals(made: Iterable[Row], only: str | None = None) -> list[Total]:
 
 
 def below(made: Iterable[Row], percent: float, only: str | None = None) -> list[Total]:
-    """Totals that do not reach the percentage. Nothing at all does not reach any."""
+    """Totals that do not reach the percentage. A total without instances reaches none."""
     return [
         total
         for total in totals(made, only)
@@ -118,20 +118,20 @@ def below(made: Iterable[Row], percent: float, only: str | None = None) -> list[
 def strangers(
     instances: Iterable[Instance], registered: Registered, settings: Settings
 ) -> list[Member]:
-    """Members that are none of these instances: in an account or region that was not asked, no
-    EC2 instances at all, or not running any more."""
+    """Members that are none of these instances: they are in an account or region that was not
+    asked, are not EC2 instances, or have stopped running."""
     ours = {member.id for member in _matched(list(instances), registered, settings).values()}
     others = [member for member in registered.members.values() if member.id not in ours]
     return sorted(others, key=lambda member: natural(member.id))
 
 
 def id_of(name: str) -> str:
-    """Whose an entry says that it is, whatever else is wrong with it. EC2's ids have no dot."""
+    """The host id that an entry claims, whatever else is wrong with it. EC2's ids have no dot."""
     return name.rpartition(".")[2]
 
 
 def natural(text: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers within names by their value."""
+    """A sort key that orders numbers within names by value."""
     return [
         (int(part), "") if part.isdecimal() and part.isascii() else (-1, part.lower())
         for part in _DIGITS.split(text)
@@ -143,9 +143,9 @@ def _matched(
 ) -> dict[str, Member]:
     """The members by the ids of their instances.
 
-    A member is known by its instance's id. A static identity has an id of its own, and is known by
-    its addresses: private ranges repeat, so its site must be the instance's too, and no second
-    instance may be meant as well.
+    A member is matched by its instance's id. A static identity has an id of its own and is matched
+    by its addresses. Private ranges repeat, so the site must match too, and exactly one instance
+    must fit.
     """
     static: dict[IPv4Address, list[Member]] = defaultdict(list)
     for member in registered.members.values():
@@ -167,13 +167,13 @@ def _matched(
 
 
 def _of_its_site(instance: Instance, alike: Sequence[Member], settings: Settings) -> list[Member]:
-    """Which members of its private addresses are the instance; the surest first."""
+    """Which of the members with its private addresses are the instance; the most certain first."""
     if not alike:
         return []
     site = _own_site(instance, settings)
     by_public = [m for m in alike if m.public in instance.publics]
     return [
-        # A public address is nobody else's, should the site not be known.
+        # Public addresses are unique, even if the site is not known.
         *(m for m in by_public if site in (m.site, UNKNOWN_SITE)),
         *(m for m in alike if m.public is None and m.site == site),
     ]
@@ -229,27 +229,32 @@ def _why(
     site = settings.sites.get(member.site)
     if member.public is None and (site is None or site.reached_by is Reach.PUBLIC):
         if instance.publics:
-            return "registered without the public address that it has"
-        return "no public address: registered, and reached inside its site only"
+            return "registered without its public address"
+        return "registered, but without a public address, so it is reached inside its site only"
     return None
 
 
 def _why_unregistered(instance: Instance, registered: Registered, faults: Mapping[str, str]) -> str:
     also = "" if instance.publics else "; it has no public address either"
     if instance.id in faults:
-        return f"its entry is not believed: {faults[instance.id]}"
+        return f"its entry is ignored: {faults[instance.id]}"
     if instance.id in registered.present:
-        return "its entry is not believed: 'neti status' on any host says why"
+        return "its entry is ignored: 'neti status' on any host says why"
     if instance.id in registered.leases:
         lease = registered.leases[instance.id]
-        return f"stale registration: holds the lease of {lease}, but no agent is there{also}"
+        return (
+            f"stale registration: it holds the lease of {lease}, but no agent is registered{also}"
+        )
     if OVERLAY_TAG in instance.tags:
-        return f"stale registration: only its tag says {instance.tags[OVERLAY_TAG][:40]}{also}"
+        return (
+            f"stale registration: it has the tag {instance.tags[OVERLAY_TAG][:40]}, but no agent "
+            f"is registered{also}"
+        )
     return f"no agent{also}"
 
 
 def _own_site(instance: Instance, settings: Settings) -> str:
-    """As its agent would decide, whatever the operator's own machine is."""
+    """The site as the instance's own agent would decide it; this machine does not matter."""
     if not instance.privates:
         return UNKNOWN_SITE
     identity = Identity(

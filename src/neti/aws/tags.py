@@ -1,7 +1,7 @@
 """The two tags of an instance: set by the agent's child process, read by ``neti overlay-ip``.
 
-Reading asks the metadata service first, which needs no permission where the instance lets its tags
-be seen there, and EC2 only after that.
+Reading asks the metadata service first, which needs no permission if the instance shows its tags
+there, and EC2 only after that.
 """
 
 import os
@@ -37,15 +37,15 @@ def write(settings: Settings, instance_id: str, overlay: IPv4Address, version: s
     except AwsRefused as error:
         if error.code == "NoCredentials":
             raise AwsRefused(
-                "this instance has no role, so its tags cannot be set: give it an instance profile "
-                "whose role has docs/aws.md's statement for tags",
+                "this instance has no role, so its tags cannot be set. Give it an instance "
+                "profile whose role has the statement for tags in docs/aws.md",
                 code=error.code,
             ) from error
         raise
 
 
 def read_overlay(settings: Settings) -> IPv4Address | None:
-    """What this instance's tag says; None when it has none."""
+    """The address in this instance's tag; None without the tag."""
     client = MetadataClient()
     text = client.get(_TAG)
     if text is None:
@@ -61,12 +61,12 @@ def read_overlay(settings: Settings) -> IPv4Address | None:
         overlay = IPv4Address(text.strip())
     except ValueError as error:
         raise NetiError(
-            f"this instance's tag {OVERLAY_TAG} is {text[:40]!r}: no address"
+            f"this instance's tag {OVERLAY_TAG} is {text[:40]!r}, which is not an IPv4 address"
         ) from error
     if overlay not in settings.overlay_subnet:
         raise NetiError(
             f"this instance's tag {OVERLAY_TAG} is {overlay}, which is outside overlay_subnet "
-            f"{settings.overlay_subnet}: it is of another fleet, or of an earlier one"
+            f"{settings.overlay_subnet}: it belongs to another fleet, or to an earlier one"
         )
     return overlay
 
@@ -81,7 +81,7 @@ def _ask_ec2(calls: Calls, instance_id: str) -> str | None:
 
 
 def _here(settings: Settings, client: MetadataClient) -> Calls:
-    """This instance's own region; credentials by the usual chain, or by the 2014 keys."""
+    """For this instance's own region; credentials from the usual chain, or the 2014 keys."""
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     region = region or client.get(_REGION)
     if region is None:

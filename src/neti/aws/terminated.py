@@ -1,8 +1,8 @@
 """Which leases belong to instances that are gone for good. ``judge`` is pure.
 
-EC2 reports a terminated instance for about an hour and then knows nothing of it, and not knowing
-proves nothing. So what was once reported terminated is remembered in a file; an instance id is
-never given out twice. Must never judge from an error or an empty answer.
+EC2 reports a terminated instance for about an hour. After that it does not know the id, which
+proves nothing. So instances that were reported terminated are remembered in a file; instance ids
+are never reused. Must never judge from an error or an empty answer.
 """
 
 import json
@@ -21,7 +21,8 @@ _INSTANCE_ID: Final = re.compile(r"i-[0-9a-f]{8,17}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """One lease, with what is known of its holder. ``since``: terminated, Unix seconds."""
+    """One lease and what is known of its holder. ``since``: when it was terminated, Unix
+    seconds."""
 
     host_id: str
     overlay: IPv4Address
@@ -31,8 +32,8 @@ class Lease:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """``release``: terminated for longer than the quarantine. ``waiting``: not that long yet.
-    ``registered``: terminated, and registered all the same, which needs a look. ``unknown``: EC2
-    knows nothing of them. ``others``: alive, or no instances."""
+    ``registered``: terminated, but registered all the same, so somebody should look. ``unknown``:
+    EC2 does not know them. ``others``: alive, or not instances."""
 
     release: tuple[Lease, ...]
     waiting: tuple[Lease, ...]
@@ -53,7 +54,9 @@ def judge(
     """``present``: host ids with an entry in the registry."""
     seen = {instance.id: instance for instance in instances}
     if not seen:
-        raise NetiError("EC2 reports no instance at all: an empty answer is not acted upon")
+        raise NetiError(
+            "EC2 reports no instances. Nothing was changed, because an empty answer may be wrong"
+        )
     kinds: dict[str, list[Lease]] = {
         kind: [] for kind in ("release", "waiting", "registered", "unknown", "others")
     }
@@ -79,7 +82,7 @@ def judge(
 def terminated_since(
     host_id: str, seen: Mapping[str, Instance], remembered: Mapping[str, float], now: float
 ) -> float | None:
-    """When the instance was terminated, or was first seen so; None when it was not."""
+    """When the instance was terminated, or first seen terminated; None if it was not."""
     instance = seen.get(host_id)
     if instance is None:
         return remembered.get(host_id)
@@ -95,7 +98,7 @@ def remember(
     remembered: Mapping[str, float],
     now: float,
 ) -> dict[str, float]:
-    """What to know at the next run: the terminated among those that still hold a lease."""
+    """What to remember for the next run: the terminated instances that still hold a lease."""
     seen = {instance.id: instance for instance in instances}
     since = {
         host_id: terminated_since(host_id, seen, remembered, now) for host_id in leases.values()
@@ -104,15 +107,16 @@ def remember(
 
 
 def load(path: Path) -> dict[str, float]:
-    """NetiError when the file is not one of these: forgetting would only delay, but silently."""
+    """NetiError when the file is not such a memory: starting without it would silently delay
+    releases."""
     try:
         held = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise NetiError(f"{path} cannot be read ({error}): mend it or take it away") from error
+        raise NetiError(f"{path} cannot be read ({error}): repair it or delete it") from error
     if not isinstance(held, dict) or not all(isinstance(v, int | float) for v in held.values()):
-        raise NetiError(f"{path} is not what 'neti lease gc' wrote: mend it or take it away")
+        raise NetiError(f"{path} was not written by 'neti lease gc': repair it or delete it")
     return {str(host_id): float(since) for host_id, since in held.items()}
 
 
@@ -124,6 +128,6 @@ def save(path: Path, remembered: Mapping[str, float]) -> None:
         scratch.replace(path)
     except OSError as error:
         raise NetiError(
-            f"{path} cannot be written ({error.strerror}), and without it the quarantine is "
-            "forgotten: give another place with --memory"
+            f"{path} cannot be written ({error.strerror}), and without it the quarantine would "
+            "be forgotten. Give another file with --memory"
         ) from error

@@ -1,7 +1,7 @@
 """What goes wrong before AWS answers (credentials, endpoints, the SDK itself), in words. Pure.
 
-The SDK reads variables, files and programs of the operator's, and what it raises for one that is
-wrong may be anything. Must never: hand on text in which a key or a token may stand.
+The SDK reads the operator's variables, files and programs, and may raise anything when one is
+wrong. Must never pass on text that may contain a key or a token.
 """
 
 import builtins
@@ -37,31 +37,35 @@ _NO_ANSWER: Final = frozenset(
         "ResponseStreamingError",
     }
 )
-# A header is the place where a key or a token goes.
+# Headers carry keys and tokens.
 _SECRET: Final = re.compile(r"header|AWS4-|Credential=|Signature|token value", re.IGNORECASE)
-_LOOK: Final = "look at the profile in ~/.aws/config, and at the AWS_… variables"
+_LOOK: Final = "check the profile in ~/.aws/config and the AWS_… variables"
 _MOST: Final = 300
 
 
 def trouble(
     where: str, kind: str, text: str, *, profile: str | None, answered: bool = False
 ) -> NetiError:
-    """The error for what the SDK raised: the name of its class, and its words. ``answered``: it
-    came while an answer was on its way, so it is the network's or AWS's."""
-    said = "the SDK's words may hold a key" if _SECRET.search(text) else _short(text)
+    """The error for what the SDK raised, given the name of its class and its message. ``answered``:
+    it was raised while an answer was arriving, so the network or AWS is at fault."""
+    said = (
+        "the SDK's message is not shown because it may contain a key"
+        if _SECRET.search(text)
+        else _short(text)
+    )
     with_profile = f" --profile {printable(profile)}" if profile else ""
     if _SECRET.search(text) or kind in ("UnicodeEncodeError", "InvalidHeader"):
         return AwsRefused(
-            f"{where}: a key or token has characters that none has (a line's end, an accent): "
-            + _LOOK,
+            f"{where}: a key or token contains characters that are not allowed there (a line "
+            "end, an accent): " + _LOOK,
             code=kind,
         )
     if kind in NO_CREDENTIALS:
         found = f" ({said})" if kind == "PartialCredentialsError" else ""
         asked = f" in profile {printable(profile)}: give another" if profile else ": give"
         return AwsRefused(
-            f"{where}: no AWS credentials were found{found}{asked} --profile NAME or AWS_PROFILE, "
-            "or run this on an instance with a role",
+            f"{where}: no AWS credentials were found{found}{asked} --profile NAME or "
+            "AWS_PROFILE, or run this on an instance with a role",
             code="NoCredentials",
         )
     if kind in _SSO or (kind == "InvalidConfigError" and "sso" in text.lower()):
@@ -72,33 +76,35 @@ def trouble(
     if kind in ("EOFError", "GetPassWarning"):
         return AwsRefused(
             f"{where}: the profile asks for an MFA code and there is no terminal to ask on: run "
-            "this on one, or use a profile of temporary credentials (aws sts get-session-token)",
+            "this on a terminal, or use a profile with temporary credentials (aws sts "
+            "get-session-token)",
             code=kind,
         )
     if kind == "ResponseParserError":
         return AwsUnavailable(
-            f"{where} was answered with something that is not AWS's: is a proxy in between? "
-            "Run it again"
+            f"{where} got an answer that is not from AWS. Is there a proxy in between? Run it again"
         )
     if kind in _NO_ANSWER or answered:
-        return AwsUnavailable(f"{where} got no answer ({said}): run it again")
+        return AwsUnavailable(f"{where} got no answer ({said}). Run it again")
     if kind == "CredentialRetrievalError":
         said = said.rstrip(": ")
-        return AwsRefused(f"{where}: {said}: run the profile's program by hand", code=kind)
+        return AwsRefused(
+            f"{where}: {said}. Run the profile's credential program by hand", code=kind
+        )
     if kind in ("FileNotFoundError", "PermissionError", "NotADirectoryError", "OSError"):
         return AwsRefused(
-            f"{where}: a file or program that the credentials need: {said}: {_LOOK}", code=kind
+            f"{where} needs a file or program for its credentials ({said}): {_LOOK}", code=kind
         )
     of_python = f"{kind}: " if hasattr(builtins, kind) or not said else ""
-    return AwsRefused(f"{where}: {of_python}{said.rstrip('.: ')}: {_LOOK}", code=kind)
+    return AwsRefused(f"{where} failed ({of_python}{said.rstrip('.: ')}): {_LOOK}", code=kind)
 
 
 def of_region(region: str, known: Sequence[str]) -> str:
-    """More words for a region from which nothing answers; none when the SDK knows it."""
+    """A hint for a region that does not answer; empty when the SDK knows it."""
     if region in known or not known:
         return ""
     meant = near(region, known)
-    return f". The SDK knows no region {printable(region)}" + (
+    return f". The SDK does not know the region {printable(region)}" + (
         f": did you mean {meant}?" if meant else ""
     )
 

@@ -1,8 +1,8 @@
-"""What rules count against a group's quota. Pure, but for ``quota_of`` and ``list_weights``.
+"""What rules count against a group's quota. Pure, except for ``quota_of`` and ``list_weights``.
 
-AWS counts the rules of each direction, IPv4 and IPv6 apart. A CIDR is one rule in its family. A
-rule that names a prefix list counts as that list's MaxEntries, used or not; one that names a group
-counts in both families.
+AWS counts the rules of each direction, and IPv4 and IPv6 separately. A CIDR is one rule in its
+family. A rule that names a prefix list counts as that list's MaxEntries, used or not; one that
+names a group counts in both families.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from neti.errors import AwsRefused, NetiError
 
 RULES_QUOTA: Final = "L-0EA8095F"  # "Inbound or outbound rules per security group", of vpc
 ENTRIES_A_LIST: Final = 1000
-_AWS_LISTS: Final = {  # weights that AWS documents for lists of its own, which tell no MaxEntries
+_AWS_LISTS: Final = {  # documented by AWS: its own lists do not report MaxEntries
     "cloudfront.origin-facing": 55,
     "route53-healthchecks": 25,
     "vpc-lattice": 10,
@@ -30,7 +30,7 @@ _UNKNOWN_AWS_LIST: Final = 55
 
 @dataclass(frozen=True, slots=True)
 class ListWeight:
-    """``family`` None: both, for want of knowing."""
+    """``family`` None: unknown, so it counts in both."""
 
     family: int | None
     entries: int
@@ -49,26 +49,26 @@ def weight(rules: Iterable[Rule], lists: Mapping[str, ListWeight]) -> dict[int, 
 def refuse_over_quota(
     group: Group, before: Mapping[int, int], after: Mapping[int, int], quota: int, *, hint: str
 ) -> None:
-    """Before the first call: AWS would refuse in the middle of the work."""
+    """Raises NetiError before the first call: AWS would refuse in the middle of the work."""
     for family in (4, 6):
         if after[family] > quota and after[family] > before[family]:
             raise NetiError(
-                f"{group} in {group.place} would count {after[family]} inbound IPv{family} rules, "
-                f"and its quota is {quota} ({before[family]} are counted now): nothing was "
-                f"changed. {hint}"
+                f"{group} in {group.place} would count {after[family]} inbound IPv{family} rules "
+                f"({before[family]} now), but its quota is {quota}: nothing was changed. {hint}"
             )
 
 
 def quota_of(calls: Calls) -> int:
-    """Inbound rules per group in this account and region, by Service Quotas."""
+    """Inbound rules per group in this account and region, according to Service Quotas."""
     parameters = {"ServiceCode": "vpc", "QuotaCode": RULES_QUOTA}
     try:
         answer = _quota(calls, "get_service_quota", parameters)
         return int(answer["Quota"]["Value"])
     except NetiError as error:
         raise NetiError(
-            f"{error}\nso how many rules a group may have is not known: allow "
-            "servicequotas:GetServiceQuota, or give the number with --quota N (AWS's default is 60)"
+            f"{error}\nSo the quota of rules per group is not known. Allow "
+            "servicequotas:GetServiceQuota, or give the number with --quota N (AWS's default is "
+            "60)"
         ) from error
 
 
@@ -76,7 +76,7 @@ def _quota(calls: Calls, operation: str, parameters: Mapping[str, Any]) -> dict[
     try:
         return calls.call(operation, parameters, service="service-quotas")
     except AwsRefused as error:
-        # An account that never asked for more has no value of its own in some regions.
+        # In some regions, an account that never asked for more has no value of its own.
         if error.code != "NoSuchResourceException":
             raise
         default = "get_aws_default_service_quota"
@@ -105,7 +105,7 @@ def list_weights(
 
 
 def list_weight(document: Mapping[str, Any]) -> ListWeight:
-    """Of one list of DescribeManagedPrefixLists."""
+    """The weight of one list of DescribeManagedPrefixLists."""
     family = 6 if document.get("AddressFamily") == "IPv6" else 4
     if document.get("MaxEntries") is not None:
         return ListWeight(family, int(document["MaxEntries"]))

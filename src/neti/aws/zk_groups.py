@@ -1,9 +1,9 @@
 """The two groups of a ZooKeeper ensemble and its proxies: each lets in the other's addresses. Pure
-but for ``members``, which reads who is in a group.
+except for ``members``, which reads who is in a group.
 
-Rules of a group that is gone stay until the operator says that it is: an account that was not
-asked may have it. Must never take away a rule before its replacement is there, nor the last one
-that works.
+Rules for a group that is gone stay until the operator says that it is gone: an account that was not
+asked may have it. Must never remove a rule before its replacement exists, or the last one that
+works.
 """
 
 import re
@@ -36,7 +36,7 @@ class GroupMember:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """``role``: "ensemble" or "proxies", for people."""
+    """``role``: "ensemble" or "proxies", for messages."""
 
     role: str
     group: Group
@@ -58,10 +58,10 @@ def plan(
     allow_empty: bool = False,
     gone: Collection[str] = (),
 ) -> ZkPlan:
-    """Additions on both sides come before removals on either. ``gone``: groups that there are no
-    more, whose rules are taken out, or taken over where the same address is wanted again.
+    """Additions on both sides come before removals on either. ``gone``: groups that no longer
+    exist. Their rules are removed, or adopted if the same address is wanted again.
 
-    Raises NetiError where a side would be left without any address of the other's.
+    Raises NetiError if a side would be left without any address of the other's.
     """
     pairs = []
     adopted: list[Change] = []
@@ -84,26 +84,27 @@ def plan(
 
 
 def plan_gone(side: Side, gone: Collection[str], *, allow_empty: bool = False) -> ZkPlan:
-    """Only take out what is left of groups that there are no more."""
+    """Only removes what is left of groups that no longer exist."""
     stale = tuple(rule for rule in side.group.rules if former_of(rule) in gone)
     stays = [rule for rule in side.group.rules if former_of(rule) and rule not in stale]
     if stale and not stays and not allow_empty:
         raise NetiError(
-            f"{side.role} {side.group} lets in nobody else by rules of this command: nothing was "
-            "changed. Name the group in place of the one that is gone, or say --allow-empty"
+            f"this would remove the last rules of this command from {side.role} {side.group}: "
+            "nothing was changed. Name the group that replaces the one that is gone, or add "
+            "--allow-empty"
         )
     differs = Difference((), stale, ())
     return ZkPlan(tuple(of_group(side.group, differs)), ((side, differs),))
 
 
 def former_of(rule: Rule) -> str | None:
-    """The group whose members a rule of this command lets in."""
+    """The id of the group whose members a rule of this command lets in."""
     match = _MARKED.match(rule.description)
     return match[1] if match is not None else None
 
 
 def leftovers(side: Side, there: Collection[str]) -> dict[str, int]:
-    """Groups that there are no more with the number of rules that still let them in."""
+    """Groups that no longer exist, and how many rules still let them in."""
     found: dict[str, int] = {}
     for rule in side.group.rules:
         group = former_of(rule)
@@ -113,7 +114,8 @@ def leftovers(side: Side, there: Collection[str]) -> dict[str, int]:
 
 
 def mark(other: Group) -> str:
-    """Rules carry whom they let in, so that one ensemble may have proxies in several sites."""
+    """The mark names the group that is let in, so that one ensemble can have proxies in several
+    sites."""
     return f"{MARK} {other.id}"
 
 
@@ -141,7 +143,9 @@ def ports_of(settings: Settings) -> list[int]:
     }
     if len(ports) != 1:
         seen = f"names the ports {', '.join(map(str, sorted(ports)))}" if ports else "names no port"
-        raise NetiError(f"{settings.path}: zk_hosts {seen}: say which with --port (repeatable)")
+        raise NetiError(
+            f"zk_hosts in {settings.path} {seen}: give the port with --port (repeatable)"
+        )
     return sorted(ports)
 
 
@@ -194,16 +198,16 @@ def _refuse_last(side: Side, other: Side, differs: Difference) -> None:
     if differs.remove:
         raise NetiError(
             f"{other.role} {other.group} has no member with a public address, so the last "
-            f"{len(differs.remove)} working rules of {side.role} {side.group} would go and cut "
-            "ZooKeeper off: nothing was changed. Is it the right group and account? If the "
-            f"{other.role} are really gone, say --allow-empty"
+            f"{len(differs.remove)} working rules of {side.role} {side.group} would be removed "
+            "and ZooKeeper cut off: nothing was changed. Is it the right group and account? If "
+            f"the {other.role} are really gone, add --allow-empty"
         )
 
 
 def _warnings(sides: Sequence[Side]) -> Iterable[str]:
     for side in sides:
         if not side.members:
-            yield f"{side.role} {side.group} has no member: nobody is let in for it"
+            yield f"{side.role} {side.group} has no members, so there is nothing to let in for it"
         for member in side.members:
             if not member.publics:
                 yield (

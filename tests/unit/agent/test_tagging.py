@@ -182,7 +182,7 @@ def test_a_priority_that_may_not_be_lowered_is_no_fault(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "nice", refused)
     words = ["aws", "tag", "--instance", "i-0a", "--overlay", "nonsense"]
-    assert "no IPv4 address" in CliRunner().invoke(cli, [*words, "--low-priority"]).output
+    assert "not an IPv4 address" in CliRunner().invoke(cli, [*words, "--low-priority"]).output
     assert asked == [10]
     CliRunner().invoke(cli, words)
     assert asked == [10]

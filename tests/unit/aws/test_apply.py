@@ -82,7 +82,7 @@ def test_a_duplicate_in_a_batch_is_found_by_single_steps() -> None:
     script = Scripted({"authorize_security_group_ingress": [duplicate, ok, duplicate, ok]})
     outcome = _apply(script, additions(GROUP, _rules(3)))
     assert (len(outcome.done), len(outcome.already), outcome.failed) == (2, 1, None)
-    assert summary(outcome) == ["2 changes done, 1 change done by somebody else in the meantime"]
+    assert summary(outcome) == ["2 changes done, 1 change already done by somebody else"]
 
 
 def test_a_refusal_in_the_middle_of_a_batch_leaves_nothing_unsaid() -> None:
@@ -272,17 +272,17 @@ _ACTION += "arn:aws:ec2:us-east-1:1:security-group/sg-0aa1 "
     [
         (
             "with an explicit deny in an SCP. Encoded authorization failure message: abcdef",
-            "An explicit deny in SCP forbids it, so no statement that allows",
+            "An explicit deny in SCP forbids it, so a statement that allows",
             False,
         ),
         (
             "because no identity-based policy allows the ec2:RevokeSecurityGroupIngress action",
-            "This statement allows it, unless another policy denies it",
+            "This statement would allow it, unless another policy denies it",
             True,
         ),
         (
             "because no permissions boundary allows the ec2:RevokeSecurityGroupIngress action",
-            "No permissions boundary allows it, and there this statement is needed",
+            "No permissions boundary allows it. This statement is needed there",
             True,
         ),
     ],
@@ -320,9 +320,9 @@ def test_a_refusal_without_a_reason_names_what_the_call_was_about() -> None:
 def test_a_region_that_is_not_enabled_and_a_role_that_wants_a_code() -> None:
     """Both look like wrong credentials."""
     said = "AWS was not able to validate the provided access credentials"
-    assert "has the region us-east-1 enabled" in str(
+    assert "the region us-east-1 is enabled" in str(
         refusal(HERE, "ec2", "describe_instances", "AuthFailure", said)
     )
-    assert "enable the region" in str(refusal(HERE, "ec2", "x", "OptInRequired", "You are not"))
+    assert "Enable the region" in str(refusal(HERE, "ec2", "x", "OptInRequired", "You are not"))
     mfa = "MultiFactorAuthentication failed with invalid MFA one time pass code."
     assert "mfa_serial" in str(refusal(HERE, "sts", "assume_role", "AccessDenied", mfa))

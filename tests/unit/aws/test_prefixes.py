@@ -154,7 +154,7 @@ def test_thousands_of_prefixes_into_a_full_prefix_list() -> None:
         (b"<html>", "JSONDecodeError"),
         (b"[]", "TypeError"),
         (b"{}", "KeyError: 'prefixes'"),
-        (json.dumps({"prefixes": {}, "ipv6_prefixes": []}).encode(), "no list"),
+        (json.dumps({"prefixes": {}, "ipv6_prefixes": []}).encode(), "not a list"),
         (
             json.dumps(
                 {
@@ -183,8 +183,8 @@ def test_a_filter_that_matches_nothing_is_a_mistake() -> None:
     """The error lists what there is."""
     published = parse(DATA.read_bytes(), str(DATA))
     for choice, said in (
-        (Choice(services=["ec2"]), "no service 'ec2'; they have .*EC2"),
-        (Choice(services=["EC2"], regions=["us-east"]), "no region 'us-east'; .*us-east-1"),
+        (Choice(services=["ec2"]), "no service 'ec2': expected one of .*EC2"),
+        (Choice(services=["EC2"], regions=["us-east"]), "no region 'us-east': .*us-east-1"),
         (Choice(services=["EC2"], border_groups=["x"]), "no border group 'x'"),
     ):
         with pytest.raises(Exception, match=said):

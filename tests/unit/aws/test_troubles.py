@@ -25,7 +25,7 @@ WHERE = "AWS, us-east-1 (p): DescribeInstances"
         ("CredentialRetrievalError", "Error from custom-process: ", "program by hand"),
         ("ValueError", "Invalid endpoint: foo", "ValueError: Invalid endpoint: foo"),
         ("ResponseParserError", "x", "a proxy in between"),
-        ("EndpointConnectionError", "Could not connect", "run it again"),
+        ("EndpointConnectionError", "Could not connect", "Run it again"),
     ],
 )
 def test_each_says_what_is_wrong_and_what_to_do(kind: str, text: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""``neti aws``: the operator's tools for a fleet in EC2. Only groups the commands."""
+"""``neti aws``: the operator's tools for a fleet in EC2. Only groups commands."""
 
 import click
 
@@ -12,9 +12,9 @@ from neti.cli.aws.zk_groups import zk_groups
 def aws_group() -> None:
     """Tools for a fleet in EC2: who runs Neti, who may reach ZooKeeper, what the cut-over needs.
 
-    Credentials come by the AWS SDK's usual chain; --profile, --role-arn and --region say which
-    accounts and where. What changes something shows the exact difference first, and stops there
-    with --dry-run.
+    Credentials come from the AWS SDK's usual chain; --profile, --role-arn and --region choose
+    accounts and regions. Commands that change something show the exact difference first; with
+    --dry-run they stop there.
     """
 
 

@@ -19,14 +19,14 @@ INTERRUPTED: Final = 130  # as a shell counts Ctrl-C
 def place_options(command: F) -> F:
     """``profile``, ``role_arn``, ``region``: each may be given several times."""
     for option in (
-        click.option("--region", multiple=True, help="A region; else the profile's own."),
+        click.option("--region", multiple=True, help="A region. Default: the profile's own."),
         click.option(
             "--role-arn",
             multiple=True,
             metavar="ARN",
-            help="An account, by a role in it.",
+            help="An account, by a role to assume in it.",
         ),
-        click.option("--profile", multiple=True, help="An account, by a profile of the AWS SDK's."),
+        click.option("--profile", multiple=True, help="An account, by a profile of the AWS SDK."),
     ):
         command = option(command)
     return command
@@ -40,10 +40,10 @@ def change_options(command: F) -> F:
             type=click.FloatRange(min=0),
             default=0.0,
             metavar="SECONDS",
-            help="Wait so long between calls that change something.",
+            help="How long to wait between calls that change something.",
         ),
-        click.option("--yes", is_flag=True, help="Do not ask on a terminal."),
-        click.option("--dry-run", is_flag=True, help="Show the difference and change nothing."),
+        click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
+        click.option("--dry-run", is_flag=True, help="Show the difference, change nothing."),
     ):
         command = option(command)
     return command
@@ -60,8 +60,8 @@ def carry_out(
     document: Mapping[str, Any],
     quiet: bool = False,
 ) -> None:
-    """Show the changes, ask on a terminal, apply them; exit code 1 when not all was done.
-    ``quiet``: that there is nothing to change goes without saying."""
+    """Shows the changes, asks on a terminal, applies them. Exit code 1 when not everything was
+    done. ``quiet``: say nothing when there is nothing to change."""
     if not as_json:
         for change in changes:
             for line in change.means:
@@ -72,7 +72,7 @@ def carry_out(
         _nothing_done(changes, dry_run=dry_run, as_json=as_json, document=document)
         return
     if sys.stdin.isatty() and not yes:
-        click.confirm(f"Carry out these {len(changes)} calls?", abort=True, err=True)
+        click.confirm(f"Make these {len(changes)} calls?", abort=True, err=True)
     outcome = _apply(changes, {calls.place: calls for calls in places}, pause)
     if as_json:
         print_json({**document, "dry_run": False, **_outcome(outcome)})
@@ -91,8 +91,8 @@ def warn(sentences: Sequence[str]) -> None:
 
 
 class Words:
-    """What there is to say of one turn: at once, or, ``held``, when the turn is over and only if it
-    is not what the turn before said."""
+    """Prints the lines of one turn at once. With ``held``, prints them when the turn is over, and
+    only if they differ from those of the turn before."""
 
     def __init__(self, *, held: bool = False) -> None:
         self._held = held
@@ -116,7 +116,7 @@ class Words:
 
 
 def waiting(sentence: str) -> None:
-    """A call takes long, and silence looks like a hang."""
+    """Reports a slow call, because silence looks like a hang."""
     say(f"neti: {sentence}", err=True)
 
 

@@ -40,24 +40,28 @@ _AGAIN_SECONDS = 600.0
 @click.option(
     "--site", help=f"The groups of this site: those tagged {SITE_TAG}=SITE (in its vpc_ids)."
 )
-@click.option("--fleet", is_flag=True, help="The fleet's own public addresses, not AWS's ranges.")
+@click.option(
+    "--fleet", is_flag=True, help="The fleet's own public addresses instead of AWS's ranges."
+)
 @click.option(
     "--follow",
     type=click.FloatRange(min=1),
     metavar="SECONDS",
-    help="With --fleet: stay, and look again so often; implies --yes.",
+    help="With --fleet: keep running and look again this often; implies --yes.",
 )
 @click.option(
     "--file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A local ip-ranges.json.",
+    help="Use a local ip-ranges.json.",
 )
 @click.option("--url", default=published.URL, show_default=True, help="Where AWS's file is.")
 @click.option("--service", "services", multiple=True, default=["EC2"], show_default=True)
 @click.option(
-    "--range-region", "range_regions", multiple=True, help="Ranges of this region, or 'all'."
+    "--range-region", "range_regions", multiple=True, help="Only ranges of this region, or 'all'."
 )
-@click.option("--border-group", "border_groups", multiple=True, help="Of this border group only.")
+@click.option(
+    "--border-group", "border_groups", multiple=True, help="Only ranges of this border group."
+)
 @click.option("--ipv6", is_flag=True, help="IPv6 ranges too.")
 @click.option(
     "--protocol",
@@ -79,19 +83,24 @@ _AGAIN_SECONDS = 600.0
     "--max-rules",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Count as at most so many rules, by widening prefixes as little as possible.",
+    help="Widen prefixes, as little as possible, until they count as at most N rules.",
 )
 @click.option(
-    "--quota", type=click.IntRange(min=1), metavar="N", help="Rules a group may have; else asked."
+    "--quota",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Rules that a group may have. Default: ask AWS.",
 )
-@click.option("--revert", is_flag=True, help="Take out exactly what this command put in.")
-@click.option("--remove-first", is_flag=True, help="Take stale rules out before adding new ones.")
-@click.option("--allow-removals", is_flag=True, help="With --fleet: even more than half at once.")
+@click.option("--revert", is_flag=True, help="Remove exactly what this command added.")
+@click.option("--remove-first", is_flag=True, help="Remove stale rules before adding new ones.")
+@click.option(
+    "--allow-removals", is_flag=True, help="With --fleet: allow removing more than half at once."
+)
 @click.option(
     "--memory",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="With --fleet: what addresses hosts had, kept between runs; "
-    f"else {MEMORY} in table_files_path.",
+    help=f"With --fleet: file that remembers the hosts' addresses between runs. Default: {MEMORY} "
+    "in table_files_path.",
 )
 def ip_ranges(
     config: Path,
@@ -122,12 +131,12 @@ def ip_ranges(
     allow_removals: bool,
     memory: Path | None,
 ) -> None:
-    """Let AWS's own address ranges into security groups before the cut-over, and out again.
+    """Let AWS's address ranges into security groups before the cut-over, and remove them again.
 
-    From then on Neti alone decides who gets in. What the rules would count against the groups'
-    quotas is known before the first call. ICMP 'fragmentation needed' is let in as well, from
-    anywhere: without it bulk transfers across sites hang. --fleet is narrower: only the fleet's
-    own public addresses, which --follow keeps up with.
+    From then on Neti alone decides who gets in. The groups' quotas are checked before the first
+    call. ICMP 'fragmentation needed' is let in from anywhere, because without it bulk transfers
+    between sites hang. --fleet is narrower: it lets in only the fleet's own public addresses, and
+    --follow keeps them up to date.
 
     \b
     Examples:
@@ -193,24 +202,24 @@ def ip_ranges(
     if follow is None:
         once()
     else:
-        say(f"following the fleet, every {follow:g} s; what does not change is not said again")
+        say(f"following the fleet, every {follow:g} s; prints only what changes")
         _follow(once, follow)
 
 
 def _follow(once: Callable[[], None], seconds: float) -> None:
-    """Until it is interrupted. What fails once is tried again at the next turn. The same failure
-    again is said now and then, and so is its end."""
+    """Runs until it is interrupted. A failed turn is tried again at the next one. A failure that
+    lasts is repeated now and then, and its end is reported."""
     failing, said_at = "", 0.0
     while True:
         failure = ""
         try:
             once()
         except NetiError as error:
-            failure = f"{error}: trying again in {seconds:g} s"
-        except SystemExit as stopped:  # what was done and not was just said
+            failure = f"{error}\nTrying again in {seconds:g} s"
+        except SystemExit as stopped:  # carry_out has just printed what was done and what was not
             if stopped.code == INTERRUPTED:
                 raise
-            failure = f"trying again in {seconds:g} s"
+            failure = f"Trying again in {seconds:g} s"
         now = time.monotonic()
         if failure and (failure != failing or now - said_at > _AGAIN_SECONDS):
             say(*f"neti: {failure}".splitlines(), err=True)
@@ -234,24 +243,28 @@ def _refuse_nonsense(request: Request, follow: float | None, *, any_region: bool
 
 
 def _refuse_ignored(request: Request) -> None:
-    """An option that would do nothing was meant to do something."""
+    """Refuses an option that would have no effect: it was meant to have one."""
     shape = request.shape
     if "all" in shape.protocols and (shape.first_port, shape.last_port) != (0, 65535):
-        raise click.UsageError("--ports says nothing with --protocol all: give tcp or udp")
+        raise click.UsageError("--ports has no effect with --protocol all: give tcp or udp")
     if request.fleet:
         ignored = _given("ipv6", "range_regions", "border_groups", "services", "file", "url")
         if ignored:
-            raise click.UsageError(f"{ignored} chooses among AWS's ranges, not with --fleet")
+            raise click.UsageError(
+                f"{ignored} chooses among AWS's ranges and cannot be used with --fleet"
+            )
     elif ignored := _given("allow_removals", "memory"):
-        raise click.UsageError(f"{ignored} goes with --fleet")
+        raise click.UsageError(f"{ignored} needs --fleet")
     if request.revert:
         ignored = _given("remove_first", "kind", "max_rules", "memory")
         if ignored:
-            raise click.UsageError(f"{ignored} says how rules are made, not with --revert")
+            raise click.UsageError(
+                f"{ignored} says how rules are made and cannot be used with --revert"
+            )
 
 
 def _given(*names: str) -> str:
-    """The first of these options that is on the command line, as it is typed; else nothing."""
+    """The first of these options that was given, as it is typed; None if none was."""
     context = click.get_current_context()
     options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
     typed = (n for n in names if context.get_parameter_source(n) is ParameterSource.COMMANDLINE)
@@ -264,4 +277,4 @@ def _ports(text: str) -> tuple[int, int]:
         span = int(first), int(last or first)
         if 0 <= span[0] <= span[1] <= 65535:
             return span
-    raise click.UsageError(f"--ports {text!r}: write FIRST-LAST within {_PORTS}")
+    raise click.UsageError(f"--ports {text!r}: expected FIRST-LAST within {_PORTS}")

@@ -1,4 +1,4 @@
-"""The work of ``neti aws ip-ranges``: from the command line's request to a plan, in words too."""
+"""The work of ``neti aws ip-ranges``: from the command line to a plan, printed and as JSON."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +22,14 @@ from neti.model.settings import Settings
 SITE_TAG: Final = "neti_site"
 MEMORY: Final = "fleet-addresses.json"
 _KEPT: Final = (
-    "{} addresses stay for hosts that hold a lease and are not registered: if they are gone for "
-    "good, 'neti lease gc' or 'neti lease release' ends that"
+    "{} addresses stay for hosts that hold a lease but are not registered. If they are gone for "
+    "good, run 'neti lease gc' or 'neti lease release'"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """The command line, but for where and how to carry it out."""
+    """The command line, without where and how to carry it out."""
 
     config: Path
     groups: tuple[str, ...]
@@ -50,8 +50,8 @@ class Request:
 
 @dataclass(slots=True)
 class Made:
-    """A plan, what to print of it as JSON, and what is to be remembered before it is carried out:
-    whoever is let in now may be lost at the next run."""
+    """A plan, its JSON, and what to remember before it is carried out: a host that is let in now
+    may be lost by the next run."""
 
     plan: Plan
     document: dict[str, Any]
@@ -123,7 +123,7 @@ def _published(request: Request, found: list[Group], words: Words) -> dict[str, 
     for family in (4, 6) if request.ipv6 else (4,):
         chosen = published.choose(file, request.choice, family)
         if not chosen and family == 4:
-            raise NetiError(f"{name} has no IPv4 range of {request.choice}: nothing was changed")
+            raise NetiError(f"{name} has no IPv4 range for {request.choice}: nothing was changed")
         if chosen:
             sources.append(ranges.sources(chosen, family, str(request.choice), request.shape))
         if not request.as_json:
@@ -185,7 +185,7 @@ def _say(wanted: dict[str, list[Sources]], plan: Plan, words: Words) -> None:
         told = f"IPv{source.family}: {len(source.cidrs)} prefixes, {source.asked:,} addresses"
         if source.surplus:
             share = source.surplus / source.asked
-            told += f", widened by {source.surplus:,} that nobody asked for ({share:.0%})"
+            told += f", including {source.surplus:,} surplus addresses from widening ({share:.0%})"
         words.say(told)
     for group, rule in plan.foreign:
         words.say(f"= {group.id}: {rule}  [{rule.description or 'not by Neti'}]")

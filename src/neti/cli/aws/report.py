@@ -37,28 +37,28 @@ _COLUMNS: Final = ("name", "id", "public", "private", "overlay", "version", "sit
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--not-in-neti", is_flag=True, help="Only instances that are not in Neti.")
-@click.option("--in-neti", is_flag=True, help="Only instances that are.")
+@click.option("--in-neti", is_flag=True, help="Only instances that are in Neti.")
 @click.option(
     "--below-version",
     "--version-below",
     "below_version",
     metavar="VERSION",
-    help="Only agents older than this, or of no known version.",
+    help="Only agents older than this, or of unknown version.",
 )
-@click.option("--site", help="Only this site's, totals too; '?': of no site.")
-@click.option("--names-only", is_flag=True, help="Print names, one a line.")
-@click.option("--overlays-only", is_flag=True, help="Print overlay addresses, one a line.")
+@click.option("--site", help="Only this site, in totals too; '?' for instances without a site.")
+@click.option("--names-only", is_flag=True, help="Print names, one per line.")
+@click.option("--overlays-only", is_flag=True, help="Print overlay addresses, one per line.")
 @click.option(
     "--exclude",
     multiple=True,
     metavar="PATTERN",
-    help="Names that need no Neti, such as 'neti-z*': listed, not counted.",
+    help="Names that need no Neti, such as 'neti-z*': listed but not counted.",
 )
 @click.option(
     "--fail-below",
     type=click.FloatRange(0, 100),
     metavar="PERCENT",
-    help="Exit code 1 when any site (or that of --site) has less of its instances in Neti.",
+    help="Exit code 1 if in any site (or that of --site) a smaller share of instances is in Neti.",
 )
 def report(
     config: Path,
@@ -76,10 +76,10 @@ def report(
     exclude: tuple[str, ...],
     fail_below: float | None,
 ) -> None:
-    """Who runs Neti and who does not: all running instances, with the reason where not.
+    """Show which running instances are in Neti, and why the others are not.
 
-    In Neti is whom its peers in every site reach by overlay address. An account or region that
-    cannot be asked is an error: half a report would look like a whole one.
+    An instance is in Neti when its peers in every site reach it at its overlay address. An account
+    or region that cannot be read is an error, because half a report would look like a whole one.
 
     \b
     Examples:
@@ -132,20 +132,20 @@ def report(
     else:
         _print_table(chosen, totals, elsewhere)
     for total in short:
-        say(f"neti: {_total(total)}, and --fail-below says {fail_below:g} %", err=True)
+        say(f"neti: {_total(total)}, but --fail-below wants {fail_below:g} %", err=True)
     if short:
         sys.exit(1)
 
 
 def _refuse_both(options: Mapping[str, bool]) -> None:
-    """One of two would be ignored, and was meant."""
+    """Refuses two options of which one would be ignored."""
     given = [option for option, is_given in options.items() if is_given]
     if len(given) > 1:
-        raise click.UsageError(f"{given[0]} and {given[1]} exclude each other: give one")
+        raise click.UsageError(f"{given[0]} and {given[1]} cannot be used together: give one")
 
 
 def _is_older(row: Row, than: str) -> bool:
-    """An agent that does not tell its version is none that can be relied on."""
+    """An agent that does not report its version counts as older."""
     return row.registered and older(row.version or "?", than)
 
 
@@ -170,7 +170,8 @@ def _document(
 
 
 def _in_a_pipe(row: Row) -> str:
-    """The name is anybody's text: where it could be an option or a second line, the id."""
+    """The name, or the id if the name could be read as an option or a second line: anybody can
+    choose a name."""
     return row.id if row.name.startswith("-") or printable(row.name) != row.name else row.name
 
 
@@ -198,15 +199,15 @@ def _print_table(
     if elsewhere:
         some = ", ".join(member.id for member in elsewhere[:10])
         more = f" and {len(elsewhere) - 10} more" if len(elsewhere) > 10 else ""
-        say(f"{len(elsewhere)} members are none of these instances: {some}{more}")
+        say(f"{len(elsewhere)} members are not among these instances: {some}{more}")
 
 
 def _total(total: Total) -> str:
-    percent = "none to count" if total.percent is None else f"{_floor(total.percent):.1f} %"
+    percent = "no instances to count" if total.percent is None else f"{_floor(total.percent):.1f} %"
     excluded = f", {total.excluded} excluded" if total.excluded else ""
     return f"{total.site}: {total.in_neti} of {total.instances} in Neti ({percent}){excluded}"
 
 
 def _floor(percent: float) -> float:
-    """4,999 of 5,000 is not a hundred percent."""
+    """Rounds down: 4,999 of 5,000 is not 100 %."""
     return int(percent * 10) / 10

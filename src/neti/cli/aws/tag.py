@@ -21,8 +21,10 @@ _NICE: Final = 10
 @config_option
 @click.option("--instance", metavar="ID", required=True, help="This instance's id.")
 @click.option("--overlay", metavar="ADDRESS", required=True, help="Its overlay address.")
-@click.option("--tag-version", default=__version__, metavar="VERSION", help="Else this program's.")
-@click.option("--dry-run", is_flag=True, help="Show the tags and change nothing.")
+@click.option(
+    "--tag-version", default=__version__, metavar="VERSION", help="Default: this program's version."
+)
+@click.option("--dry-run", is_flag=True, help="Show the tags, change nothing.")
 @click.option("--low-priority", is_flag=True, hidden=True)
 def tag(
     config: Path,
@@ -32,9 +34,10 @@ def tag(
     dry_run: bool,
     low_priority: bool,
 ) -> None:
-    """Set the tags overlay_ip and neti_version on this instance, as its agent does by itself.
+    """Set the tags overlay_ip and neti_version on this instance, as its agent does.
 
-    The agent runs this once it is registered, so it does not ask; by hand it shows what is missing.
+    The agent runs this once it is registered, so it does not ask for confirmation. Run it by hand
+    to see what is missing.
 
     \b
     Examples:
@@ -42,12 +45,12 @@ def tag(
       neti aws tag --instance i-0abc1234 --overlay "$(neti overlay-ip)"
     """
     if low_priority:
-        with contextlib.suppress(OSError):  # a unit may forbid it, and it is only a courtesy
+        with contextlib.suppress(OSError):  # a unit may forbid it, and it is optional
             os.nice(_NICE)
     try:
         address = IPv4Address(overlay)
     except AddressValueError as error:
-        raise NetiError(f"--overlay {overlay!r} is no IPv4 address") from error
+        raise NetiError(f"--overlay {overlay!r} is not an IPv4 address") from error
     settings = load(config)
     told = f"{instance}: overlay_ip {address}, neti_version {tag_version}"
     if dry_run:

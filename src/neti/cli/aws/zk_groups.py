@@ -27,17 +27,17 @@ from neti.words import counted
     "--gone",
     multiple=True,
     metavar="sg-…",
-    help="A former group that was deleted: take out what still lets it in. Repeatable.",
+    help="A group that was deleted: remove the rules that still let it in. Repeatable.",
 )
 @click.option(
     "--port",
     "ports",
     type=click.IntRange(1, 65535),
     multiple=True,
-    help="The ZooKeeper port; else that of zk_hosts in the configuration.",
+    help="The ZooKeeper port. Default: the port of zk_hosts in the configuration.",
 )
 @click.option(
-    "--allow-empty", is_flag=True, help="Take out even the last address that a side lets in."
+    "--allow-empty", is_flag=True, help="Remove even the last address that a side lets in."
 )
 def zk_groups(
     config: Path,
@@ -58,7 +58,7 @@ def zk_groups(
 
     Each group lets in the other's members by their Elastic and plain public addresses. Missing
     rules are added on both sides before stale ones go; rules that this command did not make are
-    left alone. Where the groups are, in all the accounts and regions given, is found out.
+    left alone. The groups are looked up in all the accounts and regions given.
 
     \b
     Examples:
@@ -78,8 +78,8 @@ def zk_groups(
     ]
     if both and sides[0].group.id == sides[1].group.id:
         raise NetiError(
-            f"--ensemble and --proxies are the same group, {sides[0].group.id}: each side has one "
-            "of its own"
+            f"--ensemble and --proxies are the same group, {sides[0].group.id}: each side needs "
+            "its own"
         )
     left = _leftovers(places, sides, gone)
     if both:
@@ -114,7 +114,7 @@ def _refuse_nonsense(ensemble: str | None, proxies: str | None, gone: tuple[str,
     if (ensemble is None or proxies is None) and not gone:
         lacking = "--ensemble" if ensemble is None else "--proxies"
         raise click.UsageError(
-            f"{lacking} GROUP is missing; only --gone, for a group that was deleted, goes without"
+            f"{lacking} GROUP is missing: both groups are needed, except with --gone"
         )
     for group in gone:
         if groups.GROUP_ID.fullmatch(group) is None:
@@ -122,14 +122,15 @@ def _refuse_nonsense(ensemble: str | None, proxies: str | None, gone: tuple[str,
 
 
 def _leftovers(places: list[Calls], sides: list[pairs.Side], gone: tuple[str, ...]) -> list[str]:
-    """What lets in groups that there are no more, in words; NetiError for one that there is."""
+    """Warnings about rules that let in deleted groups. NetiError for a --gone group that still
+    exists."""
     named = {side.group.id for side in sides}
     marked = {pairs.former_of(rule) for side in sides for rule in side.group.rules} - {None}
     there = named | groups.existing(places, {*gone, *filter(None, marked)} - named)
     if alive := [group for group in gone if group in there]:
         raise NetiError(
-            f"--gone {alive[0]}: there is such a group: run this for it instead (--ensemble or "
-            "--proxies), or delete it first"
+            f"--gone {alive[0]}: this group still exists. Name it with --ensemble or --proxies, "
+            "or delete it first"
         )
     looked = ", ".join(str(calls.place) for calls in places)
     sentences = []
@@ -137,11 +138,12 @@ def _leftovers(places: list[Calls], sides: list[pairs.Side], gone: tuple[str, ..
         for group, count in pairs.leftovers(side, {*there, *gone}).items():
             sentences.append(
                 f"{side.role} {side.group} has {counted(count, 'rule')} of this command for "
-                f"{group}, and there is no such group in {looked}: whoever has these addresses now "
-                f"gets to ZooKeeper's port. If it was deleted, --gone {group} takes them out"
+                f"{group}, but there is no such group in {looked}. Any machine that has these "
+                "addresses now reaches ZooKeeper's port. If the group was deleted, remove the "
+                f"rules with --gone {group}"
             )
         if unused := [group for group in gone if group not in marked]:
-            sentences.append(f"no rule here is for {', '.join(unused)}: nothing to take out")
+            sentences.append(f"no rule is for {', '.join(unused)}: there is nothing to remove")
             gone = tuple(group for group in gone if group in marked)
     return sentences
 
