@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from neti.agent.core import Outside
-from neti.agent.loop import Agent, seen_structure
+from neti.agent.loop import Agent
 from neti.agent.worker import Job, JobEvent, Worker, outcome
 from neti.clock import ManualClock
 from neti.control.server import Request
@@ -143,7 +143,7 @@ class Box:
         loaded = folder.load("this machine")
         self.registry = MemoryRegistry(self.world.server, session=loaded.session)
         worker = InlineWorker(self._tell)
-        seen = seen_structure(loaded.itself)
+        seen = loaded.itself.structure
         outside = Outside(
             reconciler=Reconciler(self.dataplane, self.connections, seen),
             machine=self.machine,

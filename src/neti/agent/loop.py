@@ -46,22 +46,13 @@ from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.registry import Event
 from neti.registry.opening import problems_of as expiring
-from neti.ruleset.objects import KernelState
-from neti.ruleset.plan import SeenStructure
-from neti.stage.stages import Record, Stage, Wisher
+from neti.stage.stages import Record
 from neti.state.folder import GOOD_CONFIG, Loaded
-from neti.state.records import Self
+from neti.state.stage import stage_found
 from neti.words import some
 
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before the kernel gets its turn
 _FED_AFTER: Final = 500  # events between two looks whether the watchdog is to be fed
-# By whether what is left of the record looks as if this host had been enforced.
-STAGE_LOST: Final = {
-    True: "this host was enforced and is now open, because stage.json is damaged: run "
-    "'neti enforce'",
-    False: "this host is open and may have been enforced, because stage.json is damaged: run "
-    "'neti enforce', or 'neti relax' if it was not",
-}
 _CERTIFICATE_EVERY: Final = 600.0
 
 
@@ -166,7 +157,8 @@ class Agent:
         kernel = core.out.reconciler.read()
         if not core.known:
             core.members.adopt(kernel)
-        self._resume_stage(kernel)
+        found = stage_found(core.out.folder, self._loaded, kernel)
+        self.staging.take_up(found, enforced_once=self._loaded.enforced_once)
         self._replace_torn()
         self.journal.take_changes()
         self.kernel.resync("start")
@@ -183,40 +175,6 @@ class Agent:
         core.soon("jobs")
         self._look_at_certificate()
         notify("READY=1", f"STATUS=waiting for the registry; {len(core.members.fleet.members)}")
-
-    def _resume_stage(self, kernel: KernelState) -> None:
-        """An operator's word while no agent ran comes first. Where no record can be read, what the
-        kernel holds for good was confirmed once."""
-        core, loaded = self.core, self._loaded
-        if core.out.folder.is_relaxed or kernel.relaxed_by_hand:
-            self.staging.configured()
-            if core.out.folder.is_relaxed:
-                self.staging.note_relaxed(core.out.folder.relaxed_by())
-            elif not core.record.relaxed:
-                self.staging.relaxed_in_kernel()
-        elif loaded.record is None and kernel.armed_for_good:
-            self._adopt("the kernel holds it for good, and there is no record of it")
-        elif kernel.armed_for_good and not (
-            core.record.stage is not Stage.SHADOW or core.record.relaxed
-        ):
-            self._adopt("the kernel holds it for good, and the record on disk is an older one")
-            core.problems.set(
-                "stage_adopted",
-                "the record on disk said shadow, and the kernel enforced: this host stays "
-                "enforced; neti relax, if it is not to be",
-            )
-        elif loaded.record_lost:
-            core.problems.set("stage_lost", STAGE_LOST[loaded.enforced_once])
-            log.error("stage_lost", what=STAGE_LOST[loaded.enforced_once])
-        self.staging.resume(armed=kernel.armed_for_good)
-        self.staging.configured()
-
-    def _adopt(self, why: str) -> None:
-        """What the kernel enforces goes on. What the configuration says is nothing new."""
-        core, says = self.core, self.core.settings.reject_all
-        by: Wisher = "configuration" if says else "command"
-        core.keep_record(Record(configured=says, wished=True, by=by, confirmed=True))
-        log.warning("stage_adopted", stage="enforced", why=why)
 
     def _replace_torn(self) -> None:
         """What would otherwise be written at its next change only."""
@@ -590,13 +548,6 @@ class Agent:
                 f"among them {', '.join(sorted(gone)[:3])}; restart the agent if that is meant"
             )
         return kept
-
-
-def seen_structure(itself: Self) -> SeenStructure | None:
-    """What the last run saw in the kernel, when it is known."""
-    if itself.structure_text is None or itself.structure_seen is None:
-        return None
-    return SeenStructure(itself.structure_text, itself.structure_seen)
 
 
 def install_signals(agent: Agent) -> None:

@@ -72,7 +72,7 @@ def run(config: Path, log_format: log.Format = "text") -> None:
         registry = begin.registry(host)
         begin.preflight(machine, host, registry)
         outside = Outside(
-            reconciler=Reconciler(dataplane, conntrack, loop.seen_structure(loaded.itself)),
+            reconciler=Reconciler(dataplane, conntrack, loaded.itself.structure),
             machine=machine,
             connections=conntrack,
             registry=open_registry(settings, host.site, loaded.session),

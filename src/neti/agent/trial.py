@@ -22,8 +22,8 @@ from neti.ruleset.objects import SetName
 from neti.stage import evidence, stages, way_in
 from neti.stage.shadow import Port
 from neti.stage.stages import NO_WAY_IN, Record, Stage, Trial
+from neti.stage.taking_up import AGENT_SILENT, STAGE_LOST, Found, Source, take_up
 from neti.state.folder import STAGE_FILE, StateError
-from neti.state.marks import Said
 
 # The evidence counts only when most of the trial is over; from then on it is looked at again and
 # again until the kernel's own deadline.
@@ -82,25 +82,55 @@ class Staging:
     # --- wishes ---
 
     def configured(self) -> None:
-        """The configuration was read, at the start or anew."""
+        """The configuration was read anew."""
         core = self._core
         before = core.record
         core.keep_record(stages.configured(before, core.settings.reject_all))
         if core.record.wished != before.wished:
-            log.info("stage_wished", reject_all=core.settings.reject_all, by="configuration")
+            self._say_wished()
         core.soon("stage")
 
-    def resume(self, *, armed: bool) -> None:
+    def _say_wished(self) -> None:
+        log.info("stage_wished", reject_all=self._core.settings.reject_all, by="configuration")
+
+    def take_up(self, found: Found, *, enforced_once: bool) -> None:
         """What an earlier run left: before the kernel is made right for the first time."""
-        core = self._core
-        record = stages.resumed(
-            core.record, boot=core.out.boot, monotonic=core.now(), now=core.wall(), armed=armed
+        core, before = self._core, self._core.record
+        taken = take_up(
+            found,
+            reject_all=core.settings.reject_all,
+            boot=core.out.boot,
+            monotonic=core.now(),
+            now=core.wall(),
         )
-        if record.failures > core.record.failures:
-            log.error("trial_unconfirmed", why="; ".join(record.why))
-        elif record.confirmed and not core.record.confirmed:
-            log.warning("trial_confirmed", by="an earlier run, which was ended right after it")
+        record = taken.record
+        if taken.source is Source.NOTHING:
+            core.problems.set("stage_lost", STAGE_LOST[enforced_once])
+            log.error("stage_lost", what=STAGE_LOST[enforced_once])
         core.keep_record(record)
+        match taken.source:
+            case Source.RELAXED_ON_DISK:
+                self._forget_relaxed()
+            case Source.RELAXED_IN_KERNEL if not before.relaxed:
+                log.warning("relaxed", by="command, found in the kernel: it was not on disk")
+            case Source.KERNEL_ALONE:
+                why = "the kernel holds it for good, and there is no record of it"
+                log.warning("stage_adopted", stage="enforced", why=why)
+            case Source.KERNEL_NEWER:
+                why = "the kernel holds it for good, and the record on disk is an older one"
+                log.warning("stage_adopted", stage="enforced", why=why)
+                core.problems.set(
+                    "stage_adopted",
+                    "the record on disk said shadow, and the kernel enforced: this host stays "
+                    "enforced; neti relax, if it is not to be",
+                )
+            case _ if before.trial is not None and record.confirmed:
+                log.warning("trial_confirmed", by="an earlier run, which was ended right after it")
+            case _ if record.failures > before.failures:
+                log.error("trial_unconfirmed", why="; ".join(record.why))
+            case _ if record.wished != before.wished:
+                self._say_wished()
+        core.soon("stage")
 
     def enforce(self, request: Request) -> None:
         core = self._core
@@ -182,22 +212,17 @@ class Staging:
         said = core.out.folder.relaxed_by()
         if core.record.wished or not core.record.relaxed:
             self._relax("command, while the agent did not answer", said.by, said.until)
-        if STAGE_FILE not in core.behind:
-            core.keep("relaxed", lambda: core.out.folder.set_relaxed(False))
+        self._forget_relaxed()
 
-    def note_relaxed(self, said: Said) -> None:
-        """By a starting agent, whose first look at the kernel takes out what is armed."""
+    def _forget_relaxed(self) -> None:
         core = self._core
-        at = said.at if said.at is not None else core.wall()
-        by = said.by or "said while no agent ran"
-        core.keep_record(stages.commanded(core.record, False, at=at, by=by, until=said.until))
         if STAGE_FILE not in core.behind:
             core.keep("relaxed", lambda: core.out.folder.set_relaxed(False))
 
     def relaxed_in_kernel(self) -> None:
-        """As above, where the disk could not take the word: the kernel bears it."""
+        """``neti relax`` did without this agent, and no disk took the word: the kernel bears it."""
         core = self._core
-        core.keep_record(self._commanded(False, "said while the agent did not answer"))
+        core.keep_record(self._commanded(False, AGENT_SILENT))
         log.warning("relaxed", by="command, found in the kernel: it was not on disk")
 
     def _relax(
@@ -280,9 +305,7 @@ class Staging:
     def refusal(self) -> str | None:
         """Why the kernel must not be armed now; None when it may."""
         core = self._core
-        if not core.down and not core.known:
-            return "the members are not known yet, and arming now would keep all of them out"
-        return self._suspended()
+        return stages.hindrance(way_in=core.way_in, down=core.down, known=core.known)
 
     def _suspended(self) -> str | None:
         """Why the kernel drops nothing, whatever was decided; None when nothing is in the way."""

@@ -128,15 +128,24 @@ def _look(config: Path) -> Situation:
 
 def _wished(settings: Settings) -> bool | None:
     """Whether this host is to be enforced, by disk and configuration. None: that cannot be read."""
-    from neti.identity.machine import fingerprint
-    from neti.stage import stages
+    from neti.clock import SystemClock
+    from neti.identity.machine import boot_id, fingerprint
+    from neti.ruleset.objects import NO_TABLE
+    from neti.stage.taking_up import take_up
     from neti.state.folder import StateFolder
+    from neti.state.stage import stage_found
 
+    clock = SystemClock()
     try:
         folder = StateFolder(settings.table_files_path, make=False)
-        record = folder.load(fingerprint()).record
-        reject_all, relaxed = settings.reject_all, folder.is_relaxed
-        return stages.taken_up(record, reject_all=reject_all, relaxed=relaxed).wished
+        taken = take_up(
+            stage_found(folder, folder.load(fingerprint()), NO_TABLE),
+            reject_all=settings.reject_all,
+            boot=boot_id(),
+            monotonic=clock.monotonic(),
+            now=clock.wall(),
+        )
+        return taken.record.wished
     except (NetiError, OSError):
         return None
 

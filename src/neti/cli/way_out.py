@@ -25,11 +25,11 @@ from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.dataplane import way_out
 from neti.errors import DataplaneError, NetiError
 from neti.host import caller
+from neti.model.said import Said
 from neti.oneshot import relax as relaxing
 from neti.oneshot.relax import Done
 from neti.state import marks
 from neti.state.location import is_plain, state_folder
-from neti.state.marks import Said
 
 DEFAULT_CONFIG: Final = Path("/etc/neti/neti.yml")
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from neti.dataplane import way_out
 from neti.errors import DataplaneError
+from neti.model.said import Said
 from neti.state import marks
-from neti.state.marks import Said
 
 
 @dataclass(frozen=True, slots=True)

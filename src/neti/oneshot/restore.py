@@ -16,7 +16,7 @@ from pathlib import Path
 
 from neti.agent.conntrack import Tracking
 from neti.agent.desired import Membership
-from neti.agent.loop import STAGE_LOST, seen_structure
+from neti.clock import SystemClock
 from neti.dataplane import way_out
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.conntrack_limit import ConntrackLimit
@@ -28,17 +28,21 @@ from neti.host.listeners import Listening
 from neti.host.machine import Machine, RealMachine, switched_off
 from neti.host.network import Network
 from neti.identity import discover, fingerprint
+from neti.identity.machine import boot_id
 from neti.identity.preflight import registry_addresses
 from neti.identity.source import Identity, SourceSilent
 from neti.model import Host, IPAddress
 from neti.model.problems import Problems
 from neti.model.settings import DEFAULT_STATE, Settings, StaticIdentity
-from neti.ruleset.enforce import OFF, PERMANENT, RELAXED
+from neti.ruleset.enforce import RELAXED, Enforcement
+from neti.ruleset.objects import KernelState
 from neti.ruleset.policy import Surroundings, structure
-from neti.stage.stages import Record
+from neti.stage.stages import IS_DOWN, Record, hindrance, in_force
+from neti.stage.taking_up import STAGE_LOST, Source, take_up
 from neti.state.folder import Loaded, StateError, StateFolder
 from neti.state.last_good import last_good_is_used, load_or_last_good
 from neti.state.lock import only_one
+from neti.state.stage import stage_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def restore(config: Path, state: Path = DEFAULT_STATE) -> Restored:
         return Restored(f"{settings.table_files_path} does not exist: no agent has run here yet")
     folder = StateFolder(settings.table_files_path)
     if folder.is_down or way_out.has_down_mark():
-        return Restored("Neti is down on this host ('neti up' ends that)")
+        return Restored(IS_DOWN)
     with only_one(folder.path):
         loaded = folder.load(fingerprint())
         notes += loaded.faults
@@ -75,7 +79,7 @@ def restore(config: Path, state: Path = DEFAULT_STATE) -> Restored:
 
 def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[str]) -> Restored:
     host = _host(settings, folder, loaded, notes)
-    reconciler = Reconciler(NftablesDataplane(), Conntrack(), seen_structure(loaded.itself))
+    reconciler = Reconciler(NftablesDataplane(), Conntrack(), loaded.itself.structure)
     kernel = reconciler.read()
     reserved, machine = _reserved(settings, host), RealMachine()
     members = Membership.empty(settings, host, reserved)
@@ -90,22 +94,8 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         count = len(kernel.elements["overlay"])
         notes.append("no members are known from disk: those that the kernel holds stay")
     members.take_changes()
-    record = loaded.record or Record(confirmed=kernel.armed_for_good)
-    if loaded.record_lost and not record.confirmed:
-        notes.append(STAGE_LOST[loaded.enforced_once])
-    # By hand over rules that are in force: a copy of the record that is older undoes nothing.
-    confirmed = record.confirmed or (kernel.armed_for_good and not record.relaxed)
-    if confirmed and (folder.is_relaxed or kernel.relaxed_by_hand):
-        confirmed = False
-        notes.append("relaxed while no agent could write that down: not enforced")
-    enforced = confirmed and count > 0
-    if confirmed and not enforced:
-        notes.append("enforced before, but no members are known now: not enforced")
-    if enforced and not settings.ssh_whitelist and not settings.allow_empty_ssh_whitelist:
-        enforced = False
-        notes.append("enforced before, but ssh_whitelist is empty now: not enforced")
-    off = RELAXED if kernel.relaxed_by_hand else OFF
-    members.elements.enforcement = PERMANENT if enforced else off
+    enforcement = _in_force(settings, folder, loaded, kernel, notes, known=count > 0)
+    members.elements.enforcement = enforcement
     problems = Problems()
     tracking = Tracking(ConntrackLimit(folder.path), problems)
     tracking.raise_to(settings.conntrack_max)
@@ -125,8 +115,35 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
             folder.save_self(itself)
         except StateError as error:
             notes.append(str(error))
-    stage = "enforced" if enforced else "shadow"
+    stage = "enforced" if enforcement else "shadow"
     return Restored(None, count, stage, tuple(notes))
+
+
+def _in_force(
+    settings: Settings,
+    folder: StateFolder,
+    loaded: Loaded,
+    kernel: KernelState,
+    notes: list[str],
+    *,
+    known: bool,
+) -> Enforcement:
+    """What was last in force, where nothing is in the way. A trial is not begun again."""
+    clock = SystemClock()
+    now = clock.monotonic()
+    found = stage_found(folder, loaded, kernel)
+    taken = take_up(found, reject_all=None, boot=boot_id(), monotonic=now, now=clock.wall())
+    record = replace(taken.record, trial=None)
+    if taken.source is Source.NOTHING:
+        notes.append(STAGE_LOST[loaded.enforced_once])
+    before = found.record or Record()
+    if before.confirmed and taken.source in (Source.RELAXED_ON_DISK, Source.RELAXED_IN_KERNEL):
+        notes.append("relaxed while no agent could write that down: not enforced")
+    why = hindrance(way_in=settings.way_in, down=False, known=known)
+    if record.confirmed and why is not None:
+        notes.append(f"this host was enforced, and is not now: {why}")
+    enforcement = in_force(record, monotonic=now, way_in=settings.way_in, down=False, known=known)
+    return RELAXED if kernel.relaxed_by_hand and not enforcement else enforcement
 
 
 class _Silent:

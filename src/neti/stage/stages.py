@@ -23,6 +23,8 @@ NO_WAY_IN: Final = (
     "ssh_whitelist is empty, so nobody could get in to mend a mistake; write "
     "ssh_whitelist: [YOUR/RANGE], or allow_empty_ssh_whitelist: true"
 )
+IS_DOWN: Final = "Neti is down on this host ('neti up' ends that)"
+NO_MEMBERS: Final = "the members are not known yet, and arming now would keep all of them out"
 
 Wisher = Literal["configuration", "command"]
 
@@ -97,18 +99,6 @@ def configured(record: Record, reject_all: bool) -> Record:
     return _wish(noted, reject_all, "configuration")
 
 
-def taken_up(
-    record: Record | None, *, reject_all: bool, relaxed: bool = False, armed: bool = False
-) -> Record:
-    """What an agent that starts now would go by. ``record``: as it is on disk (None: there is
-    none); ``relaxed``: ``neti relax`` was said without an agent; ``armed``: see ``resumed``."""
-    if record is None and armed and not relaxed:
-        by: Wisher = "configuration" if reject_all else "command"
-        return Record(configured=reject_all, wished=True, by=by, confirmed=True)
-    known = configured(record or Record(), reject_all)
-    return commanded(known, False) if relaxed else known
-
-
 def commanded(
     record: Record,
     on: bool,
@@ -180,16 +170,21 @@ def resumed(record: Record, *, boot: str, monotonic: float, now: float, armed: b
     return record
 
 
-def hindrance(*, way_in: bool, down: bool) -> str | None:
-    """Why the kernel drops nothing, whatever was decided; None when nothing is in the way."""
+def hindrance(*, way_in: bool, down: bool, known: bool = True) -> str | None:
+    """Why the kernel drops nothing, whatever was decided; None when nothing is in the way.
+    ``known``: whether there are members that would be let in."""
     if down:
-        return "Neti is down on this host ('neti up' ends that)"
-    return None if way_in else NO_WAY_IN
+        return IS_DOWN
+    if not way_in:
+        return NO_WAY_IN
+    return None if known else NO_MEMBERS
 
 
-def in_force(record: Record, *, monotonic: float, way_in: bool, down: bool) -> Enforcement:
+def in_force(
+    record: Record, *, monotonic: float, way_in: bool, down: bool, known: bool = True
+) -> Enforcement:
     """What the kernel should hold now: the one answer for the agent, ``restore`` and ``plan``."""
-    if hindrance(way_in=way_in, down=down) is not None:
+    if hindrance(way_in=way_in, down=down, known=known) is not None:
         return OFF
     return enforcement(record, monotonic)
 

@@ -35,10 +35,10 @@ from typing import Any, Final, TypeVar
 from neti import durable, files
 from neti.clock import Mark
 from neti.errors import NetiError
+from neti.model.said import Said
 from neti.registry import Session
 from neti.stage.stages import Record
 from neti.state import marks, records
-from neti.state.marks import Said
 from neti.state.records import Remembered, Self
 
 T = TypeVar("T")

@@ -8,25 +8,16 @@ Must never do: need anything but the file system, or follow a link.
 import contextlib
 import errno
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from neti import durable, files
+from neti.model.said import Said
 
 DOWN: Final = "down"
 RELAXED: Final = "relaxed"
 _AT_MOST: Final = 4096
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """When, by whom, and until when (Unix seconds; None: for good)."""
-
-    at: float | None = None
-    by: str = ""
-    until: float | None = None
 
 
 def present(folder: Path, name: str) -> bool:

@@ -22,6 +22,7 @@ from neti.durable import line
 from neti.fleet.lost import Hold
 from neti.model import Host, IPAddress
 from neti.registry import Origin, Session
+from neti.ruleset.plan import SeenStructure
 from neti.stage.stages import Record, Trial
 
 FORMAT: Final = 1
@@ -58,6 +59,13 @@ class Self:
     host: Host | None = None
     uplinks: tuple[str, ...] = ()
     ssh_untracked: bool = False
+
+    @property
+    def structure(self) -> SeenStructure | None:
+        """As the last run left it in the kernel, when that is known."""
+        if self.structure_text is None or self.structure_seen is None:
+            return None
+        return SeenStructure(self.structure_text, self.structure_seen)
 
 
 @dataclass(frozen=True, slots=True)

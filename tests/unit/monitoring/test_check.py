@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from tests.support.compiled_rules import CompiledRules
 
-from neti.agent.loop import STAGE_LOST
 from neti.dataplane.conntrack_limit import Fill
 from neti.dataplane.foreign.nft import SetElement
 from neti.dataplane.netlink import attribute, nested
 from neti.model.problems import problem
 from neti.monitoring.check import FAMILIES, KernelLook, Level, Limits, Situation, judge
 from neti.monitoring.kernel_look import dropping_families
+from neti.stage.taking_up import STAGE_LOST
 
 BOTH = frozenset(FAMILIES)
 

@@ -15,6 +15,7 @@ from tests.support.agents import Box, World, world
 from neti import durable
 from neti.agent.loop import Reload
 from neti.dataplane.monitor import RulesChanged
+from neti.model.said import Said
 from neti.ruleset.enforce import (
     OFF,
     PERMANENT,
@@ -28,7 +29,6 @@ from neti.stage import stages
 from neti.stage.stages import RETRY_PAUSES, Record, Stage, Trial
 from neti.state import marks
 from neti.state.folder import StateFolder
-from neti.state.marks import Said
 
 ARMED = {"ipv4": "drop", "ipv6": "drop"}
 

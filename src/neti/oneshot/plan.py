@@ -1,0 +1,201 @@
+"""``neti plan``: what the agent would change in this host's kernel, found out without an agent.
+
+The registry is only read: this host is not registered and takes no lease.
+
+Must never do: change anything, in the kernel, on disk or in the registry.
+"""
+
+import difflib
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from neti.agent.desired import Membership
+from neti.agent.keeping_time import rebased
+from neti.clock import SteadyClock, SystemClock
+from neti.dataplane import listing
+from neti.dataplane.elsewhere import listed_elsewhere
+from neti.dataplane.nftables import NftablesDataplane
+from neti.fleet.guard import Guard
+from neti.host import surroundings
+from neti.host.listeners import Listening
+from neti.host.machine import RealMachine
+from neti.identity import discover, fingerprint
+from neti.identity.machine import boot_id
+from neti.identity.preflight import registry_addresses
+from neti.model.settings import Settings
+from neti.registry import Registry
+from neti.registry.opening import open_registry
+from neti.ruleset import plan
+from neti.ruleset.enforce import enforce_commands
+from neti.ruleset.objects import NO_TABLE, KernelState, Structure
+from neti.ruleset.plan import Rewrite
+from neti.ruleset.policy import structure
+from neti.stage.stages import IS_DOWN, NO_WAY_IN, Record, in_force, may_begin
+from neti.stage.taking_up import take_up
+from neti.state.folder import Loaded, StateFolder
+from neti.state.stage import stage_found
+from neti.words import counted
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """``structure``: how much of it would be written (see ``Rewrite``), or ``down``. ``notes``:
+    what else there is to say."""
+
+    structure: str
+    changes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def ruleset(settings: Settings) -> str:
+    """All that the kernel should hold if it were not for ``neti down``, as a file that nft -f
+    takes."""
+    host = _ThisHost.read(settings)
+    membership, wanted = host.desired(NO_TABLE, down=False)
+    membership.elements.kernel_is(NO_TABLE)
+    whole = plan.plan(
+        wanted, membership.elements, NO_TABLE, None, definitions=lambda _: frozenset()
+    )
+    return whole.transaction.text()
+
+
+def difference(settings: Settings) -> Difference:
+    host, dataplane = _ThisHost.read(settings), NftablesDataplane()
+    kernel = dataplane.read()
+    membership, wanted = host.desired(kernel, down=host.down)
+    if host.down:
+        if kernel.structure is None:
+            return Difference("down", (f"nothing to change: {IS_DOWN}",))
+        taken = f"remove table inet neti and the overlay's route: {IS_DOWN}"
+        return Difference("down", (taken,))
+    elements = membership.elements
+    elements.kernel_is(kernel)
+    seen = host.loaded.itself.structure
+    planned = plan.plan(wanted, elements, kernel, seen, definitions=dataplane.definitions)
+    lines = _structure_lines(planned.structure, wanted, kernel)
+    lines += [str(one) for one in planned.changes.commands() if kernel.structure is not None]
+    if planned.structure is Rewrite.NEW:
+        lines += [f"add {counted(len(membership.fleet.members), 'member')}"]
+    if not planned.structure.whole:
+        lines += map(str, enforce_commands(elements.enforcement, kernel.enforce))
+    record = host.record(kernel)
+    if may_begin(record, host.clock.wall()) and settings.way_in:
+        lines.append(f"begin a trial of reject_all, {settings.trial_seconds} s")
+    kept = record.wished and not settings.way_in
+    notes = (f"reject_all is not put in force: {NO_WAY_IN}",) if kept else ()
+    return Difference(planned.structure.value, tuple(lines), notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _ThisHost:
+    """What an agent left on disk here; nothing where none has run."""
+
+    settings: Settings
+    folder: StateFolder
+    loaded: Loaded
+    clock: SystemClock
+
+    @classmethod
+    def read(cls, settings: Settings) -> "_ThisHost":
+        folder = StateFolder(settings.table_files_path, make=False)
+        return cls(settings, folder, folder.load(fingerprint()), SystemClock())
+
+    @property
+    def down(self) -> bool:
+        return self.folder.is_down
+
+    def record(self, kernel: KernelState) -> Record:
+        taken = take_up(
+            stage_found(self.folder, self.loaded, kernel),
+            reject_all=self.settings.reject_all,
+            boot=boot_id(),
+            monotonic=self.clock.monotonic(),
+            now=self.clock.wall(),
+        )
+        return taken.record
+
+    def desired(self, kernel: KernelState, *, down: bool) -> tuple[Membership, Structure]:
+        settings = self.settings
+        steady = SteadyClock(self.clock, boot_id(), self.loaded.mark)
+        membership, wanted = _desired(settings, rebased(self.loaded, steady), steady.now())
+        membership.take_changes()
+        membership.elements.enforcement = in_force(
+            self.record(kernel),
+            monotonic=self.clock.monotonic(),
+            way_in=settings.way_in,
+            down=down,
+        )
+        return membership, wanted
+
+
+def _desired(settings: Settings, loaded: Loaded, now: float) -> tuple[Membership, Structure]:
+    host = discover(settings)
+    machine = RealMachine()
+    seen = machine.network(settings.overlay_subnet)
+    others = machine.others_judging_input()
+    around = surroundings.surroundings(machine, seen, host, others=others)
+    reserved = frozenset(registry_addresses(settings, host.site))
+    membership = Membership.empty(settings, host, reserved, Guard(window=dict(loaded.window)))
+    surroundings.note(membership.elements, host, seen, reserved)
+    surroundings.listen(membership.elements, Listening(machine.listeners, machine.local_ports))
+    membership.remember(loaded.members)  # who is lost or held stays in the kernel
+    registry = open_registry(settings, host.site)
+    try:
+        membership.hold_lease(registry.lease_of(host.id))
+        _read_fleet(membership, registry, now)
+    finally:
+        registry.close()
+    return membership, structure(settings, around)
+
+
+def _read_fleet(membership: Membership, registry: Registry, now: float) -> None:
+    fleet = membership.fleet
+    fleet.snapshot(registry.names(), now=now)
+    owners = registry.leases()
+    asked = fleet.questions()
+    for overlay in asked.leases:
+        fleet.lease_read(IPv4Address(overlay), owners.get(overlay))
+    for name, data in registry.data(asked.data).items():
+        fleet.data_read(name, data)
+    fleet.tick(now=now)
+
+
+def _structure_lines(kind: Rewrite, wanted: Structure, kernel: KernelState) -> list[str]:
+    """How rules and sets differ. Rules of ours in nft's words; what else the kernel holds as a
+    fingerprint, since nothing here reads rules."""
+    if kind is Rewrite.NOTHING:
+        return []
+    if kernel.structure is None:
+        return ["create table inet neti and the overlay's route"]
+    listed = listed_elsewhere(wanted)
+    if listed is None:
+        return [f"replace {'the chains' if kind is Rewrite.CHAINS else 'the whole table'}"]
+    desired = listed.splitlines()
+    words = _in_words(desired, wanted)
+    diff = difflib.unified_diff(
+        kernel.structure.splitlines(), desired, "kernel", "desired", lineterm=""
+    )
+    shown = [_shown(line, words) for line in diff]
+    return shown or ["replace the table by an equal one, since nobody knows who wrote it"]
+
+
+def _in_words(listed: list[str], wanted: Structure) -> dict[str, str]:
+    """What stands in the listing of ``wanted`` for each rule, chain and set: nft's words."""
+    words = {f"set {name.split()[1]} ": f"{name} {{ {body} }}" for name, body in wanted.sets}
+    said = {
+        line: text for line in listed for start, text in words.items() if line.startswith(start)
+    }
+    for chain in wanted.chains:
+        lines = [line for line in listed if line.startswith(f"rule {chain.name} ")]
+        # One line of nft's is one rule, in the same order.
+        said.update((line, f"    {rule}") for line, rule in zip(lines, chain.rules, strict=False))
+    return said
+
+
+def _shown(line: str, words: dict[str, str]) -> str:
+    if line.startswith(("---", "+++", "@@")):
+        return line
+    text = line[1:]
+    chain = " ".join(text.split()[:2])
+    other = f"    {listing.fingerprint(text)}" if listing.is_rule(text) else chain
+    return line[0] + words.get(text, other)
