@@ -18,6 +18,7 @@ from kazoo.protocol.serialization import Create
 from neti.errors import NetiError
 from neti.model.settings import RegistryTLS
 from neti.registry import Registry, Session, SettingName
+from neti.registry.leases import DamagedLease
 from neti.registry.zookeeper.certificates import Wanted, make
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
 from neti.registry.zookeeper.rights import OPEN
@@ -180,7 +181,7 @@ class _HostAndOperator(ZooKeeperRegistry):
         world._open.append(self)
         self._world = world
 
-    def release(self, host_id: str) -> IPv4Address | None:
+    def release(self, host_id: str) -> IPv4Address | DamagedLease | None:
         return self._world.open_as("operator-chief").release(host_id)
 
     def move(

@@ -20,6 +20,7 @@ from neti.registry import (
     Stale,
     Vanished,
 )
+from neti.registry.leases import DamagedLease
 from neti_lab.zookeeper import Peer, ZooKeeperServer
 
 pytestmark = pytest.mark.zookeeper
@@ -218,7 +219,7 @@ def test_junk_everywhere_hurts_nobody(world: ZooKeeperWorld) -> None:
     for host in ("b", "c"):
         with pytest.raises(LeaseConflict, match=f"neti lease release {host}"):
             registry.acquire(host, SUBNET)
-        registry.release(host)
+        assert isinstance(registry.release(host), DamagedLease)  # done, and no address is free
         registry.acquire(host, SUBNET)
     assert world.client.get(f"{root}/ip-to-id/192.168.0.9")[0] == b"somebody-else"
     with pytest.raises(IdentityHeld):

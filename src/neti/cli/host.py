@@ -253,19 +253,19 @@ def up(config: Path, as_json: bool) -> None:
         raise
     except AgentUnreachable as away:
         _up_alone(settings, hangs=isinstance(away, AgentSilent))
-        sentence = "nothing of Neti is in the kernel before that"
+        sentence = "'neti down' is ended, and Neti's rules come back when the agent writes them"
         answer = {"state": "up", "unsaved": None}
     else:
-        sentence = "Neti's rules are in this host's kernel again; 'neti status' shows its stage"
+        sentence = "Neti's rules are in this host's kernel again, in the stage that it had before"
     unsaved = answer.get("unsaved") if isinstance(answer, dict) else None
     if as_json:
         print_json({"state": "up", "saved": unsaved is None})
     else:
-        say(f"up: {sentence}. 'neti down' ends it.")
+        say(f"up: {sentence}.", "→ 'neti status' shows the stage, 'neti down' takes all out again")
     if unsaved is not None:
         raise NetiError(
-            f"THIS IS NOT ON DISK: the next start finds this host down again: {unsaved}. Make the "
-            "state folder writable, then run 'neti up' once more"
+            f"THIS IS NOT ON DISK, so the next start finds this host down again: {unsaved}\n"
+            "→ make the state folder writable, then run 'neti up' once more"
         )
 
 
@@ -278,11 +278,12 @@ def _up_alone(settings: Settings, *, hangs: bool) -> None:
             way_out.remove_table()
     caller.note("up", agent="hangs" if hangs else "none answers")
     words = (
-        "the agent hangs: it will write to the kernel when it wakes; systemctl restart neti"
+        "the agent hangs: it writes to the kernel when it wakes\n→ systemctl restart neti"
         if hangs
-        else "the agent is not running; it will write when it starts"
+        else "the agent is not running: it writes to the kernel when it starts\n"
+        "→ systemctl start neti"
     )
-    say(f"neti: {words}", err=True)
+    explain(words)
 
 
 @click.command()

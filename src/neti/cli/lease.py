@@ -1,15 +1,21 @@
 """``neti lease``: which host holds which overlay address."""
 
+from contextlib import suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import click
 
 from neti.cli.common import config_option, json_option, registry_of
+from neti.cli.ending import if_interrupted
 from neti.cli.lease_gc import gc
-from neti.cli.output import print_json, say
+from neti.cli.output import consent, print_json, say
 from neti.config import load
-from neti.errors import NetiError
+from neti.errors import EntryError, NetiError
 from neti.host import caller
+from neti.model import Member, entry
+from neti.registry import Registry
+from neti.registry.leases import DamagedLease
 from neti.words import counted
 
 
@@ -40,17 +46,50 @@ def list_leases(config: Path, as_json: bool) -> None:
 @click.argument("host_id", metavar="ID")
 @config_option
 @json_option
-def release(host_id: str, config: Path, as_json: bool) -> None:
-    """Give up the lease of a host that will not come back. Refused while it is registered."""
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@if_interrupted("whether the lease is released is not known\n→ neti lease list")
+def release(host_id: str, config: Path, as_json: bool, yes: bool) -> None:
+    """Give up the lease of a host that will not come back.
+
+    Refused while the host is registered. A host that is not may still run, cut off from the
+    registry: so it asks before, and refuses where nobody can be asked, unless you say --yes.
+    """
     with registry_of(load(config)) as registry:
-        overlay = registry.release(host_id)
-    if overlay is None:
-        raise NetiError(f"{host_id} holds no lease: 'neti lease list' shows who does")
-    caller.note("lease release", id=host_id, overlay=overlay)
+        leased = next((o for o, i in registry.leases().items() if i == host_id), None)
+        if leased is not None and not _is_registered(registry, host_id):
+            consent(
+                f"{host_id} is not registered. If it still runs, cut off from the registry, its "
+                f"clients lose {leased}, and another host can get that address. Release it?",
+                yes=yes,
+            )
+        freed = registry.release(host_id)
+    if freed is None:
+        raise NetiError(f"{host_id} holds no lease\n→ 'neti lease list' shows who does")
+    overlay = freed if isinstance(freed, IPv4Address) else None
+    caller.note("lease release", id=host_id, overlay=overlay or "damaged")
     if as_json:
-        print_json({"id": host_id, "overlay": str(overlay)})
+        print_json({"id": host_id, "overlay": str(overlay) if overlay else None})
+    elif overlay is None:
+        assert isinstance(freed, DamagedLease)
+        say(
+            f"deleted the damaged lease of {host_id}: it named {freed.says!r}, which is not its "
+            "own, so no address is free by this. The host gets a lease when its agent starts."
+        )
     else:
-        say(f"released {overlay}, which {host_id} held")
+        say(
+            f"released {overlay}, which {host_id} held: any host can get it now. If {host_id} "
+            "comes back, it gets another address, unless this one is still free."
+        )
+
+
+def _is_registered(registry: Registry, host_id: str) -> bool:
+    """By an entry of its own; the registry itself refuses to release it then."""
+    for name in registry.names():
+        with suppress(EntryError):
+            found = entry.parse(name)
+            if isinstance(found, Member) and found.id == host_id:
+                return True
+    return False
 
 
 @lease.command()
@@ -59,6 +98,7 @@ def release(host_id: str, config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 @click.option("--force", is_flag=True, help="Although OLD is registered; it gets another address.")
+@if_interrupted("whether the lease has moved is not known\n→ neti lease list")
 def move(old: str, new: str, config: Path, as_json: bool, force: bool) -> None:
     """Give the overlay address of a retired host to its replacement, in one step.
 

@@ -20,7 +20,7 @@ import click
 
 from neti.cli.asking import ask
 from neti.cli.ending import if_interrupted
-from neti.cli.output import print_json, say
+from neti.cli.output import explain, print_json, say
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.dataplane import way_out
 from neti.errors import DataplaneError, NetiError
@@ -126,12 +126,15 @@ def relax(config: Path, as_json: bool, seconds: int | None) -> None:
 def _report_relaxed(unsaved: str | None, without: str, until: float | None, as_json: bool) -> None:
     if without:
         say(f"neti: {without}", err=True)
-    back = "'neti enforce' keeps strangers out again, on trial first."
+    back = "→ 'neti enforce' keeps strangers out again, on trial first"
     if until is not None:
-        back = f"At {_clock(until)} the agent puts it on trial again, 'neti enforce' does at once."
+        back = f"→ the agent puts it on trial again at {_clock(until)}, 'neti enforce' at once"
     _said(
         {"stage": "shadow", "saved": unsaved is None},
-        f"shadow: nothing is kept out on this host now, and what would be is recorded. {back}",
+        (
+            "shadow: nothing is kept out on this host now, and what would be is recorded.",
+            back,
+        ),
         as_json,
     )
     if unsaved is not None:
@@ -168,8 +171,11 @@ def down(config: Path, as_json: bool) -> None:
         say(f"neti: {without}", err=True)
     _said(
         {"state": "down", "saved": unsaved is None},
-        "down: nothing of Neti is in this host's kernel now: nobody is kept out, and overlay "
-        "addresses lead nowhere from here. 'neti up' brings everything back as it was.",
+        (
+            "down: nothing of Neti is in this host's kernel now.",
+            "Nobody is kept out, and overlay addresses lead nowhere from here.",
+            "→ 'neti up' brings everything back as it was",
+        ),
         as_json,
     )
     if unsaved is not None:
@@ -207,33 +213,37 @@ def _still(question: Callable[[way_out.Held | None], bool]) -> bool:
 def _without(asked: _Asked) -> str:
     if asked.hangs:
         return (
-            "the agent hangs: done without it. It will follow when it wakes: systemctl restart neti"
+            "the agent hangs, so this was done without it. It will follow when it wakes; "
+            "'systemctl restart neti' ends that"
         )
-    return f"{asked.why}: done without it" if asked.why else "the kernel was not as the agent said"
+    return (
+        f"{asked.why}, so this was done without it"
+        if asked.why
+        else "the kernel was not as the agent said"
+    )
 
 
 def _failed(what: str, done: Done) -> str:
     disk = "" if done.disk is None else f"; and {done.disk}"
     return (
-        f"NOT {what}: {done.kernel}{disk}. As root, 'nft delete table inet neti' takes all of "
-        "Neti's rules out"
+        f"NOT {what}: {done.kernel}{disk}\n"
+        "→ as root, 'nft delete table inet neti' takes all of Neti's rules out"
     )
 
 
 def _warn_unsaved(why: str, then: str, again: str) -> None:
-    say(
-        f"neti: THIS IS NOT ON DISK and will not outlast a reboot, which {then}: {why}. "
-        f"Make the state folder writable, then run '{again}' once more",
-        err=True,
+    explain(
+        f"THIS IS NOT ON DISK and will not outlast a reboot, which {then}: {why}\n"
+        f"→ make the state folder writable, then run '{again}' once more"
     )
     sys.exit(1)
 
 
-def _said(document: dict[str, Any], sentences: str, as_json: bool) -> None:
+def _said(document: dict[str, Any], sentences: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:
-        say(sentences)
+        say(*sentences)
 
 
 def _caller() -> str:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, Literal, Protocol
 
+from neti.registry.leases import DamagedLease
+
 SettingName = Literal["interval", "maxchange"]
 
 
@@ -225,8 +227,9 @@ class Registry(Protocol):
 
     def lease_of(self, host_id: str) -> IPv4Address | None: ...
 
-    def release(self, host_id: str) -> IPv4Address | None:
-        """Delete both halves of the id's lease in one step; the address that is free now, or None.
+    def release(self, host_id: str) -> IPv4Address | DamagedLease | None:
+        """Delete both halves of the id's lease in one step; the address that is free now. None:
+        there was no lease. Of a damaged one the id's half is deleted, and no address is free by it.
 
         Raises IdentityHeld while the host is registered.
         """

@@ -5,11 +5,19 @@ Must never do: prefer the same free address for two hosts that start at the same
 
 import hashlib
 from collections.abc import Container, Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from math import gcd
 
 from neti.errors import IdentityHeld, LeaseConflict, OverlayExhausted, RegistryError
 from neti.model.entry import HOST_ID
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedLease:
+    """Half a lease: ``says`` is what stands in it, which is no address, or another host's."""
+
+    says: str
 
 
 def usable(subnet: IPv4Network) -> range:

@@ -121,9 +121,9 @@ def test_what_is_changed_in_the_registry(syslog: socket.socket, config: Path) ->
         held = {i: registry.acquire(i, settings.overlay_subnet) for i in ("old", "gone", "dead")}
         neti("lease", "move", "old", "new", "-c", config)
         assert f'command="lease move" overlay={held["old"]} old=old new=new' in told(syslog)
-        neti("lease", "release", "gone", "-c", config)
+        neti("lease", "release", "gone", "--yes", "-c", config)
         assert f'command="lease release" id=gone overlay={held["gone"]}' in told(syslog)
-        neti("lease", "release", "gone", "-c", config, exit_code=1)
+        neti("lease", "release", "gone", "--yes", "-c", config, exit_code=1)
         lease_gc._release(registry, [Lease(host_id="dead", overlay=held["dead"])])
         assert f'command="lease gc" id=dead overlay={held["dead"]}' in told(syslog)
     assert_silent(syslog)

@@ -110,7 +110,7 @@ def retire(journey: Journey) -> None:
     for host in old_hosts:
         if host.name in leased:
             with journey.undisturbed:
-                journey.operator(operator, "lease", "release", host.name)
+                journey.operator(operator, "lease", "release", host.name, "--yes")
     journey.until(
         lambda: (
             set(journey.registry.leases().values()) == {host.name for host in journey.hosts("vpc")}

@@ -12,7 +12,13 @@ from kazoo.protocol.serialization import Create, Delete, SetData
 
 from neti.errors import IdentityHeld, LeaseConflict
 from neti.model.entry import encode_moved
-from neti.registry.leases import candidates, exhausted, moved_from_nobody, moved_while_registered
+from neti.registry.leases import (
+    DamagedLease,
+    candidates,
+    exhausted,
+    moved_from_nobody,
+    moved_while_registered,
+)
 from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt
@@ -80,7 +86,9 @@ class Leases:
         listed = (overlay_of(name.encode()) for name in attempt.names(self._layout.ip_to_id))
         return {overlay for overlay in listed if overlay is not None}
 
-    def release(self, attempt: Attempt, host_id: str) -> tuple[list[Any], IPv4Address | None]:
+    def release(
+        self, attempt: Attempt, host_id: str
+    ) -> tuple[list[Any], IPv4Address | DamagedLease | None]:
         """What gives the id's lease up, and the address that is free then."""
         by_id, agent = self._layout.by_id(host_id), self._layout.agent(host_id)
         (half,) = attempt.read([by_id])
@@ -92,9 +100,10 @@ class Leases:
             return [], None
         operations = [*absent(agent), Delete(by_id, ANY_VERSION)]
         overlay = overlay_of(half)
-        if overlay is not None:
-            operations += self._other_half(attempt, host_id, overlay)
-        return operations, overlay
+        other = self._other_half(attempt, host_id, overlay) if overlay is not None else []
+        if not other:  # no address, or another host's: none is free by this
+            return operations, DamagedLease(host_id_text(half))
+        return [*operations, *other], overlay
 
     def move(
         self, attempt: Attempt, old: str, new: str, *, force: bool

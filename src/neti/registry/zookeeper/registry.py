@@ -18,7 +18,7 @@ from neti.errors import RegistryError
 from neti.model.settings import RegistryTLS
 from neti.registry import Detail, Session, SettingName, Sink
 from neti.registry.detail import MAX_DETAIL_BYTES
-from neti.registry.leases import check_inside, check_move
+from neti.registry.leases import DamagedLease, check_inside, check_move
 from neti.registry.untrusted import (
     bounded_data,
     host_id_text,
@@ -238,8 +238,10 @@ class ZooKeeperRegistry:
 
         return self._attempt(operation)
 
-    def release(self, host_id: str) -> IPv4Address | None:
-        freed: list[IPv4Address] = []  # known even when the answer to the multi was lost
+    def release(self, host_id: str) -> IPv4Address | DamagedLease | None:
+        freed: list[
+            IPv4Address | DamagedLease
+        ] = []  # known even when the answer to the multi was lost
 
         def look(attempt: Attempt) -> list[Any]:
             operations, overlay = self._leases.release(attempt, host_id)

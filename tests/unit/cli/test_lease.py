@@ -1,0 +1,104 @@
+"""``neti lease release``: what may cut somebody off is asked first, and what is done is said."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from neti.cli import cli
+from neti.cli.common import registry_of
+from neti.config import load
+from neti.registry.leases import DamagedLease
+
+CONFIG = """
+registry: embedded:{folder}/registry.db
+site: ec2
+identity: {{id: a, private: 10.0.0.1}}
+table_files_path: {folder}/state
+"""
+ENTRY = "1.{:024x}.0.ec2.a"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "neti.yml"
+    path.write_text(CONFIG.format(folder=tmp_path))
+    return path
+
+
+def leased(config: Path) -> list[str]:
+    with registry_of(load(config)) as registry:
+        return list(registry.leases().values())
+
+
+@pytest.fixture
+def release(config: Path) -> Callable[..., Result]:
+    settings = load(config)
+    with registry_of(settings) as registry:
+        registry.acquire("lost", settings.overlay_subnet)
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(cli, ["lease", "release", *words, "-c", str(config)])
+
+    return run
+
+
+def test_where_nobody_can_be_asked_nothing_is_released(
+    release: Callable[..., Result], config: Path
+) -> None:
+    done = release("lost")
+    assert done.exit_code == 1
+    assert "If it still runs, cut off from the registry, its clients lose" in done.stderr
+    assert "→ --yes" in done.stderr
+    assert leased(config) == ["lost"]
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n\n", ["lost"]), ("", ["lost"]), ("y\n", [])])
+def test_on_a_terminal_it_asks(
+    answer: str,
+    left: list[str],
+    release: Callable[..., Result],
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("neti.cli.output.is_terminal", lambda _stream: True)
+    line = ["lease", "release", "lost", "-c", str(config)]
+    done = CliRunner().invoke(cli, line, input=answer)
+    assert leased(config) == left
+    assert done.exit_code == (1 if left else 0)
+    assert ("nothing was changed" in done.stderr) == bool(left)
+
+
+def test_yes_is_for_scripts(release: Callable[..., Result], config: Path) -> None:
+    done = release("lost", "--yes")
+    assert done.exit_code == 0
+    assert "any host can get it now" in done.stdout
+    assert leased(config) == []
+    again = release("lost", "--yes")
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert "holds no lease" in again.stderr
+
+
+def test_a_damaged_lease_is_deleted_and_that_is_said(
+    release: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "neti.registry.embedded.registry.EmbeddedRegistry.release",
+        lambda _self, _id: DamagedLease("rubbish"),
+    )
+    done = release("lost", "--yes")
+    assert done.exit_code == 0
+    assert "deleted the damaged lease of lost: it named 'rubbish'" in done.stdout
+
+
+def test_a_registered_host_is_refused_without_a_question(
+    release: Callable[..., Result], config: Path
+) -> None:
+    with registry_of(load(config)) as registry:
+        registry.acquire("a", load(config).overlay_subnet)
+        registry.register(host_id="a", name=ENTRY.format(1), data=b"", detail=b"{}")
+        done = release("a")
+    assert done.exit_code == 1
+    assert "its agent has to leave before" in done.stderr
+    assert "--yes" not in done.stderr
