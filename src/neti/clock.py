@@ -74,6 +74,12 @@ class SteadyClock:
     def mark(self) -> Mark:
         return Mark(self._boot, self._offset, self.now() - self._clock.wall())
 
+    @property
+    def ahead(self) -> float:
+        """What to add to a time that an earlier run wrote and that is yet to come, as far as clocks
+        can tell."""
+        return 0.0 if self._same or self._before is None else -self._before.ahead
+
     def shift(self, latest: float) -> float:
         """What to add to the times that an earlier run wrote; ``latest`` is the last of them. None
         of them lies in the future then."""

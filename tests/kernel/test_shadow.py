@@ -12,7 +12,7 @@ from tests.support.netns import Net, Server, alive, connect, reaches
 
 from neti.agent.desired import Membership
 from neti.agent.shadow_log import ShadowLog
-from neti.clock import SystemClock
+from neti.clock import SteadyClock, SystemClock
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
@@ -62,7 +62,9 @@ class UnderTest:
             return Reconciler(NftablesDataplane(), Conntrack(), None)
 
         self.reconciler: Reconciler = self.net.inside(self.net.host, open_kernel)
-        self.log = ShadowLog(self.folder, "this machine", self.reconciler, SystemClock())
+        self.log = ShadowLog(
+            self.folder, "this machine", self.reconciler, SteadyClock(SystemClock(), "boot")
+        )
 
     def resync(self) -> None:
         self.members.take_changes()

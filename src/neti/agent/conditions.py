@@ -46,7 +46,7 @@ def _conditions(core: Core) -> Iterator[Problem]:
 
 
 def _stage(core: Core) -> Iterator[Problem]:
-    record, now = core.record, core.wall()
+    record, now = core.record, core.since()
     if core.down and record.wished:
         yield problem(
             "down_open",
@@ -62,7 +62,7 @@ def _stage(core: Core) -> Iterator[Problem]:
     if record.relaxed and core.settings.reject_all:
         who = f" by {record.said_by}" if record.said_by else ""
         when = f" at {moment(record.said_at)}" if record.said_at is not None else ""
-        until = record.relaxed_until
+        until = core.shown(record.relaxed_until)
         again = f"until {moment(until)}" if until is not None else "until 'neti enforce'"
         yield problem(
             "relaxed",
@@ -72,7 +72,9 @@ def _stage(core: Core) -> Iterator[Problem]:
     if record.wished and not record.confirmed and record.trial is None and record.failures:
         why = "; ".join(record.why) or "nobody confirmed it"
         retry = record.retry_at
-        again = f"it is tried again at {moment(max(retry, now))}" if retry else "'neti enforce'"
+        again = "'neti enforce'"
+        if retry is not None:
+            again = f"it is tried again at {moment(core.steady.shown(max(retry, now)))}"
         yield problem(
             "trial_expired", f"the trial of reject_all ended unconfirmed ({why}): {again}"
         )

@@ -123,6 +123,10 @@ class Core:
         """Steady seconds, which nobody can set: for all that ends after so long."""
         return self.steady.now()
 
+    def shown(self, at: float | None) -> float | None:
+        """The Unix time to tell people for the steady time ``at``."""
+        return None if at is None else self.steady.shown(at)
+
     def soon(self, name: str, seconds: float = 0.0) -> None:
         self.timers.at(name, self.now() + seconds)
 

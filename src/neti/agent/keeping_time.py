@@ -9,6 +9,7 @@ from typing import Final
 from neti import log
 from neti.agent.core import Core
 from neti.clock import Mark, SteadyClock
+from neti.stage import stages
 from neti.state.folder import Loaded
 from neti.state.records import Remembered
 
@@ -17,7 +18,10 @@ _SET_BY: Final = 2.0  # seconds: less is NTP's slewing
 
 
 def rebased(loaded: Loaded, steady: SteadyClock) -> Loaded:
-    """The same, with all times moved by one number, so that what came first still does."""
+    """The same, with all times moved by one number, so that what came first still does. What is yet
+    to come is moved by what the clocks say, and no further away than it was."""
+    if loaded.record is not None:
+        loaded.record = stages.moved(loaded.record, steady.ahead, steady.now())
     times = [*loaded.window.values()]
     for held in loaded.members.values():
         times += [held.lost_since] if held.lost_since is not None else []

@@ -89,7 +89,9 @@ class Agent:
         """``problems``: those from before there was a loop. ``brittle``: what is unexpected is
         raised, for tests."""
         steady = SteadyClock(outside.clock, outside.boot, loaded.mark)
+        before = loaded.record
         loaded = rebased(loaded, steady)
+        self._record_moved = loaded.record != before
         guard = Guard(window=dict(loaded.window))
         core = self.core = Core(
             settings=settings,
@@ -121,7 +123,7 @@ class Agent:
             on_down=self._down_in_kernel,
         )
         self.shadow = ShadowLog(
-            outside.folder.path, outside.folder.machine, outside.reconciler, outside.clock
+            outside.folder.path, outside.folder.machine, outside.reconciler, steady
         )
         evidence = shadow if shadow is not None else ShadowEvidence(core, self.shadow)
         self.staging = Staging(core, self.kernel, self.registration, evidence)
@@ -164,6 +166,7 @@ class Agent:
         self.kernel.resync("start")
         self.kernel.end_stale_connections()
         self.journal.anew_on_disk()
+        self._keep_moved()
         self._clock_note.look()
         core.out.worker.start()
         core.out.registry.watch(self.tell)
@@ -183,6 +186,12 @@ class Agent:
             core.keep_record(core.record, anew=True)
         if "guard.json" in torn:
             core.keep("guard.json", lambda: core.out.folder.save_window(core.guard.window))
+
+    def _keep_moved(self) -> None:
+        """Times that were moved at the start go to disk before the note by which they were."""
+        if self._record_moved:
+            self.core.keep_record(self.core.record, anew=True)
+        self.core.keep("shadow.jsonl", self.shadow.keep_whole)
 
     def _whole_again(self, name: str) -> None:
         for key in [key for key, fault in self._faults.items() if fault.file == name]:

@@ -15,15 +15,17 @@ from neti import log
 from neti.agent import shadow_log
 from neti.agent.desired import Membership as FleetHere
 from neti.agent.shadow_log import ShadowLog
+from neti.clock import SteadyClock, SystemClock
 from neti.control.server import Request
 from neti.errors import DataplaneError, EntryError
 from neti.host.listeners import listeners, with_owners
+from neti.identity.machine import boot_id
 from neti.model import IPAddress, Member, entry
 from neti.model.settings import Settings
 from neti.ruleset.objects import SetName
 from neti.stage.preview import Membership, Row, View, let_in_since, rows, without_noise
 from neti.stage.shadow import Port, Record, port_name
-from neti.state.folder import StateError, StateFolder
+from neti.state.folder import Loaded, StateError, StateFolder
 from neti.text import printable
 
 _HOSTS: Final = Path("/etc/hosts")
@@ -52,7 +54,7 @@ def _running(shadow: ShadowLog, fleet: FleetHere, stage: str, *, everything: boo
         missed.append(incomplete)
     head = {"agent": True, "stage": stage, "faults": [*missed, *shadow.faults, *faults]}
     head["notes"] = [note for note in (shadow.crowded(view.now),) if note]
-    return _finished(head, shadow.record, view, everything=everything)
+    return _finished(head, shadow.record, view, shadow.shown(0.0), everything=everything)
 
 
 def running_view(shadow: ShadowLog, fleet: FleetHere, accepted: Mapping[Port, float]) -> View:
@@ -73,14 +75,17 @@ def running_view(shadow: ShadowLog, fleet: FleetHere, accepted: Mapping[Port, fl
     )
 
 
-def alone(settings: Settings, machine: str, now: float, *, everything: bool) -> dict[str, Any]:
+def alone(settings: Settings, machine: str, *, everything: bool) -> dict[str, Any]:
     """Without an agent: what it last wrote to disk, and what the kernel has counted since then,
     where this process may look. Nothing is written."""
     folder = settings.table_files_path
-    record, faults = shadow_log.read_alone(folder, machine, now)
+    loaded = StateFolder(folder, make=False).load(machine)
+    steady = SteadyClock(SystemClock(), boot_id(), loaded.mark)
+    record, faults = shadow_log.read_alone(folder, machine, steady)
+    now = steady.now()
     stage, peers = _look_at_kernel(record, now)
     accepted, more = _accepted(folder)
-    members, site = _remembered(StateFolder(folder, make=False), machine)
+    members, site = _remembered(loaded)
 
     def admitted(address: IPAddress) -> bool | None:
         return None if peers is None else str(address) in peers
@@ -94,7 +99,7 @@ def alone(settings: Settings, machine: str, now: float, *, everything: bool) -> 
         now=now,
     )
     head = {"agent": False, "stage": stage, "faults": [*faults, *more], "notes": []}
-    return _finished(head, record, view, everything=everything)()
+    return _finished(head, record, view, steady.shown(0.0), everything=everything)()
 
 
 def _look_at_kernel(record: Record, now: float) -> tuple[str | None, frozenset[str] | None]:
@@ -116,8 +121,11 @@ def _look_at_kernel(record: Record, now: float) -> tuple[str | None, frozenset[s
     return ("trial" if state.armed else "shadow"), peers
 
 
-def _finished(head: dict[str, Any], record: Record, view: View, *, everything: bool) -> Finished:
-    """The document but for names and processes, which the returned function looks up."""
+def _finished(
+    head: dict[str, Any], record: Record, view: View, ahead: float, *, everything: bool
+) -> Finished:
+    """The document but for names and processes, which the returned function looks up. ``ahead``:
+    what makes Unix time of the record's, for people."""
     found = rows(record, view)
     shown, noise = without_noise(record, found)
     listed: list[Row] = found if everything else shown
@@ -132,9 +140,9 @@ def _finished(head: dict[str, Any], record: Record, view: View, *, everything: b
         names = hosts_file_names()
         return {
             **head,
-            "since": since,
-            "now": now,
-            "ports": [row.plain(owners, names) for row in listed],
+            "since": since + ahead,
+            "now": now + ahead,
+            "ports": [_dated(row.plain(owners, names), ahead) for row in listed],
             "noise": counts,
             "noise_listed": everything,
             "accepted": accepted,
@@ -142,6 +150,13 @@ def _finished(head: dict[str, Any], record: Record, view: View, *, everything: b
         }
 
     return finish
+
+
+def _dated(row: dict[str, Any], ahead: float) -> dict[str, Any]:
+    for one in (row, *row["top"]):
+        one["first"] += ahead
+        one["last"] += ahead
+    return row
 
 
 def _accepted(folder: Path) -> tuple[Mapping[Port, float], list[str]]:
@@ -176,9 +191,8 @@ def _members(
     return found
 
 
-def _remembered(folder: StateFolder, machine: str) -> tuple[list[Member], str | None]:
+def _remembered(loaded: Loaded) -> tuple[list[Member], str | None]:
     """The members on disk, and this host's own site when it has been registered."""
-    loaded = folder.load(machine)
     members = []
     for held in loaded.members.values():
         member = _parsed(held.name)

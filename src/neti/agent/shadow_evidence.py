@@ -28,7 +28,7 @@ class ShadowEvidence:
         self._shadow.sample()
 
     def incomplete(self, since: float) -> str:
-        """Why the record cannot be relied on since then (Unix seconds); empty: it can."""
+        """Why the record cannot be relied on since then (steady seconds); empty: it can."""
         return self._shadow.incomplete(since) or ""
 
     def unanswered(self) -> dict[Port, str]:
@@ -49,10 +49,10 @@ class ShadowEvidence:
 
     def give_up(self, ports: Iterable[Port]) -> None:
         """An operator said that these may be lost. Raises StateError."""
-        accept_losing(self._shadow.folder, ports, self._shadow.now())
+        accept_losing(self._shadow.folder, ports, self._core.wall())
 
     def refused_members(self, since: float) -> tuple[str, ...]:
-        """Ids of members one of whose addresses was refused since (Unix seconds)."""
+        """Ids of members one of whose addresses was refused since (steady seconds)."""
         self._shadow.sample()
         refused = {
             source

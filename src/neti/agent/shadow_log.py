@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from neti import durable, files, log
-from neti.clock import Clock
+from neti.clock import SteadyClock
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
 from neti.host.listeners import listeners
@@ -37,15 +37,17 @@ class ShadowLog:
     """Not thread-safe: the agent's loop owns it. ``fault``: why the last look failed, or None.
     ``faults``: what could not be read from disk."""
 
-    def __init__(self, folder: Path, machine: str, reconciler: Reconciler, clock: Clock) -> None:
+    def __init__(
+        self, folder: Path, machine: str, reconciler: Reconciler, steady: SteadyClock
+    ) -> None:
         self.folder = folder
         self.fault: str | None = None
         self._machine = machine
         self._reconciler = reconciler
-        self._clock = clock
-        self.record, self.faults, self._written_entries = _read(folder, machine, clock.wall())
+        self._steady = steady
+        self.record, self.faults, self._written_entries = _read(folder, machine, steady)
         self._whole = self._written_entries is not None
-        self._written_at = clock.wall()
+        self._written_at = steady.now()
         self._elements = 0
         self.unheard, self.unseen = Missed(), Missed()
         for sentence in self.faults:
@@ -54,7 +56,12 @@ class ShadowLog:
         reconciler.emptied = self.record.emptied
 
     def now(self) -> float:
-        return self._clock.wall()
+        """Steady seconds, as all times of the record are."""
+        return self._steady.now()
+
+    def shown(self, at: float) -> float:
+        """The Unix time to tell people."""
+        return self._steady.shown(at)
 
     @property
     def pause(self) -> float:
@@ -73,7 +80,7 @@ class ShadowLog:
             return
         self.fault = None
         self._elements = len(seen)
-        now = self._clock.wall()
+        now = self.now()
         heard = sum(one.heard for one in seen)
         for missed, name, held in (
             (self.unheard, "unheard", heard),
@@ -83,17 +90,19 @@ class ShadowLog:
         self.record.take(seen, now, listening=_listening)
 
     def incomplete(self, since: float) -> str | None:
-        """Why the record of ports with a listener cannot be relied on since then (Unix seconds)."""
-        if not self.unheard.since(since):
+        """Why the record of ports with a listener cannot be relied on since then (steady
+        seconds)."""
+        last = self.unheard.last
+        if last is None or not self.unheard.since(since):
             return None
         return (
             "the record of ports with a listener is full: "
             f"{self.unheard.packets:,} packets found no room in it, "
-            f"the last one at {time.strftime('%H:%M', time.localtime(self.unheard.last))}"
+            f"the last one at {time.strftime('%H:%M', time.localtime(self.shown(last)))}"
         )
 
     def name_problems(self, problems: Problems) -> None:
-        now = self._clock.wall()
+        now = self.now()
         if (full := self.incomplete(now)) is not None:
             problems.set("record_full", full)
         else:
@@ -123,8 +132,13 @@ class ShadowLog:
     def tick(self) -> None:
         """A look, and a write when one is due. Raises StateError."""
         self.sample()
-        since = self._clock.wall() - self._written_at
+        since = self.now() - self._written_at
         if not self._whole or not 0 <= since < _WRITE_EVERY:
+            self.write()
+
+    def keep_whole(self) -> None:
+        """On disk, where the file there cannot be gone on with. Raises StateError."""
+        if not self._whole:
             self.write()
 
     def stop(self) -> None:
@@ -137,7 +151,7 @@ class ShadowLog:
         changes = self.record.changes()
         if self._whole and not changes:
             return
-        self._written_at = self._clock.wall()
+        self._written_at = self.now()
         path = self.folder / _FILE
         try:
             if self._whole and self._room_for(changes):
@@ -168,15 +182,15 @@ class ShadowLog:
         self._whole = True
 
 
-def read_alone(folder: Path, machine: str, now: float) -> tuple[Record, list[str]]:
+def read_alone(folder: Path, machine: str, steady: SteadyClock) -> tuple[Record, list[str]]:
     """The record without an agent: as it was last written. And what could not be used of it."""
-    record, faults, _ = _read(folder, machine, now)
+    record, faults, _ = _read(folder, machine, steady)
     return record, faults
 
 
-def _read(folder: Path, machine: str, now: float) -> tuple[Record, list[str], int | None]:
+def _read(folder: Path, machine: str, steady: SteadyClock) -> tuple[Record, list[str], int | None]:
     """The record, what is wrong with the file, and how many entries it holds (None: write anew)."""
-    path = folder / _FILE
+    path, now = folder / _FILE, steady.now()
     record = Record(now)
     try:
         lines = files.read(path, _AT_MOST).splitlines(keepends=True)
@@ -197,9 +211,10 @@ def _read(folder: Path, machine: str, now: float) -> tuple[Record, list[str], in
         except ValueError:
             faults.append(f"{path}: line {number} is torn or edited; used what stands before")
             break
+    moved = record.move(steady.shift(max(record.latest(), record.since)))
     record.forget(now)
     record.bound(_listening)
-    return record, faults, None if faults else entries
+    return record, faults, None if faults or moved else entries
 
 
 def _entries(document: dict[str, Any]) -> int:

@@ -94,7 +94,7 @@ def _wished(agent: "Agent") -> dict[str, Any]:
         "configured": agent.core.settings.reject_all,
         "said_at": record.said_at,
         "said_by": record.said_by,
-        "relaxed_until": record.relaxed_until,
+        "relaxed_until": agent.core.shown(record.relaxed_until),
     }
 
 

@@ -18,6 +18,7 @@ from neti.agent.registration import Registration
 from neti.control.server import Request
 from neti.errors import DataplaneError, NetiError
 from neti.model import IPAddress
+from neti.model.said import Said
 from neti.ruleset.objects import SetName
 from neti.stage import evidence, stages, way_in
 from neti.stage.shadow import Port
@@ -101,7 +102,8 @@ class Staging:
             reject_all=core.settings.reject_all,
             boot=core.out.boot,
             monotonic=core.now(),
-            now=core.wall(),
+            now=core.since(),
+            left=None if found.relaxed is None else self._left(found.relaxed),
         )
         record = taken.record
         if taken.source is Source.NOTHING:
@@ -183,13 +185,22 @@ class Staging:
         where: SetName = "peers4" if address.version == 4 else "peers6"
         return self._core.members.elements.wants(where, str(address))
 
-    def _commanded(self, on: bool, caller: str, until: float | None = None) -> Record:
+    def _commanded(self, on: bool, caller: str, seconds: float | None = None) -> Record:
+        """``seconds``: for how long, from now; None: for good."""
         core = self._core
-        return stages.commanded(core.record, on, at=core.wall(), by=caller, until=until)
+        return stages.commanded(
+            core.record,
+            on,
+            at=core.wall(),
+            by=caller,
+            until=None if seconds is None else core.since() + seconds,
+            seconds=seconds,
+        )
 
     def relax(self, request: Request) -> None:
         until = request.arguments.get("until")
-        refused = self._relax("command", request.caller, None if until is None else float(until))
+        seconds = None if until is None else max(0.0, float(until) - self._core.wall())
+        refused = self._relax("command", request.caller, seconds)
         if refused is not None:
             request.fail(str(refused))
         else:
@@ -211,13 +222,17 @@ class Staging:
         core = self._core
         said = core.out.folder.relaxed_by()
         if core.record.wished or not core.record.relaxed:
-            self._relax("command, while the agent did not answer", said.by, said.until)
+            self._relax("command, while the agent did not answer", said.by, self._left(said))
         self._forget_relaxed()
 
     def _forget_relaxed(self) -> None:
         core = self._core
         if STAGE_FILE not in core.behind:
             core.keep("relaxed", lambda: core.out.folder.set_relaxed(False))
+
+    def _left(self, said: Said) -> float | None:
+        out = self._core.out
+        return said.left(boot=out.boot, boottime=out.clock.boottime(), wall=out.clock.wall())
 
     def relaxed_in_kernel(self) -> None:
         """``neti relax`` did without this agent, and no disk took the word: the kernel bears it."""
@@ -226,14 +241,14 @@ class Staging:
         log.warning("relaxed", by="command, found in the kernel: it was not on disk")
 
     def _relax(
-        self, by: str, caller: str = "", until: float | None = None
+        self, by: str, caller: str = "", seconds: float | None = None
     ) -> DataplaneError | None:
         """The kernel first, by a transaction of its own: whatever else is refused must not keep
         anybody out. Why the kernel still drops; None: it does not."""
         core = self._core
         self._progress = None
         refused = self._kernel.disarm()
-        core.keep_record(self._commanded(False, caller, until))
+        core.keep_record(self._commanded(False, caller, seconds))
         log.warning("relaxed", by=by)
         self._kernel.resync("relax")
         self._registration.describing.describe()
@@ -265,17 +280,17 @@ class Staging:
         core, trial = self._core, self._core.record.trial
         if core.down:
             return
-        if stages.relaxed_long_enough(core.record, core.wall()):
-            log.warning("relaxed_long_enough", until=core.record.relaxed_until)
+        if stages.relaxed_long_enough(core.record, core.since()):
+            log.warning("relaxed_long_enough", seconds=core.record.relaxed_for)
             core.keep_record(self._commanded(True, f"after: {core.record.said_by}"))
         if trial is not None:
             self._look_at(trial)
         elif core.record.relaxed_until is not None:
-            core.soon("stage", max(0.0, core.record.relaxed_until - core.wall()))
-        elif stages.may_begin(core.record, core.wall()):
+            core.soon("stage", max(0.0, core.record.relaxed_until - core.since()))
+        elif stages.may_begin(core.record, core.since()):
             self._begin_if_possible()
         elif core.record.wants_trial and core.record.retry_at is not None:
-            core.soon("stage", max(0.0, core.record.retry_at - core.wall()))
+            core.soon("stage", max(0.0, core.record.retry_at - core.since()))
         elif core.record.confirmed and not core.way_in:
             core.problems.set("arming", f"reject_all is NOT in force any more: {NO_WAY_IN}")
         else:
@@ -347,7 +362,7 @@ class Staging:
         trial = Trial(
             boot=core.out.boot,
             deadline=core.now() + seconds,
-            began=core.wall(),
+            began=core.since(),
             seconds=seconds,
             wait=wait,
         )
@@ -358,7 +373,7 @@ class Staging:
         try:
             core.out.reconciler.begin_trial(core.members.elements)
         except DataplaneError:
-            core.keep_record(stages.unconfirmed(core.record, ("the kernel refused",), core.wall()))
+            core.keep_record(stages.unconfirmed(core.record, ("the kernel refused",), core.since()))
             raise
         used = frozenset(self._shadow.unanswered())
         self._progress = _Progress(core.now(), self._admitted(), before, back, used)
@@ -412,7 +427,7 @@ class Staging:
     def unconfirmed(self, why: tuple[str, ...]) -> None:
         core = self._core
         self._progress = None
-        core.keep_record(stages.unconfirmed(core.record, why, core.wall()))
+        core.keep_record(stages.unconfirmed(core.record, why, core.since()))
         log.error("trial_unconfirmed", why="; ".join(why), failures=core.record.failures)
         core.members.elements.enforcement = core.enforcement()
         self._registration.describing.describe()
@@ -539,7 +554,7 @@ class Staging:
                 "state": "expired",
                 "seconds_left": 0,
                 "failures": record.failures,
-                "retry_at": record.retry_at,
+                "retry_at": core.shown(record.retry_at),
                 "why": list(record.why),
             }
         return None

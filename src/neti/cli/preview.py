@@ -112,7 +112,7 @@ def _document(settings: Settings, *, everything: bool) -> dict[str, Any]:
 
         if isinstance(away.__cause__, PermissionError) or not settings.table_files_path.is_dir():
             raise
-        found = alone(settings, fingerprint(), time.time(), everything=everything)
+        found = alone(settings, fingerprint(), everything=everything)
     _name_owners(found)
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from neti.clock import Clock, SystemClock
 from neti.errors import IdentityError
 from neti.identity.cache import IdentityCache
-from neti.identity.machine import fingerprint
+from neti.identity.machine import boot_id, fingerprint
 from neti.identity.site import decide_site
 from neti.identity.source import Identity, IdentitySource, SourceSilent
 from neti.identity.static import StaticSource
@@ -69,7 +69,9 @@ def _remembering(
     if cache_dir is None:
         return source.read()
     bound_to = fingerprint() if machine is None else machine
-    cache = IdentityCache(folder=cache_dir, machine=bound_to, clock=clock, notice=notice)
+    cache = IdentityCache(
+        folder=cache_dir, machine=bound_to, clock=clock, boot=boot_id(), notice=notice
+    )
     try:
         identity = source.read()
     except SourceSilent as error:

@@ -37,6 +37,7 @@ class IdentityCache:
     folder: Path
     machine: str
     clock: Clock
+    boot: str
     notice: Callable[[str], None]
 
     @property
@@ -53,6 +54,7 @@ class IdentityCache:
             "format": _FORMAT,
             "machine": self.machine,
             "at": self.clock.wall(),
+            "boot": [self.boot, self.clock.boottime()],
             "identity": _to_json(identity),
         }
         try:
@@ -86,7 +88,8 @@ class IdentityCache:
         try:
             document = json.loads(content)
             machine, at = str(document["machine"]), float(document["at"])
-            if document["format"] != _FORMAT or not math.isfinite(at):
+            boot, began = document.get("boot", ("", 0.0))
+            if document["format"] != _FORMAT or not math.isfinite(at + float(began)):
                 raise ValueError("another format")
             identity = _from_json(document["identity"])
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
@@ -98,7 +101,10 @@ class IdentityCache:
                 "ignored"
             )
             return None
-        return Remembered(identity=identity, age_seconds=max(0.0, self.clock.wall() - at))
+        age = self.clock.wall() - at
+        if boot == self.boot:  # nobody can set this one
+            age = self.clock.boottime() - float(began)
+        return Remembered(identity=identity, age_seconds=max(0.0, age))
 
 
 def _to_json(identity: Identity) -> dict[str, Any]:

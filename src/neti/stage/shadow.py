@@ -84,7 +84,7 @@ class Listener:
 
 @dataclass(slots=True)
 class Seen:
-    """``packets`` from one source to one port; ``first`` and ``last`` in Unix seconds."""
+    """``packets`` from one source to one port; ``first`` and ``last`` in steady seconds."""
 
     packets: int
     first: float
@@ -105,7 +105,7 @@ class Missed:
 
     def __init__(self) -> None:
         self.packets = 0
-        self.last: float | None = None  # Unix seconds; None: none, as far as is known
+        self.last: float | None = None  # steady seconds; None: none, as far as is known
         self._counter: int | None = None
 
     def look(self, counter: int, now: float, *, full: bool) -> None:
@@ -217,6 +217,22 @@ class Record:
                 if held.last + KEEP_SECONDS <= now:
                     old.append((port, source))
         self._remove(old)
+
+    def latest(self) -> float:
+        """When the last packet was seen; minus infinity: none was."""
+        seen = (held.last for use in self.ports.values() for held in use.sources.values())
+        return max(seen, default=float("-inf"))
+
+    def move(self, by: float) -> bool:
+        """All times are ``by`` later: another boot counts from elsewhere. Whether it does."""
+        if abs(by) < _ROUNDING:
+            return False
+        self.since += by
+        for use in self.ports.values():
+            for held in use.sources.values():
+                held.first += by
+                held.last += by
+        return True
 
     def bound(self, listening: Callable[[], Collection[Port]]) -> None:
         """Above the bound: down to fifteen sixteenths of it, so that this is rare. First goes what
@@ -363,7 +379,7 @@ class Losses:
 def losses(
     record: Record, listening: Iterable[Listener], accepted: Collection[Port], since: float
 ) -> Losses:
-    """What a trial that began at ``since`` (Unix seconds) refused that had been in use.
+    """What a trial that began at ``since`` (steady seconds) refused that had been in use.
 
     *Used before* is said of the port, not of the source: a client that comes from a new address
     is lost all the same. A port counts as recorded since then when any source's last packet came

@@ -39,7 +39,7 @@ class Stage(enum.Enum):
 class Trial:
     """``deadline``: CLOCK_MONOTONIC seconds, which mean nothing after the ``boot`` they are of.
 
-    ``began`` is Unix seconds, for people and for what was recorded since. ``wait``: only the
+    ``began`` is steady seconds, as is the shadow's record of what came since. ``wait``: only the
     operator's word confirms it.
     """
 
@@ -55,8 +55,9 @@ class Record:
     """What is kept on disk. ``configured``: reject_all as it was last read (None: never).
 
     ``failures``: trials in a row that ended unconfirmed; ``why``: what was missing at the end of
-    the last one; ``retry_at``: Unix seconds. ``said_at`` (Unix seconds) and ``said_by`` (who, from
-    where; for people): the last command. ``relaxed_until``: Unix seconds; None: for good.
+    the last one; ``retry_at``: steady seconds. ``said_at`` (Unix seconds) and ``said_by`` (who,
+    from where; for people): the last command. ``relaxed_until``: steady seconds; None: for good;
+    ``relaxed_for``: how many seconds that was when it was said.
     """
 
     configured: bool | None = None
@@ -70,6 +71,7 @@ class Record:
     said_at: float | None = None
     said_by: str = ""
     relaxed_until: float | None = None
+    relaxed_for: float | None = None
 
     @property
     def relaxed(self) -> bool:
@@ -106,17 +108,21 @@ def commanded(
     at: float | None = None,
     by: str = "",
     until: float | None = None,
+    seconds: float | None = None,
 ) -> Record:
-    """``neti enforce`` or ``neti relax``. ``at``: when; ``by``: who, from where; ``until``: when a
-    relaxed host is to be put on trial again. All in Unix seconds."""
+    """``neti enforce`` or ``neti relax``. ``at``: when (Unix seconds); ``by``: who, from where;
+    ``until``: when a relaxed host is to be put on trial again (steady seconds), which is
+    ``seconds`` from now."""
     if on and record.confirmed:
         return replace(record, by="command", said_at=at, said_by=by)
     wished = _wish(record, on, "command")
-    return replace(wished, said_at=at, said_by=by, relaxed_until=None if on else until)
+    if on:
+        return replace(wished, said_at=at, said_by=by)
+    return replace(wished, said_at=at, said_by=by, relaxed_until=until, relaxed_for=seconds)
 
 
 def relaxed_long_enough(record: Record, now: float) -> bool:
-    """Whether the time that ``neti relax --for`` named is over."""
+    """Whether the time that ``neti relax --for`` named is over. ``now``: steady seconds."""
     return record.relaxed and record.relaxed_until is not None and record.relaxed_until <= now
 
 
@@ -135,19 +141,36 @@ def confirmed(record: Record) -> Record:
 def unconfirmed(record: Record, why: tuple[str, ...], now: float) -> Record:
     """The trial is over. What the configuration wishes for is tried again later; what a command
     wished for waits for another one."""
-    pause = RETRY_PAUSES[min(record.failures, len(RETRY_PAUSES) - 1)]
     return replace(
         record,
         trial=None,
         failures=record.failures + 1,
         why=why,
-        retry_at=now + pause if record.configured else None,
+        retry_at=now + _pause(record.failures + 1) if record.configured else None,
     )
+
+
+def _pause(failures: int) -> float:
+    """After so many trials in a row that ended unconfirmed."""
+    return RETRY_PAUSES[max(0, min(failures, len(RETRY_PAUSES)) - 1)]
+
+
+def moved(record: Record, by: float, now: float) -> Record:
+    """As a later boot counts time: ``by`` later, but nothing is further away from ``now`` than it
+    ever was. A clock that was never set must not keep a host relaxed for fifty years."""
+    retry, until = record.retry_at, record.relaxed_until
+    if retry is not None:
+        retry = min(retry + by, now + _pause(record.failures))
+    if until is not None:
+        until += by
+        if record.relaxed_for is not None:
+            until = min(until, now + record.relaxed_for)
+    return replace(record, retry_at=retry, relaxed_until=until)
 
 
 def may_begin(record: Record, now: float) -> bool:
     """Whether a trial should begin by itself now: a fresh wish at once, a failed one after its
-    pause. ``now``: Unix seconds."""
+    pause. ``now``: steady seconds."""
     if not record.wants_trial:
         return False
     if record.failures == 0:
@@ -156,8 +179,9 @@ def may_begin(record: Record, now: float) -> bool:
 
 
 def resumed(record: Record, *, boot: str, monotonic: float, now: float, armed: bool) -> Record:
-    """What a starting agent finds. ``armed``: the kernel holds enforcement without a time-out,
-    which only a confirmation makes: so one that was killed right after it still counts."""
+    """What a starting agent finds. ``now``: steady seconds. ``armed``: the kernel holds enforcement
+    without a time-out, which only a confirmation makes: so one that was killed right after it still
+    counts."""
     trial = record.trial
     if trial is None:
         return record

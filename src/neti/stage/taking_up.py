@@ -67,10 +67,17 @@ def source(found: Found) -> Source:
 
 
 def take_up(
-    found: Found, *, reject_all: bool | None, boot: str, monotonic: float, now: float
+    found: Found,
+    *,
+    reject_all: bool | None,
+    boot: str,
+    monotonic: float,
+    now: float,
+    left: float | None = None,
 ) -> TakenUp:
     """``reject_all``: as the configuration says now; None: it is not asked, and what was last in
-    force counts. A trial that is over ends here as unconfirmed. ``now``: Unix seconds."""
+    force counts. A trial that is over ends here as unconfirmed. ``now``: steady seconds; ``left``:
+    for how many more an operator's word on disk counts (None: for good)."""
     why, record = source(found), found.record or Record()
     if why in (Source.KERNEL_ALONE, Source.KERNEL_NEWER):
         # What the configuration says is nothing new.
@@ -80,7 +87,9 @@ def take_up(
         word = found.relaxed
         at = word.at if word.at is not None else now
         record = _configured(record, reject_all)
-        record = commanded(record, False, at=at, by=word.by or WITHOUT_AGENT, until=word.until)
+        until = None if left is None else now + left
+        by_whom = word.by or WITHOUT_AGENT
+        record = commanded(record, False, at=at, by=by_whom, until=until, seconds=left)
     elif why is Source.RELAXED_IN_KERNEL:
         record = _configured(record, reject_all)
         if not record.relaxed:

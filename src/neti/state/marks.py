@@ -8,6 +8,7 @@ Must never do: need anything but the file system, or follow a link.
 import contextlib
 import errno
 import os
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from neti.model.said import Said
 DOWN: Final = "down"
 RELAXED: Final = "relaxed"
 _AT_MOST: Final = 4096
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -28,6 +30,10 @@ def leave(folder: Path, name: str, said: Said) -> None:
     """Raises OSError. On a disk without room an empty file often still fits."""
     path = folder / name
     document: dict[str, Any] = {"at": said.at, "by": said.by, "until": said.until}
+    if said.at is not None and said.until is not None:
+        document["ends"] = time.clock_gettime(time.CLOCK_BOOTTIME) + said.until - said.at
+        with contextlib.suppress(OSError):
+            document["boot"] = _BOOT.read_text(encoding="ascii").strip()
     try:
         durable.replace(path, durable.line(document), 0o644)
     except OSError as error:
@@ -48,11 +54,10 @@ def read(folder: Path, name: str) -> Said:
     """What is known of it; nothing, where it cannot be read."""
     try:
         held = durable.checked(files.read(folder / name, _AT_MOST))
-        at, until = held.get("at"), held.get("until")
-        return Said(
-            None if at is None else float(at),
-            str(held.get("by") or ""),
-            None if until is None else float(until),
+        at, until, ends = (
+            None if (value := held.get(key)) is None else float(value)
+            for key in ("at", "until", "ends")
         )
+        return Said(at, str(held.get("by") or ""), until, str(held.get("boot") or ""), ends)
     except (OSError, ValueError, TypeError):
         return Said()

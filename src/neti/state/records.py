@@ -255,6 +255,7 @@ def record_of(document: dict[str, Any]) -> Record:
         said_at=found.number("said_at"),
         said_by=found.text("said_by") or "",
         relaxed_until=found.number("relaxed_until"),
+        relaxed_for=found.number("relaxed_for"),
     )
 
 

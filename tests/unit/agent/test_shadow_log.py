@@ -13,7 +13,7 @@ from tests.support.agents import FakeConnections
 from neti.agent import shadow_log
 from neti.agent.shadow_log import ShadowLog, read_alone
 from neti.cli import cli
-from neti.clock import ManualClock
+from neti.clock import ManualClock, Mark, SteadyClock
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
@@ -37,6 +37,8 @@ class Host:
     machine: str = "this machine"
     kernel: MemoryDataplane = field(default_factory=MemoryDataplane)
     clock: ManualClock = field(default_factory=ManualClock)
+    boot: str = "boot-1"
+    mark: Mark | None = None  # as the agent notes it on disk
 
     def __post_init__(self) -> None:
         self.start()
@@ -44,7 +46,8 @@ class Host:
 
     def start(self) -> None:
         self.reconciler = Reconciler(self.kernel, FakeConnections(), None)
-        self.log = ShadowLog(self.folder, self.machine, self.reconciler, self.clock)
+        self.steady = SteadyClock(self.clock, self.boot, self.mark)
+        self.log = ShadowLog(self.folder, self.machine, self.reconciler, self.steady)
 
     def resync(self) -> None:
         """The table is one of another version, with other sets: all of it anew."""
@@ -297,6 +300,58 @@ def test_a_damaged_list_of_accepted_ports_accepts_nothing(tmp_path: Path) -> Non
 # --- the command, without an agent ---
 
 
+@pytest.mark.parametrize("step", [15 * 86_400.0, -86_400.0])
+def test_who_sets_the_clock_neither_empties_the_record_nor_hides_what_comes(
+    tmp_path: Path, step: float
+) -> None:
+    """What a trial refuses after a step back is still seen as refused since it began."""
+    host = Host(tmp_path)
+    host.clock.now = 1_800_000_000.0
+    host.packets(5)
+    host.tick()
+    began = host.log.now()
+    host.clock.set += step
+    host.packets(7)
+    host.tick(7_200.0)
+    assert host.counted() == 7
+    assert host.log.record.ports[WEB].sources[SOURCE.packed].last > began
+    assert host.log.shown(host.log.now()) == host.clock.wall()
+
+
+def test_fourteen_days_are_fourteen_days_whatever_the_clock_shows(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.clock.now = 1_800_000_000.0
+    host.packets(5)
+    host.tick()
+    host.kernel.seen = []
+    host.clock.set -= 30 * 86_400.0
+    host.tick(13 * 86_400.0)
+    assert host.counted() == 5
+    host.tick(2 * 86_400.0)
+    assert host.counted() == 0
+
+
+def test_the_record_goes_on_across_a_reboot(tmp_path: Path) -> None:
+    """The machine was off for a day by its clock, which was set by an hour before."""
+    host = Host(tmp_path)
+    host.clock.now = 1_800_000_000.0
+    host.start()
+    host.packets(5)
+    host.tick()
+    host.clock.set += 3_600.0
+    host.log.stop()
+    host.mark, host.boot = host.steady.mark(), "boot-2"
+    host.clock.now += 86_400.0
+    host.kernel.seen = []
+    host.start()
+    last = host.log.record.ports[WEB].sources[SOURCE.packed].last
+    assert host.log.now() - last == pytest.approx(86_400.0)
+    host.log.keep_whole()
+    host.mark = host.steady.mark()
+    host.start()  # once moved, it is not moved again
+    assert host.log.record.ports[WEB].sources[SOURCE.packed].last == pytest.approx(last)
+
+
 @pytest.fixture
 def neti(tmp_path: Path) -> Callable[..., Result]:
     config = tmp_path / "neti.yml"
@@ -319,7 +374,7 @@ def test_preview_reads_the_disk_when_the_agent_is_away(
     host.packets(3, port=9)
     host.log.stop()
     # Years later, and yet: the clock of this test is not the command's.
-    record, faults = read_alone(state, fingerprint(), host.clock.now)
+    record, faults = read_alone(state, fingerprint(), host.steady)
     assert (len(record), faults) == (1, [])
     text = neti()
     assert text.exit_code == 0, text.output

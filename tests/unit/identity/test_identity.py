@@ -544,12 +544,30 @@ def test_an_unknown_machine_remembers_nothing(
     assert not (tmp_path / "identity.json").exists()
 
 
+@pytest.mark.parametrize(("boot", "age"), [("boot-1", 60.0), ("boot-2", 86_460.0)])
+def test_the_age_of_an_answer_is_told_by_a_clock_that_nobody_sets(
+    tmp_path: Path, boot: str, age: float
+) -> None:
+    """Within one boot; across a reboot only the wall clock can say."""
+    clock = ManualClock()
+
+    def cache(boot: str) -> IdentityCache:
+        return IdentityCache(folder=tmp_path, machine="m", clock=clock, boot=boot, notice=print)
+
+    cache("boot-1").remember(Identity(id="a", private=HOST.private))
+    clock.advance(60.0)
+    clock.set += 86_400.0
+    remembered = cache(boot).recall()
+    assert remembered is not None
+    assert remembered.age_seconds == age
+
+
 @given(st.binary(max_size=200))
 def test_a_damaged_cache_is_ignored_and_said(content: bytes) -> None:
     """Whatever the cache file holds, it is ignored with one notice and raises nothing."""
     notices: list[str] = []
     cache = IdentityCache(
-        folder=Path("/nowhere"), machine="m", clock=ManualClock(), notice=notices.append
+        folder=Path("/nowhere"), machine="m", clock=ManualClock(), boot="b", notice=notices.append
     )
     assert cache.read(content) is None
     assert len(notices) == 1
