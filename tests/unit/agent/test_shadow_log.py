@@ -403,7 +403,9 @@ def test_where_no_agent_ever_ran_it_says_so(neti: Callable[..., Result]) -> None
         done = neti(*words)
         assert done.exit_code == 1
         assert "agent" in done.output
-        assert len(done.output.splitlines()) == 1
+    assert [line for line in done.output.splitlines() if not line.lstrip().startswith("→")] == [
+        done.output.splitlines()[0]
+    ]
 
 
 def test_watch_needs_a_terminal(neti: Callable[..., Result]) -> None:
