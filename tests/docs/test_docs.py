@@ -42,6 +42,8 @@ def _commands(group: click.Group, words: tuple[str, ...] = ("neti",)) -> Iterato
 
 KEYS = sorted(set(_keys(json_schema())))
 COMMANDS = list(_commands(cli))
+# With "neti" before them these are descriptions of rules in AWS's security groups.
+MARKS = {"zk-groups", "ip-ranges", "path"}
 
 
 def test_the_example_loads_without_a_warning() -> None:
@@ -88,6 +90,18 @@ def test_the_pages_name_every_command(command: str) -> None:
     """As it is typed, somewhere in the README or in docs/."""
     spelled = re.compile(rf"\b{re.escape(command)}\b")
     assert any(spelled.search(page.read_text()) for page in PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_in_the_text_are_commands(page: Path) -> None:
+    """What a sentence tells somebody to type is there to be typed."""
+    for typed in re.findall(r"`neti ([a-z][a-z -]*)", page.read_text()):
+        words = typed.split()
+        if words[0] in MARKS:
+            continue
+        assert f"neti {words[0]}" in COMMANDS, typed
+        if any(command.startswith(f"neti {words[0]} ") for command in COMMANDS) and words[1:]:
+            assert f"neti {words[0]} {words[1]}" in COMMANDS, typed
 
 
 def _typed(page: Path) -> Iterator[str]:

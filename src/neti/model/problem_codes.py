@@ -161,7 +161,7 @@ _KINDS: Final = (
     _warning(
         "log",
         "`log_file` cannot be written: events go to the journal instead",
-        "Make room, or make the file writable; then `neti reload`",
+        "Make room, or make the file writable; then `systemctl reload neti`",
     ),
     _note(
         "lost",
