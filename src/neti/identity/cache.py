@@ -89,8 +89,10 @@ class IdentityCache:
             document = json.loads(content)
             machine, at = str(document["machine"]), float(document["at"])
             boot, began = document.get("boot", ("", 0.0))
-            if document["format"] != _FORMAT or not math.isfinite(at + float(began)):
-                raise ValueError("another format")
+            # Of a later format what is known is used: a downgraded host has to know who it is
+            # before there is a network.
+            if int(document["format"]) < _FORMAT or not math.isfinite(at + float(began)):
+                raise ValueError("no format of this program's")
             identity = _from_json(document["identity"])
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             self.notice(f"{self.path} is damaged and ignored ({type(error).__name__})")

@@ -1,7 +1,8 @@
 """What the agent keeps on disk (``table_files_path``): the last good fleet, and who it was itself.
 
-Files of a newer version that nobody here understands are not used, are named, and are put aside
-(``NAME.newer``) before anything is written in their place. Only regular files of a bounded size are
+Of files of a newer version that much is used that keeps an enforced host enforced, if all of it can
+be read; the others are not used and are named. All of them are put aside (``NAME.newer``) before
+anything is written in their place. Only regular files of a bounded size are
 read, and no link is followed.
 
 Each file is either replaced atomically (written beside, synced, renamed) or appended to by whole
@@ -50,6 +51,9 @@ _JOURNAL: Final = "members.jsonl"
 STAGE_FILE: Final = "stage.json"
 _STAGE: Final = STAGE_FILE
 _STAGE_COPY: Final = "stage.json.copy"
+_SELF: Final = "self.json"
+# What is known of these is used whatever their format: a downgrade must not open an enforced host.
+_KEEPS_ENFORCED: Final = frozenset({_STAGE, _STAGE_COPY, _SELF})
 # As ``durable.line`` spells it. Only for what people are told of a file that is torn.
 _CONFIRMED: Final = b'"confirmed":true'
 _OLD_JOURNAL: Final = "members.jsonl.old"
@@ -105,6 +109,14 @@ class Loaded:
     faults: list[Fault] = field(default_factory=list)
 
 
+def _unread(number: int, *, newer: bool, used: bool) -> str:
+    """What is said of a journal with such a line."""
+    if newer:
+        return "written by another version of Neti: not used, and kept"
+    what = f"line {number} is torn or edited"
+    return f"{what}; used what stands before" if used else f"{what}: the file is not used"
+
+
 class StateFolder:
     """One agent's files. Used by one thread, except ``is_down``, ``is_relaxed``.
 
@@ -135,7 +147,7 @@ class StateFolder:
         self.machine = machine
         loaded = Loaded()
         try:
-            loaded.itself = self._document("self.json", records.self_of, loaded.faults) or Self()
+            loaded.itself = self._document(_SELF, records.self_of, loaded.faults) or Self()
             self._load_record(loaded)
             loaded.window = (
                 self._document("guard.json", records.window_of, loaded.faults) or loaded.window
@@ -194,10 +206,8 @@ class StateFolder:
             newer = records.is_newer(document.pop("format", records.FORMAT))
             if newer:
                 self._not_understood.add(name)
-            if newer and name not in (_STAGE, _STAGE_COPY):
+            if newer and name not in _KEEPS_ENFORCED:
                 raise ValueError("a newer format")
-            # Of a newer stage what is known is used, if it is all there: an enforced host must not
-            # be opened by a downgrade.
             return read(document)
         except (ValueError, TypeError, KeyError, AttributeError):
             self._not_understood.add(name)
@@ -232,7 +242,7 @@ class StateFolder:
             self._whole = False
             faults.append(Fault(path, "is empty: the file is not used", _JOURNAL))
             return None
-        base = 0
+        base, newer = 0, False
         for number, text in enumerate(lines, 1):
             try:
                 document = durable.checked(text)
@@ -243,28 +253,23 @@ class StateFolder:
                     if header.machine != self.machine:
                         raise _Foreign
                     base = header.base + 1
+                    newer = header.newer
+                    if newer:
+                        self._not_understood.add(name)
                 else:
                     records.apply_changes(members, document)
-            except records.NewerFormat:
-                self._whole = False
-                self._not_understood.add(name)
-                what = "written by another version of Neti: not used, and kept"
-                faults.append(Fault(path, what, _JOURNAL))
-                return None
             except (ValueError, TypeError, KeyError):
                 self._whole = False
-                if number <= base or number == 1:
-                    what = f"line {number} is torn or edited: the file is not used"
-                    faults.append(Fault(path, what, _JOURNAL))
-                    return None
-                what = f"line {number} is torn or edited; used what stands before"
-                faults.append(Fault(path, what, _JOURNAL))
-                return members
+                used = not newer and number > max(1, base)
+                faults.append(Fault(path, _unread(number, newer=newer, used=used), _JOURNAL))
+                return members if used else None
         if len(lines) < base:
             self._whole = False
             what = f"{base - len(lines)} lines are missing: the file is not used"
             faults.append(Fault(path, what, _JOURNAL))
             return None
+        if newer:
+            self._whole = False  # the next note begins a new one
         return members
 
     # --- writing ---
@@ -305,7 +310,7 @@ class StateFolder:
             beside.replace(self.path / _OLD_JOURNAL)
 
     def save_self(self, itself: Self) -> None:
-        self._write("self.json", records.self_document(itself), 0o640)
+        self._write(_SELF, records.self_document(itself), 0o640)
 
     def save_record(self, record: Record) -> None:
         for name in (_STAGE, _STAGE_COPY):

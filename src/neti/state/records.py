@@ -6,8 +6,9 @@ one of another machine by the fingerprint in it.
 Versions read each other's files. What a reader does not know it passes over, and what is missing
 has the value that it had before there was such a key. Within one ``format`` nothing but that may
 change: no key gets another meaning or type, none is taken away. ``FORMAT`` rises when that cannot
-be kept. The reader of an older version then refuses the document (``KeyError, TypeError,
-ValueError``), and whoever calls leaves it where it is.
+be kept. Of a document with a later format that much is used that keeps a host enforced (its stage,
+its members, who it is), if all of it can be read; the rest is refused (``KeyError, TypeError,
+ValueError``). Whoever calls leaves such a document where it is.
 """
 
 import base64
@@ -28,10 +29,6 @@ from neti.stage.stages import Record, Trial
 FORMAT: Final = 1
 # No host id: a journal's first line, which says how many lines belong to its base.
 _HEADER: Final = "#"
-
-
-class NewerFormat(Exception):
-    """The journal was written by a version that came after this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +68,11 @@ class Self:
 @dataclass(frozen=True, slots=True)
 class Header:
     """The first line of a journal. ``base``: how many lines behind it were written with it: only
-    all of them together are a fleet."""
+    all of them together are a fleet. ``newer``: a version that came after this one wrote it."""
 
     machine: str
     base: int
+    newer: bool = False
 
 
 # --- the journal of members ---
@@ -88,9 +86,7 @@ def header_of(document: Mapping[str, Any]) -> Header | None:
     if _HEADER not in document:
         return None
     machine, base, *more = document[_HEADER]
-    if is_newer(more[0] if more else FORMAT):
-        raise NewerFormat
-    return Header(str(machine), int(base))
+    return Header(str(machine), int(base), is_newer(more[0] if more else FORMAT))
 
 
 def is_newer(number: Any) -> bool:

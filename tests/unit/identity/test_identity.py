@@ -576,7 +576,8 @@ def test_a_damaged_cache_is_ignored_and_said(content: bytes) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
+        {"format": 0},
+        {"format": "new"},
         {"at": "yesterday"},
         {"at": float("nan")},
         {"identity": []},
@@ -595,6 +596,17 @@ def test_a_cache_of_another_shape_is_ignored_and_said(
     with pytest.raises(SourceSilent):
         found(service, tmp_path, notices)
     assert "is damaged and ignored" in notices[0]
+
+
+def test_a_cache_of_a_later_format_is_used_if_all_is_there(
+    service: MetadataService, tmp_path: Path, notices: list[str]
+) -> None:
+    """After a downgrade, before there is a network, a host has to know who it is."""
+    before = found(service, tmp_path, notices)
+    path = tmp_path / "identity.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 9, "newer": [1]}))
+    service.fail(Fault.SERVER_ERROR)
+    assert found(service, tmp_path, notices) == before
 
 
 def test_a_folder_that_cannot_be_written_to_is_only_noticed(

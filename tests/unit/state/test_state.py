@@ -226,6 +226,40 @@ def test_a_newer_record_that_says_enforced_is_enforced(tmp_path: Path) -> None:
     assert loaded.record.confirmed
 
 
+def test_a_newer_journal_is_used_as_far_as_it_is_understood_and_kept(tmp_path: Path) -> None:
+    """Both of its files are the newer version's after two of its runs; an enforced host without
+    members would be opened."""
+    written = folder(tmp_path)
+    written.append(dict(MEMBERS), everybody(MEMBERS))
+    path = tmp_path / "members.jsonl"
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    header = durable.checked(first)
+    newer = durable.line({"#": [*header["#"][:2], 9]}) + b"".join(rest)
+    path.write_bytes(newer)
+    again = folder(tmp_path)
+    loaded = again.load("m")
+    assert (loaded.members, loaded.faults) == (MEMBERS, [])
+    again.append({}, everybody(MEMBERS))
+    assert (tmp_path / "members.jsonl.newer").read_bytes() == newer
+    path.write_bytes(newer + durable.line({"h1": {"in": "another form"}}))
+    again = folder(tmp_path)
+    loaded = again.load("m")
+    assert any("another version" in fault for fault in loaded.faults)
+    assert again.holds_what_is_not_understood("members.jsonl")
+
+
+def test_a_newer_self_says_who_this_is(tmp_path: Path) -> None:
+    written = folder(tmp_path)
+    written.save_self(Self(overlay="192.168.0.1", host=HOST))
+    path = tmp_path / "self.json"
+    document = durable.checked(path.read_bytes())
+    path.write_bytes(durable.line({**document, "format": 9, "newer": 1}))
+    again = folder(tmp_path)
+    assert again.load("m").itself == Self(overlay="192.168.0.1", host=HOST)
+    again.save_self(Self())
+    assert (tmp_path / "self.json.newer").exists()
+
+
 @pytest.mark.parametrize("name", ["stage.json", "self.json", "members.jsonl", "guard.json"])
 def test_a_pipe_in_the_folder_keeps_nobody_waiting(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
