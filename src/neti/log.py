@@ -8,8 +8,11 @@ Values may be anybody's text: ``neti.text`` keeps each in its line.
 Must never be given a secret: there is no filter here that would take it out again.
 """
 
+import contextlib
 import logging
+import logging.handlers
 import os
+import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -17,7 +20,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from neti.errors import NetiError
 from neti.text import json_document, logfmt, plain, printable
 
 _LOGGER: Final = logging.getLogger("neti")
@@ -35,18 +37,83 @@ Format = Literal["text", "json"]
 
 
 def configure(log_file: Path | None, log_format: Format = "text") -> None:
-    """Send events to ``log_file``, or to stderr, which systemd hands to the journal."""
-    try:
-        handler: logging.Handler = (
-            logging.FileHandler(log_file) if log_file is not None else logging.StreamHandler()
-        )
-    except OSError as error:
-        raise NetiError(f"log_file {log_file}: cannot be written: {error.strerror}") from error
-    journal = log_file is None and stderr_is_the_journal(os.environ)
-    handler.setFormatter(_Lines(log_format, journal=journal))
+    """Send events to ``log_file``, or to stderr, which systemd hands to the journal. A file that
+    is moved away is made anew with the next line; what cannot be written to it goes to stderr."""
+    journal = logging.StreamHandler()
+    journal.setFormatter(_Lines(log_format, journal=stderr_is_the_journal(os.environ)))
+    handler: logging.Handler = journal
+    if log_file is not None:
+        handler = _File(log_file, journal)
+        handler.setFormatter(_Lines(log_format, journal=False))
+    for former in _LOGGER.handlers:
+        former.close()
     _LOGGER.handlers[:] = [handler]
     _LOGGER.setLevel(logging.INFO)
     _LOGGER.propagate = False
+
+
+def fault() -> str | None:
+    """Why lines do not get into ``log_file``; None: they do, or there is none."""
+    faults = (one.fault for one in _LOGGER.handlers if isinstance(one, _File))
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def reopen() -> None:
+    """Open ``log_file`` anew, wherever the former one is now."""
+    for one in _LOGGER.handlers:
+        if isinstance(one, _File):
+            one.open_anew()
+
+
+class _File(logging.handlers.WatchedFileHandler):
+    """Looks before each line whether the path still leads to the file that is open. ``fault``: why
+    the last line is not in it."""
+
+    def __init__(self, path: Path, beside: logging.Handler) -> None:
+        super().__init__(path, delay=True)
+        self._path = path
+        self._beside = beside
+        self.fault: str | None = None
+        self.open_anew()
+
+    def open_anew(self) -> None:
+        with self.lock or contextlib.nullcontext():
+            self.close()
+            self._closed = False
+            try:
+                self.stream = self._open()
+                self._statstream()
+            except OSError as error:
+                self._failed(error)
+            else:
+                self.fault = None
+
+    def close(self) -> None:
+        """What a full disk did not take is lost with it."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._written = True
+        try:
+            super().emit(record)
+        except OSError as error:
+            self._failed(error)
+        if self._written:
+            self.fault = None
+        else:
+            self._beside.emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the base's name
+        """What writing raised; by default it would print a traceback for each line."""
+        error = sys.exc_info()[1]
+        self._failed(error if isinstance(error, OSError) else OSError(0, str(error)))
+
+    def _failed(self, error: OSError) -> None:
+        self._written = False
+        self.fault = (
+            f"log_file {self._path}: cannot be written: {error.strerror}: events go to the journal"
+        )
 
 
 def stderr_is_the_journal(environment: Mapping[str, str]) -> bool:

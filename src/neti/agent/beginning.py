@@ -157,9 +157,7 @@ def reserved(registry: Registry) -> frozenset[IPAddress]:
 
 def configure_log(settings: Settings, log_format: log.Format, problems: Problems) -> None:
     """A file that cannot be written is no reason to go without rules: the journal has the lines."""
-    try:
-        log.configure(settings.log_file, log_format)
-    except NetiError as error:
-        log.configure(None, log_format)
-        problems.set("log", f"{error}: events go to the journal instead")
-        log.error("log_file_not_written", what=str(error))
+    log.configure(settings.log_file, log_format)
+    if (fault := log.fault()) is not None:
+        problems.set("log", fault)
+        log.error("log_file_not_written", what=fault)

@@ -26,7 +26,7 @@ from neti.agent.journal import Journal
 from neti.agent.keeping_time import ClockNote, rebased
 from neti.agent.kernel import Kernel
 from neti.agent.registration import Registration
-from neti.agent.reloading import reloadable
+from neti.agent.reloading import changed, reloadable
 from neti.agent.shadow_evidence import ShadowEvidence
 from neti.agent.shadow_log import ShadowLog
 from neti.agent.trial import Shadow, Staging
@@ -334,7 +334,7 @@ class Agent:
             "linger": self.following.let_go,
             "memory": malloc.give_back,
             "disk": self.core.keep_what_is_behind,
-            "jobs": self.faults.look_at_jobs,
+            "jobs": self._look_at_jobs,
             "anew": lambda: self.following.anew(remember=True),
             "forget": self.faults.forget,
             "certificate": self._look_at_certificate,
@@ -431,6 +431,7 @@ class Agent:
             "relax": self.staging.relax,
             "release": self._release,
             "preview": self._preview,
+            "reload": self._answer_reload,
         }
         command = commands.get(request.command)
         if command is None:
@@ -513,9 +514,28 @@ class Agent:
         request.succeed({"released": sorted(ids), "still_held": len(fleet.holds)})
 
     def reload(self) -> None:
-        """Take the configuration in anew; an invalid one is refused and the old one stays."""
-        core = self.core
+        """As SIGHUP asks for: what comes of it stands among the problems."""
+        with contextlib.suppress(NetiError):
+            self._reload()
+
+    def _answer_reload(self, request: Request) -> None:
+        try:
+            in_force, restart = self._reload()
+        except NetiError as error:
+            request.fail(
+                f"the new configuration is refused, the old one stays in force: {error}\n"
+                "→ mend the file (neti config check), then neti reload"
+            )
+            return
+        stage = self.core.stage_word
+        request.succeed({"changed": in_force, "restart": restart, "stage": stage})
+
+    def _reload(self) -> tuple[list[str], list[str]]:
+        """Take the configuration in anew: the keys that are in force now, and those that need a
+        restart. Raises NetiError where it is refused; the old one stays then."""
+        core, before = self.core, self.core.settings
         notify_reloading()
+        self._look_at_log(reopen=True)
         try:
             kept = self._reconfigure(core.out.reload())
         except NetiError as error:
@@ -523,22 +543,42 @@ class Agent:
                 "reload", f"the new configuration is refused, the old one stays: {error}"
             )
             log.error("reload_refused", what=str(error))
+            raise
         else:
-            if core.out.config_read is not None:
-                core.out.config_read.accepted()
-            core.keep(GOOD_CONFIG, core.out.keep_config)
-            core.problems.clear("reload")
-            if kept:
-                words = ", ".join(kept)
-                core.problems.set("reload", f"changed but not in force before a restart: {words}")
-                log.warning("restart_needed", keys=words)
-            self.staging.configured()
-            self.kernel.resync("reload")
-            self.registration.describing.describe()
-            core.soon("certificate")
-            core.soon("identity")  # addresses and sites may be others now
-            log.info("reloaded", stage=core.stage.value)
-        notify("READY=1")
+            self._reloaded(kept)
+            return changed(before, core.settings), kept
+        finally:
+            notify("READY=1")
+
+    def _reloaded(self, kept: list[str]) -> None:
+        core = self.core
+        if core.out.config_read is not None:
+            core.out.config_read.accepted()
+        core.keep(GOOD_CONFIG, core.out.keep_config)
+        core.problems.clear("reload")
+        if kept:
+            words = ", ".join(kept)
+            core.problems.set("reload", f"changed but not in force before a restart: {words}")
+            log.warning("restart_needed", keys=words)
+        self.staging.configured()
+        self.kernel.resync("reload")
+        self.registration.describing.describe()
+        core.soon("certificate")
+        core.soon("identity")  # addresses and sites may be others now
+        log.info("reloaded", stage=core.stage.value)
+
+    def _look_at_log(self, *, reopen: bool = False) -> None:
+        """Whether log_file can be written; ``reopen``: it may have been moved away."""
+        if reopen:
+            log.reopen()
+        if (fault := log.fault()) is not None:
+            self.core.problems.set("log", fault)
+        else:
+            self.core.problems.clear("log")
+
+    def _look_at_jobs(self) -> None:
+        self.faults.look_at_jobs()
+        self._look_at_log()
 
     def _reconfigure(self, new: Settings) -> list[str]:
         """Take the settings over; the keys that need a restart. Raises ConfigError, with all as it

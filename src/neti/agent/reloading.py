@@ -1,6 +1,6 @@
 """Which settings a running agent can take in anew. Pure."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Final
 
 from neti.model.settings import Settings
@@ -26,6 +26,18 @@ NEED_RESTART: Final = (
 )
 
 
+# Of a Settings' fields: where the file says it under another name, or does not say it.
+_KEYS: Final = {"embedded": "registry", "sites_configured": "sites"}
+_NO_KEYS: Final = frozenset({"path", "warnings"})
+
+
+def changed(old: Settings, new: Settings) -> list[str]:
+    """The keys of neti.yml in which they differ."""
+    names = (each.name for each in fields(Settings) if each.name not in _NO_KEYS)
+    differ = (name for name in names if getattr(old, name) != getattr(new, name))
+    return sorted({_KEYS.get(name, name) for name in differ})
+
+
 def reloadable(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
     """``new``, but for what only a restart can change; and the keys in which that differs."""
     kept = {
@@ -33,4 +45,4 @@ def reloadable(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
         for name in NEED_RESTART
         if getattr(new, name) != getattr(old, name)
     }
-    return replace(new, **kept), sorted(kept)
+    return replace(new, **kept), sorted(_KEYS.get(name, name) for name in kept)

@@ -29,6 +29,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "confirm": ("neti.cli.stage", "confirm"),
     "relax": ("neti.cli.way_out", "relax"),
     "release": ("neti.cli.stage", "release"),
+    "reload": ("neti.cli.reload", "reload"),
     "restore": ("neti.cli.restore", "restore"),
     "metrics": ("neti.cli.metrics", "metrics"),
     "overlay-ip": ("neti.cli.host", "overlay_ip"),

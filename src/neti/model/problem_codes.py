@@ -66,7 +66,7 @@ _KINDS: Final = (
     _warning(
         "config_unread",
         "The configuration file was changed and has not been read since",
-        "`neti config check`, then `systemctl reload neti`",
+        "`neti config check`, then `neti reload`",
     ),
     _warning(
         "conntrack",
@@ -225,7 +225,7 @@ _KINDS: Final = (
     _warning(
         "reload",
         "The configuration that was read last is refused, or parts of it need a restart",
-        "`neti config check`; then reload the agent, or restart it where the sentence says so",
+        "`neti config check`, then `neti reload`; or restart the agent where the sentence says so",
     ),
     _warning(
         "responder",

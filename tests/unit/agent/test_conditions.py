@@ -149,6 +149,7 @@ def test_an_unread_file_is_a_problem(fleet: World, tmp_path: Path) -> None:
     path.write_text("a: 1\n")
     one.running.core.out.config_read = ConfigRead(path, b"a: 2\n")
     assert "has not been read since" in one.problems()["config_unread"]
+    assert one.problems()["config_unread"].endswith("→ neti reload")
 
 
 def test_check_says_the_same(fleet: World) -> None:

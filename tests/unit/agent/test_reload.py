@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from tests.support.agents import World, world
 
+from neti import log
 from neti.agent.config_read import ConfigRead
 from neti.agent.loop import Reload
+from neti.agent.reloading import changed
 from neti.model import Site
 
 
@@ -35,6 +37,44 @@ def test_only_what_is_in_force_is_kept_as_the_last_good_one(fleet: World) -> Non
     box.running.tell(Reload())
     fleet.settle()
     assert box.kept == [box.new_settings]
+
+
+def test_who_asks_for_a_reload_is_told_what_came_of_it(fleet: World) -> None:
+    box = fleet.started(1)
+    box.new_settings = replace(box.settings, linger_seconds=7, verify_port=7078)
+    assert box.ask("reload")["result"] == {
+        "changed": ["linger_seconds"],
+        "restart": ["verify_port"],
+        "stage": "shadow",
+    }
+    assert "verify_port" in box.problems()["reload"]
+    box.new_settings = None  # not valid
+    answer = box.ask("reload")
+    assert "refused, the old one stays in force: neti.yml:3: reject_all" in answer["error"]
+    assert "→ mend the file" in answer["error"]
+    assert box.running.core.settings.linger_seconds == 7
+
+
+def test_keys_are_named_as_the_file_has_them(fleet: World) -> None:
+    old = fleet.box(1).settings
+    assert changed(old, old) == []
+    assert changed(old, replace(old, path=Path("other"), warnings=("x",))) == []
+    new = replace(old, embedded=Path("/r.db"), sites={}, sites_configured=False)
+    assert changed(old, new) == ["registry", "sites"]
+
+
+def test_a_reload_names_a_log_file_that_cannot_be_written(fleet: World, tmp_path: Path) -> None:
+    box = fleet.started(1)
+    box.new_settings = box.settings
+    log.configure(tmp_path / "gone" / "neti.log")
+    try:
+        box.ask("reload")
+        assert "cannot be written" in box.problems()["log"]
+        (tmp_path / "gone").mkdir()
+        box.ask("reload")
+        assert "log" not in box.problems()
+    finally:
+        log.configure(None)
 
 
 def test_what_is_written_late_is_what_was_accepted(tmp_path: Path) -> None:

@@ -4,8 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
+
+import pytest
 
 from neti import log
 
@@ -70,6 +73,63 @@ def test_a_log_file_gets_no_priorities(tmp_path: Path) -> None:
     finally:
         log.configure(None)
     assert json.loads(path.read_text())["overlay"] == "192.168.0.9"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "neti.log"
+    log.configure(path)
+    yield path
+    log.configure(None)
+
+
+def events(path: Path) -> list[str]:
+    return [line.split()[3] for line in path.read_text().splitlines()]
+
+
+def test_a_file_that_was_moved_away_is_made_anew(file: Path) -> None:
+    """As logrotate does it, which needs to tell nobody."""
+    log.info("first")
+    file.rename(f"{file}.1")
+    log.info("second")
+    assert events(Path(f"{file}.1")) == ["first"]
+    assert events(file) == ["second"]
+
+
+def test_it_is_opened_anew_when_somebody_asks(file: Path) -> None:
+    """Before the next line, so that the former file can be compressed."""
+    log.info("first")
+    file.rename(f"{file}.1")
+    log.reopen()
+    assert file.exists()
+    log.info("second")
+    assert events(file) == ["second"]
+
+
+def test_what_the_file_does_not_take_goes_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that is not there, a full disk: no line is lost, and none raises."""
+    folder = tmp_path / "folder"
+    log.configure(folder / "neti.log")
+    try:
+        assert "cannot be written: No such file" in (log.fault() or "")
+        log.info("beside")
+        folder.mkdir()
+        log.info("within")
+        assert log.fault() is None
+        assert events(folder / "neti.log") == ["within"]
+        (folder / "neti.log").unlink()
+        (folder / "neti.log").symlink_to("/dev/full")
+        log.info("full")
+        assert "No space left" in (log.fault() or "")
+    finally:
+        log.configure(None)
+    said = capsys.readouterr().err
+    assert "beside" in said
+    assert "full" in said
+    assert "within" not in said
+    assert "Traceback" not in said
 
 
 def test_foreign_text_stays_in_its_line() -> None:
