@@ -12,7 +12,7 @@ from tests.support.netns import Net
 from neti.control import client
 from neti.errors import NetiError
 from neti.identity.machine import fingerprint
-from neti.oneshot import restore
+from neti.oneshot.restore import restore_last
 from neti.state.folder import StateFolder
 from neti.state.records import Self
 
@@ -112,10 +112,10 @@ def test_a_torn_self_is_named_and_the_identity_remembered(
         document = {"format": 1, "machine": fingerprint(), "at": 0.0, "identity": IDENTITY}
         (tmp_path / "state" / "identity.json").write_text(json.dumps(document))
     if remembered:
-        done = net.inside(net.host, lambda: restore.restore(config))
+        done = net.inside(net.host, lambda: restore_last(config))
         assert done.reason is None
         assert any("self.json" in note for note in done.notes)
         assert "table inet neti" in ruleset(net)
     else:
         with pytest.raises(NetiError, match=r"not known who this host is: .*self\.json: torn"):
-            net.inside(net.host, lambda: restore.restore(config))
+            net.inside(net.host, lambda: restore_last(config))

@@ -122,6 +122,14 @@ def test_plans_for_aws_know_no_sdk(name: str) -> None:
     assert not outside & {"neti.aws.access", "socket", "subprocess", "urllib.request", "os"}
 
 
+def test_a_command_does_no_work_of_its_own() -> None:
+    """It knows neither the kernel nor a rule: that is behind the agent's socket, or in oneshot."""
+    for place, path in files():
+        if place.startswith("cli/"):
+            outside = {".".join(name.split(".")[:2]) for name in imports(path)}
+            assert not outside & {"neti.dataplane", "neti.ruleset"}, place
+
+
 def test_only_one_module_loads_libnftables() -> None:
     """The C library has one door too."""
     users = [p.name for p in SOURCE.rglob("*.py") if "libnftables.so" in p.read_text()]

@@ -16,7 +16,7 @@ def conntrack_max(config: Path) -> None:
     The units call this as root before the agent, which may not. Never lowers it, and exit code 0
     whatever happens: no limit is a reason to go without rules.
     """
-    from neti.oneshot import conntrack_max as raising
+    from neti.oneshot.conntrack_max import before_start
 
-    for sentence in raising.before_start(config):
+    for sentence in before_start(config):
         say(f"neti: {sentence}", err=True)

@@ -1,6 +1,5 @@
 """Commands about this host: status, overlay-ip, down, up, leave. They ask the agent and print."""
 
-import contextlib
 import json
 import sys
 import time
@@ -21,9 +20,7 @@ from neti.cli.ending import if_interrupted
 from neti.cli.output import explain, print_json, say
 from neti.control import client
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
-from neti.dataplane import way_out
-from neti.errors import DataplaneError, NetiError
-from neti.host import caller
+from neti.errors import NetiError
 from neti.model.problems import Severity, problems_in
 from neti.model.settings import Settings
 from neti.words import counted, listed
@@ -34,6 +31,8 @@ _SAID: Final = {
     Severity.WARNING: "problem   ",
     Severity.CRITICAL: "CRITICAL  ",
 }
+_WAKES: Final = "the agent hangs: it will write to the kernel when it wakes; systemctl restart neti"
+_STARTS: Final = "the agent is not running; it will write when it starts"
 _PATIENCE: Final = 2.0  # seconds for an agent that is only asked for its overlay address
 
 
@@ -69,16 +68,17 @@ def status(config: Path, as_json: bool) -> None:
 
 
 def _say_what_is_known(folder: Path, away: AgentUnreachable, as_json: bool) -> None:
-    from neti.cli import alone
+    from neti.cli.alone import document, lines
+    from neti.oneshot.known import known
 
-    known = alone.known(folder)
+    found = known(folder)
     explain(away)
-    if known is None:
+    if found is None:
         return
     if as_json:
-        print_json({"agent": away.is_called, **known.document()})
+        print_json({"agent": away.is_called, **document(found)})
     else:
-        say(*known.lines())
+        say(*lines(found))
 
 
 def is_well(seen: Mapping[str, Any]) -> bool:
@@ -218,10 +218,9 @@ def _overlay(settings: Settings) -> str | None:
     except AgentForbidden:
         raise  # its files may not be read either
     except AgentUnreachable:
-        from neti.identity.machine import fingerprint
-        from neti.state.folder import StateFolder
+        from neti.oneshot.known import overlay_on_disk
 
-        answer = StateFolder(folder, make=False).load(fingerprint()).itself.overlay
+        answer = overlay_on_disk(folder)
     return answer
 
 
@@ -241,18 +240,19 @@ def up(config: Path, as_json: bool) -> None:
 
     The stage is as it was before: a host that was enforced is enforced again.
     """
-    from neti.oneshot import conntrack_max
+    from neti.oneshot.up import raise_limit_first, up_alone
 
     settings = settings_in_force(config)
-    with contextlib.suppress(DataplaneError):  # before the agent's first rule; it says what lacks
-        conntrack_max.raise_limit(settings)
+    raise_limit_first(settings)
     folder = settings.table_files_path
     try:
         answer = ask(folder, "up", then="'neti up' goes on without it")
     except AgentForbidden:
         raise
     except AgentUnreachable as away:
-        _up_alone(settings, hangs=isinstance(away, AgentSilent))
+        hangs = isinstance(away, AgentSilent)
+        up_alone(settings, hangs=hangs)
+        say(f"neti: {_WAKES if hangs else _STARTS}", err=True)
         sentence = "'neti down' is ended, and Neti's rules come back when the agent writes them"
         answer = {"state": "up", "unsaved": None}
     else:
@@ -267,23 +267,6 @@ def up(config: Path, as_json: bool) -> None:
             f"THIS IS NOT ON DISK, so the next start finds this host down again: {unsaved}\n"
             "→ make the state folder writable, then run 'neti up' once more"
         )
-
-
-def _up_alone(settings: Settings, *, hangs: bool) -> None:
-    from neti.state.folder import StateFolder
-
-    StateFolder(settings.table_files_path).set_down(False)
-    with contextlib.suppress(DataplaneError, OSError):
-        if way_out.has_down_mark():
-            way_out.remove_table()
-    caller.note("up", agent="hangs" if hangs else "none answers")
-    words = (
-        "the agent hangs: it writes to the kernel when it wakes\n→ systemctl restart neti"
-        if hangs
-        else "the agent is not running: it writes to the kernel when it starts\n"
-        "→ systemctl start neti"
-    )
-    explain(words)
 
 
 @click.command()
@@ -333,28 +316,10 @@ def _answers(folder: Path) -> bool:
 
 
 def _leave_alone(settings: Settings, unreachable: AgentUnreachable) -> None:
-    """By the session that the stopped agent left behind, while it lasts."""
-    from neti.identity.machine import fingerprint
-    from neti.model import Member, entry
-    from neti.registry.opening import open_registry
-    from neti.state.folder import StateFolder
+    from neti.oneshot.leave import Outcome, leave_alone
 
-    folder = StateFolder(settings.table_files_path, make=False)
-    held = folder.load(fingerprint())
-    if held.session is None or held.itself.entry is None:
-        if held.itself.entry is not None and not held.faults:
-            raise NetiError("this host has left already") from unreachable  # forgets its session
-        raise unreachable
-    member = entry.parse(held.itself.entry)
-    assert isinstance(member, Member)
-    registry = open_registry(settings, member.site, held.session)
-    try:
-        registry.leave(
-            host_id=member.id,
-            name=held.itself.entry,
-            departure=entry.encode_departure(member),
-        )
-    finally:
-        registry.detach()
-    folder.forget_session()
-    caller.note("leave", agent="none answers", id=member.id)
+    match leave_alone(settings):
+        case Outcome.HAD_LEFT:
+            raise NetiError("this host has left already") from unreachable
+        case Outcome.NO_SESSION:
+            raise unreachable

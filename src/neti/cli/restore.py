@@ -27,9 +27,9 @@ def restore(config: Path, as_json: bool, state: Path) -> None:
     begun again. Loads nothing after 'neti down', with /etc/neti/disabled, or with neti=off on the
     kernel's command line. Refused while an agent runs: that one keeps the kernel in step itself.
     """
-    from neti.oneshot import restore as restoring
+    from neti.oneshot.restore import restore_last
 
-    done = restoring.restore(config, state)
+    done = restore_last(config, state)
     for note in done.notes:
         say(f"neti: {note}", err=True)
     if as_json:

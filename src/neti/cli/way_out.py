@@ -10,9 +10,7 @@ will not last.
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,14 +20,12 @@ from neti.cli.asking import ask
 from neti.cli.ending import if_interrupted
 from neti.cli.output import explain, print_json, say
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
-from neti.dataplane import way_out
-from neti.errors import DataplaneError, NetiError
+from neti.errors import NetiError
 from neti.host import caller
 from neti.model.said import Said
-from neti.oneshot import relax as relaxing
-from neti.oneshot.relax import Done
-from neti.state import marks
-from neti.state.location import is_plain, state_folder
+from neti.oneshot.down import down_alone, is_there, put_conntrack_max_back
+from neti.oneshot.relax import keeps_out, relax_alone
+from neti.state.location import state_folder
 
 DEFAULT_CONFIG: Final = Path("/etc/neti/neti.yml")
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
@@ -109,17 +105,14 @@ def relax(config: Path, as_json: bool, seconds: int | None) -> None:
     folder = state_folder(config)
     until = time.time() + seconds if seconds is not None else None
     asked = _ask(folder, "relax", until=until)
-    drops = _still(lambda held: held is not None and held.drops)
-    if asked.answer is not None and not drops:
+    if asked.answer is not None and not keeps_out():
         unsaved = asked.answer.get("unsaved")
         _report_relaxed(None if unsaved is None else str(unsaved), "", until, as_json)
         return
-    said = Said(time.time(), _caller(), until)
-    done = relaxing.relax_alone(folder, said)
+    done = relax_alone(config, folder, Said(time.time(), caller.described(), until))
     caller.note("relax", agent=_who_did_it(asked))
     if done.kernel is not None:
-        raise NetiError(_failed("relaxed", done))
-    done = _in_a_new_folder(done, config, folder, marks.RELAXED, said)
+        raise NetiError(_failed("relaxed", done.kernel, done.disk))
     _report_relaxed(done.disk, _without(asked), until, as_json)
 
 
@@ -154,19 +147,17 @@ def down(config: Path, as_json: bool) -> None:
     """
     folder = state_folder(config)
     asked = _ask(folder, "down")
-    there = _still(lambda held: held is not None) and not _only_the_mark()
-    if asked.answer is not None and not there:
+    notes: tuple[str, ...] = ()
+    if asked.answer is not None and not is_there():
         unsaved, without = asked.answer.get("unsaved"), ""
     else:
-        said = Said(time.time(), _caller())
-        done = relaxing.down_alone(folder, said)
+        done = down_alone(config, folder, Said(time.time(), caller.described()))
         caller.note("down", agent=_who_did_it(asked))
         if done.kernel is not None:
-            raise NetiError(_failed("taken out", done))
-        done = _in_a_new_folder(done, config, folder, marks.DOWN, said)
-        unsaved, without = done.disk, _without(asked)
-        _end_connections(config, done.led)
-    _put_conntrack_max_back(folder)
+            raise NetiError(_failed("taken out", done.kernel, done.disk))
+        unsaved, without, notes = done.disk, _without(asked), done.notes
+    for sentence in (*notes, *put_conntrack_max_back(folder)):
+        say(f"neti: {sentence}", err=True)
     if without:
         say(f"neti: {without}", err=True)
     _said(
@@ -182,34 +173,6 @@ def down(config: Path, as_json: bool) -> None:
         _warn_unsaved(str(unsaved), "brings Neti's rules back", "neti down")
 
 
-def _in_a_new_folder(done: Done, config: Path, folder: Path, mark: str, said: Said) -> Done:
-    """Where no agent has run yet, by a valid configuration: the first one is to find the word."""
-    if done.disk is None or os.path.lexists(folder) or not is_plain(config):
-        return done
-    with suppress(Exception):  # whatever is wrong with the file or its reader: said by ``done``
-        from neti.config import load
-        from neti.state.folder import StateFolder
-
-        if load(config).table_files_path == folder:
-            marks.leave(StateFolder(folder).path, mark, said)
-            return replace(done, disk=None)
-    return done
-
-
-def _only_the_mark() -> bool:
-    with suppress(DataplaneError, OSError):
-        return way_out.has_down_mark()
-    return False
-
-
-def _still(question: Callable[[way_out.Held | None], bool]) -> bool:
-    """What this kernel says, whatever an agent answered. Who may not ask it is not told."""
-    try:
-        return question(way_out.held())
-    except (DataplaneError, OSError):
-        return False
-
-
 def _without(asked: _Asked) -> str:
     if asked.hangs:
         return (
@@ -223,10 +186,10 @@ def _without(asked: _Asked) -> str:
     )
 
 
-def _failed(what: str, done: Done) -> str:
-    disk = "" if done.disk is None else f"; and {done.disk}"
+def _failed(what: str, why: str, unsaved: str | None) -> str:
+    disk = "" if unsaved is None else f"; and {unsaved}"
     return (
-        f"NOT {what}: {done.kernel}{disk}\n"
+        f"NOT {what}: {why}{disk}\n"
         "→ as root, 'nft delete table inet neti' takes all of Neti's rules out"
     )
 
@@ -246,57 +209,8 @@ def _said(document: dict[str, Any], sentences: tuple[str, ...], as_json: bool) -
         say(*sentences)
 
 
-def _caller() -> str:
-    who = {"uid": os.getuid(), "pid": os.getpid(), "login": caller.login(os.getpid())}
-    return ", ".join(f"{key} {value}" for key, value in {**who, **caller.place()}.items())
-
-
 def _clock(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at))
-
-
-def _end_connections(config: Path, led: "tuple[Any, ...]") -> None:
-    """The kernel would go on translating what it tracks without any rule. Best done, and no
-    reason to fail: the rules are gone."""
-    try:
-        from neti.dataplane.conntrack import Conntrack
-
-        connections = Conntrack()
-        for overlay in led:
-            connections.end_stale(overlay, lambda _: None)
-        outside = _overrides(config, led)
-        if outside:
-            connections.end_connections_to(outside)
-    except (
-        Exception
-    ) as error:  # whatever it is, the host is down as asked, and this is for tidiness
-        say(f"neti: connections by overlay addresses were not ended: {error}", err=True)
-
-
-def _overrides(config: Path, led: "tuple[Any, ...]") -> list[Any]:
-    if not is_plain(config):
-        return []
-    try:
-        from neti.state.last_good import load_or_last_good
-
-        settings, _ = load_or_last_good(config)
-    except Exception:  # a configuration, or the library that reads it, that is broken
-        return []
-    return [a for a in settings.nat_overrides if not any(a in overlay for overlay in led)]
-
-
-def _put_conntrack_max_back(folder: Path) -> None:
-    """As root, because an agent of its own user cannot; where it could, nothing is left to do."""
-    if os.geteuid() != 0:
-        return
-    try:
-        from neti.dataplane.conntrack_limit import ConntrackLimit
-
-        sentences = ConntrackLimit(folder).put_back()
-    except Exception as error:  # as above: it is said, and the host is down as asked
-        sentences = (str(error),)
-    for sentence in sentences:
-        say(f"neti: {sentence}", err=True)
 
 
 def _who_did_it(asked: _Asked) -> str:

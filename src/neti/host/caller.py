@@ -35,6 +35,12 @@ def note(command: str, **what: Any) -> None:
             return
 
 
+def described() -> str:
+    """Who types this command and from where, as the disk keeps it for people."""
+    who = {"uid": os.getuid(), "pid": os.getpid(), "login": login(os.getpid())}
+    return ", ".join(f"{key} {value}" for key, value in {**who, **place()}.items())
+
+
 def login(pid: int) -> str:
     """Who logged in, before any sudo; 'none' for a service, or where it cannot be seen."""
     try:

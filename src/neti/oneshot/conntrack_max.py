@@ -40,13 +40,6 @@ def raise_limit(settings: Settings) -> tuple[str, ...]:
     return ConntrackLimit(folder, load=_load_module).raise_to(settings.conntrack_max)
 
 
-def put_back(settings: Settings) -> tuple[str, ...]:
-    """After the agent has taken its rules out. Does nothing where it did this too."""
-    if os.geteuid() != 0:
-        return ()
-    return ConntrackLimit(settings.table_files_path).put_back()
-
-
 def _load_module() -> None:
     """The limit exists only once the module is there. Built in, it always is."""
     try:

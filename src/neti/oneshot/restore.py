@@ -55,7 +55,7 @@ class Restored:
     notes: tuple[str, ...] = ()
 
 
-def restore(config: Path, state: Path = DEFAULT_STATE) -> Restored:
+def restore_last(config: Path, state: Path = DEFAULT_STATE) -> Restored:
     """``state``: where to look for the last good configuration when ``config`` is not valid.
 
     Raises NetiError when it cannot be done; the kernel is then as it was.

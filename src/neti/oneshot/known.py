@@ -1,0 +1,83 @@
+"""What disk and kernel know of this host where no agent answers. Reads.
+
+Must never do: need more than a look.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from neti.dataplane import way_out
+from neti.dataplane.way_out import Held
+from neti.errors import DataplaneError, EntryError
+from neti.host.machine import switched_off
+from neti.identity.machine import fingerprint
+from neti.model import Member, entry
+from neti.state import marks
+from neti.state.folder import StateFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """``stage``: as it was last written to disk. ``kernel``: what it holds of ours; None: no table,
+    or ``unseen`` says why that cannot be seen. ``off``: why Neti is switched off here."""
+
+    member: Member | None
+    overlay: str | None
+    members: int
+    stage: str | None
+    down: bool
+    relaxed: bool
+    kernel: Held | None
+    unseen: str | None
+    off: str | None = None
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def table(self) -> bool | None:
+        return None if self.unseen is not None else self.kernel is not None
+
+    @property
+    def drops(self) -> bool | None:
+        """None where that cannot be seen."""
+        return None if self.unseen is not None else self.kernel is not None and self.kernel.drops
+
+
+def overlay_on_disk(folder: Path) -> str | None:
+    """A lease outlives the agent."""
+    return StateFolder(folder, make=False).load(fingerprint()).itself.overlay
+
+
+def known(folder: Path) -> Known | None:
+    """None: no agent has ever run here. Raises nothing but NetiError."""
+    if not folder.is_dir():
+        return None
+    state = StateFolder(folder, make=False)
+    held = state.load(fingerprint())
+    kernel, unseen = _kernel()
+    return Known(
+        member=_member(held.itself.entry),
+        overlay=held.itself.overlay,
+        members=len(held.members),
+        stage=held.record.stage.value if held.record is not None else None,
+        down=marks.present(folder, marks.DOWN),
+        relaxed=marks.present(folder, marks.RELAXED),
+        kernel=kernel,
+        unseen=unseen,
+        off=switched_off(),
+        faults=[str(fault) for fault in held.faults],
+    )
+
+
+def _member(name: str | None) -> Member | None:
+    try:
+        found = entry.parse(name) if name is not None else None
+    except EntryError:
+        return None
+    return found if isinstance(found, Member) else None
+
+
+def _kernel() -> tuple[Held | None, str | None]:
+    try:
+        return way_out.held(), None
+    except (DataplaneError, OSError) as error:
+        return None, str(error)

@@ -1,0 +1,42 @@
+"""``neti leave`` without an agent: by the session that it left behind, while that lasts.
+
+Must never do: release the lease, which waits for this host's return.
+"""
+
+import enum
+
+from neti.host import caller
+from neti.identity.machine import fingerprint
+from neti.model import Member, entry
+from neti.model.settings import Settings
+from neti.registry.opening import open_registry
+from neti.state.folder import StateFolder
+
+
+class Outcome(enum.Enum):
+    LEFT = enum.auto()
+    HAD_LEFT = enum.auto()  # and forgot its session then
+    NO_SESSION = enum.auto()  # nothing here says by which session this host is registered
+
+
+def leave_alone(settings: Settings) -> Outcome:
+    """Raises RegistryError."""
+    folder = StateFolder(settings.table_files_path, make=False)
+    held = folder.load(fingerprint())
+    if held.session is None or held.itself.entry is None:
+        left = held.itself.entry is not None and not held.faults
+        return Outcome.HAD_LEFT if left else Outcome.NO_SESSION
+    member = entry.parse(held.itself.entry)
+    assert isinstance(member, Member)
+    registry = open_registry(settings, member.site, held.session)
+    try:
+        registry.leave(
+            host_id=member.id,
+            name=held.itself.entry,
+            departure=entry.encode_departure(member),
+        )
+    finally:
+        registry.detach()
+    folder.forget_session()
+    caller.note("leave", agent="none answers", id=member.id)
+    return Outcome.LEFT

@@ -1,0 +1,133 @@
+"""``neti check``: asks the agent, looks into disk and kernel itself, and has it judged.
+
+Must never do: take the agent's word for what the kernel does, or change anything.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from neti.clock import SystemClock
+from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
+from neti.dataplane.conntrack_limit import read_fill
+from neti.errors import ConfigError, NetiError
+from neti.host.machine import switched_off
+from neti.identity.machine import boot_id, fingerprint
+from neti.model.settings import Settings
+from neti.monitoring.check import KernelLook, Limits, Situation, Stage, Verdict, judge
+from neti.monitoring.kernel_look import look
+from neti.ruleset.objects import NO_TABLE
+from neti.stage.taking_up import take_up
+from neti.state.folder import StateFolder
+from neti.state.last_good import load_or_last_good
+from neti.state.stage import stage_found
+
+# A difference between agent and kernel is repaired within two seconds, and then it is no alarm.
+_LOOKS: Final = 5
+_BETWEEN_LOOKS: Final = 0.6
+
+
+def verdict(
+    config: Path, limits: Limits, expect: Stage | None, ask: Callable[[Path], Any]
+) -> Verdict:
+    """``ask``: for the status document of the agent whose state is in this folder. A finding that
+    may be over in a moment is looked at again."""
+    for looks_left in reversed(range(_LOOKS)):
+        found = judge(replace(_look(config, ask), expected=expect), limits)
+        if not found.passing or not looks_left:
+            return found
+        time.sleep(_BETWEEN_LOOKS)
+    raise AssertionError("unreachable")
+
+
+def _look(config: Path, ask: Callable[[Path], Any]) -> Situation:
+    blind: list[str] = []
+    try:
+        settings, refused = load_or_last_good(config)
+    except ConfigError as error:  # and where to look, nothing says
+        fault = _config_fault(config, error, blind)
+        return Situation(config_fault=fault, blind=tuple(blind))
+    fault = _config_fault(config, refused, blind) if refused is not None else None
+    status, agent, says = _ask(settings, ask, blind)
+    return Situation(
+        config_fault=fault,
+        status=status,
+        agent=agent,
+        agent_says=says,
+        switched_off=_switched_off(settings),
+        kernel=_kernel(settings, blind),
+        blind=tuple(dict.fromkeys(blind)),
+        conntrack=_conntrack_percent(),
+        wished=_wished(settings) if status is None else None,
+    )
+
+
+def _wished(settings: Settings) -> bool | None:
+    """Whether this host is to be enforced, by disk and configuration. None: that cannot be read."""
+    clock = SystemClock()
+    try:
+        folder = StateFolder(settings.table_files_path, make=False)
+        taken = take_up(
+            stage_found(folder, folder.load(fingerprint()), NO_TABLE),
+            reject_all=settings.reject_all,
+            boot=boot_id(),
+            monotonic=clock.monotonic(),
+            now=clock.wall(),
+        )
+        return taken.record.wished
+    except (NetiError, OSError):
+        return None
+
+
+def _config_fault(config: Path, refused: ConfigError, blind: list[str]) -> str | None:
+    """None: it could not be read, which ``blind`` says then."""
+    if isinstance(refused.__context__, PermissionError):
+        blind.append(f"{config} may not be read: run this as root")
+        return None
+    return str(refused).replace("\n", "; ")
+
+
+def _ask(
+    settings: Settings, ask: Callable[[Path], Any], blind: list[str]
+) -> tuple[dict[str, Any] | None, Literal["answers", "absent", "silent"], str]:
+    try:
+        status = ask(settings.table_files_path)
+    except AgentForbidden as error:
+        blind.append(_sentence(error))
+    except AgentSilent as error:
+        return None, "silent", _sentence(error)
+    except AgentUnreachable as error:
+        return None, "absent", _sentence(error)
+    except NetiError as error:
+        blind.append(f"the agent refused to tell its status: {_sentence(error)}")
+    else:
+        return status, "answers", ""
+    return None, "answers", ""
+
+
+def _sentence(error: NetiError) -> str:
+    """Without the next steps: a plugin has one line."""
+    return str(error).partition("\n")[0]
+
+
+def _switched_off(settings: Settings) -> str | None:
+    try:
+        down = (settings.table_files_path / "down").exists()
+    except OSError:
+        down = False  # the socket in the same folder has said it already
+    return switched_off() or ("neti down was called; neti up ends it" if down else None)
+
+
+def _kernel(settings: Settings, blind: list[str]) -> KernelLook | None:
+    try:
+        return look(settings.table_files_path)
+    except NetiError as error:
+        blind.append(f"the kernel cannot be looked at: {error}")
+        return None
+
+
+def _conntrack_percent() -> float | None:
+    fill = read_fill()
+    return fill.percent if fill is not None else None
