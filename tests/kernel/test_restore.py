@@ -85,6 +85,32 @@ def test_a_torn_stage_is_read_from_its_copy(net: Net, neti: Neti, state: Path) -
     assert done.stdout == "restored: 1 member, shadow\n"
 
 
+def test_from_a_folder_that_cannot_be_written(net: Net, neti: Neti, state: Path) -> None:
+    """As on a root file system that came up read-only: what can be read is loaded."""
+    reboot(net)
+    subprocess.run(["mount", "--bind", str(state), str(state)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(state)], check=True)
+        done = neti("restore")
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "restored: 1 member, enforced\n"
+    assert ARMED in ruleset(net)
+
+
+def test_relaxed_without_an_agent_stays_relaxed_over_a_boot(
+    net: Net, neti: Neti, state: Path
+) -> None:
+    """The mark is there, and no agent has seen it before the power went."""
+    (state / "relaxed").touch()
+    reboot(net)
+    done = neti("restore")
+    assert done.stdout == "restored: 1 member, shadow\n"
+    assert ARMED not in ruleset(net)
+    assert (state / "relaxed").exists()
+
+
 IDENTITY: dict[str, object] = {
     "id": "i-0123",
     "private": netns.PRIVATE,
