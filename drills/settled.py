@@ -1,103 +1,21 @@
 """Is a host settled? Registry, kernel, agent and disk must tell the same, and nothing half done.
 
-What the registry means to a host is worked out here anew, from names and leases alone; nothing of
-Neti's own judgement is used for it but the reading of a name.
+What the registry means to a host is worked out anew (``simulation.told``).
 """
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from collections.abc import Iterator
+
+from simulation.told import Told, differing, same, told_by
 
 from drills.host import FieldHost
-from neti.errors import EntryError, NetiError
+from neti.errors import NetiError
 from neti.identity import fingerprint
-from neti.model import Member, entry
+from neti.model import entry
 from neti.registry import Registry
-from neti.ruleset.objects import REVOKED_BY, KernelState, SetName
 from neti.state.folder import StateFolder
 
-_SITE: Final = "ec2"  # every host of a field is there
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What the registry says at one moment."""
-
-    members: dict[str, Member]
-    leases: Mapping[IPv4Address, str]
-    faults: tuple[str, ...]
-
-
-def told_by(registry: Registry) -> Told:
-    """Read it, and judge it: one name for each id, one lease for each id, no half of one."""
-    leases = registry.leases()
-    faults = []
-    members: dict[str, Member] = {}
-    names = registry.names()
-    data = registry.data(names)
-    for name in sorted(names):
-        try:
-            parsed = entry.parse(name)
-        except EntryError:
-            continue
-        if not isinstance(parsed, Member):
-            continue
-        if parsed.id in members:
-            faults.append(f"registry: {parsed.id} is registered twice")
-        more = entry.parse_data(data.get(name, b""))
-        members[parsed.id] = replace(parsed, more=more)
-        if leases.get(parsed.overlay) != parsed.id:
-            faults.append(f"registry: {parsed.id} claims {parsed.overlay}, which is not its lease")
-    twice = {owner for owner, count in Counter(leases.values()).items() if count > 1}
-    faults += [f"registry: {host_id} has two leases" for host_id in sorted(twice)]
-    for overlay, host_id in leases.items():
-        if host_id in members and registry.lease_of(host_id) != overlay:
-            faults.append(f"registry: the halves of {host_id}'s lease disagree")
-    return Told(members, leases, tuple(faults))
-
-
-def expected_sets(told: Told, host_id: str, site: str = _SITE) -> dict[SetName, dict[str, str]]:
-    """What these members mean to the kernel of this host in this site."""
-    overlay: dict[str, str] = {}
-    peers4: set[str] = set()
-    peers6: set[str] = set()
-    for member in told.members.values():
-        near = member.site == site
-        if member.id == host_id:
-            overlay[str(member.overlay)] = str(member.private)
-            continue
-        reached = member.private if near else member.public
-        if reached is not None:
-            overlay[str(member.overlay)] = str(reached)
-        peers4 |= {str(member.private)} if near else set()
-        peers4 |= {str(member.public)} if member.public is not None else set()
-        for address in member.more:
-            (peers6 if isinstance(address, IPv6Address) else peers4).add(str(address))
-    return {
-        "overlay": overlay,
-        "peers4": dict.fromkeys(peers4, ""),
-        "peers6": dict.fromkeys(peers6, ""),
-    }
-
-
-def differing(kernel: KernelState, told: Told, host_id: str, site: str = _SITE) -> Iterator[str]:
-    """In what the kernel differs from what the registry told."""
-    if kernel.structure is None:
-        yield "kernel: there is no table"
-        return
-    for where, expected in expected_sets(told, host_id, site).items():
-        held = dict(kernel.elements.get(where, {}))
-        yield from _same(f"kernel: {where}", set(held), set(expected))
-        for key in held.keys() & expected.keys():
-            if held[key] != expected[key]:
-                yield f"kernel: {where} {key} leads to {held[key]}, not {expected[key]}"
-    for peers, revoked in REVOKED_BY.items():
-        both = kernel.elements.get(peers, {}).keys() & kernel.timed.get(revoked, {}).keys()
-        if both:
-            yield f"kernel: {min(both)} is a peer and revoked"
+__all__ = ["Told", "differing", "faults", "told_by", "wait_until_settled"]
 
 
 def faults(host: FieldHost, registry: Registry) -> list[str]:
@@ -111,7 +29,7 @@ def faults(host: FieldHost, registry: Registry) -> list[str]:
     except NetiError as error:
         return [*found, f"agent: {error}"]
     found += [f"agent: problem: {one['code']}: {one['sentence']}" for one in status["problems"]]
-    found += _same("agent: members", set(members), set(told.members))
+    found += same("agent: members", set(members), set(told.members))
     for host_id, member in told.members.items():
         seen = members.get(host_id)
         if seen is not None and seen["private"] != str(member.private):
@@ -142,16 +60,9 @@ def _disk(host: FieldHost, told: Told) -> Iterator[str]:
     loaded = StateFolder(host.state).load(fingerprint())
     for fault in loaded.faults:
         yield f"disk: {fault}"
-    yield from _same("disk: members", set(loaded.members), set(told.members))
+    yield from same("disk: members", set(loaded.members), set(told.members))
     for host_id in loaded.members.keys() & told.members.keys():
         if loaded.members[host_id].name != entry.encode(told.members[host_id]):
             yield f"disk: {host_id} is not what it is in the registry"
     if loaded.itself.structure_seen != host.read().structure:
         yield "disk: the structure noted is not the kernel's"
-
-
-def _same(what: str, held: set[str], expected: set[str]) -> Iterator[str]:
-    if extra := held - expected:
-        yield f"{what}: {len(extra)} too many, {min(extra)} for one"
-    if missing := expected - held:
-        yield f"{what}: {len(missing)} missing, {min(missing)} for one"

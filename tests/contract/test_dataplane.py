@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from simulation.clock import HostClock, Time
+from simulation.gate import Gate
+from simulation.kernel import SimulatedKernel
 from tests.support.netns import Net, network, require_root
 
 from neti.dataplane import Dataplane
@@ -69,10 +72,13 @@ def net() -> Iterator[Net]:
         yield made
 
 
-@pytest.fixture(params=["memory", pytest.param("kernel", marks=pytest.mark.kernel)])
+@pytest.fixture(params=["memory", "simulation", pytest.param("kernel", marks=pytest.mark.kernel)])
 def dataplane(request: pytest.FixtureRequest) -> Iterator[Dataplane]:
     if request.param == "memory":
         yield MemoryDataplane()
+        return
+    if request.param == "simulation":
+        yield SimulatedKernel(HostClock(Time()), Gate())
         return
     made: Net = request.getfixturevalue("net")
     with closing(made.inside(made.host, NftablesDataplane)) as real:

@@ -1,0 +1,112 @@
+"""``python -m simulation``: many seeds, and the shortest story of each that ends badly."""
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from simulation.acts import KINDS
+from simulation.run import STEPS, drawn, play
+from simulation.shrink import shrunk
+
+_STATES: Final = ("dead", "stopped", "down", "shadow", "trial", "enforced")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Of one seed. ``story``: the shortest one, where it ended badly."""
+
+    seed: int
+    steps: int
+    kills: int
+    fault: str
+    story: tuple[str, ...]
+    coverage: Counter[tuple[str, str]]
+    effects: Counter[str]
+
+
+def one(seed: int, steps: int, shrinks: bool) -> Told:
+    size, acts = drawn(str(seed), steps)
+    outcome = play(size, acts)
+    story = outcome.story
+    fault = "" if outcome.fault is None else str(outcome.fault)
+    if outcome.fault is not None and shrinks:
+        fleet, fewer = shrunk(size, outcome.acts, outcome.fault.code, quiet=outcome.quiet)
+        again = play(fleet, fewer)
+        story, fault = again.story, f"{again.fault} (of {fleet} hosts)"
+    return Told(
+        seed,
+        len(outcome.acts),
+        outcome.kills,
+        fault,
+        tuple(story) if fault else (),
+        outcome.coverage,
+        outcome.effects,
+    )
+
+
+def all_of(first: int, seeds: int, steps: int, workers: int, *, shrinks: bool) -> Iterator[Told]:
+    numbers = range(first, first + seeds)
+    if workers == 1:
+        yield from (one(number, steps, shrinks) for number in numbers)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        count = len(numbers)
+        yield from pool.map(one, numbers, [steps] * count, [shrinks] * count, chunksize=2)
+
+
+def main() -> int:
+    # The order of a set is part of what happens: the same seed has to have the same one.
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        os.execve(sys.executable, [sys.executable, "-m", "simulation", *sys.argv[1:]], environment)
+    parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=100, metavar="N")
+    parser.add_argument("--first", type=int, default=1, metavar="K")
+    parser.add_argument("--steps", type=int, default=STEPS, metavar="S")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--no-shrink", action="store_true", help="tell the whole story")
+    parser.add_argument("--all", action="store_true", help="go on after the first that ends badly")
+    parser.add_argument("--coverage", action="store_true", help="what never happened")
+    asked = parser.parse_args()
+    began = time.monotonic()
+    coverage: Counter[tuple[str, str]] = Counter()
+    effects: Counter[str] = Counter()
+    done = steps = kills = bad = 0
+    shrinks = not asked.no_shrink
+    for told in all_of(asked.first, asked.seeds, asked.steps, asked.workers, shrinks=shrinks):
+        done, steps, kills = done + 1, steps + told.steps, kills + told.kills
+        coverage.update(told.coverage)
+        effects.update(told.effects)
+        if told.fault:
+            bad += 1
+            print(f"seed {told.seed}: {told.fault}\n    {' · '.join(told.story)}", flush=True)
+            if not asked.all:
+                break
+    seconds = time.monotonic() - began
+    print(
+        f"{done} seeds from {asked.first}, {steps:,} steps, {kills:,} processes ended, "
+        f"{sum(effects.values()):,} effects, {bad} ended badly, {seconds:.0f} s "
+        f"({steps / max(seconds, 0.001):,.0f} steps a second)"
+    )
+    if asked.coverage:
+        _print_coverage(coverage, effects)
+    return 1 if bad else 0
+
+
+def _print_coverage(coverage: Counter[tuple[str, str]], effects: Counter[str]) -> None:
+    for kind, what in sorted(KINDS.items()):
+        states = _STATES if what.of_host else ("there", "away")
+        row = "  ".join(f"{state} {coverage[kind, state]}" for state in states)
+        print(f"{kind:22} {row}")
+    for effect, count in sorted(effects.items()):
+        print(f"effect {effect:22} {count}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

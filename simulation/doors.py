@@ -1,0 +1,106 @@
+"""Where the code under test reaches outside by name, and what stands there instead.
+
+The state's files, and what a command does where no agent runs: those look for their kernel and
+their disk themselves. One simulation runs at a time in a process; ``at`` says whose machine it is
+that the code runs on.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from neti import durable, files
+from neti.agent import shadow_log
+from neti.host import surroundings
+from neti.oneshot import down, relax, restore, up, word
+from neti.state import folder, marks
+from simulation.disk import SIMULATED_OS
+
+if TYPE_CHECKING:
+    from simulation.host import SimulatedHost
+
+_here: "list[SimulatedHost]" = []
+
+
+def here() -> "SimulatedHost":
+    return _here[-1]
+
+
+@contextlib.contextmanager
+def at(host: "SimulatedHost") -> Iterator[None]:
+    _here.append(host)
+    try:
+        yield
+    finally:
+        _here.pop()
+
+
+class _WayOut:
+    """``neti.dataplane.way_out`` of the machine that the command runs on."""
+
+    def disarm(self) -> bool:
+        return here().kernel.disarm()
+
+    def remove_table(self) -> bool:
+        return here().kernel.remove()
+
+    def remove_routes(self) -> list[Any]:
+        return []
+
+    def leave_down_mark(self) -> None:
+        here().kernel.mark_down()
+
+    def has_down_mark(self) -> bool:
+        return here().kernel.marked_down()
+
+
+class _Caller:
+    def note(self, command: str, *, agent: str) -> None: ...
+
+
+def _nothing(*_: Any, **__: Any) -> list[Any]:
+    return []
+
+
+@contextlib.contextmanager
+def shut() -> Iterator[None]:
+    """Nothing leads outside meanwhile."""
+    way_out = _WayOut()
+    stands_in: list[tuple[Any, dict[str, Any]]] = [
+        *((module, {"os": SIMULATED_OS}) for module in (files, durable, folder, marks)),
+        (shadow_log, {"listeners": _nothing}),
+        (surroundings, {"resolvers_of_this_host": _nothing}),
+        (relax, {"way_out": way_out}),
+        (down, {"way_out": way_out, "_end_connections": lambda *_: ()}),
+        (up, {"way_out": way_out, "caller": _Caller()}),
+        (word, {"os": SIMULATED_OS}),
+        (
+            restore,
+            {
+                "way_out": way_out,
+                "switched_off": lambda: None,
+                "load_or_last_good": lambda *_: (here().settings, None),
+                "SystemClock": lambda: here().clock,
+                "boot_id": lambda: here().boot_id,
+                "fingerprint": lambda: here().machine_id,
+                "only_one": contextlib.nullcontext,
+                "NftablesDataplane": lambda: here().kernel,
+                "Conntrack": lambda: here().connections,
+                "ConntrackLimit": lambda _: None,
+                "RealMachine": lambda: here().machine,
+                "registry_addresses": lambda *_, **__: here().reserved,
+            },
+        ),
+    ]
+    logger = logging.getLogger("neti")
+    silent, logger.disabled = logger.disabled, True
+    try:
+        with contextlib.ExitStack() as stack:
+            for module, names in stands_in:
+                for name, double in names.items():
+                    stack.enter_context(patch.object(module, name, double))
+            yield
+    finally:
+        logger.disabled = silent

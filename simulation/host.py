@@ -1,0 +1,401 @@
+"""One host: what outlives its agent (kernel, disk, clocks, addresses), and the agent when it runs.
+
+Must never do: ask the agent what is so. What an operator would see is asked by ``ask`` and
+``status``; what is so is read from kernel, disk and registry.
+"""
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+from neti.agent.core import Outside
+from neti.agent.loop import Agent, Stop
+from neti.control.server import Request
+from neti.dataplane.reconciler import Reconciler
+from neti.errors import NetiError
+from neti.model import Host, IPAddress
+from neti.model.said import Said
+from neti.model.settings import Settings
+from neti.oneshot.down import Down, down_alone
+from neti.oneshot.relax import Relaxed, relax_alone
+from neti.oneshot.restore import restore_last
+from neti.oneshot.up import up_alone
+from neti.registry import Event, Session
+from neti.state.folder import StateFolder
+from simulation import disk, doors
+from simulation.clock import HostClock
+from simulation.disk import Disk
+from simulation.gate import Gate, Killed
+from simulation.kernel import SimulatedConnections, SimulatedKernel
+from simulation.machine import QuietShadow, SimulatedMachine
+from simulation.registry import SimulatedRegistry, SimulatedWorker
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+ROUNDS_OF_ONE_TURN = 40
+
+
+class Paused:
+    """A process that was stopped between two effects (SIGSTOP), and waits to go on."""
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self._go, self._stands = threading.Event(), threading.Event()
+        self._fault: BaseException | None = None
+        self.over = False
+        self._thread = threading.Thread(target=self._run, args=(run,), daemon=True)
+
+    def begin(self) -> None:
+        """Until it stands, or to its end."""
+        self._thread.start()
+        self._stands.wait()
+        self._raise()
+
+    def stand(self, _kind: str) -> None:
+        """In its thread, between two effects."""
+        self._stands.set()
+        self._go.wait()
+
+    def go_on(self) -> None:
+        self._stands.clear()
+        self._go.set()
+        self._thread.join()
+        self._raise()
+
+    def _run(self, run: Callable[[], None]) -> None:
+        try:
+            run()
+        except BaseException as error:  # it is raised in the simulation's own thread
+            self._fault = error
+        self.over = True
+        self._stands.set()
+
+    def _raise(self) -> None:
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise fault
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class SimulatedHost:
+    """``label``: its name in stories; two hosts may have the same id. ``late``: what it is told
+    waits until it is delivered by name. ``reachable``: by the registry."""
+
+    world: "World"
+    label: str
+    host: Host
+    settings: Settings
+    machine_id: str
+    reserved: frozenset[IPAddress] = frozenset()
+    clock: HostClock = field(init=False)
+    gate: Gate = field(init=False)
+    disk: Disk = field(init=False)
+    kernel: SimulatedKernel = field(init=False)
+    connections: SimulatedConnections = field(init=False)
+    machine: SimulatedMachine = field(init=False)
+    agent: Agent | None = None
+    registry: SimulatedRegistry | None = None
+    worker: SimulatedWorker | None = None
+    inbox: deque[Event] = field(default_factory=deque)
+    boots: int = 1
+    late: bool = False
+    paused: Paused | None = None
+    cut: bool = False
+    asleep: bool = False
+    kills: int = 0
+    late_since: float = 0.0
+    deaf_from: float = 0.0  # when it last ceased to hear all that the registry says
+    attentive_since: float = 0.0  # and since when it hears it again
+    unsaved: set[str] = field(default_factory=set)  # files that were behind when it died
+    refused_to_start: str = ""
+
+    def __post_init__(self) -> None:
+        self.clock = HostClock(self.world.time)
+        self.gate = Gate()
+        self.disk = Disk(self.gate)
+        self.kernel = SimulatedKernel(self.clock, self.gate)
+        self.connections = SimulatedConnections(self.kernel, self.gate)
+        self.machine = SimulatedMachine(self.gate, self.host.private)
+        path = disk.mount(self.world.mount_name(self.label), self.disk)
+        self.settings = replace(self.settings, table_files_path=path)
+
+    def __repr__(self) -> str:
+        return f"SimulatedHost({self.label})"
+
+    # --- the process ---
+
+    @property
+    def id(self) -> str:
+        return self.host.id
+
+    @property
+    def runs(self) -> bool:
+        return self.agent is not None
+
+    @property
+    def answers(self) -> bool:
+        return self.agent is not None and self.paused is None
+
+    @property
+    def boot_id(self) -> str:
+        return f"{self.label}-boot-{self.boots}"
+
+    def guarded(self, act: Callable[[], Any]) -> Any:
+        """Do it as this host; None when it was killed meanwhile."""
+        with doors.at(self):
+            try:
+                return act()
+            except Killed:
+                self.died()
+                return None
+
+    def start(self) -> None:
+        self.refused_to_start = ""
+        self.attentive()
+        try:
+            self.guarded(self._start)
+        except NetiError as error:
+            self.refused_to_start = str(error)
+            self.died()
+
+    def _start(self) -> None:
+        folder = StateFolder(self.settings.table_files_path)
+        loaded = folder.load(self.machine_id)
+        if loaded.foreign:
+            folder.discard()
+        self.inbox = deque()
+        self.registry = SimulatedRegistry(self.world.server, self.gate, self.inbox, loaded.session)
+        self.registry._cut = self.cut
+        self.worker = SimulatedWorker(self._tell, self.gate)
+        outside = Outside(
+            reconciler=Reconciler(
+                self.kernel, self.connections, loaded.itself.structure, self.clock
+            ),
+            machine=self.machine,
+            connections=self.connections,
+            probe_registry=self._probe,
+            boot=self.boot_id,
+            registry=self.registry,
+            worker=self.worker,
+            folder=folder,
+            clock=self.clock,
+            discover=lambda _settings: self.host,
+            reload=lambda: self.settings,
+            keep_config=lambda: None,
+            reserved=self.reserved,
+        )
+        self.agent = Agent(
+            self.settings, self.host, outside, loaded, shadow=QuietShadow(), brittle=True
+        )
+        self.agent.start()
+
+    def _tell(self, what: Any) -> None:
+        if self.agent is not None:
+            self.agent.tell(what)
+
+    def _probe(self) -> None:
+        other = SimulatedRegistry(self.world.server, self.gate, deque(), None)
+        other._cut = self.cut
+        other.lease_of(self.host.id)
+        other.detach()
+
+    def died(self) -> None:
+        """The process is no more; nothing is said to the registry or to the kernel."""
+        self.deaf()
+        if self.registry is not None:
+            self.registry.detach()
+        if self.agent is not None:
+            self.kills += 1
+            self.unsaved |= self.agent.core.behind.keys()
+        self.agent = self.registry = self.worker = None
+        self.inbox = deque()
+        self.gate.disarm()
+        self.gate.dead = False  # all of it has ended: what comes now is another process
+
+    def kill(self) -> None:
+        paused, self.paused = self.paused, None
+        self.gate.dead = True
+        if paused is not None and not paused.over:
+            with doors.at(self), contextlib.suppress(Killed):
+                paused.go_on()
+        self.died()
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        if not self.answers:
+            return self.kill()
+
+        def to_its_end() -> None:
+            assert self.agent is not None
+            self.agent.tell(Stop())
+            self.agent.run()
+
+        self.gate.disarm()
+        self.guarded(to_its_end)
+        self.kill()
+        return None
+
+    def pause_at(self, effects: int) -> None:
+        """Stopped before so many more effects of its next turn, or after it."""
+        if not self.answers or self.late:
+            return
+        self.deaf()
+        self.paused = paused = Paused(self._turn)
+        self.gate.arm(effects, paused.stand)
+        self._in_thread(paused.begin)
+
+    def go_on(self) -> None:
+        paused = self.paused
+        if paused is None:
+            return
+        if not paused.over:
+            self._in_thread(paused.go_on)
+        self.paused = None
+        self.attentive()
+        self.gate.disarm()
+
+    def _in_thread(self, act: Callable[[], None]) -> None:
+        with doors.at(self):
+            try:
+                act()
+            except Killed:
+                self.paused = None
+                self.died()
+
+    # --- what the registry hears of it ---
+
+    @property
+    def session(self) -> Session | None:
+        """The one that it keeps alive; None while the registry hears nothing of it."""
+        registry = self.registry
+        if registry is None or self.paused is not None or self.cut or self.asleep:
+            return None
+        return registry.session
+
+    def deaf(self) -> None:
+        """From now on it may miss what the registry says."""
+        if self.attentive_since >= self.deaf_from:
+            self.deaf_from = self.world.time.now + 1e-3
+
+    def attentive(self) -> None:
+        self.attentive_since = max(self.world.time.now, self.deaf_from)
+
+    def cut_off(self) -> None:
+        self.deaf()
+        self.cut = True
+        if self.registry is not None:
+            self.world.server.cut(self.registry)
+
+    def reach_again(self) -> None:
+        self.cut = False
+        self.attentive()
+        if self.registry is not None:
+            self.world.server.restore(self.registry)
+
+    # --- turns ---
+
+    @property
+    def due(self) -> bool:
+        """Whether a turn would do anything."""
+        agent = self.agent
+        if agent is None or self.paused is not None or self.asleep:
+            return False
+        if (self.inbox and not self.late) or not agent.queue.empty():
+            return True
+        if self.worker is not None and self.worker.lanes and not self.late:
+            return True
+        now = self.clock.monotonic()
+        return any(when <= now for when in agent.core.timers.due.values())
+
+    def turn(self) -> None:
+        self.guarded(self._turn)
+
+    def _turn(self) -> None:
+        agent = self.agent
+        assert agent is not None
+        if not self.late:
+            self.deliver(len(self.inbox))
+        agent.step()
+        if self.worker is not None and not self.late:
+            for lane in self.worker.lanes:
+                self.worker.do(lane)
+        if agent._stopping:
+            raise Killed  # it has ended by itself
+
+    def step(self) -> None:
+        """One turn without hearing anything, nor of a job's end."""
+        if self.answers and self.agent is not None:
+            self.guarded(self.agent.step)
+            if self.agent is not None and self.agent._stopping:
+                self.kill()
+
+    def deliver(self, count: int) -> None:
+        for _ in range(min(count, len(self.inbox))):
+            self._tell(self.inbox.popleft())
+
+    def job(self) -> None:
+        if self.answers and self.worker is not None and self.worker.lanes:
+            worker, lane = self.worker, self.worker.lanes[0]
+            self.guarded(lambda: worker.do(lane))
+
+    # --- operators ---
+
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """``{"result": …}``, ``{"error": …}``, or nothing when it was killed meanwhile."""
+        request = Request(command, arguments, caller="operator")
+        if not self.answers or self.agent is None:
+            return {}
+        self.agent.tell(request)
+        for _ in range(ROUNDS_OF_ONE_TURN):
+            if not self.answers:
+                break
+            self.step()
+            if not request._answer.empty():
+                return request._answer.get()
+            if self.worker is not None and self.worker.lanes:
+                self.job()
+            self.deliver(1)
+        return {} if request._answer.empty() else request._answer.get()
+
+    def status(self) -> dict[str, Any] | None:
+        from neti.agent import status
+
+        if not self.answers or self.agent is None:
+            return None
+        return status.document(self.agent)
+
+    def alone(self, command: str) -> Down | Relaxed:
+        """``neti relax`` or ``neti down`` where no agent answers."""
+        said = Said(self.clock.wall(), "operator")
+        act = relax_alone if command == "relax" else down_alone
+        with doors.at(self):
+            return act(self.settings.path, self.settings.table_files_path, said)
+
+    def up_alone(self) -> None:
+        with doors.at(self), contextlib.suppress(NetiError):
+            up_alone(self.settings, hangs=self.runs)
+
+    # --- the machine ---
+
+    def boot(self, *, restoring: bool) -> str:
+        """With an empty kernel. What ``neti restore`` said."""
+        self.kernel.boot()
+        self.connections.flows = []
+        self.machine.routes = []
+        self.boots += 1
+        self.clock.boot()
+        if not restoring:
+            return ""
+        try:
+            done = self.guarded(lambda: restore_last(self.settings.path))
+        except NetiError as error:
+            return str(error)
+        return "killed" if done is None else done.reason or "; ".join(done.notes)
+
+    def move(self, private: IPv4Address, public: IPv4Address | None) -> None:
+        self.host = replace(self.host, private=private, public=public)
+        self.machine.private = private

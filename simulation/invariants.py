@@ -1,0 +1,257 @@
+"""What must be so after every step, each with the promise of docs/safety.md that it checks.
+
+An invariant reads kernel, disk, registry, and what an operator would be told. Must never do: take
+an agent's word for what is so.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from neti import durable
+from neti.monitoring.check import KernelLook, Level, Limits, Situation, judge
+from neti.ruleset.objects import ORDERED
+from neti.state.folder import STAGE_FILE
+from simulation.host import SimulatedHost
+from simulation.truth import Truth, Word
+from simulation.world import LINGER_SECONDS, OPERATORS, World
+
+MENDED_WITHIN: Final = 130.0  # seconds in which what others did is surely found, fights included
+_NEVER_REVOKED_AT_LEAST: Final = "own address, gateway or registry"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """``code``: of the invariant; two runs found the same when it is the same."""
+
+    code: str
+    host: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.host}: {self.sentence}"
+
+
+Found = Iterator[str]
+
+
+def way_in(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """The operator gets in: nothing is armed without a way in."""
+    kernel = host.kernel
+    meddled = world.time.now - truth.of(host).meddled <= MENDED_WITHIN
+    if kernel.drops and not meddled and not kernel.admits_ssh((OPERATORS,)):
+        yield "the kernel drops input, and no rule lets the operators' network in"
+
+
+def own_traffic(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """The machine's own: what this host itself opens is answered."""
+    never = {str(a) for a in (host.machine.private, *host.machine.gateways, *host.reserved)}
+    never.add(str(host.host.public))
+    cut = never & host.kernel.timed("revoked4").keys()
+    if cut and host.runs:
+        yield f"{min(cut)} is {_NEVER_REVOKED_AT_LEAST} of this host and counts as removed"
+
+
+def removals(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Nothing is lost: nobody is removed who did not leave, or vanish for long enough."""
+    word, table = truth.of(host), host.kernel.table
+    if table is None:
+        return
+    now = dict(table.elements.get("overlay", {}))
+    before, word.overlay = word.overlay, now
+    for overlay in before.keys() - now.keys():
+        host_id = truth.owner.get(overlay, "")
+        if why := _unjustified(world, truth, host, word, host_id, overlay):
+            yield f"{host_id} ({overlay}) was removed, though {why}"
+
+
+def _unjustified(
+    world: World, truth: Truth, host: SimulatedHost, word: Word, host_id: str, overlay: str
+) -> str:
+    if not host_id or host_id == host.id or host_id in truth.left or host_id in word.released:
+        return ""
+    if (
+        word.damaged
+        or word.down
+        or "members.jsonl" in host.unsaved
+        or world.time.now - word.meddled < MENDED_WITHIN
+    ):
+        return ""
+    if truth.leases.get(host_id) != overlay:
+        return ""  # the address is not its any more
+    if host_id in truth.members:
+        member = truth.members[host_id]
+        if str(member.overlay) != overlay:
+            return ""
+        others = {i for a in (member.private, member.public) for i in truth.claimants(a)}
+        return "" if others != {host_id} else "it is registered"
+    gone = truth.gone.get(host_id)
+    if gone is None or world.time.now - gone >= LINGER_SECONDS - 1.0:
+        return ""
+    if truth.came[host_id] >= host.deaf_from and gone <= host.attentive_since:
+        return ""  # it came and went while this host heard nothing
+    last = truth.last[host_id]
+    at_its_place = {i for a in (last.private, last.public) for i in truth.claimants(a)}
+    return "" if at_its_place else f"it is gone for {world.time.now - gone:.0f} s"
+
+
+def record(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Nothing is lost: the record on disk never claims what did not happen."""
+    word = truth.of(host)
+    held = host.disk.files.get(STAGE_FILE)
+    for_good = host.kernel.table is not None and all(
+        host.kernel.enforce().get(family, 0) is None for family in ("ipv4", "ipv6")
+    )
+    word.for_good_seen |= for_good
+    if held is None or held.data == word.record:
+        return
+    word.record = held.data
+    try:
+        confirmed = durable.checked(held.data).get("confirmed") is True
+    except ValueError:
+        return
+    if confirmed and not word.for_good_seen and not word.damaged:
+        yield "stage.json says confirmed, and the kernel never held it for good"
+    if not confirmed:
+        word.for_good_seen = for_good
+
+
+AFTER_EACH_STEP: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
+    way_in,
+    own_traffic,
+    removals,
+    record,
+)
+
+
+# --- at rest: two seconds without a step, and nothing in the way of the host ---
+
+
+def last_word(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Turning reject_all on: what an operator was told is for good is so for good."""
+    word = truth.of(host)
+    if word.relaxed and host.kernel.drops and world.time.now - word.meddled > MENDED_WITHIN:
+        yield "an operator relaxed it and was told so, and the kernel drops input"
+    if word.down and host.kernel.table is not None and not host.kernel.marked_down():
+        yield "an operator took it down and was told so, and the table is in the kernel"
+
+
+def told(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Nothing is lost: a host that was enforced is never open without a word about it."""
+    if not host.answers or host.late:
+        return
+    status = host.status() or {}
+    level = verdict(host, status)
+    word = truth.of(host)
+    if word.enforced and not word.damaged and not host.kernel.drops and level is not Level.CRITICAL:
+        yield f"it was enforced and is open, and 'neti check' says {level.name}"
+    stage = str(status.get("stage"))
+    if level is Level.OK and stage != kernel_stage(host):
+        yield f"'neti check' is OK and the stage is {stage}, but the kernel: {kernel_stage(host)}"
+
+
+def believed(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """The machine's own: the kernel is what is believed, or a problem says so."""
+    agent = host.agent
+    if agent is None or not host.answers or host.late or agent.core.down:
+        return
+    if world.time.now - truth.of(host).meddled <= MENDED_WITHIN or "kernel" in agent.core.problems:
+        return
+    state = host.kernel.read()
+    if state.structure is None:
+        yield "there is no table, and no problem says so"
+        return
+    for where in ORDERED:
+        held = dict(state.elements.get(where, {}))
+        if held != dict(agent.core.members.elements.kernel[where]):
+            yield f"{where} in the kernel is not what the agent believes it is"
+
+
+def goodbyes(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Nothing is lost: nobody is let in who left, unless the guard holds it and says so."""
+    agent = host.agent
+    if agent is None or not host.answers or host.late or host.cut or not agent.core.fresh:
+        return
+    if "kernel" in agent.core.problems or agent.core.down or host.kernel.table is None:
+        return
+    if world.time.now - truth.of(host).meddled <= MENDED_WITHIN:
+        return
+    overlay = host.kernel.table.elements.get("overlay", {})
+    now = world.time.now
+    for host_id, at in truth.left.items():
+        # Who did not hear the goodbye may take it for a loss.
+        since = max(at, host.attentive_since)
+        if host.attentive_since >= at and now - since < LINGER_SECONDS + MENDED_WITHIN:
+            continue
+        held = host_id in agent.core.members.fleet.holds
+        mine = truth.leases.get(host_id, "")
+        if mine in overlay and not held and host_id != host.id:
+            yield f"{host_id} said goodbye, and its address {mine} still leads there"
+
+
+def flows(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Nothing is lost: no connection stays untranslated once the table is back."""
+    agent, table = host.agent, host.kernel.table
+    if agent is None or not host.answers or table is None or host.kernel.marked_down():
+        return
+    if "kernel" in agent.core.problems or world.time.now - truth.of(host).meddled < 3.0:
+        return
+    if world.time.now - truth.of(host).meddled <= MENDED_WITHIN and agent.kernel.fight.sentence(
+        agent.core.now()
+    ):
+        return
+    overlay = table.elements.get("overlay", {})
+    for flow in host.connections.flows:
+        leads = overlay.get(str(flow.overlay))
+        if leads is not None and flow.leads != leads and flow.leads is None:
+            yield f"a flow to {flow.overlay} began without the table and is dead with it"
+
+
+AT_REST: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
+    last_word,
+    told,
+    believed,
+    goodbyes,
+    flows,
+)
+
+
+def kernel_stage(host: SimulatedHost) -> str:
+    """What the kernel does."""
+    if host.kernel.table is None or host.kernel.marked_down():
+        return "down"
+    held = host.kernel.enforce()
+    if not host.kernel.drops:
+        return "shadow"
+    return "enforced" if all(held.get(f, 0) is None for f in ("ipv4", "ipv6")) else "trial"
+
+
+def verdict(host: SimulatedHost, status: Mapping[str, Any]) -> Level:
+    """``neti check`` on this host."""
+    kernel = host.kernel
+    look = KernelLook(
+        table=kernel.table is not None and not kernel.marked_down(),
+        dormant=kernel.marked_down(),
+        drops=kernel.drops,
+    )
+    seen = Situation(status=status, kernel=look, conntrack=1.0)
+    return judge(seen, Limits()).level
+
+
+def after_step(world: World, truth: Truth) -> Iterator[Fault]:
+    """Of hosts that did anything since the last look."""
+    for host in world.hosts:
+        word, done = truth.of(host), (host.gate.count, host.boots)
+        if word.looked_at == done:
+            continue
+        word.looked_at = done
+        for invariant in AFTER_EACH_STEP:
+            for sentence in invariant(world, truth, host):
+                yield Fault(invariant.__name__, host.label, sentence)
+
+
+def at_rest(world: World, truth: Truth) -> Iterator[Fault]:
+    for host in world.hosts:
+        for invariant in AT_REST:
+            for sentence in invariant(world, truth, host):
+                yield Fault(invariant.__name__, host.label, sentence)

@@ -1,0 +1,247 @@
+"""The kernel's side of one host: the dictionaries of ``neti.dataplane.memory``, with time-outs that
+run by the host's own clock, connections, and packets that are judged by what the table holds.
+
+It passes the dataplane's contract tests. Must never do: judge by what an agent believes.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final
+
+from neti.dataplane.memory import MemoryDataplane, _Table
+from neti.errors import DataplaneError
+from neti.model import IPAddress
+from neti.ruleset.objects import (
+    FAMILIES,
+    FOREIGN,
+    TIMED,
+    AddTimed,
+    Command,
+    CreateTable,
+    DeleteTable,
+    Drop,
+    KernelState,
+    RewriteChains,
+    SetName,
+    Transaction,
+)
+from simulation.clock import HostClock
+from simulation.gate import Gate
+
+_RULES: Final = (CreateTable, DeleteTable, RewriteChains)
+
+
+class SimulatedKernel(MemoryDataplane):
+    """Time-outs are kept as milliseconds of CLOCK_MONOTONIC at which they end."""
+
+    def __init__(self, clock: HostClock, gate: Gate) -> None:
+        super().__init__()
+        self._clock = clock
+        self._gate = gate
+        self.rules_refused: str | None = None  # why new rules are refused, and nothing else
+        self._listed: tuple[_Table, int, str] | None = None
+
+    def _now(self) -> int:
+        return int(self._clock.monotonic() * 1000)
+
+    # --- looks ---
+
+    def structure(self) -> str | None:
+        table = self.table
+        if table is None:
+            return None
+        held = self._listed
+        if held is None or held[0] is not table or held[1] != len(table.chains):
+            text = super().structure()
+            assert text is not None
+            self._listed = held = (table, len(table.chains), text)
+        return held[2]
+
+    def read(self) -> KernelState:
+        self._let_end()
+        return super().read()
+
+    def enforce(self) -> dict[str, int | None]:
+        if self.table is None:
+            return {}
+        self._let_end()
+        now = self._now()
+        return {
+            key: left if left is None or left == FOREIGN else (left - now) // 1000
+            for key, left in self.table.enforce.items()
+        }
+
+    def timed(self, where: SetName) -> dict[str, int]:
+        if self.table is None:
+            return {}
+        self._let_end()
+        now = self._now()
+        return {k: (until - now) // 1000 for k, until in self.table.timed.get(where, {}).items()}
+
+    def _let_end(self) -> None:
+        table = self.table
+        if table is None:
+            return
+        now = self._now()
+        for held in table.timed.values():
+            for key in [key for key, until in held.items() if until <= now]:
+                del held[key]
+        over = [k for k, u in table.enforce.items() if u is not None and u != FOREIGN and u <= now]
+        for key in over:
+            del table.enforce[key]
+
+    # --- changes ---
+
+    def disarm(self) -> bool:
+        self._gate.effect("kernel.disarm")
+        return super().disarm()
+
+    def mark_down(self) -> None:
+        self._gate.effect("kernel.mark down")
+        super().mark_down()
+
+    def remove(self) -> bool:
+        self._gate.effect("kernel.remove")
+        return super().remove()
+
+    def apply(self, transaction: Transaction) -> None:
+        if not transaction:
+            return
+        self._gate.effect("kernel.apply")
+        if self.failing is not None:
+            raise DataplaneError(self.failing)
+        rules = any(isinstance(command, _RULES) for command in transaction.commands)
+        if rules and self.rules_refused is not None:
+            raise DataplaneError(self.rules_refused)
+        self._let_end()
+        before, seen = _copied(self.table), self.seen
+        try:
+            for command in transaction.commands:
+                self._command(command)
+        except DataplaneError:
+            self.table, self.seen = before, seen
+            raise
+        self._listed = None
+
+    def _command(self, command: Command) -> None:
+        now = self._now()
+        match command:
+            case AddTimed(where, timeouts):
+                super()._command(
+                    AddTimed(where, {key: now + left * 1000 for key, left in timeouts.items()})
+                )
+            case Drop(milliseconds) if milliseconds is not None:
+                table = self._existing()
+                super()._command(Drop(None))  # refused where either is there
+                table.enforce.update(dict.fromkeys(FAMILIES, now + milliseconds))
+            case _:
+                super()._command(command)
+
+    # --- what others do ---
+
+    def boot(self) -> None:
+        self.table, self.seen, self._listed = None, [], None
+
+    def tamper(self) -> None:
+        """Somebody puts a rule into a chain of ours."""
+        if self.table is not None and "input" in self.table.chains:
+            self.table.chains["input"] += "\ncounter accept"
+            self._listed = None
+
+    # --- packets ---
+
+    @property
+    def drops(self) -> frozenset[str]:
+        """Families of which a stranger's packet is dropped."""
+        if self.table is None or not self.table.enforce:
+            return frozenset()
+        held = self.enforce()
+        return frozenset(f for f in FAMILIES if held.get(f, FOREIGN) != FOREIGN)
+
+    def admits(self, source: IPAddress) -> bool:
+        """Whether a packet of this source to some port that is not open gets in."""
+        if self.table is None:
+            return True
+        family = "4" if source.version == 4 else "6"
+        armed = f"ipv{family}" in self.drops
+        if f"{source}" in self.timed("revoked4" if family == "4" else "revoked6"):
+            return not armed
+        peers: SetName = "peers4" if family == "4" else "peers6"
+        return str(source) in self.table.elements.get(peers, {}) or not armed
+
+    def admits_ssh(self, whitelist: Iterable[object]) -> bool:
+        """By the rules as they stand: one of them names the operators' network."""
+        if self.table is None or not self.drops:
+            return True
+        rules = self.table.chains.get("input", "")
+        return any(str(network) in rules for network in whitelist)
+
+
+def _copied(table: _Table | None) -> _Table | None:
+    if table is None:
+        return None
+    return _Table(
+        table.sets,
+        dict(table.chains),
+        {where: dict(held) for where, held in table.elements.items()},
+        {where: dict(held) for where, held in table.timed.items()},
+        dict(table.enforce),
+    )
+
+
+@dataclass(slots=True)
+class Flow:
+    """A connection to an overlay address that keeps sending. ``leads``: where the kernel translated
+    its first packet to; None: nowhere, so it is dead for as long as it is tracked."""
+
+    overlay: IPv4Address
+    leads: str | None
+
+
+@dataclass(slots=True)
+class SimulatedConnections:
+    """``neti.agent.core.Connections``. A flow that is ended begins again with its next packet."""
+
+    kernel: SimulatedKernel
+    gate: Gate
+    flows: list[Flow] = field(default_factory=list)
+
+    def open(self, overlay: IPv4Address) -> None:
+        """With a table that does not know the address it is refused at once, and never tracked."""
+        leads = self._leads(overlay)
+        if leads is not None or self.kernel.table is None or self.kernel.marked_down():
+            self.flows = [*self.flows[-7:], Flow(overlay, leads)]
+
+    def _leads(self, overlay: IPv4Address) -> str | None:
+        table = self.kernel.table
+        return None if table is None else table.elements.get("overlay", {}).get(str(overlay))
+
+    def end_connections_to(self, destinations: list[IPv4Address]) -> int:
+        return self._end(lambda flow: flow.overlay in destinations)
+
+    def end_stale(
+        self, overlay: IPv4Network, leads: Callable[[IPv4Address], IPv4Address | None]
+    ) -> int:
+        def stale(flow: Flow) -> bool:
+            to = leads(flow.overlay)
+            return to is not None and flow.leads != str(to)
+
+        return self._end(stale)
+
+    def _end(self, which: Callable[[Flow], bool]) -> int:
+        self.gate.effect("connections.end")
+        ended = [flow for flow in self.flows if which(flow)]
+        for flow in ended:
+            flow.leads = self._leads(flow.overlay)
+        return len(ended)
+
+    def sources_with_connections(self, sources: list[IPAddress]) -> set[IPAddress]:
+        return set()
+
+
+def held(state: Mapping[SetName, Mapping[str, str]], where: SetName) -> Mapping[str, str]:
+    return state.get(where, {})
+
+
+__all__ = ["TIMED", "Flow", "SimulatedConnections", "SimulatedKernel", "held"]

@@ -1,0 +1,159 @@
+"""After everything works again and time has passed: registry = belief = kernel = disk = what is
+shown."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from neti.agent.loop import Reload
+from neti.registry.detail import decode
+from neti.registry.memory import MemoryRegistry
+from neti.state.folder import StateFolder
+from simulation import acts, doors, invariants
+from simulation.acts import JUNK, TRIAL, Stage
+from simulation.host import SimulatedHost
+from simulation.invariants import Fault, kernel_stage
+from simulation.told import differing, told_by
+from simulation.truth import Truth
+from simulation.world import World
+
+_LONG: Final = (61.0, 61.0, 700.0, 700.0, 61.0)
+# Rightly named until the agent is restarted, or an operator says more.
+_STAY: Final = frozenset({"lease_changed", "stage_adopted", "relaxed"})
+
+
+def note_words(world: World, truth: Truth) -> None:
+    """At rest: who is enforced now, and is told so, must not be open later without a word."""
+    for host in world.hosts:
+        if not host.answers or host.agent is None or host.late:
+            continue
+        word = truth.of(host)
+        word.torn = False
+        core = host.agent.core
+        if not core.behind:
+            host.unsaved.clear()
+        enforced = kernel_stage(host) == "enforced" and core.stage_word == "enforced"
+        if enforced and not core.behind and not host.disk.lying:
+            if word.damaged:
+                word.damaged = not acts_on_disk(host)
+            word.enforced = not word.damaged
+
+
+def acts_on_disk(host: SimulatedHost) -> bool:
+    """Whether the disk says what this agent decided."""
+    with doors.at(host):
+        loaded = StateFolder(host.settings.table_files_path).load(host.machine_id)
+    agent = host.agent
+    return agent is not None and loaded.record == agent.core.record
+
+
+def faults(stage: Stage, story: list[str]) -> Iterator[Fault]:
+    """Everything works again; what is wrong after that."""
+    world, truth = stage.world, stage.truth
+    _everything_works(stage)
+    for seconds in _LONG:
+        world.pass_time(seconds)
+        truth.look(world.server, world.time.now)
+        yield from invariants.after_step(world, truth)
+        yield from invariants.at_rest(world, truth)
+        note_words(world, truth)
+    yield from _goodbye(stage, story)
+    for host in _running(world):
+        status = host.status() or {}
+        if status.get("holds"):
+            story.append(f"{host.label}: release")
+            acts.release(stage, host)
+        if "trial_expired" in {one["code"] for one in status.get("problems", ())}:
+            story.append(f"{host.label}: enforce once more")
+            answer = host.ask("enforce", seconds=TRIAL, wait=False)
+            if "result" not in answer:
+                acts.relax(stage, host)
+    world.pass_time(TRIAL + 2.0)
+    world.pass_time(61.0)
+    truth.look(world.server, world.time.now)
+    yield from invariants.at_rest(world, truth)
+    yield from _agree(stage)
+
+
+def _running(world: World) -> list[SimulatedHost]:
+    return [host for host in world.hosts if host.runs]
+
+
+def _everything_works(stage: Stage) -> None:
+    world = stage.world
+    for name in (*JUNK, *stage.fakes):
+        world.server.remove(name)
+    stage.fakes.clear()
+    for host in list(world.hosts):
+        if "'" in host.label:  # somebody has found the copy
+            host.kill()
+            world.hosts.remove(host)
+    world.registry_back()
+    for host in world.hosts:
+        host.go_on()
+        host.late = False
+        host.disk.works_again()
+        host.kernel.failing = host.kernel.rules_refused = None
+        host.machine.others = ()
+        host.gate.disarm()
+        if not host.settings.ssh_whitelist:
+            acts.whitelist(stage, host, True)
+        host.reach_again()
+        if not host.runs and any(m.id == host.id for m in acts._registered(world)):
+            host.start()
+        if host.runs:
+            acts.up(stage, host)
+            host._tell(Reload())
+    world.settle()
+
+
+def _goodbye(stage: Stage, story: list[str]) -> Iterator[Fault]:
+    """Whatever is held from before, one host that leaves is let go of by everybody."""
+    world, truth = stage.world, stage.truth
+    running = [h for h in _running(world) if (h.status() or {}).get("registered")]
+    if len(running) < 5:
+        return
+    host = running[0]
+    mine = truth.leases.get(host.id)
+    story.append(f"{host.label}: leaves")
+    acts.leave(stage, host)
+    world.pass_time(3.0)
+    truth.look(world.server, world.time.now)
+    for other in running[1:]:
+        table = other.kernel.table
+        if host.id not in truth.left or table is None:
+            continue
+        if mine in table.elements.get("overlay", {}):
+            yield Fault("goodbyes", other.label, f"{host.id} left, and is held beside others")
+
+
+def _agree(stage: Stage) -> Iterator[Fault]:
+    world = stage.world
+    registry = MemoryRegistry(world.server)
+    told = told_by(registry)
+    for sentence in told.faults:
+        yield Fault("agree", "registry", sentence)
+    running = {host.id: host for host in _running(world)}
+    if told.members.keys() != running.keys():
+        sentence = f"members {sorted(told.members)}, running: {sorted(running)}"
+        yield Fault("agree", "registry", sentence)
+        return
+    shown = {one.host_id: decode(one.document).stage for one in registry.details()}
+    for host_id, host in running.items():
+        member = told.members[host_id]
+        if (member.private, member.public) != (host.host.private, host.host.public):
+            yield Fault("agree", host_id, f"registered at {member.private}, {member.public}")
+        for sentence in differing(host.kernel.read(), told, host_id, host.host.site):
+            yield Fault("agree", host_id, sentence)
+        if shown.get(host_id) != kernel_stage(host):
+            sentence = f"the fleet shows {shown.get(host_id)}, the kernel: {kernel_stage(host)}"
+            yield Fault("shown", host_id, sentence)
+        status = host.status() or {}
+        for one in status.get("problems", ()):
+            if one["code"] not in _STAY:
+                yield Fault(f"problem {one['code']}", host_id, one["sentence"])
+        with doors.at(host):
+            kept = StateFolder(host.settings.table_files_path).load(host.machine_id)
+        if kept.members.keys() != told.members.keys() or kept.faults:
+            yield Fault("disk", host_id, f"disk holds {sorted(kept.members)} {kept.faults}")
+        if host.agent is not None and kept.record != host.agent.core.record:
+            yield Fault("disk", host_id, "the record on disk is not the agent's")

@@ -1,0 +1,128 @@
+"""One seed: draws acts, does them, and looks after each whether everything is as promised."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+from neti.errors import NetiError
+from simulation import acts, doors, invariants, quiet
+from simulation.acts import KINDS, Act, Stage
+from simulation.invariants import Fault
+from simulation.truth import Truth
+from simulation.world import Restless, World
+
+STEPS: Final = 500
+SIZES: Final = (3, 3, 4, 4, 5, 5, 6, 6, 8, 10, 14, 50)
+# Without these nothing would ever happen, or end.
+_ALWAYS: Final = frozenset(
+    {"time", "start", "go_on", "prompt", "disk_works", "kernel_works", "registry_back", "mend"}
+)
+_SHARE: Final = 0.55  # of the other kinds, drawn for each seed: rare ones meet each other that way
+_REST: Final = 2.4  # seconds: promised is within two
+
+
+@dataclass(slots=True)
+class Outcome:
+    """``story``: in words, an act each. ``coverage``: how often each kind of act was done, by what
+    its host was then."""
+
+    acts: list[Act]
+    story: list[str]
+    fault: Fault | None
+    quiet: bool = False  # whether it came that far
+    kills: int = 0
+    coverage: Counter[tuple[str, str]] = field(default_factory=Counter)
+    effects: Counter[str] = field(default_factory=Counter)
+
+
+def drawn(seed: str, steps: int) -> tuple[int, list[Act]]:
+    """The size of the fleet, and what is to happen to it. From the seed alone."""
+    chance = Random(seed)
+    size = chance.choice(SIZES)
+    names = [n for n in KINDS if n in _ALWAYS or chance.random() < _SHARE]
+    weights = [KINDS[name].weight for name in names]
+    told: list[Act] = []
+    # Acts that come one after the other often befall one host: orders matter within one.
+    host = 0
+    for _ in range(steps):
+        name = chance.choices(names, weights)[0]
+        kind = KINDS[name]
+        if chance.random() < 0.5:
+            host = chance.randrange(size)
+        told.append(Act(name, host if kind.of_host else -1, kind.draw(chance)))
+    return size, told
+
+
+def play(size: int, told: Iterable[Act], *, to_the_end: bool = True) -> Outcome:
+    """The same acts make the same outcome. ``to_the_end``: and what comes of it after quiet."""
+    with doors.shut():
+        world = World(size)
+        outcome = Outcome([], [], None)
+        try:
+            for fault in _faults(world, told, outcome, to_the_end):
+                outcome.fault = fault
+                break
+        finally:
+            world.close()
+            outcome.kills = sum(host.kills for host in world.hosts)
+            for host in world.hosts:
+                outcome.effects.update(host.gate.seen)
+        return outcome
+
+
+def _faults(
+    world: World, told: Iterable[Act], outcome: Outcome, to_the_end: bool
+) -> Iterator[Fault]:
+    stage = Stage(world, Truth())
+    world.passed = lambda: stage.truth.look(world.server, world.time.now)
+    try:
+        for host in world.hosts:
+            host.start()
+        world.settle()
+        for one in told:
+            outcome.acts.append(one)
+            outcome.story.append(one.words(world))
+            outcome.coverage[one.kind, _state(world, one)] += 1
+            acts.perform(stage, one)
+            yield from _look(stage, one)
+        if not to_the_end:
+            return
+        outcome.quiet = True
+        outcome.story.append("quiet")
+        yield from quiet.faults(stage, outcome.story)
+    except Restless as error:
+        yield Fault("restless", str(error), "they go on and on without time passing")
+    except NetiError as error:
+        yield Fault("unexpected", "", f"{type(error).__name__}: {error}")
+    except Exception as error:
+        yield Fault("unexpected", "", f"{type(error).__name__}: {error}{_where(error)}")
+
+
+def _where(error: BaseException) -> str:
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return ""
+    return f" ({last.tb_frame.f_code.co_filename.rpartition('/')[2]}:{last.tb_lineno})"
+
+
+def _state(world: World, one: Act) -> str:
+    if one.host < 0:
+        return "away" if world.server._down else "there"
+    host = world.hosts[one.host % len(world.hosts)]
+    if not host.runs:
+        return "dead"
+    return "stopped" if host.paused is not None else invariants.kernel_stage(host)
+
+
+def _look(stage: Stage, one: Act) -> Iterator[Fault]:
+    world, truth = stage.world, stage.truth
+    truth.look(world.server, world.time.now)
+    yield from stage.faults
+    yield from invariants.after_step(world, truth)
+    if one.kind in ("time", "long_time", "enforce_wholly") and one.args[0] >= _REST:
+        yield from invariants.at_rest(world, truth)
+        quiet.note_words(world, truth)

@@ -1,0 +1,100 @@
+"""What is so, kept apart from what any agent believes: who is there, who left, what was said.
+
+Must never do: ask an agent. It reads the registry's own state, the kernels and the disks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from neti.errors import EntryError
+from neti.model import Departure, Member, entry
+from neti.registry.memory import MemoryServer
+from simulation.host import SimulatedHost
+
+
+@dataclass(slots=True)
+class Word:
+    """Of one host: what operators said last, and what the world did to it since.
+
+    ``enforced``: it was enforced, was told to be, and nobody has taken that back. ``relaxed``: an
+    operator was told that it is open for good. ``damaged``: its disk is not what the agent left
+    there. ``meddled``: when another program last touched its table.
+    """
+
+    enforced: bool = False
+    relaxed: bool = False
+    down: bool = False
+    damaged: bool = False
+    torn: bool = False  # one of its files, and no agent has seen to it yet
+    meddled: float = -1e9
+    released: set[str] = field(default_factory=set)
+    for_good_seen: bool = False
+    looked_at: tuple[int, int] = (-1, -1)
+    record: bytes = b""
+    overlay: dict[str, str] = field(default_factory=dict)  # as the kernel's map was last seen
+
+    def forget(self) -> None:
+        """Nothing that was promised before counts any more."""
+        self.enforced = self.relaxed = False
+
+
+@dataclass(slots=True)
+class Truth:
+    """``gone``: since when nobody is registered under an id. ``left``: ids whose last word was a
+    goodbye, and when. ``owner``: who held an overlay address last."""
+
+    words: dict[str, Word] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
+    came: dict[str, float] = field(default_factory=dict)  # since when each is, or was, registered
+    gone: dict[str, float] = field(default_factory=dict)
+    left: dict[str, float] = field(default_factory=dict)
+    last: dict[str, Member] = field(default_factory=dict)  # as each was registered last
+    owner: dict[str, str] = field(default_factory=dict)
+    leases: dict[str, str] = field(default_factory=dict)
+    _seen: tuple[str, int, int] | None = None
+
+    def of(self, host: SimulatedHost) -> Word:
+        return self.words.setdefault(host.label, Word())
+
+    def look(self, server: MemoryServer, now: float) -> None:
+        """At the registry, after each act."""
+        seen = (server.fleet, server.changes, len(server._leases))
+        if seen == self._seen:
+            return
+        self._seen = seen
+        for overlay, host_id in server._leases.items():
+            self.owner[str(overlay)] = host_id
+        self.leases = {host_id: str(overlay) for overlay, host_id in server._leases.items()}
+        present: dict[str, Member] = {}
+        departed = set()
+        for name in server._names:
+            parsed = _parsed(name)
+            if isinstance(parsed, Departure):
+                departed.add(parsed.id)
+            elif isinstance(parsed, Member) and self.leases.get(parsed.id) == str(parsed.overlay):
+                present[parsed.id] = parsed
+        for host_id in self.members.keys() - present.keys():
+            self.gone[host_id] = now
+        for host_id in present:
+            self.gone.pop(host_id, None)
+        for host_id in departed - present.keys():
+            self.left.setdefault(host_id, now)
+        for host_id in present.keys() & self.left.keys():
+            del self.left[host_id]
+        for host_id in present.keys() - self.members.keys():
+            self.came[host_id] = now
+        self.members = present
+        self.last.update(present)
+
+    def claimants(self, address: IPv4Address | None) -> Iterator[str]:
+        for member in self.members.values():
+            if address is not None and address in (member.private, member.public):
+                yield member.id
+
+
+def _parsed(name: str) -> object:
+    try:
+        return entry.parse(name)
+    except EntryError:
+        return None

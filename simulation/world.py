@@ -1,0 +1,154 @@
+"""A registry, true time, and hosts. It moves only when it is told to."""
+
+import itertools
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Final
+
+from neti.model import Host, Site
+from neti.model.settings import Settings
+from neti.registry.memory import MemoryServer
+from simulation import disk
+from simulation.clock import Time
+from simulation.host import SimulatedHost
+
+SITES: Final = {
+    "ec2": Site(
+        name="ec2",
+        private=(IPv4Network("10.0.0.0/16"),),
+        public=(IPv4Network("198.51.100.0/24"),),
+    ),
+    "vpc": Site(
+        name="vpc",
+        private=(IPv4Network("10.0.0.0/16"),),
+        public=(IPv4Network("203.0.113.0/24"),),
+    ),
+}
+OPERATORS: Final = IPv4Network("198.18.0.0/24")
+REGISTRY: Final = IPv4Address("10.0.255.53")  # the ZooKeeper server, which is no member
+SESSION_SECONDS: Final = 30.0
+LINGER_SECONDS: Final = 600
+HOLD_SECONDS: Final = 3600
+_ROUNDS: Final = 60
+_LATE_AT_MOST: Final = 10.0  # seconds: then a connection that says nothing is given up
+_numbers = itertools.count(1)
+
+
+class Restless(Exception):
+    """Hosts go on answering each other without time passing."""
+
+
+class World:
+    def __init__(self, count: int) -> None:
+        self.number = next(_numbers)
+        self.time = Time()
+        self.server = MemoryServer()
+        self.hosts: list[SimulatedHost] = []
+        self.rounds = 0
+        self.passed: Callable[[], None] = lambda: None  # told of each leap
+        self._heard: dict[int, float] = {}  # by session, when it was last kept alive
+        for number in range(1, count + 1):
+            self.add(number)
+
+    def mount_name(self, label: str) -> str:
+        return f"{self.number}-{label}"
+
+    def add(self, number: int, label: str = "") -> SimulatedHost:
+        site = "ec2" if number % 2 else "vpc"
+        host = Host(
+            id=f"{site}-{number}",
+            site=site,
+            private=IPv4Address(f"10.0.0.{number}"),
+            public=IPv4Address(f"{'198.51.100' if site == 'ec2' else '203.0.113'}.{number}"),
+        )
+        settings = Settings(
+            path=Path("neti.yml"),
+            sites=SITES,
+            sites_configured=True,
+            ssh_whitelist=(OPERATORS,),
+            session_seconds=SESSION_SECONDS,
+            linger_seconds=LINGER_SECONDS,
+            hold_seconds=HOLD_SECONDS,
+            trial_seconds=30,
+        )
+        made = SimulatedHost(
+            self, label or host.id, host, settings, f"machine of {host.id}", frozenset({REGISTRY})
+        )
+        self.hosts.append(made)
+        return made
+
+    def close(self) -> None:
+        for host in self.hosts:
+            host.kill()
+            disk.unmount(self.mount_name(host.label))
+
+    # --- time ---
+
+    def settle(self) -> None:
+        """Turns of every host, until nobody has anything left to do now. Raises Restless."""
+        for _ in range(_ROUNDS):
+            due = [host for host in self.hosts if host.due]
+            if not due:
+                return
+            for host in due:
+                if host.due:
+                    host.turn()
+            self.rounds += 1
+        names = ", ".join(host.label for host in self.hosts if host.due)
+        raise Restless(names)
+
+    def pass_time(self, seconds: float) -> None:
+        """In leaps; while a trial runs, from one look at it to the next."""
+        end = self.time.now + seconds
+        while self.time.now < end:
+            self._expire_sessions()
+            self.time.now = self._next(end)
+            self._expire_sessions()
+            for host in self.hosts:
+                if host.late and self.time.now >= host.late_since + _LATE_AT_MOST:
+                    host.late = False
+                    host.attentive()
+            self.settle()
+            self.passed()
+
+    def _next(self, end: float) -> float:
+        now = self.time.now
+        soonest = min(end, now + 120.0)
+        for host in self.hosts:
+            if host.late:
+                soonest = min(soonest, max(now + 0.05, host.late_since + _LATE_AT_MOST))
+            agent = host.agent
+            if agent is None or host.paused is not None or agent.core.record.trial is None:
+                continue
+            due = agent.core.timers.due.get("stage")
+            if due is not None:
+                soonest = min(soonest, max(now + 0.05, now + due - host.clock.monotonic()))
+        return soonest
+
+    def _expire_sessions(self) -> None:
+        """Those whose time-out is over: nobody has kept them alive."""
+        server, now = self.server, self.time.now
+        if server._down:
+            self._heard.clear()  # each gets its whole time-out anew
+            return
+        for host in self.hosts:
+            if host.session is not None:
+                self._heard[host.session.id] = now
+        for number, session in list(server._sessions.items()):
+            if now - self._heard.setdefault(number, now) >= SESSION_SECONDS:
+                server.expire(session)
+
+    # --- the registry ---
+
+    def registry_away(self) -> None:
+        for host in self.hosts:
+            host.deaf()
+        self.server.stop()
+
+    def registry_back(self) -> None:
+        self.server.start()
+        for host in self.hosts:
+            host.attentive()
+            if host.cut and host.registry is not None:
+                self.server.cut(host.registry)
