@@ -45,10 +45,11 @@ class FakeMachine:
     dropping: tuple[Dropping, ...] = ()
     more_interfaces: tuple[Interface, ...] = ()
     listening: tuple[Listener, ...] = ()
+    temporary: tuple[IPAddress, ...] = ()
 
     def network(self, overlay_subnet: IPv4Network) -> Network:
         links = (Link(self.device, 1500, (self.private,)),)
-        return Network(links, (self.device,), tuple(self.routes))
+        return Network(links, (self.device,), tuple(self.routes), temporary=self.temporary)
 
     def set_overlay_route(
         self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None, *, anew: bool

@@ -38,6 +38,7 @@ class HostNetwork:
         self._seen = self._machine.network(settings.overlay_subnet)
         self.others = self._machine.others_judging_input()
         self._name_conflicts(self._seen, settings)
+        self._name_temporary(self._seen, host)
         self._name_drops(settings)
         return surroundings.surroundings(self._machine, self._seen, host, others=self.others)
 
@@ -81,6 +82,22 @@ class HostNetwork:
         self._machine.set_overlay_route(subnet, host.private, mtu, anew=route is None)
         log.info("route_added", subnet=subnet, mtu=mtu)
         return placed == wanted
+
+    def _name_temporary(self, seen: Network, host: Host) -> None:
+        """What peers are not told of, and this host sends from all the same (RFC 8981)."""
+        unknown = [
+            str(a) for a in seen.temporary if a not in (host.private, host.public, *host.more)
+        ]
+        usable = any(address.version == 6 for address in host.more)
+        if not unknown or not usable:
+            self._problems.clear("temporary_address")
+            return
+        self._problems.set(
+            "temporary_address",
+            f"this host sends over IPv6 from {unknown[0]}, a temporary address that no peer knows: "
+            "enforced peers drop it → sysctl -w net.ipv6.conf.all.use_tempaddr=0, and the same for "
+            "the interface",
+        )
 
     def _name_conflicts(self, seen: Network, settings: Settings) -> None:
         subnet = settings.overlay_subnet

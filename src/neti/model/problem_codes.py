@@ -271,6 +271,12 @@ _KINDS: Final = (
         "Add the line that the sentence ends with",
     ),
     _warning(
+        "temporary_address",
+        "This host sends over IPv6 from a temporary address (`use_tempaddr=2`, RFC 8981), which "
+        "changes and which no peer knows: enforced peers drop what it sends",
+        "`sysctl -w net.ipv6.conf.all.use_tempaddr=0`, and the same for the interface",
+    ),
+    _warning(
         "thread",
         "A part of the agent beside the loop broke and was begun anew",
         "Report it, with the log; nothing else needs to be done",

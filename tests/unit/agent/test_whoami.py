@@ -67,3 +67,19 @@ def test_what_the_configuration_says_is_believed_at_once(fleet: World) -> None:
     box.host = replace(box.host, public=None)
     fleet.pass_time(61)
     assert box.status()["public"] is None
+
+
+def test_a_temporary_address_that_no_peer_knows_is_a_problem(fleet: World) -> None:
+    """Only where this host speaks IPv6 with its peers; over when it is gone or registered."""
+    box = fleet.box(1)
+    temporary = IPv6Address("2001:db8::abcd")
+    box.machine.temporary = (temporary,)
+    box.start()
+    fleet.settle()
+    assert "temporary_address" not in box.problems()
+    box.host = replace(box.host, more=(IPv6Address("2001:db8::1"),))
+    fleet.pass_time(61)
+    assert "2001:db8::abcd" in box.problems()["temporary_address"]
+    box.host = replace(box.host, more=(IPv6Address("2001:db8::1"), temporary))
+    fleet.pass_time(61)
+    assert "temporary_address" not in box.problems()
