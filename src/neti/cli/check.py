@@ -1,14 +1,17 @@
 """``neti check``: asks the agent, looks into the kernel itself, prints one line, exits 0 to 3."""
 
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
-from neti.cli.asking import ask
+from neti.cli.asking import waiting
 from neti.cli.common import F, config_option
-from neti.cli.output import say
+from neti.cli.output import is_terminal, say
+from neti.control import client
 from neti.monitoring.check import Level, Limits, Situation, Stage, judge
 
 
@@ -87,4 +90,7 @@ def check(
 
 
 def _status(folder: Path) -> Any:
-    return ask(folder, "status", then="'neti check' calls it hung")
+    """check_by_ssh and its kind take any word on stderr for a failure: only a person gets one."""
+    person = is_terminal(sys.stderr)
+    with waiting(client.PATIENCE, "'neti check' calls it hung") if person else nullcontext():
+        return client.call(folder, "status")
