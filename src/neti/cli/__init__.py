@@ -33,6 +33,8 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "restore": ("neti.cli.restore", "restore"),
     "metrics": ("neti.cli.metrics", "metrics"),
     "overlay-ip": ("neti.cli.host", "overlay_ip"),
+    "lookup": ("neti.cli.hosts", "lookup"),
+    "hosts": ("neti.cli.hosts", "hosts"),
     "down": ("neti.cli.way_out", "down"),
     "up": ("neti.cli.host", "up"),
     "leave": ("neti.cli.host", "leave"),

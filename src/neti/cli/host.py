@@ -1,6 +1,8 @@
 """Commands about this host: status, overlay-ip, down, up, leave. They ask the agent and print."""
 
+import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -20,9 +22,10 @@ from neti.cli.ending import if_interrupted
 from neti.cli.output import explain, print_json, say
 from neti.control import client
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
-from neti.errors import NetiError
+from neti.errors import ConfigError, NetiError
 from neti.model.problems import Severity, problems_in
 from neti.model.settings import Settings
+from neti.state.location import state_folder
 from neti.words import counted, listed
 
 _TAG_PAUSE: Final = 2.0  # seconds between questions to AWS, which answers all hosts of an account
@@ -185,43 +188,64 @@ def _absent(seen: dict[str, Any]) -> list[str]:
     help="While the agent has none, read this instance's tag overlay_ip.",
 )
 def overlay_ip(config: Path, as_json: bool, wait: float, from_tag: bool) -> None:
-    """Print this host's overlay address, for scripts and configuration management.
+    """Print this host's own overlay address, for scripts and configuration management.
+
+    Works for every user of this machine; only --from-tag needs the configuration. The address of
+    another host: 'neti lookup'.
 
     \b
     Examples:
-      psql -h "$(neti overlay-ip --wait 30)"
+      redis-cli config set replica-announce-ip "$(neti overlay-ip --wait 30)"
       neti overlay-ip --from-tag
     """
-    settings = settings_in_force(config)
+    folder = _readable_folder(config)
     deadline = time.monotonic() + wait
-    while (overlay := _overlay(settings)) is None:
-        if from_tag and (overlay := _overlay_by_tag(settings)) is not None:
+    while (overlay := _overlay(folder)) is None:
+        if from_tag and (overlay := _overlay_by_tag(settings_in_force(config))) is not None:
             break
         if time.monotonic() >= deadline:
             raise NetiError(
                 "this host has no overlay address yet"
                 + (" and no tag overlay_ip" if from_tag else "")
-                + ": look at 'neti status', or use --wait"
+                + "\n→ 'neti status' says why, --wait SECONDS waits for it"
             )
         time.sleep(_TAG_PAUSE if from_tag else 0.05)
     say(json.dumps({"overlay": overlay}) if as_json else overlay)
 
 
-def _overlay(settings: Settings) -> str | None:
-    """From the agent, else from what it kept on disk: a lease outlives the agent.
+def _overlay(folder: Path) -> str | None:
+    """From the agent, otherwise from what it kept on disk: a lease outlives the agent.
 
     Who templates a file by this must not hang on an agent that does: it has two seconds.
     """
-    folder = settings.table_files_path
     try:
         answer: str | None = client.call(folder, "status", within=_PATIENCE)["overlay"]
-    except AgentForbidden:
-        raise  # its files may not be read either
     except AgentUnreachable:
-        from neti.oneshot.known import overlay_on_disk
-
-        answer = overlay_on_disk(folder)
+        answer = _overlay_on_disk(folder)
     return answer
+
+
+def _readable_folder(config: Path) -> Path:
+    """Where the state is. Who may not read the configuration finds it where it usually is."""
+    try:
+        return settings_in_force(config).table_files_path
+    except ConfigError as error:
+        if isinstance(error.__context__, PermissionError):
+            return state_folder(config)
+        raise
+
+
+def _overlay_on_disk(folder: Path) -> str | None:
+    from neti.oneshot.known import overlay_on_disk
+    from neti.state import public
+
+    overlay = None
+    with contextlib.suppress(NetiError, OSError):  # not for this user's eyes
+        overlay = overlay_on_disk(folder)
+    if overlay is None and os.geteuid() != 0:
+        found = public.read_overlay(folder)
+        overlay = None if found is None else str(found)
+    return overlay
 
 
 def _overlay_by_tag(settings: Settings) -> str | None:

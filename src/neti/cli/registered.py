@@ -29,7 +29,8 @@ _PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when som
 class Seen:
     """``told``: what each host says of itself; ``taken``: what no host may be called beside the
     members' ids; ``skipped``: entries that no agent believes, of which the first are named;
-    ``away``: a row for everybody who holds a lease and is no member."""
+    ``away``: a row for everybody who holds a lease and is no member. ``by_agent``: the registry
+    does not answer, and this is what this host's agent knew."""
 
     members: Mapping[str, Member]
     told: Mapping[str, Mapping[str, str]]
@@ -37,6 +38,7 @@ class Seen:
     skipped: Mapping[str, str]
     skipped_count: int
     away: Sequence[Row]
+    by_agent: bool = False
 
     def rows(self) -> list[Row]:
         return listing.rows(self.members, self.told, self.taken)
@@ -119,6 +121,7 @@ def _by_the_agent(settings: Settings, members: list[dict[str, Any]]) -> Seen:
         skipped={},
         skipped_count=0,
         away=attendance.absent(overlays, there, words=words),
+        by_agent=True,
     )
 
 

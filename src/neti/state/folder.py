@@ -21,6 +21,7 @@ whole is used. Secrets (the session's password) are in a file of mode 0600.
     shadow.jsonl       what reached this host and no rule lets in: see ``agent/shadow_log.py``
     accepted.json      ports that may be lost, said by ``neti preview --accept-losing``
     neti.yml.good      the configuration that was last in force, 0600
+    overlay.json       this host's overlay address, for everybody: see ``state/public.py``
     relaxed            present: ``neti relax`` was called while the agent did not answer
     down               present: ``neti down`` was called, and nothing is written to the kernel
 """
@@ -39,7 +40,7 @@ from neti.errors import NetiError
 from neti.model.said import Said
 from neti.registry import Session
 from neti.stage.stages import Record
-from neti.state import marks, records
+from neti.state import marks, public, records
 from neti.state.records import Remembered, Self
 
 T = TypeVar("T")
@@ -69,6 +70,7 @@ _OF_ONE_MACHINE: Final = (
     _STAGE_COPY,
     "guard.json",
     "clock.json",
+    public.OVERLAY_FILE,
 )
 
 
@@ -127,13 +129,14 @@ class StateFolder:
         self.path = path
         try:
             if make:
-                path.mkdir(mode=0o750, parents=True, exist_ok=True)
+                _make(path)
             mode = path.stat().st_mode if make or path.exists() else 0
         except OSError as error:
             raise StateError(f"{path}: cannot be used as state folder: {error.strerror}") from error
         if mode & 0o002:
             raise StateError(f"{path}: is world-writable: chmod o-w it, or name another folder")
         self.machine = ""  # whose state this is; known after ``load``
+        self._public = b""  # overlay.json as this process wrote it
         self._lines = 0
         self._begun = False  # whether this process has written the base of the journal
         self._not_understood: set[str] = set()  # files that a newer version wrote
@@ -311,6 +314,9 @@ class StateFolder:
 
     def save_self(self, itself: Self) -> None:
         self._write(_SELF, records.self_document(itself), 0o640)
+        if (public_content := public.content(itself.overlay)) != self._public:
+            self._replace(public.OVERLAY_FILE, public_content, public.MODE)
+            self._public = public_content
 
     def save_record(self, record: Record) -> None:
         for name in (_STAGE, _STAGE_COPY):
@@ -389,6 +395,17 @@ class StateFolder:
             yield
         except OSError as error:
             raise StateError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+
+def _make(path: Path) -> None:
+    """Whatever the umask; a folder that is there keeps its mode."""
+    try:
+        path.mkdir(mode=0o750, parents=True)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        path.chmod(public.FOLDER_MODE)
 
 
 class Everybody:

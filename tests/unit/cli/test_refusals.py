@@ -24,7 +24,7 @@ ssh_whitelist: [10.0.0.0/8]
 """
 
 
-@pytest.mark.parametrize("command", ["status", "down", "up", "leave", "overlay-ip"])
+@pytest.mark.parametrize("command", ["status", "down", "up", "leave"])
 def test_who_may_not_ask_the_agent_is_told_to_be_root(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

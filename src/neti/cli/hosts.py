@@ -1,0 +1,158 @@
+"""``neti hosts`` and ``neti lookup``: the fleet's names and addresses, for resolvers and people.
+
+Must never do: write a hosts file from what is not the registry's own word, or leave half of one.
+"""
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import click
+
+from neti import files
+from neti.cli import registered
+from neti.cli.common import config_option, json_option, settings_in_force
+from neti.cli.ending import if_interrupted
+from neti.cli.fleet import note_left_out
+from neti.cli.output import hand_over, print_json, say
+from neti.errors import NetiError
+from neti.fleet import hosts_file, listing
+from neti.fleet.listing import Row
+from neti.text import printable
+from neti.words import counted
+
+_HOSTS: Final = "/etc/hosts"
+_AT_MOST: Final = 32 << 20
+_SHOWN: Final = ("name", "id", "site", "overlay", "private", "public", "state")
+
+
+@click.command()
+@config_option
+@click.option(
+    "--write",
+    is_flag=False,
+    flag_value=_HOSTS,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="[FILE]",
+    help=f"Write the lines into FILE ({_HOSTS}), between markers.",
+)
+@click.option(
+    "--remove",
+    is_flag=False,
+    flag_value=_HOSTS,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="[FILE]",
+    help=f"Take them out of FILE ({_HOSTS}) again.",
+)
+@click.option("--domain", help="Take names inside this domain too, such as db-1.example.com.")
+@if_interrupted("the file is as it was before, or complete")
+def hosts(config: Path, write: Path | None, remove: Path | None, domain: str | None) -> None:
+    """Print the members' names and overlay addresses as lines of a hosts file, or keep one.
+
+    --write puts the lines between two markers and leaves all others alone. It replaces the file in
+    one step and keeps its mode and owner. Run it as often as you like, for example by cron.
+
+    \b
+    Examples:
+      neti hosts
+      neti hosts --write
+      neti hosts --remove
+    """
+    if write is not None and remove is not None:
+        raise click.UsageError("--write and --remove: expected one of them")
+    if remove is not None:
+        _report(remove, _rewrite(remove, []), "no lines of Neti's are in it")
+        return
+    seen = registered.seen(settings_in_force(config))
+    lines, left_out = listing.hosts_lines(seen.rows(), domain)
+    note_left_out(left_out, "a hosts file")
+    if write is None:
+        hand_over("".join(f"{line}\n" for line in lines))
+        return
+    if seen.by_agent:
+        raise NetiError(
+            f"{write} is not changed: the registry does not answer, and this host's agent does not "
+            "know the members' names"
+        )
+    if not lines:
+        raise NetiError(
+            f"{write} is not changed: the registry has no member\n"
+            f"→ 'neti hosts --remove {write}' takes the lines out"
+        )
+    _report(write, _rewrite(write, lines), f"it has {counted(len(lines), 'line')} of Neti's")
+
+
+def _report(path: Path, changed: bool, holds: str) -> None:
+    say(f"{path}: {'written' if changed else 'nothing to change'}, {holds}")
+
+
+def _rewrite(path: Path, lines: list[str]) -> bool:
+    """Whether the file had to be changed."""
+    target = path.resolve()
+    try:
+        before = files.read(target, _AT_MOST)
+        text = before.decode("utf-8", "surrogateescape")
+        after = hosts_file.merged(text, lines).encode("utf-8", "surrogateescape")
+        if after == before:
+            return False
+        _replace(target, after)
+    except hosts_file.MarkersBroken as error:
+        raise NetiError(f"{path} is not changed: {error}") from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise NetiError(f"{path} is not changed: {why}") from error
+    return True
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """As ``durable.replace``, by a file of the same mode and owner. Raises OSError."""
+    held = path.stat()
+    beside = path.with_name(f".{path.name}.neti")
+    with suppress(FileNotFoundError):
+        beside.unlink()
+    number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            os.fchown(number, held.st_uid, held.st_gid)
+            os.fchmod(number, stat.S_IMODE(held.st_mode))
+            file.flush()
+            os.fsync(number)
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+
+
+@click.command()
+@config_option
+@json_option
+@click.argument("what", metavar="NAME|ID|ADDRESS")
+def lookup(config: Path, as_json: bool, what: str) -> None:
+    """Say whose a name, an id or an address is, and what else that host is called.
+
+    An address may be an overlay, a private or a public one. Private addresses can be the same in
+    two sites: then each host is listed. Exit code 1 when it is nobody's.
+
+    \b
+    Examples:
+      neti lookup db-1
+      neti lookup 192.168.3.7
+    """
+    seen = registered.seen(settings_in_force(config))
+    wanted = what.strip().lower()
+    found = [row for row in (*seen.rows(), *seen.away) if wanted in _called(row)]
+    if as_json:
+        print_json(found)
+    for row in () if as_json else found:
+        say("  ".join(f"{key} {printable(row[key])}" for key in _SHOWN if row.get(key)))
+    if not found:
+        raise NetiError(f"no member is called {what!r} or has it as an address\n→ neti fleet")
+
+
+def _called(row: Row) -> set[str]:
+    keys = ("name", "id", "overlay", "private", "public")
+    return {str(row[key]).lower() for key in keys if row.get(key)}

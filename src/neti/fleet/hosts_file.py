@@ -1,0 +1,46 @@
+"""Lines of ours in a hosts file that others write too: between two markers. Pure.
+
+Must never do: change a line outside the markers, or guess where they are.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+BEGIN: Final = "# BEGIN neti (written by 'neti hosts --write'; do not edit)"
+END: Final = "# END neti"
+
+
+class MarkersBroken(ValueError):
+    """The message says which line is wrong."""
+
+
+def merged(text: str, lines: Sequence[str]) -> str:
+    """``text`` with these lines between the markers, or without markers where there are none.
+
+    Doing it twice changes nothing. Raises MarkersBroken.
+    """
+    have = text.splitlines(keepends=True)
+    found = _place(have)
+    block = [f"{line}\n" for line in (BEGIN, *lines, END)] if lines else []
+    if found is not None:
+        first, last = found
+        return "".join([*have[:first], *block, *have[last + 1 :]])
+    if not block:
+        return text
+    if have and not have[-1].endswith("\n"):
+        have[-1] += "\n"
+    return "".join([*have, *block])
+
+
+def _place(have: Sequence[str]) -> tuple[int, int] | None:
+    """The markers' own lines, counted from 0."""
+    begins = [n for n, line in enumerate(have) if line.startswith("# BEGIN neti")]
+    ends = [n for n, line in enumerate(have) if line.startswith(END)]
+    if not begins and not ends:
+        return None
+    if len(begins) == 1 and len(ends) == 1 and begins[0] < ends[0]:
+        return begins[0], ends[0]
+    at = ", ".join(str(n + 1) for n in sorted((*begins, *ends)))
+    raise MarkersBroken(
+        f"expected one line '# BEGIN neti' and one '{END}' after it, found them in line {at}"
+    )

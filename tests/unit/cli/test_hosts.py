@@ -1,0 +1,230 @@
+"""``neti hosts``, ``lookup``, ``overlay-ip``: what resolvers, people and scripts go by."""
+
+import json
+import os
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neti.cli import cli
+from neti.cli import registered as registry_seen
+from neti.cli.registered import Seen
+from neti.control.client import AgentForbidden
+from neti.errors import ConfigError
+from neti.fleet.hosts_file import BEGIN, END, MarkersBroken, merged
+from neti.identity.machine import fingerprint
+from neti.model import Member
+from neti.state import public
+from neti.state.folder import StateError, StateFolder
+from neti.state.records import Self
+
+CONFIG = """
+registry: embedded:{folder}/registry.db
+site: ec2
+sites: {{ec2: {{private: [10.0.0.0/16]}}, vpc: {{private: [10.0.0.0/16]}}}}
+identity: {{id: a, private: 10.0.0.1}}
+ssh_whitelist: [10.0.0.0/8]
+table_files_path: {folder}/state
+"""
+
+
+def member(host_id: str, site: str, private: str, overlay: str) -> Member:
+    return Member(
+        id=host_id,
+        site=site,
+        private=IPv4Address(private),
+        public=None,
+        overlay=IPv4Address(overlay),
+    )
+
+
+A = member("a", "ec2", "10.0.0.1", "192.168.0.1")
+B = member("b", "vpc", "10.0.0.1", "192.168.0.2")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "neti.yml"
+    path.write_text(CONFIG.format(folder=tmp_path))
+    return path
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What the registry says; tests may change it."""
+    held: dict[str, object] = {"members": {"a": A, "b": B}, "by_agent": False}
+
+    def look(_settings: object) -> Seen:
+        return Seen(
+            members=held["members"],  # type: ignore[arg-type]  # as the test put it there
+            told={"b": {"name": "db-1"}},
+            taken=frozenset(),
+            skipped={},
+            skipped_count=0,
+            away=[],
+            by_agent=bool(held["by_agent"]),
+        )
+
+    monkeypatch.setattr(registry_seen, "seen", look)
+    return held
+
+
+def neti(config: Path, *words: str) -> Result:
+    return CliRunner().invoke(cli, [*words, "-c", str(config)])
+
+
+# --- the hosts file ---
+
+
+@given(st.lists(st.text("ab#\t 1.", max_size=5)), st.lists(st.text("xyz", min_size=1, max_size=5)))
+def test_twice_is_once_and_all_else_stays(others: list[str], lines: list[str]) -> None:
+    text = "\n".join(others)
+    once = merged(text, lines)
+    assert merged(once, lines) == once
+    assert merged(once, []).rstrip("\n") == text.rstrip("\n")
+    assert merged(merged(once, ["other"]), lines).rstrip("\n") == once.rstrip("\n")
+
+
+@pytest.mark.parametrize("text", [BEGIN, END, f"{END}\n{BEGIN}", f"{BEGIN}\n{BEGIN}\n{END}"])
+def test_broken_markers_are_not_guessed_at(text: str) -> None:
+    with pytest.raises(MarkersBroken, match="line"):
+        merged(f"127.0.0.1 localhost\n{text}\n", ["x"])
+
+
+def test_the_file_keeps_its_mode_and_owner_and_the_rest(
+    config: Path, seen: dict[str, object], tmp_path: Path
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_bytes(b"127.0.0.1\tlocalhost\n\xff no UTF-8\n")
+    hosts.chmod(0o604)
+    if os.geteuid() == 0:
+        os.chown(hosts, 12, 34)
+    before = hosts.stat()
+    assert neti(config, "hosts", "--write", str(hosts)).exit_code == 0
+    after = hosts.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    )
+    written = hosts.read_bytes()
+    assert written.startswith(b"127.0.0.1\tlocalhost\n\xff no UTF-8\n")
+    assert b"192.168.0.2\tdb-1" in written
+    assert "nothing to change" in neti(config, "hosts", "--write", str(hosts)).stdout
+    assert hosts.stat().st_ino == after.st_ino
+    assert neti(config, "hosts", "--remove", str(hosts)).exit_code == 0
+    assert hosts.read_bytes() == b"127.0.0.1\tlocalhost\n\xff no UTF-8\n"
+    assert [path.name for path in tmp_path.iterdir() if "hosts" in path.name] == ["hosts"]
+
+
+@pytest.mark.parametrize("what", [{"by_agent": True}, {"members": {}}])
+def test_a_file_is_not_emptied_because_nobody_is_known(
+    what: dict[str, object], config: Path, seen: dict[str, object], tmp_path: Path
+) -> None:
+    hosts = tmp_path / "hosts"
+    assert neti(config, "hosts", "--write", str(hosts)).exit_code == 1  # there is no such file
+    hosts.write_text("")
+    assert neti(config, "hosts", "--write", str(hosts)).exit_code == 0
+    before = hosts.read_bytes()
+    seen.update(what)
+    done = neti(config, "hosts", "--write", str(hosts))
+    assert done.exit_code == 1
+    assert "is not changed" in done.stderr
+    assert hosts.read_bytes() == before
+
+
+def test_without_a_file_the_lines_are_printed(config: Path, seen: dict[str, object]) -> None:
+    assert neti(config, "hosts").stdout == "192.168.0.1\ta\n192.168.0.2\tdb-1\n"
+
+
+# --- lookup ---
+
+
+@pytest.mark.parametrize(
+    ("what", "ids"),
+    [
+        ("db-1", ["b"]),
+        ("DB-1", ["b"]),
+        ("a", ["a"]),
+        ("192.168.0.2", ["b"]),
+        ("10.0.0.1", ["a", "b"]),
+    ],
+)
+def test_lookup_goes_both_ways(
+    what: str, ids: list[str], config: Path, seen: dict[str, object]
+) -> None:
+    found = json.loads(neti(config, "lookup", what, "--json").stdout)
+    assert [row["id"] for row in found] == ids
+    text = neti(config, "lookup", what)
+    assert (text.exit_code, len(text.stdout.splitlines())) == (0, len(ids))
+
+
+def test_lookup_of_nobody(config: Path, seen: dict[str, object]) -> None:
+    done = neti(config, "lookup", "10.9.9.9")
+    assert done.exit_code == 1
+    assert "no member is called '10.9.9.9'" in done.stderr
+
+
+# --- overlay-ip ---
+
+
+def test_the_own_address_is_for_everybody_and_nothing_else_is(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    before = os.umask(0o027)
+    try:
+        folder = StateFolder(state)
+        folder.load(fingerprint())
+        folder.save_self(Self(overlay="192.168.7.9"))
+    finally:
+        os.umask(before)
+    assert state.stat().st_mode & 0o777 == 0o751
+    readable = [path.name for path in state.iterdir() if path.stat().st_mode & 0o004]
+    assert readable == [public.OVERLAY_FILE]
+    assert public.read_overlay(state) == IPv4Address("192.168.7.9")
+    folder.save_self(Self(overlay=None))
+    assert public.read_overlay(state) is None
+
+
+def test_a_clone_does_not_read_the_originals_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / public.OVERLAY_FILE).write_bytes(public.content("192.168.7.9"))
+    assert public.read_overlay(tmp_path) is not None
+    monkeypatch.setattr(public, "_machine", lambda: "another")
+    assert public.read_overlay(tmp_path) is None
+
+
+def test_overlay_ip_without_root(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the socket nor the agent's own files nor the configuration may be read."""
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise AgentForbidden("permission denied")
+
+    def closed(*_: object) -> None:
+        raise StateError("permission denied")
+
+    def unreadable(_path: Path) -> None:
+        try:
+            raise PermissionError
+        except PermissionError:
+            raise ConfigError("permission denied")  # noqa: B904  # as the reader raises it
+
+    folder = StateFolder(tmp_path / "state")
+    folder.load(fingerprint())
+    folder.save_self(Self(overlay="192.168.7.9"))
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("neti.control.client.call", forbidden)
+    monkeypatch.setattr(StateFolder, "load", closed)
+    monkeypatch.setattr("neti.cli.host.settings_in_force", unreadable)
+    done = neti(config, "overlay-ip")
+    assert (done.stdout, done.stderr) == ("192.168.7.9\n", "")
+    (tmp_path / "state" / public.OVERLAY_FILE).unlink()
+    done = neti(config, "overlay-ip")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "no overlay address yet" in done.stderr
