@@ -93,4 +93,4 @@ def _status(folder: Path) -> Any:
     """check_by_ssh and its kind take any word on stderr for a failure: only a person gets one."""
     person = is_terminal(sys.stderr)
     with waiting(client.PATIENCE, "'neti check' calls it hung") if person else nullcontext():
-        return client.call(folder, "status")
+        return client.call(folder, "status", within=client.PATIENCE)
