@@ -137,7 +137,8 @@ class Following:
         core.keep("session.json", lambda: core.out.folder.save_session(fresh.session))
         core.fresh = True
         if core.stale_since is not None:
-            core.members.fleet.time_stood_still(max(0.0, core.since() - core.stale_since))
+            stood = max(0.0, core.since() - core.stale_since)
+            core.members.fleet.time_stood_still(stood, now=core.since())
         core.fresh_at, core.stale_since = core.since(), None
         core.problems.clear("registry")
         core.members.fleet.ask_again()

@@ -227,10 +227,10 @@ class Fleet:
         """Let go of lost members whose time is over, and of small holds whose time is."""
         self._settle(self._leaving.tick(now=now))
 
-    def time_stood_still(self, seconds: float) -> None:
+    def time_stood_still(self, seconds: float, *, now: float) -> None:
         """The registry was away for so long: nobody could come back, so nobody's time ran."""
         if len(self._absent):
-            self._absent.stand_still(seconds)
+            self._absent.stand_still(seconds, now=now)
 
     def next_tick(self) -> float | None:
         """When ``tick`` next has something to do, in Unix seconds."""

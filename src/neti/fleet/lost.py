@@ -189,11 +189,12 @@ class Absences:
         held = self._batches.get(batch, {})
         return min((at for i, at in held.items() if not self._holds[i].doubt), default=None)
 
-    def stand_still(self, seconds: float) -> None:
-        """Nobody's time ran for so long."""
+    def stand_still(self, seconds: float, *, now: float) -> None:
+        """Nobody's time ran for so long, until now. Whose loss was only found out since begins now,
+        and not as much later as that took."""
         self._touched.update(self._waiting)
         for host_id, lost in self._waiting.items():
-            self._waiting[host_id] = replace(lost, since=lost.since + seconds)
+            self._waiting[host_id] = replace(lost, since=min(now, lost.since + seconds))
 
     def set_back(self, now: float) -> None:
         """The clock was set back: nobody may wait for as long again."""

@@ -195,6 +195,34 @@ def test_an_entry_under_anothers_id_without_its_lease_displaces_nothing() -> Non
     assert set(fleet.lost) == {"a"}
 
 
+def test_an_unread_claim_in_a_list_does_not_take_a_lost_members_place() -> None:
+    """Its own entry went while the registry was away, and somebody wrote one under its id."""
+    fleet = empty()
+    join(fleet, named("a", 1))
+    fleet.take_changes()
+    forged = named("a", 2, private=66, generation=999)
+    fleet.snapshot([forged], now=5)
+    assert hold(fleet) == {"a": named("a", 1)}
+    fleet.lease_read(overlay(2), None)
+    assert hold(fleet) == {"a": named("a", 1)}
+    assert fleet.take_changes() == []
+    assert set(fleet.lost) == {"a"}
+
+
+def test_an_outage_does_not_lengthen_the_time_of_who_was_found_lost_after_it() -> None:
+    """The list comes before the word that everything is known again."""
+    fleet = empty()
+    join(fleet, named("a", 1))
+    join(fleet, named("b", 2))
+    fleet.vanished(named("b", 2), now=100)
+    fleet.snapshot([], now=10_000)
+    fleet.time_stood_still(9_000, now=10_000)
+    assert {host_id: lost.since for host_id, lost in fleet.lost.items()} == {
+        "a": 10_000,
+        "b": 9_100,
+    }
+
+
 def test_a_lease_that_nobody_has_lets_nobody_in() -> None:
     """A claim without a lease is named as such."""
     fleet = empty()
@@ -821,7 +849,12 @@ class Reference:
         if member.overlay in self.leases:
             return self.leases[member.overlay] == member.id
         rivals = {m.id for m in claimed.values() if m.overlay == member.overlay} - {member.id}
-        return self.speaks.get(member.id) == name or (name in self.listed and not rivals)
+        speaks = self.speaks.get(member.id)
+        if speaks is not None and speaks != name:
+            before = member_of(speaks)
+            if self.leases.get(before.overlay) == before.id:
+                return False
+        return speaks == name or (name in self.listed and not rivals)
 
     def displaced(self, host_id: str) -> bool:
         gone = self.lost[host_id]
