@@ -492,7 +492,7 @@ def _registered(world: World) -> list[Member]:
     for name in world.server._names:
         with contextlib.suppress(NetiError):
             parsed = entry.parse(name)
-            if isinstance(parsed, Member):
+            if isinstance(parsed, Member) and world.server._leases.get(parsed.overlay) == parsed.id:
                 found.append(parsed)
     return found
 
@@ -624,8 +624,10 @@ def claim(stage: Stage, host: SimulatedHost, whose: str) -> None:
     name = _fake(stage, "liar-1", host.host.site, private, public)
     if name is not None:
         world.settle()
+        stage.truth.look(world.server, world.time.now)
         world.server.put(_departure(name))
         world.server.remove(name)
+        stage.truth.look(world.server, world.time.now)
         world.settle()
         world.server.remove(_departure(name))
 

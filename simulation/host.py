@@ -155,7 +155,6 @@ class SimulatedHost:
 
     def start(self) -> None:
         self.refused_to_start = ""
-        self.attentive()
         try:
             self.guarded(self._start)
         except NetiError as error:
@@ -192,6 +191,7 @@ class SimulatedHost:
             self.settings, self.host, outside, loaded, shadow=QuietShadow(), brittle=True
         )
         self.agent.start()
+        self.attentive()
 
     def _tell(self, what: Any) -> None:
         if self.agent is not None:
@@ -247,6 +247,7 @@ class SimulatedHost:
         self.paused = paused = Paused(self._turn)
         self.gate.arm(effects, paused.stand)
         self._in_thread(paused.begin)
+        self.gate.disarm()  # what comes now is other processes' doing
 
     def go_on(self) -> None:
         paused = self.paused
@@ -282,6 +283,8 @@ class SimulatedHost:
             self.deaf_from = self.world.time.now + 1e-3
 
     def attentive(self) -> None:
+        if not self.answers or self.cut or self.late or self.asleep:
+            return
         self.attentive_since = max(self.world.time.now, self.deaf_from)
 
     def cut_off(self) -> None:

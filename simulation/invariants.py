@@ -17,6 +17,7 @@ from simulation.truth import Truth, Word
 from simulation.world import LINGER_SECONDS, OPERATORS, World
 
 MENDED_WITHIN: Final = 130.0  # seconds in which what others did is surely found, fights included
+_NOTED_WITHIN: Final = 2.0  # seconds in which changes are gathered, and then on disk
 _NEVER_REVOKED_AT_LEAST: Final = "own address, gateway or registry"
 
 
@@ -88,11 +89,12 @@ def _unjustified(
     gone = truth.gone.get(host_id)
     if gone is None or world.time.now - gone >= LINGER_SECONDS - 1.0:
         return ""
-    if truth.came[host_id] >= host.deaf_from and gone <= host.attentive_since:
-        return ""  # it came and went while this host heard nothing
+    # It came and went while this host heard nothing, or too late for a note of it on disk.
+    if truth.came[host_id] >= host.deaf_from - _NOTED_WITHIN and gone <= host.attentive_since:
+        return ""
     last = truth.last[host_id]
-    at_its_place = {i for a in (last.private, last.public) for i in truth.claimants(a)}
-    return "" if at_its_place else f"it is gone for {world.time.now - gone:.0f} s"
+    there = {i for a in (last.private, last.public) for i in truth.takers.get(str(a), ())}
+    return "" if there - {host_id} else f"it is gone for {world.time.now - gone:.0f} s"
 
 
 def record(world: World, truth: Truth, host: SimulatedHost) -> Found:

@@ -234,6 +234,8 @@ class SimulatedConnections:
         ended = [flow for flow in self.flows if which(flow)]
         for flow in ended:
             flow.leads = self._leads(flow.overlay)
+        if self.kernel.table is not None:  # refused at once from now on, and not tracked
+            self.flows = [flow for flow in self.flows if flow.leads or flow not in ended]
         return len(ended)
 
     def sources_with_connections(self, sources: list[IPAddress]) -> set[IPAddress]:

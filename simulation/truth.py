@@ -46,6 +46,7 @@ class Truth:
 
     words: dict[str, Word] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
+    takers: dict[str, set[str]] = field(default_factory=dict)  # who was ever at an address
     came: dict[str, float] = field(default_factory=dict)  # since when each is, or was, registered
     gone: dict[str, float] = field(default_factory=dict)
     left: dict[str, float] = field(default_factory=dict)
@@ -84,6 +85,8 @@ class Truth:
             del self.left[host_id]
         for host_id in present.keys() - self.members.keys():
             self.came[host_id] = now
+            for address in (present[host_id].private, present[host_id].public):
+                self.takers.setdefault(str(address), set()).add(host_id)
         self.members = present
         self.last.update(present)
 
