@@ -88,12 +88,12 @@ class Judge:
             return leased
         # Not read yet. What was accepted stays so; what stood in a snapshot enters at once, unless
         # somebody else claims the address; what has just appeared waits for the read, a millisecond
-        # away. So does what would take the place of an entry whose lease was read: whoever claims
-        # another address for a lost member must not move it, not even for that millisecond.
+        # away. So does what claims another address for somebody who is a member: it must not be
+        # moved, not even for that millisecond.
         speaks = self._standing.speaks.get(claim.id)
         if speaks == name:
             return True
-        if speaks is not None and self._asking.holds_lease(self._roster.claims[speaks]):
+        if speaks is not None and self._roster.claims[speaks].overlay != claim.overlay:
             return False
         return self._roster.listed(name) and self._roster.count_at(claim.overlay) == 1
 

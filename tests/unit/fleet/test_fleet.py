@@ -209,6 +209,19 @@ def test_an_unread_claim_in_a_list_does_not_take_a_lost_members_place() -> None:
     assert set(fleet.lost) == {"a"}
 
 
+def test_nor_that_of_one_who_registered_anew_and_whose_lease_is_not_known() -> None:
+    """Remembered from before a restart; it has answered the other with its next generation."""
+    fleet = empty()
+    fleet.remember({named("a", 1): ()}, lost={}, owners={})
+    fleet.take_changes()
+    forged = named("a", 2, private=66)
+    fleet.snapshot([forged, named("a", 1, generation=1)], now=5)
+    assert {member.overlay for member in fleet.members.values()} == {overlay(1)}
+    fleet.lease_read(overlay(2), None)
+    fleet.lease_read(overlay(1), "a")
+    assert hold(fleet) == {"a": named("a", 1, generation=1)}
+
+
 def test_an_outage_does_not_lengthen_the_time_of_who_was_found_lost_after_it() -> None:
     """The list comes before the word that everything is known again."""
     fleet = empty()
@@ -850,10 +863,8 @@ class Reference:
             return self.leases[member.overlay] == member.id
         rivals = {m.id for m in claimed.values() if m.overlay == member.overlay} - {member.id}
         speaks = self.speaks.get(member.id)
-        if speaks is not None and speaks != name:
-            before = member_of(speaks)
-            if self.leases.get(before.overlay) == before.id:
-                return False
+        if speaks is not None and member_of(speaks).overlay != member.overlay:
+            return False
         return speaks == name or (name in self.listed and not rivals)
 
     def displaced(self, host_id: str) -> bool:
