@@ -190,7 +190,10 @@ class DiskPath(PosixPath):
         return where is not None and not where[1]
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        """The folder is there from the beginning."""
         _found(self)
+        if not exist_ok:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self))
 
     def read_bytes(self) -> bytes:
         disk, name = _found(self)

@@ -18,6 +18,7 @@ from simulation.world import LINGER_SECONDS, OPERATORS, World
 
 MENDED_WITHIN: Final = 130.0  # seconds in which what others did is surely found, fights included
 _NOTED_WITHIN: Final = 2.0  # seconds in which changes are gathered, and then on disk
+_HEARD_WITHIN: Final = 15.0
 _NEVER_REVOKED_AT_LEAST: Final = "own address, gateway or registry"
 
 
@@ -84,6 +85,9 @@ def _unjustified(
         member = truth.members[host_id]
         if str(member.overlay) != overlay:
             return ""
+        came = truth.came[host_id]
+        if truth.said_last.get(host_id, -1e9) >= min(host.deaf_from, came) - _HEARD_WITHIN:
+            return ""  # it left, and came again: one after the other, maybe a little later here
         others = {i for a in (member.private, member.public) for i in truth.claimants(a)}
         return "" if others != {host_id} else "it is registered"
     gone = truth.gone.get(host_id)

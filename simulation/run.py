@@ -80,6 +80,8 @@ def _faults(
     try:
         for host in world.hosts:
             host.start()
+            if not host.runs:
+                yield Fault("unexpected", host.label, f"does not start: {host.refused_to_start}")
         world.settle()
         for one in told:
             outcome.acts.append(one)
@@ -122,6 +124,10 @@ def _look(stage: Stage, one: Act) -> Iterator[Fault]:
     world, truth = stage.world, stage.truth
     truth.look(world.server, world.time.now)
     yield from stage.faults
+    for host in world.hosts:
+        works = not host.disk.read_only and not host.disk.full and host.kernel.failing is None
+        if host.refused_to_start and works:
+            yield Fault("unexpected", host.label, f"does not start: {host.refused_to_start}")
     yield from invariants.after_step(world, truth)
     if one.kind in ("time", "long_time", "enforce_wholly") and one.args[0] >= _REST:
         yield from invariants.at_rest(world, truth)

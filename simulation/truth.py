@@ -50,6 +50,7 @@ class Truth:
     came: dict[str, float] = field(default_factory=dict)  # since when each is, or was, registered
     gone: dict[str, float] = field(default_factory=dict)
     left: dict[str, float] = field(default_factory=dict)
+    said_last: dict[str, float] = field(default_factory=dict)  # when each said goodbye last
     last: dict[str, Member] = field(default_factory=dict)  # as each was registered last
     owner: dict[str, str] = field(default_factory=dict)
     leases: dict[str, str] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class Truth:
             self.gone.pop(host_id, None)
         for host_id in departed - present.keys():
             self.left.setdefault(host_id, now)
+            self.said_last[host_id] = now
         for host_id in present.keys() & self.left.keys():
             del self.left[host_id]
         for host_id in present.keys() - self.members.keys():

@@ -46,6 +46,13 @@ def test_a_file_that_is_too_long(folder: Path) -> None:
         files.read(folder / "file", 10)
 
 
+def test_the_folder_is_there(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    with pytest.raises(FileExistsError):
+        folder.mkdir(parents=True)
+    assert folder.is_dir()
+
+
 def test_marks(folder: Path) -> None:
     marks.leave(folder, marks.RELAXED, Said(1.0, "operator", None))
     assert marks.read(folder, marks.RELAXED) == Said(1.0, "operator", None)

@@ -10,6 +10,7 @@ def test_a_seed_repeats() -> None:
     first, again = (play(size, acts, to_the_end=False) for _ in range(2))
     assert first.story == again.story
     assert first.effects == again.effects
+    assert first.kills
 
 
 def test_every_act_reads_as_a_sentence_and_works_alone() -> None:

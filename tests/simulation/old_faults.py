@@ -1,0 +1,218 @@
+"""Faults that Neti once had, or nearly: each is put back by a patch in memory.
+
+``python -m tests.simulation.old_faults`` says after how many seeds the simulation finds each, and
+its shortest story.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any, Final
+from unittest.mock import patch
+
+from simulation.run import drawn, play
+from simulation.shrink import shrunk
+
+from neti.agent import kernel as agent_kernel
+from neti.agent import trial
+from neti.agent.core import Core
+from neti.agent.impostors import Impostors
+from neti.clock import SteadyClock
+from neti.dataplane.reconciler import Reconciler
+from neti.errors import DataplaneError
+from neti.fleet import dispute, lost, removal
+from neti.host import surroundings
+from neti.oneshot import restore
+from neti.stage import stages
+from neti.stage.stages import Record
+from neti.stage.taking_up import Found
+from neti.state import records
+from neti.state.folder import StateError, StateFolder
+from neti.state.stage import stage_found
+
+Patches = Iterator[Any]
+
+
+def unsaved_is_forgotten() -> Patches:
+    """What could not be written is never written again, and nobody waits for it."""
+
+    def keep(core: Core, name: str, write: Callable[[], None]) -> bool:
+        with contextlib.suppress(StateError):
+            write()
+        return True
+
+    yield patch.object(Core, "keep", keep)
+
+
+def relax_waits_for_the_rules() -> Patches:
+    """``relax`` empties the map only together with rules that are refused."""
+    yield patch.object(agent_kernel.Kernel, "disarm", lambda _: None)
+    yield patch.object(agent_kernel.Kernel, "_disarm_even_so", lambda _: None)
+
+    def refused(_: Reconciler, *__: Any, **___: Any) -> None:
+        raise DataplaneError("the rules were refused")
+
+    yield patch.object(Reconciler, "_members_only", refused)
+
+
+def a_newer_record_is_torn() -> Patches:
+    """One key more, and the record counts as torn, and is written over."""
+    read = records.record_of
+
+    def strict(document: dict[str, Any]) -> Record:
+        if "learnt_since" in document:
+            raise KeyError("learnt_since")
+        return read(document)
+
+    yield patch.object(records, "record_of", strict)
+    yield patch.object(StateFolder, "holds_what_is_not_understood", lambda *_: False)
+
+
+def restore_overlooks_relaxed() -> Patches:
+    """A power cut between the two steps of ``relax`` enforces at boot."""
+
+    def found(*args: Any) -> Found:
+        return replace(stage_found(*args), relaxed=None)
+
+    yield patch.object(restore, "stage_found", found)
+
+
+def anything_is_revoked() -> Patches:
+    """A member claims the resolver's address, and lets go of it: replies from it are dropped."""
+    yield patch.object(surroundings, "never_revoked", lambda *_: frozenset())
+
+
+def a_hold_holds_all() -> Patches:
+    """While something is held, further removals are held."""
+
+    def objection(
+        self: removal.Leaving, guard: Any, site: str, batch: Collection[str], *, now: float
+    ) -> str | None:
+        absent = self._absences.lost.keys()
+        reason: str | None = guard.objection(batch, absent, self._standing.members, now=now)
+        return reason or ("something is held" if self._absences.holds else None)
+
+    yield patch.object(removal.Leaving, "_objection", objection)
+
+
+def stale_translations_stay() -> Patches:
+    """What began while the table was away is dead for as long as it keeps sending."""
+    yield patch.object(agent_kernel.Kernel, "end_stale_connections", lambda _: None)
+
+
+def time_by_the_wall_clock() -> Patches:
+    """Whoever sets the clock lets go of who was only just lost."""
+    yield patch.object(SteadyClock, "now", lambda self: self._clock.wall())
+
+
+def impostors_are_answered_at_once() -> Patches:
+    """Two machines with one id register as fast as they can."""
+    yield patch.object(Impostors, "answer", lambda self: self._core.soon("register"))
+
+
+def unread_claims_move_members() -> Patches:
+    """In a list an entry under a lost member's id is believed before its lease is read."""
+
+    def believed(self: dispute.Judge, name: str, floor: int) -> bool:
+        claim = self._roster.claims[name]
+        leased = self._asking.holds_lease(claim)
+        if claim.generation < floor or leased is not None:
+            return bool(leased) and claim.generation >= floor
+        if self._standing.speaks.get(claim.id) == name:
+            return True
+        return self._roster.listed(name) and self._roster.count_at(claim.overlay) == 1
+
+    yield patch.object(dispute.Judge, "_believed", believed)
+
+
+def outages_count_twice() -> Patches:
+    """Who was found lost after an outage waits for as much longer as it took."""
+
+    def stand_still(self: lost.Absences, seconds: float, *, now: float) -> None:
+        for host_id, one in self._waiting.items():
+            self._waiting[host_id] = replace(one, since=one.since + seconds)
+
+    yield patch.object(lost.Absences, "stand_still", stand_still)
+
+
+def confirmed_on_disk_first() -> Patches:
+    """Killed between the two, the disk says what never happened."""
+    confirm = trial.Staging._make_permanent
+
+    def first(self: trial.Staging, by: str, *args: Any) -> bool:
+        before = self._core.record
+        self._core.keep_record(stages.confirmed(before))
+        self._core.record = before
+        return confirm(self, by, *args)
+
+    yield patch.object(trial.Staging, "_make_permanent", first)
+
+
+def no_way_in_is_no_hindrance() -> Patches:
+    """An empty ssh_whitelist keeps nobody from arming."""
+    hindrance = stages.hindrance
+
+    def blind(**known: Any) -> str | None:
+        return hindrance(**{**known, "way_in": True})
+
+    yield patch.object(stages, "hindrance", blind)
+    yield patch("neti.model.settings.Settings.way_in", True)
+
+
+FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
+    unsaved_is_forgotten,
+    relax_waits_for_the_rules,
+    a_newer_record_is_torn,
+    restore_overlooks_relaxed,
+    anything_is_revoked,
+    a_hold_holds_all,
+    stale_translations_stay,
+    time_by_the_wall_clock,
+    impostors_are_answered_at_once,
+    unread_claims_move_members,
+    outages_count_twice,
+    confirmed_on_disk_first,
+    no_way_in_is_no_hindrance,
+)
+
+
+@contextmanager
+def put_back(fault: Callable[[], Patches]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for one in fault():
+            stack.enter_context(one)
+        yield
+
+
+def found_after(fault: Callable[[], Patches], first: int, seeds: int, steps: int) -> str:
+    for count in range(1, seeds + 1):
+        size, acts = drawn(str(first + count - 1), steps)
+        with put_back(fault):
+            outcome = play(size, acts)
+        if outcome.fault is None or play(size, acts).fault is not None:
+            continue
+        with put_back(fault):
+            fleet, fewer = shrunk(
+                size, outcome.acts, outcome.fault.code, quiet=outcome.quiet, attempts=120
+            )
+            again = play(fleet, fewer)
+        story = " · ".join(again.story)
+        return f"{count} seeds: {again.fault} (of {fleet})\n    {story}\n    {fewer!r}"
+    return f"not within {seeds} seeds"
+
+
+def main() -> None:
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        again = [sys.executable, "-m", "tests.simulation.old_faults", *sys.argv[1:]]
+        os.execve(sys.executable, again, {**os.environ, "PYTHONHASHSEED": "0"})
+    wanted = sys.argv[1:]
+    for fault in FAULTS:
+        if not wanted or fault.__name__ in wanted:
+            print(f"{fault.__name__}: {found_after(fault, 1, 500, 500)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
