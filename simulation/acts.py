@@ -202,7 +202,9 @@ def reboot(stage: Stage, host: SimulatedHost) -> None:
 def power_cut(stage: Stage, host: SimulatedHost) -> None:
     host.kill()
     if host.disk.lying:
-        stage.truth.of(host).damaged = True
+        word = stage.truth.of(host)
+        word.forget()
+        word.damaged, word.down = True, False
     host.disk.lose_power()
     _boot(stage, host)
 

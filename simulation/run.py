@@ -19,7 +19,10 @@ SIZES: Final = (3, 3, 4, 4, 5, 5, 6, 6, 8, 10, 14, 50)
 _ALWAYS: Final = frozenset(
     {"time", "start", "go_on", "prompt", "disk_works", "kernel_works", "registry_back", "mend"}
 )
-_SHARE: Final = 0.55  # of the other kinds, drawn for each seed: rare ones meet each other that way
+# Of the other kinds, drawn for each seed: rare ones meet each other that way.
+_SHARES: Final = (0.15, 0.3, 0.55, 0.8)
+_BEGIN_ENFORCED: Final = 0.6  # chance
+_ANOTHER_HOST: Final = 0.35  # chance
 _REST: Final = 2.4  # seconds: promised is within two
 
 
@@ -41,15 +44,19 @@ def drawn(seed: str, steps: int) -> tuple[int, list[Act]]:
     """The size of the fleet, and what is to happen to it. From the seed alone."""
     chance = Random(seed)
     size = chance.choice(SIZES)
-    names = [n for n in KINDS if n in _ALWAYS or chance.random() < _SHARE]
+    share = chance.choice(_SHARES)
+    names = [n for n in KINDS if n in _ALWAYS or chance.random() < share]
     weights = [KINDS[name].weight for name in names]
     told: list[Act] = []
+    if chance.random() < _BEGIN_ENFORCED:
+        enforce = KINDS["enforce_wholly"]
+        told += [Act("enforce_wholly", n, enforce.draw(chance)) for n in range(min(size, 3))]
     # Acts that come one after the other often befall one host: orders matter within one.
     host = 0
-    for _ in range(steps):
+    while len(told) < steps:
         name = chance.choices(names, weights)[0]
         kind = KINDS[name]
-        if chance.random() < 0.5:
+        if chance.random() < _ANOTHER_HOST:
             host = chance.randrange(size)
         told.append(Act(name, host if kind.of_host else -1, kind.draw(chance)))
     return size, told

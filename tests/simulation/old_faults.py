@@ -19,7 +19,6 @@ from simulation.shrink import shrunk
 from neti.agent import kernel as agent_kernel
 from neti.agent import trial
 from neti.agent.core import Core
-from neti.agent.impostors import Impostors
 from neti.clock import SteadyClock
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
@@ -108,11 +107,6 @@ def time_by_the_wall_clock() -> Patches:
     yield patch.object(SteadyClock, "now", lambda self: self._clock.wall())
 
 
-def impostors_are_answered_at_once() -> Patches:
-    """Two machines with one id register as fast as they can."""
-    yield patch.object(Impostors, "answer", lambda self: self._core.soon("register"))
-
-
 def unread_claims_move_members() -> Patches:
     """In a list an entry under a lost member's id is believed before its lease is read."""
 
@@ -171,7 +165,6 @@ FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     a_hold_holds_all,
     stale_translations_stay,
     time_by_the_wall_clock,
-    impostors_are_answered_at_once,
     unread_claims_move_members,
     outages_count_twice,
     confirmed_on_disk_first,

@@ -1,0 +1,26 @@
+"""A share of seeds, other ones each day: what they find is to be kept as a test."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SEEDS, STEPS = 30, 150
+
+
+def test_todays_seeds_end_well() -> None:
+    """In a process of its own, where the order of a set is the same each time."""
+    first = int(datetime.now(UTC).strftime("%Y%m%d")) * 1000
+    asked = ["--seeds", str(SEEDS), "--first", str(first), "--steps", str(STEPS), "--workers", "1"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "simulation", *asked],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, f"python -m simulation {' '.join(asked)}\n{ran.stdout}{ran.stderr}"
