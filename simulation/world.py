@@ -31,6 +31,7 @@ SESSION_SECONDS: Final = 30.0
 LINGER_SECONDS: Final = 600
 HOLD_SECONDS: Final = 3600
 _ROUNDS: Final = 60
+_GATHERED: Final = 1.2  # seconds
 _LATE_AT_MOST: Final = 10.0  # seconds: then a connection that says nothing is given up
 _numbers = itertools.count(1)
 
@@ -99,8 +100,11 @@ class World:
         raise Restless(names)
 
     def pass_time(self, seconds: float) -> None:
-        """In leaps; while a trial runs, from one look at it to the next."""
+        """In leaps: a short one, in which what is gathered is done; then long ones; while a trial
+        runs, from one look at it to the next."""
         end = self.time.now + seconds
+        if seconds > _GATHERED:
+            self.pass_time(_GATHERED)
         while self.time.now < end:
             self._expire_sessions()
             self.time.now = self._next(end)

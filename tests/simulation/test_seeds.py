@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SEEDS, STEPS = 30, 150
+SEEDS, STEPS = 12, 100
 
 
 def test_todays_seeds_end_well() -> None:

@@ -58,6 +58,7 @@ class Kernel:
         self._look_took = 0.0  # how long it took
         self._full_audit_at = 0.0
         self._rules_refused = False
+        self._new_since_fresh = False  # the table is newer than what the registry told last
         self._changed_by: dict[str, None] = {}  # who changed nftables since the last look
         self.network = HostNetwork(core.out.machine, core.problems)
         self.fight = Fight()
@@ -169,6 +170,11 @@ class Kernel:
             # What began while the table was away, or under another's, was not translated, and
             # would not be for as long as it goes on.
             self.end_stale_connections()
+            self._new_since_fresh = not core.fresh
+        elif core.fresh and self._new_since_fresh:
+            # Whoever is known only now: on a first start, that is everybody.
+            self.end_stale_connections()
+            self._new_since_fresh = False
         if core.record.trial is not None and not done.found.armed:
             self._on_disarmed()
         self.remember()

@@ -1,0 +1,59 @@
+"""Stories that ended badly when the simulation first told them, each in its shortest form."""
+
+from typing import Final
+
+import pytest
+from simulation.acts import Act
+from simulation.run import play
+
+_FORGED: Final = Act("junk", -1, ("1.0a000001c6336401c0a80001.0.ec2.ec2-1",))
+
+STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
+    "a flow to a member that is known only from the registry, begun without the table": (
+        6,
+        [
+            Act("kill", 2),
+            Act("flush", 2),
+            Act("flow", 2, (37,)),
+            Act("start", 2),
+            Act("time", -1, (11.0,)),
+        ],
+    ),
+    "an entry under a lost member's id, in the first list after an outage": (
+        3,
+        [
+            Act("registry_away"),
+            Act("expire", 0),
+            Act("time", -1, (61.0,)),
+            _FORGED,
+            Act("registry_back"),
+            Act("enforce_wholly", 2, (32.0,)),
+        ],
+    ),
+    "the same, where the member has answered it, and its lease is not known after a restart": (
+        4,
+        [
+            Act("restart", 3),
+            Act("registry_away"),
+            Act("restart", 3),
+            _FORGED,
+            Act("registry_back"),
+            Act("time", -1, (61.0,)),
+        ],
+    ),
+    "a site's members that vanish in an outage, and one that leaves half an hour later": (
+        5,
+        [
+            Act("strangers", -1, (30, "ec2")),
+            Act("registry_away"),
+            Act("long_time", -1, (610.0,)),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_it_ends_well(name: str) -> None:
+    """And in quiet everything agrees."""
+    size, acts = STORIES[name]
+    assert play(size, acts).fault is None
