@@ -575,6 +575,7 @@ def wipe(stage: Stage) -> None:
     server.stop()
     stage.world.settle()
     server.wipe()
+    stage.truth.wiped = True
     stage.fakes.clear()
     stage.world.registry_back()
 

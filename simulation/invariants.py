@@ -206,6 +206,8 @@ def flows(world: World, truth: Truth, host: SimulatedHost) -> Found:
         agent.core.now()
     ):
         return
+    if truth.wiped:
+        return  # whoever is known only once it has registered anew: docs/design/simulation.md
     overlay = table.elements.get("overlay", {})
     for flow in host.connections.flows:
         leads = overlay.get(str(flow.overlay))

@@ -46,6 +46,7 @@ class Truth:
 
     words: dict[str, Word] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
+    wiped: bool = False  # the registry, at any time
     takers: dict[str, set[str]] = field(default_factory=dict)  # who was ever at an address
     came: dict[str, float] = field(default_factory=dict)  # since when each is, or was, registered
     gone: dict[str, float] = field(default_factory=dict)

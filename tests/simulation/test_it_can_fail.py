@@ -94,7 +94,7 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
             Act("time", -1, (61.0,)),
             _FORGED,
             Act("registry_back"),
-            _REST,
+            Act("time", -1, (0.1,)),
         ],
     ),
     old_faults.outages_count_twice: (
