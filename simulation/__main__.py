@@ -30,8 +30,8 @@ class Told:
     effects: Counter[str]
 
 
-def one(seed: int, steps: int, shrinks: bool) -> Told:
-    size, acts = drawn(str(seed), steps)
+def one(seed: int, steps: int, largest: int, shrinks: bool) -> Told:
+    size, acts = drawn(str(seed), steps, largest)
     outcome = play(size, acts)
     story = outcome.story
     fault = "" if outcome.fault is None else str(outcome.fault)
@@ -50,14 +50,16 @@ def one(seed: int, steps: int, shrinks: bool) -> Told:
     )
 
 
-def all_of(first: int, seeds: int, steps: int, workers: int, *, shrinks: bool) -> Iterator[Told]:
+def all_of(
+    first: int, seeds: int, steps: int, workers: int, *, largest: int, shrinks: bool
+) -> Iterator[Told]:
     numbers = range(first, first + seeds)
     if workers == 1:
-        yield from (one(number, steps, shrinks) for number in numbers)
+        yield from (one(number, steps, largest, shrinks) for number in numbers)
         return
     with ProcessPoolExecutor(workers) as pool:
         count = len(numbers)
-        yield from pool.map(one, numbers, [steps] * count, [shrinks] * count, chunksize=2)
+        yield from pool.map(one, numbers, [steps] * count, [largest] * count, [shrinks] * count)
 
 
 def main() -> int:
@@ -69,6 +71,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100, metavar="N")
     parser.add_argument("--first", type=int, default=1, metavar="K")
     parser.add_argument("--steps", type=int, default=STEPS, metavar="S")
+    parser.add_argument("--largest", type=int, default=50, metavar="HOSTS", help="of a fleet")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--no-shrink", action="store_true", help="tell the whole story")
     parser.add_argument("--all", action="store_true", help="go on after the first that ends badly")
@@ -79,7 +82,9 @@ def main() -> int:
     effects: Counter[str] = Counter()
     done = steps = kills = bad = 0
     shrinks = not asked.no_shrink
-    for told in all_of(asked.first, asked.seeds, asked.steps, asked.workers, shrinks=shrinks):
+    for told in all_of(
+        asked.first, asked.seeds, asked.steps, asked.workers, largest=asked.largest, shrinks=shrinks
+    ):
         done, steps, kills = done + 1, steps + told.steps, kills + told.kills
         coverage.update(told.coverage)
         effects.update(told.effects)

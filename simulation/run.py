@@ -40,10 +40,10 @@ class Outcome:
     effects: Counter[str] = field(default_factory=Counter)
 
 
-def drawn(seed: str, steps: int) -> tuple[int, list[Act]]:
+def drawn(seed: str, steps: int, largest: int = 50) -> tuple[int, list[Act]]:
     """The size of the fleet, and what is to happen to it. From the seed alone."""
     chance = Random(seed)
-    size = chance.choice(SIZES)
+    size = min(largest, chance.choice(SIZES))
     share = chance.choice(_SHARES)
     names = [n for n in KINDS if n in _ALWAYS or chance.random() < share]
     weights = [KINDS[name].weight for name in names]
