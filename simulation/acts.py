@@ -451,7 +451,8 @@ def _way_out(stage: Stage, host: SimulatedHost, command: str) -> None:
     word.forget()
     word.overlay = {}
     result = host.ask(command).get("result") if host.answers else None
-    is_so = not host.kernel.drops if command == "relax" else host.kernel.table is None
+    taken_out = host.kernel.table is None or host.kernel.marked_down()
+    is_so = not host.kernel.drops if command == "relax" else taken_out
     if isinstance(result, dict) and not is_so and host.kernel.failing is None:
         stage.fault("answer", host, f"the agent says that {command} is done, and it is not")
     if isinstance(result, dict) and is_so:
