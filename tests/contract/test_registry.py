@@ -34,6 +34,7 @@ from neti.registry import (
     Snapshot,
     Stale,
     Vanished,
+    release,
 )
 from neti.registry import detail as detail_document
 
@@ -60,15 +61,16 @@ def register(
 # --- watching ---
 
 
-def test_first_come_a_snapshot_and_both_settings_and_then_fresh(world: World) -> None:
+def test_first_come_a_snapshot_and_all_settings_and_then_fresh(world: World) -> None:
     world.open().change_setting("interval", b"0.5")
     _, recorder = watched(world)
     assert recorder.events[0] == Snapshot(frozenset())
-    assert set(recorder.events[1:3]) == {
+    assert set(recorder.events[1:4]) == {
         SettingRead("interval", b"0.5"),
         SettingRead("maxchange", None),
+        SettingRead("release", None),
     }
-    assert isinstance(recorder.events[3], Fresh)
+    assert isinstance(recorder.events[4], Fresh)
 
 
 def test_the_snapshot_holds_what_others_registered(world: World) -> None:
@@ -157,6 +159,31 @@ def test_settings_are_told_on_each_change_and_raw(world: World) -> None:
         operator.change_setting("maxchange", value)
         expected = SettingRead("maxchange", value)
         recorder.until(partial(last_setting_is, expected))
+
+
+def test_a_release_of_full_length_is_told_whole_and_may_be_read(world: World) -> None:
+    operator = world.open()
+    _, recorder = watched(world)
+    long = b"x" * release.MAX_BYTES
+    assert operator.setting("release") is None
+    operator.change_setting("release", long)
+    recorder.until(partial(last_setting_is, SettingRead("release", long)))
+    assert operator.setting("release") == long
+    operator.change_setting("release", None)
+    recorder.until(partial(last_setting_is, SettingRead("release", None)))
+    assert operator.setting("interval") is None
+
+
+def test_who_was_away_hears_of_a_release_after_the_list(world: World) -> None:
+    """It is about those who are gone: whoever follows it knows who that is."""
+    registry, operator = world.open(), world.open()
+    register(registry)
+    operator.change_setting("release", b"one")
+    registry.close()
+    _, recorder = watched(world)
+    kinds = [type(event) for event in recorder.events]
+    assert kinds.index(Snapshot) < recorder.events.index(SettingRead("release", b"one"))
+    assert recorder.events[kinds.index(Snapshot)] == Snapshot(frozenset())
 
 
 def last_setting_is(expected: SettingRead, recorder: Recorder) -> bool:
@@ -591,6 +618,21 @@ def test_a_released_address_is_free_for_the_next(world: World) -> None:
     assert registry.lease_of("a") is None
     assert registry.acquire("c", subnet) == first
     assert registry.leases() == {first: "c", second: "b"}
+
+
+def test_everybody_who_watches_is_told_of_a_released_lease(world: World) -> None:
+    """As of a moved one, so that whoever still keeps its holder looks whose it is now."""
+    operator = world.open()
+    _, recorder = watched(world)
+    overlay = operator.acquire("a", SUBNET)
+    word = entry.encode_moved(overlay, "a")
+    world.put_junk(word)  # as a member can, to keep an operator from it
+    recorder.until(lambda seen: Appeared(word) in seen.events)
+    mark = recorder.mark()
+    assert operator.release("a") == overlay
+    recorder.until(lambda seen: Vanished(word) in seen.since(mark))
+    assert operator.leases() == {}
+    assert operator.names() == frozenset()
 
 
 def test_releasing_what_is_not_leased_is_no_error(world: World) -> None:

@@ -150,10 +150,15 @@ def test_operators_commands_are_not_a_members(secure: SecureWorld) -> None:
         lambda: other.release("a"),
         lambda: other.move("a", "b"),
         lambda: other.change_setting("interval", b"9"),
+        lambda: other.change_setting("release", b"{}"),
     ):
         with pytest.raises(RegistryError, match="operators are CN=chief,OU=operators"):
             call()
     assert list(host.leases().values()) == ["a"]
+    secure.open_as("operator-chief").change_setting("release", b"{}")
+    with pytest.raises(RegistryError, match="operators are CN=chief,OU=operators"):
+        other.change_setting("release", b"others")
+    assert other.setting("release") == b"{}"
 
 
 def test_a_moved_lease_belongs_to_its_new_host(secure: SecureWorld) -> None:

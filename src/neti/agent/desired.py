@@ -75,6 +75,7 @@ class Membership:
             holds={
                 host_id: held.hold for host_id, held in members.items() if held.hold is not None
             },
+            passing=[host_id for host_id, held in members.items() if held.passing],
         )
 
     def adopt(self, kernel: KernelState) -> None:
@@ -117,6 +118,7 @@ class Membership:
             lost_since=lost.since if lost is not None else None,
             leased=self.fleet.owners.get(member.overlay) == host_id,
             hold=self.fleet.holds.get(host_id),
+            passing=host_id in self.fleet.passing,
         )
 
     def everybody(self) -> Everybody:

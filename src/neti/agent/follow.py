@@ -9,6 +9,7 @@ from typing import Final
 
 from neti import log
 from neti.agent.core import Core
+from neti.agent.fleet_release import FleetRelease
 from neti.agent.journal import Journal
 from neti.agent.registration import Registration
 from neti.host.systemd import notify
@@ -40,6 +41,7 @@ class Following:
         self._core = core
         self._journal = journal
         self._registration = registration
+        self._release = FleetRelease(core)
         self._stale_told = float("-inf")
         self._origin: Origin | None = None  # of the registry, as far as it was seen
 
@@ -125,6 +127,9 @@ class Following:
     # --- in step, or not ---
 
     def _live_setting(self, read: SettingRead) -> None:
+        if read.setting == "release":
+            self._release.take(read.value)
+            return
         live = self._core.live
         live.take(read)
         self._core.guard.maxchange = live.maxchange

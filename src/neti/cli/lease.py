@@ -8,12 +8,14 @@ import click
 
 from neti.cli.common import config_option, json_option, registry_of
 from neti.cli.ending import if_interrupted
+from neti.cli.fleet_release import tell_everybody
 from neti.cli.lease_gc import gc
 from neti.cli.output import consent, print_json, say
 from neti.config import load
 from neti.errors import EntryError, NetiError
 from neti.host import caller
 from neti.model import Member, entry
+from neti.model.settings import Settings
 from neti.registry import Registry
 from neti.registry.leases import DamagedLease
 from neti.words import counted
@@ -53,8 +55,10 @@ def release(host_id: str, config: Path, as_json: bool, yes: bool) -> None:
 
     Refused while the host is registered. A host that is not may still run, cut off from the
     registry: so it asks before, and refuses where nobody can be asked, unless you say --yes.
+    Where a host is lost or held, every agent removes it.
     """
-    with registry_of(load(config)) as registry:
+    settings = load(config)
+    with registry_of(settings) as registry:
         leased = next((o for o, i in registry.leases().items() if i == host_id), None)
         if leased is not None and not _is_registered(registry, host_id):
             consent(
@@ -63,10 +67,12 @@ def release(host_id: str, config: Path, as_json: bool, yes: bool) -> None:
                 yes=yes,
             )
         freed = registry.release(host_id)
-    if freed is None:
-        raise NetiError(f"{host_id} holds no lease\n→ 'neti lease list' shows who does")
-    overlay = freed if isinstance(freed, IPv4Address) else None
-    caller.note("lease release", id=host_id, overlay=overlay or "damaged")
+        if freed is None:
+            raise NetiError(f"{host_id} holds no lease\n→ 'neti lease list' shows who does")
+        overlay = freed if isinstance(freed, IPv4Address) else None
+        caller.note("lease release", id=host_id, overlay=overlay or "damaged")
+        if overlay is not None:
+            _tell_those_who_are_away(settings, registry, host_id)
     if as_json:
         print_json({"id": host_id, "overlay": str(overlay) if overlay else None})
     elif overlay is None:
@@ -77,9 +83,18 @@ def release(host_id: str, config: Path, as_json: bool, yes: bool) -> None:
         )
     else:
         say(
-            f"released {overlay}, which {host_id} held: any host can get it now. If {host_id} "
-            "comes back, it gets another address, unless this one is still free."
+            f"released {overlay}, which {host_id} held: any host can get it now. "
+            f"Agents that still held {host_id} remove it. If it comes back, it gets another "
+            "address, unless this one is still free."
         )
+
+
+def _tell_those_who_are_away(settings: Settings, registry: Registry, host_id: str) -> None:
+    """They do not hear of the lease any more, but of this when they are back."""
+    try:
+        tell_everybody(settings, registry, [host_id])
+    except NetiError as error:
+        say(f"neti: hosts that are away now may go on holding {host_id}: {error}", err=True)
 
 
 def _is_registered(registry: Registry, host_id: str) -> bool:

@@ -2,7 +2,7 @@
 
 import contextlib
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,6 +55,26 @@ def read(settings: Settings, registry: Registry) -> Registered:
         skipped=_all_skipped(fleet),
         present=frozenset(map(id_of, fleet.names)),
     )
+
+
+def unregistered(
+    settings: Settings, registry: Registry, asked: Collection[str] = ()
+) -> frozenset[str]:
+    """Of those who are ``asked`` about (none: of everybody) the hosts that are not registered.
+
+    Who everybody is, the leases tell, and this host's agent, where there is one: a registry that
+    was wiped knows nothing of those who are held because of it.
+    """
+    fleet, leases, _ = _judged(settings, registry)
+    known = set(asked) or {*leases, *_lost_here(settings)}
+    return frozenset(known - fleet.members.keys())
+
+
+def _lost_here(settings: Settings) -> set[str]:
+    with contextlib.suppress(NetiError):
+        told = client.call(settings.table_files_path, "members", within=_PATIENCE)
+        return {str(one["id"]) for one in told if one["lost"]}
+    return set()
 
 
 def seen(settings: Settings) -> Seen:

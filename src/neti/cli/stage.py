@@ -11,16 +11,23 @@ from typing import Any
 import click
 
 from neti.cli.asking import ask
-from neti.cli.common import config_option, json_option, settings_in_force
+from neti.cli.common import (
+    config_option,
+    json_option,
+    refuse_unknown_site,
+    registry_of,
+    settings_in_force,
+)
 from neti.cli.ending import if_interrupted
+from neti.cli.fleet_release import tell_everybody
 from neti.cli.output import is_terminal, print_json, progress, say
 from neti.config import load
 from neti.control.client import AgentUnreachable
 from neti.errors import NetiError
-from neti.host import ssh_session
+from neti.host import caller, ssh_session
 from neti.model.settings import Settings
 from neti.stage.stages import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS
-from neti.words import counted
+from neti.words import counted, some
 
 
 class _Seconds(click.IntRange):
@@ -210,21 +217,44 @@ def confirm(config: Path, as_json: bool) -> None:
 @click.command()
 @config_option
 @json_option
-@click.option("--all", "everybody", is_flag=True, help="Everybody who is held.")
+@click.option("--all", "everybody", is_flag=True, help="Everybody who is held here.")
+@click.option(
+    "--fleet", "whole_fleet", is_flag=True, help="On every host, through the registry (operators)."
+)
+@click.option("--site", help="With --fleet: only members of this site.")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
-def release(config: Path, as_json: bool, everybody: bool, ids: tuple[str, ...]) -> None:
-    """Let go of members whose removal is held, on this host.
+def release(
+    config: Path,
+    as_json: bool,
+    everybody: bool,
+    whole_fleet: bool,
+    site: str | None,
+    ids: tuple[str, ...],
+) -> None:
+    """Let go of members whose removal is held, on this host or, with --fleet, on all.
 
     Members are held when many vanish together, or when the registry is not the one it was.
     'neti status' shows who, since when and why. Look before you release: they lose access at once.
+
+    --fleet says it once for every host: about everybody who is not registered at this moment, or
+    the named ones. Each agent follows it once, also one that is away now. A host that comes back
+    and is lost again is held as before.
 
     \b
     Examples:
       neti release i-0abc i-0def
       neti release --all
+      neti release --fleet --site vpc
     """
+    if whole_fleet:
+        if everybody:
+            raise NetiError("--fleet is about everybody who is gone already: leave out --all")
+        _release_everywhere(load(config), site, ids, as_json)
+        return
+    if site is not None:
+        raise NetiError("--site: expected beside --fleet; on one host name the members")
     if everybody == bool(ids):
-        raise NetiError("name the members to release, or say --all")
+        raise NetiError("name the members to release, or say --all, or --fleet for every host")
     folder = settings_in_force(config).table_files_path
     with if_interrupted("some of them may be released by now\n→ neti status"):
         answer = ask(folder, "release", ids=None if everybody else list(ids))
@@ -235,4 +265,30 @@ def release(config: Path, as_json: bool, everybody: bool, ids: tuple[str, ...]) 
     say(
         f"released {released}, still held {answer['still_held']}. Whoever was released has no "
         "access to this host any more, until it registers again."
+    )
+
+
+def _release_everywhere(
+    settings: Settings, site: str | None, ids: tuple[str, ...], as_json: bool
+) -> None:
+    refuse_unknown_site(site, settings.sites)
+    with registry_of(settings) as registry:
+        told = tell_everybody(settings, registry, ids, site=site)
+    here = sorted(set(ids) - set(told))
+    if here:
+        raise NetiError(
+            f"{some(here)}: registered, so nobody lets go of it"
+            + (f"; said about the others: {some(told)}" if told else "")
+        )
+    if not told:
+        raise NetiError("everybody is registered who holds a lease: there is nobody to let go of")
+    caller.note("release --fleet", site=site or "all", hosts=len(told), ids=some(told))
+    if as_json:
+        print_json({"told": told, "site": site})
+        return
+    where = f", if they are of site {site}" if site is not None else ""
+    say(
+        f"every agent is told to let go of {counted(len(told), 'host')} that "
+        f"{'is' if len(told) == 1 else 'are'} not registered{where}: {some(told)}",
+        "→ neti status (on any host: it holds nobody of them any more)",
     )

@@ -15,7 +15,7 @@ Must never do: ask the registry or the clock itself (``questions`` and ``now`` a
 let one entry's fault touch another member.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Address
 from itertools import islice
 from types import MappingProxyType
@@ -76,6 +76,11 @@ class Fleet:
     @property
     def holds(self) -> Mapping[str, Hold]:
         return self._absent.holds
+
+    @property
+    def passing(self) -> Collection[str]:
+        """Lost members whom ``let_pass`` was about."""
+        return self._absent.passing
 
     def take_absence_changes(self) -> set[str]:
         """Ids that were lost, held, or neither any more since the last call."""
@@ -153,6 +158,7 @@ class Fleet:
         lost: Mapping[str, tuple[str, float]],
         owners: Mapping[IPv4Address, str],
         holds: Mapping[str, Hold] = MappingProxyType({}),
+        passing: Collection[str] = (),
     ) -> None:
         """Begin from the last good state: ``names`` with their further addresses, ``lost`` as
         id -> (name, since). They stand until the registry says otherwise.
@@ -170,6 +176,7 @@ class Fleet:
         for host_id, hold in holds.items():
             if host_id in self._absent:
                 self._absent.hold((host_id,), hold)
+        self._absent.let_pass(host_id for host_id in passing if host_id in self._absent)
         for overlay in owners:
             if not self._roster.claimed(overlay):
                 self._asking.forget_lease(overlay)
@@ -239,6 +246,11 @@ class Fleet:
     def release(self, ids: Iterable[str]) -> None:
         """Remove these held members after all."""
         self._settle(self._leaving.release(ids))
+
+    def let_pass(self, ids: Collection[str]) -> None:
+        """Remove those of these lost members that are held, and let the others go without the
+        guard when their time is over. Whoever returns, and is lost again, is like all others."""
+        self._settle(self._leaving.let_pass(ids))
 
     # --- noting facts: each returns the ids that may stand differently now ---
 

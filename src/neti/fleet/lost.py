@@ -58,6 +58,7 @@ class Absences:
         self._holds: dict[str, Hold] = {}
         self._batch_of: dict[str, Batch] = {}
         self._batches: dict[Batch, dict[str, float]] = {}  # since when each is held
+        self._passing: set[str] = set()
         self._alone: dict[IPv4Address, str] = {}  # public address that was not shared -> id
         self._at_private: Claims[tuple[str, IPv4Address]] = Claims()
 
@@ -78,6 +79,16 @@ class Absences:
     @property
     def holds(self) -> Mapping[str, Hold]:
         return MappingProxyType(self._holds)
+
+    @property
+    def passing(self) -> Collection[str]:
+        """Who is lost, and goes when its time is over, because an operator has said so."""
+        return self._passing
+
+    def let_pass(self, ids: Iterable[str]) -> None:
+        for host_id in ids:
+            self._touched.add(host_id)
+            self._passing.add(host_id)
 
     def alone_at(self, public: IPv4Address | None) -> str | None:
         """Who had this public address to itself."""
@@ -158,6 +169,7 @@ class Absences:
 
     def end(self, host_id: str) -> Lost:
         self._touched.add(host_id)
+        self._passing.discard(host_id)
         self._unhold(host_id)
         lost = self._waiting.pop(host_id, None) or self._kept.pop(host_id)
         self._at_private.discard((lost.member.site, lost.member.private), host_id)

@@ -60,9 +60,11 @@ class Leaving:
         return self.let_go((word.id,), now=now, said=True)
 
     def keep_all(self, hold: Hold) -> None:
-        """In doubt about the whole registry: everybody it does not have stays as he was."""
+        """In doubt about the whole registry: everybody it does not have stays as he was, but for
+        whom an operator has let go before that."""
         absences = self._absences
-        absences.hold([i for i in absences.lost if i not in absences.holds], hold)
+        kept = [i for i in absences.lost if i not in absences.holds and i not in absences.passing]
+        absences.hold(kept, hold)
 
     def tick(self, *, now: float) -> set[str]:
         """Let go of lost members whose time is over, and of small holds whose time is."""
@@ -95,13 +97,15 @@ class Leaving:
     def let_go(self, ids: Collection[str], *, now: float, said: bool = False) -> set[str]:
         """Remove these lost members, or hold them where the guard objects: all of one site, or
         none of them. ``said``: they said goodbye."""
-        guard = self._guard
+        guard, passing = self._guard, self._absences.passing
         if guard is None:
             return self._remove(ids)
+        touched = self._remove([i for i in ids if i in passing]) if passing else set()
         by_site: dict[str, list[str]] = {}
         for host_id in ids:
+            if host_id not in self._absences:
+                continue
             by_site.setdefault(self._standing.members[host_id].site, []).append(host_id)
-        touched: set[str] = set()
         for site, batch in sorted(by_site.items()):
             reason = self._objection(guard, site, batch, now=now)
             if reason is not None:
@@ -118,6 +122,8 @@ class Leaving:
         not count: one site that loses many, or pretends to, does not hold back the others."""
         absences, members = self._absences, self._standing.members
         old = absences.held_before(now, guard)
+        if absences.passing:  # an operator knows of them
+            old |= set(absences.passing)
         fleet = members.keys() - old if old else members
         absent: Collection[str] = absences.lost.keys() - old if old else absences.lost.keys()
         if self.returning:  # who has only changed its entry in the same list is not on its way out
@@ -135,6 +141,12 @@ class Leaving:
         """Remove these held members after all. The operator's word, or time's: it does not count
         towards the next hold."""
         return self._remove([i for i in dict.fromkeys(ids) if i in self._absences.holds])
+
+    def let_pass(self, ids: Collection[str]) -> set[str]:
+        """The operator's word about members that are lost: those who are held go now, the others
+        when their time is over, whatever else is gone by then."""
+        self._absences.let_pass(i for i in ids if i in self._absences)
+        return self.release(ids)
 
     def displaced_by(self, ids: Iterable[str]) -> set[str]:
         """Remove the lost members whose place these ids, as they stand now, have taken."""

@@ -115,8 +115,8 @@ _KINDS: Final = (
         "held",
         "Many members vanished together, or from a registry that may not be the right one: their "
         "removal is held back",
-        "Are they really gone? `neti release`. If not, mend the registry; the hold ends when they "
-        "return",
+        "Are they really gone? An operator says it once: `neti release --fleet`. If not, mend the "
+        "registry; the hold ends when they return",
     ),
     _warning(
         "identity",

@@ -2,7 +2,7 @@
 
 A registry holds *names* (one compact entry name per registered host, which lives as long as the
 session that created it), *leases* (durable pairs overlay address <-> host id, created and deleted
-both or none), two fleet-wide *settings*, and *details* (one small document per host that only
+both or none), a few fleet-wide *settings*, and *details* (one small document per host that only
 operators read and that nobody watches). It knows nothing about what a name means: names are
 untrusted text, and ``neti.fleet`` judges them; one that is longer than an entry may be comes as a
 short stand-in that is no entry either, and data are cut just beyond what an entry may have.
@@ -14,11 +14,13 @@ Must never do: decide anything about membership, or call back with a lock held.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, get_args
 
 from neti.registry.leases import DamagedLease
 
-SettingName = Literal["interval", "maxchange"]
+# The last is an operator's word to all: see ``neti.registry.release``.
+SettingName = Literal["interval", "maxchange", "release"]
+SETTING_NAMES: Final[tuple[SettingName, ...]] = get_args(SettingName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,7 @@ class Registry(Protocol):
 
         Returns at once. ``sink`` is called from the registry's own thread, must not block and
         must not call back into the registry other than ``ask_leases`` and ``ask_data``.
-        First comes a Snapshot and the two SettingRead, then Fresh.
+        First comes a Snapshot and a SettingRead for each setting, then Fresh.
         """
 
     def ask_leases(self, overlays: Iterable[IPv4Address]) -> None:
@@ -231,7 +233,8 @@ class Registry(Protocol):
         """Delete both halves of the id's lease in one step; the address that is free now. None:
         there was no lease. Of a damaged one the id's half is deleted, and no address is free by it.
 
-        Raises IdentityHeld while the host is registered.
+        Watchers see ``entry.encode_moved`` of it appear and vanish, as with ``move``: so that they
+        look whose it is now. Raises IdentityHeld while the host is registered.
         """
 
     def move(
@@ -243,6 +246,9 @@ class Registry(Protocol):
         Watchers see ``entry.encode_moved`` appear and vanish. Raises RegistryError when ``old``
         holds no lease, IdentityHeld while it is registered, unless it is to be by ``force``.
         """
+
+    def setting(self, setting: SettingName) -> bytes | None:
+        """A live setting as it stands; None when it is not there."""
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         """Write a live setting for the whole fleet, or with None take it away."""

@@ -17,6 +17,7 @@ from threading import RLock
 from neti.errors import IdentityHeld, RegistryError, RegistryUnavailable
 from neti.model.entry import encode_moved
 from neti.registry import (
+    SETTING_NAMES,
     VERSIONS,
     Appeared,
     DataRead,
@@ -44,9 +45,12 @@ from neti.registry.leases import (
     moved_from_nobody,
     moved_while_registered,
 )
-from neti.registry.untrusted import bounded_data, bounded_name, identity_held
-
-SETTINGS: tuple[SettingName, ...] = ("interval", "maxchange")
+from neti.registry.untrusted import (
+    bounded_data,
+    bounded_name,
+    bounded_setting,
+    identity_held,
+)
 
 
 @dataclass(slots=True)
@@ -69,6 +73,7 @@ class Copy:
     changes: int
     names: dict[str, _Name]
     leases: dict[IPv4Address, str]
+    settings: dict[SettingName, bytes]
 
 
 @dataclass(slots=True)
@@ -128,7 +133,13 @@ class MemoryServer:
 
     def copied(self) -> "Copy":
         """A backup; sessions are no part of what is worth keeping."""
-        return Copy(self.fleet, self.changes, dict(self._names), dict(self._leases))
+        return Copy(
+            self.fleet,
+            self.changes,
+            dict(self._names),
+            dict(self._leases),
+            dict(self._settings),
+        )
 
     def restore_copy(self, copy: "Copy") -> None:
         """While it is stopped: as it was then. Names whose sessions are over vanish soon after
@@ -138,6 +149,8 @@ class MemoryServer:
         self._names.update(copy.names)
         self._leases.clear()
         self._leases.update(copy.leases)
+        self._settings.clear()
+        self._settings.update(copy.settings)
 
     def expire_orphans(self) -> None:
         with self._step():
@@ -184,6 +197,11 @@ class MemoryServer:
         if self._names.pop(name, None) is not None:
             self.changes += 1
             self._tell(Vanished(bounded_name(name)))
+
+    def _tell_moved(self, overlay: IPv4Address, host_id: str) -> None:
+        word = encode_moved(overlay, host_id)
+        self._add(word, 0, b"")
+        self._drop(word)
 
     def _end(self, session_id: int) -> None:
         self._sessions.pop(session_id, None)
@@ -336,6 +354,7 @@ class MemoryRegistry:
             overlay = self._lease(host_id)
             if overlay is not None:
                 del self._server._leases[overlay]
+                self._server._tell_moved(overlay, host_id)
             return overlay
 
     def move(
@@ -351,10 +370,13 @@ class MemoryRegistry:
             if former is not None:
                 del self._server._leases[former]
             self._server._leases[overlay] = new
-            word = encode_moved(overlay, new)
-            self._server._add(word, 0, b"")
-            self._server._drop(word)
+            self._server._tell_moved(overlay, new)
             return overlay, former
+
+    def setting(self, setting: SettingName) -> bytes | None:
+        with self._call():
+            value = self._server._settings.get(setting)
+            return bounded_setting(setting, value) if value is not None else None
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         with self._call():
@@ -424,8 +446,9 @@ class MemoryRegistry:
     def _tell_settings(self) -> None:
         if not self._connected:
             return
-        for setting in SETTINGS:
+        for setting in SETTING_NAMES:
             value = self._server._settings.get(setting)
+            value = bounded_setting(setting, value) if value is not None else None
             if setting not in self._told or self._told[setting] != value:
                 self._told[setting] = value
                 self._events.append(SettingRead(setting, value))

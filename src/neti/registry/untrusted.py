@@ -4,15 +4,17 @@ Must never do: raise, whatever the text, or let a long one through.
 """
 
 import hashlib
+from collections.abc import Mapping
 from typing import Final
 
 from neti.errors import IdentityHeld
 from neti.model.entry import MAX_DATA_BYTES, MAX_NAME_BYTES
-from neti.registry import detail
+from neti.registry import SettingName, detail
 from neti.text import printable
 
 MAX_HOST_ID_CHARS: Final = 64
-MAX_SETTING_BYTES: Final = 64
+_MAX_SETTING_BYTES: Final[Mapping[SettingName, int]] = {"release": 65_536}
+_MAX_NUMBER_BYTES: Final = 64
 
 
 def bounded_name(name: str) -> str:
@@ -30,6 +32,11 @@ def bounded_name(name: str) -> str:
 def bounded_data(data: bytes) -> bytes:
     """An entry's data, cut so that too long data are still seen to be too long."""
     return data[: MAX_DATA_BYTES + 1]
+
+
+def bounded_setting(setting: SettingName, value: bytes) -> bytes:
+    """A live setting, cut just beyond what it may be."""
+    return value[: _MAX_SETTING_BYTES.get(setting, _MAX_NUMBER_BYTES)]
 
 
 def host_id_text(data: bytes) -> str:

@@ -40,13 +40,15 @@ class Remembered:
     lost_since: float | None = None
     leased: bool = False  # the lease was read and is this host's
     hold: Hold | None = None
+    passing: bool = False  # an operator has let it go, and its time still runs
 
 
 @dataclass(frozen=True, slots=True)
 class Self:
     """What a restarted agent knows of itself. ``structure_text`` is what was asked for,
     ``structure_seen`` how the kernel listed it: equal to today's listing, nothing was touched.
-    ``origin``: the registry as it was last seen. The rest is what ``neti restore`` needs."""
+    ``origin``: the registry as it was last seen. ``followed``: ids of operators' releases for the
+    whole fleet. The rest is what ``neti restore`` needs."""
 
     overlay: str | None = None
     entry: str | None = None
@@ -56,6 +58,7 @@ class Self:
     host: Host | None = None
     uplinks: tuple[str, ...] = ()
     ssh_untracked: bool = False
+    followed: tuple[str, ...] = ()
 
     @property
     def structure(self) -> SeenStructure | None:
@@ -113,17 +116,19 @@ def _plain(held: Remembered | None) -> list[Any] | None:
     hold = None
     if held.hold is not None:
         hold = [held.hold.since, held.hold.reason, held.hold.doubt, held.hold.said]
-    return [held.name, [str(a) for a in held.more], held.lost_since, held.leased, hold]
+    more = [str(address) for address in held.more]
+    return [held.name, more, held.lost_since, held.leased, hold, held.passing]
 
 
 def _remembered(record: list[Any]) -> Remembered:
-    name, more, lost_since, leased, hold, *_newer = record
+    name, more, lost_since, leased, hold, *newer = record
     return Remembered(
         str(name),
         tuple(ipaddress.ip_address(address) for address in more),
         None if lost_since is None else float(lost_since),
         bool(leased),
         None if hold is None else _hold(*hold),
+        bool(newer[0]) if newer else False,
     )
 
 
@@ -161,6 +166,7 @@ def self_of(document: dict[str, Any]) -> Self:
         host=_host_of(document.get("host")),
         uplinks=found.texts("uplinks"),
         ssh_untracked=found.flag("ssh_untracked"),
+        followed=found.texts("followed"),
     )
 
 

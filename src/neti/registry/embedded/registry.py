@@ -41,6 +41,7 @@ from neti.registry.leases import (
 from neti.registry.untrusted import (
     bounded_data,
     bounded_name,
+    bounded_setting,
     host_id_text,
     identity_held,
 )
@@ -197,7 +198,10 @@ class EmbeddedRegistry:
                 )
             overlay = _lease_of(files, host_id)
             files.store.execute("DELETE FROM leases WHERE host_id = ?", (host_id,))
-            return overlay
+            if overlay is not None:
+                _tell_moved(files, overlay, host_id)
+        files.ring()
+        return overlay
 
     def move(
         self, old: str, new: str, *, force: bool = False
@@ -212,11 +216,14 @@ class EmbeddedRegistry:
                 raise moved_while_registered(old)
             files.store.execute("DELETE FROM leases WHERE host_id IN (?, ?)", (old, new))
             files.store.execute("INSERT INTO leases VALUES (?, ?)", (int(overlay), new))
-            word = encode_moved(overlay, new)
-            log_change(files.store, "+", word)
-            log_change(files.store, "-", word)
+            _tell_moved(files, overlay, new)
         files.ring()
         return overlay, former
+
+    def setting(self, setting: SettingName) -> bytes | None:
+        with self._reading() as files:
+            rows = _rows(files, "SELECT value FROM settings WHERE setting = ?", setting)
+            return bounded_setting(setting, bytes(rows[0][0])) if rows else None
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         with self._writing() as files:
@@ -323,6 +330,14 @@ class EmbeddedRegistry:
 
 def _rows(files: Files, query: str, *arguments: object) -> list[Any]:
     return files.store.execute(query, arguments).fetchall()
+
+
+def _tell_moved(files: Files, overlay: IPv4Address, host_id: str) -> None:
+    word = encode_moved(overlay, host_id)
+    # Whoever made a name of this spelling must not keep watchers from hearing it.
+    files.store.execute("DELETE FROM names WHERE name = ?", (word,))
+    log_change(files.store, "+", word)
+    log_change(files.store, "-", word)
 
 
 def _lease_of(files: Files, host_id: str) -> IPv4Address | None:

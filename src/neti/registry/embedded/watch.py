@@ -8,11 +8,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
-from typing import Final, get_args
+from typing import Final
 
 from neti.clock import Clock
 from neti.errors import RegistryError, RegistryUnavailable
 from neti.registry import (
+    SETTING_NAMES,
     VERSIONS,
     Appeared,
     DataRead,
@@ -41,16 +42,15 @@ from neti.registry.embedded.store import (
     reading,
 )
 from neti.registry.untrusted import (
-    MAX_SETTING_BYTES,
     bounded_data,
     bounded_name,
+    bounded_setting,
     host_id_text,
 )
 
 _LOG: Final = logging.getLogger(__name__)
 # A net below the bell: for a writer that was killed after its commit and before it rang.
 _TICK_SECONDS: Final = 1.0
-_SETTINGS: Final[tuple[SettingName, ...]] = get_args(SettingName)
 
 
 class Watcher:
@@ -206,7 +206,7 @@ class Watcher:
                 names = frozenset(map(bounded_name, all_names(store)))
                 origin = Origin(fleet_id(store), self._seen % VERSIONS)
                 events.append(Snapshot(names, origin))
-                events.extend(self._settings(files, _SETTINGS))
+                events.extend(self._settings(files, SETTING_NAMES))
             else:
                 self._seen = (self._seen or 0) + len(changes)
                 for kind, subject in changes:
@@ -215,7 +215,7 @@ class Watcher:
                     elif kind == "-":
                         events.append(Vanished(bounded_name(subject)))
                     else:
-                        events.extend(self._settings(files, _SETTINGS))
+                        events.extend(self._settings(files, SETTING_NAMES))
             events.extend(_answer(files, subject) for subject in asked)
         return events
 
@@ -226,7 +226,7 @@ class Watcher:
             row = files.store.execute(
                 "SELECT value FROM settings WHERE setting = ?", (setting,)
             ).fetchone()
-            value = bytes(row[0])[:MAX_SETTING_BYTES] if row is not None else None
+            value = bounded_setting(setting, bytes(row[0])) if row is not None else None
             if setting not in self._told or self._told[setting] != value:
                 self._told[setting] = value
                 events.append(SettingRead(setting, value))

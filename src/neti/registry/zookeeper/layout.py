@@ -5,7 +5,8 @@
     PREFIX/ip-map/NAME          an entry's data; ephemeral, watched by everybody
     PREFIX/agents/HOST-ID       the detail document; ephemeral, watched by nobody. That there can
                                 be only one is what keeps two agents from one identity.
-    PREFIX/interval, maxchange  live settings
+    PREFIX/interval, maxchange  live settings; one more of them is the operators' word to all:
+    PREFIX/release              who is gone for good, see ``neti.registry.release``
     PREFIX/fleet                a name made by chance with the tree: a wiped one has another
 
 Must never do: make a path of text that could leave its parent.
@@ -30,6 +31,7 @@ class Layout:
     agents: str
     interval: str
     maxchange: str
+    release: str
     fleet: str
 
     @classmethod
@@ -49,14 +51,15 @@ class Layout:
             agents=path("agents"),
             interval=path(interval),
             maxchange=path(maxchange),
+            release=path("release"),
             fleet=path("fleet"),
         )
 
     def settings(self) -> dict[str, SettingName]:
-        return {self.interval: "interval", self.maxchange: "maxchange"}
+        return {self.interval: "interval", self.maxchange: "maxchange", self.release: "release"}
 
     def setting(self, setting: SettingName) -> str:
-        return self.interval if setting == "interval" else self.maxchange
+        return next(path for path, name in self.settings().items() if name == setting)
 
     def tree(self) -> list[tuple[str, bytes]]:
         """What an empty ZooKeeper needs first, with its data, in order."""

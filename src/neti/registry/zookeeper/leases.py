@@ -101,9 +101,9 @@ class Leases:
         operations = [*absent(agent), Delete(by_id, ANY_VERSION)]
         overlay = overlay_of(half)
         other = self._other_half(attempt, host_id, overlay) if overlay is not None else []
-        if not other:  # no address, or another host's: none is free by this
+        if overlay is None or not other:  # no address, or another host's: none is free by this
             return operations, DamagedLease(host_id_text(half))
-        return [*operations, *other], overlay
+        return [*operations, *other, *self._word(attempt, overlay, host_id)], overlay
 
     def move(
         self, attempt: Attempt, old: str, new: str, *, force: bool
@@ -130,9 +130,7 @@ class Leases:
         else:
             operations.append(_node(layout.by_id(new), text, mine))
         operations.append(_node(layout.by_overlay(overlay), new.encode(), mine))
-        # A word to everybody who watches; nothing of it stays.
-        word = layout.name(encode_moved(overlay, new))
-        operations += absent(word)
+        operations += self._word(attempt, overlay, new)
         return operations, (overlay, former)
 
     def _rights_of(self, attempt: Attempt, host_id: str) -> list[Any]:
@@ -142,6 +140,12 @@ class Leases:
             [layout.id_to_ip, layout.by_id(host_id), layout.agent(host_id)]
         )
         return rights.of_owner(parent, lease or agent)
+
+    def _word(self, attempt: Attempt, overlay: IPv4Address, host_id: str) -> list[Any]:
+        """To everybody who watches; nothing of it stays. A node of that name, which any member can
+        make, must not keep an operator from it."""
+        path = self._layout.name(encode_moved(overlay, host_id))
+        return [*([Delete(path, ANY_VERSION)] if attempt.exists(path) else []), *absent(path)]
 
     def _other_half(self, attempt: Attempt, host_id: str, overlay: IPv4Address) -> list[Any]:
         """It goes only if it agrees: else it is somebody else's."""

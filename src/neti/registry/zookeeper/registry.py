@@ -21,6 +21,7 @@ from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.leases import DamagedLease, check_inside, check_move
 from neti.registry.untrusted import (
     bounded_data,
+    bounded_setting,
     host_id_text,
     identity_held,
 )
@@ -267,6 +268,15 @@ class ZooKeeperRegistry:
 
         self._attempt_as_operator(lambda attempt: self._write(attempt, look))
         return tried[0]
+
+    def setting(self, setting: SettingName) -> bytes | None:
+        path = self._layout.setting(setting)
+
+        def operation(attempt: Attempt) -> bytes | None:
+            (value,) = attempt.read([path])
+            return bounded_setting(setting, value) if value is not None else None
+
+        return self._attempt(operation)
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         path = self._layout.setting(setting)

@@ -47,9 +47,9 @@ from neti.registry import (
     Vanished,
 )
 from neti.registry.untrusted import (
-    MAX_SETTING_BYTES,
     bounded_data,
     bounded_name,
+    bounded_setting,
     host_id_text,
 )
 from neti.registry.zookeeper.layout import Layout
@@ -181,6 +181,7 @@ class Stream:
 
     def _look_at_parent(self) -> None:
         self._fleet = None
+        self._settings_due = set()
         self._submit(GetData(self._layout.fleet, None), self._on_fleet)
 
     def _on_fleet(self, answer: Any) -> None:
@@ -274,7 +275,8 @@ class Stream:
         self._submit(GetData(path, None), lambda answer: self._on_setting(setting, answer))
 
     def _on_setting(self, setting: SettingName, answer: Any) -> None:
-        value = None if isinstance(answer, Exception) else (answer[0] or b"")[:MAX_SETTING_BYTES]
+        failed = isinstance(answer, Exception)
+        value = None if failed else bounded_setting(setting, answer[0] or b"")
         if setting not in self._told or self._told[setting] != value:
             self._told[setting] = value
             self._tell(SettingRead(setting, value))
@@ -290,7 +292,9 @@ class Stream:
         if path.startswith(self._children):
             self._on_child(kind, path.removeprefix(self._children))
         elif path in self._settings:
-            if self._cversion is not None:
+            # Not while a list is still to come: it is read behind that. An operator's word about
+            # who is gone is heard by whoever knows who is.
+            if self._fresh or self._settings_due:
                 self._read_setting(path)
         elif path == self._layout.ip_map and kind in (CREATED, DELETED):
             if kind == DELETED:

@@ -1,0 +1,31 @@
+"""An operator's word to the whole fleet about hosts that are gone, written to the registry.
+
+Must never do: name a host that is registered.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Collection
+from secrets import token_hex
+
+from neti.cli.registered import unregistered
+from neti.model.settings import Settings
+from neti.registry import Registry, release
+
+
+def tell_everybody(
+    settings: Settings,
+    registry: Registry,
+    asked: Collection[str] = (),
+    *,
+    site: str | None = None,
+) -> list[str]:
+    """Every agent lets go of these hosts (none named: of all that are not registered), once.
+    Returns their ids, sorted; nothing is written when there are none."""
+    ids = sorted(unregistered(settings, registry, asked))
+    if ids:
+        by = f"uid {os.getuid()} on {socket.gethostname()}"
+        word = release.said(ids, id=token_hex(8), site=site, by=by, at=time.time())
+        registry.change_setting("release", release.added(registry.setting("release"), word))
+    return ids

@@ -1,0 +1,128 @@
+"""An operator's word to the whole fleet: these hosts are gone for good. Its writer and its reader.
+
+It stands in the registry as the live setting ``release``. Whoever reads it lets go of the members
+that it is about, if they are lost at that moment, and never looks at it again: a host that comes
+back, and is lost once more, is none of its business. It names the hosts, since an agent that was
+away cannot tell who was lost before it was said and who after. Several of them stand side by side,
+so that an agent which was away for two hears both. Pure.
+
+Must never do: be about a host that was registered when it was said, or raise anything but
+ReleaseUnreadable, whatever the text.
+"""
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from neti.errors import RegistryError
+from neti.text import printable
+from neti.words import counted
+
+FORMAT: Final = 1
+# Servers are told to take no request of more than 65,536 bytes.
+MAX_BYTES: Final = 60_000
+MAX_HOSTS: Final = 10_000
+MAX_KEPT: Final = 16
+# Of each id's digest. An agent asks for the few that it has lost, so one in four billion will do.
+_DIGEST_BYTES: Final = 4
+_MAX_TEXT: Final = 100
+
+
+class ReleaseUnreadable(RegistryError):
+    """A newer version wrote it, or nobody did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """``id``: made by chance; ``at``: Unix seconds, and ``by``: for people; ``site``: only its
+    members (None: everybody's); ``hosts``: see ``digest``."""
+
+    id: str
+    at: float
+    by: str
+    site: str | None
+    hosts: frozenset[bytes]
+
+    def about(self, host_id: str, site: str) -> bool:
+        return self.site in (None, site) and digest(host_id) in self.hosts
+
+
+def digest(host_id: str) -> bytes:
+    return sha256(host_id.encode()).digest()[:_DIGEST_BYTES]
+
+
+def said(ids: Iterable[str], *, id: str, site: str | None, by: str, at: float) -> Release:
+    """Raises RegistryError when they are more than one node of the registry can name."""
+    named = set(ids)
+    if len(named) > MAX_HOSTS:
+        raise RegistryError(
+            f"{len(named)} hosts are not registered, and one release names {MAX_HOSTS} at most: "
+            "name those that are to go, some at a time"
+        )
+    return Release(
+        id=id, at=at, by=printable(by, _MAX_TEXT), site=site, hosts=frozenset(map(digest, named))
+    )
+
+
+def added(raw: bytes | None, release: Release) -> bytes:
+    """The setting with one more; the oldest make room. Raises ReleaseUnreadable rather than write
+    over what a newer version wrote."""
+    kept = [*decode(raw), release][-MAX_KEPT:]
+    while len(document := encode(kept)) > MAX_BYTES and len(kept) > 1:
+        kept = kept[1:]
+    return document
+
+
+def encode(releases: Sequence[Release]) -> bytes:
+    plain = [
+        {
+            "id": one.id,
+            "at": one.at,
+            "by": one.by,
+            "site": one.site,
+            "hosts": base64.b64encode(b"".join(sorted(one.hosts))).decode(),
+        }
+        for one in releases
+    ]
+    return json.dumps({"format": FORMAT, "releases": plain}, separators=(",", ":")).encode()
+
+
+def decode(raw: bytes | None) -> tuple[Release, ...]:
+    """What it does not know it passes over. Raises ReleaseUnreadable."""
+    if not raw:
+        return ()
+    try:
+        document = json.loads(raw)
+        number = document["format"]
+        if type(number) is int and number > FORMAT:
+            raise ReleaseUnreadable(
+                f"the fleet-wide release has format {number}, and this Neti knows format {FORMAT}: "
+                "upgrade this host"
+            )
+        return tuple(_one(each) for each in document["releases"][-MAX_KEPT:])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ReleaseUnreadable(
+            f"the fleet-wide release is not what 'neti release --fleet' writes "
+            f"({counted(len(raw), 'byte')}): an operator has to delete it from the registry"
+        ) from error
+
+
+def _one(held: Any) -> Release:
+    id_, site = held["id"], held["site"]
+    if not isinstance(id_, str) or not isinstance(site, str | None):
+        raise TypeError
+    digests = base64.b64decode(held["hosts"], validate=True)
+    if len(digests) % _DIGEST_BYTES:
+        raise ValueError
+    return Release(
+        id=id_[:_MAX_TEXT],
+        at=float(held["at"]),
+        by=printable(str(held.get("by", "")), _MAX_TEXT),
+        site=site,
+        hosts=frozenset(
+            digests[at : at + _DIGEST_BYTES] for at in range(0, len(digests), _DIGEST_BYTES)
+        ),
+    )

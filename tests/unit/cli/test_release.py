@@ -1,0 +1,72 @@
+"""``neti release --fleet`` and ``neti lease release``: what they write, and what they say."""
+
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from neti.cli import cli
+from neti.registry.embedded.registry import EmbeddedRegistry
+from neti.registry.release import decode
+
+SUBNET = IPv4Network("192.168.0.0/18")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> EmbeddedRegistry:
+    (tmp_path / "neti.yml").write_text(
+        f"registry: embedded:{tmp_path}/registry.db\n"
+        "sites: {ec2: {private: [10.0.0.0/16], public: [198.51.100.0/24]}}\n"
+        f"table_files_path: {tmp_path}/state\n"
+    )
+    made = EmbeddedRegistry(tmp_path / "registry.db")
+    for host_id in ("db-1", "db-2", "web-1"):
+        made.acquire(host_id, SUBNET)
+    overlay = made.lease_of("web-1")
+    name = f"1.0a00000100000000{int(overlay or 0):08x}.0.ec2.web-1"
+    made.register(host_id="web-1", name=name, data=b"", detail=b"{}")
+    return made
+
+
+def run(tmp_path: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(cli, [*arguments, "-c", str(tmp_path / "neti.yml")])
+
+
+def test_everybody_who_holds_a_lease_and_is_not_registered(
+    registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    done = run(tmp_path, "release", "--fleet", "--site", "ec2")
+    assert done.exit_code == 0, done.output
+    assert "2 hosts" in done.output
+    (word,) = decode(registry.setting("release"))
+    assert [word.about(i, "ec2") for i in ("db-1", "db-2", "web-1")] == [True, True, False]
+    assert not word.about("db-1", "vpc")
+
+
+def test_who_is_registered_is_not_let_go(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    done = run(tmp_path, "release", "--fleet", "web-1")
+    assert done.exit_code == 1
+    assert "web-1: registered" in done.output
+    assert registry.setting("release") is None
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--fleet", "--all"], ["--site", "ec2", "db-1"], ["--fleet", "--site", "ec3"], []]
+)
+def test_what_makes_no_sense_changes_nothing(
+    registry: EmbeddedRegistry, tmp_path: Path, arguments: list[str]
+) -> None:
+    assert run(tmp_path, "release", *arguments).exit_code != 0
+    assert registry.setting("release") is None
+
+
+def test_a_released_lease_is_said_to_those_who_are_away_as_well(
+    registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    done = run(tmp_path, "lease", "release", "db-1", "--yes")
+    assert done.exit_code == 0, done.output
+    assert registry.lease_of("db-1") is None
+    (word,) = decode(registry.setting("release"))
+    assert word.about("db-1", "ec2")
+    assert not word.about("db-2", "ec2")
