@@ -25,7 +25,7 @@ from neti.model import Host, IPAddress
 from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.monitoring.histogram import Measured
-from neti.registry import Registry
+from neti.registry import AgentRegistry
 from neti.ruleset.enforce import RELAXED, Enforcement
 from neti.stage.stages import DOWN, Record, Stage, in_force
 from neti.state.folder import STAGE_FILE, StateError, StateFolder
@@ -49,7 +49,7 @@ class Outside:
     reconciler: Reconciler
     machine: Machine
     connections: Connections
-    registry: Registry
+    registry: AgentRegistry
     worker: Worker
     folder: StateFolder
     clock: Clock

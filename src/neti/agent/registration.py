@@ -17,7 +17,7 @@ from neti.agent.impostors import Impostors
 from neti.control.server import Request
 from neti.errors import IdentityHeld, NetiError
 from neti.model import Member, entry
-from neti.registry import Registry
+from neti.registry import AgentRegistry
 
 _LEASE: Final = "lease "
 _OWN_SESSIONS: Final = 2  # so many time-outs later, who holds this id is not this host's past
@@ -229,7 +229,7 @@ class Registration:
         self.leaving = None
 
 
-def _leaving(registry: Registry, host_id: str, name: str) -> Callable[[], None]:
+def _leaving(registry: AgentRegistry, host_id: str, name: str) -> Callable[[], None]:
     member = entry.parse(name)
     assert isinstance(member, Member)
     departure = entry.encode_departure(member)

@@ -11,12 +11,12 @@ from secrets import token_hex
 
 from neti.cli.registered import unregistered
 from neti.model.settings import Settings
-from neti.registry import Registry, release
+from neti.registry import OperatorRegistry, release
 
 
 def tell_everybody(
     settings: Settings,
-    registry: Registry,
+    registry: OperatorRegistry,
     asked: Collection[str] = (),
     *,
     site: str | None = None,

@@ -16,7 +16,7 @@ from neti.errors import EntryError, NetiError
 from neti.host import caller
 from neti.model import Member, entry
 from neti.model.settings import Settings
-from neti.registry import Registry
+from neti.registry import OperatorRegistry
 from neti.registry.leases import DamagedLease
 from neti.words import counted
 
@@ -89,7 +89,7 @@ def release(host_id: str, config: Path, as_json: bool, yes: bool) -> None:
         )
 
 
-def _tell_those_who_are_away(settings: Settings, registry: Registry, host_id: str) -> None:
+def _tell_those_who_are_away(settings: Settings, registry: OperatorRegistry, host_id: str) -> None:
     """They do not hear of the lease any more, but of this when they are back."""
     try:
         tell_everybody(settings, registry, [host_id])
@@ -97,7 +97,7 @@ def _tell_those_who_are_away(settings: Settings, registry: Registry, host_id: st
         say(f"neti: hosts that are away now may go on holding {host_id}: {error}", err=True)
 
 
-def _is_registered(registry: Registry, host_id: str) -> bool:
+def _is_registered(registry: OperatorRegistry, host_id: str) -> bool:
     """By an entry of its own; the registry itself refuses to release it then."""
     for name in registry.names():
         with suppress(EntryError):

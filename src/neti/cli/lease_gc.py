@@ -19,7 +19,7 @@ from neti.config import load
 from neti.errors import EntryError, NetiError
 from neti.host import caller
 from neti.model import entry
-from neti.registry import Registry
+from neti.registry import OperatorRegistry
 
 _MEMORY: Final = "terminated.json"
 _HOUR: Final = 3600.0
@@ -112,7 +112,7 @@ def _instances(
         progress.end()
 
 
-def _present(registry: Registry) -> frozenset[str]:
+def _present(registry: OperatorRegistry) -> frozenset[str]:
     """Everybody with an entry, believed or not."""
     present = set()
     for name in registry.names():
@@ -124,7 +124,7 @@ def _present(registry: Registry) -> frozenset[str]:
 
 
 def _release(
-    registry: Registry, leases: Sequence[Lease]
+    registry: OperatorRegistry, leases: Sequence[Lease]
 ) -> tuple[list[Lease], list[tuple[Lease, NetiError]]]:
     """One by one. The registry refuses those that are registered by now."""
     done, refused = [], []

@@ -20,7 +20,7 @@ from neti.fleet.listing import Row, told_of
 from neti.identity.preflight import registry_addresses
 from neti.model import IPAddress, Member
 from neti.model.settings import Settings
-from neti.registry import Registry
+from neti.registry import OperatorRegistry
 
 _PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when somebody is gone
 
@@ -44,7 +44,7 @@ class Seen:
         return listing.rows(self.members, self.told, self.taken)
 
 
-def read(settings: Settings, registry: Registry) -> Registered:
+def read(settings: Settings, registry: OperatorRegistry) -> Registered:
     """Members by the agents' own judgement; reads, changes nothing."""
     fleet, leases, told = _judged(settings, registry)
     return Registered(
@@ -58,7 +58,7 @@ def read(settings: Settings, registry: Registry) -> Registered:
 
 
 def unregistered(
-    settings: Settings, registry: Registry, asked: Collection[str] = ()
+    settings: Settings, registry: OperatorRegistry, asked: Collection[str] = ()
 ) -> frozenset[str]:
     """Of those who are ``asked`` about (none: of everybody) the hosts that are not registered.
 
@@ -156,7 +156,7 @@ def _member(told: dict[str, Any]) -> Member:
 
 
 def _judged(
-    settings: Settings, registry: Registry
+    settings: Settings, registry: OperatorRegistry
 ) -> tuple[Fleet, dict[str, ipaddress.IPv4Address], dict[str, dict[str, str]]]:
     owners = registry.leases()
     admission = Admission(

@@ -23,7 +23,7 @@ from neti.identity import discover, fingerprint
 from neti.identity.machine import boot_id
 from neti.identity.preflight import registry_addresses
 from neti.model.settings import Settings
-from neti.registry import Registry
+from neti.registry import OperatorRegistry
 from neti.registry.opening import open_registry
 from neti.ruleset import plan
 from neti.ruleset.enforce import enforce_commands
@@ -148,7 +148,7 @@ def _desired(settings: Settings, loaded: Loaded, now: float) -> tuple[Membership
     return membership, structure(settings, around)
 
 
-def _read_fleet(membership: Membership, registry: Registry, now: float) -> None:
+def _read_fleet(membership: Membership, registry: OperatorRegistry, now: float) -> None:
     fleet = membership.fleet
     fleet.snapshot(registry.names(), now=now)
     owners = registry.leases()

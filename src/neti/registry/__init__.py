@@ -157,15 +157,9 @@ class Detail:
     document: bytes
 
 
-class Registry(Protocol):
-    """One session with a registry.
-
-    Every method but ``watch``, ``ask_leases`` and ``ask_data`` blocks, for ``timeout`` seconds of
-    the constructor at most, and raises RegistryUnavailable when the registry cannot be asked in
-    that time; each is all or nothing. Thread-safe. Host ids match ``entry.HOST_ID``.
-    """
-
-    # --- the agent's side ---
+class AgentRegistry(Protocol):
+    """What an agent does with its session: follow everybody, and be there itself. See
+    ``Registry``."""
 
     def watch(self, sink: Sink) -> None:
         """Connect and go on connecting until closed; report everything to ``sink``.
@@ -216,7 +210,11 @@ class Registry(Protocol):
     def close(self) -> None:
         """End the session: everything it registered vanishes."""
 
-    # --- the operator's side: reads and rare writes ---
+
+class OperatorRegistry(Protocol):
+    """What commands do: reads, and rare writes. See ``Registry``."""
+
+    def close(self) -> None: ...
 
     def names(self) -> frozenset[str]: ...
 
@@ -252,3 +250,12 @@ class Registry(Protocol):
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         """Write a live setting for the whole fleet, or with None take it away."""
+
+
+class Registry(AgentRegistry, OperatorRegistry, Protocol):
+    """One session with a registry, both sides of it. Callers take the side that they need.
+
+    Every method but ``watch``, ``ask_leases`` and ``ask_data`` blocks, for ``timeout`` seconds of
+    the constructor at most, and raises RegistryUnavailable when the registry cannot be asked in
+    that time; each is all or nothing. Thread-safe. Host ids match ``entry.HOST_ID``.
+    """
