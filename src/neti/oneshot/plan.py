@@ -79,7 +79,7 @@ def difference(settings: Settings) -> Difference:
     if not planned.structure.whole:
         lines += map(str, enforce_commands(elements.enforcement, kernel.enforce))
     record = host.record(kernel)
-    if may_begin(record, host.clock.wall()) and settings.way_in:
+    if may_begin(record, host.steady.now()) and settings.way_in:
         lines.append(f"begin a trial of reject_all, {settings.trial_seconds} s")
     kept = record.wished and not settings.way_in
     notes = (f"reject_all is not put in force: {NO_WAY_IN}",) if kept else ()
@@ -94,11 +94,13 @@ class _ThisHost:
     folder: StateFolder
     loaded: Loaded
     clock: SystemClock
+    steady: SteadyClock
 
     @classmethod
     def read(cls, settings: Settings) -> "_ThisHost":
         folder = StateFolder(settings.table_files_path, make=False)
-        return cls(settings, folder, folder.load(fingerprint()), SystemClock())
+        loaded, clock = folder.load(fingerprint()), SystemClock()
+        return cls(settings, folder, loaded, clock, SteadyClock(clock, boot_id(), loaded.mark))
 
     @property
     def down(self) -> bool:
@@ -110,14 +112,14 @@ class _ThisHost:
             reject_all=self.settings.reject_all,
             boot=boot_id(),
             monotonic=self.clock.monotonic(),
-            now=self.clock.wall(),
+            now=self.steady.now(),
         )
         return taken.record
 
     def desired(self, kernel: KernelState, *, down: bool) -> tuple[Membership, Structure]:
         settings = self.settings
-        steady = SteadyClock(self.clock, boot_id(), self.loaded.mark)
-        membership, wanted = _desired(settings, rebased(self.loaded, steady), steady.now())
+        loaded = rebased(self.loaded, self.steady)
+        membership, wanted = _desired(settings, loaded, self.steady.now())
         membership.take_changes()
         membership.elements.enforcement = in_force(
             self.record(kernel),
