@@ -1,21 +1,21 @@
-"""Time as a thing that is handed in, so that no test sleeps and no rule reads the wall clock.
+"""Time as an injected object, so that no test sleeps and no rule reads the wall clock.
 
 ``monotonic`` orders events within one process. ``wall`` (Unix seconds) can be set by anybody, and
-is set by NTP, so nothing may end because of it. ``boottime`` cannot be set, counts sleep as well,
-and means nothing after a reboot. ``SteadyClock`` is made of both: for what is to end after so long
-and has to survive a restart.
+is set by NTP, so no deadline may depend on it. ``boottime`` cannot be set, counts sleep as well,
+and means nothing after a reboot. ``SteadyClock`` combines both, for deadlines that must survive a
+restart.
 """
 
 import time
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-# No clock that shows less than this has been set since the machine was switched on: 2024-01-01.
+# A clock that shows less than this (2024-01-01) has not been set since power-on.
 _SET_SINCE: Final = 1_704_067_200.0
 
 
 class Clock(Protocol):
-    """Seconds, as floats. Implementations are safe to call from any thread."""
+    """Seconds, as floats. Implementations are thread-safe."""
 
     def monotonic(self) -> float: ...
 
@@ -37,8 +37,8 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How steady time stood to the other clocks: ``steady - boottime`` in this ``boot``, and
-    ``ahead``: ``steady - wall`` when that was last looked at."""
+    """Steady time against the other clocks: ``steady - boottime`` in this ``boot``, and ``ahead``,
+    ``steady - wall`` when that was last read."""
 
     boot: str
     offset: float
@@ -46,12 +46,11 @@ class Mark:
 
 
 class SteadyClock:
-    """Seconds that look like Unix time and pass as fast as time does, whoever sets the clock.
+    """Seconds that look like Unix time and run evenly, even when somebody sets the clock.
 
-    Within one boot it goes on after a restart of the program, so what was written before still
-    means what it meant. Across a reboot the wall clock has to say how long the machine was off;
-    where it cannot be believed (it shows less than what was written, or was never set), no time has
-    passed.
+    Within one boot it continues after a restart of the program, so times that were written before
+    stay valid. Across a reboot only the wall clock can say how long the machine was off. If it
+    cannot be believed (it shows less than what was written, or was never set), no time has passed.
     """
 
     def __init__(self, clock: Clock, boot: str, before: Mark | None = None) -> None:
@@ -68,7 +67,7 @@ class SteadyClock:
         return self._clock.boottime() + self._offset
 
     def shown(self, at: float) -> float:
-        """The Unix time to tell people for the steady time ``at``."""
+        """The steady time ``at`` as Unix time, for people."""
         return self._clock.wall() - (self.now() - at)
 
     def mark(self) -> Mark:
@@ -81,19 +80,19 @@ class SteadyClock:
         return 0.0 if self._same or self._before is None else -self._before.ahead
 
     def shift(self, latest: float) -> float:
-        """What to add to the times that an earlier run wrote; ``latest`` is the last of them. None
-        of them lies in the future then."""
+        """What to add to the times that an earlier run wrote, so that none is in the future;
+        ``latest`` is the last of them."""
         now = self.now()
         if self._same or self._before is None:
             return min(0.0, now - latest)
-        shift = -self._before.ahead  # as the wall clock showed it
+        shift = -self._before.ahead  # as shown by the wall clock
         never_set = latest + shift < _SET_SINCE <= now
         return shift if latest + shift <= now and not never_set else now - latest
 
 
 @dataclass(slots=True)
 class ManualClock:
-    """A clock that moves only when told to. ``set``: by how much the wall clock was set."""
+    """A clock that moves only when told to. ``set``: by how much the wall clock was changed."""
 
     now: float = 1_000_000.0
     set: float = 0.0

@@ -1,7 +1,7 @@
-"""Files that a kill or a power cut at any instruction leaves as they were before or after.
+"""Files that a kill or power cut at any instruction leaves either old or new, never between.
 
-Lines carry a checksum, so that a torn or edited one is known for what it is; a file is replaced by
-one that was written beside it. Raises OSError and ValueError; who calls says which file it was.
+Lines carry a checksum, so that a torn or edited one is recognised. A file is replaced by one
+written next to it. Raises OSError and ValueError; the caller says which file it was.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ def line(document: dict[str, Any]) -> bytes:
 
 
 def checked(written: bytes) -> dict[str, Any]:
-    """What ``line`` wrote. ValueError: it was torn or edited."""
+    """What ``line`` wrote; ValueError if it was torn or edited."""
     if not written.endswith(b"\n"):
         raise ValueError("torn")
     checksum, _, text = written[:-1].partition(b" ")
@@ -33,7 +33,7 @@ def checked(written: bytes) -> dict[str, Any]:
 
 
 def replace(path: Path, content: bytes, mode: int) -> None:
-    """The file is the old one or the new one, never between, and stays so after a power cut."""
+    """Replaces the file atomically, and durably even after a power cut."""
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)
     number = files.create(beside, os.O_WRONLY, mode)
@@ -44,7 +44,7 @@ def replace(path: Path, content: bytes, mode: int) -> None:
             os.fsync(number)
     except OSError:
         with contextlib.suppress(OSError):
-            beside.unlink()  # what did not fit takes no room either
+            beside.unlink()  # a partial file must not take up space
         raise
     beside.replace(path)
     sync_folder(path.parent)  # the rename itself

@@ -1,39 +1,39 @@
-"""Every error that Neti raises on purpose, sorted by what the caller can do about it.
+"""Every error that Neti raises on purpose, by what the caller can do about it.
 
-The message is written for the operator: what was seen, where, and what to do.
-The command line prints it as one line and exits with ``exit_code``.
+The message is for the operator: what was seen, where, and what to do. The command line prints it
+and exits with ``exit_code``.
 """
 
 from typing import ClassVar
 
 
 class NetiError(Exception):
-    """Something that Neti explains in one sentence. Anything else is a bug."""
+    """An error that Neti explains to the operator. Any other exception is a bug."""
 
     exit_code: ClassVar[int] = 1
 
 
 class ConfigError(NetiError):
-    """The configuration is wrong: the operator edits the file. Nothing was changed."""
+    """The configuration is wrong: the operator must edit the file. Nothing was changed."""
 
     exit_code = 2
 
 
 class IdentityError(NetiError):
-    """Who this host is could not be found out for sure; try again or configure it."""
+    """This host's identity could not be determined for certain: try again, or configure it."""
 
 
 class Unexpected(NetiError):
-    """Something that nobody thought of: a bug, or nonsense from outside. The log has its traceback;
-    what was being done has failed, and the rest goes on."""
+    """An unexpected error: a bug, or nonsense from outside. The log has its traceback. The current
+    action has failed; the rest goes on."""
 
 
 class EntryError(NetiError):
-    """One registry entry is malformed or hostile; it is skipped, all others are not affected."""
+    """One registry entry is malformed or hostile. It is skipped; all others are unaffected."""
 
 
 class RegistryError(NetiError):
-    """The registry said no, for a reason that retrying does not change."""
+    """The registry refused, and a retry would not help."""
 
 
 class RegistryUnavailable(RegistryError):
@@ -41,7 +41,7 @@ class RegistryUnavailable(RegistryError):
 
 
 class OverlayExhausted(RegistryError):
-    """No overlay address is free in the subnet; only this host is affected."""
+    """No overlay address is free in the subnet. Only this host is affected."""
 
 
 class LeaseConflict(RegistryError):
@@ -49,7 +49,7 @@ class LeaseConflict(RegistryError):
 
 
 class IdentityHeld(RegistryError):
-    """Another live session holds this host id; the message says who. Wait, or mend the clone."""
+    """Another live session holds this host id; the message says whose. Wait, or fix the clone."""
 
 
 class DataplaneError(NetiError):
@@ -61,7 +61,7 @@ class DataplaneUnavailable(DataplaneError):
 
 
 class KernelRefused(DataplaneError):
-    """The kernel's own word: ``number`` is its errno."""
+    """The kernel's answer: ``number`` is its errno."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -69,11 +69,11 @@ class KernelRefused(DataplaneError):
 
 
 class KernelMoved(DataplaneError):
-    """What was read of the kernel is not so any more, and nothing took effect: read it again."""
+    """What was read from the kernel is out of date, and nothing took effect: read it again."""
 
 
 class StructureRefused(DataplaneError):
-    """Rules or sets cannot be brought into the kernel. Members and stage were, where it could."""
+    """Rules or sets could not be loaded into the kernel. Members and stage were, where possible."""
 
 
 class AwsRefused(NetiError):
@@ -85,5 +85,5 @@ class AwsRefused(NetiError):
 
 
 class AwsUnavailable(NetiError):
-    """AWS did not answer in time, or only that it is too busy; whether a change took effect is not
-    known. Run it again."""
+    """AWS did not answer in time, or was too busy. It is not known whether a change took effect:
+    run it again."""

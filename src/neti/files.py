@@ -1,8 +1,8 @@
-"""Files in a folder that belongs to somebody else: the agent runs as its own user, and root's
-commands write beside it.
+"""Files in a folder that another user owns: the agent has its own user, and root's commands write
+to its folder too.
 
-What root makes there is the folder's owner's, so that the agent can read and replace it. And root
-follows no link that the owner may have planted, waits for no pipe, and reads no more than fits.
+What root creates there belongs to the folder's owner, so that the agent can read and replace it.
+Root must never follow a link that the owner planted there, wait for a pipe, or read without limit.
 """
 
 import errno
@@ -15,7 +15,7 @@ _NEW: Final = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def create(path: Path, flags: int, mode: int) -> int:
-    """A new file, open. Raises OSError; FileExistsError when there is anything of that name."""
+    """A new file, open. Raises OSError; FileExistsError when the name is taken."""
     number = os.open(path, flags | _NEW, mode)
     try:
         os.fchmod(number, mode)
@@ -30,7 +30,7 @@ def create(path: Path, flags: int, mode: int) -> int:
 
 
 def open_or_create(path: Path, flags: int, mode: int) -> int:
-    """The file as it is, or a new one. Raises OSError."""
+    """The existing file, or a new one. Raises OSError."""
     try:
         return create(path, flags, mode)
     except FileExistsError:
@@ -38,8 +38,8 @@ def open_or_create(path: Path, flags: int, mode: int) -> int:
 
 
 def read(path: Path, at_most: int) -> bytes:
-    """What a regular file holds. Raises OSError: also where the name is a link, a pipe, a device or
-    a folder, or where the file is longer than ``at_most``."""
+    """The content of a regular file. Raises OSError, also for a link, a pipe, a device or a folder,
+    and for a file longer than ``at_most`` bytes."""
     number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         held = os.fstat(number)

@@ -1,11 +1,12 @@
 """Events as one line each, to the journal (stderr) or the configured file.
 
-Text is ``name key=value …``; JSON is one object a line with the same names. Where stderr is the
-journal, the line begins with its priority (sd-daemon(3)) and carries no time: the journal has both.
+Text is ``name key=value …``; JSON is one object per line with the same names. If stderr is the
+journal, the line starts with its priority (sd-daemon(3)) and has no time, because the journal adds
+it.
 
-Values may be anybody's text: ``neti.text`` keeps each in its line.
+Values may be anybody's text: ``neti.text`` keeps each on one line.
 
-Must never be given a secret: there is no filter here that would take it out again.
+Must never be given a secret: nothing here filters it out.
 """
 
 import contextlib
@@ -23,14 +24,16 @@ from typing import Any, Final, Literal
 from neti.text import json_document, logfmt, plain, printable
 
 _LOGGER: Final = logging.getLogger("neti")
-_LOGGER.addHandler(logging.NullHandler())  # else Python prints names alone where nobody configured
+_LOGGER.addHandler(logging.NullHandler())  # otherwise Python prints only names before configuration
 _STDERR: Final = 2
-_UNEXPECTED_EVERY: Final = 60.0  # seconds between two lines about the same unexpected error
+_UNEXPECTED_EVERY: Final = 60.0  # seconds between lines about the same unexpected error
 _MOST_SAID: Final = 200
 _MOST_TRACE: Final = 8000
 _MOST_KINDS: Final = 100
-_unexpected: dict[tuple[str, str], tuple[float, int]] = {}  # when it was logged, how often not
-# syslog's levels, as systemd reads them from the beginning of a line
+_unexpected: dict[
+    tuple[str, str], tuple[float, int]
+] = {}  # when it was logged, and how often it was suppressed since
+# syslog's levels, which systemd reads from the start of a line
 _PRIORITIES: Final = {logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 Format = Literal["text", "json"]
@@ -117,7 +120,8 @@ class _File(logging.handlers.WatchedFileHandler):
 
 
 def stderr_is_the_journal(environment: Mapping[str, str]) -> bool:
-    """Not only whether systemd started this: stderr may lead elsewhere (sd-journal's own rule)."""
+    """Whether stderr is the journal. That systemd started this is not enough: stderr may lead
+    elsewhere (rule of sd-journal)."""
     device, _, inode = environment.get("JOURNAL_STREAM", "").partition(":")
     try:
         status = os.fstat(_STDERR)
@@ -139,11 +143,11 @@ def error(name: str, **fields: Any) -> None:
 
 
 def unexpected(where: str, raised: BaseException) -> str:
-    """Log what nobody thought of, with its traceback in the same line; the sentence to go on with.
+    """Logs an unexpected error, with its traceback on the same line. Returns a sentence about it.
 
-    The same one again within a minute is only counted: what fails in a loop must not fill a disk.
+    The same error again within a minute is only counted, so that a loop cannot fill a disk.
     """
-    said = printable(str(raised).replace("\n", " "), _MOST_SAID)  # it may quote somebody else
+    said = printable(str(raised).replace("\n", " "), _MOST_SAID)  # it may quote foreign text
     what = f"unexpected error in {where}: {type(raised).__name__}" + (f": {said}" if said else "")
     key, now = (where, type(raised).__name__), time.monotonic()
     at, times = _unexpected.get(key, (-_UNEXPECTED_EVERY, 0))
@@ -178,13 +182,13 @@ class _Lines(logging.Formatter):
 def _json(record: logging.LogRecord, name: str, fields: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
     document = {"time": at, "level": record.levelname.lower(), "event": name}
-    # A field may not hide what every line has.
+    # A field must not replace what every line has.
     document |= {f"{key}_" if key in document else key: plain(v) for key, v in fields.items()}
     return json_document(document)
 
 
 def line(name: str, fields: Mapping[str, Any]) -> str:
-    """An event as text, in one line whatever the fields hold."""
+    """An event as text, on one line whatever its fields contain."""
     return " ".join([name, *(f"{key}={_value(value)}" for key, value in fields.items())])
 
 

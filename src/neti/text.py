@@ -1,4 +1,4 @@
-"""Text that a host, the cloud, a file or another program gave, made safe to hand on. Pure.
+"""Makes text from a host, the cloud, a file or another program safe to pass on. Pure.
 
 One function per target, because what is harmless in one is a command in another:
 
@@ -13,7 +13,7 @@ One function per target, because what is harmless in one is a command in another
     plugin_line      the one line of a monitoring plugin
     html             text in a page
 
-Must never: raise, whatever the text is (``hosts_line`` answers None), or let a long one through.
+Must never raise, whatever the text is (``hosts_line`` returns None), or let a long text through.
 """
 
 import json
@@ -30,30 +30,30 @@ MOST_IN_A_LABEL: Final = 200
 MOST_IN_A_LINE: Final = 1024
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
-# Names that mean this machine, or that resolvers read as an address: whoever gets one of them
-# gets what others meant for themselves (Ansible runs "localhost" on the controller, for example).
+# Names that mean this machine, or that resolvers read as an address. A host with such a name would
+# get what is meant for others (Ansible runs "localhost" on the controller, for example).
 _MEANS_ITSELF: Final = re.compile(
     r"(?:.*\.)?(?:localhost|localhost[46]|localdomain|ip6-[a-z0-9-]*|broadcasthost)(?:\..*)?",
     re.IGNORECASE,
 )
 _NUMERIC: Final = re.compile(r"(?:[0-9]{1,10}|0x[0-9a-f]*)", re.IGNORECASE | re.ASCII)
-_MARKS_PER_LETTER: Final = 2  # more of them write over the neighbouring lines
-# Assigned, "printable", and yet nothing is seen: two different names would look alike.
+_MARKS_PER_LETTER: Final = 2  # more of them would write over neighbouring lines
+# Assigned and "printable", but invisible: two different names would look the same.
 _BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-# Letters that are written from right to left reorder the digits and signs beside them.
+# Right-to-left letters reorder the digits and signs next to them.
 _RIGHT_TO_LEFT: Final = frozenset({"R", "AL", "AN"})
-# A spreadsheet calculates what begins with one of these; some split at ';' or a tab as well.
+# A spreadsheet takes what starts with one of these for a formula; some also split at ';' or tab.
 _FORMULA: Final = re.compile(r"(^|[;|,])([\s\"]*)([=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 def printable(text: object, most: int | None = MOST) -> str:
-    """One line that no terminal obeys and that looks like what it is; the rest as ``\\u…``."""
+    """One line without terminal controls or look-alikes; those become ``\\u…``."""
     shown = str(text)
     return _cut(_visible(shown if most is None else shown[: most + 1]), most)
 
 
 def logfmt(text: object) -> str:
-    """A value after ``name=``: bare, or in quotes, in which JSON's escapes stand."""
+    """A value after ``name=``: bare, or in quotes with JSON's escapes."""
     raw = _cut(str(text), MOST_LOGGED)
     shown = _visible(raw.replace("\\", "\\\\").replace('"', '\\"'))
     if raw and shown == raw and not any(letter in ' "=\\' for letter in raw):
@@ -62,7 +62,8 @@ def logfmt(text: object) -> str:
 
 
 def plain(value: object) -> Any:
-    """``value`` for JSON: numbers, lists and dictionaries stay, all else is text of some length."""
+    """``value`` for JSON: numbers, lists and dictionaries stay; everything else becomes text of
+    limited length."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
@@ -75,11 +76,11 @@ def plain(value: object) -> Any:
 
 
 def json_document(document: object, *, indent: int | None = None) -> str:
-    """JSON in ASCII without control characters, that every reader takes; nothing is cut."""
+    """JSON in ASCII without control characters, which every reader accepts. Nothing is cut."""
     try:
         written = json.dumps(document, indent=indent, allow_nan=False)
-        whole = "\\ud" not in written  # most documents hold nothing of the kind
-    except ValueError:  # NaN and the like are no JSON
+        whole = "\\ud" not in written  # most documents contain none
+    except ValueError:  # NaN and the like are not JSON
         whole = False
     if not whole:
         written = json.dumps(_whole(document), indent=indent)
@@ -87,7 +88,7 @@ def json_document(document: object, *, indent: int | None = None) -> str:
 
 
 def _whole(value: object) -> Any:
-    """Without halves of surrogate pairs, for which some readers refuse a whole document."""
+    """Without lone surrogates, because of which some readers refuse the whole document."""
     if isinstance(value, str):
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, float):
@@ -98,12 +99,12 @@ def _whole(value: object) -> Any:
 
 
 def csv_cell(value: object) -> str:
-    """Text that a spreadsheet shows and does not calculate, in one line; empty for None."""
+    """One line of text that a spreadsheet shows and does not calculate; empty for None."""
     return "" if value is None else _FORMULA.sub(r"\1'\2\3", printable(value).strip())
 
 
 def plain_name(name: object) -> str | None:
-    """``name`` where it can be a host's name in every target; None where it cannot."""
+    """``name`` if it is safe as a host name in every target; otherwise None."""
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         return None
     last = name.rstrip(".").rpartition(".")[2]
@@ -113,7 +114,7 @@ def plain_name(name: object) -> str | None:
 
 
 def inventory_value(value: object) -> str | int | bool | dict[str, str] | None:
-    """A host's variable. Ansible renders text with braces unless it is marked as unsafe."""
+    """A host's variable. Ansible would render text with braces if it were not marked unsafe."""
     if value is None or isinstance(value, bool | int):
         return value
     shown = printable(value)
@@ -121,18 +122,19 @@ def inventory_value(value: object) -> str | int | bool | dict[str, str] | None:
 
 
 def hosts_line(address: IPv4Address | IPv6Address, *names: str) -> str | None:
-    """A line for /etc/hosts, by those of the names that may stand there; None without any."""
+    """A line for /etc/hosts with those of the names that are safe there; None if none is."""
     good = [name for name in dict.fromkeys(names) if plain_name(name) is not None]
     return f"{address}\t{' '.join(good)}" if good else None
 
 
 def label(value: object) -> str:
-    """A label's value: one line, bounded, since a label is kept for as long as its series."""
+    """A label's value: one line of limited length, because a label is kept as long as its
+    series."""
     return printable(value, MOST_IN_A_LABEL)
 
 
 def plugin_line(text: object, most: int = MOST_IN_A_LINE) -> str:
-    """What stands before the performance data, which ``|`` would begin."""
+    """The text before the performance data, which start at ``|``."""
     return printable(text, most).replace("|", "/")
 
 
@@ -149,7 +151,7 @@ def _visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     shown: list[str] = []
-    marks = _MARKS_PER_LETTER  # a mark at the beginning would sit on the text before it
+    marks = _MARKS_PER_LETTER  # a combining mark would attach to the text before it
     for letter in text:
         kind = unicodedata.category(letter)
         if kind in ("Mn", "Me"):

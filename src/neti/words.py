@@ -7,12 +7,12 @@ _SHOWN: Final = 20
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """``1 member``, ``2 members``; ``many`` where it is not ``one`` with an s."""
+    """``1 member``, ``2 members``; ``many`` if the plural is not ``one`` with an s."""
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def some(names: Collection[str], most: int = _SHOWN) -> str:
-    """The first of them by name, and how many more there are."""
+    """The first names, and how many more there are."""
     shown = ", ".join(sorted(names)[:most])
     return shown + and_more(len(names) - most)
 
@@ -22,6 +22,7 @@ def and_more(number: int) -> str:
 
 
 def listed(lines: Iterable[str], of: int, indent: str, most: int = _SHOWN) -> list[str]:
-    """The first lines of a list of ``of`` entries, and a last one that says what is left out."""
+    """The first lines of a list of ``of`` entries, and a last one that says how many are left
+    out."""
     shown = [line for _, line in zip(range(most), lines, strict=False)]
     return [*shown, f"{indent}and {of - len(shown)} more"] if of > len(shown) else shown

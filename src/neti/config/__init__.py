@@ -1,9 +1,9 @@
 """neti.yml to Settings. Touches nothing but the file, and raises nothing but ConfigError.
 
 The way: ``file`` (bytes to text) → ``source`` (text to values with line numbers) → ``schema`` and
-``validate`` (types) → ``convert`` (Settings) → ``rules`` (what must hold between keys) →
-``warnings``. YAML and pydantic are imported by ``load``, not by importing this package, because
-most commands that mention the configuration never read one.
+``validate`` (types) → ``convert`` (Settings) → ``rules`` (how keys fit together) → ``warnings``.
+YAML and pydantic are imported by ``load``, not by importing this package, because most commands
+that mention the configuration never read one.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""A checked form to Settings. Decides nothing and fails at nothing but a node's name."""
+"""Turns a checked form into Settings. Decides nothing; only the name of a node can be wrong."""
 
 from pathlib import Path
 from types import MappingProxyType
@@ -10,7 +10,7 @@ from neti.config.values import node_name
 from neti.model import Reach, Site
 from neti.model.settings import OpenPort, RegistryTLS, Settings, StaticIdentity
 
-# What a file without `sites` means: the two networks of 2014, whose ranges nobody prescribed.
+# A file without `sites` means the two networks of 2014, without prescribed ranges.
 CLASSIC_SITES: Final = ("ec2", "vpc")
 NODE_KEYS: Final = (
     "zk_iptoid_node",
@@ -25,7 +25,7 @@ Misnamed = list[tuple[Place, Unfit]]
 
 
 def settings(form: ConfigForm, path: Path) -> tuple[Settings, Misnamed]:
-    """The settings, and what is wrong with the names of znodes (which then have their default)."""
+    """The settings, and problems with the names of znodes (which then get their default)."""
     nodes, misnamed = _nodes(form)
     embedded = form.registry.removeprefix("embedded:") if form.registry else "zookeeper"
     made = Settings(

@@ -1,4 +1,4 @@
-"""The file's bytes to text. Reads at most 4 MiB, changes nothing, and says why when it cannot."""
+"""The file's bytes to text. Reads at most 4 MiB, changes nothing, and says why it fails."""
 
 import os
 import stat
@@ -18,28 +18,32 @@ class Content:
 
 
 def read(path: Path) -> Content:
-    """The file's content, or ConfigError. The rights are those of the file that was read."""
+    """The file's content; raises ConfigError. The mode is that of the file that was read."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: no such file: expected a configuration (begin with "
-            "/etc/neti/neti.yml.example, in Neti's source deploy/neti.yml.example, or name another "
-            "file with -c)"
+            f"{path} does not exist: expected a configuration (start from "
+            "/etc/neti/neti.yml.example, in Neti's source deploy/neti.yml.example, or name "
+            "another file with -c)"
         ) from None
     except IsADirectoryError:
-        raise ConfigError(f"{path}: a directory: expected a file such as {path}/neti.yml") from None
+        raise ConfigError(
+            f"{path} is a directory: expected a file such as {path}/neti.yml"
+        ) from None
     except PermissionError:
         raise ConfigError(
-            f"{path}: not readable by this user: run this as root, or for the agent's own user: "
-            f"chgrp neti {path} && chmod 640 {path}"
+            f"{path} cannot be read by this user: run this as root, or let the agent's user read "
+            f"it: chgrp neti {path} && chmod 640 {path}"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
+        raise ConfigError(f"{path} cannot be read: {error}") from None
     if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: more than {MAX_BYTES >> 20} MiB: expected a short YAML file")
+        raise ConfigError(
+            f"{path} is larger than {MAX_BYTES >> 20} MiB: expected a short YAML file"
+        )
     readable_by_all = stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)
     return Content(text=_decoded(content, path), readable_by_all=readable_by_all)
 
@@ -56,7 +60,7 @@ def _decoded(content: bytes, path: Path) -> str:
 
 
 def writable_by_all(folder: Path) -> bool:
-    """Whether anyone may put files into the folder. A folder that does not exist is not."""
+    """Whether everyone may create files in the folder; False if it does not exist."""
     try:
         mode = folder.stat().st_mode
     except (OSError, ValueError):

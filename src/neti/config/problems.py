@@ -1,4 +1,4 @@
-"""What is wrong with a file, as values that render to one line each. Never shows a secret."""
+"""Errors in a file, as values that render to one line each. Never shows a secret."""
 
 import difflib
 import re
@@ -12,8 +12,8 @@ from neti.errors import ConfigError
 # Where in the file: ("sites", "vpc", "private", 0) is sites.vpc.private[0].
 Place = tuple[str | int, ...]
 
-# aws_key and aws_secret_key, their names in other programs, and slips of the pen: what stands below
-# or behind one of them is never shown, wherever in the file it came to stand.
+# aws_key and aws_secret_key, their names in other programs, and misspellings. What follows one of
+# them is never shown, wherever it is in the file.
 _SECRET_KEY: Final = re.compile(r"(?i:aws_(?:secret|access|key))[a-z_]{0,12}", re.ASCII)
 _LONGEST_SHOWN: Final = 60
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_./:-]{1,64}", re.ASCII)
@@ -30,7 +30,7 @@ class Unfit(ValueError):
 
 
 class Said(str):
-    """A found thing that is already in words."""
+    """What was found, already in words."""
 
     __slots__ = ()
 
@@ -53,7 +53,7 @@ class Problem:
 
 
 def at(place: Place, line: int, unfit: Unfit) -> Problem:
-    """The problem of an unfit value at a place; a secret's value is left out of it."""
+    """The problem of an unfit value at a place, without the value if it may be a secret."""
     if is_secret(place):
         return Problem(
             line=line,
@@ -72,12 +72,13 @@ def refuse(path: Path, problems: Iterable[Problem]) -> ConfigError:
 
 
 def is_secret(place: Place) -> bool:
-    """Whether what stands there may be an AWS key, be it by wrong indentation or a misspelt key."""
+    """Whether the value may be an AWS key, even with wrong indentation or a misspelt key."""
     return any(isinstance(part, str) and _SECRET_KEY.match(part) for part in place)
 
 
 def key_path(place: Place) -> str:
-    """The place as a dotted path; it ends at a secret's key, since a slip makes the rest secret."""
+    """The place as a dotted path; it stops at a secret's key, because a mistake may make the rest
+    secret."""
     text = ""
     for part in place:
         if isinstance(part, int):
@@ -110,20 +111,20 @@ def describe(value: object) -> str:
 
 
 def shorten(text: str) -> str:
-    """The text in quotes on one line, however long and whatever is in it."""
+    """The text in quotes, shortened, on one line."""
     public = _public(text)
     cut = public if len(public) <= _LONGEST_SHOWN else f"{public[: _LONGEST_SHOWN - 3]}..."
     return repr(cut)
 
 
 def _public(text: str) -> str:
-    """The text up to a secret's name and no further: ``aws_secret_key=...`` is one text in YAML."""
+    """The text up to a secret's name: ``aws_secret_key=...`` is one text in YAML."""
     name = _SECRET_KEY.search(text)
     return text if name is None or name.end() == len(text) else f"{text[: name.end()]}..."
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """'did you mean X?' or nothing."""
+    """'did you mean X?' or ''."""
     close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else ""
 

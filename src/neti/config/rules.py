@@ -1,7 +1,7 @@
-"""What keys mean together: settings in, problems out. Changes nothing, asks no other host.
+"""How keys fit together: settings in, problems out. Changes nothing, asks no other host.
 
-A rule names the keys it reads; when one of them could not be read, the rule is not asked, so that
-one mistake is not reported twice.
+A rule names the keys it reads. If one of them could not be read, the rule is skipped, so that one
+mistake is not reported twice.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ _NEVER_OVERLAY: Final = {
 
 
 def findings(settings: Settings, failed: frozenset[str]) -> Iterator[Finding]:
-    """Everything that does not fit together, but for rules that read a failed key."""
+    """Everything that does not fit together. Rules that read a failed key are skipped."""
     for keys, rule in _RULES:
         if not keys & failed:
             yield from rule(settings)
@@ -144,8 +144,8 @@ def _there_is_a_registry(settings: Settings) -> Iterator[Finding]:
             ("zk_hosts",),
             _said(
                 "no registry",
-                "zk_hosts with a list of host:port per site, "
-                "or registry: embedded:/var/lib/neti/registry.db to try Neti on one machine",
+                "zk_hosts with a list of host:port per site; or, to try Neti on one machine, "
+                "registry: embedded:/var/lib/neti/registry.db",
             ),
         )
     elif settings.site in settings.sites and not settings.zk_hosts.get(settings.site or ""):
@@ -153,7 +153,7 @@ def _there_is_a_registry(settings: Settings) -> Iterator[Finding]:
             ("zk_hosts",),
             _said(
                 f"no hosts for this host's own site {settings.site!r}",
-                f"{settings.site}: [host:port] below zk_hosts",
+                f"{settings.site}: [host:port] under zk_hosts",
             ),
         )
 
@@ -165,17 +165,17 @@ def _node_names_differ(settings: Settings) -> Iterator[Finding]:
         name: str = getattr(settings, key)
         first = owner.setdefault(name, key)
         if first != key:
-            yield (key,), Unfit(name, f"another name than {first} has")
+            yield (key,), Unfit(name, f"a name other than that of {first}")
 
 
 @_reads("table_files_path")
 def _state_is_private(settings: Settings) -> Iterator[Finding]:
-    # Whoever writes there decides who this host is and whom it lets in after the next boot.
+    # A user who can write there decides who this host is and whom it lets in after a reboot.
     if writable_by_all(settings.table_files_path):
         yield (
             ("table_files_path",),
             _said(
-                f"{settings.table_files_path}, which everyone may write to",
+                f"{settings.table_files_path}, which everyone can write to",
                 "a folder of Neti's own, such as /var/lib/neti",
             ),
         )
@@ -186,7 +186,7 @@ def _identity_fits_an_entry(settings: Settings) -> Iterator[Finding]:
     identity = settings.identity
     if not isinstance(identity, StaticIdentity):
         return
-    # An undecided site is judged by the shortest name: if that does not fit, none does.
+    # If the site is not decided yet, try the shortest name: if that does not fit, none does.
     site = settings.site or min(settings.sites, key=len)
     member = Member(
         id=identity.id,
@@ -204,7 +204,7 @@ def _identity_fits_an_entry(settings: Settings) -> Iterator[Finding]:
 @_reads("ssh_port", "verify_port")
 def _ports_differ(settings: Settings) -> Iterator[Finding]:
     if settings.ssh_port == settings.verify_port:
-        yield ("verify_port",), Unfit(settings.verify_port, "another port than ssh_port")
+        yield ("verify_port",), Unfit(settings.verify_port, "a port other than ssh_port")
 
 
 def _own_addresses(settings: Settings) -> Iterator[tuple[Place, IPAddress]]:

@@ -1,6 +1,6 @@
 """The shape of neti.yml as pydantic models: the only module that imports pydantic.
 
-Types and ranges only; what keys mean together is ``rules``. Booleans are never coerced from text.
+Types and ranges only; ``rules`` checks how keys fit together. Booleans are never coerced from text.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from neti.model.settings import DEFAULT_STATE
 
 @dataclass(frozen=True, slots=True)
 class OrNull:
-    """Shows in the JSON Schema that null is allowed where NullIsEmpty makes it so."""
+    """Shows in the JSON Schema that NullIsEmpty allows null."""
 
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
         return {"anyOf": [handler(core_schema), {"type": "null"}]}
@@ -70,8 +70,8 @@ _EVERYBODY: Final = ("all", "any", "anyone", "everybody", "everyone", "world", "
 
 
 def _sources(value: object) -> object:
-    # An empty list would open the port to everyone, which a template that renders nothing for
-    # its list of networks did not mean.
+    # An empty list would open the port to everyone. A template that renders no networks did not
+    # mean that.
     if value is None or value == []:
         raise Unfit(value, "at least one CIDR (leave `from` out to open the port to everyone)")
     if isinstance(value, str) and value.lower() in _EVERYBODY:
@@ -241,6 +241,6 @@ class ConfigForm(_Strict):
     aws_key: Text | None = Field(default=None, repr=False)
     aws_secret_key: Text | None = Field(default=None, repr=False)
 
-    # Written by the cookbook of 2014; accepted, ignored, warned about.
+    # Written by the cookbook of 2014: accepted and ignored, with a warning.
     bin: Any = None
     overlay_ip_cache_file_path: Any = None

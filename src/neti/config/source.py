@@ -1,4 +1,4 @@
-"""YAML text to plain values with line numbers. Makes no objects, follows no tags, shows no secrets.
+"""YAML text to plain values with line numbers. Makes no objects, obeys no tags, shows no secrets.
 
 It reads YAML's events and types plain scalars itself, because YAML 1.1 would make 22:25 the number
 1345, 010 the number 8 and 2024-01-01 a date, and would let a second key silently replace the first.
@@ -14,7 +14,7 @@ import yaml
 from neti.config.problems import Place, Problem, is_secret, shorten
 
 _MAX_DEPTH: Final = 32
-_MAX_NODES: Final = 200_000  # aliases of aliases grow without bound in a few lines
+_MAX_NODES: Final = 200_000  # a few lines of nested aliases can grow without bound
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STR_TAG: Final = "tag:yaml.org,2002:str"
@@ -29,16 +29,16 @@ _OTHER_BASE: Final = re.compile(r"[-+]?0[xob][0-9a-fA-F]+", re.ASCII)
 
 @dataclass(slots=True)
 class Document:
-    """The plain value of the file, the line of each place in it, and what was wrong already."""
+    """The file's plain value, the line of each place in it, and the problems found so far."""
 
     value: object = None
     lines: dict[Place, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    # Where a null stands for something that could not be read: one problem each is enough.
+    # Places where null replaces something unreadable: its problem is already listed.
     unreadable: set[Place] = field(default_factory=set)
 
     def line_of(self, place: Place) -> int:
-        """The line of the place, or of the nearest thing around it that has one."""
+        """The line of the place, or of the nearest enclosing place that has one."""
         while place and place not in self.lines:
             place = place[:-1]
         return self.lines.get(place, 1)
@@ -59,7 +59,7 @@ class _Unparsable(Exception):
 
 
 def read(text: str) -> Document:
-    """The document in the text. Raises nothing: what is wrong is in its problems."""
+    """The document in the text. Raises nothing; errors are in its problems."""
     document = Document()
     try:
         node = _compose(text)
@@ -74,13 +74,16 @@ def read(text: str) -> Document:
 
 
 def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
-    # Not str(error): that quotes the line, which may hold a key.
+    # Not str(error): it quotes the line, which may contain a key.
     mark = getattr(error, "problem_mark", None)
     line = mark.line + 1 if mark is not None else 1
     lines = text.splitlines()
     here = lines[line - 1] if line <= len(lines) else ""
     if here[: len(here) - len(here.lstrip())].count("\t"):
-        found, expected = "a tab at the beginning of the line", "spaces, which YAML indents with"
+        found, expected = (
+            "a tab at the beginning of the line",
+            "spaces, because YAML is indented with spaces",
+        )
     else:
         found = f"not YAML: {getattr(error, 'problem', None) or 'a control character'}"
         expected = "'key: value' lines, lists of '- item', quotes around text with ': ' or '#'"
@@ -125,7 +128,7 @@ class _Builder:
             return _Node(line, known.content, known.kind, known.trouble)
         node = self._fresh(event, line, depth)
         if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
-            # After the fact, so that nothing can contain itself.
+            # Set only now, so that nothing can contain itself.
             self._anchors[event.anchor] = node
         return node
 
@@ -153,7 +156,7 @@ class _Builder:
 
 
 class _Flattener:
-    """Turns the tree into plain values, noting lines and problems in the document."""
+    """Turns the tree into plain values; lines and problems go into the document."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -168,7 +171,9 @@ class _Flattener:
     def _value(self, node: _Node, place: Place) -> object:
         self._nodes += 1
         if self._nodes > _MAX_NODES:
-            raise _Unparsable(node.line, "aliases that grow beyond measure", "a plain file")
+            raise _Unparsable(
+                node.line, "aliases that expand to too many values", "a file without nested aliases"
+            )
         self._document.lines.setdefault(place, node.line)
         if node.trouble:
             self._unreadable(node.line, place, node.trouble, "a plain value")
@@ -181,7 +186,7 @@ class _Flattener:
                     if isinstance(item, _Node)
                 ]
             case "mapping", list(pairs):
-                # A mapping's content is pairs, by construction; the type says only "a list".
+                # A mapping's content is always pairs; the type only says "a list".
                 return self._mapping(pairs, place)  # type: ignore[arg-type]
             case "plain", str(text):
                 return self._plain(text, node.line, place)
@@ -198,7 +203,7 @@ class _Flattener:
                 self._complain(key.line, place, "a merge (<<)", "its keys, written out")
             elif name in mapping:
                 first = self._document.line_of(here)
-                self._complain(key.line, here, f"written twice (also in line {first})", "it once")
+                self._complain(key.line, here, f"given twice (also on line {first})", "it once")
             else:
                 self._document.lines[here] = key.line
                 mapping[name] = self._value(content, here)
@@ -234,7 +239,8 @@ class _Flattener:
 
 
 def _odd_number(text: str) -> str:
-    """What to write for a number that YAML 1.1 and people read differently; '' when it is none."""
+    """What to write for a number that YAML 1.1 reads differently than people do; '' for any
+    other."""
     if len(text) > 20:
         return ""
     if _OCTAL.fullmatch(text):

@@ -1,6 +1,6 @@
 """Plain values to a checked form, with every pydantic error turned into a problem of the file.
 
-Never stops at the first mistake: keys with a mistake are left out, so that the others are judged.
+Never stops at the first mistake: keys with a mistake are left out, and the rest is checked.
 """
 
 import re
@@ -46,7 +46,7 @@ class Validated:
 
 
 def validate(document: Document) -> Validated:
-    """The document as a form. Raises nothing: what is wrong is in its problems."""
+    """The document as a form. Raises nothing; errors are in its problems."""
     if not isinstance(document.value, dict):
         return _nothing_valid(document)
     problems = [
@@ -95,14 +95,14 @@ def _problem(detail: ErrorDetails, document: Document) -> Problem:
             line=line,
             place=place,
             found="missing",
-            expected=f"it beside the other keys of {key_path(place[:-1]) or 'the file'}",
+            expected=f"it next to the other keys of {key_path(place[:-1]) or 'the file'}",
         )
     return at(place, line, _unfit(detail, place))
 
 
 def _place(loc: tuple[int | str, ...]) -> Place:
-    # pydantic adds "[key]" where a key itself is at fault, and names the branch of identity's
-    # union. Only there: the file's own keys may be called so too.
+    # pydantic adds "[key]" when a key itself is wrong, and names the branch of identity's union.
+    # Remove them only there, because keys of the file may have the same names.
     if len(loc) > 1 and loc[-1] == "[key]":
         loc = loc[:-1]
     if loc[0] == "identity" and len(loc) > 1:
@@ -143,9 +143,9 @@ def _unfit(detail: ErrorDetails, place: Place) -> Unfit:
 
 
 def _is_network(text: str) -> bool:
-    """What is no item of the list shall not be put into one."""
+    """Wrap only what fits as an item of the list."""
     try:
         values.network(text)
     except Unfit as unfit:
-        return unfit.write is not None  # told next, with what was meant
+        return unfit.write is not None  # reported next, with the value that was meant
     return True

@@ -1,4 +1,4 @@
-"""One value of the file to one value of the program. Pure; raises nothing but Unfit."""
+"""Turns one value of the file into one of the program. Pure; raises nothing but Unfit."""
 
 import re
 from ipaddress import (
@@ -30,13 +30,13 @@ _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}|0", re.ASCII)
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", re.ASCII)
 _ENDPOINT: Final = re.compile(r"(\[(?P<v6>[^]]*)\]|(?P<name>[^:]*))(:(?P<port>[0-9]{1,6}))?")
 _PORTS: Final = re.compile(r"(?P<first>[0-9]{1,6})([-:](?P<last>[0-9]{1,6}))?(/(?P<proto>\w+))?")
-_INTERFACE: Final = re.compile(r"[!#-)+-.0-\[\]-~]{1,15}\*?", re.ASCII)  # what nft can say
+_INTERFACE: Final = re.compile(r"[!#-)+-.0-\[\]-~]{1,15}\*?", re.ASCII)  # nft's limit
 _VPC_ID: Final = re.compile(r"vpc-[0-9a-f]{1,32}", re.ASCII)
-_ZNODE_PART: Final = re.compile(r"[!-.0-~]+", re.ASCII)  # printable ASCII but for the slash
+_ZNODE_PART: Final = re.compile(r"[!-.0-~]+", re.ASCII)  # printable ASCII except the slash
 
 
 def flag(value: object) -> bool:
-    """A YAML boolean. The text "false" is not one: it was true in 2014."""
+    """A YAML boolean. The text "false" is refused: in 2014 it counted as true."""
     if isinstance(value, bool):
         return value
     word = _BOOLEAN_WORDS.get(str(value).strip().lower()) if isinstance(value, str | int) else None
@@ -62,10 +62,10 @@ def seconds(value: object, least: float, most: float) -> float:
 
 
 def interface(value: object) -> str:
-    """A network interface's name, or the beginning of several with an asterisk behind it."""
+    """A network interface's name, or the beginning of several followed by an asterisk."""
     if isinstance(value, str) and _INTERFACE.fullmatch(value):
         return value
-    raise Unfit(value, "an interface's name such as docker0, or a beginning such as cali*")
+    raise Unfit(value, "an interface name such as docker0, or a prefix such as cali*")
 
 
 def text(value: object, expected: str) -> str:
@@ -76,7 +76,7 @@ def text(value: object, expected: str) -> str:
 
 
 def network(value: object) -> IPNetwork:
-    """A CIDR of either family; a single address is itself. Host bits are a mistake, not a hint."""
+    """A CIDR of either family, or a single address. Host bits that are set are an error."""
     expected = "a CIDR such as 192.0.2.0/24 or 2001:db8::/32"
     if not isinstance(value, str):
         raise Unfit(value, expected)
@@ -91,7 +91,7 @@ def network(value: object) -> IPNetwork:
         raise Unfit(value, f"{expected}, with a prefix length", write=str(found))
     _refuse_mapped(value, found)
     if str(found.network_address) != str(ip_address(value.partition("/")[0])):
-        raise Unfit(value, "a CIDR without bits set behind its prefix", write=str(found))
+        raise Unfit(value, "a CIDR without host bits set", write=str(found))
     return found
 
 
@@ -111,7 +111,7 @@ def network4(value: object) -> IPv4Network:
 
 
 def address(value: object, expected: str = _ADDRESS) -> IPAddress:
-    """A single unicast address, without a scope."""
+    """One unicast address, without a scope."""
     if not isinstance(value, str) or "%" in value:
         raise Unfit(value, expected)
     try:
@@ -133,10 +133,10 @@ def _not_for_one_host(found: IPAddress) -> bool:
 
 
 def host_address(value: object, expected: str = _ADDRESS) -> IPAddress:
-    """An address that peers can reach: not a loopback one either."""
+    """An address that peers can reach, so not a loopback one."""
     found = address(value, expected)
     if found.is_loopback:
-        raise Unfit(value, "an address that other hosts reach, not the loopback")
+        raise Unfit(value, "an address that other hosts can reach, not a loopback one")
     return found
 
 
@@ -230,21 +230,25 @@ def ports(value: object) -> tuple[int, int, Literal["tcp", "udp"]]:
 
 
 def port_span(value: object) -> tuple[int, int]:
-    """The ``port`` of the long form, whose protocol stands beside it."""
+    """The ``port`` of the long form, which has its protocol in a key of its own."""
     first, last, proto = ports(value)
     if isinstance(value, str) and "/" in value:
-        raise Unfit(value, f'a port or a range such as "8000-8010", with proto: {proto} beside it')
+        raise Unfit(value, f'a port or a range such as "8000-8010", with proto: {proto} next to it')
     return first, last
 
 
 def site_name(value: object) -> str:
     if isinstance(value, str) and SITE_NAME.fullmatch(value):
         return value
-    raise Unfit(value, "a site name: 1 to 16 of a-z, 0-9, '_', '-', first a letter or digit")
+    raise Unfit(
+        value, "a site name: 1 to 16 of a-z, 0-9, '_', '-', starting with a letter or digit"
+    )
 
 
 def host_id(value: object) -> str:
-    expected = "a host id: 1 to 40 of letters, digits, '.', '_', '-', first a letter or digit"
+    expected = (
+        "a host id: 1 to 40 of letters, digits, '.', '_', '-', starting with a letter or digit"
+    )
     if isinstance(value, str) and HOST_ID.fullmatch(value):
         return value
     number = isinstance(value, int) and not isinstance(value, bool)
@@ -264,7 +268,7 @@ def absolute_path(value: object) -> Path:
 
 
 def registry(value: object) -> str:
-    """``zookeeper``, or ``embedded:`` and the absolute path of its file."""
+    """``zookeeper``, or ``embedded:`` and the absolute path of the registry's file."""
     expected = "zookeeper, or embedded:/var/lib/neti/registry.db"
     if value == "zookeeper":
         return "zookeeper"
@@ -287,12 +291,12 @@ def znode_path(value: object) -> str:
     if value != canonical:
         raise Unfit(value, f"{expected}, without a trailing slash", write=canonical)
     if parts[0] == "zookeeper":
-        raise Unfit(value, f"{expected}: /zookeeper is ZooKeeper's own")
+        raise Unfit(value, f"{expected}: /zookeeper belongs to ZooKeeper itself")
     return value
 
 
 def node_name(value: str, prefix: str) -> str:
-    """The name of a znode below the prefix. 2014 files also say /name or /prefix/name."""
+    """The name of a znode below the prefix. Files of 2014 also have /name or /prefix/name."""
     name = value.removeprefix(f"{prefix}/").removeprefix("/")
     if _ZNODE_PART.fullmatch(name) and name not in {".", ".."}:
         return name

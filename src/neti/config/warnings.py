@@ -1,4 +1,4 @@
-"""What an operator should know about a file that is right. Refuses nothing, shows no secret."""
+"""What an operator should know about a valid file. Refuses nothing, shows no secret."""
 
 from collections.abc import Iterator
 
@@ -14,21 +14,23 @@ def warnings(form: ConfigForm, settings: Settings, *, readable_by_all: bool) -> 
     covered = settings.ssh_whitelist or settings.allow_empty_ssh_whitelist
     if settings.reject_all and not covered:
         yield (
-            "reject_all is true and ssh_whitelist is empty: arming will be refused; list the "
-            "networks that SSH comes from, or write allow_empty_ssh_whitelist: true"
+            "reject_all is true and ssh_whitelist is empty, so this host will refuse to enforce: "
+            "list the networks that SSH comes from, or write allow_empty_ssh_whitelist: true"
         )
     for network in settings.trusted:
         if network.prefixlen == 0:
-            yield f"trusted holds {network}: everyone gets in on every port, reject_all or not"
+            yield (
+                f"trusted contains {network}: everyone gets in on every port, even with reject_all"
+            )
     if settings.embedded is None and settings.session_seconds > _STOCK_SESSION_SECONDS:
         yield (
             f"session_seconds is {settings.session_seconds:g}, but a stock ZooKeeper ends sessions "
             f"after {_STOCK_SESSION_SECONDS} s at most"
         )
     if settings.embedded is not None and settings.zk_hosts:
-        yield f"zk_hosts is not used: registry says embedded:{settings.embedded}"
+        yield f"zk_hosts is not used, because registry is embedded:{settings.embedded}"
     if settings.embedded is not None and settings.registry_tls is not None:
-        yield f"registry_tls is not used: registry says embedded:{settings.embedded}"
+        yield f"registry_tls is not used, because registry is embedded:{settings.embedded}"
 
 
 def _of_2014(form: ConfigForm, *, readable_by_all: bool) -> Iterator[str]:
@@ -38,12 +40,12 @@ def _of_2014(form: ConfigForm, *, readable_by_all: bool) -> Iterator[str]:
             "instead, and remove them"
         )
         if (form.aws_key is None) != (form.aws_secret_key is None):
-            yield "aws_key and aws_secret_key belong together: one of them alone is not used"
+            yield "aws_key and aws_secret_key belong together: one alone is not used"
         if readable_by_all:
             yield (
-                "the file holds AWS keys and everyone on this host can read it: chmod o-rwx it, "
-                "and replace the keys"
+                "the file contains AWS keys and everyone on this host can read it: run chmod "
+                "o-rwx on it, and replace the keys"
             )
     for key in ("bin", "overlay_ip_cache_file_path"):
         if key in form.model_fields_set:
-            yield f"{key} means nothing any more (it belonged to the 2014 cookbook): remove it"
+            yield f"{key} has no effect any more (it belonged to the 2014 cookbook): remove it"

@@ -1,7 +1,7 @@
-"""Who this machine is: a source's answer, a site, and from both a Host. Never a guess.
+"""Who this machine is: a source's answer and a site make a Host. Never a guess.
 
-The metadata service's answer is kept on disk, bound to this machine, and stands in only while the
-service is silent; a wrong answer is an error.
+The metadata service's answer is kept on disk, bound to this machine, and used only while the
+service does not answer. A wrong answer is an error.
 """
 
 from collections.abc import Callable
@@ -30,9 +30,9 @@ def discover(
     machine: str | None = None,
     notice: Callable[[str], None] = lambda _sentence: None,
 ) -> Host:
-    """This host. Raises IdentityError; ``notice`` gets what the operator should know.
+    """This host. Raises IdentityError. ``notice`` is called with what the operator should know.
 
-    ``cache_dir`` None: nothing is written and nothing remembered (for commands that only look).
+    ``cache_dir`` None: nothing is written or remembered (for read-only commands).
     """
     if isinstance(settings.identity, StaticIdentity):
         identity = StaticSource(settings.identity).read()
@@ -78,7 +78,7 @@ def _remembering(
         remembered = cache.recall()
         if remembered is None:
             raise
-        notice(f"{error}; using the answer of {remembered.age_seconds:.0f} s ago")
+        notice(f"{error}. Using the answer from {remembered.age_seconds:.0f} s ago")
         return remembered.identity
     cache.remember(identity)
     return identity
@@ -90,7 +90,8 @@ def _more(settings: Settings, identity: Identity) -> tuple[IPAddress, ...]:
     more = tuple(dict.fromkeys(address for address in every if address not in own))
     if len(more) > MAX_MORE_ADDRESSES:
         raise IdentityError(
-            f"this host has {len(more)} further addresses ({len(identity.ipv6)} IPv6 by its "
-            f"metadata): its registry entry holds {MAX_MORE_ADDRESSES}, so shorten addresses:"
+            f"this host has {len(more)} further addresses ({len(identity.ipv6)} IPv6 from its "
+            f"metadata), but its registry entry holds only {MAX_MORE_ADDRESSES}. Shorten "
+            "addresses:"
         )
     return more

@@ -1,7 +1,7 @@
 """The last good answer about this machine's identity, on disk, for when its source is silent.
 
-It never speaks for another machine: an answer is bound to the fingerprint of the machine that got
-it, so that an image made of a running host does not boot with that host's identity.
+Must never answer for another machine: an answer is bound to the fingerprint of the machine that got
+it, so that an image of a running host does not boot with that host's identity.
 """
 
 import contextlib
@@ -45,8 +45,8 @@ class IdentityCache:
         return self.folder / FILE_NAME
 
     def remember(self, identity: Identity) -> None:
-        """Write the answer down, whole or not at all. A full disk is only noticed: the answer is
-        good without."""
+        """Writes the answer, whole or not at all. A full disk is only reported: the answer is good
+        without it."""
         if not self.machine:
             return
         scratch = self.path.with_suffix(".new")
@@ -59,7 +59,7 @@ class IdentityCache:
         }
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Unlinked first: a new file neither follows a link nor inherits wider rights.
+            # Unlink first: a new file neither follows a link nor inherits a wider mode.
             scratch.unlink(missing_ok=True)
             handle = files.create(scratch, os.O_WRONLY, 0o600)
             with os.fdopen(handle, "w") as file:
@@ -70,21 +70,21 @@ class IdentityCache:
         except OSError as error:
             with contextlib.suppress(OSError):
                 scratch.unlink(missing_ok=True)
-            self.notice(f"this host's identity could not be remembered in {self.path}: {error}")
+            self.notice(f"this host's identity could not be saved in {self.path}: {error}")
 
     def recall(self) -> Remembered | None:
-        """This machine's earlier answer. What is not that is ignored, and noticed."""
+        """This machine's earlier answer. Anything else is reported and ignored."""
         try:
             content = files.read(self.path, _MAX_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
-            self.notice(f"{self.path} cannot be read and is ignored: {error}")
+            self.notice(f"{self.path} is ignored because it cannot be read: {error}")
             return None
         return self.read(content)
 
     def read(self, content: bytes) -> Remembered | None:
-        """The answer in the file's content; whatever that is, nothing is raised."""
+        """The answer in the file's content. Raises nothing, whatever the content is."""
         try:
             document = json.loads(content)
             machine, at = str(document["machine"]), float(document["at"])
@@ -95,12 +95,12 @@ class IdentityCache:
                 raise ValueError("no format of this program's")
             identity = _from_json(document["identity"])
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-            self.notice(f"{self.path} is damaged and ignored ({type(error).__name__})")
+            self.notice(f"{self.path} is ignored because it is damaged ({type(error).__name__})")
             return None
         if not self.machine or machine != self.machine:
             self.notice(
-                f"{self.path} is from another machine ({identity.id}; this disk is a copy?) and "
-                "ignored"
+                f"{self.path} is ignored because it is another machine's ({identity.id}). Is "
+                "this disk a copy?"
             )
             return None
         age = self.clock.wall() - at

@@ -1,7 +1,7 @@
 """Identity from EC2's instance metadata (IMDSv2). An error is never read as "there is none".
 
-A token first, its header on every request; what may be absent is absent only when the service says
-404 to a request whose neighbours it answers. No proxy is asked, whatever the environment says.
+Something counts as absent only when the service says 404 to it and answers the requests around it.
+No proxy is used, whatever the environment says.
 """
 
 import re
@@ -45,8 +45,8 @@ class Ec2Source:
         value = self._optional(path, read)
         if value is None:
             raise IdentityError(
-                f"the metadata service ({self.client.endpoint}) has no {path}: "
-                "is this an EC2 instance? Elsewhere write identity: {id: …, private: …}"
+                f"the metadata service ({self.client.endpoint}) has no {path}. Is this an EC2 "
+                "instance? Elsewhere, write identity: {id: …, private: …}"
             )
         return value
 
@@ -63,7 +63,7 @@ class Ec2Source:
             ) from error
 
     def _listed(self, listing: frozenset[str], path: str, read: Callable[[str], _T]) -> _T | None:
-        """What the interface's own listing names is required; what it does not name is absent."""
+        """What the interface's listing names is required; what it does not name is absent."""
         if path.rpartition("/")[2] not in listing:
             return None
         return self._required(path, read)
@@ -71,7 +71,7 @@ class Ec2Source:
 
 def _host_id(text: str) -> str:
     if not HOST_ID.fullmatch(text):
-        raise ValueError("no host id")
+        raise ValueError("not a host id")
     return text
 
 
@@ -79,28 +79,29 @@ def _ipv4(text: str) -> IPv4Address:
     try:
         return IPv4Address(text)
     except ValueError as error:
-        raise ValueError("no IPv4 address") from error
+        raise ValueError("not an IPv4 address") from error
 
 
 def _ipv6s(text: str) -> tuple[IPv6Address, ...]:
     try:
         return tuple(IPv6Address(line) for line in text.split())
     except ValueError as error:
-        raise ValueError("no list of IPv6 addresses") from error
+        raise ValueError("not a list of IPv6 addresses") from error
 
 
 def _listing(text: str) -> frozenset[str]:
-    """An interface's listing. What answers everything with a page must not be read as listing no
-    VPC id, so the lines must look like names and one that every interface has be among them."""
+    """An interface's listing. A server that answers everything with a web page must not be read as
+    "no VPC id". So all lines must look like names, and one that every interface has must be
+    there."""
     names = text.split("\n")
     if "local-ipv4s" not in names or not all(_LISTED.fullmatch(name) for name in names):
-        raise ValueError("no listing of an interface")
+        raise ValueError("not an interface's listing")
     return frozenset(names)
 
 
 def _mac(text: str) -> str:
     if not _MAC.fullmatch(text):
-        raise ValueError("no MAC address")
+        raise ValueError("not a MAC address")
     return text
 
 

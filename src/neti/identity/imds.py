@@ -1,11 +1,11 @@
-"""The instance metadata service, version 2: a token first, its header on every request.
+"""The instance metadata service, version 2: gets a token, sends it with every request.
 
-Standard library only, and no proxy: a link-local service behind http_proxy would be somebody
-else's. No redirect is followed, and only a 404 is "there is none". What comes back is text that the
-caller must still judge.
+Standard library only, and no proxy: behind http_proxy, a link-local address would be another
+machine's service. Redirects are not followed, and only a 404 means "there is none". The caller must
+still check the text that is returned.
 
-Must never do: wait longer than its deadlines for a whole answer, however it trickles in; read more
-than its bound, however it is framed; or raise anything but IdentityError for what was answered.
+Must never wait longer than its deadlines for a whole answer, even if it trickles in; read more than
+its limit; or raise anything but IdentityError because of an answer.
 """
 
 import http.client
@@ -28,15 +28,15 @@ ENDPOINT_MODE_VARIABLE: Final = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"
 _TOKEN_PATH: Final = "/latest/api/token"
 _TOKEN_SECONDS: Final = 300
 _MAX_BYTES: Final = 64 * 1024
-_MAX_ANSWER: Final = 128 * 1024  # with its headers and its framing
+_MAX_ANSWER: Final = 128 * 1024  # including headers and framing
 _PAUSES: Final = (0.2, 0.5, 1.0)  # before the second, third and fourth try
 _WORTH_ANOTHER_TRY: Final = frozenset({408, 429, *range(500, 600)})
 
 
 @dataclass(slots=True)
 class MetadataClient:
-    """Not thread-safe. ``timeout``: seconds for one whole answer; ``patience``: for all that this
-    client is ever asked. ``sleep`` is handed in so that tests do not wait."""
+    """Not thread-safe. ``timeout``: seconds for one whole answer; ``patience``: seconds for all
+    requests of this client together. ``sleep`` is passed in so that tests do not wait."""
 
     endpoint: str = ""
     timeout: float = 2.0
@@ -52,19 +52,19 @@ class MetadataClient:
             _place(self.endpoint)
         except ValueError as error:
             raise IdentityError(
-                f"{ENDPOINT_VARIABLE} is {self.endpoint[:80]!r}, expected http://HOST[:PORT]"
+                f"{ENDPOINT_VARIABLE} is {self.endpoint[:80]!r}: expected http://HOST[:PORT]"
             ) from error
 
     def get(self, path: str) -> str | None:
-        """The text at ``path``; None when the service says for sure that there is none (404).
+        """The text at ``path``; None when the service says that there is none (404).
 
         Raises SourceSilent when it does not answer or keeps failing, IdentityError when it refuses
-        to answer or its answer makes no sense.
+        or its answer makes no sense.
         """
         if self._token is None:
             self._token = self._new_token()
         status, body = self._ask("GET", path, {"X-aws-ec2-metadata-token": self._token})
-        if status == 401:  # the token has run out: once more with a new one
+        if status == 401:  # the token has expired: try once with a new one
             self._token = self._new_token()
             status, body = self._ask("GET", path, {"X-aws-ec2-metadata-token": self._token})
         if status == 404:
@@ -74,7 +74,7 @@ class MetadataClient:
         try:
             return body.decode("ascii").strip()
         except UnicodeDecodeError as error:
-            raise IdentityError(f"{self._where(path)} answered with something not text") from error
+            raise IdentityError(f"{self._where(path)} did not answer with text") from error
 
     def _new_token(self) -> str:
         headers = {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}
@@ -82,13 +82,13 @@ class MetadataClient:
         if status != 200:
             raise IdentityError(self._said(_TOKEN_PATH, status))
         token = body.decode("latin-1").strip()
-        # It goes into a header: anything but one printable word is no token.
+        # It goes into a header, so it must be one printable word.
         if not token or not token.isascii() or not token.isprintable() or " " in token:
-            raise IdentityError(f"{self._where(_TOKEN_PATH)} answered with something not a token")
+            raise IdentityError(f"{self._where(_TOKEN_PATH)} did not answer with a token")
         return token
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
-        """One request, tried again while it fails in a way that may pass."""
+        """One request, retried after failures that may be temporary."""
         failure: SourceSilent | None = None
         for pause in (0.0, *_PAUSES):
             if pause:
@@ -99,7 +99,7 @@ class MetadataClient:
                 status, body = self._once(method, path, headers)
             except IdentityError:
                 raise
-            except Exception as error:  # http.client raises anything for a hostile answer
+            except Exception as error:  # http.client may raise anything for a hostile answer
                 failure = SourceSilent(f"{self._where(path)} does not answer: {_why(error)}")
                 failure.__cause__ = error
                 continue
@@ -107,7 +107,7 @@ class MetadataClient:
                 return status, body
             failure = SourceSilent(self._said(path, status))
         raise failure or SourceSilent(
-            f"{self._where(path)} does not answer: all of it took more than {self.patience:.0f} s"
+            f"{self._where(path)} did not answer all requests within {self.patience:.0f} s"
         )
 
     def _once(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
@@ -116,7 +116,7 @@ class MetadataClient:
         with socket.create_connection((host, port), timeout=self.timeout) as connection:
             connection.settimeout(max(0.01, until - time.monotonic()))
             connection.sendall(_request(method, path, _authority(host, port), headers))
-            # All that it asks of a socket is makefile().
+            # It calls nothing but makefile().
             answer = cast("socket.socket", _Answer(connection, until))
             response = http.client.HTTPResponse(answer, method=method)
             try:
@@ -134,18 +134,18 @@ class MetadataClient:
     def _said(self, path: str, status: int) -> str:
         hint = ""
         if status in (401, 403):
-            hint = ": is the instance's metadata service switched off, or a proxy in between?"
+            hint = ". Is the instance's metadata service switched off, or a proxy in between?"
         elif status == 404:
-            hint = ": it does not speak IMDSv2; is something else answering there?"
+            hint = ", so it does not speak IMDSv2. Is another service answering there?"
         return f"{self._where(path)} answered {status}{hint}"
 
 
 class _TooMuchError(Exception):
-    """The answer is longer than any that makes sense."""
+    """The answer is longer than any valid one."""
 
 
 class _Answer(io.RawIOBase):
-    """A socket's bytes, until a deadline and up to a bound for all of them together."""
+    """A socket's bytes, until a deadline and up to a total limit."""
 
     def __init__(self, connection: socket.socket, until: float) -> None:
         self._connection = connection
@@ -153,7 +153,7 @@ class _Answer(io.RawIOBase):
         self._left = _MAX_ANSWER
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """As HTTPResponse asks a socket for it."""
+        """The only method of a socket that HTTPResponse calls."""
         return io.BufferedReader(self)
 
     def readable(self) -> bool:
@@ -186,7 +186,7 @@ def _authority(host: str, port: int) -> str:
 
 def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return "no whole answer in time"
+        return "no complete answer in time"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return f"its answer makes no sense ({type(error).__name__})"
@@ -201,7 +201,7 @@ def _configured_endpoint() -> str:
 
 
 def _place(endpoint: str) -> tuple[str, int]:
-    """Host and port of the endpoint; ValueError when it is not just that."""
+    """Host and port of the endpoint; ValueError when it has any other part."""
     parts = urlsplit(endpoint)
     bare = not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme != "http" or not parts.hostname or not bare or not endpoint.isprintable():
@@ -210,5 +210,5 @@ def _place(endpoint: str) -> tuple[str, int]:
         raise ValueError(endpoint)
     if parts.port == 0:
         raise ValueError(endpoint)
-    parts.hostname.encode("idna")  # as the resolver will, which must not be where it fails
+    parts.hostname.encode("idna")  # as the resolver will do later, so that it fails here
     return parts.hostname, parts.port or http.client.HTTP_PORT

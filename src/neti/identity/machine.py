@@ -1,11 +1,11 @@
-"""Which machine this is, as a fingerprint that does not survive copying a disk to another one.
+"""A fingerprint of this machine: a copy of its disk on another machine has another one.
 
 Never the raw ids: the fingerprint is written to files. Two fingerprints are compared, not read.
 
-Must never do: come out differently for root and for the agent's own user. They share the state, and
-each would take it for another machine's. So an id that only root can read reaches the agent as a
-credential of its unit (systemd.exec(5), LoadCredential=), and where it does not, there is an error
-and no fingerprint.
+Must never differ between root and the agent's own user. They share the state folder, and each would
+take it for another machine's. So an id that only root can read is passed to the agent as a
+credential of its unit (systemd.exec(5), LoadCredential=); without that there is an error and no
+fingerprint.
 """
 
 import hashlib
@@ -16,8 +16,8 @@ from typing import Final
 
 from neti.errors import IdentityError
 
-# The DMI ids are the machine's own; on EC2's Nitro the asset tag is the instance id. product_uuid
-# can only be read by root, and containers have none of them.
+# The DMI ids are the machine's own; on EC2's Nitro the asset tag is the instance id. Only root can
+# read product_uuid, and containers have none of them.
 SOURCES: Final = (
     Path("/etc/machine-id"),
     Path("/sys/class/dmi/id/product_uuid"),
@@ -29,8 +29,8 @@ _MAX_BYTES: Final = 256
 def fingerprint(
     sources: Sequence[Path] = SOURCES, environment: Mapping[str, str] = os.environ
 ) -> str:
-    """64 hex digits, or '' when nothing here tells this machine from another. Raises IdentityError
-    where root would see more than this process does."""
+    """64 hex digits, or '' when nothing distinguishes this machine from another. Raises
+    IdentityError if root would see more than this process does."""
     seen = [f"{path.name}={text}" for path in sources if (text := _read(path, environment))]
     if not seen:
         return ""
@@ -38,7 +38,7 @@ def fingerprint(
 
 
 def boot_id() -> str:
-    """Of this boot; another one after every restart of the machine (random(4))."""
+    """This boot's id; it changes at every boot (random(4))."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
@@ -50,8 +50,8 @@ def _read(path: Path, environment: Mapping[str, str]) -> str:
     except OSError:
         return ""
     text = content.decode("ascii", "replace").strip().lower()
-    # What systemd writes into an image that is to get its id at first boot, and what the unit hands
-    # over where there is nothing to read.
+    # What systemd writes into an image that gets its id at first boot, and what the unit passes
+    # when there is nothing to read.
     return "" if text in {"uninitialized", "none", "not specified"} else text
 
 
@@ -61,7 +61,7 @@ def _content(path: Path) -> bytes:
 
 
 def _handed_over(path: Path, environment: Mapping[str, str]) -> bytes:
-    """The credential of the file's name, for what this user may not read."""
+    """The credential with the file's name, if this user may not read the file."""
     folder = environment.get("CREDENTIALS_DIRECTORY")
     if folder is not None:
         try:
@@ -69,8 +69,8 @@ def _handed_over(path: Path, environment: Mapping[str, str]) -> bytes:
         except OSError:
             pass
     if os.geteuid() == 0 or path.stat().st_uid != 0:
-        return b""  # in a container whose root is not the machine's: nobody in it can read this
+        return b""  # nobody in a container with its own root can read this
     raise IdentityError(
-        f"{path}: only root can read it, and without it this machine's state is not told from "
-        f"another's: run this as root, or by a unit with LoadCredential={path.name}:{path}"
+        f"only root can read {path}, and without it this machine's state cannot be told from "
+        f"another's. Run this as root, or in a unit with LoadCredential={path.name}:{path}"
     )

@@ -1,4 +1,5 @@
-"""What must be so before Neti may touch a host. Pure but for looking up the registry's names."""
+"""What must be true before Neti may touch a host. Pure, except for looking up the registry's
+names."""
 
 import ipaddress
 import socket
@@ -33,8 +34,8 @@ def registry_addresses(
     """Address -> the entry of zk_hosts that means it, this host's own site first. Names that do not
     resolve are left out, and so are those that do not within ``patience`` seconds for all of them.
 
-    With this host's ``site`` known, another site's list counts only by addresses that mean one
-    host everywhere: where private ranges overlap, its 10.0.0.5 is not this site's.
+    If this host's ``site`` is known, only globally unique addresses of another site's list count:
+    where private ranges overlap, its 10.0.0.5 is not this site's.
     """
     if settings.embedded is not None:
         return {}
@@ -85,7 +86,7 @@ def _addresses(name: str) -> list[IPAddress]:
         pass
     try:
         answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # UnicodeError: a name that no resolver would take
+    except (OSError, UnicodeError):  # UnicodeError: not a valid name for a resolver
         return []
     return [ipaddress.ip_address(str(answer[4][0]).partition("%")[0]) for answer in answers]
 
@@ -93,7 +94,7 @@ def _addresses(name: str) -> list[IPAddress]:
 def refuse_on_registry_host(
     registry: dict[IPAddress, str], own_addresses: Iterable[IPAddress]
 ) -> None:
-    """The ensemble and its proxies must not run Neti: they must be reachable when it is not."""
+    """The ensemble and its proxies must not run Neti: they must stay reachable when Neti fails."""
     for address in own_addresses:
         place = registry.get(address)
         if place is not None and not address.is_loopback:
@@ -110,7 +111,8 @@ def overlay_conflicts(
     addresses: Iterable[IPAddress],
     resolvers: Iterable[IPAddress] | None = None,
 ) -> tuple[str, ...]:
-    """What of this host lies inside the overlay, named. ``routes``: others' (network, device).
+    """What on this host lies inside the overlay, in words. ``routes``: not Neti's (network,
+    device).
 
     ``resolvers`` None: those of /etc/resolv.conf.
     """
@@ -128,15 +130,15 @@ def refuse_overlay_conflicts(
     addresses: Iterable[IPAddress],
     resolvers: Iterable[IPAddress] | None = None,
 ) -> None:
-    """ConfigError that names what of this host lies inside the overlay, if anything does."""
+    """Raises ConfigError that names what on this host lies inside the overlay, if anything."""
     conflicts = overlay_conflicts(
         overlay_subnet, routes=routes, addresses=addresses, resolvers=resolvers
     )
     if conflicts:
         raise ConfigError(
-            f"overlay_subnet {overlay_subnet} contains this host's own {'; '.join(conflicts)}: "
-            "choose another overlay_subnet for the fleet, or move what is there "
-            "(Docker: default-address-pools)"
+            f"overlay_subnet {overlay_subnet} contains this host's own {'; '.join(conflicts)}. "
+            "Choose another overlay_subnet for the fleet, or move what is there (Docker: "
+            "default-address-pools)"
         )
 
 

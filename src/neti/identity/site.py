@@ -1,6 +1,7 @@
 """Which site this host is in. Pure; never guesses: what cannot be decided is an error.
 
-``site`` in the configuration, else the VPC id, else the private range with the longest prefix.
+The first that applies: ``site`` in the configuration, the VPC id, the private range with the
+longest prefix.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ class SiteDecision:
 
 
 def decide_site(settings: Settings, identity: Identity) -> SiteDecision:
-    """The site; IdentityError says what was seen and what to write."""
+    """The site. IdentityError says what was seen and what to write."""
     if settings.site is not None:
         decision = SiteDecision(settings.site)
     elif not settings.sites_configured:
@@ -34,16 +35,17 @@ def decide_site(settings: Settings, identity: Identity) -> SiteDecision:
 
 def _as_in_2014(settings: Settings, identity: Identity) -> SiteDecision:
     if settings.identity not in ("auto", "ec2"):
-        # A data centre has no VPC either, which says nothing about its site.
+        # In a data centre, having no VPC says nothing about the site.
         raise IdentityError(
-            f"this host's identity is {identity.id} by configuration, and nothing says which site "
-            f"it is in: write site: {' or site: '.join(settings.sites)} in {settings.path}"
+            f"the configuration gives this host's identity as {identity.id}, but nothing says "
+            f"which site it is in. Write site: {' or site: '.join(settings.sites)} in "
+            f"{settings.path}"
         )
     site = "ec2" if identity.vpc_id is None else "vpc"
     seen = "has no VPC id" if identity.vpc_id is None else f"has the VPC id {identity.vpc_id}"
     return SiteDecision(
         site,
-        f"the site is {site} because the instance {seen}, as in 2014: write sites: with vpc_ids, "
+        f"the site is {site} because the instance {seen}, as in 2014. Write sites: with vpc_ids, "
         f"or site: {site}, in {settings.path}",
     )
 
@@ -58,8 +60,8 @@ def _by_vpc(settings: Settings, vpc_id: str) -> str:
         if site.vpc_ids
     )
     raise IdentityError(
-        f"this host's VPC is {vpc_id}, which no site lists ({listed}): write vpc_ids: [{vpc_id}] "
-        f"below its site in {settings.path}, or site: with its name"
+        f"this host's VPC is {vpc_id}, which no site lists ({listed}). Write vpc_ids: [{vpc_id}] "
+        f"under its site in {settings.path}, or site: with its name"
     )
 
 
@@ -73,22 +75,22 @@ def _by_range(settings: Settings, identity: Identity) -> str:
     where = f"this host's private address is {identity.private}"
     if not around:
         raise IdentityError(
-            f"{where}, which is in no site's private range ({_ranges(settings)}): write its range "
-            f"below its site in {settings.path}, or site: with its name"
+            f"{where}, which is in no site's private range ({_ranges(settings)}). Write its "
+            f"range under its site in {settings.path}, or site: with its name"
         )
     longest = max(network.prefixlen for network, _ in around)
     nearest = [(network, name) for network, name in around if network.prefixlen == longest]
     names = [name for _, name in nearest]
     if len(set(names)) > 1:
         raise IdentityError(
-            f"{where}, and {nearest[0][0]} is a private range of {' and of '.join(names)}: write "
-            f"site: {' or site: '.join(names)}, or vpc_ids below each, in {settings.path}"
+            f"{where}, and {nearest[0][0]} is a private range of {' and of '.join(names)}. Write "
+            f"site: {' or site: '.join(names)}, or vpc_ids under each, in {settings.path}"
         )
     return names[0]
 
 
 def _require_ranges(site: Site, identity: Identity) -> None:
-    # Peers skip an entry that lies outside its site, so this host would be alone without knowing.
+    # Peers ignore an entry outside its site's ranges, so this host would be cut off unnoticed.
     claims = (
         ("private", identity.private, site.private),
         ("public", identity.public, site.public),
@@ -97,8 +99,8 @@ def _require_ranges(site: Site, identity: Identity) -> None:
         if address is not None and ranges and not _inside(address, ranges):
             raise IdentityError(
                 f"this host's {kind} address {address} is outside the {kind} ranges of its site "
-                f"{site.name} ({', '.join(map(str, ranges))}), so peers would not believe it: "
-                f"write its range there, or another site:"
+                f"{site.name} ({', '.join(map(str, ranges))}), so peers would ignore it. Write "
+                "its range there, or another site:"
             )
 
 

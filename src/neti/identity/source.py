@@ -1,4 +1,4 @@
-"""What a source of identity answers, and the protocol of one. Values only; asks nobody anything."""
+"""A source of identity: its protocol and its answer. Values only, no I/O."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -9,9 +9,9 @@ from neti.errors import IdentityError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """This machine as its source describes it, before a site is decided.
+    """This machine as its source describes it, before its site is decided.
 
-    ``vpc_id`` None: the source said for sure that there is no VPC. Not knowing is an error.
+    ``vpc_id`` None: the source said that there is no VPC. Not knowing is an error.
     """
 
     id: str
@@ -28,4 +28,4 @@ class IdentitySource(Protocol):
 
 
 class SourceSilent(IdentityError):
-    """The source did not answer. Only then may an earlier answer stand in for it."""
+    """The source did not answer. Only then may an earlier answer be used."""

@@ -1,4 +1,4 @@
-"""Identity from the configuration: for data centres, other clouds and tests. Asks nobody."""
+"""Identity from the configuration: for data centres, other clouds and tests. No I/O."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The words of Neti as frozen values: Site, Host, Member. Standard library only, no I/O."""
+"""Neti's basic values, frozen: Site, Host, Member. Standard library only, no I/O."""
 
 import enum
 from dataclasses import dataclass
@@ -16,19 +16,20 @@ class Reach(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """One network. Empty ``private`` or ``public`` means that no range is prescribed."""
+    """One network. If ``private`` or ``public`` is empty, any address is allowed."""
 
     name: str
     private: tuple[IPv4Network, ...] = ()
     public: tuple[IPv4Network, ...] = ()
     vpc_ids: tuple[str, ...] = ()
     reached_by: Reach = Reach.PUBLIC
-    mtu: int | None = None  # what the road to it carries; None: 1500 by the internet
+    mtu: int | None = None  # MTU of the path to it; None: 1500, by the internet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """Who this machine is, as identity found out. ``more``: IPv6 and configured ``addresses``."""
+    """Who this machine is, as ``identity`` determined. ``more``: IPv6 and configured
+    ``addresses``."""
 
     id: str
     site: str
@@ -41,8 +42,7 @@ class Host:
 class Member:
     """A host in the registry. ``generation`` counts its address changes from 0; highest wins.
 
-    ``extended`` says that the entry's data hold further addresses, which ``more`` carries once
-    they have been read.
+    ``extended``: the entry's data contain further addresses, which are in ``more`` once read.
     """
 
     id: str
@@ -57,7 +57,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A member's word that it goes on purpose: its absence then counts as *left*, not *lost*."""
+    """A member says that it leaves on purpose: it then counts as *left*, not *lost*."""
 
     id: str
     generation: int
@@ -65,7 +65,7 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """An operator's word that a lease went over to this id: whom it concerns, look it up."""
+    """An operator has moved a lease to this id: whoever it concerns looks it up."""
 
     overlay: IPv4Address
     id: str

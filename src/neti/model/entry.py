@@ -1,7 +1,7 @@
-"""Entry names: a member in at most 60 bytes of text, and back. Strict: one spelling per member.
+"""Entry names: a member as at most 60 bytes of text, and back. Strict: one spelling per member.
 
     1.<private><public><overlay>.<generation>.<site>.<id>      a member
-    1+<private><public><overlay>.<generation>.<site>.<id>      its data hold more addresses
+    1+<private><public><overlay>.<generation>.<site>.<id>      its data contain more addresses
     left.<generation>.<id>                                     a departure
     moved.<overlay>.<id>                                       a lease went over to this id
 
@@ -24,7 +24,7 @@ from neti.model import Departure, IPAddress, Member, Moved
 MAX_NAME_BYTES: Final = 60
 MAX_DATA_BYTES: Final = 4096
 MAX_MORE_ADDRESSES: Final = 64
-# Room that a new registration must leave for later generations: 36**3 address changes.
+# Room for later generations that a new registration must leave: 36**3 address changes.
 GENERATION_RESERVE: Final = 3
 
 HOST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", re.ASCII)
@@ -74,12 +74,12 @@ def encode_departure(member: Member) -> str:
 
 
 def encode_moved(overlay: IPv4Address, host_id: str) -> str:
-    """Made and removed in the step that moves the lease: it is an event and nothing that stays."""
+    """Created and removed in the transaction that moves the lease: an event that does not stay."""
     return f"moved.{int(overlay):08x}.{host_id}"
 
 
 def parse(name: str) -> Member | Departure | Moved:
-    """What the name stands for; EntryError when it is nothing of the kind."""
+    """What the name means; EntryError when it is not an entry."""
     if len(name) > MAX_NAME_BYTES:
         raise EntryError(f"longer than {MAX_NAME_BYTES} bytes")
     match = _MEMBER.fullmatch(name)
@@ -103,7 +103,7 @@ def parse(name: str) -> Member | Departure | Moved:
 
 
 def parse_moved(name: str) -> Moved | None:
-    """What ``encode_moved`` says; None when the name is anything else."""
+    """The reverse of ``encode_moved``; None for any other name."""
     match = _MOVED.fullmatch(name)
     return Moved(IPv4Address(int(match[1], 16)), match[2]) if match is not None else None
 
@@ -111,16 +111,18 @@ def parse_moved(name: str) -> Moved | None:
 def encode_data(more: tuple[IPAddress, ...]) -> bytes:
     """The data of an extended entry. Raises EntryError when there are too many addresses."""
     if len(more) > MAX_MORE_ADDRESSES:
-        raise EntryError(f"{len(more)} further addresses: at most {MAX_MORE_ADDRESSES} are allowed")
+        raise EntryError(
+            f"{len(more)} further addresses, but at most {MAX_MORE_ADDRESSES} are allowed"
+        )
     if not more:
         return b""
     return json.dumps({"more": [str(address) for address in more]}).encode()
 
 
 def parse_data(data: bytes) -> tuple[IPAddress, ...]:
-    """The further addresses in an entry's data; EntryError when they are not just that."""
+    """The further addresses in an entry's data; EntryError when the data are anything else."""
     if len(data) > MAX_DATA_BYTES:
-        raise EntryError(f"data longer than {MAX_DATA_BYTES} bytes")
+        raise EntryError(f"its data are longer than {MAX_DATA_BYTES} bytes")
     if not data:
         return ()
     try:
@@ -129,7 +131,7 @@ def parse_data(data: bytes) -> tuple[IPAddress, ...]:
         raise EntryError("data are not JSON") from error
     more = document.get("more") if isinstance(document, dict) else None
     if not isinstance(more, list) or len(more) > MAX_MORE_ADDRESSES:
-        raise EntryError(f'data hold no list "more" of at most {MAX_MORE_ADDRESSES} addresses')
+        raise EntryError(f'its data have no list "more" of at most {MAX_MORE_ADDRESSES} addresses')
     addresses: list[IPAddress] = []
     for text in more:
         if not isinstance(text, str):
@@ -139,7 +141,7 @@ def parse_data(data: bytes) -> tuple[IPAddress, ...]:
         except ValueError as error:
             raise EntryError(f"{text[:50]!r} is not a single address") from error
         if getattr(address, "scope_id", None) is not None:
-            raise EntryError(f"{text[:50]!r} has a scope, which means nothing to other hosts")
+            raise EntryError(f"{text[:50]!r} has a scope, which has no meaning on other hosts")
         addresses.append(address)
     return tuple(dict.fromkeys(addresses))
 

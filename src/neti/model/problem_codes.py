@@ -1,8 +1,8 @@
-"""Every code of a problem, declared once: how grave it is, what it means, what to do. Pure.
+"""Every problem code, declared once: its severity, what it means, what to do. Pure.
 
-Codes are stable: alarms, scripts and dashboards go by them. A new one gets a line here, in the
-order of the alphabet; docs/operations.md has the same table, and a test holds the two together.
-Must never do: let the gravity of a problem depend on how its sentence reads.
+Codes are stable: alerts, scripts and dashboards rely on them. A new one gets a line here, in
+alphabetical order. docs/operations.md has the same table, and a test compares the two. Must never
+let a severity depend on a sentence.
 """
 
 import enum
@@ -13,7 +13,7 @@ from typing import Final
 
 class Severity(enum.StrEnum):
     """``note``: worth knowing, nothing is wrong. ``warning``: look at it; traffic flows as it
-    should. ``critical``: a host is open or cut off against somebody's wish, or somebody has to
+    should. ``critical``: a host is open or cut off although nobody wants that, or an operator must
     decide."""
 
     NOTE = "note"
@@ -22,7 +22,7 @@ class Severity(enum.StrEnum):
 
     @property
     def rank(self) -> int:
-        """A greater number is graver."""
+        """Higher is more severe."""
         return list(Severity).index(self)
 
 
@@ -49,113 +49,113 @@ def _critical(code: str, meaning: str, remedy: str) -> Kind:
 _KINDS: Final = (
     _critical(
         "arming",
-        "`reject_all` is true, but this host is not enforced: strangers get in",
-        "The sentence names what is missing. Mend that; the trial then begins by itself",
+        "`reject_all` is true, but this host does not enforce it: strangers get in",
+        "The message says what is missing. Fix that; the trial then starts by itself",
     ),
     _warning(
         "certificate",
         "This host's registry certificate has expired, or will within 14 days",
-        "Renew it, put it in place, `systemctl reload neti`",
+        "Renew it, install it, then `systemctl reload neti`",
     ),
     _critical(
         "clone",
-        "Another machine is running as this host: the same id, and perhaps a copy of its state",
-        "The sentence names it, where it says who it is. Stop one of the two; give it an id of its "
-        "own and an empty state folder",
+        "Another machine runs as this host, with the same id and perhaps a copy of its state",
+        "The message names it, if known. Stop one of the two, and give it its own id and an "
+        "empty state folder",
     ),
     _warning(
         "config_unread",
-        "The configuration file was changed and has not been read since",
+        "The configuration file was changed, but the agent has not read it since",
         "`neti config check`, then `neti reload`",
     ),
     _warning(
         "conntrack",
-        "The connection-tracking table is nearly full; when it is full, new connections are "
-        "dropped, in shadow too",
-        "Raise `conntrack_max`; find the program that opens so many connections",
+        "The connection-tracking table is nearly full. When it is full, new connections are "
+        "dropped, even in shadow",
+        "Raise `conntrack_max`, and find the program that opens so many connections",
     ),
     _warning(
         "conntrack_max",
-        "The limit of tracked connections could not be set",
-        "The sentence says why; until then the kernel's own limit applies",
+        "The limit on tracked connections could not be set",
+        "The message says why. Until it is fixed, the kernel's own limit applies",
     ),
     _warning(
         "descriptors",
         "The agent has no file descriptors left for one of its listeners",
-        "Find who holds so many connections to this host's agent open; raise `LimitNOFILE`",
+        "Find out who keeps so many connections to this agent open; raise `LimitNOFILE`",
     ),
     _warning(
         "disk",
-        "The state folder cannot be written: what is decided now may not outlast a restart",
-        "Make room, or make the folder writable; the agent writes again by itself",
+        "The state folder cannot be written: what is decided now may not survive a restart",
+        "Free disk space, or make the folder writable. The agent then writes by itself",
     ),
     _warning(
         "down",
-        "`neti down` was called: nothing of Neti's is in the kernel",
+        "`neti down` was run: Neti has nothing in the kernel",
         "`neti up`, when the reason is gone",
     ),
     _critical(
         "down_open",
-        "`neti down` was called on a host that is to be enforced: everything gets in",
-        "`neti up`, when the reason is gone; or `neti relax`, if it is not to be enforced",
+        "`neti down` was run on a host that should be enforced: everybody gets in",
+        "`neti up`, when you are done; or `neti relax`, if the host should not be enforced",
     ),
     _critical(
         "drops",
-        "The kernel keeps strangers out although this host is in shadow: whoever is no member is "
-        "locked out against somebody's wish",
-        "`neti relax`; when that does not help, `nft delete table inet neti`",
+        "The kernel drops strangers although this host is in shadow: hosts that are not members "
+        "are locked out by mistake",
+        "`neti relax`; if that does not help, `nft delete table inet neti`",
     ),
     _critical(
         "fight",
-        "Another program keeps undoing what the agent repairs",
-        "Find it by the name in the sentence; it must leave `table inet neti` and the overlay's "
-        "route alone",
+        "Another program keeps undoing the agent's repairs",
+        "The message names the program. Make it leave `table inet neti` and the overlay's route "
+        "alone",
     ),
     _critical(
         "held",
-        "Many members vanished together, or from a registry that may not be the right one: their "
+        "Many members vanished at once, or from a registry that may be the wrong one: their "
         "removal is held back",
-        "Are they really gone? An operator says it once: `neti release --fleet`. If not, mend the "
+        "If they are really gone: `neti release --fleet`, once for all hosts. If not, repair the "
         "registry; the hold ends when they return",
     ),
     _warning(
         "identity",
-        "This host's own id or addresses could not be read, or the id has changed",
-        "Is the metadata service reachable? When the id has changed: restart the agent",
+        "This host's own id or addresses could not be read, or its id has changed",
+        "Check that the metadata service is reachable. If the id has changed, restart the agent",
     ),
     _critical(
         "impostor",
-        "Somebody else has registered under this host's id",
-        "`neti registry check` on an operator's machine says by whose certificate",
+        "Another client has registered under this host's id",
+        "`neti registry check` on an operator's machine shows whose certificate was used",
     ),
     _warning(
         "job",
-        "A job beside the loop does not end; until it does, nothing else that waits for the "
-        "registry or the metadata service is done",
-        "The sentence says which. After ten minutes systemd restarts the agent",
+        "A background job of the agent hangs. Until it ends, no other job that needs the "
+        "registry or the metadata service can run",
+        "The message says which. After ten minutes systemd restarts the agent",
     ),
     _critical(
         "kept_out",
         "Another program's packet filter (ufw, firewalld, iptables, nft) drops members' new "
-        "connections after Neti let them in: counted packets show it",
-        "Add the line that the sentence ends with, or open the ports there; it ends with the first "
-        "connection that arrives",
+        "connections after Neti has let them in; packet counters show it",
+        "Add the line at the end of the message, or open the ports there. It clears with the "
+        "first connection that arrives",
     ),
     _critical(
         "kernel",
         "The kernel refused a change: rules or members may be out of date",
-        "The sentence is the kernel's own; the agent tries again by itself",
+        "The message is the kernel's own. The agent tries again by itself",
     ),
     _warning(
         "lease_changed",
-        "This host's overlay address is another one, and no operator moved it: the lease "
-        "was released, or the registry was restored from a copy",
-        "Was it meant? Tell clients the new address, then restart the agent. If not: `neti lease "
+        "This host's overlay address changed, but no operator moved it: its lease was released, "
+        "or the registry was restored from a backup",
+        "If intended: tell clients the new address, then restart the agent. If not: `neti lease "
         "list`, then `neti lease move`",
     ),
     _warning(
         "live_setting",
-        "A fleet-wide setting in the registry is not what was expected, and is ignored",
+        "A fleet-wide setting in the registry is invalid and ignored",
         "Write a valid value to its node",
     ),
     _warning(
@@ -165,20 +165,20 @@ _KINDS: Final = (
     ),
     _note(
         "lost",
-        "Members vanished without a word; they stay reachable for `linger_seconds`. `neti check` "
-        "has a limit of its own for them",
-        "Look at those hosts. On purpose: `neti leave` before they go",
+        "Members vanished without leaving. They stay reachable for `linger_seconds`. `neti "
+        "check` has its own limit for them",
+        "Look at those hosts. To stop hosts on purpose, run `neti leave` on them first",
     ),
     _warning(
         "metrics",
-        "Metrics are wanted, but their address cannot be listened on",
+        "The agent cannot listen on the address for metrics",
         "Free the address or change `metrics_listen`, then restart the agent",
     ),
     _warning(
         "origin",
-        "The registry is another one than before, or an older copy: members that it does not list "
-        "are held",
-        "Is it the right registry? If so, `neti release`",
+        "The registry is not the one from before, or an older copy of it: members that it does "
+        "not list are held",
+        "Check that it is the right registry. If so, `neti release`",
     ),
     _warning(
         "overlay",
@@ -188,27 +188,27 @@ _KINDS: Final = (
     ),
     _note(
         "record_crowded",
-        "The shadow's record of ports where nobody listens is full, or one source filled its share "
-        "of it",
-        "Nothing: scanners do that. Ports with a listener have room of their own",
+        "The shadow record of ports without a listener is full, or one source has used up its "
+        "share",
+        "Nothing: scanners cause this. Ports with a listener are recorded separately",
     ),
     _warning(
         "record_full",
-        "The shadow's record of ports with a listener is full: who uses them is not known "
-        "completely, and no trial is confirmed by evidence",
-        "`neti preview` shows who knocks, and where. Open the port, or keep them out before this "
-        "host; an hour after the last of it this ends by itself",
+        "The shadow record of ports with a listener is full: not all their clients are known, "
+        "so no trial can be confirmed by evidence",
+        "`neti preview` shows who connects, and where. Open the port, or block them before they "
+        "reach this host. It clears an hour after the last such packet",
     ),
     _warning(
         "registration",
         "This host could not be registered: peers do not know it",
-        "The sentence says why; the agent tries again by itself",
+        "The message says why. The agent tries again by itself",
     ),
     _warning(
         "registry",
-        "The registry is not followed; the last good state stays in force, but joins and leaves do "
-        "not arrive",
-        "Is the registry reachable from here? `neti registry check`",
+        "The agent is not following the registry. The last good state stays in force, but joins "
+        "and leaves do not arrive",
+        "Check that the registry is reachable from here: `neti registry check`",
     ),
     _critical(
         "registry_host",
@@ -218,57 +218,59 @@ _KINDS: Final = (
     ),
     _warning(
         "relaxed",
-        "`reject_all` is true in the configuration, but `neti relax` was said since: nothing is "
+        "`reject_all` is true in the configuration, but `neti relax` was run since: nobody is "
         "kept out",
-        "The sentence says who and when. `neti enforce`, or write `reject_all: false`",
+        "The message says who ran it and when. `neti enforce`, or write `reject_all: false`",
     ),
     _warning(
         "reload",
-        "The configuration that was read last is refused, or parts of it need a restart",
-        "`neti config check`, then `neti reload`; or restart the agent where the sentence says so",
+        "The configuration that was read last is invalid, or parts of it need a restart",
+        "`neti config check`, then `neti reload`; or restart the agent if the message says so",
     ),
     _warning(
         "responder",
-        "This host does not answer `neti verify`: its port cannot be listened on",
+        "This host does not answer `neti verify`: the agent cannot listen on its port",
         "Free the port or change `verify_port`, then restart the agent",
     ),
     _warning(
         "route",
-        "No interface has this host's private address, so the overlay's route waits for it",
-        "Bring the address up; the route follows by itself",
+        "No interface has this host's private address, so the overlay's route cannot be set",
+        "Bring the address up; the route is then set by itself",
     ),
     _warning(
         "stage_adopted",
-        "The record on disk said shadow and the kernel enforced: the host stays enforced",
-        "Was an old copy of the state folder put back? `neti relax`, if it is to be in shadow; "
-        "otherwise `neti enforce`, which ends this problem",
+        "The record on disk said shadow, but the kernel was enforcing: the host stays enforced",
+        "Perhaps an old copy of the state folder was restored. `neti relax`, if the host should "
+        "be in shadow; otherwise `neti enforce`, which clears this",
     ),
     _critical(
         "stage_lost",
         "The record of the stage is damaged, so this host is open although it may have been "
         "enforced",
-        "`neti enforce`; or `neti relax`, if it is not to be enforced",
+        "`neti enforce`; or `neti relax`, if the host should not be enforced",
     ),
     _critical(
         "stage_not_saved",
-        "What was decided about this host (enforced, relaxed) is not on disk: a reboot undoes it",
-        "Make room, or make the state folder writable; the agent writes again by itself",
+        "The last decision about this host (enforced, relaxed) is not on disk: a reboot would "
+        "undo it",
+        "Free disk space, or make the state folder writable. The agent then writes by itself",
     ),
     _warning(
         "state",
-        "A file in the state folder is damaged or cannot be read; an older copy is used if there "
-        "is one",
-        "Usually nothing: it is written anew by itself. When it stays, look at the disk",
+        "A file in the state folder is damaged or cannot be read. An older copy is used if "
+        "there is one",
+        "Usually nothing: the agent rewrites it. If the problem stays, check the disk",
     ),
     _warning(
         "tables",
-        "Other programs' tables cannot be read, so nobody can say whether they keep members out",
-        "The sentence says why",
+        "Other programs' tables cannot be read, so the agent cannot tell whether they keep "
+        "members out",
+        "The message says why",
     ),
     _warning(
         "tables_drop",
-        "Another program's table keeps members out, whatever Neti lets in",
-        "Add the line that the sentence ends with",
+        "Another program's table keeps out members that Neti lets in",
+        "Add the line at the end of the message",
     ),
     _warning(
         "temporary_address",
@@ -278,23 +280,23 @@ _KINDS: Final = (
     ),
     _warning(
         "thread",
-        "A part of the agent beside the loop broke and was begun anew",
-        "Report it, with the log; nothing else needs to be done",
+        "A background part of the agent failed and was restarted",
+        "Report it, with the log. Nothing else is needed",
     ),
     _critical(
         "trial_expired",
-        "The trial of `reject_all` ended unconfirmed: the kernel went back to shadow, and nothing "
-        "is kept out",
-        "The sentence says what was missing. Mend that, then `neti enforce`; or `neti relax`, if "
-        "it was not meant",
+        "The trial of `reject_all` ended unconfirmed: the kernel went back to shadow, and "
+        "nobody is kept out",
+        "The message says what was missing. Fix that, then `neti enforce`; or `neti relax`, if "
+        "the host should not be enforced",
     ),
     _warning(
         "unexpected",
-        "Something happened that nobody expected; the agent goes on and reads everything anew",
+        "An unexpected error. The agent goes on and reads everything again",
         "Report it, with the log",
     ),
 )  # fmt: skip
 
-# Every host has them at the same moment, so no host tells the others of them.
+# All hosts have these at the same time, so no host reports them to the others.
 ABOUT_THE_FLEET: Final = frozenset({"held", "live_setting", "lost", "origin", "registry"})
 KINDS: Final[Mapping[str, Kind]] = {kind.code: kind for kind in _KINDS}

@@ -1,8 +1,8 @@
 """What is wrong on this host: typed problems, a collection of them, and their form in a document.
 
 Code and severity decide; the sentence is for people, and nothing ever parses it. All codes are
-declared in ``neti.model.problem_codes``. Must never do: raise in a running agent because of a code,
-or ask a sentence how grave it is.
+declared in ``neti.model.problem_codes``. Must never raise in a running agent because of a code, or
+read a sentence to decide anything.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,14 +13,14 @@ from neti.model.problem_codes import KINDS, Severity
 
 __all__ = ["Problem", "Problems", "Severity", "problem", "problems_in"]
 
-UNTYPED: Final = "untyped"  # what an agent of an older version says in words alone
-# Set in tests: a code that nobody declared is an error there, and a warning in operation.
+UNTYPED: Final = "untyped"  # from an agent of an older version, which reports sentences only
+# Set in tests: an undeclared code is an error there, and only a warning in operation.
 strict = False
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """``subject``: of several things with the same code, which one; empty where there is one."""
+    """``subject``: which of several things with the same code; empty if there is only one."""
 
     code: str
     severity: Severity
@@ -36,7 +36,7 @@ class Problem:
 
 
 def problem(code: str, sentence: str, subject: str = "") -> Problem:
-    """With the severity that its code is declared with."""
+    """A problem with the severity that its code is declared with."""
     kind = KINDS.get(code)
     if kind is None and strict:
         raise LookupError(f"the problem {code!r} is not declared in neti.model.problem_codes")
@@ -44,17 +44,17 @@ def problem(code: str, sentence: str, subject: str = "") -> Problem:
 
 
 class Problems:
-    """Those that there are now, in the order in which they came. Not thread-safe."""
+    """The current problems, in the order in which they were set. Not thread-safe."""
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, str], Problem] = {}
 
     def set(self, code: str, sentence: str, *, subject: str = "") -> None:
-        """It is so; said again, the sentence is the new one."""
+        """Sets the problem, or replaces its sentence."""
         self._held[code, subject] = problem(code, sentence, subject)
 
     def clear(self, code: str, *, subject: str | None = None) -> None:
-        """It is over, if it ever was. ``subject`` None: with every subject."""
+        """Clears the problem, if it is set. ``subject`` None: with every subject."""
         for key in [k for k in self._held if k[0] == code and subject in (None, k[1])]:
             del self._held[key]
 
@@ -62,7 +62,7 @@ class Problems:
         return self._held.get((code, subject))
 
     def sentence(self, code: str) -> str:
-        """Empty when there is no such problem."""
+        """Its sentence; empty if there is no such problem."""
         return "; ".join(held.sentence for held in self._held.values() if held.code == code)
 
     def __contains__(self, code: str) -> bool:
@@ -76,8 +76,8 @@ class Problems:
 
 
 def problems_in(status: Mapping[str, Any]) -> list[Problem]:
-    """Of a status document, which another version may have written: what is not known of a problem
-    makes it a warning, and never an error of the reader."""
+    """The problems in a status document, which another version may have written. A problem that
+    this version does not know becomes a warning, never an error."""
     listed = status.get("problems")
     return [_read(one) for one in listed] if isinstance(listed, list) else []
 

@@ -1,4 +1,4 @@
-"""The configuration as the rest of the program sees it: frozen, validated, defaults filled in.
+"""The configuration as the rest of the program sees it: frozen, valid, with defaults.
 
 ``neti.config`` makes it from a file; nothing here reads or checks anything.
 """
@@ -50,7 +50,9 @@ class Settings:
     # sites and identity
     site: str | None = None  # None: auto
     sites: Mapping[str, Site] = field(default_factory=lambda: MappingProxyType({}))
-    sites_configured: bool = False  # False: a 2014 file, whose sites are only the names ec2 and vpc
+    sites_configured: bool = (
+        False  # False: a file of 2014, whose sites are just the names ec2 and vpc
+    )
     identity: Literal["auto", "ec2"] | StaticIdentity = "auto"
     addresses: tuple[IPAddress, ...] = ()
     # registry
@@ -89,9 +91,9 @@ class Settings:
     table_files_path: Path = DEFAULT_STATE
     aws_key: str | None = field(default=None, repr=False)
     aws_secret_key: str | None = field(default=None, repr=False)
-    warnings: tuple[str, ...] = ()  # what the operator should know about this file
+    warnings: tuple[str, ...] = ()  # for the operator, about this file
 
     @property
     def way_in(self) -> bool:
-        """Whether an operator can get in to an enforced host."""
+        """Whether an operator can get into an enforced host."""
         return bool(self.ssh_whitelist) or self.allow_empty_ssh_whitelist

@@ -1,6 +1,6 @@
-"""The proxy as rules of the kernel: DNAT in a table of its own. Nothing watches the servers then.
+"""The proxy as kernel rules: DNAT in its own table. Nothing checks the servers then.
 
-Must never do: touch another table, or turn on forwarding, which is the operator's decision.
+Must never touch another table, or turn on forwarding: that is the operator's decision.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 def rules(settings: ProxySettings) -> str:
     """The whole table as nft commands that replace it in one transaction. Pure.
 
-    A client stays with one server: which one follows from its address.
+    A client stays with one server, chosen by its address.
     """
     listen = ipv4("--listen", settings.listen)
     servers = [(ipv4("--server", server), server.port) for server in settings.servers]
@@ -36,7 +36,7 @@ def rules(settings: ProxySettings) -> str:
             f"add rule {TABLE} postrouting ct status dnat ip daddr {address} tcp dport {port} "
             f"ct original proto-dst {settings.listen.port} masquerade"
         )
-    # The seed is written down so that a reload sends clients where they went before.
+    # A fixed seed, so that a reload sends clients to the same servers as before.
     lines.append(
         f"add rule {TABLE} prerouting {where}tcp dport {settings.listen.port} "
         f"jhash ip saddr mod {len(servers)} seed 0x6e657469 vmap {{ {chosen} }}"
@@ -47,17 +47,18 @@ def rules(settings: ProxySettings) -> str:
 def load(settings: ProxySettings) -> None:
     if _FORWARDING.read_text().strip() != "1":
         raise ConfigError(
-            "this host forwards nothing (net.ipv4.ip_forward is 0), so rules alone relay nothing: "
-            "sysctl -w net.ipv4.ip_forward=1, and keep it in /etc/sysctl.d"
+            "this host does not forward packets (net.ipv4.ip_forward is 0), so the rules have no "
+            "effect: run sysctl -w net.ipv4.ip_forward=1, and keep it in /etc/sysctl.d"
         )
     if other_table.exists("inet", "neti"):
         raise NetiError(
-            "an agent's rules are on this host (table inet neti): a proxy must be reachable "
-            "when Neti's rules are wrong, so no agent may run beside it: neti down, and stop it"
+            "an agent's rules are on this host (table inet neti). A proxy must be reachable even "
+            "if Neti's rules are wrong, so no agent may run beside it. Run neti down, and stop "
+            "the agent"
         )
     other_table.write(rules(settings))
 
 
 def remove() -> bool:
-    """Whether there was a table to take out."""
+    """Whether there was a table to remove."""
     return other_table.remove(*TABLE.split())

@@ -1,4 +1,4 @@
-"""Runs the proxy until SIGTERM: listener, health checks, metrics, and a quiet end."""
+"""Runs the proxy until SIGTERM: listener, health checks, metrics, and a graceful stop."""
 
 import asyncio
 import contextlib
@@ -22,10 +22,10 @@ _STATUS_SECONDS = 30.0
 
 
 def run(settings: ProxySettings) -> None:
-    """Raises NetiError when it cannot begin."""
+    """Raises NetiError when it cannot start."""
     raise_file_limit(settings.max_connections)
     if settings.files is not None:
-        tls.context(settings.files)  # what is wrong with the files is said now
+        tls.context(settings.files)  # so that errors in the files are reported now
     asyncio.run(_run(settings))
 
 
@@ -49,7 +49,7 @@ async def _run(settings: ProxySettings) -> None:
     log.info("stopping", connections=relay.connections, seconds=settings.drain)
     draining = asyncio.create_task(relay.drain())
     stop.clear()
-    impatient = asyncio.create_task(stop.wait())  # a second signal ends it at once
+    impatient = asyncio.create_task(stop.wait())  # a second signal stops it at once
     await asyncio.wait([draining, impatient], return_when=asyncio.FIRST_COMPLETED)
     for task in (watching, telling, impatient, draining):
         task.cancel()
@@ -70,16 +70,16 @@ async def _bound(place: Endpoint, binding: Awaitable[object]) -> None:
         await binding
     except OSError as error:
         raise NetiError(
-            f"cannot listen on {place}: {error.strerror}: is the address this host's, and is "
-            "nobody else on the port?"
+            f"cannot listen on {place} ({error.strerror}). Is it an address of this host, and is "
+            "the port free?"
         ) from error
 
 
 def refuse_beside_agent(config: Path | None) -> None:
-    """The ensemble and its proxies must be reachable when Neti is not: no agent runs here."""
+    """Refuses to run beside an agent: proxies must stay reachable when Neti fails."""
     path = config if config is not None else DEFAULT_PATH
     folder = Path("/var/lib/neti")
-    # A file that is faulty, or not for this user's eyes, is not this command's affair.
+    # Whether the file is valid and readable does not matter to this command.
     with contextlib.suppress(ConfigError, OSError):
         if path.exists():
             folder = load(path).table_files_path
@@ -90,6 +90,7 @@ def refuse_beside_agent(config: Path | None) -> None:
     except AgentUnreachable:
         return
     raise NetiError(
-        f"an agent runs on this host ({folder / 'agent.sock'} answers): a proxy must be reachable "
-        "when Neti's rules are wrong, so no agent may run beside it: stop one of the two"
+        f"an agent runs on this host ({folder / 'agent.sock'} answers). A proxy must be "
+        "reachable even if Neti's rules are wrong, so no agent may run beside it. Stop one of "
+        "the two"
     )

@@ -1,4 +1,4 @@
-"""The proxy's counters as text, for Prometheus or curl, on a small listener of its own."""
+"""The proxy's counters as text, for Prometheus or curl, on its own small listener."""
 
 import asyncio
 import contextlib
@@ -18,11 +18,11 @@ def text(relay: Relay, servers: Servers) -> str:
 
 def _lines(relay: Relay, servers: Servers) -> Iterator[str]:
     counts = relay.counts
-    yield from _metric("connections", "gauge", "Connections now.", {"": relay.connections})
+    yield from _metric("connections", "gauge", "Open connections.", {"": relay.connections})
     yield from _metric("accepted_total", "counter", "Accepted.", {"": counts.accepted})
     for name, what, by_reason in (
-        ("refused_total", "Refused, by reason.", counts.refused),
-        ("ended_total", "Ended, by reason.", counts.ended),
+        ("refused_total", "Refused connections, by reason.", counts.refused),
+        ("ended_total", "Ended connections, by reason.", counts.ended),
     ):
         labelled = {f'{{reason="{r.replace(" ", "_")}"}}': n for r, n in by_reason.items()}
         yield from _metric(name, "counter", what, labelled)
@@ -30,13 +30,18 @@ def _lines(relay: Relay, servers: Servers) -> Iterator[str]:
         '{direction="to_servers"}': counts.to_servers,
         '{direction="to_clients"}': counts.to_clients,
     }
-    yield from _metric("bytes_total", "counter", "Passed on.", passed)
+    yield from _metric("bytes_total", "counter", "Bytes relayed.", passed)
     for name, kind, what, field in (
-        ("server_up", "gauge", "1 when the server answers.", "up"),
-        ("server_connections", "gauge", "Connections to it now.", "connections"),
-        ("server_connected_total", "counter", "Connections to it.", "connected_total"),
-        ("server_failed_total", "counter", "Connections that it did not take.", "failed_total"),
-        ("server_downs_total", "counter", "How often it was found down.", "downs_total"),
+        ("server_up", "gauge", "1 if the server answers.", "up"),
+        ("server_connections", "gauge", "Open connections to the server.", "connections"),
+        ("server_connected_total", "counter", "Connections made to the server.", "connected_total"),
+        (
+            "server_failed_total",
+            "counter",
+            "Connections that the server did not accept.",
+            "failed_total",
+        ),
+        ("server_downs_total", "counter", "How often the server went down.", "downs_total"),
     ):
         values = {f'{{server="{s.place}"}}': int(getattr(s, field)) for s in servers.all}
         yield from _metric(name, kind, what, values)
@@ -51,7 +56,7 @@ def _metric(name: str, kind: str, what: str, values: dict[str, int]) -> Iterator
 
 
 async def serve(place: Endpoint, relay: Relay, servers: Servers) -> asyncio.Server:
-    """Every request gets all of it. Raises OSError when the address cannot be had."""
+    """Every request gets all metrics. Raises OSError when it cannot listen on the address."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):

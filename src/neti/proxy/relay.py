@@ -1,9 +1,10 @@
-"""The relay: accepts, finds a server, passes bytes both ways, ends what is dead. One event loop.
+"""The relay: accepts, picks a server, passes bytes both ways, ends dead connections. One event
+loop.
 
 Each direction reads only when the other side has taken what was read before (back-pressure), so a
-connection costs two small buffers however slow its ends are.
+connection costs two small buffers, however slow its ends are.
 
-Must never do: look into what it relays, or let one connection's fault touch another.
+Must never look into what it relays, or let one connection's failure affect another.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from neti.proxy.servers import Server, Servers
 from neti.proxy.settings import ProxySettings
 
 _CHUNK = 65536
-# After one side has said that it sends no more, the other may finish for so long.
+# How long one side may go on sending after the other has finished.
 _HALF_CLOSED_SECONDS = 10.0
 _LOG_REFUSED_EVERY = 10.0
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -49,7 +50,7 @@ class Relay:
     # --- life ---
 
     async def listen(self) -> None:
-        """Raises OSError when the address cannot be had."""
+        """Raises OSError when it cannot listen on the address."""
         place = self._settings.listen
         self._listener = await asyncio.start_server(
             self._accepted, place.host, place.port, limit=_CHUNK, backlog=1024
@@ -60,8 +61,8 @@ class Relay:
             self._listener.close()
 
     async def drain(self) -> None:
-        """End all connections, spread over the time given, so that not all clients come back to
-        the other proxies in one moment."""
+        """Ends all connections, spread over the given seconds, so that clients do not all return to
+        the other proxies at once."""
         waiting = list(self._open)
         pause = self._settings.drain / max(1, len(waiting))
         for number, task in enumerate(waiting):
@@ -136,7 +137,7 @@ class Relay:
             upstream[1].transport.abort()
 
     async def _connected(self) -> tuple[Server, Pair] | None:
-        """The first server that takes a connection."""
+        """The first server that accepts a connection."""
         for server in self._servers.candidates():
             place = server.place
             try:
@@ -151,7 +152,7 @@ class Relay:
 
 
 class _Flow:
-    """Both directions of one connection, until one of the reasons to end it."""
+    """Relays both directions of one connection until there is a reason to end it."""
 
     def __init__(self, idle: float) -> None:
         self._idle = idle
@@ -168,7 +169,7 @@ class _Flow:
 
     async def run(self, client: Pair, upstream: Pair, counts: Counts) -> str:
         self._moved = asyncio.get_running_loop().time()
-        # Kept by the loop only weakly otherwise.
+        # The loop alone keeps only a weak reference.
         tasks = [
             asyncio.create_task(self._pass(client[0], upstream[1], counts, up=True)),
             asyncio.create_task(self._pass(upstream[0], client[1], counts, up=False)),
@@ -208,7 +209,8 @@ class _Flow:
         await self._finish()
 
     async def _finish(self) -> None:
-        """One side sends no more: what it sent is on its way, and the other has its say."""
+        """One side has finished sending: what it sent is still delivered, and the other may finish
+        too."""
         if self._half_closed:
             self._end("closed")
             return
@@ -224,7 +226,7 @@ class _Flow:
 
 
 async def _flushed(*writers: asyncio.StreamWriter) -> None:
-    """Closed when what was written has left, or has had its time to."""
+    """Closes when everything written has been sent, or after a time limit."""
     for writer in writers:
         writer.close()
     with contextlib.suppress(OSError, TimeoutError):
@@ -233,7 +235,7 @@ async def _flushed(*writers: asyncio.StreamWriter) -> None:
 
 
 def _keep_alive(writer: asyncio.StreamWriter, idle: float) -> None:
-    """The kernel finds out about an end that is gone, also while there is something to send."""
+    """The kernel notices a dead peer, even while there is unsent data."""
     sock: socket.socket = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

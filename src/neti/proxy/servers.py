@@ -1,12 +1,12 @@
-"""The ensemble as the proxy sees it: who answers, who is asked next. One event loop owns it.
+"""The ensemble as the proxy sees it: which server answers, which is next. One event loop owns it.
 
-A server is asked with ZooKeeper's word ``srvr``, which a stock server answers. After two failures
-in a row it is down and gets no new connections; after five those that it has end, so that their
-clients go elsewhere (not sooner: a server that is only slow would get all of them back at once).
-The first answer ends both. A client's failed connection only has the server looked at sooner:
-a burst of clients says more about this machine than about the server.
+A server is checked with ZooKeeper's command ``srvr``, which a stock server answers. After two
+failures in a row it is down and gets no new connections. After five, its connections are ended so
+that clients go elsewhere (not sooner, because a server that is only slow would get all of them back
+at once). The first answer ends both. A client's failed connection only makes the next check come
+sooner: a burst of clients says more about this machine than about the server.
 
-Must never do: judge a server down because the word is not allowed there.
+Must never take a server for down because the command is not allowed there.
 """
 
 import asyncio
@@ -29,15 +29,15 @@ _MOST = 8192
 @dataclass(slots=True, eq=False)
 class Server:
     place: Endpoint
-    up: bool = True  # until it is known better: the first client shall not wait for a check
+    up: bool = True  # assume up, so that the first client does not wait for a check
     failures: int = 0
     reason: str = ""
     connections: int = 0
     connected_total: int = 0
-    failed_total: int = 0  # connections that could not be made
+    failed_total: int = 0  # failed connections
     downs_total: int = 0
-    ending: set[Callable[[], None]] = field(default_factory=set)  # ends one connection each
-    doubted: asyncio.Event = field(default_factory=asyncio.Event)  # look at it now
+    ending: set[Callable[[], None]] = field(default_factory=set)  # each ends one connection
+    doubted: asyncio.Event = field(default_factory=asyncio.Event)  # check it now
 
 
 class Servers:
@@ -46,11 +46,11 @@ class Servers:
         self.all = tuple(Server(place) for place in settings.servers)
 
     def candidates(self) -> list[Server]:
-        """In the order in which to try them: those that are up first, the least busy first."""
+        """In the order to try them: those that are up first, and of these the least busy."""
         return sorted(self.all, key=lambda server: (not server.up, server.connections))
 
     async def watch(self) -> None:
-        """Ask each of them, for ever."""
+        """Checks each server, forever."""
         async with asyncio.TaskGroup() as group:
             for server in self.all:
                 group.create_task(self._watch(server))
@@ -61,12 +61,12 @@ class Servers:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.health):
                     await server.doubted.wait()
-                # A thousand clients that were refused are one look, and a look each is a flood.
+                # One check is enough for a thousand refused clients; one each would be a flood.
                 await asyncio.sleep(self._settings.health / 10)
             server.doubted.clear()
 
     def note(self, server: Server, fault: str | None) -> None:
-        """The outcome of one look at it."""
+        """Records the outcome of one check."""
         if fault is None:
             if not server.up:
                 log.info("server_up", server=server.place)
@@ -92,7 +92,7 @@ class Servers:
         except OSError as error:
             files = self._settings.files
             insecure = tls.refusal(error, files) if files is not None else None
-            # asyncio puts the address where others put the reason.
+            # asyncio puts the address where the reason usually is.
             return insecure or (os.strerror(error.errno) if error.errno else str(error))
         except tls.TLSError as error:
             return str(error)
@@ -102,8 +102,8 @@ def _judged(answer: str) -> str | None:
     if "Mode:" in answer or "not in the whitelist" in answer or "is not executed" in answer:
         return None
     if "not currently serving" in answer:
-        return "it serves nobody: the ensemble has no quorum"
-    return f"it is no ZooKeeper: it answered {answer[:40]!r}"
+        return "it is not serving: the ensemble has no quorum"
+    return f"it is not a ZooKeeper server: it answered {answer[:40]!r}"
 
 
 async def _srvr(place: Endpoint, files: RegistryTLS | None) -> str:

@@ -1,4 +1,4 @@
-"""What a proxy is told, checked before anything is opened. Pure but for the limit on files."""
+"""A proxy's options, checked before anything is opened. Pure, except for the limit on files."""
 
 import resource
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from ipaddress import IPv4Address, ip_address
 from neti.errors import ConfigError
 from neti.model.settings import RegistryTLS
 
-# The longest session that a stock ZooKeeper grants; its client pings three times in it.
+# The longest session of a stock ZooKeeper; its client pings three times in it.
 LONGEST_SESSION_SECONDS = 40
-# Of a process, besides two for each connection: listener, metrics, health checks, logs.
+# Descriptors besides two per connection: listener, metrics, health checks, logs.
 _OTHER_FILES = 64
 
 
@@ -24,7 +24,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxySettings:
-    """Seconds everywhere. ``files``: health checks speak TLS with them; None: plain."""
+    """All times in seconds. ``files``: for TLS in health checks; None: no TLS."""
 
     listen: Endpoint
     servers: tuple[Endpoint, ...]
@@ -45,30 +45,33 @@ def endpoint(option: str, text: str, *, any_address: bool = False) -> Endpoint:
     number = int(port) if port.isascii() and port.isdecimal() else 0
     if not colon or not 0 < number < 65536 or (not host and not any_address):
         raise ConfigError(
-            f"{option} {text}: expected HOST:PORT, such as 10.21.0.4:2181 or [2001:db8::5]:2181"
+            f"{option} {text}: expected HOST:PORT such as 10.21.0.4:2181 or [2001:db8::5]:2181"
         )
     return Endpoint(host or "0.0.0.0", number)
 
 
 def checked(settings: ProxySettings) -> ProxySettings:
-    """The same, or ConfigError where it makes no sense."""
+    """The same settings; ConfigError if they make no sense."""
     if not settings.servers:
-        raise ConfigError("--server is missing: name each server of the ensemble, HOST:PORT")
+        raise ConfigError(
+            "--server is missing: give it once per server of the ensemble, as HOST:PORT"
+        )
     doubled = {str(s) for s in settings.servers if settings.servers.count(s) > 1}
     if doubled:
         raise ConfigError(f"--server {min(doubled)} is given twice")
     for server in settings.servers:
         if server.port == settings.listen.port and _means_us(server.host, settings.listen.host):
             raise ConfigError(
-                f"--server {server} is where this proxy itself listens ({settings.listen}): "
-                "it would relay to itself"
+                f"--server {server} is the address that this proxy listens on "
+                f"({settings.listen}): it would relay to itself"
             )
     if settings.metrics == settings.listen:
-        raise ConfigError(f"--metrics {settings.metrics} is taken by --listen: use another port")
+        raise ConfigError(f"--metrics {settings.metrics} is also --listen: use another port")
     if settings.idle <= LONGEST_SESSION_SECONDS:
         raise ConfigError(
-            f"--idle {settings.idle:g}: a healthy ZooKeeper session of {LONGEST_SESSION_SECONDS} s "
-            f"may be silent for nearly as long: expected more than {LONGEST_SESSION_SECONDS}"
+            f"--idle {settings.idle:g} is too short: expected more than "
+            f"{LONGEST_SESSION_SECONDS}, because a healthy ZooKeeper session can be silent for "
+            "nearly that long"
         )
     if settings.max_per_source > settings.max_connections:
         raise ConfigError(
@@ -79,13 +82,14 @@ def checked(settings: ProxySettings) -> ProxySettings:
 
 
 def raise_file_limit(connections: int) -> None:
-    """Two descriptors a connection. Raises ConfigError when this process may not have so many."""
+    """Each connection takes two descriptors. Raises ConfigError when this process may not open so
+    many."""
     wanted = 2 * connections + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
         raise ConfigError(
-            f"--max-connections {connections} needs {wanted} open files, and this process may "
-            f"have {hard}: raise LimitNOFILE in the unit, or ulimit -Hn, or lower the number"
+            f"--max-connections {connections} needs {wanted} open files, but this process may "
+            f"have {hard}: raise LimitNOFILE in the unit or ulimit -Hn, or lower the number"
         )
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -102,7 +106,7 @@ def _means_us(server: str, listen: str) -> bool:
 
 
 def ipv4(option: str, place: Endpoint) -> IPv4Address:
-    """For rules in the kernel, which know no names."""
+    """For kernel rules, which need addresses, not names."""
     try:
         return IPv4Address(place.host)
     except ValueError as error:

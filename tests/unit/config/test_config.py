@@ -153,7 +153,7 @@ def test_a_key_written_twice_never_replaces_the_first(
     """A duplicate key, at any depth and in any quotes, is refused with both lines."""
     (line,) = refused(text)
     assert place in line
-    assert "written twice (also in line " in line
+    assert "given twice (also on line " in line
 
 
 def test_every_list_and_mapping_may_be_null(load_text: Load) -> None:
@@ -279,7 +279,7 @@ def test_everything_wrong_is_listed_with_its_line(refused: Refused) -> None:
     assert "write: overlay_subnet: 192.168.0.0/18" in lines[3]
     assert "sites.ec2.privat: unknown key" in lines[4]
     assert "did you mean private?" in lines[4]
-    assert "written twice (also in line 3)" in lines[5]
+    assert "given twice (also on line 3)" in lines[5]
 
 
 @pytest.mark.parametrize(
@@ -315,11 +315,11 @@ def test_everything_wrong_is_listed_with_its_line(refused: Refused) -> None:
         ("zk_prefix: /neti/\n", "write: zk_prefix: /neti"),
         ("zk_prefix: neti\n", "write: zk_prefix: /neti"),
         ("zk_prefix: /\n", "an absolute znode path"),
-        ("zk_prefix: /zookeeper\n", "ZooKeeper's own"),
+        ("zk_prefix: /zookeeper\n", "belongs to ZooKeeper itself"),
         ("zk_prefix: /a/../b\n", "an absolute znode path"),
         ("zk_ip_map_node: a/b\n", "without a slash"),
         ("zk_ip_map_node: /elsewhere/ip-map\n", "without a slash"),
-        ("zk_ip_map_node: ip-to-id\n", "another name than zk_iptoid_node has"),
+        ("zk_ip_map_node: ip-to-id\n", "a name other than that of zk_iptoid_node"),
         ("registry: redis\n", "zookeeper, or embedded:"),
         ("registry: embedded:registry.db\n", "zookeeper, or embedded:"),
         ("registry_tls: {ca: /a, cert: /b}\n", "registry_tls.key: missing"),
@@ -330,7 +330,7 @@ def test_everything_wrong_is_listed_with_its_line(refused: Refused) -> None:
         ("identity: {id: db-1}\n", "identity.private: missing"),
         ("identity: {id: 12, private: 10.0.0.5}\n", 'write: id: "12"'),
         ("identity: {id: a b, private: 10.0.0.5}\n", "a host id"),
-        ("identity: {id: a, private: 127.0.0.1}\n", "not the loopback"),
+        ("identity: {id: a, private: 127.0.0.1}\n", "not a loopback one"),
         ("identity: {id: a, private: 224.0.0.1}\n", "one IPv4 address"),
         ("identity: {id: a, private: 192.168.0.5}\n", "outside overlay_subnet"),
         ("identity: {id: a, private: 10.0.0.5, ipv6: 10.0.0.6}\n", "one IPv6 address"),
@@ -346,7 +346,7 @@ def test_everything_wrong_is_listed_with_its_line(refused: Refused) -> None:
         ("nat_overrides: {192.168.0.0/24: 10.0.0.1}\n", "one IPv4 address"),
         ("nat_overrides: [192.168.0.1]\n", "a mapping such as {192.168.0.9: 10.0.0.9}"),
         ("conntrack_max: many\n", "auto, or a whole number"),
-        ("verify_port: 22\n", "another port than ssh_port"),
+        ("verify_port: 22\n", "a port other than ssh_port"),
         ("metrics_listen: '9100'\n", "host:port such as 127.0.0.1:9100"),
         ("metrics_listen: 127.0.0.1\n", "host:port"),
         ("log_file: neti.log\n", "an absolute path"),
@@ -390,7 +390,7 @@ def test_aliases_that_grow_are_refused_quickly(refused: Refused) -> None:
     text = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
     for level in range(1, 9):
         text += f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n"
-    assert any("grow beyond measure" in line for line in refused(text))
+    assert any("expand to too many values" in line for line in refused(text))
 
 
 def test_anchors_work(load_text: Load) -> None:
@@ -430,7 +430,7 @@ def test_without_any_registry_the_error_says_what_to_write(refused: Refused) -> 
     """A file with neither registry is refused with both ways to name one."""
     for text in ("site: auto\n", "zk_hosts:\n", "zk_hosts: {ec2: [], vpc: }\n"):
         (line,) = refused(text, registry="")
-        assert "zk_hosts with a list of host:port per site, or registry: embedded:" in line
+        assert "per site; or, to try Neti on one machine, registry: embedded:" in line
 
 
 def test_the_own_site_needs_a_zookeeper_list(refused: Refused) -> None:
@@ -491,7 +491,9 @@ def test_too_many_addresses(refused: Refused) -> None:
 
 def test_reject_all_without_a_way_in_is_a_warning(load_text: Load) -> None:
     """Keeping everyone out without a way in for SSH is warned about."""
-    assert any("arming will be refused" in w for w in load_text("reject_all: true\n").warnings)
+    assert any(
+        "this host will refuse to enforce" in w for w in load_text("reject_all: true\n").warnings
+    )
     for covered in ("ssh_whitelist: [10.0.0.0/8]\n", "allow_empty_ssh_whitelist: true\n"):
         assert not load_text(f"reject_all: true\n{covered}").warnings
 
@@ -504,11 +506,11 @@ def test_trusting_everyone_is_a_warning(load_text: Load) -> None:
 @pytest.mark.parametrize(
     ("text", "registry", "says"),
     [
-        ("aws_key: AKIA\n", LOCAL, "one of them alone is not used"),
-        ("aws_secret_key: x\n", LOCAL, "one of them alone is not used"),
+        ("aws_key: AKIA\n", LOCAL, "one alone is not used"),
+        ("aws_secret_key: x\n", LOCAL, "one alone is not used"),
         ("session_seconds: 60\n", "zk_hosts: {ec2: [10.0.0.5]}\n", "after 40 s at most"),
         ("registry_tls: {ca: /a, cert: /b, key: /c}\n", LOCAL, "registry_tls is not used"),
-        ("bin: /usr/local/bin/neti\n", LOCAL, "bin means nothing any more"),
+        ("bin: /usr/local/bin/neti\n", LOCAL, "bin has no effect any more"),
     ],
 )
 def test_what_a_valid_file_does_not_do_is_a_warning(
@@ -606,7 +608,7 @@ def test_a_state_folder_that_all_may_write_to_is_refused(refused: Refused, tmp_p
     folder.mkdir()
     folder.chmod(0o1777)
     (line,) = refused(f"table_files_path: {folder}\n")
-    assert "everyone may write to" in line
+    assert "everyone can write to" in line
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -616,10 +618,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     huge = tmp_path / "huge.yml"
     huge.write_bytes(b"#" * (4 * 1024 * 1024 + 1))
     for path, says in (
-        (tmp_path / "none.yml", "no such file"),
+        (tmp_path / "none.yml", "does not exist"),
         (tmp_path, "a directory"),
         (latin, ":2: byte 0xe4 is not UTF-8"),
-        (huge, "more than 4 MiB"),
+        (huge, "larger than 4 MiB"),
         (tmp_path / "none.yml" / "below", "cannot be read|no such file"),
         (Path("a\0b"), "cannot be read"),
     ):
@@ -649,7 +651,7 @@ def test_a_file_of_somebody_else(tmp_path: Path) -> None:
     os.waitpid(child, 0)
     said = os.read(reader, 4096).decode()
     os.close(reader)
-    assert "not readable" in said or "Permission denied" in said
+    assert "cannot be read by this user" in said or "Permission denied" in said
 
 
 def test_a_byte_order_mark_is_no_key(tmp_path: Path) -> None:
@@ -829,7 +831,7 @@ def test_a_missing_file_is_one_line_of_the_program(tmp_path: Path) -> None:
     result = CliRunner().invoke(config_group, ["check", "-c", str(tmp_path / "none.yml")])
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
-    assert "no such file" in line
+    assert "does not exist" in line
     assert "-c" in line
 
 
@@ -870,9 +872,9 @@ def test_the_road_to_a_site_and_the_interfaces_of_containers(load_text: Load) ->
         ("sites: {a: {mtu: 100}}\n", "a whole number from 576 to 9216"),
         ("sites: {a: {mtu: '1400'}}\n", "without quotes"),
         ("container_interfaces: docker0\n", "auto, or a list of interfaces"),
-        ("container_interfaces: ['*']\n", "a beginning such as cali*"),
-        ("container_interfaces: ['a\"b']\n", "an interface's name such as docker0"),
-        ("container_interfaces: [5]\n", "an interface's name such as docker0"),
+        ("container_interfaces: ['*']\n", "a prefix such as cali*"),
+        ("container_interfaces: ['a\"b']\n", "an interface name such as docker0"),
+        ("container_interfaces: [5]\n", "an interface name such as docker0"),
         ("container_interfaces:\n", "auto, or a list of interfaces"),
     ],
 )

@@ -385,7 +385,7 @@ def test_only_a_2014_file_falls_back_on_having_a_vpc(vpc_id: str | None, site: s
         (
             configured(EC2, VPC),
             Identity(id="a", private=PRIVATE, vpc_id="vpc-0cc3"),
-            ["vpc-0cc3", "ec2: vpc-0aa1", "write vpc_ids: [vpc-0cc3]"],
+            ["vpc-0cc3", "ec2: vpc-0aa1", "Write vpc_ids: [vpc-0cc3]"],
         ),
         (
             configured(EC2, VPC),
@@ -395,7 +395,7 @@ def test_only_a_2014_file_falls_back_on_having_a_vpc(vpc_id: str | None, site: s
         (
             configured(Site(name="a", private=EC2.private), Site(name="b", private=EC2.private)),
             Identity(id="a", private=PRIVATE),
-            ["10.0.0.0/8", "a and of b", "write site: a or site: b"],
+            ["10.0.0.0/8", "a and of b", "Write site: a or site: b"],
         ),
         (
             configured(EC2, VPC, site="vpc"),
@@ -410,7 +410,7 @@ def test_only_a_2014_file_falls_back_on_having_a_vpc(vpc_id: str | None, site: s
         (
             configured(identity=StaticIdentity(id="db-1", private=PRIVATE)),
             Identity(id="db-1", private=PRIVATE),
-            ["db-1 by configuration", "write site: ec2 or site: vpc"],
+            ["identity as db-1", "Write site: ec2 or site: vpc"],
         ),
     ],
 )
@@ -511,7 +511,7 @@ def test_silence_is_bridged_by_the_cache(
     found(service, tmp_path, notices)
     service.fail(Fault.SERVER_ERROR)
     assert found(service, tmp_path, notices) == HOST
-    assert "using the answer of 0 s ago" in notices[0]
+    assert "Using the answer from 0 s ago" in notices[0]
 
 
 @pytest.mark.parametrize("fault", [Fault.UNAUTHORIZED, Fault.GARBAGE, Fault.NOT_FOUND])
@@ -533,7 +533,7 @@ def test_an_image_does_not_boot_as_its_original(
     service.fail(Fault.HANG)
     with pytest.raises(SourceSilent):
         found(service, tmp_path, notices, machine="another machine", fault=Fault.HANG)
-    assert "from another machine (i-0a1b2c3d" in notices[0]
+    assert "another machine's (i-0a1b2c3d" in notices[0]
 
 
 def test_an_unknown_machine_remembers_nothing(
@@ -595,7 +595,7 @@ def test_a_cache_of_another_shape_is_ignored_and_said(
     service.fail(Fault.SERVER_ERROR)
     with pytest.raises(SourceSilent):
         found(service, tmp_path, notices)
-    assert "is damaged and ignored" in notices[0]
+    assert "is ignored because it is damaged" in notices[0]
 
 
 def test_a_cache_of_a_later_format_is_used_if_all_is_there(
@@ -615,7 +615,7 @@ def test_a_folder_that_cannot_be_written_to_is_only_noticed(
     """A good answer is used even where it cannot be remembered."""
     (tmp_path / "file").write_text("")
     assert found(service, tmp_path / "file", notices) == HOST
-    assert "could not be remembered" in notices[0]
+    assert "could not be saved" in notices[0]
 
 
 def test_a_link_in_the_folder_is_not_followed(
@@ -681,7 +681,7 @@ def test_the_remembered_answer_tells_its_age(
         service.fail(Fault.SERVER_ERROR)
         clock.advance(86_400)
     assert host.private == PRIVATE
-    assert "the answer of 86400 s ago" in notices[0]
+    assert "the answer from 86400 s ago" in notices[0]
 
 
 # The machine

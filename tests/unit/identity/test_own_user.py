@@ -60,7 +60,7 @@ def test_root_and_the_agents_user_see_one_machine(folder: Path) -> None:
 def test_no_fingerprint_by_less_than_root_sees(folder: Path) -> None:
     """Without the credential there is an error that says what to do, not another machine."""
     product = secret_id(folder)
-    with as_nobody(), pytest.raises(IdentityError, match="run this as root, or by a unit with"):
+    with as_nobody(), pytest.raises(IdentityError, match="Run this as root, or in a unit with"):
         fingerprint([product], {})
 
 

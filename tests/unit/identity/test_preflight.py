@@ -121,7 +121,7 @@ def test_addresses_and_resolvers_inside_the_overlay_are_refused(
             addresses=map(ip_address, addresses),
             resolvers=map(ip_address, resolvers),
         )
-    assert "choose another overlay_subnet" in str(caught.value)
+    assert "Choose another overlay_subnet" in str(caught.value)
     assert "default-address-pools" in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -259,7 +259,7 @@ def test_a_server_that_does_not_allow_the_word_is_alive() -> None:
             assert one.servers.all[0].up
             servers[0].answer = b"HTTP/1.1 400 Bad Request\n"
             await until(lambda: not one.servers.all[0].up)
-            assert "is no ZooKeeper" in one.servers.all[0].reason
+            assert "is not a ZooKeeper" in one.servers.all[0].reason
 
     asyncio.run(scenario())
 
@@ -413,7 +413,7 @@ def test_metrics_tell_what_happened() -> None:
         (("--server", "127.0.0.1:2181"), "would relay to itself"),
         (("--server", "10.0.0.1:2181", "--listen", "10.0.0.1:2181"), "would relay to itself"),
         (("--server", "10.0.0.1:2181", "--idle", "30"), "expected more than 40"),
-        (("--server", "10.0.0.1:1", "--metrics", "0.0.0.0:2181"), "is taken by --listen"),
+        (("--server", "10.0.0.1:1", "--metrics", "0.0.0.0:2181"), "is also --listen"),
         (("--server", "10.0.0.1:1", "--max-connections", "10"), "is more than"),
         (("--remove",), "belongs to --kernel"),
         (("--server", "10.0.0.1:1", "--listen", "192.0.2.77:2181"), "cannot listen on 192.0.2.77"),
