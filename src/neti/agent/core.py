@@ -27,7 +27,7 @@ from neti.model.settings import Settings
 from neti.monitoring.histogram import Measured
 from neti.registry import AgentRegistry
 from neti.ruleset.enforce import RELAXED, Enforcement
-from neti.stage.stages import DOWN, Record, Stage, in_force
+from neti.stage.stages import DOWN, Record, Stage, hindrance, in_force
 from neti.state.folder import STAGE_FILE, StateError, StateFolder
 from neti.state.records import Self
 
@@ -81,6 +81,7 @@ class Core:
     live: LiveSettings = field(default_factory=LiveSettings)
     measured: Measured = field(default_factory=Measured)
     known: bool = False  # the fleet is known: from the registry, or from the last good state
+    adopted: bool = False  # until it is, what the kernel held already stands for it
     fresh: bool = False
     stale_reason: str = "not connected yet"
     fresh_at: float | None = None  # steady seconds
@@ -99,12 +100,29 @@ class Core:
         """What the kernel should hold now."""
         if self.record.relaxed and STAGE_FILE in self.behind and not self.down:
             return RELAXED  # the kernel remembers it for as long as the disk does not
-        return in_force(self.record, monotonic=self.now(), way_in=self.way_in, down=self.down)
+        return in_force(
+            self.record,
+            monotonic=self.now(),
+            way_in=self.way_in,
+            down=self.down,
+            known=self.lets_somebody_in,
+        )
+
+    @property
+    def lets_somebody_in(self) -> bool:
+        """Whether the kernel has, or is about to have, members to let in."""
+        return self.known or self.adopted
+
+    def suspended(self) -> str | None:
+        """Why the kernel drops nothing, whatever was decided; None when nothing is in the way."""
+        return hindrance(way_in=self.way_in, down=self.down, known=self.lets_somebody_in)
 
     @property
     def stage(self) -> Stage:
         """What is in force."""
-        return self.record.stage if self.way_in else Stage.SHADOW
+        known = self.lets_somebody_in
+        open_ = hindrance(way_in=self.way_in, down=False, known=known) is not None
+        return Stage.SHADOW if open_ else self.record.stage
 
     @property
     def stage_word(self) -> str:

@@ -6,6 +6,7 @@ Pure bookkeeping in memory; the loop says when to tell the kernel and the disk.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import Final
 
 from neti.fleet.admission import Admission
 from neti.fleet.fleet import Fleet
@@ -14,11 +15,13 @@ from neti.fleet.members import Change
 from neti.model import Host, IPAddress, Member, entry
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
-from neti.ruleset.objects import KernelState
+from neti.ruleset.objects import KernelState, SetName
 from neti.ruleset.plan import REVOKE_SECONDS
 from neti.ruleset.policy import elements_of, own_elements
 from neti.state.folder import Everybody
 from neti.state.records import Remembered
+
+_PEERS: Final[tuple[SetName, ...]] = ("peers4", "peers6")
 
 
 @dataclass(slots=True)
@@ -78,11 +81,13 @@ class Membership:
             passing=[host_id for host_id, held in members.items() if held.passing],
         )
 
-    def adopt(self, kernel: KernelState) -> None:
-        """Nothing is known of the fleet yet: wish for what the kernel holds, so that it stays."""
+    def adopt(self, kernel: KernelState) -> bool:
+        """Nothing is known of the fleet yet: wish for what the kernel holds, so that it stays.
+        Whether it lets anybody in, or keeps strangers out already."""
         for where, items in kernel.elements.items():
             for key, value in items.items():
                 self.elements.want(where, key, value)
+        return kernel.armed_for_good or any(kernel.elements.get(where) for where in _PEERS)
 
     def hold_lease(self, overlay: IPv4Address | None) -> None:
         """This host's own overlay address, by which it reaches itself."""

@@ -84,6 +84,7 @@ class Following:
         if not core.known:
             core.known = True
             self.anew(remember=False)
+            core.soon("stage")  # what waited for members may be in force now
             doubt = None
         if doubt is not None:
             log.error("registry_doubted", what=doubt, kept=len(core.members.fleet.members))

@@ -158,7 +158,7 @@ class Agent:
             self._down_in_kernel()
         kernel = core.out.reconciler.read()
         if not core.known:
-            core.members.adopt(kernel)
+            core.adopted = core.members.adopt(kernel)
         found = stage_found(core.out.folder, self._loaded, kernel)
         self.staging.take_up(found, enforced_once=self._loaded.enforced_once)
         self._replace_torn()

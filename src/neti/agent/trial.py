@@ -22,7 +22,7 @@ from neti.model.said import Said
 from neti.ruleset.objects import SetName
 from neti.stage import evidence, stages, way_in
 from neti.stage.shadow import Port
-from neti.stage.stages import NO_WAY_IN, Record, Stage, Trial
+from neti.stage.stages import Record, Stage, Trial
 from neti.stage.taking_up import AGENT_SILENT, STAGE_LOST, Found, Source, take_up
 from neti.state.folder import STAGE_FILE, StateError
 
@@ -136,7 +136,7 @@ class Staging:
 
     def enforce(self, request: Request) -> None:
         core = self._core
-        if core.record.stage is Stage.ENFORCED and not self._suspended():
+        if core.record.stage is Stage.ENFORCED and not core.suspended():
             core.keep_record(self._commanded(True, request.caller))
             request.succeed({"stage": "enforced", "said": "reject_all is enforced already"})
             return
@@ -257,7 +257,7 @@ class Staging:
 
     def confirm(self, request: Request) -> None:
         core = self._core
-        suspended = self._suspended()
+        suspended = core.suspended()
         if suspended and core.record.stage is not Stage.SHADOW:
             request.fail(f"nothing is in force that could be confirmed: {suspended}")
         elif core.record.stage is Stage.ENFORCED:
@@ -291,8 +291,8 @@ class Staging:
             self._begin_if_possible()
         elif core.record.wants_trial and core.record.retry_at is not None:
             core.soon("stage", max(0.0, core.record.retry_at - core.since()))
-        elif core.record.confirmed and not core.way_in:
-            core.problems.set("arming", f"reject_all is NOT in force any more: {NO_WAY_IN}")
+        elif core.record.confirmed and (why := core.suspended()) is not None:
+            core.problems.set("arming", f"reject_all is NOT in force: {why}")
         else:
             core.problems.clear("arming")
 
@@ -321,10 +321,6 @@ class Staging:
         """Why the kernel must not be armed now; None when it may."""
         core = self._core
         return stages.hindrance(way_in=core.way_in, down=core.down, known=core.known)
-
-    def _suspended(self) -> str | None:
-        """Why the kernel drops nothing, whatever was decided; None when nothing is in the way."""
-        return stages.hindrance(way_in=self._core.way_in, down=self._core.down)
 
     def _begin_if_possible(self) -> None:
         """As the configuration wishes: once there is a way in, and everybody is known for sure."""

@@ -530,7 +530,7 @@ def test_a_whitelist_that_is_emptied_later_ends_enforcement(fleet: World) -> Non
     fleet.pass_time(1)
     assert one.elements("enforce") == {}
     assert one.status()["stage"] == "shadow"
-    assert "NOT in force any more" in one.problems()["arming"]
+    assert "NOT in force" in one.problems()["arming"]
     for command in ("enforce", "confirm"):
         assert "ssh_whitelist is empty" in str(one.ask(command)["error"])
     assert one.elements("enforce") == {}
@@ -638,6 +638,43 @@ def test_a_host_that_was_opened_by_lost_files_says_so(fleet: World) -> None:
     assert list(one.problems()) == ["stage_lost"]
     one.ask("relax")
     assert one.status()["problems"] == []
+
+
+def test_an_enforced_host_that_knows_nobody_is_open_until_it_does(fleet: World) -> None:
+    """Its members are lost with the disk, and the registry is away: nobody would get in."""
+    fleet.started(2)
+    one = confirmed_by_command(fleet)
+    for path in one.settings.table_files_path.glob("members*"):
+        path.unlink()
+    rebooted(fleet, one)
+    fleet.server.stop()
+    one.start()
+    fleet.pass_time(1)
+    assert one.elements("enforce") == {}
+    assert one.status()["stage"] == "shadow"
+    assert "arming" in one.problems()
+    assert "the members are not known yet" in one.problems()["arming"]
+    fleet.server.start()
+    fleet.pass_time(1)
+    assert one.elements("peers4")
+    assert one.elements("enforce") == ARMED
+    assert one.status()["stage"] == "enforced"
+    assert "arming" not in one.problems()
+
+
+def test_an_enforced_host_that_knows_nobody_stays_as_the_kernel_has_it(fleet: World) -> None:
+    """Only its agent was restarted: who is in the kernel gets in, and nobody else."""
+    fleet.started(2)
+    one = confirmed_by_command(fleet)
+    for path in one.settings.table_files_path.glob("members*"):
+        path.unlink()
+    before = one.elements("peers4")
+    fleet.server.stop()
+    one.start()
+    fleet.pass_time(1)
+    assert one.elements("peers4") == before
+    assert one.elements("enforce") == ARMED
+    assert one.status()["stage"] == "enforced"
 
 
 def test_a_host_that_was_never_enforced_is_not_armed_by_a_copy(fleet: World) -> None:
