@@ -29,9 +29,10 @@ lint: setup
 check: setup lint
 	$(VENV)/bin/python -m pytest -q --numprocesses $(WORKERS) tests/unit tests/docs tests/contract
 
-# Two at a time: most tests wait for real clocks more than they compute.
+# Two files at a time: most tests wait for real clocks more than they compute. All of a file are one
+# worker's, so that no more drills run at once than are meant to.
 test: setup lint
-	$(VENV)/bin/python -m pytest -m 'not package' --numprocesses $(WORKERS) --dist loadgroup
+	$(VENV)/bin/python -m pytest -m 'not package' --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # dist/neti_VERSION_ARCH.deb
 deb: setup

@@ -16,7 +16,7 @@ settings.register_profile("neti", deadline=None, print_blob=True)
 settings.load_profile("neti")
 
 HERE: Final = Path(__file__).parent
-# With several workers the tests that wait longest begin first, so that none of them is last.
+# With several workers the files that wait longest begin first, so that none of them is last.
 LONGEST_FIRST: Final = ("drills", "lab", "deploy", "kernel", "zookeeper", "aws", "bench")
 
 

@@ -20,8 +20,7 @@ from tests.support.zookeeper import need_zookeeper
 
 from drills import runner
 
-# One worker asks for all of them, so that no more run at once than are meant to.
-pytestmark = [pytest.mark.drill, pytest.mark.xdist_group("drills")]
+pytestmark = pytest.mark.drill
 
 ROOT = Path(__file__).parents[2]
 _AT_ONCE = 2
