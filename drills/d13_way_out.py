@@ -1,6 +1,6 @@
 """``neti relax`` and ``neti down`` on an enforced host where something is broken.
 
-A stranger is kept out before and gets in afterwards; each command says in two sentences what is the
+A stranger is kept out before and gets in afterwards; each command says what is the
 case; and an agent that wakes or starts later undoes nothing. Two hosts at a time.
 """
 
@@ -32,6 +32,7 @@ Command = Literal["relax", "down"]
 BOTH: Final[tuple[Command, ...]] = ("relax", "down")
 _BRIEF: Final = 0.2  # seconds for a stranger who is not to get in
 _OPEN: Final = {"relax": "shadow: nothing is kept out", "down": "down: nothing of Neti is in"}
+_NEXT_STEP: Final = re.compile(r"[.]\n→ 'neti \w+' [^\n]+$")
 _NOT_SAVED: Final = "THIS IS NOT ON DISK"
 
 
@@ -111,7 +112,7 @@ def _play(lane: Lane, kind: Broken, command: Command) -> tuple[str, bool]:
             wrong.append(f"exit code {done.returncode}")
         if kind.saved == (_NOT_SAVED in done.stderr):
             wrong.append(f"said of the disk: {done.stderr.strip()[:300]!r}")
-        if not said.startswith(_OPEN[command]) or len(re.split(r"(?<=[.]) ", said)) != 2:
+        if not said.startswith(_OPEN[command]) or _NEXT_STEP.search(said) is None:
             wrong.append(f"said {said!r} {done.stderr.strip()[-300:]!r}")
         if kind.agent == "hung":
             host.agent.signal(SIGCONT)
