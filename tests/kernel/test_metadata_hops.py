@@ -27,7 +27,7 @@ def test_a_container_gets_a_token_only_with_two_hops(net: Net) -> None:
     service.start()
     try:
         assert net.inside(net.host, lambda: _read(service)) == "i-0a1b2c3d"
-        with pytest.raises(SourceSilent, match="no whole answer in time"):
+        with pytest.raises(SourceSilent, match="no complete answer in time"):
             net.inside(net.container, lambda: _read(service, timeout=0.4))
         service.change(hop_limit=2)
         assert net.inside(net.container, lambda: _read(service)) == "i-0a1b2c3d"

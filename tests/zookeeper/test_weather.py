@@ -52,7 +52,7 @@ def test_nothing_missed_over_a_restart_means_no_new_snapshot(own_world: ZooKeepe
     recorder.until_picture(A, B)
     assert len(recorder.of(Snapshot)) == 1
     assert recorder.doubts == []
-    assert len(recorder.of(SettingRead)) == 2
+    assert len(recorder.of(SettingRead)) == 3
 
 
 def test_what_happened_while_we_were_away_is_seen_by_one_snapshot(world: ZooKeeperWorld) -> None:
