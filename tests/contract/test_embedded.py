@@ -278,12 +278,12 @@ def test_an_agent_stopped_for_longer_than_its_session_says_so_and_is_right_again
         register(other, B, "b")
         process.send_signal(signal.SIGCONT)
         recorder.until_picture(B, name_of("a", 1))
-        seen = words(process, 9)
+        seen = words(process, 10)
         kinds = [line[0] for line in seen]
-        assert kinds[:4] == ["Snapshot", "SettingRead", "SettingRead", "Fresh"]
+        assert kinds[:5] == ["Snapshot", *["SettingRead"] * 3, "Fresh"]
         # It may have been stopped before it was told of its own registration.
         assert kinds.index("SessionEnded") < seen.index(["Vanished", name_of("a", 1)])
-        assert seen[6:9] == [["Vanished", name_of("a", 1)], ["Appeared", B], ["Fresh"]]
+        assert seen[7:10] == [["Vanished", name_of("a", 1)], ["Appeared", B], ["Fresh"]]
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.02, 0.03, 0.05])
