@@ -283,6 +283,7 @@ def _session_class() -> "type[botocore.session.Session]":
 
 
 def _lock_of(session: "boto3.Session") -> threading.RLock:
+    # The SDK's stubs do not have its private session, and there is no public way to its lock.
     lock: threading.RLock = session._session.lock  # type: ignore[attr-defined]
     return lock
 

@@ -96,7 +96,7 @@ class _Lazy(click.Group):
         except OSError as error:
             failed = OutputFailed(f"the output could not be written: {error.strerror or error}")
             sys.exit(ended_by(failed, debug=False, command=None))
-        except Exception as error:
+        except Exception as error:  # nobody should read a traceback at three in the morning
             sys.exit(ended_by(error, debug=False, command=None))
 
 
