@@ -4,6 +4,7 @@ Each is inflicted from outside Neti with nft and ip. Nothing here knows how it i
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,14 +19,8 @@ _STRANGER6: Final = "2001:db8::99"
 _INTRUDER: Final = "192.0.2.98"
 _INTRUDER6: Final = "2001:db8::98"
 _DEAD_PEER: Final = "10.0.0.99"
-# What refers to the set; the kernel lets nobody delete a set while a rule does.
-_USERS: Final = {
-    "peers4": ("input", "published"),
-    "revoked6": ("input", "published", "verdict"),
-    "seen4": ("seen", "seen_limited", "record", "untracked"),
-    "enforce": ("verdict",),
-    "overlay": ("translate_output", "translate"),
-}
+_SETS: Final = ("peers4", "revoked6", "seen4", "enforce", "overlay")
+_CHAIN: Final = re.compile(r"\tchain (\S+) \{")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +49,7 @@ def all_kinds(host: FieldHost) -> dict[str, list[Damage]]:
         "ruleset and table": list(_tables()),
         "rules": list(_rules()),
         "chains": list(_chains(sorted(host.read().chain_names))),
-        "sets": list(_sets()),
+        "sets": list(_sets(host.command("nft", "list", "table", *_TABLE.split()).stdout)),
         "elements": list(_elements()),
         "elements that end by the kernel's clock": list(_timed()),
         "the route": list(_routes()),
@@ -113,14 +108,25 @@ def _chains(names: list[str]) -> Iterator[Damage]:
         yield Damage(what, f"{gone}; {again}")
 
 
-def _sets() -> Iterator[Damage]:
-    for name, users in _USERS.items():
+def _sets(listing: str) -> Iterator[Damage]:
+    for name in _SETS:
         kind = "map" if name in {"enforce", "overlay"} else "set"
-        flush = "; ".join(f"flush chain {_TABLE} {user}" for user in users)
+        flush = "; ".join(f"flush chain {_TABLE} {user}" for user in _users(listing, name))
         yield Damage(f"{kind} {name} deleted", f"{flush}; delete {kind} {_TABLE} {name}")
         if name != "seen4":  # what was recorded is gone then, and nobody can put it back
             yield Damage(f"{kind} {name} flushed", f"flush {kind} {_TABLE} {name}")
     yield Damage("set added", f"add set {_TABLE} intruder {{ type ipv4_addr; }}")
+
+
+def _users(listing: str, name: str) -> list[str]:
+    """The chains that refer to the set: the kernel lets nobody delete it while a rule does."""
+    chains, chain = dict[str, None](), ""
+    for line in listing.splitlines():
+        if begins := _CHAIN.match(line):
+            chain = begins[1]
+        elif re.search(rf"@{name}\b", line):
+            chains[chain] = None
+    return list(chains)
 
 
 def _elements() -> Iterator[Damage]:

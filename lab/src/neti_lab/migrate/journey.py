@@ -101,13 +101,13 @@ class Journey:
 
     def status(self, host: LabHost) -> dict[str, Any]:
         """Also while something is wrong there, which the exit code says: a trial that ended
-        unconfirmed, a fight over the rules."""
+        unconfirmed, a fight over the rules. Without an agent the command says what the disk and
+        the kernel know, which has no stage; the agent that is being restarted is asked again."""
         config = self.play.state.config(host.name)
 
         def said() -> str:
-            words = ("status", "--json")
-            text = self._run(host, config, words, well=(0, 1))
-            if not text:
+            text = self._run(host, config, ("status", "--json"), well=(0, 1))
+            if not text or "agent" in json.loads(text):
                 raise LabError(f"no agent answers on {host.name}")
             return text
 
