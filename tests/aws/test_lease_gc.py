@@ -67,6 +67,21 @@ def test_the_quarantine_outlives_what_ec2_remembers(
     assert members.leases() == {}
 
 
+def test_a_clock_that_is_wrong_ends_no_quarantine(
+    neti: Neti, account: Account, members: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quarantine goes by AWS's clock, whatever this machine takes the time to be."""
+    dead, _ = account.instances(2, account.group("web"))
+    _lease_for(members, account, dead)
+    account.ec2.terminate_instances(InstanceIds=[dead])
+    really = time.time
+    monkeypatch.setattr(time, "time", lambda: really() + 30 * DAY)
+    told = json.loads(neti("lease", "gc", "--json").stdout)
+    assert [lease["id"] for lease in told["waiting"]] == [dead]
+    assert abs(told["waiting"][0]["since"] - really()) < 3600
+    assert dead in members.leases()
+
+
 def test_not_known_to_ec2_proves_nothing(neti: Neti, account: Account, members: Members) -> None:
     """It may be in another account."""
     account.instances(1, account.group("web"))

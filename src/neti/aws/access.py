@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,17 +70,23 @@ class SdkCalls:
         self._place = Place(account.name, region)
         self._tries = tries
         self._clients: dict[str, Any] = {}
+        self._answered_at: float | None = None
         self._lock = threading.Lock()
 
     @property
     def place(self) -> Place:
         return self._place
 
+    @property
+    def answered_at(self) -> float | None:
+        return self._answered_at
+
     def call(
         self, operation: str, parameters: Mapping[str, Any], *, service: str = "ec2"
     ) -> dict[str, Any]:
         with self._errors(service, operation, parameters):
             answer: dict[str, Any] = getattr(self._client(service), operation)(**parameters)
+        self._answered_at = _date_of(answer) or self._answered_at
         return answer
 
     def pages(self, operation: str, parameters: Mapping[str, Any], key: str) -> Iterator[Any]:
@@ -92,6 +99,7 @@ class SdkCalls:
                 page = next(pages, None)
             if page is None:
                 return
+            self._answered_at = _date_of(page) or self._answered_at
             yield from page.get(key, ())
 
     def _client(self, service: str) -> Any:
@@ -173,6 +181,15 @@ def open_places(
                 )
             places.append(SdkCalls(account, region, tries=tries, waiting=waiting))
     return places
+
+
+def _date_of(answer: Mapping[str, Any]) -> float | None:
+    """The answer's Date (RFC 9110, 6.6.1), in Unix seconds; None where it has none."""
+    try:
+        told = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
+        return parsedate_to_datetime(told).timestamp()
+    except (KeyError, ValueError):
+        return None
 
 
 def _own_region(account: _Account) -> tuple[str, ...]:

@@ -29,6 +29,10 @@ class Calls(Protocol):
     @property
     def place(self) -> Place: ...
 
+    @property
+    def answered_at(self) -> float | None:
+        """When it last answered, by AWS's own clock, in Unix seconds. None before that."""
+
     def call(
         self, operation: str, parameters: Mapping[str, Any], *, service: str = "ec2"
     ) -> dict[str, Any]: ...

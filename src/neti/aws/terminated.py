@@ -1,5 +1,8 @@
 """Which leases belong to instances that are gone for good. ``judge`` is pure.
 
+All times are by AWS's clock: this machine's may be wrong, and a clock that is a day ahead would
+end every quarantine.
+
 EC2 reports a terminated instance for about an hour. After that it does not know the id, which
 proves nothing. So instances that were reported terminated are remembered in a file; instance ids
 are never reused. Must never judge from an error or an empty answer.
@@ -7,12 +10,13 @@ are never reused. Must never judge from an error or an empty answer.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
+from neti.aws.calls import Calls
 from neti.aws.instances import Instance
 from neti.errors import NetiError
 
@@ -77,6 +81,20 @@ def judge(
         unknown=tuple(kinds["unknown"]),
         others=len(kinds["others"]),
     )
+
+
+def time_of(places: Sequence[Calls]) -> float:
+    """Now, by AWS's clock, in Unix seconds. The earliest that a place told, so that nothing is
+    released too early. NetiError where one did not tell."""
+    times = []
+    for calls in places:
+        if calls.answered_at is None:
+            raise NetiError(
+                f"AWS, {calls.place}: its answer has no Date, and this machine's clock may be "
+                "wrong. Nothing was changed"
+            )
+        times.append(calls.answered_at)
+    return min(times)
 
 
 def terminated_since(

@@ -1,7 +1,6 @@
 """``neti lease gc``: releases the leases of instances that EC2 says are terminated."""
 
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -70,8 +69,7 @@ def gc(
     settings = load(config)
     path = memory or settings.table_files_path / _MEMORY
     remembered = terminated.load(path)
-    every = _instances(profile, role_arn, region)
-    now = time.time()
+    every, now = _instances(profile, role_arn, region)
     with registry_of(settings) as registry:
         leases = registry.leases()
         verdict = terminated.judge(
@@ -103,11 +101,13 @@ def gc(
 
 def _instances(
     profiles: Sequence[str], roles: Sequence[str], regions: Sequence[str]
-) -> list[Instance]:
+) -> tuple[list[Instance], float]:
+    """And now, by AWS's clock."""
     places = open_places(profiles=profiles, roles=roles, regions=regions, waiting=waiting)
     progress = Progress("instances read")
     try:
-        return instances.read(places, refuse_empty=True, progress=progress)
+        every = instances.read(places, refuse_empty=True, progress=progress)
+        return every, terminated.time_of(places)
     finally:
         progress.end()
 

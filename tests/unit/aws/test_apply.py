@@ -30,6 +30,10 @@ class Scripted:
     def place(self) -> Place:
         return HERE
 
+    @property
+    def answered_at(self) -> float | None:
+        return None
+
     def call(
         self, operation: str, parameters: Mapping[str, Any], *, service: str = "ec2"
     ) -> dict[str, Any]:
