@@ -64,6 +64,7 @@ def summary(settings: Settings) -> dict[str, Any]:
             site.name: {
                 "private": [str(network) for network in site.private],
                 "public": [str(network) for network in site.public],
+                "ipv6": [str(network) for network in site.ipv6],
                 "vpc_ids": list(site.vpc_ids),
                 "reached_by": site.reached_by.value,
             }

@@ -93,6 +93,7 @@ def _sites(forms: dict[str, SiteForm]) -> dict[str, Site]:
             name=name,
             private=tuple(dict.fromkeys(form.private)),
             public=tuple(dict.fromkeys(form.public)),
+            ipv6=tuple(dict.fromkeys(form.ipv6)),
             vpc_ids=tuple(dict.fromkeys(form.vpc_ids)),
             reached_by=Reach(form.reached_by),
             mtu=form.mtu,

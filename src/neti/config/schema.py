@@ -91,6 +91,7 @@ Flag = Annotated[bool, BeforeValidator(values.flag)]
 Text = Annotated[str, BeforeValidator(partial(values.text, expected="text"))]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(values.network)]
 Network4 = Annotated[IPv4Network, BeforeValidator(values.network4)]
+Network6 = Annotated[IPv6Network, BeforeValidator(values.network6)]
 Address4 = Annotated[IPv4Address, BeforeValidator(values.address4)]
 HostAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(values.host_address)]
 HostAddress4 = Annotated[IPv4Address, BeforeValidator(values.host_address4)]
@@ -120,6 +121,7 @@ class _Strict(BaseModel):
 class SiteForm(_Strict):
     private: Annotated[list[Network4], NullIsEmpty, OrNull()] = []
     public: Annotated[list[Network4], NullIsEmpty, OrNull()] = []
+    ipv6: Annotated[list[Network6], NullIsEmpty, OrNull()] = []
     vpc_ids: Annotated[
         list[Annotated[str, BeforeValidator(values.vpc_id)]], NullIsEmpty, OrNull()
     ] = []

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from neti.config.problems import Said, Unfit, describe
 from neti.model import IPAddress
+from neti.model.addresses import embeds_ipv4
 from neti.model.entry import HOST_ID, SITE_NAME
 from neti.model.settings import IPNetwork
 
@@ -90,8 +91,12 @@ def network(value: object) -> IPNetwork:
     if slash and prefix != str(found.prefixlen):
         raise Unfit(value, f"{expected}, with a prefix length", write=str(found))
     _refuse_mapped(value, found)
-    if str(found.network_address) != str(ip_address(value.partition("/")[0])):
-        raise Unfit(value, "a CIDR without host bits set", write=str(found))
+    one = ip_address(value.partition("/")[0])
+    if str(found.network_address) != str(one):
+        alone = f"{one}/{one.max_prefixlen}"
+        raise Unfit(
+            value, f"a CIDR without host bits set, or {alone} for one address", write=str(found)
+        )
     return found
 
 
@@ -108,6 +113,17 @@ def network4(value: object) -> IPv4Network:
     if isinstance(found, IPv4Network):
         return found
     raise Unfit(value, "an IPv4 CIDR such as 10.0.0.0/16")
+
+
+def network6(value: object) -> IPv6Network:
+    """A range of hosts' IPv6 addresses."""
+    expected = "an IPv6 CIDR such as 2001:db8:1::/48"
+    found = network(value)
+    if not isinstance(found, IPv6Network):
+        raise Unfit(value, expected)
+    if (scheme := embeds_ipv4(found)) is not None:
+        raise Unfit(value, f"{expected}, because no peer lets in an address of {scheme}")
+    return found
 
 
 def address(value: object, expected: str = _ADDRESS) -> IPAddress:

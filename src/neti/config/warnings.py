@@ -1,22 +1,37 @@
 """What an operator should know about a valid file. Refuses nothing, shows no secret."""
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
 from neti.config.schema import ConfigForm
-from neti.model.settings import Settings
+from neti.errors import EntryError
+from neti.model import Member, Site
+from neti.model.addresses import embeds_ipv4
+from neti.model.entry import encode
+from neti.model.settings import Settings, StaticIdentity
 
 # The longest session that a ZooKeeper with stock settings (tickTime 2000) grants.
-_STOCK_SESSION_SECONDS = 40
+_STOCK_SESSION_SECONDS: Final = 40
+_EC2_ID: Final = "i-0123456789abcdef0"  # of every instance since 2016
 
 
 def warnings(form: ConfigForm, settings: Settings, *, readable_by_all: bool) -> Iterator[str]:
     yield from _of_2014(form, readable_by_all=readable_by_all)
+    yield from _of_sites(settings)
+    yield from _of_own_addresses(settings)
     covered = settings.ssh_whitelist or settings.allow_empty_ssh_whitelist
     if settings.reject_all and not covered:
         yield (
             "reject_all is true and ssh_whitelist is empty, so this host will refuse to enforce: "
             "list the networks that SSH comes from, or write allow_empty_ssh_whitelist: true"
         )
+    for network in settings.ssh_whitelist:
+        if network.prefixlen == 0:
+            yield (
+                f"ssh_whitelist contains {network}: everyone can connect to SSH, even with "
+                "reject_all. List the networks that operators come from"
+            )
     for network in settings.trusted:
         if network.prefixlen == 0:
             yield (
@@ -49,3 +64,79 @@ def _of_2014(form: ConfigForm, *, readable_by_all: bool) -> Iterator[str]:
     for key in ("bin", "overlay_ip_cache_file_path"):
         if key in form.model_fields_set:
             yield f"{key} has no effect any more (it belonged to the 2014 cookbook): remove it"
+
+
+def _of_sites(settings: Settings) -> Iterator[str]:
+    if settings.embedded is None:  # an embedded registry is one file on this machine
+        if not settings.sites_configured:
+            yield (
+                "there is no sites:, so members may claim any address, and whoever is behind it "
+                "gets in here: write sites: with the ranges of each"
+            )
+        else:
+            yield from (_no_public(site) for site in settings.sites.values() if not site.public)
+        for site, hosts in settings.zk_hosts.items():
+            if not hosts:
+                yield f"zk_hosts.{site} is empty: agents in site {site} cannot start"
+    if not isinstance(settings.identity, StaticIdentity):
+        own = [settings.site] if settings.site is not None else _of_ec2(settings)
+        yield from (_too_long(site) for site in own if not _fits(site, _EC2_ID))
+    elif settings.site is None:
+        for name in settings.sites:
+            if not _fits(name, settings.identity.id):
+                yield (
+                    f"site name {name!r} and host id {settings.identity.id!r} are too long "
+                    "together for one entry of the registry: in that site this host could not be "
+                    "registered"
+                )
+
+
+def _of_ec2(settings: Settings) -> list[str]:
+    """Sites in which an instance may find itself: where any lists VPCs, only such."""
+    sites = settings.sites.values()
+    return [site.name for site in sites if site.vpc_ids] or [site.name for site in sites]
+
+
+def _no_public(site: Site) -> str:
+    return (
+        f"sites.{site.name} has no public ranges, so its members may claim any public address, and "
+        "whoever is behind it gets in here: write public: with the ranges its hosts have (its "
+        "private ranges again, if they have no public addresses)"
+    )
+
+
+def _too_long(site: str) -> str:
+    return (
+        f"site name {site!r} is too long for one entry of the registry together with an EC2 "
+        f"instance id such as {_EC2_ID}: no instance in this site can be registered. Shorten the "
+        "name to 9 characters"
+    )
+
+
+def _fits(site: str, host_id: str) -> bool:
+    nowhere = IPv4Address(0)
+    try:
+        encode(Member(id=host_id, site=site, private=nowhere, public=None, overlay=nowhere))
+    except EntryError:
+        return False
+    return True
+
+
+def _of_own_addresses(settings: Settings) -> Iterator[str]:
+    """What peers will not let in of this host, as far as the file tells."""
+    own = [("addresses", one) for one in settings.addresses]
+    if isinstance(settings.identity, StaticIdentity) and settings.identity.ipv6 is not None:
+        own.append(("identity.ipv6", settings.identity.ipv6))
+    site = settings.sites.get(settings.site or "")
+    ranges = site.ipv6 if site is not None else ()
+    for key, address in own:
+        if not isinstance(address, IPv6Address):
+            continue
+        scheme = embeds_ipv4(address)
+        if scheme is not None:
+            yield f"{key} contains {address}, an address of {scheme}: no peer lets it in"
+        elif ranges and not any(address in network for network in ranges):
+            yield (
+                f"{key} contains {address}, which is outside sites.{settings.site}.ipv6: no peer "
+                "lets it in"
+            )

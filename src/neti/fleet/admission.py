@@ -11,12 +11,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
 from neti.model import IPAddress, Member, Site
+from neti.model.addresses import NEVER_A_HOST4, embeds_ipv4
 
-# RFC 1122 3.2.1.3 and RFC 6890: these are never one host's address on a network.
-_NEVER_A_HOST: Final = tuple(
-    IPv4Network(text)
-    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
-)
 _GLOBAL_UNICAST6: Final = IPv6Network("2000::/3")  # RFC 4291
 _UNIQUE_LOCAL6: Final = IPv6Network("fc00::/7")  # RFC 4193
 _INSTANCE_SERVICES6: Final = IPv6Network("fd00:ec2::/32")  # EC2's metadata, time and DNS
@@ -64,13 +60,17 @@ class Admission:
             if (
                 self._fault4(address, ranges, "") is None
                 if isinstance(address, IPv4Address)
-                else self._fits6(address)
+                else self._fits6(address, site.ipv6)
             )
         )
 
-    def _fits6(self, address: IPv6Address) -> bool:
+    def _fits6(self, address: IPv6Address, ranges: tuple[IPv6Network, ...]) -> bool:
         if address in self.reserved or address in _INSTANCE_SERVICES6:
             return False
+        if embeds_ipv4(address) is not None:
+            return False
+        if ranges:
+            return any(address in network for network in ranges)
         return address in _GLOBAL_UNICAST6 or address in _UNIQUE_LOCAL6
 
     def _fault4(
@@ -81,7 +81,7 @@ class Admission:
         *,
         reserved: bool = True,
     ) -> str | None:
-        for network in _NEVER_A_HOST:
+        for network in NEVER_A_HOST4:
             if address in network:
                 return f"address {address} is in {network}, which is no host's"
         if address in self.overlay_subnet:

@@ -43,6 +43,14 @@ def discover(
     decision = decide_site(settings, identity)
     if decision.warning is not None:
         notice(decision.warning)
+    ranges = settings.sites[decision.site].ipv6
+    outside = [str(one) for one in identity.ipv6 if not any(one in each for each in ranges)]
+    if ranges and outside:
+        notice(
+            f"this host's IPv6 addresses {', '.join(outside)} are outside the ipv6 ranges of its "
+            f"site {decision.site} ({', '.join(map(str, ranges))}), so peers will not let them in. "
+            f"Write their range there in {settings.path}"
+        )
     return Host(
         id=identity.id,
         site=decision.site,

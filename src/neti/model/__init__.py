@@ -2,7 +2,7 @@
 
 import enum
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -16,11 +16,12 @@ class Reach(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """One network. If ``private`` or ``public`` is empty, any address is allowed."""
+    """One network. If ``private``, ``public`` or ``ipv6`` is empty, any such address is allowed."""
 
     name: str
     private: tuple[IPv4Network, ...] = ()
     public: tuple[IPv4Network, ...] = ()
+    ipv6: tuple[IPv6Network, ...] = ()
     vpc_ids: tuple[str, ...] = ()
     reached_by: Reach = Reach.PUBLIC
     mtu: int | None = None  # MTU of the path to it; None: 1500, by the internet

@@ -511,6 +511,23 @@ def test_trusting_everyone_is_a_warning(load_text: Load) -> None:
         ("session_seconds: 60\n", "zk_hosts: {ec2: [10.0.0.5]}\n", "after 40 s at most"),
         ("registry_tls: {ca: /a, cert: /b, key: /c}\n", LOCAL, "registry_tls is not used"),
         ("bin: /usr/local/bin/neti\n", LOCAL, "bin has no effect any more"),
+        ("ssh_whitelist: [0.0.0.0/0]\n", LOCAL, "everyone can connect to SSH"),
+        ("sites: {a: {private: [10.0.0.0/8]}}\n", "zk_hosts: {a: [10.0.0.5]}\n", "any public"),
+        ("", "zk_hosts: {ec2: [10.0.0.5]}\n", "members may claim any address"),
+        ("", "zk_hosts: {ec2: [10.0.0.5], vpc: []}\n", "agents in site vpc cannot start"),
+        ("site: production\nsites: {production: {}}\n", LOCAL, "no instance in this site"),
+        ("sites: {production: {}}\n", LOCAL, "no instance in this site"),
+        ("addresses: ['2002:808:808::1']\n", LOCAL, "an address of 6to4 (2002::/16)"),
+        (
+            "site: a\nsites: {a: {ipv6: ['2001:db8:1::/48']}}\naddresses: ['2001:db8:2::1']\n",
+            LOCAL,
+            "outside sites.a.ipv6",
+        ),
+        (
+            f"identity: {{id: {'x' * 22}, private: 10.0.0.1}}\nsites: {{a: {{}}, site-7x: {{}}}}\n",
+            LOCAL,
+            "in that site this host could not be registered",
+        ),
     ],
 )
 def test_what_a_valid_file_does_not_do_is_a_warning(
@@ -518,6 +535,21 @@ def test_what_a_valid_file_does_not_do_is_a_warning(
 ) -> None:
     """A key that will have no effect, or less than it says, is named in a warning."""
     assert any(says in warning for warning in load_text(text, registry=registry).warnings)
+
+
+def test_a_site_with_public_ranges_and_a_short_name_is_no_warning(load_text: Load) -> None:
+    """What is as it should be is silent; a long name counts only where instances can be."""
+    here = "a: {public: [198.51.100.0/24], vpc_ids: [vpc-1]}"
+    sites = f"sites: {{{here}, a-data-center: {{public: [10.0.0.0/8]}}}}\n"
+    assert not load_text(sites, registry="zk_hosts: {a: [10.0.0.5]}\n").warnings
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/8", "2002:808:808::/48", "64:ff9b::/96"])
+def test_ipv6_ranges_are_those_of_hosts(refused: Refused, text: str) -> None:
+    """Neither IPv4 nor what stands for it is a range of a site's IPv6 addresses."""
+    (line,) = refused(f"sites: {{a: {{ipv6: ['{text}']}}}}\n")
+    assert "sites.a.ipv6[0]" in line
+    assert "an IPv6 CIDR" in line
 
 
 def test_a_long_session_of_the_embedded_registry_is_granted(load_text: Load) -> None:

@@ -1,6 +1,6 @@
 """Which addresses may be believed."""
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from types import MappingProxyType
 
 import pytest
@@ -119,6 +119,31 @@ def test_further_addresses_are_judged_one_by_one() -> None:
     )
     mixed = tuple(address for pair in zip(bad, good * 2, strict=True) for address in pair)
     assert set(ADMISSION.believed(member(), mixed)) == set(good)
+
+
+@pytest.mark.parametrize(
+    "embedding",
+    ["2002:808:808::1", "2001:0:808:808::1", "64:ff9b::808:808", "64:ff9b:1::1", "::ffff:8.8.8.8"],
+)
+@pytest.mark.parametrize("ranges", [(), (IPv6Network("::/0"),)])
+def test_an_ipv6_address_that_stands_for_ipv4_is_never_let_in(
+    embedding: str, ranges: tuple[IPv6Network, ...]
+) -> None:
+    """6to4, Teredo and NAT64 would let in IPv4 hosts past the site's IPv4 ranges. Not even a
+    site's IPv6 ranges allow them."""
+    admission = Admission(
+        sites={"dc": Site(name="dc", ipv6=ranges)}, overlay_subnet=ADMISSION.overlay_subnet
+    )
+    assert admission.believed(member(site="dc"), addresses(embedding)) == ()
+
+
+def test_ipv6_addresses_are_confined_to_their_sites_ranges() -> None:
+    """A site with ranges believes nothing outside them; its IPv4 ranges are as they were."""
+    site = Site(name="dc", ipv6=(IPv6Network("2001:db8:1::/48"),))
+    admission = Admission(sites={"dc": site}, overlay_subnet=ADMISSION.overlay_subnet)
+    inside, outside = addresses("2001:db8:1::5"), addresses("2001:db8:2::5", "fd12::5")
+    assert admission.believed(member(site="dc"), inside + outside) == inside
+    assert admission.believed(member(site="dc"), addresses("8.8.8.8")) == addresses("8.8.8.8")
 
 
 def test_metadata_services_and_registry_servers_are_no_further_addresses() -> None:
