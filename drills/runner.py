@@ -19,6 +19,7 @@ from rich.text import Text
 import drills
 from drills.drill import Drill, DrillError, Row, Run, Scale
 from neti.errors import NetiError
+from neti_lab.stage import verdict
 
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -150,9 +151,8 @@ class Table:
         for number, row in rows:
             line = Text(f"{number:>2}  {row.what.ljust(width)}  ")
             self._print(line.append(*_mark(row)).append(f"  {row.figure}"))
-        bad = sum(not row.ok for _, row in rows)
-        verdict = f"{bad} NOT as it should be" if bad else "everything as it should be"
-        self._print(Text(f"\n{len(rows)} rows in {seconds:.0f} s: {verdict}.", "bold"))
+        failed = [f"{number} {row.what}" for number, row in rows if not row.ok]
+        self._print(Text(f"\n{verdict(len(rows), failed)} ({seconds:.0f} s)", "bold"))
 
     def _print(self, what: Text) -> None:
         self._console.print(what, soft_wrap=True)

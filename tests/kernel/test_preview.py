@@ -157,7 +157,7 @@ def test_without_the_agent_the_kernel_tells_the_stage(host: Host, stage: str, ti
     verdicts = ", ".join(f"{family}{timeout} : drop" for family in ("ipv4", "ipv6"))
     host.nft(f"add element inet neti enforce {{ {verdicts} }}")
     assert host.preview()["stage"] == stage
-    assert f"Stage {stage}: what follows is refused now" in host.neti("preview")
+    assert f"Stage {stage}: new connections like these are refused" in host.neti("preview")
 
 
 def test_accepted_losses_reach_the_agent(net: Net, host: Host) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from neti.cli.output import print_json, say
-from neti_lab.topology import MAX_HOSTS, RegistryKind
+from neti.cli.output import explain, print_json, say
+from neti_lab.topology import DEFAULT_NAME, MAX_HOSTS, RegistryKind, lab_command
 
 _name = click.option(
-    "--name", default="lab", show_default=True, help="Which lab; several can be up side by side."
+    "--name", default=DEFAULT_NAME, show_default=True, help="Which lab: several can be up at once."
 )
 _hosts = click.option(
     "--hosts",
@@ -32,22 +32,22 @@ _registry = click.option(
     type=click.Choice(["embedded", "zookeeper", "ensemble"]),
     default="embedded",
     show_default=True,
-    help="A file that all agents share; a real ZooKeeper (Debian's package); or an ensemble of "
-    "three in vpc with proxies in ec2, mutual TLS and rights.",
+    help="embedded: a file that all agents share; zookeeper: one real server (Debian's package); "
+    "ensemble: three servers in vpc, proxies in ec2, mutual TLS and access rights.",
 )
 
 
 @click.group("lab")
 def lab_group() -> None:
-    """The whole thing on this machine, in network namespaces of its own.
+    """A whole fleet on this machine, in network namespaces of its own.
 
-    A lab is an internet and two sites, ec2 and vpc, whose private addresses are the same, each
-    behind a gateway with one-to-one NAT. Its hosts run real agents. The machine's own network is
-    not touched. Needs root.
+    A lab is an internet and two sites, ec2 and vpc, with the same private addresses, each behind a
+    gateway with one-to-one NAT. Its hosts run real agents. The machine's own network is not
+    touched. Needs root.
 
     \b
     Examples:
-      neti lab demo                        everything in half a minute, then all is taken down
+      neti lab demo                        shows everything in half a minute, then cleans up
       neti lab up                          a lab to play with
       neti lab exec ec2-1 ip route         run a command on a host
       neti lab exec stranger curl -m 2 http://198.51.100.11:8080/
@@ -76,14 +76,18 @@ def up(hosts: int, registry: RegistryKind, no_agents: bool, name: str) -> None:
     state = open_state(name)
     with lifecycle.commanding(state):
         lifecycle.bring_up(state, plan, with_agents=not no_agents, tell=say)
-    suffix = "" if name == "lab" else f" --name {name}"
-    say(f"The lab is up. 'neti lab status{suffix}' shows it.")
+    say(
+        f"The lab {name!r} is up.",
+        f"→ '{lab_command(name, 'status')}' shows it",
+        f"→ '{lab_command(name, 'down')}' takes it down",
+        f"→ '{lab_command(name, 'exec')} {plan.hosts[0].name} neti status' asks one of its hosts",
+    )
 
 
 @lab_group.command()
 @_name
 def down(name: str) -> None:
-    """Take a lab down, also one that a killed command has left behind."""
+    """Take a lab down, even one that a killed command has left behind."""
     from neti_lab import lifecycle
     from neti_lab.state import open_state
 
@@ -100,7 +104,7 @@ def down(name: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @_name
 def status(as_json: bool, name: str) -> None:
-    """Show a lab's hosts, addresses and agents. Exit code 1 when it is not up."""
+    """Show a lab's hosts, addresses and agents. Exit code 1 if it is not up."""
     from neti_lab import lifecycle
     from neti_lab.report import status_lines
     from neti_lab.state import open_state
@@ -124,8 +128,8 @@ def status(as_json: bool, name: str) -> None:
 def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
     """Run a command on a host of the lab and exit with its exit code.
 
-    HOST is a host (ec2-1), a gateway (vpc-gateway), the stranger or the internet. A host's
-    configuration is in its NETI_CONFIG; 'neti lab status' says where its files are.
+    HOST is a host (ec2-1), a gateway (vpc-gateway), the stranger or the internet. NETI_CONFIG is
+    set to the host's own configuration; 'neti lab status' says where its files are.
 
     \b
     Examples:
@@ -140,7 +144,7 @@ def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
     state = open_state(name)
     plan = state.plan()
     if node not in plan.nodes:
-        raise LabError(f"the lab has no {node!r}: it has {', '.join(plan.nodes)}")
+        raise LabError(f"the lab {name!r} has no {node!r}: it has {', '.join(plan.nodes)}")
     if state.config(node).exists():
         os.environ["NETI_CONFIG"] = str(state.config(node))
     # So that "neti" means this one, also where its folder is not on the PATH.
@@ -159,8 +163,8 @@ def demo(hosts: int, registry: RegistryKind, keep: bool, name: str) -> None:
     """Show what Neti does, on a lab of its own, in half a minute.
 
     Two sites come up; every host reaches every other by overlay address; one joins, one leaves,
-    an agent is killed, a stranger is kept out. Then all is taken down, also after Ctrl-C.
-    Exit code 0 when everything was as it should be, else 1.
+    an agent is killed, a stranger is kept out. Then everything is taken down, also after Ctrl-C.
+    Exit code 0 if every check passed, otherwise 1.
 
     \b
     Examples:
@@ -180,23 +184,23 @@ def demo(hosts: int, registry: RegistryKind, keep: bool, name: str) -> None:
         with lifecycle.commanding(state):
             well = story.run(state, plan, Stage(), keep=keep)
     except KeyboardInterrupt:
-        say("Interrupted." if keep else "Interrupted; nothing is left of it.", err=True)
+        _say_interrupted(name, keep=keep and state.exists)
         sys.exit(130)
     sys.exit(0 if well else 1)
 
 
 @lab_group.command()
-@click.option("--chaos", is_flag=True, help="Things go wrong all the while, as a seed decides.")
-@click.option("--seed", type=int, help="With --chaos: play these troubles again.")
+@click.option("--chaos", is_flag=True, help="Break things all the while, chosen by a seed.")
+@click.option("--seed", type=int, help="With --chaos: repeat the troubles of this seed.")
 @click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
 @_name
 def migrate(chaos: bool, seed: int | None, keep: bool, name: str) -> None:
     """Move a whole fleet from one site to the other while people use it.
 
     Twelve hosts with an application, an ensemble of three with proxies, mutual TLS, users, and a
-    scanner that never stops. Every step is a command of docs/runbook.md, with its check. At the end
-    a table: each phase's requests, failures, latency, and how often the scanner got in. Exit code
-    0 when no request failed and the scanner never got in, else 1.
+    scanner that never stops. Every step is a command of docs/runbook.md, with its check. A table
+    at the end shows each phase's requests, failures and latency, and how often the scanner got in.
+    Exit code 0 if no request failed and the scanner never got in, otherwise 1.
 
     --chaos kills agents, the ensemble's leader and proxies, and flushes whole rulesets. While a
     host has no rules, requests may fail: they are counted apart.
@@ -214,7 +218,7 @@ def migrate(chaos: bool, seed: int | None, keep: bool, name: str) -> None:
     from neti_lab.state import open_state
 
     if seed is not None and not chaos:
-        raise click.UsageError("--seed decides the troubles of --chaos: give both")
+        raise click.UsageError("--seed works only with --chaos")
     if chaos and seed is None:
         seed = random.SystemRandom().randrange(10_000)
     plan = story.plan(name)
@@ -225,9 +229,17 @@ def migrate(chaos: bool, seed: int | None, keep: bool, name: str) -> None:
         with lifecycle.commanding(state):
             well = story.run(state, plan, Stage(), seed=seed, keep=keep)
     except KeyboardInterrupt:
-        say("Interrupted." if keep else "Interrupted; nothing is left of it.", err=True)
+        _say_interrupted(name, keep=keep and state.exists)
         sys.exit(130)
     sys.exit(0 if well else 1)
+
+
+def _say_interrupted(name: str, *, keep: bool) -> None:
+    if keep:
+        left = f"the lab {name!r} is still up\n→ '{lab_command(name, 'down')}' takes it down"
+    else:
+        left = "everything has been taken down"
+    explain(f"stopped by Ctrl-C: {left}")
 
 
 @lab_group.command(hidden=True)

@@ -9,9 +9,9 @@ import time
 from neti.errors import NetiError
 from neti_lab import lifecycle, registries, scenes
 from neti_lab.play import Play
-from neti_lab.stage import Stage
+from neti_lab.stage import Stage, one_line
 from neti_lab.state import LabState
-from neti_lab.topology import LabPlan
+from neti_lab.topology import LabPlan, lab_command
 
 
 def run(state: LabState, plan: LabPlan, stage: Stage, *, keep: bool = False) -> bool:
@@ -24,7 +24,7 @@ def run(state: LabState, plan: LabPlan, stage: Stage, *, keep: bool = False) -> 
     try:
         _perform(state, plan, stage)
     except NetiError as error:
-        stage.find("the demo got to its end", False, str(error))
+        stage.find("the demo ran to its end", False, one_line(error))
     finally:
         if keep and state.exists:
             state.declare_complete()
@@ -32,7 +32,8 @@ def run(state: LabState, plan: LabPlan, stage: Stage, *, keep: bool = False) -> 
             _take_down(state, stage)
     well = stage.close()
     if not well and not keep:
-        stage.say("The agents' logs: 'neti lab demo --keep' leaves them, and the lab, for a look.")
+        again = lab_command(plan.name, "demo", "--keep")
+        stage.say(f"To read the agents' logs, run it again: '{again}' leaves the lab up.")
     return well
 
 

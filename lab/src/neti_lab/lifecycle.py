@@ -15,7 +15,7 @@ from typing import Any
 from neti_lab import LabError, agents, ensemble, groups, namespaces, processes, registries, services
 from neti_lab.groups import EVERYWHERE
 from neti_lab.state import LabState, exclusive
-from neti_lab.topology import INTERNET, STRANGER, LabHost, LabPlan, namespace_prefix
+from neti_lab.topology import INTERNET, STRANGER, LabHost, LabPlan, lab_command, namespace_prefix
 from neti_lab.wiring import wire, wire_host
 
 Tell = Callable[[str], None]
@@ -36,8 +36,9 @@ def is_up(state: LabState) -> bool:
 
 def already_up(name: str) -> LabError:
     return LabError(
-        f"the lab {name!r} is up already: 'neti lab status' shows it, "
-        "'neti lab down' takes it down, --name builds another beside it"
+        f"the lab {name!r} is up already\n"
+        f"→ '{lab_command(name, 'status')}' shows it, '{lab_command(name, 'down')}' takes it down\n"
+        "→ --name NAME builds another lab beside it"
     )
 
 

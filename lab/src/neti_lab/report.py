@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Final
 
-from neti_lab.topology import INTERNET_ADDRESS, STRANGER_ADDRESS, LabPlan
+from neti_lab.topology import INTERNET_ADDRESS, STRANGER_ADDRESS, LabPlan, lab_command
 
 _DRAWN: Final = 4  # hosts of a site
 
@@ -22,7 +22,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 def status_lines(document: Mapping[str, Any]) -> list[str]:
     """``lifecycle.describe`` for people."""
     hosts = document["hosts"]
-    state = "up" if document["up"] else "not complete ('neti lab down' clears what is left of it)"
+    clear = lab_command(document["name"], "down")
+    state = "up" if document["up"] else f"not complete ('{clear}' removes what is left of it)"
     rows = [
         (
             host["name"],

@@ -5,7 +5,7 @@ On a terminal the running scene has a spinner; elsewhere everything is plain lin
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -67,11 +67,10 @@ class Stage:
             line.append(*_mark(finding))
             line.append(f"  {finding.figure}")
             self._print(line)
-        bad = sum(not finding.ok for finding in self.findings)
-        verdict = f"{bad} NOT as it should be" if bad else "everything as it should be"
+        failed = [finding.what for finding in self.findings if not finding.ok]
         self._console.print()
-        self._line(f"{len(self.findings)} findings in {self.seconds:.0f} s: {verdict}.")
-        return not bad
+        self._line(f"{verdict(len(self.findings), failed)} ({self.seconds:.0f} s)")
+        return not failed
 
     def _line(self, text: str, style: str = "") -> None:
         self._print(Text(text, style))
@@ -79,6 +78,18 @@ class Stage:
     def _print(self, what: Text) -> None:
         # Never cropped or wrapped: a matrix that is too wide for the window is still a matrix.
         self._console.print(what, soft_wrap=True)
+
+
+def one_line(error: Exception) -> str:
+    """With its next steps, for a table."""
+    return "; ".join(line.removeprefix("→ ") for line in str(error).splitlines())
+
+
+def verdict(checks: int, failed: Sequence[str]) -> str:
+    """The last line of a run: how many checks passed, and the names of those that did not."""
+    if not failed:
+        return f"All {checks} checks passed."
+    return f"{checks - len(failed)} of {checks} checks passed. Failed: {'; '.join(failed)}."
 
 
 def _mark(finding: Finding) -> tuple[str, str]:

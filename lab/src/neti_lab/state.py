@@ -15,7 +15,7 @@ from typing import Final
 
 from neti_lab import LabError, processes
 from neti_lab.processes import Process
-from neti_lab.topology import LabPlan, from_document, namespace_prefix, to_document
+from neti_lab.topology import LabPlan, from_document, lab_command, namespace_prefix, to_document
 
 LABS: Final = Path("/run/neti-lab")
 
@@ -98,13 +98,15 @@ class LabState:
         try:
             return from_document(json.loads((self.folder / "plan.json").read_text()))
         except FileNotFoundError:
-            raise LabError(f"the lab {self.name!r} is not up: 'neti lab up' builds one") from None
+            raise LabError(
+                f"the lab {self.name!r} is not up\n→ {lab_command(self.name, 'up')}"
+            ) from None
         except PermissionError:
-            raise LabError("the lab's folder can be read by root only: run it with sudo") from None
+            raise LabError("only root can read the lab's folder\n→ run it with sudo") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LabError(
-                f"the plan of lab {self.name!r} cannot be read ({error}): "
-                "'neti lab down' clears what is left of it"
+                f"the plan of lab {self.name!r} cannot be read: {error}\n"
+                f"→ '{lab_command(self.name, 'down')}' removes what is left of it"
             ) from error
 
     def remove(self) -> None:
@@ -159,8 +161,8 @@ def _locked(path: Path, lab: str) -> int | None:
         holder = os.pread(descriptor, 20, 0).decode().strip() or "unknown"
         os.close(descriptor)
         raise LabError(
-            f"another command (process {holder}) is at work on the lab {lab!r}: "
-            "wait for it, or use another --name"
+            f"another command (process {holder}) is working on the lab {lab!r}\n"
+            "→ wait for it, or build another lab with --name NAME"
         ) from None
     except FileNotFoundError:
         pass

@@ -20,6 +20,7 @@ from neti_lab import LabError
 # An ensemble: three servers in vpc, as many proxies in ec2, mutual TLS.
 RegistryKind = Literal["embedded", "zookeeper", "ensemble"]
 
+DEFAULT_NAME: Final = "lab"
 MAX_HOSTS: Final = 50  # a site; the first has the number 1
 INTERNET: Final = "internet"
 STRANGER: Final = "stranger"
@@ -219,6 +220,11 @@ def namespace_prefix(lab: str) -> str:
             "expected 1 to 12 of a-z and 0-9, beginning with a letter"
         )
     return f"neti-{lab}-"
+
+
+def lab_command(lab: str, *words: str) -> str:
+    """A ``neti lab`` command about this lab, so that a hint can be copied as it is."""
+    return " ".join(("neti lab", *words, *(("--name", lab) if lab != DEFAULT_NAME else ())))
 
 
 def _checked_size(size: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from neti.cli.output import say
+from neti.cli.output import explain
 from neti.config import DEFAULT_PATH
 from neti.errors import NetiError
 from neti.model.settings import Settings, StaticIdentity
@@ -25,7 +25,7 @@ _config: Callable[[F], F] = click.option(
     "-c",
     "--config",
     "config",
-    type=click.Path(path_type=Path, readable=False),  # whoever reads it says what lacks
+    type=click.Path(path_type=Path, readable=False),  # its reader says what is missing
     default=DEFAULT_PATH,
     envvar="NETI_CONFIG",
     show_envvar=True,
@@ -68,7 +68,7 @@ def settings_in_force_or_refused(config: Path) -> tuple[Settings, bool]:
 
     settings, refused = load_or_last_good(config)
     if refused is not None:
-        say(f"neti: {last_good_is_used(refused)}", err=True)
+        explain(f"{last_good_is_used(refused)}\n→ neti config check")
     return settings, refused is not None
 
 
@@ -98,9 +98,8 @@ def site_of(settings: Settings) -> str | None:
         return discover(settings, source=Ec2Source(client)).site
     except NetiError as error:
         # An operator's machine belongs to no site: every listed server is tried.
-        say(
-            f"neti: this machine's site is not known ({error}), so every server in zk_hosts may be "
-            "asked: 'site: NAME' in the configuration says it",
-            err=True,
+        explain(
+            f"this machine's site is not known ({error}), so any server in zk_hosts may be asked\n"
+            "→ write 'site: NAME' into the configuration"
         )
         return None

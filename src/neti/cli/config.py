@@ -21,10 +21,10 @@ def config_group() -> None:
 @json_option
 @click.pass_context
 def check(ctx: click.Context, config: Path, as_json: bool) -> None:
-    """Check the file and say what it means. Nothing else is touched.
+    """Check the file and say what it means. Changes nothing.
 
-    Every mistake is a line on stderr, FILE:LINE: key: what was found: what was expected.
-    Exit code 0: the file is valid (there may be warnings), 2: it is not.
+    Each mistake is one line on stderr: FILE:LINE, the key, what was found, what was expected.
+    Exit code 0: the file is valid, perhaps with warnings. 2: it is not.
     """
     from neti.config import load
 
@@ -84,20 +84,25 @@ def summary(settings: Settings) -> dict[str, Any]:
 def describe(settings: Settings) -> list[str]:
     """The same for people, a line for each subject."""
     identity = settings.identity
-    who = f"{identity.id}, {identity.private}" if isinstance(identity, StaticIdentity) else "EC2's"
+    if isinstance(identity, StaticIdentity):
+        who = f"{identity.id}, {identity.private}"
+    else:
+        who = "from EC2's metadata service"
     stage = "everything else is kept out" if settings.reject_all else "nothing is kept out (shadow)"
     sites = [
         f"{site.name} ({', '.join(map(str, site.private)) or 'any range'})"
         for site in settings.sites.values()
     ]
+    ssh = ", ".join(map(str, settings.ssh_whitelist)) or "nobody (ssh_whitelist is empty)"
+    here = settings.site or "detected at start"
     return [
         f"{settings.path}: valid",
-        f"  sites       {', '.join(sites)}; this host's: {settings.site or 'found out'}",
+        f"  sites       {', '.join(sites)}; this host's site: {here}",
         f"  identity    {who}",
         f"  registry    {_registry(settings)}",
         f"  overlay     {settings.overlay_subnet}, {len(settings.nat_overrides)} overrides",
-        f"  open        {', '.join(map(_port, settings.open_ports)) or 'no port'}",
-        f"  SSH from    {', '.join(map(str, settings.ssh_whitelist)) or 'nowhere in particular'}",
+        f"  open        {', '.join(map(_port, settings.open_ports)) or 'no ports'}",
+        f"  SSH from    {ssh}",
         f"  trusted     {', '.join(map(str, settings.trusted)) or 'nobody but members'}",
         f"  reject_all  {'true' if settings.reject_all else 'false'}: {stage}",
     ]

@@ -13,8 +13,8 @@ from neti.cli.output import say
 def conntrack_max(config: Path) -> None:
     """Raise the limit of connection tracking as the configuration's conntrack_max says.
 
-    The units call this as root before the agent, which may not. Never lowers it, and exit code 0
-    whatever happens: no limit is a reason to go without rules.
+    The units run this as root before the agent, which may not do it. It never lowers the limit.
+    Always exits 0: failing to raise the limit is no reason to run without rules.
     """
     from neti.oneshot.conntrack_max import before_start
 

@@ -25,10 +25,10 @@ _EVERY: Final = 2.0
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _NEAR: Final = {"site": "in this site", "private": "a private address", "internet": "the internet"}
 _HEADINGS: Final = {
-    "used": "Used, and somebody listens: these would hurt",
-    "heard": "Somebody listens, but only passers-by have come",
-    "missed": "Nobody listens now, but somebody keeps asking",
-    "noise": "Nobody listens, and nobody insists",
+    "used": "In use: enforcing would break these",
+    "heard": "A service listens, but only passers-by have tried it",
+    "missed": "Nothing listens now, but somebody keeps trying",
+    "noise": "Background noise",
 }
 
 
@@ -49,9 +49,9 @@ def _ports(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
     metavar="PORT/PROTO",
     multiple=True,
     callback=_ports,
-    help="This port may be lost: a trial is not held back by it. Can be given again.",
+    help="You accept losing this port: it no longer blocks a trial. Repeatable.",
 )
-@click.option("--forget-accepted", is_flag=True, help="No port may be lost any more.")
+@click.option("--forget-accepted", is_flag=True, help="Take back every --accept-losing.")
 def preview(
     config: Path,
     as_json: bool,
@@ -60,11 +60,12 @@ def preview(
     accept_losing: list[Port],
     forget_accepted: bool,
 ) -> None:
-    """What reached this host and no rule lets in: what reject_all would refuse.
+    """Show what has reached this host that no rule lets in: what reject_all would refuse.
 
-    By port: who listens there, who uses it, and the line for open_ports that would let it in. The
-    port that would hurt most stands on top, the internet's background noise is one line at the end.
-    Kept for 14 days, across restarts. Works without the agent, from what it last wrote to disk.
+    For each port: what listens there, who uses it, and the line for open_ports that would let them
+    in. The port that would hurt most comes first; the internet's background noise is one line at
+    the end. Entries are kept for 14 days, across restarts. Without the agent it shows what the
+    agent last wrote to disk.
 
     \b
     Examples:
@@ -80,7 +81,7 @@ def preview(
         show(_document(settings, everything=everything), as_json)
         return
     if as_json or not sys.stdout.isatty():
-        raise NetiError("--watch draws on a terminal: leave out --json and the pipe, or --watch")
+        raise NetiError("--watch needs a terminal: leave out --watch, or --json and the pipe")
     try:
         while True:
             drawn = list(lines(_document(settings, everything=everything)))
@@ -149,7 +150,7 @@ def print_accepted(names: list[str], as_json: bool) -> None:
     if as_json:
         print_json({"accepted": names})
     else:
-        say(f"may be lost: {', '.join(names) or 'nothing'}")
+        say(f"accepted as lost: {', '.join(names) or 'nothing'}")
 
 
 # --- text ---
@@ -163,7 +164,7 @@ def lines(document: dict[str, Any]) -> Iterator[str]:
     yield from (f"problem: {fault}" for fault in document["faults"])
     yield from (f"note: {note}" for note in document.get("notes", ()))
     if not document["ports"]:
-        yield "Nothing is recorded" + (" but noise." if document["noise"]["ports"] else ".")
+        yield "Nothing is recorded" + (" except noise." if document["noise"]["ports"] else ".")
     heading = ""
     for row in document["ports"]:
         if _HEADINGS[row["rank"]] != heading:
@@ -175,17 +176,17 @@ def lines(document: dict[str, Any]) -> Iterator[str]:
 
 def _stage(document: dict[str, Any]) -> Iterator[str]:
     if not document["agent"]:
-        since = " and what the kernel has counted since" if document["stage"] else ""
-        yield f"The agent does not answer: this is what it last wrote to disk{since}."
+        since = ", and what the kernel has counted since" if document["stage"] else ""
+        yield f"The agent does not answer. This is what it last wrote to disk{since}."
     match document["stage"]:
         case None:
-            yield "Whether the kernel drops anything cannot be seen: run this as root."
+            yield "Only root can see whether the kernel drops anything."
         case "shadow":
-            yield "Stage shadow: nothing is dropped. What follows is what reject_all would refuse."
+            yield "Stage shadow: nothing is dropped. This is what reject_all would refuse."
         case "down":
             yield "Nothing of Neti is in the kernel: nothing is dropped, and nothing is recorded."
         case stage:
-            yield f"Stage {stage}: what follows is refused now, unless it came before."
+            yield f"Stage {stage}: new connections like these are refused."
 
 
 def _row(row: dict[str, Any], now: float) -> Iterator[str]:
@@ -195,7 +196,7 @@ def _row(row: dict[str, Any], now: float) -> Iterator[str]:
         latest = row["top"][0]["address"]
         yield f"  {name:<11} {counts}, last {_span(now - row['last'])} ago: {latest}"
         return
-    yield f"  {name:<11} {_who(row)}{'   (may be lost)' if row['accepted'] else ''}"
+    yield f"  {name:<11} {_who(row)}{'   (accepted as lost)' if row['accepted'] else ''}"
     times = f"first {_span(now - row['first'])} ago, last {_span(now - row['last'])} ago"
     yield f"              {counts}, {times}"
     for source in row["top"]:
@@ -213,13 +214,13 @@ def _who(row: dict[str, Any]) -> str:
         words.append(f"redirected to port {row['redirected']}")
     if row["forwarded"]:
         words.append("forwarded to a container")
-    return ", ".join(words) or "nobody listens"
+    return ", ".join(words) or "nothing listens"
 
 
 def _socket(one: dict[str, Any]) -> str:
     bound = "" if ip_address(one["address"]).is_unspecified else f" on {one['address']} only"
     if one["pid"] is None:
-        return f"a process that cannot be seen without root's rights{bound}"
+        return f"a process that only root can see{bound}"
     unit = f", {one['unit']}" if one["unit"] else ""
     return f"{one['process'] or '?'} (pid {one['pid']}{unit}){bound}"
 
@@ -231,8 +232,8 @@ def _source(source: dict[str, Any], now: float) -> str:
     if source["member"] is None:
         return text
     said = {
-        False: "but this address of it is not believed or not let in: see neti status",
-        None: "whether it is let in, only the agent knows",
+        False: "but this address of it is not believed or not let in (see 'neti status')",
+        None: "only the agent knows whether it is let in",
     }
     return f"{text}: member {source['member']}, {said[source['admitted']]}"
 
@@ -244,17 +245,17 @@ def _end(document: dict[str, Any]) -> Iterator[str]:
         yield (
             f"Noise: {_count(noise['packets'], 'packet')} from "
             f"{_count(noise['sources'], 'source')} to {_count(noise['ports'], 'port')} where "
-            "nobody listens. 'neti preview --all' lists them."
+            "nothing listens. 'neti preview --all' lists them."
         )
     if document["let_in"]:
         yield ""
         yield (
-            "Not listed, as everybody who came there is let in by now, as a member or by "
+            "Not listed, because everybody who came there is now let in, as a member or by "
             f"open_ports: {', '.join(document['let_in'])}."
         )
     if document["accepted"]:
         yield ""
-        yield f"May be lost, as somebody said: {', '.join(document['accepted'])}."
+        yield f"Accepted as lost: {', '.join(document['accepted'])}."
 
 
 def _count(number: int, noun: str) -> str:

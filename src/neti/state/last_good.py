@@ -11,6 +11,7 @@ from neti.errors import ConfigError
 from neti.model.settings import DEFAULT_STATE, Settings
 from neti.state.folder import GOOD_CONFIG, StateFolder
 from neti.state.location import named_in
+from neti.words import counted
 
 
 def load_or_last_good(
@@ -42,8 +43,8 @@ def load_or_last_good(
 
 def last_good_is_used(refused: ConfigError) -> str:
     first, *more = str(refused).splitlines()
-    rest = f" and {len(more)} more lines, see 'neti config check'" if more else ""
-    return f"the configuration is not valid ({first}{rest}): used the last one that was"
+    rest = f" and {counted(len(more), 'more error')}" if more else ""
+    return f"the configuration is not valid ({first}{rest}): using the last valid one"
 
 
 def _is_a_file(path: Path) -> bool:

@@ -389,9 +389,9 @@ def test_accepting_and_forgetting_by_command(neti: Callable[..., Result], tmp_pa
     """Said back, shown in the listing; a port without its protocol is refused with an example."""
     (tmp_path / "state").mkdir()
     done = neti("--accept-losing", "8080/tcp", "--accept-losing", "53/udp")
-    assert done.stdout == "may be lost: 8080/tcp, 53/udp\n"
-    assert "May be lost, as somebody said: 8080/tcp, 53/udp." in neti().stdout
-    assert neti("--forget-accepted").stdout == "may be lost: nothing\n"
+    assert done.stdout == "accepted as lost: 8080/tcp, 53/udp\n"
+    assert "Accepted as lost: 8080/tcp, 53/udp." in neti().stdout
+    assert neti("--forget-accepted").stdout == "accepted as lost: nothing\n"
     refused = neti("--accept-losing", "8080")
     assert refused.exit_code == 2
     assert "such as 8080/tcp" in refused.output
@@ -412,4 +412,4 @@ def test_watch_needs_a_terminal(neti: Callable[..., Result]) -> None:
     """It would fill a file with redraws."""
     done = neti("--watch")
     assert done.exit_code == 1
-    assert "--watch draws on a terminal" in done.output
+    assert "--watch needs a terminal" in done.output

@@ -24,4 +24,4 @@ def test_a_silent_metadata_service_costs_a_second_and_a_word(
         assert time.monotonic() - began < 4
     said = capsys.readouterr().err
     assert "this machine's site is not known" in said
-    assert "'site: NAME' in the configuration" in said
+    assert "'site: NAME' into the configuration" in said

@@ -222,7 +222,7 @@ def test_what_open_ports_lets_in_by_now_is_named_once_and_not_listed(
     found = rows(kept, seen_by)
     assert {str(source.address) for row in found for source in row.top} == left
     text = "\n".join(lines(document(kept, seen_by)))
-    assert ("is let in by now, as a member or by open_ports: 8080/tcp." in text) is (not left)
+    assert ("is now let in, as a member or by open_ports: 8080/tcp." in text) is (not left)
 
 
 def test_members_that_are_let_in_by_now_do_not_hide_who_is_not() -> None:
@@ -262,7 +262,7 @@ def test_a_member_in_the_shadow_is_explained() -> None:
     packed = ip_address("10.0.0.9").packed
     for admitted, words in (
         (False, "member web-2, but this address of it is not believed or not let in"),
-        (None, "member web-2, whether it is let in"),
+        (None, "member web-2, only the agent knows whether it is let in"),
     ):
         members = {packed: Membership("web-2", admitted)}
         kept = record(seen("10.0.0.9"))
@@ -279,10 +279,10 @@ def test_the_head_says_the_stage_and_since_when() -> None:
     assert "nothing is dropped" in head()
     assert "Recorded since 20" in head()
     assert "(60 min)" in head()
-    assert "is refused now" in head(stage="enforced")
+    assert "new connections like these are refused" in head(stage="enforced")
     assert "nothing is recorded" in head(stage="down")
     assert "The agent does not answer" in head(agent=False, stage=None)
-    assert "run this as root" in head(agent=False, stage=None)
+    assert "Only root can see" in head(agent=False, stage=None)
     assert "problem: torn" in head(faults=["torn"])
 
 
@@ -303,8 +303,8 @@ def test_accepted_ports_are_marked() -> None:
     kept = record(seen("10.0.0.9"))
     shown = document(kept, view(NGINX, accepted=accepted), accepted={"8080/tcp": 1, "53/udp": 1})
     text = "\n".join(lines(shown))
-    assert "nginx (pid 812, nginx.service)   (may be lost)" in text
-    assert "May be lost, as somebody said: 8080/tcp, 53/udp." in text
+    assert "nginx (pid 812, nginx.service)   (accepted as lost)" in text
+    assert "Accepted as lost: 8080/tcp, 53/udp." in text
 
 
 def test_names_come_from_the_hosts_file(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_commands_ask_the_agent_nevertheless(config: Path, command: str) -> None
     config.write_text(MISTAKES["an unknown key"].format(config.parent))
     asked = neti(command, *(["--all"] if command == "release" else []), "-c", config)
     assert "ssh_prot" in asked.stderr
-    assert "used the last one that was" in asked.stderr
+    assert "using the last valid one" in asked.stderr
     assert "agent" in asked.stderr.partition("the configuration")[2]
     assert asked.exit_code != 2
 
@@ -114,4 +114,4 @@ def test_enforcing_is_not_for_a_file_that_is_refused(config: Path) -> None:
     config.write_text(MISTAKES["an unknown key"].format(config.parent))
     asked = neti("enforce", "-c", config)
     assert asked.exit_code == 2
-    assert "used the last one" not in asked.stderr
+    assert "using the last" not in asked.stderr

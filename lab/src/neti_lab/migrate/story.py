@@ -19,9 +19,9 @@ from neti_lab.migrate.journey import Journey
 from neti_lab.play import Play
 from neti_lab.report import drawing
 from neti_lab.shop.figures import merge, parse_trace
-from neti_lab.stage import Stage
+from neti_lab.stage import Stage, one_line
 from neti_lab.state import LabState
-from neti_lab.topology import STRANGER, LabPlan, plan_lab
+from neti_lab.topology import STRANGER, LabPlan, lab_command, plan_lab
 
 _PREPARING: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
     ("The old site", before.old_site),
@@ -62,7 +62,7 @@ def run(
     try:
         _perform(state, plan, stage, seed)
     except NetiError as error:
-        stage.find("the migration got to its end", False, str(error))
+        stage.find("the migration ran to its end", False, one_line(error))
     finally:
         if keep and state.exists:
             state.declare_complete()
@@ -72,8 +72,13 @@ def run(
                 stage.find("everything taken down", not lifecycle.anything_left(state), plan.name)
     well = stage.close()
     if not well and not keep:
-        stage.say("'neti lab migrate --keep' leaves the lab and all logs, for a look.")
+        again = lab_command(plan.name, "migrate", "--keep", *_again(seed))
+        stage.say(f"To read the logs, run it again: '{again}' leaves the lab up.")
     return well
+
+
+def _again(seed: int | None) -> tuple[str, ...]:
+    return () if seed is None else ("--chaos", "--seed", str(seed))
 
 
 def _perform(state: LabState, plan: LabPlan, stage: Stage, seed: int | None) -> None:
