@@ -62,6 +62,10 @@ class Declaration
     @record['notifies'] << [action, target, timing]
   end
 
+  def not_if
+    @record['left_out'] = yield
+  end
+
   def method_missing(name, *values)
     return @outer.public_send(name, *values) if values.empty?
 

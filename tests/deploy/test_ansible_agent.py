@@ -64,7 +64,10 @@ def test_the_role_from_a_bare_host_to_a_refused_file(lab_site: Callable[..., Sit
     wait(lambda: status(site, host)["registered"])
     pid, overlay = site.pid(host), status(site, host)["overlay"]
 
+    folder = site.disk(host) / "etc"
+    folder.chmod(0o755)
     second = site.controller.play(AGENTS)
+    assert folder.stat().st_mode & 0o777 == 0o755  # it may be /etc itself
     assert (second.code, second.changed) == (0, set()), second.output
     assert second.facts("neti_overlay_ip") == {host: overlay}
     assert "reloaded" not in site.log(host)

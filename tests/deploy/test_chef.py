@@ -119,6 +119,15 @@ def test_a_change_reloads_and_only_some_keys_restart(
     assert order.index("neti.service") < order.index(str(path)) < order.index("start neti.service")
 
 
+def test_a_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    """The file may be /etc/neti.yml: a host whose /etc only one group can read does not work."""
+    for folder, there in ((tmp_path, True), (tmp_path / "neti", False)):
+        properties = {"config": {}, "config_path": str(folder / "neti.yml")}
+        found = declared(resource="agent", properties=properties)
+        made = next(one for one in found if one["type"] == "directory")
+        assert (made["name"], made["left_out"]) == (str(folder), there)
+
+
 def test_keys_for_a_restart_are_those_of_the_agent() -> None:
     """As in the Ansible role."""
     library = COOKBOOK / "libraries/configuration.rb"

@@ -83,9 +83,9 @@ def started(debian: Machine) -> None:
 
 
 def status(debian: Machine) -> dict[str, object]:
+    """Without an agent the command says what is on disk, which are other things."""
     said = debian.out("neti", "status", "--json", check=False)
-    document: dict[str, object] = json.loads(said or '{"peers": 0, "registered": false}')
-    return document
+    return {"peers": 0, "registered": False, **json.loads(said or "{}")}
 
 
 def held(debian: Machine) -> str:
@@ -257,6 +257,25 @@ def test_a_life(debian: Machine) -> None:
         assert not debian.path(left).exists()
     assert debian.run("id", "neti", check=False).returncode != 0
     assert debian.out("find", "/etc/systemd", "/var/lib/systemd", "-name", "*neti*") == ""
+
+
+def test_the_log_file_is_rotated(debian: Machine) -> None:
+    """By what the package ships: the next line goes to a new file of the agent's, and the journal
+    has no complaint."""
+    network(debian)
+    installed(debian)
+    started(debian)
+    log = debian.path("/var/log/neti/neti.log")
+    debian.path("/etc/neti/neti.yml").write_text(CONFIG + f"log_file: /var/log/neti/{log.name}\n")
+    debian.run("systemctl", "restart", "neti.service")
+    wait(lambda: log.exists() and status(debian)["registered"], "lines in the log file")
+    first = log.stat().st_ino
+    debian.run("logrotate", "--force", "/etc/logrotate.d/neti")
+    assert log.with_name("neti.log.1").stat().st_ino == first
+    debian.run("systemctl", "reload", "neti.service")
+    wait(lambda: log.exists() and "reloaded" in log.read_text(), "the next line")
+    assert debian.out("stat", "-c", "%U:%G", "/var/log/neti/neti.log") == "neti:neti"
+    assert "cannot" not in debian.out("journalctl", "-u", "neti.service", "-o", "cat", check=False)
 
 
 def test_a_loop_that_hangs_is_replaced(debian: Machine) -> None:

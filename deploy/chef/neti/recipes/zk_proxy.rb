@@ -1,6 +1,6 @@
 # The package without an agent: no agent may run on a proxy.
 if node['neti']['package']['source']
-  package %w(libnftables1 iproute2)
+  package 'libnftables1'
   dpkg_package 'neti' do
     source node['neti']['package']['source']
   end

@@ -23,7 +23,7 @@ action_class do
     source = new_resource.package_source || fetched
     return package('neti') if source.nil?
 
-    package %w(libnftables1 iproute2)
+    package 'libnftables1'
     dpkg_package 'neti' do
       source source
       options '--force-confold'
@@ -56,10 +56,13 @@ end
 action :create do
   install
 
-  directory ::File.dirname(new_resource.config_path) do
+  # Made, never changed: it may be /etc, which others must read.
+  folder = ::File.dirname(new_resource.config_path)
+  directory folder do
     owner 'root'
     group 'neti'
     mode '0750'
+    not_if { ::Dir.exist?(folder) }
   end
 
   %w(neti.service neti-restore.service neti-leave.service).each do |unit|
