@@ -152,6 +152,49 @@ def test_a_second_sink_is_refused(world: World) -> None:
         registry.watch(Recorder())
 
 
+def test_all_is_told_anew_when_it_is_asked_for(world: World) -> None:
+    """A list, the settings, Fresh; and each change after it comes once."""
+    writer = world.open()
+    register(writer)
+    registry, recorder = watched(world)
+    recorder.until_picture(A)
+    mark = recorder.mark()
+    registry.relist()
+    recorder.until(lambda seen: any(isinstance(one, Fresh) for one in seen.since(mark)))
+    told = [one for one in recorder.since(mark) if not isinstance(one, Stale)]
+    assert told[0] == Snapshot(frozenset({A}))
+    assert {one.setting for one in told[1:4] if isinstance(one, SettingRead)} == {
+        "interval",
+        "maxchange",
+        "release",
+    }
+    assert isinstance(told[4], Fresh)
+    register(writer, A2, replaces=A)
+    recorder.until_picture(A2)
+    assert not recorder.doubts
+
+
+def test_telling_anew_may_be_asked_for_amid_changes_and_without_a_connection(
+    world: World,
+) -> None:
+    """Nothing is missed and nothing comes twice, whenever it is asked for; and it is no error
+    before there is a watch."""
+    writer = world.open()
+    registry, recorder = world.open(), Recorder()
+    registry.relist()
+    registry.watch(recorder)
+    recorder.until_fresh()
+    previous = None
+    for number in range(30):
+        name = f"1.{number:024x}.0.ec2.a"
+        register(writer, name, replaces=previous)
+        previous = name
+        if number % 5 == 0:
+            registry.relist()
+    recorder.until(lambda seen: seen.picture == {previous} and seen.fresh)
+    assert not recorder.doubts
+
+
 def test_settings_are_told_on_each_change_and_raw(world: World) -> None:
     operator = world.open()
     _, recorder = watched(world)

@@ -335,7 +335,7 @@ class Agent:
             "memory": malloc.give_back,
             "disk": self.core.keep_what_is_behind,
             "jobs": self._look_at_jobs,
-            "anew": lambda: self.following.anew(remember=True),
+            "anew": self._read_anew,
             "forget": self.faults.forget,
             "certificate": self._look_at_certificate,
             "describe": self.registration.describing.look,
@@ -549,6 +549,12 @@ class Agent:
             return changed(before, core.settings), kept
         finally:
             notify("READY=1")
+
+    def _read_anew(self) -> None:
+        """The membership from what is known, then the registry's own list: an event may have been
+        lost where its handling failed."""
+        self.following.anew(remember=True)
+        self.core.out.registry.relist()
 
     def _reloaded(self, kept: list[str]) -> None:
         core = self.core

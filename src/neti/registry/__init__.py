@@ -165,7 +165,7 @@ class AgentRegistry(Protocol):
         """Connect and go on connecting until closed; report everything to ``sink``.
 
         Returns at once. ``sink`` is called from the registry's own thread, must not block and
-        must not call back into the registry other than ``ask_leases`` and ``ask_data``.
+        must not call back into the registry other than ``ask_leases``, ``ask_data``, ``relist``.
         First comes a Snapshot and a SettingRead for each setting, then Fresh.
         """
 
@@ -175,6 +175,11 @@ class AgentRegistry(Protocol):
 
     def ask_data(self, names: Iterable[str]) -> None:
         """Request a DataRead for each; as ``ask_leases``."""
+
+    def relist(self) -> None:
+        """Tell everything anew, because what was told may have been lost here: a Snapshot, a
+        SettingRead for each setting, then Fresh. Returns at once. Stale may come first, and in a
+        large fleet the list may take a while, so that not all agents read it at the same time."""
 
     def acquire(
         self, host_id: str, subnet: IPv4Network, *, prefer: IPv4Address | None = None
@@ -255,7 +260,7 @@ class OperatorRegistry(Protocol):
 class Registry(AgentRegistry, OperatorRegistry, Protocol):
     """One session with a registry, both sides of it. Callers take the side that they need.
 
-    Every method but ``watch``, ``ask_leases`` and ``ask_data`` blocks, for ``timeout`` seconds of
-    the constructor at most, and raises RegistryUnavailable when the registry cannot be asked in
-    that time; each is all or nothing. Thread-safe. Host ids match ``entry.HOST_ID``.
+    Every method but ``watch``, ``ask_leases``, ``ask_data`` and ``relist`` blocks, for ``timeout``
+    seconds of the constructor at most, and raises RegistryUnavailable when the registry cannot be
+    asked in that time; each is all or nothing. Thread-safe. Host ids match ``entry.HOST_ID``.
     """

@@ -261,6 +261,13 @@ class MemoryRegistry:
                         DataRead(name, bounded_data(held.data) if held is not None else None)
                     )
 
+    def relist(self) -> None:
+        with self._server._step():
+            self._seen = ("", -1)
+            self._told.clear()
+            if self._connected:
+                self._connect()
+
     def acquire(
         self, host_id: str, subnet: IPv4Network, *, prefer: IPv4Address | None = None
     ) -> IPv4Address:

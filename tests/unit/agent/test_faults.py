@@ -66,6 +66,19 @@ def test_an_event_that_breaks_leaves_nothing_half_applied(
     assert one.running.core.timers.due.keys() >= {"audit", "identity", "sweep", "shadow"}
 
 
+def test_an_event_that_breaks_before_it_was_noted_is_heard_again(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the agent knows has no trace of it then: the registry's own list has."""
+    one = started(fleet)
+    with monkeypatch.context() as broken:
+        broken.setattr(one.running.core.members.fleet, "appeared", breaks)
+        two = fleet.started(2)
+        assert "unexpected" in problems(one)
+    fleet.pass_time(2)
+    assert str(two.host.private) in one.elements("peers4")
+
+
 def test_a_timer_that_breaks_is_due_again(fleet: World, monkeypatch: pytest.MonkeyPatch) -> None:
     one = started(fleet)
     with monkeypatch.context() as broken:

@@ -98,6 +98,10 @@ class EmbeddedRegistry:
         if self._watcher is not None:
             self._watcher.ask(names)
 
+    def relist(self) -> None:
+        if self._watcher is not None:
+            self._watcher.relist()
+
     def acquire(
         self, host_id: str, subnet: IPv4Network, *, prefer: IPv4Address | None = None
     ) -> IPv4Address:

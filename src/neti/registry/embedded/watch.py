@@ -78,6 +78,7 @@ class Watcher:
         self._told: dict[SettingName, bytes | None] = {}
         self._fresh = False
         self._reason: str | None = None  # why it is stale, as last told
+        self._again = False  # everything is to be told anew
         self._asked: deque[IPv4Address | str] = deque()
         self._stopping = False
         self._bell = Doorbell()
@@ -94,6 +95,10 @@ class Watcher:
 
     def ask(self, subjects: Iterable[IPv4Address | str]) -> None:
         self._asked.extend(subjects)
+        self._bell.wake()
+
+    def relist(self) -> None:
+        self._again = True
         self._bell.wake()
 
     def session(self, timeout: float) -> Session:
@@ -136,6 +141,9 @@ class Watcher:
 
     def _step(self) -> None:
         files = self._usable_files()
+        if self._again:
+            self._again, self._fresh, self._seen = False, False, None
+            self._told.clear()
         self._keep_session_if_due(files)
         if (now := self._clock.monotonic()) >= self._next_reaping:
             self._next_reaping = now + self._tick

@@ -97,6 +97,12 @@ class ZooKeeperRegistry:
     def ask_data(self, names: Iterable[str]) -> None:
         self._stream.ask(names)
 
+    def relist(self) -> None:
+        with self._lock:
+            client = self._client
+        if client is not None:
+            client.submit(Sync(self._layout.ip_map), self._stream.on_relist)
+
     def acquire(
         self, host_id: str, subnet: IPv4Network, *, prefer: IPv4Address | None = None
     ) -> IPv4Address:

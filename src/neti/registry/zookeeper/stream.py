@@ -69,6 +69,7 @@ _JITTER_SECONDS_PER_NAME: Final = 1 / 400
 _LONGEST_JITTER: Final = 40.0
 # More at a time would fill the socket through which kazoo wakes its own thread.
 _QUESTIONS_IN_FLIGHT: Final = 64
+_NO_TREE: Final = -1  # a czxid that no node has
 _NOT_THERE: Final = (NoNodeError, NoAuthError, BadArgumentsError)
 
 
@@ -128,6 +129,15 @@ class Stream:
         """In the connection thread, after ``watch``."""
         if self._connected and not self._watching:
             self._resync()
+
+    def on_relist(self, answer: Any) -> None:
+        """In the connection thread, after ``relist``. If the connection was lost meanwhile, the
+        next one reads the list."""
+        self._czxid = _NO_TREE
+        self._told.clear()
+        if self._connected and self._watching:
+            self._epoch += 1
+            self._look_at_parent()
 
     def on_state(self, state: str) -> None:
         if state in (KeeperState.CONNECTED, KeeperState.CONNECTED_RO):
@@ -207,7 +217,7 @@ class Stream:
         ):
             self._read_settings()
         else:
-            self._go_stale("changes were missed: reading all names again")
+            self._go_stale("changes may have been missed: reading all names again")
             self._read_list_later()
 
     def _make_parents(self) -> None:
