@@ -91,6 +91,12 @@ class Journal:
         self._before = dict(self._core.members.fleet.members)
         self._left_over = set(self._lost)
 
+    def note_leases(self) -> None:
+        """Of members that a list told of, and whose leases were read behind it: a restart believes
+        them without asking. Once for all of them, because nothing else about them has changed."""
+        members = self._core.members
+        self._unwritten.update({i: members.remembered(i) for i in members.fleet.take_now_leased()})
+
     def anew_on_disk(self) -> None:
         """Times of an earlier run, as they are counted now: before it is noted how they are."""
         members = self._core.members

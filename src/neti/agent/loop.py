@@ -332,7 +332,7 @@ class Agent:
             "shadow": self._look_at_shadow,
             "identity": self.whoami.ask,
             "linger": self.following.let_go,
-            "memory": malloc.give_back,
+            "memory": self._list_settled,
             "disk": self.core.keep_what_is_behind,
             "jobs": self._look_at_jobs,
             "anew": self._read_anew,
@@ -549,6 +549,10 @@ class Agent:
             return changed(before, core.settings), kept
         finally:
             notify("READY=1")
+
+    def _list_settled(self) -> None:
+        self.journal.note_leases()
+        malloc.give_back()
 
     def _read_anew(self) -> None:
         """The membership from what is known, then the registry's own list: an event may have been

@@ -5,11 +5,11 @@ where order is the meaning: of two equal claims the one that was accepted stays.
 is kept as it was told, and ``_settle`` decides from the facts alone which member, if any, an id
 stands for.
 
-    roster             what the registry holds: names, and whose claims they are
-    questions          leases as read, and what is to be read
-    standing, absence  who was let in by which entry, and who of them has no registration
-    judging            which entry is believed, and speaks for its host
-    leaving            who is lost, held, let go, displaced
+    entries        what the registry holds: names, and whose claims they are
+    reads          leases as read, and what is to be read
+    members, lost  who was let in by which entry, and who of them has no registration
+    dispute        which entry is believed, and speaks for its host
+    removal        who is lost, held, let go, displaced
 
 Must never do: ask the registry or the clock itself (``questions`` and ``now`` are for that), or
 let one entry's fault touch another member.
@@ -51,6 +51,7 @@ class Fleet:
         hold_seconds: float = 3600.0,
     ) -> None:
         self._guarded = guard is not None
+        self._now_leased: set[str] = set()  # members whose lease was read after they were let in
         self._roster = Roster(admission)
         self._asking = Asking()
         self._standing = Standing()
@@ -85,6 +86,11 @@ class Fleet:
     def take_absence_changes(self) -> set[str]:
         """Ids that were lost, held, or neither any more since the last call."""
         return self._absent.take_touched()
+
+    def take_now_leased(self) -> set[str]:
+        """Members whose lease was read since the last call, and who were members before that."""
+        leased, self._now_leased = self._now_leased & self.members.keys(), set()
+        return leased
 
     @property
     def names(self) -> frozenset[str]:
@@ -218,6 +224,9 @@ class Fleet:
         before = self._asking.owners.get(overlay)
         self._asking.lease_read(overlay, host_id)
         if not known:
+            member = self.members.get(host_id) if host_id is not None else None
+            if member is not None and member.overlay == overlay:
+                self._now_leased.add(member.id)
             self._roster.lease_read(overlay)
             self._settle(self._roster.ids_at(overlay))
         elif before != host_id:

@@ -759,3 +759,13 @@ def test_a_host_without_a_public_address_is_named(fleet: World) -> None:
     assert at not in far.elements("overlay")
     assert far.status()["members"]["unreachable"] == 1
     assert any("no public address" in note for note in hidden.status()["notes"])
+
+
+def test_a_lease_that_was_read_behind_the_list_is_remembered_as_read(fleet: World) -> None:
+    """A restart believes it without asking, and lets nobody else claim the address meanwhile."""
+    two = fleet.started(2)
+    one = fleet.started(1)
+    fleet.pass_time(10)
+    kept = StateFolder(one.settings.table_files_path).load("this machine").members
+    assert kept[two.host.id].leased
+    assert kept[one.host.id].leased
