@@ -298,5 +298,5 @@ def test_a_hundred_disbelieved_entries_hide_nobody(
         members.join(instance, f"10.99.1.{number}", None)
     told = json.loads(neti("aws", "report", "--json").stdout)
     for row in told["instances"]:
-        assert row["why"].startswith("its entry is ignored: "), row
+        assert row["why"].startswith("its entry is not believed: "), row
         assert "10.99.1." in row["why"]

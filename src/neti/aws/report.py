@@ -19,6 +19,7 @@ from neti.identity.site import decide_site
 from neti.identity.source import Identity
 from neti.model import Member, Reach
 from neti.model.settings import Settings
+from neti.registry.detail import Document
 
 _DIGITS: Final = re.compile(r"(\d+)")
 _INSTANCE_ID: Final = re.compile(r"i-[0-9a-f]+")
@@ -32,7 +33,7 @@ class Registered:
     entry, ignored or not."""
 
     members: Mapping[str, Member]
-    told: Mapping[str, Mapping[str, str]]
+    told: Mapping[str, Document]
     leases: Mapping[str, IPv4Address]
     skipped: Mapping[str, str]
     present: frozenset[str] = frozenset()
@@ -189,7 +190,7 @@ def _row(
 ) -> Row:
     excluded = any(fnmatch.fnmatchcase(instance.name, pattern) for pattern in exclude)
     site = member.site if member is not None else _own_site(instance, settings)
-    told = registered.told.get(member.id, {}) if member is not None else {}
+    told = registered.told.get(member.id) if member is not None else None
     lease = registered.leases.get(instance.id)
     why = _why(instance, member, registered, settings, faults)
     if excluded and why is not None:
@@ -203,8 +204,8 @@ def _row(
         private=_text(instance.privates),
         public=_text(instance.publics),
         overlay=str(member.overlay) if member is not None else str(lease) if lease else None,
-        version=told.get("version"),
-        stage=told.get("stage"),
+        version=(told.version or None) if told is not None else None,
+        stage=(told.stage or None) if told is not None else None,
         why=why,
         excluded=excluded,
         registered=member is not None,
@@ -237,9 +238,9 @@ def _why(
 def _why_unregistered(instance: Instance, registered: Registered, faults: Mapping[str, str]) -> str:
     also = "" if instance.publics else "; it has no public address either"
     if instance.id in faults:
-        return f"its entry is ignored: {faults[instance.id]}"
+        return f"its entry is not believed: {faults[instance.id]}"
     if instance.id in registered.present:
-        return "its entry is ignored: 'neti status' on any host says why"
+        return "its entry is not believed: 'neti status' on any host says why"
     if instance.id in registered.leases:
         lease = registered.leases[instance.id]
         return (

@@ -21,6 +21,7 @@ from neti.cli.output import hand_over, print_json, say
 from neti.fleet import attendance, listing
 from neti.fleet.attendance import Required
 from neti.fleet.listing import Row
+from neti.model.settings import Settings
 from neti.text import printable
 from neti.words import and_more, counted, some
 
@@ -46,6 +47,11 @@ _COLUMNS: Final = (
     default="table",
     show_default=True,
     help="hosts: /etc/hosts lines; ansible: an inventory; prometheus: file_sd.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="With --format prometheus: the port of the targets. [default: that of metrics_listen]",
 )
 @click.option("--site", help="Only members of this site.")
 @click.option(
@@ -78,6 +84,7 @@ def fleet(
     config: Path,
     as_json: bool,
     style: str,
+    port: int | None,
     site: str | None,
     version_below: str | None,
     stage: str | None,
@@ -103,6 +110,8 @@ def fleet(
       neti fleet --used
     """
     settings = settings_in_force(config)
+    if port is not None and (style != "prometheus" or as_json):
+        raise click.UsageError("--port: expected beside --format prometheus")
     refuse_no_version("--below-version", version_below)
     if used:
         with registry_of(settings) as registry:
@@ -136,7 +145,10 @@ def fleet(
         and (version_below is None or older(row["version"], version_below))
     ]
     filtered = stage is not None or version_below is not None
-    _print(chosen, "json" if as_json else style, seen.skipped_count, [] if filtered else away)
+    if style == "prometheus" and not as_json:
+        print_json(listing.targets(chosen, port or _metrics_port(settings)))
+    else:
+        _print(chosen, "json" if as_json else style, seen.skipped_count, [] if filtered else away)
     missing = None if filtered else attendance.summary(len(chosen), away)
     if missing is not None:
         say(f"neti: {missing}", err=True)
@@ -209,10 +221,14 @@ def _print(rows: list[Row], style: str, skipped: int, away: list[Row]) -> None:
             document, left_out = listing.inventory(rows)
             print_json(document)
             note_left_out(left_out, "an inventory")
-        case "prometheus":
-            print_json(listing.targets(rows))
         case _:
             _print_table(rows, away)
+
+
+def _metrics_port(settings: Settings) -> int | None:
+    """That of this host's agent: the fleet's, where all have one configuration."""
+    listen = settings.metrics_listen
+    return int(listen.rpartition(":")[2]) if listen is not None else None
 
 
 def note_left_out(ids: list[str], where: str) -> None:

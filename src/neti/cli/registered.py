@@ -16,11 +16,12 @@ from neti.errors import NetiError, RegistryUnavailable
 from neti.fleet import attendance, listing
 from neti.fleet.admission import Admission
 from neti.fleet.fleet import Fleet
-from neti.fleet.listing import Row, told_of
+from neti.fleet.listing import Row
 from neti.identity.preflight import registry_addresses
 from neti.model import IPAddress, Member
 from neti.model.settings import Settings
-from neti.registry import OperatorRegistry
+from neti.registry import OperatorRegistry, detail
+from neti.registry.detail import Document
 
 _PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when somebody is gone
 
@@ -33,7 +34,7 @@ class Seen:
     does not answer, and this is what this host's agent knew."""
 
     members: Mapping[str, Member]
-    told: Mapping[str, Mapping[str, str]]
+    told: Mapping[str, Document]
     taken: frozenset[str]
     skipped: Mapping[str, str]
     skipped_count: int
@@ -157,7 +158,7 @@ def _member(told: dict[str, Any]) -> Member:
 
 def _judged(
     settings: Settings, registry: OperatorRegistry
-) -> tuple[Fleet, dict[str, ipaddress.IPv4Address], dict[str, dict[str, str]]]:
+) -> tuple[Fleet, dict[str, ipaddress.IPv4Address], dict[str, Document]]:
     owners = registry.leases()
     admission = Admission(
         sites=settings.sites,
@@ -168,7 +169,7 @@ def _judged(
     fleet.snapshot(registry.names(), now=0.0)
     for overlay in fleet.questions().leases:
         fleet.lease_read(overlay, owners.get(overlay))
-    told = {detail.host_id: told_of(detail.document) for detail in registry.details()}
+    told = {one.host_id: detail.decode(one.document) for one in registry.details()}
     return fleet, {host_id: overlay for overlay, host_id in owners.items()}, told
 
 

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import Any, Final, Literal
 
 from neti.fleet.listing import Row
+from neti.model.problem_codes import OUT_OF_STEP
 from neti.words import counted, some
 
 State = Literal["lost", "held", "left", "not believed", "gone", "missing"]
@@ -135,7 +136,12 @@ def _lacks(row: Row, required: Required) -> Iterator[str]:
             elif problems:
                 yield f"has problems: {', '.join(problems)}"
         case "in-step":
-            pass  # an entry lives as long as its host's session, so who is registered is in step
+            # An entry lives as long as its host's session, so its agent follows the registry; what
+            # keeps that from the kernel or from the peers is a problem.
+            if problems is None:
+                yield "does not say whether it is in step"
+            elif out := sorted(OUT_OF_STEP.intersection(problems)):
+                yield f"is not in step: {', '.join(out)}"
 
 
 def _is(stage: str) -> str:

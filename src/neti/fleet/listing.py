@@ -7,60 +7,30 @@ template is replaced by the host's id, which its lease vouches for.
 Must never: give one host's name to another, or a name to nobody's address.
 """
 
-import json
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Any, Final
 
 from neti.model import Member
+from neti.registry.detail import Document
 from neti.text import csv_cell, hosts_line, inventory_value, label, plain_name
 
 Row = dict[str, Any]
-Told = Mapping[str, str]
 
-MAX_DOCUMENT_BYTES: Final = 16_384
 # Ansible's own groups; a host of such a name would be in every play, or take the group's place.
 RESERVED_GROUPS: Final = frozenset({"all", "ungrouped"})
-_SHAPES: Final = {
-    "name": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII),
-    "version": re.compile(r"[0-9][0-9A-Za-z.+~-]{0,31}", re.ASCII),
-    "stage": re.compile(r"[a-z][a-z-]{0,15}", re.ASCII),
-}
-_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
-MAX_CODES: Final = 20
 _UNKNOWN: Final = "?"
 
 
-def told_of(document: bytes) -> dict[str, str]:
-    """What a host says of itself, as far as it has the form that it must have."""
-    try:
-        told = json.loads(document[:MAX_DOCUMENT_BYTES])
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(told, dict):
-        return {}
-    known = {
-        key: value
-        for key, shape in _SHAPES.items()
-        if isinstance(value := told.get(key), str) and shape.fullmatch(value) is not None
-    }
-    codes = told.get("problems")
-    if isinstance(codes, list):
-        good = {code for code in codes if isinstance(code, str) and _CODE.fullmatch(code)}
-        known["problems"] = " ".join(sorted(good)[:MAX_CODES])
-    return known
-
-
 def names_of(
-    members: Collection[str], told: Mapping[str, Told], taken: Iterable[str] = ()
+    members: Collection[str], told: Mapping[str, Document], taken: Iterable[str] = ()
 ) -> dict[str, str]:
     """Each member's name by its id: its own word where that is nobody else's, else its id.
 
     ``taken``: what else no host may be called, such as sites and the ids of leases.
     """
-    wished = {i: plain_name(told[i].get("name")) for i in members if i in told}
+    wished = {i: plain_name(told[i].name) for i in members if i in told}
     claims = Counter(name.lower() for name in wished.values() if name is not None)
     ids = Counter(host_id.lower() for host_id in {*members, *taken, *RESERVED_GROUPS})
     chosen = {}
@@ -73,15 +43,15 @@ def names_of(
 
 
 def rows(
-    members: Mapping[str, Member], told: Mapping[str, Told], taken: Iterable[str] = ()
+    members: Mapping[str, Member], told: Mapping[str, Document], taken: Iterable[str] = ()
 ) -> list[Row]:
     """One for each member, sorted by site and name."""
     names = names_of(members, told, taken)
-    made = [_row(member, names[i], told.get(i, {})) for i, member in members.items()]
+    made = [_row(member, names[i], told.get(i, Document())) for i, member in members.items()]
     return sorted(made, key=lambda row: (row["site"], row["name"], row["id"]))
 
 
-def _row(member: Member, name: str, told: Told) -> Row:
+def _row(member: Member, name: str, told: Document) -> Row:
     return {
         "name": name,
         "id": member.id,
@@ -89,11 +59,11 @@ def _row(member: Member, name: str, told: Told) -> Row:
         "private": str(member.private),
         "public": str(member.public) if member.public else None,
         "overlay": str(member.overlay),
-        "version": told.get("version", _UNKNOWN),
-        "stage": told.get("stage", _UNKNOWN),
+        "version": told.version or _UNKNOWN,
+        "stage": told.stage or _UNKNOWN,
         "state": "registered",
         # Codes of what is wrong on it; None: it does not say.
-        "problems": told["problems"].split() if "problems" in told else None,
+        "problems": list(told.problems) if told.problems is not None else None,
     }
 
 

@@ -299,4 +299,21 @@ _KINDS: Final = (
 
 # All hosts have these at the same time, so no host reports them to the others.
 ABOUT_THE_FLEET: Final = frozenset({"held", "live_setting", "lost", "origin", "registry"})
+# With one of these, what the registry says is not in this host's kernel, or the other way round:
+# what this host is does not stand in the registry.
+OUT_OF_STEP: Final = frozenset(
+    {
+        "clone",
+        "down",
+        "down_open",
+        "fight",
+        "identity",
+        "job",
+        "kernel",
+        "lease_changed",
+        "registration",
+        "route",
+        "unexpected",
+    }
+)
 KINDS: Final[Mapping[str, Kind]] = {kind.code: kind for kind in _KINDS}

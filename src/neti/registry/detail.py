@@ -1,28 +1,37 @@
 """The detail document of a host: who runs there, for operators. Its writer and its reader. Pure.
 
+What a host says of itself is anybody's text: a version, a stage or a code that does not have its
+form is as if it was not there; a name is printable, and not yet one that may stand among commands
+(``neti.text.plain_name``).
+
 Must never do: raise because of what another host wrote, or hand on what cannot be printed.
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from neti.text import printable
 
 MAX_DETAIL_BYTES: Final = 16_384
-_MAX_TEXT: Final = 64
-_MAX_PROBLEMS: Final = 50
+MAX_CODES: Final = 20
+_MAX_NAME: Final = 64
+_VERSION: Final = re.compile(r"[0-9][0-9A-Za-z.+~-]{0,31}", re.ASCII)
+_STAGE: Final = re.compile(r"[a-z][a-z-]{0,15}", re.ASCII)
+_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """``name``: the host's name; ``pid``: its agent's; ``problems``: codes of what is wrong."""
+    """``name``: the host's name; ``pid``: its agent's; ``problems``: codes of what is wrong. What
+    it does not say is empty; ``problems`` None."""
 
     name: str = ""
     pid: int | None = None
     version: str = ""
     stage: str = ""
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...] | None = None
 
 
 def encode(document: Document) -> bytes:
@@ -37,17 +46,21 @@ def decode(raw: bytes) -> Document:
         return Document()
     if not isinstance(held, dict):
         return Document()
-    pid, problems = held.get("pid"), held.get("problems")
+    name, pid = held.get("name"), held.get("pid")
     return Document(
-        name=_text(held.get("name")),
+        name=printable(name, _MAX_NAME) if isinstance(name, str) else "",
         pid=pid if type(pid) is int and 0 < pid < 1 << 32 else None,
-        version=_text(held.get("version")),
-        stage=_text(held.get("stage")),
-        problems=tuple(_text(each) for each in problems[:_MAX_PROBLEMS])
-        if isinstance(problems, list)
-        else (),
+        version=_text(held.get("version"), _VERSION),
+        stage=_text(held.get("stage"), _STAGE),
+        problems=_codes(held.get("problems")),
     )
 
 
-def _text(value: object) -> str:
-    return printable(value, _MAX_TEXT) if isinstance(value, str) else ""
+def _text(value: object, form: re.Pattern[str]) -> str:
+    return value if isinstance(value, str) and form.fullmatch(value) is not None else ""
+
+
+def _codes(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return None
+    return tuple(sorted({code for each in value if (code := _text(each, _CODE))})[:MAX_CODES])

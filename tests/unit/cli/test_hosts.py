@@ -18,6 +18,7 @@ from neti.errors import ConfigError
 from neti.fleet.hosts_file import BEGIN, END, MarkersBroken, merged
 from neti.identity.machine import fingerprint
 from neti.model import Member
+from neti.registry.detail import Document
 from neti.state import public
 from neti.state.folder import StateError, StateFolder
 from neti.state.records import Self
@@ -61,7 +62,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     def look(_settings: object) -> Seen:
         return Seen(
             members=held["members"],  # type: ignore[arg-type]  # as the test put it there
-            told={"b": {"name": "db-1"}},
+            told={"b": Document(name="db-1")},
             taken=frozenset(),
             skipped={},
             skipped_count=0,

@@ -11,8 +11,9 @@ from click.testing import CliRunner, Result
 from neti.cli import cli
 from neti.fleet import attendance
 from neti.fleet.attendance import Word
-from neti.fleet.listing import Row, told_of
+from neti.fleet.listing import Row
 from neti.model import Member, entry
+from neti.registry import detail
 from neti.registry.embedded.registry import EmbeddedRegistry
 
 LEASES = {name: IPv4Address(f"192.168.0.{n}") for n, name in enumerate("abcdef", 1)}
@@ -65,6 +66,10 @@ def test_one_whose_lease_was_released_and_who_is_held_is_known() -> None:
         ({"problems": ["disk", "kernel"]}, "no-problem", "has problems: disk, kernel"),
         ({"problems": None}, "no-problem", "does not say what is wrong with it"),
         ({}, "in-step", None),
+        ({"problems": ["disk", "tables"]}, "in-step", None),
+        ({"problems": ["disk", "kernel"]}, "in-step", "is not in step: kernel"),
+        ({"problems": ["down"]}, "in-step", "is not in step: down"),
+        ({"problems": None}, "in-step", "does not say whether it is in step"),
     ],
 )
 def test_who_does_not_say_does_not_meet_it(
@@ -100,10 +105,11 @@ def test_an_agents_document_of_another_version_is_read() -> None:
 def test_codes_of_problems_are_checked() -> None:
     """They come from another host."""
     hostile = ["disk", "a b", "\x1b[2J", 7, "x" * 99, "disk", "-rf"]
-    told = told_of(json.dumps({"problems": hostile}).encode())
-    assert told["problems"] == "disk"
-    assert "problems" not in told_of(b'{"problems": "disk"}')
-    assert len(told_of(json.dumps({"problems": [f"c{n}" for n in range(99)]}).encode())) == 1
+    told = detail.decode(json.dumps({"problems": hostile}).encode())
+    assert told.problems == ("disk",)
+    assert detail.decode(b'{"problems": "disk"}').problems is None
+    many = detail.decode(json.dumps({"problems": [f"c{n}" for n in range(99)]}).encode())
+    assert len(many.problems or ()) == detail.MAX_CODES
 
 
 # --- the command ---

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from neti.cli import cli
 from neti.fleet import listing
 from neti.model import Member, entry
+from neti.registry import detail
 from neti.registry.embedded.registry import EmbeddedRegistry
 
 HOSTILE = [
@@ -55,7 +56,7 @@ def member(number: int, host_id: str | None = None, site: str = "vpc") -> Member
 def fleet_of(names: list[object], **fields: Any) -> list[listing.Row]:
     members = [member(number, **fields) for number in range(len(names))]
     told = {
-        one.id: listing.told_of(json.dumps({"name": name}).encode())
+        one.id: detail.decode(json.dumps({"name": name}).encode())
         for one, name in zip(members, names, strict=True)
     }
     return listing.rows({one.id: one for one in members}, told, {"vpc", "ec2"})
@@ -79,15 +80,17 @@ def test_a_name_that_two_claim_is_neithers() -> None:
 
 @given(st.binary() | st.sampled_from([b"[]", b"5", b"[" * 5000, b'{"name": {}, "stage": 5}']))
 def test_a_document_says_only_what_has_its_form(document: bytes) -> None:
-    told = listing.told_of(document)
-    assert set(told) <= {"name", "version", "stage"}
+    told = detail.decode(document)
+    assert told == detail.Document(name=told.name)
+    assert told.name.isprintable()
 
 
 def test_version_and_stage_are_no_free_text() -> None:
     document = {"name": "web", "version": "0.2\x1b[31m", "stage": "enforced; rm -rf"}
-    assert listing.told_of(json.dumps(document).encode()) == {"name": "web"}
+    assert detail.decode(json.dumps(document).encode()) == detail.Document(name="web")
     document = {"version": "0.2.1rc1", "stage": "enforced"}
-    assert listing.told_of(json.dumps(document).encode()) == document
+    told = detail.decode(json.dumps(document).encode())
+    assert (told.version, told.stage) == ("0.2.1rc1", "enforced")
 
 
 def test_a_site_does_not_take_the_place_of_ansibles_groups() -> None:
@@ -184,6 +187,22 @@ def test_only_who_is_believed_is_listed(config: Path) -> None:
 def test_each_line_of_a_hosts_file_is_one_believed_host(config: Path) -> None:
     for line in fleet(config, "--format", "hosts").stdout.splitlines():
         assert re.fullmatch(r"192\.168\.0\.\d+\t[A-Za-z0-9-]+", line)
+
+
+def test_the_targets_of_prometheus_have_a_port(config: Path) -> None:
+    """That which was asked for, or that on which this host's agent has its metrics."""
+
+    def ports(*more: str) -> set[str]:
+        told = json.loads(fleet(config, "--format", "prometheus", *more).stdout)
+        return {target.partition(":")[2] for one in told for target in one["targets"]}
+
+    assert ports() == {""}
+    assert ports("--port", "9177") == {"9177"}
+    config.write_text(config.read_text() + "metrics_listen: '[::]:9100'\n")
+    assert ports() == {"9100"}
+    refused = fleet(config, "--port", "9177")
+    assert refused.exit_code == 2
+    assert "--format prometheus" in refused.stderr
 
 
 def test_no_cell_of_the_csv_is_a_formula(config: Path) -> None:

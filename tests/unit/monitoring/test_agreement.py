@@ -24,7 +24,7 @@ from neti.model.problems import problems_in
 from neti.monitoring.check import FAMILIES, KernelLook, Level, Limits, Situation, judge
 from neti.monitoring.figures import Figures
 from neti.monitoring.metrics import metrics
-from neti.registry import Stale
+from neti.registry import Stale, detail
 from neti.state.folder import StateFolder
 
 RULES: Final = [
@@ -237,7 +237,7 @@ def _row(one: Box) -> dict[str, Any]:
     (name,) = [n for n in one.registry.names() if n.endswith(f".{one.host.id}") and n[0] == "1"]
     member = entry.parse(name)
     assert isinstance(member, Member)
-    told = {detail.host_id: listing.told_of(detail.document) for detail in one.registry.details()}
+    told = {told.host_id: detail.decode(told.document) for told in one.registry.details()}
     (row,) = listing.rows({one.host.id: member}, told)
     return row
 
