@@ -64,7 +64,7 @@ def test_over_a_table_that_is_there_nothing_is_lost(
             (state / name).write_bytes(b"rubbish\n")
     before = ruleset(net)
     done = neti("restore")
-    assert "those that the kernel holds stay" in done.stderr
+    assert "those in the kernel stay" in done.stderr
     assert done.stdout == "restored: 1 member, enforced\n"
     after = ruleset(net)
     for line in (ARMED, " : 10.0.0.5"):
@@ -143,5 +143,5 @@ def test_a_torn_self_is_named_and_the_identity_remembered(
         assert any("self.json" in note for note in done.notes)
         assert "table inet neti" in ruleset(net)
     else:
-        with pytest.raises(NetiError, match=r"not known who this host is: .*self\.json: torn"):
+        with pytest.raises(NetiError, match=r"does not say who this host is: .*self\.json: torn"):
             net.inside(net.host, lambda: restore_last(config))

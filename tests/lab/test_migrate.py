@@ -70,4 +70,4 @@ def test_a_seed_alone_is_refused(lab_command: Command) -> None:
         lab_command("migrate", "--seed", "1"), capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "--seed decides the troubles of --chaos" in done.stderr
+    assert "--seed works only with --chaos" in done.stderr

@@ -60,7 +60,7 @@ def _has_lab() -> bool:
 def _no_lab(arguments: tuple[str, ...]) -> None:
     """Says how to get it."""
     raise NetiError(
-        "the lab is a package of its own, and it is not installed here\n"
+        "the lab is a separate package, which is not installed here\n"
         "→ pip install neti-lab (in a clone of the project: make setup)"
     )
 
@@ -106,11 +106,11 @@ class _Lazy(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error (or NETI_DEBUG=1).")
 @click.version_option(__version__, message="neti %(version)s")
 def cli(debug: bool) -> None:
-    """Lets hosts on networks that cannot name each other work as one.
+    """Make hosts in separate networks work as one fleet, even if their private addresses overlap.
 
     Each host runs an agent, which registers it, gives it a stable overlay address, and keeps its
-    kernel in step with the fleet. Begin with 'neti lab demo' (package neti-lab): it shows
-    everything on this machine, in network namespaces of its own.
+    kernel in step with the fleet. To see it all on this machine, in network namespaces of its own,
+    run 'neti lab demo' (package neti-lab).
     """
 
 

@@ -19,10 +19,10 @@ from neti.cli.common import config_option
     help="How events are logged: key=value for people, or one JSON object a line.",
 )
 def agent(config: Path, log_format: Literal["text", "json"]) -> None:
-    """Run the agent in the foreground (the daemon; systemd starts it).
+    """Run the agent in the foreground. systemd starts it.
 
     It registers this host, keeps table 'inet neti' and the overlay's route in step with the fleet,
-    and touches nothing else. SIGHUP reloads the configuration, SIGTERM stops the program and leaves
+    and touches nothing else. SIGHUP reloads the configuration. SIGTERM stops the agent and leaves
     the rules and the registration as they are.
 
     \b

@@ -28,14 +28,14 @@ def document(known: Known) -> dict[str, Any]:
 
 def lines(known: Known) -> list[str]:
     who = f"{known.member.id} in site {known.member.site}" if known.member else "not known"
-    said = " (but 'neti relax' was said without it)" if known.relaxed else ""
-    said += " ('neti down' was said)" if known.down else ""
+    said = ", but 'neti relax' was run since" if known.relaxed else ""
+    said += ", but 'neti down' was run since" if known.down else ""
     return [
-        "This is what disk and kernel know without the agent:",
+        "Without the agent, this is what disk and kernel say:",
         f"host      {who}",
         f"overlay   {known.overlay or 'none yet'}",
         f"members   {counted(known.members, 'member')}, as last written to disk",
-        f"stage     {known.stage or 'nothing was ever decided here'}, as last written{said}",
+        f"stage     {known.stage or 'none'}, as last written to disk{said}",
         f"kernel    {_kernel(known)}",
         *([f"note      {known.off}"] if known.off else []),
         *(f"problem   {fault}" for fault in known.faults),
@@ -49,5 +49,5 @@ def _kernel(known: Known) -> str:
         return "table inet neti is not there: nothing is dropped"
     if not known.kernel.drops:
         return "nothing is dropped"
-    end = "until the trial ends by itself" if known.kernel.trial else "for good"
+    end = "until the trial ends by itself" if known.kernel.trial else "permanently"
     return f"what no rule lets in is dropped, {end}"

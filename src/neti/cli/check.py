@@ -42,10 +42,10 @@ def _count(name: str, default: int, words: str) -> Callable[[F], F]:
 
 @click.command(cls=_Plugin)
 @config_option
-@_seconds("--stale-warning", 60, "Warn when the registry has not been followed for so long.")
-@_seconds("--stale-critical", 3600, "Critical when the registry has not been followed for so long.")
-@_count("--lost-warning", 0, "Warn when more members are lost.")
-@_count("--skipped-warning", 10, "Warn when more registry entries are not believed.")
+@_seconds("--stale-warning", 60, "Warn when this host has not followed the registry for this long.")
+@_seconds("--stale-critical", 3600, "The same, but critical.")
+@_count("--lost-warning", 0, "Warn when more members than this are lost.")
+@_count("--skipped-warning", 10, "Warn when more entries than this are not believed.")
 @click.option(
     "--expect",
     type=click.Choice(["enforced", "shadow", "down"]),
@@ -61,11 +61,11 @@ def check(
     skipped_warning: int,
     expect: Stage | None,
 ) -> None:
-    """A monitoring plugin, for Nagios, Sensu and their kind: one line, exit code 0 to 3.
+    """Check this host, as a plugin for Nagios, Sensu and the like: one line, exit code 0 to 3.
 
     It looks into the kernel itself, so it must run as root. 0 is OK, 1 WARNING, 2 CRITICAL, and 3
-    UNKNOWN: it could not look. The worst finding decides, and all are named, the worst first.
-    Every condition and what to do about it: docs/monitoring.md.
+    UNKNOWN: it could not look. The worst finding sets the exit code. All findings are named, the
+    worst first. Every finding, and what to do about it: docs/monitoring.md.
 
     \b
     Examples:

@@ -58,18 +58,18 @@ def _sentences(error: BaseException, command: str | None) -> str:
         case KeyboardInterrupt():
             return "stopped by Ctrl-C"
         case click.Abort() | EOFError():
-            return "stopped, because the answer was not yes: nothing was changed"
+            return "stopped: you did not answer yes, so nothing was changed"
         case PermissionError() if os.geteuid() != 0:
             return f"{_of(error)}\n→ run this as root"
         case OSError():
             return _of(error)
         case MemoryError():
-            return "this machine has no memory left for it"
+            return "this machine is out of memory"
     line = " ".join(["neti", "--debug", command or "…"])
     said = " ".join(str(error).split())
     return (
-        f"{type(error).__name__}{': ' if said else ''}{said}. This is a bug in Neti: report it to "
-        f"the project, please\n→ '{line}' shows the traceback that belongs in the report"
+        f"{type(error).__name__}{': ' if said else ''}{said}. This is a bug in Neti: please report "
+        f"it to the project\n→ '{line}' shows the traceback, which belongs in the report"
     )
 
 

@@ -62,23 +62,25 @@ _COLUMNS: Final = (
     help="Only agents older than this, or of no known version.",
 )
 @click.option(
-    "--stage", type=click.Choice(["down", "shadow", "trial", "enforced"]), help="Only these."
+    "--stage",
+    type=click.Choice(["down", "shadow", "trial", "enforced"]),
+    help="Only members in this stage.",
 )
 @click.option(
     "--require",
     "required",
     type=click.Choice(attendance.REQUIRED),
     multiple=True,
-    help="Name who is not, the lost ones too; exit code 1 unless everybody is. May be repeated.",
+    help="List the hosts that are not, lost ones too; exit code 1 if there are any. Repeatable.",
 )
 @click.option(
     "--except",
     "excepted",
     multiple=True,
     metavar="ID",
-    help="With --require: not this host. May be repeated.",
+    help="With --require: leave out this host. Repeatable.",
 )
-@click.option("--skipped", is_flag=True, help="Entries that no agent believes, and why.")
+@click.option("--skipped", is_flag=True, help="Show the entries that no agent believes, and why.")
 @click.option("--used", is_flag=True, help="Count overlay addresses: leased, free, all.")
 def fleet(
     config: Path,
@@ -93,13 +95,13 @@ def fleet(
     used: bool,
     skipped: bool,
 ) -> None:
-    """Every member of the fleet, by the same judgement as the agents'.
+    """List the members of the fleet, by the same rules as the agents.
 
-    Entries that no agent believes are not listed; they are counted on stderr. Who holds a lease and
-    is not registered stands below the table: lost or held, with the time, where this host's agent
-    knows it. Where the registry does not answer, this host's agent is asked for all.
+    Entries that no agent believes are not listed; they are counted on stderr. Hosts that hold a
+    lease but are not registered come last: lost or held, and since when, if this host's agent knows
+    it. If the registry does not answer, this host's agent is asked instead.
 
-    A gate for scripts is --require: it passes when everybody meets it, and somebody is there.
+    For scripts there is --require: exit code 0 only if there are members and all of them meet it.
 
     \b
     Examples:
@@ -128,7 +130,7 @@ def fleet(
     away = [row for row in seen.away if site is None or row["site"] in (site, None)]
     if required or excepted:
         if not required:
-            raise click.UsageError("--except: expected beside --require")
+            raise click.UsageError("--except works only with --require")
         _gate(
             [row for row in rows if site is None or row["site"] == site],
             away,
@@ -169,7 +171,7 @@ def _gate(
     everybody = {row["id"] for row in (*rows, *away)}
     unknown = set(excepted) - everybody
     if unknown:
-        raise click.UsageError(f"--except: nobody holds a lease as {some(unknown)}")
+        raise click.UsageError(f"--except: no host holds a lease as {some(unknown)}")
     total = len(everybody - set(excepted))
     found = attendance.unmet(rows, away, required)
     found = [(host_id, why) for host_id, why in found if host_id not in excepted]
@@ -233,9 +235,9 @@ def _metrics_port(settings: Settings) -> int | None:
 
 def note_left_out(ids: list[str], where: str) -> None:
     if ids:
-        them = counted(len(ids), "member has", "members have")
+        them = counted(len(ids), "member is", "members are")
         say(
-            f"neti: {them} no name that can stand in {where}, and is left out: {some(ids)}",
+            f"neti: {them} left out, because {where} cannot hold their names: {some(ids)}",
             err=True,
         )
 

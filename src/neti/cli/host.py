@@ -34,8 +34,12 @@ _SAID: Final = {
     Severity.WARNING: "problem   ",
     Severity.CRITICAL: "CRITICAL  ",
 }
-_WAKES: Final = "the agent hangs: it will write to the kernel when it wakes; systemctl restart neti"
-_STARTS: Final = "the agent is not running; it will write when it starts"
+_WAKES: Final = (
+    "the agent hangs. It will write to the kernel when it wakes\n→ systemctl restart neti"
+)
+_STARTS: Final = (
+    "the agent is not running. It will write to the kernel when it starts\n→ systemctl start neti"
+)
 _PATIENCE: Final = 2.0  # seconds for an agent that is only asked for its overlay address
 
 
@@ -43,12 +47,12 @@ _PATIENCE: Final = 2.0  # seconds for an agent that is only asked for its overla
 @config_option
 @json_option
 def status(config: Path, as_json: bool) -> None:
-    """This host: site, addresses, registry, members, stage, skipped entries, what is wrong.
+    """Show this host: site, addresses, registry, members, stage, and what is wrong.
 
-    Where no agent answers, it says what disk and kernel know instead.
+    If no agent answers, it shows what disk and kernel know instead.
 
-    Exit code 0 when all is well, 1 when something is wrong or no agent answers, 2 when the
-    configuration is wrong: the agent could not start again by that file.
+    Exit code 0: all is well. 1: something is wrong, or no agent answers. 2: the configuration is
+    not valid, so the agent could not start again with it.
     """
     settings, refused = settings_in_force_or_refused(config)
     folder = settings.table_files_path
@@ -180,22 +184,22 @@ def _absent(seen: dict[str, Any]) -> list[str]:
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",
-    help="Wait so long for the agent to have one.",
+    help="Wait up to this long for the agent to get one.",
 )
 @click.option(
     "--from-tag",
     is_flag=True,
-    help="While the agent has none, read this instance's tag overlay_ip.",
+    help="If the agent has none, read this instance's tag overlay_ip.",
 )
 def overlay_ip(config: Path, as_json: bool, wait: float, from_tag: bool) -> None:
     """Print this host's own overlay address, for scripts and configuration management.
 
-    Works for every user of this machine; only --from-tag needs the configuration. The address of
-    another host: 'neti lookup'.
+    Works for every user of this machine; only --from-tag needs the configuration. For another
+    host's address use 'neti lookup'.
 
     \b
     Examples:
-      redis-cli config set replica-announce-ip "$(neti overlay-ip --wait 30)"
+      redis-server --replica-announce-ip "$(neti overlay-ip --wait 30)"
       neti overlay-ip --from-tag
     """
     folder = _readable_folder(config)
@@ -258,7 +262,7 @@ def _overlay_by_tag(settings: Settings) -> str | None:
 @click.command()
 @config_option
 @json_option
-@if_interrupted("whether Neti's rules are in the kernel again is not known\n→ neti up, once more")
+@if_interrupted("Neti's rules may or may not be in the kernel again\n→ run 'neti up' again")
 def up(config: Path, as_json: bool) -> None:
     """End 'neti down': the agent writes to the kernel again.
 
@@ -276,8 +280,8 @@ def up(config: Path, as_json: bool) -> None:
     except AgentUnreachable as away:
         hangs = isinstance(away, AgentSilent)
         up_alone(settings, hangs=hangs)
-        say(f"neti: {_WAKES if hangs else _STARTS}", err=True)
-        sentence = "'neti down' is ended, and Neti's rules come back when the agent writes them"
+        explain(_WAKES if hangs else _STARTS)
+        sentence = "'neti down' is over. Neti's rules come back when the agent writes them"
         answer = {"state": "up", "unsaved": None}
     else:
         sentence = "Neti's rules are in this host's kernel again, in the stage that it had before"
@@ -288,19 +292,19 @@ def up(config: Path, as_json: bool) -> None:
         say(f"up: {sentence}.", "→ 'neti status' shows the stage, 'neti down' takes all out again")
     if unsaved is not None:
         raise NetiError(
-            f"THIS IS NOT ON DISK, so the next start finds this host down again: {unsaved}\n"
-            "→ make the state folder writable, then run 'neti up' once more"
+            f"THIS IS NOT ON DISK, so after a restart this host is down again: {unsaved}\n"
+            "→ make the state folder writable, then run 'neti up' again"
         )
 
 
 @click.command()
 @config_option
 @json_option
-@if_interrupted("whether this host has left the fleet is not known\n→ neti leave, once more")
+@if_interrupted("this host may or may not have left the fleet\n→ run 'neti leave' again")
 def leave(config: Path, as_json: bool) -> None:
     """Take this host out of the fleet: its peers drop it at once. The agent stops.
 
-    The lease stays: the host gets the same overlay address when it comes back.
+    The lease is kept: the host gets the same overlay address when it comes back.
     """
     settings = settings_in_force(config)
     folder = settings.table_files_path
@@ -311,13 +315,13 @@ def leave(config: Path, as_json: bool) -> None:
     except AgentSilent as silent:
         if _answers(folder):
             raise NetiError(
-                "the agent has asked the registry to let this host leave, and waits for its answer"
-                "\n→ 'neti status' says what came of it"
+                "the agent is still waiting for the registry to let this host leave"
+                "\n→ 'neti status' shows what came of it"
             ) from silent
         _leave_alone(settings, silent)
         raise NetiError(
             "this host is out of the fleet for now, but its agent hangs and will register it again "
-            "when it wakes\n→ systemctl stop neti, then 'neti leave' once more"
+            "when it wakes\n→ systemctl stop neti, then run 'neti leave' again"
         ) from silent
     except AgentUnreachable as unreachable:
         _leave_alone(settings, unreachable)

@@ -46,13 +46,13 @@ _SHOWN: Final = ("name", "id", "site", "overlay", "private", "public", "state")
     metavar="[FILE]",
     help=f"Take them out of FILE ({_HOSTS}) again.",
 )
-@click.option("--domain", help="Take names inside this domain too, such as db-1.example.com.")
-@if_interrupted("the file is as it was before, or complete")
+@click.option("--domain", help="Also use names inside this domain, such as db-1.example.com.")
+@if_interrupted("the file is either unchanged or complete")
 def hosts(config: Path, write: Path | None, remove: Path | None, domain: str | None) -> None:
     """Print the members' names and overlay addresses as lines of a hosts file, or keep one.
 
     --write puts the lines between two markers and leaves all others alone. It replaces the file in
-    one step and keeps its mode and owner. Run it as often as you like, for example by cron.
+    one step and keeps its mode and owner. You can run it as often as you like, for example by cron.
 
     \b
     Examples:
@@ -61,9 +61,9 @@ def hosts(config: Path, write: Path | None, remove: Path | None, domain: str | N
       neti hosts --remove
     """
     if write is not None and remove is not None:
-        raise click.UsageError("--write and --remove: expected one of them")
+        raise click.UsageError("--write and --remove cannot be used together")
     if remove is not None:
-        _report(remove, _rewrite(remove, []), "no lines of Neti's are in it")
+        _report(remove, _rewrite(remove, []), "no lines from Neti")
         return
     seen = registered.seen(settings_in_force(config))
     lines, left_out = listing.hosts_lines(seen.rows(), domain)
@@ -81,11 +81,11 @@ def hosts(config: Path, write: Path | None, remove: Path | None, domain: str | N
             f"{write} is not changed: the registry has no member\n"
             f"→ 'neti hosts --remove {write}' takes the lines out"
         )
-    _report(write, _rewrite(write, lines), f"it has {counted(len(lines), 'line')} of Neti's")
+    _report(write, _rewrite(write, lines), f"{counted(len(lines), 'line')} from Neti")
 
 
 def _report(path: Path, changed: bool, holds: str) -> None:
-    say(f"{path}: {'written' if changed else 'nothing to change'}, {holds}")
+    say(f"{path}: {'written' if changed else 'nothing to change'}; it has {holds}")
 
 
 def _rewrite(path: Path, lines: list[str]) -> bool:
@@ -132,10 +132,10 @@ def _replace(path: Path, content: bytes) -> None:
 @json_option
 @click.argument("what", metavar="NAME|ID|ADDRESS")
 def lookup(config: Path, as_json: bool, what: str) -> None:
-    """Say whose a name, an id or an address is, and what else that host is called.
+    """Find a host by name, id or address, and show its other names and addresses.
 
-    An address may be an overlay, a private or a public one. Private addresses can be the same in
-    two sites: then each host is listed. Exit code 1 when it is nobody's.
+    The address may be an overlay, private or public one. Two sites can have the same private
+    address: then both hosts are listed. Exit code 1 if no host has it.
 
     \b
     Examples:
@@ -150,7 +150,7 @@ def lookup(config: Path, as_json: bool, what: str) -> None:
     for row in () if as_json else found:
         say("  ".join(f"{key} {printable(row[key])}" for key in _SHOWN if row.get(key)))
     if not found:
-        raise NetiError(f"no member is called {what!r} or has it as an address\n→ neti fleet")
+        raise NetiError(f"no host has the name, id or address {what!r}\n→ neti fleet")
 
 
 def _called(row: Row) -> set[str]:

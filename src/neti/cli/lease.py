@@ -23,7 +23,7 @@ from neti.words import counted
 
 @click.group()
 def lease() -> None:
-    """Durable claims on overlay addresses: list, release, move them; release those of the dead."""
+    """List, release or move overlay addresses; release those of terminated instances."""
 
 
 lease.add_command(gc)
@@ -33,7 +33,7 @@ lease.add_command(gc)
 @config_option
 @json_option
 def list_leases(config: Path, as_json: bool) -> None:
-    """Every lease, by overlay address."""
+    """List every lease, by overlay address."""
     with registry_of(load(config)) as registry:
         held = sorted(registry.leases().items())
     if as_json:
@@ -49,13 +49,13 @@ def list_leases(config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@if_interrupted("whether the lease is released is not known\n→ neti lease list")
+@if_interrupted("the lease may or may not be released\n→ neti lease list")
 def release(host_id: str, config: Path, as_json: bool, yes: bool) -> None:
     """Give up the lease of a host that will not come back.
 
-    Refused while the host is registered. A host that is not may still run, cut off from the
-    registry: so it asks before, and refuses where nobody can be asked, unless you say --yes.
-    Where a host is lost or held, every agent removes it.
+    Refused while the host is registered. A host that is not registered may still be running, cut
+    off from the registry, so this asks first; without a terminal it needs --yes. Agents that still
+    keep the host as lost or held remove it.
     """
     settings = load(config)
     with registry_of(settings) as registry:
@@ -79,12 +79,12 @@ def release(host_id: str, config: Path, as_json: bool, yes: bool) -> None:
         assert isinstance(freed, DamagedLease)
         say(
             f"deleted the damaged lease of {host_id}: it named {freed.says!r}, which is not its "
-            "own, so no address is free by this. The host gets a lease when its agent starts."
+            "own, so this frees no address. The host gets a lease when its agent starts."
         )
     else:
         say(
             f"released {overlay}, which {host_id} held: any host can get it now. "
-            f"Agents that still held {host_id} remove it. If it comes back, it gets another "
+            f"Agents that still kept {host_id} remove it. If it comes back, it gets another "
             "address, unless this one is still free."
         )
 
@@ -94,7 +94,7 @@ def _tell_those_who_are_away(settings: Settings, registry: OperatorRegistry, hos
     try:
         tell_everybody(settings, registry, [host_id])
     except NetiError as error:
-        say(f"neti: hosts that are away now may go on holding {host_id}: {error}", err=True)
+        say(f"neti: agents that are offline now may go on keeping {host_id}: {error}", err=True)
 
 
 def _is_registered(registry: OperatorRegistry, host_id: str) -> bool:
@@ -112,14 +112,14 @@ def _is_registered(registry: OperatorRegistry, host_id: str) -> bool:
 @click.argument("new", metavar="NEW")
 @config_option
 @json_option
-@click.option("--force", is_flag=True, help="Although OLD is registered; it gets another address.")
-@if_interrupted("whether the lease has moved is not known\n→ neti lease list")
+@click.option("--force", is_flag=True, help="Even if OLD is registered: OLD gets another address.")
+@if_interrupted("the lease may or may not have moved\n→ neti lease list")
 def move(old: str, new: str, config: Path, as_json: bool, force: bool) -> None:
     """Give the overlay address of a retired host to its replacement, in one step.
 
-    Clients need no change: peers send what goes to the address to NEW as soon as NEW's agent has
-    registered under it, which it does by itself. The address that NEW had before is free then.
-    Refused while OLD is registered.
+    Clients need no change: peers send traffic for the address to NEW as soon as NEW's agent has
+    registered with it, which it does by itself. NEW's previous address becomes free. Refused while
+    OLD is registered.
 
     \b
     Example:
@@ -132,6 +132,6 @@ def move(old: str, new: str, config: Path, as_json: bool, force: bool) -> None:
         freed = str(former) if former is not None else None
         print_json({"overlay": str(overlay), "from": old, "to": new, "freed": freed})
         return
-    say(f"{overlay} belongs to {new} now, no longer to {old}")
+    say(f"{overlay} now belongs to {new}, no longer to {old}")
     if former is not None:
-        say(f"{former}, which {new} held before, is free")
+        say(f"{former}, which {new} had before, is free")

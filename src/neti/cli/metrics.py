@@ -28,8 +28,8 @@ def _read_by_node_exporter(
     type=click.Path(path_type=Path),
     metavar="PATH",
     callback=_read_by_node_exporter,
-    help="Write them there for node_exporter's textfile collector; PATH ends in .prom. When no "
-    "agent answers, only that is written: neti_agent_up 0.",
+    help="Write them to this file for node_exporter's textfile collector; PATH ends in .prom. If "
+    "no agent answers, the file says neti_agent_up 0 and nothing else.",
 )
 def metrics(config: Path, as_json: bool, textfile: Path | None) -> None:
     """Print the agent's metrics in the text format of Prometheus.
@@ -51,8 +51,8 @@ def metrics(config: Path, as_json: bool, textfile: Path | None) -> None:
             exposition.textfile(textfile, None)
         if isinstance(error, DocumentError):
             raise NetiError(
-                f"the agent's figures cannot be read ({error}): it is of another version, "
-                "so restart it: systemctl restart neti"
+                f"the agent's metrics cannot be read ({error}), because the agent is of another "
+                "version\n→ systemctl restart neti"
             ) from error
         raise
     if textfile is not None:

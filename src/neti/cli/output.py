@@ -63,7 +63,10 @@ def consent(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not is_terminal(sys.stdin):
-        raise NetiError(f"not done: {question.rstrip('?')} needs a yes\n→ --yes, in a script")
+        raise NetiError(
+            f"not done, because there is no terminal on which to ask: {question}\n"
+            "→ in a script, add --yes"
+        )
     click.confirm(question, abort=True, err=True)
 
 

@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 120.0
 _OPEN = (
-    "without registry_tls ZooKeeper knows nobody, so everything is open: whoever reaches it may "
-    "write and delete all of it. Keep it on a private network; see docs/security.md"
+    "without registry_tls ZooKeeper cannot tell who is who: anybody who reaches it can write and "
+    "delete everything. Keep it on a private network; see docs/security.md"
 )
 
 
 @click.group("registry")
 def registry_group() -> None:
-    """The registry in ZooKeeper: lay it out, check it, make certificates for a first trial."""
+    """The registry in ZooKeeper: set it up, check it, make certificates for a first trial."""
 
 
 @registry_group.command()
 @config_option
 @json_option
-@click.option("--dry-run", is_flag=True, help="Only say what would be changed.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @click.option(
     "--operator",
     "operators",
@@ -43,11 +43,11 @@ def registry_group() -> None:
     help="A further operator's certificate subject, such as 'CN=ann,OU=operators'. Repeatable.",
 )
 def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...]) -> None:
-    """Lay out the tree and its rights. Whoever runs it is an operator from then on.
+    """Create the tree and set its access rights. Whoever runs this becomes an operator.
 
-    With registry_tls: members may read all and add what is theirs; nobody but operators may
-    change or delete. Nodes from a time when everything was open are closed. Without it everything
-    is open. May be repeated; says what it changes.
+    With registry_tls, members can read everything and add what is theirs; only operators can change
+    or delete. Nodes from a time when everything was open are closed. Without registry_tls
+    everything is open. You can run it again at any time; it says what it changes.
 
     \b
     Example, with an operator's certificate in the configuration:
@@ -56,7 +56,10 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
     settings = load(config)
     secure = settings.registry_tls is not None
     if operators and not secure:
-        raise NetiError("--operator needs registry_tls in the configuration: rights go by subject")
+        raise NetiError(
+            "--operator needs registry_tls in the configuration, because access rights are given "
+            "to certificate subjects"
+        )
     registry = open_zookeeper(settings, site_of(settings), timeout=_LOOK_SECONDS)
     try:
         planned = registry.plan_init(operators)
@@ -88,21 +91,21 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
     type=click.IntRange(1, 65535),
     default=2181,
     show_default=True,
-    help="Where a plain port may have been left open beside TLS.",
+    help="Look for a plain port that was left open beside TLS.",
 )
 @click.option(
     "--accept",
     "accept",
     multiple=True,
     metavar="CODE",
-    help="A warning that you know of, by its code: it becomes a note. Repeatable.",
+    help="Treat this warning as a note, by its code, because you know of it. Repeatable.",
 )
 def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...]) -> None:
-    """Find what is open, half, wrong, too old or too small. Changes nothing.
+    """Look for what is open, incomplete, wrong, too old or too small. Changes nothing.
 
-    Every server of this host's site is asked, and the whole tree is read. Exit code 1 when there
-    is a fault or a warning; notes do not count. --accept CODE is for a warning that you live with,
-    so that the next one is not missed.
+    Asks every server of this host's site, and reads the whole tree. Exit code 1 if there is a fault
+    or a warning; notes do not count. Use --accept CODE for a warning that you live with, so that
+    you notice the next one.
 
     \b
     Examples:
@@ -115,7 +118,7 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
     for code in accept:
         if code not in look.CODES:
             raise click.UsageError(
-                f"--accept {code!r}: expected one of {', '.join(look.CODES)} (a fault is not "
+                f"--accept {code!r}: expected one of {', '.join(look.CODES)} (faults cannot be "
                 "accepted)"
             )
     settings = load(config)
@@ -190,8 +193,16 @@ def _print_findings(found: "list[Finding]", as_json: bool) -> None:
     help="A server and every name and address by which clients call it, proxies' too. Repeatable.",
 )
 @click.option("--host", "hosts", multiple=True, metavar="ID", help="A host id. Repeatable.")
-@click.option("--operator", "operators", multiple=True, metavar="NAME", help="Repeatable.")
-@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True)
+@click.option(
+    "--operator", "operators", multiple=True, metavar="NAME", help="An operator. Repeatable."
+)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 3650),
+    default=365,
+    show_default=True,
+    help="How long the certificates are valid.",
+)
 def dev_ca(
     folder: Path,
     as_json: bool,
@@ -200,10 +211,10 @@ def dev_ca(
     operators: tuple[str, ...],
     days: int,
 ) -> None:
-    """Make a CA in FOLDER and certificates from it: for a lab or a first trial.
+    """Make a CA in FOLDER and issue certificates from it: for a lab or a first trial.
 
-    With a CA of an earlier call in FOLDER that one is used. Keys have mode 0600, and nothing is
-    ever overwritten. The CA's own key lies beside it: for a fleet use the CA that you have.
+    A CA that is already in FOLDER is used again. Keys have mode 0600, and nothing is ever
+    overwritten. The CA's own key lies beside it, so for a real fleet use your own CA.
 
     \b
     Example:
@@ -220,7 +231,7 @@ def dev_ca(
         return
     for path in made:
         say(path)
-    say(f"warning: {folder}/ca.key makes members and operators: guard it", err=True)
+    say(f"warning: whoever has {folder}/ca.key can make members and operators: guard it", err=True)
 
 
 def _server(text: str) -> "Wanted":
@@ -228,8 +239,8 @@ def _server(text: str) -> "Wanted":
     addresses = tuple(part.strip() for part in names.split(",") if part.strip())
     if not addresses:
         raise NetiError(
-            f"--server {text}: expected NAME=ADDRESS,…, such as zk1=10.21.0.4: clients check the "
-            "address or name by which they call a server"
+            f"--server {text}: expected NAME=ADDRESS,…, such as zk1=10.21.0.4, because clients "
+            "check the address or name by which they call a server"
         )
     return _wanted(name, "servers", addresses)
 
@@ -240,7 +251,7 @@ def _wanted(name: str, unit: str, names: tuple[str, ...] = ()) -> "Wanted":
 
     if not HOST_ID.fullmatch(name):
         raise NetiError(
-            f"{name!r} is no name for a certificate: expected 1 to 40 of letters, digits, "
-            "'.', '_', '-', beginning with a letter or digit"
+            f"{name!r} cannot be the name in a certificate: expected 1 to 40 letters, digits, "
+            "'.', '_' or '-', beginning with a letter or digit"
         )
     return Wanted(name, unit, names)

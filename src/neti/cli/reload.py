@@ -17,10 +17,10 @@ from neti.state.location import state_folder
 @config_option
 @json_option
 def reload(config: Path, as_json: bool) -> None:
-    """Let the agent read its configuration again.
+    """Make the agent read its configuration again.
 
-    What has changed is in force when this returns, but for keys that need a restart: these are
-    named. A file that is not valid is refused, and the old configuration stays in force.
+    Changes are in force when this returns, except to keys that need a restart, which are named. A
+    file that is not valid is refused, and the old configuration stays in force.
 
     \b
     Example:
@@ -37,6 +37,6 @@ def reload(config: Path, as_json: bool) -> None:
         say("read again: nothing has changed")
     if restart:
         say(
-            f"changed, but not in force before a restart: {', '.join(restart)}",
+            f"changed, but in force only after a restart: {', '.join(restart)}",
             "→ systemctl restart neti",
         )

@@ -23,9 +23,9 @@ from neti.words import counted
 def restore(config: Path, as_json: bool, state: Path) -> None:
     """Load the rules, the members and the stage that were last in force. For boot.
 
-    Needs neither the network nor the registry, and works alone, before the agent. A trial is not
-    begun again. Loads nothing after 'neti down', with /etc/neti/disabled, or with neti=off on the
-    kernel's command line. Refused while an agent runs: that one keeps the kernel in step itself.
+    Needs neither the network nor the registry nor the agent. A trial is not started again. Loads
+    nothing after 'neti down', with /etc/neti/disabled, or with neti=off on the kernel's command
+    line. Refused while an agent runs, because the agent itself keeps the kernel in step.
     """
     from neti.oneshot.restore import restore_last
 

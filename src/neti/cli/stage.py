@@ -58,7 +58,7 @@ class _Seconds(click.IntRange):
 @click.option(
     "--anyway",
     is_flag=True,
-    help="Begin although something is missing, or 'neti preview' lists ports in use.",
+    help="Begin even if something is missing or 'neti preview' lists ports in use.",
 )
 @click.option("--no-follow", is_flag=True, help="Return as soon as the trial has begun.")
 def enforce(
@@ -69,15 +69,15 @@ def enforce(
     anyway: bool,
     no_follow: bool,
 ) -> None:
-    """Keep out what no rule lets in, at first on trial.
+    """Drop what no rule lets in, on trial at first.
 
-    The kernel itself goes back to shadow at the trial's end, agent or no agent, unless it was
-    confirmed: by the agent, when all its evidence holds, or with --wait-for-confirm by you.
-    Keep this session open, and open a second one to see that you still get in. Ctrl-C leaves the
-    trial running, 'neti relax' ends it at once.
+    When the trial ends, the kernel itself goes back to shadow, with or without the agent, unless
+    the trial was confirmed: by the agent, when all its evidence holds, or with --wait-for-confirm
+    by you. Keep this session open, and open a second one to see that you still get in. Ctrl-C
+    leaves the trial running; 'neti relax' ends it at once.
 
-    It is refused when the SSH session in which you type it would no longer be let in, and while
-    'neti preview' lists ports in use: open them, or accept losing them.
+    Refused if the SSH session in which you type it would no longer be let in, and while 'neti
+    preview' lists ports in use: open them, or accept losing them.
 
     Exit code 0: confirmed, or begun with --no-follow. 1: refused, or the trial was not confirmed.
     130: you stopped watching, and the trial goes on.
@@ -178,8 +178,8 @@ def _watched(settings: Settings, end: str, *, operator: bool, quiet: bool) -> di
             time.sleep(min(1.0, max(0.1, trial["seconds_left"])))
     except AgentUnreachable as away:
         raise NetiError(
-            f"the trial cannot be followed any more. At {end} the kernel goes back to shadow by "
-            f"itself, unless it has been confirmed\n{away}"
+            f"the agent has stopped answering, so the trial cannot be followed. At {end} the "
+            f"kernel goes back to shadow by itself, unless the trial was confirmed\n{away}"
         ) from away
     finally:
         if terminal:
@@ -217,7 +217,7 @@ def confirm(config: Path, as_json: bool) -> None:
 @click.command()
 @config_option
 @json_option
-@click.option("--all", "everybody", is_flag=True, help="Everybody who is held here.")
+@click.option("--all", "everybody", is_flag=True, help="Every member that is held here.")
 @click.option(
     "--fleet", "whole_fleet", is_flag=True, help="On every host, through the registry (operators)."
 )
@@ -231,14 +231,14 @@ def release(
     site: str | None,
     ids: tuple[str, ...],
 ) -> None:
-    """Let go of members whose removal is held, on this host or, with --fleet, on all.
+    """Remove members whose removal is held, on this host or, with --fleet, on every host.
 
-    Members are held when many vanish together, or when the registry is not the one it was.
+    Members are held when many vanish together, or when the registry is not the one from before.
     'neti status' shows who, since when and why. Look before you release: they lose access at once.
 
-    --fleet says it once for every host: about everybody who is not registered at this moment, or
-    the named ones. Each agent follows it once, also one that is away now. A host that comes back
-    and is lost again is held as before.
+    --fleet tells every agent to remove the hosts that are not registered at this moment, or only
+    those named. Each agent does it once, even one that is offline now. A host that comes back and
+    is lost again is held as before.
 
     \b
     Examples:
@@ -248,13 +248,13 @@ def release(
     """
     if whole_fleet:
         if everybody:
-            raise NetiError("--fleet is about everybody who is gone already: leave out --all")
+            raise NetiError("--fleet already means everybody who is gone: leave out --all")
         _release_everywhere(load(config), site, ids, as_json)
         return
     if site is not None:
-        raise NetiError("--site: expected beside --fleet; on one host name the members")
+        raise NetiError("--site works only with --fleet; on one host, name the members")
     if everybody == bool(ids):
-        raise NetiError("name the members to release, or say --all, or --fleet for every host")
+        raise NetiError("name the members to release, or give --all, or --fleet for every host")
     folder = settings_in_force(config).table_files_path
     with if_interrupted("some of them may be released by now\n→ neti status"):
         answer = ask(folder, "release", ids=None if everybody else list(ids))
@@ -263,8 +263,8 @@ def release(
         return
     released = counted(len(answer["released"]), "member")
     say(
-        f"released {released}, still held {answer['still_held']}. Whoever was released has no "
-        "access to this host any more, until it registers again."
+        f"released {released}, {answer['still_held']} still held. A released member has no access "
+        "to this host until it registers again."
     )
 
 
@@ -277,18 +277,18 @@ def _release_everywhere(
     here = sorted(set(ids) - set(told))
     if here:
         raise NetiError(
-            f"{some(here)}: registered, so nobody lets go of it"
-            + (f"; said about the others: {some(told)}" if told else "")
+            f"not released, because they are registered: {some(here)}"
+            + (f"; the others are released: {some(told)}" if told else "")
         )
     if not told:
-        raise NetiError("everybody is registered who holds a lease: there is nobody to let go of")
+        raise NetiError("every host that holds a lease is registered: there is nobody to release")
     caller.note("release --fleet", site=site or "all", hosts=len(told), ids=some(told))
     if as_json:
         print_json({"told": told, "site": site})
         return
-    where = f", if they are of site {site}" if site is not None else ""
+    where = f" and in site {site}" if site is not None else ""
     say(
-        f"every agent is told to let go of {counted(len(told), 'host')} that "
-        f"{'is' if len(told) == 1 else 'are'} not registered{where}: {some(told)}",
-        "→ neti status (on any host: it holds nobody of them any more)",
+        f"every agent is told to remove {counted(len(told), 'host')}, if not registered{where}: "
+        f"{some(told)}",
+        "→ 'neti status' on any host shows that it no longer holds them",
     )

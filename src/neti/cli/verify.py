@@ -35,14 +35,21 @@ class Answer:
 @click.command()
 @config_option
 @json_option
-@click.option("--timeout", type=click.FloatRange(0.1, SECONDS), default=3.0, show_default=True)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, SECONDS),
+    default=3.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each member may take.",
+)
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) -> None:
-    """Reach every member (or those named) by its overlay address, 64 KiB both ways.
+    """Reach every member, or those named, by its overlay address: 64 KiB both ways.
 
-    Each member's agent says who it is and from which address it saw this host: the wrong host
-    answering, or the wrong way taken, is a failure. What a member answers is only compared, and
-    one that answers nonsense, or too slowly, fails alone. Exit code 1 when any member fails.
+    Each member's agent says who it is and from which address it saw this host. It fails if another
+    host answers, or if the traffic came by another address than it should. Exit code 1 if any
+    member fails.
 
     \b
     Example:
@@ -88,7 +95,9 @@ def _verify(
     if answer.id != member["id"]:
         result["error"] = f"another host answered: {answer.id}"
     elif result["expected_from"] not in (None, answer.seen_from):
-        result["error"] = f"came by another way: expected from {result['expected_from']}"
+        result["error"] = (
+            f"it saw this host as {answer.seen_from}, expected {result['expected_from']}"
+        )
     result["ok"] = result["error"] is None
     return result
 
@@ -151,7 +160,7 @@ def _explained(error: OSError | ValueError, port: int) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):
-        return f"refused: is its agent running and verify_port {port} its port too?"
+        return f"refused: is its agent running, with verify_port {port} as here?"
     words = error.strerror if isinstance(error, OSError) else None
     return words or str(error) or type(error).__name__
 

@@ -89,13 +89,13 @@ def _ask(folder: Path, command: str, **arguments: Any) -> _Asked:
     metavar="TIME",
     help="Put the host on trial again after this time, such as 30m or 2h.",
 )
-@if_interrupted("whether this host is relaxed is not known\n→ neti relax, once more")
+@if_interrupted("this host may or may not be relaxed\n→ run 'neti relax' again")
 def relax(config: Path, as_json: bool, seconds: int | None) -> None:
     """Go back to shadow: nothing is kept out, and what would be is recorded.
 
-    It outlives restarts and reboots, until 'neti enforce', or until reject_all is changed in the
-    configuration. Works with the agent running, hung or gone, with a broken configuration, and
-    with a disk that cannot be written: then it says so, and exits with 1.
+    It lasts across restarts and reboots, until 'neti enforce' or until reject_all is changed in the
+    configuration. Works with the agent running, hung or gone, and with a broken configuration. If
+    the disk cannot be written, it works but says so and exits with 1.
 
     \b
     Examples:
@@ -118,7 +118,7 @@ def relax(config: Path, as_json: bool, seconds: int | None) -> None:
 
 def _report_relaxed(unsaved: str | None, without: str, until: float | None, as_json: bool) -> None:
     if without:
-        say(f"neti: {without}", err=True)
+        explain(without)
     back = "→ 'neti enforce' keeps strangers out again, on trial first"
     if until is not None:
         back = f"→ the agent puts it on trial again at {_clock(until)}, 'neti enforce' at once"
@@ -137,12 +137,12 @@ def _report_relaxed(unsaved: str | None, without: str, until: float | None, as_j
 @click.command()
 @_config
 @_json
-@if_interrupted("whether Neti's rules are out of the kernel is not known\n→ neti down, once more")
+@if_interrupted("Neti's rules may still be in the kernel\n→ run 'neti down' again")
 def down(config: Path, as_json: bool) -> None:
     """Take everything of Neti's out of this host's kernel, and keep it out until 'neti up'.
 
-    Works with the agent running, hung or gone, with a broken configuration, and with a disk that
-    cannot be written: then it says so, and exits with 1. The host stays registered while its agent
+    Works with the agent running, hung or gone, and with a broken configuration. If the disk cannot
+    be written, it works but says so and exits with 1. The host stays registered while its agent
     runs.
     """
     folder = state_folder(config)
@@ -159,7 +159,7 @@ def down(config: Path, as_json: bool) -> None:
     for sentence in (*notes, *put_conntrack_max_back(folder)):
         say(f"neti: {sentence}", err=True)
     if without:
-        say(f"neti: {without}", err=True)
+        explain(without)
     _said(
         {"state": "down", "saved": unsaved is None},
         (
@@ -176,13 +176,13 @@ def down(config: Path, as_json: bool) -> None:
 def _without(asked: _Asked) -> str:
     if asked.hangs:
         return (
-            "the agent hangs, so this was done without it. It will follow when it wakes; "
-            "'systemctl restart neti' ends that"
+            "the agent hangs, so this was done without it. The agent will follow when it wakes\n"
+            "→ systemctl restart neti"
         )
     return (
         f"{asked.why}, so this was done without it"
         if asked.why
-        else "the kernel was not as the agent said"
+        else "the agent said that it was done, but the kernel said otherwise: done without it"
     )
 
 
@@ -197,7 +197,7 @@ def _failed(what: str, why: str, unsaved: str | None) -> str:
 def _warn_unsaved(why: str, then: str, again: str) -> None:
     explain(
         f"THIS IS NOT ON DISK and will not outlast a reboot, which {then}: {why}\n"
-        f"→ make the state folder writable, then run '{again}' once more"
+        f"→ make the state folder writable, then run '{again}' again"
     )
     sys.exit(1)
 

@@ -10,25 +10,53 @@ from neti.errors import ConfigError
 
 @click.command("zk-proxy")
 @click.option(
-    "--listen", default="0.0.0.0:2181", show_default=True, metavar="HOST:PORT", help="Where."
+    "--listen", default="0.0.0.0:2181", show_default=True, metavar="HOST:PORT", help="Listen here."
 )
 @click.option(
     "--server", "server_texts", multiple=True, metavar="HOST:PORT", help="A server. Repeatable."
 )
-@click.option("--max-connections", type=click.IntRange(1, 100_000), default=4000, show_default=True)
-@click.option("--max-per-source", type=click.IntRange(1, 100_000), default=60, show_default=True)
-@click.option("--idle", type=float, default=60.0, show_default=True, help="Seconds of silence.")
-@click.option("--drain", type=click.FloatRange(0, 300), default=5.0, show_default=True)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1, 100_000),
+    default=4000,
+    show_default=True,
+    metavar="N",
+    help="Relay at most so many connections.",
+)
+@click.option(
+    "--max-per-source",
+    type=click.IntRange(1, 100_000),
+    default=60,
+    show_default=True,
+    metavar="N",
+    help="The same, for one source address.",
+)
+@click.option(
+    "--idle",
+    type=float,
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Close a connection that has been silent for this long.",
+)
+@click.option(
+    "--drain",
+    type=click.FloatRange(0, 300),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="On SIGTERM, close the connections over this long.",
+)
 @click.option("--metrics", metavar="HOST:PORT", help="Serve counters as text over HTTP there.")
 @click.option(
     "--health-tls",
     nargs=3,
     type=click.Path(path_type=Path),
     metavar="CA CERT KEY",
-    help="The servers' port speaks TLS: ask with these files whether they live.",
+    help="The servers speak TLS: use these files for the health checks.",
 )
 @click.option("--kernel", is_flag=True, help="Load DNAT rules instead of relaying, and return.")
-@click.option("--remove", is_flag=True, help="With --kernel: take these rules out.")
+@click.option("--remove", is_flag=True, help="With --kernel: remove these rules.")
 @click.option("-c", "--config", type=click.Path(path_type=Path), envvar="NETI_CONFIG", hidden=True)
 def zk_proxy(
     listen: str,
@@ -45,9 +73,9 @@ def zk_proxy(
 ) -> None:
     """Relay this host's ZooKeeper port to the ensemble in the other site.
 
-    Servers are asked whether they live, and a client goes to one that does. Ends on SIGTERM,
-    connections spread over --drain seconds. TLS passes through: the servers' certificates must
-    carry this proxy's name. No agent may run on this host.
+    Checks the servers' health and relays each client to a healthy one. SIGTERM ends it, after
+    closing its connections over --drain seconds. TLS passes through, so the servers' certificates
+    must carry this proxy's name. No agent may run on this host.
 
     \b
     Examples:
@@ -86,7 +114,7 @@ def zk_proxy(
     from neti.proxy import kernel as rules
 
     rules.load(told)
-    say(f"table {rules.TABLE} relays {told.listen}; nothing watches the servers")
+    say(f"table {rules.TABLE} relays {told.listen}. Nothing checks the servers' health")
 
 
 def _remove() -> None:

@@ -36,7 +36,7 @@ def raise_limit(settings: Settings) -> tuple[str, ...]:
         return ("only root can raise the limit of connection tracking",)
     folder = settings.table_files_path
     if not folder.is_dir():
-        return (f"{folder} does not exist yet: conntrack_max is not set",)
+        return (f"{folder} does not exist yet, so conntrack_max is not set",)
     return ConntrackLimit(folder, load=_load_module).raise_to(settings.conntrack_max)
 
 

@@ -178,7 +178,7 @@ def _structure_lines(kind: Rewrite, wanted: Structure, kernel: KernelState) -> l
         kernel.structure.splitlines(), desired, "kernel", "desired", lineterm=""
     )
     shown = [_shown(line, words) for line in diff]
-    return shown or ["replace the table by an equal one, since nobody knows who wrote it"]
+    return shown or ["replace the table with an identical one, because its author is unknown"]
 
 
 def _in_words(listed: list[str], wanted: Structure) -> dict[str, str]:

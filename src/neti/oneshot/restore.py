@@ -92,7 +92,7 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     if not loaded.members and kernel.elements.get("overlay"):
         members.adopt(kernel)
         count = len(kernel.elements["overlay"])
-        notes.append("no members are known from disk: those that the kernel holds stay")
+        notes.append("no members are on disk, so those in the kernel stay")
     members.take_changes()
     enforcement = _in_force(settings, folder, loaded, kernel, notes, known=count > 0)
     members.elements.enforcement = enforcement
@@ -138,10 +138,10 @@ def _in_force(
         notes.append(STAGE_LOST[loaded.enforced_once])
     before = found.record or Record()
     if before.confirmed and taken.source in (Source.RELAXED_ON_DISK, Source.RELAXED_IN_KERNEL):
-        notes.append("relaxed while no agent could write that down: not enforced")
+        notes.append("'neti relax' was run while no agent could record it: not enforced")
     why = hindrance(way_in=settings.way_in, down=False, known=known)
     if record.confirmed and why is not None:
-        notes.append(f"this host was enforced, and is not now: {why}")
+        notes.append(f"this host was enforced, but is not now: {why}")
     enforcement = in_force(record, monotonic=now, way_in=settings.way_in, down=False, known=known)
     return RELAXED if kernel.relaxed_by_hand and not enforcement else enforcement
 
@@ -162,8 +162,8 @@ def _host(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     try:
         host = discover(settings, cache_dir=folder.path, source=_Silent(), notice=heard.append)
     except SourceSilent:
-        why = [*loaded.faults, *heard] or ["no agent has run here to its end yet"]
-        unknown = f"{folder.path}: it is not known who this host is"
+        why = [*loaded.faults, *heard] or ["no agent has registered this host yet"]
+        unknown = f"{folder.path} does not say who this host is"
         raise NetiError(f"{unknown}: {'; '.join(why)}") from None
     notes += heard
     return host

@@ -106,8 +106,8 @@ def test_status_says_what_disk_and_kernel_know(
     done = CliRunner().invoke(cli, ["status", "-c", config])
     assert done.exit_code == 1
     assert "overlay   192.168.7.9" in done.stdout
-    assert "stage     enforced, as last written (but 'neti relax' was said" in done.stdout
-    assert "kernel    what no rule lets in is dropped, for good" in done.stdout
+    assert "stage     enforced, as last written to disk, but 'neti relax' was run" in done.stdout
+    assert "kernel    what no rule lets in is dropped, permanently" in done.stdout
     told = json.loads(CliRunner().invoke(cli, ["status", "--json", "-c", config]).stdout)
     assert told["agent"] == "hangs"
     assert told["on_disk"]["stage"] == "enforced"

@@ -76,10 +76,10 @@ def test_ctrl_c_in_enforce_says_that_the_trial_goes_on(
         ("enforce", "→ 'neti relax' ends a trial at once"),
         ("confirm", "→ neti status"),
         ("release --all", "→ neti status"),
-        ("relax", "→ neti relax, once more"),
-        ("down", "→ neti down, once more"),
-        ("up", "→ neti up, once more"),
-        ("leave", "→ neti leave, once more"),
+        ("relax", "→ run 'neti relax' again"),
+        ("down", "→ run 'neti down' again"),
+        ("up", "→ run 'neti up' again"),
+        ("leave", "→ run 'neti leave' again"),
     ],
 )
 def test_ctrl_c_in_a_command_that_changes_something(
@@ -142,7 +142,7 @@ def test_a_trial_whose_agent_ends_is_not_called_confirmed(
         (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: No space left on device"),
         (PermissionError(13, "Permission denied", "/x"), 1, "/x: Permission denied"),
         (ZeroDivisionError("by\nzero"), 1, "ZeroDivisionError: by zero. This is a bug in Neti"),
-        (MemoryError(), 1, "no memory left"),
+        (MemoryError(), 1, "out of memory"),
         (click.Abort(), 1, "nothing was changed"),
         (EOFError(), 1, "nothing was changed"),
         (RecursionError("too deep\x1b[2J"), 1, "\\u001b[2J"),

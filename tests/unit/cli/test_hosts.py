@@ -167,7 +167,7 @@ def test_lookup_goes_both_ways(
 def test_lookup_of_nobody(config: Path, seen: dict[str, object]) -> None:
     done = neti(config, "lookup", "10.9.9.9")
     assert done.exit_code == 1
-    assert "no member is called '10.9.9.9'" in done.stderr
+    assert "no host has the name, id or address '10.9.9.9'" in done.stderr
 
 
 # --- overlay-ip ---

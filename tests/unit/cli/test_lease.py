@@ -50,7 +50,7 @@ def test_where_nobody_can_be_asked_nothing_is_released(
     done = release("lost")
     assert done.exit_code == 1
     assert "If it still runs, cut off from the registry, its clients lose" in done.stderr
-    assert "→ --yes" in done.stderr
+    assert "→ in a script, add --yes" in done.stderr
     assert leased(config) == ["lost"]
 
 

@@ -47,7 +47,7 @@ def test_everybody_who_holds_a_lease_and_is_not_registered(
 def test_who_is_registered_is_not_let_go(registry: EmbeddedRegistry, tmp_path: Path) -> None:
     done = run(tmp_path, "release", "--fleet", "web-1")
     assert done.exit_code == 1
-    assert "web-1: registered" in done.output
+    assert "not released, because they are registered: web-1" in done.output
     assert registry.setting("release") is None
 
 
