@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from neti.control.protocol import LOOKS, SOCKET_NAME, WITHOUT_IT, socket_name
+from neti.control.protocol import LOOKS, SOCKET_NAME, WITHOUT_IT, socket_name, spare_socket
 from neti.errors import NetiError
 from neti.host import caller as origin
 
@@ -41,12 +41,9 @@ def call(folder: Path, command: str, *, within: float = PATIENCE, **arguments: A
     it never does (see ``neti.control.server``)."""
     path = folder / SOCKET_NAME
     try:
-        with (
-            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection,
-            socket_name(path) as name,
-        ):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(within)
-            connection.connect(name)
+            _connect(connection, folder)
             until = time.monotonic() + within
             asked = {"command": command, "arguments": arguments, "until": until}
             if command not in LOOKS:
@@ -80,6 +77,24 @@ def call(folder: Path, command: str, *, within: float = PATIENCE, **arguments: A
         refusal = NetiError(answer["error"])
         raise refusal
     return answer["result"]
+
+
+def _connect(connection: socket.socket, folder: Path) -> None:
+    """To the agent of this folder; where the folder has no socket that somebody listens on, to the
+    one beside. Raises OSError, of the folder's own."""
+    try:
+        with socket_name(folder / SOCKET_NAME) as name:
+            connection.connect(name)
+    except (FileNotFoundError, ConnectionRefusedError):
+        try:
+            connection.connect(str(spare_socket(folder)))
+        except PermissionError:
+            raise
+        except OSError:
+            pass
+        else:
+            return
+        raise
 
 
 def _all_of(connection: socket.socket) -> bytes:

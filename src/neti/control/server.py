@@ -25,7 +25,14 @@ from typing import Any, Final
 from neti import log
 from neti.control import requests
 from neti.control.accepting import Acceptor, Connection, read_line
-from neti.control.protocol import ANSWER_SECONDS, LOOKS, SOCKET_NAME, WITHOUT_IT, socket_name
+from neti.control.protocol import (
+    ANSWER_SECONDS,
+    LOOKS,
+    SOCKET_NAME,
+    WITHOUT_IT,
+    socket_name,
+    spare_socket,
+)
 from neti.control.trouble import Trouble
 from neti.host import caller as origin
 from neti.state import lock
@@ -114,15 +121,8 @@ class ControlServer:
         self._waits_for: str | None = "it has just begun"
         self._lock = lock.acquire(folder)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.fault: str | None = None  # why there is no socket
-        try:
-            self.path.unlink(missing_ok=True)
-            self._bind()
-        except OSError as error:
-            # On a read-only disk: the host keeps its rules, and 'neti relax' works without it.
-            why = f"cannot be made ({error.strerror}): no command reaches the agent"
-            self.fault = f"{self.path}: {why}"
-            log.error("no_control_socket", what=self.fault)
+        self.fault: str | None = None  # why there is no socket in the folder
+        self._bound = self._bind_somewhere(folder)
         self._told_before = threading.Event()  # the request before the next one was told
         self._told_before.set()
         self._answering: set[threading.Thread] = set()
@@ -139,7 +139,7 @@ class ControlServer:
         )
 
     def start(self) -> None:
-        if self.fault is not None:
+        if not self._bound:
             return
         self._socket.listen(16)
         self._acceptor.start()
@@ -162,7 +162,29 @@ class ControlServer:
             thread.join(max(0.0, deadline - time.monotonic()))
         os.close(self._lock)
 
+    def _bind_somewhere(self, folder: Path) -> bool:
+        """A disk that is full or read-only takes no socket. The host keeps its rules all the same,
+        so its operators must be able to ask what is the matter."""
+        try:
+            self._bind()
+            return True
+        except OSError as error:
+            self.fault = f"{self.path}: cannot be made ({error.strerror})"
+        self.path = spare_socket(folder)
+        try:
+            with contextlib.suppress(FileExistsError):
+                self.path.parent.mkdir(mode=0o755)
+            self._bind()
+            self.fault += f": commands reach the agent by {self.path}"
+        except OSError as error:
+            self.fault += f", nor {self.path} ({error.strerror}): no command reaches the agent"
+            log.error("no_control_socket", what=self.fault)
+            return False
+        log.warning("control_socket_elsewhere", what=self.fault)
+        return True
+
     def _bind(self) -> None:
+        self.path.unlink(missing_ok=True)
         before = os.umask(0o177)  # there must be no moment in which others may connect
         try:
             with socket_name(self.path) as name:

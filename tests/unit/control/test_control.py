@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from neti.control import client, server
+from neti.control import client, protocol, server
 from neti.control.client import AgentSilent, AgentUnreachable
 from neti.control.protocol import SOCKET_NAME
 from neti.control.server import ControlServer, Request
@@ -51,6 +51,28 @@ def send(folder: Path, command: str, **more: object) -> socket.socket:
     connection.connect(str(folder / SOCKET_NAME))
     connection.sendall(json.dumps({"command": command, **more}).encode() + b"\n")
     return connection
+
+
+def test_an_agent_whose_folder_takes_no_socket_is_reached_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that is full or read-only; the fault says where it is."""
+    monkeypatch.setattr(protocol, "RUN", tmp_path / "run")
+    folder = tmp_path / "state"
+    (folder / SOCKET_NAME).mkdir(parents=True)
+    with pytest.raises(AgentUnreachable, match="no agent is running"):
+        client.call(folder, "status")
+    server = ControlServer(folder, lambda request: request.succeed("well"))
+    server.start()
+    server.open()
+    assert server.fault is not None
+    assert str(server.path) in server.fault
+    assert server.path.stat().st_mode & 0o777 == 0o600
+    assert client.call(folder, "status") == "well"
+    with pytest.raises(AgentUnreachable, match="no agent is running"):
+        client.call(tmp_path, "status")  # it is not another's
+    server.close()
+    assert not server.path.exists()
 
 
 def test_what_a_caller_has_given_up_is_not_taken_up(tmp_path: Path) -> None:
