@@ -15,28 +15,15 @@ from typing import Any, Final
 from neti.aws.instances import Instance
 from neti.aws.refusals import OVERLAY_TAG
 from neti.errors import IdentityError
+from neti.fleet.registered import Registered, id_of
 from neti.identity.site import decide_site
 from neti.identity.source import Identity
 from neti.model import Member, Reach
 from neti.model.settings import Settings
-from neti.registry.detail import Document
 
 _DIGITS: Final = re.compile(r"(\d+)")
 _INSTANCE_ID: Final = re.compile(r"i-[0-9a-f]+")
 UNKNOWN_SITE: Final = "?"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registered:
-    """What the registry says. ``told``: by host id, what a host says about itself ("version",
-    "stage"). ``skipped``: entries that agents ignore, with the reason. ``present``: ids with an
-    entry, ignored or not."""
-
-    members: Mapping[str, Member]
-    told: Mapping[str, Document]
-    leases: Mapping[str, IPv4Address]
-    skipped: Mapping[str, str]
-    present: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +111,6 @@ def strangers(
     ours = {member.id for member in _matched(list(instances), registered, settings).values()}
     others = [member for member in registered.members.values() if member.id not in ours]
     return sorted(others, key=lambda member: natural(member.id))
-
-
-def id_of(name: str) -> str:
-    """The host id that an entry claims, whatever else is wrong with it. EC2's ids have no dot."""
-    return name.rpartition(".")[2]
 
 
 def natural(text: str) -> list[tuple[int, str]]:

@@ -4,16 +4,20 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from neti.cli.asking import ask
 from neti.cli.output import explain
 from neti.config import DEFAULT_PATH
 from neti.errors import NetiError
 from neti.model.settings import Settings, StaticIdentity
 from neti.registry import Registry
 from neti.registry.opening import open_registry
+
+if TYPE_CHECKING:
+    from neti.oneshot.registered import Seen
 
 _VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 
@@ -80,6 +84,19 @@ def registry_of(settings: Settings) -> Iterator[Registry]:
         yield registry
     finally:
         registry.close()
+
+
+def fleet_seen(settings: Settings) -> "Seen":
+    """The fleet by the registry, or else by this host's agent, with a word on stderr."""
+    from neti.oneshot import registered
+
+    found = registered.seen(settings, registry_of, ask)
+    if found.unanswered is not None:
+        explain(
+            f"{found.unanswered}\n"
+            "so this is what this host's agent knew last, without names, versions and stages"
+        )
+    return found
 
 
 def site_of(settings: Settings) -> str | None:

@@ -8,9 +8,9 @@ from typing import Final
 
 import click
 
-from neti.cli import registered
 from neti.cli.common import (
     config_option,
+    fleet_seen,
     json_option,
     refuse_no_version,
     refuse_unknown_site,
@@ -22,6 +22,7 @@ from neti.fleet import attendance, listing
 from neti.fleet.attendance import Required
 from neti.fleet.listing import Row
 from neti.model.settings import Settings
+from neti.oneshot.registered import Seen
 from neti.text import printable
 from neti.words import and_more, counted, some
 
@@ -121,7 +122,7 @@ def fleet(
         total = settings.overlay_subnet.num_addresses - 2
         _print_used({"leased": leased, "free": total - leased, "addresses": total}, as_json)
         return
-    seen = registered.seen(settings)
+    seen = fleet_seen(settings)
     if skipped:
         _print_skipped(seen, as_json)
         return
@@ -185,7 +186,7 @@ def _gate(
         sys.exit(1)
 
 
-def _print_skipped(seen: registered.Seen, as_json: bool) -> None:
+def _print_skipped(seen: Seen, as_json: bool) -> None:
     named = sorted(seen.skipped.items())
     if as_json:
         entries = [{"entry": name, "why": why} for name, why in named]

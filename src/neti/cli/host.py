@@ -1,8 +1,6 @@
 """Commands about this host: status, overlay-ip, down, up, leave. They ask the agent and print."""
 
-import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -225,7 +223,9 @@ def _overlay(folder: Path) -> str | None:
     try:
         answer: str | None = client.call(folder, "status", within=_PATIENCE)["overlay"]
     except AgentUnreachable:
-        answer = _overlay_on_disk(folder)
+        from neti.oneshot.known import overlay_on_disk
+
+        answer = overlay_on_disk(folder)
     return answer
 
 
@@ -237,19 +237,6 @@ def _readable_folder(config: Path) -> Path:
         if isinstance(error.__context__, PermissionError):
             return state_folder(config)
         raise
-
-
-def _overlay_on_disk(folder: Path) -> str | None:
-    from neti.oneshot.known import overlay_on_disk
-    from neti.state import public
-
-    overlay = None
-    with contextlib.suppress(NetiError, OSError):  # not for this user's eyes
-        overlay = overlay_on_disk(folder)
-    if overlay is None and os.geteuid() != 0:
-        found = public.read_overlay(folder)
-        overlay = None if found is None else str(found)
-    return overlay
 
 
 def _overlay_by_tag(settings: Settings) -> str | None:

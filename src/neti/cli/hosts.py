@@ -3,28 +3,23 @@
 Must never do: write a hosts file from what is not the registry's own word, or leave half of one.
 """
 
-import os
-import stat
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import click
 
-from neti import files
-from neti.cli import registered
-from neti.cli.common import config_option, json_option, settings_in_force
+from neti.cli.common import config_option, fleet_seen, json_option, settings_in_force
 from neti.cli.ending import if_interrupted
 from neti.cli.fleet import note_left_out
 from neti.cli.output import hand_over, print_json, say
 from neti.errors import NetiError
-from neti.fleet import hosts_file, listing
+from neti.fleet import listing
 from neti.fleet.listing import Row
+from neti.oneshot.hosts_file import rewrite
 from neti.text import printable
 from neti.words import counted
 
 _HOSTS: Final = "/etc/hosts"
-_AT_MOST: Final = 32 << 20
 _SHOWN: Final = ("name", "id", "site", "overlay", "private", "public", "state")
 
 
@@ -63,15 +58,15 @@ def hosts(config: Path, write: Path | None, remove: Path | None, domain: str | N
     if write is not None and remove is not None:
         raise click.UsageError("--write and --remove cannot be used together")
     if remove is not None:
-        _report(remove, _rewrite(remove, []), "no lines from Neti")
+        _report(remove, rewrite(remove, []), "no lines from Neti")
         return
-    seen = registered.seen(settings_in_force(config))
+    seen = fleet_seen(settings_in_force(config))
     lines, left_out = listing.hosts_lines(seen.rows(), domain)
     note_left_out(left_out, "a hosts file")
     if write is None:
         hand_over("".join(f"{line}\n" for line in lines))
         return
-    if seen.by_agent:
+    if seen.unanswered is not None:
         raise NetiError(
             f"{write} is not changed: the registry does not answer, and this host's agent does not "
             "know the members' names"
@@ -81,50 +76,11 @@ def hosts(config: Path, write: Path | None, remove: Path | None, domain: str | N
             f"{write} is not changed: the registry has no member\n"
             f"→ 'neti hosts --remove {write}' takes the lines out"
         )
-    _report(write, _rewrite(write, lines), f"{counted(len(lines), 'line')} from Neti")
+    _report(write, rewrite(write, lines), f"{counted(len(lines), 'line')} from Neti")
 
 
 def _report(path: Path, changed: bool, holds: str) -> None:
     say(f"{path}: {'written' if changed else 'nothing to change'}; it has {holds}")
-
-
-def _rewrite(path: Path, lines: list[str]) -> bool:
-    """Whether the file had to be changed."""
-    target = path.resolve()
-    try:
-        before = files.read(target, _AT_MOST)
-        text = before.decode("utf-8", "surrogateescape")
-        after = hosts_file.merged(text, lines).encode("utf-8", "surrogateescape")
-        if after == before:
-            return False
-        _replace(target, after)
-    except hosts_file.MarkersBroken as error:
-        raise NetiError(f"{path} is not changed: {error}") from error
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise NetiError(f"{path} is not changed: {why}") from error
-    return True
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """As ``durable.replace``, by a file of the same mode and owner. Raises OSError."""
-    held = path.stat()
-    beside = path.with_name(f".{path.name}.neti")
-    with suppress(FileNotFoundError):
-        beside.unlink()
-    number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-            os.fchown(number, held.st_uid, held.st_gid)
-            os.fchmod(number, stat.S_IMODE(held.st_mode))
-            file.flush()
-            os.fsync(number)
-        beside.replace(path)
-    except OSError:
-        with suppress(OSError):
-            beside.unlink()
-        raise
 
 
 @click.command()
@@ -142,7 +98,7 @@ def lookup(config: Path, as_json: bool, what: str) -> None:
       neti lookup db-1
       neti lookup 192.168.3.7
     """
-    seen = registered.seen(settings_in_force(config))
+    seen = fleet_seen(settings_in_force(config))
     wanted = what.strip().lower()
     found = [row for row in (*seen.rows(), *seen.away) if wanted in _called(row)]
     if as_json:

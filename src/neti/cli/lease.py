@@ -1,6 +1,5 @@
 """``neti lease``: which host holds which overlay address."""
 
-from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -8,14 +7,14 @@ import click
 
 from neti.cli.common import config_option, json_option, registry_of
 from neti.cli.ending import if_interrupted
-from neti.cli.fleet_release import tell_everybody
 from neti.cli.lease_gc import gc
 from neti.cli.output import consent, print_json, say
 from neti.config import load
-from neti.errors import EntryError, NetiError
+from neti.errors import NetiError
 from neti.host import caller
-from neti.model import Member, entry
 from neti.model.settings import Settings
+from neti.oneshot.fleet_release import tell_everybody
+from neti.oneshot.registered import is_registered
 from neti.registry import OperatorRegistry
 from neti.registry.leases import DamagedLease
 from neti.words import counted
@@ -60,7 +59,7 @@ def release(host_id: str, config: Path, as_json: bool, yes: bool) -> None:
     settings = load(config)
     with registry_of(settings) as registry:
         leased = next((o for o, i in registry.leases().items() if i == host_id), None)
-        if leased is not None and not _is_registered(registry, host_id):
+        if leased is not None and not is_registered(registry, host_id):
             consent(
                 f"{host_id} is not registered. If it still runs, cut off from the registry, its "
                 f"clients lose {leased}, and another host can get that address. Release it?",
@@ -95,16 +94,6 @@ def _tell_those_who_are_away(settings: Settings, registry: OperatorRegistry, hos
         tell_everybody(settings, registry, [host_id])
     except NetiError as error:
         say(f"neti: agents that are offline now may go on keeping {host_id}: {error}", err=True)
-
-
-def _is_registered(registry: OperatorRegistry, host_id: str) -> bool:
-    """By an entry of its own; the registry itself refuses to release it then."""
-    for name in registry.names():
-        with suppress(EntryError):
-            found = entry.parse(name)
-            if isinstance(found, Member) and found.id == host_id:
-                return True
-    return False
 
 
 @lease.command()

@@ -10,15 +10,13 @@ import click
 from neti.aws import instances, terminated
 from neti.aws.access import open_places
 from neti.aws.instances import Instance
+from neti.aws.lease_gc import present, release
 from neti.aws.terminated import Lease, Verdict
 from neti.cli.aws.common import Progress, place_options, waiting
 from neti.cli.common import config_option, json_option, registry_of
 from neti.cli.output import print_json, say
 from neti.config import load
-from neti.errors import EntryError, NetiError
-from neti.host import caller
-from neti.model import entry
-from neti.registry import OperatorRegistry
+from neti.errors import NetiError
 
 _MEMORY: Final = "terminated.json"
 _HOUR: Final = 3600.0
@@ -76,7 +74,7 @@ def gc(
             leases,
             every,
             remembered,
-            present=_present(registry),
+            present=present(registry),
             quarantine=quarantine * _HOUR,
             now=now,
         )
@@ -86,7 +84,7 @@ def gc(
             terminated.save(path, terminated.remember(leases, every, remembered, now))
             if verdict.release and sys.stdin.isatty() and not yes:
                 click.confirm(f"Release {len(verdict.release)} leases?", abort=True, err=True)
-        done, refused = ([], []) if dry_run else _release(registry, verdict.release)
+        done, refused = ([], []) if dry_run else release(registry, verdict.release)
     if as_json:
         print_json(_document(verdict, done, refused, dry_run=dry_run))
     elif dry_run:
@@ -110,34 +108,6 @@ def _instances(
         return every, terminated.time_of(places)
     finally:
         progress.end()
-
-
-def _present(registry: OperatorRegistry) -> frozenset[str]:
-    """Everybody with an entry, believed or not."""
-    present = set()
-    for name in registry.names():
-        try:
-            present.add(entry.parse(name).id)
-        except EntryError:
-            continue
-    return frozenset(present)
-
-
-def _release(
-    registry: OperatorRegistry, leases: Sequence[Lease]
-) -> tuple[list[Lease], list[tuple[Lease, NetiError]]]:
-    """One by one. The registry refuses those that are registered by now."""
-    done, refused = [], []
-    for lease in leases:
-        try:
-            released = registry.release(lease.host_id)
-        except NetiError as error:
-            refused.append((lease, error))
-        else:
-            done.append(lease)
-            if released is not None:  # one by one, as this may be interrupted
-                caller.note("lease gc", id=lease.host_id, overlay=released)
-    return done, refused
 
 
 def _print(verdict: Verdict, now: float, quarantine: float) -> None:

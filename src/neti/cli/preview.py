@@ -1,8 +1,4 @@
-"""``neti preview``: what ``reject_all`` would refuse, the port that matters on top.
-
-Asks and prints. Whose a socket is, root may look up where the agent's own rights do not reach: so
-it is done here for what the agent left unknown.
-"""
+"""``neti preview``: what ``reject_all`` would refuse, the port that matters on top."""
 
 import sys
 import time
@@ -16,10 +12,10 @@ import click
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
-from neti.control.client import AgentUnreachable
 from neti.errors import NetiError
 from neti.model.settings import Settings
-from neti.stage.shadow import Port, parse_port, port_name
+from neti.oneshot.preview import accept, seen
+from neti.stage.shadow import Port, parse_port
 
 _EVERY: Final = 2.0
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -75,16 +71,17 @@ def preview(
     """
     settings = settings_in_force(config)
     if accept_losing or forget_accepted:
-        print_accepted(_accept(settings, accept_losing, forget=forget_accepted), as_json)
+        names = accept(settings.table_files_path, accept_losing, forget=forget_accepted)
+        print_accepted(names, as_json)
         return
     if not watch:
-        show(_document(settings, everything=everything), as_json)
+        show(_seen(settings, everything=everything), as_json)
         return
     if as_json or not sys.stdout.isatty():
         raise NetiError("--watch needs a terminal: leave out --watch, or --json and the pipe")
     try:
         while True:
-            drawn = list(lines(_document(settings, everything=everything)))
+            drawn = list(lines(_seen(settings, everything=everything)))
             click.clear()
             say(*drawn)
             time.sleep(_EVERY)
@@ -99,51 +96,14 @@ def show(document: dict[str, Any], as_json: bool) -> None:
         say(*lines(document))
 
 
-def _document(settings: Settings, *, everything: bool) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = ask(
-            settings.table_files_path,
-            "preview",
-            then="'neti preview' shows what is on disk",
-            all=everything,
-        )
-    except AgentUnreachable as away:
-        from neti.agent.preview import alone
-        from neti.identity.machine import fingerprint
-
-        if isinstance(away.__cause__, PermissionError) or not settings.table_files_path.is_dir():
-            raise
-        found = alone(settings, fingerprint(), everything=everything)
-    _name_owners(found)
-    return found
-
-
-def _name_owners(document: dict[str, Any]) -> None:
-    from neti.host.listeners import with_owners
-    from neti.stage.shadow import Listener
-
-    told = [one for row in document["ports"] for one in row["listeners"] if one["pid"] is None]
-    sockets = [
-        Listener("", one["port"], ip_address(one["address"]), inode=one["inode"]) for one in told
-    ]
-    for one, owned in zip(told, with_owners(sockets), strict=True):
-        one.update(pid=owned.pid, process=owned.process, unit=owned.unit)
-
-
-# --- what may be lost ---
-
-
-def _accept(settings: Settings, ports: list[Port], *, forget: bool) -> list[str]:
-    from neti.agent import shadow_log
-
-    folder = settings.table_files_path
-    if not folder.is_dir():
-        raise NetiError(f"{folder} does not exist: no agent has run here, so nothing is recorded")
-    if forget:
-        shadow_log.forget_accepted(folder)
-    if ports:
-        shadow_log.accept_losing(folder, ports, time.time())
-    return [port_name(port) for port in sorted(shadow_log.accepted(folder))]
+def _seen(settings: Settings, *, everything: bool) -> dict[str, Any]:
+    return seen(
+        settings,
+        lambda folder: ask(
+            folder, "preview", then="'neti preview' shows what is on disk", all=everything
+        ),
+        everything=everything,
+    )
 
 
 def print_accepted(names: list[str], as_json: bool) -> None:

@@ -19,13 +19,13 @@ from neti.cli.common import (
     settings_in_force,
 )
 from neti.cli.ending import if_interrupted
-from neti.cli.fleet_release import tell_everybody
 from neti.cli.output import is_terminal, print_json, progress, say
 from neti.config import load
 from neti.control.client import AgentUnreachable
 from neti.errors import NetiError
 from neti.host import caller, ssh_session
 from neti.model.settings import Settings
+from neti.oneshot.fleet_release import tell_everybody
 from neti.stage.stages import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS
 from neti.words import counted, some
 

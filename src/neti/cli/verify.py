@@ -1,35 +1,15 @@
-"""``neti verify``: reach members by overlay address from here, and prove by which way."""
+"""``neti verify``: reach members by overlay address from here."""
 
-import json
-import socket
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
-from neti.agent.responder import SECONDS, TRANSFER_BYTES
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
-from neti.model import Reach, entry
-from neti.model.settings import Settings
-
-_AT_ONCE: Final = 32
-_MAX_ANSWER: Final = 1024
-_STRANGE: Final = "what answers on its verify_port is not a Neti agent"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Who answered, and from which address it saw this host."""
-
-    id: str
-    seen_from: str
+from neti.oneshot.verify import MAX_SECONDS, verify_all
 
 
 @click.command()
@@ -37,7 +17,7 @@ class Answer:
 @json_option
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1, SECONDS),
+    type=click.FloatRange(0.1, MAX_SECONDS),
     default=3.0,
     show_default=True,
     metavar="SECONDS",
@@ -58,111 +38,13 @@ def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) ->
     settings = settings_in_force(config)
     itself = ask(settings.table_files_path, "status")
     members = ask(settings.table_files_path, "members")
-    chosen = [m for m in members if not ids or m["id"] in ids]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        results = list(pool.map(lambda member: _verify(settings, itself, member, timeout), chosen))
-    missing = [wanted for wanted in ids if all(m["id"] != wanted for m in members)]
-    results += [{"id": i, "ok": False, "error": "is not a member here"} for i in missing]
+    results = verify_all(settings, itself, members, ids, timeout=timeout)
     if as_json:
         print_json({"host": itself["id"], "results": results})
     else:
         _print(results)
     if not all(result["ok"] for result in results):
         sys.exit(1)
-
-
-def _verify(
-    settings: Settings, itself: dict[str, Any], member: dict[str, Any], timeout: float
-) -> dict[str, Any]:
-    result: dict[str, Any] = {
-        "id": member["id"],
-        "site": member["site"],
-        "overlay": member["overlay"],
-        "ok": False,
-        "milliseconds": None,
-        "seen_from": None,
-        "expected_from": _expected_source(settings, itself, member),
-        "error": None,
-    }
-    started = time.perf_counter()
-    try:
-        answer = _ask(member["overlay"], settings.verify_port, timeout)
-    except (OSError, _NoAnswer) as error:
-        result["error"] = _explained(error, settings.verify_port)
-        return result
-    result["milliseconds"] = round((time.perf_counter() - started) * 1000, 2)
-    result["seen_from"] = answer.seen_from
-    if answer.id != member["id"]:
-        result["error"] = f"another host answered: {answer.id}"
-    elif result["expected_from"] not in (None, answer.seen_from):
-        result["error"] = (
-            f"it saw this host as {answer.seen_from}, expected {result['expected_from']}"
-        )
-    result["ok"] = result["error"] is None
-    return result
-
-
-def _expected_source(
-    settings: Settings, itself: dict[str, Any], member: dict[str, Any]
-) -> str | None:
-    """This host's address as the member should see it; None: nothing can be said."""
-    site = settings.sites.get(member["site"])
-    near = member["site"] == itself["site"]
-    if near or (site is not None and site.reached_by is Reach.PRIVATE):
-        private: str = itself["private"]
-        return private
-    public: str | None = itself["public"]
-    return public
-
-
-class _NoAnswer(ValueError):
-    """What came is nothing that a Neti agent says; the message is ours."""
-
-
-def _ask(overlay: str, port: int, timeout: float) -> Answer:
-    """One deadline for all of it: who sends a byte now and then holds up nobody."""
-    deadline = time.monotonic() + timeout
-    with socket.create_connection((overlay, port), timeout) as connection:
-        connection.sendall(bytes(TRANSFER_BYTES))
-        received = b""
-        while b"\n" not in received:
-            received += _part(connection, _MAX_ANSWER, deadline)
-            if len(received.partition(b"\n")[0]) > _MAX_ANSWER:
-                raise _NoAnswer(_STRANGE)
-        line, _, rest = received.partition(b"\n")
-        left = TRANSFER_BYTES - len(rest)
-        while left > 0:
-            left -= len(_part(connection, left, deadline))
-    return _answer(line)
-
-
-def _part(connection: socket.socket, most: int, deadline: float) -> bytes:
-    connection.settimeout(max(deadline - time.monotonic(), 0.001))
-    part = connection.recv(min(most, TRANSFER_BYTES))
-    if not part:
-        raise ConnectionError("closed without an answer")
-    return part
-
-
-def _answer(line: bytes) -> Answer:
-    """As another host wrote it, which may not be a Neti agent, or a hostile one."""
-    try:
-        told = json.loads(line)
-        host_id, seen_from = told["id"], told["seen_from"]
-        if isinstance(host_id, str) and entry.HOST_ID.fullmatch(host_id):
-            return Answer(host_id, str(IPv4Address(str(seen_from))))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
-    raise _NoAnswer(_STRANGE)
-
-
-def _explained(error: OSError | ValueError, port: int) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, ConnectionRefusedError):
-        return f"refused: is its agent running, with verify_port {port} as here?"
-    words = error.strerror if isinstance(error, OSError) else None
-    return words or str(error) or type(error).__name__
 
 
 def _print(results: list[dict[str, Any]]) -> None:

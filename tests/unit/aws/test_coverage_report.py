@@ -7,7 +7,7 @@ from types import MappingProxyType
 from neti.aws import report as reports
 from neti.aws.calls import Place
 from neti.aws.instances import Instance
-from neti.aws.report import Registered
+from neti.fleet.registered import Registered
 from neti.model import Member, Site
 from neti.model.settings import Settings
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neti.cli import cli
-from neti.cli import registered as registry_seen
-from neti.cli.registered import Seen
 from neti.control.client import AgentForbidden
-from neti.errors import ConfigError
+from neti.errors import ConfigError, RegistryUnavailable
 from neti.fleet.hosts_file import BEGIN, END, MarkersBroken, merged
 from neti.identity.machine import fingerprint
 from neti.model import Member
+from neti.oneshot import registered as registry_seen
+from neti.oneshot.registered import Seen
 from neti.registry.detail import Document
 from neti.state import public
 from neti.state.folder import StateError, StateFolder
@@ -57,9 +57,9 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """What the registry says; tests may change it."""
-    held: dict[str, object] = {"members": {"a": A, "b": B}, "by_agent": False}
+    held: dict[str, object] = {"members": {"a": A, "b": B}, "unanswered": None}
 
-    def look(_settings: object) -> Seen:
+    def look(*_: object) -> Seen:
         return Seen(
             members=held["members"],  # type: ignore[arg-type]  # as the test put it there
             told={"b": Document(name="db-1")},
@@ -67,7 +67,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
             skipped={},
             skipped_count=0,
             away=[],
-            by_agent=bool(held["by_agent"]),
+            unanswered=held["unanswered"],  # type: ignore[arg-type]  # likewise
         )
 
     monkeypatch.setattr(registry_seen, "seen", look)
@@ -122,7 +122,7 @@ def test_the_file_keeps_its_mode_and_owner_and_the_rest(
     assert [path.name for path in tmp_path.iterdir() if "hosts" in path.name] == ["hosts"]
 
 
-@pytest.mark.parametrize("what", [{"by_agent": True}, {"members": {}}])
+@pytest.mark.parametrize("what", [{"unanswered": RegistryUnavailable("away")}, {"members": {}}])
 def test_a_file_is_not_emptied_because_nobody_is_known(
     what: dict[str, object], config: Path, seen: dict[str, object], tmp_path: Path
 ) -> None:

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from kazoo.exceptions import ConnectionDropped
 
 from neti.cli import cli
-from neti.cli.verify import _explained
 from neti.control import client
 from neti.control.client import AgentForbidden
+from neti.oneshot.verify import explained
 from neti.registry.zookeeper.watch import _in_words
 from neti.words import counted, listed, some
 
@@ -67,8 +67,8 @@ def test_a_trial_of_no_sensible_length(written: str) -> None:
 
 
 def test_verify_says_what_went_wrong_and_no_number() -> None:
-    assert _explained(OSError(113, "No route to host"), 7077) == "No route to host"
-    assert _explained(ValueError("no JSON"), 7077) == "no JSON"
+    assert explained(OSError(113, "No route to host"), 7077) == "No route to host"
+    assert explained(ValueError("no JSON"), 7077) == "no JSON"
 
 
 def test_numbers_and_names_in_words() -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tests.support.agents import Box, World, world
 from tests.unit.fleet.test_guard import crowd, held, vanish
 
-from neti.cli.fleet_release import tell_everybody
 from neti.errors import RegistryError
+from neti.oneshot.fleet_release import tell_everybody
 from neti.registry.memory import MemoryRegistry
 from neti.registry.release import (
     MAX_BYTES,

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from neti import log
+from neti.aws import lease_gc
 from neti.aws.terminated import Lease
-from neti.cli import cli, lease_gc
+from neti.cli import cli
 from neti.cli.common import registry_of
 from neti.config import load
 from neti.control import client
@@ -124,7 +125,7 @@ def test_what_is_changed_in_the_registry(syslog: socket.socket, config: Path) ->
         neti("lease", "release", "gone", "--yes", "-c", config)
         assert f'command="lease release" id=gone overlay={held["gone"]}' in told(syslog)
         neti("lease", "release", "gone", "--yes", "-c", config, exit_code=1)
-        lease_gc._release(registry, [Lease(host_id="dead", overlay=held["dead"])])
+        lease_gc.release(registry, [Lease(host_id="dead", overlay=held["dead"])])
         assert f'command="lease gc" id=dead overlay={held["dead"]}' in told(syslog)
     assert_silent(syslog)
 

@@ -12,12 +12,12 @@ from neti.aws.groups import Group
 from neti.aws.ip_ranges import Plan, Shape, Sources
 from neti.aws.prefixes import aggregate
 from neti.aws.ranges_state import Held
-from neti.cli import registered
 from neti.cli.aws.common import Words
 from neti.cli.common import registry_of
 from neti.config import load
 from neti.errors import NetiError
 from neti.model.settings import Settings
+from neti.oneshot import registered
 
 SITE_TAG: Final = "neti_site"
 MEMORY: Final = "fleet-addresses.json"

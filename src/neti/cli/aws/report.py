@@ -13,7 +13,6 @@ from neti.aws import instances
 from neti.aws import report as reports
 from neti.aws.access import open_places
 from neti.aws.report import Row, Total
-from neti.cli import registered
 from neti.cli.aws.common import Progress, place_options, waiting
 from neti.cli.common import (
     config_option,
@@ -26,6 +25,7 @@ from neti.cli.fleet import older
 from neti.cli.output import hand_over, print_json, say
 from neti.config import load
 from neti.model import Member
+from neti.oneshot import registered
 from neti.text import csv_cell, printable
 
 _COLUMNS: Final = ("name", "id", "public", "private", "overlay", "version", "site", "stage", "why")

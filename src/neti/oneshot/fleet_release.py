@@ -9,8 +9,8 @@ import time
 from collections.abc import Collection
 from secrets import token_hex
 
-from neti.cli.registered import unregistered
 from neti.model.settings import Settings
+from neti.oneshot.registered import unregistered
 from neti.registry import OperatorRegistry, release
 
 

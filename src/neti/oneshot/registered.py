@@ -1,24 +1,26 @@
-"""The registry as commands about the whole fleet see it: what every agent would believe."""
+"""The registry as commands about the whole fleet see it: what every agent would believe.
+
+Must never do: change anything in the registry, or wait for DNS.
+"""
 
 import contextlib
 import ipaddress
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
-from neti.aws.report import Registered, id_of
-from neti.cli.asking import ask
-from neti.cli.common import registry_of
-from neti.cli.output import say
 from neti.control import client
 from neti.control.client import AgentUnreachable
-from neti.errors import NetiError, RegistryUnavailable
+from neti.errors import EntryError, NetiError, RegistryUnavailable
 from neti.fleet import attendance, listing
 from neti.fleet.admission import Admission
 from neti.fleet.fleet import Fleet
 from neti.fleet.listing import Row
+from neti.fleet.registered import Registered, id_of
 from neti.identity.preflight import registry_addresses
-from neti.model import IPAddress, Member
+from neti.model import IPAddress, Member, entry
 from neti.model.settings import Settings
 from neti.registry import OperatorRegistry, detail
 from neti.registry.detail import Document
@@ -30,8 +32,8 @@ _PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when som
 class Seen:
     """``told``: what each host says of itself; ``taken``: what no host may be called beside the
     members' ids; ``skipped``: entries that no agent believes, of which the first are named;
-    ``away``: a row for everybody who holds a lease and is no member. ``by_agent``: the registry
-    does not answer, and this is what this host's agent knew."""
+    ``away``: a row for everybody who holds a lease and is no member. ``unanswered``: why the
+    registry does not answer, so that this is what this host's agent knew; None: it does."""
 
     members: Mapping[str, Member]
     told: Mapping[str, Document]
@@ -39,7 +41,7 @@ class Seen:
     skipped: Mapping[str, str]
     skipped_count: int
     away: Sequence[Row]
-    by_agent: bool = False
+    unanswered: RegistryUnavailable | None = None
 
     def rows(self) -> list[Row]:
         return listing.rows(self.members, self.told, self.taken)
@@ -71,6 +73,16 @@ def unregistered(
     return frozenset(known - fleet.members.keys())
 
 
+def is_registered(registry: OperatorRegistry, host_id: str) -> bool:
+    """By an entry of its own; the registry itself refuses to release it then."""
+    for name in registry.names():
+        with contextlib.suppress(EntryError):
+            found = entry.parse(name)
+            if isinstance(found, Member) and found.id == host_id:
+                return True
+    return False
+
+
 def _lost_here(settings: Settings) -> set[str]:
     with contextlib.suppress(NetiError):
         told = client.call(settings.table_files_path, "members", within=_PATIENCE)
@@ -78,8 +90,13 @@ def _lost_here(settings: Settings) -> set[str]:
     return set()
 
 
-def seen(settings: Settings) -> Seen:
-    """From the registry; where that does not answer, from this host's agent, with a word on stderr.
+def seen(
+    settings: Settings,
+    registry_of: Callable[[Settings], AbstractContextManager[OperatorRegistry]],
+    ask: Callable[[Path, str], Any],
+) -> Seen:
+    """From the registry; where that does not answer, from this host's agent, who is asked by
+    ``ask`` (state folder, command).
 
     Raises RegistryUnavailable when neither can be asked.
     """
@@ -91,13 +108,7 @@ def seen(settings: Settings) -> Seen:
             members = ask(settings.table_files_path, "members")
         except AgentUnreachable:
             raise away from None
-        say(
-            f"neti: {away}",
-            "neti: this is what this host's agent knew last; names, versions and stages are not "
-            "known",
-            err=True,
-        )
-        return _by_the_agent(settings, members)
+        return _by_the_agent(settings, members, away)
     return Seen(
         members=fleet.members,
         told=told,
@@ -130,7 +141,9 @@ def _away(
     )
 
 
-def _by_the_agent(settings: Settings, members: list[dict[str, Any]]) -> Seen:
+def _by_the_agent(
+    settings: Settings, members: list[dict[str, Any]], unanswered: RegistryUnavailable
+) -> Seen:
     there = {one["id"]: _member(one) for one in members if not one["lost"]}
     lost = {one["id"]: one for one in members if one["lost"]}
     words = attendance.words_of({"lost": list(lost.values())}, members)
@@ -142,7 +155,7 @@ def _by_the_agent(settings: Settings, members: list[dict[str, Any]]) -> Seen:
         skipped={},
         skipped_count=0,
         away=attendance.absent(overlays, there, words=words),
-        by_agent=True,
+        unanswered=unanswered,
     )
 
 

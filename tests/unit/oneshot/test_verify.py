@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neti.agent.responder import TRANSFER_BYTES
-from neti.cli import cli, verify
+from neti.cli import cli
 from neti.control import client
+from neti.oneshot.verify import _answer
 
 GOOD = b'{"id": "b", "seen_from": "127.0.0.1"}\n' + bytes(TRANSFER_BYTES)
 SAYS = {
@@ -139,7 +140,7 @@ def test_a_member_that_answers_byte_by_byte_has_no_more_time_than_others(
 @given(st.binary(max_size=200))
 def test_an_answer_is_typed_or_refused(line: bytes) -> None:
     try:
-        answer = verify._answer(line)
+        answer = _answer(line)
     except ValueError:
         return
     assert answer.id.isascii()

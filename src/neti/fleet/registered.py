@@ -1,0 +1,26 @@
+"""What the registry says of a whole fleet, as one value. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from neti.model import Member
+from neti.registry.detail import Document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """What the registry says. ``told``: by host id, what a host says about itself ("version",
+    "stage"). ``skipped``: entries that agents ignore, with the reason. ``present``: ids with an
+    entry, ignored or not."""
+
+    members: Mapping[str, Member]
+    told: Mapping[str, Document]
+    leases: Mapping[str, IPv4Address]
+    skipped: Mapping[str, str]
+    present: frozenset[str] = frozenset()
+
+
+def id_of(name: str) -> str:
+    """The host id that an entry claims, whatever else is wrong with it. EC2's ids have no dot."""
+    return name.rpartition(".")[2]

@@ -1,0 +1,56 @@
+"""``neti hosts``: keeps the fleet's lines in a hosts file.
+
+Must never do: leave half a file, or change a line that is not Neti's.
+"""
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from neti import files
+from neti.errors import NetiError
+from neti.fleet import hosts_file
+
+_AT_MOST: Final = 32 << 20
+
+
+def rewrite(path: Path, lines: list[str]) -> bool:
+    """Put these lines between Neti's markers; no lines: the markers go too. Whether the file had
+    to be changed. Raises NetiError; the file is then as it was."""
+    target = path.resolve()
+    try:
+        before = files.read(target, _AT_MOST)
+        text = before.decode("utf-8", "surrogateescape")
+        after = hosts_file.merged(text, lines).encode("utf-8", "surrogateescape")
+        if after == before:
+            return False
+        _replace(target, after)
+    except hosts_file.MarkersBroken as error:
+        raise NetiError(f"{path} is not changed: {error}") from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise NetiError(f"{path} is not changed: {why}") from error
+    return True
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """As ``durable.replace``, by a file of the same mode and owner. Raises OSError."""
+    held = path.stat()
+    beside = path.with_name(f".{path.name}.neti")
+    with suppress(FileNotFoundError):
+        beside.unlink()
+    number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            os.fchown(number, held.st_uid, held.st_gid)
+            os.fchmod(number, stat.S_IMODE(held.st_mode))
+            file.flush()
+            os.fsync(number)
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        raise

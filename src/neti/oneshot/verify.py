@@ -1,0 +1,142 @@
+"""``neti verify``: reaches members by overlay address from here, and proves by which way.
+
+Must never do: believe what a member answers. It is compared, and whoever answers nonsense, or too
+slowly, fails alone.
+"""
+
+import json
+import socket
+import time
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any, Final
+
+from neti.agent.responder import SECONDS, TRANSFER_BYTES
+from neti.model import Reach, entry
+from neti.model.settings import Settings
+
+MAX_SECONDS: Final = SECONDS
+_AT_ONCE: Final = 32
+_MAX_ANSWER: Final = 1024
+_STRANGE: Final = "what answers on its verify_port is not a Neti agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Who answered, and from which address it saw this host."""
+
+    id: str
+    seen_from: str
+
+
+def verify_all(
+    settings: Settings,
+    itself: Mapping[str, Any],
+    members: Sequence[Mapping[str, Any]],
+    ids: Collection[str] = (),
+    *,
+    timeout: float,
+) -> list[dict[str, Any]]:
+    """A result for each member, or for each of ``ids``. ``itself``, ``members``: as this host's
+    agent tells them; ``timeout``: seconds for one member."""
+    chosen = [m for m in members if not ids or m["id"] in ids]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        results = list(pool.map(lambda member: _verify(settings, itself, member, timeout), chosen))
+    missing = [wanted for wanted in ids if all(m["id"] != wanted for m in members)]
+    return [*results, *({"id": i, "ok": False, "error": "is not a member here"} for i in missing)]
+
+
+def _verify(
+    settings: Settings, itself: Mapping[str, Any], member: Mapping[str, Any], timeout: float
+) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "id": member["id"],
+        "site": member["site"],
+        "overlay": member["overlay"],
+        "ok": False,
+        "milliseconds": None,
+        "seen_from": None,
+        "expected_from": _expected_source(settings, itself, member),
+        "error": None,
+    }
+    started = time.perf_counter()
+    try:
+        answer = _ask(member["overlay"], settings.verify_port, timeout)
+    except (OSError, _NoAnswer) as error:
+        result["error"] = explained(error, settings.verify_port)
+        return result
+    result["milliseconds"] = round((time.perf_counter() - started) * 1000, 2)
+    result["seen_from"] = answer.seen_from
+    if answer.id != member["id"]:
+        result["error"] = f"another host answered: {answer.id}"
+    elif result["expected_from"] not in (None, answer.seen_from):
+        result["error"] = (
+            f"it saw this host as {answer.seen_from}, expected {result['expected_from']}"
+        )
+    result["ok"] = result["error"] is None
+    return result
+
+
+def _expected_source(
+    settings: Settings, itself: Mapping[str, Any], member: Mapping[str, Any]
+) -> str | None:
+    """This host's address as the member should see it; None: nothing can be said."""
+    site = settings.sites.get(member["site"])
+    near = member["site"] == itself["site"]
+    if near or (site is not None and site.reached_by is Reach.PRIVATE):
+        private: str = itself["private"]
+        return private
+    public: str | None = itself["public"]
+    return public
+
+
+class _NoAnswer(ValueError):
+    """What came is nothing that a Neti agent says; the message is ours."""
+
+
+def _ask(overlay: str, port: int, timeout: float) -> Answer:
+    """One deadline for all of it: who sends a byte now and then holds up nobody."""
+    deadline = time.monotonic() + timeout
+    with socket.create_connection((overlay, port), timeout) as connection:
+        connection.sendall(bytes(TRANSFER_BYTES))
+        received = b""
+        while b"\n" not in received:
+            received += _part(connection, _MAX_ANSWER, deadline)
+            if len(received.partition(b"\n")[0]) > _MAX_ANSWER:
+                raise _NoAnswer(_STRANGE)
+        line, _, rest = received.partition(b"\n")
+        left = TRANSFER_BYTES - len(rest)
+        while left > 0:
+            left -= len(_part(connection, left, deadline))
+    return _answer(line)
+
+
+def _part(connection: socket.socket, most: int, deadline: float) -> bytes:
+    connection.settimeout(max(deadline - time.monotonic(), 0.001))
+    part = connection.recv(min(most, TRANSFER_BYTES))
+    if not part:
+        raise ConnectionError("closed without an answer")
+    return part
+
+
+def _answer(line: bytes) -> Answer:
+    """As another host wrote it, which may not be a Neti agent, or a hostile one."""
+    try:
+        told = json.loads(line)
+        host_id, seen_from = told["id"], told["seen_from"]
+        if isinstance(host_id, str) and entry.HOST_ID.fullmatch(host_id):
+            return Answer(host_id, str(IPv4Address(str(seen_from))))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise _NoAnswer(_STRANGE)
+
+
+def explained(error: OSError | ValueError, port: int) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return f"refused: is its agent running, with verify_port {port} as here?"
+    words = error.strerror if isinstance(error, OSError) else None
+    return words or str(error) or type(error).__name__
