@@ -62,6 +62,9 @@ class Outside:
     tagger: Tagger | None = None  # None: not an instance of EC2's
     reserved: frozenset[IPAddress] = frozenset()
     config_read: ConfigRead | None = None  # None: from no file (tests)
+    # What of this agent's lock and socket is gone, and how they are made again: raises NetiError.
+    taken_away: Callable[[], list[str]] = list
+    make_again: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True, kw_only=True)

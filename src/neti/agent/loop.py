@@ -22,6 +22,7 @@ from neti.agent.core import Core, Outside
 from neti.agent.desired import Membership
 from neti.agent.faults import Faults
 from neti.agent.follow import Following
+from neti.agent.footing import Footing
 from neti.agent.journal import Journal
 from neti.agent.keeping_time import ClockNote, rebased
 from neti.agent.kernel import Kernel
@@ -130,6 +131,7 @@ class Agent:
         self.queue: queue.SimpleQueue[Told] = inbox if inbox is not None else queue.SimpleQueue()
         self._watchdog = Watchdog()
         self._clock_note = ClockNote(core, loaded.mark)
+        self._footing = Footing(core, lambda: core.keep("shadow.jsonl", self.shadow.keep_whole))
         self._stopping = False
         self._loaded = loaded
         if loaded.members:
@@ -176,6 +178,7 @@ class Agent:
         core.soon("shadow")
         core.soon("arrivals")
         core.soon("jobs")
+        core.soon("footing")
         self._look_at_certificate()
         notify("READY=1", f"STATUS=waiting for the registry; {len(core.members.fleet.members)}")
 
@@ -329,6 +332,7 @@ class Agent:
             "count": self.staging.count,
             "origin": self.following.note_origin,
             "clock": self._clock_note.look,
+            "footing": self._footing.look,
             "shadow": self._look_at_shadow,
             "identity": self.whoami.ask,
             "linger": self.following.let_go,

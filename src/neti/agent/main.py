@@ -88,6 +88,8 @@ def run(config: Path, log_format: log.Format = "text") -> None:
             conntrack_limit=ConntrackLimit(folder.path),
             reserved=reserved(registry),
             tagger=tagging.for_instance(settings, host.id),
+            taken_away=control.taken_away,
+            make_again=control.make_again,
         )
         agent = loop.Agent(settings, host, outside, loaded, inbox=inbox, problems=problems)
         if refused is None and settings is wanted:

@@ -116,17 +116,53 @@ class ControlServer:
         tell: Callable[[Request], None],
         trouble: Callable[[Trouble], None] = lambda _trouble: None,
     ) -> None:
+        self._folder = folder
         self.path = folder / SOCKET_NAME
         self._tell = tell
+        self._trouble = trouble
         self._waits_for: str | None = "it has just begun"
         self._lock = lock.acquire(folder)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.fault: str | None = None  # why there is no socket in the folder
-        self._bound = self._bind_somewhere(folder)
         self._told_before = threading.Event()  # the request before the next one was told
         self._told_before.set()
         self._answering: set[threading.Thread] = set()
         self._turns: dict[int, tuple[threading.Event, threading.Event]] = {}
+        self.fault: str | None = None  # why there is no socket in the folder
+        self._place: os.stat_result | None = None  # of the socket that was made; None: of none
+        self._bind_anew()
+
+    def start(self) -> None:
+        if self._place is None:
+            return
+        self._socket.listen(16)
+        self._acceptor.start()
+
+    def taken_away(self) -> list[str]:
+        """What of the lock and the socket is not in its place any more: somebody has emptied the
+        folder, or put another there."""
+        gone = [] if lock.is_still_there(self._folder, self._lock) else ["agent.lock"]
+        if self._place is not None:
+            try:
+                there = os.path.samestat(self._place, self.path.lstat())
+            except OSError:
+                there = False
+            gone += [] if there else [self.path.name]
+        return gone
+
+    def make_again(self) -> None:
+        """Lock and socket, in the folder as it is now. Raises NetiError when another agent has
+        begun there meanwhile; this one is then as it was."""
+        if not lock.is_still_there(self._folder, self._lock):
+            before, self._lock = self._lock, lock.acquire(self._folder)
+            os.close(before)
+        former = self._acceptor
+        self.fault, self.path = None, self._folder / SOCKET_NAME
+        self._bind_anew()
+        self.start()
+        former.close()
+
+    def _bind_anew(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._place = self.path.lstat() if self._bind_somewhere(self._folder) else None
         self._acceptor = Acceptor(
             "control socket",
             self._socket,
@@ -134,15 +170,9 @@ class ControlServer:
             seconds=_REQUEST_SECONDS,
             at_once=_AT_ONCE,
             per_source=_AT_ONCE,
-            tell=trouble,
+            tell=self._trouble,
             accepted=self._give_turn,
         )
-
-    def start(self) -> None:
-        if not self._bound:
-            return
-        self._socket.listen(16)
-        self._acceptor.start()
 
     def waits_for(self, what: str) -> None:
         """What stands between the agent and its loop, for whoever asks meanwhile."""

@@ -262,6 +262,13 @@ _KINDS: Final = (
         "Usually nothing: the agent rewrites it. If the problem stays, check the disk",
     ),
     _warning(
+        "state_emptied",
+        "The state folder was emptied or replaced while the agent was running. What the agent "
+        "knows was written there again",
+        "Find out what did it. If the message names another agent, stop one of the two. It clears "
+        "when the agent is restarted",
+    ),
+    _warning(
         "tables",
         "Other programs' tables cannot be read, so the agent cannot tell whether they keep "
         "members out",

@@ -277,6 +277,14 @@ class StateFolder:
 
     # --- writing ---
 
+    def begin_anew(self) -> None:
+        """What this process has written is not there any more: the next writes are whole ones."""
+        with self._faults_named():
+            _make(self.path)
+        self._whole = self._begun = False
+        self._public = b""
+        self._not_understood.clear()
+
     def append(self, changes: dict[str, Remembered | None], everybody: "Everybody") -> None:
         """Note what became of these members; None: gone. Begins a new journal with the first note
         of each run, so that there is an older whole one, and when it is long."""

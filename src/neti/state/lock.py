@@ -3,11 +3,15 @@
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from neti import files, log
 from neti.errors import NetiError
+
+_NAME: Final = "agent.lock"
 
 
 @contextlib.contextmanager
@@ -20,14 +24,24 @@ def only_one(folder: Path) -> Iterator[None]:
         os.close(number)
 
 
+def is_still_there(folder: Path, number: int) -> bool:
+    """Whether what the lock is on is still in its place, so that it keeps a second agent away."""
+    held = os.fstat(number)
+    place = folder if stat.S_ISDIR(held.st_mode) else folder / _NAME
+    try:
+        return os.path.samestat(held, place.lstat())
+    except OSError:
+        return False
+
+
 def acquire(folder: Path) -> int:
     """A lock that the kernel lets go with this process, however it ends: one agent a host."""
     try:
-        number = files.open_or_create(folder / "agent.lock", os.O_RDWR, 0o600)
+        number = files.open_or_create(folder / _NAME, os.O_RDWR, 0o600)
     except OSError as error:
         try:  # who cannot write may still look whether somebody holds it
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            number = os.open(folder / "agent.lock", flags)
+            number = os.open(folder / _NAME, flags)
         except FileNotFoundError:
             log.warning("no_lock", what=f"{folder}: cannot be written: {error.strerror}")
             return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

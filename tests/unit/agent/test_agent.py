@@ -1,5 +1,6 @@
 """The agent's loop, turn by turn: what the kernel holds after what happened."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
@@ -769,3 +770,25 @@ def test_a_lease_that_was_read_behind_the_list_is_remembered_as_read(fleet: Worl
     kept = StateFolder(one.settings.table_files_path).load("this machine").members
     assert kept[two.host.id].leased
     assert kept[one.host.id].leased
+
+
+def test_an_emptied_state_folder_is_written_again_and_named(fleet: World) -> None:
+    """A reboot would otherwise find a host that has never been a member, and open it."""
+    one, _ = fleet.started(1), fleet.started(2)
+    core = one.running.core
+    one.ask("enforce", seconds=60)
+    one.ask("confirm")
+    gone = ["agent.lock", "agent.sock"]
+    core.out.taken_away = lambda: gone
+    core.out.make_again = gone.clear
+    shutil.rmtree(one.settings.table_files_path)
+    fleet.pass_time(40)
+    loaded = StateFolder(one.settings.table_files_path).load("this machine")
+    assert loaded.record is not None
+    assert loaded.record.confirmed
+    assert set(loaded.members) == {"ec2-1", "ec2-2"}
+    assert loaded.session is not None
+    assert loaded.itself.overlay == str(core.members.overlay)
+    assert not loaded.faults
+    assert "state_emptied" in {one["code"] for one in one.status()["problems"]}
+    assert not core.behind

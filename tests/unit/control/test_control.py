@@ -14,6 +14,8 @@ from neti.control import client, protocol, server
 from neti.control.client import AgentSilent, AgentUnreachable
 from neti.control.protocol import SOCKET_NAME
 from neti.control.server import ControlServer, Request
+from neti.errors import NetiError
+from neti.state import lock
 
 # An agent that stops at once when it is asked to leave, while the thread that answers is slow.
 STOPS = """
@@ -73,6 +75,48 @@ def test_an_agent_whose_folder_takes_no_socket_is_reached_beside_it(
         client.call(tmp_path, "status")  # it is not another's
     server.close()
     assert not server.path.exists()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_lock_and_socket_are_made_again_in_an_emptied_folder(
+    tmp_path: Path, replaced: bool
+) -> None:
+    """Emptied, or removed as a whole: no second agent begins, and commands reach this one."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    server = ControlServer(folder, lambda request: request.succeed("well"))
+    server.start()
+    server.open()
+    assert server.taken_away() == []
+    for name in ("agent.lock", SOCKET_NAME):
+        (folder / name).unlink()
+    if replaced:
+        folder.rename(tmp_path / "former")
+        folder.mkdir()
+    assert server.taken_away() == ["agent.lock", SOCKET_NAME]
+    server.make_again()
+    assert server.taken_away() == []
+    assert client.call(folder, "status") == "well"
+    with pytest.raises(NetiError, match="another agent is running"), lock.only_one(folder):
+        pass
+    server.close()
+
+
+def test_an_emptied_folder_in_which_another_agent_has_begun_stays_its_own(tmp_path: Path) -> None:
+    """Two agents, one folder: the second one's lock and socket are not taken away from it."""
+    first = ControlServer(tmp_path, lambda request: request.succeed("first"))
+    first.start()
+    first.open()
+    for name in ("agent.lock", SOCKET_NAME):
+        (tmp_path / name).unlink()
+    second = ControlServer(tmp_path, lambda request: request.succeed("second"))
+    second.start()
+    second.open()
+    with pytest.raises(NetiError, match="another agent is running"):
+        first.make_again()
+    assert client.call(tmp_path, "status") == "second"
+    second.close()
+    first.close()
 
 
 def test_what_a_caller_has_given_up_is_not_taken_up(tmp_path: Path) -> None:

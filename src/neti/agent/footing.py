@@ -1,0 +1,64 @@
+"""Whether the state folder is still as this agent keeps it: somebody may empty or replace it.
+
+What is known is then written again, because a reboot would otherwise find a host that has never
+been a member, and open it. Lock and socket are made again, because otherwise a second agent could
+begin, and no command would reach this one.
+
+Must never do: conclude from an empty folder that anything was decided.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from neti import log
+from neti.agent.core import Core
+from neti.errors import NetiError
+from neti.state.folder import GOOD_CONFIG
+
+_LOOK_EVERY: Final = 30.0
+
+
+class Footing:
+    """Not thread-safe: the loop's thread owns it. ``write_rest``: what other parts keep there."""
+
+    def __init__(self, core: Core, write_rest: Callable[[], object]) -> None:
+        self._core = core
+        self._write_rest = write_rest
+
+    def look(self) -> None:
+        """The timer "footing"."""
+        core = self._core
+        core.soon("footing", _LOOK_EVERY)
+        gone = core.out.taken_away()
+        if not gone:
+            return
+        said = (
+            f"{core.out.folder.path} was emptied or replaced while the agent was running "
+            f"({', '.join(gone)} was gone)"
+        )
+        try:
+            core.out.make_again()
+        except NetiError as error:
+            self._name(f"{said}; {error}: stop one of the two agents")
+            return
+        self._write_all()
+        self._name(f"{said}; what the agent knows was written there again")
+
+    def _name(self, sentence: str) -> None:
+        """It stands until the agent is restarted: somebody has to find out what did it."""
+        if self._core.problems.sentence("state_emptied") != sentence:
+            log.error("state_emptied", what=sentence)
+        self._core.problems.set("state_emptied", sentence)
+
+    def _write_all(self) -> None:
+        core, folder = self._core, self._core.out.folder
+        core.keep("folder", folder.begin_anew)
+        core.keep_record(core.record, anew=True)
+        core.keep("self.json", lambda: folder.save_self(core.itself))
+        core.keep("guard.json", lambda: folder.save_window(core.guard.window))
+        core.keep("clock.json", lambda: folder.save_clock(core.steady.mark()))
+        if core.known:
+            core.keep("members.jsonl", lambda: folder.rewrite(core.members.everybody()))
+        core.keep(GOOD_CONFIG, core.out.keep_config)
+        self._write_rest()
+        core.out.registry.relist()  # which tells the session again
