@@ -204,7 +204,7 @@ class Staging:
         if refused is not None:
             request.fail(str(refused))
         else:
-            request.succeed(self._done("shadow"))
+            request.succeed({**self._done("shadow"), "reject_all": self._core.settings.reject_all})
 
     def _done(self, now: str) -> dict[str, Any]:
         unsaved = self._unsaved()

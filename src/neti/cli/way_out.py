@@ -23,11 +23,12 @@ from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.errors import NetiError
 from neti.host import caller
 from neti.model.said import Said
-from neti.oneshot.down import down_alone, is_there, put_conntrack_max_back
-from neti.oneshot.relax import keeps_out, relax_alone
-from neti.state.location import state_folder
+from neti.oneshot.down import down_alone, is_down, is_there, put_conntrack_max_back
+from neti.oneshot.relax import is_recorded, keeps_out, relax_alone
+from neti.state.location import is_guessed, state_folder
 
 DEFAULT_CONFIG: Final = Path("/etc/neti/neti.yml")
+_NOT_RUNNING: Final = "the agent is not running"
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
 
 _config = click.option(
@@ -62,7 +63,8 @@ class _Asked:
     hangs: bool = False
 
 
-def _ask(folder: Path, command: str, **arguments: Any) -> _Asked:
+def _ask(folder: Path, command: str, *, guessed: bool, **arguments: Any) -> _Asked:
+    """``guessed``: an agent that runs may have its state in another folder."""
     try:
         answer = ask(folder, command, then=f"'neti {command}' goes on without it", **arguments)
     except AgentForbidden as forbidden:
@@ -72,7 +74,7 @@ def _ask(folder: Path, command: str, **arguments: Any) -> _Asked:
     except AgentSilent:
         return _Asked(None, "the agent hangs", hangs=True)
     except AgentUnreachable:
-        return _Asked(None, "the agent is not running")
+        return _Asked(None, f"no agent answers in {folder}" if guessed else _NOT_RUNNING)
     except NetiError as refused:
         return _Asked(None, f"the agent refused: {refused}")
     # An agent of an older version answers 'down' with a word.
@@ -87,7 +89,7 @@ def _ask(folder: Path, command: str, **arguments: Any) -> _Asked:
     "seconds",
     callback=_duration,
     metavar="TIME",
-    help="Put the host on trial again after this time, such as 30m or 2h.",
+    help="Put this host on trial after this time, such as 30m or 2h.",
 )
 @if_interrupted("this host may or may not be relaxed\n→ run 'neti relax' again")
 def relax(config: Path, as_json: bool, seconds: int | None) -> None:
@@ -97,6 +99,8 @@ def relax(config: Path, as_json: bool, seconds: int | None) -> None:
     configuration. Works with the agent running, hung or gone, and with a broken configuration. If
     the disk cannot be written, it works but says so and exits with 1.
 
+    With --for, the agent begins a trial when the time is over, whatever reject_all says.
+
     \b
     Examples:
       neti relax
@@ -104,34 +108,53 @@ def relax(config: Path, as_json: bool, seconds: int | None) -> None:
     """
     folder = state_folder(config)
     until = time.time() + seconds if seconds is not None else None
-    asked = _ask(folder, "relax", until=until)
+    asked = _ask(folder, "relax", guessed=is_guessed(config), until=until)
     if asked.answer is not None and not keeps_out():
         unsaved = asked.answer.get("unsaved")
-        _report_relaxed(None if unsaved is None else str(unsaved), "", until, as_json)
+        _report_relaxed(config, None if unsaved is None else str(unsaved), asked, until, as_json)
         return
     done = relax_alone(config, folder, Said(time.time(), caller.described(), until))
     caller.note("relax", agent=_who_did_it(asked))
     if done.kernel is not None:
         raise NetiError(_failed("relaxed", done.kernel, done.disk))
-    _report_relaxed(done.disk, _without(asked), until, as_json)
+    explain(_without(asked))
+    _report_relaxed(config, done.disk, asked, until, as_json)
 
 
-def _report_relaxed(unsaved: str | None, without: str, until: float | None, as_json: bool) -> None:
-    if without:
-        explain(without)
-    back = "→ 'neti enforce' keeps strangers out again, on trial first"
+def _report_relaxed(
+    config: Path, unsaved: str | None, asked: _Asked, until: float | None, as_json: bool
+) -> None:
+    recorded = is_recorded()
+    lines = [
+        "shadow: nothing is kept out on this host now, and what would be is recorded."
+        if recorded is not False
+        else "relaxed: nothing of Neti is in this host's kernel, so nothing is kept out and "
+        "nothing is recorded."
+    ]
+    if recorded is False and is_down(state_folder(config)):
+        lines.append("→ 'neti up' ends 'neti down'; this host is then in shadow")
+    elif recorded is False:
+        lines.append("→ is this the right host? 'neti status' says what is known of it")
+    elif until is None:
+        lines.append("→ 'neti enforce' keeps strangers out, on trial first")
     if until is not None:
-        back = f"→ the agent puts it on trial again at {_clock(until)}, 'neti enforce' at once"
-    _said(
-        {"stage": "shadow", "saved": unsaved is None},
-        (
-            "shadow: nothing is kept out on this host now, and what would be is recorded.",
-            back,
-        ),
-        as_json,
-    )
+        lines += [
+            f"At {_clock(until)} the agent puts this host on trial{_though(asked)}.",
+            "→ 'neti relax' without --for keeps it in shadow; 'neti enforce' begins at once",
+        ]
+    _said({"stage": "shadow", "saved": unsaved is None}, tuple(lines), as_json)
     if unsaved is not None:
-        _warn_unsaved(unsaved, "enforces this host again if it was enforced", "neti relax")
+        _warn_unsaved(config, unsaved, "enforces this host again if it was enforced", "neti relax")
+
+
+def _though(asked: _Asked) -> str:
+    """What the configuration says does not count then: an operator has to know."""
+    match asked.answer and asked.answer.get("reject_all"):
+        case True:
+            return ""
+        case False:
+            return ", although the configuration says reject_all: false"
+    return ", whatever the configuration says of reject_all"
 
 
 @click.command()
@@ -146,20 +169,19 @@ def down(config: Path, as_json: bool) -> None:
     runs.
     """
     folder = state_folder(config)
-    asked = _ask(folder, "down")
+    asked = _ask(folder, "down", guessed=is_guessed(config))
     notes: tuple[str, ...] = ()
     if asked.answer is not None and not is_there():
-        unsaved, without = asked.answer.get("unsaved"), ""
+        unsaved = asked.answer.get("unsaved")
     else:
         done = down_alone(config, folder, Said(time.time(), caller.described()))
         caller.note("down", agent=_who_did_it(asked))
         if done.kernel is not None:
             raise NetiError(_failed("taken out", done.kernel, done.disk))
-        unsaved, without, notes = done.disk, _without(asked), done.notes
+        unsaved, notes = done.disk, done.notes
+        explain(_without(asked))
     for sentence in (*notes, *put_conntrack_max_back(folder)):
         say(f"neti: {sentence}", err=True)
-    if without:
-        explain(without)
     _said(
         {"state": "down", "saved": unsaved is None},
         (
@@ -170,7 +192,7 @@ def down(config: Path, as_json: bool) -> None:
         as_json,
     )
     if unsaved is not None:
-        _warn_unsaved(str(unsaved), "brings Neti's rules back", "neti down")
+        _warn_unsaved(config, str(unsaved), "brings Neti's rules back", "neti down")
 
 
 def _without(asked: _Asked) -> str:
@@ -187,18 +209,22 @@ def _without(asked: _Asked) -> str:
 
 
 def _failed(what: str, why: str, unsaved: str | None) -> str:
+    if os.geteuid() != 0:
+        return f"NOT {what}: {why}\n→ run this as root"
     disk = "" if unsaved is None else f"; and {unsaved}"
     return (
         f"NOT {what}: {why}{disk}\n"
-        "→ as root, 'nft delete table inet neti' takes all of Neti's rules out"
+        "→ stop the agent (systemctl stop neti), because it would put its rules back\n"
+        "→ then 'nft delete table inet neti' takes all of Neti's rules out"
     )
 
 
-def _warn_unsaved(why: str, then: str, again: str) -> None:
-    explain(
-        f"THIS IS NOT ON DISK and will not outlast a reboot, which {then}: {why}\n"
-        f"→ make the state folder writable, then run '{again}' again"
-    )
+def _warn_unsaved(config: Path, why: str, then: str, again: str) -> None:
+    if is_guessed(config):
+        step = f"→ {config} cannot be read: run '{again} -c FILE' with the agent's configuration"
+    else:
+        step = f"→ make the state folder writable, then run '{again}' again"
+    explain(f"THIS IS NOT ON DISK and will not outlast a reboot, which {then}: {why}\n{step}")
     sys.exit(1)
 
 

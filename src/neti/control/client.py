@@ -57,7 +57,7 @@ def call(folder: Path, command: str, *, within: float = PATIENCE, **arguments: A
         raise AgentForbidden(f"{path}: permission denied: run this as root") from error
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise AgentUnreachable(
-            f"no agent is running on this host (nobody listens on {path})\n"
+            f"no agent is running on this host (nothing listens on {path})\n"
             "→ systemctl start neti, or 'neti agent' in the foreground\n"
             "→ 'neti relax' and 'neti down' work without it"
         ) from error

@@ -103,7 +103,7 @@ _KINDS: Final = (
         "drops",
         "The kernel drops strangers although this host is in shadow: hosts that are not members "
         "are locked out by mistake",
-        "`neti relax`; if that does not help, `nft delete table inet neti`",
+        "`neti relax`; if that does not help, stop the agent and run `nft delete table inet neti`",
     ),
     _critical(
         "fight",

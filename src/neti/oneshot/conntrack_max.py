@@ -13,7 +13,7 @@ from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.errors import DataplaneError, NetiError
 from neti.host.machine import switched_off
 from neti.model.settings import Settings
-from neti.state.folder import StateFolder
+from neti.oneshot.down import is_down
 from neti.state.last_good import load_or_last_good
 
 
@@ -23,7 +23,7 @@ def before_start(config: Path) -> tuple[str, ...]:
         return ()
     try:
         settings, _ = load_or_last_good(config)
-        if StateFolder(settings.table_files_path, make=False).is_down:
+        if is_down(settings.table_files_path):
             return ()
         return raise_limit(settings)
     except NetiError as error:

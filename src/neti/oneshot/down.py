@@ -34,7 +34,20 @@ def is_there() -> bool:
     """Whether this kernel holds more of ours than the word "down", whatever an agent answered. Who
     may not ask it is not told."""
     try:
-        return way_out.held() is not None and not way_out.has_down_mark()
+        return way_out.held() is not None and not _mark_in_kernel()
+    except (DataplaneError, OSError):
+        return False
+
+
+def is_down(folder: Path) -> bool:
+    """Whether ``neti down`` is in force: the word is on disk, or where no disk took it, in the
+    kernel."""
+    return marks.present(folder, marks.DOWN) or _mark_in_kernel()
+
+
+def _mark_in_kernel() -> bool:
+    try:
+        return way_out.has_down_mark()
     except (DataplaneError, OSError):
         return False
 

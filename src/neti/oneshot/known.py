@@ -14,6 +14,7 @@ from neti.errors import DataplaneError, EntryError, NetiError
 from neti.host.machine import switched_off
 from neti.identity.machine import fingerprint
 from neti.model import Member, entry
+from neti.oneshot.down import is_down
 from neti.state import marks, public
 from neti.state.folder import StateFolder
 
@@ -67,7 +68,7 @@ def known(folder: Path) -> Known | None:
         overlay=held.itself.overlay,
         members=len(held.members),
         stage=held.record.stage.value if held.record is not None else None,
-        down=marks.present(folder, marks.DOWN),
+        down=is_down(folder),
         relaxed=marks.present(folder, marks.RELAXED),
         kernel=kernel,
         unseen=unseen,

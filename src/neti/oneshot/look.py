@@ -18,6 +18,7 @@ from neti.identity.machine import boot_id, fingerprint
 from neti.model.settings import Settings
 from neti.monitoring.check import KernelLook, Limits, Situation, Stage, Verdict, judge
 from neti.monitoring.kernel_look import look
+from neti.oneshot.down import is_down
 from neti.ruleset.objects import NO_TABLE
 from neti.stage.taking_up import take_up
 from neti.state.folder import StateFolder
@@ -113,10 +114,7 @@ def _sentence(error: NetiError) -> str:
 
 
 def _switched_off(settings: Settings) -> str | None:
-    try:
-        down = (settings.table_files_path / "down").exists()
-    except OSError:
-        down = False  # the socket in the same folder has said it already
+    down = is_down(settings.table_files_path)
     return switched_off() or ("neti down was called; neti up ends it" if down else None)
 
 

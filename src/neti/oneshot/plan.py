@@ -23,6 +23,7 @@ from neti.identity import discover, fingerprint
 from neti.identity.machine import boot_id
 from neti.identity.preflight import registry_addresses
 from neti.model.settings import Settings
+from neti.oneshot.down import is_down, is_there
 from neti.registry import OperatorRegistry
 from neti.registry.opening import open_registry
 from neti.ruleset import plan
@@ -64,7 +65,7 @@ def difference(settings: Settings) -> Difference:
     kernel = dataplane.read()
     membership, wanted = host.desired(kernel, down=host.down)
     if host.down:
-        if kernel.structure is None:
+        if not is_there():
             return Difference("down", (f"nothing to change: {IS_DOWN}",))
         taken = f"remove table inet neti and the overlay's route: {IS_DOWN}"
         return Difference("down", (taken,))
@@ -104,7 +105,7 @@ class _ThisHost:
 
     @property
     def down(self) -> bool:
-        return self.folder.is_down
+        return is_down(self.folder.path)
 
     def record(self, kernel: KernelState) -> Record:
         taken = take_up(

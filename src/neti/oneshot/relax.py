@@ -38,6 +38,15 @@ def keeps_out() -> bool:
     return held is not None and held.drops
 
 
+def is_recorded() -> bool | None:
+    """Whether what would be refused is recorded now: Neti's rules are in this kernel. None: whoever
+    asks may not see that."""
+    try:
+        return way_out.held() is not None and not way_out.has_down_mark()
+    except (DataplaneError, OSError):
+        return None
+
+
 def relax_alone(config: Path, folder: Path, said: Said) -> Relaxed:
     """Raises nothing."""
     kernel = None

@@ -17,7 +17,6 @@ from pathlib import Path
 from neti.agent.conntrack import Tracking
 from neti.agent.desired import Membership
 from neti.clock import SystemClock
-from neti.dataplane import way_out
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.nftables import NftablesDataplane
@@ -34,6 +33,7 @@ from neti.identity.source import Identity, SourceSilent
 from neti.model import Host, IPAddress
 from neti.model.problems import Problems
 from neti.model.settings import DEFAULT_STATE, Settings, StaticIdentity
+from neti.oneshot.down import is_down
 from neti.ruleset.enforce import RELAXED, Enforcement
 from neti.ruleset.objects import KernelState
 from neti.ruleset.policy import Surroundings, structure
@@ -67,7 +67,7 @@ def restore_last(config: Path, state: Path = DEFAULT_STATE) -> Restored:
     if not settings.table_files_path.is_dir():
         return Restored(f"{settings.table_files_path} does not exist: no agent has run here yet")
     folder = StateFolder(settings.table_files_path)
-    if folder.is_down or way_out.has_down_mark():
+    if is_down(folder.path):
         return Restored(IS_DOWN)
     with only_one(folder.path):
         loaded = folder.load(fingerprint())

@@ -28,13 +28,19 @@ def named_in(config: Path) -> Path | None:
     return None if found is None else Path(found[1].decode(errors="surrogateescape"))
 
 
-def is_plain(config: Path) -> bool:
-    """Whether reading the file can neither wait nor go on for ever."""
+def is_guessed(config: Path) -> bool:
+    """Whether ``state_folder`` could not look into the file: it is not there, or not for this user
+    to read. An agent that runs by it may have its state elsewhere."""
     try:
         files.read(config.resolve(), _AT_MOST)
     except (OSError, RuntimeError):
-        return False
-    return True
+        return True
+    return False
+
+
+def is_plain(config: Path) -> bool:
+    """Whether reading the file can neither wait nor go on for ever."""
+    return not is_guessed(config)
 
 
 def state_folder(config: Path) -> Path:
