@@ -22,6 +22,7 @@ from neti.model.problems import Problems
 from neti.ruleset.objects import SEEN_SIZE
 from neti.stage.shadow import Missed, Port, Record, parse_port, port_name
 from neti.state.folder import StateError
+from neti.state.records import FORMAT, is_newer
 
 _FILE: Final = "shadow.jsonl"
 _ACCEPTED: Final = "accepted.json"
@@ -172,8 +173,14 @@ class ShadowLog:
 
     def _rewrite(self, path: Path) -> None:
         self._whole = False
+        _put_newer_aside(path)
         snapshot = self.record.snapshot()
-        head = {"machine": self._machine, "since": snapshot["since"], "ports": {}}
+        head = {
+            "machine": self._machine,
+            "format": FORMAT,
+            "since": snapshot["since"],
+            "ports": {},
+        }
         lines = [durable.line(head)]
         for name, told in snapshot["ports"].items():
             lines.append(durable.line({"since": snapshot["since"], "ports": {name: told}}))
@@ -206,6 +213,9 @@ def _read(folder: Path, machine: str, steady: SteadyClock) -> tuple[Record, list
             if number == 1 and document.get("machine") != machine:
                 fault = "was written on another machine and is not used; the record begins anew"
                 return Record(now), [f"{path}: {fault}"], None
+            if number == 1 and is_newer(document.get("format", FORMAT)):
+                fault = "written by another version of Neti: not used, and kept"
+                return Record(now), [f"{path}: {fault}; the record begins anew"], None
             record.restore(document)
             entries += _entries(document)
         except ValueError:
@@ -215,6 +225,17 @@ def _read(folder: Path, machine: str, steady: SteadyClock) -> tuple[Record, list
     record.forget(now)
     record.bound(_listening)
     return record, faults, None if faults or moved else entries
+
+
+def _put_newer_aside(path: Path) -> None:
+    """What a newer version wrote is not written over. Raises OSError."""
+    try:
+        first, _, _ = files.read(path, _AT_MOST).partition(b"\n")
+        newer = is_newer(durable.checked(first + b"\n").get("format", FORMAT))
+    except (OSError, ValueError):
+        return
+    if newer:
+        path.replace(path.with_name(f"{path.name}.newer"))
 
 
 def _entries(document: dict[str, Any]) -> int:
@@ -234,6 +255,11 @@ def accepted(folder: Path) -> dict[Port, float]:
     path = folder / _ACCEPTED
     try:
         document = durable.checked(files.read(path, _AT_MOST))
+        if is_newer(document.get("format", FORMAT)):
+            raise StateError(
+                f"{path}: written by another version of Neti: say again what may be lost "
+                "(neti preview --forget-accepted, then --accept-losing)"
+            )
         return {parse_port(name): float(when) for name, when in document["accepted"].items()}
     except FileNotFoundError:
         return {}
@@ -256,8 +282,10 @@ def forget_accepted(folder: Path) -> None:
 
 def _save_accepted(folder: Path, held: dict[Port, float]) -> None:
     path = folder / _ACCEPTED
-    document = {"accepted": {port_name(port): when for port, when in sorted(held.items())}}
+    named = {port_name(port): when for port, when in sorted(held.items())}
+    document = {"format": FORMAT, "accepted": named}
     try:
+        _put_newer_aside(path)
         durable.replace(path, durable.line(document), 0o640)
     except OSError as error:
         raise StateError(f"{path}: cannot be written: {error.strerror}") from error

@@ -14,17 +14,17 @@ ValueError``). Whoever calls leaves such a document where it is.
 import base64
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from ipaddress import IPv4Address
+from dataclasses import dataclass
 from typing import Any, Final
 
 from neti.clock import Mark
 from neti.durable import line
 from neti.fleet.lost import Hold
 from neti.model import Host, IPAddress
+from neti.model.document import plain, read
 from neti.registry import Origin, Session
 from neti.ruleset.plan import SeenStructure
-from neti.stage.stages import Record, Trial
+from neti.stage.stages import Record
 
 FORMAT: Final = 1
 # No host id: a journal's first line, which says how many lines belong to its base.
@@ -140,91 +140,11 @@ def _hold(since: Any, reason: Any, doubt: Any, said: Any = False, *_newer: Any) 
 
 
 def self_document(itself: Self) -> dict[str, Any]:
-    host = itself.host
-    return {
-        **asdict(itself),
-        "host": None
-        if host is None
-        else {
-            "id": host.id,
-            "site": host.site,
-            "private": str(host.private),
-            "public": str(host.public) if host.public else None,
-            "more": [str(address) for address in host.more],
-        },
-    }
+    return _document(itself)
 
 
 def self_of(document: dict[str, Any]) -> Self:
-    found = _Reading(document)
-    return Self(
-        overlay=found.text("overlay"),
-        entry=found.text("entry"),
-        structure_text=found.text("structure_text"),
-        structure_seen=found.text("structure_seen"),
-        origin=_origin_of(document.get("origin")),
-        host=_host_of(document.get("host")),
-        uplinks=found.texts("uplinks"),
-        ssh_untracked=found.flag("ssh_untracked"),
-        followed=found.texts("followed"),
-    )
-
-
-def _origin_of(held: Any) -> Origin | None:
-    if held is None:
-        return None
-    return Origin(**{each.name: held[each.name] for each in fields(Origin)})
-
-
-def _host_of(held: Any) -> Host | None:
-    if held is None:
-        return None
-    return Host(
-        id=held["id"],
-        site=held["site"],
-        private=IPv4Address(held["private"]),
-        public=IPv4Address(held["public"]) if held["public"] else None,
-        more=tuple(ipaddress.ip_address(address) for address in held.get("more", ())),
-    )
-
-
-class _Reading:
-    """A document's values, each of the type that it must have. Raises TypeError for another, and
-    gives the value of a new ``Record`` or ``Self`` for one that is not there."""
-
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self._held = document
-
-    def _of(self, key: str, *types: type) -> Any:
-        value = self._held.get(key)
-        if value is not None and (not isinstance(value, types) or _wrong_flag(value, types)):
-            raise TypeError(f"{key}: {type(value).__name__}")
-        return value
-
-    def text(self, key: str) -> str | None:
-        value: str | None = self._of(key, str)
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        return tuple(str(each) for each in self._of(key, list, tuple) or ())
-
-    def flag(self, key: str) -> bool:
-        return bool(self._of(key, bool))
-
-    def maybe(self, key: str) -> bool | None:
-        value: bool | None = self._of(key, bool)
-        return value
-
-    def number(self, key: str) -> float | None:
-        value = self._of(key, int, float)
-        return None if value is None else float(value)
-
-    def count(self, key: str) -> int:
-        return int(self._of(key, int) or 0)
-
-
-def _wrong_flag(value: Any, types: tuple[type, ...]) -> bool:
-    return isinstance(value, bool) and bool not in types
+    return read(Self, document)
 
 
 def session_document(session: Session) -> dict[str, Any]:
@@ -237,41 +157,16 @@ def session_of(document: dict[str, Any]) -> Session:
 
 
 def record_document(record: Record) -> dict[str, Any]:
-    return asdict(record)
+    return _document(record)
 
 
 def record_of(document: dict[str, Any]) -> Record:
-    """Whether it is confirmed must be there: all else may be missing."""
-    found = _Reading(document)
-    if found.maybe("confirmed") is None:
+    """Whether it is confirmed must be there: all else may be missing. Who said it is no reason not
+    to believe what was said."""
+    if document.get("confirmed") is None:
         raise KeyError("confirmed")
-    return Record(
-        configured=found.maybe("configured"),
-        wished=found.flag("wished"),
-        by="command" if found.text("by") == "command" else "configuration",
-        confirmed=found.flag("confirmed"),
-        trial=_trial_of(document.get("trial")),
-        failures=found.count("failures"),
-        why=found.texts("why"),
-        retry_at=found.number("retry_at"),
-        said_at=found.number("said_at"),
-        said_by=found.text("said_by") or "",
-        relaxed_until=found.number("relaxed_until"),
-        relaxed_for=found.number("relaxed_for"),
-    )
-
-
-def _trial_of(held: Any) -> Trial | None:
-    if held is None:
-        return None
-    found = _Reading(held)
-    return Trial(
-        boot=held["boot"],
-        deadline=float(held["deadline"]),
-        began=float(held["began"]),
-        seconds=int(held["seconds"]),
-        wait=found.flag("wait"),
-    )
+    said_by = "command" if document.get("by") == "command" else "configuration"
+    return read(Record, {**document, "by": said_by})
 
 
 def window_document(window: Mapping[str, float]) -> dict[str, Any]:
@@ -283,15 +178,16 @@ def window_of(document: dict[str, Any]) -> dict[str, float]:
 
 
 def mark_document(mark: Mark) -> dict[str, Any]:
-    return asdict(mark)
+    return _document(mark)
 
 
 def mark_of(document: dict[str, Any]) -> Mark:
-    found = _Reading(document)
-    offset, ahead = found.number("offset"), found.number("ahead")
-    if offset is None or ahead is None:
-        raise ValueError("no offset")
-    return Mark(str(document["boot"]), offset, ahead)
+    return read(Mark, document)
+
+
+def _document(value: Self | Record | Mark) -> dict[str, Any]:
+    document: dict[str, Any] = plain(value)
+    return document
 
 
 def base_lines(members: Iterable[tuple[str, Remembered]], machine: str) -> list[bytes]:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.support.agents import FakeConnections
 
+from neti import durable
 from neti.agent import shadow_log
 from neti.agent.shadow_log import ShadowLog, read_alone
 from neti.cli import cli
@@ -229,6 +230,24 @@ def test_another_machines_record_is_not_used(host: Host) -> None:
     assert host.counted() == 0
 
 
+def test_a_newer_versions_record_is_kept_and_not_used(host: Host) -> None:
+    """A downgrade does not destroy what upgrading again can go on with."""
+    host.packets(3)
+    host.log.stop()
+    head, *rest = host.file.read_bytes().splitlines(keepends=True)
+    newer = durable.line({**durable.checked(head), "format": 99})
+    host.file.write_bytes(newer + b"".join(rest))
+    host.kernel.seen = []
+    host.start()
+    assert "written by another version" in host.log.faults[0]
+    host.tick()
+    host.start()
+    assert host.log.faults == []
+    assert host.counted() == 0
+    kept = host.folder / "shadow.jsonl.newer"
+    assert kept.read_bytes().startswith(newer)
+
+
 def test_a_disk_that_fails_is_named_and_forgets_nothing(host: Host) -> None:
     """The looks go on, and all of it is written when the disk is back."""
     host.packets(3)
@@ -295,6 +314,18 @@ def test_a_damaged_list_of_accepted_ports_accepts_nothing(tmp_path: Path) -> Non
         shadow_log.accepted(tmp_path)
     shadow_log.forget_accepted(tmp_path)
     assert shadow_log.accepted(tmp_path) == {}
+
+
+def test_what_a_newer_version_accepted_is_not_used_and_is_kept(tmp_path: Path) -> None:
+    shadow_log.accept_losing(tmp_path, [WEB], 5.0)
+    path = tmp_path / "accepted.json"
+    newer = durable.line({**durable.checked(path.read_bytes()), "format": 99})
+    path.write_bytes(newer)
+    with pytest.raises(StateError, match=r"accepted\.json: written by another version"):
+        shadow_log.accepted(tmp_path)
+    shadow_log.forget_accepted(tmp_path)
+    assert shadow_log.accepted(tmp_path) == {}
+    assert (tmp_path / "accepted.json.newer").read_bytes() == newer
 
 
 # --- the command, without an agent ---
