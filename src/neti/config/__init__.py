@@ -42,10 +42,13 @@ def load(path: Path) -> Settings:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of neti.yml, for editors and configuration management."""
+    from neti.config.descriptions import describe, limits
     from neti.config.schema import ConfigForm
 
+    made = limits(ConfigForm.model_json_schema())
+    describe(made)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **ConfigForm.model_json_schema(),
+        **made,
         "title": "neti.yml",
     }

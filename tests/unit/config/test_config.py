@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
@@ -808,6 +808,27 @@ def test_the_schema_knows_every_key_of_the_examples() -> None:
         assert keys
         assert set(keys) <= set(properties)
     assert json_schema()["additionalProperties"] is False
+
+
+def test_the_schema_describes_every_key() -> None:
+    """An editor shows what a key means, and knows its limits, however deep it is."""
+
+    def properties(part: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        if isinstance(part, dict):
+            yield from part.get("properties", {}).items()
+            for each in part.values():
+                yield from properties(each)
+        elif isinstance(part, list):
+            for each in part:
+                yield from properties(each)
+
+    schema = json_schema()
+    found = list(properties(schema))
+    assert {"sites", "private", "from", "cert"} <= {key for key, _ in found}
+    assert not [key for key, told in found if not told.get("description")]
+    text = json.dumps(schema)
+    assert '"ge"' not in text
+    assert '"minimum": 576' in text
 
 
 def test_the_program_gets_by_without_pydantic_until_it_loads() -> None:
