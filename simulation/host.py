@@ -369,7 +369,7 @@ class SimulatedHost:
 
         if not self.answers or self.agent is None:
             return None
-        return status.document(self.agent)
+        return status.status(self.agent).document()
 
     def alone(self, command: str) -> Down | Relaxed:
         """``neti relax`` or ``neti down`` where no agent answers."""

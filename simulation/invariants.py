@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from neti import durable
 from neti.monitoring.check import KernelLook, Level, Limits, Situation, judge
+from neti.monitoring.status import status_of
 from neti.ruleset.objects import ORDERED
 from neti.state.folder import STAGE_FILE
 from simulation.host import SimulatedHost
@@ -242,7 +243,7 @@ def verdict(host: SimulatedHost, status: Mapping[str, Any]) -> Level:
         dormant=kernel.marked_down(),
         drops=kernel.drops,
     )
-    seen = Situation(status=status, kernel=look, conntrack=1.0)
+    seen = Situation(status=status_of(status), kernel=look, conntrack=1.0)
     return judge(seen, Limits()).level
 
 

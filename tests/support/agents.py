@@ -1,5 +1,6 @@
 """Agents without a kernel, a network or a thread: driven turn by turn on a clock that is told."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from neti.errors import ConfigError
 from neti.host.network import Link, Network, Route
 from neti.model import Host, IPAddress, Site
 from neti.model.settings import Settings
+from neti.monitoring.status import Status, status_of
 from neti.registry.memory import MemoryRegistry, MemoryServer
 from neti.ruleset.objects import SetName
 from neti.stage.shadow import Listener, Port
@@ -199,6 +201,10 @@ class Box:
     def status(self) -> dict[str, Any]:
         answer: dict[str, Any] = self.ask("status")["result"]
         return answer
+
+    def told(self) -> Status:
+        """The same, as commands read it."""
+        return status_of(json.loads(json.dumps(self.status())))
 
     def elements(self, where: str) -> dict[str, str]:
         """What a set or map of the kernel holds, whatever its kind."""

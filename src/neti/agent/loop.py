@@ -424,7 +424,7 @@ class Agent:
 
     def _answer(self, request: Request) -> None:
         commands: dict[str, Callable[[Request], None]] = {
-            "status": lambda r: r.succeed(status.document(self)),
+            "status": lambda r: r.succeed(status.status(self).document()),
             "members": lambda r: r.succeed(status.members(self)),
             "metrics": lambda r: r.succeed(plain(figures.figures(self))),
             "down": self._go_down,

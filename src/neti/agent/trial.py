@@ -8,7 +8,7 @@ all the evidence or the operator's word.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from neti import log
@@ -19,6 +19,7 @@ from neti.control.server import Request
 from neti.errors import DataplaneError, NetiError
 from neti.model import IPAddress
 from neti.model.said import Said
+from neti.monitoring.status import Expired, Running
 from neti.ruleset.objects import SetName
 from neti.stage import evidence, stages, way_in
 from neti.stage.shadow import Port
@@ -529,28 +530,24 @@ class Staging:
 
     # --- telling ---
 
-    def evidence_document(self) -> list[dict[str, Any]]:
-        """For status: what was found in the last trial, piece by piece."""
-        return [asdict(finding) for finding in self._findings]
+    @property
+    def findings(self) -> tuple[evidence.Finding, ...]:
+        """What was found in the last trial, piece by piece."""
+        return self._findings
 
-    def document(self) -> dict[str, Any] | None:
+    def told(self) -> Running | Expired | None:
         """For status: the trial that runs, or the one that ended unconfirmed."""
         core, record = self._core, self._core.record
         if record.trial is not None:
             last = self._progress.last if self._progress is not None else ()
-            return {
-                "state": "running",
-                "seconds_left": max(0, round(record.trial.deadline - core.now(), 1)),
-                "seconds": record.trial.seconds,
-                "confirms": "operator" if record.trial.wait else "evidence",
-                "why": list(evidence.missing(last)),
-            }
+            return Running(
+                seconds_left=max(0, round(record.trial.deadline - core.now(), 1)),
+                seconds=record.trial.seconds,
+                confirms="operator" if record.trial.wait else "evidence",
+                why=evidence.missing(last),
+            )
         if record.wished and not record.confirmed and record.failures:
-            return {
-                "state": "expired",
-                "seconds_left": 0,
-                "failures": record.failures,
-                "retry_at": core.shown(record.retry_at),
-                "why": list(record.why),
-            }
+            return Expired(
+                failures=record.failures, retry_at=core.shown(record.retry_at), why=record.why
+            )
         return None

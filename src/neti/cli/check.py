@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -13,6 +12,7 @@ from neti.cli.common import F, config_option
 from neti.cli.output import is_terminal, say
 from neti.control import client
 from neti.monitoring.check import Level, Limits, Situation, Stage, judge
+from neti.monitoring.status import Status, status_of
 
 
 class _Plugin(click.Command):
@@ -89,8 +89,8 @@ def check(
     ctx.exit(int(found.level))
 
 
-def _status(folder: Path) -> Any:
+def _status(folder: Path) -> Status:
     """check_by_ssh and its kind take any word on stderr for a failure: only a person gets one."""
     person = is_terminal(sys.stderr)
     with waiting(client.PATIENCE, "'neti check' calls it hung") if person else nullcontext():
-        return client.call(folder, "status", within=client.PATIENCE)
+        return status_of(client.call(folder, "status", within=client.PATIENCE))

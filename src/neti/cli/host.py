@@ -3,9 +3,8 @@
 import json
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -21,8 +20,9 @@ from neti.cli.output import explain, print_json, say
 from neti.control import client
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.errors import ConfigError, NetiError
-from neti.model.problems import Severity, problems_in
+from neti.model.problems import Severity
 from neti.model.settings import Settings
+from neti.monitoring.status import Status, status_of
 from neti.state.location import state_folder
 from neti.words import counted, listed
 
@@ -55,14 +55,15 @@ def status(config: Path, as_json: bool) -> None:
     settings, refused = settings_in_force_or_refused(config)
     folder = settings.table_files_path
     try:
-        seen = ask(folder, "status", then="'neti status' says what disk and kernel know")
+        answer = ask(folder, "status", then="'neti status' says what disk and kernel know")
     except AgentForbidden:
         raise
     except AgentUnreachable as away:
         _say_what_is_known(folder, away, as_json)
         sys.exit(1)
+    seen = status_of(answer)
     if as_json:
-        print_json(seen)
+        print_json(answer)
     else:
         for line in _status_lines(seen):
             say(line)
@@ -86,86 +87,78 @@ def _say_what_is_known(folder: Path, away: AgentUnreachable, as_json: bool) -> N
         say(*lines(found))
 
 
-def is_well(seen: Mapping[str, Any]) -> bool:
-    """What the exit code says. The keys beside the problems are for an agent that has no codes."""
-    graver = any(one.severity is not Severity.NOTE for one in problems_in(seen))
-    trial = seen["trial"]
-    expired = trial is not None and trial["state"] == "expired"
-    return not (graver or seen["down"] or not seen["registered"] or seen["holds"] or expired)
+def is_well(seen: Status) -> bool:
+    """What the exit code says. What stands beside the problems is for an agent without codes."""
+    graver = any(one.severity is not Severity.NOTE for one in seen.problems)
+    expired = seen.trial is not None and seen.trial.state == "expired"
+    return not (graver or seen.down or not seen.registered or seen.holds or expired)
 
 
-def _status_lines(seen: dict[str, Any]) -> list[str]:
-    registry, members = seen["registry"], seen["members"]
-    fresh = "in step" if registry["fresh"] else f"NOT in step: {registry['reason']}"
-    sites = ", ".join(f"{count} in {site}" for site, count in sorted(members["sites"].items()))
+def _status_lines(seen: Status) -> list[str]:
+    registry, members = seen.registry, seen.members
+    fresh = "in step" if registry.fresh else f"NOT in step: {registry.reason}"
+    sites = ", ".join(f"{count} in {site}" for site, count in sorted(members.sites.items()))
     lines = [
-        f"host      {seen['id']} in site {seen['site']}, neti {seen['version']}",
-        f"private   {seen['private']}",
-        f"public    {seen['public'] or 'none: reached inside its site only'}",
-        f"overlay   {seen['overlay'] or 'none yet'}",
+        f"host      {seen.id} in site {seen.site}, neti {seen.version}",
+        f"private   {seen.private}",
+        f"public    {seen.public or 'none: reached inside its site only'}",
+        f"overlay   {seen.overlay or 'none yet'}",
         (
-            f"registry  {registry['kind']}, {fresh}; "
-            f"{'registered' if seen['registered'] else 'NOT registered'}"
+            f"registry  {registry.kind}, {fresh}; "
+            f"{'registered' if seen.registered else 'NOT registered'}"
         ),
         (
-            f"members   {members['total']} ({sites or 'none'}), {members['lost']} lost, "
-            f"{members['held']} held, {members['unreachable']} without an address for this site"
+            f"members   {members.total} ({sites or 'none'}), {members.lost} lost, "
+            f"{members.held} held, {members.unreachable} without an address for this site"
         ),
         f"stage     {_stage(seen)}",
     ]
     lines += _absent(seen)
-    skipped = seen["skipped"]
-    if skipped["count"]:
-        entries = counted(skipped["count"], "registry entry is", "registry entries are")
+    if seen.skipped.count:
+        entries = counted(seen.skipped.count, "registry entry is", "registry entries are")
         lines.append(f"skipped   {entries} not believed:")
-        lines += [f"            {name}: {why}" for name, why in list(skipped["entries"].items())]
+        lines += [f"            {name}: {why}" for name, why in seen.skipped.entries.items()]
     lines += [
-        f"shared    {shared['address']} in {shared['site']}: claimed by {', '.join(shared['ids'])}"
-        for shared in seen["shared_private"]
+        f"shared    {shared.address} in {shared.site}: claimed by {', '.join(shared.ids)}"
+        for shared in seen.shared_private
     ]
-    lines += [
-        f"{_SAID[one.severity]}{one.sentence}" for one in problems_in(seen) if one.code != "lost"
-    ]
-    lines += [f"note      {sentence}" for sentence in seen["notes"]]
-    lines += [f"warning   {sentence}" for sentence in seen["warnings"]]
+    lines += [f"{_SAID[one.severity]}{one.sentence}" for one in seen.problems if one.code != "lost"]
+    lines += [f"note      {sentence}" for sentence in seen.notes]
+    lines += [f"warning   {sentence}" for sentence in seen.warnings]
     return lines
 
 
-def _stage(seen: dict[str, Any]) -> str:
-    if seen["down"]:
+def _stage(seen: Status) -> str:
+    if seen.down:
         return "DOWN: nothing of Neti is in the kernel"
-    trial, stage = seen["trial"], str(seen["stage"])
+    trial = seen.trial
     if trial is None:
-        return stage
-    why = "; ".join(trial["why"])
-    if trial["state"] == "running":
-        word = "'neti confirm'" if trial["confirms"] == "operator" else "evidence"
+        return seen.stage
+    why = "; ".join(trial.why)
+    if trial.state == "running":
+        word = "'neti confirm'" if trial.confirms == "operator" else "evidence"
         missing = f"; missing: {why}" if why else ""
-        return f"trial, {trial['seconds_left']:.0f} s left, waits for {word}{missing}"
-    again = trial["retry_at"]
+        return f"trial, {trial.seconds_left:.0f} s left, waits for {word}{missing}"
+    again = trial.retry_at
     when = f", tried again in {max(0.0, again - time.time()):.0f} s" if again is not None else ""
-    return f"{stage}: the last trial ended UNCONFIRMED ({why}){when}"
+    return f"{seen.stage}: the last trial ended UNCONFIRMED ({why}){when}"
 
 
-def _absent(seen: dict[str, Any]) -> list[str]:
+def _absent(seen: Status) -> list[str]:
     """Lost and held members, the first twenty of each; holds with their reasons."""
     now, indent = time.time(), " " * 12
     gone = (
-        f"lost      {lost['id']} ({lost['overlay']}) {now - lost['since']:.0f} s ago"
-        for lost in seen["lost"]
+        f"lost      {lost.id} ({lost.overlay}) {now - lost.since:.0f} s ago" for lost in seen.lost
     )
-    lines = listed(gone, seen["members"]["lost"], " " * 10)
-    reasons = dict.fromkeys(hold["reason"] for hold in seen["holds"])
-    unnamed = seen["members"]["held"] - len(seen["holds"])  # the agent names so many and no more
+    lines = listed(gone, seen.members.lost, " " * 10)
+    reasons = dict.fromkeys(hold.reason for hold in seen.holds)
+    unnamed = seen.members.held - len(seen.holds)  # the agent names so many and no more
     for reason in reasons:
-        held = [hold for hold in seen["holds"] if hold["reason"] == reason]
+        held = [hold for hold in seen.holds if hold.reason == reason]
         total = len(held) + (unnamed if len(reasons) == 1 else 0)
         are = "member is" if total == 1 else "members are"
         lines.append(f"held      {total} {are} kept: {reason}")
-        ids = (
-            f"{indent}{hold['id']} ({hold['overlay']}) {now - hold['since']:.0f} s ago"
-            for hold in held
-        )
+        ids = (f"{indent}{hold.id} ({hold.overlay}) {now - hold.since:.0f} s ago" for hold in held)
         lines += listed(ids, total, indent)
     if unnamed > 0 and len(reasons) > 1:
         lines.append(f"{indent}and {unnamed} more are held")
@@ -221,12 +214,11 @@ def _overlay(folder: Path) -> str | None:
     Who templates a file by this must not hang on an agent that does: it has two seconds.
     """
     try:
-        answer: str | None = client.call(folder, "status", within=_PATIENCE)["overlay"]
+        return status_of(client.call(folder, "status", within=_PATIENCE)).overlay
     except AgentUnreachable:
         from neti.oneshot.known import overlay_on_disk
 
-        answer = overlay_on_disk(folder)
-    return answer
+        return overlay_on_disk(folder)
 
 
 def _readable_folder(config: Path) -> Path:

@@ -24,8 +24,11 @@ from neti.config import load
 from neti.control.client import AgentUnreachable
 from neti.errors import NetiError
 from neti.host import caller, ssh_session
+from neti.model.document import plain
 from neti.model.settings import Settings
+from neti.monitoring.status import Status, status_of
 from neti.oneshot.fleet_release import tell_everybody
+from neti.stage.evidence import Finding
 from neti.stage.stages import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS
 from neti.words import counted, some
 
@@ -149,11 +152,11 @@ def _follow(settings: Settings, begun: dict[str, Any], as_json: bool, *, operato
     )
     with if_interrupted(left):
         status = _watched(settings, end, operator=operator, quiet=as_json)
-    confirmed = status["stage"] == "enforced"
+    confirmed = status.stage == "enforced"
     if as_json:
-        print_json({key: status[key] for key in ("stage", "trial", "evidence")})
+        print_json({key: plain(getattr(status, key)) for key in ("stage", "trial", "evidence")})
     else:
-        for line in _evidence(status["evidence"]):
+        for line in _evidence(status.evidence):
             say(line)
         if confirmed:
             _say_enforced({}, as_json)
@@ -163,19 +166,19 @@ def _follow(settings: Settings, begun: dict[str, Any], as_json: bool, *, operato
         sys.exit(1)
 
 
-def _watched(settings: Settings, end: str, *, operator: bool, quiet: bool) -> dict[str, Any]:
+def _watched(settings: Settings, end: str, *, operator: bool, quiet: bool) -> Status:
     """The status when the trial is over."""
     terminal = is_terminal(sys.stderr) and not quiet
     word = ", waiting for 'neti confirm' in a second session" if operator else ""
     try:
         while True:
-            status: dict[str, Any] = ask(settings.table_files_path, "status")
-            trial = status["trial"]
-            if status["stage"] != "trial" or trial is None:
+            status = status_of(ask(settings.table_files_path, "status"))
+            trial = status.trial
+            if status.stage != "trial" or trial is None:
                 return status
             if terminal:
-                progress(f"{trial['seconds_left']:.0f} s left{word}")
-            time.sleep(min(1.0, max(0.1, trial["seconds_left"])))
+                progress(f"{trial.seconds_left:.0f} s left{word}")
+            time.sleep(min(1.0, max(0.1, trial.seconds_left)))
     except AgentUnreachable as away:
         raise NetiError(
             f"the agent has stopped answering, so the trial cannot be followed. At {end} the "
@@ -186,16 +189,15 @@ def _watched(settings: Settings, end: str, *, operator: bool, quiet: bool) -> di
             progress()
 
 
-def _evidence(findings: list[dict[str, Any]]) -> list[str]:
+def _evidence(findings: tuple[Finding, ...]) -> list[str]:
     return [
-        f"  {'ok' if found['holds'] else 'MISSING':<7}  {found['what']}: {found['sentence']}"
+        f"  {'ok' if found.holds else 'MISSING':<7}  {found.what}: {found.sentence}"
         for found in findings
     ]
 
 
-def _why(status: dict[str, Any]) -> str:
-    trial = status["trial"]
-    return "; ".join(trial["why"]) if trial is not None else "it was relaxed"
+def _why(status: Status) -> str:
+    return "; ".join(status.trial.why) if status.trial is not None else "it was relaxed"
 
 
 @click.command()

@@ -9,6 +9,7 @@ import click
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
+from neti.monitoring.status import status_of
 from neti.oneshot.verify import MAX_SECONDS, verify_all
 
 
@@ -36,11 +37,11 @@ def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) ->
       neti verify
     """
     settings = settings_in_force(config)
-    itself = ask(settings.table_files_path, "status")
+    itself = status_of(ask(settings.table_files_path, "status"))
     members = ask(settings.table_files_path, "members")
     results = verify_all(settings, itself, members, ids, timeout=timeout)
     if as_json:
-        print_json({"host": itself["id"], "results": results})
+        print_json({"host": itself.id, "results": results})
     else:
         _print(results)
     if not all(result["ok"] for result in results):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from neti.fleet.listing import Row
 from neti.model.problem_codes import OUT_OF_STEP
@@ -35,18 +35,6 @@ class Word:
     state: Literal["lost", "held"]
     since: float | None = None
     site: str | None = None
-
-
-def words_of(status: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> dict[str, Word]:
-    """From the agent's documents, which another version may have written."""
-    sites = {str(one.get("id")): str(one.get("site")) for one in members}
-    words = {}
-    for key, state in (("lost", "lost"), ("holds", "held")):
-        for one in status.get(key) or ():
-            host_id, since = str(one.get("id")), one.get("since")
-            moment = float(since) if isinstance(since, int | float) else None
-            words[host_id] = Word("held" if state == "held" else "lost", moment, sites.get(host_id))
-    return words
 
 
 def absent(

@@ -4,13 +4,15 @@
 agent's word is not taken for what the kernel does.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from neti.model.problems import Severity, problems_in
+from neti.model.problems import Severity
+from neti.monitoring.status import Lost, Status
 from neti.text import plugin_line
+from neti.words import and_more
 
 FAMILIES: Final = ("ipv4", "ipv6")
 _DROPS: Final = ("trial", "enforced")
@@ -23,6 +25,7 @@ _SAID_ELSEWHERE: Final = frozenset(
     {"registry", "lost", "conntrack", "fight", "held", "trial_expired", "down", "down_open"}
 )
 _SHOWN: Final = 300  # characters of one finding
+_NAMED: Final = 5  # hosts
 
 
 Stage = Literal["down", "shadow", "enforced"]
@@ -59,13 +62,13 @@ class KernelLook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What was seen. ``status`` is the agent's document, None when it gave none: then ``agent``
+    """What was seen. ``status`` is what the agent tells, None when it gave none: then ``agent``
     says which way. ``switched_off``: why no agent should run. ``blind``: what could not be looked
     at, and why. ``conntrack``: percent of the connection-tracking table. ``expected``: the stage
     that the operator wants to be told of when it is another one. ``wished``: whether disk and
     configuration want this host enforced, for when no agent says it; None: not known."""
 
-    status: Mapping[str, Any] | None = None
+    status: Status | None = None
     agent: Literal["answers", "absent", "silent"] = "answers"
     agent_says: str = ""
     switched_off: str | None = None
@@ -126,15 +129,16 @@ def _worded(finding: Finding, worst: Level) -> str:
 
 
 def _all_is_well(seen: Situation) -> str:
-    status = seen.status or {}
-    trial = status.get("trial")
-    running = isinstance(trial, Mapping) and trial.get("state") == "running"
-    left = f" ({trial['seconds_left']:.0f} s left)" if trial and running else ""
-    members = _members(status).get("total", 0)
-    stale = stale_seconds(status)
+    status = seen.status
+    if status is None:
+        return "shadow, 0 members, registry in step"
+    trial = status.trial
+    running = trial is not None and trial.state == "running"
+    left = f" ({trial.seconds_left:.0f} s left)" if trial is not None and running else ""
+    stale = status.registry.stale
     # Too short to be a finding, and no reason to say what is not so.
     registry = f"not in step with the registry for {stale:.0f} s" if stale else "registry in step"
-    return f"{status.get('stage', 'shadow')}{left}, {members} members, {registry}"
+    return f"{status.stage}{left}, {status.members.total} members, {registry}"
 
 
 # --- findings ---
@@ -168,7 +172,7 @@ def _off(seen: Situation) -> str | None:
     """Why nothing of Neti's should be in the kernel; None when it should."""
     if seen.switched_off is not None:
         return seen.switched_off
-    down = seen.status is not None and seen.status.get("down")
+    down = seen.status is not None and seen.status.down
     return "neti down was called; neti up ends it" if down else None
 
 
@@ -176,7 +180,7 @@ def _stage_of(seen: Situation) -> str | None:
     """None: nobody says it."""
     if _off(seen) is not None:
         return "down"
-    return str(seen.status.get("stage")) if seen.status is not None else None
+    return seen.status.stage if seen.status is not None else None
 
 
 def _not_as_expected(seen: Situation) -> Iterator[Finding]:
@@ -196,10 +200,7 @@ def _as(stage: str | None) -> str:
 
 def _wishes(seen: Situation) -> bool:
     """Whether this host is to be enforced, by whoever had the last word."""
-    wished = seen.status.get("wished") if seen.status is not None else None
-    if isinstance(wished, Mapping):
-        return wished.get("reject_all") is True
-    return bool(seen.wished)
+    return bool(seen.wished) if seen.status is None else seen.status.wished.reject_all
 
 
 def _while_off(why: str, seen: Situation) -> Iterator[Finding]:
@@ -227,14 +228,12 @@ def _table_is_there(kernel: KernelLook | None) -> Iterator[Finding]:
         yield Finding(Level.CRITICAL, "table inet neti is dormant: it does nothing", passing=True)
 
 
-def _kernel_against_status(
-    status: Mapping[str, Any], kernel: KernelLook | None
-) -> Iterator[Finding]:
+def _kernel_against_status(status: Status, kernel: KernelLook | None) -> Iterator[Finding]:
     if kernel is None:
         return
     missing = list(_table_is_there(kernel))
     yield from missing
-    stage = status.get("stage")
+    stage = status.stage
     if stage in _DROPS and not missing:
         open_to = [family for family in FAMILIES if family not in kernel.drops]
         if open_to:
@@ -255,15 +254,14 @@ def _kernel_against_status(
         )
 
 
-def _open_against_a_wish(status: Mapping[str, Any]) -> Iterator[Finding]:
+def _open_against_a_wish(status: Status) -> Iterator[Finding]:
     """Enforcement is wished for, or was in force, and neither it nor a trial is. A trial that ended
     is said by ``_safety``."""
-    said = [one for one in problems_in(status) if one.code in _OPEN]
+    said = [one for one in status.problems if one.code in _OPEN]
     for one in said:
         yield Finding(_LEVELS[one.severity], one.sentence, passing=True)
-    wished, trial = status.get("wished"), status.get("trial")
-    wishes = isinstance(wished, Mapping) and wished.get("reject_all") is True
-    if wishes and status.get("stage") == "shadow" and not trial and not said:
+    wishes = status.wished.reject_all
+    if wishes and status.stage == "shadow" and status.trial is None and not said:
         yield Finding(
             Level.CRITICAL,
             "enforcement is wished for, but the stage is shadow: input is not dropped",
@@ -271,29 +269,27 @@ def _open_against_a_wish(status: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _safety(status: Mapping[str, Any]) -> Iterator[Finding]:
+def _safety(status: Status) -> Iterator[Finding]:
     """Trial, holds and drift: what waits for an operator."""
-    trial = status.get("trial")
-    if isinstance(trial, Mapping) and trial.get("state") == "expired":
-        why = "; ".join(map(str, trial.get("why") or ())) or "nobody confirmed it"
+    trial = status.trial
+    if trial is not None and trial.state == "expired":
+        why = "; ".join(trial.why) or "nobody confirmed it"
         yield Finding(Level.CRITICAL, f"the trial of reject_all ended unconfirmed: {why}")
     held = _held(status)
     if held:
-        holds = _list(status, "holds")[:5]
-        ids = ", ".join(str(hold.get("id")) for hold in holds if isinstance(hold, Mapping))
-        more = f" and {held - len(holds)} more" if held > len(holds) else ""
+        ids = ", ".join(hold.id for hold in status.holds[:_NAMED])
+        more = and_more(held - len(status.holds[:_NAMED]))
         yield Finding(
             Level.CRITICAL,
-            f"removals held back: {held} ({ids}{more}){_since(_list(status, 'holds'))}: look at "
-            "them, then 'neti release'",
+            f"removals held back: {held} ({ids}{more}){_since(status.holds)}: look at them, then "
+            "'neti release'",
         )
-    drift = status.get("drift")
-    if isinstance(drift, Mapping) and drift.get("fight"):
-        yield Finding(Level.CRITICAL, str(drift["fight"]))
+    if status.drift.fight:
+        yield Finding(Level.CRITICAL, status.drift.fight)
 
 
-def _registry(status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
-    stale = stale_seconds(status)
+def _registry(status: Status, limits: Limits) -> Iterator[Finding]:
+    stale = status.registry.stale
     if stale is None or stale >= limits.stale_warning:
         level = Level.WARNING
         if stale is not None and stale >= limits.stale_critical:
@@ -301,37 +297,31 @@ def _registry(status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
         since = f"for {stale:.0f} s" if stale is not None else "for an unknown time"
         yield Finding(
             level,
-            f"not in step with the registry {since} ({_registry_of(status).get('reason')}); the "
+            f"not in step with the registry {since} ({status.registry.reason}); the "
             "last good state stays in force",
         )
-    elif stale == 0 and not status.get("registered"):
+    elif stale == 0 and not status.registered:
         yield Finding(Level.WARNING, "this host is not registered: peers do not know it")
 
 
-def _since(absent: Sequence[Any]) -> str:
+def _since(absent: Sequence[Lost]) -> str:
     """For how long the first of them has been so; empty where the agent does not tell."""
-    ages = [
-        float(one["seconds"])
-        for one in absent
-        if isinstance(one, Mapping) and isinstance(one.get("seconds"), int | float)
-    ]
+    ages = [one.seconds for one in absent if one.seconds is not None]
     return f", the first for {max(ages):.0f} s" if ages else ""
 
 
-def _the_rest(seen: Situation, status: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
-    lost = int(_members(status).get("lost", 0))
+def _the_rest(seen: Situation, status: Status, limits: Limits) -> Iterator[Finding]:
+    lost = status.members.lost
     if lost > limits.lost_warning:
-        listed = _list(status, "lost")
-        ids = ", ".join(str(one.get("id")) for one in listed[:5])
+        ids = ", ".join(one.id for one in status.lost[:_NAMED])
         yield Finding(
             Level.WARNING,
-            f"members lost: {lost} ({ids}){_since(listed)}: they vanished without a word",
+            f"members lost: {lost} ({ids}){_since(status.lost)}: they vanished without a word",
         )
-    skipped = status.get("skipped")
-    count = int(skipped.get("count", 0)) if isinstance(skipped, Mapping) else 0
+    count = status.skipped.count
     if count > limits.skipped_warning:
         yield Finding(Level.WARNING, f"registry entries not believed: {count}: see 'neti status'")
-    for one in problems_in(status):
+    for one in status.problems:
         if one.code == "config_unread" and seen.config_fault is not None:
             continue  # it cannot be read, and that is said
         if (
@@ -353,36 +343,9 @@ def _conntrack(percent: float | None, limits: Limits) -> Iterator[Finding]:
     )
 
 
-# --- reading the status document, which another version may have written ---
-
-
-def stale_seconds(status: Mapping[str, Any]) -> float | None:
-    """For how long the agent has not been in step; None: it is not, and does not say since when."""
-    registry = _registry_of(status)
-    if registry.get("fresh"):
-        return 0.0
-    seconds = registry.get("stale_seconds")
-    return float(seconds) if seconds is not None else None
-
-
-def _registry_of(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    held = status.get("registry")
-    return held if isinstance(held, Mapping) else {}
-
-
-def _members(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    held = status.get("members")
-    return held if isinstance(held, Mapping) else {}
-
-
-def _held(status: Mapping[str, Any]) -> int:
-    """The list may be cut short, the number is not."""
-    return max(len(_list(status, "holds")), int(_members(status).get("held", 0)))
-
-
-def _list(status: Mapping[str, Any], key: str) -> list[Any]:
-    held = status.get(key)
-    return held if isinstance(held, list) else []
+def _held(status: Status) -> int:
+    """The list may be cut short, the number is not; an older agent does not give the number."""
+    return max(len(status.holds), status.members.held)
 
 
 # --- performance data: 'label'=value[unit];warning;critical;minimum;maximum ---
@@ -390,21 +353,17 @@ def _list(status: Mapping[str, Any], key: str) -> list[Any]:
 
 def _performance(seen: Situation, limits: Limits) -> str:
     status = seen.status
-    stale, repairs = None, None
     stage = _STAGES.get(_stage_of(seen) or "")
-    counts: dict[str, int | None] = {"members": None, "lost": None, "held": None}
+    members = lost = held = stale = repairs = None
     if status is not None:
-        members, drift = _members(status), status.get("drift")
-        counts["members"], counts["lost"] = members.get("total"), members.get("lost")
-        counts["held"] = _held(status)
-        stale = stale_seconds(status)
-        repairs = drift.get("repairs") if isinstance(drift, Mapping) else 0
+        members, lost, held = status.members.total, status.members.lost, _held(status)
+        stale, repairs = status.registry.stale, status.drift.repairs
     return " ".join(
         _words(
             (
-                ("members", counts["members"], "", ";;0"),
-                ("lost", counts["lost"], "", f"{limits.lost_warning};;0"),
-                ("held", counts["held"], "", ";;0"),
+                ("members", members, "", ";;0"),
+                ("lost", lost, "", f"{limits.lost_warning};;0"),
+                ("held", held, "", ";;0"),
                 ("stale", stale, "s", f"{limits.stale_warning:g};{limits.stale_critical:g};0"),
                 (
                     "conntrack",

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from neti.clock import SystemClock
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
@@ -18,6 +18,7 @@ from neti.identity.machine import boot_id, fingerprint
 from neti.model.settings import Settings
 from neti.monitoring.check import KernelLook, Limits, Situation, Stage, Verdict, judge
 from neti.monitoring.kernel_look import look
+from neti.monitoring.status import Status
 from neti.oneshot.down import is_down
 from neti.ruleset.objects import NO_TABLE
 from neti.stage.taking_up import take_up
@@ -31,9 +32,9 @@ _BETWEEN_LOOKS: Final = 0.6
 
 
 def verdict(
-    config: Path, limits: Limits, expect: Stage | None, ask: Callable[[Path], Any]
+    config: Path, limits: Limits, expect: Stage | None, ask: Callable[[Path], Status]
 ) -> Verdict:
-    """``ask``: for the status document of the agent whose state is in this folder. A finding that
+    """``ask``: for the status of the agent whose state is in this folder. A finding that
     may be over in a moment is looked at again."""
     for looks_left in reversed(range(_LOOKS)):
         found = judge(replace(_look(config, ask), expected=expect), limits)
@@ -43,7 +44,7 @@ def verdict(
     raise AssertionError("unreachable")
 
 
-def _look(config: Path, ask: Callable[[Path], Any]) -> Situation:
+def _look(config: Path, ask: Callable[[Path], Status]) -> Situation:
     blind: list[str] = []
     try:
         settings, refused = load_or_last_good(config)
@@ -91,8 +92,8 @@ def _config_fault(config: Path, refused: ConfigError, blind: list[str]) -> str |
 
 
 def _ask(
-    settings: Settings, ask: Callable[[Path], Any], blind: list[str]
-) -> tuple[dict[str, Any] | None, Literal["answers", "absent", "silent"], str]:
+    settings: Settings, ask: Callable[[Path], Status], blind: list[str]
+) -> tuple[Status | None, Literal["answers", "absent", "silent"], str]:
     try:
         status = ask(settings.table_files_path)
     except AgentForbidden as error:
@@ -102,7 +103,7 @@ def _ask(
     except AgentUnreachable as error:
         return None, "absent", _sentence(error)
     except NetiError as error:
-        blind.append(f"the agent refused to tell its status: {_sentence(error)}")
+        blind.append(f"the agent does not tell its status: {_sentence(error)}")
     else:
         return status, "answers", ""
     return None, "answers", ""

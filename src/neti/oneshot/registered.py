@@ -16,12 +16,14 @@ from neti.control.client import AgentUnreachable
 from neti.errors import EntryError, NetiError, RegistryUnavailable
 from neti.fleet import attendance, listing
 from neti.fleet.admission import Admission
+from neti.fleet.attendance import Word
 from neti.fleet.fleet import Fleet
 from neti.fleet.listing import Row
 from neti.fleet.registered import Registered, id_of
 from neti.identity.preflight import registry_addresses
 from neti.model import IPAddress, Member, entry
 from neti.model.settings import Settings
+from neti.monitoring.status import status_of
 from neti.registry import OperatorRegistry, detail
 from neti.registry.detail import Document
 
@@ -129,9 +131,11 @@ def _away(
     folder = settings.table_files_path
     words = None
     with contextlib.suppress(NetiError):
-        status = client.call(folder, "status", within=_PATIENCE)
+        status = status_of(client.call(folder, "status", within=_PATIENCE))
         members = client.call(folder, "members", within=_PATIENCE)
-        words = attendance.words_of(status, members)
+        sites = {str(one["id"]): str(one["site"]) for one in members}
+        words = {one.id: Word("lost", one.since, sites.get(one.id)) for one in status.lost}
+        words |= {one.id: Word("held", one.since, sites.get(one.id)) for one in status.holds}
     return attendance.absent(
         leases,
         fleet.members,
@@ -146,7 +150,7 @@ def _by_the_agent(
 ) -> Seen:
     there = {one["id"]: _member(one) for one in members if not one["lost"]}
     lost = {one["id"]: one for one in members if one["lost"]}
-    words = attendance.words_of({"lost": list(lost.values())}, members)
+    words = {host_id: Word("lost", None, one["site"]) for host_id, one in lost.items()}
     overlays = {i: ipaddress.IPv4Address(one["overlay"]) for i, one in lost.items()}
     return Seen(
         members=there,

@@ -16,6 +16,7 @@ from typing import Any, Final
 from neti.agent.responder import SECONDS, TRANSFER_BYTES
 from neti.model import Reach, entry
 from neti.model.settings import Settings
+from neti.monitoring.status import Status
 
 MAX_SECONDS: Final = SECONDS
 _AT_ONCE: Final = 32
@@ -33,7 +34,7 @@ class Answer:
 
 def verify_all(
     settings: Settings,
-    itself: Mapping[str, Any],
+    itself: Status,
     members: Sequence[Mapping[str, Any]],
     ids: Collection[str] = (),
     *,
@@ -49,7 +50,7 @@ def verify_all(
 
 
 def _verify(
-    settings: Settings, itself: Mapping[str, Any], member: Mapping[str, Any], timeout: float
+    settings: Settings, itself: Status, member: Mapping[str, Any], timeout: float
 ) -> dict[str, Any]:
     result: dict[str, Any] = {
         "id": member["id"],
@@ -79,17 +80,13 @@ def _verify(
     return result
 
 
-def _expected_source(
-    settings: Settings, itself: Mapping[str, Any], member: Mapping[str, Any]
-) -> str | None:
+def _expected_source(settings: Settings, itself: Status, member: Mapping[str, Any]) -> str | None:
     """This host's address as the member should see it; None: nothing can be said."""
     site = settings.sites.get(member["site"])
-    near = member["site"] == itself["site"]
+    near = member["site"] == itself.site
     if near or (site is not None and site.reached_by is Reach.PRIVATE):
-        private: str = itself["private"]
-        return private
-    public: str | None = itself["public"]
-    return public
+        return itself.private
+    return itself.public
 
 
 class _NoAnswer(ValueError):

@@ -116,7 +116,7 @@ def test_an_expired_trial_and_lost_members_are_named(fleet: World) -> None:
     fleet.server.expire(session)
     fleet.pass_time(1)
     assert "ec2-2" in one.problems()["lost"]
-    assert judge(Situation(status=one.status()), Limits(lost_warning=1)).level is Level.OK
+    assert judge(Situation(status=one.told()), Limits(lost_warning=1)).level is Level.OK
 
 
 def test_an_edited_file_is_named_until_it_is_read(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_check_says_the_same(fleet: World) -> None:
     """By the very document that the agent gives."""
     one = enforced(fleet)
     one.ask("down")
-    verdict = judge(Situation(status=one.status()), Limits())
+    verdict = judge(Situation(status=one.told()), Limits())
     assert verdict.level is Level.CRITICAL
     assert "stage=-1" in verdict.line
 

@@ -3,8 +3,8 @@
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +16,7 @@ from neti.control.client import AgentSilent, AgentUnreachable
 from neti.control.protocol import SOCKET_NAME
 from neti.dataplane.way_out import Held
 from neti.identity.machine import fingerprint
+from neti.monitoring.status import Expired, Registry, Status
 from neti.stage.stages import Record
 from neti.state.folder import StateFolder
 from neti.state.records import Self
@@ -122,12 +123,11 @@ def test_status_where_no_agent_has_ever_run(config: str) -> None:
 
 
 def test_what_a_status_without_codes_says() -> None:
-    seen: dict[str, Any] = {
-        "trial": None,
-        "down": False,
-        "registered": True,
-        "holds": [],
-        "problems": [],
-    }
-    assert is_well(seen)
-    assert not is_well({**seen, "down": True})
+    """Of an agent before problems had codes."""
+    seen = Status(
+        version="0", id="a", site="ec2", private="10.0.0.1", registry=Registry(fresh=True)
+    )
+    assert is_well(replace(seen, registered=True))
+    assert not is_well(seen)
+    assert not is_well(replace(seen, registered=True, down=True))
+    assert not is_well(replace(seen, registered=True, trial=Expired()))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from neti.cli import cli
 from neti.control import client
 from neti.errors import ConfigError
+from neti.monitoring.status import Expired, Registry, Running, Status
 
 CONFIG = """
 registry: embedded:{folder}/registry.db
@@ -44,16 +46,14 @@ def answers(monkeypatch: pytest.MonkeyPatch, *one_after_another: Any) -> list[st
     return asked
 
 
+SHADOW = Status(version="1", id="a", site="ec2", private="10.0.0.1", registry=Registry(fresh=True))
+ENFORCED = replace(SHADOW, stage="enforced").document()
+EXPIRED = replace(SHADOW, trial=Expired(why=("nobody confirmed it",))).document()
+
+
 def trial(left: float) -> dict[str, Any]:
-    return {"stage": "trial", "trial": {"seconds_left": left}, "evidence": []}
+    return replace(SHADOW, stage="trial", trial=Running(seconds_left=left)).document()
 
-
-ENFORCED: dict[str, Any] = {"stage": "enforced", "trial": None, "evidence": []}
-EXPIRED: dict[str, Any] = {
-    "stage": "shadow",
-    "trial": {"why": ["nobody confirmed it"]},
-    "evidence": [],
-}
 
 # --- Ctrl-C ---
 

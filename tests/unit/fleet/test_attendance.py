@@ -95,13 +95,6 @@ def test_all_that_is_required_is_named_at_once() -> None:
     ]
 
 
-def test_an_agents_document_of_another_version_is_read() -> None:
-    """Keys may be missing, or say something else."""
-    assert attendance.words_of({}, []) == {}
-    odd = {"lost": [{"id": "a", "since": None}], "holds": None}
-    assert attendance.words_of(odd, []) == {"a": Word("lost")}
-
-
 def test_codes_of_problems_are_checked() -> None:
     """They come from another host."""
     hostile = ["disk", "a b", "\x1b[2J", 7, "x" * 99, "disk", "-rf"]

@@ -230,15 +230,15 @@ def test_status_says_how_many_it_does_not_name(fleet: World) -> None:
     one, others = crowd(fleet, 30)
     vanish(fleet, others[:25])
     fleet.pass_time(1)
-    lost = _status_lines(one.status())
+    lost = _status_lines(one.told())
     assert sum(line.startswith("lost ") for line in lost) == 20
     assert "          and 5 more" in lost
     fleet.pass_time(601)
-    kept = _status_lines(one.status())
+    kept = _status_lines(one.told())
     assert any(line.startswith("held      25 members are kept: ") for line in kept)
     assert "            and 5 more" in kept
     one.ask("release", ids=sorted(held(one))[:24])
-    alone = _status_lines(one.status())
+    alone = _status_lines(one.told())
     assert any(line.startswith("held      1 member is kept: ") for line in alone)
     assert not any(line.endswith(" more") for line in alone)
 

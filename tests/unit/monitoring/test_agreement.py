@@ -20,7 +20,6 @@ from neti.cli.host import is_well
 from neti.fleet import attendance, listing
 from neti.model import Member, entry
 from neti.model.document import read
-from neti.model.problems import problems_in
 from neti.monitoring.check import FAMILIES, KernelLook, Level, Limits, Situation, judge
 from neti.monitoring.figures import Figures
 from neti.monitoring.metrics import metrics
@@ -201,11 +200,11 @@ def test_all_say_the_same(fleet: World, make: Callable[[World, Box], None], told
     fleet.started(2)
     fleet.pass_time(1)
     make(fleet, one)
-    status, figures = one.status(), read(Figures, one.ask("metrics")["result"])
+    status, figures = one.told(), read(Figures, one.ask("metrics")["result"])
     row = _row(one)
-    assert status["stage"] == figures.stage == row["stage"] == told.stage
+    assert status.stage == figures.stage == row["stage"] == told.stage
     assert _shown_stage(figures) == told.stage
-    problems = problems_in(status)
+    problems = status.problems
     assert {problem.code for problem in problems} == told.codes
     assert set(figures.problems) == {problem.severity.value for problem in problems}
     assert is_well(status) is told.well
@@ -225,10 +224,10 @@ def test_what_agent_and_kernel_say_differently_is_critical(fleet: World) -> None
     """Enforced and open, or in shadow and dropping; the agent's word is not taken for it."""
     one = fleet.started(1)
     drops = KernelLook(table=True, drops=frozenset(FAMILIES))
-    in_shadow = Situation(status=one.status(), kernel=drops)
+    in_shadow = Situation(status=one.told(), kernel=drops)
     assert judge(in_shadow, Limits()).level is Level.CRITICAL
     enforce(fleet, one)
-    is_open = Situation(status=one.status(), kernel=KernelLook(table=True))
+    is_open = Situation(status=one.told(), kernel=KernelLook(table=True))
     assert judge(is_open, Limits()).level is Level.CRITICAL
 
 

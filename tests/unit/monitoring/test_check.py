@@ -15,6 +15,7 @@ from neti.dataplane.netlink import attribute, nested
 from neti.model.problems import problem
 from neti.monitoring.check import FAMILIES, KernelLook, Level, Limits, Situation, judge
 from neti.monitoring.kernel_look import dropping_families
+from neti.monitoring.status import status_of
 from neti.stage.taking_up import STAGE_LOST
 
 BOTH = frozenset(FAMILIES)
@@ -26,6 +27,10 @@ def said(code: str, sentence: str) -> dict[str, str]:
 
 
 STATUS: dict[str, Any] = {
+    "version": "1",
+    "id": "web-1",
+    "site": "ec2",
+    "private": "10.0.0.1",
     "down": False,
     "registered": True,
     "stage": "enforced",
@@ -38,8 +43,9 @@ STATUS: dict[str, Any] = {
     "holds": [],
     "drift": {"repairs": 3, "fight": None},
 }
+GONE = {"id": "h1", "overlay": "192.168.0.1", "since": 1.0}
 DROPPING = KernelLook(table=True, as_written=True, drops=BOTH)
-WELL = Situation(status=STATUS, kernel=DROPPING, conntrack=12.0)
+WELL = Situation(status=status_of(STATUS), kernel=DROPPING, conntrack=12.0)
 PERFORMANCE = re.compile(r"([a-z_]+)=(U|-?[0-9.]+(s|%|c|))(;-?[0-9.]*){1,4}")
 
 
@@ -52,7 +58,7 @@ def with_status(**changes: Any) -> Situation:
             status[outer][inner] = value
         else:
             status[outer] = value
-    return replace(WELL, status=status)
+    return replace(WELL, status=status_of(status))
 
 
 def test_all_is_well() -> None:
@@ -137,7 +143,7 @@ UNWELL: dict[str, tuple[Situation, Level, str]] = {
         "removals held back: 7 (h0, h1, h2, h3, h4 and 2 more)",
     ),
     "held, and the list is cut short": (
-        with_status(holds=[{"id": "h1"}], members={"total": 9000, "lost": 0, "held": 2000}),
+        with_status(holds=[GONE], members={"total": 9000, "lost": 0, "held": 2000}),
         Level.CRITICAL,
         "removals held back: 2000 (h1 and 1999 more)",
     ),
@@ -163,7 +169,7 @@ UNWELL: dict[str, tuple[Situation, Level, str]] = {
     ),
     "not registered": (with_status(registered=False), Level.WARNING, "is not registered"),
     "lost": (
-        with_status(members={"total": 3, "lost": 1}, lost=[{"id": "db-1", "seconds": 7.4}]),
+        with_status(members={"total": 3, "lost": 1}, lost=[{**GONE, "id": "db-1", "seconds": 7.4}]),
         Level.WARNING,
         "members lost: 1 (db-1), the first for 7 s",
     ),
@@ -310,18 +316,17 @@ def test_a_registry_that_is_not_in_step_is_not_said_to_be() -> None:
 
 def test_keys_of_another_version_may_be_missing() -> None:
     """An agent that says less is no reason to fail."""
-    bare = {"down": False, "stage": "enforced", "registered": True, "registry": {"fresh": True}}
-    assert judge(replace(WELL, status=bare), Limits()).level is Level.OK
+    told = ("version", "id", "site", "private", "stage", "registered")
+    bare = {key: STATUS[key] for key in told} | {"registry": {"fresh": True}}
+    assert judge(replace(WELL, status=status_of(bare)), Limits()).level is Level.OK
     odd = dict(STATUS, holds=None, drift=None, lost=None, skipped=None, members=None, problems=None)
-    assert judge(replace(WELL, status=odd), Limits()).level is Level.OK
+    assert judge(replace(WELL, status=status_of(odd)), Limits()).level is Level.OK
 
 
 def test_all_are_named_the_worst_first() -> None:
     """Critical, unknown, warning; those that did not decide bear their level."""
     seen = replace(
-        with_status(
-            holds=[{"id": "h1"}], problems=[said("disk", "disk full"), said("route", "no route")]
-        ),
+        with_status(holds=[GONE], problems=[said("disk", "disk full"), said("route", "no route")]),
         blind=("no rights",),
     )
     verdict = judge(seen, Limits())

@@ -93,7 +93,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], dict
             f"registry: embedded:{tmp_path}/registry.db\ntable_files_path: {tmp_path}/state\n"
             f"site: ec2\nidentity: {{id: a, private: 10.0.0.5}}\nverify_port: {port}\n"
         )
-        itself = {"id": "a", "site": "ec2", "private": "127.0.0.1", "public": None}
+        host = {"id": "a", "site": "ec2", "private": "127.0.0.1"}
+        itself = {**host, "version": "1", "registry": {"fresh": True}}
         others = [{"id": i, "site": "ec2", "overlay": "127.0.0.1"} for i in ("b", "c")]
         answers = {"status": itself, "members": others}
         monkeypatch.setattr(client, "call", lambda _folder, what, **_: answers[what])
