@@ -630,10 +630,10 @@ def claim(stage: Stage, host: SimulatedHost, whose: str) -> None:
     name = _fake(stage, "liar-1", host.host.site, private, public)
     if name is not None:
         world.settle()
-        stage.truth.look(world.server, world.time.now)
+        stage.truth.look(world)
         world.server.put(_departure(name))
         world.server.remove(name)
-        stage.truth.look(world.server, world.time.now)
+        stage.truth.look(world)
         world.settle()
         world.server.remove(_departure(name))
 

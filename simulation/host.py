@@ -109,6 +109,7 @@ class SimulatedHost:
     kills: int = 0
     late_since: float = 0.0
     deaf_from: float = 0.0  # when it last ceased to hear all that the registry says
+    caught_up: bool = False  # and whether it knows all of that since
     attentive_since: float = 0.0  # and since when it hears it again
     unsaved: set[str] = field(default_factory=set)  # files that were behind when it died
     refused_to_start: str = ""
@@ -278,14 +279,26 @@ class SimulatedHost:
         return registry.session
 
     def deaf(self) -> None:
-        """From now on it may miss what the registry says."""
-        if self.attentive_since >= self.deaf_from:
-            self.deaf_from = self.world.time.now + 1e-3
+        """From now on it may miss what the registry says. Until it has caught up again it is as
+        deaf as it was before."""
+        if self.caught_up:
+            self.deaf_from, self.caught_up = self.world.time.now + 1e-3, False
 
     def attentive(self) -> None:
         if not self.answers or self.cut or self.late or self.asleep:
             return
         self.attentive_since = max(self.world.time.now, self.deaf_from)
+        self._look_whether_caught_up()
+
+    def _look_whether_caught_up(self) -> None:
+        """Between two turns: all that the registry said is in kernel and disk."""
+        agent = self.agent
+        if agent is None or self.paused is not None or self.cut or self.late or self.inbox:
+            return
+        core = agent.core
+        waits = "commit" in core.timers.due or core.members.elements.pending
+        waits = waits or "kernel" in core.problems or bool(core.behind)
+        self.caught_up = core.fresh and agent.queue.empty() and not waits
 
     def cut_off(self) -> None:
         self.deaf()
@@ -326,6 +339,7 @@ class SimulatedHost:
         if self.worker is not None and not self.late:
             for lane in self.worker.lanes:
                 self.worker.do(lane)
+        self._look_whether_caught_up()
         if agent._stopping:
             raise Killed  # it has ended by itself
 

@@ -18,7 +18,6 @@ from simulation.truth import Truth, Word
 from simulation.world import LINGER_SECONDS, OPERATORS, World
 
 MENDED_WITHIN: Final = 130.0  # seconds in which what others did is surely found, fights included
-_NOTED_WITHIN: Final = 2.0  # seconds in which changes are gathered, and then on disk
 _HEARD_WITHIN: Final = 15.0
 _NEVER_REVOKED_AT_LEAST: Final = "own address, gateway or registry"
 
@@ -90,16 +89,14 @@ def _unjustified(
         if truth.said_last.get(host_id, -1e9) >= min(host.deaf_from, came) - _HEARD_WITHIN:
             return ""  # it left, and came again: one after the other, maybe a little later here
         others = {i for a in (member.private, member.public) for i in truth.claimants(a)}
+        if world.time.now - came < _HEARD_WITHIN:  # one that was there while it was away counts
+            others |= truth.at_place_of(member)
         return "" if others != {host_id} else "it is registered"
-    gone = truth.gone.get(host_id)
-    if gone is None or world.time.now - gone >= LINGER_SECONDS - 1.0:
-        return ""
-    # It came and went while this host heard nothing, or too late for a note of it on disk.
-    if truth.came[host_id] >= host.deaf_from - _NOTED_WITHIN and gone <= host.attentive_since:
-        return ""
-    last = truth.last[host_id]
-    there = {i for a in (last.private, last.public) for i in truth.takers.get(str(a), ())}
-    return "" if there - {host_id} else f"it is gone for {world.time.now - gone:.0f} s"
+    gone, now = truth.gone.get(host_id), world.time.now
+    if gone is None or now - min(gone, word.saw(host_id)) >= LINGER_SECONDS - 1.0:
+        return ""  # one that came again while nobody was told is lost since before that
+    others = truth.at_place_of(truth.last[host_id])
+    return "" if others - {host_id} else f"it is gone for {now - gone:.0f} s"
 
 
 def record(world: World, truth: Truth, host: SimulatedHost) -> Found:

@@ -52,7 +52,7 @@ def faults(stage: Stage, story: list[str]) -> Iterator[Fault]:
     _everything_works(stage)
     for seconds in _LONG:
         world.pass_time(seconds)
-        truth.look(world.server, world.time.now)
+        truth.look(world)
         yield from invariants.after_step(world, truth)
         yield from invariants.at_rest(world, truth)
         note_words(world, truth)
@@ -69,7 +69,7 @@ def faults(stage: Stage, story: list[str]) -> Iterator[Fault]:
                 acts.relax(stage, host)
     world.pass_time(TRIAL + 2.0)
     world.pass_time(61.0)
-    truth.look(world.server, world.time.now)
+    truth.look(world)
     yield from invariants.at_rest(world, truth)
     yield from _agree(stage)
 
@@ -118,7 +118,7 @@ def _goodbye(stage: Stage, story: list[str]) -> Iterator[Fault]:
     story.append(f"{host.label}: leaves")
     acts.leave(stage, host)
     world.pass_time(3.0)
-    truth.look(world.server, world.time.now)
+    truth.look(world)
     for other in running[1:]:
         table = other.kernel.table
         if host.id not in truth.left or table is None:

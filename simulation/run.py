@@ -83,7 +83,7 @@ def _faults(
     world: World, told: Iterable[Act], outcome: Outcome, to_the_end: bool
 ) -> Iterator[Fault]:
     stage = Stage(world, Truth())
-    world.passed = lambda: stage.truth.look(world.server, world.time.now)
+    world.passed = lambda: stage.truth.look(world)
     try:
         for host in world.hosts:
             host.start()
@@ -129,7 +129,7 @@ def _state(world: World, one: Act) -> str:
 
 def _look(stage: Stage, one: Act) -> Iterator[Fault]:
     world, truth = stage.world, stage.truth
-    truth.look(world.server, world.time.now)
+    truth.look(world)
     yield from stage.faults
     for host in world.hosts:
         works = not host.disk.read_only and not host.disk.full and host.kernel.failing is None

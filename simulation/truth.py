@@ -3,7 +3,7 @@
 Must never do: ask an agent. It reads the registry's own state, the kernels and the disks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -11,6 +11,7 @@ from neti.errors import EntryError
 from neti.model import Departure, Member, entry
 from neti.registry.memory import MemoryServer
 from simulation.host import SimulatedHost
+from simulation.world import World
 
 
 @dataclass(slots=True)
@@ -33,6 +34,21 @@ class Word:
     looked_at: tuple[int, int] = (-1, -1)
     record: bytes = b""
     overlay: dict[str, str] = field(default_factory=dict)  # as the kernel's map was last seen
+    knew: Mapping[str, Member] = field(default_factory=dict)  # who was there when it last knew all
+    knew_at: float = -1e9
+    saw_last: dict[str, float] = field(default_factory=dict)  # and when it last knew of the others
+
+    def knows(self, members: Mapping[str, Member], now: float, *, deaf_from: float) -> None:
+        """It has caught up with the registry."""
+        if members is not self.knew:
+            at = now if deaf_from <= self.knew_at else self.knew_at
+            self.saw_last.update(dict.fromkeys(self.knew.keys() - members.keys(), at))
+            self.knew = members
+        self.knew_at = now
+
+    def saw(self, host_id: str) -> float:
+        """When it last knew that this one was there."""
+        return self.knew_at if host_id in self.knew else self.saw_last.get(host_id, -1e9)
 
     def forget(self) -> None:
         """Nothing that was promised before counts any more."""
@@ -60,12 +76,18 @@ class Truth:
     def of(self, host: SimulatedHost) -> Word:
         return self.words.setdefault(host.label, Word())
 
-    def look(self, server: MemoryServer, now: float) -> None:
+    def look(self, world: World) -> None:
         """At the registry, after each act."""
+        server, now = world.server, world.time.now
         seen = (server.fleet, server.changes, len(server._leases))
-        if seen == self._seen:
-            return
-        self._seen = seen
+        if seen != self._seen:
+            self._seen = seen
+            self._read(server, now)
+        for host in world.hosts:
+            if host.caught_up:
+                self.of(host).knows(self.members, now, deaf_from=host.deaf_from)
+
+    def _read(self, server: MemoryServer, now: float) -> None:
         for overlay, host_id in server._leases.items():
             self.owner[str(overlay)] = host_id
         self.leases = {host_id: str(overlay) for overlay, host_id in server._leases.items()}
@@ -92,6 +114,10 @@ class Truth:
                 self.takers.setdefault(str(address), set()).add(host_id)
         self.members = present
         self.last.update(present)
+
+    def at_place_of(self, member: Member) -> set[str]:
+        """Who was ever at one of its addresses."""
+        return {i for a in (member.private, member.public) for i in self.takers.get(str(a), ())}
 
     def claimants(self, address: IPv4Address | None) -> Iterator[str]:
         for member in self.members.values():

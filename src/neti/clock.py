@@ -50,7 +50,8 @@ class SteadyClock:
 
     Within one boot it continues after a restart of the program, so times that were written before
     stay valid. Across a reboot only the wall clock can say how long the machine was off. If it
-    cannot be believed (it shows less than what was written, or was never set), no time has passed.
+    cannot be believed (it shows less than what was written, or was never set), or nothing is known
+    of the clock that times were written by, no time has passed.
     """
 
     def __init__(self, clock: Clock, boot: str, before: Mark | None = None) -> None:
@@ -83,7 +84,9 @@ class SteadyClock:
         """What to add to the times that an earlier run wrote, so that none is in the future;
         ``latest`` is the last of them."""
         now = self.now()
-        if self._same or self._before is None:
+        if self._before is None:
+            return now - latest  # the clock may have been set since: nobody can tell by how much
+        if self._same:
             return min(0.0, now - latest)
         shift = -self._before.ahead  # as shown by the wall clock
         never_set = latest + shift < _SET_SINCE <= now

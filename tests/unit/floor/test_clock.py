@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.agents import Box, World, world
 
+from neti import durable
 from neti.clock import ManualClock, SteadyClock
 
 DAY = 86_400.0
@@ -73,6 +74,28 @@ def test_nor_does_a_step_while_the_agent_is_away(fleet: World, step: float) -> N
     box.start()
     fleet.settle()
     times_out_rightly(fleet, box)
+
+
+@pytest.mark.parametrize("what", ["gone", "torn", "of a newer version"])
+@pytest.mark.parametrize("step", [900.0, -DAY])
+def test_who_cannot_know_what_clock_a_time_was_written_by_begins_anew(
+    fleet: World, step: float, what: str
+) -> None:
+    """Rather too late than at once: the wall clock may have been set meanwhile."""
+    box = lost_one(fleet)
+    box.stop()
+    note = box.settings.table_files_path / "clock.json"
+    if what == "gone":
+        note.unlink()
+    elif what == "torn":
+        note.write_bytes(note.read_bytes()[:20])
+    else:
+        document = durable.checked(note.read_bytes())
+        note.write_bytes(durable.line({**document, "format": 99}))
+    fleet.clock.set += step
+    box.start()
+    fleet.settle()
+    times_out_rightly(fleet, box, still=LINGER)
 
 
 def reboot(fleet: World, box: Box, *, set_to: float) -> None:
