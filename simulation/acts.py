@@ -18,6 +18,7 @@ from neti.errors import NetiError
 from neti.model import Member, entry
 from neti.registry.memory import Copy
 from neti.ruleset.objects import FOREIGN
+from simulation.disk import WRITTEN_BACK
 from simulation.host import SimulatedHost
 from simulation.invariants import Fault, kernel_stage
 from simulation.truth import Truth
@@ -201,10 +202,11 @@ def reboot(stage: Stage, host: SimulatedHost) -> None:
 @act("loses power", 2)
 def power_cut(stage: Stage, host: SimulatedHost) -> None:
     host.kill()
+    word = stage.truth.of(host)
     if host.disk.lying:
-        word = stage.truth.of(host)
         word.forget()
         word.damaged, word.down = True, False
+    word.forget_since(stage.world.time.now - WRITTEN_BACK)
     host.disk.lose_power()
     _boot(stage, host)
 

@@ -2,7 +2,8 @@
 
 The agent's own code writes to it, through the very calls it makes of ``os`` and ``pathlib``
 (``doors`` puts them in place). As on ext4: what a file holds is safe once the file was synced, a
-name once its folder was; anything else may be lost, all of it.
+name once its folder was; anything else may be lost, all of it, for half a minute: then the kernel
+has written it back by itself (vm.dirty_expire_centisecs).
 
 Faults: no room, read-only, a sync that lies, a write that a kill tears.
 """
@@ -10,7 +11,7 @@ Faults: no room, read-only, a sync that lies, a write that a kill tears.
 import errno
 import os
 import stat as stats
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PosixPath
@@ -20,26 +21,35 @@ from typing import IO, Any, Final, cast
 from simulation.gate import Gate
 
 _ROOT: Final = "sim"
+WRITTEN_BACK: Final = 40.0  # seconds
 _HANDLES_FROM: Final = 1 << 20  # numbers that no real file has
 
 
 @dataclass(slots=True, eq=False)
 class File:
+    """``dirty``: since when it holds what is not synced."""
+
     data: bytes = b""
     synced: bytes = b""
+    dirty: float | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Disk:
     gate: Gate
+    now: Callable[[], float] = lambda: 0.0
     files: dict[str, File] = field(default_factory=dict)
     safe: dict[str, File] = field(default_factory=dict)  # names that were synced
     full: bool = False
     read_only: bool = False
     lying: bool = False
+    _names_dirty: float | None = None
 
     def lose_power(self) -> None:
         """What was never synced is gone."""
+        for held in self.files.values():
+            self._write_back(held)
+        self._write_back_names()
         self.files = {name: File(held.synced, held.synced) for name, held in self.safe.items()}
         self.safe = dict(self.files)
 
@@ -53,15 +63,32 @@ class Disk:
     def works_again(self) -> None:
         self.full = self.read_only = self.lying = False
 
+    def _write_back(self, file: File) -> None:
+        if file.dirty is None or self.lying or self.now() - file.dirty < WRITTEN_BACK:
+            return
+        file.synced, file.dirty = file.data, None
+
+    def _write_back_names(self) -> None:
+        since = self._names_dirty
+        if since is not None and not self.lying and self.now() - since >= WRITTEN_BACK:
+            self.safe, self._names_dirty = dict(self.files), None
+
     # --- what os and pathlib do ---
 
     def change(self, kind: str) -> None:
+        """Of a name."""
         self.gate.effect(kind)
+        self._write_back_names()
+        if self._names_dirty is None:
+            self._names_dirty = self.now()
         if self.read_only:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     def write(self, file: File, data: bytes) -> int:
         """The bytes that were taken; a kill in the middle leaves half."""
+        self._write_back(file)
+        if file.dirty is None:
+            file.dirty = self.now()
         before = file.data
         file.data = before + data[: len(data) // 2]
         self.gate.effect("disk.write")
@@ -75,9 +102,9 @@ class Disk:
         if self.lying:
             return
         if file is None:
-            self.safe = dict(self.files)
+            self.safe, self._names_dirty = dict(self.files), None
         else:
-            file.synced = file.data
+            file.synced, file.dirty = file.data, None
 
 
 @dataclass(slots=True, eq=False)

@@ -117,7 +117,7 @@ class SimulatedHost:
     def __post_init__(self) -> None:
         self.clock = HostClock(self.world.time)
         self.gate = Gate()
-        self.disk = Disk(self.gate)
+        self.disk = Disk(self.gate, now=lambda: self.world.time.now)
         self.kernel = SimulatedKernel(self.clock, self.gate)
         self.connections = SimulatedConnections(self.kernel, self.gate)
         self.machine = SimulatedMachine(self.gate, self.host.private)

@@ -225,7 +225,7 @@ class SimulatedConnections:
     ) -> int:
         def stale(flow: Flow) -> bool:
             to = leads(flow.overlay)
-            return to is not None and flow.leads != str(to)
+            return to is None or flow.leads != str(to)
 
         return self._end(stale)
 

@@ -36,11 +36,13 @@ class Word:
     overlay: dict[str, str] = field(default_factory=dict)  # as the kernel's map was last seen
     knew: Mapping[str, Member] = field(default_factory=dict)  # who was there when it last knew all
     knew_at: float = -1e9
+    learnt: dict[str, float] = field(default_factory=dict)  # since when it knows of each of them
     saw_last: dict[str, float] = field(default_factory=dict)  # and when it last knew of the others
 
     def knows(self, members: Mapping[str, Member], now: float, *, deaf_from: float) -> None:
         """It has caught up with the registry."""
         if members is not self.knew:
+            self.learnt.update(dict.fromkeys(members.keys() - self.knew.keys(), now))
             at = now if deaf_from <= self.knew_at else self.knew_at
             self.saw_last.update(dict.fromkeys(self.knew.keys() - members.keys(), at))
             self.knew = members
@@ -49,6 +51,12 @@ class Word:
     def saw(self, host_id: str) -> float:
         """When it last knew that this one was there."""
         return self.knew_at if host_id in self.knew else self.saw_last.get(host_id, -1e9)
+
+    def forget_since(self, since: float) -> None:
+        """What it heard lately is not on its disk: who came then may be lost since long ago."""
+        lately = {host_id for host_id in self.knew if self.learnt[host_id] >= since}
+        self.knew = {i: member for i, member in self.knew.items() if i not in lately}
+        self.saw_last.update(dict.fromkeys(lately, -1e9))
 
     def forget(self) -> None:
         """Nothing that was promised before counts any more."""

@@ -104,6 +104,20 @@ def test_what_was_not_synced_does_not(simulated: tuple[disk.Disk, Path]) -> None
     assert files.read(path / "file", 100) == b"one"
 
 
+def test_but_after_a_while_the_kernel_has_written_it_back(
+    simulated: tuple[disk.Disk, Path],
+) -> None:
+    made, path = simulated
+    now = 0.0
+    made.now = lambda: now
+    durable.replace(path / "file", b"one", 0o640)
+    with (path / "file").open("ab") as file:
+        file.write(b", two")
+    now = disk.WRITTEN_BACK
+    made.lose_power()
+    assert files.read(path / "file", 100) == b"one, two"
+
+
 @pytest.mark.parametrize("fault", ["full", "read_only"])
 def test_a_disk_that_takes_nothing(simulated: tuple[disk.Disk, Path], fault: str) -> None:
     made, path = simulated

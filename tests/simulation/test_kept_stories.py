@@ -49,6 +49,26 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
             Act("long_time", -1, (610.0,)),
         ],
     ),
+    "a clock.json of a newer version, and a clock that was set": (
+        3,
+        [
+            Act("kill", 0),
+            Act("time", -1, (61.0,)),
+            Act("clock", 1, (86400,)),
+            Act("newer", 1),
+            Act("start", 1),
+        ],
+    ),
+    "reject_all is turned off in the file after a newer version ran": (
+        3,
+        [
+            Act("configure", 0, (True,)),
+            Act("time", -1, (61.0,)),
+            Act("newer", 0),
+            Act("configure", 0, (False,)),
+            Act("start", 0),
+        ],
+    ),
 }
 
 

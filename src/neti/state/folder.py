@@ -139,7 +139,8 @@ class StateFolder:
         self._public = b""  # overlay.json as this process wrote it
         self._lines = 0
         self._begun = False  # whether this process has written the base of the journal
-        self._not_understood: set[str] = set()  # files that a newer version wrote
+        self._newer: set[str] = set()  # files that another version wrote: kept when written anew
+        self._not_understood: set[str] = set()  # those of them of which nothing is used
         self._whole = True  # False: what is appended now would stand behind a torn line
         self.written: Callable[[str], None] = lambda _name: None  # told which file is whole again
 
@@ -208,11 +209,12 @@ class StateFolder:
         try:
             newer = records.is_newer(document.pop("format", records.FORMAT))
             if newer:
-                self._not_understood.add(name)
+                self._newer.add(name)
             if newer and name not in _KEEPS_ENFORCED:
                 raise ValueError("a newer format")
             return read(document)
         except (ValueError, TypeError, KeyError, AttributeError):
+            self._newer.add(name)
             self._not_understood.add(name)
             faults.append(Fault(path, "written by another version of Neti: not used, and kept"))
             return None
@@ -258,11 +260,12 @@ class StateFolder:
                     base = header.base + 1
                     newer = header.newer
                     if newer:
-                        self._not_understood.add(name)
+                        self._newer.add(name)
                 else:
                     records.apply_changes(members, document)
             except (ValueError, TypeError, KeyError):
                 self._whole = False
+                self._not_understood.update({name} if newer else ())
                 used = not newer and number > max(1, base)
                 faults.append(Fault(path, _unread(number, newer=newer, used=used), _JOURNAL))
                 return members if used else None
@@ -391,8 +394,9 @@ class StateFolder:
 
     def _replace(self, name: str, content: bytes, mode: int) -> None:
         with self._faults_named():
-            if name in self._not_understood:
+            if name in self._newer:
                 (self.path / name).replace(self.path / f"{name}.newer")
+                self._newer.discard(name)
                 self._not_understood.discard(name)
             durable.replace(self.path / name, content, mode)
         self.written(name)

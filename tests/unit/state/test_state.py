@@ -221,9 +221,13 @@ def test_a_newer_record_that_says_enforced_is_enforced(tmp_path: Path) -> None:
     for name in ("stage.json", "stage.json.copy"):
         document = durable.checked((tmp_path / name).read_bytes())
         (tmp_path / name).write_bytes(durable.line({**document, "format": 9}))
-    loaded = folder(tmp_path).load("m")
+    again = folder(tmp_path)
+    loaded = again.load("m")
     assert loaded.record is not None
     assert loaded.record.confirmed
+    assert not again.holds_what_is_not_understood("stage.json")
+    again.save_record(Record())
+    assert (tmp_path / "stage.json.newer").exists()
 
 
 def test_a_newer_journal_is_used_as_far_as_it_is_understood_and_kept(tmp_path: Path) -> None:
