@@ -79,7 +79,6 @@ def shut() -> Iterator[None]:
         (
             restore,
             {
-                "way_out": way_out,
                 "switched_off": lambda: None,
                 "load_or_last_good": lambda *_: (here().settings, None),
                 "SystemClock": lambda: here().clock,
