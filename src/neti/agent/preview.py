@@ -20,7 +20,7 @@ from neti.control.server import Request
 from neti.errors import DataplaneError, EntryError
 from neti.host.listeners import listeners, with_owners
 from neti.identity.machine import boot_id
-from neti.model import IPAddress, Member, entry
+from neti.model import IPAddress, Member, Reach, entry
 from neti.model.settings import Settings
 from neti.ruleset.objects import SetName
 from neti.stage.preview import Membership, Row, View, let_in_since, rows, without_noise
@@ -67,7 +67,13 @@ def running_view(shadow: ShadowLog, fleet: FleetHere, accepted: Mapping[Port, fl
     members = fleet.fleet.members.values()
     return View(
         listening=tuple(listeners()),
-        members=_members(members, fleet.host.id, shadow.record, admitted),
+        members=_members(
+            members,
+            fleet.host.id,
+            shadow.record,
+            admitted,
+            _seen_here(fleet.settings, fleet.host.site),
+        ),
         site=_site(fleet.settings, fleet.host.site),
         accepted=accepted,
         opened=fleet.settings.open_ports,
@@ -92,7 +98,9 @@ def alone(settings: Settings, machine: str, *, everything: bool) -> dict[str, An
 
     view = View(
         listening=tuple(listeners()),
-        members=_members(members, "", record, admitted),
+        members=_members(
+            members, "", record, admitted, _seen_here(settings, site or settings.site)
+        ),
         site=_site(settings, site or settings.site or ""),
         accepted=accepted,
         opened=settings.open_ports,
@@ -176,19 +184,34 @@ def _members(
     own: str,
     record: Record,
     admitted: Callable[[IPAddress], bool | None],
+    seen_here: Callable[[Member], bool],
 ) -> dict[bytes, Membership]:
-    """Whose address each recorded source is. Private ranges may overlap: a claim that is let in
-    goes before one that is not."""
+    """Whose address each recorded source is. Private ranges may overlap: the private address of a
+    member of another site is not its own here (``seen_here``), and a claim that is let in goes
+    before one that is not."""
     wanted = {source for use in record.ports.values() for source in use.sources}
     found: dict[bytes, Membership] = {}
     for member in members:
-        claimed = (member.private, member.public, member.overlay, *member.more)
+        private = member.private if seen_here(member) else None
+        claimed = (private, member.public, member.overlay, *member.more)
         for address in claimed:
             if address is not None and address.packed in wanted and member.id != own:
                 known = found.get(address.packed)
                 if known is None or not known.admitted:
                     found[address.packed] = Membership(member.id, admitted(address))
     return found
+
+
+def _seen_here(settings: Settings, own_site: str | None) -> Callable[[Member], bool]:
+    """Whether this host can see packets from a member's private address: inside the site, and from
+    a site that is reached by private addresses."""
+
+    def seen(member: Member) -> bool:
+        site = settings.sites.get(member.site)
+        near = own_site is None or member.site == own_site
+        return near or (site is not None and site.reached_by is Reach.PRIVATE)
+
+    return seen
 
 
 def _remembered(loaded: Loaded) -> tuple[list[Member], str | None]:

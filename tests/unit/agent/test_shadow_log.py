@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from tests.support.agents import FakeConnections
 
 from neti import durable
-from neti.agent import shadow_log
+from neti.agent import preview, shadow_log
 from neti.agent.shadow_log import ShadowLog, read_alone
 from neti.cli import cli
 from neti.clock import ManualClock, Mark, SteadyClock
@@ -19,6 +19,7 @@ from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
 from neti.identity.machine import fingerprint
+from neti.model import Member, Reach, Site
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.policy import Surroundings, structure
@@ -414,6 +415,32 @@ def test_preview_reads_the_disk_when_the_agent_is_away(
     assert document["agent"] is False
     assert [row["port"] for row in document["ports"]] == [9]
     assert document["ports"][0]["top"][0]["address"] == "10.0.0.66"
+
+
+@pytest.mark.parametrize(
+    ("site", "reach", "blamed"),
+    [
+        ("ec2", Reach.PUBLIC, True),
+        ("vpc", Reach.PUBLIC, False),  # its 10.0.0.66 is another host's here
+        ("vpc", Reach.PRIVATE, True),
+    ],
+)
+def test_a_member_is_named_for_addresses_that_are_its_own_here(
+    host: Host, site: str, reach: Reach, blamed: bool
+) -> None:
+    """Private ranges of two sites may overlap."""
+    host.packets(3)
+    host.log.sample()
+    settings = Settings(
+        path=Path("neti.yml"),
+        sites={"ec2": Site(name="ec2"), "vpc": Site(name="vpc", reached_by=reach)},
+    )
+    other = Member(
+        id="b", site=site, private=IPv4Address("10.0.0.66"), public=None, overlay=IPv4Address(9)
+    )
+    seen_here = preview._seen_here(settings, "ec2")
+    found = preview._members([other], "a", host.log.record, lambda _address: False, seen_here)
+    assert [one.id for one in found.values()] == (["b"] if blamed else [])
 
 
 def test_accepting_and_forgetting_by_command(neti: Callable[..., Result], tmp_path: Path) -> None:
