@@ -3,6 +3,7 @@
 One function per target, because what is harmless in one is a command in another:
 
     printable        a line on a terminal
+    command          a command that an operator may paste into a shell
     logfmt, plain    a value in a log line, a value in JSON
     json_document    JSON for a program
     csv_cell         a cell that a spreadsheet does not calculate
@@ -19,6 +20,7 @@ Must never raise, whatever the text is (``hosts_line`` returns None), or let a l
 import json
 import math
 import re
+import shlex
 import unicodedata
 from html import escape
 from ipaddress import IPv4Address, IPv6Address
@@ -50,6 +52,14 @@ def printable(text: object, most: int | None = MOST) -> str:
     """One line without terminal controls or look-alikes; those become ``\\u…``."""
     shown = str(text)
     return _cut(_visible(shown if most is None else shown[: most + 1]), most)
+
+
+def command(fixed: str, *words: object) -> str:
+    """``fixed``, which is our own text, and foreign words as its arguments: each stays one word,
+    and none is taken for an option. What is shown is what is pasted."""
+    shown = [printable(word) for word in words]
+    guard = ["--"] if any(word.startswith("-") for word in shown) else []
+    return " ".join([fixed, *guard, *map(shlex.quote, shown)])
 
 
 def logfmt(text: object) -> str:

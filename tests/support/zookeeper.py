@@ -50,12 +50,13 @@ def shared_server() -> ZooKeeperServer:
 
 @functools.cache
 def certificates() -> Path:
-    """A CA, a server of 127.0.0.1, an operator and some hosts, for one run."""
+    """A CA, a server of 127.0.0.1, a super user, an operator and some hosts, for one run."""
     folder = Path(tempfile.mkdtemp(prefix="neti-certificates-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     wanted = [
         Wanted("zk1", "servers", ("127.0.0.1", "localhost")),
         Wanted("chief", "operators"),
+        Wanted("root", "supers"),
         *(Wanted(name, "hosts") for name in ("a", "b", "c")),
     ]
     make(folder, wanted, days=30, now=time.time())

@@ -17,6 +17,7 @@ from neti_lab.topology import REGISTRY_PORT, LabHost, LabPlan
 from neti_lab.zookeeper import Peer, ServerTLS, ZooKeeperServer
 
 OPERATOR: Final = "ann"
+SUPER: Final = "root"
 _QUORUM_PORT: Final = 2888
 _ELECTION_PORT: Final = 3888
 _HEAP_MB: Final = 128
@@ -34,7 +35,8 @@ def start(plan: LabPlan, state: LabState) -> None:
 
 
 def make_certificates(plan: LabPlan, state: LabState) -> None:
-    """One for each server, host and operator. A server's carries the proxies' addresses too."""
+    """One for each server, host and operator, and a super user's. A server's carries the
+    proxies' addresses too."""
     proxies = [str(proxy.private) for proxy in plan.site("ec2").keepers]
     words = ["registry", "dev-ca", str(state.ca)]
     for server in plan.site("vpc").keepers:
@@ -42,7 +44,8 @@ def make_certificates(plan: LabPlan, state: LabState) -> None:
         words += ["--server", f"{server.name}={names}"]
     for host in plan.hosts:
         words += ["--host", host.name]
-    agents.checked(agents.neti_command(*words, "--operator", OPERATOR))
+    words += ["--operator", OPERATOR, "--super", SUPER]
+    agents.checked(agents.neti_command(*words))
     document = agents.configuration(plan, plan.hosts[0], state=state)
     document["registry_tls"] = agents.tls_files(state, f"operator-{OPERATOR}")
     state.operator_config.write_text(yaml.safe_dump(document, sort_keys=False))

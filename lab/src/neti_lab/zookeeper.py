@@ -21,6 +21,7 @@ from typing import Final, Self
 from neti.errors import NetiError
 from neti.model.settings import RegistryTLS
 from neti.registry.zookeeper import tls
+from neti.registry.zookeeper.certificates import subject
 
 _JAVA: Final = Path("/usr/share/java")
 _JAR: Final = _JAVA / "zookeeper.jar"
@@ -68,10 +69,13 @@ class ServerTLS:
     store: Path  # key and certificate in one file: what a PEM key store is
     plain: bool = False  # a plain port beside the TLS one
     enforced: bool = True  # a session without a certificate may do nothing
+    super_user: str | None = None  # the subject that no rights hold back
 
     @classmethod
     def of(cls, folder: Path, name: str, *, plain: bool = False, enforced: bool = True) -> Self:
+        """With the super user whose certificate lies in ``folder``, if there is one."""
         stem = folder / f"server-{name}"
+        supers = sorted(folder.glob("super-*.pem"))
         return cls(
             folder / "ca.pem",
             stem.with_name(f"{stem.name}.pem"),
@@ -79,6 +83,7 @@ class ServerTLS:
             stem.with_name(f"{stem.name}.store.pem"),
             plain=plain,
             enforced=enforced,
+            super_user=subject(supers[0]) if supers else None,
         )
 
     @property
@@ -312,6 +317,8 @@ class ZooKeeperServer:
         ]
         if self.security.enforced:
             lines += ["enforce.auth.enabled=true", "enforce.auth.schemes=x509"]
+        if self.security.super_user is not None:
+            lines.append(f"X509AuthenticationProvider.superUser={self.security.super_user}")
         if self.plain_port is not None:
             lines += [f"clientPort={self.plain_port}", f"clientPortAddress={self.address}"]
         return lines

@@ -1,7 +1,7 @@
 """What commands share: the configuration's option, a registry that is closed again."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -15,6 +15,7 @@ from neti.errors import NetiError
 from neti.model.settings import Settings, StaticIdentity
 from neti.registry import Registry
 from neti.registry.opening import open_registry
+from neti.words import some
 
 if TYPE_CHECKING:
     from neti.oneshot.registered import Seen
@@ -83,6 +84,7 @@ def registry_of(settings: Settings) -> Iterator[Registry]:
     try:
         yield registry
     finally:
+        _name_unreadable(registry.unreadable())
         registry.close()
 
 
@@ -97,6 +99,16 @@ def fleet_seen(settings: Settings) -> "Seen":
             "so this is what this host's agent knew last, without names, versions and stages"
         )
     return found
+
+
+def _name_unreadable(paths: Collection[str]) -> None:
+    """Whoever makes such a node must not make a command fail; but what it leaves out, it says."""
+    if paths:
+        what = "node of the registry lets" if len(paths) == 1 else "nodes of the registry let"
+        explain(
+            f"{len(paths)} {what} nobody read it, so no agent made it: left out here "
+            f"({some(sorted(paths))})\n→ neti registry check"
+        )
 
 
 def site_of(settings: Settings) -> str | None:

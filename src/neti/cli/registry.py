@@ -197,6 +197,12 @@ def _print_findings(found: "list[Finding]", as_json: bool) -> None:
     "--operator", "operators", multiple=True, metavar="NAME", help="An operator. Repeatable."
 )
 @click.option(
+    "--super",
+    "super_user",
+    metavar="NAME",
+    help="ZooKeeper's super user, whom no rights hold back. Keep its key offline.",
+)
+@click.option(
     "--days",
     type=click.IntRange(1, 3650),
     default=365,
@@ -209,6 +215,7 @@ def dev_ca(
     server_names: tuple[str, ...],
     hosts: tuple[str, ...],
     operators: tuple[str, ...],
+    super_user: str | None,
     days: int,
 ) -> None:
     """Make a CA in FOLDER and issue certificates from it: for a lab or a first trial.
@@ -225,12 +232,21 @@ def dev_ca(
     wanted = [_server(text) for text in server_names]
     wanted += [_wanted(name, "hosts") for name in hosts]
     wanted += [_wanted(name, "operators") for name in operators]
+    wanted += [_wanted(super_user, "supers")] if super_user is not None else []
     made = certificates.make(folder, wanted, days=days, now=time.time())
     if as_json:
         print_json([str(path) for path in made])
         return
     for path in made:
         say(path)
+    if super_user is not None:
+        named = certificates.subject(folder / f"super-{super_user}.pem")
+        say(
+            f"for zoo.cfg of each server: X509AuthenticationProvider.superUser={named}",
+            f"warning: whoever has {folder}/super-{super_user}.key can do anything: keep it "
+            "offline",
+            err=True,
+        )
     say(f"warning: whoever has {folder}/ca.key can make members and operators: guard it", err=True)
 
 

@@ -232,6 +232,10 @@ class OperatorRegistry(Protocol):
 
     def lease_of(self, host_id: str) -> IPv4Address | None: ...
 
+    def unreadable(self) -> frozenset[str]:
+        """Nodes that the reads so far had to leave out, because their makers let nobody read
+        them. One such node never ends a reading."""
+
     def release(self, host_id: str) -> IPv4Address | DamagedLease | None:
         """Delete both halves of the id's lease in one step; the address that is free now. None:
         there was no lease. Of a damaged one the id's half is deleted, and no address is free by it.

@@ -351,6 +351,9 @@ class MemoryRegistry:
         with self._call():
             return self._lease(host_id)
 
+    def unreadable(self) -> frozenset[str]:
+        return frozenset()
+
     def release(self, host_id: str) -> IPv4Address | None:
         with self._call():
             holder = self._server._holders.get(host_id)

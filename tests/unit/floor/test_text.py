@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import shlex
+import subprocess
 import unicodedata
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -182,3 +184,29 @@ def test_no_performance_data_begin_in_a_plugins_line(foreign: str) -> None:
 @given(foreign=hostile)
 def test_no_tag_begins_in_a_page(foreign: str) -> None:
     assert not set(text.html(foreign)) & set("<>\"'")
+
+
+@given(words=st.lists(hostile, min_size=1, max_size=3))
+def test_a_command_to_paste_is_one_line_in_which_each_foreign_word_stays_one(
+    words: list[str],
+) -> None:
+    said = text.command("neti lease release", *words)
+    assert not {unicodedata.category(letter) for letter in said} & UNSEEN
+    fixed, rest = shlex.split(said)[:3], shlex.split(said)[3:]
+    assert fixed == ["neti", "lease", "release"]
+    if any(word.startswith("-") for word in words):
+        assert rest.pop(0) == "--"
+    assert rest == [text.printable(word) for word in words]
+    assert text.printable(said, None) == said, "what is printed is what is pasted"
+
+
+@pytest.mark.parametrize("foreign", [*NASTY, "x';touch owned;'", "$(touch owned)", "`touch owned`"])
+def test_a_shell_runs_nothing_of_a_foreign_word(foreign: str) -> None:
+    line = text.command("printf %s,", foreign)
+    result = subprocess.run(["sh", "-c", line], capture_output=True, check=True)
+    assert result.stdout.decode().removeprefix("--,") == text.printable(foreign) + ","
+
+
+def test_what_is_harmless_is_not_quoted() -> None:
+    assert text.command("neti lease release", "i-0aaa") == "neti lease release i-0aaa"
+    assert text.command("neti lease release", "--help") == "neti lease release -- --help"

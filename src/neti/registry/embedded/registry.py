@@ -193,6 +193,9 @@ class EmbeddedRegistry:
         with self._reading() as files:
             return _lease_of(files, host_id)
 
+    def unreadable(self) -> frozenset[str]:
+        return frozenset()
+
     def release(self, host_id: str) -> IPv4Address | None:
         self._reap()
         with self._writing() as files:

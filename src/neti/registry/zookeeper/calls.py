@@ -16,6 +16,7 @@ from kazoo.exceptions import (
     KazooException,
     NoAuthError,
     NoNodeError,
+    NotEmptyError,
     RolledBackError,
     RuntimeInconsistency,
     SessionExpiredError,
@@ -24,7 +25,9 @@ from kazoo.exceptions import (
 from kazoo.protocol.serialization import Exists, GetACL, GetData, Sync, Transaction
 
 from neti.errors import RegistryError, RegistryUnavailable
+from neti.registry.zookeeper.layout import removal
 from neti.registry.zookeeper.watch import EndSession, ListNames, StreamClient
+from neti.text import printable
 
 T = TypeVar("T")
 # Answers to these do not tell whether the request was carried out: everything here may be repeated.
@@ -34,6 +37,16 @@ _AT_A_TIME: Final = 500
 
 class NotAllowed(RegistryError):
     """ZooKeeper's rights forbid it."""
+
+
+class Unreadable(NotAllowed):
+    """This node's rights, which its maker chose, keep this client from reading it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{printable(path)} does not let this client read it: no agent makes such a node\n"
+            f"→ {removal(path)}"
+        )
 
 
 class Calls:
@@ -62,8 +75,8 @@ class Calls:
                 time.sleep(0.02)
             except (NoAuthError, AuthFailedError) as error:
                 raise NotAllowed(
-                    "ZooKeeper does not let this client do that (ACL): "
-                    "use the certificate of an agent or an operator"
+                    "ZooKeeper's rights (ACL) do not let this client do that\n"
+                    "→ 'neti registry check' shows nodes that stand in the way"
                 ) from error
             except InvalidACLError as error:
                 raise RegistryError(
@@ -72,8 +85,15 @@ class Calls:
                 ) from error
             except ConnectionClosedError as error:
                 raise RegistryError("this registry was closed: open a new one") from error
+            except NotEmptyError as error:
+                raise RegistryError(
+                    "a node that has to go has others below it, which no agent makes, so "
+                    "ZooKeeper does not delete it\n→ 'neti registry check' names it"
+                ) from error
             except KazooException as error:
-                raise RegistryError(f"ZooKeeper refused: {error!r}") from error
+                raise RegistryError(
+                    f"ZooKeeper refused this request ({type(error).__name__})"
+                ) from error
 
 
 class Attempt:
@@ -119,9 +139,14 @@ class Attempt:
 
     # --- reading ---
 
-    def read(self, paths: Sequence[str]) -> list[bytes | None]:
-        """Each node's data, None where there is no node."""
-        return [_value(answer) for answer in self.each([GetData(path, None) for path in paths])]
+    def read(self, paths: Sequence[str], *, unread: set[str] | None = None) -> list[bytes | None]:
+        """Each node's data, None where there is no node. A node that may not be read is None too,
+        and gets into ``unread``; without that it raises Unreadable."""
+        answers = self.each([GetData(path, None) for path in paths])
+        return [
+            None if (held := _held(answer, path, unread)) is None else held[0] or b""
+            for path, answer in zip(paths, answers, strict=True)
+        ]
 
     def names(self, path: str) -> list[str]:
         """The names below, as they are when everybody's earlier writes are seen."""
@@ -136,13 +161,21 @@ class Attempt:
     def exists(self, path: str) -> bool:
         return self.one(Exists(path, None)) is not None
 
-    def acls(self, paths: Sequence[str]) -> list[list[Any]]:
-        """Each node's rights; none where there is no node."""
-        answers = self.each([GetACL(path) for path in paths])
+    def stats(self, paths: Sequence[str]) -> list[Any]:
+        """Each node's stat, which needs no right to read it; None where there is no node."""
+        answers = self.each([Exists(path, None) for path in paths])
         for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, NoNodeError):
+            if isinstance(answer, Exception):
                 raise answer
-        return [[] if isinstance(answer, Exception) else answer[0] for answer in answers]
+        return answers
+
+    def acls(self, paths: Sequence[str], *, unread: set[str] | None = None) -> list[list[Any]]:
+        """Each node's rights; none where there is no node. ``unread``: as for ``read``."""
+        answers = self.each([GetACL(path) for path in paths])
+        return [
+            [] if (held := _held(answer, path, unread)) is None else held[0]
+            for path, answer in zip(paths, answers, strict=True)
+        ]
 
     def end_session(self) -> None:
         """What this session made vanishes; the caller goes on in another, from its start."""
@@ -177,10 +210,15 @@ class Attempt:
         return answers
 
 
-def _value(answer: Any) -> bytes | None:
+def _held(answer: Any, path: str, unread: set[str] | None) -> Any:
+    """The answer; None where there is no node, or one that may be left out."""
+    if isinstance(answer, NoAuthError):
+        if unread is None:
+            raise Unreadable(path) from answer
+        unread.add(path)
+        return None
     if isinstance(answer, NoNodeError):
         return None
     if isinstance(answer, Exception):
         raise answer
-    data: bytes = answer[0] or b""
-    return data
+    return answer

@@ -26,7 +26,8 @@ _CA_FILES: Final = ("ca.pem", "ca.key")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One certificate: ``unit`` is servers, hosts or operators; names are subjectAltNames."""
+    """One certificate: ``unit`` is servers, hosts, operators or supers; names are
+    subjectAltNames."""
 
     name: str
     unit: str

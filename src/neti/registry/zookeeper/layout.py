@@ -14,10 +14,14 @@ Must never do: make a path of text that could leave its parent.
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Self
+from typing import Final, Self
+from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from neti.registry import SettingName
+from neti.text import command
+
+_BARE: Final = "/+"  # beside letters, digits and "_.-~": what an agent's own names consist of
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +100,19 @@ def child(parent: str, name: str) -> str:
     if not safe or safe in {".", ".."} or "/" in safe or "\0" in safe:
         safe = "…"  # U+2026 stands in no name that anybody can register
     return f"{parent}/{safe}"
+
+
+def spelled(path: str) -> str:
+    """A path as commands print and take it: whatever is in it, one word that is inert in a shell
+    and on a terminal."""
+    return quote(path, safe=_BARE, errors="replace")
+
+
+def path_of(spelling: str) -> str:
+    """The reverse of ``spelled``."""
+    return unquote(spelling, errors="replace")
+
+
+def removal(*paths: str) -> str:
+    """The command by which an operator deletes these nodes."""
+    return command("neti registry remove", *map(spelled, paths))

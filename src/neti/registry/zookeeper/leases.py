@@ -3,14 +3,15 @@
 Must never do: write one half of a lease, or take one that was not looked at in the same call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network
+from secrets import token_hex
 from typing import Any, Final
 
 from kazoo.exceptions import NodeExistsError, NoNodeError
-from kazoo.protocol.serialization import Create, Delete, SetData
+from kazoo.protocol.serialization import Create, Delete
 
-from neti.errors import IdentityHeld, LeaseConflict
+from neti.errors import IdentityHeld, LeaseConflict, RegistryError
 from neti.model.entry import encode_moved
 from neti.registry.leases import (
     DamagedLease,
@@ -22,12 +23,14 @@ from neti.registry.leases import (
 from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt
-from neti.registry.zookeeper.layout import Layout
+from neti.registry.zookeeper.layout import Layout, removal
+from neti.text import printable
 
 ANY_VERSION: Final = -1
 EPHEMERAL: Final = 1
 # After so many addresses that others took meanwhile, look again which are free.
 _PROBES_PER_LISTING: Final = 16
+_ID_IN_WORD: Final = 31  # beside a dot and eight digits
 
 
 class Leases:
@@ -83,7 +86,7 @@ class Leases:
         raise exhausted(host_id, subnet)
 
     def taken(self, attempt: Attempt) -> set[IPv4Address]:
-        listed = (overlay_of(name.encode()) for name in attempt.names(self._layout.ip_to_id))
+        listed = map(overlay_named, attempt.names(self._layout.ip_to_id))
         return {overlay for overlay in listed if overlay is not None}
 
     def release(
@@ -91,14 +94,19 @@ class Leases:
     ) -> tuple[list[Any], IPv4Address | DamagedLease | None]:
         """What gives the id's lease up, and the address that is free then."""
         by_id, agent = self._layout.by_id(host_id), self._layout.agent(host_id)
-        (half,) = attempt.read([by_id])
-        if attempt.exists(agent):
-            raise IdentityHeld(
-                f"{host_id} is registered: its agent has to leave before its lease is released"
-            )
-        if half is None:
+        self._refuse_if_registered(
+            attempt,
+            host_id,
+            f"{host_id} is registered: its agent has to leave before its lease is released",
+        )
+        closed: set[str] = set()
+        (half,) = attempt.read([by_id], unread=closed)
+        if half is None and not closed:
             return [], None
+        self._refuse_nodes_below(attempt, [by_id])
         operations = [*absent(agent), Delete(by_id, ANY_VERSION)]
+        if half is None:
+            return operations, DamagedLease("what nobody but its maker may read")
         overlay = overlay_of(half)
         other = self._other_half(attempt, host_id, overlay) if overlay is not None else []
         if overlay is None or not other:  # no address, or another host's: none is free by this
@@ -113,44 +121,92 @@ class Leases:
         overlay = self.held(attempt, old)
         if overlay is None:
             raise moved_from_nobody(old)
-        if not force and attempt.exists(layout.agent(old)):
-            raise moved_while_registered(old)
-        (former_data,) = attempt.read([layout.by_id(new)])
+        if not force:
+            self._refuse_if_registered(attempt, old, moved_while_registered(old))
+        closed: set[str] = set()
+        (former_data,) = attempt.read([layout.by_id(new)], unread=closed)
         former = overlay_of(former_data) if former_data is not None else None
+        halves = [layout.by_id(old), layout.by_overlay(overlay), layout.by_id(new)]
+        self._refuse_nodes_below(attempt, halves)
         operations = [] if force else absent(layout.agent(old))
         operations += [
             Delete(layout.by_id(old), ANY_VERSION),
             Delete(layout.by_overlay(overlay), ANY_VERSION),
         ]
         text, mine = str(overlay).encode(), self._rights_of(attempt, new)
-        if former_data is not None:
-            operations.append(SetData(layout.by_id(new), text, ANY_VERSION))
-            if former is not None:
-                operations += self._other_half(attempt, new, former)
-        else:
-            operations.append(_node(layout.by_id(new), text, mine))
+        if former_data is not None or closed:
+            # Not written, but made anew: its maker may have given operators no right to write.
+            operations.append(Delete(layout.by_id(new), ANY_VERSION))
+        if former is not None:
+            operations += self._other_half(attempt, new, former)
+        operations.append(_node(layout.by_id(new), text, mine))
         operations.append(_node(layout.by_overlay(overlay), new.encode(), mine))
-        operations += self._word(attempt, overlay, new)
+        operations += self._word(attempt, overlay, new, former)
         return operations, (overlay, former)
 
     def _rights_of(self, attempt: Attempt, host_id: str) -> list[Any]:
         """A lease belongs to whom the host's other nodes belong."""
         layout = self._layout
-        parent, lease, agent = attempt.acls(
-            [layout.id_to_ip, layout.by_id(host_id), layout.agent(host_id)]
-        )
+        (parent,) = attempt.acls([layout.id_to_ip])
+        lease, agent = attempt.acls([layout.by_id(host_id), layout.agent(host_id)], unread=set())
         return rights.of_owner(parent, lease or agent)
 
-    def _word(self, attempt: Attempt, overlay: IPv4Address, host_id: str) -> list[Any]:
+    def _word(
+        self,
+        attempt: Attempt,
+        overlay: IPv4Address,
+        host_id: str,
+        former: IPv4Address | None = None,
+    ) -> list[Any]:
         """To everybody who watches; nothing of it stays. A node of that name, which any member can
-        make, must not keep an operator from it."""
+        make, must not keep an operator from it: where that one cannot go because of what stands
+        below it, the word is said by names that nobody can have foreseen. Who holds or claims one
+        of the addresses listens to those as well."""
         path = self._layout.name(encode_moved(overlay, host_id))
-        return [*([Delete(path, ANY_VERSION)] if attempt.exists(path) else []), *absent(path)]
+        (stat,) = attempt.stats([path])
+        if stat is None:
+            return absent(path)
+        if not stat.numChildren:
+            return [Delete(path, ANY_VERSION), *absent(path)]
+        unforeseen = f"{host_id[:_ID_IN_WORD]}.{token_hex(4)}"
+        said = [encode_moved(each, unforeseen) for each in (overlay, former) if each is not None]
+        return [operation for name in said for operation in absent(self._layout.name(name))]
 
     def _other_half(self, attempt: Attempt, host_id: str, overlay: IPv4Address) -> list[Any]:
         """It goes only if it agrees: else it is somebody else's."""
         path = self._layout.by_overlay(overlay)
-        return [Delete(path, ANY_VERSION)] if attempt.read([path]) == [host_id.encode()] else []
+        if attempt.read([path], unread=set()) != [host_id.encode()]:
+            return []
+        self._refuse_nodes_below(attempt, [path])
+        return [Delete(path, ANY_VERSION)]
+
+    def _refuse_if_registered(
+        self, attempt: Attempt, host_id: str, otherwise: str | IdentityHeld
+    ) -> None:
+        """No session's node is no registration, so that another sentence says what to do."""
+        path = self._layout.agent(host_id)
+        (stat,) = attempt.stats([path])
+        if stat is None:
+            return
+        if not stat.ephemeralOwner:
+            raise IdentityHeld(
+                f"{printable(path)} belongs to no session, so no agent made it, and while it is "
+                f"there this is not done\n→ {removal(path)}"
+            )
+        raise IdentityHeld(otherwise) if isinstance(otherwise, str) else otherwise
+
+    def _refuse_nodes_below(self, attempt: Attempt, paths: Sequence[str]) -> None:
+        """ZooKeeper deletes no node that has others below it, and no lease has."""
+        nailed = [
+            path
+            for path, stat in zip(paths, attempt.stats(paths), strict=True)
+            if stat is not None and stat.numChildren
+        ]
+        if nailed:
+            raise RegistryError(
+                f"{printable(nailed[0])} has nodes below it, which no agent makes, so it cannot be "
+                f"deleted as it is; nothing was changed\n→ {removal(*nailed)}"
+            )
 
 
 def absent(path: str) -> list[Any]:
@@ -163,6 +219,13 @@ def overlay_of(data: bytes) -> IPv4Address | None:
         return IPv4Address(data[:64].decode("ascii").strip())
     except ValueError:
         return None
+
+
+def overlay_named(name: str) -> IPv4Address | None:
+    """The address that a node of ``ip_to_id`` stands for. Any other spelling than ours is junk:
+    it must never be taken for the node of that address."""
+    found = overlay_of(name.encode(errors="replace"))
+    return found if found is not None and str(found) == name else None
 
 
 def _node(path: str, data: bytes, acl: list[Any]) -> Create:

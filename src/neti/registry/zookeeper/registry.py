@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final, TypeVar
 
-from kazoo.exceptions import KazooException, NoAuthError, NodeExistsError, NoNodeError
+from kazoo.exceptions import (
+    KazooException,
+    NoAuthError,
+    NodeExistsError,
+    NoNodeError,
+    NotEmptyError,
+)
 from kazoo.protocol.serialization import Create, Delete, Exists, GetData, SetData, Sync
 
 from neti.errors import RegistryError
@@ -27,7 +33,7 @@ from neti.registry.untrusted import (
 )
 from neti.registry.zookeeper import init as zookeeper_init
 from neti.registry.zookeeper import rights, tls
-from neti.registry.zookeeper.calls import Attempt, Calls, NotAllowed
+from neti.registry.zookeeper.calls import Attempt, Calls, NotAllowed, Unreadable
 from neti.registry.zookeeper.init import InitPlan
 from neti.registry.zookeeper.layout import Layout
 from neti.registry.zookeeper.leases import ANY_VERSION, EPHEMERAL, Leases, overlay_of
@@ -80,6 +86,7 @@ class ZooKeeperRegistry:
         self._farewell: StreamClient | None = None  # the session that holds our departure
         self._client: StreamClient | None = None
         self._gone = False
+        self._unread: set[str] = set()
         self._lock = threading.Lock()
 
     # --- the agent's side ---
@@ -216,7 +223,7 @@ class ZooKeeperRegistry:
 
         def operation(attempt: Attempt) -> dict[str, bytes]:
             paths = [self._layout.name(name) for name in wanted]
-            found = zip(wanted, attempt.read(paths), strict=True)
+            found = zip(wanted, attempt.read(paths, unread=self._unread), strict=True)
             return {name: bounded_data(data) for name, data in found if data is not None}
 
         return self._attempt(operation)
@@ -224,7 +231,8 @@ class ZooKeeperRegistry:
     def details(self) -> list[Detail]:
         def operation(attempt: Attempt) -> list[Detail]:
             ids = sorted(attempt.names(self._layout.agents))
-            found = zip(ids, attempt.read([self._layout.agent(i) for i in ids]), strict=True)
+            paths = [self._layout.agent(host_id) for host_id in ids]
+            found = zip(ids, attempt.read(paths, unread=self._unread), strict=True)
             return [Detail(i, data[:MAX_DETAIL_BYTES]) for i, data in found if data is not None]
 
         return self._attempt(operation)
@@ -233,17 +241,20 @@ class ZooKeeperRegistry:
         def operation(attempt: Attempt) -> dict[IPv4Address, str]:
             taken = self._leases.taken(attempt)
             paths = [self._layout.by_overlay(overlay) for overlay in taken]
-            found = zip(taken, attempt.read(paths), strict=True)
+            found = zip(taken, attempt.read(paths, unread=self._unread), strict=True)
             return {overlay: host_id_text(data) for overlay, data in found if data is not None}
 
         return self._attempt(operation)
 
     def lease_of(self, host_id: str) -> IPv4Address | None:
         def operation(attempt: Attempt) -> IPv4Address | None:
-            (data,) = attempt.read([self._layout.by_id(host_id)])
+            (data,) = attempt.read([self._layout.by_id(host_id)], unread=self._unread)
             return overlay_of(data) if data is not None else None
 
         return self._attempt(operation)
+
+    def unreadable(self) -> frozenset[str]:
+        return frozenset(self._unread)
 
     def release(self, host_id: str) -> IPv4Address | DamagedLease | None:
         freed: list[
@@ -333,7 +344,7 @@ class ZooKeeperRegistry:
             _, error = failure
             if isinstance(error, NoNodeError):
                 self._make_parents(attempt)
-            elif not isinstance(error, NodeExistsError):
+            elif not isinstance(error, NodeExistsError | NotEmptyError):
                 raise error
         raise RegistryError("ZooKeeper's tree keeps changing under this write: try again")
 
@@ -351,9 +362,12 @@ class ZooKeeperRegistry:
 
     def _check_own(self, attempt: Attempt, host_id: str) -> bool:
         """Whether this session has registered the id; IdentityHeld when another one has."""
-        answer = attempt.each([GetData(self._layout.agent(host_id), None)])[0]
+        path = self._layout.agent(host_id)
+        answer, seen = attempt.each([GetData(path, None), Exists(path, None)])
         if isinstance(answer, NoNodeError):
             return False
+        if isinstance(answer, NoAuthError) and seen is not None:
+            answer = b"", seen  # its maker lets nobody read it; the session is told all the same
         if isinstance(answer, Exception):
             raise answer
         detail, stat = answer
@@ -377,20 +391,32 @@ class ZooKeeperRegistry:
         """What members may not do. A refusal says who may."""
         try:
             return self._attempt(operation)
+        except Unreadable:
+            raise  # it names the node, and no certificate but its maker's would do
         except NotAllowed as error:
             raise RegistryError(
-                f"ZooKeeper does not let this client do that: an operator's certificate is needed"
-                f"{self._operators()}"
+                f"ZooKeeper does not let this client do that: {self._what_is_needed()}"
             ) from error
 
-    def _operators(self) -> str:
-        """As the tree names them, where it may be asked."""
+    def _what_is_needed(self) -> str:
+        """As the tree tells, where it may be asked."""
+        needed = "an operator's certificate is needed"
         try:
-            (acl,) = self._attempt(lambda attempt: attempt.acls([self._layout.ip_map]))
+            acl, own = self._attempt(
+                lambda attempt: (
+                    attempt.acls([self._layout.ip_map])[0],
+                    zookeeper_init.subjects_of(attempt, None),
+                )
+            )
         except RegistryError:
-            return ""
+            return needed
         known = sorted(str(one.id) for one in rights.operators(acl))
-        return f" in registry_tls; operators are {some(known)}" if known else ""
+        if set(own) & set(known):
+            return (
+                f"{some(own)} is an operator, so a node stands in the way on which operators have "
+                "no rights\n→ 'neti registry check' names it"
+            )
+        return f"{needed} in registry_tls; operators are {some(known)}" if known else needed
 
     def _start(self) -> StreamClient:
         if self._gone:

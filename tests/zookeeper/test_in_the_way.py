@@ -1,0 +1,238 @@
+"""What a member can make to stand in an operator's way, and how the operator gets past it."""
+
+import json
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from kazoo.exceptions import NoAuthError, NotEmptyError
+from kazoo.protocol.serialization import Create, Delete
+from kazoo.security import ACL, Id, Permissions
+from tests.support.recorder import Recorder
+from tests.support.zookeeper import SecureWorld, files_of, secure_server
+
+from neti.cli import cli
+from neti.errors import IdentityHeld, RegistryError
+from neti.model import Member, entry
+from neti.registry import Appeared
+from neti.registry.leases import DamagedLease
+from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.registry import ZooKeeperRegistry
+
+pytestmark = pytest.mark.zookeeper
+
+SUBNET = IPv4Network("192.168.0.0/24")
+MINE = [ACL(Permissions.ALL, Id("auth", "")), ACL(Permissions.READ, Id("world", "anyone"))]
+UNREAD = [ACL(Permissions.DELETE, Id("auth", ""))]
+OPERATOR, SUPER = "operator-chief", "super-root"
+
+
+@pytest.fixture
+def secure() -> Iterator[SecureWorld]:
+    made = SecureWorld(secure_server())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def rogue(secure: SecureWorld) -> ZooKeeperRegistry:
+    return secure.open_as("host-c")
+
+
+def make(
+    registry: ZooKeeperRegistry,
+    path: str,
+    data: bytes = b"",
+    *,
+    acl: list[ACL] | None = None,
+    ephemeral: bool = False,
+) -> None:
+    """A node below the tree's root, as no agent makes it."""
+    may = MINE if acl is None else acl
+    registry.inspect(
+        lambda attempt, layout: attempt.one(
+            Create(f"{layout.root}/{path}", data, may, int(ephemeral))
+        )
+    )
+
+
+def nail(registry: ZooKeeperRegistry, path: str, data: bytes = b"") -> None:
+    """With a node below it that only its maker may delete."""
+    make(registry, path, data)
+    make(registry, f"{path}/x")
+
+
+def register(registry: ZooKeeperRegistry, host_id: str, number: int) -> str:
+    one = Member(
+        id=host_id,
+        site="ec2",
+        private=IPv4Address(f"10.0.0.{number}"),
+        public=None,
+        overlay=registry.acquire(host_id, SUBNET),
+    )
+    name = entry.encode(one)
+    document = json.dumps({"name": f"{host_id}.example"}).encode()
+    registry.register(host_id=host_id, name=name, data=b"", detail=document)
+    return name
+
+
+def run(secure: SecureWorld, folder: Path, *words: str, stem: str = OPERATOR) -> Result:
+    files = files_of(stem)
+    config = folder / "neti.yml"
+    config.write_text(
+        f'zk_hosts: {{ec2: ["{secure.server.hosts}"]}}\nzk_prefix: {secure.prefix}\nsite: ec2\n'
+        "sites: {ec2: {private: [10.0.0.0/8]}}\nidentity: {id: x, private: 10.9.9.9}\n"
+        f"table_files_path: {folder}\noverlay_subnet: {SUBNET}\n"
+        f"registry_tls: {{ca: {files.ca}, cert: {files.cert}, key: {files.key}}}\n"
+    )
+    return CliRunner().invoke(cli, [*words, "-c", str(config)], catch_exceptions=False)
+
+
+def findings(secure: SecureWorld, folder: Path, stem: str = OPERATOR) -> list[dict[str, Any]]:
+    result = run(secure, folder, "registry", "check", "--json", stem=stem)
+    found: list[dict[str, Any]] = json.loads(result.stdout)["findings"]
+    return found
+
+
+# --- nodes that nobody may read ---
+
+
+@pytest.mark.parametrize("stem", [OPERATOR, "host-b"])
+def test_nodes_that_nobody_may_read_are_left_out_and_named(
+    secure: SecureWorld, rogue: ZooKeeperRegistry, tmp_path: Path, stem: str
+) -> None:
+    """One of each kind; whoever looks sees everybody else."""
+    register(secure.open_as("host-a"), "a", 1)
+    junk = entry.encode(
+        Member(
+            id="y",
+            site="ec2",
+            private=IPv4Address("10.0.0.9"),
+            public=None,
+            overlay=IPv4Address("192.168.0.9"),
+            extended=True,
+        )
+    )
+    for path in ("agents/x", "id-to-ip/x", "ip-to-id/192.168.0.9", f"ip-map/{junk}"):
+        make(rogue, path, acl=UNREAD, ephemeral=True)
+    for words in (("fleet",), ("hosts",), ("lookup", "a"), ("lease", "list"), ("fleet", "--json")):
+        result = run(secure, tmp_path, *words, stem=stem)
+        assert result.exit_code == 0, (words, result.output)
+        assert "a.example" in result.stdout or "a" in result.stdout.split(), words
+    assert f"{secure.prefix}/ip-to-id/192.168.0.9" in result.stderr
+    assert "→ neti registry check" in result.stderr
+    registry = secure.open_as(stem)
+    assert [each.host_id for each in registry.details()] == ["a"]
+    assert registry.data([junk]) == {}
+    assert registry.lease_of("x") is None
+    assert len(registry.unreadable()) == 3
+
+
+def test_an_id_whose_node_nobody_may_read_is_taken_and_its_session_told(
+    secure: SecureWorld, rogue: ZooKeeperRegistry
+) -> None:
+    make(rogue, "agents/a", acl=UNREAD, ephemeral=True)
+    with pytest.raises(IdentityHeld, match=r"host id a is registered by session 0x"):
+        register(secure.open_as("host-a"), "a", 1)
+
+
+# --- leases ---
+
+
+def test_a_lease_moves_past_what_members_made_against_it(
+    secure: SecureWorld, rogue: ZooKeeperRegistry
+) -> None:
+    """The word has another name where its own is nailed; a lease that gives operators no rights
+    is made anew. Who listens hears both, NEW's agent too."""
+    chief, recorder = secure.open_as(OPERATOR), Recorder()
+    overlay = secure.open_as("host-a").acquire("a", SUBNET)
+    former = overlay + 1
+    make(rogue, "id-to-ip/b", str(former).encode())
+    make(rogue, f"ip-to-id/{former}", b"b")
+    nail(rogue, f"ip-map/{entry.encode_moved(overlay, 'b')}")
+    secure.open_as("host-b").watch(recorder)
+    recorder.until_fresh()
+    assert chief.move("a", "b") == (overlay, former)
+    assert chief.leases() == {overlay: "b"}
+    recorder.until(lambda seen: len([e for e in seen.changes() if isinstance(e, Appeared)]) == 2)
+    said = [entry.parse_moved(e.name) for e in recorder.changes() if isinstance(e, Appeared)]
+    assert [word.overlay for word in said if word is not None] == [overlay, former]
+
+
+def test_a_lease_is_released_past_a_nailed_word(
+    secure: SecureWorld, rogue: ZooKeeperRegistry
+) -> None:
+    chief = secure.open_as(OPERATOR)
+    overlay = secure.open_as("host-a").acquire("a", SUBNET)
+    nail(rogue, f"ip-map/{entry.encode_moved(overlay, 'a')}")
+    assert chief.release("a") == overlay
+    assert chief.leases() == {}
+
+
+def test_a_lease_that_nobody_may_read_can_be_released(
+    secure: SecureWorld, rogue: ZooKeeperRegistry
+) -> None:
+    make(rogue, "id-to-ip/a", b"192.168.0.5", acl=UNREAD)
+    assert isinstance(secure.open_as(OPERATOR).release("a"), DamagedLease)
+    assert secure.open_as("host-a").acquire("a", SUBNET)
+
+
+def test_what_stands_in_the_way_of_a_lease_is_named_with_what_to_do(
+    secure: SecureWorld, rogue: ZooKeeperRegistry
+) -> None:
+    chief, prefix = secure.open_as(OPERATOR), secure.prefix
+    nail(rogue, "id-to-ip/squat", b"192.168.0.8")
+    make(rogue, "ip-to-id/192.168.0.8", b"squat")
+    with pytest.raises(RegistryError) as refused:
+        chief.release("squat")
+    what, then = str(refused.value).splitlines()
+    assert what.startswith(f"{prefix}/id-to-ip/squat has nodes below it")
+    assert then == f"→ neti registry remove {prefix}/id-to-ip/squat"
+    make(rogue, "id-to-ip/e", b"192.168.0.9")
+    make(rogue, "ip-to-id/192.168.0.9", b"e")
+    make(rogue, "agents/e")
+    with pytest.raises(IdentityHeld, match="belongs to no session") as refused:
+        chief.release("e")
+    assert str(refused.value).endswith(f"→ neti registry remove {prefix}/agents/e")
+    assert len(chief.leases()) == 2
+
+
+def test_no_spelling_of_an_address_but_our_own_is_that_address(
+    secure: SecureWorld, rogue: ZooKeeperRegistry
+) -> None:
+    """Else it would make the address taken, or be taken for its lease."""
+    tight = IPv4Network("192.168.9.0/30")
+    for name in ("192.168.9.1 ", " 192.168.9.2"):
+        make(rogue, f"ip-to-id/{name}", b"c")
+    host = secure.open_as("host-a")
+    assert host.acquire("a", tight) in tight
+    assert secure.open_as("host-b").acquire("b", tight) in tight
+    assert set(host.leases().values()) == {"a", "b"}
+
+
+def test_an_operator_is_not_told_to_be_one(secure: SecureWorld, rogue: ZooKeeperRegistry) -> None:
+    chief = secure.open_as(OPERATOR)
+    make(secure.open_as(SUPER), "interval", b"1", acl=[*rights.READ_ONLY])
+    with pytest.raises(RegistryError, match="CN=chief,OU=operators is an operator") as refused:
+        chief.change_setting("interval", b"2")
+    assert "neti registry check" in str(refused.value)
+
+
+def test_only_the_super_user_deletes_what_is_nailed(
+    secure: SecureWorld, rogue: ZooKeeperRegistry
+) -> None:
+    """ZooKeeper's own rule, by which all of this is."""
+    nail(rogue, "agents/web-1")
+    path = f"{secure.prefix}/agents/web-1"
+
+    def delete(registry: ZooKeeperRegistry, what: str) -> Any:
+        return registry.inspect(lambda attempt, _: attempt.each([Delete(what, -1)])[0])
+
+    chief, root = secure.open_as(OPERATOR), secure.open_as(SUPER)
+    assert isinstance(delete(chief, path), NotEmptyError)
+    assert isinstance(delete(chief, f"{path}/x"), NoAuthError)
+    assert delete(root, f"{path}/x") is True
+    assert delete(chief, path) is True
