@@ -95,7 +95,7 @@ def test_the_forgotten_port_is_seen_before_it_hurts(net: Net, host: Host) -> Non
     document = host.preview()
     assert document["stage"] == "enforced"
     assert [source["address"] for source in document["ports"][0]["top"]] == [netns.ADMIN]
-    assert "is refused now" in host.neti("preview")
+    assert "new connections like these are refused" in host.neti("preview")
 
 
 def test_nothing_is_lost_by_whatever_ends_the_agent_or_the_table(net: Net, host: Host) -> None:

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import click
 
-from neti.cli.common import config_option, json_option, registry_of
+from neti.cli.asking import ask
+from neti.cli.common import config_option, json_option, registry_of, settings_in_force
 from neti.cli.ending import if_interrupted
 from neti.cli.lease_gc import gc
-from neti.cli.output import consent, print_json, say
+from neti.cli.output import consent, explain, print_json, say
 from neti.config import load
 from neti.errors import NetiError
 from neti.host import caller
 from neti.model.settings import Settings
 from neti.oneshot.fleet_release import tell_everybody
-from neti.oneshot.registered import is_registered
+from neti.oneshot.registered import is_registered, leases
 from neti.registry import OperatorRegistry
 from neti.registry.leases import DamagedLease
 from neti.words import counted
@@ -32,9 +33,17 @@ lease.add_command(gc)
 @config_option
 @json_option
 def list_leases(config: Path, as_json: bool) -> None:
-    """List every lease, by overlay address."""
-    with registry_of(load(config)) as registry:
-        held = sorted(registry.leases().items())
+    """List every lease, by overlay address.
+
+    If the registry does not answer, this host's agent is asked for the addresses of the members.
+    """
+    found, unanswered = leases(settings_in_force(config), registry_of, ask)
+    held = sorted(found.items())
+    if unanswered is not None:
+        explain(
+            f"{unanswered}\n"
+            "so this is what this host's agent knew last, without leases of hosts that are gone"
+        )
     if as_json:
         print_json([{"overlay": str(overlay), "id": host_id} for overlay, host_id in held])
         return

@@ -1,12 +1,12 @@
 """``neti plan``: what the agent would change in the kernel. Changes nothing anywhere."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from neti.cli.common import config_option, json_option
+from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import hand_over, print_json, say
-from neti.config import load
 
 
 @click.command()
@@ -16,7 +16,8 @@ from neti.config import load
 def plan(config: Path, as_json: bool, full: bool) -> None:
     """Print the difference between what the kernel holds and what it should hold.
 
-    The registry is only read: this host is not registered and takes no lease.
+    The registry is only read: this host is not registered and takes no lease. If the registry does
+    not answer, the members that this host knew last count, as for a running agent.
 
     \b
     Examples:
@@ -25,15 +26,20 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
     """
     from neti.oneshot.plan import difference, ruleset
 
-    settings = load(config)
+    settings = settings_in_force(config)
     if full:
-        text = ruleset(settings)
+        text, notes = ruleset(settings)
+        _say_notes(notes)
         print_json({"ruleset": text}) if as_json else hand_over(text)
         return
     found = difference(settings)
-    for note in found.notes:
-        say(f"neti: {note}", err=True)
+    _say_notes(found.notes)
     if as_json:
         print_json({"structure": found.structure, "changes": list(found.changes)})
     else:
         say(*(found.changes or ["nothing to change: the kernel holds what it should"]))
+
+
+def _say_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        say(f"neti: {note}", err=True)

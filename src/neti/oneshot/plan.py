@@ -6,6 +6,7 @@ Must never do: change anything, in the kernel, on disk or in the registry.
 """
 
 import difflib
+from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -15,6 +16,7 @@ from neti.clock import SteadyClock, SystemClock
 from neti.dataplane import listing
 from neti.dataplane.elsewhere import listed_elsewhere
 from neti.dataplane.nftables import NftablesDataplane
+from neti.errors import RegistryUnavailable
 from neti.fleet.guard import Guard
 from neti.host import surroundings
 from neti.host.listeners import Listening
@@ -48,22 +50,22 @@ class Difference:
     notes: tuple[str, ...] = ()
 
 
-def ruleset(settings: Settings) -> str:
+def ruleset(settings: Settings) -> tuple[str, tuple[str, ...]]:
     """All that the kernel should hold if it were not for ``neti down``, as a file that nft -f
-    takes."""
+    takes; and what else there is to say."""
     host = _ThisHost.read(settings)
-    membership, wanted = host.desired(NO_TABLE, down=False)
+    membership, wanted, notes = host.desired(NO_TABLE, down=False)
     membership.elements.kernel_is(NO_TABLE)
     whole = plan.plan(
         wanted, membership.elements, NO_TABLE, None, definitions=lambda _: frozenset()
     )
-    return whole.transaction.text()
+    return whole.transaction.text(), notes
 
 
 def difference(settings: Settings) -> Difference:
     host, dataplane = _ThisHost.read(settings), NftablesDataplane()
     kernel = dataplane.read()
-    membership, wanted = host.desired(kernel, down=host.down)
+    membership, wanted, notes = host.desired(kernel, down=host.down)
     if host.down:
         if not is_there():
             return Difference("down", (f"nothing to change: {IS_DOWN}",))
@@ -83,8 +85,12 @@ def difference(settings: Settings) -> Difference:
     if may_begin(record, host.steady.now()) and settings.way_in:
         lines.append(f"begin a trial of reject_all, {settings.trial_seconds} s")
     kept = record.wished and not settings.way_in
-    notes = (f"reject_all is not put in force: {NO_WAY_IN}",) if kept else ()
+    if kept:
+        notes += (f"reject_all is not put in force: {NO_WAY_IN}",)
     return Difference(planned.structure.value, tuple(lines), notes)
+
+
+_Desired = tuple[Membership, Structure, tuple[str, ...]]  # and what there is to say
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +123,10 @@ class _ThisHost:
         )
         return taken.record
 
-    def desired(self, kernel: KernelState, *, down: bool) -> tuple[Membership, Structure]:
+    def desired(self, kernel: KernelState, *, down: bool) -> _Desired:
         settings = self.settings
         loaded = rebased(self.loaded, self.steady)
-        membership, wanted = _desired(settings, loaded, self.steady.now())
+        membership, wanted, notes = _desired(settings, loaded, self.steady.now())
         membership.take_changes()
         membership.elements.enforcement = in_force(
             self.record(kernel),
@@ -128,10 +134,10 @@ class _ThisHost:
             way_in=settings.way_in,
             down=down,
         )
-        return membership, wanted
+        return membership, wanted, notes
 
 
-def _desired(settings: Settings, loaded: Loaded, now: float) -> tuple[Membership, Structure]:
+def _desired(settings: Settings, loaded: Loaded, now: float) -> _Desired:
     host = discover(settings)
     machine = RealMachine()
     seen = machine.network(settings.overlay_subnet)
@@ -142,13 +148,16 @@ def _desired(settings: Settings, loaded: Loaded, now: float) -> tuple[Membership
     surroundings.note(membership.elements, host, seen, reserved)
     surroundings.listen(membership.elements, Listening(machine.listeners, machine.local_ports))
     membership.remember(loaded.members)  # who is lost or held stays in the kernel
-    registry = open_registry(settings, host.site)
+    notes: tuple[str, ...] = ()
     try:
-        membership.hold_lease(registry.lease_of(host.id))
-        _read_fleet(membership, registry, now)
-    finally:
-        registry.close()
-    return membership, structure(settings, around)
+        with closing(open_registry(settings, host.site)) as registry:
+            membership.hold_lease(registry.lease_of(host.id))
+            _read_fleet(membership, registry, now)
+    except RegistryUnavailable as away:
+        if loaded.itself.overlay is not None:
+            membership.hold_lease(IPv4Address(loaded.itself.overlay))
+        notes = (f"{away}: so the members that this host knew last count",)
+    return membership, structure(settings, around), notes
 
 
 def _read_fleet(membership: Membership, registry: OperatorRegistry, now: float) -> None:

@@ -75,6 +75,24 @@ def unregistered(
     return frozenset(known - fleet.members.keys())
 
 
+def leases(
+    settings: Settings,
+    registry_of: Callable[[Settings], AbstractContextManager[OperatorRegistry]],
+    ask: Callable[[Path, str], Any],
+) -> tuple[dict[ipaddress.IPv4Address, str], RegistryUnavailable | None]:
+    """Who holds which overlay address; and why the registry does not answer, where these are the
+    members that this host's agent knows. Raises RegistryUnavailable when neither can be asked."""
+    try:
+        with registry_of(settings) as registry:
+            return dict(registry.leases()), None
+    except RegistryUnavailable as away:
+        try:
+            members = ask(settings.table_files_path, "members")
+        except AgentUnreachable:
+            raise away from None
+        return {ipaddress.IPv4Address(one["overlay"]): one["id"] for one in members}, away
+
+
 def is_registered(registry: OperatorRegistry, host_id: str) -> bool:
     """By an entry of its own; the registry itself refuses to release it then."""
     for name in registry.names():

@@ -1,13 +1,18 @@
 """A configuration edited wrong takes away neither the ways to look nor those to get back in."""
 
+from contextlib import closing
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from neti.cli import cli
-from neti.errors import ConfigError
+from neti.config import load
+from neti.control import client
+from neti.errors import ConfigError, RegistryUnavailable
 from neti.identity.machine import fingerprint
+from neti.registry.opening import open_registry
 from neti.state.folder import StateFolder
 from neti.state.last_good import load_or_last_good
 from neti.state.records import Self
@@ -115,3 +120,47 @@ def test_enforcing_is_not_for_a_file_that_is_refused(config: Path) -> None:
     asked = neti("enforce", "-c", config)
     assert asked.exit_code == 2
     assert "using the last" not in asked.stderr
+
+
+WITH_IDENTITY = GOOD + "identity: {{id: a, private: 10.9.8.7}}\n"
+
+
+def test_who_only_looks_at_the_registry_needs_no_valid_file(config: Path) -> None:
+    """By the last valid one, with a word about what is wrong."""
+    folder = StateFolder(config.parent / "state")
+    folder.keep_config(WITH_IDENTITY.format(config.parent).encode())
+    with closing(open_registry(load(folder.good_config), "ec2")) as registry:
+        held = registry.acquire("b", IPv4Network("192.168.0.0/18"))
+    config.write_text(MISTAKES["an unknown key"].format(config.parent))
+    listed = neti("lease", "list", "-c", config)
+    assert (listed.exit_code, listed.stdout) == (0, f"{held!s:<15}  b\n1 lease\n")
+    planned = neti("plan", "--full", "-c", config)
+    assert planned.exit_code == 0
+    assert planned.stdout.startswith("table inet neti {")
+    for asked in (listed, planned):
+        assert "using the last valid one" in asked.stderr
+
+
+def _away(*_: object) -> None:
+    raise RegistryUnavailable("the registry does not answer")
+
+
+def test_a_registry_that_is_away_leaves_what_is_known_here(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent knows the members' addresses, the disk what the kernel should hold."""
+    config.write_text(WITH_IDENTITY.format(config.parent))
+    monkeypatch.setattr("neti.cli.common.open_registry", _away)
+    monkeypatch.setattr("neti.oneshot.plan.open_registry", _away)
+    refused = neti("lease", "list", "-c", config)
+    assert refused.exit_code == 1
+    assert "the registry does not answer" in refused.stderr
+    members = [{"id": "b", "overlay": "192.168.0.9", "lost": False}]
+    monkeypatch.setattr(client, "call", lambda *_, **__: members)
+    listed = neti("lease", "list", "-c", config)
+    assert (listed.exit_code, listed.stdout) == (0, "192.168.0.9      b\n1 lease\n")
+    assert "this is what this host's agent knew last" in listed.stderr
+    planned = neti("plan", "--full", "-c", config)
+    assert planned.exit_code == 0
+    assert "the members that this host knew last count" in planned.stderr
+    assert "192.168.0.7" in planned.stdout  # its own address, as it is on disk
