@@ -9,9 +9,16 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from tests.unit.monitoring.test_metrics import SEEN
 
+from neti.cli import cli
+from neti.dataplane.way_out import Held
+from neti.identity.machine import fingerprint
 from neti.monitoring.metrics import metrics
+from neti.stage.stages import Record
+from neti.state.folder import StateFolder
+from neti.state.records import Self
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operations.md").read_text()
@@ -106,3 +113,30 @@ def test_the_timer_on_the_page_writes_what_the_alert_asks_for(tmp_path: Path) ->
     words = ["systemd-analyze", "verify", "--man=no", *paths]
     judged = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (judged.returncode, judged.stdout + judged.stderr) == (0, "")
+
+
+def test_what_status_prints_without_an_agent_is_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts go by its keys."""
+    (block,) = re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    shown = json.loads(block)
+    monkeypatch.setattr("neti.dataplane.way_out.held", lambda: Held(drops=True))
+    config = tmp_path / "neti.yml"
+    config.write_text(
+        f"registry: embedded:{tmp_path}/r.db\nsite: vpc\ntable_files_path: {tmp_path}/state\n"
+    )
+
+    def told() -> Any:
+        done = CliRunner().invoke(cli, ["status", "--json", "-c", str(config)])
+        assert done.exit_code == 1
+        return json.loads(done.stdout)
+
+    assert told() == {"agent": "not running", "on_disk": None, "in_kernel": None}
+    name = "1.0a00000100000000c0a80307.0.vpc.db-1"
+    folder = StateFolder(tmp_path / "state")
+    folder.load(fingerprint())
+    folder.save_self(Self(overlay="192.168.3.7", entry=name))
+    folder.save_record(Record(wished=True, confirmed=True))
+    found = told()
+    assert found == {**shown, "on_disk": {**shown["on_disk"], "members": 0}}

@@ -9,8 +9,10 @@ from neti.oneshot.known import Known
 from neti.words import counted
 
 
-def document(known: Known) -> dict[str, Any]:
-    """Nested, so that none of it is taken for an agent's answer."""
+def document(known: Known | None) -> dict[str, Any]:
+    """Nested, so that none of it is taken for an agent's answer. None: nothing is known here."""
+    if known is None:
+        return {"on_disk": None, "in_kernel": None}
     return {
         "on_disk": {
             "id": known.member.id if known.member else None,

@@ -79,11 +79,9 @@ def _say_what_is_known(folder: Path, away: AgentUnreachable, as_json: bool) -> N
 
     found = known(folder)
     explain(away)
-    if found is None:
-        return
     if as_json:
         print_json({"agent": away.is_called, **document(found)})
-    else:
+    elif found is not None:
         say(*lines(found))
 
 
@@ -247,11 +245,13 @@ def up(config: Path, as_json: bool) -> None:
 
     The stage is as it was before: a host that was enforced is enforced again.
     """
+    from neti.oneshot.down import is_down
     from neti.oneshot.up import raise_limit_first, up_alone
 
     settings = settings_in_force(config)
     raise_limit_first(settings)
     folder = settings.table_files_path
+    was_up = not is_down(folder)
     try:
         answer = ask(folder, "up", then="'neti up' goes on without it")
     except AgentForbidden:
@@ -264,6 +264,8 @@ def up(config: Path, as_json: bool) -> None:
         answer = {"state": "up", "unsaved": None}
     else:
         sentence = "Neti's rules are in this host's kernel again, in the stage that it had before"
+        if was_up:
+            sentence = "this host was not down, and Neti's rules are in its kernel"
     unsaved = answer.get("unsaved") if isinstance(answer, dict) else None
     if as_json:
         print_json({"state": "up", "saved": unsaved is None})

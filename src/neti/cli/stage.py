@@ -19,7 +19,7 @@ from neti.cli.common import (
     settings_in_force,
 )
 from neti.cli.ending import if_interrupted
-from neti.cli.output import is_terminal, print_json, progress, say
+from neti.cli.output import explain, is_terminal, print_json, progress, say
 from neti.config import load
 from neti.control.client import AgentUnreachable
 from neti.errors import NetiError
@@ -27,7 +27,7 @@ from neti.host import caller, ssh_session
 from neti.model.document import plain
 from neti.model.settings import Settings
 from neti.monitoring.status import Status, status_of
-from neti.oneshot.fleet_release import tell_everybody
+from neti.oneshot.fleet_release import tell_everybody, unheard_of
 from neti.stage.evidence import Finding
 from neti.stage.stages import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS
 from neti.words import counted, some
@@ -276,6 +276,12 @@ def _release_everywhere(
     refuse_unknown_site(site, settings.sites)
     with registry_of(settings) as registry:
         told = tell_everybody(settings, registry, ids, site=site)
+        unknown = unheard_of(settings, registry, ids) if ids else []
+    if unknown:
+        explain(
+            f"no lease, no entry and no loss on this host is of {some(unknown)}: misspelt?\n"
+            "→ neti lease list"
+        )
     here = sorted(set(ids) - set(told))
     if here:
         raise NetiError(

@@ -9,6 +9,7 @@ import click
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
+from neti.errors import NetiError
 from neti.monitoring.status import status_of
 from neti.oneshot.verify import MAX_SECONDS, verify_all
 
@@ -38,6 +39,10 @@ def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) ->
     """
     settings = settings_in_force(config)
     itself = status_of(ask(settings.table_files_path, "status"))
+    if itself.down:
+        raise NetiError(
+            "Neti is down on this host, so overlay addresses lead nowhere from here\n→ neti up"
+        )
     members = ask(settings.table_files_path, "members")
     results = verify_all(settings, itself, members, ids, timeout=timeout)
     if as_json:

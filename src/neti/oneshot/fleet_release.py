@@ -10,8 +10,14 @@ from collections.abc import Collection
 from secrets import token_hex
 
 from neti.model.settings import Settings
-from neti.oneshot.registered import unregistered
+from neti.oneshot.registered import heard_of, unregistered
 from neti.registry import OperatorRegistry, release
+
+
+def unheard_of(settings: Settings, registry: OperatorRegistry, asked: Collection[str]) -> list[str]:
+    """Those of ``asked`` of whom neither a lease, an entry nor this host's agent tells: misspelt,
+    most likely, unless the registry was wiped."""
+    return sorted(set(asked) - heard_of(settings, registry))
 
 
 def tell_everybody(

@@ -75,6 +75,12 @@ def unregistered(
     return frozenset(known - fleet.members.keys())
 
 
+def heard_of(settings: Settings, registry: OperatorRegistry) -> frozenset[str]:
+    """Ids with a lease or an entry, and those that this host's agent has lost."""
+    names = map(id_of, registry.names())
+    return frozenset({*registry.leases().values(), *names, *_lost_here(settings)})
+
+
 def leases(
     settings: Settings,
     registry_of: Callable[[Settings], AbstractContextManager[OperatorRegistry]],

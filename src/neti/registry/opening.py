@@ -34,8 +34,8 @@ def open_zookeeper(
 
     if settings.embedded is not None:
         raise ConfigError(
-            f"{settings.path}: registry: says embedded, one file on this machine: this command is "
-            "about ZooKeeper"
+            f"{settings.path}: registry is embedded, one file on this machine. This command is for "
+            "a registry in ZooKeeper\n→ 'neti fleet' and 'neti lease list' work with both"
         )
     return ZooKeeperRegistry(
         servers(settings, site),

@@ -51,6 +51,17 @@ def test_who_is_registered_is_not_let_go(registry: EmbeddedRegistry, tmp_path: P
     assert registry.setting("release") is None
 
 
+def test_an_id_that_nobody_has_heard_of_is_named(
+    registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    """It may be misspelt; after a registry was wiped it may be right: so it is written."""
+    done = run(tmp_path, "release", "--fleet", "db-1", "db-l")
+    assert done.exit_code == 0
+    assert "no lease, no entry and no loss on this host is of db-l: misspelt?" in done.stderr
+    (word,) = decode(registry.setting("release"))
+    assert word.about("db-l", "ec2")
+
+
 @pytest.mark.parametrize(
     "arguments", [["--fleet", "--all"], ["--site", "ec2", "db-1"], ["--fleet", "--site", "ec3"], []]
 )

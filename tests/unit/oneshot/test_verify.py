@@ -145,3 +145,17 @@ def test_an_answer_is_typed_or_refused(line: bytes) -> None:
     except ValueError:
         return
     assert answer.id.isascii()
+
+
+def test_where_neti_is_down_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not that each member fails."""
+    path = tmp_path / "neti.yml"
+    path.write_text(f"registry: embedded:{tmp_path}/r.db\nsite: ec2\n")
+    host = {"id": "a", "site": "ec2", "private": "10.0.0.5", "public": None}
+    itself = {**host, "version": "1", "registry": {"fresh": True}, "down": True}
+    monkeypatch.setattr(client, "call", lambda *_, **__: itself)
+    told = CliRunner().invoke(cli, ["verify", "-c", str(path)])
+    assert told.exit_code == 1
+    assert told.stdout == ""
+    assert "Neti is down on this host" in told.stderr
+    assert "→ neti up" in told.stderr
