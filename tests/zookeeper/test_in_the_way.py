@@ -236,3 +236,92 @@ def test_only_the_super_user_deletes_what_is_nailed(
     assert isinstance(delete(chief, f"{path}/x"), NoAuthError)
     assert delete(root, f"{path}/x") is True
     assert delete(chief, path) is True
+
+
+# --- neti registry remove ---
+
+
+def test_an_operator_removes_what_no_agent_made_and_hears_when_only_the_super_user_can(
+    secure: SecureWorld, rogue: ZooKeeperRegistry, tmp_path: Path
+) -> None:
+    root = f"{secure.prefix}/agents"
+    make(rogue, "agents/x", acl=UNREAD)
+    nail(rogue, "agents/web-1")
+    make(rogue, "agents/web-1/x/deeper", acl=UNREAD)
+    make(rogue, "agents/open", acl=list(rights.OPEN))
+    make(rogue, "agents/open/x", acl=list(rights.OPEN))
+    remove = ("registry", "remove", "--yes")
+    result = run(secure, tmp_path, *remove, f"{root}/x", f"{root}/open", "--json")
+    assert json.loads(result.stdout)["deleted"] == 3
+    refused = run(secure, tmp_path, *remove, f"{root}/web-1")
+    assert refused.exit_code == 1
+    assert "nothing was deleted" in refused.stderr
+    assert "only ZooKeeper's super user can" in refused.stderr
+    assert f"{root}/web-1" in refused.stderr
+    done = run(secure, tmp_path, *remove, f"{root}/web-1", stem=SUPER)
+    assert "3 nodes deleted" in done.stdout
+    assert secure.open_as(OPERATOR).details() == []
+    register(secure.open_as("host-a"), "web-1", 1)
+
+
+def test_what_is_made_below_a_hidden_node_is_the_super_users_too(
+    secure: SecureWorld, rogue: ZooKeeperRegistry, tmp_path: Path
+) -> None:
+    path = f"{secure.prefix}/agents/h"
+    mine = [ACL(Permissions.CREATE | Permissions.DELETE, Id("auth", ""))]
+    make(rogue, "agents/h", acl=mine)
+    make(rogue, "agents/h/x", acl=mine)
+    remove = ("registry", "remove", "--yes", path)
+    assert "super user" in run(secure, tmp_path, *remove).stderr
+    assert "2 nodes deleted" in run(secure, tmp_path, *remove, stem=SUPER).stdout
+
+
+@pytest.mark.parametrize("kind", ["agents/a", "ip-map/{name}", "id-to-ip/a", "ip-to-id/{overlay}"])
+def test_what_a_registered_host_made_stays_unless_forced(
+    secure: SecureWorld, rogue: ZooKeeperRegistry, tmp_path: Path, kind: str
+) -> None:
+    host = secure.open_as("host-a")
+    name = register(host, "a", 1)
+    path = f"{secure.prefix}/" + kind.format(name=name, overlay=host.acquire("a", SUBNET))
+    remove = ("registry", "remove", "--yes", path)
+    refused = run(secure, tmp_path, *remove)
+    assert refused.exit_code == 1
+    assert "nothing was deleted" in refused.stderr
+    assert "--force" in refused.stderr
+    assert host.names() == {name}
+    assert run(secure, tmp_path, *remove, "--force").exit_code == 0
+
+
+def test_a_forged_entry_of_a_registered_host_goes_without_force(
+    secure: SecureWorld, rogue: ZooKeeperRegistry, tmp_path: Path
+) -> None:
+    """Whatever rights it shows: another session made it than the host's registration."""
+    host = secure.open_as("host-a")
+    name = register(host, "a", 1)
+    forged = name.replace(".0.ec2.", ".zzzz.ec2.")
+    acl = [
+        ACL(Permissions.ALL, Id("x509", "CN=chief,OU=operators")),
+        ACL(Permissions.READ, Id("x509", "CN=a,OU=hosts")),
+        *rights.READ_ONLY,
+    ]
+    make(rogue, f"ip-map/{forged}", acl=acl, ephemeral=True)
+    path = f"{secure.prefix}/ip-map/{forged}"
+    assert run(secure, tmp_path, "registry", "remove", "--yes", path).exit_code == 0
+    assert host.names() == {name}
+
+
+@pytest.mark.parametrize("path", ["", "/agents", "/fleet", "/elsewhere/x", "-else/agents/x"])
+def test_the_tree_itself_is_not_removed(secure: SecureWorld, tmp_path: Path, path: str) -> None:
+    result = run(secure, tmp_path, "registry", "remove", "--yes", f"{secure.prefix}{path}")
+    assert result.exit_code == 1
+    assert "is not deleted by this command" in result.stderr
+
+
+def test_a_member_removes_nothing(
+    secure: SecureWorld, rogue: ZooKeeperRegistry, tmp_path: Path
+) -> None:
+    make(rogue, "agents/x")
+    path = f"{secure.prefix}/agents/x"
+    result = run(secure, tmp_path, "registry", "remove", "--yes", path, stem="host-b")
+    assert result.exit_code == 1
+    assert "operators are CN=chief,OU=operators" in result.stderr

@@ -9,6 +9,7 @@ import click
 
 from neti.cli.common import config_option, json_option, site_of
 from neti.cli.output import print_json, say
+from neti.cli.registry_remove import remove
 from neti.config import load
 from neti.errors import NetiError
 from neti.host import caller
@@ -29,6 +30,9 @@ _OPEN = (
 @click.group("registry")
 def registry_group() -> None:
     """The registry in ZooKeeper: set it up, check it, make certificates for a first trial."""
+
+
+registry_group.add_command(remove)
 
 
 @registry_group.command()

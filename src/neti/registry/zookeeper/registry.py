@@ -330,6 +330,10 @@ class ZooKeeperRegistry:
         """For ``zookeeper_check``, which looks at what no agent needs."""
         return self._attempt(lambda attempt: look(attempt, self._layout))
 
+    def operate(self, change: Callable[[Attempt, Layout], T]) -> T:
+        """As ``inspect``, for what operators change."""
+        return self._attempt_as_operator(lambda attempt: change(attempt, self._layout))
+
     # --- parts of operations ---
 
     def _write(self, attempt: Attempt, look: Callable[[Attempt], list[Any]]) -> None:

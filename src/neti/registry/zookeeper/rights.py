@@ -18,6 +18,8 @@ from kazoo.security import ACL, ANYONE_ID_UNSAFE, OPEN_ACL_UNSAFE, Id, Permissio
 READ: Final = Permissions.READ
 WRITE: Final = Permissions.WRITE
 CREATE: Final = Permissions.CREATE
+DELETE: Final = Permissions.DELETE
+ADMIN: Final = Permissions.ADMIN
 ALL: Final = Permissions.ALL
 _HARM: Final = Permissions.WRITE | Permissions.DELETE | Permissions.ADMIN
 _CREATOR: Final = Id("auth", "")  # the server writes the session's own subject instead
