@@ -108,6 +108,51 @@ def test_a_fleet_by_pip_is_enforced_and_relaxed(tmp_path: Path, name: str) -> No
     assert [line.split()[0] for line in called] == ["status", name]
 
 
+RELAXED = {"reject_all": False, "by": "command", "relaxed_until": None}
+
+
+@pytest.mark.parametrize(
+    ("status", "calls"),
+    [
+        ({"stage": "shadow", "wished": RELAXED}, ["status"]),
+        # Between two trials: the agent would begin the next one by itself.
+        ({"stage": "shadow", "wished": {**RELAXED, "reject_all": True}}, ["status", "relax"]),
+        ({"stage": "shadow", "wished": {**RELAXED, "relaxed_until": 9.0}}, ["status", "relax"]),
+        # No agent answers.
+        ({"agent": "not running", "on_disk": {"stage": "enforced"}}, ["status", "relax"]),
+        ({}, ["status", "relax"]),
+    ],
+)
+def test_the_way_back_leads_back(
+    tmp_path: Path, status: dict[str, object], calls: list[str]
+) -> None:
+    """Whatever the agent says, or whether there is one: nobody is kept out afterwards."""
+    program = tmp_path / "neti"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >>{tmp_path}/called\n'
+        f"case $1 in status) echo '{json.dumps(status)}'; exit 1;; esac\n"
+        'echo \'{"stage": "shadow"}\'\n'
+    )
+    program.chmod(0o755)
+    module = COLLECTION / "plugins/modules/neti_stage.py"
+    words = {"stage": "shadow", "command": str(program), "config": "/etc/neti/neti.yml"}
+    ran = subprocess.run(
+        [sys.executable, module],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": words}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert json.loads(ran.stdout) == {
+        **json.loads(ran.stdout),
+        "changed": "relax" in calls,
+        "stage": "shadow",
+    }
+    called = (tmp_path / "called").read_text().splitlines()
+    assert [line.split()[0] for line in called] == calls
+
+
 def test_no_example_listens_on_an_overlay_address() -> None:
     """No interface has one: bind would fail."""
     wrong = re.compile(r"\blisten(?:s on|:).*(?:it$|overlay)", re.IGNORECASE | re.MULTILINE)

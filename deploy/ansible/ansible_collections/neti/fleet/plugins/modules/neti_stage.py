@@ -15,7 +15,8 @@ version_added: 0.1.0
 description:
   - C(enforced) runs C(neti enforce) and follows the trial to its end. A trial that is not
     confirmed leaves the host in shadow, and fails the task with the evidence that is missing.
-  - C(shadow) runs C(neti relax).
+  - C(shadow) runs C(neti relax), whether an agent answers or not. A host that is in shadow only
+    until its next trial is relaxed too.
   - Does nothing on a host that is there already. In check mode the agent is only asked.
 options:
   stage:
@@ -73,11 +74,10 @@ class Neti:
             document = {}
         return code, document, err.strip() or f"exit code {code}"
 
-    def stage(self) -> str:
+    def status(self) -> tuple[dict[str, Any], str]:
+        """What the agent says; nothing, and the error, where none answers."""
         _, status, error = self.ask("status")
-        if "stage" not in status:
-            self._module.fail_json(msg=f"the agent does not say which stage it is in: {error}")
-        return str(status["stage"])
+        return (status, "") if "stage" in status else ({}, error)
 
 
 def main() -> None:
@@ -91,17 +91,29 @@ def main() -> None:
         supports_check_mode=True,
     )
     neti = Neti(module)
-    wanted, before = module.params["stage"], neti.stage()
-    if before == wanted:
+    wanted = module.params["stage"]
+    status, error = neti.status()
+    before = status.get("stage")
+    if wanted == "enforced" and not status:
+        module.fail_json(msg=f"the agent does not say which stage it is in: {error}")
+    if before == wanted and not (wanted == "shadow" and next_trial(status)):
         module.exit_json(changed=False, stage=before)
     if module.check_mode:
         module.exit_json(changed=True, stage=before)
     if wanted == "enforced":
         enforce(module, neti)
-    code, _, error = neti.ask("relax")
+    # Also where no agent answers: this is the way back, and it works without one.
+    code, answer, error = neti.ask("relax")
     if code != 0:
-        module.fail_json(msg=f"the host is not relaxed: {error}", stage=before)
+        done = "relaxed, but" if answer.get("stage") == "shadow" else "not relaxed:"
+        module.fail_json(msg=f"the host is {done} {error}", stage=answer.get("stage", before))
     module.exit_json(changed=True, stage=wanted)
+
+
+def next_trial(status: dict[str, Any]) -> bool:
+    """Whether a host in shadow begins a trial by itself, now or later: that is not the way back."""
+    wished = status.get("wished") or {}
+    return bool(wished.get("reject_all", True)) or wished.get("relaxed_until") is not None
 
 
 def enforce(module: AnsibleModule, neti: Neti) -> None:
