@@ -32,7 +32,8 @@ def note_words(world: World, truth: Truth) -> None:
         if not core.behind:
             host.unsaved.clear()
         enforced = kernel_stage(host) == "enforced" and core.stage_word == "enforced"
-        if enforced and not core.behind and not host.disk.lying:
+        unread = core.settings.reject_all != host.settings.reject_all  # it opens once that is read
+        if enforced and not core.behind and not host.disk.lying and not unread:
             if word.damaged:
                 word.damaged = not acts_on_disk(host)
             word.enforced = not word.damaged

@@ -69,6 +69,18 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
             Act("start", 0),
         ],
     ),
+    "'neti enforce' on a relaxed host is refused by the kernel": (
+        3,
+        [
+            Act("configure", 0, (True,)),
+            Act("time", -1, (61.0,)),
+            Act("relax", 0),
+            Act("kernel_refuses", 0),
+            Act("enforce", 0, (False, False)),
+            Act("kernel_works", 0),
+            Act("long_time", -1, (610.0,)),
+        ],
+    ),
 }
 
 

@@ -152,10 +152,12 @@ class Staging:
             request.fail(f"not armed: {refusal}")
             return
         seconds = int(request.arguments.get("seconds") or core.settings.trial_seconds)
-        wished = self._commanded(True, request.caller)
+        before, wished = core.record, self._commanded(True, request.caller)
         try:
             self._begin(wished, seconds, wait=bool(request.arguments.get("wait")))
         except DataplaneError as error:
+            # The operator is told that nothing came of it: what was said before goes on to count.
+            core.keep_record(before)
             self._kernel.failed(error)
             request.fail(f"not armed: {error}")
             return
