@@ -277,7 +277,9 @@ def old_disk(stage: Stage, host: SimulatedHost) -> None:
     if host.label in stage.copies:
         host.kill()
         host.disk.put_back(stage.copies[host.label])
-        stage.truth.of(host).damaged = True
+        word = stage.truth.of(host)
+        word.forget()
+        word.damaged, word.down = True, False
 
 
 @act("its file {} is torn", 1, lambda c: (c.randrange(12),))

@@ -91,6 +91,8 @@ def _unjustified(
         others = {i for a in (member.private, member.public) for i in truth.claimants(a)}
         if world.time.now - came < _HEARD_WITHIN:  # one that was there while it was away counts
             others |= truth.at_place_of(member)
+            if world.time.now - word.saw(host_id) >= LINGER_SECONDS - 1.0:
+                return ""  # its time was over before
         return "" if others != {host_id} else "it is registered"
     gone, now = truth.gone.get(host_id), world.time.now
     if gone is None or now - min(gone, word.saw(host_id)) >= LINGER_SECONDS - 1.0:
