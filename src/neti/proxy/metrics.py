@@ -10,6 +10,7 @@ from neti.proxy.settings import Endpoint
 
 _SECONDS = 5.0
 _MOST = 4096
+_AT_ONCE = 16  # whoever opens more does not take the descriptors of the relay
 
 
 def text(relay: Relay, servers: Servers) -> str:
@@ -58,6 +59,19 @@ def _metric(name: str, kind: str, what: str, values: dict[str, int]) -> Iterator
 async def serve(place: Endpoint, relay: Relay, servers: Servers) -> asyncio.Server:
     """Every request gets all metrics. Raises OSError when it cannot listen on the address."""
 
+    open_now = 0
+
+    async def one_of_few(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now
+        if open_now >= _AT_ONCE:
+            writer.transport.abort()
+            return
+        open_now += 1
+        try:
+            await answer(reader, writer)
+        finally:
+            open_now -= 1
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
             async with asyncio.timeout(_SECONDS):
@@ -73,4 +87,4 @@ async def serve(place: Endpoint, relay: Relay, servers: Servers) -> asyncio.Serv
                 await reader.read(_MOST)
         writer.transport.abort()
 
-    return await asyncio.start_server(answer, place.host, place.port, limit=_MOST)
+    return await asyncio.start_server(one_of_few, place.host, place.port, limit=_MOST)

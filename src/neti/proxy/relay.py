@@ -152,7 +152,12 @@ class Relay:
 
 
 class _Flow:
-    """Relays both directions of one connection until there is a reason to end it."""
+    """Relays both directions of one connection until there is a reason to end it.
+
+    ``idle`` seconds pass without an answer of the server that the client took: that is silence. A
+    server answers every ping of a session. Bytes of the client do not count, because whoever sends
+    one now and then, and no request ever, would hold its place for good.
+    """
 
     def __init__(self, idle: float) -> None:
         self._idle = idle
@@ -193,13 +198,12 @@ class _Flow:
         clock = asyncio.get_running_loop().time
         try:
             while chunk := await reader.read(_CHUNK):
-                self._moved = clock()
                 writer.write(chunk)
                 await writer.drain()
-                self._moved = clock()
                 if up:
                     counts.to_servers += len(chunk)
                 else:
+                    self._moved = clock()
                     counts.to_clients += len(chunk)
             if writer.can_write_eof():
                 writer.write_eof()

@@ -317,6 +317,53 @@ def test_silence_both_ways_ends_a_connection_and_a_ping_does_not_let_it() -> Non
     asyncio.run(scenario())
 
 
+def test_who_sends_a_byte_now_and_then_and_no_request_does_not_hold_its_place() -> None:
+    """The server has nothing to answer, and so the connection is silent."""
+
+    async def scenario() -> None:
+        async with fakes(1) as servers, proxy(*servers, idle=1.0) as one:
+            servers[0].reading.clear()  # it says nothing
+            reader, writer = await one.connect()
+
+            async def drip() -> None:
+                with contextlib.suppress(OSError):
+                    while True:
+                        writer.write(b"x")
+                        await writer.drain()
+                        await asyncio.sleep(0.05)
+
+            dripping = asyncio.create_task(drip())
+            async with asyncio.timeout(PATIENCE):
+                with contextlib.suppress(OSError):
+                    assert await reader.read(1) == b""
+            dripping.cancel()
+            assert one.relay.counts.ended == {"silent": 1}
+            servers[0].reading.set()
+
+    asyncio.run(scenario())
+
+
+def test_many_who_ask_for_metrics_and_say_nothing_take_no_more_than_a_few_places() -> None:
+    async def scenario() -> None:
+        async with fakes(1) as servers, proxy(*servers) as one:
+            place = Endpoint("127.0.0.1", free_port())
+            listener = await metrics.serve(place, one.relay, one.servers)
+            made = [await asyncio.open_connection(place.host, place.port) for _ in range(40)]
+            turned_away = 0
+            for reader, _ in made[metrics._AT_ONCE :]:
+                async with asyncio.timeout(PATIENCE):
+                    with contextlib.suppress(OSError):
+                        assert await reader.read(1) == b""
+                turned_away += 1
+            assert turned_away == 40 - metrics._AT_ONCE
+            assert not made[0][0].at_eof()
+            for _, writer in made:
+                writer.transport.abort()
+            listener.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_client_that_resets_ends_at_the_server_too() -> None:
     async def scenario() -> None:
         async with fakes(1) as servers, proxy(*servers) as one:
