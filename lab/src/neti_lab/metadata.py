@@ -36,6 +36,7 @@ _TOKEN_HEADER: Final = "X-aws-ec2-metadata-token"
 _LONGEST_TTL: Final = 21_600
 _MOST_TOKENS: Final = 1_000
 _LOST_SECONDS: Final = 60.0  # longer than any client waits
+_AT_ONCE: Final = 64
 _IDLE_SECONDS: Final = 5.0  # a kept-alive connection must not keep its thread
 
 
@@ -205,6 +206,24 @@ class _Server(ThreadingHTTPServer):
         self.server_address = listener.getsockname()
         listener.listen(64)
         self.service = service
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own; what is too much is closed at once."""
+        if self._places.acquire(blocking=False):
+            try:
+                super().process_request(request, client_address)
+            except BaseException:
+                self._places.release()
+                raise
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], OSError):  # a client that went away is no news

@@ -17,6 +17,7 @@ from neti.clock import ManualClock
 from neti.identity.ec2 import Ec2Source
 from neti.identity.imds import MetadataClient
 from neti_lab.metadata import (
+    _AT_ONCE,
     Address,
     Fault,
     InstanceMetadata,
@@ -119,6 +120,22 @@ def test_the_instance_identity_document(service: MetadataService) -> None:
     assert document["instanceId"] == "i-0a1b2c3d"
     assert document["privateIp"] == "10.0.0.11"
     assert document["region"] == "us-east-1"
+
+
+def test_who_opens_many_connections_gets_a_few_and_harms_nobody_for_long(
+    service: MetadataService,
+) -> None:
+    """The rest is closed at once; when the few are gone, the service answers again."""
+    parts = urlsplit(service.endpoint)
+    place = (parts.hostname, parts.port or 0)
+    few = [socket.create_connection(place, 20) for _ in range(_AT_ONCE)]
+    with socket.create_connection(place, 20) as one_more:
+        assert one_more.recv(1) == b""
+    for one in few:
+        one.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert one.makefile("rb").read().startswith(b"HTTP/1.1 401")
+        one.close()
+    assert MetadataClient(service.endpoint).get("/latest/meta-data/instance-id") == "i-0a1b2c3d"
 
 
 @pytest.mark.parametrize("path", ["/latest/meta-data/nothing", "/2008-02-01/meta-data/", "/", "/x"])
