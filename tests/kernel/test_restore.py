@@ -111,6 +111,26 @@ def test_relaxed_without_an_agent_stays_relaxed_over_a_boot(
     assert (state / "relaxed").exists()
 
 
+@pytest.mark.parametrize("network", ["up", "down"])
+def test_grace_is_for_connections_that_may_be_older(
+    net: Net, neti: Neti, state: Path, network: str
+) -> None:
+    """Before the network is up nobody can have connected: no lone ACK gets past an enforced host
+    for hours after each boot."""
+    reboot(net)
+    if network == "down":
+        links = ["ip", "-n", net.host, "-o", "link"]
+        shown = subprocess.run(links, capture_output=True, text=True, check=True).stdout
+        for line in shown.splitlines():
+            device = line.split()[1].partition("@")[0].rstrip(":")
+            flush = ["ip", "-n", net.host, "address", "flush", "dev", device]
+            subprocess.run(flush, check=True)
+    done = neti("restore")
+    assert done.stdout == "restored: 1 member, enforced\n", done.stderr
+    shown = ruleset(net).partition("set grace {")[2].partition("}")[0]
+    assert ("elements" in shown) is (network == "up")
+
+
 IDENTITY: dict[str, object] = {
     "id": "i-0123",
     "private": netns.PRIVATE,

@@ -38,7 +38,16 @@ from neti.ruleset.objects import (
     Structure,
     Transaction,
 )
-from neti.ruleset.plan import Plan, Rewrite, SeenStructure, digest, drift, mend, plan
+from neti.ruleset.plan import (
+    GRACE_SECONDS,
+    Plan,
+    Rewrite,
+    SeenStructure,
+    digest,
+    drift,
+    mend,
+    plan,
+)
 from neti.ruleset.timed import Mended, TimedElements, peers_of
 from neti.stage.shadow import Sighting
 
@@ -78,6 +87,7 @@ class Reconciler:
         self._timed = TimedElements(clock or SystemClock())
         self._ended: set[str] = set()  # overlay addresses that lead nowhere, not yet looked at
         self.seen = seen
+        self.grace_seconds = GRACE_SECONDS  # given to what is older than a table that is new
         self._left: Enforcement | None = None  # as this process left it; None: not yet
         # The shadow's sets go with the table: called right before, and when they have gone.
         self.before_emptying: Callable[[], None] = lambda: None
@@ -118,6 +128,7 @@ class Reconciler:
                 self.seen,
                 definitions=self._dataplane.definitions,
                 mended=mended,
+                grace_seconds=self.grace_seconds,
             )
             anew = planned.structure.whole
             if anew:

@@ -65,6 +65,11 @@ class Network:
     def addresses(self) -> frozenset[IPAddress]:
         return frozenset(address for link in self.links for address in link.addresses)
 
+    def had_connections(self) -> bool:
+        """Whether somebody may have connected from or to this machine: not before it has an address
+        that leads out of it."""
+        return any(not (a.is_loopback or a.is_link_local) for a in self.addresses())
+
     def addresses_inside(self, subnet: IPv4Network) -> list[IPAddress]:
         return [a for a in self.addresses() if isinstance(a, IPv4Address) and a in subnet]
 

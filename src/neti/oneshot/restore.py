@@ -104,6 +104,8 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     now = _surroundings(machine, seen, host, loaded)
     surroundings.note(members.elements, host, seen, reserved)
     surroundings.listen(members.elements, Listening(machine.listeners, machine.local_ports))
+    if not seen.had_connections():
+        reconciler.grace_seconds = 0
     reconciler.resync(structure(settings, now), members.elements)
     if reconciler.seen is not None:
         itself = replace(

@@ -72,18 +72,21 @@ def plan(
     *,
     definitions: Callable[[Structure], frozenset[str]],
     mended: Iterable[Mended] = (),
+    grace_seconds: int = GRACE_SECONDS,
 ) -> Plan:
     """The transaction that makes ``kernel`` hold ``structure`` and ``elements``.
 
     ``elements`` must believe in ``kernel`` (``kernel_is``). ``definitions``: what sets, maps and
     counters of a structure the kernel would list; asked only where the structure is not as it was
-    left. ``mended``: what others did to the sets that end by the kernel's clock.
+    left. ``mended``: what others did to the sets that end by the kernel's clock. ``grace_seconds``:
+    for connections that are older than a new table; 0 where there can be none.
     """
     changes = elements.changes()
     mended = list(mended)
     mend(changes, mended)
     if kernel.structure is None:
-        return Plan(_whole(structure, elements, kernel, mended), Rewrite.NEW, changes)
+        new = _whole(structure, elements, kernel, mended, grace_seconds)
+        return Plan(new, Rewrite.NEW, changes)
     arming = enforce_commands(elements.enforcement, kernel.enforce)
     if seen is not None and kernel.structure == seen.listing and seen.digest == digest(structure):
         return Plan(Transaction((*changes.commands(), *arming)), Rewrite.NOTHING, changes)
@@ -91,7 +94,7 @@ def plan(
     if kernel.definitions == definitions(structure):
         chains = RewriteChains(structure, kernel.chain_names)
         return Plan(Transaction((chains, *changes.commands(), *arming)), Rewrite.CHAINS, changes)
-    return Plan(_whole(structure, elements, kernel, mended), Rewrite.ALL, changes)
+    return Plan(_whole(structure, elements, kernel, mended, grace_seconds), Rewrite.ALL, changes)
 
 
 def mend(changes: Changes, mended: Iterable[Mended]) -> None:
@@ -107,14 +110,18 @@ def mend(changes: Changes, mended: Iterable[Mended]) -> None:
 
 
 def _whole(
-    structure: Structure, elements: Elements, kernel: KernelState, mended: Iterable[Mended]
+    structure: Structure,
+    elements: Elements,
+    kernel: KernelState,
+    mended: Iterable[Mended],
+    grace_seconds: int,
 ) -> Transaction:
     timed = {where: dict(held) for where, held in kernel.timed.items()}
     for where, back, gone in mended:
         kept = {key: left for key, left in timed.get(where, {}).items() if key not in gone}
         timed[where] = kept | back
     held = replace(kernel, timed=timed)
-    return replacement(structure, elements, held, grace_seconds=GRACE_SECONDS)
+    return replacement(structure, elements, held, grace_seconds=grace_seconds)
 
 
 def drift(
