@@ -523,25 +523,38 @@ class Agent:
             self._reload()
 
     def _answer_reload(self, request: Request) -> None:
+        said = request.arguments
+        session = None if said.get("anyway") else said.get("session")
         try:
-            in_force, restart = self._reload()
+            in_force, restart = self._reload(session)
         except NetiError as error:
             request.fail(
                 f"the new configuration is refused, the old one stays in force: {error}\n"
                 "→ mend the file (neti config check), then neti reload"
             )
             return
-        stage = self.core.stage_word
-        request.succeed({"changed": in_force, "restart": restart, "stage": stage})
+        core = self.core
+        request.succeed(
+            {
+                "changed": in_force,
+                "restart": restart,
+                "stage": core.stage_word,
+                "reject_all": core.settings.reject_all,
+                "trial_seconds": core.settings.trial_seconds,
+            }
+        )
 
-    def _reload(self) -> tuple[list[str], list[str]]:
+    def _reload(self, session: Any = None) -> tuple[list[str], list[str]]:
         """Take the configuration in anew: the keys that are in force now, and those that need a
-        restart. Raises NetiError where it is refused; the old one stays then."""
+        restart. Raises NetiError where it is refused; the old one stays then. ``session``: the SSH
+        session that must not be shut out by it."""
         core, before = self.core, self.core.settings
         notify_reloading()
         self._look_at_log(reopen=True)
         try:
-            kept = self._reconfigure(core.out.reload())
+            new = core.out.reload()
+            self.staging.refuse_to_shut_out(session, new)
+            kept = self._reconfigure(new)
         except NetiError as error:
             core.problems.set(
                 "reload", f"the new configuration is refused, the old one stays: {error}"

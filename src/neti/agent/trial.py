@@ -16,9 +16,10 @@ from neti.agent.core import Core
 from neti.agent.kernel import Kernel
 from neti.agent.registration import Registration
 from neti.control.server import Request
-from neti.errors import DataplaneError, NetiError
+from neti.errors import ConfigError, DataplaneError, NetiError
 from neti.model import IPAddress
 from neti.model.said import Said
+from neti.model.settings import Settings
 from neti.monitoring.status import Expired, Running
 from neti.ruleset.objects import SetName
 from neti.stage import evidence, stages, way_in
@@ -151,10 +152,17 @@ class Staging:
         if refusal:
             request.fail(f"not armed: {refusal}")
             return
+        wait = bool(request.arguments.get("wait"))
+        if core.record.trial is not None and core.record.trial.wait and not wait:
+            request.fail(
+                "a trial is running that only 'neti confirm' makes permanent, so no other one is "
+                "begun\n→ 'neti confirm' makes it permanent, 'neti relax' ends it"
+            )
+            return
         seconds = int(request.arguments.get("seconds") or core.settings.trial_seconds)
         before, wished = core.record, self._commanded(True, request.caller)
         try:
-            self._begin(wished, seconds, wait=bool(request.arguments.get("wait")))
+            self._begin(wished, seconds, wait=wait)
         except DataplaneError as error:
             # The operator is told that nothing came of it: what was said before goes on to count.
             core.keep_record(before)
@@ -162,6 +170,22 @@ class Staging:
             request.fail(f"not armed: {error}")
             return
         request.succeed({"stage": "trial", "seconds": seconds})
+
+    def refuse_to_shut_out(self, said: Any, new: Settings) -> None:
+        """Raises ConfigError where this host drops, or would begin to, by a new configuration which
+        no longer lets in the SSH session in which somebody has it read. A session that the old one
+        does not let in either loses nothing. ``said``: the session's document; None: there is
+        none."""
+        record, settings = self._core.record, self._core.settings
+        then = stages.configured(record, new.reject_all)
+        dropping = record.stage is not Stage.SHADOW
+        if not (dropping or then.wished) or not new.way_in:  # then the host is open
+            return
+        refused = way_in.refusal(said, new, self._is_peer)
+        if refused is not None and not (
+            dropping and way_in.refusal(said, settings, self._is_peer) is not None
+        ):
+            raise ConfigError(f"{refused}; 'neti reload --anyway', if that is meant")
 
     def _unanswered(self, *, anyway: bool) -> str | None:
         """Why an operator should think again: ports in use that would be shut. ``anyway`` is an

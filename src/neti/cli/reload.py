@@ -10,23 +10,32 @@ import click
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option
 from neti.cli.output import print_json, say
+from neti.host import ssh_session
 from neti.state.location import state_folder
 
 
 @click.command()
 @config_option
 @json_option
-def reload(config: Path, as_json: bool) -> None:
+@click.option("--anyway", is_flag=True, help="Even if this SSH session would no longer be let in.")
+def reload(config: Path, as_json: bool, anyway: bool) -> None:
     """Make the agent read its configuration again.
 
     Changes are in force when this returns, except to keys that need a restart, which are named. A
-    file that is not valid is refused, and the old configuration stays in force.
+    file that is not valid is refused, and the old configuration stays in force. So is one that
+    would shut out the SSH session in which you type this, on a host that drops or would begin to.
 
     \b
     Example:
       neti reload
     """
-    answer = ask(state_folder(config), "reload")
+    session = ssh_session.find()
+    answer = ask(
+        state_folder(config),
+        "reload",
+        anyway=anyway,
+        session=session.document() if session is not None else None,
+    )
     if as_json:
         print_json(answer)
         return
@@ -35,6 +44,12 @@ def reload(config: Path, as_json: bool) -> None:
         say(f"in force now: {', '.join(changed)}")
     elif not restart:
         say("read again: nothing has changed")
+    if "reject_all" in changed and answer.get("reject_all") and answer["stage"] != "enforced":
+        say(
+            f"reject_all is true now, so a trial of {answer['trial_seconds']} s begins: what no "
+            "rule lets in is dropped, for good once the agent's evidence confirms it",
+            "→ 'neti status' shows how it goes, 'neti relax' ends it at once",
+        )
     if restart:
         say(
             f"changed, but in force only after a restart: {', '.join(restart)}",

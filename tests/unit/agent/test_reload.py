@@ -46,6 +46,8 @@ def test_who_asks_for_a_reload_is_told_what_came_of_it(fleet: World) -> None:
         "changed": ["linger_seconds"],
         "restart": ["verify_port"],
         "stage": "shadow",
+        "reject_all": False,
+        "trial_seconds": box.settings.trial_seconds,
     }
     assert "verify_port" in box.problems()["reload"]
     box.new_settings = None  # not valid

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -500,24 +501,68 @@ def test_relaxed_without_the_agent_it_stays_in_shadow(
     assert one.elements("enforce") != {}
 
 
+TYPED_IN = {
+    "client": "203.0.113.9",
+    "client_port": 50000,
+    "local": "10.0.0.1",
+    "local_port": 22,
+    "found": "connection",
+    "sure": True,
+    "how": "the connection that sshd holds",
+}
+
+
 def test_arming_is_refused_without_a_way_in(fleet: World) -> None:
     one = trialled(fleet, ssh_whitelist=())
     assert "ssh_whitelist is empty" in str(enforce(one)["error"])
     assert one.elements("enforce") == {}
     covered = trialled(fleet)
-    typed_in = {
-        "client": "203.0.113.9",
-        "client_port": 50000,
-        "local": "10.0.0.1",
-        "local_port": 22,
-        "found": "connection",
-        "sure": True,
-        "how": "the connection that sshd holds",
-    }
-    refused = str(enforce(covered, session=typed_in)["error"])
+    refused = str(enforce(covered, session=TYPED_IN)["error"])
     assert "203.0.113.9 is not in ssh_whitelist" in refused
     assert covered.elements("enforce") == {}
-    assert "result" in enforce(covered, session=typed_in | {"client": "198.51.100.200"})
+    assert "result" in enforce(covered, session=TYPED_IN | {"client": "198.51.100.200"})
+
+
+@pytest.mark.parametrize("stage", ["shadow", "trial", "enforced", "reject_all"])
+def test_a_reload_does_not_shut_out_who_asks_for_it(fleet: World, stage: str) -> None:
+    """A typing error in ssh_whitelist is refused in the session that it would end, where the host
+    drops or is about to."""
+    one = trialled(fleet)
+    (let_in,) = one.settings.ssh_whitelist
+    if stage in ("trial", "enforced"):
+        enforce(one, seconds=60)
+        fleet.pass_time(50 if stage == "enforced" else 1)
+        assert one.status()["stage"] == stage
+    wrong = (ip_network("192.0.2.0/28"),)
+    one.new_settings = dataclasses.replace(
+        one.settings, ssh_whitelist=wrong, reject_all=stage == "reject_all"
+    )
+    session = {**TYPED_IN, "client": str(let_in[0])}
+    if stage == "shadow":
+        assert one.ask("reload", session=session)["result"]["changed"] == ["ssh_whitelist"]
+        return
+    refused = str(one.ask("reload", session=session)["error"])
+    assert "would not be let in any more" in refused
+    assert "neti reload --anyway" in refused
+    assert one.running.core.settings.ssh_whitelist == (let_in,)
+    assert "reload" in one.problems()
+    done = one.ask("reload", session=session, anyway=True)["result"]
+    assert "ssh_whitelist" in done["changed"]
+    # It is shut out by now: what it asks for next takes nothing from it.
+    one.new_settings = dataclasses.replace(one.new_settings, linger_seconds=7)
+    fleet.pass_time(1)
+    if one.status()["stage"] != "shadow":
+        assert "result" in one.ask("reload", session=session)
+
+
+def test_a_trial_that_waits_for_a_word_is_not_replaced_by_one_that_does_not(fleet: World) -> None:
+    """Two people: the first is promised that nothing but 'neti confirm' makes it permanent."""
+    one = trialled(fleet)
+    enforce(one, seconds=60, wait=True)
+    assert "only 'neti confirm'" in str(enforce(one, seconds=10)["error"])
+    fleet.pass_time(1)
+    assert one.status()["trial"]["confirms"] == "operator"
+    assert "result" in enforce(one, seconds=30, wait=True)
 
 
 def test_a_whitelist_that_is_emptied_later_ends_enforcement(fleet: World) -> None:
