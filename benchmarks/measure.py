@@ -18,8 +18,10 @@ from neti.model import Host, Member
 from neti.ruleset.delta import Elements
 from neti.ruleset.objects import Structure, Transaction
 from neti.ruleset.plan import REVOKE_SECONDS
-from neti.ruleset.policy import Surroundings, elements_of, structure
+from neti.ruleset.policy import structure
+from neti.ruleset.reach import elements_of
 from neti.ruleset.replace import replacement
+from neti.ruleset.surroundings import Surroundings
 from neti_lab.namespaces import call_inside
 
 _PAUSE = 0.01  # between two changes, so that each finds everybody idle

@@ -34,8 +34,10 @@ from neti.ruleset.delta import Elements
 from neti.ruleset.enforce import PERMANENT
 from neti.ruleset.objects import Structure
 from neti.ruleset.plan import REVOKE_SECONDS
-from neti.ruleset.policy import Surroundings, elements_of, own_elements, structure
+from neti.ruleset.policy import structure
+from neti.ruleset.reach import elements_of, own_elements
 from neti.ruleset.replace import replacement
+from neti.ruleset.surroundings import Surroundings
 from neti_lab import namespaces
 from neti_lab.wiring import Node, Wiring
 

@@ -41,8 +41,9 @@ from neti.ruleset.objects import (
     Transaction,
 )
 from neti.ruleset.plan import plan
-from neti.ruleset.policy import Surroundings, structure
+from neti.ruleset.policy import structure
 from neti.ruleset.replace import replacement
+from neti.ruleset.surroundings import Surroundings
 
 SETTINGS = Settings(path=Path("neti.yml"))
 ETH = Surroundings(uplinks=("eth0",), ssh_untracked=True)

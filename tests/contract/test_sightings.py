@@ -17,8 +17,9 @@ from neti.dataplane.nftables import NftablesDataplane
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.objects import FAMILY_TABLE, NO_TABLE, SEEN_SECONDS, DeleteTable, Transaction
-from neti.ruleset.policy import Surroundings, structure
+from neti.ruleset.policy import structure
 from neti.ruleset.replace import replacement
+from neti.ruleset.surroundings import Surroundings
 from neti.stage.shadow import Sighting
 
 STRUCTURE = structure(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from neti.config import load
-from neti.ruleset.policy import Surroundings, structure
+from neti.ruleset.policy import structure
+from neti.ruleset.surroundings import Surroundings
 
 PAGE = (Path(__file__).parents[2] / "docs/how-it-works.md").read_text()
 CONFIG = """

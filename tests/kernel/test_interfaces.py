@@ -9,7 +9,8 @@ from tests.support.netns import Net, Server, reaches
 
 from neti.host import surroundings
 from neti.host.machine import RealMachine
-from neti.ruleset.policy import Surroundings, structure
+from neti.ruleset.policy import structure
+from neti.ruleset.surroundings import Surroundings
 
 pytestmark = pytest.mark.kernel
 

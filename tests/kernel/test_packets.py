@@ -21,7 +21,8 @@ from neti.host.machine import RealMachine
 from neti.model import Host, Member, Site, entry
 from neti.model.settings import OpenPort, Settings
 from neti.ruleset.enforce import OFF, PERMANENT
-from neti.ruleset.policy import Surroundings, structure
+from neti.ruleset.policy import structure
+from neti.ruleset.surroundings import Surroundings
 
 pytestmark = pytest.mark.kernel
 

@@ -28,7 +28,8 @@ from neti.host.machine import RealMachine
 from neti.model import Host, Member, Site, entry
 from neti.model.settings import Settings
 from neti.ruleset.enforce import PERMANENT
-from neti.ruleset.policy import Surroundings, structure
+from neti.ruleset.policy import structure
+from neti.ruleset.surroundings import Surroundings
 
 pytestmark = pytest.mark.kernel
 

@@ -20,7 +20,8 @@ from neti.host.listeners import listeners
 from neti.model import Host, Member, Site, entry
 from neti.model.settings import OpenPort, Settings
 from neti.ruleset.enforce import PERMANENT
-from neti.ruleset.policy import Surroundings, structure
+from neti.ruleset.policy import structure
+from neti.ruleset.surroundings import Surroundings
 from neti.stage.preview import View, rows
 from neti.stage.shadow import Sighting
 

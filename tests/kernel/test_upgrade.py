@@ -23,6 +23,7 @@ pytestmark = pytest.mark.kernel
 
 # At the end of ruleset/policy.py: one more set and one more counter, and a chain that uses them.
 _MORE_RULES = """
+from dataclasses import replace
 
 _structure_before = structure
 
@@ -52,7 +53,7 @@ def newer(tmp_path: Path) -> list[str]:
     """What runs a command line as the version to come."""
     source = tmp_path / "newer"
     shutil.copytree(Path(neti.__file__).parent, source / "neti")
-    _change(source / "neti/ruleset/policy.py", "import dataclass, field", ", replace", _MORE_RULES)
+    _change(source / "neti/ruleset/policy.py", "\ndef structure(", "", _MORE_RULES)
     _change(source / "neti/state/records.py", "\nFORMAT: Final = ", "9")  # 91
     _change(source / "neti/state/folder.py", '"format": records.FORMAT', ', "newer": {"more": [1]}')
     return ["env", f"PYTHONPATH={source}"]

@@ -17,7 +17,7 @@ from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.objects import KernelState, SetName
 from neti.ruleset.plan import REVOKE_SECONDS
-from neti.ruleset.policy import elements_of, own_elements
+from neti.ruleset.reach import elements_of, own_elements
 from neti.state.folder import Everybody
 from neti.state.records import Remembered
 

@@ -16,7 +16,7 @@ from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.monitoring.arrivals import Arrivals
 from neti.ruleset.delta import Elements
-from neti.ruleset.policy import Surroundings
+from neti.ruleset.surroundings import Surroundings
 
 
 class HostNetwork:

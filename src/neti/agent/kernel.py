@@ -20,7 +20,8 @@ from neti.dataplane.monitor import RulesChanged
 from neti.errors import DataplaneError, StructureRefused
 from neti.ruleset.enforce import OFF
 from neti.ruleset.objects import SetName
-from neti.ruleset.policy import Surroundings, structure
+from neti.ruleset.policy import structure
+from neti.ruleset.surroundings import Surroundings
 
 _SETTLE: Final = 0.2  # seconds in which other programs' changes are gathered before a look
 _LOOK_SHARE: Final = 10  # a look may take a tenth of the time, but

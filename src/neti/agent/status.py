@@ -20,7 +20,7 @@ from neti.monitoring.status import (
     Wish,
 )
 from neti.registry.opening import notes_of
-from neti.ruleset.policy import cross_address
+from neti.ruleset.reach import cross_address
 from neti.text import printable
 
 _LISTED: Final = 1000  # lost and held members named; more are only counted

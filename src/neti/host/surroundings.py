@@ -11,7 +11,8 @@ from neti.identity.preflight import resolvers_of_this_host
 from neti.model import Host, IPAddress
 from neti.ruleset.delta import Elements
 from neti.ruleset.objects import LISTENING
-from neti.ruleset.policy import Surroundings, never_revoked, sayable
+from neti.ruleset.reach import never_revoked
+from neti.ruleset.surroundings import Surroundings, sayable
 
 
 def surroundings(

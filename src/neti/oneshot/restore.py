@@ -36,7 +36,8 @@ from neti.model.settings import DEFAULT_STATE, Settings, StaticIdentity
 from neti.oneshot.down import is_down
 from neti.ruleset.enforce import RELAXED, Enforcement
 from neti.ruleset.objects import KernelState
-from neti.ruleset.policy import Surroundings, structure
+from neti.ruleset.policy import structure
+from neti.ruleset.surroundings import Surroundings
 from neti.stage.stages import IS_DOWN, Record, hindrance, in_force
 from neti.stage.taking_up import STAGE_LOST, Source, take_up
 from neti.state.folder import Loaded, StateError, StateFolder

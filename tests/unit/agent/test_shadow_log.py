@@ -22,7 +22,8 @@ from neti.identity.machine import fingerprint
 from neti.model import Member, Reach, Site
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
-from neti.ruleset.policy import Surroundings, structure
+from neti.ruleset.policy import structure
+from neti.ruleset.surroundings import Surroundings
 from neti.stage.shadow import Port, Sighting
 from neti.state.folder import StateError
 

@@ -19,17 +19,17 @@ from neti.model.settings import IPNetwork, OpenPort, Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.enforce import OFF, PERMANENT
 from neti.ruleset.objects import NO_TABLE, Structure
-from neti.ruleset.policy import (
+from neti.ruleset.policy import structure
+from neti.ruleset.reach import (
     Element,
-    Surroundings,
     cross_address,
     elements_of,
     never_revoked,
     own_elements,
     road_mtu,
-    structure,
 )
 from neti.ruleset.replace import replacement
+from neti.ruleset.surroundings import Surroundings
 
 HOST: Final = Host(
     id="me", site="ec2", private=IPv4Address("10.0.0.1"), public=IPv4Address("198.51.100.1")

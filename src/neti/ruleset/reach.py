@@ -1,0 +1,118 @@
+"""What one member means to this host: where its overlay address leads, and who is let in. Pure.
+
+A change of one member is a change of its few elements and of nothing else.
+
+Must never do: let in an address from which the member cannot come to this host.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from typing import Final
+
+from neti.model import Host, IPAddress, Member, Reach, Site
+from neti.ruleset.objects import SetName
+
+# Metadata and time of EC2 (both families), Google, Azure; Azure's DNS, DHCP and health probes.
+METADATA: Final = (
+    IPv4Address("169.254.169.254"),
+    IPv4Address("169.254.169.253"),
+    IPv4Address("169.254.169.123"),
+    IPv4Address("168.63.129.16"),
+    IPv6Address("fd00:ec2::254"),
+    IPv6Address("fd00:ec2::253"),
+    IPv6Address("fd00:ec2::123"),
+    IPv6Address("fd20:ce::254"),
+)
+PUBLIC_ROAD_MTU: Final = 1500  # what the internet carries, whatever a site's own network does
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    where: SetName
+    key: str
+    value: str = ""
+
+
+def elements_of(member: Member, *, host: Host, sites: Mapping[str, Site]) -> Iterator[Element]:
+    """What ``member`` means to ``host``: where its overlay address leads and who is let in.
+
+    A member without an address that this host could reach gets no overlay element: its overlay
+    address is then refused at once, like one that nobody holds.
+    """
+    if member.id == host.id:
+        return  # see own_elements: what the registry says of this host changes nothing here
+    site = sites.get(member.site)
+    near = member.site == host.site
+    by_private = near or (site is not None and site.reached_by is Reach.PRIVATE)
+    target = member.private if by_private else member.public
+    if target is not None:
+        yield Element("overlay", str(member.overlay), str(target))
+    ranges = () if near else clamped_ranges(site)
+    clamped = not near and road_mtu(site, sites.get(host.site)) is not None
+    for address in admitted_addresses(member, host=host, sites=sites):
+        if isinstance(address, IPv6Address):
+            yield Element("peers6", str(address))
+            if clamped:
+                yield Element("across6", str(address))
+        else:
+            yield Element("peers4", str(address))
+            if clamped and not any(address in network for network in ranges):
+                yield Element("across4", str(address))
+
+
+def own_elements(host: Host, overlay: IPv4Address) -> Iterator[Element]:
+    """A host reaches itself by its own overlay address."""
+    yield Element("overlay", str(overlay), str(host.private))
+
+
+def cross_address(member: Member, *, host: Host, sites: Mapping[str, Site]) -> IPv4Address | None:
+    """The real address by which ``host`` reaches ``member``; None when there is none."""
+    for element in elements_of(member, host=host, sites=sites):
+        if element.where == "overlay":
+            return IPv4Address(element.value)
+    return None
+
+
+def admitted_addresses(
+    member: Member, *, host: Host, sites: Mapping[str, Site]
+) -> Iterator[IPAddress]:
+    """The addresses from which ``member`` can come to ``host``, and is let in. Another site's
+    private address is not among them: here it may be somebody else's, as private ranges overlap."""
+    site = sites.get(member.site)
+    near = member.site == host.site
+    by_private = near or (site is not None and site.reached_by is Reach.PRIVATE)
+    if by_private:
+        yield member.private
+    if member.public is not None:
+        yield member.public
+    for address in member.more:
+        if isinstance(address, IPv6Address) or (
+            by_private or site is None or not any(address in n for n in site.private)
+        ):
+            yield address
+
+
+def road_mtu(site: Site | None, own: Site | None) -> int | None:
+    """What the road to another site carries; None: as much as the uplink, as far as is known."""
+    across = site.mtu if site is not None else None
+    if across is None and (site is None or site.reached_by is Reach.PUBLIC):
+        across = PUBLIC_ROAD_MTU
+    here = own.mtu if own is not None else None
+    return min((mtu for mtu in (across, here) if mtu is not None), default=None)
+
+
+def clamped_ranges(site: Site | None) -> tuple[IPv4Network, ...]:
+    """The ranges in which other sites meet this one's members: they need no element each."""
+    if site is None:
+        return ()
+    return site.private if site.reached_by is Reach.PRIVATE else site.public
+
+
+def never_revoked(
+    host: Host, own: Iterable[IPAddress], others: Iterable[IPAddress]
+) -> frozenset[str]:
+    """Addresses that must not become removed sources, whoever claimed them in the registry and
+    then let go of them. ``own``: this machine's. ``others``: gateways, resolvers, ZooKeeper's."""
+    mine = (host.private, *((host.public,) if host.public is not None else ()), *host.more)
+    return frozenset(map(str, (*METADATA, *mine, *own, *others)))

@@ -1,0 +1,112 @@
+"""This machine as the policy sees it, and whose an interface is, in nft's words. Pure.
+
+Must never do: take an interface for a container's that nft cannot name exactly.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from neti.model.settings import Settings
+
+# Interfaces of these kinds can lead to this machine's own containers; see Surroundings.
+CONTAINER_KINDS: Final = '{ "bridge", "veth" }'
+# Printable ASCII without the quote, the asterisk and the backslash.
+PLAIN_INTERFACE: Final = re.compile(r"[!#-)+-\[\]-~]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the policy needs to know of this machine beside its identity.
+
+    ``uplinks``: interfaces with a default route or the private address. ``strangers``: bridges and
+    veths that are no uplink, and lead to others than this machine's own containers all the same.
+    ``indexes``: of those among both whose name nft cannot say. ``local_ports``: the range from
+    which this machine takes ports for what it opens itself. ``ssh_untracked``: no other table
+    judges input, so SSH may bypass connection tracking. ``containers``: what is taken for the own
+    containers, for people; the rules go by kind, so that a new one needs no new rules.
+    """
+
+    uplinks: tuple[str, ...]
+    ssh_untracked: bool
+    strangers: tuple[str, ...] = ()
+    indexes: tuple[tuple[str, int], ...] = ()
+    local_ports: tuple[int, int] = (32768, 60999)
+    site: str = ""  # this host's own
+    containers: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Interfaces that are never taken for containers', whatever their kind."""
+        return tuple(dict.fromkeys((*self.uplinks, *self.strangers)))
+
+
+class Whose:
+    """Conditions in nft's words: a packet comes from an own container, or leaves to one.
+
+    ``from_container`` is empty where no interface may count as one. Whatever nft cannot name is
+    taken for a stranger's as far as it comes from there, and for a container's as far as it leads
+    there: both ways it is judged.
+    """
+
+    def __init__(self, settings: Settings, surroundings: Surroundings) -> None:
+        names, indexes, named = _sayable(surroundings)
+        quoted = ", ".join(f'"{name}"' for name in names)
+        inward, outward = f"iifname != {{ {quoted} }}", f"oifname != {{ {quoted} }}"
+        if indexes:
+            listed = ", ".join(map(str, indexes))
+            inward += f" iif != {{ {listed} }}"
+            outward += f" oif != {{ {listed} }}"
+        own, toward = f"meta iifkind {CONTAINER_KINDS}", [f"meta oifkind {CONTAINER_KINDS}"]
+        if settings.container_interfaces is not None:
+            chosen = _without_covered(_in_quotes(n) or "" for n in settings.container_interfaces)
+            words = ", ".join(f'"{name}"' for name in chosen)
+            own = f"iifname {{ {words} }}" if chosen else ""
+            toward += [f"oifname {{ {words} }}"] if chosen else []
+        self.from_container = f"{inward} {own}" if own and named else ""
+        self.toward_container = tuple(f"{outward} {condition}" for condition in toward)
+
+
+def _sayable(surroundings: Surroundings) -> tuple[list[str], list[int], bool]:
+    """Names and indexes of the interfaces that are no containers', and whether that is all."""
+    names, indexes, complete = ["lo"], [], True
+    known = dict(surroundings.indexes)
+    for interface in surroundings.outside:
+        said = _in_quotes(interface)
+        if said == interface:
+            names.append(said)
+        elif interface in known:
+            indexes.append(known[interface])
+        elif said is not None:
+            names.append(said)
+        else:
+            complete = False
+    return _without_covered(names), sorted(set(indexes)), complete
+
+
+def _without_covered(names: Iterable[str]) -> list[str]:
+    """nft refuses a name beside a pattern that holds it, in one set."""
+    every = [name for name in dict.fromkeys(names) if name]
+    patterns = [name[:-1] for name in every if name.endswith("*")]
+    return [
+        name for name in every if not any(name.startswith(p) and name != f"{p}*" for p in patterns)
+    ]
+
+
+def sayable(interface: str) -> bool:
+    """Whether nft can name exactly this interface."""
+    return PLAIN_INTERFACE.fullmatch(interface) is not None
+
+
+def _in_quotes(interface: str) -> str | None:
+    """The name as nft can say it; None where it cannot say even a beginning of it.
+
+    The kernel allows nearly every byte in an interface's name, and nft has no escapes. A name that
+    it cannot say becomes all that begin like it. An asterisk at the end is nft's own pattern.
+    """
+    plain = PLAIN_INTERFACE.match(interface)
+    if plain is None:
+        return None
+    rest = interface[len(plain[0]) :]
+    return interface if not rest else f"{plain[0]}*"
