@@ -1,0 +1,145 @@
+"""What operators' commands do with a session in ZooKeeper. See ``neti.registry.OperatorRegistry``.
+
+Must never do: keep the session, or anything made with it, when the command is over.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import IPv4Address
+from typing import Any, TypeVar
+
+from kazoo.protocol.serialization import Create, Delete, Exists, SetData
+
+from neti.registry import Detail, SettingName
+from neti.registry.detail import MAX_DETAIL_BYTES
+from neti.registry.leases import DamagedLease, check_move
+from neti.registry.untrusted import bounded_data, bounded_setting, host_id_text
+from neti.registry.zookeeper import init as zookeeper_init
+from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.calls import Attempt
+from neti.registry.zookeeper.init import InitPlan
+from neti.registry.zookeeper.layout import Layout
+from neti.registry.zookeeper.leases import ANY_VERSION, overlay_of
+from neti.registry.zookeeper.session import OneSession
+
+T = TypeVar("T")
+
+
+class OperatorSide(OneSession):
+    def names(self) -> frozenset[str]:
+        return frozenset(self._attempt(lambda attempt: attempt.names(self._layout.ip_map)))
+
+    def data(self, names: Iterable[str]) -> dict[str, bytes]:
+        wanted = list(names)
+
+        def operation(attempt: Attempt) -> dict[str, bytes]:
+            paths = [self._layout.name(name) for name in wanted]
+            found = zip(wanted, attempt.read(paths, unread=self._unread), strict=True)
+            return {name: bounded_data(data) for name, data in found if data is not None}
+
+        return self._attempt(operation)
+
+    def details(self) -> list[Detail]:
+        def operation(attempt: Attempt) -> list[Detail]:
+            ids = sorted(attempt.names(self._layout.agents))
+            paths = [self._layout.agent(host_id) for host_id in ids]
+            found = zip(ids, attempt.read(paths, unread=self._unread), strict=True)
+            return [Detail(i, data[:MAX_DETAIL_BYTES]) for i, data in found if data is not None]
+
+        return self._attempt(operation)
+
+    def leases(self) -> Mapping[IPv4Address, str]:
+        def operation(attempt: Attempt) -> dict[IPv4Address, str]:
+            taken = self._leases.taken(attempt)
+            paths = [self._layout.by_overlay(overlay) for overlay in taken]
+            found = zip(taken, attempt.read(paths, unread=self._unread), strict=True)
+            return {overlay: host_id_text(data) for overlay, data in found if data is not None}
+
+        return self._attempt(operation)
+
+    def lease_of(self, host_id: str) -> IPv4Address | None:
+        def operation(attempt: Attempt) -> IPv4Address | None:
+            (data,) = attempt.read([self._layout.by_id(host_id)], unread=self._unread)
+            return overlay_of(data) if data is not None else None
+
+        return self._attempt(operation)
+
+    def unreadable(self) -> frozenset[str]:
+        return frozenset(self._unread)
+
+    def release(self, host_id: str) -> IPv4Address | DamagedLease | None:
+        freed: list[
+            IPv4Address | DamagedLease
+        ] = []  # known even when the answer to the multi was lost
+
+        def look(attempt: Attempt) -> list[Any]:
+            operations, overlay = self._leases.release(attempt, host_id)
+            if operations:
+                freed[:] = [overlay] if overlay is not None else []
+            return operations
+
+        self._attempt_as_operator(lambda attempt: self._write(attempt, look))
+        return freed[0] if freed else None
+
+    def move(
+        self, old: str, new: str, *, force: bool = False
+    ) -> tuple[IPv4Address, IPv4Address | None]:
+        check_move(old, new)
+        tried: list[tuple[IPv4Address, IPv4Address | None]] = []
+
+        def look(attempt: Attempt) -> list[Any]:
+            if tried and self._leases.held(attempt, new) == tried[0][0]:
+                return []  # done, only the answer was lost
+            operations, outcome = self._leases.move(attempt, old, new, force=force)
+            tried[:] = [outcome]
+            return operations
+
+        self._attempt_as_operator(lambda attempt: self._write(attempt, look))
+        return tried[0]
+
+    def setting(self, setting: SettingName) -> bytes | None:
+        path = self._layout.setting(setting)
+
+        def operation(attempt: Attempt) -> bytes | None:
+            (value,) = attempt.read([path])
+            return bounded_setting(setting, value) if value is not None else None
+
+        return self._attempt(operation)
+
+    def change_setting(self, setting: SettingName, value: bytes | None) -> None:
+        path = self._layout.setting(setting)
+
+        def look(attempt: Attempt) -> list[Any]:
+            present = attempt.one(Exists(path, None)) is not None
+            if value is None:
+                return [Delete(path, ANY_VERSION)] if present else []
+            if present:
+                return [SetData(path, value, ANY_VERSION)]
+            (parent,) = attempt.acls([path.rpartition("/")[0] or "/"])
+            return [Create(path, value, rights.of_child(parent), 0)]
+
+        self._attempt_as_operator(lambda attempt: self._write(attempt, look))
+
+    def plan_init(self, operators: Sequence[str] = ()) -> InitPlan:
+        """What the tree lacks. With TLS, who asks is an operator, and ``operators`` are others."""
+        own = None
+        if self._files is not None:
+            from neti.registry.zookeeper.certificates import subject
+
+            own = subject(self._files.cert)
+
+        def operation(attempt: Attempt) -> InitPlan:
+            known = zookeeper_init.subjects_of(attempt, own) if own is not None else ()
+            return zookeeper_init.plan(attempt, self._layout, (*known, *operators))
+
+        return self._attempt_as_operator(operation)
+
+    def init(self, planned: InitPlan) -> None:
+        self._attempt_as_operator(lambda attempt: zookeeper_init.carry_out(attempt, planned))
+
+    def inspect(self, look: Callable[[Attempt, Layout], T]) -> T:
+        """For ``zookeeper_check``, which looks at what no agent needs."""
+        return self._attempt(lambda attempt: look(attempt, self._layout))
+
+    def operate(self, change: Callable[[Attempt, Layout], T]) -> T:
+        """As ``inspect``, for what operators change."""
+        return self._attempt_as_operator(lambda attempt: change(attempt, self._layout))
