@@ -48,6 +48,7 @@ def hosts(config: Path, write: Path | None, remove: Path | None, domain: str | N
 
     --write puts the lines between two markers and leaves all others alone. It replaces the file in
     one step and keeps its mode and owner. You can run it as often as you like, for example by cron.
+    A host that is lost or held, and so still reachable, keeps the line that it has there.
 
     \b
     Examples:
@@ -61,7 +62,8 @@ def hosts(config: Path, write: Path | None, remove: Path | None, domain: str | N
         _report(remove, rewrite(remove, []), "no lines from Neti")
         return
     seen = fleet_seen(settings_in_force(config))
-    lines, left_out = listing.hosts_lines(seen.rows(), domain)
+    rows, away = seen.rows(), listing.still_reachable(seen.away)
+    lines, left_out = listing.hosts_lines([*rows, *away], domain)
     note_left_out(left_out, "a hosts file")
     if write is None:
         hand_over("".join(f"{line}\n" for line in lines))
@@ -71,12 +73,13 @@ def hosts(config: Path, write: Path | None, remove: Path | None, domain: str | N
             f"{write} is not changed: the registry does not answer, and this host's agent does not "
             "know the members' names"
         )
-    if not lines:
+    if not rows:
         raise NetiError(
             f"{write} is not changed: the registry has no member\n"
             f"→ 'neti hosts --remove {write}' takes the lines out"
         )
-    _report(write, rewrite(write, lines), f"{counted(len(lines), 'line')} from Neti")
+    kept = [row["overlay"] for row in away]
+    _report(write, rewrite(write, lines, kept), f"{counted(len(lines), 'line')} from Neti")
 
 
 def _report(path: Path, changed: bool, holds: str) -> None:

@@ -71,6 +71,12 @@ def csv_row(row: Row, columns: Sequence[str]) -> list[str]:
     return [csv_cell(row[column]) for column in columns]
 
 
+def still_reachable(away: Sequence[Row]) -> list[Row]:
+    """Of those who are away: hosts that peers keep, or may keep, because they did not say goodbye.
+    Nothing tells their names but what was written before, so they are called by their ids."""
+    return [row for row in away if row["state"] in ("lost", "held", "missing") and row["overlay"]]
+
+
 def hosts_lines(listed: Sequence[Row], domain: str | None = None) -> tuple[list[str], list[str]]:
     """Lines for /etc/hosts, and the ids of those that have no name that may stand there.
 

@@ -57,7 +57,7 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """What the registry says; tests may change it."""
-    held: dict[str, object] = {"members": {"a": A, "b": B}, "unanswered": None}
+    held: dict[str, object] = {"members": {"a": A, "b": B}, "unanswered": None, "away": []}
 
     def look(*_: object) -> Seen:
         return Seen(
@@ -66,7 +66,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
             taken=frozenset(),
             skipped={},
             skipped_count=0,
-            away=[],
+            away=held["away"],  # type: ignore[arg-type]  # likewise
             unanswered=held["unanswered"],  # type: ignore[arg-type]  # likewise
         )
 
@@ -120,6 +120,46 @@ def test_the_file_keeps_its_mode_and_owner_and_the_rest(
     assert neti(config, "hosts", "--remove", str(hosts)).exit_code == 0
     assert hosts.read_bytes() == b"127.0.0.1\tlocalhost\n\xff no UTF-8\n"
     assert [path.name for path in tmp_path.iterdir() if "hosts" in path.name] == ["hosts"]
+
+
+def away(state: str, overlay: str = "192.168.0.2") -> dict[str, object]:
+    return {"id": "b", "name": "b", "overlay": overlay, "state": state, "site": None}
+
+
+@pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        ("lost", "192.168.0.2\tdb-1\n"),
+        ("held", "192.168.0.2\tdb-1\n"),
+        ("missing", "192.168.0.2\tdb-1\n"),
+        ("left", ""),
+        ("gone", ""),
+        ("not believed", ""),
+    ],
+)
+def test_who_is_lost_and_reachable_keeps_its_name(
+    state: str, line: str, config: Path, seen: dict[str, object], tmp_path: Path
+) -> None:
+    """A name that goes with a session would take a host away that serves, on every host that
+    writes the file by cron. The registry knows its name no more; the file does."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("")
+    neti(config, "hosts", "--write", str(hosts))
+    seen.update(members={"a": A}, away=[away(state)])
+    assert neti(config, "hosts", "--write", str(hosts)).exit_code == 0
+    assert hosts.read_text() == f"{BEGIN}\n192.168.0.1\ta\n{line}{END}\n"
+    known = line.replace("db-1", "b")
+    assert neti(config, "hosts").stdout == f"192.168.0.1\ta\n{known}"
+
+
+def test_a_kept_name_gives_way_to_who_is_called_so_now(
+    config: Path, seen: dict[str, object], tmp_path: Path
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"{BEGIN}\n192.168.0.9\tDB-1\n{END}\n")
+    seen.update(away=[{**away("lost", "192.168.0.9"), "id": "c", "name": "c"}])
+    neti(config, "hosts", "--write", str(hosts))
+    assert "192.168.0.2\tdb-1\n192.168.0.9\tc\n" in hosts.read_text()
 
 
 @pytest.mark.parametrize("what", [{"unanswered": RegistryUnavailable("away")}, {"members": {}}])
