@@ -9,7 +9,7 @@ stands for.
     reads          leases as read, and what is to be read
     members, lost  who was let in by which entry, and who of them has no registration
     dispute        which entry is believed, and speaks for its host
-    removal        who is lost, held, let go, displaced
+    removal        who is lost, held, let go
 
 Must never do: ask the registry or the clock itself (``questions`` and ``now`` are for that), or
 let one entry's fault touch another member.
@@ -350,23 +350,21 @@ class Fleet:
     def _restore_lost(
         self, since: Mapping[str, float], more: Mapping[str, tuple[IPAddress, ...]]
     ) -> None:
-        restored: dict[str, float] = {}
+        restored: set[str] = set()
         for name in sorted(since):
             member = self._roster.admissible(name)
             if member is not None and member.id not in self.members:
                 self._roster.keep(name, member)
                 self._restore_more(name, more.get(name, ()))
                 self._standing.accept(name, self._roster.member(name))
-                restored[member.id] = since[name]
-        # Only now is it known who stood behind one public address with whom.
-        for host_id, lost_since in restored.items():
-            self._leaving.lose(host_id, since=lost_since)
+                self._leaving.lose(member.id, since=since[name])
+                restored.add(member.id)
         self._settle(restored)
 
     # --- deciding ---
 
     def _settle(self, touched: Iterable[str]) -> None:
-        """Decide anew for these ids, then for the lost ones that a live one may displace."""
+        """Decide anew for these ids, then for those of them that are lost."""
         while touched:
             again: set[str] = set()
             # All choices from one picture, so that none depends on who was looked at first.
@@ -374,7 +372,7 @@ class Fleet:
             for host_id, name in chosen.items():
                 again |= self._decide(host_id, name)
                 again |= self._next_of_crowd(host_id)
-            touched = again | self._leaving.displaced_by(chosen)
+            touched = again | self._leaving.without_lease(chosen)
         # Only now, as a claim may follow the one that ended.
         for overlay in self._roster.take_unclaimed():
             self._asking.forget_lease(overlay)

@@ -1,17 +1,15 @@
 """Members that are not registered any more and still stand: lost, and those that are held. Pure.
 
 *Lost*: the session ended without a word; its time runs. *Held*: it would be removed now, and the
-guard keeps it; no time runs. Both end the same way when the host returns or is displaced.
+guard keeps it; no time runs. Both end the same way when the host returns or loses its lease.
 """
 
 from collections import ChainMap, Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
 from types import MappingProxyType
 
 from neti.fleet.guard import WINDOW_SECONDS, Guard
-from neti.fleet.index import Claims
 from neti.model import Member
 
 Batch = tuple[str, bool, float]  # a site, whether they said goodbye, since when the first is held
@@ -23,7 +21,6 @@ class Lost:
 
     member: Member
     since: float
-    shared_public: bool  # others stood behind the same public address then: it is a NAT's
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +56,6 @@ class Absences:
         self._batch_of: dict[str, Batch] = {}
         self._batches: dict[Batch, dict[str, float]] = {}  # since when each is held
         self._passing: set[str] = set()
-        self._alone: dict[IPv4Address, str] = {}  # public address that was not shared -> id
-        self._at_private: Claims[tuple[str, IPv4Address]] = Claims()
 
     def __contains__(self, host_id: str) -> bool:
         return host_id in self._waiting or host_id in self._kept
@@ -90,14 +85,6 @@ class Absences:
             self._touched.add(host_id)
             self._passing.add(host_id)
 
-    def alone_at(self, public: IPv4Address | None) -> str | None:
-        """Who had this public address to itself."""
-        return self._alone.get(public) if public is not None else None
-
-    def at_private_of(self, member: Member) -> Collection[str]:
-        """Who of these has this member's private address in its site."""
-        return self._at_private.of((member.site, member.private))
-
     def floor(self, host_id: str) -> int:
         """The generation below which an entry of this id is an older copy's: none comes back as
         its older self while the registry is doubted."""
@@ -116,9 +103,6 @@ class Absences:
         self._waiting[host_id] = lost
         if not in_order:  # the clock was set back
             self._waiting = dict(sorted(self._waiting.items(), key=lambda item: item[1].since))
-        self._at_private.add((lost.member.site, lost.member.private), host_id)
-        if lost.member.public is not None and not lost.shared_public:
-            self._alone[lost.member.public] = host_id
 
     def hold(self, ids: Iterable[str], hold: Hold) -> None:
         for host_id in ids:
@@ -171,12 +155,7 @@ class Absences:
         self._touched.add(host_id)
         self._passing.discard(host_id)
         self._unhold(host_id)
-        lost = self._waiting.pop(host_id, None) or self._kept.pop(host_id)
-        self._at_private.discard((lost.member.site, lost.member.private), host_id)
-        public = lost.member.public
-        if public is not None and self._alone.get(public) == host_id:
-            del self._alone[public]
-        return lost
+        return self._waiting.pop(host_id, None) or self._kept.pop(host_id)
 
     def over(self, *, now: float, linger: float) -> list[str]:
         """Lost ones whose time is over."""

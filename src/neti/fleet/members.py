@@ -6,7 +6,7 @@ and that who else has a member's addresses costs the same however many there are
 Must never do: decide. Whom it was told to let in it has, until it is told otherwise.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import islice
@@ -38,7 +38,6 @@ class Standing:
         self.members: Mapping[str, Member] = MappingProxyType(self._members)
         self.speaks: Mapping[str, str] = MappingProxyType(self._speaks)
         self._at_private: Claims[tuple[str, IPv4Address]] = Claims()
-        self._at_public: Claims[IPv4Address] = Claims()
         self._before: dict[str, Member | None] = {}
 
     def accept(self, name: str, member: Member) -> None:
@@ -53,8 +52,6 @@ class Standing:
             self._free_place_of(before)
         self._members[host_id] = member
         self._at_private.add((member.site, member.private), host_id)
-        if member.public is not None:
-            self._at_public.add(member.public, host_id)
 
     def drop(self, host_id: str) -> None:
         """It is no member any more, if it was one."""
@@ -66,16 +63,6 @@ class Standing:
 
     def _free_place_of(self, member: Member) -> None:
         self._at_private.discard((member.site, member.private), member.id)
-        if member.public is not None:
-            self._at_public.discard(member.public, member.id)
-
-    def at_private_of(self, member: Member) -> Collection[str]:
-        """Ids at its private address in its site, its own among them if it is there."""
-        return self._at_private.of((member.site, member.private))
-
-    def shares_public(self, member: Member) -> bool:
-        """Whether several members are at its public address."""
-        return member.public is not None and len(self._at_public.of(member.public)) > 1
 
     def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
         """Private addresses that several members of one site have, with these; not all of many."""

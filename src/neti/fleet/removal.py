@@ -1,14 +1,16 @@
-"""How members end: lost, held, displaced, let go, released. Pure.
+"""How members end: lost, held, let go, released, or without their lease. Pure.
 
 It promises that whoever would be removed for being gone passes the guard, all that are due at once
 or none of them, and that a held member ends by itself only while at most a quarter of the fleet is
-held. Displacing passes no guard: somebody else is proved to be where the member was.
+held. Who has lost its lease passes no guard: the registry says that its overlay address is another
+host's, and only operators can change that.
 
 Methods that remove members return the ids that may stand differently then; whoever calls decides
 those anew.
 
-Must never do: take silence for a goodbye, or begin a removal that nobody asked for: it is told who
-is lost, who said goodbye, and what time it is.
+Must never do: take silence for a goodbye; take another host's claim to a member's real addresses
+for the end of that member, as any host can claim any address of its site; or begin a removal that
+nobody asked for: it is told who is lost, who said goodbye, and what time it is.
 """
 
 from collections.abc import Collection, Iterable
@@ -48,7 +50,7 @@ class Leaving:
     def lose(self, host_id: str, *, since: float) -> None:
         """Its registration is gone; it stands, and its time runs."""
         member = self._standing.members[host_id]
-        self._absences.add(Lost(member, since, self._standing.shares_public(member)))
+        self._absences.add(Lost(member, since))
 
     def goodbye(self, word: Departure, *, now: float) -> set[str]:
         """A lost one's word that it went on purpose, if it is about this generation of it."""
@@ -148,38 +150,12 @@ class Leaving:
         self._absences.let_pass(i for i in ids if i in self._absences)
         return self.release(ids)
 
-    def displaced_by(self, ids: Iterable[str]) -> set[str]:
-        """Remove the lost members whose place these ids, as they stand now, have taken."""
-        if not self._absences:
-            return set()
-        touched: set[str] = set()
-        for host_id in {doubted for i in ids for doubted in self._doubted_by(i)}:
-            lost = self._absences.get(host_id)
-            if lost is not None and self._displaced(lost):
-                touched |= self._remove((host_id,))
-        return touched
-
-    def _doubted_by(self, host_id: str) -> Iterable[str]:
-        """Whose absence this member's standing may end: itself, or who had its address."""
-        member = self._standing.members.get(host_id)
-        if member is None:
-            return ()
-        if host_id in self._absences:
-            return (host_id,)
-        alone = self._absences.alone_at(member.public)
-        lost_here = self._absences.at_private_of(member)  # all of them end now, so once each
-        return tuple(lost_here) if alone is None else (alone, *lost_here)
-
-    def _displaced(self, lost: Lost) -> bool:
-        """A live member claims what the lost one had: its address, or its lease."""
-        member = lost.member
-        if self._asking.holds_lease(member) is False:
-            return True
-        here = len(self._standing.at_private_of(member))
-        if here > len(self._absences.at_private_of(member)):
-            return True
-        # Those who came since are live: had one of them been lost, it would have displaced first.
-        return not lost.shared_public and self._standing.shares_public(member)
+    def without_lease(self, ids: Iterable[str]) -> set[str]:
+        """Remove those of these who are lost, and whose overlay address is leased to another."""
+        lost = [one for i in ids if (one := self._absences.get(i)) is not None]
+        return self._remove(
+            one.member.id for one in lost if self._asking.holds_lease(one.member) is False
+        )
 
     def _remove(self, ids: Iterable[str]) -> set[str]:
         touched: set[str] = set()

@@ -494,24 +494,34 @@ def test_an_entry_that_is_not_believed_shares_no_address() -> None:
     assert fleet.shared_private() == []
 
 
-@pytest.mark.parametrize(
-    "claim",
-    [
-        named("new", 2, private=1),
-        named("new", 2, private=2, public=7),
-        named("new", 1, private=3),
-    ],
-)
-def test_a_new_claim_on_a_lost_ones_address_or_lease_ends_it_at_once(claim: str) -> None:
-    """The address is somebody else's now; what the dead one had there is over."""
+def test_whose_lease_is_anothers_now_is_gone_at_once() -> None:
+    """The overlay address is somebody else's; what the dead one had there is over."""
     fleet = empty()
     join(fleet, named("dead", 1, private=1, public=7))
     fleet.vanished(named("dead", 1, private=1, public=7), now=0)
-    fleet.appeared(claim)
+    fleet.appeared(named("new", 1, private=3))
     assert set(fleet.members) == {"dead"}
-    fleet.lease_read(member_of(claim).overlay, "new")
+    fleet.lease_read(overlay(1), "new")
     assert set(fleet.members) == {"new"}
     assert not fleet.lost
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["claimed after", "claimed before"])
+def test_a_claim_on_a_lost_ones_addresses_takes_nothing_from_it(first: bool) -> None:
+    """Any host can claim any address of its site. One certificate must not end the time of a whole
+    site whose agents are away for a moment."""
+    fleet = empty()
+    ghosts = (named("x", 8, private=1), named("y", 9, private=5, public=7))
+    join(fleet, named("away", 1, private=1, public=7))
+    if first:
+        join(fleet, *ghosts)
+    fleet.vanished(named("away", 1, private=1, public=7), now=0)
+    join(fleet, *ghosts)
+    assert set(fleet.members) == {"away", "x", "y"}
+    assert set(fleet.lost) == {"away"}
+    assert fleet.shared_private() == [("ec2", IPv4Address("10.0.0.1"), ("away", "x"))]
+    fleet.tick(now=LINGER)
+    assert set(fleet.members) == {"x", "y"}
 
 
 def test_a_claim_without_a_lease_ends_nobodys_linger_time() -> None:
@@ -747,7 +757,6 @@ HOSTS: Final = ("a", "b", "c")
 class Gone:
     name: str
     since: float
-    shared_public: bool
 
 
 @dataclass(slots=True)
@@ -780,7 +789,7 @@ class Reference:
             if bulk:
                 self.listed.add(name)
 
-    def vanished(self, name: str, now: float, among: dict[str, Member] | None = None) -> None:
+    def vanished(self, name: str, now: float) -> None:
         if name not in self.present:
             return
         parsed = admissible(name)
@@ -788,12 +797,7 @@ class Reference:
             if self.departures.get(parsed.id, -1) >= parsed.generation:
                 del self.speaks[parsed.id]
             else:
-                shared = any(
-                    member.public == parsed.public
-                    for host_id, member in (self.members() if among is None else among).items()
-                    if host_id != parsed.id and parsed.public is not None
-                )
-                self.lost[parsed.id] = Gone(name, now, shared)
+                self.lost[parsed.id] = Gone(name, now)
         self.present.discard(name)
         self.listed.discard(name)
         if isinstance(parsed, Departure) and self.departures.get(parsed.id) == parsed.generation:
@@ -805,10 +809,9 @@ class Reference:
         for name in new:
             if isinstance(admissible(name), Departure):
                 self.appeared(name)
-        among = self.members()
         for name in self.present - names:
             if isinstance(admissible(name), Member):
-                self.vanished(name, now, among)
+                self.vanished(name, now)
         for name in self.present - names:
             self.vanished(name, now)
         for name in new:
@@ -829,7 +832,7 @@ class Reference:
         }
 
     def settle(self) -> None:
-        """Until nothing moves: who speaks for each id, and which lost ones are displaced."""
+        """Until nothing moves: who speaks for each id, and which lost ones have no lease."""
         before: Any = None
         while before != (self.speaks, self.lost):
             before = (dict(self.speaks), dict(self.lost))
@@ -844,7 +847,7 @@ class Reference:
                     self.lost.pop(host_id, None)
                 elif host_id not in self.lost:
                     self.speaks.pop(host_id, None)
-            for host_id in [i for i in self.lost if self.displaced(i)]:
+            for host_id in [i for i in self.lost if self.without_lease(i)]:
                 self.forget(host_id)
 
     def speaker(self, host_id: str, claimed: dict[str, Member]) -> str | None:
@@ -867,19 +870,9 @@ class Reference:
             return False
         return speaks == name or (name in self.listed and not rivals)
 
-    def displaced(self, host_id: str) -> bool:
-        gone = self.lost[host_id]
-        member = member_of(gone.name)
-        alive = [m for i, m in self.members().items() if i not in self.lost]
-        return (
-            self.leases.get(member.overlay, host_id) != host_id
-            or any((m.site, m.private) == (member.site, member.private) for m in alive)
-            or (
-                member.public is not None
-                and not gone.shared_public
-                and any(m.public == member.public for m in alive)
-            )
-        )
+    def without_lease(self, host_id: str) -> bool:
+        member = member_of(self.lost[host_id].name)
+        return self.leases.get(member.overlay, host_id) != host_id
 
 
 def admissible(name: str) -> Member | Departure | Moved | None:
