@@ -405,6 +405,9 @@ class Fleet:
                 again = self._roster.ids_at(self._roster.claims[before].overlay) - {host_id}
                 self._roster.drop(before)
         if chosen is None:
+            if host_id in self._standing.members:
+                # What spoke for it kept its other entries from being believed before they are read.
+                again = {*again, host_id}
             self._standing.drop(host_id)
         else:
             self._standing.accept(chosen, self._roster.member(chosen))

@@ -748,6 +748,18 @@ def test_who_shared_an_address_with_one_who_left_and_came_back_is_only_lost() ->
     assert set(fleet.lost) == {"a"}
 
 
+def test_an_entry_that_is_nobodys_gives_way_to_another_of_its_host() -> None:
+    """Both came in one list, and neither's lease was read. What speaks for a host is not moved by
+    the other; when it turns out to be nobody's, the other may speak, whatever came first."""
+    first, second = named("a", 1), named("a", 2)
+    fleet = empty()
+    fleet.snapshot([first, second], now=0)
+    speaks = fleet.members["a"].overlay
+    other = ({overlay(1), overlay(2)} - {speaks}).pop()
+    fleet.lease_read(speaks, "b")
+    assert {host_id: member.overlay for host_id, member in fleet.members.items()} == {"a": other}
+
+
 # --- the slow reference ---
 
 HOSTS: Final = ("a", "b", "c")
@@ -1033,6 +1045,7 @@ class AgainstTheReference(RuleBasedStateMachine):
     def teardown(self) -> None:
         """When all have vanished and no linger time runs, nothing takes memory any more."""
         self.take_changes()
+        self.fleet.take_now_leased()
         self.fleet.snapshot([], now=self.now)
         self.fleet.tick(now=self.now + LINGER)
         assert remains(self.fleet) == {}
