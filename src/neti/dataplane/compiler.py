@@ -30,7 +30,7 @@ def compile_rules(text: str) -> tuple[Order, ...]:
 
 @lru_cache(maxsize=_KEPT)
 def _compiled(text: str) -> tuple[Order, ...]:
-    # -I -S: nothing but the standard library is looked for, whoever started this process where.
+    # -I -S: only the standard library is found, wherever this process was started.
     command = [sys.executable, "-I", "-S", "-B", str(_CHILD)]
     try:
         done = subprocess.run(

@@ -207,7 +207,7 @@ class ConntrackLimit:
                     f"(before Neti it was {former.before})"
                 )
             elif tracked > former.before:
-                # Put back now, it would drop new connections of whoever else tracks.
+                # Put back now, it would drop new connections of other programs that track.
                 sentence = (
                     f"{self._paths.limit} stays {limit}: {tracked} connections are tracked, more "
                     f"than the {former.before} that it was before; 'neti down' again later puts "

@@ -239,7 +239,7 @@ def _explained(command: Command, place: int, number: int, orders: list[Order]) -
         return KernelMoved(f"nftables refused {what!r}: {why}")
     if number in (errno.EPROTONOSUPPORT, errno.EOPNOTSUPP):
         return DataplaneError(
-            f"this kernel lacks a part of nftables that Neti needs: {what!r}: {why}"
+            f"this kernel does not have a part of nftables that Neti needs: {what!r}: {why}"
         )
     return DataplaneError(f"nftables refused {what!r}: {why}")
 

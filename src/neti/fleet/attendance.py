@@ -106,13 +106,13 @@ def unmet(
     say, does not meet it."""
     found = [(row["id"], _in_words(row)) for row in away]
     for row in rows:
-        reasons = [why for one in REQUIRED if one in required for why in _lacks(row, one)]
+        reasons = [why for one in REQUIRED if one in required for why in _unmet(row, one)]
         if reasons:
             found.append((row["id"], ", ".join(reasons)))
     return sorted(found)
 
 
-def _lacks(row: Row, required: Required) -> Iterator[str]:
+def _unmet(row: Row, required: Required) -> Iterator[str]:
     stage, problems = row["stage"], row.get("problems")
     match required:
         case "enforced" | "shadow":

@@ -16,7 +16,7 @@ from neti.fleet.lost import Absences
 from neti.fleet.members import Standing
 from neti.fleet.reads import Asking
 
-# What an entry's lease says of it, for who must make room: its own, not read yet, another's.
+# Which entry must make room first, by its lease: another's (0), not read yet, its own.
 _ROOM: Final = {True: 2, None: 1, False: 0}
 
 

@@ -6,8 +6,8 @@ same with ten entries and with sixteen thousand, and that who is gone takes no m
 Beside the names that the registry has, it keeps the claims of lost members, which it has no more,
 until it is told to ``drop`` them.
 
-An id has a handful of entries that are looked at; whoever makes thousands under one id makes them
-for a *crowd*, where a name costs no more than its place. Who is put aside is not decided here.
+A handful of entries of one id is looked at. Thousands under one id are a *crowd*, where a name
+costs no more than its place. Who is put aside is not decided here.
 
 Must never do: weigh one claim against another, or let an inadmissible name be more than a name.
 """

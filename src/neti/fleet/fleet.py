@@ -31,7 +31,7 @@ from neti.fleet.reads import Asking, Questions
 from neti.fleet.removal import Leaving
 from neti.model import Departure, IPAddress, Member, Moved
 
-# Whoever fills the registry with junk shall not fill the status page with it.
+# Junk in the registry must not fill the status page.
 MAX_NAMED: Final = 100
 MAX_CROWDS_NAMED: Final = 20
 
@@ -244,7 +244,8 @@ class Fleet:
         self._settle(self._leaving.tick(now=now))
 
     def time_stood_still(self, seconds: float, *, now: float) -> None:
-        """The registry was away for so long: nobody could come back, so nobody's time ran."""
+        """The registry was away for so long. Nobody could come back meanwhile, so the time of lost
+        members did not run."""
         if len(self._absent):
             self._absent.stand_still(seconds, now=now)
 
@@ -334,8 +335,8 @@ class Fleet:
         return self._affected(claim)
 
     def _end_order(self, name: str) -> tuple[bool, bool, str]:
-        """Who said goodbye goes last, as whoever is lost beside him shared a public address with
-        him; and the goodbyes themselves, which may be gone from the same list, after that."""
+        """Members that said goodbye go last, because a member that is lost at the same time may
+        have shared a public address with one of them; the goodbyes themselves go after that."""
         return name.startswith("left."), self._roster.said_goodbye(name), name
 
     def _leased(self, name: str) -> str | None:

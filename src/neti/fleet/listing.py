@@ -4,7 +4,7 @@ Members come judged: who is not believed is in no listing. What a host says of i
 text all the same: a name that could be taken for another host, for a group, for an option or for a
 template is replaced by the host's id, which its lease vouches for.
 
-Must never: give one host's name to another, or a name to nobody's address.
+Must never: give one host's name to another, or a name to an address that nobody has.
 """
 
 from collections import Counter

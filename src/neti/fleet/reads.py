@@ -1,7 +1,7 @@
 """What must be read from the registry, what is being read, and whose each lease was. Pure.
 
-It promises that each question is handed out once, and is open until it is answered or whoever
-made it necessary is gone; ``again`` makes what is open due once more.
+It promises that each question is handed out once, and is open until it is answered or the entry
+that made it necessary is gone; ``again`` makes what is open due once more.
 
 Must never do: ask anybody itself, or take an answer for one to a question that was not handed
 out yet: it is the answer to an earlier one.

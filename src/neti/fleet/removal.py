@@ -5,7 +5,7 @@ or none of them, and that a held member ends by itself only while at most a quar
 held. Who has lost its lease passes no guard: the registry says that its overlay address is another
 host's, and only operators can change that.
 
-Methods that remove members return the ids that may stand differently then; whoever calls decides
+Methods that remove members return the ids that may stand differently then; the caller decides
 those anew.
 
 Must never do: take silence for a goodbye; take another host's claim to a member's real addresses

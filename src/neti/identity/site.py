@@ -90,7 +90,7 @@ def _by_range(settings: Settings, identity: Identity) -> str:
 
 
 def _require_ranges(site: Site, identity: Identity) -> None:
-    # Peers ignore an entry outside its site's ranges, so this host would be cut off unnoticed.
+    # Peers do not believe an entry outside its site's ranges: this host would be cut off unnoticed.
     claims = (
         ("private", identity.private, site.private),
         ("public", identity.public, site.public),
@@ -99,8 +99,8 @@ def _require_ranges(site: Site, identity: Identity) -> None:
         if address is not None and ranges and not _inside(address, ranges):
             raise IdentityError(
                 f"this host's {kind} address {address} is outside the {kind} ranges of its site "
-                f"{site.name} ({', '.join(map(str, ranges))}), so peers would ignore it. Write "
-                "its range there, or another site:"
+                f"{site.name} ({', '.join(map(str, ranges))}), so peers would not believe it. "
+                "Write its range there, or another site:"
             )
 
 

@@ -10,7 +10,7 @@ from neti.proxy.settings import Endpoint
 
 _SECONDS = 5.0
 _MOST = 4096
-_AT_ONCE = 16  # whoever opens more does not take the descriptors of the relay
+_AT_ONCE = 16  # more of them must not take the relay's descriptors
 
 
 def text(relay: Relay, servers: Servers) -> str:

@@ -24,8 +24,8 @@ from neti.ruleset.objects import (
 from neti.ruleset.replace import replacement
 from neti.ruleset.timed import Mended
 
-# TCP keepalive's default of two hours and its nine probes (tcp(7)): whoever has not spoken in that
-# time had no connection to keep.
+# TCP keepalive's default of two hours and its nine probes (tcp(7)): a peer that is silent for
+# longer had no connection to keep.
 GRACE_SECONDS: Final = 8100
 # nf_conntrack_tcp_timeout_established, 5 days: no tracked connection outlives it unused.
 REVOKE_SECONDS: Final = 432_000

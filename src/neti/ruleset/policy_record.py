@@ -1,7 +1,7 @@
 """The chains that record what no rule lets in: the shadow's part of the policy. Pure.
 
 They only count. ``heard`` is for ports where somebody listens, or that lead to a container;
-``seen`` is for all others. Each has room of its own: whoever scans every port fills only ``seen``.
+``seen`` is for all others. Each has room of its own: a scan of every port fills only ``seen``.
 
 Must never do: let a packet in, drop it, or depend on which member it is from.
 """

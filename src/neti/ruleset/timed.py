@@ -1,4 +1,4 @@
-"""What ends by the kernel's own clock: what is to be there still, should somebody take it out.
+"""Elements with a time-out: which ones to put back when another program removes them.
 
 A removed source that another program deletes (``nft flush ruleset`` is enough) would have its open
 connections back, and one that is added would cut off a stranger. The kernel holds the truth about
@@ -30,7 +30,7 @@ Mended = tuple[SetName, dict[str, int], list[str]]
 
 class TimedElements:
     """Deadlines as they were last seen or written. Knows nothing before the first ``seen``, so
-    that a restarted agent takes what the kernel holds for right."""
+    that a restarted agent believes what the kernel holds."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -22,7 +22,7 @@ _SHOWN_SOURCES: Final = 8
 class Rule:
     """``verdicts``: one, or those of a verdict map, each with the chain that it leads to or "".
     ``always``: nothing in the rule looks at the packet. ``only``: of new connections, it meets
-    those to these ports, whoever sent them; None: not known, or it asks who sent them."""
+    those to these ports, from any source; None: not known, or the source matters."""
 
     verdicts: tuple[tuple[Verdict, str], ...]
     always: bool
@@ -121,7 +121,7 @@ def _sentence(
             f"too: let them through there as well{wide}: {command}"
         )
     return (
-        f"{table} ({where}) drops some packets, whoever sent them: if a member cannot reach this "
+        f"{table} ({where}) drops some packets from any source: if a member cannot reach this "
         f"host, let members through there as well{wide}: {command}"
     )
 

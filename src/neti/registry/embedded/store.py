@@ -178,7 +178,7 @@ def drop_name(database: sqlite3.Connection, name: str, session_id: int) -> None:
 
 
 def renew_name(database: sqlite3.Connection, name: str, session_id: int) -> None:
-    """As if it was not there before, whoever put it there: watchers hear of it once more."""
+    """Write it as if it had not been there, so that watchers hear of it once more."""
     if database.execute("DELETE FROM names WHERE name = ?", (name,)).rowcount:
         log_change(database, "-", name)
     add_name(database, name, session_id, b"")

@@ -132,7 +132,7 @@ class Watcher:
                 self._step()
             except RegistryError as error:
                 self._go_stale(str(error))
-            except Exception as error:  # a dead watcher would be silence that looks like peace
+            except Exception as error:  # a dead watcher is silent, as if nothing had happened
                 _LOG.exception("event=registry_watch_failed")
                 self._go_stale(f"internal error: {error!r}")
             self._bell.wait(self._tick)
@@ -149,7 +149,7 @@ class Watcher:
             self._next_reaping = now + self._tick
             files.reap()
         events = self._look(files)
-        # Again, for this process may have been stopped in between: if its session is over, that
+        # Again, because this process may have been stopped in between: if its session is over, that
         # is the news, and what others made of it comes after.
         looked_in = self._session
         self._keep_session_if_due(files)

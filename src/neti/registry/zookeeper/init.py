@@ -1,4 +1,4 @@
-"""``neti registry init``: what the tree lacks, and what makes it so. Works with and without TLS.
+"""``neti registry init``: what is missing in the tree. Works with and without TLS.
 
 Must never do: loosen a right, delete anything, or change what ``plan`` did not name.
 """

@@ -173,7 +173,7 @@ class Leases:
         return [operation for name in said for operation in absent(self._layout.name(name))]
 
     def _other_half(self, attempt: Attempt, host_id: str, overlay: IPv4Address) -> list[Any]:
-        """It goes only if it agrees: else it is somebody else's."""
+        """Deleted only if it agrees; otherwise it is another host's."""
         path = self._layout.by_overlay(overlay)
         if attempt.read([path], unread=set()) != [host_id.encode()]:
             return []

@@ -120,7 +120,7 @@ class OperatorSide(OneSession):
         self._attempt_as_operator(lambda attempt: self._write(attempt, look))
 
     def plan_init(self, operators: Sequence[str] = ()) -> InitPlan:
-        """What the tree lacks. With TLS, who asks is an operator, and ``operators`` are others."""
+        """What is missing in the tree. With TLS the caller is one of the ``operators`` too."""
         own = None
         if self._files is not None:
             from neti.registry.zookeeper.certificates import subject

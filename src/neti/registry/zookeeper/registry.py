@@ -1,7 +1,7 @@
 """A registry in ZooKeeper, for real fleets. See ``layout`` for what stands where.
 
 The calls are in ``agent`` and ``operator``; ``session`` is what they share, ``stream`` watches,
-``calls`` asks, ``watch`` is what kazoo lacks.
+``calls`` asks, ``watch`` is what is missing in kazoo.
 
 Must never do: anything of its own.
 """

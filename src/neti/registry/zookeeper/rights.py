@@ -64,7 +64,7 @@ def of_child(parent: Rights, *, also: int = 0, owner: Id | None = _CREATOR) -> l
 
 
 def of_owner(parent: Rights, sample: Rights | None) -> list[ACL]:
-    """For a node that shall belong to whom ``sample`` belongs (nobody, without one)."""
+    """For a node that must have the owner of ``sample`` (nobody, without one)."""
     found = owners(sample) if sample is not None else []
     return of_child(parent, owner=Id("x509", found[0]) if found else None)
 

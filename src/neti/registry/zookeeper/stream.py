@@ -116,7 +116,7 @@ class Stream:
             asked = list(subjects)
             with self._lock:
                 if len(asked) <= _QUESTIONS_IN_FLIGHT:
-                    # A host that joins right after a start with 16,000 members shall not wait
+                    # A host that joins right after a start with 16,000 members must not wait
                     # until all of their leases have been read.
                     self._questions.extendleft(reversed(asked))
                 else:
@@ -243,7 +243,7 @@ class Stream:
             )
 
     def _read_list_later(self) -> None:
-        # Capped: whoever fills the list with junk shall not keep everybody from reading it.
+        # Capped: somebody who fills the list with junk must not keep everybody from reading it.
         seconds = random.uniform(0, min(self._members * _JITTER_SECONDS_PER_NAME, _LONGEST_JITTER))
         epoch = self._epoch
 
@@ -302,8 +302,8 @@ class Stream:
         if path.startswith(self._children):
             self._on_child(kind, path.removeprefix(self._children))
         elif path in self._settings:
-            # Not while a list is still to come: it is read behind that. An operator's word about
-            # who is gone is heard by whoever knows who is.
+            # Not while a list is still to come: settings are read after it. An operator's word
+            # about who is gone means something only to an agent that knows the list.
             if self._fresh or self._settings_due:
                 self._read_setting(path)
         elif path == self._layout.ip_map and kind in (CREATED, DELETED):

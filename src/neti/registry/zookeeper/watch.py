@@ -1,4 +1,4 @@
-"""What kazoo lacks: persistent recursive watches, and one ordered stream in one thread.
+"""What is missing in kazoo: persistent recursive watches, and one ordered stream in one thread.
 
 ZooKeeper sends the events of a watch and the answers to requests in one order over one connection.
 kazoo reads both in its connection thread and then hands them to different threads, where the order
@@ -308,12 +308,12 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
         if session_id and self.client._session_id == session_id:
             self._resumed.append(time.monotonic())
         if self.client._stopped.is_set():
-            self.drop()  # whoever stopped us found no socket to drop
+            self.drop()  # there was no socket to drop yet when we were stopped
         return connected
 
     def _is_fought_over(self) -> bool:
         """Whether the session was taken up again and again in a few seconds. A server lets one
-        connection have a session, and ends that of whoever had it before: two processes with one
+        connection have a session, and ends the one that had it before: two processes with one
         session would take it from each other for ever."""
         resumed, now = self._resumed, time.monotonic()
         if len(resumed) < _FOUGHT_OVER or now - resumed[0] > _FOUGHT_WITHIN:
