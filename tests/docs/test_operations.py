@@ -16,6 +16,7 @@ from neti.cli import cli
 from neti.dataplane.way_out import Held
 from neti.identity.machine import fingerprint
 from neti.monitoring.metrics import metrics
+from neti.registry import Session
 from neti.stage.stages import Record
 from neti.state.folder import StateFolder
 from neti.state.records import Self
@@ -137,6 +138,7 @@ def test_what_status_prints_without_an_agent_is_on_the_page(
     folder = StateFolder(tmp_path / "state")
     folder.load(fingerprint())
     folder.save_self(Self(overlay="192.168.3.7", entry=name))
+    folder.save_session(Session(7, b"secret"))
     folder.save_record(Record(wished=True, confirmed=True))
     found = told()
     assert found == {**shown, "on_disk": {**shown["on_disk"], "members": 0}}

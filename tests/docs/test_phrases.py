@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ("runbook", "monitoring", "operations", "rollout", "security", "aws", "safety", "preview")
 # Put together from parts that no single string of the source has.
 COMPOSED = {
-    "reject_all  false: nothing is kept out (shadow)",
+    "reject_all  false: nothing is to be kept out (shadow)",
     "in step; registered",
     "stage     shadow",
     "stage     enforced",

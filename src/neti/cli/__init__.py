@@ -3,6 +3,7 @@
 Must never do work of its own: a command asks the agent, a registry or the kernel and prints.
 """
 
+import difflib
 import importlib
 import importlib.util
 import os
@@ -77,6 +78,17 @@ class _Lazy(click.Group):
             return _no_lab
         command: click.Command = getattr(importlib.import_module(place[0]), place[1])
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
+            if near and not isinstance(error, click.NoSuchOption):
+                error.message += f" Did you mean {near[0]!r}?"
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

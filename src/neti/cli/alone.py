@@ -22,6 +22,7 @@ def document(known: Known | None) -> dict[str, Any]:
             "stage": known.stage,
             "down": known.down,
             "relaxed": known.relaxed,
+            "left": known.left,
             "faults": known.faults,
         },
         "in_kernel": {"table": known.table, "drops": known.drops},

@@ -11,6 +11,7 @@ from neti.cli.asking import waiting
 from neti.cli.common import F, config_option
 from neti.cli.output import is_terminal, say
 from neti.control import client
+from neti.errors import NetiError
 from neti.monitoring.check import Level, Limits, Situation, Stage, judge
 from neti.monitoring.status import Status, status_of
 
@@ -82,6 +83,8 @@ def check(
         from neti.oneshot.look import verdict
 
         found = verdict(config, limits, expect, _status)
+    except NetiError as error:
+        found = judge(Situation(blind=("; ".join(str(error).splitlines()),)), limits)
     except Exception as error:  # a plugin that ends in a traceback would be taken for a warning
         fault = f"neti check failed: {type(error).__name__}: {error}"
         found = judge(Situation(blind=(fault,)), limits)

@@ -88,7 +88,8 @@ def describe(settings: Settings) -> list[str]:
         who = f"{identity.id}, {identity.private}"
     else:
         who = "from EC2's metadata service"
-    stage = "everything else is kept out" if settings.reject_all else "nothing is kept out (shadow)"
+    drops = "everything else is to be kept out"
+    stage = drops if settings.reject_all else "nothing is to be kept out (shadow)"
     sites = [
         f"{site.name} ({', '.join(map(str, site.private)) or 'any range'})"
         for site in settings.sites.values()

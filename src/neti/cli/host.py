@@ -38,6 +38,10 @@ _WAKES: Final = (
 _STARTS: Final = (
     "the agent is not running. It will write to the kernel when it starts\n→ systemctl start neti"
 )
+_HAS_LEFT: Final = (
+    "this host has left the fleet ('neti leave'), so no agent runs here\n"
+    "→ 'systemctl start neti' brings it back, with the same overlay address"
+)
 _PATIENCE: Final = 2.0  # seconds for an agent that is only asked for its overlay address
 
 
@@ -77,12 +81,20 @@ def _say_what_is_known(folder: Path, away: AgentUnreachable, as_json: bool) -> N
     from neti.cli.alone import document, lines
     from neti.oneshot.known import known
 
-    found = known(folder)
-    explain(away)
+    try:
+        found = known(folder)
+    except NetiError as unknown:
+        explain(away)
+        raise unknown from None
+    explain(_HAS_LEFT if found is not None and found.left and not _hangs(away) else away)
     if as_json:
         print_json({"agent": away.is_called, **document(found)})
     elif found is not None:
         say(*lines(found))
+
+
+def _hangs(away: AgentUnreachable) -> bool:
+    return isinstance(away, AgentSilent)
 
 
 def is_well(seen: Status) -> bool:

@@ -51,7 +51,9 @@ def _duration(ctx: click.Context, param: click.Parameter, text: str | None) -> i
     number, unit = text[:-1], text[-1:]
     if number.isascii() and number.isdigit() and unit in _UNITS and 0 < int(number) < 10_000:
         return int(number) * _UNITS[unit]
-    raise click.BadParameter(f"{text!r}: expected a time such as 30m, 2h or 1d", ctx, param)
+    raise click.BadParameter(
+        f"{text!r}: expected minutes, hours or days, such as 30m, 2h or 1d", ctx, param
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,7 @@ def _state_is_private(settings: Settings) -> Iterator[Finding]:
             ("table_files_path",),
             _said(
                 f"{settings.table_files_path}, which everyone can write to",
-                "a folder of Neti's own, such as /var/lib/neti",
+                f"a folder of Neti's own: chmod o-w {settings.table_files_path}, or name another",
             ),
         )
 

@@ -15,6 +15,7 @@ from neti.host.machine import switched_off
 from neti.identity.machine import fingerprint
 from neti.model import Member, entry
 from neti.oneshot.down import is_down
+from neti.oneshot.leave import has_left
 from neti.state import marks, public
 from neti.state.folder import StateFolder
 
@@ -22,7 +23,8 @@ from neti.state.folder import StateFolder
 @dataclass(frozen=True, slots=True)
 class Known:
     """``stage``: as it was last written to disk. ``kernel``: what it holds of ours; None: no table,
-    or ``unseen`` says why that cannot be seen. ``off``: why Neti is switched off here."""
+    or ``unseen`` says why that cannot be seen. ``off``: why Neti is switched off here. ``left``: it
+    was taken out of the fleet."""
 
     member: Member | None
     overlay: str | None
@@ -33,6 +35,7 @@ class Known:
     kernel: Held | None
     unseen: str | None
     off: str | None = None
+    left: bool = False
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -73,6 +76,7 @@ def known(folder: Path) -> Known | None:
         kernel=kernel,
         unseen=unseen,
         off=switched_off(),
+        left=has_left(held),
         faults=[str(fault) for fault in held.faults],
     )
 

@@ -10,7 +10,7 @@ from neti.identity.machine import fingerprint
 from neti.model import Member, entry
 from neti.model.settings import Settings
 from neti.registry.opening import open_registry
-from neti.state.folder import StateFolder
+from neti.state.folder import Loaded, StateFolder
 
 
 class Outcome(enum.Enum):
@@ -19,13 +19,17 @@ class Outcome(enum.Enum):
     NO_SESSION = enum.auto()  # nothing here says by which session this host is registered
 
 
+def has_left(held: Loaded) -> bool:
+    """Whoever leaves forgets its session, and nothing else that was ever its own."""
+    return held.session is None and held.itself.entry is not None and not held.faults
+
+
 def leave_alone(settings: Settings) -> Outcome:
     """Raises RegistryError."""
     folder = StateFolder(settings.table_files_path, make=False)
     held = folder.load(fingerprint())
     if held.session is None or held.itself.entry is None:
-        left = held.itself.entry is not None and not held.faults
-        return Outcome.HAD_LEFT if left else Outcome.NO_SESSION
+        return Outcome.HAD_LEFT if has_left(held) else Outcome.NO_SESSION
     member = entry.parse(held.itself.entry)
     assert isinstance(member, Member)
     registry = open_registry(settings, member.site, held.session)

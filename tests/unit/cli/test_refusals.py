@@ -11,8 +11,12 @@ from kazoo.exceptions import ConnectionDropped
 from neti.cli import cli
 from neti.control import client
 from neti.control.client import AgentForbidden
+from neti.identity.machine import fingerprint
 from neti.oneshot.verify import explained
+from neti.registry import Session
 from neti.registry.zookeeper.watch import _in_words
+from neti.state.folder import StateFolder
+from neti.state.records import Self
 from neti.words import counted, listed, some
 
 CONFIG = """
@@ -85,3 +89,27 @@ def test_an_event_is_no_bare_line_where_no_log_is_configured() -> None:
     code = "from neti import log; log.error('conntrack_max', what='is not set')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("stauts", "'status'"), ("confrm", "'confirm'"), ("xyzzy", None)]
+)
+def test_a_command_that_is_misspelt(typed: str, meant: str | None) -> None:
+    done = CliRunner().invoke(cli, [typed])
+    assert done.exit_code == 2
+    assert (f"Did you mean {meant}?" in done.stderr) is (meant is not None)
+    assert ("Did you mean" in done.stderr) is (meant is not None)
+
+
+def test_a_host_that_has_left_is_not_told_to_start_again(tmp_path: Path) -> None:
+    """Whoever follows the next step must know that it brings a retired host back."""
+    config, state = tmp_path / "neti.yml", tmp_path / "state"
+    config.write_text(f"{CONFIG}table_files_path: {state}\n")
+    folder = StateFolder(state)
+    folder.load(fingerprint())
+    folder.save_self(Self(overlay="192.168.3.7", entry="1.0a00000100000000c0a80307.0.ec2.a"))
+    said = CliRunner().invoke(cli, ["status", "-c", str(config)]).stderr
+    assert "this host has left the fleet" in said
+    assert "→ 'systemctl start neti' brings it back" in said
+    folder.save_session(Session(7, b"secret"))
+    assert "no agent is running" in CliRunner().invoke(cli, ["status", "-c", str(config)]).stderr
