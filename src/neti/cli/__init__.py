@@ -86,9 +86,9 @@ class _Lazy(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
-            if near and not isinstance(error, click.NoSuchOption):
-                error.message += f" Did you mean {near[0]!r}?"
-            raise
+            if not near or isinstance(error, click.NoSuchOption):
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
