@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from neti import __main__ as program
 from neti.cli import cli
 from neti.control import client
 from neti.errors import ConfigError
@@ -209,3 +210,18 @@ def test_a_terminal_that_knows_few_letters(tmp_path: Path, monkeypatch: pytest.M
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_while_python_still_imports(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On a slow machine that takes a second, and a traceback tells an operator nothing."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("neti.cli.main", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 130
+    assert capfd.readouterr().err == "neti: stopped by Ctrl-C\n"
