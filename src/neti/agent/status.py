@@ -13,6 +13,7 @@ from neti.monitoring.status import (
     Lost,
     Members,
     Registry,
+    Removed,
     Shared,
     Skipped,
     Status,
@@ -23,6 +24,7 @@ from neti.registry.opening import notes_of
 from neti.ruleset.reach import cross_address
 from neti.text import printable
 
+_ADDRESSES: Final = 100  # of removed members named
 _LISTED: Final = 1000  # lost and held members named; more are only counted
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ def status(agent: "Agent") -> Status:
             Shared(site=site, address=str(address), ids=tuple(ids))
             for site, address, ids in fleet.shared_private()
         ),
+        removed=_removed(agent),
+        containers=tuple(printable(name) for name in agent.kernel.containers),
         settings=Live(interval=core.live.interval, maxchange=core.live.maxchange),
         drift=Drift(
             repairs=agent.kernel.fight.repairs, fight=agent.kernel.fight.sentence(core.now())
@@ -138,6 +142,12 @@ def _holds(agent: "Agent") -> Iterator[Held]:
             seconds=_age(agent, hold.since),
             reason=hold.reason,
         )
+
+
+def _removed(agent: "Agent") -> Removed:
+    revoked = agent.core.members.elements.revoked
+    keys = sorted(key for where in revoked.values() for key in where)
+    return Removed(count=len(keys), addresses=tuple(keys[:_ADDRESSES]))
 
 
 def _age(agent: "Agent", since: float) -> float:

@@ -24,7 +24,7 @@ from neti.model.problems import Severity
 from neti.model.settings import Settings
 from neti.monitoring.status import Status, status_of
 from neti.state.location import state_folder
-from neti.words import counted, listed
+from neti.words import counted, listed, some
 
 _TAG_PAUSE: Final = 2.0  # seconds between questions to AWS, which answers all hosts of an account
 _SAID: Final = {
@@ -132,6 +132,14 @@ def _status_lines(seen: Status) -> list[str]:
         f"shared    {shared.address} in {shared.site}: claimed by {', '.join(shared.ids)}"
         for shared in seen.shared_private
     ]
+    if seen.containers:
+        lines.append(f"own       {some(seen.containers)}: containers of this host, let in")
+    if seen.removed.count:
+        addresses = counted(seen.removed.count, "address", "addresses")
+        lines.append(
+            f"removed   {addresses} of former members, whose open connections are judged anew: "
+            f"{some(seen.removed.addresses)}"
+        )
     lines += [f"{_SAID[one.severity]}{one.sentence}" for one in seen.problems if one.code != "lost"]
     lines += [f"note      {sentence}" for sentence in seen.notes]
     lines += [f"warning   {sentence}" for sentence in seen.warnings]

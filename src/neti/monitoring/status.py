@@ -116,6 +116,15 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """Addresses of members that were removed: connections that they opened are not let in by being
+    established. ``addresses``: the first of them."""
+
+    count: int = 0
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
     """The fleet-wide settings: seconds, and removals."""
 
@@ -145,7 +154,8 @@ class Status:
     """``entry``: the registry name of this host, None when it is not registered. ``more``: further
     addresses. ``peers``: members but this host. ``lost``, ``holds``: the first of them; ``members``
     has the counts. ``ssh``: whether SSH is kept out of connection tracking. ``applies``:
-    transactions with the kernel so far."""
+    transactions with the kernel so far. ``containers``: interfaces that are taken for this host's
+    own containers', so that what comes from them is let in."""
 
     format: int = FORMAT
     version: str
@@ -169,6 +179,8 @@ class Status:
     holds: tuple[Held, ...] = ()
     skipped: Skipped = field(default_factory=Skipped)
     shared_private: tuple[Shared, ...] = ()
+    removed: Removed = field(default_factory=Removed)
+    containers: tuple[str, ...] = ()
     settings: Live = field(default_factory=Live)
     drift: Drift = field(default_factory=Drift)
     conntrack: Tracking | None = None

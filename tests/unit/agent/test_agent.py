@@ -792,3 +792,13 @@ def test_an_emptied_state_folder_is_written_again_and_named(fleet: World) -> Non
     assert not loaded.faults
     assert "state_emptied" in {one["code"] for one in one.status()["problems"]}
     assert not core.behind
+
+
+def test_the_addresses_of_who_left_are_named_in_the_status(fleet: World) -> None:
+    """For as long as open connections of theirs may be left."""
+    one, two = fleet.started(1), fleet.started(2)
+    assert one.status()["removed"] == {"count": 0, "addresses": []}
+    two.ask("leave")
+    fleet.settle()
+    named = [str(two.host.private), str(two.host.public)]
+    assert one.status()["removed"] == {"count": 2, "addresses": named}
