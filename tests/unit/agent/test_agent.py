@@ -798,7 +798,8 @@ def test_the_addresses_of_who_left_are_named_in_the_status(fleet: World) -> None
     """For as long as open connections of theirs may be left."""
     one, two = fleet.started(1), fleet.started(2)
     assert one.status()["removed"] == {"count": 0, "addresses": []}
+    fleet.pass_time(1)
     two.ask("leave")
-    fleet.settle()
+    fleet.pass_time(1)
     named = [str(two.host.private), str(two.host.public)]
     assert one.status()["removed"] == {"count": 2, "addresses": named}
