@@ -139,6 +139,9 @@ class _Writer:
 
 
 _disks: dict[str, Disk] = {}
+# Paths are taken apart and put together all the time, and there are few of them.
+_children: "dict[tuple[str, str], DiskPath]" = {}
+_places: dict[str, tuple[str, str]] = {}  # by path: the disk's name and the file's
 _handles: dict[int, _Handle] = {}
 
 
@@ -156,14 +159,21 @@ def mount(name: str, disk: Disk) -> "DiskPath":
 
 def unmount(name: str) -> None:
     _disks.pop(name, None)
+    _children.clear()
+    _places.clear()
 
 
 def _where(path: "os.PathLike[str] | str") -> tuple[Disk, str] | None:
     """The disk and the file's name (empty: the folder itself); None: a real path."""
-    parts = os.fspath(path).split("/", 3)
-    if len(parts) < 3 or parts[1] != _ROOT or parts[2] not in _disks:
-        return None
-    return _disks[parts[2]], parts[3] if len(parts) > 3 else ""
+    text = os.fspath(path)
+    place = _places.get(text)
+    if place is None:
+        parts = text.split("/", 3)
+        if len(parts) < 3 or parts[1] != _ROOT:
+            return None
+        place = _places[text] = (parts[2], parts[3] if len(parts) > 3 else "")
+    disk = _disks.get(place[0])
+    return None if disk is None else (disk, place[1])
 
 
 def _found(path: "os.PathLike[str] | str") -> tuple[Disk, str]:
@@ -179,6 +189,13 @@ def _missing(path: object) -> FileNotFoundError:
 
 class DiskPath(PosixPath):
     """A path whose changes go to a ``Disk``."""
+
+    def __truediv__(self, name: Any) -> "DiskPath":
+        key = (str(self), str(name))
+        held = _children.get(key)
+        if held is None:
+            held = _children[key] = super().__truediv__(name)
+        return held
 
     def unlink(self, missing_ok: bool = False) -> None:
         disk, name = _found(self)

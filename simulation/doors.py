@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 from neti import durable, files
 from neti.agent import shadow_log
+from neti.dataplane import malloc
 from neti.host import surroundings
 from neti.oneshot import down, relax, restore, up, word
 from neti.state import folder, marks
@@ -70,6 +71,7 @@ def shut() -> Iterator[None]:
     way_out = _WayOut()
     stands_in: list[tuple[Any, dict[str, Any]]] = [
         *((module, {"os": SIMULATED_OS}) for module in (files, durable, folder, marks)),
+        (malloc, {"give_back": _nothing}),
         (shadow_log, {"listeners": _nothing}),
         (surroundings, {"resolvers_of_this_host": _nothing}),
         (relax, {"way_out": way_out}),

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from neti.agent.core import Outside
 from neti.agent.loop import Agent, Stop
+from neti.agent.status import status
 from neti.control.server import Request
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import NetiError
 from neti.model import Host, IPAddress
 from neti.model.said import Said
 from neti.model.settings import Settings
+from neti.monitoring.status import Status
 from neti.oneshot.down import Down, down_alone
 from neti.oneshot.relax import Relaxed, relax_alone
 from neti.oneshot.restore import restore_last
@@ -102,6 +104,7 @@ class SimulatedHost:
     worker: SimulatedWorker | None = None
     inbox: deque[Event] = field(default_factory=deque)
     boots: int = 1
+    turns: int = 0
     late: bool = False
     paused: Paused | None = None
     cut: bool = False
@@ -333,6 +336,7 @@ class SimulatedHost:
     def _turn(self) -> None:
         agent = self.agent
         assert agent is not None
+        self.turns += 1
         if not self.late:
             self.deliver(len(self.inbox))
         agent.step()
@@ -346,6 +350,7 @@ class SimulatedHost:
     def step(self) -> None:
         """One turn without hearing anything, nor of a job's end."""
         if self.answers and self.agent is not None:
+            self.turns += 1
             self.guarded(self.agent.step)
             if self.agent is not None and self.agent._stopping:
                 self.kill()
@@ -378,12 +383,10 @@ class SimulatedHost:
             self.deliver(1)
         return {} if request._answer.empty() else request._answer.get()
 
-    def status(self) -> dict[str, Any] | None:
-        from neti.agent import status
-
+    def status(self) -> Status | None:
         if not self.answers or self.agent is None:
             return None
-        return status.status(self.agent).document()
+        return status(self.agent)
 
     def alone(self, command: str) -> Down | Relaxed:
         """``neti relax`` or ``neti down`` where no agent answers."""

@@ -4,13 +4,13 @@ An invariant reads kernel, disk, registry, and what an operator would be told. M
 an agent's word for what is so.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from neti import durable
 from neti.monitoring.check import KernelLook, Level, Limits, Situation, judge
-from neti.monitoring.status import status_of
+from neti.monitoring.status import Status
 from neti.ruleset.objects import ORDERED
 from neti.state.folder import STAGE_FILE
 from simulation.host import SimulatedHost
@@ -146,12 +146,14 @@ def told(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """Nothing is lost: a host that was enforced is never open without a word about it."""
     if not host.answers or host.late:
         return
-    status = host.status() or {}
+    status = host.status()
+    if status is None:
+        return
     level = verdict(host, status)
     word = truth.of(host)
     if word.enforced and not word.damaged and not host.kernel.drops and level is not Level.CRITICAL:
         yield f"it was enforced and is open, and 'neti check' says {level.name}"
-    stage = str(status.get("stage"))
+    stage = status.stage
     if level is Level.OK and stage != kernel_stage(host):
         yield f"'neti check' is OK and the stage is {stage}, but the kernel: {kernel_stage(host)}"
 
@@ -234,7 +236,7 @@ def kernel_stage(host: SimulatedHost) -> str:
     return "enforced" if all(held.get(f, 0) is None for f in ("ipv4", "ipv6")) else "trial"
 
 
-def verdict(host: SimulatedHost, status: Mapping[str, Any]) -> Level:
+def verdict(host: SimulatedHost, status: Status) -> Level:
     """``neti check`` on this host."""
     kernel = host.kernel
     look = KernelLook(
@@ -242,7 +244,7 @@ def verdict(host: SimulatedHost, status: Mapping[str, Any]) -> Level:
         dormant=kernel.marked_down(),
         drops=kernel.drops,
     )
-    seen = Situation(status=status_of(status), kernel=look, conntrack=1.0)
+    seen = Situation(status=status, kernel=look, conntrack=1.0)
     return judge(seen, Limits()).level
 
 
@@ -259,7 +261,17 @@ def after_step(world: World, truth: Truth) -> Iterator[Fault]:
 
 
 def at_rest(world: World, truth: Truth) -> Iterator[Fault]:
+    """What takes long is asked of hosts of which anything is otherwise than at the last look."""
     for host in world.hosts:
+        word, kernel = truth.of(host), host.kernel
+        seen = (
+            *(host.turns, host.gate.count, host.boots, host.late, id(kernel.table), kernel.drops),
+            *(word.meddled, world.time.now - word.meddled <= MENDED_WITHIN),
+            *(word.enforced, word.damaged),
+        )
+        same, word.rested_at = seen == word.rested_at, seen
         for invariant in AT_REST:
+            if same and invariant in (told, believed):
+                continue
             for sentence in invariant(world, truth, host):
                 yield Fault(invariant.__name__, host.label, sentence)

@@ -59,11 +59,13 @@ def faults(stage: Stage, story: list[str]) -> Iterator[Fault]:
         note_words(world, truth)
     yield from _goodbye(stage, story)
     for host in _running(world):
-        status = host.status() or {}
-        if status.get("holds"):
+        status = host.status()
+        if status is None:
+            continue
+        if status.holds:
             story.append(f"{host.label}: release")
             acts.release(stage, host)
-        if "trial_expired" in {one["code"] for one in status.get("problems", ())}:
+        if "trial_expired" in {one.code for one in status.problems}:
             story.append(f"{host.label}: enforce once more")
             answer = host.ask("enforce", seconds=TRIAL, wait=False)
             if "result" not in answer:
@@ -111,7 +113,7 @@ def _everything_works(stage: Stage) -> None:
 def _goodbye(stage: Stage, story: list[str]) -> Iterator[Fault]:
     """Whatever is held from before, one host that leaves is let go of by everybody."""
     world, truth = stage.world, stage.truth
-    running = [h for h in _running(world) if (h.status() or {}).get("registered")]
+    running = [h for h in _running(world) if (said := h.status()) is not None and said.registered]
     if len(running) < 5:
         return
     host = running[0]
@@ -149,10 +151,10 @@ def _agree(stage: Stage) -> Iterator[Fault]:
         if shown.get(host_id) != kernel_stage(host):
             sentence = f"the fleet shows {shown.get(host_id)}, the kernel: {kernel_stage(host)}"
             yield Fault("shown", host_id, sentence)
-        status = host.status() or {}
-        for one in status.get("problems", ()):
-            if one["code"] not in _STAY:
-                yield Fault(f"problem {one['code']}", host_id, one["sentence"])
+        status = host.status()
+        for one in () if status is None else status.problems:
+            if one.code not in _STAY:
+                yield Fault(f"problem {one.code}", host_id, one.sentence)
         with doors.at(host):
             kept = StateFolder(host.settings.table_files_path).load(host.machine_id)
         if kept.members.keys() != told.members.keys() or kept.faults:

@@ -32,6 +32,7 @@ class Word:
     released: set[str] = field(default_factory=set)
     for_good_seen: bool = False
     looked_at: tuple[int, int] = (-1, -1)
+    rested_at: tuple[object, ...] = ()
     record: bytes = b""
     overlay: dict[str, str] = field(default_factory=dict)  # as the kernel's map was last seen
     knew: Mapping[str, Member] = field(default_factory=dict)  # who was there when it last knew all
