@@ -15,6 +15,18 @@ from simulation.acts import KINDS
 from simulation.run import STEPS, drawn, play
 from simulation.shrink import shrunk
 
+_INJECTED: Final = {
+    "processes": ("kill", "kill_at", "start_killed_at", "pause_at", "late"),
+    "machines": ("reboot", "power_cut", "sleep", "clock", "move"),
+    "disks": ("disk_full", "disk_read_only", "disk_lies", "old_disk", "tear", "newer"),
+    "kernels": ("kernel_refuses", "kernel_refuses_rules"),
+    "neighbours": (
+        *("flush", "flush_at", "flush_unheard"),
+        *("take_element", "foreign_verdict", "tamper"),
+    ),
+    "registry": ("registry_away", "cut", "expire", "wipe", "restore_registry"),
+    "members": ("junk", "claim", "strangers", "strangers_vanish", "clone"),
+}
 _STATES: Final = ("dead", "stopped", "down", "shadow", "trial", "enforced")
 
 
@@ -105,9 +117,19 @@ def main() -> int:
         f"{sum(effects.values()):,} effects, {bad} ended badly, {seconds:.0f} s "
         f"({steps / max(seconds, 0.001):,.0f} steps a second)"
     )
+    _print_injected(coverage)
     if asked.coverage:
         _print_coverage(coverage, effects)
     return 1 if bad else 0
+
+
+def _print_injected(coverage: Counter[tuple[str, str]]) -> None:
+    """What was done to the fleets, by where it strikes."""
+    done: Counter[str] = Counter()
+    for (kind, _state), count in coverage.items():
+        done[kind] += count
+    for where, kinds in _INJECTED.items():
+        print(f"  {where:11} {', '.join(f'{kind} {done[kind]:,}' for kind in kinds)}")
 
 
 def _print_coverage(coverage: Counter[tuple[str, str]], effects: Counter[str]) -> None:

@@ -89,7 +89,9 @@ def _unjustified(
         if truth.said_last.get(host_id, -1e9) >= min(host.deaf_from, came) - _HEARD_WITHIN:
             return ""  # it left, and came again: one after the other, maybe a little later here
         others = {i for a in (member.private, member.public) for i in truth.claimants(a)}
-        if world.time.now - came < _HEARD_WITHIN:  # one that was there while it was away counts
+        heard = host.caught_up and world.time.now - host.attentive_since >= _HEARD_WITHIN
+        unheard = not heard and came >= host.deaf_from - _HEARD_WITHIN
+        if unheard or world.time.now - came < _HEARD_WITHIN:  # who was there meanwhile counts
             others |= truth.at_place_of(member)
             if world.time.now - word.saw(host_id) >= LINGER_SECONDS - 1.0:
                 return ""  # its time was over before
