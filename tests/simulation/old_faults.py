@@ -19,12 +19,14 @@ from simulation.shrink import shrunk
 from neti.agent import kernel as agent_kernel
 from neti.agent import trial
 from neti.agent.core import Core
+from neti.agent.impostors import Impostors
 from neti.clock import SteadyClock
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
 from neti.fleet import dispute, lost, removal
 from neti.host import surroundings
 from neti.oneshot import restore
+from neti.registry.memory import MemoryRegistry
 from neti.stage import stages
 from neti.stage.stages import Record
 from neti.stage.taking_up import Found
@@ -156,6 +158,12 @@ def no_way_in_is_no_hindrance() -> Patches:
     yield patch("neti.model.settings.Settings.way_in", True)
 
 
+def a_copy_is_answered_at_once() -> Patches:
+    """Two machines with one state folder share one session, and answer each other without end."""
+    yield patch.object(MemoryRegistry, "_take_up", lambda *_: None)
+    yield patch.object(Impostors, "answer", lambda self: self._core.soon("register"))
+
+
 FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     unsaved_is_forgotten,
     relax_waits_for_the_rules,
@@ -169,6 +177,7 @@ FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     outages_count_twice,
     confirmed_on_disk_first,
     no_way_in_is_no_hindrance,
+    a_copy_is_answered_at_once,
 )
 
 

@@ -112,6 +112,11 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
         3,
         [_ENFORCED, Act("whitelist", 0, (False,)), _REST],
     ),
+    old_faults.a_copy_is_answered_at_once: (
+        "restless",
+        3,
+        [_REST, Act("clone", 0), Act("move", 3, (77, True)), Act("time", -1, (61.0,))],
+    ),
 }
 
 
