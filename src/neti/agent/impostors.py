@@ -1,8 +1,10 @@
 """Entries under this host's id that this host did not make: named, and answered at a pace.
 
 An answer is to register anew, with the next generation: it takes the host's place back where the
-others' entries are believed at all. Each answer is a change for every peer, so however many such
-entries come, and however fast, answers grow rarer: from at once to one a minute.
+others' entries are believed at all. Each answer is a change for every peer, and may cost the host
+its session for a moment. So however many such entries come, and however fast, answers grow rarer:
+from at once to one a minute. An entry that no peer believes, because its overlay address is not
+this host's, is named and never answered.
 
 Must never do: answer each of many entries, write a log line for each, or go on naming an entry
 that the registry does not hold any more, whichever way that was learnt.
@@ -40,7 +42,8 @@ class Impostors:
         """Any name; most are no impostor's."""
         if own_entry.speaks_for(self._core.host.id, name) and not self._ours(name):
             self._note(name)
-            self.answer()
+            if self._may_be_believed(name):
+                self.answer()
 
     def vanished(self, name: str) -> None:
         self._tried.discard(name)
@@ -68,8 +71,13 @@ class Impostors:
         for name in others:
             if name not in self._names:
                 self._note(name)
-        if any(name not in self._tried for name in others):
+        if any(name not in self._tried and self._may_be_believed(name) for name in others):
             self.answer()
+
+    def _may_be_believed(self, name: str) -> bool:
+        """A peer believes an entry only with the overlay address that is leased to its host."""
+        own = self._core.members.overlay
+        return own is None or own_entry.overlay_in(name) == own
 
     def to_replace(self, names: list[str]) -> str | None:
         """Which of these entries the registry is to replace if it is our session's own: one that

@@ -65,6 +65,15 @@ def speaks_for(host_id: str, name: str) -> bool:
     return isinstance(parsed, Member) and parsed.id == host_id
 
 
+def overlay_in(name: str) -> IPv4Address | None:
+    """The overlay address that an entry claims; None where the name is no entry."""
+    try:
+        parsed = entry.parse(name)
+    except EntryError:
+        return None
+    return parsed.overlay if isinstance(parsed, Member) else None
+
+
 def detail(stage: str, problems: tuple[str, ...] = ()) -> bytes:
     """The document that operators read: who runs here, in which version and stage. ``problems``:
     codes of what is wrong on this host."""

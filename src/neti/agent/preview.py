@@ -72,7 +72,7 @@ def running_view(shadow: ShadowLog, fleet: FleetHere, accepted: Mapping[Port, fl
             fleet.host.id,
             shadow.record,
             admitted,
-            _seen_here(fleet.settings, fleet.host.site),
+            seen_here(fleet.settings, fleet.host.site),
         ),
         site=_site(fleet.settings, fleet.host.site),
         accepted=accepted,
@@ -98,9 +98,7 @@ def alone(settings: Settings, machine: str, *, everything: bool) -> dict[str, An
 
     view = View(
         listening=tuple(listeners()),
-        members=_members(
-            members, "", record, admitted, _seen_here(settings, site or settings.site)
-        ),
+        members=_members(members, "", record, admitted, seen_here(settings, site or settings.site)),
         site=_site(settings, site or settings.site or ""),
         accepted=accepted,
         opened=settings.open_ports,
@@ -202,14 +200,19 @@ def _members(
     return found
 
 
-def _seen_here(settings: Settings, own_site: str | None) -> Callable[[Member], bool]:
-    """Whether this host can see packets from a member's private address: inside the site, and from
-    a site that is reached by private addresses."""
+def seen_here(settings: Settings, own_site: str | None) -> Callable[[Member], bool]:
+    """Whether a packet from a member's private address is that member's, as this host sees it:
+    inside the site, from a site that is reached by private addresses, and where no machine of this
+    site can have the address. Private ranges may be the same in two sites."""
+    own = settings.sites.get(own_site) if own_site is not None else None
+    here = own.private if own is not None else ()
 
     def seen(member: Member) -> bool:
         site = settings.sites.get(member.site)
         near = own_site is None or member.site == own_site
-        return near or (site is not None and site.reached_by is Reach.PRIVATE)
+        if near or (site is not None and site.reached_by is Reach.PRIVATE):
+            return True
+        return bool(here) and not any(member.private in network for network in here)
 
     return seen
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from neti.agent.core import Core
-from neti.agent.preview import running_view
+from neti.agent.preview import running_view, seen_here
 from neti.agent.shadow_log import ShadowLog, accept_losing, accepted
 from neti.errors import NetiError
 from neti.host.listeners import listeners
@@ -63,11 +63,12 @@ class ShadowEvidence:
         if not refused:
             return ()
         core = self._core
+        ours = seen_here(core.settings, core.host.site)
         return tuple(
             host_id
             for host_id, member in sorted(core.members.fleet.members.items())
             if host_id != core.host.id
-            and any(address.packed in refused for address in _addresses(member))
+            and any(address.packed in refused for address in _addresses(member, ours(member)))
         )
 
     def lost_uses(self, since: float) -> tuple[str, ...]:
@@ -86,8 +87,9 @@ class ShadowEvidence:
         return tuple(_words(loss) for loss in found.lost)
 
 
-def _addresses(member: Member) -> Iterator[IPAddress]:
-    yield member.private
+def _addresses(member: Member, private: bool) -> Iterator[IPAddress]:
+    if private:
+        yield member.private
     if member.public is not None:
         yield member.public
     yield from member.more

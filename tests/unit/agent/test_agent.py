@@ -510,6 +510,24 @@ def test_many_impostors_are_answered_at_a_pace(fleet: World) -> None:
     assert peer.elements("overlay")[overlay(one)] == "10.0.0.1"
 
 
+def test_an_entry_that_nobody_believes_is_named_and_not_answered(fleet: World) -> None:
+    """Its overlay address is not this host's. An answer would end the host's session for nothing,
+    whenever any member writes such a name."""
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    assert one.agent is not None
+    before = one.agent.registration.entry
+    junk = "1.0a000063c6336363c0a8fefe.0.ec2.ec2-1"
+    fleet.server.put(junk)
+    fleet.settle()
+    fleet.pass_time(61)
+    assert one.agent.registration.entry == before
+    assert "impostor" in one.problems()
+    fleet.server.remove(junk)
+    fleet.settle()
+    assert one.status()["problems"] == []
+
+
 def test_a_generation_that_none_follows_is_named_and_ends_with_its_entry(fleet: World) -> None:
     """docs/security.md, what a member can still do: it is not answered, but seen, and no more is
     to be done than to delete it."""
