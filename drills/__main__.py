@@ -31,7 +31,7 @@ def main() -> int:
         print(f"drills: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("drills: interrupted; everything that was built is gone", file=sys.stderr)
+        print("drills: stopped by Ctrl-C; everything that was built is gone", file=sys.stderr)
         return 130
 
 
@@ -40,9 +40,9 @@ def _arguments() -> argparse.Namespace:
         prog="python -m drills", description="Each promise of Neti, put to the test."
     )
     parser.add_argument("drills", nargs="*", metavar="DRILL", help="a number or part of a name")
-    parser.add_argument("--short", action="store_true", help="the form that make test runs")
-    parser.add_argument("--seed", type=int, help="repeat the chances of an earlier run")
-    parser.add_argument("--list", action="store_true", help="show all drills and run none")
+    parser.add_argument("--short", action="store_true", help="the short form, as in make test")
+    parser.add_argument("--seed", type=int, help="repeat the random choices of an earlier run")
+    parser.add_argument("--list", action="store_true", help="list the drills and run none")
     return parser.parse_args()
 
 
@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
     for outcome in failed:
         short = " --short" if arguments.short else ""
         number = runner.number_of(outcome.name)
-        print(f"to repeat: python -m drills{short} --seed {seed} {number}")
+        print(f"To repeat: python -m drills{short} --seed {seed} {number}")
     return 1 if failed else 0
 
 

@@ -86,7 +86,7 @@ def run_one(
                 add(row)
         add(_others_row(run))
     except NetiError as error:
-        add(Row("the drill did not come to its end", str(error), False))
+        add(Row("the drill did not finish", str(error), False))
     except Exception as error:
         trace = " < ".join(
             f"{frame.name}:{frame.lineno}"

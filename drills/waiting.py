@@ -20,5 +20,5 @@ def wait_for(
             if condition():
                 return time.monotonic() - began
         if time.monotonic() - began > seconds:
-            raise DrillError(f"{what}, not within {seconds:.0f} s")
+            raise DrillError(f"{what} (waited {seconds:.0f} s)")
         time.sleep(every)

@@ -83,7 +83,7 @@ class Play:
                 return before
             before = looked
             if looked > deadline:
-                raise LabError(f"{what}: not within {seconds:.0f} s")
+                raise LabError(f"{what} (waited {seconds:.0f} s)")
             time.sleep(_PAUSE_SECONDS)
 
     @contextmanager
@@ -111,6 +111,6 @@ def wait_for(condition: Callable[[], bool], what: str, *, seconds: float) -> flo
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > seconds:
-            raise LabError(f"{what}: not within {seconds:.0f} s")
+            raise LabError(f"{what} (waited {seconds:.0f} s)")
         time.sleep(0.02)
     return time.monotonic() - began

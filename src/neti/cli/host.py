@@ -23,7 +23,7 @@ from neti.errors import ConfigError, NetiError
 from neti.model.problems import Severity
 from neti.model.settings import Settings
 from neti.monitoring.status import Status, status_of
-from neti.state.location import state_folder
+from neti.state.location import is_guessed, state_folder
 from neti.words import counted, listed, some
 
 _TAG_PAUSE: Final = 2.0  # seconds between questions to AWS, which answers all hosts of an account
@@ -217,6 +217,11 @@ def overlay_ip(config: Path, as_json: bool, wait: float, from_tag: bool) -> None
         if from_tag and (overlay := _overlay_by_tag(settings_in_force(config))) is not None:
             break
         if time.monotonic() >= deadline:
+            if is_guessed(config):
+                raise NetiError(
+                    f"no overlay address is known in {folder}, and {config} cannot be read to see "
+                    "whether its agent keeps it elsewhere\n→ run this as root"
+                )
             raise NetiError(
                 "this host has no overlay address yet"
                 + (" and no tag overlay_ip" if from_tag else "")

@@ -1,6 +1,6 @@
 """``neti reload``: the agent reads its configuration again, and says what came of it.
 
-Must never do: read the configuration itself. What counts is what the agent makes of it.
+Must never do: judge the configuration itself. What counts is what the agent makes of it.
 """
 
 from pathlib import Path
@@ -10,8 +10,9 @@ import click
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option
 from neti.cli.output import print_json, say
+from neti.errors import NetiError
 from neti.host import ssh_session
-from neti.state.location import state_folder
+from neti.state.location import is_guessed, state_folder
 
 
 @click.command()
@@ -29,6 +30,11 @@ def reload(config: Path, as_json: bool, anyway: bool) -> None:
     Example:
       neti reload
     """
+    if is_guessed(config):
+        raise NetiError(
+            f"{config} cannot be read, so it is not known where its agent is\n"
+            "→ run this as root, or name the agent's configuration with -c"
+        )
     session = ssh_session.find()
     answer = ask(
         state_folder(config),

@@ -91,7 +91,7 @@ def _stage(seen: Figures) -> Iterator[Metric]:
         "1 for the stage of reject_all that is in force; after neti down, for none but down.",
         *(Sample({"stage": stage}, float(seen.stage == stage)) for stage in STAGES),
     )
-    yield _plain("neti_reject_all_wished", "1 when reject_all is wished for.", seen.wished)
+    yield _plain("neti_reject_all_wished", "1 when reject_all is requested.", seen.wished)
     yield _plain(
         "neti_relaxed",
         "1 when neti relax was said against reject_all: true in the configuration.",

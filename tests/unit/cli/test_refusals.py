@@ -113,3 +113,10 @@ def test_a_host_that_has_left_is_not_told_to_start_again(tmp_path: Path) -> None
     assert "→ 'systemctl start neti' brings it back" in said
     folder.save_session(Session(7, b"secret"))
     assert "no agent is running" in CliRunner().invoke(cli, ["status", "-c", str(config)]).stderr
+
+
+def test_a_file_that_cannot_be_read_does_not_say_where_the_agent_is(tmp_path: Path) -> None:
+    """It may run well, with its state elsewhere: that none runs is not known."""
+    said = CliRunner().invoke(cli, ["reload", "-c", str(tmp_path / "gone.yml")]).stderr
+    assert "gone.yml cannot be read, so it is not known where its agent is" in said
+    assert "no agent is running" not in said
