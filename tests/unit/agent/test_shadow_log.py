@@ -184,6 +184,7 @@ def test_since_is_when_the_record_began(host: Host) -> None:
     """Over restarts, also while nothing is seen."""
     began = host.log.record.since
     host.tick()
+    host.mark = host.steady.mark()
     host.clock.advance(86_400)
     host.start()
     assert host.log.record.since == began
