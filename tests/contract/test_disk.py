@@ -7,11 +7,12 @@ import pytest
 from simulation.gate import Gate, Killed
 
 from neti import durable, files
+from neti.fleet.remembered import Everybody, Remembered
 from neti.model.said import Said
 from neti.stage.stages import Record
 from neti.state import marks
-from neti.state.folder import Everybody, StateError, StateFolder
-from neti.state.records import Remembered, Self
+from neti.state.folder import StateError, StateFolder
+from neti.state.records import Self
 from simulation import disk, doors
 
 _A = Remembered("1.0a000001c6336401c0a80001.0.ec2.ec2-1", (), None, True, None)

@@ -13,13 +13,13 @@ import pytest
 from tests.support import netns
 from tests.support.netns import Net, Server, alive, connect, reaches
 
-from neti.agent.desired import Membership
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
 from neti.host.machine import RealMachine
 from neti.model import Host, Member, Site, entry
 from neti.model.settings import OpenPort, Settings
+from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import OFF, PERMANENT
 from neti.ruleset.policy import structure
 from neti.ruleset.surroundings import Surroundings

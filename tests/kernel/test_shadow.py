@@ -10,7 +10,6 @@ import pytest
 from tests.support import netns
 from tests.support.netns import Net, Server, alive, connect, reaches
 
-from neti.agent.desired import Membership
 from neti.agent.shadow_log import ShadowLog
 from neti.clock import SteadyClock, SystemClock
 from neti.dataplane.conntrack import Conntrack
@@ -19,6 +18,7 @@ from neti.dataplane.reconciler import Reconciler
 from neti.host.listeners import listeners
 from neti.model import Host, Member, Site, entry
 from neti.model.settings import OpenPort, Settings
+from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import PERMANENT
 from neti.ruleset.policy import structure
 from neti.ruleset.surroundings import Surroundings

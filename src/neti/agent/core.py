@@ -11,7 +11,6 @@ from typing import Protocol
 
 from neti import log
 from neti.agent.config_read import ConfigRead
-from neti.agent.desired import Membership
 from neti.agent.settings_live import LiveSettings
 from neti.agent.tagging import Tagger
 from neti.agent.timers import Timers
@@ -26,6 +25,7 @@ from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.monitoring.histogram import Measured
 from neti.registry import AgentRegistry
+from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import RELAXED, Enforcement
 from neti.stage.stages import DOWN, Record, Stage, hindrance, in_force
 from neti.state.folder import STAGE_FILE, StateError, StateFolder
@@ -83,8 +83,6 @@ class Core:
     problems: Problems = field(default_factory=Problems)
     live: LiveSettings = field(default_factory=LiveSettings)
     measured: Measured = field(default_factory=Measured)
-    known: bool = False  # the fleet is known: from the registry, or from the last good state
-    adopted: bool = False  # until it is, what the kernel held already stands for it
     fresh: bool = False
     stale_reason: str = "not connected yet"
     fresh_at: float | None = None  # steady seconds
@@ -108,22 +106,18 @@ class Core:
             monotonic=self.now(),
             way_in=self.way_in,
             down=self.down,
-            known=self.lets_somebody_in,
+            known=self.members.lets_somebody_in,
         )
-
-    @property
-    def lets_somebody_in(self) -> bool:
-        """Whether the kernel has, or is about to have, members to let in."""
-        return self.known or self.adopted
 
     def suspended(self) -> str | None:
         """Why the kernel drops nothing, whatever was decided; None when nothing is in the way."""
-        return hindrance(way_in=self.way_in, down=self.down, known=self.lets_somebody_in)
+        known = self.members.lets_somebody_in
+        return hindrance(way_in=self.way_in, down=self.down, known=known)
 
     @property
     def stage(self) -> Stage:
         """What is in force."""
-        known = self.lets_somebody_in
+        known = self.members.lets_somebody_in
         open_ = hindrance(way_in=self.way_in, down=False, known=known) is not None
         return Stage.SHADOW if open_ else self.record.stage
 
@@ -151,8 +145,11 @@ class Core:
     def soon(self, name: str, seconds: float = 0.0) -> None:
         self.timers.at(name, self.now() + seconds)
 
-    def empty_membership(self) -> Membership:
-        return Membership.empty(self.settings, self.host, self.out.reserved, self.guard)
+    def renew_members(self, *, remember: bool) -> None:
+        """For the present settings and host."""
+        before = self.members
+        self.members = Membership.empty(self.settings, self.host, self.out.reserved, self.guard)
+        self.members.succeed(before, now=self.since(), remember=remember)
 
     def keep(self, name: str, write: Callable[[], None]) -> bool:
         """A disk that fails is named and does not stop the kernel from being kept in step.

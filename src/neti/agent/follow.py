@@ -81,15 +81,14 @@ class Following:
         core = self._core
         before = self._origin or core.itself.origin
         doubt = snapshot.origin.doubt(before) if before is not None else None
-        if not core.known:
-            core.known = True
+        if not core.members.known:
             self.anew(remember=False)
             core.soon("stage")  # what waited for members may be in force now
             doubt = None
         if doubt is not None:
             log.error("registry_doubted", what=doubt, kept=len(core.members.fleet.members))
             core.problems.set("origin", f"{doubt} Members that it does not list are held")
-        core.members.fleet.snapshot(snapshot.names, now=core.since(), doubt=doubt)
+        core.members.listed(snapshot.names, now=core.since(), doubt=doubt)
         self._registration.impostors.listed()
         self._origin = snapshot.origin
         core.soon("memory", _SETTLED_AFTER)
@@ -111,19 +110,10 @@ class Following:
             core.keep_self(replace(core.itself, origin=self._origin))
 
     def anew(self, *, remember: bool) -> None:
-        """Membership from scratch for the present settings and host; the kernel keeps what it has
-        until the next transaction."""
-        core, before = self._core, self._core.members
+        """Membership from scratch for the present settings and host."""
         self._journal.anew()
-        core.members = core.empty_membership()
-        if remember:
-            core.members.remember(dict(before.everybody()))
-            # What the old judgement kept out may be welcome now, and the reverse.
-            core.members.fleet.snapshot(before.fleet.names, now=core.since())
-            core.members.fleet.ask_for_data()
-        core.members.hold_lease(before.overlay)
-        core.members.elements.believe(before.elements)
-        core.soon("resync")
+        self._core.renew_members(remember=remember)
+        self._core.soon("resync")
 
     # --- in step, or not ---
 

@@ -57,7 +57,7 @@ class Footing:
         core.keep("self.json", lambda: folder.save_self(core.itself))
         core.keep("guard.json", lambda: folder.save_window(core.guard.window))
         core.keep("clock.json", lambda: folder.save_clock(core.steady.mark()))
-        if core.known:
+        if core.members.known:
             core.keep("members.jsonl", lambda: folder.rewrite(core.members.everybody()))
         core.keep(GOOD_CONFIG, core.out.keep_config)
         self._write_rest()

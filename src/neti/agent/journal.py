@@ -7,8 +7,8 @@ from neti.agent.core import Core
 from neti.agent.sparing import Sparing
 from neti.fleet.fleet import Fleet
 from neti.fleet.members import Change
+from neti.fleet.remembered import Remembered
 from neti.model import Member
-from neti.state.records import Remembered
 from neti.words import some
 
 _LOG_EACH = 20  # members named singly in the log; more are one line
@@ -108,7 +108,7 @@ class Journal:
         if core.guard.window != self._window:
             self._window = dict(core.guard.window)
             core.keep("guard.json", lambda: core.out.folder.save_window(self._window))
-        if not self._unwritten or not core.known:
+        if not self._unwritten or not core.members.known:
             return
         changes, self._unwritten = self._unwritten, {}
         core.keep(

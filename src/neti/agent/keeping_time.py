@@ -9,9 +9,9 @@ from typing import Final
 from neti import log
 from neti.agent.core import Core
 from neti.clock import Mark, SteadyClock
+from neti.fleet.remembered import Remembered
 from neti.stage import stages
 from neti.state.folder import Loaded
-from neti.state.records import Remembered
 
 _LOOK_EVERY: Final = 60.0  # seconds between looks whether somebody has set the clock
 _SET_BY: Final = 2.0  # seconds: less is NTP's slewing

@@ -75,7 +75,7 @@ class Kernel:
         were refused, members come and go meanwhile."""
         core = self._core
         awaited = "resync" in core.timers.due and not self._rules_refused
-        return core.members.elements.pending and core.known and not awaited
+        return core.members.elements.pending and core.members.known and not awaited
 
     @property
     def _down(self) -> bool:

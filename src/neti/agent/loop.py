@@ -19,7 +19,6 @@ from typing import Any, Final
 from neti import log
 from neti.agent import figures, hangup, preview, status
 from neti.agent.core import Core, Outside
-from neti.agent.desired import Membership
 from neti.agent.faults import Faults
 from neti.agent.follow import Following
 from neti.agent.footing import Footing
@@ -47,6 +46,7 @@ from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.registry import Event
 from neti.registry.opening import problems_of as expiring
+from neti.ruleset.desired import Membership
 from neti.stage.stages import Record
 from neti.state.folder import GOOD_CONFIG, Loaded
 from neti.state.stage import stage_found
@@ -136,7 +136,6 @@ class Agent:
         self._loaded = loaded
         if loaded.members:
             core.members.remember(loaded.members)
-            core.known = True
         for sentence in loaded.faults:
             log.warning("state_fault", what=sentence)
 
@@ -159,8 +158,8 @@ class Agent:
         if not core.down and core.out.reconciler.marked_down():
             self._down_in_kernel()
         kernel = core.out.reconciler.read()
-        if not core.known:
-            core.adopted = core.members.adopt(kernel)
+        if not core.members.known:
+            core.members.adopt(kernel)
         found = stage_found(core.out.folder, self._loaded, kernel)
         self.staging.take_up(found, enforced_once=self._loaded.enforced_once)
         self._replace_torn()

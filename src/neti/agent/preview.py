@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from neti import log
 from neti.agent import shadow_log
-from neti.agent.desired import Membership as FleetHere
 from neti.agent.shadow_log import ShadowLog
 from neti.clock import SteadyClock, SystemClock
 from neti.control.server import Request
@@ -22,6 +21,7 @@ from neti.host.listeners import listeners, with_owners
 from neti.identity.machine import boot_id
 from neti.model import IPAddress, Member, Reach, entry
 from neti.model.settings import Settings
+from neti.ruleset.desired import Membership as FleetHere
 from neti.ruleset.objects import SetName
 from neti.stage.preview import Membership, Row, View, let_in_since, rows, without_noise
 from neti.stage.shadow import Port, Record, port_name

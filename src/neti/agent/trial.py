@@ -347,7 +347,7 @@ class Staging:
     def refusal(self) -> str | None:
         """Why the kernel must not be armed now; None when it may."""
         core = self._core
-        return stages.hindrance(way_in=core.way_in, down=core.down, known=core.known)
+        return stages.hindrance(way_in=core.way_in, down=core.down, known=core.members.known)
 
     def _begin_if_possible(self) -> None:
         """As the configuration wishes: once there is a way in, and everybody is known for sure."""

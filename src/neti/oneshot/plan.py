@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from neti.agent.desired import Membership
 from neti.agent.keeping_time import rebased
 from neti.clock import SteadyClock, SystemClock
 from neti.dataplane import listing
@@ -29,6 +28,7 @@ from neti.oneshot.down import is_down, is_there
 from neti.registry import OperatorRegistry
 from neti.registry.opening import open_registry
 from neti.ruleset import plan
+from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import enforce_commands
 from neti.ruleset.objects import NO_TABLE, KernelState, Structure
 from neti.ruleset.plan import Rewrite

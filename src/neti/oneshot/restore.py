@@ -15,7 +15,6 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 from neti.agent.conntrack import Tracking
-from neti.agent.desired import Membership
 from neti.clock import SystemClock
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.conntrack_limit import ConntrackLimit
@@ -34,6 +33,7 @@ from neti.model import Host, IPAddress
 from neti.model.problems import Problems
 from neti.model.settings import DEFAULT_STATE, Settings, StaticIdentity
 from neti.oneshot.down import is_down
+from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import RELAXED, Enforcement
 from neti.ruleset.objects import KernelState
 from neti.ruleset.policy import structure

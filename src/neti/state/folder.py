@@ -29,7 +29,7 @@ whole is used. Secrets (the session's password) are in a file of mode 0600.
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -37,11 +37,12 @@ from typing import Any, Final, TypeVar
 from neti import durable, files
 from neti.clock import Mark
 from neti.errors import NetiError
+from neti.fleet.remembered import Everybody, Remembered
 from neti.model.said import Said
 from neti.registry import Session
 from neti.stage.stages import Record
 from neti.state import marks, public, records
-from neti.state.records import Remembered, Self
+from neti.state.records import Self
 
 T = TypeVar("T")
 
@@ -418,17 +419,3 @@ def _make(path: Path) -> None:
             raise
     else:
         path.chmod(public.FOLDER_MODE)
-
-
-class Everybody:
-    """The members as they are, for a rewrite: iterates (id, Remembered) lazily."""
-
-    def __init__(self, count: int, members: Iterable[tuple[str, Remembered]]) -> None:
-        self._count = count
-        self._members = members
-
-    def count(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[tuple[str, Remembered]]:
-        return iter(self._members)

@@ -20,7 +20,8 @@ from typing import Any, Final
 from neti.clock import Mark
 from neti.durable import line
 from neti.fleet.lost import Hold
-from neti.model import Host, IPAddress
+from neti.fleet.remembered import Remembered
+from neti.model import Host
 from neti.model.document import plain, read
 from neti.registry import Origin, Session
 from neti.ruleset.plan import SeenStructure
@@ -29,18 +30,6 @@ from neti.stage.stages import Record
 FORMAT: Final = 1
 # No host id: a journal's first line, which says how many lines belong to its base.
 _HEADER: Final = "#"
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """One accepted member as the last good state keeps it. ``lost_since``: Unix seconds."""
-
-    name: str
-    more: tuple[IPAddress, ...] = ()
-    lost_since: float | None = None
-    leased: bool = False  # the lease was read and is this host's
-    hold: Hold | None = None
-    passing: bool = False  # an operator has let it go, and its time still runs
 
 
 @dataclass(frozen=True, slots=True)

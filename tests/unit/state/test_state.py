@@ -9,11 +9,12 @@ import pytest
 
 from neti import durable
 from neti.fleet.lost import Hold
+from neti.fleet.remembered import Everybody, Remembered
 from neti.model import Host
 from neti.registry import Origin, Session
 from neti.stage.stages import Record, Trial
-from neti.state.folder import Everybody, StateFolder
-from neti.state.records import Remembered, Self
+from neti.state.folder import StateFolder
+from neti.state.records import Self
 
 MEMBERS = {
     f"h{number}": Remembered(

@@ -1,9 +1,9 @@
-"""The fleet and what it means to this host's kernel, kept in step: Fleet -> Elements -> journal.
+"""The fleet and what it means to this host's kernel, kept in step: Fleet -> Elements. Pure.
 
-Pure bookkeeping in memory; the loop says when to tell the kernel and the disk.
+The agent says when to tell the kernel and the disk.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
@@ -12,27 +12,34 @@ from neti.fleet.admission import Admission
 from neti.fleet.fleet import Fleet
 from neti.fleet.guard import Guard
 from neti.fleet.members import Change
+from neti.fleet.remembered import Everybody, Remembered
 from neti.model import Host, IPAddress, Member, entry
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.objects import KernelState, SetName
 from neti.ruleset.plan import REVOKE_SECONDS
 from neti.ruleset.reach import elements_of, own_elements
-from neti.state.folder import Everybody
-from neti.state.records import Remembered
 
 _PEERS: Final[tuple[SetName, ...]] = ("peers4", "peers6")
 
 
 @dataclass(slots=True)
 class Membership:
-    """Not thread-safe: the agent's loop owns it."""
+    """Not thread-safe: the agent's loop owns it. ``known``: who is a member is known, from the
+    registry or from the last good state. ``adopted``: what the kernel held stands for it."""
 
     settings: Settings
     host: Host
     fleet: Fleet
     elements: Elements
     overlay: IPv4Address | None = None
+    known: bool = False
+    adopted: bool = False
+
+    @property
+    def lets_somebody_in(self) -> bool:
+        """Whether the kernel has, or is about to have, members to let in."""
+        return self.known or self.adopted
 
     @classmethod
     def empty(
@@ -62,6 +69,7 @@ class Membership:
 
     def remember(self, members: Mapping[str, Remembered]) -> None:
         """Begin from the last good state."""
+        self.known = self.known or bool(members)
         owners: dict[IPv4Address, str] = {}
         for host_id, held in members.items():
             parsed = entry.parse(held.name)
@@ -81,13 +89,32 @@ class Membership:
             passing=[host_id for host_id, held in members.items() if held.passing],
         )
 
-    def adopt(self, kernel: KernelState) -> bool:
+    def listed(self, names: Iterable[str], *, now: float, doubt: str | None) -> None:
+        """The registry's complete list; ``doubt``: why it may be of another registry."""
+        self.known = True
+        self.fleet.snapshot(names, now=now, doubt=doubt)
+
+    def succeed(self, before: "Membership", *, now: float, remember: bool) -> None:
+        """Take the place of ``before``, which was for other settings or another host: with its
+        members, as they are judged now, or (``remember`` False) with none. The kernel keeps what it
+        has until the next transaction."""
+        self.known, self.adopted = before.known, before.adopted
+        if remember:
+            self.remember(dict(before.everybody()))
+            # What the old judgement kept out may be welcome now, and the reverse.
+            self.fleet.snapshot(before.fleet.names, now=now)
+            self.fleet.ask_for_data()
+        self.hold_lease(before.overlay)
+        self.elements.believe(before.elements)
+
+    def adopt(self, kernel: KernelState) -> None:
         """Nothing is known of the fleet yet: wish for what the kernel holds, so that it stays.
-        Whether it lets anybody in, or keeps strangers out already."""
+        ``adopted``: it lets somebody in, or keeps strangers out already."""
         for where, items in kernel.elements.items():
             for key, value in items.items():
                 self.elements.want(where, key, value)
-        return kernel.armed_for_good or any(kernel.elements.get(where) for where in _PEERS)
+        some = any(kernel.elements.get(where) for where in _PEERS)
+        self.adopted = kernel.armed_for_good or some
 
     def hold_lease(self, overlay: IPv4Address | None) -> None:
         """This host's own overlay address, by which it reaches itself."""
