@@ -214,7 +214,7 @@ class SimulatedHost:
             self.registry.detach()
         if self.agent is not None:
             self.kills += 1
-            self.unsaved |= self.agent.core.behind.keys()
+            self.unsaved |= self.agent.core.disk.behind.keys()
         self.agent = self.registry = self.worker = None
         self.inbox = deque()
         self.gate.disarm()
@@ -300,8 +300,8 @@ class SimulatedHost:
             return
         core = agent.core
         waits = "commit" in core.timers.due or core.members.elements.pending
-        waits = waits or "kernel" in core.problems or bool(core.behind)
-        self.caught_up = core.fresh and agent.queue.empty() and not waits
+        waits = waits or "kernel" in core.problems or bool(core.disk.behind)
+        self.caught_up = core.in_step.fresh and agent.queue.empty() and not waits
 
     def cut_off(self) -> None:
         self.deaf()

@@ -163,7 +163,7 @@ def told(world: World, truth: Truth, host: SimulatedHost) -> Found:
 def believed(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """The machine's own: the kernel is what is believed, or a problem says so."""
     agent = host.agent
-    if agent is None or not host.answers or host.late or agent.core.down:
+    if agent is None or not host.answers or host.late or agent.core.down.now:
         return
     if world.time.now - truth.of(host).meddled <= MENDED_WITHIN or "kernel" in agent.core.problems:
         return
@@ -180,9 +180,9 @@ def believed(world: World, truth: Truth, host: SimulatedHost) -> Found:
 def goodbyes(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """Nothing is lost: nobody is let in who left, unless the guard holds it and says so."""
     agent = host.agent
-    if agent is None or not host.answers or host.late or host.cut or not agent.core.fresh:
+    if agent is None or not host.answers or host.late or host.cut or not agent.core.in_step.fresh:
         return
-    if "kernel" in agent.core.problems or agent.core.down or host.kernel.table is None:
+    if "kernel" in agent.core.problems or agent.core.down.now or host.kernel.table is None:
         return
     if world.time.now - truth.of(host).meddled <= MENDED_WITHIN:
         return

@@ -29,11 +29,11 @@ def note_words(world: World, truth: Truth) -> None:
         word = truth.of(host)
         word.torn = False
         core = host.agent.core
-        if not core.behind:
+        if not core.disk.behind:
             host.unsaved.clear()
-        enforced = kernel_stage(host) == "enforced" and core.stage_word == "enforced"
+        enforced = kernel_stage(host) == "enforced" and core.stage.word == "enforced"
         unread = core.settings.reject_all != host.settings.reject_all  # it opens once that is read
-        if enforced and not core.behind and not host.disk.lying and not unread:
+        if enforced and not core.disk.behind and not host.disk.lying and not unread:
             if word.damaged:
                 word.damaged = not acts_on_disk(host)
             word.enforced = not word.damaged
@@ -44,7 +44,7 @@ def acts_on_disk(host: SimulatedHost) -> bool:
     with doors.at(host):
         loaded = StateFolder(host.settings.table_files_path).load(host.machine_id)
     agent = host.agent
-    return agent is not None and loaded.record == agent.core.record
+    return agent is not None and loaded.record == agent.core.stage.record
 
 
 def faults(stage: Stage, story: list[str]) -> Iterator[Fault]:
@@ -159,5 +159,5 @@ def _agree(stage: Stage) -> Iterator[Fault]:
             kept = StateFolder(host.settings.table_files_path).load(host.machine_id)
         if kept.members.keys() != told.members.keys() or kept.faults:
             yield Fault("disk", host_id, f"disk holds {sorted(kept.members)} {kept.faults}")
-        if host.agent is not None and kept.record != host.agent.core.record:
+        if host.agent is not None and kept.record != host.agent.core.stage.record:
             yield Fault("disk", host_id, "the record on disk is not the agent's")

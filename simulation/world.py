@@ -123,7 +123,7 @@ class World:
             if host.late:
                 soonest = min(soonest, max(now + 0.05, host.late_since + _LATE_AT_MOST))
             agent = host.agent
-            if agent is None or host.paused is not None or agent.core.record.trial is None:
+            if agent is None or host.paused is not None or agent.core.stage.record.trial is None:
                 continue
             due = agent.core.timers.due.get("stage")
             if due is not None:

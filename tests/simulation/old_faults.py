@@ -18,7 +18,7 @@ from simulation.shrink import shrunk
 
 from neti.agent import kernel as agent_kernel
 from neti.agent import trial
-from neti.agent.core import Core
+from neti.agent.disk import Disk
 from neti.agent.impostors import Impostors
 from neti.clock import SteadyClock
 from neti.dataplane.reconciler import Reconciler
@@ -40,12 +40,12 @@ Patches = Iterator[Any]
 def unsaved_is_forgotten() -> Patches:
     """What could not be written is never written again, and nobody waits for it."""
 
-    def keep(core: Core, name: str, write: Callable[[], None]) -> bool:
+    def keep(disk: Disk, name: str, write: Callable[[], None]) -> bool:
         with contextlib.suppress(StateError):
             write()
         return True
 
-    yield patch.object(Core, "keep", keep)
+    yield patch.object(Disk, "keep", keep)
 
 
 def relax_waits_for_the_rules() -> Patches:
@@ -136,15 +136,15 @@ def outages_count_twice() -> Patches:
 
 def confirmed_on_disk_first() -> Patches:
     """Killed between the two, the disk says what never happened."""
-    confirm = trial.Staging._make_permanent
+    confirm = trial.Trying.make_permanent
 
-    def first(self: trial.Staging, by: str, *args: Any) -> bool:
-        before = self._core.record
-        self._core.keep_record(stages.confirmed(before))
-        self._core.record = before
+    def first(self: trial.Trying, by: str, *args: Any) -> bool:
+        before = self._core.stage.record
+        self._core.stage.keep(stages.confirmed(before))
+        self._core.stage.record = before
         return confirm(self, by, *args)
 
-    yield patch.object(trial.Staging, "_make_permanent", first)
+    yield patch.object(trial.Trying, "make_permanent", first)
 
 
 def no_way_in_is_no_hindrance() -> Patches:

@@ -46,14 +46,14 @@ def _conditions(core: Core) -> Iterator[Problem]:
 
 
 def _stage(core: Core) -> Iterator[Problem]:
-    record, now = core.record, core.since()
-    if core.down and record.wished:
+    record, now = core.stage.record, core.since()
+    if core.down.now and record.wished:
         yield problem(
             "down_open",
             "Neti is down on this host, so reject_all is NOT in force and everything gets in: "
             "'neti up' ends that",
         )
-    elif core.down:
+    elif core.down.now:
         yield problem(
             "down",
             "Neti is down on this host: nothing of it is in the kernel, and overlay addresses lead "

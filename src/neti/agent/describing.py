@@ -27,26 +27,26 @@ class Describing:
     def detail(self) -> bytes:
         """The document of now; whoever asks for it writes it."""
         core = self._core
-        self._told = stage, codes = core.stage_word, own_codes(core)
+        self._told = stage, codes = core.stage.word, own_codes(core)
         core.soon("describe", _EVERY)
         return own_entry.detail(stage, codes)
 
     def describe(self) -> None:
         core = self._core
-        if self._registered() and core.fresh:
+        if self._registered() and core.in_step.fresh:
             registry, host_id, detail = core.out.registry, core.host.id, self.detail()
             core.out.worker.submit("describe", lambda: registry.describe(host_id, detail))
 
     def follow_stage(self) -> None:
         """Each turn of the loop, so that no path to another stage can forget to say so."""
-        if self._told is not None and self._told[0] != self._core.stage_word:
+        if self._told is not None and self._told[0] != self._core.stage.word:
             self.describe()
 
     def look(self) -> None:
         """The timer "describe"."""
         core = self._core
         core.soon("describe", _EVERY)
-        if self._told != (core.stage_word, own_codes(core)):
+        if self._told != (core.stage.word, own_codes(core)):
             self.describe()
 
     def failed(self) -> None:

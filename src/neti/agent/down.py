@@ -1,28 +1,61 @@
-"""All that is Neti's out of this kernel, and nothing else: what ``neti down`` does.
+"""Whether an operator took Neti out of this kernel (``neti down``): the word, here and on disk.
 
-Works with an agent and without one. Each step may be repeated.
+Where no disk takes it, the kernel bears it. Must never do: touch anything but the word.
 """
 
-from neti.agent.conntrack import Tracking
-from neti.agent.core import Connections
+import contextlib
+
+from neti.agent.disk import Disk
 from neti.dataplane.reconciler import Reconciler
-from neti.host.machine import Machine
-from neti.model.settings import Settings
+from neti.errors import DataplaneError
+from neti.state.folder import StateFolder
 
 
-def take_out(
-    settings: Settings,
-    reconciler: Reconciler,
-    machine: Machine,
-    connections: Connections,
-    tracking: Tracking,
-) -> None:
-    """Raises DataplaneError."""
-    reconciler.remove()
-    machine.remove_overlay_route(settings.overlay_subnet)
-    # The kernel would go on translating what it tracks without any rule.
-    connections.end_stale(settings.overlay_subnet, lambda _: None)
-    outside = [a for a in settings.nat_overrides if a not in settings.overlay_subnet]
-    if outside:
-        connections.end_connections_to(outside)
-    tracking.put_back()
+class Down:
+    """Not thread-safe: the loop's thread owns it."""
+
+    def __init__(self, folder: StateFolder, reconciler: Reconciler, disk: Disk) -> None:
+        self._folder = folder
+        self._reconciler = reconciler
+        self._disk = disk
+        self.now = folder.is_down
+        self._obeyed = self.now  # what the disk said when it was obeyed last
+
+    @property
+    def asked(self) -> bool:
+        """Also when it was said on disk only: this process may have stood still meanwhile."""
+        return self.now or (not self._obeyed and self._folder.is_down)
+
+    def changed_on_disk(self) -> bool:
+        """Whether a command without this agent has just changed it. It is obeyed from here on."""
+        said = self._folder.is_down
+        if said == self._obeyed:
+            return False
+        self._obeyed = said
+        changed, self.now = said != self.now, said
+        return changed
+
+    def begin(self) -> None:
+        self.now = True
+
+    def end(self) -> None:
+        self.now = False
+        with contextlib.suppress(DataplaneError):
+            self._reconciler.unmark_down()
+        self.keep()
+
+    def keep(self) -> bool:
+        """Whether it is on disk now."""
+        saved = self._disk.keep("down", self._write)
+        self._obeyed = self._folder.is_down  # whether or not it could be written
+        return saved
+
+    def unsaved(self) -> str | None:
+        return self._disk.unsaved("down")
+
+    def _write(self) -> None:
+        self._folder.set_down(self.now)
+        self._obeyed = self.now
+        if self.now:
+            with contextlib.suppress(DataplaneError):
+                self._reconciler.unmark_down()

@@ -74,6 +74,7 @@ class Faults:
         """Whether the worker still gets somewhere."""
         core = self._core
         core.soon("jobs", _JOBS_EVERY)
+        self.look_at_log()
         now = core.now()
         slow = {job.name: now - job.since for job in core.out.worker.running()}
         slow = {name: age for name, age in slow.items() if age >= _JOB_TAKES_LONG}
@@ -89,3 +90,12 @@ class Faults:
             f"a job does not end ({named}): it should have within seconds. After "
             f"{_JOB_HANGS:.0f} s systemd restarts the agent; without systemd, restart it yourself",
         )
+
+    def look_at_log(self, *, reopen: bool = False) -> None:
+        """Whether log_file can be written; ``reopen``: it may have been moved away."""
+        if reopen:
+            log.reopen()
+        if (fault := log.fault()) is not None:
+            self._core.problems.set("log", fault)
+        else:
+            self._core.problems.clear("log")

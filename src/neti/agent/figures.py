@@ -20,7 +20,6 @@ def figures(agent: "Agent") -> Figures:
     core = agent.core
     fleet = core.members.fleet
     problems = problems_of(core)
-    stale = 0.0 if core.stale_since is None else max(0.0, core.since() - core.stale_since)
     return Figures(
         version=__version__,
         site=core.host.site,
@@ -32,13 +31,13 @@ def figures(agent: "Agent") -> Figures:
         problems=Counter(one.severity.value for one in problems),
         codes=tuple(sorted({(one.code, one.severity.value) for one in problems})),
         registered=agent.registration.entry is not None,
-        fresh=core.fresh,
-        stale_seconds=stale,
-        stage=core.stage_word,
-        wished=core.record.wished,
-        relaxed=core.record.relaxed and core.settings.reject_all,
-        failures=core.record.failures,
-        down=core.down,
+        fresh=core.in_step.fresh,
+        stale_seconds=core.in_step.stale_seconds(core.since()) or 0.0,
+        stage=core.stage.word,
+        wished=core.stage.record.wished,
+        relaxed=core.stage.record.relaxed and core.settings.reject_all,
+        failures=core.stage.record.failures,
+        down=core.down.now,
         counters=_counters(agent),
         apply=core.measured.apply.told(),
         change=core.measured.change.told(),

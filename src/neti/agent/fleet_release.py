@@ -33,14 +33,14 @@ class FleetRelease:
             core.live.faults["release"] = str(error)
             log.warning("live_setting_ignored", what=str(error))
             return
-        known = core.itself.followed
+        known = core.disk.itself.followed
         new = [one for one in releases if one.id not in known]
         for release in new:
             self._follow(release)
         if new:
             followed = (*known, *(one.id for one in new))[-_REMEMBERED:]
             # Killed before this, it is followed again, and about the same hosts.
-            core.keep_self(replace(core.itself, followed=followed))
+            core.disk.keep_self(replace(core.disk.itself, followed=followed))
 
     def _follow(self, release: Release) -> None:
         fleet = self._core.members.fleet

@@ -12,6 +12,7 @@ from neti.agent.core import Core
 from neti.agent.fleet_release import FleetRelease
 from neti.agent.journal import Journal
 from neti.agent.registration import Registration
+from neti.control.server import Request
 from neti.host.systemd import notify
 from neti.registry import (
     VERSIONS,
@@ -28,6 +29,7 @@ from neti.registry import (
     Stale,
     Vanished,
 )
+from neti.words import some
 
 _STALE_TOLD_EVERY: Final = 60.0  # seconds between two lines about a registry that stays away
 _ORIGIN_EVERY: Final = 60.0  # seconds between notes of how far along the registry is
@@ -79,7 +81,7 @@ class Following:
     def _listed(self, snapshot: Snapshot) -> None:
         """Its complete list. The first one ends what was only adopted from the kernel."""
         core = self._core
-        before = self._origin or core.itself.origin
+        before = self._origin or core.disk.itself.origin
         doubt = snapshot.origin.doubt(before) if before is not None else None
         if not core.members.known:
             self.anew(remember=False)
@@ -107,13 +109,26 @@ class Following:
         core = self._core
         core.soon("origin", _ORIGIN_EVERY)
         if self._origin is not None:
-            core.keep_self(replace(core.itself, origin=self._origin))
+            core.disk.keep_self(replace(core.disk.itself, origin=self._origin))
 
     def anew(self, *, remember: bool) -> None:
         """Membership from scratch for the present settings and host."""
         self._journal.anew()
         self._core.renew_members(remember=remember)
         self._core.soon("resync")
+
+    def release(self, request: Request) -> None:
+        """``neti release``: whoever is held, or those that are named."""
+        fleet = self._core.members.fleet
+        asked = request.arguments.get("ids")
+        ids = list(fleet.holds) if asked is None else [str(host_id) for host_id in asked]
+        unknown = [host_id for host_id in ids if host_id not in fleet.holds]
+        if unknown:
+            request.fail(f"not held here: {', '.join(unknown)}: 'neti status' shows the holds")
+            return
+        fleet.release(ids)
+        log.warning("released", hosts=len(ids), ids=some(ids), by="command")
+        request.succeed({"released": sorted(ids), "still_held": len(fleet.holds)})
 
     # --- in step, or not ---
 
@@ -130,12 +145,10 @@ class Following:
     def _became_fresh(self, fresh: Fresh) -> None:
         core = self._core
         # On disk before the registration exists: killed in between, a restart finds its session.
-        core.keep("session.json", lambda: core.out.folder.save_session(fresh.session))
-        core.fresh = True
-        if core.stale_since is not None:
-            stood = max(0.0, core.since() - core.stale_since)
+        core.disk.keep("session.json", lambda: core.out.folder.save_session(fresh.session))
+        stood = core.in_step.is_fresh(core.since())
+        if stood is not None:
             core.members.fleet.time_stood_still(stood, now=core.since())
-        core.fresh_at, core.stale_since = core.since(), None
         core.problems.clear("registry")
         core.members.fleet.ask_again()
         log.info("registry_fresh", members=len(core.members.fleet.members))
@@ -146,19 +159,17 @@ class Following:
 
     def _became_stale(self, reason: str) -> None:
         core = self._core
-        if core.fresh or core.now() >= self._stale_told + _STALE_TOLD_EVERY:
+        if core.in_step.fresh or core.now() >= self._stale_told + _STALE_TOLD_EVERY:
             # The reason differs from one server of an ensemble to the next, several in a second.
             log.warning("registry_stale", reason=reason, kept=len(core.members.fleet.members))
             self._stale_told = core.now()
-        core.fresh = False
-        core.stale_reason = reason
-        core.stale_since = core.stale_since or core.since()
+        core.in_step.is_stale(reason, core.since())
         core.problems.set("registry", f"registry: {reason}; the last good state stays in force")
         self._tell_systemd()
 
     def _tell_systemd(self) -> None:
         core = self._core
-        state = "in step" if core.fresh else f"registry: {core.stale_reason}"
+        state = "in step" if core.in_step.fresh else f"registry: {core.in_step.reason}"
         notify(f"STATUS={state}; {len(core.members.fleet.members)} members")
 
     # --- questions and time ---
@@ -173,5 +184,5 @@ class Following:
 
     def let_go(self) -> None:
         """Of lost members whose time is over. While the registry is away, nobody can come back."""
-        if self._core.fresh:
+        if self._core.in_step.fresh:
             self._core.members.fleet.tick(now=self._core.since())

@@ -52,13 +52,13 @@ class Footing:
 
     def _write_all(self) -> None:
         core, folder = self._core, self._core.out.folder
-        core.keep("folder", folder.begin_anew)
-        core.keep_record(core.record, anew=True)
-        core.keep("self.json", lambda: folder.save_self(core.itself))
-        core.keep("guard.json", lambda: folder.save_window(core.guard.window))
-        core.keep("clock.json", lambda: folder.save_clock(core.steady.mark()))
+        core.disk.keep("folder", folder.begin_anew)
+        core.stage.keep(core.stage.record, anew=True)
+        core.disk.keep("self.json", lambda: folder.save_self(core.disk.itself))
+        core.disk.keep("guard.json", lambda: folder.save_window(core.guard.window))
+        core.disk.keep("clock.json", lambda: folder.save_clock(core.steady.mark()))
         if core.members.known:
-            core.keep("members.jsonl", lambda: folder.rewrite(core.members.everybody()))
-        core.keep(GOOD_CONFIG, core.out.keep_config)
+            core.disk.keep("members.jsonl", lambda: folder.rewrite(core.members.everybody()))
+        core.disk.keep(GOOD_CONFIG, core.out.keep_config)
         self._write_rest()
         core.out.registry.relist()  # which tells the session again

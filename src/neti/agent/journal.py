@@ -107,11 +107,11 @@ class Journal:
         core = self._core
         if core.guard.window != self._window:
             self._window = dict(core.guard.window)
-            core.keep("guard.json", lambda: core.out.folder.save_window(self._window))
+            core.disk.keep("guard.json", lambda: core.out.folder.save_window(self._window))
         if not self._unwritten or not core.members.known:
             return
         changes, self._unwritten = self._unwritten, {}
-        core.keep(
+        core.disk.keep(
             "members.jsonl", lambda: core.out.folder.append(changes, core.members.everybody())
         )
 

@@ -59,4 +59,4 @@ class ClockNote:
                 return
             log.warning("clock_set", seconds=round(-moved, 1))
         self._written = mark
-        core.keep("clock.json", lambda: core.out.folder.save_clock(mark))
+        core.disk.keep("clock.json", lambda: core.out.folder.save_clock(mark))

@@ -7,12 +7,11 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from typing import Final, Literal
 
 from neti import log
 from neti.agent.conntrack import Tracking
 from neti.agent.core import Core
-from neti.agent.down import take_out
 from neti.agent.fight import Fight
 from neti.agent.host_network import HostNetwork
 from neti.agent.journal import Journal
@@ -36,23 +35,17 @@ _AGAIN: Final = 30.0
 _ARRIVALS_EVERY: Final = 15.0
 
 
-class Kernel:
-    """Not thread-safe: the loop's thread owns it. ``on_disarmed``: a trial was found ended;
-    ``on_relaxed``, ``on_down``: an operator's word was found in the kernel, and on no disk."""
+Found = Literal["disarmed", "relaxed", "down"]
 
-    def __init__(
-        self,
-        core: Core,
-        journal: Journal,
-        on_disarmed: Callable[[], None],
-        on_relaxed: Callable[[], None],
-        on_down: Callable[[], None],
-    ) -> None:
+
+class Kernel:
+    """Not thread-safe: the loop's thread owns it. ``found``: a trial was found ended, or an
+    operator's word was found in the kernel, and on no disk."""
+
+    def __init__(self, core: Core, journal: Journal, found: Callable[[Found], None]) -> None:
         self._core = core
         self._journal = journal
-        self._on_disarmed = on_disarmed
-        self._on_relaxed = on_relaxed
-        self._on_down = on_down
+        self._found = found
         self._surroundings: Surroundings | None = None
         self._commit_after = 0.0
         self._looked_at = 0.0  # when the last look for drift ended, and
@@ -78,19 +71,13 @@ class Kernel:
         return core.members.elements.pending and core.members.known and not awaited
 
     @property
-    def _down(self) -> bool:
-        """On disk too: ``neti down`` may have been said while this process stood still."""
-        core = self._core
-        return core.down or (not core.said_down and core.out.folder.is_down)
-
-    @property
     def containers(self) -> tuple[str, ...]:
         """Interfaces that are taken for this machine's own containers'."""
         return self._surroundings.containers if self._surroundings is not None else ()
 
     def listen(self) -> None:
         """The ports at which this machine has sockets now, into the kernel."""
-        if self._down:
+        if self._core.down.asked:
             return
         self.network.listen(self._core.members.elements)
         self.commit()
@@ -104,7 +91,7 @@ class Kernel:
 
     def commit(self) -> None:
         core = self._core
-        if not self.pending or self._down:
+        if not self.pending or core.down.asked:
             return
         started = core.now()
         try:
@@ -122,7 +109,7 @@ class Kernel:
         """Read the kernel back and make all of it right, the route included. What was refused, and
         will be tried again; None: nothing, or this host is down."""
         core = self._core
-        if self._down:
+        if core.down.asked:
             return None
         # What is known must be wished for before the kernel is compared with it: else members
         # that were only just read again would be taken out for a moment.
@@ -130,7 +117,7 @@ class Kernel:
         if self._told_down():
             return None
         self._obey_mark()
-        core.members.elements.enforcement = core.enforcement()
+        core.stage.wish()
         started = core.now()
         try:
             self._surroundings = self.network.look(core.settings, core.host)
@@ -171,13 +158,13 @@ class Kernel:
             # What began while the table was away, or under another's, was not translated, and
             # would not be for as long as it goes on.
             self.end_stale_connections()
-            self._new_since_fresh = not core.fresh
-        elif core.fresh and self._new_since_fresh:
+            self._new_since_fresh = not core.in_step.fresh
+        elif core.in_step.fresh and self._new_since_fresh:
             # Whoever is known only now: on a first start, that is everybody.
             self.end_stale_connections()
             self._new_since_fresh = False
-        if core.record.trial is not None and not done.found.armed:
-            self._on_disarmed()
+        if core.stage.record.trial is not None and not done.found.armed:
+            self._found("disarmed")
         self.remember()
         self._journal.write()
         return None
@@ -186,22 +173,22 @@ class Kernel:
         """``neti down`` took the table out while this process stood still, and no disk took it."""
         with contextlib.suppress(DataplaneError):
             if self._core.out.reconciler.marked_down():
-                self._on_down()
-        return self._core.down
+                self._found("down")
+        return self._core.down.now
 
     def _obey_mark(self) -> None:
         """``neti relax`` emptied the map while this process stood still, and no disk took it."""
         core = self._core
-        if core.record.wished or core.record.confirmed:
+        if core.stage.record.wished or core.stage.record.confirmed:
             with contextlib.suppress(DataplaneError):
                 if core.out.reconciler.relaxed():
-                    self._on_relaxed()
+                    self._found("relaxed")
 
     def disarm(self) -> DataplaneError | None:
         """Nothing is dropped any more, whatever else is refused. Why the kernel still drops; None:
         it does not."""
         core = self._core
-        if self._down:
+        if core.down.asked:
             return None
         core.members.elements.enforcement = OFF
         try:
@@ -220,21 +207,21 @@ class Kernel:
     def _disarm_even_so(self) -> None:
         """Something was refused. Even so nobody is kept out against the stage."""
         with contextlib.suppress(DataplaneError):
-            if not self._core.enforcement() and self._core.out.reconciler.drops():
+            if not self._core.stage.enforcement() and self._core.out.reconciler.drops():
                 self.disarm()
 
     def remember(self) -> None:
         """On disk, for a restart: how the kernel was left, and what ``neti restore`` needs."""
         core, seen, around = self._core, self._core.out.reconciler.seen, self._surroundings
         itself = replace(
-            core.itself,
+            core.disk.itself,
             structure_text=seen.digest if seen else None,
             structure_seen=seen.listing if seen else None,
             host=core.host,
         )
         if around is not None:
             itself = replace(itself, uplinks=around.outside, ssh_untracked=around.ssh_untracked)
-        core.keep_self(itself)
+        core.disk.keep_self(itself)
 
     def failed(self, error: DataplaneError) -> None:
         pause = self._core.timers.retry("resync", self._core.now())
@@ -262,7 +249,7 @@ class Kernel:
         if not pause:
             return 0.0
         try:
-            return pause if core.out.reconciler.judges(core.enforcement()) else 0.0
+            return pause if core.out.reconciler.judges(core.stage.enforcement()) else 0.0
         except DataplaneError:
             return 0.0
 
@@ -275,7 +262,7 @@ class Kernel:
 
     def look_at_network(self) -> None:
         core = self._core
-        if self._down or self._told_down():
+        if core.down.asked or self._told_down():
             return
         before = self._surroundings
         try:
@@ -296,7 +283,7 @@ class Kernel:
         core = self._core
         core.soon("audit", _AUDIT_EVERY)
         core.soon("memory")
-        if core.down:
+        if core.down.now:
             return
         self.tracking.tick(core.settings.conntrack_max)
         if core.now() >= self._full_audit_at:
@@ -314,7 +301,7 @@ class Kernel:
         """The timer "arrivals": whether other programs' tables keep members out, by packets."""
         core = self._core
         core.soon("arrivals", _ARRIVALS_EVERY)
-        if core.down:
+        if core.down.now:
             return
         try:
             counted = core.out.reconciler.counters()
@@ -357,7 +344,7 @@ class Kernel:
         """Those whose translation is not today's: they began without our rules, or an earlier run
         was killed before it did this."""
         core = self._core
-        if core.down:
+        if core.down.now:
             return
         overrides = core.settings.nat_overrides
 
@@ -377,7 +364,7 @@ class Kernel:
         core = self._core
         core.soon("sweep", _SWEEP_EVERY)
         revoked = core.members.elements.revoked
-        if core.down or not any(revoked.values()):
+        if core.down.now or not any(revoked.values()):
             return
         four = {IPv4Address(key): key for key in revoked["revoked4"]}
         six = {IPv6Address(key): key for key in revoked["revoked6"]}
@@ -394,6 +381,13 @@ class Kernel:
     # --- down and up ---
 
     def take_out(self) -> None:
-        out = self._core.out
-        settings = self._core.settings
-        take_out(settings, out.reconciler, out.machine, out.connections, self.tracking)
+        """All that is Neti's, and nothing else. May be repeated. Raises DataplaneError."""
+        out, settings = self._core.out, self._core.settings
+        out.reconciler.remove()
+        out.machine.remove_overlay_route(settings.overlay_subnet)
+        # The kernel would go on translating what it tracks without any rule.
+        out.connections.end_stale(settings.overlay_subnet, lambda _: None)
+        outside = [a for a in settings.nat_overrides if a not in settings.overlay_subnet]
+        if outside:
+            out.connections.end_connections_to(outside)
+        self.tracking.put_back()

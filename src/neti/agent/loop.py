@@ -7,7 +7,6 @@ kernel worse than it found it. What a kill leaves behind is written at each step
 world; docs/design/agent.md has them all in one table.
 """
 
-import contextlib
 import queue
 import signal
 from collections.abc import Callable
@@ -22,14 +21,16 @@ from neti.agent.core import Core, Outside
 from neti.agent.faults import Faults
 from neti.agent.follow import Following
 from neti.agent.footing import Footing
+from neti.agent.going_down import GoingDown
 from neti.agent.journal import Journal
 from neti.agent.keeping_time import ClockNote, rebased
-from neti.agent.kernel import Kernel
+from neti.agent.kernel import Found, Kernel
 from neti.agent.registration import Registration
-from neti.agent.reloading import changed, reloadable
+from neti.agent.reloading import Reloading
 from neti.agent.shadow_evidence import ShadowEvidence
 from neti.agent.shadow_log import ShadowLog
-from neti.agent.trial import Shadow, Staging
+from neti.agent.staging import Staging
+from neti.agent.trial import Shadow, Trying
 from neti.agent.whoami import IDENTITY_EVERY, OwnIdentity
 from neti.agent.worker import JobDone, JobFailed
 from neti.clock import SteadyClock
@@ -37,20 +38,16 @@ from neti.control.server import Request
 from neti.control.trouble import Trouble
 from neti.dataplane import malloc
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
-from neti.errors import ConfigError, DataplaneError, NetiError, Unexpected
-from neti.fleet.guard import Guard
-from neti.host.systemd import Watchdog, notify, notify_reloading
+from neti.errors import NetiError, Unexpected
+from neti.host.systemd import Watchdog, notify
 from neti.model import Host
 from neti.model.document import plain
 from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.registry import Event
 from neti.registry.opening import problems_of as expiring
-from neti.ruleset.desired import Membership
-from neti.stage.stages import Record
-from neti.state.folder import GOOD_CONFIG, Loaded
+from neti.state.folder import Loaded
 from neti.state.stage import stage_found
-from neti.words import some
 
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before the kernel gets its turn
 _FED_AFTER: Final = 500  # events between two looks whether the watchdog is to be fed
@@ -93,51 +90,40 @@ class Agent:
         before = loaded.record
         loaded = rebased(loaded, steady)
         self._record_moved = loaded.record != before
-        guard = Guard(window=dict(loaded.window))
-        core = self.core = Core(
-            settings=settings,
-            host=host,
-            out=outside,
-            members=Membership.empty(settings, host, outside.reserved, guard),
-            itself=loaded.itself,
-            record=loaded.record or Record(),
-            guard=guard,
-            steady=steady,
-            down=outside.folder.is_down,
-            said_down=outside.folder.is_down,
-            problems=problems if problems is not None else Problems(),
-        )
+        problems = problems if problems is not None else Problems()
+        core = self.core = Core(settings, host, outside, loaded, steady=steady, problems=problems)
         self.faults = Faults(core, brittle=brittle)
-        self._faults = {str(n): fault for n, fault in enumerate(loaded.faults)}
-        for subject, fault in self._faults.items():
-            core.problems.set("state", fault, subject=subject)
-        outside.folder.written = self._whole_again
         self.journal = Journal(core)
         self.registration = Registration(core, on_left=self.stop)
         self.following = Following(core, self.journal, self.registration)
         self.whoami = OwnIdentity(core, self._addresses_changed)
-        self.kernel = Kernel(
-            core,
-            self.journal,
-            on_disarmed=self._disarmed,
-            on_relaxed=self._relaxed_in_kernel,
-            on_down=self._down_in_kernel,
-        )
+        self.kernel = Kernel(core, self.journal, self._found_in_kernel)
         self.shadow = ShadowLog(
             outside.folder.path, outside.folder.machine, outside.reconciler, steady
         )
         evidence = shadow if shadow is not None else ShadowEvidence(core, self.shadow)
-        self.staging = Staging(core, self.kernel, self.registration, evidence)
+        describing = self.registration.describing
+        self.trying = Trying(core, self.kernel, describing, evidence)
+        self.staging = Staging(core, self.kernel, describing, evidence, self.trying)
+        self.going_down = GoingDown(core, self.kernel, self.trying)
+        self.reloading = Reloading(
+            core,
+            following=self.following,
+            kernel=self.kernel,
+            staging=self.staging,
+            describing=describing,
+            faults=self.faults,
+        )
         self.queue: queue.SimpleQueue[Told] = inbox if inbox is not None else queue.SimpleQueue()
         self._watchdog = Watchdog()
         self._clock_note = ClockNote(core, loaded.mark)
-        self._footing = Footing(core, lambda: core.keep("shadow.jsonl", self.shadow.keep_whole))
+        self._footing = Footing(
+            core, lambda: core.disk.keep("shadow.jsonl", self.shadow.keep_whole)
+        )
         self._stopping = False
         self._loaded = loaded
         if loaded.members:
             core.members.remember(loaded.members)
-        for sentence in loaded.faults:
-            log.warning("state_fault", what=sentence)
 
     # --- life ---
 
@@ -150,13 +136,12 @@ class Agent:
     def start(self) -> None:
         """Make the kernel right from what is known without the registry, then ask the registry."""
         core = self.core
-        core.stale_since = core.since()
-        if core.itself.overlay is not None:
-            overlay = IPv4Address(core.itself.overlay)
+        if core.disk.itself.overlay is not None:
+            overlay = IPv4Address(core.disk.itself.overlay)
             if overlay in core.settings.overlay_subnet:
                 core.members.hold_lease(overlay)
-        if not core.down and core.out.reconciler.marked_down():
-            self._down_in_kernel()
+        if not core.down.now and core.out.reconciler.marked_down():
+            self.going_down.found_in_kernel()
         kernel = core.out.reconciler.read()
         if not core.members.known:
             core.members.adopt(kernel)
@@ -183,22 +168,17 @@ class Agent:
 
     def _replace_torn(self) -> None:
         """What would otherwise be written at its next change only."""
-        core, torn = self.core, {fault.file for fault in self._faults.values()}
+        core, torn = self.core, self.core.disk.torn()
         if any(name.startswith("stage.json") for name in torn):
-            core.keep_record(core.record, anew=True)
+            core.stage.keep(core.stage.record, anew=True)
         if "guard.json" in torn:
-            core.keep("guard.json", lambda: core.out.folder.save_window(core.guard.window))
+            core.disk.keep("guard.json", lambda: core.out.folder.save_window(core.guard.window))
 
     def _keep_moved(self) -> None:
         """Times that were moved at the start go to disk before the note by which they were."""
         if self._record_moved:
-            self.core.keep_record(self.core.record, anew=True)
-        self.core.keep("shadow.jsonl", self.shadow.keep_whole)
-
-    def _whole_again(self, name: str) -> None:
-        for key in [key for key, fault in self._faults.items() if fault.file == name]:
-            del self._faults[key]
-            self.core.problems.clear("state", subject=key)
+            self.core.stage.keep(self.core.stage.record, anew=True)
+        self.core.disk.keep("shadow.jsonl", self.shadow.keep_whole)
 
     def run(self) -> None:
         """Until told to stop."""
@@ -207,7 +187,7 @@ class Agent:
             if not self.faults.hanging:
                 self._watchdog.feed(self.core.now())
         self.following.note_origin()
-        self.core.keep("shadow.jsonl", self.shadow.stop)
+        self.core.disk.keep("shadow.jsonl", self.shadow.stop)
 
     def step(self, *, block: bool = False) -> None:
         """One turn of the loop: everything that is told or due now, then the kernel."""
@@ -249,29 +229,9 @@ class Agent:
 
     def _obey_disk(self) -> None:
         """What was commanded without this agent while it hung, before anything is written."""
-        core = self.core
-        if (said := core.out.folder.is_down) != core.said_down:
-            core.said_down = said
-            try:
-                if said != core.down:
-                    self._follow_down()
-            except NetiError as error:
-                self.core.problems.set("kernel", str(error))
-                log.error("kernel_refused", what=str(error))
-
+        self.going_down.obey_disk()
         if self.core.out.folder.is_relaxed:
             self.staging.relaxed_on_disk()
-
-    def _follow_down(self) -> None:
-        core = self.core
-        core.down = not core.down
-        if core.down:
-            log.warning("down", what="said on disk while the agent did not answer")
-            self.kernel.take_out()
-        else:
-            log.info("up")
-            self.kernel.resync("up")
-            core.soon("stage")
 
     def _waiting(self, block: bool) -> list[Told]:
         told: list[Told] = []
@@ -304,7 +264,7 @@ class Agent:
             case Request():
                 self._answer(told)
             case Reload():
-                self.reload()
+                self.reloading.reload()
             case Stop():
                 self._stopping = True
             case Trouble():
@@ -328,7 +288,7 @@ class Agent:
             "register": self.registration.register,
             "others": self.registration.impostors.look,
             "stage": self.staging.due,
-            "count": self.staging.count,
+            "count": self.trying.count,
             "origin": self.following.note_origin,
             "clock": self._clock_note.look,
             "footing": self._footing.look,
@@ -336,14 +296,24 @@ class Agent:
             "identity": self.whoami.ask,
             "linger": self.following.let_go,
             "memory": self._list_settled,
-            "disk": self.core.keep_what_is_behind,
-            "jobs": self._look_at_jobs,
+            "disk": self.core.disk.keep_what_is_behind,
+            "jobs": self.faults.look_at_jobs,
             "anew": self._read_anew,
             "forget": self.faults.forget,
             "certificate": self._look_at_certificate,
             "describe": self.registration.describing.look,
         }
         room[name]()
+
+    def _list_settled(self) -> None:
+        self.journal.note_leases()
+        malloc.give_back()
+
+    def _read_anew(self) -> None:
+        """The membership from what is known, then the registry's own list: an event may have been
+        lost where its handling failed."""
+        self.following.anew(remember=True)
+        self.core.out.registry.relist()
 
     def _look_at_certificate(self) -> None:
         core = self.core
@@ -354,7 +324,7 @@ class Agent:
 
     def _look_at_shadow(self) -> None:
         self.kernel.listen()
-        self.core.keep("shadow.jsonl", self.shadow.tick)
+        self.core.disk.keep("shadow.jsonl", self.shadow.tick)
         self.shadow.name_problems(self.core.problems)
         self.core.soon("shadow", self.shadow.pause)
 
@@ -364,26 +334,21 @@ class Agent:
         if not core.members.elements.pending:
             self.journal.write()  # what means nothing to the kernel still goes to disk
         next_tick = core.members.fleet.next_tick()
-        if next_tick is None or not core.fresh:
+        if next_tick is None or not core.in_step.fresh:
             core.timers.due.pop("linger", None)
         else:
             core.timers.due["linger"] = core.now() + max(0.0, next_tick - core.since())
         if not core.members.fleet.holds:
             core.problems.clear("origin")
 
-    def _down_in_kernel(self) -> None:
-        core = self.core
-        core.down = True
-        log.warning("down", what="said while no disk could take it; the kernel bears it")
-        core.keep("down", self._write_down)
-        core.said_down = core.out.folder.is_down
-        self.staging.taken_down()
-
-    def _relaxed_in_kernel(self) -> None:
-        self.staging.relaxed_in_kernel()
-
-    def _disarmed(self) -> None:
-        self.staging.disarmed()
+    def _found_in_kernel(self, what: Found) -> None:
+        match what:
+            case "disarmed":
+                self.trying.disarmed()
+            case "relaxed":
+                self.staging.relaxed_in_kernel()
+            case "down":
+                self.going_down.found_in_kernel()
 
     # --- jobs that ended ---
 
@@ -399,7 +364,7 @@ class Agent:
             case "leave":
                 self.registration.left()
             case "probe":
-                self.staging.registry_answered(None)
+                self.trying.registry_answered(None)
 
     def _job_failed(self, name: str, error: NetiError) -> None:
         match name:
@@ -411,7 +376,7 @@ class Agent:
                 self.registration.describing.failed()
                 log.warning("detail_not_written", what=str(error))
             case "probe":
-                self.staging.registry_answered(error)
+                self.trying.registry_answered(error)
             case _:
                 self.registration.failed(error)
 
@@ -422,19 +387,20 @@ class Agent:
     # --- commands ---
 
     def _answer(self, request: Request) -> None:
+        core = self.core
         commands: dict[str, Callable[[Request], None]] = {
             "status": lambda r: r.succeed(status.status(self).document()),
             "members": lambda r: r.succeed(status.members(self)),
             "metrics": lambda r: r.succeed(plain(figures.figures(self))),
-            "down": self._go_down,
-            "up": self._go_up,
+            "down": self.going_down.down,
+            "up": self.going_down.up,
             "leave": self.registration.leave,
             "enforce": self.staging.enforce,
             "confirm": self.staging.confirm,
             "relax": self.staging.relax,
-            "release": self._release,
-            "preview": self._preview,
-            "reload": self._answer_reload,
+            "release": self.following.release,
+            "preview": lambda r: preview.answer(r, self.shadow, core.members, core.stage.word),
+            "reload": self.reloading.answer,
         }
         command = commands.get(request.command)
         if command is None:
@@ -448,181 +414,6 @@ class Agent:
             command(request)
         except NetiError as error:
             request.fail(str(error))
-
-    def _go_down(self, request: Request) -> None:
-        """The kernel first: a disk that is full must not keep anybody's rules in force."""
-        core = self.core
-        core.down = True
-        refused = None
-        try:
-            self.kernel.take_out()
-        except DataplaneError as error:
-            refused = str(error)
-        self.staging.taken_down()
-        saved = core.keep("down", self._write_down)
-        core.said_down = core.out.folder.is_down
-        if not saved:
-            with contextlib.suppress(DataplaneError):
-                core.out.reconciler.mark_down()
-        log.warning("down", what="nothing of Neti is in the kernel now; neti up ends this")
-        if refused is not None:
-            request.fail(refused)
-        else:
-            request.succeed({"state": "down", "unsaved": self._unsaved("down")})
-
-    def _unsaved(self, name: str) -> str | None:
-        held = self.core.problems.get("disk", subject=name)
-        return None if held is None else held.sentence
-
-    def _write_down(self) -> None:
-        core = self.core
-        core.out.folder.set_down(core.down)
-        core.said_down = core.down
-        if core.down:
-            with contextlib.suppress(DataplaneError):
-                core.out.reconciler.unmark_down()
-
-    def _go_up(self, request: Request) -> None:
-        core = self.core
-        core.said_down = core.out.folder.is_down  # obeyed no more, whether or not it can go
-        core.down = False
-        with contextlib.suppress(DataplaneError):
-            core.out.reconciler.unmark_down()
-        core.keep("down", self._write_down)
-        self.staging.taken_down()  # where 'neti down' found no agent that could note it
-        refused = self.kernel.resync("up")
-        core.soon("stage")
-        if refused is not None:
-            request.fail(str(refused))
-        else:
-            log.info("up")
-            request.succeed(
-                {"state": "up", "stage": core.stage.value, "unsaved": self._unsaved("down")}
-            )
-
-    def _preview(self, request: Request) -> None:
-        core = self.core
-        preview.answer(request, self.shadow, core.members, core.stage_word)
-
-    def _release(self, request: Request) -> None:
-        fleet = self.core.members.fleet
-        asked = request.arguments.get("ids")
-        ids = list(fleet.holds) if asked is None else [str(host_id) for host_id in asked]
-        unknown = [host_id for host_id in ids if host_id not in fleet.holds]
-        if unknown:
-            request.fail(f"not held here: {', '.join(unknown)}: 'neti status' shows the holds")
-            return
-        fleet.release(ids)
-        log.warning("released", hosts=len(ids), ids=some(ids), by="command")
-        request.succeed({"released": sorted(ids), "still_held": len(fleet.holds)})
-
-    def reload(self) -> None:
-        """As SIGHUP asks for: what comes of it stands among the problems."""
-        with contextlib.suppress(NetiError):
-            self._reload()
-
-    def _answer_reload(self, request: Request) -> None:
-        said = request.arguments
-        session = None if said.get("anyway") else said.get("session")
-        try:
-            in_force, restart = self._reload(session)
-        except NetiError as error:
-            request.fail(
-                f"the new configuration is refused, the old one stays in force: {error}\n"
-                "→ mend the file (neti config check), then neti reload"
-            )
-            return
-        core = self.core
-        request.succeed(
-            {
-                "changed": in_force,
-                "restart": restart,
-                "stage": core.stage_word,
-                "reject_all": core.settings.reject_all,
-                "trial_seconds": core.settings.trial_seconds,
-            }
-        )
-
-    def _reload(self, session: Any = None) -> tuple[list[str], list[str]]:
-        """Take the configuration in anew: the keys that are in force now, and those that need a
-        restart. Raises NetiError where it is refused; the old one stays then. ``session``: the SSH
-        session that must not be shut out by it."""
-        core, before = self.core, self.core.settings
-        notify_reloading()
-        self._look_at_log(reopen=True)
-        try:
-            new = core.out.reload()
-            self.staging.refuse_to_shut_out(session, new)
-            kept = self._reconfigure(new)
-        except NetiError as error:
-            core.problems.set(
-                "reload", f"the new configuration is refused, the old one stays: {error}"
-            )
-            log.error("reload_refused", what=str(error))
-            raise
-        else:
-            self._reloaded(kept)
-            return changed(before, core.settings), kept
-        finally:
-            notify("READY=1")
-
-    def _list_settled(self) -> None:
-        self.journal.note_leases()
-        malloc.give_back()
-
-    def _read_anew(self) -> None:
-        """The membership from what is known, then the registry's own list: an event may have been
-        lost where its handling failed."""
-        self.following.anew(remember=True)
-        self.core.out.registry.relist()
-
-    def _reloaded(self, kept: list[str]) -> None:
-        core = self.core
-        if core.out.config_read is not None:
-            core.out.config_read.accepted()
-        core.keep(GOOD_CONFIG, core.out.keep_config)
-        core.problems.clear("reload")
-        if kept:
-            words = ", ".join(kept)
-            core.problems.set("reload", f"changed but not in force before a restart: {words}")
-            log.warning("restart_needed", keys=words)
-        self.staging.configured()
-        self.kernel.resync("reload")
-        self.registration.describing.describe()
-        core.soon("certificate")
-        core.soon("identity")  # addresses and sites may be others now
-        log.info("reloaded", stage=core.stage.value)
-
-    def _look_at_log(self, *, reopen: bool = False) -> None:
-        """Whether log_file can be written; ``reopen``: it may have been moved away."""
-        if reopen:
-            log.reopen()
-        if (fault := log.fault()) is not None:
-            self.core.problems.set("log", fault)
-        else:
-            self.core.problems.clear("log")
-
-    def _look_at_jobs(self) -> None:
-        self.faults.look_at_jobs()
-        self._look_at_log()
-
-    def _reconfigure(self, new: Settings) -> list[str]:
-        """Take the settings over; the keys that need a restart. Raises ConfigError, with all as it
-        was, when most of the fleet would not be believed any more: a typing error in ``sites``
-        shall not take a site down."""
-        core = self.core
-        settings, before = core.settings, core.members
-        core.settings, kept = reloadable(settings, new)
-        self.following.anew(remember=True)
-        gone = before.fleet.members.keys() - core.members.fleet.members.keys()
-        objection = core.guard.objection(gone, (), before.fleet.members, now=core.since())
-        if gone and objection is not None:
-            core.settings, core.members = settings, before
-            raise ConfigError(
-                f"by its sites {len(gone)} members would not be believed any more ({objection}), "
-                f"among them {', '.join(sorted(gone)[:3])}; restart the agent if that is meant"
-            )
-        return kept
 
 
 def install_signals(agent: Agent) -> None:

@@ -93,7 +93,7 @@ def run(config: Path, log_format: log.Format = "text") -> None:
         )
         agent = loop.Agent(settings, host, outside, loaded, inbox=inbox, problems=problems)
         if refused is None and settings is wanted:
-            agent.core.keep(GOOD_CONFIG, outside.keep_config)
+            agent.core.disk.keep(GOOD_CONFIG, outside.keep_config)
         if control.fault is not None:
             agent.core.problems.set("disk", control.fault, subject="agent.sock")
         loop.install_signals(agent)

@@ -43,14 +43,14 @@ class Registration:
 
     def register(self) -> None:
         core = self._core
-        if not core.fresh or self.leaving:
+        if not core.in_step.fresh or self.leaving:
             return
         registry, host_id, subnet = core.out.registry, core.host.id, core.settings.overlay_subnet
         overlay = core.members.overlay
         if overlay is None:
             core.out.worker.submit("lease", lambda: registry.acquire(host_id, subnet))
             return
-        known = (core.itself.entry, *core.members.fleet.names_of(host_id))
+        known = (core.disk.itself.entry, *core.members.fleet.names_of(host_id))
         member = own_entry.own_member(
             core.host, overlay, known, departed=core.members.fleet.departed(core.host.id)
         )
@@ -86,7 +86,7 @@ class Registration:
         if self.entry is not None and self.entry != name:
             return self.entry
         fleet = core.members.fleet
-        others = dict.fromkeys((core.itself.entry, *fleet.names_of(core.host.id)))
+        others = dict.fromkeys((core.disk.itself.entry, *fleet.names_of(core.host.id)))
         return self.impostors.to_replace(
             [other for other in others if other and other != name and fleet.stands(other)]
         )
@@ -139,10 +139,9 @@ class Registration:
         )
 
     def _remember(self) -> None:
-        core = self._core
+        core, itself = self._core, self._core.disk.itself
         overlay = str(core.members.overlay) if core.members.overlay else None
-        saved = replace(core.itself, overlay=overlay, entry=self.entry or core.itself.entry)
-        core.keep_self(saved)
+        core.disk.keep_self(replace(itself, overlay=overlay, entry=self.entry or itself.entry))
 
     def failed(self, error: NetiError) -> None:
         """The jobs "lease" and "register"."""
@@ -207,8 +206,8 @@ class Registration:
         if name is None:
             request.fail("this host is not registered, so it cannot leave")
             return
-        if not core.fresh:
-            request.fail(f"the registry cannot be told: {core.stale_reason}")
+        if not core.in_step.fresh:
+            request.fail(f"the registry cannot be told: {core.in_step.reason}")
             return
         self.leaving = request
         core.out.worker.submit("leave", _leaving(core.out.registry, core.host.id, name))
@@ -218,7 +217,7 @@ class Registration:
         core = self._core
         log.warning("left", entry=self.entry, what="this host left the fleet; the agent stops")
         self.entry = None
-        core.keep("session.json", core.out.folder.forget_session)
+        core.disk.keep("session.json", core.out.folder.forget_session)
         if self.leaving is not None:
             self.leaving.succeed("left")
         self._on_left()

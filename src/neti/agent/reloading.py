@@ -1,9 +1,25 @@
-"""Which settings a running agent can take in anew. Pure."""
+"""The configuration, taken in anew while the agent runs (SIGHUP, ``neti reload``).
 
+The new file is in force whole, or not at all. Must never do: let go of most of the fleet because of
+a typing error.
+"""
+
+import contextlib
 from dataclasses import fields, replace
-from typing import Final
+from typing import Any, Final
 
+from neti import log
+from neti.agent.core import Core
+from neti.agent.describing import Describing
+from neti.agent.faults import Faults
+from neti.agent.follow import Following
+from neti.agent.kernel import Kernel
+from neti.agent.staging import Staging
+from neti.control.server import Request
+from neti.errors import ConfigError, NetiError
+from neti.host.systemd import notify, notify_reloading
 from neti.model.settings import Settings
+from neti.state.folder import GOOD_CONFIG
 
 NEED_RESTART: Final = (
     "identity",
@@ -46,3 +62,108 @@ def reloadable(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
         if getattr(new, name) != getattr(old, name)
     }
     return replace(new, **kept), sorted(_KEYS.get(name, name) for name in kept)
+
+
+class Reloading:
+    """Not thread-safe: the loop's thread owns it."""
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        following: Following,
+        kernel: Kernel,
+        staging: Staging,
+        describing: Describing,
+        faults: Faults,
+    ) -> None:
+        self._core = core
+        self._following = following
+        self._kernel = kernel
+        self._staging = staging
+        self._describing = describing
+        self._faults = faults
+
+    def reload(self) -> None:
+        """As SIGHUP asks for: what comes of it stands among the problems."""
+        with contextlib.suppress(NetiError):
+            self._reload()
+
+    def answer(self, request: Request) -> None:
+        said = request.arguments
+        session = None if said.get("anyway") else said.get("session")
+        try:
+            in_force, restart = self._reload(session)
+        except NetiError as error:
+            request.fail(
+                f"the new configuration is refused, the old one stays in force: {error}\n"
+                "→ mend the file (neti config check), then neti reload"
+            )
+            return
+        core = self._core
+        request.succeed(
+            {
+                "changed": in_force,
+                "restart": restart,
+                "stage": core.stage.word,
+                "reject_all": core.settings.reject_all,
+                "trial_seconds": core.settings.trial_seconds,
+            }
+        )
+
+    def _reload(self, session: Any = None) -> tuple[list[str], list[str]]:
+        """The keys that are in force now, and those that need a restart. Raises NetiError where the
+        file is refused; the old one stays then. ``session``: the SSH session that must not be shut
+        out by it."""
+        core, before = self._core, self._core.settings
+        notify_reloading()
+        self._faults.look_at_log(reopen=True)
+        try:
+            new = core.out.reload()
+            self._staging.refuse_to_shut_out(session, new)
+            kept = self._take_in(new)
+        except NetiError as error:
+            core.problems.set(
+                "reload", f"the new configuration is refused, the old one stays: {error}"
+            )
+            log.error("reload_refused", what=str(error))
+            raise
+        else:
+            self._in_force(kept)
+            return changed(before, core.settings), kept
+        finally:
+            notify("READY=1")
+
+    def _take_in(self, new: Settings) -> list[str]:
+        """The keys that need a restart. Raises ConfigError, with all as it was, when most of the
+        fleet would not be believed any more."""
+        core = self._core
+        settings, before = core.settings, core.members
+        core.settings, kept = reloadable(settings, new)
+        self._following.anew(remember=True)
+        gone = before.fleet.members.keys() - core.members.fleet.members.keys()
+        objection = core.guard.objection(gone, (), before.fleet.members, now=core.since())
+        if gone and objection is not None:
+            core.settings, core.members = settings, before
+            raise ConfigError(
+                f"by its sites {len(gone)} members would not be believed any more ({objection}), "
+                f"among them {', '.join(sorted(gone)[:3])}; restart the agent if that is meant"
+            )
+        return kept
+
+    def _in_force(self, kept: list[str]) -> None:
+        core = self._core
+        if core.out.config_read is not None:
+            core.out.config_read.accepted()
+        core.disk.keep(GOOD_CONFIG, core.out.keep_config)
+        core.problems.clear("reload")
+        if kept:
+            words = ", ".join(kept)
+            core.problems.set("reload", f"changed but not in force before a restart: {words}")
+            log.warning("restart_needed", keys=words)
+        self._staging.configured()
+        self._kernel.resync("reload")
+        self._describing.describe()
+        core.soon("certificate")
+        core.soon("identity")  # addresses and sites may be others now
+        log.info("reloaded", stage=core.stage.now.value)

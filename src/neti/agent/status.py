@@ -46,11 +46,11 @@ def status(agent: "Agent") -> Status:
         overlay=str(overlay) if overlay else None,
         entry=entry,
         registered=entry is not None,
-        down=core.down,
-        stage=core.stage_word,
+        down=core.down.now,
+        stage=core.stage.word,
         wished=_wished(agent),
-        trial=agent.staging.told(),
-        evidence=agent.staging.findings,
+        trial=agent.trying.told(),
+        evidence=agent.trying.findings,
         registry=_registry(agent),
         members=_members(agent),
         peers=sum(1 for host_id in fleet.members if host_id != host.id),
@@ -80,7 +80,7 @@ def status(agent: "Agent") -> Status:
 
 
 def _wished(agent: "Agent") -> Wish:
-    record = agent.core.record
+    record = agent.core.stage.record
     return Wish(
         reject_all=record.wished,
         by=record.by,
@@ -93,12 +93,13 @@ def _wished(agent: "Agent") -> Wish:
 
 def _registry(agent: "Agent") -> Registry:
     core = agent.core
+    stale = core.in_step.stale_seconds(core.since())
     return Registry(
         kind="embedded" if core.settings.embedded else "zookeeper",
-        fresh=core.fresh,
-        reason=None if core.fresh else core.stale_reason,
-        fresh_since=core.shown(core.fresh_at),
-        stale_seconds=None if core.stale_since is None else _age(agent, core.stale_since),
+        fresh=core.in_step.fresh,
+        reason=None if core.in_step.fresh else core.in_step.reason,
+        fresh_since=core.shown(core.in_step.fresh_at),
+        stale_seconds=None if stale is None else round(stale, 1),
     )
 
 

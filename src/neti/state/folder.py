@@ -143,7 +143,11 @@ class StateFolder:
         self._newer: set[str] = set()  # files that another version wrote: kept when written anew
         self._not_understood: set[str] = set()  # those of them of which nothing is used
         self._whole = True  # False: what is appended now would stand behind a torn line
-        self.written: Callable[[str], None] = lambda _name: None  # told which file is whole again
+        self._written: Callable[[str], None] = lambda _name: None
+
+    def on_written(self, tell: Callable[[str], None]) -> None:
+        """``tell``: for the name of each file that is replaced, and so is whole again."""
+        self._written = tell
 
     # --- reading ---
 
@@ -400,7 +404,7 @@ class StateFolder:
                 self._newer.discard(name)
                 self._not_understood.discard(name)
             durable.replace(self.path / name, content, mode)
-        self.written(name)
+        self._written(name)
 
     @contextlib.contextmanager
     def _faults_named(self) -> Iterator[None]:

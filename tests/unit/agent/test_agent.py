@@ -809,7 +809,7 @@ def test_an_emptied_state_folder_is_written_again_and_named(fleet: World) -> Non
     assert loaded.itself.overlay == str(core.members.overlay)
     assert not loaded.faults
     assert "state_emptied" in {one["code"] for one in one.status()["problems"]}
-    assert not core.behind
+    assert not core.disk.behind
 
 
 def test_the_addresses_of_who_left_are_named_in_the_status(fleet: World) -> None:

@@ -491,9 +491,9 @@ def test_relaxed_without_the_agent_it_stays_in_shadow(
     fleet.pass_time(120)
     assert one.elements("enforce") == {}
     assert one.status()["stage"] == "shadow"
-    assert one.running.core.record.relaxed
+    assert one.running.core.stage.record.relaxed
     if on_disk:
-        assert one.running.core.record.said_by == "alice, ssh 198.51.100.7"
+        assert one.running.core.stage.record.said_by == "alice, ssh 198.51.100.7"
     assert not folder.is_relaxed
     assert "result" in enforce(one, seconds=60)
     fleet.pass_time(1)

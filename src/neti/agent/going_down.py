@@ -1,0 +1,81 @@
+"""``neti down`` and ``neti up`` in the agent, and both where they were said without it.
+
+Must never do: keep anybody's rules in force because a disk cannot be written.
+"""
+
+import contextlib
+
+from neti import log
+from neti.agent.core import Core
+from neti.agent.kernel import Kernel
+from neti.agent.trial import Trying
+from neti.control.server import Request
+from neti.errors import DataplaneError, NetiError
+
+
+class GoingDown:
+    """Not thread-safe: the loop's thread owns it."""
+
+    def __init__(self, core: Core, kernel: Kernel, trying: Trying) -> None:
+        self._core = core
+        self._kernel = kernel
+        self._trying = trying
+
+    def obey_disk(self) -> None:
+        """What was commanded without this agent while it hung."""
+        core = self._core
+        if not core.down.changed_on_disk():
+            return
+        try:
+            if core.down.now:
+                log.warning("down", what="said on disk while the agent did not answer")
+                self._kernel.take_out()
+            else:
+                self._up()
+        except NetiError as error:
+            core.problems.set("kernel", str(error))
+            log.error("kernel_refused", what=str(error))
+
+    def found_in_kernel(self) -> None:
+        """It was commanded without this agent, and no disk took it."""
+        self._core.down.begin()
+        log.warning("down", what="said while no disk could take it; the kernel bears it")
+        self._core.down.keep()
+        self._trying.taken_down()
+
+    def down(self, request: Request) -> None:
+        """The kernel first, then the disk."""
+        core = self._core
+        core.down.begin()
+        refused = None
+        try:
+            self._kernel.take_out()
+        except DataplaneError as error:
+            refused = str(error)
+        self._trying.taken_down()
+        if not core.down.keep():
+            with contextlib.suppress(DataplaneError):
+                core.out.reconciler.mark_down()
+        log.warning("down", what="nothing of Neti is in the kernel now; neti up ends this")
+        if refused is not None:
+            request.fail(refused)
+        else:
+            request.succeed({"state": "down", "unsaved": core.down.unsaved()})
+
+    def up(self, request: Request) -> None:
+        core = self._core
+        core.down.end()
+        self._trying.taken_down()  # where 'neti down' found no agent that could note it
+        refused = self._up()
+        if refused is not None:
+            request.fail(str(refused))
+        else:
+            stage, unsaved = core.stage.now.value, core.down.unsaved()
+            request.succeed({"state": "up", "stage": stage, "unsaved": unsaved})
+
+    def _up(self) -> DataplaneError | None:
+        refused = self._kernel.resync("up")
+        self._core.soon("stage")
+        if refused is None:
+            log.info("up")
+        return refused

@@ -1,0 +1,107 @@
+"""The stage of this host: what is decided, what is in force, what the kernel should hold.
+
+What follows from a record is decided in ``neti.stage.stages``. Must never do: decide anything
+itself, or write over a record of a newer version because of what nobody decided.
+"""
+
+from typing import TYPE_CHECKING
+
+from neti.ruleset.enforce import RELAXED, Enforcement
+from neti.stage.stages import DOWN, Record, Stage, hindrance, in_force
+from neti.state.folder import STAGE_FILE, StateError
+
+if TYPE_CHECKING:
+    from neti.agent.core import Core
+
+
+class OwnStage:
+    """Not thread-safe: the loop's thread owns it."""
+
+    def __init__(self, core: "Core", record: Record) -> None:
+        self._core = core
+        self.record = record
+
+    @property
+    def now(self) -> Stage:
+        """What is in force."""
+        return Stage.SHADOW if self._hindrance(down=False) is not None else self.record.stage
+
+    @property
+    def word(self) -> str:
+        """As operators read it, everywhere: what is in force, or ``down``."""
+        return DOWN if self._core.down.now else self.now.value
+
+    def suspended(self) -> str | None:
+        """Why the kernel drops nothing, whatever was decided; None when nothing is in the way."""
+        return self._hindrance(down=self._core.down.now)
+
+    def _hindrance(self, *, down: bool) -> str | None:
+        core = self._core
+        known = core.members.lets_somebody_in
+        return hindrance(way_in=core.settings.way_in, down=down, known=known)
+
+    def refusal(self) -> str | None:
+        """Why the kernel must not be armed now; None when it may."""
+        core = self._core
+        return hindrance(way_in=core.settings.way_in, down=core.down.now, known=core.members.known)
+
+    def enforcement(self) -> Enforcement:
+        """What the kernel should hold now."""
+        core = self._core
+        if self.record.relaxed and STAGE_FILE in core.disk.behind and not core.down.now:
+            return RELAXED  # the kernel remembers it for as long as the disk does not
+        return in_force(
+            self.record,
+            monotonic=core.now(),
+            way_in=core.settings.way_in,
+            down=core.down.now,
+            known=core.members.lets_somebody_in,
+        )
+
+    def wish(self) -> None:
+        """``enforcement`` becomes what the next transaction brings about."""
+        self._core.members.elements.enforcement = self.enforcement()
+
+    # --- on disk ---
+
+    def keep(self, record: Record, *, anew: bool = False) -> bool:
+        """Whether it is on disk. ``anew``: also where it is what it was."""
+        core = self._core
+        decided = record.wished or record.by == "command"
+        if record != self.record:
+            if decided:
+                core.problems.clear("stage_lost")  # somebody has said again what it should be
+            self.record = record
+        elif not anew and STAGE_FILE not in core.disk.behind:
+            return True
+        # A record that a newer version wrote, and that nobody here understands, is not written over
+        # because of what nobody decided.
+        if not decided and core.out.folder.holds_what_is_not_understood(STAGE_FILE):
+            return True
+        return core.disk.keep(STAGE_FILE, self._write)
+
+    def not_on_disk(self) -> str | None:
+        """Why nothing may be made permanent: the record is written anew, to see that it can be."""
+        if self._core.disk.keep(STAGE_FILE, self._write):
+            return None
+        return (
+            f"what is decided now would not outlast a reboot ({self.unsaved()}): make the state "
+            "folder writable first"
+        )
+
+    def unsaved(self) -> str | None:
+        """Why what was decided is not on disk; None: it is."""
+        return self._core.disk.unsaved(STAGE_FILE)
+
+    def _write(self) -> None:
+        problems = self._core.problems
+        try:
+            self._core.out.folder.save_record(self.record)
+        except StateError:
+            problems.set(
+                "stage_not_saved",
+                f"this host is in {self.now.value} now, and that is not on disk: a reboot undoes "
+                "it; make the state folder writable",
+            )
+            raise
+        problems.clear("stage_not_saved")

@@ -1,0 +1,314 @@
+"""reject_all in the agent: what configuration and operator wish, and when a trial may begin.
+
+What is decided is in ``neti.stage``; here it is asked for, done, written down and said.
+
+Must never do: put a wish on disk as done before the kernel has it.
+"""
+
+from typing import Any, Final
+
+from neti import log
+from neti.agent.core import Core
+from neti.agent.describing import Describing
+from neti.agent.kernel import Kernel
+from neti.agent.trial import Shadow, Trying
+from neti.control.server import Request
+from neti.errors import ConfigError, DataplaneError
+from neti.model import IPAddress
+from neti.model.said import Said
+from neti.model.settings import Settings
+from neti.ruleset.objects import SetName
+from neti.stage import evidence, stages, way_in
+from neti.stage.stages import Record, Stage
+from neti.stage.taking_up import AGENT_SILENT, STAGE_LOST, Found, Source, take_up
+from neti.state.folder import STAGE_FILE, StateError
+
+_AGAIN: Final = 30.0  # seconds between looks whether a wished-for trial may begin
+
+
+class Staging:
+    """Not thread-safe: the loop's thread owns it."""
+
+    def __init__(
+        self,
+        core: Core,
+        kernel: Kernel,
+        describing: Describing,
+        shadow: Shadow,
+        trying: Trying,
+    ) -> None:
+        self._core = core
+        self._kernel = kernel
+        self._describing = describing
+        self._shadow = shadow
+        self._trying = trying
+        self._refusal_told: str | None = None
+
+    # --- wishes ---
+
+    def configured(self) -> None:
+        """The configuration was read anew."""
+        core = self._core
+        before = core.stage.record
+        core.stage.keep(stages.configured(before, core.settings.reject_all))
+        if core.stage.record.wished != before.wished:
+            self._say_wished()
+        core.soon("stage")
+
+    def _say_wished(self) -> None:
+        log.info("stage_wished", reject_all=self._core.settings.reject_all, by="configuration")
+
+    def take_up(self, found: Found, *, enforced_once: bool) -> None:
+        """What an earlier run left: before the kernel is made right for the first time."""
+        core, before = self._core, self._core.stage.record
+        taken = take_up(
+            found,
+            reject_all=core.settings.reject_all,
+            boot=core.out.boot,
+            monotonic=core.now(),
+            now=core.since(),
+            left=None if found.relaxed is None else self._left(found.relaxed),
+        )
+        record = taken.record
+        if taken.source is Source.NOTHING:
+            core.problems.set("stage_lost", STAGE_LOST[enforced_once])
+            log.error("stage_lost", what=STAGE_LOST[enforced_once])
+        core.stage.keep(record)
+        match taken.source:
+            case Source.RELAXED_ON_DISK:
+                self._forget_relaxed()
+            case Source.RELAXED_IN_KERNEL if not before.relaxed:
+                log.warning("relaxed", by="command, found in the kernel: it was not on disk")
+            case Source.KERNEL_ALONE:
+                why = "the kernel holds it for good, and there is no record of it"
+                log.warning("stage_adopted", stage="enforced", why=why)
+            case Source.KERNEL_NEWER:
+                why = "the kernel holds it for good, and the record on disk is an older one"
+                log.warning("stage_adopted", stage="enforced", why=why)
+                core.problems.set(
+                    "stage_adopted",
+                    "the record on disk said shadow, and the kernel enforced: this host stays "
+                    "enforced; neti relax, if it is not to be",
+                )
+            case _ if before.trial is not None and record.confirmed:
+                log.warning("trial_confirmed", by="an earlier run, which was ended right after it")
+            case _ if record.failures > before.failures:
+                log.error("trial_unconfirmed", why="; ".join(record.why))
+            case _ if record.wished != before.wished:
+                self._say_wished()
+        core.soon("stage")
+
+    def enforce(self, request: Request) -> None:
+        core = self._core
+        if core.stage.record.stage is Stage.ENFORCED and not core.stage.suspended():
+            core.stage.keep(self._commanded(True, request.caller))
+            request.succeed({"stage": "enforced", "said": "reject_all is enforced already"})
+            return
+        anyway = bool(request.arguments.get("anyway"))
+        refusal = (
+            core.stage.refusal()
+            or way_in.refusal(request.arguments.get("session"), core.settings, self._is_peer)
+            or ("" if anyway else self._unlikely_to_end_well())
+            or self._unanswered(anyway=anyway)
+        )
+        if refusal:
+            request.fail(f"not armed: {refusal}")
+            return
+        wait = bool(request.arguments.get("wait"))
+        if core.stage.record.trial is not None and core.stage.record.trial.wait and not wait:
+            request.fail(
+                "a trial is running that only 'neti confirm' makes permanent, so no other one is "
+                "begun\n→ 'neti confirm' makes it permanent, 'neti relax' ends it"
+            )
+            return
+        seconds = int(request.arguments.get("seconds") or core.settings.trial_seconds)
+        before, wished = core.stage.record, self._commanded(True, request.caller)
+        try:
+            self._trying.begin(wished, seconds, wait=wait)
+        except DataplaneError as error:
+            # The operator is told that nothing came of it: what was said before goes on to count.
+            core.stage.keep(before)
+            self._kernel.failed(error)
+            request.fail(f"not armed: {error}")
+            return
+        request.succeed({"stage": "trial", "seconds": seconds})
+
+    def refuse_to_shut_out(self, said: Any, new: Settings) -> None:
+        """Raises ConfigError where this host drops, or would begin to, by a new configuration which
+        no longer lets in the SSH session in which somebody has it read. A session that the old one
+        does not let in either loses nothing. ``said``: the session's document; None: there is
+        none."""
+        record, settings = self._core.stage.record, self._core.settings
+        then = stages.configured(record, new.reject_all)
+        dropping = record.stage is not Stage.SHADOW
+        if not (dropping or then.wished) or not new.way_in:  # then the host is open
+            return
+        refused = way_in.refusal(said, new, self._is_peer)
+        if refused is not None and not (
+            dropping and way_in.refusal(said, settings, self._is_peer) is not None
+        ):
+            raise ConfigError(f"{refused}; 'neti reload --anyway', if that is meant")
+
+    def _unanswered(self, *, anyway: bool) -> str | None:
+        """Why an operator should think again: ports in use that would be shut. ``anyway`` is an
+        answer: they may be lost."""
+        self._kernel.listen()
+        self._shadow.sample()
+        used = self._shadow.unanswered()
+        if not used:
+            return None
+        if not anyway:
+            ports = ", ".join(used.values())
+            return (
+                f"'neti preview' lists ports in use that would be shut: {ports}; "
+                f"{evidence.ANSWERS}, or 'neti enforce --anyway' accepts losing all of them"
+            )
+        try:
+            self._shadow.give_up(used)
+        except StateError as error:
+            return f"that these ports may be lost cannot be written down: {error}"
+        log.warning("losing_accepted", ports=", ".join(used.values()))
+        return None
+
+    def _is_peer(self, address: IPAddress) -> bool:
+        where: SetName = "peers4" if address.version == 4 else "peers6"
+        return self._core.members.elements.wants(where, str(address))
+
+    def _commanded(self, on: bool, caller: str, seconds: float | None = None) -> Record:
+        """``seconds``: for how long, from now; None: for good."""
+        core = self._core
+        return stages.commanded(
+            core.stage.record,
+            on,
+            at=core.wall(),
+            by=caller,
+            until=None if seconds is None else core.since() + seconds,
+            seconds=seconds,
+        )
+
+    def relax(self, request: Request) -> None:
+        until = request.arguments.get("until")
+        seconds = None if until is None else max(0.0, float(until) - self._core.wall())
+        refused = self._relax("command", request.caller, seconds)
+        if refused is not None:
+            request.fail(str(refused))
+        else:
+            request.succeed({**self._done("shadow"), "reject_all": self._core.settings.reject_all})
+
+    def _done(self, now: str) -> dict[str, Any]:
+        unsaved = self._core.stage.unsaved()
+        return {"stage": now} if unsaved is None else {"stage": now, "unsaved": unsaved}
+
+    def relaxed_on_disk(self) -> None:
+        """``neti relax`` did without this agent, which did not answer. The word is forgotten once
+        it is followed and on disk, so that a later ``neti enforce`` counts."""
+        core = self._core
+        said = core.out.folder.relaxed_by()
+        if core.stage.record.wished or not core.stage.record.relaxed:
+            self._relax("command, while the agent did not answer", said.by, self._left(said))
+        self._forget_relaxed()
+
+    def _forget_relaxed(self) -> None:
+        core = self._core
+        if STAGE_FILE not in core.disk.behind:
+            core.disk.keep("relaxed", lambda: core.out.folder.set_relaxed(False))
+
+    def _left(self, said: Said) -> float | None:
+        out = self._core.out
+        return said.left(boot=out.boot, boottime=out.clock.boottime(), wall=out.clock.wall())
+
+    def relaxed_in_kernel(self) -> None:
+        """``neti relax`` did without this agent, and no disk took the word: the kernel bears it."""
+        core = self._core
+        core.stage.keep(self._commanded(False, AGENT_SILENT))
+        log.warning("relaxed", by="command, found in the kernel: it was not on disk")
+
+    def _relax(
+        self, by: str, caller: str = "", seconds: float | None = None
+    ) -> DataplaneError | None:
+        """The kernel first, by a transaction of its own: whatever else is refused must not keep
+        anybody out. Why the kernel still drops; None: it does not."""
+        core = self._core
+        self._trying.relaxed()
+        refused = self._kernel.disarm()
+        core.stage.keep(self._commanded(False, caller, seconds))
+        log.warning("relaxed", by=by)
+        self._kernel.resync("relax")
+        self._describing.describe()
+        core.soon("stage")
+        return refused
+
+    def confirm(self, request: Request) -> None:
+        core = self._core
+        suspended = core.stage.suspended()
+        if suspended and core.stage.record.stage is not Stage.SHADOW:
+            request.fail(f"nothing is in force that could be confirmed: {suspended}")
+        elif core.stage.record.stage is Stage.ENFORCED:
+            request.succeed({"stage": "enforced", "said": "reject_all is enforced already"})
+        elif core.stage.record.trial is None:
+            why = "; ".join(core.stage.record.why)
+            ended = f" The last one ended unconfirmed: {why}." if why else ""
+            request.fail(f"no trial is running, so there is nothing to confirm.{ended}")
+        elif (unsaved := core.stage.not_on_disk()) is not None:
+            request.fail(f"not confirmed, the trial goes on: {unsaved}")
+        elif self._trying.make_permanent("the operator's word"):
+            request.succeed(self._done("enforced"))
+        else:
+            request.fail("the trial was over before it could be confirmed: 'neti enforce' again")
+
+    # --- time ---
+
+    def due(self) -> None:
+        """The timer "stage": a trial to look at, to end, or to begin."""
+        core, trial = self._core, self._core.stage.record.trial
+        if core.down.now:
+            return
+        if stages.relaxed_long_enough(core.stage.record, core.since()):
+            log.warning("relaxed_long_enough", seconds=core.stage.record.relaxed_for)
+            core.stage.keep(self._commanded(True, f"after: {core.stage.record.said_by}"))
+        if trial is not None:
+            self._trying.look_at(trial)
+        elif core.stage.record.relaxed_until is not None:
+            core.soon("stage", max(0.0, core.stage.record.relaxed_until - core.since()))
+        elif stages.may_begin(core.stage.record, core.since()):
+            self._begin_if_possible()
+        elif core.stage.record.wants_trial and core.stage.record.retry_at is not None:
+            core.soon("stage", max(0.0, core.stage.record.retry_at - core.since()))
+        elif core.stage.record.confirmed and (why := core.stage.suspended()) is not None:
+            core.problems.set("arming", f"reject_all is NOT in force: {why}")
+        else:
+            core.problems.clear("arming")
+
+    def _unlikely_to_end_well(self) -> str:
+        """What is missing already, and will be at the trial's end; empty: nothing."""
+        core = self._core
+        if not core.in_step.fresh:
+            return (
+                f"the registry is not in step ({core.in_step.reason}), so the trial could not be "
+                "confirmed; wait until 'neti status' says that it is, or say --anyway"
+            )
+        unsaved = core.stage.not_on_disk()
+        return f"{unsaved}; or say --anyway" if unsaved else ""
+
+    def _begin_if_possible(self) -> None:
+        """As the configuration wishes: once there is a way in, and everybody is known for sure."""
+        core = self._core
+        refusal = core.stage.refusal()
+        if refusal is None and not core.in_step.fresh:
+            refusal = "the registry is not in step yet"
+        if refusal is None:
+            refusal = core.stage.not_on_disk()
+        if refusal is not None:
+            core.problems.set("arming", f"reject_all is true but NOT in force: {refusal}")
+            if refusal != self._refusal_told:
+                log.error("arming_refused", what=refusal)
+            self._refusal_told = refusal
+            core.soon("stage", _AGAIN)
+            return
+        self._refusal_told = None
+        core.problems.clear("arming")
+        try:
+            self._trying.begin(core.stage.record, core.settings.trial_seconds, wait=False)
+        except DataplaneError as error:
+            self._kernel.failed(error)
+            core.soon("stage", _AGAIN)
