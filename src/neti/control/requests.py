@@ -48,6 +48,7 @@ def _document(value: Any) -> bool:
 
 # (what was expected, in words; whether it is that). None is always "not said".
 _YES_OR_NO: Final = ("true or false", _yes_or_no)
+_SESSION: Final = ("a session's document", _document)
 ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Check]]]] = {
     "status": {},
     "members": {},
@@ -57,14 +58,14 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Check]]]] = {
     "leave": {},
     "confirm": {},
     "relax": {"until": ("a time in seconds since the epoch", _time)},
-    "reload": {},
+    "reload": {"anyway": _YES_OR_NO, "session": _SESSION},
     "preview": {"all": _YES_OR_NO},
     "release": {"ids": ("a list of host ids", _ids)},
     "enforce": {
         "seconds": ("a whole number from 5 to 86400", _whole(5, 86_400)),
         "wait": _YES_OR_NO,
         "anyway": _YES_OR_NO,
-        "session": ("a session's document", _document),
+        "session": _SESSION,
     },
 }
 

@@ -10,7 +10,7 @@ import neti.cli
 from neti.control import requests
 
 # What concerns the asking, not the command.
-_OF_THE_CALL = {"within", "then"}
+_OF_THE_CALL = {"within", "then", "guessed"}
 
 
 def said() -> Iterator[tuple[str, str]]:
@@ -40,6 +40,7 @@ def test_every_argument_of_the_command_line_is_declared() -> None:
         ("enforce", {"seconds": 30, "wait": True, "anyway": True, "session": {}}),
         ("relax", {"until": 1_800_000_000.5}),
         ("relax", {"until": 1_800_000_000}),
+        ("reload", {"anyway": True, "session": {}}),
         ("preview", {"all": False}),
         ("release", {"ids": ["i-0"]}),
     ],
