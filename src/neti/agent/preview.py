@@ -1,4 +1,4 @@
-"""``neti preview``'s answer: the record joined with the machine and the fleet, as plain values.
+"""``neti preview``'s answer: the record joined with the machine and the fleet, as a document.
 
 From the running agent, or without it from what it kept on disk. Reads, changes nothing. The loop
 does the join; whose a socket is, which means a look at every process, is found by a thread of its
@@ -7,9 +7,10 @@ own, so that nothing waits for it.
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from neti import log
 from neti.agent import shadow_log
@@ -20,16 +21,19 @@ from neti.errors import DataplaneError, EntryError
 from neti.host.listeners import listeners, with_owners
 from neti.identity.machine import boot_id
 from neti.model import IPAddress, Member, Reach, entry
+from neti.model.document import plain
 from neti.model.settings import Settings
+from neti.monitoring.preview import Preview, Socket, Source, Wanted
 from neti.ruleset.desired import Membership as FleetHere
 from neti.ruleset.objects import SetName
+from neti.stage import preview
 from neti.stage.preview import Membership, Row, View, let_in_since, rows, without_noise
-from neti.stage.shadow import Port, Record, port_name
+from neti.stage.shadow import Listener, Port, Record, port_name
 from neti.state.folder import Loaded, StateError, StateFolder
 from neti.text import printable
 
 _HOSTS: Final = Path("/etc/hosts")
-Finished = Callable[[], dict[str, Any]]
+Finished = Callable[[], Preview]
 
 
 def answer(request: Request, shadow: ShadowLog, fleet: FleetHere, stage: str) -> None:
@@ -38,7 +42,7 @@ def answer(request: Request, shadow: ShadowLog, fleet: FleetHere, stage: str) ->
 
     def ended() -> None:
         try:
-            request.succeed(finish())
+            request.succeed(plain(finish()))
         except Exception as error:  # whatever /proc holds: the caller gets an answer
             request.fail(log.unexpected("the preview", error))
 
@@ -52,8 +56,14 @@ def _running(shadow: ShadowLog, fleet: FleetHere, stage: str, *, everything: boo
     missed = [f"the kernel's record cannot be read: {shadow.fault}"] if shadow.fault else []
     if incomplete := shadow.incomplete(view.now):
         missed.append(incomplete)
-    head = {"agent": True, "stage": stage, "faults": [*missed, *shadow.faults, *faults]}
-    head["notes"] = [note for note in (shadow.crowded(view.now),) if note]
+    head = Preview(
+        agent=True,
+        stage=stage,
+        faults=(*missed, *shadow.faults, *faults),
+        notes=tuple(note for note in (shadow.crowded(view.now),) if note),
+        since=0.0,
+        now=0.0,
+    )
     return _finished(head, shadow.record, view, shadow.shown(0.0), everything=everything)
 
 
@@ -81,7 +91,7 @@ def running_view(shadow: ShadowLog, fleet: FleetHere, accepted: Mapping[Port, fl
     )
 
 
-def alone(settings: Settings, machine: str, *, everything: bool) -> dict[str, Any]:
+def alone(settings: Settings, machine: str, *, everything: bool) -> Preview:
     """Without an agent: what it last wrote to disk, and what the kernel has counted since then,
     where this process may look. Nothing is written."""
     folder = settings.table_files_path
@@ -104,7 +114,7 @@ def alone(settings: Settings, machine: str, *, everything: bool) -> dict[str, An
         opened=settings.open_ports,
         now=now,
     )
-    head = {"agent": False, "stage": stage, "faults": [*faults, *more], "notes": []}
+    head = Preview(agent=False, stage=stage, faults=(*faults, *more), since=0.0, now=0.0)
     return _finished(head, record, view, steady.shown(0.0), everything=everything)()
 
 
@@ -128,7 +138,7 @@ def _look_at_kernel(record: Record, now: float) -> tuple[str | None, frozenset[s
 
 
 def _finished(
-    head: dict[str, Any], record: Record, view: View, ahead: float, *, everything: bool
+    head: Preview, record: Record, view: View, ahead: float, *, everything: bool
 ) -> Finished:
     """The document but for names and processes, which the returned function looks up. ``ahead``:
     what makes Unix time of the record's, for people."""
@@ -137,32 +147,74 @@ def _finished(
     listed: list[Row] = found if everything else shown
     since, now = record.since, view.now
     accepted = {port_name(port): when for port, when in sorted(view.accepted.items())}
-    let_in = [port_name(port) for port in let_in_since(record, view)]
-    counts = {"ports": noise.ports, "sources": noise.sources, "packets": noise.packets}
+    let_in = tuple(port_name(port) for port in let_in_since(record, view))
 
-    def finish() -> dict[str, Any]:
+    def finish() -> Preview:
         sockets = [one for row in listed for one in row.listeners]
         owners = {one.inode: one for one in with_owners(sockets)}
         names = hosts_file_names()
-        return {
-            **head,
-            "since": since + ahead,
-            "now": now + ahead,
-            "ports": [_dated(row.plain(owners, names), ahead) for row in listed],
-            "noise": counts,
-            "noise_listed": everything,
-            "accepted": accepted,
-            "let_in": let_in,
-        }
+        return replace(
+            head,
+            since=since + ahead,
+            now=now + ahead,
+            ports=tuple(told(row, owners, names, ahead) for row in listed),
+            noise=noise,
+            noise_listed=everything,
+            accepted=accepted,
+            let_in=let_in,
+        )
 
     return finish
 
 
-def _dated(row: dict[str, Any], ahead: float) -> dict[str, Any]:
-    for one in (row, *row["top"]):
-        one["first"] += ahead
-        one["last"] += ahead
-    return row
+def told(
+    row: Row,
+    owners: Mapping[int, Listener],
+    names: Mapping[IPAddress, str],
+    ahead: float,
+) -> Wanted:
+    """``owners``: the same listeners by inode, with their processes."""
+    protocol, number = row.port
+    return Wanted(
+        protocol=protocol,
+        port=number,
+        rank=row.rank,
+        listeners=tuple(_socket(owners.get(one.inode, one)) for one in row.listeners),
+        forwarded=row.forwarded,
+        redirected=row.redirected,
+        packets=row.packets,
+        sources=row.sources,
+        first=row.first + ahead,
+        last=row.last + ahead,
+        top=tuple(_source(source, names, ahead) for source in row.top),
+        accepted=row.accepted,
+        open_ports=row.line,
+    )
+
+
+def _source(source: preview.Source, names: Mapping[IPAddress, str], ahead: float) -> Source:
+    member = source.member
+    return Source(
+        address=str(source.address),
+        name=names.get(source.address),
+        member=member.id if member is not None else None,
+        admitted=member.admitted if member is not None else False,
+        near=source.near,
+        packets=source.packets,
+        first=source.first + ahead,
+        last=source.last + ahead,
+    )
+
+
+def _socket(listener: Listener) -> Socket:
+    return Socket(
+        address=str(listener.address),
+        port=listener.port,
+        inode=listener.inode,
+        pid=listener.pid,
+        process=listener.process,
+        unit=listener.unit,
+    )
 
 
 def _accepted(folder: Path) -> tuple[Mapping[Port, float], list[str]]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -13,7 +13,9 @@ from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
 from neti.errors import NetiError
+from neti.model.document import plain
 from neti.model.settings import Settings
+from neti.monitoring.preview import Preview, Socket, Source, Wanted, preview_of
 from neti.oneshot.preview import accept, seen
 from neti.stage.shadow import Port, parse_port
 
@@ -89,18 +91,18 @@ def preview(
         return
 
 
-def show(document: dict[str, Any], as_json: bool) -> None:
+def show(shown: Preview, as_json: bool) -> None:
     if as_json:
-        print_json(document)
+        print_json(plain(shown))
     else:
-        say(*lines(document))
+        say(*lines(shown))
 
 
-def _seen(settings: Settings, *, everything: bool) -> dict[str, Any]:
+def _seen(settings: Settings, *, everything: bool) -> Preview:
     return seen(
         settings,
-        lambda folder: ask(
-            folder, "preview", then="'neti preview' shows what is on disk", all=everything
+        lambda folder: preview_of(
+            ask(folder, "preview", then="'neti preview' shows what is on disk", all=everything)
         ),
         everything=everything,
     )
@@ -116,29 +118,29 @@ def print_accepted(names: list[str], as_json: bool) -> None:
 # --- text ---
 
 
-def lines(document: dict[str, Any]) -> Iterator[str]:
-    now = document["now"]
-    yield from _stage(document)
-    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(document["since"]))
-    yield f"Recorded since {began} ({_span(now - document['since'])}); each entry is kept 14 days."
-    yield from (f"problem: {fault}" for fault in document["faults"])
-    yield from (f"note: {note}" for note in document.get("notes", ()))
-    if not document["ports"]:
-        yield "Nothing is recorded" + (" except noise." if document["noise"]["ports"] else ".")
+def lines(shown: Preview) -> Iterator[str]:
+    now = shown.now
+    yield from _stage(shown)
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(shown.since))
+    yield f"Recorded since {began} ({_span(now - shown.since)}); each entry is kept 14 days."
+    yield from (f"problem: {fault}" for fault in shown.faults)
+    yield from (f"note: {note}" for note in shown.notes)
+    if not shown.ports:
+        yield "Nothing is recorded" + (" except noise." if shown.noise.ports else ".")
     heading = ""
-    for row in document["ports"]:
-        if _HEADINGS[row["rank"]] != heading:
-            heading = _HEADINGS[row["rank"]]
+    for row in shown.ports:
+        if _HEADINGS[row.rank] != heading:
+            heading = _HEADINGS[row.rank]
             yield from ("", f"{heading}:")
         yield from _row(row, now)
-    yield from _end(document)
+    yield from _end(shown)
 
 
-def _stage(document: dict[str, Any]) -> Iterator[str]:
-    if not document["agent"]:
-        since = ", and what the kernel has counted since" if document["stage"] else ""
+def _stage(shown: Preview) -> Iterator[str]:
+    if not shown.agent:
+        since = ", and what the kernel has counted since" if shown.stage else ""
         yield f"The agent does not answer. This is what it last wrote to disk{since}."
-    match document["stage"]:
+    match shown.stage:
         case None:
             yield "Only root can see whether the kernel drops anything."
         case "shadow":
@@ -149,73 +151,73 @@ def _stage(document: dict[str, Any]) -> Iterator[str]:
             yield f"Stage {stage}: new connections like these are refused."
 
 
-def _row(row: dict[str, Any], now: float) -> Iterator[str]:
-    name = f"{row['port']}/{row['protocol']}"
-    counts = f"{_count(row['packets'], 'packet')} from {_count(row['sources'], 'source')}"
-    if row["rank"] == "noise":
-        latest = row["top"][0]["address"]
-        yield f"  {name:<11} {counts}, last {_span(now - row['last'])} ago: {latest}"
+def _row(row: Wanted, now: float) -> Iterator[str]:
+    name = f"{row.port}/{row.protocol}"
+    counts = f"{_count(row.packets, 'packet')} from {_count(row.sources, 'source')}"
+    if row.rank == "noise":
+        latest = row.top[0].address
+        yield f"  {name:<11} {counts}, last {_span(now - row.last)} ago: {latest}"
         return
-    yield f"  {name:<11} {_who(row)}{'   (accepted as lost)' if row['accepted'] else ''}"
-    times = f"first {_span(now - row['first'])} ago, last {_span(now - row['last'])} ago"
+    yield f"  {name:<11} {_who(row)}{'   (accepted as lost)' if row.accepted else ''}"
+    times = f"first {_span(now - row.first)} ago, last {_span(now - row.last)} ago"
     yield f"              {counts}, {times}"
-    for source in row["top"]:
+    for source in row.top:
         yield f"                {_source(source, now)}"
-    if row["sources"] > len(row["top"]):
-        yield f"                and {row['sources'] - len(row['top']):,} more"
-    if row["open_ports"] is not None:
-        yield f"              open_ports: [{row['open_ports']}]"
+    if row.sources > len(row.top):
+        yield f"                and {row.sources - len(row.top):,} more"
+    if row.open_ports is not None:
+        yield f"              open_ports: [{row.open_ports}]"
 
 
-def _who(row: dict[str, Any]) -> str:
-    sockets = dict.fromkeys(_socket(one) for one in row["listeners"])
+def _who(row: Wanted) -> str:
+    sockets = dict.fromkeys(_socket(one) for one in row.listeners)
     words = list(sockets)
-    if row["redirected"] is not None:
-        words.append(f"redirected to port {row['redirected']}")
-    if row["forwarded"]:
+    if row.redirected is not None:
+        words.append(f"redirected to port {row.redirected}")
+    if row.forwarded:
         words.append("forwarded to a container")
     return ", ".join(words) or "nothing listens"
 
 
-def _socket(one: dict[str, Any]) -> str:
-    bound = "" if ip_address(one["address"]).is_unspecified else f" on {one['address']} only"
-    if one["pid"] is None:
+def _socket(one: Socket) -> str:
+    bound = "" if ip_address(one.address).is_unspecified else f" on {one.address} only"
+    if one.pid is None:
         return f"a process that only root can see{bound}"
-    unit = f", {one['unit']}" if one["unit"] else ""
-    return f"{one['process'] or '?'} (pid {one['pid']}{unit}){bound}"
+    unit = f", {one.unit}" if one.unit else ""
+    return f"{one.process or '?'} (pid {one.pid}{unit}){bound}"
 
 
-def _source(source: dict[str, Any], now: float) -> str:
-    where = _NEAR[source["near"]] + (f", {source['name']}" if source["name"] else "")
-    text = f"{source['address']:<15} {_count(source['packets'], 'packet')}, {where}"
-    text += f", last {_span(now - source['last'])} ago"
-    if source["member"] is None:
+def _source(source: Source, now: float) -> str:
+    where = _NEAR[source.near] + (f", {source.name}" if source.name else "")
+    text = f"{source.address:<15} {_count(source.packets, 'packet')}, {where}"
+    text += f", last {_span(now - source.last)} ago"
+    if source.member is None:
         return text
     said = {
         False: "but this address of it is not believed or not let in (see 'neti status')",
         None: "only the agent knows whether it is let in",
     }
-    return f"{text}: member {source['member']}, {said[source['admitted']]}"
+    return f"{text}: member {source.member}, {said[source.admitted]}"
 
 
-def _end(document: dict[str, Any]) -> Iterator[str]:
-    noise = document["noise"]
-    if noise["ports"] and not document["noise_listed"]:
+def _end(shown: Preview) -> Iterator[str]:
+    noise = shown.noise
+    if noise.ports and not shown.noise_listed:
         yield ""
         yield (
-            f"Noise: {_count(noise['packets'], 'packet')} from "
-            f"{_count(noise['sources'], 'source')} to {_count(noise['ports'], 'port')} where "
+            f"Noise: {_count(noise.packets, 'packet')} from "
+            f"{_count(noise.sources, 'source')} to {_count(noise.ports, 'port')} where "
             "nothing listens. 'neti preview --all' lists them."
         )
-    if document["let_in"]:
+    if shown.let_in:
         yield ""
         yield (
             "Not listed, because everybody who came there is now let in, as a member or by "
-            f"open_ports: {', '.join(document['let_in'])}."
+            f"open_ports: {', '.join(shown.let_in)}."
         )
-    if document["accepted"]:
+    if shown.accepted:
         yield ""
-        yield f"Accepted as lost: {', '.join(document['accepted'])}."
+        yield f"Accepted as lost: {', '.join(shown.accepted)}."
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,21 +8,20 @@ Must never do: change anything but the list of ports that may be lost.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 from neti.control.client import AgentUnreachable
 from neti.errors import NetiError
 from neti.host.listeners import with_owners
 from neti.model.settings import Settings
+from neti.monitoring.preview import Preview
 from neti.stage.shadow import Listener, Port, port_name
 
 
-def seen(
-    settings: Settings, ask: Callable[[Path], dict[str, Any]], *, everything: bool
-) -> dict[str, Any]:
-    """``ask``: for the document of the agent whose state is in this folder. Where none answers,
+def seen(settings: Settings, ask: Callable[[Path], Preview], *, everything: bool) -> Preview:
+    """``ask``: for what the agent shows whose state is in this folder. Where none answers,
     from disk and kernel, for whoever may read them. ``everything``: noise is listed too."""
     try:
         found = ask(settings.table_files_path)
@@ -33,17 +32,24 @@ def seen(
         if isinstance(away.__cause__, PermissionError) or not settings.table_files_path.is_dir():
             raise
         found = alone(settings, fingerprint(), everything=everything)
-    _name_owners(found)
-    return found
+    return _with_owners(found)
 
 
-def _name_owners(document: dict[str, Any]) -> None:
-    told = [one for row in document["ports"] for one in row["listeners"] if one["pid"] is None]
-    sockets = [
-        Listener("", one["port"], ip_address(one["address"]), inode=one["inode"]) for one in told
-    ]
-    for one, owned in zip(told, with_owners(sockets), strict=True):
-        one.update(pid=owned.pid, process=owned.process, unit=owned.unit)
+def _with_owners(shown: Preview) -> Preview:
+    """One look at all processes for all sockets whose owner is not known."""
+    unknown = [one for row in shown.ports for one in row.listeners if one.pid is None]
+    found = with_owners(
+        Listener("", one.port, ip_address(one.address), inode=one.inode) for one in unknown
+    )
+    owned = {
+        before: replace(before, pid=one.pid, process=one.process, unit=one.unit)
+        for before, one in zip(unknown, found, strict=True)
+    }
+    ports = tuple(
+        replace(row, listeners=tuple(owned.get(one, one) for one in row.listeners))
+        for row in shown.ports
+    )
+    return replace(shown, ports=ports)
 
 
 def accept(folder: Path, ports: Sequence[Port], *, forget: bool) -> list[str]:

@@ -7,7 +7,7 @@ leave a port out without saying so. What counts as the internet's noise is count
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from neti.model import IPAddress
 from neti.model.settings import IPNetwork, OpenPort
@@ -67,18 +67,6 @@ class Source:
     member: Membership | None
     near: Literal["site", "private", "internet"]
 
-    def plain(self, names: Mapping[IPAddress, str]) -> dict[str, Any]:
-        return {
-            "address": str(self.address),
-            "name": names.get(self.address),
-            "member": self.member.id if self.member else None,
-            "admitted": self.member.admitted if self.member else False,
-            "near": self.near,
-            "packets": self.packets,
-            "first": self.first,
-            "last": self.last,
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -96,38 +84,6 @@ class Row:
     redirected: int | None
     accepted: bool
     line: str | None
-
-    def plain(
-        self, owners: Mapping[int, Listener], names: Mapping[IPAddress, str]
-    ) -> dict[str, Any]:
-        """For JSON. ``owners``: the same listeners by inode, with their processes."""
-        protocol, number = self.port
-        return {
-            "protocol": protocol,
-            "port": number,
-            "rank": self.rank,
-            "listeners": [_plain(owners.get(one.inode, one)) for one in self.listeners],
-            "forwarded": self.forwarded,
-            "redirected": self.redirected,
-            "packets": self.packets,
-            "sources": self.sources,
-            "first": self.first,
-            "last": self.last,
-            "top": [source.plain(names) for source in self.top],
-            "accepted": self.accepted,
-            "open_ports": self.line,
-        }
-
-
-def _plain(listener: Listener) -> dict[str, Any]:
-    return {
-        "address": str(listener.address),
-        "port": listener.port,
-        "inode": listener.inode,
-        "pid": listener.pid,
-        "process": listener.process,
-        "unit": listener.unit,
-    }
 
 
 @dataclass(frozen=True, slots=True)

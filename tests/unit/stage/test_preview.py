@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neti.agent.preview import hosts_file_names
+from neti.agent.preview import hosts_file_names, told
 from neti.cli.preview import lines
 from neti.config import load
 from neti.model.settings import OpenPort
+from neti.monitoring.preview import Preview
 from neti.stage.preview import (
     Membership,
     Noise,
@@ -237,24 +238,20 @@ def test_members_that_are_let_in_by_now_do_not_hide_who_is_not() -> None:
 # --- as it is printed ---
 
 
-def document(
-    kept: Record, seen_by: View, *, everything: bool = False, **more: Any
-) -> dict[str, Any]:
+def document(kept: Record, seen_by: View, *, everything: bool = False, **more: Any) -> Preview:
     found = rows(kept, seen_by)
     shown, noise = without_noise(kept, found)
-    return {
-        "agent": True,
-        "stage": "shadow",
-        "faults": [],
-        "since": kept.since,
-        "now": NOW,
-        "ports": [row.plain({}, {}) for row in (found if everything else shown)],
-        "noise": {"ports": noise.ports, "sources": noise.sources, "packets": noise.packets},
-        "noise_listed": everything,
-        "accepted": {},
-        "let_in": [port_name(port) for port in let_in_since(kept, seen_by)],
-        **more,
-    }
+    made = Preview(
+        agent=True,
+        stage="shadow",
+        since=kept.since,
+        now=NOW,
+        ports=tuple(told(row, {}, {}, 0.0) for row in (found if everything else shown)),
+        noise=noise,
+        noise_listed=everything,
+        let_in=tuple(port_name(port) for port in let_in_since(kept, seen_by)),
+    )
+    return replace(made, **more)
 
 
 def test_a_member_in_the_shadow_is_explained() -> None:

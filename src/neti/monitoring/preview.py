@@ -1,0 +1,87 @@
+"""What ``neti preview`` shows: the document's types. Pure.
+
+It crosses a process, and the command may be of another version than the agent: see
+``neti.model.document``. Programs read it too (``neti preview --json``). All times are Unix seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from neti.errors import NetiError
+from neti.model.document import DocumentError, read
+from neti.stage.preview import Noise, Rank
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Socket:
+    """It waits for others on this machine. ``pid`` None: who asked was not permitted to know."""
+
+    address: str
+    port: int
+    inode: int = 0
+    pid: int | None = None
+    process: str | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """``name``: of hosts(5). ``admitted``: see ``neti.stage.preview.Membership``."""
+
+    address: str
+    name: str | None = None
+    member: str | None = None
+    admitted: bool | None = False
+    near: Literal["site", "private", "internet"]
+    packets: int
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One port at which something came. ``open_ports``: the line that would let it in."""
+
+    protocol: str
+    port: int
+    rank: Rank
+    listeners: tuple[Socket, ...] = ()
+    forwarded: bool = False
+    redirected: int | None = None
+    packets: int
+    sources: int
+    first: float
+    last: float
+    top: tuple[Source, ...] = ()
+    accepted: bool = False
+    open_ports: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """``agent``: whether one answered. ``stage`` None: who asked may not look at the kernel.
+    ``accepted``: when it was said that a port may be lost."""
+
+    agent: bool
+    stage: str | None = None
+    faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    since: float
+    now: float
+    ports: tuple[Wanted, ...] = ()
+    noise: Noise = Noise(0, 0, 0)
+    noise_listed: bool = False
+    accepted: Mapping[str, float] = field(default_factory=dict)
+    let_in: tuple[str, ...] = ()
+
+
+def preview_of(document: Any) -> Preview:
+    """From what an agent answered. Raises NetiError where it is not understood."""
+    try:
+        return read(Preview, document)
+    except DocumentError as error:
+        raise NetiError(
+            f"the agent's preview cannot be read ({error}): the agent is of another version than "
+            "this command\n→ systemctl restart neti"
+        ) from error
