@@ -1,6 +1,8 @@
 """A TLS client that trusts one CA, checks names, and says what is wrong in one sentence."""
 
 import datetime
+import os
+import re
 import socket
 import ssl
 import subprocess
@@ -261,3 +263,23 @@ def test_a_certificate_ends_when_it_was_asked_to(tmp_path: Path) -> None:
     made_at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp()
     make(folder, [Wanted("a", "hosts")], days=10, now=made_at)
     assert "2026-01-11 00:00 UTC" in expiry_problems(files(folder), made_at + 5 * DAY)[0]
+
+
+@pytest.mark.parametrize("planted", ["folder", "ca.key", "ca.pem"])
+@pytest.mark.parametrize("how", ["owner", "mode"])
+def test_a_ca_that_others_could_have_put_there_is_not_used(
+    tmp_path: Path, planted: str, how: str
+) -> None:
+    """Whoever was first in a shared folder would be the fleet's operator."""
+    if how == "owner" and os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    folder = tmp_path / "ca"
+    make(folder, [], days=1, now=time.time())
+    path = folder if planted == "folder" else folder / planted
+    if how == "owner":
+        os.chown(path, 65534, 65534)
+    else:
+        path.chmod(0o777)
+    with pytest.raises(NetiError, match=re.escape(str(path))):
+        make(folder, [Wanted("ann", "operators")], days=1, now=time.time())
+    assert {one.name for one in folder.iterdir()} == {"ca.key", "ca.pem"}

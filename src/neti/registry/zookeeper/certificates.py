@@ -6,6 +6,7 @@ Must never do: overwrite a file, or leave a private key readable by others.
 import datetime
 import ipaddress
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,8 @@ def make(folder: Path, wanted: Sequence[Wanted], *, days: int, now: float) -> li
     """A CA (or the one that is in ``folder`` already) and these certificates with their keys.
 
     A server gets a third file, key and certificate in one, which is what ZooKeeper's PEM key
-    stores are. Raises NetiError before anything is written when a file is there already.
+    stores are. Raises NetiError before anything is written when a file is there already, or when
+    others could have put the CA there.
     """
     stems = [one.stem for one in wanted]
     if doubled := sorted({stem for stem in stems if stems.count(stem) > 1}):
@@ -102,6 +104,8 @@ def make(folder: Path, wanted: Sequence[Wanted], *, days: int, now: float) -> li
         raise NetiError(f"{there[0]} is there already, and nothing is overwritten: remove it first")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in (folder, *given):
+            _nobody_elses(path)
         authority = _Authority.of(folder, days=days, now=now, new=not given)
         made = [] if given else [folder / name for name in _CA_FILES]
         for one in wanted:
@@ -109,6 +113,20 @@ def make(folder: Path, wanted: Sequence[Wanted], *, days: int, now: float) -> li
     except OSError as error:
         raise NetiError(f"{folder}: {error.strerror}: name a folder that you may write") from error
     return made
+
+
+def _nobody_elses(path: Path) -> None:
+    """Whoever may write to a CA's files, or put them there, decides who is an operator. Raises
+    NetiError, or OSError."""
+    seen = path.stat()
+    if seen.st_uid not in (0, os.geteuid()):
+        raise NetiError(
+            f"{path} belongs to another user, who could make certificates too: name a new folder"
+        )
+    if seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise NetiError(
+            f"{path} is writable for others: run 'chmod go-w' on it if all in it is yours"
+        )
 
 
 @dataclass(frozen=True, slots=True)
