@@ -118,7 +118,7 @@ class Agent:
         self._watchdog = Watchdog()
         self._clock_note = ClockNote(core, loaded.mark)
         self._footing = Footing(
-            core, lambda: core.disk.keep("shadow.jsonl", self.shadow.keep_whole)
+            core, lambda: core.disk.keep("shadow.jsonl", self.shadow.write_anew)
         )
         self._stopping = False
         self._loaded = loaded

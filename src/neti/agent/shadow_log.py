@@ -142,6 +142,11 @@ class ShadowLog:
         if not self._whole:
             self.write()
 
+    def write_anew(self) -> None:
+        """All of it, where the file was taken away. Raises StateError."""
+        self._whole = False
+        self.write()
+
     def stop(self) -> None:
         """The last look, on disk. Raises StateError."""
         self.sample()

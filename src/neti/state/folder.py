@@ -301,7 +301,7 @@ class StateFolder:
             return
         line = records.changes_line(changes)
         self._whole = False  # until all of the line is written
-        with self._faults_named():
+        with self._faults_named(_JOURNAL):
             # Without O_CREAT: where somebody has emptied the folder, a new one begins with a base.
             flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             with os.fdopen(os.open(self.path / _JOURNAL, flags), "ab", buffering=0) as journal:
@@ -323,7 +323,7 @@ class StateFolder:
 
     def _keep_old(self) -> None:
         beside = self.path / f".{_OLD_JOURNAL}.new"
-        with self._faults_named(), contextlib.suppress(FileNotFoundError):
+        with self._faults_named(_OLD_JOURNAL), contextlib.suppress(FileNotFoundError):
             beside.unlink(missing_ok=True)
             os.link(self.path / _JOURNAL, beside)
             beside.replace(self.path / _OLD_JOURNAL)
@@ -348,7 +348,7 @@ class StateFolder:
         self._write("session.json", records.session_document(session), 0o600)
 
     def forget_session(self) -> None:
-        with self._faults_named():
+        with self._faults_named("session.json"):
             (self.path / "session.json").unlink(missing_ok=True)
 
     # --- the configuration ---
@@ -385,7 +385,7 @@ class StateFolder:
         self._set_mark(marks.RELAXED, relaxed)
 
     def _set_mark(self, name: str, there: bool) -> None:
-        with self._faults_named():
+        with self._faults_named(name):
             if there:
                 marks.leave(self.path, name, Said())
             else:
@@ -398,7 +398,7 @@ class StateFolder:
         self._replace(name, durable.line({**head, **document}), mode)
 
     def _replace(self, name: str, content: bytes, mode: int) -> None:
-        with self._faults_named():
+        with self._faults_named(name):
             if name in self._newer:
                 (self.path / name).replace(self.path / f"{name}.newer")
                 self._newer.discard(name)
@@ -407,11 +407,12 @@ class StateFolder:
         self._written(name)
 
     @contextlib.contextmanager
-    def _faults_named(self) -> Iterator[None]:
+    def _faults_named(self, name: str = "") -> Iterator[None]:
+        """``name``: of the file that is written."""
         try:
             yield
         except OSError as error:
-            raise StateError(f"{self.path}: cannot be written: {error.strerror}") from error
+            raise StateError(f"{self.path / name}: cannot be written: {error.strerror}") from error
 
 
 def _make(path: Path) -> None:

@@ -12,6 +12,7 @@ from tests.support.agents import Box, World, world
 
 from neti import durable, log
 from neti.agent.loop import Reload, Stop
+from neti.agent.shadow_log import read_alone
 from neti.control.server import Request
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.model import Host, Site
@@ -808,6 +809,9 @@ def test_an_emptied_state_folder_is_written_again_and_named(fleet: World) -> Non
     assert loaded.session is not None
     assert loaded.itself.overlay == str(core.members.overlay)
     assert not loaded.faults
+    folder = one.settings.table_files_path
+    assert (folder / "shadow.jsonl").exists()
+    assert read_alone(folder, "this machine", core.steady)[1] == []
     assert "state_emptied" in {one["code"] for one in one.status()["problems"]}
     assert not core.disk.behind
 
