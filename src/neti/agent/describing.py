@@ -29,7 +29,7 @@ class Describing:
         core = self._core
         self._told = stage, codes = core.stage.word, own_codes(core)
         core.soon("describe", _EVERY)
-        return own_entry.detail(stage, codes)
+        return own_entry.own_detail(stage, codes)
 
     def describe(self) -> None:
         core = self._core

@@ -45,7 +45,7 @@ from neti.model.document import plain
 from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.registry import Event
-from neti.registry.opening import problems_of as expiring
+from neti.registry.opening import expiring
 from neti.state.folder import Loaded
 from neti.state.stage import stage_found
 

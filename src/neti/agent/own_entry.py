@@ -10,7 +10,7 @@ from typing import Final
 from neti import __version__
 from neti.errors import EntryError
 from neti.model import Host, Member, entry
-from neti.registry import detail as detail_document
+from neti.registry import detail
 
 # A forged entry of ours with a huge generation shall not make the next one unwritable.
 _SANE_GENERATION: Final = 36**entry.GENERATION_RESERVE - 1
@@ -74,11 +74,11 @@ def overlay_in(name: str) -> IPv4Address | None:
     return parsed.overlay if isinstance(parsed, Member) else None
 
 
-def detail(stage: str, problems: tuple[str, ...] = ()) -> bytes:
+def own_detail(stage: str, problems: tuple[str, ...] = ()) -> bytes:
     """The document that operators read: who runs here, in which version and stage. ``problems``:
     codes of what is wrong on this host."""
-    return detail_document.encode(
-        detail_document.Document(
+    return detail.encode(
+        detail.Document(
             name=socket.gethostname(),
             pid=os.getpid(),
             version=__version__,

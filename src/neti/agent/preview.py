@@ -24,10 +24,10 @@ from neti.model import IPAddress, Member, Reach, entry
 from neti.model.document import plain
 from neti.model.settings import Settings
 from neti.monitoring.preview import Preview, Socket, Source, Wanted
-from neti.ruleset.desired import Membership as FleetHere
+from neti.ruleset.desired import Membership
 from neti.ruleset.objects import SetName
 from neti.stage import preview
-from neti.stage.preview import Membership, Row, View, let_in_since, rows, without_noise
+from neti.stage.preview import Row, View, Whose, let_in_since, rows, without_noise
 from neti.stage.shadow import Listener, Port, Record, port_name
 from neti.state.folder import Loaded, StateError, StateFolder
 from neti.text import printable
@@ -36,7 +36,7 @@ _HOSTS: Final = Path("/etc/hosts")
 Finished = Callable[[], Preview]
 
 
-def answer(request: Request, shadow: ShadowLog, fleet: FleetHere, stage: str) -> None:
+def answer(request: Request, shadow: ShadowLog, fleet: Membership, stage: str) -> None:
     """The control command: argument ``all`` lists the noise too."""
     finish = _running(shadow, fleet, stage, everything=bool(request.arguments.get("all")))
 
@@ -49,7 +49,7 @@ def answer(request: Request, shadow: ShadowLog, fleet: FleetHere, stage: str) ->
     threading.Thread(target=ended, name="neti-preview", daemon=True).start()
 
 
-def _running(shadow: ShadowLog, fleet: FleetHere, stage: str, *, everything: bool) -> Finished:
+def _running(shadow: ShadowLog, fleet: Membership, stage: str, *, everything: bool) -> Finished:
     shadow.sample()
     accepted, faults = _accepted(shadow.folder)
     view = running_view(shadow, fleet, accepted)
@@ -67,7 +67,7 @@ def _running(shadow: ShadowLog, fleet: FleetHere, stage: str, *, everything: boo
     return _finished(head, shadow.record, view, shadow.shown(0.0), everything=everything)
 
 
-def running_view(shadow: ShadowLog, fleet: FleetHere, accepted: Mapping[Port, float]) -> View:
+def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, float]) -> View:
     """What the running agent's record is joined with."""
 
     def admitted(address: IPAddress) -> bool:
@@ -235,12 +235,12 @@ def _members(
     record: Record,
     admitted: Callable[[IPAddress], bool | None],
     seen_here: Callable[[Member], bool],
-) -> dict[bytes, Membership]:
+) -> dict[bytes, Whose]:
     """Whose address each recorded source is. Private ranges may overlap: the private address of a
     member of another site is not its own here (``seen_here``), and a claim that is let in goes
     before one that is not."""
     wanted = {source for use in record.ports.values() for source in use.sources}
-    found: dict[bytes, Membership] = {}
+    found: dict[bytes, Whose] = {}
     for member in members:
         private = member.private if seen_here(member) else None
         claimed = (private, member.public, member.overlay, *member.more)
@@ -248,7 +248,7 @@ def _members(
             if address is not None and address.packed in wanted and member.id != own:
                 known = found.get(address.packed)
                 if known is None or not known.admitted:
-                    found[address.packed] = Membership(member.id, admitted(address))
+                    found[address.packed] = Whose(member.id, admitted(address))
     return found
 
 

@@ -8,13 +8,12 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, core, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
 )
-from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from neti.errors import NetiError
@@ -28,15 +27,15 @@ class _Figures(Collector):
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
-    def describe(self) -> Iterator[Family]:
+    def describe(self) -> Iterator[core.Metric]:
         """Nothing: the loop is not to be asked before it runs."""
         return iter(())
 
-    def collect(self) -> Iterator[Family]:
+    def collect(self) -> Iterator[core.Metric]:
         return map(_family, metrics(self._ask()))
 
 
-def _family(metric: Metric) -> Family:
+def _family(metric: Metric) -> core.Metric:
     if metric.kind == "histogram":
         histogram = HistogramMetricFamily(metric.name, metric.help)
         histogram.add_metric([], list(metric.buckets), metric.total)

@@ -27,7 +27,7 @@ class Socket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """``name``: of hosts(5). ``admitted``: see ``neti.stage.preview.Membership``."""
+    """``name``: of hosts(5). ``admitted``: see ``neti.stage.preview.Whose``."""
 
     address: str
     name: str | None = None

@@ -64,7 +64,7 @@ def servers(settings: Settings, site: str | None) -> tuple[str, ...]:
     return listed
 
 
-def problems_of(settings: Settings, now: float) -> list[str]:
+def expiring(settings: Settings, now: float) -> list[str]:
     """What is wrong with this host's certificate, or will be within 14 days."""
     if settings.registry_tls is None or settings.embedded is not None:
         return []

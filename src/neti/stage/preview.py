@@ -37,7 +37,7 @@ _SHOWN_SOURCES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class Whose:
     """Whose address a source is. ``admitted``: it is let in as a peer now, so that what is recorded
     came before and is not shown; None: not known. False: the address is not believed, or not let in
     from there."""
@@ -51,7 +51,7 @@ class View:
     """What the record is joined with. Addresses of members are packed, as the record's are."""
 
     listening: tuple[Listener, ...] = ()
-    members: Mapping[bytes, Membership] = field(default_factory=dict)
+    members: Mapping[bytes, Whose] = field(default_factory=dict)
     site: tuple[IPv4Network, ...] = ()  # this host's own site's private ranges
     accepted: Mapping[Port, float] = field(default_factory=dict)
     opened: tuple[OpenPort, ...] = ()  # open_ports of the configuration in force
@@ -64,7 +64,7 @@ class Source:
     packets: int
     first: float
     last: float
-    member: Membership | None
+    member: Whose | None
     near: Literal["site", "private", "internet"]
 
 
@@ -220,7 +220,7 @@ def _from(sources: list[IPAddress], site: Iterable[IPv4Network]) -> list[IPNetwo
     return list(collapse_addresses(ranges)) if held else []
 
 
-def _let_in(member: Membership | None) -> bool:
+def _let_in(member: Whose | None) -> bool:
     return member is not None and member.admitted is True
 
 

@@ -216,15 +216,15 @@ def test_an_expiry_within_14_days_is_a_problem_and_none_before(tmp_path: Path) -
 
 
 def test_status_names_a_certificate_that_ends_and_a_registry_in_plain(tmp_path: Path) -> None:
-    """What opening.problems_of and notes_of say is what ``neti status`` shows."""
+    """What opening.expiring and notes_of say is what ``neti status`` shows."""
     now = time.time()
     given = files(authority(tmp_path / "ca", now=now))
     secure = Settings(path=tmp_path, registry_tls=given)
-    assert opening.problems_of(secure, now) == []
-    assert "expires in 2.0 days" in opening.problems_of(secure, now + 28 * DAY)[0]
+    assert opening.expiring(secure, now) == []
+    assert "expires in 2.0 days" in opening.expiring(secure, now + 28 * DAY)[0]
     assert opening.notes_of(secure) == []
     plain = Settings(path=tmp_path)
-    assert opening.problems_of(plain, now) == []
+    assert opening.expiring(plain, now) == []
     assert "spoken to in plain" in opening.notes_of(plain)[0]
     assert opening.notes_of(Settings(path=tmp_path, embedded=tmp_path / "r.db")) == []
 

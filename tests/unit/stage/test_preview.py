@@ -16,10 +16,10 @@ from neti.config import load
 from neti.model.settings import OpenPort
 from neti.monitoring.preview import Preview
 from neti.stage.preview import (
-    Membership,
     Noise,
     Row,
     View,
+    Whose,
     let_in_since,
     open_line,
     rows,
@@ -172,10 +172,10 @@ def test_members_need_no_line_when_they_are_let_in_by_now() -> None:
     """But a member's address that is not let in does."""
     sources = [seen("10.0.0.8"), seen("10.0.0.9")]
     eight, nine = (ip_address(f"10.0.0.{n}").packed for n in (8, 9))
-    members = {eight: Membership("web-1", True), nine: Membership("web-2", False)}
+    members = {eight: Whose("web-1", True), nine: Whose("web-2", False)}
     row = only(rows(record(*sources), view(NGINX, members=members)))
     assert row.line == "{port: 8080, from: [10.0.0.9]}"
-    members[nine] = Membership("web-2", True)
+    members[nine] = Whose("web-2", True)
     assert rows(record(*sources), view(NGINX, members=members)) == []
 
 
@@ -228,7 +228,7 @@ def test_what_open_ports_lets_in_by_now_is_named_once_and_not_listed(
 
 def test_members_that_are_let_in_by_now_do_not_hide_who_is_not() -> None:
     """All hosts were in each other's shadow before they were members: that is over."""
-    members = {ip_address("10.0.0.9").packed: Membership("web-2", True)}
+    members = {ip_address("10.0.0.9").packed: Whose("web-2", True)}
     kept = record(seen("10.0.0.9", packets=500), seen("8.8.8.8"), seen("10.0.0.9", 9000))
     row = only(rows(kept, view(NGINX, members=members)))
     assert (row.rank, row.packets, row.sources) == ("heard", 1, 1)
@@ -261,7 +261,7 @@ def test_a_member_in_the_shadow_is_explained() -> None:
         (False, "member web-2, but this address of it is not believed or not let in"),
         (None, "member web-2, only the agent knows whether it is let in"),
     ):
-        members = {packed: Membership("web-2", admitted)}
+        members = {packed: Whose("web-2", admitted)}
         kept = record(seen("10.0.0.9"))
         assert words in "\n".join(lines(document(kept, view(NGINX, members=members))))
 
