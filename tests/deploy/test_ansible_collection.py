@@ -108,6 +108,14 @@ def test_a_fleet_by_pip_is_enforced_and_relaxed(tmp_path: Path, name: str) -> No
     assert [line.split()[0] for line in called] == ["status", name]
 
 
+def test_pip_installs_nothing_that_was_not_named() -> None:
+    """On a public index the name may be anybody's, and what is installed runs as root."""
+    role = COLLECTION / "roles/install"
+    assert yaml.safe_load((role / "defaults/main.yml").read_text())["neti_pip_spec"] == ""
+    first, *_ = yaml.safe_load((role / "tasks/pip.yml").read_text())
+    assert first["ansible.builtin.assert"]["that"] == "neti_pip_spec | length > 0"
+
+
 RELAXED = {"reject_all": False, "by": "command", "relaxed_until": None}
 
 

@@ -4,6 +4,8 @@ Must never do: keep anybody's rules in force because a disk cannot be written.
 """
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
 from neti import log
 from neti.agent.core import Core
@@ -14,12 +16,16 @@ from neti.errors import DataplaneError, NetiError
 
 
 class GoingDown:
-    """Not thread-safe: the loop's thread owns it."""
+    """Not thread-safe: the loop's thread owns it. ``shuts_out``: why the SSH session in which a
+    command was typed would not be let in once Neti is in the kernel again; None: it would."""
 
-    def __init__(self, core: Core, kernel: Kernel, trying: Trying) -> None:
+    def __init__(
+        self, core: Core, kernel: Kernel, trying: Trying, shuts_out: Callable[[Any], str | None]
+    ) -> None:
         self._core = core
         self._kernel = kernel
         self._trying = trying
+        self._shuts_out = shuts_out
 
     def obey_disk(self) -> None:
         """What was commanded without this agent while it hung."""
@@ -63,7 +69,14 @@ class GoingDown:
             request.succeed({"state": "down", "unsaved": core.down.unsaved()})
 
     def up(self, request: Request) -> None:
-        core = self._core
+        core, asked = self._core, request.arguments
+        shut_out = self._shuts_out(asked.get("session"))
+        if core.down.now and shut_out is not None and not asked.get("anyway"):
+            request.fail(
+                f"Neti stays down: {shut_out}\n"
+                "→ 'neti up --anyway', if that is meant; 'neti relax' first keeps the host open"
+            )
+            return
         core.down.end()
         self._trying.taken_down()  # where 'neti down' found no agent that could note it
         refused = self._up()

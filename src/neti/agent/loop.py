@@ -105,7 +105,7 @@ class Agent:
         describing = self.registration.describing
         self.trying = Trying(core, self.kernel, describing, evidence)
         self.staging = Staging(core, self.kernel, describing, evidence, self.trying)
-        self.going_down = GoingDown(core, self.kernel, self.trying)
+        self.going_down = GoingDown(core, self.kernel, self.trying, self.staging.shuts_out)
         self.reloading = Reloading(
             core,
             following=self.following,

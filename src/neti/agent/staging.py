@@ -133,6 +133,14 @@ class Staging:
             return
         request.succeed({"stage": "trial", "seconds": seconds})
 
+    def shuts_out(self, said: Any) -> str | None:
+        """Why the SSH session in which a command was typed would not be let in once the stage that
+        was decided is in the kernel; None: it would, or nobody is kept out."""
+        record, settings = self._core.stage.record, self._core.settings
+        if not settings.way_in or (record.stage is Stage.SHADOW and not record.wished):
+            return None
+        return way_in.refusal(said, settings, self._is_peer)
+
     def refuse_to_shut_out(self, said: Any, new: Settings) -> None:
         """Raises ConfigError where this host drops, or would begin to, by a new configuration which
         no longer lets in the SSH session in which somebody has it read. A session that the old one

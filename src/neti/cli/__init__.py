@@ -62,7 +62,7 @@ def _no_lab(arguments: tuple[str, ...]) -> None:
     """Says how to get it."""
     raise NetiError(
         "the lab is a separate package, which is not installed here\n"
-        "→ pip install neti-lab (in a clone of the project: make setup)"
+        "→ in a clone of the project: make setup, or 'pip install ./lab'"
     )
 
 
@@ -122,7 +122,7 @@ def cli(debug: bool) -> None:
 
     Each host runs an agent, which registers it, gives it a stable overlay address, and keeps its
     kernel in step with the fleet. To see it all on this machine, in network namespaces of its own,
-    run 'neti lab demo' (package neti-lab).
+    run 'neti lab demo' (the lab is a separate package, in folder lab/).
     """
 
 

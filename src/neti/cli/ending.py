@@ -37,7 +37,8 @@ def if_interrupted(sentence: str) -> Iterator[None]:
 def ended_by(error: BaseException, *, debug: bool, command: str | None) -> int:
     """Say why a command ends; its exit code."""
     with suppress(Exception):  # stderr is gone as well: the exit code is left
-        unexpected_in_service = command in SERVICES and not isinstance(error, NetiError)
+        expected = isinstance(error, NetiError | KeyboardInterrupt)
+        unexpected_in_service = command in SERVICES and not expected
         if debug or wants_traceback() or unexpected_in_service:
             traceback.print_exception(error)
         explain(_sentences(error, command))

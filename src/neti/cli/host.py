@@ -20,6 +20,7 @@ from neti.cli.output import explain, print_json, say
 from neti.control import client
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.errors import ConfigError, NetiError
+from neti.host import ssh_session
 from neti.model.problems import Severity
 from neti.model.settings import Settings
 from neti.monitoring.status import Status, status_of
@@ -265,10 +266,12 @@ def _overlay_by_tag(settings: Settings) -> str | None:
 @config_option
 @json_option
 @if_interrupted("Neti's rules may or may not be in the kernel again\n→ run 'neti up' again")
-def up(config: Path, as_json: bool) -> None:
+@click.option("--anyway", is_flag=True, help="Even if this SSH session would no longer be let in.")
+def up(config: Path, as_json: bool, anyway: bool) -> None:
     """End 'neti down': the agent writes to the kernel again.
 
-    The stage is as it was before: a host that was enforced is enforced again.
+    The stage is as it was before: a host that was enforced is enforced again. Refused if that
+    would shut out the SSH session in which you type this.
     """
     from neti.oneshot.down import is_down
     from neti.oneshot.up import raise_limit_first, up_alone
@@ -276,9 +279,15 @@ def up(config: Path, as_json: bool) -> None:
     settings = settings_in_force(config)
     raise_limit_first(settings)
     folder = settings.table_files_path
-    was_up = not is_down(folder)
+    was_up, session = not is_down(folder), ssh_session.find()
     try:
-        answer = ask(folder, "up", then="'neti up' goes on without it")
+        answer = ask(
+            folder,
+            "up",
+            then="'neti up' goes on without it",
+            anyway=anyway,
+            session=session.document() if session is not None else None,
+        )
     except AgentForbidden:
         raise
     except AgentUnreachable as away:

@@ -15,7 +15,7 @@ from neti.errors import NetiError
 from neti.host import caller
 from neti.model.settings import Settings
 from neti.oneshot.fleet_release import tell_everybody
-from neti.oneshot.registered import is_registered, leases
+from neti.oneshot.registered import heard_of, is_registered, leases
 from neti.registry import OperatorRegistry
 from neti.registry.leases import DamagedLease
 from neti.words import counted
@@ -111,19 +111,28 @@ def _tell_those_who_are_away(settings: Settings, registry: OperatorRegistry, hos
 @config_option
 @json_option
 @click.option("--force", is_flag=True, help="Even if OLD is registered: OLD gets another address.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @if_interrupted("the lease may or may not have moved\n→ neti lease list")
-def move(old: str, new: str, config: Path, as_json: bool, force: bool) -> None:
+def move(old: str, new: str, config: Path, as_json: bool, force: bool, yes: bool) -> None:
     """Give the overlay address of a retired host to its replacement, in one step.
 
     Clients need no change: peers send traffic for the address to NEW as soon as NEW's agent has
     registered with it, which it does by itself. NEW's previous address becomes free. Refused while
-    OLD is registered.
+    OLD is registered. If nobody has heard of NEW, it may be misspelt, so this asks first; without a
+    terminal it needs --yes.
 
     \b
     Example:
       neti lease move db-old db-new
     """
-    with registry_of(load(config)) as registry:
+    settings = load(config)
+    with registry_of(settings) as registry:
+        if new not in heard_of(settings, registry):
+            consent(
+                f"{new} is not registered and holds no lease. Give it the address of {old} all the "
+                "same?",
+                yes=yes,
+            )
         overlay, former = registry.move(old, new, force=force)
     caller.note("lease move", overlay=overlay, old=old, new=new, freed=former, force=force)
     if as_json:

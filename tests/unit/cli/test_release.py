@@ -81,3 +81,18 @@ def test_a_released_lease_is_said_to_those_who_are_away_as_well(
     (word,) = decode(registry.setting("release"))
     assert word.about("db-1", "ec2")
     assert not word.about("db-2", "ec2")
+
+
+def test_an_address_is_not_given_to_a_misspelt_host(
+    registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    """At night, in the middle of a move: the address would belong to nobody."""
+    before = registry.lease_of("db-1")
+    done = run(tmp_path, "lease", "move", "db-1", "nope")
+    assert done.exit_code == 1
+    assert "nope is not registered and holds no lease" in done.stderr
+    assert registry.lease_of("db-1") == before
+    assert run(tmp_path, "lease", "move", "db-1", "web-1").exit_code == 0
+    assert registry.lease_of("web-1") == before
+    assert run(tmp_path, "lease", "move", "web-1", "nope", "--force", "--yes").exit_code == 0
+    assert registry.lease_of("nope") == before

@@ -120,7 +120,7 @@ def test_what_is_changed_in_the_registry(syslog: socket.socket, config: Path) ->
     settings = load(config)
     with registry_of(settings) as registry:
         held = {i: registry.acquire(i, settings.overlay_subnet) for i in ("old", "gone", "dead")}
-        neti("lease", "move", "old", "new", "-c", config)
+        neti("lease", "move", "old", "new", "--yes", "-c", config)
         assert f'command="lease move" overlay={held["old"]} old=old new=new' in told(syslog)
         neti("lease", "release", "gone", "--yes", "-c", config)
         assert f'command="lease release" id=gone overlay={held["gone"]}' in told(syslog)

@@ -555,6 +555,25 @@ def test_a_reload_does_not_shut_out_who_asks_for_it(fleet: World, stage: str) ->
         assert "result" in one.ask("reload", session=session)
 
 
+def test_up_does_not_shut_out_who_types_it(fleet: World) -> None:
+    """While Neti was down the whitelist was edited, and nobody looked whose session that ends."""
+    one = trialled(fleet)
+    (let_in,) = one.settings.ssh_whitelist
+    session = {**TYPED_IN, "client": str(let_in[0])}
+    enforce(one, seconds=60)
+    fleet.pass_time(50)
+    one.ask("down")
+    one.new_settings = dataclasses.replace(
+        one.settings, ssh_whitelist=(ip_network("192.0.2.0/28"),)
+    )
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    refused = str(one.ask("up", session=session)["error"])
+    assert "Neti stays down: this SSH session" in refused
+    assert one.status()["stage"] == "down"
+    assert one.ask("up", session=session, anyway=True)["result"]["stage"] == "enforced"
+
+
 def test_a_trial_that_waits_for_a_word_is_not_replaced_by_one_that_does_not(fleet: World) -> None:
     """Two people: the first is promised that nothing but 'neti confirm' makes it permanent."""
     one = trialled(fleet)
