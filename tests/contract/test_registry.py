@@ -663,6 +663,29 @@ def test_a_released_address_is_free_for_the_next(world: World) -> None:
     assert registry.leases() == {first: "c", second: "b"}
 
 
+def test_leases_come_the_oldest_first(world: World) -> None:
+    """Addresses and ids sort otherwise."""
+    registry = world.open()
+    prefer = {"c": 9, "a": 7, "b": 8}
+    for host_id, number in prefer.items():
+        registry.acquire(host_id, SUBNET, prefer=SUBNET[number])
+    assert list(registry.leases().values()) == ["c", "a", "b"]
+    registry.move("c", "d")  # whoever is given a lease has it since then
+    assert list(registry.leases().values()) == ["a", "b", "d"]
+    registry.release("a")
+    registry.acquire("a", SUBNET, prefer=SUBNET[7])
+    assert list(registry.leases().values()) == ["b", "d", "a"]
+
+
+def test_details_are_read_of_those_who_are_asked_about(world: World) -> None:
+    registry = world.open()
+    register(registry)
+    register(registry, B, host_id="b")
+    assert [one.host_id for one in registry.details()] == ["a", "b"]
+    assert [one.host_id for one in registry.details(["b", "nobody"])] == ["b"]
+    assert registry.details([]) == []
+
+
 def test_everybody_who_watches_is_told_of_a_released_lease(world: World) -> None:
     """As of a moved one, so that whoever still keeps its holder looks whose it is now."""
     operator = world.open()

@@ -226,9 +226,14 @@ class OperatorRegistry(Protocol):
     def data(self, names: Iterable[str]) -> dict[str, bytes]:
         """Data of those of ``names`` that exist."""
 
-    def details(self) -> list[Detail]: ...
+    def details(self, host_ids: Iterable[str] | None = None) -> list[Detail]:
+        """Of these hosts, where they are registered, sorted by id; None: of everybody. How long
+        this takes grows with what is asked for; it ends only when there is no answer for
+        ``timeout`` seconds."""
 
-    def leases(self) -> Mapping[IPv4Address, str]: ...
+    def leases(self) -> Mapping[IPv4Address, str]:
+        """All leases, the oldest first; one that was moved, or written again, counts from then.
+        As ``details``, it ends only when there is no answer for ``timeout`` seconds."""
 
     def lease_of(self, host_id: str) -> IPv4Address | None: ...
 

@@ -338,10 +338,15 @@ class MemoryRegistry:
             present = self._server._names
             return {name: bounded_data(present[name].data) for name in names if name in present}
 
-    def details(self) -> list[Detail]:
+    def details(self, host_ids: Iterable[str] | None = None) -> list[Detail]:
+        wanted = None if host_ids is None else set(host_ids)
         with self._call():
             holders = sorted(self._server._holders.items())
-            return [Detail(i, held.detail[:MAX_DETAIL_BYTES]) for i, held in holders]
+            return [
+                Detail(i, held.detail[:MAX_DETAIL_BYTES])
+                for i, held in holders
+                if wanted is None or i in wanted
+            ]
 
     def leases(self) -> Mapping[IPv4Address, str]:
         with self._call():
@@ -379,6 +384,7 @@ class MemoryRegistry:
                 raise moved_while_registered(old)
             if former is not None:
                 del self._server._leases[former]
+            del self._server._leases[overlay]  # its place in the order is that of the move
             self._server._leases[overlay] = new
             self._server._tell_moved(overlay, new)
             return overlay, former

@@ -20,8 +20,11 @@ from neti.registry import Detail, Session, SettingName, Sink
 from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.embedded.files import Files
 from neti.registry.embedded.store import (
+    add_lease,
     add_name,
+    all_leases,
     all_names,
+    drop_lease,
     drop_name,
     explained,
     log_change,
@@ -111,7 +114,7 @@ class EmbeddedRegistry:
                 return check_inside(host_id, held, subnet)
             taken = {IPv4Address(row[0]) for row in _rows(files, "SELECT overlay FROM leases")}
             for overlay in candidates(host_id, subnet, taken, prefer=prefer):
-                files.store.execute("INSERT INTO leases VALUES (?, ?)", (int(overlay), host_id))
+                add_lease(files.store, int(overlay), host_id)
                 return overlay
             raise exhausted(host_id, subnet)
 
@@ -179,15 +182,20 @@ class EmbeddedRegistry:
                     found[name] = bounded_data(data)
             return found
 
-    def details(self) -> list[Detail]:
+    def details(self, host_ids: Iterable[str] | None = None) -> list[Detail]:
+        wanted = None if host_ids is None else set(host_ids)
         with self._reading() as files:
             rows = _rows(files, "SELECT host_id, detail FROM holders ORDER BY host_id")
-            return [Detail(host_id, detail[:MAX_DETAIL_BYTES]) for host_id, detail in rows]
+            return [
+                Detail(host_id, detail[:MAX_DETAIL_BYTES])
+                for host_id, detail in rows
+                if wanted is None or host_id in wanted
+            ]
 
     def leases(self) -> Mapping[IPv4Address, str]:
         with self._reading() as files:
-            rows = _rows(files, "SELECT overlay, host_id FROM leases")
-            return {IPv4Address(overlay): host_id_text(host.encode()) for overlay, host in rows}
+            held = all_leases(files.store)
+            return {IPv4Address(overlay): host_id_text(host.encode()) for overlay, host in held}
 
     def lease_of(self, host_id: str) -> IPv4Address | None:
         with self._reading() as files:
@@ -204,7 +212,7 @@ class EmbeddedRegistry:
                     f"{host_id} is registered: its agent has to leave before its lease is released"
                 )
             overlay = _lease_of(files, host_id)
-            files.store.execute("DELETE FROM leases WHERE host_id = ?", (host_id,))
+            drop_lease(files.store, host_id)
             if overlay is not None:
                 _tell_moved(files, overlay, host_id)
         files.ring()
@@ -221,8 +229,9 @@ class EmbeddedRegistry:
                 raise moved_from_nobody(old)
             if not force and _rows(files, "SELECT 1 FROM holders WHERE host_id = ?", old):
                 raise moved_while_registered(old)
-            files.store.execute("DELETE FROM leases WHERE host_id IN (?, ?)", (old, new))
-            files.store.execute("INSERT INTO leases VALUES (?, ?)", (int(overlay), new))
+            drop_lease(files.store, old)
+            drop_lease(files.store, new)
+            add_lease(files.store, int(overlay), new)
             _tell_moved(files, overlay, new)
         files.ring()
         return overlay, former

@@ -43,6 +43,15 @@ CREATE TABLE changes (
 """
 
 
+# Which lease is older. A file of an earlier version has no such table, and its leases come first.
+_ORDER: Final = "lease_order"
+_ORDER_OF_LEASES: Final = f"""
+CREATE TABLE IF NOT EXISTS {_ORDER} (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, overlay INTEGER NOT NULL, host_id TEXT NOT NULL UNIQUE
+)
+"""
+
+
 def open_database(path: Path, schema: str, timeout: float) -> sqlite3.Connection:
     """Open the file, made with ``schema`` if it is new; mode 0600, since it holds secrets."""
     with explained(path):
@@ -153,7 +162,16 @@ def reading(database: sqlite3.Connection) -> Iterator[None]:
 
 
 def open_store(path: Path, timeout: float) -> sqlite3.Connection:
-    return open_database(path, _SCHEMA, timeout)
+    store = open_database(path, _SCHEMA, timeout)
+    with explained(path):
+        try:
+            if not store.execute(f"SELECT 1 FROM sqlite_master WHERE name = '{_ORDER}'").fetchone():
+                with writing(store):
+                    store.execute(_ORDER_OF_LEASES)
+        except BaseException:
+            store.close()
+            raise
+    return store
 
 
 # --- within a write transaction ---
@@ -166,6 +184,19 @@ def add_name(database: sqlite3.Connection, name: str, session_id: int, data: byt
     )
     if added.rowcount:
         log_change(database, "+", name)
+
+
+def add_lease(database: sqlite3.Connection, overlay: int, host_id: str) -> None:
+    database.execute("INSERT INTO leases VALUES (?, ?)", (overlay, host_id))
+    database.execute(
+        f"INSERT OR REPLACE INTO {_ORDER} (overlay, host_id) VALUES (?, ?)", (overlay, host_id)
+    )
+
+
+def drop_lease(database: sqlite3.Connection, host_id: str) -> None:
+    """Nothing when there is none."""
+    database.execute("DELETE FROM leases WHERE host_id = ?", (host_id,))
+    database.execute(f"DELETE FROM {_ORDER} WHERE host_id = ?", (host_id,))
 
 
 def drop_name(database: sqlite3.Connection, name: str, session_id: int) -> None:
@@ -202,6 +233,15 @@ def log_change(database: sqlite3.Connection, kind: Kind, subject: str) -> None:
 
 
 # --- within any transaction ---
+
+
+def all_leases(database: sqlite3.Connection) -> list[tuple[int, str]]:
+    """The oldest first."""
+    rows = database.execute(
+        f"SELECT overlay, host_id FROM leases LEFT JOIN {_ORDER} USING (overlay, host_id)"
+        " ORDER BY number IS NOT NULL, number, overlay"
+    )
+    return [(int(overlay), str(host_id)) for overlay, host_id in rows]
 
 
 def owners(database: sqlite3.Connection) -> list[int]:

@@ -142,9 +142,15 @@ class Attempt:
     def read(self, paths: Sequence[str], *, unread: set[str] | None = None) -> list[bytes | None]:
         """Each node's data, None where there is no node. A node that may not be read is None too,
         and gets into ``unread``; without that it raises Unreadable."""
+        return [None if node is None else node[0] for node in self.nodes(paths, unread=unread)]
+
+    def nodes(
+        self, paths: Sequence[str], *, unread: set[str] | None = None
+    ) -> list[tuple[bytes, Any] | None]:
+        """As ``read``, and each node's stat."""
         answers = self.each([GetData(path, None) for path in paths])
         return [
-            None if (held := _held(answer, path, unread)) is None else held[0] or b""
+            None if (held := _held(answer, path, unread)) is None else (held[0] or b"", held[1])
             for path, answer in zip(paths, answers, strict=True)
         ]
 

@@ -3,9 +3,10 @@
 Must never do: keep the session, or anything made with it, when the command is over.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from ipaddress import IPv4Address
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from kazoo.protocol.serialization import Create, Delete, Exists, SetData
 
@@ -22,6 +23,7 @@ from neti.registry.zookeeper.leases import ANY_VERSION, overlay_of
 from neti.registry.zookeeper.session import OneSession
 
 T = TypeVar("T")
+_IN_ONE_PART: Final = 500
 
 
 class OperatorSide(OneSession):
@@ -30,31 +32,32 @@ class OperatorSide(OneSession):
 
     def data(self, names: Iterable[str]) -> dict[str, bytes]:
         wanted = list(names)
+        found = zip(wanted, self._nodes(map(self._layout.name, wanted)), strict=True)
+        return {name: bounded_data(node[0]) for name, node in found if node is not None}
 
-        def operation(attempt: Attempt) -> dict[str, bytes]:
-            paths = [self._layout.name(name) for name in wanted]
-            found = zip(wanted, attempt.read(paths, unread=self._unread), strict=True)
-            return {name: bounded_data(data) for name, data in found if data is not None}
-
-        return self._attempt(operation)
-
-    def details(self) -> list[Detail]:
-        def operation(attempt: Attempt) -> list[Detail]:
-            ids = sorted(attempt.names(self._layout.agents))
-            paths = [self._layout.agent(host_id) for host_id in ids]
-            found = zip(ids, attempt.read(paths, unread=self._unread), strict=True)
-            return [Detail(i, data[:MAX_DETAIL_BYTES]) for i, data in found if data is not None]
-
-        return self._attempt(operation)
+    def details(self, host_ids: Iterable[str] | None = None) -> list[Detail]:
+        wanted = host_ids
+        if wanted is None:
+            wanted = self._attempt(lambda attempt: attempt.names(self._layout.agents))
+        ids = sorted(wanted)
+        found = zip(ids, self._nodes(map(self._layout.agent, ids)), strict=True)
+        return [Detail(i, node[0][:MAX_DETAIL_BYTES]) for i, node in found if node is not None]
 
     def leases(self) -> Mapping[IPv4Address, str]:
-        def operation(attempt: Attempt) -> dict[IPv4Address, str]:
-            taken = self._leases.taken(attempt)
-            paths = [self._layout.by_overlay(overlay) for overlay in taken]
-            found = zip(taken, attempt.read(paths, unread=self._unread), strict=True)
-            return {overlay: host_id_text(data) for overlay, data in found if data is not None}
+        """By the last write of the half that names the host. Nobody can make that one older, and
+        agents write it once; whoever may write its own could make it name another host later."""
+        taken = list(self._attempt(self._leases.taken))
+        found = zip(taken, self._nodes(map(self._layout.by_overlay, taken)), strict=True)
+        held = [(node[1].mzxid, overlay, node[0]) for overlay, node in found if node is not None]
+        return {overlay: host_id_text(data) for _, overlay, data in sorted(held)}
 
-        return self._attempt(operation)
+    def _nodes(self, paths: Iterable[str]) -> Iterator[tuple[bytes, Any] | None]:
+        """One part after another, each with a deadline of its own: members can make so many nodes
+        that one for all would always pass."""
+        left = list(paths)
+        while left:
+            part, left = left[:_IN_ONE_PART], left[_IN_ONE_PART:]
+            yield from self._attempt(partial(Attempt.nodes, paths=part, unread=self._unread))
 
     def lease_of(self, host_id: str) -> IPv4Address | None:
         def operation(attempt: Attempt) -> IPv4Address | None:
