@@ -6,7 +6,7 @@ else claims it, is judged in ``neti.fleet.dispute``, which sees all of them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
@@ -22,12 +22,14 @@ _INSTANCE_SERVICES6: Final = IPv6Network("fd00:ec2::/32")  # EC2's metadata, tim
 class Admission:
     """``reserved``: addresses that no member may claim, such as the registry's own servers.
     ``own_site``: where such an address means what it says; in another site a private one may well
-    be a host's, where ranges overlap. None: it means the same everywhere."""
+    be a host's, where ranges overlap. None: it means the same everywhere. ``reserved_in``: for
+    whoever judges for every site at once, by site what none of its members may claim as private."""
 
     sites: Mapping[str, Site]
     overlay_subnet: IPv4Network
     reserved: frozenset[IPAddress] = frozenset()
     own_site: str | None = None
+    reserved_in: Mapping[str, frozenset[IPAddress]] = field(default_factory=dict)
 
     def objection(self, member: Member) -> str | None:
         """Why this member is not believed, in a few words; None when it may be."""
@@ -43,6 +45,8 @@ class Admission:
         whose = f"site {site.name}'s private"
         if fault := self._fault4(member.private, site.private, whose, reserved=here):
             return f"private {fault}"
+        if member.private in self.reserved_in.get(site.name, ()):
+            return f"private address {member.private} belongs to the registry's servers"
         if member.public is not None and (
             fault := self._fault4(member.public, site.public, f"site {site.name}'s public")
         ):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from neti.fleet.fleet import Fleet
 from neti.model import Member
 from neti.registry.detail import Document
 
@@ -24,3 +25,15 @@ class Registered:
 def id_of(name: str) -> str:
     """The host id that an entry claims, whatever else is wrong with it. EC2's ids have no dot."""
     return name.rpartition(".")[2]
+
+
+def answer(fleet: Fleet, owners: Mapping[IPv4Address, str]) -> frozenset[str]:
+    """Answer what the fleet asks about leases until it asks no more, as an agent does, whose
+    questions follow from the answers: only so each of a crowd of entries is looked at. Returns the
+    entries whose data are to be read."""
+    data: set[str] = set()
+    while asked := fleet.questions():
+        data |= asked.data
+        for overlay in asked.leases:
+            fleet.lease_read(overlay, owners.get(overlay))
+    return frozenset(data)

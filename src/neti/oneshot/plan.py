@@ -17,6 +17,7 @@ from neti.dataplane.elsewhere import listed_elsewhere
 from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import RegistryUnavailable
 from neti.fleet.guard import Guard
+from neti.fleet.registered import answer
 from neti.host import surroundings
 from neti.host.listeners import Listening
 from neti.host.machine import RealMachine
@@ -163,11 +164,7 @@ def _desired(settings: Settings, loaded: Loaded, now: float) -> _Desired:
 def _read_fleet(membership: Membership, registry: OperatorRegistry, now: float) -> None:
     fleet = membership.fleet
     fleet.snapshot(registry.names(), now=now)
-    owners = registry.leases()
-    asked = fleet.questions()
-    for overlay in asked.leases:
-        fleet.lease_read(IPv4Address(overlay), owners.get(overlay))
-    for name, data in registry.data(asked.data).items():
+    for name, data in registry.data(answer(fleet, registry.leases())).items():
         fleet.data_read(name, data)
     fleet.tick(now=now)
 

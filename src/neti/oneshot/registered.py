@@ -19,7 +19,7 @@ from neti.fleet.admission import Admission
 from neti.fleet.attendance import Word
 from neti.fleet.fleet import Fleet
 from neti.fleet.listing import Row
-from neti.fleet.registered import Registered, id_of
+from neti.fleet.registered import Registered, answer, id_of
 from neti.identity.preflight import registry_addresses
 from neti.model import IPAddress, Member, entry
 from neti.model.settings import Settings
@@ -200,18 +200,29 @@ def _member(told: dict[str, Any]) -> Member:
 def _judged(
     settings: Settings, registry: OperatorRegistry
 ) -> tuple[Fleet, dict[str, ipaddress.IPv4Address], dict[str, Document]]:
+    fleet = Fleet(_admission(settings), linger_seconds=settings.linger_seconds)
     owners = registry.leases()
-    admission = Admission(
+    fleet.snapshot(registry.names(), now=0.0)
+    answer(fleet, owners)
+    # Only of those who are members: whoever fills that folder makes no command read it.
+    details = registry.details(fleet.members)
+    told = {one.host_id: detail.decode(one.document) for one in details}
+    return fleet, {host_id: overlay for overlay, host_id in owners.items()}, told
+
+
+def _admission(settings: Settings) -> Admission:
+    """That of all agents, each host as the agents of its own site see it: a server's private
+    address may well be a host's in another site."""
+    by_site = {
+        site: frozenset(registry_addresses(settings, site, resolve=_literally))
+        for site in settings.sites
+    }
+    return Admission(
         sites=settings.sites,
         overlay_subnet=settings.overlay_subnet,
-        reserved=frozenset(registry_addresses(settings, resolve=_literally)),
+        reserved=frozenset.intersection(*by_site.values()),
+        reserved_in=by_site,
     )
-    fleet = Fleet(admission, linger_seconds=settings.linger_seconds)
-    fleet.snapshot(registry.names(), now=0.0)
-    for overlay in fleet.questions().leases:
-        fleet.lease_read(overlay, owners.get(overlay))
-    told = {one.host_id: detail.decode(one.document) for one in registry.details()}
-    return fleet, {host_id: overlay for overlay, host_id in owners.items()}, told
 
 
 def _all_skipped(fleet: Fleet) -> dict[str, str]:

@@ -1,0 +1,115 @@
+"""What commands say of the fleet is what its agents believe, whatever stands in the registry."""
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from neti.fleet.admission import Admission
+from neti.fleet.entries import MAX_JUDGED
+from neti.fleet.fleet import Fleet
+from neti.identity.preflight import registry_addresses
+from neti.model import Member, Site, entry
+from neti.model.settings import Settings
+from neti.oneshot import registered
+from neti.registry.memory import MemoryRegistry, MemoryServer
+
+OVERLAY = IPv4Network("192.168.0.0/18")
+SERVER = IPv4Address("10.0.0.77")
+SITES = {
+    name: Site(name=name, private=(IPv4Network("10.0.0.0/16"),), public=())
+    for name in ("ec2", "vpc")
+}
+
+
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        path=tmp_path / "neti.yml",
+        sites=MappingProxyType(SITES),
+        overlay_subnet=OVERLAY,
+        zk_hosts=MappingProxyType({"vpc": (f"{SERVER}:2181",)}),
+        table_files_path=tmp_path,
+    )
+
+
+def member(host_id: str, private: int, overlay: int, site: str = "ec2") -> Member:
+    return Member(
+        id=host_id,
+        site=site,
+        private=IPv4Address("10.0.0.0") + private,
+        public=None,
+        overlay=IPv4Address("192.168.0.0") + overlay,
+    )
+
+
+def crowd(host_id: str, count: int, overlay: int, generation: int = 0) -> list[str]:
+    """Entries of one id whose overlay address is leased to nobody."""
+    ones = (member(host_id, 1000 + number, overlay) for number in range(count))
+    return [entry.encode(replace(one, generation=generation)) for one in ones]
+
+
+HONEST = [member("a", 1, 1), member("b", 2, 2), member("c", 3, 3, "vpc")]
+CROWDS = {
+    "of worthless entries under a live id": crowd("a", MAX_JUDGED + 1, 77),
+    "of many more": crowd("a", 20 * MAX_JUDGED, 77),
+    "with higher generations": crowd("a", 3 * MAX_JUDGED, 77, generation=900),
+    "that names another member's address": crowd("a", 3 * MAX_JUDGED, 2),
+    "of everybody": [n for one in HONEST for n in crowd(one.id, 40, 77)],
+}
+
+
+def by_an_agent(
+    names: Iterable[str], leases: Mapping[IPv4Address, str], site: str, reserved: frozenset[object]
+) -> Fleet:
+    """It hears one after another, and reads each lease that it asks for."""
+    fleet = Fleet(
+        Admission(sites=SITES, overlay_subnet=OVERLAY, reserved=reserved, own_site=site),  # type: ignore[arg-type]  # addresses
+        linger_seconds=900,
+    )
+    for name in names:
+        fleet.appeared(name)
+        while asked := fleet.questions():
+            for overlay in asked.leases:
+                fleet.lease_read(overlay, leases.get(overlay))
+    return fleet
+
+
+@pytest.mark.parametrize("kind", CROWDS)
+def test_a_crowd_hides_nobody_from_a_listing_that_is_not_hidden_from_agents(
+    kind: str, tmp_path: Path
+) -> None:
+    server = MemoryServer()
+    registry = MemoryRegistry(server)
+    for one in HONEST:
+        registry.acquire(one.id, OVERLAY, prefer=one.overlay)
+    names = [*map(entry.encode, HONEST), *CROWDS[kind]]
+    random.Random(7).shuffle(names)
+    for name in names:
+        server.put(name)
+    listed = registered.read(settings(tmp_path), registry).members
+    assert listed == {one.id: one for one in HONEST}
+    for site in SITES:
+        agents = by_an_agent(names, registry.leases(), site, frozenset({SERVER}))
+        assert agents.members == listed
+
+
+def test_a_servers_private_address_is_refused_in_its_own_site_only(tmp_path: Path) -> None:
+    server = MemoryServer()
+    registry = MemoryRegistry(server)
+    here, there = member("there", 77, 4, "ec2"), member("forger", 77, 5, "vpc")
+    for one in (here, there):
+        registry.acquire(one.id, OVERLAY, prefer=one.overlay)
+        server.put(entry.encode(one))
+    known = settings(tmp_path)
+    seen = registered.read(known, registry)
+    assert seen.members == {"there": here}
+    assert [why for why in seen.skipped.values() if "registry's servers" in why]
+    for site, believed in (("ec2", {"there", "forger"}), ("vpc", {"there"})):
+        reserved = frozenset(registry_addresses(known, site))
+        names = map(entry.encode, (here, there))
+        agents = by_an_agent(names, registry.leases(), site, reserved)
+        assert set(agents.members) == believed
