@@ -53,8 +53,7 @@ class ShadowLog:
         self.unheard, self.unseen = Missed(), Missed()
         for sentence in self.faults:
             log.warning("state_fault", what=sentence)
-        reconciler.before_emptying = self._last_look
-        reconciler.emptied = self.record.emptied
+        reconciler.on_emptying(self._last_look, self.record.emptied)
 
     def now(self) -> float:
         """Steady seconds, as all times of the record are."""

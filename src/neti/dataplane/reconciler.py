@@ -89,9 +89,13 @@ class Reconciler:
         self.seen = seen
         self.grace_seconds = GRACE_SECONDS  # given to what is older than a table that is new
         self._left: Enforcement | None = None  # as this process left it; None: not yet
-        # The shadow's sets go with the table: called right before, and when they have gone.
-        self.before_emptying: Callable[[], None] = lambda: None
-        self.emptied: Callable[[], None] = lambda: None
+        self._before_emptying: Callable[[], None] = lambda: None
+        self._emptied: Callable[[], None] = lambda: None
+
+    def on_emptying(self, before: Callable[[], None], done: Callable[[], None]) -> None:
+        """The shadow's sets go with the table: ``before`` is called right before, ``done`` when
+        they have gone."""
+        self._before_emptying, self._emptied = before, done
 
     def sightings(self) -> list[Sighting]:
         return self._dataplane.sightings()
@@ -132,7 +136,7 @@ class Reconciler:
             )
             anew = planned.structure.whole
             if anew:
-                self.before_emptying()
+                self._before_emptying()
             self._dataplane.apply(planned.transaction)
         except (KernelMoved, DataplaneUnavailable):
             raise
@@ -140,7 +144,7 @@ class Reconciler:
             self._members_only(elements, kernel, mended, error)
             raise StructureRefused(str(error)) from error
         if anew:
-            self.emptied()
+            self._emptied()
             elements.kernel_is(self._dataplane.read())
         else:
             elements.applied(planned.changes)
@@ -290,12 +294,12 @@ class Reconciler:
     def remove(self) -> None:
         """Take out all that is ours from nftables, and end the connections that it translated:
         the kernel would go on translating them without any rule."""
-        self.before_emptying()
+        self._before_emptying()
         leads: Mapping[str, str] = {}
         with contextlib.suppress(DataplaneError):  # what cannot be read can still be taken out
             leads = self._dataplane.read().elements.get("overlay", {})
         if self._dataplane.remove():
-            self.emptied()
+            self._emptied()
             self._ended.update(leads)
         self.seen = None
         self._left = None
