@@ -31,11 +31,9 @@ def ask(
 
 
 @contextmanager
-def waiting(seconds: float, then: str) -> Iterator[None]:
-    """A word on stderr when the agent keeps an operator waiting."""
-    words = (
-        f"neti: the agent has not answered for {_FIRST_WORD:.0f} s; after {seconds:.0f} s {then}"
-    )
+def waiting(seconds: float, then: str, *, who: str = "the agent") -> Iterator[None]:
+    """A word on stderr when the agent, or the registry, keeps an operator waiting."""
+    words = f"neti: {who} has not answered for {_FIRST_WORD:.0f} s; after {seconds:.0f} s {then}"
     timer = threading.Timer(_FIRST_WORD, lambda: say(words, err=True))
     timer.daemon = True
     with suppress(RuntimeError):  # no thread to be had: then without a word

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from neti.cli.asking import ask
+from neti.cli.asking import ask, waiting
 from neti.cli.output import explain
 from neti.config import DEFAULT_PATH
 from neti.errors import NetiError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 
 _METADATA_SECONDS: Final = 1.0
+REGISTRY_SECONDS: Final = 10.0  # as long as a command waits for the registry
+THE_REGISTRY: Final = "the registry"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,7 +94,8 @@ def fleet_seen(settings: Settings) -> "Seen":
     """The fleet by the registry, or else by this host's agent, with a word on stderr."""
     from neti.oneshot import registered
 
-    found = registered.seen(settings, registry_of, ask)
+    with waiting(REGISTRY_SECONDS, "this host's agent is asked instead", who=THE_REGISTRY):
+        found = registered.seen(settings, registry_of, ask)
     if found.unanswered is not None:
         explain(
             f"{found.unanswered}\n"

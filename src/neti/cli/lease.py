@@ -5,8 +5,15 @@ from pathlib import Path
 
 import click
 
-from neti.cli.asking import ask
-from neti.cli.common import config_option, json_option, registry_of, settings_in_force
+from neti.cli.asking import ask, waiting
+from neti.cli.common import (
+    REGISTRY_SECONDS,
+    THE_REGISTRY,
+    config_option,
+    json_option,
+    registry_of,
+    settings_in_force,
+)
 from neti.cli.ending import if_interrupted
 from neti.cli.lease_gc import gc
 from neti.cli.output import consent, explain, print_json, say
@@ -37,7 +44,9 @@ def list_leases(config: Path, as_json: bool) -> None:
 
     If the registry does not answer, this host's agent is asked for the addresses of the members.
     """
-    found, unanswered = leases(settings_in_force(config), registry_of, ask)
+    settings = settings_in_force(config)
+    with waiting(REGISTRY_SECONDS, "this host's agent is asked instead", who=THE_REGISTRY):
+        found, unanswered = leases(settings, registry_of, ask)
     held = sorted(found.items())
     if unanswered is not None:
         explain(

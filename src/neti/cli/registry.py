@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from neti.cli.common import config_option, json_option, site_of
+from neti.cli.asking import waiting
+from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
 from neti.cli.output import print_json, say
 from neti.cli.registry_remove import remove
 from neti.config import load
@@ -66,7 +67,8 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
         )
     registry = open_zookeeper(settings, site_of(settings), timeout=_LOOK_SECONDS)
     try:
-        planned = registry.plan_init(operators)
+        with waiting(_LOOK_SECONDS, "this command gives up", who=THE_REGISTRY):
+            planned = registry.plan_init(operators)
         if not dry_run:
             registry.init(planned)
             if planned.steps:
@@ -141,9 +143,11 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
             for sentence in expiry_problems(files, time.time())
         ]
     members, layout = 0, None
-    registry = open_zookeeper(settings, site, timeout=_LOOK_SECONDS if files else 20.0)
+    seconds = _LOOK_SECONDS if files else 20.0
+    registry = open_zookeeper(settings, site, timeout=seconds)
     try:
-        tree = registry.inspect(lambda a, layout: look.look_at_tree(a, layout, time.time))
+        with waiting(seconds, "this command says so", who=THE_REGISTRY):
+            tree = registry.inspect(lambda a, layout: look.look_at_tree(a, layout, time.time))
         members, layout = len(tree.by_id), tree.layout
         found += look.judge_tree(tree, secure=files is not None)
     except NetiError as error:

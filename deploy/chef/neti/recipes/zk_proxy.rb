@@ -1,8 +1,20 @@
 # The package without an agent: no agent may run on a proxy.
-if node['neti']['package']['source']
+given = node['neti']['package']
+deb = given['source']
+if deb.nil? && given['url']
+  raise 'neti: package url needs package checksum' if given['checksum'].nil?
+
+  deb = ::File.join(Chef::Config[:file_cache_path], 'neti.deb')
+  remote_file deb do
+    source given['url']
+    checksum given['checksum']
+  end
+end
+
+if deb
   package 'libnftables1'
   dpkg_package 'neti' do
-    source node['neti']['package']['source']
+    source deb
   end
 else
   package 'neti'
