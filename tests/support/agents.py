@@ -26,6 +26,7 @@ from neti.monitoring.status import Status, status_of
 from neti.registry.memory import MemoryRegistry, MemoryServer
 from neti.ruleset.objects import SetName
 from neti.stage.shadow import Listener, Port
+from neti.stage.way_in import OperatorSession
 from neti.state.folder import StateFolder
 
 
@@ -136,6 +137,7 @@ class Box:
     kept: list[Settings | None] = field(default_factory=list)  # configurations that came in force
     shadow: FakeShadow = field(default_factory=FakeShadow)
     conntrack_limit: ConntrackLimit | None = None
+    sessions: list[OperatorSession] = field(default_factory=list)  # open SSH sessions
     brittle: bool = True
 
     def __post_init__(self) -> None:
@@ -161,6 +163,7 @@ class Box:
             discover=lambda _settings: self.host,
             reload=self._reloaded,
             keep_config=lambda: self.kept.append(self.new_settings),
+            ssh_sessions=lambda ports: [s for s in self.sessions if s.local_port in ports],
         )
         self.agent = Agent(
             self.settings,

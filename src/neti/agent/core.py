@@ -3,7 +3,7 @@
 ``Outside`` are the doors to the world, so that tests can hand in others.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
@@ -29,6 +29,7 @@ from neti.monitoring.histogram import Measured
 from neti.registry import AgentRegistry
 from neti.ruleset.desired import Membership
 from neti.stage.stages import Record
+from neti.stage.way_in import OperatorSession
 from neti.state.folder import Loaded, StateFolder
 
 
@@ -62,6 +63,8 @@ class Outside:
     tagger: Tagger | None = None  # None: not an instance of EC2's
     reserved: frozenset[IPAddress] = frozenset()
     config_read: ConfigRead | None = None  # None: from no file (tests)
+    # See ``neti.host.ssh_session.open_sessions``.
+    ssh_sessions: Callable[[Collection[int]], list[OperatorSession]] = lambda _ports: []
     # What of this agent's lock and socket is gone, and how they are made again: raises NetiError.
     taken_away: Callable[[], list[str]] = list
     make_again: Callable[[], None] = lambda: None

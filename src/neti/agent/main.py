@@ -26,6 +26,7 @@ from neti.dataplane.monitor import Monitor
 from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import NetiError
+from neti.host import ssh_session
 from neti.host.machine import RealMachine, switched_off
 from neti.host.systemd import notify
 from neti.identity import discover, fingerprint
@@ -83,6 +84,7 @@ def run(config: Path, log_format: log.Format = "text") -> None:
             reload=lambda: _reload(config, host, config_read),
             keep_config=lambda: folder.keep_config(config_read.in_force),
             config_read=config_read,
+            ssh_sessions=ssh_session.open_sessions,
             probe_registry=lambda: _probe(settings, host),
             boot=boot_id(),
             conntrack_limit=ConntrackLimit(folder.path),

@@ -14,6 +14,7 @@ from neti.agent.describing import Describing
 from neti.agent.faults import Faults
 from neti.agent.follow import Following
 from neti.agent.kernel import Kernel
+from neti.agent.open_sessions import OpenSessions
 from neti.agent.staging import Staging
 from neti.control.server import Request
 from neti.errors import ConfigError, NetiError
@@ -91,9 +92,9 @@ class Reloading:
 
     def answer(self, request: Request) -> None:
         said = request.arguments
-        session = None if said.get("anyway") else said.get("session")
+        anyway = bool(said.get("anyway"))
         try:
-            in_force, restart = self._reload(session)
+            in_force, restart = self._reload(said.get("session"), anyway=anyway)
         except NetiError as error:
             request.fail(
                 f"the new configuration is refused, the old one stays in force: {error}\n"
@@ -108,19 +109,21 @@ class Reloading:
                 "stage": core.stage.word,
                 "reject_all": core.settings.reject_all,
                 "trial_seconds": core.settings.trial_seconds,
+                "would_be_lost": list(self._staging.would_be_lost()),
             }
         )
 
-    def _reload(self, session: Any = None) -> tuple[list[str], list[str]]:
+    def _reload(self, session: Any = None, *, anyway: bool = False) -> tuple[list[str], list[str]]:
         """The keys that are in force now, and those that need a restart. Raises NetiError where the
-        file is refused; the old one stays then. ``session``: the SSH session that must not be shut
-        out by it."""
+        file is refused; the old one stays then. ``session``: the one in which somebody asks for it.
+        ``anyway``: whichever open SSH session it shuts out."""
         core, before = self._core, self._core.settings
         notify_reloading()
         self._faults.look_at_log(reopen=True)
         try:
             new = core.out.reload()
-            self._staging.refuse_to_shut_out(session, new)
+            if not anyway:
+                OpenSessions(core).refuse_to_shut_out(session, new)
             kept = self._take_in(new)
         except NetiError as error:
             core.problems.set(

@@ -11,14 +11,12 @@ from neti import log
 from neti.agent.core import Core
 from neti.agent.describing import Describing
 from neti.agent.kernel import Kernel
+from neti.agent.open_sessions import OpenSessions
 from neti.agent.trial import Shadow, Trying
 from neti.control.server import Request
-from neti.errors import ConfigError, DataplaneError
-from neti.model import IPAddress
+from neti.errors import DataplaneError
 from neti.model.said import Said
-from neti.model.settings import Settings
-from neti.ruleset.objects import SetName
-from neti.stage import evidence, stages, way_in
+from neti.stage import evidence, stages
 from neti.stage.stages import Record, Stage
 from neti.stage.taking_up import AGENT_SILENT, STAGE_LOST, Found, Source, take_up
 from neti.state.folder import STAGE_FILE, StateError
@@ -42,6 +40,7 @@ class Staging:
         self._describing = describing
         self._shadow = shadow
         self._trying = trying
+        self._sessions = OpenSessions(core)
         self._refusal_told: str | None = None
 
     # --- wishes ---
@@ -107,7 +106,7 @@ class Staging:
         anyway = bool(request.arguments.get("anyway"))
         refusal = (
             core.stage.refusal()
-            or way_in.refusal(request.arguments.get("session"), core.settings, self._is_peer)
+            or self._sessions.typed_in(request.arguments.get("session"))
             or ("" if anyway else self._unlikely_to_end_well())
             or self._unanswered(anyway=anyway)
         )
@@ -139,23 +138,16 @@ class Staging:
         record, settings = self._core.stage.record, self._core.settings
         if not settings.way_in or (record.stage is Stage.SHADOW and not record.wished):
             return None
-        return way_in.refusal(said, settings, self._is_peer)
+        return self._sessions.typed_in(said)
 
-    def refuse_to_shut_out(self, said: Any, new: Settings) -> None:
-        """Raises ConfigError where this host drops, or would begin to, by a new configuration which
-        no longer lets in the SSH session in which somebody has it read. A session that the old one
-        does not let in either loses nothing. ``said``: the session's document; None: there is
-        none."""
-        record, settings = self._core.stage.record, self._core.settings
-        then = stages.configured(record, new.reject_all)
-        dropping = record.stage is not Stage.SHADOW
-        if not (dropping or then.wished) or not new.way_in:  # then the host is open
-            return
-        refused = way_in.refusal(said, new, self._is_peer)
-        if refused is not None and not (
-            dropping and way_in.refusal(said, settings, self._is_peer) is not None
-        ):
-            raise ConfigError(f"{refused}; 'neti reload --anyway', if that is meant")
+    def would_be_lost(self) -> tuple[str, ...]:
+        """Ports in use, in words, that the trial which is about to begin shuts without an answer
+        of anybody's."""
+        if not self._core.stage.record.wants_trial:
+            return ()
+        self._kernel.listen()
+        self._shadow.sample()
+        return tuple(self._shadow.unanswered().values())
 
     def _unanswered(self, *, anyway: bool) -> str | None:
         """Why an operator should think again: ports in use that would be shut. ``anyway`` is an
@@ -177,10 +169,6 @@ class Staging:
             return f"that these ports may be lost cannot be written down: {error}"
         log.warning("losing_accepted", ports=", ".join(used.values()))
         return None
-
-    def _is_peer(self, address: IPAddress) -> bool:
-        where: SetName = "peers4" if address.version == 4 else "peers6"
-        return self._core.members.elements.wants(where, str(address))
 
     def _commanded(self, on: bool, caller: str, seconds: float | None = None) -> Record:
         """``seconds``: for how long, from now; None: for good."""

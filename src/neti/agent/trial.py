@@ -14,6 +14,7 @@ from neti import log
 from neti.agent.core import Core
 from neti.agent.describing import Describing
 from neti.agent.kernel import Kernel
+from neti.agent.open_sessions import OpenSessions
 from neti.errors import DataplaneError, NetiError
 from neti.monitoring.status import Expired, Running
 from neti.stage import evidence, stages
@@ -66,6 +67,7 @@ class Trying:
         self._kernel = kernel
         self._describing = describing
         self._shadow = shadow
+        self._sessions = OpenSessions(core)
         self._progress: _Progress | None = None
         # Packets of members let in, by the moment (monotonic) they were counted, for comparison.
         self._counted: list[tuple[float, int]] = []
@@ -198,7 +200,7 @@ class Trying:
             admitted_before=progress.admitted_before,
             before_seconds=progress.before_seconds,
             refused_members=self._shadow.refused_members(trial.began),
-            way_in=core.stage.refusal() or "",
+            way_in=core.stage.refusal() or self._sessions.shut_out(),
             lost_uses=self._shadow.lost_uses(trial.began),
             incomplete=self._shadow.incomplete(trial.began),
             unanswered=self._still_unanswered(progress),

@@ -3,6 +3,7 @@
 Must never do: judge the configuration itself. What counts is what the agent makes of it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -18,13 +19,15 @@ from neti.state.location import is_guessed, state_folder
 @click.command()
 @config_option
 @json_option
-@click.option("--anyway", is_flag=True, help="Even if this SSH session would no longer be let in.")
+@click.option(
+    "--anyway", is_flag=True, help="Even if an open SSH session would not be let in again."
+)
 def reload(config: Path, as_json: bool, anyway: bool) -> None:
     """Make the agent read its configuration again.
 
     Changes are in force when this returns, except to keys that need a restart, which are named. A
     file that is not valid is refused, and the old configuration stays in force. So is one that
-    would shut out the SSH session in which you type this, on a host that drops or would begin to.
+    would not let in again an SSH session that is open here, on a host that drops or would begin to.
 
     \b
     Example:
@@ -54,6 +57,7 @@ def reload(config: Path, as_json: bool, anyway: bool) -> None:
         say(
             f"reject_all is true now, so a trial of {answer['trial_seconds']} s begins: what no "
             "rule lets in is dropped, for good once the agent's evidence confirms it",
+            *_lost(answer.get("would_be_lost") or ()),
             "→ 'neti status' shows how it goes, 'neti relax' ends it at once",
         )
     if restart:
@@ -61,3 +65,13 @@ def reload(config: Path, as_json: bool, anyway: bool) -> None:
             f"changed, but in force only after a restart: {', '.join(restart)}",
             "→ systemctl restart neti",
         )
+
+
+def _lost(ports: Sequence[str]) -> tuple[str, ...]:
+    """What an operator would have been asked by ``neti enforce``."""
+    if not ports:
+        return ()
+    return (
+        f"Ports in use that it shuts: {', '.join(ports)}. It will end unconfirmed because of them",
+        "→ 'neti preview' says what to write for each",
+    )

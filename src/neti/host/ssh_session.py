@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from itertools import takewhile
@@ -87,6 +87,33 @@ def find(
         f"SSH_CONNECTION of process {said.by.pid} ({said.by.name}), because the connection of "
         f"process {servers[0].pid} ({servers[0].name}) may not be read without root",
     )
+
+
+def open_sessions(
+    ports: Collection[int],
+    *,
+    proc: Path = Path("/proc"),
+    is_local: Callable[[IPAddress], bool] = _is_local,
+) -> list[OperatorSession]:
+    """Connections of others that are established at these ports of this host, in this thread's
+    network namespace. Who may see no process sees them too: whether somebody has logged in by one
+    is not known."""
+    ends = [*_established_at(proc, {f"{port:04X}" for port in ports})]
+    return [
+        _session(one, "connection", True, f"an open connection to port {one[3]}")
+        for one in ends
+        if not one[0].is_loopback and one[0] != one[2] and not is_local(one[0])
+    ]
+
+
+def _established_at(proc: Path, ports: Collection[str]) -> Iterator[_Ends]:
+    """``ports`` as /proc has them. A server with very many connections has each as a line."""
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError), (proc / "thread-self/net" / name).open() as lines:
+            for line in lines:
+                words = line.split(None, 4)
+                if words[1][-4:] in ports and words[3] == _STATES["established"]:
+                    yield (*_end(words[2]), *_end(words[1]))
 
 
 def _candidates(proc: Path, servers: list[_Process], said: _Said | None) -> list[_Ends]:
@@ -207,7 +234,10 @@ def _is_open(proc: Path, pid: int, ends: _Ends) -> bool:
 
 
 def _tcp(
-    proc: Path, pid: int, state: Literal["established", "listening"], inodes: frozenset[str] | None
+    proc: Path,
+    pid: int,
+    state: Literal["established", "listening"],
+    inodes: frozenset[str] | None,
 ) -> list[_Ends]:
     """TCP sockets of the process's network namespace (proc(5)) that have one of these inodes."""
     found = []

@@ -1,16 +1,21 @@
 """From where the operator typed a command, and whether that place would still be let in. Pure.
 
-``neti.host.ssh_session`` finds the session. ``covers`` asks the questions of the input chain, in
+``neti.host.ssh_session`` finds the sessions. ``covers`` asks the questions of the input chain, in
 their order, for that connection.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from neti.model import IPAddress
 from neti.model.settings import Settings
+from neti.stage import stages
+from neti.stage.stages import Record, Stage
+
+_FEW: Final = 5  # ranges of ssh_whitelist that a sentence names
+_SSHD: Final = 22  # where sshd listens, unless somebody says otherwise, to itself and to ssh_port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +98,13 @@ def covers(
             f"{client} is in ssh_whitelist, but that opens port {settings.ssh_port} only and this "
             f"session came in by port {port}: write ssh_port: {port}",
         )
+    ranges = ", ".join(str(network) for network in settings.ssh_whitelist[:_FEW])
+    more = "" if len(settings.ssh_whitelist) <= _FEW else ", …"
     return Coverage(
         False,
-        f"{client} is not in ssh_whitelist, is no member's address, is not trusted, and open_ports "
-        f"does not let it in to {port}/tcp: add {client} to ssh_whitelist",
+        f"{client} is not in ssh_whitelist ({ranges or 'empty'}{more}), is no member's address, "
+        f"is not trusted, and open_ports does not let it in to {port}/tcp: add {client} to "
+        "ssh_whitelist",
     )
 
 
@@ -123,3 +131,54 @@ def refusal(
         "command in a session of your own"
     )
     return f"this SSH session ({session}) would not be let in any more: {coverage.reason}{doubt}"
+
+
+def ports(*settings: Settings) -> frozenset[int]:
+    """At which an established connection may be an operator's: ssh_port, and sshd's own default,
+    because a wrong ssh_port is what must not be overlooked."""
+    return frozenset({_SSHD, *(each.ssh_port for each in settings)})
+
+
+def shut_out(
+    sessions: Iterable[OperatorSession],
+    settings: Settings,
+    is_peer: Callable[[IPAddress], bool],
+) -> str:
+    """For the evidence: an open session that would not be let in again, and why. Empty: none."""
+    for session in sessions:
+        coverage = covers(session, settings, is_peer)
+        if not coverage.covered:
+            return (
+                f"the open SSH session {session} would not be let in again: {coverage.reason}, or "
+                "end that session if it is nobody's"
+            )
+    return ""
+
+
+def loses(
+    sessions: Iterable[OperatorSession],
+    before: Settings,
+    after: Settings,
+    record: Record,
+    is_peer: Callable[[IPAddress], bool],
+) -> str | None:
+    """Why ``after`` must not take the place of ``before`` unless somebody says so: this host drops
+    or is to drop, and an open session that ``before`` lets in would not be let in by ``after``. A
+    stranger who has a connection open, as anybody may to a host in shadow, holds up nothing."""
+    if not drops(record, after):
+        return None
+    for session in sessions:
+        was = covers(session, before, is_peer)
+        will = covers(session, after, is_peer)
+        if was.covered and not will.covered:
+            return (
+                f"the open SSH session {session} would not be let in again. Until now, "
+                f"{was.reason}. By the new configuration, {will.reason}"
+            )
+    return None
+
+
+def drops(record: Record, after: Settings) -> bool:
+    """Whether this host keeps strangers out, or is to, once ``after`` is in force."""
+    then = stages.configured(record, after.reject_all)
+    return after.way_in and (then.wished or then.stage is not Stage.SHADOW)

@@ -48,6 +48,7 @@ def test_who_asks_for_a_reload_is_told_what_came_of_it(fleet: World) -> None:
         "stage": "shadow",
         "reject_all": False,
         "trial_seconds": box.settings.trial_seconds,
+        "would_be_lost": [],
     }
     assert "verify_port" in box.problems()["reload"]
     box.new_settings = None  # not valid

@@ -28,6 +28,7 @@ from neti.ruleset.enforce import (
 from neti.ruleset.objects import FOREIGN, DeleteElements, Drop
 from neti.stage import stages
 from neti.stage.stages import RETRY_PAUSES, Record, Stage, Trial
+from neti.stage.way_in import OperatorSession
 from neti.state import marks
 from neti.state.folder import StateFolder
 
@@ -572,6 +573,71 @@ def test_up_does_not_shut_out_who_types_it(fleet: World) -> None:
     assert "Neti stays down: this SSH session" in refused
     assert one.status()["stage"] == "down"
     assert one.ask("up", session=session, anyway=True)["result"]["stage"] == "enforced"
+
+
+@pytest.mark.parametrize("how", ["reload", "SIGHUP"])
+@pytest.mark.parametrize("stage", ["shadow", "trial", "enforced", "reject_all"])
+def test_a_reload_shuts_out_nobody_who_is_in(fleet: World, stage: str, how: str) -> None:
+    """Whoever asks for it: configuration management does, while an operator is in."""
+    one = trialled(fleet)
+    (let_in,) = one.settings.ssh_whitelist
+    one.sessions = [session(str(let_in[0])), session("203.0.113.9")]
+    if stage in ("trial", "enforced"):
+        one.sessions.pop()
+        enforce(one, seconds=60)
+        fleet.pass_time(50 if stage == "enforced" else 1)
+        assert one.status()["stage"] == stage
+        one.sessions.append(session("203.0.113.9"))  # from before; nobody's
+    wrong = (ip_network("192.0.2.0/28"),)
+    one.new_settings = dataclasses.replace(
+        one.settings, ssh_whitelist=wrong, reject_all=stage == "reject_all"
+    )
+    if how == "SIGHUP":
+        one.running.tell(Reload())
+        fleet.settle()
+    else:
+        one.ask("reload")
+    if stage == "shadow":
+        assert one.running.core.settings.ssh_whitelist == wrong
+        return
+    assert one.running.core.settings.ssh_whitelist == (let_in,)
+    assert f"the open SSH session {let_in[0]} port 50000" in one.problems()["reload"]
+    assert "neti reload --anyway" in one.problems()["reload"]
+    assert "ssh_whitelist" in one.ask("reload", anyway=True)["result"]["changed"]
+    assert one.running.core.settings.ssh_whitelist == wrong
+
+
+def test_a_reload_names_the_ports_that_its_trial_shuts(fleet: World) -> None:
+    """'neti enforce' would have refused."""
+    one = trialled(fleet)
+    one.shadow.used = {("tcp", 8080): "8080/tcp (2 sources, 192.0.2.7 for one)"}
+    one.new_settings = one.settings
+    assert one.ask("reload")["result"]["would_be_lost"] == []
+    one.new_settings = dataclasses.replace(one.settings, reject_all=True)
+    answer = one.ask("reload")["result"]
+    assert answer["would_be_lost"] == ["8080/tcp (2 sources, 192.0.2.7 for one)"]
+
+
+def test_no_evidence_confirms_while_somebody_is_in_who_would_not_get_in_again(fleet: World) -> None:
+    one = trialled(fleet)
+    one.new_settings = dataclasses.replace(one.settings, reject_all=True, trial_seconds=60)
+    one.sessions = [session("203.0.113.9")]
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    fleet.pass_time(50)
+    assert one.status()["stage"] == "trial"
+    assert "way in: the open SSH session 203.0.113.9" in "; ".join(one.status()["trial"]["why"])
+    let_expire(fleet, one, 15)
+    assert one.status()["stage"] == "shadow"
+    assert "would not be let in again" in "; ".join(one.status()["trial"]["why"])
+    one.sessions.clear()
+    fleet.pass_time(RETRY_PAUSES[0] + 1)
+    fleet.pass_time(50)
+    assert one.status()["stage"] == "enforced"
+
+
+def session(client: str) -> OperatorSession:
+    return OperatorSession.from_document({**TYPED_IN, "client": client})
 
 
 def test_a_trial_that_waits_for_a_word_is_not_replaced_by_one_that_does_not(fleet: World) -> None:

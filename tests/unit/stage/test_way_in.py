@@ -1,15 +1,16 @@
 """The operator's session on recorded /proc trees; and whether it would still be let in."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
-from neti.host.ssh_session import _is_local, find
+from neti.host.ssh_session import _is_local, find, open_sessions
 from neti.model import IPAddress
 from neti.model.settings import OpenPort, Settings
-from neti.stage.way_in import OperatorSession, covers, refusal
+from neti.stage.stages import Record, commanded, configured, confirmed
+from neti.stage.way_in import OperatorSession, covers, loses, refusal, shut_out
 
 # As Linux 6.18 prints /proc/net/tcp on x86-64: who listens, 10.0.0.5:2022 with 10.0.0.77, a
 # forwarded connection to 10.0.0.5:7000, and one that is closing.
@@ -219,6 +220,22 @@ def test_from_a_command_to_the_agent_and_back(tree: Tree) -> None:
     assert OperatorSession.from_document(session.document()) == session
 
 
+def test_all_that_are_open(tmp_path: Path) -> None:
+    """At the ports asked for, of both families; not who listens, closes, or comes from here."""
+    tree = Tree(tmp_path, tcp6=(SESSION6, MAPPED)).add(COMMAND, "neti")
+    (tree.root / "thread-self").symlink_to(str(COMMAND))
+
+    def found(*ports: int, here: str = "") -> list[str]:
+        sessions = open_sessions(ports, proc=tree.root, is_local=lambda one: str(one) == here)
+        return [f"{one.client} {one.local_port}" for one in sessions]
+
+    assert found(22, 2022) == ["10.0.0.77 2022", "fd00:5::77 2022", "10.0.0.77 2022"]
+    assert found(2022, here="10.0.0.77") == ["fd00:5::77 2022"]
+    assert found(22) == []
+    assert found(0x9252) == []  # from 10.0.0.5 to itself
+    assert open_sessions((22,), proc=tmp_path / "none") == []
+
+
 # --- covered? ---
 
 SETTINGS = Settings(
@@ -233,8 +250,8 @@ SETTINGS = Settings(
 )
 
 
-def judged(client: str, port: int = 22, settings: Settings = SETTINGS) -> tuple[bool, str]:
-    session = OperatorSession(
+def session(client: str, port: int = 22) -> OperatorSession:
+    return OperatorSession(
         client=ip_address(client),
         client_port=50000,
         local=ip_address("10.0.0.5"),
@@ -243,7 +260,11 @@ def judged(client: str, port: int = 22, settings: Settings = SETTINGS) -> tuple[
         sure=True,
         how="",
     )
-    coverage = covers(session, settings, lambda address: str(address) in ("10.0.0.9", "fd00::9"))
+
+
+def judged(client: str, port: int = 22, settings: Settings = SETTINGS) -> tuple[bool, str]:
+    one = session(client, port)
+    coverage = covers(one, settings, lambda address: str(address) in ("10.0.0.9", "fd00::9"))
     return coverage.covered, coverage.reason
 
 
@@ -298,3 +319,33 @@ def test_the_configured_ssh_port_counts() -> None:
     moved = Settings(path=Path("n"), ssh_whitelist=(ip_network("203.0.113.0/24"),), ssh_port=2022)
     assert judged("203.0.113.7", 2022, moved)[0]
     assert not judged("203.0.113.7", 22, moved)[0]
+
+
+def nobody(_: IPAddress) -> bool:
+    return False
+
+
+def test_what_a_new_configuration_takes_from_whom() -> None:
+    """Only where the host drops, or is to; and only from who would be let in until now."""
+    typo = replace(SETTINGS, ssh_whitelist=(ip_network("203.0.112.0/24"),))
+    dropping = confirmed(commanded(configured(Record(), False), True))
+    operator, stranger = session("203.0.113.7"), session("192.0.2.1")
+    why = loses([stranger, operator], SETTINGS, typo, dropping, nobody) or ""
+    assert "203.0.113.7 port 50000" in why
+    assert "ssh_whitelist has 203.0.113.0/24" in why
+    assert "not in ssh_whitelist (203.0.112.0/24)" in why
+    moved = replace(SETTINGS, ssh_port=2222)
+    assert "write ssh_port: 22" in (loses([operator], SETTINGS, moved, dropping, nobody) or "")
+    on = replace(typo, reject_all=True)
+    assert loses([operator], SETTINGS, on, Record(), nobody) is not None
+    assert loses([stranger], SETTINGS, on, Record(), nobody) is None
+    assert loses([operator], SETTINGS, typo, Record(), nobody) is None
+    off = configured(dropping, True)
+    assert loses([operator], SETTINGS, typo, off, nobody) is None  # shadow by the same file
+    assert loses([operator], SETTINGS, replace(on, ssh_whitelist=()), dropping, nobody) is None
+    assert loses([operator], SETTINGS, typo, dropping, lambda _: True) is None
+
+
+def test_who_is_in_and_would_not_get_in_again() -> None:
+    assert shut_out([session("203.0.113.7")], SETTINGS, nobody) == ""
+    assert "192.0.2.1 port 50000" in shut_out([session("192.0.2.1")], SETTINGS, nobody)
