@@ -159,6 +159,21 @@ def test_a_package_from_elsewhere_needs_its_digest() -> None:
 SERVERS = ["10.21.0.4:2181", "10.21.0.5:2181", "[2001:db8::5]:2181"]
 
 
+def test_a_proxy_takes_the_package_from_a_url_too() -> None:
+    """As an agent does, and not whatever package of that name a repository has."""
+    package = {"url": "https://example.com/neti.deb", "checksum": "ab" * 32}
+    node = {"neti": {"zk_proxy": {"servers": SERVERS}, "package": package}, "hostname": "zk-10"}
+    found = declared(recipe="zk_proxy", node=node)
+    fetched = next(one for one in found if one["type"] == "remote_file")
+    assert fetched["attributes"] == {
+        **fetched["attributes"],
+        "source": package["url"],
+        "checksum": package["checksum"],
+    }
+    installed = next(one for one in found if one["type"] == "dpkg_package")
+    assert installed["attributes"]["source"] == fetched["name"]
+
+
 def test_no_proxy_depends_on_its_hosts_name() -> None:
     """In 2014 host 10 took itself for host 1. The stand-in fails whoever asks for a name."""
     found = declared(
