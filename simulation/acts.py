@@ -21,6 +21,7 @@ from neti.ruleset.objects import FOREIGN
 from simulation.disk import WRITTEN_BACK
 from simulation.host import SimulatedHost
 from simulation.invariants import Fault, kernel_stage
+from simulation.kernel import ROOM
 from simulation.truth import Truth
 from simulation.world import SITES, World
 
@@ -277,6 +278,7 @@ def old_disk(stage: Stage, host: SimulatedHost) -> None:
     if host.label in stage.copies:
         host.kill()
         host.disk.put_back(stage.copies[host.label])
+        host.users.forget()
         word = stage.truth.of(host)
         word.forget()
         word.damaged, word.down = True, False
@@ -291,6 +293,7 @@ def tear(stage: Stage, host: SimulatedHost, number: int) -> None:
     name = names[number % len(names)]
     file = host.disk.files[name]
     file.data = file.synced = file.data[: len(file.data) // 2]
+    host.users.forget()
     stage.truth.of(host).torn = True
     if name.startswith("members"):
         host.unsaved.add("members.jsonl")  # the journal before it is used, which may know less
@@ -300,6 +303,7 @@ def tear(stage: Stage, host: SimulatedHost, number: int) -> None:
 def newer(stage: Stage, host: SimulatedHost) -> None:
     """It knows more keys, and says a higher format in each document."""
     host.kill()
+    host.users.forget()
     for name, file in host.disk.files.items():
         if not name.endswith((".json", ".copy")):
             continue
@@ -338,6 +342,7 @@ def _changed(host: SimulatedHost) -> None:
 def _meddled(stage: Stage, host: SimulatedHost, *, heard: bool = True) -> None:
     word = stage.truth.of(host)
     word.meddled = stage.world.time.now
+    host.users.forget()
     if host.kernel.table is not None:
         word.overlay = dict(host.kernel.table.elements.get("overlay", {}))
     if heard:
@@ -406,12 +411,27 @@ def flow(stage: Stage, host: SimulatedHost, number: int) -> None:
         host.connections.open(IPv4Address(leased))
 
 
+# --- users, and who looks for open doors ---
+
+
+@act("users call it from now on: {}", 0.7, lambda c: (c.random() < 0.7,))
+def users(stage: Stage, host: SimulatedHost, there: bool) -> None:
+    host.users.there = there
+
+
+@act("is scanned: {} ports where nobody listens", 0.7, lambda c: (c.choice((5, ROOM)),))
+def scan(stage: Stage, host: SimulatedHost, ports: int) -> None:
+    for number in range(ports):
+        host.kernel.call(IPv4Address(f"192.0.2.{100 + number % 50}"), 20_000 + number)
+
+
 # --- operators ---
 
 
 @act("enforce (wait for the operator: {})", 6, lambda c: (c.random() < 0.3, c.random() < 0.3))
 def enforce(stage: Stage, host: SimulatedHost, wait: bool, anyway: bool) -> None:
     word = stage.truth.of(host)
+    word.accepted |= anyway
     answer = host.ask("enforce", seconds=TRIAL, wait=wait, anyway=anyway)
     if not answer:
         word.forget()  # killed meanwhile: either is right
@@ -434,6 +454,7 @@ def enforce_wholly(stage: Stage, host: SimulatedHost, seconds: float) -> None:
 
 @act("confirm", 2)
 def confirm(stage: Stage, host: SimulatedHost) -> None:
+    stage.truth.of(host).accepted = True
     result = host.ask("confirm").get("result")
     if isinstance(result, dict) and "said" not in result and kernel_stage(host) != "enforced":
         stage.fault("answer", host, "confirm says enforced, and the kernel is not")

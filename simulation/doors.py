@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from neti import durable, files
-from neti.agent import shadow_log
+from neti.agent import preview, shadow_evidence, shadow_log
 from neti.dataplane import malloc
 from neti.host import surroundings
 from neti.oneshot import down, relax, restore, up, word
+from neti.stage.shadow import Listener
 from neti.state import folder, marks
 from simulation.disk import SIMULATED_OS
+from simulation.kernel import ROOM
 
 if TYPE_CHECKING:
     from simulation.host import SimulatedHost
@@ -65,6 +67,10 @@ def _nothing(*_: Any, **__: Any) -> list[Any]:
     return []
 
 
+def _listeners() -> list[Listener]:
+    return here().machine.listeners()
+
+
 @contextlib.contextmanager
 def shut() -> Iterator[None]:
     """Nothing leads outside meanwhile."""
@@ -72,7 +78,9 @@ def shut() -> Iterator[None]:
     stands_in: list[tuple[Any, dict[str, Any]]] = [
         *((module, {"os": SIMULATED_OS}) for module in (files, durable, folder, marks)),
         (malloc, {"give_back": _nothing}),
-        (shadow_log, {"listeners": _nothing}),
+        (shadow_log, {"listeners": _listeners, "SEEN_SIZE": ROOM}),
+        (shadow_evidence, {"listeners": _listeners}),
+        (preview, {"listeners": _listeners, "with_owners": list}),
         (surroundings, {"resolvers_of_this_host": _nothing}),
         (relax, {"way_out": way_out}),
         (down, {"way_out": way_out, "_end_connections": lambda *_: ()}),

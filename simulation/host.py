@@ -33,7 +33,8 @@ from simulation.clock import HostClock
 from simulation.disk import Disk
 from simulation.gate import Gate, Killed
 from simulation.kernel import SimulatedConnections, SimulatedKernel
-from simulation.machine import QuietShadow, SimulatedMachine
+from simulation.machine import SERVED, SimulatedMachine
+from simulation.people import Users
 from simulation.registry import SimulatedRegistry, SimulatedWorker
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class SimulatedHost:
     deaf_from: float = 0.0  # when it last ceased to hear all that the registry says
     caught_up: bool = False  # and whether it knows all of that since
     attentive_since: float = 0.0  # and since when it hears it again
+    users: Users = field(default_factory=Users)
     unsaved: set[str] = field(default_factory=set)  # files that were behind when it died
     refused_to_start: str = ""
 
@@ -191,9 +193,7 @@ class SimulatedHost:
             keep_config=lambda: None,
             reserved=self.reserved,
         )
-        self.agent = Agent(
-            self.settings, self.host, outside, loaded, shadow=QuietShadow(), brittle=True
-        )
+        self.agent = Agent(self.settings, self.host, outside, loaded, brittle=True)
         self.agent.start()
         self.attentive()
 
@@ -214,7 +214,10 @@ class SimulatedHost:
             self.registry.detach()
         if self.agent is not None:
             self.kills += 1
-            self.unsaved |= self.agent.core.disk.behind.keys()
+            behind = self.agent.core.disk.behind
+            if behind or self.disk.full or self.disk.read_only:
+                self.users.forget()
+            self.unsaved |= behind.keys()
         self.agent = self.registry = self.worker = None
         self.inbox = deque()
         self.gate.disarm()
@@ -364,6 +367,20 @@ class SimulatedHost:
             worker, lane = self.worker, self.worker.lanes[0]
             self.guarded(lambda: worker.do(lane))
 
+    def called(self) -> None:
+        """Its users call, each once."""
+        if not self.users.there:
+            return
+        kernel = self.kernel
+        shadow = self.answers and kernel.table is not None and not kernel.drops
+        left = [seconds for seconds in kernel.enforce().values() if seconds is not None]
+        self.users.call(
+            self.world.time.now,
+            lambda source: kernel.call(source, SERVED),
+            shadow=shadow,
+            trial=self.settings.trial_seconds - 1 - min(left) if kernel.drops and left else None,
+        )
+
     # --- operators ---
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
@@ -404,6 +421,7 @@ class SimulatedHost:
     def boot(self, *, restoring: bool) -> str:
         """With an empty kernel. What ``neti restore`` said."""
         self.kernel.boot()
+        self.users.forget()
         self.connections.flows = []
         self.machine.routes = []
         self.boots += 1

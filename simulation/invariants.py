@@ -72,11 +72,12 @@ def _unjustified(
 ) -> str:
     if not host_id or host_id == host.id or host_id in truth.left or host_id in word.released:
         return ""
+    now = world.time.now
     if (
         word.damaged
         or word.down
         or "members.jsonl" in host.unsaved
-        or world.time.now - word.meddled < MENDED_WITHIN
+        or now - word.meddled < MENDED_WITHIN
     ):
         return ""
     if truth.leases.get(host_id) != overlay:
@@ -88,19 +89,16 @@ def _unjustified(
         came = truth.came[host_id]
         if truth.said_last.get(host_id, -1e9) >= min(host.deaf_from, came) - _HEARD_WITHIN:
             return ""  # it left, and came again: one after the other, maybe a little later here
-        others = {i for a in (member.private, member.public) for i in truth.claimants(a)}
-        heard = host.caught_up and world.time.now - host.attentive_since >= _HEARD_WITHIN
+        heard = host.caught_up and now - host.attentive_since >= _HEARD_WITHIN
         unheard = not heard and came >= host.deaf_from - _HEARD_WITHIN
-        if unheard or world.time.now - came < _HEARD_WITHIN:  # who was there meanwhile counts
-            others |= truth.at_place_of(member)
-            if world.time.now - word.saw(host_id) >= LINGER_SECONDS - 1.0:
-                return ""  # its time was over before
-        return "" if others != {host_id} else "it is registered"
-    gone, now = truth.gone.get(host_id), world.time.now
+        late = unheard or now - came < _HEARD_WITHIN
+        if late and now - word.saw(host_id) >= LINGER_SECONDS - 1.0:
+            return ""  # its time was over before
+        return "it is registered"
+    gone = truth.gone.get(host_id)
     if gone is None or now - min(gone, word.saw(host_id)) >= LINGER_SECONDS - 1.0:
         return ""  # one that came again while nobody was told is lost since before that
-    others = truth.at_place_of(truth.last[host_id])
-    return "" if others - {host_id} else f"it is gone for {now - gone:.0f} s"
+    return f"it is gone for {now - gone:.0f} s"
 
 
 def record(world: World, truth: Truth, host: SimulatedHost) -> Found:
@@ -124,11 +122,23 @@ def record(world: World, truth: Truth, host: SimulatedHost) -> Found:
         word.for_good_seen = for_good
 
 
+def evidence(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Turning reject_all on: a forgotten port leaves a trial unconfirmed."""
+    users = host.users
+    if not users.refused or kernel_stage(host) != "enforced":
+        return
+    users.refused = False
+    word = truth.of(host)
+    if not word.damaged and not word.accepted and world.time.now - word.meddled > MENDED_WITHIN:
+        yield "a trial confirmed itself that kept out a user who had been there before"
+
+
 AFTER_EACH_STEP: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
     way_in,
     own_traffic,
     removals,
     record,
+    evidence,
 )
 
 

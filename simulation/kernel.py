@@ -5,7 +5,7 @@ It passes the dataplane's contract tests. Must never do: judge by what an agent 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
@@ -26,9 +26,11 @@ from neti.ruleset.objects import (
     SetName,
     Transaction,
 )
+from neti.stage.shadow import Sighting
 from simulation.clock import HostClock
 from simulation.gate import Gate
 
+ROOM: Final = 64  # sources and ports that each room of the record takes; the real one: 16,384
 _RULES: Final = (CreateTable, DeleteTable, RewriteChains)
 
 
@@ -41,6 +43,7 @@ class SimulatedKernel(MemoryDataplane):
         self._gate = gate
         self.rules_refused: str | None = None  # why new rules are refused, and nothing else
         self._listed: tuple[_Table, int, str] | None = None
+        self._last: dict[tuple[IPAddress, int], int] = {}  # when each was recorded last
 
     def _now(self) -> int:
         return int(self._clock.monotonic() * 1000)
@@ -78,6 +81,13 @@ class SimulatedKernel(MemoryDataplane):
         self._let_end()
         now = self._now()
         return {k: (until - now) // 1000 for k, until in self.table.timed.get(where, {}).items()}
+
+    def sightings(self) -> list[Sighting]:
+        now = self._now()
+        return [
+            replace(one, idle=(now - self._last[one.source, one.port]) / 1000)
+            for one in super().sightings()
+        ]
 
     def _let_end(self) -> None:
         table = self.table
@@ -142,6 +152,7 @@ class SimulatedKernel(MemoryDataplane):
 
     def boot(self) -> None:
         self.table, self.seen, self._listed = None, [], None
+        self.counted.clear()
 
     def tamper(self) -> None:
         """Somebody puts a rule into a chain of ours."""
@@ -169,6 +180,26 @@ class SimulatedKernel(MemoryDataplane):
             return not armed
         peers: SetName = "peers4" if family == "4" else "peers6"
         return str(source) in self.table.elements.get(peers, {}) or not armed
+
+    def call(self, source: IPv4Address, port: int) -> bool:
+        """Whether a stranger's connection to a TCP port gets in. What no rule lets in is recorded
+        where there is room: one for ports with a listener, and one for all others."""
+        table = self.table
+        if table is None or self.marked_down():
+            return True
+        heard = str(port) in table.elements.get("tcp_listening", {})
+        self._last[source, port] = self._now()
+        for number, one in enumerate(self.seen):
+            if (one.source, one.port, one.heard) == (source, port, heard):
+                self.seen[number] = replace(one, packets=one.packets + 1)
+                break
+        else:
+            if sum(one.heard is heard for one in self.seen) < ROOM:
+                self.seen.append(Sighting(source, "tcp", port, 1, 0.0, heard=heard))
+            else:
+                missed = "unheard" if heard else "unseen"
+                self.counted[missed] = self.counted.get(missed, 0) + 1
+        return "ipv4" not in self.drops
 
     def admits_ssh(self, whitelist: Iterable[object]) -> bool:
         """By the rules as they stand: one of them names the operators' network."""

@@ -10,6 +10,7 @@ from neti.model import IPAddress
 from neti.stage.shadow import Listener
 from simulation.gate import Gate
 
+SERVED = 8080  # the port at which each host serves somebody who is no member
 GATEWAY = IPv4Address("10.0.255.1")
 
 
@@ -39,7 +40,7 @@ class SimulatedMachine:
         return (Interface(1, "lo"), Interface(2, "eth0"))
 
     def listeners(self) -> list[Listener]:
-        return []
+        return [Listener("tcp", SERVED, IPv4Address("0.0.0.0"))]
 
     def local_ports(self) -> tuple[int, int]:
         return DEFAULT_LOCAL_PORTS
@@ -49,24 +50,3 @@ class SimulatedMachine:
 
     def foreign_drops(self) -> tuple[tuple[Dropping, ...], tuple[str, ...]]:
         return (), ()
-
-
-@dataclass(slots=True)
-class QuietShadow:
-    """What the record of refused packets would say: nothing ever stands in a trial's way."""
-
-    def sample(self) -> None: ...
-
-    def refused_members(self, since: float) -> tuple[str, ...]:
-        return ()
-
-    def lost_uses(self, since: float) -> tuple[str, ...]:
-        return ()
-
-    def incomplete(self, since: float) -> str:
-        return ""
-
-    def unanswered(self) -> dict[tuple[str, int], str]:
-        return {}
-
-    def give_up(self, ports: object) -> None: ...

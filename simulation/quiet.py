@@ -18,7 +18,9 @@ from simulation.world import World
 
 _LONG: Final = (61.0, 61.0, 700.0, 700.0, 61.0)
 # Rightly named until the agent is restarted, or an operator says more.
-_STAY: Final = frozenset({"lease_changed", "stage_adopted", "relaxed"})
+_STAY: Final = frozenset(
+    {"lease_changed", "stage_adopted", "relaxed", "record_full", "record_crowded"}
+)
 
 
 def note_words(world: World, truth: Truth) -> None:
@@ -95,6 +97,7 @@ def _everything_works(stage: Stage) -> None:
     for host in world.hosts:
         host.go_on()
         host.late = False
+        host.users.there = False
         host.disk.works_again()
         host.kernel.failing = host.kernel.rules_refused = None
         host.machine.others = ()

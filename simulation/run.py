@@ -92,6 +92,7 @@ def _faults(
             if not host.runs:
                 yield Fault("unexpected", host.label, f"does not start: {host.refused_to_start}")
         world.settle()
+        stage.truth.look(world)
         for one in told:
             outcome.acts.append(one)
             outcome.story.append(one.words(world))

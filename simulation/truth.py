@@ -3,9 +3,8 @@
 Must never do: ask an agent. It reads the registry's own state, the kernels and the disks.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 
 from neti.errors import EntryError
 from neti.model import Departure, Member, entry
@@ -27,6 +26,7 @@ class Word:
     relaxed: bool = False
     down: bool = False
     damaged: bool = False
+    accepted: bool = False  # an operator said that users may be lost, or confirmed a trial
     torn: bool = False  # one of its files, and no agent has seen to it yet
     meddled: float = -1e9
     released: set[str] = field(default_factory=set)
@@ -72,12 +72,10 @@ class Truth:
     words: dict[str, Word] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
     wiped: bool = False  # the registry, at any time
-    takers: dict[str, set[str]] = field(default_factory=dict)  # who was ever at an address
     came: dict[str, float] = field(default_factory=dict)  # since when each is, or was, registered
     gone: dict[str, float] = field(default_factory=dict)
     left: dict[str, float] = field(default_factory=dict)
     said_last: dict[str, float] = field(default_factory=dict)  # when each said goodbye last
-    last: dict[str, Member] = field(default_factory=dict)  # as each was registered last
     owner: dict[str, str] = field(default_factory=dict)
     leases: dict[str, str] = field(default_factory=dict)
     _seen: tuple[str, int, int] | None = None
@@ -119,19 +117,7 @@ class Truth:
             del self.left[host_id]
         for host_id in present.keys() - self.members.keys():
             self.came[host_id] = now
-            for address in (present[host_id].private, present[host_id].public):
-                self.takers.setdefault(str(address), set()).add(host_id)
         self.members = present
-        self.last.update(present)
-
-    def at_place_of(self, member: Member) -> set[str]:
-        """Who was ever at one of its addresses."""
-        return {i for a in (member.private, member.public) for i in self.takers.get(str(a), ())}
-
-    def claimants(self, address: IPv4Address | None) -> Iterator[str]:
-        for member in self.members.values():
-            if address is not None and address in (member.private, member.public):
-                yield member.id
 
 
 def _parsed(name: str) -> object:

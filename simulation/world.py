@@ -114,6 +114,8 @@ class World:
                     host.late = False
                     host.attentive()
             self.settle()
+            for host in self.hosts:
+                host.called()
             self.passed()
 
     def _next(self, end: float) -> float:

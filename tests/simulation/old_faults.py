@@ -24,7 +24,7 @@ from neti.clock import SteadyClock
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
 from neti.fleet import dispute, lost, removal
-from neti.host import surroundings
+from neti.host import listeners, surroundings
 from neti.oneshot import restore
 from neti.registry.memory import MemoryRegistry
 from neti.stage import stages
@@ -164,6 +164,11 @@ def a_copy_is_answered_at_once() -> Patches:
     yield patch.object(Impostors, "answer", lambda self: self._core.soon("register"))
 
 
+def a_scan_takes_all_room() -> Patches:
+    """Ports with a listener have no room of their own: after a scan their users are not seen."""
+    yield patch.object(listeners.Listening, "ports", lambda _: frozenset())
+
+
 FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     unsaved_is_forgotten,
     relax_waits_for_the_rules,
@@ -178,6 +183,7 @@ FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     confirmed_on_disk_first,
     no_way_in_is_no_hindrance,
     a_copy_is_answered_at_once,
+    a_scan_takes_all_room,
 )
 
 

@@ -89,6 +89,7 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
         "removals",
         3,
         [
+            _REST,
             Act("registry_away"),
             Act("expire", 0),
             Act("time", -1, (61.0,)),
@@ -111,6 +112,18 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
         "way_in",
         3,
         [_ENFORCED, Act("whitelist", 0, (False,)), _REST],
+    ),
+    old_faults.a_scan_takes_all_room: (
+        "evidence",
+        3,
+        [
+            _REST,
+            Act("scan", 0, (64,)),
+            Act("users", 0, (True,)),
+            Act("long_time", -1, (130.0,)),
+            Act("configure", 0, (True,)),
+            Act("time", -1, (61.0,)),
+        ],
     ),
     old_faults.a_copy_is_answered_at_once: (
         "restless",
