@@ -36,7 +36,9 @@ def load(path: Path) -> Settings:
     ]
     if problems:
         raise refuse(path, problems)
-    told = warnings(valid.form, settings, readable_by_all=content.readable_by_all)
+    told = [*warnings(valid.form, settings, readable_by_all=content.readable_by_all)]
+    if content.writable_by_all:
+        told.append(f"everyone can write to {path}, and so decide who gets in: chmod o-w {path}")
     return dataclasses.replace(settings, warnings=tuple(told))
 
 

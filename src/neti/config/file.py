@@ -15,6 +15,7 @@ MAX_BYTES: Final = 4 * 1024 * 1024
 class Content:
     text: str
     readable_by_all: bool
+    writable_by_all: bool
 
 
 def read(path: Path) -> Content:
@@ -44,8 +45,12 @@ def read(path: Path) -> Content:
         raise ConfigError(
             f"{path} is larger than {MAX_BYTES >> 20} MiB: expected a short YAML file"
         )
-    readable_by_all = stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)
-    return Content(text=_decoded(content, path), readable_by_all=readable_by_all)
+    regular = stat.S_ISREG(mode)
+    return Content(
+        text=_decoded(content, path),
+        readable_by_all=regular and bool(mode & stat.S_IROTH),
+        writable_by_all=regular and bool(mode & stat.S_IWOTH),
+    )
 
 
 def _decoded(content: bytes, path: Path) -> str:

@@ -937,3 +937,13 @@ def test_what_is_no_road_and_no_interface_is_said(
     """With what was expected."""
     with pytest.raises(ConfigError, match=re.escape(expected)):
         load_text(text)
+
+
+def test_a_file_that_everyone_can_write_is_said(tmp_path: Path) -> None:
+    """Whoever can write it decides whom this host lets in."""
+    path = tmp_path / "neti.yml"
+    path.write_text("registry: embedded:/var/lib/neti/r.db\nsite: ec2\n")
+    path.chmod(0o666)
+    assert any(f"chmod o-w {path}" in warning for warning in load(path).warnings)
+    path.chmod(0o664)
+    assert not any("chmod" in warning for warning in load(path).warnings)
