@@ -1,8 +1,8 @@
 """Whether what Neti lets in really gets in: first packets of members, counted twice. Pure.
 
-``asked`` counts them where our own chain lets them in, ``arrived`` behind every other program's
-chain. What is missing between the two, another program's table has dropped. Must never do: conclude
-anything from few packets, or from none.
+``asked`` counts them where our own chain lets them in, ``arrived`` after every other program's
+chain. The difference is what another program's table dropped. Must never do: conclude anything from
+few packets, or from none.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ _ALL: Final = 0.9  # some are on their way while the counters are read
 
 @dataclass(slots=True)
 class Arrivals:
-    """``kept_out``: of so many first packets in a row none arrived; 0 while any does, and while it
-    is not known. ``get_in``: by the last of them, all or nearly all do."""
+    """``kept_out``: this many first packets in a row did not arrive; 0 while any does, and while it
+    is not known. ``get_in``: all or nearly all of the latest ones arrived."""
 
     kept_out: int = 0
     get_in: bool = False
@@ -25,7 +25,7 @@ class Arrivals:
     def look(self, asked: int, arrived: int) -> None:
         """The counters as they stand."""
         if asked < self._asked or arrived < self._arrived:
-            self._asked, self._arrived = 0, 0  # the table was made anew
+            self._asked, self._arrived = 0, 0  # the table was made again
         more, came = asked - self._asked, arrived - self._arrived
         if came > 0:
             self.kept_out = 0

@@ -1,7 +1,7 @@
 """What ``neti check`` concludes from what the agent says and what the kernel holds. Pure.
 
-``judge`` looks at one Situation and names every condition that is not well, the worst first. The
-agent's word is not taken for what the kernel does.
+``judge`` looks at one Situation and names everything that is wrong, the worst first. It does not
+take the agent's word for what the kernel does.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,10 +17,10 @@ from neti.words import and_more
 FAMILIES: Final = ("ipv4", "ipv6")
 _DROPS: Final = ("trial", "enforced")
 _STAGES: Final = {"down": -1, "shadow": 0, "trial": 1, "enforced": 2}
-# Codes of a host that is open against somebody's wish. The agent mends some of them in a moment.
+# Codes of a host that is open although it should not be. The agent repairs some of them at once.
 _OPEN: Final = ("arming", "stage_lost")
-# Those that have limits of their own here, and those that other keys of the document tell as well,
-# so that an agent of an older version, which has no codes, is judged in the same way.
+# Codes with limits of their own here, and codes that other keys of the document tell as well, so
+# that an agent of an older version, which has no codes, is judged in the same way.
 _SAID_ELSEWHERE: Final = frozenset(
     {"registry", "lost", "conntrack", "fight", "held", "trial_expired", "down", "down_open"}
 )
@@ -45,7 +45,7 @@ _LEVELS: Final = {
     Severity.WARNING: Level.WARNING,
     Severity.CRITICAL: Level.CRITICAL,
 }
-# Not to know whether input is dropped is worse than a warning.
+# Not knowing whether input is dropped is worse than a warning.
 SEVERITY: Final = (Level.OK, Level.WARNING, Level.UNKNOWN, Level.CRITICAL)
 
 
@@ -62,10 +62,10 @@ class KernelLook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What was seen. ``status`` is what the agent tells, None when it gave none: then ``agent``
-    says which way. ``switched_off``: why no agent should run. ``blind``: what could not be looked
-    at, and why. ``conntrack``: percent of the connection-tracking table. ``expected``: the stage
-    that the operator wants to be told of when it is another one. ``wished``: whether disk and
+    """What was seen. ``status`` is what the agent tells; None: nothing, and ``agent`` says why.
+    ``switched_off``: why no agent should run. ``blind``: what could not be looked at, and why.
+    ``conntrack``: percent of the connection-tracking table. ``expected``: the stage that the
+    operator expects, and is told about when it is another one. ``wished``: whether disk and
     configuration want this host enforced, for when no agent says it; None: not known."""
 
     status: Status | None = None
@@ -82,8 +82,8 @@ class Situation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """From where on something is worth a warning, or critical: seconds and percent that are
-    reached, counts that are exceeded."""
+    """When something is worth a warning, or is critical: seconds and percent that are reached,
+    counts that are exceeded."""
 
     stale_warning: float = 60.0
     stale_critical: float = 3600.0
@@ -95,7 +95,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``passing``: may be a moment between two steps of the agent, so it is worth a second look."""
+    """``passing``: it may only be a moment between two steps of the agent, so look again."""
 
     level: Level
     text: str
@@ -136,7 +136,7 @@ def _all_is_well(seen: Situation) -> str:
     running = trial is not None and trial.state == "running"
     left = f" ({trial.seconds_left:.0f} s left)" if trial is not None and running else ""
     stale = status.registry.stale
-    # Too short to be a finding, and no reason to say what is not so.
+    # Too short to be a finding, but the line must still be true.
     registry = f"not in step with the registry for {stale:.0f} s" if stale else "registry in step"
     return f"{status.stage}{left}, {status.members.total} members, {registry}"
 
@@ -177,14 +177,14 @@ def _off(seen: Situation) -> str | None:
 
 
 def _stage_of(seen: Situation) -> str | None:
-    """None: nobody says it."""
+    """None: it is not known."""
     if _off(seen) is not None:
         return "down"
     return seen.status.stage if seen.status is not None else None
 
 
 def _not_as_expected(seen: Situation) -> Iterator[Finding]:
-    """``neti check --expect``. A trial is neither: it has not ended yet."""
+    """``neti check --expect``. A trial counts as neither, because it has not ended yet."""
     stage = _stage_of(seen)
     if seen.expected is None or stage in (None, seen.expected):
         return
@@ -199,7 +199,7 @@ def _as(stage: str | None) -> str:
 
 
 def _wishes(seen: Situation) -> bool:
-    """Whether this host is to be enforced, by whoever had the last word."""
+    """Whether this host should be enforced, by the last word on it."""
     return bool(seen.wished) if seen.status is None else seen.status.wished.reject_all
 
 
@@ -221,7 +221,7 @@ def _while_off(why: str, seen: Situation) -> Iterator[Finding]:
 
 
 def _table_is_there(kernel: KernelLook | None) -> Iterator[Finding]:
-    """Without it, or with it asleep, overlay addresses lead nowhere, whatever the stage."""
+    """Without the table, or while it is dormant, overlay addresses lead nowhere, in any stage."""
     if kernel is not None and not kernel.table:
         yield Finding(Level.CRITICAL, "table inet neti is not in the kernel", passing=True)
     elif kernel is not None and kernel.dormant:
@@ -255,8 +255,8 @@ def _kernel_against_status(status: Status, kernel: KernelLook | None) -> Iterato
 
 
 def _open_against_a_wish(status: Status) -> Iterator[Finding]:
-    """Enforcement is wished for, or was in force, and neither it nor a trial is. A trial that ended
-    is said by ``_safety``."""
+    """Enforcement is wished for, or was in force, and now neither it nor a trial is. ``_safety``
+    reports a trial that ended."""
     said = [one for one in status.problems if one.code in _OPEN]
     for one in said:
         yield Finding(_LEVELS[one.severity], one.sentence, passing=True)
@@ -270,7 +270,7 @@ def _open_against_a_wish(status: Status) -> Iterator[Finding]:
 
 
 def _safety(status: Status) -> Iterator[Finding]:
-    """Trial, holds and drift: what waits for an operator."""
+    """Trial, holds and drift: what an operator must look at."""
     trial = status.trial
     if trial is not None and trial.state == "expired":
         why = "; ".join(trial.why) or "nobody confirmed it"
@@ -305,7 +305,7 @@ def _registry(status: Status, limits: Limits) -> Iterator[Finding]:
 
 
 def _since(absent: Sequence[Lost]) -> str:
-    """For how long the first of them has been so; empty where the agent does not tell."""
+    """For how long the first of them has been gone; empty if the agent does not tell."""
     ages = [one.seconds for one in absent if one.seconds is not None]
     return f", the first for {max(ages):.0f} s" if ages else ""
 
@@ -323,7 +323,7 @@ def _the_rest(seen: Situation, status: Status, limits: Limits) -> Iterator[Findi
         yield Finding(Level.WARNING, f"registry entries not believed: {count}: see 'neti status'")
     for one in status.problems:
         if one.code == "config_unread" and seen.config_fault is not None:
-            continue  # it cannot be read, and that is said
+            continue  # already reported: it cannot be read
         if (
             one.code not in _SAID_ELSEWHERE
             and one.code not in _OPEN
@@ -344,7 +344,7 @@ def _conntrack(percent: float | None, limits: Limits) -> Iterator[Finding]:
 
 
 def _held(status: Status) -> int:
-    """The list may be cut short, the number is not; an older agent does not give the number."""
+    """The list may be cut short; the number is complete, but an older agent does not give it."""
     return max(len(status.holds), status.members.held)
 
 

@@ -1,7 +1,7 @@
 """The metrics for Prometheus: as text, and as a textfile for node_exporter.
 
-The one door to prometheus_client. The agent loads it only when somebody asks ``metrics_listen``.
-Must never do: ask the agent, or listen; it renders what it is given.
+The one door to prometheus_client. The agent loads it only when ``metrics_listen`` is asked. Must
+never do: ask the agent, or listen; it only renders what it is given.
 """
 
 import os
@@ -28,7 +28,7 @@ class _Figures(Collector):
         self._ask = ask
 
     def describe(self) -> Iterator[core.Metric]:
-        """Nothing: the loop is not to be asked before it runs."""
+        """Nothing, because the loop cannot be asked before it runs."""
         return iter(())
 
     def collect(self) -> Iterator[core.Metric]:
@@ -56,14 +56,14 @@ def text(seen: Figures | None) -> bytes:
 def textfile(path: Path, seen: Figures | None) -> None:
     """Whole or not at all: node_exporter may read at any moment, and reads only ``*.prom``.
 
-    None: no agent answers. Old figures must not stay, or every alert would find them good.
+    None: no agent answers. Old figures must not stay, because every alert would take them for good.
     """
     beside = path.with_name(f".{path.name}.new")
     try:
         beside.unlink(missing_ok=True)
         number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         with os.fdopen(number, "wb") as file:
-            os.fchmod(number, 0o644)  # whoever reads it is not root
+            os.fchmod(number, 0o644)  # its reader is not root
             file.write(text(seen))
         beside.replace(path)
     except OSError as error:

@@ -1,7 +1,7 @@
 """What the agent tells of itself for the metrics: the document's type. Pure.
 
 It crosses a process (``neti metrics``), and the command may be of another version than the agent:
-see ``neti.model.document``. A missing key is a figure that is not known.
+see ``neti.model.document``. A missing key means that the figure is not known.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """``bounds``: upper bounds in seconds. ``counts``: how many lie in each, not cumulated; one
+    """``bounds``: upper bounds in seconds. ``counts``: how many lie in each, not cumulative; one
     more than there are bounds, for what is above all of them. ``total``: the sum, in seconds."""
 
     bounds: tuple[float, ...]
@@ -32,7 +32,7 @@ class Conntrack:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """``sites``: members by site. ``problems``: how many of each severity; ``codes``: (code,
-    severity) of each kind that there is. ``failures``: trials in a row that ended unconfirmed.
+    severity) of each kind that there is now. ``failures``: trials in a row that ended unconfirmed.
     ``counters``: packets by the name of the kernel's counter; empty where it could not be read.
     ``apply`` and ``change``: see ``neti.monitoring.histogram``."""
 

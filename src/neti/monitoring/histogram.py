@@ -12,7 +12,8 @@ BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.
 
 @dataclass(slots=True)
 class Histogram:
-    """``counts``: how many fell into each of BUCKETS, not cumulated; the last one is above all."""
+    """``counts``: how many fell into each of BUCKETS, not cumulative; the last is above all
+    bounds."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
     total: float = 0.0
@@ -27,22 +28,23 @@ class Histogram:
 
 @dataclass(slots=True)
 class Measured:
-    """``apply``: the transactions themselves. ``change``: from the step in which a change of the
-    fleet was heard to the kernel's yes, gathering and refusals included."""
+    """``apply``: the transactions themselves. ``change``: from the turn in which a change of the
+    fleet was heard until the kernel had it, gathering and refusals included."""
 
     apply: Histogram = field(default_factory=Histogram)
     change: Histogram = field(default_factory=Histogram)
     _heard: float | None = None
 
     def heard(self, at: float, *, pending: bool) -> None:
-        """At the end of taking in what came at ``at``: is there now something for the kernel?"""
+        """After what came at ``at`` was taken in. ``pending``: there is something for the kernel
+        now."""
         if not pending:
             self._heard = None
         elif self._heard is None:
             self._heard = at
 
     def applied(self, started: float, now: float) -> None:
-        """A transaction went through, and everything that was pending with it."""
+        """A transaction went through, with everything that was pending."""
         self.apply.observe(now - started)
         if self._heard is not None:
             self.change.observe(now - self._heard)

@@ -1,8 +1,8 @@
 """A look at ``table inet neti`` from outside the agent: does it drop what it should? Reads only.
 
-It follows the rules from the input hook to the verdict, as for other programs' tables, so a rule
-that lets everything in before is noticed. One family at a time, because the verdict is by family.
-Raw netlink only: what other tables hold cannot matter.
+It follows the rules from the input hook to the verdict, as it does for other programs' tables, so
+it notices a rule in between that lets everything in. One family at a time, because the verdict is
+by family. Raw netlink only: what other tables hold cannot matter.
 """
 
 import json
@@ -37,12 +37,12 @@ def look(folder: Path) -> KernelLook:
 
 
 def dropping_families(reader: RulesReader) -> frozenset[str]:
-    """Families of which input gets as far as a drop."""
+    """Families whose input reaches a drop."""
     bases = [chain for chain in reader.base_chains(ours=True) if chain.hook == "input"]
     dropped = set()
     for family in FAMILIES:
         reader.begin()
-        # A verdict by family is the only one that asks for a key of one byte.
+        # Only a verdict by family has a key of one byte.
         key = bytes((_KEYS[family],))
         table = reader.table(_FAMILY, TABLE_BYTES, bases, only=key.__eq__)
         if droppings(table):
@@ -51,10 +51,10 @@ def dropping_families(reader: RulesReader) -> frozenset[str]:
 
 
 def structure_written(folder: Path) -> str | None:
-    """The listing that the agent noted after it last wrote the table; None: there is none."""
+    """The listing that the agent noted when it last wrote the table; None: there is none."""
     try:
         text = (folder / "self.json").read_text()
-        held = json.loads(text[text.index("{") :])  # a checksum may stand before it
+        held = json.loads(text[text.index("{") :])  # a checksum may come before it
     except (OSError, ValueError):
         return None
     seen = held.get("structure_seen") if isinstance(held, dict) else None

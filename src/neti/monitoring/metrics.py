@@ -1,7 +1,7 @@
 """What Neti measures of itself, by name: the agent's figures as samples. Pure.
 
 Names carry ``neti_``, base units, and ``_total`` for what only grows. No label names a peer: a
-fleet of 16,000 would make as many series on each of as many hosts.
+fleet of 16,000 would make 16,000 series on each of 16,000 hosts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ class Metric:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """As they stand in a query."""
+        """As in a query."""
         match self.kind:
             case "gauge":
                 return (self.name,)

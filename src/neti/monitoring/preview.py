@@ -15,7 +15,7 @@ from neti.stage.preview import Noise, Rank
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Socket:
-    """It waits for others on this machine. ``pid`` None: who asked was not permitted to know."""
+    """A listening socket of this machine. ``pid`` None: the process could not be seen."""
 
     address: str
     port: int
@@ -41,7 +41,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """One port at which something came. ``open_ports``: the line that would let it in."""
+    """One port to which packets came. ``open_ports``: the line that would let it in."""
 
     protocol: str
     port: int
@@ -60,8 +60,8 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """``agent``: whether one answered. ``stage`` None: who asked may not look at the kernel.
-    ``accepted``: when it was said that a port may be lost."""
+    """``agent``: whether one answered. ``stage`` None: this user may not look at the kernel.
+    ``accepted``: when each port was accepted as lost."""
 
     agent: bool
     stage: str | None = None
@@ -77,7 +77,7 @@ class Preview:
 
 
 def preview_of(document: Any) -> Preview:
-    """From what an agent answered. Raises NetiError where it is not understood."""
+    """From an agent's answer. Raises NetiError if it is not understood."""
     try:
         return read(Preview, document)
     except DocumentError as error:

@@ -14,7 +14,7 @@ from neti.model.document import DocumentError, plain, read
 from neti.model.problems import Problem, problems_in
 from neti.stage.evidence import Finding
 
-FORMAT: Final = 2  # 1, without a number, had sentences as problems
+FORMAT: Final = 2  # format 1 had no number, and its problems were sentences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Expired:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
     """``reason``: why it is not in step. ``fresh_since``: Unix seconds. ``stale_seconds``: None
-    while it is in step."""
+    while in step."""
 
     kind: str = "zookeeper"
     fresh: bool
@@ -65,7 +65,7 @@ class Registry:
 
     @property
     def stale(self) -> float | None:
-        """For how long it has not been in step; None: it is not, and does not say since when."""
+        """For how long it has not been in step; None: it is not, and since when is not known."""
         return 0.0 if self.fresh else self.stale_seconds
 
 
@@ -134,7 +134,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """``repairs``: how often the kernel was put right. ``fight``: who keeps undoing it."""
+    """``repairs``: how often the kernel was repaired. ``fight``: who keeps undoing the repairs."""
 
     repairs: int = 0
     fight: str | None = None
@@ -152,10 +152,10 @@ class Tracking:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """``entry``: the registry name of this host, None when it is not registered. ``more``: further
-    addresses. ``peers``: members but this host. ``lost``, ``holds``: the first of them; ``members``
-    has the counts. ``ssh``: whether SSH is kept out of connection tracking. ``applies``:
-    transactions with the kernel so far. ``containers``: interfaces that are taken for this host's
-    own containers', so that what comes from them is let in."""
+    addresses. ``peers``: members without this host. ``lost``, ``holds``: the first of them;
+    ``members`` has the counts. ``ssh``: whether SSH is kept out of connection tracking.
+    ``applies``: transactions with the kernel so far. ``containers``: interfaces that are taken for
+    this host's own containers', so that what comes from them is let in."""
 
     format: int = FORMAT
     version: str
@@ -197,7 +197,7 @@ class Status:
 
 def status_of(document: Any) -> Status:
     """From what ``Status.document`` wrote. ``null`` is a missing key; a problem that this version
-    does not know is a warning (``problems_in``). Raises NetiError where it is not understood."""
+    does not know is a warning (``problems_in``). Raises NetiError if it is not understood."""
     if isinstance(document, Mapping):
         said = {key: value for key, value in document.items() if value is not None}
         document = {**said, "problems": [one.document() for one in problems_in(document)]}

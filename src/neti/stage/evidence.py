@@ -1,4 +1,4 @@
-"""What speaks for making a trial permanent, piece by piece, and what is missing. Pure.
+"""The evidence for making a trial permanent, piece by piece, and what is missing. Pure.
 
 A trial is confirmed by the agent only if every piece holds. docs/safety.md lists them for the
 operator in the same order.
@@ -14,7 +14,7 @@ ANSWERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One piece of evidence; ``sentence`` says what was seen, whichever way it went."""
+    """One piece of evidence; ``sentence`` says what was seen, whether it holds or not."""
 
     what: str
     holds: bool
@@ -25,16 +25,16 @@ class Finding:
 class Observed:
     """What the agent saw since the trial began.
 
-    ``registry``: what went wrong when the registry was asked by a connection of its own; empty:
-    it answered; None: it was not asked yet. ``admitted``: packets from members that were let in;
+    ``registry``: what went wrong when the registry was asked over a separate connection; empty: it
+    answered; None: it was not asked yet. ``admitted``: packets from members that were let in;
     ``admitted_before``: the same in the ``before_seconds`` before the trial. ``refused_members``:
-    members one of whose addresses was refused. ``lost_uses``: ports, in words, that were used in
-    the shadow, have a listener here, and were refused now. ``way_in``: why the operator might not
-    get in; empty: covered. ``incomplete``: why the record of refused packets cannot be relied on;
+    members with an address that was refused. ``lost_uses``: ports, in words, that were used in the
+    shadow, have a listener here, and were refused now. ``way_in``: why the operator might not get
+    in; empty: covered. ``incomplete``: why the record of refused packets cannot be relied on;
     empty: it can. ``unanswered``: ports, in words, that ``neti preview`` listed as in use when the
-    trial began, and about which nobody has said anything since. ``containers``: interfaces from
-    which everything is let in, because they are taken for this machine's own containers'.
-    ``unsaved``: why what is decided would not outlast a reboot; empty: the record is on disk.
+    trial began, and that nobody has accepted or opened since. ``containers``: interfaces from which
+    everything is let in, because they are taken for this machine's own containers'. ``unsaved``:
+    why what is decided would not outlast a reboot; empty: the record is on disk.
     """
 
     registry: str | None

@@ -1,7 +1,7 @@
 """The shadow made readable: which port matters, who uses it, what to write into open_ports. Pure.
 
-(record, listening sockets, members, names) -> rows, the one that would hurt first. Must never do:
-leave a port out without saying so. What counts as the internet's noise is counted in one line.
+(record, listening sockets, members) -> rows, the port that would hurt most first. The internet's
+noise is counted in one line. Must never do: leave a port out without saying so.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,23 +24,23 @@ from neti.stage.shadow import (
     port_name,
 )
 
-# used: somebody listens, and a private or repeated source uses it. heard: somebody listens, and
-# only passers-by knock. missed: nobody listens, but somebody insists. noise: neither.
+# used: something listens, and a private or repeated source uses it. heard: something listens, and
+# only passers-by came. missed: nothing listens, but a source keeps trying. noise: neither.
 Rank = Literal["used", "heard", "missed", "noise"]
 _ORDER: Final[tuple[Rank, ...]] = ("used", "heard", "missed", "noise")
 _RECENT: Final = 86_400.0
 _INSISTENT_PACKETS: Final = (
-    10  # to a port where nobody listens; scanners come back, but not so often
+    10  # to a port where nothing listens; scanners come back, but not this often
 )
-_NAMED: Final = 8  # so many networks are few enough to name in a "from"
+_NAMED: Final = 8  # up to this many networks are named in a "from"
 _SHOWN_SOURCES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """Whose address a source is. ``admitted``: it is let in as a peer now, so that what is recorded
-    came before and is not shown; None: not known. False: the address is not believed, or not let in
-    from there."""
+    """The member that a source address belongs to. ``admitted``: it is let in as a peer now, so
+    what is recorded came earlier and is not shown; None: not known; False: the address is not
+    believed, or is not let in from there."""
 
     id: str
     admitted: bool | None
@@ -70,7 +70,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One port. ``top`` are the sources that matter most; ``line`` is what would let them in."""
+    """One port. ``top``: the sources that matter most. ``line``: what would let them in."""
 
     port: Port
     rank: Rank
@@ -94,8 +94,8 @@ class Noise:
 
 
 def rows(record: Record, view: View) -> list[Row]:
-    """Every recorded port to which somebody came who is not let in meanwhile, be it as a member or
-    by open_ports; the one that matters most on top."""
+    """Every recorded port with a source that is still not let in, neither as a member nor by
+    open_ports; the one that matters most comes first."""
     by_port: dict[Port, list[Listener]] = {}
     for one in view.listening:
         by_port.setdefault((one.protocol, one.port), []).append(one)
@@ -110,13 +110,14 @@ def rows(record: Record, view: View) -> list[Row]:
 
 
 def unanswered(record: Record, view: View) -> list[Row]:
-    """Ports in use that reject_all would shut, and about which nobody has said that they may be
-    lost: what has to be answered before the kernel drops anything."""
+    """Ports in use that reject_all would shut and that nobody has accepted losing. They need an
+    answer before the kernel drops anything."""
     return [row for row in rows(record, view) if row.rank == "used" and not row.accepted]
 
 
 def let_in_since(record: Record, view: View) -> list[Port]:
-    """Ports that are left out of the rows: everybody who came there is let in by now."""
+    """Ports that are left out of the rows, because every source that came there is let in by
+    now."""
     return sorted(
         port for port, use in record.ports.items() if not _still_refused(port, use, view).sources
     )
@@ -146,7 +147,7 @@ def _order(row: Row, now: float) -> tuple[int, bool, bool, int, int, Port]:
 
 
 def without_noise(record: Record, found: Iterable[Row]) -> tuple[list[Row], Noise]:
-    """The rows to show, and what the others come to."""
+    """The rows to show, and a summary of the others."""
     shown: list[Row] = []
     noise: list[Row] = []
     for row in found:
@@ -200,8 +201,8 @@ def _source(packed: bytes, held: Seen, view: View) -> Source:
 
 
 def _line(port: Port, rank: Rank, steady: list[bytes], view: View) -> str | None:
-    """None: there is nothing to write, since only noise came, or by a protocol that open_ports does
-    not know."""
+    """None: there is nothing to write, because only noise came, or open_ports does not know the
+    protocol."""
     if rank == "noise" or port[0] not in ("tcp", "udp") or not port[1]:
         return None
     if rank == "heard":
@@ -210,7 +211,7 @@ def _line(port: Port, rank: Rank, steady: list[bytes], view: View) -> str | None
 
 
 def _from(sources: list[IPAddress], site: Iterable[IPv4Network]) -> list[IPNetwork]:
-    """The sources, merged; where they are many, the site's ranges that hold them all; else
+    """The sources, merged; if they are many, the site's ranges that hold them all; otherwise
     everyone ([])."""
     networks = _merged(sources)
     if len(networks) <= _NAMED:

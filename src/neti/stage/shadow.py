@@ -1,8 +1,8 @@
 """The shadow: what reached this host and no rule lets in, remembered for 14 days. Pure.
 
 The kernel counts packets by (source, protocol, port) in sets that are emptied when the table is
-replaced and whose elements end after an hour. ``Record`` makes one account of successive looks at
-them. Must never do: count a packet twice, count below zero, or grow without a bound.
+replaced and whose elements end after an hour. ``Record`` makes one account out of successive looks
+at them. Must never do: count a packet twice, count below zero, or grow without a bound.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -14,13 +14,11 @@ from neti.model import IPAddress
 
 KEEP_SECONDS: Final = 14 * 86_400.0  # two Sundays: a weekly job counts too
 MOST_RECORDS: Final = 65_536
-STEADY_PACKETS: Final = 3  # fewer from one source are what a scanner sends
+STEADY_PACKETS: Final = 3  # a scanner sends fewer from one source
 _FORGET_EVERY: Final = 3600.0
 _KERNEL_KEEPS: Final = 3600.0  # see neti.ruleset.SEEN_SECONDS
 _EXAMPLES: Final = 5
-_FAIR_SHARE: Final = (
-    64  # sources of each port in use that no flood to another port takes the place of
-)
+_FAIR_SHARE: Final = 64  # sources of each port in use that a flood to another port cannot displace
 _ROUNDING: Final = 1.0  # seconds between two readings of one packet's time, at most
 
 PROTOCOLS: Final = {
@@ -41,7 +39,7 @@ PROTOCOLS: Final = {
     136: "udplite",
 }
 
-Port = tuple[str, int]  # protocol and port, as asked for; 0 for a protocol without ports
+Port = tuple[str, int]  # protocol and port of the packet; 0 for a protocol without ports
 Key = tuple[Port, bytes]  # and the source, packed
 Counter = tuple[bool, Port, bytes]  # in which of the kernel's two rooms, and of whom
 
@@ -50,8 +48,8 @@ Counter = tuple[bool, Port, bytes]  # in which of the kernel's two rooms, and of
 class Sighting:
     """One counter of the kernel. ``idle``: seconds since the last packet. ``forwarded``: the port
     leads to a container. ``redirected``: it leads to another port, here or in a container.
-    ``heard``: it stands in the room for ports where somebody listens. ``packets`` 0: a kernel that
-    does not count there; that the packet came is known all the same."""
+    ``heard``: it is in the set for ports where something listens. ``packets`` 0: the kernel does
+    not count there, but a packet did come."""
 
     source: IPAddress
     protocol: str
@@ -65,7 +63,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A socket of this machine that waits for others. ``pid`` None: not permitted to know."""
+    """A listening socket of this machine. ``pid`` None: the process could not be seen."""
 
     protocol: str
     port: int
@@ -101,7 +99,7 @@ class PortUse:
 
 
 class Missed:
-    """Packets for which one room of the kernel's record had no place, look by look."""
+    """Packets for which one of the kernel's sets had no room, look by look."""
 
     def __init__(self) -> None:
         self.packets = 0
@@ -109,8 +107,8 @@ class Missed:
         self._counter: int | None = None
 
     def look(self, counter: int, now: float, *, full: bool) -> None:
-        """``counter``: the kernel's, since its table was made. At the first look what it says is
-        news only where the room is full now: otherwise it may be days old."""
+        """``counter``: the kernel's, since its table was made. At the first look it counts only if
+        the set is full now; otherwise the packets may be days old."""
         before, self._counter = self._counter, counter
         if before is None:
             news = counter if full else 0
@@ -121,8 +119,8 @@ class Missed:
             self.last = now
 
     def since(self, moment: float) -> bool:
-        """Whether something may be missing of what came from ``moment`` on: what has no place stays
-        without one for as long as the kernel keeps what is in the way."""
+        """Whether packets that came from ``moment`` on may be missing: while the set is full,
+        nothing new gets into it."""
         return self.last is not None and self.last >= moment - _KERNEL_KEEPS
 
 
@@ -130,7 +128,7 @@ class Record:
     """(source, protocol, port) -> packets, first seen, last seen. Not thread-safe.
 
     Looks must be less than an hour apart for counts to be exact: an element that ended and began
-    again between two looks, and outgrew its old count, is counted too low.
+    again between two looks, with a higher count than before, is counted too low.
     """
 
     def __init__(self, since: float, *, most: int = MOST_RECORDS) -> None:
@@ -161,7 +159,7 @@ class Record:
             counter = (seen.heard, *key)
             before = self._counters.get(counter, 0)
             counters[counter] = seen.packets
-            # Less than before: the element is a new one, and all that it counted is news.
+            # Less than before: it is a new element, so all of its count is new.
             news = seen.packets - before if seen.packets >= before else seen.packets
             if seen.packets == 0 and self._later(key, now - seen.idle):
                 news = 1
@@ -173,17 +171,17 @@ class Record:
         self.bound(listening)
 
     def emptied(self) -> None:
-        """The kernel's sets were emptied by ourselves: their counters begin at nothing."""
+        """We emptied the kernel's sets ourselves: their counters begin at zero."""
         self._look_was({})
 
     def _look_was(self, counters: dict[Counter, int]) -> None:
-        # An element that is gone begins at nothing when it returns: a restart must know that too.
+        # An element that is gone begins at zero when it returns: a restart must know that too.
         gone = self._counters.keys() - counters.keys()
         self._changed |= {(port, source) for _, port, source in gone}
         self._counters = counters
 
     def _later(self, key: Key, came: float) -> bool:
-        """Of a kernel that does not count: whether this is another packet than the last one."""
+        """On a kernel that does not count: whether this is another packet than the last one."""
         port, source = key
         use = self.ports.get(port)
         held = use.sources.get(source) if use is not None else None
@@ -207,7 +205,7 @@ class Record:
     # --- what goes ---
 
     def forget(self, now: float) -> None:
-        """What was last seen 14 days ago goes; a clock that was ahead keeps nothing longer."""
+        """Drop what was last seen 14 days ago; a clock that was ahead keeps nothing longer."""
         self._forget_after = now + _FORGET_EVERY
         old: list[Key] = []
         for port, use in self.ports.items():
@@ -224,7 +222,8 @@ class Record:
         return max(seen, default=float("-inf"))
 
     def move(self, by: float) -> bool:
-        """All times are ``by`` later: another boot counts from elsewhere. Whether it does."""
+        """Make all times ``by`` later, because another boot counts from elsewhere. Returns whether
+        that changed anything."""
         if abs(by) < _ROUNDING:
             return False
         self.since += by
@@ -235,9 +234,10 @@ class Record:
         return True
 
     def bound(self, listening: Callable[[], Collection[Port]]) -> None:
-        """Above the bound: down to fifteen sixteenths of it, so that this is rare. First goes what
-        found nobody listening, and of that what came from the internet, once; of equals the oldest.
-        Each port in use keeps some of its sources, however many knock at another."""
+        """Above the bound, shrink to fifteen sixteenths of it, so that this is rare. Sources of
+        ports where nothing listens go first, and among them those that came from the internet,
+        once; among equals the oldest. Each port in use keeps some of its sources, no matter how
+        many try another."""
         if self._count <= self._most:
             return
         keep, listened = self._most - self._most // 16, listening()
@@ -333,12 +333,12 @@ def _read(document: dict[str, Any]) -> tuple[float, dict[Port, PortUse], dict[Co
     return since, read, counters
 
 
-# --- who waits for it, and what a trial refused ---
+# --- who listens, and what a trial refused ---
 
 
 def answering(port: Port, use: PortUse, listening: Iterable[Listener]) -> list[Listener]:
-    """The sockets of this machine that get what is sent to ``port``. One that is bound to
-    loopback gets nothing from outside, but by redirection."""
+    """The sockets of this machine that receive what is sent to ``port``. One that is bound to
+    loopback receives nothing from outside, except by redirection."""
     protocol, number = port
     return [
         one
@@ -355,7 +355,7 @@ def answering(port: Port, use: PortUse, listening: Iterable[Listener]) -> list[L
 @dataclass(frozen=True, slots=True)
 class Loss:
     """A port to which ``sources`` sent since some moment; ``examples``: the latest of them.
-    ``listener`` None: it leads to a container (``forwarded``), or nobody listens."""
+    ``listener`` None: it leads to a container (``forwarded``), or nothing listens."""
 
     protocol: str
     port: int
@@ -367,12 +367,13 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Every port that was recorded since a moment, in exactly one of four lists. While packets
-    are refused, ``lost`` speaks against going on; the other three say what does not, and why."""
+    """Every port that was recorded since a moment, in exactly one of four lists. While packets are
+    refused, ``lost`` speaks against going on; the other three do not, each for a reason of its
+    own."""
 
-    lost: tuple[Loss, ...] = ()  # used before, somebody listens, nobody accepted losing it
+    lost: tuple[Loss, ...] = ()  # used before, something listens, nobody accepted losing it
     accepted: tuple[Loss, ...] = ()  # as above, but somebody accepted losing it
-    not_used_before: tuple[Loss, ...] = ()  # somebody listens; the shadow had never seen it used
+    not_used_before: tuple[Loss, ...] = ()  # something listens; the shadow had never seen it used
     nobody_listens: tuple[Loss, ...] = ()
 
 
@@ -381,11 +382,12 @@ def losses(
 ) -> Losses:
     """What a trial that began at ``since`` (steady seconds) refused that had been in use.
 
-    *Used before* is said of the port, not of the source: a client that comes from a new address
-    is lost all the same. A port counts as recorded since then when any source's last packet came
-    at ``since`` or later. A port that leads to a container is listened for. The caller let the
-    record look at the kernel (``ShadowLog.sample``) right before the trial began, or what came
-    just then may pass for new, and does so again right before asking, or the latest is missing.
+    *Used before* is said of the port, not of the source: a client that comes from a new address is
+    lost all the same. A port counts as recorded since then when any source's last packet came at
+    ``since`` or later. A port that leads to a container counts as listening. The caller lets the
+    record look at the kernel (``ShadowLog.sample``) right before the trial begins, because
+    otherwise what came just then may pass for new, and again right before asking, because otherwise
+    the latest is missing.
     """
     listening = list(listening)
     found: dict[str, list[Loss]] = {}
@@ -431,12 +433,13 @@ def address_of(packed: bytes) -> IPAddress:
 
 
 def _text(packed: bytes) -> str:
-    # For a full record it matters that this is ten times as fast as by way of IPv4Address.
+    # Ten times as fast as by IPv4Address, which matters for a full record.
     return ".".join(map(str, packed)) if len(packed) == 4 else str(IPv6Address(packed))
 
 
 def is_private(packed: bytes) -> bool:
-    """Whether a source is of no internet: RFC 1918, 6598, 3927, unique local and link-local."""
+    """Whether a source is not of the internet: RFC 1918, 6598, 3927, unique local and
+    link-local."""
     first, second = packed[0], packed[1]
     if len(packed) == 16:
         return first & 0xFE == 0xFC or (first == 0xFE and second & 0xC0 == 0x80)

@@ -1,8 +1,8 @@
 """Shadow, trial, enforced: which of them is in force, and who wished for it. Pure decisions.
 
 The kernel itself ends a trial: its verdicts carry a time-out. So nothing here can keep a trial
-alive, and nothing may begin one again that is over: whoever asks ``enforcement`` after the deadline
-is told OFF. docs/design/stages.md has the whole picture.
+alive, and nothing may restart one that is over: after the deadline ``enforcement`` is OFF.
+docs/design/stages.md has the whole picture.
 
 Must never do: read a clock or a file, or turn an unconfirmed trial into enforcement.
 """
@@ -18,7 +18,7 @@ RETRY_PAUSES: Final = (300.0, 900.0, 3600.0, 14400.0)
 MIN_TRIAL_SECONDS: Final = 5
 MAX_TRIAL_SECONDS: Final = 86_400
 
-DOWN: Final = "down"  # in place of a stage's name, where nothing of Neti's is in the kernel
+DOWN: Final = "down"  # instead of a stage's name, while nothing of Neti is in the kernel
 NO_WAY_IN: Final = (
     "ssh_whitelist is empty, so nobody could get in to mend a mistake; write "
     "ssh_whitelist: [YOUR/RANGE], or allow_empty_ssh_whitelist: true"
@@ -37,7 +37,7 @@ class Stage(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """``deadline``: CLOCK_MONOTONIC seconds, which mean nothing after the ``boot`` they are of.
+    """``deadline``: CLOCK_MONOTONIC seconds, which mean nothing in another ``boot``.
 
     ``began`` is steady seconds, as is the shadow's record of what came since. ``wait``: only the
     operator's word confirms it.
@@ -86,13 +86,12 @@ class Record:
 
     @property
     def wants_trial(self) -> bool:
-        """Whether enforcement is wished for and nothing has come of it yet."""
+        """Whether enforcement is wished for and has not been confirmed yet."""
         return self.wished and not self.confirmed and self.trial is None
 
 
 def configured(record: Record, reject_all: bool) -> Record:
-    """The configuration was read. Only a value that *changed* counts as said later than a
-    command."""
+    """The configuration was read. Only a value that *changed* counts as later than a command."""
     if reject_all == record.configured:
         return record
     noted = replace(record, configured=reject_all)
@@ -139,8 +138,8 @@ def confirmed(record: Record) -> Record:
 
 
 def unconfirmed(record: Record, why: tuple[str, ...], now: float) -> Record:
-    """The trial is over. What the configuration wishes for is tried again later; what a command
-    wished for waits for another one."""
+    """The trial is over. A trial for the configuration is tried again later; one for a command
+    waits for another command."""
     return replace(
         record,
         trial=None,
@@ -151,13 +150,13 @@ def unconfirmed(record: Record, why: tuple[str, ...], now: float) -> Record:
 
 
 def _pause(failures: int) -> float:
-    """After so many trials in a row that ended unconfirmed."""
+    """After this many trials in a row ended unconfirmed."""
     return RETRY_PAUSES[max(0, min(failures, len(RETRY_PAUSES)) - 1)]
 
 
 def moved(record: Record, by: float, now: float) -> Record:
-    """As a later boot counts time: ``by`` later, but nothing is further away from ``now`` than it
-    ever was. A clock that was never set must not keep a host relaxed for fifty years."""
+    """As a later boot counts time: ``by`` later, but nothing gets further away from ``now`` than it
+    was. A clock that was never set must not keep a host relaxed for fifty years."""
     retry, until = record.retry_at, record.relaxed_until
     if retry is not None:
         retry = min(retry + by, now + _pause(record.failures))
@@ -169,8 +168,8 @@ def moved(record: Record, by: float, now: float) -> Record:
 
 
 def may_begin(record: Record, now: float) -> bool:
-    """Whether a trial should begin by itself now: a fresh wish at once, a failed one after its
-    pause. ``now``: steady seconds."""
+    """Whether a trial should begin by itself now: a new wish at once, a failed one after its pause.
+    ``now``: steady seconds."""
     if not record.wants_trial:
         return False
     if record.failures == 0:
@@ -180,8 +179,8 @@ def may_begin(record: Record, now: float) -> bool:
 
 def resumed(record: Record, *, boot: str, monotonic: float, now: float, armed: bool) -> Record:
     """What a starting agent finds. ``now``: steady seconds. ``armed``: the kernel holds enforcement
-    without a time-out, which only a confirmation makes: so one that was killed right after it still
-    counts."""
+    without a time-out, which only a confirmation makes, so the confirmation counts even if the
+    agent was killed right after it."""
     trial = record.trial
     if trial is None:
         return record

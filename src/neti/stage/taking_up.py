@@ -1,4 +1,4 @@
-"""What a process that starts goes by: the record on disk, an operator's word, or the kernel.
+"""What a starting process goes by: the record on disk, an operator's word, or the kernel.
 
 The one answer for the agent, ``neti restore``, ``neti plan`` and ``neti check``.
 
@@ -13,7 +13,7 @@ from typing import Final
 from neti.model.said import Said
 from neti.stage.stages import Record, Stage, Wisher, commanded, configured, resumed
 
-# By whether what is left of the record looks as if this host had been enforced.
+# By whether the remains of the record look as if this host had been enforced.
 STAGE_LOST: Final = {
     True: "this host was enforced and is now open, because stage.json is damaged: run "
     "'neti enforce'",
@@ -29,7 +29,7 @@ class Source(enum.Enum):
 
     RECORD = enum.auto()
     RELAXED_ON_DISK = enum.auto()  # 'neti relax' was said without an agent
-    RELAXED_IN_KERNEL = enum.auto()  # as above, and no disk could take the word
+    RELAXED_IN_KERNEL = enum.auto()  # the same, but no disk could take the word
     KERNEL_ALONE = enum.auto()  # it enforces for good, and there is no record that can be read
     KERNEL_NEWER = enum.auto()  # it enforces for good, and the record is an older one
     NOTHING = enum.auto()  # there was a record, and none of it can be used
@@ -38,7 +38,7 @@ class Source(enum.Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """``lost``: there is a record on disk that cannot be used. ``armed``: the kernel enforces for
-    good; ``relaxed_in_kernel``: it bears the mark that ``neti relax`` leaves."""
+    good; ``relaxed_in_kernel``: it has the mark that ``neti relax`` leaves."""
 
     record: Record | None
     lost: bool = False
@@ -75,12 +75,12 @@ def take_up(
     now: float,
     left: float | None = None,
 ) -> TakenUp:
-    """``reject_all``: as the configuration says now; None: it is not asked, and what was last in
-    force counts. A trial that is over ends here as unconfirmed. ``now``: steady seconds; ``left``:
-    for how many more an operator's word on disk counts (None: for good)."""
+    """``reject_all``: as the configuration says now; None: it is not asked, and the one that was
+    last in force counts. A trial that is over ends here as unconfirmed. ``now``: steady seconds;
+    ``left``: for how many more seconds an operator's word on disk counts (None: for good)."""
     why, record = source(found), found.record or Record()
     if why in (Source.KERNEL_ALONE, Source.KERNEL_NEWER):
-        # What the configuration says is nothing new.
+        # The configuration says nothing new.
         by: Wisher = "configuration" if reject_all else "command"
         return TakenUp(Record(configured=reject_all, wished=True, by=by, confirmed=True), why)
     if why is Source.RELAXED_ON_DISK and found.relaxed is not None:

@@ -1,7 +1,7 @@
 """From where the operator typed a command, and whether that place would still be let in. Pure.
 
-``neti.host.ssh_session`` finds the sessions. ``covers`` asks the questions of the input chain, in
-their order, for that connection.
+``neti.host.ssh_session`` finds the sessions. ``covers`` goes through the questions of the input
+chain, in order, for that connection.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ _SSHD: Final = 22  # where sshd listens, unless somebody says otherwise, to itse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorSession:
-    """One SSH connection as this host sees it. ``how``: for the operator, how it was found."""
+    """One SSH connection as this host sees it. ``how``: how it was found, for the operator."""
 
     client: IPAddress
     client_port: int
@@ -34,7 +34,7 @@ class OperatorSession:
         return f"{self.client} port {self.client_port} to {self.local} port {self.local_port}"
 
     def document(self) -> dict[str, Any]:
-        """As plain values, for the way from a command to the agent."""
+        """As plain values, to send from a command to the agent."""
         return {
             "client": str(self.client),
             "client_port": self.client_port,
@@ -70,7 +70,8 @@ class Coverage:
 def covers(
     session: OperatorSession, settings: Settings, is_peer: Callable[[IPAddress], bool]
 ) -> Coverage:
-    """In the order of the input chain. ``is_peer``: whether members' rules let an address in."""
+    """In the order of the input chain. ``is_peer``: whether the rules for members let an address
+    in."""
     client, port = session.client, session.local_port
     if client.is_loopback or client == session.local:
         return Coverage(
