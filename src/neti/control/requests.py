@@ -54,7 +54,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Check]]]] = {
     "members": {},
     "metrics": {},
     "down": {},
-    "up": {},
+    "up": {"anyway": _YES_OR_NO, "session": _SESSION},
     "leave": {},
     "confirm": {},
     "relax": {"until": ("a time in seconds since the epoch", _time)},
