@@ -42,6 +42,11 @@ class Tracking:
                 was = before.limit if before else "unset"
                 log.info("conntrack_max_raised", was=was, now=self.fill.limit)
 
+    @property
+    def refused(self) -> str:
+        """Why the limit is not as it was last asked for; empty: it is."""
+        return self._problems.sentence("conntrack_max") or "; ".join(self.notes)
+
     def tick(self, wanted: Wanted) -> None:
         """Every minute: what could not be raised yet, and how full the table is."""
         self.raise_to(wanted)

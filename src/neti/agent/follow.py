@@ -4,6 +4,7 @@ Must never do: conclude anything from silence, or let a list that may be of anot
 an older copy, remove anybody.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -13,6 +14,7 @@ from neti.agent.fleet_release import FleetRelease
 from neti.agent.journal import Journal
 from neti.agent.registration import Registration
 from neti.control.server import Request
+from neti.errors import DataplaneError
 from neti.host.systemd import notify
 from neti.registry import (
     VERSIONS,
@@ -39,10 +41,17 @@ _SETTLED_AFTER: Final = 5.0  # seconds after a list, when its leases have been r
 class Following:
     """Not thread-safe: the loop's thread owns it."""
 
-    def __init__(self, core: Core, journal: Journal, registration: Registration) -> None:
+    def __init__(
+        self,
+        core: Core,
+        journal: Journal,
+        registration: Registration,
+        resync: Callable[[str], DataplaneError | None],
+    ) -> None:
         self._core = core
         self._journal = journal
         self._registration = registration
+        self._resync = resync
         self._release = FleetRelease(core)
         self._stale_told = float("-inf")
         self._origin: Origin | None = None  # of the registry, as far as it was seen
@@ -128,6 +137,13 @@ class Following:
             return
         fleet.release(ids)
         log.warning("released", hosts=len(ids), ids=some(ids), by="command")
+        refused = self._resync("release")
+        if refused is not None:
+            request.fail(
+                f"released {some(ids)}, but the kernel refused it, so they still have access: "
+                f"{refused}\n→ 'neti status' shows the refusal; the agent tries again by itself"
+            )
+            return
         request.succeed({"released": sorted(ids), "still_held": len(fleet.holds)})
 
     # --- in step, or not ---

@@ -81,7 +81,10 @@ class GoingDown:
         self._trying.taken_down()  # where 'neti down' found no agent that could note it
         refused = self._up()
         if refused is not None:
-            request.fail(str(refused))
+            request.fail(
+                f"'neti down' is over, but the kernel refuses Neti's rules: {refused}\n"
+                "→ 'neti status' shows what is in force; the agent tries again by itself"
+            )
         else:
             stage, unsaved = core.stage.now.value, core.down.unsaved()
             request.succeed({"state": "up", "stage": stage, "unsaved": unsaved})

@@ -95,9 +95,9 @@ class Agent:
         self.faults = Faults(core, brittle=brittle)
         self.journal = Journal(core)
         self.registration = Registration(core, on_left=self.stop)
-        self.following = Following(core, self.journal, self.registration)
-        self.whoami = OwnIdentity(core, self._addresses_changed)
         self.kernel = Kernel(core, self.journal, self._found_in_kernel)
+        self.following = Following(core, self.journal, self.registration, self.kernel.resync)
+        self.whoami = OwnIdentity(core, self._addresses_changed)
         self.shadow = ShadowLog(
             outside.folder.path, outside.folder.machine, outside.reconciler, steady
         )

@@ -1,11 +1,12 @@
 """The configuration, taken in anew while the agent runs (SIGHUP, ``neti reload``).
 
-The new file is in force whole, or not at all. Must never do: let go of most of the fleet because of
-a typing error.
+The new file is taken in whole, or not at all. What the kernel then refuses is not in force, and is
+named. Must never do: let go of most of the fleet because of a typing error, or answer before the
+kernel has.
 """
 
 import contextlib
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from neti import log
@@ -46,6 +47,21 @@ NEED_RESTART: Final = (
 # Of a Settings' fields: where the file says it under another name, or does not say it.
 _KEYS: Final = {"embedded": "registry", "sites_configured": "sites"}
 _NO_KEYS: Final = frozenset({"path", "warnings"})
+# What a kernel has no part in. All other keys are in force when it has taken what they mean.
+_NOT_FOR_KERNEL: Final = frozenset(
+    {"addresses", "aws_key", "aws_secret_key", "hold_seconds", "linger_seconds", "trial_seconds"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of a reload, by the keys of neti.yml. ``waiting``: accepted, now or by an earlier
+    reload, and not in force, because of ``refused``."""
+
+    changed: list[str]
+    restart: list[str]
+    waiting: list[str]
+    refused: str | None
 
 
 def changed(old: Settings, new: Settings) -> list[str]:
@@ -84,6 +100,7 @@ class Reloading:
         self._staging = staging
         self._describing = describing
         self._faults = faults
+        self._kernel_has = core.settings  # those that the kernel took last, as far as is known
 
     def reload(self) -> None:
         """As SIGHUP asks for: what comes of it stands among the problems."""
@@ -94,7 +111,7 @@ class Reloading:
         said = request.arguments
         anyway = bool(said.get("anyway"))
         try:
-            in_force, restart = self._reload(said.get("session"), anyway=anyway)
+            taken = self._reload(said.get("session"), anyway=anyway)
         except NetiError as error:
             request.fail(
                 f"the new configuration is refused, the old one stays in force: {error}\n"
@@ -104,8 +121,10 @@ class Reloading:
         core = self._core
         request.succeed(
             {
-                "changed": in_force,
-                "restart": restart,
+                "changed": taken.changed,
+                "restart": taken.restart,
+                "waiting": taken.waiting,
+                "refused": taken.refused,
                 "stage": core.stage.word,
                 "reject_all": core.settings.reject_all,
                 "trial_seconds": core.settings.trial_seconds,
@@ -113,11 +132,12 @@ class Reloading:
             }
         )
 
-    def _reload(self, session: Any = None, *, anyway: bool = False) -> tuple[list[str], list[str]]:
-        """The keys that are in force now, and those that need a restart. Raises NetiError where the
-        file is refused; the old one stays then. ``session``: the one in which somebody asks for it.
-        ``anyway``: whichever open SSH session it shuts out."""
+    def _reload(self, session: Any = None, *, anyway: bool = False) -> Taken:
+        """Raises NetiError where the file is refused; the old one stays then. ``session``: the one
+        in which somebody asks for it. ``anyway``: whichever open SSH session it shuts out."""
         core, before = self._core, self._core.settings
+        if "kernel" not in core.problems:
+            self._kernel_has = before
         notify_reloading()
         self._faults.look_at_log(reopen=True)
         try:
@@ -132,8 +152,7 @@ class Reloading:
             log.error("reload_refused", what=str(error))
             raise
         else:
-            self._in_force(kept)
-            return changed(before, core.settings), kept
+            return self._in_force(before, kept)
         finally:
             notify("READY=1")
 
@@ -154,7 +173,7 @@ class Reloading:
             )
         return kept
 
-    def _in_force(self, kept: list[str]) -> None:
+    def _in_force(self, before: Settings, kept: list[str]) -> Taken:
         core = self._core
         if core.out.config_read is not None:
             core.out.config_read.accepted()
@@ -165,8 +184,34 @@ class Reloading:
             core.problems.set("reload", f"changed but not in force before a restart: {words}")
             log.warning("restart_needed", keys=words)
         self._staging.configured()
-        self._kernel.resync("reload")
+        refused = self._kernel.resync("reload")
+        if refused is None:
+            self._staging.due()  # a trial that this begins has begun, or it is known why not
         self._describing.describe()
         core.soon("certificate")
         core.soon("identity")  # addresses and sites may be others now
+        taken = self._taken(before, kept, None if refused is None else str(refused))
+        if taken.waiting:
+            log.error("not_in_force", keys=", ".join(taken.waiting), what=taken.refused)
         log.info("reloaded", stage=core.stage.now.value)
+        return taken
+
+    def _taken(self, before: Settings, kept: list[str], refused: str | None) -> Taken:
+        core = self._core
+        new, why = changed(before, core.settings), {}
+        if refused is not None:
+            waiting = set(changed(self._kernel_has, core.settings)) - _NOT_FOR_KERNEL
+            why = dict.fromkeys(sorted(waiting), f"the kernel refused it: {refused}")
+        else:
+            arming = core.problems.sentence("arming")
+            limit = self._kernel.tracking.refused
+            if arming and core.settings.reject_all:
+                why["reject_all"] = arming
+            if limit and "conntrack_max" in new:
+                why["conntrack_max"] = limit
+        return Taken(
+            changed=[key for key in new if key not in why],
+            restart=kept,
+            waiting=list(why),
+            refused="; ".join(dict.fromkeys(why.values())) or refused,
+        )

@@ -101,7 +101,7 @@ class Staging:
         core = self._core
         if core.stage.record.stage is Stage.ENFORCED and not core.stage.suspended():
             core.stage.keep(self._commanded(True, request.caller))
-            request.succeed({"stage": "enforced", "said": "reject_all is enforced already"})
+            self._enforced_already(request)
             return
         anyway = bool(request.arguments.get("anyway"))
         refusal = (
@@ -141,9 +141,10 @@ class Staging:
         return self._sessions.typed_in(said)
 
     def would_be_lost(self) -> tuple[str, ...]:
-        """Ports in use, in words, that the trial which is about to begin shuts without an answer
-        of anybody's."""
-        if not self._core.stage.record.wants_trial:
+        """Ports in use, in words, that the trial which has begun, or is about to, shuts without an
+        answer of anybody's."""
+        record = self._core.stage.record
+        if not record.wants_trial and record.trial is None:
             return ()
         self._kernel.listen()
         self._shadow.sample()
@@ -240,7 +241,7 @@ class Staging:
         if suspended and core.stage.record.stage is not Stage.SHADOW:
             request.fail(f"nothing is in force that could be confirmed: {suspended}")
         elif core.stage.record.stage is Stage.ENFORCED:
-            request.succeed({"stage": "enforced", "said": "reject_all is enforced already"})
+            self._enforced_already(request)
         elif core.stage.record.trial is None:
             why = "; ".join(core.stage.record.why)
             ended = f" The last one ended unconfirmed: {why}." if why else ""
@@ -251,6 +252,18 @@ class Staging:
             request.succeed(self._done("enforced"))
         else:
             request.fail("the trial was over before it could be confirmed: 'neti enforce' again")
+
+    def _enforced_already(self, request: Request) -> None:
+        """By the record: the kernel is asked before anybody is told so."""
+        refused = self._kernel.resync("said to be enforced already")
+        if refused is not None:
+            request.fail(
+                "reject_all is decided for good already, but this host's kernel is not as it "
+                f"should be: {refused}\n→ 'neti status' shows what is in force; the agent tries "
+                "again by itself"
+            )
+        else:
+            request.succeed({**self._done("enforced"), "said": "reject_all is enforced already"})
 
     # --- time ---
 

@@ -3,16 +3,19 @@
 Must never do: judge the configuration itself. What counts is what the agent makes of it.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option
-from neti.cli.output import print_json, say
+from neti.cli.output import explain, print_json, say
 from neti.errors import NetiError
 from neti.host import ssh_session
+from neti.stage.stages import DOWN
 from neti.state.location import is_guessed, state_folder
 
 
@@ -25,8 +28,10 @@ from neti.state.location import is_guessed, state_folder
 def reload(config: Path, as_json: bool, anyway: bool) -> None:
     """Make the agent read its configuration again.
 
-    Changes are in force when this returns, except to keys that need a restart, which are named. A
-    file that is not valid is refused, and the old configuration stays in force. So is one that
+    Changes are in force when this returns, except to keys that need a restart, which are named.
+    What the kernel refuses is named as not in force, and the exit code is 1.
+
+    A file that is not valid is refused, and the old configuration stays in force. So is one that
     would not let in again an SSH session that is open here, on a host that drops or would begin to.
 
     \b
@@ -47,13 +52,21 @@ def reload(config: Path, as_json: bool, anyway: bool) -> None:
     )
     if as_json:
         print_json(answer)
-        return
-    changed, restart = answer["changed"], answer["restart"]
-    if changed:
+    else:
+        _say(answer)
+    if answer.get("refused"):
+        sys.exit(1)
+
+
+def _say(answer: dict[str, Any]) -> None:
+    changed, restart, refused = answer["changed"], answer["restart"], answer.get("refused")
+    if changed and answer["stage"] == DOWN:
+        say(f"taken in: {', '.join(changed)}", "→ in force in the kernel after 'neti up'")
+    elif changed:
         say(f"in force now: {', '.join(changed)}")
-    elif not restart:
+    elif not restart and not refused:
         say("read again: nothing has changed")
-    if "reject_all" in changed and answer.get("reject_all") and answer["stage"] != "enforced":
+    if "reject_all" in changed and answer["reject_all"] and answer["stage"] == "trial":
         say(
             f"reject_all is true now, so a trial of {answer['trial_seconds']} s begins: what no "
             "rule lets in is dropped, for good once the agent's evidence confirms it",
@@ -64,6 +77,12 @@ def reload(config: Path, as_json: bool, anyway: bool) -> None:
         say(
             f"changed, but in force only after a restart: {', '.join(restart)}",
             "→ systemctl restart neti",
+        )
+    if refused:
+        waiting = ", ".join(answer["waiting"]) or "what the configuration asks for"
+        explain(
+            f"NOT in force: {waiting}: {refused}\n"
+            "→ the agent tries again by itself; 'neti status' shows the cause, and when it is over"
         )
 
 

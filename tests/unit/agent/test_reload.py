@@ -45,6 +45,8 @@ def test_who_asks_for_a_reload_is_told_what_came_of_it(fleet: World) -> None:
     assert box.ask("reload")["result"] == {
         "changed": ["linger_seconds"],
         "restart": ["verify_port"],
+        "waiting": [],
+        "refused": None,
         "stage": "shadow",
         "reject_all": False,
         "trial_seconds": box.settings.trial_seconds,

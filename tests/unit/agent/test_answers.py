@@ -1,0 +1,123 @@
+"""A command is answered after the kernel: what it refused is not said to be in force."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from tests.support.agents import World, world
+
+import neti.cli.reload
+from neti.cli import cli
+from neti.model.settings import OpenPort
+
+REFUSED = "libnftables cannot be loaded"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def test_what_the_kernel_refuses_is_not_said_to_be_in_force(fleet: World) -> None:
+    box = fleet.started(1)
+    box.dataplane.failing = REFUSED
+    opened = replace(box.settings, open_ports=(OpenPort(8080, 8080, "tcp"),), linger_seconds=7)
+    box.new_settings = opened
+    said = box.ask("reload")["result"]
+    assert said["changed"] == ["linger_seconds"]
+    assert said["waiting"] == ["open_ports"]
+    assert REFUSED in said["refused"]
+    # Nothing has changed since, and it is as little in force as before; nor is what comes on top.
+    said = box.ask("reload")["result"]
+    assert (said["changed"], said["waiting"]) == ([], ["open_ports"])
+    box.new_settings = replace(opened, ssh_whitelist=(ip_network("10.9.0.0/16"),))
+    said = box.ask("reload")["result"]
+    assert (said["changed"], said["waiting"]) == ([], ["open_ports", "ssh_whitelist"])
+    box.dataplane.failing = None
+    said = box.ask("reload")["result"]
+    assert (said["changed"], said["waiting"], said["refused"]) == ([], [], None)
+
+
+def test_what_the_kernel_took_meanwhile_is_not_named_again(fleet: World) -> None:
+    box = fleet.started(1)
+    box.dataplane.failing = REFUSED
+    box.new_settings = replace(box.settings, open_ports=(OpenPort(8080, 8080, "tcp"),))
+    assert box.ask("reload")["result"]["waiting"] == ["open_ports"]
+    box.dataplane.failing = None
+    fleet.pass_time(60)
+    box.dataplane.failing = REFUSED
+    box.new_settings = replace(box.new_settings, trusted=(ip_network("10.9.0.0/16"),))
+    assert box.ask("reload")["result"]["waiting"] == ["trusted"]
+
+
+def test_a_trial_that_the_configuration_begins_has_begun_or_it_is_said_why_not(
+    fleet: World,
+) -> None:
+    box = fleet.started(1, ssh_whitelist=())
+    box.new_settings = replace(box.settings, reject_all=True)
+    said = box.ask("reload")["result"]
+    assert (said["changed"], said["waiting"], said["stage"]) == ([], ["reject_all"], "shadow")
+    assert "ssh_whitelist" in said["refused"]
+    other = fleet.started(2)
+    other.new_settings = replace(other.settings, reject_all=True)
+    said = other.ask("reload")["result"]
+    assert (said["changed"], said["refused"], said["stage"]) == (["reject_all"], None, "trial")
+
+
+def test_enforced_already_is_what_the_kernel_says(fleet: World) -> None:
+    box = fleet.started(1)
+    box.ask("enforce", wait=True)
+    box.ask("confirm")
+    box.dataplane.table = None
+    box.dataplane.failing = REFUSED
+    for command in ("enforce", "confirm"):
+        assert REFUSED in box.ask(command)["error"]
+    box.dataplane.failing = None
+    assert "already" in box.ask("enforce")["result"]["said"]
+
+
+def test_a_release_is_told_when_the_kernel_has_it(fleet: World) -> None:
+    one, *others = [fleet.started(number) for number in range(1, 11)]
+    fleet.pass_time(1)
+    for other in others[:6]:
+        session = other.running.core.out.folder.load("this machine").session
+        assert session is not None
+        other.stop()
+        fleet.server.expire(session)
+    fleet.settle()
+    fleet.pass_time(one.settings.linger_seconds + 1)
+    held = sorted(one.running.core.members.fleet.holds)
+    assert held
+    one.dataplane.failing = REFUSED
+    assert "still have access" in one.ask("release", ids=held[:1])["error"]
+    one.dataplane.failing = None
+    assert one.ask("release", ids=held[1:2])["result"]["released"] == held[1:2]
+    assert not set(one.elements("peers4")) & {
+        str(other.host.private) for other in others if other.host.id in held[:2]
+    }
+
+
+@pytest.mark.parametrize(("refused", "code"), [(None, 0), (REFUSED, 1)])
+def test_a_reload_that_is_not_in_force_does_not_exit_with_0(
+    refused: str | None, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: dict[str, Any] = {
+        "changed": ["linger_seconds"],
+        "restart": [],
+        "waiting": [] if refused is None else ["open_ports"],
+        "refused": refused,
+        "stage": "enforced",
+        "reject_all": True,
+        "trial_seconds": 120,
+    }
+    monkeypatch.setattr(neti.cli.reload, "ask", lambda *_, **__: said)
+    (tmp_path / "neti.yml").write_text(f"table_files_path: {tmp_path}\n")
+    done = CliRunner().invoke(cli, ["reload", "-c", str(tmp_path / "neti.yml")])
+    assert done.exit_code == code
+    assert "in force now: linger_seconds" in done.stdout
+    assert ("NOT in force: open_ports" in done.stderr) == (code == 1)
