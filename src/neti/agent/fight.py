@@ -2,6 +2,10 @@
 
 Three repairs within a minute are a fight. Then the pause before a repair doubles with each further
 one, so that two programs do not burn a processor, until five minutes have passed without any.
+
+This host's own commands (``neti relax`` beside an agent that does not answer, ``neti restore``) are
+no party to it, because each is a process of its own and ends. A second agent is: it stays the same
+process.
 """
 
 from collections import deque
@@ -13,6 +17,8 @@ _FIGHT_SECONDS: Final = 60.0
 _PEACE_SECONDS: Final = 300.0
 _FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 15.0  # seconds between repairs in a fight
+_OWN: Final = "neti"  # what the kernel calls a command of Neti's
+_REMEMBERED: Final = 64  # commands
 
 
 @dataclass(slots=True)
@@ -23,6 +29,14 @@ class Fight:
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=_FIGHT_REPAIRS))
     _who: str = ""
     _blows: int = 0  # repairs since it became a fight; 0: peace
+    _commands: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+
+    def party(self, program: str, pid: int) -> bool:
+        """Whether this process, whose change was put right, is one that may keep at it."""
+        if program != _OWN or pid in self._commands:
+            return True
+        self._commands.append(pid)
+        return False
 
     def repaired(self, now: float, who: str) -> None:
         self._calm_down(now)

@@ -4,7 +4,7 @@ Must never do: write while ``down``, or repair in a fight as fast as it is spoil
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Literal
@@ -53,7 +53,7 @@ class Kernel:
         self._full_audit_at = 0.0
         self._rules_refused = False
         self._new_since_fresh = False  # the table is newer than what the registry told last
-        self._changed_by: dict[str, None] = {}  # who changed nftables since the last look
+        self._changed_by: dict[RulesChanged, None] = {}  # who changed nftables since the last look
         self.network = HostNetwork(core.out.machine, core.problems)
         self.fight = Fight()
         self.tracking = Tracking(core.out.conntrack_limit, core.problems)
@@ -232,10 +232,9 @@ class Kernel:
 
     def changed_by_other(self, change: RulesChanged) -> None:
         core = self._core
-        who = f"{change.program} (pid {change.pid})" if change.pid else "an unknown program"
-        if who not in self._changed_by:
+        if change not in self._changed_by:
             log.info("rules_changed_by_other", pid=change.pid, program=change.program)
-        self._changed_by[who] = None
+        self._changed_by[change] = None
         # On a host where somebody changes rules all the time, looking shall not cost more than a
         # tenth of a processor.
         rest = min(self._look_took * _LOOK_SHARE, _LOOK_AT_LEAST)
@@ -311,8 +310,11 @@ class Kernel:
 
     def _repaired(self, what: str) -> None:
         core = self._core
-        who = ", ".join(self._changed_by)
-        log.warning("drift_repaired", what=what, by=who or "unknown")
+        log.warning("drift_repaired", what=what, by=_named(self._changed_by) or "unknown")
+        parties = [each for each in self._changed_by if self.fight.party(each.program, each.pid)]
+        if self._changed_by and not parties:
+            return  # an operator's word, and no program that will do it again
+        who = _named(parties)
         fought = self.fight.sentence(core.now())
         self.fight.repaired(core.now(), who)
         self.name_fight()
@@ -391,3 +393,9 @@ class Kernel:
         if outside:
             out.connections.end_connections_to(outside)
         self.tracking.put_back()
+
+
+def _named(changes: Iterable[RulesChanged]) -> str:
+    return ", ".join(
+        f"{each.program} (pid {each.pid})" if each.pid else "an unknown program" for each in changes
+    )

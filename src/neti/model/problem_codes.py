@@ -109,7 +109,7 @@ _KINDS: Final = (
         "fight",
         "Another program keeps undoing the agent's repairs",
         "The message names the program. Make it leave `table inet neti` and the overlay's route "
-        "alone",
+        "alone. If the program is `neti`, a second agent runs on this host: stop one of them",
     ),
     _critical(
         "held",

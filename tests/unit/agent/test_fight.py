@@ -33,3 +33,11 @@ def test_repairs_that_are_far_apart_are_no_fight() -> None:
     for now in range(0, 1000, 40):
         fight.repaired(now, "nft")
         assert fight.sentence(now) is None
+
+
+def test_a_command_of_netis_is_no_party_and_a_second_agent_is() -> None:
+    fight = Fight()
+    assert not any(fight.party("neti", pid) for pid in (1043, 1051, 1077))
+    assert fight.party("neti", 1043)  # the same process again: it does not end
+    assert fight.party("nft", 7)
+    assert fight.party("nft", 8)

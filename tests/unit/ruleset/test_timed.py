@@ -30,8 +30,8 @@ def host(fleet: World) -> Box:
     return one
 
 
-def drift(fleet: World, box: Box) -> None:
-    box.running.tell(RulesChanged(4711, "nft"))
+def drift(fleet: World, box: Box, program: str = "nft", pid: int = 4711) -> None:
+    box.running.tell(RulesChanged(pid, program))
     fleet.settle()
     fleet.pass_time(1)
 
@@ -67,6 +67,17 @@ def test_what_was_put_right_is_said_and_counted(
     assert said == [{"what": "1 in revoked4", "by": "nft (pid 4711)"}] * 4
     assert host.status()["drift"]["repairs"] == 4
     assert "nft" in host.problems()["fight"]
+
+
+def test_own_commands_are_put_right_and_are_no_fight(fleet: World, host: Box) -> None:
+    """Each is a process of its own. One that goes on is a second agent."""
+    for pid in (1043, 1051, 1077, 1090, 1090, 1090, 1090):
+        assert "fight" not in host.problems()
+        assert host.dataplane.table is not None
+        host.dataplane.table.timed["revoked4"]["203.0.113.1"] = 3600
+        drift(fleet, host, "neti", pid)
+        assert "203.0.113.1" not in host.elements("revoked4")
+    assert "neti (pid 1090)" in host.problems()["fight"]
 
 
 def test_sources_that_end_or_return_by_themselves_are_no_drift(fleet: World, host: Box) -> None:
