@@ -62,11 +62,12 @@ def check(
     skipped_warning: int,
     expect: Stage | None,
 ) -> None:
-    """Check this host, as a plugin for Nagios, Sensu and the like: one line, exit code 0 to 3.
+    """Check this host, for Nagios, Sensu and the like.
 
-    It looks into the kernel itself, so it must run as root. 0 is OK, 1 WARNING, 2 CRITICAL, and 3
-    UNKNOWN: it could not look. The worst finding sets the exit code. All findings are named, the
-    worst first. Every finding, and what to do about it: docs/monitoring.md.
+    Prints one line, and exits with 0 to 3. It looks into the kernel itself, so it must run as root.
+    0 is OK, 1 WARNING, 2 CRITICAL, and 3 UNKNOWN: it could not look. The worst finding sets the
+    exit code. All findings are named, the worst first. Every finding, and what to do about it:
+    docs/monitoring.md.
 
     \b
     Examples:

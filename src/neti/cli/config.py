@@ -49,7 +49,7 @@ def check(ctx: click.Context, config: Path, as_json: bool) -> None:
 
 @config_group.command()
 def schema() -> None:
-    """Print the JSON Schema of neti.yml, for editors and configuration management."""
+    """Print the JSON Schema of neti.yml, for editors and other tools."""
     from neti.config import json_schema
 
     print_json(json_schema())

@@ -50,7 +50,7 @@ _PATIENCE: Final = 2.0  # seconds for an agent that is only asked for its overla
 @config_option
 @json_option
 def status(config: Path, as_json: bool) -> None:
-    """Show this host: site, addresses, registry, members, stage, and what is wrong.
+    """Show this host: addresses, registry, members, stage, problems.
 
     If no agent answers, it shows what disk and kernel know instead.
 
@@ -202,10 +202,10 @@ def _absent(seen: Status) -> list[str]:
     help="If the agent has none, read this instance's tag overlay_ip.",
 )
 def overlay_ip(config: Path, as_json: bool, wait: float, from_tag: bool) -> None:
-    """Print this host's own overlay address, for scripts and configuration management.
+    """Print this host's own overlay address.
 
-    Works for every user of this machine; only --from-tag needs the configuration. For another
-    host's address use 'neti lookup'.
+    For scripts and configuration management. Works for every user of this machine; only --from-tag
+    needs the configuration. For another host's address use 'neti lookup'.
 
     \b
     Examples:

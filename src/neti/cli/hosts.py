@@ -44,7 +44,7 @@ _SHOWN: Final = ("name", "id", "site", "overlay", "private", "public", "state")
 @click.option("--domain", help="Also use names inside this domain, such as db-1.example.com.")
 @if_interrupted("the file is either unchanged or complete")
 def hosts(config: Path, write: Path | None, remove: Path | None, domain: str | None) -> None:
-    """Print the members' names and overlay addresses as lines of a hosts file, or keep one.
+    """Print names and overlay addresses for /etc/hosts, or write them.
 
     --write puts the lines between two markers and leaves all others alone. It replaces the file in
     one step and keeps its mode and owner. You can run it as often as you like, for example by cron.
@@ -91,10 +91,11 @@ def _report(path: Path, changed: bool, holds: str) -> None:
 @json_option
 @click.argument("what", metavar="NAME|ID|ADDRESS")
 def lookup(config: Path, as_json: bool, what: str) -> None:
-    """Find a host by name, id or address, and show its other names and addresses.
+    """Find a host by name, id or address.
 
-    The address may be an overlay, private or public one. Two sites can have the same private
-    address: then both hosts are listed. Exit code 1 if no host has it.
+    Shows its other names and addresses. The address may be an overlay, private or public one. Two
+    sites can have the same private address: then both hosts are listed. Exit code 1 if no host has
+    it.
 
     \b
     Examples:

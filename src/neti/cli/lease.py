@@ -30,7 +30,7 @@ from neti.words import counted
 
 @click.group()
 def lease() -> None:
-    """List, release or move overlay addresses; release those of terminated instances."""
+    """List, release or move the leases of overlay addresses."""
 
 
 lease.add_command(gc)
@@ -123,12 +123,12 @@ def _tell_those_who_are_away(settings: Settings, registry: OperatorRegistry, hos
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @if_interrupted("the lease may or may not have moved\n→ neti lease list")
 def move(old: str, new: str, config: Path, as_json: bool, force: bool, yes: bool) -> None:
-    """Give the overlay address of a retired host to its replacement, in one step.
+    """Give a retired host's overlay address to its replacement.
 
-    Clients need no change: peers send traffic for the address to NEW as soon as NEW's agent has
-    registered with it, which it does by itself. NEW's previous address becomes free. Refused while
-    OLD is registered. If nobody has heard of NEW, it may be misspelt, so this asks first; without a
-    terminal it needs --yes.
+    In one step. Clients need no change: peers send traffic for the address to NEW as soon as NEW's
+    agent has registered with it, which it does by itself. NEW's previous address becomes free.
+    Refused while OLD is registered. If nobody has heard of NEW, it may be misspelt, so this asks
+    first; without a terminal it needs --yes.
 
     \b
     Example:

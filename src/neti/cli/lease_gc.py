@@ -17,6 +17,7 @@ from neti.cli.common import config_option, json_option, registry_of
 from neti.cli.output import print_json, say
 from neti.config import load
 from neti.errors import NetiError
+from neti.words import counted
 
 _MEMORY: Final = "terminated.json"
 _HOUR: Final = 3600.0
@@ -32,12 +33,12 @@ _HOUR: Final = 3600.0
     default=24.0,
     show_default=True,
     metavar="HOURS",
-    help="Release nothing that has been terminated for less.",
+    help="Release only what has been terminated for this long.",
 )
 @click.option(
     "--memory",
     type=click.Path(path_type=Path, dir_okay=False),
-    help=f"What was seen terminated, kept between runs; else {_MEMORY} in table_files_path.",
+    help=f"File that remembers what was seen terminated. Default: {_MEMORY} in table_files_path.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be released and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
@@ -52,12 +53,12 @@ def gc(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Release the leases of instances that EC2 reports terminated, after a quarantine.
+    """Release the leases of instances that were terminated.
 
-    Give every account and region that the fleet has. EC2 forgets a terminated instance within
-    about an hour and not knowing an instance proves nothing, so what was seen is kept in a file:
-    run this at least every half an hour, from the same machine. An error or an empty answer from
-    any account releases nothing.
+    After a quarantine, and only where EC2 itself reported it. Name every account and region that
+    the fleet uses. EC2 forgets a terminated instance within about an hour, and an unknown instance
+    proves nothing, so a file remembers what was seen: run this at least every half hour, from the
+    same machine. If any account answers with an error or with nothing, nothing is released.
 
     \b
     Examples:
@@ -83,7 +84,8 @@ def gc(
         if not dry_run:
             terminated.save(path, terminated.remember(leases, every, remembered, now))
             if verdict.release and sys.stdin.isatty() and not yes:
-                click.confirm(f"Release {len(verdict.release)} leases?", abort=True, err=True)
+                question = f"Release {counted(len(verdict.release), 'lease')}?"
+                click.confirm(question, abort=True, err=True)
         done, refused = ([], []) if dry_run else release(registry, verdict.release)
     if as_json:
         print_json(_document(verdict, done, refused, dry_run=dry_run))
@@ -114,7 +116,7 @@ def _print(verdict: Verdict, now: float, quarantine: float) -> None:
     for word, leases in (
         ("release", verdict.release),
         (f"waiting ({quarantine:g} h)", verdict.waiting),
-        ("registered all the same", verdict.registered),
+        ("but still registered", verdict.registered),
     ):
         for lease in leases:
             since = 0.0 if lease.since is None else (now - lease.since) / _HOUR
@@ -122,11 +124,12 @@ def _print(verdict: Verdict, now: float, quarantine: float) -> None:
     if verdict.unknown:
         some = ", ".join(lease.host_id for lease in verdict.unknown[:10])
         say(
-            f"{len(verdict.unknown)} leases are of instances that EC2 does not know ({some}"
-            f"{', …' if len(verdict.unknown) > 10 else ''}): kept. Another account or region? "
-            "'neti lease release ID' releases one that you know to be gone"
+            f"{counted(len(verdict.unknown), 'lease')} kept, because EC2 does not know the "
+            f"instances: {some}{', …' if len(verdict.unknown) > 10 else ''}",
+            "→ are they in another account or region? Name it with --profile or --region",
+            "→ 'neti lease release ID' releases one that you know to be gone",
         )
-    say(f"{verdict.others} leases are in use or of no instance: kept")
+    say(f"{counted(verdict.others, 'lease')} kept: in use, or not of an EC2 instance")
 
 
 def _document(

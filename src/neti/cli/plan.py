@@ -14,10 +14,11 @@ from neti.cli.output import hand_over, print_json, say
 @json_option
 @click.option("--full", is_flag=True, help="The whole ruleset, as a file that nft -f takes.")
 def plan(config: Path, as_json: bool, full: bool) -> None:
-    """Print the difference between what the kernel holds and what it should hold.
+    """Show what the agent would change in this host's kernel.
 
-    The registry is only read: this host is not registered and takes no lease. If the registry does
-    not answer, the members that this host knew last count, as for a running agent.
+    That is the difference between what the kernel holds and what it should hold. The registry is
+    only read: this host is not registered and takes no lease. If the registry does not answer, the
+    members that this host knew last count, as for a running agent.
 
     \b
     Examples:

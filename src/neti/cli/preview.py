@@ -58,7 +58,7 @@ def preview(
     accept_losing: list[Port],
     forget_accepted: bool,
 ) -> None:
-    """Show what has reached this host that no rule lets in: what reject_all would refuse.
+    """Show who comes here that reject_all would refuse.
 
     For each port: what listens there, who uses it, and the line for open_ports that would let them
     in. The port that would hurt most comes first; the internet's background noise is one line at

@@ -30,7 +30,7 @@ _OPEN = (
 
 @click.group("registry")
 def registry_group() -> None:
-    """The registry in ZooKeeper: set it up, check it, make certificates for a first trial."""
+    """Set up the registry in ZooKeeper, check it, make certificates."""
 
 
 registry_group.add_command(remove)
@@ -226,7 +226,7 @@ def dev_ca(
     super_user: str | None,
     days: int,
 ) -> None:
-    """Make a CA in FOLDER and issue certificates from it: for a lab or a first trial.
+    """Make a CA and certificates, for a lab or a first trial.
 
     A CA that is already in FOLDER is used again. Keys have mode 0600, and nothing is ever
     overwritten. The CA's own key lies beside it, so for a real fleet use your own CA.

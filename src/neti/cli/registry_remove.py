@@ -26,11 +26,11 @@ _SHOWN = 20
 @click.option("--force", is_flag=True, help="Even what a registered host made, or a whole lease.")
 @if_interrupted("whether all of it is deleted is not known\n→ neti registry check")
 def remove(nodes: tuple[str, ...], config: Path, as_json: bool, yes: bool, force: bool) -> None:
-    """Delete nodes in ZooKeeper that no agent made, and everything below them.
+    """Delete nodes in ZooKeeper that no agent made.
 
-    NODE is a path as 'neti registry check' prints it: any character other than letters, digits,
-    and "/+_.-~" is written as %XX. Shows what will be deleted, and asks. Refuses what a registered
-    host made, and a lease that 'neti lease release' can give up.
+    Everything below them goes too. NODE is a path as 'neti registry check' prints it: any character
+    other than letters, digits, and "/+_.-~" is written as %XX. Shows what will be deleted, and
+    asks. Refuses what a registered host made, and a lease that 'neti lease release' can give up.
 
     Whoever makes a node can shut operators out from what is below it. Then only ZooKeeper's super
     user can delete it, with its certificate in registry_tls.

@@ -21,11 +21,12 @@ from neti.words import counted
     help="Where the last valid configuration is kept, in case the present one is not.",
 )
 def restore(config: Path, as_json: bool, state: Path) -> None:
-    """Load the rules, the members and the stage that were last in force. For boot.
+    """Load the rules, members and stage that were last in force.
 
-    Needs neither the network nor the registry nor the agent. A trial is not started again. Loads
-    nothing after 'neti down', with /etc/neti/disabled, or with neti=off on the kernel's command
-    line. Refused while an agent runs, because the agent itself keeps the kernel in step.
+    For boot. Needs neither the network nor the registry nor the agent. A trial is not started
+    again. Loads nothing after 'neti down', with /etc/neti/disabled, or with neti=off on the
+    kernel's command line. Refused while an agent runs, because the agent itself keeps the kernel in
+    step.
     """
     from neti.oneshot.restore import restore_last
 

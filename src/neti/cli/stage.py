@@ -233,10 +233,11 @@ def release(
     site: str | None,
     ids: tuple[str, ...],
 ) -> None:
-    """Remove members whose removal is held, on this host or, with --fleet, on every host.
+    """Remove members whose removal is held.
 
-    Members are held when many vanish together, or when the registry is not the one from before.
-    'neti status' shows who, since when and why. Look before you release: they lose access at once.
+    On this host or, with --fleet, on every host. Members are held when many vanish together, or
+    when the registry is not the one from before. 'neti status' shows who, since when and why. Look
+    before you release: they lose access at once.
 
     --fleet tells every agent to remove the hosts that are not registered at this moment, or only
     those named. Each agent does it once, even one that is offline now. A host that comes back and

@@ -27,11 +27,11 @@ from neti.oneshot.verify import MAX_SECONDS, verify_all
 )
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) -> None:
-    """Reach every member, or those named, by its overlay address: 64 KiB both ways.
+    """Reach every member by its overlay address, and prove the way.
 
-    Each member's agent says who it is and from which address it saw this host. It fails if another
-    host answers, or if the traffic came by another address than it should. Exit code 1 if any
-    member fails.
+    Sends 64 KiB both ways, to all members or to those named. Each member's agent says who it is and
+    from which address it saw this host. It fails if another host answers, or if the traffic came by
+    another address than it should. Exit code 1 if any member fails.
 
     \b
     Example:

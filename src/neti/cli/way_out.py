@@ -95,11 +95,12 @@ def _ask(folder: Path, command: str, *, guessed: bool, **arguments: Any) -> _Ask
 )
 @if_interrupted("this host may or may not be relaxed\n→ run 'neti relax' again")
 def relax(config: Path, as_json: bool, seconds: int | None) -> None:
-    """Go back to shadow: nothing is kept out, and what would be is recorded.
+    """Go back to shadow: nothing is kept out.
 
-    It lasts across restarts and reboots, until 'neti enforce' or until reject_all is changed in the
-    configuration. Works with the agent running, hung or gone, and with a broken configuration. If
-    the disk cannot be written, it works but says so and exits with 1.
+    What would be refused is recorded. It lasts across restarts and reboots, until 'neti enforce' or
+    until reject_all is changed in the configuration. Works with the agent running, hung or gone,
+    and with a broken configuration. If the disk cannot be written, it works but says so and exits
+    with 1.
 
     With --for, the agent begins a trial when the time is over, whatever reject_all says.
 
@@ -164,11 +165,11 @@ def _though(asked: _Asked) -> str:
 @_json
 @if_interrupted("Neti's rules may still be in the kernel\n→ run 'neti down' again")
 def down(config: Path, as_json: bool) -> None:
-    """Take everything of Neti's out of this host's kernel, and keep it out until 'neti up'.
+    """Take everything of Neti's out of this host's kernel.
 
-    Works with the agent running, hung or gone, and with a broken configuration. If the disk cannot
-    be written, it works but says so and exits with 1. The host stays registered while its agent
-    runs.
+    It stays out until 'neti up'. Works with the agent running, hung or gone, and with a broken
+    configuration. If the disk cannot be written, it works but says so and exits with 1. The host
+    stays registered while its agent runs.
     """
     folder = state_folder(config)
     asked = _ask(folder, "down", guessed=is_guessed(config))

@@ -71,7 +71,7 @@ def zk_proxy(
     remove: bool,
     config: Path | None,
 ) -> None:
-    """Relay this host's ZooKeeper port to the ensemble in the other site.
+    """Relay ZooKeeper's port to the ensemble in the other site.
 
     Checks the servers' health and relays each client to a healthy one. SIGTERM ends it, after
     closing its connections over --drain seconds. TLS passes through, so the servers' certificates

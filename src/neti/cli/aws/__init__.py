@@ -10,11 +10,11 @@ from neti.cli.aws.zk_groups import zk_groups
 
 @click.group("aws")
 def aws_group() -> None:
-    """Tools for a fleet in EC2: who runs Neti, who may reach ZooKeeper, what the cut-over needs.
+    """Tools for a fleet in EC2.
 
-    Credentials come from the AWS SDK's usual chain; --profile, --role-arn and --region choose
-    accounts and regions. Commands that change something show the exact difference first; with
-    --dry-run they stop there.
+    Who runs Neti, who may reach ZooKeeper, what the cut-over needs. Credentials come from the AWS
+    SDK's usual chain; --profile, --role-arn and --region choose accounts and regions. Commands that
+    change something show the exact difference first; with --dry-run they stop there.
     """
 
 

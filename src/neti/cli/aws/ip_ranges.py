@@ -131,12 +131,12 @@ def ip_ranges(
     allow_removals: bool,
     memory: Path | None,
 ) -> None:
-    """Let AWS's address ranges into security groups before the cut-over, and remove them again.
+    """Let AWS's address ranges into security groups, or take them out.
 
-    From then on Neti alone decides who gets in. The groups' quotas are checked before the first
-    call. ICMP 'fragmentation needed' is let in from anywhere, because without it bulk transfers
-    between sites hang. --fleet is narrower: it lets in only the fleet's own public addresses, and
-    --follow keeps them up to date.
+    For the cut-over. From then on Neti alone decides who gets in. The groups' quotas are checked
+    before the first call. ICMP 'fragmentation needed' is let in from anywhere, because without it
+    bulk transfers between sites hang. --fleet is narrower: it lets in only the fleet's own public
+    addresses, and --follow keeps them up to date.
 
     \b
     Examples:

@@ -76,7 +76,7 @@ def report(
     exclude: tuple[str, ...],
     fail_below: float | None,
 ) -> None:
-    """Show which running instances are in Neti, and why the others are not.
+    """Show which instances are in Neti, and why the others are not.
 
     An instance is in Neti when its peers in every site reach it at its overlay address. An account
     or region that cannot be read is an error, because half a report would look like a whole one.

@@ -34,10 +34,10 @@ def tag(
     dry_run: bool,
     low_priority: bool,
 ) -> None:
-    """Set the tags overlay_ip and neti_version on this instance, as its agent does.
+    """Set the tags overlay_ip and neti_version on this instance.
 
-    The agent runs this once it is registered, so it does not ask for confirmation. Run it by hand
-    to see what is missing.
+    As its agent does. The agent runs this once it is registered, so it does not ask for
+    confirmation. Run it by hand to see what is missing.
 
     \b
     Examples:

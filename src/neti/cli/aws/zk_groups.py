@@ -54,11 +54,12 @@ def zk_groups(
     ports: tuple[int, ...],
     allow_empty: bool,
 ) -> None:
-    """Let the ZooKeeper ensemble and its proxies reach each other, and nobody else by these rules.
+    """Let the ZooKeeper ensemble and its proxies reach each other.
 
-    Each group lets in the other's members by their Elastic and plain public addresses. Missing
-    rules are added on both sides before stale ones go; rules that this command did not make are
-    left alone. The groups are looked up in all the accounts and regions given.
+    And nobody else, by these rules. Each group lets in the other's members by their Elastic and
+    plain public addresses. Missing rules are added on both sides before stale ones go; rules that
+    this command did not make are left alone. The groups are looked up in all the accounts and
+    regions given.
 
     \b
     Examples:
