@@ -1,12 +1,13 @@
-"""What must be so before the loop begins, and what is only named: each refusal at a start, decided.
+"""What refuses a start, and what is only a problem. Each case is decided here.
 
 A host that has been a member has rules in its kernel, which stay whether or not an agent runs. An
 agent that refuses to start protects nothing there: it only stops taking in who joins and who goes.
-So with a last good state, what a running agent would merely note is a problem and no refusal. A
-host that has never been a member refuses: nothing is lost, and somebody is just setting it up.
+So with a last good state, whatever a running agent would only note is a problem and not a refusal.
+A host that has never been a member refuses to start: nothing is lost, because somebody is just
+setting it up.
 
-Must never do: refuse for good, on a host that has been a member, what can be named instead; or
-register a host whose identity is a guess.
+Must never do: refuse for good, on a host that has been a member, because of something that could be
+a problem instead; or register a host whose identity is a guess.
 """
 
 import dataclasses
@@ -32,14 +33,14 @@ from neti.model.settings import Settings
 from neti.registry.opening import servers
 from neti.state.last_good import last_good_is_used
 
-_PAUSES: Final = (2.0, 5.0, 10.0, 30.0)  # between looks at who this host is, at its first start
+_PAUSES: Final = (2.0, 5.0, 10.0, 30.0)  # between attempts to find out who this host is
 
 Registry = dict[IPAddress, str]
 
 
 class Beginning:
     """``known``: this host as it was when it last ran here, None if it never did. What is wrong is
-    put into ``problems``; ``waits_for`` gets what stands in the way right now."""
+    put into ``problems``; ``waits_for`` is told what the start is waiting for."""
 
     def __init__(
         self,
@@ -54,18 +55,18 @@ class Beginning:
         self._waits_for = waits_for
 
     def configuration_refused(self, refused: ConfigError) -> None:
-        """The file is not valid, and the last good one was read instead. Raises ``refused`` where
-        that copy need not be of this machine."""
+        """The file is not valid, and the last good one was read instead. Raises ``refused`` if that
+        copy may not be of this machine."""
         if self._known is None:
             raise refused
         self._note("reload", last_good_is_used(refused))
 
     def identity(self, discover: Callable[[], Host], sleep: Callable[[float], None]) -> Host:
-        """Asked until it is known; a host that was known goes on as it was, and is asked again by
-        the loop. Raises IdentityError."""
+        """Asks until it is known. A host that was known goes on as it was, and the loop asks again.
+        Raises IdentityError."""
         known = self._known
         if known is not None and known.site not in self._settings.sites:
-            known = None  # it cannot go on in a site that there is no more
+            known = None  # its site does not exist any more
         for pause in (*_PAUSES, None):
             self._waits_for("it asks who this host is")
             try:
@@ -83,7 +84,7 @@ class Beginning:
         raise AssertionError("unreachable")
 
     def _doubly(self, discover: Callable[[], Host], sleep: Callable[[float], None]) -> Host:
-        """That an address is gone is believed the second time."""
+        """That an address is gone is believed only the second time."""
         host = discover()
         if self._known is not None and lost_addresses(self._known, host):
             sleep(_PAUSES[0])
@@ -91,8 +92,8 @@ class Beginning:
         return host
 
     def with_servers(self, good: Path, host: Host) -> Settings:
-        """The settings, or the last good ones where these name no server for this host's site.
-        Raises ConfigError."""
+        """The settings, or the last good ones if these name no server for this host's site. Raises
+        ConfigError."""
         settings = self._settings
         if settings.embedded is not None:
             return settings
@@ -114,17 +115,17 @@ class Beginning:
         return self._settings
 
     def registry(self, host: Host) -> Registry:
-        """The registry's own addresses, as far as they can be told soon."""
+        """The registry's own addresses, as far as they can be found out soon."""
         self._waits_for("it looks up the names in zk_hosts")
         return registry_addresses(self._settings, host.site)
 
     def preflight(self, machine: Machine, host: Host, registry: Registry) -> None:
-        """Raises ConfigError where this host has never been a member and may not become one;
+        """Raises ConfigError if this host has never been a member and may not become one;
         DataplaneError."""
         settings = self._settings
         self._waits_for("it reads this machine's routes")
         seen = machine.network(settings.overlay_subnet)
-        # A proxy behind one-to-one NAT is listed by an address that no interface of it has.
+        # A proxy behind one-to-one NAT is listed by an address that none of its interfaces has.
         own = seen.addresses() | ({host.public} if host.public is not None else set())
         self._judge("registry_host", lambda: refuse_on_registry_host(registry, own))
         self._judge(
@@ -151,12 +152,13 @@ class Beginning:
 
 
 def reserved(registry: Registry) -> frozenset[IPAddress]:
-    """What of the registry's addresses must never be taken for a removed member's."""
+    """Addresses of the registry, which must never be treated as a removed member's."""
     return frozenset(address for address in registry if isinstance(address, IPv4Address))
 
 
 def configure_log(settings: Settings, log_format: log.Format, problems: Problems) -> None:
-    """A file that cannot be written is no reason to go without rules: the journal has the lines."""
+    """A log file that cannot be written is no reason to go without rules: the journal gets the
+    lines."""
     log.configure(settings.log_file, log_format)
     if (fault := log.fault()) is not None:
         problems.set("log", fault)

@@ -1,8 +1,8 @@
-"""What is wrong by how things stand, derived each time somebody asks: down, relaxed, held, lost.
+"""Problems that follow from how things stand now: down, relaxed, held, lost.
 
-What an event brought about is kept in ``core.problems``; what follows from the present is said
-here, so that it can neither be forgotten nor outlive its cause. Reads, changes nothing, and is
-asked every few seconds: no walk here that costs more than a count.
+Problems that an event brought about are kept in ``core.problems``. These here are derived each time
+somebody asks, so they can neither be forgotten nor outlive their cause. Only reads, and is asked
+every few seconds, so nothing here may cost more than a count.
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ _NAMED: Final = 5
 
 
 def problems_of(core: Core) -> list[Problem]:
-    """All that is wrong on this host, wherever it is kept; the gravest first."""
+    """Everything that is wrong on this host, the most severe first."""
     found = [*core.problems, *_conditions(core)]
     return sorted(found, key=lambda one: -one.severity.rank)
 
 
 def own_codes(core: Core) -> tuple[str, ...]:
-    """What the registry tells others of this host: the codes of what is wrong here, and not
-    everywhere at once."""
+    """The codes of what is wrong here and not in the whole fleet: the registry tells them to
+    others."""
     found = {one.code for one in problems_of(core) if one.severity is not Severity.NOTE}
     return tuple(sorted(found - ABOUT_THE_FLEET))
 

@@ -1,8 +1,7 @@
-"""The limit of connection tracking in the agent's life: raised before the first rule, put back by
-down.
+"""The limit of connection tracking: raised before the first rule, put back by ``neti down``.
 
-Names what is wrong in ``problems`` and takes it out again when it is over. Raises nothing: a
-kernel that keeps its limit is no reason to go without rules.
+Sets what is wrong in ``problems`` and clears it when it is over. Raises nothing: a kernel that
+keeps its limit is no reason to go without rules.
 """
 
 from neti import log
@@ -22,7 +21,7 @@ class Tracking:
         self.fill: Fill | None = None
 
     def raise_to(self, wanted: Wanted) -> None:
-        """Once for each setting: whoever changes the limit afterwards means it."""
+        """Once for each setting: if somebody changes the limit afterwards, that is on purpose."""
         if self._limit is None or wanted == self._done_for:
             return
         before = self._limit.fill()
@@ -36,7 +35,7 @@ class Tracking:
             for sentence in self.notes:
                 log.warning("conntrack_max", what=sentence)
         self._look()
-        if self.fill is not None:  # else the kernel does not track yet: the next time
+        if self.fill is not None:  # otherwise the kernel does not track yet: next time
             self._done_for = wanted
             if before is None or before.limit != self.fill.limit:
                 was = before.limit if before else "unset"
@@ -48,7 +47,7 @@ class Tracking:
         return self._problems.sentence("conntrack_max") or "; ".join(self.notes)
 
     def tick(self, wanted: Wanted) -> None:
-        """Every minute: what could not be raised yet, and how full the table is."""
+        """Every minute: raise what could not be raised yet, and see how full the table is."""
         self.raise_to(wanted)
         self._look()
 
@@ -65,7 +64,7 @@ class Tracking:
         self._problems.set("conntrack", sentence)
 
     def put_back(self) -> None:
-        """The former limit, after our rules are gone."""
+        """Restore the former limit, after our rules are gone."""
         if self._limit is None:
             return
         self._done_for = None

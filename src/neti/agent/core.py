@@ -1,6 +1,6 @@
 """What the parts of the agent stand on: settings, this host, clock, timers, members, problems.
 
-``Outside`` are the doors to the world, so that tests can hand in others.
+``Outside`` holds the doors to the world, so that tests can pass in others.
 """
 
 from collections.abc import Callable, Collection
@@ -56,13 +56,13 @@ class Outside:
     clock: Clock
     discover: Callable[[Settings], Host]
     reload: Callable[[], Settings]
-    keep_config: Callable[[], None]  # what was reloaded last is in force; raises StateError
-    probe_registry: Callable[[], None]  # by a connection of its own; raises RegistryError
+    keep_config: Callable[[], None]  # keeps what was reloaded last; raises StateError
+    probe_registry: Callable[[], None]  # over a separate connection; raises RegistryError
     boot: str
     conntrack_limit: ConntrackLimit | None = None
-    tagger: Tagger | None = None  # None: not an instance of EC2's
+    tagger: Tagger | None = None  # None: not an EC2 instance
     reserved: frozenset[IPAddress] = frozenset()
-    config_read: ConfigRead | None = None  # None: from no file (tests)
+    config_read: ConfigRead | None = None  # None: there is no file (tests)
     # See ``neti.host.ssh_session.open_sessions``.
     ssh_sessions: Callable[[Collection[int]], list[OperatorSession]] = lambda _ports: []
     # What of this agent's lock and socket is gone, and how they are made again: raises NetiError.
@@ -71,9 +71,8 @@ class Outside:
 
 
 class Core:
-    """Not thread-safe: the loop's thread owns it. What one part decides, that part keeps:
-    ``disk``, ``down``, ``in_step`` and ``stage`` are asked here and changed by their own methods.
-    """
+    """Not thread-safe: the loop's thread owns it. ``disk``, ``down``, ``in_step`` and ``stage``
+    keep their own state, which only their methods change."""
 
     def __init__(
         self,
@@ -112,15 +111,15 @@ class Core:
         return self.out.clock.monotonic()
 
     def wall(self) -> float:
-        """Unix seconds, for people and certificates: anybody may set this clock."""
+        """Unix seconds, for people and certificates: this clock can be set."""
         return self.out.clock.wall()
 
     def since(self) -> float:
-        """Steady seconds, which nobody can set: for all that ends after so long."""
+        """Steady seconds, which nobody can set: for everything that ends after a time."""
         return self.steady.now()
 
     def shown(self, at: float | None) -> float | None:
-        """The Unix time to tell people for the steady time ``at``."""
+        """The steady time ``at`` as Unix time, for people."""
         return None if at is None else self.steady.shown(at)
 
     def soon(self, name: str, seconds: float = 0.0) -> None:

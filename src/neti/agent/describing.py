@@ -1,8 +1,7 @@
-"""What others are told of this host in the registry: version, stage, codes of what is wrong.
+"""What the registry tells others about this host: version, stage, codes of what is wrong.
 
-For operators only: no agent decides anything by it. Must never do: say a stage that is not so for
-longer than a turn of the loop, or write more than once a minute because of problems that come and
-go.
+For operators only: no agent decides anything by it. Must never do: report a wrong stage for longer
+than one turn of the loop, or write more than once a minute because of problems that come and go.
 """
 
 from collections.abc import Callable
@@ -12,12 +11,12 @@ from neti.agent import own_entry
 from neti.agent.conditions import own_codes
 from neti.agent.core import Core
 
-_EVERY: Final = 60.0  # seconds between looks whether what was told is still so
+_EVERY: Final = 60.0  # seconds between checks whether what was told is still true
 
 
 class Describing:
-    """Not thread-safe: the loop's thread owns it. ``registered``: whether there is an entry whose
-    document could be written."""
+    """Not thread-safe: the loop's thread owns it. ``registered``: whether there is an entry to
+    write a document for."""
 
     def __init__(self, core: Core, registered: Callable[[], bool]) -> None:
         self._core = core
@@ -25,7 +24,7 @@ class Describing:
         self._told: tuple[str, tuple[str, ...]] | None = None  # stage and codes
 
     def detail(self) -> bytes:
-        """The document of now; whoever asks for it writes it."""
+        """The document as of now. The caller must write it."""
         core = self._core
         self._told = stage, codes = core.stage.word, own_codes(core)
         core.soon("describe", _EVERY)
@@ -38,7 +37,7 @@ class Describing:
             core.out.worker.submit("describe", lambda: registry.describe(host_id, detail))
 
     def follow_stage(self) -> None:
-        """Each turn of the loop, so that no path to another stage can forget to say so."""
+        """In each turn of the loop, so that no change of the stage can be forgotten."""
         if self._told is not None and self._told[0] != self._core.stage.word:
             self.describe()
 

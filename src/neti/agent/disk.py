@@ -15,7 +15,7 @@ from neti.state.records import Self
 
 class Disk:
     """Not thread-safe: the loop's thread owns it. ``faults``: what could not be used at the start;
-    each stands until the file that it names is written."""
+    each remains until its file is written."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Disk:
         timers: Timers,
     ) -> None:
         self.itself = itself
-        self.behind: dict[str, Callable[[], None]] = {}  # by file: how each is written
+        self.behind: dict[str, Callable[[], None]] = {}  # by file: the function that writes it
         self._folder = folder
         self._clock = clock
         self._problems = problems
@@ -40,8 +40,8 @@ class Disk:
         folder.on_written(self._mended)
 
     def keep(self, name: str, write: Callable[[], None]) -> bool:
-        """Write the file ``name`` by ``write``, which takes what is known when it is called.
-        Whether it is on disk now; while it is not, it is tried again and again."""
+        """Write the file ``name`` by calling ``write``, again and again until it succeeds;
+        ``write`` takes what is known when it is called. Returns whether the file is on disk now."""
         try:
             write()
         except StateError as error:
@@ -65,7 +65,7 @@ class Disk:
             self.keep(name, write)
 
     def unsaved(self, name: str) -> str | None:
-        """Why the file is not on disk as it is known here; None: it is."""
+        """Why the file on disk is behind; None: it is not."""
         held = self._problems.get("disk", subject=name)
         return held.sentence if held is not None and name in self.behind else None
 

@@ -1,6 +1,7 @@
 """Whether an operator took Neti out of this kernel (``neti down``): the word, here and on disk.
 
-Where no disk takes it, the kernel bears it. Must never do: touch anything but the word.
+If the disk cannot be written, a mark in the kernel stands for it. Must never do: touch anything but
+the word.
 """
 
 import contextlib
@@ -19,15 +20,16 @@ class Down:
         self._reconciler = reconciler
         self._disk = disk
         self.now = folder.is_down
-        self._obeyed = self.now  # what the disk said when it was obeyed last
+        self._obeyed = self.now  # what the disk said when it was last obeyed
 
     @property
     def asked(self) -> bool:
-        """Also when it was said on disk only: this process may have stood still meanwhile."""
+        """Also true if only the disk says it, because this process may have stood still
+        meanwhile."""
         return self.now or (not self._obeyed and self._folder.is_down)
 
     def changed_on_disk(self) -> bool:
-        """Whether a command without this agent has just changed it. It is obeyed from here on."""
+        """Whether a command changed it on disk without this agent. From now on that is obeyed."""
         said = self._folder.is_down
         if said == self._obeyed:
             return False
@@ -47,7 +49,7 @@ class Down:
     def keep(self) -> bool:
         """Whether it is on disk now."""
         saved = self._disk.keep("down", self._write)
-        self._obeyed = self._folder.is_down  # whether or not it could be written
+        self._obeyed = self._folder.is_down  # even if it could not be written
         return saved
 
     def unsaved(self) -> str | None:

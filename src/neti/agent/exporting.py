@@ -1,8 +1,8 @@
-"""``metrics_listen``: a small HTTP server that asks the loop as a command would.
+"""``metrics_listen``: a small HTTP server that asks the loop, as a command does.
 
-It answers one request a connection, by whoever reaches the address. So the connections at once, the
-bytes of a request and the time of all of it are bounded, and the loop is asked once a second at
-most.
+It answers one request per connection, from anyone who can reach the address. So the number of
+connections, the size of a request and the time for all of it are bounded, and the loop is asked
+once a second at most.
 
 Must never do: ask the loop by anything but its queue, or listen on an address that was not named.
 """
@@ -95,7 +95,7 @@ class Exporter:
         with self._once:
             now = time.monotonic()
             if self._rendered is None or now - self._rendered[0] >= _FRESH_SECONDS:
-                self._rendered = None  # old figures are none, should this raise
+                self._rendered = None  # if this raises, there are no figures, not old ones
                 self._rendered = (now, self._render())
             return self._rendered[1]
 
@@ -113,7 +113,7 @@ def _listener(family: int, kind: int, address: Any) -> socket.socket:
 
 
 def _request_line(connection: Connection) -> bytes:
-    """All of the request is read, so that closing does not reset what was answered."""
+    """Reads the whole request, so that closing the connection does not cut off the answer."""
     received = bytearray()
     while b"\r\n\r\n" not in received and b"\n\n" not in received:
         part = connection.receive()
@@ -124,14 +124,14 @@ def _request_line(connection: Connection) -> bytes:
 
 
 def exporter(agent: "Agent") -> Exporter | None:
-    """None where no metrics are wanted, or the address cannot be had: that is named, and no reason
-    to go without rules."""
+    """None if no metrics are wanted, or if the address cannot be used: that is a problem, but no
+    reason to go without rules."""
     listen = agent.core.settings.metrics_listen
     if listen is None:
         return None
 
     def render() -> bytes:
-        from neti.monitoring import exposition  # 4 MiB that nobody else has to pay for
+        from neti.monitoring import exposition  # takes 4 MiB, so only those who want it pay
 
         request = Request("metrics", {})
         agent.tell(request)

@@ -1,8 +1,8 @@
-"""What nobody expected, and what hangs: it is logged, named, and the loop goes on.
+"""Unexpected errors, and jobs that hang: each is logged and is a problem, and the loop goes on.
 
-An exception that is no NetiError may have left things half done. So whatever raised it, everything
-is read anew soon after: the membership from what is known, the kernel compared with it. A thread
-beside the loop that breaks is begun anew by whoever owns it; here it only gets its sentence.
+An exception that is not a NetiError may have left things half done. So everything is read again
+soon after: the membership from what is known, and the kernel compared with it. A thread beside the
+loop is restarted by its owner; here it only gets its sentence.
 
 Must never do: let one request, job or event end the loop, or hide that it failed.
 """
@@ -17,7 +17,7 @@ from neti.errors import NetiError
 
 _FORGOTTEN_AFTER: Final = 600.0  # seconds without another one
 _JOBS_EVERY: Final = 15.0
-_JOB_TAKES_LONG: Final = 60.0  # each has deadlines far below this
+_JOB_TAKES_LONG: Final = 60.0  # every job has deadlines far below this
 _JOB_HANGS: Final = 600.0
 
 
@@ -28,14 +28,14 @@ class Faults:
     def __init__(self, core: Core, *, brittle: bool = False) -> None:
         self._core = core
         self._brittle = brittle
-        self._codes: set[str] = set()  # of troubles that were told
+        self._codes: set[str] = set()  # of the troubles that other threads reported
         self.hanging = False  # a job does not end: only a restart can help
 
     def guard(self, where: str, action: Callable[[], object]) -> str | None:
-        """Do it; the sentence when something unexpected came of it."""
+        """Runs ``action``. Returns a sentence if something unexpected happened."""
         try:
             action()
-        except Exception as error:  # the loop goes on, whatever one step of it raised
+        except Exception as error:  # the loop goes on, whatever this raised
             if self._brittle and not isinstance(error, NetiError):
                 raise
             return self._unexpected(where, error)
@@ -71,7 +71,7 @@ class Faults:
         self._core.timers.worked("anew")
 
     def look_at_jobs(self) -> None:
-        """Whether the worker still gets somewhere."""
+        """Whether the worker's jobs still end."""
         core = self._core
         core.soon("jobs", _JOBS_EVERY)
         self.look_at_log()

@@ -1,7 +1,7 @@
-"""Somebody keeps changing what we keep putting right: alarm, and slow down. Pure.
+"""Another program keeps undoing our repairs: raise the alarm, and slow down. Pure.
 
-Three repairs within a minute are a fight. Then the pause before a repair doubles with each further
-one, so that two programs do not burn a processor, until five minutes have passed without any.
+Three repairs within a minute are a fight. Then the pause before a repair doubles each time, so that
+two programs do not burn a processor. It is over after five minutes without a repair.
 
 This host's own commands (``neti relax`` beside an agent that does not answer, ``neti restore``) are
 no party to it, because each is a process of its own and ends. A second agent is: it stays the same
@@ -23,7 +23,7 @@ _REMEMBERED: Final = 64  # commands
 
 @dataclass(slots=True)
 class Fight:
-    """``repairs``: how many there were in all. Times are monotonic seconds."""
+    """``repairs``: how many there were in total. Times are monotonic seconds."""
 
     repairs: int = 0
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=_FIGHT_REPAIRS))

@@ -1,5 +1,5 @@
-"""Gathers what the metrics are made of. Reads, changes nothing, and is asked every few seconds: no
-walk here that costs more than a count."""
+"""Gathers the values behind the metrics. Only reads, and is asked every few seconds, so nothing
+here may cost more than a count."""
 
 from collections import Counter
 from pathlib import Path
@@ -51,7 +51,7 @@ def _counters(agent: "Agent") -> dict[str, int]:
     try:
         return agent.core.out.reconciler.counters()
     except DataplaneError:
-        return {}  # the metric is absent then; what is wrong stands among the problems
+        return {}  # then the metric is missing, and the problems say why
 
 
 def _number(name: str) -> int | None:

@@ -2,7 +2,7 @@
 
 The registry tells it after all that it tells of who is gone, also to an agent that was away.
 
-Must never do: follow one twice, or let go of somebody whom it does not name.
+Must never do: follow a release twice, or let go of a host that it does not name.
 """
 
 from dataclasses import replace
@@ -14,7 +14,7 @@ from neti.fleet.attendance import moment
 from neti.registry.release import Release, ReleaseUnreadable, decode
 from neti.words import some
 
-_REMEMBERED: Final = 64  # four times as many as stand in the registry at once
+_REMEMBERED: Final = 64  # four times as many as the registry keeps
 
 
 class FleetRelease:
@@ -39,7 +39,7 @@ class FleetRelease:
             self._follow(release)
         if new:
             followed = (*known, *(one.id for one in new))[-_REMEMBERED:]
-            # Killed before this, it is followed again, and about the same hosts.
+            # If we are killed before this, it is followed again, for the same hosts.
             core.disk.keep_self(replace(core.disk.itself, followed=followed))
 
     def _follow(self, release: Release) -> None:

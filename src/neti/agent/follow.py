@@ -1,7 +1,7 @@
-"""Follows the registry: what it tells goes into the fleet; which registry it is, is remembered.
+"""Follows the registry: its events go into the fleet, and we remember which registry it is.
 
-Must never do: conclude anything from silence, or let a list that may be of another registry, or of
-an older copy, remove anybody.
+Must never do: conclude anything from silence, or let a list that may come from another registry or
+an older copy remove anybody.
 """
 
 from collections.abc import Callable
@@ -85,16 +85,16 @@ class Following:
             case SessionTaken():
                 self._registration.session_taken()
 
-    # --- lists, and whose they are ---
+    # --- lists, and which registry they come from ---
 
     def _listed(self, snapshot: Snapshot) -> None:
-        """Its complete list. The first one ends what was only adopted from the kernel."""
+        """The complete list. The first one replaces what was only adopted from the kernel."""
         core = self._core
         before = self._origin or core.disk.itself.origin
         doubt = snapshot.origin.doubt(before) if before is not None else None
         if not core.members.known:
             self.anew(remember=False)
-            core.soon("stage")  # what waited for members may be in force now
+            core.soon("stage")  # enforcement that waited for members may be possible now
             doubt = None
         if doubt is not None:
             log.error("registry_doubted", what=doubt, kept=len(core.members.fleet.members))
@@ -104,7 +104,7 @@ class Following:
         self._origin = snapshot.origin
         core.soon("memory", _SETTLED_AFTER)
         if doubt is not None or before is None or before.fleet != snapshot.origin.fleet:
-            # After the holds are on disk: killed in between, the doubt comes again.
+            # After the holds are on disk: if we are killed in between, the doubt comes again.
             self._journal.take_changes()
             self._journal.write()
             self.note_origin()
@@ -127,7 +127,7 @@ class Following:
         self._core.soon("resync")
 
     def release(self, request: Request) -> None:
-        """``neti release``: whoever is held, or those that are named."""
+        """``neti release``: all hosts that are held, or those that are named."""
         fleet = self._core.members.fleet
         asked = request.arguments.get("ids")
         ids = list(fleet.holds) if asked is None else [str(host_id) for host_id in asked]
@@ -160,7 +160,7 @@ class Following:
 
     def _became_fresh(self, fresh: Fresh) -> None:
         core = self._core
-        # On disk before the registration exists: killed in between, a restart finds its session.
+        # On disk before the registration exists: if killed in between, a restart finds its session.
         core.disk.keep("session.json", lambda: core.out.folder.save_session(fresh.session))
         stood = core.in_step.is_fresh(core.since())
         if stood is not None:
@@ -176,7 +176,7 @@ class Following:
     def _became_stale(self, reason: str) -> None:
         core = self._core
         if core.in_step.fresh or core.now() >= self._stale_told + _STALE_TOLD_EVERY:
-            # The reason differs from one server of an ensemble to the next, several in a second.
+            # The reason differs from server to server, and several come in one second.
             log.warning("registry_stale", reason=reason, kept=len(core.members.fleet.members))
             self._stale_told = core.now()
         core.in_step.is_stale(reason, core.since())
@@ -199,6 +199,7 @@ class Following:
             self._core.out.registry.ask_data(asked.data)
 
     def let_go(self) -> None:
-        """Of lost members whose time is over. While the registry is away, nobody can come back."""
+        """Lets go of lost members whose time is over. Not while the registry is away, because then
+        nobody can come back."""
         if self._core.in_step.fresh:
             self._core.members.fleet.tick(now=self._core.since())

@@ -45,7 +45,8 @@ class Footing:
         self._name(f"{said}; what the agent knows was written there again")
 
     def _name(self, sentence: str) -> None:
-        """It stands until the agent is restarted: somebody has to find out what did it."""
+        """The problem remains until the agent is restarted, because somebody must find out what did
+        it."""
         if self._core.problems.sentence("state_emptied") != sentence:
             log.error("state_emptied", what=sentence)
         self._core.problems.set("state_emptied", sentence)

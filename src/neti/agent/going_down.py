@@ -1,4 +1,4 @@
-"""``neti down`` and ``neti up`` in the agent, and both where they were said without it.
+"""``neti down`` and ``neti up`` in the agent, also if they were called without it.
 
 Must never do: keep anybody's rules in force because a disk cannot be written.
 """
@@ -28,7 +28,7 @@ class GoingDown:
         self._shuts_out = shuts_out
 
     def obey_disk(self) -> None:
-        """What was commanded without this agent while it hung."""
+        """Follow a command that was given while this agent hung."""
         core = self._core
         if not core.down.changed_on_disk():
             return
@@ -43,7 +43,7 @@ class GoingDown:
             log.error("kernel_refused", what=str(error))
 
     def found_in_kernel(self) -> None:
-        """It was commanded without this agent, and no disk took it."""
+        """``neti down`` was called without this agent, and the disk could not be written."""
         self._core.down.begin()
         log.warning("down", what="said while no disk could take it; the kernel bears it")
         self._core.down.keep()
@@ -78,7 +78,7 @@ class GoingDown:
             )
             return
         core.down.end()
-        self._trying.taken_down()  # where 'neti down' found no agent that could note it
+        self._trying.taken_down()  # if 'neti down' found no agent to note it
         refused = self._up()
         if refused is not None:
             request.fail(

@@ -1,9 +1,9 @@
 """SIGHUP before there is an agent that could read its configuration again.
 
-By default it ends the program, and a supervisor may take that for a clean exit. A start may last
-for minutes: the metadata service is asked for as long as it is silent.
+By default the signal ends the program, and a supervisor may take that for a clean exit. A start may
+take minutes, because the metadata service is asked until it answers.
 
-Must never do: import anything that takes time, because until ``heed`` nobody listens.
+Must never do: import anything slow, because nothing handles the signal before ``heed``.
 """
 
 import signal
@@ -13,12 +13,12 @@ _asked: Final[list[bool]] = []
 
 
 def heed() -> None:
-    """The first thing that the agent's program does: before it reads its configuration."""
+    """The agent's program calls this first, before it reads its configuration."""
     signal.signal(signal.SIGHUP, _note)
 
 
 def asked() -> bool:
-    """Whether somebody asked for a reload since then. What was read may be older than that."""
+    """Whether a reload was asked for since then: what was read may be older than that."""
     return bool(_asked)
 
 

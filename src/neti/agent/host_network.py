@@ -1,6 +1,6 @@
-"""This host's own network, looked at anew when the kernel says that it changed; and our one route.
+"""This host's own network, read again when the kernel says that it changed; and our one route.
 
-Names what is wrong in ``problems`` and takes it out again when it is over. Raises DataplaneError.
+Sets what is wrong in ``problems`` and clears it when it is over. Raises DataplaneError.
 """
 
 from neti import log
@@ -29,12 +29,12 @@ class HostNetwork:
         self._listening = Listening(machine.listeners, machine.local_ports)
         self._placed: tuple[object, ...] | None = None  # our route as it was left
         self.others: tuple[str, ...] = ()  # other tables that judge input
-        self.drops: tuple[str, ...] = ()  # sentences about those that may drop what we let in
+        self.drops: tuple[str, ...] = ()  # sentences about tables that may drop what we let in
         self._arrivals = Arrivals()
-        self._out: tuple[str, ...] = ()  # about those that surely drop it: these are a problem
+        self._out: tuple[str, ...] = ()  # about tables that certainly drop it: these are a problem
 
     def look(self, settings: Settings, host: Host) -> Surroundings:
-        """Read links, routes and other tables; what the policy needs to know of them."""
+        """Read links, routes and other tables. Returns what the policy needs to know of them."""
         self._seen = self._machine.network(settings.overlay_subnet)
         self.others = self._machine.others_judging_input()
         self._name_conflicts(self._seen, settings)
@@ -43,7 +43,7 @@ class HostNetwork:
         return surroundings.surroundings(self._machine, self._seen, host, others=self.others)
 
     def note(self, elements: Elements, host: Host, reserved: frozenset[IPAddress]) -> None:
-        """What was seen, as far as it matters to ``elements``."""
+        """Note in ``elements`` what was seen, as far as it matters to them."""
         surroundings.note(elements, host, self._seen, reserved)
         self.listen(elements)
 
@@ -51,8 +51,8 @@ class HostNetwork:
         surroundings.listen(elements, self._listening)
 
     def spoilt(self, host: Host) -> bool:
-        """Whether our route is not as it was left, though what it follows from is. Uses what
-        ``look`` saw."""
+        """Whether our route was changed although the addresses and the MTU behind it were not. Uses
+        what ``look`` saw."""
         seen = self._seen
         if seen is None or self._placed is None or host.private not in seen.addresses():
             return False
@@ -60,8 +60,8 @@ class HostNetwork:
         return self._placed == wanted and (route is None or (route.source, route.mtu) != wanted)
 
     def route(self, settings: Settings, host: Host) -> bool:
-        """Our one route, once the address that it names exists. Uses what ``look`` saw. True when
-        it was not as it was left, though what it follows from was."""
+        """Set our one route, once the address that it names exists. Uses what ``look`` saw. True if
+        it was changed although the address and the MTU behind it were not."""
         seen = self._seen
         if seen is None or host.private not in seen.addresses():
             self._problems.set(
@@ -69,7 +69,7 @@ class HostNetwork:
                 f"no interface has the private address {host.private}: "
                 "the overlay's route waits for it",
             )
-            self._placed = None  # the kernel takes the route with the address: nobody's doing
+            self._placed = None  # the kernel removes the route with the address, no program did
             return False
         self._problems.clear("route")
         mtu = seen.mtu(seen.uplinks(host.private))
@@ -84,7 +84,7 @@ class HostNetwork:
         return placed == wanted
 
     def _name_temporary(self, seen: Network, host: Host) -> None:
-        """What peers are not told of, and this host sends from all the same (RFC 8981)."""
+        """Addresses that peers do not know and this host sends from all the same (RFC 8981)."""
         unknown = [
             str(a) for a in seen.temporary if a not in (host.private, host.public, *host.more)
         ]
@@ -116,7 +116,7 @@ class HostNetwork:
             self._problems.clear("overlay")
 
     def _name_drops(self, settings: Settings) -> None:
-        """What others' tables do is worth a sentence, and never stands in the way of ours."""
+        """Other tables are worth a sentence, but they never stop ours."""
         try:
             found, untold = self._machine.foreign_drops()
         except DataplaneError as error:
@@ -125,7 +125,7 @@ class HostNetwork:
         self._problems.clear("tables")
         members = [n for site in settings.sites.values() for n in (*site.private, *site.public)]
         ranges = dict.fromkeys(members)
-        # Such a table keeps members out whatever Neti does; the others may.
+        # Such a table keeps members out whatever Neti does; the others only may.
         keeping = {one.table for one in found if one.surely_drops_members(settings.verify_port)}
         out = foreign.sentences((one for one in found if one.table in keeping), ranges)
         rest = foreign.sentences((one for one in found if one.table not in keeping), ranges)
@@ -137,18 +137,19 @@ class HostNetwork:
         self._name()
 
     def arrived(self, asked: int, arrived: int) -> None:
-        """First packets of members: how many our chain let in, how many got by everybody's."""
+        """First packets of members: how many our chain let in, and how many passed all other
+        chains."""
         self._arrivals.look(asked, arrived)
         self._name()
 
     @property
     def perhaps(self) -> tuple[str, ...]:
-        """What another table may keep out, worth a note unless packets have shown otherwise."""
+        """What another table may keep out: a note, unless packets have shown that it does not."""
         shown = self._arrivals.get_in or self._arrivals.kept_out
         return () if shown else self.drops
 
     def _name(self) -> None:
-        """What packets show counts for more than what was read of the rules."""
+        """What packets show counts for more than what the rules say."""
         kept_out = self._arrivals.kept_out
         self._problems.clear("tables_drop")
         if kept_out == 0:

@@ -1,13 +1,14 @@
-"""Entries under this host's id that this host did not make: named, and answered at a pace.
+"""Entries under this host's id that this host did not make: a problem, and answered at a limited
+rate.
 
-An answer is to register anew, with the next generation: it takes the host's place back where the
-others' entries are believed at all. Each answer is a change for every peer, and may cost the host
-its session for a moment. So however many such entries come, and however fast, answers grow rarer:
-from at once to one a minute. An entry that no peer believes, because its overlay address is not
-this host's, is named and never answered.
+To answer means to register again, with the next generation: that takes the host's place back from
+an entry that peers believe. Each answer is a change for every peer, and may cost the host its
+session for a moment. So answers get rarer, from at once to one a minute, no matter how many such
+entries come and how fast. An entry that no peer believes, because its overlay address is not this
+host's, is a problem but is never answered.
 
-Must never do: answer each of many entries, write a log line for each, or go on naming an entry
-that the registry does not hold any more, whichever way that was learnt.
+Must never do: answer each of many entries, write a log line for each, or go on naming an entry that
+the registry does not hold any more.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from neti.agent.core import Core
 
 # Seconds to wait before the first answer, the second, and so on; the last one stays.
 _PAUSES: Final = (0.0, 1.0, 5.0, 15.0, 30.0, 60.0)
-_QUIET_AFTER: Final = 600.0  # seconds without a reason to answer, and the pauses begin anew
+_QUIET_AFTER: Final = 600.0  # seconds without a reason to answer, after which the pauses start over
 _SAID_EVERY: Final = 60.0  # seconds between two log lines about such entries
 _LOOK_AFTER: Final = 5.0  # seconds after registering, when a replaced entry has vanished
 
@@ -32,14 +33,14 @@ class Impostors:
         self._core = core
         self._ours = ours
         self._names: dict[str, None] = {}
-        self._tried: set[str] = set()  # our session was asked to replace these: they are not its
+        self._tried: set[str] = set()  # we tried to replace these, so they are not our session's
         self._answers = 0
         self._answered = float("-inf")  # when the last answer is due, CLOCK_MONOTONIC
         self._said = float("-inf")
         self._unsaid = 0
 
     def appeared(self, name: str) -> None:
-        """Any name; most are no impostor's."""
+        """Any name; most are not an impostor's."""
         if own_entry.speaks_for(self._core.host.id, name) and not self._ours(name):
             self._note(name)
             if self._may_be_believed(name):
@@ -52,7 +53,7 @@ class Impostors:
             self._tell()
 
     def listed(self) -> None:
-        """A whole list was taken in: what is not in it has vanished."""
+        """A complete list was taken in: what is not in it has vanished."""
         fleet = self._core.members.fleet
         gone = [name for name in self._names if not fleet.stands(name)]
         for name in gone:
@@ -62,7 +63,8 @@ class Impostors:
             self._tell()
 
     def look_soon(self) -> None:
-        """After registering: what came while nobody looked, or before this agent started."""
+        """After registering: look for entries that came while nobody looked, or before this agent
+        started."""
         self._core.soon("others", _LOOK_AFTER)
 
     def look(self) -> None:
@@ -80,8 +82,8 @@ class Impostors:
         return own is None or own_entry.overlay_in(name) == own
 
     def to_replace(self, names: list[str]) -> str | None:
-        """Which of these entries the registry is to replace if it is our session's own: one that
-        was not tried yet, and rather one that did not come as an impostor's."""
+        """Which of these entries the registry should replace if it belongs to our session: one that
+        was not tried yet, and preferably one that did not come as an impostor's."""
         names.sort(key=lambda name: (name in self._tried, name in self._names))
         chosen = names[0] if names else None
         if chosen is not None:
@@ -89,12 +91,12 @@ class Impostors:
         return chosen
 
     def answer(self) -> None:
-        """Look the lease up and register anew, at a pace."""
+        """Look the lease up and register again, at a limited rate."""
         now = self._core.now()
         if now >= self._answered + _QUIET_AFTER:
             self._answers = 0
         if now < self._answered:
-            return  # one answer is under way, and is for all that come before it
+            return  # an answer is under way, and it covers all that come before it
         pause = _PAUSES[min(self._answers, len(_PAUSES) - 1)]
         self._answers += 1
         self._answered = now + pause

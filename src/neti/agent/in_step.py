@@ -1,4 +1,5 @@
-"""Whether the registry is followed, since when, and why not. ``Following`` says so; all may ask."""
+"""Whether the registry is followed, since when, and why not. ``Following`` sets it; all others
+ask."""
 
 
 class InStep:
@@ -6,7 +7,7 @@ class InStep:
 
     def __init__(self, now: float) -> None:
         self.fresh = False
-        self.reason = "not connected yet"  # why it is not, or was not last
+        self.reason = "not connected yet"  # why it is not fresh, or last was not
         self.fresh_at: float | None = None
         self._stale_since: float | None = now
 

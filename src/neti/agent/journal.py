@@ -1,4 +1,4 @@
-"""What became of members, said in the log and noted on disk once the kernel has it."""
+"""Changes of members: logged, and written to disk once the kernel has them."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from neti.fleet.remembered import Remembered
 from neti.model import Member
 from neti.words import some
 
-_LOG_EACH = 20  # members named singly in the log; more are one line
+_LOG_EACH = 20  # members logged one by one; more of them are one line
 
 
 class Journal:
@@ -20,15 +20,15 @@ class Journal:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._unwritten: dict[str, Remembered | None] = {}
-        self._left_over: set[str] = set()  # to be noted whatever the new membership says
-        self._lost: set[str] = set()  # as they were said last
+        self._left_over: set[str] = set()  # to be written, whatever the new membership says
+        self._lost: set[str] = set()  # as last logged
         self._held: set[str] = set()
         self._before: dict[str, Member] | None = None  # the membership before the present one
         self._window: dict[str, float] = dict(core.guard.window)
         self._sparing = Sparing()
 
     def take_changes(self) -> None:
-        """Into the elements, the log, and the next note."""
+        """Take changes into the elements, the log, and the next write."""
         members = self._core.members
         changes = said = members.take_changes()
         if self._before is not None:
@@ -41,7 +41,7 @@ class Journal:
             self._say_absences(members.fleet, touched)
 
     def _say_changes(self, changes: list[Change]) -> None:
-        """Who comes and goes all the time is counted after a while."""
+        """Members that come and go all the time are only counted after a while."""
         now, members = self._core.now(), len(self._core.members.fleet.members)
         if changes and len(changes) <= _LOG_EACH and self._sparing.may_say(len(changes), now=now):
             for change in changes:
@@ -56,8 +56,8 @@ class Journal:
             log.info("members_changed", **counted, members=members)
 
     def _say_absences(self, fleet: Fleet, touched: set[str]) -> None:
-        """Who is lost or held is no change for the kernel, but for people. Costs what the touched
-        ones number."""
+        """That a member is lost or held changes nothing for the kernel, but people want to know.
+        Costs only as much as there are touched members."""
         now = self._core.now()
         all_lost, all_held = fleet.lost, fleet.holds
         lost = {host_id for host_id in touched if host_id in all_lost}
@@ -85,20 +85,21 @@ class Journal:
             self._sparing.count(held=len(new))
 
     def anew(self) -> None:
-        """The membership is about to be built from scratch: say only what it changes, and miss
+        """The membership is about to be built from scratch: log only what that changes, and miss
         nothing on disk."""
         self.take_changes()
         self._before = dict(self._core.members.fleet.members)
         self._left_over = set(self._lost)
 
     def note_leases(self) -> None:
-        """Of members that a list told of, and whose leases were read behind it: a restart believes
-        them without asking. Once for all of them, because nothing else about them has changed."""
+        """Note the leases that were read after a list, so that a restart believes these members
+        without asking. Once for all of them, because nothing else about them has changed."""
         members = self._core.members
         self._unwritten.update({i: members.remembered(i) for i in members.fleet.take_now_leased()})
 
     def anew_on_disk(self) -> None:
-        """Times of an earlier run, as they are counted now: before it is noted how they are."""
+        """Write times of an earlier run as they are counted now, before the clock's note is
+        written."""
         members = self._core.members
         self._unwritten.update({i: members.remembered(i) for i in members.fleet.lost})
         self.write()

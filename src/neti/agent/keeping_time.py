@@ -1,4 +1,5 @@
-"""Times that an earlier run wrote, as the present steady clock counts them. Pure, but for the note.
+"""Times that an earlier run wrote, as the present steady clock counts them. Pure, except for the
+note.
 
 Must never do: let a time lie in the future, or take the wall clock's word within one boot.
 """
@@ -13,13 +14,13 @@ from neti.fleet.remembered import Remembered
 from neti.stage import stages
 from neti.state.folder import Loaded
 
-_LOOK_EVERY: Final = 60.0  # seconds between looks whether somebody has set the clock
-_SET_BY: Final = 2.0  # seconds: less is NTP's slewing
+_LOOK_EVERY: Final = 60.0  # seconds between checks whether somebody has set the clock
+_SET_BY: Final = 2.0  # seconds: less than that is NTP's slewing
 
 
 def rebased(loaded: Loaded, steady: SteadyClock) -> Loaded:
-    """The same, with all times moved by one number, so that what came first still does. What is yet
-    to come is moved by what the clocks say, and no further away than it was."""
+    """The same, with all past times moved by one number, so that their order stays. Future times
+    are moved by what the clocks say, but no further away than they were."""
     if loaded.record is not None:
         loaded.record = stages.moved(loaded.record, steady.ahead, steady.now())
     times = [*loaded.window.values()]
@@ -43,7 +44,7 @@ def _moved(held: Remembered, by: float) -> Remembered:
 
 
 class ClockNote:
-    """Keeps on disk how steady time stands to the wall clock. The loop's thread owns it."""
+    """Keeps on disk how steady time relates to the wall clock. The loop's thread owns it."""
 
     def __init__(self, core: Core, written: Mark | None) -> None:
         self._core = core

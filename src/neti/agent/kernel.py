@@ -1,6 +1,7 @@
 """This host's kernel, kept as it should be: small commits, full looks, drift, the network.
 
-Must never do: write while ``down``, or repair in a fight as fast as it is spoilt.
+Must never do: write while ``down``, or repair in a fight as fast as the other program changes
+things.
 """
 
 import contextlib
@@ -24,11 +25,11 @@ from neti.ruleset.surroundings import Surroundings
 
 _SETTLE: Final = 0.2  # seconds in which other programs' changes are gathered before a look
 _LOOK_SHARE: Final = 10  # a look may take a tenth of the time, but
-# Seconds between two looks are enough: with the look itself, at 16,000 members on a busy host, a
-# repair is done within two.
+# this many seconds are enough: with the look itself, at 16,000 members on a busy host, a repair
+# takes less than two seconds.
 _LOOK_AT_LEAST: Final = 1.2
 _SWEEP_EVERY: Final = 60.0  # seconds between looks for removed sources without connections
-_AUDIT_EVERY: Final = 60.0  # seconds between cheap looks at what nobody told us of
+_AUDIT_EVERY: Final = 60.0  # seconds between cheap looks at changes without an event
 _FULL_AUDIT_EVERY: Final = 600.0
 _END_CONNECTIONS_AFTER: Final = 0.5  # seconds in which addresses that lead nowhere are gathered
 _AGAIN: Final = 30.0
@@ -40,7 +41,7 @@ Found = Literal["disarmed", "relaxed", "down"]
 
 class Kernel:
     """Not thread-safe: the loop's thread owns it. ``found``: a trial was found ended, or an
-    operator's word was found in the kernel, and on no disk."""
+    operator's word was found only in the kernel."""
 
     def __init__(self, core: Core, journal: Journal, found: Callable[[Found], None]) -> None:
         self._core = core
@@ -63,27 +64,27 @@ class Kernel:
 
     @property
     def pending(self) -> bool:
-        """Whether there is something to commit. Not while a look at the kernel is due: what was
-        refused would be refused again, and the look takes everything along. Where only the rules
-        were refused, members come and go meanwhile."""
+        """Whether there is something to commit. Not while a full look is due: what was refused
+        would be refused again, and the look commits everything. If only the rules were refused,
+        members still come and go."""
         core = self._core
         awaited = "resync" in core.timers.due and not self._rules_refused
         return core.members.elements.pending and core.members.known and not awaited
 
     @property
     def containers(self) -> tuple[str, ...]:
-        """Interfaces that are taken for this machine's own containers'."""
+        """Interfaces that are taken to be this machine's own containers'."""
         return self._surroundings.containers if self._surroundings is not None else ()
 
     def listen(self) -> None:
-        """The ports at which this machine has sockets now, into the kernel."""
+        """Put the ports with a listening socket into the kernel."""
         if self._core.down.asked:
             return
         self.network.listen(self._core.members.elements)
         self.commit()
 
     def commit_when_quiet(self) -> None:
-        """The first change after a quiet interval goes at once; those behind it are gathered."""
+        """The first change after a quiet interval goes at once; those that follow are gathered."""
         if self._core.now() >= self._commit_after:
             self.commit()
         else:
@@ -106,13 +107,13 @@ class Kernel:
         self._journal.write()
 
     def resync(self, reason: str) -> DataplaneError | None:
-        """Read the kernel back and make all of it right, the route included. What was refused, and
-        will be tried again; None: nothing, or this host is down."""
+        """Read the kernel back and make everything right, the route included. Returns what was
+        refused and will be tried again; None: nothing, or this host is down."""
         core = self._core
         if core.down.asked:
             return None
-        # What is known must be wished for before the kernel is compared with it: else members
-        # that were only just read again would be taken out for a moment.
+        # What is known must be wished for before the kernel is compared with it, because otherwise
+        # members that were only just read again would be taken out for a moment.
         self._journal.take_changes()
         if self._told_down():
             return None
@@ -131,7 +132,7 @@ class Kernel:
             done = core.out.reconciler.resync(wanted, core.members.elements)
             self.network.route(core.settings, core.host)
         except DataplaneError as error:
-            # Members and stage are in, and go on: only the rules are those of before.
+            # Members and stage are in and stay up to date; only the rules are the old ones.
             self._rules_refused = isinstance(error, StructureRefused)
             self.failed(error)
             self._disarm_even_so()
@@ -155,12 +156,12 @@ class Kernel:
             self._repaired(", ".join(done.drift))
         self._changed_by.clear()
         if done.planned.structure.whole:
-            # What began while the table was away, or under another's, was not translated, and
-            # would not be for as long as it goes on.
+            # Connections that began while the table was away, or under another one, are not
+            # translated for as long as they last.
             self.end_stale_connections()
             self._new_since_fresh = not core.in_step.fresh
         elif core.in_step.fresh and self._new_since_fresh:
-            # Whoever is known only now: on a first start, that is everybody.
+            # Members that became known only now: on a first start, that is everybody.
             self.end_stale_connections()
             self._new_since_fresh = False
         if core.stage.record.trial is not None and not done.found.armed:
@@ -170,14 +171,16 @@ class Kernel:
         return None
 
     def _told_down(self) -> bool:
-        """``neti down`` took the table out while this process stood still, and no disk took it."""
+        """Whether ``neti down`` took the table out while this process stood still, and only the
+        kernel says so."""
         with contextlib.suppress(DataplaneError):
             if self._core.out.reconciler.marked_down():
                 self._found("down")
         return self._core.down.now
 
     def _obey_mark(self) -> None:
-        """``neti relax`` emptied the map while this process stood still, and no disk took it."""
+        """Follow ``neti relax`` if it emptied the map while this process stood still, and only the
+        kernel says so."""
         core = self._core
         if core.stage.record.wished or core.stage.record.confirmed:
             with contextlib.suppress(DataplaneError):
@@ -185,8 +188,8 @@ class Kernel:
                     self._found("relaxed")
 
     def disarm(self) -> DataplaneError | None:
-        """Nothing is dropped any more, whatever else is refused. Why the kernel still drops; None:
-        it does not."""
+        """Stop dropping, whatever else is refused. Returns why the kernel still drops; None: it
+        does not."""
         core = self._core
         if core.down.asked:
             return None
@@ -205,13 +208,13 @@ class Kernel:
         return None
 
     def _disarm_even_so(self) -> None:
-        """Something was refused. Even so nobody is kept out against the stage."""
+        """Something was refused. Even so, nobody must be kept out if the stage says otherwise."""
         with contextlib.suppress(DataplaneError):
             if not self._core.stage.enforcement() and self._core.out.reconciler.drops():
                 self.disarm()
 
     def remember(self) -> None:
-        """On disk, for a restart: how the kernel was left, and what ``neti restore`` needs."""
+        """Keep on disk how the kernel was left, for a restart, and what ``neti restore`` needs."""
         core, seen, around = self._core, self._core.out.reconciler.seen, self._surroundings
         itself = replace(
             core.disk.itself,
@@ -228,21 +231,22 @@ class Kernel:
         self._core.problems.set("kernel", str(error))
         log.error("kernel_refused", what=str(error), retry_seconds=pause)
 
-    # --- what others do ---
+    # --- what other programs do ---
 
     def changed_by_other(self, change: RulesChanged) -> None:
         core = self._core
         if change not in self._changed_by:
             log.info("rules_changed_by_other", pid=change.pid, program=change.program)
         self._changed_by[change] = None
-        # On a host where somebody changes rules all the time, looking shall not cost more than a
-        # tenth of a processor.
+        # On a host where some program changes rules all the time, looking must not cost more than
+        # a tenth of a processor.
         rest = min(self._look_took * _LOOK_SHARE, _LOOK_AT_LEAST)
         core.soon("drift", max(_SETTLE, self._looked_at + rest - core.now(), self._fight_pause()))
 
     def _fight_pause(self) -> float:
-        """How long a repair may wait in a fight. Not at all while the host does not drop what it
-        should, or its rules are not as they were left: it may be open, or cut off."""
+        """How long a repair may wait in a fight. It must not wait while the host does not drop what
+        it should, or its rules are not as they were left, because the host may be open, or cut
+        off."""
         core = self._core
         pause = self.fight.pause(core.now())
         if not pause:
@@ -253,7 +257,7 @@ class Kernel:
             return 0.0
 
     def look_for_drift(self) -> None:
-        """Somebody changed something in nftables: in ours, or beside it."""
+        """Another program changed nftables: our table, or another one."""
         started = self._core.now()
         self.resync("another program changed nftables")
         self._looked_at = self._core.now()
@@ -278,7 +282,7 @@ class Kernel:
         self._core.soon("network", max(_SETTLE, self.fight.pause(self._core.now())))
 
     def audit(self) -> None:
-        """What may have changed without a word: lost events, iptables-legacy, elements."""
+        """Look for changes without an event: lost events, iptables-legacy, elements."""
         core = self._core
         core.soon("audit", _AUDIT_EVERY)
         core.soon("memory")
@@ -305,7 +309,7 @@ class Kernel:
         try:
             counted = core.out.reconciler.counters()
         except DataplaneError:
-            return  # what is wrong with the kernel stands among the problems
+            return  # the problems say what is wrong with the kernel
         self.network.arrived(counted.get("asked", 0), counted.get("arrived", 0))
 
     def _repaired(self, what: str) -> None:
@@ -343,8 +347,8 @@ class Kernel:
             self.failed(error)
 
     def end_stale_connections(self) -> None:
-        """Those whose translation is not today's: they began without our rules, or an earlier run
-        was killed before it did this."""
+        """End connections with an outdated translation: they began without our rules, or an earlier
+        run was killed before it did this."""
         core = self._core
         if core.down.now:
             return
@@ -362,7 +366,7 @@ class Kernel:
             log.info("stale_connections_ended", connections=ended)
 
     def sweep(self) -> None:
-        """A removed source is remembered for as long as it has connections, and no longer."""
+        """Remember a removed source only for as long as it has connections."""
         core = self._core
         core.soon("sweep", _SWEEP_EVERY)
         revoked = core.members.elements.revoked
@@ -383,7 +387,8 @@ class Kernel:
     # --- down and up ---
 
     def take_out(self) -> None:
-        """All that is Neti's, and nothing else. May be repeated. Raises DataplaneError."""
+        """Remove everything that is Neti's, and nothing else. May be repeated. Raises
+        DataplaneError."""
         out, settings = self._core.out, self._core.settings
         out.reconciler.remove()
         out.machine.remove_overlay_route(settings.overlay_subnet)

@@ -1,9 +1,9 @@
-"""The agent: one loop, one queue, one thread that decides. Everything else only tells it things.
+"""The agent: one loop, one queue, one thread that decides. Everything else only sends it messages.
 
 wait -> take in what is told -> fleet -> elements -> one transaction -> disk, log, status
 
 Must never do: block on the registry or the network, conclude anything from silence, or leave the
-kernel worse than it found it. What a kill leaves behind is written at each step that changes the
+kernel worse than it found it. What a kill leaves behind is documented at each step that changes the
 world; docs/design/agent.md has them all in one table.
 """
 
@@ -49,8 +49,8 @@ from neti.registry.opening import expiring
 from neti.state.folder import Loaded
 from neti.state.stage import stage_found
 
-_DRAIN_AT_MOST: Final = 20_000  # events taken in before the kernel gets its turn
-_FED_AFTER: Final = 500  # events between two looks whether the watchdog is to be fed
+_DRAIN_AT_MOST: Final = 20_000  # events taken in before it is the kernel's turn
+_FED_AFTER: Final = 500  # events after which the watchdog is fed again
 _CERTIFICATE_EVERY: Final = 600.0
 
 
@@ -70,7 +70,8 @@ Told = (
 
 
 class Agent:
-    """See the module's first lines. ``tell`` is safe from any thread; all else is the loop's."""
+    """See the module's first lines. ``tell`` is safe from any thread; everything else is the
+    loop's."""
 
     def __init__(
         self,
@@ -84,8 +85,8 @@ class Agent:
         problems: Problems | None = None,
         brittle: bool = False,
     ) -> None:
-        """``problems``: those from before there was a loop. ``brittle``: what is unexpected is
-        raised, for tests."""
+        """``problems``: those from before the loop. ``brittle``: raise unexpected errors, for
+        tests."""
         steady = SteadyClock(outside.clock, outside.boot, loaded.mark)
         before = loaded.record
         loaded = rebased(loaded, steady)
@@ -134,7 +135,7 @@ class Agent:
         self._stopping = True
 
     def start(self) -> None:
-        """Make the kernel right from what is known without the registry, then ask the registry."""
+        """Put the kernel right by what is known without the registry, then ask the registry."""
         core = self.core
         if core.disk.itself.overlay is not None:
             overlay = IPv4Address(core.disk.itself.overlay)
@@ -167,7 +168,7 @@ class Agent:
         notify("READY=1", f"STATUS=waiting for the registry; {len(core.members.fleet.members)}")
 
     def _replace_torn(self) -> None:
-        """What would otherwise be written at its next change only."""
+        """Replace files that would otherwise be written only at their next change."""
         core, torn = self.core, self.core.disk.torn()
         if any(name.startswith("stage.json") for name in torn):
             core.stage.keep(core.stage.record, anew=True)
@@ -175,7 +176,8 @@ class Agent:
             core.disk.keep("guard.json", lambda: core.out.folder.save_window(core.guard.window))
 
     def _keep_moved(self) -> None:
-        """Times that were moved at the start go to disk before the note by which they were."""
+        """Write times that were moved at the start before the clock's note by which they were
+        moved."""
         if self._record_moved:
             self.core.stage.keep(self.core.stage.record, anew=True)
         self.core.disk.keep("shadow.jsonl", self.shadow.keep_whole)
@@ -196,7 +198,9 @@ class Agent:
         guard("obeying the disk", self._obey_disk)
         for number, told in enumerate(waiting):
             if number % _FED_AFTER == 0:
-                self._watchdog.feed(core.now())  # the loop turns, only there is much to hear
+                self._watchdog.feed(
+                    core.now()
+                )  # the loop is not stuck, it only has much to take in
             self._take_in_whole(told)
         self._watchdog.feed(core.now())
         for name in core.timers.expired(core.now()):
@@ -214,7 +218,7 @@ class Agent:
         self.kernel.end_connections_soon()
 
     def _take_in_whole(self, told: Told) -> None:
-        """Whatever comes of it: a caller gets an answer, and a job's end is never lost."""
+        """Whatever happens, a caller gets an answer and a job's end is not lost."""
         what = type(told).__name__
         fault = self.faults.guard(f"taking in {what}", lambda: self._take_in(told))
         if fault is None:
@@ -228,7 +232,7 @@ class Agent:
         self.faults.guard(f"the end of the job {name!r}", lambda: self._job_failed(name, error))
 
     def _obey_disk(self) -> None:
-        """What was commanded without this agent while it hung, before anything is written."""
+        """Follow commands that were given while this agent hung, before anything is written."""
         self.going_down.obey_disk()
         if self.core.out.folder.is_relaxed:
             self.staging.relaxed_on_disk()
@@ -332,7 +336,7 @@ class Agent:
         core = self.core
         self.journal.take_changes()
         if not core.members.elements.pending:
-            self.journal.write()  # what means nothing to the kernel still goes to disk
+            self.journal.write()  # what does not concern the kernel still goes to disk
         next_tick = core.members.fleet.next_tick()
         if next_tick is None or not core.in_step.fresh:
             core.timers.due.pop("linger", None)

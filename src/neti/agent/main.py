@@ -40,8 +40,8 @@ from neti.state.last_good import load_or_last_good
 
 
 def run(config: Path, log_format: log.Format = "text") -> None:
-    """Until SIGTERM. Raises NetiError when it cannot begin: see ``neti.agent.beginning`` for what
-    is a reason, and what is only a problem where this host has been a member before."""
+    """Until SIGTERM. Raises NetiError if it cannot begin: ``neti.agent.beginning`` says what
+    refuses a start, and what is only a problem on a host that has been a member before."""
     content = _content(config)
     config_read = ConfigRead(config, content)
     settings, refused = load_or_last_good(config)
@@ -128,22 +128,22 @@ def _live(agent: loop.Agent, control: ControlServer, settings: Settings) -> None
     if metrics is not None:
         metrics.close()
     monitor.close()
-    # Rules stay, and so does the session, for its time-out: a restart finds both. After a leave
-    # it carries the word that this host went on purpose, for peers that are away just now.
+    # Rules stay, and so does the session, until its time-out: a restart finds both. After a leave
+    # it carries the word that this host left on purpose, for peers that are away at the moment.
     agent.core.out.registry.detach()
     log.info("stopped", registered=agent.registration.entry is not None)
 
 
 def _content(config: Path) -> bytes:
-    """The file as it was before it was read, for the copy that ``neti restore`` falls back on."""
+    """The file, read before it is loaded, for the copy that ``neti restore`` falls back on."""
     try:
         return config.read_bytes()
     except OSError:
-        return b""  # loading it says what is wrong
+        return b""  # loading it will say what is wrong
 
 
 def _reload(config: Path, host: Host, config_read: ConfigRead) -> Settings:
-    """What a restart would refuse is refused now. Raises ConfigError."""
+    """Refuses now what a restart would refuse. Raises ConfigError."""
     config_read.noted(_content(config))
     settings = load(config)
     if settings.embedded is None:
@@ -152,7 +152,7 @@ def _reload(config: Path, host: Host, config_read: ConfigRead) -> Settings:
 
 
 def _probe(settings: Settings, host: Host) -> None:
-    """The registry, asked by a connection of its own. Raises RegistryError."""
+    """Ask the registry over a separate connection. Raises RegistryError."""
     registry = open_registry(settings, host.site)
     try:
         registry.lease_of(host.id)
@@ -177,7 +177,7 @@ def _responder(agent: loop.Agent, settings: Settings) -> Responder | None:
 
 
 def _thread_broke(tell: Callable[[loop.Told], None], broke: threading.ExceptHookArgs) -> None:
-    """A thread ends by an exception that nobody caught: never in silence."""
+    """A thread ended by an exception that nobody caught: say so."""
     name = broke.thread.name if broke.thread is not None else "unknown"
     if broke.exc_value is not None:
         tell(Trouble("thread", name, log.unexpected(f"the thread {name!r}", broke.exc_value)))

@@ -12,7 +12,7 @@ from neti.errors import EntryError
 from neti.model import Host, Member, entry
 from neti.registry import detail
 
-# A forged entry of ours with a huge generation shall not make the next one unwritable.
+# A forged entry of ours with a huge generation must not make the next one unwritable.
 _SANE_GENERATION: Final = 36**entry.GENERATION_RESERVE - 1
 
 
@@ -23,12 +23,12 @@ def own_member(
     *,
     departed: int | None = None,
 ) -> Member:
-    """This host as a member: the entry that it has among ``known`` while its addresses are the
-    same and nothing newer speaks for it, else the next generation.
+    """This host as a member: the entry that it has among ``known`` while its addresses are the same
+    and no newer entry speaks for it, otherwise the next generation.
 
-    ``departed``: the generation that said goodbye and whose word still stands in the registry. The
-    same word could not be heard a second time where members may delete nothing, so the one that
-    comes back is the next generation.
+    ``departed``: the generation that said goodbye and whose word is still in the registry. Where
+    members may delete nothing, the same word could not be said a second time, so a host that comes
+    back is the next generation.
     """
     member = Member(
         id=host.id,
@@ -55,7 +55,7 @@ def own_member(
 
 
 def speaks_for(host_id: str, name: str) -> bool:
-    """Whether the name is an entry of this id; cheap, for it is asked of every name."""
+    """Whether the name is an entry of this id. Cheap, because it is asked of every name."""
     if not name.endswith(f".{host_id}") or name.startswith(("left.", "moved.")):
         return False
     try:
@@ -66,7 +66,7 @@ def speaks_for(host_id: str, name: str) -> bool:
 
 
 def overlay_in(name: str) -> IPv4Address | None:
-    """The overlay address that an entry claims; None where the name is no entry."""
+    """The overlay address that an entry claims; None if the name is not an entry."""
     try:
         parsed = entry.parse(name)
     except EntryError:

@@ -1,7 +1,7 @@
 """The stage of this host: what is decided, what is in force, what the kernel should hold.
 
 What follows from a record is decided in ``neti.stage.stages``. Must never do: decide anything
-itself, or write over a record of a newer version because of what nobody decided.
+itself, or overwrite a record of a newer version when nobody decided anything.
 """
 
 from typing import TYPE_CHECKING
@@ -28,11 +28,11 @@ class OwnStage:
 
     @property
     def word(self) -> str:
-        """As operators read it, everywhere: what is in force, or ``down``."""
+        """What operators read everywhere: what is in force, or ``down``."""
         return DOWN if self._core.down.now else self.now.value
 
     def suspended(self) -> str | None:
-        """Why the kernel drops nothing, whatever was decided; None when nothing is in the way."""
+        """Why the kernel drops nothing, whatever was decided; None: nothing prevents it."""
         return self._hindrance(down=self._core.down.now)
 
     def _hindrance(self, *, down: bool) -> str | None:
@@ -49,7 +49,7 @@ class OwnStage:
         """What the kernel should hold now."""
         core = self._core
         if self.record.relaxed and STAGE_FILE in core.disk.behind and not core.down.now:
-            return RELAXED  # the kernel remembers it for as long as the disk does not
+            return RELAXED  # a mark in the kernel remembers it while the disk does not
         return in_force(
             self.record,
             monotonic=core.now(),
@@ -59,13 +59,13 @@ class OwnStage:
         )
 
     def wish(self) -> None:
-        """``enforcement`` becomes what the next transaction brings about."""
+        """Make ``enforcement`` part of the next transaction."""
         self._core.members.elements.enforcement = self.enforcement()
 
     # --- on disk ---
 
     def keep(self, record: Record, *, anew: bool = False) -> bool:
-        """Whether it is on disk. ``anew``: also where it is what it was."""
+        """Returns whether it is on disk. ``anew``: write it even if it has not changed."""
         core = self._core
         decided = record.wished or record.by == "command"
         if record != self.record:
@@ -74,14 +74,15 @@ class OwnStage:
             self.record = record
         elif not anew and STAGE_FILE not in core.disk.behind:
             return True
-        # A record that a newer version wrote, and that nobody here understands, is not written over
-        # because of what nobody decided.
+        # A record of a newer version that we do not understand is not overwritten when nobody
+        # decided anything.
         if not decided and core.out.folder.holds_what_is_not_understood(STAGE_FILE):
             return True
         return core.disk.keep(STAGE_FILE, self._write)
 
     def not_on_disk(self) -> str | None:
-        """Why nothing may be made permanent: the record is written anew, to see that it can be."""
+        """Why nothing may be made permanent now. Writes the record again, to see whether that
+        works."""
         if self._core.disk.keep(STAGE_FILE, self._write):
             return None
         return (
@@ -90,7 +91,7 @@ class OwnStage:
         )
 
     def unsaved(self) -> str | None:
-        """Why what was decided is not on disk; None: it is."""
+        """Why the decision is not on disk; None: it is."""
         return self._core.disk.unsaved(STAGE_FILE)
 
     def _write(self) -> None:

@@ -1,8 +1,8 @@
 """``neti preview``'s answer: the record joined with the machine and the fleet, as a document.
 
 From the running agent, or without it from what it kept on disk. Reads, changes nothing. The loop
-does the join; whose a socket is, which means a look at every process, is found by a thread of its
-own, so that nothing waits for it.
+does the join. A thread finds the owner of each socket, which means a look at every process, so that
+nothing waits for it.
 """
 
 import threading
@@ -43,7 +43,7 @@ def answer(request: Request, shadow: ShadowLog, fleet: Membership, stage: str) -
     def ended() -> None:
         try:
             request.succeed(plain(finish()))
-        except Exception as error:  # whatever /proc holds: the caller gets an answer
+        except Exception as error:  # whatever is in /proc, the caller must get an answer
             request.fail(log.unexpected("the preview", error))
 
     threading.Thread(target=ended, name="neti-preview", daemon=True).start()

@@ -1,7 +1,7 @@
-"""This host in the registry: its lease, its entry, its word when it goes.
+"""This host in the registry: its lease, its entry, its word when it leaves.
 
-Everything that waits for the registry goes through the worker; what came of it comes back as a
-job's end. Must never do: register under an address that is not this id's lease.
+Everything that waits for the registry goes through the worker, and the result comes back as the end
+of a job. Must never do: register under an address that is not this id's lease.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from neti.model import Member, entry
 from neti.registry import AgentRegistry
 
 _LEASE: Final = "lease "
-_OWN_SESSIONS: Final = 2  # so many time-outs later, who holds this id is not this host's past
+_OWN_SESSIONS: Final = 2  # time-outs after which the holder is no earlier run of this host
 
 
 class Registration:
@@ -32,7 +32,7 @@ class Registration:
         self.entry: str | None = None  # the name under which this host is registered now
         self.leaving: Request | None = None
         self._move_said = False  # an operator moved a lease, to this host or away from it
-        self._former_overlay: IPv4Address | None = None  # of this run, when it is another now
+        self._former_overlay: IPv4Address | None = None  # of this run, if it has changed
         self._held_since: float | None = None  # somebody else holds this id since then
         self._replacing: str | None = None  # our own former name, which is to vanish
         self._asked: str | None = None  # the name that we asked to register last
@@ -79,9 +79,9 @@ class Registration:
         core.out.worker.submit("register", job)
 
     def _replaced(self, name: str) -> str | None:
-        """An entry under another name that may be this session's own; the registry looks whether it
-        is. Not only the last one: a registry that was restored from a copy brings back an older
-        one, and with it perhaps this very session, so that it would never vanish by itself."""
+        """An entry under another name that may belong to this session; the registry checks whether
+        it does. Not only the last one: a registry that was restored from a copy brings an older
+        entry back, perhaps with this very session, and then it would never vanish by itself."""
         core = self._core
         if self.entry is not None and self.entry != name:
             return self.entry
@@ -124,8 +124,9 @@ class Registration:
         core.soon("register")
 
     def _address_changed(self, before: IPv4Address, overlay: IPv4Address) -> None:
-        """Without a word of an operator, by a registry that was restored from a copy. It
-        stands until the agent is restarted, or the former address is this host's again."""
+        """The address changed without an operator's word, by a registry that was restored from a
+        copy. The problem remains until the agent is restarted, or the former address is this host's
+        again."""
         former = self._former_overlay = self._former_overlay or before
         self._core.problems.clear("lease_changed")
         if overlay == former:
@@ -156,7 +157,7 @@ class Registration:
             self._somebody_is_this_host(said)
 
     def _somebody_is_this_host(self, said: str) -> None:
-        """What was this host itself before a restart has ended by now."""
+        """After some time the holder cannot be this host itself before a restart."""
         core = self._core
         self._held_since = self._held_since if self._held_since is not None else core.now()
         long = core.now() - self._held_since > _OWN_SESSIONS * core.settings.session_seconds
@@ -172,7 +173,7 @@ class Registration:
 
     def name_appeared(self, name: str) -> None:
         """An operator's word about a lease, or an entry that speaks for this host and is not ours:
-        both mean to look the lease up, and to register anew."""
+        after both, look the lease up and register again."""
         core = self._core
         moved = entry.parse_moved(name)
         if moved is None:
@@ -180,11 +181,11 @@ class Registration:
         elif moved.id == core.host.id or moved.overlay == core.members.overlay:
             log.warning("lease_moved", overlay=moved.overlay, to=moved.id)
             self._move_said = True
-            self.impostors.answer()  # anybody can write the word: at the same pace
+            self.impostors.answer()  # anybody can write the word, so at the same limited rate
 
     def session_taken(self) -> None:
-        """A clone of this host with its state took the session up. Both would fight for ever; so
-        this one begins anew, and is told by the registry who has the id now."""
+        """A clone of this host, with its state, took over the session. Both would fight for ever,
+        so this one starts over, and the registry tells it who has the id now."""
         self.entry = None
         log.error("session_taken", what="another machine runs with this host's id and state")
         self._core.problems.set(

@@ -1,4 +1,4 @@
-"""The configuration, taken in anew while the agent runs (SIGHUP, ``neti reload``).
+"""Reads the configuration again while the agent runs (SIGHUP, ``neti reload``).
 
 The new file is taken in whole, or not at all. What the kernel then refuses is not in force, and is
 named. Must never do: let go of most of the fleet because of a typing error, or answer before the
@@ -44,7 +44,7 @@ NEED_RESTART: Final = (
 )
 
 
-# Of a Settings' fields: where the file says it under another name, or does not say it.
+# Fields of Settings that have another name in the file, or none.
 _KEYS: Final = {"embedded": "registry", "sites_configured": "sites"}
 _NO_KEYS: Final = frozenset({"path", "warnings"})
 # What a kernel has no part in. All other keys are in force when it has taken what they mean.
@@ -72,7 +72,7 @@ def changed(old: Settings, new: Settings) -> list[str]:
 
 
 def reloadable(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
-    """``new``, but for what only a restart can change; and the keys in which that differs."""
+    """``new``, except what only a restart can change; and the keys where that differs."""
     kept = {
         name: getattr(old, name)
         for name in NEED_RESTART

@@ -1,4 +1,4 @@
-"""What the shadow's record says about a trial: whom it refused that should have got in."""
+"""What the shadow's record says about a trial: what it refused that should have got in."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -12,7 +12,7 @@ from neti.model import IPAddress, Member
 from neti.stage.preview import Row, unanswered
 from neti.stage.shadow import Loss, Port, losses, port_name
 
-# Between two readings of two clocks: what came just before a trial must not count as refused by it.
+# The difference between two clocks: what came just before a trial must not count as refused by it.
 _ROUNDING: Final = 0.1
 
 
@@ -24,7 +24,7 @@ class ShadowEvidence:
         self._shadow = shadow
 
     def sample(self) -> None:
-        """Right before a trial begins, so that what came just then does not pass for new."""
+        """Called right before a trial begins, so that what came just then does not pass for new."""
         self._shadow.sample()
 
     def incomplete(self, since: float) -> str:
@@ -32,8 +32,8 @@ class ShadowEvidence:
         return self._shadow.incomplete(since) or ""
 
     def unanswered(self) -> dict[Port, str]:
-        """Ports in use that a trial would shut, each in words, but for those that it is meant to
-        shut, and those that somebody accepted losing."""
+        """Ports in use that a trial would shut, each in words. Not those that it is meant to shut,
+        and not those that somebody accepted losing."""
         try:
             may_go = accepted(self._shadow.folder)
         except NetiError:
@@ -52,7 +52,7 @@ class ShadowEvidence:
         accept_losing(self._shadow.folder, ports, self._core.wall())
 
     def refused_members(self, since: float) -> tuple[str, ...]:
-        """Ids of members one of whose addresses was refused since (steady seconds)."""
+        """Ids of members with an address that was refused since (steady seconds)."""
         self._shadow.sample()
         refused = {
             source

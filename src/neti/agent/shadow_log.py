@@ -4,8 +4,8 @@
     accepted.json   the ports that somebody accepted losing
 
 What a kill leaves unwritten is still in the kernel's counters, and the counters that were counted
-stand beside the counts: the next start goes on from both. Must never do: keep the kernel from
-being put right. A look that fails is named, a disk that fails is the caller's to name.
+stand beside the counts, so the next start goes on from both. Must never do: keep the kernel from
+being put right. A look that fails is kept in ``fault``; the caller reports a disk that fails.
 """
 
 import time
@@ -29,7 +29,7 @@ _ACCEPTED: Final = "accepted.json"
 _AT_MOST: Final = 256 << 20
 _SAMPLE_EVERY: Final = 30.0
 _WRITE_EVERY: Final = 60.0
-# A full set takes 0.1 s to read and merge: so many elements a second keep that below a thousandth.
+# A full set takes 0.1 s to read and merge; this many elements a second keep that below 0.1 %.
 _ELEMENTS_A_SECOND: Final = 250
 _COMPACT_AFTER: Final = 5000
 
@@ -60,7 +60,7 @@ class ShadowLog:
         return self._steady.now()
 
     def shown(self, at: float) -> float:
-        """The Unix time to tell people."""
+        """As Unix time, for people."""
         return self._steady.shown(at)
 
     @property
@@ -113,7 +113,7 @@ class ShadowLog:
             problems.clear("record_crowded")
 
     def crowded(self, since: float) -> str | None:
-        """The same of all other ports, where it says little: scanners do that."""
+        """The same for all other ports, where it means little: scanners do that."""
         if not self.unseen.since(since):
             return None
         return (
@@ -123,7 +123,7 @@ class ShadowLog:
         )
 
     def _last_look(self) -> None:
-        """The sets are about to go, and nothing may keep them from it."""
+        """The sets are about to go, and nothing may prevent that."""
         try:
             self.stop()
         except StateError as error:
@@ -137,12 +137,12 @@ class ShadowLog:
             self.write()
 
     def keep_whole(self) -> None:
-        """On disk, where the file there cannot be gone on with. Raises StateError."""
+        """Write it, if the file on disk cannot be continued. Raises StateError."""
         if not self._whole:
             self.write()
 
     def write_anew(self) -> None:
-        """All of it, where the file was taken away. Raises StateError."""
+        """Write all of it, because the file was taken away. Raises StateError."""
         self._whole = False
         self.write()
 
@@ -194,13 +194,14 @@ class ShadowLog:
 
 
 def read_alone(folder: Path, machine: str, steady: SteadyClock) -> tuple[Record, list[str]]:
-    """The record without an agent: as it was last written. And what could not be used of it."""
+    """The record without an agent, as it was last written; and what could not be used of it."""
     record, faults, _ = _read(folder, machine, steady)
     return record, faults
 
 
 def _read(folder: Path, machine: str, steady: SteadyClock) -> tuple[Record, list[str], int | None]:
-    """The record, what is wrong with the file, and how many entries it holds (None: write anew)."""
+    """The record, what is wrong with the file, and how many entries it holds (None: write a new
+    one)."""
     path, now = folder / _FILE, steady.now()
     record = Record(now)
     try:
@@ -232,7 +233,7 @@ def _read(folder: Path, machine: str, steady: SteadyClock) -> tuple[Record, list
 
 
 def _put_newer_aside(path: Path) -> None:
-    """What a newer version wrote is not written over. Raises OSError."""
+    """A file that a newer version wrote is not overwritten. Raises OSError."""
     try:
         first, _, _ = files.read(path, _AT_MOST).partition(b"\n")
         newer = is_newer(durable.checked(first + b"\n").get("format", FORMAT))
@@ -254,8 +255,8 @@ def _listening() -> Collection[Port]:
 
 
 def accepted(folder: Path) -> dict[Port, float]:
-    """The ports that somebody accepted losing, and when. StateError: the file is not usable, and
-    until it is mended nothing counts as accepted."""
+    """The ports that somebody accepted losing, and when. StateError: the file cannot be used, and
+    until it is fixed nothing counts as accepted."""
     path = folder / _ACCEPTED
     try:
         document = durable.checked(files.read(path, _AT_MOST))

@@ -1,7 +1,7 @@
-"""How many lines about others may stand in the log: so many at once, then so many a second. Pure.
+"""Limits log lines about other hosts: so many at once, then so many a second. Pure.
 
-Whoever comes and goes a hundred times a second shall not fill anybody's disk. What is not said one
-by one is counted, and said in one line. Must never do: keep a line from being said about this host.
+A host that comes and goes a hundred times a second must not fill the disks of others. What is not
+logged one by one is counted and logged in one line. Must never do: suppress a line about this host.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Sparing:
     _said: float = float("-inf")
 
     def may_say(self, lines: int, *, now: float) -> bool:
-        """Whether so many lines may be said now; then they count."""
+        """Whether this many lines may be logged now; if so, they count."""
         if self._at is not None:
             self.lines = min(AT_ONCE, self.lines + max(0.0, now - self._at) * A_SECOND)
         self._at = now
@@ -36,7 +36,7 @@ class Sparing:
             self.counted[what] = self.counted.get(what, 0) + number
 
     def take_counted(self, *, now: float) -> dict[str, int] | None:
-        """What is to be said in one line now."""
+        """What to log in one line now."""
         if not any(self.counted.values()) or now < self._said + TOGETHER_EVERY:
             return None
         self._said = now

@@ -1,8 +1,8 @@
-"""reject_all in the agent: what configuration and operator wish, and when a trial may begin.
+"""reject_all in the agent: what the configuration and operators wish, and when a trial begins.
 
-What is decided is in ``neti.stage``; here it is asked for, done, written down and said.
+``neti.stage`` decides; here its decisions are carried out, kept and logged.
 
-Must never do: put a wish on disk as done before the kernel has it.
+Must never do: write to disk that a wish is fulfilled before the kernel has it.
 """
 
 from typing import Any, Final
@@ -46,7 +46,7 @@ class Staging:
     # --- wishes ---
 
     def configured(self) -> None:
-        """The configuration was read anew."""
+        """The configuration was read again."""
         core = self._core
         before = core.stage.record
         core.stage.keep(stages.configured(before, core.settings.reject_all))
@@ -58,7 +58,7 @@ class Staging:
         log.info("stage_wished", reject_all=self._core.settings.reject_all, by="configuration")
 
     def take_up(self, found: Found, *, enforced_once: bool) -> None:
-        """What an earlier run left: before the kernel is made right for the first time."""
+        """Take up what an earlier run left, before the kernel is put right for the first time."""
         core, before = self._core, self._core.stage.record
         taken = take_up(
             found,
@@ -172,7 +172,7 @@ class Staging:
         return None
 
     def _commanded(self, on: bool, caller: str, seconds: float | None = None) -> Record:
-        """``seconds``: for how long, from now; None: for good."""
+        """``seconds``: for how long from now; None: for good."""
         core = self._core
         return stages.commanded(
             core.stage.record,
@@ -197,7 +197,7 @@ class Staging:
         return {"stage": now} if unsaved is None else {"stage": now, "unsaved": unsaved}
 
     def relaxed_on_disk(self) -> None:
-        """``neti relax`` did without this agent, which did not answer. The word is forgotten once
+        """``neti relax`` worked without this agent, which did not answer. Its word is deleted once
         it is followed and on disk, so that a later ``neti enforce`` counts."""
         core = self._core
         said = core.out.folder.relaxed_by()
@@ -215,7 +215,7 @@ class Staging:
         return said.left(boot=out.boot, boottime=out.clock.boottime(), wall=out.clock.wall())
 
     def relaxed_in_kernel(self) -> None:
-        """``neti relax`` did without this agent, and no disk took the word: the kernel bears it."""
+        """``neti relax`` worked without this agent, and could only leave a mark in the kernel."""
         core = self._core
         core.stage.keep(self._commanded(False, AGENT_SILENT))
         log.warning("relaxed", by="command, found in the kernel: it was not on disk")
@@ -223,8 +223,8 @@ class Staging:
     def _relax(
         self, by: str, caller: str = "", seconds: float | None = None
     ) -> DataplaneError | None:
-        """The kernel first, by a transaction of its own: whatever else is refused must not keep
-        anybody out. Why the kernel still drops; None: it does not."""
+        """The kernel first, in a transaction of its own: if anything else is refused, nobody must
+        be kept out by that. Returns why the kernel still drops; None: it does not."""
         core = self._core
         self._trying.relaxed()
         refused = self._kernel.disarm()
@@ -289,7 +289,7 @@ class Staging:
             core.problems.clear("arming")
 
     def _unlikely_to_end_well(self) -> str:
-        """What is missing already, and will be at the trial's end; empty: nothing."""
+        """What is missing now and would be missing at the end of the trial; empty: nothing."""
         core = self._core
         if not core.in_step.fresh:
             return (

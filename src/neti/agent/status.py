@@ -1,4 +1,4 @@
-"""What the running agent tells of itself and of the members. Reads, changes nothing."""
+"""What the running agent tells about itself and the members. Only reads."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -25,7 +25,7 @@ from neti.ruleset.reach import cross_address
 from neti.text import printable
 
 _ADDRESSES: Final = 100  # of removed members named
-_LISTED: Final = 1000  # lost and held members named; more are only counted
+_LISTED: Final = 1000  # lost and held members that are named; more are only counted
 
 if TYPE_CHECKING:
     from neti.agent.loop import Agent

@@ -1,8 +1,8 @@
 """The agent's tags on its instance: wished for by the loop, set by a short-lived child process.
 
-AWS's SDK costs tens of MiB and half a second of CPU, so it never enters the agent: ``neti aws tag``
-runs, at low priority, and ends. A thread of its own waits for it and tries again with growing
-pauses. Must never: keep the loop waiting, log twice what is wrong, or matter to the dataplane.
+AWS's SDK costs tens of MiB and half a second of CPU, so the agent never loads it: ``neti aws tag``
+runs at low priority and ends. A thread waits for it and tries again with growing pauses. Must never
+do: keep the loop waiting, log the same fault twice, or affect the dataplane.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ class Tagger:
         self, run: Run, *, stop: Callable[[], None] = lambda: None, jitter: Callable[[], float]
     ) -> None:
         """``run`` sets the tags and returns None, or what is wrong; ``stop`` ends it from outside;
-        ``jitter``, from 0 to 1, spreads the tries of a fleet."""
+        ``jitter``, from 0 to 1, spreads the attempts of a fleet."""
         self.problem: str | None = None
         self._run = run
         self._stop = stop
@@ -66,14 +66,14 @@ class Tagger:
         self._thread.start()
 
     def wanted(self, overlay: IPv4Address, version: str) -> None:
-        """These are the tags that the instance should have. Saying it again costs nothing."""
+        """These are the tags that the instance should have. Calling it again costs nothing."""
         with self._changed:
             if self._wanted != Tags(overlay, version):
                 self._wanted = Tags(overlay, version)
                 self._changed.notify()
 
     def close(self, timeout: float = 2.0) -> None:
-        """A child that still runs is ended; the tags are then set at the next start."""
+        """Ends a child that still runs; the tags are then set at the next start."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -85,7 +85,7 @@ class Tagger:
         while True:
             try:
                 self._set_what_is_wanted()
-            except Exception as error:  # tags that are never set again are no reason to be silent
+            except Exception as error:  # if tags are never set again, say so
                 self._failed(log.unexpected("the tagger", error), _LONGEST_PAUSE)
                 with self._changed:
                     if self._changed.wait_for(lambda: self._closed, timeout=_LONGEST_PAUSE):
@@ -109,13 +109,13 @@ class Tagger:
                 log.info("tagged", overlay_ip=wanted.overlay, neti_version=wanted.version)
 
     def _next(self, done: Tags | None) -> Tags | None:
-        """What is wanted and not done; None when it is over."""
+        """What is wanted and not done yet; None: this tagger is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._wanted != done)
             return None if self._closed else self._wanted
 
     def _slept(self, seconds: float, wanted: Tags) -> bool:
-        """Wait; True when something else is wanted by now, or nothing any more."""
+        """Wait. True if something else is wanted by now, or nothing any more."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self._closed or self._wanted != wanted, timeout=seconds
@@ -128,7 +128,7 @@ class Tagger:
 
 
 def for_instance(settings: Settings, instance_id: str) -> Tagger | None:
-    """The tagger of an agent; None where the host's identity is not EC2's."""
+    """The tagger of an agent; None if the host's identity does not come from EC2."""
     if isinstance(settings.identity, StaticIdentity):
         return None
     child = Child(settings.path, instance_id, has_keys=settings.aws_secret_key is not None)
@@ -141,7 +141,7 @@ class Child:
     def __init__(self, config: Path, instance_id: str, *, has_keys: bool = False) -> None:
         """``has_keys``: the configuration has the two keys of 2014."""
         self._has_keys = has_keys
-        # -P: the working directory is anybody's, and no place to import from.
+        # -P: never import from the working directory, which may be anybody's.
         self._command = [sys.executable, "-P", "-m", "neti", "aws", "tag", "--low-priority"]
         self._command += ["--config", str(config), "--instance", instance_id]
         self._process: subprocess.Popen[str] | None = None
@@ -149,7 +149,7 @@ class Child:
         self._lock = threading.Lock()
 
     def run(self, tags: Tags) -> str | None:
-        """None when the tags are set; else what the child said, or why it was not begun."""
+        """None: the tags are set; otherwise what the child said, or why it was not started."""
         fault = self._without_credentials()
         if fault is not None:
             return fault
@@ -209,7 +209,7 @@ class Child:
         if process.returncode == 0:
             return None
         lines = [line for line in said.splitlines() if line.strip()]
-        # What the command explains is all its own; of anything else the last line says it.
+        # The command's own explanation is kept whole; of anything else the last line is enough.
         begins = next((n for n, line in enumerate(lines) if line.startswith("neti: ")), -1)
         text = " ".join(line.removeprefix("neti: ") for line in lines[begins:])
         return text[:2000] or f"neti aws tag ended with {process.returncode}"

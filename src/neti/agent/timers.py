@@ -1,4 +1,4 @@
-"""When something is due, by name. No thread, no clock of its own: the loop says what time it is."""
+"""When something is due, by name. It has no thread and no clock: the loop says what time it is."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -8,7 +8,7 @@ _RETRY_AFTER: Final = (1.0, 2.0, 5.0, 10.0, 30.0)  # pauses after a failure; the
 
 @dataclass(slots=True)
 class Timers:
-    """When (monotonic seconds) something is due; absent: not at all."""
+    """When (monotonic seconds) something is due; missing: not at all."""
 
     due: dict[str, float] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
@@ -17,11 +17,11 @@ class Timers:
         self.due[name] = min(when, self.due.get(name, when))
 
     def retry(self, name: str, now: float) -> float:
-        """Due again after a pause that grows with each failure in a row; the pause."""
+        """Due again after a pause that grows with each failure in a row. Returns the pause."""
         count = self.failures.get(name, 0)
         self.failures[name] = count + 1
         pause = _RETRY_AFTER[min(count, len(_RETRY_AFTER) - 1)]
-        self.at(name, now + pause)  # never later than it was due already
+        self.at(name, now + pause)  # never later than it already was
         return pause
 
     def worked(self, name: str) -> None:

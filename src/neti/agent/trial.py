@@ -1,9 +1,9 @@
-"""One trial: begun, watched, and confirmed or let go; its evidence.
+"""One trial: begun, watched, and confirmed or ended; and its evidence.
 
-The kernel ends a trial whatever happens here. What counts as evidence is in
-``neti.stage.evidence``; here it is gathered.
+The kernel ends a trial whatever happens here. ``neti.stage.evidence`` says what counts as evidence;
+here it is gathered.
 
-Must never do: take a time-out off without all the evidence or the operator's word.
+Must never do: remove the time-out without all the evidence or the operator's word.
 """
 
 from collections.abc import Iterable
@@ -21,11 +21,11 @@ from neti.stage import evidence, stages
 from neti.stage.shadow import Port
 from neti.stage.stages import Record, Trial
 
-# The evidence counts only when most of the trial is over; from then on it is looked at again and
+# The evidence counts only when most of the trial is over; from then on it is checked again and
 # again until the kernel's own deadline.
 _LOOK_FROM: Final = 2 / 3
 _LOOKS: Final = 40  # in a whole trial, but no more than one a second
-_MARGIN: Final = 0.5  # seconds after the deadline until the kernel has surely let go
+_MARGIN: Final = 0.5  # seconds after the deadline until the kernel has certainly ended it
 _COUNTED_EVERY: Final = 30.0
 
 
@@ -76,7 +76,7 @@ class Trying:
     # --- a trial ---
 
     def begin(self, wished: Record, seconds: int, *, wait: bool) -> None:
-        """Raises DataplaneError; the kernel is then as it was."""
+        """Raises DataplaneError, and then the kernel is as it was."""
         core = self._core
         core.problems.clear("arming")
         self._kernel.listen()
@@ -90,8 +90,8 @@ class Trying:
             seconds=seconds,
             wait=wait,
         )
-        # On disk first: killed right behind, a restart finds a trial that the kernel does not hold,
-        # and counts it as unconfirmed.
+        # On disk first: if we are killed right after, a restart finds a trial that the kernel does
+        # not hold, and counts it as unconfirmed.
         core.stage.keep(stages.begun(wished, trial))
         core.stage.wish()
         try:
@@ -126,7 +126,7 @@ class Trying:
             return
         found = self.findings = evidence.findings(self._observe(trial))
         if core.stage.record.trial is None:
-            return  # looking at the kernel showed that it is over
+            return  # the look at the kernel found that it is over
         if not (missing := evidence.missing(found)):
             self.make_permanent("evidence", found)
             return
@@ -137,7 +137,7 @@ class Trying:
         core.soon("stage", min(max(1.0, trial.seconds / _LOOKS), left + _MARGIN))
 
     def disarmed(self) -> None:
-        """The kernel was found without its trial, by a look at it."""
+        """A look at the kernel did not find the trial there."""
         trial = self._core.stage.record.trial
         if trial is None:
             return
@@ -150,7 +150,7 @@ class Trying:
         self._progress = None
 
     def taken_down(self) -> None:
-        """Nothing of Neti's is in the kernel, by an operator's word."""
+        """An operator took Neti out of the kernel."""
         if self._core.stage.record.trial is not None:
             self.unconfirmed(("neti down took the trial out of the kernel",))
 
@@ -209,15 +209,15 @@ class Trying:
         )
 
     def _still_unanswered(self, progress: _Progress) -> tuple[str, ...]:
-        """Of the ports that were in use when the trial began; the record of the trial itself says
-        what is lost since."""
+        """Of the ports that were in use when the trial began. What was lost since then is in the
+        record of the trial itself."""
         if not progress.unanswered:
             return ()
         used = self._shadow.unanswered()
         return tuple(words for port, words in used.items() if port in progress.unanswered)
 
     def _kernel_fault(self) -> str:
-        """Read back and put right; what is wrong even so."""
+        """Read the kernel back and put it right. Returns what is still wrong."""
         core = self._core
         refused = self._kernel.resync("trial")
         if refused is not None:
@@ -239,7 +239,7 @@ class Trying:
             self._progress.registry = str(error) if error is not None else ""
 
     def count(self) -> None:
-        """The timer "count": how much members send, for comparison with a trial to come."""
+        """The timer "count": how much members send, to compare a later trial with."""
         self._count()
         self._core.soon("count", _COUNTED_EVERY)
 
@@ -254,8 +254,8 @@ class Trying:
             return 0
 
     def _admitted_within(self, seconds: float) -> tuple[int, float]:
-        """Packets of members in the last so many seconds, but at least as long as lies between two
-        counts, and as far back as was counted; and how long that was."""
+        """Packets of members in the last ``seconds``, at least between two counts, and only as far
+        back as was counted; and how long that was."""
         end, total = self._counted[-1]
         reach = end - max(seconds, _COUNTED_EVERY)
         at, before = next((at, count) for at, count in self._counted if at >= reach)

@@ -1,7 +1,7 @@
 """Who this host is, asked again and again while the agent runs.
 
-Must never do: take another id than the one that the agent started as, or believe at once that an
-address is gone.
+Must never do: take another id than the agent started with, or believe at once that an address is
+gone.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from neti.model import Host, IPAddress
 from neti.model.settings import StaticIdentity
 
 IDENTITY_EVERY: Final = 60.0  # seconds between looks at this host's own addresses
-_SECOND_LOOK: Final = 10.0  # seconds until it is asked whether an address is really gone
+_SECOND_LOOK: Final = 10.0  # seconds until the second question whether an address is really gone
 
 
 class OwnIdentity:
@@ -24,7 +24,7 @@ class OwnIdentity:
     def __init__(self, core: Core, on_changed: Callable[[], None]) -> None:
         self._core = core
         self._on_changed = on_changed
-        self._doubted: frozenset[IPAddress] = frozenset()  # what the last answer did without
+        self._doubted: frozenset[IPAddress] = frozenset()  # missing in the last answer
 
     def ask(self) -> None:
         """The timer "identity"."""

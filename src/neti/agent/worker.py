@@ -1,10 +1,10 @@
-"""Threads for what may take long (the registry's answers, the metadata service): the loop never
-waits for either. Each job ends as an event on the loop's queue, whatever it raises.
+"""Threads for what may take long (the registry, the metadata service): the loop never waits for
+them. Each job ends as an event on the loop's queue, whatever it raises.
 
 Jobs of one lane run one after the other. The metadata service and the registry have lanes of their
 own, so that one that hangs does not keep the other from being asked.
 
-Must never do: end a lane because of what a job raised, or lose a job without a word.
+Must never do: end a lane because of what a job raised, or lose a job silently.
 """
 
 import queue
@@ -17,7 +17,10 @@ from typing import Any, Final
 from neti import log
 from neti.errors import NetiError, Unexpected
 
-_LANES: Final = {"identity": "identity", "probe": "probe"}  # by job; all others: the registry's
+_LANES: Final = {
+    "identity": "identity",
+    "probe": "probe",
+}  # by job; all others use the registry's lane
 _REGISTRY: Final = "registry"
 
 
@@ -61,7 +64,7 @@ class Worker:
         self._lanes[_LANES.get(name, _REGISTRY)].jobs.put((name, job))
 
     def running(self) -> tuple[Running, ...]:
-        """From any thread: what has begun and not ended."""
+        """The jobs that have begun and not ended. Safe from any thread."""
         begun = (lane.running for lane in self._lanes.values())
         return tuple(running for running in begun if running is not None)
 
@@ -93,12 +96,12 @@ class _Lane:
 
 
 def outcome(name: str, job: Job) -> JobEvent:
-    """Do it, and say what came of it."""
+    """Run the job, and report its result."""
     try:
         return JobDone(name, job())
     except NetiError as error:
         return JobFailed(name, error)
-    except BaseException as error:  # whatever it is, this thread has to go on to the next job
+    except BaseException as error:  # whatever it is, this thread must go on to the next job
         failure = Unexpected(log.unexpected(f"the job {name!r}", error))
         failure.__cause__ = error
         return JobFailed(name, failure)
