@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from neti.model import problems as module
-from neti.model.problem_codes import _KINDS, KINDS, Severity
+from neti.model.problem_codes import _KINDS, KINDS, OUT_OF_STEP, Severity
 from neti.model.problems import Problem, Problems, problem, problems_in
 
 PAGE = Path(__file__).parents[3] / "docs/operations.md"
@@ -59,6 +59,14 @@ def _codes_set(path: Path) -> set[str]:
         if (names or getattr(called, "id", "") == "problem") and isinstance(first, ast.Constant):
             found.add(str(first.value))
     return found
+
+
+def test_the_page_says_what_is_out_of_step() -> None:
+    """``neti fleet --require in-step`` is a gate of the runbook: what it goes by is no secret."""
+    (sentence,) = [line for line in PAGE.read_text().splitlines() if "--require in-step" in line]
+    named = sentence.partition("--require in-step")[2].partition(":")[0]
+    assert set(re.findall(r"`([a-z_]+)`", named)) == OUT_OF_STEP
+    assert KINDS.keys() >= OUT_OF_STEP
 
 
 def test_every_code_that_is_used_is_declared() -> None:
