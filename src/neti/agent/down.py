@@ -1,7 +1,8 @@
 """Whether an operator took Neti out of this kernel (``neti down``): the word, here and on disk.
 
-If the disk cannot be written, a mark in the kernel stands for it. Must never do: touch anything but
-the word.
+If the disk cannot be written, a mark in the kernel stands for it: a table that judges nothing.
+Whoever takes that table away ends it, because ``neti up`` without an agent has no other way to say so. Must
+never do: touch anything but the word, or write ``down`` after it was ended.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ class Down:
         self._disk = disk
         self.now = folder.is_down
         self._obeyed = self.now  # what the disk said when it was last obeyed
+        self._borne = False  # the kernel has the word, and the disk may not
 
     @property
     def asked(self) -> bool:
@@ -37,11 +39,33 @@ class Down:
         changed, self.now = said != self.now, said
         return changed
 
-    def begin(self) -> None:
-        self.now = True
+    def ended_in_kernel(self) -> bool:
+        """Whether the word was taken out of the kernel that alone bore it. It is obeyed from here
+        on."""
+        if not self._borne or not self._mark_gone():
+            return False
+        self.now = self._borne = False
+        self.keep()
+        return True
+
+    def _mark_gone(self) -> bool:
+        try:
+            return not self._reconciler.marked_down()
+        except DataplaneError:
+            return False  # nobody can say
+
+    def begin(self, *, borne: bool = False) -> None:
+        """``borne``: by the kernel, where it was found."""
+        self.now, self._borne = True, borne
+
+    def bear(self) -> None:
+        """No disk takes it: the kernel is to bear it."""
+        with contextlib.suppress(DataplaneError):
+            self._reconciler.mark_down()
+            self._borne = True
 
     def end(self) -> None:
-        self.now = False
+        self.now = self._borne = False
         with contextlib.suppress(DataplaneError):
             self._reconciler.unmark_down()
         self.keep()
@@ -56,8 +80,11 @@ class Down:
         return self._disk.unsaved("down")
 
     def _write(self) -> None:
+        if self._borne and self._mark_gone():
+            return  # ended meanwhile: ``ended_in_kernel`` follows
         self._folder.set_down(self.now)
         self._obeyed = self.now
+        self._borne = False
         if self.now:
             with contextlib.suppress(DataplaneError):
                 self._reconciler.unmark_down()

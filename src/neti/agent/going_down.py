@@ -3,7 +3,6 @@
 Must never do: keep anybody's rules in force because a disk cannot be written.
 """
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -28,9 +27,10 @@ class GoingDown:
         self._shuts_out = shuts_out
 
     def obey_disk(self) -> None:
-        """Follow a command that was given while this agent hung."""
+        """Follow a command that was given while this agent did not answer: on disk, or in the
+        kernel if the disk cannot be written."""
         core = self._core
-        if not core.down.changed_on_disk():
+        if not core.down.changed_on_disk() and not core.down.ended_in_kernel():
             return
         try:
             if core.down.now:
@@ -44,7 +44,7 @@ class GoingDown:
 
     def found_in_kernel(self) -> None:
         """``neti down`` was called without this agent, and the disk could not be written."""
-        self._core.down.begin()
+        self._core.down.begin(borne=True)
         log.warning("down", what="said while no disk could take it; the kernel bears it")
         self._core.down.keep()
         self._trying.taken_down()
@@ -60,8 +60,7 @@ class GoingDown:
             refused = str(error)
         self._trying.taken_down()
         if not core.down.keep():
-            with contextlib.suppress(DataplaneError):
-                core.out.reconciler.mark_down()
+            core.down.bear()
         log.warning("down", what="nothing of Neti is in the kernel now; neti up ends this")
         if refused is not None:
             request.fail(refused)

@@ -45,9 +45,10 @@ def leave(folder: Path, name: str, said: Said) -> None:
 
 
 def take_away(folder: Path, name: str) -> None:
-    """Raises OSError."""
-    with contextlib.suppress(FileNotFoundError):
-        (folder / name).unlink()
+    """Raises OSError. A disk that is read-only refuses also where there is nothing to take away."""
+    if present(folder, name):
+        with contextlib.suppress(FileNotFoundError):
+            (folder / name).unlink()
 
 
 def read(folder: Path, name: str) -> Said:

@@ -1,0 +1,90 @@
+"""``neti down`` that no disk takes, and the ``neti up`` that ends it without reaching the agent."""
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.agents import Box, World, world
+
+from neti import durable
+from neti.dataplane.monitor import RulesChanged
+from neti.state import marks
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def refused(*_: object) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+@pytest.fixture(params=["by the agent", "without it"])
+def down(
+    request: pytest.FixtureRequest, fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Box, pytest.MonkeyPatch]]:
+    """An enforced host that is down, by the kernel's word alone."""
+    box = fleet.started(1)
+    box.ask("enforce", wait=True)
+    box.ask("confirm")
+    with monkeypatch.context() as broken:
+        broken.setattr(durable, "replace", refused)
+        if request.param == "by the agent":
+            assert box.ask("down")["result"]["unsaved"]
+        else:
+            box.dataplane.mark_down()
+            box.machine.routes = []
+            box.running.tell(RulesChanged(1, "neti"))
+            fleet.settle()
+            fleet.pass_time(1)
+        assert box.status()["down"]
+        assert box.dataplane.marked_down()
+        yield box, broken
+
+
+def test_up_said_in_the_kernel_is_heard(fleet: World, down: tuple[Box, pytest.MonkeyPatch]) -> None:
+    box, _ = down
+    fleet.pass_time(100)
+    assert box.status()["down"]
+    box.dataplane.remove()
+    box.running.tell(RulesChanged(1, "neti"))
+    fleet.settle()
+    assert not box.status()["down"]
+    assert box.elements("enforce") == {"ipv4": "drop", "ipv6": "drop"}
+
+
+def test_a_disk_that_is_writable_again_takes_no_word_that_was_ended(
+    fleet: World, down: tuple[Box, pytest.MonkeyPatch]
+) -> None:
+    """Not even before the loop has heard of it."""
+    box, broken = down
+    folder = box.running.core.out.folder
+    box.dataplane.remove()
+    broken.undo()
+    box.running.core.disk.keep_what_is_behind()
+    assert not folder.is_down
+    fleet.pass_time(100)
+    assert not folder.is_down
+    assert not box.status()["down"]
+
+
+def test_what_the_disk_takes_at_last_stands_without_the_kernel(
+    fleet: World, down: tuple[Box, pytest.MonkeyPatch]
+) -> None:
+    box, broken = down
+    broken.undo()
+    fleet.pass_time(100)
+    assert box.running.core.out.folder.is_down
+    assert box.dataplane.table is None
+    assert box.status()["down"]
+
+
+def test_nothing_is_taken_away_where_nothing_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read-only disk refuses an unlink before it looks whether the name is there."""
+    monkeypatch.setattr(Path, "unlink", refused)
+    marks.take_away(tmp_path, marks.DOWN)
