@@ -1,8 +1,8 @@
 """Whether an operator took Neti out of this kernel (``neti down``): the word, here and on disk.
 
 If the disk cannot be written, a mark in the kernel stands for it: a table that judges nothing.
-Whoever takes that table away ends it, because ``neti up`` without an agent has no other way to say so. Must
-never do: touch anything but the word, or write ``down`` after it was ended.
+Whoever takes that table away ends it, because ``neti up`` without an agent has no other way to say
+so. Must never do: touch anything but the word, or write ``down`` after it was ended.
 """
 
 import contextlib
