@@ -49,9 +49,11 @@ class SteadyClock:
     """Seconds that look like Unix time and run evenly, even when somebody sets the clock.
 
     Within one boot it continues after a restart of the program, so times that were written before
-    stay valid. Across a reboot only the wall clock can say how long the machine was off. If it
-    cannot be believed (it shows less than what was written, or was never set), or nothing is known
-    of the clock that times were written by, no time has passed.
+    stay valid. Across a reboot it continues by the wall clock, since only that can say how long the
+    machine was off: times that were written before stay as they are, so a kill between two files
+    leaves nothing that would be moved twice. Where the wall clock cannot be believed (it shows less
+    than what was written, or was never set), or nothing is known of the clock that times were
+    written by, no time has passed: then ``shift`` moves them.
     """
 
     def __init__(self, clock: Clock, boot: str, before: Mark | None = None) -> None:
@@ -62,7 +64,8 @@ class SteadyClock:
         if before is not None and self._same:
             self._offset = before.offset
         else:
-            self._offset = clock.wall() - clock.boottime()
+            ahead = before.ahead if before is not None else 0.0
+            self._offset = clock.wall() + ahead - clock.boottime()
 
     def now(self) -> float:
         return self._clock.boottime() + self._offset
@@ -74,23 +77,18 @@ class SteadyClock:
     def mark(self) -> Mark:
         return Mark(self._boot, self._offset, self.now() - self._clock.wall())
 
-    @property
-    def ahead(self) -> float:
-        """What to add to a time that an earlier run wrote and that is yet to come, as far as clocks
-        can tell."""
-        return 0.0 if self._same or self._before is None else -self._before.ahead
-
     def shift(self, latest: float) -> float:
-        """What to add to the times that an earlier run wrote, so that none is in the future;
-        ``latest`` is the last of them."""
+        """What to add to the times that an earlier run wrote where they cannot stay as they are;
+        ``latest`` is the last of them. Never leaves one in the future. Times that were moved by
+        this are moved no more by it, whatever note of the clock is on disk."""
         now = self.now()
         if self._before is None:
             return now - latest  # the clock may have been set since: nobody can tell by how much
         if self._same:
             return min(0.0, now - latest)
-        shift = -self._before.ahead  # as shown by the wall clock
-        never_set = latest + shift < _SET_SINCE <= now
-        return shift if latest + shift <= now and not never_set else now - latest
+        shown = latest - self._before.ahead  # by the wall clock
+        never_set = shown < _SET_SINCE <= self._clock.wall()
+        return now - latest if never_set or latest > now else 0.0
 
 
 @dataclass(slots=True)

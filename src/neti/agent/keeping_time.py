@@ -20,9 +20,9 @@ _SET_BY: Final = 2.0  # seconds: less than that is NTP's slewing
 
 def rebased(loaded: Loaded, steady: SteadyClock) -> Loaded:
     """The same, with all past times moved by one number, so that their order stays. Future times
-    are moved by what the clocks say, but no further away than they were."""
+    are no further away than they were."""
     if loaded.record is not None:
-        loaded.record = stages.moved(loaded.record, steady.ahead, steady.now())
+        loaded.record = stages.moved(loaded.record, 0.0, steady.now())
     times = [*loaded.window.values()]
     for held in loaded.members.values():
         times += [held.lost_since] if held.lost_since is not None else []

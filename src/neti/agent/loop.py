@@ -88,9 +88,10 @@ class Agent:
         """``problems``: those from before the loop. ``brittle``: raise unexpected errors, for
         tests."""
         steady = SteadyClock(outside.clock, outside.boot, loaded.mark)
-        before = loaded.record
+        before, members = loaded.record, loaded.members
         loaded = rebased(loaded, steady)
         self._record_moved = loaded.record != before
+        self._times_moved = loaded.members is not members
         problems = problems if problems is not None else Problems()
         core = self.core = Core(settings, host, outside, loaded, steady=steady, problems=problems)
         self.faults = Faults(core, brittle=brittle)
@@ -137,6 +138,10 @@ class Agent:
     def start(self) -> None:
         """Put the kernel right by what is known without the registry, then ask the registry."""
         core = self.core
+        if not self._times_moved and self.shadow.whole:
+            # Before anything is written by this boot's clock: killed in between, and with the wall
+            # clock set before the next start, nobody could tell any more how old it is.
+            self._clock_note.look()
         if core.disk.itself.overlay is not None:
             overlay = IPv4Address(core.disk.itself.overlay)
             if overlay in core.settings.overlay_subnet:

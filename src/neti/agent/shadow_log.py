@@ -64,6 +64,11 @@ class ShadowLog:
         return self._steady.shown(at)
 
     @property
+    def whole(self) -> bool:
+        """Whether the file on disk can be gone on with, and no time in it was moved."""
+        return self._whole
+
+    @property
     def pause(self) -> float:
         """Seconds until the next look is due."""
         return max(_SAMPLE_EVERY, self._elements / _ELEMENTS_A_SECOND)

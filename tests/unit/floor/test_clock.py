@@ -142,6 +142,21 @@ def test_a_step_before_the_reboot_is_taken_out(fleet: World) -> None:
     times_out_rightly(fleet, box, still=LINGER - 20 - 61 - 60)
 
 
+def test_a_start_after_a_reboot_that_was_killed_moves_no_time_twice(fleet: World) -> None:
+    """The clock was set while the agent ran; then the members go to disk, and the note does not."""
+    box = lost_one(fleet)
+    fleet.clock.set = -DAY
+    fleet.pass_time(61)
+    note = box.settings.table_files_path / "clock.json"
+    before = note.read_bytes()
+    reboot(fleet, box, set_to=-DAY)
+    box.stop()
+    note.write_bytes(before)
+    box.start()
+    fleet.settle()
+    times_out_rightly(fleet, box, still=LINGER - 20 - 61 - 60)
+
+
 @pytest.mark.parametrize("step", [4_000.0, -DAY])
 def test_a_hold_lasts_as_long_as_it_does(fleet: World, step: float) -> None:
     boxes = [fleet.started(number) for number in range(1, 9)]
