@@ -116,6 +116,8 @@ class SimulatedHost:
     caught_up: bool = False  # and whether it knows all of that since
     attentive_since: float = 0.0  # and since when it hears it again
     users: Users = field(default_factory=Users)
+    noted: tuple[bytes, float] = (b"", 0.0)  # clock.json, and how wrong the clock was by then
+    leaps: list[tuple[float, float]] = field(default_factory=list)  # of its clock, while it was off
     unsaved: set[str] = field(default_factory=set)  # files that were behind when it died
     refused_to_start: str = ""
 
@@ -172,6 +174,8 @@ class SimulatedHost:
         loaded = folder.load(self.machine_id)
         if loaded.foreign:
             folder.discard()
+        if loaded.mark is not None and loaded.mark.boot != self.boot_id:
+            self.leaps.append((self.world.time.now, self.clock.set - self.noted[1]))
         self.inbox = deque()
         self.registry = SimulatedRegistry(self.world.server, self.gate, self.inbox, loaded.session)
         self.registry._cut = self.cut
@@ -195,7 +199,19 @@ class SimulatedHost:
         )
         self.agent = Agent(self.settings, self.host, outside, loaded, brittle=True)
         self.agent.start()
+        self._look_at_note()
         self.attentive()
+
+    def _look_at_note(self) -> None:
+        note = self.disk.files.get("clock.json")
+        if note is not None and note.data != self.noted[0]:
+            self.noted = (note.data, self.clock.set)
+
+    def seems(self, since: float) -> float:
+        """Seconds since then, as a host must take it whose wall clock was set while it was off:
+        one that is ahead after a reboot is believed."""
+        ahead = sum(by for at, by in self.leaps if at >= since and by > 0)
+        return self.world.time.now - since + ahead
 
     def _tell(self, what: Any) -> None:
         if self.agent is not None:
@@ -347,6 +363,7 @@ class SimulatedHost:
             for lane in self.worker.lanes:
                 self.worker.do(lane)
         self._look_whether_caught_up()
+        self._look_at_note()
         if agent._stopping:
             raise Killed  # it has ended by itself
 

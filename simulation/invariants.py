@@ -92,11 +92,11 @@ def _unjustified(
         heard = host.caught_up and now - host.attentive_since >= _HEARD_WITHIN
         unheard = not heard and came >= host.deaf_from - _HEARD_WITHIN
         late = unheard or now - came < _HEARD_WITHIN
-        if late and now - word.saw(host_id) >= LINGER_SECONDS - 1.0:
+        if late and host.seems(word.saw(host_id)) >= LINGER_SECONDS - 1.0:
             return ""  # its time was over before
         return "it is registered"
     gone = truth.gone.get(host_id)
-    if gone is None or now - min(gone, word.saw(host_id)) >= LINGER_SECONDS - 1.0:
+    if gone is None or host.seems(min(gone, word.saw(host_id))) >= LINGER_SECONDS - 1.0:
         return ""  # one that came again while nobody was told is lost since before that
     return f"it is gone for {now - gone:.0f} s"
 

@@ -37,7 +37,7 @@ def note_words(world: World, truth: Truth) -> None:
         unread = core.settings.reject_all != host.settings.reject_all  # it opens once that is read
         if enforced and not core.disk.behind and not host.disk.lying and not unread:
             if word.damaged:
-                word.damaged = not acts_on_disk(host)
+                word.damaged = not (host.caught_up and acts_on_disk(host))
             word.enforced = not word.damaged
 
 
