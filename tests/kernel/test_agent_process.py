@@ -15,6 +15,7 @@ from tests.support.netns import Net
 
 from neti.control import client
 from neti.control.client import AgentSilent, AgentUnreachable
+from neti.control.protocol import spare_socket
 
 pytestmark = pytest.mark.kernel
 
@@ -265,6 +266,29 @@ def test_a_second_agent_on_the_host_is_refused(
     """One agent a host."""
     one_sentence(neti("agent"), "another agent is running")
     assert agent.poll() is None
+
+
+def test_an_agent_on_a_read_only_disk_answers(
+    net: Net, neti: Neti, config: Path, tmp_path: Path
+) -> None:
+    """Its operators must be able to ask what is the matter: the socket is elsewhere then."""
+    state = tmp_path / "state"
+    state.mkdir()
+    subprocess.run(["mount", "--bind", str(state), str(state)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(state)], check=True)
+        process = subprocess.Popen(line(net, config, "agent"), stderr=subprocess.DEVNULL)
+        try:
+            wait(lambda: client.call(state, "status")["registered"])
+            told = neti("status").stdout
+            assert "commands reach the agent by /run/neti/" in told
+            assert "not on disk" in told
+        finally:
+            process.terminate()
+            process.wait()
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=True)
+    assert not spare_socket(state).exists()
 
 
 def test_a_route_inside_the_overlay_is_refused(net: Net, neti: Neti) -> None:
