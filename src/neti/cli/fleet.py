@@ -3,6 +3,7 @@
 import csv
 import io
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from neti.cli.common import (
     registry_of,
     settings_in_force,
 )
+from neti.cli.naming import name_option, note_contests, pinned_names
 from neti.cli.output import hand_over, print_json, say
 from neti.fleet import attendance, listing
 from neti.fleet.attendance import Required
@@ -81,6 +83,7 @@ _COLUMNS: Final = (
     metavar="ID",
     help="With --require: leave out this host. Repeatable.",
 )
+@name_option
 @click.option("--skipped", is_flag=True, help="Show the entries that no agent believes, and why.")
 @click.option("--used", is_flag=True, help="Count overlay addresses: leased, free, all.")
 def fleet(
@@ -95,6 +98,7 @@ def fleet(
     excepted: tuple[str, ...],
     used: bool,
     skipped: bool,
+    names: tuple[str, ...],
 ) -> None:
     """List the members of the fleet, by the same rules as the agents.
 
@@ -116,6 +120,7 @@ def fleet(
     if port is not None and (style != "prometheus" or as_json):
         raise click.UsageError("--port: expected beside --format prometheus")
     refuse_no_version("--below-version", version_below)
+    pinned = pinned_names(names)
     if used:
         with registry_of(settings) as registry:
             leased = len(registry.leases())
@@ -126,7 +131,8 @@ def fleet(
     if skipped:
         _print_skipped(seen, as_json)
         return
-    rows = seen.rows()
+    words = seen.words(pinned)
+    rows = seen.rows(words)
     refuse_unknown_site(site, [*settings.sites, *(row["site"] for row in rows)])
     away = [row for row in seen.away if site is None or row["site"] in (site, None)]
     if required or excepted:
@@ -147,11 +153,13 @@ def fleet(
         and (stage is None or row["stage"] == stage)
         and (version_below is None or older(row["version"], version_below))
     ]
+    note_contests(rows, words)
     filtered = stage is not None or version_below is not None
     if style == "prometheus" and not as_json:
         print_json(listing.targets(chosen, port or _metrics_port(settings)))
     else:
-        _print(chosen, "json" if as_json else style, seen.skipped_count, [] if filtered else away)
+        shown_away = [] if filtered else away
+        _print(chosen, "json" if as_json else style, seen.skipped_count, shown_away, pinned)
     missing = None if filtered else attendance.summary(len(chosen), away)
     if missing is not None:
         say(f"neti: {missing}", err=True)
@@ -198,7 +206,9 @@ def _print_skipped(seen: Seen, as_json: bool) -> None:
     say(f"{word} not believed{and_more(seen.skipped_count - len(named))}")
 
 
-def _print(rows: list[Row], style: str, skipped: int, away: list[Row]) -> None:
+def _print(
+    rows: list[Row], style: str, skipped: int, away: list[Row], pinned: Collection[str]
+) -> None:
     match style:
         case "json":
             sites = listing.by_site(rows)
@@ -217,7 +227,7 @@ def _print(rows: list[Row], style: str, skipped: int, away: list[Row]) -> None:
             writer.writerows(listing.csv_row(row, _COLUMNS) for row in rows)
             hand_over(text.getvalue())
         case "hosts":
-            lines, left_out = listing.hosts_lines(rows)
+            lines, left_out = listing.hosts_lines(rows, allowed=pinned)
             hand_over("".join(f"{line}\n" for line in lines))
             note_left_out(left_out, "a hosts file")
         case "ansible":

@@ -11,11 +11,12 @@ import click
 from neti.cli.common import config_option, fleet_seen, json_option, settings_in_force
 from neti.cli.ending import if_interrupted
 from neti.cli.fleet import note_left_out
+from neti.cli.naming import name_option, note_contests, pinned_names
 from neti.cli.output import hand_over, print_json, say
 from neti.errors import NetiError
 from neti.fleet import listing
 from neti.fleet.listing import Row
-from neti.oneshot.hosts_file import rewrite
+from neti.oneshot.hosts_file import held, rewrite
 from neti.text import printable
 from neti.words import counted
 
@@ -42,28 +43,44 @@ _SHOWN: Final = ("name", "id", "site", "overlay", "private", "public", "state")
     help=f"Take them out of FILE ({_HOSTS}) again.",
 )
 @click.option("--domain", help="Also use names inside this domain, such as db-1.example.com.")
+@name_option
 @if_interrupted("the file is either unchanged or complete")
-def hosts(config: Path, write: Path | None, remove: Path | None, domain: str | None) -> None:
+def hosts(
+    config: Path,
+    write: Path | None,
+    remove: Path | None,
+    domain: str | None,
+    names: tuple[str, ...],
+) -> None:
     """Print names and overlay addresses for /etc/hosts, or write them.
 
     --write puts the lines between two markers and leaves all others alone. It replaces the file in
     one step and keeps its mode and owner. You can run it as often as you like, for example by cron.
-    A host that is lost or held, and so still reachable, keeps the line that it has there.
+    A host that is lost or held, and so still reachable, keeps the line that it has there, and so
+    does one of several that want one name.
+
+    Names that programs look up by themselves, such as wpad or puppet, are written only for the
+    host that --name gives them to.
 
     \b
     Examples:
       neti hosts
       neti hosts --write
+      neti hosts --write --name puppet=i-0aaa
       neti hosts --remove
     """
+    pinned = pinned_names(names)
     if write is not None and remove is not None:
         raise click.UsageError("--write and --remove cannot be used together")
     if remove is not None:
         _report(remove, rewrite(remove, []), "no lines from Neti")
         return
     seen = fleet_seen(settings_in_force(config))
-    rows, away = seen.rows(), listing.still_reachable(seen.away)
-    lines, left_out = listing.hosts_lines([*rows, *away], domain)
+    words = seen.words(pinned, domain)
+    rows, away = seen.rows(words), listing.still_reachable(seen.away)
+    written = held(write) if write is not None else {}
+    lines, left_out = listing.hosts_lines([*rows, *away], domain, held=written, allowed=pinned)
+    note_contests(rows, words)
     note_left_out(left_out, "a hosts file")
     if write is None:
         hand_over("".join(f"{line}\n" for line in lines))
@@ -78,8 +95,7 @@ def hosts(config: Path, write: Path | None, remove: Path | None, domain: str | N
             f"{write} is not changed: the registry has no member\n"
             f"→ 'neti hosts --remove {write}' takes the lines out"
         )
-    kept = [row["overlay"] for row in away]
-    _report(write, rewrite(write, lines, kept), f"{counted(len(lines), 'line')} from Neti")
+    _report(write, rewrite(write, lines), f"{counted(len(lines), 'line')} from Neti")
 
 
 def _report(path: Path, changed: bool, holds: str) -> None:
@@ -104,7 +120,9 @@ def lookup(config: Path, as_json: bool, what: str) -> None:
     """
     seen = fleet_seen(settings_in_force(config))
     wanted = what.strip().lower()
-    found = [row for row in (*seen.rows(), *seen.away) if wanted in _called(row)]
+    rows = seen.rows()
+    found = [row for row in (*rows, *seen.away) if wanted in _called(row)]
+    note_contests([row for row in rows if row in found], seen.words())
     if as_json:
         print_json(found)
     for row in () if as_json else found:
@@ -114,5 +132,5 @@ def lookup(config: Path, as_json: bool, what: str) -> None:
 
 
 def _called(row: Row) -> set[str]:
-    keys = ("name", "id", "overlay", "private", "public")
+    keys = ("name", "id", "contested", "overlay", "private", "public")
     return {str(row[key]).lower() for key in keys if row.get(key)}

@@ -3,7 +3,7 @@
 Must never do: change a line outside the markers, or guess where they are.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 BEGIN: Final = "# BEGIN neti (written by 'neti hosts --write'; do not edit)"
@@ -32,25 +32,16 @@ def merged(text: str, lines: Sequence[str]) -> str:
     return "".join([*have, *block])
 
 
-def with_known_names(text: str, lines: Sequence[str], away: Collection[str]) -> list[str]:
-    """``lines``, but addresses that are ``away`` keep the names that our lines in ``text`` give
-    them, unless somebody else is called so now. Raises MarkersBroken."""
+def held(text: str) -> dict[str, str]:
+    """Which of our lines' names stands for which address. Raises MarkersBroken."""
     have = text.splitlines()
     found = _place(have)
-    if found is None:
-        return list(lines)
-    held = {line.split()[0]: line for line in have[found[0] + 1 : found[1]] if line.split()}
-    given = {line.split()[0]: line for line in lines}
-    taken = _names(line for address, line in given.items() if address not in away)
-    for address in away:
-        line = held.get(address)
-        if line is not None and not taken & _names([line]):
-            given[address] = line
-    return list(given.values())
-
-
-def _names(lines: Iterable[str]) -> frozenset[str]:
-    return frozenset(name.lower() for line in lines for name in line.split()[1:])
+    ours = have[found[0] + 1 : found[1]] if found is not None else []
+    named: dict[str, str] = {}
+    for line in ours:
+        address, *names = line.split() or [""]
+        named.update((name, address) for name in names)
+    return named
 
 
 def _place(have: Sequence[str]) -> tuple[int, int] | None:

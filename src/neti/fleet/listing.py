@@ -2,58 +2,54 @@
 
 Members come judged: who is not believed is in no listing. What a host says of itself is anybody's
 text all the same: a name that could be taken for another host, for a group, for an option or for a
-template is replaced by the host's id, which its lease vouches for.
+template is replaced (``neti.fleet.naming`` says by what).
 
-Must never: give one host's name to another, or a name to an address that nobody has.
+Must never do: give one host's name to another, or a name to nobody's address.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address
+from types import MappingProxyType
 from typing import Any, Final
 
+from neti.fleet.naming import (
+    CLIENT_NAMES,
+    RESERVED_GROUPS,
+    Called,
+    Words,
+    label,
+    names_of,
+)
 from neti.model import Member
 from neti.registry.detail import Document
-from neti.text import csv_cell, hosts_line, inventory_value, label, plain_name
+from neti.text import csv_cell, hosts_line, inventory_value, plain_name
+from neti.text import label as metric_label
 
 Row = dict[str, Any]
 
-# Ansible's own groups; a host of such a name would be in every play, or take the group's place.
-RESERVED_GROUPS: Final = frozenset({"all", "ungrouped"})
 _UNKNOWN: Final = "?"
-
-
-def names_of(
-    members: Collection[str], told: Mapping[str, Document], taken: Iterable[str] = ()
-) -> dict[str, str]:
-    """Each member's name by its id: its own word where that is nobody else's, else its id.
-
-    ``taken``: what else no host may be called, such as sites and the ids of leases.
-    """
-    wished = {i: plain_name(told[i].name) for i in members if i in told}
-    claims = Counter(name.lower() for name in wished.values() if name is not None)
-    ids = Counter(host_id.lower() for host_id in {*members, *taken, *RESERVED_GROUPS})
-    chosen = {}
-    for host_id in members:
-        name = wished.get(host_id)
-        others = ids[name.lower()] - (name == host_id) if name is not None else 0
-        free = name is not None and claims[name.lower()] == 1 and not others
-        chosen[host_id] = name if name is not None and free else host_id
-    return chosen
+_AWAY: Final = frozenset({"lost", "held", "missing"})
 
 
 def rows(
-    members: Mapping[str, Member], told: Mapping[str, Document], taken: Iterable[str] = ()
+    members: Mapping[str, Member],
+    told: Mapping[str, Document],
+    taken: Collection[str] = (),
+    *,
+    words: Words | None = None,
 ) -> list[Row]:
     """One for each member, sorted by site and name."""
-    names = names_of(members, told, taken)
+    words = words if words is not None else Words(taken=taken, leases={}, pinned={})
+    names = names_of(members, {i: document.name for i, document in told.items()}, words)
     made = [_row(member, names[i], told.get(i, Document())) for i, member in members.items()]
     return sorted(made, key=lambda row: (row["site"], row["name"], row["id"]))
 
 
-def _row(member: Member, name: str, told: Document) -> Row:
+def _row(member: Member, called: Called, told: Document) -> Row:
     return {
-        "name": name,
+        "name": called.name,
         "id": member.id,
         "site": member.site,
         "private": str(member.private),
@@ -62,6 +58,8 @@ def _row(member: Member, name: str, told: Document) -> Row:
         "version": told.version or _UNKNOWN,
         "stage": told.stage or _UNKNOWN,
         "state": "registered",
+        # What it would be called if nobody else wanted to be called so.
+        "contested": called.contested,
         # Codes of what is wrong on it; None: it does not say.
         "problems": list(told.problems) if told.problems is not None else None,
     }
@@ -77,29 +75,81 @@ def still_reachable(away: Sequence[Row]) -> list[Row]:
     return [row for row in away if row["state"] in ("lost", "held", "missing") and row["overlay"]]
 
 
-def hosts_lines(listed: Sequence[Row], domain: str | None = None) -> tuple[list[str], list[str]]:
+def hosts_lines(
+    listed: Sequence[Row],
+    domain: str | None = None,
+    *,
+    held: Mapping[str, str] = MappingProxyType({}),
+    allowed: Collection[str] = (),
+) -> tuple[list[str], list[str]]:
     """Lines for /etc/hosts, and the ids of those that have no name that may stand there.
 
     A name with a dot could be any host of the world, and would win over DNS: it counts only inside
-    ``domain``.
+    ``domain``, with one label before it, because what has more may be another zone's. Names that
+    programs look up by themselves count only if they are ``allowed``.
+
+    ``held``: whose address has which name in the file. There a name stays with who is away, and
+    with who has it of several that want it.
     """
+    fits = _Fits(domain, frozenset(word.lower() for word in allowed))
+    live = [row for row in listed if row["state"] not in _AWAY]
+    away = [row for row in listed if row["state"] in _AWAY]
+    given = _kept(live, away, held, fits)
+    for rows_ in (live, away):
+        used = {fits.key(name) for name in given.values()}
+        chosen = {row["overlay"]: _word(row, used, fits) for row in rows_}
+        twice = Counter(fits.key(name) for name in chosen.values())
+        for row in rows_:
+            address, name = row["overlay"], chosen[row["overlay"]]
+            # Of who is only known to hold a lease nobody knows whether there ever was a host.
+            if address not in given and twice[fits.key(name)] == 1 and row["state"] != "missing":
+                given[address] = name
     lines, left_out = [], []
-    chosen = [next((n for n in (r["name"], r["id"]) if _local(n, domain)), "") for r in listed]
-    twice = Counter(name.lower() for name in chosen)  # resolvers do not tell DB-1 from db-1
-    for row, name in zip(listed, chosen, strict=True):
-        names = [name] if twice[name.lower()] == 1 else []
-        line = hosts_line(IPv4Address(row["overlay"]), *names)
-        if line is None:
-            left_out.append(row["id"])
-        else:
+    for row in listed:
+        line = hosts_line(IPv4Address(row["overlay"]), given.get(row["overlay"], ""))
+        if line is not None:
             lines.append(line)
+        elif row["state"] != "missing":
+            left_out.append(row["id"])
     return lines, left_out
 
 
-def _local(name: str, domain: str | None) -> bool:
-    return "." not in name or (
-        domain is not None and name.lower().endswith(f".{domain.strip('.').lower()}")
-    )
+@dataclass(frozen=True, slots=True)
+class _Fits:
+    domain: str | None
+    allowed: frozenset[str]
+
+    def __call__(self, name: str) -> bool:
+        word = label(name, self.domain).lower()
+        named = word in self.allowed or name.lower() in self.allowed
+        return "." not in word and (word not in CLIENT_NAMES or named)
+
+    def key(self, name: str) -> str:
+        return label(name, self.domain).lower()
+
+
+def _word(row: Row, used: Collection[str], fits: _Fits) -> str:
+    names = [row["name"], *([row["id"]] if row.get("contested") != row["id"] else [])]
+    return next((name for name in names if fits(name) and fits.key(name) not in used), "")
+
+
+def _kept(
+    live: Sequence[Row], away: Sequence[Row], held: Mapping[str, str], fits: _Fits
+) -> dict[str, str]:
+    """By address, the names of the file that stay where they are."""
+    called = {fits.key(row["name"]) for row in live}
+    known = {row["overlay"]: row for row in (*live, *away)}
+    kept: dict[str, str] = {}
+    for name, address in held.items():
+        row, key = known.get(address), fits.key(name)
+        if row is None or address in kept or not fits(name):
+            continue
+        contested = row.get("contested")
+        wanted = contested is not None and fits.key(contested) == key and key not in called
+        lost = row["state"] in ("lost", "held")
+        if wanted or lost or (row["state"] == "missing" and key not in called):
+            kept[address] = name
+    return kept
 
 
 def inventory(listed: Sequence[Row]) -> tuple[dict[str, Any], list[str]]:
@@ -153,9 +203,9 @@ def targets(listed: Sequence[Row], port: int | None = None) -> list[dict[str, An
         {
             "targets": [f"{row['overlay']}{end}"],
             "labels": {
-                "host": label(row["name"]),
-                "id": label(row["id"]),
-                "site": label(row["site"]),
+                "host": metric_label(row["name"]),
+                "id": metric_label(row["id"]),
+                "site": metric_label(row["site"]),
             },
         }
         for row in listed

@@ -5,7 +5,6 @@ Must never do: leave half a file, or change a line that is not Neti's.
 
 import os
 import stat
-from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -17,15 +16,24 @@ from neti.fleet import hosts_file
 _AT_MOST: Final = 32 << 20
 
 
-def rewrite(path: Path, lines: list[str], away: Collection[str] = ()) -> bool:
+def held(path: Path) -> dict[str, str]:
+    """Which name of Neti's lines stands for which address. Raises NetiError."""
+    try:
+        return hosts_file.held(files.read(path.resolve(), _AT_MOST).decode("utf-8", "replace"))
+    except hosts_file.MarkersBroken as error:
+        raise NetiError(f"{path} is not changed: {error}") from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise NetiError(f"{path} is not changed: {why}") from error
+
+
+def rewrite(path: Path, lines: list[str]) -> bool:
     """Put these lines between Neti's markers; no lines: the markers go too. Whether the file had
-    to be changed. ``away``: addresses that keep the names that the file has for them. Raises
-    NetiError; the file is then as it was."""
+    to be changed. Raises NetiError; the file is then as it was."""
     target = path.resolve()
     try:
         before = files.read(target, _AT_MOST)
         text = before.decode("utf-8", "surrogateescape")
-        lines = hosts_file.with_known_names(text, lines, away)
         after = hosts_file.merged(text, lines).encode("utf-8", "surrogateescape")
         if after == before:
             return False

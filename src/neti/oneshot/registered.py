@@ -7,8 +7,9 @@ import contextlib
 import ipaddress
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from neti.control import client
@@ -19,6 +20,7 @@ from neti.fleet.admission import Admission
 from neti.fleet.attendance import Word
 from neti.fleet.fleet import Fleet
 from neti.fleet.listing import Row
+from neti.fleet.naming import Words
 from neti.fleet.registered import Registered, answer, id_of
 from neti.identity.preflight import registry_addresses
 from neti.model import IPAddress, Member, entry
@@ -32,8 +34,8 @@ _PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when som
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """``told``: what each host says of itself; ``taken``: what no host may be called beside the
-    members' ids; ``skipped``: entries that no agent believes, of which the first are named;
+    """``told``: what each host says of itself; ``taken``: what no host may be called, such as a
+    site; ``leases``: the oldest first; ``skipped``: entries that no agent believes;
     ``away``: a row for everybody who holds a lease and is no member. ``unanswered``: why the
     registry does not answer, so that this is what this host's agent knew; None: it does."""
 
@@ -43,10 +45,17 @@ class Seen:
     skipped: Mapping[str, str]
     skipped_count: int
     away: Sequence[Row]
+    leases: Mapping[ipaddress.IPv4Address, str] = field(default_factory=dict)
     unanswered: RegistryUnavailable | None = None
 
-    def rows(self) -> list[Row]:
-        return listing.rows(self.members, self.told, self.taken)
+    def words(
+        self, pinned: Mapping[str, str] = MappingProxyType({}), domain: str | None = None
+    ) -> Words:
+        """``pinned``: by word, whose it is, as the operator says."""
+        return Words(taken=self.taken, leases=self.leases, pinned=pinned, domain=domain)
+
+    def rows(self, words: Words | None = None) -> list[Row]:
+        return listing.rows(self.members, self.told, words=words or self.words())
 
 
 def read(settings: Settings, registry: OperatorRegistry) -> Registered:
@@ -55,7 +64,7 @@ def read(settings: Settings, registry: OperatorRegistry) -> Registered:
     return Registered(
         members=dict(fleet.members),
         told=told,
-        leases=leases,
+        leases=_by_id(leases),
         # All of them: of whom is not named it would be said that it has no agent.
         skipped=_all_skipped(fleet),
         present=frozenset(map(id_of, fleet.names)),
@@ -71,7 +80,7 @@ def unregistered(
     was wiped knows nothing of those who are held because of it.
     """
     fleet, leases, _ = _judged(settings, registry)
-    known = set(asked) or {*leases, *_lost_here(settings)}
+    known = set(asked) or {*leases.values(), *_lost_here(settings)}
     return frozenset(known - fleet.members.keys())
 
 
@@ -138,10 +147,11 @@ def seen(
     return Seen(
         members=fleet.members,
         told=told,
-        taken=frozenset({*leases, *settings.sites}),
+        taken=_taken(settings),
+        leases=leases,
         skipped=_all_skipped(fleet),
         skipped_count=fleet.skipped_count(),
-        away=_away(settings, fleet, leases),
+        away=_away(settings, fleet, _by_id(leases)),
     )
 
 
@@ -179,7 +189,7 @@ def _by_the_agent(
     return Seen(
         members=there,
         told={},
-        taken=frozenset(settings.sites),
+        taken=_taken(settings),
         skipped={},
         skipped_count=0,
         away=attendance.absent(overlays, there, words=words),
@@ -199,7 +209,7 @@ def _member(told: dict[str, Any]) -> Member:
 
 def _judged(
     settings: Settings, registry: OperatorRegistry
-) -> tuple[Fleet, dict[str, ipaddress.IPv4Address], dict[str, Document]]:
+) -> tuple[Fleet, Mapping[ipaddress.IPv4Address, str], dict[str, Document]]:
     fleet = Fleet(_admission(settings), linger_seconds=settings.linger_seconds)
     owners = registry.leases()
     fleet.snapshot(registry.names(), now=0.0)
@@ -207,7 +217,19 @@ def _judged(
     # Only of those who are members: whoever fills that folder makes no command read it.
     details = registry.details(fleet.members)
     told = {one.host_id: detail.decode(one.document) for one in details}
-    return fleet, {host_id: overlay for overlay, host_id in owners.items()}, told
+    return fleet, owners, told
+
+
+def _by_id(leases: Mapping[ipaddress.IPv4Address, str]) -> dict[str, ipaddress.IPv4Address]:
+    """Of two for one id, of which one is half a lease, the older."""
+    return {host_id: overlay for overlay, host_id in reversed(list(leases.items()))}
+
+
+def _taken(settings: Settings) -> frozenset[str]:
+    """Sites, which are groups, and what agents call ZooKeeper's servers by: a hosts file would lead
+    them elsewhere."""
+    places = [place.rpartition(":")[0] for listed in settings.zk_hosts.values() for place in listed]
+    return frozenset({*settings.sites, *places})
 
 
 def _admission(settings: Settings) -> Admission:
