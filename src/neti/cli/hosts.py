@@ -79,7 +79,9 @@ def hosts(
     words = seen.words(pinned, domain)
     rows, away = seen.rows(words), listing.still_reachable(seen.away)
     written = held(write) if write is not None else {}
-    lines, left_out = listing.hosts_lines([*rows, *away], domain, held=written, allowed=pinned)
+    lines, left_out = listing.hosts_lines(
+        [*rows, *away], domain, held=written, order=words.order(), allowed=pinned
+    )
     note_contests(rows, words)
     note_left_out(left_out, "a hosts file")
     if write is None:

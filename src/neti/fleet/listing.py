@@ -80,6 +80,7 @@ def hosts_lines(
     domain: str | None = None,
     *,
     held: Mapping[str, str] = MappingProxyType({}),
+    order: Mapping[str, int] = MappingProxyType({}),
     allowed: Collection[str] = (),
 ) -> tuple[list[str], list[str]]:
     """Lines for /etc/hosts, and the ids of those that have no name that may stand there.
@@ -88,15 +89,16 @@ def hosts_lines(
     ``domain``, with one label before it, because what has more may be another zone's. Names that
     programs look up by themselves count only if they are ``allowed``.
 
-    ``held``: whose address has which name in the file. There a name stays with who is away, and
-    with who has it of several that want it.
+    ``held``: which name stands for which address in the file; ``order``: how many leases are older
+    than that of an address. In the file a name stays with who is away, and with who has it of
+    several that want it, if it has the oldest lease of them.
     """
-    fits = _Fits(domain, frozenset(word.lower() for word in allowed))
+    fits = _Fits(domain, frozenset(label(word, domain).lower() for word in allowed))
     live = [row for row in listed if row["state"] not in _AWAY]
     away = [row for row in listed if row["state"] in _AWAY]
-    given = _kept(live, away, held, fits)
+    given, stay = _kept(live, away, held, order, fits)
     for rows_ in (live, away):
-        used = {fits.key(name) for name in given.values()}
+        used = {fits.key(name) for name in given.values()} | stay
         chosen = {row["overlay"]: _word(row, used, fits) for row in rows_}
         twice = Counter(fits.key(name) for name in chosen.values())
         for row in rows_:
@@ -120,9 +122,8 @@ class _Fits:
     allowed: frozenset[str]
 
     def __call__(self, name: str) -> bool:
-        word = label(name, self.domain).lower()
-        named = word in self.allowed or name.lower() in self.allowed
-        return "." not in word and (word not in CLIENT_NAMES or named)
+        word = self.key(name)
+        return "." not in word and (word not in CLIENT_NAMES or word in self.allowed)
 
     def key(self, name: str) -> str:
         return label(name, self.domain).lower()
@@ -134,22 +135,58 @@ def _word(row: Row, used: Collection[str], fits: _Fits) -> str:
 
 
 def _kept(
-    live: Sequence[Row], away: Sequence[Row], held: Mapping[str, str], fits: _Fits
-) -> dict[str, str]:
-    """By address, the names of the file that stay where they are."""
-    called = {fits.key(row["name"]) for row in live}
+    live: Sequence[Row],
+    away: Sequence[Row],
+    held: Mapping[str, str],
+    order: Mapping[str, int],
+    fits: _Fits,
+) -> tuple[dict[str, str], set[str]]:
+    """By address, the names of the file that stay where they are; and names that nobody gets.
+
+    A member may be away because somebody ended its session, in order to get its name. So who takes
+    over the name of a host that is not there, as one that replaces it does, has the younger lease.
+    """
+    called = {fits.key(row["name"]): row for row in live}
     known = {row["overlay"]: row for row in (*live, *away)}
     kept: dict[str, str] = {}
+    stay: set[str] = set()
     for name, address in held.items():
         row, key = known.get(address), fits.key(name)
-        if row is None or address in kept or not fits(name):
+        if address in kept or key in stay or not fits(name):
             continue
-        contested = row.get("contested")
-        wanted = contested is not None and fits.key(contested) == key and key not in called
-        lost = row["state"] in ("lost", "held")
-        if wanted or lost or (row["state"] == "missing" and key not in called):
+        newcomer = called.get(key)
+        older = newcomer is not None and _older(newcomer["overlay"], address, order)
+        if newcomer is not None and key in fits.allowed:
+            continue  # the operator's word
+        if row is None:
+            if older:
+                stay.add(key)
+            continue
+        if row["state"] in _AWAY:
+            stays = row["state"] != "missing" or newcomer is None or older
+        else:
+            stays = newcomer is None and _wants(row, key, fits) and _oldest(row, live, order, fits)
+        if stays:
             kept[address] = name
-    return kept
+            stay.add(key)
+    return kept, stay
+
+
+def _wants(row: Row, key: str, fits: _Fits) -> bool:
+    contested = row.get("contested")
+    return contested is not None and fits.key(contested) == key
+
+
+def _oldest(row: Row, live: Sequence[Row], order: Mapping[str, int], fits: _Fits) -> bool:
+    """Of those who want the same word."""
+    key = fits.key(row["contested"])
+    others = [one["overlay"] for one in live if one is not row and _wants(one, key, fits)]
+    return not any(_older(other, row["overlay"], order) for other in others)
+
+
+def _older(one: str, other: str, order: Mapping[str, int]) -> bool:
+    """Whether both are leased, and that one earlier."""
+    return one in order and other in order and order[one] < order[other]
 
 
 def inventory(listed: Sequence[Row]) -> tuple[dict[str, Any], list[str]]:

@@ -71,6 +71,10 @@ class Words:
     pinned: Mapping[str, str]
     domain: str | None = None
 
+    def order(self) -> dict[str, int]:
+        """How many leases are older than that of an address."""
+        return {str(overlay): number for number, overlay in enumerate(self.leases)}
+
     def key(self, name: str) -> str:
         """Resolvers do not tell DB-1 from db-1."""
         return label(name, self.domain).lower()

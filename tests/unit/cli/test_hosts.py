@@ -174,6 +174,34 @@ def test_who_is_lost_is_not_robbed_of_its_name(
     assert hosts.read_text() == f"{BEGIN}\n192.168.0.1\ta\n{lines}{END}\n"
 
 
+@pytest.mark.parametrize("state", ["missing", "gone", "left"])
+def test_who_replaces_a_host_that_is_not_there_has_the_younger_lease(
+    state: str, config: Path, seen: dict[str, object], tmp_path: Path
+) -> None:
+    """A member may be away for a second because somebody ended its session to get its name."""
+    hosts = tmp_path / "hosts"
+    gone = IPv4Address("192.168.0.9")
+    seen.update(away=[{**away(state, str(gone)), "id": "c", "name": "c"}])
+    for leases, line in (
+        ({gone: "c", B.overlay: "b"}, "192.168.0.2\tdb-1\n"),
+        ({B.overlay: "b", gone: "c"}, "192.168.0.2\tb\n"),
+    ):
+        hosts.write_text(f"{BEGIN}\n{gone}\tdb-1\n{END}\n")
+        seen.update(leases=leases)
+        neti(config, "hosts", "--write", str(hosts))
+        assert line in hosts.read_text()
+
+
+def test_who_took_a_name_meanwhile_does_not_keep_it(
+    config: Path, seen: dict[str, object], tmp_path: Path
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"{BEGIN}\n192.168.0.9\tdb-1\n{END}\n")
+    two_want(seen)  # the host with the younger lease has it
+    neti(config, "hosts", "--write", str(hosts))
+    assert "db-1" not in hosts.read_text()
+
+
 def two_want(seen: dict[str, object]) -> None:
     """``b`` says that it is called db-1; somebody came and leased the id db-1."""
     seen.update(
