@@ -413,7 +413,10 @@ class Agent:
         }
         command = commands.get(request.command)
         if command is None:
-            request.fail(f"this agent does not know the command {request.command!r}")
+            request.fail(
+                f"this agent does not know the command {request.command!r}, so it is of another "
+                "version\n→ systemctl restart neti"
+            )
             return
         if not request.looks and not request.take():
             log.warning("command_abandoned", command=request.command)

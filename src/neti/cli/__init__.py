@@ -20,7 +20,7 @@ from neti.errors import NetiError
 # command -> (module, attribute); in the order of --help
 _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "agent": ("neti.cli.agent", "agent"),
-    "status": ("neti.cli.host", "status"),
+    "status": ("neti.cli.status", "status"),
     "fleet": ("neti.cli.fleet", "fleet"),
     "verify": ("neti.cli.verify", "verify"),
     "preview": ("neti.cli.preview", "preview"),

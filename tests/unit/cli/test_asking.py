@@ -10,12 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from neti.cli import asking, cli
-from neti.cli.host import is_well
+from neti.cli.status import _problems, is_well
 from neti.control import client
 from neti.control.client import AgentSilent, AgentUnreachable
 from neti.control.protocol import SOCKET_NAME
 from neti.dataplane.way_out import Held
 from neti.identity.machine import fingerprint
+from neti.model.problems import problem
 from neti.monitoring.status import Expired, Registry, Status
 from neti.stage.stages import Record
 from neti.state.folder import StateFolder
@@ -131,3 +132,17 @@ def test_what_a_status_without_codes_says() -> None:
     assert not is_well(seen)
     assert not is_well(replace(seen, registered=True, down=True))
     assert not is_well(replace(seen, registered=True, trial=Expired()))
+
+
+def test_the_same_of_several_files_is_one_line() -> None:
+    """A full disk says so once, and which files are behind."""
+    told = [
+        problem("disk", "no space left", "stage.json"),
+        problem("disk", "no space left", "session.json"),
+        problem("route", "no interface"),
+        problem("lost", "they are listed above"),
+    ]
+    assert _problems(told) == [
+        "problem   no space left (stage.json, session.json)",
+        "problem   no interface",
+    ]

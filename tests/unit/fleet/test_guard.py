@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.agents import Box, World, world
 from tests.unit.agent.test_agent import overlay, session_of
 
-from neti.cli.host import _status_lines
+from neti.cli.status import _status_lines
 from neti.fleet.guard import WINDOW_SECONDS, Guard, ends_by_itself
 from neti.fleet.lost import Absences, Hold, Lost
 from neti.model import Member

@@ -16,7 +16,7 @@ import yaml
 from tests.support.agents import Box, World, world
 
 from neti.agent.config_read import ConfigRead
-from neti.cli.host import is_well
+from neti.cli.status import is_well
 from neti.fleet import attendance, listing
 from neti.model import Member, entry
 from neti.model.document import read

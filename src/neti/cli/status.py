@@ -1,0 +1,180 @@
+"""``neti status``: what the agent says of this host, or disk and kernel where none answers."""
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import click
+
+from neti.cli.asking import ask
+from neti.cli.common import config_option, json_option, settings_in_force_or_refused
+from neti.cli.output import explain, print_json, say
+from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
+from neti.errors import NetiError
+from neti.model.problems import Problem, Severity
+from neti.monitoring.status import Status, status_of
+from neti.words import counted, listed, some
+
+_SAID: Final = {
+    Severity.NOTE: "note      ",
+    Severity.WARNING: "problem   ",
+    Severity.CRITICAL: "CRITICAL  ",
+}
+_HAS_LEFT: Final = (
+    "this host has left the fleet ('neti leave'), so no agent runs here\n"
+    "→ 'systemctl start neti' brings it back, with the same overlay address"
+)
+
+
+@click.command()
+@config_option
+@json_option
+def status(config: Path, as_json: bool) -> None:
+    """Show this host: addresses, registry, members, stage, problems.
+
+    If no agent answers, it shows what disk and kernel know instead.
+
+    Exit code 0: all is well. 1: something is wrong, or no agent answers. 2: the configuration is
+    not valid, so the agent could not start again with it.
+    """
+    settings, refused = settings_in_force_or_refused(config)
+    folder = settings.table_files_path
+    try:
+        answer = ask(folder, "status", then="'neti status' says what disk and kernel know")
+    except AgentForbidden:
+        raise
+    except AgentUnreachable as away:
+        _say_what_is_known(folder, away, as_json)
+        sys.exit(1)
+    seen = status_of(answer)
+    if as_json:
+        print_json(answer)
+    else:
+        for line in _status_lines(seen):
+            say(line)
+    if refused:
+        sys.exit(2)
+    if not is_well(seen):
+        sys.exit(1)
+
+
+def _say_what_is_known(folder: Path, away: AgentUnreachable, as_json: bool) -> None:
+    from neti.cli.alone import document, lines
+    from neti.oneshot.known import known
+
+    try:
+        found = known(folder)
+    except NetiError as unknown:
+        explain(away)
+        raise unknown from None
+    explain(_HAS_LEFT if found is not None and found.left and not _hangs(away) else away)
+    if as_json:
+        print_json({"agent": away.is_called, **document(found)})
+    elif found is not None:
+        say(*lines(found))
+
+
+def _hangs(away: AgentUnreachable) -> bool:
+    return isinstance(away, AgentSilent)
+
+
+def is_well(seen: Status) -> bool:
+    """What the exit code says. What stands beside the problems is for an agent without codes."""
+    graver = any(one.severity is not Severity.NOTE for one in seen.problems)
+    expired = seen.trial is not None and seen.trial.state == "expired"
+    return not (graver or seen.down or not seen.registered or seen.holds or expired)
+
+
+def _status_lines(seen: Status) -> list[str]:
+    registry, members = seen.registry, seen.members
+    fresh = "in step" if registry.fresh else f"NOT in step: {registry.reason}"
+    sites = ", ".join(f"{count} in {site}" for site, count in sorted(members.sites.items()))
+    lines = [
+        f"host      {seen.id} in site {seen.site}, neti {seen.version}",
+        f"private   {seen.private}",
+        f"public    {seen.public or 'none: reached inside its site only'}",
+        f"overlay   {seen.overlay or 'none yet'}",
+        (
+            f"registry  {registry.kind}, {fresh}; "
+            f"{'registered' if seen.registered else 'NOT registered'}"
+        ),
+        (
+            f"members   {members.total} ({sites or 'none'}), {members.lost} lost, "
+            f"{members.held} held, {members.unreachable} without an address for this site"
+        ),
+        f"stage     {_stage(seen)}",
+    ]
+    lines += _absent(seen)
+    if seen.skipped.count:
+        entries = counted(seen.skipped.count, "registry entry is", "registry entries are")
+        lines.append(f"skipped   {entries} not believed:")
+        lines += [f"            {name}: {why}" for name, why in seen.skipped.entries.items()]
+    lines += [
+        f"shared    {shared.address} in {shared.site}: claimed by {', '.join(shared.ids)}"
+        for shared in seen.shared_private
+    ]
+    if seen.containers:
+        lines.append(f"own       {some(seen.containers)}: containers of this host, let in")
+    if seen.removed.count:
+        addresses = counted(seen.removed.count, "address", "addresses")
+        lines.append(
+            f"removed   {addresses} of former members, whose open connections are judged anew: "
+            f"{some(seen.removed.addresses)}"
+        )
+    lines += _problems(seen.problems)
+    lines += [f"note      {sentence}" for sentence in seen.notes]
+    lines += [f"warning   {sentence}" for sentence in seen.warnings]
+    return lines
+
+
+def _stage(seen: Status) -> str:
+    if seen.down:
+        return "DOWN: nothing of Neti is in the kernel"
+    trial = seen.trial
+    if trial is None:
+        return seen.stage
+    why = "; ".join(trial.why)
+    if trial.state == "running":
+        word = "'neti confirm'" if trial.confirms == "operator" else "evidence"
+        missing = f"; missing: {why}" if why else ""
+        return f"trial, {trial.seconds_left:.0f} s left, waits for {word}{missing}"
+    again = trial.retry_at
+    when = f", tried again in {max(0.0, again - time.time()):.0f} s" if again is not None else ""
+    return f"{seen.stage}: the last trial ended UNCONFIRMED ({why}){when}"
+
+
+def _absent(seen: Status) -> list[str]:
+    """Lost and held members, the first twenty of each; holds with their reasons."""
+    now, indent = time.time(), " " * 12
+    gone = (
+        f"lost      {lost.id} ({lost.overlay}) {now - lost.since:.0f} s ago" for lost in seen.lost
+    )
+    lines = listed(gone, seen.members.lost, " " * 10)
+    reasons = dict.fromkeys(hold.reason for hold in seen.holds)
+    unnamed = seen.members.held - len(seen.holds)  # the agent names so many and no more
+    for reason in reasons:
+        held = [hold for hold in seen.holds if hold.reason == reason]
+        total = len(held) + (unnamed if len(reasons) == 1 else 0)
+        are = "member is" if total == 1 else "members are"
+        lines.append(f"held      {total} {are} kept: {reason}")
+        ids = (f"{indent}{hold.id} ({hold.overlay}) {now - hold.since:.0f} s ago" for hold in held)
+        lines += listed(ids, total, indent)
+    if unnamed > 0 and len(reasons) > 1:
+        lines.append(f"{indent}and {unnamed} more are held")
+    if reasons:
+        lines.append("            'neti release ID' or 'neti release --all' lets them go")
+    return lines
+
+
+def _problems(problems: Iterable[Problem]) -> list[str]:
+    """What is the same of several things is one line, which names them."""
+    subjects: dict[tuple[Severity, str], list[str]] = {}
+    for one in problems:
+        if one.code != "lost":  # they are listed above
+            subjects.setdefault((one.severity, one.sentence), []).append(one.subject)
+    return [
+        f"{_SAID[severity]}{sentence}" + (f" ({', '.join(these)})" if len(these) > 1 else "")
+        for (severity, sentence), these in subjects.items()
+    ]
