@@ -10,11 +10,13 @@ import click
 import pytest
 
 from neti.cli import cli
+from neti.control.protocol import RUN
 from neti.identity.machine import SOURCES
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))
 OF_THE_AGENT = [unit for unit in UNITS if unit.name != "neti-zk-proxy.service"]
+EVERY_UNIT = [*UNITS, *sorted(DEPLOY.rglob("*.service.j2"))]
 SCRIPTS = sorted(p for p in (DEPLOY / "debian").iterdir() if p.stat().st_mode & 0o100)
 
 
@@ -47,6 +49,17 @@ def test_units_call_what_there_is(unit: Path) -> None:
     named = re.findall(r"man:neti-([a-z-]+)\(1\)", text)
     assert called
     assert set(called) | set(named) <= set(cli.list_commands(click.Context(cli)))
+
+
+@pytest.mark.parametrize("unit", EVERY_UNIT, ids=lambda unit: str(unit.name))
+def test_each_unit_has_its_own_limit_of_files(unit: Path) -> None:
+    """A machine's default may be anything, and whoever opens connections counts on it."""
+    assert re.search(r"^LimitNOFILE=[0-9]{4,5}$", unit.read_text(), re.MULTILINE)
+
+
+def test_the_socket_has_a_place_beside_the_state_folder() -> None:
+    """The agent may not make a folder in /run."""
+    assert f"RuntimeDirectory={RUN.name}\n" in (DEPLOY / "neti.service").read_text()
 
 
 @pytest.mark.parametrize("unit", OF_THE_AGENT, ids=lambda unit: str(unit.name))
