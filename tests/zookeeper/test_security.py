@@ -364,7 +364,7 @@ def test_an_open_door_and_too_few_connections_are_found(
     assert f"127.0.0.1:{two_doors.plain_port}: a plain port is open" in text
     assert f"{prefix}: 8 nodes can be written or emptied by anyone" in text
     assert "maxClientCnxns is 60" in "\n".join(faults(told, "warning"))
-    assert "1 leases of hosts that are not registered" in "\n".join(faults(told, "note"))
+    assert "1 lease is of hosts that are not registered" in "\n".join(faults(told, "note"))
     told = check(two_doors, tmp_path, prefix, plain=True)
     assert told["code"] == 1
     assert "registry_tls: is not configured" in faults(told, "warning")[0]

@@ -111,7 +111,7 @@ def _tell_those_who_are_away(settings: Settings, registry: OperatorRegistry, hos
     try:
         tell_everybody(settings, registry, [host_id])
     except NetiError as error:
-        say(f"neti: agents that are offline now may go on keeping {host_id}: {error}", err=True)
+        explain(f"agents that are offline now may go on keeping {host_id}: {error}")
 
 
 @lease.command()

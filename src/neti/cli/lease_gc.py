@@ -14,7 +14,7 @@ from neti.aws.lease_gc import present, release
 from neti.aws.terminated import Lease, Verdict
 from neti.cli.aws.common import Progress, place_options, waiting
 from neti.cli.common import config_option, json_option, registry_of
-from neti.cli.output import print_json, say
+from neti.cli.output import explain, print_json, say
 from neti.config import load
 from neti.errors import NetiError
 from neti.words import counted
@@ -94,7 +94,7 @@ def gc(
     else:
         say(f"{len(done)} released")
     for lease, error in refused:
-        say(f"neti: {lease.overlay} of {lease.host_id} was not released: {error}", err=True)
+        explain(f"{lease.overlay} of {lease.host_id} was not released: {error}")
     if refused:
         sys.exit(1)
 

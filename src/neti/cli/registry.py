@@ -15,11 +15,12 @@ from neti.config import load
 from neti.errors import NetiError
 from neti.host import caller
 from neti.registry.opening import open_zookeeper, servers
-from neti.words import counted
+from neti.text import printable
+from neti.words import counted, some
 
 if TYPE_CHECKING:
     from neti.registry.zookeeper.certificates import Wanted
-    from neti.registry.zookeeper.check import Finding
+    from neti.registry.zookeeper.finding import Finding
 
 _LOOK_SECONDS = 120.0
 _OPEN = (
@@ -69,24 +70,38 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
     try:
         with waiting(_LOOK_SECONDS, "this command gives up", who=THE_REGISTRY):
             planned = registry.plan_init(operators)
-        if not dry_run:
-            registry.init(planned)
-            if planned.steps:
-                operators_now = ", ".join(planned.subjects) or "none"
-                caller.note("registry init", changes=len(planned.steps), operators=operators_now)
+        refused = [] if dry_run else registry.init(planned)
+        if planned.steps and not dry_run:
+            operators_now = ", ".join(planned.subjects) or "none"
+            caller.note("registry init", changes=len(planned.steps), operators=operators_now)
     finally:
         registry.close()
     steps = [str(step) for step in planned.steps]
     if as_json:
-        print_json({"operators": planned.subjects, "changes": steps, "done": not dry_run})
+        print_json(
+            {
+                "operators": planned.subjects,
+                "changes": steps,
+                "done": not dry_run,
+                "refused": refused,
+            }
+        )
+        if refused:
+            sys.exit(1)
         return
     for line in steps:
         say(line)
     say(f"operators: {', '.join(planned.subjects) or 'none'}")
     word = "would be made" if dry_run else "made"
-    say(f"{counted(len(steps), 'change')} {word}" if steps else "nothing to change")
+    number = len(steps) - len(refused)
+    say(f"{counted(number, 'change')} {word}" if steps else "nothing to change")
     if not secure:
         say(f"warning: {_OPEN}", err=True)
+    if refused:
+        raise NetiError(
+            f"{counted(len(refused), 'node')} could not be closed, because no operator may change "
+            f"the rights of it: {some(refused)}\n→ neti registry check"
+        )
 
 
 @registry_group.command()
@@ -118,7 +133,9 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
       neti registry check
       neti registry check --accept request-length --accept junk-names
     """
-    from neti.registry.zookeeper import check as look
+    from neti.registry.zookeeper import check_servers, check_tree
+    from neti.registry.zookeeper import finding as look
+    from neti.registry.zookeeper.check_judge import judge_tree
     from neti.registry.zookeeper.probe import Place
 
     for code in accept:
@@ -147,15 +164,18 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
     registry = open_zookeeper(settings, site, timeout=seconds)
     try:
         with waiting(seconds, "this command says so", who=THE_REGISTRY):
-            tree = registry.inspect(lambda a, layout: look.look_at_tree(a, layout, time.time))
+            tree = registry.inspect(
+                lambda attempt, layout: check_tree.look_at_tree(attempt, layout, time.time)
+            )
         members, layout = len(tree.by_id), tree.layout
-        found += look.judge_tree(tree, secure=files is not None)
+        found += judge_tree(tree, secure=files is not None)
     except NetiError as error:
-        found.append(look.Finding("fault", "registry", str(error)))
+        what, _, then = str(error).partition("\n→ ")
+        found.append(look.Finding("fault", "registry", what, "unanswered", then=then))
     finally:
         registry.close()
     for place in places:
-        found += look.look_at_server(
+        found += check_servers.look_at_server(
             place,
             files,
             plain_port=plain_port,
@@ -170,8 +190,9 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
 
 
 def _print_findings(found: "list[Finding]", as_json: bool) -> None:
-    order = ("fault", "warning", "note")
-    counts = {word: sum(one.severity == word for one in found) for word in order}
+    from neti.registry.zookeeper import finding
+    from neti.registry.zookeeper.layout import spelled
+
     if as_json:
         findings = [
             {
@@ -179,15 +200,22 @@ def _print_findings(found: "list[Finding]", as_json: bool) -> None:
                 "where": one.where,
                 "what": one.sentence,
                 "code": one.code or None,
+                "then": one.command() or None,
+                "nodes": [spelled(path) for path in one.nodes],
             }
             for one in found
         ]
-        print_json({"findings": findings, **{f"{word}s": n for word, n in counts.items()}})
+        numbers = {f"{word}s": number for word, number in finding.counts(found).items()}
+        print_json({"findings": findings, **numbers})
         return
-    for one in found:
+    for one, more in finding.shown(found):
         code = f"  [{one.code}]" if one.code and one.severity == "warning" else ""
-        say(f"{one.severity:<8} {one.where}: {one.sentence}{code}")
-    say(", ".join(counted(count, word) for word, count in counts.items()))
+        say(f"{one.severity:<8} {printable(one.where)}: {one.sentence}{code}")
+        if command := one.command():
+            say(f"         → {command}")
+        if more:
+            say(f"         and {more} more like this: --json lists them all")
+    say(finding.summary(found))
 
 
 @registry_group.command("dev-ca")

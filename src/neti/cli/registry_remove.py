@@ -40,13 +40,11 @@ def remove(nodes: tuple[str, ...], config: Path, as_json: bool, yes: bool, force
       neti registry remove /neti/agents/web-1
     """
     from neti.registry.zookeeper import remove as removing
-    from neti.registry.zookeeper.layout import path_of
 
     settings = load(config)
     registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
     try:
-        paths = [path_of(node) for node in nodes]
-        doomed = registry.operate(lambda attempt, layout: removing.plan(attempt, layout, paths))
+        doomed = registry.operate(lambda attempt, layout: removing.plan(attempt, layout, nodes))
         if kept := [one for one in doomed if one.keeps is not None and not force]:
             raise NetiError(
                 f"nothing was deleted: {printable(kept[0].path)} stays, because {kept[0].keeps}\n"

@@ -1,18 +1,21 @@
 """What 'neti registry check' says of a server, from the server's words alone."""
 
+import json
+import re
+import shlex
+from ipaddress import IPv4Address
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from neti.cli.registry import _print_findings
-from neti.registry.zookeeper.check import (
-    CODES,
-    Finding,
-    Tree,
-    _goodbyes,
-    _lasting,
-    _version,
-    accepted,
-    joined,
-)
+from neti.model.entry import HOST_ID
+from neti.registry.zookeeper.check_judge import _goodbyes, _halves, _lasting, judge_tree
+from neti.registry.zookeeper.check_servers import _version
+from neti.registry.zookeeper.check_tree import Tree
+from neti.registry.zookeeper.finding import CODES, Finding, accepted, joined
 from neti.registry.zookeeper.layout import Layout
 
 SRVR = "Zookeeper version: {}-5a02a05eddb59aee6ac762f7ea82e92a68eb9c0f, built on 2022-02-25"
@@ -62,11 +65,13 @@ def test_the_same_at_three_servers_is_one_finding_and_may_be_accepted() -> None:
 def test_a_registration_without_a_session_is_a_fault() -> None:
     """It keeps its host out, or speaks for it, for good; junk is named elsewhere."""
     tree = _tree(
-        without_session=(
-            "/neti/agents/web-1",
-            "/neti/ip-map/1.0a000001c6336401c0a80001.5.ec2.db-1",
-            "/neti/ip-map/junk",
-        )
+        agents=frozenset({"web-1", "web-2"}),
+        sessions={
+            "/neti/agents/web-1": 0,
+            "/neti/agents/web-2": 7,
+            "/neti/ip-map/1.0a000001c6336401c0a80001.5.ec2.db-1": 0,
+            "/neti/ip-map/junk": 0,
+        },
     )
     found = list(_lasting(tree))
     assert [(one.severity, one.where) for one in found] == [
@@ -92,21 +97,87 @@ def test_a_goodbye_beside_its_hosts_entry_is_named(goodbye: str, named: bool) ->
     assert [one.where for one in _goodbyes(tree)] == ([f"/neti/ip-map/{goodbye}"] if named else [])
 
 
-def _tree(*, names: tuple[str, ...] = (), without_session: tuple[str, ...] = ()) -> Tree:
-    return Tree(
-        layout=Layout.below(
-            "/neti",
-            iptoid="ip-to-id",
-            idtoip="id-to-ip",
-            ip_map="ip-map",
-            interval="interval",
-            maxchange="maxchange",
-        ),
-        by_overlay={},
-        by_id={},
-        names=names,
-        agents=frozenset(),
-        acls={},
-        without_session=without_session,
-        clock_ahead=None,
+IDS = st.one_of(
+    st.sampled_from(["x';reboot;'", "$(reboot)", "i-0bbb ", "--help", "\u202eabc", "a\nb", "db-1"]),
+    st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1),
+)
+
+
+@given(says=IDS, host_id=IDS)
+def test_no_text_that_another_wrote_gets_into_a_command_but_as_one_inert_word(
+    says: str, host_id: str
+) -> None:
+    """Whatever a half lease says, and whatever a node is called."""
+    overlay = IPv4Address("192.168.0.1")
+    paths = [f"/neti/id-to-ip/{host_id}", f"/neti/agents/{host_id}", f"/neti/ip-map/{host_id}"]
+    known = HOST_ID.fullmatch(host_id) is not None
+    tree = _tree(
+        by_overlay={overlay: says},
+        by_id={host_id: None} if known else {},
+        names=(host_id,),
+        misnamed=() if known else (paths[0], paths[1]),
+        sessions=dict.fromkeys(paths, 0),
+        below={paths[0]: 1},
+        unread=frozenset({paths[1]}),
+        acls={path: [] for path in LAYOUT.parents()},
     )
+    for one in judge_tree(tree, secure=True):
+        words = shlex.split(one.command())
+        assert words[:3] in ([], ["neti", "registry", "remove"], ["neti", "lease", "release"])
+        if words[:3] == ["neti", "lease", "release"]:
+            assert HOST_ID.fullmatch(words[3])
+        for word in words:  # one that was too long ends in an ellipsis
+            assert re.fullmatch(r"[A-Za-z0-9._~/+%-]*…?", word)
+
+
+def test_a_half_lease_that_can_be_given_up_is(capsys: pytest.CaptureFixture[str]) -> None:
+    tree = _tree(by_overlay={IPv4Address("192.168.0.1"): "a"}, by_id={"b": None})
+    assert [(one.where, one.command()) for one in _halves(tree) if one.severity == "fault"] == [
+        ("/neti/ip-to-id/192.168.0.1", "neti registry remove /neti/ip-to-id/192.168.0.1"),
+        ("/neti/id-to-ip/b", "neti lease release b"),
+    ]
+
+
+def test_thirty_thousand_nodes_of_one_member_bury_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The gravest first, the first ten of a kind, and how many more there are; JSON has all."""
+    cheap = [
+        Finding("fault", f"/neti/agents/j{n}", f"keeps j{n} out", "no-session", nodes=(f"/j{n}",))
+        for n in range(30_000)
+    ]
+    found = joined([*cheap, Finding("fault", "zk1:2181", "lets everyone in", "open-plain")])
+    _print_findings(found, False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "fault    zk1:2181: lets everyone in"
+    assert len(lines) == 1 + 2 * 10 + 1 + 1
+    assert lines[-2].strip() == "and 29990 more like this: --json lists them all"
+    assert lines[-1] == "30001 faults, 0 warnings, 0 notes"
+    _print_findings(found, True)
+    assert len(json.loads(capsys.readouterr().out)["findings"]) == 30_001
+
+
+LAYOUT = Layout.below(
+    "/neti",
+    iptoid="ip-to-id",
+    idtoip="id-to-ip",
+    ip_map="ip-map",
+    interval="interval",
+    maxchange="maxchange",
+)
+
+
+def _tree(**parts: Any) -> Tree:
+    nothing: dict[str, Any] = {
+        "by_overlay": {},
+        "by_id": {},
+        "names": (),
+        "agents": frozenset(),
+        "acls": {},
+        "sessions": {},
+        "below": {},
+        "unread": frozenset(),
+        "misnamed": (),
+        "clock_ahead": None,
+    }
+    return Tree(layout=LAYOUT, **{**nothing, **parts})

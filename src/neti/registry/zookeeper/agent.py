@@ -15,7 +15,7 @@ from neti.registry import Sink
 from neti.registry.leases import check_inside
 from neti.registry.untrusted import identity_held
 from neti.registry.zookeeper import rights
-from neti.registry.zookeeper.calls import Attempt, Calls
+from neti.registry.zookeeper.calls import Attempt, Calls, session_of
 from neti.registry.zookeeper.leases import ANY_VERSION, EPHEMERAL
 from neti.registry.zookeeper.session import OneSession, owner
 
@@ -64,7 +64,7 @@ class AgentSide(OneSession):
             registered = self._check_own(attempt, host_id)
             present, replaced = attempt.each([Exists(path, None), Exists(old or path, None)])
             if owner(present) not in (None, attempt.session_id):
-                raise identity_held(host_id, present.ephemeralOwner, b"")
+                raise identity_held(host_id, session_of(present), b"")
             of_agent, of_name = attempt.acls([self._layout.agents, self._layout.ip_map])
             may = rights.of_child(of_agent, also=rights.WRITE)
             return [
@@ -157,7 +157,7 @@ class AgentSide(OneSession):
             raise answer
         detail, stat = answer
         if stat.ephemeralOwner != attempt.session_id:
-            raise identity_held(host_id, stat.ephemeralOwner, detail or b"")
+            raise identity_held(host_id, session_of(stat), detail or b"")
         return True
 
     def _own(self, attempt: Attempt, stat: Any) -> bool:

@@ -26,13 +26,15 @@ from kazoo.protocol.serialization import Exists, GetACL, GetData, Sync, Transact
 
 from neti.errors import RegistryError, RegistryUnavailable
 from neti.registry.zookeeper.layout import removal
-from neti.registry.zookeeper.watch import EndSession, ListNames, StreamClient
+from neti.registry.zookeeper.watch import EndSession, ListNames, ListWholeNames, StreamClient
 from neti.text import printable
 
 T = TypeVar("T")
 # Answers to these do not tell whether the request was carried out: everything here may be repeated.
 _LOST: Final = (ConnectionLoss, SessionExpiredError, SessionMovedError)
 _AT_A_TIME: Final = 500
+_CONTAINER: Final = 1 << 63
+_TIME_TO_LIVE: Final = 0xFF0000
 
 
 class NotAllowed(RegistryError):
@@ -154,9 +156,11 @@ class Attempt:
             for path, answer in zip(paths, answers, strict=True)
         ]
 
-    def names(self, path: str) -> list[str]:
-        """The names below, as they are when everybody's earlier writes are seen."""
-        _, answer = self.each([Sync(path), ListNames(path)])
+    def names(self, path: str, *, whole: bool = False) -> list[str]:
+        """The names below, as they are when everybody's earlier writes are seen. Names that are
+        too long for an agent's come bounded, unless they are to come ``whole``."""
+        listing = ListWholeNames(path) if whole else ListNames(path)
+        _, answer = self.each([Sync(path), listing])
         if isinstance(answer, NoNodeError):
             return []
         if isinstance(answer, Exception):
@@ -214,6 +218,13 @@ class Attempt:
             if isinstance(answer, _LOST):
                 raise answer
         return answers
+
+
+def session_of(stat: Any) -> int:
+    """The session with whose end a node goes; 0 for one that outlasts any. Containers and nodes
+    with a time to live say so in the same field, which would pass for a session's number."""
+    owner = int(stat.ephemeralOwner) & 0xFFFFFFFFFFFFFFFF
+    return 0 if owner == _CONTAINER or owner >> 40 == _TIME_TO_LIVE else owner
 
 
 def _held(answer: Any, path: str, unread: set[str] | None) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kazoo.exceptions import NoNodeError, UnimplementedError
+from kazoo.exceptions import NoAuthError, NoNodeError, UnimplementedError
 from kazoo.protocol.serialization import Create, GetACL, SetACL
 
 from neti.errors import RegistryError
@@ -40,6 +40,7 @@ class InitPlan:
 
     subjects: tuple[str, ...]
     steps: tuple[Step, ...]
+    open_to_members: tuple[str, ...] = ()
 
 
 def subjects_of(attempt: Attempt, own: str | None) -> tuple[str, ...]:
@@ -84,18 +85,26 @@ def plan(attempt: Attempt, layout: Layout, subjects: Iterable[str]) -> InitPlan:
     for parent in layout.open_to_members():
         if parent in present:
             steps += _closing(attempt, parent, operators)
-    return InitPlan(operators, tuple(steps))
+    return InitPlan(operators, tuple(steps), layout.open_to_members())
 
 
-def carry_out(attempt: Attempt, planned: InitPlan) -> None:
-    """All that is to be made in one step, so that no agent sees half a tree; then the rights."""
+def carry_out(attempt: Attempt, planned: InitPlan) -> list[str]:
+    """All that is to be made in one step, so that no agent sees half a tree; then the rights.
+    Returns the nodes whose rights this client may not change: one of them does not keep the others
+    open."""
     made = [Create(s.path, s.data, list(s.acl), 0) for s in planned.steps if s.data is not None]
     if made and (failure := attempt.multi(made)) is not None:
         raise failure[1]
-    changed = [SetACL(s.path, list(s.acl), -1) for s in planned.steps if s.data is None]
-    for answer in attempt.each(changed):
-        if isinstance(answer, Exception) and not isinstance(answer, NoNodeError):
+    changed = [s for s in planned.steps if s.data is None]
+    answers = attempt.each([SetACL(s.path, list(s.acl), -1) for s in changed])
+    members_own = tuple(f"{parent}/" for parent in planned.open_to_members)
+    refused = []
+    for step, answer in zip(changed, answers, strict=True):
+        if isinstance(answer, NoAuthError) and step.path.startswith(members_own):
+            refused.append(step.path)
+        elif isinstance(answer, Exception) and not isinstance(answer, NoNodeError):
             raise answer
+    return refused
 
 
 def _wanted(
@@ -121,15 +130,19 @@ def _closing(attempt: Attempt, parent: str, operators: tuple[str, ...]) -> list[
     paths = [f"{parent}/{name}" for name in attempt.names(parent)]
     return [
         Step(path, None, tuple(rights.without_harm(acl, operators)), acl)
-        for path, acl in _rights(attempt, paths).items()
+        for path, acl in _rights(attempt, paths, strict=False).items()
         if rights.harmful(acl)
     ]
 
 
-def _rights(attempt: Attempt, paths: list[str]) -> dict[str, tuple[Any, ...]]:
+def _rights(
+    attempt: Attempt, paths: list[str], *, strict: bool = True
+) -> dict[str, tuple[Any, ...]]:
+    """Of what is there; what may not be read is left out, unless ``strict``: it cannot be changed
+    either, and 'neti registry check' names it."""
     found = {}
     for path, answer in zip(paths, attempt.each([GetACL(p) for p in paths]), strict=True):
-        if isinstance(answer, NoNodeError):
+        if isinstance(answer, NoNodeError) or (isinstance(answer, NoAuthError) and not strict):
             continue
         if isinstance(answer, Exception):
             raise answer

@@ -22,7 +22,7 @@ from neti.registry.leases import (
 )
 from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper import rights
-from neti.registry.zookeeper.calls import Attempt
+from neti.registry.zookeeper.calls import Attempt, session_of
 from neti.registry.zookeeper.layout import Layout, removal
 from neti.text import printable
 
@@ -93,18 +93,17 @@ class Leases:
         self, attempt: Attempt, host_id: str
     ) -> tuple[list[Any], IPv4Address | DamagedLease | None]:
         """What gives the id's lease up, and the address that is free then."""
-        by_id, agent = self._layout.by_id(host_id), self._layout.agent(host_id)
-        self._refuse_if_registered(
-            attempt,
-            host_id,
-            f"{host_id} is registered: its agent has to leave before its lease is released",
+        by_id = self._layout.by_id(host_id)
+        registered = IdentityHeld(
+            f"{host_id} is registered: its agent has to leave before its lease is released"
         )
+        guard = self._not_registered(attempt, host_id, registered)
         closed: set[str] = set()
         (half,) = attempt.read([by_id], unread=closed)
         if half is None and not closed:
             return [], None
         self._refuse_nodes_below(attempt, [by_id])
-        operations = [*absent(agent), Delete(by_id, ANY_VERSION)]
+        operations = [*guard, Delete(by_id, ANY_VERSION)]
         if half is None:
             return operations, DamagedLease("what nobody but its maker may read")
         overlay = overlay_of(half)
@@ -121,15 +120,14 @@ class Leases:
         overlay = self.held(attempt, old)
         if overlay is None:
             raise moved_from_nobody(old)
-        if not force:
-            self._refuse_if_registered(attempt, old, moved_while_registered(old))
+        guard = [] if force else self._not_registered(attempt, old, moved_while_registered(old))
         closed: set[str] = set()
         (former_data,) = attempt.read([layout.by_id(new)], unread=closed)
         former = overlay_of(former_data) if former_data is not None else None
         halves = [layout.by_id(old), layout.by_overlay(overlay), layout.by_id(new)]
         self._refuse_nodes_below(attempt, halves)
-        operations = [] if force else absent(layout.agent(old))
-        operations += [
+        operations = [
+            *guard,
             Delete(layout.by_id(old), ANY_VERSION),
             Delete(layout.by_overlay(overlay), ANY_VERSION),
         ]
@@ -180,20 +178,18 @@ class Leases:
         self._refuse_nodes_below(attempt, [path])
         return [Delete(path, ANY_VERSION)]
 
-    def _refuse_if_registered(
-        self, attempt: Attempt, host_id: str, otherwise: str | IdentityHeld
-    ) -> None:
-        """No session's node is no registration, so that another sentence says what to do."""
+    def _not_registered(
+        self, attempt: Attempt, host_id: str, registered: IdentityHeld
+    ) -> list[Any]:
+        """Raises ``registered`` when the host is; else what keeps it from registering before the
+        step is done. A node of no session, which no agent makes, does that by itself."""
         path = self._layout.agent(host_id)
         (stat,) = attempt.stats([path])
         if stat is None:
-            return
-        if not stat.ephemeralOwner:
-            raise IdentityHeld(
-                f"{printable(path)} belongs to no session, so no agent made it, and while it is "
-                f"there this is not done\n→ {removal(path)}"
-            )
-        raise IdentityHeld(otherwise) if isinstance(otherwise, str) else otherwise
+            return absent(path)
+        if session_of(stat):
+            raise registered
+        return []
 
     def _refuse_nodes_below(self, attempt: Attempt, paths: Sequence[str]) -> None:
         """ZooKeeper deletes no node that has others below it, and no lease has."""

@@ -136,8 +136,8 @@ class OperatorSide(OneSession):
 
         return self._attempt_as_operator(operation)
 
-    def init(self, planned: InitPlan) -> None:
-        self._attempt_as_operator(lambda attempt: zookeeper_init.carry_out(attempt, planned))
+    def init(self, planned: InitPlan) -> list[str]:
+        return self._attempt_as_operator(lambda attempt: zookeeper_init.carry_out(attempt, planned))
 
     def inspect(self, look: Callable[[Attempt, Layout], T]) -> T:
         """For ``zookeeper_check``, which looks at what no agent needs."""

@@ -15,10 +15,10 @@ from neti.errors import EntryError, RegistryError
 from neti.model import Member, entry
 from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper import rights
-from neti.registry.zookeeper.calls import Attempt
-from neti.registry.zookeeper.layout import Layout, spelled
+from neti.registry.zookeeper.calls import Attempt, session_of
+from neti.registry.zookeeper.layout import Layout, path_of, spelled
 from neti.registry.zookeeper.leases import ANY_VERSION, overlay_named, overlay_of
-from neti.registry.zookeeper.watch import ListNames
+from neti.registry.zookeeper.watch import ListWholeNames
 from neti.text import command, printable
 from neti.words import counted
 
@@ -48,11 +48,12 @@ class Doomed:
         return f"{self.path}: {'; '.join(words)}"
 
 
-def plan(attempt: Attempt, layout: Layout, paths: Sequence[str]) -> list[Doomed]:
+def plan(attempt: Attempt, layout: Layout, spellings: Sequence[str]) -> list[Doomed]:
     """What is to go. Raises RegistryError for what is not there, or is not to be deleted."""
-    found = [_whole_path(attempt, layout, path) for path in dict.fromkeys(paths)]
-    held = {subject for scheme, subject in _identities(attempt) if scheme == "x509"}
-    above = any(scheme == "super" for scheme, _ in _identities(attempt))
+    found = [_whole_path(attempt, layout, spelling) for spelling in dict.fromkeys(spellings)]
+    identities = _identities(attempt)
+    held = {subject for scheme, subject in identities if scheme == "x509"}
+    above = any(scheme == "super" for scheme, _ in identities)
     return [_look(attempt, layout, path, held=held, above=above) for path in dict.fromkeys(found)]
 
 
@@ -94,9 +95,10 @@ def super_needed(doomed: Sequence[Doomed]) -> RegistryError:
 # --- looking ---
 
 
-def _whole_path(attempt: Attempt, layout: Layout, path: str) -> str:
+def _whole_path(attempt: Attempt, layout: Layout, spelling: str) -> str:
     """Raises RegistryError for a path that is no node to be deleted here. One that was too long to
     be printed ends in an ellipsis."""
+    path = path_of(spelling)
     parents = layout.open_to_members()
     parent = next((each for each in parents if path.startswith(each + "/")), None)
     if parent is None and path not in layout.settings():
@@ -105,12 +107,12 @@ def _whole_path(attempt: Attempt, layout: Layout, path: str) -> str:
             f"{printable(path)} is not deleted by this command: expected a node below {places} or "
             f"one of {', '.join(layout.settings())}"
         )
-    if parent is None or not path.endswith("…"):
+    if parent is None or not spelling.endswith("…"):
         return path
-    beginning = spelled(path[:-1])
+    beginning = spelling[:-1]
     alike = [
         whole
-        for name in attempt.names(parent)
+        for name in attempt.names(parent, whole=True)
         if spelled(whole := f"{parent}/{name}").startswith(beginning)
     ]
     if len(alike) != 1:
@@ -139,14 +141,16 @@ def _look(attempt: Attempt, layout: Layout, path: str, *, held: set[str], above:
     shut = [
         each
         for each, acl in zip(inner, acls, strict=True)
-        if each in nailed and not _may_empty(acl, held)
+        if each in nailed and not rights.granted(acl, held) & rights.DELETE
     ]
     return Doomed(
         path=path,
-        session=stat.ephemeralOwner & 0xFFFFFFFFFFFFFFFF,
+        session=session_of(stat),
         owners=tuple(sorted({str(one.id.id) for one in acls[0] if one.id.scheme == "x509"} - held)),
         below=tuple(reversed(below)),
-        keeps=_keeps(attempt, layout, path, stat),
+        keeps=_keeps(attempt, layout, path, stat)
+        if path not in closed and _as_agents_do(attempt, path, acls[0])
+        else None,
         super_only=bool(shut or hidden) and not above,
     )
 
@@ -157,7 +161,7 @@ def _below(attempt: Attempt, path: str) -> tuple[tuple[str, ...], tuple[str, ...
     hidden: list[str] = []
     layer = [path]
     while layer:
-        answers = attempt.each([ListNames(each) for each in layer])
+        answers = attempt.each([ListWholeNames(each) for each in layer])
         deeper = []
         for parent, answer in zip(layer, answers, strict=True):
             if isinstance(answer, NoAuthError):
@@ -179,19 +183,18 @@ def _below(attempt: Attempt, path: str) -> tuple[tuple[str, ...], tuple[str, ...
     return tuple(found), tuple(each for each, has in zip(hidden, full, strict=True) if has)
 
 
-def _may_empty(acl: Sequence[Any], held: set[str]) -> bool:
-    may = rights.world(acl)
-    for one in acl:
-        if one.id.scheme == "x509" and one.id.id in held:
-            may |= one.perms
-    return bool(may & rights.DELETE)
+def _as_agents_do(attempt: Attempt, path: str, acl: Sequence[Any]) -> bool:
+    """Whether its rights are such as agents give: operators may do all, where there are any."""
+    (of_parent,) = attempt.acls([path.rpartition("/")[0] or "/"])
+    known = set(rights.operators(of_parent))
+    return not known or bool(known & set(rights.operators(acl)))
 
 
 def _keeps(attempt: Attempt, layout: Layout, path: str, stat: Any) -> str | None:
     """Whose it is, if it is what a registered host's agent made, or one half of a whole lease."""
     parent, _, name = path.rpartition("/")
     if parent == layout.agents:
-        registered = bool(stat.ephemeralOwner)
+        registered = bool(session_of(stat) and entry.HOST_ID.fullmatch(name))
         return f"it is the registration of {printable(name)}" if registered else None
     if parent == layout.ip_map:
         return _of_an_entry(attempt, layout, name, stat)
@@ -211,7 +214,7 @@ def _of_an_entry(attempt: Attempt, layout: Layout, name: str, stat: Any) -> str 
         parsed = entry.parse(name)
     except EntryError:
         return None
-    if not isinstance(parsed, Member) or not stat.ephemeralOwner:
+    if not isinstance(parsed, Member) or not session_of(stat):
         return None
     (agent,) = attempt.stats([layout.agent(parsed.id)])
     same = agent is not None and agent.ephemeralOwner == stat.ephemeralOwner
@@ -227,7 +230,7 @@ def _of_a_lease(attempt: Attempt, layout: Layout, host_id: str, overlay: Any) ->
     agent, mine, other = attempt.stats(
         [layout.agent(host_id), layout.by_id(host_id), layout.by_overlay(overlay)]
     )
-    if agent is not None and agent.ephemeralOwner:
+    if agent is not None and session_of(agent):
         return f"it is the lease of {host_id}, which is registered"
     if any(stat is not None and stat.numChildren for stat in (mine, other)):
         return None  # a lease that 'neti lease release' cannot give up

@@ -8,7 +8,7 @@ Must never do: give a member the right to write a lease. Whoever can write one l
 to another id, and then speak for that id.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -34,6 +34,15 @@ def world(acl: Rights) -> int:
     perms = 0
     for entry in acl:
         if entry.id == ANYONE_ID_UNSAFE:
+            perms |= entry.perms
+    return int(perms)
+
+
+def granted(acl: Rights, ids: Collection[str]) -> int:
+    """What the subjects among ``ids`` may do, and anyone."""
+    perms = world(acl)
+    for entry in acl:
+        if entry.id.scheme == "x509" and str(entry.id.id) in ids:
             perms |= entry.perms
     return int(perms)
 

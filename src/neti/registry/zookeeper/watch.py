@@ -103,8 +103,20 @@ class ListNames:
         for _ in range(count):
             (length,) = _INT.unpack_from(reply, offset)
             start, offset = offset + 4, offset + 4 + max(length, 0)
-            names.append(bounded_name(reply[start:offset].decode(errors="replace")))
+            names.append(cls.name_of(reply[start:offset].decode(errors="replace")))
         return names, Stat(*_STAT.unpack_from(reply, offset))
+
+    @staticmethod
+    def name_of(whole: str) -> str:
+        return bounded_name(whole)
+
+
+class ListWholeNames(ListNames):
+    """The same with each name as it is, for whoever has to find the node again."""
+
+    @staticmethod
+    def name_of(whole: str) -> str:
+        return whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,140 @@
+"""One look at all of the tree, for ``neti registry check``.
+
+Must never do: change anything, but for a nameless node that ends with its session (for the clock);
+let one node that may not be read end the look; or take a name that is not exactly what an agent
+writes for that of a host or an address.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any, Final
+from uuid import uuid4
+
+from kazoo.protocol.serialization import Create, Exists
+
+from neti.model.entry import HOST_ID
+from neti.registry.untrusted import host_id_text
+from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.calls import Attempt, session_of
+from neti.registry.zookeeper.layout import Layout
+from neti.registry.zookeeper.leases import overlay_named, overlay_of
+
+# What this and other checks make for a moment.
+_OURS: Final = re.compile(r"\.(clock|unread)-[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Paths in full; absent nodes are not in it. ``by_overlay``, ``by_id``: both halves of leases,
+    where the name is what an agent writes; ``agents``: host ids; ``acls``: of what may be read;
+    ``sessions``: 0 for what outlasts any session; ``below``: of what has nodes below it, how many;
+    ``misnamed``: what stands among leases and registrations under a name that no agent writes;
+    ``clock_ahead``: in seconds, the server's of ours."""
+
+    layout: Layout
+    by_overlay: dict[IPv4Address, str]
+    by_id: dict[str, IPv4Address | None]
+    names: tuple[str, ...]
+    agents: frozenset[str]
+    acls: dict[str, list[Any]]
+    sessions: dict[str, int]
+    below: dict[str, int]
+    unread: frozenset[str]
+    misnamed: tuple[str, ...]
+    clock_ahead: float | None
+
+    def all_made(self) -> list[str]:
+        """What stands below the parents that are open to members."""
+        parents = self.layout.open_to_members()
+        return [path for path in self.sessions if path.rpartition("/")[0] in parents]
+
+
+def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) -> Tree:
+    overlays, ids, names, agents = (
+        attempt.names(parent, whole=True)
+        for parent in (layout.ip_to_id, layout.id_to_ip, layout.ip_map, layout.agents)
+    )
+    agents = [name for name in agents if not _OURS.fullmatch(name)]
+    made = [
+        *(f"{layout.ip_to_id}/{name}" for name in overlays),
+        *(f"{layout.id_to_ip}/{name}" for name in ids),
+        *(f"{layout.ip_map}/{name}" for name in names),
+        *(f"{layout.agents}/{name}" for name in agents),
+    ]
+    paths = [*layout.parents(), layout.fleet, *layout.settings(), *made]
+    unread: set[str] = set()
+    acls = dict(zip(paths, attempt.acls(paths, unread=unread), strict=True))
+    stats = dict(zip(paths, attempt.stats(paths), strict=True))
+    there = {path: stat for path, stat in stats.items() if stat is not None}
+    known_ids = [name for name in ids if HOST_ID.fullmatch(name)]
+    known_overlays = [o for name in overlays if (o := overlay_named(name)) is not None]
+    by_overlay, by_id = _leases(attempt, layout, known_overlays, known_ids, unread)
+    ours = {
+        *map(layout.by_overlay, known_overlays),
+        *map(layout.by_id, known_ids),
+        *(layout.agent(name) for name in agents if HOST_ID.fullmatch(name)),
+        *(f"{layout.ip_map}/{name}" for name in names),
+    }
+    return Tree(
+        layout=layout,
+        by_overlay=by_overlay,
+        by_id=by_id,
+        names=tuple(names),
+        agents=frozenset(name for name in agents if HOST_ID.fullmatch(name)),
+        acls={path: acls[path] for path in there if path not in unread},
+        sessions={path: session_of(stat) for path, stat in there.items()},
+        below={path: there[path].numChildren for path in made if _has_below(there.get(path))},
+        unread=frozenset(unread & there.keys()),
+        misnamed=tuple(path for path in made if path not in ours and path in there),
+        clock_ahead=_clock(attempt, layout, wall),
+    )
+
+
+def _has_below(stat: Any) -> bool:
+    return stat is not None and stat.numChildren > 0
+
+
+def _leases(
+    attempt: Attempt,
+    layout: Layout,
+    overlays: list[IPv4Address],
+    ids: list[str],
+    unread: set[str],
+) -> tuple[dict[IPv4Address, str], dict[str, IPv4Address | None]]:
+    """Both halves. Those that do not agree are read once more, in one go, because a lease that was
+    made or given up in between looks like half of one."""
+    by_overlay: dict[IPv4Address, str] = {}
+    by_id: dict[str, IPv4Address | None] = {}
+
+    def read(some: list[IPv4Address], others: list[str]) -> None:
+        paths = [*map(layout.by_overlay, some), *map(layout.by_id, others)]
+        data = attempt.read(paths, unread=unread)
+        for overlay, raw in zip(some, data[: len(some)], strict=True):
+            by_overlay.pop(overlay, None)
+            if raw is not None:
+                by_overlay[overlay] = host_id_text(raw)
+        for host_id, raw in zip(others, data[len(some) :], strict=True):
+            by_id.pop(host_id, None)
+            if raw is not None:
+                by_id[host_id] = overlay_of(raw)
+
+    read(overlays, ids)
+    odd_overlays = {o for o, host_id in by_overlay.items() if by_id.get(host_id) != o}
+    odd_ids = {i for i, o in by_id.items() if o is None or by_overlay.get(o) != i}
+    odd_overlays |= {o for i in odd_ids if (o := by_id[i]) is not None}
+    odd_ids |= {i for o in odd_overlays if HOST_ID.fullmatch(i := by_overlay.get(o, ""))}
+    read(sorted(odd_overlays), sorted(odd_ids))
+    return by_overlay, by_id
+
+
+def _clock(attempt: Attempt, layout: Layout, wall: Callable[[], float]) -> float | None:
+    """The server stamps what is made; this one vanishes with the session."""
+    path = f"{layout.agents}/.clock-{uuid4().hex}"
+    before = wall()
+    (made,) = attempt.each([Create(path, b"", list(rights.READ_ONLY), 1)])
+    if isinstance(made, Exception):
+        return None
+    stat, between = attempt.one(Exists(path, None)), (before + wall()) / 2
+    return None if stat is None else float(stat.ctime / 1000 - between)
