@@ -148,7 +148,7 @@ class Registration:
         """The jobs "lease" and "register"."""
         core = self._core
         pause = core.timers.retry("register", core.now())
-        said = str(error)
+        said = " ".join(str(error).splitlines())  # a next step has a line of its own elsewhere
         if core.problems.sentence("registration") != said:
             report = log.error if isinstance(error, IdentityHeld) else log.warning
             report("not_registered", what=said, retry_seconds=pause)
