@@ -1,5 +1,6 @@
 """``neti lease``: which host holds which overlay address."""
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -18,14 +19,14 @@ from neti.cli.ending import if_interrupted
 from neti.cli.lease_gc import gc
 from neti.cli.output import consent, explain, print_json, say
 from neti.config import load
-from neti.errors import NetiError
+from neti.errors import NetiError, RegistryUnavailable
 from neti.host import caller
 from neti.model.settings import Settings
 from neti.oneshot.fleet_release import tell_everybody
-from neti.oneshot.registered import heard_of, is_registered, leases
+from neti.oneshot.registered import heard_of, leases, registered_of
 from neti.registry import OperatorRegistry
 from neti.registry.leases import DamagedLease
-from neti.words import counted
+from neti.words import counted, some
 
 
 @click.group()
@@ -62,56 +63,96 @@ def list_leases(config: Path, as_json: bool) -> None:
 
 
 @lease.command()
-@click.argument("host_id", metavar="ID")
+@click.argument("host_ids", metavar="ID...", nargs=-1, required=True)
 @config_option
 @json_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @if_interrupted("the lease may or may not be released\n→ neti lease list")
-def release(host_id: str, config: Path, as_json: bool, yes: bool) -> None:
-    """Give up the lease of a host that will not come back.
+def release(host_ids: tuple[str, ...], config: Path, as_json: bool, yes: bool) -> None:
+    """Give up the leases of hosts that will not come back.
 
-    Refused while the host is registered. A host that is not registered may still be running, cut
+    Refused for a host that is registered. A host that is not registered may still be running, cut
     off from the registry, so this asks first; without a terminal it needs --yes. Agents that still
     keep the host as lost or held remove it.
     """
     settings = load(config)
+    refused: list[str] = []
+    freed: dict[str, IPv4Address | DamagedLease] = {}
     with registry_of(settings) as registry:
-        leased = next((o for o, i in registry.leases().items() if i == host_id), None)
-        if leased is not None and not is_registered(registry, host_id):
-            consent(
-                f"{host_id} is not registered. If it still runs, cut off from the registry, its "
-                f"clients lose {leased}, and another host can get that address. Release it?",
-                yes=yes,
-            )
-        freed = registry.release(host_id)
-        if freed is None:
-            raise NetiError(f"{host_id} holds no lease\n→ 'neti lease list' shows who does")
-        overlay = freed if isinstance(freed, IPv4Address) else None
-        caller.note("lease release", id=host_id, overlay=overlay or "damaged")
-        if overlay is not None:
-            _tell_those_who_are_away(settings, registry, host_id)
+        _ask_about_cut_off(registry, host_ids, yes=yes)
+        for host_id in dict.fromkeys(host_ids):
+            # One that cannot be released must not keep the others.
+            try:
+                found = registry.release(host_id)
+            except RegistryUnavailable:
+                raise
+            except NetiError as error:
+                refused.append(str(error))
+                continue
+            if found is None:
+                refused.append(f"{host_id} holds no lease\n→ 'neti lease list' shows who does")
+                continue
+            freed[host_id] = found
+            overlay = found if isinstance(found, IPv4Address) else None
+            caller.note("lease release", id=host_id, overlay=overlay or "damaged")
+        gone = [i for i, found in freed.items() if isinstance(found, IPv4Address)]
+        if gone:
+            _tell_those_who_are_away(settings, registry, gone)
     if as_json:
-        print_json({"id": host_id, "overlay": str(overlay) if overlay else None})
-    elif overlay is None:
-        assert isinstance(freed, DamagedLease)
-        say(
+        released = [
+            {"id": i, "overlay": str(found) if isinstance(found, IPv4Address) else None}
+            for i, found in freed.items()
+        ]
+        if len(host_ids) > 1 or not refused:
+            print_json(released if len(host_ids) > 1 else released[0])
+    else:
+        say(*(_released(host_id, found) for host_id, found in freed.items()))
+    if refused:
+        raise NetiError("\n".join(refused))
+
+
+def _ask_about_cut_off(registry: OperatorRegistry, host_ids: Sequence[str], *, yes: bool) -> None:
+    leased = {host_id: overlay for overlay, host_id in registry.leases().items()}
+    asked = [i for i in dict.fromkeys(host_ids) if i in leased]
+    asked = sorted(set(asked) - registered_of(registry, asked), key=asked.index)
+    if len(asked) == 1:
+        (host_id,) = asked
+        consent(
+            f"{host_id} is not registered. If it still runs, cut off from the registry, its "
+            f"clients lose {leased[host_id]}, and another host can get that address. Release it?",
+            yes=yes,
+        )
+    elif asked:
+        consent(
+            f"{len(asked)} hosts are not registered: {some(asked)}. If one of them still runs, cut "
+            "off from the registry, its clients lose its overlay address, and another host can get "
+            "that. Release them?",
+            yes=yes,
+        )
+
+
+def _released(host_id: str, freed: IPv4Address | DamagedLease) -> str:
+    if isinstance(freed, DamagedLease):
+        return (
             f"deleted the damaged lease of {host_id}: it named {freed.says!r}, which is not its "
             "own, so this frees no address. The host gets a lease when its agent starts."
         )
-    else:
-        say(
-            f"released {overlay}, which {host_id} held: any host can get it now. "
-            f"Agents that still kept {host_id} remove it. If it comes back, it gets another "
-            "address, unless this one is still free."
-        )
+    return (
+        f"released {freed}, which {host_id} held: any host can get it now. "
+        f"Agents that still kept {host_id} remove it. If it comes back, it gets another "
+        "address, unless this one is still free."
+    )
 
 
-def _tell_those_who_are_away(settings: Settings, registry: OperatorRegistry, host_id: str) -> None:
+def _tell_those_who_are_away(
+    settings: Settings, registry: OperatorRegistry, host_ids: Sequence[str]
+) -> None:
     """They do not hear of the lease any more, but of this when they are back."""
     try:
-        tell_everybody(settings, registry, [host_id])
+        tell_everybody(settings, registry, host_ids)
     except NetiError as error:
-        explain(f"agents that are offline now may go on keeping {host_id}: {error}")
+        them = some(list(host_ids))
+        explain(f"agents that are offline now may go on keeping {them}: {error}")
 
 
 @lease.command()

@@ -108,14 +108,15 @@ def leases(
         return {ipaddress.IPv4Address(one["overlay"]): one["id"] for one in members}, away
 
 
-def is_registered(registry: OperatorRegistry, host_id: str) -> bool:
-    """By an entry of its own; the registry itself refuses to release it then."""
-    for name in registry.names():
+def registered_of(registry: OperatorRegistry, host_ids: Collection[str]) -> set[str]:
+    """Those that have an entry; the registry itself refuses to release them then."""
+    found: set[str] = set()
+    for name in registry.names() if host_ids else ():
         with contextlib.suppress(EntryError):
-            found = entry.parse(name)
-            if isinstance(found, Member) and found.id == host_id:
-                return True
-    return False
+            parsed = entry.parse(name)
+            if isinstance(parsed, Member):
+                found.add(parsed.id)
+    return found & set(host_ids)
 
 
 def _lost_here(settings: Settings) -> set[str]:

@@ -102,3 +102,24 @@ def test_a_registered_host_is_refused_without_a_question(
     assert done.exit_code == 1
     assert "its agent has to leave before" in done.stderr
     assert "--yes" not in done.stderr
+
+
+def test_many_are_released_with_one_question(release: Callable[..., Result], config: Path) -> None:
+    """Anybody with a certificate can take hundreds; and one that stays keeps no other."""
+    settings = load(config)
+    squatted = [f"squat-{number}" for number in range(30)]
+    with registry_of(settings) as registry:
+        for host_id in (*squatted, "a"):
+            overlay = registry.acquire(host_id, settings.overlay_subnet)
+        name = ENTRY.format(int(overlay))
+        registry.register(host_id="a", name=name, data=b"", detail=b"{}")
+        refused = release(*squatted)
+        assert refused.exit_code == 1
+        assert "30 hosts are not registered: squat-0, " in refused.stderr
+        assert len(leased(config)) == 32
+        done = release(*squatted[:20], "a", "nobody", *squatted[20:], "--yes")
+        assert done.exit_code == 1
+        assert "a is registered" in done.stderr
+        assert "nobody holds no lease" in done.stderr
+        assert len(done.stdout.splitlines()) == 30
+        assert sorted(leased(config)) == ["a", "lost"]
