@@ -494,7 +494,8 @@ def _way_out(stage: Stage, host: SimulatedHost, command: str) -> None:
         stage.fault("answer", host, "down was done, and the table is there")
     word.damaged = word.damaged and not host.answers
     if command == "relax":
-        word.relaxed = not unsaved
+        # A change of the file that no agent has read yet counts as said later, once it is read.
+        word.relaxed = not unsaved and not host.unread
     else:
         word.down = not unsaved
 

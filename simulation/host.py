@@ -105,6 +105,7 @@ class SimulatedHost:
     worker: SimulatedWorker | None = None
     inbox: deque[Event] = field(default_factory=deque)
     boots: int = 1
+    moved: float = -1e9  # when its public address became another one, which only the cloud knows
     turns: int = 0
     late: bool = False
     paused: Paused | None = None
@@ -147,6 +148,12 @@ class SimulatedHost:
     @property
     def answers(self) -> bool:
         return self.agent is not None and self.paused is None
+
+    @property
+    def unread(self) -> bool:
+        """Whether the file says another reject_all than the agent that runs has read."""
+        agent = self.agent
+        return agent is not None and agent.core.settings.reject_all != self.settings.reject_all
 
     @property
     def boot_id(self) -> str:
@@ -452,5 +459,7 @@ class SimulatedHost:
         return "killed" if done is None else done.reason or "; ".join(done.notes)
 
     def move(self, private: IPv4Address, public: IPv4Address | None) -> None:
+        if public != self.host.public:
+            self.moved = self.world.time.now
         self.host = replace(self.host, private=private, public=public)
         self.machine.private = private

@@ -31,11 +31,10 @@ def note_words(world: World, truth: Truth) -> None:
         word = truth.of(host)
         word.torn = False
         core = host.agent.core
-        if not core.disk.behind:
+        if not core.disk.behind and host.caught_up:
             host.unsaved.clear()
         enforced = kernel_stage(host) == "enforced" and core.stage.word == "enforced"
-        unread = core.settings.reject_all != host.settings.reject_all  # it opens once that is read
-        if enforced and not core.disk.behind and not host.disk.lying and not unread:
+        if enforced and not core.disk.behind and not host.disk.lying and not host.unread:
             if word.damaged:
                 word.damaged = not (host.caught_up and acts_on_disk(host))
             word.enforced = not word.damaged
