@@ -17,6 +17,7 @@ from tests.support.sshd import PYTHON, SAY_SESSION, USER, Sshd, require_sshd, ss
 import neti
 from neti.control import client
 from neti.control.client import AgentUnreachable
+from neti.host.ssh_session import open_sessions
 from neti.stage.way_in import OperatorSession
 
 pytestmark = pytest.mark.kernel
@@ -103,6 +104,25 @@ def _connected(net: Net, port: int) -> socket.socket:
         except ConnectionRefusedError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_who_is_in_is_seen_without_root(net: Net, host: Sshd) -> None:
+    """By the kernel's table of connections, which shows nobody's processes."""
+
+    def clients() -> list[str]:
+        return [str(one.client) for one in net.inside(net.host, lambda: open_sessions({PORT}))]
+
+    assert clients() == []
+    line = host.line("root", netns.ADMIN, netns.PRIVATE)
+    staying = subprocess.Popen([*line, "sleep", "60"])
+    try:
+        deadline = time.monotonic() + 20
+        while clients() != [netns.ADMIN]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        staying.kill()
+        staying.wait()
 
 
 def test_detached_from_sshd_is_unsure(host: Sshd) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from neti import log
+from neti.agent.open_sessions import Sessions, last_good_instead
 from neti.config import load
 from neti.errors import ConfigError, IdentityError, NetiError
 from neti.host.machine import Machine
@@ -31,6 +32,7 @@ from neti.model import Host, IPAddress
 from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.registry.opening import servers
+from neti.state.folder import Loaded
 from neti.state.last_good import last_good_is_used
 
 _PAUSES: Final = (2.0, 5.0, 10.0, 30.0)  # between attempts to find out who this host is
@@ -60,6 +62,14 @@ class Beginning:
         if self._known is None:
             raise refused
         self._note("reload", last_good_is_used(refused))
+
+    def let_in_again(self, good: Path, loaded: Loaded, sessions: Sessions) -> Settings:
+        """The settings, or the last good ones where these would shut out an open SSH session."""
+        instead = last_good_instead(self._settings, good, loaded, sessions)
+        if instead is not None:
+            self._settings, why = instead
+            self._note("reload", why)
+        return self._settings
 
     def identity(self, discover: Callable[[], Host], sleep: Callable[[float], None]) -> Host:
         """Asks until it is known. A host that was known goes on as it was, and the loop asks again.

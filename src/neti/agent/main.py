@@ -67,9 +67,12 @@ def run(config: Path, log_format: log.Format = "text") -> None:
         begin = Beginning(settings, loaded.itself.host, problems, control.waits_for)
         if refused is not None:
             begin.configuration_refused(refused)
+        wanted = settings
+        if refused is None:
+            settings = begin.let_in_again(folder.good_config, loaded, ssh_session.open_sessions)
         discovered = partial(discover, cache_dir=folder.path, notice=_noticed)
         host = begin.identity(partial(discovered, settings), time.sleep)
-        wanted, settings = settings, begin.with_servers(folder.good_config, host)
+        settings = begin.with_servers(folder.good_config, host)
         registry = begin.registry(host)
         begin.preflight(machine, host, registry)
         outside = Outside(

@@ -4,15 +4,24 @@ What is judged is in ``neti.stage.way_in``. Must never do: take the absence of a
 in. After a boot nobody is in, and nothing is known.
 """
 
+import dataclasses
+from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 from neti.agent.core import Core
+from neti.config import load
 from neti.errors import ConfigError
 from neti.model import IPAddress
 from neti.model.settings import Settings
+from neti.ruleset.desired import Membership
 from neti.ruleset.objects import SetName
 from neti.stage import way_in
 from neti.stage.stages import Stage
+from neti.stage.way_in import OperatorSession
+from neti.state.folder import Loaded
+
+Sessions = Callable[[Collection[int]], list[OperatorSession]]
 
 
 class OpenSessions:
@@ -22,8 +31,7 @@ class OpenSessions:
         self._core = core
 
     def is_peer(self, address: IPAddress) -> bool:
-        where: SetName = "peers4" if address.version == 4 else "peers6"
-        return self._core.members.elements.wants(where, str(address))
+        return _lets_in(self._core.members, address)
 
     def typed_in(self, said: Any) -> str | None:
         """Why the session in which a command was typed would not be let in. ``said``: its document;
@@ -52,3 +60,35 @@ class OpenSessions:
             refused = way_in.loses(sessions, core.settings, new, record, self.is_peer)
         if refused is not None:
             raise ConfigError(f"{refused}; 'neti reload --anyway', if that is meant")
+
+
+def last_good_instead(
+    settings: Settings, good: Path, loaded: Loaded, sessions: Sessions
+) -> tuple[Settings, str] | None:
+    """For a start: the settings that were in force last, and why, where the file was edited since
+    and an open session would be shut out by what it says. None: the file counts. After a boot
+    nobody is in, so it does."""
+    host = loaded.itself.host
+    if host is None or loaded.record is None:
+        return None
+    try:
+        last = load(good)
+    except (ConfigError, OSError):
+        return None
+    last = dataclasses.replace(last, path=settings.path, table_files_path=settings.table_files_path)
+    members = Membership.empty(last, host, frozenset())
+    members.remember(loaded.members)
+    members.take_changes()
+    found = sessions(way_in.ports(last, settings))
+    why = way_in.loses(found, last, settings, loaded.record, lambda one: _lets_in(members, one))
+    if why is None:
+        return None
+    return last, (
+        f"the configuration was edited while no agent ran: {why}; using the last valid one "
+        "('neti reload --anyway' takes the new one)"
+    )
+
+
+def _lets_in(members: Membership, address: IPAddress) -> bool:
+    where: SetName = "peers4" if address.version == 4 else "peers6"
+    return members.elements.wants(where, str(address))

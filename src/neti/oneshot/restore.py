@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 from neti.agent.conntrack import Tracking
+from neti.agent.open_sessions import last_good_instead
 from neti.clock import SystemClock
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.conntrack_limit import ConntrackLimit
@@ -25,6 +26,7 @@ from neti.host import surroundings
 from neti.host.listeners import Listening
 from neti.host.machine import Machine, RealMachine, switched_off
 from neti.host.network import Network
+from neti.host.ssh_session import open_sessions
 from neti.identity import discover, fingerprint
 from neti.identity.machine import boot_id
 from neti.identity.preflight import registry_addresses
@@ -75,6 +77,11 @@ def restore_last(config: Path, state: Path = DEFAULT_STATE) -> Restored:
         notes += loaded.faults
         if loaded.foreign:
             return Restored(loaded.faults[0])
+        if refused is None:
+            instead = last_good_instead(settings, folder.good_config, loaded, open_sessions)
+            if instead is not None:
+                settings, why = instead
+                notes.append(why)
         return _load(settings, folder, loaded, notes)
 
 

@@ -16,6 +16,11 @@ from neti.host.network import Route
 from neti.model import Host, Site
 from neti.model.problems import Problems
 from neti.model.settings import Settings
+from neti.stage import stages
+from neti.stage.stages import Record
+from neti.stage.way_in import OperatorSession
+from neti.state.folder import Loaded
+from neti.state.records import Self
 
 HOST = Host(id="a", site="ec2", private=IPv4Address("10.0.0.1"), public=IPv4Address("198.51.100.1"))
 SETTINGS = Settings(
@@ -152,3 +157,52 @@ def test_a_log_file_that_cannot_be_written_stops_no_start(tmp_path: Path) -> Non
     finally:
         log.configure(None)
     assert "events go to the journal" in problems.sentence("log")
+
+
+@pytest.mark.parametrize(
+    ("edited", "client", "counts"),
+    [
+        ("10.0.0.176/32", "10.0.0.77", False),  # a typing error, with its author still in
+        ("10.0.0.0/24", "10.0.0.77", True),
+        ("10.0.0.176/32", "203.0.113.9", True),  # a stranger's, from before it was enforced
+        ("10.0.0.176/32", None, True),  # after a boot nobody is in
+    ],
+)
+def test_a_start_shuts_out_nobody_who_is_in(
+    tmp_path: Path, edited: str, client: str | None, counts: bool
+) -> None:
+    """The file was edited, and the agent restarted instead of reloaded: the last good one stays."""
+    good = tmp_path / "neti.yml.good"
+    good.write_text(GOOD)
+    new = dataclasses.replace(SETTINGS, ssh_whitelist=(IPv4Network(edited),))
+    start = Start(known=True, settings=new)
+    enforced = stages.confirmed(stages.commanded(stages.configured(Record(), False), True))
+    loaded = Loaded(itself=Self(host=HOST), record=enforced)
+    open_now = [] if client is None else [session(client)]
+    used = start.begin.let_in_again(good, loaded, lambda ports: open_now if 22 in ports else [])
+    assert (used is new) is counts
+    assert ("reload" in start.problems) is not counts
+    if not counts:
+        assert used.ssh_whitelist == (IPv4Network("10.0.0.77/32"),)
+        assert (used.path, used.table_files_path) == (new.path, new.table_files_path)
+        assert "neti reload --anyway" in start.problems.sentence("reload")
+        shadow = dataclasses.replace(loaded, record=stages.configured(Record(), False))
+        assert (
+            Start(known=True, settings=new).begin.let_in_again(good, shadow, lambda _: open_now)
+            is new
+        )
+        good.unlink()
+        again = Start(known=True, settings=new)
+        assert again.begin.let_in_again(good, loaded, lambda _: open_now) is new
+
+
+def session(client: str) -> OperatorSession:
+    return OperatorSession(
+        client=IPv4Address(client),
+        client_port=50000,
+        local=HOST.private,
+        local_port=22,
+        found="connection",
+        sure=True,
+        how="",
+    )
