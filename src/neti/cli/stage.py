@@ -197,7 +197,7 @@ def _evidence(findings: tuple[Finding, ...]) -> list[str]:
 
 
 def _why(status: Status) -> str:
-    return "; ".join(status.trial.why) if status.trial is not None else "it was relaxed"
+    return "; ".join(status.trial.why) if status.trial is not None else "'neti relax' was run"
 
 
 @click.command()
