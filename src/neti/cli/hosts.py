@@ -17,7 +17,7 @@ from neti.errors import NetiError
 from neti.fleet import listing
 from neti.fleet.listing import Row
 from neti.oneshot.hosts_file import held, rewrite
-from neti.text import printable
+from neti.text import command, printable
 from neti.words import counted
 
 _HOSTS: Final = "/etc/hosts"
@@ -95,7 +95,7 @@ def hosts(
     if not rows:
         raise NetiError(
             f"{write} is not changed: the registry has no member\n"
-            f"→ 'neti hosts --remove {write}' takes the lines out"
+            f"→ {command('neti hosts --remove', write)} takes the lines out"
         )
     _report(write, rewrite(write, lines), f"{counted(len(lines), 'line')} from Neti")
 

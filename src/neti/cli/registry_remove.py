@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from neti.cli.common import config_option, json_option, site_of
+from neti.cli.asking import waiting
+from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
 from neti.cli.ending import if_interrupted
 from neti.cli.output import consent, print_json, say
 from neti.config import load
@@ -44,7 +45,8 @@ def remove(nodes: tuple[str, ...], config: Path, as_json: bool, yes: bool, force
     settings = load(config)
     registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
     try:
-        doomed = registry.operate(lambda attempt, layout: removing.plan(attempt, layout, nodes))
+        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY):
+            doomed = registry.operate(lambda attempt, layout: removing.plan(attempt, layout, nodes))
         if kept := [one for one in doomed if one.keeps is not None and not force]:
             raise NetiError(
                 f"nothing was deleted: {printable(kept[0].path)} stays, because {kept[0].keeps}\n"

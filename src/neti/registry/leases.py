@@ -11,6 +11,7 @@ from math import gcd
 
 from neti.errors import IdentityHeld, LeaseConflict, OverlayExhausted, RegistryError
 from neti.model.entry import HOST_ID
+from neti.text import command
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def check_inside(host_id: str, overlay: IPv4Address, subnet: IPv4Network) -> IPv
     raise LeaseConflict(
         f"{host_id} holds the lease {overlay}, which is not a host address of overlay_subnet "
         f"{subnet}: configure the subnet that the fleet uses, "
-        f"or give the address up (neti lease release {host_id})"
+        f"or give the address up ({command('neti lease release', host_id)})"
     )
 
 

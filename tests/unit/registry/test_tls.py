@@ -13,13 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from neti.cli import cli
 from neti.errors import NetiError
 from neti.model.settings import RegistryTLS, Settings
 from neti.registry import opening
 from neti.registry.zookeeper import tls
 from neti.registry.zookeeper.certificates import Wanted, expiry_problems, make, subject
 from neti.registry.zookeeper.tls import TLSError, TLSFailure
+from neti_lab.zookeeper import ServerTLS
 
 DAY = 86400.0
 
@@ -283,3 +286,14 @@ def test_a_ca_that_others_could_have_put_there_is_not_used(
     with pytest.raises(NetiError, match=re.escape(str(path))):
         make(folder, [Wanted("ann", "operators")], days=1, now=time.time())
     assert {one.name for one in folder.iterdir()} == {"ca.key", "ca.pem"}
+
+
+def test_a_super_user_is_named_as_zoo_cfg_wants_it(tmp_path: Path) -> None:
+    """Its subject is nobody else's, and servers that use the folder get the line."""
+    folder = tmp_path / "ca"
+    words = ["registry", "dev-ca", str(folder), "--server", "zk1=127.0.0.1", "--super", "root"]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 0, result.output
+    assert "X509AuthenticationProvider.superUser=CN=root,OU=supers" in result.stderr
+    assert ServerTLS.of(folder, "zk1").super_user == "CN=root,OU=supers"
+    assert (folder / "super-root.key").stat().st_mode & 0o777 == 0o600

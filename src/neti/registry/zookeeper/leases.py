@@ -24,7 +24,7 @@ from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, session_of
 from neti.registry.zookeeper.layout import Layout, removal
-from neti.text import printable
+from neti.text import command, printable
 
 ANY_VERSION: Final = -1
 EPHEMERAL: Final = 1
@@ -50,7 +50,7 @@ class Leases:
             raise LeaseConflict(
                 f"{self._layout.by_id(host_id)} says {host_id_text(data)!r}, "
                 f"which belongs to {other} by the other half of the lease: "
-                f"give it up (neti lease release {host_id}) and start the agent again"
+                f"give it up ({command('neti lease release', host_id)}) and start the agent again"
             )
         return overlay
 
