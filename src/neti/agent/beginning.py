@@ -89,7 +89,7 @@ class Beginning:
                     raise
                 log.error("identity_unknown", what=str(error), retry_seconds=pause)
                 self._waits_for(f"it does not know who this host is: {error}")
-                notify(f"STATUS=who am I? {error}")
+                notify(f"STATUS=does not know who this host is: {error}")
                 sleep(pause)
         raise AssertionError("unreachable")
 

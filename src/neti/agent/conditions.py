@@ -41,7 +41,7 @@ def _conditions(core: Core) -> Iterator[Problem]:
         yield problem(
             "config_unread",
             f"{core.settings.path} was changed at {moment(changed)} and has not been read since: "
-            "the agent goes by what it was before → neti reload",
+            "the agent uses what it was before → neti reload",
         )
 
 

@@ -47,7 +47,7 @@ class Faults:
         core.problems.set(
             "unexpected",
             f"{sentence}; it is in the log with its traceback. The agent goes on and reads "
-            "everything anew: report it",
+            "everything again: please report it",
         )
         core.timers.due["forget"] = core.now() + _FORGOTTEN_AFTER
         core.timers.retry("anew", core.now())

@@ -59,10 +59,10 @@ class Fight:
         self._calm_down(now)
         if not self._blows:
             return None
-        who = self._who or "a program that could not be told"
+        who = self._who or "a program that could not be identified"
         return (
-            f"{who} keeps changing table inet neti or the overlay's route: put right "
-            f"{self.repairs} times, and slower each time; stop that program from touching what "
+            f"{who} keeps changing table inet neti or the overlay's route: repaired "
+            f"{self.repairs} times, each time more slowly; stop that program from changing what "
             "is Neti's"
         )
 

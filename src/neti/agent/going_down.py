@@ -34,7 +34,7 @@ class GoingDown:
             return
         try:
             if core.down.now:
-                log.warning("down", what="said on disk while the agent did not answer")
+                log.warning("down", what="called while the agent did not answer")
                 self._kernel.take_out()
             else:
                 self._up()
@@ -45,7 +45,9 @@ class GoingDown:
     def found_in_kernel(self) -> None:
         """``neti down`` was called without this agent, and the disk could not be written."""
         self._core.down.begin(borne=True)
-        log.warning("down", what="said while no disk could take it; the kernel bears it")
+        log.warning(
+            "down", what="called while the disk could not be written; a mark in the kernel said so"
+        )
         self._core.down.keep()
         self._trying.taken_down()
 

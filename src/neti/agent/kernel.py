@@ -199,7 +199,7 @@ class Kernel:
         except DataplaneError as error:
             core.problems.set(
                 "drops",
-                f"this host should keep nobody out, and the kernel still does ({error}): neti "
+                f"this host should keep nobody out, but the kernel still does ({error}): run neti "
                 "relax, or nft delete table inet neti",
             )
             log.error("not_disarmed", what=str(error))

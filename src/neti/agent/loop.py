@@ -170,7 +170,9 @@ class Agent:
         core.soon("jobs")
         core.soon("footing")
         self._look_at_certificate()
-        notify("READY=1", f"STATUS=waiting for the registry; {len(core.members.fleet.members)}")
+        notify(
+            "READY=1", f"STATUS=waiting for the registry; {len(core.members.fleet.members)} members"
+        )
 
     def _replace_torn(self) -> None:
         """Replace files that would otherwise be written only at their next change."""

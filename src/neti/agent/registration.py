@@ -135,8 +135,8 @@ class Registration:
         log.warning("lease_changed", was=former, now=overlay)
         self._core.problems.set(
             "lease_changed",
-            f"this host's overlay address was {former} and is {overlay} now: whoever knows it by "
-            "the former one does not reach it any more",
+            f"this host's overlay address was {former} and is {overlay} now: hosts that use "
+            "the former one cannot reach it any more",
         )
 
     def _remember(self) -> None:
@@ -197,7 +197,7 @@ class Registration:
 
     def session_ended(self) -> None:
         self.entry = None
-        log.warning("session_ended", what="this host's registration is gone; registering")
+        log.warning("session_ended", what="this host's registration is gone; registering again")
         self._core.soon("register")
 
     # --- going ---

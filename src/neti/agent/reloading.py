@@ -115,7 +115,7 @@ class Reloading:
         except NetiError as error:
             request.fail(
                 f"the new configuration is refused, the old one stays in force: {error}\n"
-                "→ mend the file (neti config check), then neti reload"
+                "→ fix the file (neti config check), then neti reload"
             )
             return
         core = self._core
@@ -181,7 +181,7 @@ class Reloading:
         core.problems.clear("reload")
         if kept:
             words = ", ".join(kept)
-            core.problems.set("reload", f"changed but not in force before a restart: {words}")
+            core.problems.set("reload", f"changed, but in force only after a restart: {words}")
             log.warning("restart_needed", keys=words)
         self._staging.configured()
         refused = self._kernel.resync("reload")

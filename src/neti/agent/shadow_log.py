@@ -122,7 +122,7 @@ class ShadowLog:
         if not self.unseen.since(since):
             return None
         return (
-            "the record of ports where nobody listens is full, or one source filled its share of "
+            "the record of ports where nothing listens is full, or one source filled its share of "
             f"it: {self.unseen.packets:,} packets are not in it. Ports with a listener have room "
             "of their own"
         )
@@ -229,7 +229,7 @@ def _read(folder: Path, machine: str, steady: SteadyClock) -> tuple[Record, list
             record.restore(document)
             entries += _entries(document)
         except ValueError:
-            faults.append(f"{path}: line {number} is torn or edited; used what stands before")
+            faults.append(f"{path}: line {number} is torn or edited; what comes before it is used")
             break
     moved = record.move(steady.shift(max(record.latest(), record.since)))
     record.forget(now)

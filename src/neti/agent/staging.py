@@ -86,11 +86,11 @@ class Staging:
                 log.warning("stage_adopted", stage="enforced", why=why)
                 core.problems.set(
                     "stage_adopted",
-                    "the record on disk said shadow, and the kernel enforced: this host stays "
-                    "enforced; neti relax, if it is not to be",
+                    "the record on disk said shadow, but the kernel enforced: this host stays "
+                    "enforced; run neti relax if it should not be",
                 )
             case _ if before.trial is not None and record.confirmed:
-                log.warning("trial_confirmed", by="an earlier run, which was ended right after it")
+                log.warning("trial_confirmed", by="an earlier run, which was killed right after it")
             case _ if record.failures > before.failures:
                 log.error("trial_unconfirmed", why="; ".join(record.why))
             case _ if record.wished != before.wished:

@@ -142,7 +142,7 @@ class Trying:
         if trial is None:
             return
         over = trial.deadline <= self._core.now()
-        early = "somebody took the trial out of the kernel before its time"
+        early = "another program removed the trial from the kernel before its time"
         self.unconfirmed(self._why(trial) if over else (early,))
 
     def relaxed(self) -> None:

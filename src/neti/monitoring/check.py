@@ -216,7 +216,7 @@ def _while_off(why: str, seen: Situation) -> Iterator[Finding]:
     if kernel is not None and kernel.table:
         yield Finding(
             Level.WARNING,
-            "table inet neti is in the kernel all the same: 'neti down' takes it out",
+            "table inet neti is still in the kernel: 'neti down' takes it out",
         )
 
 
@@ -245,7 +245,8 @@ def _kernel_against_status(status: Status, kernel: KernelLook | None) -> Iterato
     elif stage == "shadow" and kernel.drops:
         yield Finding(
             Level.CRITICAL,
-            "the stage is shadow, but the kernel drops input: whoever is no member is cut off",
+            "the stage is shadow, but the kernel drops input: hosts that are not members are cut "
+            "off",
             passing=True,
         )
     if kernel.table and kernel.as_written is False:

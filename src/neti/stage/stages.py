@@ -20,7 +20,7 @@ MAX_TRIAL_SECONDS: Final = 86_400
 
 DOWN: Final = "down"  # instead of a stage's name, while nothing of Neti is in the kernel
 NO_WAY_IN: Final = (
-    "ssh_whitelist is empty, so nobody could get in to mend a mistake; write "
+    "ssh_whitelist is empty, so nobody could get in to fix a mistake; write "
     "ssh_whitelist: [YOUR/RANGE], or allow_empty_ssh_whitelist: true"
 )
 IS_DOWN: Final = "Neti is down on this host ('neti up' ends that)"

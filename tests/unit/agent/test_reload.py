@@ -56,7 +56,7 @@ def test_who_asks_for_a_reload_is_told_what_came_of_it(fleet: World) -> None:
     box.new_settings = None  # not valid
     answer = box.ask("reload")
     assert "refused, the old one stays in force: neti.yml:3: reject_all" in answer["error"]
-    assert "→ mend the file" in answer["error"]
+    assert "→ fix the file" in answer["error"]
     assert box.running.core.settings.linger_seconds == 7
 
 

@@ -210,7 +210,7 @@ def test_a_damaged_line_is_named_and_what_stands_before_is_used(
     host.file.write_bytes(b"".join(good) + damage(last))
     host.start()
     assert host.log.faults == [
-        f"{host.file}: line {len(good) + 1} is torn or edited; used what stands before"
+        f"{host.file}: line {len(good) + 1} is torn or edited; what comes before it is used"
     ]
     assert host.counted() == 3
     host.tick()

@@ -242,7 +242,7 @@ UNWELL: dict[str, tuple[Situation, Level, str]] = {
     "down, and the table is there": (
         Situation(agent="absent", switched_off="neti=off", kernel=DROPPING),
         Level.WARNING,
-        "in the kernel all the same",
+        "still in the kernel",
     ),
     "configuration": (Situation(config_fault="neti.yml:3: oh"), Level.CRITICAL, "neti.yml:3: oh"),
     "blind": (Situation(blind=("run this as root",)), Level.UNKNOWN, "run this as root"),
