@@ -79,8 +79,8 @@ def checked(command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in arguments.items():
         if name not in known:
             raise ValueError(
-                f"the command {command!r} has no argument {printable(name, _SHOWN)!r}: "
-                "is the command line of the agent's version?"
+                f"this agent's command {command!r} has no argument {printable(name, _SHOWN)!r}, "
+                "so it is of another version: restart it"
             )
         expected, is_that = known[name]
         if value is not None and not is_that(value):
