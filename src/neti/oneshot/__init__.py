@@ -1,1 +1,1 @@
-"""What a command does where no agent runs."""
+"""The work of commands: what they do where no agent runs, and beside one."""
