@@ -224,7 +224,8 @@ _KINDS: Final = (
     ),
     _warning(
         "reload",
-        "The configuration that was read last is invalid, or parts of it need a restart",
+        "The configuration that was read last is invalid or would shut out an SSH session that is "
+        "open here, or parts of it need a restart",
         "`neti config check`, then `neti reload`; or restart the agent if the message says so",
     ),
     _warning(
