@@ -327,7 +327,10 @@ class SimulatedHost:
         core = agent.core
         waits = "commit" in core.timers.due or core.members.elements.pending
         waits = waits or "kernel" in core.problems or bool(core.disk.behind)
-        self.caught_up = core.in_step.fresh and agent.queue.empty() and not waits
+        caught_up = core.in_step.fresh and agent.queue.empty() and not waits
+        if not caught_up:
+            self.deaf()
+        self.caught_up = caught_up
 
     def cut_off(self) -> None:
         self.deaf()

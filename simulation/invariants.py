@@ -96,6 +96,8 @@ def _unjustified(
         if late and host.seems(word.saw(host_id)) >= LINGER_SECONDS - 1.0:
             return ""  # its time was over before
         return "it is registered"
+    if truth.said_last.get(host_id, -1e9) >= word.saw(host_id):
+        return ""  # and what was between its goodbye and now this host did not live through
     gone = truth.gone.get(host_id)
     if gone is None or host.seems(min(gone, word.saw(host_id))) >= LINGER_SECONDS - 1.0:
         return ""  # one that came again while nobody was told is lost since before that
