@@ -101,6 +101,53 @@ def findings(secure: SecureWorld, folder: Path, stem: str = OPERATOR) -> list[di
     return found
 
 
+# --- names ---
+
+
+def test_no_member_takes_the_name_of_another_or_hides_it(
+    secure: SecureWorld, rogue: ZooKeeperRegistry, tmp_path: Path
+) -> None:
+    """By its name as an id, by entries under its id, or by nodes that a command would read."""
+
+    def join(registry: ZooKeeperRegistry, host_id: str, number: int, name: str) -> IPv4Address:
+        one = Member(
+            id=host_id,
+            site="ec2",
+            private=IPv4Address(f"10.0.0.{number}"),
+            public=None,
+            overlay=registry.acquire(host_id, SUBNET),
+        )
+        document = json.dumps({"name": name}).encode()
+        registry.register(host_id=host_id, name=entry.encode(one), data=b"", detail=document)
+        return one.overlay
+
+    overlay = join(secure.open_as("host-a"), "i-0bbb", 1, "db-1")
+    theirs = join(rogue, "db-1", 2, "db-1")
+    for number in range(40):
+        forged = Member(
+            id="i-0bbb",
+            site="ec2",
+            private=IPv4Address(f"10.0.9.{number}"),
+            public=None,
+            overlay=IPv4Address("192.168.0.200"),
+            generation=number,
+        )
+        make(rogue, f"ip-map/{entry.encode(forged)}", ephemeral=True)
+        make(rogue, f"agents/junk-{number}", acl=UNREAD, ephemeral=True)
+    hosts = run(secure, tmp_path, "hosts")
+    assert hosts.stdout == f"{overlay}\tdb-1\n"
+    said = f"db-1 is the name of i-0bbb ({overlay}); db-1 cannot be called so too"
+    assert said in hosts.stderr
+    assert "read" not in hosts.stderr  # nobody asked for the junk
+    inventory = run(secure, tmp_path, "fleet", "--format", "ansible")
+    assert said in inventory.stderr
+    held = json.loads(inventory.stdout)["_meta"]["hostvars"]
+    assert {name: one["ansible_host"] for name, one in held.items()} == {"db-1": str(overlay)}
+    targets = json.loads(run(secure, tmp_path, "fleet", "--format", "prometheus").stdout)
+    named = {one["labels"]["host"]: one["targets"] for one in targets}
+    assert named == {"db-1": [str(overlay)], str(theirs): [str(theirs)]}
+
+
 # --- nodes that nobody may read ---
 
 

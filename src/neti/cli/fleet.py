@@ -28,6 +28,7 @@ from neti.oneshot.registered import Seen
 from neti.text import printable
 from neti.words import and_more, counted, some
 
+_MOST_IDLE: Final = 50
 _COLUMNS: Final = (
     "name",
     "id",
@@ -255,11 +256,20 @@ def note_left_out(ids: list[str], where: str) -> None:
 
 def _print_table(rows: list[Row], away: list[Row]) -> None:
     """Who is away has no stage: the last column says what became of it instead."""
-    here = [{**row, "stage": row["stage"] or row["state"]} for row in (*rows, *away)]
+    # Anybody with a certificate can take leases by the thousand.
+    idle = [row for row in away if row["state"] in ("gone", "missing")]
+    cut = {row["id"] for row in idle[_MOST_IDLE:]}
+    shown_rows = [*rows, *(row for row in away if row["id"] not in cut)]
+    here = [{**row, "stage": row["stage"] or row["state"]} for row in shown_rows]
     shown = [[printable(row[column] or "-") for column in _COLUMNS] for row in here]
     widths = [max(map(len, column)) for column in zip(_COLUMNS, *shown, strict=True)]
     for cells in ([column.upper() for column in _COLUMNS], *shown):
         say("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
+    if cut:
+        say(
+            f"{counted(len(cut), 'more lease')} of hosts that are not registered: "
+            "'neti lease list' has them all"
+        )
     sites = ", ".join(f"{count} in {site}" for site, count in sorted(listing.by_site(rows).items()))
     say(counted(len(rows), "member") + (f": {sites}" if sites else ""))
 

@@ -8,12 +8,12 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from neti.cli.output import say
+from neti.cli.output import explain
 from neti.fleet.listing import Row
 from neti.fleet.naming import Words, contests
 from neti.model.entry import HOST_ID
 from neti.text import plain_name
-from neti.words import counted
+from neti.words import and_more
 
 _MOST_CONTESTS: Final = 20
 
@@ -50,11 +50,7 @@ def pinned_names(names: Sequence[str]) -> dict[str, str]:
 def note_contests(rows: Sequence[Row], words: Words) -> None:
     """On stderr."""
     sentences = list(contests(rows, words))
-    for sentence in sentences[:_MOST_CONTESTS]:
-        say(f"neti: {sentence}", err=True)
     if sentences:
-        say(
-            f"neti: {counted(len(sentences), 'name is', 'names are')} wanted by several hosts\n"
-            "→ --name NAME=ID says whose a name is",
-            err=True,
-        )
+        shown = sentences[:_MOST_CONTESTS]
+        shown[-1] += and_more(len(sentences) - len(shown))
+        explain("\n".join([*shown, "→ --name NAME=ID says whose a name is"]))

@@ -189,6 +189,17 @@ def test_each_line_of_a_hosts_file_is_one_believed_host(config: Path) -> None:
         assert re.fullmatch(r"192\.168\.0\.\d+\t[A-Za-z0-9-]+", line)
 
 
+def test_leases_without_a_host_do_not_drown_the_table(config: Path, tmp_path: Path) -> None:
+    registry = EmbeddedRegistry(tmp_path / "registry.db")
+    for number in range(300):
+        registry.acquire(f"squat-{number}", IPv4Network("192.168.0.0/18"))
+    registry.close()
+    told = fleet(config)
+    assert len([line for line in told.stdout.splitlines() if line.startswith("squat-")]) == 50
+    assert "250 more leases of hosts that are not registered" in told.stdout
+    assert len(json.loads(fleet(config, "--json").stdout)["away"]) == 300
+
+
 def test_the_targets_of_prometheus_have_a_port(config: Path) -> None:
     """That which was asked for, or that on which this host's agent has its metrics."""
 
