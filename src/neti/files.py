@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 _NEW: Final = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Python makes room for as much as is asked for, before it knows how much there is.
+_PIECE: Final = 1024 * 1024
 
 
 def create(path: Path, flags: int, mode: int) -> int:
@@ -48,7 +50,7 @@ def read(path: Path, at_most: int) -> bytes:
         if held.st_size > at_most:
             raise OSError(errno.EFBIG, f"is longer than {at_most} bytes", str(path))
         parts, left = [], at_most
-        while left > 0 and (part := os.read(number, left)):
+        while left > 0 and (part := os.read(number, min(left, _PIECE))):
             parts.append(part)
             left -= len(part)
     finally:
