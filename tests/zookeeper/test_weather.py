@@ -21,6 +21,7 @@ from neti.registry import (
     Vanished,
 )
 from neti.registry.leases import DamagedLease
+from neti.registry.zookeeper.registry import ZooKeeperRegistry
 from neti_lab.zookeeper import Peer, ZooKeeperServer
 
 pytestmark = pytest.mark.zookeeper
@@ -53,6 +54,36 @@ def test_nothing_missed_over_a_restart_means_no_new_snapshot(own_world: ZooKeepe
     assert len(recorder.of(Snapshot)) == 1
     assert recorder.doubts == []
     assert len(recorder.of(SettingRead)) == 3
+
+
+@pytest.mark.parametrize("error", [OSError(12, "Cannot allocate memory"), MemoryError()])
+def test_a_connection_whose_thread_breaks_is_made_again(
+    error: Exception, own_world: ZooKeeperWorld
+) -> None:
+    """Also where it breaks twice. The session is taken up again, if it is still there."""
+    registry, recorder = own_world.open(), Recorder()
+    registry.watch(recorder)
+    session = recorder.until_fresh()
+    registry.register(host_id="a", name=A, data=b"", detail=b"")
+    recorder.until_picture(A)
+    assert isinstance(registry, ZooKeeperRegistry)
+    assert registry._client is not None
+    connection, breaks = registry._client._connection, [error, error]
+    whole = connection._expand_client_hosts
+
+    def expand() -> object:
+        if breaks:
+            raise breaks.pop()
+        return whole()
+
+    connection._expand_client_hosts = expand
+    own_world.server.kill()
+    recorder.until(lambda seen: not seen.fresh)
+    eventually(lambda: not breaks)
+    own_world.server.start()
+    assert recorder.until_fresh() == session
+    registry.register(host_id="b", name=B, data=b"", detail=b"")
+    recorder.until_picture(A, B)
 
 
 def test_what_happened_while_we_were_away_is_seen_by_one_snapshot(world: ZooKeeperWorld) -> None:

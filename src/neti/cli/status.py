@@ -96,10 +96,7 @@ def _status_lines(seen: Status) -> list[str]:
         f"private   {seen.private}",
         f"public    {seen.public or 'none: reached inside its site only'}",
         f"overlay   {seen.overlay or 'none yet'}",
-        (
-            f"registry  {registry.kind}, {fresh}; "
-            f"{'registered' if seen.registered else 'NOT registered'}"
-        ),
+        f"registry  {registry.kind}, {fresh}; {_registered(seen)}",
         (
             f"members   {members.total} ({sites or 'none'}), {members.lost} lost, "
             f"{members.held} held, {members.unreachable} without an address for this site"
@@ -143,6 +140,13 @@ def _stage(seen: Status) -> str:
     again = trial.retry_at
     when = f", tried again in {max(0.0, again - time.time()):.0f} s" if again is not None else ""
     return f"{seen.stage}: the last trial ended UNCONFIRMED ({why}){when}"
+
+
+def _registered(seen: Status) -> str:
+    """While the registry is away, its session may have ended, and nobody here can know."""
+    if not seen.registered:
+        return "NOT registered"
+    return "registered" if seen.registry.fresh else "registered when it last was"
 
 
 def _absent(seen: Status) -> list[str]:

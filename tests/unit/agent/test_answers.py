@@ -12,7 +12,9 @@ from tests.support.agents import World, world
 
 import neti.cli.reload
 from neti.cli import cli
+from neti.cli.status import _status_lines
 from neti.model.settings import OpenPort
+from neti.registry import Stale
 
 REFUSED = "libnftables cannot be loaded"
 
@@ -121,3 +123,12 @@ def test_a_reload_that_is_not_in_force_does_not_exit_with_0(
     assert done.exit_code == code
     assert "in force now: linger_seconds" in done.stdout
     assert ("NOT in force: open_ports" in done.stderr) == (code == 1)
+
+
+def test_nobody_is_said_to_be_registered_while_the_registry_is_away(fleet: World) -> None:
+    """The session may have ended meanwhile, and peers may count this host as lost."""
+    box = fleet.started(1)
+    assert any(line.endswith("in step; registered") for line in _status_lines(box.told()))
+    box.running.tell(Stale("the connection to ZooKeeper was lost"))
+    fleet.settle()
+    assert any("registered when it last was" in line for line in _status_lines(box.told()))

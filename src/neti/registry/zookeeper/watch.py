@@ -8,6 +8,7 @@ states all arrive in the connection thread.
 Must never do: block in that thread, or let an exception of a listener end it.
 """
 
+import contextlib
 import logging
 import socket
 import struct
@@ -237,6 +238,8 @@ class StreamClient(KazooClient):  # type: ignore[misc]  # kazoo has no types
         self.handler.stop()
 
     def _session_callback(self, state: str) -> None:
+        if state == KeeperState.CLOSED and not self._stopped.is_set():
+            state = KeeperState.CONNECTING  # its thread broke and begins anew, with its session
         changed = state != self._state
         super()._session_callback(state)
         if changed:
@@ -254,10 +257,29 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
         self._resumed: deque[float] = deque(maxlen=_FOUGHT_OVER)
 
     def zk_loop(self) -> None:
-        try:
-            super().zk_loop()
-        except InterruptedError:
-            return  # stopped in a pause between two attempts
+        """Until stopped: where it is out of memory or descriptors for a moment, it begins anew,
+        because nobody else would."""
+        while True:
+            try:
+                super().zk_loop()
+            except InterruptedError:
+                return  # stopped in a pause between two attempts
+            except Exception as error:
+                with contextlib.suppress(Exception):  # what is missing may be missing here too
+                    self._broke(error)
+            else:
+                return
+            with contextlib.suppress(Exception):
+                if self.client._stopped.wait(_LONGEST_PAUSE):
+                    return
+
+    def _broke(self, error: Exception) -> None:
+        _LOG.exception("event=zookeeper_thread_broke")
+        words = getattr(error, "strerror", None) or type(error).__name__
+        _guarded(
+            self.client.listener.on_failure,
+            f"the connection to ZooKeeper broke off ({words}) and is made again",
+        )
 
     def drop(self) -> None:
         """After ``_stopped``: end the connection, if there is one."""
