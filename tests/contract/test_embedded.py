@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,24 @@ def test_another_programs_database_is_left_alone(path: Path) -> None:
         ("theirs",)
     ]
     assert path.read_bytes()[100:] == before[100:]
+
+
+def test_a_file_of_an_earlier_version_has_its_leases_first(path: Path) -> None:
+    """It does not know their order. An earlier version uses the file meanwhile, too."""
+    subnet = IPv4Network("192.168.0.0/24")
+    with opened(path) as registry:
+        registry.acquire("b", subnet, prefer=subnet[9])
+        registry.acquire("a", subnet, prefer=subnet[8])
+        assert list(registry.leases().values()) == ["b", "a"]
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as store:
+        store.execute("DROP TABLE lease_order")
+    with opened(path) as registry:
+        registry.acquire("d", subnet, prefer=subnet[7])
+        assert list(registry.leases().values()) == ["a", "b", "d"]
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as store:
+            store.execute("INSERT INTO leases VALUES (?, 'c')", (int(subnet[6]),))
+            store.execute("DELETE FROM leases WHERE host_id = 'd'")
+        assert list(registry.leases().values()) == ["c", "a", "b"]
 
 
 def test_another_format_is_left_alone(path: Path) -> None:
