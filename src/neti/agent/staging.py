@@ -103,6 +103,11 @@ class Staging:
             core.stage.keep(self._commanded(True, request.caller))
             self._enforced_already(request)
             return
+        wait = bool(request.arguments.get("wait"))
+        seconds = int(request.arguments.get("seconds") or core.settings.trial_seconds)
+        if (running := self._less_strict(seconds, wait=wait)) is not None:
+            request.fail(f"{running}\n→ 'neti confirm' makes it permanent, 'neti relax' ends it")
+            return
         anyway = bool(request.arguments.get("anyway"))
         refusal = (
             core.stage.refusal()
@@ -113,14 +118,6 @@ class Staging:
         if refusal:
             request.fail(f"not armed: {refusal}")
             return
-        wait = bool(request.arguments.get("wait"))
-        if core.stage.record.trial is not None and core.stage.record.trial.wait and not wait:
-            request.fail(
-                "a trial is running that only 'neti confirm' makes permanent, so no other one is "
-                "begun\n→ 'neti confirm' makes it permanent, 'neti relax' ends it"
-            )
-            return
-        seconds = int(request.arguments.get("seconds") or core.settings.trial_seconds)
         before, wished = core.stage.record, self._commanded(True, request.caller)
         try:
             self._trying.begin(wished, seconds, wait=wait)
@@ -139,6 +136,22 @@ class Staging:
         if not settings.way_in or (record.stage is Stage.SHADOW and not record.wished):
             return None
         return self._sessions.typed_in(said)
+
+    def _less_strict(self, seconds: int, *, wait: bool) -> str | None:
+        """Why no other trial is begun in place of the one that runs, which may be somebody else's;
+        None: none runs, or the new one asks for more."""
+        core, trial = self._core, self._core.stage.record.trial
+        if trial is None or wait:
+            return None
+        if trial.wait:
+            return (
+                "a trial is running that only 'neti confirm' makes permanent, so no other one is "
+                "begun"
+            )
+        left = trial.deadline - core.now()
+        if seconds >= left:
+            return None
+        return f"a trial is running for {left:.0f} s more, so no shorter one is begun"
 
     def would_be_lost(self) -> tuple[str, ...]:
         """Ports in use, in words, that the trial which has begun, or is about to, shuts without an

@@ -650,6 +650,16 @@ def test_a_trial_that_waits_for_a_word_is_not_replaced_by_one_that_does_not(flee
     assert "result" in enforce(one, seconds=30, wait=True)
 
 
+def test_a_trial_is_replaced_by_no_shorter_one(fleet: World) -> None:
+    one = trialled(fleet)
+    enforce(one, seconds=90)
+    fleet.pass_time(1)
+    assert "running for 89 s more" in str(enforce(one, seconds=10)["error"])
+    assert one.status()["trial"]["seconds"] == 90
+    assert "result" in enforce(one, seconds=90)
+    assert "result" in enforce(one, seconds=30, wait=True)
+
+
 def test_a_whitelist_that_is_emptied_later_ends_enforcement(fleet: World) -> None:
     """Rather open and loud than locked."""
     one = trialled(fleet)
