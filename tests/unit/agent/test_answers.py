@@ -125,6 +125,20 @@ def test_a_reload_that_is_not_in_force_does_not_exit_with_0(
     assert ("NOT in force: open_ports" in done.stderr) == (code == 1)
 
 
+def test_a_reload_that_begins_a_trial_says_so_and_what_it_shuts(
+    fleet: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    box = fleet.started(1)
+    box.shadow.used = {("tcp", 8080): "8080/tcp (2 sources, 192.0.2.7 for one)"}
+    box.new_settings = replace(box.settings, reject_all=True, trial_seconds=77)
+    said = box.ask("reload")["result"]
+    monkeypatch.setattr(neti.cli.reload, "ask", lambda *_, **__: said)
+    (tmp_path / "neti.yml").write_text(f"table_files_path: {tmp_path}\n")
+    done = CliRunner().invoke(cli, ["reload", "-c", str(tmp_path / "neti.yml")])
+    assert "a trial of 77 s begins" in done.stdout
+    assert "Ports in use that it shuts: 8080/tcp (2 sources" in done.stdout
+
+
 def test_nobody_is_said_to_be_registered_while_the_registry_is_away(fleet: World) -> None:
     """The session may have ended meanwhile, and peers may count this host as lost."""
     box = fleet.started(1)
