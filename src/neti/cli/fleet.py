@@ -18,7 +18,7 @@ from neti.cli.common import (
     registry_of,
     settings_in_force,
 )
-from neti.cli.naming import name_option, note_contests, pinned_names
+from neti.cli.naming import name_option, note_contests, note_withheld, pinned_names
 from neti.cli.output import hand_over, print_json, say
 from neti.fleet import attendance, listing
 from neti.fleet.attendance import Required
@@ -155,6 +155,8 @@ def fleet(
         and (version_below is None or older(row["version"], version_below))
     ]
     note_contests(rows, words)
+    if style == "hosts" and not as_json:
+        note_withheld(chosen, words)
     filtered = stage is not None or version_below is not None
     if style == "prometheus" and not as_json:
         print_json(listing.targets(chosen, port or _metrics_port(settings)))

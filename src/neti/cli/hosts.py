@@ -11,7 +11,7 @@ import click
 from neti.cli.common import config_option, fleet_seen, json_option, settings_in_force
 from neti.cli.ending import if_interrupted
 from neti.cli.fleet import note_left_out
-from neti.cli.naming import name_option, note_contests, pinned_names
+from neti.cli.naming import name_option, note_contests, note_withheld, pinned_names
 from neti.cli.output import hand_over, print_json, say
 from neti.errors import NetiError
 from neti.fleet import listing
@@ -83,6 +83,7 @@ def hosts(
         [*rows, *away], domain, held=written, order=words.order(), allowed=pinned
     )
     note_contests(rows, words)
+    note_withheld(rows, words)
     note_left_out(left_out, "a hosts file")
     if write is None:
         hand_over("".join(f"{line}\n" for line in lines))

@@ -10,10 +10,10 @@ import click
 
 from neti.cli.output import explain
 from neti.fleet.listing import Row
-from neti.fleet.naming import Words, contests
+from neti.fleet.naming import Words, contests, withheld
 from neti.model.entry import HOST_ID
 from neti.text import plain_name
-from neti.words import and_more
+from neti.words import and_more, counted
 
 _MOST_CONTESTS: Final = 20
 
@@ -54,3 +54,12 @@ def note_contests(rows: Sequence[Row], words: Words) -> None:
         shown = sentences[:_MOST_CONTESTS]
         shown[-1] += and_more(len(sentences) - len(shown))
         explain("\n".join([*shown, "→ --name NAME=ID says whose a name is"]))
+
+
+def note_withheld(rows: Sequence[Row], words: Words) -> None:
+    """On stderr."""
+    sentences = list(withheld(rows, words))
+    for sentence in sentences[:_MOST_CONTESTS]:
+        explain(sentence)
+    if (more := len(sentences) - _MOST_CONTESTS) > 0:
+        explain(f"{counted(more, 'more name is', 'more names are')} not written either")

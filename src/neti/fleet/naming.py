@@ -185,3 +185,15 @@ def contests(rows: Sequence[Mapping[str, Any]], words: Words) -> Iterable[str]:
                 f"{word} is another host's id, a site or a server of ZooKeeper's; "
                 f"{ids} cannot be called so"
             )
+
+
+def withheld(rows: Sequence[Mapping[str, Any]], words: Words) -> Iterable[str]:
+    """A sentence for each name that no hosts file gets, because programs look it up."""
+    pinned = {words.key(word) for word in words.pinned}
+    for row in rows:
+        key = words.key(row["name"])
+        if key in CLIENT_NAMES and key not in pinned:
+            yield (
+                f"{row['id']} is not called {row['name']} in a hosts file: {CLIENT_NAMES[key]}\n"
+                f"→ --name {key}={row['id']} if it is meant to be"
+            )

@@ -239,6 +239,17 @@ def test_the_operator_says_whose_a_name_is(config: Path, seen: dict[str, object]
     assert neti(config, "hosts", "--name", "x=a", "--name", "X=b").exit_code == 2
 
 
+def test_a_name_that_is_not_written_is_named(config: Path, seen: dict[str, object]) -> None:
+    seen.update(members={"b": B, "Puppet": member("Puppet", "ec2", "10.0.0.9", "192.168.0.9")})
+    done = neti(config, "hosts")
+    assert done.stdout == "192.168.0.2\tdb-1\n"
+    assert "Puppet is not called Puppet in a hosts file: agents take orders from it" in done.stderr
+    assert "→ --name puppet=Puppet" in done.stderr
+    done = neti(config, "hosts", "--name", "puppet=Puppet")
+    assert "192.168.0.9\tpuppet\n" in done.stdout
+    assert "Puppet is not called" not in done.stderr
+
+
 def test_a_lookup_tells_of_everybody_who_wants_the_name(
     config: Path, seen: dict[str, object]
 ) -> None:
