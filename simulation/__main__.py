@@ -17,7 +17,15 @@ from simulation.shrink import shrunk
 
 _INJECTED: Final = {
     "processes": ("kill", "kill_at", "start_killed_at", "pause_at", "late"),
-    "machines": ("reboot", "power_cut", "sleep", "clock", "move"),
+    "machines": (
+        "reboot",
+        "power_cut",
+        "sleep",
+        "clock",
+        "move",
+        "metadata_silent",
+        "metadata_odd",
+    ),
     "disks": ("disk_full", "disk_read_only", "disk_lies", "old_disk", "tear", "newer"),
     "kernels": ("kernel_refuses", "kernel_refuses_rules"),
     "neighbours": (

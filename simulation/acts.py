@@ -22,6 +22,7 @@ from simulation.disk import WRITTEN_BACK
 from simulation.host import SimulatedHost
 from simulation.invariants import Fault, kernel_stage
 from simulation.kernel import ROOM
+from simulation.people import ELSEWHERE, OPERATOR, session_from
 from simulation.truth import Truth
 from simulation.world import SITES, World
 
@@ -411,6 +412,24 @@ def flow(stage: Stage, host: SimulatedHost, number: int) -> None:
         host.connections.open(IPv4Address(leased))
 
 
+# --- what the cloud says ---
+
+
+@act("the metadata service does not answer", 0.7)
+def metadata_silent(stage: Stage, host: SimulatedHost) -> None:
+    host.metadata.silent = True
+
+
+@act("the metadata service leaves the public address out, once", 0.7)
+def metadata_odd(stage: Stage, host: SimulatedHost) -> None:
+    host.metadata.odd = True
+
+
+@act("the metadata service works again", 3)
+def metadata_works(stage: Stage, host: SimulatedHost) -> None:
+    host.metadata.works_again()
+
+
 # --- users, and who looks for open doors ---
 
 
@@ -450,6 +469,27 @@ def enforce(stage: Stage, host: SimulatedHost, wait: bool, anyway: bool) -> None
 def enforce_wholly(stage: Stage, host: SimulatedHost, seconds: float) -> None:
     enforce(stage, host, False, False)
     stage.world.pass_time(seconds)
+
+
+@act("enforce, typed in an SSH session from {}", 1.5, lambda c: (c.choice(("here", "elsewhere")),))
+def enforce_from(stage: Stage, host: SimulatedHost, where: str) -> None:
+    """Whoever would shut himself out is refused, whatever else he accepts."""
+    word, began = stage.truth.of(host), kernel_stage(host)
+    word.accepted = True
+    client = OPERATOR if where == "here" else ELSEWHERE
+    session = session_from(client, host.machine.private).document()
+    answer = host.ask("enforce", seconds=TRIAL, wait=False, anyway=True, session=session)
+    if not answer:
+        word.forget()
+        return
+    result = answer.get("result")
+    if not isinstance(result, dict):
+        return
+    word.relaxed = False
+    if result.get("stage") == "trial":
+        word.enforced = False
+        if where == "elsewhere" and began != "enforced":
+            stage.fault("session", host, "armed, and the session that typed it is shut out")
 
 
 @act("confirm", 2)

@@ -9,6 +9,7 @@ Faults: no room, read-only, a sync that lies, a write that a kill tears.
 """
 
 import errno
+import io
 import os
 import stat as stats
 from collections.abc import Callable, Iterator
@@ -246,7 +247,9 @@ class DiskPath(PosixPath):
         return disk.files[name].data
 
     def open(self, mode: str = "r", *_: Any, **__: Any) -> IO[Any]:  # type: ignore[override]
-        """Only to append: nothing else is asked for."""
+        """To append, or to read all of it."""
+        if "r" in mode:
+            return io.BytesIO(self.read_bytes())
         number = SIMULATED_OS.open(self, os.O_WRONLY | os.O_CREAT)
         return cast("IO[Any]", _Writer(number, whole="b" not in mode))
 

@@ -34,6 +34,7 @@ from simulation.disk import Disk
 from simulation.gate import Gate, Killed
 from simulation.kernel import SimulatedConnections, SimulatedKernel
 from simulation.machine import SERVED, SimulatedMachine
+from simulation.metadata import SimulatedMetadata
 from simulation.people import Users
 from simulation.registry import SimulatedRegistry, SimulatedWorker
 
@@ -116,6 +117,7 @@ class SimulatedHost:
     deaf_from: float = 0.0  # when it last ceased to hear all that the registry says
     caught_up: bool = False  # and whether it knows all of that since
     attentive_since: float = 0.0  # and since when it hears it again
+    metadata: SimulatedMetadata = field(init=False)
     users: Users = field(default_factory=Users)
     noted: tuple[bytes, float] = (b"", 0.0)  # clock.json, and how wrong the clock was by then
     leaps: list[tuple[float, float]] = field(default_factory=list)  # of its clock, while it was off
@@ -128,6 +130,7 @@ class SimulatedHost:
         self.disk = Disk(self.gate, now=lambda: self.world.time.now)
         self.kernel = SimulatedKernel(self.clock, self.gate)
         self.connections = SimulatedConnections(self.kernel, self.gate)
+        self.metadata = SimulatedMetadata(lambda: self.host)
         self.machine = SimulatedMachine(self.gate, self.host.private)
         path = disk.mount(self.world.mount_name(self.label), self.disk)
         self.settings = replace(self.settings, table_files_path=path)
@@ -199,7 +202,7 @@ class SimulatedHost:
             worker=self.worker,
             folder=folder,
             clock=self.clock,
-            discover=lambda _settings: self.host,
+            discover=lambda _settings: self.metadata.answer(),
             reload=lambda: self.settings,
             keep_config=lambda: None,
             reserved=self.reserved,

@@ -232,12 +232,20 @@ def flows(world: World, truth: Truth, host: SimulatedHost) -> Found:
             yield f"a flow to {flow.overlay} began without the table and is dead with it"
 
 
+def identity(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """The machine's own: one odd answer takes no address away."""
+    member = truth.members.get(host.id)
+    if member is not None and member.public is None and host.host.public is not None:
+        yield "it is registered without its public address, which is there"
+
+
 AT_REST: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
     last_word,
     told,
     believed,
     goodbyes,
     flows,
+    identity,
 )
 
 

@@ -98,6 +98,7 @@ def _everything_works(stage: Stage) -> None:
         host.late = False
         host.users.there = False
         host.disk.works_again()
+        host.metadata.works_again()
         host.kernel.failing = host.kernel.rules_refused = None
         host.machine.others = ()
         host.gate.disarm()

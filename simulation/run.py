@@ -19,7 +19,17 @@ STEPS: Final = 500
 SIZES: Final = {3: 40, 4: 40, 5: 30, 6: 30, 8: 20, 10: 10, 14: 6, 24: 2, 50: 1}
 # Without these nothing would ever happen, or end.
 _ALWAYS: Final = frozenset(
-    {"time", "start", "go_on", "prompt", "disk_works", "kernel_works", "registry_back", "mend"}
+    {
+        "time",
+        "start",
+        "go_on",
+        "prompt",
+        "disk_works",
+        "kernel_works",
+        "registry_back",
+        "mend",
+        "metadata_works",
+    }
 )
 # Of the other kinds, drawn for each seed: rare ones meet each other that way.
 _SHARES: Final = (0.15, 0.3, 0.55, 0.8)

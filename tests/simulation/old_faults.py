@@ -20,6 +20,7 @@ from neti.agent import kernel as agent_kernel
 from neti.agent import trial
 from neti.agent.disk import Disk
 from neti.agent.impostors import Impostors
+from neti.agent.whoami import OwnIdentity
 from neti.clock import SteadyClock
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
@@ -27,7 +28,7 @@ from neti.fleet import dispute, lost, removal
 from neti.host import listeners, surroundings
 from neti.oneshot import restore
 from neti.registry.memory import MemoryRegistry
-from neti.stage import stages
+from neti.stage import stages, way_in
 from neti.stage.stages import Record
 from neti.stage.taking_up import Found
 from neti.state import records
@@ -169,6 +170,16 @@ def a_scan_takes_all_room() -> Patches:
     yield patch.object(listeners.Listening, "ports", lambda _: frozenset())
 
 
+def the_session_does_not_matter() -> Patches:
+    """An operator arms a host that does not let in the session in which he types it."""
+    yield patch.object(way_in, "refusal", lambda *_: None)
+
+
+def an_odd_answer_counts() -> Patches:
+    """One answer without the public address, and the host is registered without it."""
+    yield patch.object(OwnIdentity, "_doubtful", lambda *_: False)
+
+
 FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     unsaved_is_forgotten,
     relax_waits_for_the_rules,
@@ -184,6 +195,8 @@ FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     no_way_in_is_no_hindrance,
     a_copy_is_answered_at_once,
     a_scan_takes_all_room,
+    the_session_does_not_matter,
+    an_odd_answer_counts,
 )
 
 

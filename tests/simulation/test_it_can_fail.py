@@ -113,6 +113,16 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
         3,
         [_ENFORCED, Act("whitelist", 0, (False,)), _REST],
     ),
+    old_faults.the_session_does_not_matter: (
+        "session",
+        3,
+        [_REST, Act("enforce_from", 0, ("elsewhere",))],
+    ),
+    old_faults.an_odd_answer_counts: (
+        "removals",
+        3,
+        [_REST, Act("metadata_odd", 0), Act("time", -1, (61.0,))],
+    ),
     old_faults.a_scan_takes_all_room: (
         "evidence",
         3,
