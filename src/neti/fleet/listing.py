@@ -148,6 +148,7 @@ def _kept(
     """
     called = {fits.key(row["name"]): row for row in live}
     known = {row["overlay"]: row for row in (*live, *away)}
+    wanted = _first_to_want(live, order, fits)
     kept: dict[str, str] = {}
     stay: set[str] = set()
     for name, address in held.items():
@@ -165,23 +166,28 @@ def _kept(
         if row["state"] in _AWAY:
             stays = row["state"] != "missing" or newcomer is None or older
         else:
-            stays = newcomer is None and _wants(row, key, fits) and _oldest(row, live, order, fits)
+            oldest, addresses = wanted.get(key, (-1, set()))
+            stays = newcomer is None and address in addresses
+            stays = stays and order.get(address, len(order)) == oldest
         if stays:
             kept[address] = name
             stay.add(key)
     return kept, stay
 
 
-def _wants(row: Row, key: str, fits: _Fits) -> bool:
-    contested = row.get("contested")
-    return contested is not None and fits.key(contested) == key
-
-
-def _oldest(row: Row, live: Sequence[Row], order: Mapping[str, int], fits: _Fits) -> bool:
-    """Of those who want the same word."""
-    key = fits.key(row["contested"])
-    others = [one["overlay"] for one in live if one is not row and _wants(one, key, fits)]
-    return not any(_older(other, row["overlay"], order) for other in others)
+def _first_to_want(
+    live: Sequence[Row], order: Mapping[str, int], fits: _Fits
+) -> dict[str, tuple[int, set[str]]]:
+    """By word: the age of the oldest lease of those who want it, and their addresses."""
+    wanted: dict[str, tuple[int, set[str]]] = {}
+    for row in live:
+        if row.get("contested") is not None:
+            key = fits.key(row["contested"])
+            oldest, addresses = wanted.setdefault(key, (len(order), set()))
+            addresses.add(row["overlay"])
+            age = order.get(row["overlay"], len(order))
+            wanted[key] = min(oldest, age), addresses
+    return wanted
 
 
 def _older(one: str, other: str, order: Mapping[str, int]) -> bool:
