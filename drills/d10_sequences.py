@@ -22,8 +22,8 @@ def run(drill: Run) -> Rows:
 
 
 def _in_memory(drill: Run, count: int) -> Row:
-    """The bulk of them, by the simulation (docs/design/simulation.md), in a process of its own: there
-    the order of a set is the same each time."""
+    """The bulk of them, by the simulation (docs/design/simulation.md). A process of its own has the
+    same order of a set each time."""
     asked = ["--seeds", str(count), "--first", str(drill.seed), "--steps", str(_STEPS)]
     asked += ["--largest", "6"]
     ran = subprocess.run(
