@@ -110,6 +110,11 @@ class Attempt:
     def session_id(self) -> int:
         return self._client.session[0] or 0
 
+    def go_on(self) -> None:
+        """Another deadline, from now on. For what takes as long as members want it to, because they
+        can make any number of nodes: the server answers, so it is not away."""
+        self._deadline = time.monotonic() + self._timeout
+
     def each(self, requests: Sequence[Any]) -> list[Any]:
         """The answers, in order; an answer may be an exception, but no lost connection."""
         answers: list[Any] = []

@@ -6,7 +6,7 @@ writes for that of a host or an address.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
@@ -23,6 +23,8 @@ from neti.registry.zookeeper.leases import overlay_named, overlay_of
 
 # What this and other checks make for a moment.
 _OURS: Final = re.compile(r"\.(clock|unread)-[0-9a-f]{32}")
+
+_PART: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,11 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
     ]
     paths = [*layout.parents(), layout.fleet, *layout.settings(), *made]
     unread: set[str] = set()
-    acls = dict(zip(paths, attempt.acls(paths, unread=unread), strict=True))
-    stats = dict(zip(paths, attempt.stats(paths), strict=True))
+    acls: dict[str, list[Any]] = {}
+    stats: dict[str, Any] = {}
+    for part in _parts(attempt, paths):
+        acls.update(zip(part, attempt.acls(part, unread=unread), strict=True))
+        stats.update(zip(part, attempt.stats(part), strict=True))
     there = {path: stat for path, stat in stats.items() if stat is not None}
     known_ids = [name for name in ids if HOST_ID.fullmatch(name)]
     known_overlays = [o for name in overlays if (o := overlay_named(name)) is not None]
@@ -92,6 +97,13 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
     )
 
 
+def _parts(attempt: Attempt, paths: list[str]) -> Iterator[list[str]]:
+    """One after another, each with a deadline of its own."""
+    for first in range(0, len(paths), _PART):
+        attempt.go_on()
+        yield paths[first : first + _PART]
+
+
 def _has_below(stat: Any) -> bool:
     return stat is not None and stat.numChildren > 0
 
@@ -110,7 +122,7 @@ def _leases(
 
     def read(some: list[IPv4Address], others: list[str]) -> None:
         paths = [*map(layout.by_overlay, some), *map(layout.by_id, others)]
-        data = attempt.read(paths, unread=unread)
+        data = [raw for part in _parts(attempt, paths) for raw in attempt.read(part, unread=unread)]
         for overlay, raw in zip(some, data[: len(some)], strict=True):
             by_overlay.pop(overlay, None)
             if raw is not None:

@@ -63,6 +63,7 @@ def carry_out(attempt: Attempt, doomed: Sequence[Doomed]) -> int:
     for one in doomed:
         below = one.below
         for _ in range(_TURNS):
+            attempt.go_on()
             answers = attempt.each([Delete(path, ANY_VERSION) for path in (*below, one.path)])
             refused = [each for each in answers if isinstance(each, Exception)]
             count += len(answers) - len(refused)
@@ -161,6 +162,7 @@ def _below(attempt: Attempt, path: str) -> tuple[tuple[str, ...], tuple[str, ...
     hidden: list[str] = []
     layer = [path]
     while layer:
+        attempt.go_on()
         answers = attempt.each([ListWholeNames(each) for each in layer])
         deeper = []
         for parent, answer in zip(layer, answers, strict=True):
