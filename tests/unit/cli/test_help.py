@@ -17,7 +17,7 @@ def _groups(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[s
             yield from _groups(command, (*words, name))
 
 
-@pytest.mark.parametrize("words", _groups(cli), ids=" ".join)
+@pytest.mark.parametrize("words", [*_groups(cli)], ids=" ".join)
 def test_each_command_is_told_whole_on_one_line(words: tuple[str, ...]) -> None:
     """On a terminal of 80 columns. What ends in dots tells half of it."""
     said = CliRunner().invoke(cli, [*words, "--help"], terminal_width=80).output
