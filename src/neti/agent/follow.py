@@ -54,6 +54,8 @@ class Following:
         self._resync = resync
         self._release = FleetRelease(core)
         self._stale_told = float("-inf")
+        self._doubted_at: float | None = None  # steady seconds, and
+        self._doubt_held = False  # whether it held anybody
         self._origin: Origin | None = None  # of the registry, as far as it was seen
 
     def take_in(self, event: Event) -> None:
@@ -98,7 +100,12 @@ class Following:
             doubt = None
         if doubt is not None:
             log.error("registry_doubted", what=doubt, kept=len(core.members.fleet.members))
-            core.problems.set("origin", f"{doubt} Members that it does not list are held")
+            self._doubted_at, self._doubt_held = core.since(), False
+            core.problems.set(
+                "origin",
+                f"{doubt} Members that it does not list are held, and hosts that were gone are not "
+                "let in until they register again",
+            )
         core.members.listed(snapshot.names, now=core.since(), doubt=doubt)
         self._registration.impostors.listed()
         self._origin = snapshot.origin
@@ -108,6 +115,20 @@ class Following:
             self._journal.take_changes()
             self._journal.write()
             self.note_origin()
+
+    def look_at_doubt(self) -> None:
+        """It is over with the last of those whom it concerned, and not in a moment where it
+        concerned nobody: somebody has to hear of it."""
+        core, fleet = self._core, self._core.members.fleet
+        if fleet.holds:
+            self._doubt_held = True
+        elif not fleet.ghosts and (
+            self._doubted_at is None
+            or self._doubt_held
+            or core.since() - self._doubted_at >= core.settings.hold_seconds
+        ):
+            self._doubted_at = None
+            core.problems.clear("origin")
 
     def _one_further(self) -> None:
         if self._origin is not None:

@@ -349,8 +349,7 @@ class Agent:
             core.timers.due.pop("linger", None)
         else:
             core.timers.due["linger"] = core.now() + max(0.0, next_tick - core.since())
-        if not core.members.fleet.holds:
-            core.problems.clear("origin")
+        self.following.look_at_doubt()
 
     def _found_in_kernel(self, what: Found) -> None:
         match what:

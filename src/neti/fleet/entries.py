@@ -54,6 +54,7 @@ class Roster:
         self._admission = admission
         self._names: set[str] = set()
         self._junk: dict[str, None] = {}
+        self._ghosts: dict[str, str] = {}  # of the junk: entries of hosts that are gone, and why
         self._departures: dict[str, int] = {}  # id -> highest generation that said goodbye
         self._listed: set[str] = set()  # names from a whole list whose leases were not read yet
         self._claims: dict[str, Member] = {}
@@ -67,6 +68,7 @@ class Roster:
         self._given_up: set[IPv4Address] = set()  # perhaps claimed by nobody any more
         self.claims: Mapping[str, Member] = MappingProxyType(self._claims)
         self.junk: Set[str] = self._junk.keys()
+        self.ghosts: Mapping[str, str] = MappingProxyType(self._ghosts)
         self.bad_data: Mapping[str, str] = MappingProxyType(self._bad_data)
 
     # --- what is known ---
@@ -151,6 +153,8 @@ class Roster:
 
     def fault(self, name: str) -> str:
         """Why it is junk; empty when it is none."""
+        if name in self._ghosts:
+            return self._ghosts[name]
         try:
             self._parse(name)
         except EntryError as error:
@@ -187,6 +191,14 @@ class Roster:
                 self._listed.add(name)
         return parsed
 
+    def refuse(self, name: str, why: str) -> None:
+        """The registry has it, and it is of a host that is gone: it is nobody's claim until it has
+        vanished once."""
+        if name not in self._names:
+            self._names.add(name)
+            self._junk[name] = None
+            self._ghosts[name] = why
+
     def remove(self, name: str) -> Member | None:
         """The registry has it no more. Its claim, if it was one, stands until it is dropped."""
         if name not in self._names:
@@ -197,6 +209,7 @@ class Roster:
             return None
         if name in self._junk:
             del self._junk[name]
+            self._ghosts.pop(name, None)
             return None
         claim = self._claims.get(name)
         if claim is None:

@@ -34,6 +34,10 @@ from neti.model import Departure, IPAddress, Member, Moved
 # Junk in the registry must not fill the status page.
 MAX_NAMED: Final = 100
 MAX_CROWDS_NAMED: Final = 20
+_GHOST: Final = (
+    "its host is gone, and an older copy of the registry brought this back: the host has to "
+    "register again"
+)
 
 
 class Fleet:
@@ -95,6 +99,11 @@ class Fleet:
     @property
     def names(self) -> frozenset[str]:
         return self._roster.names
+
+    @property
+    def ghosts(self) -> Mapping[str, str]:
+        """Entries of hosts that are gone, which an older copy of the registry brought back."""
+        return self._roster.ghosts
 
     def stands(self, name: str) -> bool:
         """Whether the registry holds this name."""
@@ -193,6 +202,8 @@ class Fleet:
         Everything is taken in before anything is decided, so no order within the list matters.
         With a ``doubt`` (it may be another registry than before, or an older copy) nobody is
         removed by it: who is not in it is held at once, and does not come back as an older self.
+        Nor is anybody let in by it who was removed before: a host that left, or stayed away for too
+        long, has to register anew.
         """
         appeared, gone = self._roster.difference(frozenset(names))
         departures = {name for name in appeared if name.startswith("left.")}
@@ -205,11 +216,20 @@ class Fleet:
             touched |= self._remove(name, now=now)
         self._leaving.returning = ()
         for name in sorted(appeared - departures):
-            touched |= self._enter(name, bulk=True)
+            if doubt is not None and self._is_gone(name):
+                self._roster.refuse(name, _GHOST)
+            else:
+                touched |= self._enter(name, bulk=True)
         self._roster.end_answered_departures()
         if doubt is not None:
             self._leaving.keep_all(Hold(now, doubt, doubt=True))
         self._settle(touched)
+
+    def succeed(self, before: "Fleet") -> None:
+        """Whom another fleet knows to be gone, and which entries it refuses for that."""
+        self._leaving.gone.update(before._leaving.gone)
+        for name, why in before.ghosts.items():
+            self._roster.refuse(name, why)
 
     def appeared(self, name: str, *, bulk: bool = False, now: float = 0.0) -> None:
         self._settle(self._enter(name, bulk=bulk, now=now))
@@ -338,6 +358,13 @@ class Fleet:
         """Members that said goodbye go last, because a member that is lost at the same time may
         have shared a public address with one of them; the goodbyes themselves go after that."""
         return name.startswith("left."), self._roster.said_goodbye(name), name
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether this is an entry of a host that was removed, and no later one."""
+        member = self._roster.admissible(name)
+        if member is None or member.id in self.members:
+            return False
+        return self._leaving.gone.get(member.id, -1) >= member.generation
 
     def _leased(self, name: str) -> str | None:
         """Whose entry this is, when its overlay address is known to be leased to that host."""

@@ -14,13 +14,16 @@ nobody asked for: it is told who is lost, who said goodbye, and what time it is.
 """
 
 from collections.abc import Collection, Iterable
+from typing import Final
 
 from neti.fleet.entries import Roster
 from neti.fleet.guard import Guard, ends_by_itself
 from neti.fleet.lost import Absences, Batch, Hold, Lost
 from neti.fleet.members import Standing
 from neti.fleet.reads import Asking
-from neti.model import Departure
+from neti.model import Departure, Member
+
+MAX_GONE: Final = 10_000  # hosts that were removed and are remembered
 
 
 class Leaving:
@@ -46,6 +49,8 @@ class Leaving:
         self._guard = guard
         self._hold_seconds = hold_seconds
         self.returning: Collection[str] = ()
+        # Of hosts that were removed: the generation of their last entry, the latest last.
+        self.gone: dict[str, int] = {}
 
     def lose(self, host_id: str, *, since: float) -> None:
         """Its registration is gone; it stands, and its time runs."""
@@ -160,10 +165,18 @@ class Leaving:
     def _remove(self, ids: Iterable[str]) -> set[str]:
         touched: set[str] = set()
         for host_id in ids:
-            overlay = self._absences.end(host_id).member.overlay
+            member = self._absences.end(host_id).member
+            self._note_gone(member)
+            overlay = member.overlay
             name = self._standing.speaks[host_id]
             self._standing.drop(host_id)
             touched |= self._roster.ids_at(overlay)
             if name not in self._roster:
                 self._roster.drop(name)
         return touched
+
+    def _note_gone(self, member: Member) -> None:
+        self.gone.pop(member.id, None)
+        self.gone[member.id] = member.generation
+        if len(self.gone) > MAX_GONE:
+            del self.gone[next(iter(self.gone))]

@@ -177,7 +177,7 @@ _KINDS: Final = (
     _warning(
         "origin",
         "The registry is not the one from before, or an older copy of it: members that it does "
-        "not list are held",
+        "not list are held, and hosts that were gone are not let in by it",
         "Check that it is the right registry. If so, `neti release`",
     ),
     _warning(

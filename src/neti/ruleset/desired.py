@@ -99,6 +99,7 @@ class Membership:
         members, as they are judged now, or (``remember`` False) with none. The kernel keeps what it
         has until the next transaction."""
         self.known, self.adopted = before.known, before.adopted
+        self.fleet.succeed(before.fleet)
         if remember:
             self.remember(dict(before.everybody()))
             # What the old judgement kept out may be welcome now, and the reverse.

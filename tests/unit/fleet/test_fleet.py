@@ -16,6 +16,7 @@ from neti.fleet.admission import Admission
 from neti.fleet.fleet import MAX_NAMED, Fleet
 from neti.fleet.guard import Guard
 from neti.fleet.members import Change
+from neti.fleet.removal import MAX_GONE
 from neti.model import Departure, IPAddress, Member, Moved, Site, entry
 
 LINGER: Final = 600.0
@@ -107,14 +108,16 @@ def hold(fleet: Fleet) -> dict[str, str]:
 
 
 def remains(fleet: Fleet) -> dict[str, int]:
-    """Everything that still takes memory."""
+    """Everything that still takes memory, but for the bounded note of whom an older copy of the
+    registry must not bring back."""
     fleet.take_absence_changes()
     fleet.take_changes()
+    assert len(fleet._leaving.gone) <= MAX_GONE
     return {
         f"{type(part).__name__}.{key}": size
         for part in parts(fleet)
         for key, held in vars(part).items()
-        if hasattr(held, "__len__") and (size := len(held))
+        if key != "gone" and hasattr(held, "__len__") and (size := len(held))
     }
 
 

@@ -389,6 +389,44 @@ def test_an_older_copy_of_the_registry_brings_nobody_back_to_an_old_address(flee
     assert held(one) == set()
 
 
+@pytest.mark.parametrize("how", ["left", "stayed away"])
+def test_an_older_copy_of_the_registry_lets_nobody_in_who_is_gone(fleet: World, how: str) -> None:
+    """Its address may be another machine's by then. Until it registers again, whatever is reloaded
+    meanwhile; and the doubt is named although it holds nobody."""
+    one, others = crowd(fleet, 6)
+    goer = others[0]
+    copy = fleet.server.copied()
+    if how == "left":
+        goer.ask("leave")
+        goer.agent = None
+    else:
+        vanish(fleet, [goer])
+        fleet.pass_time(one.settings.linger_seconds + 1)
+    fleet.pass_time(1)
+    address = str(goer.host.private)
+    assert address not in one.elements("peers4")
+    fleet.server.stop()
+    fleet.settle()
+    fleet.server.restore_copy(copy)
+    fleet.server.start()
+    fleet.settle()
+    fleet.pass_time(10)
+    assert address not in one.elements("peers4")
+    assert "the registry went back" in one.problems()["origin"]
+    assert any(goer.host.id in name for name in one.told().skipped.entries)
+    one.new_settings = replace(one.settings, linger_seconds=700)
+    one.ask("reload")
+    fleet.pass_time(10)
+    assert address not in one.elements("peers4")
+    fleet.server.expire_orphans()
+    goer.start()
+    for _ in range(6):
+        fleet.pass_time(30)
+    assert address in one.elements("peers4")
+    fleet.pass_time(one.settings.hold_seconds)
+    assert "origin" not in one.problems()
+
+
 def test_an_older_entry_that_came_back_with_this_very_session_goes(fleet: World) -> None:
     """A copy may hold the session that the agent still has: nothing would end the old entry."""
     one, others = crowd(fleet, 4)
