@@ -62,8 +62,9 @@ class Fight:
         who = self._who or "a program that could not be identified"
         return (
             f"{who} keeps changing table inet neti or the overlay's route: repaired "
-            f"{self.repairs} times, each time more slowly; stop that program from changing what "
-            "is Neti's"
+            f"{self.repairs} times. Until each repair this host may be open or cut off; what does "
+            "neither is repaired more and more slowly. Stop that program from changing what is "
+            "Neti's"
         )
 
     def _calm_down(self, now: float) -> None:

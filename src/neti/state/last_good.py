@@ -9,7 +9,7 @@ from pathlib import Path
 from neti.config import load
 from neti.errors import ConfigError
 from neti.model.settings import DEFAULT_STATE, Settings
-from neti.state.folder import GOOD_CONFIG, StateFolder
+from neti.state.folder import GOOD_CONFIG, StateError, StateFolder
 from neti.state.location import named_in
 from neti.words import counted
 
@@ -36,8 +36,8 @@ def load_or_last_good(
                         dataclasses.replace(settings, path=config, table_files_path=folder),
                         refused,
                     )
-            except (ConfigError, OSError):
-                continue
+            except (ConfigError, StateError, OSError):
+                continue  # such as a folder in which anybody may have put the copy
         raise
 
 

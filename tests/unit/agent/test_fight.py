@@ -41,3 +41,13 @@ def test_a_command_of_netis_is_no_party_and_a_second_agent_is() -> None:
     assert fight.party("neti", 1043)  # the same process again: it does not end
     assert fight.party("nft", 7)
     assert fight.party("nft", 8)
+
+
+def test_a_fight_says_what_it_means_for_this_host() -> None:
+    """What opens the host is repaired at once, however often: it is open in between."""
+    fight = Fight()
+    for second in range(5):
+        fight.repaired(second, "nft (pid 7)")
+    sentence = fight.sentence(5) or ""
+    assert "repaired 5 times" in sentence
+    assert "may be open or cut off" in sentence

@@ -38,6 +38,17 @@ def neti(*words: object) -> Result:
     return CliRunner().invoke(cli, [str(word) for word in words])
 
 
+def test_a_folder_that_everyone_can_write_to_is_refused_as_a_configuration(config: Path) -> None:
+    """Its copy may be anybody's. 'neti check' says what to do, and no class of an exception."""
+    config.write_text(GOOD.format(config.parent))
+    (config.parent / "state").chmod(0o777)
+    with pytest.raises(ConfigError, match="chmod o-w"):
+        load_or_last_good(config, Path("/nonexistent"))
+    said = neti("check", "-c", config).stdout
+    assert "chmod o-w" in said
+    assert "StateError" not in said
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_the_last_good_one_is_found_by_what_the_file_still_says(config: Path, mistake: str) -> None:
     config.write_text(MISTAKES[mistake].format(config.parent))
