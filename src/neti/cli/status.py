@@ -1,5 +1,6 @@
 """``neti status``: what the agent says of this host, or disk and kernel where none answers."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -12,9 +13,11 @@ from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force_or_refused
 from neti.cli.output import explain, print_json, say
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
-from neti.errors import NetiError
+from neti.control.protocol import SOCKET_NAME
+from neti.errors import ConfigError, NetiError
 from neti.model.problems import Problem, Severity
 from neti.monitoring.status import Status, status_of
+from neti.state.location import state_folder
 from neti.words import counted, listed, some
 
 _SAID: Final = {
@@ -39,8 +42,7 @@ def status(config: Path, as_json: bool) -> None:
     Exit code 0: all is well. 1: something is wrong, or no agent answers. 2: the configuration is
     not valid, so the agent could not start again with it.
     """
-    settings, refused = settings_in_force_or_refused(config)
-    folder = settings.table_files_path
+    folder, refused = _folder(config)
     try:
         answer = ask(folder, "status", then="'neti status' says what disk and kernel know")
     except AgentForbidden:
@@ -58,6 +60,20 @@ def status(config: Path, as_json: bool) -> None:
         sys.exit(2)
     if not is_well(seen):
         sys.exit(1)
+
+
+def _folder(config: Path) -> tuple[Path, bool]:
+    """Where the agent is, and whether the configuration was refused. An agent that runs by a file
+    which was valid when it started can still be asked, whatever is wrong since."""
+    try:
+        settings, refused = settings_in_force_or_refused(config)
+    except ConfigError as error:
+        folder = state_folder(config)
+        if not os.path.lexists(folder / SOCKET_NAME):
+            raise
+        explain(error)
+        return folder, True
+    return settings.table_files_path, refused
 
 
 def _say_what_is_known(folder: Path, away: AgentUnreachable, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tests.support.agents import World, world
 
 import neti.cli.reload
+import neti.cli.status
 from neti.cli import cli
 from neti.cli.status import _status_lines
 from neti.model.settings import OpenPort
@@ -146,3 +147,22 @@ def test_nobody_is_said_to_be_registered_while_the_registry_is_away(fleet: World
     box.running.tell(Stale("the connection to ZooKeeper was lost"))
     fleet.settle()
     assert any("registered when it last was" in line for line in _status_lines(box.told()))
+
+
+def test_an_agent_is_asked_also_when_its_folder_is_refused(
+    fleet: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = fleet.started(1).status()
+    monkeypatch.setattr(neti.cli.status, "ask", lambda *_, **__: said)
+    state = tmp_path / "everybodys"
+    state.mkdir(mode=0o777)
+    state.chmod(0o777)
+    config = tmp_path / "neti.yml"
+    config.write_text(f"registry: embedded:/r.db\ntable_files_path: {state}\nsite: ec2\n")
+    done = CliRunner().invoke(cli, ["status", "-c", str(config)])
+    assert "ec2-1" not in done.stdout
+    (state / "agent.sock").touch()
+    done = CliRunner().invoke(cli, ["status", "-c", str(config)])
+    assert done.exit_code == 2
+    assert "chmod o-w" in done.stderr
+    assert "ec2-1 in site ec2" in done.stdout
