@@ -98,6 +98,11 @@ class Kernel:
         try:
             changes = core.out.reconciler.commit(core.members.elements)
         except DataplaneError as error:
+            if self._rules_refused:
+                # Most likely for the same reason, which is named already. The look that is due
+                # takes everything along.
+                self._rules_refused = False
+                return
             self.failed(error)
             return
         self._commit_after = started + core.live.interval

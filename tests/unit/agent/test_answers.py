@@ -14,6 +14,8 @@ import neti.cli.reload
 import neti.cli.status
 from neti.cli import cli
 from neti.cli.status import _status_lines
+from neti.dataplane.monitor import RulesChanged
+from neti.errors import StructureRefused
 from neti.model.settings import OpenPort
 from neti.registry import Stale
 
@@ -166,3 +168,24 @@ def test_an_agent_is_asked_also_when_its_folder_is_refused(
     assert done.exit_code == 2
     assert "chmod o-w" in done.stderr
     assert "ec2-1 in site ec2" in done.stdout
+
+
+def test_the_cause_is_not_hidden_by_what_follows_from_it(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the library no table can be made; that members cannot be put into it is no news."""
+    box = fleet.started(1)
+
+    def refused(*_: object) -> None:
+        raise StructureRefused(REFUSED)
+
+    monkeypatch.setattr(box.running.core.out.reconciler, "resync", refused)
+    box.dataplane.table = None
+    box.running.tell(RulesChanged(1, "nft"))
+    fleet.settle()
+    fleet.pass_time(0.5)
+    assert box.problems()["kernel"] == REFUSED
+    for number in range(2, 6):
+        fleet.started(number)
+        fleet.pass_time(0.5)
+        assert box.problems()["kernel"] == REFUSED
