@@ -136,7 +136,7 @@ def test_a_tree_that_is_laid_out(
 ) -> None:
     """Only what changes something; a dry run never does."""
     planned = SimpleNamespace(steps=steps, subjects=("CN=ann",))
-    registry = SimpleNamespace(plan_init=lambda _: planned, init=lambda _: None, close=lambda: None)
+    registry = SimpleNamespace(plan_init=lambda _: planned, init=lambda _: (), close=lambda: None)
     monkeypatch.setattr("neti.cli.registry.open_zookeeper", lambda *_, **__: registry)
     neti("registry", "init", "--dry-run", "-c", config)
     assert_silent(syslog)
