@@ -256,7 +256,7 @@ def _kernel_against_status(status: Status, kernel: KernelLook | None) -> Iterato
 
 
 def _open_against_a_wish(status: Status) -> Iterator[Finding]:
-    """Enforcement is wished for, or was in force, and now neither it nor a trial is. ``_safety``
+    """Enforcement is requested, or was in force, and now neither it nor a trial is. ``_safety``
     reports a trial that ended."""
     said = [one for one in status.problems if one.code in _OPEN]
     for one in said:
@@ -265,7 +265,7 @@ def _open_against_a_wish(status: Status) -> Iterator[Finding]:
     if wishes and status.stage == "shadow" and status.trial is None and not said:
         yield Finding(
             Level.CRITICAL,
-            "enforcement is wished for, but the stage is shadow: input is not dropped",
+            "enforcement is requested, but the stage is shadow: input is not dropped",
             passing=True,
         )
 
