@@ -185,7 +185,9 @@ class ControlServer:
     def close(self) -> None:
         self._acceptor.close()
         with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
+            # Another agent may have made its own there, after the folder was emptied.
+            if self._place is not None and os.path.samestat(self._place, self.path.lstat()):
+                self.path.unlink()
         # The answer to what made the agent stop (leave) is on its way: the program waits for it.
         deadline = time.monotonic() + _LAST_ANSWERS
         for thread in tuple(self._answering):

@@ -343,3 +343,17 @@ def test_an_agent_that_starts_says_what_it_waits_for(tmp_path: Path) -> None:
             call(tmp_path, "enforce", seconds=3)
     finally:
         server.close()
+
+
+def test_an_agent_that_ends_takes_away_its_own_socket_and_no_other(tmp_path: Path) -> None:
+    """A second agent may have begun, after the folder was emptied under the first."""
+    first = ControlServer(tmp_path, lambda _: None)
+    first.start()
+    for held in tmp_path.iterdir():
+        held.unlink()
+    second = ControlServer(tmp_path, lambda _: None)
+    second.start()
+    first.close()
+    assert (tmp_path / SOCKET_NAME).is_socket()
+    second.close()
+    assert not (tmp_path / SOCKET_NAME).exists()
