@@ -75,7 +75,7 @@ SHADOW = KernelLook(table=True, as_written=True)
 
 
 def in_shadow(**changes: Any) -> Situation:
-    """Though enforcement is wished for."""
+    """Though enforcement is requested."""
     wished = {"wished": {"reject_all": True, "by": "configuration"}, **changes}
     return replace(with_status(stage="shadow", **wished), kernel=SHADOW)
 
@@ -128,7 +128,7 @@ UNWELL: dict[str, tuple[Situation, Level, str]] = {
         Level.CRITICAL,
         "NETI CRITICAL - reject_all is NOT in force: unknown",
     ),
-    "wished for": (in_shadow(), Level.CRITICAL, "wished for, but the stage is shadow"),
+    "requested": (in_shadow(), Level.CRITICAL, "requested, but the stage is shadow"),
     "opened by lost files": (
         in_shadow(
             wished={"reject_all": False, "by": "configuration"},
