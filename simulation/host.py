@@ -16,6 +16,7 @@ from neti.agent.core import Outside
 from neti.agent.loop import Agent, Stop
 from neti.agent.status import status
 from neti.control.server import Request
+from neti.dataplane.monitor import NetworkChanged
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import NetiError
 from neti.model import Host, IPAddress
@@ -465,7 +466,7 @@ class SimulatedHost:
         return "killed" if done is None else done.reason or "; ".join(done.notes)
 
     def move(self, private: IPv4Address, public: IPv4Address | None) -> None:
-        if public != self.host.public:
-            self.moved = self.world.time.now
+        self.moved = self.world.time.now
         self.host = replace(self.host, private=private, public=public)
         self.machine.private = private
+        self._tell(NetworkChanged())

@@ -47,9 +47,9 @@ def way_in(world: World, truth: Truth, host: SimulatedHost) -> Found:
 
 def own_traffic(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """The machine's own: what this host itself opens is answered."""
-    never = {str(a) for a in (host.machine.private, *host.machine.gateways, *host.reserved)}
+    never = {str(a) for a in (*host.machine.gateways, *host.reserved)}
     if world.time.now - host.moved > MENDED_WITHIN:
-        never.add(str(host.host.public))
+        never |= {str(host.machine.private), str(host.host.public)}
     cut = never & host.kernel.timed("revoked4").keys()
     if cut and host.runs:
         yield f"{min(cut)} is {_NEVER_REVOKED_AT_LEAST} of this host and counts as removed"
