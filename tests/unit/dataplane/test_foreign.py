@@ -467,3 +467,21 @@ def test_the_agent_names_them_and_goes_on_without() -> None:
     refused = HostNetwork(Refusing(private), problems)
     assert refused.look(settings, host).uplinks == ("eth0",)
     assert "No buffer space" in problems.sentence("tables")
+
+
+@pytest.mark.parametrize("family", ["inet", "ip"])
+@pytest.mark.parametrize(
+    ("table", "chain"),
+    [("f$(id>&2);reboot #", "in"), ("filter", "a b`id`"), ("f;reboot", "INPUT"), ("-f", "in")],
+)
+def test_a_name_that_a_shell_would_act_on_stands_in_no_command(
+    family: str, table: str, chain: str
+) -> None:
+    """A container with the host's network can make such a table; the line is there to be pasted."""
+    held = {chain: Chain(chain, "input", True, [])}
+    (found,) = droppings(Table(family, table, "nft", held))
+    assert table not in found.advice or table == "filter"
+    assert "`" not in found.advice
+    assert "$" not in found.advice
+    assert ";" not in found.advice
+    assert found.advice.startswith("a rule that accepts SOURCES")

@@ -5,6 +5,7 @@ inert chains; ``nft`` and ``legacy`` parse them, ``look`` reads them. The walk a
 dropped, not whether a given member's packet is.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
@@ -14,6 +15,8 @@ Verdict = Literal["accept", "drop", "return", "jump", "goto"]  # reject counts a
 Extent = Literal["all", "some"]  # all: everything that no rule of the chain accepts
 Ports = tuple[tuple[int, int], ...]  # from and to, both included
 
+# What nft reads as a name, and no shell acts on.
+_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _HOOKS_OF_IPTABLES: Final = frozenset({"INPUT", "FORWARD", "PREROUTING"})
 _SHOWN_SOURCES: Final = 8
 
@@ -239,15 +242,20 @@ def _lets_in(
 
 
 def _advice(table: Table, chain: Chain) -> str:
-    """A command that lets members through, for the program that keeps the table."""
+    """A command that lets members through, for the program that keeps the table. Whoever may make a
+    table chooses its name, and an operator may paste the command as root."""
     if table.name == "firewalld":
         return "firewall-cmd --permanent --zone=trusted --add-source=SOURCES (one at a time)"
     if "ufw-before-input" in table.chains or "ufw6-before-input" in table.chains:
         return "ufw allow from SOURCES (one at a time)"
     if table.kind == "iptables-legacy" or (
-        table.family in ("ip", "ip6") and chain.name in _HOOKS_OF_IPTABLES
+        table.family in ("ip", "ip6")
+        and chain.name in _HOOKS_OF_IPTABLES
+        and _PLAIN.fullmatch(table.name)
     ):
         return f"{_program(table)} -t {table.name} -I {chain.name} -s SOURCES -j ACCEPT"
+    if not (_PLAIN.fullmatch(table.name) and _PLAIN.fullmatch(chain.name)):
+        return "a rule that accepts SOURCES (no command: its names are no plain words)"
     word = "ip6" if table.family == "ip6" else "ip"
     return (
         f"nft insert rule {table.family} {table.name} {chain.name} {word} saddr "
