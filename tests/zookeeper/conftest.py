@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.support.zookeeper import ZooKeeperWorld, need_zookeeper, shared_server
+from tests.support.zookeeper import (
+    SecureWorld,
+    ZooKeeperWorld,
+    need_zookeeper,
+    secure_server,
+    shared_server,
+)
 
 from neti_lab.zookeeper import ZooKeeperServer
 
@@ -12,6 +18,14 @@ from neti_lab.zookeeper import ZooKeeperServer
 def world() -> Iterator[ZooKeeperWorld]:
     """A subtree of its own on the shared server."""
     made = ZooKeeperWorld(shared_server())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def secure() -> Iterator[SecureWorld]:
+    """The same on the server with TLS and rights."""
+    made = SecureWorld(secure_server())
     yield made
     made.close()
 

@@ -1,7 +1,6 @@
 """What a member can make to stand in an operator's way, and how the operator gets past it."""
 
 import json
-from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from kazoo.exceptions import NoAuthError, NotEmptyError
 from kazoo.protocol.serialization import Create, Delete
 from kazoo.security import ACL, Id, Permissions
 from tests.support.recorder import Recorder
-from tests.support.zookeeper import SecureWorld, files_of, secure_server
+from tests.support.zookeeper import SecureWorld, files_of
 
 from neti.cli import cli
 from neti.errors import IdentityHeld, RegistryError
@@ -28,13 +27,6 @@ SUBNET = IPv4Network("192.168.0.0/24")
 MINE = [ACL(Permissions.ALL, Id("auth", "")), ACL(Permissions.READ, Id("world", "anyone"))]
 UNREAD = [ACL(Permissions.DELETE, Id("auth", ""))]
 OPERATOR, SUPER = "operator-chief", "super-root"
-
-
-@pytest.fixture
-def secure() -> Iterator[SecureWorld]:
-    made = SecureWorld(secure_server())
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -38,13 +38,6 @@ SUBNET = IPv4Network("192.168.0.0/24")
 
 
 @pytest.fixture
-def secure() -> Iterator[SecureWorld]:
-    made = SecureWorld(secure_server())
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def limited() -> Iterator[SecureWorld]:
     """On a server that runs as docs/security.md has it."""
     need_zookeeper()
