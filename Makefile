@@ -7,6 +7,9 @@ VENV := .venv
 STAMP := $(VENV)/.complete
 WORKERS ?= 2
 
+# Each process would compile Neti anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup lab check test test-parallel lint bench bench-quick drills deb deb-test clean
 
 setup: $(STAMP)

@@ -1,5 +1,7 @@
 """What holds for every test of the tree."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +11,10 @@ from hypothesis import settings
 from neti.model import problems
 
 problems.strict = True  # a code that nobody declared is an error, not a warning
+
+# An environment that forbids byte code makes each of some thousand processes compile Neti anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A busy machine makes any example slow, so no example is judged by the time that it took. A failing
 # one is printed with the line that repeats it.
