@@ -199,6 +199,8 @@ class SimulatedHost:
             connections=self.connections,
             probe_registry=self._probe,
             boot=self.boot_id,
+            running_here=self.boot_id.encode().hex()[-16:],
+            chance=lambda below: 0,
             registry=self.registry,
             worker=self.worker,
             folder=folder,

@@ -32,8 +32,8 @@ class SimulatedRegistry(MemoryRegistry):
     def session(self) -> Session | None:
         return self._session
 
-    def watch(self, sink: Sink) -> None:
-        super().watch(self._inbox.append)
+    def watch(self, sink: Sink, *, hosts: bool = False) -> None:
+        super().watch(self._inbox.append, hosts=hosts)
 
     def acquire(
         self, host_id: str, subnet: IPv4Network, *, prefer: IPv4Address | None = None
@@ -42,10 +42,26 @@ class SimulatedRegistry(MemoryRegistry):
         return super().acquire(host_id, subnet, prefer=prefer)
 
     def register(
-        self, *, host_id: str, name: str, data: bytes, detail: bytes, replaces: str | None = None
+        self,
+        *,
+        host_id: str,
+        name: str,
+        data: bytes,
+        detail: bytes,
+        replaces: str | None = None,
+        overlay: IPv4Address | None = None,
+        machine: str = "",
     ) -> None:
         self._gate.effect("registry.register")
-        super().register(host_id=host_id, name=name, data=data, detail=detail, replaces=replaces)
+        super().register(
+            host_id=host_id,
+            name=name,
+            data=data,
+            detail=detail,
+            replaces=replaces,
+            overlay=overlay,
+            machine=machine,
+        )
 
     def describe(self, host_id: str, detail: bytes) -> None:
         self._gate.effect("registry.describe")

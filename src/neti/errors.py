@@ -52,6 +52,15 @@ class IdentityHeld(RegistryError):
     """Another live session holds this host id; the message says whose. Wait, or fix the clone."""
 
 
+class NameTaken(RegistryError):
+    """The name that this host wants for its entry is there, by somebody else or by an earlier run:
+    take another one."""
+
+
+class NotAdmitted(RegistryError):
+    """Only operators may begin a host in this registry, and none has admitted this id."""
+
+
 class DataplaneError(NetiError):
     """The kernel refused a transaction; nothing of it took effect."""
 

@@ -155,6 +155,7 @@ class Box:
             connections=self.connections,
             probe_registry=self._probe,
             boot=self.world.boot,
+            chance=lambda below: 0,
             conntrack_limit=self.conntrack_limit,
             registry=self.registry,
             worker=worker,

@@ -3,6 +3,7 @@
 ``Outside`` holds the doors to the world, so that tests can pass in others.
 """
 
+import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -59,6 +60,8 @@ class Outside:
     keep_config: Callable[[], None]  # keeps what was reloaded last; raises StateError
     probe_registry: Callable[[], None]  # over a separate connection; raises RegistryError
     boot: str
+    running_here: str = ""  # as ``neti.identity.machine.running_here``
+    chance: Callable[[int], int] = secrets.randbelow  # from 0 up to, and without, this number
     conntrack_limit: ConntrackLimit | None = None
     tagger: Tagger | None = None  # None: not an EC2 instance
     reserved: frozenset[IPAddress] = frozenset()

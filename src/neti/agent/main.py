@@ -30,7 +30,7 @@ from neti.host import ssh_session
 from neti.host.machine import RealMachine, switched_off
 from neti.host.systemd import notify
 from neti.identity import discover, fingerprint
-from neti.identity.machine import boot_id
+from neti.identity.machine import boot_id, running_here
 from neti.model import Host
 from neti.model.problems import Problems
 from neti.model.settings import Settings
@@ -90,6 +90,7 @@ def run(config: Path, log_format: log.Format = "text") -> None:
             ssh_sessions=ssh_session.open_sessions,
             probe_registry=lambda: _probe(settings, host),
             boot=boot_id(),
+            running_here=running_here(folder.path),
             conntrack_limit=ConntrackLimit(folder.path),
             reserved=reserved(registry),
             tagger=tagging.for_instance(settings, host.id),

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Final
@@ -22,13 +22,16 @@ def own_member(
     known: Iterable[str | None],
     *,
     departed: int | None = None,
+    taken: Collection[str] = (),
+    skip: int = 0,
 ) -> Member:
     """This host as a member: the entry that it has among ``known`` while its addresses are the same
     and no newer entry speaks for it, otherwise the next generation.
 
     ``departed``: the generation that said goodbye and whose word is still in the registry. Where
     members may delete nothing, the same word could not be said a second time, so a host that comes
-    back is the next generation.
+    back is the next generation. ``taken``: names that this host cannot have. ``skip``: how many
+    generations a new one passes over, so that nobody can foresee its name and make it first.
     """
     member = Member(
         id=host.id,
@@ -45,13 +48,13 @@ def own_member(
     for name in known:
         parsed = entry.parse(name) if name else None
         if isinstance(parsed, Member) and parsed.id == host.id:
-            if replace(parsed, more=host.more, generation=0) == member:
+            if name not in taken and replace(parsed, more=host.more, generation=0) == member:
                 same.append(parsed.generation)
             elif parsed.generation < _SANE_GENERATION:
                 others.append(parsed.generation)
     if max(same) > max(others):
         return replace(member, generation=max(same))
-    return replace(member, generation=max(*same, *others) + 1)
+    return replace(member, generation=max(*same, *others) + 1 + skip)
 
 
 def speaks_for(host_id: str, name: str) -> bool:

@@ -15,11 +15,15 @@ from neti.agent.core import Core
 from neti.agent.describing import Describing
 from neti.agent.impostors import Impostors
 from neti.control.server import Request
-from neti.errors import IdentityHeld, NetiError
+from neti.errors import IdentityHeld, NameTaken, NetiError
 from neti.model import Member, entry
 from neti.registry import AgentRegistry
 
 _LEASE: Final = "lease "
+# Out of how many generations the next one is drawn; each name that is taken makes it more.
+_SPREAD: Final = 6
+_WIDEST: Final = 6**5
+_LONGEST_PAUSE: Final = 30  # seconds until the next attempt after many names that were taken
 _OWN_SESSIONS: Final = 2  # time-outs after which the holder is no earlier run of this host
 
 
@@ -36,6 +40,7 @@ class Registration:
         self._held_since: float | None = None  # somebody else holds this id since then
         self._replacing: str | None = None  # our own former name, which is to vanish
         self._asked: str | None = None  # the name that we asked to register last
+        self._taken: set[str] = set()  # names that were there already, since we registered last
         self.describing = Describing(core, lambda: self.entry is not None)
         self.impostors = Impostors(core, lambda name: name in (self.entry, self._asked))
 
@@ -50,9 +55,14 @@ class Registration:
         if overlay is None:
             core.out.worker.submit("lease", lambda: registry.acquire(host_id, subnet))
             return
-        known = (core.disk.itself.entry, *core.members.fleet.names_of(host_id))
+        known = (core.disk.itself.entry, *core.members.fleet.names_of(host_id), *self._taken)
         member = own_entry.own_member(
-            core.host, overlay, known, departed=core.members.fleet.departed(core.host.id)
+            core.host,
+            overlay,
+            known,
+            departed=core.members.fleet.departed(core.host.id),
+            taken=self._taken,
+            skip=core.out.chance(min(_SPREAD ** (1 + len(self._taken)), _WIDEST)),
         )
         try:
             name = entry.encode(member)
@@ -72,7 +82,13 @@ class Registration:
             if held != overlay:
                 return f"{_LEASE}{held}"
             registry.register(
-                host_id=host_id, name=name, data=data, detail=detail, replaces=replaces
+                host_id=host_id,
+                name=name,
+                data=data,
+                detail=detail,
+                replaces=replaces,
+                overlay=overlay,
+                machine=core.out.running_here,
             )
             return name
 
@@ -100,6 +116,7 @@ class Registration:
         self._core.problems.clear("clone")
         self._held_since = None
         self._replacing = None
+        self._taken.clear()
         if self.entry != result:
             log.info("registered", entry=result, overlay=self._core.members.overlay)
         self.entry = result
@@ -147,6 +164,9 @@ class Registration:
     def failed(self, error: NetiError) -> None:
         """The jobs "lease" and "register"."""
         core = self._core
+        if isinstance(error, NameTaken) and self._asked is not None:
+            self._another_name(self._asked)
+            return
         pause = core.timers.retry("register", core.now())
         said = " ".join(str(error).splitlines())  # a next step has a line of its own elsewhere
         if core.problems.sentence("registration") != said:
@@ -155,6 +175,12 @@ class Registration:
         core.problems.set("registration", said)
         if isinstance(error, IdentityHeld):
             self._somebody_is_this_host(said)
+
+    def _another_name(self, taken: str) -> None:
+        """The name is there, by somebody else or an earlier run: the next one is harder to hit."""
+        log.info("name_taken", entry=taken)
+        self._taken.add(taken)
+        self._core.soon("register", min(len(self._taken) - 1, _LONGEST_PAUSE))
 
     def _somebody_is_this_host(self, said: str) -> None:
         """After some time the holder cannot be this host itself before a restart."""

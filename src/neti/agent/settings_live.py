@@ -24,7 +24,7 @@ class LiveSettings:
         text = (read.value or b"").decode(errors="replace").strip()
         if read.setting == "interval":
             self.interval = self._number(read.setting, text, INTERVAL_DEFAULT, 0, 60)
-        else:
+        elif read.setting == "maxchange":
             self.maxchange = int(
                 self._number(read.setting, text, MAXCHANGE_DEFAULT, 1, 10_000, whole=True)
             )

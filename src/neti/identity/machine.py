@@ -42,6 +42,12 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+def running_here(folder: Path) -> str:
+    """A digest of this boot of this machine and the agent's state folder, hexadecimal: what a
+    restarted agent has in common with itself, and no other one."""
+    return hashlib.sha256(f"{boot_id()} {folder.absolute()}".encode()).hexdigest()[:16]
+
+
 def _read(path: Path, environment: Mapping[str, str]) -> str:
     try:
         content = _content(path)

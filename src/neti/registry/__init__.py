@@ -17,9 +17,11 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final, Literal, Protocol, get_args
 
 from neti.registry.leases import DamagedLease
+from neti.registry.record import HostRecord
 
-# The last is an operator's word to all: see ``neti.registry.release``.
-SettingName = Literal["interval", "maxchange", "release"]
+# Operators' words to all: ``release``, see ``neti.registry.release``, and ``strict``, whether only
+# what a host's record names is believed.
+SettingName = Literal["interval", "maxchange", "release", "strict"]
 SETTING_NAMES: Final[tuple[SettingName, ...]] = get_args(SettingName)
 
 
@@ -39,8 +41,8 @@ class Origin:
     """Which registry a list comes from, and how far along it was.
 
     ``fleet`` is made by chance with the tree, so one that was wiped has another (empty: it has
-    none). ``version`` grows by one with every name that appears or vanishes, modulo 2**32: a lower
-    one than before means an older copy.
+    none). ``version`` grows with every name that appears or vanishes, modulo 2**32: a lower one
+    than before means an older copy.
     """
 
     fleet: str
@@ -120,10 +122,31 @@ class LeaseRead:
 
 @dataclass(frozen=True, slots=True)
 class DataRead:
-    """Answer to ``ask_data``: an entry's data (None: the entry is gone)."""
+    """Answer to ``ask_data``: an entry's data (None: the entry is gone), and the number of the step
+    that made it."""
 
     name: str
     data: bytes | None
+    made: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HostChanged:
+    """This host's record was written, or is gone. Where the host registered with it, the next event
+    is its entry's ``Appeared``. The id is untrusted text."""
+
+    host_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostRead:
+    """Answer to ``ask_hosts``: a host's record (None: there is none, or none that can be read), and
+    the number of the step that wrote it last: an entry that was made by the same step is the
+    host's own."""
+
+    host_id: str
+    record: HostRecord | None
+    written: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +167,8 @@ Event = (
     | SessionTaken
     | LeaseRead
     | DataRead
+    | HostChanged
+    | HostRead
     | SettingRead
 )
 Sink = Callable[[Event], None]
@@ -161,12 +186,13 @@ class AgentRegistry(Protocol):
     """What an agent does with its session: follow everybody, and be there itself. See
     ``Registry``."""
 
-    def watch(self, sink: Sink) -> None:
-        """Connect and go on connecting until closed; report everything to ``sink``.
+    def watch(self, sink: Sink, *, hosts: bool = False) -> None:
+        """Connect and go on connecting until closed; report everything to ``sink``, HostChanged
+        only with ``hosts``.
 
         Returns at once. ``sink`` is called from the registry's own thread, must not block and
-        must not call back into the registry other than ``ask_leases``, ``ask_data``, ``relist``.
-        First comes a Snapshot and a SettingRead for each setting, then Fresh.
+        must not call back into the registry other than ``ask_leases``, ``ask_data``, ``ask_hosts``,
+        ``relist``. First comes a Snapshot and a SettingRead for each setting, then Fresh.
         """
 
     def ask_leases(self, overlays: Iterable[IPv4Address]) -> None:
@@ -175,6 +201,9 @@ class AgentRegistry(Protocol):
 
     def ask_data(self, names: Iterable[str]) -> None:
         """Request a DataRead for each; as ``ask_leases``."""
+
+    def ask_hosts(self, host_ids: Iterable[str]) -> None:
+        """Request a HostRead for each; as ``ask_leases``."""
 
     def relist(self) -> None:
         """Tell everything anew, because what was told may have been lost here: a Snapshot, a
@@ -193,21 +222,34 @@ class AgentRegistry(Protocol):
         """
 
     def register(
-        self, *, host_id: str, name: str, data: bytes, detail: bytes, replaces: str | None = None
+        self,
+        *,
+        host_id: str,
+        name: str,
+        data: bytes,
+        detail: bytes,
+        replaces: str | None = None,
+        overlay: IPv4Address | None = None,
+        machine: str = "",
     ) -> None:
-        """Make ``name`` present and ``replaces`` (this session's own earlier name) gone, in one
-        step. Repeating a registration that this session already holds changes nothing but
-        ``detail``. Raises IdentityHeld when another session holds this id.
+        """Write the host's record, make ``name`` present and ``replaces`` (this session's own
+        earlier name) gone, in one step. Repeating a registration that this session already holds
+        changes nothing but ``detail``. ``machine``: hexadecimal, of this machine and boot; a live
+        registration of the same one is taken over.
 
-        Where a member may delete nothing (ZooKeeper with ACLs), ``replaces`` goes with its session
-        first: SessionEnded is told, and ``name`` appears in the next session."""
+        Raises IdentityHeld when another machine or certificate has this id, NameTaken when ``name``
+        is there and is another session's, or is not what the record names, NotAdmitted when only
+        operators may begin a host.
+
+        Where a member may delete nothing (ZooKeeper with ACLs), ``replaces`` stands until its
+        session ends; the record does not name it any more."""
 
     def describe(self, host_id: str, detail: bytes) -> None:
         """Replace this session's detail document (RegistryError when it is not registered)."""
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
-        """Go on purpose: watchers see ``departure`` appear, then ``name`` vanish, in one step (in
-        two where a member may delete nothing)."""
+        """Go on purpose: the host's record names ``departure``, watchers see it appear, then
+        ``name`` vanish, in one step (in more where a member may delete nothing)."""
 
     def detach(self) -> None:
         """Drop the connection and leave the session alive for its time-out: a restart."""
@@ -236,6 +278,12 @@ class OperatorRegistry(Protocol):
         As ``details``, it ends only when there is no answer for ``timeout`` seconds."""
 
     def lease_of(self, host_id: str) -> IPv4Address | None: ...
+
+    def records(self, host_ids: Iterable[str] | None = None) -> Mapping[str, HostRead]:
+        """The records of these hosts, or of all, by id; those that there are. As ``details``."""
+
+    def made(self, names: Iterable[str]) -> Mapping[str, int]:
+        """Of those of ``names`` that exist the number of the step that made them."""
 
     def unreadable(self) -> frozenset[str]:
         """Nodes that the reads so far had to leave out, because their makers let nobody read
@@ -269,7 +317,7 @@ class OperatorRegistry(Protocol):
 class Registry(AgentRegistry, OperatorRegistry, Protocol):
     """One session with a registry, both sides of it. Callers take the side that they need.
 
-    Every method but ``watch``, ``ask_leases``, ``ask_data`` and ``relist`` blocks, for ``timeout``
-    seconds of the constructor at most, and raises RegistryUnavailable when the registry cannot be
-    asked in that time; each is all or nothing. Thread-safe. Host ids match ``entry.HOST_ID``.
+    Every method but ``watch``, ``relist`` and those that ask blocks, for ``timeout`` seconds of the
+    constructor at most, and raises RegistryUnavailable when the registry cannot be asked in that
+    time; each is all or nothing. Thread-safe. Host ids match ``entry.HOST_ID``.
     """

@@ -10,7 +10,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from threading import RLock
 
@@ -24,6 +24,8 @@ from neti.registry import (
     Detail,
     Event,
     Fresh,
+    HostChanged,
+    HostRead,
     LeaseRead,
     Origin,
     Session,
@@ -45,11 +47,13 @@ from neti.registry.leases import (
     moved_from_nobody,
     moved_while_registered,
 )
+from neti.registry.record import HostRecord, may_take
 from neti.registry.untrusted import (
     bounded_data,
     bounded_name,
     bounded_setting,
     identity_held,
+    name_taken,
 )
 
 
@@ -57,12 +61,19 @@ from neti.registry.untrusted import (
 class _Name:
     session_id: int
     data: bytes
+    made: int = 0
 
 
 @dataclass(slots=True)
 class _Holder:
     session_id: int
     detail: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    record: HostRecord
+    written: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,7 @@ class Copy:
     names: dict[str, _Name]
     leases: dict[IPv4Address, str]
     settings: dict[SettingName, bytes]
+    records: dict[str, _Record]
 
 
 @dataclass(slots=True)
@@ -86,6 +98,8 @@ class MemoryServer:
     _holders: dict[str, _Holder] = field(default_factory=dict)
     _leases: dict[IPv4Address, str] = field(default_factory=dict)
     _settings: dict[SettingName, bytes] = field(default_factory=dict)
+    _records: dict[str, _Record] = field(default_factory=dict)
+    _steps: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _sessions: dict[int, Session] = field(default_factory=dict)
     _registries: list["MemoryRegistry"] = field(default_factory=list)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -128,6 +142,7 @@ class MemoryServer:
         self._empty()
         self._leases.clear()
         self._settings.clear()
+        self._records.clear()
         self.changes = 0
         self.fleet = f"fleet-{next(self._ids)}"
 
@@ -139,6 +154,7 @@ class MemoryServer:
             dict(self._names),
             dict(self._leases),
             dict(self._settings),
+            dict(self._records),
         )
 
     def restore_copy(self, copy: "Copy") -> None:
@@ -151,6 +167,8 @@ class MemoryServer:
         self._leases.update(copy.leases)
         self._settings.clear()
         self._settings.update(copy.settings)
+        self._records.clear()
+        self._records.update(copy.records)
 
     def expire_orphans(self) -> None:
         with self._step():
@@ -172,6 +190,11 @@ class MemoryServer:
         with self._step():
             self._drop(name)
 
+    def put_record(self, host_id: str, record: HostRecord) -> None:
+        """A record without an entry, as an operator makes it."""
+        with self._step():
+            self._write_record(host_id, record, next(self._steps))
+
     # --- the state, with the lock held ---
 
     @contextmanager
@@ -187,9 +210,9 @@ class MemoryServer:
         for registry in self._registries:
             registry._hear(event)
 
-    def _add(self, name: str, session_id: int, data: bytes) -> None:
+    def _add(self, name: str, session_id: int, data: bytes, made: int = 0) -> None:
         if name not in self._names:
-            self._names[name] = _Name(session_id, data)
+            self._names[name] = _Name(session_id, data, made or next(self._steps))
             self.changes += 1
             self._tell(Appeared(bounded_name(name)))
 
@@ -197,6 +220,23 @@ class MemoryServer:
         if self._names.pop(name, None) is not None:
             self.changes += 1
             self._tell(Vanished(bounded_name(name)))
+
+    def _write_record(self, host_id: str, record: HostRecord | None, step: int) -> None:
+        if record is not None:
+            self._records[host_id] = _Record(record, step)
+        elif self._records.pop(host_id, None) is None:
+            return
+        self._tell(HostChanged(host_id))
+
+    def _alive(self, host_id: str) -> _Name | None:
+        """The entry that the host's record names, if it stands and was made with it."""
+        held = self._records.get(host_id)
+        named = self._names.get(held.record.word) if held is not None else None
+        return named if held and named and named.made == held.written else None
+
+    def _host_read(self, host_id: str) -> HostRead:
+        held = self._records.get(host_id)
+        return HostRead(host_id, held.record, held.written) if held else HostRead(host_id, None)
 
     def _tell_moved(self, overlay: IPv4Address, host_id: str) -> None:
         word = encode_moved(overlay, host_id)
@@ -232,14 +272,15 @@ class MemoryRegistry:
         # The server's fleet and change count that the sink's picture stands for.
         self._seen = ("", -1)
         self._told: dict[SettingName, bytes | None] = {}
+        self._hosts = False  # HostChanged is told
 
     # --- the agent's side ---
 
-    def watch(self, sink: Sink) -> None:
+    def watch(self, sink: Sink, *, hosts: bool = False) -> None:
         with self._server._step():
             if self._sink is not None:
                 raise RegistryError("this registry is watched already: open another one")
-            self._sink = sink
+            self._sink, self._hosts = sink, hosts
             self._server._registries.append(self)
             if self._server._down or self._cut:
                 self._events.append(Stale("the registry is down"))
@@ -257,9 +298,13 @@ class MemoryRegistry:
             if self._connected:
                 for name in names:
                     held = self._server._names.get(name)
-                    self._events.append(
-                        DataRead(name, bounded_data(held.data) if held is not None else None)
-                    )
+                    data = bounded_data(held.data) if held is not None else None
+                    self._events.append(DataRead(name, data, held.made if held is not None else 0))
+
+    def ask_hosts(self, host_ids: Iterable[str]) -> None:
+        with self._server._step():
+            if self._connected:
+                self._events.extend(map(self._server._host_read, host_ids))
 
     def relist(self) -> None:
         with self._server._step():
@@ -281,20 +326,44 @@ class MemoryRegistry:
             raise exhausted(host_id, subnet)
 
     def register(
-        self, *, host_id: str, name: str, data: bytes, detail: bytes, replaces: str | None = None
+        self,
+        *,
+        host_id: str,
+        name: str,
+        data: bytes,
+        detail: bytes,
+        replaces: str | None = None,
+        overlay: IPv4Address | None = None,
+        machine: str = "",
     ) -> None:
+        server = self._server
         with self._call():
             session_id = self._live_session().id
-            holder = self._server._holders.get(host_id)
-            if holder is not None and holder.session_id != session_id:
-                raise identity_held(host_id, holder.session_id, holder.detail)
-            present = self._server._names.get(name)
-            if present is not None and present.session_id != session_id:
-                raise identity_held(host_id, present.session_id, b"")
-            self._server._holders[host_id] = _Holder(session_id, detail)
-            self._server._add(name, session_id, data)
+            holder, alive = server._holders.get(host_id), server._alive(host_id)
+            held = server._records.get(host_id)
+            way = may_take(
+                held.record if held is not None else None,
+                alive=alive is not None,
+                own_session=alive is not None and alive.session_id == session_id,
+                machine=machine,
+            )
+            another = holder is not None and holder.session_id != session_id
+            if way == "held" or (way == "free" and another):
+                holding = holder.session_id if holder is not None else session_id
+                raise identity_held(host_id, holding, holder.detail if holder is not None else b"")
+            present = server._names.get(name)
+            if present is not None and (present is not alive or way != "ours"):
+                raise name_taken(name)
+            server._holders[host_id] = _Holder(session_id, detail)
+            if present is None:
+                step = next(server._steps)
+                record = HostRecord(overlay=overlay, word=name, machine=machine)
+                server._write_record(host_id, record, step)
+                server._add(name, session_id, data, step)
             if replaces is not None and replaces != name and self._owns(replaces, session_id):
-                self._server._drop(replaces)
+                server._drop(replaces)
+            if way == "same machine" and held is not None and held.record.word != name:
+                server._drop(held.record.word)
 
     def describe(self, host_id: str, detail: bytes) -> None:
         with self._call():
@@ -304,17 +373,23 @@ class MemoryRegistry:
             holder.detail = detail
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
+        server = self._server
         with self._call():
             session_id = self._live_session().id
-            holder = self._server._holders.get(host_id)
+            holder = server._holders.get(host_id)
             if holder is not None and holder.session_id != session_id:
                 raise identity_held(host_id, holder.session_id, holder.detail)
-            if name in self._server._names:  # else this call is a repetition
-                self._server._drop(departure)  # said before a return: this one must be heard
-            self._server._add(departure, session_id, b"")
+            if name in server._names:  # else this call is a repetition
+                server._drop(departure)  # said before a return: this one must be heard
+            if departure not in server._names:
+                step = next(server._steps)
+                held = server._records.get(host_id)
+                before = held.record if held is not None else HostRecord()
+                server._write_record(host_id, replace(before, word=departure), step)
+                server._add(departure, session_id, b"", step)
             if self._owns(name, session_id):
-                self._server._drop(name)
-            self._server._holders.pop(host_id, None)
+                server._drop(name)
+            server._holders.pop(host_id, None)
 
     def detach(self) -> None:
         with self._server._step():
@@ -356,6 +431,17 @@ class MemoryRegistry:
         with self._call():
             return self._lease(host_id)
 
+    def records(self, host_ids: Iterable[str] | None = None) -> Mapping[str, HostRead]:
+        server = self._server
+        with self._call():
+            wanted = server._records if host_ids is None else host_ids
+            return {i: server._host_read(i) for i in wanted if i in server._records}
+
+    def made(self, names: Iterable[str]) -> Mapping[str, int]:
+        with self._call():
+            present = self._server._names
+            return {name: present[name].made for name in names if name in present}
+
     def unreadable(self) -> frozenset[str]:
         return frozenset()
 
@@ -370,6 +456,7 @@ class MemoryRegistry:
             if overlay is not None:
                 del self._server._leases[overlay]
                 self._server._tell_moved(overlay, host_id)
+            self._server._write_record(host_id, None, next(self._server._steps))
             return overlay
 
     def move(
@@ -429,7 +516,7 @@ class MemoryRegistry:
         return next((o for o, i in self._server._leases.items() if i == host_id), None)
 
     def _hear(self, event: Event) -> None:
-        if self._connected:
+        if self._connected and (self._hosts or not isinstance(event, HostChanged)):
             self._events.append(event)
             self._seen = (self._server.fleet, self._server.changes)
 

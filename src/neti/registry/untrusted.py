@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
-from neti.errors import IdentityHeld
+from neti.errors import IdentityHeld, NameTaken
 from neti.model.entry import MAX_DATA_BYTES, MAX_NAME_BYTES
 from neti.registry import SettingName, detail
 from neti.text import printable
@@ -57,6 +57,13 @@ def identity_held(host_id: str, session_id: int, raw: bytes) -> IdentityHeld:
         f"host id {host_id} is registered by {_holder(session_id, raw)}: "
         "two hosts must not share one identity. If that is this host before a restart, "
         "it ends with its session by itself; if this is a clone, give it an id of its own"
+    )
+
+
+def name_taken(name: str) -> NameTaken:
+    return NameTaken(
+        f"there is an entry {printable(name, MAX_NAME_BYTES)} already, by somebody else or by an "
+        "earlier run of this host: it takes another name"
     )
 
 

@@ -36,7 +36,7 @@ def test_a_setting_that_changes_before_the_list_is_read_behind_it() -> None:
     told: list[Event] = []
     stream, client = Stream(LAYOUT), Client()
     stream.client = client  # type: ignore[assignment]  # only what the stream calls
-    stream.watch(told.append)
+    stream.watch(told.append, hosts=False)
     stream._cversion = 5  # an earlier connection's list
     stream.on_state(KeeperState.CONNECTED)
     stream.on_event(CHANGED, LAYOUT.release)

@@ -9,6 +9,7 @@ import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from neti.clock import Clock, SystemClock
 from neti.errors import IdentityHeld, RegistryError, RegistryUnavailable
 from neti.model.entry import encode_moved
-from neti.registry import Detail, Session, SettingName, Sink
+from neti.registry import Detail, HostRead, Session, SettingName, Sink
 from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.embedded.files import Files
 from neti.registry.embedded.store import (
@@ -28,11 +29,14 @@ from neti.registry.embedded.store import (
     drop_name,
     explained,
     log_change,
+    made_in,
+    read_record,
     reading,
     renew_name,
+    write_record,
     writing,
 )
-from neti.registry.embedded.watch import Watcher
+from neti.registry.embedded.watch import Watcher, host_read
 from neti.registry.leases import (
     candidates,
     check_inside,
@@ -41,12 +45,14 @@ from neti.registry.leases import (
     moved_from_nobody,
     moved_while_registered,
 )
+from neti.registry.record import HostId, HostRecord, decode, encode, may_take
 from neti.registry.untrusted import (
     bounded_data,
     bounded_name,
     bounded_setting,
     host_id_text,
     identity_held,
+    name_taken,
 )
 
 
@@ -79,7 +85,7 @@ class EmbeddedRegistry:
 
     # --- the agent's side ---
 
-    def watch(self, sink: Sink) -> None:
+    def watch(self, sink: Sink, *, hosts: bool = False) -> None:
         with self._lock:
             self._check_open()
             if self._watcher is not None:
@@ -90,6 +96,7 @@ class EmbeddedRegistry:
                 session=self._session,
                 session_seconds=self._seconds,
                 clock=self._clock,
+                hosts=hosts,
             )
             self._watcher.start()
 
@@ -100,6 +107,10 @@ class EmbeddedRegistry:
     def ask_data(self, names: Iterable[str]) -> None:
         if self._watcher is not None:
             self._watcher.ask(names)
+
+    def ask_hosts(self, host_ids: Iterable[str]) -> None:
+        if self._watcher is not None:
+            self._watcher.ask(map(HostId, host_ids))
 
     def relist(self) -> None:
         if self._watcher is not None:
@@ -119,18 +130,35 @@ class EmbeddedRegistry:
             raise exhausted(host_id, subnet)
 
     def register(
-        self, *, host_id: str, name: str, data: bytes, detail: bytes, replaces: str | None = None
+        self,
+        *,
+        host_id: str,
+        name: str,
+        data: bytes,
+        detail: bytes,
+        replaces: str | None = None,
+        overlay: IPv4Address | None = None,
+        machine: str = "",
     ) -> None:
         session = self._live_session()
         self._reap()
         with self._writing() as files:
             self._check_alive(files, session)
-            self._make_way(files, host_id, name, session.id)
+            former = self._make_way(files, host_id, session.id, machine)
+            present = _rows(files, "SELECT session FROM names WHERE name = ?", name)
+            ours = bool(present) and present[0][0] == session.id
+            if present and not (ours and self._vouched(files, host_id, name)):
+                raise name_taken(name)
             files.store.execute("INSERT OR IGNORE INTO owners VALUES (?)", (session.id,))
             files.store.execute(
                 "INSERT OR REPLACE INTO holders VALUES (?, ?, ?)", (host_id, session.id, detail)
             )
-            add_name(files.store, name, session.id, data)
+            if not present:
+                record = HostRecord(overlay=overlay, word=name, machine=machine)
+                step = write_record(files.store, host_id, encode(record))
+                add_name(files.store, name, session.id, data, step=step)
+            if former is not None and former[0] != name:
+                drop_name(files.store, *former)
             if replaces is not None and replaces != name:
                 drop_name(files.store, replaces, session.id)
         files.ring()
@@ -150,14 +178,16 @@ class EmbeddedRegistry:
         self._reap()
         with self._writing() as files:
             self._check_alive(files, session)
-            self._make_way(files, host_id, name, session.id)
+            self._make_way(files, host_id, session.id, "")
             files.store.execute("INSERT OR IGNORE INTO owners VALUES (?)", (session.id,))
             if _rows(files, "SELECT 1 FROM names WHERE name = ?", name):
                 # A departure beside a name is that of an earlier leave, before a return: watchers
                 # must hear this one.
-                renew_name(files.store, departure, session.id)
-            else:
-                add_name(files.store, departure, session.id, b"")
+                step = _say(files, host_id, departure)
+                renew_name(files.store, departure, session.id, step=step)
+            elif not made_in(files.store, departure):
+                step = _say(files, host_id, departure)
+                add_name(files.store, departure, session.id, b"", step=step)
             drop_name(files.store, name, session.id)
             files.store.execute("DELETE FROM holders WHERE host_id = ?", (host_id,))
         files.ring()
@@ -201,6 +231,18 @@ class EmbeddedRegistry:
         with self._reading() as files:
             return _lease_of(files, host_id)
 
+    def records(self, host_ids: Iterable[str] | None = None) -> Mapping[str, HostRead]:
+        with self._reading() as files:
+            wanted = host_ids
+            if wanted is None:
+                wanted = [row[0] for row in _rows(files, "SELECT host_id FROM records")]
+            found = (host_read(files, host_id) for host_id in wanted)
+            return {one.host_id: one for one in found if one.written}
+
+    def made(self, names: Iterable[str]) -> Mapping[str, int]:
+        with self._reading() as files:
+            return {name: step for name in names if (step := made_in(files.store, name))}
+
     def unreadable(self) -> frozenset[str]:
         return frozenset()
 
@@ -213,6 +255,8 @@ class EmbeddedRegistry:
                 )
             overlay = _lease_of(files, host_id)
             drop_lease(files.store, host_id)
+            if read_record(files.store, host_id) is not None:
+                write_record(files.store, host_id, None)
             if overlay is not None:
                 _tell_moved(files, overlay, host_id)
         files.ring()
@@ -309,16 +353,35 @@ class EmbeddedRegistry:
                 self._watcher.session_doubted()
             raise RegistryUnavailable("this agent's session has just ended: try again")
 
-    def _make_way(self, files: Files, host_id: str, name: str, session_id: int) -> None:
-        """Raises IdentityHeld when another live session has the id or the name."""
+    def _make_way(
+        self, files: Files, host_id: str, session_id: int, machine: str
+    ) -> tuple[str, int] | None:
+        """Raises IdentityHeld when another live session has the id. Where that is one of this very
+        machine: its entry, and the session, which are to go."""
+        held = read_record(files.store, host_id)
+        record = decode(held[0]) if held is not None else None
+        word = record.word if record is not None else ""
+        alive = self._vouched(files, host_id, word)
+        whose = _rows(files, "SELECT session FROM names WHERE name = ?", word) if alive else []
+        own = bool(whose) and whose[0][0] == session_id
+        way = may_take(record, alive=bool(whose), own_session=own, machine=machine)
         others = _rows(
             files,
-            "SELECT session, detail FROM holders WHERE host_id = ? AND session != ?"
-            " UNION ALL SELECT session, x'' FROM names WHERE name = ? AND session != ?",
-            *(host_id, session_id, name, session_id),
+            "SELECT session, detail FROM holders WHERE host_id = ? AND session != ?",
+            *(host_id, session_id),
         )
-        for other, detail in others:
-            raise identity_held(host_id, other, detail)
+        if others and way in ("held", "free"):
+            raise identity_held(host_id, *others[0])
+        if way == "held":
+            raise identity_held(host_id, whose[0][0], b"")
+        return (word, whose[0][0]) if way == "same machine" else None
+
+    def _vouched(self, files: Files, host_id: str, name: str) -> bool:
+        held = read_record(files.store, host_id)
+        record = decode(held[0]) if held is not None else None
+        if held is None or record is None:
+            return False
+        return record.word == name and made_in(files.store, name) == held[1]
 
     def _retire(self, *, end: bool) -> None:
         with self._lock:
@@ -346,6 +409,13 @@ class EmbeddedRegistry:
 
 def _rows(files: Files, query: str, *arguments: object) -> list[Any]:
     return files.store.execute(query, arguments).fetchall()
+
+
+def _say(files: Files, host_id: str, word: str) -> int:
+    """The host's record names this word; the number of the step."""
+    held = read_record(files.store, host_id)
+    before = (decode(held[0]) if held is not None else None) or HostRecord()
+    return write_record(files.store, host_id, encode(replace(before, word=word)))
 
 
 def _tell_moved(files: Files, overlay: IPv4Address, host_id: str) -> None:

@@ -22,7 +22,7 @@ FORMAT: Final = 2
 # Enough to bridge a watcher that was stopped for a while; one that fell further behind reads all.
 CHANGES_KEPT: Final = 10_000
 
-Kind = Literal["+", "-", "s"]
+Kind = Literal["+", "-", "s", "h"]
 
 # ``owners`` are the sessions that have a name or an id here: short to look through at every tick.
 _SCHEMA: Final = """
@@ -49,6 +49,19 @@ _ORDER_OF_LEASES: Final = f"""
 CREATE TABLE IF NOT EXISTS {_ORDER} (
     number INTEGER PRIMARY KEY AUTOINCREMENT, overlay INTEGER NOT NULL, host_id TEXT NOT NULL UNIQUE
 )
+"""
+
+
+# Hosts' records, and in which step each name was made, numbered as ``changes``. As above.
+_RECORDS: Final = """
+CREATE TABLE IF NOT EXISTS records (
+    host_id TEXT PRIMARY KEY, record BLOB NOT NULL, written INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS made (
+    name TEXT PRIMARY KEY, step INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS unmade AFTER DELETE ON names
+    BEGIN DELETE FROM made WHERE name = OLD.name; END
 """
 
 
@@ -165,9 +178,13 @@ def open_store(path: Path, timeout: float) -> sqlite3.Connection:
     store = open_database(path, _SCHEMA, timeout)
     with explained(path):
         try:
-            if not store.execute(f"SELECT 1 FROM sqlite_master WHERE name = '{_ORDER}'").fetchone():
+            added = f"name IN ('{_ORDER}', 'unmade')"
+            present = store.execute(f"SELECT count(*) FROM sqlite_master WHERE {added}").fetchone()
+            if present[0] < 2:
                 with writing(store):
                     store.execute(_ORDER_OF_LEASES)
+                    for statement in _RECORDS.split(";\n", 2):
+                        store.execute(statement)
         except BaseException:
             store.close()
             raise
@@ -177,13 +194,28 @@ def open_store(path: Path, timeout: float) -> sqlite3.Connection:
 # --- within a write transaction ---
 
 
-def add_name(database: sqlite3.Connection, name: str, session_id: int, data: bytes) -> None:
-    """Nothing when it is there already."""
+def add_name(
+    database: sqlite3.Connection, name: str, session_id: int, data: bytes, *, step: int = 0
+) -> None:
+    """Nothing when it is there already. ``step``: of ``write_record``, which it belongs to."""
     added = database.execute(
         "INSERT OR IGNORE INTO names VALUES (?, ?, ?)", (name, session_id, data)
     )
     if added.rowcount:
-        log_change(database, "+", name)
+        number = log_change(database, "+", name)
+        database.execute("INSERT OR REPLACE INTO made VALUES (?, ?)", (name, step or number))
+
+
+def write_record(database: sqlite3.Connection, host_id: str, record: bytes | None) -> int:
+    """Returns the number of this step; None takes the record away."""
+    number = log_change(database, "h", host_id)
+    if record is None:
+        database.execute("DELETE FROM records WHERE host_id = ?", (host_id,))
+    else:
+        database.execute(
+            "INSERT OR REPLACE INTO records VALUES (?, ?, ?)", (host_id, record, number)
+        )
+    return number
 
 
 def add_lease(database: sqlite3.Connection, overlay: int, host_id: str) -> None:
@@ -208,11 +240,11 @@ def drop_name(database: sqlite3.Connection, name: str, session_id: int) -> None:
         log_change(database, "-", name)
 
 
-def renew_name(database: sqlite3.Connection, name: str, session_id: int) -> None:
+def renew_name(database: sqlite3.Connection, name: str, session_id: int, *, step: int = 0) -> None:
     """Write it as if it had not been there, so that watchers hear of it once more."""
     if database.execute("DELETE FROM names WHERE name = ?", (name,)).rowcount:
         log_change(database, "-", name)
-    add_name(database, name, session_id, b"")
+    add_name(database, name, session_id, b"", step=step)
 
 
 def drop_sessions(database: sqlite3.Connection, session_ids: list[int]) -> None:
@@ -226,10 +258,12 @@ def drop_sessions(database: sqlite3.Connection, session_ids: list[int]) -> None:
         database.execute("DELETE FROM owners WHERE session = ?", (session_id,))
 
 
-def log_change(database: sqlite3.Connection, kind: Kind, subject: str) -> None:
+def log_change(database: sqlite3.Connection, kind: Kind, subject: str) -> int:
+    """Returns its number."""
     added = database.execute("INSERT INTO changes (kind, subject) VALUES (?, ?)", (kind, subject))
-    oldest = (added.lastrowid or 0) - CHANGES_KEPT
-    database.execute("DELETE FROM changes WHERE sequence <= ?", (oldest,))
+    number = added.lastrowid or 0
+    database.execute("DELETE FROM changes WHERE sequence <= ?", (number - CHANGES_KEPT,))
+    return number
 
 
 # --- within any transaction ---
@@ -242,6 +276,20 @@ def all_leases(database: sqlite3.Connection) -> list[tuple[int, str]]:
         " ORDER BY number IS NOT NULL, number, overlay"
     )
     return [(int(overlay), str(host_id)) for overlay, host_id in rows]
+
+
+def read_record(database: sqlite3.Connection, host_id: str) -> tuple[bytes, int] | None:
+    """The record, and the step that wrote it."""
+    row = database.execute(
+        "SELECT record, written FROM records WHERE host_id = ?", (host_id,)
+    ).fetchone()
+    return (bytes(row[0]), int(row[1])) if row is not None else None
+
+
+def made_in(database: sqlite3.Connection, name: str) -> int:
+    """The step that made this name; 0 when it is not there."""
+    row = database.execute("SELECT step FROM made WHERE name = ?", (name,)).fetchone()
+    return int(row[0]) if row is not None else 0
 
 
 def owners(database: sqlite3.Connection) -> list[int]:

@@ -19,6 +19,8 @@ from neti.registry import (
     DataRead,
     Event,
     Fresh,
+    HostChanged,
+    HostRead,
     LeaseRead,
     Origin,
     Session,
@@ -39,8 +41,11 @@ from neti.registry.embedded.store import (
     explained,
     fleet_id,
     head,
+    made_in,
+    read_record,
     reading,
 )
+from neti.registry.record import HostId, decode
 from neti.registry.untrusted import (
     bounded_data,
     bounded_name,
@@ -64,10 +69,12 @@ class Watcher:
         session: Session | None,
         session_seconds: float,
         clock: Clock,
+        hosts: bool = False,
     ) -> None:
         self._open_files = open_files
         self._sink = sink
         self._clock = clock
+        self._hosts = hosts
         self._tick = min(_TICK_SECONDS, session_seconds / 4)
         self._renewal_seconds = session_seconds / 3
         self._next_renewal = 0.0
@@ -79,7 +86,7 @@ class Watcher:
         self._fresh = False
         self._reason: str | None = None  # why it is stale, as last told
         self._again = False  # everything is to be told anew
-        self._asked: deque[IPv4Address | str] = deque()
+        self._asked: deque[IPv4Address | str | HostId] = deque()
         self._stopping = False
         self._bell = Doorbell()
         # Set while it is alive as far as we know; given but not yet looked up, it is the candidate.
@@ -93,7 +100,7 @@ class Watcher:
     def start(self) -> None:
         self._thread.start()
 
-    def ask(self, subjects: Iterable[IPv4Address | str]) -> None:
+    def ask(self, subjects: Iterable[IPv4Address | str | HostId]) -> None:
         self._asked.extend(subjects)
         self._bell.wake()
 
@@ -222,6 +229,8 @@ class Watcher:
                         events.append(Appeared(bounded_name(subject)))
                     elif kind == "-":
                         events.append(Vanished(bounded_name(subject)))
+                    elif kind == "h":
+                        events.extend([HostChanged(subject)] if self._hosts else [])
                     else:
                         events.extend(self._settings(files, SETTING_NAMES))
             events.extend(_answer(files, subject) for subject in asked)
@@ -259,11 +268,19 @@ class Watcher:
             self._changed.notify_all()
 
 
-def _answer(files: Files, subject: IPv4Address | str) -> Event:
+def _answer(files: Files, subject: IPv4Address | str | HostId) -> Event:
+    if isinstance(subject, HostId):
+        return host_read(files, subject.id)
     if isinstance(subject, IPv4Address):
         row = files.store.execute(
             "SELECT host_id FROM leases WHERE overlay = ?", (int(subject),)
         ).fetchone()
         return LeaseRead(subject, host_id_text(row[0].encode()) if row is not None else None)
     row = files.store.execute("SELECT data FROM names WHERE name = ?", (subject,)).fetchone()
-    return DataRead(subject, bounded_data(row[0]) if row is not None else None)
+    data = bounded_data(row[0]) if row is not None else None
+    return DataRead(subject, data, made_in(files.store, subject))
+
+
+def host_read(files: Files, host_id: str) -> HostRead:
+    held = read_record(files.store, host_id)
+    return HostRead(host_id, decode(held[0]), held[1]) if held else HostRead(host_id, None)

@@ -5,25 +5,33 @@ Must never do: take away what another session made.
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from typing import Any, Final
 
-from kazoo.exceptions import NoAuthError, NoNodeError
-from kazoo.protocol.serialization import Create, Delete, Exists, GetData, SetData, Sync
+from kazoo.exceptions import NoAuthError
+from kazoo.protocol.serialization import Create, Delete, Exists, Sync
 
 from neti.errors import RegistryError
 from neti.registry import Sink
 from neti.registry.leases import check_inside
-from neti.registry.untrusted import identity_held
+from neti.registry.record import HostId, HostRecord
+from neti.registry.untrusted import name_taken
 from neti.registry.zookeeper import rights
-from neti.registry.zookeeper.calls import Attempt, Calls, session_of
+from neti.registry.zookeeper.calls import Attempt, Calls
 from neti.registry.zookeeper.leases import ANY_VERSION, EPHEMERAL
+from neti.registry.zookeeper.own_nodes import OwnNodes, refused_record
 from neti.registry.zookeeper.session import OneSession, owner
+
+# Former entries of one session that may stand.
+_MOST_STANDING: Final = 8
 
 
 class AgentSide(OneSession):
-    def watch(self, sink: Sink) -> None:
+    # The session in which former entries stand, and which.
+    _standing: tuple[int, set[str]] = (0, set())
+
+    def watch(self, sink: Sink, *, hosts: bool = False) -> None:
         with self._lock:
-            self._stream.watch(sink)
+            self._stream.watch(sink, hosts=hosts)
             client = self._start()
             # Where other calls came first it is connected already: begin in its own thread.
             client.submit(Sync(self._layout.ip_map), self._stream.on_watch)
@@ -33,6 +41,9 @@ class AgentSide(OneSession):
 
     def ask_data(self, names: Iterable[str]) -> None:
         self._stream.ask(names)
+
+    def ask_hosts(self, host_ids: Iterable[str]) -> None:
+        self._stream.ask(map(HostId, host_ids))
 
     def relist(self) -> None:
         with self._lock:
@@ -55,67 +66,89 @@ class AgentSide(OneSession):
         return self._attempt(operation)
 
     def register(
-        self, *, host_id: str, name: str, data: bytes, detail: bytes, replaces: str | None = None
+        self,
+        *,
+        host_id: str,
+        name: str,
+        data: bytes,
+        detail: bytes,
+        replaces: str | None = None,
+        overlay: IPv4Address | None = None,
+        machine: str = "",
     ) -> None:
-        agent, path = self._layout.agent(host_id), self._layout.name(name)
-        old = self._layout.name(replaces) if replaces is not None and replaces != name else None
+        path = self._layout.name(name)
+        word = HostRecord(overlay=overlay, word=name, machine=machine)
 
         def look(attempt: Attempt) -> list[Any]:
-            registered = self._check_own(attempt, host_id)
-            present, replaced = attempt.each([Exists(path, None), Exists(old or path, None)])
-            if owner(present) not in (None, attempt.session_id):
-                raise identity_held(host_id, session_of(present), b"")
-            of_agent, of_name = attempt.acls([self._layout.agents, self._layout.ip_map])
-            may = rights.of_child(of_agent, also=rights.WRITE)
+            own = self._own_nodes(attempt, host_id)
+            way = own.way(attempt.session_id, machine)
+            former = [n for n in dict.fromkeys((replaces, own.word)) if n and n != name]
+            present, *stats = attempt.stats([path, *map(self._layout.name, former)])
+            if present is not None and not own.names(present, name, attempt.session_id):
+                raise name_taken(name)
+            of_name, of_agents = attempt.acls([self._layout.ip_map, self._layout.agents])
+            gone = []
+            for other, stat in zip(former, stats, strict=True):
+                match own.former(stat, way, attempt.session_id):
+                    case "delete":
+                        gone.append(Delete(self._layout.name(other), ANY_VERSION))
+                    case "stands":
+                        self._note_standing(attempt, other)
+            # The first two come together, and in this order: so watchers know that the entry was
+            # made by the step that wrote the record.
+            entry = _ephemeral(path, data, rights.of_child(of_name))
             return [
-                SetData(agent, detail, ANY_VERSION)
-                if registered
-                else _ephemeral(agent, detail, may),
-                *([_ephemeral(path, data, rights.of_child(of_name))] if present is None else []),
-                *([Delete(old, ANY_VERSION)] if old and self._own(attempt, replaced) else []),
+                *([*own.write(word), entry] if present is None else []),
+                *own.describe(detail, of_agents, attempt.session_id),
+                *gone,
             ]
 
         def operation(attempt: Attempt) -> None:
             try:
-                self._write(attempt, look)
+                self._write(attempt, look, refused=refused_record(host_id))
             except NoAuthError:
+                old = self._layout.name(replaces) if replaces is not None else None
                 if old is None or not self._own(attempt, attempt.one(Exists(old, None))):
                     raise
-                # Members may delete nothing here: the old name goes with its session.
+                # A tree without records, where members may delete nothing: the old name goes with
+                # its session.
                 attempt.end_session()
 
         self._attempt(operation)
 
     def describe(self, host_id: str, detail: bytes) -> None:
-        def operation(attempt: Attempt) -> None:
-            path = self._layout.agent(host_id)
-            if not self._own(attempt, attempt.one(Exists(path, None))):
+        def look(attempt: Attempt) -> list[Any]:
+            own = self._own_nodes(attempt, host_id)
+            if not own.registered(attempt.session_id):
                 raise RegistryError(f"{host_id} is not registered by this agent: register it first")
-            attempt.one(SetData(path, detail, ANY_VERSION))
+            (of_agents,) = attempt.acls([self._layout.agents])
+            return own.describe(detail, of_agents, attempt.session_id)
 
-        self._attempt(operation)
+        self._attempt(lambda attempt: self._write(attempt, look))
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
         path, farewell = self._layout.name(name), self._layout.name(departure)
 
         def look(attempt: Attempt) -> list[Any]:
-            registered = self._check_own(attempt, host_id)
-            present, said = attempt.each([Exists(path, None), Exists(farewell, None)])
+            own = self._own_nodes(attempt, host_id)
+            own.way(attempt.session_id, "")
+            present, said = attempt.stats([path, farewell])
             # A farewell beside a name is that of an earlier leave, before a return: watchers must
             # hear this one.
             stale = said is not None and present is not None
             return [
                 *([Delete(farewell, ANY_VERSION)] if stale else []),
+                *(own.say(departure) if said is None or stale else []),
                 *([self._departure(attempt, farewell)] if said is None or stale else []),
                 *([Delete(path, ANY_VERSION)] if self._own(attempt, present) else []),
-                *([Delete(self._layout.agent(host_id), ANY_VERSION)] if registered else []),
+                *own.undescribe(attempt.session_id),
             ]
 
         def operation(attempt: Attempt) -> None:
             try:
                 self._write(attempt, look)
             except NoAuthError:
-                self._leave_by_session(attempt, farewell)
+                self._leave_by_session(attempt, host_id, departure)
 
         self._attempt(operation)
 
@@ -127,12 +160,33 @@ class AgentSide(OneSession):
 
     # --- parts of operations ---
 
+    def _own_nodes(self, attempt: Attempt, host_id: str) -> OwnNodes:
+        return OwnNodes.read(attempt, self._layout, host_id, makes_tree=self._files is None)
+
+    def _note_standing(self, attempt: Attempt, name: str) -> None:
+        """Members may delete nothing here, so former entries of this session pile up. Now and then
+        it ends, and they go with it."""
+        session, names = self._standing
+        names = {name, *names} if session == attempt.session_id else {name}
+        self._standing = attempt.session_id, names
+        if len(names) > _MOST_STANDING:
+            attempt.end_session()
+
     def _departure(self, attempt: Attempt, path: str) -> Create:
         (parent,) = attempt.acls([self._layout.ip_map])
         return _ephemeral(path, b"", rights.of_child(parent))
 
-    def _leave_by_session(self, attempt: Attempt, farewell: str) -> None:
-        """Where members may delete nothing: another session says goodbye, then this one ends."""
+    def _leave_by_session(self, attempt: Attempt, host_id: str, departure: str) -> None:
+        """Where members may delete nothing: the record says goodbye, and another session, then this
+        one ends."""
+        farewell = self._layout.name(departure)
+
+        def name_it(attempt: Attempt) -> list[Any]:
+            own = self._own_nodes(attempt, host_id)
+            own.way(attempt.session_id, "")
+            return own.say(departure)
+
+        self._write(attempt, name_it, refused=refused_record(host_id))
         if self._farewell is None:
             self._farewell = self._new_client(_Deaf(), None)
             self._farewell.start_async()
@@ -144,21 +198,6 @@ class AgentSide(OneSession):
 
         other.attempt(say)
         attempt.end_session()
-
-    def _check_own(self, attempt: Attempt, host_id: str) -> bool:
-        """Whether this session has registered the id; IdentityHeld when another one has."""
-        path = self._layout.agent(host_id)
-        answer, seen = attempt.each([GetData(path, None), Exists(path, None)])
-        if isinstance(answer, NoNodeError):
-            return False
-        if isinstance(answer, NoAuthError) and seen is not None:
-            answer = b"", seen  # its maker lets nobody read it; the session is told all the same
-        if isinstance(answer, Exception):
-            raise answer
-        detail, stat = answer
-        if stat.ephemeralOwner != attempt.session_id:
-            raise identity_held(host_id, session_of(stat), detail or b"")
-        return True
 
     def _own(self, attempt: Attempt, stat: Any) -> bool:
         return owner(stat) == attempt.session_id

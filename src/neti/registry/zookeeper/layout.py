@@ -3,10 +3,12 @@
     PREFIX/ip-to-id/OVERLAY     host id      \\ a lease: both made and deleted in one step
     PREFIX/id-to-ip/HOST-ID     overlay      /
     PREFIX/ip-map/NAME          an entry's data; ephemeral, watched by everybody
-    PREFIX/agents/HOST-ID       the detail document; ephemeral, watched by nobody. That there can
-                                be only one is what keeps two agents from one identity.
+    PREFIX/hosts/HOST-ID        the host's record, which the host alone may write: which of the
+                                entries is its word. That keeps two agents from one identity.
+    PREFIX/agents/HOST-ID       the detail document; ephemeral, watched by nobody
     PREFIX/interval, maxchange  live settings; one more of them is the operators' word to all:
     PREFIX/release              who is gone for good, see ``neti.registry.release``
+    PREFIX/strict               whether only what records name is believed
     PREFIX/fleet                a name made by chance with the tree: a wiped one has another
 
 Must never do: make a path of text that could leave its parent.
@@ -33,9 +35,11 @@ class Layout:
     id_to_ip: str
     ip_map: str
     agents: str
+    hosts: str
     interval: str
     maxchange: str
     release: str
+    strict: str
     fleet: str
 
     @classmethod
@@ -53,14 +57,21 @@ class Layout:
             id_to_ip=path(idtoip),
             ip_map=path(ip_map),
             agents=path("agents"),
+            hosts=path("hosts"),
             interval=path(interval),
             maxchange=path(maxchange),
             release=path("release"),
+            strict=path("strict"),
             fleet=path("fleet"),
         )
 
     def settings(self) -> dict[str, SettingName]:
-        return {self.interval: "interval", self.maxchange: "maxchange", self.release: "release"}
+        return {
+            self.interval: "interval",
+            self.maxchange: "maxchange",
+            self.release: "release",
+            self.strict: "strict",
+        }
 
     def setting(self, setting: SettingName) -> str:
         return next(path for path, name in self.settings().items() if name == setting)
@@ -71,7 +82,7 @@ class Layout:
 
     def open_to_members(self) -> tuple[str, ...]:
         """Nodes below which hosts make their own."""
-        return self.ip_to_id, self.id_to_ip, self.ip_map, self.agents
+        return self.ip_to_id, self.id_to_ip, self.ip_map, self.agents, self.hosts
 
     def parents(self) -> list[str]:
         """Every persistent node, each after the one it stands in."""
@@ -86,6 +97,9 @@ class Layout:
 
     def agent(self, host_id: str) -> str:
         return child(self.agents, host_id)
+
+    def host(self, host_id: str) -> str:
+        return child(self.hosts, host_id)
 
     def by_id(self, host_id: str) -> str:
         return child(self.id_to_ip, host_id)

@@ -100,10 +100,14 @@ class Leases:
         guard = self._not_registered(attempt, host_id, registered)
         closed: set[str] = set()
         (half,) = attempt.read([by_id], unread=closed)
+        record = self._layout.host(host_id)
+        (has_record,) = attempt.stats([record])
+        # With the lease goes the certificate that the id belonged to.
+        unpin = [Delete(record, ANY_VERSION)] if has_record is not None else []
         if half is None and not closed:
-            return [], None
-        self._refuse_nodes_below(attempt, [by_id])
-        operations = [*guard, Delete(by_id, ANY_VERSION)]
+            return unpin, None
+        self._refuse_nodes_below(attempt, [by_id, record])
+        operations = [*guard, Delete(by_id, ANY_VERSION), *unpin]
         if half is None:
             return operations, DamagedLease("what nobody but its maker may read")
         overlay = overlay_of(half)

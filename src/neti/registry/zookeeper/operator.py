@@ -10,9 +10,10 @@ from typing import Any, Final, TypeVar
 
 from kazoo.protocol.serialization import Create, Delete, Exists, SetData
 
-from neti.registry import Detail, SettingName
+from neti.registry import Detail, HostRead, SettingName
 from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.leases import DamagedLease, check_move
+from neti.registry.record import decode
 from neti.registry.untrusted import bounded_data, bounded_setting, host_id_text
 from neti.registry.zookeeper import init as zookeeper_init
 from neti.registry.zookeeper import rights
@@ -65,6 +66,19 @@ class OperatorSide(OneSession):
             return overlay_of(data) if data is not None else None
 
         return self._attempt(operation)
+
+    def records(self, host_ids: Iterable[str] | None = None) -> Mapping[str, HostRead]:
+        wanted = host_ids
+        if wanted is None:
+            wanted = self._attempt(lambda attempt: attempt.names(self._layout.hosts))
+        ids = sorted(wanted)
+        found = zip(ids, self._nodes(map(self._layout.host, ids)), strict=True)
+        return {i: HostRead(i, decode(n[0]), n[1].mzxid) for i, n in found if n is not None}
+
+    def made(self, names: Iterable[str]) -> Mapping[str, int]:
+        wanted = list(names)
+        found = zip(wanted, self._nodes(map(self._layout.name, wanted)), strict=True)
+        return {name: node[1].czxid for name, node in found if node is not None}
 
     def unreadable(self) -> frozenset[str]:
         return frozenset(self._unread)

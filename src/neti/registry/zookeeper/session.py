@@ -7,7 +7,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from kazoo.exceptions import KazooException, NodeExistsError, NoNodeError, NotEmptyError
+from kazoo.exceptions import (
+    BadVersionError,
+    KazooException,
+    NoAuthError,
+    NodeExistsError,
+    NoNodeError,
+    NotEmptyError,
+)
 from kazoo.protocol.serialization import Create
 
 from neti.errors import RegistryError
@@ -69,8 +76,15 @@ class OneSession:
 
     # --- parts of operations ---
 
-    def _write(self, attempt: Attempt, look: Callable[[Attempt], list[Any]]) -> None:
-        """Look, then write in one step what follows; look again if that has changed meanwhile."""
+    def _write(
+        self,
+        attempt: Attempt,
+        look: Callable[[Attempt], list[Any]],
+        *,
+        refused: Callable[[Any], RegistryError | None] = lambda _operation: None,
+    ) -> None:
+        """Look, then write in one step what follows; look again if that has changed meanwhile.
+        ``refused``: what to say when this operation is not allowed."""
         for _ in range(_LOOKS):
             operations = look(attempt)
             if not operations:
@@ -78,10 +92,12 @@ class OneSession:
             failure = attempt.multi(operations)
             if failure is None:
                 return
-            _, error = failure
+            index, error = failure
+            if isinstance(error, NoAuthError) and (said := refused(operations[index])) is not None:
+                raise said from error
             if isinstance(error, NoNodeError):
                 self._make_parents(attempt)
-            elif not isinstance(error, NodeExistsError | NotEmptyError):
+            elif not isinstance(error, NodeExistsError | NotEmptyError | BadVersionError):
                 raise error
         raise RegistryError("ZooKeeper's tree keeps changing under this write: try again")
 

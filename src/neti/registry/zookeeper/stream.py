@@ -34,6 +34,8 @@ from neti.registry import (
     DataRead,
     Event,
     Fresh,
+    HostChanged,
+    HostRead,
     LeaseRead,
     Origin,
     Session,
@@ -46,6 +48,7 @@ from neti.registry import (
     Stale,
     Vanished,
 )
+from neti.registry.record import HostId, decode
 from neti.registry.untrusted import (
     bounded_data,
     bounded_name,
@@ -84,6 +87,8 @@ class Stream:
         self._layout = layout
         self._settings = layout.settings()
         self._children = f"{layout.ip_map}/"
+        self._records = f"{layout.hosts}/"
+        self._hosts = False  # HostChanged is told
         self._sink: Sink | None = None
         self._epoch = 0  # counts connections and resyncs: answers to older questions are void
         self._connected = False
@@ -100,18 +105,18 @@ class Stream:
         self._created_parents = False
         self._told: dict[SettingName, bytes | None] = {}
         self._settings_due: set[SettingName] = set()
-        self._questions: deque[IPv4Address | str] = deque()
+        self._questions: deque[IPv4Address | str | HostId] = deque()
         self._in_flight = 0
         self._lock = threading.Lock()  # for the two above
 
     # --- from other threads ---
 
-    def watch(self, sink: Sink) -> None:
+    def watch(self, sink: Sink, *, hosts: bool) -> None:
         if self._sink is not None:
             raise RegistryError("this registry is watched already: open another one")
-        self._sink = sink
+        self._sink, self._hosts = sink, hosts
 
-    def ask(self, subjects: Iterable[IPv4Address | str]) -> None:
+    def ask(self, subjects: Iterable[IPv4Address | str | HostId]) -> None:
         if self._connected and self._sink is not None:
             asked = list(subjects)
             with self._lock:
@@ -179,6 +184,8 @@ class Stream:
         self._watching = True
         self._submit(Sync(self._layout.ip_map), self._ignore)
         self._submit(AddWatch(self._layout.ip_map, PERSISTENT_RECURSIVE), self._on_watched)
+        if self._hosts:
+            self._submit(AddWatch(self._layout.hosts, PERSISTENT_RECURSIVE), self._on_watched)
         for path in self._settings:
             self._submit(AddWatch(path, PERSISTENT), self._on_watched)
         self._look_at_parent()
@@ -301,6 +308,10 @@ class Stream:
     def on_event(self, kind: int, path: str) -> None:
         if path.startswith(self._children):
             self._on_child(kind, path.removeprefix(self._children))
+        elif path.startswith(self._records):
+            # Before the first list nothing is known of anybody; each record is read after it.
+            if self._cversion is not None:
+                self._tell(HostChanged(bounded_name(path.removeprefix(self._records))))
         elif path in self._settings:
             # Not while a list is still to come: settings are read after it. An operator's word
             # about who is gone means something only to an agent that knows the list.
@@ -334,9 +345,11 @@ class Stream:
                 subject = self._questions.popleft()
             self._ask_one(subject)
 
-    def _ask_one(self, subject: IPv4Address | str) -> None:
+    def _ask_one(self, subject: IPv4Address | str | HostId) -> None:
         if isinstance(subject, IPv4Address):
             path = self._layout.by_overlay(subject)
+        elif isinstance(subject, HostId):
+            path = self._layout.host(subject.id)
         else:
             path = self._layout.name(subject)
 
@@ -345,11 +358,7 @@ class Stream:
                 self._in_flight -= 1
             if isinstance(answer, Exception) and not isinstance(answer, _NOT_THERE):
                 return  # lost with the connection
-            data = None if isinstance(answer, Exception) else answer[0] or b""
-            if isinstance(subject, IPv4Address):
-                self._tell(LeaseRead(subject, host_id_text(data) if data is not None else None))
-            else:
-                self._tell(DataRead(subject, bounded_data(data) if data is not None else None))
+            self._tell(_said(subject, None if isinstance(answer, Exception) else answer))
             self._ask_more()
 
         if self.client is not None:
@@ -375,6 +384,24 @@ class Stream:
 
     def _ignore(self, answer: Any) -> None:
         return
+
+
+def _said(subject: IPv4Address | str | HostId, node: tuple[bytes, Any] | None) -> Event:
+    """The answer to a question, of a node's data and stat; None: it is not there."""
+    data = (node[0] or b"") if node is not None else None
+    if isinstance(subject, IPv4Address):
+        return LeaseRead(subject, host_id_text(data) if data is not None else None)
+    if isinstance(subject, HostId):
+        return HostRead(
+            subject.id,
+            decode(data) if data is not None else None,
+            node[1].mzxid if node is not None else 0,
+        )
+    return DataRead(
+        subject,
+        bounded_data(data) if data is not None else None,
+        node[1].czxid if node is not None else 0,
+    )
 
 
 def _unsigned(number: int) -> int:

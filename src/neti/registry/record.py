@@ -1,0 +1,79 @@
+"""A host's own record in the registry: which entry, or goodbye, is its word. Writer, reader. Pure.
+
+    1 192.168.0.7 1.0a00….3fk.vpc.i-0abc 5f0c2a9e11d04b7a
+    format, overlay address, word, machine; "-" for none; then key=value
+
+Where the registry has rights only the host itself can write its record, so a word that it names is
+the host's own. See docs/design/host-records.md.
+
+Must never do: raise because of what another host wrote.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final, Literal
+
+from neti.model.entry import MAX_NAME_BYTES
+
+_FORMAT: Final = "1"
+_NONE: Final = "-"
+_MACHINE: Final = re.compile(r"[0-9a-f]{1,32}", re.ASCII)
+MAX_RECORD_BYTES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRecord:
+    """``overlay``: the host's address; ``word``: the name of its entry or goodbye; ``machine``: a
+    digest of the machine and its boot. What it does not say is empty."""
+
+    overlay: IPv4Address | None = None
+    word: str = ""
+    machine: str = ""
+
+
+def encode(record: HostRecord) -> bytes:
+    fields = (str(record.overlay or ""), record.word, record.machine)
+    return " ".join([_FORMAT, *(field or _NONE for field in fields)]).encode()
+
+
+def decode(data: bytes) -> HostRecord | None:
+    """None when it is no record in a format that this version knows."""
+    try:
+        fields = data[:MAX_RECORD_BYTES].decode("ascii").split(" ")
+    except UnicodeDecodeError:
+        return None
+    if len(fields) < 4 or fields[0] != _FORMAT:
+        return None
+    overlay, word, machine = ("" if field == _NONE else field for field in fields[1:4])
+    if len(word) > MAX_NAME_BYTES or (machine and not _MACHINE.fullmatch(machine)):
+        return None
+    try:
+        return HostRecord(
+            overlay=IPv4Address(overlay) if overlay else None, word=word, machine=machine
+        )
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class HostId:
+    """A question about this host's record, among questions about leases and entries."""
+
+    id: str
+
+
+# What a registration does about the host's record.
+Takeover = Literal["free", "ours", "same machine", "held"]
+
+
+def may_take(
+    record: HostRecord | None, *, alive: bool, own_session: bool, machine: str
+) -> Takeover:
+    """Whether a registration may write its own word over this record. ``alive``: its word stands,
+    and was made in the step that wrote the record; ``own_session``: by the session that asks."""
+    if record is None or not alive or record.word.startswith("left."):
+        return "free"
+    if own_session:
+        return "ours"
+    return "same machine" if machine and record.machine == machine else "held"

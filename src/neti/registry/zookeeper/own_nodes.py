@@ -1,0 +1,163 @@
+"""A host's own nodes: its record, its detail document, and what a registration does about them.
+
+Must never do: write a record that has changed since it was read, or take it from another machine.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+from kazoo.protocol.serialization import Create, Delete, SetData
+
+from neti.errors import IdentityHeld, NotAdmitted, RegistryError
+from neti.registry.record import HostRecord, Takeover, decode, encode, may_take
+from neti.registry.untrusted import identity_held
+from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.calls import Attempt, session_of
+from neti.registry.zookeeper.layout import Layout
+from neti.registry.zookeeper.leases import ANY_VERSION, EPHEMERAL
+from neti.text import command
+
+
+@dataclass(frozen=True, slots=True)
+class OwnNodes:
+    """As they were read. ``of_hosts``: the rights of the records' parent, none where there is no
+    parent, as in a tree of an earlier version; ``makes_tree``: then it is made."""
+
+    layout: Layout
+    host_id: str
+    of_hosts: rights.Rights
+    record: HostRecord | None
+    record_stat: Any
+    word_stat: Any
+    detail: bytes
+    agent_stat: Any
+    makes_tree: bool
+
+    @classmethod
+    def read(cls, attempt: Attempt, layout: Layout, host_id: str, *, makes_tree: bool) -> Self:
+        own, agent = layout.host(host_id), layout.agent(host_id)
+        (of_hosts,) = attempt.acls([layout.hosts])
+        (held, described) = attempt.nodes([own, agent], unread=set())
+        # Stats need no right to read.
+        record_stat, agent_stat = attempt.stats([own, agent])
+        record = decode(held[0]) if held is not None else None
+        word_stat = None
+        if record is not None and record.word:
+            (word_stat,) = attempt.stats([layout.name(record.word)])
+        return cls(
+            layout,
+            host_id,
+            of_hosts,
+            record,
+            record_stat,
+            word_stat,
+            described[0] if described is not None else b"",
+            agent_stat,
+            makes_tree,
+        )
+
+    @property
+    def word(self) -> str:
+        return self.record.word if self.record is not None else ""
+
+    @property
+    def alive(self) -> bool:
+        """The word stands, and was made in the step that wrote the record."""
+        stat = self.word_stat
+        return stat is not None and stat.czxid == self.record_stat.mzxid
+
+    def names(self, present: Any, name: str, session_id: int) -> bool:
+        """Whether this entry is ours, and the record vouches for it where there are records."""
+        if session_of(present) != session_id or not self.of_hosts:
+            return session_of(present) == session_id
+        return self.word == name and self.alive
+
+    def registered(self, session_id: int) -> bool:
+        """By this session."""
+        if self.alive:
+            return session_of(self.word_stat) == session_id
+        return self.agent_stat is not None and session_of(self.agent_stat) == session_id
+
+    def way(self, session_id: int, machine: str) -> Takeover:
+        """Raises IdentityHeld when another one has this id."""
+        way = may_take(
+            self.record,
+            alive=self.alive,
+            own_session=self.alive and session_of(self.word_stat) == session_id,
+            machine=machine,
+        )
+        agent = session_of(self.agent_stat) if self.agent_stat is not None else None
+        other = agent if agent not in (None, session_id) else None
+        # Where there are rights anybody could make that node, and the record is the lock.
+        if way == "held" or (way == "free" and other is not None and not self._has_rights):
+            holder = session_of(self.word_stat) if way == "held" else other
+            raise identity_held(self.host_id, holder or 0, self.detail)
+        return way
+
+    @property
+    def has_records(self) -> bool:
+        return bool(self.of_hosts) or self.makes_tree
+
+    @property
+    def _has_rights(self) -> bool:
+        return bool(self.of_hosts) and not rights.harmful(self.of_hosts)
+
+    # --- operations ---
+
+    def say(self, word: str) -> list[Any]:
+        """The record names this word, and is otherwise as it was."""
+        return self.write(replace(self.record or HostRecord(), word=word))
+
+    def write(self, record: HostRecord) -> list[Any]:
+        if not self.has_records:
+            return []
+        path = self.layout.host(self.host_id)
+        if self.record_stat is not None:
+            return [SetData(path, encode(record), self.record_stat.version)]
+        return [Create(path, encode(record), rights.of_child(self.of_hosts, also=rights.WRITE), 0)]
+
+    def describe(self, detail: bytes, of_agents: rights.Rights, session_id: int) -> list[Any]:
+        """The detail document. One of another session stays, where it cannot be deleted: it goes
+        with that session, and then the next description makes ours."""
+        path = self.layout.agent(self.host_id)
+        ours = Create(path, detail, rights.of_child(of_agents, also=rights.WRITE), EPHEMERAL)
+        if self.agent_stat is None:
+            return [ours]
+        if session_of(self.agent_stat) == session_id:
+            return [SetData(path, detail, ANY_VERSION)]
+        return [] if self._has_rights else [Delete(path, ANY_VERSION), ours]
+
+    def undescribe(self, session_id: int) -> list[Any]:
+        if self.agent_stat is None or session_of(self.agent_stat) != session_id:
+            return []
+        return [Delete(self.layout.agent(self.host_id), ANY_VERSION)]
+
+    def former(self, stat: Any, way: Takeover, session_id: int) -> Literal["delete", "stands", ""]:
+        """What becomes of a former entry of this host (its stat, None: it is gone)."""
+        if stat is None:
+            return ""
+        ours = session_of(stat) == session_id
+        if self._has_rights:
+            return "stands" if ours else ""
+        return "delete" if ours or way == "same machine" else ""
+
+
+def refused_record(host_id: str) -> Callable[[Any], RegistryError | None]:
+    """What it means that an operation of a registration is not allowed."""
+
+    def explain(operation: Any) -> RegistryError | None:
+        if isinstance(operation, SetData):
+            return IdentityHeld(
+                f"host id {host_id} belongs to another certificate in this registry. If this host "
+                "has a new certificate with another subject, an operator gives the id up\n"
+                f"→ {command('neti lease release', host_id)}"
+            )
+        if isinstance(operation, Create) and not operation.flags:
+            return NotAdmitted(
+                f"host id {host_id} is not admitted to this registry, where only operators may "
+                f"begin a host\n→ an operator runs: {command('neti registry admit', host_id)}"
+            )
+        return None
+
+    return explain
