@@ -37,9 +37,9 @@ check: setup lint
 test: setup lint
 	$(VENV)/bin/python -m pytest -m 'not package'
 
-# Files go to workers whole, so that no more drills run at once than are meant to.
+# Who gets what: tests/conftest.py
 test-parallel: setup lint
-	$(VENV)/bin/python -m pytest -m 'not package' --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -m 'not package' --numprocesses $(WORKERS)
 
 # dist/neti_VERSION_ARCH.deb
 deb: setup

@@ -1,12 +1,16 @@
-"""What holds for every test of the tree."""
+"""What holds for every test of the tree, and how a run of many is arranged."""
 
+import contextlib
 import os
+import re
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import settings
+from tests.support.drill_player import DrillPlayer
 
 from neti.model import problems
 
@@ -22,17 +26,87 @@ settings.register_profile("neti", deadline=None, print_blob=True)
 settings.load_profile("neti")
 
 HERE: Final = Path(__file__).parent
-# With several workers the files that wait longest begin first, so that none of them is last.
-LONGEST_FIRST: Final = ("drills", "lab", "deploy", "kernel", "zookeeper", "aws", "bench")
+# What waits longest begins first, what only computes fills the gaps, and drills, which have been
+# played meanwhile, are collected at the end.
+ORDER: Final = (
+    *("lab", "deploy", "kernel", "zookeeper", "bench", "aws", "simulation", "contract"),
+    *("docs", "unit", "drills"),
+)
+COMPUTING: Final = {"simulation", "docs", "unit"}
+# With several workers each of these tests may go to another one. Of the others a file stays
+# together, whose fixtures and imports would be made by each worker.
+APART: Final = {"lab", "deploy", "kernel", "zookeeper", "bench", "simulation", "drills"}
+_DRILL: Final = re.compile(r"/test_drills\.py::test_drill\[(\w+)\]")
+
+
+def _part(item: pytest.Item) -> str:
+    return item.path.relative_to(HERE).parts[0]
 
 
 def _rank(item: pytest.Item) -> int:
-    part = item.path.relative_to(HERE).parts[0]
-    return LONGEST_FIRST.index(part) if part in LONGEST_FIRST else len(LONGEST_FIRST)
+    part = _part(item)
+    return ORDER.index(part) if part in ORDER else len(ORDER)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_rank)
+
+
+# --- several workers ---
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return nodeid if file.split("/")[1] in APART else file
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What only computes goes behind what somebody waits for."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        with contextlib.suppress(PermissionError):  # only root may go to the front again
+            os.setpriority(os.PRIO_PROCESS, 0, 10 if _part(item) in COMPUTING else 0)
+
+
+# --- drills ---
+
+_PLAYER: Final = pytest.StashKey[DrillPlayer]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.stash[_PLAYER] = DrillPlayer()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if not session.config.option.collectonly:
+        _begin_drills(session.config, (item.nodeid for item in session.items))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:
+    _begin_drills(node.config, ids)
+
+
+def _begin_drills(config: pytest.Config, ids: Iterable[str]) -> None:
+    if _PLAYER in config.stash:
+        found = (_DRILL.search(one) for one in ids)
+        config.stash[_PLAYER].begin([one[1] for one in found if one is not None])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _PLAYER in config.stash:
+        config.stash[_PLAYER].end()
+
+
+# --- the end ---
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

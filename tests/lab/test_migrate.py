@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from tests.lab.conftest import code_as_shells_tell
+from tests.support.front import run_in_front
 from tests.support.zookeeper import need_zookeeper
 
 from neti_lab import lifecycle
@@ -20,7 +21,7 @@ _PHASES = 15
 
 def played(command: Sequence[str]) -> str:
     need_zookeeper()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    done = run_in_front(command, 900)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NOT OK" not in done.stdout
     return done.stdout
