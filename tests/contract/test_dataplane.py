@@ -23,7 +23,14 @@ from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError, KernelMoved
 from neti.model.settings import OpenPort, Settings
 from neti.ruleset.delta import Elements
-from neti.ruleset.enforce import OFF, PERMANENT, Enforcement, confirm_trial, enforce_commands
+from neti.ruleset.enforce import (
+    OFF,
+    PERMANENT,
+    RELAXED,
+    Enforcement,
+    confirm_trial,
+    enforce_commands,
+)
 from neti.ruleset.objects import (
     FOREVER,
     NO_TABLE,
@@ -257,6 +264,63 @@ def test_an_upgrade_to_a_version_with_other_sets_is_live(
     assert again.drift == ()
     assert reconciler.resync(OTHER_RULES, elements).planned.structure == "all"
     assert reconciler.resync(STRUCTURE, elements).planned.structure == "chains"
+
+
+def test_nothing_is_ever_added_that_is_there(
+    dataplane: Dataplane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel before Linux 5.10 refuses a verdict that is there already, and no kernel refreshes a
+    time-out. So without another program nothing is refused, not even to be tried again: through
+    every stage, and with members that come back and leave again."""
+    refused: list[str] = []
+    apply_whole = dataplane.apply
+
+    def watched(transaction: Transaction) -> None:
+        try:
+            apply_whole(transaction)
+        except DataplaneError as error:
+            refused.append(str(error))
+            raise
+
+    monkeypatch.setattr(dataplane, "apply", watched)
+    elements = wishing(HELD)
+    reconciler = Reconciler(dataplane, NoConnections(), None)
+
+    def resync(wanted: Structure, enforcement: Enforcement) -> None:
+        elements.enforcement = enforcement
+        reconciler.resync(wanted, elements)
+
+    def trial() -> None:
+        elements.enforcement = Enforcement(seconds=300)
+        reconciler.begin_trial(elements)
+
+    def come_and_go() -> None:
+        """Twice: the second time the kernel has the removed source already."""
+        for _ in range(2):
+            elements.unwant("peers4", "10.0.0.9")
+            reconciler.commit(elements)
+            reconciler.commit(elements)
+            elements.want("peers4", "10.0.0.9")
+            elements.never_revoke ^= {"10.0.0.9"}
+            reconciler.commit(elements)
+
+    for wanted in (STRUCTURE, OTHER_RULES, MORE_SETS):
+        resync(wanted, OFF)
+        trial()
+        trial()  # a longer one takes its place
+        resync(wanted, Enforcement(seconds=300))
+        reconciler.confirm_trial()
+        resync(wanted, PERMANENT)
+        come_and_go()
+        reconciler.disarm()
+        reconciler.disarm()
+        resync(wanted, RELAXED)
+        trial()
+        reconciler.disarm()
+        resync(wanted, PERMANENT)
+        resync(wanted, PERMANENT)
+    assert dataplane.read().armed_for_good
+    assert refused == []
 
 
 def test_many_members_in_one_transaction(dataplane: Dataplane) -> None:

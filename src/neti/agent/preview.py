@@ -60,7 +60,7 @@ def _running(shadow: ShadowLog, fleet: Membership, stage: str, *, everything: bo
         agent=True,
         stage=stage,
         faults=(*missed, *shadow.faults, *faults),
-        notes=tuple(note for note in (shadow.crowded(view.now),) if note),
+        notes=tuple(note for note in (shadow.crowded(view.now), shadow.uncounted) if note),
         since=0.0,
         now=0.0,
     )
@@ -99,7 +99,7 @@ def alone(settings: Settings, machine: str, *, everything: bool) -> Preview:
     steady = SteadyClock(SystemClock(), boot_id(), loaded.mark)
     record, faults = shadow_log.read_alone(folder, machine, steady)
     now = steady.now()
-    stage, peers = _look_at_kernel(record, now)
+    stage, peers, note = _look_at_kernel(record, now)
     accepted, more = _accepted(folder)
     members, site = _remembered(loaded)
 
@@ -114,27 +114,39 @@ def alone(settings: Settings, machine: str, *, everything: bool) -> Preview:
         opened=settings.open_ports,
         now=now,
     )
-    head = Preview(agent=False, stage=stage, faults=(*faults, *more), since=0.0, now=0.0)
+    head = Preview(
+        agent=False,
+        stage=stage,
+        faults=(*faults, *more),
+        notes=(note,) if note else (),
+        since=0.0,
+        now=0.0,
+    )
     return _finished(head, record, view, steady.shown(0.0), everything=everything)()
 
 
-def _look_at_kernel(record: Record, now: float) -> tuple[str | None, frozenset[str] | None]:
-    """The stage and the addresses let in as peers; None where this process may not look."""
+def _look_at_kernel(
+    record: Record, now: float
+) -> tuple[str | None, frozenset[str] | None, str | None]:
+    """The stage and the addresses let in as peers, None where this process may not look; and what
+    else there is to say."""
     from neti.dataplane.nftables import NftablesDataplane
 
     try:
         dataplane = NftablesDataplane()
         state = dataplane.read()
-        record.take(dataplane.sightings(), now)
+        seen = dataplane.sightings()
+        record.take(seen, now)
         dataplane.close()
     except DataplaneError:
-        return None, None
+        return None, None, None
+    note = shadow_log.uncounted(seen)
     peers = frozenset({*state.elements.get("peers4", ()), *state.elements.get("peers6", ())})
     if state.structure is None:
-        return "down", peers
+        return "down", peers, note
     if state.armed_for_good:
-        return "enforced", peers
-    return ("trial" if state.armed else "shadow"), peers
+        return "enforced", peers, note
+    return ("trial" if state.armed else "shadow"), peers, note
 
 
 def _finished(

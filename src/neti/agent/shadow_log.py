@@ -20,7 +20,7 @@ from neti.errors import DataplaneError
 from neti.host.listeners import listeners
 from neti.model.problems import Problems
 from neti.ruleset.objects import SEEN_SIZE
-from neti.stage.shadow import Missed, Port, Record, parse_port, port_name
+from neti.stage.shadow import Missed, Port, Record, Sighting, parse_port, port_name
 from neti.state.folder import StateError
 from neti.state.records import FORMAT, is_newer
 
@@ -36,7 +36,8 @@ _COMPACT_AFTER: Final = 5000
 
 class ShadowLog:
     """Not thread-safe: the agent's loop owns it. ``fault``: why the last look failed, or None.
-    ``faults``: what could not be read from disk."""
+    ``faults``: what could not be read from disk. ``uncounted``: that the kernel does not count, in
+    words, or None."""
 
     def __init__(
         self, folder: Path, machine: str, reconciler: Reconciler, steady: SteadyClock
@@ -51,6 +52,7 @@ class ShadowLog:
         self._written_at = steady.now()
         self._elements = 0
         self.unheard, self.unseen = Missed(), Missed()
+        self.uncounted: str | None = None
         for sentence in self.faults:
             log.warning("state_fault", what=sentence)
         reconciler.on_emptying(self._last_look, self.record.emptied)
@@ -84,6 +86,7 @@ class ShadowLog:
             self.fault = str(error)
             return
         self.fault = None
+        self.uncounted = uncounted(seen)
         self._elements = len(seen)
         now = self.now()
         heard = sum(one.heard for one in seen)
@@ -196,6 +199,16 @@ class ShadowLog:
         durable.replace(path, b"".join(lines), 0o640)
         self._written_entries = len(self.record)
         self._whole = True
+
+
+def uncounted(seen: Iterable[Sighting]) -> str | None:
+    """What people are told where the kernel records packets without counting them."""
+    if not any(one.packets == 0 for one in seen):
+        return None
+    return (
+        "this kernel does not count the packets of the record, so use is known by time alone: a "
+        f"count says how many looks, {_SAMPLE_EVERY:.0f} s apart, found a newer packet"
+    )
 
 
 def read_alone(folder: Path, machine: str, steady: SteadyClock) -> tuple[Record, list[str]]:

@@ -6,7 +6,7 @@ Time-outs are kept as given and do not run; ``expire`` ends a trial's.
 
 import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from neti.errors import DataplaneError, KernelMoved
@@ -50,7 +50,8 @@ class _Table:
 class MemoryDataplane:
     """``transactions`` keeps what was applied, for tests that look at size; set ``failing`` to a
     sentence to have every ``apply`` refused with it. ``seen`` is what packets would have left in
-    the shadow's sets: it goes with the table."""
+    the shadow's sets: it goes with the table. ``refused``: what was not as the commands took it to
+    be. ``counts`` False: the shadow's sets have no counters, as seen with Linux 4.18 and 5.4."""
 
     def __init__(self) -> None:
         self.table: _Table | None = None
@@ -58,6 +59,8 @@ class MemoryDataplane:
         self.failing: str | None = None
         self.counted: dict[str, int] = {}
         self.seen: list[Sighting] = []
+        self.refused: list[str] = []
+        self.counts = True
 
     def structure(self) -> str | None:
         if self.table is None:
@@ -114,7 +117,9 @@ class MemoryDataplane:
         return dict(self.counted) if self.table is not None else {}
 
     def sightings(self) -> list[Sighting]:
-        return list(self.seen) if self.table is not None else []
+        if self.table is None:
+            return []
+        return [one if self.counts else replace(one, packets=0) for one in self.seen]
 
     def apply(self, transaction: Transaction) -> None:
         if not transaction:
@@ -125,8 +130,9 @@ class MemoryDataplane:
         try:
             for command in transaction.commands:
                 self._command(command)
-        except DataplaneError:
+        except DataplaneError as error:
             self.table, self.seen = before, seen
+            self.refused.append(str(error))
             raise
         self.transactions.append(transaction)
 

@@ -48,8 +48,8 @@ Counter = tuple[bool, Port, bytes]  # in which of the kernel's two rooms, and of
 class Sighting:
     """One counter of the kernel. ``idle``: seconds since the last packet. ``forwarded``: the port
     leads to a container. ``redirected``: it leads to another port, here or in a container.
-    ``heard``: it is in the set for ports where something listens. ``packets`` 0: the kernel does
-    not count there, but a packet did come."""
+    ``heard``: it is in the set for ports where something listens. ``packets`` 0: a packet did
+    come, but this kernel does not count (seen with Linux 4.18 and 5.4)."""
 
     source: IPAddress
     protocol: str
@@ -157,12 +157,16 @@ class Record:
         for seen in sightings:
             key = (seen.protocol, seen.port), seen.source.packed
             counter = (seen.heard, *key)
-            before = self._counters.get(counter, 0)
+            before = self._counters.get(counter)
             counters[counter] = seen.packets
-            # Less than before: it is a new element, so all of its count is new.
-            news = seen.packets - before if seen.packets >= before else seen.packets
-            if seen.packets == 0 and self._later(key, now - seen.idle):
-                news = 1
+            if seen.packets == 0:
+                news = self._by_time(key, now - seen.idle)
+            elif before is None or seen.packets < before:
+                news = seen.packets  # a new element, so all of its count is new
+            elif before == 0:
+                news = seen.packets - 1  # its first packet was counted by time
+            else:
+                news = seen.packets - before
             if news > 0:
                 self._add(key, news, seen, now)
         self._look_was(counters)
@@ -180,12 +184,18 @@ class Record:
         self._changed |= {(port, source) for _, port, source in gone}
         self._counters = counters
 
-    def _later(self, key: Key, came: float) -> bool:
-        """On a kernel that does not count: whether this is another packet than the last one."""
+    def _by_time(self, key: Key, came: float) -> int:
+        """On a kernel that does not count: 1 if this is another packet than the last one. One that
+        came so soon after it that this cannot be told still moves the time."""
         port, source = key
         use = self.ports.get(port)
         held = use.sources.get(source) if use is not None else None
-        return held is None or came > held.last + _ROUNDING
+        if held is None or came > held.last + _ROUNDING:
+            return 1
+        if came > held.last:
+            held.last = came
+            self._changed.add(key)
+        return 0
 
     def _add(self, key: Key, news: int, seen: Sighting, now: float) -> None:
         port, source = key

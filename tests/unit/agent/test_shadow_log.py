@@ -24,7 +24,8 @@ from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.policy import structure
 from neti.ruleset.surroundings import Surroundings
-from neti.stage.shadow import Port, Sighting
+from neti.stage.preview import View, rows
+from neti.stage.shadow import Listener, Port, Sighting, losses
 from neti.state.folder import StateError
 
 WEB: Port = ("tcp", 80)
@@ -283,6 +284,36 @@ def test_a_look_that_fails_is_named_and_over_with_the_next(host: Host) -> None:
     host.kernel.sightings = look  # type: ignore[method-assign]
     host.tick()
     assert host.log.fault is None
+
+
+def test_a_kernel_that_does_not_count_still_tells_who_would_be_lost(host: Host) -> None:
+    """By time: a port in use is in use, and what a trial refuses of it is a loss. It is said that
+    the counts are not the kernel's."""
+    host.kernel.counts = False
+    for _ in range(5):
+        host.packets(1)
+        host.tick()
+    assert host.counted() == 5
+    assert host.log.uncounted is not None
+    began = host.log.now()
+    server = Listener("tcp", 80, ip_address("0.0.0.0"))
+
+    def lost() -> list[int]:
+        return [loss.port for loss in losses(host.log.record, [server], (), began + 0.1).lost]
+
+    assert lost() == []
+    host.packets(1)
+    host.tick()
+    assert lost() == [80]
+    view = View(listening=(server,), now=host.log.now())
+    assert [row.rank for row in rows(host.log.record, view)] == ["used"]
+    host.log.stop()
+    host.start()
+    host.tick()
+    assert host.counted() == 7
+    host.kernel.counts = True
+    host.tick()
+    assert host.log.uncounted is None
 
 
 def test_full_sets_are_looked_at_less_often(host: Host) -> None:

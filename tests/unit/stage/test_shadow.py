@@ -263,6 +263,27 @@ def test_a_kernel_that_does_not_count_tells_by_time() -> None:
     assert (seen.first, seen.last) == (NOW - 10, NOW + 119)
 
 
+def test_without_counters_the_time_is_kept_to_the_moment() -> None:
+    """A packet right after another may not be told from it, but a trial that began in between must
+    see that it came: so the time moves on."""
+    record = Record(NOW)
+    record.take([sighting(packets=0, idle=10.3)], NOW + 10)
+    record.take([sighting(packets=0, idle=9.5)], NOW + 10)
+    assert packets(record) == 1
+    lost = losses(record, [NGINX], (), NOW).lost
+    assert [loss.port for loss in lost] == [80]
+
+
+def test_a_counter_that_is_read_before_it_counts_is_counted_once() -> None:
+    """An element that was made a moment ago may show no packet yet."""
+    record = Record(NOW)
+    record.take([sighting(packets=0, idle=0.0)], NOW)
+    record.take([sighting(packets=1, idle=30.0)], NOW + 30)
+    assert packets(record) == 1
+    record.take([sighting(packets=4, idle=0.0)], NOW + 60)
+    assert packets(record) == 4
+
+
 def test_what_found_no_room_is_said_for_an_hour() -> None:
     """An old count is no news at the first look, unless the room is full now; a new table counts
     from nothing."""
