@@ -58,6 +58,9 @@ _GONE: Final = frozenset({errno.ENOENT})
 # What an operation says to a kernel that is not as it was read. EBUSY: a verdict that is there
 # already, before Linux 5.10.
 _MOVED: Final = frozenset({errno.ENOENT, errno.EEXIST, errno.EBUSY, errno.ERESTART})
+_UNKNOWN: Final = frozenset({errno.EPROTONOSUPPORT, errno.EOPNOTSUPP})
+# NAT in a table of family inet came with Linux 5.2; 5.4 is the first long-term version with it.
+OLDEST_LINUX: Final = "5.4"
 _LARGE: Final = 2000  # orders or elements, after which memory is given back
 _OF_TABLE: Final = nf.INET + attribute(1, nf.TABLE_BYTES)  # the first attribute of every question
 
@@ -235,23 +238,35 @@ def _explained(command: Command, place: int, number: int, orders: list[Order]) -
     if number in (errno.EPERM, errno.EACCES):
         return DataplaneUnavailable(NOT_PERMITTED)
     what = _named(command, place, orders)
+    # A new table brings along all that its rules and chains name, so what is missing there is a
+    # kind of chain or expression that this kernel does not know.
+    unknown = place >= 0 and number == errno.ENOENT and isinstance(command, CreateTable)
+    if unknown or number in _UNKNOWN:
+        return DataplaneError(
+            f"this kernel, Linux {os.uname().release}, does not have a part of nftables that Neti "
+            f"needs: {what!r}: {why}. Neti needs Linux {OLDEST_LINUX} or later, with the modules "
+            "of nftables"
+        )
     if number in _MOVED:
         return KernelMoved(f"nftables refused {what!r}: {why}")
-    if number in (errno.EPROTONOSUPPORT, errno.EOPNOTSUPP):
-        return DataplaneError(
-            f"this kernel does not have a part of nftables that Neti needs: {what!r}: {why}"
-        )
     return DataplaneError(f"nftables refused {what!r}: {why}")
 
 
 def _named(command: Command, place: int, orders: list[Order]) -> str:
-    """The rule that was refused, where it was one; otherwise the command's first line."""
+    """The rule or chain that was refused, where it was one; otherwise the command's first line."""
     kind, _, body = orders[place]
-    if place >= 0 and kind == nf.NEWRULE and isinstance(command, CreateTable | RewriteChains):
-        chain = held(body)[nf.RULE_CHAIN]
-        before = sum(
-            1 for k, _, b in orders[:place] if k == nf.NEWRULE and held(b)[nf.RULE_CHAIN] == chain
-        )
-        name = chain.rstrip(b"\0").decode()
-        return f"chain {name}: {command.structure.rule(name, before)}"
+    if place >= 0 and isinstance(command, CreateTable | RewriteChains):
+        if kind == nf.NEWRULE:
+            chain = held(body)[nf.RULE_CHAIN]
+            before = sum(
+                1
+                for k, _, b in orders[:place]
+                if k == nf.NEWRULE and held(b)[nf.RULE_CHAIN] == chain
+            )
+            name = chain.rstrip(b"\0").decode()
+            return f"chain {name}: {command.structure.rule(name, before)}"
+        if kind == nf.NEWCHAIN:
+            name = held(body)[nf.CHAIN_NAME].rstrip(b"\0").decode()
+            hooks = (one.hook for one in command.structure.chains if one.name == name)
+            return f"chain {name}: {next(hooks, None) or 'a plain one'}"
     return str(command).lstrip().partition("\n")[0][:120]
