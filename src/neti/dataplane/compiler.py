@@ -1,4 +1,4 @@
-"""Rules in nft's words -> nf_tables messages, by libnftables in a child process.
+"""Rules in nft's words -> nf_tables messages and back, by libnftables in a child process.
 
 The child may crash, hang or find no library: that is an error with a sentence here, and never this
 process's end. What was compiled once is kept for as long as this process lives.
@@ -8,12 +8,13 @@ Must never do: load the library, or take a message for a table that is not the o
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from neti.dataplane import libnftables
-from neti.dataplane.netlink import Order, headed
+from neti.dataplane.netlink import Order, headed, message
 from neti.dataplane.nf_tables import SUBSYSTEM
 from neti.errors import DataplaneError
 
@@ -30,19 +31,38 @@ def compile_rules(text: str) -> tuple[Order, ...]:
 
 @lru_cache(maxsize=_KEPT)
 def _compiled(text: str) -> tuple[Order, ...]:
+    orders = tuple(
+        (kind, flags, body)
+        for kind, flags, _, body in headed(_run_child(text.encode()))
+        if kind >> 8 == SUBSYSTEM
+    )
+    if not orders:
+        raise DataplaneError("libnftables made nothing of the rules")
+    return orders
+
+
+def printed(command: str, holds: Iterable[tuple[int, bytes]]) -> str:
+    """What the library says to ``command`` where the kernel holds what these messages say: type and
+    payload of each, as a kernel told them. Raises DataplaneError."""
+    written = b"".join(message(kind, body) for kind, body in holds)
+    return _run_child(written, command).decode(errors="backslashreplace")
+
+
+def _run_child(given: bytes, *arguments: str) -> bytes:
     # -I -S: only the standard library is found, wherever this process was started.
-    command = [sys.executable, "-I", "-S", "-B", str(_CHILD)]
+    command = [sys.executable, "-I", "-S", "-B", str(_CHILD), *arguments]
     try:
         done = subprocess.run(
-            command, input=text.encode(), capture_output=True, timeout=_PATIENCE, check=False
+            command, input=given, capture_output=True, timeout=_PATIENCE, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise DataplaneError(f"libnftables did not answer in {_PATIENCE:.0f} s") from error
     except OSError as error:
         raise DataplaneError(f"libnftables' process cannot be started: {error}") from error
+    doing = "printed" if arguments else "written"
     if done.returncode < 0:
         raise DataplaneError(
-            f"libnftables crashed (signal {-done.returncode}): the rules cannot be written"
+            f"libnftables crashed (signal {-done.returncode}): the rules cannot be {doing}"
         )
     said = done.stderr.decode(errors="backslashreplace").strip()[:_SHOWN]
     if done.returncode == libnftables.NO_LIBRARY:
@@ -51,11 +71,4 @@ def _compiled(text: str) -> tuple[Order, ...]:
         )
     if done.returncode != 0:
         raise DataplaneError(f"nftables refused the rules: {said}")
-    orders = tuple(
-        (kind, flags, body)
-        for kind, flags, _, body in headed(done.stdout)
-        if kind >> 8 == SUBSYSTEM
-    )
-    if not orders:
-        raise DataplaneError("libnftables made nothing of the rules")
-    return orders
+    return done.stdout

@@ -75,6 +75,12 @@ def attributes(payload: bytes) -> Iterator[tuple[int, bytes]]:
         offset += (length + 3) & ~3
 
 
+def message(kind: int, payload: bytes) -> bytes:
+    """One message that asks for nothing, padded to four bytes."""
+    length = HEADER_BYTES + len(payload)
+    return _HEADER.pack(length, kind, 0, 0, 0) + payload + b"\0" * (-length % 4)
+
+
 def messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
     """(type, payload) of each message in what one recv() returned."""
     offset = 0

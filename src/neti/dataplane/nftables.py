@@ -14,7 +14,8 @@ from typing import Final
 
 from neti.dataplane import malloc, way_out
 from neti.dataplane import nf_tables as nf
-from neti.dataplane.compiler import compile_rules
+from neti.dataplane.compiler import compile_rules, printed
+from neti.dataplane.in_words import Words, in_words
 from neti.dataplane.listing import (
     Held,
     Listing,
@@ -36,6 +37,7 @@ from neti.dataplane.netlink import (
 from neti.dataplane.sightings import SightingsReader
 from neti.errors import DataplaneError, DataplaneUnavailable, KernelMoved, KernelRefused
 from neti.ruleset.objects import (
+    FAMILY_TABLE,
     NO_TABLE,
     ORDERED,
     TIMED,
@@ -136,7 +138,7 @@ class NftablesDataplane:
     def _listing(self) -> Listing | None:
         """Nearly every look finds all as it was: then nothing that was read is taken apart."""
         try:
-            table = _plain(self._kernel.ask(nf.GETTABLE, _OF_TABLE)[0])
+            table = self._raw_table()
         except KernelRefused as error:
             if error.number == errno.ENOENT:
                 return None
@@ -164,6 +166,27 @@ class NftablesDataplane:
         )
         self._last = read, found
         return found
+
+    def words(self) -> Words:
+        """The table as the kernel holds it, in nft's words. Raises DataplaneError."""
+        sets = self._raw(nf.GETSET)
+        anonymous = [one[nf.SET_NAME] for one in map(_attributes, sets) if is_anonymous(one)]
+        chains = [
+            one for one in self._raw(nf.GETCHAIN) if _attributes(one).get(1) == nf.TABLE_BYTES
+        ]
+        held_there = [
+            (nf.NEWTABLE, self._raw_table()),
+            *((nf.NEWSET, one) for one in sets),
+            *((nf.NEWSETELEM, one) for name in anonymous for one in self._raw(nf.GETSETELEM, name)),
+            *((nf.NEWOBJ, one) for one in self._raw(nf.GETOBJ)),
+            *((nf.NEWCHAIN, one) for one in chains),
+            *((nf.NEWRULE, one) for one in self._raw(nf.GETRULE)),
+        ]
+        command = f"list table {FAMILY_TABLE}"
+        return in_words(printed(command, ((kind, nf.INET + body) for kind, body in held_there)))
+
+    def _raw_table(self) -> bytes:
+        return _plain(self._kernel.ask(nf.GETTABLE, _OF_TABLE)[0])
 
     def _raw(self, kind: int, which: bytes | None = None) -> list[bytes]:
         asked = _OF_TABLE if which is None else _OF_TABLE + attribute(nf.LIST_SET, which)

@@ -6,6 +6,7 @@ Must never do: change anything, in the kernel, on disk or in the registry.
 """
 
 import difflib
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -13,7 +14,7 @@ from ipaddress import IPv4Address
 from neti.agent.keeping_time import rebased
 from neti.clock import SteadyClock, SystemClock
 from neti.dataplane import listing
-from neti.dataplane.elsewhere import listed_elsewhere
+from neti.dataplane.elsewhere import listed_elsewhere, words_of
 from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import RegistryUnavailable
 from neti.fleet.guard import Guard
@@ -76,7 +77,7 @@ def difference(settings: Settings) -> Difference:
     elements.kernel_is(kernel)
     seen = host.loaded.itself.structure
     planned = plan.plan(wanted, elements, kernel, seen, definitions=dataplane.definitions)
-    lines = _structure_lines(planned.structure, wanted, kernel)
+    lines = _structure_lines(planned.structure, wanted, kernel, dataplane)
     lines += [str(one) for one in planned.changes.commands() if kernel.structure is not None]
     if planned.structure is Rewrite.NEW:
         lines += [f"add {counted(len(membership.fleet.members), 'member')}"]
@@ -169,42 +170,39 @@ def _read_fleet(membership: Membership, registry: OperatorRegistry, now: float) 
     fleet.tick(now=now)
 
 
-def _structure_lines(kind: Rewrite, wanted: Structure, kernel: KernelState) -> list[str]:
-    """How rules and sets differ. Rules of ours in nft's words; what else the kernel holds as a
-    fingerprint, since nothing here reads rules."""
+def _structure_lines(
+    kind: Rewrite, wanted: Structure, kernel: KernelState, dataplane: NftablesDataplane
+) -> list[str]:
+    """How rules and sets differ: what is there, and what would be, both as nft says it."""
     if kind is Rewrite.NOTHING:
         return []
     if kernel.structure is None:
         return ["create table inet neti and the overlay's route"]
-    listed = listed_elsewhere(wanted)
-    if listed is None:
+    desired = listed_elsewhere(wanted)
+    if desired is None:
         return [f"replace {'the chains' if kind is Rewrite.CHAINS else 'the whole table'}"]
-    desired = listed.splitlines()
-    words = _in_words(desired, wanted)
-    diff = difflib.unified_diff(
-        kernel.structure.splitlines(), desired, "kernel", "desired", lineterm=""
-    )
+    held = kernel.structure.splitlines()
+    diff = difflib.unified_diff(held, desired.lines, "kernel", "desired", lineterm="")
+    words = {"-": words_of(dataplane, held), "+": desired.words}
+    words[" "] = words["+"]
     shown = [_shown(line, words) for line in diff]
     return shown or ["replace the table with an identical one, because its author is unknown"]
 
 
-def _in_words(listed: list[str], wanted: Structure) -> dict[str, str]:
-    """What stands in the listing of ``wanted`` for each rule, chain and set: nft's words."""
-    words = {f"set {name.split()[1]} ": f"{name} {{ {body} }}" for name, body in wanted.sets}
-    said = {
-        line: text for line in listed for start, text in words.items() if line.startswith(start)
-    }
-    for chain in wanted.chains:
-        lines = [line for line in listed if line.startswith(f"rule {chain.name} ")]
-        # One line of nft's is one rule, in the same order.
-        said.update((line, f"    {rule}") for line, rule in zip(lines, chain.rules, strict=False))
-    return said
-
-
-def _shown(line: str, words: dict[str, str]) -> str:
+def _shown(line: str, words: Mapping[str, Mapping[str, str]]) -> str:
+    """Where nft's words are not known, or are the same for two that differ: a fingerprint."""
     if line.startswith(("---", "+++", "@@")):
         return line
-    text = line[1:]
-    chain = " ".join(text.split()[:2])
-    other = f"    {listing.fingerprint(text)}" if listing.is_rule(text) else chain
-    return line[0] + words.get(text, other)
+    sign, text = line[0], line[1:]
+    said = words[sign].get(text)
+    if not listing.is_rule(text):
+        return sign + (said or " ".join(text.split()[:2]))
+    if said is None:
+        return f"{sign}    {listing.fingerprint(text)}"
+    chain = text.split()[1]
+    alike = sign != " " and any(
+        other_said == said and other != text and other.split()[1] == chain
+        for other, other_said in words["-" if sign == "+" else "+"].items()
+        if listing.is_rule(other)
+    )
+    return f"{sign}    {said}" + (f"  # {listing.fingerprint(text)}" if alike else "")
