@@ -15,7 +15,7 @@ from neti.host import surroundings
 from neti.host.listeners import Listening, listeners
 from neti.model.problems import Problems
 from neti.ruleset.objects import SEEN_SIZE
-from neti.stage.shadow import losses
+from neti.stage.losses import losses
 
 pytestmark = pytest.mark.kernel
 

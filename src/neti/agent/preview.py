@@ -28,7 +28,8 @@ from neti.ruleset.desired import Membership
 from neti.ruleset.objects import SetName
 from neti.stage import preview
 from neti.stage.preview import Row, View, Whose, let_in_since, rows, without_noise
-from neti.stage.shadow import Listener, Port, Record, port_name
+from neti.stage.record import Record
+from neti.stage.shadow import Listener, Port, port_name
 from neti.state.folder import Loaded, StateError, StateFolder
 from neti.text import printable
 

@@ -9,8 +9,9 @@ from neti.agent.shadow_log import ShadowLog, accept_losing, accepted
 from neti.errors import NetiError
 from neti.host.listeners import listeners
 from neti.model import IPAddress, Member
+from neti.stage.losses import Loss, losses
 from neti.stage.preview import Row, unanswered
-from neti.stage.shadow import Loss, Port, losses, port_name
+from neti.stage.shadow import Port, port_name
 
 # The difference between two clocks: what came just before a trial must not count as refused by it.
 _ROUNDING: Final = 0.1

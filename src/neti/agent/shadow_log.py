@@ -20,7 +20,8 @@ from neti.errors import DataplaneError
 from neti.host.listeners import listeners
 from neti.model.problems import Problems
 from neti.ruleset.objects import SEEN_SIZE
-from neti.stage.shadow import Missed, Port, Record, Sighting, parse_port, port_name
+from neti.stage.record import Missed, Record
+from neti.stage.shadow import Port, Sighting, parse_port, port_name
 from neti.state.folder import StateError
 from neti.state.records import FORMAT, is_newer
 

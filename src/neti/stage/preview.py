@@ -11,12 +11,12 @@ from typing import Final, Literal
 
 from neti.model import IPAddress
 from neti.model.settings import IPNetwork, OpenPort
+from neti.stage.record import Record
 from neti.stage.shadow import (
     STEADY_PACKETS,
     Listener,
     Port,
     PortUse,
-    Record,
     Seen,
     address_of,
     answering,

@@ -24,8 +24,9 @@ from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.policy import structure
 from neti.ruleset.surroundings import Surroundings
+from neti.stage.losses import losses
 from neti.stage.preview import View, rows
-from neti.stage.shadow import Listener, Port, Sighting, losses
+from neti.stage.shadow import Listener, Port, Sighting
 from neti.state.folder import StateError
 
 WEB: Port = ("tcp", 80)

@@ -25,7 +25,8 @@ from neti.stage.preview import (
     rows,
     without_noise,
 )
-from neti.stage.shadow import Listener, Record, Sighting, port_name
+from neti.stage.record import Record
+from neti.stage.shadow import Listener, Sighting, port_name
 
 NOW = 1_800_000_000.0
 ANY = ip_address("0.0.0.0")

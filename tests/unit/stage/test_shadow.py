@@ -10,19 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from neti.stage.shadow import (
-    KEEP_SECONDS,
-    Listener,
-    Loss,
-    Missed,
-    Port,
-    Record,
-    Sighting,
-    is_private,
-    losses,
-    parse_port,
-    port_name,
-)
+from neti.stage.losses import Loss, losses
+from neti.stage.record import KEEP_SECONDS, Missed, Record
+from neti.stage.shadow import Listener, Port, Sighting, is_private, parse_port, port_name
 
 DAY = 86_400.0
 NOW = 1_800_000_000.0
