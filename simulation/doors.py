@@ -17,7 +17,7 @@ from neti.dataplane import malloc
 from neti.host import surroundings
 from neti.oneshot import down, relax, restore, up, word
 from neti.stage.shadow import Listener
-from neti.state import folder, marks
+from neti.state import folder, journal, marks
 from simulation.disk import SIMULATED_OS
 from simulation.kernel import ROOM
 
@@ -76,7 +76,7 @@ def shut() -> Iterator[None]:
     """Nothing leads outside meanwhile."""
     way_out = _WayOut()
     stands_in: list[tuple[Any, dict[str, Any]]] = [
-        *((module, {"os": SIMULATED_OS}) for module in (files, durable, folder, marks)),
+        *((module, {"os": SIMULATED_OS}) for module in (files, durable, folder, journal, marks)),
         (malloc, {"give_back": _nothing}),
         (shadow_log, {"listeners": _listeners, "SEEN_SIZE": ROOM}),
         (shadow_evidence, {"listeners": _listeners}),

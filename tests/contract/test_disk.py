@@ -11,7 +11,8 @@ from neti.fleet.remembered import Everybody, Remembered
 from neti.model.said import Said
 from neti.stage.stages import Record
 from neti.state import marks
-from neti.state.folder import StateError, StateFolder
+from neti.state.folder import StateFolder
+from neti.state.loaded import StateError
 from neti.state.records import Self
 from simulation import disk, doors
 

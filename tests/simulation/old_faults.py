@@ -32,7 +32,8 @@ from neti.stage import stages, way_in
 from neti.stage.stages import Record
 from neti.stage.taking_up import Found
 from neti.state import records
-from neti.state.folder import StateError, StateFolder
+from neti.state.folder import StateFolder
+from neti.state.loaded import StateError
 from neti.state.stage import stage_found
 
 Patches = Iterator[Any]

@@ -32,8 +32,8 @@ from neti.model import Host, IPAddress
 from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.registry.opening import servers
-from neti.state.folder import Loaded
 from neti.state.last_good import last_good_is_used
+from neti.state.loaded import Loaded
 
 _PAUSES: Final = (2.0, 5.0, 10.0, 30.0)  # between attempts to find out who this host is
 

@@ -31,7 +31,8 @@ from neti.registry import AgentRegistry
 from neti.ruleset.desired import Membership
 from neti.stage.stages import Record
 from neti.stage.way_in import OperatorSession
-from neti.state.folder import Loaded, StateFolder
+from neti.state.folder import StateFolder
+from neti.state.loaded import Loaded
 
 
 class Connections(Protocol):

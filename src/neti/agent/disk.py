@@ -9,7 +9,8 @@ from neti import log
 from neti.agent.timers import Timers
 from neti.clock import Clock
 from neti.model.problems import Problems
-from neti.state.folder import Fault, StateError, StateFolder
+from neti.state.folder import StateFolder
+from neti.state.loaded import Fault, StateError
 from neti.state.records import Self
 
 

@@ -12,7 +12,7 @@ from neti.agent.core import Core
 from neti.clock import Mark, SteadyClock
 from neti.fleet.remembered import Remembered
 from neti.stage import stages
-from neti.state.folder import Loaded
+from neti.state.loaded import Loaded
 
 _LOOK_EVERY: Final = 60.0  # seconds between checks whether somebody has set the clock
 _SET_BY: Final = 2.0  # seconds: less than that is NTP's slewing

@@ -46,7 +46,7 @@ from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.registry import Event
 from neti.registry.opening import expiring
-from neti.state.folder import Loaded
+from neti.state.loaded import Loaded
 from neti.state.stage import stage_found
 
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before it is the kernel's turn

@@ -19,7 +19,7 @@ from neti.ruleset.objects import SetName
 from neti.stage import way_in
 from neti.stage.stages import Stage
 from neti.stage.way_in import OperatorSession
-from neti.state.folder import Loaded
+from neti.state.loaded import Loaded
 
 Sessions = Callable[[Collection[int]], list[OperatorSession]]
 

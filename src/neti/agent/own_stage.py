@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from neti.ruleset.enforce import RELAXED, Enforcement
 from neti.stage.stages import DOWN, Record, Stage, hindrance, in_force
-from neti.state.folder import STAGE_FILE, StateError
+from neti.state.folder import STAGE_FILE
+from neti.state.loaded import StateError
 
 if TYPE_CHECKING:
     from neti.agent.core import Core

@@ -30,7 +30,8 @@ from neti.stage import preview
 from neti.stage.preview import Row, View, Whose, let_in_since, rows, without_noise
 from neti.stage.record import Record
 from neti.stage.shadow import Listener, Port, port_name
-from neti.state.folder import Loaded, StateError, StateFolder
+from neti.state.folder import StateFolder
+from neti.state.loaded import Loaded, StateError
 from neti.text import printable
 
 _HOSTS: Final = Path("/etc/hosts")

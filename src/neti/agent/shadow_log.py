@@ -22,7 +22,7 @@ from neti.model.problems import Problems
 from neti.ruleset.objects import SEEN_SIZE
 from neti.stage.record import Missed, Record
 from neti.stage.shadow import Port, Sighting, parse_port, port_name
-from neti.state.folder import StateError
+from neti.state.loaded import StateError
 from neti.state.records import FORMAT, is_newer
 
 _FILE: Final = "shadow.jsonl"

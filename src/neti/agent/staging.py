@@ -19,7 +19,8 @@ from neti.model.said import Said
 from neti.stage import evidence, stages
 from neti.stage.stages import Record, Stage
 from neti.stage.taking_up import AGENT_SILENT, STAGE_LOST, Found, Source, take_up
-from neti.state.folder import STAGE_FILE, StateError
+from neti.state.folder import STAGE_FILE
+from neti.state.loaded import StateError
 
 _AGAIN: Final = 30.0  # seconds between looks whether a wished-for trial may begin
 

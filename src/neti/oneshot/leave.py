@@ -10,7 +10,8 @@ from neti.identity.machine import fingerprint
 from neti.model import Member, entry
 from neti.model.settings import Settings
 from neti.registry.opening import open_registry
-from neti.state.folder import Loaded, StateFolder
+from neti.state.folder import StateFolder
+from neti.state.loaded import Loaded
 
 
 class Outcome(enum.Enum):

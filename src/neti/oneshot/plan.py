@@ -37,7 +37,8 @@ from neti.ruleset.plan import Rewrite
 from neti.ruleset.policy import structure
 from neti.stage.stages import IS_DOWN, NO_WAY_IN, Record, in_force, may_begin
 from neti.stage.taking_up import take_up
-from neti.state.folder import Loaded, StateFolder
+from neti.state.folder import StateFolder
+from neti.state.loaded import Loaded
 from neti.state.stage import stage_found
 from neti.words import counted
 

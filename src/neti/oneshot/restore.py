@@ -42,8 +42,9 @@ from neti.ruleset.policy import structure
 from neti.ruleset.surroundings import Surroundings
 from neti.stage.stages import IS_DOWN, Record, hindrance, in_force
 from neti.stage.taking_up import STAGE_LOST, Source, take_up
-from neti.state.folder import Loaded, StateError, StateFolder
+from neti.state.folder import StateFolder
 from neti.state.last_good import last_good_is_used, load_or_last_good
+from neti.state.loaded import Loaded, StateError
 from neti.state.lock import only_one
 from neti.state.stage import stage_found
 

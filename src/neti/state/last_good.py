@@ -9,7 +9,8 @@ from pathlib import Path
 from neti.config import load
 from neti.errors import ConfigError
 from neti.model.settings import DEFAULT_STATE, Settings
-from neti.state.folder import GOOD_CONFIG, StateError, StateFolder
+from neti.state.folder import GOOD_CONFIG, StateFolder
+from neti.state.loaded import StateError
 from neti.state.location import named_in
 from neti.words import counted
 

@@ -2,7 +2,8 @@
 
 from neti.ruleset.objects import KernelState
 from neti.stage.taking_up import Found
-from neti.state.folder import Loaded, StateFolder
+from neti.state.folder import StateFolder
+from neti.state.loaded import Loaded
 
 
 def stage_found(folder: StateFolder, loaded: Loaded, kernel: KernelState) -> Found:

@@ -19,7 +19,7 @@ from neti.model.settings import Settings
 from neti.stage import stages
 from neti.stage.stages import Record
 from neti.stage.way_in import OperatorSession
-from neti.state.folder import Loaded
+from neti.state.loaded import Loaded
 from neti.state.records import Self
 
 HOST = Host(id="a", site="ec2", private=IPv4Address("10.0.0.1"), public=IPv4Address("198.51.100.1"))

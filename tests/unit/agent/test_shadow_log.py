@@ -27,7 +27,7 @@ from neti.ruleset.surroundings import Surroundings
 from neti.stage.losses import losses
 from neti.stage.preview import View, rows
 from neti.stage.shadow import Listener, Port, Sighting
-from neti.state.folder import StateError
+from neti.state.loaded import StateError
 
 WEB: Port = ("tcp", 80)
 SOURCE = ip_address("10.0.0.66")

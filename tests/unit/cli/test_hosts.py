@@ -20,7 +20,8 @@ from neti.oneshot import registered as registry_seen
 from neti.oneshot.registered import Seen
 from neti.registry.detail import Document
 from neti.state import public
-from neti.state.folder import StateError, StateFolder
+from neti.state.folder import StateFolder
+from neti.state.loaded import StateError
 from neti.state.records import Self
 
 CONFIG = """

@@ -1,0 +1,58 @@
+"""Files of the state folder as they are written: each whole, or as it was before.
+
+A file of a newer version is put aside (``NAME.newer``) before anything is written in its place.
+
+Must never do: overwrite what could not be understood, or say that something is on disk that is not.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from neti import durable
+from neti.state.loaded import StateError
+
+
+class Written:
+    """Not thread-safe: one thread writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._newer: set[str] = set()  # files that another version wrote: kept when written anew
+        self._not_understood: set[str] = set()  # those of them of which nothing is used
+        self._tell: Callable[[str], None] = lambda _name: None
+
+    def on_written(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def is_newer(self, name: str, *, used: bool) -> None:
+        """Another version wrote this file; ``used``: something of it, all the same."""
+        self._newer.add(name)
+        if not used:
+            self._not_understood.add(name)
+
+    def holds_what_is_not_understood(self, name: str) -> bool:
+        return name in self._not_understood
+
+    def begin_anew(self) -> None:
+        """The folder was emptied: nothing in it is to be spared any more."""
+        self._not_understood.clear()
+
+    def replace(self, name: str, content: bytes, mode: int) -> None:
+        """Raises StateError."""
+        with self.faults_named(name):
+            if name in self._newer:
+                (self.folder / name).replace(self.folder / f"{name}.newer")
+                self._newer.discard(name)
+                self._not_understood.discard(name)
+            durable.replace(self.folder / name, content, mode)
+        self._tell(name)
+
+    @contextlib.contextmanager
+    def faults_named(self, name: str = "") -> Iterator[None]:
+        """OSError as StateError. ``name``: of the file that is written."""
+        try:
+            yield
+        except OSError as error:
+            said = f"{self.folder / name}: cannot be written: {error.strerror}"
+            raise StateError(said) from error
