@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Final
 
 from neti import durable
-from neti.agent.loop import Reload
+from neti.agent.told import Reload
 from neti.dataplane.monitor import RulesChanged
 from neti.errors import NetiError
 from neti.model import Member, entry

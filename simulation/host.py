@@ -13,8 +13,9 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from neti.agent.core import Outside
-from neti.agent.loop import Agent, Stop
+from neti.agent.loop import Agent
 from neti.agent.status import status
+from neti.agent.told import Stop
 from neti.control.server import Request
 from neti.dataplane.monitor import NetworkChanged
 from neti.dataplane.reconciler import Reconciler

@@ -219,9 +219,9 @@ def flows(world: World, truth: Truth, host: SimulatedHost) -> Found:
         return
     if "kernel" in agent.core.problems or world.time.now - truth.of(host).meddled < 3.0:
         return
-    if world.time.now - truth.of(host).meddled <= MENDED_WITHIN and agent.kernel.fight.sentence(
-        agent.core.now()
-    ):
+    if world.time.now - truth.of(
+        host
+    ).meddled <= MENDED_WITHIN and agent.kernel.others.fight.sentence(agent.core.now()):
         return
     if truth.wiped:
         return  # whoever is known only once it has registered anew: docs/design/simulation.md

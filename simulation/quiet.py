@@ -4,7 +4,7 @@ shown."""
 from collections.abc import Iterator
 from typing import Final
 
-from neti.agent.loop import Reload
+from neti.agent.told import Reload
 from neti.registry.detail import decode
 from neti.registry.memory import MemoryRegistry
 from neti.state.folder import StateFolder

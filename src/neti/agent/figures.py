@@ -41,8 +41,8 @@ def figures(agent: "Agent") -> Figures:
         counters=_counters(agent),
         apply=core.measured.apply.told(),
         change=core.measured.change.told(),
-        repairs=agent.kernel.fight.repairs,
-        fight=agent.kernel.fight.sentence(core.now()) is not None,
+        repairs=agent.kernel.others.fight.repairs,
+        fight=agent.kernel.others.fight.sentence(core.now()) is not None,
         conntrack=Conntrack(_number("nf_conntrack_count"), _number("nf_conntrack_max")),
     )
 

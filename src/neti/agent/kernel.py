@@ -5,34 +5,24 @@ things.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Literal
 
 from neti import log
 from neti.agent.conntrack import Tracking
 from neti.agent.core import Core
-from neti.agent.fight import Fight
 from neti.agent.host_network import HostNetwork
 from neti.agent.journal import Journal
-from neti.dataplane.monitor import RulesChanged
+from neti.agent.others import OtherPrograms
+from neti.agent.tracked import Tracked
 from neti.errors import DataplaneError, StructureRefused
 from neti.ruleset.enforce import OFF
-from neti.ruleset.objects import SetName
 from neti.ruleset.policy import structure
 from neti.ruleset.surroundings import Surroundings
 
-_SETTLE: Final = 0.2  # seconds in which other programs' changes are gathered before a look
-_LOOK_SHARE: Final = 10  # a look may take a tenth of the time, but
-# this many seconds are enough: with the look itself, at 16,000 members on a busy host, a repair
-# takes less than two seconds.
-_LOOK_AT_LEAST: Final = 1.2
-_SWEEP_EVERY: Final = 60.0  # seconds between looks for removed sources without connections
 _AUDIT_EVERY: Final = 60.0  # seconds between cheap looks at changes without an event
 _FULL_AUDIT_EVERY: Final = 600.0
-_END_CONNECTIONS_AFTER: Final = 0.5  # seconds in which addresses that lead nowhere are gathered
-_AGAIN: Final = 30.0
 _ARRIVALS_EVERY: Final = 15.0
 
 
@@ -49,14 +39,12 @@ class Kernel:
         self._found = found
         self._surroundings: Surroundings | None = None
         self._commit_after = 0.0
-        self._looked_at = 0.0  # when the last look for drift ended, and
-        self._look_took = 0.0  # how long it took
         self._full_audit_at = 0.0
         self._rules_refused = False
         self._new_since_fresh = False  # the table is newer than what the registry told last
-        self._changed_by: dict[RulesChanged, None] = {}  # who changed nftables since the last look
         self.network = HostNetwork(core.out.machine, core.problems)
-        self.fight = Fight()
+        self.others = OtherPrograms(core)
+        self.tracked = Tracked(core, self.failed)
         self.tracking = Tracking(core.out.conntrack_limit, core.problems)
         self.applies = 0
 
@@ -158,16 +146,16 @@ class Kernel:
             )
             self._commit_after = core.now() + core.live.interval
         if done.drift:
-            self._repaired(", ".join(done.drift))
-        self._changed_by.clear()
+            self.others.repaired(", ".join(done.drift))
+        self.others.settled()
         if done.planned.structure.whole:
             # Connections that began while the table was away, or under another one, are not
             # translated for as long as they last.
-            self.end_stale_connections()
+            self.tracked.end_stale()
             self._new_since_fresh = not core.in_step.fresh
         elif core.in_step.fresh and self._new_since_fresh:
             # Members that became known only now: on a first start, that is everybody.
-            self.end_stale_connections()
+            self.tracked.end_stale()
             self._new_since_fresh = False
         if core.stage.record.trial is not None and not done.found.armed:
             self._found("disarmed")
@@ -238,35 +226,11 @@ class Kernel:
 
     # --- what other programs do ---
 
-    def changed_by_other(self, change: RulesChanged) -> None:
-        core = self._core
-        if change not in self._changed_by:
-            log.info("rules_changed_by_other", pid=change.pid, program=change.program)
-        self._changed_by[change] = None
-        # On a host where some program changes rules all the time, looking must not cost more than
-        # a tenth of a processor.
-        rest = min(self._look_took * _LOOK_SHARE, _LOOK_AT_LEAST)
-        core.soon("drift", max(_SETTLE, self._looked_at + rest - core.now(), self._fight_pause()))
-
-    def _fight_pause(self) -> float:
-        """How long a repair may wait in a fight. It must not wait while the host does not drop what
-        it should, or its rules are not as they were left, because the host may be open, or cut
-        off."""
-        core = self._core
-        pause = self.fight.pause(core.now())
-        if not pause:
-            return 0.0
-        try:
-            return pause if core.out.reconciler.judges(core.stage.enforcement()) else 0.0
-        except DataplaneError:
-            return 0.0
-
     def look_for_drift(self) -> None:
         """Another program changed nftables: our table, or another one."""
         started = self._core.now()
         self.resync("another program changed nftables")
-        self._looked_at = self._core.now()
-        self._look_took = self._looked_at - started
+        self.others.looked(started)
 
     def look_at_network(self) -> None:
         core = self._core
@@ -276,15 +240,12 @@ class Kernel:
         try:
             self._surroundings = self.network.look(core.settings, core.host)
             if self.network.route(core.settings, core.host):
-                self._repaired("the overlay's route was not as it should be")
+                self.others.repaired("the overlay's route was not as it should be")
         except DataplaneError as error:
             self.failed(error)
             return
         if self._surroundings != before:
             self.resync("uplinks or other tables changed")
-
-    def network_changed(self) -> None:
-        self._core.soon("network", max(_SETTLE, self.fight.pause(self._core.now())))
 
     def audit(self) -> None:
         """Look for changes without an event: lost events, iptables-legacy, elements."""
@@ -317,78 +278,6 @@ class Kernel:
             return  # the problems say what is wrong with the kernel
         self.network.arrived(counted.get("asked", 0), counted.get("arrived", 0))
 
-    def _repaired(self, what: str) -> None:
-        core = self._core
-        log.warning("drift_repaired", what=what, by=_named(self._changed_by) or "unknown")
-        parties = [each for each in self._changed_by if self.fight.party(each.program, each.pid)]
-        if self._changed_by and not parties:
-            return  # an operator's word, and no program that will do it again
-        who = _named(parties)
-        fought = self.fight.sentence(core.now())
-        self.fight.repaired(core.now(), who)
-        self.name_fight()
-        sentence = self.fight.sentence(core.now())
-        if sentence is not None and fought is None:
-            log.error("drift_fight", what=sentence)
-
-    def name_fight(self) -> None:
-        sentence = self.fight.sentence(self._core.now())
-        if sentence is None:
-            self._core.problems.clear("fight")
-        else:
-            self._core.problems.set("fight", sentence)
-            self._core.soon("fight", _AGAIN)
-
-    # --- tracked connections ---
-
-    def end_connections_soon(self) -> None:
-        if self._core.out.reconciler.connections_to_end:
-            self._core.soon("connections", _END_CONNECTIONS_AFTER)
-
-    def end_connections(self) -> None:
-        try:
-            self._core.out.reconciler.end_connections()
-        except DataplaneError as error:
-            self.failed(error)
-
-    def end_stale_connections(self) -> None:
-        """End connections with an outdated translation: they began without our rules, or an earlier
-        run was killed before it did this."""
-        core = self._core
-        if core.down.now:
-            return
-        overrides = core.settings.nat_overrides
-
-        def leads(overlay: IPv4Address) -> IPv4Address | None:
-            return overrides.get(overlay) or core.members.elements.leads(overlay)
-
-        try:
-            ended = core.out.connections.end_stale(core.settings.overlay_subnet, leads)
-        except DataplaneError as error:
-            self.failed(error)
-            return
-        if ended:
-            log.info("stale_connections_ended", connections=ended)
-
-    def sweep(self) -> None:
-        """Remember a removed source only for as long as it has connections."""
-        core = self._core
-        core.soon("sweep", _SWEEP_EVERY)
-        revoked = core.members.elements.revoked
-        if core.down.now or not any(revoked.values()):
-            return
-        four = {IPv4Address(key): key for key in revoked["revoked4"]}
-        six = {IPv6Address(key): key for key in revoked["revoked6"]}
-        try:
-            alive = core.out.connections.sources_with_connections([*four, *six])
-            self._pardon("revoked4", [key for address, key in four.items() if address not in alive])
-            self._pardon("revoked6", [key for address, key in six.items() if address not in alive])
-        except DataplaneError as error:
-            self.failed(error)
-
-    def _pardon(self, where: SetName, keys: list[str]) -> None:
-        self._core.out.reconciler.pardon(self._core.members.elements, where, keys)
-
     # --- down and up ---
 
     def take_out(self) -> None:
@@ -403,9 +292,3 @@ class Kernel:
         if outside:
             out.connections.end_connections_to(outside)
         self.tracking.put_back()
-
-
-def _named(changes: Iterable[RulesChanged]) -> str:
-    return ", ".join(
-        f"{each.program} (pid {each.pid})" if each.pid else "an unknown program" for each in changes
-    )

@@ -8,15 +8,12 @@ world; docs/design/agent.md has them all in one table.
 """
 
 import queue
-import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
-from typing import Any, Final
+from typing import Final
 
-from neti import log
-from neti.agent import figures, hangup, preview, status
+from neti.agent import commands, jobs
 from neti.agent.core import Core, Outside
 from neti.agent.faults import Faults
 from neti.agent.follow import Following
@@ -30,6 +27,7 @@ from neti.agent.reloading import Reloading
 from neti.agent.shadow_evidence import ShadowEvidence
 from neti.agent.shadow_log import ShadowLog
 from neti.agent.staging import Staging
+from neti.agent.told import Reload, Stop, Told
 from neti.agent.trial import Shadow, Trying
 from neti.agent.whoami import IDENTITY_EVERY, OwnIdentity
 from neti.agent.worker import JobDone, JobFailed
@@ -41,10 +39,8 @@ from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.errors import NetiError, Unexpected
 from neti.host.systemd import Watchdog, notify
 from neti.model import Host
-from neti.model.document import plain
 from neti.model.problems import Problems
 from neti.model.settings import Settings
-from neti.registry import Event
 from neti.registry.opening import expiring
 from neti.state.loaded import Loaded
 from neti.state.stage import stage_found
@@ -52,21 +48,6 @@ from neti.state.stage import stage_found
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before it is the kernel's turn
 _FED_AFTER: Final = 500  # events after which the watchdog is fed again
 _CERTIFICATE_EVERY: Final = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reload:
-    """Read the configuration again (SIGHUP)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Stop this program (SIGTERM, SIGINT); rules and registration stay."""
-
-
-Told = (
-    Event | NetworkChanged | RulesChanged | JobDone | JobFailed | Request | Reload | Stop | Trouble
-)
 
 
 class Agent:
@@ -156,7 +137,7 @@ class Agent:
         self._replace_torn()
         self.journal.take_changes()
         self.kernel.resync("start")
-        self.kernel.end_stale_connections()
+        self.kernel.tracked.end_stale()
         self.journal.anew_on_disk()
         self._keep_moved()
         self._clock_note.look()
@@ -222,7 +203,7 @@ class Agent:
     def _commit(self) -> None:
         if "commit" not in self.core.timers.due and self.kernel.pending:
             self.kernel.commit_when_quiet()
-        self.kernel.end_connections_soon()
+        self.kernel.tracked.end_soon()
 
     def _take_in_whole(self, told: Told) -> None:
         """Whatever happens, a caller gets an answer and a job's end is not lost."""
@@ -236,7 +217,7 @@ class Agent:
             self._job_broke(told.name, Unexpected(fault))
 
     def _job_broke(self, name: str, error: NetiError) -> None:
-        self.faults.guard(f"the end of the job {name!r}", lambda: self._job_failed(name, error))
+        self.faults.guard(f"the end of the job {name!r}", lambda: jobs.failed(self, name, error))
 
     def _obey_disk(self) -> None:
         """Follow commands that were given while this agent hung, before anything is written."""
@@ -265,15 +246,15 @@ class Agent:
     def _take_in(self, told: Told) -> None:
         match told:
             case NetworkChanged():
-                self.kernel.network_changed()
+                self.kernel.others.network_changed()
             case RulesChanged():
-                self.kernel.changed_by_other(told)
+                self.kernel.others.changed(told)
             case JobDone(name, result):
-                self._job_done(name, result)
+                jobs.done(self, name, result)
             case JobFailed(name, error):
-                self._job_failed(name, error)
+                jobs.failed(self, name, error)
             case Request():
-                self._answer(told)
+                commands.answer(self, told)
             case Reload():
                 self.reloading.reload()
             case Stop():
@@ -293,9 +274,9 @@ class Agent:
             "network": self.kernel.look_at_network,
             "audit": self.kernel.audit,
             "arrivals": self.kernel.look_at_arrivals,
-            "fight": self.kernel.name_fight,
-            "sweep": self.kernel.sweep,
-            "connections": self.kernel.end_connections,
+            "fight": self.kernel.others.name_fight,
+            "sweep": self.kernel.tracked.sweep,
+            "connections": self.kernel.tracked.end,
             "register": self.registration.register,
             "others": self.registration.impostors.look,
             "stage": self.staging.due,
@@ -360,79 +341,6 @@ class Agent:
             case "down":
                 self.going_down.found_in_kernel()
 
-    # --- jobs that ended ---
-
-    def _job_done(self, name: str, result: Any) -> None:
-        self.core.timers.worked(name)
-        match name:
-            case "identity":
-                self.whoami.read(result)
-            case "lease":
-                self.registration.lease_held(result)
-            case "register":
-                self.registration.registered(result)
-            case "leave":
-                self.registration.left()
-            case "probe":
-                self.trying.registry_answered(None)
-
-    def _job_failed(self, name: str, error: NetiError) -> None:
-        match name:
-            case "identity":
-                self.whoami.failed(error)
-            case "leave":
-                self.registration.leave_failed(error)
-            case "describe":
-                self.registration.describing.failed()
-                log.warning("detail_not_written", what=str(error))
-            case "probe":
-                self.trying.registry_answered(error)
-            case _:
-                self.registration.failed(error)
-
     def _addresses_changed(self) -> None:
         self.following.anew(remember=True)
         self.core.soon("register")
-
-    # --- commands ---
-
-    def _answer(self, request: Request) -> None:
-        core = self.core
-        commands: dict[str, Callable[[Request], None]] = {
-            "status": lambda r: r.succeed(status.status(self).document()),
-            "members": lambda r: r.succeed(status.members(self)),
-            "metrics": lambda r: r.succeed(plain(figures.figures(self))),
-            "down": self.going_down.down,
-            "up": self.going_down.up,
-            "leave": self.registration.leave,
-            "enforce": self.staging.enforce,
-            "confirm": self.staging.confirm,
-            "relax": self.staging.relax,
-            "release": self.following.release,
-            "preview": lambda r: preview.answer(r, self.shadow, core.members, core.stage.word),
-            "reload": self.reloading.answer,
-        }
-        command = commands.get(request.command)
-        if command is None:
-            request.fail(
-                f"this agent does not know the command {request.command!r}, so it is of another "
-                "version\n→ systemctl restart neti"
-            )
-            return
-        if not request.looks and not request.take():
-            log.warning("command_abandoned", command=request.command)
-            request.fail("this was given up before the agent came to it; nothing was done")
-            return
-        try:
-            command(request)
-        except NetiError as error:
-            request.fail(str(error))
-
-
-def install_signals(agent: Agent) -> None:
-    """Signals only put something on the queue."""
-    signal.signal(signal.SIGHUP, lambda *_: agent.tell(Reload()))
-    signal.signal(signal.SIGTERM, lambda *_: agent.tell(Stop()))
-    signal.signal(signal.SIGINT, lambda *_: agent.tell(Stop()))
-    if hangup.asked():
-        agent.tell(Reload())

@@ -15,6 +15,7 @@ from neti.agent.config_read import ConfigRead
 from neti.agent.core import Outside
 from neti.agent.exporting import exporter
 from neti.agent.responder import Responder
+from neti.agent.told import Told, install_signals
 from neti.agent.worker import Worker
 from neti.clock import SystemClock
 from neti.config import load
@@ -56,7 +57,7 @@ def run(config: Path, log_format: log.Format = "text") -> None:
     # Check that we can write rules and routes before we register this host.
     dataplane, machine, conntrack = NftablesDataplane(), RealMachine(), Conntrack()
     dataplane.structure()
-    inbox: queue.SimpleQueue[loop.Told] = queue.SimpleQueue()
+    inbox: queue.SimpleQueue[Told] = queue.SimpleQueue()
     control = ControlServer(folder.path, inbox.put, inbox.put)
     threading.excepthook = partial(_thread_broke, inbox.put)
     control.start()
@@ -102,7 +103,7 @@ def run(config: Path, log_format: log.Format = "text") -> None:
             agent.core.disk.keep(GOOD_CONFIG, outside.keep_config)
         if control.fault is not None:
             agent.core.problems.set("disk", control.fault, subject="agent.sock")
-        loop.install_signals(agent)
+        install_signals(agent.tell)
         log.info("starting", version=__version__, id=host.id, site=host.site, private=host.private)
         _live(agent, control, settings)
     finally:
@@ -180,7 +181,7 @@ def _responder(agent: loop.Agent, settings: Settings) -> Responder | None:
     return responder
 
 
-def _thread_broke(tell: Callable[[loop.Told], None], broke: threading.ExceptHookArgs) -> None:
+def _thread_broke(tell: Callable[[Told], None], broke: threading.ExceptHookArgs) -> None:
     """A thread ended by an exception that nobody caught: say so."""
     name = broke.thread.name if broke.thread is not None else "unknown"
     if broke.exc_value is not None:

@@ -68,7 +68,8 @@ def status(agent: "Agent") -> Status:
         containers=tuple(printable(name) for name in agent.kernel.containers),
         settings=Live(interval=core.live.interval, maxchange=core.live.maxchange),
         drift=Drift(
-            repairs=agent.kernel.fight.repairs, fight=agent.kernel.fight.sentence(core.now())
+            repairs=agent.kernel.others.fight.repairs,
+            fight=agent.kernel.others.fight.sentence(core.now()),
         ),
         conntrack=_conntrack(agent),
         ssh="tracked" if agent.kernel.network.others else "untracked",

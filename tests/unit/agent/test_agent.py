@@ -11,8 +11,8 @@ import pytest
 from tests.support.agents import Box, World, world
 
 from neti import durable, log
-from neti.agent.loop import Reload, Stop
 from neti.agent.shadow_log import read_alone
+from neti.agent.told import Reload, Stop
 from neti.control.server import Request
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.model import Host, Site

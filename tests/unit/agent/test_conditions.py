@@ -11,7 +11,7 @@ import pytest
 from tests.support.agents import Box, World, world
 
 from neti.agent.config_read import ConfigRead
-from neti.agent.loop import Reload
+from neti.agent.told import Reload
 from neti.monitoring.check import Level, Limits, Situation, judge
 from neti.state.folder import StateFolder
 

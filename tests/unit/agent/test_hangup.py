@@ -32,7 +32,7 @@ def test_a_starting_agent_does_not_end_when_it_is_told_to_reload(tmp_path: Path)
 NOTED = """
 import os, signal
 from neti.agent import hangup
-from neti.agent.loop import Reload, install_signals
+from neti.agent.told import Reload, install_signals
 
 class Agent:
     told = []
@@ -41,7 +41,7 @@ class Agent:
 
 hangup.heed()
 os.kill(os.getpid(), signal.SIGHUP)
-install_signals(Agent())
+install_signals(Agent().tell)
 assert Agent.told == [Reload()], Agent.told
 os.kill(os.getpid(), signal.SIGHUP)
 assert Agent.told == [Reload(), Reload()], Agent.told

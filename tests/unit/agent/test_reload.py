@@ -10,8 +10,8 @@ from tests.support.agents import World, world
 
 from neti import log
 from neti.agent.config_read import ConfigRead
-from neti.agent.loop import Reload
 from neti.agent.reloading import changed
+from neti.agent.told import Reload
 from neti.model import Site
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.agents import world
 
 from neti.agent.conntrack import Tracking
-from neti.agent.loop import Reload
+from neti.agent.told import Reload
 from neti.dataplane import conntrack_limit
 from neti.dataplane.conntrack_limit import ConntrackLimit, Fill, Paths, Seen, decide, read_fill
 from neti.errors import DataplaneError

@@ -257,7 +257,7 @@ def test_the_hosts_return_ends_it(fleet: World) -> None:
 
 
 def test_it_survives_a_restart_and_a_reload(fleet: World) -> None:
-    from neti.agent.loop import Reload
+    from neti.agent.told import Reload
 
     one, others = crowd(fleet, 8)
     vanish(fleet, others[:5])

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.support.agents import Box, World, world
 
 from neti import durable
-from neti.agent.loop import Reload
+from neti.agent.told import Reload
 from neti.dataplane.monitor import RulesChanged
 from neti.model.said import Said
 from neti.ruleset.enforce import (

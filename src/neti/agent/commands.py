@@ -1,0 +1,49 @@
+"""The commands that an agent answers on its socket, and who answers each.
+
+Must never do: leave a request without an answer.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from neti import log
+from neti.agent import figures, preview, status
+from neti.control.server import Request
+from neti.errors import NetiError
+from neti.model.document import plain
+
+if TYPE_CHECKING:
+    from neti.agent.loop import Agent
+
+
+def answer(agent: "Agent", request: Request) -> None:
+    core = agent.core
+    commands: dict[str, Callable[[Request], None]] = {
+        "status": lambda r: r.succeed(status.status(agent).document()),
+        "members": lambda r: r.succeed(status.members(agent)),
+        "metrics": lambda r: r.succeed(plain(figures.figures(agent))),
+        "down": agent.going_down.down,
+        "up": agent.going_down.up,
+        "leave": agent.registration.leave,
+        "enforce": agent.staging.enforce,
+        "confirm": agent.staging.confirm,
+        "relax": agent.staging.relax,
+        "release": agent.following.release,
+        "preview": lambda r: preview.answer(r, agent.shadow, core.members, core.stage.word),
+        "reload": agent.reloading.answer,
+    }
+    command = commands.get(request.command)
+    if command is None:
+        request.fail(
+            f"this agent does not know the command {request.command!r}, so it is of another "
+            "version\n→ systemctl restart neti"
+        )
+        return
+    if not request.looks and not request.take():
+        log.warning("command_abandoned", command=request.command)
+        request.fail("this was given up before the agent came to it; nothing was done")
+        return
+    try:
+        command(request)
+    except NetiError as error:
+        request.fail(str(error))
