@@ -12,7 +12,7 @@ import pytest
 from tests.support.recorder import PATIENCE
 from tests.support.zookeeper import ZooKeeperWorld
 
-from neti.registry.zookeeper.watch import (
+from neti.registry.zookeeper.requests import (
     CHANGED,
     CREATED,
     DELETED,
@@ -20,8 +20,8 @@ from neti.registry.zookeeper.watch import (
     PERSISTENT_RECURSIVE,
     AddWatch,
     ListNames,
-    StreamClient,
 )
+from neti.registry.zookeeper.watch import StreamClient
 
 pytestmark = pytest.mark.zookeeper
 

@@ -8,8 +8,8 @@ from kazoo.protocol.states import KeeperState
 
 from neti.registry import Event
 from neti.registry.zookeeper.layout import Layout
+from neti.registry.zookeeper.requests import CHANGED
 from neti.registry.zookeeper.stream import Stream
-from neti.registry.zookeeper.watch import CHANGED
 
 LAYOUT = Layout.below(
     "/neti",

@@ -26,7 +26,8 @@ from kazoo.protocol.serialization import Exists, GetACL, GetData, Sync, Transact
 
 from neti.errors import RegistryError, RegistryUnavailable
 from neti.registry.zookeeper.layout import removal
-from neti.registry.zookeeper.watch import EndSession, ListNames, ListWholeNames, StreamClient
+from neti.registry.zookeeper.requests import EndSession, ListNames, ListWholeNames
+from neti.registry.zookeeper.watch import StreamClient
 from neti.text import printable
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, session_of
 from neti.registry.zookeeper.layout import Layout, path_of, spelled
 from neti.registry.zookeeper.leases import ANY_VERSION, overlay_named, overlay_of
-from neti.registry.zookeeper.watch import ListWholeNames
+from neti.registry.zookeeper.requests import ListWholeNames
 from neti.text import command, printable
 from neti.words import counted
 

@@ -56,7 +56,7 @@ from neti.registry.untrusted import (
     host_id_text,
 )
 from neti.registry.zookeeper.layout import Layout
-from neti.registry.zookeeper.watch import (
+from neti.registry.zookeeper.requests import (
     CREATED,
     DELETED,
     PERSISTENT,
@@ -64,8 +64,8 @@ from neti.registry.zookeeper.watch import (
     AddWatch,
     ListNames,
     Stat,
-    StreamClient,
 )
+from neti.registry.zookeeper.watch import StreamClient
 
 # After a gap, readers spread out: 16,000 agents that read 1 MiB each, over 40 s.
 _JITTER_SECONDS_PER_NAME: Final = 1 / 400
