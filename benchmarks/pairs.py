@@ -177,7 +177,7 @@ def _load_neti(folder: Path, pair: Pair, size: int, ends: Sequence[str]) -> None
             continue
         host = Host(id=this.id, site=this.site, private=this.private, public=this.public)
         elements = Elements(revoke_seconds=REVOKE_SECONDS)
-        elements.enforcement = PERMANENT
+        elements.enforce(PERMANENT)
         wanted = [*own_elements(host, this.overlay)]
         for present in _fleet(size):
             wanted += elements_of(present, host=host, sites=settings.sites)

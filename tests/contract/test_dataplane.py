@@ -249,7 +249,7 @@ def test_an_upgrade_to_a_version_with_other_sets_is_live(
     if stage:
         apply(dataplane, stage.drop())
     elements = wishing(HELD)
-    elements.enforcement = stage
+    elements.enforce(stage)
     reconciler = Reconciler(dataplane, NoConnections(), None)
     done = reconciler.resync(MORE_SETS, elements)
     assert done.planned.structure == "all"
@@ -287,11 +287,11 @@ def test_nothing_is_ever_added_that_is_there(
     reconciler = Reconciler(dataplane, NoConnections(), None)
 
     def resync(wanted: Structure, enforcement: Enforcement) -> None:
-        elements.enforcement = enforcement
+        elements.enforce(enforcement)
         reconciler.resync(wanted, elements)
 
     def trial() -> None:
-        elements.enforcement = Enforcement(seconds=300)
+        elements.enforce(Enforcement(seconds=300))
         reconciler.begin_trial(elements)
 
     def come_and_go() -> None:
@@ -301,7 +301,7 @@ def test_nothing_is_ever_added_that_is_there(
             reconciler.commit(elements)
             reconciler.commit(elements)
             elements.want("peers4", "10.0.0.9")
-            elements.never_revoke ^= {"10.0.0.9"}
+            elements.spare(elements.never_revoke ^ {"10.0.0.9"})
             reconciler.commit(elements)
 
     for wanted in (STRUCTURE, OTHER_RULES, MORE_SETS):

@@ -87,7 +87,7 @@ class UnderTest:
         self.commit()
 
     def enforce(self, on: bool = True) -> None:
-        self.members.elements.enforcement = PERMANENT if on else OFF
+        self.members.elements.enforce(PERMANENT if on else OFF)
         self.resync()
 
 

@@ -242,12 +242,12 @@ def test_what_this_host_lives_by_never_becomes_a_removed_source(net: Net, host: 
     revoked before it became one of ours is pardoned."""
     host.joins(PEER)
     host.enforce()
-    host.members.elements.never_revoke = frozenset({netns.PEER})
+    host.members.elements.spare(frozenset({netns.PEER}))
     host.leaves(PEER)
     assert host.members.elements.revoked["revoked4"] == frozenset()
     assert netns.PEER not in host.reconciler.read().timed["revoked4"]
     assert netns.PEER6 in host.reconciler.read().timed["revoked6"]
-    host.members.elements.never_revoke = frozenset({netns.PEER6})
+    host.members.elements.spare(frozenset({netns.PEER6}))
     host.resync()
     assert host.reconciler.read().timed["revoked6"] == {}
 

@@ -193,7 +193,7 @@ def begin(net: Net, sites: dict[str, Site], *, clamped: bool = True) -> None:
         members.fleet.lease_read(MEMBER.overlay, MEMBER.id)
         members.fleet.data_read(name, entry.encode_data(MEMBER.more))
         members.take_changes()
-        members.elements.enforcement = PERMANENT
+        members.elements.enforce(PERMANENT)
         around = Surroundings(
             uplinks=("eth0",), ssh_untracked=True, site="here" if clamped else "far"
         )

@@ -82,7 +82,7 @@ class UnderTest:
         self.reconciler.commit(self.members.elements)
 
     def enforce(self) -> None:
-        self.members.elements.enforcement = PERMANENT
+        self.members.elements.enforce(PERMANENT)
         around = Surroundings(uplinks=("eth0",), ssh_untracked=True)
         self.reconciler.resync(structure(SETTINGS, around), self.members.elements)
 

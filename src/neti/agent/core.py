@@ -75,8 +75,8 @@ class Outside:
 
 
 class Core:
-    """Not thread-safe: the loop's thread owns it. ``disk``, ``down``, ``in_step`` and ``stage``
-    keep their own state, which only their methods change."""
+    """Not thread-safe: the loop's thread owns it. Each part keeps its own state, which only its
+    methods change; so does this for settings, host and members."""
 
     def __init__(
         self,
@@ -88,14 +88,14 @@ class Core:
         steady: SteadyClock,
         problems: Problems,
     ) -> None:
-        self.settings = settings
-        self.host = host
+        self._settings = settings
+        self._host = host
         self.out = out
         self.steady = steady
         self.problems = problems
         self.timers = Timers()
-        self.guard = Guard(window=dict(loaded.window))
-        self.members = self._no_members()
+        self.guard = Guard(window=loaded.window)
+        self._members = self._no_members()
         self.live = LiveSettings()
         self.measured = Measured()
         self.disk = Disk(
@@ -129,10 +129,37 @@ class Core:
     def soon(self, name: str, seconds: float = 0.0) -> None:
         self.timers.at(name, self.now() + seconds)
 
+    # --- settings, host, members ---
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    @property
+    def host(self) -> Host:
+        return self._host
+
+    @property
+    def members(self) -> Membership:
+        return self._members
+
+    def take_host(self, host: Host) -> None:
+        """This host's addresses are these now. The members are still judged by the former ones
+        until ``renew_members``."""
+        self._host = host
+
+    def take_settings(self, settings: Settings) -> None:
+        """Likewise for the settings."""
+        self._settings = settings
+
+    def take_back(self, settings: Settings, members: Membership) -> None:
+        """All as it was before ``take_settings`` and ``renew_members``."""
+        self._settings, self._members = settings, members
+
     def renew_members(self, *, remember: bool) -> None:
         """For the present settings and host."""
-        before, self.members = self.members, self._no_members()
-        self.members.succeed(before, now=self.since(), remember=remember)
+        before, self._members = self._members, self._no_members()
+        self._members.succeed(before, now=self.since(), remember=remember)
 
     def _no_members(self) -> Membership:
-        return Membership.empty(self.settings, self.host, self.out.reserved, self.guard)
+        return Membership.empty(self._settings, self._host, self.out.reserved, self.guard)

@@ -175,7 +175,7 @@ class Following:
             return
         live = self._core.live
         live.take(read)
-        self._core.guard.maxchange = live.maxchange
+        self._core.guard.allow(live.maxchange)
         if read.setting in live.faults:
             log.warning("live_setting_ignored", what=live.faults[read.setting])
 

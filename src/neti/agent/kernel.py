@@ -186,7 +186,7 @@ class Kernel:
         core = self._core
         if core.down.asked:
             return None
-        core.members.elements.enforcement = OFF
+        core.members.elements.enforce(OFF)
         try:
             core.out.reconciler.disarm()
         except DataplaneError as error:

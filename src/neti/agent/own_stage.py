@@ -61,7 +61,7 @@ class OwnStage:
 
     def wish(self) -> None:
         """Make ``enforcement`` part of the next transaction."""
-        self._core.members.elements.enforcement = self.enforcement()
+        self._core.members.elements.enforce(self.enforcement())
 
     # --- on disk ---
 

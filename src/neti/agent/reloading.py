@@ -161,12 +161,13 @@ class Reloading:
         fleet would not be believed any more."""
         core = self._core
         settings, before = core.settings, core.members
-        core.settings, kept = reloadable(settings, new)
+        now, kept = reloadable(settings, new)
+        core.take_settings(now)
         self._following.anew(remember=True)
         gone = before.fleet.members.keys() - core.members.fleet.members.keys()
         objection = core.guard.objection(gone, (), before.fleet.members, now=core.since())
         if gone and objection is not None:
-            core.settings, core.members = settings, before
+            core.take_back(settings, before)
             raise ConfigError(
                 f"by its sites {len(gone)} members would not be believed any more ({objection}), "
                 f"among them {', '.join(sorted(gone)[:3])}; restart the agent if that is meant"

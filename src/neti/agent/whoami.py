@@ -53,7 +53,7 @@ class OwnIdentity:
         if self._doubtful(host) or host == core.host:
             return
         log.info("addresses_changed", private=host.private, public=host.public)
-        core.host = host
+        core.take_host(host)
         self._on_changed()
 
     def _doubtful(self, host: Host) -> bool:

@@ -87,7 +87,7 @@ class Reconciler:
         self._timed = TimedElements(clock or SystemClock())
         self._ended: set[str] = set()  # overlay addresses that lead nowhere, not yet looked at
         self.seen = seen
-        self.grace_seconds = GRACE_SECONDS  # given to what is older than a table that is new
+        self._grace_seconds = GRACE_SECONDS
         self._left: Enforcement | None = None  # as this process left it; None: not yet
         self._before_emptying: Callable[[], None] = lambda: None
         self._emptied: Callable[[], None] = lambda: None
@@ -96,6 +96,10 @@ class Reconciler:
         """The shadow's sets go with the table: ``before`` is called right before, ``done`` when
         they have gone."""
         self._before_emptying, self._emptied = before, done
+
+    def expect_no_older_connections(self) -> None:
+        """A new table gets no grace time: no connection can be older than it."""
+        self._grace_seconds = 0
 
     def sightings(self) -> list[Sighting]:
         return self._dataplane.sightings()
@@ -132,7 +136,7 @@ class Reconciler:
                 self.seen,
                 definitions=self._dataplane.definitions,
                 mended=mended,
-                grace_seconds=self.grace_seconds,
+                grace_seconds=self._grace_seconds,
             )
             anew = planned.structure.whole
             if anew:

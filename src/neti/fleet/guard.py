@@ -6,8 +6,7 @@ a host that flaps counts once. See docs/design/guard.md.
 Must never do: look at additions, or let part of a batch through.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from typing import Final
 
 WINDOW_SECONDS: Final = 600.0
@@ -16,13 +15,20 @@ HALF_MATTERS_FROM: Final = 4
 MAXCHANGE_DEFAULT: Final = 20
 
 
-@dataclass(slots=True)
 class Guard:
-    """``maxchange``: removals let through in ten minutes, 1-10,000. ``window``: hosts that were
-    let go, with the time (Unix seconds). Not thread-safe: the agent's loop owns it."""
+    """Not thread-safe: the agent's loop owns it."""
 
-    maxchange: int = MAXCHANGE_DEFAULT
-    window: dict[str, float] = field(default_factory=dict)
+    def __init__(
+        self, maxchange: int = MAXCHANGE_DEFAULT, window: Mapping[str, float] | None = None
+    ) -> None:
+        """``maxchange``: see ``allow``. ``window``: hosts that were let go, with the time (steady
+        seconds)."""
+        self._maxchange = maxchange
+        self.window = dict(window or {})
+
+    def allow(self, maxchange: int) -> None:
+        """From now on so many removals are let through in ten minutes, 1-10,000."""
+        self._maxchange = maxchange
 
     def objection(
         self,
@@ -39,21 +45,21 @@ class Guard:
         """
         self._forget(now)
         least = max(len(self.window), len(absent), len(due))
-        if least > self.maxchange:
+        if least > self._maxchange:
             # Enough to say no. When thousands leave one by one, each must cost the same.
             return (
                 f"{least} hosts or more would be gone within ten minutes: more than maxchange "
-                f"({self.maxchange})"
+                f"({self._maxchange})"
             )
         out = {*self.window, *absent, *due}
         # As it was before: who was let go and did not come back belonged to it.
         fleet = len(members) + sum(1 for host_id in self.window if host_id not in members)
         if fleet >= HALF_MATTERS_FROM and 2 * len(out) > fleet:
             return f"{len(out)} of {fleet} hosts would be gone within ten minutes: more than half"
-        if len(out) > self.maxchange:
+        if len(out) > self._maxchange:
             return (
                 f"{len(out)} hosts would be gone within ten minutes: more than maxchange "
-                f"({self.maxchange})"
+                f"({self._maxchange})"
             )
         return None
 

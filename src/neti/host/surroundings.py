@@ -38,9 +38,8 @@ def note(
 ) -> None:
     """Into the elements: who is never to be a removed source."""
     own, gateways = (seen.addresses(), seen.gateways) if seen is not None else (frozenset(), ())
-    elements.never_revoke = never_revoked(
-        host, own, (*gateways, *resolvers_of_this_host(), *reserved)
-    )
+    others = (*gateways, *resolvers_of_this_host(), *reserved)
+    elements.spare(never_revoked(host, own, others))
 
 
 def listen(elements: Elements, listening: Listening) -> None:

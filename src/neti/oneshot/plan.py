@@ -131,11 +131,13 @@ class _ThisHost:
         loaded = rebased(self.loaded, self.steady)
         membership, wanted, notes = _desired(settings, loaded, self.steady.now())
         membership.take_changes()
-        membership.elements.enforcement = in_force(
-            self.record(kernel),
-            monotonic=self.clock.monotonic(),
-            way_in=settings.way_in,
-            down=down,
+        membership.elements.enforce(
+            in_force(
+                self.record(kernel),
+                monotonic=self.clock.monotonic(),
+                way_in=settings.way_in,
+                down=down,
+            )
         )
         return membership, wanted, notes
 
@@ -147,7 +149,7 @@ def _desired(settings: Settings, loaded: Loaded, now: float) -> _Desired:
     others = machine.others_judging_input()
     around = surroundings.surroundings(machine, seen, host, others=others)
     reserved = frozenset(registry_addresses(settings, host.site))
-    membership = Membership.empty(settings, host, reserved, Guard(window=dict(loaded.window)))
+    membership = Membership.empty(settings, host, reserved, Guard(window=loaded.window))
     surroundings.note(membership.elements, host, seen, reserved)
     surroundings.listen(membership.elements, Listening(machine.listeners, machine.local_ports))
     membership.remember(loaded.members)  # who is lost or held stays in the kernel

@@ -104,7 +104,7 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         notes.append("no members are on disk, so those in the kernel stay")
     members.take_changes()
     enforcement = _in_force(settings, folder, loaded, kernel, notes, known=count > 0)
-    members.elements.enforcement = enforcement
+    members.elements.enforce(enforcement)
     problems = Problems()
     tracking = Tracking(ConntrackLimit(folder.path), problems)
     tracking.raise_to(settings.conntrack_max)
@@ -114,7 +114,7 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     surroundings.note(members.elements, host, seen, reserved)
     surroundings.listen(members.elements, Listening(machine.listeners, machine.local_ports))
     if not seen.had_connections():
-        reconciler.grace_seconds = 0
+        reconciler.expect_no_older_connections()
     reconciler.resync(structure(settings, now), members.elements)
     if reconciler.seen is not None:
         itself = replace(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from neti.ruleset.enforce import OFF
+from neti.ruleset.enforce import OFF, Enforcement
 from neti.ruleset.objects import (
     ORDERED,
     REVOKED_BY,
@@ -36,8 +36,8 @@ class Elements:
 
     def __init__(self, *, revoke_seconds: int) -> None:
         self.revoke_seconds = revoke_seconds
-        self.enforcement = OFF  # compared with the kernel only where the kernel was read
-        self.never_revoke: frozenset[str] = frozenset()  # addresses; see policy.never_revoked
+        self._enforcement = OFF
+        self._never_revoke: frozenset[str] = frozenset()
         self._wishes: dict[SetName, dict[str, Counter[str] | str]] = {s: {} for s in ORDERED}
         self._kernel: dict[SetName, dict[str, str]] = {s: {} for s in ORDERED}
         self._revoked: dict[SetName, set[str]] = {"revoked4": set(), "revoked6": set()}
@@ -75,6 +75,22 @@ class Elements:
                 wishes[key] = next(iter(held))
         self._dirty[where].add(key)
 
+    def enforce(self, enforcement: Enforcement) -> None:
+        """What map ``enforce`` should hold. Compared with the kernel only where that was read."""
+        self._enforcement = enforcement
+
+    @property
+    def enforcement(self) -> Enforcement:
+        return self._enforcement
+
+    def spare(self, addresses: frozenset[str]) -> None:
+        """These are never to be removed sources; see ``reach.never_revoked``."""
+        self._never_revoke = addresses
+
+    @property
+    def never_revoke(self) -> frozenset[str]:
+        return self._never_revoke
+
     def wants(self, where: SetName, key: str) -> bool:
         return key in self._wishes[where]
 
@@ -99,8 +115,8 @@ class Elements:
 
     def believe(self, other: "Elements") -> None:
         """The same belief about the kernel; wishes are each's own."""
-        self.enforcement = other.enforcement
-        self.never_revoke = other.never_revoke
+        self._enforcement = other._enforcement
+        self._never_revoke = other._never_revoke
         held = {revoked: dict.fromkeys(keys, 0) for revoked, keys in other._revoked.items()}
         self.kernel_is(KernelState(structure=None, elements=other._kernel, timed=held))
 

@@ -168,7 +168,7 @@ def test_a_hold_lasts_as_long_as_it_does(fleet: World, step: float) -> None:
         fleet.server.expire(session)
     fleet.settle()
     one = boxes[0].running
-    one.core.guard.maxchange = 1
+    one.core.guard.allow(1)
     fleet.pass_time(LINGER + 1)
     assert len(boxes[0].status()["holds"]) == 2
     fleet.clock.set += step

@@ -81,7 +81,7 @@ def expired(fleet: World, one: Box) -> None:
 
 def relaxed(fleet: World, one: Box) -> None:
     """Against what the file says."""
-    one.running.core.settings = replace(one.settings, reject_all=True)
+    one.running.core.take_settings(replace(one.settings, reject_all=True))
     one.running.staging.configured()
     one.ask("relax")
     fleet.pass_time(1)
@@ -124,7 +124,7 @@ def _lose(fleet: World, *numbers: int) -> None:
 
 def no_way_in(fleet: World, one: Box) -> None:
     enforce(fleet, one)
-    one.running.core.settings = replace(one.settings, ssh_whitelist=())
+    one.running.core.take_settings(replace(one.settings, ssh_whitelist=()))
     one.running.staging.configured()
     one.running.kernel.resync("test")
     fleet.pass_time(1)

@@ -543,7 +543,7 @@ def test_nft_takes_every_structure(
         *own_elements(HOST, IPv4Address("192.168.0.1")),
     ):
         elements.want(element.where, element.key, element.value)
-    elements.enforcement = PERMANENT if reject_all else OFF
+    elements.enforce(PERMANENT if reject_all else OFF)
     accepted_by_nft(replacement(built, elements, NO_TABLE, grace_seconds=60).text())
 
 
