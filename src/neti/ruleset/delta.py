@@ -1,11 +1,11 @@
 """Members as elements: what the kernel should hold, what it holds, and the difference. Pure.
 
 It promises that a change costs the same with ten members and with sixteen thousand: desired and
-kernel state are kept apart, and which keys may differ is remembered, so that a change touches only
-itself. What the kernel holds is believed only as it was read or as it said yes to.
+kernel state are kept apart, and it remembers which keys may differ, so a change touches nothing
+else. It believes of the kernel only what was read back or what the kernel accepted.
 
-Must never do: look at all members for the sake of one, or let a key's fate depend on the order in
-which it was wished for.
+Must never do: look at all members because one has changed, or let what becomes of a key depend on
+the order in which it was wanted.
 """
 
 from collections import Counter
@@ -29,9 +29,9 @@ from neti.ruleset.objects import (
 class Elements:
     """Desired and kernel elements of the ordered sets, and the keys in which they may differ.
 
-    A key may be wanted several times (two members behind one public address); it goes when the
-    last wish goes. Values are held per wish: the map shows the smallest, so that the outcome does
-    not depend on the order in which wishes came. Not thread-safe: the agent's loop owns it.
+    A key may be wanted several times (two members behind one public address); it goes with the
+    last wish for it. If wishes differ in their value, the smallest counts, so that the outcome does
+    not depend on the order in which they came. Not thread-safe: the agent's loop owns it.
     """
 
     def __init__(self, *, revoke_seconds: int) -> None:
@@ -57,7 +57,7 @@ class Elements:
         self._dirty[where].add(key)
 
     def unwant(self, where: SetName, key: str, value: str = "") -> None:
-        """Take back one ``want`` with these very arguments."""
+        """Undo one ``want`` with exactly these arguments."""
         wishes = self._wishes[where]
         held = wishes[key]
         if isinstance(held, str):
@@ -105,7 +105,7 @@ class Elements:
     # --- the kernel's side ---
 
     def kernel_is(self, state: KernelState) -> None:
-        """Believe what was read back: from now on the difference to this is what is pending."""
+        """Believe what was read back: from now on, whatever differs from it is pending."""
         for where in ORDERED:
             self._kernel[where] = dict(state.elements.get(where, {}))
             self._dirty[where] = self._kernel[where].keys() ^ self._wishes[where].keys()
@@ -114,14 +114,14 @@ class Elements:
             self._revoked[revoked] = set(state.timed.get(revoked, {}))
 
     def believe(self, other: "Elements") -> None:
-        """The same belief about the kernel; wishes are each's own."""
+        """Believe of the kernel what ``other`` does; its wishes are not taken over."""
         self._enforcement = other._enforcement
         self._never_revoke = other._never_revoke
         held = {revoked: dict.fromkeys(keys, 0) for revoked, keys in other._revoked.items()}
         self.kernel_is(KernelState(structure=None, elements=other._kernel, timed=held))
 
     def differences(self, state: KernelState) -> dict[SetName, int]:
-        """How many keys of each set the kernel holds otherwise than it is believed to."""
+        """How many keys of each set are not as we believed them to be in the kernel."""
         counts = {}
         for where in ORDERED:
             held, believed = state.elements.get(where, {}), self._kernel[where]
@@ -142,7 +142,7 @@ class Elements:
         return any(self._dirty.values())
 
     def changes(self) -> "Changes":
-        """What must be done to the kernel. Costs what the keys that may differ number."""
+        """What must be done to the kernel. The cost depends only on how many keys may differ."""
         changes = Changes()
         for where in ORDERED:
             wishes, kernel = self._wishes[where], self._kernel[where]
@@ -163,8 +163,8 @@ class Elements:
         return (None if held is None else _shown(held)) != self._kernel[where].get(key)
 
     def _shrink(self, where: SetName) -> None:
-        """A set that was once large stays a large table, and every look walks all of it: after a
-        start with 16,000 members that costs each change 0.2 ms."""
+        """A Python set that was once large keeps its large table, and every iteration walks all of
+        it: after a start with 16,000 members that costs each change 0.2 ms."""
         if not self._dirty[where]:
             self._dirty[where].clear()
 
@@ -214,7 +214,7 @@ class Changes:
     added: dict[SetName, dict[str, str]] = field(default_factory=dict)
     revoked: dict[SetName, dict[str, int]] = field(default_factory=dict)
     pardoned: dict[SetName, list[str]] = field(default_factory=dict)
-    # Of the revoked ones: those that the kernel holds already, with an older time-out.
+    # Those among the revoked that the kernel holds already, with an older time-out.
     renewed: dict[SetName, set[str]] = field(default_factory=dict)
 
     def remove(self, where: SetName, key: str) -> None:
@@ -236,8 +236,9 @@ class Changes:
         return sum(map(len, self.removed.values())) + sum(map(len, self.added.values()))
 
     def commands(self) -> Iterator[Command]:
-        """In the order that the kernel needs: what goes first, since re-adding a key with another
-        value is ``File exists``. An address counts as removed before it stops being a peer."""
+        """In the order that the kernel needs: deletions first, because adding a key again with
+        another value fails with ``File exists``. An address becomes a removed source before it
+        stops being a peer."""
         for where, timeouts in self.revoked.items():
             yield from set_timeouts(where, timeouts, self.renewed.get(where, ()))
         for where, keys in self.removed.items():

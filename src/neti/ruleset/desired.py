@@ -25,8 +25,9 @@ _PEERS: Final[tuple[SetName, ...]] = ("peers4", "peers6")
 
 @dataclass(slots=True)
 class Membership:
-    """Not thread-safe: the agent's loop owns it. ``known``: who is a member is known, from the
-    registry or from the last good state. ``adopted``: what the kernel held stands for it."""
+    """Not thread-safe: the agent's loop owns it. ``known``: we know who is a member, from the
+    registry or from the last good state. ``adopted``: we do not, so what the kernel holds
+    counts."""
 
     settings: Settings
     host: Host
@@ -95,22 +96,22 @@ class Membership:
         self.fleet.snapshot(names, now=now, doubt=doubt)
 
     def succeed(self, before: "Membership", *, now: float, remember: bool) -> None:
-        """Take the place of ``before``, which was for other settings or another host: with its
-        members, as they are judged now, or (``remember`` False) with none. The kernel keeps what it
+        """Take the place of ``before``, which was for other settings or other addresses: with its
+        members as they are judged now, or with none (``remember`` False). The kernel keeps what it
         has until the next transaction."""
         self.known, self.adopted = before.known, before.adopted
         self.fleet.succeed(before.fleet)
         if remember:
             self.remember(dict(before.everybody()))
-            # What the old judgement kept out may be welcome now, and the reverse.
+            # Some who were not believed before may be now, and the other way round.
             self.fleet.snapshot(before.fleet.names, now=now)
             self.fleet.ask_for_data()
         self.hold_lease(before.overlay)
         self.elements.believe(before.elements)
 
     def adopt(self, kernel: KernelState) -> None:
-        """Nothing is known of the fleet yet: wish for what the kernel holds, so that it stays.
-        ``adopted``: it lets somebody in, or keeps strangers out already."""
+        """Nothing is known of the fleet yet, so want what the kernel holds, so that it stays.
+        ``adopted``: it lets somebody in already, or keeps strangers out."""
         for where, items in kernel.elements.items():
             for key, value in items.items():
                 self.elements.want(where, key, value)
@@ -128,7 +129,7 @@ class Membership:
         self.overlay = overlay
 
     def take_changes(self) -> list[Change]:
-        """What became of members since the last call, already noted in the elements."""
+        """What became of members since the last call. The elements know of it already."""
         changes = self.fleet.take_changes()
         for change in changes:
             for member, act in (

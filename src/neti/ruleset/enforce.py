@@ -1,10 +1,9 @@
 """What map ``enforce`` holds, and the commands that make it so: shadow, trial, enforced. Pure.
 
-It promises that a trial ends by the kernel's own clock: what is written for one has a time-out,
-and taking that off (``confirm_trial``) fails as a whole once it is over.
+It promises that a trial ends by the kernel's own clock: its elements have a time-out, and taking
+that off (``confirm_trial``) fails as a whole once the trial is over.
 
-Must never do: begin a trial again that is over, or lengthen one, unless it is asked for that by
-name (``begin_trial``).
+Must never do: begin a trial again that is over, or make one longer, except by ``begin_trial``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +20,7 @@ class Enforcement:
 
     permanent: bool = False
     seconds: float = 0
-    relaxed: bool = False  # nothing; and where an operator left the mark, it stays
+    relaxed: bool = False  # nothing, and the mark that an operator left stays
 
     def __bool__(self) -> bool:
         return self.permanent or self.seconds > 0
@@ -34,17 +33,18 @@ OFF: Final = Enforcement()
 PERMANENT: Final = Enforcement(permanent=True)
 RELAXED: Final = Enforcement(relaxed=True)
 
-# Two seconds: the kernel tells whole seconds, and time passes between reading and applying.
+# Seconds: the kernel reports whole ones, and time passes between reading and applying.
 _TRIAL_SLACK: Final = 2
 
 
 def enforce_commands(
     wanted: Enforcement, held: Mapping[str, int | None]
 ) -> tuple[DeleteElements | Drop, ...]:
-    """What makes map ``enforce``, which holds ``held``, as it is wanted.
+    """Commands that turn map ``enforce``, which holds ``held``, into what is wanted.
 
-    A trial whose elements are gone is over, and is not begun again here: only ``begin_trial`` may.
-    Should an element end between reading and applying, all of it fails, and is asked for again.
+    A trial whose elements are gone is over, and does not begin again here: only ``begin_trial`` may
+    do that. If an element ends between reading and applying, the whole transaction fails, and the
+    caller reads the kernel again.
     """
     as_it_is = set(held) == set(FAMILIES)
     if wanted.permanent:
@@ -62,17 +62,18 @@ def enforce_commands(
 def begin_trial(
     wanted: Enforcement, held: Mapping[str, int | None]
 ) -> tuple[DeleteElements | Drop, ...]:
-    """Commands that arm the kernel as ``wanted``, its time-out counted from now."""
+    """Commands that arm the kernel as ``wanted``, with the time-out counted from now."""
     return (*_emptied(held), wanted.drop())
 
 
 def confirm_trial() -> tuple[DeleteElements | Drop, ...]:
-    """Commands that take the time-out off a trial. They fail as a whole once it is over, however
-    long this process was stopped between deciding and applying."""
+    """Commands that take the time-out off a trial. They fail as a whole if it is over by then, so
+    it does not matter how long this process was stopped between deciding and applying."""
     return DeleteElements("enforce", FAMILIES), PERMANENT.drop()
 
 
 def _emptied(keys: Iterable[str]) -> tuple[DeleteElements, ...]:
-    """Adding what is there would not refresh its time-out, and is refused before Linux 5.10."""
+    """Adding an element that is there would not refresh its time-out, and kernels before Linux 5.10
+    refuse it."""
     gone = tuple(keys)
     return (DeleteElements("enforce", gone),) if gone else ()

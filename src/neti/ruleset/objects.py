@@ -1,13 +1,13 @@
 """What ``table inet neti`` may hold, and what can be done to it, as inert data. Pure.
 
-The table has two parts of very different tempo. Its *structure* (sets and chains, a page of text)
-changes with the configuration and the host's interfaces. Its *elements* (who is a member) change
-with the fleet, one at a time: those stand in ``neti.ruleset.delta``, and ``neti.ruleset.enforce``
-says what the one map holds that makes the difference between shadow and enforced.
+The table has two parts that change at very different rates. Its *structure* (sets and chains, a
+page of text) changes with the configuration and the host's interfaces. Its *elements* (who is a
+member) change with the fleet, one at a time: see ``neti.ruleset.delta``. ``neti.ruleset.enforce``
+has the one map that makes the difference between shadow and enforced.
 
-It promises that a Transaction is all that is sent to the kernel, and prints as that. Its commands
-are strict: what is added must be absent and what is deleted must be there, since then a kernel that
-is not as it was read refuses all of it.
+It promises that nothing reaches the kernel but a Transaction, which prints as nft would take it.
+Commands are strict: what is added must be absent, and what is deleted must be there. So a kernel
+that is not as it was read refuses the whole transaction.
 
 Must never do: read or write anything, or name a table that is not ours.
 """
@@ -32,7 +32,8 @@ SetName = Literal[
     "enforce",
 ]
 
-# Whose elements are this program's to order. The others' elements end by the kernel's own clock.
+# Only this program adds and removes elements of these. In the other sets the kernel's clock ends
+# them.
 ORDERED: Final[tuple[SetName, ...]] = (
     "overlay",
     "peers4",
@@ -101,9 +102,9 @@ class Structure:
 
 @dataclass(frozen=True, slots=True)
 class KernelState:
-    """What was read back. ``structure``: table, sets, chains and rules in a form of their own, the
-    same as long as nobody changes them; None: no table. ``definitions``: those of the named sets,
-    maps and counters, to be compared with what a structure would define.
+    """What was read back. ``structure``: table, sets, chains and rules in our own form, which stays
+    the same as long as nobody changes them; None: no table. ``definitions``: those of the named
+    sets, maps and counters, to compare with what a structure would define.
 
     ``timed`` are elements with the seconds that they have left. ``enforce``: by key, the seconds
     that its drop has left (0: less than one); None: no end; FOREIGN: something that we never write.
@@ -135,7 +136,7 @@ class KernelState:
 NO_TABLE: Final = KernelState(structure=None)
 
 
-# --- commands: what is done to the table, one after the other, printed as nft would be told ---
+# --- commands: what is done to the table, one after the other; each prints as nft would take it ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ class RewriteChains:
     held: tuple[str, ...]
 
     def __str__(self) -> str:
-        # Jumps are flushed first: a chain that one leads to cannot be deleted.
+        # All are flushed first, because a chain that a rule jumps to cannot be deleted.
         gone = [f"{verb} chain {FAMILY_TABLE} {n}\n" for verb in _AWAY for n in self.held]
         return "".join(gone) + self.structure.chains_text()
 
@@ -228,7 +229,7 @@ class Transaction:
         return bool(self.commands)
 
     def text(self) -> str:
-        """As nft would be told."""
+        """As nft would take it."""
         lines = map(str, self.commands)
         return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
 
@@ -236,8 +237,8 @@ class Transaction:
 def set_timeouts(
     where: SetName, timeouts: Mapping[str, int], held: Container[str]
 ) -> Iterator[Command]:
-    """Set the keys' time-outs. ``held``: keys that are there. Adding one of those would not refresh
-    its time-out, and a verdict may not be added twice before Linux 5.10."""
+    """Set the keys' time-outs. ``held``: keys that are there. Those are deleted first, because
+    adding an element again does not refresh its time-out."""
     there = tuple(key for key in timeouts if key in held)
     if there:
         yield DeleteElements(where, there)

@@ -1,7 +1,7 @@
 """What the kernel holds against what it should hold: the difference, as one transaction.
 
-A structure is known to be untouched when the kernel lists it exactly as it did right after we
-wrote it; what a rule means is not asked.
+A structure counts as untouched if the kernel lists it exactly as it did right after we wrote it. We
+do not interpret rules.
 
 Must never do: read or write anything, or refresh what ends by the kernel's own clock.
 """
@@ -76,10 +76,10 @@ def plan(
 ) -> Plan:
     """The transaction that makes ``kernel`` hold ``structure`` and ``elements``.
 
-    ``elements`` must believe in ``kernel`` (``kernel_is``). ``definitions``: what sets, maps and
-    counters of a structure the kernel would list; asked only where the structure is not as it was
-    left. ``mended``: what others did to the sets that end by the kernel's clock. ``grace_seconds``:
-    for connections that are older than a new table; 0 where there can be none.
+    ``elements`` must have been told of ``kernel`` (``kernel_is``). ``definitions``: what sets, maps
+    and counters of a structure the kernel would list; called only if the structure is not as it was
+    left. ``mended``: what others did to the sets whose elements end by the kernel's clock.
+    ``grace_seconds``: for connections that are older than a new table; 0 if there can be none.
     """
     changes = elements.changes()
     mended = list(mended)
@@ -90,7 +90,7 @@ def plan(
     arming = enforce_commands(elements.enforcement, kernel.enforce)
     if seen is not None and kernel.structure == seen.listing and seen.digest == digest(structure):
         return Plan(Transaction((*changes.commands(), *arming)), Rewrite.NOTHING, changes)
-    # Rules may name any set that the wanted structure has: so it is those that must be there.
+    # A rule may name any set of the wanted structure, so all of those must be there.
     if kernel.definitions == definitions(structure):
         chains = RewriteChains(structure, kernel.chain_names)
         return Plan(Transaction((chains, *changes.commands(), *arming)), Rewrite.CHAINS, changes)
@@ -98,7 +98,8 @@ def plan(
 
 
 def mend(changes: Changes, mended: Iterable[Mended]) -> None:
-    """What others did to the sets that end by the kernel's clock is undone with ``changes``."""
+    """Add to ``changes`` what undoes what others did to the sets whose elements end by the kernel's
+    clock."""
     for where, back, gone in mended:
         decided = changes.revoked.get(where, {}).keys() | set(changes.pardoned.get(where, ()))
         for key, left in back.items():
@@ -132,7 +133,7 @@ def drift(
     left: Enforcement,
     seen: SeenStructure,
 ) -> tuple[str, ...]:
-    """What the kernel holds otherwise than it was left, one sentence each; empty: nothing."""
+    """How the kernel differs from how it was left, one sentence each; empty: it does not."""
     if kernel.structure is None:
         return ("the table was gone",)
     found = [] if kernel.structure == seen.listing else ["rules, sets or flags differed"]

@@ -1,10 +1,10 @@
 """(Settings, this host) -> the rules and sets that the kernel should hold. Pure: no I/O, no clock.
 
 ``structure`` writes the chains in the order that docs/how-it-works.md explains. What a member means
-is in ``reach``, whose an interface is in ``surroundings``; the chains of the road, of judgement and
-of the record are in files of their own.
+is in ``reach``; whose interface it is, in ``surroundings``. The chains that clamp, judge and record
+have files of their own.
 
-Must never do: depend on who is a member. Members are elements, so a change of one needs no rule.
+Must never do: depend on who is a member. Members are elements, so a change of one changes no rule.
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from neti.ruleset.policy_record import record_chains
 from neti.ruleset.policy_road import clamp, to_clamp
 from neti.ruleset.surroundings import Surroundings, Whose
 
-# Destination NAT before iptables' own -100, so that a container's published port on an overlay
-# address is seen by its real address; judgement a little before filter 0, so that what another
-# table drops is still recorded here.
+# Destination NAT comes before iptables' own (-100), so that iptables sees a container's published
+# port at its real address. We judge a little before priority filter (0), so that what another table
+# drops is still recorded here.
 NAT_PRIORITY: Final = -105
 FILTER_PRIORITY: Final = -10
-# What the rules fill by themselves. A full set records no more and blocks nothing.
+# Filled by the rules themselves. A full set records no more, and blocks nothing.
 _RECORDED: Final = f"size {SEEN_SIZE}; flags dynamic,timeout; timeout {SEEN_SECONDS}s"
 # Every port of both protocols fits, so that no scan can fill it.
 _ALL_PORTS: Final = f"size 131072; flags dynamic,timeout; timeout {SEEN_SECONDS}s"
@@ -51,11 +51,11 @@ SETS: Final[tuple[tuple[str, str], ...]] = (
     ("set redirected", f"type inet_proto . inet_service . inet_service; {_ALL_PORTS}"),
     ("map enforce", "typeof meta nfproto : verdict; flags timeout"),
     ("counter admitted", "packets 0 bytes 0"),  # packets from members that were let in as such
-    # First packets of members' connections, where we let them in and behind all other programs.
+    # First packets of members' connections: where we let them in, and behind all other programs.
     ("counter asked", "packets 0 bytes 0"),
     ("counter arrived", "packets 0 bytes 0"),
     ("counter judged", "packets 0 bytes 0"),  # packets that got as far as the verdict
-    # Packets that the record had no room for: to ports where somebody listens, and the rest.
+    # Packets for which the record had no room: to ports with a listener, and the rest.
     ("counter unheard", "packets 0 bytes 0"),
     ("counter unseen", "packets 0 bytes 0"),
 )
@@ -68,7 +68,7 @@ _PEERS: Final = (
 
 
 def structure(settings: Settings, surroundings: Surroundings) -> Structure:
-    """All chains. The order of the rules in ``input`` is the promise; see docs/how-it-works.md."""
+    """All chains. The order of the rules in ``input`` is a promise: see docs/how-it-works.md."""
     whose = Whose(settings, surroundings)
     return Structure(
         SETS,
@@ -96,15 +96,16 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
 
 
 def _untracked_ssh(settings: Settings, surroundings: Surroundings) -> Iterator[Chain]:
-    """SSH around connection tracking, so that it works when that table is full. Both directions:
-    a reply that is tracked while its request is not would be refused with the table full."""
+    """SSH bypasses connection tracking, so that it works when the tracking table is full. In both
+    directions, because a reply that was tracked although its request was not would be dropped then.
+    """
     if not surroundings.ssh_untracked or not settings.ssh_whitelist:
         return
     inward, outward = [], []
     port = settings.ssh_port
     for word, networks in by_family(settings.ssh_whitelist):
         from_here = listed(networks)
-        # The port first: every packet passes here, and nearly every one has another.
+        # The port first: every packet passes here, and nearly all have another port.
         ours = f"{word} saddr {from_here} fib daddr type local"
         inward.append(f'tcp dport {port} iif != "lo" {ours} notrack accept')
         outward.append(f'tcp sport {port} oif != "lo" {word} daddr {from_here} notrack accept')
@@ -127,8 +128,8 @@ def _translation(settings: Settings, whose: Whose) -> Iterator[Chain]:
         f"type nat hook output priority {NAT_PRIORITY}; policy accept;",
         tuple(rules),
     )
-    # Only for this machine's own containers: translating what comes from anywhere else would make
-    # the host a relay for strangers.
+    # Only for this machine's own containers. If we translated what comes from anywhere else, the
+    # host would relay for strangers.
     yield Chain("translate", None, tuple(rules))
     yield Chain(
         "translate_containers",
@@ -146,9 +147,9 @@ def _refusal() -> Chain:
 
 
 def _output(settings: Settings, surroundings: Surroundings) -> Chain:
-    """The only thing ever refused on the way out: an overlay address that nobody holds.
+    """The only thing that is ever refused on the way out: an overlay address that nobody holds.
 
-    The test stands before any exclusion of lo, because the overlay's route leads there.
+    There is no exception for lo, because the overlay's route leads there.
     """
     return Chain(
         "output",
@@ -163,7 +164,7 @@ def _ssh(settings: Settings) -> Iterator[str]:
 
 
 def _vouched(settings: Settings, *, removed: str) -> Iterator[str]:
-    """Trusted networks, sources just removed, then what is already established. Peers first."""
+    """Trusted networks, removed sources, then what is already established."""
     for word, networks in by_family(settings.trusted):
         yield f"{word} saddr {listed(networks)} accept"
     yield f"ip saddr @revoked4 goto {removed}"
@@ -180,7 +181,8 @@ def _input(settings: Settings, surroundings: Surroundings, whose: Whose) -> Chai
             *to_clamp(settings, surroundings),
             f"{_FIRST} jump first_asked",
             *_ssh(settings),
-            # Nearly all packets are theirs, and all rules before the removed sources only accept.
+            # Early, because nearly all packets are theirs: up to the removed sources all rules only
+            # accept, so their order among each other changes nothing.
             *_PEERS,
             # RFC 4861: hop limit 255 proves that the neighbour is on this link.
             (
@@ -191,10 +193,10 @@ def _input(settings: Settings, surroundings: Surroundings, whose: Whose) -> Chai
                 "icmpv6 type { mld-listener-query, mld-listener-report, mld-listener-done, "
                 "mld2-listener-report } ip6 saddr fe80::/10 accept"
             ),
-            # IPv4's counterpart (RFC 3376: TTL 1): without answers to queries, switches and routers
-            # stop sending this host the groups that it joined.
+            # The same for IPv4 (RFC 3376: TTL 1). If queries stay unanswered, switches and routers
+            # stop sending this host the groups that it has joined.
             "ip protocol igmp ip ttl 1 ip daddr 224.0.0.0/4 accept",
-            # DHCP's answers are not "established": they answer a broadcast or a multicast.
+            # A DHCP answer is not "established", because the question was a broadcast or multicast.
             "udp sport 67 udp dport 68 accept",
             "ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept",
             *((f"{whose.from_container} accept",) if whose.from_container else ()),
@@ -205,8 +207,8 @@ def _input(settings: Settings, surroundings: Surroundings, whose: Whose) -> Chai
 
 
 def _first_packets(name: str, counter: str, hook: str | None) -> Chain:
-    """Counted where our own table lets them in, and once more after everybody's: what is missing
-    there, another program's table dropped. See ``neti.monitoring.arrivals``."""
+    """Counted where our own table lets them in, and again behind all other tables. If the second
+    count is lower, another program's table drops them. See ``neti.monitoring.arrivals``."""
     from_members = (
         f'ip saddr @peers4 counter name "{counter}"',
         f'ip6 saddr @peers6 counter name "{counter}"',
@@ -226,8 +228,8 @@ def _published(settings: Settings) -> Iterator[Chain]:
 
 
 def _forward(settings: Settings, surroundings: Surroundings, whose: Whose) -> Iterator[Chain]:
-    """Whatever is on its way to an own container, and does not come from one, is judged: by an
-    uplink, a second network card or a tunnel alike."""
+    """Whatever is on its way to one of our containers, and does not come from one, is judged,
+    whether it arrives by an uplink, a second network card or a tunnel."""
     own = (f"{whose.from_container} accept",) if whose.from_container else ()
     yield Chain("toward_containers", None, (*own, "goto published"))
     yield Chain(

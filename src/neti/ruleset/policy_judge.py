@@ -1,4 +1,4 @@
-"""The chains that judge what nobody vouches for, and those of removed sources. Pure.
+"""The chains that judge what no rule has let in, and those for removed sources. Pure.
 
 Must never do: drop by anything but the elements of map ``enforce``.
 """
@@ -18,9 +18,9 @@ def opened(settings: Settings) -> Iterator[Chain]:
 
 
 def _open(port: OpenPort) -> Iterator[str]:
-    """A port is the one that the client asked for: a redirected or published one keeps its name."""
+    """The port is the one that the client asked for, also where it is redirected or published."""
     span = str(port.first) if port.first == port.last else f"{port.first}-{port.last}"
-    # Only in the original direction: what a removed peer answers is no use of our port.
+    # Only in the original direction: the answer of a removed peer does not use our port.
     asked = f"meta l4proto {port.proto} ct direction original ct original proto-dst {span}"
     untracked = f"ct state untracked {port.proto} dport {span}"
     if not port.sources:
@@ -32,7 +32,7 @@ def _open(port: OpenPort) -> Iterator[str]:
 
 
 def judge(settings: Settings) -> Iterator[Chain]:
-    """What is left when nobody vouches for the source: the last word on a packet."""
+    """The last word on a packet that no other rule has let in."""
     limit = "limit rate 50/second burst 100 packets accept"
     yield Chain(
         "verdict",
@@ -46,9 +46,9 @@ def judge(settings: Settings) -> Iterator[Chain]:
                 "icmpv6 type { echo-request, destination-unreachable, packet-too-big, "
                 f"time-exceeded, parameter-problem }} {limit}"
             ),
-            # Connections from before connection tracking ran show as mid-stream segments: plain
-            # ACKs that are new to it. A removed peer is never given this grace. The flags come
-            # before the set: nft 1.1 takes a protocol looked up in one for a conflict.
+            # A connection from before tracking began shows as segments in mid-stream: plain ACKs of
+            # which conntrack knows nothing. A removed peer gets no grace. The flags come before the
+            # set, because nft 1.1 takes a protocol that is looked up in a set for a conflict.
             *(
                 f"{word} saddr != @{revoked} tcp flags & (fin|syn|rst|ack) == ack "
                 "meta nfproto @grace accept"
@@ -60,20 +60,21 @@ def judge(settings: Settings) -> Iterator[Chain]:
     )
     opened = settings.open_ports
     yield Chain("judge", None, (*(("jump opened",) if opened else ()), "goto verdict"))
-    # open_ports opens the host's own ports and those that it publishes, not every container's.
+    # open_ports opens the host's own ports and published ones, not every port of a container.
     published = ("ct status dnat jump opened",) if opened else ()
     yield Chain("judge_forwarded", None, (*published, "goto verdict"))
 
 
 def removed(surroundings: Surroundings) -> Iterator[Chain]:
-    """Sources that were members until lately. What this host opened to one of them is answered: an
-    honest address passes on, to a database for one, and a hostile member may have claimed any. All
-    else of theirs is judged, the connections that they opened included.
+    """Sources that were members until recently. Answers to what this host opened are let in,
+    because an address may have passed on to somebody else, such as a database, and a hostile member
+    may have claimed any address. Everything else from such a source is judged, also in connections
+    that it opened while it was a member.
 
-    Who opened a connection is what conntrack saw first, and that may be the wrong end where the
-    connection is older than tracking. So the port decides as well: what comes to a port where this
-    host listens is no answer, and what comes to one from the range of its own callers, where nobody
-    listens, can only be one.
+    conntrack takes whoever it saw first for the one who opened a connection. If the connection is
+    older than tracking, that may be wrong. So the port decides as well: what comes to a port where
+    this host listens is no answer, and what comes to a local port from the range for outgoing
+    connections, where nobody listens, can only be one.
     """
     span = "{}-{}".format(*surroundings.local_ports)
     answered = "ct state established,related ct direction reply"
@@ -100,7 +101,7 @@ def removed(surroundings: Surroundings) -> Iterator[Chain]:
             "goto judge",
         ),
     )
-    # In a container this host cannot see who listens.
+    # This host cannot see who listens in a container.
     yield Chain(
         "answers_forwarded",
         None,

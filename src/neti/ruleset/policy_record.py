@@ -1,9 +1,9 @@
 """The chains that record what no rule lets in: the shadow's part of the policy. Pure.
 
-They only count. ``heard`` is for ports where somebody listens, or that lead to a container;
-``seen`` is for all others. Each has room of its own: a scan of every port fills only ``seen``.
+They only count. ``heard`` is for ports with a listener, or that lead to a container; ``seen`` is
+for all others. Each has room of its own, so a scan of all ports fills ``seen`` alone.
 
-Must never do: let a packet in, drop it, or depend on which member it is from.
+Must never do: let a packet in, drop it, or depend on which member it comes from.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,14 @@ from neti.ruleset.objects import Chain
 _PROTOCOLS: Final = ("tcp", "udp")
 _WITH_PORTS: Final = "{ tcp, udp, udplite, sctp, dccp }"
 _FAMILIES: Final = (("ip", "4"), ("ip6", "6"))
-# So many entries one source may add to the record of ports where nobody listens: 2,056 in an
-# hour, an eighth of it. What is recorded already is counted on without a limit.
+# How many entries one source may add to the record of ports where nobody listens: 2,056 in an hour,
+# an eighth of it. Entries that are there already go on counting without a limit.
 _PACE: Final = "limit rate 30/minute burst 256 packets"
 
 
 def record_chains(toward_container: Sequence[str]) -> Iterator[Chain]:
-    """``toward_container``: conditions, in nft's words; by any a packet leaves to a container."""
+    """``toward_container``: conditions in nft's words. A packet that meets one goes to a
+    container."""
     for room in ("heard", "seen"):
         yield Chain(room, None, (*_updates(room), f'counter name "un{room}"'))
         yield Chain(f"{room}_paced", None, (*_pace(room), 'counter name "unseen"'))
@@ -32,9 +33,9 @@ def record_chains(toward_container: Sequence[str]) -> Iterator[Chain]:
 
 
 def _record() -> Iterator[str]:
-    """A published or redirected port is recorded as the one that was asked for, since that is what
-    open_ports must name. The rest, by the port in the packet: what is not tracked, and what a
-    removed source sends into a connection that this host may have begun."""
+    """A published or redirected port is recorded as the one that was asked for, because that is
+    what open_ports must name. The rest goes by the port in the packet: what is not tracked, and
+    what a removed source sends in a connection that this host may have begun."""
     yield "meta l4proto { icmp, ipv6-icmp } return"  # judged by its own rules, and has no port
     yield "meta l4proto { tcp, udp } ct direction original goto asked"
     for word, version in _FAMILIES:
@@ -53,11 +54,11 @@ def _untracked_updates() -> Iterator[str]:
 
 
 def _asked(toward_container: Sequence[str]) -> Iterator[str]:
-    """One rule for each protocol: nft 1.0.6 takes ``ct original proto-dst`` for a port, and lets
-    it into a concatenation, only where one protocol is settled before it in the same rule."""
+    """One rule for each protocol, because nft 1.0.6 allows ``ct original proto-dst`` in a
+    concatenation only if the same rule has settled on one protocol before."""
     for proto in _PROTOCOLS:
-        # Where the socket is that answers: on another port, or in a container. For the preview.
-        # In this order, since nft could not read again what it lists of the other.
+        # For the preview: where the socket is that answers, on another port or in a container.
+        # In this order, because nft cannot read back what it lists for the other one.
         yield (
             f"meta l4proto {proto} ct status dnat "
             "update @redirected { meta l4proto . th dport . ct original proto-dst }"
@@ -66,18 +67,18 @@ def _asked(toward_container: Sequence[str]) -> Iterator[str]:
         for leaving in toward_container:
             yield f"meta l4proto {proto} {leaving} update @forwarded {{ {asked} }}"
     for proto in _PROTOCOLS:
-        # A program may hold the port that is asked for only to keep it taken (docker-proxy).
+        # Some programs listen on the port that is asked for only to reserve it (docker-proxy).
         yield f"{proto} dport @{proto}_listening goto heard"
         yield f"meta l4proto {proto} ct original proto-dst @{proto}_listening goto heard"
-    # Which port of a container has a listener is not known here, so one source that asks for all
-    # of them must not fill the room of the others.
+    # We do not know which ports of a container have a listener, so one source that tries all of
+    # them must not fill the room of the others.
     for leaving in toward_container:
         yield f"{leaving} goto heard_limited"
     yield "goto seen_limited"
 
 
 def _updates(room: str) -> Iterator[str]:
-    """Count the packet and be done; where the set is full, the rule after these is reached."""
+    """Count the packet and return. Only if the set is full, the rule behind these is reached."""
     for proto in _PROTOCOLS:
         for word, version in _FAMILIES:
             key = f"{word} saddr . meta l4proto . ct original proto-dst"
@@ -85,8 +86,8 @@ def _updates(room: str) -> Iterator[str]:
 
 
 def _limited(room: str) -> Iterator[str]:
-    """What is recorded already counts on; what is new takes room, so much an hour for a source.
-    Asked for in the negative, since the kernel counts an element that a rule looks up and finds."""
+    """What is recorded already goes on counting; new entries are limited per source. The condition
+    is negative, because the kernel also counts an element that a rule looks up and finds."""
     for proto in _PROTOCOLS:
         for word, version in _FAMILIES:
             key = f"{word} saddr . meta l4proto . ct original proto-dst"

@@ -1,6 +1,6 @@
-"""The chain that tells connections to other sites what the road between carries. Pure.
+"""The chain that limits the segment size of connections to other sites. Pure.
 
-Must never do: let a packet in, drop it, or raise what it says.
+Must never do: let a packet in, drop it, or raise the size that it names.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,11 +18,11 @@ _HEADERS: Final[Mapping[str, int]] = {"ip": 40, "ip6": 60}
 
 
 def clamp(settings: Settings, surroundings: Surroundings) -> Iterator[Chain]:
-    """A connection to another site is told what the road between carries, at its first packet.
+    """The first packet of a connection to another site names a segment size that fits the road.
 
-    Where the hosts' own networks carry more, and somebody filters ICMP, small requests work and
-    large ones hang. Both directions, because each side's SYN limits what the *other* side sends,
-    and that side may have no rule. The kernel only ever lowers what the packet says.
+    Otherwise, if the hosts' own networks carry more and somebody filters ICMP, small requests work
+    and large ones hang. In both directions, because each side's SYN limits what the *other* side
+    sends, and that side may have no such rule. The kernel only ever lowers the size.
     """
     if not _crosses(settings, surroundings):
         return
@@ -39,7 +39,7 @@ def clamp(settings: Settings, surroundings: Surroundings) -> Iterator[Chain]:
         for _, networks in by_family(ranges):
             for end in ("saddr", "daddr"):
                 rules += [f"ip {end} {listed(networks)} {_segment('ip', mtu)}"]
-    # Who is in these sets has no range that says how narrow its own road is.
+    # For these members no range says how narrow their road is, so the narrowest counts.
     for word, where in (("ip", "across4"), ("ip6", "across6")):
         for end in ("saddr", "daddr"):
             segment = _segment(word, min(narrowest, default=PUBLIC_ROAD_MTU))

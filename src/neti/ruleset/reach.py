@@ -1,8 +1,8 @@
 """What one member means to this host: where its overlay address leads, and who is let in. Pure.
 
-A change of one member is a change of its few elements and of nothing else.
+When a member changes, its few elements change and nothing else.
 
-Must never do: let in an address from which the member cannot come to this host.
+Must never do: let in an address from which the member cannot reach this host.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +24,7 @@ METADATA: Final = (
     IPv6Address("fd00:ec2::123"),
     IPv6Address("fd20:ce::254"),
 )
-PUBLIC_ROAD_MTU: Final = 1500  # what the internet carries, whatever a site's own network does
+PUBLIC_ROAD_MTU: Final = 1500  # the internet's, even if a site's own network carries more
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def admitted_addresses(
 
 
 def road_mtu(site: Site | None, own: Site | None) -> int | None:
-    """What the road to another site carries; None: as much as the uplink, as far as is known."""
+    """The MTU of the road to another site; None: the uplink's, as far as we know."""
     across = site.mtu if site is not None else None
     if across is None and (site is None or site.reached_by is Reach.PUBLIC):
         across = PUBLIC_ROAD_MTU
@@ -103,7 +103,8 @@ def road_mtu(site: Site | None, own: Site | None) -> int | None:
 
 
 def clamped_ranges(site: Site | None) -> tuple[IPv4Network, ...]:
-    """The ranges in which other sites meet this one's members: they need no element each."""
+    """The ranges from which this site's members come to other sites. A rule covers a range, so
+    these members need no element each."""
     if site is None:
         return ()
     return site.private if site.reached_by is Reach.PRIVATE else site.public
@@ -112,7 +113,7 @@ def clamped_ranges(site: Site | None) -> tuple[IPv4Network, ...]:
 def never_revoked(
     host: Host, own: Iterable[IPAddress], others: Iterable[IPAddress]
 ) -> frozenset[str]:
-    """Addresses that must not become removed sources, whoever claimed them in the registry and
-    then let go of them. ``own``: this machine's. ``others``: gateways, resolvers, ZooKeeper's."""
+    """Addresses that must not become removed sources, even if a member claimed them and went.
+    ``own``: this machine's. ``others``: gateways, resolvers, ZooKeeper's servers."""
     mine = (host.private, *((host.public,) if host.public is not None else ()), *host.more)
     return frozenset(map(str, (*METADATA, *mine, *own, *others)))

@@ -1,7 +1,7 @@
 """The whole table anew: commands for what no change of elements or chains can do. Pure.
 
-It promises that no packet meets a moment without the table, and that what ends by the kernel's own
-clock (removed sources, grace time, a trial) is carried over with what is left of it.
+It promises that there is no moment without the table, and that what ends by the kernel's own clock
+(removed sources, grace time, a trial) is carried over with the time it has left.
 
 Must never do: carry over a trial that is over by then.
 """
@@ -28,17 +28,17 @@ from neti.ruleset.objects import (
 def replacement(
     structure: Structure, elements: Elements, kernel: KernelState, *, grace_seconds: int
 ) -> Transaction:
-    """The whole table anew in one transaction: no packet meets a moment without it.
+    """The whole table anew, in one transaction.
 
-    Removed sources and what is left of the grace time are carried over, and who is no peer in the
-    new table becomes a removed source with it; a table that is made for the first time starts its
-    grace time now.
+    Removed sources and the rest of the grace time are carried over. Whoever is no peer in the new
+    table becomes a removed source. In a table that is made for the first time the grace time starts
+    now.
     """
     commands: list[Command] = []
     armed = elements.enforcement
     if not armed.permanent:
-        # A trial is carried over with what the kernel says is left of it, and only if it is not
-        # over by the time that this is applied: the deletion fails then, and all of it with it.
+        # A trial is carried over with the time that the kernel says is left. If it is over when
+        # this is applied, the deletion fails, and the whole transaction with it.
         left = min(kernel.enforce.get(family) or 0 for family in FAMILIES)
         armed = Enforcement(seconds=max(0, min(armed.seconds, left)))
         if armed:

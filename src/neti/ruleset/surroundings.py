@@ -1,6 +1,6 @@
-"""This machine as the policy sees it, and whose an interface is, in nft's words. Pure.
+"""This machine as the policy sees it, and which interfaces are containers', in nft's words. Pure.
 
-Must never do: take an interface for a container's that nft cannot name exactly.
+Must never do: take an interface for a container's if nft cannot name it exactly.
 """
 
 import re
@@ -18,14 +18,14 @@ PLAIN_INTERFACE: Final = re.compile(r"[!#-)+-\[\]-~]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What the policy needs to know of this machine beside its identity.
+    """What the policy needs to know of this machine besides its identity.
 
     ``uplinks``: interfaces with a default route or the private address. ``strangers``: bridges and
-    veths that are no uplink, and lead to others than this machine's own containers all the same.
-    ``indexes``: of those among both whose name nft cannot say. ``local_ports``: the range from
-    which this machine takes ports for what it opens itself. ``ssh_untracked``: no other table
-    judges input, so SSH may bypass connection tracking. ``containers``: what is taken for the own
-    containers, for people; the rules go by kind, so that a new one needs no new rules.
+    veths that are no uplinks, but lead to others than this machine's own containers.
+    ``indexes``: of those among both whose name nft cannot express. ``local_ports``: the range of
+    local ports for outgoing connections. ``ssh_untracked``: no other table judges input, so SSH may
+    bypass connection tracking. ``containers``: interfaces taken for this machine's own containers',
+    to show to people; the rules go by kind, so a new container needs no new rules.
     """
 
     uplinks: tuple[str, ...]
@@ -43,11 +43,11 @@ class Surroundings:
 
 
 class Whose:
-    """Conditions in nft's words: a packet comes from an own container, or leaves to one.
+    """Conditions in nft's words: a packet comes from one of our containers, or goes to one.
 
-    ``from_container`` is empty where no interface may count as one. Whatever nft cannot name is
-    taken for a stranger's as far as it comes from there, and for a container's as far as it leads
-    there: both ways it is judged.
+    ``from_container`` is empty if no interface may count as a container's. An interface that nft
+    cannot name counts as a stranger's for what comes from it, and as a container's for what goes
+    there: so both are judged.
     """
 
     def __init__(self, settings: Settings, surroundings: Surroundings) -> None:
@@ -69,7 +69,7 @@ class Whose:
 
 
 def _sayable(surroundings: Surroundings) -> tuple[list[str], list[int], bool]:
-    """Names and indexes of the interfaces that are no containers', and whether that is all."""
+    """Names and indexes of the interfaces that are not containers', and whether these are all."""
     names, indexes, complete = ["lo"], [], True
     known = dict(surroundings.indexes)
     for interface in surroundings.outside:
@@ -86,7 +86,7 @@ def _sayable(surroundings: Surroundings) -> tuple[list[str], list[int], bool]:
 
 
 def _without_covered(names: Iterable[str]) -> list[str]:
-    """nft refuses a name beside a pattern that holds it, in one set."""
+    """Without the names that a pattern covers: nft refuses both in one set."""
     every = [name for name in dict.fromkeys(names) if name]
     patterns = [name[:-1] for name in every if name.endswith("*")]
     return [
@@ -100,10 +100,10 @@ def sayable(interface: str) -> bool:
 
 
 def _in_quotes(interface: str) -> str | None:
-    """The name as nft can say it; None where it cannot say even a beginning of it.
+    """The name as nft can express it; None if it cannot express even its beginning.
 
-    The kernel allows nearly every byte in an interface's name, and nft has no escapes. A name that
-    it cannot say becomes all that begin like it. An asterisk at the end is nft's own pattern.
+    The kernel allows nearly every byte in an interface's name, and nft has no escapes. Such a name
+    becomes a pattern for all that begin like it: an asterisk at the end.
     """
     plain = PLAIN_INTERFACE.match(interface)
     if plain is None:

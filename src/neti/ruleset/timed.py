@@ -1,8 +1,8 @@
 """Elements with a time-out: which ones to put back when another program removes them.
 
-A removed source that another program deletes (``nft flush ruleset`` is enough) would have its open
-connections back, and one that is added would cut off a stranger. The kernel holds the truth about
-the time; this remembers until when each element is to stay, and never makes that longer.
+If another program deletes a removed source (``nft flush ruleset`` is enough), its open connections
+would work again; if one adds a source, a stranger would be cut off. The kernel keeps the time; this
+remembers until when each element should stay, and never makes that longer.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,14 +13,11 @@ from neti.ruleset.delta import Changes
 from neti.ruleset.objects import (
     REVOKED_BY,
     TIMED,
-    AddTimed,
-    Command,
-    DeleteElements,
     KernelState,
     SetName,
 )
 
-# The kernel tells whole seconds, and an element may end between a reading and a transaction.
+# Seconds: the kernel reports whole ones, and an element may end between reading and applying.
 _SLACK: Final = 3.0
 
 Timeouts = Mapping[SetName, Mapping[str, int]]
@@ -29,15 +26,15 @@ Mended = tuple[SetName, dict[str, int], list[str]]
 
 
 class TimedElements:
-    """Deadlines as they were last seen or written. Knows nothing before the first ``seen``, so
-    that a restarted agent believes what the kernel holds."""
+    """Deadlines as they were last seen or written. It knows none before the first ``seen``, so a
+    restarted agent believes what the kernel holds."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._until: dict[SetName, dict[str, float]] | None = None
 
     def seen(self, timed: Timeouts) -> None:
-        """The kernel holds these, and that is as it should be."""
+        """The kernel holds these, as it should."""
         now = self._clock.monotonic()
         self._until = {
             where: {key: now + left for key, left in timed.get(where, {}).items()}
@@ -56,11 +53,11 @@ class TimedElements:
                 self._until[where].pop(key, None)
 
     def mend(self, kernel: KernelState, wanted: Callable[[SetName, str], bool]) -> Iterator[Mended]:
-        """For each set that somebody changed: what has to be put back with the time it has left,
-        and what has to go. ``wanted`` says who is a peer, and so no removed source any more.
+        """For each set that somebody changed: what to put back, with the time it has left, and what
+        to take out. ``wanted``: whether this is a peer, and so no removed source any more.
 
-        Where the whole table is gone the grace time begins anew with the new one, for connections
-        that came about while no rule looked.
+        If the whole table is gone, the grace time begins anew with the new one, for connections
+        that began while there were no rules.
         """
         if self._until is None:
             return
@@ -81,15 +78,6 @@ class TimedElements:
         now = self._clock.monotonic()
         assert self._until is not None
         return {key: until - now for key, until in self._until[where].items()}
-
-
-def commands(where: SetName, back: Mapping[str, int], gone: list[str]) -> Iterator[Command]:
-    """What puts the set right. Should one of ``gone`` end meanwhile, the transaction fails, and
-    the kernel is looked at again."""
-    if gone:
-        yield DeleteElements(where, tuple(gone))
-    if back:
-        yield AddTimed(where, back)
 
 
 def peers_of(where: SetName) -> SetName | None:
