@@ -1,9 +1,9 @@
 """Rules in nft's words -> nf_tables messages and back, by libnftables in a child process.
 
-The child may crash, hang or find no library: that is an error with a sentence here, and never this
-process's end. What was compiled once is kept for as long as this process lives.
+If the child crashes, hangs or finds no library, that is an error with a sentence, and this process
+lives on. What was compiled once is kept as long as this process lives.
 
-Must never do: load the library, or take a message for a table that is not the one meant.
+Must never do: load the library into this process.
 """
 
 import subprocess

@@ -1,10 +1,9 @@
 """Tracked connections of a few addresses: who still has any, and ending them (ctnetlink).
 
-Needed for changed members only. A connection keeps the translation that it began with, so old UDP
-sockets would go to the old address for ever, and a removed source must be remembered for as long
-as it has connections. Constants: linux/netfilter/nfnetlink_conntrack.h. The kernel filters the
-dump itself since 5.8 (CTA_FILTER); an older one returns everything, which is why the answer is
-looked at again here.
+Needed only when members change. A connection keeps the translation that it began with, so old UDP
+sockets would go to the old address for ever; and a removed source must be remembered as long as it
+has connections. Constants: linux/netfilter/nfnetlink_conntrack.h. Since 5.8 the kernel filters the
+dump itself (CTA_FILTER). An older one returns everything, so the answer is filtered again here.
 """
 
 import errno
@@ -40,8 +39,9 @@ _FILTER_REPLY_FLAGS: Final = 2
 _FILTER_IP_DST: Final = 1 << 1
 _GENERIC_ANY: Final = struct.pack("=BBH", 0, 0, 0)  # AF_UNSPEC, version 0, resource 0
 _GENERIC_INET: Final = struct.pack("=BBH", 2, 0, 0)
-# How every kernel so far begins a connection: original tuple, its addresses, source, destination.
-# Told by the headers, so that nearly all of 262,144 connections are passed over at a glance.
+# How every kernel so far begins its account of a connection: original tuple, its addresses, source,
+# destination. If the headers are these, a connection that does not matter is skipped without
+# parsing.
 _HEADERS_AT: Final = struct.Struct("=12xHH4xHH")
 _V4_FIRST: Final = (8, _IP_V4_SRC, 8, _IP_V4_DST)
 _V4_DST_AT: Final = slice(24, 28)
@@ -59,7 +59,7 @@ class Conntrack:
         self._socket.close()
 
     def end_connections_to(self, destinations: Iterable[IPv4Address]) -> int:
-        """Delete tracked connections that were opened to these addresses; how many there were."""
+        """Delete tracked connections that were opened to these addresses. Returns how many."""
         wanted = {address.packed for address in destinations}
         found = [
             body
@@ -73,8 +73,8 @@ class Conntrack:
     def end_stale(
         self, overlay: IPv4Network, leads: Callable[[IPv4Address], IPv4Address | None]
     ) -> int:
-        """Delete connections to addresses of ``overlay`` that do not go where ``leads`` says now;
-        how many there were."""
+        """Delete connections to addresses of ``overlay`` that do not go where ``leads`` says now.
+        Returns how many."""
         found = []
         for body in self._socket.dump(_CT_GET, _GENERIC_INET):
             to = _destination_inside(body, overlay)
@@ -87,7 +87,8 @@ class Conntrack:
         return len(found)
 
     def sources_with_connections(self, sources: Iterable[IPAddress]) -> set[IPAddress]:
-        """Those of ``sources`` that have tracked connections with this host, either way round."""
+        """Those of ``sources`` that have tracked connections with this host, whoever opened
+        them."""
         wanted = {address.packed: address for address in sources}
         six = any(isinstance(address, IPv6Address) for address in wanted.values())
         alive: set[IPAddress] = set()
@@ -107,8 +108,8 @@ class Conntrack:
 
 
 def load_tracking() -> None:
-    """Have the kernel load nf_conntrack, which else comes with the first rule that tracks: asking
-    ctnetlink for its statistics loads both modules, and tracks nothing yet."""
+    """Have the kernel load nf_conntrack before the first rule that tracks does. Asking ctnetlink
+    for its statistics loads both modules, and tracks nothing yet."""
     asking = NetlinkSocket(NETLINK_NETFILTER)
     try:
         asking.request(_CT_GET_STATS, struct.pack("=BBH", 0, 0, 0))
@@ -154,7 +155,7 @@ def _endpoint(body: bytes, end: int, direction: int = _TUPLE_ORIG) -> bytes | No
 
 
 def _naming(body: bytes) -> bytes:
-    """What names this very connection and not one that took its place."""
+    """What names this connection, and not one that has taken its place."""
     held = dict(attributes(body[len(_GENERIC_INET) :]))
     names = nested(_TUPLE_ORIG, held[_TUPLE_ORIG])
     for kind in (_ID, _ZONE):

@@ -1,10 +1,10 @@
 """How many connections the kernel may track: what to raise it to, raising it, putting it back.
 
-A full table drops new connections, in shadow too, as soon as any rule asks for a connection's
-state. So the limit is raised before our first such rule. ``decide`` is pure; ``ConntrackLimit``
-reads and writes the sysctls below the paths that it is given.
+As soon as any rule asks for a connection's state, a full table drops new connections, in shadow
+too. So the limit is raised before our first such rule. ``decide`` is pure; ``ConntrackLimit`` reads
+and writes the sysctls at the paths that it is given.
 
-Must never do: lower a limit but to put back what was found, or put back over somebody else's value.
+Must never do: lower a limit except to put back what was found, or overwrite somebody else's value.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ from neti.errors import DataplaneError
 # Measured on Linux 6.18, 64 bits: 60,000 entries made by ctnetlink took 22.0 MiB of slab, which is
 # 384 bytes each (256 nf_conn, 128 its extensions). The rest is for what NAT adds and for buckets.
 BYTES_PER_ENTRY: Final = 512
-# An entry for 16 KiB of memory, 1/32 of it. These are the kernel's own steps at 1 GiB (65,536) and
-# at 4 GiB (262,144; nf_conntrack_init_start), where it stops; here the stop is later.
+# One entry per 16 KiB of memory, which is 1/32 of it: what the kernel itself takes at 1 GiB
+# (65,536) and at 4 GiB (262,144; nf_conntrack_init_start). The kernel stops there; we stop later.
 _MEMORY_PER_ENTRY: Final = 16_384
 _BY_MEMORY_AT_MOST: Final = 1_048_576
-# A socket that is closed leaves its entry behind for minutes (nf_conntrack_tcp_timeout_time_wait:
-# 120 s), and a UDP socket has one for each place it speaks to.
+# A closed socket leaves its entry behind for minutes (nf_conntrack_tcp_timeout_time_wait: 120 s),
+# and a UDP socket has one for each address that it talks to.
 _ENTRIES_PER_SOCKET: Final = 8
-# Connections that are tracked already (another program's rules ask for them) may double.
+# The connections that are tracked already, because of another program's rules, may double.
 _ROOM_ABOVE_TRACKED: Final = 2
-# Whoever asks for more gets this: a table that fills 1/16 of the memory.
+# The most that anybody gets: a table that fills 1/16 of the memory.
 _MEMORY_SHARE: Final = 16
 # Each entry stands in the hash table twice, so this many are chains of four on average.
 _ENTRIES_PER_BUCKET: Final = 2
@@ -59,7 +59,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to set. Equal to what is there: nothing is to be done. ``note``: for the operator."""
+    """What to set; if that is what is there, nothing is done. ``note``: for the operator."""
 
     limit: int
     buckets: int
@@ -79,8 +79,8 @@ def decide(wanted: Wanted, seen: Seen) -> Decision:
     else:
         called_for = wanted
     limit = max(seen.limit, min(called_for, seen.ceiling))
-    # Longer chains make every packet dearer. More buckets are worth it only with a new limit: they
-    # are copied while all tracking waits.
+    # Longer chains make every packet cost more. Still, more buckets pay only together with a new
+    # limit, because all tracking waits while they are copied.
     crowded = limit > seen.buckets * _ENTRIES_PER_BUCKET
     buckets = limit if limit > seen.limit and crowded else seen.buckets
     return Decision(limit, buckets, _note(wanted, limit, seen))
@@ -136,8 +136,8 @@ class Paths:
 
 @dataclass(slots=True)
 class Former:
-    """One value as it was before the first change, and all that was set since. By all of them a
-    value of ours is told from somebody else's, whenever we were killed."""
+    """One value as it was before the first change, and all that we set since. By these we tell our
+    value from somebody else's, whenever we were killed."""
 
     before: int
     ours: list[int] = field(default_factory=list)
@@ -169,7 +169,7 @@ class ConntrackLimit:
         return read_fill(self._paths)
 
     def raise_to(self, wanted: Wanted) -> tuple[str, ...]:
-        """Raise limit and buckets where that is called for; sentences about what was not done.
+        """Raise limit and buckets if needed. Returns sentences about what was not done.
 
         The former values are on disk before the first one is changed.
         """
@@ -195,7 +195,8 @@ class ConntrackLimit:
         return tuple(notes)
 
     def put_back(self) -> tuple[str, ...]:
-        """Former values, where the present ones are ours; sentences about what is left as it is."""
+        """Put the former values back where the present ones are ours. Returns sentences about what
+        stays as it is."""
         formers = self._remembered()
         notes = []
         limit, former = _number(self._paths.limit), formers.get("limit")
@@ -207,7 +208,7 @@ class ConntrackLimit:
                     f"(before Neti it was {former.before})"
                 )
             elif tracked > former.before:
-                # Put back now, it would drop new connections of other programs that track.
+                # A lower limit would drop new connections at once, if other programs track them.
                 sentence = (
                     f"{self._paths.limit} stays {limit}: {tracked} connections are tracked, more "
                     f"than the {former.before} that it was before; 'neti down' again later puts "
@@ -231,7 +232,7 @@ class ConntrackLimit:
 
     def _look(self) -> Seen | None:
         if not self._paths.limit.exists() and self._load is not None:
-            # nf_conntrack comes with the first rule that tracks: too late to be before it.
+            # nf_conntrack is loaded with the first rule that tracks, and that is too late.
             with contextlib.suppress(DataplaneError):
                 self._load()
         limit, buckets = _number(self._paths.limit), _number(self._paths.buckets)
@@ -270,7 +271,7 @@ class ConntrackLimit:
         self._save({"boot": self._boot(), **held})
 
     def _remembered(self) -> dict[str, Former]:
-        """Of this boot only: after another, the kernel has the machine's own values again."""
+        """Of this boot only: after a reboot the kernel has the machine's own values again."""
         try:
             held: dict[str, Any] = json.loads(files.read(self._file, _AT_MOST))
             if held.pop("boot") != self._boot():
@@ -278,7 +279,7 @@ class ConntrackLimit:
             return {
                 name: Former(int(was["before"]), [int(value) for value in was["ours"]])
                 for name, was in held.items()
-                if name in ("limit", "buckets")  # more: of a version that came later
+                if name in ("limit", "buckets")  # a later version may have more
             }
         except FileNotFoundError:
             return {}
@@ -337,7 +338,7 @@ def _write(path: Path, value: int) -> None:
 
 
 def _memory(path: Path) -> int:
-    """MemTotal in bytes; 0 when it cannot be read, which raises nothing."""
+    """MemTotal in bytes; 0 if it cannot be read: then nothing is raised."""
     try:
         for line in path.read_text().splitlines():
             if line.startswith("MemTotal:"):

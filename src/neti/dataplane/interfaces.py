@@ -1,9 +1,10 @@
 """This machine's network interfaces as the kernel lists them, and which are its own containers'.
 
-By netlink, since an interface's name may hold nearly any byte: one that is no UTF-8 is kept as
-Python keeps a file's name (``surrogateescape``). Constants: linux/if_link.h, linux/rtnetlink.h.
+By netlink, because an interface's name may have nearly any byte. A name that is not UTF-8 is
+decoded as Python decodes a file's name (``surrogateescape``). Constants: linux/if_link.h,
+linux/rtnetlink.h.
 
-Must never do: take an interface for a container's because it is not known to be something else.
+Must never do: take an interface for a container's only because nobody knows what else it is.
 """
 
 import struct
@@ -26,9 +27,9 @@ _PLUGS: Final = frozenset({"veth", "tun"})
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """``kind``: as ``ip -details link`` says it, empty for a network card. ``master``: index of
-    the bridge or bond that it is a part of, else 0. ``peer_here``: of a veth, that its other end is
-    in this very network namespace."""
+    """``kind``: as ``ip -details link`` says it, empty for a network card. ``master``: index of the
+    bridge or bond that it is part of, otherwise 0. ``peer_here``: the other end of this veth is in
+    the same network namespace."""
 
     index: int
     name: str

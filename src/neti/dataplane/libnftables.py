@@ -1,12 +1,12 @@
 """nft's own compiler in a process of its own: rules in, netlink messages out. The only door to it.
 
-The library opens one socket, to the kernel. That one is replaced here by one end of a pair, whose
-other end plays a kernel that holds nothing: so the library neither reads nor writes anybody's
-tables, needs no privilege, and what it would have sent is written to standard output. It may hang
-or crash: ``compiler`` is its parent, and makes a sentence of that.
+The library opens one socket, to the kernel. We replace it by one end of a pair, and the other end
+plays a kernel that holds nothing. So the library neither reads nor writes anybody's tables and
+needs no privilege; what it would have sent goes to standard output. It may hang or crash: its
+parent, ``compiler``, turns that into a sentence.
 
-With a command as its argument it prints instead: standard input is what the played kernel holds, as
-the messages in which a real one told it, and standard output what the library says to the command.
+With a command as its argument it prints instead: standard input has the messages in which a real
+kernel told what it holds, and standard output gets what the library says to the command.
 
 Run as a file, by a Python that has not loaded Neti. Flags are those of nftables/libnftables.h.
 
@@ -25,7 +25,7 @@ from collections.abc import Iterator
 _LIBRARY = "libnftables.so.1"
 _BUFFER = 1 << 24
 _HEADER = struct.Struct("=IHHII")
-_SOCKADDR_NL_BYTES = 12  # what the library takes for an answer of the kernel comes from such a one
+_SOCKADDR_NL_BYTES = 12  # the library believes only what comes from an address of this length
 _GETGEN, _NEWGEN = 10 << 8 | 16, 10 << 8 | 15
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _ERROR, _DONE = 2, 3
@@ -73,7 +73,7 @@ def main() -> int:
 
 
 def _say(what: bytes) -> None:
-    os.write(2, what)  # to the parent, who makes a sentence of it
+    os.write(2, what)  # to the parent, which turns it into a sentence
 
 
 def _declare(library: ctypes.CDLL) -> None:
@@ -119,7 +119,7 @@ class _Played:
         self._thread.start()
 
     def close(self) -> bytes:
-        """What the library would have had the kernel do."""
+        """What the library wanted the kernel to do."""
         os.close(self._number)
         self._thread.join()
         return bytes(self._batch)

@@ -1,9 +1,9 @@
-"""What the kernel holds of our table beside elements, in a form that can be compared. Pure.
+"""What the kernel holds of our table except elements, in a form that can be compared. Pure.
 
-One line for the table, each set, object, chain and rule. Left out is what changes without anybody's
-doing: handles, counters. An anonymous set stands in the rule that uses it, by what it holds, since
-the kernel numbers them as it likes. The lines are for comparing and for a fingerprint of a rule;
-what a rule means, nobody reads out of them.
+One line for the table and for each set, object, chain and rule, without what changes by itself:
+handles and counters. The contents of an anonymous set stand in the rule that uses it, because the
+kernel numbers such sets as it likes. The lines serve to compare, and to tell rules apart; nobody
+reads out of them what a rule means.
 
 Must never do: leave out what changes a packet's fate.
 """
@@ -46,7 +46,7 @@ from neti.dataplane.nf_tables import (
 _OF_A_SET: Final = (4, 5, 6, 7, 8, 9, 11, 13, 15, 17, 18)
 _OF_A_CHAIN: Final = (CHAIN_TYPE, CHAIN_HOOK, CHAIN_POLICY, 10)  # 10: flags
 _RULE_COMPAT, _RULE_USERDATA = 5, 7
-# Expressions whose state moves with the packets.
+# Expressions whose state changes with the packets.
 _MOVING: Final = frozenset({"counter", "quota", "last", "connlimit"})
 # Expressions whose first attribute names a set.
 _NAMING_SETS: Final = frozenset({"lookup", "dynset"})
@@ -80,7 +80,7 @@ def held(body: bytes) -> Held:
 
 @functools.lru_cache(maxsize=2048)
 def name(value: bytes) -> str:
-    """A name in the kernel, which may have any bytes, in one line of printable ASCII."""
+    """A name in the kernel, which may have any bytes, as printable ASCII."""
     text = value.rstrip(b"\0").decode("ascii", "backslashreplace")
     return "".join(c if " " <= c <= "~" else f"\\x{ord(c):02x}" for c in text)
 
@@ -99,8 +99,8 @@ def definitions(orders: Iterable[Order]) -> frozenset[str]:
 
 
 def chains_only(orders: Iterable[Order]) -> list[Order]:
-    """Of compiled rules: chains, rules, and the anonymous sets that the rules bring along. A rule
-    finds the named ones by their names."""
+    """Of compiled rules: chains, rules, and the anonymous sets that come with the rules. A rule
+    finds named sets by their names."""
     kept = []
     for kind, flags, body in orders:
         anonymous = kind == NEWSET and is_anonymous(held(body))
@@ -117,8 +117,7 @@ def listing(
     rules: Iterable[Held],
     elements: Callable[[bytes], Iterable[bytes]],
 ) -> Listing:
-    """``elements``: the lists of a set's elements, as the kernel tells them; asked of anonymous
-    ones only."""
+    """``elements``: a set's elements as the kernel lists them; called for anonymous sets only."""
     inline: dict[bytes, str] = {}
     named = []
     for one in sets:
@@ -134,13 +133,13 @@ def listing(
     heads = {one[CHAIN_NAME]: _chain(one) for one in chains}
     for rule in rules:
         by_chain.setdefault(rule.get(RULE_CHAIN, b""), []).append(_rule(rule, inline))
-    # How much is counted in the table: what is not listed here (flow tables) shows by that.
+    # The use count covers what is not listed here, such as flow tables.
     lines = [f"table {_what(table, (TABLE_FLAGS, TABLE_USE))}", *sorted(named)]
     for chain, listed in by_chain.items():
         lines += [heads.get(chain, f"chain {name(chain)}"), *listed]
     flags = table.get(TABLE_FLAGS, b"").hex()
-    # Rules that are written anew leave the table's own flags as they are: one that somebody made
-    # dormant is made anew as a whole, since no wanted structure has this line.
+    # Rewriting the chains would leave the table's flags as they are. No wanted structure has this
+    # line, so a table that somebody made dormant is replaced as a whole.
     asleep = [f"table {flags}"] if flags.strip("0") else []
     return Listing(tuple(lines), tuple(map(name, heads)), frozenset([*named, *asleep]))
 
@@ -154,8 +153,8 @@ def is_rule(line: str) -> bool:
 
 
 def fingerprint(line: str) -> str:
-    """The kinds of expressions in a rule, and where it leads: what there is to say of one that
-    nobody here wrote. Two that say the same differ by the digest."""
+    """The kinds of expressions in a rule, and where it leads, for rules of which nft's words are
+    not known. Two with the same words differ by the digest."""
     words = [
         f"{kind} {more}" if more.startswith("@") or kind in _LEADING else kind
         for kind, more in re.findall(r"\[(\w+) ?([^ \]]*)", line)
@@ -166,9 +165,9 @@ def fingerprint(line: str) -> str:
 
 
 def _set(one: Held) -> str:
-    """The same for what is asked for and for what the kernel lists then."""
+    """The same for a set that we ask for and for what the kernel then lists."""
     flags = int.from_bytes(one.get(SET_FLAGS, b""))
-    # The kernel leaves out an empty description, and knows itself how long a verdict is.
+    # The kernel omits an empty description, and knows by itself how long a verdict is.
     rest = {kind: value for kind, value in one.items() if value}
     if rest.get(_DATA_TYPE) == _VERDICT_DATA:
         rest.pop(_DATA_LENGTH, None)
@@ -194,7 +193,7 @@ def _rule(rule: Held, inline: Mapping[bytes, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _SetUse:
-    """An expression that uses a set, which shows what an anonymous one holds at that moment."""
+    """An expression that uses a set. It shows what an anonymous set holds at that moment."""
 
     kind: str
     which: bytes
@@ -205,7 +204,7 @@ class _SetUse:
         return f"[{self.kind} {held_there} {self.rest}]"
 
 
-# Every look meets the same rules again, and taking them apart is most of what a look costs.
+# Every look finds the same rules again, and parsing them is most of what a look costs.
 @functools.lru_cache(maxsize=2048)
 def _expressions(written: bytes) -> tuple[str | _SetUse, ...]:
     return tuple(_expression(dict(attributes(one))) for _, one in attributes(written))

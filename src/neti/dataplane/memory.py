@@ -1,7 +1,7 @@
-"""A kernel made of dictionaries, for tests of what stands above. Strict where the kernel is.
+"""A kernel made of dictionaries, for tests of the code above it. As strict as the real one.
 
-It refuses what the kernel refuses: an element added that is there, one deleted that is not.
-Time-outs are kept as given and do not run; ``expire`` ends a trial's.
+It refuses what the kernel refuses: to add an element that is there, or to delete one that is not.
+Time-outs are kept as given and do not run; ``expire`` ends a trial.
 """
 
 import copy
@@ -48,10 +48,10 @@ class _Table:
 
 
 class MemoryDataplane:
-    """``transactions`` keeps what was applied, for tests that look at size; set ``failing`` to a
-    sentence to have every ``apply`` refused with it. ``seen`` is what packets would have left in
-    the shadow's sets: it goes with the table. ``refused``: what was not as the commands took it to
-    be. ``counts`` False: the shadow's sets have no counters, as seen with Linux 4.18 and 5.4."""
+    """``transactions``: what was applied, for tests that look at sizes. ``failing``: a sentence
+    with which every ``apply`` is refused. ``seen`` is what packets would have left in the shadow's
+    sets: it goes with the table. ``refused``: what was not as the commands took it to be.
+    ``counts`` False: the shadow's sets have no counters, as seen with Linux 4.18 and 5.4."""
 
     def __init__(self) -> None:
         self.table: _Table | None = None

@@ -1,13 +1,13 @@
 """Watches the kernel for what others do to it: routes, links, addresses, nftables. Only tells.
 
-One thread, two sockets. Of nftables' events only the last of each transaction is let through by a
-socket filter (NFT_MSG_NEWGEN, which names the program), and not this process's own: a load of
-16,000 elements would otherwise be copied to us once more, and each change wake us a second time.
-ENOBUFS means that events were lost: then everything may have changed. See rtnetlink(7),
+One thread, two sockets. Of nftables' events a socket filter passes only the last of each
+transaction (NFT_MSG_NEWGEN, which names the program), and none of this process's own. Otherwise a
+load of 16,000 elements would be copied to us once more, and each of our changes would wake us
+again. ENOBUFS means that events were lost: then everything may have changed. See rtnetlink(7),
 linux/netfilter/nf_tables.h.
 
-Must never do: end in silence. What breaks is told, the sockets are opened anew, and everything may
-have changed meanwhile.
+Must never do: end silently. If something breaks, it says so, opens the sockets anew, and takes it
+that everything may have changed meanwhile.
 """
 
 import ctypes
@@ -50,7 +50,7 @@ _PAUSE_MS: Final = 1000  # before beginning anew
 
 @dataclass(frozen=True, slots=True)
 class NetworkChanged:
-    """Links, addresses or routes are not what they were."""
+    """Links, addresses or routes have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +102,12 @@ class Monitor:
         while not self._closing:
             try:
                 self._watch()
-            except Exception as error:  # a watcher that ends is silence that looks like peace
+            except Exception as error:  # if this ended, silence would look like peace
                 self._broke(log.unexpected("the kernel's monitor", error))
                 self._begin_anew()
 
     def _begin_anew(self) -> None:
-        """With new sockets, as soon as they can be had; what happened in between is not known."""
+        """With new sockets, as soon as there are any. What happened in between is unknown."""
         while not self._closing:
             poll = select.poll()
             poll.register(self._wake_read, select.POLLIN)
@@ -162,7 +162,7 @@ def _subscriptions() -> tuple[socket.socket, socket.socket]:
 
 def _subscribed(family: int) -> socket.socket:
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family)
-    # Beyond net.core.rmem_max only with CAP_NET_ADMIN in the first namespace: take what we get.
+    # More than net.core.rmem_max takes CAP_NET_ADMIN in the first namespace: take what we get.
     for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):
         try:
             sock.setsockopt(socket.SOL_SOCKET, option, _RECEIVE_BUFFER)
@@ -185,11 +185,11 @@ class _Program(ctypes.Structure):
 
 
 def _only_others_newgen(sock: socket.socket) -> None:
-    """Classic BPF: let through what begins with NFT_MSG_NEWGEN and names another process.
+    """Classic BPF: pass what begins with NFT_MSG_NEWGEN and names another process.
 
     Loads are in network order, and offsets are those of nf_tables_fill_gen_info(): nlmsghdr (16
     bytes), nfgenmsg (4), the generation's attribute (8), then that of the process: header (4), id.
-    What does not look like that is let through, and judged again in ``_run``.
+    What does not look like that passes too, and is looked at again in ``_watch``.
     """
     code = (
         _Instruction(0x28, 0, 0, 4),  # ldh [4]: nlmsg_type
@@ -207,7 +207,7 @@ def _only_others_newgen(sock: socket.socket) -> None:
 
 
 def _matters(overlay: IPv4Network | None) -> Callable[[bytes], bool]:
-    """Whether a datagram of rtnetlink tells of anything that the agent goes by."""
+    """Whether a datagram of rtnetlink is about anything that concerns the agent."""
     of4, of6 = rtnetlink.near_or_default(overlay), rtnetlink.near_or_default(None)
 
     def matters(datagram: bytes) -> bool:
@@ -223,7 +223,7 @@ def _matters(overlay: IPv4Network | None) -> Callable[[bytes], bool]:
 
 
 def _drained(sock: socket.socket, matters: Callable[[bytes], bool]) -> bool:
-    """Everything that waits is read; whether any of it matters."""
+    """Read everything that waits. Returns whether any of it matters."""
     found = False
     while True:
         try:
@@ -233,7 +233,7 @@ def _drained(sock: socket.socket, matters: Callable[[bytes], bool]) -> bool:
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            found = True  # what was lost is not known
+            found = True  # events were lost
             continue
         if not datagram:
             return found

@@ -1,7 +1,7 @@
-"""The little of rtnetlink(7) and nfnetlink that is shared: messages, attributes, one socket.
+"""What rtnetlink(7) and nfnetlink have in common: messages, attributes, one socket.
 
-By hand because the agent needs only four message types, and a full netlink library would be a
-third of its memory. Layouts are those of linux/netlink.h; every integer in a header is in the
+Written by hand, because the agent needs few kinds of message, and a full netlink library would take
+a third of its memory. Layouts are those of linux/netlink.h; every integer in a header is in the
 machine's byte order.
 """
 
@@ -32,7 +32,7 @@ _NLA_TYPE_MASK: Final = 0x3FFF
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
 _ATTRIBUTE: Final = struct.Struct("=HH")
 HEADER_BYTES: Final = _HEADER.size
-_BUFFER: Final = 1 << 16  # the kernel puts 32 KiB into one datagram of a dump at most
+_BUFFER: Final = 1 << 16  # one datagram of a dump has 32 KiB at most
 _PATIENCE: Final = 10.0
 
 SO_RCVBUFFORCE: Final = 33
@@ -40,14 +40,14 @@ SO_ATTACH_FILTER: Final = 26
 _SO_SNDBUFFORCE: Final = 32
 _SOL_NETLINK: Final = 270
 _NETLINK_GET_STRICT_CHK: Final = 12
-_NETLINK_CAP_ACK: Final = 10  # a refusal does not repeat what was refused
+_NETLINK_CAP_ACK: Final = 10  # an error does not repeat the whole request
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11  # linux/netfilter/nfnetlink.h
 _SKB_OVERHEAD: Final = 4096
-# The ruleset's generation changes under a dump with every transaction, whosever it is. So often is
-# such a dump begun again; the last is believed, because it was most likely somebody else's table.
+# Every transaction, whoever's, changes the ruleset's generation under a running dump. It is begun
+# again this often. The last one is believed, because it was most likely another table that changed.
 _DUMPS: Final = 4
 
-# What is sent of a message: type, flags beside NLM_F_REQUEST, payload.
+# A message to send: type, flags other than NLM_F_REQUEST, payload.
 Order = tuple[int, int, bytes]
 NOT_PERMITTED: Final = (
     "this process may not administer the network: run it as root or with CAP_NET_ADMIN"
@@ -65,7 +65,7 @@ def nested(kind: int, *inner: bytes) -> bytes:
 
 
 def attributes(payload: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type without flags, value) of each attribute; stops at the first that makes no sense."""
+    """(type without flags, value) of each attribute; stops at the first malformed one."""
     offset = 0
     while offset + _ATTRIBUTE.size <= len(payload):
         length, kind = _ATTRIBUTE.unpack_from(payload, offset)
@@ -94,7 +94,7 @@ def messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
 
 class NetlinkSocket:
     """Requests with answers, one at a time, in the calling thread's network namespace. Raises
-    KernelRefused for what the kernel says no to, DataplaneError where it says nothing."""
+    KernelRefused if the kernel refuses something, DataplaneError if it does not answer."""
 
     def __init__(self, family: int) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family)
@@ -109,7 +109,8 @@ class NetlinkSocket:
         self._socket.close()
 
     def strict_checks(self) -> bool:
-        """Have the kernel go by all that a request says, and list a part only; whether it can."""
+        """Ask the kernel to take all of a request into account, so that it lists only what was
+        asked for. Returns whether it can."""
         try:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
         except OSError:  # before 4.20
@@ -127,7 +128,7 @@ class NetlinkSocket:
                 return
 
     def ask(self, kind: int, payload: bytes) -> list[bytes]:
-        """Send one question that has a single answer, and return that."""
+        """Send one request that has a single answer, and return that."""
         self._send(kind, NLM_F_REQUEST, payload)
         for answer, _, body in self._answers():
             if answer == NLMSG_ERROR:
@@ -138,11 +139,11 @@ class NetlinkSocket:
     def dump(
         self, kind: int, payload: bytes, *, ignore: frozenset[int] = frozenset()
     ) -> Iterator[bytes]:
-        """What is listed, message by message; errnos in ``ignore`` end the list without a word."""
+        """What is listed, message by message; an errno in ``ignore`` ends the list silently."""
         self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, payload)
         for answer, _, body in self._answers():
             if answer in (NLMSG_DONE, NLMSG_ERROR):
-                # A dump that fails on its way says so in the message that ends it.
+                # A dump that fails midway says so in the message that ends it.
                 if len(body) >= 4:
                     _raise_for(body, ignore)
                 return
@@ -156,8 +157,8 @@ class NetlinkSocket:
         *,
         ignore: frozenset[int] = frozenset(),
     ) -> Iterator[bytes]:
-        """As ``dump``, of a list so long that taking each message out of its datagram is what
-        costs. ``wanted``: a datagram, and where in it a payload begins."""
+        """As ``dump``, for lists so long that copying each message out of its datagram would be the
+        main cost. ``wanted`` gets a datagram, and where in it a payload begins."""
         self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, payload)
         unpack, asked = _HEADER.unpack_from, self._sequence
         while True:
@@ -180,7 +181,7 @@ class NetlinkSocket:
     def listed(
         self, kind: int, payload: bytes, *, ignore: frozenset[int] = frozenset()
     ) -> list[bytes]:
-        """As ``dump``, in one piece: begun again where something changed while it ran."""
+        """As ``dump``, all at once: begun again if something changed while it ran."""
         for _ in range(_DUMPS):
             self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, payload)
             bodies, torn = [], False
@@ -196,8 +197,8 @@ class NetlinkSocket:
         return bodies
 
     def batch(self, subsystem: int, orders: Sequence[Order]) -> tuple[int, int] | None:
-        """All of ``orders`` as one transaction, or nothing. The place of the first one that was
-        refused and the errno (-1: the transaction as a whole); None: it was done."""
+        """Do all of ``orders`` as one transaction, or nothing. Returns the place of the first one
+        that was refused (-1: the transaction as a whole) and the errno; None: it was done."""
         begin = self._sequence + 1
         header = struct.pack("=BB", 0, 0) + struct.pack(">H", subsystem)
         parts = [_HEADER.pack(HEADER_BYTES + 4, _BATCH_BEGIN, NLM_F_REQUEST, begin, 0), header]
@@ -216,12 +217,14 @@ class NetlinkSocket:
         return self._verdict(begin, begin + 1 + last)
 
     def _verdict(self, begin: int, last: int) -> tuple[int, int] | None:
-        """Errors come in the order of what was sent, then the last one's acknowledgement."""
+        """Errors come in the order in which orders were sent, then the last order's
+        acknowledgement.
+        """
         first: tuple[int, int] | None = None
         while True:
             for kind, _, sequence, body in headed(self._received()):
                 if kind != NLMSG_ERROR or not begin <= sequence <= last:
-                    continue  # left over from an earlier question
+                    continue  # left over from an earlier request
                 number = -struct.unpack_from("=i", body)[0]
                 if number and (first is None or sequence == begin):
                     first = sequence - begin - 1, number
@@ -238,7 +241,8 @@ class NetlinkSocket:
         if needed > max(self._room, 100_000):
             self._room = needed * 2
             for option in (socket.SO_SNDBUF, _SO_SNDBUFFORCE):
-                # Beyond net.core.wmem_max only with CAP_NET_ADMIN: the kernel says if it is short.
+                # More than net.core.wmem_max takes CAP_NET_ADMIN. If it is not enough, send()
+                # fails.
                 with suppress(OSError):
                     self._socket.setsockopt(socket.SOL_SOCKET, option, self._room)
         try:
@@ -247,7 +251,7 @@ class NetlinkSocket:
             raise _silence(error) from error
 
     def _answers(self) -> Iterator[tuple[int, int, bytes]]:
-        """(type, flags, payload) of what answers the last question."""
+        """(type, flags, payload) of what answers the last request."""
         asked = self._sequence
         while True:
             for kind, flags, sequence, body in headed(self._received()):

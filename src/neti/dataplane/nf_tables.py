@@ -43,7 +43,7 @@ NF_DROP: Final = 0
 
 _PROTOCOL_FAMILIES: Final = {"ipv4": 2, "ipv6": 10}
 _FAMILY_NAMES: Final = {number: name for name, number in _PROTOCOL_FAMILIES.items()}
-# An attribute's length is a number of 16 bits. An element takes some 50 bytes at most.
+# The length of an attribute is a 16-bit number. An element takes about 50 bytes at most.
 _PER_MESSAGE: Final = 1000
 
 
@@ -91,7 +91,7 @@ _TEXT: Final[Mapping[int, Callable[[bytes], str]]] = {
 
 
 def add(where: SetName, items: Mapping[str, str]) -> Iterator[Order]:
-    """Each must be absent: File exists, otherwise."""
+    """Each must be absent, otherwise the kernel says ``File exists``."""
     pack, width = _PACK[where]
     if where == "overlay":
         head, middle = _shape(width, value=4)
@@ -133,7 +133,7 @@ def _key(packed: bytes) -> bytes:
 
 
 def _shape(width: int, value: int = 0) -> tuple[bytes, bytes]:
-    """What stands before an element's key, and between key and value: the same for all of a set."""
+    """The bytes before an element's key, and between key and value: the same in all of a set."""
     zeros = b"\0" * width
     data = nested(DATA, attribute(VALUE, b"\0" * value)) if value else b""
     whole = nested(LIST_ELEMENT, _key(zeros) + data)
@@ -167,12 +167,12 @@ def delete_chains(names: Iterable[str]) -> Iterator[Order]:
 
 
 def asked(where: str) -> bytes:
-    """The payload of a question for a set's elements."""
+    """The payload of a request for a set's elements."""
     return INET + attribute(LIST_TABLE, TABLE_BYTES) + attribute(LIST_SET, _string(where))
 
 
 def elements(bodies: Iterable[bytes]) -> Iterator[bytes]:
-    """The elements' lists of a dump."""
+    """The lists of elements in a dump."""
     for body in bodies:
         for kind, value in attributes(body[NFGEN_BYTES:]):
             if kind == LIST_ELEMENTS:
@@ -189,15 +189,15 @@ def plain(where: SetName, listed: Iterable[bytes]) -> dict[str, str]:
 
 
 def _all_alike(payload: bytes, width: int, mapped: bool) -> dict[str, str] | None:
-    """Elements of one make, as nearly all are, in one go: some five times as fast. None unless the
-    headers are those that we ourselves would write, in every element."""
+    """Elements that all look alike, as they nearly always do, in one go: about five times as fast.
+    None unless every element has the headers that we ourselves would write."""
     head, middle = _shape(width, value=4 if mapped else 0)
     size = 12 + width + (12 if mapped else 0)
     if not payload or len(payload) % size:
         return None
     text = _TEXT[width]
     found = {}
-    # The kernel may set the flag for nested attributes or not, so the first one's headers count.
+    # The kernel may or may not set the flag for nested attributes: compare with the first element.
     first = payload[:12]
     if _unflagged(first) != _unflagged(head):
         return None
@@ -258,7 +258,7 @@ def enforced(listed: Iterable[bytes]) -> dict[str, int | None]:
 
 
 def verdict(data: bytes) -> tuple[int | None, bytes]:
-    """A verdict's code, and the chain that it leads to; (None, …): it is none."""
+    """A verdict's code, and the chain that it leads to; (None, …): this is no verdict."""
     held = dict(attributes(dict(attributes(data)).get(VERDICT, b"")))
     if VERDICT_CODE not in held:
         return None, b""

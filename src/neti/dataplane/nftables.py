@@ -1,7 +1,7 @@
 """``table inet neti`` in the real kernel, by raw netlink: read it back, apply to it.
 
-Only our own table's sets are asked for their elements; of others nothing is read but the names of
-their chains, where the kernel lists those of a family together.
+Elements are requested only for sets of our own table. Of other tables only the names of chains are
+read, because the kernel lists the chains of a family together.
 
 Must never do: load libnftables (``compiler`` has it in another process), or read others' elements.
 """
@@ -57,22 +57,22 @@ from neti.ruleset.objects import (
 from neti.stage.shadow import Sighting
 
 _GONE: Final = frozenset({errno.ENOENT})
-# What an operation says to a kernel that is not as it was read. EBUSY: a verdict that is there
-# already, before Linux 5.10.
+# Errors that mean: the kernel is not as it was read. EBUSY: a verdict that is there already, before
+# Linux 5.10.
 _MOVED: Final = frozenset({errno.ENOENT, errno.EEXIST, errno.EBUSY, errno.ERESTART})
 _UNKNOWN: Final = frozenset({errno.EPROTONOSUPPORT, errno.EOPNOTSUPP})
 # NAT in a table of family inet came with Linux 5.2; 5.4 is the first long-term version with it.
 OLDEST_LINUX: Final = "5.4"
-_LARGE: Final = 2000  # orders or elements, after which memory is given back
-_OF_TABLE: Final = nf.INET + attribute(1, nf.TABLE_BYTES)  # the first attribute of every question
+_LARGE: Final = 2000  # elements; after so many, memory is given back
+_OF_TABLE: Final = nf.INET + attribute(1, nf.TABLE_BYTES)  # how every request begins
 
 
-_SET_COUNT: Final = 20  # NFTA_SET_COUNT: how many elements it has, told by newer kernels
+_SET_COUNT: Final = 20  # NFTA_SET_COUNT: how many elements a set has, from newer kernels
 _HEADLESS: Final = bytes(nf.NFGEN_BYTES)
 
 
 def _plain(body: bytes) -> bytes:
-    """Without its head, which bears the number of the last transaction on the machine."""
+    """Without the header, which has the number of the machine's last transaction."""
     return body[nf.NFGEN_BYTES :]
 
 
@@ -136,7 +136,7 @@ class NftablesDataplane:
         return self._sightings.read()
 
     def _listing(self) -> Listing | None:
-        """Nearly every look finds all as it was: then nothing that was read is taken apart."""
+        """Nearly every look finds everything unchanged: then nothing that was read is parsed."""
         try:
             table = self._raw_table()
         except KernelRefused as error:
@@ -145,12 +145,12 @@ class NftablesDataplane:
             raise
         sets = self._all(nf.GETSET)
         for one in sets:
-            one.pop(_SET_COUNT, None)  # moves with each member
+            one.pop(_SET_COUNT, None)  # changes with each member
         anonymous = [one[nf.SET_NAME] for one in sets if is_anonymous(one)]
         inline = {which: self._raw(nf.GETSETELEM, which) for which in anonymous}
         objects = self._all(nf.GETOBJ)
         chains, rules = self._raw(nf.GETCHAIN), self._raw(nf.GETRULE)
-        # Of objects what never moves: a counter's packets do.
+        # Of objects only what never changes: a counter's packets do.
         named = [(one.get(nf.OBJECT_NAME), one.get(nf.OBJECT_TYPE)) for one in objects]
         read = (table, sets, inline, named, chains, rules)
         if self._last is not None and self._last[0] == read:
@@ -196,7 +196,7 @@ class NftablesDataplane:
         return [_attributes(body) for body in self._raw(kind)]
 
     def _elements(self, where: SetName) -> Iterator[bytes]:
-        """Nothing where somebody removed the set: the structure differs too, and is replaced."""
+        """Nothing if somebody removed the set: the structure differs then too, and is replaced."""
         return nf.elements(self._dump_elements(where.encode() + b"\0"))
 
     def _dump_elements(self, name: bytes) -> list[bytes]:
@@ -249,7 +249,7 @@ def _orders(command: Command) -> Iterator[Order]:
             yield nf.delete_table()
         case CreateTable(structure):
             for kind, flags, body in compile_rules(structure.text()):
-                # Into a table that somebody has made meanwhile it would be written besides.
+                # If somebody has made the table meanwhile, ours must not be written into it.
                 yield kind, flags | (NLM_F_EXCL if kind == nf.NEWTABLE else 0), body
         case RewriteChains(structure, chains):
             yield from nf.delete_chains(chains)

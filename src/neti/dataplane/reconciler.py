@@ -1,13 +1,13 @@
-"""The kernel's side of one agent: read back, have it planned, apply it in one transaction.
+"""The kernel's side of one agent: read back, plan, apply in one transaction.
 
-``resync`` reads back first, ``commit`` trusts what was read before and sends only what is pending.
-What is to be done is decided in ``neti.ruleset.plan``.
+``resync`` reads back first; ``commit`` trusts what was read before and sends only what is pending.
+``neti.ruleset.plan`` decides what to do.
 
-Every command is strict (see ``neti.ruleset.objects``). Where the kernel says that it is not as it
-was read, it is read again and all is decided anew, a few times at most.
+Every command is strict (see ``neti.ruleset.objects``). If the kernel says that it is not as it was
+read, it is read again and everything is decided anew, a few times at most.
 
-Must never do: apply half of a difference. One exception is by intent: where only the rules cannot
-be brought in, members and stage still are.
+Must never do: apply half of a difference. The one exception is deliberate: if only the rules are
+refused, members and stage are brought in all the same.
 """
 
 import contextlib
@@ -51,15 +51,15 @@ from neti.ruleset.plan import (
 from neti.ruleset.timed import Mended, TimedElements, peers_of
 from neti.stage.shadow import Sighting
 
-# An element can end, or another program can change the table, between reading and applying. So
-# often the kernel is read again.
+# How often to read the kernel and try, since an element can end, or another program can change the
+# table, between reading and applying.
 _ATTEMPTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Resync:
-    """What was found and done. ``drift``: what the kernel held otherwise than it was left, one
-    sentence each; empty: nothing, or nobody knew how it was left."""
+    """What was found and done. ``drift``: how the kernel differed from how it was left, one
+    sentence each; empty: it did not, or nobody knows how it was left."""
 
     planned: Plan
     found: KernelState
@@ -88,13 +88,13 @@ class Reconciler:
         self._ended: set[str] = set()  # overlay addresses that lead nowhere, not yet looked at
         self.seen = seen
         self._grace_seconds = GRACE_SECONDS
-        self._left: Enforcement | None = None  # as this process left it; None: not yet
+        self._left: Enforcement | None = None  # what this process left in force; None: nothing yet
         self._before_emptying: Callable[[], None] = lambda: None
         self._emptied: Callable[[], None] = lambda: None
 
     def on_emptying(self, before: Callable[[], None], done: Callable[[], None]) -> None:
-        """The shadow's sets go with the table: ``before`` is called right before, ``done`` when
-        they have gone."""
+        """The shadow's sets go with the table: ``before`` is called right before that, ``done``
+        right after."""
         self._before_emptying, self._emptied = before, done
 
     def expect_no_older_connections(self) -> None:
@@ -109,10 +109,10 @@ class Reconciler:
 
     def resync(self, structure: Structure, elements: Elements) -> Resync:
         """Read back, and make everything as it should be. Raises DataplaneError; StructureRefused
-        where only the rules could not be brought in."""
+        if only the rules were refused."""
         done = self._again(lambda: self._resync(structure, elements))
         if elements.enforcement.relaxed and not self.relaxed():
-            self._dataplane.disarm()  # the mark goes with the table, and nothing else
+            self._dataplane.disarm()  # the mark was lost with the table: leave it again
         return done
 
     def _again(self, act: Callable[[], Resync]) -> Resync:
@@ -173,8 +173,8 @@ class Reconciler:
         mended: list[Mended],
         error: DataplaneError | None,
     ) -> None:
-        """What can be done where the rules cannot be brought in: better members and stage as they
-        should be under the rules of before than neither."""
+        """What can be done if the rules are refused: members and stage as they should be, under the
+        rules that are there."""
         if kernel.structure is None:
             return
         changes = elements.changes()
@@ -185,7 +185,7 @@ class Reconciler:
         except KernelMoved:
             raise
         except DataplaneError as worse:
-            raise (error or worse) from worse  # these sets are not ours: the first error matters
+            raise (error or worse) from worse  # the first error says what is wrong
         elements.applied(changes)
         self._settled(changes, elements.enforcement)
 
@@ -213,7 +213,7 @@ class Reconciler:
         return held.armed if enforcement else True
 
     def disarm(self) -> None:
-        """Nothing is dropped any more, whatever else of the table is refused or missing."""
+        """Stop dropping, whatever else of the table is refused or missing."""
         self._dataplane.disarm()
         self._left = OFF
 
@@ -232,12 +232,12 @@ class Reconciler:
         return self._dataplane.marked_down()
 
     def unmark_down(self) -> None:
-        """The disk says it now."""
+        """Take the mark away: the disk says it now."""
         if self._dataplane.marked_down():
             self._dataplane.remove()
 
     def begin_trial(self, elements: Elements) -> None:
-        """Arm the kernel as ``elements.enforcement`` says, counted from now."""
+        """Arm the kernel as ``elements.enforcement`` says, with the time-out counted from now."""
         for last in (False, True):
             held = self._dataplane.enforce()
             try:
@@ -249,7 +249,7 @@ class Reconciler:
         self._left = elements.enforcement
 
     def confirm_trial(self) -> None:
-        """Take the time-out off. DataplaneError when the trial is over: the kernel ended it."""
+        """Take the time-out off. Raises DataplaneError if the kernel has ended the trial."""
         self._dataplane.apply(Transaction(confirm_trial()))
         self._left = PERMANENT
 
@@ -274,7 +274,7 @@ class Reconciler:
         return changes
 
     def _mended(self, kernel: KernelState, elements: Elements) -> list[Mended]:
-        """What others did to the sets that end by the kernel's clock, and is to be undone."""
+        """What others did to the sets whose elements end by the kernel's clock: to be undone."""
 
         def wanted(where: SetName, key: str) -> bool:
             peers = peers_of(where)
@@ -285,7 +285,7 @@ class Reconciler:
         return list(self._timed.mend(kernel, wanted))
 
     def pardon(self, elements: Elements, where: SetName, keys: list[str]) -> None:
-        """These removed sources have no connections left: forget them."""
+        """Forget these removed sources, which have no connections left."""
         if keys:
             held = self._dataplane.timed(where)  # some may have ended by the kernel's clock
             there = [key for key in keys if key in held]
@@ -296,8 +296,8 @@ class Reconciler:
             elements.forget_revoked(where, keys)
 
     def remove(self) -> None:
-        """Take out all that is ours from nftables, and end the connections that it translated:
-        the kernel would go on translating them without any rule."""
+        """Take everything of ours out of nftables, and end the connections that it translated: the
+        kernel would go on translating them without any rule."""
         self._before_emptying()
         leads: Mapping[str, str] = {}
         with contextlib.suppress(DataplaneError):  # what cannot be read can still be taken out
@@ -311,13 +311,13 @@ class Reconciler:
             self.end_connections()
 
     def _end_connections(self, changes: Changes) -> None:
-        """Connections to an overlay address that now leads elsewhere, or nowhere, end: they would
-        keep the old translation for ever. Joins never get here."""
+        """End connections to an overlay address that now leads elsewhere, or nowhere: they would
+        keep the old translation for ever. A member that joins never gets here."""
         gone = changes.removed.get("overlay", ())
         leads = changes.added.get("overlay", {})
-        # Where an address leads elsewhere now, its sockets must follow at once. One that leads
-        # nowhere can wait until more have come together (``end_connections``): the look costs the
-        # kernel a walk over its whole table, 3 ms, however few connections there are.
+        # If an address leads elsewhere now, its sockets must follow at once. Those that lead
+        # nowhere wait until more have come together (``end_connections``), because the kernel walks
+        # its whole table of connections for a look: 3 ms, however few there are.
         self._ended.update(key for key in gone if key not in leads)
         moved = [key for key in leads if key in gone or key in self._ended]
         if moved:

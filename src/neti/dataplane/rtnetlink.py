@@ -1,11 +1,11 @@
 """Links, addresses, rules and routes as the kernel lists them, and the one route that is written.
 
-By rtnetlink(7), not by a program: its output would depend on files that give numbers names
-(/etc/iproute2/rt_protos), and it would list 200,000 routes to show five. Layouts and constants are
+By rtnetlink(7) and not by running ip(8): its output depends on files that give numbers names
+(/etc/iproute2/rt_protos), and it would list 200,000 routes to find five. Layouts and constants are
 those of linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h and linux/fib_rules.h.
 
-Must never do: judge what it reads, decode a name as if it had to be UTF-8, or raise for an
-attribute that it does not know.
+Must never do: judge what it reads, expect a name to be UTF-8, or raise because of an attribute that
+it does not know.
 """
 
 import errno
@@ -55,7 +55,7 @@ _FRA_TABLE: Final = 15
 _NHA_ID, _NHA_GROUP, _NHA_OIF, _NHA_GATEWAY = 1, 2, 5, 6
 _UNICAST: Final = 1
 _NAMES: Final = {6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw", 2: "local"}
-_NOT_ROUTES: Final = frozenset({3, 4, 5})  # broadcast, anycast, multicast: come with an address
+_NOT_ROUTES: Final = frozenset({3, 4, 5})  # broadcast, anycast, multicast
 _SCOPE_LINK, _SCOPE_ANY = 253, 255
 _MOST_DELETED: Final = 64
 
@@ -75,13 +75,13 @@ class Address:
 
     @property
     def temporary(self) -> bool:
-        """Of the kind that IPv6 makes to hide behind, and that this host sends from now."""
+        """Whether it is one of IPv6's temporary addresses, and in use."""
         return bool(self.flags & TEMPORARY) and not self.flags & _NOT_IN_USE
 
 
 @dataclass(frozen=True, slots=True)
 class KernelRoute:
-    """``devices``: indexes; none for a route that leads nowhere, whose ``kind`` says so."""
+    """``devices``: indexes; none if the route leads nowhere, as its ``kind`` says then."""
 
     table: int
     destination: bytes
@@ -149,7 +149,7 @@ class RouteSocket:
         return found
 
     def tables_in_use(self, family: int) -> list[int]:
-        """Those that a rule leads to; what is in others, no packet ever asks."""
+        """Those that a rule leads to. No packet is ever routed by the others."""
         tables = []
         for body in self._netlink.listed(_GET_RULE, _RTMSG.pack(family, *[0] * 8)):
             held = dict(attributes(body[_RTMSG.size :]))
@@ -161,10 +161,10 @@ class RouteSocket:
     def routes(
         self, family: int, tables: list[int], near: IPv4Network | None = None
     ) -> list[KernelRoute]:
-        """Those of ``tables`` that are defaults, or of IPv4 inside of ``near`` or around it.
+        """Those of ``tables`` that are default routes, or IPv4 routes inside ``near`` or around it.
 
-        The kernel is asked table by table, where it can be: a table that nobody uses may have a
-        million routes."""
+        If the kernel can do it, it is asked table by table, because a table that nobody uses may
+        have a million routes."""
         wanted = near_or_default(near)
         if not self._strict:
             return [r for r in self._dumped(family, 0, wanted) if r.table in tables]
@@ -211,7 +211,7 @@ class RouteSocket:
         return devices, tuple(g for g in dict.fromkeys(gateways) if g is not None)
 
     def _next_hop(self, number: int) -> tuple[tuple[int, ...], tuple[IPAddress, ...]]:
-        """Where net.ipv4.nexthop_compat_mode is off, a route only names its next hop."""
+        """If net.ipv4.nexthop_compat_mode is off, a route only has the number of its next hop."""
         if self._next_hops is None:
             self._next_hops = dict(_next_hops(self._netlink))
         return self._next_hops.get(number, ((), ()))
@@ -229,7 +229,8 @@ class RouteSocket:
         advmss: int | None,
         anew: bool,
     ) -> None:
-        """Into the main table. ``anew``: refused where there is one to the very destination."""
+        """Into the main table. ``anew``: refused if there is a route to exactly this
+        destination."""
         header = _RTMSG.pack(
             IPV4, destination.prefixlen, 0, 0, MAIN, protocol, _SCOPE_LINK, _UNICAST, 0
         )
@@ -246,7 +247,8 @@ class RouteSocket:
         self._netlink.request(_NEW_ROUTE, payload, flags=flags)
 
     def delete_routes(self, destination: IPv4Network, *, protocol: int) -> int:
-        """All to the very destination that bear ``protocol``, of the main table; how many."""
+        """All routes of the main table to exactly this destination with this ``protocol``. Returns
+        how many."""
         header = _RTMSG.pack(IPV4, destination.prefixlen, 0, 0, MAIN, protocol, _SCOPE_ANY, 0, 0)
         payload = header + attribute(_DST, destination.network_address.packed)
         for count in range(_MOST_DELETED):
@@ -259,17 +261,17 @@ class RouteSocket:
         return _MOST_DELETED
 
 
-# Of IPv4 the destination stands behind the table's number, which comes first.
+# In an IPv4 route the destination comes right behind the table's number, which is first.
 _DST_AT: Final = _RTMSG.size + 8
 _DST4_HEAD: Final = struct.pack("=HH", 8, _DST)
 _CLONED_BYTE: Final = 0x200 >> 8  # RTM_F_CLONED, a cached one, in the second byte of the flags
 
 
 def near_or_default(overlay: IPv4Network | None) -> Wanted:
-    """Asked for each of what may be 200,000 routes, so it only looks where things are."""
+    """Called for each of what may be 200,000 routes, so it looks at fixed places only."""
     length = overlay.prefixlen if overlay is not None else 0
     bits = int.from_bytes(overlay.network_address.packed, "big") if overlay is not None else 0
-    # By a route's own length: how many bits do not matter, and what the others have to be.
+    # By prefix length: how many bits to ignore, and what the others must be.
     shifts = [32 - min(prefix, length) for prefix in range(33)]
     heads = [bits >> shift for shift in shifts]
     number = struct.Struct(">I").unpack_from

@@ -1,7 +1,7 @@
 """The shadow's sets as the kernel holds them, by a raw netlink dump. Only reads.
 
-By hand because libnftables takes ten times as long for a full set (see docs/design/shadow.md), and
-the loop reads these every half minute. Constants: linux/netfilter/nf_tables.h.
+Not by libnftables, which takes several times as long for a full set (see docs/design/shadow.md),
+and the loop reads these every half minute. Constants: linux/netfilter/nf_tables.h.
 """
 
 import errno
@@ -38,7 +38,7 @@ class SightingsReader:
             _asked(key[:4] + key[8:]): struct.unpack_from(">H", key, 4)[0]
             for key, _, _ in sorted(self._elements("redirected", 12), key=lambda e: -e[2])
         }
-        # By key: a dump of a changing set may repeat itself.
+        # By key, because a dump may list an element twice if the set changes meanwhile.
         found: dict[tuple[str, bytes], Sighting] = {}
         for name, width in (("heard4", 4), ("heard6", 16), ("seen4", 4), ("seen6", 16)):
             for key, packets, idle in self._elements(name, width + 8):
@@ -74,9 +74,9 @@ class SightingsReader:
 
 
 def _all_alike(payload: bytes, key_bytes: int) -> list[tuple[bytes, int, float]] | None:
-    """Elements with a counter and the set's own time-out, which is nearly all that there ever are,
-    in one go: some three times as fast. None unless every header is the first one's, and the
-    first one means the same when it is read attribute by attribute."""
+    """Elements with a counter and the set's own time-out, as nearly all are, in one go: about three
+    times as fast. None unless all headers equal the first one's, and the first element means the
+    same when it is read attribute by attribute."""
     shape = struct.Struct(f">12s{key_bytes}s24s8x4sQ4sQ")
     if not payload or len(payload) % shape.size:
         return None
@@ -93,7 +93,7 @@ def _all_alike(payload: bytes, key_bytes: int) -> list[tuple[bytes, int, float]]
 def _element(payload: bytes) -> tuple[bytes, int, float]:
     held = dict(attributes(payload))
     _, key = next(attributes(held[_KEY]))
-    # The kernel leaves a time-out out that is the set's own.
+    # The kernel omits the time-out if it is the set's own.
     lasts = _milliseconds(held[_TIMEOUT]) if _TIMEOUT in held else SEEN_SECONDS * 1000
     idle = (lasts - _milliseconds(held[_EXPIRATION])) / 1000 if _EXPIRATION in held else 0.0
     packets = 0
@@ -109,6 +109,6 @@ def _milliseconds(value: bytes) -> int:
 
 
 def _asked(key: bytes) -> Port:
-    """Each part of a concatenation takes whole registers of four bytes."""
+    """Each part of a concatenation takes up whole registers of four bytes."""
     (port,) = struct.unpack_from(">H", key, 4)
     return _PROTOCOLS.get(key[0], str(key[0])), port

@@ -1,11 +1,11 @@
 """The way out: stop dropping, take the table out, take the route out, by a few netlink messages.
 
-It reads nobody's rules, sets or elements, needs no library, no program, no file and no memory to
-speak of: so it works where nothing else does. The size of what the kernel holds does not matter.
+It reads nobody's rules, sets or elements, and needs no library, no program, no file and hardly any
+memory: so it works when nothing else does, however much the kernel holds.
 
-A verdict map that was emptied by ``disarm`` holds a mark instead, an element that no packet can
-match. Whoever reads the map back (an agent that hung, or that starts) sees by it that an operator
-emptied the map, and no vandal. It lasts as long as the table, so until the next boot.
+``disarm`` leaves a mark in the verdict map that it empties, an element that no packet can match. By
+that an agent that hung, or that starts, sees that an operator emptied the map and no vandal. The
+mark lasts as long as the table, that is, until the next boot.
 
 Must never do: touch a table but ``inet neti``, or a route that does not bear our protocol number;
 read what others wrote; import what is not part of Python or of the netlink door.
@@ -36,7 +36,7 @@ from neti.dataplane.netlink import (
 )
 from neti.errors import DataplaneError, DataplaneUnavailable, KernelRefused
 
-# An address family that no packet of an inet table has: the key of the mark in map enforce.
+# An address family that no packet in an inet table has: the key of the mark in map enforce.
 MARK: Final = 78
 ROUTE_PROTOCOL: Final = 78
 
@@ -67,7 +67,7 @@ _GONE: Final = frozenset({errno.ENOENT})
 def disarm() -> bool:
     """Empty map ``enforce``: nothing is dropped any more. Whether there was such a map.
 
-    In one step with it the mark is left. Raises DataplaneError: the kernel is as it was.
+    The mark is left in the same transaction. Raises DataplaneError: the kernel is as it was.
     """
     named = attribute(_LIST_TABLE, _TABLE) + attribute(_LIST_SET, _MAP)
     emptied = (_DELSETELEM, 0, named)
@@ -79,7 +79,7 @@ def disarm() -> bool:
     except DataplaneUnavailable:
         raise
     except DataplaneError:
-        # A map of another make may not take the mark. That nothing is dropped matters more.
+        # A map of another version may not take the mark. It matters more that nothing is dropped.
         return _batch(emptied)
 
 
@@ -88,21 +88,21 @@ def _listed(element: bytes) -> bytes:
 
 
 def remove_table() -> bool:
-    """Take ``table inet neti`` out, whatever it holds. Whether it was there."""
+    """Take ``table inet neti`` out, whatever it holds. Returns whether it was there."""
     return _batch((_DELTABLE, 0, attribute(_TABLE_NAME, _TABLE)))
 
 
 def leave_down_mark() -> None:
-    """An empty table that judges nothing, in place of a file that could not be written: the agent
-    must not write to the kernel again before 'neti up'."""
+    """Leave an empty table that judges nothing, in place of a file that could not be written: it
+    tells the agent not to write to the kernel again before 'neti up'."""
     words = attribute(_TABLE_NAME, _TABLE)
     words += attribute(_TABLE_FLAGS, struct.pack(">I", _DORMANT))
     _batch((_NEWTABLE, NLM_F_CREATE, words))
 
 
 def has_down_mark() -> bool:
-    """Whether our table is there, put out of use by its flag, and empty: one that somebody made
-    dormant with all that is in it is drift, and to be repaired."""
+    """Whether our table is there, dormant and empty. If it is dormant and not empty, another
+    program did that: it is drift, to be repaired."""
     with closing(_socket()) as kernel:
         try:
             answers = kernel.ask(
@@ -128,7 +128,7 @@ class Held:
 
 
 def held() -> Held | None:
-    """What the kernel knows, asked without a library; None: the table is not there.
+    """What the kernel holds of ours, asked without a library; None: the table is not there.
 
     Reads our own map ``enforce``, of three elements at most, and nothing else.
     """
@@ -170,7 +170,7 @@ def _there(kernel: NetlinkSocket) -> bool:
 
 
 def remove_routes() -> list[IPv4Network]:
-    """Take out every IPv4 route that bears our protocol number, in whichever table; where they
+    """Take out every IPv4 route with our protocol number, in whichever table. Returns where they
     led."""
     asked = _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
     led = []
@@ -182,7 +182,7 @@ def remove_routes() -> list[IPv4Network]:
         ]
         for body in ours:
             held = dict(attributes(body[_RTMSG.size :]))
-            # What names a route; what else the listing says could keep it from being found.
+            # Only what names a route: with the rest of the listing it might not be found.
             named = body[: _RTMSG.size] + b"".join(
                 attribute(kind, held[kind])
                 for kind in (_RTA_DST, _RTA_PRIORITY, _RTA_TABLE)
@@ -195,7 +195,7 @@ def remove_routes() -> list[IPv4Network]:
 
 
 def _batch(*orders: tuple[int, int, bytes]) -> bool:
-    """All of it or nothing; False when what was to be changed is not there."""
+    """All of it or nothing; False if what was to be changed is not there."""
     with closing(_raw()) as kernel:
         sent = [_message(_BATCH_BEGIN, NLM_F_REQUEST, 0, _batch_header())]
         for number, (kind, flags, words) in enumerate(orders, 1):
@@ -212,7 +212,7 @@ def _batch(*orders: tuple[int, int, bytes]) -> bool:
 
 
 def _heard(kernel: socket.socket, orders: int) -> bool:
-    """An acknowledgement for each order, or what was wrong with one."""
+    """Wait for an acknowledgement of each order, or for what was wrong with one."""
     while orders > 0:
         for kind, body in messages(kernel.recv(1 << 16)):
             if kind != NLMSG_ERROR:
