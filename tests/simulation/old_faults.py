@@ -20,6 +20,7 @@ from neti.agent import kernel as agent_kernel
 from neti.agent import trial
 from neti.agent.disk import Disk
 from neti.agent.impostors import Impostors
+from neti.agent.tracked import Tracked
 from neti.agent.whoami import OwnIdentity
 from neti.clock import SteadyClock
 from neti.dataplane.reconciler import Reconciler
@@ -103,7 +104,7 @@ def a_hold_holds_all() -> Patches:
 
 def stale_translations_stay() -> Patches:
     """What began while the table was away is dead for as long as it keeps sending."""
-    yield patch.object(agent_kernel.Kernel, "end_stale_connections", lambda _: None)
+    yield patch.object(Tracked, "end_stale", lambda _: None)
 
 
 def time_by_the_wall_clock() -> Patches:
