@@ -11,6 +11,7 @@ from neti.cli.asking import waiting
 from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
 from neti.cli.output import print_json, say
 from neti.cli.registry_remove import remove
+from neti.cli.registry_strict import strict
 from neti.config import load
 from neti.errors import NetiError
 from neti.host import caller
@@ -35,6 +36,7 @@ def registry_group() -> None:
 
 
 registry_group.add_command(remove)
+registry_group.add_command(strict)
 
 
 @registry_group.command()

@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -82,6 +82,19 @@ def unregistered(
     fleet, leases, _ = _judged(settings, registry)
     known = set(asked) or {*leases.values(), *_lost_here(settings)}
     return frozenset(known - fleet.members.keys())
+
+
+def believed(settings: Settings, registry: OperatorRegistry) -> dict[str, str]:
+    """By host id the entry that every agent believes by ranges, lease and generation, whether or
+    not a record vouches for it."""
+    fleet, _, _ = _judged(settings, registry)
+    found = {}
+    for host_id, member in fleet.members.items():
+        plain = replace(member, more=())
+        for name in fleet.names_of(host_id):
+            if entry.parse(name) == plain:
+                found[host_id] = name
+    return found
 
 
 def heard_of(settings: Settings, registry: OperatorRegistry) -> frozenset[str]:
