@@ -174,12 +174,31 @@ def test_nodes_that_nobody_may_read_are_left_out_and_named(
     assert len(registry.unreadable()) == 3
 
 
-def test_an_id_whose_node_nobody_may_read_is_taken_and_its_session_told(
+def test_a_document_that_another_made_keeps_no_host_from_registering(
     secure: SecureWorld, rogue: ZooKeeperRegistry
 ) -> None:
+    """The record is the lock. When the node is gone, the next description makes the host's own."""
     make(rogue, "agents/a", acl=UNREAD, ephemeral=True)
-    with pytest.raises(IdentityHeld, match=r"host id a is registered by session 0x"):
-        register(secure.open_as("host-a"), "a", 1)
+    host = secure.open_as("host-a")
+    name = register(host, "a", 1)
+    assert host.records()["a"].written == host.made([name])[name]
+    host.describe("a", b"{}")
+    assert host.details() == []
+    rogue.close()
+    host.describe("a", b"{}")
+    assert [each.host_id for each in host.details()] == ["a"]
+
+
+def test_a_record_that_nobody_may_read_is_another_certificates(
+    secure: SecureWorld, rogue: ZooKeeperRegistry
+) -> None:
+    """First come, pinned: who was there first has the id, and operators give it up."""
+    make(rogue, "hosts/a", acl=UNREAD)
+    host = secure.open_as("host-a")
+    with pytest.raises(IdentityHeld, match="belongs to another certificate"):
+        register(host, "a", 1)
+    secure.open_as(OPERATOR).release("a")
+    assert register(host, "a", 1) in host.names()
 
 
 # --- leases ---
@@ -257,8 +276,8 @@ def test_a_container_is_no_sessions_node(
     )
     (told,) = [one for one in findings(secure, tmp_path) if one["code"] == "no-session"]
     assert told["where"] == f"{secure.prefix}/agents/a"
-    with pytest.raises(IdentityHeld, match="that no session holds"):
-        register(secure.open_as("host-a"), "a", 1)
+    host = secure.open_as("host-a")
+    assert register(host, "a", 1) in host.names()
 
 
 def test_no_spelling_of_an_address_but_our_own_is_that_address(

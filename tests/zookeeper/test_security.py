@@ -92,15 +92,18 @@ def test_what_a_host_made_is_its_own_and_readable_by_all(secure: SecureWorld) ->
     host = secure.open_as("host-a")
     overlay = host.acquire("a", SUBNET)
     name = register(host, member("a", 1, overlay=overlay))
-    for path in (f"ip-to-id/{overlay}", "id-to-ip/a", f"ip-map/{name}", "agents/a"):
+    may = {"agents/a": rights.READ | rights.WRITE, "hosts/a": rights.READ | rights.WRITE}
+    lease = (f"ip-to-id/{overlay}", "id-to-ip/a")
+    for path in (*lease, f"ip-map/{name}", "agents/a", "hosts/a"):
         acl = rights_of(host, path)
         assert rights.owners(acl) == ["CN=a,OU=hosts"]
+        assert rights.granted(acl, ["CN=a,OU=hosts"]) == may.get(path, rights.READ)
         assert [one.id for one in rights.operators(acl)] == ["CN=chief,OU=operators"]
         assert rights.world(acl) == rights.READ
 
 
 @pytest.mark.parametrize(
-    "victim", ["ip-map/{name}", "agents/a", "ip-to-id/{overlay}", "id-to-ip/a"]
+    "victim", ["ip-map/{name}", "agents/a", "hosts/a", "ip-to-id/{overlay}", "id-to-ip/a"]
 )
 def test_a_member_deletes_nothing_of_anybody(secure: SecureWorld, victim: str) -> None:
     """Not another's, and not its own: only operators, or the end of the session."""
@@ -115,7 +118,9 @@ def test_a_member_deletes_nothing_of_anybody(secure: SecureWorld, victim: str) -
     assert host.names() == {name}
 
 
-@pytest.mark.parametrize("victim", ["", "/ip-map", "/fleet", "/id-to-ip/a", "/agents/a"])
+@pytest.mark.parametrize(
+    "victim", ["", "/ip-map", "/fleet", "/id-to-ip/a", "/agents/a", "/hosts/a"]
+)
 def test_a_member_writes_nothing_of_others_nor_takes_rights(
     secure: SecureWorld, victim: str
 ) -> None:
@@ -223,8 +228,8 @@ def test_init_closes_what_was_open_says_it_first_and_is_done_after_once(
     planned = chief.plan_init(["CN=other,OU=operators"])
     said = {step.path.removeprefix(prefix) for step in planned.steps}
     assert said == {
-        *("", "/ip-to-id", "/id-to-ip", "/ip-map", "/agents", "/fleet", "/interval"),
-        *(f"/ip-to-id/{overlay}", "/id-to-ip/a", f"/ip-map/{name}", "/agents/a"),
+        *("", "/ip-to-id", "/id-to-ip", "/ip-map", "/agents", "/hosts", "/fleet", "/interval"),
+        *(f"/ip-to-id/{overlay}", "/id-to-ip/a", f"/ip-map/{name}", "/agents/a", "/hosts/a"),
     }
     assert rights.harmful(rights_of(chief, "id-to-ip/a")), "a plan changes nothing"
     chief.init(planned)
@@ -355,7 +360,7 @@ def test_an_open_door_and_too_few_connections_are_found(
     assert told["code"] == 1
     text = "\n".join(faults(told))
     assert f"127.0.0.1:{two_doors.plain_port}: a plain port is open" in text
-    assert f"{prefix}: 8 nodes can be written or emptied by anyone" in text
+    assert f"{prefix}: 9 nodes can be written or emptied by anyone" in text
     assert "maxClientCnxns is 60" in "\n".join(faults(told, "warning"))
     assert "1 lease is of hosts that are not registered" in "\n".join(faults(told, "note"))
     told = check(two_doors, tmp_path, prefix, plain=True)
