@@ -124,7 +124,7 @@ class HostNetwork:
             return
         self._problems.clear("tables")
         members = [n for site in settings.sites.values() for n in (*site.private, *site.public)]
-        ranges = dict.fromkeys(members)
+        ranges = dict.fromkeys(members) if found else {}
         # Such a table keeps members out whatever Neti does; the others only may.
         keeping = {one.table for one in found if one.surely_drops_members(settings.verify_port)}
         out = foreign.sentences((one for one in found if one.table in keeping), ranges)

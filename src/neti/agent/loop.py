@@ -9,7 +9,6 @@ world; docs/design/agent.md has them all in one table.
 
 import queue
 from collections.abc import Callable
-from functools import partial
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -105,6 +104,7 @@ class Agent:
         )
         self._stopping = False
         self._loaded = loaded
+        self._rooms = self._what_is_due()
         if loaded.members:
             core.members.remember(loaded.members)
 
@@ -192,7 +192,7 @@ class Agent:
             self._take_in_whole(told)
         self._watchdog.feed(core.now())
         for name in core.timers.expired(core.now()):
-            if guard(f"the timer {name!r}", partial(self._due, name)):
+            if guard(f"the timer {name!r}", self._rooms[name]):
                 core.timers.retry(name, core.now())
         guard("settling the fleet", self._settle_fleet)
         guard("asking the registry", self.following.ask)
@@ -266,8 +266,9 @@ class Agent:
 
     # --- what is due ---
 
-    def _due(self, name: str) -> None:
-        room: dict[str, Callable[[], object]] = {
+    def _what_is_due(self) -> dict[str, Callable[[], object]]:
+        """By the timer's name."""
+        return {
             "commit": self.kernel.commit,
             "resync": lambda: self.kernel.resync("asked for"),
             "drift": self.kernel.look_for_drift,
@@ -295,7 +296,6 @@ class Agent:
             "certificate": self._look_at_certificate,
             "describe": self.registration.describing.look,
         }
-        room[name]()
 
     def _list_settled(self) -> None:
         self.journal.note_leases()

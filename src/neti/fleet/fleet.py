@@ -74,6 +74,11 @@ class Fleet:
         return self._standing.members
 
     @property
+    def speaks(self) -> Mapping[str, str]:
+        """By the id of each member, the name of the entry that was accepted for it."""
+        return self._standing.speaks
+
+    @property
     def lost(self) -> Mapping[str, Lost]:
         """Members without a registration, those that are held included."""
         return self._absent.lost

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from neti.model import Member
 
@@ -29,6 +29,9 @@ class Questions:
         return bool(self.leases or self.data)
 
 
+_NOTHING: Final = Questions(frozenset(), frozenset())
+
+
 class Asking:
     """Not thread-safe: the fleet owns it. ``owners``: leases as read, until they are forgotten."""
 
@@ -43,6 +46,8 @@ class Asking:
     def take(self) -> Questions:
         """What is to be asked now. What is being read is asked once more only after its answer, so
         that as many questions are under way as there are things to ask about, and no more."""
+        if not self._due_leases and not self._due_data:
+            return _NOTHING
         asked = Questions(
             frozenset(self._due_leases - self._open_leases),
             frozenset(self._due_data - self._open_data),

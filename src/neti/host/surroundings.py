@@ -47,7 +47,7 @@ def listen(elements: Elements, listening: Listening) -> None:
     ports = listening.ports()
     for protocol, where in LISTENING.items():
         wanted = {str(port) for proto, port in ports if proto == protocol}
-        held = elements.desired(where).keys()
+        held = elements.wanted(where)
         for key in wanted - held:
             elements.want(where, key)
         for key in held - wanted:

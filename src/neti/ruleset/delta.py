@@ -9,7 +9,7 @@ the order in which it was wanted.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, KeysView, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -98,6 +98,10 @@ class Elements:
         """Where the overlay address should lead."""
         held = self._wishes["overlay"].get(str(overlay))
         return None if held is None else IPv4Address(_shown(held))
+
+    def wanted(self, where: SetName) -> KeysView[str]:
+        """The keys of ``desired``."""
+        return self._wishes[where].keys()
 
     def desired(self, where: SetName) -> dict[str, str]:
         return {key: _shown(held) for key, held in self._wishes[where].items()}

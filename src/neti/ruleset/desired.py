@@ -147,7 +147,7 @@ class Membership:
             return None
         lost = self.fleet.lost.get(host_id)
         return Remembered(
-            name=entry.encode(member),
+            name=self.fleet.speaks[host_id],
             more=member.more,
             lost_since=lost.since if lost is not None else None,
             leased=self.fleet.owners.get(member.overlay) == host_id,

@@ -44,8 +44,7 @@ def elements_of(member: Member, *, host: Host, sites: Mapping[str, Site]) -> Ite
         return  # see own_elements: what the registry says of this host changes nothing here
     site = sites.get(member.site)
     near = member.site == host.site
-    by_private = near or (site is not None and site.reached_by is Reach.PRIVATE)
-    target = member.private if by_private else member.public
+    target = _target(member, host, site)
     if target is not None:
         yield Element("overlay", str(member.overlay), str(target))
     ranges = () if near else clamped_ranges(site)
@@ -68,10 +67,13 @@ def own_elements(host: Host, overlay: IPv4Address) -> Iterator[Element]:
 
 def cross_address(member: Member, *, host: Host, sites: Mapping[str, Site]) -> IPv4Address | None:
     """The real address by which ``host`` reaches ``member``; None when there is none."""
-    for element in elements_of(member, host=host, sites=sites):
-        if element.where == "overlay":
-            return IPv4Address(element.value)
-    return None
+    return _target(member, host, sites.get(member.site)) if member.id != host.id else None
+
+
+def _target(member: Member, host: Host, site: Site | None) -> IPv4Address | None:
+    near = member.site == host.site
+    by_private = near or (site is not None and site.reached_by is Reach.PRIVATE)
+    return member.private if by_private else member.public
 
 
 def admitted_addresses(
