@@ -51,12 +51,9 @@ class Told:
     effects: Counter[str]
 
 
-# A seed leaves few circles behind, and looking for them again and again takes a tenth of the time.
-_GARBAGE: Final = 200_000
-
-
 def one(seed: int, steps: int, largest: int, shrinks: bool) -> Told:
-    gc.set_threshold(_GARBAGE)
+    gc.disable()  # a seed leaves few circles behind: they are looked for between two seeds
+    gc.collect()
     size, acts = drawn(str(seed), steps, largest)
     outcome = play(size, acts)
     story = outcome.story

@@ -198,6 +198,17 @@ class DiskPath(PosixPath):
             held = _children[key] = super().__truediv__(name)
         return held
 
+    def with_name(self, name: str) -> "DiskPath":
+        return self.parent / name
+
+    @property
+    def parent(self) -> "DiskPath":
+        key = (str(self), "..")
+        held = _children.get(key)
+        if held is None:
+            held = _children[key] = super().parent
+        return held
+
     def unlink(self, missing_ok: bool = False) -> None:
         disk, name = _found(self)
         if name not in disk.files:

@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from neti import durable, files
+from neti.agent import kernel as agent_kernel
 from neti.agent import preview, shadow_evidence, shadow_log
-from neti.dataplane import malloc
+from neti.dataplane import malloc, reconciler
 from neti.host import surroundings
+from neti.identity import preflight
 from neti.oneshot import down, relax, restore, up, word
+from neti.ruleset import plan
 from neti.stage.shadow import Listener
-from neti.state import folder, journal, marks
+from neti.state import folder, journal, marks, public
+from simulation import remembered
 from simulation.disk import SIMULATED_OS
 from simulation.kernel import ROOM
+from simulation.remembered import Rules
 
 if TYPE_CHECKING:
     from simulation.host import SimulatedHost
@@ -74,14 +79,18 @@ def _listeners() -> list[Listener]:
 @contextlib.contextmanager
 def shut() -> Iterator[None]:
     """Nothing leads outside meanwhile."""
-    way_out = _WayOut()
+    way_out, rules = _WayOut(), Rules()
     stands_in: list[tuple[Any, dict[str, Any]]] = [
         *((module, {"os": SIMULATED_OS}) for module in (files, durable, folder, journal, marks)),
+        *remembered.stands_in(),
+        (agent_kernel, {"structure": rules.structure}),
+        *((module, {"digest": rules.digest}) for module in (reconciler, plan)),
         (malloc, {"give_back": _nothing}),
         (shadow_log, {"listeners": _listeners, "SEEN_SIZE": ROOM}),
         (shadow_evidence, {"listeners": _listeners}),
         (preview, {"listeners": _listeners, "with_owners": list}),
-        (surroundings, {"resolvers_of_this_host": _nothing}),
+        *((module, {"resolvers_of_this_host": _nothing}) for module in (surroundings, preflight)),
+        (public, {"fingerprint": lambda _: here().machine_id if _here else ""}),
         (relax, {"way_out": way_out}),
         (down, {"way_out": way_out, "_end_connections": lambda *_: ()}),
         (up, {"way_out": way_out, "caller": _Caller()}),
@@ -95,6 +104,8 @@ def shut() -> Iterator[None]:
                 "boot_id": lambda: here().boot_id,
                 "fingerprint": lambda: here().machine_id,
                 "only_one": contextlib.nullcontext,
+                "structure": rules.structure,
+                "open_sessions": lambda _: [],
                 "NftablesDataplane": lambda: here().kernel,
                 "Conntrack": lambda: here().connections,
                 "ConntrackLimit": lambda _: None,

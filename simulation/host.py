@@ -363,8 +363,8 @@ class SimulatedHost:
             return True
         if self.worker is not None and self.worker.lanes and not self.late:
             return True
-        now = self.clock.monotonic()
-        return any(when <= now for when in agent.core.timers.due.values())
+        due = agent.core.timers.due
+        return bool(due) and min(due.values()) <= self.clock.monotonic()
 
     def turn(self) -> None:
         self.guarded(self._turn)

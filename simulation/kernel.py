@@ -42,6 +42,7 @@ class SimulatedKernel(MemoryDataplane):
         self._clock = clock
         self._gate = gate
         self.rules_refused: str | None = None  # why new rules are refused, and nothing else
+        self._ended_at = -1  # when what is over was last taken out, and nothing came since
         self._listed: tuple[_Table, int, str] | None = None
         self._last: dict[tuple[IPAddress, int], int] = {}  # when each was recorded last
 
@@ -94,6 +95,9 @@ class SimulatedKernel(MemoryDataplane):
         if table is None:
             return
         now = self._now()
+        if now == self._ended_at:
+            return
+        self._ended_at = now
         for held in table.timed.values():
             for key in [key for key, until in held.items() if until <= now]:
                 del held[key]
@@ -125,6 +129,7 @@ class SimulatedKernel(MemoryDataplane):
         if rules and self.rules_refused is not None:
             raise DataplaneError(self.rules_refused)
         self._let_end()
+        self._ended_at = -1
         before, seen = _copied(self.table), self.seen
         try:
             for command in transaction.commands:

@@ -81,7 +81,10 @@ class Truth:
     _seen: tuple[str, int, int] | None = None
 
     def of(self, host: SimulatedHost) -> Word:
-        return self.words.setdefault(host.label, Word())
+        word = self.words.get(host.label)
+        if word is None:
+            word = self.words[host.label] = Word()
+        return word
 
     def look(self, world: World) -> None:
         """At the registry, after each act."""
