@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from kazoo.protocol.serialization import Delete
+from kazoo.protocol.serialization import Delete, SetACL
 from tests.support.zookeeper import SecureWorld, ZooKeeperWorld, files_of
 
 from neti.cli import cli
+from neti.errors import IdentityHeld, NotAdmitted
 from neti.model import Member, entry
+from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.calls import Attempt
+from neti.registry.zookeeper.layout import Layout
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
 
 pytestmark = pytest.mark.zookeeper
@@ -124,3 +128,116 @@ def test_records_that_anybody_can_write_prove_nothing(
     assert "no access rights" in done.stderr
     assert "neti registry init" in done.stderr
     assert registry.setting("strict") is None
+
+
+# --- admission ---
+
+
+def owners(secure: SecureWorld, *paths: str) -> list[list[str]]:
+    def look(attempt: Attempt, layout: Layout) -> list[list[str]]:
+        return [rights.owners(acl) for acl in attempt.acls([f"{layout.root}/{p}" for p in paths])]
+
+    return secure.open_as("host-c").inspect(look)
+
+
+def test_with_admission_only_who_was_admitted_can_begin(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    assert operator.told("admission", "on")["changed"] is True
+    assert operator.told("admission", "on")["changed"] is False
+    host = secure.open_as("host-a")
+    with pytest.raises(NotAdmitted, match="neti registry admit a"):
+        register(host, "a", 1)
+    assert host.names() == frozenset()
+
+    refused = operator.run("admit", "b")
+    assert refused.exit_code == 1
+    assert "b was not admitted: it has no lease that would tell its certificate" in refused.stderr
+    told = operator.told("admit", "b", "--subject", "CN={id},OU=hosts")
+    assert told["admitted"] == [{"id": "b", "subject": "CN=b,OU=hosts"}]
+    register(secure.open_as("host-b"), "b", 2)
+    # The lease that it took in vain tells its certificate.
+    assert operator.told("admit", "a")["admitted"] == [{"id": "a", "subject": "CN=a,OU=hosts"}]
+    with pytest.raises(IdentityHeld):
+        register(secure.open_as("host-c"), "a", 3)
+    register(host, "a", 1)
+
+    assert operator.told("admission", "off")["changed"] is True
+    register(secure.open_as("host-c"), "c", 3)
+
+
+def test_init_does_not_let_members_begin_hosts_again(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    operator.told("admission", "on")
+    assert operator.run("init").exit_code == 0
+    assert operator.told("admission")["admission"] is True
+
+
+def test_admission_waits_for_hosts_without_a_record(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    register(secure.open_as("host-a"), "a", 1)
+    secure.open_as("host-b").acquire("b", SUBNET)
+    refused = operator.run("admission", "on")
+    assert refused.exit_code == 1
+    assert "1 host holds a lease and has no record and could not register any more: b" in (
+        refused.stderr
+    )
+    assert operator.told("admission")["admission"] is False
+    told = operator.told("admission", "on", "--anyway")
+    assert (told["admission"], told["without_record"]) == (True, ["b"])
+
+
+def test_who_is_admitted_from_a_file_owns_its_record_and_nothing_changes_twice(
+    secure: SecureWorld, operator: Operator, tmp_path: Path
+) -> None:
+    listed = tmp_path / "hosts.csv"
+    listed.write_text('id,subject\na,"CN=a,OU=hosts"\nb,CN=b,OU=hosts\nold,CN=b,OU=hosts\n')
+    assert len(operator.told("admit", "--from", str(listed), "--dry-run")["admitted"]) == 3
+    assert secure.open_as("host-a").records() == {}
+    done = operator.run("admit", "--from", str(listed))
+    assert "CN=b,OU=hosts is the certificate of 2 hosts (b, old)" in done.stderr
+    assert owners(secure, "hosts/a", "hosts/b") == [["CN=a,OU=hosts"], ["CN=b,OU=hosts"]]
+    again = operator.told("admit", "--from", str(listed))
+    assert (again["admitted"], len(again["already"])) == ([], 3)
+
+
+def test_an_id_goes_to_another_certificate_only_when_that_is_meant(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    host, new = secure.open_as("host-a"), secure.open_as("host-b")
+    register(host, "a", 1)
+    overlay = host.lease_of("a")
+    refused = operator.run("admit", "a", "CN=b,OU=hosts")
+    assert refused.exit_code == 1
+    assert "neti registry admit --replace a CN=b,OU=hosts" in refused.stderr
+    assert operator.run("admit", "a", "CN=b,OU=hosts", "--replace").exit_code == 1  # not asked
+    done = operator.run("admit", "a", "CN=b,OU=hosts", "--replace", "--yes")
+    assert done.exit_code == 0, done.output
+    paths = ("hosts/a", "id-to-ip/a", f"ip-to-id/{overlay}")
+    assert owners(secure, *paths) == [["CN=b,OU=hosts"]] * 3
+    # Who is registered stays vouched for until it registers anew.
+    assert operator.told("strict", "--dry-run")["not_vouched"] == []
+    host.close()
+    register(new, "a", 1)
+    assert operator.run("admit", "a", "CN=a,OU=hosts", stem="host-b").exit_code == 1
+
+
+def test_a_record_without_an_owner_is_given_one(secure: SecureWorld, operator: Operator) -> None:
+    """As one of a time when the tree was open, closed since."""
+    chief = secure.open_as("operator-chief")
+    register(secure.open_as("host-a"), "a", 1)
+    acl = rights.closed(["CN=chief,OU=operators"], members=rights.READ)
+    chief.operate(lambda attempt, layout: attempt.one(SetACL(layout.host("a"), acl, -1)))
+    assert owners(secure, "hosts/a") == [[]]
+    assert operator.told("admit", "a")["admitted"] == [{"id": "a", "subject": "CN=a,OU=hosts"}]
+    assert owners(secure, "hosts/a") == [["CN=a,OU=hosts"]]
+
+
+def test_in_an_open_tree_there_is_nobody_to_admit(world: ZooKeeperWorld, tmp_path: Path) -> None:
+    register(world.open(), "a", 1)
+    for words in (["admit", "a", "CN=a"], ["admission"], ["admission", "on"]):
+        done = Operator(world, tmp_path).run(*words, stem=None)
+        assert done.exit_code == 1
+        assert "no access rights" in done.stderr

@@ -10,6 +10,7 @@ import click
 from neti.cli.asking import waiting
 from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
 from neti.cli.output import print_json, say
+from neti.cli.registry_admit import admission, admit
 from neti.cli.registry_remove import remove
 from neti.cli.registry_strict import strict
 from neti.config import load
@@ -35,8 +36,8 @@ def registry_group() -> None:
     """Set up the registry in ZooKeeper, check it, make certificates."""
 
 
-registry_group.add_command(remove)
-registry_group.add_command(strict)
+for _command in (remove, strict, admit, admission):
+    registry_group.add_command(_command)
 
 
 @registry_group.command()

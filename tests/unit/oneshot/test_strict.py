@@ -1,4 +1,4 @@
-"""Before strict is turned on: who would vanish by it."""
+"""Before strict, or admission, is turned on: who would vanish by it, or be kept out."""
 
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 from neti.model import Member, Site, entry
 from neti.model.settings import Settings
 from neti.oneshot import strict
+from neti.oneshot.admission import without_record
 from neti.registry.memory import MemoryRegistry, MemoryServer
 from neti.registry.strict import Strict
 
@@ -96,3 +97,10 @@ def test_the_word_is_written_and_read(settings: Settings) -> None:
     assert strict.look(settings, registry).on
     strict.say(registry, on=False, clock=lambda: 1_764_244_801.0)
     assert not strict.look(settings, registry).on
+
+
+def test_a_lease_without_a_record_would_be_kept_out() -> None:
+    server = MemoryServer()
+    register(server, "a", 0)
+    MemoryRegistry(server).acquire("b", OVERLAY)
+    assert without_record(MemoryRegistry(server)) == ["b"]

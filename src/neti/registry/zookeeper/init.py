@@ -70,7 +70,7 @@ def plan(attempt: Attempt, layout: Layout, subjects: Iterable[str]) -> InitPlan:
         named = rights.operators(present.get(layout.ip_map, ()))
         kept = [str(one.id) for one in named if one.scheme == "x509"]
         operators = tuple(dict.fromkeys((*operators, *kept)))
-    tree = _wanted(layout, operators)
+    tree = _wanted(layout, operators, admission=_admission(present.get(layout.hosts)))
     steps = [
         Step(path, data, acl)
         for path, (data, acl) in tree.items()
@@ -107,14 +107,22 @@ def carry_out(attempt: Attempt, planned: InitPlan) -> list[str]:
     return refused
 
 
+def _admission(of_hosts: tuple[Any, ...] | None) -> bool:
+    """Whether operators took from members the right to begin a host: that is not given back."""
+    if not of_hosts or rights.harmful(of_hosts):
+        return False
+    return not rights.world(of_hosts) & rights.CREATE
+
+
 def _wanted(
-    layout: Layout, operators: tuple[str, ...]
+    layout: Layout, operators: tuple[str, ...], *, admission: bool
 ) -> dict[str, tuple[bytes | None, tuple[Any, ...]]]:
     """Every node of the tree with its data (None: not made here) and its rights."""
     members = set(layout.open_to_members())
     wanted: dict[str, tuple[bytes | None, tuple[Any, ...]]] = {}
     for path, data in layout.tree():
-        may = _READ_AND_CREATE if path in members else rights.READ
+        begin = path in members and not (admission and path == layout.hosts)
+        may = _READ_AND_CREATE if begin else rights.READ
         wanted[path] = (data, _acl(operators, may))
     for path in layout.settings():
         wanted[path] = (None, _acl(operators, rights.READ))

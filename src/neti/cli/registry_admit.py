@@ -1,0 +1,250 @@
+"""``neti registry admit`` and ``admission``: who may begin a host."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from neti.cli.asking import waiting
+from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
+from neti.cli.ending import if_interrupted
+from neti.cli.output import consent, explain, print_json, say
+from neti.config import load
+from neti.errors import NetiError
+from neti.host import caller
+from neti.oneshot.admission import read, without_record
+from neti.registry import admitted
+from neti.registry.admitted import Asked
+from neti.registry.opening import open_zookeeper
+from neti.text import printable
+from neti.words import and_more, counted, some
+
+if TYPE_CHECKING:
+    from neti.model.settings import Settings
+    from neti.registry.zookeeper.admission import Admit, Refused
+    from neti.registry.zookeeper.registry import ZooKeeperRegistry
+
+_SECONDS: Final = 120.0
+_SHOWN: Final = 20
+
+
+@click.command()
+@click.argument("words", metavar="[ID [SUBJECT]]…", nargs=-1)
+@config_option
+@json_option
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE",
+    help="Ids, or id,subject, one on each line. '-' reads standard input.",
+)
+@click.option(
+    "--subject",
+    "pattern",
+    metavar="PATTERN",
+    help="The subject of ids without a lease, such as 'CN={id},OU=hosts', as dev-ca makes them.",
+)
+@click.option("--replace", is_flag=True, help="Even if the id belongs to another certificate.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@if_interrupted("whether all of them are admitted is not known\n→ the same command again")
+def admit(
+    words: tuple[str, ...],
+    config: Path,
+    as_json: bool,
+    source: str | None,
+    pattern: str | None,
+    replace: bool,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Make the records of hosts, each for its own certificate.
+
+    Only the certificate with that SUBJECT can register under the ID then. Without a SUBJECT it is
+    the one that holds the id's lease, or follows --subject. An id that belongs to another
+    certificate stays as it is, unless you say --replace: after a host got a certificate with
+    another subject, for example. You can run it again at any time.
+
+    \b
+    Examples, with an operator's certificate in the configuration:
+      neti registry admit web-3 CN=web-3,OU=hosts
+      neti registry admit web-3 web-4 --subject 'CN={id},OU=hosts'
+      neti registry admit --from hosts.csv --dry-run
+    """
+    asked = _asked(words, source)
+    if pattern is not None:
+        admitted.checked_pattern(pattern)
+    from neti.registry.zookeeper import admission
+
+    settings = load(config)
+    with _operators_registry(settings) as registry:
+        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY):
+            steps, refused = registry.operate(
+                lambda attempt, layout: admission.plan(
+                    attempt, layout, asked, pattern=pattern, replace=replace
+                )
+            )
+        changes = [one for one in steps if not one.nothing]
+        if not dry_run and changes:
+            _ask_about_replaced([one for one in changes if one.former], yes=yes)
+            failed = registry.operate(
+                lambda attempt, layout: admission.carry_out(attempt, layout, changes)
+            )
+            refused += failed
+            gone = {one.id for one in failed}
+            changes = [one for one in changes if one.id not in gone]
+            if changes:
+                caller.note("registry admit", hosts=len(changes), first=changes[0].id)
+    if as_json:
+        _print_document(steps, changes, refused, dry_run=dry_run)
+    else:
+        _print(steps, changes, dry_run=dry_run)
+        _name_shared(steps)
+    if refused:
+        lines = [f"{one.id} was not admitted: {one.why}" for one in refused[:_SHOWN]]
+        if len(refused) > _SHOWN:
+            lines.append(f"{len(refused) - _SHOWN} more were not admitted: --json names them all")
+        raise NetiError("\n".join(lines))
+
+
+@click.command()
+@click.argument("word", metavar="[on|off]", type=click.Choice(["on", "off"]), required=False)
+@config_option
+@json_option
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
+@click.option("--anyway", is_flag=True, help="Turn it on even if hosts would be kept out.")
+@if_interrupted("whether admission has changed is not known\n→ neti registry admission")
+def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyway: bool) -> None:
+    """Say whether a new host needs an operator's word.
+
+    Without an argument it shows what is the case. Turned on, only ids that have a record can
+    register, and only operators make records ('neti registry admit'). Turned off, the first
+    certificate that registers under a new id has it from then on.
+
+    It is not turned on while a host holds a lease and has no record, because that host could not
+    register any more. Such hosts are named.
+
+    \b
+    Example, with an operator's certificate in the configuration:
+      neti registry admission on -c operator.yml
+    """
+    if anyway and word != "on":
+        raise click.UsageError("--anyway belongs to 'admission on'")
+    from neti.registry.zookeeper import admission as work
+
+    with _operators_registry(load(config)) as registry:
+        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY):
+            before = registry.inspect(work.needs_admission)
+            missing = without_record(registry)
+        changes = word is not None and before != (word == "on")
+        if word == "on" and changes and missing and not anyway:
+            raise NetiError(
+                f"admission was not turned on, because {_hold(missing)} and could not register any "
+                f"more: {some(missing)}\n"
+                "→ neti registry init makes the record of each, for its lease's owner\n"
+                "→ neti registry admit ID SUBJECT\n"
+                "→ neti lease release ID, if a host is gone for good"
+            )
+        if changes and not dry_run:
+            registry.operate(lambda attempt, layout: work.change(attempt, layout, on=word == "on"))
+            caller.note("registry admission", word=word, without_record=len(missing))
+    now = before != (changes and not dry_run)
+    if as_json:
+        document = {"admission": now, "changed": changes and not dry_run, "dry_run": dry_run}
+        print_json({**document, "without_record": missing})
+        return
+    if changes and dry_run:
+        say(f"admission would be turned {word}; nothing was changed")
+    elif word is not None and not changes:
+        say("nothing to change")
+    if now:
+        say("admission is on: only ids that an operator has admitted can register.")
+        kept_out = f"{_hold(missing)} and cannot register: {some(missing)}."
+        say(kept_out if missing else "Everybody who holds a lease is admitted.")
+    else:
+        say(
+            "admission is off: the first certificate that registers under a new id has it.",
+            "An id that has a record can be registered only by the certificate that it belongs to.",
+        )
+
+
+def _hold(missing: Sequence[str]) -> str:
+    hold = "holds a lease and has" if len(missing) == 1 else "hold a lease and have"
+    return f"{counted(len(missing), 'host')} {hold} no record"
+
+
+def _asked(words: tuple[str, ...], source: str | None) -> list[Asked]:
+    asked = admitted.typed(words)
+    if source is not None:
+        asked += read(source)
+    if not asked:
+        raise click.UsageError("name at least one ID, or give --from FILE")
+    return admitted.once(asked, "")
+
+
+@contextmanager
+def _operators_registry(settings: "Settings") -> "Iterator[ZooKeeperRegistry]":
+    registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
+    try:
+        yield registry
+    finally:
+        registry.close()
+
+
+def _ask_about_replaced(replaced: "Sequence[Admit]", *, yes: bool) -> None:
+    if not replaced:
+        return
+    for one in replaced[:_SHOWN]:
+        say(f"{one.id}: {', '.join(one.former)} -> {one.subject}", err=True)
+    if len(replaced) > _SHOWN:
+        say(f"and {len(replaced) - _SHOWN} more", err=True)
+    consent(
+        f"Give {counted(len(replaced), 'host id')} to another certificate? The certificate that "
+        "has it now cannot register under it any more.",
+        yes=yes,
+    )
+
+
+def _print(steps: "Sequence[Admit]", changes: "Sequence[Admit]", *, dry_run: bool) -> None:
+    for one in changes[:_SHOWN]:
+        say(f"{'make  ' if one.make else 'rights'} {one.id}  {one.subject}")
+    if len(changes) > _SHOWN:
+        say(and_more(len(changes) - _SHOWN).strip())
+    word = "would be admitted" if dry_run else "admitted"
+    already = sum(one.nothing for one in steps)
+    say(
+        f"{counted(len(changes), 'host')} {word}"
+        + (f", {already} already {'was' if already == 1 else 'were'}" if already else "")
+    )
+
+
+def _name_shared(steps: "Sequence[Admit]") -> None:
+    """A certificate that two hosts share is nobody's identity."""
+    by_subject: dict[str, list[str]] = {}
+    for one in steps:
+        by_subject.setdefault(one.subject, []).append(one.id)
+    shared = {subject: ids for subject, ids in by_subject.items() if len(ids) > 1}
+    for subject, ids in list(shared.items())[:_SHOWN]:
+        explain(
+            f"warning: {printable(subject)} is the certificate of {len(ids)} hosts ({some(ids)}), "
+            "so each of them can speak for the others"
+        )
+
+
+def _print_document(
+    steps: "Sequence[Admit]",
+    changes: "Sequence[Admit]",
+    refused: "Sequence[Refused]",
+    *,
+    dry_run: bool,
+) -> None:
+    print_json(
+        {
+            "dry_run": dry_run,
+            "admitted": [{"id": one.id, "subject": one.subject} for one in changes],
+            "already": [one.id for one in steps if one.nothing],
+            "refused": [{"id": one.id, "why": one.why} for one in refused],
+        }
+    )
