@@ -58,19 +58,28 @@ def own_traffic(world: World, truth: Truth, host: SimulatedHost) -> Found:
 def removals(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """Nothing is lost: nobody is removed who did not leave, or vanish for long enough."""
     word, table = truth.of(host), host.kernel.table
+    deaf, word.deaf_before = word.deaf_before, None if host.caught_up else host.deaf_from
     if table is None:
         return
     now = dict(table.elements.get("overlay", {}))
     before, word.overlay = word.overlay, now
     for overlay in before.keys() - now.keys():
         host_id = truth.owner.get(overlay, "")
-        if why := _unjustified(world, truth, host, word, host_id, overlay):
+        if why := _unjustified(world, truth, host, word, host_id, overlay, deaf):
             yield f"{host_id} ({overlay}) was removed, though {why}"
 
 
 def _unjustified(
-    world: World, truth: Truth, host: SimulatedHost, word: Word, host_id: str, overlay: str
+    world: World,
+    truth: Truth,
+    host: SimulatedHost,
+    word: Word,
+    host_id: str,
+    overlay: str,
+    deaf: float | None,
 ) -> str:
+    """``deaf``: since when it did not know all at the last look; None: it did. What it learnt long
+    ago may come into its kernel only now."""
     if not host_id or host_id == host.id or host_id in truth.left or host_id in word.released:
         return ""
     now = world.time.now
@@ -88,7 +97,8 @@ def _unjustified(
         if str(member.overlay) != overlay:
             return ""
         came = truth.came[host_id]
-        if truth.said_last.get(host_id, -1e9) >= min(host.deaf_from, came) - _HEARD_WITHIN:
+        behind = min(host.deaf_from, came if deaf is None else min(deaf, came))
+        if truth.said_last.get(host_id, -1e9) >= behind - _HEARD_WITHIN:
             return ""  # it left, and came again: one after the other, maybe a little later here
         heard = host.caught_up and now - host.attentive_since >= _HEARD_WITHIN
         unheard = not heard and came >= host.deaf_from - _HEARD_WITHIN

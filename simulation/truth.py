@@ -38,6 +38,7 @@ class Word:
     knew: Mapping[str, Member] = field(default_factory=dict)  # who was there when it last knew all
     knew_at: float = -1e9
     learnt: dict[str, float] = field(default_factory=dict)  # since when it knows of each of them
+    deaf_before: float | None = None  # since when it knew not all when it was last looked at
     saw_last: dict[str, float] = field(default_factory=dict)  # and when it last knew of the others
 
     def knows(self, members: Mapping[str, Member], now: float, *, deaf_from: float) -> None:

@@ -69,6 +69,23 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
             Act("start", 0),
         ],
     ),
+    "a goodbye that a kernel takes in only when the host's copy has come in its place": (
+        3,
+        [
+            Act("time", -1, (11.0,)),
+            Act("kernel_refuses", 2),
+            Act("time", -1, (61.0,)),
+            Act("clone", 0),
+            Act("strangers", -1, (2, "ec2")),
+            Act("late", 0),
+            *[Act("time", -1, (11.0,))] * 3,
+            *[Act("time", -1, (2.5,))] * 2,
+            Act("kernel_works", 2),
+            Act("time", -1, (11.0,)),
+            Act("leave", 0),
+            *[Act("time", -1, (11.0,))] * 2,
+        ],
+    ),
     "'neti enforce' on a relaxed host is refused by the kernel": (
         3,
         [
