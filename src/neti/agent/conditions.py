@@ -13,7 +13,8 @@ from neti.agent.core import Core
 from neti.fleet.attendance import moment
 from neti.model.problem_codes import ABOUT_THE_FLEET
 from neti.model.problems import Problem, Severity, problem
-from neti.words import and_more
+from neti.text import printable
+from neti.words import and_more, counted
 
 _NAMED: Final = 5
 
@@ -81,6 +82,7 @@ def _stage(core: Core) -> Iterator[Problem]:
 
 
 def _members(core: Core) -> Iterator[Problem]:
+    yield from _records(core)
     fleet = core.members.fleet
     held, lost = len(fleet.holds), len(fleet.lost) - len(fleet.holds)
     if held:
@@ -94,3 +96,24 @@ def _members(core: Core) -> Iterator[Problem]:
         waiting = (host_id for host_id in fleet.lost if host_id not in fleet.holds)
         ids = ", ".join(islice(waiting, _NAMED)) + and_more(lost - _NAMED)
         yield problem("lost", f"{lost} members are lost ({ids}): they vanished without a word")
+
+
+def _records(core: Core) -> Iterator[Problem]:
+    fleet = core.members.fleet
+    unvouched = fleet.unvouched
+    if not unvouched:
+        return
+    named = ", ".join(map(printable, islice(unvouched, _NAMED))) + and_more(len(unvouched) - _NAMED)
+    count = counted(len(unvouched), "entry is", "entries are")
+    if fleet.records == "strict":
+        yield problem(
+            "forged",
+            f"{count} under the id of a host whose record does not name it ({named}): not believed "
+            "→ neti registry check",
+        )
+    else:
+        yield problem(
+            "not_vouched",
+            f"{count} not named by the record of its host ({named}): believed, as long as 'neti "
+            "registry strict' is off",
+        )

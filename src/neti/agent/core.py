@@ -22,6 +22,7 @@ from neti.clock import Clock, SteadyClock
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.reconciler import Reconciler
 from neti.fleet.guard import Guard
+from neti.fleet.vouching import Mode
 from neti.host.machine import Machine
 from neti.model import Host, IPAddress
 from neti.model.problems import Problems
@@ -95,7 +96,6 @@ class Core:
         self.problems = problems
         self.timers = Timers()
         self.guard = Guard(window=loaded.window)
-        self._members = self._no_members()
         self.live = LiveSettings()
         self.measured = Measured()
         self.disk = Disk(
@@ -106,6 +106,7 @@ class Core:
             problems=problems,
             timers=self.timers,
         )
+        self._members = self._no_members()
         self.down = Down(out.folder, out.reconciler, self.disk)
         self.in_step = InStep(self.since())
         self.stage = OwnStage(self, loaded.record or Record())
@@ -162,4 +163,12 @@ class Core:
         self._members.succeed(before, now=self.since(), remember=remember)
 
     def _no_members(self) -> Membership:
-        return Membership.empty(self._settings, self._host, self.out.reserved, self.guard)
+        return Membership.empty(
+            self._settings, self._host, self.out.reserved, self.guard, self._records()
+        )
+
+    def _records(self) -> Mode:
+        """What hosts' records are for. Without TLS anybody could write them."""
+        if self._settings.registry_tls is None:
+            return "off"
+        return "report" if self.disk.itself.strict is None else "strict"

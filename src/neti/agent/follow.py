@@ -13,6 +13,7 @@ from neti.agent.core import Core
 from neti.agent.fleet_release import FleetRelease
 from neti.agent.journal import Journal
 from neti.agent.registration import Registration
+from neti.agent.strictness import Strictness
 from neti.control.server import Request
 from neti.errors import DataplaneError
 from neti.host.systemd import notify
@@ -22,6 +23,8 @@ from neti.registry import (
     DataRead,
     Event,
     Fresh,
+    HostChanged,
+    HostRead,
     LeaseRead,
     Origin,
     SessionEnded,
@@ -53,6 +56,7 @@ class Following:
         self._registration = registration
         self._resync = resync
         self._release = FleetRelease(core)
+        self._strictness = Strictness(core)
         self._stale_told = float("-inf")
         self._doubted_at: float | None = None  # steady seconds, and
         self._doubt_held = False  # whether it held anybody
@@ -74,8 +78,13 @@ class Following:
                 self._registration.entry_vanished(name)
             case LeaseRead(overlay, host_id):
                 fleet.lease_read(overlay, host_id)
-            case DataRead(name, data):
-                fleet.data_read(name, data)
+            case DataRead(name, data, made):
+                fleet.data_read(name, data, made)
+            case HostChanged(host_id):
+                fleet.host_changed(host_id)
+            case HostRead():
+                fleet.host_read(event, now=core.since())
+                self._registration.record_read(event)
             case SettingRead():
                 self._live_setting(event)
             case Fresh():
@@ -173,6 +182,9 @@ class Following:
         if read.setting == "release":
             self._release.take(read.value)
             return
+        if read.setting == "strict":
+            self._strictness.take(read.value, self._origin)
+            return
         live = self._core.live
         live.take(read)
         self._core.guard.allow(live.maxchange)
@@ -218,6 +230,8 @@ class Following:
             self._core.out.registry.ask_leases(asked.leases)
         if asked.data:
             self._core.out.registry.ask_data(asked.data)
+        if asked.hosts:
+            self._core.out.registry.ask_hosts(asked.hosts)
 
     def let_go(self) -> None:
         """Lets go of lost members whose time is over. Not while the registry is away, because then

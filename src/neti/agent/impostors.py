@@ -70,6 +70,8 @@ class Impostors:
     def look(self) -> None:
         fleet, host_id = self._core.members.fleet, self._core.host.id
         others = [n for n in fleet.names_of(host_id) if fleet.stands(n) and not self._ours(n)]
+        if fleet.records != "off":  # a former entry of ours stands until its session ends
+            others = [n for n in others if n in fleet.unvouched]
         for name in others:
             if name not in self._names:
                 self._note(name)
@@ -77,8 +79,11 @@ class Impostors:
             self.answer()
 
     def _may_be_believed(self, name: str) -> bool:
-        """A peer believes an entry only with the overlay address that is leased to its host."""
-        own = self._core.members.overlay
+        """A peer believes an entry only with the overlay address that is leased to its host, and
+        where records decide, only if this host's names it."""
+        own, fleet = self._core.members.overlay, self._core.members.fleet
+        if fleet.records == "strict" and name in fleet.unvouched:
+            return False
         return own is None or own_entry.overlay_in(name) == own
 
     def to_replace(self, names: list[str]) -> str | None:

@@ -17,7 +17,9 @@ from neti.agent.impostors import Impostors
 from neti.control.server import Request
 from neti.errors import IdentityHeld, NameTaken, NetiError
 from neti.model import Member, entry
-from neti.registry import AgentRegistry
+from neti.model.entry import MAX_NAME_BYTES
+from neti.registry import AgentRegistry, HostRead
+from neti.text import printable
 
 _LEASE: Final = "lease "
 # Out of how many generations the next one is drawn; each name that is taken makes it more.
@@ -196,6 +198,17 @@ class Registration:
             log.warning("own_entry_vanished", entry=name)
             self.entry = None
             self._core.soon("register")
+
+    def record_read(self, read: HostRead) -> None:
+        """A host's record. Where ours does not name our entry, no peer may believe it: register
+        anew."""
+        word = read.record.word if read.record is not None else ""
+        if read.host_id != self._core.host.id or self.entry is None or self.leaving:
+            return
+        if word not in (self.entry, self._asked):
+            log.warning("record_changed", entry=self.entry, says=printable(word, MAX_NAME_BYTES))
+            self._taken.add(self.entry)
+            self.impostors.answer()
 
     def name_appeared(self, name: str) -> None:
         """An operator's word about a lease, or an entry that speaks for this host and is not ours:

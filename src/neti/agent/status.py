@@ -60,6 +60,7 @@ def status(agent: "Agent") -> Status:
             count=fleet.skipped_count(),
             entries={printable(name): why for name, why in fleet.skipped().items()},
         ),
+        records=fleet.records,
         shared_private=tuple(
             Shared(site=site, address=str(address), ids=tuple(ids))
             for site, address, ids in fleet.shared_private()

@@ -120,6 +120,8 @@ def _status_lines(seen: Status) -> list[str]:
         f"stage     {_stage(seen)}",
     ]
     lines += _absent(seen)
+    if seen.records == "strict":
+        lines.append("records   strict: only what a host's own record names is believed")
     if seen.skipped.count:
         entries = counted(seen.skipped.count, "registry entry is", "registry entries are")
         lines.append(f"skipped   {entries} not believed:")

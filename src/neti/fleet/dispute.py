@@ -7,7 +7,8 @@ it names. Of two equal claims the one that was accepted stays.
 Must never do: change what is known or who stands. It looks at facts and says what follows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -15,24 +16,36 @@ from neti.fleet.entries import Roster
 from neti.fleet.lost import Absences
 from neti.fleet.members import Standing
 from neti.fleet.reads import Asking
+from neti.fleet.vouching import UNNAMED, Vouching
+from neti.model import Member
 
-# Which entry must make room first, by its lease: another's (0), not read yet, its own.
+# Which entry must make room first, by its record, and by its lease: another's (0), not read yet,
+# its own.
 _ROOM: Final = {True: 2, None: 1, False: 0}
 
 
 class Judge:
-    """Not thread-safe: the fleet owns it. ``disputed``: names that do not count, and why; it is
-    told when a name is gone."""
+    """Not thread-safe: the fleet owns it. ``disputed``: names that do not count, and why;
+    ``unvouched``: names that their hosts' records do not name, former ones apart. It is told when a
+    name is gone."""
 
     def __init__(
-        self, roster: Roster, asking: Asking, standing: Standing, absences: Absences
+        self,
+        roster: Roster,
+        asking: Asking,
+        standing: Standing,
+        absences: Absences,
+        vouching: Vouching,
     ) -> None:
         self._roster = roster
         self._asking = asking
         self._standing = standing
         self._absences = absences
+        self._vouching = vouching
         self._disputed: dict[str, str] = {}
+        self._unvouched: dict[str, None] = {}
         self.disputed: Mapping[str, str] = MappingProxyType(self._disputed)
+        self.unvouched: Set[str] = self._unvouched.keys()
 
     def judge(self, host_id: str) -> str | None:
         """The name that speaks for this id, if one does; what is wrong with the others is noted."""
@@ -45,6 +58,10 @@ class Judge:
                 self._disputed[name] = fault
             else:
                 self._disputed.pop(name, None)
+            if self._is_unvouched(name, chosen):
+                self._unvouched[name] = None
+            else:
+                self._unvouched.pop(name, None)
         return chosen
 
     def why(self, name: str) -> str:
@@ -56,32 +73,40 @@ class Judge:
 
     def least(self, host_id: str) -> str | None:
         """Of too many entries of one id the one to put aside: never the one that speaks for it; of
-        the others first those whose lease is another's, then those whose lease was not read, the
-        oldest of them first; of those that hold the lease, the lowest generation."""
+        the others first those that its record does not name, where that is known; then those whose
+        lease is another's, then those whose lease was not read, the oldest of them first; of those
+        that hold the lease, the lowest generation."""
         speaks = self._standing.speaks.get(host_id)
         entries = [name for name in self._roster.entries_of(host_id) if name != speaks]
         return min(entries, key=self._room, default=None)
 
-    def _room(self, name: str) -> tuple[int, int]:
+    def _room(self, name: str) -> tuple[int, int, int]:
         claim = self._roster.claims[name]
         leased = self._asking.holds_lease(claim)
-        return _ROOM[leased], claim.generation if leased else 0
+        vouched = self._vouching.vouched(claim.id, name)
+        return _ROOM[vouched], _ROOM[leased], claim.generation if leased else 0
 
     def forget(self, name: str) -> None:
         """The entry is gone."""
         self._disputed.pop(name, None)
+        self._unvouched.pop(name, None)
 
     def _best(self, believed: list[str]) -> str | None:
-        """The highest generation; of equals, the accepted one."""
+        """The highest generation; of equals, the accepted one. Where records decide, the one that
+        is named, before any that is still being read."""
         if len(believed) < 2:
             return believed[0] if believed else None
         claims = self._roster.claims
+        if self._vouching.decides:
+            host_id = claims[believed[0]].id
+            named = [n for n in believed if self._vouching.vouched(host_id, n)]
+            believed = named or believed
         accepted = self._standing.speaks.get(claims[believed[0]].id)
         return min(believed, key=lambda n: (-claims[n].generation, n != accepted, n))
 
     def _believed(self, name: str, floor: int) -> bool:
         claim = self._roster.claims[name]
-        if claim.generation < floor:
+        if claim.generation < floor or not self._may_be_its_word(claim, name):
             return False
         leased = self._asking.holds_lease(claim)
         if leased is not None:
@@ -97,10 +122,35 @@ class Judge:
             return False
         return self._roster.listed(name) and self._roster.count_at(claim.overlay) == 1
 
+    def _may_be_its_word(self, claim: Member, name: str) -> bool:
+        """By its host's record. While that is being read, what was accepted stays, and what says
+        the same of the host; anything else waits."""
+        if not self._vouching.decides:
+            return True
+        vouched = self._vouching.vouched(claim.id, name)
+        if vouched is not None:
+            return vouched
+        speaks = self._standing.speaks.get(claim.id)
+        if speaks is None or speaks == name:
+            return speaks == name
+        accepted = self._roster.claims[speaks]
+        return replace(claim, generation=accepted.generation) == accepted
+
+    def _is_unvouched(self, name: str, chosen: str | None) -> bool:
+        claim = self._roster.claims[name]
+        if self._vouching.mode == "off" or self._vouching.vouched(claim.id, name) is not False:
+            return False
+        # What is older than the entry that speaks is a former one: it stands until its session
+        # ends.
+        return chosen is None or claim.generation >= self._roster.claims[chosen].generation
+
     def _fault(self, name: str, chosen: str | None, floor: int) -> str | None:
         claim = self._roster.claims[name]
         best = self._roster.claims.get(chosen) if chosen is not None else None
         ahead = best.generation if best is not None else -1
+        if self._vouching.decides and self._vouching.vouched(claim.id, name) is False:
+            # A former entry of its host's own stands until its session ends.
+            return UNNAMED if chosen is None or claim.generation >= ahead else None
         if claim.generation < ahead:
             return None  # an older generation, about to be removed: no fault
         if self._asking.holds_lease(claim) is False:

@@ -29,7 +29,9 @@ from neti.fleet.lost import Absences, Hold, Lost
 from neti.fleet.members import Change, Standing
 from neti.fleet.reads import Asking, Questions
 from neti.fleet.removal import Leaving
-from neti.model import Departure, IPAddress, Member, Moved
+from neti.fleet.vouching import Mode, Vouching
+from neti.model import Departure, IPAddress, Member, Moved, entry
+from neti.registry import HostRead
 
 # Junk in the registry must not fill the status page.
 MAX_NAMED: Final = 100
@@ -53,6 +55,7 @@ class Fleet:
         linger_seconds: float,
         guard: Guard | None = None,
         hold_seconds: float = 3600.0,
+        records: Mode = "off",
     ) -> None:
         self._guarded = guard is not None
         self._now_leased: set[str] = set()  # members whose lease was read after they were let in
@@ -60,8 +63,9 @@ class Fleet:
         self._asking = Asking()
         self._standing = Standing()
         self._absent = Absences()
+        self._vouching = Vouching(records, self._asking, self._roster.__contains__)
         known = (self._roster, self._asking, self._standing, self._absent)
-        self._judge = Judge(*known)
+        self._judge = Judge(*known, self._vouching)
         self._leaving = Leaving(
             *known, linger_seconds=linger_seconds, guard=guard, hold_seconds=hold_seconds
         )
@@ -149,6 +153,23 @@ class Fleet:
         faults = self._judge.disputed.keys() | self._roster.bad_data.keys()
         return len(self._roster.junk) + self._roster.crowded + len(faults)
 
+    @property
+    def records(self) -> Mode:
+        """What hosts' records are for."""
+        return self._vouching.mode
+
+    def decide_by_records(self, decide: bool) -> None:
+        """From now on only what records name is believed, or again what was believed before."""
+        if self._vouching.mode != "off" and decide != self._vouching.decides:
+            self._vouching.mode = "strict" if decide else "report"
+            self._settle(set(map(self._id_of, self._roster.claims)))
+
+    @property
+    def unvouched(self) -> Collection[str]:
+        """Entries that their hosts' records do not name, and that would speak for these hosts, or
+        do; none where records are not read."""
+        return self._judge.unvouched
+
     def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
         """Private addresses that several members of one site claim: all are let in, and named."""
         return self._standing.shared_private()
@@ -187,12 +208,15 @@ class Fleet:
         """
         self._asking.remember_leases(owners)
         were_lost = dict(lost.values())
+        words = {m.id: n for n in names if (m := self._roster.admissible(n)) is not None}
+        self._vouching.trust(words)
         touched: set[str] = set()
         for name in names.keys() - were_lost.keys():
             touched |= self._enter(name, bulk=True)
             self._restore_more(name, names[name])
         self._settle(touched)
         self._restore_lost(were_lost, names)
+        self._vouching.keep_only(self.members)
         for host_id, hold in holds.items():
             if host_id in self._absent:
                 self._absent.hold((host_id,), hold)
@@ -233,14 +257,33 @@ class Fleet:
     def succeed(self, before: "Fleet") -> None:
         """Whom another fleet knows to be gone, and which entries it refuses for that."""
         self._leaving.gone.update(before._leaving.gone)
+        self._vouching.mode = before._vouching.mode
+        self._vouching.trust(before._vouching.proved)
         for name, why in before.ghosts.items():
             self._roster.refuse(name, why)
 
     def appeared(self, name: str, *, bulk: bool = False, now: float = 0.0) -> None:
         self._settle(self._enter(name, bulk=bulk, now=now))
+        self._vouching.other_event()
 
     def vanished(self, name: str, *, now: float) -> None:
         self._settle(self._remove(name, now=now))
+        self._vouching.other_event()
+
+    def host_changed(self, host_id: str) -> None:
+        """Its record was written. If the next thing told is that an entry of it appeared, the two
+        were one step."""
+        known = host_id in self.members or bool(self._roster.entries_of(host_id))
+        self._vouching.changed(host_id, known=known)
+
+    def host_read(self, read: HostRead, *, now: float) -> None:
+        """What its record says."""
+        self._vouching.host_read(read)
+        self._settle({read.host_id} | self._heed_goodbye(read.host_id, now=now))
+
+    def prove_again(self, ids: Iterable[str]) -> None:
+        """Look once more whether the records of these members still name their entries."""
+        self._vouching.again(ids)
 
     def lease_read(self, overlay: IPv4Address, host_id: str | None) -> None:
         if not self._roster.claimed(overlay):
@@ -258,9 +301,14 @@ class Fleet:
             # For all others it was somebody else's, and is.
             self._settle({i for i in (before, host_id) if i} & self._roster.ids_at(overlay))
 
-    def data_read(self, name: str, data: bytes | None) -> None:
+    def data_read(self, name: str, data: bytes | None, made: int = 0) -> None:
+        """An entry's further addresses, and the step that made it."""
         self._asking.data_read(name)
         claim = self._roster.data_read(name, data) if data is not None else None
+        known = self._roster.claims.get(name)
+        if known is not None:
+            self._vouching.data_read(known.id, name, made)
+            claim = known if self._vouching.decides else claim
         if claim is not None:
             self._settle((claim.id,))
 
@@ -292,6 +340,10 @@ class Fleet:
     def _enter(self, name: str, *, bulk: bool = False, now: float = 0.0) -> set[str]:
         told = self._roster.enter(name, bulk=bulk)
         if isinstance(told, Member):
+            if bulk:
+                self._vouching.listed(told.id, name)
+            elif not self._vouching.appeared(told.id, name) and self._vouching.decides:
+                return self._make_room(told.id) | {told.id}  # nobody's word: nothing is asked
             if told.extended:
                 self._asking.want_data((name,))
             if not self._asking.holds_lease(told):
@@ -302,8 +354,21 @@ class Fleet:
             if self._roster.claimed(told.overlay):
                 self._asking.want_lease(told.overlay)
         elif isinstance(told, Departure):
+            if self._vouching.decides:
+                self._asking.want_host(told.id)
+                return self._heed_goodbye(told.id, now=now)
             return self._leaving.goodbye(told, now=now)
         return set()
+
+    def _heed_goodbye(self, host_id: str, *, now: float) -> set[str]:
+        """Where records decide, a goodbye counts once the host's own says so."""
+        generation = self._roster.departed(host_id)
+        if generation is None or not self._vouching.decides:
+            return set()
+        word = Departure(host_id, generation)
+        if not self._vouching.says_left(host_id, entry.encode_goodbye(word)):
+            return set()
+        return self._leaving.goodbye(word, now=now)
 
     def _remove(self, name: str, *, now: float) -> set[str]:
         claim = self._roster.remove(name)
@@ -311,12 +376,13 @@ class Fleet:
             return set()
         touched = self._affected(claim)
         self._judge.forget(name)
-        if claim.extended:
+        self._vouching.vanished(claim.id, name)
+        if claim.extended or self._vouching.mode != "off":
             self._asking.forget_data(name)
         if self._standing.speaks.get(claim.id) != name:
             self._roster.drop(name)
             return touched | self._fill(claim.id)
-        departed = self._roster.said_goodbye(name)
+        departed = self._said_goodbye(name, claim)
         if departed and not self._guarded:
             self._roster.drop(name)
             return touched | self._fill(claim.id)
@@ -324,6 +390,17 @@ class Fleet:
         if departed:
             touched |= self._leaving.let_go((claim.id,), now=now, said=True)
         return touched
+
+    def _said_goodbye(self, name: str, claim: Member) -> bool:
+        if not self._roster.said_goodbye(name):
+            return False
+        if not self._vouching.decides:
+            return True
+        said = Departure(claim.id, self._roster.departed(claim.id) or 0)
+        return self._vouching.says_left(claim.id, entry.encode_goodbye(said))
+
+    def _id_of(self, name: str) -> str:
+        return self._roster.claims[name].id
 
     def _affected(self, claim: Member) -> set[str]:
         """Who may stand differently when this claim comes or goes: its id, and while it is not
@@ -405,6 +482,8 @@ class Fleet:
             for host_id, name in chosen.items():
                 again |= self._decide(host_id, name)
                 again |= self._next_of_crowd(host_id)
+                if host_id not in self.members and not self._roster.entries_of(host_id):
+                    self._vouching.forget(host_id)
             touched = again | self._leaving.without_lease(chosen)
         # Only now, as a claim may follow the one that ended.
         for overlay in self._roster.take_unclaimed():

@@ -24,9 +24,10 @@ class Questions:
 
     leases: frozenset[IPv4Address]
     data: frozenset[str]
+    hosts: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
-        return bool(self.leases or self.data)
+        return bool(self.leases or self.data or self.hosts)
 
 
 _NOTHING: Final = Questions(frozenset(), frozenset())
@@ -42,26 +43,33 @@ class Asking:
         self._due_data: set[str] = set()
         self._open_leases: set[IPv4Address] = set()
         self._open_data: set[str] = set()
+        self._due_hosts: set[str] = set()
+        self._open_hosts: set[str] = set()
 
     def take(self) -> Questions:
         """What is to be asked now. What is being read is asked once more only after its answer, so
         that as many questions are under way as there are things to ask about, and no more."""
-        if not self._due_leases and not self._due_data:
+        if not (self._due_leases or self._due_data or self._due_hosts):
             return _NOTHING
         asked = Questions(
             frozenset(self._due_leases - self._open_leases),
             frozenset(self._due_data - self._open_data),
+            frozenset(self._due_hosts - self._open_hosts),
         )
         self._due_leases -= asked.leases
         self._due_data -= asked.data
         self._open_leases |= asked.leases
         self._open_data |= asked.data
+        self._due_hosts -= asked.hosts
+        self._open_hosts |= asked.hosts
         return asked
 
     def again(self) -> None:
         """Answers may have been lost with a connection."""
         self._due_leases |= self._open_leases
         self._due_data |= self._open_data
+        self._due_hosts |= self._open_hosts
+        self._open_hosts.clear()
         self._open_leases.clear()
         self._open_data.clear()
 
@@ -96,6 +104,9 @@ class Asking:
     def want_data(self, names: Iterable[str]) -> None:
         self._due_data.update(names)
 
+    def asks_data(self, name: str) -> bool:
+        return name in self._due_data or name in self._open_data
+
     def data_read(self, name: str) -> None:
         _discard(self._open_data, name)
 
@@ -103,6 +114,22 @@ class Asking:
         """The entry is gone, or its data are known."""
         self._due_data.discard(name)
         _discard(self._open_data, name)
+
+    # --- hosts' records ---
+
+    def want_host(self, host_id: str) -> None:
+        self._due_hosts.add(host_id)
+
+    def asks_host(self, host_id: str) -> bool:
+        return host_id in self._due_hosts or host_id in self._open_hosts
+
+    def host_read(self, host_id: str) -> None:
+        _discard(self._open_hosts, host_id)
+
+    def forget_host(self, host_id: str) -> None:
+        """Nobody has this id any more."""
+        self._due_hosts.discard(host_id)
+        _discard(self._open_hosts, host_id)
 
 
 def _discard(held: set[H], what: H) -> None:

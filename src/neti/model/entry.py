@@ -70,7 +70,11 @@ def encode(member: Member) -> str:
 
 
 def encode_departure(member: Member) -> str:
-    return f"left.{_base36(member.generation)}.{member.id}"
+    return encode_goodbye(Departure(member.id, member.generation))
+
+
+def encode_goodbye(word: Departure) -> str:
+    return f"left.{_base36(word.generation)}.{word.id}"
 
 
 def encode_moved(overlay: IPv4Address, host_id: str) -> str:

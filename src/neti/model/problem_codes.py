@@ -111,6 +111,12 @@ _KINDS: Final = (
         "The message names the program. Make it leave `table inet neti` and the overlay's route "
         "alone. If the program is `neti`, a second agent runs on this host: stop one of them",
     ),
+    _warning(
+        "forged",
+        "Somebody made entries under the ids of hosts whose records do not name them. They are not "
+        "believed",
+        "`neti registry check` says by whose certificate. `neti registry remove` takes them away",
+    ),
     _critical(
         "held",
         "Many members vanished at once, or from a registry that may be the wrong one: their "
@@ -173,6 +179,13 @@ _KINDS: Final = (
         "metrics",
         "The agent cannot listen on the address for metrics",
         "Free the address or change `metrics_listen`, then restart the agent",
+    ),
+    _note(
+        "not_vouched",
+        "Entries that no host's record names are believed, because `neti registry strict` "
+        "is off: their agents are of an earlier version, or somebody forged them",
+        "Upgrade these agents. `neti registry check` names forged entries. Then `neti registry "
+        "strict on`",
     ),
     _warning(
         "origin",
@@ -270,6 +283,14 @@ _KINDS: Final = (
         "when the agent is restarted",
     ),
     _warning(
+        "strict_gone",
+        "An operator said that only what hosts' records name is believed, and the registry does "
+        "not say so any more: it was wiped, restored from an older copy, or is another one. This "
+        "host stays strict",
+        "`neti registry strict on` if the registry is the right one. To end it, say `on` there "
+        "first, then `off`",
+    ),
+    _warning(
         "tables",
         "Other programs' tables cannot be read, so the agent cannot tell whether they keep "
         "members out",
@@ -306,7 +327,9 @@ _KINDS: Final = (
 )  # fmt: skip
 
 # All hosts have these at the same time, so no host reports them to the others.
-ABOUT_THE_FLEET: Final = frozenset({"held", "live_setting", "lost", "origin", "registry"})
+ABOUT_THE_FLEET: Final = frozenset(
+    {"forged", "held", "live_setting", "lost", "not_vouched", "origin", "registry", "strict_gone"}
+)
 # With one of these, what the registry says is not in this host's kernel, or the other way round:
 # what this host is does not stand in the registry.
 OUT_OF_STEP: Final = frozenset(

@@ -155,7 +155,8 @@ class Status:
     addresses. ``peers``: members without this host. ``lost``, ``holds``: the first of them;
     ``members`` has the counts. ``ssh``: whether SSH is kept out of connection tracking.
     ``applies``: transactions with the kernel so far. ``containers``: interfaces that are taken for
-    this host's own containers', so that what comes from them is let in."""
+    this host's own containers', so that what comes from them is let in. ``records``: whether hosts'
+    records are read ("report"), decide ("strict"), or neither ("off")."""
 
     format: int = FORMAT
     version: str
@@ -178,6 +179,7 @@ class Status:
     lost: tuple[Lost, ...] = ()
     holds: tuple[Held, ...] = ()
     skipped: Skipped = field(default_factory=Skipped)
+    records: str = "off"
     shared_private: tuple[Shared, ...] = ()
     removed: Removed = field(default_factory=Removed)
     containers: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from neti.fleet.fleet import Fleet
 from neti.fleet.guard import Guard
 from neti.fleet.members import Change
 from neti.fleet.remembered import Everybody, Remembered
+from neti.fleet.vouching import Mode
 from neti.model import Host, IPAddress, Member, entry
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
@@ -49,6 +50,7 @@ class Membership:
         host: Host,
         reserved: frozenset[IPAddress],
         guard: Guard | None = None,
+        records: Mode = "off",
     ) -> "Membership":
         admission = Admission(
             sites=settings.sites,
@@ -64,6 +66,7 @@ class Membership:
                 linger_seconds=settings.linger_seconds,
                 guard=guard,
                 hold_seconds=settings.hold_seconds,
+                records=records,
             ),
             elements=Elements(revoke_seconds=REVOKE_SECONDS),
         )

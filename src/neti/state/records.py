@@ -37,7 +37,8 @@ class Self:
     """What a restarted agent knows of itself. ``structure_text`` is what was asked for,
     ``structure_seen`` how the kernel listed it: equal to today's listing, nothing was touched.
     ``origin``: the registry as it was last seen. ``followed``: ids of operators' releases for the
-    whole fleet. The rest is what ``neti restore`` needs."""
+    whole fleet. ``strict``: the fleet in which an operator said that only what hosts' records name
+    is believed. The rest is what ``neti restore`` needs."""
 
     overlay: str | None = None
     entry: str | None = None
@@ -48,6 +49,7 @@ class Self:
     uplinks: tuple[str, ...] = ()
     ssh_untracked: bool = False
     followed: tuple[str, ...] = ()
+    strict: str | None = None
 
     @property
     def structure(self) -> SeenStructure | None:

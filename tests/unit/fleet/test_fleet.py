@@ -108,8 +108,8 @@ def hold(fleet: Fleet) -> dict[str, str]:
 
 
 def remains(fleet: Fleet) -> dict[str, int]:
-    """Everything that still takes memory, but for the bounded note of whom an older copy of the
-    registry must not bring back."""
+    """Everything that still takes memory, but for the bounded notes of whom an older copy of the
+    registry must not bring back, and of who was let go within ten minutes."""
     fleet.take_absence_changes()
     fleet.take_changes()
     assert len(fleet._leaving.gone) <= MAX_GONE
@@ -117,7 +117,9 @@ def remains(fleet: Fleet) -> dict[str, int]:
         f"{type(part).__name__}.{key}": size
         for part in parts(fleet)
         for key, held in vars(part).items()
-        if key != "gone" and hasattr(held, "__len__") and (size := len(held))
+        if key not in ("gone", "window", "mode")
+        and hasattr(held, "__len__")
+        and (size := len(held))
     }
 
 

@@ -1,0 +1,150 @@
+"""Which entry of each host is its own word, by the host's record in the registry. Pure.
+
+An entry is *proved* when the record names it, and the step that wrote the record made it: because
+it came directly after the record was written, or because the numbers of the two steps are equal.
+What was proved stays so while it stands, or until another entry of its host is proved. What the
+last good state had is *trusted*: it counts as proved until its record has been read, and says
+otherwise. See docs/design/host-records.md.
+
+Must never do: let a name that no record vouches for cost a question.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
+from typing import Final, Literal
+
+from neti.fleet.reads import Asking
+from neti.registry import HostRead
+
+# Whether records are not read, are read and only reported, or decide.
+Mode = Literal["off", "report", "strict"]
+
+UNNAMED: Final = "its host's record does not name it"
+
+
+class Vouching:
+    """Not thread-safe: the fleet owns it. ``proved``: by host id the entry that is its word.
+    ``standing``: whether the registry holds this name."""
+
+    def __init__(self, mode: Mode, asking: Asking, standing: Callable[[str], bool]) -> None:
+        self.mode: Mode = mode
+        self._asking = asking
+        self._standing = standing
+        self._proved: dict[str, str] = {}
+        self.proved: Mapping[str, str] = MappingProxyType(self._proved)
+        self._trusted: set[str] = set()  # ids whose proof is from before, and was not looked at
+        self._said: dict[str, HostRead] = {}  # by id: records whose word is not proved
+        self._twins: dict[str, str] = {}  # by id: what came directly after its record was written
+        self._made: dict[str, int] = {}  # names whose step was read
+        self._just_changed: str | None = None  # the event before this one was about its record
+
+    @property
+    def decides(self) -> bool:
+        return self.mode == "strict"
+
+    def vouched(self, host_id: str, name: str) -> bool | None:
+        """Whether this entry is its host's word; None: that is being read."""
+        if self._proved.get(host_id) == name:
+            return True
+        if self._asking.asks_data(name):
+            return None
+        # What came while we watched, and not with a record, is nobody's word.
+        open_still = self._twins.get(host_id) == name or name in self._made
+        return None if open_still and self._asking.asks_host(host_id) else False
+
+    def says_left(self, host_id: str, departure: str) -> bool:
+        """Whether this goodbye is the host's word."""
+        said = self._said.get(host_id)
+        return said is not None and said.record is not None and said.record.word == departure
+
+    # --- what is told ---
+
+    def changed(self, host_id: str, *, known: bool) -> None:
+        """The record was written. ``known``: somebody has this id, or had it a moment ago."""
+        self._just_changed = host_id
+        if known and self.mode != "off":
+            self._asking.want_host(host_id)
+
+    def other_event(self) -> None:
+        """Anything else was told: what comes now does not follow the record directly."""
+        self._just_changed = None
+
+    def appeared(self, host_id: str, name: str) -> bool:
+        """An entry came while we watched. Whether it may be its host's word."""
+        twin, self._just_changed = self._just_changed == host_id, None
+        if twin and self.mode != "off":
+            self._twins[host_id] = name
+            self._asking.want_host(host_id)
+        return twin
+
+    def listed(self, host_id: str, name: str) -> None:
+        """It stood in a whole list, so nobody saw how it came."""
+        if self.mode != "off" and self._proved.get(host_id) != name:
+            self._asking.want_host(host_id)
+            self._asking.want_data((name,))
+
+    def trust(self, words: Mapping[str, str]) -> None:
+        """By host id: entries of the last good state."""
+        if self.mode != "off":
+            self._proved.update(words)
+            self._trusted.update(words)
+
+    def keep_only(self, members: Collection[str]) -> None:
+        """Whoever of the last good state did not become a member is not trusted."""
+        for host_id in self._trusted - set(members):
+            self._trusted.discard(host_id)
+            del self._proved[host_id]
+
+    def again(self, ids: Iterable[str]) -> None:
+        """Look once more whether what was proved is still so."""
+        for host_id in ids:
+            if (name := self._proved.get(host_id)) is not None:
+                self._trusted.add(host_id)
+                self._asking.want_host(host_id)
+                self._asking.want_data((name,))
+
+    def host_read(self, read: HostRead) -> None:
+        self._asking.host_read(read.host_id)
+        self._said[read.host_id] = read
+        self._prove(read.host_id)
+
+    def data_read(self, host_id: str, name: str, made: int) -> None:
+        if self.mode != "off":
+            self._made[name] = made
+            self._prove(host_id)
+
+    def vanished(self, host_id: str, name: str) -> None:
+        self._made.pop(name, None)
+        if self._twins.get(host_id) == name:
+            del self._twins[host_id]
+        if self._proved.get(host_id) == name:
+            del self._proved[host_id]
+            self._trusted.discard(host_id)
+
+    def forget(self, host_id: str) -> None:
+        """Nobody has this id any more."""
+        self._said.pop(host_id, None)
+        self._asking.forget_host(host_id)
+
+    # --- within ---
+
+    def _prove(self, host_id: str) -> None:
+        said = self._said.get(host_id)
+        if said is None:
+            return
+        word = said.record.word if said.record is not None else ""
+        if self._standing(word) and not word.startswith("left."):
+            if self._twins.get(host_id) != word and word not in self._made:
+                self._asking.want_data((word,))
+                return
+            if self._twins.get(host_id) == word or self._made[word] == said.written:
+                self._proved[host_id] = word
+                self._trusted.discard(host_id)
+                self._twins.pop(host_id, None)
+                self._made.pop(word, None)
+                del self._said[host_id]
+                return
+        if host_id in self._trusted:
+            self._trusted.discard(host_id)
+            if not word.startswith("left."):
+                del self._proved[host_id]

@@ -1,0 +1,142 @@
+"""An operator said that only what hosts' records name is believed: what agents make of it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.agents import Box, World, world
+
+from neti.model.settings import RegistryTLS
+from neti.registry.memory import MemoryRegistry
+
+FORGED = "1.0a00090900000000{overlay}.zzzz.ec2.{id}"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def started(fleet: World, number: int, *, tls: bool = True) -> Box:
+    box = fleet.box(number)
+    if tls:
+        files = RegistryTLS(ca=Path("/ca"), cert=Path("/cert"), key=Path("/key"))
+        box.settings = replace(box.settings, registry_tls=files)
+    box.start()
+    fleet.settle()
+    return box
+
+
+def say(fleet: World, word: bytes | None) -> None:
+    MemoryRegistry(fleet.server).change_setting("strict", word)
+    fleet.settle()
+
+
+def forge(fleet: World, box: Box) -> str:
+    overlay = box.status()["overlay"]
+    digits = "".join(f"{int(part):02x}" for part in overlay.split("."))
+    name = FORGED.format(overlay=digits, id=box.host.id)
+    fleet.server.put(name)
+    fleet.settle()
+    return name
+
+
+def codes(box: Box) -> set[str]:
+    return {one["code"] for one in box.status()["problems"]}
+
+
+def private_of(box: Box, other: Box) -> str | None:
+    assert box.agent is not None
+    member = box.agent.core.members.fleet.members.get(other.host.id)
+    return str(member.private) if member is not None else None
+
+
+def test_before_it_a_forged_entry_is_believed_and_named(fleet: World) -> None:
+    one, two = started(fleet, 1), started(fleet, 2)
+    forge(fleet, two)
+    assert one.status()["records"] == "report"
+    assert private_of(one, two) == "10.0.9.9"
+    assert "not_vouched" in codes(one)
+
+
+def test_from_then_on_a_forged_entry_has_no_effect_and_is_named(fleet: World) -> None:
+    one, two = started(fleet, 1), started(fleet, 2)
+    say(fleet, b"on 2026-11-27T12:00:00Z")
+    before = two.status()["entry"]
+    forge(fleet, two)
+    assert private_of(one, two) == str(two.host.private)
+    assert {"forged"} <= codes(one)
+    assert "impostor" in codes(two)
+    assert two.status()["entry"] == before  # nothing has to be answered
+
+
+def test_it_is_remembered_by_an_agent_that_starts_anew(fleet: World) -> None:
+    one, two = started(fleet, 1), started(fleet, 2)
+    say(fleet, b"on")
+    one.stop()
+    forge(fleet, two)
+    one.start()
+    assert one.status()["records"] == "strict"
+    fleet.settle()
+    assert private_of(one, two) == str(two.host.private)
+
+
+def test_off_ends_it(fleet: World) -> None:
+    one = started(fleet, 1)
+    say(fleet, b"on")
+    say(fleet, b"off")
+    assert one.status()["records"] == "report"
+
+
+@pytest.mark.parametrize("word", [None, b"", b"nonsense"])
+def test_any_other_word_does_not_and_is_named(fleet: World, word: bytes | None) -> None:
+    one = started(fleet, 1)
+    say(fleet, b"on")
+    say(fleet, word)
+    assert one.status()["records"] == "strict"
+    assert "strict_gone" in codes(one)
+    say(fleet, b"on")
+    assert "strict_gone" not in codes(one)
+
+
+@pytest.mark.parametrize("word", [None, b"off"])
+def test_a_wiped_registry_does_not_end_it(fleet: World, word: bytes | None) -> None:
+    one = started(fleet, 1)
+    say(fleet, b"on")
+    fleet.server.stop()
+    fleet.server.wipe()
+    fleet.server.start()
+    say(fleet, word)
+    assert one.status()["records"] == "strict"
+    assert "strict_gone" in codes(one)
+
+
+def test_a_host_without_tls_believes_as_before(fleet: World) -> None:
+    one, two = started(fleet, 1, tls=False), started(fleet, 2)
+    say(fleet, b"on")
+    forge(fleet, two)
+    assert one.status()["records"] == "off"
+    assert private_of(one, two) == "10.0.9.9"
+
+
+def test_a_host_that_left_is_gone_at_once(fleet: World) -> None:
+    one, two = started(fleet, 1), started(fleet, 2)
+    say(fleet, b"on")
+    two.ask("leave")
+    fleet.settle()
+    assert private_of(one, two) is None
+
+
+def test_a_record_that_an_operator_wrote_over_makes_its_host_register_anew(fleet: World) -> None:
+    from neti.registry.record import HostRecord
+
+    one, two = started(fleet, 1), started(fleet, 2)
+    say(fleet, b"on")
+    before = two.status()["entry"]
+    fleet.server.put_record(two.host.id, HostRecord())
+    fleet.pass_time(2)
+    assert two.status()["entry"] != before
+    assert private_of(one, two) == str(two.host.private)
+    assert "forged" not in codes(one)

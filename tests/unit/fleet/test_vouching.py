@@ -1,0 +1,279 @@
+"""Only a host can speak for itself: what its record names, and what somebody else says of it."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from neti.fleet.admission import Admission
+from neti.fleet.fleet import Fleet
+from neti.fleet.vouching import UNNAMED, Mode
+from neti.model import Member, Site, entry
+from neti.registry import HostRead
+from neti.registry.record import HostRecord
+
+SUBNET = IPv4Network("192.168.0.0/24")
+SITE = Site(name="ec2", private=(IPv4Network("10.0.0.0/8"),), public=())
+LINGER = 600.0
+
+
+class World:
+    """A registry by hand: names with the steps that made them, and records."""
+
+    def __init__(self, mode: Mode = "strict") -> None:
+        self.fleet = Fleet(
+            Admission(sites={"ec2": SITE}, overlay_subnet=SUBNET),
+            linger_seconds=LINGER,
+            records=mode,
+        )
+        self.made: dict[str, int] = {}
+        self.records: dict[str, tuple[HostRecord, int]] = {}
+        self.leases: dict[IPv4Address, str] = {}
+        self.step = 0
+        self.asked_hosts: list[str] = []
+        self.asked = 0
+
+    def lease(self, number: int) -> None:
+        self.leases[SUBNET[number]] = f"h{number}"
+
+    def name(self, number: int, generation: int = 0, **other: object) -> str:
+        member = Member(
+            id=f"h{number}",
+            site="ec2",
+            private=IPv4Address(f"10.0.0.{number}"),
+            public=None,
+            overlay=SUBNET[number],
+            generation=generation,
+        )
+        return entry.encode(replace(member, **other))  # type: ignore[arg-type]
+
+    def register(self, number: int, generation: int = 0, **other: object) -> str:
+        """As its own agent does: record and entry in one step."""
+        self.lease(number)
+        name = self.name(number, generation, **other)
+        self.write(f"h{number}", name)
+        self.made[name] = self.step
+        self.fleet.appeared(name)
+        self.answer()
+        return name
+
+    def write(self, host_id: str, word: str) -> None:
+        self.step += 1
+        self.records[host_id] = HostRecord(word=word), self.step
+        self.fleet.host_changed(host_id)
+
+    def forge(self, number: int, generation: int, **other: object) -> str:
+        """As anybody else does."""
+        self.step += 1
+        name = self.name(number, generation, **other)
+        self.made[name] = self.step
+        self.fleet.appeared(name)
+        self.answer()
+        return name
+
+    def vanish(self, name: str, at: float = 0.0) -> None:
+        self.made.pop(name, None)
+        self.fleet.vanished(name, now=at)
+        self.answer()
+
+    def listed(self) -> None:
+        self.fleet.snapshot(list(self.made), now=0.0)
+        self.answer()
+
+    def answer(self) -> None:
+        while asked := self.fleet.questions():
+            self.asked += len(asked.leases) + len(asked.data) + len(asked.hosts)
+            for overlay in asked.leases:
+                self.fleet.lease_read(overlay, self.leases.get(overlay))
+            for host_id in asked.hosts:
+                self.asked_hosts.append(host_id)
+                record, written = self.records.get(host_id, (None, 0))
+                self.fleet.host_read(HostRead(host_id, record, written), now=0.0)
+            for name in asked.data:
+                self.fleet.data_read(
+                    name, b"" if name in self.made else None, self.made.get(name, 0)
+                )
+
+    def private(self, number: int) -> str | None:
+        member = self.fleet.members.get(f"h{number}")
+        return str(member.private) if member is not None else None
+
+
+def test_a_host_that_registers_itself_is_a_member() -> None:
+    world = World()
+    world.register(1)
+    assert world.private(1) == "10.0.0.1"
+    assert not world.fleet.unvouched
+
+
+def test_a_join_costs_one_look_at_the_lease_and_one_at_the_record() -> None:
+    world = World()
+    world.register(1)
+    assert world.asked == 2
+
+
+@pytest.mark.parametrize("generation", [0, 1, 36**8 - 1])
+def test_a_forged_entry_of_a_live_host_changes_nothing_and_costs_no_look(generation: int) -> None:
+    world = World()
+    world.register(1)
+    asked = world.asked
+    forged = world.forge(1, generation, private=IPv4Address("10.9.9.9"))
+    assert world.private(1) == "10.0.0.1"
+    assert world.asked == asked
+    assert list(world.fleet.unvouched) == [forged]
+    assert world.fleet.skipped() == {forged: UNNAMED}
+
+
+def test_a_forged_entry_of_an_absent_host_is_nobodys() -> None:
+    world = World()
+    world.lease(1)
+    world.forge(1, 5)
+    assert world.private(1) is None
+
+
+def test_a_host_whose_address_changes_is_followed_at_once() -> None:
+    world = World()
+    world.register(1)
+    world.register(1, 1, private=IPv4Address("10.0.0.99"))
+    assert world.private(1) == "10.0.0.99"
+    assert not world.fleet.unvouched  # the former entry stands, and is no fault
+
+
+def test_a_former_entry_may_vanish_later() -> None:
+    world = World()
+    old = world.register(1)
+    world.register(1, 1, private=IPv4Address("10.0.0.99"))
+    world.vanish(old)
+    assert world.private(1) == "10.0.0.99"
+    assert not world.fleet.lost
+
+
+def test_generations_decide_nothing() -> None:
+    world = World()
+    world.register(1, 7)
+    world.register(1, 3, private=IPv4Address("10.0.0.99"))
+    assert world.private(1) == "10.0.0.99"
+
+
+def test_a_word_that_somebody_made_again_does_not_bring_the_host_back() -> None:
+    world = World()
+    word = world.register(1)
+    world.vanish(word)
+    assert "h1" in world.fleet.lost
+    world.step += 1
+    world.made[word] = world.step
+    world.fleet.appeared(word)
+    world.answer()
+    assert "h1" in world.fleet.lost
+
+
+def test_in_a_list_entries_count_once_their_step_is_known() -> None:
+    world = World()
+    for number in (1, 2):
+        world.lease(number)
+        world.step += 1
+        name = world.name(number)
+        world.made[name] = world.step
+        world.records[f"h{number}"] = HostRecord(word=name), world.step
+    ghost = world.name(2)
+    world.made[ghost] += 10  # made again, by somebody else
+    world.listed()
+    assert world.private(1) == "10.0.0.1"
+    assert world.private(2) is None
+    assert list(world.fleet.unvouched) == [ghost]
+
+
+def test_a_forged_goodbye_lets_nobody_go() -> None:
+    world = World()
+    word = world.register(1)
+    world.fleet.appeared("left.zz.h1")
+    world.answer()
+    world.vanish(word)
+    assert "h1" in world.fleet.lost
+
+
+@pytest.mark.parametrize("goodbye_first", [True, False])
+def test_a_hosts_own_goodbye_counts(goodbye_first: bool) -> None:
+    world = World()
+    word = world.register(1)
+    world.write("h1", "left.0.h1")
+    if goodbye_first:
+        world.fleet.appeared("left.0.h1")
+        world.answer()
+        world.vanish(word)
+    else:
+        world.vanish(word)
+        world.fleet.appeared("left.0.h1")
+        world.answer()
+    assert world.private(1) is None
+
+
+def test_the_last_good_state_counts_until_its_record_says_otherwise() -> None:
+    world = World()
+    name = world.name(1)
+    world.lease(1)
+    world.fleet.remember({name: ()}, lost={}, owners={SUBNET[1]: "h1"})
+    assert world.private(1) == "10.0.0.1"
+    world.made[name] = 1
+    world.listed()
+    assert world.private(1) == "10.0.0.1"
+    assert world.asked == 0
+    world.fleet.prove_again(["h1"])
+    world.answer()
+    assert world.private(1) is None
+
+
+def test_what_was_proved_stays_while_it_stands() -> None:
+    world = World()
+    world.register(1)
+    world.write("h1", "")  # an operator's
+    world.answer()
+    assert world.private(1) == "10.0.0.1"
+
+
+def test_where_records_are_only_reported_everybody_is_believed_and_named() -> None:
+    world = World("report")
+    world.register(1)
+    world.lease(2)
+    old = world.forge(2, 0)  # an agent that writes no record
+    forged = world.forge(1, 9, private=IPv4Address("10.9.9.9"))
+    assert world.private(2) == "10.0.0.2"
+    assert world.private(1) == "10.9.9.9"
+    assert set(world.fleet.unvouched) == {old, forged}
+
+
+def test_to_become_strict_and_back() -> None:
+    world = World("report")
+    world.register(1)
+    world.lease(2)
+    world.forge(2, 0)
+    forged = world.forge(1, 9, private=IPv4Address("10.9.9.9"))
+    world.fleet.decide_by_records(True)
+    world.answer()
+    assert world.private(1) == "10.0.0.1"
+    assert world.private(2) is None
+    world.fleet.decide_by_records(False)
+    world.answer()
+    assert world.private(1) == "10.9.9.9"
+    assert world.private(2) == "10.0.0.2"
+    assert forged in world.fleet.unvouched
+
+
+def test_where_records_are_not_read_nothing_is_asked_or_named() -> None:
+    world = World("off")
+    world.register(1)
+    world.forge(1, 9)
+    assert not world.asked_hosts
+    assert not world.fleet.unvouched
+
+
+def test_a_crowd_of_forged_entries_does_not_hide_the_hosts_own() -> None:
+    world = World()
+    for generation in range(40):
+        world.forge(1, 100 + generation)
+    world.register(1)
+    assert world.private(1) == "10.0.0.1"
+    for generation in range(40):
+        world.forge(1, 200 + generation)
+    world.register(1, 1, private=IPv4Address("10.0.0.99"))
+    assert world.private(1) == "10.0.0.99"
