@@ -87,6 +87,10 @@ class Fleet:
         """Members without a registration, those that are held included."""
         return self._absent.lost
 
+    def absent(self, host_id: str) -> Lost | None:
+        """``lost`` of one id, for less."""
+        return self._absent.get(host_id)
+
     @property
     def holds(self) -> Mapping[str, Hold]:
         return self._absent.holds

@@ -111,9 +111,12 @@ class Elements:
     def kernel_is(self, state: KernelState) -> None:
         """Believe what was read back: from now on, whatever differs from it is pending."""
         for where in ORDERED:
-            self._kernel[where] = dict(state.elements.get(where, {}))
-            self._dirty[where] = self._kernel[where].keys() ^ self._wishes[where].keys()
-            self._dirty[where] |= {k for k in self._kernel[where] if self._differs(where, k)}
+            held = self._kernel[where] = dict(state.elements.get(where, {}))
+            wishes = self._wishes[where]
+            self._dirty[where] = held.keys() ^ wishes.keys()
+            self._dirty[where] |= {
+                key for key, wish in wishes.items() if key in held and held[key] != _shown(wish)
+            }
         for revoked in self._revoked:
             self._revoked[revoked] = set(state.timed.get(revoked, {}))
 

@@ -148,7 +148,7 @@ class Membership:
         member = self.fleet.members.get(host_id)
         if member is None:
             return None
-        lost = self.fleet.lost.get(host_id)
+        lost = self.fleet.absent(host_id)
         return Remembered(
             name=self.fleet.speaks[host_id],
             more=member.more,
