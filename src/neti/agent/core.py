@@ -22,7 +22,7 @@ from neti.clock import Clock, SteadyClock
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.reconciler import Reconciler
 from neti.fleet.guard import Guard
-from neti.fleet.vouching import Mode
+from neti.fleet.vouching import Mode, mode_of
 from neti.host.machine import Machine
 from neti.model import Host, IPAddress
 from neti.model.problems import Problems
@@ -168,7 +168,5 @@ class Core:
         )
 
     def _records(self) -> Mode:
-        """What hosts' records are for. Without TLS anybody could write them."""
-        if self._settings.registry_tls is None:
-            return "off"
-        return "report" if self.disk.itself.strict is None else "strict"
+        tls, strict = self._settings.registry_tls is not None, self.disk.itself.strict is not None
+        return mode_of(tls=tls, strict=strict)

@@ -12,6 +12,7 @@ from neti import log
 from neti.agent.core import Core
 from neti.agent.fleet_release import FleetRelease
 from neti.agent.journal import Journal
+from neti.agent.proving import Proving
 from neti.agent.registration import Registration
 from neti.agent.strictness import Strictness
 from neti.control.server import Request
@@ -57,6 +58,7 @@ class Following:
         self._resync = resync
         self._release = FleetRelease(core)
         self._strictness = Strictness(core)
+        self.proving = Proving(core)
         self._stale_told = float("-inf")
         self._doubted_at: float | None = None  # steady seconds, and
         self._doubt_held = False  # whether it held anybody
@@ -117,6 +119,7 @@ class Following:
             )
         core.members.listed(snapshot.names, now=core.since(), doubt=doubt)
         self._registration.impostors.listed()
+        self.proving.listed()
         self._origin = snapshot.origin
         core.soon("memory", _SETTLED_AFTER)
         if doubt is not None or before is None or before.fleet != snapshot.origin.fleet:

@@ -295,6 +295,7 @@ class Agent:
             "forget": self.faults.forget,
             "certificate": self._look_at_certificate,
             "describe": self.registration.describing.look,
+            "prove": self.following.proving.look,
         }
 
     def _list_settled(self) -> None:

@@ -8,14 +8,11 @@ Must never do: believe "off" anywhere but in ``take``.
 """
 
 from dataclasses import replace
-from typing import Final
 
 from neti import log
 from neti.agent.core import Core
 from neti.registry import Origin
-from neti.text import printable
-
-_SHOWN: Final = 40
+from neti.registry.strict import decode
 
 
 class Strictness:
@@ -27,19 +24,20 @@ class Strictness:
     def take(self, value: bytes | None, origin: Origin | None) -> None:
         """The setting ``strict`` as it stands in the registry that ``origin`` names."""
         core = self._core
-        said = (value or b"").decode(errors="replace").split(" ")[0].strip()
+        said = decode(value)
         fleet = origin.fleet if origin is not None else ""
         remembered = core.disk.itself.strict
         core.problems.clear("strict_gone")
-        ended = said == "off" and fleet == remembered and "origin" not in core.problems
+        same = fleet == remembered and "origin" not in core.problems
+        ended = same and said is not None and not said.on
         if core.members.fleet.records == "off":
             self._without_tls(remembered)
-        elif said == "on":
+        elif said is not None and said.on:
             self._turn(fleet)
         elif remembered is None or ended:
             self._turn(None)
         else:
-            what = f"says {printable(said, _SHOWN)!r}" if said else "does not say so any more"
+            what = "says that this is over" if said is not None else "does not say so any more"
             other = "" if fleet == remembered else ", and is another one than the one that did"
             core.problems.set(
                 "strict_gone",

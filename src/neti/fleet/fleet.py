@@ -285,6 +285,16 @@ class Fleet:
         self._vouching.host_read(read)
         self._settle({read.host_id} | self._heed_goodbye(read.host_id, now=now))
 
+    @property
+    def unproved(self) -> Collection[str]:
+        """Members that are believed by what was proved before a gap, or before this agent ran."""
+        return self._vouching.trusted
+
+    def doubt_what_was_proved(self) -> None:
+        """Nobody watched for a while: what was proved and still stands is to be proved again, and
+        is believed until then."""
+        self._vouching.doubt_all()
+
     def prove_again(self, ids: Iterable[str]) -> None:
         """Look once more whether the records of these members still name their entries."""
         self._vouching.again(ids)

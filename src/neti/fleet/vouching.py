@@ -9,7 +9,7 @@ otherwise. See docs/design/host-records.md.
 Must never do: let a name that no record vouches for cost a question.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -18,6 +18,15 @@ from neti.registry import HostRead
 
 # Whether records are not read, are read and only reported, or decide.
 Mode = Literal["off", "report", "strict"]
+
+
+def mode_of(*, tls: bool, strict: bool) -> Mode:
+    """What records are for on a host. Without TLS anybody could write them. ``strict``: an operator
+    said so."""
+    if not tls:
+        return "off"
+    return "strict" if strict else "report"
+
 
 UNNAMED: Final = "its host's record does not name it"
 
@@ -32,7 +41,9 @@ class Vouching:
         self._standing = standing
         self._proved: dict[str, str] = {}
         self.proved: Mapping[str, str] = MappingProxyType(self._proved)
-        self._trusted: set[str] = set()  # ids whose proof is from before, and was not looked at
+        # Ids whose proof is from before, and was not looked at since.
+        self._trusted: set[str] = set()
+        self.trusted: Set[str] = self._trusted
         self._said: dict[str, HostRead] = {}  # by id: records whose word is not proved
         self._twins: dict[str, str] = {}  # by id: what came directly after its record was written
         self._made: dict[str, int] = {}  # names whose step was read
@@ -94,6 +105,9 @@ class Vouching:
         for host_id in self._trusted - set(members):
             self._trusted.discard(host_id)
             del self._proved[host_id]
+
+    def doubt_all(self) -> None:
+        self._trusted.update(self._proved)
 
     def again(self, ids: Iterable[str]) -> None:
         """Look once more whether what was proved is still so."""

@@ -19,6 +19,7 @@ from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import RegistryUnavailable
 from neti.fleet.guard import Guard
 from neti.fleet.registered import answer
+from neti.fleet.vouching import mode_of
 from neti.host import surroundings
 from neti.host.listeners import Listening
 from neti.host.machine import RealMachine
@@ -29,6 +30,7 @@ from neti.model.settings import Settings
 from neti.oneshot.down import is_down, is_there
 from neti.registry import OperatorRegistry
 from neti.registry.opening import open_registry
+from neti.registry.strict import is_strict
 from neti.ruleset import plan
 from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import enforce_commands
@@ -149,7 +151,9 @@ def _desired(settings: Settings, loaded: Loaded, now: float) -> _Desired:
     others = machine.others_judging_input()
     around = surroundings.surroundings(machine, seen, host, others=others)
     reserved = frozenset(registry_addresses(settings, host.site))
-    membership = Membership.empty(settings, host, reserved, Guard(window=loaded.window))
+    tls, strict = settings.registry_tls is not None, loaded.itself.strict is not None
+    records = mode_of(tls=tls, strict=strict)
+    membership = Membership.empty(settings, host, reserved, Guard(window=loaded.window), records)
     surroundings.note(membership.elements, host, seen, reserved)
     surroundings.listen(membership.elements, Listening(machine.listeners, machine.local_ports))
     membership.remember(loaded.members)  # who is lost or held stays in the kernel
@@ -167,9 +171,13 @@ def _desired(settings: Settings, loaded: Loaded, now: float) -> _Desired:
 
 def _read_fleet(membership: Membership, registry: OperatorRegistry, now: float) -> None:
     fleet = membership.fleet
+    if is_strict(registry.setting("strict")):
+        fleet.decide_by_records(True)
     fleet.snapshot(registry.names(), now=now)
-    for name, data in registry.data(answer(fleet, registry.leases())).items():
-        fleet.data_read(name, data)
+    asked = answer(fleet, registry.leases(), registry.records, registry.made)
+    made = registry.made(asked)
+    for name, data in registry.data(asked).items():
+        fleet.data_read(name, data, made.get(name, 0))
     fleet.tick(now=now)
 
 

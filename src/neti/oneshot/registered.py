@@ -28,6 +28,7 @@ from neti.model.settings import Settings
 from neti.monitoring.status import status_of
 from neti.registry import OperatorRegistry, detail
 from neti.registry.detail import Document
+from neti.registry.strict import is_strict
 
 _PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when somebody is gone
 
@@ -87,7 +88,7 @@ def unregistered(
 def believed(settings: Settings, registry: OperatorRegistry) -> dict[str, str]:
     """By host id the entry that every agent believes by ranges, lease and generation, whether or
     not a record vouches for it."""
-    fleet, _, _ = _judged(settings, registry)
+    fleet, _, _ = _judged(settings, registry, by_records=False)
     found = {}
     for host_id, member in fleet.members.items():
         plain = replace(member, more=())
@@ -222,12 +223,18 @@ def _member(told: dict[str, Any]) -> Member:
 
 
 def _judged(
-    settings: Settings, registry: OperatorRegistry
+    settings: Settings, registry: OperatorRegistry, *, by_records: bool = True
 ) -> tuple[Fleet, Mapping[ipaddress.IPv4Address, str], dict[str, Document]]:
-    fleet = Fleet(_admission(settings), linger_seconds=settings.linger_seconds)
+    """``by_records``: as strict agents do, where an operator said that they are to be strict."""
+    strict = by_records and is_strict(registry.setting("strict"))
+    fleet = Fleet(
+        _admission(settings),
+        linger_seconds=settings.linger_seconds,
+        records="strict" if strict else "off",
+    )
     owners = registry.leases()
     fleet.snapshot(registry.names(), now=0.0)
-    answer(fleet, owners)
+    answer(fleet, owners, registry.records, registry.made)
     # Only of those who are members: whoever fills that folder makes no command read it.
     details = registry.details(fleet.members)
     told = {one.host_id: detail.decode(one.document) for one in details}

@@ -28,6 +28,11 @@ def encode(*, on: bool, now: float) -> bytes:
     return f"{'on' if on else 'off'} {said}".encode()
 
 
+def is_strict(raw: bytes | None) -> bool:
+    said = decode(raw)
+    return said is not None and said.on
+
+
 def decode(raw: bytes | None) -> Strict | None:
     """None where nothing was ever said, or nothing that this version knows."""
     match = _WORD.fullmatch(raw) if raw is not None else None

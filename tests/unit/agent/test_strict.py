@@ -10,6 +10,7 @@ from tests.support.agents import Box, World, world
 from neti.model.settings import RegistryTLS
 from neti.registry.memory import MemoryRegistry
 
+ON, OFF = b"on 2026-11-27T12:00:00Z", b"off 2026-11-27T13:00:00Z"
 FORGED = "1.0a00090900000000{overlay}.zzzz.ec2.{id}"
 
 
@@ -63,7 +64,7 @@ def test_before_it_a_forged_entry_is_believed_and_named(fleet: World) -> None:
 
 def test_from_then_on_a_forged_entry_has_no_effect_and_is_named(fleet: World) -> None:
     one, two = started(fleet, 1), started(fleet, 2)
-    say(fleet, b"on 2026-11-27T12:00:00Z")
+    say(fleet, ON)
     before = two.status()["entry"]
     forge(fleet, two)
     assert private_of(one, two) == str(two.host.private)
@@ -74,7 +75,7 @@ def test_from_then_on_a_forged_entry_has_no_effect_and_is_named(fleet: World) ->
 
 def test_it_is_remembered_by_an_agent_that_starts_anew(fleet: World) -> None:
     one, two = started(fleet, 1), started(fleet, 2)
-    say(fleet, b"on")
+    say(fleet, ON)
     one.stop()
     forge(fleet, two)
     one.start()
@@ -85,26 +86,26 @@ def test_it_is_remembered_by_an_agent_that_starts_anew(fleet: World) -> None:
 
 def test_off_ends_it(fleet: World) -> None:
     one = started(fleet, 1)
-    say(fleet, b"on")
-    say(fleet, b"off")
+    say(fleet, ON)
+    say(fleet, OFF)
     assert one.status()["records"] == "report"
 
 
 @pytest.mark.parametrize("word", [None, b"", b"nonsense"])
 def test_any_other_word_does_not_and_is_named(fleet: World, word: bytes | None) -> None:
     one = started(fleet, 1)
-    say(fleet, b"on")
+    say(fleet, ON)
     say(fleet, word)
     assert one.status()["records"] == "strict"
     assert "strict_gone" in codes(one)
-    say(fleet, b"on")
+    say(fleet, ON)
     assert "strict_gone" not in codes(one)
 
 
-@pytest.mark.parametrize("word", [None, b"off"])
+@pytest.mark.parametrize("word", [None, OFF])
 def test_a_wiped_registry_does_not_end_it(fleet: World, word: bytes | None) -> None:
     one = started(fleet, 1)
-    say(fleet, b"on")
+    say(fleet, ON)
     fleet.server.stop()
     fleet.server.wipe()
     fleet.server.start()
@@ -115,7 +116,7 @@ def test_a_wiped_registry_does_not_end_it(fleet: World, word: bytes | None) -> N
 
 def test_a_host_without_tls_believes_as_before(fleet: World) -> None:
     one, two = started(fleet, 1, tls=False), started(fleet, 2)
-    say(fleet, b"on")
+    say(fleet, ON)
     forge(fleet, two)
     assert one.status()["records"] == "off"
     assert private_of(one, two) == "10.0.9.9"
@@ -123,7 +124,7 @@ def test_a_host_without_tls_believes_as_before(fleet: World) -> None:
 
 def test_a_host_that_left_is_gone_at_once(fleet: World) -> None:
     one, two = started(fleet, 1), started(fleet, 2)
-    say(fleet, b"on")
+    say(fleet, ON)
     two.ask("leave")
     fleet.settle()
     assert private_of(one, two) is None
@@ -133,10 +134,29 @@ def test_a_record_that_an_operator_wrote_over_makes_its_host_register_anew(fleet
     from neti.registry.record import HostRecord
 
     one, two = started(fleet, 1), started(fleet, 2)
-    say(fleet, b"on")
+    say(fleet, ON)
     before = two.status()["entry"]
     fleet.server.put_record(two.host.id, HostRecord())
     fleet.pass_time(2)
     assert two.status()["entry"] != before
     assert private_of(one, two) == str(two.host.private)
     assert "forged" not in codes(one)
+
+
+def test_after_a_restart_what_was_remembered_is_proved_again(fleet: World) -> None:
+    """It is believed meanwhile, and for no longer."""
+    one, two = started(fleet, 1), started(fleet, 2)
+    say(fleet, ON)
+    fleet.pass_time(2)
+    one.stop()
+    entry = two.status()["entry"]
+    two.stop()
+    assert two.registry is not None
+    fleet.server.expire(two.registry._live_session())
+    fleet.server.put(entry)  # somebody makes it look alive
+    one.start()
+    assert private_of(one, two) == str(two.host.private)
+    fleet.settle()
+    fleet.pass_time(61)
+    assert private_of(one, two) is None
+    assert "forged" in codes(one)

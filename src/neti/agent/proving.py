@@ -1,0 +1,51 @@
+"""Looks once more whether members' records still name their entries, a few at a time.
+
+What stood in the last good state, or stood before a gap and after it, is believed meanwhile. If
+every agent asked about everybody at once after an outage, servers would have nothing else to do. So
+it takes a minute, and longer in a fleet of thousands.
+
+Must never do: ask about all at once, or while the registry is away.
+"""
+
+import math
+from collections import deque
+from typing import Final
+
+from neti.agent.core import Core
+
+_SHORTEST: Final = 60.0  # seconds for all of them
+_FLEET_ASKS: Final = 20_000.0  # looks a second by all agents of a fleet together
+_EVERY: Final = 1.0  # seconds between two batches
+
+
+class Proving:
+    """Not thread-safe: the loop's thread owns it."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._left: deque[str] = deque()
+        self._batch = 1
+
+    def listed(self) -> None:
+        """A complete list was taken in: nobody saw what became of the entries meanwhile."""
+        core, fleet = self._core, self._core.members.fleet
+        if fleet.records == "off":
+            return
+        fleet.doubt_what_was_proved()
+        self._left = deque(sorted(fleet.unproved))
+        count = len(self._left)
+        if not count:
+            return
+        self._left.rotate(core.out.chance(count))  # agents do not all ask about the same ones
+        seconds = max(_SHORTEST, count * count / _FLEET_ASKS)
+        self._batch = math.ceil(count * _EVERY / seconds)
+        core.soon("prove", _EVERY)
+
+    def look(self) -> None:
+        """The timer "prove"."""
+        core, fleet = self._core, self._core.members.fleet
+        if self._left and core.in_step.fresh:
+            batch = [self._left.popleft() for _ in range(min(self._batch, len(self._left)))]
+            fleet.prove_again(host_id for host_id in batch if host_id in fleet.unproved)
+        if self._left:
+            core.soon("prove", _EVERY)
