@@ -11,7 +11,7 @@ from kazoo.protocol.serialization import Delete, SetACL
 from tests.support.zookeeper import SecureWorld, ZooKeeperWorld, files_of
 
 from neti.cli import cli
-from neti.errors import IdentityHeld, NotAdmitted
+from neti.errors import IdentityHeld, NotAdmitted, RegistryError
 from neti.model import Member, entry
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt
@@ -241,3 +241,128 @@ def test_in_an_open_tree_there_is_nobody_to_admit(world: ZooKeeperWorld, tmp_pat
         done = Operator(world, tmp_path).run(*words, stem=None)
         assert done.exit_code == 1
         assert "no access rights" in done.stderr
+
+
+# --- export and import ---
+
+
+def wipe(secure: SecureWorld) -> None:
+    """By the super user, whom no rights hold back."""
+
+    def every(attempt: Attempt, layout: Layout) -> None:
+        layers = [[layout.root]]
+        while layers[-1]:
+            layers.append([f"{p}/{name}" for p in layers[-1] for name in attempt.names(p)])
+        for paths in reversed(layers):
+            attempt.each([Delete(path, -1) for path in paths])
+
+    secure.open_as("super-root").operate(every)
+
+
+def exported(operator: Operator) -> Path:
+    file = operator.folder / "export.json"
+    done = operator.run("export", str(file))
+    assert done.exit_code == 0, done.output
+    return file
+
+
+def test_after_a_wipe_everything_has_its_owner_again(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    a, b = secure.open_as("host-a"), secure.open_as("host-b")
+    b.acquire("b", SUBNET)  # the older lease
+    register(a, "a", 1)
+    operator.run("admit", "b")
+    operator.run("admit", "c", "CN=c,OU=hosts")
+    operator.run("admission", "on")
+    operator.run("strict", "on")
+    secure.open_as("operator-chief").change_setting("maxchange", b"7")
+    file, leases = exported(operator), list(a.leases().items())
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert operator.told("import", str(file))["hosts"] == []  # nothing is missing
+    a.close()
+    wipe(secure)
+
+    told = operator.told("import", str(file), "--dry-run")
+    assert (told["laid_out"], told["hosts"]) == (True, ["a", "b", "c"])
+    assert b.leases() == {}
+    told = operator.told("import", str(file))
+    assert told["differs"] == []
+    assert list(b.leases().items()) == leases
+    assert [i for _, i in leases] == ["b", "a"]
+    assert owners(secure, "hosts/a", "hosts/b", "hosts/c", "id-to-ip/a") == [
+        ["CN=a,OU=hosts"],
+        ["CN=b,OU=hosts"],
+        ["CN=c,OU=hosts"],
+        ["CN=a,OU=hosts"],
+    ]
+    assert b.setting("maxchange") == b"7"
+    assert operator.told("strict")["strict"] is True
+    assert operator.told("admission")["admission"] is True
+    with pytest.raises(IdentityHeld):
+        register(b, "a", 9)
+    register(secure.open_as("host-a"), "a", 1)
+    with pytest.raises(NotAdmitted):
+        register(secure.open_as("host-c"), "d", 4)
+    again = operator.told("import", str(file))
+    assert (again["laid_out"], again["hosts"], again["leases"]) == (False, [], [])
+
+
+def test_until_all_is_imported_members_make_nothing(
+    secure: SecureWorld, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(secure.open_as("host-a"), "a", 1)
+    file = exported(operator)
+    wipe(secure)
+    with monkeypatch.context() as patched:
+        patched.setattr("neti.oneshot.transfer._open_up", lambda *_: None)  # killed before it
+        operator.run("import", str(file))
+    forger = secure.open_as("host-b")
+    with pytest.raises(RegistryError):
+        forger.acquire("victim", SUBNET)
+    assert list(forger.leases().values()) == ["a"]
+    assert operator.told("import", str(file))["laid_out"] is True
+    register(forger, "b", 2)
+    assert operator.told("admission")["admission"] is False
+
+
+def test_what_is_there_stays_and_is_named(secure: SecureWorld, operator: Operator) -> None:
+    a, b = secure.open_as("host-a"), secure.open_as("host-b")
+    register(a, "a", 1)
+    b.acquire("b", SUBNET)
+    secure.open_as("operator-chief").change_setting("interval", b"3")
+    file = exported(operator)
+    a.close()
+    chief = secure.open_as("operator-chief")
+    chief.release("a")
+    chief.release("b")
+    chief.change_setting("interval", b"4")
+    register(b, "a", 2)
+    had = b.lease_of("a")
+    done = operator.run("import", str(file))
+    assert done.exit_code == 1
+    assert "3 things are not as in the file" in done.stderr
+    assert "the record of a belongs to CN=a,OU=hosts in the file, CN=b,OU=hosts in" in done.stderr
+    assert "interval is 3 in the file, 4 in the registry" in done.stderr
+    assert b.lease_of("a") == had
+    assert b.setting("interval") == b"4"
+    assert b.lease_of("b") is not None  # it was missing
+
+
+def test_an_open_tree_is_exported_without_owners(world: ZooKeeperWorld, tmp_path: Path) -> None:
+    registry = world.open()
+    register(registry, "a", 1)
+    operator = Operator(world, tmp_path)
+    done = operator.run("export", "-", stem=None)
+    assert json.loads(done.stdout)["leases"] == [
+        {"overlay": str(registry.lease_of("a")), "id": "a", "subject": None}
+    ]
+    assert json.loads(done.stdout)["admission"] is None
+    file = tmp_path / "export.json"
+    file.write_text(done.stdout)
+    overlay = registry.lease_of("a")
+    registry.close()
+    again = world.open()
+    again.release("a")
+    assert operator.run("import", str(file), stem=None).exit_code == 0
+    assert again.lease_of("a") == overlay

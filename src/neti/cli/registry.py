@@ -11,6 +11,7 @@ from neti.cli.asking import waiting
 from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
 from neti.cli.output import print_json, say
 from neti.cli.registry_admit import admission, admit
+from neti.cli.registry_export import export, import_
 from neti.cli.registry_remove import remove
 from neti.cli.registry_strict import strict
 from neti.config import load
@@ -36,7 +37,7 @@ def registry_group() -> None:
     """Set up the registry in ZooKeeper, check it, make certificates."""
 
 
-for _command in (remove, strict, admit, admission):
+for _command in (remove, strict, admit, admission, export, import_):
     registry_group.add_command(_command)
 
 

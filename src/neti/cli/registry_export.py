@@ -1,0 +1,155 @@
+"""``neti registry export`` and ``import``: who is who, kept outside of the registry."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from neti.cli.asking import waiting
+from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
+from neti.cli.ending import if_interrupted
+from neti.cli.output import explain, hand_over, print_json, say
+from neti.config import load
+from neti.errors import NetiError
+from neti.host import caller
+from neti.registry.opening import open_zookeeper
+from neti.words import counted, some
+
+if TYPE_CHECKING:
+    from neti.oneshot.transfer import Brought
+    from neti.registry.export import Export
+
+_SECONDS: Final = 120.0
+_SHOWN: Final = 20
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True))
+@config_option
+def export(file: Path, config: Path) -> None:
+    """Write to FILE who owns which id and overlay address.
+
+    Also whether new hosts need admission, the live settings, strict, and who the operators are, as
+    JSON. It holds no secret and no registrations. But whoever can change it decides who is who
+    after an import, so FILE gets mode 0600. '-' writes to standard output. Make one every night:
+    after the registry was wiped, it brings back every pin and every lease.
+
+    \b
+    Example:
+      neti registry export /var/backups/neti-registry.json
+    """
+    from neti.oneshot import transfer
+    from neti.registry import export as document
+
+    settings = load(config)
+    registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
+    try:
+        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY):
+            made, left_out = transfer.look(registry, time.time)
+    finally:
+        registry.close()
+    if str(file) == "-":
+        hand_over(document.encode(made))
+    else:
+        transfer.write(file, made)
+        say(f"{_holds(made)}: written to {file}")
+    if left_out:
+        explain(
+            f"left out: {some(left_out)}\n→ neti registry check",
+        )
+
+
+@click.command("import")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@config_option
+@json_option
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
+@if_interrupted("part of it may be imported\n→ the same command again")
+def import_(file: Path, config: Path, as_json: bool, dry_run: bool) -> None:
+    """Make what 'neti registry export' wrote to FILE and the registry has not.
+
+    What is there stays as it is. What differs from the file is named, and then the exit code is 1.
+    After the registry was wiped this takes the place of 'neti registry init': it lays out the tree
+    closed, and lets members in only when every id and every address has its owner again. You can
+    run it again at any time, also after it was killed.
+
+    \b
+    Example, with an operator's certificate in the configuration:
+      neti registry import /var/backups/neti-registry.json -c operator.yml --dry-run
+    """
+    from neti.oneshot import transfer
+
+    wanted = transfer.read(file)
+    settings = load(config)
+    registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
+    try:
+        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY):
+            brought = transfer.bring(settings, registry, wanted, dry_run=dry_run)
+        planned = brought.planned
+        if not dry_run and not planned.nothing:
+            caller.note(
+                "registry import",
+                file=file,
+                laid_out=planned.lays_out,
+                leases=len(planned.leases),
+                hosts=len(planned.hosts),
+                settings=len(planned.settings),
+            )
+    finally:
+        registry.close()
+    if as_json:
+        print_json(_document(brought, dry_run=dry_run))
+        if brought.differs:
+            sys.exit(1)
+        return
+    for line in _said(wanted, brought, dry_run=dry_run):
+        say(line)
+    if brought.differs:
+        shown = [f"  {each}" for each in brought.differs[:_SHOWN]]
+        if len(brought.differs) > _SHOWN:
+            shown.append(f"  and {len(brought.differs) - _SHOWN} more: --json lists them all")
+        count = len(brought.differs)
+        is_left = "1 thing is not as in the file and stays as it is:"
+        are_left = f"{count} things are not as in the file and stay as they are:"
+        raise NetiError("\n".join([is_left if count == 1 else are_left, *shown]))
+
+
+def _said(wanted: "Export", brought: "Brought", *, dry_run: bool) -> list[str]:
+    planned, lines = brought.planned, []
+    would = "would be " if dry_run else ""
+    if planned.lays_out:
+        admission = "on" if wanted.admission else "off"
+        operators = ", ".join(brought.operators) or "none"
+        lines.append(f"the tree {'would be' if dry_run else 'was'} laid out, admission {admission}")
+        lines.append(f"operators: {operators}")
+    parts = [
+        counted(len(planned.hosts), "host record"),
+        counted(len(planned.leases), "lease"),
+        counted(len(planned.settings), "setting"),
+    ]
+    lines.append(
+        "nothing is missing"
+        if planned.nothing
+        else f"{', '.join(parts)} {would}made, of {_holds(wanted)} in the file"
+    )
+    return lines
+
+
+def _holds(held: "Export") -> str:
+    parts = [counted(len(held.hosts), "host record"), counted(len(held.leases), "lease")]
+    settings = ", ".join(sorted(held.settings)) or "no settings"
+    return f"{', '.join(parts)}, {settings}"
+
+
+def _document(brought: "Brought", *, dry_run: bool) -> dict[str, Any]:
+    planned = brought.planned
+    return {
+        "dry_run": dry_run,
+        "laid_out": planned.lays_out,
+        "leases": [{"overlay": str(one.overlay), "id": one.id} for one in planned.leases],
+        "hosts": [one.id for one in planned.hosts],
+        "settings": dict(planned.settings),
+        "differs": list(brought.differs),
+    }

@@ -1,0 +1,105 @@
+"""A registry to a file, and what of a file is missing in a registry.
+
+Must never do: leave half a file, or turn strict on where somebody would vanish by it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from neti import durable, files
+from neti.errors import NetiError
+from neti.model.settings import Settings
+from neti.oneshot import strict
+from neti.registry import export as document
+from neti.registry.export import Export
+from neti.registry.strict import decode
+from neti.registry.zookeeper import transfer
+from neti.registry.zookeeper.init import InitPlan
+from neti.registry.zookeeper.registry import ZooKeeperRegistry
+from neti.registry.zookeeper.transfer import ImportPlan
+from neti.words import counted
+
+_MODE = 0o600  # no secret is in it, but whoever changes it says who is who
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """``planned``: what was missing; ``differs``: what is not as in the file, then and now;
+    ``operators``: of the tree that was laid out."""
+
+    planned: ImportPlan
+    differs: tuple[str, ...]
+    operators: tuple[str, ...]
+
+
+def look(registry: ZooKeeperRegistry, clock: Callable[[], float]) -> tuple[Export, list[str]]:
+    """And what was left out."""
+    at = datetime.fromtimestamp(clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return registry.inspect(lambda attempt, layout: transfer.look(attempt, layout, at))
+
+
+def write(path: Path, export: Export) -> None:
+    """Whole, or not at all."""
+    try:
+        durable.replace(path, document.encode(export), _MODE)
+    except OSError as error:
+        raise NetiError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def read(path: Path) -> Export:
+    try:
+        raw = files.read(path, document.MAX_BYTES)
+    except OSError as error:
+        raise NetiError(f"{path} cannot be read: {error.strerror}") from error
+    return document.decode(raw, str(path))
+
+
+def bring(
+    settings: Settings, registry: ZooKeeperRegistry, export: Export, *, dry_run: bool
+) -> Brought:
+    """Makes what is missing. May be repeated, also after it was killed."""
+    init = registry.plan_init(export.operators if settings.registry_tls is not None else ())
+    planned = _plan(settings, registry, export)
+    if dry_run:
+        return Brought(planned=planned, differs=planned.differs, operators=init.subjects)
+    if planned.lays_out:
+        registry.operate(lambda attempt, layout: transfer.lay_out(attempt, layout, init))
+    registry.operate(lambda attempt, layout: transfer.carry_out(attempt, layout, planned))
+    after = _plan(settings, registry, export)
+    if after.leases or after.hosts or after.settings:
+        raise NetiError(
+            f"{counted(len(after.leases), 'lease')}, {counted(len(after.hosts), 'host')} and "
+            f"{counted(len(after.settings), 'setting')} could not be made\n→ type this again"
+        )
+    if planned.lays_out:
+        _open_up(registry, export, init)
+    return Brought(planned=planned, differs=after.differs, operators=init.subjects)
+
+
+def _open_up(registry: ZooKeeperRegistry, export: Export, init: InitPlan) -> None:
+    admission = export.admission is True
+    registry.operate(
+        lambda attempt, layout: transfer.open_up(attempt, layout, init, admission=admission)
+    )
+
+
+def _plan(settings: Settings, registry: ZooKeeperRegistry, export: Export) -> ImportPlan:
+    secure = settings.registry_tls is not None
+    planned = registry.inspect(
+        lambda attempt, layout: transfer.plan(attempt, layout, export, secure=secure)
+    )
+    value = planned.settings.get("strict")
+    said = decode(value.encode()) if value is not None else None
+    if said is None or not said.on:
+        return planned
+    if not secure:
+        why = "strict is on in the file, and proves nothing in a tree without access rights"
+    elif not planned.lays_out and (found := strict.look(settings, registry).unvouched):
+        hosts = counted(len(found), "registered host")
+        why = f"strict is on in the file, and here no record vouches for {hosts}"
+    else:
+        return planned
+    rest = {name: each for name, each in planned.settings.items() if name != "strict"}
+    return replace(planned, settings=rest, differs=(*planned.differs, why))

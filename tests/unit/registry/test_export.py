@@ -1,0 +1,72 @@
+"""The document of 'neti registry export': what is written is read, and nothing else is believed."""
+
+import json
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+
+from neti.registry.export import Export, ExportUnreadable, Leased, Pin, decode, encode
+
+OVERLAY = IPv4Address("192.168.0.1")
+WHOLE = Export(
+    leases=(Leased(OVERLAY, "a", "CN=a,OU=hosts"), Leased(OVERLAY + 1, "b")),
+    hosts=(Pin("a", "CN=a,OU=hosts"), Pin("c")),
+    settings={"interval": "0.5", "strict": "on 2026-11-27T12:00:00Z"},
+    admission=True,
+    operators=("CN=chief,OU=operators",),
+    at="2026-11-27T12:00:00Z",
+    fleet="f1",
+)
+
+
+def held(**changed: Any) -> bytes:
+    return json.dumps({**json.loads(encode(WHOLE)), **changed}).encode()
+
+
+@pytest.mark.parametrize("export", [WHOLE, Export(leases=(), hosts=())])
+def test_it_is_read_as_it_was_written(export: Export) -> None:
+    assert decode(encode(export), "f") == export
+
+
+def test_each_host_has_a_line_of_its_own() -> None:
+    assert '  {"id": "a", "subject": "CN=a,OU=hosts"},' in encode(WHOLE).decode().splitlines()
+
+
+def test_what_a_newer_version_adds_is_ignored() -> None:
+    hosts = [{"id": "a", "subject": None, "key": "k"}]
+    assert decode(held(hosts=hosts, more=1, settings={"other": "x"}), "f").hosts == (Pin("a"),)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"{", "f is not JSON"),
+        (b"[" * 100_000, "f is not JSON"),
+        (b"\xff", "f is not JSON"),
+        (b"[]", "f: was not written by 'neti registry export'"),
+        (held(format=2), "f: format is 2, and this version reads 1"),
+        (held(hosts=1), "f: hosts: expected a list, not int (1)"),
+        (held(leases=[{"id": "a"}]), "f: leases[0]: overlay is missing"),
+        (
+            held(leases=[{"id": "a", "overlay": "nowhere"}]),
+            "f: leases[0].overlay: expected IPv4Address, not str (nowhere)",
+        ),
+        (held(hosts=[{"id": "../x"}]), "f: hosts[0].id: '../x' is no host id"),
+        (held(hosts=[{"id": "a", "subject": "\x1b"}]), "f: hosts[0].subject: "),
+        (held(hosts=[{"id": "a"}, {"id": "a"}]), "f: hosts: id a is there twice"),
+        (
+            held(leases=[{"id": i, "overlay": "192.168.0.1"} for i in "ab"]),
+            "f: leases: overlay 192.168.0.1 is there twice",
+        ),
+        (held(operators=["chief"]), "f: operators[0]: 'chief' is no subject"),
+        (held(settings={"interval": "soon"}), "f: settings.interval is 'soon': expected a number"),
+        (held(settings={"strict": "on"}), "f: settings.strict is 'on': expected"),
+        (held(admission="yes"), "f: admission: expected bool, not str (yes)"),
+    ],
+)
+def test_what_is_wrong_is_named_with_key_and_value(raw: bytes, said: str) -> None:
+    with pytest.raises(ExportUnreadable) as refused:
+        decode(raw, "f")
+    assert said in str(refused.value)
+    assert "\x1b" not in str(refused.value)
