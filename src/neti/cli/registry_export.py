@@ -56,9 +56,7 @@ def export(file: Path, config: Path) -> None:
         transfer.write(file, made)
         say(f"{_holds(made)}: written to {file}")
     if left_out:
-        explain(
-            f"left out: {some(left_out)}\n→ neti registry check",
-        )
+        explain(f"left out: {some(left_out)}\n→ neti registry check")
 
 
 @click.command("import")
@@ -68,12 +66,12 @@ def export(file: Path, config: Path) -> None:
 @click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @if_interrupted("part of it may be imported\n→ the same command again")
 def import_(file: Path, config: Path, as_json: bool, dry_run: bool) -> None:
-    """Make what 'neti registry export' wrote to FILE and the registry has not.
+    """Make what a file has and the registry has not.
 
-    What is there stays as it is. What differs from the file is named, and then the exit code is 1.
-    After the registry was wiped this takes the place of 'neti registry init': it lays out the tree
-    closed, and lets members in only when every id and every address has its owner again. You can
-    run it again at any time, also after it was killed.
+    FILE was written by 'neti registry export'. What is there stays as it is. What differs from the
+    file is named, and then the exit code is 1. After the registry was wiped this takes the place of
+    'neti registry init': it lays out the tree closed, and lets members in only when every id and
+    every address has its owner again. You can run it again at any time, also after it was killed.
 
     \b
     Example, with an operator's certificate in the configuration:
