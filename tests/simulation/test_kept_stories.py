@@ -41,6 +41,10 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
             Act("time", -1, (0.1,)),
         ],
     ),
+    "an older copy of the registry that brings nobody back but a host that left": (
+        3,
+        [Act("copy_registry"), Act("leave", 0), Act("restore_registry")],
+    ),
     "a site's members that vanish in an outage, and one that leaves half an hour later": (
         5,
         [

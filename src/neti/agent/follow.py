@@ -61,7 +61,7 @@ class Following:
         self.proving = Proving(core)
         self._stale_told = float("-inf")
         self._doubted_at: float | None = None  # steady seconds, and
-        self._doubt_held = False  # whether it held anybody
+        self._doubt_concerned = False  # whether it held or kept out anybody
         self._origin: Origin | None = None  # of the registry, as far as it was seen
 
     def take_in(self, event: Event) -> None:
@@ -111,13 +111,15 @@ class Following:
             doubt = None
         if doubt is not None:
             log.error("registry_doubted", what=doubt, kept=len(core.members.fleet.members))
-            self._doubted_at, self._doubt_held = core.since(), False
+            self._doubted_at, self._doubt_concerned = core.since(), False
             core.problems.set(
                 "origin",
                 f"{doubt} Members that it does not list are held, and hosts that were gone are not "
                 "let in until they register again",
             )
         core.members.listed(snapshot.names, now=core.since(), doubt=doubt)
+        fleet = core.members.fleet
+        self._doubt_concerned = self._doubt_concerned or bool(fleet.holds or fleet.ghosts)
         self._registration.impostors.listed()
         self.proving.listed()
         self._origin = snapshot.origin
@@ -132,11 +134,11 @@ class Following:
         """It is over with the last of those whom it concerned, and not in a moment where it
         concerned nobody: somebody has to hear of it."""
         core, fleet = self._core, self._core.members.fleet
-        if fleet.holds:
-            self._doubt_held = True
-        elif not fleet.ghosts and (
+        if fleet.holds or fleet.ghosts:
+            self._doubt_concerned = True
+        elif (
             self._doubted_at is None
-            or self._doubt_held
+            or self._doubt_concerned
             or core.since() - self._doubted_at >= core.settings.hold_seconds
         ):
             self._doubted_at = None
