@@ -1,14 +1,17 @@
 """The order in which ZooKeeper's answers become events, with a client that only writes down."""
 
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from typing import Any
 
+from kazoo.exceptions import ConnectionLoss, NoAuthError, NoNodeError
 from kazoo.protocol.serialization import GetData
-from kazoo.protocol.states import KeeperState
+from kazoo.protocol.states import KeeperState, ZnodeStat
 
-from neti.registry import Event
+from neti.registry import DataRead, Event, HostRead, LeaseRead
+from neti.registry.record import HostId
 from neti.registry.zookeeper.layout import Layout
-from neti.registry.zookeeper.requests import CHANGED
+from neti.registry.zookeeper.requests import CHANGED, MultiRead
 from neti.registry.zookeeper.stream import Stream
 
 LAYOUT = Layout.below(
@@ -26,9 +29,11 @@ class Client:
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
+        self.then: list[Callable[[Any], None]] = []
 
     def submit(self, request: Any, then: Callable[[Any], None]) -> None:
         self.asked.append(request)
+        self.then.append(then)
 
 
 def test_a_setting_that_changes_before_the_list_is_read_behind_it() -> None:
@@ -42,3 +47,72 @@ def test_a_setting_that_changes_before_the_list_is_read_behind_it() -> None:
     stream.on_event(CHANGED, LAYOUT.release)
     assert LAYOUT.release not in [one.path for one in client.asked if isinstance(one, GetData)]
     assert told == []
+
+
+NODE = (b"10.0.0.1", ZnodeStat(1, 2, 0, 0, 0, 0, 0, 0, 8, 0, 0))
+
+
+def connected() -> tuple[Stream, Client, list[Event]]:
+    told: list[Event] = []
+    stream, client = Stream(LAYOUT), Client()
+    stream.client = client  # type: ignore[assignment]  # only what the stream calls
+    stream.watch(told.append, hosts=False)
+    stream.on_state(KeeperState.CONNECTED)
+    client.asked.clear()
+    client.then.clear()
+    return stream, client, told
+
+
+def test_questions_that_wait_go_together_and_are_answered_in_their_order() -> None:
+    stream, client, told = connected()
+    names = [f"n{number}" for number in range(1_000)]
+    stream.ask(names)
+    sizes = []
+    while client.asked:
+        assert len(client.asked) <= 4
+        request, then = client.asked.pop(0), client.then.pop(0)
+        assert isinstance(request, MultiRead)
+        sizes.append(len(request.paths))
+        then([NODE for _ in request.paths])
+    assert [event.name for event in told if isinstance(event, DataRead)] == names
+    assert sizes == [128] * 7 + [104]
+
+
+def test_a_question_that_comes_alone_goes_at_once_and_those_that_follow_wait_for_few() -> None:
+    stream, client, _ = connected()
+    for number in range(10):
+        stream.ask([f"n{number}"])
+    assert [len(request.paths) for request in client.asked] == [1, 1, 1, 1]
+    client.then[0]([NODE])
+    assert [len(request.paths) for request in client.asked] == [1, 1, 1, 1, 6]
+
+
+def test_what_is_asked_about_a_few_overtakes_what_is_asked_about_all() -> None:
+    stream, client, told = connected()
+    stream.ask([f"n{number}" for number in range(1_000)])
+    stream.ask([HostId("a"), IPv4Address("192.168.0.1")])
+    for _ in range(5):
+        client.then.pop(0)([NODE for _ in client.asked.pop(0).paths])
+    assert len(told) <= 640
+    assert HostRead("a", None, 2) in told
+    assert LeaseRead(IPv4Address("192.168.0.1"), "10.0.0.1") in told
+
+
+def test_a_node_that_is_not_there_or_not_to_be_read_keeps_no_other_from_being_told() -> None:
+    stream, client, told = connected()
+    stream.ask(["gone", HostId("closed"), "there"])
+    client.then[0]([NoNodeError(), NoAuthError(), NODE])
+    assert told == [DataRead("gone", None), HostRead("closed", None), DataRead("there", NODE[0])]
+
+
+def test_an_answer_that_is_lost_with_the_connection_is_not_told() -> None:
+    stream, client, told = connected()
+    stream.ask([f"n{number}" for number in range(1_000)])
+    stream.on_state(KeeperState.CONNECTING)
+    for then in client.then[:4]:
+        then(ConnectionLoss())
+    assert not [event for event in told if isinstance(event, DataRead)]
+    stream.on_state(KeeperState.CONNECTED)
+    client.asked.clear()
+    stream.ask(["n"])
+    assert [request.paths for request in client.asked] == [(LAYOUT.name("n"),)]

@@ -21,12 +21,13 @@ from kazoo.exceptions import (
     RuntimeInconsistency,
     SessionExpiredError,
     SessionMovedError,
+    UnimplementedError,
 )
 from kazoo.protocol.serialization import Exists, GetACL, GetData, Sync, Transaction
 
 from neti.errors import RegistryError, RegistryUnavailable
 from neti.registry.zookeeper.layout import removal
-from neti.registry.zookeeper.requests import EndSession, ListNames, ListWholeNames
+from neti.registry.zookeeper.requests import EndSession, ListNames, ListWholeNames, reads
 from neti.registry.zookeeper.watch import StreamClient
 from neti.text import printable
 
@@ -156,10 +157,9 @@ class Attempt:
         self, paths: Sequence[str], *, unread: set[str] | None = None
     ) -> list[tuple[bytes, Any] | None]:
         """As ``read``, and each node's stat."""
-        answers = self.each([GetData(path, None) for path in paths])
         return [
             None if (held := _held(answer, path, unread)) is None else (held[0] or b"", held[1])
-            for path, answer in zip(paths, answers, strict=True)
+            for path, answer in zip(paths, self._read_all(paths), strict=True)
         ]
 
     def names(self, path: str, *, whole: bool = False) -> list[str]:
@@ -197,6 +197,18 @@ class Attempt:
         """What this session made vanishes; the caller goes on in another, from its start."""
         self.each([EndSession()])
         raise SessionExpiredError
+
+    def _read_all(self, paths: Sequence[str]) -> list[Any]:
+        if len(paths) == 1:
+            return self.each([GetData(paths[0], None)])
+        found = []
+        for answer in self.each(list(reads(paths))):
+            if isinstance(answer, UnimplementedError):  # before 3.6, where no agent works
+                return self.each([GetData(path, None) for path in paths])
+            if isinstance(answer, Exception):
+                raise answer
+            found += answer
+        return found
 
     def _batch(self, requests: Sequence[Any]) -> list[Any]:
         answers: list[Any] = [None] * len(requests)

@@ -4,10 +4,13 @@ Must never do: fail as a whole because one name in an answer makes no sense.
 """
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
-from kazoo.protocol.serialization import CloseInstance
+from kazoo.exceptions import EXCEPTIONS
+from kazoo.protocol.serialization import CloseInstance, GetData
+from kazoo.protocol.states import ZnodeStat
 
 from neti.registry.untrusted import bounded_name
 
@@ -20,6 +23,13 @@ PERSISTENT_RECURSIVE: Final = 1
 
 _INT: Final = struct.Struct("!i")
 _STAT: Final = struct.Struct("!qqqqiiiqiiq")
+_PART: Final = struct.Struct("!i?i")  # before each part of a multi: its type, the end, an error
+_END: Final = _PART.pack(-1, True, -1)
+_ERROR: Final = -1
+# A server with jute.maxbuffer at 64 KiB takes this, with room for what one path may add.
+_MOST_BYTES: Final = 32_768
+# Details have up to 16 KiB each, so an answer has at most 2 MiB where agents wrote all of it.
+_MOST_NODES: Final = 128
 
 
 class Stat(NamedTuple):
@@ -90,6 +100,53 @@ class ListWholeNames(ListNames):
 
 
 @dataclass(frozen=True, slots=True)
+class MultiRead:
+    """Data and stat of many nodes in one answer, since ZooKeeper 3.6. What cannot be read is an
+    exception in its place. The nodes are not of one moment."""
+
+    paths: tuple[str, ...]
+    type: ClassVar[int] = 22
+
+    def serialize(self) -> bytes:
+        return b"".join([*map(_get_data, self.paths), _END])
+
+    @classmethod
+    def deserialize(cls, reply: bytes, offset: int) -> list[Any]:
+        """(data, stat) or an exception for each."""
+        found: list[Any] = []
+        while True:
+            kind, end, _ = _PART.unpack_from(reply, offset)
+            offset += _PART.size
+            if end:
+                return found
+            (number,) = _INT.unpack_from(reply, offset)
+            offset += _INT.size
+            if kind == _ERROR:
+                found.append(EXCEPTIONS[number]())
+                continue
+            data = reply[offset : offset + number] if number >= 0 else None
+            offset += max(number, 0)
+            found.append((data, ZnodeStat._make(_STAT.unpack_from(reply, offset))))
+            offset += _STAT.size
+
+
+def reads(paths: Iterable[str]) -> Iterator[MultiRead]:
+    """These, in order, in as few requests as fit a server. One path that is too long for that goes
+    alone: no server has a node with a name that it would not take."""
+    part: list[str] = []
+    room = _MOST_BYTES
+    for path in paths:
+        size = len(_get_data(path))
+        if part and (size > room or len(part) == _MOST_NODES):
+            yield MultiRead(tuple(part))
+            part, room = [], _MOST_BYTES
+        part.append(path)
+        room -= size
+    if part:
+        yield MultiRead(tuple(part))
+
+
+@dataclass(frozen=True, slots=True)
 class EndSession:
     """End this session and go on: the client then begins another. kazoo's own ends the client."""
 
@@ -101,6 +158,10 @@ class EndSession:
     @classmethod
     def deserialize(cls, reply: bytes, offset: int) -> bool:
         return True
+
+
+def _get_data(path: str) -> bytes:
+    return _PART.pack(GetData.type, False, -1) + _string(path) + b"\0"
 
 
 def _string(text: str) -> bytes:

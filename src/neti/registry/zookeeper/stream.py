@@ -11,14 +11,12 @@ Must never do: read the whole list because time has passed, or block.
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
 from typing import Any, Final
 
 from kazoo.exceptions import (
-    BadArgumentsError,
     ConnectionLoss,
-    NoAuthError,
     NodeExistsError,
     NoNodeError,
     SessionExpiredError,
@@ -63,17 +61,21 @@ from neti.registry.zookeeper.requests import (
     PERSISTENT_RECURSIVE,
     AddWatch,
     ListNames,
+    MultiRead,
     Stat,
+    reads,
 )
 from neti.registry.zookeeper.watch import StreamClient
 
 # After a gap, readers spread out: 16,000 agents that read 1 MiB each, over 40 s.
 _JITTER_SECONDS_PER_NAME: Final = 1 / 400
 _LONGEST_JITTER: Final = 40.0
-# More at a time would fill the socket through which kazoo wakes its own thread.
-_QUESTIONS_IN_FLIGHT: Final = 64
+# A question that comes alone goes at once. Of many each request takes as many as it can, and few
+# requests are on their way, so that those that come meanwhile wait for each other.
+_REQUESTS_IN_FLIGHT: Final = 4
+_FEW_QUESTIONS: Final = 64
 _NO_TREE: Final = -1  # a czxid that no node has
-_NOT_THERE: Final = (NoNodeError, NoAuthError, BadArgumentsError)
+Subject = IPv4Address | str | HostId  # a lease's overlay address, an entry's name, a host's record
 
 
 class Stream:
@@ -105,7 +107,7 @@ class Stream:
         self._created_parents = False
         self._told: dict[SettingName, bytes | None] = {}
         self._settings_due: set[SettingName] = set()
-        self._questions: deque[IPv4Address | str | HostId] = deque()
+        self._questions: deque[Subject] = deque()
         self._in_flight = 0
         self._lock = threading.Lock()  # for the two above
 
@@ -116,11 +118,11 @@ class Stream:
             raise RegistryError("this registry is watched already: open another one")
         self._sink, self._hosts = sink, hosts
 
-    def ask(self, subjects: Iterable[IPv4Address | str | HostId]) -> None:
+    def ask(self, subjects: Iterable[Subject]) -> None:
         if self._connected and self._sink is not None:
             asked = list(subjects)
             with self._lock:
-                if len(asked) <= _QUESTIONS_IN_FLIGHT:
+                if len(asked) <= _FEW_QUESTIONS:
                     # A host that joins right after a start with 16,000 members must not wait
                     # until all of their leases have been read.
                     self._questions.extendleft(reversed(asked))
@@ -339,30 +341,34 @@ class Stream:
     def _ask_more(self) -> None:
         while True:
             with self._lock:
-                if not self._questions or self._in_flight >= _QUESTIONS_IN_FLIGHT:
+                if not self._questions or self._in_flight >= _REQUESTS_IN_FLIGHT:
                     return
                 self._in_flight += 1
-                subject = self._questions.popleft()
-            self._ask_one(subject)
+                request = next(reads(map(self._path, self._questions)))
+                subjects = [self._questions.popleft() for _ in request.paths]
+            self._ask_some(request, subjects)
 
-    def _ask_one(self, subject: IPv4Address | str | HostId) -> None:
-        if isinstance(subject, IPv4Address):
-            path = self._layout.by_overlay(subject)
-        elif isinstance(subject, HostId):
-            path = self._layout.host(subject.id)
-        else:
-            path = self._layout.name(subject)
-
+    def _ask_some(self, request: MultiRead, subjects: Sequence[Subject]) -> None:
         def on_answer(answer: Any) -> None:
             with self._lock:
                 self._in_flight -= 1
-            if isinstance(answer, Exception) and not isinstance(answer, _NOT_THERE):
+            if isinstance(answer, UnimplementedError):
+                self._go_stale("this ZooKeeper is too old: version 3.6 is the oldest")
+            if isinstance(answer, Exception):
                 return  # lost with the connection
-            self._tell(_said(subject, None if isinstance(answer, Exception) else answer))
+            for subject, node in zip(subjects, answer, strict=True):
+                self._tell(_said(subject, None if isinstance(node, Exception) else node))
             self._ask_more()
 
         if self.client is not None:
-            self.client.submit(GetData(path, None), on_answer)
+            self.client.submit(request, on_answer)
+
+    def _path(self, subject: Subject) -> str:
+        if isinstance(subject, IPv4Address):
+            return self._layout.by_overlay(subject)
+        if isinstance(subject, HostId):
+            return self._layout.host(subject.id)
+        return self._layout.name(subject)
 
     # --- within ---
 
@@ -386,7 +392,7 @@ class Stream:
         return
 
 
-def _said(subject: IPv4Address | str | HostId, node: tuple[bytes, Any] | None) -> Event:
+def _said(subject: Subject, node: tuple[bytes, Any] | None) -> Event:
     """The answer to a question, of a node's data and stat; None: it is not there."""
     data = (node[0] or b"") if node is not None else None
     if isinstance(subject, IPv4Address):
