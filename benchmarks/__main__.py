@@ -27,6 +27,7 @@ ROWS: Final = (
     "under_load",
     "embedded",
     "audit",
+    "reads",
     "connect_hook",
 )
 
