@@ -224,6 +224,19 @@ def test_an_id_goes_to_another_certificate_only_when_that_is_meant(
     assert operator.run("admit", "a", "CN=a,OU=hosts", stem="host-b").exit_code == 1
 
 
+def test_a_lease_that_somebody_took_beforehand_does_not_tell_whose_an_id_is(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    secure.open_as("host-b").acquire("a", SUBNET)  # a has not begun yet
+    refused = operator.run("admit", "a", "--subject", "CN={id},OU=hosts")
+    assert refused.exit_code == 1
+    assert "belongs to CN=b,OU=hosts, and --subject says CN=a,OU=hosts" in refused.stderr
+    assert secure.open_as("host-a").records() == {}
+    done = operator.run("admit", "a", "CN=a,OU=hosts", "--replace", "--yes")
+    assert done.exit_code == 0, done.output
+    assert owners(secure, "hosts/a", "id-to-ip/a") == [["CN=a,OU=hosts"]] * 2
+
+
 def test_a_record_without_an_owner_is_given_one(secure: SecureWorld, operator: Operator) -> None:
     """As one of a time when the tree was open, closed since."""
     chief = secure.open_as("operator-chief")

@@ -44,7 +44,7 @@ _SHOWN: Final = 20
     "--subject",
     "pattern",
     metavar="PATTERN",
-    help="The subject of ids without a lease, such as 'CN={id},OU=hosts', as dev-ca makes them.",
+    help="The subject of ids without one, such as 'CN={id},OU=hosts', as dev-ca makes them.",
 )
 @click.option("--replace", is_flag=True, help="Even if the id belongs to another certificate.")
 @click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
@@ -63,7 +63,8 @@ def admit(
     """Make the records of hosts, each for its own certificate.
 
     Only the certificate with that SUBJECT can register under the ID then. Without a SUBJECT it is
-    the one that holds the id's lease, or follows --subject. An id that belongs to another
+    the one that holds the id's lease, or follows --subject. Where both are known and differ, you
+    have to name it, because anybody could have taken that lease. An id that belongs to another
     certificate stays as it is, unless you say --replace: after a host got a certificate with
     another subject, for example. You can run it again at any time.
 

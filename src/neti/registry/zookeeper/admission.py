@@ -94,8 +94,8 @@ def plan(
     pattern: str | None = None,
     replace: bool = False,
 ) -> tuple[list[Admit], list[Refused]]:
-    """``pattern``: of the subject of whoever has no lease; ``replace``: also what belongs to
-    another subject."""
+    """``pattern``: of the subject of an id that none is named for; ``replace``: also what belongs
+    to another subject."""
     _of_hosts(attempt, layout)
     steps: list[Admit] = []
     refused: list[Refused] = []
@@ -172,14 +172,19 @@ def _judge(
 ) -> Admit | Refused:
     of_lease = {owner for acl in held.lease.values() for owner in rights.owners(acl)}
     subject = asked.subject
-    if subject is None and len(of_lease) == 1:
+    by_rule = by_pattern(pattern, asked.id) if pattern is not None else None
+    if subject is None and of_lease:
+        # Anybody may take a lease for an id that nobody has yet, and so foretell its certificate.
+        if of_lease != {by_rule or min(of_lease)}:
+            other = f", and --subject says {printable(by_rule)}" if by_rule is not None else ""
+            return Refused(
+                asked.id,
+                f"its lease belongs to {_named(of_lease)}{other}: name the subject that is right\n"
+                f"→ {command('neti registry admit', asked.id, by_rule or 'SUBJECT')}",
+            )
         (subject,) = of_lease
-    elif subject is None and of_lease:
-        return Refused(
-            asked.id, f"its lease belongs to several certificates, {_named(of_lease)}: name one"
-        )
-    elif subject is None and pattern is not None:
-        subject = by_pattern(pattern, asked.id)
+    elif subject is None:
+        subject = by_rule
     if subject is None:
         return Refused(
             asked.id,
