@@ -56,8 +56,9 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
     """Create the tree and set its access rights. Whoever runs this becomes an operator.
 
     With registry_tls, members can read everything and add what is theirs; only operators can change
-    or delete. Nodes from a time when everything was open are closed. Without registry_tls
-    everything is open. You can run it again at any time; it says what it changes.
+    or delete. Nodes from a time when everything was open are closed. Each host that has a lease
+    gets its record, which only its own certificate can write. Without registry_tls everything is
+    open. You can run it again at any time; it says what it changes.
 
     \b
     Example, with an operator's certificate in the configuration:
@@ -75,9 +76,14 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
         with waiting(_LOOK_SECONDS, "this command gives up", who=THE_REGISTRY):
             planned = registry.plan_init(operators)
         refused = [] if dry_run else registry.init(planned)
-        if planned.steps and not dry_run:
+        if not planned.nothing and not dry_run:
             operators_now = ", ".join(planned.subjects) or "none"
-            caller.note("registry init", changes=len(planned.steps), operators=operators_now)
+            caller.note(
+                "registry init",
+                changes=len(planned.steps),
+                records=len(planned.records),
+                operators=operators_now,
+            )
     finally:
         registry.close()
     steps = [str(step) for step in planned.steps]
@@ -86,6 +92,8 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
             {
                 "operators": planned.subjects,
                 "changes": steps,
+                "records": len(planned.records),
+                "without_owner": planned.without_owner,
                 "done": not dry_run,
                 "refused": refused,
             }
@@ -98,7 +106,16 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
     say(f"operators: {', '.join(planned.subjects) or 'none'}")
     word = "would be made" if dry_run else "made"
     number = len(steps) - len(refused)
-    say(f"{counted(number, 'change')} {word}" if steps else "nothing to change")
+    if planned.records:
+        say(f"{counted(len(planned.records), 'record')} of hosts with a lease {word}")
+    say("nothing to change" if planned.nothing else f"{counted(number, 'change')} {word}")
+    if planned.without_owner:
+        say(
+            f"warning: no certificate owns the lease of {some(planned.without_owner)}, so the "
+            "first host to register under such an id gets it\n"
+            "→ neti registry admit ID SUBJECT",
+            err=True,
+        )
     if not secure:
         say(f"warning: {_OPEN}", err=True)
     if refused:

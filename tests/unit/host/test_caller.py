@@ -135,14 +135,16 @@ def test_a_tree_that_is_laid_out(
     syslog: socket.socket, config: Path, monkeypatch: pytest.MonkeyPatch, steps: tuple[str, ...]
 ) -> None:
     """Only what changes something; a dry run never does."""
-    planned = SimpleNamespace(steps=steps, subjects=("CN=ann",))
+    planned = SimpleNamespace(
+        steps=steps, subjects=("CN=ann",), records=(), without_owner=(), nothing=not steps
+    )
     registry = SimpleNamespace(plan_init=lambda _: planned, init=lambda _: (), close=lambda: None)
     monkeypatch.setattr("neti.cli.registry.open_zookeeper", lambda *_, **__: registry)
     neti("registry", "init", "--dry-run", "-c", config)
     assert_silent(syslog)
     neti("registry", "init", "-c", config)
     if steps:
-        assert 'command="registry init" changes=2 operators="CN=ann"' in told(syslog)
+        assert 'command="registry init" changes=2 records=0 operators="CN=ann"' in told(syslog)
     assert_silent(syslog)
 
 

@@ -1,33 +1,45 @@
 """``neti registry init``: what is missing in the tree. Works with and without TLS.
 
-Must never do: loosen a right, delete anything, or change what ``plan`` did not name.
+In a tree that members already have leases in, each gets its host's record before anybody may begin
+a host: the first to come would have had its id.
+
+Must never do: loosen a right, change what ``plan`` did not name, or delete anything but a record
+that belongs to nobody, which its own host could not write.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kazoo.exceptions import NoAuthError, NoNodeError, UnimplementedError
-from kazoo.protocol.serialization import Create, GetACL, SetACL
+from kazoo.protocol.serialization import Create, Delete, GetACL, SetACL, SetData
 
 from neti.errors import RegistryError
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt
 from neti.registry.zookeeper.layout import Layout
+from neti.registry.zookeeper.records import UNFINISHED, Begun, make, missing
 
 _READ_AND_CREATE: Final = rights.READ | rights.CREATE
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change: ``path`` made (``data`` is not None) or its rights changed."""
+    """One change: ``path`` made (``data`` is not None), or its rights changed; or without rights:
+    deleted."""
 
     path: str
     data: bytes | None
     acl: tuple[Any, ...]
     before: tuple[Any, ...] = ()
 
+    @property
+    def deletes(self) -> bool:
+        return not self.acl
+
     def __str__(self) -> str:
+        if self.deletes:
+            return f"delete {self.path}  the record belongs to nobody, so its host makes it anew"
         after = rights.in_words(self.acl)
         if self.data is not None:
             return f"make   {self.path}  {after}"
@@ -36,11 +48,20 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class InitPlan:
-    """``subjects``: the operators; empty: no TLS, so everything is open to everyone."""
+    """``subjects``: the operators; empty: no TLS, so everything is open to everyone. ``records``:
+    to be made for leases; ``without_owner``: ids with a lease of which nobody can say whose they
+    are; ``unfinished``: an earlier run was killed before all records stood."""
 
     subjects: tuple[str, ...]
     steps: tuple[Step, ...]
     open_to_members: tuple[str, ...] = ()
+    records: tuple[Begun, ...] = ()
+    without_owner: tuple[str, ...] = ()
+    unfinished: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.steps or self.records or self.unfinished)
 
 
 def subjects_of(attempt: Attempt, own: str | None) -> tuple[str, ...]:
@@ -70,7 +91,10 @@ def plan(attempt: Attempt, layout: Layout, subjects: Iterable[str]) -> InitPlan:
         named = rights.operators(present.get(layout.ip_map, ()))
         kept = [str(one.id) for one in named if one.scheme == "x509"]
         operators = tuple(dict.fromkeys((*operators, *kept)))
-    tree = _wanted(layout, operators, admission=_admission(present.get(layout.hosts)))
+    of_hosts = present.get(layout.hosts)
+    unfinished = attempt.read([layout.hosts], unread=set()) == [UNFINISHED]
+    admission = _admission(of_hosts) and not unfinished
+    tree = _wanted(layout, operators, admission=admission)
     steps = [
         Step(path, data, acl)
         for path, (data, acl) in tree.items()
@@ -84,19 +108,34 @@ def plan(attempt: Attempt, layout: Layout, subjects: Iterable[str]) -> InitPlan:
             steps.append(Step(path, None, acl, present[path]))
     for parent in layout.open_to_members():
         if parent in present:
-            steps += _closing(attempt, parent, operators)
-    return InitPlan(operators, tuple(steps), layout.open_to_members())
+            steps += _closing(attempt, parent, operators, deletes=parent == layout.hosts)
+    # With admission who has no record is not admitted, whatever lease it has.
+    begun, without = ((), ()) if admission else missing(attempt, layout)
+    return InitPlan(
+        operators, tuple(steps), layout.open_to_members(), begun, without, unfinished=unfinished
+    )
 
 
-def carry_out(attempt: Attempt, planned: InitPlan) -> list[str]:
-    """All that is to be made in one step, so that no agent sees half a tree; then the rights.
-    Returns the nodes whose rights this client may not change: one of them does not keep the others
-    open."""
-    made = [Create(s.path, s.data, list(s.acl), 0) for s in planned.steps if s.data is not None]
-    if made and (failure := attempt.multi(made)) is not None:
+def carry_out(attempt: Attempt, layout: Layout, planned: InitPlan) -> list[str]:
+    """All that is to be made in one step, so that no agent sees half a tree; then the records of
+    leases, while nobody may make any; then the rights. Returns the nodes whose rights this client
+    may not change: one of them does not keep the others open."""
+    closes = bool(planned.records) or planned.unfinished
+    made = [
+        _first(s, planned.subjects) if closes and s.path == layout.hosts else s
+        for s in planned.steps
+        if s.data is not None
+    ]
+    creates = [Create(s.path, s.data, list(s.acl), 0) for s in made]
+    if creates and (failure := attempt.multi(creates)) is not None:
         raise failure[1]
     changed = [s for s in planned.steps if s.data is None]
-    answers = attempt.each([SetACL(s.path, list(s.acl), -1) for s in changed])
+    if closes:
+        _begin(attempt, layout, planned, [s for s in planned.steps if s.path == layout.hosts])
+    attempt.go_on()
+    answers = attempt.each(
+        [Delete(s.path, -1) if s.deletes else SetACL(s.path, list(s.acl), -1) for s in changed]
+    )
     members_own = tuple(f"{parent}/" for parent in planned.open_to_members)
     refused = []
     for step, answer in zip(changed, answers, strict=True):
@@ -104,7 +143,25 @@ def carry_out(attempt: Attempt, planned: InitPlan) -> list[str]:
             refused.append(step.path)
         elif isinstance(answer, Exception) and not isinstance(answer, NoNodeError):
             raise answer
+    if closes:
+        attempt.one(SetData(layout.hosts, b"", -1))
     return refused
+
+
+def _first(step: Step, subjects: tuple[str, ...]) -> Step:
+    """The parent of the records, as it is made: closed, and saying that it is not finished."""
+    return replace(step, data=UNFINISHED, acl=_acl(subjects, rights.READ))
+
+
+def _begin(attempt: Attempt, layout: Layout, planned: InitPlan, of_hosts: Sequence[Step]) -> None:
+    """Records for leases. ``of_hosts``: what is to become of their parent."""
+    if any(s.data is None and rights.harmful(s.before) for s in of_hosts):
+        attempt.one(SetData(layout.hosts, UNFINISHED, -1))
+        attempt.one(SetACL(layout.hosts, list(_acl(planned.subjects, rights.READ)), -1))
+    make(attempt, layout, planned.records, _acl(planned.subjects, rights.READ))
+    for step in of_hosts:
+        if step.data is not None:  # made closed
+            attempt.one(SetACL(step.path, list(step.acl), -1))
 
 
 def _admission(of_hosts: tuple[Any, ...] | None) -> bool:
@@ -133,11 +190,20 @@ def _acl(operators: tuple[str, ...], members: int) -> tuple[Any, ...]:
     return tuple(rights.closed(operators, members=members)) if operators else rights.OPEN
 
 
-def _closing(attempt: Attempt, parent: str, operators: tuple[str, ...]) -> list[Step]:
-    """Nodes of the time when everything was open."""
+def _closing(
+    attempt: Attempt, parent: str, operators: tuple[str, ...], *, deletes: bool
+) -> list[Step]:
+    """Nodes of the time when everything was open. ``deletes``: those that belong to nobody."""
     paths = [f"{parent}/{name}" for name in attempt.names(parent)]
     return [
-        Step(path, None, tuple(rights.without_harm(acl, operators)), acl)
+        Step(
+            path,
+            None,
+            ()
+            if deletes and not rights.owners(acl)
+            else tuple(rights.without_harm(acl, operators)),
+            acl,
+        )
         for path, acl in _rights(attempt, paths, strict=False).items()
         if rights.harmful(acl)
     ]

@@ -151,7 +151,9 @@ class OperatorSide(OneSession):
         return self._attempt_as_operator(operation)
 
     def init(self, planned: InitPlan) -> list[str]:
-        return self._attempt_as_operator(lambda attempt: zookeeper_init.carry_out(attempt, planned))
+        return self._attempt_as_operator(
+            lambda attempt: zookeeper_init.carry_out(attempt, self._layout, planned)
+        )
 
     def inspect(self, look: Callable[[Attempt, Layout], T]) -> T:
         """For ``zookeeper_check``, which looks at what no agent needs."""

@@ -1,0 +1,182 @@
+"""Hosts' records on a real ZooKeeper with rights: how leases get them, and how they go."""
+
+import json
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from kazoo.protocol.serialization import Create, Delete, GetACL, GetData
+from kazoo.security import ACL, Id
+from tests.support.zookeeper import SecureWorld, files_of
+
+from neti.cli import cli
+from neti.errors import IdentityHeld, NotAdmitted
+from neti.model import Member, entry
+from neti.registry.record import HostRecord
+from neti.registry.zookeeper import admission, rights
+from neti.registry.zookeeper import init as zookeeper_init
+from neti.registry.zookeeper.registry import ZooKeeperRegistry
+
+pytestmark = pytest.mark.zookeeper
+
+SUBNET = IPv4Network("192.168.0.0/24")
+OPERATOR = "operator-chief"
+
+
+def register(registry: ZooKeeperRegistry, host_id: str, number: int, generation: int = 0) -> str:
+    one = Member(
+        id=host_id,
+        site="ec2",
+        private=IPv4Address(f"10.0.0.{number}"),
+        public=None,
+        overlay=registry.acquire(host_id, SUBNET),
+        generation=generation,
+    )
+    name = entry.encode(one)
+    registry.register(host_id=host_id, name=name, data=b"", detail=b"{}", overlay=one.overlay)
+    return name
+
+
+def acl_of(registry: ZooKeeperRegistry, host_id: str) -> list[ACL]:
+    acl: list[ACL] = registry.inspect(
+        lambda attempt, layout: attempt.one(GetACL(layout.host(host_id)))[0]
+    )
+    return acl
+
+
+def without_records(secure: SecureWorld) -> ZooKeeperRegistry:
+    """An operator, in a tree of the version before."""
+    chief = secure.open_as(OPERATOR)
+    chief.operate(lambda attempt, layout: attempt.one(Delete(layout.hosts, -1)))
+    return chief
+
+
+# --- a tree that had none ---
+
+
+def test_init_gives_each_lease_a_record_that_only_its_owner_may_write(secure: SecureWorld) -> None:
+    chief = without_records(secure)
+    overlay = secure.open_as("host-a").acquire("a", SUBNET)
+    of_b = secure.open_as("host-b").acquire("b", SUBNET)
+    planned = chief.plan_init()
+    assert [(one.id, one.subject) for one in planned.records] == [
+        ("a", "CN=a,OU=hosts"),
+        ("b", "CN=b,OU=hosts"),
+    ]
+    chief.init(planned)
+    records = chief.records()
+    assert {i: read.record for i, read in records.items()} == {
+        "a": HostRecord(overlay=overlay),
+        "b": HostRecord(overlay=of_b),
+    }
+    acl = acl_of(chief, "a")
+    assert rights.owners(acl) == ["CN=a,OU=hosts"]
+    assert rights.granted(acl, ["CN=a,OU=hosts"]) == rights.READ | rights.WRITE
+    assert rights.world(acl) == rights.READ
+    with pytest.raises(IdentityHeld, match="belongs to another certificate"):
+        register(secure.open_as("host-c"), "a", 3)
+    host = secure.open_as("host-a")
+    name = register(host, "a", 1)
+    assert host.made([name]) == {name: host.records()["a"].written}
+    assert register(secure.open_as("host-c"), "c", 3), "who has no lease may begin"
+    assert chief.plan_init().nothing
+
+
+def test_an_init_that_was_killed_before_all_records_stand_goes_on(
+    secure: SecureWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chief = without_records(secure)
+    secure.open_as("host-a").acquire("a", SUBNET)
+
+    class KilledError(Exception):
+        pass
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zookeeper_init, "make", killed)
+        with pytest.raises(KilledError):
+            chief.init(chief.plan_init())
+    with pytest.raises(NotAdmitted):
+        register(secure.open_as("host-c"), "c", 3)
+    planned = chief.plan_init()
+    assert planned.unfinished
+    chief.init(planned)
+    assert set(chief.records()) == {"a", "c"}
+    assert register(secure.open_as("host-c"), "other", 3)
+    data, _ = chief.inspect(lambda attempt, layout: attempt.one(GetData(layout.hosts, None)))
+    assert data == b""
+    assert chief.plan_init().nothing
+
+
+def test_a_lease_of_nobody_or_of_two_gets_no_record_and_is_named(secure: SecureWorld) -> None:
+    chief = without_records(secure)
+
+    def lease(stem: str, path: str, data: bytes) -> None:
+        acl = rights.of_child(
+            [ACL(rights.ALL, one) for one in operators],
+            owner=Id("auth", "") if stem != OPERATOR else None,
+        )
+        secure.open_as(stem).inspect(
+            lambda attempt, layout: attempt.one(Create(f"{layout.root}/{path}", data, acl, 0))
+        )
+
+    (held,) = chief.inspect(lambda attempt, layout: attempt.acls([layout.ip_map]))
+    operators = rights.operators(held)
+    lease(OPERATOR, "id-to-ip/old", b"192.168.0.8")
+    lease(OPERATOR, "ip-to-id/192.168.0.8", b"old")
+    lease("host-a", "id-to-ip/two", b"192.168.0.9")
+    lease("host-b", "ip-to-id/192.168.0.9", b"two")
+    planned = chief.plan_init()
+    assert planned.records == ()
+    assert planned.without_owner == ("old", "two")
+    chief.init(planned)
+    assert register(secure.open_as("host-a"), "old", 1), "first come"
+
+
+# --- a tree that has them ---
+
+
+def test_init_where_there_are_records_gives_one_to_leases_that_lack_it(secure: SecureWorld) -> None:
+    chief = secure.open_as(OPERATOR)
+    register(secure.open_as("host-a"), "a", 1)
+    secure.open_as("host-b").acquire("b", SUBNET)
+    before = chief.records()["a"]
+    planned = chief.plan_init()
+    assert [one.id for one in planned.records] == ["b"]
+    chief.init(planned)
+    assert chief.records()["a"] == before
+    assert set(chief.records()) == {"a", "b"}
+
+
+def test_init_admits_nobody_whom_operators_did_not(secure: SecureWorld) -> None:
+    chief = secure.open_as(OPERATOR)
+    secure.open_as("host-a").acquire("a", SUBNET)
+    chief.operate(lambda attempt, layout: admission.change(attempt, layout, on=True))
+    assert chief.plan_init().nothing
+    with pytest.raises(NotAdmitted):
+        register(secure.open_as("host-a"), "a", 1)
+
+
+def test_the_command_says_how_many_and_no_more(secure: SecureWorld, tmp_path: Path) -> None:
+    without_records(secure)
+    host = secure.open_as("host-a")
+    for number in range(12):
+        host.acquire(f"h{number}", SUBNET)
+    files = files_of(OPERATOR)
+    config = tmp_path / "neti.yml"
+    config.write_text(
+        f'zk_hosts: {{ec2: ["{secure.server.hosts}"]}}\nzk_prefix: {secure.prefix}\nsite: ec2\n'
+        "sites: {ec2: {private: [10.0.0.0/8]}}\nidentity: {id: x, private: 10.9.9.9}\n"
+        f"registry_tls: {{ca: {files.ca}, cert: {files.cert}, key: {files.key}}}\n"
+    )
+    for words, said in ((["--dry-run"], "would be made"), ([], "made")):
+        done = CliRunner().invoke(cli, ["registry", "init", *words, "-c", str(config)])
+        assert done.exit_code == 0, done.output
+        assert f"12 records of hosts with a lease {said}" in done.stdout
+        assert "h11" not in done.stdout
+    done = CliRunner().invoke(cli, ["registry", "init", "--json", "-c", str(config)])
+    told = json.loads(done.stdout)
+    assert (told["records"], told["without_owner"], told["changes"]) == (0, [], [])
