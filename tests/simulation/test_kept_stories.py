@@ -90,6 +90,19 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
             *[Act("time", -1, (11.0,))] * 2,
         ],
     ),
+    "a goodbye right after a look has put right what the kernel refused before": (
+        3,
+        [
+            Act("kernel_refuses_rules", 1),
+            Act("time", -1, (61.0,)),
+            Act("enforce_wholly", 0, (32.0,)),
+            Act("kernel_refuses_rules", 1),
+            Act("kernel_works", 1),
+            Act("time", -1, (11.0,)),
+            Act("leave", 0),
+            Act("time", -1, (11.0,)),
+        ],
+    ),
     "'neti enforce' on a relaxed host is refused by the kernel": (
         3,
         [

@@ -132,6 +132,8 @@ class Kernel:
             return error
         self._rules_refused = False
         core.timers.worked("resync")
+        # What was asked for before is done. As long as it stood, members would wait for it.
+        core.timers.due.pop("resync", None)
         core.problems.clear("kernel")
         core.problems.clear("drops")
         if done.planned.transaction:
