@@ -16,7 +16,9 @@ from simulation.gate import Gate
 from simulation.kernel import SimulatedKernel
 from tests.support.netns import Net, network, require_root
 
-from neti.dataplane import Dataplane
+from neti.dataplane import Dataplane, compiler
+from neti.dataplane.elsewhere import words_of
+from neti.dataplane.in_words import in_words
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
@@ -391,6 +393,30 @@ def test_both_doors_see_the_same(net: Net) -> None:
         assert not dataplane.read().armed
         apply(dataplane, *enforce_commands(PERMANENT, dataplane.enforce()))
         assert dataplane.read().armed_for_good
+
+
+@pytest.mark.kernel
+def test_the_table_is_told_in_nfts_words(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the very words of nft, rule by rule; where the library crashes, that is an error."""
+    with closing(net.inside(net.host, NftablesDataplane)) as dataplane:
+        filled(dataplane)
+        command = ["ip", "netns", "exec", net.host, "nft", "-a", "-s", "list", "table"]
+        done = subprocess.run([*command, "inet", "neti"], capture_output=True, check=True)
+        listed = in_words(done.stdout.decode())
+        words = dataplane.words()
+        assert words == listed
+        assert {name: len(rules) for name, rules in words.rules.items()} == {
+            chain.name: len(chain.rules) for chain in STRUCTURE.chains
+        }
+        assert words.heads["peers4"] == "set peers4 { type ipv4_addr }"
+        lines = (dataplane.structure() or "").splitlines()
+        said = words.of(lines)
+        assert 'iif "lo" accept' in said.values()
+        assert all(line in said for line in lines if line.startswith(("rule ", "set ", "chain ")))
+        monkeypatch.setattr(compiler, "_CHILD", "-c")  # a program that is no library's
+        with pytest.raises(DataplaneError):
+            dataplane.words()
+        assert words_of(dataplane, lines) == {}
 
 
 @pytest.mark.kernel

@@ -142,6 +142,11 @@ def test_plan_then_agent_then_nothing_to_plan(
         planned = neti("plan").stdout
         assert "delete element inet neti peers4 { 1.2.3.4 }" in planned
         assert re.search(r"^- +drop$", planned, re.MULTILINE)
+        config.write_text(config.read_text().replace("10.0.0.77/32", "10.0.0.78/32"))
+        planned = neti("plan").stdout
+        for sign, source in (("-", 77), ("+", 78)):
+            rule = rf"^\{sign} +tcp dport 22 ip saddr 10\.0\.0\.{source} accept$"
+            assert re.search(rule, planned, re.MULTILINE), planned
     finally:
         process.kill()
         process.wait()

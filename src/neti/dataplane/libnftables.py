@@ -33,8 +33,8 @@ _MULTI, _ACK, _DUMP = 0x2, 0x4, 0x300
 _GETSETELEM = 10 << 8 | 13
 _NFGEN_BYTES, _ELEMENTS_OF = 4, 2  # NFTA_SET_ELEM_LIST_SET
 _AT_ONCE = 1 << 15  # bytes in one datagram, which the library's buffer takes
-# Counters without their values, each rule with its number, and numbers instead of names.
-_OUTPUT = 1 << 2 | 1 << 3 | 1 << 7 | 1 << 8
+# NFT_CTX_OUTPUT_STATELESS: no values of counters. NFT_CTX_OUTPUT_HANDLE: each rule has its number.
+_OUTPUT = 1 << 2 | 1 << 3
 NO_LIBRARY, REFUSED = 3, 4  # exit codes
 
 
