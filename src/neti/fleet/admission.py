@@ -20,10 +20,10 @@ _INSTANCE_SERVICES6: Final = IPv6Network("fd00:ec2::/32")  # EC2's metadata, tim
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """``reserved``: addresses that no member may claim, such as the registry's own servers.
-    ``own_site``: where such an address means what it says; in another site a private one may well
-    be a host's, where ranges overlap. None: it means the same everywhere. ``reserved_in``: for
-    whoever judges for every site at once, by site what none of its members may claim as private."""
+    """``reserved``: addresses that no member may claim, such as those of the registry's servers.
+    ``own_site``: the site to which these apply; if ranges overlap, a host of another site may well
+    have one of them as its private address. None: they apply everywhere. ``reserved_in``: for those
+    who judge for all sites at once: by site, what no member of it may claim as private."""
 
     sites: Mapping[str, Site]
     overlay_subnet: IPv4Network
@@ -56,7 +56,7 @@ class Admission:
     def believed(self, member: Member, more: tuple[IPAddress, ...]) -> tuple[IPAddress, ...]:
         """Those of the further addresses that may be let in."""
         site = self.sites[member.site]
-        # A further address may be of either kind, so a kind without ranges allows any.
+        # A further address may be private or public, so if one of these has no ranges, any will do.
         ranges = (*site.private, *site.public) if site.private and site.public else ()
         return tuple(
             address

@@ -1,8 +1,8 @@
-"""Who is there of those that hold a lease, and who does not meet what is required. Pure.
+"""Which of the hosts with a lease are there, and which do not meet a requirement. Pure.
 
-The registry alone says who is registered. Since when somebody else is gone, and in which site it
-was, only an agent has seen: where none can be asked, that stays unknown. Must never do: count
-somebody that nobody can see as well.
+The registry says who is registered. Since when a host is gone, and in which site it was, only an
+agent has seen; if none can be asked, that stays unknown. Must never do: count a host that nobody
+can see as one that meets anything.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ _MEANS: Final[Mapping[State, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What this host's agent says of one that is lost or held. ``since``: Unix seconds."""
+    """What this host's agent says about a host that is lost or held. ``since``: Unix seconds."""
 
     state: Literal["lost", "held"]
     since: float | None = None
@@ -45,8 +45,8 @@ def absent(
     not_believed: Collection[str] = (),
     words: Mapping[str, Word] | None = None,
 ) -> list[Row]:
-    """A row for everybody who holds a lease, or is kept by this host's agent, and is no registered
-    member; sorted by id. ``words``: None where no agent could be asked."""
+    """A row for each host that holds a lease, or that this host's agent keeps, and that is not a
+    registered member; sorted by id. ``words``: None if no agent could be asked."""
     known = words or {}
     rows = []
     for host_id in sorted({*leases, *known} - set(members)):
@@ -77,7 +77,7 @@ def absent(
 
 
 def summary(registered: int, away: Sequence[Row]) -> str | None:
-    """``8 known, 7 registered: ec2-4 lost since …``; None when everybody is there."""
+    """``8 known, 7 registered: ec2-4 lost since …``; None if all are there."""
     if not away:
         return None
     named = some([_in_words(row, short=True) for row in away], 5)
@@ -102,8 +102,8 @@ def moment(seconds: float) -> str:
 def unmet(
     rows: Sequence[Row], away: Sequence[Row], required: Collection[Required]
 ) -> list[tuple[str, str]]:
-    """Each that does not meet all of it, by id, with the reasons. Whoever is not there, or does not
-    say, does not meet it."""
+    """Each host that does not meet all requirements, by id, with the reasons. A host that is not
+    there, or does not say, meets none."""
     found = [(row["id"], _in_words(row)) for row in away]
     for row in rows:
         reasons = [why for one in REQUIRED if one in required for why in _unmet(row, one)]
@@ -124,8 +124,8 @@ def _unmet(row: Row, required: Required) -> Iterator[str]:
             elif problems:
                 yield f"has problems: {', '.join(problems)}"
         case "in-step":
-            # An entry lives as long as its host's session, so its agent follows the registry; what
-            # keeps that from the kernel or from the peers is a problem.
+            # It has an entry, so its session lives, and its agent follows the registry. Whatever
+            # keeps that from its kernel or its peers is among its problems.
             if problems is None:
                 yield "does not say whether it is in step"
             elif out := sorted(OUT_OF_STEP.intersection(problems)):

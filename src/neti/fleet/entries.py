@@ -1,15 +1,15 @@
-"""What the registry holds, as it was told: names, and whose claims they are. Pure and incremental.
+"""What the registry holds, as we were told: names, and whose claims they are. Pure and incremental.
 
-It promises that what it knows does not depend on the order in which it came, that a look costs the
-same with ten entries and with sixteen thousand, and that who is gone takes no memory.
+It promises that what it knows does not depend on the order in which it was told, that a look costs
+the same with ten entries and with sixteen thousand, and that an entry that is gone takes no memory.
 
-Beside the names that the registry has, it keeps the claims of lost members, which it has no more,
+Besides the names in the registry it keeps the claims of lost members, which are no longer there,
 until it is told to ``drop`` them.
 
-A handful of entries of one id is looked at. Thousands under one id are a *crowd*, where a name
-costs no more than its place. Who is put aside is not decided here.
+Of one id a handful of entries is looked at. The rest is a *crowd*, of which only the names are
+kept. Which ones are put aside is not decided here.
 
-Must never do: weigh one claim against another, or let an inadmissible name be more than a name.
+Must never do: weigh one claim against another, or take an inadmissible name for more than a name.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -23,9 +23,9 @@ from neti.fleet.admission import Admission
 from neti.fleet.index import Claims
 from neti.model import Departure, IPAddress, Member, Moved, entry
 
-# Entries of one id that are looked at. An honest host has one, and two for a moment.
+# Entries of one id that are looked at. An honest host has one, or two for a moment.
 MAX_JUDGED: Final = 16
-# Further addresses that each entry may have in any case, and how many more all may have together.
+# Further addresses that each entry may have in any case, and how many more all entries may have.
 MORE_FOR_EACH: Final = 4
 MAX_MORE_BEYOND: Final = 16_384
 
@@ -36,7 +36,7 @@ def _beyond(more: tuple[IPAddress, ...]) -> int:
 
 @dataclass(slots=True)
 class _Crowd:
-    """Entries of one id beyond those, the newest last: not looked at yet, and looked at before."""
+    """The other entries of one id, newest last: not looked at yet, and looked at before."""
 
     new: dict[str, None] = field(default_factory=dict)
     seen: dict[str, None] = field(default_factory=dict)
@@ -46,9 +46,9 @@ class _Crowd:
 
 
 class Roster:
-    """Not thread-safe: the fleet owns it. ``claims``: by name, without further addresses.
-    ``junk``: names that are no admissible entries. ``bad_data``: what is wrong with the further
-    addresses of an entry."""
+    """Not thread-safe: the fleet owns it. ``claims``: by name, without further addresses. ``junk``:
+    names of entries that are not admissible. ``bad_data``: what is wrong with an entry's further
+    addresses."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -59,7 +59,7 @@ class Roster:
         self._listed: set[str] = set()  # names from a whole list whose leases were not read yet
         self._claims: dict[str, Member] = {}
         self._more: dict[str, tuple[IPAddress, ...]] = {}  # further addresses, once read
-        self._beyond = 0  # how many of these are beyond what everybody may have
+        self._beyond = 0  # how many of these are beyond what each entry may have in any case
         self._bad_data: dict[str, str] = {}
         self._by_id: Claims[str] = Claims()
         self._by_overlay: Claims[IPv4Address] = Claims()  # ids, not names
@@ -82,7 +82,7 @@ class Roster:
         return name in self._names
 
     def difference(self, listed: frozenset[str]) -> tuple[frozenset[str], set[str]]:
-        """What a whole list has that was not known yet, and what is known that it has not."""
+        """What a whole list has that was not known yet, and what is known and not in the list."""
         return listed - self._names, self._names - listed
 
     def entries_of(self, host_id: str) -> list[str]:
@@ -90,13 +90,13 @@ class Roster:
         return [name for name in self._by_id.of(host_id) if name in self._names]
 
     def extended(self) -> Iterable[str]:
-        """Entries that have further addresses, which may be read."""
+        """Entries with further addresses that can be read."""
         return (
             name for name, claim in self._claims.items() if claim.extended and name in self._names
         )
 
     def member(self, name: str) -> Member:
-        """The claim with those of its further addresses that are known and let in."""
+        """The claim, with those of its further addresses that are known and believed."""
         claim, more = self._claims[name], self._more.get(name, ())
         return replace(claim, more=more) if more else claim
 
@@ -112,8 +112,8 @@ class Roster:
         return len(self._by_overlay.of(overlay))
 
     def crowds(self) -> Iterable[tuple[str, int]]:
-        """For each id with more entries than are looked at, the newest of the others and how
-        many they are."""
+        """For each id with too many entries, the newest of those that are not looked at, and how
+        many these are."""
         for crowd in self._crowds.values():
             yield next(reversed(crowd.new or crowd.seen)), len(crowd)
 
@@ -123,7 +123,7 @@ class Roster:
         return len(self._crowded)
 
     def has_unseen(self, host_id: str) -> bool:
-        """Whether entries of this id were never looked at."""
+        """Whether some entries of this id were never looked at."""
         crowd = self._crowds.get(host_id)
         return crowd is not None and bool(crowd.new)
 
@@ -131,15 +131,15 @@ class Roster:
         return len(self._by_id.of(host_id)) > MAX_JUDGED
 
     def listed(self, name: str) -> bool:
-        """Whether it stood in a whole list, and its lease was not read since."""
+        """Whether it was in a whole list, and its lease has not been read since."""
         return name in self._listed
 
     def departed(self, host_id: str) -> int | None:
-        """The generation whose goodbye stands, with no entry of this id since."""
+        """The generation that said goodbye, if no entry of this id has come since."""
         return self._departures.get(host_id)
 
     def said_goodbye(self, name: str) -> bool:
-        """Whether a goodbye that stands is about this entry, or a later one of its host."""
+        """Whether there is a goodbye for this entry, or for a later one of its host."""
         claim = self._claims.get(name)
         return claim is not None and self._departures.get(claim.id, -1) >= claim.generation
 
@@ -152,7 +152,7 @@ class Roster:
         return parsed if isinstance(parsed, Member) else None
 
     def fault(self, name: str) -> str:
-        """Why it is junk; empty when it is none."""
+        """Why it is junk; empty: it is not."""
         if name in self._ghosts:
             return self._ghosts[name]
         try:
@@ -184,23 +184,23 @@ class Roster:
             known = self._departures.get(parsed.id, -1)
             self._departures[parsed.id] = max(known, parsed.generation)
         elif isinstance(parsed, Member):
-            self._departures.pop(parsed.id, None)  # it is back: what it said before is over
-            if name not in self._claims:  # else it was lost, and what was read of it still stands
+            self._departures.pop(parsed.id, None)  # it is back, so its goodbye no longer counts
+            if name not in self._claims:  # otherwise it was lost, and we know it already
                 self.keep(name, parsed)
             if bulk:
                 self._listed.add(name)
         return parsed
 
     def refuse(self, name: str, why: str) -> None:
-        """The registry has it, and it is of a host that is gone: it is nobody's claim until it has
-        vanished once."""
+        """The registry has it, but its host is gone: it is nobody's claim until it has vanished
+        once."""
         if name not in self._names:
             self._names.add(name)
             self._junk[name] = None
             self._ghosts[name] = why
 
     def remove(self, name: str) -> Member | None:
-        """The registry has it no more. Its claim, if it was one, stands until it is dropped."""
+        """The registry no longer has it. Its claim, if it was one, stays until it is dropped."""
         if name not in self._names:
             return None
         self._names.discard(name)
@@ -223,13 +223,13 @@ class Roster:
             del self._departures[parsed.id]
 
     def end_answered_departures(self) -> None:
-        """Leaving is one step, so a departure that is listed beside an entry was before its
-        return."""
+        """Leaving is one step. So if a departure is listed beside an entry of the same host, the
+        host came back after it."""
         for host_id in [i for i in self._departures if self.entries_of(i)]:
             del self._departures[host_id]
 
     def lease_read(self, overlay: IPv4Address) -> None:
-        """That its claims stood in a list matters only until the lease is known."""
+        """That a claim was in a list matters only until its lease is known."""
         if not self._listed:
             return
         for host_id in self._by_overlay.of(overlay):
@@ -237,10 +237,10 @@ class Roster:
                 if self._claims[name].overlay == overlay:
                     self._listed.discard(name)
         if not self._listed:
-            self._listed.clear()  # a set keeps the table that it once needed
+            self._listed.clear()  # a Python set keeps its large table otherwise
 
     def data_read(self, name: str, data: bytes) -> Member | None:
-        """The claim that these further addresses belong to, None when there is none."""
+        """The claim to which these further addresses belong; None: there is none."""
         claim = self._claims.get(name)
         if claim is None or not claim.extended:
             return None
@@ -263,8 +263,9 @@ class Roster:
         return claim
 
     def remember_more(self, name: str, more: tuple[IPAddress, ...]) -> bool:
-        """As they were read before a restart; whether they are to be believed until they are read
-        again. An extended entry has some: where none are remembered, they were not read yet."""
+        """The further addresses as they were read before a restart. Returns whether they count
+        until they are read again. An extended entry has some, so if none are remembered, they were
+        not read yet."""
         claim = self._claims.get(name)
         if claim is None or not claim.extended or not more:
             return False
@@ -272,7 +273,7 @@ class Roster:
         return True
 
     def _keep_more(self, name: str, more: tuple[IPAddress, ...]) -> int:
-        """Everybody has a few; what one has beyond these is taken from what all have together, so
+        """Each entry may have a few. More than that comes out of an allowance that all share, so
         that many members with many addresses cannot fill every host's memory and kernel."""
         self._beyond -= _beyond(self._more.pop(name, ()))
         allowed = MORE_FOR_EACH + max(0, MAX_MORE_BEYOND - self._beyond)
@@ -289,7 +290,7 @@ class Roster:
         self._by_overlay.add(claim.overlay, claim.id)
 
     def drop(self, name: str) -> None:
-        """Forget the claim, and all that was read of it."""
+        """Forget the claim, and all that was read for it."""
         claim = self._claims.pop(name)
         self._beyond -= _beyond(self._more.pop(name, ()))
         self._bad_data.pop(name, None)
@@ -300,8 +301,8 @@ class Roster:
         self._given_up.add(claim.overlay)
 
     def put_aside(self, name: str, *, seen: bool) -> None:
-        """Into the crowd of its id, and with it all that was read of it; the registry has it.
-        ``seen``: it was judged, and found wanting."""
+        """Put it into the crowd of its id, and forget what was read for it. The registry still has
+        it. ``seen``: it was judged, and not believed."""
         host_id = self._claims[name].id
         self._listed.discard(name)
         self.drop(name)
@@ -310,8 +311,8 @@ class Roster:
         self._crowded[name] = host_id
 
     def next_of_crowd(self, host_id: str, *, unseen: bool) -> str | None:
-        """Take the newest out of the id's crowd, one that was not looked at yet if there is one;
-        with ``unseen`` no other. It claims what it says again."""
+        """Take the newest entry out of the id's crowd, preferably one that was not looked at yet;
+        with ``unseen`` only such a one. From now on its claim counts again."""
         crowd = self._crowds.get(host_id)
         if crowd is None or (unseen and not crowd.new):
             return None

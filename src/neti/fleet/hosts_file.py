@@ -1,4 +1,4 @@
-"""Lines of ours in a hosts file that others write too: between two markers. Pure.
+"""Our lines in a hosts file that others write too, between two markers. Pure.
 
 Must never do: change a line outside the markers, or guess where they are.
 """
@@ -33,7 +33,7 @@ def merged(text: str, lines: Sequence[str]) -> str:
 
 
 def held(text: str) -> dict[str, str]:
-    """Which of our lines' names stands for which address. Raises MarkersBroken."""
+    """The address of each name in our lines. Raises MarkersBroken."""
     have = text.splitlines()
     found = _place(have)
     ours = have[found[0] + 1 : found[1]] if found is not None else []
@@ -45,7 +45,7 @@ def held(text: str) -> dict[str, str]:
 
 
 def _place(have: Sequence[str]) -> tuple[int, int] | None:
-    """The markers' own lines, counted from 0."""
+    """The lines of the two markers, counted from 0."""
     begins = [n for n, line in enumerate(have) if line.startswith("# BEGIN neti")]
     ends = [n for n, line in enumerate(have) if line.startswith(END)]
     if not begins and not ends:

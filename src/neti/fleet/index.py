@@ -1,7 +1,7 @@
-"""Who claims a thing: an index from a key (an address, an id) to the names that claim it. Pure.
+"""Who claims what: an index from a key (an address, an id) to the names that claim it. Pure.
 
-With sixteen thousand members nearly every key has one claimant, and a public address of a NAT may
-have all of them; both are cheap here, and a key that nobody claims takes no memory.
+With sixteen thousand members nearly every key has one claimant, but all of them may claim the
+public address of one NAT. Both are cheap here, and a key that nobody claims takes no memory.
 """
 
 from collections.abc import Collection, Hashable
@@ -16,8 +16,8 @@ class Claims(Generic[K]):
         self._shared: set[K] = set()
 
     def of(self, key: K) -> Collection[str]:
-        """The names that claim ``key``, in the order in which they came; copy it before adding or
-        discarding."""
+        """The names that claim ``key``, in the order in which they came. Copy it before you add or
+        discard any."""
         held = self._claimants.get(key, ())
         return (held,) if isinstance(held, str) else held
 

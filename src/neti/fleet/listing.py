@@ -1,10 +1,10 @@
 """The fleet as operators and their programs read it: rows, an inventory, hosts lines. Pure.
 
-Members come judged: who is not believed is in no listing. What a host says of itself is anybody's
-text all the same: a name that could be taken for another host, for a group, for an option or for a
-template is replaced (``neti.fleet.naming`` says by what).
+Only members that are believed come here. Still, what a host says about itself may be any text: a
+name that could be taken for another host, a group, an option or a template is replaced (see
+``neti.fleet.naming``).
 
-Must never do: give one host's name to another, or a name to nobody's address.
+Must never do: give one host's name to another, or a name to an address that nobody has.
 """
 
 from collections import Counter
@@ -58,7 +58,7 @@ def _row(member: Member, called: Called, told: Document) -> Row:
         "version": told.version or _UNKNOWN,
         "stage": told.stage or _UNKNOWN,
         "state": "registered",
-        # What it would be called if nobody else wanted to be called so.
+        # The word that it wants and does not get, because others want it too.
         "contested": called.contested,
         # Codes of what is wrong on it; None: it does not say.
         "problems": list(told.problems) if told.problems is not None else None,
@@ -70,8 +70,9 @@ def csv_row(row: Row, columns: Sequence[str]) -> list[str]:
 
 
 def still_reachable(away: Sequence[Row]) -> list[Row]:
-    """Of those who are away: hosts that peers keep, or may keep, because they did not say goodbye.
-    Nothing tells their names but what was written before, so they are called by their ids."""
+    """Those of the absent hosts that peers keep, or may keep, because they did not say goodbye.
+    Their names are not known any more, except from what was written before: so they go by their
+    ids."""
     return [row for row in away if row["state"] in ("lost", "held", "missing") and row["overlay"]]
 
 
@@ -83,15 +84,15 @@ def hosts_lines(
     order: Mapping[str, int] = MappingProxyType({}),
     allowed: Collection[str] = (),
 ) -> tuple[list[str], list[str]]:
-    """Lines for /etc/hosts, and the ids of those that have no name that may stand there.
+    """Lines for /etc/hosts, and the ids of hosts without a name that may stand there.
 
-    A name with a dot could be any host of the world, and would win over DNS: it counts only inside
-    ``domain``, with one label before it, because what has more may be another zone's. Names that
+    A name with a dot could be any host in the world, and would win over DNS. It counts only inside
+    ``domain``, with one label before that, because more labels may mean another zone. Names that
     programs look up by themselves count only if they are ``allowed``.
 
-    ``held``: which name stands for which address in the file; ``order``: how many leases are older
-    than that of an address. In the file a name stays with who is away, and with who has it of
-    several that want it, if it has the oldest lease of them.
+    ``held``: the address of each name in the file as it is; ``order``: by address, how many leases
+    are older than its own. A name in the file stays with a host that is away. If several hosts want
+    it, it stays with the one that has it, provided that its lease is the oldest.
     """
     fits = _Fits(domain, frozenset(label(word, domain).lower() for word in allowed))
     live = [row for row in listed if row["state"] not in _AWAY]
@@ -103,7 +104,7 @@ def hosts_lines(
         twice = Counter(fits.key(name) for name in chosen.values())
         for row in rows_:
             address, name = row["overlay"], chosen[row["overlay"]]
-            # Of who is only known to hold a lease nobody knows whether there ever was a host.
+            # Of one that only holds a lease, nobody knows whether there ever was a host.
             if address not in given and twice[fits.key(name)] == 1 and row["state"] != "missing":
                 given[address] = name
     lines, left_out = [], []
@@ -141,10 +142,10 @@ def _kept(
     order: Mapping[str, int],
     fits: _Fits,
 ) -> tuple[dict[str, str], set[str]]:
-    """By address, the names of the file that stay where they are; and names that nobody gets.
+    """By address, the names in the file that stay where they are; and names that nobody gets.
 
-    A member may be away because somebody ended its session, in order to get its name. So who takes
-    over the name of a host that is not there, as one that replaces it does, has the younger lease.
+    A member may be away because somebody ended its session in order to get its name. So only a host
+    with a younger lease takes over the name of one that is missing, as a replacement has.
     """
     called = {fits.key(row["name"]): row for row in live}
     known = {row["overlay"]: row for row in (*live, *away)}

@@ -1,7 +1,8 @@
-"""Members that are not registered any more and still stand: lost, and those that are held. Pure.
+"""Members that are no longer registered and still count: lost ones and held ones. Pure.
 
-*Lost*: the session ended without a word; its time runs. *Held*: it would be removed now, and the
-guard keeps it; no time runs. Both end the same way when the host returns or loses its lease.
+*Lost*: the session ended without a goodbye, and the member's time is running. *Held*: it would be
+removed now, but the guard keeps it; no time is running. Both end when the host returns or loses its
+lease.
 """
 
 from collections import ChainMap, Counter
@@ -25,10 +26,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why and since when (Unix seconds) a member is kept that would else be removed.
+    """Why and since when (Unix seconds) a member is kept that would otherwise be removed.
 
-    ``doubt``: because the registry itself is doubted; it does not end by itself. ``said``: it said
-    goodbye.
+    ``doubt``: because it may be another registry, or an older copy; such a hold does not end by
+    itself. ``said``: the member said goodbye.
     """
 
     since: float
@@ -38,8 +39,8 @@ class Hold:
 
 
 class _Everybody(ChainMap[str, Lost]):
-    """Of maps that share no id. A ChainMap's own length would look at each of them, and the guard
-    asks for it at every goodbye."""
+    """Of maps that share no id. A ChainMap's own length walks all of them, and the guard asks for
+    it at every goodbye."""
 
     def __len__(self) -> int:
         return sum(map(len, self.maps))
@@ -65,7 +66,7 @@ class Absences:
 
     @property
     def lost(self) -> Mapping[str, Lost]:
-        """Everybody here, the held included."""
+        """All of them, the held included."""
         return MappingProxyType(_Everybody(self._waiting, self._kept))
 
     def get(self, host_id: str) -> Lost | None:
@@ -77,7 +78,7 @@ class Absences:
 
     @property
     def passing(self) -> Collection[str]:
-        """Who is lost, and goes when its time is over, because an operator has said so."""
+        """Lost ones that go when their time is over, because an operator has said so."""
         return self._passing
 
     def let_pass(self, ids: Iterable[str]) -> None:
@@ -86,13 +87,13 @@ class Absences:
             self._passing.add(host_id)
 
     def floor(self, host_id: str) -> int:
-        """The generation below which an entry of this id is an older copy's: none comes back as
-        its older self while the registry is doubted."""
+        """Entries of this id below this generation come from an older copy of the registry: while
+        we doubt it, no host comes back by an older entry."""
         hold = self._holds.get(host_id)
         return self._kept[host_id].member.generation if hold is not None and hold.doubt else 0
 
     def take_touched(self) -> set[str]:
-        """Whose absence is not what it was at the last call."""
+        """Ids whose absence has changed since the last call."""
         touched, self._touched = self._touched, set()
         return touched
 
@@ -116,8 +117,8 @@ class Absences:
             self._batches.setdefault(batch, {})[host_id] = hold.since
 
     def _batch(self, site: str, hold: Hold) -> Batch:
-        """The one that it belongs to, or a new one: those of one site that were held within ten
-        minutes, apart from each other those who said goodbye and those who did not."""
+        """The batch that it belongs to, or a new one. A batch is of one site and of ten minutes;
+        members that said goodbye and those that did not are in different ones."""
         for known in self._batches:
             together = abs(hold.since - known[2]) <= WINDOW_SECONDS
             if known[:2] == (site, hold.said) and together:
@@ -133,11 +134,11 @@ class Absences:
                 del self._batches[batch]
 
     def batches(self) -> list[tuple[Batch, int]]:
-        """With the number of those who are held in each."""
+        """With the number of members held in each."""
         return [(batch, len(held)) for batch, held in self._batches.items()]
 
     def held_before(self, now: float, guard: Guard) -> set[str]:
-        """Who is held for so long that it has nothing to do with what happens now."""
+        """Those that have been held for so long that they are no part of what is happening now."""
         return {
             host_id
             for held in self._batches.values()
@@ -146,7 +147,7 @@ class Absences:
         }
 
     def worst_site_but(self, site: str, old: Collection[str]) -> str | None:
-        """The other site with the most members here, but for the ``old`` ones."""
+        """The other site with the most members here, the ``old`` ones not counted."""
         counts = Counter(lost.member.site for i, lost in self.lost.items() if i not in old)
         counts.pop(site, None)
         return max(sorted(counts), key=counts.__getitem__, default=None)
@@ -167,28 +168,29 @@ class Absences:
         return ids
 
     def held_until(self, since: float, batch: Batch) -> list[str]:
-        """Those of a batch held no later than this moment whose hold may end by itself."""
+        """Those of a batch that have been held since this moment or longer, and whose hold may end
+        by itself."""
         held = self._batches.get(batch, {})
         return [i for i, at in held.items() if at <= since and not self._holds[i].doubt]
 
     def first_lost(self) -> float | None:
-        """Since when the one is lost whose time is over first."""
+        """Since when the member is lost whose time is over first."""
         return next(iter(self._waiting.values())).since if self._waiting else None
 
     def first_held(self, batch: Batch) -> float | None:
-        """Since when the one of a batch is held whose hold may end by itself first."""
+        """Since when the member of a batch is held whose hold may end first by itself."""
         held = self._batches.get(batch, {})
         return min((at for i, at in held.items() if not self._holds[i].doubt), default=None)
 
     def stand_still(self, seconds: float, *, now: float) -> None:
-        """Nobody's time ran for so long, until now. Whose loss was only found out since begins now,
-        and not as much later as that took."""
+        """Nobody's time ran for this long, until now. It never begins later than now, also for a
+        member that was lost meanwhile."""
         self._touched.update(self._waiting)
         for host_id, lost in self._waiting.items():
             self._waiting[host_id] = replace(lost, since=min(now, lost.since + seconds))
 
     def set_back(self, now: float) -> None:
-        """The clock was set back: nobody may wait for as long again."""
+        """The clock was set back: nobody must wait longer because of that."""
         for host_id in reversed(self._waiting):
             if self._waiting[host_id].since <= now:
                 break

@@ -1,9 +1,9 @@
-"""Who stands as a member, by which entry, and what has changed about that. Pure.
+"""Who is a member, by which entry, and what has changed about that. Pure.
 
-It promises that of several changes to one host only the difference between first and last is told,
-and that who else has a member's addresses costs the same however many there are.
+It promises that of several changes to one host it tells only the difference between first and last,
+and that finding who else has a member's address costs the same however many members there are.
 
-Must never do: decide. Whom it was told to let in it has, until it is told otherwise.
+Must never do: decide. It keeps whoever it was told to accept, until it is told otherwise.
 """
 
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ class Change:
 
 
 class Standing:
-    """Not thread-safe: the fleet owns it. ``members``: by id, live and lost. ``speaks``: the name
-    that was accepted for each id."""
+    """Not thread-safe: the fleet owns it. ``members``: by id, live and lost. ``speaks``: the
+    accepted name of each id."""
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
@@ -41,7 +41,7 @@ class Standing:
         self._before: dict[str, Member | None] = {}
 
     def accept(self, name: str, member: Member) -> None:
-        """Let it in by this entry, or as it is now."""
+        """Accept it by this entry, or update it."""
         host_id = member.id
         self._speaks[host_id] = name
         before = self._members.get(host_id)
@@ -54,7 +54,7 @@ class Standing:
         self._at_private.add((member.site, member.private), host_id)
 
     def drop(self, host_id: str) -> None:
-        """It is no member any more, if it was one."""
+        """It is no longer a member, if it was one."""
         before = self._members.get(host_id)
         if before is not None:
             self._before.setdefault(host_id, before)
@@ -65,7 +65,8 @@ class Standing:
         self._at_private.discard((member.site, member.private), member.id)
 
     def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
-        """Private addresses that several members of one site have, with these; not all of many."""
+        """Private addresses that several members of one site have, with these members; only the
+        first of many."""
         return [
             (*place, tuple(sorted(islice(self._at_private.of(place), MAX_SHARING_NAMED))))
             for place in sorted(islice(self._at_private.shared, MAX_SHARING_NAMED))

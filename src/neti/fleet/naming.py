@@ -1,16 +1,16 @@
-"""Who is called what in listings, when several want one word. Pure.
+"""Which host is called what in listings, if several want one word. Pure.
 
-A host's own word is its name, otherwise its id. Anybody with a certificate may lease any free id
-and say any name, so neither proves anything; but nobody can make a lease older than it is:
+A host's word is its name, or else its id. Anybody with a certificate may lease any free id and say
+any name, so neither proves anything; but nobody can make a lease older than it is:
 
-- what the operator says (``pinned``) counts before all else;
-- an id is its host's against names of hosts whose lease is younger;
-- the name of a host with an instance id, which is no word of its own, is that host's against ids
-  whose lease is younger. Against any other older name, neither of the two is called so;
-- a name that two members say is neither's;
+- what the operator says (``pinned``) counts before everything else; - an id belongs to its host,
+against names of hosts whose lease is younger; - a name belongs to a host with an instance id
+(nobody knows a host by that), against ids whose lease
+  is younger. Against any other older word, neither host is called so;
+- a name that two members say belongs to neither;
 - an id whose lease is younger takes nothing from a name as long as nobody is registered by it.
 
-Who loses its id, too, is called by its overlay address.
+A host that loses its id, too, is called by its overlay address.
 
 Must never do: give one host's name to another, or keep quiet about who wanted it.
 """
@@ -28,7 +28,7 @@ from neti.words import some
 
 # Ansible's own groups; a host of such a name would be in every play, or take the group's place.
 RESERVED_GROUPS: Final = frozenset({"all", "ungrouped"})
-# Nobody but its host has a claim to it, and nobody knows a host by it.
+# Only its own host has a claim to it, and nobody knows a host by it.
 _INSTANCE_ID: Final = re.compile(r"i-[0-9a-f]+")
 _AT_THE_LATEST: Final = 1 << 40
 
@@ -62,9 +62,10 @@ class Called:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What is known of words beside what members say. ``taken``: what no host may be called, such
-    as sites. ``leases``: who holds which address, the oldest first. ``pinned``: by word, whose it
-    is. ``domain``: names inside it are the same words with and without it."""
+    """What is known of words, besides what members say. ``taken``: what no host may be called, such
+    as the name of a site. ``leases``: who holds which address, oldest first. ``pinned``: by word,
+    the host that it belongs to. ``domain``: a name inside it is the same word with and without
+    it."""
 
     taken: Collection[str] = ()
     leases: Mapping[IPv4Address, str]
@@ -101,7 +102,7 @@ class _Claims:
         self.pinned = {words.key(word): host_id for word, host_id in words.pinned.items()}
         self.by_name: dict[str, list[str]] = defaultdict(list)
         for host_id, name in wished.items():
-            if words.key(name) != words.key(host_id):  # whose id it is, says nothing new by it
+            if words.key(name) != words.key(host_id):  # a host's own id is no further claim
                 self.by_name[words.key(name)].append(host_id)
         # Ids, registered or not, and since when each is leased.
         self.by_id: dict[str, dict[str, int]] = defaultdict(dict)
@@ -188,7 +189,7 @@ def contests(rows: Sequence[Mapping[str, Any]], words: Words) -> Iterable[str]:
 
 
 def withheld(rows: Sequence[Mapping[str, Any]], words: Words) -> Iterable[str]:
-    """A sentence for each name that no hosts file gets, because programs look it up."""
+    """A sentence for each name that is kept out of hosts files, because programs look it up."""
     pinned = {words.key(word) for word in words.pinned}
     for row in rows:
         key = words.key(row["name"])

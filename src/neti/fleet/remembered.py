@@ -1,4 +1,4 @@
-"""A member as a restart is to find it again. Pure; the files are ``neti.state``'s."""
+"""A member as a restart should find it again. Pure; the files are in ``neti.state``."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class Remembered:
     lost_since: float | None = None
     leased: bool = False  # the lease was read and is this host's
     hold: Hold | None = None
-    passing: bool = False  # an operator has let it go, and its time still runs
+    passing: bool = False  # an operator has let it go, and its time is still running
 
 
 class Everybody:
-    """The members as they are, for a rewrite: iterates (id, Remembered) lazily."""
+    """All members as they are now, for a rewrite: iterates (id, Remembered) lazily."""
 
     def __init__(self, count: int, members: Iterable[tuple[str, Remembered]]) -> None:
         self._count = count

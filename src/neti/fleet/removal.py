@@ -1,16 +1,15 @@
 """How members end: lost, held, let go, released, or without their lease. Pure.
 
-It promises that whoever would be removed for being gone passes the guard, all that are due at once
-or none of them, and that a held member ends by itself only while at most a quarter of the fleet is
-held. Who has lost its lease passes no guard: the registry says that its overlay address is another
-host's, and only operators can change that.
+It promises that the guard is asked before members are removed for being gone, and that all members
+of one site that are due together go or stay together. A hold ends by itself only while at most a
+quarter of the fleet is held. A member that has lost its lease goes without the guard: the registry
+says that its overlay address is another host's, and only operators can change that.
 
-Methods that remove members return the ids that may stand differently then; the caller decides
-those anew.
+Methods that remove members return the ids that must be decided anew by the caller.
 
-Must never do: take silence for a goodbye; take another host's claim to a member's real addresses
-for the end of that member, as any host can claim any address of its site; or begin a removal that
-nobody asked for: it is told who is lost, who said goodbye, and what time it is.
+Must never do: take silence for a goodbye; remove a member because another host claims its real
+addresses, since any host can claim any address of its site; or begin a removal by itself: it is
+told who is lost, who said goodbye, and what time it is.
 """
 
 from collections.abc import Collection, Iterable
@@ -27,8 +26,8 @@ MAX_GONE: Final = 10_000  # hosts that were removed and are remembered
 
 
 class Leaving:
-    """Not thread-safe: the fleet owns it. ``returning``: ids that the list being taken in has
-    under another name: they are not on their way out. ``now`` is Unix seconds."""
+    """Not thread-safe: the fleet owns it. ``returning``: ids that are in the list being taken in
+    under another name, so they are not on their way out. ``now`` is Unix seconds."""
 
     def __init__(
         self,
@@ -53,12 +52,12 @@ class Leaving:
         self.gone: dict[str, int] = {}
 
     def lose(self, host_id: str, *, since: float) -> None:
-        """Its registration is gone; it stands, and its time runs."""
+        """Its registration is gone: it stays a member, and its time begins."""
         member = self._standing.members[host_id]
         self._absences.add(Lost(member, since))
 
     def goodbye(self, word: Departure, *, now: float) -> set[str]:
-        """A lost one's word that it went on purpose, if it is about this generation of it."""
+        """A lost member left on purpose, if the departure is about this generation of it."""
         lost = self._absences.get(word.id)
         if lost is None or lost.member.generation > word.generation:
             return set()
@@ -67,8 +66,8 @@ class Leaving:
         return self.let_go((word.id,), now=now, said=True)
 
     def keep_all(self, hold: Hold) -> None:
-        """In doubt about the whole registry: everybody it does not have stays as he was, but for
-        whom an operator has let go before that."""
+        """The whole registry is in doubt: every member that it does not have stays, except those
+        that an operator let go before."""
         absences = self._absences
         kept = [i for i in absences.lost if i not in absences.holds and i not in absences.passing]
         absences.hold(kept, hold)
@@ -96,14 +95,14 @@ class Leaving:
         return min(times, default=None)
 
     def _ending(self) -> list[Batch]:
-        """Batches whose holds end by themselves: each is judged by itself."""
+        """Batches whose holds end by themselves. Each batch is judged separately."""
         members = len(self._standing.members)
         batches = self._absences.batches()
         return [batch for batch, held in batches if ends_by_itself(held, members)]
 
     def let_go(self, ids: Collection[str], *, now: float, said: bool = False) -> set[str]:
-        """Remove these lost members, or hold them where the guard objects: all of one site, or
-        none of them. ``said``: they said goodbye."""
+        """Remove these lost members, or hold them if the guard objects: for each site, all of them
+        or none. ``said``: they said goodbye."""
         guard, passing = self._guard, self._absences.passing
         if guard is None:
             return self._remove(ids)
@@ -125,15 +124,16 @@ class Leaving:
     def _objection(
         self, guard: Guard, site: str, batch: Collection[str], *, now: float
     ) -> str | None:
-        """Where all that are gone together are too many, whoever is gone with one other site does
-        not count: one site that loses many, or pretends to, does not hold back the others."""
+        """If all that are gone together are too many, those of one other site are left out and it
+        is asked again: one site that loses many members, or pretends to, does not hold back the
+        others."""
         absences, members = self._absences, self._standing.members
         old = absences.held_before(now, guard)
-        if absences.passing:  # an operator knows of them
+        if absences.passing:  # an operator knows about these
             old |= set(absences.passing)
         fleet = members.keys() - old if old else members
         absent: Collection[str] = absences.lost.keys() - old if old else absences.lost.keys()
-        if self.returning:  # who has only changed its entry in the same list is not on its way out
+        if self.returning:  # these only have another entry in the same list
             absent = set(absent) - set(self.returning)
         reason = guard.objection(batch, absent, fleet, now=now)
         if reason is None:
@@ -145,18 +145,18 @@ class Leaving:
         return reason if guard.objection(batch, others, fleet, now=now) is not None else None
 
     def release(self, ids: Iterable[str]) -> set[str]:
-        """Remove these held members after all. The operator's word, or time's: it does not count
-        towards the next hold."""
+        """Remove these held members after all, because an operator said so or their time is over.
+        They do not count towards the next hold."""
         return self._remove([i for i in dict.fromkeys(ids) if i in self._absences.holds])
 
     def let_pass(self, ids: Collection[str]) -> set[str]:
-        """The operator's word about members that are lost: those who are held go now, the others
-        when their time is over, whatever else is gone by then."""
+        """An operator says that these lost members may go: those that are held now, the others when
+        their time is over, whatever else is gone by then."""
         self._absences.let_pass(i for i in ids if i in self._absences)
         return self.release(ids)
 
     def without_lease(self, ids: Iterable[str]) -> set[str]:
-        """Remove those of these who are lost, and whose overlay address is leased to another."""
+        """Remove those of these that are lost, and whose overlay address is another host's now."""
         lost = [one for i in ids if (one := self._absences.get(i)) is not None]
         return self._remove(
             one.member.id for one in lost if self._asking.holds_lease(one.member) is False
