@@ -237,15 +237,27 @@ def test_a_lease_that_somebody_took_beforehand_does_not_tell_whose_an_id_is(
     assert owners(secure, "hosts/a", "id-to-ip/a") == [["CN=a,OU=hosts"]] * 2
 
 
-def test_a_record_without_an_owner_is_given_one(secure: SecureWorld, operator: Operator) -> None:
-    """As one of a time when the tree was open, closed since."""
-    chief = secure.open_as("operator-chief")
-    register(secure.open_as("host-a"), "a", 1)
+@pytest.mark.parametrize("lease_too", [False, True])
+def test_a_record_without_an_owner_is_given_one(
+    secure: SecureWorld, operator: Operator, lease_too: bool
+) -> None:
+    """As after a time when the tree was open, and anybody's."""
+    chief, host = secure.open_as("operator-chief"), secure.open_as("host-a")
+    register(host, "a", 1)
+    overlay = host.lease_of("a")
+    paths = ["hosts/a", *(["id-to-ip/a", f"ip-to-id/{overlay}"] if lease_too else [])]
     acl = rights.closed(["CN=chief,OU=operators"], members=rights.READ)
-    chief.operate(lambda attempt, layout: attempt.one(SetACL(layout.host("a"), acl, -1)))
-    assert owners(secure, "hosts/a") == [[]]
-    assert operator.told("admit", "a")["admitted"] == [{"id": "a", "subject": "CN=a,OU=hosts"}]
-    assert owners(secure, "hosts/a") == [["CN=a,OU=hosts"]]
+    chief.operate(
+        lambda attempt, layout: attempt.each(
+            [SetACL(f"{layout.root}/{path}", acl, -1) for path in paths]
+        )
+    )
+    assert owners(secure, *paths) == [[] for _ in paths]
+    told = operator.told("admit", "a", *(["--subject", "CN={id},OU=hosts"] if lease_too else []))
+    assert told["admitted"] == [{"id": "a", "subject": "CN=a,OU=hosts"}]
+    assert owners(secure, *paths) == [["CN=a,OU=hosts"] for _ in paths]
+    host.close()
+    register(secure.open_as("host-a"), "a", 1)
 
 
 def test_in_an_open_tree_there_is_nobody_to_admit(world: ZooKeeperWorld, tmp_path: Path) -> None:

@@ -120,7 +120,8 @@ def _said(wanted: "Export", brought: "Brought", *, dry_run: bool) -> list[str]:
     if planned.lays_out:
         admission = "on" if wanted.admission else "off"
         operators = ", ".join(brought.operators) or "none"
-        lines.append(f"the tree {'would be' if dry_run else 'was'} laid out, admission {admission}")
+        laid_out = "the tree would be laid out" if dry_run else "the tree was laid out"
+        lines.append(f"{laid_out}, admission {admission}")
         lines.append(f"operators: {operators}")
     parts = [
         counted(len(planned.hosts), "host record"),
