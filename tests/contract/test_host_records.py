@@ -1,6 +1,6 @@
 """What every registry promises about a host's own record; see docs/design/host-records.md."""
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from tests.support.recorder import Recorder
@@ -204,3 +204,34 @@ def test_a_released_lease_takes_the_record_along(world: World) -> None:
     operator = world.open()
     operator.release("a")
     assert not operator.records()
+
+
+def test_a_moved_lease_leaves_a_record_that_says_nothing_and_its_new_hosts_alone(
+    world: World,
+) -> None:
+    subnet = IPv4Network("192.168.0.0/24")
+    registry, recorder = watched(world)
+    overlay = registry.acquire("a", subnet)
+    register(registry)
+    registry.leave(host_id="a", name=A, departure=LEFT)
+    register(registry, B, host_id="b")
+    before = registry.records()["b"]
+    assert registry.move("a", "b") == (overlay, None)
+    after = registry.records()
+    assert after["a"].record == HostRecord()
+    assert after["b"] == before
+    recorder.until(lambda seen: seen.of(HostChanged)[-1:] == [HostChanged("a")])
+
+
+def test_a_lease_moved_by_force_takes_the_word_of_a_live_host(world: World) -> None:
+    subnet = IPv4Network("192.168.0.0/24")
+    registry, recorder = watched(world)
+    registry.acquire("a", subnet)
+    register(registry)
+    with pytest.raises(IdentityHeld):
+        registry.move("a", "b")
+    assert vouched(registry, recorder, A)
+    registry.move("a", "b", force=True)
+    assert not vouched(registry, recorder, A)
+    register(registry, A2)
+    assert vouched(registry, recorder, A2)

@@ -180,3 +180,69 @@ def test_the_command_says_how_many_and_no_more(secure: SecureWorld, tmp_path: Pa
     done = CliRunner().invoke(cli, ["registry", "init", "--json", "-c", str(config)])
     told = json.loads(done.stdout)
     assert (told["records"], told["without_owner"], told["changes"]) == (0, [], [])
+
+
+# --- leases that are given up, or given to another ---
+
+
+def gone(host: ZooKeeperRegistry, host_id: str, number: int) -> None:
+    """Registered once, and left."""
+    name = register(host, host_id, number)
+    host.leave(host_id=host_id, name=name, departure=f"left.0.{host_id}")
+    host.close()
+
+
+def test_a_released_id_is_whose_that_comes_first(secure: SecureWorld) -> None:
+    gone(secure.open_as("host-a"), "a", 1)
+    secure.open_as(OPERATOR).release("a")
+    other = secure.open_as("host-b")
+    name = register(other, "a", 2, generation=1)
+    assert other.made([name]) == {name: other.records()["a"].written}
+
+
+def test_with_admission_a_released_id_stays_admitted_and_says_nothing(secure: SecureWorld) -> None:
+    gone(secure.open_as("host-a"), "a", 1)
+    chief = secure.open_as(OPERATOR)
+    chief.operate(lambda attempt, layout: admission.change(attempt, layout, on=True))
+    overlay = chief.lease_of("a")
+    assert chief.release("a") == overlay
+    assert chief.records()["a"].record == HostRecord()
+    assert rights.owners(acl_of(chief, "a")) == ["CN=a,OU=hosts"]
+    assert chief.release("a") is None
+    with pytest.raises(IdentityHeld):
+        register(secure.open_as("host-b"), "a", 2)
+    assert register(secure.open_as("host-a"), "a", 1, generation=1)
+
+
+def test_a_live_host_keeps_its_lease_whatever_became_of_its_document(secure: SecureWorld) -> None:
+    host, chief = secure.open_as("host-a"), secure.open_as(OPERATOR)
+    register(host, "a", 1)
+    chief.operate(lambda attempt, layout: attempt.one(Delete(layout.agent("a"), -1)))
+    with pytest.raises(IdentityHeld):
+        chief.release("a")
+    with pytest.raises(IdentityHeld):
+        chief.move("a", "b")
+    assert chief.lease_of("a")
+
+
+def test_a_document_that_another_made_keeps_no_operator_from_a_lease(secure: SecureWorld) -> None:
+    gone(secure.open_as("host-a"), "a", 1)
+    other, chief = secure.open_as("host-b"), secure.open_as(OPERATOR)
+    (parent,) = chief.inspect(lambda attempt, layout: attempt.acls([layout.agents]))
+    acl = rights.of_child(parent)
+    other.inspect(lambda attempt, layout: attempt.one(Create(layout.agent("a"), b"", acl, 1)))
+    overlay = chief.lease_of("a")
+    assert chief.release("a") == overlay
+
+
+def test_a_moved_lease_belongs_to_whom_the_new_id_was_admitted_for(secure: SecureWorld) -> None:
+    gone(secure.open_as("host-a"), "a", 1)
+    chief = secure.open_as(OPERATOR)
+    (of_hosts,) = chief.inspect(lambda attempt, layout: attempt.acls([layout.hosts]))
+    acl = rights.of_child(of_hosts, also=rights.WRITE, owner=Id("x509", "CN=b,OU=hosts"))
+    chief.operate(lambda attempt, layout: attempt.one(Create(layout.host("b"), b"1 - - -", acl, 0)))
+    overlay, _ = chief.move("a", "b")
+    (lease,) = chief.inspect(lambda attempt, layout: attempt.acls([layout.by_overlay(overlay)]))
+    assert rights.owners(lease) == ["CN=b,OU=hosts"]
+    assert rights.owners(acl_of(chief, "a")) == ["CN=a,OU=hosts"]
+    assert register(secure.open_as("host-b"), "b", 2)

@@ -292,6 +292,7 @@ class OperatorRegistry(Protocol):
     def release(self, host_id: str) -> IPv4Address | DamagedLease | None:
         """Delete both halves of the id's lease in one step; the address that is free now. None:
         there was no lease. Of a damaged one the id's half is deleted, and no address is free by it.
+        The host's record is deleted; where members may not begin a host it stays, saying nothing.
 
         Watchers see ``entry.encode_moved`` of it appear and vanish, as with ``move``: so that they
         look whose it is now. Raises IdentityHeld while the host is registered.
@@ -300,7 +301,8 @@ class OperatorRegistry(Protocol):
     def move(
         self, old: str, new: str, *, force: bool = False
     ) -> tuple[IPv4Address, IPv4Address | None]:
-        """Give the lease of ``old`` to ``new``, and up what ``new`` held before, in one step.
+        """Give the lease of ``old`` to ``new``, and up what ``new`` held before, in one step. The
+        record of ``old``, if it has one, says nothing any more; that of ``new`` stays as it is.
 
         Returns the address that moved and the one that is free now (None: there was none).
         Watchers see ``entry.encode_moved`` appear and vanish. Raises RegistryError when ``old``

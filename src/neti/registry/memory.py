@@ -473,6 +473,8 @@ class MemoryRegistry:
                 del self._server._leases[former]
             del self._server._leases[overlay]  # its place in the order is that of the move
             self._server._leases[overlay] = new
+            if old in self._server._records:
+                self._server._write_record(old, HostRecord(), next(self._server._steps))
             self._server._tell_moved(overlay, new)
             return overlay, former
 

@@ -276,6 +276,8 @@ class EmbeddedRegistry:
             drop_lease(files.store, old)
             drop_lease(files.store, new)
             add_lease(files.store, int(overlay), new)
+            if read_record(files.store, old) is not None:
+                write_record(files.store, old, encode(HostRecord()))
             _tell_moved(files, overlay, new)
         files.ring()
         return overlay, former

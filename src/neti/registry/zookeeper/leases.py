@@ -9,7 +9,7 @@ from secrets import token_hex
 from typing import Any, Final
 
 from kazoo.exceptions import NodeExistsError, NoNodeError
-from kazoo.protocol.serialization import Create, Delete
+from kazoo.protocol.serialization import Create, Delete, SetData
 
 from neti.errors import IdentityHeld, LeaseConflict, RegistryError
 from neti.model.entry import encode_moved
@@ -20,6 +20,7 @@ from neti.registry.leases import (
     moved_from_nobody,
     moved_while_registered,
 )
+from neti.registry.record import HostRecord, decode, encode
 from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, session_of
@@ -100,13 +101,11 @@ class Leases:
         guard = self._not_registered(attempt, host_id, registered)
         closed: set[str] = set()
         (half,) = attempt.read([by_id], unread=closed)
-        record = self._layout.host(host_id)
-        (has_record,) = attempt.stats([record])
         # With the lease goes the certificate that the id belonged to.
-        unpin = [Delete(record, ANY_VERSION)] if has_record is not None else []
+        unpin = self._silence(attempt, host_id, unpins=True)
         if half is None and not closed:
-            return unpin, None
-        self._refuse_nodes_below(attempt, [by_id, record])
+            return [*guard, *unpin] if unpin else [], None
+        self._refuse_nodes_below(attempt, [by_id])
         operations = [*guard, Delete(by_id, ANY_VERSION), *unpin]
         if half is None:
             return operations, DamagedLease("what nobody but its maker may read")
@@ -132,6 +131,8 @@ class Leases:
         self._refuse_nodes_below(attempt, halves)
         operations = [
             *guard,
+            # What it says of its address is not true any more. The record of ``new`` is its own.
+            *self._silence(attempt, old, unpins=False),
             Delete(layout.by_id(old), ANY_VERSION),
             Delete(layout.by_overlay(overlay), ANY_VERSION),
         ]
@@ -147,11 +148,13 @@ class Leases:
         return operations, (overlay, former)
 
     def _rights_of(self, attempt: Attempt, host_id: str) -> list[Any]:
-        """A lease belongs to whom the host's other nodes belong."""
+        """A lease belongs to whom the host's other nodes belong, before all its record."""
         layout = self._layout
         (parent,) = attempt.acls([layout.id_to_ip])
-        lease, agent = attempt.acls([layout.by_id(host_id), layout.agent(host_id)], unread=set())
-        return rights.of_owner(parent, lease or agent)
+        paths = [layout.host(host_id), layout.by_id(host_id), layout.agent(host_id)]
+        found = attempt.acls(paths, unread=set())
+        owned = next((acl for acl in found if rights.owners(acl)), None)
+        return rights.of_owner(parent, owned)
 
     def _word(
         self,
@@ -182,18 +185,50 @@ class Leases:
         self._refuse_nodes_below(attempt, [path])
         return [Delete(path, ANY_VERSION)]
 
+    def _silence(self, attempt: Attempt, host_id: str, *, unpins: bool) -> list[Any]:
+        """What makes the host's record say nothing; ``unpins``: and the id nobody's. Where members
+        may not begin a host the id stays admitted, for the certificate that it was admitted for."""
+        path = self._layout.host(host_id)
+        (held,) = attempt.nodes([path], unread=set())
+        (stat,) = attempt.stats([path])
+        if stat is None:
+            return []
+        of_hosts, acl = attempt.acls([self._layout.hosts, path], unread=set())
+        known = set(rights.operators(of_hosts))
+        writes = rights.world(acl) & rights.WRITE or known & set(rights.operators(acl))
+        if writes and not (unpins and rights.world(of_hosts) & rights.CREATE):
+            if held is not None and decode(held[0]) == HostRecord():
+                return []
+            return [SetData(path, encode(HostRecord()), stat.version)]
+        self._refuse_nodes_below(attempt, [path])
+        return [Delete(path, stat.version)]
+
     def _not_registered(
         self, attempt: Attempt, host_id: str, registered: IdentityHeld
     ) -> list[Any]:
         """Raises ``registered`` when the host is; else what keeps it from registering before the
-        step is done. A node of no session, which no agent makes, does that by itself."""
-        path = self._layout.agent(host_id)
+        step is done, where its record does not. A node of no session, which no agent makes, does
+        that by itself."""
+        path, own = self._layout.agent(host_id), self._layout.host(host_id)
+        (held,) = attempt.nodes([own], unread=set())
         (stat,) = attempt.stats([path])
+        record = decode(held[0]) if held is not None else None
+        if held is not None and record is not None and record.word:
+            (named,) = attempt.stats([self._layout.name(record.word)])
+            alive = named is not None and named.czxid == held[1].mzxid
+            if alive and not record.word.startswith("left."):
+                raise registered
         if stat is None:
             return absent(path)
-        if session_of(stat):
+        if session_of(stat) and not self._is_strangers(attempt, own, path):
             raise registered
         return []
+
+    def _is_strangers(self, attempt: Attempt, record: str, agent: str) -> bool:
+        """Whether the document was made by another certificate than the record belongs to: anybody
+        may make one, and it does not keep an operator from the lease."""
+        mine, theirs = (rights.owners(a) for a in attempt.acls([record, agent], unread=set()))
+        return bool(mine and theirs) and not set(mine) & set(theirs)
 
     def _refuse_nodes_below(self, attempt: Attempt, paths: Sequence[str]) -> None:
         """ZooKeeper deletes no node that has others below it, and no lease has."""
