@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from neti import RELEASE, __version__
+
 pytestmark = pytest.mark.package
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +24,9 @@ def test_the_wheel_brings_all_it_needs(tmp_path: Path) -> None:
     subprocess.run([str(python), "-m", "pip", "install", "--quiet", str(wheel)], check=True)
     subprocess.run([str(python), "-m", "pip", "check"], check=True)
     said = subprocess.run([str(neti), "--version"], capture_output=True, text=True, check=True)
-    assert said.stdout == f"neti {wheel.name.split('-')[1]}\n"
+    # Of a clone: the release to come, and by which commit it was built.
+    assert said.stdout == f"neti {__version__}\n"
+    assert wheel.name.split("-")[1] == RELEASE
     example = str(ROOT / "deploy/neti.yml.example")
     subprocess.run([str(neti), "config", "check", "-c", example], check=True, cwd=tmp_path)
     every = "import neti.agent.main, neti.monitoring.exposition, neti.registry.zookeeper.registry"
@@ -31,7 +35,8 @@ def test_the_wheel_brings_all_it_needs(tmp_path: Path) -> None:
         [str(neti), "lab", "demo"], capture_output=True, text=True, check=False
     )
     assert without.returncode == 1
-    assert without.stderr.startswith("neti: the lab is a package of its own")
+    assert without.stderr.startswith("neti: the lab is a separate package")
+    assert "→ in a clone of the project: make setup" in without.stderr
 
 
 def test_the_lab_is_a_wheel_of_its_own(tmp_path: Path) -> None:

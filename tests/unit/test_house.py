@@ -18,7 +18,7 @@ LAB = Path(neti_lab.__file__).parent
 
 # From the floor up, as in docs/design/house.md. Nobody imports what stands further down the list.
 ROOMS = (
-    "errors clock log text words durable files",
+    "errors clock log text words durable files build",
     "model",
     "config",
     "identity",
@@ -207,11 +207,50 @@ def test_nobody_decides_by_the_words_of_an_error() -> None:
 def test_the_lab_has_the_version_of_neti() -> None:
     """It is a distribution of its own, and calls the agent's insides."""
     project = tomllib.loads((LAB.parents[1] / "pyproject.toml").read_text())["project"]
-    assert project["version"] == neti.__version__
-    assert f"neti=={neti.__version__}" in project["dependencies"]
+    assert project["version"] == neti.RELEASE
+    assert f"neti=={neti.RELEASE}" in project["dependencies"]
+
+
+def test_the_version_is_that_of_the_release_to_come() -> None:
+    """As the changelog has it, so that what was built after a release is not called so too."""
+    changes = (LAB.parents[2] / "CHANGELOG.md").read_text()
+    latest = next(line for line in changes.splitlines() if line.startswith("## "))
+    assert latest.split()[1] == neti.RELEASE
+    assert neti.__version__.startswith(neti.RELEASE)
 
 
 def test_nothing_of_neti_imports_the_lab() -> None:
     """A firewall host has none. The command line looks whether it is there."""
     for place, path in files():
         assert not any(name.startswith("neti_lab") for name in imports(path)), place
+
+
+def test_nobody_reads_the_number_of_an_error() -> None:
+    """Python puts ``[Errno 104]`` before an OSError's words; ``words.why`` leaves it out."""
+    shown = []
+    for place, path in files():
+        if place in MENDS_ITSELF:
+            continue
+        for handler in ast.walk(ast.parse(path.read_text())):
+            if isinstance(handler, ast.ExceptHandler) and handler.name and _may_be_os(handler.type):
+                shown += [f"{place}:{line}" for line in _shows(handler, handler.name)]
+    assert sorted(set(shown)) == []
+
+
+# The SDK's own words, which ``aws.troubles`` mends; a child's, which nobody is shown.
+MENDS_ITSELF = ("aws/access.py", "dataplane/libnftables.py")
+
+
+def _may_be_os(caught: ast.expr | None) -> bool:
+    kinds = caught.elts if isinstance(caught, ast.Tuple) else [caught] if caught else []
+    words = ("OSError", "Exception", "ConnectionError", "PermissionError", "TimeoutError")
+    return any(ast.unparse(kind).endswith(words) for kind in kinds)
+
+
+def _shows(handler: ast.ExceptHandler, name: str) -> Iterator[int]:
+    for node in ast.walk(handler):
+        if isinstance(node, ast.FormattedValue) and node.conversion == -1:
+            if ast.unparse(node.value) == name:
+                yield node.lineno
+        elif isinstance(node, ast.Call) and ast.unparse(node) == f"str({name})":
+            yield node.lineno

@@ -36,7 +36,8 @@ def plan(config: Path, as_json: bool, full: bool) -> None:
     found = difference(settings)
     _say_notes(found.notes)
     if as_json:
-        print_json({"structure": found.structure, "changes": list(found.changes)})
+        document = {"structure": found.structure, "changes": list(found.changes)}
+        print_json({**document, "notes": list(found.notes)})
     else:
         say(*(found.changes or ["nothing to change: the kernel holds what it should"]))
 

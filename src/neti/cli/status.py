@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from neti import __version__
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force_or_refused
 from neti.cli.output import explain, print_json, say
@@ -56,6 +57,11 @@ def status(config: Path, as_json: bool) -> None:
     else:
         for line in _status_lines(seen):
             say(line)
+        if seen.version != __version__:
+            say(
+                f"note      this command is neti {__version__}; "
+                "'systemctl restart neti' starts the agent's installed version"
+            )
     if refused:
         sys.exit(2)
     if not is_well(seen):

@@ -10,13 +10,17 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Final
 
+from neti import __version__
 from neti.agent.keeping_time import rebased
 from neti.clock import SteadyClock, SystemClock
+from neti.control import client
 from neti.dataplane import listing
 from neti.dataplane.elsewhere import listed_elsewhere, words_of
 from neti.dataplane.nftables import NftablesDataplane
-from neti.errors import RegistryUnavailable
+from neti.errors import NetiError, RegistryUnavailable
 from neti.fleet.guard import Guard
 from neti.fleet.registered import answer
 from neti.fleet.vouching import mode_of
@@ -27,6 +31,7 @@ from neti.identity import discover, fingerprint
 from neti.identity.machine import boot_id
 from neti.identity.preflight import registry_addresses
 from neti.model.settings import Settings
+from neti.monitoring.status import status_of
 from neti.oneshot.down import is_down, is_there
 from neti.registry import OperatorRegistry
 from neti.registry.opening import open_registry
@@ -43,6 +48,8 @@ from neti.state.folder import StateFolder
 from neti.state.loaded import Loaded
 from neti.state.stage import stage_found
 from neti.words import counted
+
+_PATIENCE: Final = 2.0  # seconds for an agent that is only asked for its version
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,7 @@ def difference(settings: Settings) -> Difference:
         lines += [f"add {counted(len(membership.fleet.members), 'member')}"]
     if not planned.structure.whole:
         lines += map(str, enforce_commands(elements.enforcement, kernel.enforce))
+    notes += other_version(settings.table_files_path)
     record = host.record(kernel)
     if may_begin(record, host.steady.now()) and settings.way_in:
         lines.append(f"begin a trial of reject_all, {settings.trial_seconds} s")
@@ -93,6 +101,23 @@ def difference(settings: Settings) -> Difference:
     if kept:
         notes += (f"reject_all is not put in force: {NO_WAY_IN}",)
     return Difference(planned.structure.value, tuple(lines), notes)
+
+
+def other_version(folder: Path) -> tuple[str, ...]:
+    """That the agent which keeps this kernel is of another version: its rules may well be others
+    than those that this program would write, and the kernel is as that agent wants it."""
+    try:
+        running = status_of(client.call(folder, "status", within=_PATIENCE)).version
+    except NetiError:
+        return ()
+    if running == __version__:
+        return ()
+    note = (
+        f"the agent is neti {running}, and this command is neti {__version__}: this is what an "
+        "agent of the command's version would change. It says nothing about whether the agent that "
+        "runs is in step, which 'neti check' does"
+    )
+    return (note,)
 
 
 _Desired = tuple[Membership, Structure, tuple[str, ...]]  # and what there is to say
@@ -159,7 +184,7 @@ def _desired(settings: Settings, loaded: Loaded, now: float) -> _Desired:
     membership.remember(loaded.members)  # who is lost or held stays in the kernel
     notes: tuple[str, ...] = ()
     try:
-        with closing(open_registry(settings, host.site)) as registry:
+        with closing(open_registry(settings, host.site, make=False)) as registry:
             membership.hold_lease(registry.lease_of(host.id))
             _read_fleet(membership, registry, now)
     except RegistryUnavailable as away:
