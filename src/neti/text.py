@@ -15,6 +15,7 @@ One function per target, because what is harmless in one is a command in another
     html             text in a page
 
 Must never raise, whatever the text is (``hosts_line`` returns None), or let a long text through.
+What is too long loses its middle, and never the reason at its end.
 """
 
 import json
@@ -39,6 +40,7 @@ _MEANS_ITSELF: Final = re.compile(
     re.IGNORECASE,
 )
 _NUMERIC: Final = re.compile(r"(?:[0-9]{1,10}|0x[0-9a-f]*)", re.IGNORECASE | re.ASCII)
+_MARKS: Final = frozenset({"Mn", "Me", "Mc"})
 _MARKS_PER_LETTER: Final = 2  # more of them would write over neighbouring lines
 # Assigned and "printable", but invisible: two different names would look the same.
 _BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
@@ -50,8 +52,7 @@ _FORMULA: Final = re.compile(r"(^|[;|,])([\s\"]*)([=+\-@\uff1d\uff0b\uff0d\uff20
 
 def printable(text: object, most: int | None = MOST) -> str:
     """One line without terminal controls or look-alikes; those become ``\\u…``."""
-    shown = str(text)
-    return _cut(_visible(shown if most is None else shown[: most + 1]), most)
+    return _cut(_visible(_cut(str(text), most)), most)
 
 
 def command(fixed: str, *words: object) -> str:
@@ -154,7 +155,14 @@ def html(text: object, most: int | None = MOST) -> str:
 
 
 def _cut(text: str, most: int | None) -> str:
-    return text if most is None or len(text) <= most else text[: most - 1] + "…"
+    """From the middle: a sentence says at its end why, and what to do."""
+    if most is None or len(text) <= most:
+        return text
+    end = most // 3
+    begins = len(text) - end
+    while begins < len(text) and unicodedata.category(text[begins]) in _MARKS:
+        begins += 1  # it belongs to a letter that is cut off
+    return f"{text[: most - end - 1]}…{text[begins:]}"
 
 
 def _visible(text: str) -> str:

@@ -6,6 +6,13 @@ from typing import Final
 _SHOWN: Final = 20
 
 
+def why(error: BaseException) -> str:
+    """An error in words, without the number and the file name that Python puts around an OSError's
+    (``[Errno 104] Connection reset by peer``)."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return str(said) or type(error).__name__
+
+
 def counted(number: int, one: str, many: str | None = None) -> str:
     """``1 member``, ``2 members``; ``many`` if the plural is not ``one`` with an s."""
     return f"{number} {one if number == 1 else many or one + 's'}"

@@ -21,6 +21,7 @@ from neti import log
 from neti.errors import IdentityError
 from neti.identity.imds import MetadataClient
 from neti.model.settings import Settings, StaticIdentity
+from neti.text import printable
 
 _CHILD_SECONDS: Final = 120.0
 _FIRST_PAUSE: Final = 30.0
@@ -212,4 +213,4 @@ class Child:
         # The command's own explanation is kept whole; of anything else the last line is enough.
         begins = next((n for n, line in enumerate(lines) if line.startswith("neti: ")), -1)
         text = " ".join(line.removeprefix("neti: ") for line in lines[begins:])
-        return text[:2000] or f"neti aws tag ended with {process.returncode}"
+        return printable(text, 2000) or f"neti aws tag ended with {process.returncode}"

@@ -19,6 +19,7 @@ from typing import Final
 from neti.aws.calls import Calls
 from neti.aws.instances import Instance
 from neti.errors import NetiError
+from neti.words import why
 
 _INSTANCE_ID: Final = re.compile(r"i-[0-9a-f]{8,17}")
 
@@ -132,7 +133,7 @@ def load(path: Path) -> dict[str, float]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise NetiError(f"{path} cannot be read ({error}): repair it or delete it") from error
+        raise NetiError(f"{path} cannot be read ({why(error)}): repair it or delete it") from error
     if not isinstance(held, dict) or not all(isinstance(v, int | float) for v in held.values()):
         raise NetiError(f"{path} was not written by 'neti lease gc': repair it or delete it")
     return {str(host_id): float(since) for host_id, since in held.items()}

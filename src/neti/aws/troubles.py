@@ -39,6 +39,7 @@ _NO_ANSWER: Final = frozenset(
 )
 # Headers carry keys and tokens.
 _SECRET: Final = re.compile(r"header|AWS4-|Credential=|Signature|token value", re.IGNORECASE)
+_ERRNO: Final = re.compile(r"\[Errno -?[0-9]+\] ")
 _LOOK: Final = "check the profile in ~/.aws/config and the AWS_… variables"
 _MOST: Final = 300
 
@@ -115,4 +116,4 @@ def near(region: str, known: Sequence[str]) -> str | None:
 
 
 def _short(text: str) -> str:
-    return printable(" ".join(text.split()), _MOST)
+    return printable(" ".join(_ERRNO.sub("", text).split()), _MOST)

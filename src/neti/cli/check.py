@@ -14,6 +14,7 @@ from neti.control import client
 from neti.errors import NetiError
 from neti.monitoring.check import Level, Limits, Situation, Stage, judge
 from neti.monitoring.status import Status, status_of
+from neti.words import why
 
 
 class _Plugin(click.Command):
@@ -87,7 +88,7 @@ def check(
     except NetiError as error:
         found = judge(Situation(blind=("; ".join(str(error).splitlines()),)), limits)
     except Exception as error:  # a plugin that ends in a traceback would be taken for a warning
-        fault = f"neti check failed: {type(error).__name__}: {error}"
+        fault = f"neti check failed: {type(error).__name__}: {why(error)}"
         found = judge(Situation(blind=(fault,)), limits)
     say(found.line)
     ctx.exit(int(found.level))

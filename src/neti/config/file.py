@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from neti.errors import ConfigError
+from neti.words import why
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 
@@ -40,7 +41,7 @@ def read(path: Path) -> Content:
             f"it: chgrp neti {path} && chmod 640 {path}"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        raise ConfigError(f"{path} cannot be read: {why(error)}") from None
     if len(content) > MAX_BYTES:
         raise ConfigError(
             f"{path} is larger than {MAX_BYTES >> 20} MiB: expected a short YAML file"

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from neti.control.protocol import LOOKS, SOCKET_NAME, WITHOUT_IT, socket_name, spare_socket
 from neti.errors import NetiError
 from neti.host import caller as origin
+from neti.words import why
 
 PATIENCE: Final = 10.0  # seconds; an agent that needs longer for an answer hangs
 
@@ -67,7 +68,7 @@ def call(folder: Path, command: str, *, within: float = PATIENCE, **arguments: A
         ) from error
     except (OSError, ValueError) as error:
         raise AgentSilent(
-            f"the agent hangs: it does not answer on {path} ({error})\n{WITHOUT_IT}"
+            f"the agent hangs: it does not answer on {path} ({why(error)})\n{WITHOUT_IT}"
         ) from error
     if not isinstance(answer, dict) or not answer.keys() & {"error", "result"}:
         raise AgentSilent(f"the agent hangs: its answer on {path} makes no sense\n{WITHOUT_IT}")

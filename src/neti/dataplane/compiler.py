@@ -17,6 +17,8 @@ from neti.dataplane import libnftables
 from neti.dataplane.netlink import Order, headed, message
 from neti.dataplane.nf_tables import SUBSYSTEM
 from neti.errors import DataplaneError
+from neti.text import printable
+from neti.words import why
 
 _CHILD: Final = Path(libnftables.__file__)
 _PATIENCE: Final = 20.0  # seconds; 0.05 is usual
@@ -58,13 +60,13 @@ def _run_child(given: bytes, *arguments: str) -> bytes:
     except subprocess.TimeoutExpired as error:
         raise DataplaneError(f"libnftables did not answer in {_PATIENCE:.0f} s") from error
     except OSError as error:
-        raise DataplaneError(f"libnftables' process cannot be started: {error}") from error
+        raise DataplaneError(f"libnftables' process cannot be started: {why(error)}") from error
     doing = "printed" if arguments else "written"
     if done.returncode < 0:
         raise DataplaneError(
             f"libnftables crashed (signal {-done.returncode}): the rules cannot be {doing}"
         )
-    said = done.stderr.decode(errors="backslashreplace").strip()[:_SHOWN]
+    said = printable(done.stderr.decode(errors="backslashreplace").strip(), _SHOWN)
     if done.returncode == libnftables.NO_LIBRARY:
         raise DataplaneError(
             "libnftables cannot be loaded: install the package libnftables1 (Debian, Ubuntu)"

@@ -55,6 +55,7 @@ from neti.ruleset.objects import (
     Transaction,
 )
 from neti.stage.shadow import Sighting
+from neti.text import printable
 
 _GONE: Final = frozenset({errno.ENOENT})
 # Errors that mean: the kernel is not as it was read. EBUSY: a verdict that is there already, before
@@ -63,6 +64,7 @@ _MOVED: Final = frozenset({errno.ENOENT, errno.EEXIST, errno.EBUSY, errno.ERESTA
 _UNKNOWN: Final = frozenset({errno.EPROTONOSUPPORT, errno.EOPNOTSUPP})
 # NAT in a table of family inet came with Linux 5.2; 5.4 is the first long-term version with it.
 OLDEST_LINUX: Final = "5.4"
+_SHOWN: Final = 300  # characters of a command that was refused
 _LARGE: Final = 2000  # elements; after so many, memory is given back
 _OF_TABLE: Final = nf.INET + attribute(1, nf.TABLE_BYTES)  # how every request begins
 
@@ -292,4 +294,4 @@ def _named(command: Command, place: int, orders: list[Order]) -> str:
             name = held(body)[nf.CHAIN_NAME].rstrip(b"\0").decode()
             hooks = (one.hook for one in command.structure.chains if one.name == name)
             return f"chain {name}: {next(hooks, None) or 'a plain one'}"
-    return str(command).lstrip().partition("\n")[0][:120]
+    return printable(str(command).lstrip().partition("\n")[0], _SHOWN)

@@ -18,6 +18,7 @@ from neti import files
 from neti.clock import Clock
 from neti.identity.source import Identity
 from neti.model.entry import HOST_ID
+from neti.words import why
 
 FILE_NAME: Final = "identity.json"
 _FORMAT: Final = 1
@@ -70,7 +71,7 @@ class IdentityCache:
         except OSError as error:
             with contextlib.suppress(OSError):
                 scratch.unlink(missing_ok=True)
-            self.notice(f"this host's identity could not be saved in {self.path}: {error}")
+            self.notice(f"this host's identity could not be saved in {self.path}: {why(error)}")
 
     def recall(self) -> Remembered | None:
         """This machine's earlier answer. Anything else is reported and ignored."""
@@ -79,7 +80,7 @@ class IdentityCache:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self.notice(f"{self.path} is ignored because it cannot be read: {error}")
+            self.notice(f"{self.path} is ignored because it cannot be read: {why(error)}")
             return None
         return self.read(content)
 
@@ -95,7 +96,10 @@ class IdentityCache:
                 raise ValueError("no format of this program's")
             identity = _from_json(document["identity"])
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-            self.notice(f"{self.path} is ignored because it is damaged ({type(error).__name__})")
+            kind = type(error).__name__
+            self.notice(
+                f"{self.path} is ignored because it is damaged, or of another version ({kind})"
+            )
             return None
         if not self.machine or machine != self.machine:
             self.notice(

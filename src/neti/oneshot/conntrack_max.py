@@ -15,6 +15,7 @@ from neti.host.machine import switched_off
 from neti.model.settings import Settings
 from neti.oneshot.down import is_down
 from neti.state.last_good import load_or_last_good
+from neti.words import why
 
 
 def before_start(config: Path) -> tuple[str, ...]:
@@ -47,4 +48,4 @@ def _load_module() -> None:
             ["modprobe", "--quiet", "nf_conntrack"], check=True, timeout=10, capture_output=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise DataplaneError(f"the module nf_conntrack cannot be loaded: {error}") from error
+        raise DataplaneError(f"the module nf_conntrack cannot be loaded: {why(error)}") from error

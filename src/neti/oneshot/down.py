@@ -18,6 +18,7 @@ from neti.model.said import Said
 from neti.oneshot import word
 from neti.state import marks
 from neti.state.location import is_plain
+from neti.words import why
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +61,17 @@ def down_alone(config: Path, folder: Path, said: Said) -> Down:
     try:
         there = way_out.remove_table()
     except (DataplaneError, OSError) as error:
-        kernel.append(f"table inet neti could not be taken out: {error}")
+        kernel.append(f"table inet neti could not be taken out: {why(error)}")
     try:
         led = tuple(way_out.remove_routes())
     except (DataplaneError, OSError) as error:
-        kernel.append(f"the overlay's route could not be taken out: {error}")
+        kernel.append(f"the overlay's route could not be taken out: {why(error)}")
     disk = word.leave(config, folder, marks.DOWN, said)
     if disk is not None and there:
         try:
             way_out.leave_down_mark()
         except (DataplaneError, OSError) as error:
-            kernel.append(f"an agent that wakes may write to the kernel again: {error}")
+            kernel.append(f"an agent that wakes may write to the kernel again: {why(error)}")
     notes = () if kernel else _end_connections(config, led)
     return Down("; ".join(kernel) or None, disk, notes)
 
@@ -88,7 +89,7 @@ def _end_connections(config: Path, led: tuple[IPv4Network, ...]) -> tuple[str, .
         if outside:
             connections.end_connections_to(outside)
     except Exception as error:  # whatever it is, the host is down as asked
-        return (f"connections by overlay addresses were not ended: {error}",)
+        return (f"connections by overlay addresses were not ended: {why(error)}",)
     return ()
 
 
@@ -114,4 +115,4 @@ def put_conntrack_max_back(folder: Path) -> tuple[str, ...]:
 
         return ConntrackLimit(folder).put_back()
     except Exception as error:  # as above: it is said, and the host is down as asked
-        return (str(error),)
+        return (why(error),)

@@ -12,6 +12,7 @@ from typing import Final
 from neti import files
 from neti.errors import NetiError
 from neti.fleet import hosts_file
+from neti.words import why
 
 _AT_MOST: Final = 32 << 20
 
@@ -23,8 +24,7 @@ def held(path: Path) -> dict[str, str]:
     except hosts_file.MarkersBroken as error:
         raise NetiError(f"{path} is not changed: {error}") from error
     except OSError as error:
-        why = error.strerror or str(error)
-        raise NetiError(f"{path} is not changed: {why}") from error
+        raise NetiError(f"{path} is not changed: {why(error)}") from error
 
 
 def rewrite(path: Path, lines: list[str]) -> bool:
@@ -41,8 +41,7 @@ def rewrite(path: Path, lines: list[str]) -> bool:
     except hosts_file.MarkersBroken as error:
         raise NetiError(f"{path} is not changed: {error}") from error
     except OSError as error:
-        why = error.strerror or str(error)
-        raise NetiError(f"{path} is not changed: {why}") from error
+        raise NetiError(f"{path} is not changed: {why(error)}") from error
     return True
 
 

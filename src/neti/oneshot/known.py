@@ -18,6 +18,7 @@ from neti.oneshot.down import is_down
 from neti.oneshot.leave import has_left
 from neti.state import marks, public
 from neti.state.folder import StateFolder
+from neti.words import why
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +94,4 @@ def _kernel() -> tuple[Held | None, str | None]:
     try:
         return way_out.held(), None
     except (DataplaneError, OSError) as error:
-        return None, str(error)
+        return None, why(error)

@@ -18,6 +18,7 @@ from neti.errors import DataplaneError
 from neti.model.said import Said
 from neti.oneshot import word
 from neti.state import marks
+from neti.words import why
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +54,5 @@ def relax_alone(config: Path, folder: Path, said: Said) -> Relaxed:
     try:
         way_out.disarm()
     except (DataplaneError, OSError) as error:
-        kernel = str(error)
+        kernel = why(error)
     return Relaxed(kernel, word.leave(config, folder, marks.RELAXED, said))

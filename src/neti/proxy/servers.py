@@ -20,6 +20,7 @@ from neti import log
 from neti.model.settings import RegistryTLS
 from neti.proxy.settings import Endpoint, ProxySettings
 from neti.registry.zookeeper import tls
+from neti.words import why
 
 _DOWN_AFTER = 2
 _END_AFTER = 5
@@ -93,7 +94,7 @@ class Servers:
             files = self._settings.files
             insecure = tls.refusal(error, files) if files is not None else None
             # asyncio puts the address where the reason usually is.
-            return insecure or (os.strerror(error.errno) if error.errno else str(error))
+            return insecure or (os.strerror(error.errno) if error.errno else why(error))
         except tls.TLSError as error:
             return str(error)
 

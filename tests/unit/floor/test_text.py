@@ -75,6 +75,14 @@ def test_printable_is_bounded_and_says_the_same_the_second_time(foreign: str) ->
     assert text.printable(said) == said
 
 
+@pytest.mark.parametrize("target", LINES)
+def test_what_is_cut_loses_its_middle_and_never_the_reason(target: str) -> None:
+    most = {"label": text.MOST_IN_A_LABEL}.get(target, text.MOST_LOGGED)
+    said = LINES[target]("nftables refused add element " + "x" * most + ": No such file")
+    assert said.strip('"').startswith("nftables refused")
+    assert said.strip('"').endswith("No such file")
+
+
 @given(plain=st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=100))
 def test_what_is_harmless_stays_as_it_is(plain: str) -> None:
     assert text.printable(plain) == plain
