@@ -34,8 +34,9 @@ from neti.identity import discover, fingerprint
 from neti.identity.machine import boot_id, running_here
 from neti.model import Host
 from neti.model.problems import Problems
-from neti.model.settings import Settings
+from neti.model.settings import DEFAULT_STATE, Settings
 from neti.registry.opening import open_registry, servers
+from neti.state import elsewhere
 from neti.state.folder import GOOD_CONFIG, StateFolder
 from neti.state.last_good import load_or_last_good
 
@@ -54,6 +55,7 @@ def run(config: Path, log_format: log.Format = "text") -> None:
     for warning in settings.warnings:
         log.warning("configuration", what=warning)
     folder = StateFolder(settings.table_files_path)
+    _note_where(config, folder.path)
     # Check that we can write rules and routes before we register this host.
     dataplane, machine, conntrack = NftablesDataplane(), RealMachine(), Conntrack()
     dataplane.structure()
@@ -137,6 +139,15 @@ def _live(agent: loop.Agent, control: ControlServer, settings: Settings) -> None
     # it carries the word that this host left on purpose, for peers that are away at the moment.
     agent.core.out.registry.detach()
     log.info("stopped", registered=agent.registration.entry is not None)
+
+
+def _note_where(config: Path, folder: Path) -> None:
+    """For commands that cannot read the configuration. No reason not to start."""
+    try:
+        elsewhere.keep_note(DEFAULT_STATE, config, folder)
+    except OSError as error:
+        what = f"{DEFAULT_STATE / elsewhere.NOTE}: cannot be written: {error.strerror}"
+        log.warning("state_folder_not_noted", what=what)
 
 
 def _content(config: Path) -> bytes:

@@ -11,7 +11,7 @@ from neti.errors import ConfigError
 from neti.model.settings import DEFAULT_STATE, Settings
 from neti.state.folder import GOOD_CONFIG, StateFolder
 from neti.state.loaded import StateError
-from neti.state.location import named_in
+from neti.state.location import named_in, noted
 from neti.words import counted
 
 
@@ -20,13 +20,14 @@ def load_or_last_good(
 ) -> tuple[Settings, ConfigError | None]:
     """As ``neti.config.load``; where that refuses the file, the last good copy and the refusal.
 
-    The copy is looked for where the file's line ``table_files_path`` says, then in ``state``.
+    The copy is looked for where the file's line ``table_files_path`` says, where the agent noted
+    that its state is, then in ``state``.
     Raises the ConfigError when there is no copy that this user may read.
     """
     try:
         return load(config), None
     except ConfigError as refused:
-        for folder in (named_in(config), state):
+        for folder in (named_in(config), noted(config), state):
             try:
                 # Looked for as it is: nothing is made where an invalid file leads.
                 if folder is not None and _is_a_file(folder / GOOD_CONFIG):

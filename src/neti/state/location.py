@@ -1,7 +1,8 @@
 """Where the agent's state is, for commands that must work with a broken configuration.
 
 The line ``table_files_path`` is looked for in the file as text. Only where that says nothing
-certain is the file read as the configuration it should be.
+certain is the file read as the configuration it should be. If that is not possible either, the note
+counts that its agent left in the usual folder (``neti.state.elsewhere``).
 
 Must never do: make a folder, wait for a pipe, or need a library to be there.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from neti import files
+from neti.state import elsewhere
 
 DEFAULT_STATE: Final = Path("/var/lib/neti")
 _AT_MOST: Final = 4 << 20
@@ -31,27 +33,37 @@ def named_in(config: Path) -> Path | None:
 def is_guessed(config: Path) -> bool:
     """Whether ``state_folder`` could not look into the file: it is not there, or not for this user
     to read. An agent that runs by it may have its state elsewhere."""
-    try:
-        files.read(config.resolve(), _AT_MOST)
-    except (OSError, RuntimeError):
-        return True
-    return False
+    return not is_plain(config) and noted(config) is None
 
 
 def is_plain(config: Path) -> bool:
     """Whether reading the file can neither wait nor go on for ever."""
-    return not is_guessed(config)
+    try:
+        files.read(config.resolve(), _AT_MOST)
+    except (OSError, RuntimeError):
+        return False
+    return True
+
+
+def noted(config: Path) -> Path | None:
+    """Where the agent of this file said that its state is; None: it said nothing."""
+    return elsewhere.noted(DEFAULT_STATE, config)
 
 
 def state_folder(config: Path) -> Path:
     """Raises nothing."""
-    return named_in(config) or _read_as_configuration(config) or DEFAULT_STATE
+    if (named := named_in(config)) is not None:
+        return named
+    said = noted(config)
+    return _read_as_configuration(config, anyway=said is not None) or said or DEFAULT_STATE
 
 
-def _read_as_configuration(config: Path) -> Path | None:
-    """For a file that says it otherwise than on a line of its own."""
+def _read_as_configuration(config: Path, *, anyway: bool) -> Path | None:
+    """For a file that says it otherwise than on a line of its own. ``anyway``: also where it says
+    nothing, because a valid one then means the usual folder."""
     try:
-        if b"table_files_path" not in files.read(config.resolve(), _AT_MOST):
+        content = files.read(config.resolve(), _AT_MOST)  # which a pipe refuses, and never waits
+        if not anyway and b"table_files_path" not in content:
             return None
         from neti.config import load
 
