@@ -82,7 +82,7 @@ def settings_in_force_or_refused(config: Path) -> tuple[Settings, bool]:
 @contextmanager
 def registry_of(settings: Settings) -> Iterator[Registry]:
     """The registry for one command, by this host's own site where that is known."""
-    registry = open_registry(settings, site_of(settings))
+    registry = open_registry(settings, site_of(settings), make=False)
     try:
         yield registry
     finally:

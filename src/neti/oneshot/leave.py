@@ -33,7 +33,7 @@ def leave_alone(settings: Settings) -> Outcome:
         return Outcome.HAD_LEFT if has_left(held) else Outcome.NO_SESSION
     member = entry.parse(held.itself.entry)
     assert isinstance(member, Member)
-    registry = open_registry(settings, member.site, held.session)
+    registry = open_registry(settings, member.site, held.session, make=False)
     try:
         registry.leave(
             host_id=member.id,

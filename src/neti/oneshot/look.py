@@ -24,6 +24,7 @@ from neti.ruleset.objects import NO_TABLE
 from neti.stage.taking_up import take_up
 from neti.state.folder import StateFolder
 from neti.state.last_good import load_or_last_good
+from neti.state.location import is_guessed, state_folder
 from neti.state.stage import stage_found
 
 # A difference between agent and kernel is repaired within two seconds, and then it is no alarm.
@@ -46,23 +47,28 @@ def verdict(
 
 def _look(config: Path, ask: Callable[[Path], Status]) -> Situation:
     blind: list[str] = []
+    settings: Settings | None = None
     try:
         settings, refused = load_or_last_good(config)
-    except ConfigError as error:  # and where to look, nothing says
-        fault = _config_fault(config, error, blind)
-        return Situation(config_fault=fault, blind=tuple(blind))
+        folder = settings.table_files_path
+    except ConfigError as error:
+        refused, folder = error, state_folder(config)
     fault = _config_fault(config, refused, blind) if refused is not None else None
-    status, agent, says = _ask(settings, ask, blind)
+    if settings is None and (is_guessed(config) or not folder.is_dir()):
+        return Situation(config_fault=fault, blind=tuple(blind))  # nothing says where to look
+    # Even in a folder that is refused now, such as one that everyone can write to: the agent that
+    # runs there knows this host, and whoever else answers cannot take away that the folder is bad.
+    status, agent, says = _ask(folder, ask, blind)
     return Situation(
         config_fault=fault,
         status=status,
         agent=agent,
         agent_says=says,
-        switched_off=_switched_off(settings),
-        kernel=_kernel(settings, blind),
+        switched_off=_switched_off(folder),
+        kernel=_kernel(folder, blind),
         blind=tuple(dict.fromkeys(blind)),
         conntrack=_conntrack_percent(),
-        wished=_wished(settings) if status is None else None,
+        wished=_wished(settings) if status is None and settings is not None else None,
     )
 
 
@@ -92,10 +98,10 @@ def _config_fault(config: Path, refused: ConfigError, blind: list[str]) -> str |
 
 
 def _ask(
-    settings: Settings, ask: Callable[[Path], Status], blind: list[str]
+    folder: Path, ask: Callable[[Path], Status], blind: list[str]
 ) -> tuple[Status | None, Literal["answers", "absent", "silent"], str]:
     try:
-        status = ask(settings.table_files_path)
+        status = ask(folder)
     except AgentForbidden as error:
         blind.append(_sentence(error))
     except AgentSilent as error:
@@ -114,14 +120,14 @@ def _sentence(error: NetiError) -> str:
     return str(error).partition("\n")[0]
 
 
-def _switched_off(settings: Settings) -> str | None:
-    down = is_down(settings.table_files_path)
+def _switched_off(folder: Path) -> str | None:
+    down = is_down(folder)
     return switched_off() or ("neti down was called; neti up ends it" if down else None)
 
 
-def _kernel(settings: Settings, blind: list[str]) -> KernelLook | None:
+def _kernel(folder: Path, blind: list[str]) -> KernelLook | None:
     try:
-        return look(settings.table_files_path)
+        return look(folder)
     except NetiError as error:
         blind.append(f"the kernel cannot be looked at: {error}")
         return None

@@ -21,7 +21,7 @@ def raise_limit_first(settings: Settings) -> None:
 
 def up_alone(settings: Settings, *, hangs: bool) -> None:
     """Raises NetiError when the disk refuses."""
-    StateFolder(settings.table_files_path).set_down(False)
+    StateFolder(settings.table_files_path, make=False).set_down(False)
     with contextlib.suppress(DataplaneError, OSError):
         if way_out.has_down_mark():
             way_out.remove_table()

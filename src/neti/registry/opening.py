@@ -11,9 +11,15 @@ if TYPE_CHECKING:
 
 
 def open_registry(
-    settings: Settings, site: str | None, session: Session | None = None, *, timeout: float = 10.0
+    settings: Settings,
+    site: str | None,
+    session: Session | None = None,
+    *,
+    timeout: float = 10.0,
+    make: bool = True,
 ) -> Registry:
-    """Not connected yet. ``site`` None (a command far from any site): every listed server."""
+    """Not connected yet. ``site`` None (a command far from any site): every listed server.
+    ``make`` False: for commands; a file of the embedded one that is not there is not made."""
     if settings.embedded is not None:
         from neti.registry.embedded.registry import EmbeddedRegistry
 
@@ -22,6 +28,7 @@ def open_registry(
             session=session,
             session_seconds=settings.session_seconds,
             timeout=timeout,
+            make=make,
         )
     return open_zookeeper(settings, site, session, timeout=timeout)
 

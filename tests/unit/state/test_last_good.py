@@ -49,6 +49,37 @@ def test_a_folder_that_everyone_can_write_to_is_refused_as_a_configuration(confi
     assert "StateError" not in said
 
 
+def test_check_asks_an_agent_whose_folder_is_refused_since(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows this host, and what it says is not lost behind the folder's fault."""
+    config.write_text(GOOD.format(config.parent))
+    (config.parent / "state").chmod(0o777)
+    told = {
+        "version": "1",
+        "id": "a",
+        "site": "ec2",
+        "private": "10.0.0.1",
+        "registry": {"fresh": True},
+        "registered": True,
+        "members": {"total": 12},
+        "drift": {"fight": "another program fights"},
+    }
+    asked = []
+
+    def call(folder: Path, *_: object, **__: object) -> object:
+        asked.append(folder)
+        return told
+
+    monkeypatch.setattr(client, "call", call)
+    done = neti("check", "-c", config)
+    assert done.exit_code == 2
+    assert "chmod o-w" in done.stdout
+    assert "another program fights" in done.stdout
+    assert "members=12;" in done.stdout
+    assert set(asked) == {config.parent / "state"}
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_the_last_good_one_is_found_by_what_the_file_still_says(config: Path, mistake: str) -> None:
     config.write_text(MISTAKES[mistake].format(config.parent))
@@ -94,7 +125,9 @@ def test_commands_ask_the_agent_nevertheless(config: Path, command: str) -> None
 LOOKING = ("status", "confirm", "release --all", "verify", "preview", "metrics", "check")
 
 
-@pytest.mark.parametrize("command", [*LOOKING, "overlay-ip", "conntrack-max", "restore", "leave"])
+@pytest.mark.parametrize(
+    "command", [*LOOKING, "overlay-ip", "conntrack-max", "restore", "leave", "up"]
+)
 @pytest.mark.parametrize("valid", [True, False])
 def test_looking_makes_no_folder(tmp_path: Path, command: str, valid: bool) -> None:
     """Neither where a valid configuration leads nor where an invalid one does."""
@@ -104,6 +137,19 @@ def test_looking_makes_no_folder(tmp_path: Path, command: str, valid: bool) -> N
     words = [*command.split(), "-c", config]
     neti(*words, *(["--state", tmp_path / "else"] if command == "restore" else []))
     assert list(tmp_path.iterdir()) == [config]
+
+
+@pytest.mark.parametrize(
+    "command", ["fleet", "fleet --used", "hosts", "lookup b", "lease list", "plan --full", "plan"]
+)
+def test_looking_makes_no_registry(tmp_path: Path, command: str) -> None:
+    config = tmp_path / "neti.yml"
+    config.write_text(WITH_IDENTITY.format(tmp_path))
+    done = neti(*command.split(), "-c", config)
+    assert list(tmp_path.iterdir()) == [config]
+    if "plan" not in command:
+        assert done.exit_code == 1
+    assert "there is no registry file" in done.stderr
 
 
 def test_relax_makes_none_by_an_invalid_configuration(tmp_path: Path) -> None:
@@ -152,7 +198,7 @@ def test_who_only_looks_at_the_registry_needs_no_valid_file(config: Path) -> Non
         assert "using the last valid one" in asked.stderr
 
 
-def _away(*_: object) -> None:
+def _away(*_: object, **__: object) -> None:
     raise RegistryUnavailable("the registry does not answer")
 
 

@@ -70,8 +70,11 @@ class EmbeddedRegistry:
         session_seconds: float = 30.0,
         clock: Clock | None = None,
         timeout: float = 10.0,
+        make: bool = True,
     ) -> None:
+        """``make`` False: the files must be there."""
         self._path = path
+        self._make = make
         self._seconds = session_seconds
         self._clock = clock or SystemClock()
         self._timeout = timeout
@@ -298,6 +301,10 @@ class EmbeddedRegistry:
     # --- files and session ---
 
     def _open_files(self) -> Files:
+        if not self._make and not self._path.exists():
+            raise RegistryUnavailable(
+                f"there is no registry file {self._path}: no agent of this machine has made it yet"
+            )
         return Files(
             self._path,
             session_seconds=self._seconds,
