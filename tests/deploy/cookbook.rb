@@ -112,7 +112,7 @@ end
 
 # A file of resources/, as Chef's class for it would know it.
 class Resource
-  PROPERTY = %i(default required regex callbacks description coerce).freeze
+  PROPERTY = %i(default required regex callbacks description coerce sensitive).freeze
 
   attr_reader :actions, :facts
 

@@ -47,7 +47,9 @@ class Host:
         systemctl.write_text(SYSTEMCTL)
         systemctl.chmod(0o755)
 
-    def play(self, config: dict[str, Any], *, check: bool = False) -> Run:
+    def play(
+        self, config: dict[str, Any], *, check: bool = False, tls: dict[str, str] | None = None
+    ) -> Run:
         state = {"table_files_path": str(self.folder / "state")}
         self.controller.inventory(
             {
@@ -60,6 +62,7 @@ class Host:
                         "neti_agent_config": {**config, **state},
                         "neti_agent_config_file": str(self.folder / "etc/neti.yml"),
                         "neti_agent_group": "root",
+                        "neti_agent_tls": tls or {},
                         "neti_agent_write_units": False,
                     }
                 }
@@ -105,3 +108,30 @@ def test_systemd_is_told_to_reload_and_only_for_some_keys_to_restart(tmp_path: P
     third = host.play({**config, "open_ports": [8080], "session_seconds": 20})
     assert third.changed == {("host", "The configuration"), ("host", "Restart the agent")}
     assert host.calls() == ["restart neti.service"]
+
+
+def test_tls_files_are_there_before_the_configuration_and_in_no_log(tmp_path: Path) -> None:
+    """Where registry_tls says that they are, the key for the agent's group; renewed by a reload."""
+    require_root()
+    host = Host(tmp_path)
+    (host.programs / "known").touch()
+    config = yaml.safe_load((ROOT / "deploy/neti.yml.example").read_text())
+    for name in ("etc", "tls"):
+        (tmp_path / name).mkdir()
+    places = {key: str(tmp_path / "tls" / key) for key in ("ca", "cert", "key")}
+    config["registry_tls"] = places
+    contents = {key: f"{key} of SECRET\n" for key in places}
+    first = host.play(config, tls=contents)
+    assert first.code == 0, first.output
+    assert "SECRET" not in first.output
+    held = {key: Path(place) for key, place in places.items()}
+    assert {key: path.read_text() for key, path in held.items()} == contents
+    modes = {key: path.stat().st_mode & 0o777 for key, path in held.items()}
+    assert modes == {"ca": 0o644, "cert": 0o644, "key": 0o640}
+
+    second = host.play(config, tls={**contents, "cert": "renewed\n"})
+    assert second.changed == {("host", "TLS files"), ("host", "Reload the agent")}
+    assert host.calls() == ["reload neti.service"]
+    refused = host.play({**config, "registry_tls": {"ca": places["ca"]}}, tls=contents)
+    assert refused.code != 0
+    assert "SECRET" not in refused.output

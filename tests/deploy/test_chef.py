@@ -142,6 +142,37 @@ def test_a_file_with_keys_is_not_shown_in_the_log() -> None:
         assert written["attributes"]["sensitive"] is hidden
 
 
+TLS = {"ca": "/etc/neti/ca.pem", "cert": "/etc/neti/host.pem", "key": "/etc/neti/host.key"}
+
+
+def test_tls_files_are_written_where_the_configuration_says() -> None:
+    """Before the configuration is checked; the key for the agent alone, and none in the log."""
+    contents = {"ca": "A", "cert": "C", "key": "SECRET"}
+    properties = {"config": {"registry_tls": TLS}, "tls": contents}
+    found = declared(resource="agent", properties=properties)
+    written = {one["name"]: one for one in found if one["type"] == "file"}
+    assert {path: one["attributes"]["content"] for path, one in written.items()} == {
+        TLS[key]: content for key, content in contents.items()
+    }
+    modes = {path: one["attributes"]["mode"] for path, one in written.items()}
+    assert modes == {TLS["ca"]: "0644", TLS["cert"]: "0644", TLS["key"]: "0640"}
+    for one in written.values():
+        assert one["attributes"]["sensitive"] is True
+        assert (one["attributes"]["owner"], one["attributes"]["group"]) == ("root", "neti")
+        assert one["notifies"] == [["reload", "systemd_unit[neti.service]", "delayed"]]
+    kinds = [one["type"] for one in found]
+    assert kinds.index("file") < kinds.index("template")
+    assert "SECRET" not in template(found)["content"]
+
+
+@pytest.mark.parametrize("config", [{}, {"registry_tls": {"ca": "/etc/neti/ca.pem"}}])
+def test_tls_files_without_a_place_are_refused(config: dict[str, Any]) -> None:
+    refused = ask(resource="agent", properties={"config": config, "tls": {"key": "SECRET"}})
+    assert refused.returncode == 1
+    assert "expected keys of registry_tls" in refused.stderr
+    assert "SECRET" not in refused.stderr
+
+
 def test_a_package_from_elsewhere_needs_its_digest() -> None:
     """A URL alone is refused; with the digest it is fetched and installed."""
     properties = {"config": {}, "package_url": "https://example.com/neti.deb"}

@@ -211,7 +211,11 @@ def test_a_life(debian: Machine) -> None:
     assert main_pid(debian) == pid
     config = debian.path("/etc/neti/neti.yml")
     config.write_text(CONFIG + "ssh_port: many\n")
-    debian.run("systemctl", "reload", "neti.service")
+    # The reload has failed with it, and the agent goes on.
+    assert debian.run("systemctl", "reload", "neti.service", check=False).returncode != 0
+    assert debian.out("systemctl", "is-active", "neti.service") == "active"
+    assert main_pid(debian) == pid
+    assert "ssh_port" in debian.out("journalctl", "-u", "neti", "-o", "cat")
     debian.path("/etc/neti/before.yml").write_text(CONFIG)  # commands read the file too
     refused = ("neti", "status", "--json", "-c", "/etc/neti/before.yml")
     wait(lambda: "ssh_port" in debian.out(*refused, check=False), "the reload is refused")

@@ -3,8 +3,11 @@
 Must never do: judge the configuration itself. What counts is what the agent makes of it.
 """
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import click
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option
 from neti.cli.output import explain, print_json, say
+from neti.control.client import AgentForbidden, AgentStarting, AgentUnreachable
 from neti.errors import NetiError
 from neti.host import ssh_session
 from neti.stage.stages import DOWN
@@ -25,7 +29,14 @@ from neti.state.location import is_guessed, state_folder
 @click.option(
     "--anyway", is_flag=True, help="Even if an open SSH session would not be let in again."
 )
-def reload(config: Path, as_json: bool, anyway: bool) -> None:
+@click.option(
+    "--or-signal",
+    "process",
+    type=click.IntRange(min=2),
+    metavar="PID",
+    help="If the agent does not answer, send SIGHUP to this process. For service managers.",
+)
+def reload(config: Path, as_json: bool, anyway: bool, process: int | None) -> None:
     """Make the agent read its configuration again.
 
     Changes are in force when this returns, except to keys that need a restart, which are named.
@@ -39,23 +50,45 @@ def reload(config: Path, as_json: bool, anyway: bool) -> None:
       neti reload
     """
     if is_guessed(config):
+        _signal(process)  # for the agent, too, to say so among its problems
         raise NetiError(
             f"{config} cannot be read, so it is not known where its agent is\n"
             "→ run this as root, or name the agent's configuration with -c"
         )
     session = ssh_session.find()
-    answer = ask(
-        state_folder(config),
-        "reload",
-        anyway=anyway,
-        session=session.document() if session is not None else None,
-    )
+    try:
+        answer = ask(
+            state_folder(config),
+            "reload",
+            anyway=anyway,
+            session=session.document() if session is not None else None,
+        )
+    except AgentForbidden:
+        raise
+    except AgentUnreachable as away:
+        if not _signal(process):
+            raise
+        later = "It was sent SIGHUP, so it reads its configuration again as soon as it can"
+        if not isinstance(away, AgentStarting):
+            raise NetiError(f"{str(away).splitlines()[0]}. {later}\n→ neti status") from away
+        explain(f"{str(away).splitlines()[0]}. {later}")
+        return
     if as_json:
         print_json(answer)
     else:
         _say(answer)
     if answer.get("refused"):
         sys.exit(1)
+
+
+def _signal(process: int | None) -> bool:
+    """Whether the agent's process was sent SIGHUP, which it keeps until it can read."""
+    if process is None:
+        return False
+    with suppress(OSError):
+        os.kill(process, signal.SIGHUP)
+        return True
+    return False
 
 
 def _say(answer: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ default['neti']['package']['checksum'] = nil
 
 # neti.yml as a hash; docs/configuration.md has every key.
 default['neti']['config'] = {}
+# Not here: keys. neti_agent's property tls takes their contents, from a vault or an encrypted bag.
 default['neti']['config_path'] = '/etc/neti/neti.yml'
 
 # For neti::zk_proxy: the ensemble's servers as this site reaches them, the same on all proxies.

@@ -10,6 +10,8 @@ module Neti
       overlay_subnet table_files_path log_file metrics_listen verify_port
     ).freeze
 
+    TLS_MODES = { 'ca' => '0644', 'cert' => '0644', 'key' => '0640' }.freeze
+
     SECRETS = %w(aws_key aws_secret_key).freeze
 
     module_function
@@ -41,6 +43,18 @@ module Neti
       KEYS_FOR_RESTART.reject { |key| found[key] == wanted[key] }
     rescue Psych::Exception
       KEYS_FOR_RESTART
+    end
+
+    # By path, where registry_tls says that each is: its content and mode.
+    def tls_files(config, contents)
+      places = plain(config)['registry_tls'] || {}
+      plain(contents).to_h do |key, content|
+        unless TLS_MODES.key?(key) && places[key]
+          raise "neti_agent: tls has #{key}: expected keys of registry_tls in config (ca, cert, key)"
+        end
+
+        [places[key], { content: content, mode: TLS_MODES[key] }]
+      end
     end
 
     def secret?(config)

@@ -10,6 +10,8 @@ provides :neti_agent
 property :config, Hash, required: [:create],
          description: 'neti.yml as a hash'
 property :config_path, String, default: '/etc/neti/neti.yml'
+property :tls, Hash, default: {}, sensitive: true,
+         description: 'contents of the files that registry_tls in config names: ca, cert, key'
 property :command, String, default: '/usr/bin/neti'
 property :package_source, [String, nil],
          description: 'path of the .deb on the host'
@@ -63,6 +65,18 @@ action :create do
     group 'neti'
     mode '0750'
     not_if { ::Dir.exist?(folder) }
+  end
+
+  # Before the configuration, whose check reads them. The key is readable by the agent alone.
+  Neti::Configuration.tls_files(new_resource.config, new_resource.tls).each do |path, found|
+    file path do
+      content found[:content]
+      owner 'root'
+      group 'neti'
+      mode found[:mode]
+      sensitive true
+      notifies :reload, 'systemd_unit[neti.service]', :delayed
+    end
   end
 
   %w(neti.service neti-restore.service neti-leave.service).each do |unit|
