@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,10 @@ from hypothesis import settings
 from tests.support.drill_player import DrillPlayer
 
 from neti.model import problems
+
+# Before anything of Neti reads it: sockets of agents that a test kills do not lie in /run/neti.
+RUN: Final = tempfile.mkdtemp(prefix="neti-run-")
+os.environ["NETI_RUN"] = RUN
 
 problems.strict = True  # a code that nobody declared is an error, not a warning
 
@@ -57,6 +62,10 @@ _DRILL: Final = re.compile(r"/test_drills\.py::test_drill\[(\w+)\]")
 
 def _part(item: pytest.Item) -> str:
     return item.path.relative_to(HERE).parts[0]
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(RUN, ignore_errors=True)
 
 
 def _rank(item: pytest.Item) -> int:

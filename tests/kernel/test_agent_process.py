@@ -15,7 +15,7 @@ from tests.support.netns import Net
 
 from neti.control import client
 from neti.control.client import AgentSilent, AgentUnreachable
-from neti.control.protocol import spare_socket
+from neti.control.protocol import RUN, spare_socket
 
 pytestmark = pytest.mark.kernel
 
@@ -290,7 +290,7 @@ def test_an_agent_on_a_read_only_disk_answers(
         try:
             wait(lambda: client.call(state, "status")["registered"])
             told = neti("status").stdout
-            assert "commands reach the agent by /run/neti/" in told
+            assert f"commands reach the agent by {RUN}/" in told
             assert "not on disk" in told
         finally:
             process.terminate()

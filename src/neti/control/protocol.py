@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 SOCKET_NAME: Final = "agent.sock"
-RUN: Final = Path("/run/neti")
+USUAL_RUN: Final = Path("/run/neti")
+RUN: Final = Path(os.environ.get("NETI_RUN") or USUAL_RUN)  # another one for tests
 ANSWER_SECONDS: Final = 30.0  # that the loop has for one request
 LOOKS: Final = frozenset({"status", "members", "metrics", "preview"})  # these change nothing
 WITHOUT_IT: Final = (

@@ -199,6 +199,7 @@ class ControlServer:
         so its operators must be able to ask what is the matter."""
         try:
             self._bind()
+            self._remove_spare(folder)
             return True
         except OSError as error:
             self.fault = f"{self.path}: cannot be made ({error.strerror})"
@@ -214,6 +215,13 @@ class ControlServer:
             return False
         log.warning("control_socket_elsewhere", what=self.fault)
         return True
+
+    @staticmethod
+    def _remove_spare(folder: Path) -> None:
+        """What an earlier agent of this folder left when it was killed. The lock says that no
+        other one runs. No reason to fail."""
+        with contextlib.suppress(OSError):
+            spare_socket(folder).unlink()
 
     def _bind(self) -> None:
         self.path.unlink(missing_ok=True)

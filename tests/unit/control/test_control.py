@@ -77,6 +77,24 @@ def test_an_agent_whose_folder_takes_no_socket_is_reached_beside_it(
     assert not server.path.exists()
 
 
+def test_what_a_killed_agent_left_beside_the_folder_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the next one of the same folder; another's stays."""
+    monkeypatch.setattr(protocol, "RUN", tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    folder = tmp_path / "state"
+    folder.mkdir()
+    stale, others = protocol.spare_socket(folder), protocol.spare_socket(tmp_path / "other")
+    for path in (stale, others):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as killed:
+            killed.bind(str(path))
+    server = ControlServer(folder, lambda request: request.succeed("well"))
+    assert (stale.exists(), others.exists()) == (False, True)
+    server.start()
+    server.close()
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_lock_and_socket_are_made_again_in_an_emptied_folder(
     tmp_path: Path, replaced: bool
