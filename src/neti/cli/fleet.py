@@ -85,6 +85,11 @@ _COLUMNS: Final = (
     help="With --require: leave out this host. Repeatable.",
 )
 @name_option
+@click.option(
+    "--registered-only",
+    is_flag=True,
+    help="With csv, hosts, ansible, prometheus: leave out hosts that are lost or held.",
+)
 @click.option("--skipped", is_flag=True, help="Show the entries that no agent believes, and why.")
 @click.option("--used", is_flag=True, help="Count overlay addresses: leased, free, all.")
 def fleet(
@@ -99,6 +104,7 @@ def fleet(
     excepted: tuple[str, ...],
     used: bool,
     skipped: bool,
+    registered_only: bool,
     names: tuple[str, ...],
 ) -> None:
     """List the members of the fleet, by the same rules as the agents.
@@ -106,6 +112,9 @@ def fleet(
     Entries that no agent believes are not listed; they are counted on stderr. Hosts that hold a
     lease but are not registered come last: lost or held, and since when, if this host's agent knows
     it. If the registry does not answer, this host's agent is asked instead.
+
+    Formats for programs contain hosts that are lost or held, too, because those are the ones to
+    alarm about; they are called by their ids, and only this host's agent can tell who they are.
 
     For scripts there is --require: exit code 0 only if there are members and all of them meet it.
 
@@ -158,10 +167,15 @@ def fleet(
     if style == "hosts" and not as_json:
         note_withheld(chosen, words)
     filtered = stage is not None or version_below is not None
+    if registered_only and (as_json or style in ("table", "json")):
+        raise click.UsageError(
+            "--registered-only: expected beside --format csv, hosts, ansible or prometheus"
+        )
+    lost = [] if filtered or registered_only else listing.surely_lost(away)
     if style == "prometheus" and not as_json:
-        print_json(listing.targets(chosen, port or _metrics_port(settings)))
+        print_json(listing.targets([*chosen, *lost], port or _metrics_port(settings)))
     else:
-        shown_away = [] if filtered else away
+        shown_away = [] if filtered else away if as_json or style in ("table", "json") else lost
         _print(chosen, "json" if as_json else style, seen.skipped_count, shown_away, pinned)
     missing = None if filtered else attendance.summary(len(chosen), away)
     if missing is not None:
@@ -227,14 +241,17 @@ def _print(
             text = io.StringIO()
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(_COLUMNS)
-            writer.writerows(listing.csv_row(row, _COLUMNS) for row in rows)
+            writer.writerows(
+                listing.csv_row({**row, "stage": row["stage"] or row["state"]}, _COLUMNS)
+                for row in (*rows, *away)
+            )
             hand_over(text.getvalue())
         case "hosts":
-            lines, left_out = listing.hosts_lines(rows, allowed=pinned)
+            lines, left_out = listing.hosts_lines([*rows, *away], allowed=pinned)
             hand_over("".join(f"{line}\n" for line in lines))
             note_left_out(left_out, "a hosts file")
         case "ansible":
-            document, left_out = listing.inventory(rows)
+            document, left_out = listing.inventory([*rows, *away])
             print_json(document)
             note_left_out(left_out, "an inventory")
         case _:

@@ -154,6 +154,7 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
       neti registry check
       neti registry check --accept request-length --accept junk-names
     """
+    from neti.oneshot.registered import contested_names
     from neti.registry.zookeeper import check_servers, check_tree
     from neti.registry.zookeeper import finding as look
     from neti.registry.zookeeper.check_judge import judge_tree
@@ -190,6 +191,10 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
             )
         members, layout = len(tree.by_id), tree.layout
         found += judge_tree(tree, secure=files is not None)
+        found += [
+            look.Finding("warning", "names", sentence, "contested-name")
+            for sentence in contested_names(settings, registry)
+        ]
     except NetiError as error:
         what, _, then = str(error).partition("\n→ ")
         found.append(look.Finding("fault", "registry", what, "unanswered", then=then))

@@ -76,6 +76,16 @@ def still_reachable(away: Sequence[Row]) -> list[Row]:
     return [row for row in away if row["state"] in ("lost", "held", "missing") and row["overlay"]]
 
 
+def surely_lost(away: Sequence[Row]) -> list[Row]:
+    """Of those who are away: members that an agent has lost or holds. They are still let in, and
+    whoever watches or manages hosts has to know of them."""
+    return [
+        row
+        for row in away
+        if row["state"] in ("lost", "held") and row["overlay"] and row["site"] is not None
+    ]
+
+
 def hosts_lines(
     listed: Sequence[Row],
     domain: str | None = None,
@@ -198,7 +208,8 @@ def _older(one: str, other: str, order: Mapping[str, int]) -> bool:
 
 def inventory(listed: Sequence[Row]) -> tuple[dict[str, Any], list[str]]:
     """Ansible's, by site, and the ids of those that are left out: what they are called is the name
-    of a group, so a play for that group would reach them too, or them alone."""
+    of a group, so a play for that group would reach them too, or them alone; or it is the name of
+    a host before them, such as one that is there while they are lost."""
     sites = sorted({row["site"] for row in listed})
     groups = _groups(sites)
     reserved = {*RESERVED_GROUPS, *sites, *groups.values()}
@@ -206,6 +217,7 @@ def inventory(listed: Sequence[Row]) -> tuple[dict[str, Any], list[str]]:
     left_out: list[Row] = []
     for row in listed:
         good = plain_name(row["name"]) is not None and row["name"].lower() not in reserved
+        reserved.add(row["name"].lower())
         (fit if good else left_out).append(row)
     document = {
         "_meta": {
@@ -214,7 +226,7 @@ def inventory(listed: Sequence[Row]) -> tuple[dict[str, Any], list[str]]:
                     "ansible_host": row["overlay"],
                     **{
                         f"neti_{key}": inventory_value(row[key])
-                        for key in ("id", "private", "public", "site")
+                        for key in ("id", "private", "public", "site", "state")
                     },
                 }
                 for row in fit
@@ -250,6 +262,8 @@ def targets(listed: Sequence[Row], port: int | None = None) -> list[dict[str, An
                 "host": metric_label(row["name"]),
                 "id": metric_label(row["id"]),
                 "site": metric_label(row["site"]),
+                # Gone after relabelling: a host that is lost stays the same series.
+                "__meta_neti_state": metric_label(row["state"]),
             },
         }
         for row in listed

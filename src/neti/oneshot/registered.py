@@ -20,7 +20,7 @@ from neti.fleet.admission import Admission
 from neti.fleet.attendance import Word
 from neti.fleet.fleet import Fleet
 from neti.fleet.listing import Row
-from neti.fleet.naming import Words
+from neti.fleet.naming import Words, contests
 from neti.fleet.registered import Registered, answer, id_of
 from neti.identity.preflight import registry_addresses
 from neti.model import IPAddress, Member, entry
@@ -102,6 +102,13 @@ def heard_of(settings: Settings, registry: OperatorRegistry) -> frozenset[str]:
     """Ids with a lease or an entry, and those that this host's agent has lost."""
     names = map(id_of, registry.names())
     return frozenset({*registry.leases().values(), *names, *_lost_here(settings)})
+
+
+def contested_names(settings: Settings, registry: OperatorRegistry) -> list[str]:
+    """A sentence for each name that several members want, by the rules of listings."""
+    fleet, leases, told = _judged(settings, registry)
+    words = Words(taken=_taken(settings), leases=leases, pinned={})
+    return [*contests(listing.rows(fleet.members, told, words=words), words)]
 
 
 def leases(

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from neti.cli import cli
+from neti.control import client
 from neti.fleet import attendance
 from neti.fleet.attendance import Word
 from neti.fleet.listing import Row
@@ -183,6 +184,41 @@ def test_wrong_words_are_refused(fleet: Fleet) -> None:
     assert fleet("--except", "h-1").exit_code == 2
     assert fleet("--require", "enforced", "--except", "h-9").exit_code == 2
     assert fleet("--require", "enforced", "--site", "moon").exit_code != 0
+
+
+def test_a_lost_host_is_in_what_programs_read(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is when somebody has to scrape it. One that only holds a lease may never have been."""
+    fleet.joins(1, stage="shadow")
+    fleet.leases(2)
+    fleet.leases(3)
+    lost = {"id": "h-2", "overlay": "192.168.0.2", "since": 5.0}
+    status = {
+        "version": "1",
+        "id": "h-1",
+        "site": "ec2",
+        "private": "10.0.0.1",
+        "registry": {"fresh": True},
+        "lost": [lost],
+    }
+    members = [{"id": "h-2", "site": "vpc"}]
+    answers = {"status": status, "members": members}
+    monkeypatch.setattr(client, "call", lambda _folder, command, **_: answers[command])
+    inventory = json.loads(fleet("--format", "ansible").stdout)
+    assert inventory["vpc"] == {"hosts": ["h-2"]}
+    assert inventory["_meta"]["hostvars"]["h-2"]["neti_state"] == "lost"
+    assert inventory["_meta"]["hostvars"]["h-1"]["neti_state"] == "registered"
+    targets = json.loads(fleet("--format", "prometheus", "--port", "9177").stdout)
+    states = {one["labels"]["id"]: one["labels"]["__meta_neti_state"] for one in targets}
+    assert states == {"h-1": "registered", "h-2": "lost"}
+    assert "h-2,h-2,vpc" in fleet("--format", "csv").stdout
+    assert "\th-2\n" in fleet("--format", "hosts").stdout
+    for style in ("csv", "hosts", "ansible", "prometheus"):
+        assert "h-3" not in fleet("--format", style).stdout
+        assert "h-2" not in fleet("--format", style, "--registered-only").stdout
+        assert "h-2" not in fleet("--format", style, "--site", "ec2").stdout
+    assert fleet("--registered-only").exit_code == 2
 
 
 def test_a_missing_host_is_seen_in_the_table(fleet: Fleet) -> None:

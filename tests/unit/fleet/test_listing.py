@@ -255,3 +255,12 @@ def test_ansible_renders_nothing_of_what_members_wrote(config: Path, tmp_path: P
     assert "{{" not in told.stdout
     for number in range(1 + len(HOSTILE)):
         assert f" i-{number} 192.168.0.{1 + number} vpc" in told.stdout
+
+
+def test_a_lost_host_does_not_take_the_place_of_one_that_is_there() -> None:
+    """It is called by its id, which may be what a host that is there is called."""
+    there = {**fleet_of(["web"])[0], "name": "i-1"}
+    lost = {**there, "id": "i-1", "overlay": "192.168.0.99", "state": "lost"}
+    document, left_out = listing.inventory([there, lost])
+    assert document["_meta"]["hostvars"]["i-1"]["ansible_host"] == there["overlay"]
+    assert left_out == ["i-1"]

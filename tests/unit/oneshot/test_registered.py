@@ -16,6 +16,7 @@ from neti.identity.preflight import registry_addresses
 from neti.model import Member, Site, entry
 from neti.model.settings import Settings
 from neti.oneshot import registered
+from neti.registry import detail
 from neti.registry.memory import MemoryRegistry, MemoryServer
 
 OVERLAY = IPv4Network("192.168.0.0/18")
@@ -113,3 +114,19 @@ def test_a_servers_private_address_is_refused_in_its_own_site_only(tmp_path: Pat
         names = map(entry.encode, (here, there))
         agents = by_an_agent(names, registry.leases(), site, reserved)
         assert set(agents.members) == believed
+
+
+def test_names_that_several_members_want_are_told(tmp_path: Path) -> None:
+    """With whose the name is, by the rules of listings."""
+    server = MemoryServer()
+    for one in HONEST:
+        registry = MemoryRegistry(server)
+        registry.acquire(one.id, OVERLAY, prefer=one.overlay)
+        registry.register(
+            host_id=one.id,
+            name=entry.encode(one),
+            data=b"",
+            detail=detail.encode(detail.Document(name="db" if one.id != "c" else "web")),
+        )
+    said = registered.contested_names(settings(tmp_path), registry)
+    assert said == ["db is claimed by 2 hosts, so none of them is called so: a, b"]

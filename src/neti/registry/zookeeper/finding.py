@@ -15,8 +15,8 @@ Severity = Literal["fault", "warning", "note"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("fault", "warning", "note")
 # Warnings that an operator may know of and live with.
 CODES: Final = (
-    *("CVE-2024-23944", "certificate", "client-connections", "clock", "goodbye", "junk-names"),
-    *("listing", "no-rights", "no-tls", "open-nodes", "request-length"),
+    *("CVE-2024-23944", "certificate", "client-connections", "clock", "contested-name"),
+    *("goodbye", "junk-names", "listing", "no-rights", "no-tls", "open-nodes", "request-length"),
 )
 # Of each severity the gravest first; what is not named comes between these and those below.
 _FIRST: Final = (
