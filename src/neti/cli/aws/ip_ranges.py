@@ -12,6 +12,7 @@ from neti.aws import ip_ranges as ranges
 from neti.aws import published
 from neti.aws.access import open_places
 from neti.aws.ip_ranges import Protocol, Shape
+from neti.aws.ranges_plan import MEMORY, SITE_TAG, Request, make_plan
 from neti.cli.aws.common import (
     INTERRUPTED,
     Words,
@@ -20,8 +21,7 @@ from neti.cli.aws.common import (
     place_options,
     waiting,
 )
-from neti.cli.aws.ranges import MEMORY, SITE_TAG, Request, make_plan
-from neti.cli.common import config_option, json_option
+from neti.cli.common import config_option, json_option, registry_of
 from neti.cli.output import say
 from neti.errors import NetiError
 
@@ -183,7 +183,7 @@ def ip_ranges(
     def once() -> None:
         made = None
         try:
-            made = make_plan(request, places, words)
+            made = make_plan(request, places, words, registry_of)
             if not dry_run:
                 made.remember(words)
         finally:

@@ -1,8 +1,13 @@
-"""The work of ``neti aws ip-ranges``: from the command line to a plan, printed and as JSON."""
+"""The work of ``neti aws ip-ranges``: from what was asked for to a plan, in words and as JSON.
 
+Must never do: change a group (``apply`` does), or print: what there is to say goes to ``Words``.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from neti.aws import fleet_memory, fleet_ranges, published, ranges_state
 from neti.aws import ip_ranges as ranges
@@ -12,12 +17,11 @@ from neti.aws.groups import Group
 from neti.aws.ip_ranges import Plan, Shape, Sources
 from neti.aws.prefixes import aggregate
 from neti.aws.ranges_state import Held
-from neti.cli.aws.common import Words
-from neti.cli.common import registry_of
 from neti.config import load
 from neti.errors import NetiError
 from neti.model.settings import Settings
 from neti.oneshot import registered
+from neti.registry import OperatorRegistry
 
 SITE_TAG: Final = "neti_site"
 MEMORY: Final = "fleet-addresses.json"
@@ -27,9 +31,20 @@ _KEPT: Final = (
 )
 
 
+RegistryOf = Callable[[Settings], AbstractContextManager[OperatorRegistry]]
+
+
+class Words(Protocol):
+    """Where lines for the operator go."""
+
+    def say(self, line: str) -> None: ...
+
+    def warn(self, sentence: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """The command line, without where and how to carry it out."""
+    """What is asked for, without where and how to carry it out."""
 
     config: Path
     groups: tuple[str, ...]
@@ -80,13 +95,14 @@ class _Fleet:
     removed: int = 0
 
 
-def make_plan(request: Request, places: list[Calls], words: Words) -> Made:
+def make_plan(request: Request, places: list[Calls], words: Words, registry_of: RegistryOf) -> Made:
+    """``registry_of``: for ``fleet``."""
     found = _groups(request, places, words)
     held = ranges_state.read(places, found, request.shape, all_lists=request.revert)
     if request.revert:
         plan = ranges.revert(found, held.lists, request.shape.mark, held.used_elsewhere)
         return Made(plan, _document(request, found, {}))
-    fleet = _fleet(request, found, held, words) if request.fleet else None
+    fleet = _fleet(request, found, held, words, registry_of) if request.fleet else None
     wanted = _published(request, found, words) if fleet is None else fleet.wanted
     quotas = ranges_state.quotas(places, found, request.quota)
     plan = ranges.plan(
@@ -132,7 +148,9 @@ def _published(request: Request, found: list[Group], words: Words) -> dict[str, 
     return {group.id: sources for group in found}
 
 
-def _fleet(request: Request, found: list[Group], held: Held, words: Words) -> _Fleet:
+def _fleet(
+    request: Request, found: list[Group], held: Held, words: Words, registry_of: RegistryOf
+) -> _Fleet:
     settings = load(request.config)
     path = request.memory or settings.table_files_path / MEMORY
     memory = fleet_memory.load(path)
