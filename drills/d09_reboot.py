@@ -96,7 +96,7 @@ def _torn(field: Field, host: FieldHost, fleet: Fleet, many: int) -> Rows:
     _edit(host, "stage.json.copy")
     _reboot(host)
     done = host.neti("restore")
-    shadow = not host.read().enforce and "stage.json is damaged" in done.stderr
+    shadow = not host.read().enforce and "stage.json cannot be used" in done.stderr
     yield Row("and its copy", "refused, said to be open: shadow" if shadow else "USED", shadow)
     host.agent.start()
     host.wait_until_registered()

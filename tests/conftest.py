@@ -64,10 +64,6 @@ def _part(item: pytest.Item) -> str:
     return item.path.relative_to(HERE).parts[0]
 
 
-def pytest_unconfigure() -> None:
-    shutil.rmtree(RUN, ignore_errors=True)
-
-
 def _rank(item: pytest.Item) -> int:
     part = _part(item)
     return ORDER.index(part) if part in ORDER else len(ORDER)
@@ -129,6 +125,7 @@ def _begin_drills(config: pytest.Config, ids: Iterable[str]) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _PLAYER in config.stash:
         config.stash[_PLAYER].end()
+    shutil.rmtree(RUN, ignore_errors=True)
 
 
 # --- the end ---

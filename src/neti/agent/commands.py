@@ -29,7 +29,9 @@ def answer(agent: "Agent", request: Request) -> None:
         "confirm": agent.staging.confirm,
         "relax": agent.staging.relax,
         "release": agent.following.release,
-        "preview": lambda r: preview.answer(r, agent.shadow, core.members, core.stage.word),
+        "preview": lambda r: preview.answer(
+            r, agent.shadow, core.members, core.stage.word, agent.journal.former
+        ),
         "reload": agent.reloading.answer,
     }
     command = commands.get(request.command)

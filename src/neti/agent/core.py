@@ -107,9 +107,12 @@ class Core:
             timers=self.timers,
         )
         self._members = self._no_members()
-        self.down = Down(out.folder, out.reconciler, self.disk)
+        self.down = Down(out.folder, out.reconciler, self.disk, taken_away=self._taken_away)
         self.in_step = InStep(self.since())
         self.stage = OwnStage(self, loaded.record or Record())
+
+    def _taken_away(self) -> list[str]:
+        return self.out.taken_away()
 
     def now(self) -> float:
         """CLOCK_MONOTONIC seconds."""

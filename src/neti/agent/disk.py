@@ -3,7 +3,9 @@
 Must never do: let a disk that fails stop the kernel from being kept in step.
 """
 
+import errno
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from neti import log
 from neti.agent.timers import Timers
@@ -12,6 +14,9 @@ from neti.model.problems import Problems
 from neti.state.folder import StateFolder
 from neti.state.loaded import Fault, StateError
 from neti.state.records import Self
+from neti.words import why
+
+_OF_THE_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 class Disk:
@@ -49,7 +54,7 @@ class Disk:
             if name not in self.behind:
                 log.error("state_not_written", what=str(error), file=name)
             self.behind[name] = write
-            self._problems.set("disk", str(error), subject=name)
+            self._problems.set("disk", self._sentence(error), subject=name)
             if "disk" not in self._timers.due:
                 self._timers.retry("disk", self._clock.monotonic())
         else:
@@ -59,6 +64,13 @@ class Disk:
             if not self.behind:
                 self._timers.worked("disk")
         return name not in self.behind
+
+    def _sentence(self, error: StateError) -> str:
+        """One for all files, where it is the disk: nobody learns more from three."""
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _OF_THE_DISK:
+            return f"{self._folder.path}: cannot be written: {why(cause)}"
+        return str(error)
 
     def keep_what_is_behind(self) -> None:
         """The timer "disk"."""

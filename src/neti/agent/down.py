@@ -6,6 +6,7 @@ so. Must never do: touch anything but the word, or write ``down`` after it was e
 """
 
 import contextlib
+from collections.abc import Callable, Collection
 
 from neti.agent.disk import Disk
 from neti.dataplane.reconciler import Reconciler
@@ -16,7 +17,16 @@ from neti.state.folder import StateFolder
 class Down:
     """Not thread-safe: the loop's thread owns it."""
 
-    def __init__(self, folder: StateFolder, reconciler: Reconciler, disk: Disk) -> None:
+    def __init__(
+        self,
+        folder: StateFolder,
+        reconciler: Reconciler,
+        disk: Disk,
+        *,
+        taken_away: Callable[[], Collection[str]],
+    ) -> None:
+        """``taken_away``: what else of the folder's is not there any more."""
+        self._taken_away = taken_away
         self._folder = folder
         self._reconciler = reconciler
         self._disk = disk
@@ -35,9 +45,15 @@ class Down:
         said = self._folder.is_down
         if said == self._obeyed:
             return False
+        if self.now and not said and self.emptied():
+            return False  # nobody said "up": all else is gone as well, and ``keep`` writes it anew
         self._obeyed = said
         changed, self.now = said != self.now, said
         return changed
+
+    def emptied(self) -> bool:
+        """Whether the word is gone with the whole folder, and not because of ``neti up``."""
+        return self.now and not self._folder.is_down and bool(self._taken_away())
 
     def ended_in_kernel(self) -> bool:
         """Whether the word was taken out of the kernel that alone bore it. It is obeyed from here

@@ -6,7 +6,9 @@ an older copy remove anybody.
 
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import Final
+from zlib import crc32
 
 from neti import log
 from neti.agent.core import Core
@@ -39,6 +41,7 @@ from neti.words import some
 
 _STALE_TOLD_EVERY: Final = 60.0  # seconds between two lines about a registry that stays away
 _ORIGIN_EVERY: Final = 60.0  # seconds between notes of how far along the registry is
+_ASK_AGAIN_AFTER: Final = 3.0  # seconds to a second question about an address that was nobody's
 _SETTLED_AFTER: Final = 5.0  # seconds after a list, when its leases have been read as well
 
 
@@ -63,6 +66,9 @@ class Following:
         self._doubted_at: float | None = None  # steady seconds, and
         self._doubt_concerned = False  # whether it held or kept out anybody
         self._origin: Origin | None = None  # of the registry, as far as it was seen
+        # Not with all other hosts at the same moment.
+        share = crc32(core.host.id.encode()) / 0xFFFFFFFF
+        self._ask_again_after = _ASK_AGAIN_AFTER * (1 + share)
 
     def take_in(self, event: Event) -> None:
         core = self._core
@@ -79,7 +85,7 @@ class Following:
                 fleet.vanished(name, now=core.since())
                 self._registration.entry_vanished(name)
             case LeaseRead(overlay, host_id):
-                fleet.lease_read(overlay, host_id)
+                self._lease_read(overlay, host_id)
             case DataRead(name, data, made):
                 fleet.data_read(name, data, made)
             case HostChanged(host_id):
@@ -97,6 +103,12 @@ class Following:
                 self._registration.session_ended()
             case SessionTaken():
                 self._registration.session_taken()
+
+    def _lease_read(self, overlay: IPv4Address, host_id: str | None) -> None:
+        core = self._core
+        core.members.fleet.lease_read(overlay, host_id)
+        if core.members.fleet.unleased and "leases" not in core.timers.due:
+            core.soon("leases", self._ask_again_after)
 
     # --- lists, and which registry they come from ---
 
@@ -237,6 +249,10 @@ class Following:
             self._core.out.registry.ask_data(asked.data)
         if asked.hosts:
             self._core.out.registry.ask_hosts(asked.hosts)
+
+    def ask_unleased(self) -> None:
+        """The timer "leases"."""
+        self._core.members.fleet.ask_unleased()
 
     def let_go(self) -> None:
         """Lets go of lost members whose time is over. Not while the registry is away, because then

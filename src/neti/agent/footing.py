@@ -14,6 +14,7 @@ from neti import log
 from neti.agent.core import Core
 from neti.errors import NetiError
 from neti.state.folder import GOOD_CONFIG
+from neti.state.gone import GONE_FILE
 
 _LOOK_EVERY: Final = 30.0
 
@@ -54,12 +55,15 @@ class Footing:
     def _write_all(self) -> None:
         core, folder = self._core, self._core.out.folder
         core.disk.keep("folder", folder.begin_anew)
+        if core.down.now:
+            core.down.keep()
         core.stage.keep(core.stage.record, anew=True)
         core.disk.keep("self.json", lambda: folder.save_self(core.disk.itself))
         core.disk.keep("guard.json", lambda: folder.save_window(core.guard.window))
         core.disk.keep("clock.json", lambda: folder.save_clock(core.steady.mark()))
         if core.members.known:
             core.disk.keep("members.jsonl", lambda: folder.rewrite(core.members.everybody()))
+            core.disk.keep(GONE_FILE, lambda: folder.note_gone({}, core.members.fleet.gone))
         core.disk.keep(GOOD_CONFIG, core.out.keep_config)
         self._write_rest()
         core.out.registry.relist()  # which tells the session again

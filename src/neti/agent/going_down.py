@@ -30,6 +30,8 @@ class GoingDown:
         """Follow a command that was given while this agent did not answer: on disk, or in the
         kernel if the disk cannot be written."""
         core = self._core
+        if core.down.emptied():
+            core.soon("footing")
         if not core.down.changed_on_disk() and not core.down.ended_in_kernel():
             return
         try:

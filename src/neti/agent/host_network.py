@@ -10,6 +10,7 @@ from neti.host import surroundings
 from neti.host.listeners import Listening
 from neti.host.machine import Machine
 from neti.host.network import Network
+from neti.identity import outside_ranges
 from neti.identity.preflight import overlay_conflicts
 from neti.model import Host, IPAddress
 from neti.model.problems import Problems
@@ -39,6 +40,7 @@ class HostNetwork:
         self.others = self._machine.others_judging_input()
         self._name_conflicts(self._seen, settings)
         self._name_temporary(self._seen, host)
+        self._name_outside(settings, host)
         self._name_drops(settings)
         return surroundings.surroundings(self._machine, self._seen, host, others=self.others)
 
@@ -98,6 +100,13 @@ class HostNetwork:
             "enforced peers drop it → sysctl -w net.ipv6.conf.all.use_tempaddr=0, and the same for "
             "the interface",
         )
+
+    def _name_outside(self, settings: Settings, host: Host) -> None:
+        outside = outside_ranges(settings, host.site, host.more)
+        if outside is not None:
+            self._problems.set("address_outside", outside)
+        else:
+            self._problems.clear("address_outside")
 
     def _name_conflicts(self, seen: Network, settings: Settings) -> None:
         subnet = settings.overlay_subnet

@@ -6,9 +6,11 @@ from neti import log
 from neti.agent.core import Core
 from neti.agent.sparing import Sparing
 from neti.fleet.fleet import Fleet
+from neti.fleet.former import FormerAddresses
 from neti.fleet.members import Change
 from neti.fleet.remembered import Remembered
 from neti.model import Member
+from neti.state.gone import GONE_FILE
 from neti.words import some
 
 _LOG_EACH = 20  # members logged one by one; more of them are one line
@@ -20,19 +22,23 @@ class Journal:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._unwritten: dict[str, Remembered | None] = {}
+        self._gone: dict[str, int] = {}  # removed, and not on disk yet
         self._left_over: set[str] = set()  # to be written, whatever the new membership says
         self._lost: set[str] = set()  # as last logged
         self._held: set[str] = set()
         self._before: dict[str, Member] | None = None  # the membership before the present one
         self._window: dict[str, float] = dict(core.guard.window)
         self._sparing = Sparing()
+        self.former = FormerAddresses()
 
     def take_changes(self) -> None:
         """Take changes into the elements, the log, and the next write."""
         members = self._core.members
         changes = said = members.take_changes()
+        self._gone.update(members.fleet.take_new_gone())
         if self._before is not None:
             said, self._before = _differences(self._before, members.fleet.members), None
+        self.former.note(said, now=self._core.since())
         self._say_changes(said)
         self._unwritten.update({c.id: members.remembered(c.id) for c in (*changes, *said)})
         if touched := members.fleet.take_absence_changes() | self._left_over:
@@ -109,6 +115,13 @@ class Journal:
         if core.guard.window != self._window:
             self._window = dict(core.guard.window)
             core.disk.keep("guard.json", lambda: core.out.folder.save_window(self._window))
+        # Before the members: killed in between, who is gone is still listed as a member, and it is
+        # found out again that it went. The other way round an older list would let it in.
+        if new := self._gone:
+            self._gone = {}
+            core.disk.keep(
+                GONE_FILE, lambda: core.out.folder.note_gone(new, core.members.fleet.gone)
+            )
         if not self._unwritten or not core.members.known:
             return
         changes, self._unwritten = self._unwritten, {}

@@ -238,9 +238,10 @@ class Kernel:
         core = self._core
         if core.down.asked or self._told_down():
             return
-        before = self._surroundings
+        before, started = self._surroundings, core.now()
         try:
             self._surroundings = self.network.look(core.settings, core.host)
+            self.others.looked_at_network(started)
             if self.network.route(core.settings, core.host):
                 self.others.repaired("the overlay's route was not as it should be")
         except DataplaneError as error:

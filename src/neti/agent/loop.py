@@ -41,6 +41,7 @@ from neti.model import Host
 from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.registry.opening import expiring
+from neti.state.gone import GONE_FILE
 from neti.state.loaded import Loaded
 from neti.state.stage import stage_found
 
@@ -105,8 +106,8 @@ class Agent:
         self._stopping = False
         self._loaded = loaded
         self._rooms = self._what_is_due()
-        if loaded.members:
-            core.members.remember(loaded.members)
+        if loaded.members or loaded.gone:
+            core.members.remember(loaded.members, loaded.gone)
 
     # --- life ---
 
@@ -162,6 +163,9 @@ class Agent:
             core.stage.keep(core.stage.record, anew=True)
         if "guard.json" in torn:
             core.disk.keep("guard.json", lambda: core.out.folder.save_window(core.guard.window))
+        if GONE_FILE in torn:
+            gone = core.members.fleet.gone
+            core.disk.keep(GONE_FILE, lambda: core.out.folder.note_gone({}, gone))
 
     def _keep_moved(self) -> None:
         """Write times that were moved at the start before the clock's note by which they were
@@ -288,6 +292,7 @@ class Agent:
             "shadow": self._look_at_shadow,
             "identity": self.whoami.ask,
             "linger": self.following.let_go,
+            "leases": self.following.ask_unleased,
             "memory": self._list_settled,
             "disk": self.core.disk.keep_what_is_behind,
             "jobs": self.faults.look_at_jobs,

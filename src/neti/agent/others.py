@@ -27,6 +27,8 @@ class OtherPrograms:
         self._core = core
         self._looked_at = 0.0  # when the last look for drift ended, and
         self._look_took = 0.0  # how long it took
+        self._network_looked_at = 0.0  # the same for looks at links, addresses and routes
+        self._network_look_took = 0.0
         self._changed_by: dict[RulesChanged, None] = {}  # who changed nftables since the last look
         self.fight = Fight()
 
@@ -63,8 +65,18 @@ class OtherPrograms:
         repair."""
         self._changed_by.clear()
 
+    def looked_at_network(self, began: float) -> None:
+        """A look at links, addresses and routes is done."""
+        self._network_looked_at = self._core.now()
+        self._network_look_took = self._network_looked_at - began
+
     def network_changed(self) -> None:
-        self._core.soon("network", max(_SETTLE, self.fight.pause(self._core.now())))
+        """Where routes change all the time and there are very many, looking must not cost more than
+        a tenth of a processor either."""
+        now = self._core.now()
+        rest = min(self._network_look_took * _LOOK_SHARE, _LOOK_AT_LEAST)
+        again = self._network_looked_at + rest - now
+        self._core.soon("network", max(_SETTLE, again, self.fight.pause(now)))
 
     def repaired(self, what: str) -> None:
         core = self._core

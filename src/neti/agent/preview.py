@@ -18,6 +18,7 @@ from neti.agent.shadow_log import ShadowLog
 from neti.clock import SteadyClock, SystemClock
 from neti.control.server import Request
 from neti.errors import DataplaneError, EntryError
+from neti.fleet.former import FormerAddresses
 from neti.host.listeners import listeners, with_owners
 from neti.identity.machine import boot_id
 from neti.model import IPAddress, Member, Reach, entry
@@ -27,7 +28,7 @@ from neti.monitoring.preview import Preview, Socket, Source, Wanted
 from neti.ruleset.desired import Membership
 from neti.ruleset.objects import SetName
 from neti.stage import preview
-from neti.stage.preview import Row, View, Whose, let_in_since, rows, without_noise
+from neti.stage.preview import Formerly, Row, View, Whose, let_in_since, rows, without_noise
 from neti.stage.record import Record
 from neti.stage.shadow import Listener, Port, port_name
 from neti.state.folder import StateFolder
@@ -38,9 +39,12 @@ _HOSTS: Final = Path("/etc/hosts")
 Finished = Callable[[], Preview]
 
 
-def answer(request: Request, shadow: ShadowLog, fleet: Membership, stage: str) -> None:
+def answer(
+    request: Request, shadow: ShadowLog, fleet: Membership, stage: str, former: FormerAddresses
+) -> None:
     """The control command: argument ``all`` lists the noise too."""
-    finish = _running(shadow, fleet, stage, everything=bool(request.arguments.get("all")))
+    everything = bool(request.arguments.get("all"))
+    finish = _running(shadow, fleet, stage, former, everything=everything)
 
     def ended() -> None:
         try:
@@ -51,10 +55,18 @@ def answer(request: Request, shadow: ShadowLog, fleet: Membership, stage: str) -
     threading.Thread(target=ended, name="neti-preview", daemon=True).start()
 
 
-def _running(shadow: ShadowLog, fleet: Membership, stage: str, *, everything: bool) -> Finished:
+def _running(
+    shadow: ShadowLog,
+    fleet: Membership,
+    stage: str,
+    former: FormerAddresses,
+    *,
+    everything: bool,
+) -> Finished:
     shadow.sample()
     accepted, faults = _accepted(shadow.folder)
     view = running_view(shadow, fleet, accepted)
+    view = replace(view, former=_former(former, shadow.record, view, fleet))
     missed = [f"the kernel's record cannot be read: {shadow.fault}"] if shadow.fault else []
     if incomplete := shadow.incomplete(view.now):
         missed.append(incomplete)
@@ -91,6 +103,20 @@ def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, f
         opened=fleet.settings.open_ports,
         now=shadow.now(),
     )
+
+
+def _former(
+    former: FormerAddresses, record: Record, view: View, fleet: Membership
+) -> dict[bytes, Formerly]:
+    """Of the recorded sources that are no member's now."""
+    seen = seen_here(fleet.settings, fleet.host.site)
+    sources = {source for use in record.ports.values() for source in use.sources}
+    found = {}
+    for source in sources - view.members.keys():
+        had = former.of(source, seen)
+        if had is not None:
+            found[source] = Formerly(had.member.id, had.until)
+    return found
 
 
 def alone(settings: Settings, machine: str, *, everything: bool) -> Preview:
@@ -207,12 +233,14 @@ def told(
 
 
 def _source(source: preview.Source, names: Mapping[IPAddress, str], ahead: float) -> Source:
-    member = source.member
+    member, formerly = source.member, source.formerly
     return Source(
         address=str(source.address),
         name=names.get(source.address),
         member=member.id if member is not None else None,
         admitted=member.admitted if member is not None else False,
+        former_member=formerly.id if formerly is not None else None,
+        former_until=formerly.until + ahead if formerly is not None else None,
         near=source.near,
         packets=source.packets,
         first=source.first + ahead,

@@ -26,6 +26,7 @@ _LEASE: Final = "lease "
 _SPREAD: Final = 6
 _WIDEST: Final = 6**5
 _LONGEST_PAUSE: Final = 30  # seconds until the next attempt after many names that were taken
+_LATER: Final = "→ run 'neti leave' again once 'neti status' says that the registry is in step"
 _OWN_SESSIONS: Final = 2  # time-outs after which the holder is no earlier run of this host
 
 
@@ -244,10 +245,16 @@ class Registration:
     def leave(self, request: Request) -> None:
         core, name = self._core, self.entry
         if name is None:
-            request.fail("this host is not registered, so it cannot leave")
+            request.fail(
+                "this host is not registered now, so there is nothing to leave; its agent goes on, "
+                "and registers it as soon as it can\n→ 'systemctl stop neti' keeps it out"
+            )
             return
         if not core.in_step.fresh:
-            request.fail(f"the registry cannot be told: {core.in_step.reason}")
+            request.fail(
+                f"NOT left: the registry cannot be told ({core.in_step.reason}), so peers still "
+                f"let this host in\n{_LATER}"
+            )
             return
         self.leaving = request
         core.out.worker.submit("leave", _leaving(core.out.registry, core.host.id, name))
@@ -264,7 +271,10 @@ class Registration:
 
     def leave_failed(self, error: NetiError) -> None:
         if self.leaving is not None:
-            self.leaving.fail(str(error))
+            self.leaving.fail(
+                "this host may not have left, so peers may still let it in, and its agent goes on: "
+                f"{error}\n{_LATER}"
+            )
         self.leaving = None
 
 

@@ -17,7 +17,7 @@ from neti.cli.ending import if_interrupted
 from neti.cli.output import explain, print_json, say
 from neti.control import client
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
-from neti.errors import ConfigError, NetiError
+from neti.errors import ConfigError, NetiError, RegistryError
 from neti.host import ssh_session
 from neti.model.settings import Settings
 from neti.monitoring.status import status_of
@@ -208,8 +208,24 @@ def _answers(folder: Path) -> bool:
 def _leave_alone(settings: Settings, unreachable: AgentUnreachable) -> None:
     from neti.oneshot.leave import Outcome, leave_alone
 
-    match leave_alone(settings):
+    ends = (
+        f"Its registration ends by itself {settings.session_seconds:.0f} s after an agent last ran "
+        f"here, and peers drop it {settings.linger_seconds} s later"
+    )
+    try:
+        outcome = leave_alone(settings)
+    except RegistryError as error:
+        raise NetiError(
+            f"NOT left: {error}. {ends}\n→ run 'neti leave' again when the registry answers"
+        ) from error
+    match outcome:
         case Outcome.HAD_LEFT:
-            raise NetiError("this host has left already") from unreachable
+            raise NetiError(
+                "this host has left already: its peers do not let it in, and no agent runs here"
+            ) from unreachable
         case Outcome.NO_SESSION:
-            raise unreachable
+            raise NetiError(
+                f"NOT left: {str(unreachable).splitlines()[0]}, and nothing on disk says by which "
+                f"session this host is registered, if it is. {ends}\n"
+                "→ 'neti fleet' shows whether it is registered"
+            ) from unreachable

@@ -191,6 +191,9 @@ def _source(source: Source, now: float) -> str:
     where = _NEAR[source.near] + (f", {source.name}" if source.name else "")
     text = f"{source.address:<15} {_count(source.packets, 'packet')}, {where}"
     text += f", last {_span(now - source.last)} ago"
+    if source.member is None and source.former_member is not None:
+        until = now - (source.former_until or now)
+        return f"{text}: was member {source.former_member}'s address until {_span(until)} ago"
     if source.member is None:
         return text
     said = {

@@ -110,6 +110,16 @@ class Fleet:
         return leased
 
     @property
+    def gone(self) -> Mapping[str, int]:
+        """Hosts that were removed, and the generation of each one's last entry: the latest last,
+        and not more than ``removal.MAX_GONE``."""
+        return MappingProxyType(self._leaving.gone)
+
+    def take_new_gone(self) -> dict[str, int]:
+        """Those that were removed since the last call."""
+        return self._leaving.take_new_gone()
+
+    @property
     def names(self) -> frozenset[str]:
         return self._roster.names
 
@@ -186,6 +196,15 @@ class Fleet:
         """Answers may have been lost with a connection: ask whatever is still open."""
         self._asking.again()
 
+    @property
+    def unleased(self) -> bool:
+        """Whether somebody claims an address that was nobody's when it was read, once."""
+        return self._asking.unleased
+
+    def ask_unleased(self) -> None:
+        """Read those leases a second time."""
+        self._asking.want_unleased()
+
     def ask_for_data(self) -> None:
         """Read all further addresses again: those refused by earlier settings may be welcome."""
         self._asking.want_data(self._roster.extended())
@@ -204,12 +223,15 @@ class Fleet:
         owners: Mapping[IPv4Address, str],
         holds: Mapping[str, Hold] = MappingProxyType({}),
         passing: Collection[str] = (),
+        gone: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Begin from the last good state: ``names`` with their further addresses, ``lost`` as
-        id -> (name, since). They stand until the registry says otherwise.
+        id -> (name, since). They stand until the registry says otherwise. ``gone``: who was removed
+        before, as ``gone`` says.
 
         A lost one's further addresses are taken from ``names`` too, where it may stand as well.
         """
+        self._leaving.remember_gone(gone)
         self._asking.remember_leases(owners)
         were_lost = dict(lost.values())
         words = {m.id: n for n in names if (m := self._roster.admissible(n)) is not None}
@@ -260,7 +282,7 @@ class Fleet:
 
     def succeed(self, before: "Fleet") -> None:
         """Whom another fleet knows to be gone, and which entries it refuses for that."""
-        self._leaving.gone.update(before._leaving.gone)
+        self._leaving.remember_gone(before.gone)
         self._vouching.mode = before._vouching.mode
         self._vouching.trust(before._vouching.proved)
         for name, why in before.ghosts.items():

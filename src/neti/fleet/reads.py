@@ -1,7 +1,9 @@
 """What must be read from the registry, what is being read, and whose each lease was. Pure.
 
 It promises that each question is handed out once, and is open until it is answered or the entry
-that made it necessary is gone; ``again`` makes what is open due once more.
+that made it necessary is gone; ``again`` makes what is open due once more. An address that was
+nobody's is asked about a second time: a lease that is made right after its entry, or during the
+read, would otherwise be seen by some agents and not by others.
 
 Must never do: ask anybody itself, or take an answer for one to a question that was not handed
 out yet: it is the answer to an earlier one.
@@ -16,6 +18,8 @@ from typing import Final, TypeVar
 from neti.model import Member
 
 H = TypeVar("H")
+
+MAX_UNLEASED: Final = 1000  # asked about a second time; of more, the rest is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Asking:
         self._open_data: set[str] = set()
         self._due_hosts: set[str] = set()
         self._open_hosts: set[str] = set()
+        self._unleased: set[IPv4Address] = set()  # to be asked about a second time
+        self._asked_twice: set[IPv4Address] = set()
 
     def take(self) -> Questions:
         """What is to be asked now. What is being read is asked once more only after its answer, so
@@ -76,11 +82,29 @@ class Asking:
     # --- leases ---
 
     def want_lease(self, overlay: IPv4Address) -> None:
+        """Somebody claims it, or it has changed hands."""
         self._due_leases.add(overlay)
+        _discard(self._asked_twice, overlay)
+
+    @property
+    def unleased(self) -> bool:
+        """Whether ``want_unleased`` has something to ask."""
+        return bool(self._unleased)
+
+    def want_unleased(self) -> None:
+        """Ask a second time about addresses that were nobody's."""
+        self._due_leases |= self._unleased
+        self._asked_twice |= self._unleased
+        self._unleased.clear()
 
     def lease_read(self, overlay: IPv4Address, host_id: str | None) -> None:
         _discard(self._open_leases, overlay)
         self._owners[overlay] = host_id
+        if host_id is not None:
+            _discard(self._asked_twice, overlay)
+            _discard(self._unleased, overlay)
+        elif overlay not in self._asked_twice and len(self._unleased) < MAX_UNLEASED:
+            self._unleased.add(overlay)
 
     def remember_leases(self, owners: Mapping[IPv4Address, str]) -> None:
         """As they were read before a restart."""
@@ -91,6 +115,8 @@ class Asking:
         self._owners.pop(overlay, None)
         self._due_leases.discard(overlay)
         _discard(self._open_leases, overlay)
+        _discard(self._unleased, overlay)
+        _discard(self._asked_twice, overlay)
 
     def holds_lease(self, member: Member) -> bool | None:
         """Whether its overlay address is leased to its id; None: that was not read yet."""

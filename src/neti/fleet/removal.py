@@ -12,7 +12,8 @@ addresses, since any host can claim any address of its site; or begin a removal 
 told who is lost, who said goodbye, and what time it is.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 from typing import Final
 
 from neti.fleet.entries import Roster
@@ -50,6 +51,7 @@ class Leaving:
         self.returning: Collection[str] = ()
         # Of hosts that were removed: the generation of their last entry, the latest last.
         self.gone: dict[str, int] = {}
+        self._new_gone: dict[str, int] = {}
 
     def lose(self, host_id: str, *, since: float) -> None:
         """Its registration is gone: it stays a member, and its time begins."""
@@ -177,6 +179,19 @@ class Leaving:
 
     def _note_gone(self, member: Member) -> None:
         self.gone.pop(member.id, None)
-        self.gone[member.id] = member.generation
+        self.gone[member.id] = self._new_gone[member.id] = member.generation
         if len(self.gone) > MAX_GONE:
-            del self.gone[next(iter(self.gone))]
+            oldest = next(iter(self.gone))
+            del self.gone[oldest]
+            self._new_gone.pop(oldest, None)
+
+    def remember_gone(self, gone: Mapping[str, int]) -> None:
+        """From an earlier run, or from the fleet before this one: the latest last."""
+        self.gone.update(gone)
+        for oldest in [*islice(self.gone, max(0, len(self.gone) - MAX_GONE))]:
+            del self.gone[oldest]
+
+    def take_new_gone(self) -> dict[str, int]:
+        """Of those that were removed since the last call, as many as are remembered."""
+        new, self._new_gone = self._new_gone, {}
+        return new

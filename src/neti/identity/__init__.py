@@ -4,7 +4,7 @@ The metadata service's answer is kept on disk, bound to this machine, and used o
 service does not answer. A wrong answer is an error.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from neti.clock import Clock, SystemClock
@@ -17,8 +17,9 @@ from neti.identity.static import StaticSource
 from neti.model import Host, IPAddress
 from neti.model.entry import MAX_MORE_ADDRESSES
 from neti.model.settings import Settings, StaticIdentity
+from neti.words import some
 
-__all__ = ["discover", "fingerprint"]
+__all__ = ["discover", "fingerprint", "outside_ranges"]
 
 
 def discover(
@@ -43,20 +44,36 @@ def discover(
     decision = decide_site(settings, identity)
     if decision.warning is not None:
         notice(decision.warning)
-    ranges = settings.sites[decision.site].ipv6
-    outside = [str(one) for one in identity.ipv6 if not any(one in each for each in ranges)]
-    if ranges and outside:
-        notice(
-            f"this host's IPv6 addresses {', '.join(outside)} are outside the ipv6 ranges of its "
-            f"site {decision.site} ({', '.join(map(str, ranges))}), so peers will not let them in. "
-            f"Write their range there in {settings.path}"
-        )
+    if (outside := outside_ranges(settings, decision.site, identity.ipv6)) is not None:
+        notice(outside)
     return Host(
         id=identity.id,
         site=decision.site,
         private=identity.private,
         public=identity.public,
         more=_more(settings, identity),
+    )
+
+
+def outside_ranges(
+    settings: Settings, site_name: str, addresses: Iterable[IPAddress]
+) -> str | None:
+    """A sentence about this host's own IPv6 addresses that peers will not let in, because they are
+    outside the ranges of its site; None: there are none."""
+    site = settings.sites.get(site_name)
+    if site is None or not site.ipv6:
+        return None
+    outside = [
+        str(one)
+        for one in addresses
+        if one.version == 6 and not any(one in network for network in site.ipv6)
+    ]
+    if not outside:
+        return None
+    return (
+        f"this host's IPv6 addresses {some(outside)} are outside the ipv6 ranges of its site "
+        f"{site.name} ({some([*map(str, site.ipv6)])}), so peers do not let them in. Write their "
+        f"range there in {settings.path}, on all hosts"
     )
 
 

@@ -47,6 +47,12 @@ def _critical(code: str, meaning: str, remedy: str) -> Kind:
 
 
 _KINDS: Final = (
+    _warning(
+        "address_outside",
+        "One of this host's own IPv6 addresses is outside the `ipv6` ranges of its site, so peers "
+        "do not let it in",
+        "Write its range into that site's `ipv6` in neti.yml, on all hosts",
+    ),
     _critical(
         "arming",
         "`reject_all` is true, but this host does not enforce it: strangers get in",
@@ -259,8 +265,8 @@ _KINDS: Final = (
     ),
     _critical(
         "stage_lost",
-        "The record of the stage is damaged, so this host is open although it may have been "
-        "enforced",
+        "The record of the stage cannot be used (damaged, or written by another version), so this "
+        "host is open although it may have been enforced",
         "`neti enforce`; or `neti relax`, if the host should not be enforced",
     ),
     _critical(
@@ -271,8 +277,8 @@ _KINDS: Final = (
     ),
     _warning(
         "state",
-        "A file in the state folder is damaged or cannot be read. An older copy is used if "
-        "there is one",
+        "A file in the state folder is damaged, written by another version, or cannot be read. An "
+        "older copy is used if there is one",
         "Usually nothing: the agent rewrites it. If the problem stays, check the disk",
     ),
     _warning(

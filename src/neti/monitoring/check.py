@@ -116,7 +116,9 @@ class Verdict:
 
 
 def judge(seen: Situation, limits: Limits) -> Verdict:
-    findings = sorted(_findings(seen, limits), key=lambda one: -SEVERITY.index(one.level))
+    # What is the same of several things, such as files on a full disk, is said once.
+    found = dict.fromkeys(_findings(seen, limits))
+    findings = sorted(found, key=lambda one: -SEVERITY.index(one.level))
     level = findings[0].level if findings else Level.OK
     words = [_worded(finding, level) for finding in findings] or [_all_is_well(seen)]
     line = f"NETI {level.name} - {'; '.join(words)} | {_performance(seen, limits)}"

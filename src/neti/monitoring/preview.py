@@ -27,12 +27,15 @@ class Socket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """``name``: of hosts(5). ``admitted``: see ``neti.stage.preview.Whose``."""
+    """``name``: of hosts(5). ``admitted``: see ``neti.stage.preview.Whose``. ``former_member``: who
+    had the address last, and until when; only of addresses that no member has now."""
 
     address: str
     name: str | None = None
     member: str | None = None
     admitted: bool | None = False
+    former_member: str | None = None
+    former_until: float | None = None
     near: Literal["site", "private", "internet"]
     packets: int
     first: float

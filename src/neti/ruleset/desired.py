@@ -6,6 +6,7 @@ The agent says when to tell the kernel and the disk.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from types import MappingProxyType
 from typing import Final
 
 from neti.fleet.admission import Admission
@@ -71,8 +72,10 @@ class Membership:
             elements=Elements(revoke_seconds=REVOKE_SECONDS),
         )
 
-    def remember(self, members: Mapping[str, Remembered]) -> None:
-        """Begin from the last good state."""
+    def remember(
+        self, members: Mapping[str, Remembered], gone: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """Begin from the last good state. ``gone``: who was removed (``Fleet.gone``)."""
         self.known = self.known or bool(members)
         owners: dict[IPv4Address, str] = {}
         for host_id, held in members.items():
@@ -91,6 +94,7 @@ class Membership:
                 host_id: held.hold for host_id, held in members.items() if held.hold is not None
             },
             passing=[host_id for host_id, held in members.items() if held.passing],
+            gone=gone,
         )
 
     def listed(self, names: Iterable[str], *, now: float, doubt: str | None) -> None:

@@ -46,12 +46,22 @@ class Whose:
     admitted: bool | None
 
 
+@dataclass(frozen=True, slots=True)
+class Formerly:
+    """The member that had a source address last. ``until``: as the record's times."""
+
+    id: str
+    until: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What the record is joined with. Addresses of members are packed, as the record's are."""
+    """What the record is joined with. Addresses of members are packed, as the record's are.
+    ``former``: of those that no member has now."""
 
     listening: tuple[Listener, ...] = ()
     members: Mapping[bytes, Whose] = field(default_factory=dict)
+    former: Mapping[bytes, Formerly] = field(default_factory=dict)
     site: tuple[IPv4Network, ...] = ()  # this host's own site's private ranges
     accepted: Mapping[Port, float] = field(default_factory=dict)
     opened: tuple[OpenPort, ...] = ()  # open_ports of the configuration in force
@@ -66,6 +76,7 @@ class Source:
     last: float
     member: Whose | None
     near: Literal["site", "private", "internet"]
+    formerly: Formerly | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +205,15 @@ def _source(packed: bytes, held: Seen, view: View) -> Source:
     near: Literal["site", "private", "internet"] = "private" if is_private(packed) else "internet"
     if isinstance(address, IPv4Address) and any(address in network for network in view.site):
         near = "site"
-    return Source(address, held.packets, held.first, held.last, view.members.get(packed), near)
+    return Source(
+        address,
+        held.packets,
+        held.first,
+        held.last,
+        view.members.get(packed),
+        near,
+        view.former.get(packed),
+    )
 
 
 # --- the line to paste ---

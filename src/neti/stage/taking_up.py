@@ -15,9 +15,9 @@ from neti.stage.stages import Record, Stage, Wisher, commanded, configured, resu
 
 # By whether the remains of the record look as if this host had been enforced.
 STAGE_LOST: Final = {
-    True: "this host was enforced and is now open, because stage.json is damaged: run "
+    True: "this host was enforced and is now open, because stage.json cannot be used: run "
     "'neti enforce'",
-    False: "this host is open and may have been enforced, because stage.json is damaged: run "
+    False: "this host is open and may have been enforced, because stage.json cannot be used: run "
     "'neti enforce', or 'neti relax' if it was not",
 }
 WITHOUT_AGENT: Final = "said while no agent ran"

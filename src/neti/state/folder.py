@@ -11,6 +11,7 @@ before or after, never between. What is torn or edited is refused and named, and
 whole is used. Secrets (the session's password) are in a file of mode 0600.
 
     members.jsonl      who is a member, and members.jsonl.old: see ``state/journal.py``
+    gone.jsonl         who was removed: see ``state/gone.py``
     self.json          own overlay address and entry; structure as last seen in the kernel
     session.json       the registry session, 0600
     stage.json         shadow, trial or enforced, and who wished for it
@@ -38,6 +39,7 @@ from neti.model.said import Said
 from neti.registry import Session
 from neti.stage.stages import Record
 from neti.state import journal, marks, public, records
+from neti.state.gone import GONE_FILE, GoneJournal
 from neti.state.journal import MembersJournal
 from neti.state.loaded import Fault, Foreign, Loaded, StateError
 from neti.state.records import Self
@@ -58,6 +60,7 @@ GOOD_CONFIG: Final = "neti.yml.good"
 _OF_ONE_MACHINE: Final = (
     "session.json",
     *journal.FILES,
+    GONE_FILE,
     "self.json",
     _STAGE,
     _STAGE_COPY,
@@ -87,6 +90,7 @@ class StateFolder:
         self._public = b""  # overlay.json as this process wrote it
         self._written = Written(path)
         self._journal = MembersJournal(self._written)
+        self._gone = GoneJournal(self._written)
 
     def on_written(self, tell: Callable[[str], None]) -> None:
         """``tell``: for the name of each file that is replaced, and so is whole again."""
@@ -98,6 +102,7 @@ class StateFolder:
         """Everything, for this machine only: a golden image must not boot with another's state."""
         self.machine = machine
         self._journal.belong_to(machine)
+        self._gone.belong_to(machine)
         loaded = Loaded()
         try:
             loaded.itself = self._document(_SELF, records.self_of, loaded.faults) or Self()
@@ -108,6 +113,7 @@ class StateFolder:
             loaded.mark = self._document("clock.json", records.mark_of, loaded.faults)
             loaded.session = self._document("session.json", records.session_of, loaded.faults)
             loaded.members = self._journal.load(loaded.faults)
+            loaded.gone = self._gone.load(loaded.faults)
         except Foreign:
             fault = "the state was written on another machine and is not used"
             return Loaded(foreign=True, faults=[Fault(self.path, fault)])
@@ -177,6 +183,7 @@ class StateFolder:
         with self._written.faults_named():
             _make(self.path)
         self._journal.begin_anew()
+        self._gone.begin_anew()
         self._public = b""
         self._written.begin_anew()
 
@@ -187,6 +194,10 @@ class StateFolder:
     def rewrite(self, everybody: Everybody) -> None:
         """The members as they are, all of them. Raises StateError."""
         self._journal.rewrite(everybody)
+
+    def note_gone(self, new: Mapping[str, int], everybody: Mapping[str, int]) -> None:
+        """Who was removed now, and all that are remembered. Raises StateError."""
+        self._gone.note(new, everybody)
 
     def save_self(self, itself: Self) -> None:
         self._write(_SELF, records.self_document(itself), 0o640)

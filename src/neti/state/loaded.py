@@ -40,6 +40,7 @@ class Loaded:
     be used; ``enforced_once``: what is left of it looks as if this host had been enforced."""
 
     members: dict[str, Remembered] = field(default_factory=dict)
+    gone: dict[str, int] = field(default_factory=dict)  # as ``Fleet.gone``
     itself: Self = Self()
     session: Session | None = None
     record: Record | None = None  # None: nothing was ever decided here

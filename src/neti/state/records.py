@@ -30,6 +30,7 @@ from neti.stage.stages import Record
 FORMAT: Final = 1
 # No host id: a journal's first line, which says how many lines belong to its base.
 _HEADER: Final = "#"
+_GONE: Final = "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,17 @@ def apply_changes(members: dict[str, Remembered], document: Mapping[str, Any]) -
             members.pop(host_id, None)
         else:
             members[host_id] = _remembered(record)
+
+
+def gone_line(gone: Mapping[str, int]) -> bytes:
+    return line({_GONE: dict(gone)})
+
+
+def apply_gone(gone: dict[str, int], document: Mapping[str, Any]) -> None:
+    """The latest last. What else a line says is for a version that came after this one."""
+    for host_id, generation in document[_GONE].items():
+        gone.pop(host_id, None)
+        gone[str(host_id)] = int(generation)
 
 
 def _plain(held: Remembered | None) -> list[Any] | None:

@@ -1,9 +1,10 @@
 """The agent's loop, turn by turn: what the kernel holds after what happened."""
 
+import errno
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from neti.agent.shadow_log import read_alone
 from neti.agent.told import Reload, Stop
 from neti.control.server import Request
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
-from neti.model import Host, Site
+from neti.model import Host, Member, Site, entry
+from neti.monitoring.check import Limits, Situation, judge
 from neti.registry import Session, Stale
 from neti.registry.memory import MemoryRegistry
 from neti.ruleset.objects import DeleteElements
@@ -825,3 +827,107 @@ def test_the_addresses_of_who_left_are_named_in_the_status(fleet: World) -> None
     fleet.pass_time(1)
     named = [str(two.host.private), str(two.host.public)]
     assert one.status()["removed"] == {"count": 2, "addresses": named}
+
+
+def test_who_left_before_a_restart_is_not_let_in_by_an_older_copy_of_the_registry(
+    fleet: World,
+) -> None:
+    """Its session in the copy is long over, and its address may be another machine's by now."""
+    one, _, gone = fleet.started(1), fleet.started(2), fleet.started(3)
+    fleet.pass_time(1)
+    copy = fleet.server.copied()
+    address = overlay(gone)
+    gone.ask("leave")
+    gone.stop()
+    fleet.pass_time(1)
+    assert address not in one.elements("overlay")
+    one.stop()
+    one.start()
+    fleet.settle()
+    fleet.server.stop()
+    fleet.server.restore_copy(copy)
+    fleet.server.start()
+    fleet.settle()
+    fleet.pass_time(1)
+    assert "origin" in one.problems()
+    assert address not in one.elements("overlay")
+    assert one.status()["skipped"]["count"] == 1
+    fleet.server.expire_orphans()
+    gone.start()
+    fleet.settle()
+    fleet.pass_time(1)
+    assert address in one.elements("overlay")
+
+
+def test_a_lease_made_right_after_its_entry_is_seen_by_every_agent(fleet: World) -> None:
+    """Who read it in between reads it once more, and not for ever."""
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    late = Member(
+        id="late",
+        site="ec2",
+        private=IPv4Address("10.0.0.77"),
+        public=None,
+        overlay=IPv4Address("192.168.7.7"),
+    )
+    fleet.server.put(entry.encode(late))
+    fleet.settle()
+    assert "192.168.7.7" not in one.elements("overlay")
+    other = MemoryRegistry(fleet.server)
+    other.acquire("late", one.settings.overlay_subnet, prefer=late.overlay)
+    fleet.pass_time(7)
+    fleet.pass_time(1)
+    assert one.elements("overlay")["192.168.7.7"] == "10.0.0.77"
+    never = replace(late, id="never", overlay=IPv4Address("192.168.7.8"))
+    fleet.server.put(entry.encode(never))
+    fleet.pass_time(7)
+    fleet.pass_time(7)
+    assert "leases" not in one.running.core.timers.due
+
+
+def test_a_full_disk_is_one_sentence(fleet: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of the files cannot be written; one of them for another reason says which."""
+    one = fleet.started(1)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(durable, "replace", full)
+        one.ask("enforce", seconds=60)
+        fleet.started(2)
+        fleet.pass_time(61)
+        said = [each for each in one.status()["problems"] if each["code"] == "disk"]
+        assert len(said) > 1
+        folder = one.settings.table_files_path
+        assert {each["sentence"] for each in said} == {
+            f"{folder}: cannot be written: No space left on device"
+        }
+        found = judge(Situation(status=one.told()), Limits())
+        assert found.line.count("No space left on device") == 1
+
+
+def test_own_addresses_that_no_peer_believes_are_named(fleet: World) -> None:
+    """EC2 gives an IPv6 address outside the ranges that neti.yml has for the site."""
+    outside = IPv6Address("2001:db8:1::1")
+    fleet.sites["ec2"] = replace(fleet.sites["ec2"], ipv6=(IPv6Network("2001:db8:2::/48"),))
+    box = fleet.box(1)
+    box.host = replace(box.host, more=(outside,))
+    box.start()
+    fleet.settle()
+    assert str(outside) in box.problems()["address_outside"]
+    box.host = replace(box.host, more=(IPv6Address("2001:db8:2::1"),))
+    fleet.pass_time(61)
+    fleet.pass_time(61)
+    assert "address_outside" not in box.problems()
+
+
+def test_what_a_leave_that_failed_says_is_what_is_the_case(fleet: World) -> None:
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    fleet.server.stop()
+    fleet.settle()
+    said = one.ask("leave")["error"]
+    assert said.startswith("NOT left: the registry cannot be told")
+    assert "peers still let this host in" in said
+    assert "→ run 'neti leave' again" in said

@@ -1,6 +1,7 @@
 """``neti down`` that no disk takes, and the ``neti up`` that ends it without reaching the agent."""
 
 import errno
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,3 +89,24 @@ def test_nothing_is_taken_away_where_nothing_is(
     """A read-only disk refuses an unlink before it looks whether the name is there."""
     monkeypatch.setattr(Path, "unlink", refused)
     marks.take_away(tmp_path, marks.DOWN)
+
+
+def test_a_folder_that_is_emptied_does_not_end_it(fleet: World) -> None:
+    """Nobody said 'neti up': the lock and the socket are gone as well."""
+    box = fleet.started(1)
+    box.ask("enforce", wait=True)
+    box.ask("confirm")
+    box.ask("down")
+    core, gone = box.running.core, ["agent.lock", "agent.sock"]
+    core.out.taken_away = lambda: gone
+    core.out.make_again = gone.clear
+    shutil.rmtree(box.settings.table_files_path)
+    fleet.settle()
+    assert box.status()["down"]
+    fleet.pass_time(40)
+    assert box.status()["down"]
+    assert core.out.folder.is_down
+    assert "state_emptied" in box.problems()
+    core.out.folder.set_down(False)  # as 'neti up' without the agent
+    fleet.pass_time(1)
+    assert not box.status()["down"]

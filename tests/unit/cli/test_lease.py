@@ -1,6 +1,7 @@
 """``neti lease release``: what may cut somebody off is asked first, and what is done is said."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from neti.cli import cli
 from neti.cli.common import registry_of
 from neti.config import load
 from neti.registry.leases import DamagedLease
+from neti.registry.opening import open_registry
 
 CONFIG = """
 registry: embedded:{folder}/registry.db
@@ -35,7 +37,7 @@ def leased(config: Path) -> list[str]:
 @pytest.fixture
 def release(config: Path) -> Callable[..., Result]:
     settings = load(config)
-    with registry_of(settings) as registry:
+    with closing(open_registry(settings, "ec2")) as registry:
         registry.acquire("lost", settings.overlay_subnet)
 
     def run(*words: str) -> Result:

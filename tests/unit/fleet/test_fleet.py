@@ -112,7 +112,8 @@ def remains(fleet: Fleet) -> dict[str, int]:
     registry must not bring back, and of who was let go within ten minutes."""
     fleet.take_absence_changes()
     fleet.take_changes()
-    assert len(fleet._leaving.gone) <= MAX_GONE
+    fleet.take_new_gone()
+    assert len(fleet.gone) <= MAX_GONE
     return {
         f"{type(part).__name__}.{key}": size
         for part in parts(fleet)

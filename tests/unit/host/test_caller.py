@@ -4,6 +4,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +16,11 @@ from neti import log
 from neti.aws import lease_gc
 from neti.aws.terminated import Lease
 from neti.cli import cli
-from neti.cli.common import registry_of
 from neti.config import load
 from neti.control import client
 from neti.control.server import ControlServer
 from neti.host import caller
+from neti.registry.opening import open_registry
 
 
 @pytest.fixture(name="syslog")
@@ -118,7 +119,7 @@ def test_down_and_up_without_an_agent(
 def test_what_is_changed_in_the_registry(syslog: socket.socket, config: Path) -> None:
     """By hand and by EC2's word; what was refused has changed nothing, and is no line."""
     settings = load(config)
-    with registry_of(settings) as registry:
+    with closing(open_registry(settings, None)) as registry:
         held = {i: registry.acquire(i, settings.overlay_subnet) for i in ("old", "gone", "dead")}
         neti("lease", "move", "old", "new", "--yes", "-c", config)
         assert f'command="lease move" overlay={held["old"]} old=old new=new' in told(syslog)

@@ -289,6 +289,19 @@ def test_missing_evidence_leaves_it_unconfirmed_and_says_what(
     assert one.elements("enforce") == {}
 
 
+def test_a_trial_that_could_not_be_confirmed_is_not_begun(fleet: World) -> None:
+    """While the registry is out of step the evidence for it cannot come."""
+    one = trialled(fleet)
+    fleet.server.stop()
+    fleet.settle()
+    refused = str(enforce(one, seconds=60)["error"])
+    assert "the registry is not in step" in refused
+    assert "--anyway" in refused
+    assert one.elements("enforce") == {}
+    assert one.status()["stage"] == "shadow"
+    assert enforce(one, seconds=60, anyway=True)["result"] == {"stage": "trial", "seconds": 60}
+
+
 def test_ports_in_use_want_an_answer_before_anything_is_dropped(fleet: World) -> None:
     """An operator is told which, and says that they may be lost, here or before."""
     one = trialled(fleet)

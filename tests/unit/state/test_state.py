@@ -269,3 +269,30 @@ def test_a_newer_self_says_who_this_is(tmp_path: Path) -> None:
 def test_a_pipe_in_the_folder_keeps_nobody_waiting(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     assert any(name in fault for fault in folder(tmp_path).load("m").faults)
+
+
+def test_who_was_removed_is_known_after_a_restart(tmp_path: Path) -> None:
+    """The latest last, whatever was appended; and a torn end leaves what stands before it."""
+    kept = folder(tmp_path)
+    kept.note_gone({"a": 1}, {"a": 1})
+    kept.note_gone({"b": 0}, {"a": 1, "b": 0})
+    kept.note_gone({"a": 2}, {"b": 0, "a": 2})
+    loaded = StateFolder(tmp_path).load("m")
+    assert list(loaded.gone.items()) == [("b", 0), ("a", 2)]
+    assert loaded.faults == []
+    path = tmp_path / "gone.jsonl"
+    path.write_bytes(path.read_bytes()[:-3])
+    torn = StateFolder(tmp_path)
+    loaded = torn.load("m")
+    assert loaded.gone == {"a": 1, "b": 0}
+    assert "used what stands before" in loaded.faults[0]
+    torn.note_gone({"c": 0}, {**loaded.gone, "c": 0})  # nothing ever stands behind a torn line
+    assert StateFolder(tmp_path).load("m").gone == {"a": 1, "b": 0, "c": 0}
+
+
+def test_the_note_of_who_was_removed_does_not_grow_for_ever(tmp_path: Path) -> None:
+    kept = folder(tmp_path)
+    for number in range(12_000):
+        kept.note_gone({"a": number}, {"a": number})
+    assert len((tmp_path / "gone.jsonl").read_bytes().splitlines()) < 6_000
+    assert StateFolder(tmp_path).load("m").gone == {"a": 11_999}
