@@ -10,7 +10,7 @@ WORKERS ?= 2
 # Each process would compile Neti anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup lab check test test-parallel lint bench bench-quick drills deb deb-test clean
+.PHONY: setup lab check test test-parallel kernel-test lint bench bench-quick drills deb deb-test clean
 
 setup: $(STAMP)
 
@@ -40,6 +40,10 @@ test: setup lint
 # Who gets what: tests/conftest.py
 test-parallel: setup lint
 	$(VENV)/bin/python -m pytest -m 'not package' --numprocesses $(WORKERS)
+
+# The dataplane on another Linux: make kernel-test KERNEL=linux-image-5.10.0-30-amd64_5.10.218-1_amd64.deb
+kernel-test: setup
+	scripts/kernel-test $(KERNEL)
 
 # dist/neti_VERSION_ARCH.deb
 deb: setup
