@@ -1,8 +1,8 @@
 """Other programs' packet filters: which of them drop what Neti lets in, and what to do about it.
 
-An accept of ours never beats a drop in another table, so such tables must be named. Pure: it walks
-inert chains; ``nft`` and ``legacy`` parse them, ``look`` reads them. The walk asks what can be
-dropped, not whether a given member's packet is.
+If another table drops a packet, it does not help that ours accepts it, so such tables must be
+named. Pure: it walks chains as data; ``nft`` and ``legacy`` parse them, ``look`` reads them. The
+walk finds what can be dropped, not whether a given member's packet is.
 """
 
 import re
@@ -15,7 +15,7 @@ Verdict = Literal["accept", "drop", "return", "jump", "goto"]  # reject counts a
 Extent = Literal["all", "some"]  # all: everything that no rule of the chain accepts
 Ports = tuple[tuple[int, int], ...]  # from and to, both included
 
-# What nft reads as a name, and no shell acts on.
+# What nft takes for a name, and what means nothing to a shell.
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _HOOKS_OF_IPTABLES: Final = frozenset({"INPUT", "FORWARD", "PREROUTING"})
 _SHOWN_SOURCES: Final = 8
@@ -24,7 +24,7 @@ _SHOWN_SOURCES: Final = 8
 @dataclass(frozen=True, slots=True)
 class Rule:
     """``verdicts``: one, or those of a verdict map, each with the chain that it leads to or "".
-    ``always``: nothing in the rule looks at the packet. ``only``: of new connections, it meets
+    ``always``: the rule has no condition on the packet. ``only``: of new connections it matches
     those to these ports, from any source; None: not known, or the source matters."""
 
     verdicts: tuple[tuple[Verdict, str], ...]
@@ -34,7 +34,7 @@ class Rule:
 
 @dataclass(slots=True)
 class Chain:
-    """``hook`` and ``drops``, the policy, are of base chains only."""
+    """``hook``, and ``drops`` (the policy): for base chains only."""
 
     name: str
     hook: str | None = None
@@ -44,7 +44,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``kind``: who keeps it, by which is decided how a line is added."""
+    """``kind``: which program keeps it. That decides how to add a line."""
 
     family: str
     name: str
@@ -59,9 +59,9 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Dropping:
-    """A table that drops: by which base chain, at which hook, and how much. ``advice`` is the
-    command that lets members through, with SOURCES where their addresses go. ``lets_in``: of new
-    connections no more than those to these ports gets by; None: not known."""
+    """A table that drops: in which base chain, at which hook, and how much. ``advice``: the command
+    that lets members through, with SOURCES in place of their addresses. ``lets_in``: of new
+    connections only those to these ports get through; None: not known."""
 
     table: str
     chain: str
@@ -97,7 +97,7 @@ def droppings(table: Table) -> tuple[Dropping, ...]:
 def sentences(
     found: Iterable[Dropping], sources: Iterable[IPv4Network | IPv6Network]
 ) -> tuple[str, ...]:
-    """One for each table, the worst chain first. ``sources``: from where members come."""
+    """One for each table, about the worst chain first. ``sources``: where members come from."""
     by_table: dict[str, list[Dropping]] = {}
     for dropping in sorted(found, key=_rank):
         by_table.setdefault(dropping.table, []).append(dropping)
@@ -117,7 +117,7 @@ def _sentence(
     command = worst.advice.replace("SOURCES", _listed(sources, worst.version))
     wide = _width(sources, worst.version)
     if worst.extent == "all":
-        # Input would be worse, and comes first: this is about this machine's containers.
+        # Input would be worse and would come first, so this is only about containers.
         what = "everything forwarded" if worst.hook == "forward" else "everything"
         return (
             f"{table} ({where}) drops {what} that no rule of its own accepts, members' packets "
@@ -130,7 +130,8 @@ def _sentence(
 
 
 def _width(sources: tuple[IPv4Network | IPv6Network, ...], version: Literal[4, 6]) -> str:
-    """Which addresses are members' changes; the sites' ranges do not, and are wider."""
+    """A warning if the command names the sites' ranges. They do not change as members come and go,
+    but they are wider."""
     fitting = [source for source in sources if source.version == version]
     if len(fitting) > _SHOWN_SOURCES or all(one.num_addresses == 1 for one in fitting):
         return ""
@@ -215,9 +216,9 @@ class _Walk:
 def _lets_in(
     chains: Mapping[str, Chain], name: str, above: frozenset[str] = frozenset()
 ) -> Ports | None:
-    """Ports of which new connections may come through, by whatever rule; None: perhaps all.
+    """Ports to which new connections may get through, by any rule; None: perhaps to all.
 
-    It errs to that side: a rule that is not understood lets everybody in."""
+    When in doubt it says more: a rule that is not understood lets everybody in."""
     chain = chains.get(name)
     if chain is None or name in above:
         return None

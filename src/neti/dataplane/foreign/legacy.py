@@ -1,4 +1,4 @@
-"""Tables of iptables-legacy, which nftables does not show and whose changes it does not tell."""
+"""Tables of iptables-legacy: nftables neither lists them nor sends events when they change."""
 
 import re
 import shutil
@@ -58,8 +58,8 @@ def _saved(program: str) -> str | None:
 
 
 def parse(family: str, text: str) -> Iterator[Table]:
-    """What iptables-legacy-save prints. The table nat is left out: iptables lets nothing drop
-    there."""
+    """What iptables-legacy-save prints. The table nat is left out, because iptables does not allow
+    dropping there."""
     name, chains = "", dict[str, Chain]()
     for line in text.splitlines():
         if line.startswith("*"):

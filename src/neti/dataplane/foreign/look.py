@@ -1,4 +1,4 @@
-"""Reads other programs' packet filters out of the kernel, as seldom and as little as will do.
+"""Reads other programs' packet filters out of the kernel, as rarely and as little as possible.
 
 Only tables with a filter chain at a hook that incoming packets pass are read, and of these what can
 be reached from there: a Kubernetes node's ten thousand NAT rules are not. Nothing is read while the
@@ -15,7 +15,7 @@ from neti.dataplane.foreign.nft import BaseChain
 from neti.dataplane.foreign.read import RulesReader, TooMuch
 from neti.dataplane.listing import name
 
-# After a look that took a second, none for so many: 1/300 of the time.
+# So many times as long as a look took, there is no other: looks take 1/300 of the time at most.
 _PAUSE_FACTOR: Final = 300.0
 
 

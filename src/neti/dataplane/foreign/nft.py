@@ -1,9 +1,9 @@
 """Other programs' nftables rules, out of the kernel's own messages. Pure.
 
-Asked of a rule is where its packets go, whether it looks at them at all, and which new connections
-it can meet. What is not understood is taken for a condition that anybody may meet.
+It finds out where a rule's packets go, whether the rule has any condition, and which new
+connections it can match. What is not understood counts as a condition that any packet may meet.
 
-Must never do: raise over anything that a rule may hold.
+Must never do: raise, whatever a rule contains.
 """
 
 import sys
@@ -35,7 +35,7 @@ _INCOMING: Final = frozenset({"ingress", "prerouting", "input", "forward"})
 
 # Of a set's element: key, verdict data, flags.
 SetElement = tuple[bytes, bytes, int]
-# The elements of a set of the same table; None: not known, or more than are read.
+# The elements of a set in the same table; None: not known, or more than we read.
 Sets = Callable[[bytes], "list[SetElement] | None"]
 INTERVAL_END: Final = 1
 
@@ -49,7 +49,7 @@ _VERDICTS: Final[dict[int, Verdict]] = {
 _NO_PORTS: Final = frozenset({1, 2, 58})  # ICMP, IGMP, ICMPv6
 _COUNTER: Final = 1  # a kind of object
 _NEW: Final = 8  # the bit of ct state; established 2, related 4, invalid 1
-# Expressions that let every packet on to the next one: they load, write or count.
+# After these expressions every packet goes on to the next one: they only load, write or count.
 _LOADS: Final = frozenset(
     {"exthdr", "fib", "rt", "socket", "numgen", "hash", "osf", "xfrm", "tunnel"}
 )
@@ -63,7 +63,8 @@ _META: Final = {4: "iif", 6: "iifname", 15: "nfproto", 16: "l4proto"}
 
 @dataclass(frozen=True, slots=True)
 class BaseChain:
-    """A chain at a hook, as the kernel lists it. Names are bytes: anybody may have given them."""
+    """A chain at a hook, as the kernel lists it. Names are bytes, since anybody may have chosen
+    them."""
 
     family: str
     table: bytes
@@ -74,8 +75,8 @@ class BaseChain:
 
     @property
     def may_drop_incoming(self) -> bool:
-        """A NAT chain can drop too, but no program is known to use it so, and its rules are
-        many."""
+        """Not for a NAT chain, except for its policy: it could drop too, but no program is known to
+        do that, and there may be very many rules."""
         return self.hook in _INCOMING and (self.kind != "nat" or self.drops)
 
 
@@ -101,7 +102,7 @@ def base_chain(family: int, held: Held) -> BaseChain | None:
 
 
 def rule(held: Held, sets: Sets, named: Callable[[bytes], str]) -> Rule | None:
-    """A rule's verdict; None when it has none. ``named``: a chain's name as text."""
+    """A rule's verdict; None: it has none. ``named``: turns a chain's name into text."""
     walk = _Expressions(sets, named)
     for _, expression in attributes(held.get(RULE_EXPRESSIONS, b"")):
         one = dict(attributes(expression))
@@ -113,7 +114,7 @@ def rule(held: Held, sets: Sets, named: Callable[[bytes], str]) -> Rule | None:
 
 
 class _Expressions:
-    """Goes through a rule's expressions with what is in the registers, until there is a verdict."""
+    """Walks a rule's expressions, and keeps track of the registers, until there is a verdict."""
 
     def __init__(self, sets: Sets, named: Callable[[bytes], str]) -> None:
         self._sets = sets
@@ -156,7 +157,7 @@ class _Expressions:
             case "lookup":
                 self._looked_up(held)
             case "limit":
-                pass  # makes it fewer at most
+                pass  # can only match fewer packets
             case _:
                 self._understood = False
 
@@ -166,7 +167,7 @@ class _Expressions:
             self.verdicts = ((_VERDICTS[code], self._named(chain)),)
 
     def _load(self, kind: str, held: Held) -> None:
-        """What comes into which register; nothing where it is written from one."""
+        """Which register gets what; nothing if the expression writes from a register."""
         match kind:
             case "meta":
                 what = _META.get(_number(held.get(2, b"")), "?")
@@ -225,7 +226,7 @@ class _Expressions:
             self._one_of(what, [key for key, _, _ in elements])
 
     def _verdict_map(self, what: str, elements: list[SetElement] | None) -> None:
-        if elements is None:  # anything may stand in it
+        if elements is None:  # anything may be in it
             self._understood = False
             self.verdicts = (("drop", ""), ("accept", ""))
             return
@@ -275,7 +276,7 @@ class _Expressions:
 
 
 def _ranges(elements: Iterable[SetElement]) -> Ports:
-    """Of a set of ports. In one of intervals, one that ends comes with a mark, after its last."""
+    """The ports in a set. In a set of intervals, the element behind the end of one has a mark."""
     ordered = sorted((int.from_bytes(key), flags) for key, _, flags in elements)
     intervals = any(flags & INTERVAL_END for _, flags in ordered)
     if not intervals:
@@ -308,7 +309,7 @@ def _is_loopback(value: bytes) -> bool:
 
 
 def _register(value: bytes) -> int:
-    """In words of four bytes, whichever way it is named; negative: the verdict's."""
+    """The number of a register, counted in words of four bytes; negative: the verdict's."""
     number = _number(value)
     if number == 0:
         return -1

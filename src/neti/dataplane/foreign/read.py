@@ -1,10 +1,9 @@
 """Reads other programs' chains and rules out of the kernel, by raw netlink, within limits.
 
-Their sets' elements are not read, but for the few that a rule brings along itself and those of a
-verdict map, and of each not more than fit into one answer of the kernel. Names are bytes that
-anybody may have chosen.
+Elements of their sets are not read, except for anonymous sets and verdict maps, and of these not
+more than a limit. Names are bytes that anybody may have chosen.
 
-Must never do: read on where a limit is reached, or change anything.
+Must never do: read on when a limit is reached, or change anything.
 """
 
 import errno
@@ -57,7 +56,7 @@ _NUMBERS: Final = {word: number for number, word in FAMILIES.items()}
 
 
 class TooMuch(DataplaneError):
-    """There is more of it than is looked at."""
+    """There is more than we look at."""
 
 
 class RulesReader:
@@ -71,11 +70,11 @@ class RulesReader:
         self._socket.close()
 
     def begin(self) -> None:
-        """A new look, with all of its allowance."""
+        """Begin a new look, with the whole allowance."""
         self._left = RULES_AT_MOST
 
     def generation(self) -> int | None:
-        """The ruleset's: it is another one after each transaction, whosever."""
+        """Of the ruleset: it changes with every transaction, whoever's."""
         for body in self._socket.ask(GETGEN, ANY):
             value = held(body).get(_GENERATION_ID)
             if value is not None:
@@ -83,13 +82,13 @@ class RulesReader:
         return None
 
     def base_chains(self, *, ours: bool = False) -> list[BaseChain]:
-        """Chains at hooks, of other tables than ours (or of ours alone)."""
+        """Chains at hooks, of all tables but ours (or of ours alone)."""
         found = []
         for number, body in enumerate(self._bounded(GETCHAIN, ANY)):
             if number >= _CHAINS_AT_MOST:
                 self._abandon()
                 raise TooMuch("other programs have more chains than are looked at")
-            # Most chains of most machines: told by the first attribute, before any is taken apart.
+            # Most chains on most machines. The first attribute is enough to tell, without parsing.
             if not ours and body[0] == _OURS[0] and body.startswith(_OURS[1], NFGEN_BYTES):
                 continue
             chain = parser.base_chain(body[0], held(body))
@@ -100,7 +99,7 @@ class RulesReader:
         return found
 
     def dormant(self, family: str, which: bytes) -> bool:
-        """Whether a table is out of use, or not there."""
+        """Whether a table is dormant, or not there."""
         flags = self._one(GETTABLE, _family(family) + attribute(TABLE_NAME, which)).get(TABLE_FLAGS)
         return flags is None or bool(int.from_bytes(flags) & _DORMANT)
 
@@ -111,8 +110,8 @@ class RulesReader:
         bases: list[BaseChain],
         only: Callable[[bytes], bool] = lambda _: True,
     ) -> Table:
-        """What can be reached from ``bases``, chains of that table. ``only``: of named verdict
-        maps, the elements with such keys. Raises TooMuch."""
+        """What can be reached from ``bases``, chains of that table. ``only``: of named verdict maps
+        read only elements with such keys. Raises TooMuch."""
         head = _family(family)
         sets = self.sets(head, which, only)
         chains: dict[str, Chain] = {}
@@ -141,7 +140,7 @@ class RulesReader:
         return Table(family, name(which), "nft", chains)
 
     def _rules(self, head: bytes, table: bytes, chain: bytes) -> Iterator[bytes]:
-        """All of them first: what a set holds is asked on the same socket."""
+        """All of them at once, because the same socket is needed to ask what a set holds."""
         asked = head + attribute(RULE_TABLE, table) + attribute(RULE_CHAIN, chain)
         found = []
         for body in self._bounded(GETRULE, asked):
@@ -156,7 +155,7 @@ class RulesReader:
         return _Sets(self, head, table, only).elements
 
     def elements(self, head: bytes, table: bytes, which: bytes) -> list[SetElement] | None:
-        """None: there are more than are read."""
+        """None: there are more than we read."""
         found: list[SetElement] = []
         asked = head + attribute(LIST_TABLE, table) + attribute(LIST_SET, which)
         for body in self._bounded(GETSETELEM, asked):
@@ -172,7 +171,7 @@ class RulesReader:
         return self._one(GETSET, head + attribute(SET_TABLE, table) + attribute(SET_NAME, which))
 
     def _one(self, kind: int, asked: bytes) -> Held:
-        """Empty: it is not there."""
+        """Empty: there is no such set."""
         try:
             return held(self._socket.ask(kind, asked)[0])
         except KernelRefused as error:
@@ -184,13 +183,14 @@ class RulesReader:
         return self._socket.dump(kind, asked, ignore=_GONE)
 
     def _abandon(self) -> None:
-        """The kernel ends a listing that nobody reads on when its socket is closed."""
+        """End a listing that is not read to its end: the kernel does that when the socket
+        closes."""
         self._socket.close()
         self._socket = NetlinkSocket(NETLINK_NETFILTER)
 
 
 class _Sets:
-    """Sets of one table, each asked for once."""
+    """The sets of one table. Each is requested once."""
 
     def __init__(
         self, reader: RulesReader, head: bytes, table: bytes, only: Callable[[bytes], bool]
@@ -209,7 +209,7 @@ class _Sets:
     def _asked(self, which: bytes) -> list[SetElement] | None:
         one = self._reader.set(self._head, self._table, which)
         if not (is_anonymous(one) or one.get(_SET_DATA_TYPE) == _VERDICT_MAP):
-            return None  # somebody's list: who is on it is not asked
+            return None  # somebody's list: we do not ask who is on it
         found = self._reader.elements(self._head, self._table, which)
         if found is None or is_anonymous(one):
             return found
