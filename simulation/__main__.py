@@ -33,7 +33,16 @@ _INJECTED: Final = {
         *("take_element", "foreign_verdict", "tamper"),
     ),
     "registry": ("registry_away", "cut", "expire", "wipe", "restore_registry"),
-    "members": ("junk", "claim", "strangers", "strangers_vanish", "clone"),
+    "members": (
+        "junk",
+        "claim",
+        "strangers",
+        "strangers_vanish",
+        "clone",
+        "forge",
+        "forge_goodbye",
+    ),
+    "operators": ("strict_on", "strict_off"),
 }
 _STATES: Final = ("dead", "stopped", "down", "shadow", "trial", "enforced")
 

@@ -12,11 +12,14 @@ from random import Random
 from typing import Any, Final
 
 from neti import durable
+from neti.agent.own_entry import own_member
 from neti.agent.told import Reload
 from neti.dataplane.monitor import RulesChanged
 from neti.errors import NetiError
 from neti.model import Member, entry
-from neti.registry.memory import Copy
+from neti.oneshot import strict
+from neti.registry.memory import Copy, MemoryRegistry
+from neti.registry.strict import is_strict
 from neti.ruleset.objects import FOREIGN
 from simulation.disk import WRITTEN_BACK
 from simulation.host import SimulatedHost
@@ -24,7 +27,7 @@ from simulation.invariants import Fault, kernel_stage
 from simulation.kernel import ROOM
 from simulation.people import ELSEWHERE, OPERATOR, session_from
 from simulation.truth import Truth
-from simulation.world import SITES, World
+from simulation.world import FORGED_PRIVATE, SITES, World, is_forged
 
 TRIAL: Final = 30
 
@@ -697,7 +700,7 @@ def claim(stage: Stage, host: SimulatedHost, whose: str) -> None:
     if name is not None:
         world.settle()
         stage.truth.look(world)
-        world.server.put(_departure(name))
+        world.server.put_word("liar-1", _departure(name))
         world.server.remove(name)
         stage.truth.look(world)
         world.settle()
@@ -724,7 +727,7 @@ def _fake(
     name = entry.encode(
         Member(id=host_id, site=site, private=private, public=public, overlay=held, generation=0)
     )
-    server.put(name)
+    server.put_word(host_id, name)
     return name
 
 
@@ -750,6 +753,61 @@ def strangers_vanish(stage: Stage) -> None:
     for name in stage.fakes:
         stage.world.server.remove(name)
     stage.fakes.clear()
+
+
+@act("somebody forges its entry, of generation {}", 1, lambda c: (c.choice((0, 1, 7, 46_656)),))
+def forge(stage: Stage, host: SimulatedHost, generation: int) -> None:
+    """It leads elsewhere. Only where records decide does nobody believe it."""
+    server = stage.world.server
+    held = next((o for o, i in server._leases.items() if i == host.id), None)
+    if held is not None and _all_strict(stage.world):
+        elsewhere = replace(host.host, private=FORGED_PRIVATE)
+        server.put(entry.encode(own_member(elsewhere, held, (), skip=generation)))
+        stage.world.settle()
+
+
+@act("somebody forges its goodbye", 1)
+def forge_goodbye(stage: Stage, host: SimulatedHost) -> None:
+    if _all_strict(stage.world):
+        stage.world.server.put(f"left.zz.{host.id}")
+        stage.world.settle()
+
+
+def _all_strict(world: World) -> bool:
+    """Before that, what somebody forged may be believed."""
+    running = [host.agent for host in world.hosts if host.agent is not None]
+    heard = all(agent.core.members.fleet.records == "strict" for agent in running)
+    return heard and is_strict(world.server._settings.get("strict"))
+
+
+@act("an operator says that records decide", 1.5, of_host=False)
+def strict_on(stage: Stage) -> None:
+    """As the command does: not while somebody would vanish by it."""
+    world = stage.world
+    if world.tls is None or world.server._down:
+        return
+    registry = MemoryRegistry(world.server)
+    if not strict.look(world.hosts[0].settings, registry).unvouched:
+        strict.say(registry, on=True, clock=lambda: world.time.now)
+    world.settle()
+
+
+@act("an operator says that records do not decide", 0.3, of_host=False)
+def strict_off(stage: Stage) -> None:
+    """What was forged is taken away first."""
+    world = stage.world
+    if world.server._down:
+        return
+    for name in forged(world):
+        world.server.remove(name)
+    registry = MemoryRegistry(world.server)
+    if registry.setting("strict") is not None:
+        strict.say(registry, on=False, clock=lambda: world.time.now)
+    world.settle()
+
+
+def forged(world: World) -> list[str]:
+    return [name for name in world.server._names if is_forged(name)]
 
 
 @act("a copy of it starts beside it", 0.4)

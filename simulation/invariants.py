@@ -15,7 +15,7 @@ from neti.ruleset.objects import ORDERED
 from neti.state.folder import STAGE_FILE
 from simulation.host import SimulatedHost
 from simulation.truth import Truth, Word
-from simulation.world import LINGER_SECONDS, OPERATORS, World
+from simulation.world import FORGED_PRIVATE, LINGER_SECONDS, OPERATORS, World
 
 MENDED_WITHIN: Final = 130.0  # seconds in which what others did is surely found, fights included
 _HEARD_WITHIN: Final = 15.0
@@ -251,6 +251,17 @@ def identity(world: World, truth: Truth, host: SimulatedHost) -> Found:
         yield "it is registered without its public address, which is there"
 
 
+def vouched(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Where records decide, nobody but a host itself speaks for it: what was forged is let in
+    nowhere."""
+    agent = host.agent
+    if not host.answers or agent is None or agent.core.members.fleet.records != "strict":
+        return
+    for member in agent.core.members.fleet.members.values():
+        if member.private == FORGED_PRIVATE:
+            yield f"{member.id} is believed to be where somebody who forged its entry says"
+
+
 AT_REST: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
     last_word,
     told,
@@ -258,6 +269,7 @@ AT_REST: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
     goodbyes,
     flows,
     identity,
+    vouched,
 )
 
 

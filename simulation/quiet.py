@@ -17,9 +17,10 @@ from simulation.truth import Truth
 from simulation.world import World
 
 _LONG: Final = (61.0, 61.0, 700.0, 700.0, 61.0)
-# Rightly named until the agent is restarted, or an operator says more.
+# Rightly named until the agent is restarted, or an operator says more; simulated hosts have no
+# certificates.
 _STAY: Final = frozenset(
-    {"lease_changed", "stage_adopted", "relaxed", "record_full", "record_crowded"}
+    {"certificate", "lease_changed", "stage_adopted", "relaxed", "record_full", "record_crowded"}
 )
 
 
@@ -85,7 +86,7 @@ def _running(world: World) -> list[SimulatedHost]:
 def _everything_works(stage: Stage) -> None:
     world = stage.world
     made_up = [n for n in world.server._names if ".fake-" in n or ".liar-" in n]
-    for name in (*JUNK, *made_up):
+    for name in (*JUNK, *made_up, *acts.forged(world)):
         world.server.remove(name)
     stage.fakes.clear()
     for host in list(world.hosts):
@@ -111,6 +112,14 @@ def _everything_works(stage: Stage) -> None:
             acts.up(stage, host)
             host._tell(Reload())
     world.settle()
+    if any(strict_here(host) for host in _running(world)):
+        # Where the registry forgot it, an operator says it again.
+        world.server._settings.pop("strict", None)
+        acts.strict_on(stage)
+
+
+def strict_here(host: SimulatedHost) -> bool:
+    return host.agent is not None and host.agent.core.members.fleet.records == "strict"
 
 
 def _goodbye(stage: Stage, story: list[str]) -> Iterator[Fault]:

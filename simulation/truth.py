@@ -10,7 +10,7 @@ from neti.errors import EntryError
 from neti.model import Departure, Member, entry
 from neti.registry.memory import MemoryServer
 from simulation.host import SimulatedHost
-from simulation.world import World
+from simulation.world import World, is_forged
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class Truth:
         present: dict[str, Member] = {}
         departed = set()
         for name in server._names:
-            parsed = _parsed(name)
+            parsed = _parsed(name) if not is_forged(name) else None
             if isinstance(parsed, Departure):
                 departed.add(parsed.id)
             elif isinstance(parsed, Member) and self.leases.get(parsed.id) == str(parsed.overlay):

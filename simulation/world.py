@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from neti.model import Host, Site
-from neti.model.settings import Settings
+from neti.model.settings import RegistryTLS, Settings
 from neti.registry.memory import MemoryServer
 from simulation import disk
 from simulation.clock import Time
@@ -30,10 +30,17 @@ REGISTRY: Final = IPv4Address("10.0.255.53")  # the ZooKeeper server, which is n
 SESSION_SECONDS: Final = 30.0
 LINGER_SECONDS: Final = 600
 HOLD_SECONDS: Final = 3600
+TLS: Final = RegistryTLS(ca=Path("ca.pem"), cert=Path("cert.pem"), key=Path("key.pem"))
+FORGED_PRIVATE: Final = IPv4Address("10.0.9.9")
 _ROUNDS: Final = 60
 _GATHERED: Final = 1.2  # seconds
 _LATE_AT_MOST: Final = 10.0  # seconds: then a connection that says nothing is given up
 _numbers = itertools.count(1)
+
+
+def is_forged(name: str) -> bool:
+    """Whether somebody else made this entry, or goodbye, in a host's name."""
+    return name.startswith((f"1.{int(FORGED_PRIVATE):08x}", "left.zz."))
 
 
 class Restless(Exception):
@@ -44,6 +51,8 @@ class World:
     def __init__(self, count: int) -> None:
         self.number = next(_numbers)
         self.time = Time()
+        # Half of the fleets read hosts' records, as fleets with TLS do.
+        self.tls = TLS if count % 2 == 0 else None
         self.server = MemoryServer()
         self.hosts: list[SimulatedHost] = []
         self.rounds = 0
@@ -72,6 +81,7 @@ class World:
             linger_seconds=LINGER_SECONDS,
             hold_seconds=HOLD_SECONDS,
             trial_seconds=30,
+            registry_tls=self.tls,
         )
         made = SimulatedHost(
             self, label or host.id, host, settings, f"machine of {host.id}", frozenset({REGISTRY})

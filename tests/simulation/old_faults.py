@@ -26,6 +26,7 @@ from neti.clock import SteadyClock
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
 from neti.fleet import dispute, lost, removal
+from neti.fleet.vouching import Vouching
 from neti.host import listeners, surroundings
 from neti.oneshot import restore
 from neti.registry.memory import MemoryRegistry
@@ -182,6 +183,15 @@ def an_odd_answer_counts() -> Patches:
     yield patch.object(OwnIdentity, "_doubtful", lambda *_: False)
 
 
+def anybody_speaks_for_a_host() -> Patches:
+    """Where records decide, an entry counts whatever they say."""
+    yield patch.object(Vouching, "decides", False)
+
+
+def anybody_says_goodbye_for_a_host() -> Patches:
+    yield patch.object(Vouching, "says_left", lambda *_: True)
+
+
 FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     unsaved_is_forgotten,
     relax_waits_for_the_rules,
@@ -199,6 +209,8 @@ FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     a_scan_takes_all_room,
     the_session_does_not_matter,
     an_odd_answer_counts,
+    anybody_speaks_for_a_host,
+    anybody_says_goodbye_for_a_host,
 )
 
 

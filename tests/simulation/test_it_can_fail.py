@@ -103,6 +103,22 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
         5,
         [Act("strangers", -1, (30, "ec2")), Act("registry_away"), Act("long_time", -1, (610.0,))],
     ),
+    old_faults.anybody_speaks_for_a_host: (
+        "vouched",
+        4,
+        [_REST, Act("strict_on"), Act("forge", 0, (46_656,)), _REST],
+    ),
+    old_faults.anybody_says_goodbye_for_a_host: (
+        "removals",
+        4,
+        [
+            _REST,
+            Act("strict_on"),
+            Act("forge_goodbye", 0),
+            Act("kill", 0),
+            Act("time", -1, (61.0,)),
+        ],
+    ),
     old_faults.confirmed_on_disk_first: (
         "record",
         3,

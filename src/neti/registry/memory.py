@@ -190,6 +190,13 @@ class MemoryServer:
         with self._step():
             self._drop(name)
 
+    def put_word(self, host_id: str, word: str) -> None:
+        """An entry, or a goodbye, that a host makes with its record; it stays until ``remove``."""
+        with self._step():
+            step = next(self._steps)
+            self._write_record(host_id, HostRecord(word=word), step)
+            self._add(word, 0, b"", step)
+
     def put_record(self, host_id: str, record: HostRecord) -> None:
         """A record without an entry, as an operator makes it."""
         with self._step():
