@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -191,10 +192,11 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
             )
         members, layout = len(tree.by_id), tree.layout
         found += judge_tree(tree, secure=files is not None)
-        found += [
-            look.Finding("warning", "names", sentence, "contested-name")
-            for sentence in contested_names(settings, registry)
-        ]
+        with suppress(NetiError):  # of a tree that is missing, or that nobody may read
+            found += [
+                look.Finding("warning", "names", sentence, "contested-name")
+                for sentence in contested_names(settings, registry)
+            ]
     except NetiError as error:
         what, _, then = str(error).partition("\n→ ")
         found.append(look.Finding("fault", "registry", what, "unanswered", then=then))
