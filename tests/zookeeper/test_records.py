@@ -246,3 +246,44 @@ def test_a_moved_lease_belongs_to_whom_the_new_id_was_admitted_for(secure: Secur
     assert rights.owners(lease) == ["CN=b,OU=hosts"]
     assert rights.owners(acl_of(chief, "a")) == ["CN=a,OU=hosts"]
     assert register(secure.open_as("host-b"), "b", 2)
+
+
+# --- the check ---
+
+
+def test_the_check_names_what_a_member_made_of_records(secure: SecureWorld, tmp_path: Path) -> None:
+    host, rogue = secure.open_as("host-a"), secure.open_as("host-c")
+    name = register(host, "a", 1)
+    former = register(host, "a", 2, generation=1)
+    forged = name.replace(".0.", ".7.")
+    read_only = list(rights.READ_ONLY)
+
+    def make(path: str, data: bytes, acl: list[ACL], flags: int = 0) -> None:
+        rogue.inspect(
+            lambda attempt, layout: attempt.one(Create(f"{layout.root}/{path}", data, acl, flags))
+        )
+
+    make(f"ip-map/{forged}", b"", read_only, 1)
+    make("hosts/grasped", b"1 - - -", [ACL(rights.ALL, Id("auth", "")), *read_only])
+    make("hosts/grasped/x", b"", read_only)
+    make("hosts/later", b"2 what?", read_only)
+    make("hosts/passing", b"1 - - -", read_only, 1)
+    files = files_of(OPERATOR)
+    config = tmp_path / "neti.yml"
+    config.write_text(
+        f'zk_hosts: {{ec2: ["{secure.server.hosts}"]}}\nzk_prefix: {secure.prefix}\nsite: ec2\n'
+        "sites: {ec2: {private: [10.0.0.0/8]}}\nidentity: {id: x, private: 10.9.9.9}\n"
+        f"registry_tls: {{ca: {files.ca}, cert: {files.cert}, key: {files.key}}}\n"
+    )
+    done = CliRunner().invoke(cli, ["registry", "check", "--json", "-c", str(config)])
+    found = {(one["code"], one["where"]) for one in json.loads(done.stdout)["findings"]}
+    root = secure.prefix
+    assert {
+        ("forged", f"{root}/ip-map/{forged}"),
+        ("record-rights", f"{root}/hosts/grasped"),
+        ("children", f"{root}/hosts/grasped"),
+        ("record-session", f"{root}/hosts/passing"),
+        ("record-format", f"{root}/hosts"),
+        ("not-here-yet", f"{root}/hosts"),
+    } <= found
+    assert not [where for _, where in found if where.endswith((name, former))]

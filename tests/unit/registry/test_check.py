@@ -120,6 +120,7 @@ def test_no_text_that_another_wrote_gets_into_a_command_but_as_one_inert_word(
         below={paths[0]: 1},
         unread=frozenset({paths[1]}),
         acls={path: [] for path in LAYOUT.parents()},
+        records={host_id: None} if known else {},
     )
     for one in judge_tree(tree, secure=True):
         words = shlex.split(one.command())

@@ -10,6 +10,7 @@ from typing import Final
 from neti.errors import EntryError
 from neti.model import Departure, Member, entry
 from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.check_records import judge_records
 from neti.registry.zookeeper.check_tree import Tree
 from neti.registry.zookeeper.finding import Finding
 from neti.text import command, printable
@@ -39,6 +40,7 @@ def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
         *_nailed(tree),
         *_unread(tree),
         *_lasting(tree),
+        *judge_records(tree),
     ]
     named = {path for one in found for path in one.nodes}
     return [
@@ -133,13 +135,14 @@ def _owners(tree: Tree) -> Iterable[Finding]:
     layout = tree.layout
     nodes: dict[str, list[str]] = {}
     for host_id, overlay in tree.by_id.items():
-        nodes[host_id] = [layout.by_id(host_id), layout.agent(host_id)]
+        nodes[host_id] = [layout.host(host_id), layout.by_id(host_id), layout.agent(host_id)]
         if overlay is not None and tree.by_overlay.get(overlay) == host_id:
             nodes[host_id].append(layout.by_overlay(overlay))
     for name in tree.names:
         member = _parsed(name)
         if isinstance(member, Member):
-            nodes.setdefault(member.id, [layout.agent(member.id)]).append(layout.name(name))
+            own = [layout.host(member.id), layout.agent(member.id)]
+            nodes.setdefault(member.id, own).append(layout.name(name))
     for host_id, paths in nodes.items():
         subjects = {s: path for path in paths for s in rights.owners(tree.acls.get(path, []))}
         if len(subjects) > 1:
@@ -190,6 +193,8 @@ def _unread(tree: Tree) -> Iterable[Finding]:
 def _lasting(tree: Tree) -> Iterable[Finding]:
     """An agent's own nodes end with its session: these would stand for good."""
     layout = tree.layout
+    of_hosts = tree.acls.get(layout.hosts, ())
+    locked = bool(of_hosts) and not rights.harmful(of_hosts)  # by the record, not by this node
     for path, session in tree.sessions.items():
         parent, _, name = path.rpartition("/")
         keeps_out = parent == layout.agents and name in tree.agents
@@ -200,10 +205,16 @@ def _lasting(tree: Tree) -> Iterable[Finding]:
             "fault",
             path,
             "belongs to no session, so it never ends by itself, and no agent makes one like it"
-            + (f": it keeps the host {name} from registering" if keeps_out else ""),
+            + (_kept_out(name, locked=locked) if keeps_out else ""),
             "no-session",
             nodes=(path,),
         )
+
+
+def _kept_out(host_id: str, *, locked: bool) -> str:
+    if locked:
+        return f": the host {host_id} cannot tell its name and version here"
+    return f": it keeps the host {host_id} from registering"
 
 
 def _without_rights(tree: Tree, named: set[str]) -> Iterable[Finding]:
@@ -235,6 +246,7 @@ def _strangers(tree: Tree) -> Iterable[Finding]:
         (layout.ip_to_id, "no addresses"),
         (layout.id_to_ip, "no host ids"),
         (layout.agents, "no host ids"),
+        (layout.hosts, "no host ids"),
     ):
         if parent == layout.ip_map:
             junk = [f"{parent}/{name}" for name in tree.names if _parsed(name) is None]

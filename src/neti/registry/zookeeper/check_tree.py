@@ -6,8 +6,8 @@ writes for that of a host or an address.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, Final
 from uuid import uuid4
@@ -15,11 +15,13 @@ from uuid import uuid4
 from kazoo.protocol.serialization import Create, Exists
 
 from neti.model.entry import HOST_ID
+from neti.registry.record import HostRecord, decode
 from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, session_of
 from neti.registry.zookeeper.layout import Layout
 from neti.registry.zookeeper.leases import overlay_named, overlay_of
+from neti.registry.zookeeper.records import UNFINISHED
 
 # What this and other checks make for a moment.
 _OURS: Final = re.compile(r"\.(clock|unread)-[0-9a-f]{32}")
@@ -33,7 +35,9 @@ class Tree:
     where the name is what an agent writes; ``agents``: host ids; ``acls``: of what may be read;
     ``sessions``: 0 for what outlasts any session; ``below``: of what has nodes below it, how many;
     ``misnamed``: what stands among leases and registrations under a name that no agent writes;
-    ``clock_ahead``: in seconds, the server's of ours."""
+    ``clock_ahead``: in seconds, the server's of ours; ``records``: of hosts, None in a format that
+    this version does not know; ``vouched``: by host id, the entry that its record names;
+    ``unfinished``: 'neti registry init' was killed before all leases had their records."""
 
     layout: Layout
     by_overlay: dict[IPv4Address, str]
@@ -46,6 +50,9 @@ class Tree:
     unread: frozenset[str]
     misnamed: tuple[str, ...]
     clock_ahead: float | None
+    records: Mapping[str, HostRecord | None] = field(default_factory=dict)
+    vouched: Mapping[str, str] = field(default_factory=dict)
+    unfinished: bool = False
 
     def all_made(self) -> list[str]:
         """What stands below the parents that are open to members."""
@@ -54,9 +61,15 @@ class Tree:
 
 
 def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) -> Tree:
-    overlays, ids, names, agents = (
+    overlays, ids, names, agents, hosts = (
         attempt.names(parent, whole=True)
-        for parent in (layout.ip_to_id, layout.id_to_ip, layout.ip_map, layout.agents)
+        for parent in (
+            layout.ip_to_id,
+            layout.id_to_ip,
+            layout.ip_map,
+            layout.agents,
+            layout.hosts,
+        )
     )
     agents = [name for name in agents if not _OURS.fullmatch(name)]
     made = [
@@ -64,6 +77,7 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
         *(f"{layout.id_to_ip}/{name}" for name in ids),
         *(f"{layout.ip_map}/{name}" for name in names),
         *(f"{layout.agents}/{name}" for name in agents),
+        *(f"{layout.hosts}/{name}" for name in hosts),
     ]
     paths = [*layout.parents(), layout.fleet, *layout.settings(), *made]
     unread: set[str] = set()
@@ -76,10 +90,13 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
     known_ids = [name for name in ids if HOST_ID.fullmatch(name)]
     known_overlays = [o for name in overlays if (o := overlay_named(name)) is not None]
     by_overlay, by_id = _leases(attempt, layout, known_overlays, known_ids, unread)
+    known_hosts = [name for name in hosts if HOST_ID.fullmatch(name)]
+    records, vouched = _records(attempt, layout, known_hosts, stats, unread)
     ours = {
         *map(layout.by_overlay, known_overlays),
         *map(layout.by_id, known_ids),
         *(layout.agent(name) for name in agents if HOST_ID.fullmatch(name)),
+        *(layout.host(name) for name in hosts if HOST_ID.fullmatch(name)),
         *(f"{layout.ip_map}/{name}" for name in names),
     }
     return Tree(
@@ -94,6 +111,9 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
         unread=frozenset(unread & there.keys()),
         misnamed=tuple(path for path in made if path not in ours and path in there),
         clock_ahead=_clock(attempt, layout, wall),
+        records=records,
+        vouched=vouched,
+        unfinished=attempt.read([layout.hosts], unread=set()) == [UNFINISHED],
     )
 
 
@@ -139,6 +159,24 @@ def _leases(
     odd_ids |= {i for o in odd_overlays if HOST_ID.fullmatch(i := by_overlay.get(o, ""))}
     read(sorted(odd_overlays), sorted(odd_ids))
     return by_overlay, by_id
+
+
+def _records(
+    attempt: Attempt, layout: Layout, ids: list[str], stats: Mapping[str, Any], unread: set[str]
+) -> tuple[dict[str, HostRecord | None], dict[str, str]]:
+    """Each record, and the entry that it names, where that stands and was made with it."""
+    records: dict[str, HostRecord | None] = {}
+    vouched: dict[str, str] = {}
+    for part in _parts(attempt, ids):
+        nodes = attempt.nodes(list(map(layout.host, part)), unread=unread)
+        for host_id, node in zip(part, nodes, strict=True):
+            if node is None:
+                continue
+            record = records[host_id] = decode(node[0])
+            named = stats.get(layout.name(record.word)) if record and record.word else None
+            if record is not None and named is not None and named.czxid == node[1].mzxid:
+                vouched[host_id] = record.word
+    return records, vouched
 
 
 def _clock(attempt: Attempt, layout: Layout, wall: Callable[[], float]) -> float | None:

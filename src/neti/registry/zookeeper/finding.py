@@ -16,7 +16,8 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("fault", "warning", "note")
 # Warnings that an operator may know of and live with.
 CODES: Final = (
     *("CVE-2024-23944", "certificate", "client-connections", "clock", "contested-name"),
-    *("goodbye", "junk-names", "listing", "no-rights", "no-tls", "open-nodes", "request-length"),
+    *("goodbye", "junk-names", "listing", "no-rights", "no-tls", "open-nodes", "record-format"),
+    "request-length",
 )
 # Of each severity the gravest first; what is not named comes between these and those below.
 _FIRST: Final = (
@@ -27,8 +28,19 @@ _FIRST: Final = (
     "open-plain",
     "open-tls",
     "open-nodes",
+    "unfinished",
+    "shared-certificate",
 )
-_LAST: Final = ("owners", "half-lease", "children", "unreadable", "no-session", "junk-names")
+_LAST: Final = (
+    "record-rights",
+    "forged",
+    "owners",
+    "half-lease",
+    "children",
+    "unreadable",
+    "no-session",
+    "junk-names",
+)
 _OF_A_KIND: Final = 10
 _IN_A_COMMAND: Final = 5
 _JOINED: Final = 9  # more servers than this are named one by one

@@ -1,0 +1,157 @@
+"""What is wrong with hosts' own records, by one look at the tree. Pure.
+
+Must never do: take an entry for forged that its own host made.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from neti.errors import EntryError
+from neti.model import Member, entry
+from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.check_tree import Tree
+from neti.registry.zookeeper.finding import Finding
+from neti.text import command, printable
+from neti.words import counted, some
+
+_BEYOND: Final = rights.CREATE | rights.DELETE | rights.ADMIN
+
+
+def judge_records(tree: Tree) -> list[Finding]:
+    """Rights and owners say something only in a tree that has rights."""
+    found = [*_unfinished(tree), *_formats(tree), *_without_lease(tree), *_ending(tree)]
+    if not rights.harmful(tree.acls.get(tree.layout.hosts, rights.OPEN)):
+        found += [*_rights(tree), *_shared(tree), *_forged(tree)]
+    return found
+
+
+def _unfinished(tree: Tree) -> Iterable[Finding]:
+    if tree.unfinished:
+        yield Finding(
+            "fault",
+            tree.layout.hosts,
+            "is not finished: 'neti registry init' was interrupted before all hosts with a lease "
+            "had their records, so hosts without one cannot register",
+            "unfinished",
+            then="neti registry init",
+        )
+
+
+def _rights(tree: Tree) -> Iterable[Finding]:
+    known = set(rights.operators(tree.acls[tree.layout.ip_map]))
+    for host_id in tree.records:
+        path = tree.layout.host(host_id)
+        acl = tree.acls.get(path, [])
+        beyond = [e for e in acl if e.id not in known and e.perms & _BEYOND]
+        others = rights.world(acl) & rights.WRITE
+        if not (beyond or others):
+            continue
+        who = some([printable(str(e.id.id), 100) for e in beyond]) if beyond else "anybody"
+        owners = rights.owners(acl)
+        # Whoever else may change the rights can only be overruled by an operator who may, too.
+        mends = len(owners) == 1 and known & set(rights.operators(acl))
+        yield Finding(
+            "fault",
+            path,
+            f"may be written, emptied or given away by {who}, which no agent allows: it proves "
+            f"nothing about {host_id}",
+            "record-rights",
+            then=command("neti registry admit", host_id, owners[0]) if mends else "",
+            nodes=(path,),
+        )
+
+
+def _shared(tree: Tree) -> Iterable[Finding]:
+    ids: dict[str, list[str]] = {}
+    for host_id in tree.records:
+        for subject in rights.owners(tree.acls.get(tree.layout.host(host_id), [])):
+            ids.setdefault(subject, []).append(host_id)
+    for subject, several in ids.items():
+        if len(several) > 1:
+            yield Finding(
+                "fault",
+                printable(subject, 100),
+                f"is the certificate of {len(several)} hosts ({some(several)}): whoever has its "
+                "key speaks for all of them, so it is no identity. Give each a certificate of its "
+                "own and 'neti registry admit --replace ID SUBJECT', or 'neti lease release ID' "
+                "those that will not come back",
+                "shared-certificate",
+            )
+
+
+def _forged(tree: Tree) -> Iterable[Finding]:
+    """Where a host's own entry stands. A former entry of its own is of the same session."""
+    for name in tree.names:
+        member = _member(name)
+        own = tree.vouched.get(member.id) if member is not None else None
+        if member is None or own is None or own == name:
+            continue
+        path = tree.layout.name(name)
+        session = tree.sessions.get(path)
+        if session is not None and session != tree.sessions.get(tree.layout.name(own)):
+            yield Finding(
+                "fault",
+                path,
+                f"is no entry of {member.id}, whose record names another one by another session: "
+                f"it was made by {_made_by(tree, path)}",
+                "forged",
+                nodes=(path,),
+            )
+
+
+def _made_by(tree: Tree, path: str) -> str:
+    owners = rights.owners(tree.acls.get(path, []))
+    return some([printable(o, 100) for o in owners]) if owners else "a certificate that hides"
+
+
+def _formats(tree: Tree) -> Iterable[Finding]:
+    odd = [host_id for host_id, record in tree.records.items() if record is None]
+    if odd:
+        yield Finding(
+            "warning",
+            tree.layout.hosts,
+            f"{counted(len(odd), 'record is', 'records are')} in a format that this version does "
+            f"not know ({some(odd)}): these hosts run a later version, or wrote nonsense. Agents "
+            "of this version take such a record for none",
+            "record-format",
+        )
+
+
+def _ending(tree: Tree) -> Iterable[Finding]:
+    for host_id in tree.records:
+        path = tree.layout.host(host_id)
+        if tree.sessions.get(path):
+            yield Finding(
+                "fault",
+                path,
+                "ends with the session that made it, and a record is for good, so no agent makes "
+                "one like it",
+                "record-session",
+                nodes=(path,),
+            )
+
+
+def _without_lease(tree: Tree) -> Iterable[Finding]:
+    idle: Sequence[str] = [
+        host_id
+        for host_id, record in tree.records.items()
+        if host_id not in tree.by_id and record is not None and not record.word
+    ]
+    if idle:
+        yield Finding(
+            "note",
+            tree.layout.hosts,
+            f"{counted(len(idle), 'record is', 'records are')} of hosts that have no lease and "
+            f"were never registered ({some(idle)}): admitted, and not here yet. "
+            "'neti lease release ID' gives up what was made by whoever came first; "
+            "'neti registry remove' takes an admission back",
+            "not-here-yet",
+        )
+
+
+def _member(name: str) -> Member | None:
+    try:
+        parsed = entry.parse(name)
+    except EntryError:
+        return None
+    return parsed if isinstance(parsed, Member) else None

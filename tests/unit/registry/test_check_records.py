@@ -1,0 +1,141 @@
+"""What 'neti registry check' says of hosts' records, from the tree alone."""
+
+from typing import Any, Final
+
+from kazoo.security import ACL, Id
+
+from neti.registry.record import HostRecord
+from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.check_judge import judge_tree
+from neti.registry.zookeeper.check_records import judge_records
+from neti.registry.zookeeper.check_tree import Tree
+from neti.registry.zookeeper.finding import Finding
+from neti.registry.zookeeper.layout import Layout
+
+LAYOUT: Final = Layout.below(
+    "/neti",
+    iptoid="ip-to-id",
+    idtoip="id-to-ip",
+    ip_map="ip-map",
+    interval="interval",
+    maxchange="maxchange",
+)
+CHIEF: Final = "CN=chief,OU=operators"
+CLOSED: Final = rights.closed([CHIEF], members=rights.READ | rights.CREATE)
+ENTRY: Final = "1.0a000001c6336401c0a80001.0.ec2.a"
+FORMER: Final = "1.0a000002c6336401c0a80001.1.ec2.a"
+FORGED: Final = "1.0a000009c6336401c0a80001.2.ec2.a"
+
+
+def of_host(subject: str, *, may: int = rights.READ | rights.WRITE) -> list[ACL]:
+    return rights.of_child(CLOSED, also=may, owner=Id("x509", subject))
+
+
+def tree(records: dict[str, HostRecord | None], acls: dict[str, Any], **parts: Any) -> Tree:
+    nothing: dict[str, Any] = {
+        "by_overlay": {},
+        "by_id": dict.fromkeys(records),
+        "names": (),
+        "agents": frozenset(records),
+        "sessions": {},
+        "below": {},
+        "unread": frozenset(),
+        "misnamed": (),
+        "clock_ahead": None,
+    }
+    every = {**dict.fromkeys(LAYOUT.parents(), CLOSED), **acls}
+    return Tree(layout=LAYOUT, records=records, acls=every, **{**nothing, **parts})
+
+
+def codes(found: list[Finding]) -> list[tuple[str, str]]:
+    return [(one.code, one.where) for one in found]
+
+
+SAID: Final = HostRecord(word=ENTRY)
+
+
+def test_a_record_as_agents_make_it_is_nothing_to_speak_of() -> None:
+    acls = {"/neti/hosts/a": of_host("CN=a"), "/neti/hosts/b": of_host("CN=b")}
+    assert judge_records(tree({"a": SAID, "b": SAID}, acls)) == []
+
+
+def test_a_record_that_others_may_write_or_its_owner_delete_proves_nothing() -> None:
+    grasping = [ACL(rights.ALL, Id("x509", "CN=r")), *rights.READ_ONLY]
+    acls = {
+        "/neti/hosts/d": of_host("CN=d", may=rights.WRITE | rights.DELETE),
+        "/neti/hosts/c": of_host("CN=c", may=rights.WRITE | rights.CREATE),
+        "/neti/hosts/w": [*of_host("CN=w"), ACL(rights.WRITE, Id("world", "anyone"))],
+        "/neti/hosts/r": grasping,
+    }
+    found = judge_records(tree(dict.fromkeys("dcwr", SAID), acls))
+    assert codes(found) == [("record-rights", f"/neti/hosts/{i}") for i in "dcwr"]
+    assert [one.severity for one in found] == ["fault"] * 4
+    assert [one.command() for one in found] == [
+        "neti registry admit d CN=d",
+        "neti registry admit c CN=c",
+        "neti registry admit w CN=w",
+        "neti registry remove /neti/hosts/r",
+    ]
+
+
+def test_a_certificate_that_two_records_belong_to_is_no_identity() -> None:
+    acls = {f"/neti/hosts/{i}": of_host("CN=golden") for i in "ab"}
+    (found,) = judge_records(tree({"a": SAID, "b": SAID}, acls))
+    assert (found.severity, found.code, found.where) == (
+        "fault",
+        "shared-certificate",
+        "CN=golden",
+    )
+    assert "2 hosts (a, b)" in found.sentence
+
+
+def test_a_record_and_a_lease_of_different_certificates_are_named() -> None:
+    acls = {"/neti/hosts/a": of_host("CN=a"), "/neti/id-to-ip/a": of_host("CN=r", may=0)}
+    found = judge_tree(tree({"a": SAID}, acls), secure=True)
+    (owners,) = [one for one in found if one.code == "owners"]
+    assert "/neti/hosts/a belongs to CN=a; /neti/id-to-ip/a belongs to CN=r" in owners.sentence
+
+
+def test_an_entry_beside_the_one_that_the_record_names_is_forged_unless_of_the_same_session() -> (
+    None
+):
+    acls = {
+        "/neti/hosts/a": of_host("CN=a"),
+        f"/neti/ip-map/{FORGED}": [ACL(rights.READ, Id("world", "anyone"))],
+    }
+    sessions = {
+        f"/neti/ip-map/{name}": session for name, session in ((ENTRY, 1), (FORMER, 1), (FORGED, 2))
+    }
+    names = (ENTRY, FORMER, FORGED)
+    one = tree({"a": SAID}, acls, names=names, sessions=sessions, vouched={"a": ENTRY})
+    (found,) = judge_records(one)
+    assert (found.code, found.where) == ("forged", f"/neti/ip-map/{FORGED}")
+    assert "a certificate that hides" in found.sentence
+    assert judge_records(tree({"a": SAID}, acls, names=names, sessions=sessions)) == []
+
+
+def test_formats_and_hosts_that_never_came_are_counted() -> None:
+    every = {"a": None, "b": HostRecord(), "c": HostRecord(word="left.0.c"), "d": HostRecord()}
+    acls = {f"/neti/hosts/{i}": of_host(f"CN={i}") for i in every}
+    found = judge_records(tree(every, acls, by_id={"a": None, "b": None}))
+    assert [(one.severity, one.code) for one in found] == [
+        ("warning", "record-format"),
+        ("note", "not-here-yet"),
+    ]
+    assert "1 record is in a format" in found[0].sentence
+    assert "1 record is of hosts" in found[1].sentence
+    assert "(d)" in found[1].sentence
+
+
+def test_a_record_that_ends_with_a_session_and_an_unfinished_init_are_faults() -> None:
+    acls = {"/neti/hosts/a": of_host("CN=a")}
+    found = judge_records(tree({"a": SAID}, acls, sessions={"/neti/hosts/a": 7}, unfinished=True))
+    assert [(one.severity, one.code, one.command()) for one in found] == [
+        ("fault", "unfinished", "neti registry init"),
+        ("fault", "record-session", "neti registry remove /neti/hosts/a"),
+    ]
+
+
+def test_where_there_are_no_rights_owners_say_nothing() -> None:
+    acls = dict.fromkeys((*LAYOUT.parents(), "/neti/hosts/a"), rights.OPEN)
+    assert judge_records(tree({"a": SAID}, acls)) == []
