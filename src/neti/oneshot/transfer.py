@@ -60,12 +60,16 @@ def bring(
     settings: Settings, registry: ZooKeeperRegistry, export: Export, *, dry_run: bool
 ) -> Brought:
     """Makes what is missing. May be repeated, also after it was killed."""
-    init = registry.plan_init(export.operators if settings.registry_tls is not None else ())
     planned = _plan(settings, registry, export)
-    if dry_run:
-        return Brought(planned=planned, differs=planned.differs, operators=init.subjects)
-    if planned.lays_out:
-        registry.operate(lambda attempt, layout: transfer.lay_out(attempt, layout, init))
+    subjects = export.operators if settings.registry_tls is not None else ()
+    # Only then, because it looks at every node that there is.
+    init = registry.plan_init(subjects) if planned.lays_out else None
+    operators = init.subjects if init is not None else ()
+    if dry_run or planned.nothing:
+        return Brought(planned=planned, differs=planned.differs, operators=operators)
+    if init is not None:
+        laying = init
+        registry.operate(lambda attempt, layout: transfer.lay_out(attempt, layout, laying))
     registry.operate(lambda attempt, layout: transfer.carry_out(attempt, layout, planned))
     after = _plan(settings, registry, export)
     if after.leases or after.hosts or after.settings:
@@ -73,9 +77,9 @@ def bring(
             f"{counted(len(after.leases), 'lease')}, {counted(len(after.hosts), 'host')} and "
             f"{counted(len(after.settings), 'setting')} could not be made\n→ type this again"
         )
-    if planned.lays_out:
+    if init is not None:
         _open_up(registry, export, init)
-    return Brought(planned=planned, differs=after.differs, operators=init.subjects)
+    return Brought(planned=planned, differs=after.differs, operators=operators)
 
 
 def _open_up(registry: ZooKeeperRegistry, export: Export, init: InitPlan) -> None:

@@ -136,6 +136,8 @@ def plan(attempt: Attempt, layout: Layout, export: Export, *, secure: bool) -> I
         )
     lays_out = not acl or not rights.world(acl) & rights.CREATE
     closed = secure if not acl else not rights.harmful(acl)
+    if not acl:
+        return _of_nothing(export, closed=closed)
     differs: list[str] = []
     leases = tuple(_missing_leases(attempt, layout, export.leases, differs))
     hosts = tuple(_missing_hosts(attempt, layout, export.hosts, differs, closed=closed))
@@ -152,6 +154,25 @@ def plan(attempt: Attempt, layout: Layout, export: Export, *, secure: bool) -> I
         hosts=hosts,
         settings=settings,
         differs=tuple(differs),
+    )
+
+
+def _of_nothing(export: Export, *, closed: bool) -> ImportPlan:
+    """There is no tree, so everything is missing."""
+    needs = [pin for pin in export.hosts if closed and pin.subject is None]
+    return ImportPlan(
+        lays_out=True,
+        leases=export.leases,
+        hosts=tuple(pin for pin in export.hosts if not closed or pin.subject is not None),
+        settings={name: export.settings[name] for name in SETTINGS if name in export.settings},
+        differs=tuple(_needs_certificate(pin) for pin in needs),
+    )
+
+
+def _needs_certificate(pin: Pin) -> str:
+    return (
+        f"{pin.id} has no certificate in the file, and needs one in this registry: "
+        "'neti registry admit' gives it one"
     )
 
 
@@ -245,17 +266,17 @@ def _missing_leases(
         others = [layout.by_overlay(one.overlay) for one in leases]
         of_id = attempt.read(halves, unread=closed)
         of_overlay = attempt.read(others, unread=closed)
-        stats = attempt.stats([*halves, *others])
         acls = attempt.acls(halves, unread=closed)
         for number, one in enumerate(leases):
-            there = stats[number], stats[len(leases) + number]
-            if there == (None, None):
+            has_id = of_id[number] is not None or halves[number] in closed
+            has_overlay = of_overlay[number] is not None or others[number] in closed
+            if not has_id and not has_overlay:
                 yield one
             elif of_id[number] == str(one.overlay).encode() and of_overlay[number] == (
                 one.id.encode()
             ):
                 _compare_owner(f"the lease of {one.id}", one.subject, acls[number], differs)
-            elif there[0] is not None:
+            elif has_id:
                 says = host_id_text(of_id[number] or b"")
                 differs.append(
                     f"the lease of {one.id} is {one.overlay} in the file, {says} in the registry"
@@ -272,16 +293,13 @@ def _missing_hosts(
 ) -> Iterator[Pin]:
     for pins in _parts(wanted):
         attempt.go_on()
+        unread: set[str] = set()
         paths = [layout.host(pin.id) for pin in pins]
-        stats, acls = attempt.stats(paths), attempt.acls(paths, unread=set())
-        for pin, stat, acl in zip(pins, stats, acls, strict=True):
-            if stat is not None:
+        for pin, path, acl in zip(pins, paths, attempt.acls(paths, unread=unread), strict=True):
+            if acl or path in unread:
                 _compare_owner(f"the record of {pin.id}", pin.subject, acl, differs)
             elif closed and pin.subject is None:
-                differs.append(
-                    f"{pin.id} has no certificate in the file, and needs one in this registry: "
-                    "'neti registry admit' gives it one"
-                )
+                differs.append(_needs_certificate(pin))
             else:
                 yield pin
 
