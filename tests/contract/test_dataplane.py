@@ -39,6 +39,7 @@ from neti.ruleset.objects import (
     ORDERED,
     AddElements,
     AddTimed,
+    Chain,
     CreateTable,
     DeleteElements,
     DeleteTable,
@@ -239,6 +240,17 @@ def test_only_equal_sets_stay(dataplane: Dataplane) -> None:
     assert planned(dataplane, OTHER_RULES, kernel) == "chains"
     assert planned(dataplane, MORE_SETS, kernel) == "all"
     assert planned(dataplane, MORE_SETS, NO_TABLE) == "new"
+
+
+def test_a_rule_that_names_what_is_not_there_is_refused(dataplane: Dataplane) -> None:
+    """And those of before stay: another version's chains never come without its sets."""
+    filled(dataplane)
+    before = dataplane.read()
+    newer = Chain("newer", None, ('counter name "other" return',))
+    rules = RewriteChains(Structure(MORE_SETS.sets, (newer, *STRUCTURE.chains)), before.chain_names)
+    with pytest.raises(DataplaneError):
+        apply(dataplane, rules)
+    assert dataplane.structure() == before.structure
 
 
 @pytest.mark.parametrize("stage", [OFF, PERMANENT, Enforcement(seconds=300)])

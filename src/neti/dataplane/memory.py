@@ -1,13 +1,16 @@
 """A kernel made of dictionaries, for tests of the code above it. As strict as the real one.
 
-It refuses what the kernel refuses: to add an element that is there, or to delete one that is not.
+It refuses what the kernel refuses: to add an element that is there, to delete one that is not, or a
+rule that names a set, counter or chain that is not there.
 Time-outs are kept as given and do not run; ``expire`` ends a trial.
 """
 
 import copy
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from functools import lru_cache
+from typing import Final, TypeVar
 
 from neti.errors import DataplaneError, KernelMoved
 from neti.ruleset.objects import (
@@ -34,6 +37,8 @@ from neti.stage.shadow import Sighting
 
 V = TypeVar("V")
 
+# What a rule refers to by name.
+_NAMED: Final = re.compile(r'@(\w+)|counter name "(\w+)"|\b(?:jump|goto) (\w+)')
 
 _DORMANT = "dormant"  # in place of the flag
 
@@ -144,6 +149,7 @@ class MemoryDataplane:
             case CreateTable(structure):
                 if self.table is not None:
                     raise KernelMoved("the table: File exists")
+                _check_names(structure, structure.sets)
                 self.table = _Table(structure.sets, _chains(structure))
             case RewriteChains(structure, held):
                 self._rewrite(structure, held)
@@ -163,6 +169,7 @@ class MemoryDataplane:
 
     def _rewrite(self, structure: Structure, held: tuple[str, ...]) -> None:
         table = self._existing()
+        _check_names(structure, table.sets)
         for name in held:
             if table.chains.pop(name, None) is None:
                 raise KernelMoved(f"chain {name}: No such file or directory")
@@ -190,6 +197,25 @@ def _delete(where: SetName, held: dict[str, V], keys: Iterable[str]) -> None:
 
 def _definitions(sets: tuple[tuple[str, str], ...]) -> frozenset[str]:
     return frozenset(f"{name} {{{body}}}" for name, body in sets)
+
+
+def _check_names(structure: Structure, sets: tuple[tuple[str, str], ...]) -> None:
+    named, led_to = _named(structure)
+    missing = named - {name.partition(" ")[2] for name, _ in sets}
+    missing |= led_to - {chain.name for chain in structure.chains}
+    if missing:
+        raise DataplaneError(f"the rules name {min(missing)}: No such file or directory")
+
+
+@lru_cache(maxsize=64)
+def _named(structure: Structure) -> tuple[frozenset[str], frozenset[str]]:
+    """Sets, maps and counters; and chains."""
+    text = "\n".join(rule for chain in structure.chains for rule in chain.rules)
+    found = [match.groups() for match in _NAMED.finditer(text)]
+    return (
+        frozenset(name for one in found for name in one[:2] if name),
+        frozenset(chain for _, _, chain in found if chain),
+    )
 
 
 def _chains(structure: Structure) -> dict[str, str]:
