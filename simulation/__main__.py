@@ -6,9 +6,10 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Final
 
 from simulation.acts import KINDS
@@ -18,13 +19,8 @@ from simulation.shrink import shrunk
 _INJECTED: Final = {
     "processes": ("kill", "kill_at", "start_killed_at", "pause_at", "late"),
     "machines": (
-        "reboot",
-        "power_cut",
-        "sleep",
-        "clock",
-        "move",
-        "metadata_silent",
-        "metadata_odd",
+        *("reboot", "power_cut", "sleep", "clock", "move"),
+        *("metadata_silent", "metadata_odd"),
     ),
     "disks": ("disk_full", "disk_read_only", "disk_lies", "old_disk", "tear", "newer"),
     "kernels": ("kernel_refuses", "kernel_refuses_rules"),
@@ -44,7 +40,8 @@ _INJECTED: Final = {
     ),
     "operators": ("strict_on", "strict_off"),
 }
-_STATES: Final = ("dead", "stopped", "down", "shadow", "trial", "enforced")
+_STAGES: Final = ("down", "shadow", "trial", "enforced")
+_STATES: Final = ("dead", "stopped", *_STAGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +55,8 @@ class Told:
     story: tuple[str, ...]
     coverage: Counter[tuple[str, str]]
     effects: Counter[str]
+    stages: Counter[tuple[str, str]]
+    killed: Counter[str]
 
 
 def one(seed: int, steps: int, largest: int, shrinks: bool) -> Told:
@@ -79,6 +78,8 @@ def one(seed: int, steps: int, largest: int, shrinks: bool) -> Told:
         tuple(story) if fault else (),
         outcome.coverage,
         outcome.effects,
+        outcome.stages,
+        outcome.killed,
     )
 
 
@@ -112,6 +113,8 @@ def main() -> int:
     began = time.monotonic()
     coverage: Counter[tuple[str, str]] = Counter()
     effects: Counter[str] = Counter()
+    stages: Counter[tuple[str, str]] = Counter()
+    killed: Counter[str] = Counter()
     done = steps = kills = bad = 0
     shrinks = not asked.no_shrink
     for told in all_of(
@@ -120,6 +123,8 @@ def main() -> int:
         done, steps, kills = done + 1, steps + told.steps, kills + told.kills
         coverage.update(told.coverage)
         effects.update(told.effects)
+        stages.update(told.stages)
+        killed.update(told.killed)
         if told.fault:
             bad += 1
             print(f"seed {told.seed}: {told.fault}\n    {' · '.join(told.story)}", flush=True)
@@ -133,7 +138,7 @@ def main() -> int:
     )
     _print_injected(coverage)
     if asked.coverage:
-        _print_coverage(coverage, effects)
+        _print_coverage(coverage, effects, stages, killed)
     return 1 if bad else 0
 
 
@@ -146,13 +151,32 @@ def _print_injected(coverage: Counter[tuple[str, str]]) -> None:
         print(f"  {where:11} {', '.join(f'{kind} {done[kind]:,}' for kind in kinds)}")
 
 
-def _print_coverage(coverage: Counter[tuple[str, str]], effects: Counter[str]) -> None:
+def _print_coverage(
+    coverage: Counter[tuple[str, str]],
+    effects: Counter[str],
+    stages: Counter[tuple[str, str]],
+    killed: Counter[str],
+) -> None:
+    """What came about how often, and what never did."""
+    never = []
     for kind, what in sorted(KINDS.items()):
         states = _STATES if what.of_host else ("there", "away")
         row = "  ".join(f"{state} {coverage[kind, state]}" for state in states)
         print(f"{kind:22} {row}")
+        never += [f"{kind} ({state})" for state in states if not coverage[kind, state]]
+    for before, after in permutations(_STAGES, 2):
+        print(f"stage {before} to {after:10} {stages[before, after]}")
     for effect, count in sorted(effects.items()):
-        print(f"effect {effect:22} {count}")
+        print(f"effect {effect:22} {count}, a process ended before it {killed[effect]}")
+    print(f"acts that never befell a host in that state: {_named(never)}")
+    missing = [f"{a} to {b}" for a, b in permutations(_STAGES, 2) if not stages[a, b]]
+    print(f"transitions that were never taken: {_named(missing)}")
+    spared = sorted(effects.keys() - killed.keys())
+    print(f"effects before which no process ended: {_named(spared)}")
+
+
+def _named(what: Iterable[str]) -> str:
+    return ", ".join(what) or "none"
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ from neti.registry.strict import is_strict
 from neti.ruleset.objects import FOREIGN
 from simulation.disk import WRITTEN_BACK
 from simulation.host import SimulatedHost
-from simulation.invariants import Fault, kernel_stage
+from simulation.invariants import Fault
 from simulation.kernel import ROOM
+from simulation.machine import judging
 from simulation.people import ELSEWHERE, OPERATOR, session_from
 from simulation.truth import Truth
 from simulation.world import FORGED_PRIVATE, SITES, World, is_forged
@@ -330,7 +331,7 @@ def kernel_refuses(stage: Stage, host: SimulatedHost) -> None:
 @act("the kernel refuses new rules", 1)
 def kernel_refuses_rules(stage: Stage, host: SimulatedHost) -> None:
     host.kernel.rules_refused = "Could not process rule: Invalid argument"
-    host.machine.others = ("inet another",)  # so that there are new rules to bring in
+    host.machine.tables["another"] = judging("another", drops=False)  # so new rules are due
     _changed(host)
 
 
@@ -355,8 +356,13 @@ def _meddled(stage: Stage, host: SimulatedHost, *, heard: bool = True) -> None:
 
 @act("another program flushes all tables", 2)
 def flush(stage: Stage, host: SimulatedHost) -> None:
-    host.kernel.table, host.kernel.seen = None, []
+    _flush(host)
     _meddled(stage, host)
+
+
+def _flush(host: SimulatedHost) -> None:
+    host.kernel.table, host.kernel.seen = None, []
+    host.machine.tables.clear()
 
 
 @act("another program flushes all tables before its effect number {}", 1, _soon)
@@ -370,7 +376,7 @@ def flush_at(stage: Stage, host: SimulatedHost, effects: int) -> None:
 
 @act("another program flushes all tables, and no event tells of it", 0.5)
 def flush_unheard(stage: Stage, host: SimulatedHost) -> None:
-    host.kernel.table, host.kernel.seen = None, []
+    _flush(host)
     _meddled(stage, host, heard=False)
 
 
@@ -477,7 +483,7 @@ def enforce_wholly(stage: Stage, host: SimulatedHost, seconds: float) -> None:
 @act("enforce, typed in an SSH session from {}", 1.5, lambda c: (c.choice(("here", "elsewhere")),))
 def enforce_from(stage: Stage, host: SimulatedHost, where: str) -> None:
     """Whoever would shut himself out is refused, whatever else he accepts."""
-    word, began = stage.truth.of(host), kernel_stage(host)
+    word, began = stage.truth.of(host), host.kernel.stage
     word.accepted = True
     client = OPERATOR if where == "here" else ELSEWHERE
     session = session_from(client, host.machine.private).document()
@@ -497,9 +503,10 @@ def enforce_from(stage: Stage, host: SimulatedHost, where: str) -> None:
 
 @act("confirm", 2)
 def confirm(stage: Stage, host: SimulatedHost) -> None:
-    stage.truth.of(host).accepted = True
+    word = stage.truth.of(host)
+    word.accepted = word.vouched = True
     result = host.ask("confirm").get("result")
-    if isinstance(result, dict) and "said" not in result and kernel_stage(host) != "enforced":
+    if isinstance(result, dict) and "said" not in result and host.kernel.stage != "enforced":
         stage.fault("answer", host, "confirm says enforced, and the kernel is not")
 
 

@@ -23,6 +23,7 @@ class Gate:
     seen: Counter[str] = field(default_factory=Counter)
     count: int = 0
     cut_at: str = ""  # the kind of effect before which the fuse went off last
+    kills: Counter[str] = field(default_factory=Counter)  # by the effect that did not come about
 
     def arm(self, effects: int, act: Callable[[str], None]) -> None:
         self.fuse, self.act = effects, act
@@ -45,4 +46,5 @@ class Gate:
 
     def kill(self, kind: str) -> None:
         self.dead = True
+        self.kills[kind] += 1
         raise Killed(kind)

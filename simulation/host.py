@@ -29,6 +29,7 @@ from neti.oneshot.relax import Relaxed, relax_alone
 from neti.oneshot.restore import restore_last
 from neti.oneshot.up import up_alone
 from neti.registry import Event, Session
+from neti.stage.way_in import OperatorSession
 from neti.state.folder import StateFolder
 from simulation import disk, doors
 from simulation.clock import HostClock
@@ -121,6 +122,8 @@ class SimulatedHost:
     attentive_since: float = 0.0  # and since when it hears it again
     metadata: SimulatedMetadata = field(init=False)
     users: Users = field(default_factory=Users)
+    sessions: dict[str, OperatorSession] = field(default_factory=dict)  # SSH, by where from
+    newer: bool = False  # the version to come is installed
     noted: tuple[bytes, float] = (b"", 0.0)  # clock.json, and how wrong the clock was by then
     leaps: list[tuple[float, float]] = field(default_factory=list)  # of its clock, while it was off
     unsaved: set[str] = field(default_factory=set)  # files that were behind when it died
@@ -210,6 +213,7 @@ class SimulatedHost:
             reload=lambda: self.settings,
             keep_config=lambda: None,
             reserved=self.reserved,
+            ssh_sessions=lambda _ports: list(self.sessions.values()),
         )
         self.agent = Agent(self.settings, self.host, outside, loaded, brittle=True)
         self.agent.start()
@@ -457,7 +461,8 @@ class SimulatedHost:
         self.kernel.boot()
         self.users.forget()
         self.connections.flows = []
-        self.machine.routes = []
+        self.machine.boot()
+        self.sessions.clear()
         self.boots += 1
         self.clock.boot()
         if not restoring:
@@ -471,5 +476,5 @@ class SimulatedHost:
     def move(self, private: IPv4Address, public: IPv4Address | None) -> None:
         self.moved = self.world.time.now
         self.host = replace(self.host, private=private, public=public)
-        self.machine.private = private
+        self.machine.moves_to(private)
         self._tell(NetworkChanged())

@@ -138,12 +138,20 @@ def record(world: World, truth: Truth, host: SimulatedHost) -> Found:
 def evidence(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """Turning reject_all on: a forgotten port leaves a trial unconfirmed."""
     users = host.users
-    if not users.refused or kernel_stage(host) != "enforced":
+    if not users.refused or host.kernel.stage != "enforced":
         return
     users.refused = False
     word = truth.of(host)
     if not word.damaged and not word.accepted and world.time.now - word.meddled > MENDED_WITHIN:
         yield "a trial confirmed itself that kept out a user who had been there before"
+
+
+def open_session(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Turning reject_all on: a trial leaves in whoever is in by SSH."""
+    word = truth.of(host)
+    shut_out, word.shut_out = word.shut_out, False
+    if shut_out and not word.damaged and world.time.now - word.meddled > MENDED_WITHIN:
+        yield "a trial confirmed itself that shuts out an operator who is in by SSH"
 
 
 AFTER_EACH_STEP: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
@@ -152,6 +160,7 @@ AFTER_EACH_STEP: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...
     removals,
     record,
     evidence,
+    open_session,
 )
 
 
@@ -169,7 +178,7 @@ def last_word(world: World, truth: Truth, host: SimulatedHost) -> Found:
 
 def told(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """Nothing is lost: a host that was enforced is never open without a word about it."""
-    agent, word, is_so = host.agent, truth.of(host), kernel_stage(host)
+    agent, word, is_so = host.agent, truth.of(host), host.kernel.stage
     if agent is None or not host.answers or host.late:
         return
     opened = word.enforced and not word.damaged and not host.kernel.drops
@@ -262,6 +271,31 @@ def vouched(world: World, truth: Truth, host: SimulatedHost) -> Found:
             yield f"{member.id} is believed to be where somebody who forged its entry says"
 
 
+def road(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """The machine's own: the overlay's route leads from this host's address."""
+    agent, word = host.agent, truth.of(host)
+    if agent is None or not host.answers or host.late or host.kernel.stage == "down":
+        return
+    core = agent.core
+    lately = max(word.meddled, host.moved)
+    if "kernel" in core.problems or "route" in core.problems or core.down.now:
+        return
+    if world.time.now - lately > MENDED_WITHIN and not any(r.ours for r in host.machine.routes):
+        yield "its table is in the kernel and its route is not, and no problem says so"
+
+
+def company(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """The machine's own: another program's table that keeps members out is named."""
+    dropping = any(chain.drops for t in host.machine.tables.values() for chain in t.chains.values())
+    if not dropping or not host.answers or host.late or host.kernel.stage == "down":
+        return
+    agent, meddled = host.agent, truth.of(host).meddled
+    if agent is None or agent.core.down.now or world.time.now - meddled <= MENDED_WITHIN:
+        return
+    if not {"tables_drop", "kept_out", "kernel"} & {one.code for one in agent.core.problems}:
+        yield "another program's table keeps members out, and no problem says so"
+
+
 AT_REST: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
     last_word,
     told,
@@ -270,17 +304,9 @@ AT_REST: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
     flows,
     identity,
     vouched,
+    road,
+    company,
 )
-
-
-def kernel_stage(host: SimulatedHost) -> str:
-    """What the kernel does."""
-    if host.kernel.table is None or host.kernel.marked_down():
-        return "down"
-    held = host.kernel.enforce()
-    if not host.kernel.drops:
-        return "shadow"
-    return "enforced" if all(held.get(f, 0) is None for f in ("ipv4", "ipv6")) else "trial"
 
 
 def verdict(host: SimulatedHost, status: Status) -> Level:

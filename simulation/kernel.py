@@ -175,6 +175,16 @@ class SimulatedKernel(MemoryDataplane):
         held = self.enforce()
         return frozenset(f for f in FAMILIES if held.get(f, FOREIGN) != FOREIGN)
 
+    @property
+    def stage(self) -> str:
+        """What the kernel does."""
+        if self.table is None or self.marked_down():
+            return "down"
+        if not self.drops:
+            return "shadow"
+        held = self.enforce()
+        return "enforced" if all(held.get(f, 0) is None for f in FAMILIES) else "trial"
+
     def admits(self, source: IPAddress) -> bool:
         """Whether a packet of this source to some port that is not open gets in."""
         if self.table is None:
@@ -237,7 +247,8 @@ class Flow:
 
 @dataclass(slots=True)
 class SimulatedConnections:
-    """``neti.agent.core.Connections``. A flow that is ended begins again with its next packet."""
+    """``neti.agent.core.Connections``. A flow that is ended begins again with its next packet. It
+    passes the contract tests of tracked connections."""
 
     kernel: SimulatedKernel
     gate: Gate
@@ -275,7 +286,9 @@ class SimulatedConnections:
         return len(ended)
 
     def sources_with_connections(self, sources: list[IPAddress]) -> set[IPAddress]:
-        return set()
+        """By the addresses with which they were opened, which are overlay addresses here."""
+        opened = {flow.overlay for flow in self.flows}
+        return {source for source in sources if source in opened}
 
 
 def held(state: Mapping[SetName, Mapping[str, str]], where: SetName) -> Mapping[str, str]:

@@ -1,39 +1,59 @@
-"""Links, routes, sockets and other programs of one machine. ``neti.host.machine.Machine``."""
+"""Links, routes, sockets and other programs' tables of one machine. ``neti.host.machine.Machine``.
+
+It passes the machine's contract tests.
+"""
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
+from typing import Final
 
-from neti.dataplane.foreign import Dropping
+from neti.dataplane.foreign import Chain, Dropping, Table, droppings
 from neti.dataplane.interfaces import DEFAULT_LOCAL_PORTS, Interface
+from neti.errors import DataplaneError
 from neti.host.network import Link, Network, Route
 from neti.model import IPAddress
 from neti.stage.shadow import Listener
 from simulation.gate import Gate
 
-SERVED = 8080  # the port at which each host serves somebody who is no member
-GATEWAY = IPv4Address("10.0.255.1")
+SERVED: Final = 8080  # the port at which each host serves somebody who is no member
+GATEWAY: Final = IPv4Address("10.0.255.1")
+MTU: Final = 1500
+
+
+def judging(name: str, *, drops: bool) -> Table:
+    """Another program's table with one chain at input; ``drops``: what that chain does at last."""
+    return Table("inet", name, "nft", {"input": Chain("input", "input", drops)})
 
 
 @dataclass(slots=True)
 class SimulatedMachine:
+    """``tables``: other programs' ones that judge input, by name."""
+
     gate: Gate
     private: IPv4Address
     routes: list[Route] = field(default_factory=list)
-    others: tuple[str, ...] = ()
+    tables: dict[str, Table] = field(default_factory=dict)
     gateways: tuple[IPAddress, ...] = (GATEWAY,)
 
     def network(self, overlay_subnet: IPv4Network) -> Network:
-        links = (Link("eth0", 1500, (self.private,)),)
+        links = (Link("eth0", MTU, (self.private,)),)
         return Network(links, ("eth0",), tuple(self.routes), self.gateways)
 
     def set_overlay_route(
         self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None, *, anew: bool
     ) -> None:
         self.gate.effect("route.set")
-        self.remove_overlay_route(overlay_subnet)
+        if private != self.private:
+            raise DataplaneError(f"no route from {private}: it is not this machine's address")
+        held = [route for route in self.routes if route.destination == overlay_subnet]
+        if anew and held:
+            raise DataplaneError("another program has a route to the very subnet")
+        self.routes = [route for route in self.routes if route not in held[:1]]
         self.routes.append(Route(overlay_subnet, "lo", "78", private, mtu))
 
     def remove_overlay_route(self, overlay_subnet: IPv4Network) -> None:
+        if any(route.ours for route in self.routes):
+            self.gate.effect("route.remove")
         self.routes = [route for route in self.routes if not route.ours]
 
     def interfaces(self) -> tuple[Interface, ...]:
@@ -46,7 +66,17 @@ class SimulatedMachine:
         return DEFAULT_LOCAL_PORTS
 
     def others_judging_input(self) -> tuple[str, ...]:
-        return self.others
+        return tuple(sorted(map(str, self.tables.values())))
 
     def foreign_drops(self) -> tuple[tuple[Dropping, ...], tuple[str, ...]]:
-        return (), ()
+        return tuple(one for table in self.tables.values() for one in droppings(table)), ()
+
+    # --- what others do ---
+
+    def moves_to(self, private: IPv4Address) -> None:
+        """The kernel takes away the routes that name an address that goes."""
+        self.routes = [route for route in self.routes if route.source != self.private]
+        self.private = private
+
+    def boot(self) -> None:
+        self.routes, self.tables = [], {}

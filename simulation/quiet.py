@@ -11,7 +11,7 @@ from neti.state.folder import StateFolder
 from simulation import acts, doors, invariants
 from simulation.acts import JUNK, TRIAL, Stage
 from simulation.host import SimulatedHost
-from simulation.invariants import Fault, kernel_stage
+from simulation.invariants import Fault
 from simulation.told import differing, told_by
 from simulation.truth import Truth
 from simulation.world import World
@@ -34,7 +34,7 @@ def note_words(world: World, truth: Truth) -> None:
         core = host.agent.core
         if not core.disk.behind and host.caught_up:
             host.unsaved.clear()
-        enforced = kernel_stage(host) == "enforced" and core.stage.word == "enforced"
+        enforced = host.kernel.stage == "enforced" and core.stage.word == "enforced"
         if enforced and not core.disk.behind and not host.disk.lying and not host.unread:
             if word.damaged:
                 word.damaged = not (host.caught_up and acts_on_disk(host))
@@ -98,10 +98,11 @@ def _everything_works(stage: Stage) -> None:
         host.go_on()
         host.late = False
         host.users.there = False
+        host.sessions.clear()
         host.disk.works_again()
         host.metadata.works_again()
         host.kernel.failing = host.kernel.rules_refused = None
-        host.machine.others = ()
+        host.machine.tables.clear()
         host.gate.disarm()
         if not host.settings.ssh_whitelist:
             acts.whitelist(stage, host, True)
@@ -160,8 +161,11 @@ def _agree(stage: Stage) -> Iterator[Fault]:
             yield Fault("agree", host_id, f"registered at {member.private}, {member.public}")
         for sentence in differing(host.kernel.read(), told, host_id, host.host.site):
             yield Fault("agree", host_id, sentence)
-        if shown.get(host_id) != kernel_stage(host):
-            sentence = f"the fleet shows {shown.get(host_id)}, the kernel: {kernel_stage(host)}"
+        route = next((one for one in host.machine.routes if one.ours), None)
+        if route is None or route.source != host.machine.private:
+            yield Fault("agree", host_id, f"the overlay's route: {route}")
+        if shown.get(host_id) != host.kernel.stage:
+            sentence = f"the fleet shows {shown.get(host_id)}, the kernel: {host.kernel.stage}"
             yield Fault("shown", host_id, sentence)
         status = host.status()
         for one in () if status is None else status.problems:

@@ -4,13 +4,14 @@ again and again: the text of addresses, names of entries, the rules of a host.
 Must never do: keep anything whose result depends on more than its arguments.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Any, Final
 
 from neti.model import entry
 from neti.model.settings import Settings
-from neti.ruleset.objects import Structure
+from neti.ruleset.objects import Chain, Structure
 from neti.ruleset.plan import digest
 from neti.ruleset.policy import structure
 from neti.ruleset.surroundings import Surroundings
@@ -19,18 +20,29 @@ _MANY: Final = 8192
 _TEXT_OF_ADDRESSES: Final = ("_ip_int_from_string", "_string_from_ip_int")
 
 
-class Rules:
-    """Of one seed's hosts. By identity: settings and structures are never changed."""
+# What the version to come has more than this one.
+_NEWER: Final = Chain("newer", None, ('ip saddr @newer counter name "newer" return',))
+_NEWER_SETS: Final = (("set newer", "type ipv4_addr"), ("counter newer", "packets 0 bytes 0"))
 
-    def __init__(self) -> None:
-        self._structures: dict[tuple[int, Surroundings], tuple[Settings, Structure]] = {}
+
+class Rules:
+    """Of one seed's hosts. By identity: settings and structures are never changed. ``newer``:
+    whether the version to come is installed on the host whose code runs."""
+
+    def __init__(self, newer: Callable[[], bool]) -> None:
+        self._newer = newer
+        self._structures: dict[tuple[int, Surroundings, bool], tuple[Settings, Structure]] = {}
         self._digests: dict[int, tuple[Structure, str]] = {}
 
     def structure(self, settings: Settings, surroundings: Surroundings) -> Structure:
-        key = (id(settings), surroundings)
+        newer = self._newer()
+        key = (id(settings), surroundings, newer)
         held = self._structures.get(key)
         if held is None:
-            held = self._structures[key] = (settings, structure(settings, surroundings))
+            made = structure(settings, surroundings)
+            if newer:
+                made = Structure((*_NEWER_SETS, *made.sets), (_NEWER, *made.chains))
+            held = self._structures[key] = (settings, made)
         return held[1]
 
     def digest(self, of: Structure) -> str:

@@ -41,7 +41,8 @@ _REST: Final = 2.4  # seconds: promised is within two
 @dataclass(slots=True)
 class Outcome:
     """``story``: in words, an act each. ``coverage``: how often each kind of act was done, by what
-    its host was then."""
+    its host was then. ``stages``: which stage followed which. ``killed``: processes, by the effect
+    that did not come about."""
 
     acts: list[Act]
     story: list[str]
@@ -50,6 +51,8 @@ class Outcome:
     kills: int = 0
     coverage: Counter[tuple[str, str]] = field(default_factory=Counter)
     effects: Counter[str] = field(default_factory=Counter)
+    stages: Counter[tuple[str, str]] = field(default_factory=Counter)
+    killed: Counter[str] = field(default_factory=Counter)
 
 
 def drawn(seed: str, steps: int, largest: int = 50) -> tuple[int, list[Act]]:
@@ -88,13 +91,14 @@ def play(size: int, told: Iterable[Act], *, to_the_end: bool = True) -> Outcome:
             outcome.kills = sum(host.kills for host in world.hosts)
             for host in world.hosts:
                 outcome.effects.update(host.gate.seen)
+                outcome.killed.update(host.gate.kills)
         return outcome
 
 
 def _faults(
     world: World, told: Iterable[Act], outcome: Outcome, to_the_end: bool
 ) -> Iterator[Fault]:
-    stage = Stage(world, Truth())
+    stage = Stage(world, Truth(stages=outcome.stages))
     world.passed = lambda: stage.truth.look(world)
     try:
         for host in world.hosts:
@@ -137,7 +141,7 @@ def _state(world: World, one: Act) -> str:
     host = world.hosts[one.host % len(world.hosts)]
     if not host.runs:
         return "dead"
-    return "stopped" if host.paused is not None else invariants.kernel_stage(host)
+    return "stopped" if host.paused is not None else host.kernel.stage
 
 
 def _look(stage: Stage, one: Act) -> Iterator[Fault]:

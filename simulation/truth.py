@@ -3,6 +3,7 @@
 Must never do: ask an agent. It reads the registry's own state, the kernels and the disks.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -34,6 +35,10 @@ class Word:
     looked_at: tuple[int, int] = (-1, -1)
     rested_at: tuple[object, ...] = ()
     record: bytes = b""
+    stage: str = "down"  # what its kernel did when it was last looked at, and
+    stage_at: tuple[int, int] = (-1, -1)  # what it had done by then
+    vouched: bool = False  # an operator confirmed the trial, or armed it knowing who is shut out
+    shut_out: bool = False  # a trial confirmed itself, and a session that it shuts out was open
     overlay: dict[str, str] = field(default_factory=dict)  # as the kernel's map was last seen
     knew: Mapping[str, Member] = field(default_factory=dict)  # who was there when it last knew all
     knew_at: float = -1e9
@@ -79,6 +84,7 @@ class Truth:
     said_last: dict[str, float] = field(default_factory=dict)  # when each said goodbye last
     owner: dict[str, str] = field(default_factory=dict)
     leases: dict[str, str] = field(default_factory=dict)
+    stages: Counter[tuple[str, str]] = field(default_factory=Counter)  # from which to which
     _seen: tuple[str, int, int] | None = None
 
     def of(self, host: SimulatedHost) -> Word:
@@ -95,8 +101,22 @@ class Truth:
             self._seen = seen
             self._read(server, now)
         for host in world.hosts:
+            word, done = self.of(host), (host.gate.count, host.boots)
             if host.caught_up:
-                self.of(host).knows(self.members, now, deaf_from=host.deaf_from)
+                word.knows(self.members, now, deaf_from=host.deaf_from)
+            if done != word.stage_at:
+                word.stage_at = done
+                self._look_at_stage(host, word)
+
+    def _look_at_stage(self, host: SimulatedHost, word: Word) -> None:
+        before, word.stage = word.stage, host.kernel.stage
+        if before == word.stage:
+            return
+        self.stages[before, word.stage] += 1
+        if word.stage == "trial":
+            word.vouched = False
+        elif (before, word.stage) == ("trial", "enforced") and not word.vouched:
+            word.shut_out = "elsewhere" in host.sessions
 
     def _read(self, server: MemoryServer, now: float) -> None:
         for overlay, host_id in server._leases.items():
