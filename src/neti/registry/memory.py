@@ -369,7 +369,7 @@ class MemoryRegistry:
                 server._add(name, session_id, data, step)
             if replaces is not None and replaces != name and self._owns(replaces, session_id):
                 server._drop(replaces)
-            if way == "same machine" and held is not None and held.record.word != name:
+            if way in ("ours", "same machine") and held and held.record.word != name:
                 server._drop(held.record.word)
 
     def describe(self, host_id: str, detail: bytes) -> None:

@@ -365,8 +365,8 @@ class EmbeddedRegistry:
     def _make_way(
         self, files: Files, host_id: str, session_id: int, machine: str
     ) -> tuple[str, int] | None:
-        """Raises IdentityHeld when another live session has the id. Where that is one of this very
-        machine: its entry, and the session, which are to go."""
+        """Raises IdentityHeld when another machine has the id. Returns the entry that the record
+        names, and its session, where it is this machine's: it is to go."""
         held = read_record(files.store, host_id)
         record = decode(held[0]) if held is not None else None
         word = record.word if record is not None else ""
@@ -383,7 +383,7 @@ class EmbeddedRegistry:
             raise identity_held(host_id, *others[0])
         if way == "held":
             raise identity_held(host_id, whose[0][0], b"")
-        return (word, whose[0][0]) if way == "same machine" else None
+        return (word, whose[0][0]) if way in ("ours", "same machine") else None
 
     def _vouched(self, files: Files, host_id: str, name: str) -> bool:
         held = read_record(files.store, host_id)
