@@ -14,7 +14,7 @@ from neti.cli import cli
 from neti.errors import IdentityHeld, NotAdmitted
 from neti.model import Member, entry
 from neti.registry.record import HostRecord
-from neti.registry.zookeeper import admission, rights
+from neti.registry.zookeeper import admission, remove, rights
 from neti.registry.zookeeper import init as zookeeper_init
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
 
@@ -287,3 +287,68 @@ def test_the_check_names_what_a_member_made_of_records(secure: SecureWorld, tmp_
         ("not-here-yet", f"{root}/hosts"),
     } <= found
     assert not [where for _, where in found if where.endswith((name, former))]
+
+
+# --- nodes that are taken away ---
+
+
+def keeps(secure: SecureWorld, path: str) -> str | None:
+    root = secure.prefix
+    (one,) = secure.open_as(OPERATOR).operate(
+        lambda attempt, layout: remove.plan(attempt, layout, [f"{root}/{path}"])
+    )
+    return one.keeps
+
+
+def test_a_registered_hosts_record_and_entries_stay_and_what_another_made_goes(
+    secure: SecureWorld,
+) -> None:
+    """Also where another made the document, and an entry in the same session."""
+    rogue, host = secure.open_as("host-c"), secure.open_as("host-a")
+    read_only = list(rights.READ_ONLY)
+    chief = secure.open_as(OPERATOR)
+    (parent,) = chief.inspect(lambda attempt, layout: attempt.acls([layout.agents]))
+    rogue.inspect(
+        lambda attempt, layout: attempt.one(
+            Create(layout.agent("a"), b"", rights.of_child(parent), 1)
+        )
+    )
+    name = register(host, "a", 1)
+    former, forged = name, name.replace(".0.", ".7.")
+    name = register(host, "a", 2, generation=1)
+    rogue.inspect(
+        lambda attempt, layout: attempt.one(
+            Create(layout.name(forged), b"", rights.of_child(parent), 1)
+        )
+    )
+    assert "record of a, which is registered" in (keeps(secure, "hosts/a") or "")
+    assert "entry of a" in (keeps(secure, f"ip-map/{name}") or "")
+    assert "entry of a" in (keeps(secure, f"ip-map/{former}") or "")
+    assert "lease of a" in (keeps(secure, "id-to-ip/a") or "")
+    assert keeps(secure, f"ip-map/{forged}") is None
+    assert keeps(secure, "agents/a") is None
+    rogue.inspect(
+        lambda attempt, layout: attempt.one(Create(layout.host("x"), b"1 - - -", read_only, 0))
+    )
+    assert keeps(secure, "hosts/x") is None
+
+
+def test_the_record_of_a_host_with_a_lease_goes_with_the_lease(secure: SecureWorld) -> None:
+    gone(secure.open_as("host-a"), "a", 1)
+    assert "neti lease release a" in (keeps(secure, "hosts/a") or "")
+
+
+def test_an_admission_is_taken_back(secure: SecureWorld) -> None:
+    chief = secure.open_as(OPERATOR)
+    chief.operate(lambda attempt, layout: admission.change(attempt, layout, on=True))
+    (parent,) = chief.inspect(lambda attempt, layout: attempt.acls([layout.hosts]))
+    acl = rights.of_child(parent, also=rights.WRITE, owner=Id("x509", "CN=a,OU=hosts"))
+    chief.operate(lambda attempt, layout: attempt.one(Create(layout.host("a"), b"1 - - -", acl, 0)))
+    assert keeps(secure, "hosts/a") is None
+    chief.operate(
+        lambda attempt, layout: remove.carry_out(
+            attempt, remove.plan(attempt, layout, [f"{secure.prefix}/hosts/a"])
+        )
+    )
+    with pytest.raises(NotAdmitted):
+        register(secure.open_as("host-a"), "a", 1)

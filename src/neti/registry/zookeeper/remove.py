@@ -13,6 +13,7 @@ from kazoo.protocol.serialization import Delete
 
 from neti.errors import EntryError, RegistryError
 from neti.model import Member, entry
+from neti.registry.record import decode
 from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, session_of
@@ -98,7 +99,7 @@ def super_needed(doomed: Sequence[Doomed]) -> RegistryError:
 
 def _whole_path(attempt: Attempt, layout: Layout, spelling: str) -> str:
     """Raises RegistryError for a path that is no node to be deleted here. One that was too long to
-    be printed ends in an ellipsis."""
+    be printed has an ellipsis in its middle."""
     path = path_of(spelling)
     parents = layout.open_to_members()
     parent = next((each for each in parents if path.startswith(each + "/")), None)
@@ -108,20 +109,25 @@ def _whole_path(attempt: Attempt, layout: Layout, spelling: str) -> str:
             f"{printable(path)} is not deleted by this command: expected a node below {places} or "
             f"one of {', '.join(layout.settings())}"
         )
-    if parent is None or not spelling.endswith("…"):
+    beginning, cut, end = spelling.partition("…")
+    if parent is None or not cut:
         return path
-    beginning = spelling[:-1]
     alike = [
         whole
         for name in attempt.names(parent, whole=True)
-        if spelled(whole := f"{parent}/{name}").startswith(beginning)
+        if _is_cut_of(spelled(whole := f"{parent}/{name}"), beginning, end)
     ]
     if len(alike) != 1:
         raise RegistryError(
-            f"{counted(len(alike), 'node')} {'has a name' if len(alike) == 1 else 'have names'} "
-            f"that begin with {printable(beginning)}: give more of it"
+            f"{counted(len(alike), 'node has', 'nodes have')} a name like {printable(spelling)}, "
+            "and it has to be exactly one: give more of it"
         )
     return alike[0]
+
+
+def _is_cut_of(whole: str, beginning: str, end: str) -> bool:
+    short = len(whole) < len(beginning) + len(end)
+    return not short and whole.startswith(beginning) and whole.endswith(end)
 
 
 def _identities(attempt: Attempt) -> list[tuple[str, str]]:
@@ -196,8 +202,12 @@ def _keeps(attempt: Attempt, layout: Layout, path: str, stat: Any) -> str | None
     """Whose it is, if it is what a registered host's agent made, or one half of a whole lease."""
     parent, _, name = path.rpartition("/")
     if parent == layout.agents:
-        registered = bool(session_of(stat) and entry.HOST_ID.fullmatch(name))
-        return f"it is the registration of {printable(name)}" if registered else None
+        own = session_of(stat) and entry.HOST_ID.fullmatch(name)
+        if not own or _is_anothers(attempt, layout, name, stat):
+            return None
+        return f"it is the registration of {printable(name)}"
+    if parent == layout.hosts:
+        return _of_a_record(attempt, layout, name)
     if parent == layout.ip_map:
         return _of_an_entry(attempt, layout, name, stat)
     if parent == layout.id_to_ip:
@@ -209,15 +219,50 @@ def _keeps(attempt: Attempt, layout: Layout, path: str, stat: Any) -> str | None
     return None
 
 
+def _vouched(attempt: Attempt, layout: Layout, host_id: str) -> Any:
+    """The stat of the entry that the host's record names, if it was made with the record."""
+    (held,) = attempt.nodes([layout.host(host_id)], unread=set())
+    record = decode(held[0]) if held is not None else None
+    if held is None or record is None or not record.word or record.word.startswith("left."):
+        return None
+    (stat,) = attempt.stats([layout.name(record.word)])
+    return stat if stat is not None and stat.czxid == held[1].mzxid else None
+
+
+def _is_anothers(attempt: Attempt, layout: Layout, host_id: str, stat: Any) -> bool:
+    """Whether the host's own entry is of another session than this node."""
+    own = _vouched(attempt, layout, host_id)
+    return own is not None and session_of(own) != session_of(stat)
+
+
+def _of_a_record(attempt: Attempt, layout: Layout, host_id: str) -> str | None:
+    """An admission, of a host that has no lease yet, is taken back by this."""
+    if not entry.HOST_ID.fullmatch(host_id):
+        return None
+    if _vouched(attempt, layout, host_id) is not None:
+        return f"it is the record of {host_id}, which is registered"
+    (lease,) = attempt.stats([layout.by_id(host_id)])
+    if lease is None:
+        return None
+    return (
+        f"it is the record of {host_id}, which has a lease: "
+        f"'{command('neti lease release', host_id)}' gives up both"
+    )
+
+
 def _of_an_entry(attempt: Attempt, layout: Layout, name: str, stat: Any) -> str | None:
-    """An agent makes its entry and its document in one session; whose session it is, no maker of a
-    node can choose."""
+    """A host's entries are of the session whose entry its record names. Where it names none, an
+    agent made its entry and its document in one session; whose session it is, no maker of a node
+    can choose."""
     try:
         parsed = entry.parse(name)
     except EntryError:
         return None
     if not isinstance(parsed, Member) or not session_of(stat):
         return None
+    if _vouched(attempt, layout, parsed.id) is not None:
+        own = not _is_anothers(attempt, layout, parsed.id, stat)
+        return f"it is the entry of {parsed.id}, which is registered" if own else None
     (agent,) = attempt.stats([layout.agent(parsed.id)])
     same = agent is not None and agent.ephemeralOwner == stat.ephemeralOwner
     return f"it is the entry of {parsed.id}, which is registered" if same else None
@@ -232,7 +277,8 @@ def _of_a_lease(attempt: Attempt, layout: Layout, host_id: str, overlay: Any) ->
     agent, mine, other = attempt.stats(
         [layout.agent(host_id), layout.by_id(host_id), layout.by_overlay(overlay)]
     )
-    if agent is not None and session_of(agent):
+    registered = agent is not None and session_of(agent)
+    if registered or _vouched(attempt, layout, host_id) is not None:
         return f"it is the lease of {host_id}, which is registered"
     if any(stat is not None and stat.numChildren for stat in (mine, other)):
         return None  # a lease that 'neti lease release' cannot give up
