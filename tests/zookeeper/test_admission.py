@@ -13,6 +13,7 @@ from tests.support.zookeeper import SecureWorld, ZooKeeperWorld, files_of
 from neti.cli import cli
 from neti.errors import IdentityHeld, NotAdmitted, RegistryError
 from neti.model import Member, entry
+from neti.registry.admitted import Asked
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt
 from neti.registry.zookeeper.layout import Layout
@@ -258,6 +259,28 @@ def test_a_record_without_an_owner_is_given_one(
     assert owners(secure, *paths) == [["CN=a,OU=hosts"] for _ in paths]
     host.close()
     register(secure.open_as("host-a"), "a", 1)
+
+
+def test_new_instances_are_admitted_as_they_come(
+    secure: SecureWorld, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = [["a"], ["a"], ["a", "b"]]
+    seen: list[Any] = []
+
+    def instances(*_: Any) -> list[Asked]:
+        if not turns:
+            raise KeyboardInterrupt
+        seen.append(secure.open_as("host-a").records().keys())
+        return [Asked(i) for i in turns.pop(0)]
+
+    monkeypatch.setattr("neti.cli.registry_admit._instances", instances)
+    monkeypatch.setattr("neti.cli.aws.common.time.sleep", lambda _: None)
+    options = ["--aws", "--subject", "CN={id},OU=hosts", "--follow", "30"]
+    done = operator.run("admit", *options)
+    assert done.exit_code == 130
+    assert [set(each) for each in seen] == [set(), {"a"}, {"a"}]
+    assert done.stdout.count("1 host admitted") == 2
+    assert owners(secure, "hosts/b") == [["CN=b,OU=hosts"]]
 
 
 def test_in_an_open_tree_there_is_nobody_to_admit(world: ZooKeeperWorld, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def _of_its_site(instance: Instance, alike: Sequence[Member], settings: Settings
     """Which of the members with its private addresses are the instance; the most certain first."""
     if not alike:
         return []
-    site = _own_site(instance, settings)
+    site = own_site(instance, settings)
     by_public = [m for m in alike if m.public in instance.publics]
     return [
         # Public addresses are unique, even if the site is not known.
@@ -171,7 +171,7 @@ def _row(
     faults: Mapping[str, str],
 ) -> Row:
     excluded = any(fnmatch.fnmatchcase(instance.name, pattern) for pattern in exclude)
-    site = member.site if member is not None else _own_site(instance, settings)
+    site = member.site if member is not None else own_site(instance, settings)
     told = registered.told.get(member.id) if member is not None else None
     lease = registered.leases.get(instance.id)
     why = _why(instance, member, registered, settings, faults)
@@ -236,7 +236,7 @@ def _why_unregistered(instance: Instance, registered: Registered, faults: Mappin
     return f"no agent{also}"
 
 
-def _own_site(instance: Instance, settings: Settings) -> str:
+def own_site(instance: Instance, settings: Settings) -> str:
     """The site as the instance's own agent would decide it; this machine does not matter."""
     if not instance.privates:
         return UNKNOWN_SITE

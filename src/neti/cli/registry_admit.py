@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from neti.cli.asking import waiting
+from neti.cli.aws.common import follow_it, place_options
+from neti.cli.aws.common import waiting as aws_waiting
 from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
 from neti.cli.ending import if_interrupted
 from neti.cli.output import consent, explain, print_json, say
@@ -46,6 +48,16 @@ _SHOWN: Final = 20
     metavar="PATTERN",
     help="The subject of ids without one, such as 'CN={id},OU=hosts', as dev-ca makes them.",
 )
+@click.option(
+    "--aws", "from_aws", is_flag=True, help="All instances in EC2 that are in one of the sites."
+)
+@place_options
+@click.option(
+    "--follow",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help="With --aws: look again so often, and admit who is new.",
+)
 @click.option("--replace", is_flag=True, help="Even if the id belongs to another certificate.")
 @click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -56,6 +68,11 @@ def admit(
     as_json: bool,
     source: str | None,
     pattern: str | None,
+    from_aws: bool,
+    profile: tuple[str, ...],
+    role_arn: tuple[str, ...],
+    region: tuple[str, ...],
+    follow: float | None,
     replace: bool,
     dry_run: bool,
     yes: bool,
@@ -73,13 +90,67 @@ def admit(
       neti registry admit web-3 CN=web-3,OU=hosts
       neti registry admit web-3 web-4 --subject 'CN={id},OU=hosts'
       neti registry admit --from hosts.csv --dry-run
+      neti registry admit --aws --subject 'CN={id},OU=hosts' --region us-east-1 --follow 30
     """
-    asked = _asked(words, source)
     if pattern is not None:
         admitted.checked_pattern(pattern)
+    if follow is not None and (not from_aws or dry_run or as_json or replace):
+        raise click.UsageError(
+            "--follow goes with --aws, and not with --dry-run, --json, --replace"
+        )
+    if not from_aws and (profile or role_arn or region):
+        raise click.UsageError("--profile, --role-arn and --region go with --aws")
+    if from_aws and pattern is None:
+        raise click.UsageError("--aws needs --subject, such as --subject 'CN={id},OU=hosts'")
+    settings = load(config)
+    asked = _asked(words, source, from_aws=from_aws)
+
+    def once() -> None:
+        found = asked
+        if from_aws:
+            found = admitted.once([*asked, *_instances(settings, profile, role_arn, region)], "")
+        _admit(
+            settings,
+            found,
+            pattern,
+            replace=replace,
+            dry_run=dry_run,
+            yes=yes,
+            as_json=as_json,
+            quiet=follow is not None,
+        )
+
+    if follow is None:
+        once()
+    else:
+        say(f"following EC2, every {follow:g} s; prints only what changes")
+        follow_it(once, follow)
+
+
+def _instances(
+    settings: "Settings", profiles: Sequence[str], roles: Sequence[str], regions: Sequence[str]
+) -> list[Asked]:
+    from neti.aws import admit as of_instances
+    from neti.aws import instances
+    from neti.aws.access import open_places
+
+    places = open_places(profiles=profiles, roles=roles, regions=regions, waiting=aws_waiting)
+    return of_instances.asked(instances.read(places, states=of_instances.STATES), settings)
+
+
+def _admit(
+    settings: "Settings",
+    asked: Sequence[Asked],
+    pattern: str | None,
+    *,
+    replace: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     from neti.registry.zookeeper import admission
 
-    settings = load(config)
     with _operators_registry(settings) as registry:
         with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY):
             steps, refused = registry.operate(
@@ -100,7 +171,7 @@ def admit(
                 caller.note("registry admit", hosts=len(changes), first=changes[0].id)
     if as_json:
         _print_document(steps, changes, refused, dry_run=dry_run)
-    else:
+    elif changes or not quiet:
         _print(steps, changes, dry_run=dry_run)
         _name_shared(steps)
     if refused:
@@ -176,12 +247,12 @@ def _hold(missing: Sequence[str]) -> str:
     return f"{counted(len(missing), 'host')} {hold} no record"
 
 
-def _asked(words: tuple[str, ...], source: str | None) -> list[Asked]:
+def _asked(words: tuple[str, ...], source: str | None, *, from_aws: bool) -> list[Asked]:
     asked = admitted.typed(words)
     if source is not None:
         asked += read(source)
-    if not asked:
-        raise click.UsageError("name at least one ID, or give --from FILE")
+    if not asked and not from_aws:
+        raise click.UsageError("name at least one ID, or give --from FILE or --aws")
     return admitted.once(asked, "")
 
 

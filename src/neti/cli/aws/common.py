@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -11,9 +12,11 @@ from neti.aws.apply import Applier, Outcome, summary
 from neti.aws.calls import Calls, Place
 from neti.aws.changes import Change
 from neti.cli.output import print_json, progress, say
+from neti.errors import NetiError
 
 F = TypeVar("F", bound=Callable[..., Any])
 INTERRUPTED: Final = 130  # as a shell counts Ctrl-C
+_AGAIN_SECONDS: Final = 600.0
 
 
 def place_options(command: F) -> F:
@@ -88,6 +91,31 @@ def carry_out(
 def warn(sentences: Sequence[str]) -> None:
     for sentence in sentences:
         say(f"warning: {sentence}", err=True)
+
+
+def follow_it(once: Callable[[], None], seconds: float) -> None:
+    """Runs until it is interrupted. A failed turn is tried again at the next one. A failure that
+    lasts is repeated now and then, and its end is reported."""
+    failing, said_at = "", 0.0
+    while True:
+        failure = ""
+        try:
+            once()
+        except NetiError as error:
+            failure = f"{error}\nTrying again in {seconds:g} s"
+        except SystemExit as stopped:  # carry_out has just printed what was done and what was not
+            if stopped.code == INTERRUPTED:
+                raise
+            failure = f"Trying again in {seconds:g} s"
+        now = time.monotonic()
+        if failure and (failure != failing or now - said_at > _AGAIN_SECONDS):
+            say(*f"neti: {failure}".splitlines(), err=True)
+            said_at = now
+        elif failing and not failure:
+            say("neti: it works again", err=True)
+        failing = failure
+        sys.stdout.flush()
+        time.sleep(seconds)
 
 
 class Words:

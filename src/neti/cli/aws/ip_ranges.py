@@ -1,8 +1,5 @@
 """``neti aws ip-ranges``: AWS's ranges, or the fleet's own addresses, in security groups."""
 
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -14,19 +11,17 @@ from neti.aws.access import open_places
 from neti.aws.ip_ranges import Protocol, Shape
 from neti.aws.ranges_plan import MEMORY, SITE_TAG, Request, make_plan
 from neti.cli.aws.common import (
-    INTERRUPTED,
     Words,
     carry_out,
     change_options,
+    follow_it,
     place_options,
     waiting,
 )
 from neti.cli.common import config_option, json_option, registry_of
 from neti.cli.output import say
-from neti.errors import NetiError
 
 _PORTS = "0-65535"
-_AGAIN_SECONDS = 600.0
 
 
 @click.command("ip-ranges")
@@ -203,32 +198,7 @@ def ip_ranges(
         once()
     else:
         say(f"following the fleet, every {follow:g} s; prints only what changes")
-        _follow(once, follow)
-
-
-def _follow(once: Callable[[], None], seconds: float) -> None:
-    """Runs until it is interrupted. A failed turn is tried again at the next one. A failure that
-    lasts is repeated now and then, and its end is reported."""
-    failing, said_at = "", 0.0
-    while True:
-        failure = ""
-        try:
-            once()
-        except NetiError as error:
-            failure = f"{error}\nTrying again in {seconds:g} s"
-        except SystemExit as stopped:  # carry_out has just printed what was done and what was not
-            if stopped.code == INTERRUPTED:
-                raise
-            failure = f"Trying again in {seconds:g} s"
-        now = time.monotonic()
-        if failure and (failure != failing or now - said_at > _AGAIN_SECONDS):
-            say(*f"neti: {failure}".splitlines(), err=True)
-            said_at = now
-        elif failing and not failure:
-            say("neti: it works again", err=True)
-        failing = failure
-        sys.stdout.flush()
-        time.sleep(seconds)
+        follow_it(once, follow)
 
 
 def _refuse_nonsense(request: Request, follow: float | None, *, any_region: bool) -> None:
