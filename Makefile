@@ -1,16 +1,16 @@
-# make setup | lab | check | test | lint | bench | bench-quick | drills | deb | deb-test: everything a newcomer
+# make setup | lab | check | test | coverage | lint | bench | bench-quick | drills | deb | deb-test: everything a newcomer
 # needs, from a bare Debian 12.
 
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.complete
-WORKERS ?= 2
+WORKERS ?= 3
 
 # Each process would compile Neti anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup lab check test test-parallel kernel-test lint bench bench-quick drills deb deb-test clean
+.PHONY: setup lab check quick test coverage kernel-test lint bench bench-quick drills deb deb-test clean
 
 setup: $(STAMP)
 
@@ -28,18 +28,21 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# The inner loop: what needs neither namespaces nor a lab.
-check: setup lint
-	$(VENV)/bin/python -m pytest -q --numprocesses $(WORKERS) tests/unit tests/docs tests/contract
+# The inner loop: what needs neither namespaces nor a lab. Types are checked beside the tests.
+check: setup
+	$(MAKE) --no-print-directory --jobs 2 lint quick
 
-# One at a time: some tests count what a busy neighbour would change. WORKERS=2 make test-parallel is
-# quicker, on a machine that has room for it.
+quick: setup
+	$(VENV)/bin/python -m pytest -q --numprocesses 2 tests/unit tests/docs tests/contract
+
+# What the same tests cover of each room, in branches too; red below a room's floor.
+coverage: setup
+	$(VENV)/bin/python -m pytest -q --numprocesses 2 --cov --cov-report= tests/unit tests/docs tests/contract
+
+# Everything. Most tests wait more than they compute, so there are more workers than processors. Who
+# gets what: tests/conftest.py
 test: setup lint
-	$(VENV)/bin/python -m pytest -m 'not package'
-
-# Who gets what: tests/conftest.py
-test-parallel: setup lint
-	$(VENV)/bin/python -m pytest -m 'not package' --numprocesses $(WORKERS)
+	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS)
 
 # The dataplane on another Linux: make kernel-test KERNEL=linux-image-5.10.0-30-amd64_5.10.218-1_amd64.deb
 kernel-test: setup
@@ -63,8 +66,10 @@ bench-quick: setup
 	scripts/system-packages bench
 	$(VENV)/bin/python -m benchmarks --quick
 
+# In full, and then the migration of a whole fleet among troubles.
 drills: setup
 	$(VENV)/bin/python -m drills
+	$(VENV)/bin/python -m pytest -m long tests/lab
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 from hypothesis import settings
+from tests.support import coverage_floors
 from tests.support.drill_player import DrillPlayer
 
 from neti.model import problems
@@ -47,15 +48,19 @@ settings.register_profile("neti", deadline=None, print_blob=True)
 settings.load_profile("neti")
 
 HERE: Final = Path(__file__).parent
-# What waits longest begins first, what only computes fills the gaps, and drills, which have been
-# played meanwhile, are collected at the end.
+# Workers take from both ends of this list. What waits, for processes, servers and time-outs, is
+# taken from the front, and by two workers only: each runs a whole lab at times. A further worker
+# begins at the end with what only computes. In the middle are the drills, which play meanwhile.
 ORDER: Final = (
-    *("lab", "deploy", "kernel", "zookeeper", "bench", "aws", "simulation", "contract"),
-    *("docs", "unit", "drills"),
+    *("lab", "deploy", "kernel", "zookeeper", "bench", "aws", "contract"),
+    "drills",
+    *("docs", "unit", "simulation"),
 )
+LONGEST: Final = "test_migrate.py"
+AT_THE_FRONT: Final = 2
 COMPUTING: Final = {"simulation", "docs", "unit"}
-# With several workers each of these tests may go to another one. Of the others a file stays
-# together, whose fixtures and imports would be made by each worker.
+# Each of these tests may go to another worker. Of the others a file stays together, because its
+# fixtures would be made again by each worker.
 APART: Final = {"lab", "deploy", "kernel", "zookeeper", "bench", "simulation", "drills"}
 _DRILL: Final = re.compile(r"/test_drills\.py::test_drill\[(\w+)\]")
 
@@ -66,6 +71,8 @@ def _part(item: pytest.Item) -> str:
 
 def _rank(item: pytest.Item) -> int:
     part = _part(item)
+    if item.path.name == LONGEST:
+        return -1
     return ORDER.index(part) if part in ORDER else len(ORDER)
 
 
@@ -83,6 +90,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             return nodeid if file.split("/")[1] in APART else file
+
+        def _assign_work_unit(self, node: Any) -> None:
+            if int(node.gateway.id.removeprefix("gw")) >= AT_THE_FRONT:
+                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+            super()._assign_work_unit(node)
 
     config.option.loadscopereorder = False
     return Scheduling(config, log)
@@ -131,6 +143,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 # --- the end ---
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Before the summary, which counts a room below its floor as an error."""
+    coverage_floors.judge(session)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How to repeat what chance decided, also when all is well."""
     for reports in terminalreporter.stats.values():
@@ -138,3 +156,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             for key, value in getattr(report, "user_properties", ()):
                 if key == "repeat" and report.when == "call":
                     terminalreporter.write_line(f"to repeat: {value}")
+    for line in coverage_floors.lines(terminalreporter.config):
+        terminalreporter.write_line(line)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.support.front import run_in_front
 
 from neti_lab import lifecycle
 from neti_lab.state import LabState, open_state
@@ -52,13 +53,7 @@ def neti_lab(lab_command: Callable[..., list[str]]) -> Neti:
     """Runs ``neti lab COMMAND --name LAB ARGUMENTS`` as a user would."""
 
     def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            lab_command(command, *arguments),
-            capture_output=True,
-            text=True,
-            timeout=150,
-            check=False,
-        )
+        return run_in_front(lab_command(command, *arguments), 150)
 
     return run
 

@@ -42,6 +42,7 @@ def test_a_fleet_moves_and_no_request_fails(lab: LabState, lab_command: Command)
     assert not lifecycle.anything_left(lab)
 
 
+@pytest.mark.long
 def test_troubles_cost_no_more_than_is_excused(lab: LabState, lab_command: Command) -> None:
     """Agents, leaders and proxies die for nothing; a flushed ruleset is back within 2 s."""
     said = played(lab_command("migrate", "--chaos", "--seed", "7"))

@@ -267,11 +267,21 @@ class World:
         return box
 
     def settle(self) -> None:
-        """Turns of every loop until nobody has anything left to do now."""
+        """Turns of every loop until nobody has anything left to do now: nothing is told and no
+        timer is due, twice in a row, because a turn may also see what another left on disk."""
+        idle = 0
         for _ in range(20):
-            for box in self.boxes:
-                if box.agent is not None:
-                    box.agent.step()
+            running = [box.agent for box in self.boxes if box.agent is not None]
+            for agent in running:
+                agent.step()
+            now = self.clock.monotonic()
+            busy = any(
+                not agent.queue.empty() or any(at <= now for at in agent.core.timers.due.values())
+                for agent in running
+            )
+            idle = 0 if busy else idle + 1
+            if idle == 2:
+                return
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
