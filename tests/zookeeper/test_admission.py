@@ -354,6 +354,9 @@ def test_after_a_wipe_everything_has_its_owner_again(
         register(secure.open_as("host-c"), "d", 4)
     again = operator.told("import", str(file))
     assert (again["laid_out"], again["hosts"], again["leases"]) == (False, [], [])
+    assert operator.told("init", "--dry-run")["changes"] == []
+    found = json.loads(operator.run("check", "--json").stdout)["findings"]
+    assert [f for f in found if f["severity"] == "fault"] == []
 
 
 def test_until_all_is_imported_members_make_nothing(
