@@ -80,9 +80,10 @@ class Impostors:
 
     def _may_be_believed(self, name: str) -> bool:
         """A peer believes an entry only with the overlay address that is leased to its host, and
-        where records decide, only if this host's names it."""
+        where records decide, none that this host's does not name: if that names another one, it is
+        answered for what it says, and not for the entry."""
         own, fleet = self._core.members.overlay, self._core.members.fleet
-        if fleet.records == "strict" and name in fleet.unvouched:
+        if fleet.records == "strict":
             return False
         return own is None or own_entry.overlay_in(name) == own
 

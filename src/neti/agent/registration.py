@@ -58,12 +58,15 @@ class Registration:
         if overlay is None:
             core.out.worker.submit("lease", lambda: registry.acquire(host_id, subnet))
             return
-        known = (core.disk.itself.entry, *core.members.fleet.names_of(host_id), *self._taken)
+        fleet = core.members.fleet
+        said, departed = fleet.names_of(host_id), fleet.departed(host_id)
+        if fleet.records == "strict":  # what others say of this host drives up nothing
+            said, departed = (), None
         member = own_entry.own_member(
             core.host,
             overlay,
-            known,
-            departed=core.members.fleet.departed(core.host.id),
+            (core.disk.itself.entry, *said, *self._taken),
+            departed=departed,
             taken=self._taken,
             skip=core.out.chance(min(_SPREAD ** (1 + len(self._taken)), _WIDEST)),
         )

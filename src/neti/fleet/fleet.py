@@ -30,7 +30,7 @@ from neti.fleet.members import Change, Standing
 from neti.fleet.reads import Asking, Questions
 from neti.fleet.removal import Leaving
 from neti.fleet.vouching import Mode, Vouching
-from neti.model import Departure, IPAddress, Member, Moved, entry
+from neti.model import Departure, IPAddress, Member, Moved
 from neti.registry import HostRead
 
 # Junk in the registry must not fill the status page.
@@ -398,13 +398,8 @@ class Fleet:
 
     def _heed_goodbye(self, host_id: str, *, now: float) -> set[str]:
         """Where records decide, a goodbye counts once the host's own says so."""
-        generation = self._roster.departed(host_id)
-        if generation is None or not self._vouching.decides:
-            return set()
-        word = Departure(host_id, generation)
-        if not self._vouching.says_left(host_id, entry.encode_goodbye(word)):
-            return set()
-        return self._leaving.goodbye(word, now=now)
+        word = self._vouching.goodbye(host_id) if self._vouching.decides else None
+        return self._leaving.goodbye(word, now=now) if word is not None else set()
 
     def _remove(self, name: str, *, now: float) -> set[str]:
         claim = self._roster.remove(name)
@@ -428,12 +423,10 @@ class Fleet:
         return touched
 
     def _said_goodbye(self, name: str, claim: Member) -> bool:
-        if not self._roster.said_goodbye(name):
-            return False
         if not self._vouching.decides:
-            return True
-        said = Departure(claim.id, self._roster.departed(claim.id) or 0)
-        return self._vouching.says_left(claim.id, entry.encode_goodbye(said))
+            return self._roster.said_goodbye(name)
+        word = self._vouching.goodbye(claim.id)
+        return word is not None and word.generation >= claim.generation
 
     def _id_of(self, name: str) -> str:
         return self._roster.claims[name].id

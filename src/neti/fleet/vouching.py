@@ -13,7 +13,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from types import MappingProxyType
 from typing import Final, Literal
 
+from neti.errors import EntryError
 from neti.fleet.reads import Asking
+from neti.model import Departure, entry
 from neti.registry import HostRead
 
 # Whether records are not read, are read and only reported, or decide.
@@ -63,10 +65,17 @@ class Vouching:
         open_still = self._twins.get(host_id) == name or name in self._made
         return None if open_still and self._asking.asks_host(host_id) else False
 
-    def says_left(self, host_id: str, departure: str) -> bool:
-        """Whether this goodbye is the host's word."""
+    def goodbye(self, host_id: str) -> Departure | None:
+        """The goodbye that is the host's word, and stands. Others may stand beside it."""
         said = self._said.get(host_id)
-        return said is not None and said.record is not None and said.record.word == departure
+        word = said.record.word if said is not None and said.record is not None else ""
+        if not word.startswith("left.") or not self._standing(word):
+            return None
+        try:
+            parsed = entry.parse(word)
+        except EntryError:
+            return None
+        return parsed if isinstance(parsed, Departure) and parsed.id == host_id else None
 
     # --- what is told ---
 

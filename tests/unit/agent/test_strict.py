@@ -44,6 +44,10 @@ def forge(fleet: World, box: Box) -> str:
     return name
 
 
+def generation_of(name: str) -> str:
+    return name.split(".")[2]
+
+
 def codes(box: Box) -> set[str]:
     return {one["code"] for one in box.status()["problems"]}
 
@@ -128,6 +132,48 @@ def test_a_host_that_left_is_gone_at_once(fleet: World) -> None:
     two.ask("leave")
     fleet.settle()
     assert private_of(one, two) is None
+
+
+def test_a_forged_goodbye_of_a_later_generation_does_not_hide_its_own(fleet: World) -> None:
+    one, two = started(fleet, 1), started(fleet, 2)
+    say(fleet, ON)
+    fleet.server.put(f"left.zzzz.{two.host.id}")
+    fleet.settle()
+    two.ask("leave")
+    fleet.settle()
+    assert private_of(one, two) is None
+
+
+def test_a_forged_entry_of_an_earlier_generation_is_not_answered(fleet: World) -> None:
+    from neti.registry.record import HostRecord
+
+    two = started(fleet, 2)
+    say(fleet, ON)
+    fleet.server.put_record(two.host.id, HostRecord())  # so that there is an earlier one
+    fleet.pass_time(2)
+    before = two.status()["entry"]
+    fleet.server.put(
+        before.replace(f".{generation_of(before)}.", ".0.").replace("1.0a0000", "1.0a0009")
+    )
+    fleet.pass_time(2)
+    assert generation_of(before) != "0"
+    assert two.status()["entry"] == before
+
+
+@pytest.mark.parametrize("forged", ["1.0a00090900000000{overlay}.zzy.ec2.{id}", "left.zzy.{id}"])
+def test_what_others_say_of_it_does_not_drive_up_its_generation(fleet: World, forged: str) -> None:
+    """Otherwise one entry is enough, and the next name is longer than names may be."""
+    from neti.registry.record import HostRecord
+
+    two = started(fleet, 2)
+    say(fleet, ON)
+    before = two.status()["entry"]
+    fleet.server.put(forged.format(overlay=before[18:26], id=two.host.id))
+    fleet.settle()
+    fleet.server.put_record(two.host.id, HostRecord())
+    fleet.pass_time(2)
+    assert two.status()["entry"] != before
+    assert len(generation_of(two.status()["entry"])) == 1
 
 
 def test_a_record_that_an_operator_wrote_over_makes_its_host_register_anew(fleet: World) -> None:
