@@ -4,15 +4,20 @@ import json
 import struct
 import time
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.support.recorder import Recorder
 from tests.support.swarm import RawSession, _text
-from tests.support.zookeeper import need_zookeeper
+from tests.support.zookeeper import ZooKeeperWorld, need_zookeeper
 
 from neti.cli import cli
+from neti.registry import DataRead
 from neti.registry.zookeeper.probe import Place, takes
+from neti.registry.zookeeper.requests import MultiRead
 from neti_lab.zookeeper import LIMITS, Peer, ZooKeeperServer
 
 LONG = "x" * 60_000
@@ -129,3 +134,33 @@ def test_the_check_sees_what_a_server_would_read(
         told = CliRunner().invoke(cli, words)
         found = {one["code"]: one["severity"] for one in json.loads(told.stdout)["findings"]}
         assert found.get("request-length") == ("note" if warned else None)
+
+
+def test_answers_about_many_long_nodes_are_not_kept_and_each_is_read_by_itself(
+    own_world: ZooKeeperWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without limits a member makes nodes of 900 kB, and agents ask about many at once."""
+    kept: list[int] = []
+    parse = MultiRead.deserialize
+
+    def deserialize(reply: bytes, offset: int) -> list[Any] | None:
+        kept.append(len(reply))
+        return parse(reply, offset)
+
+    registry = own_world.open()
+    registry.acquire("a", IPv4Network("192.168.0.0/24"))
+    names = [f"long-{number}" for number in range(20)]
+    for name in names:
+        own_world.client.create(f"{own_world.prefix}/ip-map/{name}", b"x" * 900_000)
+    recorder = Recorder()
+    registry.watch(recorder)
+    recorder.until_fresh()
+    monkeypatch.setattr(MultiRead, "deserialize", staticmethod(deserialize))
+    registry.ask_data([*names, "gone"])
+    recorder.until(lambda seen: len(seen.of(DataRead)) == len(names) + 1)
+    answers = recorder.of(DataRead)
+    assert [answer.name for answer in answers] == [*names, "gone"]
+    assert [answer.data is None for answer in answers] == [*[False] * len(names), True]
+    assert set(registry.data([*names, "gone"])) == set(names)
+    assert len(kept) == 2
+    assert max(kept) < 100

@@ -36,7 +36,9 @@ def test_a_multi_read_asks_for_each_node_behind_a_header_and_says_where_it_ends(
 
 def test_the_error_of_one_node_is_only_that_nodes() -> None:
     reply = b"header" + found(b"1") + failed(-101) + found(None) + failed(-102) + found(b"") + END
-    one, gone, nothing, closed, empty = MultiRead.deserialize(reply, len(b"header"))
+    answer = MultiRead.deserialize(reply, len(b"header"))
+    assert answer is not None
+    one, gone, nothing, closed, empty = answer
     assert one == (b"1", STAT)
     assert one[1].mzxid == 12
     assert isinstance(gone, NoNodeError)
@@ -65,3 +67,7 @@ def test_a_path_that_is_too_long_keeps_no_other_from_being_read() -> None:
 
 def test_nothing_is_asked_about_nothing() -> None:
     assert list(reads([])) == []
+
+
+def test_an_answer_that_was_not_kept_is_none() -> None:
+    assert MultiRead.deserialize(b"header", len(b"header")) is None

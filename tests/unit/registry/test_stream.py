@@ -116,3 +116,20 @@ def test_an_answer_that_is_lost_with_the_connection_is_not_told() -> None:
     client.asked.clear()
     stream.ask(["n"])
     assert [request.paths for request in client.asked] == [(LAYOUT.name("n"),)]
+
+
+def test_what_is_too_long_together_is_asked_one_after_another_in_order() -> None:
+    stream, client, told = connected()
+    names = [f"n{number}" for number in range(200)]
+    stream.ask(names)
+    assert [len(request.paths) for request in client.asked] == [128, 72]
+    client.asked.pop(0), client.then.pop(0)(None)
+    for number in range(128):
+        request, then = client.asked.pop(), client.then.pop()
+        assert isinstance(request, GetData)
+        then(NoNodeError() if number == 5 else NODE)
+    assert [len(request.paths) for request in client.asked] == [72]
+    assert [event.name for event in told if isinstance(event, DataRead)] == names[:128]
+    assert told[5] == DataRead("n5", None)
+    client.then[0]([NODE] * 72)
+    assert len(told) == 200

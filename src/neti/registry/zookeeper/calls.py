@@ -201,13 +201,15 @@ class Attempt:
     def _read_all(self, paths: Sequence[str]) -> list[Any]:
         if len(paths) == 1:
             return self.each([GetData(paths[0], None)])
-        found = []
-        for answer in self.each(list(reads(paths))):
+        found: list[Any] = []
+        requests = list(reads(paths))
+        for request, answer in zip(requests, self.each(requests), strict=True):
             if isinstance(answer, UnimplementedError):  # before 3.6, where no agent works
                 return self.each([GetData(path, None) for path in paths])
             if isinstance(answer, Exception):
                 raise answer
-            found += answer
+            each = [GetData(path, None) for path in request.paths] if answer is None else []
+            found += self.each(each) if each else answer
         return found
 
     def _batch(self, requests: Sequence[Any]) -> list[Any]:

@@ -30,6 +30,8 @@ _ERROR: Final = -1
 _MOST_BYTES: Final = 32_768
 # Details have up to 16 KiB each, so an answer has at most 2 MiB where agents wrote all of it.
 _MOST_NODES: Final = 128
+# But any member can make nodes of 1 MB, where a server lets it.
+MOST_ANSWER: Final = 4 * 2**20
 
 
 class Stat(NamedTuple):
@@ -102,7 +104,8 @@ class ListWholeNames(ListNames):
 @dataclass(frozen=True, slots=True)
 class MultiRead:
     """Data and stat of many nodes in one answer, since ZooKeeper 3.6. What cannot be read is an
-    exception in its place. The nodes are not of one moment."""
+    exception in its place. The nodes are not of one moment. An answer of more than MOST_ANSWER
+    bytes is not kept (see ``watch``): then each has to be read by itself."""
 
     paths: tuple[str, ...]
     type: ClassVar[int] = 22
@@ -111,8 +114,10 @@ class MultiRead:
         return b"".join([*map(_get_data, self.paths), _END])
 
     @classmethod
-    def deserialize(cls, reply: bytes, offset: int) -> list[Any]:
-        """(data, stat) or an exception for each."""
+    def deserialize(cls, reply: bytes, offset: int) -> list[Any] | None:
+        """(data, stat) or an exception for each; None: the answer was not kept."""
+        if offset == len(reply):
+            return None
         found: list[Any] = []
         while True:
             kind, end, _ = _PART.unpack_from(reply, offset)

@@ -16,7 +16,9 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from kazoo.exceptions import (
+    BadArgumentsError,
     ConnectionLoss,
+    NoAuthError,
     NodeExistsError,
     NoNodeError,
     SessionExpiredError,
@@ -75,6 +77,7 @@ _LONGEST_JITTER: Final = 40.0
 _REQUESTS_IN_FLIGHT: Final = 4
 _FEW_QUESTIONS: Final = 64
 _NO_TREE: Final = -1  # a czxid that no node has
+_NOT_THERE: Final = (NoNodeError, NoAuthError, BadArgumentsError)
 Subject = IPv4Address | str | HostId  # a lease's overlay address, an entry's name, a host's record
 
 
@@ -350,6 +353,9 @@ class Stream:
 
     def _ask_some(self, request: MultiRead, subjects: Sequence[Subject]) -> None:
         def on_answer(answer: Any) -> None:
+            if answer is None:
+                self._ask_each(deque(subjects))
+                return
             with self._lock:
                 self._in_flight -= 1
             if isinstance(answer, UnimplementedError):
@@ -362,6 +368,26 @@ class Stream:
 
         if self.client is not None:
             self.client.submit(request, on_answer)
+
+    def _ask_each(self, subjects: deque[Subject]) -> None:
+        """One after another: together their answer was too long to be kept."""
+        subject = subjects.popleft()
+
+        def on_answer(answer: Any) -> None:
+            failed = isinstance(answer, Exception)
+            lost = failed and not isinstance(answer, _NOT_THERE)
+            if not lost:
+                self._tell(_said(subject, None if failed else answer))
+            if subjects and not lost:
+                self._ask_each(subjects)
+                return
+            with self._lock:
+                self._in_flight -= 1
+            if not lost:
+                self._ask_more()
+
+        if self.client is not None:
+            self.client.submit(GetData(self._path(subject), None), on_answer)
 
     def _path(self, subject: Subject) -> str:
         if isinstance(subject, IPv4Address):

@@ -21,12 +21,13 @@ from typing import Any, Final, Protocol
 from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionDropped, SessionExpiredError
 from kazoo.protocol.connection import STOP_CONNECTING, ConnectionHandler
-from kazoo.protocol.serialization import CloseInstance, Connect
+from kazoo.protocol.serialization import CloseInstance, Connect, ReplyHeader
 from kazoo.protocol.states import KeeperState
 from kazoo.retry import KazooRetry
 
 from neti.model.settings import RegistryTLS
 from neti.registry.zookeeper import tls
+from neti.registry.zookeeper.requests import MOST_ANSWER, MultiRead
 from neti.registry.zookeeper.socket import PatientHandler
 
 # kazoo writes session passwords to its log at its finest level: this logger has no such level.
@@ -35,6 +36,8 @@ _LOG.setLevel(logging.ERROR)
 
 _INT: Final = struct.Struct("!i")
 _EVENT: Final = struct.Struct("!iii")
+_REPLY_HEADER: Final = struct.Struct("!iqi")
+_AT_A_TIME: Final = 65_536  # bytes of an answer that is not kept
 _CONNECT_REPLY: Final = struct.Struct("!iii")  # length, protocol version, session time-out
 # Seconds between two attempts to connect: what changed meanwhile is in the kernel 2 s after the
 # registry is back, however long it was away.
@@ -303,6 +306,21 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
                 return bool(granted > 0)
         except (OSError, client.handler.timeout_exception):
             return False
+
+    def _read_header(self, timeout: float) -> Any:
+        """As kazoo's; but an answer about many nodes that is too long is read and not kept."""
+        (length,) = _INT.unpack(self._read(_INT.size, timeout))
+        pending = self.client._pending
+        asked = pending[0][0] if pending else None
+        kept = length
+        if length > MOST_ANSWER and isinstance(asked, MultiRead):
+            kept = _REPLY_HEADER.size
+        raw = self._read(kept, timeout)
+        left = length - kept
+        while left > 0:
+            left -= len(self._read(min(left, _AT_A_TIME), timeout))
+        header, offset = ReplyHeader.deserialize(raw, 0)
+        return header, raw, offset
 
     def _read_watch_event(self, buffer: bytes, offset: int) -> None:
         kind, _state, length = _EVENT.unpack_from(buffer, offset)
