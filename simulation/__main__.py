@@ -6,9 +6,10 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
 from typing import Final
 
@@ -22,13 +23,15 @@ _INJECTED: Final = {
         *("reboot", "power_cut", "sleep", "clock", "move"),
         *("metadata_silent", "metadata_odd"),
     ),
-    "disks": ("disk_full", "disk_read_only", "disk_lies", "old_disk", "tear", "newer"),
+    "versions": ("newer", "older", "upgrade", "downgrade"),
+    "disks": ("disk_full", "disk_read_only", "disk_lies", "old_disk", "tear"),
     "kernels": ("kernel_refuses", "kernel_refuses_rules"),
     "neighbours": (
         *("flush", "flush_at", "flush_unheard"),
         *("take_element", "foreign_verdict", "tamper"),
+        *("load_table", "take_route"),
     ),
-    "registry": ("registry_away", "cut", "expire", "wipe", "restore_registry"),
+    "registry": ("registry_away", "cut", "partition", "expire", "wipe", "restore_registry"),
     "members": (
         "junk",
         "claim",
@@ -59,10 +62,10 @@ class Told:
     killed: Counter[str]
 
 
-def one(seed: int, steps: int, largest: int, shrinks: bool) -> Told:
+def one(seed: int, *, steps: int, largest: int, shrinks: bool, lately: bool = False) -> Told:
     gc.disable()  # a seed leaves few circles behind: they are looked for between two seeds
     gc.collect()
-    size, acts = drawn(str(seed), steps, largest)
+    size, acts = drawn(str(seed), steps, largest, lately=lately)
     outcome = play(size, acts)
     story = outcome.story
     fault = "" if outcome.fault is None else str(outcome.fault)
@@ -83,16 +86,12 @@ def one(seed: int, steps: int, largest: int, shrinks: bool) -> Told:
     )
 
 
-def all_of(
-    first: int, seeds: int, steps: int, workers: int, *, largest: int, shrinks: bool
-) -> Iterator[Told]:
-    numbers = range(first, first + seeds)
+def all_of(numbers: range, workers: int, play_one: Callable[[int], Told]) -> Iterator[Told]:
     if workers == 1:
-        yield from (one(number, steps, largest, shrinks) for number in numbers)
+        yield from map(play_one, numbers)
         return
     with ProcessPoolExecutor(workers) as pool:
-        count = len(numbers)
-        yield from pool.map(one, numbers, [steps] * count, [largest] * count, [shrinks] * count)
+        yield from pool.map(play_one, numbers)
 
 
 def main() -> int:
@@ -108,6 +107,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--no-shrink", action="store_true", help="tell the whole story")
     parser.add_argument("--all", action="store_true", help="go on after the first that ends badly")
+    parser.add_argument("--lately", action="store_true", help="draw the newest kinds of acts too")
     parser.add_argument("--coverage", action="store_true", help="what never happened")
     asked = parser.parse_args()
     began = time.monotonic()
@@ -116,10 +116,14 @@ def main() -> int:
     stages: Counter[tuple[str, str]] = Counter()
     killed: Counter[str] = Counter()
     done = steps = kills = bad = 0
-    shrinks = not asked.no_shrink
-    for told in all_of(
-        asked.first, asked.seeds, asked.steps, asked.workers, largest=asked.largest, shrinks=shrinks
-    ):
+    play_one = partial(
+        one,
+        steps=asked.steps,
+        largest=asked.largest,
+        shrinks=not asked.no_shrink,
+        lately=asked.lately,
+    )
+    for told in all_of(range(asked.first, asked.first + asked.seeds), asked.workers, play_one):
         done, steps, kills = done + 1, steps + told.steps, kills + told.kills
         coverage.update(told.coverage)
         effects.update(told.effects)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from neti import durable
 from neti.agent.own_entry import own_member
 from neti.agent.told import Reload
-from neti.dataplane.monitor import RulesChanged
+from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.errors import NetiError
 from neti.model import Member, entry
 from neti.oneshot import strict
@@ -66,15 +66,30 @@ class Stage:
 Perform = Callable[..., None]
 
 
+# Commands that may be cut off in the middle, and with which arguments.
+INTERRUPTED: Final[dict[str, tuple[Any, ...]]] = {
+    "enforce": (False, False),
+    "confirm": (),
+    "relax": (),
+    "down": (),
+    "up": (),
+    "leave": (),
+    "release": (),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``draw``: its arguments. ``words``: in a story, with the arguments in their places."""
+    """``draw``: its arguments. ``words``: in a story, with the arguments in their places.
+    ``lately``: drawn only where that is asked for, until the seeds that have it were looked through
+    (``--lately``); stories may have it."""
 
     perform: Perform
     words: str
     weight: float
     draw: Callable[[Random], tuple[Any, ...]]
     of_host: bool
+    lately: bool
 
 
 KINDS: dict[str, Kind] = {}
@@ -90,9 +105,10 @@ def act(
     draw: Callable[[Random], tuple[Any, ...]] = _nothing,
     *,
     of_host: bool = True,
+    lately: bool = False,
 ) -> Callable[[Perform], Perform]:
     def declared(perform: Perform) -> Perform:
-        KINDS[perform.__name__] = Kind(perform, words, weight, draw, of_host)
+        KINDS[perform.__name__] = Kind(perform, words, weight, draw, of_host, lately)
         return perform
 
     return declared
@@ -172,6 +188,20 @@ def kill(stage: Stage, host: SimulatedHost) -> None:
 def kill_at(stage: Stage, host: SimulatedHost, effects: int) -> None:
     if host.answers:
         host.gate.arm(effects, host.gate.kill)
+
+
+@act(
+    "{}, and is killed before its effect number {}",
+    1.5,
+    lambda c: (c.choice(tuple(INTERRUPTED)), c.choice((1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 11))),
+    lately=True,
+)
+def interrupted(stage: Stage, host: SimulatedHost, command: str, effects: int) -> None:
+    """In the middle of what an operator asked for."""
+    if host.answers:
+        host.gate.arm(effects, host.gate.kill)
+        KINDS[command].perform(stage, host, *INTERRUPTED[command])
+        host.gate.disarm()
 
 
 @act("starts, and is killed before its effect number {}", 2, _soon)
@@ -320,6 +350,58 @@ def newer(stage: Stage, host: SimulatedHost) -> None:
         host.disk.files[name].data = host.disk.files[name].synced = written
 
 
+@act("the version before ran there", 0.7, lately=True)
+def older(stage: Stage, host: SimulatedHost) -> None:
+    """It wrote no format, and none of the keys that came later."""
+    host.kill()
+    host.users.forget()
+    for name, file in host.disk.files.items():
+        if name.endswith((".json", ".copy", ".jsonl", ".old")):
+            file.data = file.synced = b"".join(map(_older, file.data.splitlines(keepends=True)))
+
+
+_LATER: Final = ("format", "followed", "said_at", "said_by", "relaxed_until", "relaxed_for")
+
+
+def _older(line: bytes) -> bytes:
+    try:
+        document = durable.checked(line)
+    except ValueError:
+        return line
+    return durable.line(
+        {
+            key: value[:5] if isinstance(value, list) and key != "#" else value
+            for key, value in document.items()
+            if key not in _LATER
+        }
+    )
+
+
+@act("is upgraded, to a version with more sets", 0.7, lately=True)
+def upgrade(stage: Stage, host: SimulatedHost) -> None:
+    _installed(stage, host, newer_one=True)
+
+
+@act("goes back to the version before", 0.7, lately=True)
+def downgrade(stage: Stage, host: SimulatedHost) -> None:
+    _installed(stage, host, newer_one=False)
+
+
+def _installed(stage: Stage, host: SimulatedHost, *, newer_one: bool) -> None:
+    """As a package does: the agent that runs is restarted."""
+    if host.newer is newer_one:
+        return
+    ran = host.runs
+    if ran:
+        host.stop()
+    if host.newer:
+        newer(stage, host)  # what it has written
+    host.newer = newer_one
+    if ran:
+        host.start()
+        stage.world.settle()
+
+
 # --- its kernel, and others' programs ---
 
 
@@ -413,6 +495,32 @@ def tamper(stage: Stage, host: SimulatedHost) -> None:
     _meddled(stage, host)
 
 
+@act(
+    "another program loads a table that judges input (and drops: {})",
+    1,
+    lambda c: (c.random() < 0.5,),
+    lately=True,
+)
+def load_table(stage: Stage, host: SimulatedHost, drops: bool) -> None:
+    host.machine.tables["theirs"] = judging("theirs", drops=drops)
+    _changed(host)
+
+
+@act("the other program takes its table away", 1, lately=True)
+def unload_table(stage: Stage, host: SimulatedHost) -> None:
+    if host.machine.tables:
+        host.machine.tables.clear()
+        _changed(host)
+
+
+@act("another program takes the overlay's route away", 0.7, lately=True)
+def take_route(stage: Stage, host: SimulatedHost) -> None:
+    if host.machine.routes:
+        host.machine.routes.clear()
+        stage.truth.of(host).meddled = stage.world.time.now
+        host._tell(NetworkChanged())
+
+
 @act("opens a flow to host number {}", 2, lambda c: (c.randrange(50),))
 def flow(stage: Stage, host: SimulatedHost, number: int) -> None:
     other = stage.world.hosts[number % len(stage.world.hosts)]
@@ -499,6 +607,25 @@ def enforce_from(stage: Stage, host: SimulatedHost, where: str) -> None:
         word.enforced = False
         if where == "elsewhere" and began != "enforced":
             stage.fault("session", host, "armed, and the session that typed it is shut out")
+
+
+@act(
+    "an operator is in by SSH, from {}",
+    0.7,
+    lambda c: (c.choice(("here", "elsewhere")),),
+    lately=True,
+)
+def log_in(stage: Stage, host: SimulatedHost, where: str) -> None:
+    """Elsewhere: from where no rule lets anybody in, while nobody is kept out."""
+    if where == "elsewhere" and host.kernel.drops:
+        return
+    client = OPERATOR if where == "here" else ELSEWHERE
+    host.sessions[where] = session_from(client, host.machine.private)
+
+
+@act("nobody is in by SSH any more", 1, lately=True)
+def log_out(stage: Stage, host: SimulatedHost) -> None:
+    host.sessions.clear()
 
 
 @act("confirm", 2)
@@ -638,6 +765,25 @@ def cut(stage: Stage, host: SimulatedHost) -> None:
 @act("reaches the registry again", 3)
 def mend(stage: Stage, host: SimulatedHost) -> None:
     host.reach_again()
+
+
+@act(
+    "site {} cannot reach the registry",
+    0.5,
+    lambda c: (c.choice(tuple(SITES)),),
+    of_host=False,
+    lately=True,
+)
+def partition(stage: Stage, site: str) -> None:
+    for host in stage.world.hosts:
+        if host.host.site == site:
+            host.cut_off()
+
+
+@act("all reach the registry again", 1.5, of_host=False, lately=True)
+def reunion(stage: Stage) -> None:
+    for host in stage.world.hosts:
+        host.reach_again()
 
 
 @act("its session ends", 1)

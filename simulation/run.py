@@ -55,12 +55,16 @@ class Outcome:
     killed: Counter[str] = field(default_factory=Counter)
 
 
-def drawn(seed: str, steps: int, largest: int = 50) -> tuple[int, list[Act]]:
-    """The size of the fleet, and what is to happen to it. From the seed alone."""
+def drawn(
+    seed: str, steps: int, largest: int = 50, *, lately: bool = False
+) -> tuple[int, list[Act]]:
+    """The size of the fleet, and what is to happen to it. From the seed alone. ``lately``: of all
+    kinds of acts."""
     chance = Random(seed)
     size = min(largest, *chance.choices(tuple(SIZES), tuple(SIZES.values())))
     share = chance.choice(_SHARES)
-    names = [n for n in KINDS if n in _ALWAYS or chance.random() < share]
+    kinds = [name for name, kind in KINDS.items() if lately or not kind.lately]
+    names = [n for n in kinds if n in _ALWAYS or chance.random() < share]
     weights = [KINDS[name].weight for name in names]
     told: list[Act] = []
     if chance.random() < _BEGIN_ENFORCED:

@@ -13,13 +13,16 @@ from dataclasses import replace
 from typing import Any, Final
 from unittest.mock import patch
 
+from simulation.kernel import SimulatedKernel
 from simulation.run import drawn, play
 from simulation.shrink import shrunk
 
 from neti.agent import kernel as agent_kernel
 from neti.agent import trial
 from neti.agent.disk import Disk
+from neti.agent.host_network import HostNetwork
 from neti.agent.impostors import Impostors
+from neti.agent.open_sessions import OpenSessions
 from neti.agent.tracked import Tracked
 from neti.agent.whoami import OwnIdentity
 from neti.clock import SteadyClock
@@ -192,6 +195,26 @@ def anybody_says_goodbye_for_a_host() -> Patches:
     yield patch.object(Vouching, "says_left", lambda *_: True)
 
 
+def an_upgrade_brings_rules_only() -> Patches:
+    """Sets of another version are taken for those that are wanted, so its rules are refused."""
+    yield patch.object(SimulatedKernel, "definitions", lambda self, _: self.read().definitions)
+
+
+def a_route_stays_lost() -> Patches:
+    """The overlay's route, which another program takes away, is not looked at."""
+    yield patch.object(agent_kernel.Kernel, "look_at_network", lambda _: None)
+
+
+def company_is_not_looked_at() -> Patches:
+    """Another program's table keeps members out, and nothing says so."""
+    yield patch.object(HostNetwork, "_name_drops", lambda *_: None)
+
+
+def open_sessions_do_not_matter() -> Patches:
+    """A trial confirms itself over an operator who is in by SSH, and is kept out from then on."""
+    yield patch.object(OpenSessions, "shut_out", lambda _: "")
+
+
 FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     unsaved_is_forgotten,
     relax_waits_for_the_rules,
@@ -211,6 +234,10 @@ FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     an_odd_answer_counts,
     anybody_speaks_for_a_host,
     anybody_says_goodbye_for_a_host,
+    an_upgrade_brings_rules_only,
+    a_route_stays_lost,
+    company_is_not_looked_at,
+    open_sessions_do_not_matter,
 )
 
 

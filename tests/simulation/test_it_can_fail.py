@@ -151,6 +151,26 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
             Act("time", -1, (61.0,)),
         ],
     ),
+    old_faults.an_upgrade_brings_rules_only: (
+        "problem kernel",
+        3,
+        [_REST, Act("upgrade", 0)],
+    ),
+    old_faults.a_route_stays_lost: (
+        "road",
+        3,
+        [Act("time", -1, (61.0,)), Act("take_route", 0), *[Act("time", -1, (61.0,))] * 3],
+    ),
+    old_faults.company_is_not_looked_at: (
+        "company",
+        3,
+        [_REST, Act("load_table", 0, (True,)), *[Act("time", -1, (61.0,))] * 3],
+    ),
+    old_faults.open_sessions_do_not_matter: (
+        "open_session",
+        3,
+        [_REST, Act("log_in", 0, ("elsewhere",)), _ENFORCED],
+    ),
     old_faults.a_copy_is_answered_at_once: (
         "restless",
         3,
