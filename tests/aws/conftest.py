@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def _account(server: MotoServer) -> Account:
 @pytest.fixture(name="config")
 def _config(tmp_path: Path, account: Account) -> Path:
     path = tmp_path / "neti.yml"
+    with closing(EmbeddedRegistry(tmp_path / "registry.db")) as made:
+        made.names()  # some agent was here once
     path.write_text(
         f"""registry: embedded:{tmp_path}/registry.db
 table_files_path: {tmp_path}/state
