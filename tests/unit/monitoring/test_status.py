@@ -102,6 +102,7 @@ DOCUMENT: dict[str, Any] = {
         {"id": "web-3", "overlay": "192.168.0.3", "since": 1.0, "seconds": 2.0, "reason": "many"}
     ],
     "skipped": {"count": 1, "entries": {"x": "no entry"}},
+    "records": "off",
     "shared_private": [{"site": "ec2", "address": "10.0.0.9", "ids": ["a", "b"]}],
     "removed": {"count": 1, "addresses": ["10.0.0.8"]},
     "containers": ["docker0"],
