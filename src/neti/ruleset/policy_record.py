@@ -36,7 +36,7 @@ def _record() -> Iterator[str]:
     """A published or redirected port is recorded as the one that was asked for, because that is
     what open_ports must name. The rest goes by the port in the packet: what is not tracked, and
     what a removed source sends in a connection that this host may have begun."""
-    yield "meta l4proto { icmp, ipv6-icmp } return"  # judged by its own rules, and has no port
+    yield "meta l4proto { icmp, icmpv6 } return"  # judged by its own rules, and has no port
     yield "meta l4proto { tcp, udp } ct direction original goto asked"
     for word, version in _FAMILIES:
         key = f"{word} saddr . meta l4proto . th dport"

@@ -581,3 +581,12 @@ def test_no_two_chains_have_one_name() -> None:
     """The kernel would take them for one chain with the rules of both."""
     names = [chain.name for chain in structure(FULL, ETH).chains]
     assert len(names) == len(set(names))
+
+
+def test_protocols_are_words_of_nfts_own() -> None:
+    """nft looks any other name up in /etc/protocols, which a minimal Debian does not have."""
+    own = {"tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "igmp", "esp", "ah", "gre"}
+    text = structure(FULL, Surroundings(uplinks=("eth0",), ssh_untracked=True)).text()
+    said = " ".join(re.findall(r"(?:l4proto|ip protocol) (?:!= )?(\{[^}]*\}|[a-z][\w-]*)", text))
+    named = set(re.findall(r"[\w-]+", said)) - {"counter"}
+    assert {"tcp", "udp"} < named <= own
