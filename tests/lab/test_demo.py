@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.lab.conftest import code_as_shells_tell
+from tests.support.front import started_in_front
 
 from neti_lab import LabError, agents, lifecycle
 from neti_lab.state import LabState
@@ -45,8 +46,8 @@ def test_the_demo_takes_everything_down_when_it_is_interrupted(
     scene: str,
     number: signal.Signals,
 ) -> None:
-    with subprocess.Popen(
-        lab_command("demo", "--hosts", "2"), stdout=subprocess.PIPE, text=True, bufsize=1
+    with started_in_front(
+        lab_command("demo", "--hosts", "2"), stdout=subprocess.PIPE, bufsize=1
     ) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
@@ -62,8 +63,8 @@ def test_the_demo_takes_everything_down_when_it_is_interrupted(
 def test_what_a_killed_demo_leaves_behind_the_next_one_clears(
     lab: LabState, lab_command: Callable[..., list[str]], neti_lab: Neti
 ) -> None:
-    with subprocess.Popen(
-        lab_command("demo", "--hosts", "2"), stdout=subprocess.PIPE, text=True, bufsize=1
+    with started_in_front(
+        lab_command("demo", "--hosts", "2"), stdout=subprocess.PIPE, bufsize=1
     ) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:

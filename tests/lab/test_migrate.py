@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from tests.lab.conftest import code_as_shells_tell
-from tests.support.front import run_in_front
+from tests.support.front import run_in_front, started_in_front
 from tests.support.zookeeper import need_zookeeper
 
 from neti_lab import lifecycle
@@ -54,9 +54,7 @@ def test_troubles_cost_no_more_than_is_excused(lab: LabState, lab_command: Comma
 
 def test_an_interrupted_migration_leaves_nothing(lab: LabState, lab_command: Command) -> None:
     need_zookeeper()
-    with subprocess.Popen(
-        lab_command("migrate"), stdout=subprocess.PIPE, text=True, bufsize=1
-    ) as story:
+    with started_in_front(lab_command("migrate"), stdout=subprocess.PIPE, bufsize=1) as story:
         assert story.stdout is not None
         for line in story.stdout:
             if line.startswith("3. "):
