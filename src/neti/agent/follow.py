@@ -63,7 +63,7 @@ class Following:
         self._strictness = Strictness(core)
         self.proving = Proving(core)
         self._stale_told = float("-inf")
-        self._doubted_at: float | None = None  # steady seconds, and
+        self.doubted_at: float | None = None  # steady seconds, and
         self._doubt_concerned = False  # whether it held or kept out anybody
         self._origin: Origin | None = None  # of the registry, as far as it was seen
         # Not with all other hosts at the same moment.
@@ -123,7 +123,7 @@ class Following:
             doubt = None
         if doubt is not None:
             log.error("registry_doubted", what=doubt, kept=len(core.members.fleet.members))
-            self._doubted_at, self._doubt_concerned = core.since(), False
+            self.doubted_at, self._doubt_concerned = core.since(), False
             core.problems.set(
                 "origin",
                 f"{doubt} Members that it does not list are held, and hosts that were gone are not "
@@ -149,11 +149,11 @@ class Following:
         if fleet.holds or fleet.ghosts:
             self._doubt_concerned = True
         elif (
-            self._doubted_at is None
+            self.doubted_at is None
             or self._doubt_concerned
-            or core.since() - self._doubted_at >= core.settings.hold_seconds
+            or core.since() - self.doubted_at >= core.settings.hold_seconds
         ):
-            self._doubted_at = None
+            self.doubted_at = None
             core.problems.clear("origin")
 
     def _one_further(self) -> None:
