@@ -6,14 +6,14 @@ touch the machine's own network, or end a process that it did not start.
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
 
 from tests.support.agent_process import AgentProcess
 
-from drills import echo, leftovers, others, plan, probe, talk
+from drills import certified, echo, leftovers, others, plan, probe, talk
 from drills.drill import Run
 from drills.host import FieldHost
 from drills.plan import HostPlan
@@ -23,10 +23,11 @@ from neti.errors import NetiError
 from neti.registry import Registry, opening
 from neti_lab import namespaces
 from neti_lab.traffic import ProbeProcess
-from neti_lab.zookeeper import Peer, ZooKeeperServer
+from neti_lab.zookeeper import Peer, ServerTLS, ZooKeeperServer
 
 T = TypeVar("T")
-RegistryKind = Literal["embedded", "zookeeper", "ensemble"]
+# "closed": one ZooKeeper with TLS, laid out with rights.
+RegistryKind = Literal["embedded", "zookeeper", "ensemble", "closed"]
 
 _ZOOKEEPER_PORT: Final = 2181
 _TICK_MS: Final = 200  # sessions may be as short as two ticks
@@ -42,8 +43,10 @@ class Field:
         hosts: int,
         registry: RegistryKind = "embedded",
         others: str = plan.OTHERS,
+        further: Sequence[str] = (),
     ) -> None:
-        """``others``: rules that each host has beside Neti's."""
+        """``others``: rules that each host has beside Neti's; ``further``: ids that have a
+        certificate and no agent here."""
         self.run = run
         self._others = others
         self.registry_kind = registry
@@ -51,13 +54,16 @@ class Field:
         self.street = f"{self.prefix}{plan.STREET}"
         self.hosts: list[FieldHost] = []
         self.servers: list[ZooKeeperServer] = []
+        self.folder = self.certificates = Path()
         self._plans = [HostPlan(number=number) for number in range(1, hosts + 1)]
+        self._further = further
         self._stack = contextlib.ExitStack()
         self._before: dict[str, dict[str, str]] = {}
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self.folder = self.run.folder()
+            self.certificates = self.folder / "certificates"
             wiring = plan.wiring(self.prefix, self._plans, others=self._others)
             stack.callback(leftovers.end, wiring.create)
             namespaces.build(wiring)
@@ -104,6 +110,11 @@ class Field:
         if self.registry_kind == "embedded":
             return
         count = 3 if self.registry_kind == "ensemble" else 1
+        security = None
+        if self.registry_kind == "closed":
+            ids = (*(each.name for each in self._plans), *self._further)
+            certified.make_for(self.certificates, ids)
+            security = ServerTLS.of(self.certificates, certified.SERVER)
         peers = [Peer(str(plan.STREET_ADDRESS), 2800 + n, 2900 + n) for n in range(count)]
         for number in range(count):
             server = ZooKeeperServer(
@@ -114,6 +125,7 @@ class Field:
                 heap_mb=128,
                 ensemble=peers if count > 1 else (),
                 number=number + 1,
+                security=security,
             )
             stack.callback(server.close)
             self.servers.append(server)
@@ -122,10 +134,14 @@ class Field:
         for server in self.servers:
             server.wait()
 
-    def _registry_keys(self) -> dict[str, Any]:
+    def registry_keys(self, stem: str) -> dict[str, Any]:
+        """How a configuration finds the registry; ``stem``: of the certificate, if there are."""
         if self.registry_kind == "embedded":
             return {"registry": f"embedded:{self.folder / 'registry.db'}"}
-        return {"zk_hosts": {"ec2": [server.hosts for server in self.servers]}}
+        keys: dict[str, Any] = {"zk_hosts": {"ec2": [server.hosts for server in self.servers]}}
+        if self.registry_kind == "closed":
+            keys["registry_tls"] = certified.keys(self.certificates, stem)
+        return keys
 
     def _host(self, each: HostPlan) -> FieldHost:
         folder = self.folder / each.name
@@ -134,7 +150,8 @@ class Field:
         agent = AgentProcess(
             namespace, config=folder / "neti.yml", state=folder / "state", log=folder / "log"
         )
-        document = plan.configuration(each, state=str(agent.state), registry=self._registry_keys())
+        keys = self.registry_keys(f"host-{each.name}")
+        document = plan.configuration(each, state=str(agent.state), registry=keys)
         return FieldHost(each, agent, document)
 
     def _wait_until_wired(self) -> None:

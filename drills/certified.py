@@ -1,0 +1,64 @@
+"""A registry with TLS and rights: a certificate for everybody, and what an operator says there."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from drills import plan
+from drills.drill import DrillError
+from neti.registry.zookeeper.certificates import Wanted, make
+from neti_lab import namespaces
+
+if TYPE_CHECKING:
+    from drills.field import Field
+
+SERVER: Final = "zk1"
+_OPERATOR: Final = "operator-chief"
+
+
+def make_for(folder: Path, ids: Sequence[str]) -> None:
+    wanted = [
+        Wanted(SERVER, "servers", (str(plan.STREET_ADDRESS),)),
+        Wanted("chief", "operators"),
+        *(Wanted(one, "hosts") for one in ids),
+    ]
+    make(folder, wanted, days=2, now=time.time())
+
+
+def keys(folder: Path, stem: str) -> dict[str, str]:
+    """``registry_tls`` of a configuration."""
+    return {
+        "ca": str(folder / "ca.pem"),
+        "cert": str(folder / f"{stem}.pem"),
+        "key": str(folder / f"{stem}.key"),
+    }
+
+
+class Operator:
+    """Types commands on a machine in the street, with an operator's certificate."""
+
+    def __init__(self, field: "Field") -> None:
+        self._street = field.street
+        self._config = field.folder / "operator.yml"
+        document: dict[str, Any] = {**field.hosts[0].document, **field.registry_keys(_OPERATOR)}
+        self._config.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def says(self, *words: str) -> str:
+        """``neti WORDS``. DrillError when it fails."""
+        command = [sys.executable, "-m", "neti", *words, "-c", str(self._config)]
+        done = subprocess.run(
+            namespaces.command_inside(self._street, command),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+        )
+        if done.returncode != 0:
+            raise DrillError(f"neti {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout
