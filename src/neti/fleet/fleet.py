@@ -16,6 +16,7 @@ let one entry's fault touch another member.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address
 from itertools import islice
 from types import MappingProxyType
@@ -551,5 +552,13 @@ class Fleet:
                 again = {*again, host_id}
             self._standing.drop(host_id)
         else:
-            self._standing.accept(chosen, self._roster.member(chosen))
+            self._standing.accept(chosen, self._member(host_id, chosen))
         return again
+
+    def _member(self, host_id: str, name: str) -> Member:
+        """Until the further addresses of a new entry have been read, its host's former ones stand:
+        most hosts have the same, and they must not be shut out for that moment."""
+        told, before = self._roster.member(name), self.members.get(host_id)
+        if before is None or not told.extended or told.more or not self._asking.asks_data(name):
+            return told
+        return replace(told, more=before.more)

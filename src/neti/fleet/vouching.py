@@ -128,6 +128,8 @@ class Vouching:
 
     def host_read(self, read: HostRead) -> None:
         self._asking.host_read(read.host_id)
+        if self.mode == "off":
+            return
         self._said[read.host_id] = read
         self._prove(read.host_id)
 

@@ -1,7 +1,7 @@
 """Only a host can speak for itself: what its record names, and what somebody else says of it."""
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 
 import pytest
 
@@ -146,6 +146,26 @@ def test_a_former_entry_may_vanish_later() -> None:
     world.vanish(old)
     assert world.private(1) == "10.0.0.99"
     assert not world.fleet.lost
+
+
+@pytest.mark.parametrize("mode", ["off", "report", "strict"])
+def test_a_new_entry_keeps_the_hosts_further_addresses_until_its_own_are_read(mode: Mode) -> None:
+    world, more = World(mode), (ip_address("2001:db8::1"),)
+    world.lease(1)
+    name = world.register(1, extended=True)
+    world.fleet.data_read(name, entry.encode_data(more), world.made[name])
+    world.fleet.take_changes()
+    later = world.name(1, 1, extended=True)
+    world.write("h1", later)
+    world.made[later] = world.step
+    world.fleet.appeared(later)
+    asked = world.fleet.questions()
+    world.fleet.lease_read(SUBNET[1], "h1")
+    world.fleet.host_read(HostRead("h1", *world.records["h1"]), now=0.0)
+    assert later in asked.data
+    assert world.fleet.members["h1"].more == more
+    world.fleet.data_read(later, entry.encode_data(()), world.made[later])
+    assert world.fleet.members["h1"].more == ()
 
 
 def test_generations_decide_nothing() -> None:
