@@ -8,7 +8,7 @@ import pytest
 from neti.fleet.admission import Admission
 from neti.fleet.fleet import Fleet
 from neti.fleet.vouching import UNNAMED, Mode
-from neti.model import Member, Site, entry
+from neti.model import IPAddress, Member, Site, entry
 from neti.registry import HostRead
 from neti.registry.record import HostRecord
 
@@ -150,7 +150,8 @@ def test_a_former_entry_may_vanish_later() -> None:
 
 @pytest.mark.parametrize("mode", ["off", "report", "strict"])
 def test_a_new_entry_keeps_the_hosts_further_addresses_until_its_own_are_read(mode: Mode) -> None:
-    world, more = World(mode), (ip_address("2001:db8::1"),)
+    world = World(mode)
+    more: tuple[IPAddress, ...] = (ip_address("2001:db8::1"),)
     world.lease(1)
     name = world.register(1, extended=True)
     world.fleet.data_read(name, entry.encode_data(more), world.made[name])
