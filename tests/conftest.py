@@ -102,10 +102,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What only computes goes behind what somebody waits for."""
+    """What only computes goes behind what somebody waits for. Without workers the drills begin
+    with the first of their tests, when nothing else runs."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         with contextlib.suppress(PermissionError):  # only root may go to the front again
             os.setpriority(os.PRIO_PROCESS, 0, 10 if _part(item) in COMPUTING else 0)
+    elif _part(item) == "drills":
+        _begin_drills(item.config, (one.nodeid for one in item.session.items))
 
 
 # --- drills ---
@@ -116,11 +119,6 @@ _PLAYER: Final = pytest.StashKey[DrillPlayer]()
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.stash[_PLAYER] = DrillPlayer()
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if not session.config.option.collectonly:
-        _begin_drills(session.config, (item.nodeid for item in session.items))
 
 
 @pytest.hookimpl(optionalhook=True)
