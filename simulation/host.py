@@ -127,6 +127,8 @@ class SimulatedHost:
     noted: tuple[bytes, float] = (b"", 0.0)  # clock.json, and how wrong the clock was by then
     leaps: list[tuple[float, float]] = field(default_factory=list)  # of its clock, while it was off
     unsaved: set[str] = field(default_factory=set)  # files that were behind when it died
+    # Members that were in its kernel, and not on its disk yet, when it was killed.
+    unwritten: set[str] = field(default_factory=set)
     refused_to_start: str = ""
 
     def __post_init__(self) -> None:
@@ -252,10 +254,16 @@ class SimulatedHost:
             if behind or self.disk.full or self.disk.read_only:
                 self.users.forget()
             self.unsaved |= behind.keys()
+            self.unwritten |= self.agent.core.members.fleet.members.keys() - self._on_disk()
         self.agent = self.registry = self.worker = None
         self.inbox = deque()
         self.gate.disarm()
         self.gate.dead = False  # all of it has ended: what comes now is another process
+
+    def _on_disk(self) -> set[str]:
+        """Members that a next process of this host will know."""
+        with doors.at(self):
+            return set(StateFolder(self.settings.table_files_path).load(self.machine_id).members)
 
     def kill(self) -> None:
         paused, self.paused = self.paused, None

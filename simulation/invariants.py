@@ -82,6 +82,8 @@ def _unjustified(
     ago may come into its kernel only now."""
     if not host_id or host_id == host.id or host_id in truth.left or host_id in word.released:
         return ""
+    if host_id in host.unwritten:
+        return ""  # a new process, for which it was never there
     now = world.time.now
     if (
         word.damaged

@@ -34,6 +34,7 @@ def note_words(world: World, truth: Truth) -> None:
         core = host.agent.core
         if not core.disk.behind and host.caught_up:
             host.unsaved.clear()
+            host.unwritten.clear()
         enforced = host.kernel.stage == "enforced" and core.stage.word == "enforced"
         if enforced and not core.disk.behind and not host.disk.lying and not host.unread:
             if word.damaged:

@@ -31,6 +31,7 @@ from neti.errors import DataplaneError
 from neti.fleet import dispute, lost, removal
 from neti.fleet.vouching import Vouching
 from neti.host import listeners, surroundings
+from neti.model import Departure
 from neti.oneshot import restore
 from neti.registry.memory import MemoryRegistry
 from neti.stage import stages, way_in
@@ -192,7 +193,13 @@ def anybody_speaks_for_a_host() -> Patches:
 
 
 def anybody_says_goodbye_for_a_host() -> Patches:
-    yield patch.object(Vouching, "says_left", lambda *_: True)
+    """In strict mode any goodbye that stands counts."""
+
+    def goodbye(vouching: Vouching, host_id: str) -> Departure | None:
+        word = f"left.zz.{host_id}"
+        return Departure(host_id, int("zz", 36)) if vouching._standing(word) else None
+
+    yield patch.object(Vouching, "goodbye", goodbye)
 
 
 def an_upgrade_brings_rules_only() -> Patches:

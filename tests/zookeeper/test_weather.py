@@ -11,6 +11,7 @@ from tests.support.zookeeper import ZooKeeperWorld, need_zookeeper
 
 from neti.errors import IdentityHeld, LeaseConflict, RegistryUnavailable
 from neti.registry import (
+    SETTING_NAMES,
     Appeared,
     Fresh,
     Origin,
@@ -53,7 +54,7 @@ def test_nothing_missed_over_a_restart_means_no_new_snapshot(own_world: ZooKeepe
     recorder.until_picture(A, B)
     assert len(recorder.of(Snapshot)) == 1
     assert recorder.doubts == []
-    assert len(recorder.of(SettingRead)) == 3
+    assert len(recorder.of(SettingRead)) == len(SETTING_NAMES)
 
 
 @pytest.mark.parametrize("error", [OSError(12, "Cannot allocate memory"), MemoryError()])
