@@ -18,6 +18,7 @@ def unpack(folder: Path) -> list[str]:
     """Put the released source into ``folder``. Returns what a command line is run with to be that
     version."""
     source = _git("archive", "--format=tar", _commit(), "src")
+    folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["tar", "-x", "-C", str(folder)], input=source, check=True)
     return ["env", f"PYTHONPATH={folder / 'src'}"]
 
