@@ -698,6 +698,8 @@ def leave(stage: Stage, host: SimulatedHost) -> None:
 def _registered(world: World) -> list[Member]:
     found = []
     for name in world.server._names:
+        if is_forged(name):
+            continue
         with contextlib.suppress(NetiError):
             parsed = entry.parse(name)
             if isinstance(parsed, Member) and world.server._leases.get(parsed.overlay) == parsed.id:

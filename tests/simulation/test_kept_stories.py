@@ -45,6 +45,17 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
         3,
         [Act("copy_registry"), Act("leave", 0), Act("restore_registry")],
     ),
+    "hosts that left, and come back to a registry that was wiped meanwhile": (
+        3,
+        [
+            Act("time", -1, (2.5,)),
+            Act("leave", 0),
+            Act("leave", 1),
+            Act("wipe"),
+            Act("start", 0),
+            Act("start", 1),
+        ],
+    ),
     "a site's members that vanish in an outage, and one that leaves half an hour later": (
         5,
         [

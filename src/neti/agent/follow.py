@@ -129,7 +129,9 @@ class Following:
                 f"{doubt} Members that it does not list are held, and hosts that were gone are not "
                 "let in until they register again",
             )
-        core.members.listed(snapshot.names, now=core.since(), doubt=doubt)
+        # What a registry of another fleet lists was made in it: nobody comes back by a copy.
+        older = before is not None and before.fleet == snapshot.origin.fleet
+        core.members.listed(snapshot.names, now=core.since(), doubt=doubt, older=older)
         fleet = core.members.fleet
         self._doubt_concerned = self._doubt_concerned or bool(fleet.holds or fleet.ghosts)
         self._registration.impostors.listed()

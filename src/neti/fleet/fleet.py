@@ -252,14 +252,17 @@ class Fleet:
             if not self._roster.claimed(overlay):
                 self._asking.forget_lease(overlay)
 
-    def snapshot(self, names: Iterable[str], *, now: float, doubt: str | None = None) -> None:
+    def snapshot(
+        self, names: Iterable[str], *, now: float, doubt: str | None = None, older: bool = True
+    ) -> None:
         """The registry's complete list. What is not in it has vanished while nobody looked.
 
         Everything is taken in before anything is decided, so no order within the list matters.
         With a ``doubt`` (it may be another registry than before, or an older copy) nobody is
         removed by it: who is not in it is held at once, and does not come back as an older self.
         Nor is anybody let in by it who was removed before: a host that left, or stayed away for too
-        long, has to register anew.
+        long, has to register anew. ``older``: it may be an older copy; what a registry that was
+        laid out anew lists was made after that.
         """
         appeared, gone = self._roster.difference(frozenset(names))
         departures = {name for name in appeared if name.startswith("left.")}
@@ -272,7 +275,7 @@ class Fleet:
             touched |= self._remove(name, now=now)
         self._leaving.returning = ()
         for name in sorted(appeared - departures):
-            if doubt is not None and self._is_gone(name):
+            if doubt is not None and older and self._is_gone(name):
                 self._roster.refuse(name, _GHOST)
             else:
                 touched |= self._enter(name, bulk=True)

@@ -97,10 +97,12 @@ class Membership:
             gone=gone,
         )
 
-    def listed(self, names: Iterable[str], *, now: float, doubt: str | None) -> None:
-        """The registry's complete list; ``doubt``: why it may be of another registry."""
+    def listed(
+        self, names: Iterable[str], *, now: float, doubt: str | None, older: bool = True
+    ) -> None:
+        """The registry's complete list; ``doubt``, ``older``: as ``Fleet.snapshot``."""
         self.known = True
-        self.fleet.snapshot(names, now=now, doubt=doubt)
+        self.fleet.snapshot(names, now=now, doubt=doubt, older=older)
 
     def succeed(self, before: "Membership", *, now: float, remember: bool) -> None:
         """Take the place of ``before``, which was for other settings or other addresses: with its
