@@ -80,6 +80,13 @@ class Judge:
         entries = [name for name in self._roster.entries_of(host_id) if name != speaks]
         return min(entries, key=self._room, default=None)
 
+    def affected(self, claim: Member) -> set[str]:
+        """Ids that may be judged differently when this claim comes or goes: its own. While it is
+        not known whose the lease is, also that of one other host that claims the same address."""
+        if self._asking.holds_lease(claim) is None and self._roster.count_at(claim.overlay) <= 2:
+            return {claim.id, *self._roster.ids_at(claim.overlay)}
+        return {claim.id}
+
     def _room(self, name: str) -> tuple[int, int, int]:
         claim = self._roster.claims[name]
         leased = self._asking.holds_lease(claim)

@@ -27,8 +27,7 @@ MAX_GONE: Final = 10_000  # hosts that were removed and are remembered
 
 
 class Leaving:
-    """Not thread-safe: the fleet owns it. ``returning``: ids that are in the list being taken in
-    under another name, so they are not on their way out. ``now`` is Unix seconds."""
+    """Not thread-safe: the fleet owns it. ``now`` is Unix seconds."""
 
     def __init__(
         self,
@@ -48,10 +47,15 @@ class Leaving:
         self._linger = linger_seconds
         self._guard = guard
         self._hold_seconds = hold_seconds
-        self.returning: Collection[str] = ()
+        self._returning: Collection[str] = ()
         # Of hosts that were removed: the generation of their last entry, the latest last.
         self.gone: dict[str, int] = {}
         self._new_gone: dict[str, int] = {}
+
+    def expect(self, ids: Collection[str]) -> None:
+        """The list that is being taken in has these under another name, so they are not on their
+        way out. Call it with nobody when the list is over."""
+        self._returning = ids
 
     def lose(self, host_id: str, *, since: float) -> None:
         """Its registration is gone: it stays a member, and its time begins."""
@@ -135,8 +139,8 @@ class Leaving:
             old |= set(absences.passing)
         fleet = members.keys() - old if old else members
         absent: Collection[str] = absences.lost.keys() - old if old else absences.lost.keys()
-        if self.returning:  # these only have another entry in the same list
-            absent = set(absent) - set(self.returning)
+        if self._returning:  # these only have another entry in the same list
+            absent = set(absent) - set(self._returning)
         reason = guard.objection(batch, absent, fleet, now=now)
         if reason is None:
             return None

@@ -38,7 +38,7 @@ class Vouching:
     ``standing``: whether the registry holds this name."""
 
     def __init__(self, mode: Mode, asking: Asking, standing: Callable[[str], bool]) -> None:
-        self.mode: Mode = mode
+        self._mode = mode
         self._asking = asking
         self._standing = standing
         self._proved: dict[str, str] = {}
@@ -50,6 +50,10 @@ class Vouching:
         self._twins: dict[str, str] = {}  # by id: what came directly after its record was written
         self._made: dict[str, int] = {}  # names whose step was read
         self._just_changed: str | None = None  # the event before this one was about its record
+
+    @property
+    def mode(self) -> Mode:
+        return self._mode
 
     @property
     def decides(self) -> bool:
@@ -78,6 +82,18 @@ class Vouching:
         return parsed if isinstance(parsed, Departure) and parsed.id == host_id else None
 
     # --- what is told ---
+
+    def decide(self, decide: bool) -> bool:
+        """From now on records decide, or are only reported. Whether that is a change."""
+        if self._mode == "off" or decide == self.decides:
+            return False
+        self._mode = "strict" if decide else "report"
+        return True
+
+    def begin_like(self, before: "Vouching") -> None:
+        """What another fleet had proved is trusted in this one."""
+        self._mode = before.mode
+        self.trust(before.proved)
 
     def changed(self, host_id: str, *, known: bool) -> None:
         """The record was written. ``known``: somebody has this id, or had it a moment ago."""

@@ -10,7 +10,7 @@ Sixty bytes because ZooKeeper answers a listing with 4 bytes of length before ea
 times 64 bytes is the most that fits the 1 MiB which a stock client accepts (jute.maxbuffer).
 
 Whatever the text, ``parse`` and ``parse_data`` raise nothing but EntryError. Whether a well-formed
-entry is acceptable (its ranges, its lease) is not decided here but in ``neti.fleet.fleet``.
+entry is acceptable (its ranges, its lease) is not decided here but in ``neti.fleet``.
 """
 
 import json

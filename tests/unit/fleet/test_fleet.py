@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from neti.errors import EntryError
 from neti.fleet.admission import Admission
-from neti.fleet.fleet import MAX_NAMED, Fleet
+from neti.fleet.fleet import Fleet
 from neti.fleet.guard import Guard
+from neti.fleet.known import MAX_NAMED
 from neti.fleet.members import Change
 from neti.fleet.removal import MAX_GONE
 from neti.model import Departure, IPAddress, Member, Moved, Site, entry
@@ -118,7 +119,7 @@ def remains(fleet: Fleet) -> dict[str, int]:
         f"{type(part).__name__}.{key}": size
         for part in parts(fleet)
         for key, held in vars(part).items()
-        if key not in ("gone", "window", "mode")
+        if key not in ("gone", "window", "_mode")
         and hasattr(held, "__len__")
         and (size := len(held))
     }
