@@ -8,6 +8,14 @@ from simulation.run import play
 
 _FORGED: Final = Act("junk", -1, ("1.0a000001c6336401c0a80001.0.ec2.ec2-1",))
 
+# So much happens that an older copy is one also for hosts that missed a part of it.
+_MUCH: Final = [
+    Act("strangers", -1, (30, "ec2")),
+    Act("time", -1, (2.5,)),
+    Act("strangers_vanish"),
+    Act("time", -1, (61.0,)),
+]
+
 STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
     "a flow to a member that is known only from the registry, begun without the table": (
         6,
@@ -52,6 +60,33 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
             Act("leave", 0),
             Act("leave", 1),
             Act("wipe"),
+            Act("start", 0),
+            Act("start", 1),
+        ],
+    ),
+    "a host that left, and came back to an older copy of the registry while a peer was down": (
+        3,
+        [
+            Act("copy_registry"),
+            Act("leave", 0),
+            *_MUCH,
+            Act("kill", 1),
+            Act("restore_registry"),
+            Act("time", -1, (61.0,)),
+            Act("start", 0),
+            Act("start", 1),
+        ],
+    ),
+    "the same, with a host that was away for so long that the peer had removed it": (
+        3,
+        [
+            Act("copy_registry"),
+            Act("kill", 0),
+            Act("long_time", -1, (1000.0,)),
+            *_MUCH,
+            Act("kill", 1),
+            Act("restore_registry"),
+            Act("time", -1, (61.0,)),
             Act("start", 0),
             Act("start", 1),
         ],

@@ -28,9 +28,11 @@ def own_member(
     """This host as a member: the entry that it has among ``known`` while its addresses are the same
     and no newer entry speaks for it, otherwise the next generation.
 
-    ``departed``: the generation that said goodbye and whose word is still in the registry. Where
-    members may delete nothing, the same word could not be said a second time, so a host that comes
-    back is the next generation. ``taken``: names that this host cannot have. ``skip``: how many
+    ``departed``: the generation that is over: its goodbye is still in the registry, or its entry is
+    there no more. A host that comes back is the next one. Where members may delete nothing, the
+    same goodbye could not be said a second time; and to a peer that saw the former one removed, and
+    then finds it in an older copy of the registry, that is an entry which the copy brought back,
+    not a host that has returned. ``taken``: names that this host cannot have. ``skip``: how many
     generations a new one passes over, so that nobody can foresee its name and make it first.
     """
     member = Member(
@@ -66,6 +68,15 @@ def speaks_for(host_id: str, name: str) -> bool:
     except EntryError:
         return False
     return isinstance(parsed, Member) and parsed.id == host_id
+
+
+def generation_of(name: str) -> int:
+    """The generation of an entry; -1 if the name is not one."""
+    try:
+        parsed = entry.parse(name)
+    except EntryError:
+        return -1
+    return parsed.generation if isinstance(parsed, Member) else -1
 
 
 def overlay_in(name: str) -> IPv4Address | None:

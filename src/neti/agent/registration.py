@@ -62,10 +62,13 @@ class Registration:
         said, departed = fleet.names_of(host_id), fleet.departed(host_id)
         if fleet.records == "strict":  # what others say of this host drives up nothing
             said, departed = (), None
+        former = core.disk.itself.entry
+        if self.entry is None and former is not None and not fleet.stands(former):
+            departed = max(-1 if departed is None else departed, own_entry.generation_of(former))
         member = own_entry.own_member(
             core.host,
             overlay,
-            (core.disk.itself.entry, *said, *self._taken),
+            (former, *said, *self._taken),
             departed=departed,
             taken=self._taken,
             skip=core.out.chance(min(_SPREAD ** (1 + len(self._taken)), _WIDEST)),
