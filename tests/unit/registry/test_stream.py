@@ -40,7 +40,7 @@ def test_a_setting_that_changes_before_the_list_is_read_behind_it() -> None:
     """A release is about those who are gone: who hears of it first does not know them."""
     told: list[Event] = []
     stream, client = Stream(LAYOUT), Client()
-    stream.client = client  # type: ignore[assignment]  # only what the stream calls
+    stream.attach(client)
     stream.watch(told.append, hosts=False)
     stream._cversion = 5  # an earlier connection's list
     stream.on_state(KeeperState.CONNECTED)
@@ -55,7 +55,7 @@ NODE = (b"10.0.0.1", ZnodeStat(1, 2, 0, 0, 0, 0, 0, 0, 8, 0, 0))
 def connected() -> tuple[Stream, Client, list[Event]]:
     told: list[Event] = []
     stream, client = Stream(LAYOUT), Client()
-    stream.client = client  # type: ignore[assignment]  # only what the stream calls
+    stream.attach(client)
     stream.watch(told.append, hosts=False)
     stream.on_state(KeeperState.CONNECTED)
     client.asked.clear()

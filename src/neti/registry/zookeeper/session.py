@@ -160,7 +160,7 @@ class OneSession:
             session = self._session
             saved = (session.id, session.password) if session is not None else None
             self._client = self._new_client(self._stream, saved)
-            self._stream.client = self._client
+            self._stream.attach(self._client)
             self._client.start_async()
         return self._client
 

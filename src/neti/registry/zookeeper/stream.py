@@ -10,15 +10,11 @@ Must never do: read the whole list because time has passed, or block.
 
 import random
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv4Address
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
 
 from kazoo.exceptions import (
-    BadArgumentsError,
     ConnectionLoss,
-    NoAuthError,
     NodeExistsError,
     NoNodeError,
     SessionExpiredError,
@@ -31,12 +27,9 @@ from kazoo.security import OPEN_ACL_UNSAFE
 from neti.errors import RegistryError
 from neti.registry import (
     Appeared,
-    DataRead,
     Event,
     Fresh,
     HostChanged,
-    HostRead,
-    LeaseRead,
     Origin,
     Session,
     SessionEnded,
@@ -48,14 +41,13 @@ from neti.registry import (
     Stale,
     Vanished,
 )
-from neti.registry.record import HostId, decode
 from neti.registry.untrusted import (
-    bounded_data,
     bounded_name,
     bounded_setting,
     host_id_text,
 )
 from neti.registry.zookeeper.layout import Layout
+from neti.registry.zookeeper.questions import Questions, Subject
 from neti.registry.zookeeper.requests import (
     CREATED,
     DELETED,
@@ -63,31 +55,31 @@ from neti.registry.zookeeper.requests import (
     PERSISTENT_RECURSIVE,
     AddWatch,
     ListNames,
-    MultiRead,
     Stat,
-    reads,
 )
-from neti.registry.zookeeper.watch import StreamClient
 
 # After a gap, readers spread out: 16,000 agents that read 1 MiB each, over 40 s.
 _JITTER_SECONDS_PER_NAME: Final = 1 / 400
 _LONGEST_JITTER: Final = 40.0
-# A question that comes alone goes at once. Of many each request takes as many as it can, and few
-# requests are on their way, so that those that come meanwhile wait for each other.
-_REQUESTS_IN_FLIGHT: Final = 4
-_FEW_QUESTIONS: Final = 64
 _NO_TREE: Final = -1  # a czxid that no node has
-_NOT_THERE: Final = (NoNodeError, NoAuthError, BadArgumentsError)
-Subject = IPv4Address | str | HostId  # a lease's overlay address, an entry's name, a host's record
+
+
+class Client(Protocol):
+    """What the stream needs of a ``StreamClient``."""
+
+    @property
+    def session(self) -> tuple[int, bytes]: ...
+
+    def submit(self, request: Any, then: Callable[[Any], None]) -> object: ...
 
 
 class Stream:
     """The Listener of one client. Without a sink it only keeps the client's state."""
 
     def __init__(self, layout: Layout, *, lays_out: bool = True) -> None:
-        """``lays_out``: a missing tree is made, open to everyone; else an operator has to."""
+        """``lays_out``: make a missing tree, open to everyone. Otherwise an operator has to."""
         self._lays_out = lays_out
-        self.client: StreamClient | None = None
+        self._client: Client | None = None
         self.reason = "ZooKeeper has not answered yet"  # why there is no connection
         self._layout = layout
         self._settings = layout.settings()
@@ -110,11 +102,18 @@ class Stream:
         self._created_parents = False
         self._told: dict[SettingName, bytes | None] = {}
         self._settings_due: set[SettingName] = set()
-        self._questions: deque[Subject] = deque()
-        self._in_flight = 0
-        self._lock = threading.Lock()  # for the two above
+        self._questions = Questions(
+            layout,
+            submit=self._send,
+            tell=self._tell,
+            too_old=lambda: self._go_stale("this ZooKeeper is too old: version 3.6 is the oldest"),
+        )
 
     # --- from other threads ---
+
+    def attach(self, client: Client) -> None:
+        """Before it is started."""
+        self._client = client
 
     def watch(self, sink: Sink, *, hosts: bool) -> None:
         if self._sink is not None:
@@ -123,15 +122,7 @@ class Stream:
 
     def ask(self, subjects: Iterable[Subject]) -> None:
         if self._connected and self._sink is not None:
-            asked = list(subjects)
-            with self._lock:
-                if len(asked) <= _FEW_QUESTIONS:
-                    # A host that joins right after a start with 16,000 members must not wait
-                    # until all of their leases have been read.
-                    self._questions.extendleft(reversed(asked))
-                else:
-                    self._questions.extend(asked)
-            self._ask_more()
+            self._questions.ask(subjects)
 
     # --- the connection's life ---
 
@@ -157,8 +148,7 @@ class Stream:
         self._epoch += 1
         was_connected, self._connected = self._connected, False
         self._watching = False
-        with self._lock:
-            self._questions.clear()
+        self._questions.forget()
         if state == KeeperState.EXPIRED_SESSION:
             self._tell(SessionTaken() if self._taken else SessionEnded())
             self._taken = False
@@ -303,10 +293,10 @@ class Stream:
             self._told[setting] = value
             self._tell(SettingRead(setting, value))
         self._settings_due.discard(setting)
-        if not self._settings_due and not self._fresh and self.client is not None:
+        if not self._settings_due and not self._fresh and self._client is not None:
             self._fresh = True
             self._told_reason = None
-            self._tell(Fresh(Session(*self.client.session)))
+            self._tell(Fresh(Session(*self._client.session)))
 
     # --- what changes ---
 
@@ -339,63 +329,6 @@ class Stream:
             self._members -= 1
             self._tell(Vanished(bounded_name(name)))
 
-    # --- questions ---
-
-    def _ask_more(self) -> None:
-        while True:
-            with self._lock:
-                if not self._questions or self._in_flight >= _REQUESTS_IN_FLIGHT:
-                    return
-                self._in_flight += 1
-                request = next(reads(map(self._path, self._questions)))
-                subjects = [self._questions.popleft() for _ in request.paths]
-            self._ask_some(request, subjects)
-
-    def _ask_some(self, request: MultiRead, subjects: Sequence[Subject]) -> None:
-        def on_answer(answer: Any) -> None:
-            if answer is None:
-                self._ask_each(deque(subjects))
-                return
-            with self._lock:
-                self._in_flight -= 1
-            if isinstance(answer, UnimplementedError):
-                self._go_stale("this ZooKeeper is too old: version 3.6 is the oldest")
-            if isinstance(answer, Exception):
-                return  # lost with the connection
-            for subject, node in zip(subjects, answer, strict=True):
-                self._tell(_said(subject, None if isinstance(node, Exception) else node))
-            self._ask_more()
-
-        if self.client is not None:
-            self.client.submit(request, on_answer)
-
-    def _ask_each(self, subjects: deque[Subject]) -> None:
-        """One after another: together their answer was too long to be kept."""
-        subject = subjects.popleft()
-
-        def on_answer(answer: Any) -> None:
-            failed = isinstance(answer, Exception)
-            lost = failed and not isinstance(answer, _NOT_THERE)
-            if not lost:
-                self._tell(_said(subject, None if failed else answer))
-            if subjects and not lost:
-                self._ask_each(subjects)
-                return
-            with self._lock:
-                self._in_flight -= 1
-            if not lost:
-                self._ask_more()
-
-        if self.client is not None:
-            self.client.submit(GetData(self._path(subject), None), on_answer)
-
-    def _path(self, subject: Subject) -> str:
-        if isinstance(subject, IPv4Address):
-            return self._layout.by_overlay(subject)
-        if isinstance(subject, HostId):
-            return self._layout.host(subject.id)
-        return self._layout.name(subject)
-
     # --- within ---
 
     def _submit(self, request: Any, then: Callable[[Any], None]) -> None:
@@ -407,8 +340,11 @@ class Stream:
             if epoch == self._epoch and not lost:
                 then(answer)
 
-        if self.client is not None:
-            self.client.submit(request, on_answer)
+        self._send(request, on_answer)
+
+    def _send(self, request: Any, then: Callable[[Any], None]) -> None:
+        if self._client is not None:
+            self._client.submit(request, then)
 
     def _tell(self, event: Event) -> None:
         if self._sink is not None:
@@ -416,24 +352,6 @@ class Stream:
 
     def _ignore(self, answer: Any) -> None:
         return
-
-
-def _said(subject: Subject, node: tuple[bytes, Any] | None) -> Event:
-    """The answer to a question, of a node's data and stat; None: it is not there."""
-    data = (node[0] or b"") if node is not None else None
-    if isinstance(subject, IPv4Address):
-        return LeaseRead(subject, host_id_text(data) if data is not None else None)
-    if isinstance(subject, HostId):
-        return HostRead(
-            subject.id,
-            decode(data) if data is not None else None,
-            node[1].mzxid if node is not None else 0,
-        )
-    return DataRead(
-        subject,
-        bounded_data(data) if data is not None else None,
-        node[1].czxid if node is not None else 0,
-    )
 
 
 def _unsigned(number: int) -> int:

@@ -1,0 +1,133 @@
+"""What operators' commands do with the file. See ``neti.registry.OperatorRegistry``.
+
+Must never do: register a host, or say for it that it leaves.
+"""
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
+
+from neti.errors import IdentityHeld
+from neti.model.entry import encode_moved
+from neti.registry import Detail, HostRead, SettingName
+from neti.registry.detail import MAX_DETAIL_BYTES
+from neti.registry.embedded.calls import OneSession, lease_of, rows
+from neti.registry.embedded.files import Files
+from neti.registry.embedded.store import (
+    add_lease,
+    all_leases,
+    all_names,
+    drop_lease,
+    log_change,
+    made_in,
+    read_record,
+    write_record,
+)
+from neti.registry.embedded.watch import host_read
+from neti.registry.leases import check_move, moved_from_nobody, moved_while_registered
+from neti.registry.record import HostRecord, encode
+from neti.registry.untrusted import bounded_data, bounded_name, bounded_setting, host_id_text
+
+
+class OperatorSide(OneSession):
+    def names(self) -> frozenset[str]:
+        with self._reading() as files:
+            return frozenset(map(bounded_name, all_names(files.store)))
+
+    def data(self, names: Iterable[str]) -> dict[str, bytes]:
+        with self._reading() as files:
+            found = {}
+            for name in names:
+                for (data,) in rows(files, "SELECT data FROM names WHERE name = ?", name):
+                    found[name] = bounded_data(data)
+            return found
+
+    def details(self, host_ids: Iterable[str] | None = None) -> list[Detail]:
+        wanted = None if host_ids is None else set(host_ids)
+        with self._reading() as files:
+            held = rows(files, "SELECT host_id, detail FROM holders ORDER BY host_id")
+            return [
+                Detail(host_id, detail[:MAX_DETAIL_BYTES])
+                for host_id, detail in held
+                if wanted is None or host_id in wanted
+            ]
+
+    def leases(self) -> Mapping[IPv4Address, str]:
+        with self._reading() as files:
+            held = all_leases(files.store)
+            return {IPv4Address(overlay): host_id_text(host.encode()) for overlay, host in held}
+
+    def lease_of(self, host_id: str) -> IPv4Address | None:
+        with self._reading() as files:
+            return lease_of(files, host_id)
+
+    def records(self, host_ids: Iterable[str] | None = None) -> Mapping[str, HostRead]:
+        with self._reading() as files:
+            wanted = host_ids
+            if wanted is None:
+                wanted = [row[0] for row in rows(files, "SELECT host_id FROM records")]
+            found = (host_read(files, host_id) for host_id in wanted)
+            return {one.host_id: one for one in found if one.written}
+
+    def made(self, names: Iterable[str]) -> Mapping[str, int]:
+        with self._reading() as files:
+            return {name: step for name in names if (step := made_in(files.store, name))}
+
+    def unreadable(self) -> frozenset[str]:
+        return frozenset()
+
+    def release(self, host_id: str) -> IPv4Address | None:
+        self._reap()
+        with self._writing() as files:
+            if rows(files, "SELECT 1 FROM holders WHERE host_id = ?", host_id):
+                raise IdentityHeld(
+                    f"{host_id} is registered: its agent has to leave before its lease is released"
+                )
+            overlay = lease_of(files, host_id)
+            drop_lease(files.store, host_id)
+            if read_record(files.store, host_id) is not None:
+                write_record(files.store, host_id, None)
+            if overlay is not None:
+                _tell_moved(files, overlay, host_id)
+        files.ring()
+        return overlay
+
+    def move(
+        self, old: str, new: str, *, force: bool = False
+    ) -> tuple[IPv4Address, IPv4Address | None]:
+        check_move(old, new)
+        self._reap()
+        with self._writing() as files:
+            overlay, former = lease_of(files, old), lease_of(files, new)
+            if overlay is None:
+                raise moved_from_nobody(old)
+            if not force and rows(files, "SELECT 1 FROM holders WHERE host_id = ?", old):
+                raise moved_while_registered(old)
+            drop_lease(files.store, old)
+            drop_lease(files.store, new)
+            add_lease(files.store, int(overlay), new)
+            if read_record(files.store, old) is not None:
+                write_record(files.store, old, encode(HostRecord()))
+            _tell_moved(files, overlay, new)
+        files.ring()
+        return overlay, former
+
+    def setting(self, setting: SettingName) -> bytes | None:
+        with self._reading() as files:
+            held = rows(files, "SELECT value FROM settings WHERE setting = ?", setting)
+            return bounded_setting(setting, bytes(held[0][0])) if held else None
+
+    def change_setting(self, setting: SettingName, value: bytes | None) -> None:
+        with self._writing() as files:
+            files.store.execute("DELETE FROM settings WHERE setting = ?", (setting,))
+            if value is not None:
+                files.store.execute("INSERT INTO settings VALUES (?, ?)", (setting, value))
+            log_change(files.store, "s", setting)
+        files.ring()
+
+
+def _tell_moved(files: Files, overlay: IPv4Address, host_id: str) -> None:
+    word = encode_moved(overlay, host_id)
+    # Whoever made a name of this spelling must not keep watchers from hearing it.
+    files.store.execute("DELETE FROM names WHERE name = ?", (word,))
+    log_change(files.store, "+", word)
+    log_change(files.store, "-", word)
