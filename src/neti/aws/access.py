@@ -113,8 +113,8 @@ class SdkCalls:
                     retries={"mode": "standard", "total_max_attempts": self._tries},
                     user_agent_extra="neti",
                 )
-                client = self._session.client  # typed per service name; we use several
-                self._clients[service] = client(  # type: ignore[call-overload]
+                client: Any = self._session.client  # typed per service name; we use several
+                self._clients[service] = client(
                     service, region_name=self._place.region, config=config
                 )
             return self._clients[service]
@@ -300,8 +300,8 @@ def _session_class() -> "type[botocore.session.Session]":
 
 
 def _lock_of(session: "boto3.Session") -> threading.RLock:
-    # The SDK's stubs do not have its private session, and there is no public way to its lock.
-    lock: threading.RLock = session._session.lock  # type: ignore[attr-defined]
+    inner: Any = session._session  # private: there is no public way to its lock
+    lock: threading.RLock = inner.lock
     return lock
 
 
@@ -323,9 +323,9 @@ def _assumed(base: "boto3.Session", arn: str, region: str | None) -> "boto3.Sess
         role_arn=arn,
         extra_args={"RoleSessionName": _ROLE_SESSION},
     )
-    session = _session_class()()
-    # The SDK has no public way to pass in credentials that refresh themselves.
-    session._credentials = DeferredRefreshableCredentials(  # type: ignore[attr-defined]
+    session: Any = _session_class()()
+    # Private: the SDK has no public way to pass in credentials that refresh themselves.
+    session._credentials = DeferredRefreshableCredentials(
         method="assume-role", refresh_using=fetcher.fetch_credentials
     )
     return boto3.Session(botocore_session=session, region_name=base.region_name)

@@ -6,7 +6,7 @@ It reads YAML's events and types plain scalars itself, because YAML 1.1 would ma
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import yaml
@@ -44,12 +44,16 @@ class Document:
         return self.lines.get(place, 1)
 
 
+class _Pairs(list["tuple[_Node, _Node]"]):
+    """What is in a mapping."""
+
+
 @dataclass(slots=True)
 class _Node:
     line: int
-    content: "str | list[_Node] | list[tuple[_Node, _Node]]"
-    kind: str  # plain, quoted, list, mapping, unreadable
-    trouble: str = ""
+    content: "str | list[_Node] | _Pairs"
+    quoted: bool = False
+    trouble: str = ""  # why it cannot be read
 
 
 class _Unparsable(Exception):
@@ -103,7 +107,7 @@ def _compose(text: str) -> _Node:
                 )
             root = builder.node(next(events), 0)
     if root is None:
-        return _Node(1, "", "plain")
+        return _Node(1, "")
     return root
 
 
@@ -124,8 +128,8 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             known = self._anchors.get(event.anchor or "")
             if known is None:
-                return _Node(line, "", "unreadable", "an alias (*) without its anchor (&) above")
-            return _Node(line, known.content, known.kind, known.trouble)
+                return _Node(line, "", trouble="an alias (*) without its anchor (&) above")
+            return replace(known, line=line)
         node = self._fresh(event, line, depth)
         if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
             # Set only now, so that nothing can contain itself.
@@ -135,24 +139,24 @@ class _Builder:
     def _fresh(self, event: yaml.Event, line: int, depth: int) -> _Node:
         if isinstance(event, yaml.ScalarEvent):
             if event.tag not in {None, _STR_TAG}:
-                return _Node(line, "", "unreadable", "a YAML tag (!)")
+                return _Node(line, "", trouble="a YAML tag (!)")
             plain = event.tag is None and event.implicit[0]
-            return _Node(line, event.value, "plain" if plain else "quoted")
+            return _Node(line, event.value, quoted=not plain)
         if isinstance(event, yaml.SequenceStartEvent):
             items: list[_Node] = []
             while not isinstance(inner := next(self._events), yaml.SequenceEndEvent):
                 items.append(self.node(inner, depth + 1))
-            return self._untagged(event, _Node(line, items, "list"))
-        pairs: list[tuple[_Node, _Node]] = []
+            return self._untagged(event, _Node(line, items))
+        pairs = _Pairs()
         while not isinstance(inner := next(self._events), yaml.MappingEndEvent):
             key = self.node(inner, depth + 1)
             pairs.append((key, self.node(next(self._events), depth + 1)))
-        return self._untagged(event, _Node(line, pairs, "mapping"))
+        return self._untagged(event, _Node(line, pairs))
 
     def _untagged(self, event: yaml.Event, node: _Node) -> _Node:
         if getattr(event, "tag", None) is None:
             return node
-        return _Node(node.line, "", "unreadable", "a YAML tag (!)")
+        return _Node(node.line, "", trouble="a YAML tag (!)")
 
 
 class _Flattener:
@@ -178,28 +182,22 @@ class _Flattener:
         if node.trouble:
             self._unreadable(node.line, place, node.trouble, "a plain value")
             return None
-        match node.kind, node.content:
-            case "list", list(items):
-                return [
-                    self._value(item, (*place, index))
-                    for index, item in enumerate(items)
-                    if isinstance(item, _Node)
-                ]
-            case "mapping", list(pairs):
-                # A mapping's content is always pairs; the type only says "a list".
-                return self._mapping(pairs, place)  # type: ignore[arg-type]
-            case "plain", str(text):
-                return self._plain(text, node.line, place)
-        return node.content
+        match node.content:
+            case str(text):
+                return text if node.quoted else self._plain(text, node.line, place)
+            case _Pairs() as pairs:
+                return self._mapping(pairs, place)
+            case items:
+                return [self._value(item, (*place, index)) for index, item in enumerate(items)]
 
-    def _mapping(self, pairs: list[tuple[_Node, _Node]], place: Place) -> dict[str, object]:
+    def _mapping(self, pairs: _Pairs, place: Place) -> dict[str, object]:
         mapping: dict[str, object] = {}
         for key, content in pairs:
             if not isinstance(key.content, str) or key.trouble:
                 self._complain(key.line, place, "a key that is not plain text", "a name before ':'")
                 continue
             name, here = key.content, (*place, key.content)
-            if key.kind == "plain" and name == "<<":
+            if name == "<<" and not key.quoted:
                 self._complain(key.line, place, "a merge (<<)", "its keys, written out")
             elif name in mapping:
                 first = self._document.line_of(here)

@@ -986,6 +986,8 @@ class AgainstTheReference(RuleBasedStateMachine):
             if isinstance(parsed, Member) and parsed.extended:
                 self.slow.more[name] = more
 
+        # A registry answers what it was asked: until then a host's former addresses stand.
+        self.fleet.questions()
         self.both(lambda: self.fleet.data_read(name, entry.encode_data(more)), slow)
 
     @rule(seconds=st.sampled_from((1.0, 200.0, 700.0)))
