@@ -17,6 +17,7 @@ from neti.agent.journal import Journal
 from neti.agent.proving import Proving
 from neti.agent.registration import Registration
 from neti.agent.strictness import Strictness
+from neti.agent.word_first import WordFirst
 from neti.control.server import Request
 from neti.errors import DataplaneError
 from neti.host.systemd import notify
@@ -61,6 +62,11 @@ class Following:
         self._resync = resync
         self._release = FleetRelease(core)
         self._strictness = Strictness(core)
+        self._word_first = WordFirst(
+            self._take_in,
+            self._strictness.take,
+            lambda: core.members.fleet.records == "report",
+        )
         self.proving = Proving(core)
         self._stale_told = float("-inf")
         self.doubted_at: float | None = None  # steady seconds, and
@@ -71,6 +77,9 @@ class Following:
         self._ask_again_after = _ASK_AGAIN_AFTER * (1 + share)
 
     def take_in(self, event: Event) -> None:
+        self._word_first.told(event)
+
+    def _take_in(self, event: Event) -> None:
         core = self._core
         fleet = core.members.fleet
         match event:

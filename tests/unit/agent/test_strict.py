@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.agents import Box, World, world
 
+from neti.agent.told import Told
 from neti.model.settings import RegistryTLS
 from neti.registry.memory import MemoryRegistry
 
@@ -206,3 +207,80 @@ def test_after_a_restart_what_was_remembered_is_proved_again(fleet: World) -> No
         fleet.pass_time(1)
     assert private_of(one, two) is None
     assert "forged" in codes(one)
+
+
+# --- a list, and the word that comes right after it ---
+
+
+def heard_by(box: Box) -> list[Told]:
+    """What was told and not taken in yet."""
+    told = []
+    while not box.running.queue.empty():
+        told.append(box.running.queue.get_nowait())
+    return told
+
+
+def taken_in_one_by_one(fleet: World, box: Box, told: list[Told]) -> list[set[str]]:
+    """Which private addresses it lets in after each of these, by itself, reached its loop."""
+    let_in = []
+    for each in told:
+        box.running.tell(each)
+        box.running.step()
+        fleet.clock.advance(1)  # nothing is gathered
+        box.running.step()
+        let_in.append(set(box.elements("peers4")))
+    return let_in
+
+
+def test_who_starts_for_the_first_time_never_believes_what_no_record_names(fleet: World) -> None:
+    two = started(fleet, 2)
+    forge(fleet, two)
+    say(fleet, ON)
+    one = fleet.box(1)
+    files = RegistryTLS(ca=Path("/ca"), cert=Path("/cert"), key=Path("/key"))
+    one.settings = replace(one.settings, registry_tls=files)
+    one.start()
+    let_in = taken_in_one_by_one(fleet, one, heard_by(one))
+    assert not [seen for seen in let_in if "10.0.9.9" in seen]
+    fleet.settle()
+    assert one.status()["records"] == "strict"
+    assert private_of(one, two) == str(two.host.private)
+
+
+def test_who_was_away_when_it_was_said_does_not_either(fleet: World) -> None:
+    one, two = started(fleet, 1), started(fleet, 2)
+    assert one.registry is not None
+    fleet.server.cut(one.registry)
+    fleet.settle()
+    say(fleet, ON)
+    forge(fleet, two)
+    fleet.server.restore(one.registry)
+    let_in = taken_in_one_by_one(fleet, one, heard_by(one))
+    assert {frozenset(seen) for seen in let_in} == {frozenset(one.elements("peers4"))}
+    assert private_of(one, two) == str(two.host.private)
+    assert one.status()["records"] == "strict"
+
+
+def test_where_it_was_never_said_a_list_does_not_wait_for_long(fleet: World) -> None:
+    started(fleet, 2)
+    one = started(fleet, 1)
+    assert one.registry is not None
+    fleet.server.cut(one.registry)
+    fleet.settle()
+    three = started(fleet, 3)
+    fleet.server.restore(one.registry)
+    fleet.settle()
+    assert private_of(one, three) == str(three.host.private)
+
+
+def test_a_copy_that_says_off_is_doubted_before_it_is_believed(fleet: World) -> None:
+    """An older copy of the same fleet: whoever is strict stays so."""
+    one = started(fleet, 1)
+    copy = fleet.server.copied()
+    started(fleet, 2)
+    say(fleet, ON)
+    fleet.server.stop()
+    fleet.server.restore_copy(copy)
+    fleet.server.start()
+    fleet.settle()
+    assert one.status()["records"] == "strict"
