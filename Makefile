@@ -36,9 +36,9 @@ check: setup
 quick: setup
 	$(VENV)/bin/python -m pytest -q --numprocesses 2 tests/unit tests/docs tests/contract
 
-# What the same tests cover of each room, in branches too; red below a room's floor.
+# What the same tests, and those of neti aws, cover of each room, in branches too; red below a floor.
 coverage: setup
-	$(VENV)/bin/python -m pytest -q --numprocesses 2 --cov --cov-report= tests/unit tests/docs tests/contract
+	$(VENV)/bin/python -m pytest -q --numprocesses 2 --cov --cov-report= tests/unit tests/docs tests/contract tests/aws
 
 # Everything. Labs and drills have time-outs that are real, so on two processors one test runs at a
 # time; make test WORKERS=3 hands them out (tests/conftest.py says who gets what).

@@ -1,8 +1,10 @@
 """Branch coverage of each room of ``src/neti``, as ``make coverage`` prints it, and its floor.
 
 Counted is what tests run in their own process: an agent or a command that they start is a process
-of its own, and is not. A floor is what was covered when it was last set. Who covers more raises it;
-who covers less adds a test. Must never do: judge a run that was not asked to measure (``--cov``).
+of its own, and is not. A floor is what was covered when it was last set. Whoever covers more raises
+it; whoever covers less adds a test.
+
+Must never do: judge a run that was not asked to measure (``--cov``), or one of fewer tests.
 """
 
 import json
@@ -13,8 +15,29 @@ from typing import Final
 import pytest
 
 ROOMS: Final = Path(__file__).parents[2] / "src/neti"
-# Percent of statements and branches, rounded down.
-FLOORS: Final[dict[str, int]] = {}
+# Percent of statements and branches: a point less than measured, because what Hypothesis tries
+# varies.
+FLOORS: Final = {
+    "agent": 88,
+    "aws": 60,
+    "cli": 66,
+    "config": 97,
+    "control": 91,
+    "dataplane": 78,
+    "fleet": 97,
+    "host": 92,
+    "identity": 95,
+    "model": 98,
+    "monitoring": 97,
+    "oneshot": 70,
+    "proxy": 88,
+    "registry": 76,
+    "ruleset": 98,
+    "stage": 97,
+    "state": 93,
+    "the floor": 96,
+}
+WHOLE: Final = {"tests/unit", "tests/docs", "tests/contract", "tests/aws"}  # as make coverage
 FLOOR_ROOM: Final = "the floor"  # errors, clock, log, text and the like
 
 _MEASURED: Final = pytest.StashKey[dict[str, float]]()
@@ -30,7 +53,7 @@ def judge(session: pytest.Session) -> None:
         return
     measured = config.stash[_MEASURED] = _measured(Path(config.rootpath))
     for room, percent in measured.items():
-        if percent < FLOORS.get(room, 0):
+        if percent < FLOORS.get(room, 0) and set(config.args) >= WHOLE:
             said = f"branch coverage is {percent:.1f} %, and its floor is {FLOORS[room]} %"
             report = pytest.CollectReport(f"src/neti/{room}", "failed", said, None)
             reporter.stats.setdefault("error", []).append(report)
