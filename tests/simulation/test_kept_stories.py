@@ -161,6 +161,49 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
             Act("long_time", -1, (610.0,)),
         ],
     ),
+    "a host that was away when an operator said that records decide, and a forged entry": (
+        4,
+        [
+            Act("cut", 0),
+            Act("power_cut", 2),
+            Act("strict_on"),
+            Act("reboot", 0),
+            Act("forge", 2, (7,)),
+            Act("time", -1, (31.0,)),
+            Act("start", 0),
+            Act("registry_back"),
+        ],
+    ),
+    "the same, and a forged goodbye": (
+        6,
+        [
+            Act("time", -1, (0.5,)),
+            Act("disk_full", 4),
+            Act("cut", 4),
+            Act("cut", 0),
+            Act("strict_on"),
+            Act("registry_back"),
+            Act("time", -1, (61.0,)),
+            Act("power_cut", 4),
+            Act("forge_goodbye", 0),
+            Act("start", 4),
+            Act("registry_back"),
+            Act("time", -1, (31.0,)),
+        ],
+    ),
+    "a wiped registry that knows no lease of a member that is on disk since a moment": (
+        3,
+        [
+            Act("leave", 1),
+            Act("time", -1, (61.0,)),
+            Act("interrupted", 0, ("leave", 11)),
+            Act("start", 1),
+            Act("start", 0),
+            Act("kill", 0),
+            Act("wipe"),
+            Act("start", 0),
+        ],
+    ),
 }
 
 

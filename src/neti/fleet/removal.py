@@ -162,11 +162,18 @@ class Leaving:
         return self.release(ids)
 
     def without_lease(self, ids: Iterable[str]) -> set[str]:
-        """Remove those of these that are lost, and whose overlay address is another host's now."""
+        """Remove those of these that are lost, and whose overlay address is not theirs any more."""
         lost = [one for i in ids if (one := self._absences.get(i)) is not None]
-        return self._remove(
-            one.member.id for one in lost if self._asking.holds_lease(one.member) is False
-        )
+        return self._remove(one.member.id for one in lost if self._lease_is_gone(one.member))
+
+    def _lease_is_gone(self, member: Member) -> bool:
+        """Another host has it, or nobody; in a registry that is in doubt, nobody having it says
+        nothing: one that was wiped knows no lease at all."""
+        if self._asking.holds_lease(member) is not False:
+            return False
+        hold = self._absences.holds.get(member.id)
+        in_doubt = hold is not None and hold.doubt
+        return not in_doubt or self._asking.owners[member.overlay] is not None
 
     def _remove(self, ids: Iterable[str]) -> set[str]:
         touched: set[str] = set()
