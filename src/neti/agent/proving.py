@@ -1,10 +1,10 @@
-"""Looks once more whether members' records still name their entries, a few at a time.
+"""Checks again whether members' records still name their entries, a few at a time.
 
-What stood in the last good state, or stood before a gap and after it, is believed meanwhile. If
-every agent asked about everybody at once after an outage, servers would have nothing else to do. So
-it takes a minute, and longer in a fleet of thousands.
+Entries of the last good state, and those that were there before a gap and after it, are believed
+meanwhile. If every agent asked about every member at once after an outage, the servers would do
+nothing else. So it takes a minute, and longer in a fleet of thousands.
 
-Must never do: ask about all at once, or while the registry is away.
+Must never do: ask about all members at once, or while the registry is away.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Final
 from neti.agent.core import Core
 
 _SHORTEST: Final = 60.0  # seconds for all of them
-_FLEET_ASKS: Final = 20_000.0  # looks a second by all agents of a fleet together
+_FLEET_ASKS: Final = 20_000.0  # questions per second from all agents of a fleet together
 _EVERY: Final = 1.0  # seconds between two batches
 
 
@@ -27,7 +27,7 @@ class Proving:
         self._batch = 1
 
     def listed(self) -> None:
-        """A complete list was taken in: nobody saw what became of the entries meanwhile."""
+        """A complete list was taken in: we did not see what happened to the entries before it."""
         core, fleet = self._core, self._core.members.fleet
         if fleet.records == "off":
             return
@@ -36,7 +36,7 @@ class Proving:
         count = len(self._left)
         if not count:
             return
-        self._left.rotate(core.out.chance(count))  # agents do not all ask about the same ones
+        self._left.rotate(core.out.chance(count))  # so that agents ask about different ones
         seconds = max(_SHORTEST, count * count / _FLEET_ASKS)
         self._batch = math.ceil(count * _EVERY / seconds)
         core.soon("prove", _EVERY)

@@ -1,10 +1,10 @@
 """Which of its entries speaks for a host, and what is wrong with the others. Pure.
 
-It promises that only *believed* entries count against others: one is believed when its overlay
+It promises that only *believed* entries count against others: an entry is believed when its overlay
 address is leased to its id. So junk cannot displace a member, whatever id, generation or address
-it names. Of two equal claims the one that was accepted stays.
+it names. Of two equal claims the one that was accepted first stays.
 
-Must never do: change what is known or who stands. It looks at facts and says what follows.
+Must never do: change what is known, or who is a member. It looks at facts and says what follows.
 """
 
 from collections.abc import Mapping, Set
@@ -19,15 +19,15 @@ from neti.fleet.reads import Asking
 from neti.fleet.vouching import UNNAMED, Vouching
 from neti.model import Member
 
-# Which entry must make room first, by its record, and by its lease: another's (0), not read yet,
-# its own.
+# Which entry must make room first, by its record and by its lease: first one that is not the host's
+# own, then one that was not read yet.
 _ROOM: Final = {True: 2, None: 1, False: 0}
 
 
 class Judge:
     """Not thread-safe: the fleet owns it. ``disputed``: names that do not count, and why;
-    ``unvouched``: names that their hosts' records do not name, former ones apart. It is told when a
-    name is gone."""
+    ``unvouched``: names that their hosts' records do not mention, without former entries. It must
+    be told when a name is gone."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Judge:
         self.unvouched: Set[str] = self._unvouched.keys()
 
     def judge(self, host_id: str) -> str | None:
-        """The name that speaks for this id, if one does; what is wrong with the others is noted."""
+        """The name that speaks for this id, if any; notes what is wrong with the others."""
         entries = self._roster.entries_of(host_id)
         floor = self._absences.floor(host_id)
         chosen = self._best([name for name in entries if self._believed(name, floor)])
@@ -72,10 +72,10 @@ class Judge:
         return fault or self._disputed[name]
 
     def least(self, host_id: str) -> str | None:
-        """Of too many entries of one id the one to put aside: never the one that speaks for it; of
-        the others first those that its record does not name, where that is known; then those whose
-        lease is another's, then those whose lease was not read, the oldest of them first; of those
-        that hold the lease, the lowest generation."""
+        """The entry to put aside when an id has too many. Never the one that speaks for it. Of the
+        others, first those that are known not to be in its record; then those whose address is
+        leased to another host; then those whose lease was not read yet, the oldest first; and of
+        those that hold the lease, the lowest generation."""
         speaks = self._standing.speaks.get(host_id)
         entries = [name for name in self._roster.entries_of(host_id) if name != speaks]
         return min(entries, key=self._room, default=None)
@@ -99,8 +99,8 @@ class Judge:
         self._unvouched.pop(name, None)
 
     def _best(self, believed: list[str]) -> str | None:
-        """The highest generation; of equals, the accepted one. Where records decide, the one that
-        is named, before any that is still being read."""
+        """The one with the highest generation; of equals, the accepted one. Where records decide,
+        one that a record names comes before any whose record is still being read."""
         if len(believed) < 2:
             return believed[0] if believed else None
         claims = self._roster.claims
@@ -118,10 +118,10 @@ class Judge:
         leased = self._asking.holds_lease(claim)
         if leased is not None:
             return leased
-        # Not read yet. What was accepted stays so; what stood in a snapshot enters at once, unless
-        # somebody else claims the address; what has just appeared waits for the read, a millisecond
-        # away. So does what claims another address for somebody who is a member: it must not be
-        # moved, not even for that millisecond.
+        # Not read yet. An entry that was accepted stays so. One from a snapshot counts at once,
+        # unless another host claims the address. One that has just appeared waits for the read,
+        # which takes a millisecond. So does one that claims another address for a member: the
+        # member must not be moved, not even for that millisecond.
         speaks = self._standing.speaks.get(claim.id)
         if speaks == name:
             return True
@@ -130,8 +130,8 @@ class Judge:
         return self._roster.listed(name) and self._roster.count_at(claim.overlay) == 1
 
     def _may_be_its_word(self, claim: Member, name: str) -> bool:
-        """By its host's record. While that is being read, what was accepted stays, and what says
-        the same of the host; anything else waits."""
+        """By its host's record. While that is being read, an accepted entry stays, and so does one
+        that says the same of the host; any other waits."""
         if not self._vouching.decides:
             return True
         vouched = self._vouching.vouched(claim.id, name)
@@ -147,8 +147,7 @@ class Judge:
         claim = self._roster.claims[name]
         if self._vouching.mode == "off" or self._vouching.vouched(claim.id, name) is not False:
             return False
-        # What is older than the entry that speaks is a former one: it stands until its session
-        # ends.
+        # An entry older than the one that speaks is a former one: it stays until its session ends.
         return chosen is None or claim.generation >= self._roster.claims[chosen].generation
 
     def _fault(self, name: str, chosen: str | None, floor: int) -> str | None:
@@ -156,7 +155,7 @@ class Judge:
         best = self._roster.claims.get(chosen) if chosen is not None else None
         ahead = best.generation if best is not None else -1
         if self._vouching.decides and self._vouching.vouched(claim.id, name) is False:
-            # A former entry of its host's own stands until its session ends.
+            # A former entry of the host itself stays until its session ends.
             return UNNAMED if chosen is None or claim.generation >= ahead else None
         if claim.generation < ahead:
             return None  # an older generation, about to be removed: no fault

@@ -1,13 +1,14 @@
 """What the registry holds, as we were told: names, and whose claims they are. Pure and incremental.
 
-It promises that what it knows does not depend on the order in which it was told, that a look costs
-the same with ten entries and with sixteen thousand, and that an entry that is gone takes no memory.
+It promises that what it knows does not depend on the order in which it was told, that a look-up
+costs the same with ten entries and with sixteen thousand, and that an entry that is gone takes no
+memory.
 
 Besides the names in the registry it keeps the claims of lost members, which are no longer there,
 until it is told to ``drop`` them.
 
-Of one id a handful of entries is looked at. The rest is a *crowd*, of which only the names are
-kept. Which ones are put aside is not decided here.
+Only a handful of entries of one id is looked at. The rest is a *crowd*: only their names are kept.
+Which ones are put aside is not decided here.
 
 Must never do: weigh one claim against another, or take an inadmissible name for more than a name.
 """
@@ -25,7 +26,7 @@ from neti.model import Departure, IPAddress, Member, Moved, entry
 
 # Entries of one id that are looked at. An honest host has one, or two for a moment.
 MAX_JUDGED: Final = 16
-# Further addresses that each entry may have in any case, and how many more all entries may have.
+# Further addresses that each entry may always have, and how many more all together may have.
 MORE_FOR_EACH: Final = 4
 MAX_MORE_BEYOND: Final = 16_384
 
@@ -82,7 +83,7 @@ class Roster:
         return name in self._names
 
     def difference(self, listed: frozenset[str]) -> tuple[frozenset[str], set[str]]:
-        """What a whole list has that was not known yet, and what is known and not in the list."""
+        """Names that are new in a complete list, and known names that are missing from it."""
         return listed - self._names, self._names - listed
 
     def entries_of(self, host_id: str) -> list[str]:
@@ -104,7 +105,7 @@ class Roster:
         return bool(self._by_overlay.of(overlay))
 
     def ids_at(self, overlay: IPv4Address) -> set[str]:
-        """Who claims this overlay address."""
+        """Ids that claim this overlay address."""
         return set(self._by_overlay.of(overlay))
 
     def count_at(self, overlay: IPv4Address) -> int:
@@ -112,8 +113,8 @@ class Roster:
         return len(self._by_overlay.of(overlay))
 
     def crowds(self) -> Iterable[tuple[str, int]]:
-        """For each id with too many entries, the newest of those that are not looked at, and how
-        many these are."""
+        """For each id with too many entries: the newest one that is not looked at, and how many of
+        them there are."""
         for crowd in self._crowds.values():
             yield next(reversed(crowd.new or crowd.seen)), len(crowd)
 
@@ -131,7 +132,7 @@ class Roster:
         return len(self._by_id.of(host_id)) > MAX_JUDGED
 
     def listed(self, name: str) -> bool:
-        """Whether it was in a whole list, and its lease has not been read since."""
+        """Whether it was in a complete list, and its lease has not been read since."""
         return name in self._listed
 
     def departed(self, host_id: str) -> int | None:
@@ -152,7 +153,7 @@ class Roster:
         return parsed if isinstance(parsed, Member) else None
 
     def fault(self, name: str) -> str:
-        """Why it is junk; empty: it is not."""
+        """Why it is junk; empty if it is not."""
         if name in self._ghosts:
             return self._ghosts[name]
         try:
@@ -170,8 +171,8 @@ class Roster:
     # --- what is told ---
 
     def enter(self, name: str, *, bulk: bool = False) -> Member | Departure | Moved | None:
-        """The registry has it; what it says, None when it is junk or was known. ``bulk``: it stood
-        in a whole list."""
+        """The registry has it. Returns what it says, or None if it is junk or was known. ``bulk``:
+        it was in a complete list."""
         if name in self._names:
             return None
         self._names.add(name)
@@ -192,8 +193,8 @@ class Roster:
         return parsed
 
     def refuse(self, name: str, why: str) -> None:
-        """The registry has it, but its host is gone: it is nobody's claim until it has vanished
-        once."""
+        """The registry has it, but its host is gone: it counts for nothing until it has vanished
+        and come back."""
         if name not in self._names:
             self._names.add(name)
             self._junk[name] = None
@@ -229,7 +230,7 @@ class Roster:
             del self._departures[host_id]
 
     def lease_read(self, overlay: IPv4Address) -> None:
-        """That a claim was in a list matters only until its lease is known."""
+        """Whether a claim was in a list matters only until its lease is known."""
         if not self._listed:
             return
         for host_id in self._by_overlay.of(overlay):
@@ -240,7 +241,7 @@ class Roster:
             self._listed.clear()  # a Python set keeps its large table otherwise
 
     def data_read(self, name: str, data: bytes) -> Member | None:
-        """The claim to which these further addresses belong; None: there is none."""
+        """The claim that these further addresses belong to, if there is one."""
         claim = self._claims.get(name)
         if claim is None or not claim.extended:
             return None
@@ -273,7 +274,7 @@ class Roster:
         return True
 
     def _keep_more(self, name: str, more: tuple[IPAddress, ...]) -> int:
-        """Each entry may have a few. More than that comes out of an allowance that all share, so
+        """Each entry may have a few. Any more come out of an allowance that all entries share, so
         that many members with many addresses cannot fill every host's memory and kernel."""
         self._beyond -= _beyond(self._more.pop(name, ()))
         allowed = MORE_FOR_EACH + max(0, MAX_MORE_BEYOND - self._beyond)
@@ -290,19 +291,19 @@ class Roster:
         self._by_overlay.add(claim.overlay, claim.id)
 
     def drop(self, name: str) -> None:
-        """Forget the claim, and all that was read for it."""
+        """Forget the claim, and everything that was read for it."""
         claim = self._claims.pop(name)
         self._beyond -= _beyond(self._more.pop(name, ()))
         self._bad_data.pop(name, None)
         self._by_id.discard(claim.id, name)
-        # At most a handful: the rest of a crowd claims nothing.
+        # At most a handful: the others of a crowd claim nothing.
         if all(self._claims[n].overlay != claim.overlay for n in self._by_id.of(claim.id)):
             self._by_overlay.discard(claim.overlay, claim.id)
         self._given_up.add(claim.overlay)
 
     def put_aside(self, name: str, *, seen: bool) -> None:
-        """Put it into the crowd of its id, and forget what was read for it. The registry still has
-        it. ``seen``: it was judged, and not believed."""
+        """Put it into the crowd of its id, and forget what was read for it. The registry still
+        holds it. ``seen``: it was judged, and not believed."""
         host_id = self._claims[name].id
         self._listed.discard(name)
         self.drop(name)
@@ -312,7 +313,7 @@ class Roster:
 
     def next_of_crowd(self, host_id: str, *, unseen: bool) -> str | None:
         """Take the newest entry out of the id's crowd, preferably one that was not looked at yet;
-        with ``unseen`` only such a one. From now on its claim counts again."""
+        with ``unseen``, only one of those. From now on its claim counts again."""
         crowd = self._crowds.get(host_id)
         if crowd is None or (unseen and not crowd.new):
             return None

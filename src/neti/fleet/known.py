@@ -26,7 +26,7 @@ MAX_CROWDS_NAMED: Final = 20
 
 
 class Known:
-    """Not thread-safe: the agent's loop owns it. ``now`` is Unix seconds everywhere.
+    """Not thread-safe: the agent's loop owns it. ``now`` is always in Unix seconds.
 
     Every member that would be removed passes the ``guard``; without one nothing is ever held.
     """
@@ -92,7 +92,8 @@ class Known:
         return self._leaving.next_tick()
 
     def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
-        """Private addresses that several members of one site claim: all are let in, and named."""
+        """Private addresses that several members of one site claim, and these members' ids. All of
+        them are let in."""
         return self._standing.shared_private()
 
     # --- entries ---
@@ -115,17 +116,17 @@ class Known:
         return tuple(self._roster.entries_of(host_id))
 
     def departed(self, host_id: str) -> int | None:
-        """The generation whose goodbye stands in the registry, with no entry of this id since."""
+        """The generation that said goodbye, if no entry of this id has come since."""
         return self._roster.departed(host_id)
 
     @property
     def owners(self) -> Mapping[IPv4Address, str | None]:
-        """Leases as read, of the addresses that somebody claims."""
+        """Leases as they were read, of addresses that a host claims."""
         return self._asking.owners
 
     @property
     def unleased(self) -> bool:
-        """Whether somebody claims an address that nobody had when its lease was read once."""
+        """Whether a host claims an address that nobody held when its lease was read."""
         return self._asking.unleased
 
     def skipped(self, most: int = MAX_NAMED) -> dict[str, str]:
@@ -154,13 +155,13 @@ class Known:
 
     @property
     def records(self) -> Mode:
-        """What hosts' records are for."""
+        """What hosts' records are used for."""
         return self._vouching.mode
 
     @property
     def unvouched(self) -> Collection[str]:
-        """Entries that their hosts' records do not name, and that would speak for these hosts, or
-        do; none where records are not read."""
+        """Entries that speak, or would speak, for hosts whose records do not name them. None where
+        records are not read."""
         return self._judge.unvouched
 
     @property

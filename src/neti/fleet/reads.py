@@ -1,12 +1,12 @@
 """What must be read from the registry, what is being read, and whose each lease was. Pure.
 
-It promises that each question is handed out once, and is open until it is answered or the entry
-that made it necessary is gone; ``again`` makes what is open due once more. An address that was
-nobody's is asked about a second time: a lease that is made right after its entry, or during the
-read, would otherwise be seen by some agents and not by others.
+It promises that each question is handed out once, and stays open until it is answered or its entry
+is gone; ``again`` makes open questions due once more. If nobody held an address, it is asked about
+a second time. Otherwise some agents would see a lease that is made right after its entry, or during
+the read, and others would not.
 
-Must never do: ask anybody itself, or take an answer for one to a question that was not handed
-out yet: it is the answer to an earlier one.
+Must never do: ask the registry itself, or take the answer to an earlier question for the answer to
+one that was not handed out yet.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ from neti.model import Member
 
 H = TypeVar("H")
 
-MAX_UNLEASED: Final = 1000  # asked about a second time; of more, the rest is not
+MAX_UNLEASED: Final = 1000  # addresses that are asked about a second time
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class Asking:
         self._asked_twice: set[IPv4Address] = set()
 
     def take(self) -> Questions:
-        """What is to be asked now. What is being read is asked once more only after its answer, so
-        that as many questions are under way as there are things to ask about, and no more."""
+        """What to ask now. A question that is open is asked again only after its answer, so there
+        are never more questions under way than things to ask about."""
         if not (self._due_leases or self._due_data or self._due_hosts):
             return _NOTHING
         asked = Questions(
@@ -82,7 +82,7 @@ class Asking:
     # --- leases ---
 
     def want_lease(self, overlay: IPv4Address) -> None:
-        """Somebody claims it, or it has changed hands."""
+        """A host claims it, or it has changed hands."""
         self._due_leases.add(overlay)
         _discard(self._asked_twice, overlay)
 
@@ -92,7 +92,7 @@ class Asking:
         return bool(self._unleased)
 
     def want_unleased(self) -> None:
-        """Ask a second time about addresses that were nobody's."""
+        """Ask a second time about addresses that nobody held."""
         self._due_leases |= self._unleased
         self._asked_twice |= self._unleased
         self._unleased.clear()
@@ -119,7 +119,7 @@ class Asking:
         _discard(self._asked_twice, overlay)
 
     def holds_lease(self, member: Member) -> bool | None:
-        """Whether its overlay address is leased to its id; None: that was not read yet."""
+        """Whether its overlay address is leased to its id; None: not read yet."""
         overlay = member.overlay
         if overlay in self._owners:
             return self._owners[overlay] == member.id
@@ -159,7 +159,7 @@ class Asking:
 
 
 def _discard(held: set[H], what: H) -> None:
-    """A set keeps the table that it once needed: 2 MiB for 16,000, until it is cleared."""
+    """An emptied set keeps its table, 2 MiB after 16,000 members, until it is cleared."""
     held.discard(what)
     if not held:
         held.clear()

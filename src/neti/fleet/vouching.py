@@ -1,12 +1,12 @@
 """Which entry of each host is its own word, by the host's record in the registry. Pure.
 
-An entry is *proved* when the record names it, and the step that wrote the record made it: because
-it came directly after the record was written, or because the numbers of the two steps are equal.
-What was proved stays so while it stands, or until another entry of its host is proved. What the
-last good state had is *trusted*: it counts as proved until its record has been read, and says
-otherwise. See docs/design/host-records.md.
+An entry is *proved* when the record names it and both were written in one step. We know that when
+the entry came directly after the record, or when the numbers of the two steps are equal. A proved
+entry stays so until it is gone, or until another entry of its host is proved. An entry of the last
+good state is *trusted*: it counts as proved until its record has been read and says otherwise. See
+docs/design/host-records.md.
 
-Must never do: let a name that no record vouches for cost a question.
+Must never do: ask the registry about a name that no record names.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
@@ -23,8 +23,8 @@ Mode = Literal["off", "report", "strict"]
 
 
 def mode_of(*, tls: bool, strict: bool) -> Mode:
-    """What records are for on a host. Without TLS anybody could write them. ``strict``: an operator
-    said so."""
+    """What records are used for on a host. Without TLS anybody could write them. ``strict``: an
+    operator turned that on."""
     if not tls:
         return "off"
     return "strict" if strict else "report"
@@ -43,7 +43,7 @@ class Vouching:
         self._standing = standing
         self._proved: dict[str, str] = {}
         self.proved: Mapping[str, str] = MappingProxyType(self._proved)
-        # Ids whose proof is from before, and was not looked at since.
+        # Ids that were proved earlier, and not looked at since.
         self._trusted: set[str] = set()
         self.trusted: Set[str] = self._trusted
         self._said: dict[str, HostRead] = {}  # by id: records whose word is not proved
@@ -60,17 +60,17 @@ class Vouching:
         return self.mode == "strict"
 
     def vouched(self, host_id: str, name: str) -> bool | None:
-        """Whether this entry is its host's word; None: that is being read."""
+        """Whether this entry is its host's word; None: being read."""
         if self._proved.get(host_id) == name:
             return True
         if self._asking.asks_data(name):
             return None
-        # What came while we watched, and not with a record, is nobody's word.
+        # An entry that came without a record while we watched is nobody's word.
         open_still = self._twins.get(host_id) == name or name in self._made
         return None if open_still and self._asking.asks_host(host_id) else False
 
     def goodbye(self, host_id: str) -> Departure | None:
-        """The goodbye that is the host's word, and stands. Others may stand beside it."""
+        """The goodbye that is the host's word, if the registry holds it; there may be others."""
         said = self._said.get(host_id)
         word = said.record.word if said is not None and said.record is not None else ""
         if not word.startswith("left.") or not self._standing(word):
@@ -84,7 +84,7 @@ class Vouching:
     # --- what is told ---
 
     def decide(self, decide: bool) -> bool:
-        """From now on records decide, or are only reported. Whether that is a change."""
+        """From now on records decide, or are only reported. Returns whether that is a change."""
         if self._mode == "off" or decide == self.decides:
             return False
         self._mode = "strict" if decide else "report"
@@ -96,17 +96,17 @@ class Vouching:
         self.trust(before.proved)
 
     def changed(self, host_id: str, *, known: bool) -> None:
-        """The record was written. ``known``: somebody has this id, or had it a moment ago."""
+        """The record was written. ``known``: a host has this id, or had it a moment ago."""
         self._just_changed = host_id
         if known and self.mode != "off":
             self._asking.want_host(host_id)
 
     def other_event(self) -> None:
-        """Anything else was told: what comes now does not follow the record directly."""
+        """Something else happened, so the next entry does not follow a record directly."""
         self._just_changed = None
 
     def appeared(self, host_id: str, name: str) -> bool:
-        """An entry came while we watched. Whether it may be its host's word."""
+        """An entry came while we watched. Returns whether it may be its host's word."""
         twin, self._just_changed = self._just_changed == host_id, None
         if twin and self.mode != "off":
             self._twins[host_id] = name
@@ -114,7 +114,7 @@ class Vouching:
         return twin
 
     def listed(self, host_id: str, name: str) -> None:
-        """It stood in a whole list, so nobody saw how it came."""
+        """It was in a complete list, so we did not see how it came."""
         if self.mode != "off" and self._proved.get(host_id) != name:
             self._asking.want_host(host_id)
             self._asking.want_data((name,))
@@ -126,7 +126,7 @@ class Vouching:
             self._trusted.update(words)
 
     def keep_only(self, members: Collection[str]) -> None:
-        """Whoever of the last good state did not become a member is not trusted."""
+        """A host of the last good state that did not become a member is not trusted."""
         for host_id in self._trusted - set(members):
             self._trusted.discard(host_id)
             del self._proved[host_id]
@@ -135,7 +135,7 @@ class Vouching:
         self._trusted.update(self._proved)
 
     def again(self, ids: Iterable[str]) -> None:
-        """Look once more whether what was proved is still so."""
+        """Check again what was proved."""
         for host_id in ids:
             if (name := self._proved.get(host_id)) is not None:
                 self._trusted.add(host_id)

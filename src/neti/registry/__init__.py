@@ -1,11 +1,11 @@
-"""The registry as everybody else sees it: one protocol, its events, and who implements it.
+"""The registry as the other rooms see it: one protocol, and its events.
 
 A registry holds *names* (one compact entry name per registered host, which lives as long as the
-session that created it), *leases* (durable pairs overlay address <-> host id, created and deleted
-both or none), a few fleet-wide *settings*, and *details* (one small document per host that only
-operators read and that nobody watches). It knows nothing about what a name means: names are
-untrusted text, and ``neti.fleet`` judges them; one that is longer than an entry may be comes as a
-short stand-in that is no entry either, and data are cut just beyond what an entry may have.
+session that created it), *leases* (durable pairs overlay address <-> host id, both halves created
+and deleted together), a few fleet-wide *settings*, and *details* (one small document per host that
+only operators read and that nobody watches). It does not know what a name means: names are
+untrusted text, and ``neti.fleet`` judges them. A name that is too long for an entry is replaced by
+a short one that is no entry either, and data are cut just beyond what an entry may have.
 See docs/design/registry.md.
 
 Must never do: decide anything about membership, or call back with a lock held.
@@ -19,8 +19,8 @@ from typing import Final, Literal, Protocol, get_args
 from neti.registry.leases import DamagedLease
 from neti.registry.record import HostRecord
 
-# Operators' words to all: ``release``, see ``neti.registry.release``, and ``strict``, whether only
-# what a host's record names is believed.
+# ``release``: hosts that are gone for good, see ``neti.registry.release``; ``strict``: whether only
+# entries that their hosts' records name are believed.
 SettingName = Literal["interval", "maxchange", "release", "strict"]
 SETTING_NAMES: Final[tuple[SettingName, ...]] = get_args(SettingName)
 
@@ -40,16 +40,16 @@ class Session:
 class Origin:
     """Which registry a list comes from, and how far along it was.
 
-    ``fleet`` is made by chance with the tree, so one that was wiped has another (empty: it has
-    none). ``version`` grows with every name that appears or vanishes, modulo 2**32: a lower one
-    than before means an older copy.
+    ``fleet`` is drawn at random when the tree is made, so a registry that was wiped has another
+    (empty: it has none). ``version`` grows with every name that appears or vanishes, modulo 2**32:
+    if it is lower than before, this is an older copy.
     """
 
     fleet: str
     version: int
 
     def doubt(self, before: "Origin") -> str | None:
-        """Why this may not be what ``before`` was of, in words; None when it may."""
+        """Why this may not be the registry that ``before`` was from, in words; None if it may."""
         if self.fleet != before.fleet:
             return (
                 f"the registry is another one than before (fleet {self.fleet or 'unnamed'}, "
@@ -70,7 +70,7 @@ VERSIONS: Final = 1 << 32
 class Snapshot:
     """All names at one moment. Follows the first connection, and any gap in what was seen.
 
-    Changes that come after it are relative to it: nothing is missed and nothing comes twice.
+    Later changes are relative to it: nothing is missed and nothing comes twice.
     """
 
     names: frozenset[str]
@@ -89,27 +89,27 @@ class Vanished:
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """Connected and complete: what was told so far is what the registry holds."""
+    """Connected and complete: the events so far add up to what the registry holds."""
 
     session: Session
 
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """Not connected, or not sure: the last picture stands; silence proves nothing."""
+    """Not connected, or not sure: keep the last picture. That nothing is heard proves nothing."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded:
-    """This session expired: what it had registered is gone and must be registered anew."""
+    """This session expired: what it had registered is gone and must be registered again."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionTaken:
-    """Another process has taken this session up, as a clone of this host with its state does. A new
-    session was begun; what the former one had registered is the other's."""
+    """Another process has taken up this session, as a clone of this host with its state does. A new
+    session was begun; what the former one had registered now belongs to the other process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +132,16 @@ class DataRead:
 
 @dataclass(frozen=True, slots=True)
 class HostChanged:
-    """This host's record was written, or is gone. Where the host registered with it, the next event
-    is its entry's ``Appeared``. The id is untrusted text."""
+    """This host's record was written or deleted. If the host registered in the same step, the next
+    event is its entry's ``Appeared``. The id is untrusted text."""
 
     host_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class HostRead:
-    """Answer to ``ask_hosts``: a host's record (None: there is none, or none that can be read), and
-    the number of the step that wrote it last: an entry that was made by the same step is the
-    host's own."""
+    """Answer to ``ask_hosts``: a host's record (None: there is none, or it cannot be read), and the
+    number of the step that wrote it last. An entry made in the same step is the host's own."""
 
     host_id: str
     record: HostRecord | None
@@ -151,7 +150,7 @@ class HostRead:
 
 @dataclass(frozen=True, slots=True)
 class SettingRead:
-    """A live setting as it stands, on start and on each change; raw, None when not there."""
+    """A live setting, at the start and on each change: raw, None if it is not set."""
 
     setting: SettingName
     value: bytes | None
@@ -183,12 +182,12 @@ class Detail:
 
 
 class AgentRegistry(Protocol):
-    """What an agent does with its session: follow everybody, and be there itself. See
+    """What an agent does with its session: follow the fleet, and register itself. See
     ``Registry``."""
 
     def watch(self, sink: Sink, *, hosts: bool = False) -> None:
-        """Connect and go on connecting until closed; report everything to ``sink``, HostChanged
-        only with ``hosts``.
+        """Connect, and reconnect until closed; report everything to ``sink``, HostChanged only with
+        ``hosts``.
 
         Returns at once. ``sink`` is called from the registry's own thread, must not block and
         must not call back into the registry other than ``ask_leases``, ``ask_data``, ``ask_hosts``,
@@ -196,26 +195,27 @@ class AgentRegistry(Protocol):
         """
 
     def ask_leases(self, overlays: Iterable[IPv4Address]) -> None:
-        """Request a LeaseRead for each; pipelined. Answers that are lost with the connection are
-        not repeated: the asker asks again on the next Fresh."""
+        """Request a LeaseRead for each, without waiting. Answers that are lost with the connection
+        are not repeated: ask again after the next Fresh."""
 
     def ask_data(self, names: Iterable[str]) -> None:
-        """Request a DataRead for each; as ``ask_leases``."""
+        """Request a DataRead for each, like ``ask_leases``."""
 
     def ask_hosts(self, host_ids: Iterable[str]) -> None:
-        """Request a HostRead for each; as ``ask_leases``."""
+        """Request a HostRead for each, like ``ask_leases``."""
 
     def relist(self) -> None:
-        """Tell everything anew, because what was told may have been lost here: a Snapshot, a
+        """Report everything again, because events may have been lost here: a Snapshot, a
         SettingRead for each setting, then Fresh. Returns at once. Stale may come first, and in a
         large fleet the list may take a while, so that not all agents read it at the same time."""
 
     def acquire(
         self, host_id: str, subnet: IPv4Network, *, prefer: IPv4Address | None = None
     ) -> IPv4Address:
-        """This id's lease, taken now if it has none: the same id gets the same address for ever.
+        """This id's lease, taken now if it has none: an id keeps its address for good.
 
-        ``prefer`` is taken if it is free: what the host remembers, in a registry that forgot it.
+        ``prefer`` is taken if it is free: the address that the host remembers when the registry has
+        forgotten it.
 
         Raises OverlayExhausted when the subnet is full and LeaseConflict when the lease lies
         outside ``subnet`` or its two halves disagree.
@@ -232,24 +232,24 @@ class AgentRegistry(Protocol):
         overlay: IPv4Address | None = None,
         machine: str = "",
     ) -> None:
-        """Write the host's record, make ``name`` present and ``replaces`` (this session's own
-        earlier name) gone, in one step. Repeating a registration that this session already holds
-        changes nothing but ``detail``. ``machine``: hexadecimal, of this machine and boot; a live
+        """Write the host's record, create ``name`` and delete ``replaces`` (this session's own
+        earlier name), in one step. Repeating a registration that this session already holds changes
+        nothing but ``detail``. ``machine``: hexadecimal, of this machine and boot; a live
         registration of the same one is taken over.
 
         Raises IdentityHeld when another machine or certificate has this id, NameTaken when ``name``
-        is there and is another session's, or is not what the record names, NotAdmitted when only
+        exists and belongs to another session or is not what the record names, NotAdmitted when only
         operators may begin a host.
 
-        Where a member may delete nothing (ZooKeeper with ACLs), ``replaces`` stands until its
-        session ends; the record does not name it any more."""
+        Where a member may delete nothing (ZooKeeper with ACLs), ``replaces`` stays until its
+        session ends; the record no longer names it."""
 
     def describe(self, host_id: str, detail: bytes) -> None:
         """Replace this session's detail document (RegistryError when it is not registered)."""
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
-        """Go on purpose: the host's record names ``departure``, watchers see it appear, then
-        ``name`` vanish, in one step (in more where a member may delete nothing)."""
+        """Leave on purpose: the host's record names ``departure``, watchers see it appear, then see
+        ``name`` vanish, in one step (in several where a member may delete nothing)."""
 
     def detach(self) -> None:
         """Drop the connection and leave the session alive for its time-out: a restart."""
@@ -266,60 +266,60 @@ class OperatorRegistry(Protocol):
     def names(self) -> frozenset[str]: ...
 
     def data(self, names: Iterable[str]) -> dict[str, bytes]:
-        """Data of those of ``names`` that exist."""
+        """The data of those ``names`` that exist."""
 
     def details(self, host_ids: Iterable[str] | None = None) -> list[Detail]:
-        """Of these hosts, where they are registered, sorted by id; None: of everybody. How long
-        this takes grows with what is asked for; it ends only when there is no answer for
-        ``timeout`` seconds."""
+        """Of those of these hosts that are registered, sorted by id; None: of all hosts. It takes
+        longer the more is asked for, and gives up only after ``timeout`` seconds without an
+        answer."""
 
     def leases(self) -> Mapping[IPv4Address, str]:
         """All leases, the oldest first; one that was moved, or written again, counts from then.
-        As ``details``, it ends only when there is no answer for ``timeout`` seconds."""
+        Like ``details``, it gives up only after ``timeout`` seconds without an answer."""
 
     def lease_of(self, host_id: str) -> IPv4Address | None: ...
 
     def records(self, host_ids: Iterable[str] | None = None) -> Mapping[str, HostRead]:
-        """The records of these hosts, or of all, by id; those that there are. As ``details``."""
+        """The records of these hosts, or of all, by id, as far as they exist. Like ``details``."""
 
     def made(self, names: Iterable[str]) -> Mapping[str, int]:
-        """Of those of ``names`` that exist the number of the step that made them."""
+        """The number of the step that made each of those ``names`` that exist."""
 
     def unreadable(self) -> frozenset[str]:
         """Nodes that the reads so far had to leave out, because their makers let nobody read
-        them. One such node never ends a reading."""
+        them. A read goes on without them."""
 
     def release(self, host_id: str) -> IPv4Address | DamagedLease | None:
-        """Delete both halves of the id's lease in one step; the address that is free now. None:
-        there was no lease. Of a damaged one the id's half is deleted, and no address is free by it.
-        The host's record is deleted; where members may not begin a host it stays, saying nothing.
+        """Delete both halves of the id's lease in one step. Returns the address that is free now,
+        or None if there was no lease. Of a damaged lease the id's half is deleted, which frees no
+        address. The host's record is deleted; where members may not begin a host, it is emptied.
 
-        Watchers see ``entry.encode_moved`` of it appear and vanish, as with ``move``: so that they
-        look whose it is now. Raises IdentityHeld while the host is registered.
+        Watchers see ``entry.encode_moved`` of it appear and vanish, as with ``move``, so that they
+        look up who holds it now. Raises IdentityHeld while the host is registered.
         """
 
     def move(
         self, old: str, new: str, *, force: bool = False
     ) -> tuple[IPv4Address, IPv4Address | None]:
-        """Give the lease of ``old`` to ``new``, and up what ``new`` held before, in one step. The
-        record of ``old``, if it has one, says nothing any more; that of ``new`` stays as it is.
+        """Give the lease of ``old`` to ``new``, and free what ``new`` held before, in one step. The
+        record of ``old``, if it has one, is emptied; that of ``new`` stays as it is.
 
         Returns the address that moved and the one that is free now (None: there was none).
         Watchers see ``entry.encode_moved`` appear and vanish. Raises RegistryError when ``old``
-        holds no lease, IdentityHeld while it is registered, unless it is to be by ``force``.
+        holds no lease, and IdentityHeld while it is registered, unless ``force``.
         """
 
     def setting(self, setting: SettingName) -> bytes | None:
-        """A live setting as it stands; None when it is not there."""
+        """A live setting; None if it is not set."""
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
-        """Write a live setting for the whole fleet, or with None take it away."""
+        """Write a live setting for the whole fleet; None deletes it."""
 
 
 class Registry(AgentRegistry, OperatorRegistry, Protocol):
     """One session with a registry, both sides of it. Callers take the side that they need.
 
-    Every method but ``watch``, ``relist`` and those that ask blocks, for ``timeout`` seconds of the
-    constructor at most, and raises RegistryUnavailable when the registry cannot be asked in that
-    time; each is all or nothing. Thread-safe. Host ids match ``entry.HOST_ID``.
+    Every method but ``watch``, ``relist`` and those that ask blocks, for at most the constructor's
+    ``timeout`` in seconds, and raises RegistryUnavailable when the registry does not answer in that
+    time. Each is all or nothing. Thread-safe. Host ids match ``entry.HOST_ID``.
     """

@@ -1,10 +1,10 @@
-"""Which ids an operator wants admitted, for which certificates: as typed, or as in a file. Pure.
+"""Which ids an operator wants to admit, for which certificates: typed, or from a file. Pure.
 
     web-1                                 for its lease's owner, or by the pattern
     web-1,CN=web-1,OU=hosts               a subject has commas, an id has none
     web-1,"CN=web-1,OU=hosts"             the same, as a spreadsheet writes it
 
-Must never do: let a subject pass that ZooKeeper would never say of a certificate.
+Must never do: accept a subject that ZooKeeper would never report for a certificate.
 """
 
 import re
@@ -27,14 +27,14 @@ _ID_PLACE: Final = "{id}"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """``subject`` None: that of the id's lease, or by a pattern."""
+    """``subject`` None: the one of the id's lease, or made by a pattern."""
 
     id: str
     subject: str | None = None
 
 
 def typed(words: Iterable[str]) -> list[Asked]:
-    """Ids, each with a subject behind it or without. No id has '=', and each subject has."""
+    """Ids, each with or without a subject after it. Every subject has a '=', and no id has one."""
     found: list[Asked] = []
     for word in words:
         if "=" not in word:
@@ -47,7 +47,7 @@ def typed(words: Iterable[str]) -> list[Asked]:
 
 
 def read(raw: bytes, source: str) -> list[Asked]:
-    """Raises NetiError that names file, line and value."""
+    """Raises NetiError, which names file, line and value."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -67,7 +67,7 @@ def read(raw: bytes, source: str) -> list[Asked]:
 
 
 def once(asked: Iterable[Asked], where: str) -> list[Asked]:
-    """Each id once. Raises NetiError for one with two subjects."""
+    """Each id once. Raises NetiError for an id with two subjects."""
     found: dict[str, Asked] = {}
     for one in asked:
         before = found.get(one.id)

@@ -1,8 +1,8 @@
-"""The detail document of a host: who runs there, for operators. Its writer and its reader. Pure.
+"""The detail document of a host: what runs there, for operators. Its writer and its reader. Pure.
 
-What a host says of itself is anybody's text: a version, a stage or a code that does not have its
-form is as if it was not there; a name is printable, and not yet one that may stand among commands
-(``neti.text.plain_name``).
+What a host says about itself is untrusted text. A version, stage or code that is malformed is
+ignored. A name is made printable, which does not make it safe in a command
+(``neti.text.plain_name`` does).
 
 Must never do: raise because of what another host wrote, or hand on what cannot be printed.
 """
@@ -25,7 +25,7 @@ _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """``name``: the host's name; ``pid``: its agent's; ``problems``: codes of what is wrong. What
-    it does not say is empty; ``problems`` None."""
+    it does not say is empty, or None for ``problems``."""
 
     name: str = ""
     pid: int | None = None
@@ -39,7 +39,7 @@ def encode(document: Document) -> bytes:
 
 
 def decode(raw: bytes) -> Document:
-    """What can be read of it: anything else is as if it was not there."""
+    """What can be read of it; the rest is ignored."""
     try:
         held: Any = json.loads(raw[:MAX_DETAIL_BYTES])
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What of a registry outlasts the registry: who owns which id and address, and operators' settings.
+"""What is worth keeping of a registry: who owns which id and address, and operators' settings.
 
 A JSON document; its writer and its reader. It has no registrations: agents make those. Pure.
 
@@ -23,7 +23,7 @@ from neti.text import json_document, printable
 FORMAT: Final = 1
 KIND: Final = "neti registry export"
 MAX_BYTES: Final = 64 * 1024 * 1024
-# ``release`` is a word about a day that is over.
+# Not ``release``: it is about hosts that were lost on one day.
 SETTINGS: Final[tuple[SettingName, ...]] = ("interval", "maxchange", "strict")
 _MAX_VALUE: Final = 64
 _LISTS: Final = ("hosts", "leases")
@@ -31,12 +31,12 @@ _STEP: Final = re.compile(r"(\w+)|\[(\d+)\]", re.ASCII)
 
 
 class ExportUnreadable(NetiError):
-    """It is no export, of another format, or has a value that cannot be."""
+    """It is not an export, has another format, or has an impossible value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Whose certificate the id belongs to; None in a tree without rights."""
+    """The certificate that the id belongs to; None in a tree without rights."""
 
     id: str
     subject: str | None = None
@@ -52,8 +52,8 @@ class Leased:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
     """``leases``: the oldest first; ``admission``: whether only operators may begin a host (None:
-    in a tree without rights anybody may); ``at``: when it was made, and ``fleet``: of which tree,
-    for people."""
+    a tree without rights, where anybody may); ``at`` and ``fleet``: when it was made and of which
+    tree, for people."""
 
     leases: tuple[Leased, ...]
     hosts: tuple[Pin, ...]
@@ -65,7 +65,7 @@ class Export:
 
 
 def encode(export: Export) -> bytes:
-    """One lease and one host on a line each, so that two exports can be compared line by line."""
+    """Each lease and each host on a line of its own, so that exports can be compared with diff."""
     held = document.plain(export)
     lines = [
         f' "{key}": {json_document(value)}'
@@ -79,7 +79,7 @@ def encode(export: Export) -> bytes:
 
 
 def decode(raw: bytes, source: str) -> Export:
-    """Raises ExportUnreadable that names the source, key and value."""
+    """Raises ExportUnreadable, which names the source, key and value."""
     try:
         held = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -107,7 +107,7 @@ def decode(raw: bytes, source: str) -> Export:
 
 
 def _found(held: Any, place: str) -> str:
-    """What stands at a place such as leases[3].overlay."""
+    """The value at a place such as leases[3].overlay."""
     for key, number in _STEP.findall(place):
         try:
             held = held[key] if key else held[int(number)]

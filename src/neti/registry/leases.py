@@ -16,7 +16,7 @@ from neti.text import command
 
 @dataclass(frozen=True, slots=True)
 class DamagedLease:
-    """Half a lease: ``says`` is what stands in it, which is no address, or another host's."""
+    """Half a lease: ``says`` is its text, which is no address, or that of another host."""
 
     says: str
 
@@ -39,8 +39,8 @@ def candidates(
     """Every address of the subnet that is not in ``taken``, in this host's own order, after the
     preferred one (which may come twice).
 
-    Start and stride come from a hash of the id: ten thousand hosts that begin with the same
-    listing walk apart instead of queueing behind one another.
+    Start and stride come from a hash of the id, so ten thousand hosts that begin with the same list
+    try different addresses instead of queueing for one.
     """
     addresses = usable(subnet)
     if prefer is not None and int(prefer) in addresses and prefer not in taken:

@@ -18,8 +18,8 @@ def open_registry(
     timeout: float = 10.0,
     make: bool = True,
 ) -> Registry:
-    """Not connected yet. ``site`` None (a command far from any site): every listed server.
-    ``make`` False: for commands; a file of the embedded one that is not there is not made."""
+    """Not connected yet. ``site`` None (a command outside any site): every listed server. ``make``
+    False (for commands): the embedded registry's file is not made if it does not exist."""
     if settings.embedded is not None:
         from neti.registry.embedded.registry import EmbeddedRegistry
 
@@ -36,7 +36,7 @@ def open_registry(
 def open_zookeeper(
     settings: Settings, site: str | None, session: Session | None = None, *, timeout: float = 10.0
 ) -> "ZooKeeperRegistry":
-    """The same, for what only ZooKeeper has: its rights, its servers."""
+    """The same, for what only ZooKeeper has: rights and servers."""
     from neti.registry.zookeeper.registry import ZooKeeperRegistry
 
     if settings.embedded is not None:
@@ -81,7 +81,7 @@ def expiring(settings: Settings, now: float) -> list[str]:
 
 
 def notes_of(settings: Settings) -> list[str]:
-    """What the way to the registry means, in words."""
+    """What operators should know about the connection to the registry."""
     if settings.registry_tls is not None or settings.embedded is not None:
         return []
     sentence = (

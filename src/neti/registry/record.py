@@ -1,10 +1,10 @@
-"""A host's own record in the registry: which entry, or goodbye, is its word. Writer, reader. Pure.
+"""A host's own record in the registry: which entry or goodbye is its word. Writer, reader. Pure.
 
     1 192.168.0.7 1.0a00….3fk.vpc.i-0abc 5f0c2a9e11d04b7a
     format, overlay address, word, machine; "-" for none; then key=value
 
-Where the registry has rights only the host itself can write its record, so a word that it names is
-the host's own. See docs/design/host-records.md.
+Where the registry has rights, only the host itself can write its record, so the word in it is the
+host's own. See docs/design/host-records.md.
 
 Must never do: raise because of what another host wrote.
 """
@@ -38,7 +38,7 @@ def encode(record: HostRecord) -> bytes:
 
 
 def decode(data: bytes) -> HostRecord | None:
-    """None when it is no record in a format that this version knows."""
+    """None if it is not a record in a format that this version knows."""
     try:
         fields = data[:MAX_RECORD_BYTES].decode("ascii").split(" ")
     except UnicodeDecodeError:
@@ -58,7 +58,7 @@ def decode(data: bytes) -> HostRecord | None:
 
 @dataclass(frozen=True, slots=True)
 class HostId:
-    """A question about this host's record, among questions about leases and entries."""
+    """A question about this host's record, as opposed to one about a lease or an entry."""
 
     id: str
 
@@ -70,8 +70,9 @@ Takeover = Literal["free", "ours", "same machine", "held"]
 def may_take(
     record: HostRecord | None, *, alive: bool, own_session: bool, machine: str
 ) -> Takeover:
-    """Whether a registration may write its own word over this record. ``alive``: its word stands,
-    and was made in the step that wrote the record; ``own_session``: by the session that asks."""
+    """Whether a registration may overwrite this record with its own word. ``alive``: the registry
+    holds the word in it, made in the step that wrote the record; ``own_session``: by the session
+    that asks."""
     if record is None or not alive or record.word.startswith("left."):
         return "free"
     if own_session:

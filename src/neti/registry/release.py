@@ -1,12 +1,12 @@
-"""An operator's word to the whole fleet: these hosts are gone for good. Its writer and its reader.
+"""An operator tells the whole fleet that these hosts are gone for good. Its writer and its reader.
 
-It stands in the registry as the live setting ``release``. Whoever reads it lets go of the members
-that it is about, if they are lost at that moment, and never looks at it again: a host that comes
-back, and is lost once more, is none of its business. It names the hosts, since an agent that was
-away cannot tell who was lost before it was said and who after. Several of them stand side by side,
-so that an agent which was away for two hears both. Pure.
+It is the live setting ``release`` in the registry. An agent that reads it removes those of the
+named members that are lost at that moment, and never looks at it again: it is not about a host that
+comes back and is lost once more. It names the hosts, because an agent that was away cannot tell
+which were lost before it and which after. Several are kept side by side, so that an agent that was
+away for two of them reads both. Pure.
 
-Must never do: be about a host that was registered when it was said, or raise anything but
+Must never do: name a host that was registered at that time, or raise anything but
 ReleaseUnreadable, whatever the text.
 """
 
@@ -22,23 +22,24 @@ from neti.text import printable
 from neti.words import counted
 
 FORMAT: Final = 1
-# Servers are told to take no request of more than 65,536 bytes.
+# Servers are configured to accept no request of more than 65,536 bytes.
 MAX_BYTES: Final = 60_000
 MAX_HOSTS: Final = 10_000
 MAX_KEPT: Final = 16
-# Of each id's digest. An agent asks for the few that it has lost, so one in four billion will do.
+# Of each id's digest. An agent looks up only the few members that it has lost, so a chance of one
+# in four billion for a false match will do.
 _DIGEST_BYTES: Final = 4
 _MAX_TEXT: Final = 100
 
 
 class ReleaseUnreadable(RegistryError):
-    """A newer version wrote it, or nobody did."""
+    """A newer version wrote it, or it is not a release at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """``id``: made by chance; ``at``: Unix seconds, and ``by``: for people; ``site``: only its
-    members (None: everybody's); ``hosts``: see ``digest``."""
+    """``id``: random; ``at`` (Unix seconds) and ``by``: for people; ``site``: only members of this
+    site (None: of any); ``hosts``: see ``digest``."""
 
     id: str
     at: float
@@ -55,7 +56,7 @@ def digest(host_id: str) -> bytes:
 
 
 def said(ids: Iterable[str], *, id: str, site: str | None, by: str, at: float) -> Release:
-    """Raises RegistryError when they are more than one node of the registry can name."""
+    """Raises RegistryError for more hosts than fit into one node of the registry."""
     named = set(ids)
     if len(named) > MAX_HOSTS:
         raise RegistryError(
@@ -68,8 +69,8 @@ def said(ids: Iterable[str], *, id: str, site: str | None, by: str, at: float) -
 
 
 def added(raw: bytes | None, release: Release) -> bytes:
-    """The setting with one more; the oldest make room. Raises ReleaseUnreadable rather than write
-    over what a newer version wrote."""
+    """The setting with one more; the oldest make room. Raises ReleaseUnreadable rather than
+    overwrite what a newer version wrote."""
     kept = [*decode(raw), release][-MAX_KEPT:]
     while len(document := encode(kept)) > MAX_BYTES and len(kept) > 1:
         kept = kept[1:]
@@ -91,7 +92,7 @@ def encode(releases: Sequence[Release]) -> bytes:
 
 
 def decode(raw: bytes | None) -> tuple[Release, ...]:
-    """What it does not know it passes over. Raises ReleaseUnreadable."""
+    """Ignores what it does not know. Raises ReleaseUnreadable."""
     if not raw:
         return ()
     try:

@@ -1,9 +1,9 @@
-"""The operators' word whether only what hosts' records name is believed. Its writer and reader.
+"""Whether only entries that hosts' records name are believed, as operators set it. Writer, reader.
 
-It stands in the registry as the live setting ``strict``: ``on 2026-11-27T17:40:00Z``, or ``off``
-and when that was said. The time is for people. Pure.
+It is the live setting ``strict`` in the registry: ``on 2026-11-27T17:40:00Z``, or ``off`` and when
+that was set. The time is for people. Pure.
 
-Must never do: raise, whatever the text, or take what it does not know for a word.
+Must never do: raise, whatever the text, or take an unknown text for "on".
 """
 
 import re
@@ -16,7 +16,7 @@ _WORD: Final = re.compile(rb"(on|off) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\s*")
 
 @dataclass(frozen=True, slots=True)
 class Strict:
-    """``since``: when it was said, in UTC, as an ISO 8601 text."""
+    """``since``: when it was set, in UTC, as an ISO 8601 text."""
 
     on: bool
     since: str
@@ -34,6 +34,6 @@ def is_strict(raw: bytes | None) -> bool:
 
 
 def decode(raw: bytes | None) -> Strict | None:
-    """None where nothing was ever said, or nothing that this version knows."""
+    """None if it was never set, or not to anything that this version knows."""
     match = _WORD.fullmatch(raw) if raw is not None else None
     return Strict(match[1] == b"on", match[2].decode()) if match is not None else None

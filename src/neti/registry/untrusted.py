@@ -18,10 +18,10 @@ _MAX_NUMBER_BYTES: Final = 64
 
 
 def bounded_name(name: str) -> str:
-    """``name``, or for one that is too long for an entry a short stand-in.
+    """``name``, or a short stand-in if it is too long for an entry.
 
-    The stand-in differs for different names (so that one's vanishing does not seem to be
-    another's) and never is an entry, because of its ellipsis.
+    Different names have different stand-ins, so that each is seen to vanish by itself. A stand-in
+    is never an entry, because it has an ellipsis.
     """
     if len(name) <= MAX_NAME_BYTES:
         return name
@@ -30,23 +30,23 @@ def bounded_name(name: str) -> str:
 
 
 def bounded_data(data: bytes) -> bytes:
-    """An entry's data, cut so that too long data are still seen to be too long."""
+    """An entry's data, cut so that one can still see that they were too long."""
     return data[: MAX_DATA_BYTES + 1]
 
 
 def bounded_setting(setting: SettingName, value: bytes) -> bytes:
-    """A live setting, cut just beyond what it may be."""
+    """A live setting, cut just beyond its limit."""
     return value[: _MAX_SETTING_BYTES.get(setting, _MAX_NUMBER_BYTES)]
 
 
 def host_id_text(data: bytes) -> str:
-    """The host id that a lease names; possibly not one, but short and printable."""
+    """The host id that a lease names: short and printable, but perhaps not a valid id."""
     text = data[: 4 * MAX_HOST_ID_CHARS].decode(errors="replace")[:MAX_HOST_ID_CHARS]
     return printable(text, MAX_HOST_ID_CHARS)
 
 
 def identity_held(host_id: str, session_id: int, raw: bytes) -> IdentityHeld:
-    """The error for the second agent with one identity: it names the first."""
+    """The error for a second agent with the same identity: it names the first."""
     if not session_id:
         return IdentityHeld(
             f"host id {host_id} is taken by a node that no session holds, made by hand or by a "
