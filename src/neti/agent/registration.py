@@ -282,6 +282,8 @@ class Registration:
                 f"{error}\n{_LATER}"
             )
         self.leaving = None
+        # It may have come about, or half of it, or the session may have ended meanwhile.
+        self._core.soon("register")
 
 
 def _leaving(registry: AgentRegistry, host_id: str, name: str) -> Callable[[], None]:

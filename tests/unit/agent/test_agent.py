@@ -16,6 +16,7 @@ from neti.agent.shadow_log import read_alone
 from neti.agent.told import Reload, Stop
 from neti.control.server import Request
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
+from neti.errors import RegistryUnavailable
 from neti.model import Host, Member, Site, entry
 from neti.monitoring.check import Limits, Situation, judge
 from neti.registry import Session, Stale
@@ -931,3 +932,27 @@ def test_what_a_leave_that_failed_says_is_what_is_the_case(fleet: World) -> None
     assert said.startswith("NOT left: the registry cannot be told")
     assert "peers still let this host in" in said
     assert "→ run 'neti leave' again" in said
+
+
+def test_a_host_whose_leave_came_about_though_it_failed_is_registered_again(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer was lost, or only the first of several steps was done."""
+    one, two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    leave = one.registry.leave
+
+    def no_answer(*, host_id: str, name: str, departure: str) -> None:
+        leave(host_id=host_id, name=name, departure=departure)
+        raise RegistryUnavailable("ZooKeeper did not answer within 10 s")
+
+    monkeypatch.setattr(one.registry, "leave", no_answer)
+    said = one.ask("leave")["error"]
+    assert said.startswith("this host may not have left")
+    assert "its agent goes on" in said
+    fleet.pass_time(5)
+    assert one.status()["registered"]
+    assert one.agent is not None
+    assert one.agent.registration.entry in fleet.server._names
+    assert two.agent is not None
+    assert one.host.id in two.agent.core.members.fleet.members
