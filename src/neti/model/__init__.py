@@ -14,6 +14,31 @@ class Reach(enum.Enum):
     PRIVATE = "private"
 
 
+class Encrypt(enum.Enum):
+    """What is between a site and the others; the stricter side of a pair of sites decides."""
+
+    OFF = "off"
+    PREFER = "prefer"
+    REQUIRE = "require"
+
+    @property
+    def encrypts(self) -> bool:
+        return self is not Encrypt.OFF
+
+    def stricter(self, other: "Encrypt") -> "Encrypt":
+        return max(self, other, key=tuple(Encrypt).index)
+
+
+class Road(enum.Enum):
+    """By which road this host reaches a member, and lets it in."""
+
+    PLAIN = "plain"  # in the clear: nobody asks for more, or it has no key and that is allowed
+    TRYING = "trying"  # in the clear until the first handshake; let in by both roads
+    PREFERRED = "preferred"  # encrypted; let in by both roads
+    REQUIRED = "required"  # encrypted, and nothing else
+    NONE = "none"  # encryption is required and the member has no key: neither reached nor let in
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """One network. If ``private``, ``public`` or ``ipv6`` is empty, any such address is allowed."""
@@ -25,6 +50,7 @@ class Site:
     vpc_ids: tuple[str, ...] = ()
     reached_by: Reach = Reach.PUBLIC
     mtu: int | None = None  # MTU of the path to it; None: 1500, by the internet
+    encrypt: Encrypt = Encrypt.OFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
