@@ -17,6 +17,7 @@ from simulation.kernel import SimulatedKernel
 from tests.support.netns import Net, network, require_root
 
 from neti.dataplane import Dataplane, compiler
+from neti.dataplane.conntrack import GoesOn
 from neti.dataplane.elsewhere import words_of
 from neti.dataplane.in_words import in_words
 from neti.dataplane.memory import MemoryDataplane
@@ -36,7 +37,6 @@ from neti.ruleset.enforce import (
 from neti.ruleset.objects import (
     FOREVER,
     NO_TABLE,
-    ORDERED,
     AddElements,
     AddTimed,
     Chain,
@@ -72,7 +72,9 @@ HELD: dict[SetName, dict[str, str]] = {
 
 
 class NoConnections:
-    def end_connections_to(self, destinations: list[IPv4Address]) -> int:
+    def end_connections_to(
+        self, destinations: list[IPv4Address], goes_on: GoesOn | None = None
+    ) -> int:
         return len(destinations)
 
 
@@ -131,7 +133,7 @@ def test_what_was_written_is_read(dataplane: Dataplane) -> None:
     """Every set, in the same words."""
     filled(dataplane)
     state = dataplane.read()
-    assert {where: dict(state.elements[where]) for where in ORDERED} == HELD
+    assert {where: dict(state.elements[where]) for where in HELD} == HELD
     assert set(state.chain_names) == {chain.name for chain in STRUCTURE.chains}
     assert state.structure == dataplane.structure()
     assert state.definitions == dataplane.definitions(STRUCTURE)
@@ -268,7 +270,7 @@ def test_an_upgrade_to_a_version_with_other_sets_is_live(
     done = reconciler.resync(MORE_SETS, elements)
     assert done.planned.structure == "all"
     state = dataplane.read()
-    assert {where: dict(state.elements[where]) for where in ORDERED} == HELD
+    assert {where: dict(state.elements[where]) for where in HELD} == HELD
     assert state.timed["revoked4"].keys() == {"203.0.113.7"}
     assert 580 <= state.timed["grace"]["ipv4"] <= 600
     assert state.armed is bool(stage)
@@ -384,7 +386,7 @@ def test_both_doors_see_the_same(net: Net) -> None:
             ["ip", "netns", "exec", net.host, "nft", "-f", "-"], input=text, text=True, check=True
         )
         by_nft = dataplane.read()
-        assert {where: dict(by_nft.elements[where]) for where in ORDERED} == HELD
+        assert {where: dict(by_nft.elements[where]) for where in HELD} == HELD
         nft("delete table inet neti")
         filled(dataplane)
         assert dataplane.structure() == by_nft.structure

@@ -62,11 +62,12 @@ Held = dict[int, bytes]
 @dataclass(frozen=True, slots=True)
 class Listing:
     """``definitions``: the lines of named sets and objects, and of the table's flags, if it has
-    any; ``chains``: names."""
+    any; ``chains``, ``sets``: names."""
 
     lines: tuple[str, ...]
     chains: tuple[str, ...]
     definitions: frozenset[str]
+    sets: frozenset[str] = frozenset()
 
     @property
     def text(self) -> str:
@@ -119,7 +120,7 @@ def listing(
 ) -> Listing:
     """``elements``: a set's elements as the kernel lists them; called for anonymous sets only."""
     inline: dict[bytes, str] = {}
-    named = []
+    named, names = [], set()
     for one in sets:
         if is_anonymous(one):
             contents = sorted(
@@ -128,6 +129,7 @@ def listing(
             inline[one[SET_NAME]] = f"{_what(one, _OF_A_SET)} {{{','.join(contents)}}}"
         else:
             named.append(_set(one))
+            names.add(name(one[SET_NAME]))
     named += map(_object, objects)
     by_chain: dict[bytes, list[str]] = {one[CHAIN_NAME]: [] for one in chains}
     heads = {one[CHAIN_NAME]: _chain(one) for one in chains}
@@ -141,7 +143,12 @@ def listing(
     # Rewriting the chains would leave the table's flags as they are. No wanted structure has this
     # line, so a table that somebody made dormant is replaced as a whole.
     asleep = [f"table {flags}"] if flags.strip("0") else []
-    return Listing(tuple(lines), tuple(map(name, heads)), frozenset([*named, *asleep]))
+    return Listing(
+        tuple(lines),
+        tuple(map(name, heads)),
+        frozenset([*named, *asleep]),
+        frozenset(names),
+    )
 
 
 def is_anonymous(one: Held) -> bool:

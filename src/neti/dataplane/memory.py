@@ -17,6 +17,7 @@ from neti.ruleset.objects import (
     FAMILIES,
     FOREIGN,
     NO_TABLE,
+    OPTIONAL,
     ORDERED,
     RELAXED_MARK,
     TIMED,
@@ -88,6 +89,7 @@ class MemoryDataplane:
             elements={where: dict(self.table.elements.get(where, {})) for where in ORDERED},
             timed={where: self.timed(where) for where in TIMED},
             enforce=self.enforce(),
+            missing=OPTIONAL - _set_names(self.table.sets),
         )
 
     def disarm(self) -> bool:
@@ -154,6 +156,8 @@ class MemoryDataplane:
             case RewriteChains(structure, held):
                 self._rewrite(structure, held)
             case AddElements(where, items):
+                if where in OPTIONAL - _set_names(self._existing().sets):
+                    raise KernelMoved(f"add {where}: No such file or directory")
                 _add(where, self._existing().elements.setdefault(where, {}), items)
             case AddTimed(where, timeouts):
                 _add(where, self._existing().timed.setdefault(where, {}), timeouts)
@@ -199,9 +203,13 @@ def _definitions(sets: tuple[tuple[str, str], ...]) -> frozenset[str]:
     return frozenset(f"{name} {{{body}}}" for name, body in sets)
 
 
+def _set_names(sets: tuple[tuple[str, str], ...]) -> frozenset[str]:
+    return frozenset(name.partition(" ")[2] for name, _ in sets)
+
+
 def _check_names(structure: Structure, sets: tuple[tuple[str, str], ...]) -> None:
     named, led_to = _named(structure)
-    missing = named - {name.partition(" ")[2] for name, _ in sets}
+    missing = named - _set_names(sets)
     missing |= led_to - {chain.name for chain in structure.chains}
     if missing:
         raise DataplaneError(f"the rules name {min(missing)}: No such file or directory")

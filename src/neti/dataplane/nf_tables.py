@@ -70,6 +70,8 @@ _PACK: Final[Mapping[SetName, tuple[Callable[[str], bytes], int]]] = {
     "overlay": (_four, 4),
     "peers4": (_four, 4),
     "across4": (_four, 4),
+    "tunnel_peers": (_four, 4),
+    "tunneled": (_four, 4),
     "revoked4": (_four, 4),
     "peers6": (_six, 16),
     "across6": (_six, 16),

@@ -39,6 +39,7 @@ from neti.errors import DataplaneError, DataplaneUnavailable, KernelMoved, Kerne
 from neti.ruleset.objects import (
     FAMILY_TABLE,
     NO_TABLE,
+    OPTIONAL,
     ORDERED,
     TIMED,
     AddElements,
@@ -117,6 +118,7 @@ class NftablesDataplane:
             elements={where: nf.plain(where, self._elements(where)) for where in ORDERED},
             timed={where: self.timed(where) for where in TIMED},
             enforce=self.enforce(),
+            missing=OPTIONAL - found.sets,
         )
 
     def timed(self, where: SetName) -> dict[str, int]:

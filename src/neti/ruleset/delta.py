@@ -42,6 +42,7 @@ class Elements:
         self._kernel: dict[SetName, dict[str, str]] = {s: {} for s in ORDERED}
         self._revoked: dict[SetName, set[str]] = {"revoked4": set(), "revoked6": set()}
         self._dirty: dict[SetName, set[str]] = {s: set() for s in ORDERED}
+        self._missing: frozenset[SetName] = frozenset()  # sets that the kernel's table has not
 
     # --- wishes ---
 
@@ -99,6 +100,14 @@ class Elements:
         held = self._wishes["overlay"].get(str(overlay))
         return None if held is None else IPv4Address(_shown(held))
 
+    def goes_on(self, to: IPv4Address, answers: IPv4Address | None, answered: bool) -> bool:
+        """Whether a connection to an overlay address may keep the road on which it began.
+        ``answers``: where they come from; an address other than ``to`` is what it was translated
+        to. One through the tunnel that is still without an answer moves to the present road."""
+        if answers != to:
+            return answers is not None and answers == self.leads(to)
+        return self.wants("tunneled", str(to)) or (answered and self.wants("tunnel_peers", str(to)))
+
     def wanted(self, where: SetName) -> KeysView[str]:
         """The keys of ``desired``."""
         return self._wishes[where].keys()
@@ -119,13 +128,16 @@ class Elements:
             }
         for revoked in self._revoked:
             self._revoked[revoked] = set(state.timed.get(revoked, {}))
+        self._missing = state.missing
 
     def believe(self, other: "Elements") -> None:
         """Believe of the kernel what ``other`` does; its wishes are not taken over."""
         self._enforcement = other._enforcement
         self._never_revoke = other._never_revoke
         held = {revoked: dict.fromkeys(keys, 0) for revoked, keys in other._revoked.items()}
-        self.kernel_is(KernelState(structure=None, elements=other._kernel, timed=held))
+        self.kernel_is(
+            KernelState(structure=None, elements=other._kernel, timed=held, missing=other._missing)
+        )
 
     def differences(self, state: KernelState) -> dict[SetName, int]:
         """How many keys of each set are not as we believed them to be in the kernel."""
@@ -146,12 +158,14 @@ class Elements:
 
     @property
     def pending(self) -> bool:
-        return any(self._dirty.values())
+        return any(keys for where, keys in self._dirty.items() if where not in self._missing)
 
     def changes(self) -> "Changes":
         """What must be done to the kernel. The cost depends only on how many keys may differ."""
         changes = Changes()
         for where in ORDERED:
+            if where in self._missing:
+                continue  # comes with a new table
             wishes, kernel = self._wishes[where], self._kernel[where]
             for key in tuple(self._dirty[where]):
                 if not self._differs(where, key):

@@ -3,8 +3,8 @@
 The agent says when to tell the kernel and the disk.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import Final
@@ -15,12 +15,12 @@ from neti.fleet.guard import Guard
 from neti.fleet.members import Change
 from neti.fleet.remembered import Everybody, Remembered
 from neti.fleet.vouching import Mode
-from neti.model import Host, IPAddress, Member, entry
+from neti.model import Host, IPAddress, Member, Road, entry
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.objects import KernelState, SetName
 from neti.ruleset.plan import REVOKE_SECONDS
-from neti.ruleset.reach import elements_of, own_elements
+from neti.ruleset.reach import elements_of, own_elements, road_without_key
 
 _PEERS: Final[tuple[SetName, ...]] = ("peers4", "peers6")
 
@@ -29,7 +29,7 @@ _PEERS: Final[tuple[SetName, ...]] = ("peers4", "peers6")
 class Membership:
     """Not thread-safe: the agent's loop owns it. ``known``: we know who is a member, from the
     registry or from the last good state. ``adopted``: we do not, so what the kernel holds
-    counts."""
+    counts. ``roads``: by id, of those of whom more is known than that they have no key."""
 
     settings: Settings
     host: Host
@@ -38,6 +38,7 @@ class Membership:
     overlay: IPv4Address | None = None
     known: bool = False
     adopted: bool = False
+    roads: dict[str, Road] = field(default_factory=dict)
 
     @property
     def lets_somebody_in(self) -> bool:
@@ -146,9 +147,30 @@ class Membership:
                 (change.after, self.elements.want),
             ):
                 if member is not None:
-                    for element in elements_of(member, host=self.host, sites=self.settings.sites):
-                        act(element.where, element.key, element.value)
+                    self._tell(act, member)
         return changes
+
+    def goes_by(self, host_id: str, road: Road | None) -> list[Change]:
+        """From now on this member is reached by ``road``; None: nothing is known of it any more, as
+        of one without a key. Returns what ``take_changes`` would have: the elements must know of
+        the member as it is now."""
+        changes = self.take_changes()
+        member = self.fleet.members.get(host_id)
+        if member is not None:
+            self._tell(self.elements.unwant, member)
+        if road is None:
+            self.roads.pop(host_id, None)
+        else:
+            self.roads[host_id] = road
+        if member is not None:
+            self._tell(self.elements.want, member)
+        return changes
+
+    def _tell(self, act: Callable[[SetName, str, str], None], member: Member) -> None:
+        host, sites = self.host, self.settings.sites
+        road = self.roads.get(member.id) or road_without_key(member, host=host, sites=sites)
+        for element in elements_of(member, host=host, sites=sites, road=road):
+            act(element.where, element.key, element.value)
 
     def remembered(self, host_id: str) -> Remembered | None:
         member = self.fleet.members.get(host_id)

@@ -26,6 +26,8 @@ SetName = Literal[
     "across6",
     "tcp_listening",
     "udp_listening",
+    "tunnel_peers",
+    "tunneled",
     "revoked4",
     "revoked6",
     "grace",
@@ -42,7 +44,11 @@ ORDERED: Final[tuple[SetName, ...]] = (
     "across6",
     "tcp_listening",
     "udp_listening",
+    "tunnel_peers",
+    "tunneled",
 )
+# Not in every structure: only hosts that encrypt have them.
+OPTIONAL: Final[frozenset[SetName]] = frozenset({"tunnel_peers", "tunneled"})
 LISTENING: Final[Mapping[str, SetName]] = {"tcp": "tcp_listening", "udp": "udp_listening"}
 TIMED: Final[tuple[SetName, ...]] = ("revoked4", "revoked6", "grace")
 MAPS: Final = frozenset({"overlay", "enforce"})
@@ -80,6 +86,9 @@ class Structure:
     def chains_text(self) -> str:
         return f"table {FAMILY_TABLE} {{\n{self._chains()}}}\n"
 
+    def defines(self, where: SetName) -> bool:
+        return where not in OPTIONAL or any(name == f"set {where}" for name, _ in self.sets)
+
     def rule(self, chain: str, place: int) -> str | None:
         """The rule's own words, by its place in its chain."""
         for one in self.chains:
@@ -108,6 +117,7 @@ class KernelState:
 
     ``timed`` are elements with the seconds that they have left. ``enforce``: by key, the seconds
     that its drop has left (0: less than one); None: no end; FOREIGN: something that we never write.
+    ``missing``: those of ``OPTIONAL`` that the table does not have.
     """
 
     structure: str | None
@@ -116,6 +126,7 @@ class KernelState:
     elements: Mapping[SetName, Mapping[str, str]] = field(default_factory=dict)
     timed: Mapping[SetName, Mapping[str, int]] = field(default_factory=dict)
     enforce: Mapping[str, int | None] = field(default_factory=dict)
+    missing: frozenset[SetName] = frozenset()
 
     @property
     def armed(self) -> bool:

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from neti.model.settings import Settings
+from neti.ruleset import policy_tunnel as tunneling
 from neti.ruleset.networks import by_family, listed
 from neti.ruleset.objects import SEEN_SECONDS, SEEN_SIZE, Chain, Structure
 from neti.ruleset.policy_judge import judge, opened, removed
 from neti.ruleset.policy_record import record_chains
 from neti.ruleset.policy_road import clamp, to_clamp
-from neti.ruleset.surroundings import Surroundings, Whose
+from neti.ruleset.surroundings import Surroundings, Tunnel, Whose
 
 # Destination NAT comes before iptables' own (-100), so that iptables sees a container's published
 # port at its real address. We judge a little before priority filter (0), so that what another table
@@ -70,12 +71,14 @@ _PEERS: Final = (
 def structure(settings: Settings, surroundings: Surroundings) -> Structure:
     """All chains. The order of the rules in ``input`` is a promise: see docs/how-it-works.md."""
     whose = Whose(settings, surroundings)
+    tunnel = tunneling.tunnel_of(settings, surroundings)
     return Structure(
-        SETS,
+        (*SETS, *tunneling.sets(settings, surroundings)),
         (
             *_untracked_ssh(settings, surroundings),
-            *_translation(settings, whose),
+            *_translation(settings, whose, tunnel),
             _refusal(),
+            *tunneling.tunnel_chains(settings, surroundings, whose),
             *clamp(settings, surroundings),
             _output(settings, surroundings),
             *record_chains(whose.toward_container),
@@ -83,13 +86,14 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
             *judge(settings),
             *removed(surroundings),
             _input(settings, surroundings, whose),
-            _first_packets("first_asked", "asked", None),
+            _first_packets("first_asked", "asked", None, tunnel),
             _first_packets(
                 "first_arrived",
                 "arrived",
                 f"type filter hook input priority {_LAST}; policy accept;",
+                tunnel,
             ),
-            *_published(settings),
+            *_published(settings, tunnel),
             *_forward(settings, surroundings, whose),
         ),
     )
@@ -117,11 +121,12 @@ def _untracked_ssh(settings: Settings, surroundings: Surroundings) -> Iterator[C
     )
 
 
-def _translation(settings: Settings, whose: Whose) -> Iterator[Chain]:
+def _translation(settings: Settings, whose: Whose, tunnel: Tunnel | None) -> Iterator[Chain]:
     rules = []
     if settings.nat_overrides:
         pairs = ", ".join(f"{k} : {v}" for k, v in sorted(settings.nat_overrides.items()))
         rules.append(f"dnat ip to ip daddr map {{ {pairs} }}")
+    rules += tunneling.untranslated(tunnel)
     rules.append("dnat ip to ip daddr map @overlay")
     yield Chain(
         "translate_output",
@@ -151,10 +156,11 @@ def _output(settings: Settings, surroundings: Surroundings) -> Chain:
 
     There is no exception for lo, because the overlay's route leads there.
     """
+    refusal = tunneling.refusal(tunneling.tunnel_of(settings, surroundings), forwarded=False)
     return Chain(
         "output",
         f"type filter hook output priority {FILTER_PRIORITY}; policy accept;",
-        (*to_clamp(settings, surroundings), f"ip daddr {settings.overlay_subnet} goto refuse"),
+        (*to_clamp(settings, surroundings), f"ip daddr {settings.overlay_subnet} {refusal}"),
     )
 
 
@@ -173,6 +179,7 @@ def _vouched(settings: Settings, *, removed: str) -> Iterator[str]:
 
 
 def _input(settings: Settings, surroundings: Surroundings, whose: Whose) -> Chain:
+    tunnel = tunneling.tunnel_of(settings, surroundings)
     return Chain(
         "input",
         f"type filter hook input priority {FILTER_PRIORITY}; policy accept;",
@@ -184,6 +191,8 @@ def _input(settings: Settings, surroundings: Surroundings, whose: Whose) -> Chai
             # Early, because nearly all packets are theirs: up to the removed sources all rules only
             # accept, so their order among each other changes nothing.
             *_PEERS,
+            *tunneling.admitted(tunnel),
+            *tunneling.port(tunnel),
             # RFC 4861: hop limit 255 proves that the neighbour is on this link.
             (
                 "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, "
@@ -206,21 +215,23 @@ def _input(settings: Settings, surroundings: Surroundings, whose: Whose) -> Chai
     )
 
 
-def _first_packets(name: str, counter: str, hook: str | None) -> Chain:
+def _first_packets(name: str, counter: str, hook: str | None, tunnel: Tunnel | None) -> Chain:
     """Counted where our own table lets them in, and again behind all other tables. If the second
     count is lower, another program's table drops them. See ``neti.monitoring.arrivals``."""
     from_members = (
         f'ip saddr @peers4 counter name "{counter}"',
         f'ip6 saddr @peers6 counter name "{counter}"',
+        *tunneling.counted(tunnel, counter),
     )
     if hook is None:
         return Chain(name, None, from_members)
     return Chain(name, hook, ('iif "lo" accept', *(f"{_FIRST} {rule}" for rule in from_members)))
 
 
-def _published(settings: Settings) -> Iterator[Chain]:
+def _published(settings: Settings, tunnel: Tunnel | None) -> Iterator[Chain]:
     rules = (
         *_PEERS,
+        *tunneling.admitted(tunnel),
         *_vouched(settings, removed="removed_forwarded"),
         "goto judge_forwarded",
     )
@@ -231,13 +242,14 @@ def _forward(settings: Settings, surroundings: Surroundings, whose: Whose) -> It
     """Whatever is on its way to one of our containers, and does not come from one, is judged,
     whether it arrives by an uplink, a second network card or a tunnel."""
     own = (f"{whose.from_container} accept",) if whose.from_container else ()
+    refusal = tunneling.refusal(tunneling.tunnel_of(settings, surroundings), forwarded=True)
     yield Chain("toward_containers", None, (*own, "goto published"))
     yield Chain(
         "forward",
         f"type filter hook forward priority {FILTER_PRIORITY}; policy accept;",
         (
             *to_clamp(settings, surroundings),
-            f"ip daddr {settings.overlay_subnet} goto refuse",
+            f"ip daddr {settings.overlay_subnet} {refusal}",
             *(f"{leaving} goto toward_containers" for leaving in whose.toward_container),
         ),
     )

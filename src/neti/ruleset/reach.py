@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Final
 
-from neti.model import Host, IPAddress, Member, Reach, Site
+from neti.model import Encrypt, Host, IPAddress, Member, Reach, Road, Site
 from neti.ruleset.objects import SetName
 
 # Metadata and time of EC2 (both families), Google, Azure; Azure's DNS, DHCP and health probes.
@@ -24,6 +24,9 @@ METADATA: Final = (
     IPv6Address("fd00:ec2::123"),
     IPv6Address("fd20:ce::254"),
 )
+_WITH_PEER: Final = frozenset({Road.TRYING, Road.PREFERRED, Road.REQUIRED})
+_THROUGH: Final = frozenset({Road.PREFERRED, Road.REQUIRED})
+_NOT_IN_THE_CLEAR: Final = frozenset({Road.REQUIRED, Road.NONE})
 PUBLIC_ROAD_MTU: Final = 1500  # the internet's, even if a site's own network carries more
 
 
@@ -34,14 +37,23 @@ class Element:
     value: str = ""
 
 
-def elements_of(member: Member, *, host: Host, sites: Mapping[str, Site]) -> Iterator[Element]:
+def elements_of(
+    member: Member, *, host: Host, sites: Mapping[str, Site], road: Road = Road.PLAIN
+) -> Iterator[Element]:
     """What ``member`` means to ``host``: where its overlay address leads and who is let in.
 
     A member without an address that this host could reach gets no overlay element: its overlay
-    address is then refused at once, like one that nobody holds.
+    address is then refused at once, like one that nobody holds. One that is reached through the
+    tunnel only gets no real address at all.
     """
     if member.id == host.id:
         return  # see own_elements: what the registry says of this host changes nothing here
+    if road in _WITH_PEER:
+        yield Element("tunnel_peers", str(member.overlay))
+    if road in _THROUGH:
+        yield Element("tunneled", str(member.overlay))
+    if road in _NOT_IN_THE_CLEAR:
+        return
     site = sites.get(member.site)
     near = member.site == host.site
     target = _target(member, host, site)
@@ -93,6 +105,22 @@ def admitted_addresses(
             by_private or site is None or not any(address in n for n in site.private)
         ):
             yield address
+
+
+def encryption(own: Site | None, other: Site | None) -> Encrypt:
+    """What is between two sites; None: one that is not configured. The stricter side decides."""
+    if own is not None and other is not None and own.name == other.name:
+        return Encrypt.OFF
+    asked = (site.encrypt if site is not None else Encrypt.OFF for site in (own, other))
+    return next(asked).stricter(next(asked))
+
+
+def road_without_key(member: Member, *, host: Host, sites: Mapping[str, Site]) -> Road:
+    """The road of a member of which nothing else is known: never one that was not allowed."""
+    if member.site == host.site:
+        return Road.PLAIN
+    required = encryption(sites.get(host.site), sites.get(member.site)) is Encrypt.REQUIRE
+    return Road.NONE if required else Road.PLAIN
 
 
 def road_mtu(site: Site | None, own: Site | None) -> int | None:

@@ -50,7 +50,7 @@ def replacement(
         commands.append(armed.drop())
     for where in ORDERED:
         wanted = elements.desired(where)
-        if wanted:
+        if wanted and structure.defines(where):
             commands.append(AddElements(where, wanted))
     timed: dict[SetName, dict[str, int]] = {k: dict(v) for k, v in kernel.timed.items()}
     for peers, revoked in REVOKED_BY.items():

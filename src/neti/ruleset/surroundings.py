@@ -6,6 +6,7 @@ Must never do: take an interface for a container's if nft cannot name it exactly
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Final
 
 from neti.model.settings import Settings
@@ -14,6 +15,19 @@ from neti.model.settings import Settings
 CONTAINER_KINDS: Final = '{ "bridge", "veth" }'
 # Printable ASCII without the quote, the asterisk and the backslash.
 PLAIN_INTERFACE: Final = re.compile(r"[!#-)+-\[\]-~]+")
+TUNNEL_DEVICE: Final = "neti0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel:
+    """This host's end of the encrypted road. ``own``: its overlay address; ``mtu``: the device's;
+    ``mark``: one bit, by which packets are routed into it."""
+
+    own: IPv4Address
+    private: IPv4Address
+    mtu: int
+    port: int = 51820
+    mark: int = 0x1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +39,8 @@ class Surroundings:
     ``indexes``: of those among both whose name nft cannot express. ``local_ports``: the range of
     local ports for outgoing connections. ``ssh_untracked``: no other table judges input, so SSH may
     bypass connection tracking. ``containers``: interfaces taken for this machine's own containers',
-    to show to people; the rules go by kind, so a new container needs no new rules.
+    to show to people; the rules go by kind, so a new container needs no new rules. ``tunnel``:
+    None while the own overlay address is not known.
     """
 
     uplinks: tuple[str, ...]
@@ -34,6 +49,7 @@ class Surroundings:
     indexes: tuple[tuple[str, int], ...] = ()
     local_ports: tuple[int, int] = (32768, 60999)
     site: str = ""  # this host's own
+    tunnel: Tunnel | None = None
     containers: tuple[str, ...] = field(default=(), compare=False)
 
     @property

@@ -12,6 +12,7 @@ from neti.ruleset.delta import Changes, Elements
 from neti.ruleset.objects import (
     MAPS,
     NO_TABLE,
+    OPTIONAL,
     ORDERED,
     TIMED,
     AddElements,
@@ -33,6 +34,12 @@ REVOKE_SECONDS: Final = 900
 STRUCTURE: Final = Structure(
     (("map overlay", "type ipv4_addr : ipv4_addr"), ("set peers4", "type ipv4_addr")),
     (Chain("judge", None, ("accept",)), Chain("input", "type filter hook input;", ("drop",))),
+)
+
+# With the sets that not every structure has.
+EVERY_SET: Final = Structure(
+    (*STRUCTURE.sets, *((f"set {where}", "type ipv4_addr") for where in OPTIONAL)),
+    STRUCTURE.chains,
 )
 
 Wish = tuple[SetName, str, str]
@@ -181,7 +188,7 @@ def test_a_replacement_converges_too_and_keeps_removed_sources_out(
     elements = wishing(wishes)
     state = by_difference.state()
     elements.kernel_is(state)
-    by_replacement.run(replacement(STRUCTURE, elements, state, grace_seconds=60).commands)
+    by_replacement.run(replacement(EVERY_SET, elements, state, grace_seconds=60).commands)
     commit(elements, by_difference)
     assert by_replacement.elements == by_difference.elements == desired(elements)
     assert by_replacement.timed["grace"] == {"ipv4": 33}

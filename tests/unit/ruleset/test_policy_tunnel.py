@@ -1,0 +1,319 @@
+"""The chains of the encrypted road, where they are, and what a member's road means."""
+
+import itertools
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from neti.model import Encrypt, Host, Member, Reach, Road, Site
+from neti.model.settings import Settings
+from neti.ruleset.delta import Elements
+from neti.ruleset.objects import NO_TABLE, OPTIONAL, KernelState, Structure
+from neti.ruleset.policy import SETS, structure
+from neti.ruleset.reach import elements_of, encryption, road_without_key
+from neti.ruleset.replace import replacement
+from neti.ruleset.surroundings import Surroundings, Tunnel
+
+OFF, PREFER, REQUIRE = Encrypt
+TUNNEL: Final = Tunnel(
+    own=IPv4Address("192.168.0.1"), private=IPv4Address("10.0.0.11"), mtu=1420, port=51821
+)
+HOST: Final = Host(id="me", site="ec2", private=TUNNEL.private, public=None)
+MEMBER: Final = Member(
+    id="db-1",
+    site="vpc",
+    private=IPv4Address("10.0.0.11"),
+    public=IPv4Address("203.0.113.5"),
+    overlay=IPv4Address("192.168.0.5"),
+)
+# Fields of Structure.chains that a host has only for the tunnel.
+CHAINS: Final = {
+    "tunnel_in",
+    "tunnel_arrived",
+    "tunnel_untracked_in",
+    "tunnel_untracked_out",
+    "tunnel_mark",
+    "tunnel_route",
+    "tunnel_containers",
+    "tunnel_source",
+    "tunnel_out",
+    "to_overlay",
+    "to_overlay_forwarded",
+}
+
+
+AROUND: Final = Surroundings(uplinks=("eth0",), ssh_untracked=True, site="ec2", tunnel=TUNNEL)
+
+
+def around(**values: Any) -> Surroundings:
+    return replace(AROUND, **values)
+
+
+def built(
+    own: Encrypt, other: Encrypt, where: Surroundings | None = None, **more: Any
+) -> Structure:
+    sites = {"ec2": Site(name="ec2", encrypt=own), "vpc": Site(name="vpc", encrypt=other)}
+    settings = Settings(path=Path("neti.yml"), sites=sites, **more)
+    return structure(settings, AROUND if where is None else where)
+
+
+def rules(made: Structure, chain: str) -> tuple[str, ...]:
+    return next(c.rules for c in made.chains if c.name == chain)
+
+
+def names(made: Structure) -> set[str]:
+    return {chain.name for chain in made.chains}
+
+
+# --- where the chains are ---
+
+
+def test_a_host_that_encrypts_nothing_has_not_one_rule_more() -> None:
+    """Byte for byte, whatever else is known of its end of the tunnel."""
+    plain = built(OFF, OFF, around(tunnel=None))
+    assert built(OFF, OFF) == plain
+    assert plain.sets == SETS
+    assert "tunnel" not in plain.text()
+    assert "neti0" not in plain.text()
+
+
+def test_either_side_of_a_pair_is_enough() -> None:
+    assert names(built(OFF, PREFER)) >= CHAINS
+    assert names(built(REQUIRE, OFF)) >= CHAINS
+
+
+@pytest.mark.parametrize(("own", "other"), [(OFF, PREFER), (REQUIRE, OFF)])
+def test_the_sets_are_there_before_the_own_overlay_address_is_known(
+    own: Encrypt, other: Encrypt
+) -> None:
+    """Members' roads are elements already. The chains come with it, without a new table."""
+    early, late = built(own, other, around(tunnel=None)), built(own, other)
+    assert early.sets == late.sets
+    assert {where for where in OPTIONAL if early.defines(where)} == OPTIONAL
+    assert not names(early) & CHAINS
+    assert names(late) - names(early) == CHAINS
+    assert rules(early, "output")[-1].endswith("goto refuse")
+
+
+def test_the_rules_are_the_same_whatever_the_pair_asks_for() -> None:
+    """``prefer`` and ``require`` differ in elements alone."""
+    assert built(OFF, PREFER) == built(OFF, REQUIRE) == built(PREFER, REQUIRE)
+
+
+# --- what they say ---
+
+
+def test_what_comes_out_of_the_tunnel_is_for_the_own_overlay_address_or_nothing() -> None:
+    """Known senders only; nobody else may send with their addresses, tracked or not."""
+    made = built(OFF, REQUIRE)
+    assert rules(made, "tunnel_in") == (
+        'iifname "neti0" goto tunnel_arrived',
+        'ip saddr 192.168.0.0/18 ip saddr @tunnel_peers iif != "lo" drop',
+    )
+    assert rules(made, "tunnel_arrived") == (
+        "tcp flags & (syn|rst) == syn tcp option maxseg size set 1380",
+        (
+            "ip saddr @tunnel_peers ip daddr 192.168.0.1 meta mark set meta mark | 0x1000 "
+            "ip daddr set 10.0.0.11 accept"
+        ),
+        "drop",
+    )
+    assert [c.hook for c in made.chains if c.name == "tunnel_in"] == [
+        "type filter hook prerouting priority -310; policy accept;"
+    ]
+
+
+def test_a_connection_keeps_the_road_on_which_it_began() -> None:
+    """Answers first, then what began in the clear, then what began through the tunnel; overrides
+    are no members; only what is new goes by ``tunneled``."""
+    nat = {
+        IPv4Address("192.168.0.9"): IPv4Address("10.9.9.9"),
+        IPv4Address("1.2.3.4"): HOST.private,
+    }
+    made = built(OFF, PREFER, nat_overrides=nat)
+    mark = "meta mark set meta mark | 0x1000"
+    assert rules(made, "tunnel_mark") == (
+        f"ct state untracked {mark} accept",
+        f"ct direction reply {mark} accept",
+        "ct status dnat accept",
+        f"ct status confirmed {mark} accept",
+        "ip daddr { 192.168.0.9 } return",
+        f"ip daddr @tunneled {mark}",
+    )
+    for chain in ("translate_output", "translate"):
+        assert rules(made, chain)[-2:] == (
+            "ip daddr @tunneled return",
+            "dnat ip to ip daddr map @overlay",
+        )
+
+
+def test_what_leaves_by_the_tunnel_bears_the_own_overlay_address() -> None:
+    made = built(OFF, PREFER)
+    assert rules(made, "tunnel_source") == (
+        'oifname "neti0" ip saddr != 10.0.0.11 snat ip to 10.0.0.11',
+    )
+    assert rules(made, "tunnel_out") == (
+        'oifname "neti0" tcp flags & (syn|rst) == syn tcp option maxseg size set 1380',
+        'oifname "neti0" ip saddr set 192.168.0.1',
+    )
+
+
+def test_only_peers_of_the_tunnel_are_sent_to_and_the_rest_is_refused() -> None:
+    made = built(OFF, PREFER)
+    assert rules(made, "output")[-1] == "ip daddr 192.168.0.0/18 goto to_overlay"
+    assert rules(made, "to_overlay") == (
+        "meta mark & 0x1000 == 0x1000 ip daddr @tunnel_peers accept",
+        "goto refuse",
+    )
+    assert "ip daddr 192.168.0.0/18 goto to_overlay_forwarded" in rules(made, "forward")
+    assert rules(made, "to_overlay_forwarded") == (
+        'oifname "neti0" ip daddr @tunnel_peers accept',
+        "goto refuse",
+    )
+
+
+def test_members_and_wireguard_are_let_in_before_removed_sources_are_judged() -> None:
+    """A removed source may share its address with a member. Containers get the same members."""
+    made = built(OFF, REQUIRE)
+    found = rules(made, "input")
+    known = 'iifname "neti0" ip saddr @tunnel_peers counter name "admitted" accept'
+    revoked = found.index("ip saddr @revoked4 goto removed")
+    assert found.index(known) < revoked
+    assert found.index("meta nfproto ipv4 udp dport 51821 accept") < revoked
+    assert known in rules(made, "published")
+    for chain, counter in (("first_asked", "asked"), ("first_arrived", "arrived")):
+        assert any("tunnel_peers" in r and f'"{counter}"' in r for r in rules(made, chain))
+
+
+def test_wireguards_packets_are_tracked_where_another_table_judges_input() -> None:
+    """Their answers would be dropped there, as SSH's would."""
+    assert not any(
+        "untracked_in" in name for name in names(built(OFF, PREFER, around(ssh_untracked=False)))
+    )
+    assert rules(built(OFF, PREFER), "tunnel_untracked_in") == (
+        'udp dport 51821 iif != "lo" meta nfproto ipv4 fib daddr type local notrack accept',
+    )
+
+
+def test_no_container_means_no_rule_for_one() -> None:
+    made = built(OFF, PREFER, container_interfaces=())
+    assert len(rules(made, "tunnel_containers")) == 1
+
+
+# --- what a member means ---
+
+
+@pytest.mark.parametrize(
+    ("road", "expected"),
+    [
+        (Road.PLAIN, {"overlay", "peers4", "across4"}),
+        (Road.TRYING, {"overlay", "peers4", "across4", "tunnel_peers"}),
+        (Road.PREFERRED, {"overlay", "peers4", "across4", "tunnel_peers", "tunneled"}),
+        (Road.REQUIRED, {"tunnel_peers", "tunneled"}),
+        (Road.NONE, set()),
+    ],
+)
+def test_a_members_road_says_which_sets_it_is_in(road: Road, expected: set[str]) -> None:
+    found = list(elements_of(MEMBER, host=HOST, sites={}, road=road))
+    assert {element.where for element in found} == expected
+    assert all(e.key == "192.168.0.5" for e in found if e.where in OPTIONAL)
+
+
+def test_an_overlay_address_is_never_a_removed_source() -> None:
+    """Whatever becomes of its road: those are real addresses."""
+    elements = Elements(revoke_seconds=60)
+    roads: list[Road | None] = [None, *Road, *reversed(Road), None]
+    for before, after in itertools.pairwise(roads):
+        for road, act in ((before, elements.unwant), (after, elements.want)):
+            for one in elements_of(MEMBER, host=HOST, sites={}, road=road) if road else ():
+                act(one.where, one.key, one.value)
+        changes = elements.changes()
+        assert {k for held in changes.revoked.values() for k in held} <= {"203.0.113.5"}
+        elements.applied(changes)
+
+
+@pytest.mark.parametrize("own", Encrypt)
+@pytest.mark.parametrize("other", Encrypt)
+def test_the_stricter_side_of_a_pair_decides(own: Encrypt, other: Encrypt) -> None:
+    here, there = Site(name="ec2", encrypt=own), Site(name="vpc", encrypt=other)
+    expected = max(own, other, key=(OFF, PREFER, REQUIRE).index)
+    assert encryption(here, there) is encryption(there, here) is expected
+    assert encryption(here, here) is OFF
+    assert encryption(here, None) is own
+
+
+def test_of_whom_nothing_is_known_is_never_reached_by_a_road_that_is_not_allowed() -> None:
+    sites = {"ec2": Site(name="ec2"), "vpc": Site(name="vpc", encrypt=REQUIRE)}
+    assert road_without_key(MEMBER, host=HOST, sites=sites) is Road.NONE
+    sites["vpc"] = Site(name="vpc", encrypt=PREFER, reached_by=Reach.PRIVATE)
+    assert road_without_key(MEMBER, host=HOST, sites=sites) is Road.PLAIN
+    sites["ec2"] = Site(name="ec2", encrypt=REQUIRE)
+    own = Host(id="me", site="vpc", private=HOST.private, public=None)
+    assert road_without_key(MEMBER, host=own, sites=sites) is Road.PLAIN
+
+
+# --- sets that are not in every table ---
+
+
+def test_what_has_no_set_in_the_kernel_waits_for_a_new_table() -> None:
+    """A refused structure must not keep members out that need nothing of it."""
+    elements = Elements(revoke_seconds=60)
+    for one in elements_of(MEMBER, host=HOST, sites={}, road=Road.PREFERRED):
+        elements.want(one.where, one.key, one.value)
+    elements.kernel_is(KernelState(structure="old", missing=OPTIONAL))
+    changes = elements.changes()
+    assert set(changes.added) == {"overlay", "peers4", "across4"}
+    elements.applied(changes)
+    assert not elements.pending
+    empty, heir = Elements(revoke_seconds=60), Elements(revoke_seconds=60)
+    empty.kernel_is(KernelState(structure="old", missing=OPTIONAL))
+    heir.believe(empty)
+    heir.want("tunneled", "192.168.0.5")
+    assert not heir.pending
+    elements.kernel_is(KernelState(structure="new"))
+    assert set(elements.changes().added) >= OPTIONAL
+
+
+def test_a_table_without_the_sets_is_written_without_their_elements() -> None:
+    """What was adopted from the kernel of a host that encrypted."""
+    elements = Elements(revoke_seconds=60)
+    elements.want("tunneled", "192.168.0.5")
+    assert (
+        "tunneled" not in replacement(built(OFF, OFF), elements, NO_TABLE, grace_seconds=0).text()
+    )
+    assert (
+        "192.168.0.5" in replacement(built(OFF, PREFER), elements, NO_TABLE, grace_seconds=0).text()
+    )
+
+
+# --- which connections may go on ---
+
+OVERLAY, REAL, ELSEWHERE = MEMBER.overlay, MEMBER.public, IPv4Address("203.0.113.6")
+
+
+@pytest.mark.parametrize(
+    ("road", "clear", "answered", "unanswered"),
+    [
+        (Road.PLAIN, True, False, False),
+        (Road.TRYING, True, True, False),
+        (Road.PREFERRED, True, True, True),
+        (Road.REQUIRED, False, True, True),
+        (Road.NONE, False, False, False),
+    ],
+)
+def test_a_connection_goes_on_by_a_road_that_is_allowed(
+    road: Road, clear: bool, answered: bool, unanswered: bool
+) -> None:
+    """In the clear to where the address leads; through the tunnel while there is a peer. One
+    without an answer moves along."""
+    elements = Elements(revoke_seconds=60)
+    for one in elements_of(MEMBER, host=HOST, sites={}, road=road):
+        elements.want(one.where, one.key, one.value)
+    assert elements.goes_on(OVERLAY, REAL, True) is clear
+    assert elements.goes_on(OVERLAY, OVERLAY, True) is answered
+    assert elements.goes_on(OVERLAY, OVERLAY, False) is unanswered
+    assert not elements.goes_on(OVERLAY, ELSEWHERE, True)
+    assert not elements.goes_on(OVERLAY, None, True)
