@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
+from neti.dataplane.conntrack import GoesOn
 from neti.dataplane.memory import MemoryDataplane, _Table
 from neti.errors import DataplaneError
 from neti.model import IPAddress
@@ -264,11 +265,16 @@ class SimulatedConnections:
         table = self.kernel.table
         return None if table is None else table.elements.get("overlay", {}).get(str(overlay))
 
-    def end_connections_to(self, destinations: list[IPv4Address]) -> int:
+    def end_connections_to(
+        self, destinations: list[IPv4Address], goes_on: GoesOn | None = None
+    ) -> int:
         return self._end(lambda flow: flow.overlay in destinations)
 
     def end_stale(
-        self, overlay: IPv4Network, leads: Callable[[IPv4Address], IPv4Address | None]
+        self,
+        overlay: IPv4Network,
+        leads: Callable[[IPv4Address], IPv4Address | None],
+        goes_on: GoesOn | None = None,
     ) -> int:
         def stale(flow: Flow) -> bool:
             to = leads(flow.overlay)

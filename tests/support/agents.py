@@ -13,6 +13,7 @@ from neti.agent.loop import Agent
 from neti.agent.worker import Job, JobEvent, Worker, outcome
 from neti.clock import ManualClock
 from neti.control.server import Request
+from neti.dataplane.conntrack import GoesOn
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.foreign import Dropping
 from neti.dataplane.interfaces import DEFAULT_LOCAL_PORTS, Interface
@@ -83,12 +84,17 @@ class FakeConnections:
     def __init__(self) -> None:
         self.ended: list[IPv4Address] = []
 
-    def end_connections_to(self, destinations: list[IPv4Address]) -> int:
+    def end_connections_to(
+        self, destinations: list[IPv4Address], goes_on: GoesOn | None = None
+    ) -> int:
         self.ended += destinations
         return len(destinations)
 
     def end_stale(
-        self, overlay: IPv4Network, leads: Callable[[IPv4Address], IPv4Address | None]
+        self,
+        overlay: IPv4Network,
+        leads: Callable[[IPv4Address], IPv4Address | None],
+        goes_on: GoesOn | None = None,
     ) -> int:
         return 0
 

@@ -19,6 +19,7 @@ from neti.agent.tagging import Tagger
 from neti.agent.timers import Timers
 from neti.agent.worker import Worker
 from neti.clock import Clock, SteadyClock
+from neti.dataplane.conntrack import GoesOn
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.reconciler import Reconciler
 from neti.fleet.guard import Guard
@@ -39,12 +40,17 @@ from neti.state.loaded import Loaded
 class Connections(Protocol):
     """See ``neti.dataplane.conntrack.Conntrack``."""
 
-    def end_connections_to(self, destinations: list[IPv4Address]) -> int: ...
+    def end_connections_to(
+        self, destinations: list[IPv4Address], goes_on: GoesOn | None = None
+    ) -> int: ...
 
     def sources_with_connections(self, sources: list[IPAddress]) -> set[IPAddress]: ...
 
     def end_stale(
-        self, overlay: IPv4Network, leads: Callable[[IPv4Address], IPv4Address | None]
+        self,
+        overlay: IPv4Network,
+        leads: Callable[[IPv4Address], IPv4Address | None],
+        goes_on: GoesOn | None = None,
     ) -> int: ...
 
 

@@ -29,7 +29,7 @@ class Tracked:
 
     def end(self) -> None:
         try:
-            self._core.out.reconciler.end_connections()
+            self._core.out.reconciler.end_connections(self._core.members.elements)
         except DataplaneError as error:
             self._refused(error)
 
@@ -45,7 +45,9 @@ class Tracked:
             return overrides.get(overlay) or core.members.elements.leads(overlay)
 
         try:
-            ended = core.out.connections.end_stale(core.settings.overlay_subnet, leads)
+            ended = core.out.connections.end_stale(
+                core.settings.overlay_subnet, leads, core.members.elements.goes_on
+            )
         except DataplaneError as error:
             self._refused(error)
             return

@@ -26,6 +26,8 @@ _CT_DELETE: Final = (1 << 8) | 2
 _CT_GET_STATS: Final = (1 << 8) | 5
 _TUPLE_ORIG: Final = 1
 _TUPLE_REPLY: Final = 2
+_STATUS: Final = 3
+_SEEN_REPLY: Final = 1 << 1
 _TUPLE_IP: Final = 1
 _IP_V4_SRC: Final = 1
 _IP_V4_DST: Final = 2
@@ -49,6 +51,11 @@ _V4_DST_AT: Final = slice(24, 28)
 _SEPARATE_DUMPS: Final = 4
 
 
+# Whether a connection may stay as it is: where it was opened to, where its answers come from, and
+# whether there was any.
+GoesOn = Callable[[IPv4Address, IPv4Address | None, bool], bool]
+
+
 class Conntrack:
     """Works in the network namespace of the thread that made it. Raises DataplaneError."""
 
@@ -58,30 +65,37 @@ class Conntrack:
     def close(self) -> None:
         self._socket.close()
 
-    def end_connections_to(self, destinations: Iterable[IPv4Address]) -> int:
-        """Delete tracked connections that were opened to these addresses. Returns how many."""
+    def end_connections_to(
+        self, destinations: Iterable[IPv4Address], goes_on: GoesOn | None = None
+    ) -> int:
+        """Delete tracked connections that were opened to these addresses, but for those that may go
+        on. Returns how many."""
         wanted = {address.packed for address in destinations}
         found = [
             body
             for payload in _requests(wanted)
             for body in self._socket.dump(_CT_GET, payload)
-            if _endpoint(body, _IP_V4_DST) in wanted
+            if _endpoint(body, _IP_V4_DST) in wanted and not _may_go_on(body, goes_on)
         ]
         self._delete(found)
         return len(found)
 
     def end_stale(
-        self, overlay: IPv4Network, leads: Callable[[IPv4Address], IPv4Address | None]
+        self,
+        overlay: IPv4Network,
+        leads: Callable[[IPv4Address], IPv4Address | None],
+        goes_on: GoesOn | None = None,
     ) -> int:
-        """Delete connections to addresses of ``overlay`` that do not go where ``leads`` says now.
-        Returns how many."""
+        """Delete connections to addresses of ``overlay`` that do not go where ``leads`` says now,
+        but for those that may go on. Returns how many."""
         found = []
         for body in self._socket.dump(_CT_GET, _GENERIC_INET):
             to = _destination_inside(body, overlay)
             if to is not None:
                 answers = _endpoint(body, _IP_V4_SRC, _TUPLE_REPLY)
                 now = leads(to)
-                if now is None or answers != now.packed:
+                stale = now is None or answers != now.packed
+                if stale and not _may_go_on(body, goes_on):
                     found.append(body)
         self._delete(found)
         return len(found)
@@ -115,6 +129,19 @@ def load_tracking() -> None:
         asking.request(_CT_GET_STATS, struct.pack("=BBH", 0, 0, 0))
     finally:
         asking.close()
+
+
+def _may_go_on(body: bytes, goes_on: GoesOn | None) -> bool:
+    to = _endpoint(body, _IP_V4_DST)
+    if goes_on is None or to is None:
+        return False
+    answers = _endpoint(body, _IP_V4_SRC, _TUPLE_REPLY)
+    status = next((v for k, v in attributes(body[len(_GENERIC_INET) :]) if k == _STATUS), b"")
+    return goes_on(
+        IPv4Address(to),
+        IPv4Address(answers) if answers is not None else None,
+        bool(int.from_bytes(status) & _SEEN_REPLY),
+    )
 
 
 def _requests(destinations: set[bytes]) -> Iterator[bytes]:

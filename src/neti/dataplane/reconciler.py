@@ -11,13 +11,14 @@ refused, members and stage are brought in all the same.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
 from neti.clock import Clock, SystemClock
 from neti.dataplane import Dataplane
+from neti.dataplane.conntrack import GoesOn
 from neti.errors import DataplaneError, DataplaneUnavailable, KernelMoved, StructureRefused
 from neti.ruleset.delta import Changes, Elements
 from neti.ruleset.enforce import (
@@ -54,6 +55,8 @@ from neti.stage.shadow import Sighting
 # How often to read the kernel and try, since an element can end, or another program can change the
 # table, between reading and applying.
 _ATTEMPTS: Final = 4
+# Where an element says by which road, or to which real address, an overlay address leads.
+_LEADING: Final[tuple[SetName, ...]] = ("overlay", "tunneled", "tunnel_peers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,9 @@ class Resync:
 class Connections(Protocol):
     """See ``neti.dataplane.conntrack.Conntrack``."""
 
-    def end_connections_to(self, destinations: list[IPv4Address]) -> int: ...
+    def end_connections_to(
+        self, destinations: list[IPv4Address], goes_on: GoesOn | None = None
+    ) -> int: ...
 
 
 class Reconciler:
@@ -157,7 +162,7 @@ class Reconciler:
             if listing is None:
                 raise DataplaneError("the table was removed by somebody right after it was made")
             self.seen = SeenStructure(digest(structure), listing)
-        self._settled(planned.changes, elements.enforcement)
+        self._settled(planned.changes, elements)
         return Resync(planned, kernel, drifted)
 
     def members_only(self, elements: Elements) -> None:
@@ -187,12 +192,12 @@ class Reconciler:
         except DataplaneError as worse:
             raise (error or worse) from worse  # the first error says what is wrong
         elements.applied(changes)
-        self._settled(changes, elements.enforcement)
+        self._settled(changes, elements)
 
-    def _settled(self, changes: Changes, enforcement: Enforcement) -> None:
+    def _settled(self, changes: Changes, elements: Elements) -> None:
         self._timed.seen({where: self._dataplane.timed(where) for where in TIMED})
-        self._end_connections(changes)
-        self._left = enforcement
+        self._end_connections(changes, elements)
+        self._left = elements.enforcement
 
     def _drift(
         self, kernel: KernelState, elements: Elements, mended: list[Mended]
@@ -270,7 +275,7 @@ class Reconciler:
                 elements.kernel_is(kernel)
         elements.applied(changes)
         self._timed.applied(changes)
-        self._end_connections(changes)
+        self._end_connections(changes, elements)
         return changes
 
     def _mended(self, kernel: KernelState, elements: Elements) -> list[Mended]:
@@ -299,9 +304,10 @@ class Reconciler:
         """Take everything of ours out of nftables, and end the connections that it translated: the
         kernel would go on translating them without any rule."""
         self._before_emptying()
-        leads: Mapping[str, str] = {}
+        leads: set[str] = set()
         with contextlib.suppress(DataplaneError):  # what cannot be read can still be taken out
-            leads = self._dataplane.read().elements.get("overlay", {})
+            held = self._dataplane.read().elements
+            leads = {key for where in _LEADING for key in held.get(where, ())}
         if self._dataplane.remove():
             self._emptied()
             self._ended.update(leads)
@@ -310,25 +316,33 @@ class Reconciler:
         if self._ended:
             self.end_connections()
 
-    def _end_connections(self, changes: Changes) -> None:
+    def _end_connections(self, changes: Changes, elements: Elements) -> None:
         """End connections to an overlay address that now leads elsewhere, or nowhere: they would
-        keep the old translation for ever. A member that joins never gets here."""
-        gone = changes.removed.get("overlay", ())
-        leads = changes.added.get("overlay", {})
+        keep the old translation for ever. A member that joins never gets here. The road may change
+        as well: a connection keeps the one on which it began as long as that is allowed."""
+        lost = changes.removed.get("overlay", ())
+        back = (key for where in _LEADING for key in changes.added.get(where, ()))
         # If an address leads elsewhere now, its sockets must follow at once. Those that lead
         # nowhere wait until more have come together (``end_connections``), because the kernel walks
         # its whole table of connections for a look: 3 ms, however few there are.
-        self._ended.update(key for key in gone if key not in leads)
-        moved = [key for key in leads if key in gone or key in self._ended]
+        moved = [
+            key
+            for key in dict.fromkeys((*lost, *(key for key in back if key in self._ended)))
+            if elements.wants("overlay", key) or elements.wants("tunneled", key)
+        ]
+        self._ended.update(key for where in _LEADING for key in changes.removed.get(where, ()))
         if moved:
             self._ended.difference_update(moved)
-            self._connections.end_connections_to([IPv4Address(key) for key in moved])
+            destinations = [IPv4Address(key) for key in moved]
+            self._connections.end_connections_to(destinations, elements.goes_on)
 
     @property
     def connections_to_end(self) -> bool:
         return bool(self._ended)
 
-    def end_connections(self) -> None:
-        """End the connections to all overlay addresses that lead nowhere since the last call."""
+    def end_connections(self, elements: Elements | None = None) -> None:
+        """End the connections to all overlay addresses that lead nowhere since the last call, or by
+        another road. ``elements``: None when the table is gone."""
         ended, self._ended = self._ended, set()
-        self._connections.end_connections_to([IPv4Address(key) for key in ended])
+        goes_on = elements.goes_on if elements is not None else None
+        self._connections.end_connections_to([IPv4Address(key) for key in ended], goes_on)
