@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from kazoo.protocol.serialization import Create, Delete, GetACL, GetData
 from kazoo.security import ACL, Id
 from tests.support.zookeeper import SecureWorld, files_of
@@ -246,6 +246,45 @@ def test_a_moved_lease_belongs_to_whom_the_new_id_was_admitted_for(secure: Secur
     assert rights.owners(lease) == ["CN=b,OU=hosts"]
     assert rights.owners(acl_of(chief, "a")) == ["CN=a,OU=hosts"]
     assert register(secure.open_as("host-b"), "b", 2)
+
+
+def typed(secure: SecureWorld, folder: Path, *words: str) -> Result:
+    """A command, with an operator's certificate."""
+    files = files_of(OPERATOR)
+    config = folder / "neti.yml"
+    config.write_text(
+        f'zk_hosts: {{ec2: ["{secure.server.hosts}"]}}\nzk_prefix: {secure.prefix}\nsite: ec2\n'
+        "sites: {ec2: {private: [10.0.0.0/8]}}\nidentity: {id: x, private: 10.9.9.9}\n"
+        f"table_files_path: {folder}/state\n"
+        f"registry_tls: {{ca: {files.ca}, cert: {files.cert}, key: {files.key}}}\n"
+    )
+    return CliRunner().invoke(cli, [*words, "-c", str(config)])
+
+
+def test_a_lease_moved_to_nobody_is_found_and_given_away_by_admitting(
+    secure: SecureWorld, tmp_path: Path
+) -> None:
+    """Who was admitted is no misspelt id, so nothing is asked, and the lease has its owner."""
+    gone(secure.open_as("host-a"), "a", 1)
+    gone(secure.open_as("host-c"), "c", 2)
+    assert typed(secure, tmp_path, "registry", "admit", "b", "CN=b,OU=hosts").exit_code == 0
+    assert typed(secure, tmp_path, "lease", "move", "a", "b").exit_code == 0
+    assert typed(secure, tmp_path, "lease", "move", "c", "new").exit_code == 1  # nobody was asked
+    assert typed(secure, tmp_path, "lease", "move", "c", "new", "--yes").exit_code == 0
+
+    def of_nobody() -> list[str]:
+        done = typed(secure, tmp_path, "registry", "check", "--json")
+        return [
+            one["sentence"]
+            for one in json.loads(done.stdout)["findings"]
+            if one["code"] == "lease-of-nobody"
+        ]
+
+    (found,) = of_nobody()
+    assert "(new)" in found
+    assert typed(secure, tmp_path, "registry", "admit", "new", "CN=c,OU=hosts").exit_code == 0
+    assert of_nobody() == []
+    assert register(secure.open_as("host-c"), "new", 2)
 
 
 # --- the check ---

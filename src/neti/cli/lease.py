@@ -169,7 +169,8 @@ def move(old: str, new: str, config: Path, as_json: bool, force: bool, yes: bool
     In one step. Clients need no change: peers send traffic for the address to NEW as soon as NEW's
     agent has registered with it, which it does by itself. NEW's previous address becomes free.
     Refused while OLD is registered. If nobody has heard of NEW, it may be misspelt, so this asks
-    first; without a terminal it needs --yes.
+    first; without a terminal it needs --yes. The lease belongs to the certificate that NEW's record
+    belongs to; admit NEW first where it was never here.
 
     \b
     Example:
@@ -177,10 +178,10 @@ def move(old: str, new: str, config: Path, as_json: bool, force: bool, yes: bool
     """
     settings = load(config)
     with registry_of(settings) as registry:
-        if new not in heard_of(settings, registry):
+        if new not in heard_of(settings, registry, [new]):
             consent(
-                f"{new} is not registered and holds no lease. Give it the address of {old} all the "
-                "same?",
+                f"{new} is not registered, holds no lease and was not admitted. Give it the "
+                f"address of {old} all the same?",
                 yes=yes,
             )
         overlay, former = registry.move(old, new, force=force)

@@ -17,7 +17,7 @@ from neti.registry import OperatorRegistry, release
 def unheard_of(settings: Settings, registry: OperatorRegistry, asked: Collection[str]) -> list[str]:
     """Those of ``asked`` of whom neither a lease, an entry nor this host's agent tells: misspelt,
     most likely, unless the registry was wiped."""
-    return sorted(set(asked) - heard_of(settings, registry))
+    return sorted(set(asked) - heard_of(settings, registry, asked))
 
 
 def tell_everybody(

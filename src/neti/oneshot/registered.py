@@ -98,10 +98,14 @@ def believed(settings: Settings, registry: OperatorRegistry) -> dict[str, str]:
     return found
 
 
-def heard_of(settings: Settings, registry: OperatorRegistry) -> frozenset[str]:
-    """Ids with a lease or an entry, and those that this host's agent has lost."""
+def heard_of(
+    settings: Settings, registry: OperatorRegistry, asked: Collection[str]
+) -> frozenset[str]:
+    """Ids with a lease or an entry, and those that this host's agent has lost; of those who are
+    ``asked`` about also who was admitted, and was never here."""
     names = map(id_of, registry.names())
-    return frozenset({*registry.leases().values(), *names, *_lost_here(settings)})
+    known = {*registry.leases().values(), *names, *_lost_here(settings)}
+    return frozenset(known | registry.records(set(asked) - known).keys())
 
 
 def contested_names(settings: Settings, registry: OperatorRegistry) -> list[str]:

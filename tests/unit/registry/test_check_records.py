@@ -1,5 +1,6 @@
 """What 'neti registry check' says of hosts' records, from the tree alone."""
 
+from ipaddress import IPv4Address
 from typing import Any, Final
 
 from kazoo.security import ACL, Id
@@ -139,3 +140,25 @@ def test_a_record_that_ends_with_a_session_and_an_unfinished_init_are_faults() -
 def test_where_there_are_no_rights_owners_say_nothing() -> None:
     acls = dict.fromkeys((*LAYOUT.parents(), "/neti/hosts/a"), rights.OPEN)
     assert judge_records(tree({"a": SAID}, acls)) == []
+
+
+def test_leases_that_belong_to_nobody_are_named_with_the_way_to_give_them_away() -> None:
+    of_nobody = [entry for entry in CLOSED if entry.perms == rights.ALL] + list(rights.READ_ONLY)
+    held = {i: IPv4Address(f"192.168.0.{n}") for n, i in enumerate("abc", 1)}
+    acls = {
+        path: of_nobody
+        for i in "ab"
+        for path in (f"/neti/id-to-ip/{i}", f"/neti/ip-to-id/{held[i]}")
+    }
+    acls |= {
+        path: of_host("CN=c", may=0) for path in ("/neti/id-to-ip/c", "/neti/ip-to-id/192.168.0.3")
+    }
+    acls["/neti/hosts/a"] = of_host("CN=a")
+    one = tree({"a": SAID}, acls, by_id=held, by_overlay={o: i for i, o in held.items()})
+    found = judge_records(one)
+    assert [(each.severity, each.code, each.command()) for each in found] == [
+        ("warning", "lease-of-nobody", "neti registry admit a CN=a"),
+        ("warning", "lease-of-nobody", "neti registry admit b SUBJECT"),
+    ]
+    assert "1 lease belongs to no certificate (a)" in found[0].sentence
+    assert "is whose that comes first" in found[1].sentence

@@ -21,7 +21,7 @@ def judge_records(tree: Tree) -> list[Finding]:
     """Rights and owners say something only in a tree that has rights."""
     found = [*_unfinished(tree), *_formats(tree), *_without_lease(tree), *_ending(tree)]
     if not rights.harmful(tree.acls.get(tree.layout.hosts, rights.OPEN)):
-        found += [*_rights(tree), *_shared(tree), *_forged(tree)]
+        found += [*_rights(tree), *_shared(tree), *_forged(tree), *_of_nobody(tree)]
     return found
 
 
@@ -146,6 +146,39 @@ def _without_lease(tree: Tree) -> Iterable[Finding]:
             "'neti lease release ID' gives up what was made by whoever came first; "
             "'neti registry remove' takes an admission back",
             "not-here-yet",
+        )
+
+
+def _of_nobody(tree: Tree) -> Iterable[Finding]:
+    """Whole leases without an owner: moved to an id that nobody had yet, or made while everything
+    was open."""
+    layout = tree.layout
+    leased = [
+        host_id
+        for host_id, overlay in tree.by_id.items()
+        if overlay is not None and tree.by_overlay.get(overlay) == host_id
+        for halves in [(layout.by_id(host_id), layout.by_overlay(overlay))]
+        if all(path in tree.acls for path in halves)
+        and not any(rights.owners(tree.acls[path]) for path in halves)
+    ]
+    owners = {i: rights.owners(tree.acls.get(layout.host(i), [])) for i in leased}
+    for known in (True, False):
+        ids = [host_id for host_id in leased if bool(owners[host_id]) == known]
+        if not ids:
+            continue
+        first, count = ids[0], counted(len(ids), "lease belongs", "leases belong")
+        so = (
+            "The record tells whose the id is; once that is lost, nothing does"
+            if known
+            else "There is no record either, so the id is whose that comes first, with its address"
+        )
+        yield Finding(
+            "warning",
+            layout.id_to_ip,
+            f"{count} to no certificate ({some(ids)}), because it was moved to an id that had not "
+            f"registered, or made while everything was open. {so}",
+            "lease-of-nobody",
+            then=command("neti registry admit", first, owners[first][0] if known else "SUBJECT"),
         )
 
 
