@@ -77,7 +77,7 @@ def _compare(server: ZooKeeperServer, overlays: list[IPv4Address], scale: Scale)
 
     def streamed() -> list[str]:
         heard.begin(len(overlays))
-        agent.ask_leases(overlays)
+        agent.ask(overlays)
         return heard.all()
 
     def streamed_each() -> list[str]:

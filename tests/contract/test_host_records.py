@@ -14,7 +14,7 @@ from neti.registry import (
     HostRead,
     Registry,
 )
-from neti.registry.record import HostRecord
+from neti.registry.record import HostId, HostRecord
 
 OVERLAY = IPv4Address("192.168.0.1")
 A = "1.0a000001c6336401c0a80001.0.ec2.a"
@@ -39,14 +39,14 @@ def register(registry: Registry, name: str = A, *, machine: str = HERE, host_id:
 
 def read(registry: Registry, recorder: Recorder, host_id: str = "a") -> HostRead:
     mark = recorder.mark()
-    registry.ask_hosts([host_id])
+    registry.ask([HostId(host_id)])
     recorder.until(lambda seen: any(isinstance(e, HostRead) for e in seen.since(mark)))
     return next(e for e in recorder.since(mark) if isinstance(e, HostRead))
 
 
 def made(registry: Registry, recorder: Recorder, name: str) -> int:
     mark = recorder.mark()
-    registry.ask_data([name])
+    registry.ask([name])
     recorder.until(lambda seen: any(isinstance(e, DataRead) for e in seen.since(mark)))
     return next(e for e in recorder.since(mark) if isinstance(e, DataRead)).made
 

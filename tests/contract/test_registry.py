@@ -287,7 +287,7 @@ def test_leases_are_answered_in_the_stream(world: World) -> None:
     registry, recorder = watched(world)
     mine = registry.acquire("a", SUBNET)
     free = next(address for address in SUBNET.hosts() if address != mine)
-    registry.ask_leases([mine, free])
+    registry.ask([mine, free])
     recorder.until(lambda seen: len(seen.of(LeaseRead)) == 2)
     assert recorder.of(LeaseRead) == [LeaseRead(mine, "a"), LeaseRead(free, None)]
 
@@ -295,7 +295,7 @@ def test_leases_are_answered_in_the_stream(world: World) -> None:
 def test_data_are_answered_in_the_stream_none_for_an_entry_that_is_gone(world: World) -> None:
     registry, recorder = watched(world)
     register(registry)
-    registry.ask_data([A, B])
+    registry.ask([A, B])
     recorder.until(lambda seen: len(seen.of(DataRead)) == 2)
     assert recorder.of(DataRead) == [DataRead(A, b"data"), DataRead(B, None)]
 
@@ -307,7 +307,7 @@ def test_an_answer_comes_after_the_change_that_it_reflects(world: World) -> None
     for number in range(30):
         name = f"1.{number:024x}.0.ec2.a"
         register(writer, name, replaces=previous)
-        registry.ask_data([name])
+        registry.ask([name])
         previous = name
     recorder.until(lambda seen: len(seen.of(DataRead)) == 30)
     events = recorder.events
@@ -322,7 +322,7 @@ def test_the_sink_may_ask(world: World) -> None:
     def sink(event: Event) -> None:
         recorder(event)
         if isinstance(event, Appeared):
-            registry.ask_data([event.name])
+            registry.ask([event.name])
 
     registry.watch(sink)
     recorder.until_fresh()
@@ -332,8 +332,8 @@ def test_the_sink_may_ask(world: World) -> None:
 
 def test_asking_without_a_connection_is_no_error(world: World) -> None:
     registry = world.open()
-    registry.ask_leases([SUBNET[1]])
-    registry.ask_data([A])
+    registry.ask([SUBNET[1]])
+    registry.ask([A])
 
 
 # --- registering ---
@@ -859,7 +859,7 @@ def test_two_long_names_with_one_beginning_are_told_apart(world: World) -> None:
 def test_data_of_an_absurd_size_are_cut(world: World) -> None:
     registry, recorder = watched(world)
     registry.register(host_id="a", name=A, data=b"x" * 400_000, detail=b"y" * 400_000)
-    registry.ask_data([A])
+    registry.ask([A])
     recorder.until(lambda seen: len(seen.of(DataRead)) == 1)
     data = recorder.of(DataRead)[0].data
     assert data is not None

@@ -156,7 +156,7 @@ def test_answers_about_many_long_nodes_are_not_kept_and_each_is_read_by_itself(
     registry.watch(recorder)
     recorder.until_fresh()
     monkeypatch.setattr(MultiRead, "deserialize", staticmethod(deserialize))
-    registry.ask_data([*names, "gone"])
+    registry.ask([*names, "gone"])
     recorder.until(lambda seen: len(seen.of(DataRead)) == len(names) + 1)
     answers = recorder.of(DataRead)
     assert [answer.name for answer in answers] == [*names, "gone"]

@@ -296,7 +296,7 @@ def seen_by(registry: ZooKeeperRegistry) -> Fleet:
     recorder.until_fresh()
     fleet.snapshot(recorder.of(Snapshot)[-1].names, now=time.time())
     asked = fleet.questions().leases
-    registry.ask_leases(asked)
+    registry.ask(asked)
     recorder.until(lambda seen: len(seen.of(LeaseRead)) == len(asked))
     for read in recorder.of(LeaseRead):
         fleet.lease_read(read.overlay, read.host_id)

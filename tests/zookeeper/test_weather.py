@@ -290,7 +290,7 @@ def test_many_questions_from_the_sink_do_not_stop_the_stream(world: ZooKeeperWor
     def sink(event: object) -> None:
         recorder(event)  # type: ignore[arg-type]
         if isinstance(event, Fresh):
-            registry.ask_leases(IPv4Network("192.168.0.0/21").hosts())
+            registry.ask(IPv4Network("192.168.0.0/21").hosts())
 
     registry.watch(sink)
     recorder.until(lambda seen: len(seen.events) >= 2046 + 4)

@@ -38,6 +38,7 @@ from neti.registry import (
     Stale,
     Vanished,
 )
+from neti.registry.record import HostId
 from neti.words import some
 
 _STALE_TOLD_EVERY: Final = 60.0  # seconds between two lines about a registry that stays away
@@ -254,12 +255,8 @@ class Following:
     def ask(self) -> None:
         """What must be read from the registry before everything can be decided."""
         asked = self._core.members.fleet.questions()
-        if asked.leases:
-            self._core.out.registry.ask_leases(asked.leases)
-        if asked.data:
-            self._core.out.registry.ask_data(asked.data)
-        if asked.hosts:
-            self._core.out.registry.ask_hosts(asked.hosts)
+        if asked:
+            self._core.out.registry.ask([*asked.leases, *asked.data, *map(HostId, asked.hosts)])
 
     def ask_unleased(self) -> None:
         """The timer "leases"."""

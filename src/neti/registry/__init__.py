@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final, Literal, Protocol, get_args
 
 from neti.registry.leases import DamagedLease
-from neti.registry.record import HostRecord
+from neti.registry.record import HostId, HostRecord
 
 # ``release``: hosts that are gone for good, see ``neti.registry.release``; ``strict``: whether only
 # entries that their hosts' records name are believed.
@@ -114,7 +114,7 @@ class SessionTaken:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRead:
-    """Answer to ``ask_leases``: who holds the overlay address now (None: nobody)."""
+    """Answer about a lease: who holds the overlay address now (None: nobody)."""
 
     overlay: IPv4Address
     host_id: str | None
@@ -122,8 +122,8 @@ class LeaseRead:
 
 @dataclass(frozen=True, slots=True)
 class DataRead:
-    """Answer to ``ask_data``: an entry's data (None: the entry is gone), and the number of the step
-    that made it."""
+    """Answer about an entry: its data (None: the entry is gone), and the number of the step that
+    made it."""
 
     name: str
     data: bytes | None
@@ -140,8 +140,8 @@ class HostChanged:
 
 @dataclass(frozen=True, slots=True)
 class HostRead:
-    """Answer to ``ask_hosts``: a host's record (None: there is none, or it cannot be read), and the
-    number of the step that wrote it last. An entry made in the same step is the host's own."""
+    """Answer about a host: its record (None: there is none, or it cannot be read), and the number
+    of the step that wrote it last. An entry made in the same step is the host's own."""
 
     host_id: str
     record: HostRecord | None
@@ -155,6 +155,9 @@ class SettingRead:
     setting: SettingName
     value: bytes | None
 
+
+# About the lease of an overlay address, about the entry of this name, about a host's record.
+Question = IPv4Address | str | HostId
 
 Event = (
     Snapshot
@@ -190,19 +193,14 @@ class AgentRegistry(Protocol):
         ``hosts``.
 
         Returns at once. ``sink`` is called from the registry's own thread, must not block and
-        must not call back into the registry other than ``ask_leases``, ``ask_data``, ``ask_hosts``,
-        ``relist``. First comes a Snapshot and a SettingRead for each setting, then Fresh.
+        must not call back into the registry other than ``ask`` and ``relist``. First comes a
+        Snapshot and a SettingRead for each setting, then Fresh.
         """
 
-    def ask_leases(self, overlays: Iterable[IPv4Address]) -> None:
-        """Request a LeaseRead for each, without waiting. Answers that are lost with the connection
-        are not repeated: ask again after the next Fresh."""
-
-    def ask_data(self, names: Iterable[str]) -> None:
-        """Request a DataRead for each, like ``ask_leases``."""
-
-    def ask_hosts(self, host_ids: Iterable[str]) -> None:
-        """Request a HostRead for each, like ``ask_leases``."""
+    def ask(self, questions: Iterable[Question]) -> None:
+        """Request a LeaseRead, DataRead or HostRead for each. What is asked in one call is read
+        together, as far as it fits, without waiting. Answers that are lost with the connection are
+        not repeated: ask again after the next Fresh."""
 
     def relist(self) -> None:
         """Report everything again, because events may have been lost here: a Snapshot, a

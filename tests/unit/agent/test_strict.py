@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from tests.support.agents import Box, World, world
 
 from neti.agent.told import Told
 from neti.model.settings import RegistryTLS
+from neti.registry import Question
 from neti.registry.memory import MemoryRegistry
+from neti.registry.record import HostId
 
 ON, OFF = b"on 2026-11-27T12:00:00Z", b"off 2026-11-27T13:00:00Z"
 FORGED = "1.0a00090900000000{overlay}.zzzz.ec2.{id}"
@@ -284,3 +287,15 @@ def test_a_copy_that_says_off_is_doubted_before_it_is_believed(fleet: World) -> 
     fleet.server.start()
     fleet.settle()
     assert one.status()["records"] == "strict"
+
+
+def test_lease_and_record_of_a_host_that_joins_are_asked_for_together(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = started(fleet, 1)
+    say(fleet, ON)
+    asked: list[list[Question]] = []
+    monkeypatch.setattr(one.registry, "ask", lambda questions: asked.append(list(questions)))
+    two = started(fleet, 2)
+    overlay = IPv4Address(two.status()["overlay"])
+    assert asked == [[overlay, HostId(two.host.id)]]

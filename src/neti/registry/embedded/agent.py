@@ -8,7 +8,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from neti.errors import RegistryError
-from neti.registry import Sink
+from neti.registry import Question, Sink
 from neti.registry.embedded.calls import OneSession, lease_of, rows
 from neti.registry.embedded.files import Files
 from neti.registry.embedded.store import (
@@ -22,7 +22,7 @@ from neti.registry.embedded.store import (
 )
 from neti.registry.embedded.watch import Watcher
 from neti.registry.leases import candidates, check_inside, exhausted
-from neti.registry.record import HostId, HostRecord, decode, encode, may_take
+from neti.registry.record import HostRecord, decode, encode, may_take
 from neti.registry.untrusted import identity_held, name_taken
 
 
@@ -42,17 +42,9 @@ class AgentSide(OneSession):
             )
             self._watcher.start()
 
-    def ask_leases(self, overlays: Iterable[IPv4Address]) -> None:
+    def ask(self, questions: Iterable[Question]) -> None:
         if self._watcher is not None:
-            self._watcher.ask(overlays)
-
-    def ask_data(self, names: Iterable[str]) -> None:
-        if self._watcher is not None:
-            self._watcher.ask(names)
-
-    def ask_hosts(self, host_ids: Iterable[str]) -> None:
-        if self._watcher is not None:
-            self._watcher.ask(map(HostId, host_ids))
+            self._watcher.ask(questions)
 
     def relist(self) -> None:
         if self._watcher is not None:

@@ -23,6 +23,7 @@ from neti.registry import (
     HostRead,
     LeaseRead,
     Origin,
+    Question,
     Session,
     SessionEnded,
     SessionTaken,
@@ -86,7 +87,7 @@ class Watcher:
         self._fresh = False
         self._reason: str | None = None  # why it is stale, as last told
         self._again = False  # everything is to be told anew
-        self._asked: deque[IPv4Address | str | HostId] = deque()
+        self._asked: deque[Question] = deque()
         self._stopping = False
         self._bell = Doorbell()
         # Set while it is alive as far as we know; given but not yet looked up, it is the candidate.
@@ -100,8 +101,8 @@ class Watcher:
     def start(self) -> None:
         self._thread.start()
 
-    def ask(self, subjects: Iterable[IPv4Address | str | HostId]) -> None:
-        self._asked.extend(subjects)
+    def ask(self, questions: Iterable[Question]) -> None:
+        self._asked.extend(questions)
         self._bell.wake()
 
     def relist(self) -> None:
@@ -268,7 +269,7 @@ class Watcher:
             self._changed.notify_all()
 
 
-def _answer(files: Files, subject: IPv4Address | str | HostId) -> Event:
+def _answer(files: Files, subject: Question) -> Event:
     if isinstance(subject, HostId):
         return host_read(files, subject.id)
     if isinstance(subject, IPv4Address):

@@ -13,14 +13,13 @@ from neti.errors import IdentityHeld, RegistryError, RegistryUnavailable
 from neti.registry import (
     SETTING_NAMES,
     VERSIONS,
-    DataRead,
     Detail,
     Event,
     Fresh,
     HostChanged,
     HostRead,
-    LeaseRead,
     Origin,
+    Question,
     Session,
     SessionEnded,
     SessionTaken,
@@ -81,24 +80,10 @@ class MemoryRegistry:
             else:
                 self._connect()
 
-    def ask_leases(self, overlays: Iterable[IPv4Address]) -> None:
+    def ask(self, questions: Iterable[Question]) -> None:
         with self._server._step():
             if self._connected:
-                for overlay in overlays:
-                    self._events.append(LeaseRead(overlay, self._server._leases.get(overlay)))
-
-    def ask_data(self, names: Iterable[str]) -> None:
-        with self._server._step():
-            if self._connected:
-                for name in names:
-                    held = self._server._names.get(name)
-                    data = bounded_data(held.data) if held is not None else None
-                    self._events.append(DataRead(name, data, held.made if held is not None else 0))
-
-    def ask_hosts(self, host_ids: Iterable[str]) -> None:
-        with self._server._step():
-            if self._connected:
-                self._events.extend(map(self._server._host_read, host_ids))
+                self._events.extend(map(self._server._answer, questions))
 
     def relist(self) -> None:
         with self._server._step():

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING
 from neti.model.entry import encode_moved
 from neti.registry import (
     Appeared,
+    DataRead,
     Event,
     HostChanged,
     HostRead,
+    LeaseRead,
+    Question,
     Session,
     SettingName,
     Vanished,
 )
-from neti.registry.record import HostRecord
-from neti.registry.untrusted import (
-    bounded_name,
-)
+from neti.registry.record import HostId, HostRecord
+from neti.registry.untrusted import bounded_data, bounded_name
 
 if TYPE_CHECKING:
     from neti.registry.memory.registry import MemoryRegistry
@@ -217,6 +218,15 @@ class MemoryServer:
         held = self._records.get(host_id)
         named = self._names.get(held.record.word) if held is not None else None
         return named if held and named and named.made == held.written else None
+
+    def _answer(self, question: Question) -> Event:
+        if isinstance(question, IPv4Address):
+            return LeaseRead(question, self._leases.get(question))
+        if isinstance(question, HostId):
+            return self._host_read(question.id)
+        held = self._names.get(question)
+        data = bounded_data(held.data) if held is not None else None
+        return DataRead(question, data, held.made if held is not None else 0)
 
     def _host_read(self, host_id: str) -> HostRead:
         held = self._records.get(host_id)

@@ -11,9 +11,9 @@ from kazoo.exceptions import NoAuthError
 from kazoo.protocol.serialization import Create, Delete, Exists, Sync
 
 from neti.errors import RegistryError
-from neti.registry import Sink
+from neti.registry import Question, Sink
 from neti.registry.leases import check_inside
-from neti.registry.record import HostId, HostRecord
+from neti.registry.record import HostRecord
 from neti.registry.untrusted import name_taken
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, Calls
@@ -36,14 +36,8 @@ class AgentSide(OneSession):
             # Where other calls came first it is connected already: begin in its own thread.
             client.submit(Sync(self._layout.ip_map), self._stream.on_watch)
 
-    def ask_leases(self, overlays: Iterable[IPv4Address]) -> None:
-        self._stream.ask(overlays)
-
-    def ask_data(self, names: Iterable[str]) -> None:
-        self._stream.ask(names)
-
-    def ask_hosts(self, host_ids: Iterable[str]) -> None:
-        self._stream.ask(map(HostId, host_ids))
+    def ask(self, questions: Iterable[Question]) -> None:
+        self._stream.ask(questions)
 
     def relist(self) -> None:
         with self._lock:

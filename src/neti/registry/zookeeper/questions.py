@@ -12,7 +12,7 @@ from typing import Any, Final
 from kazoo.exceptions import BadArgumentsError, NoAuthError, NoNodeError, UnimplementedError
 from kazoo.protocol.serialization import GetData
 
-from neti.registry import DataRead, Event, HostRead, LeaseRead
+from neti.registry import DataRead, Event, HostRead, LeaseRead, Question
 from neti.registry.record import HostId, decode
 from neti.registry.untrusted import bounded_data, host_id_text
 from neti.registry.zookeeper.layout import Layout
@@ -23,7 +23,6 @@ from neti.registry.zookeeper.requests import MultiRead, reads
 _REQUESTS_IN_FLIGHT: Final = 4
 _FEW_QUESTIONS: Final = 64
 _NOT_THERE: Final = (NoNodeError, NoAuthError, BadArgumentsError)
-Subject = IPv4Address | str | HostId  # a lease's overlay address, an entry's name, a host's record
 
 
 class Questions:
@@ -42,11 +41,11 @@ class Questions:
         self._submit = submit
         self._tell = tell
         self._too_old = too_old
-        self._waiting: deque[Subject] = deque()
+        self._waiting: deque[Question] = deque()
         self._in_flight = 0
         self._lock = threading.Lock()  # for the two above
 
-    def ask(self, subjects: Iterable[Subject]) -> None:
+    def ask(self, subjects: Iterable[Question]) -> None:
         asked = list(subjects)
         with self._lock:
             if len(asked) <= _FEW_QUESTIONS:
@@ -72,7 +71,7 @@ class Questions:
                 subjects = [self._waiting.popleft() for _ in request.paths]
             self._ask_some(request, subjects)
 
-    def _ask_some(self, request: MultiRead, subjects: Sequence[Subject]) -> None:
+    def _ask_some(self, request: MultiRead, subjects: Sequence[Question]) -> None:
         def on_answer(answer: Any) -> None:
             if answer is None:
                 self._ask_each(deque(subjects))
@@ -89,7 +88,7 @@ class Questions:
 
         self._submit(request, on_answer)
 
-    def _ask_each(self, subjects: deque[Subject]) -> None:
+    def _ask_each(self, subjects: deque[Question]) -> None:
         """One after another: together their answer was too long to be kept."""
         subject = subjects.popleft()
 
@@ -108,7 +107,7 @@ class Questions:
 
         self._submit(GetData(self._path(subject), None), on_answer)
 
-    def _path(self, subject: Subject) -> str:
+    def _path(self, subject: Question) -> str:
         if isinstance(subject, IPv4Address):
             return self._layout.by_overlay(subject)
         if isinstance(subject, HostId):
@@ -116,7 +115,7 @@ class Questions:
         return self._layout.name(subject)
 
 
-def _said(subject: Subject, node: tuple[bytes, Any] | None) -> Event:
+def _said(subject: Question, node: tuple[bytes, Any] | None) -> Event:
     """The answer to a question, of a node's data and stat; None: it is not there."""
     data = (node[0] or b"") if node is not None else None
     if isinstance(subject, IPv4Address):

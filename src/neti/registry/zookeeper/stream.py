@@ -31,6 +31,7 @@ from neti.registry import (
     Fresh,
     HostChanged,
     Origin,
+    Question,
     Session,
     SessionEnded,
     SessionTaken,
@@ -47,7 +48,7 @@ from neti.registry.untrusted import (
     host_id_text,
 )
 from neti.registry.zookeeper.layout import Layout
-from neti.registry.zookeeper.questions import Questions, Subject
+from neti.registry.zookeeper.questions import Questions
 from neti.registry.zookeeper.requests import (
     CREATED,
     DELETED,
@@ -120,9 +121,9 @@ class Stream:
             raise RegistryError("this registry is watched already: open another one")
         self._sink, self._hosts = sink, hosts
 
-    def ask(self, subjects: Iterable[Subject]) -> None:
+    def ask(self, questions: Iterable[Question]) -> None:
         if self._connected and self._sink is not None:
-            self._questions.ask(subjects)
+            self._questions.ask(questions)
 
     # --- the connection's life ---
 
