@@ -12,7 +12,6 @@ One function per target, because what is harmless in one is a command in another
     hosts_line       a line of /etc/hosts
     label            a label's value for Prometheus
     plugin_line      the one line of a monitoring plugin
-    html             text in a page
 
 Must never raise, whatever the text is (``hosts_line`` returns None), or let a long text through.
 What is too long loses its middle, and never the reason at its end.
@@ -23,7 +22,6 @@ import math
 import re
 import shlex
 import unicodedata
-from html import escape
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
@@ -147,11 +145,6 @@ def label(value: object) -> str:
 def plugin_line(text: object, most: int = MOST_IN_A_LINE) -> str:
     """The text before the performance data, which start at ``|``."""
     return printable(text, most).replace("|", "/")
-
-
-def html(text: object, most: int | None = MOST) -> str:
-    """Text between tags and in quoted attributes."""
-    return escape(printable(text, most))
 
 
 def _cut(text: str, most: int | None) -> str:

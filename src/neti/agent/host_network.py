@@ -52,15 +52,6 @@ class HostNetwork:
     def listen(self, elements: Elements) -> None:
         surroundings.listen(elements, self._listening)
 
-    def spoilt(self, host: Host) -> bool:
-        """Whether our route was changed although the addresses and the MTU behind it were not. Uses
-        what ``look`` saw."""
-        seen = self._seen
-        if seen is None or self._placed is None or host.private not in seen.addresses():
-            return False
-        route, wanted = seen.own_route(), (host.private, seen.mtu(seen.uplinks(host.private)))
-        return self._placed == wanted and (route is None or (route.source, route.mtu) != wanted)
-
     def route(self, settings: Settings, host: Host) -> bool:
         """Set our one route, once the address that it names exists. Uses what ``look`` saw. True if
         it was changed although the address and the MTU behind it were not."""

@@ -72,12 +72,3 @@ class Responder:
         arrived_at = connection.socket.getsockname()[0]
         said = {"id": self._id, "seen_from": source, "arrived_at": arrived_at}
         connection.send(json.dumps(said).encode() + b"\n" + bytes(TRANSFER_BYTES))
-
-
-def receive_exactly(connection: socket.socket, count: int) -> None:
-    """Read and forget ``count`` bytes; ConnectionError when the other side stops before."""
-    while count > 0:
-        part = connection.recv(min(count, 65536))
-        if not part:
-            raise ConnectionError("closed in the middle of the transfer")
-        count -= len(part)

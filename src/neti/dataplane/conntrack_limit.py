@@ -39,7 +39,6 @@ _AT_MOST: Final = 1 << 20  # bytes of conntrack.json
 Wanted = int | Literal["auto"]  # the setting conntrack_max
 
 WARN_PERCENT: Final = 80.0
-CRITICAL_PERCENT: Final = 95.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,9 +70,6 @@ class Network:
         that leads out of it."""
         return any(not (a.is_loopback or a.is_link_local) for a in self.addresses())
 
-    def addresses_inside(self, subnet: IPv4Network) -> list[IPAddress]:
-        return [a for a in self.addresses() if isinstance(a, IPv4Address) and a in subnet]
-
     def uplinks(self, private: IPv4Address) -> tuple[str, ...]:
         """Interfaces with a default route or the private address; never lo."""
         holders = {link.name for link in self.links if private in link.addresses}

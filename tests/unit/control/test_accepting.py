@@ -18,7 +18,7 @@ import pytest
 
 from neti.agent import responder
 from neti.agent.exporting import Exporter
-from neti.agent.responder import TRANSFER_BYTES, Responder, receive_exactly
+from neti.agent.responder import TRANSFER_BYTES, Responder
 from neti.control import accepting
 from neti.control.accepting import Acceptor, Connection
 from neti.control.client import AgentStarting, call
@@ -224,7 +224,11 @@ def verified(port: int) -> dict[str, str]:
             assert part
             received += part
         line, _, rest = bytes(received).partition(b"\n")
-        receive_exactly(one, TRANSFER_BYTES - len(rest))
+        left = TRANSFER_BYTES - len(rest)
+        while left:
+            part = one.recv(left)
+            assert part
+            left -= len(part)
     answer: dict[str, str] = json.loads(line)
     return answer
 

@@ -48,7 +48,6 @@ LINES: dict[str, Callable[[object], str]] = {
     "csv": text.csv_cell,
     "label": text.label,
     "plugin": text.plugin_line,
-    "html": text.html,
 }
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
@@ -187,11 +186,6 @@ def test_a_hosts_line_maps_the_one_address_only(foreign: str, other: str) -> Non
 @given(foreign=hostile)
 def test_no_performance_data_begin_in_a_plugins_line(foreign: str) -> None:
     assert "|" not in text.plugin_line(foreign)
-
-
-@given(foreign=hostile)
-def test_no_tag_begins_in_a_page(foreign: str) -> None:
-    assert not set(text.html(foreign)) & set("<>\"'")
 
 
 @given(words=st.lists(hostile, min_size=1, max_size=3))
