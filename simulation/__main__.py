@@ -63,8 +63,9 @@ class Told:
 
 
 def one(seed: int, *, steps: int, largest: int, shrinks: bool, lately: bool = False) -> Told:
-    gc.disable()  # a seed leaves few circles behind: they are looked for between two seeds
+    gc.disable()  # a seed leaves few circles behind: they are looked for between two seeds,
     gc.collect()
+    gc.freeze()  # and not again in what stays
     size, acts = drawn(str(seed), steps, largest, lately=lately)
     outcome = play(size, acts)
     story = outcome.story

@@ -140,9 +140,6 @@ class _Writer:
 
 
 _disks: dict[str, Disk] = {}
-# Paths are taken apart and put together all the time, and there are few of them.
-_children: "dict[tuple[str, str], DiskPath]" = {}
-_places: dict[str, tuple[str, str]] = {}  # by path: the disk's name and the file's
 _handles: dict[int, _Handle] = {}
 
 
@@ -160,21 +157,20 @@ def mount(name: str, disk: Disk) -> "DiskPath":
 
 def unmount(name: str) -> None:
     _disks.pop(name, None)
-    _children.clear()
-    _places.clear()
 
 
 def _where(path: "os.PathLike[str] | str") -> tuple[Disk, str] | None:
     """The disk and the file's name (empty: the folder itself); None: a real path."""
-    text = os.fspath(path)
-    place = _places.get(text)
-    if place is None:
-        parts = text.split("/", 3)
-        if len(parts) < 3 or parts[1] != _ROOT:
-            return None
-        place = _places[text] = (parts[2], parts[3] if len(parts) > 3 else "")
-    disk = _disks.get(place[0])
-    return None if disk is None else (disk, place[1])
+    place = path.place if isinstance(path, DiskPath) else _place(os.fspath(path))
+    disk = None if place is None else _disks.get(place[0])
+    return None if disk is None or place is None else (disk, place[1])
+
+
+def _place(text: str) -> tuple[str, str] | None:
+    parts = text.split("/", 3)
+    if len(parts) < 3 or parts[1] != _ROOT:
+        return None
+    return parts[2], parts[3] if len(parts) > 3 else ""
 
 
 def _found(path: "os.PathLike[str] | str") -> tuple[Disk, str]:
@@ -191,11 +187,19 @@ def _missing(path: object) -> FileNotFoundError:
 class DiskPath(PosixPath):
     """A path whose changes go to a ``Disk``."""
 
+    # Paths are taken apart and put together all the time, and there are few of them.
+    _place: tuple[str, str] | None  # the disk's name and the file's
+    _children: "dict[str, DiskPath]"
+    _folder: "DiskPath"
+
     def __truediv__(self, name: Any) -> "DiskPath":
-        key = (str(self), str(name))
-        held = _children.get(key)
-        if held is None:
-            held = _children[key] = super().__truediv__(name)
+        try:
+            return self._children[name]
+        except AttributeError:
+            self._children = {}
+        except KeyError:
+            pass
+        held = self._children[name] = super().__truediv__(name)
         return held
 
     def with_name(self, name: str) -> "DiskPath":
@@ -203,11 +207,19 @@ class DiskPath(PosixPath):
 
     @property
     def parent(self) -> "DiskPath":
-        key = (str(self), "..")
-        held = _children.get(key)
-        if held is None:
-            held = _children[key] = super().parent
-        return held
+        try:
+            return self._folder
+        except AttributeError:
+            self._folder = super().parent
+            return self._folder
+
+    @property
+    def place(self) -> tuple[str, str] | None:
+        try:
+            return self._place
+        except AttributeError:
+            self._place = _place(str(self))
+            return self._place
 
     def unlink(self, missing_ok: bool = False) -> None:
         disk, name = _found(self)
@@ -224,7 +236,7 @@ class DiskPath(PosixPath):
             raise _missing(self)
         disk.change("disk.rename")
         disk.files[_found(target)[1]] = disk.files.pop(name)
-        return DiskPath(target)
+        return target if isinstance(target, DiskPath) else DiskPath(target)
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         disk, name = _found(self)

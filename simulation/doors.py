@@ -36,13 +36,22 @@ def here() -> "SimulatedHost":
     return _here[-1]
 
 
-@contextlib.contextmanager
-def at(host: "SimulatedHost") -> Iterator[None]:
-    _here.append(host)
-    try:
-        yield
-    finally:
+class _At:
+    __slots__ = ("_host",)
+
+    def __init__(self, host: "SimulatedHost") -> None:
+        self._host = host
+
+    def __enter__(self) -> None:
+        _here.append(self._host)
+
+    def __exit__(self, *_: object) -> None:
         _here.pop()
+
+
+def at(host: "SimulatedHost") -> _At:
+    """The code runs on this machine meanwhile."""
+    return _At(host)
 
 
 class _WayOut:

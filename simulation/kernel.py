@@ -81,8 +81,11 @@ class SimulatedKernel(MemoryDataplane):
         if self.table is None:
             return {}
         self._let_end()
+        held = self.table.timed.get(where)
+        if not held:
+            return {}
         now = self._now()
-        return {k: (until - now) // 1000 for k, until in self.table.timed.get(where, {}).items()}
+        return {k: (until - now) // 1000 for k, until in held.items()}
 
     def sightings(self) -> list[Sighting]:
         now = self._now()

@@ -18,6 +18,8 @@ from simulation.gate import Gate
 SERVED: Final = 8080  # the port at which each host serves somebody who is no member
 GATEWAY: Final = IPv4Address("10.0.255.1")
 MTU: Final = 1500
+_INTERFACES: Final = (Interface(1, "lo"), Interface(2, "eth0"))
+_LISTENER: Final = Listener("tcp", SERVED, IPv4Address("0.0.0.0"))
 
 
 def judging(name: str, *, drops: bool) -> Table:
@@ -57,10 +59,10 @@ class SimulatedMachine:
         self.routes = [route for route in self.routes if not route.ours]
 
     def interfaces(self) -> tuple[Interface, ...]:
-        return (Interface(1, "lo"), Interface(2, "eth0"))
+        return _INTERFACES
 
     def listeners(self) -> list[Listener]:
-        return [Listener("tcp", SERVED, IPv4Address("0.0.0.0"))]
+        return [_LISTENER]
 
     def local_ports(self) -> tuple[int, int]:
         return DEFAULT_LOCAL_PORTS

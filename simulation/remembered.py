@@ -4,17 +4,19 @@ again and again: the text of addresses, names of entries, the rules of a host.
 Must never do: keep anything whose result depends on more than its arguments.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
+from neti.fleet.remembered import Remembered
 from neti.model import entry
 from neti.model.settings import Settings
 from neti.ruleset.objects import Chain, Structure
 from neti.ruleset.plan import digest
 from neti.ruleset.policy import structure
 from neti.ruleset.surroundings import Surroundings
+from neti.state import records
 
 _MANY: Final = 8192
 _TEXT_OF_ADDRESSES: Final = ("_ip_int_from_string", "_string_from_ip_int")
@@ -54,8 +56,24 @@ class Rules:
 
 def stands_in() -> list[tuple[Any, dict[str, Any]]]:
     """What takes the place of these functions, by the module or class."""
-    texts = {
-        name: staticmethod(lru_cache(_MANY)(getattr(IPv4Address, name)))
-        for name in _TEXT_OF_ADDRESSES
+    return [
+        *((family, _texts(family)) for family in (IPv4Address, IPv6Address)),
+        (entry, {"parse": lru_cache(_MANY)(entry.parse)}),
+        (records, {"base_lines": _base_lines}),
+    ]
+
+
+def _texts(family: type) -> dict[str, Any]:
+    return {
+        name: staticmethod(lru_cache(_MANY)(getattr(family, name))) for name in _TEXT_OF_ADDRESSES
     }
-    return [(IPv4Address, texts), (entry, {"parse": lru_cache(_MANY)(entry.parse)})]
+
+
+@lru_cache(_MANY)
+def _line(host_id: str, held: Remembered) -> bytes:
+    return records.changes_line({host_id: held})
+
+
+def _base_lines(members: Iterable[tuple[str, Remembered]], machine: str) -> list[bytes]:
+    lines = [_line(host_id, held) for host_id, held in members]
+    return [records.header_line(records.Header(machine, len(lines))), *lines]

@@ -34,6 +34,8 @@ TLS: Final = RegistryTLS(ca=Path("ca.pem"), cert=Path("cert.pem"), key=Path("key
 FORGED_PRIVATE: Final = IPv4Address("10.0.9.9")
 _ROUNDS: Final = 60
 _GATHERED: Final = 1.2  # seconds
+# Seconds: the first, by how much each next one is longer, and the longest.
+_LEAP, _LONGER, _LONGEST_LEAP = 120.0, 60.0, 300.0
 _LATE_AT_MOST: Final = 10.0  # seconds: then a connection that says nothing is given up
 _numbers = itertools.count(1)
 
@@ -110,14 +112,15 @@ class World:
         raise Restless(names)
 
     def pass_time(self, seconds: float) -> None:
-        """In leaps: a short one, in which what is gathered is done; then long ones; while a trial
-        runs, from one look at it to the next."""
+        """In leaps: a short one, in which what is gathered is done; then longer and longer ones;
+        while a trial runs, from one look at it to the next."""
         end = self.time.now + seconds
         if seconds > _GATHERED:
             self.pass_time(_GATHERED)
+        leap = _LEAP
         while self.time.now < end:
             self._expire_sessions()
-            self.time.now = self._next(end)
+            self.time.now, leap = self._next(end, leap), min(leap + _LONGER, _LONGEST_LEAP)
             self._expire_sessions()
             for host in self.hosts:
                 if host.late and self.time.now >= host.late_since + _LATE_AT_MOST:
@@ -128,9 +131,9 @@ class World:
                 host.called()
             self.passed()
 
-    def _next(self, end: float) -> float:
+    def _next(self, end: float, leap: float) -> float:
         now = self.time.now
-        soonest = min(end, now + 120.0)
+        soonest = min(end, now + leap)
         for host in self.hosts:
             if host.late:
                 soonest = min(soonest, max(now + 0.05, host.late_since + _LATE_AT_MOST))

@@ -9,13 +9,16 @@ import json
 import os
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from neti import files
 
+# Made once, and not for each line: a journal has one for each member.
+_AS_TEXT: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
 
 def line(document: dict[str, Any]) -> bytes:
-    text = json.dumps(document, separators=(",", ":")).encode()
+    text = _AS_TEXT(document).encode()
     return b"%08x %b\n" % (zlib.crc32(text), text)
 
 

@@ -38,9 +38,10 @@ class Journal:
         self._gone.update(members.fleet.take_new_gone())
         if self._before is not None:
             said, self._before = _differences(self._before, members.fleet.members), None
-        self.former.note(said, now=self._core.since())
         self._say_changes(said)
-        self._unwritten.update({c.id: members.remembered(c.id) for c in (*changes, *said)})
+        if changes or said:
+            self.former.note(said, now=self._core.since())
+            self._unwritten.update({c.id: members.remembered(c.id) for c in (*changes, *said)})
         if touched := members.fleet.take_absence_changes() | self._left_over:
             self._left_over = set()
             self._unwritten.update({host_id: members.remembered(host_id) for host_id in touched})

@@ -199,6 +199,7 @@ def _delete(where: SetName, held: dict[str, V], keys: Iterable[str]) -> None:
         del held[key]
 
 
+@lru_cache(maxsize=64)
 def _definitions(sets: tuple[tuple[str, str], ...]) -> frozenset[str]:
     return frozenset(f"{name} {{{body}}}" for name, body in sets)
 

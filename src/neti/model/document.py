@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar, Union, cast
 T = TypeVar("T")
 
 _ADDRESSES = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
+_PLAIN_ALREADY = frozenset({str, int, float, bool, type(None)})
 
 
 class DocumentError(ValueError):
@@ -29,6 +30,8 @@ class DocumentError(ValueError):
 
 def plain(value: Any) -> Any:
     """A dataclass, and all that it holds, as what ``json`` can write."""
+    if type(value) in _PLAIN_ALREADY:
+        return value
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, enum.Enum):
