@@ -194,7 +194,6 @@ def kill_at(stage: Stage, host: SimulatedHost, effects: int) -> None:
     "{}, and is killed before its effect number {}",
     1.5,
     lambda c: (c.choice(tuple(INTERRUPTED)), c.choice((1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 11))),
-    lately=True,
 )
 def interrupted(stage: Stage, host: SimulatedHost, command: str, effects: int) -> None:
     """In the middle of what an operator asked for."""
@@ -350,7 +349,7 @@ def newer(stage: Stage, host: SimulatedHost) -> None:
         host.disk.files[name].data = host.disk.files[name].synced = written
 
 
-@act("the version before ran there", 0.7, lately=True)
+@act("the version before ran there", 0.7)
 def older(stage: Stage, host: SimulatedHost) -> None:
     """It wrote no format, and none of the keys that came later."""
     host.kill()
@@ -377,12 +376,12 @@ def _older(line: bytes) -> bytes:
     )
 
 
-@act("is upgraded, to a version with more sets", 0.7, lately=True)
+@act("is upgraded, to a version with more sets", 0.7)
 def upgrade(stage: Stage, host: SimulatedHost) -> None:
     _installed(stage, host, newer_one=True)
 
 
-@act("goes back to the version before", 0.7, lately=True)
+@act("goes back to the version before", 0.7)
 def downgrade(stage: Stage, host: SimulatedHost) -> None:
     _installed(stage, host, newer_one=False)
 
@@ -499,21 +498,20 @@ def tamper(stage: Stage, host: SimulatedHost) -> None:
     "another program loads a table that judges input (and drops: {})",
     1,
     lambda c: (c.random() < 0.5,),
-    lately=True,
 )
 def load_table(stage: Stage, host: SimulatedHost, drops: bool) -> None:
     host.machine.tables["theirs"] = judging("theirs", drops=drops)
     _changed(host)
 
 
-@act("the other program takes its table away", 1, lately=True)
+@act("the other program takes its table away", 1)
 def unload_table(stage: Stage, host: SimulatedHost) -> None:
     if host.machine.tables:
         host.machine.tables.clear()
         _changed(host)
 
 
-@act("another program takes the overlay's route away", 0.7, lately=True)
+@act("another program takes the overlay's route away", 0.7)
 def take_route(stage: Stage, host: SimulatedHost) -> None:
     if host.machine.routes:
         host.machine.routes.clear()
@@ -559,6 +557,18 @@ def users(stage: Stage, host: SimulatedHost, there: bool) -> None:
 def scan(stage: Stage, host: SimulatedHost, ports: int) -> None:
     for number in range(ports):
         host.kernel.call(IPv4Address(f"192.0.2.{100 + number % 50}"), 20_000 + number)
+
+
+@act(
+    "is scanned: {} ports where nobody listens; then users call it, for {} s",
+    1,
+    lambda c: (c.choice((5, ROOM)), 130.0),
+)
+def crowd(stage: Stage, host: SimulatedHost, ports: int, seconds: float) -> None:
+    """Long enough for its record to know them, whatever the scan has taken of it."""
+    scan(stage, host, ports)
+    users(stage, host, True)
+    stage.world.pass_time(seconds)
 
 
 # --- operators ---
@@ -613,7 +623,6 @@ def enforce_from(stage: Stage, host: SimulatedHost, where: str) -> None:
     "an operator is in by SSH, from {}",
     0.7,
     lambda c: (c.choice(("here", "elsewhere")),),
-    lately=True,
 )
 def log_in(stage: Stage, host: SimulatedHost, where: str) -> None:
     """Elsewhere: from where no rule lets anybody in, while nobody is kept out."""
@@ -623,7 +632,7 @@ def log_in(stage: Stage, host: SimulatedHost, where: str) -> None:
     host.sessions[where] = session_from(client, host.machine.private)
 
 
-@act("nobody is in by SSH any more", 1, lately=True)
+@act("nobody is in by SSH any more", 1)
 def log_out(stage: Stage, host: SimulatedHost) -> None:
     host.sessions.clear()
 
@@ -774,7 +783,6 @@ def mend(stage: Stage, host: SimulatedHost) -> None:
     0.5,
     lambda c: (c.choice(tuple(SITES)),),
     of_host=False,
-    lately=True,
 )
 def partition(stage: Stage, site: str) -> None:
     for host in stage.world.hosts:
@@ -782,7 +790,7 @@ def partition(stage: Stage, site: str) -> None:
             host.cut_off()
 
 
-@act("all reach the registry again", 1.5, of_host=False, lately=True)
+@act("all reach the registry again", 1.5, of_host=False)
 def reunion(stage: Stage) -> None:
     for host in stage.world.hosts:
         host.reach_again()

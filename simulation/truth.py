@@ -84,6 +84,7 @@ class Truth:
     said_last: dict[str, float] = field(default_factory=dict)  # when each said goodbye last
     owner: dict[str, str] = field(default_factory=dict)
     leases: dict[str, str] = field(default_factory=dict)
+    generations: dict[str, int] = field(default_factory=dict)  # of the entries that were there last
     stages: Counter[tuple[str, str]] = field(default_factory=Counter)  # from which to which
     _seen: tuple[str, int, int] | None = None
 
@@ -123,18 +124,22 @@ class Truth:
             self.owner[str(overlay)] = host_id
         self.leases = {host_id: str(overlay) for overlay, host_id in server._leases.items()}
         present: dict[str, Member] = {}
-        departed = set()
+        departed: dict[str, int] = {}
         for name in server._names:
             parsed = _parsed(name) if not is_forged(name) else None
             if isinstance(parsed, Departure):
-                departed.add(parsed.id)
+                departed[parsed.id] = max(parsed.generation, departed.get(parsed.id, -1))
             elif isinstance(parsed, Member) and self.leases.get(parsed.id) == str(parsed.overlay):
                 present[parsed.id] = parsed
         for host_id in self.members.keys() - present.keys():
             self.gone[host_id] = now
         for host_id in present:
             self.gone.pop(host_id, None)
-        for host_id in departed - present.keys():
+        self.generations.update({host_id: one.generation for host_id, one in present.items()})
+        for host_id, generation in departed.items():
+            # A word about an earlier entry stands for a while after its host has come again.
+            if host_id in present or generation < self.generations.get(host_id, -1):
+                continue
             self.left.setdefault(host_id, now)
             self.said_last[host_id] = now
         for host_id in present.keys() & self.left.keys():
