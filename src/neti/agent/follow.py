@@ -99,7 +99,7 @@ class Following:
             case DataRead(name, data, made):
                 fleet.data_read(name, data, made)
             case HostChanged(host_id):
-                fleet.host_changed(host_id)
+                fleet.host_changed(host_id, now=core.since())
             case HostRead():
                 fleet.host_read(event, now=core.since())
                 self._registration.record_read(event)

@@ -52,6 +52,7 @@ class Fleet(Known):
         guard: Guard | None = None,
         hold_seconds: float = 3600.0,
         records: Mode = "off",
+        share: str = "",
     ) -> None:
         super().__init__(
             admission,
@@ -59,6 +60,7 @@ class Fleet(Known):
             guard=guard,
             hold_seconds=hold_seconds,
             records=records,
+            share=share,
         )
         self._guarded = guard is not None
         self._now_leased: set[str] = set()  # members whose lease was read after they were let in
@@ -163,7 +165,7 @@ class Fleet(Known):
         if gone and self._guarded:
             self._leaving.expect({i for name in appeared if (i := self._leased(name))})
         for name in departures:
-            touched |= self._enter(name, now=now)
+            touched |= self._enter(name, bulk=True, now=now)
         for name in sorted(gone, key=self._end_order):
             touched |= self._remove(name, now=now)
         self._leaving.expect(())
@@ -193,11 +195,10 @@ class Fleet(Known):
         self._settle(self._remove(name, now=now))
         self._vouching.other_event()
 
-    def host_changed(self, host_id: str) -> None:
+    def host_changed(self, host_id: str, *, now: float = 0.0) -> None:
         """Its record was written. If the next thing told is that an entry of it appeared, the two
         were one step."""
-        known = host_id in self.members or bool(self._roster.entries_of(host_id))
-        self._vouching.changed(host_id, known=known)
+        self._vouching.changed(host_id, known=self._is_known(host_id), now=now)
 
     def host_read(self, read: HostRead, *, now: float) -> None:
         """What its record says."""
@@ -207,6 +208,8 @@ class Fleet(Known):
     def decide_by_records(self, decide: bool) -> None:
         """From now on only what records name is believed, or again what was believed before."""
         if self._vouching.decide(decide):
+            if not decide:  # nothing was asked about entries that were nobody's word
+                self._ask_about_all()
             self._settle(set(map(self._id_of, self._roster.claims)))
 
     def doubt_what_was_proved(self) -> None:
@@ -246,7 +249,9 @@ class Fleet(Known):
             self._settle((claim.id,))
 
     def tick(self, *, now: float) -> None:
-        """Let go of lost members whose time is over, and of small holds whose time is."""
+        """Let go of lost members whose time is over, and of small holds whose time is. Look at
+        records whose look was put off."""
+        self._vouching.tick(now=now)
         self._settle(self._leaving.tick(now=now))
 
     def time_stood_still(self, seconds: float, *, now: float) -> None:
@@ -271,7 +276,7 @@ class Fleet(Known):
         if isinstance(told, Member):
             if bulk:
                 self._vouching.listed(told.id, name)
-            elif not self._vouching.appeared(told.id, name) and self._vouching.decides:
+            elif not self._vouching.appeared(told.id, name, now=now) and self._vouching.decides:
                 # It is nobody's word, so nothing is asked about it.
                 return self._crowds.make_room(told.id) | {told.id}
             if told.extended:
@@ -285,10 +290,21 @@ class Fleet(Known):
                 self._asking.want_lease(told.overlay)
         elif isinstance(told, Departure):
             if self._vouching.decides:
-                self._asking.want_host(told.id)
+                if self._is_known(told.id):
+                    self._vouching.said_goodbye(told.id, listed=bulk)
                 return self._heed_goodbye(told.id, now=now)
             return self._leaving.goodbye(told, now=now)
         return set()
+
+    def _ask_about_all(self) -> None:
+        for name, claim in self._roster.claims.items():
+            if self._asking.holds_lease(claim) is None:
+                self._asking.want_lease(claim.overlay)
+                if claim.extended and name in self._roster:
+                    self._asking.want_data((name,))
+
+    def _is_known(self, host_id: str) -> bool:
+        return host_id in self.members or bool(self._roster.entries_of(host_id))
 
     def _heed_goodbye(self, host_id: str, *, now: float) -> set[str]:
         """Where records decide, a goodbye counts only once the host's own record says so."""

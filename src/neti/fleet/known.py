@@ -15,6 +15,7 @@ from neti.fleet.entries import MAX_JUDGED, Roster
 from neti.fleet.guard import Guard
 from neti.fleet.lost import Absences, Hold, Lost
 from neti.fleet.members import Standing
+from neti.fleet.pace import Pace
 from neti.fleet.reads import Asking
 from neti.fleet.removal import Leaving
 from neti.fleet.vouching import Mode, Vouching
@@ -39,12 +40,15 @@ class Known:
         guard: Guard | None = None,
         hold_seconds: float = 3600.0,
         records: Mode = "off",
+        share: str = "",
     ) -> None:
+        """``share``: any text that differs from agent to agent."""
         self._roster = Roster(admission)
         self._asking = Asking()
         self._standing = Standing()
         self._absent = Absences()
-        self._vouching = Vouching(records, self._asking, self._roster.__contains__)
+        pace = Pace(share, lambda: len(self._standing.members))
+        self._vouching = Vouching(records, self._asking, self._roster.__contains__, pace)
         known = (self._roster, self._asking, self._standing, self._absent)
         self._judge = Judge(*known, self._vouching)
         self._leaving = Leaving(
@@ -89,7 +93,8 @@ class Known:
 
     def next_tick(self) -> float | None:
         """When ``tick`` next has something to do, in Unix seconds."""
-        return self._leaving.next_tick()
+        times = (self._leaving.next_tick(), self._vouching.next_tick())
+        return min((at for at in times if at is not None), default=None)
 
     def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
         """Private addresses that several members of one site claim, and these members' ids. All of

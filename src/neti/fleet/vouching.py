@@ -6,7 +6,8 @@ entry stays so until it is gone, or until another entry of its host is proved. A
 good state is *trusted*: it counts as proved until its record has been read and says otherwise. See
 docs/design/host-records.md.
 
-Must never do: ask the registry about a name that no record names.
+Must never do: ask the registry about a name that no record names; for a whole list, read a record
+twice.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
@@ -14,6 +15,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from neti.errors import EntryError
+from neti.fleet.pace import Pace
 from neti.fleet.reads import Asking
 from neti.model import Departure, entry
 from neti.registry import HostRead
@@ -37,9 +39,12 @@ class Vouching:
     """Not thread-safe: the fleet owns it. ``proved``: by host id the entry that is its word.
     ``standing``: whether the registry holds this name."""
 
-    def __init__(self, mode: Mode, asking: Asking, standing: Callable[[str], bool]) -> None:
+    def __init__(
+        self, mode: Mode, asking: Asking, standing: Callable[[str], bool], pace: Pace
+    ) -> None:
         self._mode = mode
         self._asking = asking
+        self._pace = pace
         self._standing = standing
         self._proved: dict[str, str] = {}
         self.proved: Mapping[str, str] = MappingProxyType(self._proved)
@@ -49,6 +54,7 @@ class Vouching:
         self._said: dict[str, HostRead] = {}  # by id: records whose word is not proved
         self._twins: dict[str, str] = {}  # by id: what came directly after its record was written
         self._made: dict[str, int] = {}  # names whose step was read
+        self._listed: dict[str, set[str]] = {}  # by id: names of a whole list, until it is read
         self._just_changed: str | None = None  # the event before this one was about its record
 
     @property
@@ -66,8 +72,19 @@ class Vouching:
         if self._asking.asks_data(name):
             return None
         # An entry that came without a record while we watched is nobody's word.
-        open_still = self._twins.get(host_id) == name or name in self._made
-        return None if open_still and self._asking.asks_host(host_id) else False
+        open_still = (
+            self._twins.get(host_id) == name
+            or name in self._made
+            or name in self._listed.get(host_id, ())
+        )
+        return None if open_still and self._is_looked_at(host_id) else False
+
+    def _is_looked_at(self, host_id: str) -> bool:
+        return self._asking.asks_host(host_id) or self._pace.waits(host_id)
+
+    def next_tick(self) -> float | None:
+        """When ``tick`` next has something to do."""
+        return self._pace.next()
 
     def goodbye(self, host_id: str) -> Departure | None:
         """The goodbye that is the host's word, if the registry holds it; there may be others."""
@@ -95,29 +112,41 @@ class Vouching:
         self._mode = before.mode
         self.trust(before.proved)
 
-    def changed(self, host_id: str, *, known: bool) -> None:
+    def changed(self, host_id: str, *, known: bool, now: float) -> None:
         """The record was written. ``known``: a host has this id, or had it a moment ago."""
         self._just_changed = host_id
         if known and self.mode != "off":
-            self._asking.want_host(host_id)
+            self._look(host_id, now)
 
     def other_event(self) -> None:
         """Something else happened, so the next entry does not follow a record directly."""
         self._just_changed = None
 
-    def appeared(self, host_id: str, name: str) -> bool:
-        """An entry came while we watched. Returns whether it may be its host's word."""
+    def appeared(self, host_id: str, name: str, *, now: float) -> bool:
+        """An entry came while we watched. Whether it may be its host's word."""
         twin, self._just_changed = self._just_changed == host_id, None
         if twin and self.mode != "off":
             self._twins[host_id] = name
-            self._asking.want_host(host_id)
+            self._look(host_id, now)
         return twin
 
     def listed(self, host_id: str, name: str) -> None:
-        """It was in a complete list, so we did not see how it came."""
+        """It stood in a whole list, so nobody saw how it came. The step that made it is read only
+        once the record names it."""
         if self.mode != "off" and self._proved.get(host_id) != name:
             self._asking.want_host(host_id)
-            self._asking.want_data((name,))
+            self._listed.setdefault(host_id, set()).add(name)
+
+    def said_goodbye(self, host_id: str, *, listed: bool) -> None:
+        """A goodbye of a host that is known stands. While we watched, its record was written before
+        it and read then, and a goodbye that came without that is somebody else's."""
+        if listed or host_id in self._trusted:
+            self._asking.want_host(host_id)
+
+    def tick(self, *, now: float) -> None:
+        """Look at the records whose look was put off."""
+        for host_id in self._pace.due(now=now):
+            self._asking.want_host(host_id)
 
     def trust(self, words: Mapping[str, str]) -> None:
         """By host id: entries of the last good state."""
@@ -147,6 +176,7 @@ class Vouching:
         if self.mode == "off":
             return
         self._said[read.host_id] = read
+        self._listed.pop(read.host_id, None)
         self._prove(read.host_id)
 
     def data_read(self, host_id: str, name: str, made: int) -> None:
@@ -165,9 +195,16 @@ class Vouching:
     def forget(self, host_id: str) -> None:
         """Nobody has this id any more."""
         self._said.pop(host_id, None)
+        self._listed.pop(host_id, None)
         self._asking.forget_host(host_id)
+        self._pace.forget(host_id)
 
     # --- within ---
+
+    def _look(self, host_id: str, now: float) -> None:
+        """Look at its record. One that is written again and again is looked at now and then."""
+        if not self._asking.is_due(host_id) and self._pace.may(host_id, now=now):
+            self._asking.want_host(host_id)
 
     def _prove(self, host_id: str) -> None:
         said = self._said.get(host_id)

@@ -69,6 +69,7 @@ class Membership:
                 guard=guard,
                 hold_seconds=settings.hold_seconds,
                 records=records,
+                share=host.id,
             ),
             elements=Elements(revoke_seconds=REVOKE_SECONDS),
         )

@@ -298,3 +298,70 @@ def test_a_crowd_of_forged_entries_does_not_hide_the_hosts_own() -> None:
         world.forge(1, 200 + generation)
     world.register(1, 1, private=IPv4Address("10.0.0.99"))
     assert world.private(1) == "10.0.0.99"
+
+
+# --- what others can make agents read ---
+
+
+def test_a_record_that_is_written_in_a_loop_is_read_a_few_times_and_then_as_it_is() -> None:
+    world = World()
+    world.register(1)
+    world.asked_hosts.clear()
+    for _ in range(1000):
+        world.write("h1", "nothing")
+        world.answer()
+    last = world.name(1, 7)
+    world.write("h1", last)
+    world.made[last] = world.step
+    world.fleet.appeared(last)
+    world.answer()
+    assert len(world.asked_hosts) < 10
+    assert world.fleet.speaks["h1"] != last
+    due = world.fleet.next_tick()
+    assert due is not None
+    world.fleet.tick(now=due)
+    world.answer()
+    assert world.fleet.speaks["h1"] == last
+
+
+def test_goodbyes_that_others_say_cost_no_look() -> None:
+    world = World()
+    world.register(1)
+    asked = world.asked
+    for generation in range(50):
+        world.fleet.appeared(f"left.{generation}.h1")
+        world.fleet.appeared(f"left.{generation}.nobody{generation}")
+        world.answer()
+    assert world.asked == asked
+
+
+def test_goodbyes_in_a_list_are_looked_at_once_for_each_host_that_is_known() -> None:
+    world = World()
+    world.register(1)
+    asked = world.asked
+    for generation in range(50):
+        for word in (f"left.{generation}.h1", f"left.{generation}.nobody{generation}"):
+            world.made[word] = 1
+    world.listed()
+    assert world.asked == asked + 2  # its record, and again the step that made its entry
+
+
+def test_in_a_whole_list_what_nobody_vouches_for_costs_one_look_for_each_host() -> None:
+    world = World("report")
+    for number in (1, 2):
+        world.lease(number)
+        for generation in range(10):
+            world.made[world.name(number, generation)] = 5
+    world.listed()
+    assert sorted(world.asked_hosts) == ["h1", "h2"]
+    assert world.asked == 4  # and one for each lease
+
+
+def test_after_strict_a_host_without_a_record_is_believed_that_came_meanwhile() -> None:
+    world = World()
+    world.lease(1)
+    world.forge(1, 0)  # as an agent of a version before records does
+    assert world.private(1) is None
+    world.fleet.decide_by_records(False)
+    world.answer()
+    assert world.private(1) == "10.0.0.1"
