@@ -1,4 +1,5 @@
-"""Whether the state folder is still as this agent keeps it: somebody may empty or replace it.
+"""Whether the state folder is still as this agent keeps it: somebody may empty or replace it, or
+the files by which a reboot decides.
 
 What is known is then written again, because a reboot would otherwise find a host that has never
 been a member, and open it. Lock and socket are made again, because otherwise a second agent could
@@ -32,6 +33,7 @@ class Footing:
         core.soon("footing", _LOOK_EVERY)
         gone = core.out.taken_away()
         if not gone:
+            self._look_at_files()
             return
         said = (
             f"{core.out.folder.path} was emptied or replaced while the agent was running "
@@ -45,6 +47,18 @@ class Footing:
         self._write_all()
         self._name(f"{said}; what the agent knows was written there again")
 
+    def _look_at_files(self) -> None:
+        core = self._core
+        behind = core.disk.behind  # these are written again in any case, a copy with its file
+        altered = [n for n in core.out.folder.altered() if n.removesuffix(".copy") not in behind]
+        if not altered:
+            return
+        self._write_all(emptied=False)
+        self._name(
+            f"{', '.join(altered)} in {core.out.folder.path}: removed or changed by another "
+            "program while the agent was running; what the agent knows was written there again"
+        )
+
     def _name(self, sentence: str) -> None:
         """The problem remains until the agent is restarted, because somebody must find out what did
         it."""
@@ -52,9 +66,9 @@ class Footing:
             log.error("state_emptied", what=sentence)
         self._core.problems.set("state_emptied", sentence)
 
-    def _write_all(self) -> None:
+    def _write_all(self, *, emptied: bool = True) -> None:
         core, folder = self._core, self._core.out.folder
-        core.disk.keep("folder", folder.begin_anew)
+        core.disk.keep("folder", lambda: folder.begin_anew(emptied=emptied))
         if core.down.now:
             core.down.keep()
         core.stage.keep(core.stage.record, anew=True)

@@ -283,8 +283,8 @@ _KINDS: Final = (
     ),
     _warning(
         "state_emptied",
-        "The state folder was emptied or replaced while the agent was running. What the agent "
-        "knows was written there again",
+        "The state folder, or a file in it by which a reboot decides, was emptied, removed or "
+        "replaced while the agent was running. What the agent knows was written there again",
         "Find out what did it. If the message names another agent, stop one of the two. It clears "
         "when the agent is restarted",
     ),

@@ -149,7 +149,8 @@ class StateFolder:
     ) -> T | None:
         path = self.path / name
         try:
-            document = durable.checked(files.read(path, _DOCUMENT_AT_MOST))
+            content = files.read(path, _DOCUMENT_AT_MOST)
+            document = durable.checked(content)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -167,25 +168,34 @@ class StateFolder:
                 self._written.is_newer(name, used=True)
             if newer and name not in _KEEPS_ENFORCED:
                 raise ValueError("a newer format")
-            return read(document)
+            found = read(document)
         except (ValueError, TypeError, KeyError, AttributeError):
             self._written.is_newer(name, used=False)
             faults.append(Fault(path, "written by another version of Neti: not used, and kept"))
             return None
+        self._written.was_read(name, content)
+        return found
 
     def holds_what_is_not_understood(self, name: str) -> bool:
         return self._written.holds_what_is_not_understood(name)
 
+    def altered(self) -> list[str]:
+        """Files without which an enforced host would be open after a reboot, and that are not as
+        this process left or found them."""
+        return sorted(name for name in _KEEPS_ENFORCED if self._written.altered(name))
+
     # --- writing ---
 
-    def begin_anew(self) -> None:
-        """What this process has written is not there any more: the next writes are whole ones."""
+    def begin_anew(self, *, emptied: bool = True) -> None:
+        """What this process has written is not there any more: the next writes are whole ones.
+        ``emptied``: nor is anything else."""
         with self._written.faults_named():
             _make(self.path)
         self._journal.begin_anew()
         self._gone.begin_anew()
         self._public = b""
-        self._written.begin_anew()
+        if emptied:
+            self._written.begin_anew()
 
     def append(self, changes: dict[str, Remembered | None], everybody: Everybody) -> None:
         """Note what became of these members; None: gone. Raises StateError."""
@@ -206,8 +216,16 @@ class StateFolder:
             self._public = public_content
 
     def save_record(self, record: Record) -> None:
+        """The copy also where the file itself cannot be replaced, because then it is what counts:
+        something else may be in the file's place. Raises StateError if any of them failed."""
+        refused: StateError | None = None
         for name in (_STAGE, _STAGE_COPY):
-            self._write(name, records.record_document(record), 0o640)
+            try:
+                self._write(name, records.record_document(record), 0o640)
+            except StateError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
 
     def save_window(self, window: Mapping[str, float]) -> None:
         self._write("guard.json", records.window_document(window), 0o640)

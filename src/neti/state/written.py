@@ -6,11 +6,19 @@ Must never do: overwrite what could not be understood, or say that something is 
 """
 
 import contextlib
+import errno
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
-from neti import durable
+from neti import durable, files
 from neti.state.loaded import StateError
+
+# That a file is not there, or something else is in its place. Other errors say nothing of it.
+_NOT_THERE: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EFBIG, errno.ENXIO}
+)
 
 
 class Written:
@@ -21,6 +29,7 @@ class Written:
         self._newer: set[str] = set()  # files that another version wrote: kept when written anew
         self._not_understood: set[str] = set()  # those of them of which nothing is used
         self._tell: Callable[[str], None] = lambda _name: None
+        self._last: dict[str, tuple[int, int]] = {}  # length and checksum, as written or read
 
     def on_written(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
@@ -34,6 +43,20 @@ class Written:
     def holds_what_is_not_understood(self, name: str) -> bool:
         return name in self._not_understood
 
+    def was_read(self, name: str, content: bytes) -> None:
+        """Whole, and by this process, which has not written it yet."""
+        self._last[name] = _mark(content)
+
+    def altered(self, name: str) -> bool:
+        """Whether somebody else removed it or put something else in its place."""
+        last = self._last.get(name)
+        if last is None:
+            return False
+        try:
+            return _mark(files.read(self.folder / name, last[0])) != last
+        except OSError as error:
+            return error.errno in _NOT_THERE
+
     def begin_anew(self) -> None:
         """The folder was emptied: nothing in it is to be spared any more."""
         self._not_understood.clear()
@@ -46,6 +69,7 @@ class Written:
                 self._newer.discard(name)
                 self._not_understood.discard(name)
             durable.replace(self.folder / name, content, mode)
+        self._last[name] = _mark(content)
         self._tell(name)
 
     @contextlib.contextmanager
@@ -56,3 +80,7 @@ class Written:
         except OSError as error:
             said = f"{self.folder / name}: cannot be written: {error.strerror}"
             raise StateError(said) from error
+
+
+def _mark(content: bytes) -> tuple[int, int]:
+    return len(content), zlib.crc32(content)

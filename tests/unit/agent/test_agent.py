@@ -956,3 +956,34 @@ def test_a_host_whose_leave_came_about_though_it_failed_is_registered_again(
     assert one.agent.registration.entry in fleet.server._names
     assert two.agent is not None
     assert one.host.id in two.agent.core.members.fleet.members
+
+
+@pytest.mark.parametrize("how", ["removed", "an older copy", "a folder"])
+def test_a_stage_that_somebody_takes_from_the_disk_is_written_again_and_named(
+    fleet: World, how: str
+) -> None:
+    """A reboot would otherwise open this host."""
+    one, _ = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    one.ask("enforce", seconds=60)
+    folder = one.settings.table_files_path
+    both = [folder / "stage.json", folder / "stage.json.copy"]
+    older = [path.read_bytes() for path in both]
+    one.ask("confirm")
+    fleet.pass_time(40)
+    assert "state_emptied" not in one.problems()
+    for path, content in zip(both, older, strict=True):
+        path.unlink()
+        if how == "an older copy":
+            path.write_bytes(content)
+    if how == "a folder":
+        both[0].mkdir()  # the copy takes its place
+    fleet.pass_time(40)
+    assert "stage.json, stage.json.copy" in one.problems()["state_emptied"]
+    assert ("stage_not_saved" in one.problems()) == (how == "a folder")
+    loaded = StateFolder(folder).load("this machine")
+    assert loaded.record is not None
+    assert loaded.record.confirmed
+    said = one.problems()["state_emptied"]
+    fleet.pass_time(40)
+    assert one.problems()["state_emptied"] == said
