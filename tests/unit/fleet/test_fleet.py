@@ -1,5 +1,6 @@
 """Who is a member: named worlds, and random ones against a slow reference."""
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -894,6 +895,7 @@ class Reference:
         return self.leases.get(member.overlay, host_id) != host_id
 
 
+@functools.cache  # the reference asks about every name at every step
 def admissible(name: str) -> Member | Departure | Moved | None:
     try:
         parsed = entry.parse(name)

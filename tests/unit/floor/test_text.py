@@ -110,7 +110,9 @@ def test_a_log_value_can_be_read_back(foreign: str) -> None:
 
 @given(
     st.recursive(
-        hostile | st.floats() | st.none(), lambda e: st.lists(e) | st.dictionaries(hostile, e)
+        hostile | st.floats() | st.none(),
+        lambda e: st.lists(e) | st.dictionaries(hostile, e),
+        max_leaves=12,
     )
 )
 @example(["\\\\ud800", "\\", float("nan"), {"\ud800": "\U0001f600\x7f"}])

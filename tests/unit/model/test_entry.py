@@ -182,6 +182,7 @@ def test_what_is_encoded_is_never_too_much_to_parse(count: int) -> None:
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
 )
 
 
