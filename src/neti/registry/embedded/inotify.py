@@ -58,7 +58,7 @@ class Doorbell:
 
 
 def ring(path: Path) -> None:
-    """Touch the file. That nobody ever listened there is no error."""
+    """Touch the file. It is no error if nobody ever listened there."""
     try:
         os.utime(path)
     except OSError:

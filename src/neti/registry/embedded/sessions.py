@@ -33,7 +33,7 @@ class Sessions:
     def __init__(
         self, path: Path, *, seconds: float, clock: Clock, timeout: float, taker: bytes
     ) -> None:
-        """``taker``: a word by which this process knows itself."""
+        """``taker``: random, by which this process recognises itself."""
         self._taker = taker
         self._path = path
         self._seconds = seconds
@@ -59,7 +59,7 @@ class Sessions:
         return session
 
     def renew(self, session: Session) -> bool:
-        """Whether it is still alive, and then it is for its whole time-out again."""
+        """Returns whether it is still alive. If so, its time-out begins again."""
         with explained(self._path), writing(self._database):
             return self._renew(
                 session,
@@ -81,7 +81,7 @@ class Sessions:
             return True
 
     def taken(self, session: Session) -> bool:
-        """Whether it lives on in another process."""
+        """Whether another process has taken it up."""
         with explained(self._path):
             query = (
                 "SELECT 1 FROM sessions JOIN takers USING (id)"

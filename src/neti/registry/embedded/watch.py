@@ -55,7 +55,7 @@ from neti.registry.untrusted import (
 )
 
 _LOG: Final = logging.getLogger(__name__)
-# A net below the bell: for a writer that was killed after its commit and before it rang.
+# In case the bell does not ring: a writer may be killed after its commit and before it rings.
 _TICK_SECONDS: Final = 1.0
 
 

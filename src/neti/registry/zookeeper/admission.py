@@ -1,6 +1,6 @@
 """Who may begin a host: the right to create below ``hosts``, and the records that operators make.
 
-Rights change and data do not, so a registered host stays vouched for, and a lease as old as it is.
+Only rights change, not data, so a registered host stays vouched for, and a lease keeps its age.
 
 Must never do: take an id away from the certificate that it belongs to, unless that was asked for.
 """
@@ -94,8 +94,8 @@ def plan(
     pattern: str | None = None,
     replace: bool = False,
 ) -> tuple[list[Admit], list[Refused]]:
-    """``pattern``: of the subject of an id that none is named for; ``replace``: also what belongs
-    to another subject."""
+    """``pattern``: makes the subject of an id that is given none; ``replace``: also what belongs to
+    another subject."""
     _of_hosts(attempt, layout)
     steps: list[Admit] = []
     refused: list[Refused] = []

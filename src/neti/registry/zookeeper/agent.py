@@ -21,19 +21,19 @@ from neti.registry.zookeeper.leases import ANY_VERSION, EPHEMERAL
 from neti.registry.zookeeper.own_nodes import OwnNodes, refused_record
 from neti.registry.zookeeper.session import OneSession, owner
 
-# Former entries of one session that may stand.
+# How many former entries of one session may pile up.
 _MOST_STANDING: Final = 8
 
 
 class AgentSide(OneSession):
-    # The session in which former entries stand, and which.
+    # The session that has former entries, and which.
     _standing: tuple[int, set[str]] = (0, set())
 
     def watch(self, sink: Sink, *, hosts: bool = False) -> None:
         with self._lock:
             self._stream.watch(sink, hosts=hosts)
             client = self._start()
-            # Where other calls came first it is connected already: begin in its own thread.
+            # After other calls it is connected already, so begin in its own thread.
             client.submit(Sync(self._layout.ip_map), self._stream.on_watch)
 
     def ask(self, questions: Iterable[Question]) -> None:
@@ -198,7 +198,7 @@ class AgentSide(OneSession):
 
 
 class _Deaf:
-    """The listener of a session that only has to be there."""
+    """The listener of a session that only has to exist."""
 
     def on_event(self, kind: int, path: str) -> None:
         return

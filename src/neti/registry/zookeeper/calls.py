@@ -113,8 +113,8 @@ class Attempt:
         return self._client.session[0] or 0
 
     def go_on(self) -> None:
-        """Another deadline, from now on. For what takes as long as members want it to, because they
-        can make any number of nodes: the server answers, so it is not away."""
+        """Begin a new deadline now. For reads that take as long as members like, because they can
+        make any number of nodes: the server answers, so it is not away."""
         self._deadline = time.monotonic() + self._timeout
 
     def each(self, requests: Sequence[Any]) -> list[Any]:
@@ -132,7 +132,7 @@ class Attempt:
         return answer
 
     def multi(self, operations: Sequence[Any]) -> tuple[int, Exception] | None:
-        """All or none of ``operations``; which one failed and why, None when all were done."""
+        """All of ``operations`` or none. Returns which one failed and why, or None."""
         try:
             answers = self.one(Transaction(list(operations)))
         except _LOST:
@@ -156,7 +156,7 @@ class Attempt:
     def nodes(
         self, paths: Sequence[str], *, unread: set[str] | None = None
     ) -> list[tuple[bytes, Any] | None]:
-        """As ``read``, and each node's stat."""
+        """Like ``read``, with each node's stat."""
         return [
             None if (held := _held(answer, path, unread)) is None else (held[0] or b"", held[1])
             for path, answer in zip(paths, self._read_all(paths), strict=True)

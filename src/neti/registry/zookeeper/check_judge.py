@@ -54,7 +54,7 @@ def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
 
 
 def _open(tree: Tree, *, secure: bool) -> Iterable[Finding]:
-    # What stands above our own root is not ours to judge.
+    # Nodes above our own root are not ours to judge.
     own = tree.layout.root + "/"
     harmful = [
         p for p, acl in tree.acls.items() if (p + "/").startswith(own) and rights.harmful(acl)

@@ -1,4 +1,4 @@
-"""What ``neti registry check`` says of a server, from what it answers to whoever asks.
+"""What ``neti registry check`` says about a server, from what it answers to anybody.
 
 Must never do: change anything, but for a nameless node that ends with its session.
 """

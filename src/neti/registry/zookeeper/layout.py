@@ -6,12 +6,12 @@
     PREFIX/hosts/HOST-ID        the host's record, which the host alone may write: which of the
                                 entries is its word. That keeps two agents from one identity.
     PREFIX/agents/HOST-ID       the detail document; ephemeral, watched by nobody
-    PREFIX/interval, maxchange  live settings; one more of them is the operators' word to all:
-    PREFIX/release              who is gone for good, see ``neti.registry.release``
-    PREFIX/strict               whether only what records name is believed
-    PREFIX/fleet                a name made by chance with the tree: a wiped one has another
+    PREFIX/interval, maxchange  live settings, as are the next two
+    PREFIX/release              which hosts are gone for good, see ``neti.registry.release``
+    PREFIX/strict               whether only entries that records name are believed
+    PREFIX/fleet                a random name, made with the tree: after a wipe there is another
 
-Must never do: make a path of text that could leave its parent.
+Must never do: turn text into a path that could leave its parent.
 """
 
 from dataclasses import dataclass

@@ -58,7 +58,7 @@ class Leases:
     def take(
         self, attempt: Attempt, host_id: str, subnet: IPv4Network, prefer: IPv4Address | None
     ) -> IPv4Address | None:
-        """A free address, taken; None when the caller should look again."""
+        """Take a free address; None if the caller should look again."""
         layout = self._layout
         probes = 0
         of_id, of_overlay = attempt.acls([layout.id_to_ip, layout.ip_to_id])
@@ -93,7 +93,7 @@ class Leases:
     def release(
         self, attempt: Attempt, host_id: str
     ) -> tuple[list[Any], IPv4Address | DamagedLease | None]:
-        """What gives the id's lease up, and the address that is free then."""
+        """The operations that give up the id's lease, and the address that becomes free."""
         by_id = self._layout.by_id(host_id)
         registered = IdentityHeld(
             f"{host_id} is registered: its agent has to leave before its lease is released"
@@ -118,7 +118,8 @@ class Leases:
     def move(
         self, attempt: Attempt, old: str, new: str, *, force: bool
     ) -> tuple[list[Any], tuple[IPv4Address, IPv4Address | None]]:
-        """What gives ``old``'s address to ``new``; that address, and the one that is free then."""
+        """The operations that give ``old``'s address to ``new``; that address, and the one that
+        becomes free."""
         layout = self._layout
         overlay = self.held(attempt, old)
         if overlay is None:
@@ -148,7 +149,7 @@ class Leases:
         return operations, (overlay, former)
 
     def _rights_of(self, attempt: Attempt, host_id: str) -> list[Any]:
-        """A lease belongs to whom the host's other nodes belong, before all its record."""
+        """A lease belongs to the owner of the host's other nodes, above all of its record."""
         layout = self._layout
         (parent,) = attempt.acls([layout.id_to_ip])
         paths = [layout.host(host_id), layout.by_id(host_id), layout.agent(host_id)]
@@ -257,8 +258,8 @@ def overlay_of(data: bytes) -> IPv4Address | None:
 
 
 def overlay_named(name: str) -> IPv4Address | None:
-    """The address that a node of ``ip_to_id`` stands for. Any other spelling than ours is junk:
-    it must never be taken for the node of that address."""
+    """The address that a node of ``ip_to_id`` stands for. Any spelling but ours is junk, and must
+    never be taken for the node of that address."""
     found = overlay_of(name.encode(errors="replace"))
     return found if found is not None and str(found) == name else None
 

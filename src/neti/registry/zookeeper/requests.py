@@ -1,4 +1,4 @@
-"""Requests that kazoo does not know, or not in this form, in ZooKeeper's own words. Pure.
+"""Requests that kazoo does not know, or not in this form, as ZooKeeper spells them. Pure.
 
 Must never do: fail as a whole because one name in an answer makes no sense.
 """
@@ -94,7 +94,7 @@ class ListNames:
 
 
 class ListWholeNames(ListNames):
-    """The same with each name as it is, for whoever has to find the node again."""
+    """The same with each name as it is, for callers that have to find the node again."""
 
     @staticmethod
     def name_of(whole: str) -> str:

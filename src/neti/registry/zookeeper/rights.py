@@ -1,10 +1,10 @@
 """Who may do what in ZooKeeper's tree: the rights of new nodes, and what an ACL lets whom do. Pure.
 
-Rights are told by the tree itself: what stands below a parent that anyone may empty is as open as
-the parent; below a closed one a node belongs to who made it (its certificate's subject), operators
-may do all, and everybody else may read. So agents need no configuration for it.
+The tree itself says what the rights are: a node below a parent that anyone may empty is as open as
+the parent. Below a closed one, a node belongs to its maker (its certificate's subject), operators
+may do everything, and everybody else may read. So agents need no configuration for it.
 
-Must never do: give a member the right to write a lease. Whoever can write one lease can give it
+Must never do: give a member the right to write a lease. Anyone who can write a lease can give it
 to another id, and then speak for that id.
 """
 

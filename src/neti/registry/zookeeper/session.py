@@ -30,7 +30,7 @@ from neti.registry.zookeeper.watch import Listener, StreamClient
 from neti.words import some
 
 T = TypeVar("T")
-# How often the state may change between a look and the write that relies on it.
+# How often the tree may change between a look and the write that relies on it.
 _LOOKS: Final = 20
 
 
@@ -83,8 +83,8 @@ class OneSession:
         *,
         refused: Callable[[Any], RegistryError | None] = lambda _operation: None,
     ) -> None:
-        """Look, then write in one step what follows; look again if that has changed meanwhile.
-        ``refused``: what to say when this operation is not allowed."""
+        """Look, then write in one step what follows from it; look again if something has changed
+        meanwhile. ``refused``: what to say when this operation is not allowed."""
         for _ in range(_LOOKS):
             operations = look(attempt)
             if not operations:
@@ -118,12 +118,12 @@ class OneSession:
     def _attempt(self, operation: Callable[[Attempt], T]) -> T:
         with self._lock:
             if self._files is not None and self._client is None:
-                tls.context(self._files)  # what is wrong with our own files is known at once
+                tls.context(self._files)  # so that a fault in our own files is known at once
             client = self._start()
         return Calls(client, self._timeout, lambda: self._stream.reason).attempt(operation)
 
     def _attempt_as_operator(self, operation: Callable[[Attempt], T]) -> T:
-        """What members may not do. A refusal says who may."""
+        """For what members may not do. A refusal says who may."""
         try:
             return self._attempt(operation)
         except Unreadable:

@@ -1,8 +1,7 @@
-"""How kazoo waits, connects and reads, done with less patience and fewer system calls.
+"""How kazoo waits, connects and reads, but with less patience and fewer system calls.
 
 kazoo waits for its socket before it reads the four bytes of a length, and again before it reads
-what follows. Each wait gives other threads their turn in between: for one event that cost as much
-as all of the rest.
+the rest. Other threads run during each wait, which doubled the cost of an event.
 
 Must never do: connect without checking, where ``registry_tls`` is set.
 """
@@ -21,10 +20,10 @@ _AHEAD: Final = 32 * 1024  # bytes: some 300 events
 
 
 class ReadAhead:
-    """A connected socket that takes in at once all that has come. Used by one thread.
+    """A connected socket that reads everything that has come at once. Used by one thread.
 
-    What it holds makes no descriptor readable, so that ``pending`` has to be asked first, as with
-    an SSLSocket; kazoo does so of whatever has that method.
+    Bytes that it holds make no descriptor readable, so ``pending`` has to be asked first, as with
+    an SSLSocket. kazoo asks every socket that has this method.
     """
 
     def __init__(self, connected: socket.socket) -> None:
@@ -33,7 +32,7 @@ class ReadAhead:
         self._at = 0
 
     def recv(self, count: int) -> bytes:
-        """As socket.recv: up to ``count`` bytes, none when the connection has ended."""
+        """Like socket.recv: up to ``count`` bytes, none when the connection has ended."""
         if self._at == len(self._held):
             self._held, self._at = self._socket.recv(_AHEAD), 0
         chunk = self._held[self._at : self._at + count]
@@ -41,7 +40,7 @@ class ReadAhead:
         return chunk
 
     def pending(self) -> int:
-        """Bytes that can be had without waiting."""
+        """How many bytes can be read without waiting."""
         deciphered = self._socket.pending() if isinstance(self._socket, ssl.SSLSocket) else 0
         return len(self._held) - self._at + deciphered
 

@@ -1,9 +1,9 @@
 """From ZooKeeper's events to the registry's: first a snapshot, then each change, nothing missed.
 
-All of it runs in the connection thread, so that there is one order. A watch is silent after any
-reconnect and what happened meanwhile is not told again; but the ``cversion`` of a parent grows by
-one with every child made or gone. So everything is counted, and only where the count is wrong the
-whole list is read again.
+All of it runs in the connection thread, so that there is one order. After a reconnect, a watch does
+not report what happened meanwhile. But the ``cversion`` of a parent grows by one with every child
+that is made or deleted. So we count the events, and read the whole list again only if the count is
+wrong.
 
 Must never do: read the whole list because time has passed, or block.
 """
@@ -88,13 +88,13 @@ class Stream:
         self._records = f"{layout.hosts}/"
         self._hosts = False  # HostChanged is told
         self._sink: Sink | None = None
-        self._epoch = 0  # counts connections and resyncs: answers to older questions are void
+        self._epoch = 0  # counts connections and resyncs: older answers no longer count
         self._connected = False
         self._watching = False  # this connection's watches were asked for
         self._fresh = False
         self._taken = False  # another process uses this session
         self._told_reason: str | None = None
-        # What the sink's picture stands for; None before the first snapshot.
+        # What the sink knows; None before the first snapshot.
         self._cversion: int | None = None
         self._czxid = 0
         self._fleet: str | None = None  # None: not read on this connection yet
@@ -173,7 +173,7 @@ class Stream:
     # --- becoming complete ---
 
     def _resync(self) -> None:
-        """Watch again, and look whether anything was missed."""
+        """Watch again, and check whether anything was missed."""
         self._epoch += 1
         if self._sink is None:
             return
@@ -202,7 +202,7 @@ class Stream:
         if absent and self._lays_out and not self._created_parents:
             self._make_parents()
             return
-        # Where it is not there and may not be made, nothing can be told by it.
+        # If it does not exist and may not be made, it says nothing.
         self._fleet = "" if isinstance(answer, Exception) else host_id_text(answer[0] or b"")
         self._submit(Exists(self._layout.ip_map, None), self._on_parent)
 
@@ -224,7 +224,7 @@ class Stream:
             self._read_list_later()
 
     def _make_parents(self) -> None:
-        """Lay out the tree. Where that is not allowed, wait until somebody has done it."""
+        """Lay out the tree. If that is not allowed, wait until an operator has done it."""
         if self._created_parents:
             return
         self._created_parents = True
@@ -246,7 +246,7 @@ class Stream:
             )
 
     def _read_list_later(self) -> None:
-        # Capped: somebody who fills the list with junk must not keep everybody from reading it.
+        # Capped, so that a member that fills the list with junk cannot keep others from reading it.
         seconds = random.uniform(0, min(self._members * _JITTER_SECONDS_PER_NAME, _LONGEST_JITTER))
         epoch = self._epoch
 
@@ -309,8 +309,8 @@ class Stream:
             if self._cversion is not None:
                 self._tell(HostChanged(bounded_name(path.removeprefix(self._records))))
         elif path in self._settings:
-            # Not while a list is still to come: settings are read after it. An operator's word
-            # about who is gone means something only to an agent that knows the list.
+            # Not before the list, after which all settings are read: which hosts are gone means
+            # something only to an agent that knows the list.
             if self._fresh or self._settings_due:
                 self._read_setting(path)
         elif path == self._layout.ip_map and kind in (CREATED, DELETED):
@@ -321,7 +321,7 @@ class Stream:
 
     def _on_child(self, kind: int, name: str) -> None:
         if "/" in name or self._cversion is None or kind not in (CREATED, DELETED):
-            return  # before the first list all is in the list
+            return  # before the first list, everything is in the list
         self._cversion = _unsigned(self._cversion + 1)
         if kind == CREATED:
             self._members += 1

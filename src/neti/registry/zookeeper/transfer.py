@@ -1,9 +1,9 @@
 """``neti registry export`` and ``import``: the tree as a document, and the other way.
 
-A tree that is not there is laid out closed: members can make nothing in it until everything of the
-document stands. So nobody is faster than the owner of an id or an address.
+A tree that does not exist is laid out closed: members can make nothing in it until the whole
+document is written. So nobody gets an id or an address before its owner.
 
-Must never do: change a node that is there, but for the rights of parents that it closed itself.
+Must never do: change an existing node, except for the rights of parents that it closed itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +64,7 @@ def look(attempt: Attempt, layout: Layout, at: str) -> tuple[Export, list[str]]:
 
 
 def _leases(attempt: Attempt, layout: Layout, left_out: list[str]) -> tuple[Leased, ...]:
-    """The oldest first, by the last write of the half that names the host."""
+    """Oldest first, by the last write of the half that names the host."""
     found: list[tuple[int, Leased]] = []
     for ids in _parts([i for i in attempt.names(layout.id_to_ip) if HOST_ID.fullmatch(i)]):
         attempt.go_on()
@@ -323,7 +323,7 @@ def _missing_settings(
 
 
 def _meaning(name: str, value: bytes) -> object:
-    """Two say the same of strict though they were said at different times."""
+    """Two values of ``strict`` are the same even if they were set at different times."""
     said = strict.decode(value) if name == "strict" else None
     return said.on if said is not None else value
 

@@ -2,7 +2,7 @@
 
 ZooKeeper sends the events of a watch and the answers to requests in one order over one connection.
 kazoo reads both in its connection thread and then hands them to different threads, where the order
-is lost; and it knows no watch on a subtree (request 106, ZooKeeper 3.6). Here events, answers and
+is lost. It also has no watches on a subtree (request 106, ZooKeeper 3.6). Here events, answers and
 states all arrive in the connection thread.
 
 Must never do: block in that thread, or let an exception of a listener end it.
@@ -39,10 +39,10 @@ _EVENT: Final = struct.Struct("!iii")
 _REPLY_HEADER: Final = struct.Struct("!iqi")
 _AT_A_TIME: Final = 65_536  # bytes of an answer that is not kept
 _CONNECT_REPLY: Final = struct.Struct("!iii")  # length, protocol version, session time-out
-# Seconds between two attempts to connect: what changed meanwhile is in the kernel 2 s after the
-# registry is back, however long it was away.
+# Seconds between two attempts to connect. So changes are in the kernel 2 s after the registry is
+# back, however long it was away.
 _LONGEST_PAUSE: Final = 1.0
-# So often taken up within so many seconds, a session has two masters.
+# A session that is taken up this often within this many seconds is used by two processes.
 _FOUGHT_OVER: Final = 6
 _FOUGHT_WITHIN: Final = 15.0
 
@@ -59,11 +59,11 @@ class Listener(Protocol):
         """A connection attempt failed; the next follows."""
 
     def on_taken(self) -> None:
-        """Another process uses this session; it is given up, and another one begins."""
+        """Another process uses this session: we give it up and begin another one."""
 
 
 class Reply:
-    """Passes the answer (or the exception instead of one) on in the thread that has read it."""
+    """Passes on the answer, or an exception, in the thread that has read it."""
 
     __slots__ = ("_then",)
 
@@ -107,7 +107,7 @@ class StreamClient(KazooClient):  # type: ignore[misc]  # kazoo has no types
 
     @property
     def session(self) -> tuple[int, bytes]:
-        """Meant for the connection thread, in a connected state."""
+        """Call it in the connection thread, while connected."""
         return self._session_id, self._session_passwd
 
     def submit(self, request: Any, then: Callable[[Any], None]) -> object:
@@ -165,8 +165,8 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
         self._resumed: deque[float] = deque(maxlen=_FOUGHT_OVER)
 
     def zk_loop(self) -> None:
-        """Until stopped: where it is out of memory or descriptors for a moment, it begins anew,
-        because nobody else would."""
+        """Runs until stopped. If it is out of memory or descriptors for a moment, it starts again,
+        because nobody else would restart it."""
         while True:
             try:
                 super().zk_loop()
@@ -254,9 +254,9 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
         return connected
 
     def _is_fought_over(self) -> bool:
-        """Whether the session was taken up again and again in a few seconds. A server lets one
-        connection have a session, and ends the one that had it before: two processes with one
-        session would take it from each other for ever."""
+        """Whether the session was taken up again and again within a few seconds. A server gives a
+        session to one connection, and closes the one that had it before: two processes with the
+        same session would take it from each other for ever."""
         resumed, now = self._resumed, time.monotonic()
         if len(resumed) < _FOUGHT_OVER or now - resumed[0] > _FOUGHT_WITHIN:
             return False
@@ -264,11 +264,11 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
         return True
 
     def _is_turned_away(self, host: str, hostip: str, port: int) -> bool:
-        """Whether the server serves, only not us, and has not for a whole session.
+        """Whether the server serves others, but has not served us for a whole session time-out.
 
         A server closes the connection of a client that has seen a later state than its own. One
-        that was wiped or restored from an older copy does so for ever; one without a quorum does it
-        to everybody, and then nothing follows.
+        that was wiped or restored from an older copy does so for ever. One without a quorum does it
+        to all clients, which proves nothing.
         """
         now = time.monotonic()
         if self._turned_away_since is None:
@@ -308,7 +308,7 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
             return False
 
     def _read_header(self, timeout: float) -> Any:
-        """As kazoo's; but an answer about many nodes that is too long is read and not kept."""
+        """Like kazoo's, but reads and drops an answer about many nodes that is too long."""
         (length,) = _INT.unpack(self._read(_INT.size, timeout))
         pending = self.client._pending
         asked = pending[0][0] if pending else None
@@ -331,7 +331,7 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
 
 
 def _in_words(error: BaseException) -> str:
-    """kazoo says "socket connection error: None" of what has no number, such as a time-out."""
+    """kazoo says "socket connection error: None" for errors without a number, such as time-outs."""
     cause = error.__context__
     if isinstance(error, ConnectionDropped) and isinstance(cause, OSError):
         if isinstance(cause, TimeoutError):
