@@ -81,6 +81,20 @@ class KernelMoved(DataplaneError):
     """What was read from the kernel is out of date, and nothing took effect: read it again."""
 
 
+class DeviceMissing(DataplaneError):
+    """There is no such WireGuard device, or no program that answers for it: make it, or start
+    wireguard-go."""
+
+
+class DeviceRefused(DataplaneError):
+    """The WireGuard device's answer: ``number`` is its errno. What it was told before that took
+    effect: read the device again."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
 class StructureRefused(DataplaneError):
     """Rules or sets could not be loaded into the kernel. Members and stage were, where possible."""
 

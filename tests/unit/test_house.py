@@ -42,7 +42,7 @@ LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms.spli
 # library -> the rooms that may import it
 DOORS = {
     "kazoo": ("registry/zookeeper/",),
-    "cryptography": ("registry/zookeeper/",),
+    "cryptography": ("registry/zookeeper/", "dataplane/wireguard/keys.py"),
     "sqlite3": ("registry/embedded/",),
     "pydantic": ("config/",),
     "pydantic_core": ("config/",),

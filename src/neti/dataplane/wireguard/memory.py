@@ -1,0 +1,138 @@
+"""A WireGuard device of dictionaries, for tests of the code above it.
+
+It gives an allowed address to whoever was given it last, as the real ones do, and keeps a session
+with a peer until that peer is removed. Handshakes happen when a test says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import ip_network
+
+from neti.dataplane.wireguard.keys import public_half
+from neti.errors import DataplaneError, DeviceMissing
+from neti.model import IPAddress
+from neti.model.wireguard_key import PrivateKey, PublicKey
+from neti.ruleset.peers import (
+    Allowed,
+    Change,
+    Device,
+    Endpoint,
+    Peer,
+    PeerState,
+    RemovePeer,
+    SetPeer,
+    UpdatePeer,
+)
+
+
+class MemoryWireGuard:
+    """``there``: whether the device exists; ``vanish`` deletes it. ``failing``: with which every
+    change is refused, ``failing_after`` changes later. ``changes``: what was applied."""
+
+    def __init__(self) -> None:
+        self.there = True
+        self.failing: DataplaneError | None = None
+        self.failing_after = 0
+        self.changes: list[Change] = []
+        self._public: PublicKey | None = None
+        self._port = 0
+        self._peers: dict[PublicKey, PeerState] = {}
+        self._owners: dict[Allowed, PublicKey] = {}
+
+    def close(self) -> None: ...
+
+    def device(self) -> Device | None:
+        return Device(self._public, self._port, dict(self._peers)) if self.there else None
+
+    def configure(self, private: PrivateKey, port: int) -> None:
+        self._must_be_there()
+        if self.failing is not None:
+            raise self.failing
+        public = public_half(private)
+        if public != self._public:
+            # Sessions end. When the last handshake was stays known, as with the real ones.
+            self._remove(public)
+        self._public, self._port = public, port
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        for number, change in enumerate(changes):
+            self._must_be_there()
+            if self.failing is not None and number >= self.failing_after:
+                raise self.failing
+            self._change(change)
+            self.changes.append(change)
+
+    def _change(self, change: Change) -> None:
+        match change:
+            case SetPeer(peer):
+                if peer.key == self._public:
+                    return
+                before = self._peers.get(peer.key)
+                for network in before.peer.allowed if before is not None else ():
+                    del self._owners[network]
+                self._give(peer)
+                if before is None:
+                    self._peers[peer.key] = PeerState(peer)
+                    return
+                endpoint = peer.endpoint or before.peer.endpoint
+                self._peers[peer.key] = replace(before, peer=replace(peer, endpoint=endpoint))
+            case UpdatePeer(key, endpoint, keepalive) if key in self._peers:
+                state = self._peers[key]
+                peer = state.peer
+                if endpoint is not None:
+                    peer = replace(peer, endpoint=endpoint)
+                if keepalive is not None:
+                    peer = replace(peer, keepalive=keepalive)
+                self._peers[key] = replace(state, peer=peer)
+            case RemovePeer(key):
+                self._remove(key)
+
+    def _give(self, peer: Peer) -> None:
+        """Its allowed addresses, taken from whoever has them."""
+        for network in peer.allowed:
+            owner = self._owners.get(network)
+            if owner is not None:
+                state = self._peers[owner]
+                left = state.peer.allowed - {network}
+                self._peers[owner] = replace(state, peer=replace(state.peer, allowed=left))
+        self._owners.update(dict.fromkeys(peer.allowed, peer.key))
+
+    def _remove(self, key: PublicKey) -> None:
+        gone = self._peers.pop(key, None)
+        for network in gone.peer.allowed if gone is not None else ():
+            del self._owners[network]
+
+    # --- what a test does ---
+
+    def make(self) -> None:
+        self.there = True
+
+    def vanish(self) -> None:
+        """As 'ip link delete' or the end of wireguard-go: all of it is gone."""
+        self.there, self._public, self._port, self._peers = False, None, 0, {}
+        self._owners = {}
+
+    def shake_hands(self, key: PublicKey, at: float, endpoint: Endpoint | None = None) -> None:
+        """With a peer that is there, at a time of CLOCK_REALTIME; from another endpoint than was
+        known, if given. Both ends must know each other: that is the test's business."""
+        state = self._peers[key]
+        peer = state.peer if endpoint is None else replace(state.peer, endpoint=endpoint)
+        self._peers[key] = replace(
+            state, peer=peer, handshake=at, received=state.received + 148, sent=state.sent + 92
+        )
+
+    def leads(self, address: IPAddress) -> PublicKey | None:
+        """To which peer a packet for this address goes, and from which one such a source is
+        taken."""
+        host = ip_network(address)
+        found = [
+            (network.prefixlen, key)
+            for key, state in self._peers.items()
+            for network in state.peer.allowed
+            if network.version == host.version and address in network
+        ]
+        return max(found)[1] if found else None
+
+    def _must_be_there(self) -> None:
+        if not self.there:
+            raise DeviceMissing("there is no WireGuard device in this memory")
