@@ -17,6 +17,7 @@ from neti.errors import DataplaneError, DataplaneUnavailable, KernelRefused
 
 NETLINK_ROUTE: Final = 0
 NETLINK_NETFILTER: Final = 12
+NETLINK_GENERIC: Final = 16
 
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4

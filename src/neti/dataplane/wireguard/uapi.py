@@ -1,0 +1,201 @@
+"""wireguard-go, by its socket (https://www.wireguard.com/xplatform/#configuration-protocol).
+
+The socket is in the file system, not in a network namespace: where several hosts are on one
+machine, each has a path of its own (through /proc/PID/root).
+
+Must never do: start or end wireguard-go; log what it answers, because the private key is in it.
+"""
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from neti.dataplane.wireguard import DEVICE
+from neti.dataplane.wireguard.keys import public_half
+from neti.dataplane.wireguard.refusals import refused
+from neti.errors import DataplaneError, DataplaneUnavailable, DeviceMissing
+from neti.model.wireguard_key import KEY_BYTES, PrivateKey, PublicKey
+from neti.ruleset.peers import (
+    Allowed,
+    Change,
+    Device,
+    Endpoint,
+    Peer,
+    PeerState,
+    RemovePeer,
+    SetPeer,
+    UpdatePeer,
+)
+
+SOCKETS: Final = Path("/var/run/wireguard")  # as wireguard-go has it
+
+_PATIENCE: Final = 10.0
+# It answers when all of a request is done, and each new peer takes it some 0.2 ms.
+_CHANGES: Final = 500
+_BUFFER: Final = 1 << 16
+_NO_KEY: Final = "00" * KEY_BYTES
+
+
+class UapiWireGuard:
+    """``path``: the socket. See ``WireGuard``."""
+
+    def __init__(self, path: Path = SOCKETS / f"{DEVICE}.sock") -> None:
+        self._path = path
+        self._known: tuple[str, PublicKey] | None = None  # a private key, and its public half
+
+    def close(self) -> None:
+        """Nothing stays open between two requests."""
+
+    def device(self) -> Device | None:
+        try:
+            lines = self._asked("get=1\n", "to tell what it holds")
+        except DeviceMissing:
+            return None
+        return self._read(lines)
+
+    def configure(self, private: PrivateKey, port: int) -> None:
+        words = f"private_key={private.raw.hex()}\nlisten_port={port}\n"
+        self._asked(f"set=1\n{words}", f"its key and UDP port {port}")
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        for start in range(0, len(changes), _CHANGES):
+            part = changes[start : start + _CHANGES]
+            words = "".join(map(_change, part))
+            self._asked(f"set=1\n{words}", f"{len(part)} changes of its peers")
+
+    def _asked(self, words: str, what: str) -> list[str]:
+        """The lines of the answer, without the last one, which says how it went."""
+        lines = self._exchanged(words.encode() + b"\n").decode(errors="replace").split("\n")
+        key, _, value = lines.pop().partition("=")
+        if key != "errno" or not value.lstrip("-").isdigit():
+            raise DataplaneError(f"what answers at {self._path} is not wireguard-go")
+        if int(value) != 0:
+            raise refused(self._path.stem, what, abs(int(value)))
+        return lines
+
+    def _exchanged(self, request: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            door.settimeout(_PATIENCE)
+            try:
+                door.connect(str(self._path))
+                door.sendall(request)
+                answer = bytearray()
+                while not answer.endswith(b"\n\n"):
+                    part = door.recv(_BUFFER)
+                    if not part:
+                        raise ConnectionResetError(errno.ECONNRESET, "it ended the connection")
+                    answer += part
+            except (FileNotFoundError, ConnectionError, BrokenPipeError) as error:
+                raise DeviceMissing(f"no wireguard-go answers at {self._path}: start it") from error
+            except PermissionError as error:
+                raise DataplaneUnavailable(
+                    f"this process may not use {self._path}: run it as wireguard-go's own user"
+                ) from error
+            except TimeoutError as error:
+                raise DataplaneError(
+                    f"wireguard-go does not answer in {_PATIENCE:.0f} s: restart it"
+                ) from error
+            except OSError as error:
+                raise DataplaneError(f"{self._path}: {error.strerror}") from error
+        return bytes(answer[:-2])
+
+    def _read(self, lines: list[str]) -> Device:
+        public, port = None, 0
+        peers: dict[PublicKey, PeerState] = {}
+        for head, *more in _groups(lines):
+            key, _, value = head.partition("=")
+            if key == "public_key":
+                state = _peer(value, more)
+                peers[state.peer.key] = state
+            elif key == "private_key" and value != _NO_KEY:
+                public = self._public(value)
+            elif key == "listen_port":
+                port = int(value)
+        return Device(public, port, peers)
+
+    def _public(self, private: str) -> PublicKey:
+        if self._known is None or self._known[0] != private:
+            self._known = private, public_half(PrivateKey(bytes.fromhex(private)))
+        return self._known[1]
+
+
+def _groups(lines: list[str]) -> Iterator[list[str]]:
+    """Each line about the device for itself, and each peer's lines together."""
+    group: list[str] = []
+    for line in lines:
+        if line.startswith("public_key="):
+            if group:
+                yield group
+            group = [line]
+        elif group:
+            group.append(line)
+        else:
+            yield [line]
+    if group:
+        yield group
+
+
+# --- writing ---
+
+
+def _change(change: Change) -> str:
+    match change:
+        case SetPeer(peer):
+            words = f"public_key={peer.key.raw.hex()}\n"
+            if peer.endpoint is not None:
+                words += f"endpoint={peer.endpoint}\n"
+            words += f"persistent_keepalive_interval={peer.keepalive}\nreplace_allowed_ips=true\n"
+            return words + "".join(f"allowed_ip={network}\n" for network in peer.allowed)
+        case UpdatePeer(key, endpoint, keepalive):
+            words = f"public_key={key.raw.hex()}\nupdate_only=true\n"
+            if endpoint is not None:
+                words += f"endpoint={endpoint}\n"
+            if keepalive is not None:
+                words += f"persistent_keepalive_interval={keepalive}\n"
+            return words
+        case RemovePeer(key):
+            return f"public_key={key.raw.hex()}\nupdate_only=true\nremove=true\n"
+
+
+# --- reading ---
+
+
+def _peer(key: str, lines: list[str]) -> PeerState:
+    held: dict[str, str] = {}
+    allowed: list[Allowed] = []
+    for line in lines:
+        name, _, value = line.partition("=")
+        if name == "allowed_ip":
+            allowed.append(_network(value))
+        else:
+            held[name] = value
+    seconds = int(held.get("last_handshake_time_sec", "0"))
+    nanoseconds = int(held.get("last_handshake_time_nsec", "0"))
+    return PeerState(
+        Peer(
+            key=PublicKey(bytes.fromhex(key)),
+            allowed=frozenset(allowed),
+            endpoint=_endpoint(held.get("endpoint", "")),
+            keepalive=int(held.get("persistent_keepalive_interval", "0")),
+        ),
+        handshake=seconds + nanoseconds / 1e9 if seconds else None,
+        received=int(held.get("rx_bytes", "0")),
+        sent=int(held.get("tx_bytes", "0")),
+    )
+
+
+def _network(text: str) -> Allowed:
+    address, _, bits = text.partition("/")
+    if ":" in address:
+        return ipaddress.IPv6Network((address, int(bits)))
+    return ipaddress.IPv4Network((address, int(bits)))
+
+
+def _endpoint(text: str) -> Endpoint | None:
+    address, _, port = text.rpartition(":")
+    if not address:
+        return None
+    return Endpoint(ipaddress.ip_address(address.strip("[]")), int(port))
