@@ -74,6 +74,11 @@ class SteadyClock:
         """The steady time ``at`` as Unix time, for people."""
         return self._clock.wall() - (self.now() - at)
 
+    @property
+    def same_boot(self) -> bool:
+        """Whether it continues the clock of an earlier run: then no true time is in the future."""
+        return self._same
+
     def mark(self) -> Mark:
         return Mark(self._boot, self._offset, self.now() - self._clock.wall())
 

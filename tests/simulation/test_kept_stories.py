@@ -109,6 +109,20 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
             Act("start", 1),
         ],
     ),
+    "a clock that was set back while the host was off, and two restarts": (
+        4,
+        [
+            Act("leave", 3),
+            Act("start", 3),
+            Act("time", -1, (2.5,)),
+            Act("reboot", 0),
+            Act("clock", 0, (-86400,)),
+            Act("start", 0),
+            Act("kill", 3),
+            Act("time", -1, (32.0,)),
+            Act("kill", 0),
+        ],
+    ),
     "reject_all is turned off in the file after a newer version ran": (
         3,
         [

@@ -4,6 +4,7 @@ note.
 Must never do: let a time lie in the future, or take the wall clock's word within one boot.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -19,8 +20,10 @@ _SET_BY: Final = 2.0  # seconds: less than that is NTP's slewing
 
 
 def rebased(loaded: Loaded, steady: SteadyClock) -> Loaded:
-    """The same, with all past times moved by one number, so that their order stays. Future times
-    are no further away than they were."""
+    """The same, with all past times moved by one number, so that their order stays. Within one boot
+    only those that lie in the future: a file that could not be written after an earlier move must
+    not make the times in the others older than they are. Future times are no further away than they
+    were."""
     if loaded.record is not None:
         loaded.record = stages.moved(loaded.record, 0.0, steady.now())
     times = [*loaded.window.values()]
@@ -29,18 +32,22 @@ def rebased(loaded: Loaded, steady: SteadyClock) -> Loaded:
         times += [held.hold.since] if held.hold is not None else []
     if not times:
         return loaded
-    by = steady.shift(max(times))
+    by, now = steady.shift(max(times)), steady.now()
+
+    def moved(at: float) -> float:
+        return min(at, now) if steady.same_boot else at + by
+
     if by:
-        loaded.window = {host_id: at + by for host_id, at in loaded.window.items()}
-        loaded.members = {host_id: _moved(held, by) for host_id, held in loaded.members.items()}
+        loaded.window = {host_id: moved(at) for host_id, at in loaded.window.items()}
+        loaded.members = {host_id: _moved(held, moved) for host_id, held in loaded.members.items()}
     return loaded
 
 
-def _moved(held: Remembered, by: float) -> Remembered:
+def _moved(held: Remembered, moved: Callable[[float], float]) -> Remembered:
     if held.lost_since is None:
         return held
-    hold = replace(held.hold, since=held.hold.since + by) if held.hold is not None else None
-    return replace(held, lost_since=held.lost_since + by, hold=hold)
+    hold = replace(held.hold, since=moved(held.hold.since)) if held.hold is not None else None
+    return replace(held, lost_since=moved(held.lost_since), hold=hold)
 
 
 class ClockNote:

@@ -170,8 +170,11 @@ class Agent:
     def _keep_moved(self) -> None:
         """Write times that were moved at the start before the clock's note by which they were
         moved."""
+        core = self.core
         if self._record_moved:
-            self.core.stage.keep(self.core.stage.record, anew=True)
+            core.stage.keep(core.stage.record, anew=True)
+        if self._times_moved:
+            core.disk.keep("guard.json", lambda: core.out.folder.save_window(core.guard.window))
         self.core.disk.keep("shadow.jsonl", self.shadow.keep_whole)
 
     def run(self) -> None:
