@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.worlds import EmbeddedWorld, MemoryWorld, World
+from tests.support.worlds import EmbeddedWorld, MemoryWorld, SimulatedWorld, World
 
 
 @pytest.fixture(
     params=[
         "memory",
+        "simulated",
         "embedded",
         pytest.param("zookeeper", marks=pytest.mark.zookeeper),
         pytest.param("zookeeper-tls-acl", marks=pytest.mark.zookeeper),
@@ -20,6 +21,8 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     match request.param:
         case "memory":
             made = MemoryWorld()
+        case "simulated":
+            made = SimulatedWorld()
         case "embedded":
             made = EmbeddedWorld(tmp_path)
         case "zookeeper-tls-acl":

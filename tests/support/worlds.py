@@ -1,10 +1,14 @@
 """One registry of each kind, with the levers that the contract tests pull."""
 
 import sqlite3
+from collections import deque
 from pathlib import Path
 from typing import Protocol
 
-from neti.registry import Registry, Session
+from simulation.gate import Gate
+from simulation.registry import SimulatedRegistry
+
+from neti.registry import Event, Registry, Session, Sink
 from neti.registry.embedded.registry import EmbeddedRegistry
 from neti.registry.memory import MemoryRegistry, MemoryServer
 
@@ -42,6 +46,29 @@ class MemoryWorld:
 
     def close(self) -> None:
         return None
+
+
+class _HandedOver(deque[Event]):
+    """An inbox that hands over at once what the scheduler would hand over later."""
+
+    sink: Sink
+
+    def append(self, event: Event) -> None:
+        self.sink(event)
+
+
+class _Simulated(SimulatedRegistry):
+    def watch(self, sink: Sink, *, hosts: bool = False) -> None:
+        assert isinstance(self._inbox, _HandedOver)
+        self._inbox.sink = sink
+        super().watch(sink, hosts=hosts)
+
+
+class SimulatedWorld(MemoryWorld):
+    """Each call passes a gate, and what is told waits in an inbox."""
+
+    def open(self, session: Session | None = None) -> Registry:
+        return _Simulated(self.server, Gate(), _HandedOver(), session)
 
 
 class EmbeddedWorld:

@@ -1,0 +1,142 @@
+"""Packets of strangers are judged and recorded in the simulation as by a kernel: who gets in, what
+is recorded of them, and what a full record still takes.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Final, Protocol
+
+import pytest
+from simulation.clock import HostClock, Time
+from simulation.gate import Gate
+from simulation.kernel import ROOM, SimulatedKernel
+from tests.support import netns
+from tests.support.netns import Net, Server, network, reaches, require_root
+
+from neti.dataplane import Dataplane
+from neti.dataplane.nftables import NftablesDataplane
+from neti.model.settings import Settings
+from neti.ruleset.objects import (
+    FAMILY_TABLE,
+    SEEN_SIZE,
+    AddElements,
+    CreateTable,
+    DeleteTable,
+    Drop,
+    Transaction,
+)
+from neti.ruleset.policy import structure
+from neti.ruleset.surroundings import Surroundings
+
+STRUCTURE = structure(
+    Settings(path=Path("neti.yml")), Surroundings(uplinks=("eth0",), ssh_untracked=True)
+)
+STRANGER: Final = netns.STRANGER
+LISTENING, ANOTHER = 8080, 9090
+_LISTENS: Final = AddElements("tcp_listening", {str(LISTENING): ""})
+
+
+class Subject(Protocol):
+    @property
+    def dataplane(self) -> Dataplane: ...
+
+    def call(self, source: str, port: int) -> bool:
+        """Whether this one's connection gets in."""
+
+    def fill(self) -> None:
+        """The room for ports where nobody listens, with others' calls."""
+
+
+class Simulated:
+    def __init__(self) -> None:
+        self.dataplane = SimulatedKernel(HostClock(Time()), Gate())
+
+    def call(self, source: str, port: int) -> bool:
+        return self.dataplane.call(IPv4Address(source), port)
+
+    def fill(self) -> None:
+        for number in range(ROOM):
+            self.dataplane.call(IPv4Address(f"10.1.0.{number}"), 20_000 + number)
+
+
+class Real:
+    def __init__(self, net: Net) -> None:
+        self._net = net
+        self.dataplane = net.inside(net.host, NftablesDataplane)
+        self._servers = [Server(net, net.host, port) for port in (LISTENING, ANOTHER)]
+
+    def call(self, source: str, port: int) -> bool:
+        return reaches(self._net, self._net.outside, netns.PRIVATE, port, source)
+
+    def fill(self) -> None:
+        others = (f"10.1.{n // 250}.{n % 250} . tcp . {20_000 + n % 100}" for n in range(SEEN_SIZE))
+        text = f"add element {FAMILY_TABLE} seen4 {{ {', '.join(others)} }}\n"
+        inside = ["ip", "netns", "exec", self._net.host, "nft", "-f", "-"]
+        subprocess.run(inside, input=text, text=True, check=True)
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
+        self.dataplane.close()
+
+
+@pytest.fixture(params=["simulated", pytest.param("real", marks=pytest.mark.kernel)])
+def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    if request.param == "simulated":
+        yield Simulated()
+        return
+    require_root()
+    with network() as net:
+        real = Real(net)
+        yield real
+        real.close()
+
+
+def recorded(subject: Subject, source: str = STRANGER) -> set[tuple[int, bool]]:
+    """At which ports, and whether somebody listens there."""
+    seen = subject.dataplane.sightings()
+    return {(one.port, one.heard) for one in seen if str(one.source) == source and one.packets}
+
+
+def table(subject: Subject, *commands: AddElements | Drop) -> None:
+    subject.dataplane.apply(Transaction((CreateTable(STRUCTURE), *commands)))
+
+
+def test_without_a_table_everybody_gets_in_and_nobody_is_recorded(subject: Subject) -> None:
+    assert subject.call(STRANGER, LISTENING)
+    table(subject)
+    subject.dataplane.apply(Transaction((DeleteTable(),)))
+    assert subject.call(STRANGER, LISTENING)
+    assert recorded(subject) == set()
+
+
+def test_in_shadow_a_stranger_gets_in_and_is_recorded(subject: Subject) -> None:
+    table(subject, _LISTENS)
+    assert subject.call(STRANGER, LISTENING)
+    assert subject.call(STRANGER, ANOTHER)
+    assert recorded(subject) == {(LISTENING, True), (ANOTHER, False)}
+
+
+@pytest.mark.parametrize("drop", [Drop(None), Drop(60_000)], ids=["enforced", "trial"])
+def test_who_is_kept_out_is_recorded_too(subject: Subject, drop: Drop) -> None:
+    table(subject, _LISTENS, drop)
+    assert not subject.call(STRANGER, LISTENING)
+    assert recorded(subject) == {(LISTENING, True)}
+
+
+def test_a_full_room_leaves_the_other_one_alone(subject: Subject) -> None:
+    """Users of a port where something listens are recorded after any scan of other ports."""
+    table(subject, _LISTENS)
+    subject.fill()
+    assert subject.call(STRANGER, ANOTHER)
+    assert subject.call(STRANGER, LISTENING)
+    assert recorded(subject) == {(LISTENING, True)}
+    assert subject.dataplane.counters().get("unseen")
+
+
+def test_a_kernel_that_is_marked_as_down_judges_nobody(subject: Subject) -> None:
+    table(subject, _LISTENS, Drop(None))
+    subject.dataplane.mark_down()
+    assert subject.call(STRANGER, LISTENING)
