@@ -44,6 +44,7 @@ from neti.words import some
 _STALE_TOLD_EVERY: Final = 60.0  # seconds between two lines about a registry that stays away
 _ORIGIN_EVERY: Final = 60.0  # seconds between notes of how far along the registry is
 _ASK_AGAIN_AFTER: Final = 3.0  # seconds to a second question about an address that was nobody's
+_STOOD_STILL: Final = 5.0  # seconds late from which on a turn of the loop was not only busy
 _SETTLED_AFTER: Final = 5.0  # seconds after a list, when its leases have been read as well
 
 
@@ -70,6 +71,9 @@ class Following:
         )
         self.proving = Proving(core)
         self._stale_told = float("-inf")
+        # CLOCK_MONOTONIC seconds. This process stood still, and until then what the registry said
+        # meanwhile may not have come in yet.
+        self.hears_again_at = float("-inf")
         self.doubted_at: float | None = None  # steady seconds, and
         self._doubt_concerned = False  # whether it held or kept out anybody
         self._origin: Origin | None = None  # of the registry, as far as it was seen
@@ -262,8 +266,18 @@ class Following:
         """The timer "leases"."""
         self._core.members.fleet.ask_unleased()
 
+    def woke(self, *, late: float) -> None:
+        """The loop goes on, so many seconds later than it should. If it was stopped, or the machine
+        slept, the connection may be one that the registry has given up, and whoever came back
+        meanwhile is not known yet. Within a session's time-out it turns out."""
+        if late < _STOOD_STILL:
+            return
+        core = self._core
+        self.hears_again_at = core.now() + core.settings.session_seconds
+        log.warning("stood_still", seconds=round(late))
+
     def let_go(self) -> None:
         """Lets go of lost members whose time is over. Not while the registry is away, because then
-        nobody can come back."""
-        if self._core.in_step.fresh:
+        nobody can come back; nor while it is not known whether it is."""
+        if self._core.in_step.fresh and self._core.now() >= self.hears_again_at:
             self._core.members.fleet.tick(now=self._core.since())

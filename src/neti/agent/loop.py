@@ -104,6 +104,7 @@ class Agent:
             core, lambda: core.disk.keep("shadow.jsonl", self.shadow.write_anew)
         )
         self._stopping = False
+        self._woken: float | None = None  # when the loop last woke, in steady seconds
         self._loaded = loaded
         self._rooms = self._what_is_due()
         if loaded.members or loaded.gone:
@@ -234,13 +235,18 @@ class Agent:
 
     def _waiting(self, block: bool) -> list[Told]:
         told: list[Told] = []
+        patience = self._patience()
         try:
             if block:
-                told.append(self.queue.get(timeout=self._patience()))
+                told.append(self.queue.get(timeout=patience))
             while len(told) < _DRAIN_AT_MOST:
                 told.append(self.queue.get_nowait())
         except queue.Empty:
             pass
+        if block:
+            now = self.core.since()
+            before, self._woken = self._woken, now
+            self.following.woke(late=now - before - patience if before is not None else 0.0)
         return told
 
     def _patience(self) -> float:
@@ -338,7 +344,8 @@ class Agent:
         if next_tick is None or not core.in_step.fresh:
             core.timers.due.pop("linger", None)
         else:
-            core.timers.due["linger"] = core.now() + max(0.0, next_tick - core.since())
+            due = core.now() + max(0.0, next_tick - core.since())
+            core.timers.due["linger"] = max(due, self.following.hears_again_at)
         self.following.look_at_doubt()
 
     def _found_in_kernel(self, what: Found) -> None:

@@ -987,3 +987,24 @@ def test_a_stage_that_somebody_takes_from_the_disk_is_written_again_and_named(
     said = one.problems()["state_emptied"]
     fleet.pass_time(40)
     assert one.problems()["state_emptied"] == said
+
+
+def test_a_host_that_stood_still_lets_nobody_go_before_it_can_have_heard_of_a_return(
+    fleet: World,
+) -> None:
+    """Its loop may wake before the thread that reads from the registry."""
+    one, two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    one.running.core.soon("linger")  # so that it does not wait
+    one.running.step(block=True)
+    two.running.core.out.registry.close()
+    fleet.settle()
+    assert one.status()["members"]["lost"] == 1
+    linger = one.settings.linger_seconds
+    fleet.clock.advance(linger + 1)
+    one.running.step(block=True)
+    one.running.step()
+    assert two.host.id in one.running.core.members.fleet.members
+    fleet.clock.advance(one.settings.session_seconds)
+    one.running.step()
+    assert two.host.id not in one.running.core.members.fleet.members
