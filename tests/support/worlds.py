@@ -29,14 +29,36 @@ class World(Protocol):
     def close(self) -> None: ...
 
 
+class ClosedWorld(World, Protocol):
+    """One with rights: hosts ``a``, ``b`` and ``c`` have certificates."""
+
+    def open_as(self, stem: str, session: Session | None = None) -> Registry:
+        """By the certificate of ``host-a``, say, or of ``operator-chief``."""
+
+    def need_admission(self) -> None:
+        """Only operators begin a host from now on."""
+
+    def admit(self, host_id: str, stem: str) -> None: ...
+
+
 class MemoryWorld:
     deletes = True
 
-    def __init__(self) -> None:
-        self.server = MemoryServer()
+    def __init__(self, *, rights: bool = False) -> None:
+        self.server = MemoryServer(rights=rights)
+        self.deletes = not rights
 
     def open(self, session: Session | None = None) -> Registry:
-        return MemoryRegistry(self.server, session=session)
+        return self.open_as("host-a", session)
+
+    def open_as(self, stem: str, session: Session | None = None) -> Registry:
+        return MemoryRegistry(self.server, session=session, owner=stem)
+
+    def need_admission(self) -> None:
+        self.server.admission = True
+
+    def admit(self, host_id: str, stem: str) -> None:
+        self.server.admit(host_id, stem)
 
     def expire(self, session: Session) -> None:
         self.server.expire(session)

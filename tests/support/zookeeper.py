@@ -18,8 +18,12 @@ from kazoo.protocol.serialization import Create
 from neti.errors import NetiError
 from neti.model.settings import RegistryTLS
 from neti.registry import Registry, Session, SettingName
+from neti.registry.admitted import Asked
 from neti.registry.leases import DamagedLease
-from neti.registry.zookeeper.certificates import Wanted, make
+from neti.registry.zookeeper import admission
+from neti.registry.zookeeper.calls import Attempt
+from neti.registry.zookeeper.certificates import Wanted, make, subject
+from neti.registry.zookeeper.layout import Layout
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
 from neti.registry.zookeeper.rights import OPEN
 from neti_lab.zookeeper import ServerTLS, ZooKeeperServer, require_package
@@ -157,6 +161,21 @@ class SecureWorld(ZooKeeperWorld):
         self, session: Session | None = None, *, hosts: Sequence[str] = (), timeout: float = 10.0
     ) -> ZooKeeperRegistry:
         return _HostAndOperator(self, session)
+
+    def need_admission(self) -> None:
+        self.open_as("operator-chief").operate(
+            lambda attempt, layout: admission.change(attempt, layout, on=True)
+        )
+
+    def admit(self, host_id: str, stem: str) -> None:
+        asked = [Asked(host_id, subject(files_of(stem).cert))]
+
+        def admit(attempt: Attempt, layout: Layout) -> None:
+            steps, refused = admission.plan(attempt, layout, asked)
+            assert not refused
+            assert not admission.carry_out(attempt, layout, steps)
+
+        self.open_as("operator-chief").operate(admit)
 
     def expire(self, session: Session) -> None:
         registry = self.open_as("host-a", session)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from typing import Final
 
 from neti.errors import IdentityHeld, RegistryError, RegistryUnavailable
 from neti.registry import (
@@ -48,12 +49,21 @@ from neti.registry.untrusted import (
     name_taken,
 )
 
+# Former entries of one session that may stand, as with ZooKeeper.
+MOST_STANDING: Final = 8
+
 
 class MemoryRegistry:
     """One session with a ``MemoryServer``. See ``neti.registry.Registry``."""
 
-    def __init__(self, server: MemoryServer, *, session: Session | None = None) -> None:
+    def __init__(
+        self, server: MemoryServer, *, session: Session | None = None, owner: str = ""
+    ) -> None:
+        """``owner``: by which certificate it comes, where the server has rights."""
         self._server = server
+        self._owner = owner
+        self._standing: set[str] = set()  # former entries of this session, which may not be deleted
+        self._farewell: int | None = None  # the session that says goodbye, where none is deleted
         self._session = session
         self._sink: Sink | None = None
         self._events: deque[Event] = deque()
@@ -117,9 +127,12 @@ class MemoryRegistry:
     ) -> None:
         server = self._server
         with self._call():
+            held = server._records.get(host_id)
+            if server.rights:
+                former = {replaces or "", held.record.word if held is not None else ""}
+                self._leave_standing(former - {name})
             session_id = self._live_session().id
             holder, alive = server._holders.get(host_id), server._alive(host_id)
-            held = server._records.get(host_id)
             way = may_take(
                 held.record if held is not None else None,
                 alive=alive is not None,
@@ -127,18 +140,25 @@ class MemoryRegistry:
                 machine=machine,
             )
             another = holder is not None and holder.session_id != session_id
-            if way == "held" or (way == "free" and another):
+            # Where there are rights anybody could make the document, and the record is the lock.
+            if way == "held" or (way == "free" and another and not server.rights):
                 holding = holder.session_id if holder is not None else session_id
                 raise identity_held(host_id, holding, holder.detail if holder is not None else b"")
             present = server._names.get(name)
             if present is not None and (present is not alive or way != "ours"):
                 raise name_taken(name)
-            server._holders[host_id] = Holder(session_id, detail)
+            if present is None and (refusal := server._refusal(host_id, self._owner)):
+                raise refusal
+            if not (server.rights and another):
+                server._holders[host_id] = Holder(session_id, detail, self._owner)
             if present is None:
                 step = next(server._steps)
                 record = HostRecord(overlay=overlay, word=name, machine=machine)
                 server._write_record(host_id, record, step)
+                server._owners.setdefault(host_id, self._owner)
                 server._add(name, session_id, data, step)
+            if server.rights:
+                return
             if replaces is not None and replaces != name and self._owns(replaces, session_id):
                 server._drop(replaces)
             if way in ("ours", "same machine") and held and held.record.word != name:
@@ -146,15 +166,23 @@ class MemoryRegistry:
 
     def describe(self, host_id: str, detail: bytes) -> None:
         with self._call():
-            holder = self._server._holders.get(host_id)
-            if holder is None or holder.session_id != self._live_session().id:
+            session_id = self._live_session().id
+            holder, alive = self._server._holders.get(host_id), self._server._alive(host_id)
+            ours = holder is not None and holder.session_id == session_id
+            if not ours and (alive is None or alive.session_id != session_id):
                 raise RegistryError(f"{host_id} is not registered by this agent: register it first")
-            holder.detail = detail
+            if holder is None:
+                self._server._holders[host_id] = Holder(session_id, detail, self._owner)
+            elif ours or not self._server.rights:
+                holder.session_id, holder.detail, holder.owner = session_id, detail, self._owner
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
         server = self._server
         with self._call():
             session_id = self._live_session().id
+            if server.rights:
+                self._leave_by_session(host_id, name, departure)
+                return
             holder = server._holders.get(host_id)
             if holder is not None and holder.session_id != session_id:
                 raise identity_held(host_id, holder.session_id, holder.detail)
@@ -170,6 +198,34 @@ class MemoryRegistry:
                 server._drop(name)
             server._holders.pop(host_id, None)
 
+    def _leave_standing(self, names: Iterable[str]) -> None:
+        """Members may delete nothing. Now and then the session ends, and they go with it."""
+        session_id = self._live_session().id
+        self._standing = {n for n in {*self._standing, *names} if self._owns(n, session_id)}
+        if len(self._standing) > MOST_STANDING:
+            self._server._end(session_id)
+
+    def _leave_by_session(self, host_id: str, name: str, departure: str) -> None:
+        """Members delete nothing: the record and another session say goodbye, and this one ends."""
+        server, session_id = self._server, self._live_session().id
+        alive = server._alive(host_id)
+        if alive is not None and alive.session_id not in (session_id, self._farewell):
+            raise identity_held(host_id, alive.session_id, b"")
+        if departure in server._names and name not in server._names:
+            return  # a repetition
+        if refusal := server._refusal(host_id, self._owner):
+            raise refusal
+        held = server._records.get(host_id)
+        record = replace(held.record if held is not None else HostRecord(), word=departure)
+        server._write_record(host_id, record, next(server._steps))
+        server._owners.setdefault(host_id, self._owner)
+        if self._farewell is None:
+            self._farewell = next(server._ids)
+            server._sessions[self._farewell] = Session(self._farewell, b"farewell")
+        if departure not in server._names:
+            server._add(departure, self._farewell, b"")
+        server._end(session_id)
+
     def detach(self) -> None:
         with self._server._step():
             self._retire()
@@ -178,8 +234,9 @@ class MemoryRegistry:
         with self._server._step():
             session, reachable = self._session, not (self._server._down or self._cut)
             self._retire()
-            if session is not None and reachable:
-                self._server._end(session.id)
+            for number in (session.id if session is not None else None, self._farewell):
+                if number is not None and reachable:
+                    self._server._end(number)
 
     # --- the operator's side ---
 
@@ -226,8 +283,7 @@ class MemoryRegistry:
 
     def release(self, host_id: str) -> IPv4Address | None:
         with self._call():
-            holder = self._server._holders.get(host_id)
-            if holder is not None:
+            if self._server._registered(host_id):
                 raise IdentityHeld(
                     f"{host_id} is registered: its agent has to leave before its lease is released"
                 )
@@ -235,7 +291,9 @@ class MemoryRegistry:
             if overlay is not None:
                 del self._server._leases[overlay]
                 self._server._tell_moved(overlay, host_id)
-            self._server._write_record(host_id, None, next(self._server._steps))
+            kept = HostRecord() if self._server.admission else None
+            if host_id in self._server._records:
+                self._server._write_record(host_id, kept, next(self._server._steps))
             return overlay
 
     def move(
@@ -246,7 +304,7 @@ class MemoryRegistry:
             overlay, former = self._lease(old), self._lease(new)
             if overlay is None:
                 raise moved_from_nobody(old)
-            if old in self._server._holders and not force:
+            if self._server._registered(old) and not force:
                 raise moved_while_registered(old)
             if former is not None:
                 del self._server._leases[former]

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from threading import RLock
 from typing import TYPE_CHECKING
 
+from neti.errors import IdentityHeld, NotAdmitted, RegistryError
 from neti.model.entry import encode_moved
 from neti.registry import (
     Appeared,
@@ -41,8 +42,11 @@ class Name:
 
 @dataclass(slots=True)
 class Holder:
+    """Of a host's document. ``owner``: by whose certificate it was made."""
+
     session_id: int
     detail: bytes
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +65,27 @@ class Copy:
     leases: dict[IPv4Address, str]
     settings: dict[SettingName, bytes]
     records: dict[str, Record]
+    owners: dict[str, str]
 
 
 @dataclass(slots=True)
 class MemoryServer:
-    """What all ``MemoryRegistry`` objects of one test share, and the levers to disturb them."""
+    """What all ``MemoryRegistry`` objects of one test share, and the levers to disturb them.
+
+    ``rights``: as in a closed tree, a record belongs to the owner who made it, and members delete
+    nothing. ``admission``: and only operators begin a host.
+    """
 
     changes: int = 0
     fleet: str = "fleet-1"
+    rights: bool = False
+    admission: bool = False
     _names: dict[str, Name] = field(default_factory=dict)
     _holders: dict[str, Holder] = field(default_factory=dict)
     _leases: dict[IPv4Address, str] = field(default_factory=dict)
     _settings: dict[SettingName, bytes] = field(default_factory=dict)
     _records: dict[str, Record] = field(default_factory=dict)
+    _owners: dict[str, str] = field(default_factory=dict)  # by host id: whose its record is
     _steps: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _sessions: dict[int, Session] = field(default_factory=dict)
     _registries: list["MemoryRegistry"] = field(default_factory=list)
@@ -118,6 +130,7 @@ class MemoryServer:
         self._leases.clear()
         self._settings.clear()
         self._records.clear()
+        self._owners.clear()
         self.changes = 0
         self.fleet = f"fleet-{next(self._ids)}"
 
@@ -130,6 +143,7 @@ class MemoryServer:
             dict(self._leases),
             dict(self._settings),
             dict(self._records),
+            dict(self._owners),
         )
 
     def restore_copy(self, copy: "Copy") -> None:
@@ -144,6 +158,8 @@ class MemoryServer:
         self._settings.update(copy.settings)
         self._records.clear()
         self._records.update(copy.records)
+        self._owners.clear()
+        self._owners.update(copy.owners)
 
     def expire_orphans(self) -> None:
         with self._step():
@@ -180,6 +196,13 @@ class MemoryServer:
         with self._step():
             self._write_record(host_id, record, next(self._steps))
 
+    def admit(self, host_id: str, owner: str) -> None:
+        """As an operator does it: the record is this owner's, and says what it said before."""
+        with self._step():
+            if host_id not in self._records:
+                self._write_record(host_id, HostRecord(), next(self._steps))
+            self._owners[host_id] = owner
+
     # --- the state, with the lock held ---
 
     @contextmanager
@@ -211,6 +234,8 @@ class MemoryServer:
             self._records[host_id] = Record(record, step)
         elif self._records.pop(host_id, None) is None:
             return
+        else:
+            self._owners.pop(host_id, None)
         self._tell(HostChanged(host_id))
 
     def _alive(self, host_id: str) -> Name | None:
@@ -218,6 +243,25 @@ class MemoryServer:
         held = self._records.get(host_id)
         named = self._names.get(held.record.word) if held is not None else None
         return named if held and named and named.made == held.written else None
+
+    def _refusal(self, host_id: str, owner: str) -> RegistryError | None:
+        """Why this owner may not write the host's record, in a tree with rights."""
+        if not self.rights or self._owners.get(host_id) == owner:
+            return None
+        if host_id in self._records:
+            return IdentityHeld(
+                f"host id {host_id} belongs to another certificate in this registry"
+            )
+        if self.admission:
+            return NotAdmitted(f"host id {host_id} is not admitted to this registry")
+        return None
+
+    def _registered(self, host_id: str) -> bool:
+        """For an operator. A document that another than the record's owner made says nothing."""
+        holder, owner = self._holders.get(host_id), self._owners.get(host_id)
+        if self.rights and self._alive(host_id) is not None:
+            return True
+        return holder is not None and (not self.rights or owner in (None, holder.owner))
 
     def _answer(self, question: Question) -> Event:
         if isinstance(question, IPv4Address):
