@@ -275,7 +275,7 @@ def test_a_lease_moved_to_nobody_is_found_and_given_away_by_admitting(
     def of_nobody() -> list[str]:
         done = typed(secure, tmp_path, "registry", "check", "--json")
         return [
-            one["sentence"]
+            one["what"]
             for one in json.loads(done.stdout)["findings"]
             if one["code"] == "lease-of-nobody"
         ]
