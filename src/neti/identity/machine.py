@@ -45,7 +45,7 @@ def boot_id() -> str:
 def running_here(folder: Path) -> str:
     """A digest of this boot of this machine and the agent's state folder, hexadecimal: what a
     restarted agent has in common with itself, and no other one."""
-    return hashlib.sha256(f"{boot_id()} {folder.absolute()}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{boot_id()} {folder.absolute()}".encode()).hexdigest()[:8]
 
 
 def _read(path: Path, environment: Mapping[str, str]) -> str:

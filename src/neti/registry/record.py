@@ -1,6 +1,6 @@
 """A host's own record in the registry: which entry or goodbye is its word. Writer, reader. Pure.
 
-    1 192.168.0.7 1.0a00….3fk.vpc.i-0abc 5f0c2a9e11d04b7a
+    1 192.168.0.7 1.0a00….3fk.vpc.i-0abc 5f0c2a9e
     format, overlay address, word, machine; "-" for none; then key=value
 
 Where the registry has rights, only the host itself can write its record, so the word in it is the
