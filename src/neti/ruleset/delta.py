@@ -103,10 +103,11 @@ class Elements:
     def goes_on(self, to: IPv4Address, answers: IPv4Address | None, answered: bool) -> bool:
         """Whether a connection to an overlay address may keep the road on which it began.
         ``answers``: where they come from; an address other than ``to`` is what it was translated
-        to. One through the tunnel that is still without an answer moves to the present road."""
+        to. One through the tunnel that had no answer begins anew: it may be one-way and lead into a
+        dead tunnel, or have begun while the table was away and wait at another address."""
         if answers != to:
             return answers is not None and answers == self.leads(to)
-        return self.wants("tunneled", str(to)) or (answered and self.wants("tunnel_peers", str(to)))
+        return answered and self.wants("tunnel_peers", str(to))
 
     def wanted(self, where: SetName) -> KeysView[str]:
         """The keys of ``desired``."""

@@ -295,25 +295,25 @@ OVERLAY, REAL, ELSEWHERE = MEMBER.overlay, MEMBER.public, IPv4Address("203.0.113
 
 
 @pytest.mark.parametrize(
-    ("road", "clear", "answered", "unanswered"),
+    ("road", "clear", "tunneled"),
     [
-        (Road.PLAIN, True, False, False),
-        (Road.TRYING, True, True, False),
-        (Road.PREFERRED, True, True, True),
-        (Road.REQUIRED, False, True, True),
-        (Road.NONE, False, False, False),
+        (Road.PLAIN, True, False),
+        (Road.TRYING, True, True),
+        (Road.PREFERRED, True, True),
+        (Road.REQUIRED, False, True),
+        (Road.NONE, False, False),
     ],
 )
 def test_a_connection_goes_on_by_a_road_that_is_allowed(
-    road: Road, clear: bool, answered: bool, unanswered: bool
+    road: Road, clear: bool, tunneled: bool
 ) -> None:
     """In the clear to where the address leads; through the tunnel while there is a peer. One
-    without an answer moves along."""
+    without an answer begins anew."""
     elements = Elements(revoke_seconds=60)
     for one in elements_of(MEMBER, host=HOST, sites={}, road=road):
         elements.want(one.where, one.key, one.value)
     assert elements.goes_on(OVERLAY, REAL, True) is clear
-    assert elements.goes_on(OVERLAY, OVERLAY, True) is answered
-    assert elements.goes_on(OVERLAY, OVERLAY, False) is unanswered
+    assert elements.goes_on(OVERLAY, OVERLAY, True) is tunneled
+    assert not elements.goes_on(OVERLAY, OVERLAY, False)
     assert not elements.goes_on(OVERLAY, ELSEWHERE, True)
     assert not elements.goes_on(OVERLAY, None, True)
