@@ -29,12 +29,14 @@ whole is used. Secrets (the session's password) are in a file of mode 0600.
 import contextlib
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from neti import durable, files
 from neti.clock import Mark
 from neti.fleet.remembered import Everybody, Remembered
+from neti.model.document import plain, read
 from neti.model.said import Said
 from neti.registry import Session
 from neti.stage.stages import Record
@@ -105,12 +107,12 @@ class StateFolder:
         self._gone.belong_to(machine)
         loaded = Loaded()
         try:
-            loaded.itself = self._document(_SELF, records.self_of, loaded.faults) or Self()
+            loaded.itself = self._document(_SELF, partial(read, Self), loaded.faults) or Self()
             self._load_record(loaded)
             loaded.window = (
                 self._document("guard.json", records.window_of, loaded.faults) or loaded.window
             )
-            loaded.mark = self._document("clock.json", records.mark_of, loaded.faults)
+            loaded.mark = self._document("clock.json", partial(read, Mark), loaded.faults)
             loaded.session = self._document("session.json", records.session_of, loaded.faults)
             loaded.members = self._journal.load(loaded.faults)
             loaded.gone = self._gone.load(loaded.faults)
@@ -210,7 +212,7 @@ class StateFolder:
         self._gone.note(new, everybody)
 
     def save_self(self, itself: Self) -> None:
-        self._write(_SELF, records.self_document(itself), 0o640)
+        self._write(_SELF, plain(itself), 0o640)
         if (public_content := public.content(itself.overlay)) != self._public:
             self._written.replace(public.OVERLAY_FILE, public_content, public.MODE)
             self._public = public_content
@@ -221,7 +223,7 @@ class StateFolder:
         refused: StateError | None = None
         for name in (_STAGE, _STAGE_COPY):
             try:
-                self._write(name, records.record_document(record), 0o640)
+                self._write(name, plain(record), 0o640)
             except StateError as error:
                 refused = refused or error
         if refused is not None:
@@ -231,7 +233,7 @@ class StateFolder:
         self._write("guard.json", records.window_document(window), 0o640)
 
     def save_clock(self, mark: Mark) -> None:
-        self._write("clock.json", records.mark_document(mark), 0o640)
+        self._write("clock.json", plain(mark), 0o640)
 
     def save_session(self, session: Session) -> None:
         self._write("session.json", records.session_document(session), 0o600)

@@ -17,12 +17,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from neti.clock import Mark
 from neti.durable import line
 from neti.fleet.lost import Hold
 from neti.fleet.remembered import Remembered
 from neti.model import Host
-from neti.model.document import plain, read
+from neti.model.document import read
 from neti.registry import Origin, Session
 from neti.ruleset.plan import SeenStructure
 from neti.stage.stages import Record
@@ -139,15 +138,7 @@ def _hold(since: Any, reason: Any, doubt: Any, said: Any = False, *_newer: Any) 
     return Hold(float(since), str(reason), bool(doubt), bool(said))
 
 
-# --- single documents ---
-
-
-def self_document(itself: Self) -> dict[str, Any]:
-    return _document(itself)
-
-
-def self_of(document: dict[str, Any]) -> Self:
-    return read(Self, document)
+# --- single documents that are not just their fields ---
 
 
 def session_document(session: Session) -> dict[str, Any]:
@@ -157,10 +148,6 @@ def session_document(session: Session) -> dict[str, Any]:
 def session_of(document: dict[str, Any]) -> Session:
     password = base64.b64decode(document["password"], validate=True)
     return Session(int(document["id"]), password)
-
-
-def record_document(record: Record) -> dict[str, Any]:
-    return _document(record)
 
 
 def record_of(document: dict[str, Any]) -> Record:
@@ -178,19 +165,6 @@ def window_document(window: Mapping[str, float]) -> dict[str, Any]:
 
 def window_of(document: dict[str, Any]) -> dict[str, float]:
     return {str(host_id): float(at) for host_id, at in document["let_go"].items()}
-
-
-def mark_document(mark: Mark) -> dict[str, Any]:
-    return _document(mark)
-
-
-def mark_of(document: dict[str, Any]) -> Mark:
-    return read(Mark, document)
-
-
-def _document(value: Self | Record | Mark) -> dict[str, Any]:
-    document: dict[str, Any] = plain(value)
-    return document
 
 
 def base_lines(members: Iterable[tuple[str, Remembered]], machine: str) -> list[bytes]:

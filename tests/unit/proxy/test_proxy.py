@@ -386,7 +386,7 @@ def test_3000_connections_at_once() -> None:
     async def scenario() -> None:
         async with (
             fakes(3) as servers,
-            proxy(*servers, watch=True, health=1.0, connect=20.0) as one,
+            proxy(*servers, watch=True, health=30.0, connect=20.0) as one,
         ):
             held = []
             for _ in range(30):
