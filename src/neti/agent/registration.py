@@ -25,6 +25,7 @@ _LEASE: Final = "lease "
 # Out of how many generations the next one is drawn; each name that is taken makes it more.
 _SPREAD: Final = 6
 _WIDEST: Final = 6**5
+_MANY: Final = 4  # names that were taken, after which somebody means to keep this host out
 _LONGEST_PAUSE: Final = 30  # seconds until the next attempt after many names that were taken
 _LATER: Final = "→ run 'neti leave' again once 'neti status' says that the registry is in step"
 _OWN_SESSIONS: Final = 2  # time-outs after which the holder is no earlier run of this host
@@ -60,20 +61,24 @@ class Registration:
             return
         fleet = core.members.fleet
         said, departed = fleet.names_of(host_id), fleet.departed(host_id)
-        if fleet.records == "strict":  # what others say of this host drives up nothing
+        strict = fleet.records == "strict"
+        if strict:  # what others say of this host drives up nothing
             said, departed = (), None
         former = core.disk.itself.entry
         if self.entry is None and former is not None and not fleet.stands(former):
             departed = max(-1 if departed is None else departed, own_entry.generation_of(former))
-        member = own_entry.own_member(
-            core.host,
-            overlay,
-            (former, *said, *self._taken),
-            departed=departed,
-            taken=self._taken,
-            skip=core.out.chance(min(_SPREAD ** (1 + len(self._taken)), _WIDEST)),
-        )
         try:
+            member = own_entry.own_member(
+                core.host,
+                overlay,
+                (former, *said, *self._taken),
+                ours={former, *self._taken} if former is not None else self._taken,
+                departed=departed,
+                taken=self._taken,
+                skip=core.out.chance(min(_SPREAD ** (1 + len(self._taken)), _WIDEST)),
+                # By generation peers decide only where they are not strict.
+                anywhere=core.out.chance if len(self._taken) >= _MANY and strict else None,
+            )
             name = entry.encode(member)
             data = entry.encode_data(member.more)
         except NetiError as error:
@@ -189,6 +194,13 @@ class Registration:
         """The name is there, by somebody else or an earlier run: the next one is harder to hit."""
         log.info("name_taken", entry=taken)
         self._taken.add(taken)
+        if len(self._taken) > _MANY:
+            self._core.problems.set(
+                "registration",
+                f"this host is not registered: {len(self._taken)} names that it tried are taken, "
+                "so somebody makes its names before it does. It goes on with others\n"
+                "→ an operator runs 'neti registry check', and 'neti registry remove' for them",
+            )
         self._core.soon("register", min(len(self._taken) - 1, _LONGEST_PAUSE))
 
     def _somebody_is_this_host(self, said: str) -> None:

@@ -26,6 +26,7 @@ MAX_DATA_BYTES: Final = 4096
 MAX_MORE_ADDRESSES: Final = 64
 # Room for later generations that a new registration must leave: 36**3 address changes.
 GENERATION_RESERVE: Final = 3
+MAX_GENERATION_DIGITS: Final = 8
 
 HOST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", re.ASCII)
 SITE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,15}", re.ASCII)

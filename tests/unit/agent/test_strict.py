@@ -299,3 +299,28 @@ def test_lease_and_record_of_a_host_that_joins_are_asked_for_together(
     two = started(fleet, 2)
     overlay = IPv4Address(two.status()["overlay"])
     assert asked == [[overlay, HostId(two.host.id)]]
+
+
+def test_a_host_whose_names_are_made_before_it_says_so_and_goes_on_until_it_is_in(
+    fleet: World,
+) -> None:
+    one = started(fleet, 1)
+    say(fleet, ON)
+    name = str(one.status()["entry"])
+    one.stop()
+    fleet.server.remove(name)
+    format_, addresses, _, rest = name.split(".", 3)
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    squatted = [f"{format_}.{addresses}.{digit}.{rest}" for digit in digits[:9]]
+    for each in squatted:
+        fleet.server.put(each)
+    one.start()
+    fleet.settle()
+    assert "registration" not in codes(one)  # a few may be chance
+    for _ in range(8):
+        fleet.pass_time(2.0)
+    assert "registration" in codes(one)
+    for _ in range(8):
+        fleet.pass_time(30.0)
+    assert one.status()["registered"]
+    assert "registration" not in codes(one)
