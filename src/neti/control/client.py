@@ -52,7 +52,7 @@ def call(folder: Path, command: str, *, within: float = PATIENCE, **arguments: A
             connection.sendall(json.dumps(asked).encode() + b"\n")
             answered = _all_of(connection)
         if not answered:
-            raise AgentSilent(f"the agent hangs: it closed {path} without an answer\n{WITHOUT_IT}")
+            raise AgentSilent(_turned_away(path))
         answer = json.loads(answered)
     except PermissionError as error:
         raise AgentForbidden(f"{path}: permission denied: run this as root") from error
@@ -66,6 +66,8 @@ def call(folder: Path, command: str, *, within: float = PATIENCE, **arguments: A
         raise AgentSilent(
             f"the agent hangs: it did not answer in {within:.0f} s on {path}\n{WITHOUT_IT}"
         ) from error
+    except (ConnectionResetError, BrokenPipeError) as error:
+        raise AgentSilent(_turned_away(path)) from error
     except (OSError, ValueError) as error:
         raise AgentSilent(
             f"the agent hangs: it does not answer on {path} ({why(error)})\n{WITHOUT_IT}"
@@ -78,6 +80,15 @@ def call(folder: Path, command: str, *, within: float = PATIENCE, **arguments: A
         refusal = NetiError(answer["error"])
         raise refusal
     return answer["result"]
+
+
+def _turned_away(path: Path) -> str:
+    """An agent that hangs still accepts and keeps the connection: this one did not want it."""
+    return (
+        f"the agent closed {path} without an answer: it has no room for another command now "
+        "(its log says so: listener_in_trouble), or it has just ended\n"
+        "→ try again\n→ 'neti relax' and 'neti down' work without it"
+    )
 
 
 def _connect(connection: socket.socket, folder: Path) -> None:

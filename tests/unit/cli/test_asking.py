@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,24 @@ def test_whoever_waits_is_told_for_what_and_for_how_long(
     with pytest.raises(AgentSilent, match="the agent hangs: it did not answer in"):
         asking.ask(hung, "status", then="the cook goes home", within=0.5)
     assert capsys.readouterr().err.count("the cook goes home") == 1
+
+
+def test_an_agent_that_turns_a_command_away_does_not_hang(tmp_path: Path) -> None:
+    """It has no descriptor or no place left for one: nobody should restart it for that."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(tmp_path / SOCKET_NAME))
+        listening.listen(1)
+
+        def turn_away() -> None:
+            listening.accept()[0].close()
+
+        busy = threading.Thread(target=turn_away)
+        busy.start()
+        with pytest.raises(AgentSilent, match="no room for another command") as told:
+            client.call(tmp_path, "status")
+        busy.join()
+    assert "→ try again" in str(told.value)
+    assert "restart" not in str(told.value)
 
 
 def test_hangs_and_is_not_running_are_different_sentences(hung: Path, tmp_path: Path) -> None:
