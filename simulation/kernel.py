@@ -271,7 +271,9 @@ class SimulatedConnections:
     def end_connections_to(
         self, destinations: list[IPv4Address], goes_on: GoesOn | None = None
     ) -> int:
-        return self._end(lambda flow: flow.overlay in destinations)
+        return self._end(
+            lambda flow: flow.overlay in destinations and not _may_go_on(flow, goes_on)
+        )
 
     def end_stale(
         self,
@@ -281,7 +283,7 @@ class SimulatedConnections:
     ) -> int:
         def stale(flow: Flow) -> bool:
             to = leads(flow.overlay)
-            return to is None or flow.leads != str(to)
+            return (to is None or flow.leads != str(to)) and not _may_go_on(flow, goes_on)
 
         return self._end(stale)
 
@@ -298,6 +300,11 @@ class SimulatedConnections:
         """By the addresses with which they were opened, which are overlay addresses here."""
         opened = {flow.overlay for flow in self.flows}
         return {source for source in sources if source in opened}
+
+
+def _may_go_on(flow: Flow, goes_on: GoesOn | None) -> bool:
+    answers = flow.overlay if flow.leads is None else IPv4Address(flow.leads)
+    return goes_on is not None and goes_on(flow.overlay, answers, flow.leads is not None)
 
 
 def held(state: Mapping[SetName, Mapping[str, str]], where: SetName) -> Mapping[str, str]:

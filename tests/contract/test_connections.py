@@ -205,3 +205,22 @@ def test_who_has_connections(subject: Subject) -> None:
     assert subject.connections.sources_with_connections(asked) == set()
     arrives(subject, at=netns.PEER)
     assert subject.connections.sources_with_connections(asked) == {OVERLAY}
+
+
+@pytest.mark.parametrize("leads", [netns.PEER, None])
+def test_what_may_go_on_is_spared(subject: Subject, leads: str | None) -> None:
+    """Asked of each: where it was opened to, where its answers come from, and whether any came."""
+    asked = []
+
+    def goes_on(to: IPv4Address, answers: IPv4Address | None, answered: bool) -> bool:
+        asked.append((to, answers, answered))
+        return True
+
+    if leads is not None:
+        table(subject, leads)
+    arrives(subject, at=leads)
+    assert subject.connections.end_connections_to([OVERLAY], goes_on) == 0
+    assert subject.connections.end_stale(SUBNET, lambda _: None, goes_on) == 0
+    answers = IPv4Address(leads) if leads is not None else OVERLAY
+    assert {(to, source) for to, source, _ in asked} == {(OVERLAY, answers)}
+    assert subject.connections.end_connections_to([OVERLAY], lambda *_: False) == 1

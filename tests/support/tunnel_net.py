@@ -85,6 +85,7 @@ class TunnelHost:
     other: End
     encrypt: Encrypt = Encrypt.PREFER
     uplink_mtu: int = 1500
+    gateway: str = ""  # the namespace of its site's
     settings: Settings = field(init=False)
     members: Membership = field(init=False)
     untracked: bool = True
@@ -98,11 +99,8 @@ class TunnelHost:
             private=IPv4Address(PRIVATE),
             public=IPv4Address(self.end.public),
         )
-        ip(
-            self.net.host,
-            "rule add fwmark 0x1000/0x1000 lookup 78 priority 78",
-            "route add 192.168.0.0/18 dev neti0 table 78 protocol 78",
-        )
+        ip(self.net.host, "rule add fwmark 0x1000/0x1000 lookup 78 priority 78")
+        self._route()
         self.reconciler = self.inside(lambda: Reconciler(NftablesDataplane(), Conntrack(), None))
         self.conntrack = self.inside(Conntrack)
         self.configured()
@@ -126,9 +124,18 @@ class TunnelHost:
         self.members = Membership.empty(self.settings, self.host, frozenset())
         if before is not None:
             self.members.succeed(before, now=0.0, remember=True)
-            self.members.roads.update(before.roads)
+            if self.encrypt is not Encrypt.OFF:
+                self.members.roads.update(before.roads)
             self.members.elements.enforce(before.elements.enforcement)
         self.members.hold_lease(IPv4Address(self.end.overlay))
+
+    def _route(self) -> None:
+        ip(self.net.host, "route add 192.168.0.0/18 dev neti0 table 78 protocol 78")
+
+    def restart_wireguard(self) -> None:
+        """A new device of the same key, as after a crash."""
+        self.wireguard.restart()
+        self._route()
 
     def inside(self, function: Callable[[], T]) -> T:
         return self.net.inside(self.net.host, function)
@@ -175,6 +182,11 @@ class TunnelHost:
         self.reconciler.commit(self.members.elements)
         self.reconciler.end_connections(self.members.elements)
 
+    def end_stale(self) -> None:
+        """As the agent does after it has written a new table."""
+        elements = self.members.elements
+        self.conntrack.end_stale(self.settings.overlay_subnet, elements.leads, elements.goes_on)
+
     def enforce(self, on: bool = True) -> None:
         self.members.elements.enforce(PERMANENT if on else OFF)
         self.resync()
@@ -217,8 +229,8 @@ def two_sites(encrypt: Encrypt = Encrypt.PREFER, mtu: int = 1500) -> Iterator[Tw
             _site(end, names[end.site], road, mtu)
         sysctl(road, net__ipv4__ip_forward=1, net__ipv6__conf__all__forwarding=1)
         for end, other in ((A, B), (B, A)):
-            host, _, container = names[end.site]
-            made.append(TunnelHost(Net(host, road, container), end, other, encrypt, mtu))
+            host, gateway, container = names[end.site]
+            made.append(TunnelHost(Net(host, road, container), end, other, encrypt, mtu, gateway))
         sites = TwoSites(made[0], made[1], road)
         sites.know_each_other()
         yield sites

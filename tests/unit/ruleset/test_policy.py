@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from neti.model import Host, Member, Reach, Site
+from neti.model import Encrypt, Host, Member, Reach, Road, Site
 from neti.model.settings import IPNetwork, OpenPort, Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.enforce import OFF, PERMANENT
@@ -29,7 +29,7 @@ from neti.ruleset.reach import (
     road_mtu,
 )
 from neti.ruleset.replace import replacement
-from neti.ruleset.surroundings import Surroundings
+from neti.ruleset.surroundings import Surroundings, Tunnel
 
 HOST: Final = Host(
     id="me", site="ec2", private=IPv4Address("10.0.0.1"), public=IPv4Address("198.51.100.1")
@@ -487,6 +487,7 @@ ports = st.builds(
     cidrs,
 )
 v4_addresses = st.ip_addresses(v=4)
+TUNNELED: Final = {"far": Site(name="far", encrypt=Encrypt.REQUIRE)}
 whole_settings = st.builds(
     configured,
     open_ports=st.lists(ports, max_size=4).map(tuple),
@@ -494,6 +495,7 @@ whole_settings = st.builds(
     trusted=cidrs,
     ssh_port=st.integers(1, 65535),
     nat_overrides=st.dictionaries(v4_addresses, v4_addresses, max_size=3),
+    sites=st.sampled_from(({}, TUNNELED)),
     overlay_subnet=st.integers(8, 30).map(lambda n: IPv4Network(f"100.64.0.0/{max(n, 10)}")),
 )
 surroundings = st.builds(
@@ -501,6 +503,8 @@ surroundings = st.builds(
     uplinks=st.lists(interface_names, max_size=3).map(tuple),
     strangers=st.lists(interface_names, max_size=2).map(tuple),
     ssh_untracked=st.booleans(),
+    tunnel=st.none()
+    | st.builds(Tunnel, own=v4_addresses, private=v4_addresses, mtu=st.integers(576, 1420)),
 )
 
 
@@ -539,7 +543,7 @@ def test_nft_takes_every_structure(
     elements = Elements(revoke_seconds=60)
     everybody = member("ec2", more="2001:db8::5 198.51.100.7")
     for element in (
-        *elements_of(everybody, host=HOST, sites=SITES),
+        *elements_of(everybody, host=HOST, sites=SITES, road=Road.PREFERRED),
         *own_elements(HOST, IPv4Address("192.168.0.1")),
     ):
         elements.want(element.where, element.key, element.value)
