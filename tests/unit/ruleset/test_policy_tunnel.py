@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import pytest
 
+from neti.dataplane import wireguard
+from neti.dataplane.wireguard import road as road_to_device
 from neti.model import Encrypt, Host, Member, Reach, Road, Site
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
@@ -15,7 +17,7 @@ from neti.ruleset.objects import NO_TABLE, OPTIONAL, KernelState, Structure
 from neti.ruleset.policy import SETS, structure
 from neti.ruleset.reach import elements_of, encryption, road_without_key
 from neti.ruleset.replace import replacement
-from neti.ruleset.surroundings import Surroundings, Tunnel
+from neti.ruleset.surroundings import TUNNEL_DEVICE, Surroundings, Tunnel
 
 OFF, PREFER, REQUIRE = Encrypt
 TUNNEL: Final = Tunnel(
@@ -101,6 +103,11 @@ def test_the_sets_are_there_before_the_own_overlay_address_is_known(
 def test_the_rules_are_the_same_whatever_the_pair_asks_for() -> None:
     """``prefer`` and ``require`` differ in elements alone."""
     assert built(OFF, PREFER) == built(OFF, REQUIRE) == built(PREFER, REQUIRE)
+
+
+def test_rules_device_and_routes_speak_of_the_same() -> None:
+    assert wireguard.DEVICE == TUNNEL_DEVICE
+    assert TUNNEL.mark == road_to_device.MARK
 
 
 # --- what they say ---
