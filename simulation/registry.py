@@ -51,6 +51,7 @@ class SimulatedRegistry(MemoryRegistry):
         replaces: str | None = None,
         overlay: IPv4Address | None = None,
         machine: str = "",
+        key: str = "",
     ) -> None:
         self._gate.effect("registry.register")
         super().register(
@@ -61,6 +62,7 @@ class SimulatedRegistry(MemoryRegistry):
             replaces=replaces,
             overlay=overlay,
             machine=machine,
+            key=key,
         )
 
     def describe(self, host_id: str, detail: bytes) -> None:

@@ -57,6 +57,10 @@ class NameTaken(RegistryError):
     take another one."""
 
 
+class KeyTaken(RegistryError):
+    """The public key that this host wants to publish is another host's already: make another."""
+
+
 class NotAdmitted(RegistryError):
     """Only operators may begin a host in this registry, and none has admitted this id."""
 

@@ -19,6 +19,7 @@ from neti.registry.record import HostId, HostRecord
 OVERLAY = IPv4Address("192.168.0.1")
 A = "1.0a000001c6336401c0a80001.0.ec2.a"
 A2 = "1.0a000001c6336401c0a80001.1.ec2.a"
+A3 = "1.0a000001c6336401c0a80001.2.ec2.a"
 B = "1.0a000002c6336402c0a80002.0.vpc.b"
 LEFT = "left.0.a"
 HERE = "00ff"

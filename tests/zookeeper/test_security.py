@@ -228,7 +228,8 @@ def test_init_closes_what_was_open_says_it_first_and_is_done_after_once(
     planned = chief.plan_init(["CN=other,OU=operators"])
     said = {step.path.removeprefix(prefix) for step in planned.steps}
     assert said == {
-        *("", "/ip-to-id", "/id-to-ip", "/ip-map", "/agents", "/hosts", "/fleet", "/interval"),
+        *("", "/ip-to-id", "/id-to-ip", "/ip-map", "/agents", "/hosts", "/keys", "/fleet"),
+        "/interval",
         *(f"/ip-to-id/{overlay}", "/id-to-ip/a", f"/ip-map/{name}", "/agents/a", "/hosts/a"),
     }
     assert rights.harmful(rights_of(chief, "id-to-ip/a")), "a plan changes nothing"
@@ -361,7 +362,7 @@ def test_an_open_door_and_too_few_connections_are_found(
     assert told["code"] == 1
     text = "\n".join(faults(told))
     assert f"127.0.0.1:{two_doors.plain_port}: a plain port is open" in text
-    assert f"{prefix}: 9 nodes can be written or emptied by anyone" in text
+    assert f"{prefix}: 10 nodes can be written or emptied by anyone" in text
     assert "maxClientCnxns is 60" in "\n".join(faults(told, "warning"))
     assert "1 lease is of hosts that are not registered" in "\n".join(faults(told, "note"))
     told = check(two_doors, tmp_path, prefix, plain=True)

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final, Literal, Protocol, get_args
 
 from neti.registry.leases import DamagedLease
-from neti.registry.record import HostId, HostRecord
+from neti.registry.record import HostId, HostRecord, KeyName
 
 # ``release``: hosts that are gone for good, see ``neti.registry.release``; ``strict``: whether only
 # entries that their hosts' records name are believed.
@@ -149,6 +149,14 @@ class HostRead:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyRead:
+    """Answer to a KeyName: which host published this key first (None: nobody holds it)."""
+
+    key: str
+    host_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SettingRead:
     """A live setting, at the start and on each change: raw, None if it is not set."""
 
@@ -156,8 +164,9 @@ class SettingRead:
     value: bytes | None
 
 
-# About the lease of an overlay address, about the entry of this name, about a host's record.
-Question = IPv4Address | str | HostId
+# About the lease of an overlay address, about the entry of this name, about a host's record, about
+# whose a public key is.
+Question = IPv4Address | str | HostId | KeyName
 
 Event = (
     Snapshot
@@ -171,6 +180,7 @@ Event = (
     | DataRead
     | HostChanged
     | HostRead
+    | KeyRead
     | SettingRead
 )
 Sink = Callable[[Event], None]
@@ -229,15 +239,18 @@ class AgentRegistry(Protocol):
         replaces: str | None = None,
         overlay: IPv4Address | None = None,
         machine: str = "",
+        key: str = "",
     ) -> None:
         """Write the host's record, create ``name`` and delete ``replaces`` (this session's own
         earlier name), in one step. Repeating a registration that this session already holds changes
         nothing but ``detail``. ``machine``: hexadecimal, of this machine and boot; a live
-        registration of the same one is taken over.
+        registration of the same one is taken over. ``key``: the host's public key (see
+        ``record.PUBLIC_KEY``), held for its id from now on. Where the tree has no place for keys,
+        because an earlier version laid it out, the record says none.
 
         Raises IdentityHeld when another machine or certificate has this id, NameTaken when ``name``
-        exists and belongs to another session or is not what the record names, NotAdmitted when only
-        operators may begin a host.
+        exists and belongs to another session or is not what the record names, KeyTaken when the key
+        is held for another id, NotAdmitted when only operators may begin a host.
 
         Where a member may delete nothing (ZooKeeper with ACLs), ``replaces`` stays until its
         session ends; the record no longer names it."""

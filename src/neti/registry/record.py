@@ -1,7 +1,7 @@
 """A host's own record in the registry: which entry or goodbye is its word. Writer, reader. Pure.
 
-    1 192.168.0.7 1.0a00….3fk.vpc.i-0abc 5f0c2a9e
-    format, overlay address, word, machine; "-" for none; then key=value
+    1 192.168.0.7 1.0a00….3fk.vpc.i-0abc 5f0c2a9e key=mB7k…
+    format, overlay address, word, machine; "-" for none; then name=value
 
 Where the registry has rights, only the host itself can write its record, so the word in it is the
 host's own. See docs/design/host-records.md.
@@ -19,22 +19,29 @@ from neti.model.entry import MAX_NAME_BYTES
 _FORMAT: Final = "1"
 _NONE: Final = "-"
 _MACHINE: Final = re.compile(r"[0-9a-f]{1,32}", re.ASCII)
+# 32 bytes in base64url (RFC 4648, 5) without padding: the name of a node too. Of the last character
+# two bits are not used, and have to be 0, so that one key has one text.
+PUBLIC_KEY: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
+_KEY: Final = "key="
 MAX_RECORD_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostRecord:
     """``overlay``: the host's address; ``word``: the name of its entry or goodbye; ``machine``: a
-    digest of the machine and its boot. What it does not say is empty."""
+    digest of the machine and its boot; ``key``: its public key, as PUBLIC_KEY. What it does not say
+    is empty."""
 
     overlay: IPv4Address | None = None
     word: str = ""
     machine: str = ""
+    key: str = ""
 
 
 def encode(record: HostRecord) -> bytes:
     fields = (str(record.overlay or ""), record.word, record.machine)
-    return " ".join([_FORMAT, *(field or _NONE for field in fields)]).encode()
+    more = [_KEY + record.key] if record.key else []
+    return " ".join([_FORMAT, *(field or _NONE for field in fields), *more]).encode()
 
 
 def decode(data: bytes) -> HostRecord | None:
@@ -48,9 +55,11 @@ def decode(data: bytes) -> HostRecord | None:
     overlay, word, machine = ("" if field == _NONE else field for field in fields[1:4])
     if len(word) > MAX_NAME_BYTES or (machine and not _MACHINE.fullmatch(machine)):
         return None
+    keys = [field.removeprefix(_KEY) for field in fields[4:] if field.startswith(_KEY)]
+    key = keys[0] if keys and PUBLIC_KEY.fullmatch(keys[0]) else ""
     try:
         return HostRecord(
-            overlay=IPv4Address(overlay) if overlay else None, word=word, machine=machine
+            overlay=IPv4Address(overlay) if overlay else None, word=word, machine=machine, key=key
         )
     except ValueError:
         return None
@@ -61,6 +70,13 @@ class HostId:
     """A question about this host's record, as opposed to one about a lease or an entry."""
 
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyName:
+    """A question about whose this public key is, among those."""
+
+    key: str
 
 
 # What a registration does about the host's record.

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
-from neti.errors import IdentityHeld, NameTaken
+from neti.errors import IdentityHeld, KeyTaken, NameTaken
 from neti.model.entry import MAX_DATA_BYTES, MAX_NAME_BYTES
 from neti.registry import SettingName, detail
 from neti.text import printable
@@ -64,6 +64,13 @@ def name_taken(name: str) -> NameTaken:
     return NameTaken(
         f"there is an entry {printable(name, MAX_NAME_BYTES)} already, by somebody else or by an "
         "earlier run of this host: it takes another name"
+    )
+
+
+def key_taken(key: str, holder: bytes) -> KeyTaken:
+    return KeyTaken(
+        f"the public key {key} belongs to {host_id_text(holder)} in this registry: no two hosts "
+        "may have one key, so this host needs another"
     )
 
 

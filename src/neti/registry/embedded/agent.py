@@ -15,6 +15,7 @@ from neti.registry.embedded.store import (
     add_lease,
     add_name,
     drop_name,
+    hold_key,
     made_in,
     read_record,
     renew_name,
@@ -23,7 +24,7 @@ from neti.registry.embedded.store import (
 from neti.registry.embedded.watch import Watcher
 from neti.registry.leases import candidates, check_inside, exhausted
 from neti.registry.record import HostRecord, decode, encode, may_take
-from neti.registry.untrusted import identity_held, name_taken
+from neti.registry.untrusted import identity_held, key_taken, name_taken
 
 
 class AgentSide(OneSession):
@@ -73,6 +74,7 @@ class AgentSide(OneSession):
         replaces: str | None = None,
         overlay: IPv4Address | None = None,
         machine: str = "",
+        key: str = "",
     ) -> None:
         session = self._live_session()
         self._reap()
@@ -83,12 +85,14 @@ class AgentSide(OneSession):
             ours = bool(present) and present[0][0] == session.id
             if present and not (ours and self._vouched(files, host_id, name)):
                 raise name_taken(name)
+            if not present and key and (holder := hold_key(files.store, key, host_id)) != host_id:
+                raise key_taken(key, holder.encode())
             files.store.execute("INSERT OR IGNORE INTO owners VALUES (?)", (session.id,))
             files.store.execute(
                 "INSERT OR REPLACE INTO holders VALUES (?, ?, ?)", (host_id, session.id, detail)
             )
             if not present:
-                record = HostRecord(overlay=overlay, word=name, machine=machine)
+                record = HostRecord(overlay=overlay, word=name, machine=machine, key=key)
                 step = write_record(files.store, host_id, encode(record))
                 add_name(files.store, name, session.id, data, step=step)
             if former is not None and former[0] != name:

@@ -16,6 +16,7 @@ from neti.registry.embedded.store import (
     add_lease,
     all_leases,
     all_names,
+    drop_key,
     drop_lease,
     log_change,
     made_in,
@@ -24,7 +25,7 @@ from neti.registry.embedded.store import (
 )
 from neti.registry.embedded.watch import host_read
 from neti.registry.leases import check_move, moved_from_nobody, moved_while_registered
-from neti.registry.record import HostRecord, encode
+from neti.registry.record import HostRecord, decode, encode
 from neti.registry.untrusted import bounded_data, bounded_name, bounded_setting, host_id_text
 
 
@@ -84,7 +85,7 @@ class OperatorSide(OneSession):
                 )
             overlay = lease_of(files, host_id)
             drop_lease(files.store, host_id)
-            if read_record(files.store, host_id) is not None:
+            if _give_up_key(files, host_id):
                 write_record(files.store, host_id, None)
             if overlay is not None:
                 _tell_moved(files, overlay, host_id)
@@ -105,7 +106,7 @@ class OperatorSide(OneSession):
             drop_lease(files.store, old)
             drop_lease(files.store, new)
             add_lease(files.store, int(overlay), new)
-            if read_record(files.store, old) is not None:
+            if _give_up_key(files, old):
                 write_record(files.store, old, encode(HostRecord()))
             _tell_moved(files, overlay, new)
         files.ring()
@@ -123,6 +124,15 @@ class OperatorSide(OneSession):
                 files.store.execute("INSERT INTO settings VALUES (?, ?)", (setting, value))
             log_change(files.store, "s", setting)
         files.ring()
+
+
+def _give_up_key(files: Files, host_id: str) -> bool:
+    """Nobody holds the key that the host's record says. Whether there is a record."""
+    held = read_record(files.store, host_id)
+    record = decode(held[0]) if held is not None else None
+    if record is not None and record.key:
+        drop_key(files.store, record.key, host_id)
+    return held is not None
 
 
 def _tell_moved(files: Files, overlay: IPv4Address, host_id: str) -> None:

@@ -52,13 +52,17 @@ CREATE TABLE IF NOT EXISTS {_ORDER} (
 """
 
 
-# Hosts' records, and in which step each name was made, numbered as ``changes``. As above.
+# Hosts' records, and in which step each name was made, numbered as ``changes``; which host holds
+# which public key. As above.
 _RECORDS: Final = """
 CREATE TABLE IF NOT EXISTS records (
     host_id TEXT PRIMARY KEY, record BLOB NOT NULL, written INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS made (
     name TEXT PRIMARY KEY, step INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS keys (
+    key TEXT PRIMARY KEY, host_id TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TRIGGER IF NOT EXISTS unmade AFTER DELETE ON names
     BEGIN DELETE FROM made WHERE name = OLD.name; END
@@ -178,12 +182,12 @@ def open_store(path: Path, timeout: float) -> sqlite3.Connection:
     store = open_database(path, _SCHEMA, timeout)
     with explained(path):
         try:
-            added = f"name IN ('{_ORDER}', 'unmade')"
+            added = f"name IN ('{_ORDER}', 'unmade', 'keys')"
             present = store.execute(f"SELECT count(*) FROM sqlite_master WHERE {added}").fetchone()
-            if present[0] < 2:
+            if present[0] < 3:
                 with writing(store):
                     store.execute(_ORDER_OF_LEASES)
-                    for statement in _RECORDS.split(";\n", 2):
+                    for statement in _RECORDS.split(";\n", 3):
                         store.execute(statement)
         except BaseException:
             store.close()
@@ -216,6 +220,17 @@ def write_record(database: sqlite3.Connection, host_id: str, record: bytes | Non
             "INSERT OR REPLACE INTO records VALUES (?, ?, ?)", (host_id, record, number)
         )
     return number
+
+
+def hold_key(database: sqlite3.Connection, key: str, host_id: str) -> str:
+    """The host that holds this public key; nobody held it: this one."""
+    database.execute("INSERT OR IGNORE INTO keys VALUES (?, ?)", (key, host_id))
+    return key_holder(database, key) or host_id
+
+
+def drop_key(database: sqlite3.Connection, key: str, host_id: str) -> None:
+    """Nothing when it is another host's."""
+    database.execute("DELETE FROM keys WHERE key = ? AND host_id = ?", (key, host_id))
 
 
 def add_lease(database: sqlite3.Connection, overlay: int, host_id: str) -> None:
@@ -284,6 +299,11 @@ def read_record(database: sqlite3.Connection, host_id: str) -> tuple[bytes, int]
         "SELECT record, written FROM records WHERE host_id = ?", (host_id,)
     ).fetchone()
     return (bytes(row[0]), int(row[1])) if row is not None else None
+
+
+def key_holder(database: sqlite3.Connection, key: str) -> str | None:
+    row = database.execute("SELECT host_id FROM keys WHERE key = ?", (key,)).fetchone()
+    return str(row[0]) if row is not None else None
 
 
 def made_in(database: sqlite3.Connection, name: str) -> int:

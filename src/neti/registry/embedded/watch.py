@@ -21,6 +21,7 @@ from neti.registry import (
     Fresh,
     HostChanged,
     HostRead,
+    KeyRead,
     LeaseRead,
     Origin,
     Question,
@@ -42,11 +43,12 @@ from neti.registry.embedded.store import (
     explained,
     fleet_id,
     head,
+    key_holder,
     made_in,
     read_record,
     reading,
 )
-from neti.registry.record import HostId, decode
+from neti.registry.record import HostId, KeyName, decode
 from neti.registry.untrusted import (
     bounded_data,
     bounded_name,
@@ -272,6 +274,9 @@ class Watcher:
 def _answer(files: Files, subject: Question) -> Event:
     if isinstance(subject, HostId):
         return host_read(files, subject.id)
+    if isinstance(subject, KeyName):
+        holder = key_holder(files.store, subject.key)
+        return KeyRead(subject.key, host_id_text(holder.encode()) if holder is not None else None)
     if isinstance(subject, IPv4Address):
         row = files.store.execute(
             "SELECT host_id FROM leases WHERE overlay = ?", (int(subject),)

@@ -46,6 +46,7 @@ from neti.registry.untrusted import (
     bounded_name,
     bounded_setting,
     identity_held,
+    key_taken,
     name_taken,
 )
 
@@ -124,6 +125,7 @@ class MemoryRegistry:
         replaces: str | None = None,
         overlay: IPv4Address | None = None,
         machine: str = "",
+        key: str = "",
     ) -> None:
         server = self._server
         with self._call():
@@ -149,11 +151,15 @@ class MemoryRegistry:
                 raise name_taken(name)
             if present is None and (refusal := server._refusal(host_id, self._owner)):
                 raise refusal
+            if present is None and key and server._keys.get(key, host_id) != host_id:
+                raise key_taken(key, server._keys[key].encode())
             if not (server.rights and another):
                 server._holders[host_id] = Holder(session_id, detail, self._owner)
             if present is None:
                 step = next(server._steps)
-                record = HostRecord(overlay=overlay, word=name, machine=machine)
+                record = HostRecord(overlay=overlay, word=name, machine=machine, key=key)
+                if key:
+                    server._keys[key] = host_id
                 server._write_record(host_id, record, step)
                 server._owners.setdefault(host_id, self._owner)
                 server._add(name, session_id, data, step)
@@ -291,6 +297,7 @@ class MemoryRegistry:
             if overlay is not None:
                 del self._server._leases[overlay]
                 self._server._tell_moved(overlay, host_id)
+            self._server._give_up_key(host_id)
             kept = HostRecord() if self._server.admission else None
             if host_id in self._server._records:
                 self._server._write_record(host_id, kept, next(self._server._steps))
@@ -311,6 +318,7 @@ class MemoryRegistry:
             del self._server._leases[overlay]  # its place in the order is that of the move
             self._server._leases[overlay] = new
             if old in self._server._records:
+                self._server._give_up_key(old)
                 self._server._write_record(old, HostRecord(), next(self._server._steps))
             self._server._tell_moved(overlay, new)
             return overlay, former

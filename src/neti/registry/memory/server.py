@@ -20,13 +20,14 @@ from neti.registry import (
     Event,
     HostChanged,
     HostRead,
+    KeyRead,
     LeaseRead,
     Question,
     Session,
     SettingName,
     Vanished,
 )
-from neti.registry.record import HostId, HostRecord
+from neti.registry.record import HostId, HostRecord, KeyName
 from neti.registry.untrusted import bounded_data, bounded_name
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Copy:
     settings: dict[SettingName, bytes]
     records: dict[str, Record]
     owners: dict[str, str]
+    keys: dict[str, str]
 
 
 @dataclass(slots=True)
@@ -86,6 +88,7 @@ class MemoryServer:
     _settings: dict[SettingName, bytes] = field(default_factory=dict)
     _records: dict[str, Record] = field(default_factory=dict)
     _owners: dict[str, str] = field(default_factory=dict)  # by host id: whose its record is
+    _keys: dict[str, str] = field(default_factory=dict)  # public key -> host id
     _steps: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _sessions: dict[int, Session] = field(default_factory=dict)
     _registries: list["MemoryRegistry"] = field(default_factory=list)
@@ -131,6 +134,7 @@ class MemoryServer:
         self._settings.clear()
         self._records.clear()
         self._owners.clear()
+        self._keys.clear()
         self.changes = 0
         self.fleet = f"fleet-{next(self._ids)}"
 
@@ -144,6 +148,7 @@ class MemoryServer:
             dict(self._settings),
             dict(self._records),
             dict(self._owners),
+            dict(self._keys),
         )
 
     def restore_copy(self, copy: "Copy") -> None:
@@ -160,6 +165,8 @@ class MemoryServer:
         self._records.update(copy.records)
         self._owners.clear()
         self._owners.update(copy.owners)
+        self._keys.clear()
+        self._keys.update(copy.keys)
 
     def expire_orphans(self) -> None:
         with self._step():
@@ -238,6 +245,12 @@ class MemoryServer:
             self._owners.pop(host_id, None)
         self._tell(HostChanged(host_id))
 
+    def _give_up_key(self, host_id: str) -> None:
+        """Nobody holds the key that the host's record says."""
+        held = self._records.get(host_id)
+        if held is not None and self._keys.get(held.record.key) == host_id:
+            del self._keys[held.record.key]
+
     def _alive(self, host_id: str) -> Name | None:
         """The entry that the host's record names, if it stands and was made with it."""
         held = self._records.get(host_id)
@@ -268,6 +281,8 @@ class MemoryServer:
             return LeaseRead(question, self._leases.get(question))
         if isinstance(question, HostId):
             return self._host_read(question.id)
+        if isinstance(question, KeyName):
+            return KeyRead(question.key, self._keys.get(question.key))
         held = self._names.get(question)
         data = bounded_data(held.data) if held is not None else None
         return DataRead(question, data, held.made if held is not None else 0)

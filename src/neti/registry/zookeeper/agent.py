@@ -4,6 +4,7 @@ Must never do: take away what another session made.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from neti.errors import RegistryError
 from neti.registry import Question, Sink
 from neti.registry.leases import check_inside
 from neti.registry.record import HostRecord
-from neti.registry.untrusted import name_taken
+from neti.registry.untrusted import key_taken, name_taken
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, Calls
 from neti.registry.zookeeper.leases import ANY_VERSION, EPHEMERAL
@@ -69,6 +70,7 @@ class AgentSide(OneSession):
         replaces: str | None = None,
         overlay: IPv4Address | None = None,
         machine: str = "",
+        key: str = "",
     ) -> None:
         path = self._layout.name(name)
         word = HostRecord(overlay=overlay, word=name, machine=machine)
@@ -91,8 +93,10 @@ class AgentSide(OneSession):
             # The first two come together, and in this order: so watchers know that the entry was
             # made by the step that wrote the record.
             entry = _ephemeral(path, data, rights.of_child(of_name))
+            has_keys, holding = self._hold_key(attempt, key, host_id) if key else (False, [])
+            says = replace(word, key=key) if has_keys else word
             return [
-                *([*own.write(word), entry] if present is None else []),
+                *([*own.write(says), entry, *holding] if present is None else []),
                 *own.describe(detail, of_agents, attempt.session_id),
                 *gone,
             ]
@@ -156,6 +160,22 @@ class AgentSide(OneSession):
 
     def _own_nodes(self, attempt: Attempt, host_id: str) -> OwnNodes:
         return OwnNodes.read(attempt, self._layout, host_id, makes_tree=self._files is None)
+
+    def _hold_key(self, attempt: Attempt, key: str, host_id: str) -> tuple[bool, list[Any]]:
+        """Whether the tree has a place for keys, and what makes this one the host's. Raises
+        KeyTaken."""
+        layout = self._layout
+        (of_keys,) = attempt.acls([layout.keys])
+        if not of_keys and self._files is not None:
+            return False, []  # a tree of an earlier version, until 'neti registry init'
+        closed: set[str] = set()
+        (holder,) = attempt.read([layout.key(key)], unread=closed)
+        if holder is None and not closed:
+            made = Create(layout.key(key), host_id.encode(), rights.of_child(of_keys), 0)
+            return True, [made]
+        if holder != host_id.encode():
+            raise key_taken(key, holder or b"somebody who lets nobody read it")
+        return True, []
 
     def _note_standing(self, attempt: Attempt, name: str) -> None:
         """Members may delete nothing here, so former entries of this session pile up. Now and then

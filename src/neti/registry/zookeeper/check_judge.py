@@ -24,7 +24,8 @@ _OWNERS_NAMED: Final = 3
 
 def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
     absent = [path for path in tree.layout.parents() if path not in tree.acls]
-    if absent:
+    before_keys = absent == [tree.layout.keys]
+    if absent and not before_keys:
         return [
             Finding(
                 "fault",
@@ -34,6 +35,7 @@ def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
             )
         ]
     found = [
+        *([_without_keys(tree)] if before_keys else ()),
         *_open(tree, secure=secure),
         *_halves(tree),
         *_owners(tree),
@@ -51,6 +53,17 @@ def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
         *_size(tree),
         *_time(tree),
     ]
+
+
+def _without_keys(tree: Tree) -> Finding:
+    return Finding(
+        "note",
+        tree.layout.keys,
+        "is missing, because an earlier version laid out this tree: hosts cannot publish the keys "
+        "of the encrypted road",
+        "no-keys",
+        then="neti registry init",
+    )
 
 
 def _open(tree: Tree, *, secure: bool) -> Iterable[Finding]:
@@ -247,6 +260,7 @@ def _strangers(tree: Tree) -> Iterable[Finding]:
         (layout.id_to_ip, "no host ids"),
         (layout.agents, "no host ids"),
         (layout.hosts, "no host ids"),
+        (layout.keys, "no public keys"),
     ):
         if parent == layout.ip_map:
             junk = [f"{parent}/{name}" for name in tree.names if _parsed(name) is None]

@@ -22,6 +22,7 @@ def judge_records(tree: Tree) -> list[Finding]:
     found = [*_unfinished(tree), *_formats(tree), *_without_lease(tree), *_ending(tree)]
     if not rights.harmful(tree.acls.get(tree.layout.hosts, rights.OPEN)):
         found += [*_rights(tree), *_shared(tree), *_forged(tree), *_of_nobody(tree)]
+        found += _borrowed(tree)
     return found
 
 
@@ -96,6 +97,23 @@ def _forged(tree: Tree) -> Iterable[Finding]:
                 f"it was made by {_made_by(tree, path)}",
                 "forged",
                 nodes=(path,),
+            )
+
+
+def _borrowed(tree: Tree) -> Iterable[Finding]:
+    """An agent publishes a key and takes hold of it in one step."""
+    for host_id, record in tree.records.items():
+        if record is None or not record.key:
+            continue
+        holder = tree.keys.get(record.key)
+        if holder != host_id:
+            held = f"belongs to {printable(holder, 100)}" if holder else "nobody holds"
+            yield Finding(
+                "fault",
+                tree.layout.host(host_id),
+                f"says a public key that {held}, which no agent does: peers send nothing to "
+                f"{host_id} by it",
+                "key-of-another",
             )
 
 

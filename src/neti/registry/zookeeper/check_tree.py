@@ -15,7 +15,7 @@ from uuid import uuid4
 from kazoo.protocol.serialization import Create, Exists
 
 from neti.model.entry import HOST_ID
-from neti.registry.record import HostRecord, decode
+from neti.registry.record import PUBLIC_KEY, HostRecord, decode
 from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, session_of
@@ -37,7 +37,8 @@ class Tree:
     ``misnamed``: what stands among leases and registrations under a name that no agent writes;
     ``clock_ahead``: in seconds, the server's of ours; ``records``: of hosts, None in a format that
     this version does not know; ``vouched``: by host id, the entry that its record names;
-    ``unfinished``: 'neti registry init' was killed before all leases had their records."""
+    ``unfinished``: 'neti registry init' was killed before all leases had their records; ``keys``:
+    the host that holds each public key."""
 
     layout: Layout
     by_overlay: dict[IPv4Address, str]
@@ -53,6 +54,7 @@ class Tree:
     records: Mapping[str, HostRecord | None] = field(default_factory=dict)
     vouched: Mapping[str, str] = field(default_factory=dict)
     unfinished: bool = False
+    keys: Mapping[str, str] = field(default_factory=dict)
 
     def all_made(self) -> list[str]:
         """What stands below the parents that are open to members."""
@@ -61,7 +63,7 @@ class Tree:
 
 
 def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) -> Tree:
-    overlays, ids, names, agents, hosts = (
+    overlays, ids, names, agents, hosts, keys = (
         attempt.names(parent, whole=True)
         for parent in (
             layout.ip_to_id,
@@ -69,6 +71,7 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
             layout.ip_map,
             layout.agents,
             layout.hosts,
+            layout.keys,
         )
     )
     agents = [name for name in agents if not _OURS.fullmatch(name)]
@@ -78,6 +81,7 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
         *(f"{layout.ip_map}/{name}" for name in names),
         *(f"{layout.agents}/{name}" for name in agents),
         *(f"{layout.hosts}/{name}" for name in hosts),
+        *(f"{layout.keys}/{name}" for name in keys),
     ]
     paths = [*layout.parents(), layout.fleet, *layout.settings(), *made]
     unread: set[str] = set()
@@ -92,11 +96,13 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
     by_overlay, by_id = _leases(attempt, layout, known_overlays, known_ids, unread)
     known_hosts = [name for name in hosts if HOST_ID.fullmatch(name)]
     records, vouched = _records(attempt, layout, known_hosts, stats, unread)
+    known_keys = [name for name in keys if PUBLIC_KEY.fullmatch(name)]
     ours = {
         *map(layout.by_overlay, known_overlays),
         *map(layout.by_id, known_ids),
         *(layout.agent(name) for name in agents if HOST_ID.fullmatch(name)),
         *(layout.host(name) for name in hosts if HOST_ID.fullmatch(name)),
+        *map(layout.key, known_keys),
         *(f"{layout.ip_map}/{name}" for name in names),
     }
     return Tree(
@@ -114,6 +120,7 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
         records=records,
         vouched=vouched,
         unfinished=attempt.read([layout.hosts], unread=set()) == [UNFINISHED],
+        keys=_keys(attempt, layout, known_keys, unread),
     )
 
 
@@ -177,6 +184,14 @@ def _records(
             if record is not None and named is not None and named.czxid == node[1].mzxid:
                 vouched[host_id] = record.word
     return records, vouched
+
+
+def _keys(attempt: Attempt, layout: Layout, keys: list[str], unread: set[str]) -> dict[str, str]:
+    held: dict[str, str] = {}
+    for part in _parts(attempt, keys):
+        data = attempt.read(list(map(layout.key, part)), unread=unread)
+        held |= {key: host_id_text(raw) for key, raw in zip(part, data, strict=True) if raw}
+    return held
 
 
 def _clock(attempt: Attempt, layout: Layout, wall: Callable[[], float]) -> float | None:

@@ -3,8 +3,8 @@
 In a tree that members already have leases in, each gets its host's record before anybody may begin
 a host: the first to come would have had its id.
 
-Must never do: loosen a right, change what ``plan`` did not name, or delete anything but a record
-that belongs to nobody, which its own host could not write.
+Must never do: loosen a right, change what ``plan`` did not name, or delete anything but a record or
+a key that belongs to nobody: its own host could not write the one, and may not hold the other.
 """
 
 from collections.abc import Iterable, Sequence
@@ -39,7 +39,7 @@ class Step:
 
     def __str__(self) -> str:
         if self.deletes:
-            return f"delete {self.path}  the record belongs to nobody, so its host makes it anew"
+            return f"delete {self.path}  it belongs to nobody, so its host makes it anew"
         after = rights.in_words(self.acl)
         if self.data is not None:
             return f"make   {self.path}  {after}"
@@ -108,7 +108,8 @@ def plan(attempt: Attempt, layout: Layout, subjects: Iterable[str]) -> InitPlan:
             steps.append(Step(path, None, acl, present[path]))
     for parent in layout.open_to_members():
         if parent in present:
-            steps += _closing(attempt, parent, operators, deletes=parent == layout.hosts)
+            own_words = parent in (layout.hosts, layout.keys)
+            steps += _closing(attempt, parent, operators, deletes=own_words)
     # With admission who has no record is not admitted, whatever lease it has.
     begun, without = ((), ()) if admission else missing(attempt, layout)
     return InitPlan(

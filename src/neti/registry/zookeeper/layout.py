@@ -5,6 +5,7 @@
     PREFIX/ip-map/NAME          an entry's data; ephemeral, watched by everybody
     PREFIX/hosts/HOST-ID        the host's record, which the host alone may write: which of the
                                 entries is its word. That keeps two agents from one identity.
+    PREFIX/keys/PUBLIC-KEY      the host that published this key first: no other may have it
     PREFIX/agents/HOST-ID       the detail document; ephemeral, watched by nobody
     PREFIX/interval, maxchange  live settings, as are the next two
     PREFIX/release              which hosts are gone for good, see ``neti.registry.release``
@@ -36,6 +37,7 @@ class Layout:
     ip_map: str
     agents: str
     hosts: str
+    keys: str
     interval: str
     maxchange: str
     release: str
@@ -58,6 +60,7 @@ class Layout:
             ip_map=path(ip_map),
             agents=path("agents"),
             hosts=path("hosts"),
+            keys=path("keys"),
             interval=path(interval),
             maxchange=path(maxchange),
             release=path("release"),
@@ -82,7 +85,7 @@ class Layout:
 
     def open_to_members(self) -> tuple[str, ...]:
         """Nodes below which hosts make their own."""
-        return self.ip_to_id, self.id_to_ip, self.ip_map, self.agents, self.hosts
+        return self.ip_to_id, self.id_to_ip, self.ip_map, self.agents, self.hosts, self.keys
 
     def parents(self) -> list[str]:
         """Every persistent node, each after the one it stands in."""
@@ -100,6 +103,9 @@ class Layout:
 
     def host(self, host_id: str) -> str:
         return child(self.hosts, host_id)
+
+    def key(self, key: str) -> str:
+        return child(self.keys, key)
 
     def by_id(self, host_id: str) -> str:
         return child(self.id_to_ip, host_id)

@@ -195,14 +195,24 @@ class Leases:
         if stat is None:
             return []
         of_hosts, acl = attempt.acls([self._layout.hosts, path], unread=set())
+        record = decode(held[0]) if held is not None else None
+        unlock = self._give_up_key(attempt, host_id, record.key) if record is not None else []
         known = set(rights.operators(of_hosts))
         writes = rights.world(acl) & rights.WRITE or known & set(rights.operators(acl))
         if writes and not (unpins and rights.world(of_hosts) & rights.CREATE):
-            if held is not None and decode(held[0]) == HostRecord():
+            if record == HostRecord():
                 return []
-            return [SetData(path, encode(HostRecord()), stat.version)]
+            return [SetData(path, encode(HostRecord()), stat.version), *unlock]
         self._refuse_nodes_below(attempt, [path])
-        return [Delete(path, stat.version)]
+        return [Delete(path, stat.version), *unlock]
+
+    def _give_up_key(self, attempt: Attempt, host_id: str, key: str) -> list[Any]:
+        """Nobody holds the key that the host's record says."""
+        path = self._layout.key(key)
+        if not key or attempt.read([path], unread=set()) != [host_id.encode()]:
+            return []
+        self._refuse_nodes_below(attempt, [path])
+        return [Delete(path, ANY_VERSION)]
 
     def _not_registered(
         self, attempt: Attempt, host_id: str, registered: IdentityHeld

@@ -12,8 +12,8 @@ from typing import Any, Final
 from kazoo.exceptions import BadArgumentsError, NoAuthError, NoNodeError, UnimplementedError
 from kazoo.protocol.serialization import GetData
 
-from neti.registry import DataRead, Event, HostRead, LeaseRead, Question
-from neti.registry.record import HostId, decode
+from neti.registry import DataRead, Event, HostRead, KeyRead, LeaseRead, Question
+from neti.registry.record import HostId, KeyName, decode
 from neti.registry.untrusted import bounded_data, host_id_text
 from neti.registry.zookeeper.layout import Layout
 from neti.registry.zookeeper.requests import MultiRead, reads
@@ -112,6 +112,8 @@ class Questions:
             return self._layout.by_overlay(subject)
         if isinstance(subject, HostId):
             return self._layout.host(subject.id)
+        if isinstance(subject, KeyName):
+            return self._layout.key(subject.key)
         return self._layout.name(subject)
 
 
@@ -126,6 +128,8 @@ def _said(subject: Question, node: tuple[bytes, Any] | None) -> Event:
             decode(data) if data is not None else None,
             node[1].mzxid if node is not None else 0,
         )
+    if isinstance(subject, KeyName):
+        return KeyRead(subject.key, host_id_text(data) if data is not None else None)
     return DataRead(
         subject,
         bounded_data(data) if data is not None else None,

@@ -208,6 +208,8 @@ def _keeps(attempt: Attempt, layout: Layout, path: str, stat: Any) -> str | None
         return f"it is the registration of {printable(name)}"
     if parent == layout.hosts:
         return _of_a_record(attempt, layout, name)
+    if parent == layout.keys:
+        return _of_a_key(attempt, layout, path, name)
     if parent == layout.ip_map:
         return _of_an_entry(attempt, layout, name, stat)
     if parent == layout.id_to_ip:
@@ -248,6 +250,16 @@ def _of_a_record(attempt: Attempt, layout: Layout, host_id: str) -> str | None:
         f"it is the record of {host_id}, which has a lease: "
         f"'{command('neti lease release', host_id)}' gives up both"
     )
+
+
+def _of_a_key(attempt: Attempt, layout: Layout, path: str, key: str) -> str | None:
+    """A key that no record says any more may go: whose it was then has another."""
+    (holder,) = attempt.read([path], unread=set())
+    if holder is None or not entry.HOST_ID.fullmatch(host_id := host_id_text(holder)):
+        return None
+    (data,) = attempt.read([layout.host(host_id)], unread=set())
+    record = decode(data) if data is not None else None
+    return f"it is the public key of {host_id}" if record and record.key == key else None
 
 
 def _of_an_entry(attempt: Attempt, layout: Layout, name: str, stat: Any) -> str | None:
