@@ -559,18 +559,6 @@ def scan(stage: Stage, host: SimulatedHost, ports: int) -> None:
         host.kernel.call(IPv4Address(f"192.0.2.{100 + number % 50}"), 20_000 + number)
 
 
-@act(
-    "is scanned: {} ports where nobody listens; then users call it, for {} s",
-    1,
-    lambda c: (c.choice((5, ROOM)), 130.0),
-)
-def crowd(stage: Stage, host: SimulatedHost, ports: int, seconds: float) -> None:
-    """Long enough for its record to know them, whatever the scan has taken of it."""
-    scan(stage, host, ports)
-    users(stage, host, True)
-    stage.world.pass_time(seconds)
-
-
 # --- operators ---
 
 
@@ -596,6 +584,20 @@ def enforce(stage: Stage, host: SimulatedHost, wait: bool, anyway: bool) -> None
 def enforce_wholly(stage: Stage, host: SimulatedHost, seconds: float) -> None:
     enforce(stage, host, False, False)
     stage.world.pass_time(seconds)
+
+
+@act(
+    "is scanned: {} ports where nobody listens; users call it for {} s; enforce (at all: {})",
+    1.5,
+    lambda c: (c.choice((5, ROOM, ROOM, ROOM)), 130.0, c.random() < 0.85),
+)
+def crowd(stage: Stage, host: SimulatedHost, ports: int, seconds: float, arms: bool) -> None:
+    """Users come for long enough to be in the record, whatever the scan has taken of it."""
+    scan(stage, host, ports)
+    users(stage, host, True)
+    stage.world.pass_time(seconds)
+    if arms:
+        enforce_wholly(stage, host, TRIAL + 2.0)
 
 
 @act("enforce, typed in an SSH session from {}", 1.5, lambda c: (c.choice(("here", "elsewhere")),))

@@ -1,7 +1,17 @@
 """The simulation itself: what a seed draws it draws again, and what is done ends the same way."""
 
-from simulation.acts import KINDS, Act
+from typing import Final
+
+import pytest
+from simulation.acts import KINDS, Act, Stage, perform
 from simulation.run import drawn, play
+from simulation.truth import Truth
+from simulation.world import World
+
+from simulation import doors
+
+# In this order: some take away what an earlier one made.
+_HOSTILE: Final = ("junk", "no_junk", "forge", "forge_goodbye", "strangers", "strangers_vanish")
 
 
 def test_a_seed_repeats() -> None:
@@ -22,3 +32,35 @@ def test_every_act_reads_as_a_sentence_and_works_alone() -> None:
         outcome = play(3, [act], to_the_end=False)
         assert outcome.fault is None, f"{name}: {outcome.fault}"
         assert len(outcome.story) == 1
+
+
+def test_a_hostile_member_has_no_more_rights_than_the_registry_gives_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It makes names, and takes its own away. What others made, their records and leases it leaves
+    alone; tests/zookeeper/test_security.py holds the real registry to that."""
+    from random import Random
+
+    with doors.shut():
+        world = World(4)
+        for host in world.hosts:
+            host.start()
+        world.settle()
+        stage = Stage(world, Truth())
+        stage.truth.look(world)
+        perform(stage, Act("strict_on"))
+        names, leases = dict(world.server._names), dict(world.server._leases)
+        records = dict(world.server._records)
+        assert len(names) == len(leases) == len(records) == 4
+        monkeypatch.setattr(World, "settle", lambda _: None)  # nobody answers meanwhile
+        made = 0
+        for kind in _HOSTILE:
+            what = KINDS[kind]
+            for number in range(20):
+                perform(stage, Act(kind, 0 if what.of_host else -1, what.draw(Random(number))))
+                made = max(made, len(world.server._names))
+                assert names.items() <= world.server._names.items(), kind
+                assert records.items() <= world.server._records.items(), kind
+                assert leases.items() <= world.server._leases.items(), kind
+        assert made > len(names) + 10
+        world.close()
