@@ -1,17 +1,28 @@
 """The order in which ZooKeeper's answers become events, with a client that only writes down."""
 
+import threading
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any
 
+import pytest
 from kazoo.exceptions import ConnectionLoss, NoAuthError, NoNodeError
-from kazoo.protocol.serialization import GetData
+from kazoo.protocol.serialization import Exists, GetData
 from kazoo.protocol.states import KeeperState, ZnodeStat
 
-from neti.registry import DataRead, Event, HostRead, LeaseRead
+from neti.registry import (
+    DataRead,
+    Event,
+    Fresh,
+    HostRead,
+    LeaseRead,
+    Origin,
+    Snapshot,
+    Stale,
+)
 from neti.registry.record import HostId
 from neti.registry.zookeeper.layout import Layout
-from neti.registry.zookeeper.requests import CHANGED, MultiRead
+from neti.registry.zookeeper.requests import CHANGED, ListNames, MultiRead, Stat
 from neti.registry.zookeeper.stream import Stream
 
 LAYOUT = Layout.below(
@@ -61,6 +72,51 @@ def connected() -> tuple[Stream, Client, list[Event]]:
     client.asked.clear()
     client.then.clear()
     return stream, client, told
+
+
+@pytest.mark.parametrize("asked", [GetData, Exists, ListNames])
+def test_what_zookeeper_refuses_for_a_while_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, asked: type
+) -> None:
+    """Rights that somebody got wrong and set right make no event, and the connection stays."""
+    later: list[Callable[[], None]] = []
+
+    class Timer:
+        def __init__(self, seconds: float, act: Callable[[], None]) -> None:
+            assert seconds > 0
+            self.start = lambda: later.append(act)
+
+    monkeypatch.setattr(threading, "Timer", Timer)
+    told: list[Event] = []
+    stream, client = Stream(LAYOUT), Client()
+    stream.attach(client)
+    stream.watch(told.append, hosts=False)
+    stream.on_state(KeeperState.CONNECTED)
+    _answer(client, refused=asked)
+    assert isinstance(told[-1], Stale)
+    assert len(later) == 1
+    assert not [event for event in told if isinstance(event, Snapshot)]
+    later.pop()()
+    _answer(client)
+    assert [event.origin for event in told if isinstance(event, Snapshot)] == [Origin("f1", 7)]
+    assert isinstance(told[-1], Fresh)
+    assert not later
+
+
+def _answer(client: Client, refused: type | None = None) -> None:
+    """All requests; those about the tree of the kind ``refused`` are not allowed."""
+    node = ZnodeStat(1, 2, 0, 0, 0, 7, 0, 0, 8, 0, 0)
+    while client.asked:
+        request, then = client.asked.pop(0), client.then.pop(0)
+        about_tree = request.path in (LAYOUT.fleet, LAYOUT.ip_map)
+        if refused is not None and isinstance(request, refused) and about_tree:
+            then(NoAuthError())
+        elif isinstance(request, GetData):
+            then((b"f1", node) if request.path == LAYOUT.fleet else NoNodeError())
+        elif isinstance(request, ListNames):
+            then(([], Stat(*node)))
+        else:
+            then(node)
 
 
 def test_questions_that_wait_go_together_and_are_answered_in_their_order() -> None:

@@ -62,6 +62,8 @@ from neti.registry.zookeeper.requests import (
 # After a gap, readers spread out: 16,000 agents that read 1 MiB each, over 40 s.
 _JITTER_SECONDS_PER_NAME: Final = 1 / 400
 _LONGEST_JITTER: Final = 40.0
+# Until a look that ZooKeeper refused is repeated, from and to: all agents may have been refused.
+_LOOK_AGAIN: Final = (10.0, 20.0)
 _NO_TREE: Final = -1  # a czxid that no node has
 
 
@@ -190,7 +192,7 @@ class Stream:
         if isinstance(answer, UnimplementedError):
             self._go_stale("this ZooKeeper knows no recursive watches: version 3.6 is the oldest")
         elif isinstance(answer, Exception):
-            self._go_stale(f"ZooKeeper refuses to watch {self._layout.ip_map}: {answer!r}")
+            self._refused(f"ZooKeeper refuses to watch {self._layout.ip_map}: {answer!r}")
 
     def _look_at_parent(self) -> None:
         self._fleet = None
@@ -202,13 +204,17 @@ class Stream:
         if absent and self._lays_out and not self._created_parents:
             self._make_parents()
             return
+        if isinstance(answer, Exception) and not absent:
+            # Not the same as none: that would be another registry.
+            self._refused(f"ZooKeeper does not show {self._layout.fleet}: {answer!r}")
+            return
         # If it does not exist and may not be made, it says nothing.
-        self._fleet = "" if isinstance(answer, Exception) else host_id_text(answer[0] or b"")
+        self._fleet = "" if absent else host_id_text(answer[0] or b"")
         self._submit(Exists(self._layout.ip_map, None), self._on_parent)
 
     def _on_parent(self, answer: Any) -> None:
         if isinstance(answer, Exception):
-            self._go_stale(f"ZooKeeper does not show {self._layout.ip_map}: {answer!r}")
+            self._refused(f"ZooKeeper does not show {self._layout.ip_map}: {answer!r}")
         elif answer is None:
             self._make_parents()
         elif self._cversion is None:
@@ -248,13 +254,27 @@ class Stream:
     def _read_list_later(self) -> None:
         # Capped, so that a member that fills the list with junk cannot keep others from reading it.
         seconds = random.uniform(0, min(self._members * _JITTER_SECONDS_PER_NAME, _LONGEST_JITTER))
+        self._later(seconds, self._read_list)
+
+    def _refused(self, reason: str) -> None:
+        """There is a connection, and no event will tell when the refusal ends: rights that an
+        operator sets right again, or a server that had too much to do."""
+        self._go_stale(reason)
+        self._later(random.uniform(*_LOOK_AGAIN), self._look_again)
+
+    def _look_again(self) -> None:
+        """In the timer's thread; the look itself is the connection thread's."""
+        self._submit(Sync(self._layout.ip_map), lambda _: self._resync())
+
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        """If this connection (or resync) lasts until then."""
         epoch = self._epoch
 
-        def read() -> None:
+        def due() -> None:
             if epoch == self._epoch:
-                self._read_list()
+                act()
 
-        timer = threading.Timer(seconds, read)
+        timer = threading.Timer(seconds, due)
         timer.daemon = True
         timer.start()
 
@@ -266,7 +286,7 @@ class Stream:
             self._look_at_parent()
             return
         if isinstance(answer, Exception):
-            self._go_stale(f"ZooKeeper does not list {self._layout.ip_map}: {answer!r}")
+            self._refused(f"ZooKeeper does not list {self._layout.ip_map}: {answer!r}")
             return
         names: list[str]
         stat: Stat
