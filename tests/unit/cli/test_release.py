@@ -90,7 +90,7 @@ def test_an_address_is_not_given_to_a_misspelt_host(
     before = registry.lease_of("db-1")
     done = run(tmp_path, "lease", "move", "db-1", "nope")
     assert done.exit_code == 1
-    assert "nope is not registered and holds no lease" in done.stderr
+    assert "nope is not registered, holds no lease" in done.stderr
     assert registry.lease_of("db-1") == before
     assert run(tmp_path, "lease", "move", "db-1", "web-1").exit_code == 0
     assert registry.lease_of("web-1") == before
