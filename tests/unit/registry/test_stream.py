@@ -103,6 +103,25 @@ def test_what_zookeeper_refuses_for_a_while_is_asked_again(
     assert not later
 
 
+def test_where_no_thread_is_left_to_wait_in_the_list_is_read_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a gap agents spread out, each by a timer. Without one nothing would ever read it."""
+
+    def none_left(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    told: list[Event] = []
+    stream, client = Stream(LAYOUT), Client()
+    stream.attach(client)
+    stream.watch(told.append, hosts=False)
+    stream._cversion = 5  # an earlier connection's list
+    stream.on_state(KeeperState.CONNECTED)
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    _answer(client)
+    assert isinstance(told[-1], Fresh)
+
+
 def _answer(client: Client, refused: type | None = None) -> None:
     """All requests; those about the tree of the kind ``refused`` are not allowed."""
     node = ZnodeStat(1, 2, 0, 0, 0, 7, 0, 0, 8, 0, 0)

@@ -254,7 +254,8 @@ class Stream:
     def _read_list_later(self) -> None:
         # Capped, so that a member that fills the list with junk cannot keep others from reading it.
         seconds = random.uniform(0, min(self._members * _JITTER_SECONDS_PER_NAME, _LONGEST_JITTER))
-        self._later(seconds, self._read_list)
+        if not self._later(seconds, self._read_list):
+            self._read_list()  # nothing else would, on this connection
 
     def _refused(self, reason: str) -> None:
         """There is a connection, and no event will tell when the refusal ends: rights that an
@@ -266,8 +267,9 @@ class Stream:
         """In the timer's thread; the look itself is the connection thread's."""
         self._submit(Sync(self._layout.ip_map), lambda _: self._resync())
 
-    def _later(self, seconds: float, act: Callable[[], None]) -> None:
-        """If this connection (or resync) lasts until then."""
+    def _later(self, seconds: float, act: Callable[[], None]) -> bool:
+        """If this connection (or resync) lasts until then. False: this process can have no more
+        threads."""
         epoch = self._epoch
 
         def due() -> None:
@@ -276,7 +278,11 @@ class Stream:
 
         timer = threading.Timer(seconds, due)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:
+            return False
+        return True
 
     def _read_list(self) -> None:
         self._submit(ListNames(self._layout.ip_map), self._on_list)
