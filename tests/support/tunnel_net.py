@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from tests.support.netns import Net
-from tests.support.wireguard import WireGuard, require_wireguard
+from tests.support.tunnel_device import TunnelDevice, require_wireguard
 
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.nftables import NftablesDataplane
@@ -92,15 +92,13 @@ class TunnelHost:
 
     def __post_init__(self) -> None:
         self.mtu = min(self.uplink_mtu, 1500) - 80
-        self.wireguard = WireGuard(self.net.host, PORT, self.mtu)
+        self.wireguard = TunnelDevice(self.net.host, PORT, self.mtu)
         self.host = Host(
             id=self.end.site,
             site=self.end.site,
             private=IPv4Address(PRIVATE),
             public=IPv4Address(self.end.public),
         )
-        ip(self.net.host, "rule add fwmark 0x1000/0x1000 lookup 78 priority 78")
-        self._route()
         self.reconciler = self.inside(lambda: Reconciler(NftablesDataplane(), Conntrack(), None))
         self.conntrack = self.inside(Conntrack)
         self.configured()
@@ -128,14 +126,6 @@ class TunnelHost:
                 self.members.roads.update(before.roads)
             self.members.elements.enforce(before.elements.enforcement)
         self.members.hold_lease(IPv4Address(self.end.overlay))
-
-    def _route(self) -> None:
-        ip(self.net.host, "route add 192.168.0.0/18 dev neti0 table 78 protocol 78")
-
-    def restart_wireguard(self) -> None:
-        """A new device of the same key, as after a crash."""
-        self.wireguard.restart()
-        self._route()
 
     def inside(self, function: Callable[[], T]) -> T:
         return self.net.inside(self.net.host, function)
@@ -203,8 +193,8 @@ class TwoSites:
             end.goes_by(road)
 
     def know_each_other(self) -> None:
-        self.a.wireguard.peer(self.b.wireguard, B.overlay, B.public)
-        self.b.wireguard.peer(self.a.wireguard, A.overlay, A.public)
+        self.a.wireguard.peer(self.b.wireguard, B.public, B.overlay)
+        self.b.wireguard.peer(self.a.wireguard, A.public, A.overlay)
 
 
 @contextmanager
