@@ -1,4 +1,5 @@
-"""The way out: stop dropping, take the table out, take the route out, by a few netlink messages.
+"""The way out: stop dropping, take the table out, take routes, rule and WireGuard device out, by a
+few netlink messages.
 
 It reads nobody's rules, sets or elements, and needs no library, no program, no file and hardly any
 memory: so it works when nothing else does, however much the kernel holds.
@@ -7,9 +8,11 @@ memory: so it works when nothing else does, however much the kernel holds.
 that an agent that hung, or that starts, sees that an operator emptied the map and no vandal. The
 mark lasts as long as the table, that is, until the next boot.
 
-Must never do: touch a table but ``inet neti``, or a route that does not bear our protocol number;
-read what others wrote; import what is not part of Python or of the netlink door.
-Constants: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h, linux/rtnetlink.h.
+Must never do: touch a table but ``inet neti``, or a route or rule that does not bear our protocol
+number, or a link but ``neti0`` of WireGuard's or wireguard-go's kind; read what others wrote;
+import what is not part of Python or of the netlink door.
+Constants: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h, linux/if_link.h,
+linux/fib_rules.h, linux/rtnetlink.h.
 """
 
 import errno
@@ -60,6 +63,12 @@ _RTM_GETROUTE, _RTM_DELROUTE = 26, 25
 _RTMSG: Final = struct.Struct("=BBBBBBBBI")
 _RT_BITS, _RT_PROTOCOL = 1, 5  # the fields' places in rtmsg
 _RTA_DST, _RTA_PRIORITY, _RTA_TABLE = 1, 6, 15
+
+_LINK: Final = b"neti0\0"
+_LINK_KINDS: Final = frozenset({b"wireguard", b"tun"})
+_RTM_DELLINK, _RTM_GETLINK, _RTM_DELRULE, _RTM_GETRULE = 17, 18, 33, 34
+_IFINFO: Final = struct.Struct("=BxHiII")
+_IFLA_IFNAME, _IFLA_LINKINFO, _INFO_KIND, _FRA_PROTOCOL = 3, 18, 1, 21
 
 _GONE: Final = frozenset({errno.ENOENT})
 
@@ -191,7 +200,42 @@ def remove_routes() -> list[IPv4Network]:
             kernel.request(_RTM_DELROUTE, named, ignore=frozenset({errno.ESRCH}))
             to = int.from_bytes(held.get(_RTA_DST, bytes(4)))
             led.append(IPv4Network((to, body[_RT_BITS]), strict=False))
-    return led
+    return list(dict.fromkeys(led))  # the overlay's stands in two tables
+
+
+def remove_rules() -> int:
+    """Take out every IPv4 routing rule with our protocol number. Returns how many."""
+    asked = _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+    with closing(_socket(NETLINK_ROUTE)) as kernel:
+        ours = [
+            body
+            for body in kernel.dump(_RTM_GETRULE, asked)
+            if dict(attributes(body[_RTMSG.size :])).get(_FRA_PROTOCOL) == bytes((ROUTE_PROTOCOL,))
+        ]
+        for body in ours:
+            kernel.request(_RTM_DELRULE, body, ignore=_GONE)
+    return len(ours)
+
+
+def remove_device() -> bool:
+    """Take the WireGuard device out, which ends wireguard-go too. Returns whether it was there. A
+    link of that name but of another kind is somebody else's."""
+    named = _IFINFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, _LINK)
+    missing = frozenset({errno.ENODEV})
+    with closing(_socket(NETLINK_ROUTE)) as kernel:
+        try:
+            (body,) = kernel.ask(_RTM_GETLINK, named)
+        except KernelRefused as refused:
+            if refused.number in missing:
+                return False
+            raise
+        held = dict(attributes(body[_IFINFO.size :]))
+        kind = dict(attributes(held.get(_IFLA_LINKINFO, b""))).get(_INFO_KIND, b"")
+        if kind.rstrip(b"\0") not in _LINK_KINDS:
+            return False
+        index = _IFINFO.unpack_from(body)[2]
+        kernel.request(_RTM_DELLINK, _IFINFO.pack(0, 0, index, 0, 0), ignore=missing)
+    return True
 
 
 def _batch(*orders: tuple[int, int, bytes]) -> bool:

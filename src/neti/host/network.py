@@ -97,7 +97,9 @@ def read_network(overlay_subnet: IPv4Network) -> Network:
         default_devices=tuple(sorted(devices)),
         overlapping=tuple(
             dict.fromkeys(
-                _route(r, names) for r in found if r.prefix and r.network().overlaps(overlay_subnet)
+                _route(r, names)
+                for r in found
+                if r.prefix and r.network().overlaps(overlay_subnet) and not _to_device(r)
             )
         ),
         gateways=tuple(dict.fromkeys(g for route in defaults for g in route.gateways)),
@@ -154,6 +156,11 @@ def legacy_iptables_in_use() -> bool:
         except OSError:
             continue
     return False
+
+
+def _to_device(route: rtnetlink.KernelRoute) -> bool:
+    """Ours, but not the overlay's own: where marked packets go, see dataplane.wireguard.road."""
+    return route.protocol == ROUTE_PROTOCOL and route.table != rtnetlink.MAIN
 
 
 def _link(one: rtnetlink.Interface, addresses: list[rtnetlink.Address]) -> Link:

@@ -66,6 +66,11 @@ def down_alone(config: Path, folder: Path, said: Said) -> Down:
         led = tuple(way_out.remove_routes())
     except (DataplaneError, OSError) as error:
         kernel.append(f"the overlay's route could not be taken out: {why(error)}")
+    try:
+        way_out.remove_rules()
+        way_out.remove_device()
+    except (DataplaneError, OSError) as error:
+        kernel.append(f"the WireGuard device and its rule could not be taken out: {why(error)}")
     disk = word.leave(config, folder, marks.DOWN, said)
     if disk is not None and there:
         try:

@@ -12,8 +12,9 @@ from typing import Final, Protocol
 
 from neti.model.wireguard_key import PrivateKey
 from neti.ruleset.peers import Change, Device
+from neti.ruleset.surroundings import TUNNEL_DEVICE
 
-DEVICE: Final = "neti0"
+DEVICE: Final = TUNNEL_DEVICE
 
 
 class WireGuard(Protocol):

@@ -35,7 +35,7 @@ from neti.dataplane.way_out import ROUTE_PROTOCOL
 from neti.dataplane.wireguard import DEVICE
 from neti.errors import DataplaneError, DataplaneUnavailable, DeviceMissing, KernelRefused
 
-MARK: Final = 0x1000
+MARK: Final = 0x1000  # as ruleset.surroundings.Tunnel has it
 TABLE: Final = 78
 PRIORITY: Final = 78
 
@@ -90,7 +90,8 @@ class Rule:
         )
 
 
-OUR_RULE: Final = Rule(PRIORITY, MARK, MARK, TABLE)
+def our_rule(mark: int) -> Rule:
+    return Rule(PRIORITY, mark, mark, TABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class Road:
     routes: tuple[tuple[IPv4Network, int], ...] = ()
     strangers: int = 0
 
-    def faults(self, subnet: IPv4Network, mtu: int) -> tuple[str, ...]:
+    def faults(self, subnet: IPv4Network, mtu: int, mark: int = MARK) -> tuple[str, ...]:
         """What is not as it should be, each in a few words; nothing: all is well."""
         link, found = self.link, list[str]()
         if link is None:
@@ -118,8 +119,8 @@ class Road:
                 found.append("it is not up")
             if not link.src_valid_mark:
                 found.append("src_valid_mark is 0")
-        if self.rules != (OUR_RULE,):
-            found.append(f"the rule for fwmark {MARK:#x} is missing or another")
+        if self.rules != (our_rule(mark),):
+            found.append(f"the rule for fwmark {mark:#x} is missing or another")
         if link is not None and self.routes != ((subnet, link.index),):
             found.append(f"the route in table {TABLE} is missing or another")
         if self.strangers:
@@ -189,24 +190,24 @@ def delete_link(name: str = DEVICE) -> bool:
     return True
 
 
-def set_rule() -> None:
-    """Our one rule, and no other with our protocol number. The right one is made before wrong
-    ones go."""
+def set_rule(mark: int = MARK) -> None:
+    """Our one rule, for one bit of the mark, and no other with our protocol number. The right one
+    is made before wrong ones go."""
     with _opened() as kernel:
         held = list(_our_rules(kernel))
-        right = [body for rule, body in held if rule == OUR_RULE]
+        right = [body for rule, body in held if rule == our_rule(mark)]
         if not right:
             words = _RULE.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, _TO_TABLE, 0)
             for kind, value in (
                 (_PRIORITY, PRIORITY),
-                (_FWMARK, MARK),
-                (_FWMASK, MARK),
+                (_FWMARK, mark),
+                (_FWMASK, mark),
                 (_FRA_TABLE, TABLE),
             ):
                 words += attribute(kind, struct.pack("=I", value))
             words += attribute(_FRA_PROTOCOL, bytes((ROUTE_PROTOCOL,)))
             kernel.request(_NEW_RULE, words, flags=NLM_F_CREATE | NLM_F_EXCL)
-        wrong = [body for rule, body in held if rule != OUR_RULE] + right[1:]
+        wrong = [body for rule, body in held if rule != our_rule(mark)] + right[1:]
         for body in wrong:
             kernel.request(_DELETE_RULE, body, ignore=frozenset({errno.ENOENT}))
 
