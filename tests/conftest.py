@@ -51,6 +51,7 @@ HERE: Final = Path(__file__).parent
 # Workers take from both ends of this list. What waits, for processes, servers and time-outs, is
 # taken from the front, and by two workers only: each runs a whole lab at times. A further worker
 # begins at the end with what only computes. In the middle are the drills, which play meanwhile.
+# One test at a time, the drills play beside what only computes, so their own tests come last.
 ORDER: Final = (
     *("lab", "deploy", "kernel", "zookeeper", "bench", "aws", "contract"),
     "drills",
@@ -62,6 +63,7 @@ COMPUTING: Final = {"simulation", "docs", "unit"}
 # Each of these tests may go to another worker. Of the others a file stays together, because its
 # fixtures would be made again by each worker.
 APART: Final = {"lab", "deploy", "kernel", "zookeeper", "bench", "simulation", "drills"}
+_DRILLS: Final = pytest.StashKey[list[str]]()  # those of this run
 _DRILL: Final = re.compile(r"/test_drills\.py::test_drill\[(\w+)\]")
 
 
@@ -73,11 +75,19 @@ def _rank(item: pytest.Item) -> int:
     part = _part(item)
     if item.path.name == LONGEST:
         return -1
+    if part == "drills" and not _is_worker():
+        return len(ORDER) + 1
     return ORDER.index(part) if part in ORDER else len(ORDER)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def _is_worker() -> bool:
+    return "PYTEST_XDIST_WORKER" in os.environ
+
+
+@pytest.hookimpl(trylast=True)  # when those that were not asked for are gone
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_rank)
+    config.stash[_DRILLS] = [item.nodeid for item in items if _part(item) == "drills"]
 
 
 # --- several workers ---
@@ -103,12 +113,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """What only computes goes behind what somebody waits for. Without workers the drills begin
-    with the first of their tests, when nothing else runs."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    with the first test that only computes, when no lab and no kernel test runs."""
+    computes, drills = _part(item) in COMPUTING, item.config.stash[_DRILLS]
+    if not _is_worker() and (computes or _part(item) == "drills"):
+        _begin_drills(item.config, drills)  # before the next lines, which they must not inherit
+    if _is_worker() or drills:
         with contextlib.suppress(PermissionError):  # only root may go to the front again
-            os.setpriority(os.PRIO_PROCESS, 0, 10 if _part(item) in COMPUTING else 0)
-    elif _part(item) == "drills":
-        _begin_drills(item.config, (one.nodeid for one in item.session.items))
+            os.setpriority(os.PRIO_PROCESS, 0, 10 if computes else 0)
 
 
 # --- drills ---
