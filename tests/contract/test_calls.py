@@ -45,6 +45,9 @@ class Subject(Protocol):
     def call(self, source: str, port: int) -> bool:
         """Whether this one's connection gets in."""
 
+    def take_down(self) -> None:
+        """As ``neti down`` does where nothing can be noted on disk."""
+
     def fill(self) -> None:
         """The room for ports where nobody listens, with others' calls."""
 
@@ -55,6 +58,10 @@ class Simulated:
 
     def call(self, source: str, port: int) -> bool:
         return self.dataplane.call(IPv4Address(source), port)
+
+    def take_down(self) -> None:
+        self.dataplane.remove()
+        self.dataplane.mark_down()
 
     def fill(self) -> None:
         for number in range(ROOM):
@@ -69,6 +76,10 @@ class Real:
 
     def call(self, source: str, port: int) -> bool:
         return reaches(self._net, self._net.outside, netns.PRIVATE, port, source)
+
+    def take_down(self) -> None:
+        for step in (self.dataplane.remove, self.dataplane.mark_down):  # each by its own socket
+            self._net.inside(self._net.host, step)
 
     def fill(self) -> None:
         others = (f"10.1.{n // 250}.{n % 250} . tcp . {20_000 + n % 100}" for n in range(SEEN_SIZE))
@@ -138,5 +149,5 @@ def test_a_full_room_leaves_the_other_one_alone(subject: Subject) -> None:
 
 def test_a_kernel_that_is_marked_as_down_judges_nobody(subject: Subject) -> None:
     table(subject, _LISTENS, Drop(None))
-    subject.dataplane.mark_down()
+    subject.take_down()
     assert subject.call(STRANGER, LISTENING)
