@@ -31,6 +31,9 @@ from neti.oneshot.up import up_alone
 from neti.registry import Event, Session
 from neti.stage.way_in import OperatorSession
 from neti.state.folder import StateFolder
+from neti.state.journal import MembersJournal
+from neti.state.loaded import Foreign
+from neti.state.written import Written
 from simulation import disk, doors
 from simulation.clock import HostClock
 from simulation.disk import Disk
@@ -262,8 +265,11 @@ class SimulatedHost:
 
     def _on_disk(self) -> set[str]:
         """Members that a next process of this host will know."""
-        with doors.at(self):
-            return set(StateFolder(self.settings.table_files_path).load(self.machine_id).members)
+        journal = MembersJournal(Written(self.settings.table_files_path))
+        journal.belong_to(self.machine_id)
+        with doors.at(self), contextlib.suppress(Foreign):
+            return set(journal.load([]))
+        return set()
 
     def kill(self) -> None:
         paused, self.paused = self.paused, None
