@@ -254,9 +254,13 @@ def _collect(peers: bytes, held: dict[bytes, _Reading]) -> None:
 
 def _network(held: dict[int, bytes]) -> Allowed | None:
     address, bits = held.get(_A_ADDRESS, b""), held.get(_A_BITS, b"")
-    if len(address) not in (4, 16) or len(bits) != 1:
+    if len(bits) != 1:
         return None
-    return ipaddress.ip_network((address, bits[0]), strict=False)
+    if len(address) == 4:
+        return ipaddress.IPv4Network((address, bits[0]), strict=False)
+    if len(address) == 16:
+        return ipaddress.IPv6Network((address, bits[0]), strict=False)
+    return None
 
 
 def _endpoint(sockaddr: bytes) -> Endpoint | None:

@@ -191,11 +191,14 @@ def _network(text: str) -> Allowed:
     address, _, bits = text.partition("/")
     if ":" in address:
         return ipaddress.IPv6Network((address, int(bits)))
-    return ipaddress.IPv4Network((address, int(bits)))
+    return ipaddress.IPv4Network((socket.inet_pton(socket.AF_INET, address), int(bits)))
 
 
 def _endpoint(text: str) -> Endpoint | None:
     address, _, port = text.rpartition(":")
     if not address:
         return None
-    return Endpoint(ipaddress.ip_address(address.strip("[]")), int(port))
+    if address.startswith("["):
+        return Endpoint(ipaddress.IPv6Address(address.strip("[]")), int(port))
+    # In C, because there may be thousands of them.
+    return Endpoint(ipaddress.IPv4Address(socket.inet_pton(socket.AF_INET, address)), int(port))
