@@ -31,7 +31,7 @@ from neti.registry.record import HostId, HostRecord, KeyName
 from neti.registry.untrusted import bounded_data, bounded_name
 
 if TYPE_CHECKING:
-    from neti.registry.memory.registry import MemoryRegistry
+    from neti.registry.memory.session import OneSession
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class MemoryServer:
     _keys: dict[str, str] = field(default_factory=dict)  # public key -> host id
     _steps: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _sessions: dict[int, Session] = field(default_factory=dict)
-    _registries: list["MemoryRegistry"] = field(default_factory=list)
+    _registries: list["OneSession"] = field(default_factory=list)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _lock: RLock = field(default_factory=RLock)
     _down: bool = False
@@ -103,13 +103,13 @@ class MemoryServer:
         with self._step():
             self._end(session.id)
 
-    def cut(self, *registries: "MemoryRegistry") -> None:
+    def cut(self, *registries: "OneSession") -> None:
         """Lose the connections of these registries, or of all."""
         with self._step():
             for registry in registries or tuple(self._registries):
                 registry._disconnect("connection lost")
 
-    def restore(self, *registries: "MemoryRegistry") -> None:
+    def restore(self, *registries: "OneSession") -> None:
         with self._step():
             for registry in registries or tuple(self._registries):
                 registry._reconnect()
