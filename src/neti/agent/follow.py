@@ -274,7 +274,12 @@ class Following:
             return
         core = self._core
         self.hears_again_at = core.now() + core.settings.session_seconds
-        log.warning("stood_still", seconds=round(late))
+        log.warning(
+            "stood_still",
+            seconds=round(late),
+            what="this process was stopped, its machine slept, or there was no CPU for it: no lost "
+            f"member is let go for {core.settings.session_seconds:.0f} s",
+        )
 
     def let_go(self) -> None:
         """Lets go of lost members whose time is over. Not while the registry is away, because then
