@@ -40,6 +40,10 @@ class RegistryUnavailable(RegistryError):
     """The registry could not be reached or did not answer in time; retry."""
 
 
+class NoTree(RegistryUnavailable):
+    """The registry is there and holds nothing of Neti's: it was wiped, or nobody has set it up."""
+
+
 class OverlayExhausted(RegistryError):
     """No overlay address is free in the subnet. Only this host is affected."""
 
@@ -50,6 +54,10 @@ class LeaseConflict(RegistryError):
 
 class IdentityHeld(RegistryError):
     """Another live session holds this host id; the message says whose. Wait, or fix the clone."""
+
+
+class OtherOwner(IdentityHeld):
+    """This host id belongs to another certificate, whether or not its holder is there."""
 
 
 class NameTaken(RegistryError):

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from kazoo.protocol.serialization import Delete, SetACL
+from kazoo.protocol.serialization import Delete, SetACL, SetData
 from tests.support.zookeeper import SecureWorld, ZooKeeperWorld, files_of
 
 from neti.cli import cli
-from neti.errors import IdentityHeld, NotAdmitted, RegistryError
+from neti.errors import IdentityHeld, NotAdmitted, NoTree, RegistryError
 from neti.model import Member, entry
 from neti.registry.admitted import Asked
 from neti.registry.zookeeper import rights
@@ -30,6 +30,7 @@ class Operator:
     def __init__(self, world: ZooKeeperWorld, folder: Path) -> None:
         self.world = world
         self.folder = folder
+        self.prefix = world.prefix
 
     def run(self, *arguments: str, stem: str | None = "operator-chief") -> Result:
         config = self.folder / "neti.yml"
@@ -38,7 +39,7 @@ class Operator:
             files = files_of(stem)
             tls = f"registry_tls: {{ca: {files.ca}, cert: {files.cert}, key: {files.key}}}\n"
         config.write_text(
-            f'zk_hosts: {{ec2: ["{self.world.server.hosts}"]}}\nzk_prefix: {self.world.prefix}\n'
+            f'zk_hosts: {{ec2: ["{self.world.server.hosts}"]}}\nzk_prefix: {self.prefix}\n'
             f"site: ec2\nsites: {{ec2: {{private: [10.0.0.0/8]}}}}\n"
             f"overlay_subnet: {SUBNET}\ntable_files_path: {self.folder}/state\n"
             "identity: {id: x, private: 10.9.9.9}\n" + tls
@@ -139,6 +140,113 @@ def owners(secure: SecureWorld, *paths: str) -> list[list[str]]:
         return [rights.owners(acl) for acl in attempt.acls([f"{layout.root}/{p}" for p in paths])]
 
     return secure.open_as("host-c").inspect(look)
+
+
+def interrupt_init(secure: SecureWorld) -> None:
+    """As it stands when 'neti registry init' is killed before its end."""
+    acl = rights.closed(["CN=chief,OU=operators"], members=rights.READ)
+
+    def mark(attempt: Attempt, layout: Layout) -> None:
+        attempt.one(SetData(layout.hosts, b"init", -1))
+        attempt.one(SetACL(layout.hosts, acl, -1))
+
+    secure.open_as("operator-chief").operate(mark)
+
+
+def test_admission_that_was_turned_on_after_an_interrupted_init_stays_on(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    register(secure.open_as("host-a"), "a", 1)
+    interrupt_init(secure)
+    told = operator.told("admission")
+    assert (told["admission"], told["interrupted"]) == (False, True)
+    assert "neti registry init" in operator.run("admission").stderr
+
+    drop_record(secure, "a")
+    assert operator.run("admission", "on").exit_code == 1, "a could not register any more"
+    assert operator.told("admit", "a")["refused"] == []
+    assert operator.told("admission", "on")["changed"] is True
+    assert operator.told("init")["changes"] == []
+    told = operator.told("admission")
+    assert (told["admission"], told["interrupted"]) == (True, False)
+
+
+def test_an_interrupted_init_is_not_opened_by_turning_admission_off(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    interrupt_init(secure)
+    refused = operator.run("admission", "off")
+    assert refused.exit_code == 1
+    assert "→ neti registry init" in refused.stderr
+    with pytest.raises(NotAdmitted):
+        register(secure.open_as("host-a"), "a", 1)
+
+
+def test_an_interrupted_init_is_exported_as_no_admission_and_named_by_import(
+    secure: SecureWorld, operator: Operator, tmp_path: Path
+) -> None:
+    file = tmp_path / "export.json"
+    interrupt_init(secure)
+    assert operator.run("export", str(file)).exit_code == 0
+    assert json.loads(file.read_text())["admission"] is False
+    done = operator.run("import", str(file))
+    assert done.exit_code == 1
+    assert "'neti registry init' was interrupted" in done.stderr
+
+    file.write_text(file.read_text().replace('"admission": false', '"admission": true'))
+    done = operator.run("import", str(file))
+    assert done.exit_code == 1
+    assert "'neti registry admission on' makes it so" in done.stderr
+
+
+def test_a_member_that_admits_hears_who_may(secure: SecureWorld, operator: Operator) -> None:
+    assert operator.told("admission", "on")["changed"] is True
+    done = operator.run("admit", "b", "CN=b,OU=hosts", stem="host-a")
+    assert done.exit_code == 1
+    assert "an operator's certificate is needed" in done.stderr
+    assert "remove" not in done.stderr
+
+
+def test_an_id_that_is_admitted_already_is_not_called_unknown(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    assert operator.told("admit", "b", "CN=b,OU=hosts")["refused"] == []
+    done = operator.run("admit", "b")
+    assert done.exit_code == 1
+    assert "→ neti registry admit b CN=b,OU=hosts" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("strict",),
+        ("strict", "on"),
+        ("admission",),
+        ("admit", "a", "CN=a,OU=hosts"),
+        ("export", "-"),
+    ],
+)
+def test_where_the_tree_is_gone_import_is_named_before_init(
+    secure: SecureWorld, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    operator = Operator(secure, tmp_path)
+    operator.prefix = "/wiped"
+    said = operator.run(*words)
+    assert said.exit_code == 1
+    assert 0 < said.stderr.find("neti registry import") < said.stderr.find("neti registry init")
+
+
+def test_a_listing_of_a_tree_that_is_gone_is_not_empty_but_refused(secure: SecureWorld) -> None:
+    chief = secure.open_as("operator-chief")
+    assert chief.names() == frozenset()
+    chief.operate(
+        lambda attempt, layout: [
+            attempt.one(Delete(path, -1)) for path in (layout.ip_map, layout.ip_to_id)
+        ]
+    )
+    for look in (chief.names, chief.leases):
+        with pytest.raises(NoTree, match="neti registry import"):
+            look()
 
 
 def test_with_admission_only_who_was_admitted_can_begin(
@@ -333,7 +441,8 @@ def test_after_a_wipe_everything_has_its_owner_again(
 
     told = operator.told("import", str(file), "--dry-run")
     assert (told["laid_out"], told["hosts"]) == (True, ["a", "b", "c"])
-    assert b.leases() == {}
+    with pytest.raises(NoTree):
+        b.leases()
     told = operator.told("import", str(file))
     assert told["differs"] == []
     assert list(b.leases().items()) == leases

@@ -235,7 +235,7 @@ def test_init_closes_what_was_open_says_it_first_and_is_done_after_once(
     assert rights.harmful(rights_of(chief, "id-to-ip/a")), "a plan changes nothing"
     chief.init(planned)
     assert chief.records() == {}, "a record that belongs to nobody is nobody's lock"
-    for path in said - {"/hosts/a"}:
+    for path in said - {"/hosts/a", "/agents/a"}:
         acl = rights_of(chief, path.lstrip("/"))
         assert not rights.harmful(acl), path
         assert len(rights.operators(acl)) == 2
@@ -244,6 +244,53 @@ def test_init_closes_what_was_open_says_it_first_and_is_done_after_once(
         plain.acquire("b", SUBNET)
     plain.close()
     chief.close()
+
+
+def test_a_host_that_used_tls_while_everything_was_open_registers_again_after_init(
+    two_doors: ZooKeeperServer,
+) -> None:
+    prefix = "/open-behind-tls"
+    plain = ZooKeeperRegistry([f"127.0.0.1:{two_doors.plain_port}"], prefix=prefix)
+    plain.acquire("z", SUBNET)  # lays out the tree
+    host = ZooKeeperRegistry([two_doors.hosts], prefix=prefix, files=files_of("host-a"))
+    overlay = host.acquire("a", SUBNET)
+    register(host, member("a", 1, overlay=overlay))
+    chief = ZooKeeperRegistry([two_doors.hosts], prefix=prefix, files=files_of("operator-chief"))
+    planned = chief.plan_init()
+    assert set(planned.without_owner) == {"a", "z"}, "said before it is done, too"
+    session = host.inspect(lambda attempt, _: attempt.session_id)
+    chief.init(planned)
+    register(host, member("a", 1, overlay=overlay, generation=1))
+    host.describe("a", b'{"stage": "shadow"}')
+    assert host.inspect(lambda attempt, _: attempt.session_id) == session
+    for path in ("hosts/a", "agents/a"):
+        assert rights.owners(rights_of(chief, path)) == ["CN=a,OU=hosts"], path
+    for each in (plain, host, chief):
+        each.close()
+
+
+def test_a_document_that_its_host_may_not_write_any_more_goes_with_the_session(
+    secure: SecureWorld,
+) -> None:
+    """As an ``init`` of an earlier version leaves it."""
+    host, chief = secure.open_as("host-a"), secure.open_as("operator-chief")
+    overlay = host.acquire("a", SUBNET)
+
+    def close_document() -> None:
+        acl = rights.closed(["CN=chief,OU=operators"], members=rights.READ)
+        answer = send(chief, lambda root: SetACL(f"{root}/agents/a", acl, -1))
+        assert not isinstance(answer, Exception)
+
+    register(host, member("a", 1, overlay=overlay))
+    close_document()
+    register(host, member("a", 1, overlay=overlay, generation=1))
+    assert rights.owners(rights_of(chief, "agents/a")) == ["CN=a,OU=hosts"]
+
+    close_document()
+    with pytest.raises(RegistryError, match="register it first"):
+        host.describe("a", b"{}")
+    register(host, member("a", 1, overlay=overlay, generation=2))
+    assert rights.owners(rights_of(chief, "agents/a")) == ["CN=a,OU=hosts"]
 
 
 # --- claims of others ---
@@ -388,6 +435,6 @@ def test_a_tree_that_is_not_there_and_a_server_that_is_not_there_are_faults(
     secure: SecureWorld, tmp_path: Path
 ) -> None:
     assert (
-        "is missing: 'neti registry init'"
+        "is missing. If the registry was wiped: 'neti registry import FILE'"
         in faults(check(secure.server, tmp_path, "/never-laid-out"))[0]
     )

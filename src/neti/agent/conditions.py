@@ -95,7 +95,8 @@ def _members(core: Core) -> Iterator[Problem]:
     if lost:
         waiting = (host_id for host_id in fleet.lost if host_id not in fleet.holds)
         ids = ", ".join(islice(waiting, _NAMED)) + and_more(lost - _NAMED)
-        yield problem("lost", f"{lost} members are lost ({ids}): they vanished without a word")
+        are = counted(lost, "member is", "members are")
+        yield problem("lost", f"{are} lost ({ids}): gone without a word")
 
 
 def _records(core: Core) -> Iterator[Problem]:
@@ -105,15 +106,15 @@ def _records(core: Core) -> Iterator[Problem]:
         return
     named = ", ".join(map(printable, islice(unvouched, _NAMED))) + and_more(len(unvouched) - _NAMED)
     count = counted(len(unvouched), "entry is", "entries are")
+    its = "its host's record" if len(unvouched) == 1 else "their hosts' records"
     if fleet.records == "strict":
         yield problem(
             "forged",
-            f"{count} under the id of a host whose record does not name it ({named}): not believed "
-            "→ neti registry check",
+            f"{count} not named by {its} ({named}), and so not believed → neti registry check",
         )
     else:
         yield problem(
             "not_vouched",
-            f"{count} not named by the record of its host ({named}): believed, as long as 'neti "
-            "registry strict' is off",
+            f"{count} not named by {its} ({named}): believed, as long as 'neti registry strict' is "
+            "off",
         )

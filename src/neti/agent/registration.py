@@ -15,7 +15,7 @@ from neti.agent.core import Core
 from neti.agent.describing import Describing
 from neti.agent.impostors import Impostors
 from neti.control.server import Request
-from neti.errors import IdentityHeld, NameTaken, NetiError
+from neti.errors import IdentityHeld, NameTaken, NetiError, OtherOwner
 from neti.model import Member, entry
 from neti.model.entry import MAX_NAME_BYTES
 from neti.registry import AgentRegistry, HostRead
@@ -187,7 +187,7 @@ class Registration:
             report = log.error if isinstance(error, IdentityHeld) else log.warning
             report("not_registered", what=said, retry_seconds=pause)
         core.problems.set("registration", said)
-        if isinstance(error, IdentityHeld):
+        if isinstance(error, IdentityHeld) and not isinstance(error, OtherOwner):
             self._somebody_is_this_host(said)
 
     def _another_name(self, taken: str) -> None:

@@ -110,11 +110,18 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
     if planned.records:
         say(f"{counted(len(planned.records), 'record')} of hosts with a lease {word}")
     say("nothing to change" if planned.nothing else f"{counted(number, 'change')} {word}")
+    if planned.lays_out:
+        say(
+            "warning: this is a new tree, in which an id belongs to the first certificate that "
+            "registers under it. If there was a tree before, that is not what you want",
+            "      → neti registry import FILE, which gives every id to its owner",
+            err=True,
+        )
     if planned.without_owner:
         say(
             f"warning: no certificate owns the lease of {some(planned.without_owner)}, so the "
-            "first host to register under such an id gets it\n"
-            "→ neti registry admit ID SUBJECT",
+            "first host to register under such an id gets it",
+            "      → neti registry admit ID SUBJECT",
             err=True,
         )
     if not secure:

@@ -187,7 +187,7 @@ def _admit(
 @json_option
 @click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @click.option("--anyway", is_flag=True, help="Turn it on even if hosts would be kept out.")
-@if_interrupted("whether admission has changed is not known\n→ neti registry admission")
+@if_interrupted("if it was to change, whether it has is not known\n→ neti registry admission")
 def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyway: bool) -> None:
     """Say whether a new host needs an operator's word.
 
@@ -208,9 +208,16 @@ def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyw
 
     with _operators_registry(load(config)) as registry:
         with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY):
-            before = registry.inspect(work.needs_admission)
+            before, interrupted = registry.inspect(
+                lambda attempt, layout: (
+                    work.needs_admission(attempt, layout),
+                    work.unfinished(attempt, layout),
+                )
+            )
             missing = without_record(registry)
         changes = word is not None and before != (word == "on")
+        if word == "off" and interrupted:
+            raise NetiError(work.INTERRUPTED)
         if word == "on" and changes and missing and not anyway:
             raise NetiError(
                 f"admission was not turned on, because {_hold(missing)} and could not register any "
@@ -224,8 +231,15 @@ def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyw
             caller.note("registry admission", word=word, without_record=len(missing))
     now = before != (changes and not dry_run)
     if as_json:
-        document = {"admission": now, "changed": changes and not dry_run, "dry_run": dry_run}
-        print_json({**document, "without_record": missing})
+        print_json(
+            {
+                "admission": now,
+                "interrupted": interrupted and not now,
+                "changed": changes and not dry_run,
+                "dry_run": dry_run,
+                "without_record": missing,
+            }
+        )
         return
     if changes and dry_run:
         say(f"admission would be turned {word}; nothing was changed")
@@ -235,6 +249,9 @@ def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyw
         say("admission is on: only ids that an operator has admitted can register.")
         kept_out = f"{_hold(missing)} and cannot register: {some(missing)}."
         say(kept_out if missing else "Everybody who holds a lease is admitted.")
+    elif interrupted:
+        say("admission is off, and only operators can begin a host all the same for now.")
+        explain(work.INTERRUPTED)
     else:
         say(
             "admission is off: the first certificate that registers under a new id has it.",

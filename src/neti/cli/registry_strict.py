@@ -38,7 +38,7 @@ _OFF_MEANS: Final = (
 @click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @click.option("--anyway", is_flag=True, help="Turn it on even if hosts are not vouched for.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@if_interrupted("whether strict has changed is not known\n→ neti registry strict")
+@if_interrupted("if it was to change, whether it has is not known\n→ neti registry strict")
 def strict(
     word: str | None, config: Path, as_json: bool, dry_run: bool, anyway: bool, yes: bool
 ) -> None:
@@ -151,6 +151,7 @@ def _in_the_way(found: "tuple[Unvouched, ...]", layout: "Layout") -> str:
         "believe any more:\n" + "\n".join(lines) + more + "\n"
         "→ upgrade the agents of version 0.1.0 ('neti fleet' shows versions); each registers with "
         "a record when it starts\n"
+        "→ restart the agent of a host that runs a later version already\n"
         "→ neti registry remove NODE, if an entry is forged"
     )
 

@@ -40,7 +40,8 @@ def problem(code: str, sentence: str, subject: str = "") -> Problem:
     kind = KINDS.get(code)
     if kind is None and strict:
         raise LookupError(f"the problem {code!r} is not declared in neti.model.problem_codes")
-    return Problem(code, kind.severity if kind else Severity.WARNING, str(sentence), subject)
+    said = " ".join(str(sentence).splitlines())  # a next step has a line of its own elsewhere
+    return Problem(code, kind.severity if kind else Severity.WARNING, said, subject)
 
 
 class Problems:

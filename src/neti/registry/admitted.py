@@ -22,6 +22,8 @@ _HEADING: Final = re.compile(r"id\s*(,\s*subject\s*)?", re.IGNORECASE)
 # RFC 2253, as Java spells it: the first word, and no space behind a comma.
 _SUBJECT: Final = re.compile(r"[A-Za-z0-9.]+=\S.*")
 _SPACED: Final = re.compile(r"(?<!\\),\s")
+# What openssl writes before it.
+_LABELLED: Final = re.compile(r"subject\s*=", re.IGNORECASE)
 _ID_PLACE: Final = "{id}"
 
 
@@ -109,10 +111,11 @@ def checked_subject(subject: str, where: str) -> str:
         printable(subject, _MAX_SUBJECT) != subject
         or not _SUBJECT.fullmatch(subject)
         or _SPACED.search(subject)
+        or _LABELLED.match(subject)
     ):
         raise NetiError(
             f"{where}{printable(subject)!r} is no subject as ZooKeeper spells it: expected "
-            "CN=web-1,OU=hosts (no space after a comma)\n"
-            "→ openssl x509 -in FILE -noout -subject -nameopt RFC2253"
+            "CN=web-1,OU=hosts (no space after a comma, and without the word subject)\n"
+            "→ openssl x509 -in FILE -noout -subject -nameopt RFC2253 | sed s/^subject=//"
         )
     return subject

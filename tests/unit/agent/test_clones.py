@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from tests.support.agents import Box, World, world
 
+from neti.errors import OtherOwner
+from neti.registry.memory import MemoryRegistry
+
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[World]:
@@ -65,3 +68,18 @@ def test_a_second_machine_of_one_id_is_named_too(fleet: World) -> None:
     for _ in range(10):
         fleet.pass_time(15)
     assert "another machine is running as this host" in str(second.status()["problems"])
+
+
+def test_an_id_of_another_certificate_is_no_second_machine(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = fleet.box(1)
+
+    def refuse(_self: MemoryRegistry, **_: object) -> None:
+        raise OtherOwner("it belongs to another certificate\n→ an operator can change that")
+
+    monkeypatch.setattr(MemoryRegistry, "register", refuse)
+    box.start()
+    for _ in range(10):
+        fleet.pass_time(15)
+    assert [one["code"] for one in box.status()["problems"]] == ["registration"]

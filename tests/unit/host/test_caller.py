@@ -137,7 +137,12 @@ def test_a_tree_that_is_laid_out(
 ) -> None:
     """Only what changes something; a dry run never does."""
     planned = SimpleNamespace(
-        steps=steps, subjects=("CN=ann",), records=(), without_owner=(), nothing=not steps
+        steps=steps,
+        subjects=("CN=ann",),
+        records=(),
+        without_owner=(),
+        nothing=not steps,
+        lays_out=False,
     )
     registry = SimpleNamespace(plan_init=lambda _: planned, init=lambda _: (), close=lambda: None)
     monkeypatch.setattr("neti.cli.registry.open_zookeeper", lambda *_, **__: registry)

@@ -88,6 +88,12 @@ def test_an_undeclared_code_is_an_error_here_and_a_warning_in_operation(
     assert problem("nonsense", "x").severity is Severity.WARNING
 
 
+def test_a_sentence_is_one_line_whatever_it_was_made_of() -> None:
+    held = Problems()
+    held.set("strict_gone", "this host stays strict\n→ neti registry strict on")
+    assert held.sentence("strict_gone") == "this host stays strict → neti registry strict on"
+
+
 def test_one_code_may_have_several_subjects() -> None:
     """Each comes and goes by itself; without a subject all of them go."""
     held = Problems()

@@ -31,6 +31,7 @@ def test_an_id_that_stands_twice_is_asked_about_once() -> None:
         (b"web-1\nweb 2\n", "f, line 2: 'web 2' is no host id"),
         (b"web-1,CN=web-1, OU=hosts\n", "f, line 1: 'CN=web-1, OU=hosts' is no subject"),
         (b"web-1,/CN=web-1\n", "f, line 1: '/CN=web-1' is no subject"),
+        (b"web-1,subject=CN=web-1,OU=hosts\n", "f, line 1: 'subject=CN=web-1,OU=hosts' is no subj"),
         (b"web-1,CN=\x1b[31m\n", "f, line 1: "),
         (b"web-1,CN=" + b"a" * 600, "f, line 1: "),
         (b"web-1,CN=a\nweb-1,CN=b\n", "f: web-1 is there with two subjects"),

@@ -161,4 +161,4 @@ def test_leases_that_belong_to_nobody_are_named_with_the_way_to_give_them_away()
         ("warning", "lease-of-nobody", "neti registry admit b SUBJECT"),
     ]
     assert "1 lease belongs to no certificate (a)" in found[0].sentence
-    assert "is whose that comes first" in found[1].sentence
+    assert "whoever registers first" in found[1].sentence

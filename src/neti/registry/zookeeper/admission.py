@@ -10,19 +10,24 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kazoo.exceptions import NoAuthError, NodeExistsError, NoNodeError
-from kazoo.protocol.serialization import Create, SetACL
+from kazoo.protocol.serialization import Create, SetACL, SetData
 from kazoo.security import Id
 
-from neti.errors import RegistryError
+from neti.errors import NoTree, RegistryError
 from neti.registry.admitted import Asked, by_pattern
 from neti.registry.record import HostRecord, encode
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt
 from neti.registry.zookeeper.layout import Layout, removal
 from neti.registry.zookeeper.leases import ANY_VERSION, overlay_of
+from neti.registry.zookeeper.records import UNFINISHED
 from neti.text import command, printable
 from neti.words import some
 
+INTERRUPTED: Final = (
+    "'neti registry init' was interrupted here: until it is finished, only hosts that have a "
+    "record can register\n→ neti registry init"
+)
 _PART: Final = 500
 
 
@@ -58,21 +63,36 @@ def has_rights(attempt: Attempt, layout: Layout) -> bool:
 
 
 def needs_admission(attempt: Attempt, layout: Layout) -> bool:
-    """Whether only operators may begin a host. Raises RegistryError in a tree without rights."""
-    return not rights.world(_of_hosts(attempt, layout)) & rights.CREATE
+    """Whether only operators may begin a host, because one of them said so: an ``init`` that was
+    interrupted keeps members out as well. Raises RegistryError in a tree without rights."""
+    closed = not rights.world(_of_hosts(attempt, layout)) & rights.CREATE
+    return closed and not unfinished(attempt, layout)
+
+
+def unfinished(attempt: Attempt, layout: Layout) -> bool:
+    """Whether 'neti registry init' was interrupted before all hosts with a lease had records."""
+    return attempt.read([layout.hosts], unread=set()) == [UNFINISHED]
 
 
 def change(attempt: Attempt, layout: Layout, *, on: bool) -> None:
+    """Raises RegistryError where ``off`` would let members take ids whose records are to come."""
     held = _of_hosts(attempt, layout)
+    begun = unfinished(attempt, layout)
+    if begun and not on:
+        raise RegistryError(INTERRUPTED)
     subjects = [str(one.id) for one in rights.operators(held)]
     members = rights.READ if on else rights.READ | rights.CREATE
     wanted = rights.closed(subjects, members=members)
     if not rights.same(held, wanted):
         attempt.one(SetACL(layout.hosts, wanted, ANY_VERSION))
+    if begun:
+        attempt.one(SetData(layout.hosts, b"", ANY_VERSION))
 
 
 def _of_hosts(attempt: Attempt, layout: Layout) -> list[Any]:
     (held,) = attempt.acls([layout.hosts])
+    if not held and not attempt.exists(layout.ip_map):
+        raise NoTree(layout.no_tree)
     if not held or rights.harmful(held):
         raise RegistryError(
             "this tree has no access rights for hosts' records, so there is nobody to admit: "
@@ -130,6 +150,8 @@ def carry_out(attempt: Attempt, layout: Layout, steps: Sequence[Admit]) -> list[
         failed: dict[str, Refused] = {}
         for (host_id, request), answer in zip(requests, answers, strict=True):
             if isinstance(answer, Exception) and host_id not in failed:
+                if isinstance(request, Create) and isinstance(answer, NoAuthError):
+                    raise answer  # no operator, then: who is one is said for all of them at once
                 failed[host_id] = Refused(host_id, _why(request.path, answer))
         refused += failed.values()
     return refused
@@ -185,13 +207,20 @@ def _judge(
         (subject,) = of_lease
     elif subject is None:
         subject = by_rule
+    record = layout.host(asked.id)
+    if subject is None and (owners := rights.owners(held.record or [])):
+        return Refused(
+            asked.id,
+            f"no lease of it tells its certificate. Its record belongs to {_named(set(owners))}: "
+            f"name the subject that is right\n"
+            f"→ {command('neti registry admit', asked.id, owners[0])}",
+        )
     if subject is None:
         return Refused(
             asked.id,
             "it has no lease that would tell its certificate: name the subject, or give "
             "--subject 'CN={id},OU=hosts'",
         )
-    record = layout.host(asked.id)
     give = [path for path, acl in held.lease.items() if not _belongs(acl, subject, rights.READ)]
     if held.record is not None and not _belongs(held.record, subject, rights.READ | rights.WRITE):
         give.append(record)

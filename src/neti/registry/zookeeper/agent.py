@@ -19,7 +19,12 @@ from neti.registry.untrusted import key_taken, name_taken
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, Calls
 from neti.registry.zookeeper.leases import ANY_VERSION, EPHEMERAL
-from neti.registry.zookeeper.own_nodes import OwnNodes, refused_record
+from neti.registry.zookeeper.own_nodes import (
+    DocumentClosed,
+    OwnNodes,
+    refused_document,
+    refused_record,
+)
 from neti.registry.zookeeper.session import OneSession, owner
 
 # How many former entries of one session may pile up.
@@ -72,7 +77,7 @@ class AgentSide(OneSession):
         machine: str = "",
         key: str = "",
     ) -> None:
-        path = self._layout.name(name)
+        path, document = self._layout.name(name), self._layout.agent(host_id)
         word = HostRecord(overlay=overlay, word=name, machine=machine)
 
         def look(attempt: Attempt) -> list[Any]:
@@ -103,7 +108,9 @@ class AgentSide(OneSession):
 
         def operation(attempt: Attempt) -> None:
             try:
-                self._write(attempt, look, refused=refused_record(host_id))
+                self._write(attempt, look, refused=refused_record(host_id, document))
+            except DocumentClosed:
+                attempt.end_session()
             except NoAuthError:
                 old = self._layout.name(replaces) if replaces is not None else None
                 if old is None or not self._own(attempt, attempt.one(Exists(old, None))):
@@ -122,7 +129,13 @@ class AgentSide(OneSession):
             (of_agents,) = attempt.acls([self._layout.agents])
             return own.describe(detail, of_agents, attempt.session_id)
 
-        self._attempt(lambda attempt: self._write(attempt, look))
+        def operation(attempt: Attempt) -> None:
+            try:
+                self._write(attempt, look, refused=refused_document(self._layout.agent(host_id)))
+            except DocumentClosed:
+                attempt.end_session()
+
+        self._attempt(operation)
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
         path, farewell = self._layout.name(name), self._layout.name(departure)

@@ -26,11 +26,17 @@ def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
     absent = [path for path in tree.layout.parents() if path not in tree.acls]
     before_keys = absent == [tree.layout.keys]
     if absent and not before_keys:
+        wiped = (
+            "is missing. If the registry was wiped: 'neti registry import FILE', before anything "
+            "else, gives every id and every address back to its owner. If this fleet is new: "
+            "'neti registry init' lays out the tree"
+        )
+        is_wiped = tree.layout.ip_map in absent
         return [
             Finding(
                 "fault",
                 absent[0],
-                "is missing: 'neti registry init' lays out the tree",
+                wiped if is_wiped else "is missing: 'neti registry init' makes it",
                 "missing",
             )
         ]

@@ -161,7 +161,6 @@ def _without_lease(tree: Tree) -> Iterable[Finding]:
             tree.layout.hosts,
             f"{counted(len(idle), 'record is', 'records are')} of hosts that have no lease and "
             f"were never registered ({some(idle)}): admitted, and not here yet. "
-            "'neti lease release ID' gives up what was made by whoever came first; "
             "'neti registry remove' takes an admission back",
             "not-here-yet",
         )
@@ -188,7 +187,8 @@ def _of_nobody(tree: Tree) -> Iterable[Finding]:
         so = (
             "The record tells whose the id is; once that is lost, nothing does"
             if known
-            else "There is no record either, so the id is whose that comes first, with its address"
+            else "There is no record either, so whoever registers first under such an id gets it, "
+            "with its address"
         )
         yield Finding(
             "warning",

@@ -3,8 +3,8 @@
 In a tree that members already have leases in, each gets its host's record before anybody may begin
 a host: the first to come would have had its id.
 
-Must never do: loosen a right, change what ``plan`` did not name, or delete anything but a record or
-a key that belongs to nobody: its own host could not write the one, and may not hold the other.
+Must never do: loosen a right, change what ``plan`` did not name, or delete anything but a
+record, a key or a document that belongs to nobody: its own host could not write these any more.
 """
 
 from collections.abc import Iterable, Sequence
@@ -50,7 +50,8 @@ class Step:
 class InitPlan:
     """``subjects``: the operators; empty: no TLS, so everything is open to everyone. ``records``:
     to be made for leases; ``without_owner``: ids with a lease of which nobody can say whose they
-    are; ``unfinished``: an earlier run was killed before all records stood."""
+    are; ``unfinished``: an earlier run was killed before all records stood; ``lays_out``: there is
+    no tree."""
 
     subjects: tuple[str, ...]
     steps: tuple[Step, ...]
@@ -58,6 +59,7 @@ class InitPlan:
     records: tuple[Begun, ...] = ()
     without_owner: tuple[str, ...] = ()
     unfinished: bool = False
+    lays_out: bool = False
 
     @property
     def nothing(self) -> bool:
@@ -92,7 +94,7 @@ def plan(attempt: Attempt, layout: Layout, subjects: Iterable[str]) -> InitPlan:
         kept = [str(one.id) for one in named if one.scheme == "x509"]
         operators = tuple(dict.fromkeys((*operators, *kept)))
     of_hosts = present.get(layout.hosts)
-    unfinished = attempt.read([layout.hosts], unread=set()) == [UNFINISHED]
+    unfinished = _marked(attempt, layout)
     admission = _admission(of_hosts) and not unfinished
     tree = _wanted(layout, operators, admission=admission)
     steps = [
@@ -108,12 +110,21 @@ def plan(attempt: Attempt, layout: Layout, subjects: Iterable[str]) -> InitPlan:
             steps.append(Step(path, None, acl, present[path]))
     for parent in layout.open_to_members():
         if parent in present:
-            own_words = parent in (layout.hosts, layout.keys)
+            # What a host writes again and again. Closed to its host, a document would keep it from
+            # registering for as long as the session lasts.
+            own_words = parent in (layout.hosts, layout.keys, layout.agents)
             steps += _closing(attempt, parent, operators, deletes=own_words)
     # With admission who has no record is not admitted, whatever lease it has.
-    begun, without = ((), ()) if admission else missing(attempt, layout)
+    gone = {step.path for step in steps if step.deletes}
+    begun, without = ((), ()) if admission else missing(attempt, layout, gone)
     return InitPlan(
-        operators, tuple(steps), layout.open_to_members(), begun, without, unfinished=unfinished
+        operators,
+        tuple(steps),
+        layout.open_to_members(),
+        begun,
+        without,
+        unfinished=unfinished,
+        lays_out=layout.ip_map not in present,
     )
 
 
@@ -159,10 +170,20 @@ def _begin(attempt: Attempt, layout: Layout, planned: InitPlan, of_hosts: Sequen
     if any(s.data is None and rights.harmful(s.before) for s in of_hosts):
         attempt.one(SetData(layout.hosts, UNFINISHED, -1))
         attempt.one(SetACL(layout.hosts, list(_acl(planned.subjects, rights.READ)), -1))
+    begun = _marked(attempt, layout)
     make(attempt, layout, planned.records, _acl(planned.subjects, rights.READ))
+    if begun and not _marked(attempt, layout):
+        raise RegistryError(
+            "another operator has finished this meanwhile, so no more rights were changed\n"
+            "→ neti registry init --dry-run"
+        )
     for step in of_hosts:
         if step.data is not None:  # made closed
             attempt.one(SetACL(step.path, list(step.acl), -1))
+
+
+def _marked(attempt: Attempt, layout: Layout) -> bool:
+    return attempt.read([layout.hosts], unread=set()) == [UNFINISHED]
 
 
 def _admission(of_hosts: tuple[Any, ...] | None) -> bool:
@@ -194,7 +215,7 @@ def _acl(operators: tuple[str, ...], members: int) -> tuple[Any, ...]:
 def _closing(
     attempt: Attempt, parent: str, operators: tuple[str, ...], *, deletes: bool
 ) -> list[Step]:
-    """Nodes of the time when everything was open. ``deletes``: those that belong to nobody."""
+    """Nodes of the time when everything was open. ``deletes``: those that belong to nobody go."""
     paths = [f"{parent}/{name}" for name in attempt.names(parent)]
     return [
         Step(

@@ -44,6 +44,17 @@ class Layout:
     strict: str
     fleet: str
 
+    @property
+    def no_tree(self) -> str:
+        """What is the case where nothing is there and only operators lay it out."""
+        return (
+            f"ZooKeeper has no {self.ip_map}, and with registry_tls only an operator lays out the "
+            "tree\n"
+            "→ neti registry import FILE, if the registry was wiped: so every id and every address "
+            "is its owner's again\n"
+            "→ neti registry init, if this fleet is new"
+        )
+
     @classmethod
     def below(
         cls, prefix: str, *, iptoid: str, idtoip: str, ip_map: str, interval: str, maxchange: str

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from kazoo.protocol.serialization import Create, Delete, Exists, SetData
 
+from neti.errors import NoTree
 from neti.registry import Detail, HostRead, SettingName
 from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.leases import DamagedLease, check_move
@@ -29,7 +30,13 @@ _IN_ONE_PART: Final = 500
 
 class OperatorSide(OneSession):
     def names(self) -> frozenset[str]:
-        return frozenset(self._attempt(lambda attempt: attempt.names(self._layout.ip_map)))
+        def operation(attempt: Attempt) -> list[str]:
+            found = attempt.names(self._layout.ip_map)
+            if not found:
+                self._need_tree(attempt)
+            return found
+
+        return frozenset(self._attempt(operation))
 
     def data(self, names: Iterable[str]) -> dict[str, bytes]:
         wanted = list(names)
@@ -47,10 +54,22 @@ class OperatorSide(OneSession):
     def leases(self) -> Mapping[IPv4Address, str]:
         """By the last write of the half that names the host. Nobody can make that one older, and
         agents write it once; whoever may write its own could make it name another host later."""
-        taken = list(self._attempt(self._leases.taken))
+
+        def operation(attempt: Attempt) -> list[IPv4Address]:
+            found = list(self._leases.taken(attempt))
+            if not found:
+                self._need_tree(attempt)
+            return found
+
+        taken = self._attempt(operation)
         found = zip(taken, self._nodes(map(self._layout.by_overlay, taken)), strict=True)
         held = [(node[1].mzxid, overlay, node[0]) for overlay, node in found if node is not None]
         return {overlay: host_id_text(data) for _, overlay, data in sorted(held)}
+
+    def _need_tree(self, attempt: Attempt) -> None:
+        """Without TLS agents lay it out, so there is none only before the first of them."""
+        if self._files is not None and not attempt.exists(self._layout.ip_map):
+            raise NoTree(self._layout.no_tree)
 
     def _nodes(self, paths: Iterable[str]) -> Iterator[tuple[bytes, Any] | None]:
         """One part after another, each with a deadline of its own: members can make so many nodes

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from kazoo.protocol.serialization import Create, Delete, SetData
 
-from neti.errors import IdentityHeld, NotAdmitted, RegistryError
+from neti.errors import NotAdmitted, OtherOwner, RegistryError
 from neti.registry.record import HostRecord, Takeover, decode, encode, may_take
 from neti.registry.untrusted import identity_held
 from neti.registry.zookeeper import rights
@@ -143,15 +143,32 @@ class OwnNodes:
         return "delete" if ours or way == "same machine" else ""
 
 
-def refused_record(host_id: str) -> Callable[[Any], RegistryError | None]:
-    """What it means that an operation of a registration is not allowed."""
+class DocumentClosed(RegistryError):
+    """The detail document is of this session, and this host may not write it: it was made while
+    everything was open, and closed since. It goes only with the session."""
+
+
+def refused_document(document: str) -> Callable[[Any], RegistryError | None]:
+    def explain(operation: Any) -> RegistryError | None:
+        if isinstance(operation, SetData) and operation.path == document:
+            return DocumentClosed(f"{document} may not be written by this host any more")
+        return None
+
+    return explain
+
+
+def refused_record(host_id: str, document: str = "") -> Callable[[Any], RegistryError | None]:
+    """What it means that an operation of a registration is not allowed. ``document``: its path,
+    where one is written."""
 
     def explain(operation: Any) -> RegistryError | None:
+        if (closed := refused_document(document)(operation)) is not None:
+            return closed
         if isinstance(operation, SetData):
-            return IdentityHeld(
+            return OtherOwner(
                 f"host id {host_id} belongs to another certificate in this registry. If this host "
-                "has a new certificate with another subject, an operator gives the id up\n"
-                f"→ {command('neti lease release', host_id)}"
+                "has a new certificate with another subject, an operator gives the id to that one\n"
+                f"→ {command('neti registry admit --replace', host_id, 'SUBJECT')}"
             )
         if isinstance(operation, Create) and not operation.flags:
             return NotAdmitted(

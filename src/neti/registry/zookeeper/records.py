@@ -3,7 +3,7 @@
 Must never do: give a record to anybody but whom the whole lease belongs to.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
@@ -34,12 +34,14 @@ class Begun:
     subject: str
 
 
-def missing(attempt: Attempt, layout: Layout) -> tuple[tuple[Begun, ...], tuple[str, ...]]:
+def missing(
+    attempt: Attempt, layout: Layout, gone: Collection[str] = ()
+) -> tuple[tuple[Begun, ...], tuple[str, ...]]:
     """Of whole leases without a record; and the ids of those that belong to no certificate, or to
-    several: whoever comes first gets these."""
+    several: whoever comes first gets these. ``gone``: records that are there and will not be."""
     begun: list[Begun] = []
     without: list[str] = []
-    there = set(attempt.names(layout.hosts))
+    there = {i for i in attempt.names(layout.hosts) if layout.host(i) not in gone}
     ids = [i for i in attempt.names(layout.id_to_ip) if HOST_ID.fullmatch(i) and i not in there]
     for part in _parts(sorted(ids)):
         attempt.go_on()

@@ -103,10 +103,7 @@ class OneSession:
 
     def _make_parents(self, attempt: Attempt) -> None:
         if self._files is not None:
-            raise RegistryError(
-                f"ZooKeeper has no {self._layout.ip_map}, and with registry_tls only an operator "
-                "lays out the tree: neti registry init"
-            )
+            raise RegistryError(self._layout.no_tree)
         for path, data in self._layout.tree():
             try:
                 attempt.one(Create(path, data, rights.OPEN, 0))

@@ -235,10 +235,7 @@ class Stream:
             return
         self._created_parents = True
         if not self._lays_out:
-            self._go_stale(
-                f"ZooKeeper has no {self._layout.ip_map}, and with registry_tls only an operator "
-                "lays out the tree: neti registry init"
-            )
+            self._go_stale(" ".join(self._layout.no_tree.splitlines()))
             return
         for path, data in self._layout.tree():
             self._submit(Create(path, data, OPEN_ACL_UNSAFE, 0), self._on_parent_made)

@@ -14,14 +14,19 @@ from kazoo.exceptions import NodeExistsError, RolledBackError, RuntimeInconsiste
 from kazoo.protocol.serialization import Create, SetACL, Transaction
 from kazoo.security import Id
 
-from neti.errors import RegistryError
+from neti.errors import NoTree, RegistryError
 from neti.model.entry import HOST_ID
 from neti.registry import strict
 from neti.registry.export import SETTINGS, Export, Leased, Pin
 from neti.registry.record import HostRecord, encode
 from neti.registry.untrusted import bounded_setting, host_id_text
 from neti.registry.zookeeper import rights
-from neti.registry.zookeeper.admission import has_rights, needs_admission
+from neti.registry.zookeeper.admission import (
+    INTERRUPTED,
+    has_rights,
+    needs_admission,
+    unfinished,
+)
 from neti.registry.zookeeper.calls import Attempt
 from neti.registry.zookeeper.init import InitPlan
 from neti.registry.zookeeper.layout import Layout
@@ -41,7 +46,7 @@ def look(attempt: Attempt, layout: Layout, at: str) -> tuple[Export, list[str]]:
     left_out: list[str] = []
     acls = attempt.acls([layout.ip_map])
     if not acls[0]:
-        raise RegistryError(f"there is no {layout.ip_map}: nothing to export")
+        raise NoTree(f"there is nothing to export\n{layout.no_tree}")
     leases = _leases(attempt, layout, left_out)
     hosts = _hosts(attempt, layout, left_out)
     values = attempt.read([layout.setting(name) for name in SETTINGS])
@@ -146,8 +151,11 @@ def plan(attempt: Attempt, layout: Layout, export: Export, *, secure: bool) -> I
         now = needs_admission(attempt, layout) if has_rights(attempt, layout) else None
         if now != export.admission:
             differs.append(
-                f"admission is {_word(export.admission)} in the file, {_word(now)} in the registry"
+                f"admission is {_word(export.admission)} in the file, {_word(now)} in the "
+                f"registry: 'neti registry admission {_word(export.admission)}' makes it so"
             )
+        if now is not None and unfinished(attempt, layout):
+            differs.append(" ".join(INTERRUPTED.splitlines()))
     return ImportPlan(
         lays_out=lays_out,
         leases=leases,
