@@ -48,9 +48,9 @@ class Operator:
         document: dict[str, Any] = {**field.hosts[0].document, **field.registry_keys(_OPERATOR)}
         self._config.write_text(yaml.safe_dump(document, sort_keys=False))
 
-    def says(self, *words: str) -> str:
-        """``neti WORDS``. DrillError when it fails."""
-        command = [sys.executable, "-m", "neti", *words, "-c", str(self._config)]
+    def says(self, *words: str, around: Sequence[str] = ()) -> str:
+        """``neti WORDS``. DrillError when it fails. ``around``: a command that runs it."""
+        command = [*around, sys.executable, "-m", "neti", *words, "-c", str(self._config)]
         done = subprocess.run(
             namespaces.command_inside(self._street, command),
             capture_output=True,

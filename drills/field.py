@@ -171,11 +171,12 @@ class Field:
 
     # --- what happens here ---
 
-    def start(self, *hosts: FieldHost) -> None:
-        """Start these hosts' agents (or all), until each reaches all the others."""
+    def start(self, *hosts: FieldHost, around: Sequence[str] = ()) -> None:
+        """Start these hosts' agents (or all), until each reaches all the others. ``around``: a
+        command that runs each agent's command line."""
         starting = hosts or tuple(self.hosts)
         for host in starting:
-            host.agent.start()
+            host.agent.start(around)
         for host in starting:
             host.wait_until_registered()
         running = [host for host in self.hosts if host.agent.running]
