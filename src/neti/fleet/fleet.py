@@ -169,11 +169,13 @@ class Fleet(Known):
         for name in sorted(gone, key=self._end_order):
             touched |= self._remove(name, now=now)
         self._leaving.expect(())
+        listed: set[str] = set()
         for name in sorted(appeared - departures):
             if doubt is not None and older and self._is_gone(name):
                 self._roster.refuse(name, _GHOST)
             else:
-                touched |= self._enter(name, bulk=True)
+                listed |= self._enter(name, bulk=True)
+        touched |= {host_id for host_id in listed if not self._waits(host_id)}
         self._roster.end_answered_departures()
         if doubt is not None:
             self._leaving.keep_all(Hold(now, doubt, doubt=True))
@@ -202,8 +204,10 @@ class Fleet(Known):
 
     def host_read(self, read: HostRead, *, now: float) -> None:
         """What its record says."""
-        self._vouching.host_read(read)
-        self._settle({read.host_id} | self._heed_goodbye(read.host_id, now=now))
+        decided = self._vouching.host_read(read)
+        heeded = self._heed_goodbye(read.host_id, now=now)
+        if decided or heeded:
+            self._settle({read.host_id} | heeded)
 
     def decide_by_records(self, decide: bool) -> None:
         """From now on only what records name is believed, or again what was believed before."""
@@ -232,10 +236,15 @@ class Fleet(Known):
             if member is not None and member.overlay == overlay:
                 self._now_leased.add(member.id)
             self._roster.lease_read(overlay)
-            self._settle(self._roster.ids_at(overlay))
+            self._settle({i for i in self._roster.ids_at(overlay) if not self._waits(i)})
         elif before != host_id:
             # For all others it was another host's before, and is now.
             self._settle({i for i in (before, host_id) if i} & self._roster.ids_at(overlay))
+
+    def _waits(self, host_id: str) -> bool:
+        """Whether it is decided in any case once its record has been read, and nobody stands for it
+        until then: at a start with thousands of hosts it would be looked at twice for nothing."""
+        return host_id not in self.members and self._vouching.is_next(host_id)
 
     def data_read(self, name: str, data: bytes | None, made: int = 0) -> None:
         """An entry's further addresses, and the step that made it."""

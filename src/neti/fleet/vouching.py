@@ -171,13 +171,21 @@ class Vouching:
                 self._asking.want_host(host_id)
                 self._asking.want_data((name,))
 
-    def host_read(self, read: HostRead) -> None:
+    def host_read(self, read: HostRead) -> bool:
+        """Whether anything follows from it: not while the step that made its word is read, which
+        stands for itself when it has been."""
         self._asking.host_read(read.host_id)
         if self.mode == "off":
-            return
+            return True
         self._said[read.host_id] = read
         self._listed.pop(read.host_id, None)
-        self._prove(read.host_id)
+        return self._prove(read.host_id)
+
+    def is_next(self, host_id: str) -> bool:
+        """Whether its record, which is being read, decides before anything else can."""
+        if not self.decides or host_id in self._proved:
+            return False
+        return self._asking.asks_host(host_id)
 
     def data_read(self, host_id: str, name: str, made: int) -> None:
         if self.mode != "off":
@@ -206,23 +214,25 @@ class Vouching:
         if not self._asking.is_due(host_id) and self._pace.may(host_id, now=now):
             self._asking.want_host(host_id)
 
-    def _prove(self, host_id: str) -> None:
+    def _prove(self, host_id: str) -> bool:
+        """Whether the word is proved now, or not; otherwise that is being read."""
         said = self._said.get(host_id)
         if said is None:
-            return
+            return False
         word = said.record.word if said.record is not None else ""
         if self._standing(word) and not word.startswith("left."):
             if self._twins.get(host_id) != word and word not in self._made:
                 self._asking.want_data((word,))
-                return
+                return False
             if self._twins.get(host_id) == word or self._made[word] == said.written:
                 self._proved[host_id] = word
                 self._trusted.discard(host_id)
                 self._twins.pop(host_id, None)
                 self._made.pop(word, None)
                 del self._said[host_id]
-                return
+                return True
         if host_id in self._trusted:
             self._trusted.discard(host_id)
             if not word.startswith("left."):
                 del self._proved[host_id]
+        return True
