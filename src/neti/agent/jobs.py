@@ -19,8 +19,10 @@ def done(agent: "Agent", name: str, result: Any) -> None:
             agent.whoami.read(result)
         case "lease":
             agent.registration.lease_held(result)
+            agent.registration.job_ended()
         case "register":
             agent.registration.registered(result)
+            agent.registration.job_ended()
         case "leave":
             agent.registration.left()
         case "probe":
@@ -40,3 +42,4 @@ def failed(agent: "Agent", name: str, error: NetiError) -> None:
             agent.trying.registry_answered(error)
         case _:
             agent.registration.failed(error)
+            agent.registration.job_ended()

@@ -14,6 +14,7 @@ from neti.agent import own_entry
 from neti.agent.core import Core
 from neti.agent.describing import Describing
 from neti.agent.impostors import Impostors
+from neti.agent.worker import Job
 from neti.control.server import Request
 from neti.errors import IdentityHeld, NameTaken, NetiError, OtherOwner
 from neti.model import Member, entry
@@ -28,6 +29,10 @@ _WIDEST: Final = 6**5
 _MANY: Final = 4  # names that were taken, after which somebody means to keep this host out
 _LONGEST_PAUSE: Final = 30  # seconds until the next attempt after many names that were taken
 _LATER: Final = "→ run 'neti leave' again once 'neti status' says that the registry is in step"
+_NOT_REGISTERED: Final = (
+    "this host is not registered now, so there is nothing to leave; its agent goes on, and "
+    "registers it as soon as it can\n→ 'systemctl stop neti' keeps it out"
+)
 _OWN_SESSIONS: Final = 2  # time-outs after which the holder is no earlier run of this host
 
 
@@ -39,6 +44,7 @@ class Registration:
         self._on_left = on_left
         self.entry: str | None = None  # the name under which this host is registered now
         self.leaving: Request | None = None
+        self._underway = 0  # jobs "lease" and "register" that have not ended
         self._move_said = False  # an operator moved a lease, to this host or away from it
         self._former_overlay: IPv4Address | None = None  # of this run, if it has changed
         self._held_since: float | None = None  # somebody else holds this id since then
@@ -57,7 +63,7 @@ class Registration:
         registry, host_id, subnet = core.out.registry, core.host.id, core.settings.overlay_subnet
         overlay = core.members.overlay
         if overlay is None:
-            core.out.worker.submit("lease", lambda: registry.acquire(host_id, subnet))
+            self._submit("lease", lambda: registry.acquire(host_id, subnet))
             return
         fleet = core.members.fleet
         said, departed = fleet.names_of(host_id), fleet.departed(host_id)
@@ -106,7 +112,17 @@ class Registration:
             )
             return name
 
-        core.out.worker.submit("register", job)
+        self._submit("register", job)
+
+    def _submit(self, name: str, job: Job) -> None:
+        self._underway += 1
+        self._core.out.worker.submit(name, job)
+
+    def job_ended(self) -> None:
+        """A job "lease" or "register" is over, whatever became of it."""
+        self._underway -= 1
+        if self.leaving is not None and not self._underway:
+            self._say_goodbye()
 
     def _replaced(self, name: str) -> str | None:
         """An entry under another name that may belong to this session; the registry checks whether
@@ -261,12 +277,12 @@ class Registration:
     # --- going ---
 
     def leave(self, request: Request) -> None:
-        core, name = self._core, self.entry
-        if name is None:
-            request.fail(
-                "this host is not registered now, so there is nothing to leave; its agent goes on, "
-                "and registers it as soon as it can\n→ 'systemctl stop neti' keeps it out"
-            )
+        core = self._core
+        if self.leaving is not None:
+            request.fail("this host is leaving already\n→ 'neti status' says whether it is done")
+            return
+        if self.entry is None:
+            request.fail(_NOT_REGISTERED)
             return
         if not core.in_step.fresh:
             request.fail(
@@ -275,7 +291,18 @@ class Registration:
             )
             return
         self.leaving = request
-        core.out.worker.submit("leave", _leaving(core.out.registry, core.host.id, name))
+        if not self._underway:
+            self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        """For the entry that is there once no registration is under way any more."""
+        core, name, request = self._core, self.entry, self.leaving
+        if name is not None:
+            core.out.worker.submit("leave", _leaving(core.out.registry, core.host.id, name))
+        elif request is not None:
+            self.leaving = None
+            request.fail(_NOT_REGISTERED)
+            core.soon("register")
 
     def left(self) -> None:
         """The job "leave" is done."""

@@ -12,8 +12,10 @@ import pytest
 from tests.support.agents import Box, World, world
 
 from neti import durable, log
+from neti.agent import own_entry
 from neti.agent.shadow_log import read_alone
 from neti.agent.told import Reload, Stop
+from neti.agent.worker import Job, outcome
 from neti.control.server import Request
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.errors import RegistryUnavailable
@@ -1008,3 +1010,35 @@ def test_a_host_that_stood_still_lets_nobody_go_before_it_can_have_heard_of_a_re
     fleet.clock.advance(one.settings.session_seconds)
     one.running.step()
     assert two.host.id not in one.running.core.members.fleet.members
+
+
+def test_who_leaves_while_it_registers_anew_leaves_nothing_behind(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its addresses have changed a moment ago: the goodbye is for the entry that comes about."""
+    one, two = fleet.started(1), fleet.started(2)
+    fleet.pass_time(1)
+    held: list[tuple[str, Job]] = []
+    submit = one.running.core.out.worker.submit
+
+    def hold(name: str, job: Job) -> None:
+        if name in ("register", "leave"):
+            held.append((name, job))
+        else:
+            submit(name, job)
+
+    monkeypatch.setattr(one.running.core.out.worker, "submit", hold)
+    one.host = replace(one.host, public=IPv4Address("198.51.100.99"))
+    fleet.pass_time(61)
+    fleet.pass_time(61)
+    assert [name for name, _ in held] == ["register"]
+    request = Request("leave", {})
+    one.running.tell(request)
+    fleet.settle()
+    while held:
+        name, job = held.pop(0)
+        one.running.tell(outcome(name, job))
+        fleet.settle()
+    assert "result" in request.wait()
+    assert not [name for name in fleet.server._names if own_entry.speaks_for(one.host.id, name)]
+    assert one.host.id not in two.running.core.members.fleet.members
