@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from kazoo.protocol.serialization import Delete, SetACL, SetData
+from kazoo.protocol.serialization import Create, Delete, SetACL, SetData
+from kazoo.security import ACL, Id
 from tests.support.zookeeper import SecureWorld, ZooKeeperWorld, files_of
 
 from neti.cli import cli
@@ -466,6 +467,33 @@ def test_after_a_wipe_everything_has_its_owner_again(
     assert operator.told("init", "--dry-run")["changes"] == []
     found = json.loads(operator.run("check", "--json").stdout)["findings"]
     assert [f for f in found if f["severity"] == "fault"] == []
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["CN=b, OU=hosts", "CN=b\u202e,OU=hosts", f"CN={'b' * 600}"],
+    ids=["space", "rtl", "long"],
+)
+def test_an_owner_that_no_certificate_has_spoils_no_export(
+    secure: SecureWorld, operator: Operator, subject: str
+) -> None:
+    """Whoever makes a node chooses its rights, and ZooKeeper takes any name for a subject."""
+    register(secure.open_as("host-a"), "a", 1)
+    acl = [ACL(rights.READ, Id("x509", subject)), ACL(rights.READ, Id("world", "anyone"))]
+    nodes = {"id-to-ip/x": b"192.168.0.99", "ip-to-id/192.168.0.99": b"x", "hosts/y": b"1 - - -"}
+    secure.open_as("host-b").inspect(
+        lambda attempt, layout: [
+            attempt.one(Create(f"{layout.root}/{path}", data, acl, 0))
+            for path, data in nodes.items()
+        ]
+    )
+    done = operator.run("export", "-")
+    assert "the lease of x belongs to 'CN=b" in done.stderr
+    assert "the record of y belongs to 'CN=b" in done.stderr
+    file = operator.folder / "export.json"
+    file.write_text(done.stdout)
+    wipe(secure)
+    assert operator.told("import", str(file))["hosts"] == ["a"]
 
 
 def test_until_all_is_imported_members_make_nothing(

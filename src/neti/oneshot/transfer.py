@@ -3,6 +3,8 @@
 Must never do: leave half a file, or turn strict on where somebody would vanish by it.
 """
 
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -51,8 +53,15 @@ def write(path: Path, export: Export) -> None:
 def read(path: Path) -> Export:
     try:
         raw = files.read(path, document.MAX_BYTES)
+        seen = path.lstat()
     except OSError as error:
         raise NetiError(f"{path} cannot be read: {error.strerror}") from error
+    if seen.st_uid not in (0, os.geteuid()) or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        whose = f"user {seen.st_uid}" if seen.st_uid else "others"
+        raise NetiError(
+            f"{path} may be changed by {whose}, and decides who is who; nothing was changed\n"
+            "→ look whether it is as it was exported, then copy it to where only you may write"
+        )
     return document.decode(raw, str(path))
 
 

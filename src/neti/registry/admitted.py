@@ -106,13 +106,18 @@ def checked_id(host_id: str, where: str) -> str:
     return host_id
 
 
+def is_subject(subject: str) -> bool:
+    """Whether ZooKeeper would spell a certificate's subject so."""
+    return (
+        printable(subject, _MAX_SUBJECT) == subject
+        and _SUBJECT.fullmatch(subject) is not None
+        and _SPACED.search(subject) is None
+        and _LABELLED.match(subject) is None
+    )
+
+
 def checked_subject(subject: str, where: str) -> str:
-    if (
-        printable(subject, _MAX_SUBJECT) != subject
-        or not _SUBJECT.fullmatch(subject)
-        or _SPACED.search(subject)
-        or _LABELLED.match(subject)
-    ):
+    if not is_subject(subject):
         raise NetiError(
             f"{where}{printable(subject)!r} is no subject as ZooKeeper spells it: expected "
             "CN=web-1,OU=hosts (no space after a comma, and without the word subject)\n"

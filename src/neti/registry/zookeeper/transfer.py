@@ -17,6 +17,7 @@ from kazoo.security import Id
 from neti.errors import NoTree, RegistryError
 from neti.model.entry import HOST_ID
 from neti.registry import strict
+from neti.registry.admitted import is_subject
 from neti.registry.export import SETTINGS, Export, Leased, Pin
 from neti.registry.record import HostRecord, encode
 from neti.registry.untrusted import bounded_setting, host_id_text
@@ -34,6 +35,7 @@ from neti.registry.zookeeper.leases import ANY_VERSION, overlay_of
 from neti.text import printable
 
 _PART: Final = 500
+_SHOWN: Final = 60
 # Another was faster; of a lease then nothing was made. What is missing is looked at once more.
 _NOT_MADE: Final = (NodeExistsError, RolledBackError, RuntimeInconsistency)
 
@@ -90,8 +92,8 @@ def _leases(attempt: Attempt, layout: Layout, left_out: list[str]) -> tuple[Leas
             owners = rights.owners(acl)
             if overlay is None or other is None or host_id_text(other[0]) != host_id:
                 left_out.append(f"the lease of {host_id} is damaged")
-            elif len(owners) > 1:
-                left_out.append(f"the lease of {host_id} belongs to several certificates")
+            elif fault := _fault(owners):
+                left_out.append(f"the lease of {host_id} {fault}")
             else:
                 subject = owners[0] if owners else None
                 found.append((other[1].mzxid, Leased(overlay, host_id, subject)))
@@ -105,11 +107,21 @@ def _hosts(attempt: Attempt, layout: Layout, left_out: list[str]) -> tuple[Pin, 
         acls = attempt.acls([layout.host(host_id) for host_id in ids], unread=set())
         for host_id, acl in zip(ids, acls, strict=True):
             owners = rights.owners(acl)
-            if len(owners) > 1:
-                left_out.append(f"the record of {host_id} belongs to several certificates")
+            if fault := _fault(owners):
+                left_out.append(f"the record of {host_id} {fault}")
             else:
                 found.append(Pin(host_id, owners[0] if owners else None))
     return tuple(found)
+
+
+def _fault(owners: Sequence[str]) -> str:
+    """Why it cannot be written down. Whoever makes a node chooses its owner, and an import takes no
+    file with one that no certificate has."""
+    if len(owners) > 1:
+        return "belongs to several certificates"
+    if owners and not is_subject(owners[0]):
+        return f"belongs to {printable(owners[0], _SHOWN)!r}, and no certificate has that subject"
+    return ""
 
 
 # --- in ---
