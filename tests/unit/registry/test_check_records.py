@@ -23,8 +23,8 @@ LAYOUT: Final = Layout.below(
 )
 CHIEF: Final = "CN=chief,OU=operators"
 CLOSED: Final = rights.closed([CHIEF], members=rights.READ | rights.CREATE)
-ENTRY: Final = "1.0a000001c6336401c0a80001.0.ec2.a"
-FORMER: Final = "1.0a000002c6336401c0a80001.1.ec2.a"
+ENTRY: Final = "1.0a000001c6336401c0a80001.1.ec2.a"
+FORMER: Final = "1.0a000002c6336401c0a80001.0.ec2.a"
 FORGED: Final = "1.0a000009c6336401c0a80001.2.ec2.a"
 
 
@@ -97,22 +97,60 @@ def test_a_record_and_a_lease_of_different_certificates_are_named() -> None:
     assert "/neti/hosts/a belongs to CN=a; /neti/id-to-ip/a belongs to CN=r" in owners.sentence
 
 
-def test_an_entry_beside_the_one_that_the_record_names_is_forged_unless_of_the_same_session() -> (
-    None
-):
+def test_an_entry_beside_the_one_that_the_record_names_is_forged() -> None:
+    """A former one is of the same session and older; a later one somebody else made there."""
     acls = {
         "/neti/hosts/a": of_host("CN=a"),
         f"/neti/ip-map/{FORGED}": [ACL(rights.READ, Id("world", "anyone"))],
     }
-    sessions = {
-        f"/neti/ip-map/{name}": session for name, session in ((ENTRY, 1), (FORMER, 1), (FORGED, 2))
-    }
     names = (ENTRY, FORMER, FORGED)
-    one = tree({"a": SAID}, acls, names=names, sessions=sessions, vouched={"a": ENTRY})
+    for session in (1, 2):
+        sessions = {f"/neti/ip-map/{name}": 1 for name in (ENTRY, FORMER)}
+        sessions[f"/neti/ip-map/{FORGED}"] = session
+        one = tree({"a": SAID}, acls, names=names, sessions=sessions, vouched={"a": ENTRY})
+        (found,) = judge_records(one)
+        assert (found.code, found.where) == ("forged", f"/neti/ip-map/{FORGED}")
+        assert found.sentence.endswith("Its maker hides")
+
+
+def test_whom_a_forged_entry_belongs_to_is_its_makers_choice() -> None:
+    acls = {
+        "/neti/hosts/a": of_host("CN=a"),
+        f"/neti/ip-map/{FORGED}": of_host("CN=innocent", may=0),
+    }
+    sessions = {f"/neti/ip-map/{ENTRY}": 1, f"/neti/ip-map/{FORGED}": 2}
+    one = tree({"a": SAID}, acls, names=(ENTRY, FORGED), sessions=sessions, vouched={"a": ENTRY})
     (found,) = judge_records(one)
-    assert (found.code, found.where) == ("forged", f"/neti/ip-map/{FORGED}")
-    assert "a certificate that hides" in found.sentence
-    assert judge_records(tree({"a": SAID}, acls, names=names, sessions=sessions)) == []
+    assert found.sentence.endswith("Its rights name CN=innocent, as its maker chose")
+
+
+def test_entries_of_a_host_that_is_gone_are_nobodys_when_they_are_anothers_or_many() -> None:
+    acls = {"/neti/hosts/a": of_host("CN=a"), f"/neti/ip-map/{FORGED}": of_host("CN=r", may=0)}
+    many = [f"1.0a000001c6336401c0a80001.{number}.ec2.a" for number in range(10, 40)]
+    acls |= {f"/neti/ip-map/{name}": of_host("CN=a", may=0) for name in (ENTRY, *many)}
+
+    def found(said: HostRecord, *names: str) -> list[tuple[str, str]]:
+        sessions = {f"/neti/ip-map/{name}": 2 for name in names}
+        return codes(judge_records(tree({"a": said}, acls, names=names, sessions=sessions)))
+
+    assert found(SAID, FORGED) == [("forged", f"/neti/ip-map/{FORGED}")]
+    assert len(found(SAID, *many)) == len(many)
+    assert found(SAID, ENTRY) == []  # an agent of a version before records may have made it
+    assert found(HostRecord(), FORGED) == []
+
+
+def test_a_lease_that_a_member_may_write_is_a_fault() -> None:
+    held = {i: IPv4Address(f"192.168.0.{n}") for n, i in enumerate("ab", 1)}
+    acls = {
+        path: of_host(f"CN={i}", may=rights.WRITE if i == "b" else 0)
+        for i in held
+        for path in (f"/neti/id-to-ip/{i}", f"/neti/ip-to-id/{held[i]}")
+    }
+    one = tree({}, acls, by_id=held, by_overlay={o: i for i, o in held.items()})
+    assert [(each.severity, each.code, each.command()) for each in judge_records(one)] == [
+        ("fault", "lease-rights", "neti registry admit b CN=b"),
+        ("fault", "lease-rights", "neti registry admit b CN=b"),
+    ]
 
 
 def test_formats_and_hosts_that_never_came_are_counted() -> None:

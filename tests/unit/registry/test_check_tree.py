@@ -27,6 +27,7 @@ class Filled:
     def __init__(self, number: int) -> None:
         self._names = [f"j{n}" for n in range(number)]
         self._since = 0
+        self.stat = STAT
 
     def go_on(self) -> None:
         self._since = 0
@@ -40,7 +41,7 @@ class Filled:
 
     def stats(self, paths: list[str]) -> list[Any]:
         self._count(paths)
-        return [STAT for _ in paths]
+        return [self.stat for _ in paths]
 
     def read(self, paths: list[str], *, unread: set[str]) -> list[bytes | None]:
         self._count(paths)
@@ -57,3 +58,15 @@ class Filled:
 def test_no_number_of_nodes_ends_the_look_by_its_deadline() -> None:
     tree = look_at_tree(cast("Attempt", Filled(30_000)), LAYOUT, lambda: 0.0)
     assert len(tree.agents) == 30_000
+
+
+def test_a_node_that_outlasts_any_session_does_not_hide_behind_the_checks_own_name() -> None:
+    attempt = Filled(0)
+    name = f".clock-{'0' * 32}"
+    attempt._names = [name]
+    path = f"{LAYOUT.agents}/{name}"
+    assert look_at_tree(cast("Attempt", attempt), LAYOUT, lambda: 0.0).misnamed == (path,)
+    attempt.stat = STAT._replace(ephemeralOwner=7)
+    assert look_at_tree(cast("Attempt", attempt), LAYOUT, lambda: 0.0).misnamed == ()
+    attempt.stat = attempt.stat._replace(numChildren=1)
+    assert look_at_tree(cast("Attempt", attempt), LAYOUT, lambda: 0.0).misnamed == (path,)

@@ -3,17 +3,21 @@
 Must never do: take an entry for forged that its own host made.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from neti.errors import EntryError
 from neti.model import Member, entry
+from neti.model.entry import HOST_ID
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.check_tree import Tree
 from neti.registry.zookeeper.finding import Finding
 from neti.text import command, printable
 from neti.words import counted, some
 
+# So many entries of one host may stand until its session ends, and some more.
+_MOST_STANDING: Final = 10
 _BEYOND: Final = rights.CREATE | rights.DELETE | rights.ADMIN
 
 
@@ -21,8 +25,8 @@ def judge_records(tree: Tree) -> list[Finding]:
     """Rights and owners say something only in a tree that has rights."""
     found = [*_unfinished(tree), *_formats(tree), *_without_lease(tree), *_ending(tree)]
     if not rights.harmful(tree.acls.get(tree.layout.hosts, rights.OPEN)):
-        found += [*_rights(tree), *_shared(tree), *_forged(tree), *_of_nobody(tree)]
-        found += _borrowed(tree)
+        found += [*_rights(tree), *_shared(tree), *_forged(tree)]
+        found += [*_of_nobody(tree), *_of_leases(tree), *_borrowed(tree)]
     return found
 
 
@@ -62,6 +66,30 @@ def _rights(tree: Tree) -> Iterable[Finding]:
         )
 
 
+def _of_leases(tree: Tree) -> Iterable[Finding]:
+    known = set(rights.operators(tree.acls[tree.layout.ip_map]))
+    halves = [(tree.layout.by_id(i), i) for i in tree.by_id]
+    halves += [(tree.layout.by_overlay(o), i) for o, i in tree.by_overlay.items()]
+    for path, host_id in halves:
+        acl = tree.acls.get(path, [])
+        others = [e for e in acl if e.id not in known and e.perms & ~rights.READ]
+        if not others or rights.harmful(acl):  # of these another finding tells
+            continue
+        who = some([printable(str(e.id.id), 100) for e in others])
+        owners = rights.owners(acl)
+        mends = len(owners) == 1 and known & set(rights.operators(acl))
+        named = mends and HOST_ID.fullmatch(host_id)
+        yield Finding(
+            "fault",
+            path,
+            f"may be written by {who}, who can make it another host's lease by that: no agent "
+            "gives such rights",
+            "lease-rights",
+            then=command("neti registry admit", host_id, owners[0]) if named else "",
+            nodes=(path,),
+        )
+
+
 def _shared(tree: Tree) -> Iterable[Finding]:
     ids: dict[str, list[str]] = {}
     for host_id in tree.records:
@@ -72,32 +100,35 @@ def _shared(tree: Tree) -> Iterable[Finding]:
             yield Finding(
                 "fault",
                 printable(subject, 100),
-                f"is the certificate of {len(several)} hosts ({some(several)}): whoever has its "
-                "key speaks for all of them, so it is no identity. Give each a certificate of its "
-                "own and 'neti registry admit --replace ID SUBJECT', or 'neti lease release ID' "
-                "those that will not come back",
+                f"owns the records of {len(several)} hosts ({some(several)}): whoever has its key "
+                "speaks for all of them. Where these hosts share it, it is no identity: give each "
+                "a certificate of its own and 'neti registry admit --replace ID SUBJECT'. Where "
+                "one of them is no host of yours, a member may have made its record, whose maker "
+                "chooses the owner: 'neti lease release ID'",
                 "shared-certificate",
             )
 
 
 def _forged(tree: Tree) -> Iterable[Finding]:
-    """Where a host's own entry stands. A former entry of its own is of the same session."""
-    for name in tree.names:
-        member = _member(name)
-        own = tree.vouched.get(member.id) if member is not None else None
-        if member is None or own is None or own == name:
+    """Beside the entry that a record names, or of a host that registered and is gone."""
+    entries = {name: member for name in tree.names if (member := _member(name)) is not None}
+    many = Counter(member.id for member in entries.values())
+    for name, member in entries.items():
+        path, own = tree.layout.name(name), tree.vouched.get(member.id)
+        if path not in tree.sessions or own == name:
             continue
-        path = tree.layout.name(name)
-        session = tree.sessions.get(path)
-        if session is not None and session != tree.sessions.get(tree.layout.name(own)):
-            yield Finding(
-                "fault",
-                path,
-                f"is no entry of {member.id}, whose record names another one by another session: "
-                f"it was made by {_made_by(tree, path)}",
-                "forged",
-                nodes=(path,),
-            )
+        if own is None and not _is_nobodys(tree, member, path, many[member.id]):
+            continue
+        if own is not None and _is_former(tree, member, own, path):
+            continue
+        named = "another one" if own is not None else "none that stands"
+        yield Finding(
+            "fault",
+            path,
+            f"is no entry of {member.id}, whose record names {named}. {_whose(tree, path)}",
+            "forged",
+            nodes=(path,),
+        )
 
 
 def _borrowed(tree: Tree) -> Iterable[Finding]:
@@ -117,9 +148,30 @@ def _borrowed(tree: Tree) -> Iterable[Finding]:
             )
 
 
-def _made_by(tree: Tree, path: str) -> str:
+def _is_former(tree: Tree, member: Member, own: str, path: str) -> bool:
+    """It is of the same session, and of an older generation: whoever resumes that session can make
+    others in it."""
+    named = _member(own)
+    same = tree.sessions[path] == tree.sessions.get(tree.layout.name(own))
+    return same and named is not None and member.generation < named.generation
+
+
+def _is_nobodys(tree: Tree, member: Member, path: str, many: int) -> bool:
+    """Agents of a version before records name nothing, and have one entry that is their host's, or
+    a few until their session ends."""
+    record = tree.records.get(member.id)
+    if record is None or not record.word:
+        return False
+    pinned = rights.owners(tree.acls.get(tree.layout.host(member.id), []))
+    return many > _MOST_STANDING or rights.owners(tree.acls.get(path, [])) != pinned
+
+
+def _whose(tree: Tree, path: str) -> str:
+    """By its rights, and these are chosen by whoever makes it."""
     owners = rights.owners(tree.acls.get(path, []))
-    return some([printable(o, 100) for o in owners]) if owners else "a certificate that hides"
+    if not owners:
+        return "Its maker hides"
+    return f"Its rights name {some([printable(o, 100) for o in owners])}, as its maker chose"
 
 
 def _formats(tree: Tree) -> Iterable[Finding]:

@@ -33,6 +33,7 @@ _FIRST: Final = (
 )
 _LAST: Final = (
     "record-rights",
+    "lease-rights",
     "forged",
     "owners",
     "half-lease",
