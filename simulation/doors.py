@@ -14,11 +14,12 @@ from unittest.mock import patch
 from neti import durable, files
 from neti.agent import kernel as agent_kernel
 from neti.agent import preview, shadow_evidence, shadow_log
-from neti.dataplane import malloc, reconciler
+from neti.dataplane import malloc, reconciler, way_out
 from neti.host import surroundings
 from neti.identity import preflight
 from neti.oneshot import down, relax, restore, up, word
 from neti.ruleset import plan
+from neti.ruleset.objects import RELAXED_MARK
 from neti.stage.shadow import Listener
 from neti.state import folder, journal, marks, public
 from simulation import remembered
@@ -54,7 +55,7 @@ def at(host: "SimulatedHost") -> _At:
     return _At(host)
 
 
-class _WayOut:
+class WayOut:
     """``neti.dataplane.way_out`` of the machine that the command runs on."""
 
     def disarm(self) -> bool:
@@ -66,11 +67,27 @@ class _WayOut:
     def remove_routes(self) -> list[Any]:
         return []
 
+    def remove_rules(self) -> int:
+        return 0
+
+    def remove_device(self) -> bool:
+        return False
+
     def leave_down_mark(self) -> None:
         here().kernel.mark_down()
 
     def has_down_mark(self) -> bool:
         return here().kernel.marked_down()
+
+    def held(self) -> way_out.Held | None:
+        kernel = here().kernel
+        if kernel.table is None:
+            return None
+        return way_out.Held(
+            drops=bool(kernel.drops),
+            trial=kernel.stage == "trial",
+            relaxed=RELAXED_MARK in kernel.enforce(),
+        )
 
 
 class _Caller:
@@ -88,7 +105,7 @@ def _listeners() -> list[Listener]:
 @contextlib.contextmanager
 def shut() -> Iterator[None]:
     """Nothing leads outside meanwhile."""
-    way_out, rules = _WayOut(), Rules(lambda: here().newer)
+    by_hand, rules = WayOut(), Rules(lambda: here().newer)
     stands_in: list[tuple[Any, dict[str, Any]]] = [
         *((module, {"os": SIMULATED_OS}) for module in (files, durable, folder, journal, marks)),
         *remembered.stands_in(),
@@ -100,9 +117,9 @@ def shut() -> Iterator[None]:
         (preview, {"listeners": _listeners, "with_owners": list}),
         *((module, {"resolvers_of_this_host": _nothing}) for module in (surroundings, preflight)),
         (public, {"fingerprint": lambda _: here().machine_id if _here else ""}),
-        (relax, {"way_out": way_out}),
-        (down, {"way_out": way_out, "_end_connections": lambda *_: ()}),
-        (up, {"way_out": way_out, "caller": _Caller()}),
+        (relax, {"way_out": by_hand}),
+        (down, {"way_out": by_hand, "_end_connections": lambda *_: ()}),
+        (up, {"way_out": by_hand, "caller": _Caller()}),
         (word, {"os": SIMULATED_OS}),
         (
             restore,

@@ -1,5 +1,6 @@
 """The simulation itself: what a seed draws it draws again, and what is done ends the same way."""
 
+import inspect
 from typing import Final
 
 import pytest
@@ -8,6 +9,7 @@ from simulation.run import drawn, play
 from simulation.truth import Truth
 from simulation.world import World
 
+from neti.dataplane import way_out
 from simulation import doors
 
 # In this order: some take away what an earlier one made.
@@ -64,3 +66,13 @@ def test_a_hostile_member_has_no_more_rights_than_the_registry_gives_it(
                 assert leases.items() <= world.server._leases.items(), kind
         assert made > len(names) + 10
         world.close()
+
+
+def test_commands_without_an_agent_find_every_way_out() -> None:
+    """What ``down``, ``relax`` and ``up`` ask of the kernel by themselves."""
+    real = {
+        name
+        for name, what in vars(way_out).items()
+        if inspect.isfunction(what) and what.__module__ == way_out.__name__ and name[0] != "_"
+    }
+    assert real == {name for name in vars(doors.WayOut) if name[0] != "_"}
