@@ -5,7 +5,6 @@ rule that names a set, counter or chain that is not there.
 Time-outs are kept as given and do not run; ``expire`` ends a trial.
 """
 
-import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -51,6 +50,15 @@ class _Table:
     elements: dict[SetName, dict[str, str]] = field(default_factory=dict)
     timed: dict[SetName, dict[str, int]] = field(default_factory=dict)
     enforce: dict[str, int | None] = field(default_factory=dict)
+
+    def copied(self) -> "_Table":
+        return replace(
+            self,
+            chains=dict(self.chains),
+            elements={where: dict(held) for where, held in self.elements.items()},
+            timed={where: dict(held) for where, held in self.timed.items()},
+            enforce=dict(self.enforce),
+        )
 
 
 class MemoryDataplane:
@@ -133,7 +141,7 @@ class MemoryDataplane:
             return
         if self.failing is not None:
             raise DataplaneError(self.failing)
-        before, seen = copy.deepcopy(self.table), self.seen
+        before, seen = self.table.copied() if self.table else None, self.seen
         try:
             for command in transaction.commands:
                 self._command(command)
@@ -204,6 +212,7 @@ def _definitions(sets: tuple[tuple[str, str], ...]) -> frozenset[str]:
     return frozenset(f"{name} {{{body}}}" for name, body in sets)
 
 
+@lru_cache(maxsize=64)
 def _set_names(sets: tuple[tuple[str, str], ...]) -> frozenset[str]:
     return frozenset(name.partition(" ")[2] for name, _ in sets)
 
