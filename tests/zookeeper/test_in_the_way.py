@@ -16,7 +16,7 @@ from tests.support.zookeeper import SecureWorld, files_of
 from neti.cli import cli
 from neti.errors import IdentityHeld, RegistryError
 from neti.model import Member, entry
-from neti.registry import Appeared
+from neti.registry import Appeared, Session
 from neti.registry.leases import DamagedLease
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
@@ -494,3 +494,67 @@ def test_init_is_not_ended_by_a_node_that_it_may_not_change(
 def rights_of(secure: SecureWorld, path: str) -> list[Any]:
     whole = f"{secure.prefix}/{path}"
     return secure.open_as(OPERATOR).inspect(lambda attempt, _: attempt.acls([whole])[0])
+
+
+# --- in a host's own session ---
+
+
+def taken_up(secure: SecureWorld, host: ZooKeeperRegistry, name: str) -> ZooKeeperRegistry:
+    """Another certificate in the host's session: ZooKeeper computes its password from its number,
+    which each of its entries tells."""
+    client = host._client
+    assert client is not None
+    assert name in host.names()
+    return secure.open_as("host-c", Session(*client.session))
+
+
+def test_a_document_that_another_made_in_the_hosts_session_does_not_keep_it_from_registering(
+    secure: SecureWorld, rogue: ZooKeeperRegistry
+) -> None:
+    make(rogue, "agents/a", ephemeral=True)  # so that the host makes none
+    host = secure.open_as("host-a")
+    name = register(host, "a", 1)
+    rogue.close()
+    thief = taken_up(secure, host, name)
+    make(thief, "agents/a", b"{}", ephemeral=True)
+    thief.detach()
+    another = register(host, "a", 2)
+    assert host.records()["a"].written == host.made([another])[another]
+    assert [each.host_id for each in host.details()] == ["a"]  # its own, in another session
+
+
+def test_an_entry_that_another_made_in_the_hosts_session_is_named_and_deleted(
+    secure: SecureWorld, tmp_path: Path
+) -> None:
+    host = secure.open_as("host-a")
+    name = register(host, "a", 1)
+    thief = taken_up(secure, host, name)
+    forged = name.replace(".0.ec2.", ".z.ec2.")
+    chief = Id("x509", "CN=chief,OU=operators")
+    as_the_host = [ACL(Permissions.ALL, chief), ACL(1, Id("x509", "CN=a,OU=hosts"))]
+    make(thief, f"ip-map/{forged}", acl=as_the_host, ephemeral=True)
+    thief.detach()
+    checked = run(secure, tmp_path, "registry", "check")
+    assert f"ip-map/{forged}: is no entry of a" in checked.stdout
+    removed = run(
+        secure, tmp_path, "registry", "remove", "--yes", f"{secure.prefix}/ip-map/{forged}"
+    )
+    assert removed.exit_code == 0, removed.output
+    assert host.names() == {name}
+
+
+@pytest.mark.parametrize("as_its_own", [True, False])
+def test_a_document_keeps_no_operator_from_the_lease_of_a_host_that_is_gone(
+    secure: SecureWorld, rogue: ZooKeeperRegistry, tmp_path: Path, as_its_own: bool
+) -> None:
+    host = secure.open_as("host-a")
+    register(host, "a", 1)
+    host.close()
+    chief = Id("x509", "CN=chief,OU=operators")
+    own = [ACL(Permissions.ALL, chief), ACL(3, Id("x509", "CN=a,OU=hosts")), *rights.READ_ONLY]
+    make(rogue, "agents/a", acl=own if as_its_own else list(rights.READ_ONLY), ephemeral=True)
+    document = f"{secure.prefix}/agents/a"
+    assert run(secure, tmp_path, "registry", "remove", "--yes", document).exit_code == 0
+    make(rogue, "agents/a", acl=own if as_its_own else list(rights.READ_ONLY), ephemeral=True)
+    secure.open_as(OPERATOR).release("a")
+    assert rogue.leases() == {}

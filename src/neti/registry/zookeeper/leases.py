@@ -224,21 +224,27 @@ class Leases:
         (held,) = attempt.nodes([own], unread=set())
         (stat,) = attempt.stats([path])
         record = decode(held[0]) if held is not None else None
-        if held is not None and record is not None and record.word:
+        said = record is not None and bool(record.word)
+        if held is not None and record is not None and said:
             (named,) = attempt.stats([self._layout.name(record.word)])
             alive = named is not None and named.czxid == held[1].mzxid
             if alive and not record.word.startswith("left."):
                 raise registered
         if stat is None:
             return absent(path)
-        if session_of(stat) and not self._is_strangers(attempt, own, path):
+        if session_of(stat) and not self._is_strangers(attempt, own, path, said=said):
             raise registered
         return []
 
-    def _is_strangers(self, attempt: Attempt, record: str, agent: str) -> bool:
-        """Whether the document was made by another certificate than the record belongs to: anybody
-        may make one, and it does not keep an operator from the lease."""
-        mine, theirs = (rights.owners(a) for a in attempt.acls([record, agent], unread=set()))
+    def _is_strangers(self, attempt: Attempt, record: str, agent: str, *, said: bool) -> bool:
+        """Whether somebody else than the host made its document: anybody may, with any rights, and
+        it does not keep an operator from the lease. ``said``: the record has named an entry, or a
+        goodbye. Where only the host can write it, it says whether the host is registered."""
+        paths = [self._layout.hosts, record, agent]
+        of_hosts, of_record, of_agent = attempt.acls(paths, unread=set())
+        if said and not rights.harmful(of_hosts):
+            return True
+        mine, theirs = rights.owners(of_record), rights.owners(of_agent)
         return bool(mine and theirs) and not set(mine) & set(theirs)
 
     def _refuse_nodes_below(self, attempt: Attempt, paths: Sequence[str]) -> None:

@@ -221,6 +221,13 @@ def _keeps(attempt: Attempt, layout: Layout, path: str, stat: Any) -> str | None
     return None
 
 
+def _word(attempt: Attempt, layout: Layout, host_id: str) -> str:
+    """What the host's record names."""
+    (held,) = attempt.nodes([layout.host(host_id)], unread=set())
+    record = decode(held[0]) if held is not None else None
+    return record.word if record is not None else ""
+
+
 def _vouched(attempt: Attempt, layout: Layout, host_id: str) -> Any:
     """The stat of the entry that the host's record names, if it was made with the record."""
     (held,) = attempt.nodes([layout.host(host_id)], unread=set())
@@ -232,9 +239,13 @@ def _vouched(attempt: Attempt, layout: Layout, host_id: str) -> Any:
 
 
 def _is_anothers(attempt: Attempt, layout: Layout, host_id: str, stat: Any) -> bool:
-    """Whether the host's own entry is of another session than this node."""
+    """Whether the host's own entry is of another session than this node, or is gone: where only the
+    host can write its record, that says whether it is registered."""
     own = _vouched(attempt, layout, host_id)
-    return own is not None and session_of(own) != session_of(stat)
+    if own is not None:
+        return session_of(own) != session_of(stat)
+    (of_hosts,) = attempt.acls([layout.hosts])
+    return bool(_word(attempt, layout, host_id)) and not rights.harmful(of_hosts)
 
 
 def _of_a_record(attempt: Attempt, layout: Layout, host_id: str) -> str | None:
@@ -262,19 +273,30 @@ def _of_a_key(attempt: Attempt, layout: Layout, path: str, key: str) -> str | No
     return f"it is the public key of {host_id}" if record and record.key == key else None
 
 
-def _of_an_entry(attempt: Attempt, layout: Layout, name: str, stat: Any) -> str | None:
-    """A host's entries are of the session whose entry its record names. Where it names none, an
-    agent made its entry and its document in one session; whose session it is, no maker of a node
-    can choose."""
+def _member(name: str) -> Member | None:
     try:
         parsed = entry.parse(name)
     except EntryError:
         return None
-    if not isinstance(parsed, Member) or not session_of(stat):
+    return parsed if isinstance(parsed, Member) else None
+
+
+def _of_an_entry(attempt: Attempt, layout: Layout, name: str, stat: Any) -> str | None:
+    """A host's own entry is the one that its record names. Where it names none, an agent made its
+    entry and its document in one session; whose session it is, no maker of a node can choose."""
+    parsed = _member(name)
+    if parsed is None or not session_of(stat):
         return None
-    if _vouched(attempt, layout, parsed.id) is not None:
-        own = not _is_anothers(attempt, layout, parsed.id, stat)
-        return f"it is the entry of {parsed.id}, which is registered" if own else None
+    own = _vouched(attempt, layout, parsed.id)
+    if own is not None:
+        # A former one is older. Whoever resumes that session can make others in it.
+        named = _member(_word(attempt, layout, parsed.id))
+        later = named is None or parsed.generation > named.generation
+        if later or session_of(own) != session_of(stat):
+            return None
+        return f"it is the entry of {parsed.id}, which is registered"
+    if _is_anothers(attempt, layout, parsed.id, stat):
+        return None
     (agent,) = attempt.stats([layout.agent(parsed.id)])
     same = agent is not None and agent.ephemeralOwner == stat.ephemeralOwner
     return f"it is the entry of {parsed.id}, which is registered" if same else None
@@ -289,7 +311,11 @@ def _of_a_lease(attempt: Attempt, layout: Layout, host_id: str, overlay: Any) ->
     agent, mine, other = attempt.stats(
         [layout.agent(host_id), layout.by_id(host_id), layout.by_overlay(overlay)]
     )
-    registered = agent is not None and session_of(agent)
+    registered = (
+        agent is not None
+        and session_of(agent)
+        and not _is_anothers(attempt, layout, host_id, agent)
+    )
     if registered or _vouched(attempt, layout, host_id) is not None:
         return f"it is the lease of {host_id}, which is registered"
     if any(stat is not None and stat.numChildren for stat in (mine, other)):
