@@ -40,12 +40,14 @@ from neti.host.systemd import Watchdog, notify
 from neti.model import Host
 from neti.model.problems import Problems
 from neti.model.settings import Settings
+from neti.registry import HostChanged
 from neti.registry.opening import expiring
 from neti.state.gone import GONE_FILE
 from neti.state.loaded import Loaded
 from neti.state.stage import stage_found
 
 _DRAIN_AT_MOST: Final = 20_000  # events taken in before it is the kernel's turn
+_ENTRY_FOLLOWS: Final = 0.005  # seconds after its host's record, at most
 _FED_AFTER: Final = 500  # events after which the watchdog is fed again
 _CERTIFICATE_EVERY: Final = 600.0
 
@@ -239,6 +241,10 @@ class Agent:
         try:
             if block:
                 told.append(self.queue.get(timeout=patience))
+                if isinstance(told[0], HostChanged):
+                    # As a rule the entry that was made with it comes next. A turn for the record
+                    # alone finds nothing to do, and the entry would have to wait for its end.
+                    told.append(self.queue.get(timeout=_ENTRY_FOLLOWS))
             while len(told) < _DRAIN_AT_MOST:
                 told.append(self.queue.get_nowait())
         except queue.Empty:

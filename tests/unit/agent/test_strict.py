@@ -1,5 +1,6 @@
 """An operator said that only what hosts' records name is believed: what agents make of it."""
 
+import queue
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -10,7 +11,7 @@ from tests.support.agents import Box, World, world
 
 from neti.agent.told import Told
 from neti.model.settings import RegistryTLS
-from neti.registry import Question
+from neti.registry import Appeared, HostChanged, Question
 from neti.registry.memory import MemoryRegistry
 from neti.registry.record import HostId
 
@@ -324,3 +325,32 @@ def test_a_host_whose_names_are_made_before_it_says_so_and_goes_on_until_it_is_i
         fleet.pass_time(30.0)
     assert one.status()["registered"]
     assert "registration" not in codes(one)
+
+
+class Behind(queue.SimpleQueue[Told]):
+    """What comes a moment after the first thing told is there only for whoever waits for it."""
+
+    def __init__(self, *told: Told) -> None:
+        super().__init__()
+        self.later = list(told)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Told:
+        if block and self.empty() and self.later:
+            return self.later.pop(0)
+        return super().get(block=False)
+
+    def get_nowait(self) -> Told:
+        return super().get(block=False)
+
+
+def test_record_and_entry_of_a_host_that_joins_are_taken_in_by_one_turn(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = started(fleet, 1)
+    say(fleet, ON)
+    asked: list[list[Question]] = []
+    monkeypatch.setattr(one.registry, "ask", lambda questions: asked.append(list(questions)))
+    name = "1.0a000003c6336403c0a80003.0.ec2.ec2-3"
+    one.running.queue = Behind(HostChanged("ec2-3"), Appeared(name))
+    one.running.step(block=True)
+    assert asked == [[IPv4Address("192.168.0.3"), HostId("ec2-3")]]
