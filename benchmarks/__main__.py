@@ -28,6 +28,8 @@ ROWS: Final = (
     "embedded",
     "audit",
     "reads",
+    "proofs",
+    "outage",
     "connect_hook",
 )
 

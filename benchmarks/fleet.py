@@ -13,6 +13,7 @@ AGENT_PRIVATE: Final = IPv4Address("10.0.0.5")
 AGENT_PUBLIC: Final = IPv4Address("54.0.0.5")
 ZOOKEEPER: Final = IPv4Address("10.0.0.1")
 ZOOKEEPER_PORT: Final = 2181
+TLS_PORT: Final = 2281
 _FIRST: Final = 256  # the first 256 addresses of each range are for those above
 _ELSEWHERE: Final = 0x8000  # the upper half of each range is for members that move
 _SITES: Final = (
@@ -44,9 +45,10 @@ def moved(present: Member) -> Member:
     )
 
 
-def configuration(state: str) -> dict[str, Any]:
-    """The agent's neti.yml. ``linger_seconds`` is short, so that a hold is seen soon, and
-    longer than ZooKeeper takes to tell of half of the fleet: the first ones would be let go."""
+def configuration(state: str, tls: dict[str, str] | None = None) -> dict[str, Any]:
+    """The agent's neti.yml. ``tls``: its certificate, if any. ``linger_seconds`` is short, so that
+    a hold is seen soon, and longer than ZooKeeper takes to tell of half of the fleet: the first
+    ones would be let go."""
     return {
         "sites": {
             site: {"private": [f"{private}/16"], "public": [f"{public}/16"]}
@@ -58,7 +60,8 @@ def configuration(state: str) -> dict[str, Any]:
             "private": str(AGENT_PRIVATE),
             "public": str(AGENT_PUBLIC),
         },
-        "zk_hosts": {"ec2": [f"{ZOOKEEPER}:{ZOOKEEPER_PORT}"]},
+        "zk_hosts": {"ec2": [f"{ZOOKEEPER}:{TLS_PORT if tls else ZOOKEEPER_PORT}"]},
+        **({"registry_tls": tls} if tls else {}),
         "overlay_subnet": str(OVERLAY),
         "ssh_whitelist": ["10.0.0.0/24"],
         "table_files_path": state,

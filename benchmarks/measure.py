@@ -64,15 +64,17 @@ class Start:
 class Fleet:
     """The members that ZooKeeper holds, and fresh ones to join: nobody joins a second time."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, *, records: bool = False) -> None:
+        """``records``: each member has one that vouches for it."""
         self._stage = stage
+        self._register = registry.register_with_records if records else registry.register
         self.members: list[Member] = []
         self._next = 0
 
     def grow(self, count: int) -> None:
         new = self._fresh(count - len(self.members))
         call_inside(self._stage.registry, lambda: registry.lease(new))
-        call_inside(self._stage.registry, lambda: registry.register(new))
+        call_inside(self._stage.registry, lambda: self._register(new))
         self.members += new
 
     def joiners(self, count: int) -> list[Member]:

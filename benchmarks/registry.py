@@ -1,13 +1,15 @@
 """The fleet's side of ZooKeeper: members with leases, of which some come and go."""
 
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from tests.support.swarm import RawSession, Swarm
+from tests.support.swarm import RawSession, Swarm, create_body
 
 from benchmarks.fleet import AGENT_ID, AGENT_OVERLAY, ZOOKEEPER, ZOOKEEPER_PORT
 from neti.errors import NetiError
 from neti.model import Member, entry
+from neti.registry.record import HostRecord, encode
 from neti.registry.zookeeper.layout import Layout
 
 LAYOUT: Final = Layout.below(
@@ -18,6 +20,7 @@ LAYOUT: Final = Layout.below(
     interval="interval",
     maxchange="maxchange",
 )
+_CREATE, _SET_DATA, _MULTI = 1, 5, 14
 
 
 class Session(RawSession):
@@ -26,12 +29,69 @@ class Session(RawSession):
     def __init__(self) -> None:
         super().__init__(str(ZOOKEEPER), ZOOKEEPER_PORT)
 
+    def send_registration(self, member: Member, *, stays: bool = False) -> None:
+        """A host's record and the entry that it names, in one step: so the record vouches for it.
+        Answered by the next ``outcome`` that is not read yet."""
+        name = entry.encode(member)
+        record = encode(HostRecord(overlay=member.overlay, word=name))
+        self._xid += 1
+        self._send(
+            struct.pack("!ii", self._xid, _MULTI)
+            + _made_in_a_step(LAYOUT.host(member.id), record, ephemeral=False)
+            + _made_in_a_step(LAYOUT.name(name), b"", ephemeral=not stays)
+            + struct.pack("!i?i", -1, True, -1)
+        )
+
+    def send_goodbye(self, member: Member, farewell: str) -> None:
+        """The record names it, and it stands: in one step."""
+        record = encode(HostRecord(overlay=member.overlay, word=farewell))
+        self._xid += 1
+        self._send(
+            struct.pack("!ii", self._xid, _MULTI)
+            + _written_in_a_step(LAYOUT.host(member.id), record)
+            + _made_in_a_step(LAYOUT.name(farewell), b"", ephemeral=True)
+            + struct.pack("!i?i", -1, True, -1)
+        )
+
     def finish(self, count: int) -> None:
         """Read the answers to the last ``count`` requests."""
         for _ in range(count):
             code = self.outcome()
             if code != 0:
                 raise NetiError(f"ZooKeeper refused what the benchmark asked: error {code}")
+
+
+def _made_in_a_step(path: str, data: bytes, *, ephemeral: bool) -> bytes:
+    head = struct.pack("!i?i", _CREATE, False, -1)
+    return head + create_body(path, data, ephemeral=ephemeral)
+
+
+def _written_in_a_step(path: str, data: bytes) -> bytes:
+    raw = path.encode()
+    return b"".join(
+        (
+            struct.pack("!i?i", _SET_DATA, False, -1),
+            *(struct.pack("!i", len(part)) + part for part in (raw, data)),
+            struct.pack("!i", -1),  # of any version
+        )
+    )
+
+
+def be_strict() -> None:
+    """Agents with TLS believe only what a record names."""
+    with Swarm(str(ZOOKEEPER), ZOOKEEPER_PORT, 1) as swarm:
+        swarm.create([(LAYOUT.strict, b"on 2026-11-27T12:00:00Z")], ephemeral=False)
+
+
+def register_with_records(members: Sequence[Member]) -> None:
+    """As ``register``, each vouched for."""
+    sessions = [Session() for _ in range(8)]
+    for number, member in enumerate(members):
+        sessions[number % 8].send_registration(member, stays=True)
+    for number, _ in enumerate(members):
+        sessions[number % 8].finish(1)
+    for session in sessions:
+        session.close()
 
 
 def lay_out() -> None:
@@ -92,6 +152,16 @@ def send_loss(session: Session, member: Member) -> int:
     """Gone without a word."""
     session.send_delete(LAYOUT.name(entry.encode(member)))
     return 1
+
+
+def send_gone(session: Session, member: Member) -> int:
+    """It says goodbye in its record, and nothing of it stays."""
+    name, farewell = entry.encode(member), entry.encode_departure(member)
+    session.send_goodbye(member, farewell)
+    session.send_delete(LAYOUT.name(name))
+    session.send_delete(LAYOUT.name(farewell))
+    session.send_delete(LAYOUT.host(member.id))
+    return 4
 
 
 def send_leave(session: Session, member: Member) -> int:

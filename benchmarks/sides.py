@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from tests.support.agent_process import AgentProcess
 
-from benchmarks.fleet import ZOOKEEPER_PORT
+from benchmarks.fleet import TLS_PORT, ZOOKEEPER_PORT
 from benchmarks.kernel import KernelEvents, Kind, NotInTime
 from benchmarks.stage import Stage
 from neti.model import Member, entry
@@ -42,9 +42,12 @@ class Side(Protocol):
 
 
 class NetiSide:
-    def __init__(self, stage: Stage, agent: AgentProcess) -> None:
+    def __init__(
+        self, stage: Stage, agent: AgentProcess, events: KernelEvents | None = None
+    ) -> None:
+        """``events``: of the host's kernel, where somebody listens since before the start."""
         self.agent = agent
-        self.events: KernelEvents = stage.events(stage.host)
+        self.events: KernelEvents = events if events is not None else stage.events(stage.host)
         self._namespace = stage.host
 
     def close(self) -> None:
@@ -64,7 +67,8 @@ class NetiSide:
 
     def received(self) -> int:
         """As the kernel counts what came over the agent's connections: no headers of TCP."""
-        look = ["ss", "-tinHO", "dport", "=", f":{ZOOKEEPER_PORT}"]
+        ports = ["dport", "=", f":{ZOOKEEPER_PORT}", "or", "dport", "=", f":{TLS_PORT}"]
+        look = ["ss", "-tinHO", *ports]
         done = subprocess.run(
             namespaces.command_inside(self._namespace, look),
             capture_output=True,

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
@@ -20,8 +20,16 @@ import yaml
 from tests.support.agent_process import AgentProcess
 
 from benchmarks import registry
-from benchmarks.fleet import AGENT_PRIVATE, ZOOKEEPER, ZOOKEEPER_PORT, configuration
+from benchmarks.fleet import (
+    AGENT_ID,
+    AGENT_PRIVATE,
+    TLS_PORT,
+    ZOOKEEPER,
+    ZOOKEEPER_PORT,
+    configuration,
+)
 from benchmarks.kernel import KernelEvents
+from drills import certified
 from neti.config import load
 from neti.dataplane import other_table
 from neti.dataplane.nftables import NftablesDataplane
@@ -29,7 +37,7 @@ from neti.model.settings import Settings
 from neti.ruleset.objects import FAMILY_TABLE
 from neti_lab import namespaces
 from neti_lab.wiring import Node, Wiring
-from neti_lab.zookeeper import ZooKeeperServer
+from neti_lab.zookeeper import ServerTLS, ZooKeeperServer
 
 _SYSCTLS: Final = {"ip_forward": "0", "rp_filter": "0"}
 
@@ -37,8 +45,10 @@ _SYSCTLS: Final = {"ip_forward": "0", "rp_filter": "0"}
 class Stage:
     """As a context manager it is built, and taken down again whatever happens within."""
 
-    def __init__(self, *, heap_mb: int = 1024) -> None:
+    def __init__(self, *, heap_mb: int = 1024, certified: bool = False) -> None:
+        """``certified``: agents come over TLS, and are strict; whoever makes the fleet does not."""
         self._heap_mb = heap_mb
+        self._certified = certified
         prefix = f"neti-bench-{os.getpid()}"
         self.registry, self.host, self.old, self.raw = self.namespaces = tuple(
             f"{prefix}-{part}" for part in ("zk", "host", "old", "raw")
@@ -54,23 +64,39 @@ class Stage:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             stack.callback(namespaces.delete, self.namespaces)
             namespaces.build(self._wiring())
-            self.zookeeper = stack.enter_context(
-                ZooKeeperServer(
-                    address=str(ZOOKEEPER),
-                    port=ZOOKEEPER_PORT,
-                    namespace=self.registry,
-                    heap_mb=self._heap_mb,
-                )
-            )
+            self.zookeeper = namespaces.call_inside(self.registry, self._server)
+            stack.enter_context(self.zookeeper)
             namespaces.call_inside(self.registry, registry.lay_out)
-            config = yaml.safe_dump(configuration(str(self._state)), sort_keys=False)
+            tls = None
+            if self._certified:
+                namespaces.call_inside(self.registry, registry.be_strict)
+                tls = certified.keys(self.folder, f"host-{AGENT_ID}")
+            config = yaml.safe_dump(configuration(str(self._state), tls), sort_keys=False)
             self._config.write_text(config)
+            plain = yaml.safe_dump(configuration(str(self._state)), sort_keys=False)
+            self._plain.write_text(plain)
             self.settings = load(self._config)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _server(self) -> ZooKeeperServer:
+        security = None
+        if self._certified:
+            certified.make_for(self.folder, [AGENT_ID])
+            security = ServerTLS.of(self.folder, certified.SERVER, plain=True, enforced=False)
+        server = ZooKeeperServer(
+            address=str(ZOOKEEPER),
+            port=TLS_PORT if self._certified else ZOOKEEPER_PORT,
+            namespace=self.registry,
+            heap_mb=self._heap_mb,
+            security=security,
+        )
+        if self._certified:
+            server.plain_port = ZOOKEEPER_PORT
+        return server
 
     @property
     def _state(self) -> Path:
@@ -80,18 +106,29 @@ class Stage:
     def _config(self) -> Path:
         return self.folder / "neti.yml"
 
+    @property
+    def _plain(self) -> Path:
+        return self.folder / "plain.yml"
+
     # --- the agent ---
 
     @contextlib.contextmanager
-    def agent(self) -> Iterator[AgentProcess]:
-        """A new agent on a host that has never had one; it is ended, and its rules stay."""
+    def agent(
+        self, *, program: str = "neti", around: Sequence[str] = (), plain: bool = False
+    ) -> Iterator[AgentProcess]:
+        """A new agent on a host that has never had one; it is ended, and its rules stay.
+        ``around``: a command that runs it; ``plain``: without TLS, whatever others do."""
         self._clean_host()
         agent = AgentProcess(
-            self.host, config=self._config, state=self._state, log=self.folder / "agent.log"
+            self.host,
+            config=self._plain if plain else self._config,
+            state=self._state,
+            log=self.folder / "agent.log",
+            program=program,
         )
         agent.log.unlink(missing_ok=True)
         try:
-            agent.start()
+            agent.start(around)
             yield agent
         finally:
             agent.end()

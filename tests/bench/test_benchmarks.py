@@ -9,7 +9,16 @@ from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
-from benchmarks import audit, change, connect_hook, docs, embedded, pipeline2014, whole_agents
+from benchmarks import (
+    audit,
+    change,
+    connect_hook,
+    docs,
+    embedded,
+    pipeline2014,
+    proofs,
+    whole_agents,
+)
 from benchmarks.figures import Line, Report, Times, once, significant
 from benchmarks.fleet import member, moved
 from benchmarks.kernel import NotInTime
@@ -147,7 +156,7 @@ def test_a_lab_of_whole_agents_is_gone_when_measuring_fails(
 
 @pytest.mark.kernel
 @pytest.mark.zookeeper
-@pytest.mark.parametrize("row", [audit, change, connect_hook, embedded])
+@pytest.mark.parametrize("row", [audit, change, connect_hook, embedded, proofs])
 def test_a_row_runs_in_its_smallest_form(row: ModuleType) -> None:
     require_root()
     require_package()

@@ -24,8 +24,12 @@ _IDLE_SECONDS: Final = 0.005  # of CPU in a second
 class AgentProcess:
     """It runs from ``start`` until it ends itself or is ended; then it may be started again."""
 
-    def __init__(self, namespace: str, *, config: Path, state: Path, log: Path) -> None:
+    def __init__(
+        self, namespace: str, *, config: Path, state: Path, log: Path, program: str = "neti"
+    ) -> None:
+        """``program``: the module that is run; it takes a command line as ``neti`` does."""
         self.namespace = namespace
+        self.program = program
         self.config = config
         self.state = state
         self.log = log
@@ -34,7 +38,7 @@ class AgentProcess:
     # --- life ---
 
     def command(self) -> list[str]:
-        words = [sys.executable, "-m", "neti", "agent", "-c", str(self.config)]
+        words = [sys.executable, "-m", self.program, "agent", "-c", str(self.config)]
         return namespaces.command_inside(self.namespace, words)
 
     def start(self, around: Sequence[str] = ()) -> None:

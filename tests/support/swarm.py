@@ -20,6 +20,12 @@ def _text(raw: bytes) -> bytes:
     return struct.pack("!i", len(raw)) + raw
 
 
+def create_body(path: str, data: bytes, *, ephemeral: bool) -> bytes:
+    """What a request to make a node says, alone or within a step."""
+    flags = struct.pack("!i", _EPHEMERAL if ephemeral else 0)
+    return _text(path.encode()) + _text(data) + _OPEN_ACL + flags
+
+
 class RawSession:
     """One session on one blocking socket."""
 
@@ -38,13 +44,8 @@ class RawSession:
     def send_create(self, path: str, data: bytes, *, ephemeral: bool = True) -> None:
         """Answered by the next ``outcome`` that is not read yet."""
         self._xid += 1
-        self._send(
-            struct.pack("!ii", self._xid, _CREATE)
-            + _text(path.encode())
-            + _text(data)
-            + _OPEN_ACL
-            + struct.pack("!i", _EPHEMERAL if ephemeral else 0)
-        )
+        body = create_body(path, data, ephemeral=ephemeral)
+        self._send(struct.pack("!ii", self._xid, _CREATE) + body)
 
     def send_delete(self, path: str) -> None:
         """Answered by the next ``outcome`` that is not read yet."""
