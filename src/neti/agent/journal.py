@@ -1,6 +1,7 @@
 """Changes of members: logged, and written to disk once the kernel has them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from neti import log
 from neti.agent.core import Core
@@ -146,12 +147,21 @@ def _log_lost(ids: set[str], linger: int) -> None:
         log.warning("members_lost", lost=len(ids), linger_seconds=linger)
 
 
+def _what_became(change: Change) -> str:
+    before, after = change.before, change.after
+    if before is None:
+        return "joined"
+    if after is None:
+        return "gone"
+    # A host whose session had ended has a new entry that says the same.
+    return "returned" if replace(before, generation=after.generation) == after else "changed"
+
+
 def _log_change(change: Change) -> None:
     member = change.after or change.before
     assert member is not None
-    what = "joined" if change.before is None else "gone" if change.after is None else "changed"
     log.info(
-        f"member_{what}",
+        f"member_{_what_became(change)}",
         id=member.id,
         site=member.site,
         overlay=member.overlay,

@@ -1042,3 +1042,19 @@ def test_who_leaves_while_it_registers_anew_leaves_nothing_behind(
     assert "result" in request.wait()
     assert not [name for name in fleet.server._names if own_entry.speaks_for(one.host.id, name)]
     assert one.host.id not in two.running.core.members.fleet.members
+
+
+def test_a_host_that_is_back_after_its_session_ended_has_not_changed(
+    fleet: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.started(1)
+    two = fleet.started(2)
+    fleet.pass_time(1)
+    session = two.registry._session
+    assert session is not None
+    caplog.set_level("INFO")
+    fleet.server.expire(session)
+    fleet.settle()
+    assert "member_lost" in caplog.text
+    assert "member_returned" in caplog.text
+    assert "member_changed" not in caplog.text
