@@ -11,7 +11,7 @@ from kazoo.security import ACL, Id
 from tests.support.zookeeper import SecureWorld, files_of
 
 from neti.cli import cli
-from neti.errors import IdentityHeld, NotAdmitted
+from neti.errors import IdentityHeld, NotAdmitted, OtherOwner
 from neti.model import Member, entry
 from neti.registry.record import HostRecord
 from neti.registry.zookeeper import admission, remove, rights
@@ -74,8 +74,11 @@ def test_init_gives_each_lease_a_record_that_only_its_owner_may_write(secure: Se
     assert rights.owners(acl) == ["CN=a,OU=hosts"]
     assert rights.granted(acl, ["CN=a,OU=hosts"]) == rights.READ | rights.WRITE
     assert rights.world(acl) == rights.READ
-    with pytest.raises(IdentityHeld, match="belongs to another certificate"):
+    with pytest.raises(OtherOwner) as refused:
         register(secure.open_as("host-c"), "a", 3)
+    said = str(refused.value)
+    assert "a belongs to CN=a,OU=hosts in this registry. This host's certificate is CN=c," in said
+    assert "→ neti registry admit --replace a CN=c,OU=hosts" in said
     host = secure.open_as("host-a")
     name = register(host, "a", 1)
     assert host.made([name]) == {name: host.records()["a"].written}

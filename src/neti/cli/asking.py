@@ -5,7 +5,7 @@ in doubt about what is waited for and for how long.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -31,10 +31,18 @@ def ask(
 
 
 @contextmanager
-def waiting(seconds: float, then: str, *, who: str = "the agent") -> Iterator[None]:
-    """A word on stderr when the agent, or the registry, keeps an operator waiting."""
-    words = f"neti: {who} has not answered for {_FIRST_WORD:.0f} s; after {seconds:.0f} s {then}"
-    timer = threading.Timer(_FIRST_WORD, lambda: say(words, err=True))
+def waiting(
+    seconds: float, then: str, *, who: str = "the agent", why: Callable[[], str] = str
+) -> Iterator[None]:
+    """A word on stderr when the agent, or the registry, keeps an operator waiting. ``why``: what is
+    in the way, as far as it is known by then; empty: nothing is."""
+
+    def speak() -> None:
+        reason = f" ({why()})" if why() else ""
+        waited = f"has not answered for {_FIRST_WORD:.0f} s{reason}"
+        say(f"neti: {who} {waited}; after {seconds:.0f} s {then}", err=True)
+
+    timer = threading.Timer(_FIRST_WORD, speak)
     timer.daemon = True
     with suppress(RuntimeError):  # no thread to be had: then without a word
         timer.start()

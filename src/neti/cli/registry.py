@@ -74,7 +74,9 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
         )
     registry = open_zookeeper(settings, site_of(settings), timeout=_LOOK_SECONDS)
     try:
-        with waiting(_LOOK_SECONDS, "this command gives up", who=THE_REGISTRY):
+        with waiting(
+            _LOOK_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way
+        ):
             planned = registry.plan_init(operators)
         refused = [] if dry_run else registry.init(planned)
         if not planned.nothing and not dry_run:
@@ -193,7 +195,7 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
     seconds = _LOOK_SECONDS if files else 20.0
     registry = open_zookeeper(settings, site, timeout=seconds)
     try:
-        with waiting(seconds, "this command says so", who=THE_REGISTRY):
+        with waiting(seconds, "this command says so", who=THE_REGISTRY, why=registry.in_the_way):
             tree = registry.inspect(
                 lambda attempt, layout: check_tree.look_at_tree(attempt, layout, time.time)
             )

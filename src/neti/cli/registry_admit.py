@@ -152,7 +152,7 @@ def _admit(
     from neti.registry.zookeeper import admission
 
     with _operators_registry(settings) as registry:
-        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY):
+        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way):
             steps, refused = registry.operate(
                 lambda attempt, layout: admission.plan(
                     attempt, layout, asked, pattern=pattern, replace=replace
@@ -207,7 +207,7 @@ def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyw
     from neti.registry.zookeeper import admission as work
 
     with _operators_registry(load(config)) as registry:
-        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY):
+        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way):
             before, interrupted = registry.inspect(
                 lambda attempt, layout: (
                     work.needs_admission(attempt, layout),

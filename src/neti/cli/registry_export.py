@@ -46,7 +46,7 @@ def export(file: Path, config: Path) -> None:
     settings = load(config)
     registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
     try:
-        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY):
+        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way):
             made, left_out = transfer.look(registry, time.time)
     finally:
         registry.close()
@@ -83,7 +83,7 @@ def import_(file: Path, config: Path, as_json: bool, dry_run: bool) -> None:
     settings = load(config)
     registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
     try:
-        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY):
+        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way):
             brought = transfer.bring(settings, registry, wanted, dry_run=dry_run)
         planned = brought.planned
         if not dry_run and not planned.nothing:

@@ -45,7 +45,7 @@ def remove(nodes: tuple[str, ...], config: Path, as_json: bool, yes: bool, force
     settings = load(config)
     registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
     try:
-        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY):
+        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way):
             doomed = registry.operate(lambda attempt, layout: removing.plan(attempt, layout, nodes))
         if kept := [one for one in doomed if one.keeps is not None and not force]:
             raise NetiError(

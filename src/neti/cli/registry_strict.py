@@ -63,7 +63,7 @@ def strict(
     settings = load(config)
     registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
     try:
-        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY):
+        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way):
             from neti.registry.zookeeper.admission import has_rights
 
             closed, layout = registry.inspect(

@@ -60,8 +60,9 @@ _KINDS: Final = (
     ),
     _warning(
         "certificate",
-        "This host's registry certificate has expired, or will within 14 days",
-        "Renew it, install it, then `systemctl reload neti`",
+        "This host's registry certificate has expired, or will within 14 days; or the files of "
+        "`registry_tls` cannot be used, so that the connection that is open now is the last one",
+        "Renew it, install certificate and key, then `systemctl reload neti`",
     ),
     _critical(
         "clone",

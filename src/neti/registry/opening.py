@@ -72,12 +72,20 @@ def servers(settings: Settings, site: str | None) -> tuple[str, ...]:
 
 
 def expiring(settings: Settings, now: float) -> list[str]:
-    """What is wrong with this host's certificate, or will be within 14 days."""
+    """What is wrong with this host's certificate, or will be within 14 days; and what would keep
+    the next connection from being made, while this one goes on."""
     if settings.registry_tls is None or settings.embedded is not None:
         return []
+    from neti.registry.zookeeper import tls
     from neti.registry.zookeeper.certificates import expiry_problems
 
-    return expiry_problems(settings.registry_tls, now)
+    sentences = expiry_problems(settings.registry_tls, now)
+    if not sentences:
+        try:
+            tls.context(settings.registry_tls)
+        except tls.TLSError as error:
+            sentences = [f"no new connection to the registry can be made: {error}"]
+    return sentences
 
 
 def notes_of(settings: Settings) -> list[str]:

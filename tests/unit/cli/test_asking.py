@@ -165,3 +165,20 @@ def test_the_same_of_several_files_is_one_line() -> None:
         "problem   no space left (stage.json, session.json)",
         "problem   no interface",
     ]
+
+
+def test_who_waits_for_a_registry_hears_what_is_in_the_way(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(asking, "_FIRST_WORD", 0.0)
+    said = threading.Event()
+
+    def hear(words: str, err: bool) -> None:
+        print(words)
+        said.set()
+
+    monkeypatch.setattr(asking, "say", hear)
+    refused = "ZooKeeper at 10.0.0.1:2281: Connection refused"
+    with asking.waiting(120, "this command gives up", who="the registry", why=lambda: refused):
+        assert said.wait(10)
+    assert f"the registry has not answered for 0 s ({refused}); after" in capsys.readouterr().out

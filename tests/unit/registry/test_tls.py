@@ -226,6 +226,11 @@ def test_status_names_a_certificate_that_ends_and_a_registry_in_plain(tmp_path: 
     assert opening.expiring(secure, now) == []
     assert "expires in 2.0 days" in opening.expiring(secure, now + 28 * DAY)[0]
     assert opening.notes_of(secure) == []
+    other = files(authority(tmp_path / "other", now=now)).key
+    given.key.write_bytes(other.read_bytes())
+    (said,) = opening.expiring(secure, now)
+    assert "no new connection to the registry can be made" in said
+    assert f"{given.key} is not the key of {given.cert}" in said
     plain = Settings(path=tmp_path)
     assert opening.expiring(plain, now) == []
     assert "spoken to in plain" in opening.notes_of(plain)[0]

@@ -11,17 +11,19 @@ from typing import Any, Final
 from kazoo.exceptions import NoAuthError
 from kazoo.protocol.serialization import Create, Delete, Exists, Sync
 
-from neti.errors import RegistryError
+from neti.errors import OtherOwner, RegistryError
 from neti.registry import Question, Sink
 from neti.registry.leases import check_inside
 from neti.registry.record import HostRecord
 from neti.registry.untrusted import key_taken, name_taken
+from neti.registry.zookeeper import init as zookeeper_init
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, Calls
 from neti.registry.zookeeper.leases import ANY_VERSION, EPHEMERAL
 from neti.registry.zookeeper.own_nodes import (
     DocumentClosed,
     OwnNodes,
+    other_owner,
     refused_document,
     refused_record,
 )
@@ -111,6 +113,8 @@ class AgentSide(OneSession):
                 self._write(attempt, look, refused=refused_record(host_id, document))
             except DocumentClosed:
                 attempt.end_session()
+            except OtherOwner as error:
+                raise self._with_subjects(attempt, host_id) from error
             except NoAuthError:
                 old = self._layout.name(replaces) if replaces is not None else None
                 if old is None or not self._own(attempt, attempt.one(Exists(old, None))):
@@ -170,6 +174,12 @@ class AgentSide(OneSession):
         self._finish(end_session=True)
 
     # --- parts of operations ---
+
+    def _with_subjects(self, attempt: Attempt, host_id: str) -> OtherOwner:
+        """Most often somebody took the wrong file: both names together show it."""
+        (held,) = attempt.acls([self._layout.host(host_id)], unread=set())
+        owners, own = rights.owners(held), zookeeper_init.subjects_of(attempt, None)
+        return other_owner(host_id, *(found[0] if found else "" for found in (owners, own)))
 
     def _own_nodes(self, attempt: Attempt, host_id: str) -> OwnNodes:
         return OwnNodes.read(attempt, self._layout, host_id, makes_tree=self._files is None)

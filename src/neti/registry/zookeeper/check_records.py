@@ -211,8 +211,8 @@ def _without_lease(tree: Tree) -> Iterable[Finding]:
         yield Finding(
             "note",
             tree.layout.hosts,
-            f"{counted(len(idle), 'record is', 'records are')} of hosts that have no lease and "
-            f"were never registered ({some(idle)}): admitted, and not here yet. "
+            f"{counted(len(idle), 'record is', 'records are')} of hosts that hold no lease and "
+            f"are not registered ({some(idle)}): admitted and not here yet, or gone. "
             "'neti registry remove' takes an admission back",
             "not-here-yet",
         )
@@ -245,8 +245,8 @@ def _of_nobody(tree: Tree) -> Iterable[Finding]:
         yield Finding(
             "warning",
             layout.id_to_ip,
-            f"{count} to no certificate ({some(ids)}), because it was moved to an id that had not "
-            f"registered, or made while everything was open. {so}",
+            f"{count} to no certificate ({some(ids)}): moved to an id that had not registered, or "
+            f"made while everything was open. {so}",
             "lease-of-nobody",
             then=command("neti registry admit", first, owners[first][0] if known else "SUBJECT"),
         )

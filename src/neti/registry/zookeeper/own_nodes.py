@@ -16,7 +16,7 @@ from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, session_of
 from neti.registry.zookeeper.layout import Layout
 from neti.registry.zookeeper.leases import ANY_VERSION, EPHEMERAL
-from neti.text import command
+from neti.text import command, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,18 @@ class OwnNodes:
         return "delete" if ours or way == "same machine" else ""
 
 
+def other_owner(host_id: str, owner: str = "", own: str = "") -> OtherOwner:
+    """``owner``: the subject that the id belongs to; ``own``: that of this host."""
+    whose = printable(owner) if owner else "another certificate"
+    ours = f" This host's certificate is {printable(own)}." if own else ""
+    return OtherOwner(
+        f"host id {host_id} belongs to {whose} in this registry.{ours} If that is the wrong file "
+        "in registry_tls, put the right one there. If this host has a new certificate with another "
+        "subject, an operator gives the id to that one\n"
+        f"→ {command('neti registry admit --replace', host_id, own or 'SUBJECT')}"
+    )
+
+
 class DocumentClosed(RegistryError):
     """The detail document is of this session, and this host may not write it: it was made while
     everything was open, and closed since. It goes only with the session."""
@@ -165,11 +177,7 @@ def refused_record(host_id: str, document: str = "") -> Callable[[Any], Registry
         if (closed := refused_document(document)(operation)) is not None:
             return closed
         if isinstance(operation, SetData):
-            return OtherOwner(
-                f"host id {host_id} belongs to another certificate in this registry. If this host "
-                "has a new certificate with another subject, an operator gives the id to that one\n"
-                f"→ {command('neti registry admit --replace', host_id, 'SUBJECT')}"
-            )
+            return other_owner(host_id)
         if isinstance(operation, Create) and not operation.flags:
             return NotAdmitted(
                 f"host id {host_id} is not admitted to this registry, where only operators may "

@@ -25,7 +25,7 @@ from neti.registry.zookeeper import rights, tls
 from neti.registry.zookeeper.calls import Attempt, Calls, NotAllowed, Unreadable
 from neti.registry.zookeeper.layout import Layout
 from neti.registry.zookeeper.leases import Leases
-from neti.registry.zookeeper.stream import Stream
+from neti.registry.zookeeper.stream import NOT_YET, Stream
 from neti.registry.zookeeper.watch import Listener, StreamClient
 from neti.words import some
 
@@ -111,6 +111,11 @@ class OneSession:
                 continue
 
     # --- the client ---
+
+    def in_the_way(self) -> str:
+        """Why there is no connection, as far as that is known by now; empty: it is not."""
+        reason = self._stream.reason
+        return reason if reason != NOT_YET else ""
 
     def _attempt(self, operation: Callable[[Attempt], T]) -> T:
         with self._lock:

@@ -64,6 +64,7 @@ _JITTER_SECONDS_PER_NAME: Final = 1 / 400
 _LONGEST_JITTER: Final = 40.0
 # Until a look that ZooKeeper refused is repeated, from and to: all agents may have been refused.
 _LOOK_AGAIN: Final = (10.0, 20.0)
+NOT_YET: Final = "ZooKeeper has not answered yet"
 _NO_TREE: Final = -1  # a czxid that no node has
 
 
@@ -83,7 +84,7 @@ class Stream:
         """``lays_out``: make a missing tree, open to everyone. Otherwise an operator has to."""
         self._lays_out = lays_out
         self._client: Client | None = None
-        self.reason = "ZooKeeper has not answered yet"  # why there is no connection
+        self.reason = NOT_YET  # why there is no connection
         self._layout = layout
         self._settings = layout.settings()
         self._children = f"{layout.ip_map}/"
