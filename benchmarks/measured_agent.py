@@ -44,7 +44,7 @@ def _count(into: Path) -> None:
             file.write(f"{time.monotonic()} {leases} {len(every) - leases - hosts} {hosts}\n")
         ask(self, every)
 
-    Questions.ask = counted  # type: ignore[method-assign]
+    Questions.ask = counted  # type: ignore[method-assign]  # counted here
 
 
 if __name__ == "__main__":

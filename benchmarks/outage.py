@@ -99,7 +99,7 @@ def _all_have_all(field: Field) -> None:
     everybody = {host.id for host in field.hosts}
     for host in field.hosts:
         wait_for(
-            lambda host=host: (  # type: ignore[misc]
+            lambda host=host: (  # type: ignore[misc]  # a default in a lambda
                 host.status()["registered"]
                 and not host.status()["lost"]
                 and host.member_ids() >= everybody - {host.id}

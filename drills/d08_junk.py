@@ -40,7 +40,7 @@ def run(drill: Run) -> Rows:
             fleet.join(generated(number))
         for host in field.hosts:
             wait_for(
-                lambda host=host: len(host.sets()["overlay"]) == 22,  # type: ignore[misc]
+                lambda host=host: len(host.sets()["overlay"]) == 22,  # type: ignore[misc]  # a default in a lambda
                 f"{host.name} does not hold 22 members",
             )
         before = {host.name: host.sets() for host in field.hosts}

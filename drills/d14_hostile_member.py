@@ -56,7 +56,7 @@ def run(drill: Run) -> Rows:
         operator.says("registry", "strict", "on")
         for host in field.hosts:
             wait_for(
-                lambda host=host: host.status()["records"] == "strict",  # type: ignore[misc]
+                lambda host=host: host.status()["records"] == "strict",  # type: ignore[misc]  # a default in a lambda
                 f"{host.name} does not become strict",
             )
         steps = Steps()
@@ -191,7 +191,7 @@ def _play(ground: Ground, act: Act) -> Rows:
     # Its session is over, and with it all of its names.
     for host in hosts:
         wait_for(
-            lambda host=host: not {"forged", "impostor"} & _codes(host),  # type: ignore[misc]
+            lambda host=host: not {"forged", "impostor"} & _codes(host),  # type: ignore[misc]  # a default in a lambda
             f"{host.name} goes on naming: {act.what}",
         )
     wrong += felt.watched(hosts, before, 0.0)

@@ -165,7 +165,7 @@ class Field:
             ):
                 for target in targets:
                     wait_for(
-                        lambda here=namespace, there=target: talk.answers(here, there),  # type: ignore[misc]
+                        lambda here=namespace, there=target: talk.answers(here, there),  # type: ignore[misc]  # a default in a lambda
                         f"{target} is not reached from {namespace} in the new network",
                     )
 
@@ -183,7 +183,7 @@ class Field:
         overlays = {str(host.overlay) for host in running}
         for host in running:
             wait_for(
-                lambda host=host: overlays <= host.sets()["overlay"].keys(),  # type: ignore[misc]
+                lambda host=host: overlays <= host.sets()["overlay"].keys(),  # type: ignore[misc]  # a default in a lambda
                 f"the kernel of {host.name} does not hold {', '.join(sorted(overlays))}",
             )
 

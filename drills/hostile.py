@@ -70,7 +70,7 @@ def of_itself(ground: Ground) -> Rows:
         )
     for host in ground.field.hosts:
         wait_for(
-            lambda host=host: attacker.ID not in host.member_ids(),  # type: ignore[misc]
+            lambda host=host: attacker.ID not in host.member_ids(),  # type: ignore[misc]  # a default in a lambda
             f"{host.name} does not let {attacker.ID} go",
         )
     wrong += felt.watched(ground.field.hosts, before, ground.seconds)
@@ -87,7 +87,7 @@ def _claims_servers(ground: Ground, name: str) -> Row:
     before, figures = felt.sets_of(hosts), felt.look(ground.field, hosts)
     for host in hosts:
         wait_for(
-            lambda host=host: name in host.status()["skipped"]["entries"],  # type: ignore[misc]
+            lambda host=host: name in host.status()["skipped"]["entries"],  # type: ignore[misc]  # a default in a lambda
             f"{host.name} does not skip an entry with the address of ZooKeeper",
         )
     wrong = [f"{host.name} lets it in" for host in hosts if attacker.ID in host.member_ids()]
@@ -109,7 +109,7 @@ def _claims_a_member(ground: Ground, before: dict[str, felt.Sets]) -> list[str]:
     hosts = ground.field.hosts
     for host in hosts:
         wait_for(
-            lambda host=host: attacker.ID in host.member_ids(),  # type: ignore[misc]
+            lambda host=host: attacker.ID in host.member_ids(),  # type: ignore[misc]  # a default in a lambda
             f"{host.name} does not take in {attacker.ID}",
         )
     return [
@@ -135,7 +135,7 @@ def goes_and_returns(ground: Ground, host: FieldHost) -> Rows:
         host.agent.kill()
         for one in others:
             wait_for(
-                lambda one=one: _lost(one, id_) is True,  # type: ignore[misc]
+                lambda one=one: _lost(one, id_) is True,  # type: ignore[misc]  # a default in a lambda
                 f"{one.name} does not see that {host.name} is lost",
                 seconds=60,
             )
@@ -178,7 +178,7 @@ def _returns(
     registered = time.monotonic() - began
     for one in others:
         wait_for(
-            lambda one=one: _lost(one, id_) is False,  # type: ignore[misc]
+            lambda one=one: _lost(one, id_) is False,  # type: ignore[misc]  # a default in a lambda
             f"{one.name} does not see that {host.name} is back",
         )
     # Its entry is a new one, whose further addresses are read after it.

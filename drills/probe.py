@@ -126,7 +126,7 @@ def _repeat(
     due, number = time.monotonic(), 0
     while not ended.is_set():
         number += 1
-        tally.count(lambda number=number: ask_once(number))  # type: ignore[misc]
+        tally.count(lambda number=number: ask_once(number))  # type: ignore[misc]  # a default in a lambda
         due = max(due + every, time.monotonic())
         ended.wait(max(0.0, due - time.monotonic()))
 

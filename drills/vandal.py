@@ -139,7 +139,7 @@ def _elements() -> Iterator[Damage]:
         added = _element("add", name, address)
         yield Damage(f"{name}: added", added, leaves=(revoked, address))
     for name in ("overlay", "peers4", "peers6", "enforce"):
-        yield Damage(f"{name}: deleted", do=lambda host, name=name: _delete_first(host, name))  # type: ignore[misc]
+        yield Damage(f"{name}: deleted", do=lambda host, name=name: _delete_first(host, name))  # type: ignore[misc]  # a default in a lambda
     yield Damage(
         "enforce: another verdict",
         f"{_element('delete', 'enforce', 'ipv4')}; {_element('add', 'enforce', 'ipv4 : accept')}",
@@ -155,7 +155,7 @@ def _lead_astray(host: FieldHost) -> None:
 def _delete_first(host: FieldHost, name: str) -> None:
     state = host.read()
     sets = {**state.elements, **state.timed, "enforce": state.enforce}
-    held = sets[name]  # type: ignore[index]
+    held = sets[name]  # type: ignore[index]  # it is there
     if not held:
         raise DrillError(f"{name} on {host.name} holds nothing that could be deleted")
     host.nft(_element("delete", name, min(held)))
@@ -163,7 +163,7 @@ def _delete_first(host: FieldHost, name: str) -> None:
 
 def _timed() -> Iterator[Damage]:
     for name in ("revoked4", "revoked6", "grace"):
-        yield Damage(f"{name}: deleted", do=lambda host, name=name: _delete_first(host, name))  # type: ignore[misc]
+        yield Damage(f"{name}: deleted", do=lambda host, name=name: _delete_first(host, name))  # type: ignore[misc]  # a default in a lambda
     yield Damage("revoked4: added", _element("add", "revoked4", f"{_STRANGER} timeout 1h"))
     yield Damage("revoked6: added", _element("add", "revoked6", f"{_STRANGER6} timeout 1h"))
 

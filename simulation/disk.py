@@ -269,7 +269,7 @@ class DiskPath(PosixPath):
             raise _missing(self)
         return disk.files[name].data
 
-    def open(self, mode: str = "r", *_: Any, **__: Any) -> IO[Any]:  # type: ignore[override]
+    def open(self, mode: str = "r", *_: Any, **__: Any) -> IO[Any]:  # type: ignore[override]  # what is used of it
         """To append, or to read all of it."""
         if "r" in mode:
             return io.BytesIO(self.read_bytes())

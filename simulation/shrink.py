@@ -28,7 +28,7 @@ def shrunk(
     for fleet in range(3, size):
         moved = [replace(act, host=act.host % fleet) if act.host >= 0 else act for act in kept]
         if fails(fleet, moved):
-            return fleet, _fewer(moved, lambda acts, fleet=fleet: fails(fleet, acts))  # type: ignore[misc]
+            return fleet, _fewer(moved, lambda acts, fleet=fleet: fails(fleet, acts))  # type: ignore[misc]  # a default in a lambda
     return size, kept
 
 

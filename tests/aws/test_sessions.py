@@ -89,8 +89,8 @@ def test_credentials_that_run_out_in_the_middle_are_renewed(
     def again() -> None:
         for calls in places:
             # What the SDK does when they are about to end.
-            calls._session.get_credentials()._frozen_credentials = None  # type: ignore[attr-defined]
-            calls._clients.clear()  # type: ignore[attr-defined]
+            calls._session.get_credentials()._frozen_credentials = None  # type: ignore[attr-defined]  # boto3's private parts
+            calls._clients.clear()  # type: ignore[attr-defined]  # boto3's private parts
         done.append(len(instances.read(places)))
 
     threads = [threading.Thread(target=again, daemon=True) for _ in range(3)]

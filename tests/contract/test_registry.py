@@ -490,10 +490,10 @@ def test_who_left_and_came_back_is_heard_when_it_leaves_again(world: World) -> N
         recorder.until(lambda seen: A not in (seen.picture or set()))
         mark = recorder.mark()
         again.register(host_id="a", name=name, data=b"", detail=b"")
-        recorder.until(lambda seen, name=name: name in (seen.picture or set()))  # type: ignore[misc]
+        recorder.until(lambda seen, name=name: name in (seen.picture or set()))  # type: ignore[misc]  # a default in a lambda
         again.leave(host_id="a", name=name, departure=word)
         gone = Vanished(name)
-        recorder.until(lambda seen, mark=mark, gone=gone: gone in seen.since(mark))  # type: ignore[misc]
+        recorder.until(lambda seen, mark=mark, gone=gone: gone in seen.since(mark))  # type: ignore[misc]  # a default in a lambda
         heard = recorder.since(mark)
         assert heard.index(Appeared(word)) < heard.index(gone)
     assert recorder.doubts == []

@@ -80,7 +80,7 @@ def test_a_rendered_configuration_means_what_the_hash_said(
     checked = CliRunner().invoke(cli, ["config", "check", "-c", str(path)])
     assert checked.exit_code == 0, checked.stderr
     same = {"path": Path("/"), "warnings": ()}
-    assert dataclasses.replace(load(path), **same) == dataclasses.replace(load(plain), **same)  # type: ignore[arg-type]
+    assert dataclasses.replace(load(path), **same) == dataclasses.replace(load(plain), **same)  # type: ignore[arg-type]  # fields by name
 
 
 @pytest.mark.parametrize("word", ["8000:8010", "80:59", "443/tcp", "0080", "53/udp"])

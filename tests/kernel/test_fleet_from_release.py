@@ -93,7 +93,7 @@ class Fleet:
         for one in self.hosts:
             others = {each.name for each in self.hosts if each is not one}
             wait_for(
-                lambda one=one, others=others: (  # type: ignore[misc]
+                lambda one=one, others=others: (  # type: ignore[misc]  # a default in a lambda
                     others <= one.member_ids() and not one.status()["lost"]
                 ),
                 f"{one.name} has lost somebody",
@@ -125,7 +125,7 @@ class Fleet:
     def all_say(self, records: str) -> None:
         for host in self.hosts:
             wait_for(
-                lambda host=host: host.status()["records"] == records,  # type: ignore[misc]
+                lambda host=host: host.status()["records"] == records,  # type: ignore[misc]  # a default in a lambda
                 f"{host.name} does not say {records}",
                 seconds=_PATIENCE,
                 every=_ASK_EVERY,

@@ -125,7 +125,7 @@ class Upgraded:
 
     def start(self, around: list[str]) -> None:
         self.agent.start(around)
-        wait(lambda: self.agent.check() or self.agent.ask("status")["registered"])  # type: ignore[func-returns-value]
+        wait(lambda: self.agent.check() or self.agent.ask("status")["registered"])  # type: ignore[func-returns-value]  # check returns None
 
     def in_step(self) -> None:
         """It hears of a new member, knows all the others, and finds nothing wrong."""

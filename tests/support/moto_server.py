@@ -58,7 +58,7 @@ class Strict:
         parameters = dict(parse_qsl(body.decode(errors="replace")))
         action = parameters.get("Action") or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         if not action:
-            return self._moto(environ, start)  # type: ignore[no-any-return]
+            return self._moto(environ, start)  # type: ignore[no-any-return]  # moto has no types
         with self._lock:
             self.calls.append(action)
             if refusal := self._fault(action) or self._objection(action, parameters):

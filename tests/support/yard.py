@@ -76,7 +76,7 @@ class Yard:
         for one in agents:
             one.start(around)
         for one in agents:
-            wait(lambda one=one: one.check() or one.ask("status")["registered"])  # type: ignore[misc]
+            wait(lambda one=one: one.check() or one.ask("status")["registered"])  # type: ignore[misc]  # a default in a lambda
 
     # --- the registry ---
 

@@ -288,7 +288,7 @@ def test_many_questions_from_the_sink_do_not_stop_the_stream(world: ZooKeeperWor
     registry, recorder = world.open(), Recorder()
 
     def sink(event: object) -> None:
-        recorder(event)  # type: ignore[arg-type]
+        recorder(event)  # type: ignore[arg-type]  # every event is an Event
         if isinstance(event, Fresh):
             registry.ask(IPv4Network("192.168.0.0/21").hosts())
 

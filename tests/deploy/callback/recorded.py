@@ -15,7 +15,7 @@ description: For the tests. The file is named by NETI_TEST_RECORD.
 
 
 # Ansible has no types, so its class is Any, and strict mypy refuses to subclass that.
-class CallbackModule(CallbackBase):  # type: ignore[misc]
+class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no types
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "recorded"

@@ -187,7 +187,7 @@ def test_troubles_of_threads_are_named_until_they_are_over(fleet: World) -> None
 
 def test_an_unknown_event_is_survived(fleet: World) -> None:
     one = started(fleet)
-    one.running.tell(Appeared(5))  # type: ignore[arg-type]
+    one.running.tell(Appeared(5))  # type: ignore[arg-type]  # on purpose
     fleet.settle()
     assert "unexpected" in problems(one)
     assert one.status()["registered"]

@@ -279,10 +279,10 @@ def test_a_look_that_fails_is_named_and_over_with_the_next(host: Host) -> None:
         raise DataplaneError("netlink: no buffer space")
 
     look = host.kernel.sightings
-    host.kernel.sightings = refuse  # type: ignore[method-assign]
+    host.kernel.sightings = refuse  # type: ignore[method-assign]  # for this test
     host.tick()
     assert host.log.fault == "netlink: no buffer space"
-    host.kernel.sightings = look  # type: ignore[method-assign]
+    host.kernel.sightings = look  # type: ignore[method-assign]  # for this test
     host.tick()
     assert host.log.fault is None
 

@@ -125,7 +125,7 @@ def test_wishing_never_waits_and_closing_hardly() -> None:
 
 
 def _settings(path: Path, **more: object) -> Settings:
-    return Settings(path=path, sites=MappingProxyType({}), **more)  # type: ignore[arg-type]
+    return Settings(path=path, sites=MappingProxyType({}), **more)  # type: ignore[arg-type]  # fields by name
 
 
 def test_only_an_instance_has_tags(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_the_agent_wishes_for_its_tags_when_it_is_registered(tmp_path: Path) -> 
     _until(lambda: bool(script.tries) and tagger.problem == "no role")
     status = box.status()
     tagger.close()
-    assert script.tries[0] == Tags(overlay, status["version"])  # type: ignore[arg-type]
+    assert script.tries[0] == Tags(overlay, status["version"])  # type: ignore[arg-type]  # a plain document
     assert "the instance's tags are not set: no role" in status["notes"]
     assert status["problems"] == []
 

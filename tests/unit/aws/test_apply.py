@@ -91,7 +91,7 @@ def test_a_duplicate_in_a_batch_is_found_by_single_steps() -> None:
 
 def test_a_refusal_in_the_middle_of_a_batch_leaves_nothing_unsaid() -> None:
     """Done, not done, and what was never tried, each by its line."""
-    ok: Answer = lambda _parameters: {}  # noqa: E731
+    ok: Answer = lambda _parameters: {}  # noqa: E731  # a line in a script
     duplicate = _refused("InvalidPermission.Duplicate")
     full = _refused("RulesPerSecurityGroupLimitExceeded")
     script = Scripted({"authorize_security_group_ingress": [duplicate, ok, full]})

@@ -76,7 +76,7 @@ def test_widening_covers_counts_and_never_overlaps(chosen: list[IPv4Network], at
     """On any prefixes: all are covered, the surplus is what is said, no prefix is in another."""
     widened = widen(chosen, at_most)
     assert len(widened.prefixes) <= at_most
-    assert all(any(c.subnet_of(w) for w in widened.prefixes) for c in chosen)  # type: ignore[arg-type]
+    assert all(any(c.subnet_of(w) for w in widened.prefixes) for c in chosen)  # type: ignore[arg-type]  # all are IPv4
     assert not any(a.overlaps(b) for a, b in itertools.combinations(widened.prefixes, 2))
     size = sum(w.num_addresses for w in widened.prefixes)
     assert size - sum(a.num_addresses for a in aggregate(chosen)) == widened.surplus

@@ -53,7 +53,7 @@ def test_a_connection_that_ended_without_a_number_is_told_in_words() -> None:
             try:
                 raise cause
             except OSError as error:
-                raise ConnectionDropped(f"socket connection error: {error.strerror}")  # noqa: B904
+                raise ConnectionDropped(f"socket connection error: {error.strerror}")  # noqa: B904  # as kazoo does
         except ConnectionDropped as error:
             return _in_words(error)
 

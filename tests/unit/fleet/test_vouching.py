@@ -45,7 +45,7 @@ class World:
             overlay=SUBNET[number],
             generation=generation,
         )
-        return entry.encode(replace(member, **other))  # type: ignore[arg-type]
+        return entry.encode(replace(member, **other))  # type: ignore[arg-type]  # fields by name
 
     def register(self, number: int, generation: int = 0, **other: object) -> str:
         """As its own agent does: record and entry in one step."""

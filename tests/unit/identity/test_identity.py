@@ -56,7 +56,7 @@ def configured(*sites: Site, **keys: object) -> Settings:
         path=Path("/etc/neti/neti.yml"),
         sites=MappingProxyType({site.name: site for site in named}),
         sites_configured=bool(sites),
-        **keys,  # type: ignore[arg-type]
+        **keys,  # type: ignore[arg-type]  # keys by name
     )
 
 

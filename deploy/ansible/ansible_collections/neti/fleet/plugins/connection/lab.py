@@ -33,7 +33,7 @@ options:
 """
 
 
-class Connection(LocalConnection):  # type: ignore[misc]
+class Connection(LocalConnection):  # type: ignore[misc]  # Ansible has no types
     transport = "neti.fleet.lab"
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> Any:
