@@ -106,13 +106,17 @@ def _untracked_ssh(settings: Settings, surroundings: Surroundings) -> Iterator[C
     if not surroundings.ssh_untracked or not settings.ssh_whitelist:
         return
     inward, outward = [], []
-    port = settings.ssh_port
+    port, tunnel = settings.ssh_port, tunneling.tunnel_of(settings, surroundings)
     for word, networks in by_family(settings.ssh_whitelist):
         from_here = listed(networks)
         # The port first: every packet passes here, and nearly all have another port.
         ours = f"{word} saddr {from_here} fib daddr type local"
         inward.append(f'tcp dport {port} iif != "lo" {ours} notrack accept')
         outward.append(f'tcp sport {port} oif != "lo" {word} daddr {from_here} notrack accept')
+        if tunnel is not None and word == "ip":
+            # On its way into the tunnel a packet is routed to lo first.
+            through = f"ip daddr @tunnel_peers ip daddr {from_here}"
+            outward.append(f"tcp sport {port} {through} notrack accept")
     yield Chain(
         "untracked_in", "type filter hook prerouting priority raw; policy accept;", tuple(inward)
     )

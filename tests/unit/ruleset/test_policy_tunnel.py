@@ -2,7 +2,7 @@
 
 import itertools
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -202,6 +202,16 @@ def test_wireguards_packets_are_tracked_where_another_table_judges_input() -> No
     )
     assert rules(built(OFF, PREFER), "tunnel_untracked_in") == (
         'udp dport 51821 iif != "lo" meta nfproto ipv4 fib daddr type local notrack accept',
+    )
+
+
+def test_answers_of_whitelisted_ssh_are_untracked_on_their_way_into_the_tunnel() -> None:
+    """They are routed to lo first, which is no exception there."""
+    made = built(OFF, PREFER, ssh_whitelist=(ip_network("192.168.0.0/18"), ip_network("fd00::/8")))
+    assert rules(made, "untracked_out") == (
+        'tcp sport 22 oif != "lo" ip daddr { 192.168.0.0/18 } notrack accept',
+        "tcp sport 22 ip daddr @tunnel_peers ip daddr { 192.168.0.0/18 } notrack accept",
+        'tcp sport 22 oif != "lo" ip6 daddr { fd00::/8 } notrack accept',
     )
 
 
