@@ -37,6 +37,7 @@ from neti.ruleset.enforce import (
 from neti.ruleset.objects import (
     FOREVER,
     NO_TABLE,
+    OPTIONAL,
     AddElements,
     AddTimed,
     Chain,
@@ -464,3 +465,28 @@ def test_who_may_not_is_told_so(net: Net) -> None:
         ["ip", "netns", "exec", net.host, *words], capture_output=True, text=True, check=False
     )
     assert "CAP_NET_ADMIN" in done.stdout, done.stderr
+
+
+def test_a_table_tells_which_sets_it_lacks(dataplane: Dataplane) -> None:
+    """Only hosts that encrypt have them. An element without its set is no half of a change."""
+    apply(dataplane, CreateTable(STRUCTURE))
+    assert dataplane.read().missing == OPTIONAL
+    with pytest.raises(KernelMoved):
+        apply(
+            dataplane,
+            AddElements("peers4", {"10.0.0.9": ""}),
+            AddElements("tunneled", {"192.168.0.9": ""}),
+        )
+    assert not dataplane.read().elements["peers4"]
+    sets = tuple((f"set {where}", "type ipv4_addr") for where in sorted(OPTIONAL))
+    encrypting = Structure((*STRUCTURE.sets, *sets), STRUCTURE.chains)
+    reconciler, elements = Reconciler(dataplane, NoConnections(), None), wishing(HELD)
+    for where in OPTIONAL:
+        elements.want(where, "192.168.0.9")
+    reconciler.resync(encrypting, elements)
+    state = dataplane.read()
+    assert not state.missing
+    assert all(state.elements[where] == {"192.168.0.9": ""} for where in OPTIONAL)
+    reconciler.resync(STRUCTURE, elements)
+    assert dataplane.read().missing == OPTIONAL
+    assert not elements.pending
