@@ -164,6 +164,8 @@ class Asking:
 
 def _discard(held: set[H], what: H) -> None:
     """An emptied set keeps its table, 2 MiB after 16,000 members, until it is cleared."""
+    if not held:
+        return  # most of them hold nothing, and an address takes its time to be looked up
     held.discard(what)
     if not held:
         held.clear()
