@@ -12,6 +12,7 @@ is kept as it was told, and ``settle`` decides from the facts alone.
     dispute        which entry is believed, and speaks for its host
     crowd          which entries of one id are looked at when there are too many
     removal        who is lost, held, let go
+    entering       what it means that an entry comes or goes
     settle         who is a member, by all of these
 
 Must never do: ask the registry or the clock itself (``questions`` and ``now`` are for that), or
@@ -25,6 +26,7 @@ from typing import Final
 
 from neti.fleet.admission import Admission
 from neti.fleet.crowd import Crowds
+from neti.fleet.entering import Entering
 from neti.fleet.guard import Guard
 from neti.fleet.known import Known
 from neti.fleet.lost import Hold
@@ -32,7 +34,7 @@ from neti.fleet.members import Change
 from neti.fleet.reads import Questions
 from neti.fleet.settle import Settlement
 from neti.fleet.vouching import Mode
-from neti.model import Departure, IPAddress, Member, Moved
+from neti.model import IPAddress
 from neti.registry import HostRead
 
 _GHOST: Final = (
@@ -64,7 +66,17 @@ class Fleet(Known):
         )
         self._guarded = guard is not None
         self._now_leased: set[str] = set()  # members whose lease was read after they were let in
-        self._crowds = Crowds(self._roster, self._asking, self._standing, self._judge)
+        crowds = Crowds(self._roster, self._asking, self._standing, self._judge)
+        self._entering = Entering(
+            self._roster,
+            self._asking,
+            self._standing,
+            self._vouching,
+            self._judge,
+            self._leaving,
+            crowds,
+            guarded=self._guarded,
+        )
         self._settle = Settlement(
             self._roster,
             self._asking,
@@ -73,7 +85,7 @@ class Fleet(Known):
             self._vouching,
             self._judge,
             self._leaving,
-            self._crowds,
+            crowds,
         ).settle
 
     # --- what it hands out once ---
@@ -134,7 +146,7 @@ class Fleet(Known):
         self._vouching.trust(words)
         touched: set[str] = set()
         for name in names.keys() - were_lost.keys():
-            touched |= self._enter(name, bulk=True)
+            touched |= self._entering.enter(name, bulk=True)
             self._restore_more(name, names[name])
         self._settle(touched)
         self._restore_lost(were_lost, names)
@@ -165,16 +177,16 @@ class Fleet(Known):
         if gone and self._guarded:
             self._leaving.expect({i for name in appeared if (i := self._leased(name))})
         for name in departures:
-            touched |= self._enter(name, bulk=True, now=now)
+            touched |= self._entering.enter(name, bulk=True, now=now)
         for name in sorted(gone, key=self._end_order):
-            touched |= self._remove(name, now=now)
+            touched |= self._entering.remove(name, now=now)
         self._leaving.expect(())
         listed: set[str] = set()
         for name in sorted(appeared - departures):
             if doubt is not None and older and self._is_gone(name):
                 self._roster.refuse(name, _GHOST)
             else:
-                listed |= self._enter(name, bulk=True)
+                listed |= self._entering.enter(name, bulk=True)
         touched |= {host_id for host_id in listed if not self._waits(host_id)}
         self._roster.end_answered_departures()
         if doubt is not None:
@@ -190,22 +202,22 @@ class Fleet(Known):
             self._roster.refuse(name, why)
 
     def appeared(self, name: str, *, bulk: bool = False, now: float = 0.0) -> None:
-        self._settle(self._enter(name, bulk=bulk, now=now))
+        self._settle(self._entering.enter(name, bulk=bulk, now=now))
         self._vouching.other_event()
 
     def vanished(self, name: str, *, now: float) -> None:
-        self._settle(self._remove(name, now=now))
+        self._settle(self._entering.remove(name, now=now))
         self._vouching.other_event()
 
     def host_changed(self, host_id: str, *, now: float = 0.0) -> None:
         """Its record was written. If the next thing told is that an entry of it appeared, the two
         were one step."""
-        self._vouching.changed(host_id, known=self._is_known(host_id), now=now)
+        self._vouching.changed(host_id, known=self._entering.knows(host_id), now=now)
 
     def host_read(self, read: HostRead, *, now: float) -> None:
         """What its record says."""
         decided = self._vouching.host_read(read)
-        heeded = self._heed_goodbye(read.host_id, now=now)
+        heeded = self._entering.heed_goodbye(read.host_id, now=now)
         if decided or heeded:
             self._settle({read.host_id} | heeded)
 
@@ -278,32 +290,7 @@ class Fleet(Known):
         without asking the guard. A member that returns, and is lost again, is like any other."""
         self._settle(self._leaving.let_pass(ids))
 
-    # --- noting facts: each returns the ids that may stand differently now ---
-
-    def _enter(self, name: str, *, bulk: bool = False, now: float = 0.0) -> set[str]:
-        told = self._roster.enter(name, bulk=bulk)
-        if isinstance(told, Member):
-            if bulk:
-                self._vouching.listed(told.id, name)
-            elif not self._vouching.appeared(told.id, name, now=now) and self._vouching.decides:
-                # It is nobody's word, so nothing is asked about it.
-                return self._crowds.make_room(told.id) | {told.id}
-            if told.extended:
-                self._asking.want_data((name,))
-            if not self._asking.holds_lease(told):
-                # First sight, or the lease has changed hands since it was read: look.
-                self._asking.want_lease(told.overlay)
-            return self._crowds.make_room(told.id) | self._judge.affected(told)
-        if isinstance(told, Moved):
-            if self._roster.claimed(told.overlay):
-                self._asking.want_lease(told.overlay)
-        elif isinstance(told, Departure):
-            if self._vouching.decides:
-                if self._is_known(told.id):
-                    self._vouching.said_goodbye(told.id, listed=bulk)
-                return self._heed_goodbye(told.id, now=now)
-            return self._leaving.goodbye(told, now=now)
-        return set()
+    # --- within ---
 
     def _ask_about_all(self) -> None:
         for name, claim in self._roster.claims.items():
@@ -311,41 +298,6 @@ class Fleet(Known):
                 self._asking.want_lease(claim.overlay)
                 if claim.extended and name in self._roster:
                     self._asking.want_data((name,))
-
-    def _is_known(self, host_id: str) -> bool:
-        return host_id in self.members or bool(self._roster.entries_of(host_id))
-
-    def _heed_goodbye(self, host_id: str, *, now: float) -> set[str]:
-        """Where records decide, a goodbye counts only once the host's own record says so."""
-        word = self._vouching.goodbye(host_id) if self._vouching.decides else None
-        return self._leaving.goodbye(word, now=now) if word is not None else set()
-
-    def _remove(self, name: str, *, now: float) -> set[str]:
-        claim = self._roster.remove(name)
-        if claim is None:
-            return set()
-        touched = self._judge.affected(claim)
-        self._judge.forget(name)
-        self._vouching.vanished(claim.id, name)
-        if claim.extended or self._vouching.mode != "off":
-            self._asking.forget_data(name)
-        if self._standing.speaks.get(claim.id) != name:
-            self._roster.drop(name)
-            return touched | self._crowds.fill(claim.id)
-        departed = self._said_goodbye(name, claim)
-        if departed and not self._guarded:
-            self._roster.drop(name)
-            return touched | self._crowds.fill(claim.id)
-        self._leaving.lose(claim.id, since=now)
-        if departed:
-            touched |= self._leaving.let_go((claim.id,), now=now, said=True)
-        return touched
-
-    def _said_goodbye(self, name: str, claim: Member) -> bool:
-        if not self._vouching.decides:
-            return self._roster.said_goodbye(name)
-        word = self._vouching.goodbye(claim.id)
-        return word is not None and word.generation >= claim.generation
 
     def _id_of(self, name: str) -> str:
         return self._roster.claims[name].id

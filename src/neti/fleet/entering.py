@@ -1,0 +1,103 @@
+"""An entry comes or goes: notes what that means, and what must be asked because of it. Pure.
+
+Methods return the ids that must be decided anew by the caller.
+
+Must never do: decide who is a member.
+"""
+
+from neti.fleet.crowd import Crowds
+from neti.fleet.dispute import Judge
+from neti.fleet.entries import Roster
+from neti.fleet.members import Standing
+from neti.fleet.reads import Asking
+from neti.fleet.removal import Leaving
+from neti.fleet.vouching import Vouching
+from neti.model import Departure, Member, Moved
+
+
+class Entering:
+    """Not thread-safe: the fleet owns it. ``guarded``: goodbyes pass the guard too."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        asking: Asking,
+        standing: Standing,
+        vouching: Vouching,
+        judge: Judge,
+        leaving: Leaving,
+        crowds: Crowds,
+        *,
+        guarded: bool,
+    ) -> None:
+        self._roster = roster
+        self._asking = asking
+        self._standing = standing
+        self._vouching = vouching
+        self._judge = judge
+        self._leaving = leaving
+        self._crowds = crowds
+        self._guarded = guarded
+
+    def enter(self, name: str, *, bulk: bool = False, now: float = 0.0) -> set[str]:
+        """The registry has it. ``bulk``: it was in a complete list."""
+        told = self._roster.enter(name, bulk=bulk)
+        if isinstance(told, Member):
+            if bulk:
+                self._vouching.listed(told.id, name)
+            elif not self._vouching.appeared(told.id, name, now=now) and self._vouching.decides:
+                # It is nobody's word, so nothing is asked about it.
+                return self._crowds.make_room(told.id) | {told.id}
+            if told.extended:
+                self._asking.want_data((name,))
+            if not self._asking.holds_lease(told):
+                # First sight, or the lease has changed hands since it was read: look.
+                self._asking.want_lease(told.overlay)
+            return self._crowds.make_room(told.id) | self._judge.affected(told)
+        if isinstance(told, Moved):
+            if self._roster.claimed(told.overlay):
+                self._asking.want_lease(told.overlay)
+        elif isinstance(told, Departure):
+            if self._vouching.decides:
+                if self.knows(told.id):
+                    self._vouching.said_goodbye(told.id, listed=bulk)
+                return self.heed_goodbye(told.id, now=now)
+            return self._leaving.goodbye(told, now=now)
+        return set()
+
+    def remove(self, name: str, *, now: float) -> set[str]:
+        """The registry no longer has it."""
+        claim = self._roster.remove(name)
+        if claim is None:
+            return set()
+        touched = self._judge.affected(claim)
+        self._judge.forget(name)
+        self._vouching.vanished(claim.id, name)
+        if claim.extended or self._vouching.mode != "off":
+            self._asking.forget_data(name)
+        if self._standing.speaks.get(claim.id) != name:
+            self._roster.drop(name)
+            return touched | self._crowds.fill(claim.id)
+        departed = self._said_goodbye(name, claim)
+        if departed and not self._guarded:
+            self._roster.drop(name)
+            return touched | self._crowds.fill(claim.id)
+        self._leaving.lose(claim.id, since=now)
+        if departed:
+            touched |= self._leaving.let_go((claim.id,), now=now, said=True)
+        return touched
+
+    def knows(self, host_id: str) -> bool:
+        """Whether it is a member, or the registry has an entry of it."""
+        return host_id in self._standing.members or bool(self._roster.entries_of(host_id))
+
+    def heed_goodbye(self, host_id: str, *, now: float) -> set[str]:
+        """Where records decide, a goodbye counts only once the host's own record says so."""
+        word = self._vouching.goodbye(host_id) if self._vouching.decides else None
+        return self._leaving.goodbye(word, now=now) if word is not None else set()
+
+    def _said_goodbye(self, name: str, claim: Member) -> bool:
+        if not self._vouching.decides:
+            return self._roster.said_goodbye(name)
+        word = self._vouching.goodbye(claim.id)
+        return word is not None and word.generation >= claim.generation
