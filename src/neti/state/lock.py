@@ -44,7 +44,8 @@ def acquire(folder: Path) -> int:
             number = os.open(folder / _NAME, flags)
         except FileNotFoundError:
             log.warning("no_lock", what=f"{folder}: cannot be written: {error.strerror}")
-            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            # The folder itself: it keeps away whoever cannot write here either.
+            number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
             raise NetiError(f"{folder}: cannot be written: {error.strerror}") from error
     try:
@@ -52,6 +53,6 @@ def acquire(folder: Path) -> int:
     except BlockingIOError:
         os.close(number)
         raise NetiError(
-            f"another agent is running on this host: it holds {folder / 'agent.lock'}"
+            f"another agent is running on this host: it holds {folder / _NAME}"
         ) from None
     return number

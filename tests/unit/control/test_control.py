@@ -1,5 +1,6 @@
 """The socket by which commands talk to the agent."""
 
+import errno
 import json
 import queue
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from neti import files
 from neti.control import client, protocol, server
 from neti.control.client import AgentSilent, AgentUnreachable
 from neti.control.protocol import SOCKET_NAME
@@ -118,6 +120,21 @@ def test_lock_and_socket_are_made_again_in_an_emptied_folder(
     with pytest.raises(NetiError, match="another agent is running"), lock.only_one(folder):
         pass
     server.close()
+
+
+def test_in_a_folder_that_cannot_be_written_there_is_one_agent_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(path: Path, _flags: int, _mode: int) -> int:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(files, "open_or_create", read_only)
+    with (
+        lock.only_one(tmp_path),
+        pytest.raises(NetiError, match="another agent is running"),
+        lock.only_one(tmp_path),
+    ):
+        pass
 
 
 def test_an_emptied_folder_in_which_another_agent_has_begun_stays_its_own(tmp_path: Path) -> None:
