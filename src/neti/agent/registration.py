@@ -13,6 +13,7 @@ from neti import __version__, log
 from neti.agent import own_entry
 from neti.agent.core import Core
 from neti.agent.describing import Describing
+from neti.agent.endings import Endings
 from neti.agent.impostors import Impostors
 from neti.agent.worker import Job
 from neti.control.server import Request
@@ -51,6 +52,7 @@ class Registration:
         self._replacing: str | None = None  # our own former name, which is to vanish
         self._asked: str | None = None  # the name that we asked to register last
         self._taken: set[str] = set()  # names that were there already, since we registered last
+        self._endings = Endings()
         self.describing = Describing(core, lambda: self.entry is not None)
         self.impostors = Impostors(core, lambda name: name in (self.entry, self._asked))
 
@@ -59,6 +61,9 @@ class Registration:
     def register(self) -> None:
         core = self._core
         if not core.in_step.fresh or self.leaving:
+            return
+        if wait := self._endings.wait(core.now()):
+            core.soon("register", wait)
             return
         registry, host_id, subnet = core.out.registry, core.host.id, core.settings.overlay_subnet
         overlay = core.members.overlay
@@ -271,6 +276,7 @@ class Registration:
 
     def session_ended(self) -> None:
         self.entry = None
+        self._endings.note(self._core.now())
         log.warning("session_ended", what="this host's registration is gone; registering again")
         self._core.soon("register")
 

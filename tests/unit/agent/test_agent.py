@@ -715,6 +715,22 @@ def test_an_expired_session_is_registered_anew(fleet: World) -> None:
     assert one.elements("overlay")[at] == "10.0.0.2"
 
 
+def test_sessions_that_somebody_ends_again_and_again_are_a_few_changes_for_peers(
+    fleet: World,
+) -> None:
+    one, two = fleet.started(1), fleet.started(2)
+    names = set[str | None]()
+    for _ in range(300):
+        fleet.server.expire(session_of(two))
+        fleet.settle()
+        fleet.pass_time(0.2)
+        names.add(two.status()["entry"])
+    assert len(names - {None}) < 25
+    fleet.pass_time(6.0)
+    assert two.status()["registered"]
+    assert two.host.id in one.running.core.members.fleet.members
+
+
 def test_a_torn_journal_is_named_and_the_rest_is_used(
     fleet: World, caplog: pytest.LogCaptureFixture
 ) -> None:
