@@ -26,6 +26,7 @@ _STAT: Final = struct.Struct("!qqqqiiiqiiq")
 _PART: Final = struct.Struct("!i?i")  # before each part of a multi: its type, the end, an error
 _END: Final = _PART.pack(-1, True, -1)
 _ERROR: Final = -1
+_AROUND_PATH: Final = _PART.size + _INT.size + 1  # of one read among many: see ``_get_data``
 # A server with jute.maxbuffer at 64 KiB takes this, with room for what one path may add.
 _MOST_BYTES: Final = 32_768
 # Details have up to 16 KiB each, so an answer has at most 2 MiB where agents wrote all of it.
@@ -141,7 +142,7 @@ def reads(paths: Iterable[str]) -> Iterator[MultiRead]:
     part: list[str] = []
     room = _MOST_BYTES
     for path in paths:
-        size = len(_get_data(path))
+        size = _AROUND_PATH + len(path.encode())
         if part and (size > room or len(part) == _MOST_NODES):
             yield MultiRead(tuple(part))
             part, room = [], _MOST_BYTES
