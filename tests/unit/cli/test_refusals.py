@@ -60,7 +60,7 @@ def test_a_connection_that_ended_without_a_number_is_told_in_words() -> None:
     assert dropped(TimeoutError("timed out")) == "no answer in time"
     assert dropped(OSError(113, "No route to host")) == "No route to host"
     assert dropped(OSError("closed early")) == "closed early"
-    assert _in_words(ConnectionDropped("socket connection broken")) == "socket connection broken"
+    assert "the server ended" in _in_words(ConnectionDropped("socket connection broken"))
 
 
 @pytest.mark.parametrize("written", ["abc", "4", "86401", "1.5"])

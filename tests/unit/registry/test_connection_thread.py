@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from kazoo.exceptions import ConnectionDropped
 
 from neti.registry.zookeeper import watch
 
@@ -47,3 +48,10 @@ def test_a_thread_that_breaks_begins_anew(monkeypatch: pytest.MonkeyPatch) -> No
     finally:
         client.finish(end_session=False, seconds=10)
     assert connection._connection_routine is None
+
+
+@pytest.mark.parametrize(("secure", "hint"), [(False, True), (True, False)])
+def test_a_server_that_hangs_up_may_expect_tls(secure: bool, hint: bool) -> None:
+    said = watch._in_words(ConnectionDropped("socket connection broken"), secure=secure)
+    assert said.startswith("the server ended the connection")
+    assert ("registry_tls" in said) == hint

@@ -240,7 +240,7 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
         except Exception as error:  # told and raised again: kazoo decides what it means
             files = self.client.files
             insecure = tls.refusal(error, files) if files is not None else None
-            text = insecure or _in_words(error)
+            text = insecure or _in_words(error, secure=files is not None)
             _guarded(self.client.listener.on_failure, f"ZooKeeper at {host}:{port}: {text}")
             dropped = isinstance(error, ConnectionDropped) and insecure is None
             if dropped and self._is_turned_away(host, hostip, port):
@@ -330,13 +330,20 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
             _guarded(self.client.listener.on_event, kind, path)
 
 
-def _in_words(error: BaseException) -> str:
-    """kazoo says "socket connection error: None" for errors without a number, such as time-outs."""
+def _in_words(error: BaseException, *, secure: bool = True) -> str:
+    """kazoo says "socket connection error: None" for errors without a number, such as time-outs,
+    and "socket connection broken" for a server that hangs up."""
     cause = error.__context__
     if isinstance(error, ConnectionDropped) and isinstance(cause, OSError):
         if isinstance(cause, TimeoutError):
             return "no answer in time"
         return cause.strerror or str(cause) or type(cause).__name__
+    if isinstance(error, ConnectionDropped):
+        tls_port = "" if secure else ", or expects TLS (registry_tls)"
+        return (
+            "the server ended the connection: it serves nobody now, has too many clients "
+            f"(maxClientCnxns){tls_port}"
+        )
     return str(error) or type(error).__name__
 
 
