@@ -83,12 +83,6 @@ class Rule:
     table: int
     plain: bool = True
 
-    def __str__(self) -> str:
-        return (
-            f"rule: fwmark {self.mark:#x}/{self.mask:#x} lookup {self.table}"
-            f" priority {self.priority}"
-        )
-
 
 def our_rule(mark: int) -> Rule:
     return Rule(PRIORITY, mark, mark, TABLE)
@@ -162,9 +156,9 @@ def make_link(name: str = DEVICE) -> None:
 
 def set_link(mtu: int, name: str = DEVICE) -> None:
     """Up, with this MTU, and with src_valid_mark: rp_filter then asks for the way back as a marked
-    packet would take it. In one message, so all of it or, where the kernel refuses the address
-    family's part, nothing. Raises DeviceMissing, or DataplaneError with what the kernel says (as
-    when the UDP port is taken: the module opens it only now)."""
+    packet would take it. Where the kernel refuses a part, others may have taken effect. Raises
+    DeviceMissing, or DataplaneError with what the kernel says (as when the UDP port is taken: the
+    module opens it only now)."""
     conf = nested(_INET_CONF, attribute(_SRC_VALID_MARK, struct.pack("=I", 1)))
     words = _IFINFO.pack(0, 0, 0, _UP, _UP) + _named(name)
     words += attribute(_IFLA_MTU, struct.pack("=I", mtu))
