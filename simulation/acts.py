@@ -238,7 +238,7 @@ def reboot(stage: Stage, host: SimulatedHost) -> None:
 def power_cut(stage: Stage, host: SimulatedHost) -> None:
     host.kill()
     word = stage.truth.of(host)
-    if host.disk.lying:
+    if host.disk.owes:
         word.forget()
         word.damaged, word.down = True, False
     word.forget_since(stage.world.time.now - WRITTEN_BACK)

@@ -45,6 +45,7 @@ class Disk:
     read_only: bool = False
     lying: bool = False
     _names_dirty: float | None = None
+    _lied_at: float = float("-inf")
 
     def lose_power(self) -> None:
         """What was never synced is gone."""
@@ -60,6 +61,11 @@ class Disk:
     def put_back(self, copy: dict[str, bytes]) -> None:
         self.files = {name: File(data, data) for name, data in copy.items()}
         self.safe = dict(self.files)
+
+    @property
+    def owes(self) -> bool:
+        """Whether a power cut may take what a sync has called safe."""
+        return self.lying or self.now() - self._lied_at < WRITTEN_BACK
 
     def works_again(self) -> None:
         self.full = self.read_only = self.lying = False
@@ -101,6 +107,7 @@ class Disk:
     def sync(self, file: File | None) -> None:
         self.gate.effect("disk.sync" if file is not None else "disk.sync folder")
         if self.lying:
+            self._lied_at = self.now()
             return
         if file is None:
             self.safe, self._names_dirty = dict(self.files), None

@@ -109,6 +109,10 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
             Act("start", 1),
         ],
     ),
+    "'neti down' on a disk that lied about it, and works again": (
+        3,
+        [Act("disk_lies", 2), Act("down", 2), Act("disk_works", 2), Act("power_cut", 2)],
+    ),
     "a clock that was set back while the host was off, and two restarts": (
         4,
         [
