@@ -838,6 +838,26 @@ def test_the_program_gets_by_without_pydantic_until_it_loads() -> None:
     assert shown.stdout.strip() == "False"
 
 
+def test_no_plugin_of_another_distribution_runs(tmp_path: Path) -> None:
+    """pydantic would run any that is installed, in an agent that is root."""
+    made = tmp_path / "stranger-1.dist-info"
+    made.mkdir()
+    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1\n")
+    (made / "entry_points.txt").write_text("[pydantic]\nstranger = stranger:plugin\n")
+    (tmp_path / "stranger.py").write_text("print('it runs')\nplugin = None\n")
+    environment = {k: v for k, v in os.environ.items() if k != "PYDANTIC_DISABLE_PLUGINS"}
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    code = f"from neti.config import load, Path; load(Path({str(DATA / 'neti-2014.yml')!r}))"
+    shown = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**environment, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout == ""
+
+
 def test_check_says_what_the_file_means() -> None:
     """config check prints what a valid file means, and its warnings on stderr."""
     result = CliRunner().invoke(config_group, ["check", "-c", str(DATA / "neti-2014.yml")])
