@@ -16,12 +16,25 @@ import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any, Literal, TypeVar, Union, cast
+from typing import Any, Final, Literal, TypeVar, Union, cast
 
 T = TypeVar("T")
 
 _ADDRESSES = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 _PLAIN_ALREADY = frozenset({str, int, float, bool, type(None)})
+_WORDS: Final[dict[str, str]] = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "NoneType": "null",
+    "list": "a list",
+    "dict": "an object",
+    "IPv4Address": "an IPv4 address",
+    "IPv6Address": "an IPv6 address",
+    "IPv4Network": "an IPv4 network",
+    "IPv6Network": "an IPv6 network",
+}
 
 
 class DocumentError(ValueError):
@@ -74,14 +87,14 @@ def _value(kind: Any, held: Any, where: str) -> Any:
         return float(held)
     if kind is type(None) or kind in (bool, int, float, str):
         if type(held) is not kind:
-            raise _wrong(where, held, kind.__name__)
+            raise _wrong(where, held, _in_words(kind))
         return held
     try:
         if isinstance(held, str):
             return kind(held)
     except ValueError as error:
-        raise _wrong(where, held, kind.__name__) from error
-    raise _wrong(where, held, kind.__name__)
+        raise DocumentError(f"{where}: expected {_in_words(kind)}") from error
+    raise _wrong(where, held, _in_words(kind))
 
 
 def _one_of(kinds: tuple[Any, ...], held: Any, where: str) -> Any:
@@ -140,4 +153,10 @@ def _shape(kind: type) -> dict[str, tuple[Any, bool]]:
 
 
 def _wrong(where: str, held: Any, expected: str) -> DocumentError:
-    return DocumentError(f"{where}: expected {expected}, not {type(held).__name__}")
+    return DocumentError(f"{where}: expected {expected}, not {_in_words(type(held))}")
+
+
+def _in_words(kind: Any) -> str:
+    """For whoever reads the file, and not for Python."""
+    name: str = kind.__name__
+    return _WORDS.get(name, name)

@@ -73,21 +73,24 @@ def test_an_older_version_wrote_less() -> None:
 @pytest.mark.parametrize(
     ("held", "says"),
     [
-        ([], "Outer: expected an object, not list"),
+        ([], "Outer: expected an object, not a list"),
         ({}, "Outer: address is missing"),
-        ({"address": "10.0.0"}, "Outer.address: expected IPv4Address"),
-        ({"address": 5000}, "Outer.address: expected IPv4Address"),
+        ({"address": "10.0.0"}, "Outer.address: expected an IPv4 address"),
+        ({"address": 5000}, "Outer.address: expected an IPv4 address"),
         ({"inner": {}}, "Outer.inner: name is missing"),
-        ({"inner": {"name": 3}}, "Outer.inner.name: expected str, not int"),
+        ({"inner": {"name": 3}}, "Outer.inner.name: expected text, not a whole number"),
         ({"by_name": {"a": None}}, "Outer.by_name.a: expected an object"),
         ({"pairs": [["a", 1], ["b"]]}, r"Outer.pairs\[1\]: expected a list of 2"),
-        ({"pairs": [["a", True]]}, r"Outer.pairs\[0\]\[1\]: expected int, not bool"),
+        (
+            {"pairs": [["a", True]]},
+            r"pairs\[0\]\[1\]: expected a whole number, not true or",
+        ),
         ({"severity": "loud"}, "Outer.severity: expected Severity"),
         ({"stage": "open"}, "Outer.stage: expected one of shadow, enforced"),
         ({"stage": ["shadow"]}, "Outer.stage: expected one of shadow, enforced"),
-        ({"open": 1}, "Outer.open: expected bool, not int"),
-        ({"open": None}, "Outer.open: expected bool, not NoneType"),
-        ({"since": "1"}, "Outer.since: expected float, not str"),
+        ({"open": 1}, "Outer.open: expected true or false, not a whole number"),
+        ({"open": None}, "Outer.open: expected true or false, not null"),
+        ({"since": "1"}, "Outer.since: expected a number, not text"),
     ],
 )
 def test_what_does_not_fit_is_named(held: Any, says: str) -> None:

@@ -46,11 +46,11 @@ def test_what_a_newer_version_adds_is_ignored() -> None:
         (b"\xff", "f is not JSON"),
         (b"[]", "f: was not written by 'neti registry export'"),
         (held(format=2), "f: format is 2, and this version reads 1"),
-        (held(hosts=1), "f: hosts: expected a list, not int (1)"),
+        (held(hosts=1), "f: hosts: expected a list, not a whole number (1)"),
         (held(leases=[{"id": "a"}]), "f: leases[0]: overlay is missing"),
         (
             held(leases=[{"id": "a", "overlay": "nowhere"}]),
-            "f: leases[0].overlay: expected IPv4Address, not str (nowhere)",
+            "f: leases[0].overlay: expected an IPv4 address (nowhere)",
         ),
         (held(hosts=[{"id": "../x"}]), "f: hosts[0].id: '../x' is no host id"),
         (held(hosts=[{"id": "a", "subject": "\x1b"}]), "f: hosts[0].subject: "),
@@ -62,7 +62,7 @@ def test_what_a_newer_version_adds_is_ignored() -> None:
         (held(operators=["chief"]), "f: operators[0]: 'chief' is no subject"),
         (held(settings={"interval": "soon"}), "f: settings.interval is 'soon': expected a number"),
         (held(settings={"strict": "on"}), "f: settings.strict is 'on': expected"),
-        (held(admission="yes"), "f: admission: expected bool, not str (yes)"),
+        (held(admission="yes"), "f: admission: expected true or false, not text (yes)"),
     ],
 )
 def test_what_is_wrong_is_named_with_key_and_value(raw: bytes, said: str) -> None:
