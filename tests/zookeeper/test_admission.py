@@ -208,6 +208,17 @@ def test_a_member_that_admits_hears_who_may(secure: SecureWorld, operator: Opera
     assert "remove" not in done.stderr
 
 
+def test_a_certificate_that_another_host_has_already_is_named_before_it_gets_an_id(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    register(secure.open_as("host-a"), "a", 1)
+    register(secure.open_as("host-b"), "b", 2)
+    words = ("admit", "--replace", "b", "CN=a,OU=hosts", "--dry-run")
+    assert "CN=a,OU=hosts is the certificate of a already" in operator.run(*words).stderr
+    words = ("admit", "--replace", "b", "CN=new,OU=hosts", "--dry-run")
+    assert "already" not in operator.run(*words).stderr
+
+
 def test_an_id_that_is_admitted_already_is_not_called_unknown(
     secure: SecureWorld, operator: Operator
 ) -> None:

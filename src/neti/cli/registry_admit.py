@@ -158,9 +158,22 @@ def _admit(
                     attempt, layout, asked, pattern=pattern, replace=replace
                 )
             )
+            replaced = [one for one in steps if one.former and not one.nothing]
+            owned = (
+                registry.inspect(
+                    lambda attempt, layout: admission.owned_already(attempt, layout, replaced)
+                )
+                if replaced
+                else {}
+            )
         changes = [one for one in steps if not one.nothing]
+        for subject, ids in list(owned.items())[:_SHOWN]:
+            explain(
+                f"warning: {printable(subject)} is the certificate of {some(ids)} already, and "
+                "hosts that share a certificate can speak for each other"
+            )
         if not dry_run and changes:
-            _ask_about_replaced([one for one in changes if one.former], yes=yes)
+            _ask_about_replaced(replaced, yes=yes)
             failed = registry.operate(
                 lambda attempt, layout: admission.carry_out(attempt, layout, changes)
             )

@@ -130,6 +130,20 @@ def plan(
     return steps, refused
 
 
+def owned_already(attempt: Attempt, layout: Layout, steps: Sequence[Admit]) -> dict[str, list[str]]:
+    """By subject, the other ids whose records it owns: two hosts with one certificate. Reads the
+    rights of all records."""
+    subjects, ids = {one.subject for one in steps}, {one.id for one in steps}
+    found: dict[str, list[str]] = {}
+    for part in _parts(sorted(set(attempt.names(layout.hosts)) - ids)):
+        attempt.go_on()
+        acls = attempt.acls([layout.host(host_id) for host_id in part], unread=set())
+        for host_id, acl in zip(part, acls, strict=True):
+            for subject in subjects.intersection(rights.owners(acl)):
+                found.setdefault(subject, []).append(host_id)
+    return found
+
+
 def carry_out(attempt: Attempt, layout: Layout, steps: Sequence[Admit]) -> list[Refused]:
     """May be repeated."""
     of_hosts = _of_hosts(attempt, layout)
