@@ -75,7 +75,9 @@ def _play(count: int, around: Sequence[str], after: float) -> Seen:
         asked = run_.folder()
         words = [*(around or ("env",)), f"{QUESTIONS}={asked}"]
         say(f"outage: a field of {count} hosts")
-        field = stack.enter_context(Field(run_, hosts=count, registry="closed", others=""))
+        field = stack.enter_context(
+            Field(run_, hosts=count, registry="closed", others=plan.MASQUERADE)
+        )
         operator = Operator(field)
         operator.says("registry", "init")
         for host in field.hosts:
