@@ -18,7 +18,7 @@ LAB = Path(neti_lab.__file__).parent
 
 # From the floor up, as in docs/design/house.md. Nobody imports what stands further down the list.
 ROOMS = (
-    "errors clock log text words durable files build",
+    "errors clock log text words durable files build threads",
     "model",
     "config",
     "identity",

@@ -5,14 +5,13 @@ does the join. A thread finds the owner of each socket, which means a look at ev
 nothing waits for it.
 """
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Final
 
-from neti import log
+from neti import log, threads
 from neti.agent import shadow_log
 from neti.agent.shadow_log import ShadowLog
 from neti.clock import SteadyClock, SystemClock
@@ -52,7 +51,10 @@ def answer(
         except Exception as error:  # whatever is in /proc, the caller must get an answer
             request.fail(log.unexpected("the preview", error))
 
-    threading.Thread(target=ended, name="neti-preview", daemon=True).start()
+    try:
+        threads.begin(ended)
+    except RuntimeError:
+        request.fail("there is no memory or no thread left for this\n→ try again later")
 
 
 def _running(

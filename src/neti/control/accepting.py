@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from neti import log
+from neti import log, threads
 from neti.control.trouble import Trouble
 
 # Descriptors that no connection may take: a listing of the kernel, a state file, a new connection
@@ -145,11 +145,8 @@ class Acceptor:
     def _begin(self, accepted: socket.socket, source: str) -> None:
         connection = Connection(accepted, self._seconds)
         self._accepted(connection)
-        thread = threading.Thread(
-            target=self._live, args=(connection, source), name=f"neti-{self.name}-one", daemon=True
-        )
         try:
-            thread.start()
+            threads.begin(lambda: self._live(connection, source))
         except RuntimeError:  # no more threads
             accepted.close()
             self._leave(source)
@@ -233,4 +230,6 @@ def _reserve_reached(name: str) -> str:
 
 
 def _no_thread(name: str) -> str:
-    return f"{name} turns connections away: no more threads can be made (TasksMax, ulimit -u)"
+    return (
+        f"{name} turns connections away: no more threads can be made (memory, TasksMax, ulimit -u)"
+    )

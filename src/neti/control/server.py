@@ -124,7 +124,7 @@ class ControlServer:
         self._lock = lock.acquire(folder)
         self._told_before = threading.Event()  # the request before the next one was told
         self._told_before.set()
-        self._answering: set[threading.Thread] = set()
+        self._answering, self._answered = 0, threading.Condition()
         self._turns: dict[int, tuple[threading.Event, threading.Event]] = {}
         self.fault: str | None = None  # why there is no socket in the folder
         self._place: os.stat_result | None = None  # of the socket that was made; None: of none
@@ -189,9 +189,8 @@ class ControlServer:
             if self._place is not None and os.path.samestat(self._place, self.path.lstat()):
                 self.path.unlink()
         # The answer to what made the agent stop (leave) is on its way: the program waits for it.
-        deadline = time.monotonic() + _LAST_ANSWERS
-        for thread in tuple(self._answering):
-            thread.join(max(0.0, deadline - time.monotonic()))
+        with self._answered:
+            self._answered.wait_for(lambda: not self._answering, _LAST_ANSWERS)
         os.close(self._lock)
 
     def _bind_somewhere(self, folder: Path) -> bool:
@@ -239,7 +238,8 @@ class ControlServer:
         self._told_before = told
 
     def _serve(self, connection: Connection, _source: str) -> None:
-        self._answering.add(threading.current_thread())
+        with self._answered:
+            self._answering += 1
         before, told = self._turns.pop(id(connection))
         try:
             answer = self._answer(connection, before, told)
@@ -247,7 +247,9 @@ class ControlServer:
             connection.send(json.dumps(answer).encode() + b"\n")
         finally:
             told.set()
-            self._answering.discard(threading.current_thread())
+            with self._answered:
+                self._answering -= 1
+                self._answered.notify_all()
 
     def _answer(
         self, connection: Connection, before: threading.Event, told: threading.Event

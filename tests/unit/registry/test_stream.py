@@ -1,6 +1,6 @@
 """The order in which ZooKeeper's answers become events, with a client that only writes down."""
 
-import threading
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any
@@ -10,6 +10,7 @@ from kazoo.exceptions import ConnectionLoss, NoAuthError, NoNodeError
 from kazoo.protocol.serialization import Exists, GetData
 from kazoo.protocol.states import KeeperState, ZnodeStat
 
+from neti import threads
 from neti.registry import (
     DataRead,
     Event,
@@ -79,14 +80,9 @@ def test_what_zookeeper_refuses_for_a_while_is_asked_again(
     monkeypatch: pytest.MonkeyPatch, asked: type
 ) -> None:
     """Rights that somebody got wrong and set right make no event, and the connection stays."""
-    later: list[Callable[[], None]] = []
-
-    class Timer:
-        def __init__(self, seconds: float, act: Callable[[], None]) -> None:
-            assert seconds > 0
-            self.start = lambda: later.append(act)
-
-    monkeypatch.setattr(threading, "Timer", Timer)
+    later: list[Callable[[], object]] = []
+    monkeypatch.setattr(threads, "begin", later.append)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     told: list[Event] = []
     stream, client = Stream(LAYOUT), Client()
     stream.attach(client)
@@ -108,7 +104,7 @@ def test_where_no_thread_is_left_to_wait_in_the_list_is_read_at_once(
 ) -> None:
     """After a gap agents spread out, each by a timer. Without one nothing would ever read it."""
 
-    def none_left(self: threading.Thread) -> None:
+    def none_left(run: Callable[[], object]) -> None:
         raise RuntimeError("can't start new thread")
 
     told: list[Event] = []
@@ -117,7 +113,7 @@ def test_where_no_thread_is_left_to_wait_in_the_list_is_read_at_once(
     stream.watch(told.append, hosts=False)
     stream._cversion = 5  # an earlier connection's list
     stream.on_state(KeeperState.CONNECTED)
-    monkeypatch.setattr(threading.Thread, "start", none_left)
+    monkeypatch.setattr(threads, "begin", none_left)
     _answer(client)
     assert isinstance(told[-1], Fresh)
 

@@ -9,7 +9,7 @@ Must never do: read the whole list because time has passed, or block.
 """
 
 import random
-import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -24,6 +24,7 @@ from kazoo.protocol.serialization import Create, Exists, GetData, Sync
 from kazoo.protocol.states import KeeperState
 from kazoo.security import OPEN_ACL_UNSAFE
 
+from neti import threads
 from neti.errors import RegistryError
 from neti.registry import (
     Appeared,
@@ -271,13 +272,12 @@ class Stream:
         epoch = self._epoch
 
         def due() -> None:
+            time.sleep(seconds)
             if epoch == self._epoch:
                 act()
 
-        timer = threading.Timer(seconds, due)
-        timer.daemon = True
         try:
-            timer.start()
+            threads.begin(due)
         except RuntimeError:
             return False
         return True
