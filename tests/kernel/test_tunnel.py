@@ -4,21 +4,26 @@ Both hosts are 10.0.0.11, each in its own site: see ``tests.support.tunnel_net``
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from ipaddress import IPv4Address, ip_network
 
 import pytest
+from drills.flood import Flood
 from tests.support import netns
 from tests.support.netns import Server, alive, connect, reaches, require_root
 from tests.support.talking import (
     FORGED_PORT,
+    MUCH,
     Echo,
+    Served,
     Sniffer,
     caller,
     datagram,
     dialing,
     echoed,
     echoes,
+    echoes_in_the_end,
+    passes,
     send_forged,
     send_out_of,
     udp,
@@ -41,6 +46,8 @@ from neti.model import Road
 from neti.ruleset.surroundings import TUNNEL_DEVICE
 
 pytestmark = pytest.mark.kernel
+
+GONE = "203.0.113.77"  # of a member that left
 
 # What Docker has in a host's kernel, with one published port.
 DOCKER = """
@@ -301,10 +308,14 @@ def test_a_removed_member_is_out_at_once_and_wireguards_packets_are_not(required
     assert reaches(a.net, a.net.host, B.overlay, 7000)
 
 
+@pytest.mark.parametrize("road", [Road.TRYING, Road.REQUIRED])
 @pytest.mark.parametrize("untracked", [True, False])
-def test_ssh_from_a_whitelisted_overlay_address(required: TwoSites, untracked: bool) -> None:
-    """Tracked or not, and whatever becomes of the member's place in the sets of real addresses."""
+def test_ssh_from_a_whitelisted_overlay_address(
+    required: TwoSites, untracked: bool, road: Road
+) -> None:
+    """Tracked or not, and by whichever road this end would call back."""
     a, b = required.a, required.b
+    b.goes_by(road)
     b.untracked = untracked
     b.configured(ssh_whitelist=(ip_network("192.168.0.0/18"),))
     b.enforce()
@@ -392,3 +403,58 @@ def test_an_override_is_no_member(sites: TwoSites) -> None:
     assert reaches(a.net, a.net.host, B.overlay, 7000)
     assert reaches(a.net, a.net.container, B.overlay, 7000)
     assert server.callers == [A.public, A.public]
+
+
+@pytest.mark.parametrize("mtus", [(9001, 9001), (1500, 1500)])
+def test_large_transfers_and_datagrams_pass(mtus: tuple[int, int]) -> None:
+    """Hosts whose own networks carry more than the road, or just as much, both ways. A datagram of
+    a container that may not be cut is lost once, as on every road that is narrower further on."""
+    require_root()
+    with two_sites(mtus) as sites:
+        for end in (sites.a, sites.b):
+            nft(end.net.host, DOCKER)
+            Served(end.net, end.net.host, 7001)
+            Served(end.net, end.net.container, 7000)
+            Echo(end.net, end.net.host, 7001)
+            Echo(end.net, end.net.container, 7000)
+        sites.both(Road.REQUIRED)
+        found = [
+            (name.rpartition("-")[2], other.site, port, size)
+            for end, other in ((sites.a, B), (sites.b, A))
+            for port in (7001, 8080)
+            for name in (end.net.host, end.net.container)
+            for size in (MUCH, 1300, 1400, 1500, 9000, 60000)
+            if not (
+                passes(end.net, name, other.overlay, port)
+                if size == MUCH
+                else echoes_in_the_end(end.net, name, other.overlay, port, b"x" * size)
+            )
+        ]
+        assert found == []
+
+
+@pytest.mark.parametrize("road", Road)
+def test_ipv6_is_as_it_was(sites: TwoSites, road: Road) -> None:
+    """Nothing of the tunnel looks at it."""
+    a, b = sites.a, sites.b
+    Server(b.net, b.net.host, 7000)
+    sites.both(road)
+    assert reaches(a.net, a.net.host, B.v6, 7000)
+
+
+def test_a_full_tracking_table_leaves_the_tunnel_and_ssh_alone(required: TwoSites) -> None:
+    """WireGuard's own packets and whitelisted SSH are not tracked; what is under way goes on."""
+    a, b = required.a, required.b
+    for end in (a, b):
+        end.configured(ssh_whitelist=(ip_network("192.168.0.0/18"),))
+        end.enforce()
+    Server(b.net, b.net.host, 22)
+    with connect(a.net, a.net.host, B.overlay, 7000) as old:
+        assert alive(old)
+        with closing(b.inside(Flood)):
+            assert not reaches(a.net, a.net.host, B.overlay, 7000)
+            assert alive(old)
+            assert reaches(a.net, a.net.host, B.overlay, 22)
+            a.wireguard.restart()  # a handshake
+            required.know_each_other()
+            assert alive(old)

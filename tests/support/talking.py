@@ -73,6 +73,12 @@ def echoes(
         return echoed(sock, to, port, data, WAIT if dead else PATIENCE)
 
 
+def echoes_in_the_end(net: Net, namespace: str, to: str, port: int, data: bytes) -> bool:
+    """Sent again now and then: the first ones may tell the sender what the road carries."""
+    with caller(net, namespace) as sock:
+        return any(echoed(sock, to, port, data, 1.0) for _ in range(int(PATIENCE)))
+
+
 @dataclass
 class Served:
     """Takes two megabytes on each connection, and sends as many."""

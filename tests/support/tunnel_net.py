@@ -198,8 +198,8 @@ class TwoSites:
 
 
 @contextmanager
-def two_sites(encrypt: Encrypt = Encrypt.PREFER, mtu: int = 1500) -> Iterator[TwoSites]:
-    """``mtu``: of the hosts' own networks; the road between carries 1500."""
+def two_sites(mtus: tuple[int, int] = (1500, 1500)) -> Iterator[TwoSites]:
+    """``mtus``: of the hosts' own networks; the road between carries 1500."""
     require_wireguard()
     tag = f"netitest-wg-{os.getpid()}-{next(_numbers)}"
     road = f"{tag}-road"
@@ -212,15 +212,18 @@ def two_sites(encrypt: Encrypt = Encrypt.PREFER, mtu: int = 1500) -> Iterator[Tw
     try:
         for name in every:
             _run("ip", "netns", "add", name)
+            sysctl(name, net__ipv6__conf__default__accept_dad=0)  # routers wait for it otherwise
             ip(name, "link set lo up")
         ip(road, "link add s0 type veth peer name s1", "link set s0 up", "link set s1 up")
         ip(road, f"address add {STRANGER}/32 dev s0")
-        for end in (A, B):
+        for end, mtu in zip((A, B), mtus, strict=True):
             _site(end, names[end.site], road, mtu)
         sysctl(road, net__ipv4__ip_forward=1, net__ipv6__conf__all__forwarding=1)
-        for end, other in ((A, B), (B, A)):
+        for end, other, mtu in ((A, B, mtus[0]), (B, A, mtus[1])):
             host, gateway, container = names[end.site]
-            made.append(TunnelHost(Net(host, road, container), end, other, encrypt, mtu, gateway))
+            made.append(
+                TunnelHost(Net(host, road, container), end, other, Encrypt.PREFER, mtu, gateway)
+            )
         sites = TwoSites(made[0], made[1], road)
         sites.know_each_other()
         yield sites
