@@ -589,7 +589,7 @@ def enforce_wholly(stage: Stage, host: SimulatedHost, seconds: float) -> None:
 @act(
     "is scanned: {} ports where nobody listens; users call it for {} s; enforce (at all: {})",
     1.5,
-    lambda c: (c.choice((5, ROOM, ROOM, ROOM)), 130.0, c.random() < 0.85),
+    lambda c: (c.choice((5, ROOM, ROOM, ROOM)), 105.0, c.random() < 0.85),
 )
 def crowd(stage: Stage, host: SimulatedHost, ports: int, seconds: float, arms: bool) -> None:
     """Users come for long enough to be in the record, whatever the scan has taken of it."""

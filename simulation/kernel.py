@@ -31,7 +31,7 @@ from neti.stage.shadow import Sighting
 from simulation.clock import HostClock
 from simulation.gate import Gate
 
-ROOM: Final = 64  # sources and ports that each room of the record takes; the real one: 16,384
+ROOM: Final = 16  # sources and ports that each room of the record takes; the real one: 16,384
 _RULES: Final = (CreateTable, DeleteTable, RewriteChains)
 
 
