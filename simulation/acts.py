@@ -269,6 +269,7 @@ def sleep(stage: Stage, host: SimulatedHost, seconds: float) -> None:
     host.deaf()
     host.asleep = True
     host.clock.slept += seconds
+    stage.truth.of(host).meddled += seconds  # it looks once it is awake for long enough
     stage.world.pass_time(seconds)
     host.asleep = False
     host.attentive()

@@ -113,6 +113,16 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
         3,
         [Act("disk_lies", 2), Act("down", 2), Act("disk_works", 2), Act("power_cut", 2)],
     ),
+    "all tables are flushed unheard, and the machine sleeps before anybody looks": (
+        3,
+        [
+            Act("partition", -1, ("ec2",)),
+            Act("enforce_wholly", 0, (32.0,)),
+            Act("flush_unheard", 2),
+            Act("sleep", 2, (4000.0,)),
+            Act("time", -1, (2.5,)),
+        ],
+    ),
     "a clock that was set back while the host was off, and two restarts": (
         4,
         [
