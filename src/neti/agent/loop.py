@@ -241,12 +241,13 @@ class Agent:
         try:
             if block:
                 told.append(self.queue.get(timeout=patience))
-                if isinstance(told[0], HostChanged):
-                    # As a rule the entry that was made with it comes next. A turn for the record
-                    # alone finds nothing to do, and the entry would have to wait for its end.
-                    told.append(self.queue.get(timeout=_ENTRY_FOLLOWS))
             while len(told) < _DRAIN_AT_MOST:
-                told.append(self.queue.get_nowait())
+                if block and isinstance(told[-1], HostChanged):
+                    # As a rule the entry that was made with it comes next. Alone, the record would
+                    # be asked for twice, or the entry have to wait for the end of an empty turn.
+                    told.append(self.queue.get(timeout=_ENTRY_FOLLOWS))
+                else:
+                    told.append(self.queue.get_nowait())
         except queue.Empty:
             pass
         if block:

@@ -11,7 +11,7 @@ from tests.support.agents import Box, World, world
 
 from neti.agent.told import Told
 from neti.model.settings import RegistryTLS
-from neti.registry import Appeared, HostChanged, Question
+from neti.registry import Appeared, HostChanged, Question, Vanished
 from neti.registry.memory import MemoryRegistry
 from neti.registry.record import HostId
 
@@ -351,6 +351,11 @@ def test_record_and_entry_of_a_host_that_joins_are_taken_in_by_one_turn(
     asked: list[list[Question]] = []
     monkeypatch.setattr(one.registry, "ask", lambda questions: asked.append(list(questions)))
     name = "1.0a000003c6336403c0a80003.0.ec2.ec2-3"
-    one.running.queue = Behind(HostChanged("ec2-3"), Appeared(name))
-    one.running.step(block=True)
-    assert asked == [[IPv4Address("192.168.0.3"), HostId("ec2-3")]]
+    for before in ((), (Vanished("nobody"),)):
+        asked.clear()
+        one.running.queue = Behind(Appeared(name))
+        for each in (*before, HostChanged("ec2-3")):
+            one.running.tell(each)
+        one.running.step(block=True)
+        assert asked[0] == [IPv4Address("192.168.0.3"), HostId("ec2-3")]
+        one.running.core.members.fleet.vanished(name, now=0.0)
