@@ -5,6 +5,7 @@ Both hosts are 10.0.0.11, each in its own site: see ``tests.support.tunnel_net``
 
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
 
 import pytest
@@ -42,7 +43,9 @@ from tests.support.tunnel_net import (
     two_sites,
 )
 
-from neti.model import Road
+from neti.dataplane.nftables import NftablesDataplane
+from neti.model import Encrypt, Road, entry
+from neti.ruleset.enforce import Enforcement
 from neti.ruleset.surroundings import TUNNEL_DEVICE
 
 pytestmark = pytest.mark.kernel
@@ -458,3 +461,67 @@ def test_a_full_tracking_table_leaves_the_tunnel_and_ssh_alone(required: TwoSite
             a.wireguard.restart()  # a handshake
             required.know_each_other()
             assert alive(old)
+
+
+def test_turning_encryption_on_loses_nothing(sites: TwoSites) -> None:
+    """The table is replaced, because it gets new sets: removed sources, a trial, the grace time and
+    open connections are as before. The same on the way back."""
+    a, b = sites.a, sites.b
+    Server(b.net, b.net.host, 7000)
+    for end in (a, b):
+        end.configured(Encrypt.OFF)
+        end.resync()
+    held = a.inside(NftablesDataplane)
+    assert held.read().missing == {"tunnel_peers", "tunneled"}
+    gone = replace(
+        a.member,
+        id="gone",
+        private=IPv4Address("10.0.0.12"),
+        overlay=IPv4Address("192.168.0.50"),
+        public=IPv4Address(GONE),
+    )
+    a.members.fleet.appeared(entry.encode(gone))
+    a.members.fleet.lease_read(gone.overlay, gone.id)
+    a.resync()
+    a.members.fleet.appeared(entry.encode_departure(gone))
+    a.members.fleet.vanished(entry.encode(gone), now=0.0)
+    a.members.elements.enforce(Enforcement(seconds=500))
+    a.resync()
+    a.reconciler.begin_trial(a.members.elements)
+    before = held.read()
+    assert before.timed["revoked4"].keys() == {GONE}
+    with connect(a.net, a.net.host, B.overlay, 7000) as connection:
+        for encrypt in (Encrypt.PREFER, Encrypt.OFF):
+            for end in (a, b):
+                end.configured(encrypt)
+                end.resync()
+                end.end_stale()
+            now = held.read()
+            assert bool(now.missing) is (encrypt is Encrypt.OFF)
+            assert now.timed.keys() == before.timed.keys()
+            for where, elements in before.timed.items():
+                assert now.timed[where].keys() == elements.keys(), where
+                assert all(0 <= elements[k] - now.timed[where][k] < 60 for k in elements)
+            assert now.enforce.keys() == before.enforce.keys() == {"ipv4", "ipv6"}
+            assert all(0 < (left or 0) <= 500 for left in now.enforce.values())
+            assert alive(connection)
+            if encrypt is Encrypt.PREFER:
+                sites.both(Road.PREFERRED)
+                assert alive(connection)
+                assert reaches(a.net, a.net.host, B.overlay, 7000)
+                sites.both(Road.PLAIN)
+
+
+def test_large_transfers_pass_where_one_end_is_narrower_than_the_road() -> None:
+    """Each end's device says so to both, because neither end's sockets know the other's."""
+    require_root()
+    with two_sites((1300, 9001)) as sites:
+        for end in (sites.a, sites.b):
+            nft(end.net.host, DOCKER)
+            Served(end.net, end.net.host, 7001)
+            Served(end.net, end.net.container, 7000)
+        sites.both(Road.REQUIRED)
+        for end, other in ((sites.a, B), (sites.b, A)):
+            for port in (7001, 8080):
+                for name in (end.net.host, end.net.container):
+                    assert passes(end.net, name, other.overlay, port), (name, port)
