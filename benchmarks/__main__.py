@@ -30,6 +30,7 @@ ROWS: Final = (
     "reads",
     "proofs",
     "outage",
+    "wireguard_peers",
     "connect_hook",
 )
 

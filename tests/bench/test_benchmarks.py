@@ -18,6 +18,7 @@ from benchmarks import (
     pipeline2014,
     proofs,
     whole_agents,
+    wireguard_peers,
 )
 from benchmarks.figures import Line, Report, Times, once, significant
 from benchmarks.fleet import member, moved
@@ -156,7 +157,7 @@ def test_a_lab_of_whole_agents_is_gone_when_measuring_fails(
 
 @pytest.mark.kernel
 @pytest.mark.zookeeper
-@pytest.mark.parametrize("row", [audit, change, connect_hook, embedded, proofs])
+@pytest.mark.parametrize("row", [audit, change, connect_hook, embedded, proofs, wireguard_peers])
 def test_a_row_runs_in_its_smallest_form(row: ModuleType) -> None:
     require_root()
     require_package()
