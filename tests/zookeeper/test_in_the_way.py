@@ -481,14 +481,18 @@ def test_init_is_not_ended_by_a_node_that_it_may_not_change(
 ) -> None:
     write = [ACL(Permissions.READ | Permissions.WRITE, Id("world", "anyone"))]
     make(rogue, "agents/hidden", acl=UNREAD)
-    make(rogue, "agents/stuck", acl=write)
-    make(rogue, "agents/loose", acl=list(rights.OPEN))
+    make(
+        rogue, "agents/nobodys", acl=write
+    )  # a document is deleted, which is a right on its parent
+    make(rogue, "ip-map/stuck", acl=write)
+    make(rogue, "ip-map/loose", acl=list(rights.OPEN))
     result = run(secure, tmp_path, "registry", "init")
     assert result.exit_code == 1
     assert "1 node could not be closed" in result.stderr
-    assert not rights.harmful(rights_of(secure, "agents/loose"))
+    assert rights_of(secure, "agents/nobodys") == []
+    assert not rights.harmful(rights_of(secure, "ip-map/loose"))
     told = [one for one in findings(secure, tmp_path) if one["code"] == "open-nodes"]
-    assert [one["nodes"] for one in told] == [[f"{secure.prefix}/agents/stuck"]]
+    assert [one["nodes"] for one in told] == [[f"{secure.prefix}/ip-map/stuck"]]
 
 
 def rights_of(secure: SecureWorld, path: str) -> list[Any]:
