@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support import netns
 from tests.support.netns import Net
 
 from neti.control import client
+from neti.model import Member, entry
 
 pytestmark = pytest.mark.kernel
 
@@ -166,18 +168,27 @@ def test_a_hostile_metadata_service_does_not_end_registration(
             return any(problem["code"] == "identity" for problem in status["problems"])
 
         wait(lambda: noticed() or _remembered(tmp_path), 30)
-        before = client.call(tmp_path / "state", "status")["entry"]
+        before = _member(client.call(tmp_path / "state", "status")["entry"])
         # Whoever takes its registration away: it comes back, by the same worker.
         with sqlite3.connect(tmp_path / "registry.db", timeout=20) as store:
             store.execute("INSERT INTO changes (kind, subject) SELECT '-', name FROM names")
             store.execute("DELETE FROM names")
-        wait(lambda: _names(tmp_path) == [before], 40)
+        wait(lambda: len(_names(tmp_path)) == 1, 40)
         wait(registered(tmp_path))
+        after = _member(*_names(tmp_path))
+        assert after == replace(before, generation=after.generation)  # its identity is as it was
+        assert after.generation > before.generation
         resident = Path(f"/proc/{agent.pid}/status").read_text().partition("VmHWM:")[2].split()[0]
         assert int(resident) < 150_000
         hostile.unlink()
         agent.send_signal(signal.SIGHUP)
         wait(lambda: not noticed(), 30)
+
+
+def _member(name: str) -> Member:
+    parsed = entry.parse(name)
+    assert isinstance(parsed, Member)
+    return parsed
 
 
 def _names(tmp_path: Path) -> list[str]:
