@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from neti.errors import IdentityHeld, NotAdmitted, RegistryError
+from neti.errors import NotAdmitted, OtherOwner, RegistryError
 from neti.model.entry import encode_moved
 from neti.registry import (
     Appeared,
@@ -262,9 +262,7 @@ class MemoryServer:
         if not self.rights or self._owners.get(host_id) == owner:
             return None
         if host_id in self._records:
-            return IdentityHeld(
-                f"host id {host_id} belongs to another certificate in this registry"
-            )
+            return OtherOwner(f"host id {host_id} belongs to another certificate in this registry")
         if self.admission:
             return NotAdmitted(f"host id {host_id} is not admitted to this registry")
         return None
