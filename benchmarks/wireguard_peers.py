@@ -114,7 +114,7 @@ def _set_whole(program: int, peers: Sequence[Peer]) -> None:
         words += [f"public_key={peer.key.raw.hex()}", f"endpoint={peer.endpoint}"]
         words += ["replace_allowed_ips=true", *(f"allowed_ip={one}" for one in peer.allowed)]
     with socket.socket(socket.AF_UNIX) as door:
-        door.connect(str(Path(f"/proc/{program}/root/run/wireguard/neti0.sock")))
+        door.connect(str(Path("/proc", str(program), "root", "run/wireguard/neti0.sock")))
         door.sendall("\n".join([*words, "", ""]).encode())
         if door.recv(99) != b"errno=0\n\n":
             raise NetiError("wireguard-go refused its configuration")

@@ -260,7 +260,7 @@ def started(stack: ExitStack, namespace: str) -> tuple[int, UapiWireGuard]:
     )
     stack.callback(program.wait)
     stack.callback(program.terminate)
-    door = UapiWireGuard(Path(f"/proc/{program.pid}/root/run/wireguard/neti0.sock"))
+    door = UapiWireGuard(Path("/proc", str(program.pid), "root", "run/wireguard/neti0.sock"))
     for _ in range(int(PATIENCE * 50)):
         device = door.device()
         if device is not None and device.port:
