@@ -5,6 +5,8 @@ Methods return the ids that must be decided anew by the caller.
 Must never do: decide who is a member.
 """
 
+from dataclasses import dataclass, field
+
 from neti.fleet.crowd import Crowds
 from neti.fleet.dispute import Judge
 from neti.fleet.entries import Roster
@@ -15,29 +17,18 @@ from neti.fleet.vouching import Vouching
 from neti.model import Departure, Member, Moved
 
 
+@dataclass(frozen=True, slots=True)
 class Entering:
     """Not thread-safe: the fleet owns it. ``guarded``: goodbyes pass the guard too."""
 
-    def __init__(
-        self,
-        roster: Roster,
-        asking: Asking,
-        standing: Standing,
-        vouching: Vouching,
-        judge: Judge,
-        leaving: Leaving,
-        crowds: Crowds,
-        *,
-        guarded: bool,
-    ) -> None:
-        self._roster = roster
-        self._asking = asking
-        self._standing = standing
-        self._vouching = vouching
-        self._judge = judge
-        self._leaving = leaving
-        self._crowds = crowds
-        self._guarded = guarded
+    _roster: Roster
+    _asking: Asking
+    _standing: Standing
+    _vouching: Vouching
+    _judge: Judge
+    _leaving: Leaving
+    _crowds: Crowds
+    guarded: bool = field(kw_only=True)
 
     def enter(self, name: str, *, bulk: bool = False, now: float = 0.0) -> set[str]:
         """The registry has it. ``bulk``: it was in a complete list."""
@@ -79,7 +70,7 @@ class Entering:
             self._roster.drop(name)
             return touched | self._crowds.fill(claim.id)
         departed = self._said_goodbye(name, claim)
-        if departed and not self._guarded:
+        if departed and not self.guarded:
             self._roster.drop(name)
             return touched | self._crowds.fill(claim.id)
         self._leaving.lose(claim.id, since=now)

@@ -7,7 +7,7 @@ Must never do: note a fact. It is told which ids may stand differently now.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from neti.fleet.crowd import Crowds
 from neti.fleet.dispute import Judge
@@ -20,28 +20,18 @@ from neti.fleet.vouching import Vouching
 from neti.model import Member
 
 
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """Not thread-safe: the fleet owns it."""
 
-    def __init__(
-        self,
-        roster: Roster,
-        asking: Asking,
-        standing: Standing,
-        absences: Absences,
-        vouching: Vouching,
-        judge: Judge,
-        leaving: Leaving,
-        crowds: Crowds,
-    ) -> None:
-        self._roster = roster
-        self._asking = asking
-        self._standing = standing
-        self._absences = absences
-        self._vouching = vouching
-        self._judge = judge
-        self._leaving = leaving
-        self._crowds = crowds
+    _roster: Roster
+    _asking: Asking
+    _standing: Standing
+    _absences: Absences
+    _vouching: Vouching
+    _judge: Judge
+    _leaving: Leaving
+    _crowds: Crowds
 
     def settle(self, touched: Iterable[str]) -> None:
         """Decide anew for these ids, then for those of them that are lost."""
