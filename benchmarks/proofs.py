@@ -141,6 +141,7 @@ def _join(
     into.join_cpu.each.append(side.cpu() - cpu)
     if weigh:
         into.received.each.append(side.received() - received)
-    session.finish(registry.send_gone(session, joiner))
+    session.finish(registry.send_leaving(session, joiner))
     side.wait("removed", joiner)
+    session.finish(registry.send_forgotten(session, joiner))
     time.sleep(_PAUSE)

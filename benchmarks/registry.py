@@ -154,14 +154,19 @@ def send_loss(session: Session, member: Member) -> int:
     return 1
 
 
-def send_gone(session: Session, member: Member) -> int:
-    """It says goodbye in its record, and nothing of it stays."""
-    name, farewell = entry.encode(member), entry.encode_departure(member)
-    session.send_goodbye(member, farewell)
-    session.send_delete(LAYOUT.name(name))
-    session.send_delete(LAYOUT.name(farewell))
+def send_leaving(session: Session, member: Member) -> int:
+    """As a host leaves that has a record: this says goodbye, the goodbye stands, then the entry
+    goes. Both stay, as those of a real host do: whoever watches reads the record after that."""
+    session.send_goodbye(member, entry.encode_departure(member))
+    session.send_delete(LAYOUT.name(entry.encode(member)))
+    return 2
+
+
+def send_forgotten(session: Session, member: Member) -> int:
+    """Once everybody has heard its goodbye: nothing of it stays."""
+    session.send_delete(LAYOUT.name(entry.encode_departure(member)))
     session.send_delete(LAYOUT.host(member.id))
-    return 4
+    return 2
 
 
 def send_leave(session: Session, member: Member) -> int:
