@@ -37,6 +37,7 @@ NEED_RESTART: Final = (
     "registry_tls",
     "session_seconds",
     "overlay_subnet",
+    "tunnel_port",
     "table_files_path",
     "log_file",
     "verify_port",

@@ -67,12 +67,14 @@ def summary(settings: Settings) -> dict[str, Any]:
                 "ipv6": [str(network) for network in site.ipv6],
                 "vpc_ids": list(site.vpc_ids),
                 "reached_by": site.reached_by.value,
+                "encrypt": site.encrypt.value,
             }
             for site in settings.sites.values()
         },
         "identity": identity.id if isinstance(identity, StaticIdentity) else "ec2",
         "registry": _registry(settings),
         "overlay_subnet": str(settings.overlay_subnet),
+        "tunnel_port": settings.tunnel_port if settings.encrypts else None,
         "reject_all": settings.reject_all,
         "open_ports": [_port(port) for port in settings.open_ports],
         "ssh_whitelist": [str(network) for network in settings.ssh_whitelist],
@@ -102,11 +104,19 @@ def describe(settings: Settings) -> list[str]:
         f"  identity    {who}",
         f"  registry    {_registry(settings)}",
         f"  overlay     {settings.overlay_subnet}, {len(settings.nat_overrides)} overrides",
+        *_encryption(settings),
         f"  open        {', '.join(map(_port, settings.open_ports)) or 'no ports'}",
         f"  SSH from    {ssh}",
         f"  trusted     {', '.join(map(str, settings.trusted)) or 'nobody but members'}",
         f"  reject_all  {'true' if settings.reject_all else 'false'}: {stage}",
     ]
+
+
+def _encryption(settings: Settings) -> list[str]:
+    sites = [f"{s.name} {s.encrypt.value}" for s in settings.sites.values() if s.encrypt.encrypts]
+    if not sites:
+        return []
+    return [f"  encrypt     {', '.join(sites)}; WireGuard on UDP port {settings.tunnel_port}"]
 
 
 def _registry(settings: Settings) -> str:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from neti.config.problems import Place, Unfit
 from neti.config.schema import ConfigForm, OpenPortForm, SiteForm, StaticIdentityForm
 from neti.config.values import node_name
-from neti.model import Reach, Site
+from neti.model import Encrypt, Reach, Site
 from neti.model.settings import OpenPort, RegistryTLS, Settings, StaticIdentity
 
 # A file without `sites` means the two networks of 2014, without prescribed ranges.
@@ -44,6 +44,7 @@ def settings(form: ConfigForm, path: Path) -> tuple[Settings, Misnamed]:
         session_seconds=form.session_seconds,
         overlay_subnet=form.overlay_subnet,
         nat_overrides=MappingProxyType(dict(form.nat_overrides)),
+        tunnel_port=form.tunnel_port,
         open_ports=tuple(dict.fromkeys(_open_port(port) for port in form.open_ports)),
         ssh_whitelist=tuple(dict.fromkeys(form.ssh_whitelist)),
         ssh_port=form.ssh_port,
@@ -97,6 +98,7 @@ def _sites(forms: dict[str, SiteForm]) -> dict[str, Site]:
             vpc_ids=tuple(dict.fromkeys(form.vpc_ids)),
             reached_by=Reach(form.reached_by),
             mtu=form.mtu,
+            encrypt=Encrypt(form.encrypt),
         )
         for name, form in forms.items()
     }

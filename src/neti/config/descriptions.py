@@ -28,6 +28,7 @@ _FILE: Final = {
     "overlay_subnet": "Where the members' stable addresses come from. The same on every host.",
     "nat_overrides": "Address to destination: packets from this host to the one go to the other. "
     "Wins over members.",
+    "tunnel_port": "The UDP port of WireGuard, where a site encrypts. The same on every host.",
     "open_ports": 'Ports open to everyone, or to some networks: 80, "53/udp", "8000-8010", '
     "{port, proto, from}.",
     "ssh_whitelist": "Networks from which SSH is always let in.",
@@ -59,6 +60,8 @@ _SITE: Final = {
     "vpc_ids": "A host in one of these VPCs is in this site.",
     "reached_by": "Which address of its members other sites use. private: for peered networks.",
     "mtu": "The largest packet that the road to this site carries.",
+    "encrypt": "Whether WireGuard encrypts what goes between this site and the others: off, prefer "
+    "(where a host can), require (nothing in the clear). The stricter of two sites decides.",
 }
 _IDENTITY: Final = {
     "id": "The host's name in the registry, unique in the fleet. It holds the lease.",

@@ -12,7 +12,7 @@ from neti.config.convert import NODE_KEYS
 from neti.config.file import writable_by_all
 from neti.config.problems import Place, Said, Unfit
 from neti.errors import EntryError
-from neti.model import IPAddress, Member
+from neti.model import Encrypt, IPAddress, Member
 from neti.model.entry import MAX_MORE_ADDRESSES, encode
 from neti.model.settings import Settings, StaticIdentity
 
@@ -205,6 +205,57 @@ def _identity_fits_an_entry(settings: Settings) -> Iterator[Finding]:
 def _ports_differ(settings: Settings) -> Iterator[Finding]:
     if settings.ssh_port == settings.verify_port:
         yield ("verify_port",), Unfit(settings.verify_port, "a port other than ssh_port")
+
+
+@_reads("ssh_port", "verify_port", "metrics_listen", "tunnel_port", "sites")
+def _tunnel_port_is_its_own(settings: Settings) -> Iterator[Finding]:
+    # Only where it is used: nobody else's file must become invalid. The others are TCP, but people
+    # and security groups tell ports by their number.
+    if not settings.encrypts:
+        return
+    port = settings.tunnel_port
+    taken = {"ssh_port": settings.ssh_port, "verify_port": settings.verify_port}
+    if settings.metrics_listen is not None:
+        taken["metrics_listen"] = int(settings.metrics_listen.rpartition(":")[2])
+    for key, number in taken.items():
+        if number == port:
+            yield ("tunnel_port",), Unfit(port, f"a port other than that of {key}")
+
+
+@_reads("open_ports", "tunnel_port", "sites")
+def _tunnel_port_is_not_a_services(settings: Settings) -> Iterator[Finding]:
+    """A single port that is opened by name is another program's; a range may just contain it."""
+    if not settings.encrypts:
+        return
+    for index, opened in enumerate(settings.open_ports):
+        if opened.proto == "udp" and opened.first == opened.last == settings.tunnel_port:
+            yield (
+                ("open_ports", index),
+                _said(
+                    f"{opened.first}/udp, which is tunnel_port",
+                    "it left out, because Neti opens the port itself; or another tunnel_port, if "
+                    "a program of yours listens there",
+                ),
+            )
+
+
+@_reads("sites", "registry", "registry_tls")
+def _required_encryption_has_keys_to_trust(settings: Settings) -> Iterator[Finding]:
+    # In a registry without TLS anybody can replace a member's key, and then reads everything.
+    if settings.registry_tls is not None and settings.embedded is None:
+        return
+    for site in settings.sites.values():
+        if site.encrypt is Encrypt.REQUIRE:
+            yield (
+                ("sites", site.name, "encrypt"),
+                Unfit(
+                    "require",
+                    "off or prefer, because the registry is used without TLS and anybody on the "
+                    "way could replace a member's key: write registry_tls first",
+                )
+                if settings.embedded is None
+                else Unfit("require", "off or prefer, because an embedded registry has no TLS"),
+            )
 
 
 def _own_addresses(settings: Settings) -> Iterator[tuple[Place, IPAddress]]:

@@ -49,6 +49,16 @@ def _conntrack(value: object) -> int | str:
         raise Unfit(value, f"auto, or {error.expected}", write=error.write) from error
 
 
+def _encrypt(value: object) -> object:
+    # `off` without quotes is false in YAML 1.1, and templates write it as such.
+    if value is False:
+        return "off"
+    if value in ("off", "prefer", "require"):
+        return value
+    write = "prefer" if value is True else None
+    raise Unfit(value, "off, prefer or require", write=write)
+
+
 def _identity_word(value: object) -> object:
     if value in ("auto", "ec2"):
         return value
@@ -134,6 +144,7 @@ class SiteForm(_Strict):
         ]
         | None
     ) = None
+    encrypt: Annotated[Literal["off", "prefer", "require"], BeforeValidator(_encrypt)] = "off"
 
 
 class StaticIdentityForm(_Strict):
@@ -236,6 +247,7 @@ class ConfigForm(_Strict):
     hold_seconds: Annotated[int, _whole(1, 604_800), Field(ge=1, le=604_800)] = 3600
     conntrack_max: Annotated[int | Literal["auto"], BeforeValidator(_conntrack)] = "auto"
 
+    tunnel_port: Port = 51820
     verify_port: Port = 7077
     metrics_listen: Annotated[str, BeforeValidator(values.endpoint)] | None = None
     log_file: AbsolutePath | None = None

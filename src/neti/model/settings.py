@@ -71,6 +71,7 @@ class Settings:
     nat_overrides: Mapping[IPv4Address, IPv4Address] = field(
         default_factory=lambda: MappingProxyType({})
     )
+    tunnel_port: int = 51820  # UDP, of WireGuard
     # who gets in
     open_ports: tuple[OpenPort, ...] = ()
     ssh_whitelist: tuple[IPNetwork, ...] = ()
@@ -92,6 +93,11 @@ class Settings:
     aws_key: str | None = field(default=None, repr=False)
     aws_secret_key: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()  # for the operator, about this file
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether any site asks for it; this host's own pairs of sites may all be in the clear."""
+        return any(site.encrypt.encrypts for site in self.sites.values())
 
     @property
     def way_in(self) -> bool:

@@ -19,11 +19,12 @@ from tests.support.netns import require_root
 from neti.cli.config import config_group
 from neti.config import json_schema, load
 from neti.errors import ConfigError
-from neti.model import Reach, Site
+from neti.model import Encrypt, Reach, Site
 from neti.model.settings import OpenPort, RegistryTLS, Settings, StaticIdentity
 
 DATA = Path(__file__).parents[2] / "data"
 LOCAL = "registry: embedded:/var/lib/neti/registry.db\n"
+ENCRYPTED = "sites: {ec2: {encrypt: prefer}}\n"
 SECRET = "wJalrXUtnFEMI+nobodys/bPxRfiCYEXAMPLEKEY"
 
 Load = Callable[..., Settings]
@@ -79,6 +80,7 @@ def test_the_complete_example_loads() -> None:
     assert loaded.sites_configured
     assert loaded.sites["vpc"].vpc_ids == ("vpc-0bb2",)
     assert loaded.sites["vpc"].reached_by is Reach.PUBLIC
+    assert loaded.sites["vpc"].encrypt is Encrypt.PREFER
     assert loaded.registry_tls == RegistryTLS(
         ca=Path("/etc/neti/ca.pem"), cert=Path("/etc/neti/host.pem"), key=Path("/etc/neti/host.key")
     )
@@ -347,6 +349,18 @@ def test_everything_wrong_is_listed_with_its_line(refused: Refused) -> None:
         ("nat_overrides: [192.168.0.1]\n", "a mapping such as {192.168.0.9: 10.0.0.9}"),
         ("conntrack_max: many\n", "auto, or a whole number"),
         ("verify_port: 22\n", "a port other than ssh_port"),
+        ("sites: {ec2: {encrypt: true}}\n", "off, prefer or require (write: encrypt: prefer)"),
+        ("sites: {ec2: {encrypt: required}}\n", "sites.ec2.encrypt: the text 'required'"),
+        ("sites: {ec2: {encrypt: }}\n", "off, prefer or require"),
+        ("sites: {ec2: {encrypt: require}}\n", "because an embedded registry has no TLS"),
+        ("tunnel_port: 0\n", "a whole number from 1 to 65535"),
+        (f"{ENCRYPTED}tunnel_port: 22\n", "a port other than that of ssh_port"),
+        (f"{ENCRYPTED}tunnel_port: 7077\n", "a port other than that of verify_port"),
+        (
+            f"{ENCRYPTED}metrics_listen: '[::1]:51820'\n",
+            "tunnel_port: the number 51820: expected a port other than that of metrics_listen",
+        ),
+        (f"{ENCRYPTED}open_ports: [80, 51820/udp]\n", "open_ports[1]: 51820/udp, which is"),
         ("metrics_listen: '9100'\n", "host:port such as 127.0.0.1:9100"),
         ("metrics_listen: 127.0.0.1\n", "host:port"),
         ("log_file: neti.log\n", "an absolute path"),
@@ -358,6 +372,37 @@ def test_one_mistake_is_one_line_that_helps(refused: Refused, text: str, says: s
     lines = refused(text, registry=registry)
     assert len(lines) == 1, lines
     assert says in lines[0]
+
+
+@pytest.mark.parametrize("off", ["off", '"off"', "Off", "false"])
+def test_encryption_that_is_off_may_be_written_as_yaml_has_it(load_text: Load, off: str) -> None:
+    """YAML takes off without quotes for false, and templates write it so."""
+    assert load_text(f"sites: {{ec2: {{encrypt: {off}}}}}\n").sites["ec2"].encrypt is Encrypt.OFF
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tunnel_port: 7077\n",
+        "verify_port: 51820\nopen_ports: [51820/udp]\n",
+        "sites: {a: {encrypt: prefer}}\nopen_ports: [51820, 50000-60000/udp]\n",
+    ],
+)
+def test_the_tunnels_port_is_in_nobodys_way(load_text: Load, text: str) -> None:
+    """Where nothing is encrypted, nor among TCP ports, nor inside a range."""
+    assert load_text(text)
+
+
+def test_encryption_is_required_only_with_keys_that_nobody_can_replace(
+    load_text: Load, refused: Refused
+) -> None:
+    """In a registry without TLS anybody on the way could put another key in its place."""
+    text = "zk_hosts: {ec2: [10.0.0.5]}\nsites: {ec2: {encrypt: require}}\n"
+    (line,) = refused(text, registry="")
+    assert "sites.ec2.encrypt: the text 'require': expected off or prefer" in line
+    assert "write registry_tls first" in line
+    tls = "registry_tls: {ca: /a, cert: /b, key: /c}\n"
+    assert load_text(text + tls, registry="").sites["ec2"].encrypt is Encrypt.REQUIRE
 
 
 @pytest.mark.parametrize(

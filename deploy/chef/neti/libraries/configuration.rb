@@ -7,7 +7,7 @@ module Neti
     KEYS_FOR_RESTART = %w(
       identity site registry zk_hosts zk_prefix zk_iptoid_node zk_idtoip_node zk_ip_map_node
       zk_update_interval_path zk_max_change_threshold_path registry_tls session_seconds
-      overlay_subnet table_files_path log_file metrics_listen verify_port
+      overlay_subnet tunnel_port table_files_path log_file metrics_listen verify_port
     ).freeze
 
     TLS_MODES = { 'ca' => '0644', 'cert' => '0644', 'key' => '0640' }.freeze
