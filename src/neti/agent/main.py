@@ -8,7 +8,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from neti import __version__, log
+from neti import __version__, files, log
 from neti.agent import loop, tagging
 from neti.agent.beginning import Beginning, configure_log, reserved
 from neti.agent.config_read import ConfigRead
@@ -19,6 +19,7 @@ from neti.agent.told import Told, install_signals
 from neti.agent.worker import Worker
 from neti.clock import SystemClock
 from neti.config import load
+from neti.config.file import MAX_BYTES
 from neti.control.server import ControlServer
 from neti.control.trouble import Trouble
 from neti.dataplane.conntrack import Conntrack
@@ -153,7 +154,7 @@ def _note_where(config: Path, folder: Path) -> None:
 def _content(config: Path) -> bytes:
     """The file, read before it is loaded, for the copy that ``neti restore`` falls back on."""
     try:
-        return config.read_bytes()
+        return files.read(config.resolve(), MAX_BYTES)
     except OSError:
         return b""  # loading it will say what is wrong
 

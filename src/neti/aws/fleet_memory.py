@@ -8,7 +8,6 @@ Everything but ``load`` and ``save`` is pure. Must never make a prefix wider tha
 import fcntl
 import json
 import os
-import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
+from neti import files
 from neti.errors import NetiError
 from neti.model import Member
 
@@ -87,7 +87,7 @@ class Memory:
 def load(path: Path) -> Memory:
     """NetiError when the file is not such a memory: nothing is guessed from half of one."""
     try:
-        text = _read(path)
+        text = files.read(path.resolve(), _MOST_BYTES)
     except FileNotFoundError:
         return Memory()
     except OSError as error:
@@ -136,14 +136,6 @@ def _alone(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _read(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "not a regular file")
-        return file.read(_MOST_BYTES)
 
 
 def _parse(document: Any) -> Memory:

@@ -16,11 +16,13 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
+from neti import files
 from neti.aws.calls import Calls
 from neti.aws.instances import Instance
 from neti.errors import NetiError
 from neti.words import why
 
+_AT_MOST: Final = 64 << 20
 _INSTANCE_ID: Final = re.compile(r"i-[0-9a-f]{8,17}")
 
 
@@ -129,7 +131,7 @@ def load(path: Path) -> dict[str, float]:
     """NetiError when the file is not such a memory: starting without it would silently delay
     releases."""
     try:
-        held = json.loads(path.read_text())
+        held = json.loads(files.read(path.resolve(), _AT_MOST))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

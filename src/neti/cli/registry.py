@@ -3,6 +3,7 @@
 import sys
 import time
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -324,6 +325,8 @@ def dev_ca(
 
 
 def _server(text: str) -> "Wanted":
+    from neti.config.values import is_host
+
     name, _, names = text.partition("=")
     addresses = tuple(part.strip() for part in names.split(",") if part.strip())
     if not addresses:
@@ -331,7 +334,21 @@ def _server(text: str) -> "Wanted":
             f"--server {text}: expected NAME=ADDRESS,…, such as zk1=10.21.0.4, because clients "
             "check the address or name by which they call a server"
         )
+    for one in addresses:
+        if not (is_host(one) or _is_address(one)):
+            raise NetiError(
+                f"--server {text}: {one!r} is neither an address nor a host name: expected what "
+                "clients call the server by, such as 10.21.0.4 or zk1.example.com"
+            )
     return _wanted(name, "servers", addresses)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _wanted(name: str, unit: str, names: tuple[str, ...] = ()) -> "Wanted":

@@ -189,7 +189,7 @@ def endpoint(value: object, default_port: int | None = None) -> str:
     host, port_text = match["name"], match["port"]
     if match["v6"] is not None:
         host = f"[{_ipv6(match['v6'], value, expected)}]"
-    elif not _is_host(host):
+    elif not is_host(host):
         raise Unfit(value, expected)
     if port_text is None and default_port is None:
         raise Unfit(value, expected)
@@ -213,7 +213,8 @@ def _bracketed(value: str, default_port: int | None) -> str | None:
         return None
 
 
-def _is_host(host: str) -> bool:
+def is_host(host: str) -> bool:
+    """Whether it is a host name or an IPv4 address."""
     if not _HOST_NAME.fullmatch(host) or ".." in host:
         return False
     if not set(host) <= set("0123456789."):

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from neti import files
 from neti.dataplane.foreign import droppings
 from neti.dataplane.foreign.read import RulesReader
 from neti.dataplane.nf_tables import TABLE_BYTES
@@ -17,6 +18,7 @@ from neti.dataplane.nftables import NftablesDataplane
 from neti.monitoring.check import FAMILIES, KernelLook
 from neti.ruleset.objects import FAMILY_TABLE
 
+_AT_MOST: Final = 8 << 20
 _FAMILY: Final = FAMILY_TABLE.split()[0]
 _KEYS: Final = {"ipv4": 2, "ipv6": 10}
 
@@ -53,7 +55,7 @@ def dropping_families(reader: RulesReader) -> frozenset[str]:
 def structure_written(folder: Path) -> str | None:
     """The listing that the agent noted when it last wrote the table; None: there is none."""
     try:
-        text = (folder / "self.json").read_text()
+        text = files.read(folder / "self.json", _AT_MOST).decode()
         held = json.loads(text[text.index("{") :])  # a checksum may come before it
     except (OSError, ValueError):
         return None

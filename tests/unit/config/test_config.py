@@ -708,6 +708,26 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             load(path)
 
 
+def test_a_pipe_is_read_and_never_waited_for_without_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``-c /dev/stdin`` works, and a pipe to which nobody writes is one clear error."""
+    monkeypatch.setattr("neti.config.file._PATIENCE", 0.05)
+    path = tmp_path / "neti.yml"
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match=r"neti\.yml is a pipe.*expected a file"):
+        load(path)
+    both_ways = os.open(path, os.O_RDWR)
+    with pytest.raises(ConfigError, match=r"neti\.yml is a pipe.*expected a file"):
+        load(path)
+    os.close(both_ways)
+    reader, writer = os.pipe()
+    os.write(writer, LOCAL.encode())
+    os.close(writer)
+    assert load(Path(f"/dev/fd/{reader}")).embedded is not None
+    os.close(reader)
+
+
 def test_a_file_of_somebody_else(tmp_path: Path) -> None:
     """A file that this user may not read is one clear error."""
     require_root()  # to become somebody else

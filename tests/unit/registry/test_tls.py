@@ -178,6 +178,27 @@ def test_a_folder_instead_of_a_file_is_named(tmp_path: Path) -> None:
         tls.context(given)
 
 
+@pytest.mark.parametrize("key", ["ca", "cert", "key"])
+def test_a_pipe_instead_of_a_file_is_named_and_not_waited_for(tmp_path: Path, key: str) -> None:
+    """A connection attempt must not hang for ever because of what lies where a file should be."""
+    given = files(authority(tmp_path / "ca"))
+    path: Path = getattr(given, key)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(TLSError, match=rf"registry_tls\.{key}: {path} .*not a regular file"):
+        tls.context(given)
+
+
+@pytest.mark.parametrize("name", ["a b", "999.1.1.1", "zk1..com", "-", "zk1:2281", "zk_1/x"])
+def test_a_server_gets_no_name_by_which_nobody_can_call_it(tmp_path: Path, name: str) -> None:
+    """Nothing is made then, so the command can be given again as it should have been."""
+    words = ["registry", "dev-ca", str(tmp_path / "ca"), "--server", f"zk1=10.21.0.4,{name}"]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 1
+    assert f"'{name}' is neither an address nor a host name" in done.stderr
+    assert not (tmp_path / "ca").exists()
+
+
 def test_a_key_of_another_certificate_is_named(tmp_path: Path) -> None:
     folder = authority(tmp_path / "ca")
     given = RegistryTLS(ca=folder / "ca.pem", cert=folder / "host-a.pem", key=folder / "host-b.key")

@@ -17,8 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from neti import files as contents
 from neti.errors import NetiError
 from neti.model.settings import RegistryTLS
+from neti.registry.zookeeper.tls import MAX_BYTES
 
 WARN_DAYS: Final = 14
 _DAY: Final = datetime.timedelta(days=1)
@@ -76,7 +78,7 @@ def expiry_problems(files: RegistryTLS, now: float) -> list[str]:
 
 def _read(path: Path) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        return x509.load_pem_x509_certificate(contents.read(path.resolve(), MAX_BYTES))
     except OSError as error:
         raise NetiError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -139,7 +141,8 @@ class _Authority:
         certificate_file, key_file = (folder / name for name in _CA_FILES)
         if not new:
             try:
-                key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+                pem = contents.read(key_file.resolve(), MAX_BYTES)
+                key = serialization.load_pem_private_key(pem, None)
             except (ValueError, TypeError) as error:
                 raise NetiError(f"{key_file} is no private key in plain PEM") from error
             if not isinstance(key, ec.EllipticCurvePrivateKey):

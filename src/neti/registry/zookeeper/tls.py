@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 from typing import Final
 
+from neti import files as contents
 from neti.errors import RegistryError
 from neti.model.settings import RegistryTLS
 
+MAX_BYTES: Final = 4 * 1024 * 1024  # of a file with certificates; a bundle of many CAs has 0.3
 _RENEW: Final = "renew it, or set the wrong clock"
 # OpenSSL's X509_V_ERR_…
 _NOT_YET_VALID: Final = 9
@@ -169,8 +171,7 @@ def _no_password() -> str:
 
 def _readable(key: str, path: Path) -> None:
     try:
-        with path.open("rb"):
-            return
+        contents.read(path.resolve(), MAX_BYTES)  # which never waits for a pipe
     except FileNotFoundError as error:
         raise TLSError(
             f"registry_tls.{key}: there is no file {path}: put it there, or correct the path"
