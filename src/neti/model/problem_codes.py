@@ -113,6 +113,32 @@ _KINDS: Final = (
         "`neti relax`; if that does not help, stop the agent and run `nft delete table inet neti`",
     ),
     _critical(
+        "encryption_clear",
+        "This host requires encryption towards another site, and members there are still reached "
+        "in the clear",
+        "The message names them. Restart the agent; if that does not help, report it with the log",
+    ),
+    _critical(
+        "encryption_device",
+        "The device of the encrypted road, its rule or its route is not as it should be, and "
+        "cannot be repaired: members of sites that require encryption cannot be reached, others "
+        "are reached in the clear",
+        "The message is the kernel's own. The agent tries again by itself",
+    ),
+    _warning(
+        "encryption_missing",
+        "A site encrypts, but this host has neither the kernel's WireGuard module nor "
+        "wireguard-go, so it reaches no member by the encrypted road",
+        "`modprobe wireguard`; where the kernel has no module, install wireguard-go and start "
+        "`neti-wireguard.service`",
+    ),
+    _warning(
+        "encryption_silent",
+        "Members that must be reached by the encrypted road do not answer there",
+        "`neti verify ID`. Open `tunnel_port` (UDP) between the two sites, on security groups "
+        "too; then look at that host's `neti status`",
+    ),
+    _critical(
         "fight",
         "Another program keeps undoing the agent's repairs",
         "The message names the program. Make it leave `table inet neti` and the overlay's route "
@@ -158,6 +184,19 @@ _KINDS: Final = (
         "kernel",
         "The kernel refused a change: rules or members may be out of date",
         "The message is the kernel's own. The agent tries again by itself",
+    ),
+    _warning(
+        "key_of_another",
+        "A member's record says a WireGuard key that another host holds: it gets no road by that "
+        "key",
+        "`neti registry check` names both. One of the two has a copy of the other's state folder, "
+        "or somebody forged the record",
+    ),
+    _warning(
+        "key_taken",
+        "Another host holds this host's WireGuard key: a copy of this host's state folder runs "
+        "elsewhere, or somebody published the key first",
+        "Nothing: this host makes another key. Find out whose it is: `neti registry check`",
     ),
     _warning(
         "lease_changed",

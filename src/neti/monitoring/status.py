@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from neti.errors import NetiError
 from neti.model.document import DocumentError, plain, read
 from neti.model.problems import Problem, problems_in
+from neti.monitoring.encryption import Encryption
 from neti.stage.evidence import Finding
 
 FORMAT: Final = 2  # format 1 had no number, and its problems were sentences
@@ -156,7 +157,8 @@ class Status:
     ``members`` has the counts. ``ssh``: whether SSH is kept out of connection tracking.
     ``applies``: transactions with the kernel so far. ``containers``: interfaces that are taken for
     this host's own containers', so that what comes from them is let in. ``records``: whether hosts'
-    records are read ("report"), decide ("strict"), or neither ("off")."""
+    records are read ("report"), decide ("strict"), or neither ("off").
+    ``encryption``: None where no pair of this host's site encrypts."""
 
     format: int = FORMAT
     version: str
@@ -180,6 +182,7 @@ class Status:
     holds: tuple[Held, ...] = ()
     skipped: Skipped = field(default_factory=Skipped)
     records: str = "off"
+    encryption: Encryption | None = None
     shared_private: tuple[Shared, ...] = ()
     removed: Removed = field(default_factory=Removed)
     containers: tuple[str, ...] = ()

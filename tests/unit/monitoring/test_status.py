@@ -8,6 +8,7 @@ import pytest
 
 from neti.errors import NetiError
 from neti.model.problems import Problem, Severity
+from neti.monitoring.encryption import Crossing, Encryption, Unheard
 from neti.monitoring.status import (
     Expired,
     Held,
@@ -45,6 +46,24 @@ FULL = Status(
     lost=(Lost(id="web-2", overlay="192.168.0.2", since=1.0, seconds=2.0),),
     holds=(Held(id="web-3", overlay="192.168.0.3", since=1.0, seconds=2.0, reason="many"),),
     skipped=Skipped(count=1, entries={"x": "no entry"}),
+    encryption=Encryption(
+        implementation="module",
+        port=51820,
+        mtu=1420,
+        public_key="AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+        peers=3,
+        shaken=2,
+        oldest_handshake=3.0,
+        last_handshake=4.0,
+        received=148,
+        sent=92,
+        keyless=1,
+        keyless_ids=("old-1",),
+        unheard_count=1,
+        unheard=(Unheard(id="db-2", overlay="192.168.0.9"),),
+        require_configured=True,
+        sites={"vpc": Crossing(asked="require", plain=1, trying=1, preferred=2)},
+    ),
     shared_private=(Shared(site="ec2", address="10.0.0.9", ids=("a", "b")),),
     removed=Removed(count=1, addresses=("10.0.0.8",)),
     containers=("docker0",),
@@ -103,6 +122,34 @@ DOCUMENT: dict[str, Any] = {
     ],
     "skipped": {"count": 1, "entries": {"x": "no entry"}},
     "records": "off",
+    "encryption": {
+        "implementation": "module",
+        "port": 51820,
+        "mtu": 1420,
+        "public_key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+        "peers": 3,
+        "shaken": 2,
+        "oldest_handshake": 3.0,
+        "last_handshake": 4.0,
+        "received": 148,
+        "sent": 92,
+        "keyless": 1,
+        "keyless_ids": ["old-1"],
+        "unheard_count": 1,
+        "unheard": [{"id": "db-2", "overlay": "192.168.0.9", "since": None}],
+        "require_configured": True,
+        "requires": False,
+        "sites": {
+            "vpc": {
+                "asked": "require",
+                "plain": 1,
+                "trying": 1,
+                "preferred": 2,
+                "required": 0,
+                "none": 0,
+            }
+        },
+    },
     "shared_private": [{"site": "ec2", "address": "10.0.0.9", "ids": ["a", "b"]}],
     "removed": {"count": 1, "addresses": ["10.0.0.8"]},
     "containers": ["docker0"],
