@@ -11,6 +11,7 @@ from neti_lab.report import drawing
 from neti_lab.state import LabState
 from neti_lab.topology import (
     MAX_HOSTS,
+    RegistryKind,
     from_document,
     namespace_prefix,
     plan_lab,
@@ -124,13 +125,14 @@ def test_device_names_fit_the_kernel() -> None:
         assert all(len(words[at]) <= 15 for at in (2, words.index("name") + 1))
 
 
-@pytest.mark.parametrize("registry", ["embedded", "zookeeper"])
-def test_a_hosts_configuration_says_nothing_of_the_machine(registry: str) -> None:
-    plan = plan_lab(hosts=1, registry="zookeeper" if registry == "zookeeper" else "embedded")
+@pytest.mark.parametrize("registry", ["embedded", "zookeeper", "closed"])
+def test_a_hosts_configuration_says_nothing_of_the_machine(registry: RegistryKind) -> None:
+    plan = plan_lab(hosts=1, registry=registry)
     document = configuration(plan, plan.hosts[0], state=LabState("lab"))
     assert document["identity"] == "ec2"
     assert document["table_files_path"].startswith("/run/neti-lab/lab/hosts/ec2-1")
-    assert ("zk_hosts" in document) is (registry == "zookeeper")
+    assert ("zk_hosts" in document) is (registry != "embedded")
+    assert ("registry_tls" in document) is (registry == "closed")
     assert ("registry" in document) is (registry == "embedded")
 
 

@@ -48,8 +48,11 @@ def configuration(
             "registry_tls": tls_files(state, f"host-{host.name}"),
         }
     else:
-        server = f"{INTERNET_ADDRESS}:{ZOOKEEPER_PORT}"
+        port = REGISTRY_PORT if plan.registry == "closed" else ZOOKEEPER_PORT
+        server = f"{INTERNET_ADDRESS}:{port}"
         registry = {"zk_hosts": {site.name: [server] for site in plan.sites}}
+        if plan.registry == "closed":
+            registry["registry_tls"] = tls_files(state, f"host-{host.name}")
     return {
         "site": "auto",
         "sites": {

@@ -29,10 +29,11 @@ _hosts_of_a_demo = click.option(
 )
 _registry = click.option(
     "--registry",
-    type=click.Choice(["embedded", "zookeeper", "ensemble"]),
+    type=click.Choice(["embedded", "zookeeper", "closed", "ensemble"]),
     default="embedded",
     show_default=True,
     help="embedded: a file that all agents share; zookeeper: one real server (Debian's package); "
+    "closed: the same with mutual TLS, access rights, admission and strict; "
     "ensemble: three servers in vpc, proxies in ec2, mutual TLS and access rights.",
 )
 

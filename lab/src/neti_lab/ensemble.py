@@ -9,15 +9,12 @@ import signal
 import urllib.request
 from typing import Final
 
-import yaml
-
-from neti_lab import LabError, agents, groups, namespaces, processes
+from neti_lab import LabError, agents, certificates, groups, namespaces, processes
+from neti_lab.certificates import OPERATOR
 from neti_lab.state import LabState
 from neti_lab.topology import REGISTRY_PORT, LabHost, LabPlan
 from neti_lab.zookeeper import Peer, ServerTLS, ZooKeeperServer
 
-OPERATOR: Final = "ann"
-SUPER: Final = "root"
 _QUORUM_PORT: Final = 2888
 _ELECTION_PORT: Final = 3888
 _HEAP_MB: Final = 128
@@ -35,25 +32,11 @@ def start(plan: LabPlan, state: LabState) -> None:
 
 
 def make_certificates(plan: LabPlan, state: LabState) -> None:
-    """One for each server, host and operator, and a super user's. A server's carries the
-    proxies' addresses too."""
+    """A server's carries the proxies' addresses too."""
     proxies = [str(proxy.private) for proxy in plan.site("ec2").keepers]
-    words = ["registry", "dev-ca", str(state.ca)]
-    for server in plan.site("vpc").keepers:
-        names = ",".join([str(server.private), str(server.public), *proxies])
-        words += ["--server", f"{server.name}={names}"]
-    for host in plan.hosts:
-        words += ["--host", host.name]
-    words += ["--operator", OPERATOR, "--super", SUPER]
-    agents.checked(agents.neti_command(*words))
-    document = agents.configuration(plan, plan.hosts[0], state=state)
-    document["registry_tls"] = agents.tls_files(state, f"operator-{OPERATOR}")
-    state.operator_config.write_text(yaml.safe_dump(document, sort_keys=False))
-
-
-def certify(host: LabHost, state: LabState) -> None:
-    """A certificate for a host that joins later."""
-    agents.checked(agents.neti_command("registry", "dev-ca", str(state.ca), "--host", host.name))
+    servers = plan.site("vpc").keepers
+    names = {each.name: [str(each.private), str(each.public), *proxies] for each in servers}
+    certificates.make(plan, state, names)
 
 
 def admit(plan: LabPlan) -> None:
@@ -103,8 +86,8 @@ def leader(plan: LabPlan, state: LabState) -> LabHost:
 
 def lay_out(plan: LabPlan, state: LabState) -> str:
     """The tree and its rights, by an operator; returns what the command said."""
-    line = agents.neti_command("registry", "init", "-c", str(state.operator_config))
-    return agents.checked(line, inside=plan.namespace(plan.site("vpc").hosts[0].name))
+    inside = plan.site("vpc").hosts[0].name
+    return certificates.operator_says(plan, state, "registry", "init", inside=inside)
 
 
 def start_proxy(plan: LabPlan, host: LabHost, state: LabState) -> None:

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from neti_lab import LabError, agents, ensemble, groups, namespaces, processes, registries, services
+from neti_lab import (
+    LabError,
+    agents,
+    certificates,
+    closed,
+    groups,
+    namespaces,
+    processes,
+    registries,
+    services,
+)
 from neti_lab.groups import EVERYWHERE
 from neti_lab.state import LabState, exclusive
 from neti_lab.topology import INTERNET, STRANGER, LabHost, LabPlan, lab_command, namespace_prefix
@@ -103,7 +113,9 @@ def add_host(state: LabState, plan: LabPlan, site: str) -> tuple[LabPlan, LabHos
     namespaces.build(wire_host(plan, host))
     agents.write_configuration(plan, host, state=state)
     if plan.registry == "ensemble":
-        ensemble.certify(host, state)
+        certificates.certify(host, state)
+    elif plan.registry == "closed":
+        closed.admit(plan, host, state)
     services.refresh(state)
     return plan, host
 

@@ -1,5 +1,5 @@
-"""The registry of a lab: a file that all agents share, a ZooKeeper on the lab's internet, or an
-ensemble in one site with proxies in the other."""
+"""The registry of a lab: a file that all agents share, a ZooKeeper on the lab's internet (open, or
+closed to all but admitted hosts), or an ensemble in one site with proxies in the other."""
 
 import time
 from typing import Final
@@ -9,10 +9,10 @@ from neti.errors import EntryError
 from neti.model import Departure, Member, Moved
 from neti.model.entry import parse
 from neti.registry import Registry, opening
-from neti_lab import LabError, agents, ensemble, namespaces, processes
+from neti_lab import LabError, agents, closed, ensemble, namespaces, processes
 from neti_lab.agents import ZOOKEEPER_PORT
 from neti_lab.state import LabState
-from neti_lab.topology import INTERNET, INTERNET_ADDRESS, LabPlan
+from neti_lab.topology import INTERNET, INTERNET_ADDRESS, LabHost, LabPlan
 from neti_lab.zookeeper import ZooKeeperServer
 
 _START_SECONDS: Final = 15.0
@@ -24,6 +24,9 @@ def start(plan: LabPlan, state: LabState) -> None:
         return  # the first agent makes the file
     if plan.registry == "ensemble":
         ensemble.start(plan, state)
+        return
+    if plan.registry == "closed":
+        closed.start(plan, state)
         return
     server = ZooKeeperServer(
         address=str(INTERNET_ADDRESS),
@@ -38,10 +41,10 @@ def start(plan: LabPlan, state: LabState) -> None:
     server.wait()
 
 
-def open_registry(plan: LabPlan, state: LabState) -> Registry:
-    """The registry as a host finds it, for looking into it from here. The caller closes it."""
+def open_registry(plan: LabPlan, state: LabState, host: LabHost | None = None) -> Registry:
+    """The registry as this host finds it, for looking into it from here. The caller closes it."""
     # With an ensemble the last host in vpc, which asks the servers themselves and stays longest.
-    host = plan.hosts[-1]
+    host = host or plan.hosts[-1]
     settings = config.load(state.config(host.name))
 
     def connect() -> Registry:

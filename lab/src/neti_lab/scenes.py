@@ -7,10 +7,11 @@ import signal
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from ipaddress import IPv4Network
 from typing import Final
 
-from neti_lab import agents, lifecycle
+from neti_lab import agents, lifecycle, registries
 from neti_lab.pairs import matrix
 from neti_lab.play import Play, wait_for
 from neti_lab.probe import Reply
@@ -106,8 +107,10 @@ def verified(play: Play, *, when: str = "") -> None:
 
 def a_host_joins(play: Play) -> LabHost:
     play.plan, host = lifecycle.add_host(play.state, play.plan, "vpc")
-    # Its address is taken ahead, so that its peers can knock there before it comes.
-    play.overlays[host.name] = str(play.registry.acquire(host.name, OVERLAY))
+    # Its address is taken ahead, so that its peers can knock there before it comes. By itself:
+    # where there are rights, the lease belongs to the certificate that takes it.
+    with closing(registries.open_registry(play.plan, play.state, host)) as own:
+        play.overlays[host.name] = str(own.acquire(host.name, OVERLAY))
     play.stage.say(
         f"{host.name} gets {play.overlays[host.name]}; its peers knock every millisecond"
     )

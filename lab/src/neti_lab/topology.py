@@ -17,8 +17,9 @@ from typing import Any, Final, Literal
 
 from neti_lab import LabError
 
-# An ensemble: three servers in vpc, as many proxies in ec2, mutual TLS.
-RegistryKind = Literal["embedded", "zookeeper", "ensemble"]
+# Closed: one server with mutual TLS, rights, admission, strict. An ensemble: three servers in vpc,
+# as many proxies in ec2, mutual TLS.
+RegistryKind = Literal["embedded", "zookeeper", "closed", "ensemble"]
 
 DEFAULT_NAME: Final = "lab"
 MAX_HOSTS: Final = 50  # a site; the first has the number 1
@@ -29,7 +30,7 @@ STRANGER_ADDRESS: Final = IPv4Address("192.0.2.66")
 # From here the configuration of the lab's hosts lets SSH in; nobody in the lab has it.
 OPERATOR_NETWORK: Final = IPv4Network("192.0.2.128/26")
 METADATA_ADDRESS: Final = IPv4Address("169.254.169.254")
-REGISTRY_PORT: Final = 2281  # of an ensemble, and of its proxies: TLS
+REGISTRY_PORT: Final = 2281  # where the registry speaks TLS, and of its proxies
 WEB_PORT: Final = 8080  # the metadata service has port 80 of its address; the two never collide
 
 _HOST_OFFSET: Final = 10  # host 1 has the address .11
