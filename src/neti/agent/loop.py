@@ -146,7 +146,7 @@ class Agent:
         self._keep_moved()
         self._clock_note.look()
         core.out.worker.start()
-        core.out.registry.watch(self.tell, hosts=core.members.fleet.records != "off")
+        core.out.registry.watch(self.tell, hosts=core.members.fleet.reads_records)
         core.soon("identity", IDENTITY_EVERY)
         for name in ("sweep", "audit", "count", "origin"):
             core.soon(name, IDENTITY_EVERY)

@@ -29,7 +29,7 @@ class Proving:
     def listed(self) -> None:
         """A complete list was taken in: we did not see what happened to the entries before it."""
         core, fleet = self._core, self._core.members.fleet
-        if fleet.records == "off":
+        if not fleet.reads_records:
             return
         fleet.doubt_what_was_proved()
         self._left = deque(sorted(fleet.unproved))

@@ -64,7 +64,7 @@ class Entering:
         touched = self._judge.affected(claim)
         self._judge.forget(name)
         self._vouching.vanished(claim.id, name)
-        if claim.extended or self._vouching.mode != "off":
+        if claim.extended or self._vouching.reads:
             self._asking.forget_data(name)
         if self._standing.speaks.get(claim.id) != name:
             self._roster.drop(name)

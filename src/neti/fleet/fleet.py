@@ -35,6 +35,7 @@ from neti.fleet.reads import Questions
 from neti.fleet.settle import Settlement
 from neti.fleet.vouching import Mode
 from neti.model import IPAddress
+from neti.model.wireguard_key import PublicKey
 from neti.registry import HostRead
 
 _GHOST: Final = (
@@ -54,6 +55,7 @@ class Fleet(Known):
         guard: Guard | None = None,
         hold_seconds: float = 3600.0,
         records: Mode = "off",
+        keys: bool = False,
         share: str = "",
     ) -> None:
         super().__init__(
@@ -62,6 +64,7 @@ class Fleet(Known):
             guard=guard,
             hold_seconds=hold_seconds,
             records=records,
+            keys=keys,
             share=share,
         )
         self._guarded = guard is not None
@@ -107,6 +110,10 @@ class Fleet(Known):
         leased, self._now_leased = self._now_leased & self.members.keys(), set()
         return leased
 
+    def take_rekeyed(self) -> set[str]:
+        """Ids whose public key came, changed or went since the last call."""
+        return self._vouching.take_rekeyed()
+
     def questions(self) -> Questions:
         """What is to be asked now; each is handed out once."""
         return self._asking.take()
@@ -134,16 +141,18 @@ class Fleet(Known):
         holds: Mapping[str, Hold] = MappingProxyType({}),
         passing: Collection[str] = (),
         gone: Mapping[str, int] = MappingProxyType({}),
+        keys: Mapping[str, PublicKey] = MappingProxyType({}),
     ) -> None:
         """Begin from the last good state: ``names`` with their further addresses, those of lost
         members included, and ``lost`` as id -> (name, since). They stand until the registry says
         otherwise. ``gone``: hosts that were removed before, as the property of that name has them.
+        ``keys``: hosts' public keys.
         """
         self._leaving.remember_gone(gone)
         self._asking.remember_leases(owners)
         were_lost = dict(lost.values())
         words = {m.id: n for n in names if (m := self._roster.admissible(n)) is not None}
-        self._vouching.trust(words)
+        self._vouching.trust(words, keys)
         touched: set[str] = set()
         for name in names.keys() - were_lost.keys():
             touched |= self._entering.enter(name, bulk=True)

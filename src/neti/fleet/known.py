@@ -20,6 +20,7 @@ from neti.fleet.reads import Asking
 from neti.fleet.removal import Leaving
 from neti.fleet.vouching import Mode, Vouching
 from neti.model import Member
+from neti.model.wireguard_key import PublicKey
 
 # Junk in the registry must not fill the status page.
 MAX_NAMED: Final = 100
@@ -40,15 +41,17 @@ class Known:
         guard: Guard | None = None,
         hold_seconds: float = 3600.0,
         records: Mode = "off",
+        keys: bool = False,
         share: str = "",
     ) -> None:
-        """``share``: any text that differs from agent to agent."""
+        """``keys``: records are read for hosts' public keys even where they are used for nothing
+        else. ``share``: any text that differs from agent to agent."""
         self._roster = Roster(admission)
         self._asking = Asking()
         self._standing = Standing()
         self._absent = Absences()
         pace = Pace(share, lambda: len(self._standing.members))
-        self._vouching = Vouching(records, self._asking, self._roster.__contains__, pace)
+        self._vouching = Vouching(records, self._asking, self._roster.__contains__, pace, keys=keys)
         known = (self._roster, self._asking, self._standing, self._absent)
         self._judge = Judge(*known, self._vouching)
         self._leaving = Leaving(
@@ -160,8 +163,19 @@ class Known:
 
     @property
     def records(self) -> Mode:
-        """What hosts' records are used for."""
+        """What hosts' records are used for, besides for their keys."""
         return self._vouching.mode
+
+    @property
+    def reads_records(self) -> bool:
+        """Whether they are read, if only for their keys."""
+        return self._vouching.reads
+
+    @property
+    def keys(self) -> Mapping[str, PublicKey]:
+        """By host id, the public key that the host's record said when its entry was proved. Without
+        TLS anybody could have written it."""
+        return self._vouching.keys
 
     @property
     def unvouched(self) -> Collection[str]:

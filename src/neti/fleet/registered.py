@@ -46,7 +46,7 @@ def answer(
         found = records(asked.hosts) if asked.hosts else {}
         for host_id in asked.hosts:
             fleet.host_read(found.get(host_id, HostRead(host_id, None)), now=0.0)
-        steps = made(asked.data) if asked.data and fleet.records != "off" else {}
+        steps = made(asked.data) if asked.data and fleet.reads_records else {}
         for name in asked.data:
             fleet.data_read(name, None, steps.get(name, 0))
     return frozenset(data)

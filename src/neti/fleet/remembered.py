@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from neti.fleet.lost import Hold
 from neti.model import IPAddress
+from neti.model.wireguard_key import PublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Remembered:
     leased: bool = False  # the lease was read and is this host's
     hold: Hold | None = None
     passing: bool = False  # an operator has let it go, and its time is still running
+    key: PublicKey | None = None  # as its record said it
 
 
 class Everybody:

@@ -1,10 +1,14 @@
-"""Which entry of each host is its own word, by the host's record in the registry. Pure.
+"""Which entry of each host is its own word, by its record in the registry, and its key. Pure.
 
 An entry is *proved* when the record names it and both were written in one step. We know that when
 the entry came directly after the record, or when the numbers of the two steps are equal. A proved
 entry stays so until it is gone, or until another entry of its host is proved. An entry of the last
 good state is *trusted*: it counts as proved until its record has been read and says otherwise. See
 docs/design/host-records.md.
+
+A host's public key is what its record says when its entry is proved. It is kept while the host is
+lost, until another entry is proved or nobody has the id any more. Where records decide nothing,
+they may still be read for the keys alone.
 
 Must never do: ask the registry about a name that no record names; for a whole list, read a record
 twice.
@@ -18,6 +22,7 @@ from neti.errors import EntryError
 from neti.fleet.pace import Pace
 from neti.fleet.reads import Asking
 from neti.model import Departure, entry
+from neti.model.wireguard_key import PublicKey
 from neti.registry import HostRead
 
 # Whether records are not read, are read and only reported, or decide.
@@ -37,12 +42,20 @@ UNNAMED: Final = "its host's record does not name it"
 
 class Vouching:
     """Not thread-safe: the fleet owns it. ``proved``: by host id the entry that is its word.
-    ``standing``: whether the registry holds this name."""
+    ``standing``: whether the registry holds this name. ``keys``: records are read for them even
+    where they are used for nothing else."""
 
     def __init__(
-        self, mode: Mode, asking: Asking, standing: Callable[[str], bool], pace: Pace
+        self,
+        mode: Mode,
+        asking: Asking,
+        standing: Callable[[str], bool],
+        pace: Pace,
+        *,
+        keys: bool = False,
     ) -> None:
         self._mode = mode
+        self.reads: Final = keys or mode != "off"  # whether records are read at all
         self._asking = asking
         self._pace = pace
         self._standing = standing
@@ -56,6 +69,9 @@ class Vouching:
         self._made: dict[str, int] = {}  # names whose step was read
         self._listed: dict[str, set[str]] = {}  # by id: names of a whole list, until it is read
         self._just_changed: str | None = None  # the event before this one was about its record
+        self._keys: dict[str, PublicKey] = {}
+        self.keys: Mapping[str, PublicKey] = MappingProxyType(self._keys)
+        self._rekeyed: set[str] = set()
 
     @property
     def mode(self) -> Mode:
@@ -98,6 +114,11 @@ class Vouching:
             return None
         return parsed if isinstance(parsed, Departure) and parsed.id == host_id else None
 
+    def take_rekeyed(self) -> set[str]:
+        """Ids whose key came, changed or went since the last call."""
+        rekeyed, self._rekeyed = self._rekeyed, set()
+        return rekeyed
+
     # --- what is told ---
 
     def decide(self, decide: bool) -> bool:
@@ -109,13 +130,14 @@ class Vouching:
 
     def begin_like(self, before: "Vouching") -> None:
         """What another fleet had proved is trusted in this one."""
-        self._mode = before.mode
-        self.trust(before.proved)
+        if self._mode != "off":
+            self._mode = before.mode
+        self.trust(before.proved, before.keys)
 
     def changed(self, host_id: str, *, known: bool, now: float) -> None:
         """The record was written. ``known``: a host has this id, or had it a moment ago."""
         self._just_changed = host_id
-        if known and self.mode != "off":
+        if known and self.reads:
             self._look(host_id, now)
 
     def other_event(self) -> None:
@@ -125,15 +147,17 @@ class Vouching:
     def appeared(self, host_id: str, name: str, *, now: float) -> bool:
         """An entry came while we watched. Whether it may be its host's word."""
         twin, self._just_changed = self._just_changed == host_id, None
-        if twin and self.mode != "off":
+        if twin and self.reads:
             self._twins[host_id] = name
             self._look(host_id, now)
+        elif self.mode == "off":
+            self.listed(host_id, name)  # perhaps nobody tells us of records
         return twin
 
     def listed(self, host_id: str, name: str) -> None:
         """It stood in a whole list, so nobody saw how it came. The step that made it is read only
         once the record names it."""
-        if self.mode != "off" and self._proved.get(host_id) != name:
+        if self.reads and self._proved.get(host_id) != name:
             self._asking.want_host(host_id)
             self._listed.setdefault(host_id, set()).add(name)
 
@@ -148,17 +172,21 @@ class Vouching:
         for host_id in self._pace.due(now=now):
             self._asking.want_host(host_id)
 
-    def trust(self, words: Mapping[str, str]) -> None:
-        """By host id: entries of the last good state."""
-        if self.mode != "off":
+    def trust(self, words: Mapping[str, str], keys: Mapping[str, PublicKey]) -> None:
+        """By host id: entries of the last good state, and keys of hosts."""
+        if self.reads:
             self._proved.update(words)
             self._trusted.update(words)
+            for host_id, key in keys.items():
+                self._note_key(host_id, key)
 
     def keep_only(self, members: Collection[str]) -> None:
         """A host of the last good state that did not become a member is not trusted."""
         for host_id in self._trusted - set(members):
             self._trusted.discard(host_id)
             del self._proved[host_id]
+        for host_id in self._keys.keys() - set(members):
+            self._note_key(host_id, None)
 
     def doubt_all(self) -> None:
         self._trusted.update(self._proved)
@@ -175,7 +203,7 @@ class Vouching:
         """Whether anything follows from it: not while the step that made its word is read, which
         stands for itself when it has been."""
         self._asking.host_read(read.host_id)
-        if self.mode == "off":
+        if not self.reads:
             return True
         self._said[read.host_id] = read
         self._listed.pop(read.host_id, None)
@@ -188,7 +216,7 @@ class Vouching:
         return self._asking.asks_host(host_id)
 
     def data_read(self, host_id: str, name: str, made: int) -> None:
-        if self.mode != "off":
+        if self.reads:
             self._made[name] = made
             self._prove(host_id)
 
@@ -203,6 +231,7 @@ class Vouching:
     def forget(self, host_id: str) -> None:
         """Nobody has this id any more."""
         self._said.pop(host_id, None)
+        self._note_key(host_id, None)
         self._listed.pop(host_id, None)
         self._asking.forget_host(host_id)
         self._pace.forget(host_id)
@@ -220,6 +249,7 @@ class Vouching:
         if said is None:
             return False
         word = said.record.word if said.record is not None else ""
+        key = _key(said)
         if self._standing(word) and not word.startswith("left."):
             if self._twins.get(host_id) != word and word not in self._made:
                 self._asking.want_data((word,))
@@ -230,9 +260,27 @@ class Vouching:
                 self._twins.pop(host_id, None)
                 self._made.pop(word, None)
                 del self._said[host_id]
+                self._note_key(host_id, key)
                 return True
         if host_id in self._trusted:
             self._trusted.discard(host_id)
             if not word.startswith("left."):
                 del self._proved[host_id]
+                if key != self._keys.get(host_id):  # its new entry may only not have come yet
+                    self._note_key(host_id, None)
         return True
+
+    def _note_key(self, host_id: str, key: PublicKey | None) -> None:
+        if key == self._keys.get(host_id):
+            return
+        self._rekeyed.add(host_id)
+        if key is None:
+            del self._keys[host_id]
+        else:
+            self._keys[host_id] = key
+
+
+def _key(read: HostRead) -> PublicKey | None:
+    """What it says is one key's only text, or nothing: its reader sees to that."""
+    said = read.record.key if read.record is not None else ""
+    return PublicKey.parse(said) if said else None

@@ -20,7 +20,7 @@ from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.objects import KernelState, SetName
 from neti.ruleset.plan import REVOKE_SECONDS
-from neti.ruleset.reach import elements_of, own_elements, road_without_key
+from neti.ruleset.reach import elements_of, encrypts, own_elements, road_without_key
 
 _PEERS: Final[tuple[SetName, ...]] = ("peers4", "peers6")
 
@@ -69,6 +69,7 @@ class Membership:
                 guard=guard,
                 hold_seconds=settings.hold_seconds,
                 records=records,
+                keys=encrypts(settings.sites, host.site),
                 share=host.id,
             ),
             elements=Elements(revoke_seconds=REVOKE_SECONDS),
@@ -96,6 +97,7 @@ class Membership:
                 host_id: held.hold for host_id, held in members.items() if held.hold is not None
             },
             passing=[host_id for host_id, held in members.items() if held.passing],
+            keys={host_id: held.key for host_id, held in members.items() if held.key is not None},
             gone=gone,
         )
 
@@ -185,6 +187,7 @@ class Membership:
             leased=self.fleet.owners.get(member.overlay) == host_id,
             hold=self.fleet.holds.get(host_id),
             passing=host_id in self.fleet.passing,
+            key=self.fleet.keys.get(host_id),
         )
 
     def everybody(self) -> Everybody:

@@ -15,10 +15,9 @@ it than a known overlay address to this host's own.
 from collections.abc import Iterator
 from typing import Final
 
-from neti.model import Site
 from neti.model.settings import Settings
+from neti.ruleset import reach
 from neti.ruleset.objects import Chain
-from neti.ruleset.reach import encryption
 from neti.ruleset.surroundings import TUNNEL_DEVICE, Surroundings, Tunnel, Whose
 
 SETS: Final = (
@@ -41,11 +40,8 @@ _KNOWN: Final = f"{_FROM} ip saddr @tunnel_peers"
 
 
 def encrypts(settings: Settings, surroundings: Surroundings) -> bool:
-    """Whether this host's site and any other one encrypt what goes between them."""
-    own = settings.sites.get(surroundings.site)
-    # A site that is not configured may turn up as well.
-    others: list[Site | None] = [s for s in settings.sites.values() if s is not own]
-    return any(encryption(own, other).encrypts for other in (*others, None))
+    """As ``reach.encrypts`` of this host's site."""
+    return reach.encrypts(settings.sites, surroundings.site)
 
 
 def sets(settings: Settings, surroundings: Surroundings) -> tuple[tuple[str, str], ...]:

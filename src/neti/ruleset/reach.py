@@ -115,6 +115,14 @@ def encryption(own: Site | None, other: Site | None) -> Encrypt:
     return next(asked).stricter(next(asked))
 
 
+def encrypts(sites: Mapping[str, Site], own: str) -> bool:
+    """Whether the site ``own`` and any other one encrypt what goes between them."""
+    here = sites.get(own)
+    # A site that is not configured may turn up as well.
+    others: list[Site | None] = [site for site in sites.values() if site is not here]
+    return any(encryption(here, other).encrypts for other in (*others, None))
+
+
 def road_without_key(member: Member, *, host: Host, sites: Mapping[str, Site]) -> Road:
     """The road of a member of which nothing else is known: never one that was not allowed."""
     if member.site == host.site:

@@ -20,11 +20,12 @@ LINGER = 600.0
 class World:
     """A registry by hand: names with the steps that made them, and records."""
 
-    def __init__(self, mode: Mode = "strict") -> None:
+    def __init__(self, mode: Mode = "strict", *, keys: bool = False) -> None:
         self.fleet = Fleet(
             Admission(sites={"ec2": SITE}, overlay_subnet=SUBNET),
             linger_seconds=LINGER,
             records=mode,
+            keys=keys,
         )
         self.made: dict[str, int] = {}
         self.records: dict[str, tuple[HostRecord, int]] = {}
@@ -47,19 +48,19 @@ class World:
         )
         return entry.encode(replace(member, **other))  # type: ignore[arg-type]  # fields by name
 
-    def register(self, number: int, generation: int = 0, **other: object) -> str:
+    def register(self, number: int, generation: int = 0, *, key: str = "", **other: object) -> str:
         """As its own agent does: record and entry in one step."""
         self.lease(number)
         name = self.name(number, generation, **other)
-        self.write(f"h{number}", name)
+        self.write(f"h{number}", name, key)
         self.made[name] = self.step
         self.fleet.appeared(name)
         self.answer()
         return name
 
-    def write(self, host_id: str, word: str) -> None:
+    def write(self, host_id: str, word: str, key: str = "") -> None:
         self.step += 1
-        self.records[host_id] = HostRecord(word=word), self.step
+        self.records[host_id] = HostRecord(word=word, key=key), self.step
         self.fleet.host_changed(host_id)
 
     def forge(self, number: int, generation: int, **other: object) -> str:
