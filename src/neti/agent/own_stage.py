@@ -32,6 +32,13 @@ class OwnStage:
         """What operators read everywhere: what is in force, or ``down``."""
         return DOWN if self._core.down.now else self.now.value
 
+    @property
+    def requires(self) -> bool:
+        """Whether nothing may go in the clear between sites that require encryption: it was
+        confirmed, and is in force. Not during a trial of it, which the kernel must be able to end
+        alone."""
+        return self.record.requires and self.now is Stage.ENFORCED
+
     def suspended(self) -> str | None:
         """Why the kernel drops nothing, whatever was decided; None: nothing prevents it."""
         return self._hindrance(down=self._core.down.now)

@@ -40,7 +40,8 @@ class Trial:
     """``deadline``: CLOCK_MONOTONIC seconds, which mean nothing in another ``boot``.
 
     ``began`` is steady seconds, as is the shadow's record of what came since. ``wait``: only the
-    operator's word confirms it.
+    operator's word confirms it. ``require``: it is of encryption between sites too, or of that
+    alone on a host that is enforced. ``losing``: the operator accepts losing what is in the clear.
     """
 
     boot: str
@@ -48,6 +49,8 @@ class Trial:
     began: float
     seconds: int
     wait: bool = False
+    require: bool = False
+    losing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,8 @@ class Record:
     ``failures``: trials in a row that ended unconfirmed; ``why``: what was missing at the end of
     the last one; ``retry_at``: steady seconds. ``said_at`` (Unix seconds) and ``said_by`` (who,
     from where; for people): the last command. ``relaxed_until``: steady seconds; None: for good;
-    ``relaxed_for``: how many seconds that was when it was said.
+    ``relaxed_for``: how many seconds that was when it was said. ``requires``: that encryption is
+    required between sites was confirmed, which is never so on a host that is not ``confirmed``.
     """
 
     configured: bool | None = None
@@ -72,6 +76,7 @@ class Record:
     said_by: str = ""
     relaxed_until: float | None = None
     relaxed_for: float | None = None
+    requires: bool = False
 
     @property
     def relaxed(self) -> bool:
