@@ -36,8 +36,10 @@ def is_still_there(folder: Path, number: int) -> bool:
 
 def acquire(folder: Path) -> int:
     """A lock that the kernel lets go with this process, however it ends: one agent a host."""
+    on_folder = False
     try:
         number = files.open_or_create(folder / _NAME, os.O_RDWR, 0o600)
+        on_folder = _taken_on_folder(folder)
     except OSError as error:
         try:  # who cannot write may still look whether somebody holds it
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -49,6 +51,8 @@ def acquire(folder: Path) -> int:
         except OSError:
             raise NetiError(f"{folder}: cannot be written: {error.strerror}") from error
     try:
+        if on_folder:
+            raise BlockingIOError
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(number)
@@ -56,3 +60,17 @@ def acquire(folder: Path) -> int:
             f"another agent is running on this host: it holds {folder / _NAME}"
         ) from None
     return number
+
+
+def _taken_on_folder(folder: Path) -> bool:
+    """Whether an agent began while the folder could not be written, and so has its lock there."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system on which a folder cannot be locked: then nobody has
+    finally:
+        os.close(number)
+    return False

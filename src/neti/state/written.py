@@ -77,6 +77,9 @@ class Written:
         """OSError as StateError. ``name``: of the file that is written."""
         try:
             yield
+        except IsADirectoryError as error:
+            there = error.filename2 or error.filename or self.folder / name
+            raise StateError(f"{there} is a folder where a file should be: remove it") from error
         except OSError as error:
             said = f"{self.folder / name}: cannot be written: {error.strerror}"
             raise StateError(said) from error

@@ -14,6 +14,7 @@ from neti.model import Host
 from neti.registry import Origin, Session
 from neti.stage.stages import Record, Trial
 from neti.state.folder import StateFolder
+from neti.state.loaded import StateError
 from neti.state.records import Self
 
 MEMBERS = {
@@ -269,6 +270,17 @@ def test_a_newer_self_says_who_this_is(tmp_path: Path) -> None:
 def test_a_pipe_in_the_folder_keeps_nobody_waiting(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     assert any(name in fault for fault in folder(tmp_path).load("m").faults)
+
+
+@pytest.mark.parametrize("place", ["stage.json", ".stage.json.new", "stage.json.copy"])
+def test_a_folder_where_a_file_should_be_is_named_with_what_to_do(
+    tmp_path: Path, place: str
+) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    with pytest.raises(StateError, match=rf"/{place} is a folder .*: remove it"):
+        folder(tmp_path).save_record(Record())
+    (tmp_path / place).rmdir()
+    folder(tmp_path).save_record(Record())
 
 
 def test_who_was_removed_is_known_after_a_restart(tmp_path: Path) -> None:
