@@ -8,12 +8,13 @@ read, and no link is followed.
 Each file is either replaced atomically (written beside, synced, renamed) or appended to by whole
 lines that carry a checksum, so a kill or a power cut at any instruction leaves the file as it was
 before or after, never between. What is torn or edited is refused and named, and what is older and
-whole is used. Secrets (the session's password) are in a file of mode 0600.
+whole is used. Secrets (the session's password, WireGuard's private key) are in files of mode 0600.
 
     members.jsonl      who is a member, and members.jsonl.old: see ``state/journal.py``
     gone.jsonl         who was removed: see ``state/gone.py``
     self.json          own overlay address and entry; structure as last seen in the kernel
     session.json       the registry session, 0600
+    wireguard.key      this host's private key, 0600
     stage.json         shadow, trial or enforced, and who wished for it
     stage.json.copy    the same, written after it: used where that one is torn or missing
     guard.json         who was let go in the last ten minutes
@@ -38,6 +39,7 @@ from neti.clock import Mark
 from neti.fleet.remembered import Everybody, Remembered
 from neti.model.document import plain, read
 from neti.model.said import Said
+from neti.model.wireguard_key import PrivateKey
 from neti.registry import Session
 from neti.stage.stages import Record
 from neti.state import journal, marks, public, records
@@ -53,14 +55,18 @@ STAGE_FILE: Final = "stage.json"
 _STAGE: Final = STAGE_FILE
 _STAGE_COPY: Final = "stage.json.copy"
 _SELF: Final = "self.json"
+KEY_FILE: Final = "wireguard.key"
 # What is known of these is used whatever their format: a downgrade must not open an enforced host.
 _KEEPS_ENFORCED: Final = frozenset({_STAGE, _STAGE_COPY, _SELF})
+# Nor must it change the host's key.
+_OF_ANY_FORMAT: Final = _KEEPS_ENFORCED | {KEY_FILE}
 # As ``durable.line`` spells it. Only for what people are told of a file that is torn.
 _CONFIRMED: Final = b'"confirmed":true'
 _DOCUMENT_AT_MOST: Final = 8 << 20
 GOOD_CONFIG: Final = "neti.yml.good"
 _OF_ONE_MACHINE: Final = (
     "session.json",
+    KEY_FILE,
     *journal.FILES,
     GONE_FILE,
     "self.json",
@@ -90,6 +96,7 @@ class StateFolder:
             raise StateError(f"{path}: is world-writable: chmod o-w it, or name another folder")
         self.machine = ""  # whose state this is; known after ``load``
         self._public = b""  # overlay.json as this process wrote it
+        self._private: PrivateKey | None = None
         self._written = Written(path)
         self._journal = MembersJournal(self._written)
         self._gone = GoneJournal(self._written)
@@ -116,10 +123,20 @@ class StateFolder:
             loaded.session = self._document("session.json", records.session_of, loaded.faults)
             loaded.members = self._journal.load(loaded.faults)
             loaded.gone = self._gone.load(loaded.faults)
+            self._load_key(loaded)
         except Foreign:
             fault = "the state was written on another machine and is not used"
             return Loaded(foreign=True, faults=[Fault(self.path, fault)])
         return loaded
+
+    def _load_key(self, loaded: Loaded) -> None:
+        """One of another machine is not used, and costs nothing else: it may have been copied here
+        by hand, by somebody who took it for this host's identity."""
+        try:
+            self._private = self._document(KEY_FILE, records.key_of, loaded.faults)
+        except Foreign:
+            path = self.path / KEY_FILE
+            loaded.faults.append(Fault(path, "is another machine's: not used"))
 
     def discard(self) -> None:
         """Remove another machine's members, registration and session, for good."""
@@ -168,7 +185,7 @@ class StateFolder:
             newer = records.is_newer(document.pop("format", records.FORMAT))
             if newer:
                 self._written.is_newer(name, used=True)
-            if newer and name not in _KEEPS_ENFORCED:
+            if newer and name not in _OF_ANY_FORMAT:
                 raise ValueError("a newer format")
             found = read(document)
         except (ValueError, TypeError, KeyError, AttributeError):
@@ -241,6 +258,18 @@ class StateFolder:
     def forget_session(self) -> None:
         with self._written.faults_named("session.json"):
             (self.path / "session.json").unlink(missing_ok=True)
+
+    # --- this host's private key ---
+
+    def private_key(self) -> PrivateKey | None:
+        """As it was found by ``load`` or kept since; None: there is none that can be used."""
+        return self._private
+
+    def keep_private_key(self, key: PrivateKey) -> None:
+        """Before anybody is told its public half: a host whose key is lost has to be given a new
+        one. Raises StateError, and then the former one holds."""
+        self._write(KEY_FILE, records.key_document(key), 0o600)
+        self._private = key
 
     # --- the configuration ---
 

@@ -22,6 +22,7 @@ from neti.fleet.lost import Hold
 from neti.fleet.remembered import Remembered
 from neti.model import Host
 from neti.model.document import read
+from neti.model.wireguard_key import PrivateKey
 from neti.registry import Origin, Session
 from neti.ruleset.plan import SeenStructure
 from neti.stage.stages import Record
@@ -148,6 +149,14 @@ def session_document(session: Session) -> dict[str, Any]:
 def session_of(document: dict[str, Any]) -> Session:
     password = base64.b64decode(document["password"], validate=True)
     return Session(int(document["id"]), password)
+
+
+def key_document(key: PrivateKey) -> dict[str, Any]:
+    return {"private": key.text()}
+
+
+def key_of(document: dict[str, Any]) -> PrivateKey:
+    return PrivateKey.parse(str(document["private"]))
 
 
 def record_of(document: dict[str, Any]) -> Record:

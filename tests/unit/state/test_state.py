@@ -11,6 +11,7 @@ from neti import durable
 from neti.fleet.lost import Hold
 from neti.fleet.remembered import Everybody, Remembered
 from neti.model import Host
+from neti.model.wireguard_key import PrivateKey
 from neti.registry import Origin, Session
 from neti.stage.stages import Record, Trial
 from neti.state.folder import StateFolder
@@ -158,6 +159,82 @@ def test_the_good_configuration_is_kept_and_is_secret(tmp_path: Path) -> None:
     written.keep_config(b"reject_all: true\n")
     assert written.good_config.read_bytes() == b"reject_all: true\n"
     assert written.good_config.stat().st_mode & 0o777 == 0o600
+
+
+# --- the private key ---
+
+KEY = PrivateKey(bytes(range(32)))
+
+
+def test_the_private_key_comes_back_and_only_the_agents_user_can_read_it(tmp_path: Path) -> None:
+    written = folder(tmp_path)
+    assert written.private_key() is None
+    written.keep_private_key(KEY)
+    assert written.private_key() == KEY
+    assert folder(tmp_path).private_key() == KEY
+    assert (tmp_path / "wireguard.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_torn_private_key_is_named_without_its_text(tmp_path: Path) -> None:
+    """The host makes another, which mends the file."""
+    folder(tmp_path).keep_private_key(KEY)
+    content = (tmp_path / "wireguard.key").read_bytes()
+    (tmp_path / "wireguard.key").write_bytes(content[:-9])
+    again = StateFolder(tmp_path)
+    (fault,) = again.load("m").faults
+    assert again.private_key() is None
+    assert fault.file == "wireguard.key"
+    assert KEY.text()[:20] not in fault
+
+
+def test_a_private_key_that_could_not_be_written_is_not_used(tmp_path: Path) -> None:
+    """Its public half would be known to others, and nobody would have it after a restart."""
+    written = folder(tmp_path)
+    (tmp_path / ".wireguard.key.new").mkdir()
+    with pytest.raises(StateError, match="cannot be written") as caught:
+        written.keep_private_key(KEY)
+    assert written.private_key() is None
+    assert KEY.text() not in str(caught.value)
+
+
+def test_another_machines_private_key_is_not_used_and_costs_nothing_else(tmp_path: Path) -> None:
+    """Two hosts with one key would take each other's packets. It was copied by hand, because the
+    other files are this host's: they stay."""
+    folder(tmp_path, "another").keep_private_key(KEY)
+    written = StateFolder(tmp_path)
+    written.load("m")
+    written.save_record(Record(confirmed=True))
+    again = StateFolder(tmp_path)
+    loaded = again.load("m")
+    assert (again.private_key(), loaded.foreign) == (None, False)
+    assert loaded.record == Record(confirmed=True)
+    assert [fault.file for fault in loaded.faults] == ["wireguard.key"]
+
+
+def test_a_golden_images_private_key_is_deleted_with_the_rest(tmp_path: Path) -> None:
+    image = folder(tmp_path, "another")
+    image.save_self(Self(overlay="192.168.0.1"))
+    image.keep_private_key(KEY)
+    clone = StateFolder(tmp_path)
+    assert clone.load("m").foreign
+    assert clone.private_key() is None
+    clone.discard()
+    assert not (tmp_path / "wireguard.key").exists()
+
+
+def test_a_newer_versions_private_key_is_used_as_far_as_it_is_understood(tmp_path: Path) -> None:
+    """A downgrade must not change the host's key."""
+    folder(tmp_path).keep_private_key(KEY)
+    path = tmp_path / "wireguard.key"
+    document = durable.checked(path.read_bytes())
+    path.write_bytes(durable.line({**document, "format": 2, "more": 1}))
+    again = folder(tmp_path)
+    assert again.private_key() == KEY
+    path.write_bytes(durable.line({"machine": "m", "format": 2, "keys": []}))
+    again = folder(tmp_path)
+    assert again.private_key() is None
+    again.keep_private_key(KEY)
+    assert (tmp_path / "wireguard.key.newer").stat().st_size
 
 
 # --- files of other versions ---
