@@ -19,7 +19,7 @@ from neti_lab import LabError, namespaces, processes
 from neti_lab.processes import Process
 from neti_lab.state import LabState
 from neti_lab.topology import METADATA_ADDRESS, WEB_PORT, LabHost, LabPlan
-from neti_lab.web import serve_web
+from neti_lab.web import serve_datagrams, serve_web
 
 _METADATA_PORT: Final = 80
 _PLAN_CHECK_SECONDS: Final = 1.0
@@ -64,11 +64,16 @@ class Services:
                 self._serving.add(host.name)
 
     async def _serve(self, plan: LabPlan, host: LabHost) -> None:
-        metadata, web = namespaces.call_inside(
+        metadata, web, datagrams = namespaces.call_inside(
             plan.namespace(host.name),
-            lambda: (_listen(METADATA_ADDRESS, _METADATA_PORT), _listen(_ANY, WEB_PORT)),
+            lambda: (
+                _listen(METADATA_ADDRESS, _METADATA_PORT),
+                _listen(_ANY, WEB_PORT),
+                _bound(_ANY, WEB_PORT, socket.SOCK_DGRAM),
+            ),
         )
         self._servers.append(await serve_web(host.name, web))
+        self._servers.append(await serve_datagrams(host.name, datagrams))
         self._servers.append(_metadata_service(plan, host, metadata))
 
 
@@ -134,11 +139,16 @@ def _accepts(control: Path) -> bool:
 
 
 def _listen(address: IPv4Address, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener = _bound(address, port, socket.SOCK_STREAM)
+    listener.listen(128)
+    return listener
+
+
+def _bound(address: IPv4Address, port: int, kind: socket.SocketKind) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, kind)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((str(address), port))
-        listener.listen(128)
     except OSError as error:
         listener.close()
         raise LabError(f"cannot listen on {address}:{port}: {error.strerror}") from error

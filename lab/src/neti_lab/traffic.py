@@ -16,7 +16,7 @@ from neti_lab.topology import LabHost, LabPlan
 H = TypeVar("H")
 R = TypeVar("R")
 
-_EVERY_SECONDS: Final = 0.02
+_EVERY_SECONDS: Final = {"watch": 0.02, "talk": 0.1}
 _AT_ONCE: Final = 32
 
 
@@ -40,6 +40,18 @@ class ProbeProcess:
         assert self._process.stdout is not None
         if self._process.stdout.readline().strip() != "ready":
             raise LabError(f"the probe on {self.node} did not start: {self._finish()[1]}")
+
+    def ask(self, word: str) -> Any:
+        """One line to a program that answers each by a line of JSON."""
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(f"{word}\n")
+            process.stdin.flush()
+        if not (answer := process.stdout.readline()):
+            raise LabError(f"{self.node} has ended: {self._finish()[1]}")
+        return json.loads(answer)
 
     def result(self, *, seconds: float | None = None) -> Any:
         """What it found. With ``seconds`` it is given that long to find it, else it ends now."""
@@ -78,8 +90,8 @@ class Probe(ProbeProcess):
 
     def __init__(self, plan: LabPlan, node: str, mode: str, address: str) -> None:
         arguments = [sys.executable, "-m", "neti_lab.probe", mode, address]
-        if mode == "watch":
-            arguments.append(str(_EVERY_SECONDS))
+        if mode in _EVERY_SECONDS:
+            arguments.append(str(_EVERY_SECONDS[mode]))
         super().__init__(plan.namespace(node), arguments, node=node)
 
 
