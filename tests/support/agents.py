@@ -19,10 +19,12 @@ from neti.dataplane.foreign import Dropping
 from neti.dataplane.interfaces import DEFAULT_LOCAL_PORTS, Interface
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.reconciler import Reconciler
+from neti.dataplane.wireguard.keys import new_key
 from neti.errors import ConfigError
 from neti.host.network import Link, Network, Route
 from neti.model import Host, IPAddress, Site
 from neti.model.settings import Settings
+from neti.model.wireguard_key import PrivateKey
 from neti.monitoring.status import Status, status_of
 from neti.registry.memory import MemoryRegistry, MemoryServer
 from neti.ruleset.objects import SetName
@@ -145,6 +147,7 @@ class Box:
     conntrack_limit: ConntrackLimit | None = None
     sessions: list[OperatorSession] = field(default_factory=list)  # open SSH sessions
     brittle: bool = True
+    new_key: Callable[[], PrivateKey] = new_key
 
     def __post_init__(self) -> None:
         self.machine = FakeMachine(self.host.private)
@@ -162,6 +165,7 @@ class Box:
             probe_registry=self._probe,
             boot=self.world.boot,
             chance=lambda below: 0,
+            new_key=self.new_key,
             conntrack_limit=self.conntrack_limit,
             registry=self.registry,
             worker=worker,

@@ -13,6 +13,7 @@ from neti.agent.config_read import ConfigRead
 from neti.agent.disk import Disk
 from neti.agent.down import Down
 from neti.agent.in_step import InStep
+from neti.agent.own_key import OwnKey
 from neti.agent.own_stage import OwnStage
 from neti.agent.settings_live import LiveSettings
 from neti.agent.tagging import Tagger
@@ -22,12 +23,14 @@ from neti.clock import Clock, SteadyClock
 from neti.dataplane.conntrack import GoesOn
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.reconciler import Reconciler
+from neti.dataplane.wireguard.keys import new_key
 from neti.fleet.guard import Guard
 from neti.fleet.vouching import Mode, mode_of
 from neti.host.machine import Machine
 from neti.model import Host, IPAddress
 from neti.model.problems import Problems
 from neti.model.settings import Settings
+from neti.model.wireguard_key import PrivateKey
 from neti.monitoring.histogram import Measured
 from neti.registry import AgentRegistry
 from neti.ruleset.desired import Membership
@@ -70,6 +73,7 @@ class Outside:
     boot: str
     running_here: str = ""  # as ``neti.identity.machine.running_here``
     chance: Callable[[int], int] = secrets.randbelow  # from 0 up to, and without, this number
+    new_key: Callable[[], PrivateKey] = new_key
     conntrack_limit: ConntrackLimit | None = None
     tagger: Tagger | None = None  # None: not an EC2 instance
     reserved: frozenset[IPAddress] = frozenset()
@@ -116,6 +120,7 @@ class Core:
         self.down = Down(out.folder, out.reconciler, self.disk, taken_away=self._taken_away)
         self.in_step = InStep(self.since())
         self.stage = OwnStage(self, loaded.record or Record())
+        self.own_key = OwnKey(self)
 
     def _taken_away(self) -> list[str]:
         return self.out.taken_away()

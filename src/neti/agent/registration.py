@@ -17,10 +17,11 @@ from neti.agent.endings import Endings
 from neti.agent.impostors import Impostors
 from neti.agent.worker import Job
 from neti.control.server import Request
-from neti.errors import IdentityHeld, NameTaken, NetiError, OtherOwner
+from neti.errors import IdentityHeld, KeyTaken, NameTaken, NetiError, OtherOwner
 from neti.model import Member, entry
 from neti.model.entry import MAX_NAME_BYTES
 from neti.registry import AgentRegistry, HostRead
+from neti.registry.record import HostId
 from neti.text import printable
 
 _LEASE: Final = "lease "
@@ -51,6 +52,8 @@ class Registration:
         self._held_since: float | None = None  # somebody else holds this id since then
         self._replacing: str | None = None  # our own former name, which is to vanish
         self._asked: str | None = None  # the name that we asked to register last
+        # An entry of ours, and the key with which it was made, as far as that is known.
+        self._keyed: tuple[str, str] | None = None
         self._taken: set[str] = set()  # names that were there already, since we registered last
         self._endings = Endings()
         self.describing = Describing(core, lambda: self.entry is not None)
@@ -75,6 +78,9 @@ class Registration:
         strict = fleet.records == "strict"
         if strict:  # what others say of this host drives up nothing
             said, departed = (), None
+        key = core.own_key.text
+        if self._keyed is not None and self._keyed[0] == self.entry and self._keyed[1] != key:
+            self._taken.add(self._keyed[0])  # peers hear of another key only by a new entry
         former = core.disk.itself.entry
         if self.entry is None and former is not None and not fleet.stands(former):
             departed = max(-1 if departed is None else departed, own_entry.generation_of(former))
@@ -98,6 +104,8 @@ class Registration:
             return
         replaces = self._replacing = self._replaced(name)
         self._asked = name
+        if not fleet.stands(name):
+            self._keyed = name, key
         detail = self.describing.detail()
 
         def job() -> str:
@@ -114,6 +122,7 @@ class Registration:
                 replaces=replaces,
                 overlay=overlay,
                 machine=core.out.running_here,
+                key=key,
             )
             return name
 
@@ -155,11 +164,23 @@ class Registration:
         if self.entry != result:
             log.info("registered", entry=result, overlay=self._core.members.overlay)
         self.entry = result
+        self._look_at_key()
         self._remember()
         self.impostors.look_soon()
         tagger, overlay = self._core.out.tagger, self._core.members.overlay
         if tagger is not None and overlay is not None:
             tagger.wanted(overlay, __version__)
+
+    def _look_at_key(self) -> None:
+        """An entry of an earlier run, or from before encryption was turned on, may have come with
+        another key or none: its record says it."""
+        core, key = self._core, self._core.own_key.text
+        if self.entry is not None and key == str(core.members.fleet.keys.get(core.host.id, "")):
+            self._keyed = self.entry, key
+        if self._keyed == (self.entry, key):
+            core.own_key.registered()
+        else:
+            core.out.registry.ask([HostId(core.host.id)])
 
     def lease_held(self, overlay: IPv4Address) -> None:
         """The job "lease" is done."""
@@ -202,6 +223,9 @@ class Registration:
         if isinstance(error, NameTaken) and self._asked is not None:
             self._another_name(self._asked)
             return
+        if isinstance(error, KeyTaken):
+            self._another_key(error)
+            return
         pause = core.timers.retry("register", core.now())
         said = " ".join(str(error).splitlines())  # a next step has a line of its own elsewhere
         if core.problems.sentence("registration") != said:
@@ -224,6 +248,14 @@ class Registration:
             )
         self._core.soon("register", min(len(self._taken) - 1, _LONGEST_PAUSE))
 
+    def _another_key(self, error: KeyTaken) -> None:
+        """A copy of this host's state folder runs elsewhere, or somebody was the first to publish
+        the key."""
+        log.error("key_taken", what=str(error))
+        self._core.problems.set("key_taken", f"{error}, and makes one")
+        self._core.own_key.another()
+        self._core.timers.retry("register", self._core.now())
+
     def _somebody_is_this_host(self, said: str) -> None:
         """After some time the holder cannot be this host itself before a restart."""
         core = self._core
@@ -241,13 +273,28 @@ class Registration:
 
     def record_read(self, read: HostRead) -> None:
         """A host's record. Where ours does not name our entry, no peer may believe it: register
-        anew."""
+        anew. So if it says another key."""
+        core = self._core
         word = read.record.word if read.record is not None else ""
-        if read.host_id != self._core.host.id or self.entry is None or self.leaving:
+        if read.host_id != core.host.id or self.entry is None or self.leaving:
             return
-        if word not in (self.entry, self._asked):
+        if read.record is not None and word == self.entry:
+            self._key_read(read.record.key)
+        elif word not in (self.entry, self._asked) and core.members.fleet.records != "off":
             log.warning("record_changed", entry=self.entry, says=printable(word, MAX_NAME_BYTES))
             self._taken.add(self.entry)
+            self.impostors.answer()
+
+    def _key_read(self, said: str) -> None:
+        """What our record says to our entry."""
+        core, key = self._core, self._core.own_key.text
+        if self.entry is None or (not said and self._keyed == (self.entry, key)):
+            return  # we made it with our key: the tree has no place for keys
+        self._keyed = self.entry, said
+        if said == key:
+            core.own_key.registered()
+        else:
+            log.info("registers_with_its_key", entry=self.entry)
             self.impostors.answer()
 
     def name_appeared(self, name: str) -> None:

@@ -137,6 +137,7 @@ class Reloading:
         """Raises NetiError where the file is refused; the old one stays then. ``session``: the one
         in which somebody asks for it. ``anyway``: whichever open SSH session it shuts out."""
         core, before = self._core, self._core.settings
+        key = core.own_key.text
         if "kernel" not in core.problems:
             self._kernel_has = before
         notify_reloading()
@@ -153,7 +154,7 @@ class Reloading:
             log.error("reload_refused", what=str(error))
             raise
         else:
-            return self._in_force(before, kept)
+            return self._in_force(before, kept, key)
         finally:
             notify("READY=1")
 
@@ -175,7 +176,8 @@ class Reloading:
             )
         return kept
 
-    def _in_force(self, before: Settings, kept: list[str]) -> Taken:
+    def _in_force(self, before: Settings, kept: list[str], key: str) -> Taken:
+        """``key``: this host's public key as it was before."""
         core = self._core
         if core.out.config_read is not None:
             core.out.config_read.accepted()
@@ -191,6 +193,8 @@ class Reloading:
             self._staging.due()  # a trial that this begins has begun, or it is known why not
         self._describing.describe()
         core.soon("certificate")
+        if core.own_key.text != key:
+            core.soon("register")
         core.soon("identity")  # addresses and sites may be others now
         taken = self._taken(before, kept, None if refused is None else str(refused))
         if taken.waiting:

@@ -1,0 +1,73 @@
+"""This host's WireGuard key: made where its site and another one encrypt, and kept on disk.
+
+Must never do: show a private key; tell anybody a public half that this host does not hold.
+"""
+
+from typing import TYPE_CHECKING
+
+from neti import log
+from neti.dataplane.wireguard.keys import public_half
+from neti.model.wireguard_key import PrivateKey, PublicKey
+from neti.ruleset.reach import encrypts
+from neti.state.folder import KEY_FILE
+
+if TYPE_CHECKING:
+    from neti.agent.core import Core
+
+
+class OwnKey:
+    """Not thread-safe: the loop's thread owns it."""
+
+    def __init__(self, core: "Core") -> None:
+        self._core = core
+        self._private = core.out.folder.private_key()
+        self._public: PublicKey | None = None
+        self._device: PrivateKey | None = None  # which this host is registered with
+
+    @property
+    def wanted(self) -> bool:
+        return encrypts(self._core.settings.sites, self._core.host.site)
+
+    def private(self) -> PrivateKey | None:
+        """None where nothing is encrypted."""
+        if not self.wanted:
+            return None
+        if self._private is None:
+            self.another()
+        return self._private
+
+    def public(self) -> PublicKey | None:
+        private = self.private()
+        if private is None:
+            return None
+        if self._public is None:
+            self._public = public_half(private)
+        return self._public
+
+    @property
+    def text(self) -> str:
+        """The public half as a record says it; empty where nothing is encrypted."""
+        public = self.public()
+        return str(public) if public is not None else ""
+
+    def another(self) -> None:
+        """From now on this host registers with a new key. If we are killed right here, the next
+        start finds that the record does not say it, and registers anew."""
+        self._private, self._public = self._core.out.new_key(), None
+        log.info("key_made", public=self.text)
+        self._core.disk.keep(KEY_FILE, self._write)
+
+    def _write(self) -> None:
+        if self._private is not None:
+            self._core.out.folder.keep_private_key(self._private)
+
+    def registered(self) -> bool:
+        """Peers read the present key from now on. Returns whether it is another one than the device
+        was to have."""
+        before, self._device = self._device, self._private
+        return before != self._device
+
+    def for_device(self) -> PrivateKey | None:
+        """A new key waits until it is registered: peers know the former one until then."""
+        private = self.private()
+        return None if private is None else self._device or private
