@@ -158,7 +158,13 @@ def test_a_missing_libnftables_names_its_package(
 
 # what writes where people or programs read, and the only places that may call it
 PRINTERS = {"echo", "secho", "print", "echo_via_pager", "progressbar", "writelines"}
-MAY_PRINT = ("cli/output.py", "neti_lab/shop/__main__.py", "neti_lab/probe.py", "neti_lab/stage.py")
+MAY_PRINT = (
+    "cli/output.py",
+    "neti_lab/shop/__main__.py",
+    "neti_lab/probe.py",
+    "neti_lab/sniffer.py",
+    "neti_lab/stage.py",
+)
 
 
 def printed(path: Path) -> list[str]:
