@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from neti import __version__
+from neti.cli import encryption
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force_or_refused
 from neti.cli.output import explain, print_json, say
@@ -128,6 +129,8 @@ def _status_lines(seen: Status) -> list[str]:
     lines += _absent(seen)
     if seen.records == "strict":
         lines.append("records   strict: only what a host's own record names is believed")
+    if seen.encryption is not None:
+        lines += encryption.lines(seen.encryption)
     if seen.skipped.count:
         entries = counted(seen.skipped.count, "registry entry is", "registry entries are")
         lines.append(f"skipped   {entries} not believed:")

@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Final, Literal
 
 from neti.model.problems import Severity
+from neti.monitoring.check_encryption import faults
 from neti.monitoring.status import Lost, Status
 from neti.text import plugin_line
 from neti.words import and_more
@@ -22,7 +23,17 @@ _OPEN: Final = ("arming", "stage_lost")
 # Codes with limits of their own here, and codes that other keys of the document tell as well, so
 # that an agent of an older version, which has no codes, is judged in the same way.
 _SAID_ELSEWHERE: Final = frozenset(
-    {"registry", "lost", "conntrack", "fight", "held", "trial_expired", "down", "down_open"}
+    {
+        "conntrack",
+        "down",
+        "down_open",
+        "encryption_clear",
+        "fight",
+        "held",
+        "lost",
+        "registry",
+        "trial_expired",
+    }
 )
 _SHOWN: Final = 300  # characters of one finding
 _NAMED: Final = 5  # hosts
@@ -66,7 +77,8 @@ class Situation:
     ``switched_off``: why no agent should run. ``blind``: what could not be looked at, and why.
     ``conntrack``: percent of the connection-tracking table. ``expected``: the stage that the
     operator expects, and is told about when it is another one. ``wished``: whether disk and
-    configuration want this host enforced, for when no agent says it; None: not known."""
+    configuration want this host enforced, for when no agent says it; None: not known. ``road``:
+    what of the encrypted road's device, rule and route is not as it should be."""
 
     status: Status | None = None
     agent: Literal["answers", "absent", "silent"] = "answers"
@@ -78,6 +90,7 @@ class Situation:
     conntrack: float | None = None
     expected: Stage | None = None
     wished: bool | None = None
+    road: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +172,7 @@ def _findings(seen: Situation, limits: Limits) -> Iterator[Finding]:
         if off is None:
             yield from _kernel_against_status(seen.status, seen.kernel)
             yield from _open_against_a_wish(seen.status)
+            yield from _encryption(seen.status, seen.road)
         yield from _safety(seen.status)
         yield from _registry(seen.status, limits)
         yield from _the_rest(seen, seen.status, limits)
@@ -270,6 +284,12 @@ def _open_against_a_wish(status: Status) -> Iterator[Finding]:
             "enforcement is requested, but the stage is shadow: input is not dropped",
             passing=True,
         )
+
+
+def _encryption(status: Status, road: Sequence[str]) -> Iterator[Finding]:
+    if status.encryption is not None:
+        for one in faults(status.encryption, road):
+            yield Finding(_LEVELS[one.severity], one.text, one.passing)
 
 
 def _safety(status: Status) -> Iterator[Finding]:

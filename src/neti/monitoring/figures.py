@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from neti.monitoring.encryption import Encryption
+
 FORMAT: Final = 1
 
 
@@ -34,7 +36,8 @@ class Figures:
     """``sites``: members by site. ``problems``: how many of each severity; ``codes``: (code,
     severity) of each kind that there is now. ``failures``: trials in a row that ended unconfirmed.
     ``counters``: packets by the name of the kernel's counter; empty where it could not be read.
-    ``apply`` and ``change``: see ``neti.monitoring.histogram``."""
+    ``apply`` and ``change``: see ``neti.monitoring.histogram``. ``encryption``: None where no pair
+    of this host's site encrypts."""
 
     format: int = FORMAT
     version: str
@@ -60,3 +63,4 @@ class Figures:
     repairs: int
     fight: bool
     conntrack: Conntrack = field(default_factory=Conntrack)
+    encryption: Encryption | None = None

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from neti.model import Road
 from neti.model.problems import Severity
+from neti.monitoring.encryption import Encryption
 from neti.monitoring.figures import Distribution, Figures
 
 STAGES: Final = ("down", "shadow", "trial", "enforced")
@@ -49,7 +51,8 @@ def metrics(seen: Figures | None) -> list[Metric]:
     up = _plain("neti_agent_up", "1 when the agent answered, and 0 alone when not.", bool(seen))
     if seen is None:
         return [up]
-    return [up, *_fleet(seen), *_registry(seen), *_stage(seen), *_kernel(seen)]
+    road = _encryption(seen.encryption) if seen.encryption is not None else ()
+    return [up, *_fleet(seen), *_registry(seen), *_stage(seen), *_kernel(seen), *road]
 
 
 def _fleet(seen: Figures) -> Iterator[Metric]:
@@ -122,6 +125,48 @@ def _kernel(seen: Figures) -> Iterator[Metric]:
     ):
         if value is not None:
             yield _plain(name, what, value)
+
+
+def _encryption(seen: Encryption) -> Iterator[Metric]:
+    """Bytes are gauges: they are of the peers that there are now, and a peer that goes takes its
+    share with it."""
+    yield _gauge(
+        "neti_encryption_info",
+        "What encrypts traffic between sites: module, wireguard-go, or none.",
+        Sample({"implementation": seen.implementation or "none"}, 1),
+    )
+    yield _gauge(
+        "neti_encryption_members",
+        "Members of other sites by the road to them; asked: what the stricter site says.",
+        *(
+            Sample({"site": site, "asked": one.asked, "road": road.value}, one.of(road))
+            for site, one in sorted(seen.sites.items())
+            for road in Road
+        ),
+    )
+    yield _gauge(
+        "neti_encryption_peers",
+        "WireGuard peers of this host's device, by whether they had a handshake.",
+        Sample({"handshake": "yes"}, seen.shaken),
+        Sample({"handshake": "no"}, seen.unshaken),
+    )
+    for value, name, what in (
+        (
+            seen.clear,
+            "clear_members",
+            "Members of sites that require encryption that are reached in the clear.",
+        ),
+        (seen.keyless, "keyless_members", "Members of encrypting sites without a key."),
+        (seen.unheard_count, "silent_members", "Members that do not answer through the tunnel."),
+        (seen.require_configured, "require_configured", "1 when neti.yml requires encryption."),
+        (seen.requires, "required", "1 when required encryption is in effect."),
+        (seen.received, "received_bytes", "Bytes that the present peers have sent."),
+        (seen.sent, "sent_bytes", "Bytes that were sent to the present peers."),
+        (seen.oldest_handshake, "oldest_handshake_seconds", "Unix time: the oldest last one."),
+        (seen.last_handshake, "last_handshake_seconds", "Unix time of the most recent one."),
+    ):
+        if value is not None:
+            yield _plain(f"neti_encryption_{name}", what, value)
 
 
 def _gauge(name: str, what: str, *samples: Sample) -> Metric:

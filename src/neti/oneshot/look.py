@@ -12,6 +12,7 @@ from typing import Final, Literal
 from neti.clock import SystemClock
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.dataplane.conntrack_limit import read_fill
+from neti.dataplane.wireguard import road
 from neti.errors import ConfigError, NetiError
 from neti.host.machine import switched_off
 from neti.identity.machine import boot_id, fingerprint
@@ -59,16 +60,18 @@ def _look(config: Path, ask: Callable[[Path], Status]) -> Situation:
     # Even in a folder that is refused now, such as one that everyone can write to: the agent that
     # runs there knows this host, and whoever else answers cannot take away that the folder is bad.
     status, agent, says = _ask(folder, ask, blind)
+    kernel, broken = _kernel(folder, blind), _road(settings, status, blind)
     return Situation(
         config_fault=fault,
         status=status,
         agent=agent,
         agent_says=says,
         switched_off=_switched_off(folder),
-        kernel=_kernel(folder, blind),
+        kernel=kernel,
         blind=tuple(dict.fromkeys(blind)),
         conntrack=_conntrack_percent(),
         wished=_wished(settings) if status is None and settings is not None else None,
+        road=broken,
     )
 
 
@@ -131,6 +134,18 @@ def _kernel(folder: Path, blind: list[str]) -> KernelLook | None:
     except NetiError as error:
         blind.append(f"the kernel cannot be looked at: {error}")
         return None
+
+
+def _road(settings: Settings | None, status: Status | None, blind: list[str]) -> tuple[str, ...]:
+    """Asked after the agent, because only it knows which MTU the device should have."""
+    told = status.encryption if status is not None else None
+    if told is None or told.implementation is None or told.mtu is None or settings is None:
+        return ()
+    try:
+        return road.read().faults(settings.overlay_subnet, told.mtu)
+    except NetiError as error:
+        blind.append(f"the encrypted road cannot be looked at: {error}")
+        return ()
 
 
 def _conntrack_percent() -> float | None:

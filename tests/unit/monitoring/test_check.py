@@ -12,7 +12,7 @@ from tests.support.compiled_rules import CompiledRules
 from neti.dataplane.conntrack_limit import Fill
 from neti.dataplane.foreign.nft import SetElement
 from neti.dataplane.netlink import attribute, nested
-from neti.model.problems import problem
+from neti.model.problems import problem, problems_in
 from neti.monitoring.check import FAMILIES, KernelLook, Level, Limits, Situation, judge
 from neti.monitoring.kernel_look import dropping_families
 from neti.monitoring.status import status_of
@@ -423,3 +423,75 @@ def test_what_is_dropped_is_read_from_the_rules(
     map_ = "map enforce { typeof meta nfproto : verdict; flags timeout; }"
     text = "\n".join(("table inet neti {", map_, *chains, "}\n"))
     assert dropping_families(CompiledRules(text, {"enforce": elements})) == families
+
+
+# --- the encrypted road ---
+
+
+def encrypted(**changes: Any) -> Situation:
+    """Enforced with require, and all of it kept, but for these keys."""
+    held = {
+        "implementation": "module",
+        "mtu": 1420,
+        "require_configured": True,
+        "requires": True,
+        "sites": {
+            "vpc": {"asked": "require", "required": 3, "none": 1},
+            "lab": {"asked": "prefer", "plain": 1, "trying": 1, "preferred": 2},
+        },
+    }
+    return with_status(encryption={**held, **changes})
+
+
+IN_THE_CLEAR = {"vpc": {"asked": "require", "required": 3, "trying": 2}}
+BROKEN = ("it is not up",)
+
+
+def test_encryption_that_is_kept_is_no_finding() -> None:
+    """What is only preferred may be in the clear."""
+    assert judge(encrypted(), Limits()).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("seen", "level", "text"),
+    [
+        (encrypted(sites=IN_THE_CLEAR), Level.CRITICAL, "members are reached in the clear: 2 in"),
+        (
+            encrypted(sites=IN_THE_CLEAR, requires=False),
+            Level.WARNING,
+            "neti.yml requires encryption, but that is not in effect",
+        ),
+        (encrypted(implementation=None), Level.CRITICAL, "there is no WireGuard device"),
+        (replace(encrypted(), road=BROKEN), Level.CRITICAL, "road is broken (it is not up)"),
+        (
+            replace(encrypted(requires=False, require_configured=False), road=BROKEN),
+            Level.WARNING,
+            "the encrypted road is broken: it is not up",
+        ),
+    ],
+)
+def test_encryption_that_is_not_kept(seen: Situation, level: Level, text: str) -> None:
+    """Critical where it is required, and in effect."""
+    verdict = judge(seen, Limits())
+    assert verdict.level is level
+    assert text in verdict.line
+
+
+def test_what_is_in_the_clear_is_said_once() -> None:
+    """The agent names it too, as a problem."""
+    told = said("encryption_clear", "the agent's words")
+    seen = encrypted(sites=IN_THE_CLEAR)
+    assert seen.status is not None
+    (found,) = judge(
+        replace(
+            seen, status=replace(seen.status, problems=tuple(problems_in({"problems": [told]})))
+        ),
+        Limits(),
+    ).findings
+    assert "the agent's words" not in found.text
+
+
+def test_a_road_that_nobody_asked_for_is_not_looked_for() -> None:
+    """prefer without a module: the problem encryption_missing says so, once."""
+    seen = encrypted(implementation=None, requires=False, require_configured=False)
+    assert judge(seen, Limits()).findings == ()

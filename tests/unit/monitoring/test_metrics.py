@@ -45,8 +45,23 @@ DOCUMENT: dict[str, Any] = {
     "repairs": 5,
     "fight": False,
     "conntrack": {"count": 10, "max": 262144},
+    "encryption": {
+        "implementation": "wireguard-go",
+        "peers": 5,
+        "shaken": 3,
+        "oldest_handshake": 1000.0,
+        "last_handshake": 1100.0,
+        "received": 148,
+        "sent": 92,
+        "keyless": 1,
+        "unheard_count": 2,
+        "require_configured": True,
+        "sites": {"ec2": {"asked": "require", "plain": 1, "preferred": 7}},
+    },
 }
 SEEN = read(Figures, DOCUMENT)
+LABELS = {"site", "stage", "version", "registry", "severity", "code"}
+LABELS |= {"implementation", "asked", "road", "handshake"}
 
 
 def samples(seen: Figures) -> dict[tuple[str, str], float]:
@@ -94,11 +109,28 @@ def test_names_keep_to_the_conventions() -> None:
         assert re.fullmatch(r"neti(_[a-z]+)+", metric.name)
         assert metric.help.endswith(".")
         assert not metric.name.endswith(("_total", "_ms", "_milliseconds", "_percent"))
-        assert all(
-            set(s.labels) <= {"site", "stage", "version", "registry", "severity", "code"}
-            for s in metric.samples
-        )
+        assert all(set(s.labels) <= LABELS for s in metric.samples)
     assert len(exposition.text(SEEN).splitlines()) < 150
+
+
+def test_the_encrypted_road_has_figures() -> None:
+    """Members by road and peers by handshake; nothing at all where no site encrypts."""
+    found = {
+        (metric.name, *sample.labels.values()): sample.value
+        for metric in metrics(SEEN)
+        for sample in metric.samples
+        if metric.name.startswith("neti_encryption")
+    }
+    assert found["neti_encryption_info", "wireguard-go"] == 1
+    assert found["neti_encryption_members", "ec2", "require", "preferred"] == 7
+    assert found["neti_encryption_members", "ec2", "require", "none"] == 0
+    assert found["neti_encryption_peers", "yes"] == 3
+    assert found["neti_encryption_peers", "no"] == 2
+    assert found["neti_encryption_silent_members",] == 2
+    assert found["neti_encryption_required",] == 0
+    assert found["neti_encryption_last_handshake_seconds",] == 1100
+    plain_only = metrics(replace(SEEN, encryption=None))
+    assert not [metric for metric in plain_only if "encryption" in metric.name]
 
 
 def test_a_kernel_that_does_not_track_has_no_fill() -> None:

@@ -1,0 +1,80 @@
+"""The lines of ``neti status`` about the encrypted road."""
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from neti.monitoring.encryption import Crossing, Encryption
+from neti.words import and_more, counted
+
+_INDENT: Final = " " * 12
+_DEVICES: Final = {
+    "module": "the kernel's WireGuard module",
+    "wireguard-go": "wireguard-go, which is slower than the kernel's module",
+}
+
+
+def lines(seen: Encryption) -> list[str]:
+    """The device, each site, and who is missing."""
+    return [_device(seen), *(_INDENT + line for line in _below(seen))]
+
+
+def _device(seen: Encryption) -> str:
+    if seen.implementation is None:
+        return "encrypted by nothing: this host has no WireGuard device"
+    device = _DEVICES.get(seen.implementation, seen.implementation)
+    mtu = f", MTU {seen.mtu}" if seen.mtu is not None else ""
+    return f"encrypted by {device}, UDP {seen.port}{mtu}"
+
+
+def _below(seen: Encryption) -> Iterator[str]:
+    if seen.public_key is not None:
+        yield f"key {seen.public_key}"
+    if seen.implementation is not None:
+        yield _peers(seen)
+    for name, one in sorted(seen.sites.items()):
+        yield f"{name}: {_asked(seen, one)}: {_counts(one)}"
+    if seen.keyless:
+        ids = ", ".join(seen.keyless_ids) + and_more(seen.keyless - len(seen.keyless_ids))
+        yield f"{counted(seen.keyless, 'member')} without a key: {ids}"
+    for one in seen.unheard:
+        last = "had no handshake" if one.since is None else f"last shook hands {_ago(one.since)}"
+        yield f"no answer from {one.id} ({one.overlay}), which {last}"
+    if seen.unheard_count > len(seen.unheard):
+        yield f"and {seen.unheard_count - len(seen.unheard)} more do not answer"
+
+
+def _peers(seen: Encryption) -> str:
+    shaken = f"{counted(seen.peers, 'peer')}, {seen.shaken} with a handshake"
+    if seen.last_handshake is not None:
+        shaken += f" (the last {_ago(seen.last_handshake)}"
+        if seen.oldest_handshake not in (None, seen.last_handshake):
+            shaken += f", the oldest {_ago(seen.oldest_handshake or 0.0)}"
+        shaken += ")"
+    return f"{shaken}; {_size(seen.received)} received, {_size(seen.sent)} sent"
+
+
+def _asked(seen: Encryption, one: Crossing) -> str:
+    if one.asked != "require":
+        return one.asked
+    return "require" if seen.requires else "require, which is NOT in effect: 'neti enforce'"
+
+
+def _counts(one: Crossing) -> str:
+    said = [f"{one.encrypted} encrypted", f"{one.clear} in the clear"]
+    if one.none:
+        said.append(f"{one.none} cut off, without a key")
+    return ", ".join(said)
+
+
+def _ago(at: float) -> str:
+    return f"{max(0.0, time.time() - at):.0f} s ago"
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
