@@ -1,14 +1,17 @@
-"""A WireGuard device of dictionaries, for tests of the code above it.
+"""A WireGuard device of dictionaries, and the whole tunnel around one, for tests of the code above.
 
 It gives an allowed address to whoever was given it last, as the real ones do, and keeps a session
 with a peer until that peer is removed. Handshakes happen when a test says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import IPv4Network, ip_network
 
+from neti.dataplane.wireguard import DEVICE, WireGuard
 from neti.dataplane.wireguard.keys import public_half
+from neti.dataplane.wireguard.road import MARK, Link, Road, our_rule
+from neti.dataplane.wireguard.tunnel import Kind, WholeTunnel
 from neti.errors import DataplaneError, DeviceMissing
 from neti.model import IPAddress
 from neti.model.wireguard_key import PrivateKey, PublicKey
@@ -136,3 +139,91 @@ class MemoryWireGuard:
     def _must_be_there(self) -> None:
         if not self.there:
             raise DeviceMissing("there is no WireGuard device in this memory")
+
+
+class MemoryRoad:
+    """Link, rule and route. ``module``: this kernel has it; otherwise wireguard-go has to be
+    started (``start``). ``held``: what is there, which a test may replace."""
+
+    def __init__(self, wireguard: MemoryWireGuard, *, module: bool) -> None:
+        self.held = Road(None)
+        self.module = module
+        self._wireguard = wireguard
+        self._indexes = 1
+
+    # --- as ``tunnel.Links`` and ``tunnel.Doors`` ---
+
+    def read(self) -> Road:
+        return self.held
+
+    def make_link(self) -> None:
+        self._appear("wireguard")
+
+    def set_link(self, mtu: int) -> None:
+        link = replace(self._link(), mtu=mtu, up=True, src_valid_mark=True)
+        self.held = replace(self.held, link=link)
+
+    def delete_link(self) -> bool:
+        if self.held.link is None or not self.held.link.usable:
+            return False
+        self.vanish()
+        return True
+
+    def set_rule(self) -> None:
+        self.held = replace(self.held, rules=(our_rule(MARK),))
+
+    def delete_rules(self) -> int:
+        count = len(self.held.rules)
+        self.held = replace(self.held, rules=())
+        return count
+
+    def set_route(self, subnet: IPv4Network) -> None:
+        link = self._link()
+        if not link.up:
+            raise DataplaneError(f"the route to {subnet} by {DEVICE}: set the link up")
+        self.held = replace(self.held, routes=((subnet, link.index),))
+
+    def delete_routes(self) -> int:
+        count = len(self.held.routes)
+        self.held = replace(self.held, routes=())
+        return count
+
+    def module_there(self) -> bool:
+        return self.module
+
+    def opened(self, kind: Kind) -> WireGuard:
+        return self._wireguard
+
+    # --- what a test does ---
+
+    def start(self) -> None:
+        """wireguard-go: it makes its own link."""
+        self._appear("tun")
+
+    def vanish(self) -> None:
+        """As 'ip link delete' or the end of wireguard-go: its route goes with it, the rule does
+        not."""
+        self._wireguard.vanish()
+        self.held = replace(self.held, link=None, routes=())
+
+    def _appear(self, kind: str) -> None:
+        self._indexes += 1
+        self._wireguard.make()
+        link = Link(self._indexes, DEVICE, kind, 1420, up=False, src_valid_mark=False)
+        self.held = replace(self.held, link=link)
+
+    def _link(self) -> Link:
+        if self.held.link is None:
+            raise DeviceMissing(f"there is no link {DEVICE}")
+        return self.held.link
+
+
+class MemoryTunnel(WholeTunnel):
+    """``wireguard``: the device; ``road``: what leads to it. See there what a test can do to them.
+    Without the module there is no device until ``road.start()``."""
+
+    def __init__(self, wall: Callable[[], float], *, module: bool = True) -> None:
+        self.wireguard = MemoryWireGuard()
+        self.wireguard.vanish()
+        self.road = MemoryRoad(self.wireguard, module=module)
+        super().__init__(self.road, self.road, wall)

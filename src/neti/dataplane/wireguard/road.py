@@ -72,6 +72,18 @@ class Link:
     def usable(self) -> bool:
         return self.kind in _KINDS
 
+    def faults(self, mtu: int) -> tuple[str, ...]:
+        if not self.usable:
+            return (f"{self.name} is another program's, of kind {self.kind or 'unknown'}",)
+        found = []
+        if self.mtu != mtu:
+            found.append(f"its MTU is {self.mtu} and not {mtu}")
+        if not self.up:
+            found.append("it is not up")
+        if not self.src_valid_mark:
+            found.append("src_valid_mark is 0")
+        return tuple(found)
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -101,25 +113,21 @@ class Road:
 
     def faults(self, subnet: IPv4Network, mtu: int, mark: int = MARK) -> tuple[str, ...]:
         """What is not as it should be, each in a few words; nothing: all is well."""
-        link, found = self.link, list[str]()
-        if link is None:
-            found.append("the device is missing")
-        elif not link.usable:
-            found.append(f"{link.name} is another program's, of kind {link.kind or 'unknown'}")
-        else:
-            if link.mtu != mtu:
-                found.append(f"its MTU is {link.mtu} and not {mtu}")
-            if not link.up:
-                found.append("it is not up")
-            if not link.src_valid_mark:
-                found.append("src_valid_mark is 0")
-        if self.rules != (our_rule(mark),):
+        link = self.link
+        found = ["the device is missing"] if link is None else [*link.faults(mtu)]
+        if not self.rule_is_right(mark):
             found.append(f"the rule for fwmark {mark:#x} is missing or another")
-        if link is not None and self.routes != ((subnet, link.index),):
+        if link is not None and not self.route_is_right(subnet):
             found.append(f"the route in table {TABLE} is missing or another")
         if self.strangers:
             found.append(f"another program has {self.strangers} routes in table {TABLE}")
         return tuple(found)
+
+    def rule_is_right(self, mark: int = MARK) -> bool:
+        return self.rules == (our_rule(mark),)
+
+    def route_is_right(self, subnet: IPv4Network) -> bool:
+        return self.link is not None and self.routes == ((subnet, self.link.index),)
 
 
 def read(name: str = DEVICE) -> Road:
