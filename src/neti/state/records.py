@@ -22,7 +22,7 @@ from neti.fleet.lost import Hold
 from neti.fleet.remembered import Remembered
 from neti.model import Host
 from neti.model.document import read
-from neti.model.wireguard_key import PrivateKey
+from neti.model.wireguard_key import PrivateKey, PublicKey
 from neti.registry import Origin, Session
 from neti.ruleset.plan import SeenStructure
 from neti.stage.stages import Record
@@ -120,18 +120,23 @@ def _plain(held: Remembered | None) -> list[Any] | None:
     if held.hold is not None:
         hold = [held.hold.since, held.hold.reason, held.hold.doubt, held.hold.said]
     more = [str(address) for address in held.more]
-    return [held.name, more, held.lost_since, held.leased, hold, held.passing]
+    key = None if held.key is None else str(held.key)
+    return [held.name, more, held.lost_since, held.leased, hold, held.passing, key]
 
 
 def _remembered(record: list[Any]) -> Remembered:
-    name, more, lost_since, leased, hold, *newer = record
+    name, more, lost_since, leased, hold, *later = record
+    # Since later versions; what is missing is what it was before there was such a thing.
+    passing = later[0] if later else False
+    key = later[1] if len(later) > 1 else None
     return Remembered(
         str(name),
         tuple(ipaddress.ip_address(address) for address in more),
         None if lost_since is None else float(lost_since),
         bool(leased),
         None if hold is None else _hold(*hold),
-        bool(newer[0]) if newer else False,
+        bool(passing),
+        None if key is None else PublicKey.parse(str(key)),
     )
 
 

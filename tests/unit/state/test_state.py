@@ -1,6 +1,7 @@
 """The files on disk: what is whole is used, what is not is named, and nothing is half."""
 
 import os
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from neti import durable
 from neti.fleet.lost import Hold
 from neti.fleet.remembered import Everybody, Remembered
 from neti.model import Host
-from neti.model.wireguard_key import PrivateKey
+from neti.model.wireguard_key import PrivateKey, PublicKey
 from neti.registry import Origin, Session
 from neti.stage.stages import Record, Trial
 from neti.state.folder import StateFolder
@@ -25,6 +26,7 @@ MEMBERS = {
         12.5 if number == 2 else None,
         True,
         Hold(3.0, "many at once", doubt=True) if number == 2 else None,
+        key=PublicKey(bytes([number] * 32)) if number != 1 else None,
     )
     for number in (1, 2, 3)
 }
@@ -191,7 +193,7 @@ def test_a_private_key_that_could_not_be_written_is_not_used(tmp_path: Path) -> 
     """Its public half would be known to others, and nobody would have it after a restart."""
     written = folder(tmp_path)
     (tmp_path / ".wireguard.key.new").mkdir()
-    with pytest.raises(StateError, match="cannot be written") as caught:
+    with pytest.raises(StateError, match=r"wireguard\.key") as caught:
         written.keep_private_key(KEY)
     assert written.private_key() is None
     assert KEY.text() not in str(caught.value)
@@ -385,3 +387,51 @@ def test_the_note_of_who_was_removed_does_not_grow_for_ever(tmp_path: Path) -> N
         kept.note_gone({"a": number}, {"a": number})
     assert len((tmp_path / "gone.jsonl").read_bytes().splitlines()) < 6_000
     assert StateFolder(tmp_path).load("m").gone == {"a": 11_999}
+
+
+@pytest.mark.parametrize("more", [[], [True]], ids=["0.1.0", "with passing"])
+def test_members_that_a_version_without_keys_wrote_have_none(
+    tmp_path: Path, more: list[Any]
+) -> None:
+    """And what such a version did write counts."""
+    head = [MEMBERS["h1"].name, ["2001:db8::1"], None, True, None]
+    lines: list[dict[str, Any]] = [{"#": ["m", 1, 1]}, {"h1": [*head, *more]}]
+    (tmp_path / "members.jsonl").write_bytes(b"".join(durable.line(line) for line in lines))
+    loaded = StateFolder(tmp_path).load("m")
+    assert loaded.faults == []
+    assert loaded.members == {"h1": replace(MEMBERS["h1"], passing=bool(more))}
+
+
+def test_a_member_of_a_newer_version_keeps_its_key(tmp_path: Path) -> None:
+    """What else that version says of a member is passed over."""
+    held = MEMBERS["h3"]
+    head = [held.name, ["2001:db8::1"], None, True, None, False, str(held.key)]
+    lines: list[dict[str, Any]] = [{"#": ["m", 1, 2]}, {"h3": [*head, {"more": 1}, "x"]}]
+    (tmp_path / "members.jsonl").write_bytes(b"".join(durable.line(line) for line in lines))
+    loaded = StateFolder(tmp_path).load("m")
+    assert loaded.members == {"h3": held}
+
+
+def test_what_is_no_key_is_not_guessed_at(tmp_path: Path) -> None:
+    """Such a file is damaged, or another version's: it is named, and kept."""
+    held = MEMBERS["h3"]
+    lines: list[dict[str, Any]] = [
+        {"#": ["m", 1, 1]},
+        {"h3": [held.name, [], None, True, None, False, "AAAA"]},
+    ]
+    (tmp_path / "members.jsonl").write_bytes(b"".join(durable.line(line) for line in lines))
+    loaded = StateFolder(tmp_path).load("m")
+    assert loaded.members == {}
+    assert any("not used" in fault for fault in loaded.faults)
+
+
+def test_a_version_without_keys_can_read_what_this_one_writes(tmp_path: Path) -> None:
+    """As 0.1.0 takes a record apart: five values, then whatever a newer version added."""
+    folder(tmp_path).append(dict(MEMBERS), everybody(MEMBERS))
+    for text in (tmp_path / "members.jsonl").read_bytes().splitlines(keepends=True)[1:]:
+        for record in durable.checked(text).values():
+            name, _more, lost, leased, _hold, *newer = record
+            assert name.startswith("1.")
+            assert leased is True
+            assert lost in {None, 12.5}
+            assert newer[0] is False
