@@ -160,6 +160,10 @@ def faults(world: World, peers: dict[PublicKey, Peer]) -> tuple[str, ...]:
     return world.inside(partial(world.tunnel.faults, OWN, PORT, MTU, SUBNET, peers))
 
 
+def stands(world: World) -> bool:
+    return world.inside(partial(world.tunnel.stands, MTU, SUBNET))
+
+
 def device(world: World) -> Device:
     held = world.inside(world.tunnel.device)
     assert held is not None
@@ -172,6 +176,7 @@ def is_whole(world: World, peers: dict[PublicKey, Peer]) -> None:
     assert {key: state.peer for key, state in held.peers.items()} == peers
     assert found.faults(SUBNET, MTU) == ()
     assert faults(world, peers) == ()
+    assert stands(world)
 
 
 def test_it_is_made_and_then_left_alone(world: World) -> None:
@@ -190,6 +195,7 @@ def test_a_device_that_went_is_made_whole_again(world: World) -> None:
     peers = wished(peer(1), peer(2))
     put_right(world, peers)
     world.vanish()
+    assert not stands(world)
     assert world.inside(world.tunnel.device) is None
     assert (world.look().rules, world.look().routes) == ((our_rule(MARK),), ())
     world.start()
@@ -201,6 +207,7 @@ def test_a_device_that_is_down_is_set_up_and_its_route_comes_back(world: World) 
     peers = wished(peer(1))
     put_right(world, peers)
     world.set_down()
+    assert not stands(world)
     assert "it is not up" in faults(world, peers)
     put_right(world, peers)
     is_whole(world, peers)

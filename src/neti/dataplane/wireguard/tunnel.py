@@ -92,6 +92,10 @@ class WholeTunnel:
             said.append(f"no wireguard-go answers for {DEVICE}")
         return tuple(said)
 
+    def stands(self, mtu: int, subnet: IPv4Network) -> bool:
+        """Whether link, rule and route are as they should be. Cheap: the device is not asked."""
+        return not self._links.read().faults(subnet, mtu)
+
     def put_right(
         self,
         private: PrivateKey,
