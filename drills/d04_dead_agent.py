@@ -13,6 +13,7 @@ from drills.waiting import wait_for
 TITLE = "the agent dead for ten minutes, and killed at every moment"
 
 _SESSION = 4
+_LATE = 120  # seconds that a busy machine may take to start an agent
 
 
 def run(drill: Run) -> Rows:
@@ -38,7 +39,7 @@ def _dead(drill: Run, seconds: float) -> Rows:
         server, client = field.hosts
         field.serve(server.namespace)
         for host in field.hosts:
-            host.configure(session_seconds=_SESSION)
+            host.configure(session_seconds=_SESSION, linger_seconds=int(seconds) + _LATE)
         field.start()
         server.reload(reject_all=True)
         steps = Steps()
