@@ -23,6 +23,7 @@ from neti.ruleset.objects import (
     DeleteTable,
     Drop,
     KernelState,
+    Require,
     RewriteChains,
     SetName,
     Transaction,
@@ -71,10 +72,19 @@ class SimulatedKernel(MemoryDataplane):
         if self.table is None:
             return {}
         self._let_end()
+        return self._left(self.table.enforce)
+
+    def require(self) -> dict[str, int | None]:
+        if self.table is None:
+            return {}
+        self._let_end()
+        return self._left(self.table.require)
+
+    def _left(self, held: Mapping[str, int | None]) -> dict[str, int | None]:
         now = self._now()
         return {
             key: left if left is None or left == FOREIGN else (left - now) // 1000
-            for key, left in self.table.enforce.items()
+            for key, left in held.items()
         }
 
     def timed(self, where: SetName) -> dict[str, int]:
@@ -105,9 +115,10 @@ class SimulatedKernel(MemoryDataplane):
         for held in table.timed.values():
             for key in [key for key, until in held.items() if until <= now]:
                 del held[key]
-        over = [k for k, u in table.enforce.items() if u is not None and u != FOREIGN and u <= now]
-        for key in over:
-            del table.enforce[key]
+        for armed in (table.enforce, table.require):
+            over = [k for k, u in armed.items() if u is not None and u != FOREIGN and u <= now]
+            for key in over:
+                del armed[key]
 
     # --- changes ---
 
@@ -154,6 +165,10 @@ class SimulatedKernel(MemoryDataplane):
                 table = self._existing()
                 super()._command(Drop(None))  # refused where either is there
                 table.enforce.update(dict.fromkeys(FAMILIES, now + milliseconds))
+            case Require(milliseconds) if milliseconds is not None:
+                table = self._existing()
+                super()._command(Require(None))
+                table.require.update(dict.fromkeys(FAMILIES, now + milliseconds))
             case _:
                 super()._command(command)
 

@@ -24,13 +24,17 @@ from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError, KernelMoved
+from neti.model import Encrypt, Site
 from neti.model.settings import OpenPort, Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.enforce import (
     OFF,
     PERMANENT,
     RELAXED,
+    REQUIRED,
     Enforcement,
+    arming,
+    begin_trial,
     confirm_trial,
     enforce_commands,
 )
@@ -61,6 +65,9 @@ ETH = Surroundings(uplinks=("eth0",), ssh_untracked=True)
 STRUCTURE = structure(SETTINGS, ETH)
 OTHER_RULES = structure(replace(SETTINGS, open_ports=(OpenPort(8080, 8080, "tcp"),)), ETH)
 MORE_SETS = Structure((*STRUCTURE.sets, ("counter other", "packets 0 bytes 0")), STRUCTURE.chains)
+ENCRYPTING = structure(
+    replace(SETTINGS, sites={"vpc": Site(name="vpc", encrypt=Encrypt.REQUIRE)}), ETH
+)
 HELD: dict[SetName, dict[str, str]] = {
     "overlay": {"192.168.0.9": "10.0.0.9", "192.168.0.10": "10.0.0.10"},
     "peers4": {"10.0.0.9": "", "198.51.100.1": ""},
@@ -196,15 +203,74 @@ def test_stages(dataplane: Dataplane) -> None:
         assert dataplane.read().armed_for_good is bool(wanted)
         assert enforce_commands(wanted, dataplane.enforce()) == ()
     with pytest.raises(DataplaneError):
-        apply(dataplane, *confirm_trial())
+        apply(dataplane, *confirm_trial(Enforcement(seconds=60)))
     assert dataplane.enforce() == {}
     apply(dataplane, Drop(60_000))
     left = dataplane.enforce()
     assert left.keys() == {"ipv4", "ipv6"}
     assert all(seconds is not None and 58 <= seconds <= 60 for seconds in left.values())
     assert dataplane.read().armed
-    apply(dataplane, *confirm_trial())
+    apply(dataplane, *confirm_trial(Enforcement(seconds=60)))
     assert dataplane.read().armed_for_good
+
+
+def test_what_is_in_the_clear_is_refused_on_trial_and_for_good(dataplane: Dataplane) -> None:
+    """Beside map enforce, each by its own time."""
+    apply(dataplane, CreateTable(STRUCTURE))
+    with pytest.raises(KernelMoved):
+        apply(dataplane, *begin_trial(Enforcement(permanent=True, require=60), {}))
+    assert dataplane.enforce() == {}
+    apply(dataplane, DeleteTable(), CreateTable(ENCRYPTING), *REQUIRED.commands())
+    assert dataplane.read().requires_for_good
+    assert arming(REQUIRED, dataplane.read()) == ()
+    apply(dataplane, *arming(OFF, dataplane.read()))
+    state = dataplane.read()
+    assert state.require == {}
+    assert not state.requires
+    for good in (PERMANENT, OFF):
+        on_trial = Enforcement(permanent=good.permanent, seconds=300, require=60)
+        apply(dataplane, *enforce_commands(good, dataplane.enforce()))
+        with pytest.raises(KernelMoved):
+            apply(dataplane, *confirm_trial(on_trial))
+        apply(dataplane, *begin_trial(on_trial, dataplane.enforce(), dataplane.require()))
+        state = dataplane.read()
+        assert state.armed_for_good is bool(good)
+        assert state.require is not None
+        assert all(58 <= (left or 0) <= 60 for left in state.require.values())
+        assert state.requires
+        assert not state.requires_for_good
+        assert arming(on_trial, state) == ()
+        apply(dataplane, *confirm_trial(on_trial))
+        assert arming(REQUIRED, dataplane.read()) == ()
+        assert dataplane.read().requires_for_good
+        apply(dataplane, *arming(good, dataplane.read()))
+        assert dataplane.read().require == {}
+
+
+@pytest.mark.parametrize("stage", [REQUIRED, Enforcement(permanent=True, require=300)])
+def test_a_new_table_goes_on_refusing_what_is_in_the_clear(
+    dataplane: Dataplane, stage: Enforcement
+) -> None:
+    """For no longer than before. A trial that is over by then is not carried over."""
+    elements = wishing({})
+    elements.enforce(stage)
+    reconciler = Reconciler(dataplane, NoConnections(), None)
+    reconciler.resync(ENCRYPTING, elements)
+    assert dataplane.read().requires is (stage == REQUIRED)  # only begin_trial begins one
+    reconciler.begin_trial(elements)
+    more = Structure((*ENCRYPTING.sets, *MORE_SETS.sets[-1:]), ENCRYPTING.chains)
+    elements.enforce(replace(stage, require=None if stage.require is None else 500))
+    done = reconciler.resync(more, elements)
+    assert done.planned.structure == "all"
+    state = dataplane.read()
+    assert state.armed_for_good
+    assert state.requires
+    assert all(left is None or left <= 300 for left in (state.require or {}).values())
+    assert reconciler.resync(more, elements).drift == ()
+    reconciler.resync(STRUCTURE, elements)
+    assert dataplane.read().require is None
+    reconciler.resync(ENCRYPTING, elements)
+    assert dataplane.read().requires is (stage == REQUIRED)
 
 
 def test_chains_are_rewritten_and_sets_stay(dataplane: Dataplane) -> None:
@@ -326,7 +392,7 @@ def test_nothing_is_ever_added_that_is_there(
         trial()
         trial()  # a longer one takes its place
         resync(wanted, Enforcement(seconds=300))
-        reconciler.confirm_trial()
+        reconciler.confirm_trial(elements)
         resync(wanted, PERMANENT)
         come_and_go()
         reconciler.disarm()
@@ -478,15 +544,20 @@ def test_a_table_tells_which_sets_it_lacks(dataplane: Dataplane) -> None:
             AddElements("tunneled", {"192.168.0.9": ""}),
         )
     assert not dataplane.read().elements["peers4"]
-    sets = tuple((f"set {where}", "type ipv4_addr") for where in sorted(OPTIONAL))
+    assert dataplane.read().require is None
+    four = sorted(OPTIONAL - {"clear6"})
+    sets = (
+        *((f"set {where}", "type ipv4_addr") for where in four),
+        ("set clear6", "type ipv6_addr"),
+    )
     encrypting = Structure((*STRUCTURE.sets, *sets), STRUCTURE.chains)
     reconciler, elements = Reconciler(dataplane, NoConnections(), None), wishing(HELD)
-    for where in OPTIONAL:
+    for where in four:
         elements.want(where, "192.168.0.9")
     reconciler.resync(encrypting, elements)
     state = dataplane.read()
     assert not state.missing
-    assert all(state.elements[where] == {"192.168.0.9": ""} for where in OPTIONAL)
+    assert all(state.elements[where] == {"192.168.0.9": ""} for where in four)
     reconciler.resync(STRUCTURE, elements)
     assert dataplane.read().missing == OPTIONAL
     assert not elements.pending

@@ -46,6 +46,7 @@ from tests.support.tunnel_net import (
 from neti.dataplane.nftables import NftablesDataplane
 from neti.model import Encrypt, Road, entry
 from neti.ruleset.enforce import Enforcement
+from neti.ruleset.objects import OPTIONAL
 from neti.ruleset.surroundings import TUNNEL_DEVICE
 
 pytestmark = pytest.mark.kernel
@@ -472,7 +473,7 @@ def test_turning_encryption_on_loses_nothing(sites: TwoSites) -> None:
         end.configured(Encrypt.OFF)
         end.resync()
     held = a.inside(NftablesDataplane)
-    assert held.read().missing == {"tunnel_peers", "tunneled"}
+    assert held.read().missing == OPTIONAL
     gone = replace(
         a.member,
         id="gone",

@@ -173,7 +173,7 @@ class Trying:
     def make_permanent(self, by: str, found: tuple[evidence.Finding, ...] = ()) -> bool:
         core = self._core
         try:
-            core.out.reconciler.confirm_trial()
+            core.out.reconciler.confirm_trial(core.members.elements)
         except DataplaneError as error:
             self.unconfirmed((f"the kernel had ended it already: {error}",))
             return False

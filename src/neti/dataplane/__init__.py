@@ -27,6 +27,9 @@ class Dataplane(Protocol):
     def enforce(self) -> dict[str, int | None]:
         """What map ``enforce`` holds, see KernelState; empty without a table."""
 
+    def require(self) -> dict[str, int | None]:
+        """What set ``require`` holds; empty without one."""
+
     def timed(self, where: SetName) -> dict[str, int]:
         """Elements of a set in which they end by the kernel's clock, with the seconds left."""
 
@@ -38,8 +41,9 @@ class Dataplane(Protocol):
         without a table."""
 
     def disarm(self) -> bool:
-        """Empty map ``enforce``, except for the mark (``KernelState.relaxed_by_hand``), whatever
-        else of the table is not as it should be. Returns whether there was such a map."""
+        """Empty map ``enforce``, except for the mark (``KernelState.relaxed_by_hand``), and set
+        ``require``, whatever else of the table is not as it should be. Returns whether there was
+        such a map."""
 
     def mark_down(self) -> None:
         """Leave an empty table that judges nothing, because ``neti down`` could not be noted on

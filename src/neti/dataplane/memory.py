@@ -28,6 +28,7 @@ from neti.ruleset.objects import (
     DeleteTable,
     Drop,
     KernelState,
+    Require,
     RewriteChains,
     SetName,
     Structure,
@@ -50,6 +51,7 @@ class _Table:
     elements: dict[SetName, dict[str, str]] = field(default_factory=dict)
     timed: dict[SetName, dict[str, int]] = field(default_factory=dict)
     enforce: dict[str, int | None] = field(default_factory=dict)
+    require: dict[str, int | None] = field(default_factory=dict)
 
     def copied(self) -> "_Table":
         return replace(
@@ -58,6 +60,7 @@ class _Table:
             elements={where: dict(held) for where, held in self.elements.items()},
             timed={where: dict(held) for where, held in self.timed.items()},
             enforce=dict(self.enforce),
+            require=dict(self.require),
         )
 
 
@@ -97,6 +100,7 @@ class MemoryDataplane:
             elements={where: dict(self.table.elements.get(where, {})) for where in ORDERED},
             timed={where: self.timed(where) for where in TIMED},
             enforce=self.enforce(),
+            require=self.require() if "require" in _set_names(self.table.sets) else None,
             missing=OPTIONAL - _set_names(self.table.sets),
         )
 
@@ -104,6 +108,7 @@ class MemoryDataplane:
         if self.table is None:
             return False
         self.table.enforce = {RELAXED_MARK: FOREIGN}
+        self.table.require = {}
         return True
 
     def mark_down(self) -> None:
@@ -118,12 +123,16 @@ class MemoryDataplane:
 
     def expire(self) -> None:
         """A trial's time is over."""
-        held = self._existing().enforce
-        for key in [key for key, left in held.items() if left is not None]:
-            del held[key]
+        table = self._existing()
+        for held in (table.enforce, table.require):
+            for key in [key for key, left in held.items() if left is not None]:
+                del held[key]
 
     def enforce(self) -> dict[str, int | None]:
         return dict(self.table.enforce) if self.table else {}
+
+    def require(self) -> dict[str, int | None]:
+        return dict(self.table.require) if self.table else {}
 
     def timed(self, where: SetName) -> dict[str, int]:
         return dict(self.table.timed.get(where, {})) if self.table else {}
@@ -172,12 +181,23 @@ class MemoryDataplane:
             case Drop(milliseconds):
                 left = None if milliseconds is None else milliseconds // 1000
                 _add("enforce", self._existing().enforce, dict.fromkeys(FAMILIES, left))
-            case DeleteElements("enforce", keys):
-                _delete("enforce", self._existing().enforce, keys)
-            case DeleteElements(where, keys) if where in TIMED:
-                _delete(where, self._existing().timed.setdefault(where, {}), keys)
+            case Require(milliseconds):
+                if "require" not in _set_names(self._existing().sets):
+                    raise KernelMoved("add require: No such file or directory")
+                left = None if milliseconds is None else milliseconds // 1000
+                _add("require", self._existing().require, dict.fromkeys(FAMILIES, left))
             case DeleteElements(where, keys):
-                _delete(where, self._existing().elements.setdefault(where, {}), keys)
+                self._delete(self._existing(), where, keys)
+
+    def _delete(self, table: _Table, where: SetName, keys: Iterable[str]) -> None:
+        if where == "enforce":
+            _delete(where, table.enforce, keys)
+        elif where == "require":
+            _delete(where, table.require, keys)
+        elif where in TIMED:
+            _delete(where, table.timed.setdefault(where, {}), keys)
+        else:
+            _delete(where, table.elements.setdefault(where, {}), keys)
 
     def _rewrite(self, structure: Structure, held: tuple[str, ...]) -> None:
         table = self._existing()

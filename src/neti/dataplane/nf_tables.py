@@ -72,14 +72,17 @@ _PACK: Final[Mapping[SetName, tuple[Callable[[str], bytes], int]]] = {
     "across4": (_four, 4),
     "tunnel_peers": (_four, 4),
     "tunneled": (_four, 4),
+    "clear4": (_four, 4),
     "revoked4": (_four, 4),
     "peers6": (_six, 16),
     "across6": (_six, 16),
+    "clear6": (_six, 16),
     "revoked6": (_six, 16),
     "tcp_listening": (_port, 2),
     "udp_listening": (_port, 2),
     "grace": (_family, 1),
     "enforce": (_family, 1),
+    "require": (_family, 1),
 }
 _TEXT: Final[Mapping[int, Callable[[bytes], str]]] = {
     4: _four_text,
@@ -120,6 +123,13 @@ def add_drop(milliseconds: int | None) -> Iterator[Order]:
     until = b"" if milliseconds is None else attribute(TIMEOUT, struct.pack(">Q", milliseconds))
     elements = [nested(LIST_ELEMENT, _key(_family(family)), verdict, until) for family in FAMILIES]
     return _listed(NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, "enforce", elements)
+
+
+def add_require(milliseconds: int | None) -> Iterator[Order]:
+    """Both families into set ``require``."""
+    until = b"" if milliseconds is None else attribute(TIMEOUT, struct.pack(">Q", milliseconds))
+    elements = [nested(LIST_ELEMENT, _key(_family(family)), until) for family in FAMILIES]
+    return _listed(NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, "require", elements)
 
 
 def delete(where: SetName, keys: Iterable[str]) -> Iterator[Order]:
@@ -256,6 +266,17 @@ def enforced(listed: Iterable[bytes]) -> dict[str, int | None]:
                 found[key] = FOREIGN
             else:
                 found[key] = _seconds(held, -1) if TIMEOUT in held else None
+    return found
+
+
+def required(listed: Iterable[bytes]) -> dict[str, int | None]:
+    """What set ``require`` holds, see ``neti.ruleset.KernelState``."""
+    found: dict[str, int | None] = {}
+    for payload in listed:
+        for _, element in attributes(payload):
+            held = dict(attributes(element))
+            key = _shown(_value(held.get(KEY, b"")))
+            found[key] = _seconds(held, FOREIGN) if TIMEOUT in held else None
     return found
 
 

@@ -50,6 +50,7 @@ from neti.ruleset.objects import (
     DeleteTable,
     Drop,
     KernelState,
+    Require,
     RewriteChains,
     SetName,
     Structure,
@@ -118,6 +119,7 @@ class NftablesDataplane:
             elements={where: nf.plain(where, self._elements(where)) for where in ORDERED},
             timed={where: self.timed(where) for where in TIMED},
             enforce=self.enforce(),
+            require=self.require() if "require" in found.sets else None,
             missing=OPTIONAL - found.sets,
         )
 
@@ -126,6 +128,9 @@ class NftablesDataplane:
 
     def enforce(self) -> dict[str, int | None]:
         return nf.enforced(self._elements("enforce"))
+
+    def require(self) -> dict[str, int | None]:
+        return nf.required(self._elements("require"))
 
     def counters(self) -> dict[str, int]:
         found = {}
@@ -249,6 +254,8 @@ def _orders(command: Command) -> Iterator[Order]:
             yield from nf.delete(where, keys)
         case Drop(milliseconds):
             yield from nf.add_drop(milliseconds)
+        case Require(milliseconds):
+            yield from nf.add_require(milliseconds)
         case DeleteTable():
             yield nf.delete_table()
         case CreateTable(structure):

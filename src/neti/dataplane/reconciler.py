@@ -23,11 +23,10 @@ from neti.errors import DataplaneError, DataplaneUnavailable, KernelMoved, Struc
 from neti.ruleset.delta import Changes, Elements
 from neti.ruleset.enforce import (
     OFF,
-    PERMANENT,
     Enforcement,
+    arming,
     begin_trial,
     confirm_trial,
-    enforce_commands,
 )
 from neti.ruleset.objects import (
     FOREIGN,
@@ -184,9 +183,9 @@ class Reconciler:
             return
         changes = elements.changes()
         mend(changes, mended)
-        arming = enforce_commands(elements.enforcement, kernel.enforce)
+        armed = arming(elements.enforcement, kernel)
         try:
-            self._dataplane.apply(Transaction((*changes.commands(), *arming)))
+            self._dataplane.apply(Transaction((*changes.commands(), *armed)))
         except KernelMoved:
             raise
         except DataplaneError as worse:
@@ -214,8 +213,10 @@ class Reconciler:
         """A cheap look: whether the kernel drops what it should, by the rules as they were left."""
         if not self.untouched():
             return False
-        held = KernelState(structure="", enforce=self._dataplane.enforce())
-        return held.armed if enforcement else True
+        held = KernelState(
+            structure="", enforce=self._dataplane.enforce(), require=self._dataplane.require()
+        )
+        return (held.armed or not enforcement) and (held.requires or not enforcement.requires)
 
     def disarm(self) -> None:
         """Stop dropping, whatever else of the table is refused or missing."""
@@ -244,19 +245,23 @@ class Reconciler:
     def begin_trial(self, elements: Elements) -> None:
         """Arm the kernel as ``elements.enforcement`` says, with the time-out counted from now."""
         for last in (False, True):
-            held = self._dataplane.enforce()
+            held, required = self._dataplane.enforce(), self._dataplane.require()
+            commands = begin_trial(elements.enforcement, held, required)
             try:
-                self._dataplane.apply(Transaction(begin_trial(elements.enforcement, held)))
+                self._dataplane.apply(Transaction(commands))
                 break
             except KernelMoved:
                 if last:
                     raise
         self._left = elements.enforcement
 
-    def confirm_trial(self) -> None:
-        """Take the time-out off. Raises DataplaneError if the kernel has ended the trial."""
-        self._dataplane.apply(Transaction(confirm_trial()))
-        self._left = PERMANENT
+    def confirm_trial(self, elements: Elements) -> None:
+        """Take the time-outs off. Raises DataplaneError if the kernel has ended the trial."""
+        commands = confirm_trial(elements.enforcement)
+        if not commands:
+            raise DataplaneError("no trial is wished for any more")
+        self._dataplane.apply(Transaction(commands))
+        self._left = elements.enforcement.for_good()
 
     def counters(self) -> dict[str, int]:
         return self._dataplane.counters()

@@ -45,6 +45,7 @@ ROUTE_PROTOCOL: Final = 78
 
 _TABLE: Final = b"neti\0"
 _MAP: Final = b"enforce\0"
+_SET: Final = b"require\0"
 _PATIENCE: Final = 10.0  # seconds for the kernel
 
 _SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
@@ -74,22 +75,25 @@ _GONE: Final = frozenset({errno.ENOENT})
 
 
 def disarm() -> bool:
-    """Empty map ``enforce``: nothing is dropped any more. Whether there was such a map.
+    """Empty map ``enforce`` and set ``require``: nothing is dropped any more, and nothing in the
+    clear is refused. Whether there was such a map.
 
     The mark is left in the same transaction. Raises DataplaneError: the kernel is as it was.
     """
     named = attribute(_LIST_TABLE, _TABLE) + attribute(_LIST_SET, _MAP)
     emptied = (_DELSETELEM, 0, named)
+    cleared = (_DELSETELEM, 0, attribute(_LIST_TABLE, _TABLE) + attribute(_LIST_SET, _SET))
     verdict = nested(_ELEMENT_DATA, nested(_DATA_VERDICT, attribute(_VERDICT_CODE, _CONTINUE)))
     key = nested(_ELEMENT_KEY, attribute(_DATA_VALUE, bytes((MARK,))))
     marked = (_NEWSETELEM, NLM_F_CREATE, named + _listed(key + verdict))
     try:
-        return _batch(emptied, marked)
+        # Only hosts that encrypt have the set.
+        return _batch(emptied, marked, cleared) or _batch(emptied, marked)
     except DataplaneUnavailable:
         raise
     except DataplaneError:
         # A map of another version may not take the mark. It matters more that nothing is dropped.
-        return _batch(emptied)
+        return _batch(emptied, cleared) or _batch(emptied)
 
 
 def _listed(element: bytes) -> bytes:

@@ -16,6 +16,7 @@ from ipaddress import IPv4Address
 from neti.ruleset.enforce import OFF, Enforcement
 from neti.ruleset.objects import (
     ORDERED,
+    REFUSED,
     REVOKED_BY,
     AddElements,
     Command,
@@ -85,8 +86,20 @@ class Elements:
         return self._enforcement
 
     def spare(self, addresses: frozenset[str]) -> None:
-        """These are never to be removed sources; see ``reach.never_revoked``."""
+        """These are never to be removed sources, nor refused where encryption is required; see
+        ``reach.never_revoked``."""
+        for where in REFUSED:
+            others = self._never_revoke ^ addresses
+            self._dirty[where] |= others & self._wishes[where].keys()
         self._never_revoke = addresses
+
+    def _spared(self, where: SetName, key: str) -> bool:
+        return where in REFUSED and key in self._never_revoke
+
+    def _wanted(self, where: SetName, key: str) -> str | None:
+        """Its value; None: it is not wanted."""
+        held = self._wishes[where].get(key)
+        return None if held is None or self._spared(where, key) else _shown(held)
 
     @property
     def never_revoke(self) -> frozenset[str]:
@@ -114,7 +127,11 @@ class Elements:
         return self._wishes[where].keys()
 
     def desired(self, where: SetName) -> dict[str, str]:
-        return {key: _shown(held) for key, held in self._wishes[where].items()}
+        return {
+            key: _shown(held)
+            for key, held in self._wishes[where].items()
+            if not self._spared(where, key)
+        }
 
     # --- the kernel's side ---
 
@@ -127,6 +144,8 @@ class Elements:
             self._dirty[where] |= {
                 key for key, wish in wishes.items() if key in held and held[key] != _shown(wish)
             }
+            if where in REFUSED:
+                self._dirty[where] |= held.keys() & self._never_revoke
         for revoked in self._revoked:
             self._revoked[revoked] = set(state.timed.get(revoked, {}))
         self._missing = state.missing
@@ -167,22 +186,21 @@ class Elements:
         for where in ORDERED:
             if where in self._missing:
                 continue  # comes with a new table
-            wishes, kernel = self._wishes[where], self._kernel[where]
+            kernel = self._kernel[where]
             for key in tuple(self._dirty[where]):
                 if not self._differs(where, key):
                     self._dirty[where].discard(key)
                     continue
                 if key in kernel:
                     changes.remove(where, key)
-                if key in wishes:
-                    changes.add(where, key, _shown(wishes[key]))
+                if (value := self._wanted(where, key)) is not None:
+                    changes.add(where, key, value)
             self._shrink(where)
         self._revocations(changes)
         return changes
 
     def _differs(self, where: SetName, key: str) -> bool:
-        held = self._wishes[where].get(key)
-        return (None if held is None else _shown(held)) != self._kernel[where].get(key)
+        return self._wanted(where, key) != self._kernel[where].get(key)
 
     def _shrink(self, where: SetName) -> None:
         """A Python set that was once large keeps its large table, and every iteration walks all of

@@ -1,4 +1,7 @@
-"""What map ``enforce`` holds, and the commands that make it so: shadow, trial, enforced. Pure.
+"""What map ``enforce`` and set ``require`` hold, and the commands that make them so. Pure.
+
+Map ``enforce`` is what makes the difference between shadow, trial and enforced. Set ``require`` is
+what makes the one between preferred and required encryption, and is never armed without the map.
 
 It promises that a trial ends by the kernel's own clock: its elements have a time-out, and taking
 that off (``confirm_trial``) fails as a whole once the trial is over.
@@ -7,73 +10,148 @@ Must never do: begin a trial again that is over, or make one longer, except by `
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from neti.ruleset.objects import FAMILIES, FOREIGN, RELAXED_MARK, DeleteElements, Drop
+from neti.ruleset.objects import (
+    FAMILIES,
+    FOREIGN,
+    RELAXED_MARK,
+    DeleteElements,
+    Drop,
+    KernelState,
+    Require,
+    SetName,
+)
+
+Held = Mapping[str, int | None]  # as KernelState.enforce and .require
+Arming = DeleteElements | Drop | Require
 
 
 @dataclass(frozen=True, slots=True)
 class Enforcement:
     """What map ``enforce`` should hold: nothing, drop for good, or drop for ``seconds``, after
-    which the kernel itself goes back to shadow."""
+    which the kernel itself goes back to shadow.
+
+    ``require``: the same of set ``require``, in seconds; 0: nothing; None: for good.
+    """
 
     permanent: bool = False
     seconds: float = 0
     relaxed: bool = False  # nothing, and the mark that an operator left stays
+    require: float | None = 0
 
     def __bool__(self) -> bool:
         return self.permanent or self.seconds > 0
 
+    @property
+    def requires(self) -> bool:
+        return self.require is None or self.require > 0
+
     def drop(self) -> Drop:
-        return Drop(None if self.permanent else max(1, int(self.seconds * 1000)))
+        return Drop(None if self.permanent else _milliseconds(self.seconds))
+
+    def refuse(self) -> Require:
+        return Require(None if self.require is None else _milliseconds(self.require))
+
+    def commands(self) -> "tuple[Arming, ...]":
+        """Into a kernel that holds nothing of it."""
+        return (*((self.drop(),) if self else ()), *((self.refuse(),) if self.requires else ()))
+
+    def for_good(self) -> "Enforcement":
+        """As it is once its trial is confirmed."""
+        return replace(PERMANENT, require=None if self.requires else 0)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
 
 
 OFF: Final = Enforcement()
 PERMANENT: Final = Enforcement(permanent=True)
+REQUIRED: Final = Enforcement(permanent=True, require=None)
 RELAXED: Final = Enforcement(relaxed=True)
 
 # Seconds: the kernel reports whole ones, and time passes between reading and applying.
 _TRIAL_SLACK: Final = 2
 
 
-def enforce_commands(
-    wanted: Enforcement, held: Mapping[str, int | None]
-) -> tuple[DeleteElements | Drop, ...]:
+def enforce_commands(wanted: Enforcement, held: Held) -> tuple[Arming, ...]:
     """Commands that turn map ``enforce``, which holds ``held``, into what is wanted.
 
     A trial whose elements are gone is over, and does not begin again here: only ``begin_trial`` may
     do that. If an element ends between reading and applying, the whole transaction fails, and the
     caller reads the kernel again.
     """
-    as_it_is = set(held) == set(FAMILIES)
-    if wanted.permanent:
-        if as_it_is and all(left is None for left in held.values()):
-            return ()
-        return begin_trial(wanted, held)
-    if wanted.seconds and as_it_is and FOREIGN not in held.values():
-        most = wanted.seconds + _TRIAL_SLACK
-        if all(left is not None and left <= most for left in held.values()):
-            return ()
-        return begin_trial(wanted, held)
-    return _emptied(key for key in held if not (wanted.relaxed and key == RELAXED_MARK))
+    if _is_so(None if wanted.permanent else wanted.seconds, held):
+        return ()
+    if wanted.permanent or (wanted.seconds and _whole(held)):
+        return (*_emptied("enforce", held), wanted.drop())
+    return _emptied("enforce", (k for k in held if not (wanted.relaxed and k == RELAXED_MARK)))
+
+
+def require_commands(wanted: Enforcement, held: Held | None) -> tuple[Arming, ...]:
+    """The same of set ``require``. ``held``: None where the table has no such set."""
+    if held is None or _is_so(wanted.require, held):
+        return ()
+    if wanted.require is None or (wanted.require and _whole(held)):
+        return (*_emptied("require", held), wanted.refuse())
+    return _emptied("require", held)
+
+
+def arming(wanted: Enforcement, kernel: KernelState) -> tuple[Arming, ...]:
+    """Both."""
+    return (
+        *enforce_commands(wanted, kernel.enforce),
+        *require_commands(wanted, kernel.require),
+    )
+
+
+def _whole(held: Held) -> bool:
+    """Whether both families are there, and nothing else."""
+    return set(held) == set(FAMILIES) and FOREIGN not in held.values()
+
+
+def _is_so(seconds: float | None, held: Held) -> bool:
+    """``seconds``: wanted; None: for good."""
+    if not _whole(held):
+        return False
+    if seconds is None:
+        return all(left is None for left in held.values())
+    most = seconds + _TRIAL_SLACK
+    return seconds > 0 and all(left is not None and left <= most for left in held.values())
 
 
 def begin_trial(
-    wanted: Enforcement, held: Mapping[str, int | None]
-) -> tuple[DeleteElements | Drop, ...]:
-    """Commands that arm the kernel as ``wanted``, with the time-out counted from now."""
-    return (*_emptied(held), wanted.drop())
+    wanted: Enforcement, held: Held, required: Held | None = None
+) -> tuple[Arming, ...]:
+    """Commands that arm the kernel as ``wanted``, with the time-outs counted from now. ``held``,
+    ``required``: as ``arming``'s. What is in force for good stays as it is."""
+    commands: list[Arming] = []
+    if not (wanted.permanent and _is_so(None, held)):
+        commands += (*_emptied("enforce", held), wanted.drop())
+    # Where the table has no such set, the kernel refuses all of it: nobody is told that it is on
+    # trial when it is not.
+    if wanted.requires and not (wanted.require is None and _is_so(None, required or {})):
+        commands += (*_emptied("require", required or ()), wanted.refuse())
+    return tuple(commands)
 
 
-def confirm_trial() -> tuple[DeleteElements | Drop, ...]:
-    """Commands that take the time-out off a trial. They fail as a whole if it is over by then, so
-    it does not matter how long this process was stopped between deciding and applying."""
-    return DeleteElements("enforce", FAMILIES), PERMANENT.drop()
+def confirm_trial(wanted: Enforcement) -> tuple[Arming, ...]:
+    """Commands that take the time-outs off a trial of ``wanted``. They fail as a whole if it is
+    over by then, so it does not matter how long this process was stopped between deciding and
+    applying."""
+    good = wanted.for_good()
+    commands: list[Arming] = []
+    if not wanted.permanent:
+        commands += (DeleteElements("enforce", FAMILIES), good.drop())
+    if wanted.require is not None and wanted.requires:
+        commands += (DeleteElements("require", FAMILIES), good.refuse())
+    return tuple(commands)
 
 
-def _emptied(keys: Iterable[str]) -> tuple[DeleteElements, ...]:
+def _emptied(where: SetName, keys: Iterable[str]) -> tuple[DeleteElements, ...]:
     """Adding an element that is there would not refresh its time-out, and kernels before Linux 5.10
     refuse it."""
     gone = tuple(keys)
-    return (DeleteElements("enforce", gone),) if gone else ()
+    return (DeleteElements(where, gone),) if gone else ()

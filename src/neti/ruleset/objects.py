@@ -3,7 +3,8 @@
 The table has two parts that change at very different rates. Its *structure* (sets and chains, a
 page of text) changes with the configuration and the host's interfaces. Its *elements* (who is a
 member) change with the fleet, one at a time: see ``neti.ruleset.delta``. ``neti.ruleset.enforce``
-has the one map that makes the difference between shadow and enforced.
+has the map that makes the difference between shadow and enforced, and the set that makes the one
+between preferred and required encryption.
 
 It promises that nothing reaches the kernel but a Transaction, which prints as nft would take it.
 Commands are strict: what is added must be absent, and what is deleted must be there. So a kernel
@@ -28,10 +29,13 @@ SetName = Literal[
     "udp_listening",
     "tunnel_peers",
     "tunneled",
+    "clear4",
+    "clear6",
     "revoked4",
     "revoked6",
     "grace",
     "enforce",
+    "require",
 ]
 
 # Only this program adds and removes elements of these. In the other sets the kernel's clock ends
@@ -46,13 +50,17 @@ ORDERED: Final[tuple[SetName, ...]] = (
     "udp_listening",
     "tunnel_peers",
     "tunneled",
+    "clear4",
+    "clear6",
 )
 # Not in every structure: only hosts that encrypt have them.
-OPTIONAL: Final[frozenset[SetName]] = frozenset({"tunnel_peers", "tunneled"})
+OPTIONAL: Final[frozenset[SetName]] = frozenset({"tunnel_peers", "tunneled", "clear4", "clear6"})
+# What is in these is refused on its way out too, so an address that must be reached is never there.
+REFUSED: Final[frozenset[SetName]] = frozenset({"clear4", "clear6"})
 LISTENING: Final[Mapping[str, SetName]] = {"tcp": "tcp_listening", "udp": "udp_listening"}
 TIMED: Final[tuple[SetName, ...]] = ("revoked4", "revoked6", "grace")
 MAPS: Final = frozenset({"overlay", "enforce"})
-FAMILIES: Final = ("ipv4", "ipv6")  # the keys of map enforce
+FAMILIES: Final = ("ipv4", "ipv6")  # the keys of map enforce and of set require
 FOREIGN: Final = -1  # in place of the seconds left, where the map holds what we never write
 RELAXED_MARK: Final = "78"  # the key of what dataplane.way_out leaves in a map that it emptied
 FOREVER: Final = 10**9  # seconds of an element that has no end, in a set where each should have one
@@ -87,7 +95,11 @@ class Structure:
         return f"table {FAMILY_TABLE} {{\n{self._chains()}}}\n"
 
     def defines(self, where: SetName) -> bool:
-        return where not in OPTIONAL or any(name == f"set {where}" for name, _ in self.sets)
+        return where not in OPTIONAL or self.has(f"set {where}")
+
+    def has(self, named: str) -> bool:
+        """``named``: kind and name of a set, map or counter."""
+        return any(name == named for name, _ in self.sets)
 
     def rule(self, chain: str, place: int) -> str | None:
         """The rule's own words, by its place in its chain."""
@@ -117,7 +129,8 @@ class KernelState:
 
     ``timed`` are elements with the seconds that they have left. ``enforce``: by key, the seconds
     that its drop has left (0: less than one); None: no end; FOREIGN: something that we never write.
-    ``missing``: those of ``OPTIONAL`` that the table does not have.
+    ``require``: the same of set ``require``, whose elements have no value; None: the table has no
+    such set. ``missing``: those of ``OPTIONAL`` that the table does not have.
     """
 
     structure: str | None
@@ -126,6 +139,7 @@ class KernelState:
     elements: Mapping[SetName, Mapping[str, str]] = field(default_factory=dict)
     timed: Mapping[SetName, Mapping[str, int]] = field(default_factory=dict)
     enforce: Mapping[str, int | None] = field(default_factory=dict)
+    require: Mapping[str, int | None] | None = None
     missing: frozenset[SetName] = frozenset()
 
     @property
@@ -137,6 +151,16 @@ class KernelState:
     @property
     def armed_for_good(self) -> bool:
         return all(self.enforce.get(family, 0) is None for family in FAMILIES)
+
+    @property
+    def requires(self) -> bool:
+        """Whether what is in the clear is refused, with or without an end, by both families."""
+        return self.require is not None and self.require.keys() >= set(FAMILIES)
+
+    @property
+    def requires_for_good(self) -> bool:
+        held = self.require or {}
+        return all(held.get(family, 0) is None for family in FAMILIES)
 
     @property
     def relaxed_by_hand(self) -> bool:
@@ -198,6 +222,17 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Require:
+    """Both families into set ``require``, for good or for so many milliseconds; each absent."""
+
+    milliseconds: int | None = None
+
+    def __str__(self) -> str:
+        until = "" if self.milliseconds is None else f" timeout {self.milliseconds}ms"
+        return _element("add", "require", (f"{family}{until}" for family in FAMILIES))
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteTable:
     def __str__(self) -> str:
         return f"delete table {FAMILY_TABLE}"
@@ -227,7 +262,16 @@ class RewriteChains:
 
 
 _AWAY: Final = ("flush", "delete")
-Command = AddElements | AddTimed | DeleteElements | Drop | DeleteTable | CreateTable | RewriteChains
+Command = (
+    AddElements
+    | AddTimed
+    | DeleteElements
+    | Drop
+    | Require
+    | DeleteTable
+    | CreateTable
+    | RewriteChains
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from neti.ruleset.delta import Changes, Elements
-from neti.ruleset.enforce import Enforcement, enforce_commands
+from neti.ruleset.enforce import Enforcement, arming
 from neti.ruleset.objects import (
     RELAXED_MARK,
     KernelState,
@@ -87,13 +87,13 @@ def plan(
     if kernel.structure is None:
         new = _whole(structure, elements, kernel, mended, grace_seconds)
         return Plan(new, Rewrite.NEW, changes)
-    arming = enforce_commands(elements.enforcement, kernel.enforce)
+    armed = arming(elements.enforcement, kernel)
     if seen is not None and kernel.structure == seen.listing and seen.digest == digest(structure):
-        return Plan(Transaction((*changes.commands(), *arming)), Rewrite.NOTHING, changes)
+        return Plan(Transaction((*changes.commands(), *armed)), Rewrite.NOTHING, changes)
     # A rule may name any set of the wanted structure, so all of those must be there.
     if kernel.definitions == definitions(structure):
         chains = RewriteChains(structure, kernel.chain_names)
-        return Plan(Transaction((chains, *changes.commands(), *arming)), Rewrite.CHAINS, changes)
+        return Plan(Transaction((chains, *changes.commands(), *armed)), Rewrite.CHAINS, changes)
     return Plan(_whole(structure, elements, kernel, mended, grace_seconds), Rewrite.ALL, changes)
 
 
@@ -144,4 +144,8 @@ def drift(
         found.append("what map enforce holds was taken out")
     elif not left and kernel.enforce.keys() - {RELAXED_MARK}:
         found.append("something was put into map enforce")
+    if left.require is None and not kernel.requires_for_good:
+        found.append("what set require holds was taken out")
+    elif not left.requires and kernel.require:
+        found.append("something was put into set require")
     return tuple(found)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from neti.model.settings import Settings
+from neti.ruleset import policy_require as requiring
 from neti.ruleset import policy_tunnel as tunneling
 from neti.ruleset.networks import by_family, listed
 from neti.ruleset.objects import SEEN_SECONDS, SEEN_SIZE, Chain, Structure
@@ -72,6 +73,7 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
     """All chains. The order of the rules in ``input`` is a promise: see docs/how-it-works.md."""
     whose = Whose(settings, surroundings)
     tunnel = tunneling.tunnel_of(settings, surroundings)
+    encrypts = tunneling.encrypts(settings, surroundings)
     return Structure(
         (*SETS, *tunneling.sets(settings, surroundings)),
         (
@@ -80,9 +82,10 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
             _refusal(),
             *tunneling.tunnel_chains(settings, surroundings, whose),
             *clamp(settings, surroundings),
-            _output(settings, surroundings),
             *record_chains(whose.toward_container),
             *opened(settings),
+            *(requiring.require_chains(settings) if encrypts else ()),
+            _output(settings, surroundings),
             *judge(settings),
             *removed(surroundings),
             _input(settings, surroundings, whose),
@@ -93,7 +96,7 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
                 f"type filter hook input priority {_LAST}; policy accept;",
                 tunnel,
             ),
-            *_published(settings, tunnel),
+            *_published(settings, surroundings, tunnel),
             *_forward(settings, surroundings, whose),
         ),
     )
@@ -156,7 +159,8 @@ def _refusal() -> Chain:
 
 
 def _output(settings: Settings, surroundings: Surroundings) -> Chain:
-    """The only thing that is ever refused on the way out: an overlay address that nobody holds.
+    """What is refused on the way out: an overlay address that nobody holds; and what would go in
+    the clear where encryption is required.
 
     There is no exception for lo, because the overlay's route leads there.
     """
@@ -164,7 +168,11 @@ def _output(settings: Settings, surroundings: Surroundings) -> Chain:
     return Chain(
         "output",
         f"type filter hook output priority {FILTER_PRIORITY}; policy accept;",
-        (*to_clamp(settings, surroundings), f"ip daddr {settings.overlay_subnet} {refusal}"),
+        (
+            *to_clamp(settings, surroundings),
+            *(requiring.to_clear() if tunneling.encrypts(settings, surroundings) else ()),
+            f"ip daddr {settings.overlay_subnet} {refusal}",
+        ),
     )
 
 
@@ -184,6 +192,7 @@ def _vouched(settings: Settings, *, removed: str) -> Iterator[str]:
 
 def _input(settings: Settings, surroundings: Surroundings, whose: Whose) -> Chain:
     tunnel = tunneling.tunnel_of(settings, surroundings)
+    encrypts = tunneling.encrypts(settings, surroundings)
     return Chain(
         "input",
         f"type filter hook input priority {FILTER_PRIORITY}; policy accept;",
@@ -192,6 +201,7 @@ def _input(settings: Settings, surroundings: Surroundings, whose: Whose) -> Chai
             *to_clamp(settings, surroundings),
             f"{_FIRST} jump first_asked",
             *_ssh(settings),
+            *((requiring.from_clear(forwarded=False),) if encrypts else ()),
             # Early, because nearly all packets are theirs: up to the removed sources all rules only
             # accept, so their order among each other changes nothing.
             *_PEERS,
@@ -232,8 +242,12 @@ def _first_packets(name: str, counter: str, hook: str | None, tunnel: Tunnel | N
     return Chain(name, hook, ('iif "lo" accept', *(f"{_FIRST} {rule}" for rule in from_members)))
 
 
-def _published(settings: Settings, tunnel: Tunnel | None) -> Iterator[Chain]:
+def _published(
+    settings: Settings, surroundings: Surroundings, tunnel: Tunnel | None
+) -> Iterator[Chain]:
+    encrypts = tunneling.encrypts(settings, surroundings)
     rules = (
+        *((requiring.from_clear(forwarded=True),) if encrypts else ()),
         *_PEERS,
         *tunneling.admitted(tunnel),
         *_vouched(settings, removed="removed_forwarded"),
@@ -254,6 +268,7 @@ def _forward(settings: Settings, surroundings: Surroundings, whose: Whose) -> It
         (
             *to_clamp(settings, surroundings),
             f"ip daddr {settings.overlay_subnet} {refusal}",
+            *(requiring.to_clear(whose) if tunneling.encrypts(settings, surroundings) else ()),
             *(f"{leaving} goto toward_containers" for leaving in whose.toward_container),
         ),
     )

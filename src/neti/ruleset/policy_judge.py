@@ -31,21 +31,26 @@ def _open(port: OpenPort) -> Iterator[str]:
         yield f"{word} saddr {listed(networks)} {untracked} accept"
 
 
+def icmp() -> Iterator[str]:
+    """Echo and errors, from whom ever."""
+    limit = "limit rate 50/second burst 100 packets accept"
+    yield (
+        "icmp type { echo-request, destination-unreachable, time-exceeded, "
+        f"parameter-problem }} {limit}"
+    )
+    yield (
+        "icmpv6 type { echo-request, destination-unreachable, packet-too-big, "
+        f"time-exceeded, parameter-problem }} {limit}"
+    )
+
+
 def judge(settings: Settings) -> Iterator[Chain]:
     """The last word on a packet that no other rule has let in."""
-    limit = "limit rate 50/second burst 100 packets accept"
     yield Chain(
         "verdict",
         None,
         (
-            (
-                "icmp type { echo-request, destination-unreachable, time-exceeded, "
-                f"parameter-problem }} {limit}"
-            ),
-            (
-                "icmpv6 type { echo-request, destination-unreachable, packet-too-big, "
-                f"time-exceeded, parameter-problem }} {limit}"
-            ),
+            *icmp(),
             # A connection from before tracking began shows as segments in mid-stream: plain ACKs of
             # which conntrack knows nothing. A removed peer gets no grace. The flags come before the
             # set, because nft 1.1 takes a protocol that is looked up in a set for a conflict.

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from neti.model.settings import Settings
-from neti.ruleset import reach
+from neti.ruleset import policy_require, reach
 from neti.ruleset.objects import Chain
 from neti.ruleset.surroundings import TUNNEL_DEVICE, Surroundings, Tunnel, Whose
 
@@ -45,7 +45,7 @@ def encrypts(settings: Settings, surroundings: Surroundings) -> bool:
 
 
 def sets(settings: Settings, surroundings: Surroundings) -> tuple[tuple[str, str], ...]:
-    return SETS if encrypts(settings, surroundings) else ()
+    return (*SETS, *policy_require.SETS) if encrypts(settings, surroundings) else ()
 
 
 def tunnel_of(settings: Settings, surroundings: Surroundings) -> Tunnel | None:

@@ -52,6 +52,7 @@ def elements_of(
         yield Element("tunnel_peers", str(member.overlay))
     if road in _THROUGH:
         yield Element("tunneled", str(member.overlay))
+    yield from _never_in_the_clear(member, host=host, sites=sites)
     if road in _NOT_IN_THE_CLEAR:
         return
     site = sites.get(member.site)
@@ -70,6 +71,20 @@ def elements_of(
             yield Element("peers4", str(address))
             if clamped and not any(address in network for network in ranges):
                 yield Element("across4", str(address))
+
+
+def _never_in_the_clear(
+    member: Member, *, host: Host, sites: Mapping[str, Site]
+) -> Iterator[Element]:
+    """By which addresses nothing may go where encryption is required, whatever its road is now: the
+    rules look at them only while it is."""
+    if encryption(sites.get(host.site), sites.get(member.site)) is not Encrypt.REQUIRE:
+        return
+    if member.site == host.site:
+        return
+    for address in admitted_addresses(member, host=host, sites=sites):
+        six = isinstance(address, IPv6Address)
+        yield Element("clear6" if six else "clear4", str(address))
 
 
 def own_elements(host: Host, overlay: IPv4Address) -> Iterator[Element]:

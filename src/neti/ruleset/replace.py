@@ -6,6 +6,9 @@ It promises that there is no moment without the table, and that what ends by the
 Must never do: carry over a trial that is over by then.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from neti.ruleset.delta import Elements
 from neti.ruleset.enforce import Enforcement
 from neti.ruleset.objects import (
@@ -35,19 +38,12 @@ def replacement(
     now.
     """
     commands: list[Command] = []
-    armed = elements.enforcement
-    if not armed.permanent:
-        # A trial is carried over with the time that the kernel says is left. If it is over when
-        # this is applied, the deletion fails, and the whole transaction with it.
-        left = min(kernel.enforce.get(family) or 0 for family in FAMILIES)
-        armed = Enforcement(seconds=max(0, min(armed.seconds, left)))
-        if armed:
-            commands.append(DeleteElements("enforce", FAMILIES))
+    armed, over = _carried(structure, elements.enforcement, kernel)
+    commands += over
     if kernel.structure is not None:
         commands.append(DeleteTable())
     commands.append(CreateTable(structure))
-    if armed:
-        commands.append(armed.drop())
+    commands += armed.commands()
     for where in ORDERED:
         wanted = elements.desired(where)
         if wanted and structure.defines(where):
@@ -65,3 +61,28 @@ def replacement(
         if current:
             commands.append(AddTimed(where, current))
     return Transaction(tuple(commands))
+
+
+def _carried(
+    structure: Structure, armed: Enforcement, kernel: KernelState
+) -> tuple[Enforcement, list[DeleteElements]]:
+    """What is to be armed in the new table, and what has to be in the old one until then. A trial
+    is carried over with the time that the kernel says is left. If it is over when this is applied,
+    the deletion fails, and the whole transaction with it."""
+    over = []
+    if not armed.permanent:
+        armed = replace(armed, seconds=_left(armed.seconds, kernel.enforce))
+        if armed:
+            over.append(DeleteElements("enforce", FAMILIES))
+    if not structure.has("set require"):
+        armed = replace(armed, require=0)
+    elif armed.require is not None:
+        armed = replace(armed, require=_left(armed.require, kernel.require or {}))
+        if armed.requires:
+            over.append(DeleteElements("require", FAMILIES))
+    return armed, over
+
+
+def _left(seconds: float, held: Mapping[str, int | None]) -> float:
+    """Of a trial of so many seconds, as the kernel holds it."""
+    return max(0, min(seconds, *(held.get(family) or 0 for family in FAMILIES)))

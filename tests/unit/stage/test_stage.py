@@ -205,7 +205,8 @@ def test_nothing_is_added_that_is_there() -> None:
     commands = enforce_commands(PERMANENT, {"ipv4": FOREIGN, "ipv6": None, "78": FOREIGN})
     assert commands == (DeleteElements("enforce", ("ipv4", "ipv6", "78")), Drop())
     assert enforce_commands(PERMANENT, {}) == (Drop(),)
-    assert confirm_trial() == (DeleteElements("enforce", ("ipv4", "ipv6")), Drop())
+    on_trial = Enforcement(seconds=60)
+    assert confirm_trial(on_trial) == (DeleteElements("enforce", ("ipv4", "ipv6")), Drop())
 
 
 def test_the_mark_of_relax_stays_while_nothing_is_dropped() -> None:
