@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from neti.model import Encrypt
 from neti_lab import LabError, groups, neighbours
 from neti_lab.agents import configuration
 from neti_lab.pairs import judge, matrix
@@ -36,8 +37,9 @@ def test_every_address_lies_in_its_sites_range_and_is_no_routers(hosts: int) -> 
             assert host.private != site.router
 
 
-def test_a_plan_survives_being_written_down() -> None:
-    plan, _ = plan_lab(name="x1", hosts=3, registry="zookeeper").with_host("vpc")
+@pytest.mark.parametrize("encrypt", [False, True])
+def test_a_plan_survives_being_written_down(encrypt: bool) -> None:
+    plan, _ = plan_lab(name="x1", hosts=3, registry="closed", encrypt=encrypt).with_host("vpc")
     assert from_document(json.loads(json.dumps(to_document(plan)))) == plan
 
 
@@ -134,6 +136,15 @@ def test_a_hosts_configuration_says_nothing_of_the_machine(registry: RegistryKin
     assert ("zk_hosts" in document) is (registry != "embedded")
     assert ("registry_tls" in document) is (registry == "closed")
     assert ("registry" in document) is (registry == "embedded")
+
+
+@pytest.mark.parametrize("encrypt", Encrypt)
+def test_hosts_that_can_encrypt_are_told_to_and_no_others(encrypt: Encrypt) -> None:
+    for can in (False, True):
+        plan = plan_lab(hosts=1, registry="closed", encrypt=can)
+        document = configuration(plan, plan.hosts[0], state=LabState("lab"), encrypt=encrypt)
+        expected = {encrypt.value} if can else {None}
+        assert {site.get("encrypt") for site in document["sites"].values()} == expected
 
 
 def test_the_drawing_of_a_large_lab_stays_small() -> None:

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import yaml
 
-from neti_lab import LabError, namespaces, processes
+from neti.model import Encrypt
+from neti_lab import LabError, namespaces, processes, wireguard
 from neti_lab.processes import Process
 from neti_lab.state import LabState
 from neti_lab.topology import (
@@ -34,9 +35,15 @@ def neti_command(*arguments: str) -> list[str]:
 
 
 def configuration(
-    plan: LabPlan, host: LabHost, *, state: LabState, reject_all: bool = False
+    plan: LabPlan,
+    host: LabHost,
+    *,
+    state: LabState,
+    reject_all: bool = False,
+    encrypt: Encrypt = Encrypt.PREFER,
 ) -> dict[str, Any]:
-    """The host's neti.yml as a document; pure."""
+    """The host's neti.yml as a document; pure. ``encrypt`` counts where hosts can."""
+    encrypts = {"encrypt": encrypt.value} if plan.encrypt else {}
     if plan.registry == "embedded":
         registry: dict[str, Any] = {"registry": f"embedded:{state.registry_file}"}
     elif plan.registry == "ensemble":
@@ -61,6 +68,7 @@ def configuration(
                 "public": [str(site.public)],
                 "vpc_ids": [site.vpc_id],
                 "reached_by": "public",
+                **encrypts,
             }
             for site in plan.sites
         },
@@ -84,9 +92,14 @@ def tls_files(state: LabState, stem: str) -> dict[str, str]:
 
 
 def write_configuration(
-    plan: LabPlan, host: LabHost, *, state: LabState, reject_all: bool = False
+    plan: LabPlan,
+    host: LabHost,
+    *,
+    state: LabState,
+    reject_all: bool = False,
+    encrypt: Encrypt = Encrypt.PREFER,
 ) -> None:
-    document = configuration(plan, host, state=state, reject_all=reject_all)
+    document = configuration(plan, host, state=state, reject_all=reject_all, encrypt=encrypt)
     path = state.config(host.name)
     (path.parent / "state").mkdir(parents=True, exist_ok=True, mode=0o700)
     scratch = path.with_suffix(".new")
@@ -180,4 +193,4 @@ def _shown(command: Sequence[str]) -> str:
 
 def _inside(plan: LabPlan, host: LabHost, *arguments: str, state: LabState) -> Sequence[str]:
     command = neti_command(*arguments, "-c", str(state.config(host.name)))
-    return namespaces.command_inside(plan.namespace(host.name), command)
+    return wireguard.command_on(plan, host, command, state=state)

@@ -30,11 +30,10 @@ _hosts_of_a_demo = click.option(
 _registry = click.option(
     "--registry",
     type=click.Choice(["embedded", "zookeeper", "closed", "ensemble"]),
-    default="embedded",
-    show_default=True,
-    help="embedded: a file that all agents share; zookeeper: one real server (Debian's package); "
-    "closed: the same with mutual TLS, access rights, admission and strict; "
-    "ensemble: three servers in vpc, proxies in ec2, mutual TLS and access rights.",
+    help="embedded, the default: a file that all agents share; zookeeper: one real server "
+    "(Debian's package); closed, the default with --encrypt: the same with mutual TLS, access "
+    "rights, admission and strict; ensemble: three servers in vpc, proxies in ec2, mutual TLS and "
+    "access rights.",
 )
 
 
@@ -59,21 +58,26 @@ def lab_group() -> None:
 @lab_group.command()
 @_hosts
 @_registry
+@click.option("--encrypt", is_flag=True, help="With WireGuard: both sites have 'encrypt: prefer'.")
 @click.option("--no-agents", is_flag=True, help="Networks and services only.")
 @_name
-def up(hosts: int, registry: RegistryKind, no_agents: bool, name: str) -> None:
+def up(
+    hosts: int, registry: RegistryKind | None, encrypt: bool, no_agents: bool, name: str
+) -> None:
     """Build a lab and leave it up.
 
     \b
     Examples:
       neti lab up
+      neti lab up --hosts 2 --encrypt && neti lab sniff
       neti lab up --hosts 50 --registry zookeeper --name big
     """
     from neti_lab import lifecycle
     from neti_lab.state import open_state
     from neti_lab.topology import plan_lab
 
-    plan = plan_lab(name=name, hosts=hosts, registry=registry)
+    kind = _registry_kind(registry, encrypt=encrypt)
+    plan = plan_lab(name=name, hosts=hosts, registry=kind, encrypt=encrypt)
     state = open_state(name)
     with lifecycle.commanding(state):
         lifecycle.bring_up(state, plan, with_agents=not no_agents, tell=say)
@@ -83,6 +87,15 @@ def up(hosts: int, registry: RegistryKind, no_agents: bool, name: str) -> None:
         f"→ '{lab_command(name, 'down')}' takes it down",
         f"→ '{lab_command(name, 'exec')} {plan.hosts[0].name} neti status' asks one of its hosts",
     )
+
+
+def _registry_kind(asked: RegistryKind | None, *, encrypt: bool) -> RegistryKind:
+    if encrypt and asked not in (None, "closed"):
+        raise click.UsageError(
+            f"--encrypt goes with --registry closed, not {asked}: encryption can only be required "
+            "where nobody can replace another host's key"
+        )
+    return asked or ("closed" if encrypt else "embedded")
 
 
 @lab_group.command()
@@ -138,7 +151,7 @@ def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
       neti lab exec vpc-2 neti status
       neti lab exec stranger ping -c 3 203.0.113.11
     """
-    from neti_lab import LabError, namespaces
+    from neti_lab import LabError, namespaces, wireguard
     from neti_lab.state import open_state
 
     namespaces.require()
@@ -151,7 +164,10 @@ def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
     # So that "neti" means this one, also where its folder is not on the PATH.
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
     namespaces.rename(node)
-    line = namespaces.command_inside(plan.namespace(node), command)
+    if node in {host.name for host in plan.hosts}:
+        line = wireguard.command_on(plan, plan.host(node), command, state=state)
+    else:
+        line = namespaces.command_inside(plan.namespace(node), command)
     os.execv(line[0], line)
 
 
@@ -160,7 +176,7 @@ def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
 @_registry
 @click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
 @_name
-def demo(hosts: int, registry: RegistryKind, keep: bool, name: str) -> None:
+def demo(hosts: int, registry: RegistryKind | None, keep: bool, name: str) -> None:
     """Show what Neti does, on a lab of its own, in half a minute.
 
     Two sites come up; every host reaches every other by overlay address; one joins, one leaves,
@@ -179,7 +195,7 @@ def demo(hosts: int, registry: RegistryKind, keep: bool, name: str) -> None:
     from neti_lab.state import open_state
     from neti_lab.topology import plan_lab
 
-    plan = plan_lab(name=name, hosts=hosts, registry=registry)
+    plan = plan_lab(name=name, hosts=hosts, registry=registry or "embedded")
     state = open_state(name)
     try:
         with lifecycle.commanding(state):

@@ -22,6 +22,7 @@ from neti_lab import (
     processes,
     registries,
     services,
+    wireguard,
 )
 from neti_lab.groups import EVERYWHERE
 from neti_lab.state import LabState, exclusive
@@ -68,6 +69,8 @@ def bring_up(
     ``groups_closed``: where gateways emulate security groups, hosts are closed to the outside.
     """
     namespaces.require()
+    if plan.encrypt:
+        wireguard.require()
     if is_up(state):
         raise already_up(plan.name)
     left = take_down(state)
@@ -84,6 +87,9 @@ def bring_up(
         tell(f"networks: {len(plan.sites)} sites with {len(plan.hosts)} hosts, one internet")
         services.start(state, agents.neti_command("lab", "serve", "--name", plan.name))
         tell("services: instance metadata and a web service on every host")
+        if plan.encrypt:
+            wireguard.start(plan, plan.hosts, state=state)
+            tell("encryption: every host has WireGuard")
         if with_registry:
             registries.start(plan, state)
             tell(f"registry: {plan.registry}")
@@ -116,6 +122,8 @@ def add_host(state: LabState, plan: LabPlan, site: str) -> tuple[LabPlan, LabHos
         certificates.certify(host, state)
     elif plan.registry == "closed":
         closed.admit(plan, host, state)
+    if plan.encrypt:
+        wireguard.start(plan, [host], state=state)
     services.refresh(state)
     return plan, host
 
@@ -149,6 +157,7 @@ def describe(state: LabState) -> dict[str, Any]:
         "name": plan.name,
         "up": is_up(state),
         "registry": plan.registry,
+        "encrypt": plan.encrypt,
         "folder": str(state.folder),
         "hosts": [
             {

@@ -35,9 +35,10 @@ def status_lines(document: Mapping[str, Any]) -> list[str]:
         )
         for host in hosts
     ]
+    encrypted = "; hosts can encrypt" if document.get("encrypt") else ""
     others = ", ".join(node["name"] for node in document["others"])
     return [
-        f"Lab {document['name']!r} is {state}; registry: {document['registry']}",
+        f"Lab {document['name']!r} is {state}; registry: {document['registry']}{encrypted}",
         f"Configurations, logs and state: {document['folder']}",
         "",
         *table(("HOST", "SITE", "PRIVATE", "PUBLIC", "AGENT", "NAMESPACE"), rows),

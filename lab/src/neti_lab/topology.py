@@ -114,6 +114,7 @@ class LabPlan:
     name: str
     registry: RegistryKind
     sites: tuple[LabSite, ...]
+    encrypt: bool = False  # whether hosts can encrypt what goes between the sites
 
     @property
     def hosts(self) -> tuple[LabHost, ...]:
@@ -165,6 +166,7 @@ def plan_lab(
     name: str = "lab",
     hosts: int | Mapping[str, int] = 4,
     registry: RegistryKind = "embedded",
+    encrypt: bool = False,
 ) -> LabPlan:
     """A lab of the two sites with ``hosts`` hosts each (or as many as the mapping says)."""
     namespace_prefix(name)
@@ -175,6 +177,7 @@ def plan_lab(
     return LabPlan(
         name=name,
         registry=registry,
+        encrypt=encrypt,
         sites=(
             LabSite(
                 name="ec2",
@@ -203,13 +206,17 @@ def to_document(plan: LabPlan) -> dict[str, Any]:
     return {
         "name": plan.name,
         "registry": plan.registry,
+        "encrypt": plan.encrypt,
         "hosts": {site.name: site.size for site in plan.sites},
     }
 
 
 def from_document(document: Mapping[str, Any]) -> LabPlan:
     return plan_lab(
-        name=document["name"], registry=document["registry"], hosts=dict(document["hosts"])
+        name=document["name"],
+        registry=document["registry"],
+        encrypt=document["encrypt"],
+        hosts=dict(document["hosts"]),
     )
 
 
