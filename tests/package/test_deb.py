@@ -130,7 +130,7 @@ def test_installing_without_a_configuration_starts_nothing(debian: Machine) -> N
     refused = debian.run("neti", "agent", check=False)
     assert refused.returncode == 2
     assert "/etc/neti/neti.yml does not exist" in refused.stderr
-    assert "begin with /etc/neti/neti.yml.example" in refused.stderr
+    assert "start from /etc/neti/neti.yml.example" in refused.stderr
 
     # systemd finds no fault in the units, and little that they could do beyond their work.
     units = [f"/lib/systemd/system/neti{name}.service" for name in NAMES]
