@@ -17,6 +17,7 @@ from neti.agent.journal import Journal
 from neti.agent.proving import Proving
 from neti.agent.registration import Registration
 from neti.agent.strictness import Strictness
+from neti.agent.told import Answers
 from neti.agent.word_first import WordFirst
 from neti.control.server import Request
 from neti.errors import DataplaneError
@@ -84,6 +85,19 @@ class Following:
     def take_in(self, event: Event) -> None:
         self._word_first.told(event)
 
+    def take_in_all(self, answers: Answers) -> None:
+        """As each by itself, but decided once."""
+        core = self._core
+        if self._word_first.waits:
+            for each in answers.each:
+                self._word_first.told(each)
+            return
+        core.members.fleet.answers(answers.each, now=core.since())
+        for each in answers.each:
+            if isinstance(each, HostRead):
+                self._registration.record_read(each)
+        self._look_at_unleased()
+
     def _take_in(self, event: Event) -> None:
         core = self._core
         fleet = core.members.fleet
@@ -119,8 +133,11 @@ class Following:
                 self._registration.session_taken()
 
     def _lease_read(self, overlay: IPv4Address, host_id: str | None) -> None:
+        self._core.members.fleet.lease_read(overlay, host_id)
+        self._look_at_unleased()
+
+    def _look_at_unleased(self) -> None:
         core = self._core
-        core.members.fleet.lease_read(overlay, host_id)
         if core.members.fleet.unleased and "leases" not in core.timers.due:
             core.soon("leases", self._ask_again_after)
 

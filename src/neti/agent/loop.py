@@ -26,7 +26,7 @@ from neti.agent.reloading import Reloading
 from neti.agent.shadow_evidence import ShadowEvidence
 from neti.agent.shadow_log import ShadowLog
 from neti.agent.staging import Staging
-from neti.agent.told import Reload, Stop, Told
+from neti.agent.told import Answers, Reload, Stop, Told, gathered
 from neti.agent.trial import Shadow, Trying
 from neti.agent.whoami import IDENTITY_EVERY, OwnIdentity
 from neti.agent.worker import JobDone, JobFailed
@@ -194,11 +194,10 @@ class Agent:
         core, guard = self.core, self.faults.guard
         waiting, woken = self._waiting(block), core.now()
         guard("obeying the disk", self._obey_disk)
-        for number, told in enumerate(waiting):
-            if number % _FED_AFTER == 0:
-                self._watchdog.feed(
-                    core.now()
-                )  # the loop is not stuck, it only has much to take in
+        for number, told in enumerate(gathered(waiting, most=_FED_AFTER)):
+            if number % _FED_AFTER == 0 or isinstance(told, Answers):
+                # The loop is not stuck, it only has much to take in.
+                self._watchdog.feed(core.now())
             self._take_in_whole(told)
         self._watchdog.feed(core.now())
         for name in core.timers.expired(core.now()):
@@ -215,8 +214,13 @@ class Agent:
             self.kernel.commit_when_quiet()
         self.kernel.tracked.end_soon()
 
-    def _take_in_whole(self, told: Told) -> None:
+    def _take_in_whole(self, told: Told | Answers) -> None:
         """Whatever happens, a caller gets an answer and a job's end is not lost."""
+        if isinstance(told, Answers):
+            if self.faults.guard("taking in answers", lambda: self.following.take_in_all(told)):
+                for each in told.each:  # so that one answer keeps no other from being heard
+                    self._take_in_whole(each)
+            return
         what = type(told).__name__
         fault = self.faults.guard(f"taking in {what}", lambda: self._take_in(told))
         if fault is None:

@@ -4,7 +4,7 @@ Must never do: decide or do anything. Whoever tells only puts something on the q
 """
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from neti.agent import hangup
@@ -12,7 +12,7 @@ from neti.agent.worker import JobDone, JobFailed
 from neti.control.server import Request
 from neti.control.trouble import Trouble
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
-from neti.registry import Event
+from neti.registry import DataRead, Event, HostRead, LeaseRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,36 @@ class Stop:
     """Stop this program (SIGTERM, SIGINT); rules and registration stay."""
 
 
+Answer = LeaseRead | DataRead | HostRead
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the registry answered to several questions, with nothing between: taken in together."""
+
+    each: tuple[Answer, ...]
+
+
 Told = (
     Event | NetworkChanged | RulesChanged | JobDone | JobFailed | Request | Reload | Stop | Trouble
 )
+
+
+def gathered(waiting: Iterable[Told], *, most: int) -> Iterator[Told | Answers]:
+    """The same in order, with answers that come one after another together, so many at most."""
+    answers: list[Answer] = []
+    for told in waiting:
+        if isinstance(told, LeaseRead | DataRead | HostRead):
+            answers.append(told)
+            if len(answers) < most:
+                continue
+        if answers:
+            yield Answers(tuple(answers))
+            answers.clear()
+        if not isinstance(told, LeaseRead | DataRead | HostRead):
+            yield told
+    if answers:
+        yield Answers(tuple(answers))
 
 
 def install_signals(tell: Callable[[Told], None]) -> None:

@@ -40,6 +40,11 @@ class WordFirst:
         self._reports = reports
         self._held: list[Event] = []  # a list, and what came after it
 
+    @property
+    def waits(self) -> bool:
+        """Whether a list is held back."""
+        return bool(self._held)
+
     def told(self, event: Event) -> None:
         match event:
             case Stale() | SessionEnded() | SessionTaken():

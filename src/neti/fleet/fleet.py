@@ -13,6 +13,7 @@ is kept as it was told, and ``settle`` decides from the facts alone.
     crowd          which entries of one id are looked at when there are too many
     removal        who is lost, held, let go
     entering       what it means that an entry comes or goes
+    answering      what it means that something was read
     settle         who is a member, by all of these
 
 Must never do: ask the registry or the clock itself (``questions`` and ``now`` are for that), or
@@ -25,6 +26,7 @@ from types import MappingProxyType
 from typing import Final
 
 from neti.fleet.admission import Admission
+from neti.fleet.answering import Answering
 from neti.fleet.crowd import Crowds
 from neti.fleet.entering import Entering
 from neti.fleet.guard import Guard
@@ -36,7 +38,7 @@ from neti.fleet.settle import Settlement
 from neti.fleet.vouching import Mode
 from neti.model import IPAddress
 from neti.model.wireguard_key import PublicKey
-from neti.registry import HostRead
+from neti.registry import DataRead, HostRead, LeaseRead
 
 _GHOST: Final = (
     "its host is gone, and an older copy of the registry brought this back: the host has to "
@@ -68,7 +70,6 @@ class Fleet(Known):
             share=share,
         )
         self._guarded = guard is not None
-        self._now_leased: set[str] = set()  # members whose lease was read after they were let in
         crowds = Crowds(self._roster, self._asking, self._standing, self._judge)
         self._entering = Entering(
             self._roster,
@@ -79,6 +80,9 @@ class Fleet(Known):
             self._leaving,
             crowds,
             guarded=self._guarded,
+        )
+        self._answering = Answering(
+            self._roster, self._asking, self._standing, self._vouching, self._entering
         )
         self._settle = Settlement(
             self._roster,
@@ -107,8 +111,7 @@ class Fleet(Known):
 
     def take_now_leased(self) -> set[str]:
         """Members whose lease was read since the last call, and who were members before that."""
-        leased, self._now_leased = self._now_leased & self.members.keys(), set()
-        return leased
+        return self._answering.take_now_leased()
 
     def take_rekeyed(self) -> set[str]:
         """Ids whose public key came, changed or went since the last call."""
@@ -196,7 +199,8 @@ class Fleet(Known):
                 self._roster.refuse(name, _GHOST)
             else:
                 listed |= self._entering.enter(name, bulk=True)
-        touched |= {host_id for host_id in listed if not self._waits(host_id)}
+        self._vouching.whole_list()
+        touched |= {host_id for host_id in listed if not self._answering.waits(host_id)}
         self._roster.end_answered_departures()
         if doubt is not None:
             self._leaving.keep_all(Hold(now, doubt, doubt=True))
@@ -223,13 +227,6 @@ class Fleet(Known):
         were one step."""
         self._vouching.changed(host_id, known=self._entering.knows(host_id), now=now)
 
-    def host_read(self, read: HostRead, *, now: float) -> None:
-        """What its record says."""
-        decided = self._vouching.host_read(read)
-        heeded = self._entering.heed_goodbye(read.host_id, now=now)
-        if decided or heeded:
-            self._settle({read.host_id} | heeded)
-
     def decide_by_records(self, decide: bool) -> None:
         """From now on only what records name is believed, or again what was believed before."""
         if self._vouching.decide(decide):
@@ -246,37 +243,29 @@ class Fleet(Known):
         """Look once more whether the records of these members still name their entries."""
         self._vouching.again(ids)
 
-    def lease_read(self, overlay: IPv4Address, host_id: str | None) -> None:
-        if not self._roster.claimed(overlay):
-            return  # nobody claims this address any more, so the answer no longer matters
-        known = overlay in self._asking.owners
-        before = self._asking.owners.get(overlay)
-        self._asking.lease_read(overlay, host_id)
-        if not known:
-            member = self.members.get(host_id) if host_id is not None else None
-            if member is not None and member.overlay == overlay:
-                self._now_leased.add(member.id)
-            self._roster.lease_read(overlay)
-            self._settle({i for i in self._roster.ids_at(overlay) if not self._waits(i)})
-        elif before != host_id:
-            # For all others it was another host's before, and is now.
-            self._settle({i for i in (before, host_id) if i} & self._roster.ids_at(overlay))
+    def answers(self, reads: Iterable[LeaseRead | DataRead | HostRead], *, now: float) -> None:
+        """Several answers: all are taken in before anything is decided."""
+        touched: set[str] = set()
+        for read in reads:
+            match read:
+                case HostRead():
+                    touched |= self._answering.host_read(read, now=now)
+                case LeaseRead(overlay, host_id):
+                    touched |= self._answering.lease_read(overlay, host_id)
+                case DataRead(name, data, made):
+                    touched |= self._answering.data_read(name, data, made)
+        self._settle(touched)
 
-    def _waits(self, host_id: str) -> bool:
-        """Whether it is decided in any case once its record has been read, and nobody stands for it
-        until then: at a start with thousands of hosts it would be looked at twice for nothing."""
-        return host_id not in self.members and self._vouching.is_next(host_id)
+    def host_read(self, read: HostRead, *, now: float) -> None:
+        """What its record says."""
+        self._settle(self._answering.host_read(read, now=now))
+
+    def lease_read(self, overlay: IPv4Address, host_id: str | None) -> None:
+        self._settle(self._answering.lease_read(overlay, host_id))
 
     def data_read(self, name: str, data: bytes | None, made: int = 0) -> None:
         """An entry's further addresses, and the step that made it."""
-        self._asking.data_read(name)
-        claim = self._roster.data_read(name, data) if data is not None else None
-        known = self._roster.claims.get(name)
-        if known is not None:
-            self._vouching.data_read(known.id, name, made)
-            claim = known if self._vouching.decides else claim
-        if claim is not None:
-            self._settle((claim.id,))
+        self._settle(self._answering.data_read(name, data, made))
 
     def tick(self, *, now: float) -> None:
         """Let go of lost members whose time is over, and of small holds whose time is. Look at

@@ -10,8 +10,8 @@ A host's public key is what its record says when its entry is proved. It is kept
 lost, until another entry is proved or nobody has the id any more. Where records decide nothing,
 they may still be read for the keys alone.
 
-Must never do: ask the registry about a name that no record names; for a whole list, read a record
-twice.
+Must never do: ask the registry about a name that no record names, but for the one that an id has in
+a whole list; for a whole list, read a record twice.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
@@ -155,11 +155,18 @@ class Vouching:
         return twin
 
     def listed(self, host_id: str, name: str) -> None:
-        """It stood in a whole list, so nobody saw how it came. The step that made it is read only
-        once the record names it."""
+        """It stood in a whole list, so nobody saw how it came. Of several names of one id, only
+        that which the record names is asked about, once it has been read."""
         if self.reads and self._proved.get(host_id) != name:
             self._asking.want_host(host_id)
             self._listed.setdefault(host_id, set()).add(name)
+
+    def whole_list(self) -> None:
+        """All of it has been told. Where an id has one name there, its record most likely names it:
+        the step that made it is asked for along with the record, and not after it."""
+        for names in self._listed.values():
+            if len(names) == 1:
+                self._asking.want_data(name for name in names if name not in self._made)
 
     def said_goodbye(self, host_id: str, *, listed: bool) -> None:
         """A goodbye of a host that is known stands. While we watched, its record was written before
@@ -252,7 +259,8 @@ class Vouching:
         key = _key(said)
         if self._standing(word) and not word.startswith("left."):
             if self._twins.get(host_id) != word and word not in self._made:
-                self._asking.want_data((word,))
+                if not self._asking.asks_data(word):
+                    self._asking.want_data((word,))
                 return False
             if self._twins.get(host_id) == word or self._made[word] == said.written:
                 self._proved[host_id] = word

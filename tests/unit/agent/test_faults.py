@@ -79,6 +79,18 @@ def test_an_event_that_breaks_before_it_was_noted_is_heard_again(
     assert str(two.host.private) in one.elements("peers4")
 
 
+def test_an_answer_that_breaks_keeps_no_other_from_being_heard(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that come together are heard one by one then."""
+    one = started(fleet)
+    with monkeypatch.context() as broken:
+        broken.setattr(one.running.core.members.fleet, "answers", breaks)
+        two = fleet.started(2)
+        assert "unexpected" in problems(one)
+        assert two.host.id in one.running.core.members.fleet.members
+
+
 def test_a_timer_that_breaks_is_due_again(fleet: World, monkeypatch: pytest.MonkeyPatch) -> None:
     one = started(fleet)
     with monkeypatch.context() as broken:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, ip_address
+from itertools import permutations
 
 import pytest
 
@@ -9,7 +10,7 @@ from neti.fleet.admission import Admission
 from neti.fleet.fleet import Fleet
 from neti.fleet.vouching import UNNAMED, Mode
 from neti.model import IPAddress, Member, Site, entry
-from neti.registry import HostRead
+from neti.registry import DataRead, HostRead, LeaseRead
 from neti.registry.record import HostRecord
 
 SUBNET = IPv4Network("192.168.0.0/24")
@@ -203,6 +204,41 @@ def test_in_a_list_entries_count_once_their_step_is_known() -> None:
     assert world.private(1) == "10.0.0.1"
     assert world.private(2) is None
     assert list(world.fleet.unvouched) == [ghost]
+
+
+def test_record_lease_and_entry_of_the_only_name_in_a_list_are_asked_about_at_once() -> None:
+    world = World()
+    for number in (1, 2):
+        world.lease(number)
+        world.made[world.name(number)] = 5
+    other = world.name(2, 1)
+    world.made[other] = 5
+    world.fleet.snapshot(list(world.made), now=0.0)
+    asked = world.fleet.questions()
+    assert asked.hosts == {"h1", "h2"}
+    assert asked.leases == {SUBNET[1], SUBNET[2]}
+    assert asked.data == {world.name(1)}  # of two, the record decides which
+
+    word = HostRead("h1", HostRecord(word=world.name(1)), 5)
+    world.fleet.host_read(word, now=0.0)
+    assert not world.fleet.questions()  # it is being read already
+
+
+def test_answers_that_come_together_mean_what_they_mean_one_by_one() -> None:
+    """Everything is taken in before anything is decided, so any order of them will do."""
+    word = "1.0a00000100000000c0a80001.0.ec2.h1"
+    answers: list[DataRead | HostRead | LeaseRead] = [
+        HostRead("h1", HostRecord(word=word), 5),
+        LeaseRead(SUBNET[1], "h1"),
+        DataRead(word, b"", 5),
+    ]
+    for order in permutations(answers):
+        world = World()
+        world.fleet.snapshot([word], now=0.0)
+        world.fleet.questions()
+        world.fleet.answers(order, now=0.0)
+        assert world.private(1) == "10.0.0.1"
+        assert not world.fleet.questions()
 
 
 def test_a_forged_goodbye_lets_nobody_go() -> None:
