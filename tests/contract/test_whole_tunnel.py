@@ -278,6 +278,20 @@ def test_without_the_module_and_without_wireguard_go_it_says_what_to_do() -> Non
     assert tunnel.road.read() == Road(None)
 
 
+def test_wireguard_go_is_started_by_asking_where_something_listens_for_it() -> None:
+    """And only where it is needed. After its end too."""
+    tunnel = MemoryTunnel(lambda: 0.0, module=False)
+    tunnel.road.listens = True
+    for _ in range(2):
+        tunnel.put_right(KEY, PORT, MTU, SUBNET, {})
+        assert tunnel.kind == "wireguard-go"
+        tunnel.road.vanish()
+    with_module = MemoryTunnel(lambda: 0.0)
+    with_module.road.listens = True
+    with_module.put_right(KEY, PORT, MTU, SUBNET, {})
+    assert with_module.kind == "module"
+
+
 def test_another_programs_link_of_that_name_is_left_alone() -> None:
     tunnel = MemoryTunnel(lambda: 0.0)
     theirs = Road(road.Link(7, DEVICE, "dummy", 1500, up=True, src_valid_mark=False))
@@ -293,7 +307,7 @@ def test_a_link_for_which_nobody_answers_is_named() -> None:
     tunnel = MemoryTunnel(lambda: 0.0, module=False)
     tunnel.road.start()
     tunnel.wireguard.vanish()
-    with pytest.raises(DeviceMissing, match="systemctl restart neti-wireguard"):
+    with pytest.raises(DeviceMissing, match=r"systemctl restart neti-wireguard\.service"):
         tunnel.put_right(KEY, PORT, MTU, SUBNET, {})
 
 

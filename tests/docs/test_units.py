@@ -11,11 +11,15 @@ import pytest
 
 from neti.cli import cli
 from neti.control.protocol import USUAL_RUN
+from neti.dataplane.wireguard import DEVICE
+from neti.dataplane.wireguard.uapi import SOCKETS
 from neti.identity.machine import SOURCES
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))
-OF_THE_AGENT = [unit for unit in UNITS if unit.name != "neti-zk-proxy.service"]
+WIREGUARD = DEPLOY / "neti-wireguard.service"
+OF_NETI = [unit for unit in UNITS if unit != WIREGUARD]
+OF_THE_AGENT = [unit for unit in OF_NETI if unit.name != "neti-zk-proxy.service"]
 EVERY_UNIT = [*UNITS, *sorted(DEPLOY.rglob("*.service.j2"))]
 SCRIPTS = sorted(p for p in (DEPLOY / "debian").iterdir() if p.stat().st_mode & 0o100)
 
@@ -41,7 +45,7 @@ def test_no_unit_can_do_much_beyond_its_work(unit: Path) -> None:
     assert judged.returncode == 0, judged.stdout + judged.stderr
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.name))
+@pytest.mark.parametrize("unit", OF_NETI, ids=lambda unit: str(unit.name))
 def test_units_call_what_there_is(unit: Path) -> None:
     """Each subcommand exists, and each page that they name."""
     text = unit.read_text()
@@ -72,9 +76,29 @@ def test_each_unit_sees_the_machine_that_root_sees(unit: Path) -> None:
     assert "SetCredential=product_uuid:none\n" in text  # no such file is no failure
 
 
+def test_wireguard_go_is_where_it_looks_and_where_the_agent_asks() -> None:
+    """It watches the socket at this path and no other, and ends when it cannot."""
+    socket = (DEPLOY / "neti-wireguard.socket").read_text()
+    assert SOCKETS.resolve() == Path("/run/wireguard")
+    assert f"ListenStream=/run/wireguard/{DEVICE}.sock\n" in socket
+    assert f"ExecStart=/usr/bin/wireguard-go {DEVICE}\n" in WIREGUARD.read_text()
+
+
+def test_wireguard_go_is_not_root_nor_the_agent() -> None:
+    """It reads its socket as its owner, and the agent as its group."""
+    socket, service = (DEPLOY / "neti-wireguard.socket").read_text(), WIREGUARD.read_text()
+    for words in ("SocketUser=neti-wireguard", "SocketGroup=neti", "SocketMode=0660"):
+        assert f"{words}\n" in socket
+    for words in ("User=neti-wireguard", "CapabilityBoundingSet=CAP_NET_ADMIN"):
+        assert f"{words}\n" in service
+    users = (DEPLOY / "neti.sysusers").read_text() + (DEPLOY / "debian/postinst").read_text()
+    assert users.count("neti-wireguard - ") == 1
+    assert "useradd --system --gid neti-wireguard" in users
+
+
 def test_every_loader_heeds_the_way_in_from_the_console() -> None:
     """The agent and restore; the farewell loads nothing."""
-    for name in ("neti.service", "neti-restore.service"):
+    for name in ("neti.service", "neti-restore.service", "neti-wireguard.socket"):
         text = (DEPLOY / name).read_text()
         assert "ConditionPathExists=!/etc/neti/disabled\n" in text
         assert "ConditionKernelCommandLine=!neti=off\n" in text

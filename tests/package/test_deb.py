@@ -134,6 +134,7 @@ def test_installing_without_a_configuration_starts_nothing(debian: Machine) -> N
 
     # systemd finds no fault in the units, and little that they could do beyond their work.
     units = [f"/lib/systemd/system/neti{name}.service" for name in NAMES]
+    units.append("/lib/systemd/system/neti-wireguard.service")
     verified = debian.run("systemd-analyze", "verify", "--man=no", *units)
     assert verified.stdout + verified.stderr == ""
     for unit in units:

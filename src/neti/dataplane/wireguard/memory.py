@@ -143,11 +143,13 @@ class MemoryWireGuard:
 
 class MemoryRoad:
     """Link, rule and route. ``module``: this kernel has it; otherwise wireguard-go has to be
-    started (``start``). ``held``: what is there, which a test may replace."""
+    started (``start``), or something ``listens`` that starts it. ``held``: what is there, which a
+    test may replace."""
 
     def __init__(self, wireguard: MemoryWireGuard, *, module: bool) -> None:
         self.held = Road(None)
         self.module = module
+        self.listens = False
         self._wireguard = wireguard
         self._indexes = 1
 
@@ -190,6 +192,11 @@ class MemoryRoad:
 
     def module_there(self) -> bool:
         return self.module
+
+    def wake(self) -> bool:
+        if self.listens and self.held.link is None:
+            self.start()
+        return self.held.link is not None
 
     def opened(self, kind: Kind) -> WireGuard:
         return self._wireguard

@@ -23,7 +23,12 @@ from neti.errors import DataplaneError, DeviceMissing
 from neti.model.wireguard_key import PrivateKey, PublicKey
 from neti.ruleset.peers import Change, Device, Peer, RemovePeer, SetPeer, UpdatePeer, difference
 
+_TO_START: Final = 3.0  # seconds
 Kind = Literal["module", "wireguard-go"]
+NEITHER: Final = (
+    "this kernel has no WireGuard module, and no wireguard-go answers: install the package "
+    "wireguard-go, then systemctl start neti-wireguard.socket"
+)
 _OF_LINK: Final[Mapping[str, Kind]] = {"wireguard": "module", "tun": "wireguard-go"}
 
 
@@ -42,6 +47,10 @@ class Links(Protocol):
 
 class Doors(Protocol):
     def module_there(self) -> bool: ...
+
+    def wake(self) -> bool:
+        """Whether a wireguard-go answers. Where systemd listens for it, asking starts it."""
+
     def opened(self, kind: Kind) -> WireGuard: ...
 
 
@@ -156,12 +165,10 @@ class WholeTunnel:
         self._opened.clear()
 
     def _make(self) -> None:
-        if not self._doors.module_there():
-            raise DeviceMissing(
-                "this kernel has no WireGuard module, and no wireguard-go is running: install the "
-                "package wireguard-go, then systemctl start neti-wireguard"
-            )
-        self._links.make_link()
+        if self._doors.module_there():
+            self._links.make_link()
+        elif not self._doors.wake():
+            raise DeviceMissing(NEITHER)
 
     def _door(self) -> WireGuard:
         door = self._door_of(self._links.read().link)
@@ -190,6 +197,9 @@ class _RealDoors:
     def module_there(self) -> bool:
         return netlink.module_there()
 
+    def wake(self) -> bool:
+        return UapiWireGuard(self._path, _TO_START).device() is not None
+
     def opened(self, kind: Kind) -> WireGuard:
         return KernelWireGuard() if kind == "module" else UapiWireGuard(self._path)
 
@@ -206,7 +216,7 @@ def _answering(door: WireGuard) -> Device:
     if device is None:
         raise DeviceMissing(
             f"there is a link {DEVICE}, and no wireguard-go answers for it: "
-            "systemctl restart neti-wireguard"
+            "systemctl restart neti-wireguard.service"
         )
     return device
 

@@ -40,10 +40,13 @@ _NO_KEY: Final = "00" * KEY_BYTES
 
 
 class UapiWireGuard:
-    """``path``: the socket. See ``WireGuard``."""
+    """``path``: the socket. ``patience``: seconds. See ``WireGuard``."""
 
-    def __init__(self, path: Path = SOCKETS / f"{DEVICE}.sock") -> None:
+    def __init__(
+        self, path: Path = SOCKETS / f"{DEVICE}.sock", patience: float = _PATIENCE
+    ) -> None:
         self._path = path
+        self._patience = patience
         self._known: tuple[str, PublicKey] | None = None  # a private key, and its public half
 
     def close(self) -> None:
@@ -78,7 +81,7 @@ class UapiWireGuard:
 
     def _exchanged(self, request: bytes) -> bytes:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
-            door.settimeout(_PATIENCE)
+            door.settimeout(self._patience)
             try:
                 door.connect(str(self._path))
                 door.sendall(request)
@@ -92,11 +95,12 @@ class UapiWireGuard:
                 raise DeviceMissing(f"no wireguard-go answers at {self._path}: start it") from error
             except PermissionError as error:
                 raise DataplaneUnavailable(
-                    f"this process may not use {self._path}: run it as wireguard-go's own user"
+                    f"this process may not use {self._path}: run it as root or the agent's user, "
+                    "and wireguard-go by neti-wireguard.socket"
                 ) from error
             except TimeoutError as error:
                 raise DataplaneError(
-                    f"wireguard-go does not answer in {_PATIENCE:.0f} s: restart it"
+                    f"wireguard-go does not answer in {self._patience:.0f} s: restart it"
                 ) from error
             except OSError as error:
                 raise DataplaneError(f"{self._path}: {error.strerror}") from error
