@@ -10,6 +10,10 @@ import pytest
 from tests.aws.conftest import Members, Neti
 from tests.support.aws import Account, MotoServer
 
+from neti.aws.ip_ranges import FLEET, Shape
+from neti.aws.tunnel_rule import advice
+from neti.model import Encrypt, Site
+
 ADDRESSES = [f"198.51.100.{n}" for n in (1, 2, 3, 4)]
 
 
@@ -140,6 +144,87 @@ def test_each_source_is_reverted_by_itself(
     assert ("icmp", 3, 4, "0.0.0.0/0") in {rule[:4] for rule in account.rules(group)}
     assert neti("aws", "ip-ranges", "--group", group, "--fleet", "--revert").exit_code == 0
     assert account.rules(group) == []
+
+
+def _encrypt(config: Path, what: str, **more: int) -> None:
+    said = config.read_text().replace("vpc: {vpc_ids", f"vpc: {{encrypt: {what}, vpc_ids")
+    said += "".join(f"{key}: {value}\n" for key, value in more.items())
+    config.write_text(said)
+
+
+def test_sites_that_encrypt_need_one_port(
+    neti: Neti, account: Account, group: str, config: Path, fleet: Members
+) -> None:
+    """Beside the wide rules, which go in the end; and each is reverted by itself."""
+    _encrypt(config, "prefer", tunnel_port=51900)
+    words = ["aws", "ip-ranges", "--group", group, "--fleet"]
+    assert neti(*words).exit_code == 0
+    fleet.join("lab-1", "10.30.0.1", "198.51.100.9", site="lab")  # it does not encrypt
+    result = neti(*words, "--encrypted")
+    assert result.exit_code == 0, result.output
+    tunnel = {rule for rule in account.rules(group) if rule[1] == 51900}
+    assert {rule[:4] for rule in tunnel} == {
+        ("udp", 51900, 51900, cidr) for cidr in _cidrs(*ADDRESSES)
+    }
+    assert "neti tunnel: vpc-1" in {rule[4] for rule in tunnel}
+    assert _tcp(account, group) == _cidrs(*ADDRESSES)
+    assert neti(*words, "--revert").exit_code == 0
+    assert {rule[:4] for rule in account.rules(group)} == {
+        *(rule[:4] for rule in tunnel),
+        ("icmp", 3, 4, "0.0.0.0/0"),
+    }
+    assert neti(*words, "--encrypted", "--revert").exit_code == 0
+    assert account.rules(group) == []
+
+
+def test_a_lost_host_keeps_its_port(
+    neti: Neti, account: Account, group: str, config: Path, fleet: Members
+) -> None:
+    """As it keeps its other rules; and widened prefixes of both are told apart."""
+    _encrypt(config, "prefer")
+    wide = ["aws", "ip-ranges", "--group", group, "--fleet"]
+    tunnel = [*wide, "--encrypted", "--max-rules", "3"]
+    assert neti(*wide).exit_code == 0
+    assert neti(*tunnel).exit_code == 0
+    fleet.vanish("vpc-1")
+    again = neti(*tunnel)
+    assert again.exit_code == 0, again.output
+    assert "nothing to change" in again.output
+
+
+def test_what_encryption_asks_of_the_groups_is_said(
+    neti: Neti, group: str, config: Path, fleet: Members
+) -> None:
+    """Too little, or soon too much; and nothing where nobody encrypts."""
+    words = ["aws", "ip-ranges", "--group", group, "--fleet", "--dry-run"]
+    assert "--encrypted" not in neti(*words).output
+    refused = neti(*words, "--encrypted")
+    assert refused.exit_code == 1
+    assert "site ec2 encrypts with no other site" in refused.output
+    _encrypt(config, "prefer")
+    assert "these rules do not let in UDP 51820" in neti(*words, "--protocol", "tcp").output
+    assert "warning" not in neti(*words).output
+    assert "warning" not in neti(*words, "--encrypted").output
+    both = neti(*words, "--encrypted", "--ports", "80")
+    assert both.exit_code == 2
+    assert "--ports cannot be used with --encrypted" in both.output
+
+
+def test_the_rest_can_go_when_encryption_is_required() -> None:
+    """And only then: what is preferred may be in the clear."""
+    sites = {
+        "ec2": Site(name="ec2"),
+        "vpc": Site(name="vpc", encrypt=Encrypt.PREFER),
+        "lab": Site(name="lab", encrypt=Encrypt.REQUIRE),
+    }
+    told = advice("ec2", sites, Shape(mark=FLEET), 51820)
+    assert told is not None
+    assert told.startswith(
+        "ec2 requires encryption with lab: once 'neti fleet --require encrypted'"
+    )
+    del sites["lab"]
+    assert advice("ec2", sites, Shape(mark=FLEET), 51820) is None
+    assert advice(None, sites, Shape(mark=FLEET, protocols=("tcp",)), 51820) is None
 
 
 def test_it_stays_and_follows(

@@ -14,12 +14,12 @@ from typing import Final
 
 from neti.aws.fleet_memory import Memory, Seen
 from neti.aws.groups import description
-from neti.aws.ip_ranges import FLEET, Shape, Sources, sources
+from neti.aws.ip_ranges import FLEET, TUNNEL_FLEET, Shape, Sources, sources
 from neti.aws.prefixes import aggregate
 from neti.errors import NetiError
 from neti.model import Member, Reach, Site
 
-_MANY: Final = re.compile(rf"{FLEET}: \d+ hosts")
+_MANY: Final = re.compile(rf"(?:{FLEET}|{TUNNEL_FLEET}): \d+ hosts")
 _FEW: Final = 4  # smaller fleets may lose any share of their addresses at once
 
 
@@ -46,9 +46,11 @@ def of_fleet(
     own_site: str | None,
     sites: Mapping[str, Site],
     shape: Shape,
+    only: Collection[str] | None = None,
 ) -> FleetSources:
     """For a group in ``own_site``, whose members reach each other by private address. ``held``:
-    what earlier runs let in, description by CIDR."""
+    what earlier runs let in, description by CIDR. ``only``: the sites that are let in; None: all
+    others."""
     everybody = list(members)
     if not everybody:
         raise NetiError(
@@ -59,7 +61,7 @@ def of_fleet(
     lost = set(leased) - registered
     ids: dict[str, list[str]] = {}
     for host_id, seen in sorted(now.hosts.items()):
-        for address in _addresses(seen, own_site, sites):
+        for address in _addresses(seen, own_site, sites, only):
             ids.setdefault(f"{address}/32", []).append(host_id)
     widened = [cidr for cidr, told in held.items() if _MANY.match(told)]
     unknown = memory.unknown(group, widened, lost)
@@ -70,14 +72,16 @@ def of_fleet(
     ]
     kept = [cidr for cidr, hosts in ids.items() if not registered.intersection(hosts)]
     made = _sources(ids, {cidr: held[cidr] for cidr in (*named, *unknown)}, shape)
-    before, after = _held(memory, group, held, own_site, sites), _Covered(made.cidrs)
+    before, after = _held(memory, group, held, own_site, sites, only), _Covered(made.cidrs)
     return FleetSources(
         sources=made,
         kept=(*kept, *named, *unknown),
         without_public=tuple(
             member.id
             for member in everybody
-            if member.site != own_site and not any(_addresses(_seen(member), own_site, sites))
+            if member.site != own_site
+            and (only is None or member.site in only)
+            and not any(_addresses(_seen(member), own_site, sites, only))
         ),
         memory=now.after(group, held=held.keys(), planned=made.cidrs, kept=unknown),
         held=len(before),
@@ -101,10 +105,11 @@ def _seen(member: Member) -> Seen:
 
 
 def _addresses(
-    seen: Seen, own_site: str | None, sites: Mapping[str, Site]
+    seen: Seen, own_site: str | None, sites: Mapping[str, Site], only: Collection[str] | None
 ) -> Iterator[IPv4Address]:
-    """The addresses from which the host reaches ``own_site``; none if it is in that site."""
-    if seen.site == own_site:
+    """The addresses from which the host reaches ``own_site``; none if it is in that site, or in
+    one that is not let in."""
+    if seen.site == own_site or (only is not None and seen.site not in only):
         return
     peered = _by_private(seen.site, sites)
     if peered:
@@ -123,7 +128,7 @@ def _sources(ids: Mapping[str, list[str]], kept: Mapping[str, str], shape: Shape
     for."""
     asked = len(ids.keys() | {cidr for cidr in kept if cidr.endswith("/32")})
     if shape.max_rules is None:
-        told = {cidr: description(FLEET, ", ".join(hosts)) for cidr, hosts in ids.items()}
+        told = {cidr: description(shape.mark, ", ".join(hosts)) for cidr, hosts in ids.items()}
         made = Sources(4, dict(sorted((told | dict(kept)).items())), asked)
     else:
         networks = [IPv4Network(cidr) for cidr in (*ids, *kept)]
@@ -139,6 +144,7 @@ def _held(
     held: Mapping[str, str],
     own_site: str | None,
     sites: Mapping[str, Site],
+    only: Collection[str] | None,
 ) -> list[IPv4Network]:
     """What is let in now, for counting: as host addresses where it is known which hosts they
     are."""
@@ -146,7 +152,7 @@ def _held(
     hosts = {
         IPv4Network(address)
         for seen in memory.hosts.values()
-        for address in _addresses(seen, own_site, sites)
+        for address in _addresses(seen, own_site, sites, only)
     }
     known = {network for network in hosts if covered.touches(network)}
     made = memory.left.get(group, frozenset())

@@ -2,7 +2,10 @@
 
 "Ours" is a rule with the mark of AWS's ranges, or of the fleet, and the prefix list of that name. A
 revert removes everything with the one mark, whatever state an earlier run left, and nothing else.
-The rule for path MTU goes with the last of both marks.
+The rule for path MTU goes with the last of all marks.
+
+Between sites that encrypt one UDP port is enough. Its rules have marks of their own, because during
+the move both are needed: one comes, then the other goes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +24,10 @@ from neti.model.settings import IPNetwork
 
 RANGES: Final = "neti ip-ranges"
 FLEET: Final = "neti fleet"
-PATH_MTU: Final = "neti path MTU"  # shared by both marks, because AWS holds a rule only once
+TUNNEL_RANGES: Final = "neti tunnel ranges"
+TUNNEL_FLEET: Final = "neti tunnel"
+MARKS: Final = (RANGES, FLEET, TUNNEL_RANGES, TUNNEL_FLEET)
+PATH_MTU: Final = "neti path MTU"  # shared by all marks, because AWS holds a rule only once
 _ICMP: Final = {4: ("icmp", 3, 4, "0.0.0.0/0"), 6: ("icmpv6", 2, 0, "::/0")}
 _MAX_DESCRIPTION: Final = 200
 
@@ -39,6 +45,12 @@ class Shape:
     last_port: int = 65535
     as_list: bool = False
     max_rules: int | None = None
+
+    def lets_in(self, port: int) -> bool:
+        """Whether UDP to this port is among it."""
+        if "all" in self.protocols:
+            return True
+        return "udp" in self.protocols and self.first_port <= port <= self.last_port
 
     def list_name(self, family: int) -> str:
         return f"{self.mark.replace(' ', '-')}-ipv{family}"
@@ -183,7 +195,7 @@ def revert(
     for group in groups:
         gone = difference(group, (), mark, own_lists=_ids(held, group.place)).remove
         stays = [rule for rule in group.rules if rule not in gone]
-        if not any(is_marked(rule, other) for rule in stays for other in (RANGES, FLEET)):
+        if not any(is_marked(rule, other) for rule in stays for other in MARKS):
             gone += tuple(rule for rule in stays if is_marked(rule, PATH_MTU))
         rules += changes.removals(group, gone)
         removed += len(gone)
@@ -280,9 +292,9 @@ def _refuse(
 def _ways_out(shape: Shape, free: int) -> str:
     """Only options that fit the command as given and that would help."""
     ways = []
-    if shape.mark == RANGES:
+    if shape.mark in (RANGES, TUNNEL_RANGES):
         ways.append("choose fewer (--range-region, --border-group)")
-    if shape.protocols != ("all",):
+    if shape.protocols != ("all",) and shape.mark in (RANGES, FLEET):
         ways.append("let in all protocols with one rule (--protocol all)")
     if free > len(shape.protocols) and (shape.max_rules is None or shape.max_rules > free):
         ways.append(f"widen (--max-rules {free})")

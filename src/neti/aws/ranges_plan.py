@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from neti.aws import fleet_memory, fleet_ranges, published, ranges_state
+from neti.aws import fleet_memory, fleet_ranges, published, ranges_state, tunnel_rule
 from neti.aws import ip_ranges as ranges
 from neti.aws.calls import Calls
 from neti.aws.fleet_memory import Memory
@@ -18,7 +18,7 @@ from neti.aws.ip_ranges import Plan, Shape, Sources
 from neti.aws.prefixes import aggregate
 from neti.aws.ranges_state import Held
 from neti.config import load
-from neti.errors import NetiError
+from neti.errors import ConfigError, NetiError
 from neti.model.settings import Settings
 from neti.oneshot import registered
 from neti.registry import OperatorRegistry
@@ -61,6 +61,7 @@ class Request:
     allow_removals: bool
     as_json: bool
     memory: Path | None = None
+    encrypted: bool = False
 
 
 @dataclass(slots=True)
@@ -104,6 +105,7 @@ def make_plan(request: Request, places: list[Calls], words: Words, registry_of: 
         return Made(plan, _document(request, found, {}))
     fleet = _fleet(request, found, held, words, registry_of) if request.fleet else None
     wanted = _published(request, found, words) if fleet is None else fleet.wanted
+    _advise(request, found, words)
     quotas = ranges_state.quotas(places, found, request.quota)
     plan = ranges.plan(
         found,
@@ -122,7 +124,7 @@ def make_plan(request: Request, places: list[Calls], words: Words, registry_of: 
     made = Made(plan, _document(request, found, wanted))
     if fleet is not None:
         made.memory, made.path = fleet.memory, fleet.path
-        made.groups = tuple(group.id for group in found)
+        made.groups = tuple(_slot(request, group) for group in found)
         made.needed = request.shape.max_rules is not None
     return made
 
@@ -158,15 +160,17 @@ def _fleet(
         told = registered.read(settings, registry)
     fleet = _Fleet({}, memory, path)
     for group in found:
+        site = request.site or _site_of(group, settings)
         made = fleet_ranges.of_fleet(
             told.members.values(),
             told.leases,
             held.described(group),
-            group=group.id,
+            group=_slot(request, group),
             memory=fleet.memory,
-            own_site=request.site or _site_of(group, settings),
+            own_site=site,
             sites=settings.sites,
             shape=request.shape,
+            only=tunnel_rule.sites_for(site, settings.sites) if request.encrypted else None,
         )
         if made.without_public:
             words.warn(f"without a public address: {', '.join(made.without_public[:10])}")
@@ -177,6 +181,28 @@ def _fleet(
         fleet.held += made.held
         fleet.removed += made.removed
     return fleet
+
+
+def _slot(request: Request, group: Group) -> str:
+    """Under which the memory has a group's prefixes: those for the tunnel are others."""
+    return f"{group.id} encrypted" if request.encrypted else group.id
+
+
+def _advise(request: Request, found: list[Group], words: Words) -> None:
+    """What follows from encryption between sites."""
+    try:
+        settings = load(request.config)
+    except ConfigError:
+        if request.encrypted:
+            raise
+        return  # AWS's ranges need no configuration
+    for site in sorted({request.site or _site_of(group, settings) or "" for group in found}):
+        if request.encrypted:
+            tunnel_rule.sites_for(site or None, settings.sites)
+            continue
+        told = tunnel_rule.advice(site, settings.sites, request.shape, settings.tunnel_port)
+        if told is not None:
+            words.warn(told)
 
 
 def _groups(request: Request, places: list[Calls], words: Words) -> list[Group]:

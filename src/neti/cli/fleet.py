@@ -38,6 +38,7 @@ _COLUMNS: Final = (
     "overlay",
     "version",
     "stage",
+    "encryption",
 )
 
 
@@ -280,9 +281,10 @@ def _print_table(rows: list[Row], away: list[Row]) -> None:
     cut = {row["id"] for row in idle[_MOST_IDLE:]}
     shown_rows = [*rows, *(row for row in away if row["id"] not in cut)]
     here = [{**row, "stage": row["stage"] or row["state"]} for row in shown_rows]
-    shown = [[printable(row[column] or "-") for column in _COLUMNS] for row in here]
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *shown, strict=True)]
-    for cells in ([column.upper() for column in _COLUMNS], *shown):
+    columns = _COLUMNS if _encrypts(rows) else _COLUMNS[:-1]
+    shown = [[printable(row[column] or "-") for column in columns] for row in here]
+    widths = [max(map(len, column)) for column in zip(columns, *shown, strict=True)]
+    for cells in ([column.upper() for column in columns], *shown):
         say("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
     if cut:
         say(
@@ -291,6 +293,11 @@ def _print_table(rows: list[Row], away: list[Row]) -> None:
         )
     sites = ", ".join(f"{count} in {site}" for site, count in sorted(listing.by_site(rows).items()))
     say(counted(len(rows), "member") + (f": {sites}" if sites else ""))
+
+
+def _encrypts(rows: list[Row]) -> bool:
+    """Where nobody does, a column that says so is only in the way."""
+    return any(row["encryption"] in ("unable", "prefer", "require") for row in rows)
 
 
 def _print_used(counts: dict[str, int], as_json: bool) -> None:

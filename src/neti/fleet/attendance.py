@@ -16,8 +16,20 @@ from neti.model.problem_codes import OUT_OF_STEP
 from neti.words import counted, some
 
 State = Literal["lost", "held", "left", "not believed", "gone", "missing"]
-Required = Literal["enforced", "shadow", "in-step", "no-problem"]
-REQUIRED: Final[tuple[Required, ...]] = ("enforced", "shadow", "in-step", "no-problem")
+Required = Literal["enforced", "shadow", "in-step", "no-problem", "can-encrypt", "encrypted"]
+REQUIRED: Final[tuple[Required, ...]] = (
+    "enforced",
+    "shadow",
+    "in-step",
+    "no-problem",
+    "can-encrypt",
+    "encrypted",
+)
+_ENCRYPTION: Final[Mapping[str, str]] = {
+    "off": "encrypts with no other site",
+    "unable": "has no WireGuard device",
+    "prefer": "may still be reached in the clear: 'neti enforce' there",
+}
 _MEANS: Final[Mapping[State, str]] = {
     "lost": "lost",
     "held": "held",
@@ -69,6 +81,7 @@ def absent(
                 "overlay": str(overlay) if overlay is not None else None,
                 "version": None,
                 "stage": None,
+                "encryption": None,
                 "state": state,
                 "since": word.since if word is not None else None,
             }
@@ -114,6 +127,7 @@ def unmet(
 
 def _unmet(row: Row, required: Required) -> Iterator[str]:
     stage, problems = row["stage"], row.get("problems")
+    encryption = row.get("encryption")
     match required:
         case "enforced" | "shadow":
             if stage != required:
@@ -130,6 +144,10 @@ def _unmet(row: Row, required: Required) -> Iterator[str]:
                 yield "does not say whether it is in step"
             elif out := sorted(OUT_OF_STEP.intersection(problems)):
                 yield f"is not in step: {', '.join(out)}"
+        case "can-encrypt" | "encrypted":
+            good = ("require",) if required == "encrypted" else ("prefer", "require")
+            if encryption not in good:
+                yield _ENCRYPTION.get(str(encryption), "does not say whether it encrypts")
 
 
 def _is(stage: str) -> str:

@@ -57,6 +57,7 @@ def _row(member: Member, called: Called, told: Document) -> Row:
         "overlay": str(member.overlay),
         "version": told.version or _UNKNOWN,
         "stage": told.stage or _UNKNOWN,
+        "encryption": told.encryption or _UNKNOWN,
         "state": "registered",
         # The word that it wants and does not get, because others want it too.
         "contested": called.contested,

@@ -24,14 +24,16 @@ _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """``name``: the host's name; ``pid``: its agent's; ``problems``: codes of what is wrong. What
-    it does not say is empty, or None for ``problems``."""
+    """``name``: the host's name; ``pid``: its agent's; ``problems``: codes of what is wrong;
+    ``encryption``: see ``neti.monitoring.encryption.word``. What it does not say is empty, or None
+    for ``problems``."""
 
     name: str = ""
     pid: int | None = None
     version: str = ""
     stage: str = ""
     problems: tuple[str, ...] | None = None
+    encryption: str = ""
 
 
 def encode(document: Document) -> bytes:
@@ -53,6 +55,7 @@ def decode(raw: bytes) -> Document:
         version=_text(held.get("version"), _VERSION),
         stage=_text(held.get("stage"), _STAGE),
         problems=_codes(held.get("problems")),
+        encryption=_text(held.get("encryption"), _STAGE),
     )
 
 

@@ -57,6 +57,18 @@ def test_one_whose_lease_was_released_and_who_is_held_is_known() -> None:
 @pytest.mark.parametrize(
     ("changes", "required", "why"),
     [
+        ({"encryption": "require"}, "encrypted", None),
+        ({"encryption": "require"}, "can-encrypt", None),
+        ({"encryption": "prefer"}, "can-encrypt", None),
+        (
+            {"encryption": "prefer"},
+            "encrypted",
+            "may still be reached in the clear: 'neti enforce' there",
+        ),
+        ({"encryption": "unable"}, "can-encrypt", "has no WireGuard device"),
+        ({"encryption": "off"}, "encrypted", "encrypts with no other site"),
+        ({}, "encrypted", "does not say whether it encrypts"),
+        ({"encryption": "of a later version"}, "can-encrypt", "does not say whether it encrypts"),
         ({}, "enforced", None),
         ({"stage": "down"}, "enforced", "is down"),
         ({"stage": "shadow"}, "enforced", "is in shadow"),

@@ -20,6 +20,7 @@ from neti.cli.aws.common import (
 )
 from neti.cli.common import config_option, json_option, registry_of
 from neti.cli.output import say
+from neti.config import load
 
 _PORTS = "0-65535"
 
@@ -37,6 +38,11 @@ _PORTS = "0-65535"
 )
 @click.option(
     "--fleet", is_flag=True, help="The fleet's own public addresses instead of AWS's ranges."
+)
+@click.option(
+    "--encrypted",
+    is_flag=True,
+    help="Only UDP to tunnel_port, from sites that encrypt with the group's.",
 )
 @click.option(
     "--follow",
@@ -109,6 +115,7 @@ def ip_ranges(
     groups: tuple[str, ...],
     site: str | None,
     fleet: bool,
+    encrypted: bool,
     follow: float | None,
     file: Path | None,
     url: str,
@@ -133,14 +140,22 @@ def ip_ranges(
     bulk transfers between sites hang. --fleet is narrower: it lets in only the fleet's own public
     addresses, and --follow keeps them up to date.
 
+    Between sites that encrypt, one UDP port is enough: --encrypted lets in that, beside what is
+    there. During the move both are needed. --revert without --encrypted takes the rest out.
+
     \b
     Examples:
       neti aws ip-ranges --group sg-0aa1 --range-region us-east-1 --dry-run
       neti aws ip-ranges --site vpc --range-region us-east-1 --max-rules 60 --as prefix-list
       neti aws ip-ranges --site vpc --fleet --follow 60
+      neti aws ip-ranges --site vpc --fleet --encrypted --follow 60
       neti aws ip-ranges --site vpc --revert
     """
     first, last = _ports(ports)
+    if encrypted:
+        _refuse_beside_encrypted()
+        first = last = load(config).tunnel_port
+        protocols = ("udp",)
     request = Request(
         config=config,
         groups=groups,
@@ -155,7 +170,7 @@ def ip_ranges(
         ),
         ipv6=ipv6,
         shape=Shape(
-            mark=ranges.FLEET if fleet else ranges.RANGES,
+            mark=_mark(fleet=fleet, encrypted=encrypted),
             protocols=("all",) if "all" in protocols else tuple(dict.fromkeys(protocols)),
             first_port=first,
             last_port=last,
@@ -168,6 +183,7 @@ def ip_ranges(
         allow_removals=allow_removals,
         as_json=as_json,
         memory=memory,
+        encrypted=encrypted,
     )
     _refuse_nonsense(request, follow, any_region=bool(range_regions or border_groups))
     _refuse_ignored(request)
@@ -199,6 +215,19 @@ def ip_ranges(
     else:
         say(f"following the fleet, every {follow:g} s; prints only what changes")
         follow_it(once, follow)
+
+
+def _mark(*, fleet: bool, encrypted: bool) -> str:
+    if encrypted:
+        return ranges.TUNNEL_FLEET if fleet else ranges.TUNNEL_RANGES
+    return ranges.FLEET if fleet else ranges.RANGES
+
+
+def _refuse_beside_encrypted() -> None:
+    if ignored := _given("protocols", "ports"):
+        raise click.UsageError(
+            f"{ignored} cannot be used with --encrypted: that is UDP to tunnel_port of neti.yml"
+        )
 
 
 def _refuse_nonsense(request: Request, follow: float | None, *, any_region: bool) -> None:

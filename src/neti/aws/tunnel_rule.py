@@ -1,0 +1,59 @@
+"""The one rule that security groups need between sites that encrypt: UDP to ``tunnel_port``. Pure.
+
+Must never do: take this rule for enough while anybody may still send in the clear.
+"""
+
+from collections.abc import Mapping
+
+from neti.aws.ip_ranges import Shape
+from neti.errors import NetiError
+from neti.model import Encrypt, Site
+from neti.ruleset.reach import encryption
+
+
+def encrypting(own_site: str | None, sites: Mapping[str, Site]) -> dict[str, Encrypt]:
+    """The other sites with which this one encrypts, and what is asked of both."""
+    if own_site is None:
+        return {}
+    asked = {
+        name: encryption(sites.get(own_site), site)
+        for name, site in sites.items()
+        if name != own_site
+    }
+    return {name: what for name, what in asked.items() if what.encrypts}
+
+
+def sites_for(own_site: str | None, sites: Mapping[str, Site]) -> frozenset[str]:
+    """The sites that ``--encrypted`` lets into a group of ``own_site``. Raises NetiError where it
+    would let in nobody."""
+    if own_site is None:
+        raise NetiError(
+            "it is not known in which site the group is, so not who encrypts with it: give --site"
+        )
+    found = encrypting(own_site, sites)
+    if not found:
+        raise NetiError(
+            f"site {own_site} encrypts with no other site: expected 'encrypt: prefer' or 'encrypt: "
+            "require' in sites of neti.yml"
+        )
+    return frozenset(found)
+
+
+def advice(own_site: str | None, sites: Mapping[str, Site], shape: Shape, port: int) -> str | None:
+    """What an operator should know who lets in more than the one rule, or less; None: nothing."""
+    found = encrypting(own_site, sites)
+    if not found:
+        return None
+    names = ", ".join(sorted(found))
+    if not shape.lets_in(port):
+        return (
+            f"{own_site} encrypts with {names}, and these rules do not let in UDP {port}: hosts go "
+            "on in the clear, or cannot reach each other\n→ the same command with --encrypted"
+        )
+    if Encrypt.REQUIRE not in found.values():
+        return None
+    required = ", ".join(sorted(name for name, what in found.items() if what is Encrypt.REQUIRE))
+    return (
+        f"{own_site} requires encryption with {required}: once 'neti fleet --require encrypted' "
+        f"says that all hosts do, UDP {port} is enough (--encrypted), and this can go (--revert)"
+    )
