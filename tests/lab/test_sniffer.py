@@ -10,6 +10,7 @@ import pytest
 from neti_lab import lifecycle, namespaces, sniffer
 from neti_lab.marks import MARKS, TCP_ANSWERED, UDP_ASKED
 from neti_lab.probe import Datagrams, ask_long, connect
+from neti_lab.report import roads
 from neti_lab.sniffer import CLEAR, TUNNEL, Count, Heading, Places, Sighting, Sniffer
 from neti_lab.state import LabState
 from neti_lab.topology import INTERNET, LabPlan, plan_lab
@@ -73,6 +74,7 @@ def test_a_mark_is_found_wherever_in_a_packet_it_is() -> None:
     count.add(UDP_ASKED[1:] + bytes(9))
     assert count.packets == 4
     assert count.marked == {"UDP asked": 2, "TCP answered": 1}
+    assert count.sample.startswith("neti-lab-udp-asks")
 
 
 def test_what_is_said_inside_one_site_is_not_said_between_sites() -> None:
@@ -86,7 +88,7 @@ def test_what_is_said_inside_one_site_is_not_said_between_sites() -> None:
     seen = sniffer.from_document(sniffer.to_document(Sighting(counts, 7)))
     assert seen == Sighting(counts, 7)
     assert seen.between_sites(CLEAR) == Count(5, 200, {"UDP asked": 5})
-    assert seen.between_sites(TUNNEL) == Count(4, 100, {})
+    assert seen.between_sites(TUNNEL) == Count(4, 100)
     assert seen.marks("b", "a") == {"UDP asked": 3}
     assert seen.marked == 6
 
@@ -132,3 +134,19 @@ def test_it_hears_every_word_that_is_said_between_the_sites(plan: LabPlan) -> No
 def _ask_once(address: str) -> None:
     with closing(Datagrams(address, seconds=20)) as datagrams:
         datagrams.ask()
+
+
+def test_the_picture_shows_what_can_be_read_on_each_road() -> None:
+    request = b"GET / HTTP/1.1\r\nX-Mark: neti-lab-tcp-asks\r\n\r\n"
+    clear, tunnel = Count(), Count()
+    clear.add(bytes(99) + request)
+    clear.add(bytes(99))
+    tunnel.add(bytes(58) + bytes(range(0x60, 0xC0)))
+    counts = {Heading("ec2", "vpc", CLEAR): clear, Heading("vpc", "ec2", TUNNEL): tunnel}
+    lines = roads(plan_lab(hosts=1), Sighting(counts, 0))
+    assert [" ".join(line.split()) for line in lines] == [
+        "ec2 ---- in the clear: 2 packets, 1 with words in them ---- vpc",
+        ".GET / HTTP/1.1..X-Mark: neti-lab-tcp-asks....",
+        "ec2 ==== encrypted: 1 packets, 0 with words in them ==== vpc",
+        "`abcdefghijklmnopqrstuvwxyz{|}~.................................",
+    ]

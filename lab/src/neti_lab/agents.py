@@ -20,6 +20,7 @@ from neti_lab.topology import (
     INTERNET_ADDRESS,
     OPERATOR_NETWORK,
     REGISTRY_PORT,
+    TUNNEL_PORT,
     LabHost,
     LabPlan,
 )
@@ -44,6 +45,7 @@ def configuration(
 ) -> dict[str, Any]:
     """The host's neti.yml as a document; pure. ``encrypt`` counts where hosts can."""
     encrypts = {"encrypt": encrypt.value} if plan.encrypt else {}
+    tunnel = {"tunnel_port": TUNNEL_PORT} if plan.encrypt else {}
     if plan.registry == "embedded":
         registry: dict[str, Any] = {"registry": f"embedded:{state.registry_file}"}
     elif plan.registry == "ensemble":
@@ -73,6 +75,7 @@ def configuration(
             for site in plan.sites
         },
         **registry,
+        **tunnel,
         "session_seconds": SESSION_SECONDS,
         "identity": "ec2",
         "ssh_whitelist": [str(OPERATOR_NETWORK)],

@@ -23,9 +23,7 @@ _hosts = click.option(
 _hosts_of_a_demo = click.option(
     "--hosts",
     type=click.IntRange(1, MAX_HOSTS - 1),
-    default=4,
-    show_default=True,
-    help="Hosts in each site.",
+    help="Hosts in each site: 4, or 2 with --encrypt.",
 )
 _registry = click.option(
     "--registry",
@@ -172,20 +170,51 @@ def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
 
 
 @lab_group.command()
+@click.option(
+    "--seconds", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="How long."
+)
+@_name
+def sniff(seconds: float, name: str) -> None:
+    """Show what an eavesdropper on the internet reads of the traffic between the sites.
+
+    Meanwhile two hosts of each site talk to each other by overlay address, by TCP and UDP. Whatever
+    the lab's clients and servers send has words in it that the sniffer knows.
+
+    \b
+    Examples:
+      neti lab up --hosts 2 --encrypt
+      neti lab sniff
+    """
+    from neti_lab import encrypted
+    from neti_lab.state import open_state
+
+    for line in encrypted.sniff(open_state(name), seconds):
+        say(line)
+
+
+@lab_group.command()
 @_hosts_of_a_demo
 @_registry
+@click.option("--encrypt", is_flag=True, help="Show how traffic between the sites is encrypted.")
 @click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
 @_name
-def demo(hosts: int, registry: RegistryKind | None, keep: bool, name: str) -> None:
+def demo(
+    hosts: int | None, registry: RegistryKind | None, encrypt: bool, keep: bool, name: str
+) -> None:
     """Show what Neti does, on a lab of its own, in half a minute.
 
     Two sites come up; every host reaches every other by overlay address; one joins, one leaves,
     an agent is killed, a stranger is kept out. Then everything is taken down, also after Ctrl-C.
     Exit code 0 if every check passed, otherwise 1.
 
+    With --encrypt the story is another one: traffic between the sites goes in the clear, then
+    through WireGuard where it can, then through WireGuard or not at all. A sniffer on the internet
+    between them shows what it can read.
+
     \b
     Examples:
       neti lab demo
+      neti lab demo --encrypt
       neti lab demo --registry zookeeper
       neti lab demo --keep && neti lab status
     """
@@ -195,7 +224,9 @@ def demo(hosts: int, registry: RegistryKind | None, keep: bool, name: str) -> No
     from neti_lab.state import open_state
     from neti_lab.topology import plan_lab
 
-    plan = plan_lab(name=name, hosts=hosts, registry=registry or "embedded")
+    kind = _registry_kind(registry, encrypt=encrypt)
+    hosts = hosts or (2 if encrypt else 4)
+    plan = plan_lab(name=name, hosts=hosts, registry=kind, encrypt=encrypt)
     state = open_state(name)
     try:
         with lifecycle.commanding(state):

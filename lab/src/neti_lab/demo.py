@@ -7,7 +7,7 @@ call something well that was not seen to be.
 import time
 
 from neti.errors import NetiError
-from neti_lab import lifecycle, registries, scenes
+from neti_lab import encrypted, lifecycle, registries, scenes
 from neti_lab.play import Play
 from neti_lab.stage import Stage, one_line
 from neti_lab.state import LabState
@@ -61,6 +61,9 @@ def _take_down(state: LabState, stage: Stage) -> None:
 
 
 def _play(play: Play) -> None:
+    if play.plan.encrypt:
+        encrypted.perform(play)
+        return
     stage = play.stage
     with stage.scene("Agents start"):
         scenes.agents_start(play)

@@ -15,7 +15,7 @@ from neti_lab.state import LabState
 from neti_lab.topology import INTERNET, INTERNET_ADDRESS, LabHost, LabPlan
 from neti_lab.zookeeper import ZooKeeperServer
 
-_START_SECONDS: Final = 15.0
+_START_SECONDS: Final = 40.0
 
 
 def start(plan: LabPlan, state: LabState) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Final
 
+from neti_lab.sniffer import CLEAR, TUNNEL, Sighting
 from neti_lab.topology import INTERNET_ADDRESS, STRANGER_ADDRESS, LabPlan, lab_command
 
 _DRAWN: Final = 4  # hosts of a site
@@ -45,6 +46,20 @@ def status_lines(document: Mapping[str, Any]) -> list[str]:
         "",
         f"Also there: {others}",
     ]
+
+
+def roads(plan: LabPlan, seen: Sighting) -> list[str]:
+    """What an eavesdropper between the two sites saw, as a small picture of the two roads."""
+    left, right = (site.name for site in plan.sites)
+    lines = []
+    for road, line in ((CLEAR, "-"), (TUNNEL, "=")):
+        count = seen.between_sites(road)
+        readable = sum(count.marked.values())
+        text = f"{road}: {count.packets:,} packets, {readable:,} with words in them"
+        lines.append(f"{left} {line * 4} {text:<60} {line * 4} {right}")
+        if count.sample:
+            lines.append(f"{'':{len(left) + 6}}{count.sample}")
+    return lines
 
 
 def drawing(plan: LabPlan) -> list[str]:

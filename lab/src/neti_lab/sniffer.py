@@ -34,6 +34,8 @@ _BUFFER_BYTES: Final = 64 << 20
 _FRAME_BYTES: Final = 1 << 18  # a link between namespaces hands on segments that were not cut yet
 _AT_ONCE: Final = 10_000
 _ETHERNET: Final = 14
+_HEADERS: Final = 58  # Ethernet's, IPv4's, UDP's and WireGuard's: what a sample begins behind
+_SAMPLE_BYTES: Final = 64
 _IPV4, _IPV6, _UDP = 0x0800, 0x86DD, 17
 
 Network = IPv4Network | IPv6Network
@@ -53,13 +55,18 @@ class Count:
     packets: int = 0
     octets: int = 0
     marked: dict[str, int] = field(default_factory=dict)  # mark -> packets that hold it
+    sample: str = ""  # a few bytes, those around a mark if there is one
 
     def add(self, frame: bytes) -> None:
         self.packets += 1
         self.octets += len(frame)
         for name, mark in MARKS.items():
             if mark in frame:
+                if not self.marked:
+                    self.sample = _legible(frame[max(0, frame.index(mark) - 25) :])
                 self.marked[name] = self.marked.get(name, 0) + 1
+        if not self.sample and len(frame) > _HEADERS + _SAMPLE_BYTES:
+            self.sample = _legible(frame[_HEADERS:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ class Sighting:
         total = Count()
         for heading, count in self.counts.items():
             if heading.road == road and heading.source != heading.target and _at_sites(heading):
+                total.sample = count.sample if count.marked else total.sample or count.sample
                 total.packets += count.packets
                 total.octets += count.octets
                 for name, packets in count.marked.items():
@@ -158,6 +166,7 @@ def to_document(sighting: Sighting) -> dict[str, Any]:
                 "packets": count.packets,
                 "octets": count.octets,
                 "marked": count.marked,
+                "sample": count.sample,
             }
             for heading, count in sighting.counts.items()
         ],
@@ -167,7 +176,7 @@ def to_document(sighting: Sighting) -> dict[str, Any]:
 def from_document(document: Mapping[str, Any]) -> Sighting:
     counts = {
         Heading(one["source"], one["target"], one["road"]): Count(
-            one["packets"], one["octets"], dict(one["marked"])
+            one["packets"], one["octets"], dict(one["marked"]), one["sample"]
         )
         for one in document["counts"]
     }
@@ -176,6 +185,11 @@ def from_document(document: Mapping[str, Any]) -> Sighting:
 
 def _at_sites(heading: Heading) -> bool:
     return _ELSEWHERE not in (heading.source, heading.target)
+
+
+def _legible(part: bytes) -> str:
+    """What of it is ASCII, and a dot for every other byte."""
+    return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part[:_SAMPLE_BYTES])
 
 
 class _Ear:

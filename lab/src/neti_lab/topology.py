@@ -31,6 +31,7 @@ STRANGER_ADDRESS: Final = IPv4Address("192.0.2.66")
 OPERATOR_NETWORK: Final = IPv4Network("192.0.2.128/26")
 METADATA_ADDRESS: Final = IPv4Address("169.254.169.254")
 REGISTRY_PORT: Final = 2281  # where the registry speaks TLS, and of its proxies
+TUNNEL_PORT: Final = 51820  # UDP, of WireGuard: where hosts can encrypt
 WEB_PORT: Final = 8080  # the metadata service has port 80 of its address; the two never collide
 
 _HOST_OFFSET: Final = 10  # host 1 has the address .11
