@@ -20,6 +20,7 @@ from neti.dataplane.interfaces import DEFAULT_LOCAL_PORTS, Interface
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.reconciler import Reconciler
 from neti.dataplane.wireguard.keys import new_key
+from neti.dataplane.wireguard.memory import MemoryTunnel
 from neti.errors import ConfigError
 from neti.host.network import Link, Network, Route
 from neti.model import Host, IPAddress, Site
@@ -151,6 +152,7 @@ class Box:
 
     def __post_init__(self) -> None:
         self.machine = FakeMachine(self.host.private)
+        self.tunnel = MemoryTunnel(self.world.clock.wall)
 
     def start(self) -> Agent:
         folder = StateFolder(self.settings.table_files_path)
@@ -166,6 +168,7 @@ class Box:
             boot=self.world.boot,
             chance=lambda below: 0,
             new_key=self.new_key,
+            tunnel=self.tunnel,
             conntrack_limit=self.conntrack_limit,
             registry=self.registry,
             worker=worker,

@@ -24,6 +24,7 @@ from neti.dataplane.conntrack import GoesOn
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.reconciler import Reconciler
 from neti.dataplane.wireguard.keys import new_key
+from neti.dataplane.wireguard.tunnel import WholeTunnel
 from neti.fleet.guard import Guard
 from neti.fleet.vouching import Mode, mode_of
 from neti.host.machine import Machine
@@ -75,6 +76,7 @@ class Outside:
     chance: Callable[[int], int] = secrets.randbelow  # from 0 up to, and without, this number
     new_key: Callable[[], PrivateKey] = new_key
     conntrack_limit: ConntrackLimit | None = None
+    tunnel: WholeTunnel | None = None  # None: nothing can be encrypted (tests)
     tagger: Tagger | None = None  # None: not an EC2 instance
     reserved: frozenset[IPAddress] = frozenset()
     config_read: ConfigRead | None = None  # None: there is no file (tests)

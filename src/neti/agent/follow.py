@@ -203,7 +203,10 @@ class Following:
     def anew(self, *, remember: bool) -> None:
         """Membership from scratch for the present settings and host."""
         self._journal.anew()
+        read_before = self._core.members.fleet.reads_records
         self._core.renew_members(remember=remember)
+        if not read_before:
+            self.proving.listed()  # of those who are there already nobody has read a key
         self._core.soon("resync")
 
     def release(self, request: Request) -> None:

@@ -76,6 +76,11 @@ class HostNetwork:
         log.info("route_added", subnet=subnet, mtu=mtu)
         return placed == wanted
 
+    def mtu(self, host: Host) -> int | None:
+        """Of the uplinks, as ``look`` saw them."""
+        seen = self._seen
+        return seen.mtu(seen.uplinks(host.private)) if seen is not None else None
+
     def _name_temporary(self, seen: Network, host: Host) -> None:
         """Addresses that peers do not know and this host sends from all the same (RFC 8981)."""
         unknown = [

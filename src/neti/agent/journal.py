@@ -1,6 +1,6 @@
 """Changes of members: logged, and written to disk once the kernel has them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from neti import log
@@ -98,6 +98,11 @@ class Journal:
         self.take_changes()
         self._before = dict(self._core.members.fleet.members)
         self._left_over = set(self._lost)
+
+    def note(self, ids: Iterable[str]) -> None:
+        """Something else about these members is to be remembered as it is now."""
+        members = self._core.members
+        self._unwritten.update({i: members.remembered(i) for i in ids})
 
     def note_leases(self) -> None:
         """Note the leases that were read after a list, so that a restart believes these members

@@ -15,6 +15,7 @@ from neti.agent.core import Core
 from neti.agent.host_network import HostNetwork
 from neti.agent.journal import Journal
 from neti.agent.others import OtherPrograms
+from neti.agent.roads import Roads
 from neti.agent.tracked import Tracked
 from neti.errors import DataplaneError, StructureRefused
 from neti.ruleset.enforce import OFF
@@ -33,9 +34,12 @@ class Kernel:
     """Not thread-safe: the loop's thread owns it. ``found``: a trial was found ended, or an
     operator's word was found only in the kernel."""
 
-    def __init__(self, core: Core, journal: Journal, found: Callable[[Found], None]) -> None:
+    def __init__(
+        self, core: Core, journal: Journal, roads: Roads, found: Callable[[Found], None]
+    ) -> None:
         self._core = core
         self._journal = journal
+        self._roads = roads
         self._found = found
         self._surroundings: Surroundings | None = None
         self._commit_after = 0.0
@@ -114,10 +118,10 @@ class Kernel:
         core.stage.wish()
         started = core.now()
         try:
-            self._surroundings = self.network.look(core.settings, core.host)
+            around, drifted = self._look_around()
             self.network.note(core.members.elements, core.host, core.out.reserved)
             try:
-                wanted = structure(core.settings, self._surroundings)
+                wanted = structure(core.settings, around)
             except DataplaneError as error:
                 core.out.reconciler.members_only(core.members.elements)
                 raise StructureRefused(str(error)) from error
@@ -147,8 +151,10 @@ class Kernel:
                 seconds=core.now() - started,
             )
             self._commit_after = core.now() + core.live.interval
-        if done.drift:
-            self.others.repaired(", ".join(done.drift))
+        self._roads.settled()
+        self._roads.in_kernel()
+        if drift := [*done.drift, *drifted]:
+            self.others.repaired(", ".join(drift))
         self.others.settled()
         if done.planned.structure.whole:
             # Connections that began while the table was away, or under another one, are not
@@ -164,6 +170,20 @@ class Kernel:
         self.remember()
         self._journal.write()
         return None
+
+    def _look_around(self, *, cheaply: bool = False) -> tuple[Surroundings, list[str]]:
+        """Links, routes and other tables; and the encrypted road, which is put right. Returns how
+        that was not as it was left. ``cheaply``: without its peers. Raises DataplaneError."""
+        core = self._core
+        around, mtu = self.network.look(core.settings, core.host), self.network.mtu(core.host)
+        around, drift = self._roads.prepare(around, mtu, cheaply=cheaply)
+        self._surroundings = around
+        return around, [drift] if drift else []
+
+    def look_at_roads(self) -> None:
+        """The timer "roads"."""
+        if (drift := self._roads.look()) and not self._core.down.asked:
+            self.others.repaired(drift)
 
     def _told_down(self) -> bool:
         """Whether ``neti down`` took the table out while this process stood still, and only the
@@ -240,7 +260,8 @@ class Kernel:
             return
         before, started = self._surroundings, core.now()
         try:
-            self._surroundings = self.network.look(core.settings, core.host)
+            for drift in self._look_around(cheaply=True)[1]:
+                self.others.repaired(drift)
             self.others.looked_at_network(started)
             if self.network.route(core.settings, core.host):
                 self.others.repaired("the overlay's route was not as it should be")
@@ -289,6 +310,7 @@ class Kernel:
         out, settings = self._core.out, self._core.settings
         out.reconciler.remove()
         out.machine.remove_overlay_route(settings.overlay_subnet)
+        self._roads.take_out()
         # The kernel would go on translating what it tracks without any rule.
         out.connections.end_stale(settings.overlay_subnet, lambda _: None)
         outside = [a for a in settings.nat_overrides if a not in settings.overlay_subnet]

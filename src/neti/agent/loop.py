@@ -23,6 +23,7 @@ from neti.agent.keeping_time import ClockNote, rebased
 from neti.agent.kernel import Found, Kernel
 from neti.agent.registration import Registration
 from neti.agent.reloading import Reloading
+from neti.agent.roads import Roads
 from neti.agent.shadow_evidence import ShadowEvidence
 from neti.agent.shadow_log import ShadowLog
 from neti.agent.staging import Staging
@@ -40,7 +41,7 @@ from neti.host.systemd import Watchdog, notify
 from neti.model import Host
 from neti.model.problems import Problems
 from neti.model.settings import Settings
-from neti.registry import HostChanged
+from neti.registry import HostChanged, KeyRead
 from neti.registry.opening import expiring
 from neti.state.gone import GONE_FILE
 from neti.state.loaded import Loaded
@@ -80,7 +81,8 @@ class Agent:
         self.faults = Faults(core, brittle=brittle)
         self.journal = Journal(core)
         self.registration = Registration(core, on_left=self.stop)
-        self.kernel = Kernel(core, self.journal, self._found_in_kernel)
+        self.roads = Roads(core, self.journal)
+        self.kernel = Kernel(core, self.journal, self.roads, self._found_in_kernel)
         self.following = Following(core, self.journal, self.registration, self.kernel.resync)
         self.whoami = OwnIdentity(core, self._addresses_changed)
         self.shadow = ShadowLog(
@@ -212,6 +214,7 @@ class Agent:
     def _commit(self) -> None:
         if "commit" not in self.core.timers.due and self.kernel.pending:
             self.kernel.commit_when_quiet()
+        self.roads.settled()
         self.kernel.tracked.end_soon()
 
     def _take_in_whole(self, told: Told | Answers) -> None:
@@ -285,6 +288,8 @@ class Agent:
                 self._stopping = True
             case Trouble():
                 self.faults.told(told)
+            case KeyRead():
+                self.roads.key_read(told)
             case _:
                 self.following.take_in(told)
 
@@ -321,6 +326,7 @@ class Agent:
             "certificate": self._look_at_certificate,
             "describe": self.registration.describing.look,
             "prove": self.following.proving.look,
+            "roads": self.kernel.look_at_roads,
         }
 
     def _list_settled(self) -> None:
@@ -349,6 +355,7 @@ class Agent:
     def _settle_fleet(self) -> None:
         core = self.core
         self.journal.take_changes()
+        self.roads.follow()
         if not core.members.elements.pending:
             self.journal.write()  # what does not concern the kernel still goes to disk
         next_tick = core.members.fleet.next_tick()

@@ -27,6 +27,7 @@ from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.monitor import Monitor
 from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
+from neti.dataplane.wireguard.tunnel import real_tunnel
 from neti.errors import NetiError
 from neti.host import ssh_session
 from neti.host.machine import RealMachine, switched_off
@@ -96,6 +97,7 @@ def run(config: Path, log_format: log.Format = "text") -> None:
             boot=boot_id(),
             running_here=running_here(folder.path),
             conntrack_limit=ConntrackLimit(folder.path),
+            tunnel=real_tunnel(),
             reserved=reserved(registry),
             tagger=tagging.for_instance(settings, host.id),
             taken_away=control.taken_away,

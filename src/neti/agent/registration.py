@@ -178,9 +178,13 @@ class Registration:
         if self.entry is not None and key == str(core.members.fleet.keys.get(core.host.id, "")):
             self._keyed = self.entry, key
         if self._keyed == (self.entry, key):
-            core.own_key.registered()
+            self._key_told()
         else:
             core.out.registry.ask([HostId(core.host.id)])
+
+    def _key_told(self) -> None:
+        if self._core.own_key.registered():
+            self._core.soon("roads")
 
     def lease_held(self, overlay: IPv4Address) -> None:
         """The job "lease" is done."""
@@ -287,12 +291,12 @@ class Registration:
 
     def _key_read(self, said: str) -> None:
         """What our record says to our entry."""
-        core, key = self._core, self._core.own_key.text
+        key = self._core.own_key.text
         if self.entry is None or (not said and self._keyed == (self.entry, key)):
             return  # we made it with our key: the tree has no place for keys
         self._keyed = self.entry, said
         if said == key:
-            core.own_key.registered()
+            self._key_told()
         else:
             log.info("registers_with_its_key", entry=self.entry)
             self.impostors.answer()

@@ -15,12 +15,18 @@ from neti.fleet.guard import Guard
 from neti.fleet.members import Change
 from neti.fleet.remembered import Everybody, Remembered
 from neti.fleet.vouching import Mode
-from neti.model import Host, IPAddress, Member, Road, entry
+from neti.model import Encrypt, Host, IPAddress, Member, Road, entry
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.objects import KernelState, SetName
 from neti.ruleset.plan import REVOKE_SECONDS
-from neti.ruleset.reach import elements_of, encrypts, own_elements, road_without_key
+from neti.ruleset.reach import (
+    elements_of,
+    encryption,
+    encrypts,
+    own_elements,
+    road_without_key,
+)
 
 _PEERS: Final[tuple[SetName, ...]] = ("peers4", "peers6")
 
@@ -29,7 +35,8 @@ _PEERS: Final[tuple[SetName, ...]] = ("peers4", "peers6")
 class Membership:
     """Not thread-safe: the agent's loop owns it. ``known``: we know who is a member, from the
     registry or from the last good state. ``adopted``: we do not, so what the kernel holds
-    counts. ``roads``: by id, of those of whom more is known than that they have no key."""
+    counts. ``roads``: by id, of those of whom more is known than that they have no key.
+    ``requires``: encryption that sites require is in force on this host."""
 
     settings: Settings
     host: Host
@@ -39,6 +46,8 @@ class Membership:
     known: bool = False
     adopted: bool = False
     roads: dict[str, Road] = field(default_factory=dict)
+    requires: bool = False
+    _touched: set[str] = field(default_factory=set)
 
     @property
     def lets_somebody_in(self) -> bool:
@@ -113,14 +122,29 @@ class Membership:
         members as they are judged now, or with none (``remember`` False). The kernel keeps what it
         has until the next transaction."""
         self.known, self.adopted = before.known, before.adopted
+        self.requires = before.requires
         self.fleet.succeed(before.fleet)
         if remember:
             self.remember(dict(before.everybody()))
             # Some who were not believed before may be now, and the other way round.
             self.fleet.snapshot(before.fleet.names, now=now)
             self.fleet.ask_for_data()
+            self.roads = {
+                host_id: road
+                for host_id, road in before.roads.items()
+                if self._may_go_by(host_id, road)
+            }
         self.hold_lease(before.overlay)
         self.elements.believe(before.elements)
+
+    def _may_go_by(self, host_id: str, road: Road) -> bool:
+        """By the present settings: not through a tunnel between sites that do not ask for one."""
+        member, sites = self.fleet.members.get(host_id), self.settings.sites
+        if member is None or member.site == self.host.site:
+            return False
+        asked = encryption(sites.get(self.host.site), sites.get(member.site))
+        required = asked is Encrypt.REQUIRE and self.requires
+        return asked.encrypts and required == (road in (Road.REQUIRED, Road.NONE))
 
     def adopt(self, kernel: KernelState) -> None:
         """Nothing is known of the fleet yet, so want what the kernel holds, so that it stays.
@@ -151,6 +175,27 @@ class Membership:
             ):
                 if member is not None:
                     self._tell(act, member)
+        self._touched.update(change.id for change in changes)
+        return changes
+
+    def take_touched(self) -> set[str]:
+        """Ids of the changes that were taken since the last call."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    def require(self, on: bool) -> list[Change]:
+        """Whether encryption that sites require is in force on this host from now on. Returns what
+        ``take_changes`` would have. The roads that were told stay as they are."""
+        changes = self.take_changes()
+        if on != self.requires:
+            sites = self.settings.sites.values()
+            some = any(site.encrypt is Encrypt.REQUIRE for site in sites)
+            members = list(self.fleet.members.values()) if some else []
+            for member in members:
+                self._tell(self.elements.unwant, member)
+            self.requires = on
+            for member in members:
+                self._tell(self.elements.want, member)
         return changes
 
     def goes_by(self, host_id: str, road: Road | None) -> list[Change]:
@@ -171,7 +216,9 @@ class Membership:
 
     def _tell(self, act: Callable[[SetName, str, str], None], member: Member) -> None:
         host, sites = self.host, self.settings.sites
-        road = self.roads.get(member.id) or road_without_key(member, host=host, sites=sites)
+        road = self.roads.get(member.id) or road_without_key(
+            member, host=host, sites=sites, requires=self.requires
+        )
         for element in elements_of(member, host=host, sites=sites, road=road):
             act(element.where, element.key, element.value)
 

@@ -138,9 +138,12 @@ def encrypts(sites: Mapping[str, Site], own: str) -> bool:
     return any(encryption(here, other).encrypts for other in (*others, None))
 
 
-def road_without_key(member: Member, *, host: Host, sites: Mapping[str, Site]) -> Road:
-    """The road of a member of which nothing else is known: never one that was not allowed."""
-    if member.site == host.site:
+def road_without_key(
+    member: Member, *, host: Host, sites: Mapping[str, Site], requires: bool = True
+) -> Road:
+    """The road of a member of which nothing else is known: never one that was not allowed.
+    ``requires``: what sites require is in force on this host."""
+    if member.site == host.site or not requires:
         return Road.PLAIN
     required = encryption(sites.get(host.site), sites.get(member.site)) is Encrypt.REQUIRE
     return Road.NONE if required else Road.PLAIN

@@ -70,6 +70,8 @@ class WholeTunnel:
         self._kind: Kind | None = None
         self._opened: dict[Kind, WireGuard] = {}
         self._own: tuple[PrivateKey, PublicKey] | None = None
+        # What the device held when ``put_right`` looked, before it changed any peers.
+        self.seen: Device | None = None
 
     @property
     def kind(self) -> Kind | None:
@@ -131,6 +133,7 @@ class WholeTunnel:
             door.configure(private, port)
             said += differs
             device = _answering(door)
+        self.seen = device
         if changes := difference(device, wished, self._wall()):
             door.apply(changes)
             said += _of_peers(device, changes)

@@ -1,0 +1,117 @@
+"""By which road a member is reached, and which WireGuard peer that takes. Pure.
+
+What a road means to the table is in ``neti.ruleset.reach``.
+
+Must never do: let a member go in the clear where encryption is required and in force, or prefer a
+tunnel by which nothing was ever heard.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final
+
+from neti.model import Encrypt, Host, Member, Road, Site
+from neti.model.settings import Settings
+from neti.model.wireguard_key import PublicKey
+from neti.ruleset.peers import SESSION_SECONDS, Endpoint, Peer, PeerState
+from neti.ruleset.reach import PUBLIC_ROAD_MTU, cross_address, encryption, encrypts, road_mtu
+from neti.ruleset.surroundings import Tunnel
+
+# Seconds between packets to a peer that has not answered yet. It shakes hands by them.
+KEEPALIVE: Final = 25
+# WireGuard's REKEY_TIMEOUT is 5 seconds.
+THREE_ATTEMPTS: Final = 15
+# IPv6's header, UDP's and WireGuard's: less for IPv4, but a road may change.
+_OVERHEAD: Final = 80
+
+
+def tunnel_for(
+    settings: Settings, host: Host, overlay: IPv4Address | None, uplink: int | None
+) -> Tunnel | None:
+    """This host's end of the encrypted road; None: its site encrypts nothing, or it has no overlay
+    address yet. ``uplink``: its MTU."""
+    if overlay is None or not encrypts(settings.sites, host.site):
+        return None
+    return Tunnel(
+        own=overlay,
+        private=host.private,
+        mtu=_mtu(settings.sites, host.site, uplink),
+        port=settings.tunnel_port,
+    )
+
+
+def _mtu(sites: Mapping[str, Site], own: str, uplink: int | None) -> int:
+    here = sites.get(own)
+    others = [site for site in sites.values() if encryption(here, site).encrypts]
+    across = (road_mtu(site, here) for site in others)
+    return (
+        min([PUBLIC_ROAD_MTU, *(mtu for mtu in (uplink, *across) if mtu is not None)]) - _OVERHEAD
+    )
+
+
+def asked_between(member: Member, *, host: Host, sites: Mapping[str, Site]) -> Encrypt:
+    """What the two sites ask for, whether or not it is in force."""
+    if member.site == host.site:
+        return Encrypt.OFF
+    return encryption(sites.get(host.site), sites.get(member.site))
+
+
+def peer_of(
+    member: Member,
+    key: PublicKey,
+    *,
+    host: Host,
+    sites: Mapping[str, Site],
+    port: int,
+    shaken: bool,
+) -> Peer:
+    """``port``: WireGuard's, the same on all hosts. ``shaken``: it has answered, so nothing has to
+    be sent to it but what somebody sends."""
+    address = cross_address(member, host=host, sites=sites)
+    return Peer(
+        key,
+        frozenset({IPv4Network(member.overlay)}),
+        Endpoint(address, port) if address is not None else None,
+        0 if shaken else KEEPALIVE,
+    )
+
+
+def road_of(asked: Encrypt, *, requires: bool, peer: bool, shaken: bool) -> Road:
+    """``requires``: what is required is in force. ``peer``: the device has one for it."""
+    if asked is Encrypt.REQUIRE and requires:
+        return Road.REQUIRED if peer else Road.NONE
+    if not peer or not asked.encrypts:
+        return Road.PLAIN
+    return Road.PREFERRED if shaken else Road.TRYING
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What is known of one peer. ``handshake``: when the last one was, by the device's clock, which
+    can be set: only whether it changes counts. ``since``: monotonic seconds of the look at which
+    that was seen. ``doubted``: since when something is sent to it that it does not answer."""
+
+    handshake: float | None
+    since: float
+    sent: int
+    doubted: float | None = None
+
+    @classmethod
+    def first(cls, state: PeerState, now: float) -> "Heard":
+        return cls(state.handshake, now, state.sent)
+
+    def then(self, state: PeerState, now: float) -> "Heard":
+        """After another look."""
+        if state.handshake != self.handshake:
+            return Heard.first(state, now)
+        doubted, over = self.doubted, now - self.since >= SESSION_SECONDS
+        if doubted is None and over and state.sent > self.sent:
+            doubted = now
+        return Heard(self.handshake, self.since, state.sent, doubted)
+
+    def answers(self, now: float) -> bool:
+        """It has, and there is no reason to believe that it does not any more. One to which nothing
+        is sent stays as it was."""
+        silent = self.doubted is not None and now - self.doubted >= THREE_ATTEMPTS
+        return self.handshake is not None and not silent

@@ -1,0 +1,293 @@
+"""The encrypted road between two sites, by agents with devices in memory."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.agents import Box, World, world
+
+from neti.dataplane.wireguard.keys import new_key, public_half
+from neti.errors import DataplaneError
+from neti.model import Encrypt, Road
+from neti.model.wireguard_key import PublicKey
+
+
+@pytest.fixture(name="there")
+def _there(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def asked(there: World, encrypt: Encrypt) -> None:
+    there.sites = {
+        name: replace(site, encrypt=encrypt if name == "vpc" else Encrypt.OFF)
+        for name, site in there.sites.items()
+    }
+
+
+def pair(there: World, encrypt: Encrypt = Encrypt.PREFER) -> tuple[Box, Box]:
+    asked(there, encrypt)
+    boxes = there.started(1), there.started(2, "vpc")
+    there.pass_time(1.0)
+    return boxes
+
+
+def overlay(box: Box) -> str:
+    return str(box.running.core.members.overlay)
+
+
+def key(box: Box) -> PublicKey:
+    found = box.running.core.own_key.public()
+    assert found is not None
+    return found
+
+
+def peers(box: Box) -> dict[PublicKey, tuple[str, ...]]:
+    device = box.tunnel.wireguard.device()
+    held = device.peers if device is not None else {}
+    return {k: tuple(str(n.network_address) for n in s.peer.allowed) for k, s in held.items()}
+
+
+def shake(there: World, *boxes: Box) -> None:
+    """Whoever has the other as a peer shakes hands; then everybody has looked."""
+    for box in boxes:
+        for one in peers(box):
+            box.tunnel.wireguard.shake_hands(one, there.clock.wall())
+    there.pass_time(1.0)
+
+
+def road(box: Box, to: Box) -> Road | None:
+    return box.running.core.members.roads.get(to.host.id)
+
+
+def kernel(box: Box, to: Box) -> set[str]:
+    return {w for w in ("overlay", "tunneled", "tunnel_peers") if overlay(to) in box.elements(w)}
+
+
+def test_two_hosts_of_sites_that_encrypt_have_each_other_as_peers(there: World) -> None:
+    first, second = pair(there)
+    assert peers(first) == {key(second): (overlay(second),)}
+    assert peers(second) == {key(first): (overlay(first),)}
+    assert road(first, second) is Road.TRYING
+    assert kernel(first, second) == {"overlay", "tunnel_peers"}
+
+
+def test_a_handshake_sends_new_connections_through_the_tunnel(there: World) -> None:
+    first, second = pair(there)
+    shake(there, first, second)
+    assert road(first, second) is Road.PREFERRED
+    assert kernel(first, second) == {"overlay", "tunneled", "tunnel_peers"}
+    device = first.tunnel.wireguard.device()
+    assert device is not None
+    assert device.peers[key(second)].peer.keepalive == 0
+
+
+def test_members_of_the_own_site_and_of_sites_that_do_not_encrypt_get_no_peer(
+    there: World,
+) -> None:
+    first, second = pair(there)
+    third = there.started(3)
+    assert key(third) not in peers(first)
+    assert set(peers(second)) == {key(first), key(third)}
+
+
+def test_who_sends_and_hears_nothing_for_long_is_tried_again(there: World) -> None:
+    first, second = pair(there)
+    shake(there, first, second)
+    there.pass_time(600)
+    assert road(first, second) is Road.PREFERRED  # nothing was sent
+    held = first.tunnel.wireguard._peers[key(second)]
+    first.tunnel.wireguard._peers[key(second)] = replace(held, sent=held.sent + 148)
+    there.pass_time(60)
+    assert road(first, second) is Road.PREFERRED  # not three attempts yet
+    there.pass_time(15)
+    there.pass_time(15)
+    assert road(first, second) is Road.TRYING
+    assert kernel(first, second) == {"overlay", "tunnel_peers"}
+    shake(there, first)
+    there.pass_time(60)
+    assert road(first, second) is Road.PREFERRED
+
+
+def test_who_leaves_is_in_the_table_no_longer_when_its_peer_goes(there: World) -> None:
+    first, second = pair(there)
+    shake(there, first, second)
+    seen = []
+    real = first.tunnel.apply
+
+    def applied(changes: object) -> None:
+        seen.append(kernel(first, second))
+        real(changes)  # type: ignore[arg-type]  # as it came
+
+    first.tunnel.apply = applied  # type: ignore[method-assign]
+    second.ask("leave")
+    there.pass_time(1.0)
+    assert peers(first) == {}
+    assert seen == [set()]
+
+
+def test_who_comes_has_its_peer_before_it_is_in_the_table(there: World) -> None:
+    asked(there, Encrypt.PREFER)
+    first = there.started(1)
+    there.pass_time(60)
+    seen = []
+    real = first.tunnel.apply
+
+    def applied(changes: object) -> None:
+        seen.append(first.elements("tunnel_peers"))
+        real(changes)  # type: ignore[arg-type]  # as it came
+
+    first.tunnel.apply = applied  # type: ignore[method-assign]
+    second = there.started(2, "vpc")
+    assert seen[0] == {}
+    assert first.elements("tunnel_peers") == {overlay(second): ""}
+
+
+def test_a_device_that_is_deleted_is_made_again_with_its_peers(there: World) -> None:
+    first, second = pair(there)
+    shake(there, first, second)
+    first.tunnel.road.vanish()
+    first.running.kernel.look_at_network()
+    there.settle()
+    assert peers(first) == {key(second): (overlay(second),)}
+    shake(there, first, second)
+    assert road(first, second) is Road.PREFERRED
+
+
+def test_without_a_device_members_are_reached_in_the_clear_until_it_is_back(there: World) -> None:
+    asked(there, Encrypt.PREFER)
+    first = there.box(1)
+    second = there.started(2, "vpc")
+    first.tunnel.road.module = False
+    first.start()
+    there.settle()
+    assert kernel(first, second) == {"overlay"}
+    assert "encryption_missing" in first.problems()
+    first.tunnel.road.start()
+    there.pass_time(30)
+    assert road(first, second) is Road.TRYING
+    assert "encryption_missing" not in first.problems()
+    shake(there, first)
+    first.tunnel.road.vanish()
+    first.running.kernel.look_at_network()
+    there.pass_time(1.0)
+    assert kernel(first, second) == {"overlay"}
+
+
+def test_a_device_that_refuses_leaves_nobody_waiting_at_it(there: World) -> None:
+    asked(there, Encrypt.PREFER)
+    first = there.started(1)
+    first.tunnel.wireguard.failing = DataplaneError("no more peers")
+    second = there.started(2, "vpc")
+    there.pass_time(1.0)
+    assert kernel(first, second) == {"overlay"}
+    assert "encryption_device" in first.problems()
+    first.tunnel.wireguard.failing = None
+    there.pass_time(30)
+    assert road(first, second) is Road.TRYING
+
+
+def test_a_restart_keeps_the_road(there: World) -> None:
+    first, second = pair(there)
+    shake(there, first, second)
+    before = first.tunnel
+    first.stop()
+    assert kernel(first, second) == {"overlay", "tunneled", "tunnel_peers"}
+    first.start()
+    assert first.tunnel is before
+    assert road(first, second) is Road.PREFERRED
+    there.settle()
+    assert kernel(first, second) == {"overlay", "tunneled", "tunnel_peers"}
+    assert list(peers(first)) == [key(second)]
+
+
+def test_a_reload_turns_it_on_and_off(there: World) -> None:
+    first, second = there.started(1), there.started(2, "vpc")
+    without = {box.host.id: box.settings for box in (first, second)}
+    asked(there, Encrypt.PREFER)
+    for box in (first, second):
+        box.new_settings = replace(box.settings, sites=there.sites)
+        box.ask("reload")
+    there.pass_time(2.0)
+    shake(there, first, second)
+    assert road(first, second) is road(second, first) is Road.PREFERRED
+    for box in (first, second):
+        box.new_settings = without[box.host.id]
+        box.ask("reload")
+    assert first.tunnel.wireguard.device() is None
+    assert kernel(first, second) == {"overlay"}
+    assert first.running.core.members.roads == {}
+
+
+def test_a_reload_of_something_else_keeps_the_road(there: World) -> None:
+    first, second = pair(there)
+    shake(there, first, second)
+    first.new_settings = replace(first.settings, linger_seconds=1000)
+    first.ask("reload")
+    assert kernel(first, second) == {"overlay", "tunneled", "tunnel_peers"}
+    assert road(first, second) is Road.PREFERRED
+
+
+def test_down_takes_the_device_out_and_up_brings_it_back(there: World) -> None:
+    first, second = pair(there)
+    shake(there, first, second)
+    first.ask("down")
+    assert first.tunnel.wireguard.device() is None
+    there.pass_time(120)
+    assert first.tunnel.wireguard.device() is None
+    first.ask("up")
+    assert list(peers(first)) == [key(second)]
+    shake(there, first)
+    assert kernel(first, second) == {"overlay", "tunneled", "tunnel_peers"}
+
+
+def test_a_member_with_a_new_key_has_one_peer(there: World) -> None:
+    first, second = pair(there)
+    shake(there, first, second)
+    former = key(second)
+    second.running.core.own_key.another()
+    second.running.core.soon("register")
+    there.settle()
+    assert key(second) != former
+    assert peers(first) == {key(second): (overlay(second),)}
+    device = second.tunnel.wireguard.device()
+    assert device is not None
+    assert device.public_key == key(second)
+
+
+def test_a_key_that_two_records_say_stays_with_whom_the_registry_names(there: World) -> None:
+    first, second = pair(there)
+    first.stop()
+    third = there.started(3, "vpc")
+    held = there.server._records[third.host.id]
+    record = replace(held.record, key=str(key(second)))  # which no agent writes
+    there.server._records[third.host.id] = replace(held, record=record)
+    first.start()
+    there.pass_time(1.0)
+    assert peers(first) == {key(second): (overlay(second),)}
+    assert road(first, third) is None
+    assert first.problems()["key_of_another"]
+
+
+def test_nobody_gets_a_peer_by_this_hosts_own_key(there: World) -> None:
+    first, _ = pair(there)
+    private = new_key()
+    third = there.box(3, "vpc")
+    third.new_key = lambda: private
+    third.start()
+    there.settle()
+    assert public_half(private) in peers(first)
+    first.running.core.own_key._private, first.running.core.own_key._public = private, None
+    first.running.roads._of = None
+    there.settle()
+    assert road(first, third) is None
+
+
+def test_keys_outlive_a_restart_without_the_registry(there: World) -> None:
+    first, second = pair(there)
+    first.stop()
+    first.tunnel.road.vanish()
+    there.server.stop()
+    first.start()
+    assert peers(first) == {key(second): (overlay(second),)}
