@@ -10,6 +10,7 @@ Faults: no room, read-only, a sync that lies, a write that a kill tears.
 
 import errno
 import io
+import itertools
 import os
 import stat as stats
 from collections.abc import Callable, Iterator
@@ -148,6 +149,7 @@ class _Writer:
 
 _disks: dict[str, Disk] = {}
 _handles: dict[int, _Handle] = {}
+_numbers = itertools.count(_HANDLES_FROM)
 
 
 @contextmanager
@@ -168,9 +170,11 @@ def unmount(name: str) -> None:
 
 def _where(path: "os.PathLike[str] | str") -> tuple[Disk, str] | None:
     """The disk and the file's name (empty: the folder itself); None: a real path."""
-    place = path.place if isinstance(path, DiskPath) else _place(os.fspath(path))
-    disk = None if place is None else _disks.get(place[0])
-    return None if disk is None or place is None else (disk, place[1])
+    place = path.place if type(path) is DiskPath else _place(os.fspath(path))
+    if place is None:
+        return None
+    disk = _disks.get(place[0])
+    return None if disk is None else (disk, place[1])
 
 
 def _place(text: str) -> tuple[str, str] | None:
@@ -293,7 +297,7 @@ def _open(path: Any, flags: int, mode: int = 0o777) -> int:
     if where is None:
         return os.open(path, flags, mode)
     disk, name = where
-    number = max(_handles, default=_HANDLES_FROM) + 1
+    number = next(_numbers)
     if not name:
         _handles[number] = _Handle(disk, None)
         return number
@@ -323,7 +327,8 @@ def _read(number: int, most: int) -> bytes:
         return os.read(number, most)
     handle = _handles[number]
     assert handle.file is not None
-    part = handle.file.data[handle.place : handle.place + most]
+    data, place = handle.file.data, handle.place
+    part = data if not place and most >= len(data) else data[place : place + most]
     handle.place += len(part)
     return part
 
@@ -359,25 +364,22 @@ def _lexists(path: Any) -> bool:
     return os.path.lexists(path) if where is None else where[1] in where[0].files
 
 
-class _SimulatedOs(SimpleNamespace):
-    """``os`` for the modules that write the state; whatever is not here is the real one's."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
-
-
-SIMULATED_OS: Final = _SimulatedOs(
-    open=_open,
-    close=_close,
-    read=_read,
-    fstat=_fstat,
-    fsync=_fsync,
-    fchmod=lambda *_: None,
-    fchown=lambda *_: None,
-    geteuid=lambda: 1,
-    fdopen=_fdopen,
-    link=_link,
-    path=SimpleNamespace(lexists=_lexists),
+# ``os`` for the modules that write the state; whatever is not here is the real one's.
+SIMULATED_OS: Final = SimpleNamespace(
+    **{
+        **vars(os),
+        "open": _open,
+        "close": _close,
+        "read": _read,
+        "fstat": _fstat,
+        "fsync": _fsync,
+        "fchmod": lambda *_: None,
+        "fchown": lambda *_: None,
+        "geteuid": lambda: 1,
+        "fdopen": _fdopen,
+        "link": _link,
+        "path": SimpleNamespace(lexists=_lexists),
+    }
 )
 
 

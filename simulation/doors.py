@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from neti import durable, files
 from neti.agent import kernel as agent_kernel
-from neti.agent import preview, shadow_evidence, shadow_log
+from neti.agent import loop, preview, shadow_evidence, shadow_log
 from neti.dataplane import malloc, reconciler, way_out
 from neti.host import surroundings
 from neti.identity import preflight
@@ -114,6 +114,7 @@ def shut() -> Iterator[None]:
         (malloc, {"give_back": _nothing}),
         (shadow_log, {"listeners": _listeners, "SEEN_SIZE": ROOM}),
         (shadow_evidence, {"listeners": _listeners}),
+        (loop, {"expiring": _nothing}),
         (preview, {"listeners": _listeners, "with_owners": list}),
         *((module, {"resolvers_of_this_host": _nothing}) for module in (surroundings, preflight)),
         (public, {"fingerprint": lambda _: here().machine_id if _here else ""}),

@@ -377,9 +377,9 @@ class SimulatedHost:
         agent = self.agent
         if agent is None or self.paused is not None or self.asleep:
             return False
-        if (self.inbox and not self.late) or not agent.queue.empty():
+        if not agent.queue.empty():
             return True
-        if self.worker is not None and self.worker.lanes and not self.late:
+        if not self.late and (self.inbox or (self.worker is not None and self.worker.lanes)):
             return True
         due = agent.core.timers.due
         return bool(due) and min(due.values()) <= self.clock.monotonic()

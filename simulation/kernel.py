@@ -98,10 +98,16 @@ class SimulatedKernel(MemoryDataplane):
         return {k: (until - now) // 1000 for k, until in held.items()}
 
     def sightings(self) -> list[Sighting]:
+        if self.table is None or not self.seen:
+            return []
         now = self._now()
         return [
-            replace(one, idle=(now - self._last[one.source, one.port]) / 1000)
-            for one in super().sightings()
+            Sighting(
+                *(one.source, one.protocol, one.port, one.packets if self.counts else 0),
+                (now - self._last[one.source, one.port]) / 1000,
+                heard=one.heard,
+            )
+            for one in self.seen
         ]
 
     def _let_end(self) -> None:
@@ -113,12 +119,14 @@ class SimulatedKernel(MemoryDataplane):
             return
         self._ended_at = now
         for held in table.timed.values():
-            for key in [key for key, until in held.items() if until <= now]:
-                del held[key]
+            if held:
+                for key in [key for key, until in held.items() if until <= now]:
+                    del held[key]
         for armed in (table.enforce, table.require):
-            over = [k for k, u in armed.items() if u is not None and u != FOREIGN and u <= now]
-            for key in over:
-                del armed[key]
+            if armed:
+                ends = armed.items()
+                for key in [k for k, u in ends if u is not None and u != FOREIGN and u <= now]:
+                    del armed[key]
 
     # --- changes ---
 

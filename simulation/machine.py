@@ -36,10 +36,15 @@ class SimulatedMachine:
     routes: list[Route] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
     gateways: tuple[IPAddress, ...] = (GATEWAY,)
+    _network: tuple[object, Network] | None = None  # as it was when it was last asked for
 
     def network(self, overlay_subnet: IPv4Network) -> Network:
-        links = (Link("eth0", MTU, (self.private,)),)
-        return Network(links, ("eth0",), tuple(self.routes), self.gateways)
+        held = self._network
+        if held is None or held[0] != (self.private, self.routes, self.gateways):
+            links = (Link("eth0", MTU, (self.private,)),)
+            seen = Network(links, ("eth0",), tuple(self.routes), self.gateways)
+            held = self._network = (self.private, list(self.routes), self.gateways), seen
+        return held[1]
 
     def set_overlay_route(
         self, overlay_subnet: IPv4Network, private: IPv4Address, mtu: int | None, *, anew: bool

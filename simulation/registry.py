@@ -95,7 +95,8 @@ class SimulatedWorker(Worker):
 
     @property
     def lanes(self) -> list[str]:
-        return [lane for lane, jobs in self.waiting.items() if jobs]
+        waiting = self.waiting
+        return [lane for lane, jobs in waiting.items() if jobs] if waiting else []
 
     def do(self, lane: str) -> None:
         """Raises Killed where the host is killed meanwhile."""

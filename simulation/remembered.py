@@ -9,12 +9,16 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
+from neti import durable
+from neti.fleet.admission import Admission
 from neti.fleet.remembered import Remembered
-from neti.model import entry
+from neti.model import Host, Member, Road, entry
 from neti.model.settings import Settings
+from neti.ruleset import desired
 from neti.ruleset.objects import Chain, Structure
 from neti.ruleset.plan import digest
 from neti.ruleset.policy import structure
+from neti.ruleset.reach import Element, elements_of
 from neti.ruleset.surroundings import Surroundings
 from neti.state import records
 
@@ -54,12 +58,47 @@ class Rules:
         return held[1]
 
 
+class Judgements:
+    """What members mean to the hosts of one seed, and whether they may be believed. By identity:
+    members, hosts and settings are never changed."""
+
+    def __init__(self) -> None:
+        self._elements: dict[tuple[int, int, int, Road], tuple[Any, tuple[Element, ...]]] = {}
+        self._objections: dict[tuple[int, str | None, int], tuple[Any, str | None]] = {}
+        self._objection = Admission.objection
+
+    def elements_of(
+        self, member: Member, *, host: Host, sites: Any, road: Road = Road.PLAIN
+    ) -> tuple[Element, ...]:
+        key = (id(member), id(host), id(sites), road)
+        held = self._elements.get(key)
+        if held is None:
+            told = tuple(elements_of(member, host=host, sites=sites, road=road))
+            held = self._elements[key] = ((member, host, sites), told)
+        return held[1]
+
+    def stands_in(self) -> list[tuple[Any, dict[str, Any]]]:
+        def objection(admission: Admission, member: Member) -> str | None:
+            key = (id(member), admission.own_site, id(admission.sites))
+            held = self._objections.get(key)
+            if held is None:
+                said = self._objection(admission, member)
+                held = self._objections[key] = ((member, admission.sites), said)
+            return held[1]
+
+        return [(desired, {"elements_of": self.elements_of}), (Admission, {"objection": objection})]
+
+
 def stands_in() -> list[tuple[Any, dict[str, Any]]]:
     """What takes the place of these functions, by the module or class."""
+    read = lru_cache(_MANY)(durable.checked)
     return [
         *((family, _texts(family)) for family in (IPv4Address, IPv6Address)),
         (entry, {"parse": lru_cache(_MANY)(entry.parse)}),
+        # Who reads a document takes keys out of it, and leaves what they hold alone.
+        (durable, {"checked": lambda written: dict(read(written))}),
         (records, {"base_lines": _base_lines}),
+        *Judgements().stands_in(),
     ]
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from random import Random
 from typing import Final
 
@@ -65,7 +66,7 @@ def drawn(
     share = chance.choice(_SHARES)
     kinds = [name for name, kind in KINDS.items() if lately or not kind.lately]
     names = [n for n in kinds if n in _ALWAYS or chance.random() < share]
-    weights = [KINDS[name].weight for name in names]
+    weights = list(accumulate(KINDS[name].weight for name in names))
     told: list[Act] = []
     if chance.random() < _BEGIN_ENFORCED:
         enforce = KINDS["enforce_wholly"]
@@ -73,7 +74,7 @@ def drawn(
     # Acts that come one after the other often befall one host: orders matter within one.
     host = 0
     while len(told) < steps:
-        name = chance.choices(names, weights)[0]
+        name = chance.choices(names, cum_weights=weights)[0]
         kind = KINDS[name]
         if chance.random() < _ANOTHER_HOST:
             host = chance.randrange(size)

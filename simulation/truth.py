@@ -120,9 +120,10 @@ class Truth:
             word.shut_out = "elsewhere" in host.sessions
 
     def _read(self, server: MemoryServer, now: float) -> None:
+        self.leases = {}
         for overlay, host_id in server._leases.items():
-            self.owner[str(overlay)] = host_id
-        self.leases = {host_id: str(overlay) for overlay, host_id in server._leases.items()}
+            text = str(overlay)
+            self.leases[host_id], self.owner[text] = text, host_id
         present: dict[str, Member] = {}
         departed: dict[str, int] = {}
         for name in server._names:

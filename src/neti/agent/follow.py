@@ -197,7 +197,7 @@ class Following:
     def note_origin(self) -> None:
         core = self._core
         core.soon("origin", _ORIGIN_EVERY)
-        if self._origin is not None:
+        if self._origin is not None and self._origin != core.disk.itself.origin:
             core.disk.keep_self(replace(core.disk.itself, origin=self._origin))
 
     def anew(self, *, remember: bool) -> None:

@@ -231,15 +231,17 @@ class Kernel:
     def remember(self) -> None:
         """Keep on disk how the kernel was left, for a restart, and what ``neti restore`` needs."""
         core, seen, around = self._core, self._core.out.reconciler.seen, self._surroundings
-        itself = replace(
-            core.disk.itself,
-            structure_text=seen.digest if seen else None,
-            structure_seen=seen.listing if seen else None,
-            host=core.host,
+        before = core.disk.itself
+        core.disk.keep_self(
+            replace(
+                before,
+                structure_text=seen.digest if seen else None,
+                structure_seen=seen.listing if seen else None,
+                host=core.host,
+                uplinks=before.uplinks if around is None else around.outside,
+                ssh_untracked=before.ssh_untracked if around is None else around.ssh_untracked,
+            )
         )
-        if around is not None:
-            itself = replace(itself, uplinks=around.outside, ssh_untracked=around.ssh_untracked)
-        core.disk.keep_self(itself)
 
     def failed(self, error: DataplaneError) -> None:
         pause = self._core.timers.retry("resync", self._core.now())

@@ -96,8 +96,10 @@ class Known:
 
     def next_tick(self) -> float | None:
         """When ``tick`` next has something to do, in Unix seconds."""
-        times = (self._leaving.next_tick(), self._vouching.next_tick())
-        return min((at for at in times if at is not None), default=None)
+        leaves, asks = self._leaving.next_tick(), self._vouching.next_tick()
+        if leaves is None or asks is None:
+            return asks if leaves is None else leaves
+        return min(leaves, asks)
 
     def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
         """Private addresses that several members of one site claim, and these members' ids. All of

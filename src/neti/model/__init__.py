@@ -26,7 +26,7 @@ class Encrypt(enum.Enum):
         return self is not Encrypt.OFF
 
     def stricter(self, other: "Encrypt") -> "Encrypt":
-        return max(self, other, key=tuple(Encrypt).index)
+        return self if self is other else max(self, other, key=tuple(Encrypt).index)
 
 
 class Road(enum.Enum):

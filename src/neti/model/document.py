@@ -45,8 +45,10 @@ def plain(value: Any) -> Any:
     """A dataclass, and all that it holds, as what ``json`` can write."""
     if type(value) in _PLAIN_ALREADY:
         return value
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    kind: Any = type(value)
+    names = _names(kind)
+    if names is not None:
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, _ADDRESSES):
@@ -56,6 +58,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(each) for each in value]
     return value
+
+
+@functools.cache
+def _names(kind: Any) -> tuple[str, ...] | None:
+    """Of a dataclass's fields; None: it is none."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
 
 
 def read(kind: type[T], held: Any) -> T:

@@ -56,7 +56,10 @@ class Problems:
 
     def clear(self, code: str, *, subject: str | None = None) -> None:
         """Clears the problem, if it is set. ``subject`` None: with every subject."""
-        for key in [k for k in self._held if k[0] == code and subject in (None, k[1])]:
+        if subject is not None:
+            self._held.pop((code, subject), None)
+            return
+        for key in [key for key in self._held if key[0] == code]:
             del self._held[key]
 
     def get(self, code: str, *, subject: str = "") -> Problem | None:
@@ -67,7 +70,8 @@ class Problems:
         return "; ".join(held.sentence for held in self._held.values() if held.code == code)
 
     def __contains__(self, code: str) -> bool:
-        return any(held.code == code for held in self._held.values())
+        # Asked in each turn, mostly of nothing: a generator would cost more than the answer.
+        return bool(self._held) and code in {key[0] for key in self._held}
 
     def __iter__(self) -> Iterator[Problem]:
         return iter(tuple(self._held.values()))

@@ -178,6 +178,8 @@ class Elements:
 
     @property
     def pending(self) -> bool:
+        if not any(self._dirty.values()):
+            return False  # as a rule, and this is asked several times in each turn
         return any(keys for where, keys in self._dirty.items() if where not in self._missing)
 
     def changes(self) -> "Changes":

@@ -24,6 +24,7 @@ METADATA: Final = (
     IPv6Address("fd00:ec2::123"),
     IPv6Address("fd20:ce::254"),
 )
+_METADATA_TEXT: Final = frozenset(map(str, METADATA))
 _WITH_PEER: Final = frozenset({Road.TRYING, Road.PREFERRED, Road.REQUIRED})
 _THROUGH: Final = frozenset({Road.PREFERRED, Road.REQUIRED})
 _NOT_IN_THE_CLEAR: Final = frozenset({Road.REQUIRED, Road.NONE})
@@ -126,8 +127,8 @@ def encryption(own: Site | None, other: Site | None) -> Encrypt:
     """What is between two sites; None: one that is not configured. The stricter side decides."""
     if own is not None and other is not None and own.name == other.name:
         return Encrypt.OFF
-    asked = (site.encrypt if site is not None else Encrypt.OFF for site in (own, other))
-    return next(asked).stricter(next(asked))
+    here = own.encrypt if own is not None else Encrypt.OFF
+    return here.stricter(other.encrypt if other is not None else Encrypt.OFF)
 
 
 def encrypts(sites: Mapping[str, Site], own: str) -> bool:
@@ -172,4 +173,4 @@ def never_revoked(
     """Addresses that must not become removed sources, even if a member claimed them and went.
     ``own``: this machine's. ``others``: gateways, resolvers, ZooKeeper's servers."""
     mine = (host.private, *((host.public,) if host.public is not None else ()), *host.more)
-    return frozenset(map(str, (*METADATA, *mine, *own, *others)))
+    return _METADATA_TEXT.union(map(str, (*mine, *own, *others)))
