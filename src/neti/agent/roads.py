@@ -10,30 +10,28 @@ member have the peer of another one, whatever its record says.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Final
 
 from neti import log
 from neti.agent.core import Core
 from neti.agent.journal import Journal
+from neti.agent.key_owners import KeyOwners
 from neti.dataplane.wireguard import DEVICE
-from neti.dataplane.wireguard.tunnel import WholeTunnel
+from neti.dataplane.wireguard.tunnel import Kind, WholeTunnel
 from neti.errors import DataplaneError, DeviceMissing
 from neti.model import Encrypt, Member, Road
 from neti.model.wireguard_key import PublicKey
 from neti.registry import KeyRead
-from neti.registry.record import KeyName
 from neti.ruleset.desired import Membership
+from neti.ruleset.held_peers import HeldPeers, overlay_of
 from neti.ruleset.peers import (
     Change,
     Device,
-    Endpoint,
     Peer,
     PeerState,
     RemovePeer,
-    SetPeer,
-    UpdatePeer,
 )
 from neti.ruleset.roads import (
     THREE_ATTEMPTS,
@@ -44,48 +42,12 @@ from neti.ruleset.roads import (
     tunnel_for,
 )
 from neti.ruleset.surroundings import Surroundings, Tunnel
-from neti.text import printable
 from neti.words import counted, some
 
 _EVERY: Final = 60.0  # seconds between two looks at the device, if nobody is waited for
 _FIRST: Final = 0.5  # seconds until the first look at somebody who is; each pause is twice as long
 _COST: Final = 20.0  # a pause is at least so many times as long as a look takes
 _NO_PROGRAM: Final = "this agent has no door to a WireGuard device"
-
-
-@dataclass(slots=True)
-class _Held:
-    """What the device holds, as far as we put it there. ``peers``: by member; ``owners``: whose
-    each key is; ``at``: which key has an overlay address; ``leaving``: peers that are to go, once
-    the kernel's table does not lead to them any more."""
-
-    peers: dict[str, Peer] = field(default_factory=dict)
-    owners: dict[PublicKey, str] = field(default_factory=dict)
-    at: dict[IPv4Address, PublicKey] = field(default_factory=dict)
-    leaving: dict[PublicKey, Peer] = field(default_factory=dict)
-
-    def give(self, host_id: str, peer: Peer) -> None:
-        self.take(host_id, but=peer.key)
-        self.leaving.pop(peer.key, None)
-        self.peers[host_id], self.owners[peer.key] = peer, host_id
-        self.at[_overlay(peer)] = peer.key
-
-    def take(self, host_id: str, *, but: PublicKey | None = None) -> None:
-        """``but``: its peer with this key changes, and does not go."""
-        peer = self.peers.pop(host_id, None)
-        if peer is None:
-            return
-        if self.at.get(_overlay(peer)) == peer.key:
-            del self.at[_overlay(peer)]
-        if self.owners.get(peer.key) == host_id:
-            del self.owners[peer.key]
-            if peer.key != but:
-                self.leaving[peer.key] = peer
-
-    def wished(self) -> dict[PublicKey, Peer]:
-        """Those that leave are there still, but for an address that somebody else has now."""
-        going = {key: peer for key, peer in self.leaving.items() if _overlay(peer) not in self.at}
-        return going | {peer.key: peer for peer in self.peers.values()}
 
 
 class Roads:
@@ -98,12 +60,10 @@ class Roads:
         self._awaited: IPv4Address | None = None  # the own overlay address for which to look anew
         self._up = False  # whether the device is there, and as it should be
         self._of: Membership | None = None  # whose roads these are
-        self._held = _Held()
+        self._held = HeldPeers()
         self._heard: dict[PublicKey, Heard] = {}
         self._states: Mapping[PublicKey, PeerState] = {}
-        self._holders: dict[PublicKey, str | None] = {}  # of keys that two records say, as read
-        self._asked: set[PublicKey] = set()
-        self._disputed: set[str] = set()
+        self._owners = KeyOwners(core)
         self._pause = _EVERY
         self._cost = 0.0
         self._in_the_way = True  # whether an earlier run may have left a device here
@@ -141,18 +101,13 @@ class Roads:
         self._journal.note(rekeyed)
         for host_id in rekeyed:
             key = members.fleet.keys.get(host_id)
-            if key is not None:  # whose it is may have changed since it was asked
-                self._holders.pop(key, None)
-                self._asked.discard(key)
-        return rekeyed | self._disputed
+            if key is not None:
+                self._owners.forget(key)
+        return rekeyed | self._owners.disputed
 
     def key_read(self, read: KeyRead) -> None:
         """Whose a key is that two records say."""
-        try:
-            key = PublicKey.parse(read.key)
-        except ValueError:
-            return
-        self._holders[key] = read.host_id
+        self._owners.read(read)
         self._of = None
 
     # --- the device ---
@@ -226,7 +181,7 @@ class Roads:
         gone = [
             key
             for key, peer in held.leaving.items()
-            if str(_overlay(peer)) not in led or _overlay(peer) in held.at
+            if str(overlay_of(peer)) not in led or overlay_of(peer) in held.at
         ]
         if gone and self._up and not self._apply([RemovePeer(key) for key in gone]):
             return
@@ -247,7 +202,7 @@ class Roads:
             log.warning("road_not_removed", what=str(error))
             return
         self._in_the_way = False
-        self._held = _Held()
+        self._held = HeldPeers()
         for code in ("encryption_missing", "encryption_device", "encryption_silent"):
             core.problems.clear(code)
 
@@ -255,7 +210,38 @@ class Roads:
         """``neti down``: nothing of ours stays in the kernel. Raises DataplaneError."""
         if self._core.out.tunnel is not None and (self._core.own_key.wanted or self._in_the_way):
             self._core.out.tunnel.remove()
-        self._up, self._held = False, _Held()
+        self._up, self._held = False, HeldPeers()
+
+    # --- what it knows ---
+
+    @property
+    def tunnel(self) -> Tunnel | None:
+        """This host's end; None: there is none to be."""
+        return self._tunnel
+
+    @property
+    def kind(self) -> Kind | None:
+        """Of the device; None: there is none, or it is not as it should be."""
+        door = self._core.out.tunnel
+        return door.kind if door is not None and self._up else None
+
+    @property
+    def states(self) -> Mapping[PublicKey, PeerState]:
+        """What the device had at the last look."""
+        return self._states
+
+    def last_handshake(self, host_id: str) -> float | None:
+        """Unix seconds."""
+        peer = self._held.peers.get(host_id)
+        state = self._states.get(peer.key) if peer is not None else None
+        return state.handshake if state is not None else None
+
+    def silent(self) -> list[str]:
+        """Members that must be reached through the tunnel, and do not answer there."""
+        members = self._core.members
+        if not members.requires:
+            return []
+        return [i for i, road in members.roads.items() if self._is_silent(i, road)]
 
     # --- within: the device ---
 
@@ -289,7 +275,7 @@ class Roads:
 
     def _let_go(self) -> None:
         self._up, self._of = False, None
-        self._held, self._heard, self._states = _Held(), {}, {}
+        self._held, self._heard, self._states = HeldPeers(), {}, {}
         members = self._core.members
         for host_id in list(members.roads):
             members.goes_by(host_id, None)
@@ -316,8 +302,7 @@ class Roads:
                 if loser is not None and loser != host_id:
                     held.take(loser, but=wish.key)
                     waiting.append(loser)
-                held.give(host_id, wish)
-                changes.append(_change(before, wish))
+                changes.append(held.give(host_id, wish))
                 if wish.keepalive:
                     self._pause = _FIRST
                     self._look_soon()
@@ -332,9 +317,11 @@ class Roads:
         core, fleet, tunnel = self._core, self._core.members.fleet, self._tunnel
         member, key = fleet.members.get(host_id), fleet.keys.get(host_id)
         if tunnel is None or member is None or key is None or host_id == core.host.id:
-            self._undisputed(host_id)
+            self._owners.settled(host_id)
             return None
-        if not self._asked_of(member).encrypts or not self._may_have(host_id, key):
+        if not self._asked_of(member).encrypts:
+            return None
+        if not self._owners.may_have(host_id, key, self._held):
             return None
         return peer_of(
             member,
@@ -348,41 +335,6 @@ class Roads:
     def _answers(self, key: PublicKey) -> bool:
         heard = self._heard.get(key)
         return heard is not None and heard.answers(self._core.now())
-
-    def _may_have(self, host_id: str, key: PublicKey) -> bool:
-        """Who had a key keeps it, until the registry has said whose it is."""
-        owner = self._held.owners.get(key)
-        claimed = owner is not None and self._core.members.fleet.keys.get(owner) == key
-        own = key == self._core.own_key.public()
-        if key in self._holders:
-            mine = self._holders[key] == host_id and not own
-        else:
-            mine = not own and (owner == host_id or not claimed)
-        if mine:
-            self._undisputed(host_id)
-            return True
-        if key not in self._asked:
-            self._asked.add(key)
-            self._core.out.registry.ask([KeyName(str(key))])
-        self._dispute(host_id, key)
-        return False
-
-    def _dispute(self, host_id: str, key: PublicKey) -> None:
-        if host_id in self._disputed:
-            return
-        self._disputed.add(host_id)
-        log.error("key_of_another", id=host_id, public=key)
-        self._core.problems.set(
-            "key_of_another",
-            f"the record of {printable(host_id)} says the public key {key}, which another host "
-            "has: it gets no road by that key → neti registry check",
-            subject=host_id,
-        )
-
-    def _undisputed(self, host_id: str) -> None:
-        if host_id in self._disputed:
-            self._disputed.discard(host_id)
-            self._core.problems.clear("key_of_another", subject=host_id)
 
     def _road(self, host_id: str, peer: Peer | None) -> Road | None:
         """None: as of a member without a key."""
@@ -436,9 +388,7 @@ class Roads:
 
     def _name_silent(self) -> None:
         """Those who must be reached through the tunnel, and do not answer there."""
-        core, silent = self._core, list[str]()
-        if core.members.requires:
-            silent = [i for i, road in core.members.roads.items() if self._is_silent(i, road)]
+        core, silent = self._core, self.silent()
         core.problems.clear("encryption_silent")
         if silent:
             core.problems.set(
@@ -456,15 +406,3 @@ class Roads:
         if heard is None or heard.answers(now):
             return False
         return now - heard.since >= THREE_ATTEMPTS
-
-
-def _overlay(peer: Peer) -> IPv4Address:
-    return IPv4Address(next(iter(peer.allowed)).network_address)
-
-
-def _change(before: Peer | None, wish: Peer) -> Change:
-    """Without touching its allowed address if that stays: for a moment it would have none."""
-    if before is None or before.key != wish.key or before.allowed != wish.allowed:
-        return SetPeer(wish)
-    endpoint: Endpoint | None = wish.endpoint if wish.endpoint != before.endpoint else None
-    return UpdatePeer(wish.key, endpoint, wish.keepalive)

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from neti import __version__
+from neti.agent import encryption
 from neti.agent.conditions import problems_of
 from neti.monitoring.status import (
     Drift,
@@ -61,6 +62,7 @@ def status(agent: "Agent") -> Status:
             entries={printable(name): why for name, why in fleet.skipped().items()},
         ),
         records=fleet.records,
+        encryption=encryption.shown(core, agent.roads),
         shared_private=tuple(
             Shared(site=site, address=str(address), ids=tuple(ids))
             for site, address, ids in fleet.shared_private()

@@ -214,11 +214,14 @@ class Membership:
             self._tell(self.elements.want, member)
         return changes
 
-    def _tell(self, act: Callable[[SetName, str, str], None], member: Member) -> None:
+    def road_of(self, member: Member) -> Road:
         host, sites = self.host, self.settings.sites
-        road = self.roads.get(member.id) or road_without_key(
+        return self.roads.get(member.id) or road_without_key(
             member, host=host, sites=sites, requires=self.requires
         )
+
+    def _tell(self, act: Callable[[SetName, str, str], None], member: Member) -> None:
+        host, sites, road = self.host, self.settings.sites, self.road_of(member)
         for element in elements_of(member, host=host, sites=sites, road=road):
             act(element.where, element.key, element.value)
 

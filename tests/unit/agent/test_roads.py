@@ -291,3 +291,31 @@ def test_keys_outlive_a_restart_without_the_registry(there: World) -> None:
     there.server.stop()
     first.start()
     assert peers(first) == {key(second): (overlay(second),)}
+
+
+def test_the_status_says_how_much_is_encrypted(there: World) -> None:
+    first, second = pair(there)
+    shown = first.told().encryption
+    assert shown is not None
+    assert (shown.implementation, shown.mtu, shown.peers, shown.shaken) == ("module", 1420, 1, 0)
+    assert shown.public_key == str(key(first))
+    assert shown.sites["vpc"].trying == 1
+    shake(there, first, second)
+    shown = first.told().encryption
+    assert shown is not None
+    assert (shown.shaken, shown.sites["vpc"].preferred, shown.sites["vpc"].encrypted) == (1, 1, 1)
+    assert shown.last_handshake is not None
+
+
+def test_the_status_of_a_host_that_encrypts_nothing_says_nothing_of_it(there: World) -> None:
+    assert there.started(1).told().encryption is None
+
+
+def test_the_status_names_members_without_a_key(there: World) -> None:
+    second = there.started(2, "vpc")
+    asked(there, Encrypt.PREFER)
+    first = there.started(1)
+    shown = first.told().encryption
+    assert shown is not None
+    assert shown.keyless_ids == (second.host.id,)
+    assert shown.sites["vpc"].plain == 1

@@ -1,0 +1,79 @@
+"""What the agent tells of the encrypted road to other sites. Reads, and changes nothing."""
+
+from itertools import islice
+
+from neti.agent.core import Core
+from neti.agent.roads import Roads
+from neti.model import Encrypt
+from neti.monitoring.encryption import NAMED, Crossing, Encryption, Unheard
+from neti.ruleset.roads import asked_between
+from neti.text import printable
+
+
+def shown(core: Core, roads: Roads) -> Encryption | None:
+    """None where no pair of this host's site encrypts. As of the last look at the device, which is
+    a minute ago at most."""
+    if not core.own_key.wanted:
+        return None
+    tunnel, states, public = roads.tunnel, roads.states, core.own_key.public()
+    shaken = [s.handshake for s in states.values() if s.handshake is not None]
+    keyless, crossings = _members(core)
+    silent = roads.silent()
+    return Encryption(
+        implementation=roads.kind,
+        port=core.settings.tunnel_port,
+        mtu=tunnel.mtu if tunnel is not None else None,
+        public_key=str(public) if public is not None else None,
+        peers=len(states),
+        shaken=len(shaken),
+        oldest_handshake=min(shaken, default=None),
+        last_handshake=max(shaken, default=None),
+        received=sum(state.received for state in states.values()),
+        sent=sum(state.sent for state in states.values()),
+        keyless=len(keyless),
+        keyless_ids=tuple(map(printable, islice(keyless, NAMED))),
+        unheard_count=len(silent),
+        unheard=tuple(
+            Unheard(
+                id=printable(host_id),
+                overlay=str(core.members.fleet.members[host_id].overlay),
+                since=roads.last_handshake(host_id),
+            )
+            for host_id in islice(silent, NAMED)
+        ),
+        require_configured=_required_somewhere(core),
+        requires=core.members.requires,
+        sites=crossings,
+    )
+
+
+def _members(core: Core) -> tuple[list[str], dict[str, Crossing]]:
+    """Those without a key, and the counts of each site."""
+    host, sites, members = core.host, core.settings.sites, core.members
+    keyless, counts = list[str](), dict[str, dict[str, int]]()
+    asked: dict[str, Encrypt] = {}
+    for host_id, member in members.fleet.members.items():
+        if host_id == host.id:
+            continue
+        if member.site not in asked:
+            asked[member.site] = asked_between(member, host=host, sites=sites)
+        if not asked[member.site].encrypts:
+            continue
+        if host_id not in members.fleet.keys:
+            keyless.append(host_id)
+        count = counts.setdefault(member.site, {})
+        road = members.road_of(member).value
+        count[road] = count.get(road, 0) + 1
+    crossings = {
+        printable(site): Crossing(asked=asked[site].value, **count)
+        for site, count in sorted(counts.items())
+    }
+    return keyless, crossings
+
+
+def _required_somewhere(core: Core) -> bool:
+    """Whether a pair of this host's site requires encryption, by the configuration."""
+    own = core.settings.sites.get(core.host.site)
+    others = [site for site in core.settings.sites.values() if site is not own]
+    mine = own is not None and own.encrypt is Encrypt.REQUIRE
+    return mine or any(site.encrypt is Encrypt.REQUIRE for site in others)
