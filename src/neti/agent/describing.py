@@ -1,4 +1,5 @@
-"""What the registry tells others about this host: version, stage, codes of what is wrong.
+"""What the registry tells others about this host: version, stage, codes of what is wrong, and
+whether it encrypts.
 
 For operators only: no agent decides anything by it. Must never do: report a wrong stage for longer
 than one turn of the loop, or write more than once a minute because of problems that come and go.
@@ -21,14 +22,19 @@ class Describing:
     def __init__(self, core: Core, registered: Callable[[], bool]) -> None:
         self._core = core
         self._registered = registered
-        self._told: tuple[str, tuple[str, ...]] | None = None  # stage and codes
+        # Stage, codes, and what is said of encryption.
+        self._told: tuple[str, tuple[str, ...], str] | None = None
 
     def detail(self) -> bytes:
         """The document as of now. The caller must write it."""
         core = self._core
-        self._told = stage, codes = core.stage.word, own_codes(core)
+        self._told = said = self._said()
         core.soon("describe", _EVERY)
-        return own_entry.own_detail(stage, codes)
+        return own_entry.own_detail(*said)
+
+    def _said(self) -> tuple[str, tuple[str, ...], str]:
+        core = self._core
+        return core.stage.word, own_codes(core), _encryption(core)
 
     def describe(self) -> None:
         core = self._core
@@ -45,9 +51,19 @@ class Describing:
         """The timer "describe"."""
         core = self._core
         core.soon("describe", _EVERY)
-        if self._told != (core.stage.word, own_codes(core)):
+        if self._told != self._said():
             self.describe()
 
     def failed(self) -> None:
         """The job "describe" failed: the next look tries again."""
         self._told = None
+
+
+def _encryption(core: Core) -> str:
+    """ "off", "unable" (there is no device that works), "prefer", or "require" where that is in
+    effect."""
+    if not core.own_key.wanted:
+        return "off"
+    if "encryption_missing" in core.problems or "encryption_device" in core.problems:
+        return "unable"
+    return "require" if core.stage.requires else "prefer"

@@ -183,7 +183,11 @@ def _responder(agent: loop.Agent, settings: Settings) -> Responder | None:
     def admitted(address: IPv4Address) -> bool:
         text = str(address)
         core = agent.core
-        return text == str(core.host.private) or core.members.elements.wants("peers4", text)
+        if text == str(core.host.private):
+            return True
+        # Out of the tunnel a member comes by its overlay address, and by that one nobody else.
+        wants = core.members.elements.wants
+        return wants("peers4", text) or wants("tunnel_peers", text)
 
     try:
         responder = Responder(settings.verify_port, agent.core.host.id, admitted, agent.tell)

@@ -112,9 +112,9 @@ def overlay_in(name: str) -> IPv4Address | None:
     return parsed.overlay if isinstance(parsed, Member) else None
 
 
-def own_detail(stage: str, problems: tuple[str, ...] = ()) -> bytes:
+def own_detail(stage: str, problems: tuple[str, ...] = (), encryption: str = "") -> bytes:
     """The document that operators read: who runs here, in which version and stage. ``problems``:
-    codes of what is wrong on this host."""
+    codes of what is wrong on this host. ``encryption``: see ``neti.registry.detail``."""
     return detail.encode(
         detail.Document(
             name=socket.gethostname(),
@@ -122,5 +122,6 @@ def own_detail(stage: str, problems: tuple[str, ...] = ()) -> bytes:
             version=__version__,
             stage=stage,
             problems=problems,
+            encryption=encryption,
         )
     )

@@ -197,6 +197,7 @@ def members(agent: "Agent") -> list[dict[str, Any]]:
                 "public": str(member.public) if member.public else None,
                 "overlay": str(member.overlay),
                 "reached_at": str(reached) if reached else None,
+                "road": core.members.road_of(member).value,
                 "lost": host_id in fleet.lost,
             }
         )

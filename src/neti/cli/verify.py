@@ -31,7 +31,8 @@ def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) ->
 
     Sends 64 KiB both ways, to all members or to those named. Each member's agent says who it is and
     from which address it saw this host. It fails if another host answers, or if the traffic came by
-    another address than it should. Exit code 1 if any member fails.
+    another address than it should. Exit code 1 if any member fails. Through the tunnel to another
+    site a member sees this host's overlay address, and then the line says "encrypted".
 
     \b
     Example:
@@ -57,8 +58,14 @@ def _print(results: list[dict[str, Any]]) -> None:
     for result in results:
         if result["ok"]:
             text = f"ok    {result['milliseconds']:8.1f} ms  seen from {result['seen_from']}"
+            text += ", encrypted" if result["encrypted"] else ""
         else:
             text = f"FAIL  {result['error']}"
         say(f"{result['id']:<24} {result.get('overlay', ''):<15}  {text}")
     good = sum(result["ok"] for result in results)
-    say(f"{good} of {len(results)} members reached")
+    encrypted = sum(result.get("encrypted", False) for result in results)
+    crossed = any(result.get("road", "plain") != "plain" for result in results)
+    say(
+        f"{good} of {len(results)} members reached"
+        + (f", {encrypted} of them encrypted" if crossed or encrypted else "")
+    )

@@ -100,13 +100,3 @@ class Encryption:
     def clear(self) -> int:
         """Members of sites that require encryption to which new connections go in the clear."""
         return sum(one.clear for one in self.sites.values() if one.asked == "require")
-
-
-def word(seen: Encryption | None) -> str:
-    """What the registry tells others of it: "off", "unable" (there is no device), "prefer", or
-    "require", if that is in effect."""
-    if seen is None:
-        return "off"
-    if seen.implementation is None:
-        return "unable"
-    return "require" if seen.requires else "prefer"

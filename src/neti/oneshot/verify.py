@@ -14,13 +14,14 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from neti.agent.responder import SECONDS, TRANSFER_BYTES
-from neti.model import Reach, entry
+from neti.model import Reach, Road, entry
 from neti.model.settings import Settings
 from neti.monitoring.status import Status
 
 MAX_SECONDS: Final = SECONDS
 _AT_ONCE: Final = 32
 _MAX_ANSWER: Final = 1024
+_THROUGH: Final = frozenset({Road.PREFERRED.value, Road.REQUIRED.value})
 _STRANGE: Final = "what answers on its verify_port is not a Neti agent"
 
 
@@ -52,14 +53,17 @@ def verify_all(
 def _verify(
     settings: Settings, itself: Status, member: Mapping[str, Any], timeout: float
 ) -> dict[str, Any]:
+    road = member.get("road", Road.PLAIN.value)  # an agent before encryption does not say
     result: dict[str, Any] = {
         "id": member["id"],
         "site": member["site"],
         "overlay": member["overlay"],
+        "road": road,
+        "encrypted": False,
         "ok": False,
         "milliseconds": None,
         "seen_from": None,
-        "expected_from": _expected_source(settings, itself, member),
+        "expected_from": _expected_source(settings, itself, member, road),
         "error": None,
     }
     started = time.perf_counter()
@@ -67,6 +71,8 @@ def _verify(
         answer = _ask(member["overlay"], settings.verify_port, timeout)
     except (OSError, _NoAnswer) as error:
         result["error"] = explained(error, settings.verify_port)
+        if road == Road.NONE.value:
+            result["error"] = "encryption is required, and it has no key that is believed here"
         return result
     result["milliseconds"] = round((time.perf_counter() - started) * 1000, 2)
     result["seen_from"] = answer.seen_from
@@ -77,11 +83,17 @@ def _verify(
             f"it saw this host as {answer.seen_from}, expected {result['expected_from']}"
         )
     result["ok"] = result["error"] is None
+    # Nobody else can send from this address, so it proves the way, whatever the agent says.
+    result["encrypted"] = result["ok"] and answer.seen_from == itself.overlay
     return result
 
 
-def _expected_source(settings: Settings, itself: Status, member: Mapping[str, Any]) -> str | None:
+def _expected_source(
+    settings: Settings, itself: Status, member: Mapping[str, Any], road: str
+) -> str | None:
     """This host's address as the member should see it; None: nothing can be said."""
+    if road in _THROUGH:
+        return itself.overlay
     site = settings.sites.get(member["site"])
     near = member["site"] == itself.site
     if near or (site is not None and site.reached_by is Reach.PRIVATE):

@@ -86,16 +86,19 @@ def member() -> Iterator[Callable[..., Member]]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], dict[str, Any]]:
-    def verify_at(port: int, *more: str) -> dict[str, Any]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    def verify_at(
+        port: int, *more: str, overlay: str = "192.168.0.1", **as_the_agent_has_it: str
+    ) -> dict[str, Any]:
         path = tmp_path / "neti.yml"
         path.write_text(
             f"registry: embedded:{tmp_path}/registry.db\ntable_files_path: {tmp_path}/state\n"
             f"site: ec2\nidentity: {{id: a, private: 10.0.0.5}}\nverify_port: {port}\n"
         )
-        host = {"id": "a", "site": "ec2", "private": "127.0.0.1"}
+        host = {"id": "a", "site": "ec2", "private": "127.0.0.1", "overlay": overlay}
         itself = {**host, "version": "1", "registry": {"fresh": True}}
         others = [{"id": i, "site": "ec2", "overlay": "127.0.0.1"} for i in ("b", "c")]
+        others = [{**other, **as_the_agent_has_it} for other in others]
         answers = {"status": itself, "members": others}
         monkeypatch.setattr(client, "call", lambda _folder, what, **_: answers[what])
         command = ["verify", "-c", str(path), "--timeout", "0.5", "--json", *more]
@@ -127,6 +130,28 @@ def test_a_right_answer_is_right(
     good, other = run(member(GOOD).port)["results"]
     assert (good["ok"], good["seen_from"]) == (True, "127.0.0.1")
     assert other["error"] == "another host answered: b"
+
+
+def test_the_own_overlay_address_proves_the_tunnel(
+    member: Callable[..., Member], run: Callable[..., dict[str, Any]]
+) -> None:
+    """By what the member saw, and not by what the agent says of the road."""
+    port = member(GOOD).port
+    good, other = run(port, overlay="127.0.0.1", road="preferred")["results"]
+    assert (good["ok"], good["encrypted"], good["road"]) == (True, True, "preferred")
+    assert not other["encrypted"]  # somebody else answered
+    clear, _ = run(port, road="required")["results"]
+    assert (clear["ok"], clear["encrypted"]) == (False, False)
+    assert clear["error"] == "it saw this host as 127.0.0.1, expected 192.168.0.1"
+    trying, _ = run(port, road="trying")["results"]
+    assert (trying["ok"], trying["encrypted"]) == (True, False)
+
+
+def test_a_member_without_a_key_where_one_is_required_says_so(
+    run: Callable[..., dict[str, Any]],
+) -> None:
+    for result in run(1, road="none")["results"]:
+        assert result["error"] == "encryption is required, and it has no key that is believed here"
 
 
 def test_a_member_that_answers_byte_by_byte_has_no_more_time_than_others(
