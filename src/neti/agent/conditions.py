@@ -70,15 +70,14 @@ def _stage(core: Core) -> Iterator[Problem]:
             f"reject_all is true in {core.settings.path}, but this host was relaxed{who}{when}: "
             f"nothing is kept out, {again}",
         )
-    if record.wished and not record.confirmed and record.trial is None and record.failures:
+    if record.wished and record.trial is None and record.failures:
         why = "; ".join(record.why) or "nobody confirmed it"
         retry = record.retry_at
         again = "'neti enforce'"
         if retry is not None:
             again = f"it is tried again at {moment(core.steady.shown(max(retry, now)))}"
-        yield problem(
-            "trial_expired", f"the trial of reject_all ended unconfirmed ({why}): {again}"
-        )
+        of = "required encryption" if record.confirmed else "reject_all"
+        yield problem("trial_expired", f"the trial of {of} ended unconfirmed ({why}): {again}")
 
 
 def _members(core: Core) -> Iterator[Problem]:

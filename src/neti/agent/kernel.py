@@ -165,7 +165,8 @@ class Kernel:
             # Members that became known only now: on a first start, that is everybody.
             self.tracked.end_stale()
             self._new_since_fresh = False
-        if core.stage.record.trial is not None and not done.found.armed:
+        trial, found = core.stage.record.trial, done.found
+        if trial is not None and not (found.armed and (found.requires or not trial.require)):
             self._found("disarmed")
         self.remember()
         self._journal.write()

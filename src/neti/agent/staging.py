@@ -16,6 +16,7 @@ from neti.agent.trial import Shadow, Trying
 from neti.control.server import Request
 from neti.errors import DataplaneError
 from neti.model.said import Said
+from neti.ruleset.reach import requires
 from neti.stage import evidence, stages
 from neti.stage.stages import Record, Stage
 from neti.stage.taking_up import AGENT_SILENT, STAGE_LOST, Found, Source, take_up
@@ -53,7 +54,15 @@ class Staging:
         core.stage.keep(stages.configured(before, core.settings.reject_all))
         if core.stage.record.wished != before.wished:
             self._say_wished()
+        if not requires(core.settings.sites, core.host.site):
+            self._unrequired()
         core.soon("stage")
+
+    def _unrequired(self) -> None:
+        core, before = self._core, self._core.stage.record
+        core.stage.keep(stages.unrequired(before))
+        if before.requires or (before.trial is not None and before.trial.require):
+            log.warning("encryption_not_required", by="configuration")
 
     def _say_wished(self) -> None:
         log.info("stage_wished", reject_all=self._core.settings.reject_all, by="configuration")
@@ -68,6 +77,7 @@ class Staging:
             monotonic=core.now(),
             now=core.since(),
             left=None if found.relaxed is None else self._left(found.relaxed),
+            require=requires(core.settings.sites, core.host.site),
         )
         record = taken.record
         if taken.source is Source.NOTHING:
@@ -100,7 +110,9 @@ class Staging:
 
     def enforce(self, request: Request) -> None:
         core = self._core
-        if core.stage.record.stage is Stage.ENFORCED and not core.stage.suspended():
+        enforced = core.stage.record.stage is Stage.ENFORCED and not core.stage.suspended()
+        asked = requires(core.settings.sites, core.host.site)
+        if enforced and (core.stage.record.requires or not asked):
             core.stage.keep(self._commanded(True, request.caller))
             self._enforced_already(request)
             return
@@ -114,21 +126,41 @@ class Staging:
             core.stage.refusal()
             or self._sessions.typed_in(request.arguments.get("session"))
             or ("" if anyway else self._unlikely_to_end_well())
-            or self._unanswered(anyway=anyway)
+            or (self._keys_that_count_for_nothing() if asked else "")
+            or ("" if enforced else self._unanswered(anyway=anyway))
         )
         if refusal:
             request.fail(f"not armed: {refusal}")
             return
         before, wished = core.stage.record, self._commanded(True, request.caller)
         try:
-            self._trying.begin(wished, seconds, wait=wait)
+            self._trying.begin(wished, seconds, wait=wait, require=asked, losing=anyway)
         except DataplaneError as error:
             # The operator is told that nothing came of it: what was said before goes on to count.
             core.stage.keep(before)
             self._kernel.failed(error)
             request.fail(f"not armed: {error}")
             return
-        request.succeed({"stage": "trial", "seconds": seconds})
+        begun = {"stage": "trial", "seconds": seconds}
+        of = list(self._trying.of(wished, asked))
+        request.succeed({**begun, "of": of} if asked else begun)
+
+    def _keys_that_count_for_nothing(self) -> str:
+        """Why encryption must not be required now; empty: it may."""
+        core = self._core
+        if core.settings.registry_tls is None:
+            return (
+                "sites in neti.yml require encryption, but without registry_tls anybody may "
+                "replace a member's key in the registry\n→ configure registry_tls, or write "
+                "encrypt: prefer until then"
+            )
+        if core.members.fleet.records != "strict":
+            return (
+                "sites in neti.yml require encryption, but the registry is not strict, so a "
+                "member's key may be another's\n→ 'neti registry strict on', or write "
+                "encrypt: prefer until then"
+            )
+        return ""
 
     def shuts_out(self, said: Any) -> str | None:
         """Why the SSH session in which a command was typed would not be let in once the stage that
@@ -254,7 +286,7 @@ class Staging:
         suspended = core.stage.suspended()
         if suspended and core.stage.record.stage is not Stage.SHADOW:
             request.fail(f"nothing is in force that could be confirmed: {suspended}")
-        elif core.stage.record.stage is Stage.ENFORCED:
+        elif core.stage.record.stage is Stage.ENFORCED and core.stage.record.trial is None:
             self._enforced_already(request)
         elif core.stage.record.trial is None:
             why = "; ".join(core.stage.record.why)
@@ -263,9 +295,13 @@ class Staging:
         elif (unsaved := core.stage.not_on_disk()) is not None:
             request.fail(f"not confirmed, the trial goes on: {unsaved}")
         elif self._trying.make_permanent("the operator's word"):
-            request.succeed(self._done("enforced"))
+            request.succeed(self._enforced())
         else:
             request.fail("the trial was over before it could be confirmed: 'neti enforce' again")
+
+    def _enforced(self) -> dict[str, Any]:
+        done = self._done("enforced")
+        return {**done, "requires": True} if self._core.stage.requires else done
 
     def _enforced_already(self, request: Request) -> None:
         """By the record: the kernel is asked before anybody is told so."""
@@ -277,7 +313,10 @@ class Staging:
                 "again by itself"
             )
         else:
-            request.succeed({**self._done("enforced"), "said": "reject_all is enforced already"})
+            said = "reject_all is enforced already"
+            if self._core.stage.requires:
+                said = "reject_all and encryption between sites are enforced already"
+            request.succeed({**self._enforced(), "said": said})
 
     # --- time ---
 
@@ -313,6 +352,16 @@ class Staging:
         unsaved = core.stage.not_on_disk()
         return f"{unsaved}; or say --anyway" if unsaved else ""
 
+    def _requires_again(self) -> bool:
+        """Whether a trial that begins by itself is of encryption too: where an operator's word
+        began it. That of ``reject_all`` in the file must not fail for want of a member's key."""
+        core = self._core
+        return (
+            core.stage.record.by == "command"
+            and requires(core.settings.sites, core.host.site)
+            and not self._keys_that_count_for_nothing()
+        )
+
     def _begin_if_possible(self) -> None:
         """As the configuration wishes: once there is a way in, and everybody is known for sure."""
         core = self._core
@@ -331,7 +380,12 @@ class Staging:
         self._refusal_told = None
         core.problems.clear("arming")
         try:
-            self._trying.begin(core.stage.record, core.settings.trial_seconds, wait=False)
+            self._trying.begin(
+                core.stage.record,
+                core.settings.trial_seconds,
+                wait=False,
+                require=self._requires_again(),
+            )
         except DataplaneError as error:
             self._kernel.failed(error)
             core.soon("stage", _AGAIN)

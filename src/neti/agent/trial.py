@@ -6,7 +6,7 @@ here it is gathered.
 Must never do: remove the time-out without all the evidence or the operator's word.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -75,8 +75,25 @@ class Trying:
 
     # --- a trial ---
 
-    def begin(self, wished: Record, seconds: int, *, wait: bool) -> None:
-        """Raises DataplaneError, and then the kernel is as it was."""
+    @staticmethod
+    def of(record: Record, require: bool) -> Iterator[str]:
+        """What a trial would be of, in words."""
+        if not record.confirmed:
+            yield "reject_all"
+        if require and not record.requires:
+            yield "encryption"
+
+    def begin(
+        self,
+        wished: Record,
+        seconds: int,
+        *,
+        wait: bool,
+        require: bool = False,
+        losing: bool = False,
+    ) -> None:
+        """``require``, ``losing``: see ``Trial``. Raises DataplaneError, and then the kernel is as
+        it was."""
         core = self._core
         core.problems.clear("arming")
         self._kernel.listen()
@@ -89,6 +106,8 @@ class Trying:
             began=core.since(),
             seconds=seconds,
             wait=wait,
+            require=require,
+            losing=losing,
         )
         # On disk first: if we are killed right after, a restart finds a trial that the kernel does
         # not hold, and counts it as unconfirmed.
@@ -104,7 +123,12 @@ class Trying:
         used = frozenset(self._shadow.unanswered())
         self._progress = _Progress(core.now(), self._admitted(), before, back, used)
         self.findings = ()
-        log.warning("trial_begun", seconds=seconds, confirms="operator" if wait else "evidence")
+        log.warning(
+            "trial_begun",
+            of=" and ".join(self.of(wished, require)),
+            seconds=seconds,
+            confirms="operator" if wait else "evidence",
+        )
         self._describing.describe()
         self._ask_registry()
         core.soon("stage", seconds * _LOOK_FROM if not wait else seconds + _MARGIN)
@@ -179,6 +203,7 @@ class Trying:
             return False
         core.stage.keep(stages.confirmed(core.stage.record))
         core.stage.wish()
+        core.soon("resync")  # roads may be required now
         self._progress = None
         for finding in found:
             log.info("trial_evidence", what=finding.what, seen=finding.sentence)
@@ -273,9 +298,13 @@ class Trying:
                 seconds=record.trial.seconds,
                 confirms="operator" if record.trial.wait else "evidence",
                 why=evidence.missing(last),
+                of=tuple(self.of(record, record.trial.require)),
             )
-        if record.wished and not record.confirmed and record.failures:
+        if record.wished and record.failures:  # where it is confirmed, of encryption
             return Expired(
-                failures=record.failures, retry_at=core.shown(record.retry_at), why=record.why
+                failures=record.failures,
+                retry_at=core.shown(record.retry_at),
+                why=record.why,
+                of=("encryption",) if record.confirmed else ("reject_all",),
             )
         return None

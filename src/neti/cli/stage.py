@@ -6,7 +6,7 @@ Must never do: end while a trial runs without saying when it ends and how to end
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -31,6 +31,8 @@ from neti.oneshot.fleet_release import tell_everybody, unheard_of
 from neti.stage.evidence import Finding
 from neti.stage.stages import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS
 from neti.words import counted, some
+
+_CLEAR: Final = "What goes in the clear to and from members that must be encrypted"
 
 
 class _Seconds(click.IntRange):
@@ -74,13 +76,18 @@ def enforce(
 ) -> None:
     """Drop what no rule lets in, on trial at first.
 
+    Where a site says encrypt: require, also refuse what goes in the clear to and from its members.
+    On a host that is enforced already, that alone is on trial.
+
     When the trial ends, the kernel itself goes back to shadow, with or without the agent, unless
     the trial was confirmed: by the agent, when all its evidence holds, or with --wait-for-confirm
     by you. Keep this session open, and open a second one to see that you still get in. Ctrl-C
     leaves the trial running; 'neti relax' ends it at once.
 
     Refused if the SSH session in which you type it would no longer be let in, and while 'neti
-    preview' lists ports in use: open them, or accept losing them.
+    preview' lists ports in use: open them, or accept losing them. Required encryption is refused
+    without registry_tls and 'neti registry strict', and while 'neti preview' lists what still goes
+    in the clear.
 
     Exit code 0: confirmed, or begun with --no-follow. 1: refused, or the trial was not confirmed.
     130: you stopped watching, and the trial goes on.
@@ -116,8 +123,10 @@ def _say_enforced(answer: dict[str, Any], as_json: bool) -> None:
         print_json(answer)
         return
     first = f"{answer['said']}. W" if answer.get("said") else "enforced: w"
+    clear = [f"{_CLEAR} is refused too."] if answer.get("requires") else []
     say(
         f"{first}hat no rule lets in is dropped on this host, also after a reboot.",
+        *clear,
         "→ 'neti relax' goes back to shadow: nothing is dropped",
     )
 
@@ -127,12 +136,24 @@ def _say_begun(answer: dict[str, Any], as_json: bool, *, operator: bool) -> None
         print_json(answer)
         return
     by = "you type 'neti confirm'" if operator else "the agent's evidence confirms it"
+    of = answer.get("of", ["reject_all"])
+    does, back = _trial_of(of)
     say(
-        f"trial of {answer['seconds']} s: what no rule lets in is dropped now. At "
-        f"{_clock(answer['seconds'])} the kernel goes back to shadow, unless {by} before.",
+        f"trial of {answer['seconds']} s: {does} now. At "
+        f"{_clock(answer['seconds'])} the kernel goes back to {back}, unless {by} before.",
         *(["→ open a second session, look, and type 'neti confirm'"] if operator else []),
         "→ 'neti status' shows how it goes, 'neti relax' ends it at once",
     )
+
+
+def _trial_of(of: list[str]) -> tuple[str, str]:
+    """What the kernel does during such a trial, and to what it goes back."""
+    drops = "what no rule lets in is dropped"
+    if "encryption" not in of:
+        return drops, "shadow"
+    if "reject_all" in of:
+        return f"{drops}, and {_CLEAR[0].lower()}{_CLEAR[1:]} is refused", "shadow"
+    return f"{_CLEAR[0].lower()}{_CLEAR[1:]} is refused", "what it did before (enforced)"
 
 
 def _clock(seconds: float) -> str:
@@ -146,20 +167,23 @@ def _follow(settings: Settings, begun: dict[str, Any], as_json: bool, *, operato
         _say_begun(begun, as_json, operator=operator)
     end = _clock(begun["seconds"])
     by = "you type 'neti confirm'" if operator else "the agent's evidence confirms it"
+    of = begun.get("of", ["reject_all"])
     left = (
-        f"the trial goes on. At {end} the kernel goes back to shadow, unless {by} before\n"
-        "→ 'neti relax' ends it at once"
+        f"the trial goes on. At {end} the kernel goes back to {_trial_of(of)[1]}, unless {by} "
+        "before\n→ 'neti relax' ends it at once"
     )
     with if_interrupted(left):
         status = _watched(settings, end, operator=operator, quiet=as_json)
-    confirmed = status.stage == "enforced"
+    confirmed = status.stage == "enforced" and status.trial is None
     if as_json:
         print_json({key: plain(getattr(status, key)) for key in ("stage", "trial", "evidence")})
     else:
         for line in _evidence(status.evidence):
             say(line)
         if confirmed:
-            _say_enforced({}, as_json)
+            _say_enforced({"requires": "encryption" in of}, as_json)
+        elif status.stage == "enforced":
+            say(f"NOT confirmed: {_why(status)}. This host is enforced, as it was before.")
         else:
             say(f"NOT confirmed: {_why(status)}. This host is in shadow again: nothing is dropped.")
     if not confirmed:
@@ -174,7 +198,7 @@ def _watched(settings: Settings, end: str, *, operator: bool, quiet: bool) -> St
         while True:
             status = status_of(ask(settings.table_files_path, "status"))
             trial = status.trial
-            if status.stage != "trial" or trial is None:
+            if trial is None or trial.state != "running":
                 return status
             if terminal:
                 progress(f"{trial.seconds_left:.0f} s left{word}")

@@ -160,13 +160,15 @@ def _stage(seen: Status) -> str:
     if trial is None:
         return seen.stage
     why = "; ".join(trial.why)
+    of = f" of {' and '.join(trial.of)}" if "encryption" in trial.of else ""
+    stage = "trial" if seen.stage == "trial" else f"{seen.stage}, on trial"
     if trial.state == "running":
         word = "'neti confirm'" if trial.confirms == "operator" else "evidence"
         missing = f"; missing: {why}" if why else ""
-        return f"trial, {trial.seconds_left:.0f} s left, waits for {word}{missing}"
+        return f"{stage}{of}, {trial.seconds_left:.0f} s left, waits for {word}{missing}"
     again = trial.retry_at
     when = f", tried again in {max(0.0, again - time.time()):.0f} s" if again is not None else ""
-    return f"{seen.stage}: the last trial ended UNCONFIRMED ({why}){when}"
+    return f"{seen.stage}: the last trial{of} ended UNCONFIRMED ({why}){when}"
 
 
 def _registered(seen: Status) -> str:

@@ -297,7 +297,8 @@ def _safety(status: Status) -> Iterator[Finding]:
     trial = status.trial
     if trial is not None and trial.state == "expired":
         why = "; ".join(trial.why) or "nobody confirmed it"
-        yield Finding(Level.CRITICAL, f"the trial of reject_all ended unconfirmed: {why}")
+        of = " and ".join(trial.of)
+        yield Finding(Level.CRITICAL, f"the trial of {of} ended unconfirmed: {why}")
     held = _held(status)
     if held:
         ids = ", ".join(hold.id for hold in status.holds[:_NAMED])

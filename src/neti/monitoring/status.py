@@ -33,13 +33,15 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A trial that runs. ``why``: what is missing for it to be confirmed."""
+    """A trial that runs. ``why``: what is missing for it to be confirmed. ``of``: what it is of,
+    "reject_all", "encryption" (that is required between sites) or both."""
 
     state: Literal["running"] = "running"
     seconds_left: float
     seconds: int | None = None
     confirms: Literal["operator", "evidence"] = "evidence"
     why: tuple[str, ...] = ()
+    of: tuple[str, ...] = ("reject_all",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class Expired:
     failures: int = 0
     retry_at: float | None = None
     why: tuple[str, ...] = ()
+    of: tuple[str, ...] = ("reject_all",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,10 +38,11 @@ from neti.registry.opening import open_registry
 from neti.registry.strict import is_strict
 from neti.ruleset import plan
 from neti.ruleset.desired import Membership
-from neti.ruleset.enforce import enforce_commands
+from neti.ruleset.enforce import arming
 from neti.ruleset.objects import NO_TABLE, KernelState, Structure
 from neti.ruleset.plan import Rewrite
 from neti.ruleset.policy import structure
+from neti.ruleset.reach import requires
 from neti.stage.stages import IS_DOWN, NO_WAY_IN, Record, in_force, may_begin
 from neti.stage.taking_up import take_up
 from neti.state.folder import StateFolder
@@ -92,7 +93,7 @@ def difference(settings: Settings) -> Difference:
     if planned.structure is Rewrite.NEW:
         lines += [f"add {counted(len(membership.fleet.members), 'member')}"]
     if not planned.structure.whole:
-        lines += map(str, enforce_commands(elements.enforcement, kernel.enforce))
+        lines += map(str, arming(elements.enforcement, kernel))
     notes += other_version(settings.table_files_path)
     record = host.record(kernel)
     if may_begin(record, host.steady.now()) and settings.way_in:
@@ -144,12 +145,14 @@ class _ThisHost:
         return is_down(self.folder.path)
 
     def record(self, kernel: KernelState) -> Record:
+        known = self.loaded.itself.host
         taken = take_up(
             stage_found(self.folder, self.loaded, kernel),
             reject_all=self.settings.reject_all,
             boot=boot_id(),
             monotonic=self.clock.monotonic(),
             now=self.steady.now(),
+            require=None if known is None else requires(self.settings.sites, known.site),
         )
         return taken.record
 

@@ -139,6 +139,14 @@ def encrypts(sites: Mapping[str, Site], own: str) -> bool:
     return any(encryption(here, other).encrypts for other in (*others, None))
 
 
+def requires(sites: Mapping[str, Site], own: str) -> bool:
+    """Whether the site ``own`` and any other one are to send each other nothing in the clear, once
+    it is confirmed."""
+    here = sites.get(own)
+    others: list[Site | None] = [site for site in sites.values() if site is not here]
+    return any(encryption(here, other) is Encrypt.REQUIRE for other in (*others, None))
+
+
 def road_without_key(
     member: Member, *, host: Host, sites: Mapping[str, Site], requires: bool = True
 ) -> Road:

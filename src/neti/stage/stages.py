@@ -11,7 +11,7 @@ import enum
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from neti.ruleset.enforce import OFF, PERMANENT, Enforcement
+from neti.ruleset.enforce import OFF, PERMANENT, REQUIRED, Enforcement
 
 # Pauses in seconds before a trial that the configuration wishes for is tried again; the last stays.
 RETRY_PAUSES: Final = (300.0, 900.0, 3600.0, 14400.0)
@@ -139,18 +139,33 @@ def begun(record: Record, trial: Trial) -> Record:
 
 
 def confirmed(record: Record) -> Record:
-    return replace(record, confirmed=True, trial=None, failures=0, why=(), retry_at=None)
+    requires = record.requires or (record.trial is not None and record.trial.require)
+    done = replace(record, confirmed=True, trial=None, failures=0, why=(), retry_at=None)
+    return replace(done, requires=requires)
+
+
+def unrequired(record: Record) -> Record:
+    """The configuration does not ask for encryption any more: no pair of this host's site does. A
+    trial of ``reject_all`` goes on without it."""
+    trial = record.trial
+    if trial is not None and trial.require:
+        trial = None if record.confirmed else replace(trial, require=False)
+    record = replace(record, requires=False, trial=trial)
+    if record.confirmed and record.failures:  # of a trial of it
+        return replace(record, failures=0, why=())
+    return record
 
 
 def unconfirmed(record: Record, why: tuple[str, ...], now: float) -> Record:
-    """The trial is over. A trial for the configuration is tried again later; one for a command
-    waits for another command."""
+    """The trial is over. A trial for the configuration is tried again later; one for a command, or
+    of encryption on a host that is enforced, waits for another command. Such a host stays so."""
+    again = record.configured and not record.confirmed
     return replace(
         record,
         trial=None,
         failures=record.failures + 1,
         why=why,
-        retry_at=now + _pause(record.failures + 1) if record.configured else None,
+        retry_at=now + _pause(record.failures + 1) if again else None,
     )
 
 
@@ -182,16 +197,24 @@ def may_begin(record: Record, now: float) -> bool:
     return record.retry_at is not None and record.retry_at <= now
 
 
-def resumed(record: Record, *, boot: str, monotonic: float, now: float, armed: bool) -> Record:
+def resumed(
+    record: Record,
+    *,
+    boot: str,
+    monotonic: float,
+    now: float,
+    armed: bool,
+    requires: bool = False,
+) -> Record:
     """What a starting agent finds. ``now``: steady seconds. ``armed``: the kernel holds enforcement
     without a time-out, which only a confirmation makes, so the confirmation counts even if the
-    agent was killed right after it."""
+    agent was killed right after it. ``requires``: the same of required encryption."""
     trial = record.trial
     if trial is None:
         return record
     if trial.boot != boot:
         return unconfirmed(record, ("the machine was restarted during the trial",), now)
-    if armed:
+    if armed and (requires or not trial.require):
         return confirmed(record)
     if trial.deadline <= monotonic:
         return unconfirmed(record, ("no agent was running at the trial's end",), now)
@@ -219,9 +242,13 @@ def in_force(
 
 def enforcement(record: Record, monotonic: float) -> Enforcement:
     """What the kernel should hold now."""
-    if record.confirmed:
-        return PERMANENT
+    good = REQUIRED if record.requires else PERMANENT if record.confirmed else OFF
     if record.trial is None:
-        return OFF
+        return good
     left = record.trial.deadline - monotonic
-    return Enforcement(seconds=left) if left > 0 else OFF
+    if left <= 0:
+        return good
+    require = left if record.trial.require and not record.requires else good.require
+    return Enforcement(
+        permanent=good.permanent, seconds=0 if good.permanent else left, require=require
+    )

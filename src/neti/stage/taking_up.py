@@ -7,11 +7,19 @@ it is lost or older.
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from neti.model.said import Said
-from neti.stage.stages import Record, Stage, Wisher, commanded, configured, resumed
+from neti.stage.stages import (
+    Record,
+    Stage,
+    Wisher,
+    commanded,
+    configured,
+    resumed,
+    unrequired,
+)
 
 # By whether the remains of the record look as if this host had been enforced.
 STAGE_LOST: Final = {
@@ -38,13 +46,15 @@ class Source(enum.Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """``lost``: there is a record on disk that cannot be used. ``armed``: the kernel enforces for
-    good; ``relaxed_in_kernel``: it has the mark that ``neti relax`` leaves."""
+    good; ``requires``: it refuses what is in the clear for good; ``relaxed_in_kernel``: it has the
+    mark that ``neti relax`` leaves."""
 
     record: Record | None
     lost: bool = False
     relaxed: Said | None = None
     relaxed_in_kernel: bool = False
     armed: bool = False
+    requires: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +84,30 @@ def take_up(
     monotonic: float,
     now: float,
     left: float | None = None,
+    require: bool | None = None,
 ) -> TakenUp:
     """``reject_all``: as the configuration says now; None: it is not asked, and the one that was
     last in force counts. A trial that is over ends here as unconfirmed. ``now``: steady seconds;
-    ``left``: for how many more seconds an operator's word on disk counts (None: for good)."""
+    ``left``: for how many more seconds an operator's word on disk counts (None: for good).
+    ``require``: whether a pair of this host's site requires encryption (None: it is not asked)."""
+    taken = _take_up(
+        found, reject_all=reject_all, boot=boot, monotonic=monotonic, now=now, left=left
+    )
+    record = taken.record
+    if found.requires and found.armed and record.confirmed:
+        record = replace(record, requires=True)  # only a confirmation makes the kernel hold that
+    return TakenUp(unrequired(record) if require is False else record, taken.source)
+
+
+def _take_up(
+    found: Found,
+    *,
+    reject_all: bool | None,
+    boot: str,
+    monotonic: float,
+    now: float,
+    left: float | None,
+) -> TakenUp:
     why, record = source(found), found.record or Record()
     if why in (Source.KERNEL_ALONE, Source.KERNEL_NEWER):
         # The configuration says nothing new.
@@ -94,7 +124,14 @@ def take_up(
         record = _configured(record, reject_all)
         if not record.relaxed:
             record = commanded(record, False, at=now, by=AGENT_SILENT)
-    record = resumed(record, boot=boot, monotonic=monotonic, now=now, armed=found.armed)
+    record = resumed(
+        record,
+        boot=boot,
+        monotonic=monotonic,
+        now=now,
+        armed=found.armed,
+        requires=found.requires,
+    )
     return TakenUp(_configured(record, reject_all), why)
 
 

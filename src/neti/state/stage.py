@@ -13,4 +13,5 @@ def stage_found(folder: StateFolder, loaded: Loaded, kernel: KernelState) -> Fou
         relaxed=folder.relaxed_by() if folder.is_relaxed else None,
         relaxed_in_kernel=kernel.relaxed_by_hand,
         armed=kernel.armed_for_good,
+        requires=kernel.requires_for_good,
     )

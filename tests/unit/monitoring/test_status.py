@@ -105,6 +105,7 @@ DOCUMENT: dict[str, Any] = {
         "seconds": 60,
         "confirms": "operator",
         "why": ["kernel: no"],
+        "of": ["reject_all"],
     },
     "evidence": [{"what": "kernel", "holds": False, "sentence": "no"}],
     "registry": {
@@ -176,7 +177,7 @@ def test_the_document_is_what_programs_read() -> None:
 def test_an_expired_trial_has_keys_of_its_own() -> None:
     expired = replace(FULL, trial=Expired(failures=2, retry_at=9.0, why=("nobody",)))
     told = {"state": "expired", "seconds_left": 0, "failures": 2, "retry_at": 9.0}
-    assert expired.document()["trial"] == {**told, "why": ["nobody"]}
+    assert expired.document()["trial"] == {**told, "why": ["nobody"], "of": ["reject_all"]}
     assert status_of(expired.document()) == expired
 
 

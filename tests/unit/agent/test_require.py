@@ -1,0 +1,242 @@
+"""Encryption between sites is required on trial first, and the kernel alone can end it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.agents import Box, World, world
+
+from neti.cli.status import _status_lines
+from neti.model import Encrypt
+from neti.model.settings import RegistryTLS
+from neti.registry.memory import MemoryRegistry
+
+TLS = RegistryTLS(ca=Path("/ca"), cert=Path("/cert"), key=Path("/key"))
+ON = b"on 2026-11-27T12:00:00Z"
+BOTH = {"ipv4", "ipv6"}
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def asking(fleet: World, encrypt: Encrypt) -> dict[str, Any]:
+    """Sites of which vpc asks for that."""
+    return {"sites": {**fleet.sites, "vpc": replace(fleet.sites["vpc"], encrypt=encrypt)}}
+
+
+def started(fleet: World, *, tls: bool = True, strict: bool = True, **changes: Any) -> Box:
+    changes = {**asking(fleet, Encrypt.REQUIRE), **changes}
+    box = fleet.started(1, **changes, registry_tls=TLS if tls else None)
+    if strict:
+        MemoryRegistry(fleet.server).change_setting("strict", ON)
+        fleet.settle()
+    return box
+
+
+def require(box: Box) -> dict[str, int | None]:
+    return dict(box.dataplane.read().require or {})
+
+
+def requires(box: Box) -> bool:
+    return box.running.core.stage.requires
+
+
+def enforced(fleet: World, **changes: Any) -> Box:
+    """Both are confirmed."""
+    box = started(fleet, **changes)
+    assert box.ask("enforce", wait=True, seconds=60)["result"]["of"] == ["reject_all", "encryption"]
+    assert box.ask("confirm")["result"]["requires"]
+    assert requires(box)
+    return box
+
+
+def again(fleet: World, box: Box) -> None:
+    box.stop()
+    box.start()
+    fleet.settle()
+
+
+def reload(box: Box, **changes: Any) -> None:
+    box.new_settings = replace(box.running.core.settings, **changes)
+    box.ask("reload")
+
+
+def test_the_configuration_alone_puts_nothing_in_force(fleet: World) -> None:
+    box = started(fleet)
+    assert require(box) == {}
+    assert not requires(box)
+    assert box.dataplane.read().require is not None
+
+
+@pytest.mark.parametrize(("tls", "strict", "word"), [(0, 0, "registry_tls"), (1, 0, "strict")])
+def test_keys_that_anybody_may_replace_are_no_keys(
+    fleet: World, tls: int, strict: int, word: str
+) -> None:
+    box = started(fleet, tls=bool(tls), strict=bool(strict))
+    said = box.ask("enforce", anyway=True)
+    assert word in said["error"]
+    assert require(box) == {}
+    assert box.status()["stage"] == "shadow"
+
+
+def test_in_shadow_both_are_on_trial_together(fleet: World) -> None:
+    box = started(fleet)
+    box.ask("enforce", wait=True, seconds=60)
+    assert require(box).keys() == BOTH
+    assert not requires(box)
+    told = box.told()
+    assert told.trial is not None
+    assert told.trial.of == ("reject_all", "encryption")
+    assert "of reject_all and encryption" in "\n".join(_status_lines(told))
+    box.dataplane.expire()
+    fleet.pass_time(61)
+    assert box.status()["stage"] == "shadow"
+    assert require(box) == {}
+    assert not requires(box)
+
+
+def test_an_enforced_host_stays_so_whatever_becomes_of_the_trial(fleet: World) -> None:
+    box = started(fleet, sites=fleet.sites)
+    box.ask("enforce", wait=True)
+    box.ask("confirm")
+    reload(box, **asking(fleet, Encrypt.REQUIRE))
+    for _ in range(2):
+        assert box.ask("enforce", wait=True, seconds=60)["result"]["of"] == ["encryption"]
+        state = box.dataplane.read()
+        assert state.armed_for_good
+        assert state.requires
+        assert not state.requires_for_good
+        told = box.told()
+        assert told.stage == "enforced"
+        assert "enforced, on trial of encryption" in "\n".join(_status_lines(told))
+        box.dataplane.expire()
+        fleet.pass_time(61)
+        assert box.dataplane.read().armed_for_good
+        assert require(box) == {}
+        assert not requires(box)
+        assert "required encryption" in box.problems()["trial_expired"]
+    box.ask("enforce", wait=True, seconds=60)
+    assert box.ask("confirm")["result"]["requires"]
+    assert require(box) == {"ipv4": None, "ipv6": None}
+    assert requires(box)
+    assert "trial_expired" not in box.problems()
+    assert "already" in box.ask("enforce")["result"]["said"]
+
+
+def test_in_force_it_outlasts_restarts_and_down(fleet: World) -> None:
+    box = enforced(fleet)
+    again(fleet, box)
+    assert requires(box)
+    box.ask("down")
+    assert box.dataplane.read().require is None
+    box.ask("up")
+    assert requires(box)
+    assert require(box) == {"ipv4": None, "ipv6": None}
+    fleet.boot = "boot-2"
+    box.dataplane.table = None
+    again(fleet, box)
+    assert requires(box)
+    assert require(box) == {"ipv4": None, "ipv6": None}
+
+
+@pytest.mark.parametrize("killed", ["before the kernel", "in the trial", "after the kernel"])
+def test_killed_on_the_way(fleet: World, killed: str) -> None:
+    box = started(fleet)
+    box.ask("enforce", wait=True, seconds=60)
+    if killed == "before the kernel":
+        box.dataplane.expire()
+    elif killed == "after the kernel":
+        core = box.running.core
+        core.out.reconciler.confirm_trial(core.members.elements)
+    again(fleet, box)
+    assert requires(box) is (killed == "after the kernel")
+    assert (require(box).keys() == BOTH) is (killed != "before the kernel")
+    assert (
+        box.status()["stage"]
+        == {
+            "before the kernel": "shadow",
+            "in the trial": "trial",
+            "after the kernel": "enforced",
+        }[killed]
+    )
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_reboot_ends_a_trial(fleet: World, alone: bool) -> None:
+    box = started(fleet, sites=fleet.sites) if alone else started(fleet)
+    if alone:
+        box.ask("enforce", wait=True)
+        box.ask("confirm")
+        reload(box, **asking(fleet, Encrypt.REQUIRE))
+        box.settings = box.running.core.settings
+    box.ask("enforce", wait=True, seconds=60)
+    fleet.boot, box.dataplane.table = "boot-2", None
+    again(fleet, box)
+    assert not requires(box)
+    assert require(box) == {}
+    assert box.status()["stage"] == ("enforced" if alone else "shadow")
+
+
+@pytest.mark.parametrize("encrypt", [Encrypt.PREFER, Encrypt.OFF])
+def test_a_configuration_that_does_not_ask_for_it_ends_it(fleet: World, encrypt: Encrypt) -> None:
+    """And one that asks again puts nothing in force."""
+    box = enforced(fleet)
+    reload(box, **asking(fleet, encrypt))
+    assert not requires(box)
+    assert not require(box)
+    assert box.dataplane.read().armed_for_good
+    reload(box, **asking(fleet, Encrypt.REQUIRE))
+    assert not requires(box)
+    assert not require(box)
+
+
+def test_the_same_of_a_trial(fleet: World) -> None:
+    """Of both: it goes on without it. Of it alone: it is over, and nothing is wrong."""
+    box = started(fleet)
+    box.ask("enforce", wait=True, seconds=60)
+    reload(box, **asking(fleet, Encrypt.PREFER))
+    assert not require(box)
+    assert box.status()["stage"] == "trial"
+    box.ask("confirm")
+    assert not requires(box)
+    reload(box, **asking(fleet, Encrypt.REQUIRE))
+    box.ask("enforce", wait=True, seconds=60)
+    assert require(box).keys() == BOTH
+    reload(box, **asking(fleet, Encrypt.PREFER))
+    assert not require(box)
+    told = box.told()
+    assert (told.stage, told.trial) == ("enforced", None)
+    assert "trial_expired" not in box.problems()
+
+
+def test_relax_ends_both(fleet: World) -> None:
+    box = enforced(fleet)
+    box.ask("relax")
+    assert box.status()["stage"] == "shadow"
+    assert require(box) == {}
+    assert not requires(box)
+    box.ask("enforce", wait=True)
+    assert require(box).keys() == BOTH
+
+
+def test_what_the_kernel_holds_for_good_counts_where_the_record_is_lost(fleet: World) -> None:
+    box = enforced(fleet)
+    box.stop()
+    for name in ("stage.json", "stage.json.copy"):
+        (box.settings.table_files_path / name).unlink()
+    box.start()
+    fleet.settle()
+    assert requires(box)
+
+
+def test_another_program_that_takes_it_out_is_repaired(fleet: World) -> None:
+    box = enforced(fleet)
+    assert box.dataplane.table is not None
+    box.dataplane.table.require.clear()
+    fleet.pass_time(700)
+    assert require(box) == {"ipv4": None, "ipv6": None}
