@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
+from neti.agent.collector import Collector, NoCollector
 from neti.agent.config_read import ConfigRead
 from neti.agent.disk import Disk
 from neti.agent.down import Down
@@ -85,6 +86,7 @@ class Outside:
     # What of this agent's lock and socket is gone, and how they are made again: raises NetiError.
     taken_away: Callable[[], list[str]] = list
     make_again: Callable[[], None] = lambda: None
+    collector: Collector = NoCollector()
 
 
 class Core:

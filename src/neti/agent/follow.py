@@ -11,6 +11,7 @@ from typing import Final
 from zlib import crc32
 
 from neti import log
+from neti.agent.collector import MANY
 from neti.agent.core import Core
 from neti.agent.fleet_release import FleetRelease
 from neti.agent.journal import Journal
@@ -146,6 +147,9 @@ class Following:
     def _listed(self, snapshot: Snapshot) -> None:
         """The complete list. The first one replaces what was only adopted from the kernel."""
         core = self._core
+        if len(snapshot.names) >= MANY:
+            core.soon("memory", _SETTLED_AFTER)  # whatever happens to this list, it goes on then
+            core.out.collector.pause()
         before = self._origin or core.disk.itself.origin
         doubt = snapshot.origin.doubt(before) if before is not None else None
         if not core.members.known:

@@ -330,6 +330,7 @@ class Agent:
         }
 
     def _list_settled(self) -> None:
+        self.core.out.collector.go_on()
         self.journal.note_leases()
         malloc.give_back()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from neti import __version__, files, log
 from neti.agent import loop, tagging
 from neti.agent.beginning import Beginning, configure_log, reserved
+from neti.agent.collector import PythonsCollector
 from neti.agent.config_read import ConfigRead
 from neti.agent.core import Outside
 from neti.agent.exporting import exporter
@@ -102,6 +103,7 @@ def run(config: Path, log_format: log.Format = "text") -> None:
             tagger=tagging.for_instance(settings, host.id),
             taken_away=control.taken_away,
             make_again=control.make_again,
+            collector=PythonsCollector(),
         )
         agent = loop.Agent(settings, host, outside, loaded, inbox=inbox, problems=problems)
         if refused is None and settings is wanted:

@@ -5,6 +5,7 @@ check is skipped and named, and never affects another. Whose lease an overlay ad
 else claims it, is judged in ``neti.fleet.dispute``, which sees all of them.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -33,7 +34,8 @@ class _Range:
         return cls(first, first + network.num_addresses - 1, network)
 
 
-_NEVER4: Final = tuple(map(_Range.of, NEVER_A_HOST4))
+_NEVER4: Final = tuple(sorted(map(_Range.of, NEVER_A_HOST4), key=lambda each: each.first))
+_NEVER4_FROM: Final = tuple(each.first for each in _NEVER4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +54,10 @@ class Admission:
     _ranges: dict[str, tuple[tuple[_Range, ...], tuple[_Range, ...]]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
+    _overlay: _Range = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_overlay", _Range.of(self.overlay_subnet))
         for name, site in self.sites.items():
             private, public = (tuple(map(_Range.of, each)) for each in (site.private, site.public))
             self._ranges[name] = private, public
@@ -63,21 +67,19 @@ class Admission:
         site = self.sites.get(member.site)
         if site is None:
             return f"site {member.site!r} is not configured here"
-        subnet, overlay = self.overlay_subnet, int(member.overlay)
-        first, last = int(subnet.network_address), int(subnet.broadcast_address)
-        if not first <= overlay <= last:
-            return f"overlay address {member.overlay} is outside {subnet}"
-        if overlay in (first, last):
-            return f"overlay address {member.overlay} is reserved in {subnet}"
+        overlay, subnet = int(member.overlay), self._overlay
+        if not subnet.first < overlay < subnet.last:
+            outside = not subnet.first <= overlay <= subnet.last
+            what = "is outside" if outside else "is reserved in"
+            return f"overlay address {member.overlay} {what} {self.overlay_subnet}"
         private, public = self._ranges[member.site]
         here = self.own_site is None or member.site == self.own_site
-        whose = f"site {site.name}'s private"
-        if fault := self._fault4(member.private, private, whose, reserved=here):
+        if fault := self._fault4(member.private, private, site, "private", reserved=here):
             return f"private {fault}"
-        if member.private in self.reserved_in.get(site.name, ()):
+        if self.reserved_in and member.private in self.reserved_in.get(site.name, ()):
             return f"private address {member.private} belongs to the registry's servers"
         if member.public is not None and (
-            fault := self._fault4(member.public, public, f"site {site.name}'s public")
+            fault := self._fault4(member.public, public, site, "public")
         ):
             return f"public {fault}"
         return None
@@ -92,7 +94,7 @@ class Admission:
             address
             for address in more
             if (
-                self._fault4(address, ranges, "") is None
+                self._fault4(address, ranges, site, "") is None
                 if isinstance(address, IPv4Address)
                 else self._fits6(address, site.ipv6)
             )
@@ -111,18 +113,20 @@ class Admission:
         self,
         address: IPv4Address,
         ranges: tuple[_Range, ...],
-        whose: str,
+        site: Site,
+        which: str,
         *,
         reserved: bool = True,
     ) -> str | None:
-        value, subnet = int(address), self.overlay_subnet
-        for never in _NEVER4:
-            if never.first <= value <= never.last:
-                return f"address {address} is in {never.network}, which is no host's"
-        if int(subnet.network_address) <= value <= int(subnet.broadcast_address):
+        value, subnet = int(address), self._overlay
+        never = _NEVER4[bisect_right(_NEVER4_FROM, value) - 1]
+        if never.first <= value <= never.last:
+            return f"address {address} is in {never.network}, which is no host's"
+        if subnet.first <= value <= subnet.last:
             return f"address {address} is inside the overlay subnet {self.overlay_subnet}"
-        if reserved and address in self.reserved:
+        if reserved and self.reserved and address in self.reserved:
             return f"address {address} belongs to the registry's servers"
-        if ranges and not any(each.first <= value <= each.last for each in ranges):
-            return f"address {address} is outside {whose} ranges"
-        return None
+        for each in ranges:
+            if each.first <= value <= each.last:
+                return None
+        return f"address {address} is outside site {site.name}'s {which} ranges" if ranges else None

@@ -3,7 +3,7 @@
 Must never hold what depends on a fleet: its ranges are in ``sites``.
 """
 
-from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
 # RFC 1122 3.2.1.3 and RFC 6890: these are never one host's address on a network.
@@ -30,3 +30,10 @@ def embeds_ipv4(found: IPv6Address | IPv6Network) -> str | None:
         if inside.subnet_of(network):
             return f"{name} ({network})"
     return None
+
+
+def dotted(address: IPv4Address) -> str:
+    """``str(address)``, in a third of the time: whoever starts in a fleet of thousands writes
+    down five for each member."""
+    value = int(address)
+    return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"

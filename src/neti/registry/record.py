@@ -53,10 +53,11 @@ def decode(data: bytes) -> HostRecord | None:
         return None
     if len(fields) < 4 or fields[0] != _FORMAT:
         return None
-    overlay, word, machine = ("" if field == _NONE else field for field in fields[1:4])
+    overlay, word, machine = [field if field != _NONE else "" for field in fields[1:4]]
     if len(word) > MAX_NAME_BYTES or (machine and not _MACHINE.fullmatch(machine)):
         return None
-    keys = [field.removeprefix(_KEY) for field in fields[4:] if field.startswith(_KEY)]
+    more = fields[4:]
+    keys = [field.removeprefix(_KEY) for field in more if field.startswith(_KEY)] if more else []
     key = keys[0] if keys and PUBLIC_KEY.fullmatch(keys[0]) else ""
     try:
         return HostRecord(overlay=_address(overlay), word=word, machine=machine, key=key)

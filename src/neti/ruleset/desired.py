@@ -235,8 +235,9 @@ class Membership:
             more=member.more,
             lost_since=lost.since if lost is not None else None,
             leased=self.fleet.owners.get(member.overlay) == host_id,
-            hold=self.fleet.holds.get(host_id),
-            passing=host_id in self.fleet.passing,
+            # Only lost ones are held, or let pass.
+            hold=self.fleet.holds.get(host_id) if lost is not None else None,
+            passing=lost is not None and host_id in self.fleet.passing,
             key=self.fleet.keys.get(host_id),
         )
 

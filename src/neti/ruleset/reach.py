@@ -6,11 +6,11 @@ Must never do: let in an address from which the member cannot reach this host.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
-from typing import Final
+from typing import Final, NamedTuple
 
 from neti.model import Encrypt, Host, IPAddress, Member, Reach, Road, Site
+from neti.model.addresses import dotted
 from neti.ruleset.objects import SetName
 
 # Metadata and time of EC2 (both families), Google, Azure; Azure's DNS, DHCP and health probes.
@@ -31,8 +31,7 @@ _NOT_IN_THE_CLEAR: Final = frozenset({Road.REQUIRED, Road.NONE})
 PUBLIC_ROAD_MTU: Final = 1500  # the internet's, even if a site's own network carries more
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     where: SetName
     key: str
     value: str = ""
@@ -60,7 +59,7 @@ def elements_of(
     near = member.site == host.site
     target = _target(member, host, site)
     if target is not None:
-        yield Element("overlay", str(member.overlay), str(target))
+        yield Element("overlay", dotted(member.overlay), dotted(target))
     ranges = () if near else clamped_ranges(site)
     clamped = not near and road_mtu(site, sites.get(host.site)) is not None
     for address in admitted_addresses(member, host=host, sites=sites):
@@ -69,9 +68,10 @@ def elements_of(
             if clamped:
                 yield Element("across6", str(address))
         else:
-            yield Element("peers4", str(address))
+            key = dotted(address)
+            yield Element("peers4", key)
             if clamped and not any(address in network for network in ranges):
-                yield Element("across4", str(address))
+                yield Element("across4", key)
 
 
 def _never_in_the_clear(
@@ -164,7 +164,9 @@ def road_mtu(site: Site | None, own: Site | None) -> int | None:
     if across is None and (site is None or site.reached_by is Reach.PUBLIC):
         across = PUBLIC_ROAD_MTU
     here = own.mtu if own is not None else None
-    return min((mtu for mtu in (across, here) if mtu is not None), default=None)
+    if across is None or here is None:
+        return here if across is None else across
+    return min(across, here)
 
 
 def clamped_ranges(site: Site | None) -> tuple[IPv4Network, ...]:

@@ -21,6 +21,7 @@ from typing import Final, Self
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
+from neti.model.addresses import dotted
 from neti.registry import SettingName
 from neti.text import command
 
@@ -122,7 +123,7 @@ class Layout:
         return child(self.id_to_ip, host_id)
 
     def by_overlay(self, overlay: IPv4Address) -> str:
-        return f"{self.ip_to_id}/{overlay}"
+        return f"{self.ip_to_id}/{dotted(overlay)}"
 
 
 def child(parent: str, name: str) -> str:

@@ -24,6 +24,7 @@ PERSISTENT_RECURSIVE: Final = 1
 _INT: Final = struct.Struct("!i")
 _STAT: Final = struct.Struct("!qqqqiiiqiiq")
 _PART: Final = struct.Struct("!i?i")  # before each part of a multi: its type, the end, an error
+_PART_OF_ANSWER: Final = struct.Struct("!i?ii")  # and the length of its data, or the error again
 _END: Final = _PART.pack(-1, True, -1)
 _ERROR: Final = -1
 _AROUND_PATH: Final = _PART.size + _INT.size + 1  # of one read among many: see ``_get_data``
@@ -120,20 +121,18 @@ class MultiRead:
         if offset == len(reply):
             return None
         found: list[Any] = []
-        while True:
-            kind, end, _ = _PART.unpack_from(reply, offset)
-            offset += _PART.size
-            if end:
-                return found
-            (number,) = _INT.unpack_from(reply, offset)
-            offset += _INT.size
+        last = len(reply) - _PART.size  # where the part that ends all of them begins
+        while offset < last:
+            kind, _, _, number = _PART_OF_ANSWER.unpack_from(reply, offset)
+            offset += _PART_OF_ANSWER.size
             if kind == _ERROR:
                 found.append(EXCEPTIONS[number]())
                 continue
-            data = reply[offset : offset + number] if number >= 0 else None
-            offset += max(number, 0)
-            found.append((data, ZnodeStat._make(_STAT.unpack_from(reply, offset))))
+            start, offset = offset, offset + max(number, 0)
+            data = reply[start:offset] if number >= 0 else None
+            found.append((data, ZnodeStat(*_STAT.unpack_from(reply, offset))))
             offset += _STAT.size
+        return found
 
 
 def reads(paths: Iterable[str]) -> Iterator[MultiRead]:
