@@ -200,15 +200,35 @@ class TwoSites:
 @contextmanager
 def two_sites(mtus: tuple[int, int] = (1500, 1500)) -> Iterator[TwoSites]:
     """``mtus``: of the hosts' own networks; the road between carries 1500."""
+    made: list[TunnelHost] = []
+    with namespaces(mtus) as (road, names):
+        try:
+            for end, other, mtu in ((A, B, mtus[0]), (B, A, mtus[1])):
+                host, gateway, container = names[end.site]
+                made.append(
+                    TunnelHost(Net(host, road, container), end, other, Encrypt.PREFER, mtu, gateway)
+                )
+            sites = TwoSites(made[0], made[1], road)
+            sites.know_each_other()
+            yield sites
+        finally:
+            for one in made:
+                one.wireguard.stop()
+
+
+@contextmanager
+def namespaces(
+    mtus: tuple[int, int] = (1500, 1500),
+) -> Iterator[tuple[str, dict[str, tuple[str, str, str]]]]:
+    """The networks alone: the road's name, and by site those of host, gateway and container."""
     require_wireguard()
     tag = f"netitest-wg-{os.getpid()}-{next(_numbers)}"
     road = f"{tag}-road"
     names = {
-        end.site: tuple(f"{tag}-{end.site}-{part}" for part in ("host", "gw", "con"))
+        end.site: (f"{tag}-{end.site}-host", f"{tag}-{end.site}-gw", f"{tag}-{end.site}-con")
         for end in (A, B)
     }
     every = [road, *itertools.chain.from_iterable(names.values())]
-    made: list[TunnelHost] = []
     try:
         for name in every:
             _run("ip", "netns", "add", name)
@@ -219,17 +239,8 @@ def two_sites(mtus: tuple[int, int] = (1500, 1500)) -> Iterator[TwoSites]:
         for end, mtu in zip((A, B), mtus, strict=True):
             _site(end, names[end.site], road, mtu)
         sysctl(road, net__ipv4__ip_forward=1, net__ipv6__conf__all__forwarding=1)
-        for end, other, mtu in ((A, B, mtus[0]), (B, A, mtus[1])):
-            host, gateway, container = names[end.site]
-            made.append(
-                TunnelHost(Net(host, road, container), end, other, Encrypt.PREFER, mtu, gateway)
-            )
-        sites = TwoSites(made[0], made[1], road)
-        sites.know_each_other()
-        yield sites
+        yield road, names
     finally:
-        for one in made:
-            one.wireguard.stop()
         for name in every:
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 

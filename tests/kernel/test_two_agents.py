@@ -1,0 +1,227 @@
+"""Two real agents whose sites prefer encryption: what packets do, through kills and repairs.
+
+Their registry is the embedded one, and their device wireguard-go's, as neti-wireguard.service
+starts it: each host has a /run of its own, as a machine has.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.netns import PATIENCE, require_root
+from tests.support.tunnel_net import A, B, End, namespaces
+
+from neti.control import client
+from neti.errors import NetiError
+from neti_lab.namespaces import call_inside
+
+pytestmark = pytest.mark.kernel
+
+PORT = 8080
+CONFIG = """\
+registry: embedded:{folder}/registry.db
+identity: {{id: {end.site}, private: 10.0.0.11, public: {end.public}}}
+site: {end.site}
+sites:
+  ec2: {{private: [10.0.0.0/8], public: [198.51.100.0/24]}}
+  vpc: {{private: [10.0.0.0/8], public: [203.0.113.0/24], encrypt: prefer}}
+ssh_whitelist: [192.0.2.77/32]
+table_files_path: {folder}/{end.site}
+"""
+
+
+@dataclass
+class Machine:
+    """``inside``: a process whose namespaces all of this host's programs share."""
+
+    end: End
+    namespace: str
+    folder: Path
+    programs: contextlib.ExitStack
+    wireguard: "subprocess.Popen[bytes] | None" = None
+    agent: "subprocess.Popen[bytes] | None" = None
+    inside: "subprocess.Popen[bytes]" = field(init=False)
+
+    def __post_init__(self) -> None:
+        script = "mount -t tmpfs none /run && mkdir /run/wireguard && echo . && exec sleep infinity"
+        self.inside = subprocess.Popen(
+            ["ip", "netns", "exec", self.namespace, "sh", "-c", script], stdout=subprocess.PIPE
+        )
+        self.programs.callback(self.inside.wait)
+        self.programs.callback(self.inside.kill)
+        assert self.inside.stdout is not None
+        assert self.inside.stdout.read(1) == b"."
+        self.config.write_text(CONFIG.format(folder=self.folder, end=self.end))
+
+    @property
+    def config(self) -> Path:
+        return self.folder / f"{self.end.site}.yml"
+
+    def _start(self, *words: str) -> "subprocess.Popen[bytes]":
+        entered = ["nsenter", "-t", str(self.inside.pid), "-m", "-n", "--", *words]
+        log = (self.folder / f"{self.end.site}.log").open("ab")
+        with log:
+            made = subprocess.Popen(
+                entered, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        self.programs.callback(made.wait)
+        self.programs.callback(made.kill)
+        return made
+
+    def start_wireguard(self) -> None:
+        self.wireguard = self._start("wireguard-go", "-f", "neti0")
+
+    def start_agent(self) -> None:
+        self.agent = self._start(sys.executable, "-m", "neti", "agent", "-c", str(self.config))
+
+    def kill_agent(self) -> None:
+        assert self.agent is not None
+        self.agent.send_signal(signal.SIGKILL)
+        self.agent.wait()
+
+    def neti(self, *words: str) -> None:
+        done = self._start(sys.executable, "-m", "neti", *words, "-c", str(self.config))
+        assert done.wait(60) == 0
+
+    def ip(self, *words: str) -> str:
+        done = subprocess.run(
+            ["ip", "-n", self.namespace, *words], capture_output=True, text=True, check=False
+        )
+        return done.stdout
+
+    # --- what it says ---
+
+    def status(self) -> dict[str, Any]:
+        answer: dict[str, Any] = client.call(self.folder / self.end.site, "status")
+        return answer
+
+    def roads(self) -> dict[str, int]:
+        """To the other site: how many members are on which."""
+        sites = (self.status()["encryption"] or {}).get("sites") or {}
+        counts = (pair for site in sites.values() for pair in site.items())
+        return {road: n for road, n in counts if road != "asked" and n}
+
+    def prefers(self) -> bool:
+        return self.roads().get("preferred") == 1
+
+    @property
+    def overlay(self) -> str:
+        return str(self.status()["overlay"])
+
+
+def wait(true: Callable[[], bool], seconds: float = 3 * PATIENCE) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(NetiError):
+            if true():
+                return
+        assert time.monotonic() < deadline, "did not come true in time"
+        time.sleep(0.1)
+
+
+@dataclass
+class Both:
+    a: Machine
+    b: Machine
+
+    def encrypted(self) -> None:
+        wait(lambda: self.a.prefers() and self.b.prefers())
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[socket.socket]:
+        made = call_inside(
+            self.b.namespace, lambda: socket.create_server(("0.0.0.0", PORT), backlog=16)
+        )
+        with made:
+            made.settimeout(PATIENCE)
+            yield made
+
+    def connected(self, to: str) -> socket.socket:
+        return call_inside(
+            self.a.namespace, lambda: socket.create_connection((to, PORT), timeout=PATIENCE)
+        )
+
+    def source(self, server: socket.socket, to: str) -> str:
+        """What the receiver sees of a connection that is made now."""
+        with self.connected(to):
+            accepted, address = server.accept()
+            accepted.close()
+        return str(address[0])
+
+
+@pytest.fixture(name="both")
+def _both(tmp_path: Path) -> Iterator[Both]:
+    require_root()
+    if shutil.which("nsenter") is None:
+        assert os.environ.get("CI") != "true", "nsenter (util-linux) is missing"
+        pytest.skip("nsenter (util-linux) is missing")
+    with namespaces() as (_road, names), contextlib.ExitStack() as programs:
+        made = [Machine(end, names[end.site][0], tmp_path, programs) for end in (A, B)]
+        for machine in made:
+            machine.start_wireguard()
+            machine.start_agent()
+        both = Both(*made)
+        both.encrypted()
+        yield both
+
+
+def echoed(client_end: socket.socket, server_end: socket.socket) -> bool:
+    client_end.sendall(b"word")
+    server_end.settimeout(PATIENCE)
+    return server_end.recv(4) == b"word"
+
+
+def test_traffic_between_sites_goes_through_the_tunnel_whatever_becomes_of_the_agent(
+    both: Both,
+) -> None:
+    a, b = both.a, both.b
+    caller, to = a.overlay, b.overlay
+    with both.listening() as server:
+        assert both.source(server, to) == caller
+        with both.connected(to) as mine:
+            theirs, _ = server.accept()
+            with theirs:
+                a.kill_agent()
+                assert echoed(mine, theirs)
+                assert both.source(server, to) == caller
+                a.start_agent()
+                both.encrypted()
+                assert echoed(mine, theirs)
+                assert both.source(server, to) == caller
+
+
+def test_a_device_that_is_gone_costs_encryption_until_it_is_back(both: Both) -> None:
+    a, b = both.a, both.b
+    caller, to = a.overlay, b.overlay
+    a.ip("link", "delete", "neti0")
+    assert a.wireguard is not None
+    a.wireguard.wait(PATIENCE)  # it ends with its device
+    wait(lambda: a.roads() == {"plain": 1})
+    with both.listening() as server:
+        assert both.source(server, to) == A.public
+        a.start_wireguard()
+        both.encrypted()
+        assert both.source(server, to) == caller
+
+
+def test_down_takes_the_road_out_and_up_brings_it_back(both: Both) -> None:
+    a, b = both.a, both.b
+    caller, to = a.overlay, b.overlay
+    a.neti("down")
+    assert "neti0" not in a.ip("link")
+    assert "fwmark" not in a.ip("rule")
+    a.start_wireguard()
+    a.neti("up")
+    both.encrypted()
+    with both.listening() as server:
+        assert both.source(server, to) == caller
