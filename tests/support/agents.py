@@ -279,6 +279,14 @@ class World:
         self.settle()
         return box
 
+    def crowd(self, numbers: Iterable[int], site: str = "ec2", **changes: Any) -> list[Box]:
+        """The same for many: they start in this order, and settle together."""
+        boxes = [self.box(number, site, **changes) for number in numbers]
+        for box in boxes:
+            box.start()
+        self.settle()
+        return boxes
+
     def settle(self) -> None:
         """Turns of every loop until nobody has anything left to do now: nothing is told and no
         timer is due, twice in a row, because a turn may also see what another left on disk."""

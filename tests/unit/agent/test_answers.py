@@ -87,7 +87,7 @@ def test_enforced_already_is_what_the_kernel_says(fleet: World) -> None:
 
 
 def test_a_release_is_told_when_the_kernel_has_it(fleet: World) -> None:
-    one, *others = [fleet.started(number) for number in range(1, 11)]
+    one, *others = fleet.crowd(range(1, 11))
     fleet.pass_time(1)
     for other in others[:6]:
         session = other.running.core.out.folder.load("this machine").session

@@ -43,8 +43,8 @@ def say(fleet: World, *ids: str, site: str | None = None) -> list[str]:
 
 def two_sites(fleet: World) -> tuple[list[Box], list[Box], list[Box]]:
     """Three agents that stay, and six of each site that vanish, are lost, and are then held."""
-    stay = [fleet.started(number) for number in (1, 2, 3)]
-    gone = {site: [fleet.started(n, site) for n in range(11, 17)] for site in ("ec2", "vpc")}
+    stay = fleet.crowd((1, 2, 3))
+    gone = {site: fleet.crowd(range(11, 17), site) for site in ("ec2", "vpc")}
     fleet.pass_time(1)
     vanish(fleet, [*gone["ec2"], *gone["vpc"]])
     fleet.pass_time(601)

@@ -147,8 +147,7 @@ def test_a_hold_ends_by_itself_up_to_a_quarter_of_the_fleet() -> None:
 
 
 def crowd(fleet: World, count: int) -> tuple[Box, list[Box]]:
-    one = fleet.started(1)
-    others = [fleet.started(number) for number in range(2, count + 1)]
+    one, *others = fleet.crowd(range(1, count + 1))
     fleet.pass_time(1)
     return one, others
 

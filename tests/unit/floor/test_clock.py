@@ -28,7 +28,7 @@ def members(box: Box) -> set[str]:
 
 def lost_one(fleet: World) -> Box:
     """Of four hosts the second is lost without a word; the first one looks on."""
-    boxes = [fleet.started(number) for number in (1, 2, 3, 4)]
+    boxes = fleet.crowd((1, 2, 3, 4))
     fleet.pass_time(1)
     session = boxes[1].registry._session
     assert session is not None
@@ -159,7 +159,7 @@ def test_a_start_after_a_reboot_that_was_killed_moves_no_time_twice(fleet: World
 
 @pytest.mark.parametrize("step", [4_000.0, -DAY])
 def test_a_hold_lasts_as_long_as_it_does(fleet: World, step: float) -> None:
-    boxes = [fleet.started(number) for number in range(1, 9)]
+    boxes = fleet.crowd(range(1, 9))
     fleet.pass_time(1)
     for box in boxes[1:3]:
         session = box.registry._session
