@@ -15,6 +15,7 @@ from neti.agent.core import Core
 from neti.agent.describing import Describing
 from neti.agent.endings import Endings
 from neti.agent.impostors import Impostors
+from neti.agent.rotating import Rotating
 from neti.agent.worker import Job
 from neti.control.server import Request
 from neti.errors import IdentityHeld, KeyTaken, NameTaken, NetiError, OtherOwner
@@ -57,6 +58,7 @@ class Registration:
         self._taken: set[str] = set()  # names that were there already, since we registered last
         self._endings = Endings()
         self.describing = Describing(core, lambda: self.entry is not None)
+        self.rotating = Rotating(core, lambda: self.entry is not None and self.leaving is None)
         self.impostors = Impostors(core, lambda name: name in (self.entry, self._asked))
 
     # --- being there ---
@@ -183,6 +185,7 @@ class Registration:
             core.out.registry.ask([HostId(core.host.id)])
 
     def _key_told(self) -> None:
+        self.rotating.told()
         if self._core.own_key.registered():
             self._core.soon("roads")
 
@@ -235,6 +238,7 @@ class Registration:
         if core.problems.sentence("registration") != said:
             report = log.error if isinstance(error, IdentityHeld) else log.warning
             report("not_registered", what=said, retry_seconds=pause)
+        self.rotating.failed(said)
         core.problems.set("registration", said)
         if isinstance(error, IdentityHeld) and not isinstance(error, OtherOwner):
             self._somebody_is_this_host(said)

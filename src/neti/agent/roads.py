@@ -22,7 +22,7 @@ from neti.dataplane.wireguard import DEVICE
 from neti.dataplane.wireguard.tunnel import Kind, WholeTunnel
 from neti.errors import DataplaneError, DeviceMissing
 from neti.model import Encrypt, Member, Road
-from neti.model.wireguard_key import PublicKey
+from neti.model.wireguard_key import PrivateKey, PublicKey
 from neti.registry import KeyRead
 from neti.ruleset.desired import Membership
 from neti.ruleset.held_peers import HeldPeers, overlay_of
@@ -32,8 +32,10 @@ from neti.ruleset.peers import (
     Peer,
     PeerState,
     RemovePeer,
+    UpdatePeer,
 )
 from neti.ruleset.roads import (
+    KEEPALIVE,
     THREE_ATTEMPTS,
     Heard,
     asked_between,
@@ -66,6 +68,7 @@ class Roads:
         self._owners = KeyOwners(core)
         self._pause = _EVERY
         self._cost = 0.0
+        self._private: PrivateKey | None = None  # which the device was given last
         self._in_the_way = True  # whether an earlier run may have left a device here
 
     # --- what is told ---
@@ -147,6 +150,9 @@ class Roads:
         except DataplaneError as error:
             self._lost(error)
             return ""
+        before, self._private = self._private, private
+        if was_up and before not in (None, private):
+            self._shake_hands()
         self._cost = core.now() - started
         self._note(door.seen)
         core.problems.clear("encryption_missing")
@@ -260,6 +266,18 @@ class Roads:
             log.warning("peers_refused", what=str(error))
             self.put_right()
         return self._up
+
+    def _shake_hands(self) -> None:
+        """All sessions ended with the former key. A peer that has read of the new one before the
+        device had it would try again after five seconds only, so this end begins: a peer that is
+        given a keepalive is sent one."""
+        self._apply(
+            [
+                UpdatePeer(key, keepalive=seconds)
+                for key, peer in self._held.wished().items()
+                for seconds in (0, KEEPALIVE, peer.keepalive)
+            ]
+        )
 
     def _lost(self, error: DataplaneError) -> None:
         """There is no device, or it is not as it should be: nobody is reached by it."""

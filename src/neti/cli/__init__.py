@@ -40,6 +40,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "up": ("neti.cli.host", "up"),
     "leave": ("neti.cli.host", "leave"),
     "conntrack-max": ("neti.cli.conntrack_max", "conntrack_max"),
+    "key": ("neti.cli.key", "key"),
     "lease": ("neti.cli.lease", "lease"),
     "aws": ("neti.cli.aws", "aws_group"),
     "registry": ("neti.cli.registry", "registry_group"),

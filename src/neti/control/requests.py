@@ -56,6 +56,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Check]]]] = {
     "down": {},
     "up": {"anyway": _YES_OR_NO, "session": _SESSION},
     "leave": {},
+    "rotate": {},
     "confirm": {},
     "relax": {"until": ("a time in seconds since the epoch", _time)},
     "reload": {"anyway": _YES_OR_NO, "session": _SESSION},

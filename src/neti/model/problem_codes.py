@@ -190,7 +190,7 @@ _KINDS: Final = (
         "A member's record says a WireGuard key that another host holds: it gets no road by that "
         "key",
         "`neti registry check` names both. One of the two has a copy of the other's state folder, "
-        "or somebody forged the record",
+        "or somebody forged the record: `neti key rotate` on the one whose key it is",
     ),
     _warning(
         "key_taken",

@@ -1,0 +1,79 @@
+"""``neti key rotate``: peers take the new key over, and the former one lets nobody in any more."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.agents import Box, World, world
+from tests.unit.agent.test_roads import kernel, key, overlay, pair, peers, road, shake
+
+from neti.model import Road
+from neti.ruleset.peers import UpdatePeer
+from neti.ruleset.roads import KEEPALIVE
+
+
+@pytest.fixture(name="there")
+def _there(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def device_key(box: Box) -> object:
+    device = box.tunnel.wireguard.device()
+    return device.public_key if device is not None else None
+
+
+def test_a_new_key_is_taken_over_by_peers_and_then_by_the_own_device(there: World) -> None:
+    """The answer comes when peers can read it; the former peer is gone, with its session."""
+    first, second = pair(there)
+    shake(there, first, second)
+    before = key(first)
+    told = first.ask("rotate")
+    now = key(first)
+    assert told == {"result": {"public_key": str(now), "former": str(before)}}
+    assert now != before
+    there.pass_time(1.0)
+    assert peers(second) == {now: (overlay(first),)}
+    assert device_key(first) == now
+    assert peers(first) == {key(second): (overlay(second),)}
+    assert first.running.core.out.folder.private_key() is not None
+    shake(there, first, second)
+    assert road(second, first) is Road.PREFERRED
+    assert kernel(first, second) == {"overlay", "tunneled", "tunnel_peers"}
+
+
+def test_this_end_shakes_hands_when_its_device_has_the_new_key(there: World) -> None:
+    """A peer that was earlier would wait for five seconds; afterwards all is as it was."""
+    first, second = pair(there)
+    shake(there, first, second)
+    first.tunnel.wireguard.changes.clear()
+    first.ask("rotate")
+    there.pass_time(1.0)
+    assert UpdatePeer(key(second), keepalive=KEEPALIVE) in first.tunnel.wireguard.changes
+    device = first.tunnel.wireguard.device()
+    assert device is not None
+    assert device.peers[key(second)].peer.keepalive == 0
+
+
+def test_while_peers_cannot_be_told_the_key_stays(there: World) -> None:
+    first, _second = pair(there)
+    before = key(first)
+    there.server.stop()
+    there.pass_time(60)
+    told = first.ask("rotate")
+    assert "peers cannot be told of a new key now" in told["error"]
+    assert key(first) == before
+
+
+def test_a_host_that_encrypts_nothing_has_no_key_to_rotate(there: World) -> None:
+    box = there.started(1)
+    assert "so this host has no key" in box.ask("rotate")["error"]
+
+
+def test_the_former_key_stays_this_hosts(there: World) -> None:
+    """Nobody else can publish it: whoever has the private half would be a member by it."""
+    first, _second = pair(there)
+    before = key(first)
+    first.ask("rotate")
+    assert there.server._keys[str(before)] == first.host.id
+    assert there.server._keys[str(key(first))] == first.host.id
