@@ -6,6 +6,7 @@ is said in the clear; then what it finds counts.
 Must never do: call something encrypted that the sniffer was not there to hear.
 """
 
+import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from neti.model import Encrypt
+from neti.ruleset.objects import FAMILY_TABLE
 from neti_lab import agents, namespaces, registries, scenes, wireguard
 from neti_lab.marks import MARKS
 from neti_lab.play import Play, wait_for
@@ -30,6 +32,7 @@ _CHANGE_SECONDS: Final = 60.0
 _TRIAL_SECONDS: Final = 20
 _TALKERS: Final = 4  # hosts of a site that talk; with more, they would measure the machine
 _SHORT_SECONDS: Final = 0.5
+_ADDRESS: Final = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _TCP: Final = {
     "requests": "failed TCP requests",
     "stream": "failed on long TCP connections",
@@ -103,6 +106,8 @@ def _in_the_clear(play: Play, ear: Sniffer) -> None:
 
 
 def _prefer(play: Play) -> None:
+    wireguard.start(play.plan, play.hosts, state=play.state)
+
     def change() -> None:
         _reload(play, Encrypt.PREFER)
         seconds = wait_for(
@@ -257,20 +262,28 @@ def _sums(results: Iterable[Mapping[str, Any]], kind: str) -> tuple[int, int, li
 
 
 def _prefers(play: Play, host: LabHost) -> bool:
-    return _all_by(play, host, "preferred")
+    """Whether its kernel sends what is new to all members of the other site by WireGuard."""
+    agents.check_running([host], state=play.state)
+    return _others(play, host) <= _in_kernel(play, host, "set", "tunneled")
 
 
 def _requires(play: Play, host: LabHost) -> bool:
-    return _all_by(play, host, "required")
+    """And knows no other way to them."""
+    others = _others(play, host)
+    return _prefers(play, host) and not others & _in_kernel(play, host, "map", "overlay")
 
 
-def _all_by(play: Play, host: LabHost, road: str) -> bool:
-    """Whether the host has all members of the other site on this road."""
-    agents.check_running([host], state=play.state)
-    encryption = play.neti_json(host, "status").get("encryption") or {}
-    sites = encryption.get("sites", {}).values()
-    found = sum(int(site.get(road, 0)) for site in sites)
-    return found == sum(other.site != host.site for other in play.hosts)
+def _others(play: Play, host: LabHost) -> set[str]:
+    """The overlay addresses of all in the other site."""
+    return {play.overlays[other.name] for other in play.hosts if other.site != host.site}
+
+
+def _in_kernel(play: Play, host: LabHost, kind: str, name: str) -> set[str]:
+    """The IPv4 addresses that are in this set of Neti's table."""
+    # 1: the table does not have it.
+    words = ["nft", "list", kind, *FAMILY_TABLE.split(), name]
+    text = agents.checked(words, inside=play.plan.namespace(host.name), well=(0, 1))
+    return set(_ADDRESS.findall(text))
 
 
 def _reaches(play: Play, host: LabHost, address: str) -> bool:
