@@ -11,9 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,16 @@ from tests.support.netns import PATIENCE, require_root
 from tests.support.tunnel_net import A, B, End, namespaces
 
 from neti.control import client
+from neti.dataplane.wireguard.uapi import UapiWireGuard
 from neti.errors import NetiError
 from neti_lab.namespaces import call_inside
 
 pytestmark = pytest.mark.kernel
 
 PORT = 8080
+UDP_PORT = 8081
+# WireGuard itself tries again after five seconds: less than that is what the agents do.
+AWAY = 4.0
 CONFIG = """\
 registry: embedded:{folder}/registry.db
 identity: {{id: {end.site}, private: 10.0.0.11, public: {end.public}}}
@@ -98,6 +104,14 @@ class Machine:
             ["ip", "-n", self.namespace, *words], capture_output=True, text=True, check=False
         )
         return done.stdout
+
+    def peers(self) -> set[str]:
+        """Public keys of the peers that its device holds."""
+        path = Path(f"/proc/{self.inside.pid}/root/run/wireguard/neti0.sock")
+        with contextlib.closing(UapiWireGuard(path)) as door:
+            device = door.device()
+        assert device is not None
+        return set(map(str, device.peers))
 
     # --- what it says ---
 
@@ -225,3 +239,85 @@ def test_down_takes_the_road_out_and_up_brings_it_back(both: Both) -> None:
     both.encrypted()
     with both.listening() as server:
         assert both.source(server, to) == caller
+
+
+class Datagrams:
+    """Goes back and forth between the two hosts until it is stopped; ``seen``: when each of them
+    was back."""
+
+    def __init__(self, both: Both, to: str) -> None:
+        self.seen: list[float] = []
+        self._over = threading.Event()
+        self._server = call_inside(both.b.namespace, _datagram_socket)
+        self._server.bind(("0.0.0.0", UDP_PORT))
+        self._client = call_inside(both.a.namespace, _datagram_socket)
+        self._client.connect((to, UDP_PORT))
+        self._threads = [threading.Thread(target=one) for one in (self._echo, self._send)]
+        for thread in self._threads:
+            thread.start()
+
+    def _echo(self) -> None:
+        while not self._over.is_set():
+            with contextlib.suppress(OSError):
+                said, address = self._server.recvfrom(64)
+                self._server.sendto(said, address)
+
+    def _send(self) -> None:
+        while not self._over.wait(0.02):
+            with contextlib.suppress(OSError):
+                self._client.send(b"word")
+                self._client.recv(64)
+                self.seen.append(time.monotonic())
+
+    def more(self) -> None:
+        """Until some more are back."""
+        before = len(self.seen)
+        wait(lambda: len(self.seen) >= before + 20)
+
+    def longest(self) -> float:
+        """Seconds between two that came back."""
+        pairs = zip(self.seen, self.seen[1:], strict=False)
+        return max(later - earlier for earlier, later in pairs)
+
+    def stop(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        self._server.close()
+        self._client.close()
+
+
+def _datagram_socket() -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.settimeout(0.1)
+    return made
+
+
+def _apart(machine: Machine, keys: set[str]) -> bool:
+    return not machine.peers() & keys
+
+
+def test_a_new_key_costs_no_connection_and_datagrams_for_a_moment(both: Both) -> None:
+    """Of the end that calls, and then of the one that answers. Who has the former key is nobody's
+    peer any more."""
+    a, b = both.a, both.b
+    to = b.overlay
+    datagrams = Datagrams(both, to)
+    try:
+        with both.listening() as server, both.connected(to) as mine:
+            theirs, _ = server.accept()
+            with theirs:
+                for one, other in ((a, b), (b, a)):
+                    datagrams.more()
+                    before = other.peers()
+                    one.neti("key", "rotate")
+                    wait(partial(_apart, other, before))
+                    assert other.peers() == {one.status()["encryption"]["public_key"]}
+                    datagrams.more()
+                    assert echoed(mine, theirs)
+                    assert echoed(theirs, mine)
+                    both.encrypted()
+    finally:
+        datagrams.stop()
+    print(f"datagrams were away for {datagrams.longest():.2f} s")
+    assert datagrams.longest() < AWAY

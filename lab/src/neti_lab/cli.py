@@ -175,7 +175,7 @@ def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
 )
 @_name
 def sniff(seconds: float, name: str) -> None:
-    """Show what an eavesdropper on the internet reads of the traffic between the sites.
+    """Show what an eavesdropper between the sites reads.
 
     Meanwhile two hosts of each site talk to each other by overlay address, by TCP and UDP. Whatever
     the lab's clients and servers send has words in it that the sniffer knows.

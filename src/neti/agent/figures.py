@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from neti import __version__
+from neti.agent import encryption
 from neti.agent.conditions import problems_of
 from neti.errors import DataplaneError
 from neti.monitoring.figures import Conntrack, Figures
@@ -44,6 +45,7 @@ def figures(agent: "Agent") -> Figures:
         repairs=agent.kernel.others.fight.repairs,
         fight=agent.kernel.others.fight.sentence(core.now()) is not None,
         conntrack=Conntrack(_number("nf_conntrack_count"), _number("nf_conntrack_max")),
+        encryption=encryption.shown(core, agent.roads),
     )
 
 
