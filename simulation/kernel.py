@@ -4,7 +4,7 @@ run by the host's own clock, connections, and packets that are judged by what th
 It passes the dataplane's contract tests. Must never do: judge by what an agent believes.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
@@ -28,6 +28,7 @@ from neti.ruleset.objects import (
     SetName,
     Transaction,
 )
+from neti.stage.in_the_clear import UDP, Tracked
 from neti.stage.shadow import Sighting
 from simulation.clock import HostClock
 from simulation.gate import Gate
@@ -323,6 +324,15 @@ class SimulatedConnections:
         """By the addresses with which they were opened, which are overlay addresses here."""
         opened = {flow.overlay for flow in self.flows}
         return {source for source in sources if source in opened}
+
+    def ending_in(self, addresses: Collection[bytes]) -> list[Tracked]:
+        """Connections are known by where they lead, and not by their ports."""
+        led = ((flow.overlay, IPv4Address(flow.leads)) for flow in self.flows if flow.leads)
+        return [
+            Tracked(protocol=UDP, source=to, to=to, answers=real)
+            for to, real in led
+            if real.packed in addresses
+        ]
 
 
 def _may_go_on(flow: Flow, goes_on: GoesOn | None) -> bool:

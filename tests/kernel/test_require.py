@@ -6,7 +6,7 @@ Both hosts are 10.0.0.11, each in its own site: see ``tests.support.tunnel_net``
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 from tests.kernel.test_tunnel import DOCKER
@@ -230,3 +230,32 @@ def test_roads_change_while_it_is_required(sites: TwoSites) -> None:
     a.goes_by(Road.PREFERRED)
     stands(a, PERMANENT)
     assert reaches(a.net, a.net.host, B.public, 7000)
+
+
+def test_the_kernels_connections_are_told_with_their_ends(sites: TwoSites) -> None:
+    """Of both families and of containers, as long as they go on; what is translated by its real
+    address."""
+    a, b = sites.a, sites.b
+    for end in (a, b):
+        Server(end.net, end.net.host, 7000)
+    ends = [ip_address(B.public).packed, ip_address(B.v6).packed]
+
+    def found() -> set[tuple[str, str, str, int]]:
+        listed = a.conntrack.ending_in(ends)
+        return {(str(t.source), str(t.to), str(t.answers), t.port) for t in listed}
+
+    with ExitStack() as stack:
+        for end, name, to in (
+            (a, a.net.host, B.overlay),
+            (a, a.net.container, B.public),
+            (a, a.net.host, B.v6),
+            (b, b.net.host, A.public),
+        ):
+            stack.enter_context(connect(end.net, name, to, 7000))
+        assert {one for one in found() if one[3] == 7000} == {
+            ("10.0.0.11", B.overlay, B.public, 7000),
+            ("172.17.0.2", B.public, B.public, 7000),
+            (A.v6, B.v6, B.v6, 7000),
+            (B.public, "10.0.0.11", "10.0.0.11", 7000),
+        }
+    wait_until(lambda: not any(one[3] == 7000 for one in found()))

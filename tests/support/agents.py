@@ -1,7 +1,7 @@
 """Agents without a kernel, a network or a thread: driven turn by turn on a clock that is told."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
@@ -29,6 +29,7 @@ from neti.model.wireguard_key import PrivateKey
 from neti.monitoring.status import Status, status_of
 from neti.registry.memory import MemoryRegistry, MemoryServer
 from neti.ruleset.objects import SetName
+from neti.stage.in_the_clear import Tracked
 from neti.stage.shadow import Listener, Port
 from neti.stage.way_in import OperatorSession
 from neti.state.folder import StateFolder
@@ -86,6 +87,7 @@ class FakeMachine:
 class FakeConnections:
     def __init__(self) -> None:
         self.ended: list[IPv4Address] = []
+        self.tracked: list[Tracked] = []
 
     def end_connections_to(
         self, destinations: list[IPv4Address], goes_on: GoesOn | None = None
@@ -103,6 +105,13 @@ class FakeConnections:
 
     def sources_with_connections(self, sources: list[IPAddress]) -> set[IPAddress]:
         return set()
+
+    def ending_in(self, addresses: Collection[bytes]) -> list[Tracked]:
+        return [
+            one
+            for one in self.tracked
+            if any(a.packed in addresses for a in (one.source, one.to, one.answers))
+        ]
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from neti import log
-from neti.agent import figures, preview, status
+from neti.agent import figures, in_the_clear, preview, status
 from neti.control.server import Request
 from neti.errors import NetiError
 from neti.model.document import plain
@@ -31,7 +31,12 @@ def answer(agent: "Agent", request: Request) -> None:
         "relax": agent.staging.relax,
         "release": agent.following.release,
         "preview": lambda r: preview.answer(
-            r, agent.shadow, core.members, core.stage.word, agent.journal.former
+            r,
+            agent.shadow,
+            core.members,
+            core.stage.word,
+            agent.journal.former,
+            in_the_clear.look(core),
         ),
         "reload": agent.reloading.answer,
     }

@@ -36,6 +36,7 @@ from neti.model.wireguard_key import PrivateKey
 from neti.monitoring.histogram import Measured
 from neti.registry import AgentRegistry
 from neti.ruleset.desired import Membership
+from neti.stage.in_the_clear import Tracked
 from neti.stage.stages import Record
 from neti.stage.way_in import OperatorSession
 from neti.state.folder import StateFolder
@@ -50,6 +51,8 @@ class Connections(Protocol):
     ) -> int: ...
 
     def sources_with_connections(self, sources: list[IPAddress]) -> set[IPAddress]: ...
+
+    def ending_in(self, addresses: Collection[bytes]) -> list[Tracked]: ...
 
     def end_stale(
         self,

@@ -27,6 +27,7 @@ from neti.monitoring.preview import Preview, Socket, Source, Wanted
 from neti.ruleset.desired import Membership
 from neti.ruleset.objects import SetName
 from neti.stage import preview
+from neti.stage.in_the_clear import InTheClear
 from neti.stage.preview import Formerly, Row, View, Whose, let_in_since, rows, without_noise
 from neti.stage.record import Record
 from neti.stage.shadow import Listener, Port, port_name
@@ -39,7 +40,12 @@ Finished = Callable[[], Preview]
 
 
 def answer(
-    request: Request, shadow: ShadowLog, fleet: Membership, stage: str, former: FormerAddresses
+    request: Request,
+    shadow: ShadowLog,
+    fleet: Membership,
+    stage: str,
+    former: FormerAddresses,
+    clear: InTheClear | None = None,
 ) -> None:
     """The control command: argument ``all`` lists the noise too."""
     everything = bool(request.arguments.get("all"))
@@ -47,7 +53,7 @@ def answer(
 
     def ended() -> None:
         try:
-            request.succeed(plain(finish()))
+            request.succeed(plain(replace(finish(), clear=clear)))
         except Exception as error:  # whatever is in /proc, the caller must get an answer
             request.fail(log.unexpected("the preview", error))
 
@@ -87,8 +93,11 @@ def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, f
     """What the running agent's record is joined with."""
 
     def admitted(address: IPAddress) -> bool:
+        elements, key = fleet.elements, str(address)
         peers: SetName = "peers4" if address.version == 4 else "peers6"
-        return fleet.elements.wants(peers, str(address))
+        clear: SetName = "clear4" if address.version == 4 else "clear6"
+        refused = elements.enforcement.requires and elements.wants(clear, key)
+        return elements.wants(peers, key) and not refused
 
     members = fleet.fleet.members.values()
     return View(

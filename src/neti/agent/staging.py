@@ -10,6 +10,7 @@ from typing import Any, Final
 from neti import log
 from neti.agent.core import Core
 from neti.agent.describing import Describing
+from neti.agent.in_the_clear import look
 from neti.agent.kernel import Kernel
 from neti.agent.open_sessions import OpenSessions
 from neti.agent.trial import Shadow, Trying
@@ -127,6 +128,7 @@ class Staging:
             or self._sessions.typed_in(request.arguments.get("session"))
             or ("" if anyway else self._unlikely_to_end_well())
             or (self._keys_that_count_for_nothing() if asked else "")
+            or ("" if anyway or not asked else self._in_the_clear())
             or ("" if enforced else self._unanswered(anyway=anyway))
         )
         if refusal:
@@ -161,6 +163,17 @@ class Staging:
                 "encrypt: prefer until then"
             )
         return ""
+
+    def _in_the_clear(self) -> str:
+        """What an operator should see to before it is refused; empty: nothing."""
+        found = look(self._core)
+        words = found.words() if found is not None else ()
+        if not words:
+            return ""
+        return (
+            f"'neti preview' lists what still goes in the clear and would be refused: "
+            f"{'; '.join(words)}\n→ see to it, or 'neti enforce --anyway' accepts losing it"
+        )
 
     def shuts_out(self, said: Any) -> str | None:
         """Why the SSH session in which a command was typed would not be let in once the stage that

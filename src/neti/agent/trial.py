@@ -6,13 +6,14 @@ here it is gathered.
 Must never do: remove the time-out without all the evidence or the operator's word.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from neti import log
 from neti.agent.core import Core
 from neti.agent.describing import Describing
+from neti.agent.in_the_clear import look, of_required_pairs
 from neti.agent.kernel import Kernel
 from neti.agent.open_sessions import OpenSessions
 from neti.errors import DataplaneError, NetiError
@@ -27,6 +28,11 @@ _LOOK_FROM: Final = 2 / 3
 _LOOKS: Final = 40  # in a whole trial, but no more than one a second
 _MARGIN: Final = 0.5  # seconds after the deadline until the kernel has certainly ended it
 _COUNTED_EVERY: Final = 30.0
+_REFUSED: Final = {
+    "clear_new": "new connections in the clear",
+    "clear_older": "older connections in the clear",
+    "clear_came": "members that sent in the clear",
+}
 
 
 class Shadow(Protocol):
@@ -54,6 +60,7 @@ class _Progress:
     admitted_before: int
     before_seconds: float
     unanswered: frozenset[Port]
+    refused: Mapping[str, int]  # packets that were refused for being in the clear, until then
     registry: str | None = None
     asking: bool = False
     last: tuple[evidence.Finding, ...] = ()
@@ -121,7 +128,9 @@ class Trying:
             )
             raise
         used = frozenset(self._shadow.unanswered())
-        self._progress = _Progress(core.now(), self._admitted(), before, back, used)
+        self._progress = _Progress(
+            core.now(), self._admitted(), before, back, used, self._counters()
+        )
         self.findings = ()
         log.warning(
             "trial_begun",
@@ -144,7 +153,7 @@ class Trying:
             return
         if self._progress is None:  # taken up by a restart
             used = frozenset(self._shadow.unanswered())
-            self._progress = _Progress(core.now(), self._admitted(), 0, 0.0, used)
+            self._progress = _Progress(core.now(), self._admitted(), 0, 0.0, used, self._counters())
         if left > trial.seconds * (1 - _LOOK_FROM):
             core.soon("stage", left - trial.seconds * (1 - _LOOK_FROM))
             return
@@ -224,14 +233,36 @@ class Trying:
             admitted=max(0, self._admitted() - progress.admitted_at_start),
             admitted_before=progress.admitted_before,
             before_seconds=progress.before_seconds,
-            refused_members=self._shadow.refused_members(trial.began),
+            refused_members=self._refused_members(trial),
             way_in=core.stage.refusal() or self._sessions.shut_out(),
             lost_uses=self._shadow.lost_uses(trial.began),
             incomplete=self._shadow.incomplete(trial.began),
             unanswered=self._still_unanswered(progress),
             containers=self._kernel.containers,
             unsaved=core.stage.not_on_disk() or "",
+            clear=self._in_the_clear(progress) if trial.require else None,
+            losing=trial.losing,
         )
+
+    def _refused_members(self, trial: Trial) -> tuple[str, ...]:
+        """Without those of which it was accepted that they are, in the clear."""
+        refused = self._shadow.refused_members(trial.began)
+        if not (trial.require and trial.losing):
+            return refused
+        meant = of_required_pairs(self._core)
+        return tuple(host_id for host_id in refused if host_id not in meant)
+
+    def _in_the_clear(self, progress: _Progress) -> tuple[str, ...]:
+        """Who has no road but that, and what was refused since the trial began."""
+        found = look(self._core, connections=False)
+        counted, before = self._counters(), progress.refused
+        since = (
+            (words, counted.get(name, 0) - before.get(name, 0)) for name, words in _REFUSED.items()
+        )
+        packets = [
+            f"{count} packets of {words} were refused" for words, count in since if count > 0
+        ]
+        return (*(found.words() if found is not None else ()), *packets)
 
     def _still_unanswered(self, progress: _Progress) -> tuple[str, ...]:
         """Of the ports that were in use when the trial began. What was lost since then is in the
@@ -273,10 +304,13 @@ class Trying:
         self._counted = [*self._counted[-120:], (now, self._admitted())]
 
     def _admitted(self) -> int:
+        return self._counters().get("admitted", 0)
+
+    def _counters(self) -> Mapping[str, int]:
         try:
-            return self._core.out.reconciler.counters().get("admitted", 0)
+            return self._core.out.reconciler.counters()
         except DataplaneError:
-            return 0
+            return {}
 
     def _admitted_within(self, seconds: float) -> tuple[int, float]:
         """Packets of members in the last ``seconds``, at least between two counts, and only as far

@@ -17,6 +17,7 @@ from neti.model.document import plain
 from neti.model.settings import Settings
 from neti.monitoring.preview import Preview, Socket, Source, Wanted, preview_of
 from neti.oneshot.preview import accept, seen
+from neti.stage.in_the_clear import InTheClear
 from neti.stage.shadow import Port, parse_port
 
 _EVERY: Final = 2.0
@@ -64,6 +65,9 @@ def preview(
     in. The port that would hurt most comes first; the internet's background noise is one line at
     the end. Entries are kept for 14 days, across restarts. Without the agent it shows what the
     agent last wrote to disk.
+
+    Where a site says encrypt: require, it also lists what still goes in the clear: members without
+    a key or an answer through the tunnel, and connections that pass it by.
 
     \b
     Examples:
@@ -125,6 +129,8 @@ def lines(shown: Preview) -> Iterator[str]:
     yield f"Recorded since {began} ({_span(now - shown.since)}); each entry is kept 14 days."
     yield from (f"problem: {fault}" for fault in shown.faults)
     yield from (f"note: {note}" for note in shown.notes)
+    if shown.clear is not None:
+        yield from _clear(shown.clear)
     if not shown.ports:
         yield "Nothing is recorded" + (" except noise." if shown.noise.ports else ".")
     heading = ""
@@ -149,6 +155,22 @@ def _stage(shown: Preview) -> Iterator[str]:
             yield "Nothing of Neti is in the kernel: nothing is dropped, and nothing is recorded."
         case stage:
             yield f"Stage {stage}: new connections like these are refused."
+
+
+def _clear(clear: InTheClear) -> Iterator[str]:
+    words = clear.words()
+    yield ""
+    if not words:
+        yield "In the clear: nothing, to or from members that must be encrypted."
+        return
+    yield "In the clear: required encryption refuses this"
+    yield from (f"  {part}" for part in words)
+    for flow in clear.flows:
+        yield f"    {flow.source} to {flow.to} port {flow.port}/{flow.protocol}: member {flow.id}"
+    more = sum(clear.counts.values()) - len(clear.flows)
+    if more > 0:
+        yield f"    and {more:,} more"
+    yield ""
 
 
 def _row(row: Wanted, now: float) -> Iterator[str]:

@@ -8,8 +8,8 @@ dump itself (CTA_FILTER). An older one returns everything, so the answer is filt
 
 import errno
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from collections.abc import Callable, Container, Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Final
 
 from neti.dataplane.netlink import (
@@ -20,6 +20,7 @@ from neti.dataplane.netlink import (
     nested,
 )
 from neti.model import IPAddress
+from neti.stage.in_the_clear import Tracked
 
 _CT_GET: Final = (1 << 8) | 1
 _CT_DELETE: Final = (1 << 8) | 2
@@ -29,6 +30,12 @@ _TUPLE_REPLY: Final = 2
 _STATUS: Final = 3
 _SEEN_REPLY: Final = 1 << 1
 _TUPLE_IP: Final = 1
+_TUPLE_PROTO: Final = 2
+_PROTO_NUMBER, _PROTO_SOURCE_PORT, _PROTO_PORT = 1, 2, 3
+_PROTOINFO: Final = 4
+_PROTOINFO_TCP: Final = 1
+_TCP_STATE: Final = 1
+_LAST_ACK: Final = 6  # and after it time-wait and closed
 _IP_V4_SRC: Final = 1
 _IP_V4_DST: Final = 2
 _IP_V6_SRC: Final = 3
@@ -113,6 +120,17 @@ class Conntrack:
                     alive.add(address)
         return alive
 
+    def ending_in(self, addresses: Container[bytes]) -> list[Tracked]:
+        """Connections that go on, and of which one of these addresses, packed, is an end."""
+        found = []
+        for body in self._socket.dump(_CT_GET, _GENERIC_ANY):
+            one = _tracked(body)
+            if one is not None and any(
+                address.packed in addresses for address in (one.answers, one.to, one.source)
+            ):
+                found.append(one)
+        return found
+
     def _delete(self, found: list[bytes]) -> None:
         for body in found:
             # It may have ended by itself since it was listed.
@@ -141,6 +159,34 @@ def _may_go_on(body: bytes, goes_on: GoesOn | None) -> bool:
         IPv4Address(to),
         IPv4Address(answers) if answers is not None else None,
         bool(int.from_bytes(status) & _SEEN_REPLY),
+    )
+
+
+def _tracked(body: bytes) -> Tracked | None:
+    """None: it is over, or is not understood."""
+    held = dict(attributes(body[len(_GENERIC_INET) :]))
+    opened, answered = (
+        dict(attributes(held.get(kind, b""))) for kind in (_TUPLE_ORIG, _TUPLE_REPLY)
+    )
+    ends = [
+        address
+        for one in (opened, answered)
+        for kind, address in attributes(one.get(_TUPLE_IP, b""))
+        if kind in (_IP_V4_SRC, _IP_V4_DST, _IP_V6_SRC, _IP_V6_DST)
+    ]
+    proto = dict(attributes(opened.get(_TUPLE_PROTO, b"")))
+    tcp = dict(attributes(dict(attributes(held.get(_PROTOINFO, b""))).get(_PROTOINFO_TCP, b"")))
+    over = tcp.get(_TCP_STATE, b"\0") >= bytes((_LAST_ACK,))
+    if len(ends) != 4 or over:
+        return None
+    source, to, answers, _ = map(ip_address, ends)
+    return Tracked(
+        protocol=int.from_bytes(proto.get(_PROTO_NUMBER, b"")),
+        source=source,
+        to=to,
+        answers=answers,
+        source_port=int.from_bytes(proto.get(_PROTO_SOURCE_PORT, b"")),
+        port=int.from_bytes(proto.get(_PROTO_PORT, b"")),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from neti.errors import NetiError
 from neti.model.document import DocumentError, read
+from neti.stage.in_the_clear import InTheClear
 from neti.stage.preview import Noise, Rank
 
 
@@ -64,7 +65,8 @@ class Wanted:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """``agent``: whether one answered. ``stage`` None: this user may not look at the kernel.
-    ``accepted``: when each port was accepted as lost."""
+    ``accepted``: when each port was accepted as lost. ``clear``: what goes in the clear where
+    encryption is to be required; None: it is not, or only an agent knows."""
 
     agent: bool
     stage: str | None = None
@@ -77,6 +79,7 @@ class Preview:
     noise_listed: bool = False
     accepted: Mapping[str, float] = field(default_factory=dict)
     let_in: tuple[str, ...] = ()
+    clear: InTheClear | None = None
 
 
 def preview_of(document: Any) -> Preview:

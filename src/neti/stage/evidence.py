@@ -4,6 +4,7 @@ A trial is confirmed by the agent only if every piece holds. docs/safety.md list
 operator in the same order.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,7 +35,9 @@ class Observed:
     empty: it can. ``unanswered``: ports, in words, that ``neti preview`` listed as in use when the
     trial began, and that nobody has accepted or opened since. ``containers``: interfaces from which
     everything is let in, because they are taken for this machine's own containers'. ``unsaved``:
-    why what is decided would not outlast a reboot; empty: the record is on disk.
+    why what is decided would not outlast a reboot; empty: the record is on disk. ``clear``: what
+    goes, or would go, in the clear where that is to be refused, in words; None: it is not to be.
+    ``losing``: the operator accepted losing that.
     """
 
     registry: str | None
@@ -51,6 +54,8 @@ class Observed:
     unanswered: tuple[str, ...]
     containers: tuple[str, ...]
     unsaved: str = ""
+    clear: tuple[str, ...] | None = None
+    losing: bool = False
 
 
 def findings(seen: Observed) -> tuple[Finding, ...]:
@@ -73,6 +78,7 @@ def findings(seen: Observed) -> tuple[Finding, ...]:
         _unanswered(seen),
         Finding("containers", True, _containers(seen.containers)),
         Finding("disk", not seen.unsaved, seen.unsaved or "the record of the stage is on disk"),
+        *_encryption(seen),
     )
 
 
@@ -134,6 +140,18 @@ def _unanswered(seen: Observed) -> Finding:
             f"in use before the trial, and refused from now on: {_few(seen.unanswered)}; {ANSWERS}",
         )
     return Finding("preview", True, "no port in use was left without an answer")
+
+
+def _encryption(seen: Observed) -> Iterator[Finding]:
+    if seen.clear is None:
+        return
+    if not seen.clear:
+        yield Finding(
+            "encryption", True, "nothing went in the clear, and every member has answered"
+        )
+        return
+    accepted = "accepted as lost: " if seen.losing else ""
+    yield Finding("encryption", seen.losing, accepted + "; ".join(seen.clear))
 
 
 def _containers(names: tuple[str, ...]) -> str:

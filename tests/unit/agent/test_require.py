@@ -1,17 +1,22 @@
 """Encryption between sites is required on trial first, and the kernel alone can end it."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.agents import Box, World, world
 
+from neti.cli.preview import lines
 from neti.cli.status import _status_lines
 from neti.model import Encrypt
-from neti.model.settings import RegistryTLS
+from neti.model.settings import OpenPort, RegistryTLS
+from neti.monitoring.preview import Preview, preview_of
 from neti.registry.memory import MemoryRegistry
+from neti.stage.in_the_clear import TCP, UDP, Tracked
 
 TLS = RegistryTLS(ca=Path("/ca"), cert=Path("/cert"), key=Path("/key"))
 ON = b"on 2026-11-27T12:00:00Z"
@@ -240,3 +245,79 @@ def test_another_program_that_takes_it_out_is_repaired(fleet: World) -> None:
     box.dataplane.table.require.clear()
     fleet.pass_time(700)
     assert require(box) == {"ipv4": None, "ipv6": None}
+
+
+# --- what still goes in the clear ---
+
+
+def keyless(fleet: World) -> Box:
+    """With a member of the other site, which has no key."""
+    box = started(fleet)
+    fleet.started(2, "vpc", registry_tls=TLS)
+    return box
+
+
+def test_nothing_is_begun_while_somebody_would_be_cut_off(fleet: World) -> None:
+    """Unless that is accepted. The evidence goes by it too."""
+    box = keyless(fleet)
+    said = box.ask("enforce", seconds=60)["error"]
+    assert "1 member without a key (vpc-2)" in said
+    assert "--anyway" in said
+    box.ask("enforce", seconds=60, anyway=True)
+    fleet.pass_time(50)
+    assert requires(box)
+    findings = {one.what: one for one in box.told().evidence}
+    assert findings["encryption"].holds
+    assert "accepted as lost" in findings["encryption"].sentence
+
+
+def test_what_is_refused_in_the_trial_keeps_it_from_being_confirmed(fleet: World) -> None:
+    box = started(fleet)
+    box.ask("enforce", seconds=60)
+    box.dataplane.counted["clear_new"] = 3
+    fleet.pass_time(50)
+    told = box.told()
+    assert told.trial is not None
+    assert any("3 packets of new connections" in why for why in told.trial.why)
+    box.dataplane.expire()
+    fleet.pass_time(11)
+    assert not requires(box)
+
+
+def test_the_preview_lists_connections_that_would_be_refused(fleet: World) -> None:
+    """By what the operator has to look for: an older one, a real address, IPv6."""
+    box = keyless(fleet)
+    shown = answered(box)
+    assert shown.clear is not None
+    assert shown.clear.keyless_ids == ("vpc-2",)
+    assert shown.clear.counts == {}
+    real, me = ip_address("203.0.113.2"), box.host.private
+    overlay = box.running.core.members.fleet.members["vpc-2"].overlay
+    base = Tracked(protocol=TCP, source=me, to=real, answers=real, source_port=40000, port=5432)
+    box.connections.tracked = [
+        base,
+        replace(base, to=overlay),
+        replace(base, port=22),
+        replace(base, protocol=UDP, port=51820),
+        replace(base, protocol=1),
+        replace(base, to=overlay, answers=overlay),  # through the tunnel
+        replace(base, source=real, to=me, answers=me, port=81),
+        replace(base, source=real, to=me, answers=me, port=80),
+    ]
+    reload(box, open_ports=(OpenPort(80, 80, "tcp"),))
+    shown = answered(box)
+    assert shown.clear is not None
+    assert shown.clear.counts == {"real": 2, "overlay": 1}
+    text = "\n".join(lines(shown))
+    assert f"10.0.0.1 to {overlay} port 5432/tcp: member vpc-2" in text
+    assert "1 connection to overlay addresses, which began in the clear" in text
+    reload(box, trusted=(ip_network("203.0.113.0/24"),))
+    shown = answered(box)
+    assert shown.clear is not None
+    assert shown.clear.counts == {}
+    reload(box, **asking(fleet, Encrypt.PREFER))
+    assert answered(box).clear is None
+
+
+def answered(box: Box) -> Preview:
+    return preview_of(json.loads(json.dumps(box.ask("preview")["result"])))

@@ -1,0 +1,147 @@
+"""What still goes in the clear to and from members that must be encrypted, for an operator to see
+before it is refused. Pure.
+
+Must never do: leave out what required encryption would refuse, or list what it lets through.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+from typing import Final, Literal
+
+from neti.model import IPAddress
+from neti.model.settings import Settings
+from neti.words import counted, some
+
+TCP: Final = 6
+UDP: Final = 17
+_ICMP: Final = frozenset({1, 58})
+_PROTOCOLS: Final = {TCP: "tcp", UDP: "udp"}
+_SHOWN: Final = 20
+
+Kind = Literal["overlay", "real", "ipv6"]
+_KINDS: Final[Mapping[Kind, str]] = {
+    "overlay": "to overlay addresses, which began in the clear",
+    "real": "by real addresses",
+    "ipv6": "by IPv6",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracked:
+    """A connection that the kernel tracks. ``source``: who opened it; ``to``: where to, as it was
+    asked for; ``answers``: where the answers come from."""
+
+    protocol: int
+    source: IPAddress
+    to: IPAddress
+    answers: IPAddress
+    source_port: int = 0
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A connection in the clear. ``id``: the member's."""
+
+    id: str
+    kind: Kind
+    protocol: str
+    source: str
+    to: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InTheClear:
+    """``keyless``: members without a key that this host believes; ``silent``: those that have not
+    answered through the tunnel; the first of each by name. ``counts``: connections of each kind;
+    ``flows``: the first of them. ``fault``: why these are not known."""
+
+    keyless: int = 0
+    keyless_ids: tuple[str, ...] = ()
+    silent: int = 0
+    silent_ids: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    flows: tuple[Flow, ...] = ()
+    fault: str = ""
+
+    def words(self) -> tuple[str, ...]:
+        """One part of a sentence each; none: nothing goes in the clear."""
+        return tuple(self._words())
+
+    def _words(self) -> Iterator[str]:
+        if self.keyless:
+            yield f"{counted(self.keyless, 'member')} without a key ({some(self.keyless_ids)})"
+        if self.silent:
+            have = "has" if self.silent == 1 else "have"
+            yield (
+                f"{counted(self.silent, 'member')} that {have} not answered through the tunnel "
+                f"({some(self.silent_ids)})"
+            )
+        for kind, words in _KINDS.items():
+            count = self.counts.get(kind, 0)
+            if count:
+                one = next((flow for flow in self.flows if flow.kind == kind), None)
+                example = f" ({one.to} port {one.port}/{one.protocol}, {one.id}, for one)"
+                yield f"{counted(count, 'connection')} {words}{example if one else ''}"
+        if self.fault:
+            yield f"connections that cannot be listed: {self.fault}"
+
+
+def in_the_clear(
+    keyless: Iterable[str],
+    silent: Iterable[str],
+    tracked: Iterable[Tracked],
+    whose: Mapping[bytes, str],
+    settings: Settings,
+    fault: str = "",
+) -> InTheClear:
+    """``whose``: ids of members by their real addresses, packed, by which nothing may go."""
+    without, unheard = sorted(keyless), sorted(silent)
+    counts: dict[str, int] = {}
+    shown: dict[Kind, list[Flow]] = {kind: [] for kind in _KINDS}
+    for one in tracked:
+        flow = _flow(one, whose, settings)
+        if flow is not None:
+            counts[flow.kind] = counts.get(flow.kind, 0) + 1
+            if len(shown[flow.kind]) < _SHOWN:
+                shown[flow.kind].append(flow)
+    return InTheClear(
+        keyless=len(without),
+        keyless_ids=tuple(without[:_SHOWN]),
+        silent=len(unheard),
+        silent_ids=tuple(unheard[:_SHOWN]),
+        counts=counts,
+        flows=tuple(flow for flows in shown.values() for flow in flows),
+        fault=fault,
+    )
+
+
+def _flow(one: Tracked, whose: Mapping[bytes, str], settings: Settings) -> Flow | None:
+    """None: it may go on, or does not concern such a member."""
+    real = next((a for a in (one.answers, one.to, one.source) if a.packed in whose), None)
+    if real is None or one.protocol in _ICMP:
+        return None
+    if one.protocol == TCP and settings.ssh_port in (one.port, one.source_port):
+        return None
+    if one.protocol == UDP and settings.tunnel_port in (one.port, one.source_port):
+        return None  # the tunnel itself
+    if any(real in network for network in settings.trusted):
+        return None
+    if real == one.source and _is_open(one, settings):
+        return None
+    kind: Kind = "ipv6" if isinstance(real, IPv6Address) else "real"
+    if one.to in settings.overlay_subnet:
+        kind = "overlay"
+    protocol = _PROTOCOLS.get(one.protocol, str(one.protocol))
+    return Flow(whose[real.packed], kind, protocol, str(one.source), str(one.to), one.port)
+
+
+def _is_open(one: Tracked, settings: Settings) -> bool:
+    return any(
+        opened.proto == _PROTOCOLS.get(one.protocol)
+        and opened.first <= one.port <= opened.last
+        and (not opened.sources or any(one.source in network for network in opened.sources))
+        for opened in settings.open_ports
+    )
