@@ -256,7 +256,9 @@ class Following:
         if stood is not None:
             core.members.fleet.time_stood_still(stood, now=core.since())
         core.problems.clear("registry")
-        core.members.fleet.ask_again()
+        core.members.fleet.gap_is_over()
+        if fresh.unanswered:
+            core.members.fleet.ask_again()
         log.info("registry_fresh", members=len(core.members.fleet.members))
         core.soon("register")
         core.soon("resync")
@@ -270,6 +272,7 @@ class Following:
             log.warning("registry_stale", reason=reason, kept=len(core.members.fleet.members))
             self._stale_told = core.now()
         core.in_step.is_stale(reason, core.since())
+        core.members.fleet.gap_begins()
         core.problems.set("registry", f"registry: {reason}; the last good state stays in force")
         self._tell_systemd()
 

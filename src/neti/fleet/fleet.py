@@ -234,9 +234,17 @@ class Fleet(Known):
                 self._ask_about_all()
             self._settle(set(map(self._id_of, self._roster.claims)))
 
+    def gap_begins(self) -> None:
+        """Perhaps nobody watches from now on."""
+        self._vouching.gap_begins()
+
+    def gap_is_over(self) -> None:
+        """Everything is known again. A list, if there was one, was told before."""
+        self._vouching.gap_is_over()
+
     def doubt_what_was_proved(self) -> None:
-        """Nobody watched for a while: what was proved and still stands must be proved again, and is
-        believed until then."""
+        """Nobody watched for a while: what was proved before and still stands must be proved again,
+        and is believed until then."""
         self._vouching.doubt_all()
 
     def prove_again(self, ids: Iterable[str]) -> None:

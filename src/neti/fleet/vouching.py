@@ -68,6 +68,7 @@ class Vouching:
         self._twins: dict[str, str] = {}  # by id: what came directly after its record was written
         self._made: dict[str, int] = {}  # names whose step was read
         self._listed: dict[str, set[str]] = {}  # by id: names of a whole list, until it is read
+        self._since_gap: set[str] | None = None  # in a gap: ids that were proved since it began
         self._just_changed: str | None = None  # the event before this one was about its record
         self._keys: dict[str, PublicKey] = {}
         self.keys: Mapping[str, PublicKey] = MappingProxyType(self._keys)
@@ -195,8 +196,16 @@ class Vouching:
         for host_id in self._keys.keys() - set(members):
             self._note_key(host_id, None)
 
+    def gap_begins(self) -> None:
+        """What is proved from now on was seen on the connection that the next list comes by. If
+        that one is lost as well, another gap begins."""
+        self._since_gap = set()
+
+    def gap_is_over(self) -> None:
+        self._since_gap = None
+
     def doubt_all(self) -> None:
-        self._trusted.update(self._proved)
+        self._trusted.update(self._proved.keys() - (self._since_gap or ()))
 
     def again(self, ids: Iterable[str]) -> None:
         """Check again what was proved."""
@@ -265,6 +274,8 @@ class Vouching:
             if self._twins.get(host_id) == word or self._made[word] == said.written:
                 self._proved[host_id] = word
                 self._trusted.discard(host_id)
+                if self._since_gap is not None:
+                    self._since_gap.add(host_id)
                 self._twins.pop(host_id, None)
                 self._made.pop(word, None)
                 del self._said[host_id]

@@ -89,9 +89,13 @@ class Vanished:
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """Connected and complete: the events so far add up to what the registry holds."""
+    """Connected and complete: the events so far add up to what the registry holds.
+
+    ``unanswered``: some questions from before will not be answered, because a connection was lost.
+    """
 
     session: Session
+    unanswered: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

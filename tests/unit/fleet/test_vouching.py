@@ -289,6 +289,20 @@ def test_what_was_proved_stays_while_it_stands() -> None:
     assert world.private(1) == "10.0.0.1"
 
 
+def test_what_was_proved_within_a_gap_is_not_asked_about_again() -> None:
+    """Hosts that register while the list is still to be read: that was seen on its connection."""
+    world = World()
+    world.register(1)
+    world.fleet.gap_begins()
+    world.register(2)
+    world.listed()
+    world.fleet.doubt_what_was_proved()
+    world.fleet.gap_is_over()
+    assert world.fleet.unproved == {"h1"}
+    world.fleet.doubt_what_was_proved()
+    assert world.fleet.unproved == {"h1", "h2"}
+
+
 def test_where_records_are_only_reported_everybody_is_believed_and_named() -> None:
     world = World("report")
     world.register(1)

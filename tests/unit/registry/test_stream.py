@@ -189,6 +189,44 @@ def test_an_answer_that_is_lost_with_the_connection_is_not_told() -> None:
     assert [request.paths for request in client.asked] == [(LAYOUT.name("n"),)]
 
 
+def test_with_everything_known_again_it_is_said_whether_questions_were_lost() -> None:
+    told: list[Event] = []
+    stream, client = Stream(LAYOUT), Client()
+    stream.attach(client)
+    stream.watch(told.append, hosts=False)
+
+    def unanswered() -> bool:
+        stream.on_state(KeeperState.CONNECTED)
+        _answer(client)
+        assert isinstance(told[-1], Fresh)
+        return told[-1].unanswered
+
+    assert not unanswered()
+    stream.on_state(KeeperState.CONNECTING)
+    assert not unanswered()
+    stream.ask(["on its way"])
+    stream.on_state(KeeperState.CONNECTING)
+    client.asked.pop()
+    client.then.pop()(ConnectionLoss())
+    assert unanswered()
+    stream.on_state(KeeperState.CONNECTING)
+    stream.ask(["without a connection"])
+    assert unanswered()
+    stream.on_state(KeeperState.CONNECTING)
+    assert not unanswered()
+
+
+def test_each_gap_is_told_though_it_begins_like_the_one_before() -> None:
+    told: list[Event] = []
+    stream, client = Stream(LAYOUT), Client()
+    stream.attach(client)
+    stream.watch(told.append, hosts=False)
+    for _ in range(2):
+        stream.on_state(KeeperState.CONNECTED)
+        stream.on_state(KeeperState.CONNECTING)
+    assert [type(event) for event in told] == [Stale, Stale]
+
+
 def test_what_is_too_long_together_is_asked_one_after_another_in_order() -> None:
     stream, client, told = connected()
     names = [f"n{number}" for number in range(200)]

@@ -44,6 +44,7 @@ class Questions:
         self._waiting: deque[Question] = deque()
         self._in_flight = 0
         self._lock = threading.Lock()  # for the two above
+        self.unanswered = False  # some will not be, since somebody last set this
 
     def ask(self, subjects: Iterable[Question]) -> None:
         asked = list(subjects)
@@ -59,6 +60,7 @@ class Questions:
     def forget(self) -> None:
         """The connection was lost, and with it what was on its way."""
         with self._lock:
+            self.unanswered |= bool(self._waiting or self._in_flight)
             self._waiting.clear()
 
     def _ask_more(self) -> None:
@@ -81,7 +83,8 @@ class Questions:
             if isinstance(answer, UnimplementedError):
                 self._too_old()
             if isinstance(answer, Exception):
-                return  # lost with the connection
+                self.unanswered = True  # lost with the connection
+                return
             for subject, node in zip(subjects, answer, strict=True):
                 self._tell(_said(subject, None if isinstance(node, Exception) else node))
             self._ask_more()
@@ -102,7 +105,9 @@ class Questions:
                 return
             with self._lock:
                 self._in_flight -= 1
-            if not lost:
+            if lost:
+                self.unanswered = True
+            else:
                 self._ask_more()
 
         self._submit(GetData(self._path(subject), None), on_answer)

@@ -126,6 +126,8 @@ class Stream:
         self._sink, self._hosts = sink, hosts
 
     def ask(self, questions: Iterable[Question]) -> None:
+        if not self._connected:
+            self._questions.unanswered = True  # before another look: it may connect right now
         if self._connected and self._sink is not None:
             self._questions.ask(questions)
 
@@ -159,6 +161,7 @@ class Stream:
             self._taken = False
             self._go_stale("the ZooKeeper session has ended")
         elif state == KeeperState.CONNECTING and was_connected:
+            self._told_reason = None  # each gap is told, because what was seen before it is doubted
             self._go_stale("the connection to ZooKeeper was lost")
 
     def on_taken(self) -> None:
@@ -321,7 +324,8 @@ class Stream:
         if not self._settings_due and not self._fresh and self._client is not None:
             self._fresh = True
             self._told_reason = None
-            self._tell(Fresh(Session(*self._client.session)))
+            unanswered, self._questions.unanswered = self._questions.unanswered, False
+            self._tell(Fresh(Session(*self._client.session), unanswered))
 
     # --- what changes ---
 
