@@ -23,10 +23,10 @@ from neti.words import counted
 def restore(config: Path, as_json: bool, state: Path) -> None:
     """Load the rules, members and stage that were last in force.
 
-    For boot. Needs neither the network nor the registry nor the agent. A trial is not started
-    again. Loads nothing after 'neti down', with /etc/neti/disabled, or with neti=off on the
-    kernel's command line. Refused while an agent runs, because the agent itself keeps the kernel in
-    step.
+    For boot. Needs neither the network nor the registry nor the agent. Where a site encrypts, the
+    WireGuard device is made too, with the peers that were known. A trial is not started again.
+    Loads nothing after 'neti down', with /etc/neti/disabled, or with neti=off on the kernel's
+    command line. Refused while an agent runs, because the agent itself keeps the kernel in step.
     """
     from neti.oneshot.restore import restore_last
 
@@ -40,10 +40,12 @@ def restore(config: Path, as_json: bool, state: Path) -> None:
                 "reason": done.reason,
                 "members": done.members,
                 "stage": done.stage,
+                "wireguard_peers": done.peers,
                 "notes": list(done.notes),
             }
         )
     elif done.reason is not None:
         say(f"nothing loaded: {done.reason}")
     else:
-        say(f"restored: {counted(done.members, 'member')}, {done.stage}")
+        peers = f", {counted(done.peers, 'WireGuard peer')}" if done.peers else ""
+        say(f"restored: {counted(done.members, 'member')}, {done.stage}{peers}")

@@ -8,7 +8,7 @@ Must never do: change anything, in the kernel, on disk or in the registry.
 import difflib
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
@@ -27,12 +27,14 @@ from neti.fleet.vouching import mode_of
 from neti.host import surroundings
 from neti.host.listeners import Listening
 from neti.host.machine import RealMachine
+from neti.host.network import Network
 from neti.identity import discover, fingerprint
 from neti.identity.machine import boot_id
 from neti.identity.preflight import registry_addresses
 from neti.model.settings import Settings
 from neti.monitoring.status import status_of
 from neti.oneshot.down import is_down, is_there
+from neti.oneshot.encrypting import Encrypting
 from neti.registry import OperatorRegistry
 from neti.registry.opening import open_registry
 from neti.registry.strict import is_strict
@@ -43,6 +45,7 @@ from neti.ruleset.objects import NO_TABLE, KernelState, Structure
 from neti.ruleset.plan import Rewrite
 from neti.ruleset.policy import structure
 from neti.ruleset.reach import requires
+from neti.ruleset.surroundings import Surroundings
 from neti.stage.stages import IS_DOWN, NO_WAY_IN, Record, in_force, may_begin
 from neti.stage.taking_up import take_up
 from neti.state.folder import StateFolder
@@ -67,7 +70,7 @@ def ruleset(settings: Settings) -> tuple[str, tuple[str, ...]]:
     """All that the kernel should hold if it were not for ``neti down``, as a file that nft -f
     takes; and what else there is to say."""
     host = _ThisHost.read(settings)
-    membership, wanted, notes = host.desired(NO_TABLE, down=False)
+    membership, wanted, _, notes = host.desired(NO_TABLE, down=False)
     membership.elements.kernel_is(NO_TABLE)
     whole = plan.plan(
         wanted, membership.elements, NO_TABLE, None, definitions=lambda _: frozenset()
@@ -78,17 +81,18 @@ def ruleset(settings: Settings) -> tuple[str, tuple[str, ...]]:
 def difference(settings: Settings) -> Difference:
     host, dataplane = _ThisHost.read(settings), NftablesDataplane()
     kernel = dataplane.read()
-    membership, wanted, notes = host.desired(kernel, down=host.down)
+    membership, wanted, faults, notes = host.desired(kernel, down=host.down)
     if host.down:
         if not is_there():
             return Difference("down", (f"nothing to change: {IS_DOWN}",))
-        taken = f"remove table inet neti and the overlay's route: {IS_DOWN}"
+        taken = f"remove table inet neti, its routes and the WireGuard device: {IS_DOWN}"
         return Difference("down", (taken,))
     elements = membership.elements
     elements.kernel_is(kernel)
     seen = host.loaded.itself.structure
     planned = plan.plan(wanted, elements, kernel, seen, definitions=dataplane.definitions)
-    lines = _structure_lines(planned.structure, wanted, kernel, dataplane)
+    lines = [f"WireGuard: {fault}" for fault in faults]
+    lines += _structure_lines(planned.structure, wanted, kernel, dataplane)
     lines += [str(one) for one in planned.changes.commands() if kernel.structure is not None]
     if planned.structure is Rewrite.NEW:
         lines += [f"add {counted(len(membership.fleet.members), 'member')}"]
@@ -121,7 +125,8 @@ def other_version(folder: Path) -> tuple[str, ...]:
     return (note,)
 
 
-_Desired = tuple[Membership, Structure, tuple[str, ...]]  # and what there is to say
+# What is not right of the WireGuard device; and what there is to say.
+_Desired = tuple[Membership, Structure, tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,20 +164,28 @@ class _ThisHost:
     def desired(self, kernel: KernelState, *, down: bool) -> _Desired:
         settings = self.settings
         loaded = rebased(self.loaded, self.steady)
-        membership, wanted, notes = _desired(settings, loaded, self.steady.now())
+        membership, seen, around, notes = _fleet(settings, loaded, self.steady.now())
         membership.take_changes()
-        membership.elements.enforce(
-            in_force(
-                self.record(kernel),
-                monotonic=self.clock.monotonic(),
-                way_in=settings.way_in,
-                down=down,
-            )
+        enforcement = in_force(
+            self.record(kernel),
+            monotonic=self.clock.monotonic(),
+            way_in=settings.way_in,
+            down=down,
         )
-        return membership, wanted, notes
+        membership.elements.enforce(enforcement)
+        membership.require(enforcement.permanent and enforcement.require is None)
+        road = Encrypting.of(membership, seen, self.folder.private_key())
+        faults: tuple[str, ...] = ()
+        if not down:
+            faults, said = road.differences(membership, kernel.elements.get("tunneled", {}))
+            notes += said
+        wanted = structure(settings, replace(around, tunnel=road.tunnel))
+        return membership, wanted, faults, notes
 
 
-def _desired(settings: Settings, loaded: Loaded, now: float) -> _Desired:
+def _fleet(
+    settings: Settings, loaded: Loaded, now: float
+) -> tuple[Membership, Network, Surroundings, tuple[str, ...]]:
     host = discover(settings)
     machine = RealMachine()
     seen = machine.network(settings.overlay_subnet)
@@ -194,7 +207,7 @@ def _desired(settings: Settings, loaded: Loaded, now: float) -> _Desired:
         if loaded.itself.overlay is not None:
             membership.hold_lease(IPv4Address(loaded.itself.overlay))
         notes = (f"{away}: so the members that this host knew last count",)
-    return membership, structure(settings, around), notes
+    return membership, seen, around, notes
 
 
 def _read_fleet(membership: Membership, registry: OperatorRegistry, now: float) -> None:

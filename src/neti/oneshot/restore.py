@@ -2,7 +2,8 @@
 
 Rules are drawn anew from the present configuration; members and the stage come from disk. Neither
 the registry nor the metadata service is asked. The route has to wait for the agent: it cannot
-exist before the address that it names.
+exist before the address that it names. Where a site encrypts, the WireGuard device comes first,
+with its peers, and then the table that leads to it.
 
 Where the table is there already (by hand, over rules that are in force) and the files are not
 whole, what the kernel holds counts, as for a starting agent.
@@ -35,6 +36,7 @@ from neti.model import Host, IPAddress
 from neti.model.problems import Problems
 from neti.model.settings import DEFAULT_STATE, Settings, StaticIdentity
 from neti.oneshot.down import is_down
+from neti.oneshot.encrypting import Encrypting
 from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import RELAXED, Enforcement
 from neti.ruleset.objects import KernelState
@@ -56,6 +58,7 @@ class Restored:
     reason: str | None
     members: int = 0
     stage: str = "shadow"
+    peers: int = 0  # of WireGuard
     notes: tuple[str, ...] = ()
 
 
@@ -98,19 +101,26 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         if overlay in settings.overlay_subnet:
             members.hold_lease(overlay)
     count = len(members.fleet.members)
+    adopted = False
     if not loaded.members and kernel.elements.get("overlay"):
         members.adopt(kernel)
+        adopted = True
         count = len(kernel.elements["overlay"])
         notes.append("no members are on disk, so those in the kernel stay")
     members.take_changes()
     enforcement = _in_force(settings, folder, loaded, kernel, notes, known=count > 0)
     members.elements.enforce(enforcement)
+    members.require(enforcement.permanent and enforcement.require is None)
     problems = Problems()
     tracking = Tracking(ConntrackLimit(folder.path), problems)
     tracking.raise_to(settings.conntrack_max)
     notes += [*tracking.notes, *map(str, problems)]
     seen = machine.network(settings.overlay_subnet)
-    now = _surroundings(machine, seen, host, loaded)
+    road, peers = Encrypting.of(members, seen, folder.private_key()), 0
+    if not adopted:  # otherwise the device too is what it was
+        peers, said = road.restore(members, kernel.elements.get("tunneled", {}))
+        notes += said
+    now = replace(_surroundings(machine, seen, host, loaded), tunnel=road.tunnel)
     surroundings.note(members.elements, host, seen, reserved)
     surroundings.listen(members.elements, Listening(machine.listeners, machine.local_ports))
     if not seen.had_connections():
@@ -127,7 +137,7 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         except StateError as error:
             notes.append(str(error))
     stage = "enforced" if enforcement else "shadow"
-    return Restored(None, count, stage, tuple(notes))
+    return Restored(None, count, stage, peers, tuple(notes))
 
 
 def _in_force(

@@ -1,0 +1,116 @@
+"""The encrypted road where no agent watches it: made by ``neti restore``, judged by ``neti plan``.
+
+Must never do: end what works, or make a key: only an agent that then publishes it may do that.
+"""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from neti.dataplane.wireguard.keys import public_half
+from neti.dataplane.wireguard.tunnel import WholeTunnel, real_tunnel
+from neti.errors import DataplaneError
+from neti.host.network import Network
+from neti.model.wireguard_key import PrivateKey
+from neti.ruleset.desired import Membership
+from neti.ruleset.first_roads import NOBODY, FirstRoads, first_roads
+from neti.ruleset.reach import encrypts
+from neti.ruleset.roads import tunnel_for
+from neti.ruleset.surroundings import Tunnel
+
+NO_KEY = (
+    "this host has no WireGuard key yet, so nothing of it is encrypted: a running agent makes one"
+)
+
+
+@dataclass(slots=True)
+class Encrypting:
+    """``tunnel``: this host's end, for the rules. ``door``: None where no pair of its site
+    encrypts."""
+
+    tunnel: Tunnel | None
+    door: WholeTunnel | None
+    private: PrivateKey | None
+
+    @classmethod
+    def of(cls, members: Membership, seen: Network, private: PrivateKey | None) -> "Encrypting":
+        """``seen``: the network; its uplinks may not be there yet, so early in a boot."""
+        settings, host = members.settings, members.host
+        uplink = seen.mtu(seen.uplinks(host.private))
+        tunnel = tunnel_for(settings, host, members.overlay, uplink)
+        door = real_tunnel() if encrypts(settings.sites, host.site) else None
+        return cls(tunnel, door, private)
+
+    def restore(
+        self, members: Membership, tunneled: Collection[str]
+    ) -> tuple[int, tuple[str, ...]]:
+        """Device, peers, rule and route, before the table that leads to them. Returns how many
+        peers there are, and what there is to say. Where it fails, members are as without a key: in
+        the clear, or not reached at all where encryption is required."""
+        if self.door is None or self.tunnel is None:
+            return 0, ()
+        if self.private is None:
+            return 0, (NO_KEY,)
+        first, said = self._first(members, self.private, tunneled)
+        if said:
+            return 0, said
+        tunnel, subnet = self.tunnel, members.settings.overlay_subnet
+        try:
+            self.door.put_right(self.private, tunnel.port, tunnel.mtu, subnet, first.peers)
+        except DataplaneError as error:
+            return 0, (_not_made(error),)
+        finally:
+            self.door.close()
+        go(members, first)
+        return len(first.peers), ()
+
+    def differences(
+        self, members: Membership, tunneled: Collection[str]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What is not as it should be of device, peers, rule and route; and what there is to say.
+        Members are told their roads."""
+        if self.door is None or self.tunnel is None:
+            return (), ()
+        if self.private is None:
+            return (), (NO_KEY,)
+        first, said = self._first(members, self.private, tunneled)
+        if said:
+            return (), said
+        tunnel, subnet, own = self.tunnel, members.settings.overlay_subnet, self.private
+        try:
+            public = public_half(own)
+            faults = self.door.faults(public, tunnel.port, tunnel.mtu, subnet, first.peers)
+        except DataplaneError as error:
+            return (), (_not_asked(error),)
+        finally:
+            self.door.close()
+        go(members, first)
+        return faults, ()
+
+    def _first(
+        self, members: Membership, private: PrivateKey, tunneled: Collection[str]
+    ) -> tuple[FirstRoads, tuple[str, ...]]:
+        assert self.door is not None
+        try:
+            device = self.door.device()
+        except DataplaneError as error:
+            return NOBODY, (_not_asked(error),)
+        return (
+            first_roads(
+                members, public_half(private), device=device, tunneled=tunneled, now=time.time()
+            ),
+            (),
+        )
+
+
+def go(members: Membership, first: FirstRoads) -> None:
+    for host_id, road in first.roads.items():
+        members.goes_by(host_id, road)
+
+
+def _not_made(error: DataplaneError) -> str:
+    return f"the WireGuard device is not as it should be, so nothing is encrypted: {error}"
+
+
+def _not_asked(error: DataplaneError) -> str:
+    return f"the WireGuard device could not be asked: {error}"

@@ -1,0 +1,70 @@
+"""The roads and peers of a host whose agent has not watched them: at a boot, and for a plan. Pure.
+
+Must never do: send in the clear what is required to be encrypted, or take one key for two hosts.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from neti.model import Member, Road
+from neti.model.wireguard_key import PublicKey
+from neti.ruleset.desired import Membership
+from neti.ruleset.peers import SESSION_SECONDS, Device, Peer
+from neti.ruleset.roads import asked_between, peer_of, road_of
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRoads:
+    """``roads``: by host id, of members that have a peer. ``peers``: what the device is to hold."""
+
+    roads: Mapping[str, Road] = field(default_factory=dict)
+    peers: Mapping[PublicKey, Peer] = field(default_factory=dict)
+
+
+NOBODY: Final = FirstRoads()
+
+
+def first_roads(
+    members: Membership,
+    own: PublicKey,
+    *,
+    device: Device | None = None,
+    tunneled: Collection[str] = (),
+    now: float = 0.0,
+) -> FirstRoads:
+    """``own``: this host's key, which is nobody else's. ``device``, and ``tunneled`` (what that
+    set of the kernel's table holds): a road that works goes on. ``now``: CLOCK_REALTIME."""
+    settings, host = members.settings, members.host
+    roads: dict[str, Road] = {}
+    peers: dict[PublicKey, Peer] = {}
+    for member, key in _with_keys(members):
+        asked = asked_between(member, host=host, sites=settings.sites)
+        if key == own or key in peers or not asked.encrypts:
+            continue
+        shaken = _works(device, key, str(member.overlay) in tunneled, now)
+        roads[member.id] = road_of(asked, requires=members.requires, peer=True, shaken=shaken)
+        peers[key] = peer_of(
+            member,
+            key,
+            host=host,
+            sites=settings.sites,
+            port=settings.tunnel_port,
+            shaken=shaken,
+        )
+    return FirstRoads(roads, peers)
+
+
+def _with_keys(members: Membership) -> Iterator[tuple[Member, PublicKey]]:
+    for host_id, key in members.fleet.keys.items():
+        member = members.fleet.members.get(host_id)
+        if member is not None and host_id != members.host.id:
+            yield member, key
+
+
+def _works(device: Device | None, key: PublicKey, through: bool, now: float) -> bool:
+    """It has answered, and lately: or the agent has not doubted it, as nothing was sent."""
+    state = device.peers.get(key) if device is not None else None
+    if state is None or state.handshake is None:
+        return False
+    return through or 0 <= now - state.handshake < SESSION_SECONDS
