@@ -42,6 +42,10 @@ _INJECTED: Final = {
         "forge_goodbye",
     ),
     "operators": ("strict_on", "strict_off"),
+    "tunnels": (
+        *("encrypt", "require_wholly", "delete_device", "delete_rule", "take_peer"),
+        *("wireguard_ends", "block_udp", "lose_key", "copy_key", "take_key"),
+    ),
 }
 _STAGES: Final = ("down", "shadow", "trial", "enforced")
 _STATES: Final = ("dead", "stopped", *_STAGES)

@@ -16,12 +16,13 @@ from neti.agent.own_entry import own_member
 from neti.agent.told import Reload
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.errors import NetiError
-from neti.model import Member, entry
+from neti.model import Encrypt, Member, entry
 from neti.oneshot import strict
 from neti.registry.memory import Copy, MemoryRegistry
 from neti.registry.strict import is_strict
 from neti.ruleset.objects import FOREIGN
-from simulation.disk import WRITTEN_BACK
+from neti.state.folder import KEY_FILE
+from simulation.disk import WRITTEN_BACK, File
 from simulation.host import SimulatedHost
 from simulation.invariants import Fault
 from simulation.kernel import ROOM
@@ -528,6 +529,124 @@ def flow(stage: Stage, host: SimulatedHost, number: int) -> None:
         host.connections.open(IPv4Address(leased))
 
 
+# --- the encrypted road ---
+
+
+@act(
+    "the configuration of all hosts says encrypt: {}",
+    2,
+    lambda c: (c.choice(("off", "prefer", "prefer", "require", "require")),),
+    of_host=False,
+    lately=True,
+)
+def encrypt(stage: Stage, how: str) -> None:
+    world = stage.world
+    world.encrypt = Encrypt(how)
+    sites = {name: replace(site, encrypt=world.encrypt) for name, site in SITES.items()}
+    for host in world.hosts:
+        if host.settings.sites == sites:
+            continue
+        host.settings = replace(host.settings, sites=sites)
+        stage.truth.of(host).requires = False
+        if host.answers:
+            host._tell(Reload())
+    world.settle()
+
+
+@act(
+    "records decide, the configuration of all hosts says encrypt: require, all enforce, and {} s",
+    2,
+    lambda c: (TRIAL + 2.0,),
+    of_host=False,
+    lately=True,
+)
+def require_wholly(stage: Stage, seconds: float) -> None:
+    """Where hosts' records are read; the others prefer it."""
+    strict_on(stage)
+    encrypt(stage, "require" if stage.world.tls is not None else "prefer")
+    stage.world.pass_time(5.0)
+    for host in stage.world.hosts:
+        enforce(stage, host, False, False)
+    stage.world.pass_time(seconds)
+
+
+@act("another program deletes the device neti0", 1, lately=True)
+def delete_device(stage: Stage, host: SimulatedHost) -> None:
+    host.tunnel.links.vanish()
+    _meddled_road(stage, host)
+
+
+@act("another program deletes the rule that leads to neti0", 0.7, lately=True)
+def delete_rule(stage: Stage, host: SimulatedHost) -> None:
+    links = host.tunnel.links
+    links.held = replace(links.held, rules=())
+    _meddled_road(stage, host)
+
+
+@act(
+    "another program takes peer {} out of neti0",
+    0.7,
+    lambda c: (c.randrange(6),),
+    lately=True,
+)
+def take_peer(stage: Stage, host: SimulatedHost, number: int) -> None:
+    host.tunnel.device_.lose(number)
+    stage.truth.of(host).meddled_road = stage.world.time.now
+
+
+def _meddled_road(stage: Stage, host: SimulatedHost) -> None:
+    stage.truth.of(host).meddled_road = stage.world.time.now
+    host._tell(NetworkChanged())
+
+
+@act("wireguard-go ends (and cannot be started: {})", 1, lambda c: (c.random() < 0.5,), lately=True)
+def wireguard_ends(stage: Stage, host: SimulatedHost, for_good: bool) -> None:
+    links = host.tunnel.links
+    if not links.module:
+        links.vanish()
+        links.listens = not for_good
+        _meddled_road(stage, host)
+
+
+@act("wireguard-go can be started again", 2, lately=True)
+def wireguard_works(stage: Stage, host: SimulatedHost) -> None:
+    host.tunnel.works_again()
+
+
+@act(
+    "UDP between the sites is blocked: {}",
+    1,
+    lambda c: (c.random() < 0.5,),
+    of_host=False,
+    lately=True,
+)
+def block_udp(stage: Stage, blocked: bool) -> None:
+    stage.world.udp_blocked = blocked
+
+
+@act("its key file is lost", 0.7, lately=True)
+def lose_key(stage: Stage, host: SimulatedHost) -> None:
+    if not host.runs:
+        host.disk.files.pop(KEY_FILE, None)
+        host.disk.safe.pop(KEY_FILE, None)
+
+
+@act(
+    "gets a copy of the key file of host number {}", 0.7, lambda c: (c.randrange(50),), lately=True
+)
+def copy_key(stage: Stage, host: SimulatedHost, number: int) -> None:
+    """By hand, by somebody who takes it for this host's."""
+    other = stage.world.hosts[number % len(stage.world.hosts)]
+    held = other.disk.files.get(KEY_FILE)
+    if held is not None and not host.runs and other.machine_id != host.machine_id:
+        host.disk.files[KEY_FILE] = host.disk.safe[KEY_FILE] = File(held.data, held.data)
+
+
+@act("another id holds the key that it makes next", 0.7, lately=True)
+def take_key(stage: Stage, host: SimulatedHost) -> None:
+    stage.world.server._keys.setdefault(str(host.keys.following()), "thief-1")
+
+
 # --- what the cloud says ---
 
 
@@ -988,6 +1107,7 @@ def clone(stage: Stage, host: SimulatedHost) -> None:
     made = world.add(number, label=f"{host.label}'")
     made.host, made.machine_id = host.host, host.machine_id
     made.machine.private = host.host.private
+    made.settings = replace(made.settings, sites=host.settings.sites)
     made.disk.put_back(host.disk.copied())
     stage.truth.of(made).damaged = True
     made.start()

@@ -65,13 +65,14 @@ class WayOut:
         return here().kernel.remove()
 
     def remove_routes(self) -> list[Any]:
+        here().tunnel.links.delete_routes()
         return []
 
     def remove_rules(self) -> int:
-        return 0
+        return here().tunnel.links.delete_rules()
 
     def remove_device(self) -> bool:
-        return False
+        return here().tunnel.links.delete_link()
 
     def leave_down_mark(self) -> None:
         here().kernel.mark_down()

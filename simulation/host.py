@@ -43,6 +43,7 @@ from simulation.machine import SERVED, SimulatedMachine
 from simulation.metadata import SimulatedMetadata
 from simulation.people import Users
 from simulation.registry import SimulatedRegistry, SimulatedWorker
+from simulation.tunnel import Keys, SimulatedTunnel
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -107,6 +108,8 @@ class SimulatedHost:
     kernel: SimulatedKernel = field(init=False)
     connections: SimulatedConnections = field(init=False)
     machine: SimulatedMachine = field(init=False)
+    keys: Keys = field(init=False)
+    tunnel: SimulatedTunnel = field(init=False)
     agent: Agent | None = None
     registry: SimulatedRegistry | None = None
     worker: SimulatedWorker | None = None
@@ -142,6 +145,9 @@ class SimulatedHost:
         self.connections = SimulatedConnections(self.kernel, self.gate)
         self.metadata = SimulatedMetadata(lambda: self.host)
         self.machine = SimulatedMachine(self.gate, self.host.private)
+        self.keys = Keys(self.label)
+        module = int(self.host.private) % 3 != 0  # the others have wireguard-go
+        self.tunnel = SimulatedTunnel(self.gate, self.clock.wall, module=module)
         path = disk.mount(self.world.mount_name(self.label), self.disk)
         self.settings = replace(self.settings, table_files_path=path)
 
@@ -210,6 +216,8 @@ class SimulatedHost:
             boot=self.boot_id,
             running_here=self.boot_id.encode().hex()[-16:],
             chance=lambda below: 0,
+            new_key=self.keys.new_key,
+            tunnel=self.tunnel.at_hand(),
             registry=self.registry,
             worker=self.worker,
             folder=folder,
@@ -476,6 +484,7 @@ class SimulatedHost:
         self.users.forget()
         self.connections.flows = []
         self.machine.boot()
+        self.tunnel.boot()
         self.sessions.clear()
         self.boots += 1
         self.clock.boot()

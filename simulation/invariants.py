@@ -12,7 +12,7 @@ from neti import durable
 from neti.monitoring.check import KernelLook, Level, Limits, Situation, judge
 from neti.monitoring.status import Status
 from neti.ruleset.objects import ORDERED
-from neti.state.folder import STAGE_FILE
+from neti.state.folder import KEY_FILE, STAGE_FILE
 from simulation.host import SimulatedHost
 from simulation.truth import Truth, Word
 from simulation.world import FORGED_PRIVATE, LINGER_SECONDS, OPERATORS, World
@@ -156,6 +156,25 @@ def open_session(world: World, truth: Truth, host: SimulatedHost) -> Found:
         yield "a trial confirmed itself that shuts out an operator who is in by SSH"
 
 
+def clear(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Encryption between sites: where it is required and in force, nothing goes in the clear."""
+    word, kernel = truth.of(host), host.kernel
+    table = kernel.table
+    if not word.requires or word.damaged or table is None or not kernel.drops:
+        return
+    if world.time.now - max(word.meddled, host.moved) <= MENDED_WITHIN or kernel.require():
+        return  # the set refuses whatever the maps say
+    overlay, peers = table.elements.get("overlay", {}), table.elements.get("peers4", {})
+    through = table.elements.get("tunneled", {})
+    for member in truth.members.values():
+        if member.site == host.host.site:
+            continue
+        if str(member.overlay) in overlay and str(member.overlay) not in through:
+            yield f"{member.id} must be reached through the tunnel, and is in the clear"
+        if member.public is not None and str(member.public) in peers:
+            yield f"{member.id} must come through the tunnel, and is let in at {member.public}"
+
+
 AFTER_EACH_STEP: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
     way_in,
     own_traffic,
@@ -163,6 +182,7 @@ AFTER_EACH_STEP: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...
     record,
     evidence,
     open_session,
+    clear,
 )
 
 
@@ -298,6 +318,46 @@ def company(world: World, truth: Truth, host: SimulatedHost) -> Found:
         yield "another program's table keeps members out, and no problem says so"
 
 
+def tunnel(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Encryption between sites: the table leads to no peer that the device has not, and the device
+    is what is believed, or a problem says so."""
+    agent, table = host.agent, host.kernel.table
+    if agent is None or not host.answers or host.late or table is None:
+        return
+    core, word = agent.core, truth.of(host)
+    lately = max(word.meddled, word.meddled_road, host.moved)
+    if core.down.now or world.time.now - lately <= MENDED_WITHIN:
+        return
+    if {"kernel", "encryption_missing", "encryption_device"} & {one.code for one in core.problems}:
+        return
+    led = table.elements.get("tunnel_peers", {}).keys()
+    device = host.tunnel.device()
+    held = {} if device is None else device.peers
+    allowed = {str(net.network_address) for one in held.values() for net in one.peer.allowed}
+    for overlay in sorted(led - allowed):
+        yield f"{overlay} goes to the tunnel, the device has no peer for it, and nothing says so"
+    for overlay in sorted(table.elements.get("tunneled", {}).keys() - led):
+        yield f"{overlay} is sent through the tunnel, and what comes out of it is not let in"
+    wished = agent.roads._held.wished().keys()
+    if held.keys() != wished and core.own_key.wanted:
+        yield f"the device has {len(held)} peers, and {len(wished)} are believed to be there"
+
+
+def keys(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Encryption between sites: a private key is this host's alone, and in its file alone."""
+    texts = [text.encode() for text in host.keys.texts()]
+    if not texts:
+        return
+    for other in world.hosts:
+        for name, file in other.disk.files.items():
+            if other.id == host.id and KEY_FILE in name:
+                continue
+            if name != KEY_FILE and any(text in file.data for text in texts):
+                yield f"its private key is in {name} of {other.label}"
+        if other.id != host.id and other.tunnel.device_.public in host.keys.publics():
+            yield f"its private key is in the device of {other.label}"
+
+
 AT_REST: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
     last_word,
     told,
@@ -308,6 +368,8 @@ AT_REST: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
     vouched,
     road,
     company,
+    tunnel,
+    keys,
 )
 
 

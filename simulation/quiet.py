@@ -2,9 +2,12 @@
 shown."""
 
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 from typing import Final
 
 from neti.agent.told import Reload
+from neti.dataplane.wireguard.road import Road
+from neti.model import Encrypt
 from neti.registry.detail import decode
 from neti.registry.memory import MemoryRegistry
 from neti.state.folder import StateFolder
@@ -12,7 +15,7 @@ from simulation import acts, doors, invariants
 from simulation.acts import JUNK, TRIAL, Stage
 from simulation.host import SimulatedHost
 from simulation.invariants import Fault
-from simulation.told import differing, told_by
+from simulation.told import Told, differing, told_by
 from simulation.truth import Truth
 from simulation.world import HOLD_SECONDS, World
 
@@ -20,7 +23,15 @@ _LONG: Final = (61.0, 61.0, 700.0, 700.0, 61.0)
 # Rightly named until the agent is restarted, or an operator says more; simulated hosts have no
 # certificates.
 _STAY: Final = frozenset(
-    {"certificate", "lease_changed", "stage_adopted", "relaxed", "record_full", "record_crowded"}
+    {
+        "certificate",
+        "lease_changed",
+        "stage_adopted",
+        "relaxed",
+        "key_taken",
+        "record_full",
+        "record_crowded",
+    }
 )
 
 
@@ -40,6 +51,7 @@ def note_words(world: World, truth: Truth) -> None:
             if word.damaged:
                 word.damaged = not (host.caught_up and acts_on_disk(host))
             word.enforced = not word.damaged
+            word.requires = word.enforced and core.stage.requires
 
 
 def acts_on_disk(host: SimulatedHost) -> bool:
@@ -95,12 +107,14 @@ def _everything_works(stage: Stage) -> None:
             host.kill()
             world.hosts.remove(host)
     world.registry_back()
+    world.udp_blocked = False
     for host in world.hosts:
         host.go_on()
         host.late = False
         host.users.there = False
         host.sessions.clear()
         host.disk.works_again()
+        host.tunnel.works_again()
         host.metadata.works_again()
         host.kernel.failing = host.kernel.rules_refused = None
         host.machine.tables.clear()
@@ -151,6 +165,29 @@ def _doubts_still(host: SimulatedHost) -> bool:
     return agent is not None and since is not None and agent.core.since() - since < HOLD_SECONDS
 
 
+def _tunnel(world: World, host: SimulatedHost, told: Told) -> Iterator[Fault]:
+    """Each two hosts of two sites have each other as peers, and send through the tunnel."""
+    table, device = host.kernel.table, host.tunnel.device()
+    peers = {} if device is None else device.peers
+    owners = {key: one.peer.allowed for key, one in peers.items()}
+    if world.encrypt is Encrypt.OFF:
+        if device is not None or host.tunnel.links.held != Road(None):
+            yield Fault(
+                "tunnel", host.label, "nothing is encrypted, and there is a device or a rule"
+            )
+        return
+    if host.kernel.stage == "down" or table is None:
+        return
+    for other in _running(world):
+        if other.host.site == host.host.site or other.kernel.stage == "down":
+            continue
+        overlay, public = told.members[other.id].overlay, other.tunnel.device_.public
+        if public is None or owners.get(public) != frozenset({IPv4Network(overlay)}):
+            yield Fault("tunnel", host.label, f"its device has no peer for {other.id}")
+        elif str(overlay) not in table.elements.get("tunneled", {}):
+            yield Fault("tunnel", host.label, f"it does not send to {other.id} through the tunnel")
+
+
 def _agree(stage: Stage) -> Iterator[Fault]:
     world = stage.world
     registry = MemoryRegistry(world.server)
@@ -167,8 +204,15 @@ def _agree(stage: Stage) -> Iterator[Fault]:
         member = told.members[host_id]
         if (member.private, member.public) != (host.host.private, host.host.public):
             yield Fault("agree", host_id, f"registered at {member.private}, {member.public}")
-        for sentence in differing(host.kernel.read(), told, host_id, host.host.site):
+        with doors.at(host):
+            kept = StateFolder(host.settings.table_files_path).load(host.machine_id)
+        record = kept.record
+        confirmed = record is not None and record.requires and host.kernel.stage == "enforced"
+        required = confirmed and world.encrypt is Encrypt.REQUIRE
+        state = host.kernel.read()
+        for sentence in differing(state, told, host_id, host.host.site, required=required):
             yield Fault("agree", host_id, sentence)
+        yield from _tunnel(world, host, told)
         route = next((one for one in host.machine.routes if one.ours), None)
         if route is None or route.source != host.machine.private:
             yield Fault("agree", host_id, f"the overlay's route: {route}")
@@ -179,8 +223,6 @@ def _agree(stage: Stage) -> Iterator[Fault]:
         for one in () if status is None else status.problems:
             if one.code not in _STAY and not (one.code == "origin" and _doubts_still(host)):
                 yield Fault(f"problem {one.code}", host_id, one.sentence)
-        with doors.at(host):
-            kept = StateFolder(host.settings.table_files_path).load(host.machine_id)
         if kept.members.keys() != told.members.keys() or kept.faults:
             yield Fault("disk", host_id, f"disk holds {sorted(kept.members)} {kept.faults}")
         if host.agent is not None and kept.record != host.agent.core.stage.record:

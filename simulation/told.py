@@ -55,8 +55,11 @@ def told_by(registry: Registry) -> Told:
     return Told(members, leases, tuple(faults))
 
 
-def expected_sets(told: Told, host_id: str, site: str = _SITE) -> dict[SetName, dict[str, str]]:
-    """What these members mean to the kernel of this host in this site."""
+def expected_sets(
+    told: Told, host_id: str, site: str = _SITE, *, required: bool = False
+) -> dict[SetName, dict[str, str]]:
+    """What these members mean to the kernel of this host in this site. ``required``: those of
+    another site are reached, and let in, through the tunnel alone."""
     overlay: dict[str, str] = {}
     peers4: set[str] = set()
     peers6: set[str] = set()
@@ -64,6 +67,8 @@ def expected_sets(told: Told, host_id: str, site: str = _SITE) -> dict[SetName, 
         near = member.site == site
         if member.id == host_id:
             overlay[str(member.overlay)] = str(member.private)
+            continue
+        if required and not near:
             continue
         reached = member.private if near else member.public
         if reached is not None:
@@ -79,12 +84,14 @@ def expected_sets(told: Told, host_id: str, site: str = _SITE) -> dict[SetName, 
     }
 
 
-def differing(kernel: KernelState, told: Told, host_id: str, site: str = _SITE) -> Iterator[str]:
+def differing(
+    kernel: KernelState, told: Told, host_id: str, site: str = _SITE, *, required: bool = False
+) -> Iterator[str]:
     """In what the kernel differs from what the registry told."""
     if kernel.structure is None:
         yield "kernel: there is no table"
         return
-    for where, expected in expected_sets(told, host_id, site).items():
+    for where, expected in expected_sets(told, host_id, site, required=required).items():
         held = dict(kernel.elements.get(where, {}))
         yield from same(f"kernel: {where}", set(held), set(expected))
         for key in held.keys() & expected.keys():

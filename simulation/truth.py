@@ -30,6 +30,8 @@ class Word:
     accepted: bool = False  # an operator said that users may be lost, or confirmed a trial
     torn: bool = False  # one of its files, and no agent has seen to it yet
     meddled: float = -1e9
+    meddled_road: float = -1e9  # and its way to the device, or the device
+    requires: bool = False  # encryption is in force for good, and it was told so
     released: set[str] = field(default_factory=set)
     for_good_seen: bool = False
     looked_at: tuple[int, int] = (-1, -1)
@@ -67,7 +69,7 @@ class Word:
 
     def forget(self) -> None:
         """Nothing that was promised before counts any more."""
-        self.enforced = self.relaxed = False
+        self.enforced = self.relaxed = self.requires = False
 
 
 @dataclass(slots=True)

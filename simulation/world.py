@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Final
 
-from neti.model import Host, Site
+from neti.model import Encrypt, Host, Site
 from neti.model.settings import RegistryTLS, Settings
 from neti.registry.memory import MemoryServer
 from simulation import disk
@@ -59,6 +59,8 @@ class World:
         self.hosts: list[SimulatedHost] = []
         self.rounds = 0
         self.passed: Callable[[], None] = lambda: None  # told of each leap
+        self.encrypt = Encrypt.OFF  # between the sites, as the configuration of all hosts says
+        self.udp_blocked = False  # between them
         self._heard: dict[int, float] = {}  # by session, when it was last kept alive
         for number in range(1, count + 1):
             self.add(number)
@@ -127,6 +129,7 @@ class World:
                     host.late = False
                     host.attentive()
             self.settle()
+            self._shake_hands()
             for host in self.hosts:
                 host.called()
             self.passed()
@@ -157,6 +160,23 @@ class World:
         for number, session in list(server._sessions.items()):
             if now - self._heard.setdefault(number, now) >= SESSION_SECONDS:
                 server.expire(session)
+
+    def _shake_hands(self) -> None:
+        """Everybody sends to all of its peers. Two shake hands where each has the other as a peer:
+        no agent is needed for that. What is sent to all others is not answered."""
+        ends = {host.tunnel.device_.public: host for host in self.hosts}
+        ends.pop(None, None)
+        if not ends:
+            return
+        for own, host in ends.items():
+            device = host.tunnel.device_
+            for key in device.peers():
+                other = ends.get(key)
+                both = other is not None and own is not None and other.tunnel.device_.has(own)
+                if both and not self.udp_blocked:
+                    device.shake_hands(key, host.clock.wall())
+                else:
+                    device.unanswered(key)
 
     # --- the registry ---
 

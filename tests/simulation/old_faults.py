@@ -17,12 +17,14 @@ from simulation.kernel import SimulatedKernel
 from simulation.run import drawn, play
 from simulation.shrink import shrunk
 
+from neti import durable, files
 from neti.agent import kernel as agent_kernel
 from neti.agent import trial
 from neti.agent.disk import Disk
 from neti.agent.host_network import HostNetwork
 from neti.agent.impostors import Impostors
 from neti.agent.open_sessions import OpenSessions
+from neti.agent.roads import Roads
 from neti.agent.tracked import Tracked
 from neti.agent.whoami import OwnIdentity
 from neti.clock import SteadyClock
@@ -38,7 +40,7 @@ from neti.stage import stages, way_in
 from neti.stage.stages import Record
 from neti.stage.taking_up import Found
 from neti.state import records
-from neti.state.folder import StateFolder
+from neti.state.folder import KEY_FILE, StateFolder
 from neti.state.loaded import StateError
 from neti.state.stage import stage_found
 
@@ -222,6 +224,29 @@ def open_sessions_do_not_matter() -> Patches:
     yield patch.object(OpenSessions, "shut_out", lambda _: "")
 
 
+def a_lost_device_stays_lost() -> Patches:
+    """The device is made once, and never looked at again."""
+    real = Roads.put_right
+    yield patch.object(Roads, "put_right", lambda self: "" if self._up else real(self))
+
+
+def anybodys_key_file_is_used() -> Patches:
+    """A key file that was copied from another machine is taken for this host's."""
+    real = StateFolder._document
+
+    def _document(folder: StateFolder, name: str, read: Any, faults: Any) -> Any:
+        mine = folder.machine
+        if name == KEY_FILE and (folder.path / name).exists():
+            content = files.read(folder.path / name, 4096)
+            folder.machine = durable.checked(content)["machine"]
+        try:
+            return real(folder, name, read, faults)
+        finally:
+            folder.machine = mine
+
+    yield patch.object(StateFolder, "_document", _document)
+
+
 FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     unsaved_is_forgotten,
     relax_waits_for_the_rules,
@@ -245,6 +270,8 @@ FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     a_route_stays_lost,
     company_is_not_looked_at,
     open_sessions_do_not_matter,
+    a_lost_device_stays_lost,
+    anybodys_key_file_is_used,
 )
 
 

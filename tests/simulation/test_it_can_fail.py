@@ -15,6 +15,7 @@ from tests.simulation.old_faults import FAULTS, Patches, put_back
 
 _ENFORCED: Final = Act("enforce_wholly", 0, (32.0,))
 _REST: Final = Act("time", -1, (2.5,))
+_PREFER: Final = Act("encrypt", -1, ("prefer",))
 _FORGED: Final = Act("junk", -1, ("1.0a000001c6336401c0a80001.0.ec2.ec2-1",))
 # By fault: the code that it is found by, the size of the fleet, what happens. A kill without a
 # number is tried before one effect after the other.
@@ -170,6 +171,19 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
         "open_session",
         3,
         [_REST, Act("log_in", 0, ("elsewhere",)), _ENFORCED],
+    ),
+    old_faults.a_lost_device_stays_lost: (
+        "tunnel",
+        3,
+        [_PREFER, _REST, Act("delete_device", 0), *[Act("time", -1, (61.0,))] * 3],
+    ),
+    old_faults.anybodys_key_file_is_used: (
+        "keys",
+        3,
+        [
+            *(_PREFER, _REST, Act("kill", 1), Act("copy_key", 1, (0,))),
+            *(Act("cut", 1), Act("start", 1), _REST),
+        ],
     ),
     old_faults.a_copy_is_answered_at_once: (
         "restless",
