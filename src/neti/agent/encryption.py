@@ -6,6 +6,7 @@ from neti.agent.core import Core
 from neti.agent.roads import Roads
 from neti.model import Encrypt
 from neti.monitoring.encryption import NAMED, Crossing, Encryption, Unheard
+from neti.ruleset.reach import requires
 from neti.ruleset.roads import asked_between
 from neti.text import printable
 
@@ -41,7 +42,7 @@ def shown(core: Core, roads: Roads) -> Encryption | None:
             )
             for host_id in islice(silent, NAMED)
         ),
-        require_configured=_required_somewhere(core),
+        require_configured=requires(core.settings.sites, core.host.site),
         requires=core.members.requires,
         sites=crossings,
     )
@@ -69,11 +70,3 @@ def _members(core: Core) -> tuple[list[str], dict[str, Crossing]]:
         for site, count in sorted(counts.items())
     }
     return keyless, crossings
-
-
-def _required_somewhere(core: Core) -> bool:
-    """Whether a pair of this host's site requires encryption, by the configuration."""
-    own = core.settings.sites.get(core.host.site)
-    others = [site for site in core.settings.sites.values() if site is not own]
-    mine = own is not None and own.encrypt is Encrypt.REQUIRE
-    return mine or any(site.encrypt is Encrypt.REQUIRE for site in others)

@@ -32,11 +32,14 @@ class Proving:
         if not fleet.reads_records:
             return
         fleet.doubt_what_was_proved()
-        self._left = deque(sorted(fleet.unproved))
-        count = len(self._left)
+        left = deque(sorted(fleet.unproved))
+        count = len(left)
         if not count:
             return
-        self._left.rotate(core.out.chance(count))  # so that agents ask about different ones
+        left.rotate(core.out.chance(count))  # so that agents ask about different ones
+        if core.own_key.wanted:  # those without a key first: nothing reaches them by the tunnel
+            left = deque(sorted(left, key=fleet.keys.__contains__))
+        self._left = left
         seconds = max(_SHORTEST, count * count / _FLEET_ASKS)
         self._batch = math.ceil(count * _EVERY / seconds)
         core.soon("prove", _EVERY)

@@ -114,7 +114,8 @@ class Fleet(Known):
         return self._answering.take_now_leased()
 
     def take_rekeyed(self) -> set[str]:
-        """Ids whose public key came, changed or went since the last call."""
+        """Ids whose public key came, changed or went since the last call, or was proved with a new
+        entry."""
         return self._vouching.take_rekeyed()
 
     def questions(self) -> Questions:

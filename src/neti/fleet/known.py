@@ -173,6 +173,13 @@ class Known:
         """Whether they are read, if only for their keys."""
         return self._vouching.reads
 
+    def key_of_entry(self, host_id: str) -> PublicKey | None:
+        """The member's key, if it is that of the entry that speaks for it: a new one may be
+        believed before its record has been read. None: it has none, or it is to be read."""
+        proved, speaks = self._vouching.proved.get(host_id), self.speaks.get(host_id)
+        known = proved == speaks or host_id in self._absent
+        return self.keys.get(host_id) if known else None
+
     @property
     def keys(self) -> Mapping[str, PublicKey]:
         """By host id, the public key that the host's record said when its entry was proved. Without

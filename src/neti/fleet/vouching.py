@@ -272,6 +272,8 @@ class Vouching:
                     self._asking.want_data((word,))
                 return False
             if self._twins.get(host_id) == word or self._made[word] == said.written:
+                if key is not None and self._proved.get(host_id) != word:
+                    self._rekeyed.add(host_id)  # that it is this entry's is news as well
                 self._proved[host_id] = word
                 self._trusted.discard(host_id)
                 if self._since_gap is not None:

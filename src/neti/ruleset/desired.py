@@ -238,7 +238,7 @@ class Membership:
             # Only lost ones are held, or let pass.
             hold=self.fleet.holds.get(host_id) if lost is not None else None,
             passing=lost is not None and host_id in self.fleet.passing,
-            key=self.fleet.keys.get(host_id),
+            key=self.fleet.key_of_entry(host_id),
         )
 
     def everybody(self) -> Everybody:

@@ -111,6 +111,30 @@ def test_a_new_entry_that_is_on_its_way_does_not_take_the_key_away_for_a_moment(
     assert dict(world.fleet.keys) == {"h1": KEY}
 
 
+def test_a_key_is_remembered_only_with_the_entry_that_it_came_with() -> None:
+    world = World("report")
+    world.register(1, key=str(KEY))
+    assert world.fleet.key_of_entry("h1") == KEY
+    world.lease(1)
+    name = world.name(1, 1)  # believed while its record is read
+    world.write("h1", name, str(OTHER))
+    world.made[name] = world.step
+    world.fleet.appeared(name)
+    assert world.fleet.speaks["h1"] == name
+    assert world.fleet.keys["h1"] == KEY
+    assert world.fleet.key_of_entry("h1") is None
+    world.answer()
+    assert world.fleet.key_of_entry("h1") == OTHER
+
+
+def test_a_new_entry_with_the_same_key_is_told_because_it_is_to_be_remembered() -> None:
+    world = World()
+    world.register(1, key=str(KEY))
+    world.fleet.take_rekeyed()
+    world.register(1, 1, key=str(KEY))
+    assert world.fleet.take_rekeyed() == {"h1"}
+
+
 def test_keys_go_over_to_the_fleet_that_follows() -> None:
     before = World()
     name = before.register(1, key=str(KEY))
