@@ -57,6 +57,19 @@ def udp(source: int, target: int) -> bytes:
         ),
         (frame4("198.51.100.7", "203.0.113.9", udp(PORT, PORT), more=9), Heading("a", "b", CLEAR)),
         (frame4("198.51.100.7", "192.0.2.66", b""), Heading("a", "elsewhere", CLEAR)),
+        # That a packet did not get through is told beside a part of it.
+        (
+            frame4(
+                "203.0.113.9",
+                "198.51.100.7",
+                b"\x03\x03"
+                + bytes(6)
+                + frame4("198.51.100.7", "203.0.113.9", udp(PORT, PORT))[14:],
+                protocol=1,
+            ),
+            Heading("b", "a", TUNNEL),
+        ),
+        (frame4("203.0.113.9", "198.51.100.7", b"\x03", protocol=1), Heading("b", "a", CLEAR)),
         (frame6("fd00:a::1", "fd00:b::1", udp(PORT, PORT)), Heading("a", "b", TUNNEL)),
         (frame6("fd00:a::1", "fd00:b::1", udp(1, PORT)), Heading("a", "b", CLEAR)),
         (bytes(12) + b"\x08\x06" + bytes(28), None),

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from neti.model import Encrypt
 from neti.ruleset.objects import FAMILY_TABLE
-from neti_lab import agents, namespaces, registries, scenes, wireguard
+from neti_lab import LabError, agents, namespaces, registries, scenes, wireguard
 from neti_lab.marks import MARKS
 from neti_lab.play import Play, wait_for
 from neti_lab.probe import Datagrams, Reply
@@ -29,7 +29,7 @@ from neti_lab.traffic import ask_from, each
 
 _SPAN_SECONDS: Final = 2.0  # of traffic
 _CHANGE_SECONDS: Final = 60.0
-_TRIAL_SECONDS: Final = 20
+_TRIAL: Final = ("--trial", "120", "--wait-for-confirm", "--no-follow", "--anyway")
 _TALKERS: Final = 4  # hosts of a site that talk; with more, they would measure the machine
 _SHORT_SECONDS: Final = 0.5
 _ADDRESS: Final = re.compile(r"\d+\.\d+\.\d+\.\d+")
@@ -143,17 +143,15 @@ def _require(play: Play, ear: Sniffer) -> None:
     def change() -> None:
         _reload(play, Encrypt.REQUIRE)
         began = time.monotonic()
-        words = ("enforce", "--trial", str(_TRIAL_SECONDS), "--anyway")
-        said = each(play.hosts, lambda host: agents.neti(play.plan, host, *words, state=play.state))
-        for host, done in zip(play.hosts, said, strict=True):
-            last = (done.stdout + done.stderr).strip().splitlines()[-1:]
-            play.stage.say(f"$ neti {' '.join(words)}   (on {host.name}): {''.join(last)}")
+        _say_everywhere(play, "enforce", *_TRIAL)
+        time.sleep(_SPAN_SECONDS)
+        _say_everywhere(play, "confirm")
         wait_for(
             lambda: all(_requires(play, host) for host in play.hosts),
             "encryption is not required on every host",
             seconds=_CHANGE_SECONDS,
         )
-        play.stage.say(f"required on every host, confirmed, {time.monotonic() - began:.1f} s")
+        play.stage.say(f"required on every host, {time.monotonic() - began:.1f} s")
         time.sleep(_SPAN_SECONDS)
 
     ear.look()
@@ -161,6 +159,16 @@ def _require(play: Play, ear: Sniffer) -> None:
     _count(play, "require comes on", results)
     seen = _show(play, ear)
     _unread(play, "require", seen)
+
+
+def _say_everywhere(play: Play, *words: str) -> None:
+    """``neti WORDS`` on every host; LabError with the last word of one that says no."""
+    done = each(play.hosts, lambda host: agents.neti(play.plan, host, *words, state=play.state))
+    for host, one in zip(play.hosts, done, strict=True):
+        last = (one.stderr + one.stdout).strip().splitlines()[-1:]
+        if one.returncode != 0:
+            raise LabError(f"'neti {words[0]}' on {host.name}: {''.join(last)}")
+    play.stage.say(f"$ neti {' '.join(words)}   (on every host)")
 
 
 def _no_way_back(play: Play, ear: Sniffer) -> None:

@@ -36,7 +36,8 @@ _AT_ONCE: Final = 10_000
 _ETHERNET: Final = 14
 _HEADERS: Final = 58  # Ethernet's, IPv4's, UDP's and WireGuard's: what a sample begins behind
 _SAMPLE_BYTES: Final = 64
-_IPV4, _IPV6, _UDP = 0x0800, 0x86DD, 17
+_IPV4, _IPV6, _UDP, _ICMP = 0x0800, 0x86DD, 17, 1
+_ICMP_ERRORS: Final = (b"\x03", b"\x0b")  # unreachable, time exceeded
 
 Network = IPv4Network | IPv6Network
 
@@ -124,8 +125,10 @@ class Places:
 
 def heading(frame: bytes, places: Places, port: int) -> Heading | None:
     """Of an Ethernet frame; None when it is neither IPv4 nor IPv6. Pure."""
-    kind = int.from_bytes(frame[12:14])
-    packet = frame[_ETHERNET:]
+    return _heading(int.from_bytes(frame[12:14]), frame[_ETHERNET:], places, port)
+
+
+def _heading(kind: int, packet: bytes, places: Places, port: int) -> Heading | None:
     if kind == _IPV4 and len(packet) >= 20:
         source, target, protocol = packet[12:16], packet[16:20], packet[9]
         whole = not int.from_bytes(packet[6:8]) & 0x3FFF  # a later fragment has no ports
@@ -135,6 +138,10 @@ def heading(frame: bytes, places: Places, port: int) -> Heading | None:
         inner = packet[40:]
     else:
         return None
+    if (kind, protocol) == (_IPV4, _ICMP) and whole and inner[:1] in _ICMP_ERRORS:
+        # It goes by the road of the packet that it is about, whose beginning is in it.
+        about = _heading(_IPV4, inner[8:], places, port)
+        return Heading(places.of(source), places.of(target), about.road if about else CLEAR)
     ports = struct.unpack("!HH", inner[:4]) if protocol == _UDP and len(inner) >= 4 else ()
     road = TUNNEL if whole and ports == (port, port) else CLEAR
     return Heading(places.of(source), places.of(target), road)
