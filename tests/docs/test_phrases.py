@@ -23,6 +23,7 @@ COMPOSED = {
     "enforced: what no rule lets in is dropped",
     "in site vpc",
     "not armed: 'neti preview' lists ports in use that would be shut",
+    "s: what no rule lets in is dropped now. At",
     "the kernel goes back to shadow, unless you type 'neti confirm' before",
     "all enforced and in-step and no-problem",
     "members: no packet of a member was let in since the trial began",
@@ -33,6 +34,7 @@ OF_THE_PLUGIN = {
     "expected enforced, but this host is",
     "but this host was relaxed by",
     "drops everything that no rule of its own accepts, members' packets too",
+    "the trial of reject_all ended unconfirmed",
 }
 # Other programs' words, and people's.
 NOT_OURS = {
