@@ -21,7 +21,9 @@ from neti.control.server import Request
 from neti.errors import ConfigError, NetiError
 from neti.host.systemd import notify, notify_reloading
 from neti.model.settings import Settings
+from neti.ruleset.reach import requiring
 from neti.state.folder import GOOD_CONFIG
+from neti.words import some
 
 NEED_RESTART: Final = (
     "identity",
@@ -146,6 +148,7 @@ class Reloading:
             new = core.out.reload()
             if not anyway:
                 OpenSessions(core).refuse_to_shut_out(session, new)
+                self._refuse_what_was_not_tried(new)
             kept = self._take_in(new)
         except NetiError as error:
             core.problems.set(
@@ -157,6 +160,21 @@ class Reloading:
             return self._in_force(before, kept, key)
         finally:
             notify("READY=1")
+
+    def _refuse_what_was_not_tried(self, new: Settings) -> None:
+        """Where encryption is in force, a site that is to be encrypted too would be cut off at once
+        if it is not ready."""
+        core = self._core
+        if not core.stage.requires:
+            return
+        before, own = core.settings.sites, core.host.site
+        untried = requiring(new.sites, own) - requiring(before, own)
+        if untried:
+            raise ConfigError(
+                f"encryption is required on this host already, so encrypt: require would count for "
+                f"{some(sorted(untried))} at once, without a trial\n→ encrypt: prefer first; when "
+                "'neti status' says that all its members are encrypted, 'neti reload --anyway'"
+            )
 
     def _take_in(self, new: Settings) -> list[str]:
         """The keys that need a restart. Raises ConfigError, with all as it was, when most of the

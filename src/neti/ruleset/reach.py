@@ -143,8 +143,18 @@ def requires(sites: Mapping[str, Site], own: str) -> bool:
     """Whether the site ``own`` and any other one are to send each other nothing in the clear, once
     it is confirmed."""
     here = sites.get(own)
-    others: list[Site | None] = [site for site in sites.values() if site is not here]
-    return any(encryption(here, other) is Encrypt.REQUIRE for other in (*others, None))
+    alone = here is not None and here.encrypt is Encrypt.REQUIRE
+    return alone or bool(requiring(sites, own))
+
+
+def requiring(sites: Mapping[str, Site], own: str) -> frozenset[str]:
+    """The other sites of those pairs."""
+    here = sites.get(own)
+    return frozenset(
+        name
+        for name, site in sites.items()
+        if name != own and encryption(here, site) is Encrypt.REQUIRE
+    )
 
 
 def road_without_key(

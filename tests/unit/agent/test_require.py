@@ -12,15 +12,21 @@ from tests.support.agents import Box, World, world
 
 from neti.cli.preview import lines
 from neti.cli.status import _status_lines
-from neti.model import Encrypt
+from neti.model import Encrypt, Site
+from neti.model.document import plain
 from neti.model.settings import OpenPort, RegistryTLS
 from neti.monitoring.preview import Preview, preview_of
 from neti.registry.memory import MemoryRegistry
+from neti.ruleset.enforce import PERMANENT
 from neti.stage.in_the_clear import TCP, UDP, Tracked
+from neti.stage.stages import Trial, begun, enforcement, unconfirmed
+from neti.state.folder import StateFolder
+from neti.state.records import record_of
 
 TLS = RegistryTLS(ca=Path("/ca"), cert=Path("/cert"), key=Path("/key"))
 ON = b"on 2026-11-27T12:00:00Z"
 BOTH = {"ipv4", "ipv6"}
+TRIAL: dict[str, Any] = {"boot": "b", "deadline": 60.0, "began": 0.0, "seconds": 60}
 
 
 @pytest.fixture
@@ -245,6 +251,51 @@ def test_another_program_that_takes_it_out_is_repaired(fleet: World) -> None:
     box.dataplane.table.require.clear()
     fleet.pass_time(700)
     assert require(box) == {"ipv4": None, "ipv6": None}
+
+
+def test_one_site_more_is_not_required_without_a_trial(fleet: World) -> None:
+    box = enforced(fleet)
+
+    def sites(encrypt: Encrypt) -> dict[str, Site]:
+        known = box.running.core.settings.sites
+        return {**known, "other": Site(name="other", encrypt=encrypt)}
+
+    def told() -> str:
+        return box.running.core.settings.sites["other"].encrypt.value
+
+    reload(box, sites=sites(Encrypt.PREFER))
+    assert told() == "prefer"
+    reload(box, sites=sites(Encrypt.REQUIRE))
+    assert told() == "prefer"
+    assert "other" in box.problems()["reload"]
+    box.ask("reload", anyway=True)
+    assert told() == "require"
+    assert requires(box)
+
+
+# --- what is on disk ---
+
+
+def test_another_version_leaves_an_enforced_host_enforced(fleet: World) -> None:
+    """One that does not know of this reads the rest; a record of one that did not is read; and what
+    the next one writes beside it is passed over."""
+    box = enforced(fleet)
+    folder = StateFolder(box.settings.table_files_path)
+    written = folder.load("this machine").record
+    assert written is not None
+    assert written.requires
+    plainly = plain(written)
+    assert record_of({**plainly, "next": {"requires": 2}}) == written
+    older = {key: value for key, value in plainly.items() if key != "requires"}
+    assert record_of(older) == replace(written, requires=False)
+    on_trial = plain(begun(replace(written, requires=False), Trial(**TRIAL, require=True)))
+    for key in ("require", "losing"):
+        del on_trial["trial"][key]
+    read = record_of(on_trial)
+    assert read.trial == Trial(**TRIAL)
+    # What the version before made of a trial on a host that is confirmed:
+    assert enforcement(read, monotonic=0.0).permanent
+    assert enforcement(unconfirmed(read, ("restarted",), 0.0), monotonic=0.0) == PERMANENT
 
 
 # --- what still goes in the clear ---
