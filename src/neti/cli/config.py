@@ -27,6 +27,7 @@ def check(ctx: click.Context, config: Path, as_json: bool) -> None:
     Exit code 0: the file is valid, perhaps with warnings. 2: it is not.
     """
     from neti.config import load
+    from neti.oneshot.encrypting import by_this_machine
 
     try:
         settings = load(config)
@@ -38,12 +39,18 @@ def check(ctx: click.Context, config: Path, as_json: bool) -> None:
             for line in lines:
                 say(line, err=True)
         ctx.exit(error.exit_code)
+    machine = by_this_machine(settings)
+    warnings = [*settings.warnings]
+    if machine is not None and machine.warning:
+        warnings.append(machine.warning)
     if as_json:
-        print_json({"file": str(config), "valid": True, **summary(settings)})
+        document = {"file": str(config), "valid": True, **summary(settings)}
+        wireguard = machine.found if machine is not None else None
+        print_json({**document, "wireguard": wireguard, "warnings": warnings})
         return
-    for line in describe(settings):
+    for line in describe(settings, machine.sentence if machine is not None else ""):
         say(line)
-    for warning in settings.warnings:
+    for warning in warnings:
         say(f"warning: {warning}", err=True)
 
 
@@ -83,8 +90,8 @@ def summary(settings: Settings) -> dict[str, Any]:
     }
 
 
-def describe(settings: Settings) -> list[str]:
-    """The same for people, a line for each subject."""
+def describe(settings: Settings, wireguard: str = "") -> list[str]:
+    """The same for people, a line for each subject. ``wireguard``: what would encrypt here."""
     identity = settings.identity
     if isinstance(identity, StaticIdentity):
         who = f"{identity.id}, {identity.private}"
@@ -104,7 +111,7 @@ def describe(settings: Settings) -> list[str]:
         f"  identity    {who}",
         f"  registry    {_registry(settings)}",
         f"  overlay     {settings.overlay_subnet}, {len(settings.nat_overrides)} overrides",
-        *_encryption(settings),
+        *_encryption(settings, wireguard),
         f"  open        {', '.join(map(_port, settings.open_ports)) or 'no ports'}",
         f"  SSH from    {ssh}",
         f"  trusted     {', '.join(map(str, settings.trusted)) or 'nobody but members'}",
@@ -112,11 +119,12 @@ def describe(settings: Settings) -> list[str]:
     ]
 
 
-def _encryption(settings: Settings) -> list[str]:
+def _encryption(settings: Settings, wireguard: str) -> list[str]:
     sites = [f"{s.name} {s.encrypt.value}" for s in settings.sites.values() if s.encrypt.encrypts]
     if not sites:
         return []
-    return [f"  encrypt     {', '.join(sites)}; WireGuard on UDP port {settings.tunnel_port}"]
+    by = f", by {wireguard}" if wireguard else ""
+    return [f"  encrypt     {', '.join(sites)}; WireGuard on UDP port {settings.tunnel_port}{by}"]
 
 
 def _registry(settings: Settings) -> str:

@@ -7,10 +7,12 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from neti.dataplane.wireguard.implementation import implementation
 from neti.dataplane.wireguard.keys import public_half
 from neti.dataplane.wireguard.tunnel import WholeTunnel, real_tunnel
 from neti.errors import DataplaneError
 from neti.host.network import Network
+from neti.model.settings import Settings
 from neti.model.wireguard_key import PrivateKey
 from neti.ruleset.desired import Membership
 from neti.ruleset.first_roads import NOBODY, FirstRoads, first_roads
@@ -21,6 +23,34 @@ from neti.ruleset.surroundings import Tunnel
 NO_KEY = (
     "this host has no WireGuard key yet, so nothing of it is encrypted: a running agent makes one"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ByThisMachine:
+    """``found``: "module", "wireguard-go" or None. ``warning``: empty where that is all right."""
+
+    found: str | None
+    sentence: str
+    warning: str = ""
+
+
+def by_this_machine(settings: Settings) -> ByThisMachine | None:
+    """What this machine would encrypt with, as far as its files tell; None: nothing asks for it."""
+    if not settings.encrypts:
+        return None
+    found = implementation()
+    if found == "module":
+        return ByThisMachine(found, "this kernel's module")
+    if found == "wireguard-go":
+        said = "wireguard-go, which is slower than a kernel's module: this kernel has none"
+        return ByThisMachine(found, said)
+    return ByThisMachine(
+        None,
+        "nothing on this machine",
+        "sites encrypt, but this machine's kernel has no WireGuard module, and wireguard-go is not "
+        "installed: as a host it would encrypt nothing, and reach no member where encryption is "
+        "required. Install the package wireguard-go, or a kernel that has the module",
+    )
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from neti.config import json_schema, load
 from neti.errors import ConfigError
 from neti.model import Encrypt, Reach, Site
 from neti.model.settings import OpenPort, RegistryTLS, Settings, StaticIdentity
+from neti.oneshot import encrypting
 
 DATA = Path(__file__).parents[2] / "data"
 LOCAL = "registry: embedded:/var/lib/neti/registry.db\n"
@@ -1032,3 +1033,31 @@ def test_a_file_that_everyone_can_write_is_said(tmp_path: Path) -> None:
     assert any(f"chmod o-w {path}" in warning for warning in load(path).warnings)
     path.chmod(0o664)
     assert not any("chmod" in warning for warning in load(path).warnings)
+
+
+@pytest.mark.parametrize(
+    ("found", "says", "warns"),
+    [
+        ("module", "UDP port 51820, by this kernel's module\n", ""),
+        ("wireguard-go", "by wireguard-go, which is slower", ""),
+        (None, "by nothing on this machine", "Install the package wireguard-go"),
+    ],
+)
+def test_check_says_what_this_machine_would_encrypt_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str | None, says: str, warns: str
+) -> None:
+    """Nobody should learn after the roll-out that a host has nothing to encrypt with."""
+    monkeypatch.setattr(encrypting, "implementation", lambda: found)
+    path = tmp_path / "neti.yml"
+    path.write_text(LOCAL + ENCRYPTED)
+    result = CliRunner().invoke(config_group, ["check", "-c", str(path)])
+    assert result.exit_code == 0
+    assert says in result.stdout
+    assert (warns in result.stderr) if warns else "wireguard" not in result.stderr
+    document = json.loads(
+        CliRunner().invoke(config_group, ["check", "--json", "-c", str(path)]).stdout
+    )
+    assert document["wireguard"] == found
+    assert document["sites"]["ec2"]["encrypt"] == "prefer"
+    path.write_text(LOCAL)
+    assert "WireGuard" not in CliRunner().invoke(config_group, ["check", "-c", str(path)]).output
