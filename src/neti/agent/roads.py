@@ -81,7 +81,7 @@ class Roads:
         if core.stage.requires != members.requires:
             members.require(core.stage.requires)
             self._of = None
-        if core.down.asked or not core.own_key.wanted:
+        if not core.own_key.wanted or core.down.asked:
             return
         if self._tunnel is None or self._tunnel.own != members.overlay:
             if members.overlay not in (None, self._awaited):

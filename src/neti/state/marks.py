@@ -23,7 +23,7 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def present(folder: Path, name: str) -> bool:
-    return os.path.lexists(folder / name)
+    return os.path.lexists(f"{folder}/{name}")  # a Path takes longer to join than to look up
 
 
 def leave(folder: Path, name: str, said: Said) -> None:
