@@ -321,3 +321,19 @@ def test_a_new_key_costs_no_connection_and_datagrams_for_a_moment(both: Both) ->
         datagrams.stop()
     print(f"datagrams were away for {datagrams.longest():.2f} s")
     assert datagrams.longest() < AWAY
+
+
+def test_what_another_program_takes_from_the_road_is_back_at_once(both: Both) -> None:
+    a, b = both.a, both.b
+    caller, to = a.overlay, b.overlay
+    for words, shown, there in (
+        (("rule", "delete", "priority", "78"), ("rule",), "fwmark 0x1000/0x1000 lookup 78"),
+        (("route", "flush", "table", "78"), ("route", "show", "table", "78"), "dev neti0"),
+        (("link", "set", "neti0", "mtu", "1300"), ("link", "show", "neti0"), "mtu 1420"),
+        (("link", "set", "neti0", "down"), ("route", "show", "table", "78"), "dev neti0"),
+    ):
+        a.ip(*words)
+        wait(lambda shown=shown, there=there: there in a.ip(*shown))  # type: ignore[misc]
+    both.encrypted()
+    with both.listening() as server:
+        assert both.source(server, to) == caller
