@@ -98,6 +98,10 @@ class DeviceMissing(DataplaneError):
     wireguard-go."""
 
 
+class DeviceSilent(DataplaneError):
+    """wireguard-go has not answered in time: it hangs, or it does not start."""
+
+
 class DeviceRefused(DataplaneError):
     """The WireGuard device's answer: ``number`` is its errno. What it was told before that took
     effect: read the device again."""

@@ -5,12 +5,14 @@ By wireguard-go in a network namespace, and by the kernel's module where that is
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import pytest
@@ -21,7 +23,7 @@ from neti.dataplane.wireguard import DEVICE, road
 from neti.dataplane.wireguard.keys import new_key, public_half
 from neti.dataplane.wireguard.memory import MemoryTunnel
 from neti.dataplane.wireguard.road import MARK, Road, our_rule
-from neti.dataplane.wireguard.tunnel import WholeTunnel, real_tunnel
+from neti.dataplane.wireguard.tunnel import WholeTunnel, _RealDoors, real_tunnel
 from neti.errors import DataplaneError, DeviceMissing
 from neti.model.wireguard_key import PublicKey
 from neti.ruleset.peers import Device, Endpoint, Peer, RemovePeer, SetPeer
@@ -320,3 +322,13 @@ def test_a_device_that_refuses_is_gone_on_with_where_it_was() -> None:
         tunnel.put_right(KEY, PORT, MTU, SUBNET, peers)
     tunnel.wireguard.failing = None
     assert tunnel.put_right(KEY, PORT, MTU, SUBNET, peers) == ("peers missing: 1",)
+
+
+def test_a_wireguard_go_that_hangs_or_does_not_start_is_said_to_be_missing(tmp_path: Path) -> None:
+    """Somebody listens for it and nobody answers. It costs the agent's loop a second at most."""
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listener:
+        listener.bind(str(tmp_path / "neti0.sock"))
+        listener.listen()
+        doors = _RealDoors(tmp_path / "neti0.sock", patience=0.05)
+        assert doors.wake() is False
+    assert doors.wake() is False

@@ -19,15 +19,17 @@ from neti.dataplane.wireguard.keys import public_half
 from neti.dataplane.wireguard.netlink import KernelWireGuard
 from neti.dataplane.wireguard.road import Link, Road
 from neti.dataplane.wireguard.uapi import SOCKETS, UapiWireGuard
-from neti.errors import DataplaneError, DeviceMissing
+from neti.errors import DataplaneError, DeviceMissing, DeviceSilent
 from neti.model.wireguard_key import PrivateKey, PublicKey
 from neti.ruleset.peers import Change, Device, Peer, RemovePeer, SetPeer, UpdatePeer, difference
 
-_TO_START: Final = 3.0  # seconds
+# Seconds. If it takes longer to start, it has started by the time it is asked again.
+_TO_START: Final = 1.0
 Kind = Literal["module", "wireguard-go"]
 NEITHER: Final = (
     "this kernel has no WireGuard module, and no wireguard-go answers: install the package "
-    "wireguard-go, then systemctl start neti-wireguard.socket"
+    "wireguard-go, then systemctl start neti-wireguard.socket; if it is installed, look at "
+    "systemctl status neti-wireguard"
 )
 _OF_LINK: Final[Mapping[str, Kind]] = {"wireguard": "module", "tun": "wireguard-go"}
 
@@ -194,14 +196,18 @@ class WholeTunnel:
 
 
 class _RealDoors:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: float = _TO_START) -> None:
         self._path = path
+        self._patience = patience
 
     def module_there(self) -> bool:
         return netlink.module_there()
 
     def wake(self) -> bool:
-        return UapiWireGuard(self._path, _TO_START).device() is not None
+        try:
+            return UapiWireGuard(self._path, self._patience).device() is not None
+        except DeviceSilent:
+            return False
 
     def opened(self, kind: Kind) -> WireGuard:
         return KernelWireGuard() if kind == "module" else UapiWireGuard(self._path)

@@ -16,7 +16,7 @@ from typing import Final
 from neti.dataplane.wireguard import DEVICE
 from neti.dataplane.wireguard.keys import public_half
 from neti.dataplane.wireguard.refusals import refused
-from neti.errors import DataplaneError, DataplaneUnavailable, DeviceMissing
+from neti.errors import DataplaneError, DataplaneUnavailable, DeviceMissing, DeviceSilent
 from neti.model.wireguard_key import KEY_BYTES, PrivateKey, PublicKey
 from neti.ruleset.peers import (
     Allowed,
@@ -99,7 +99,7 @@ class UapiWireGuard:
                     "and wireguard-go by neti-wireguard.socket"
                 ) from error
             except TimeoutError as error:
-                raise DataplaneError(
+                raise DeviceSilent(
                     f"wireguard-go does not answer in {self._patience:.0f} s: restart it"
                 ) from error
             except OSError as error:
