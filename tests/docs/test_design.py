@@ -113,6 +113,7 @@ def _evidence() -> list[str]:
         incomplete="",
         unanswered=(),
         containers=(),
+        clear=(),
     )
     return [finding.what for finding in findings(seen)]
 
