@@ -44,9 +44,10 @@ class Field:
         registry: RegistryKind = "embedded",
         others: str = plan.OTHERS,
         further: Sequence[str] = (),
+        across: bool = False,
     ) -> None:
         """``others``: rules that each host has beside Neti's; ``further``: ids that have a
-        certificate and no agent here."""
+        certificate and no agent here; ``across``: every second host is in the site vpc."""
         self.run = run
         self._others = others
         self.registry_kind = registry
@@ -55,7 +56,10 @@ class Field:
         self.hosts: list[FieldHost] = []
         self.servers: list[ZooKeeperServer] = []
         self.folder = self.certificates = Path()
-        self._plans = [HostPlan(number=number) for number in range(1, hosts + 1)]
+        self._plans = [
+            HostPlan(number=number, site="ec2" if number % 2 or not across else "vpc")
+            for number in range(1, hosts + 1)
+        ]
         self._further = further
         self._stack = contextlib.ExitStack()
         self._before: dict[str, dict[str, str]] = {}
@@ -138,7 +142,9 @@ class Field:
         """How a configuration finds the registry; ``stem``: of the certificate, if there are."""
         if self.registry_kind == "embedded":
             return {"registry": f"embedded:{self.folder / 'registry.db'}"}
-        keys: dict[str, Any] = {"zk_hosts": {"ec2": [server.hosts for server in self.servers]}}
+        servers = [server.hosts for server in self.servers]
+        sites = {each.site for each in self._plans}
+        keys: dict[str, Any] = {"zk_hosts": dict.fromkeys(sorted(sites), servers)}
         if self.registry_kind == "closed":
             keys["registry_tls"] = certified.keys(self.certificates, stem)
         return keys
@@ -197,10 +203,17 @@ class Field:
 
     @contextlib.contextmanager
     def probing(
-        self, namespace: str, address: object, *, port: int = plan.PORT, every: float = 0.01
+        self,
+        namespace: str,
+        address: object,
+        *,
+        port: int = plan.PORT,
+        every: float = 0.01,
+        mark: str = "",
     ) -> Iterator[ProbeProcess]:
         """Continuous traffic from the namespace to the address; see ``drills.probe``."""
         words = [sys.executable, str(Path(probe.__file__)), str(address), str(port), str(every)]
+        words.append(mark)
         with ProbeProcess(namespace, words, node=namespace) as running:
             running.wait_until_ready()
             yield running

@@ -122,7 +122,7 @@ class FieldHost:
     def neti(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """A command line on this host."""
         command = [sys.executable, "-m", "neti", *words, "-c", str(self.config)]
-        return self.command(*command)
+        return self.command(*self.agent.inside, *command)
 
     # --- the kernel, past Neti ---
 

@@ -78,9 +78,11 @@ table ip6 docker {{
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostPlan:
-    """One host; its name is its id too."""
+    """One host; its name is its id too. Of two sites on one street: both are reached by private
+    address."""
 
     number: int
+    site: str = "ec2"
 
     @property
     def name(self) -> str:
@@ -88,7 +90,7 @@ class HostPlan:
 
     @property
     def private(self) -> IPv4Address:
-        return IPv4Address("10.0.0.10") + self.number
+        return IPv4Address("10.0.0.10" if self.site == "ec2" else "10.1.0.10") + self.number
 
     @property
     def other_private(self) -> IPv4Address:
@@ -101,19 +103,20 @@ class HostPlan:
 
     @property
     def public(self) -> IPv4Address:
-        return IPv4Address("54.0.0.10") + self.number
+        return IPv4Address("54.0.0.10" if self.site == "ec2" else "54.1.0.10") + self.number
 
 
 def wiring(prefix: str, hosts: list[HostPlan], *, others: str = OTHERS) -> Wiring:
     street = f"{prefix}{STREET}"
-    nodes = [Node(namespace=street, sysctls=_SYSCTLS, commands=_street(hosts))]
+    bits = 15 if {host.site for host in hosts} == {"ec2", "vpc"} else 16  # both sites' network
+    nodes = [Node(namespace=street, sysctls=_SYSCTLS, commands=_street(hosts, bits))]
     links = []
     for host in hosts:
         inner, container = f"{prefix}{host.name}", f"{prefix}{host.name}-c"
         links.append(f"link add {host.name} netns {street} type veth peer name eth0 netns {inner}")
         links.append(f"link add c0 netns {inner} type veth peer name eth0 netns {container}")
         nodes.append(
-            Node(namespace=inner, sysctls=_DOCKER_HOST, commands=_host(host), rules=others)
+            Node(namespace=inner, sysctls=_DOCKER_HOST, commands=_host(host, bits), rules=others)
         )
         nodes.append(Node(namespace=container, sysctls=_SYSCTLS, commands=_container()))
     return Wiring(create=tuple(n.namespace for n in nodes), links=tuple(links), nodes=tuple(nodes))
@@ -122,7 +125,7 @@ def wiring(prefix: str, hosts: list[HostPlan], *, others: str = OTHERS) -> Wirin
 def configuration(host: HostPlan, *, state: str, registry: dict[str, Any]) -> dict[str, Any]:
     """The host's neti.yml; a drill changes what it is about."""
     return {
-        "site": "ec2",
+        "site": host.site,
         "sites": {
             "ec2": {"private": ["10.0.0.0/16"], "public": ["54.0.0.0/16"]},
             "vpc": {"private": ["10.1.0.0/16"], "public": ["54.1.0.0/16"]},
@@ -143,26 +146,26 @@ def configuration(host: HostPlan, *, state: str, registry: dict[str, Any]) -> di
     }
 
 
-def _street(hosts: list[HostPlan]) -> tuple[str, ...]:
+def _street(hosts: list[HostPlan], bits: int) -> tuple[str, ...]:
     v4 = (STREET_ADDRESS, PEER, STRANGER, OPERATOR)
     v6 = (PEER6, STRANGER6, OPERATOR6)
     return (
         "link set lo up",
         "link add switch type bridge",
         "link set switch up",
-        *(f"address add {address}/16 dev switch" for address in v4),
+        *(f"address add {address}/{bits} dev switch" for address in v4),
         *(f"address add {address}/64 dev switch nodad" for address in v6),
         *(f"link set {host.name} master switch up" for host in hosts),
     )
 
 
-def _host(host: HostPlan) -> tuple[str, ...]:
+def _host(host: HostPlan, bits: int) -> tuple[str, ...]:
     return (
         "link set lo up",
         # No link-local addresses, which would come into being at their own time.
         "link set eth0 addrgenmode none",
         "link set c0 addrgenmode none",
-        f"address add {host.private}/16 dev eth0",
+        f"address add {host.private}/{bits} dev eth0",
         f"address add {host.other_private}/32 dev eth0",
         f"address add {host.private6}/64 dev eth0 nodad",
         "address add 172.31.0.1/24 dev c0",

@@ -1,9 +1,9 @@
-"""Continuous traffic to an echo server, counted: ``python probe.py ADDRESS PORT EVERY``.
+"""Continuous traffic to an echo server, counted: ``python probe.py ADDRESS PORT EVERY [MARK]``.
 
 Four kinds at once: new connections, one long TCP stream, one TCP connection that idles and is used
-a single time at the very end, and UDP. Standard library only, in a process of its own. It ends when
-its standard input does. Must never retry: what did not work at once has failed, and what the kernel
-had to send again is counted too.
+a single time at the very end, and UDP. All that is sent begins with MARK. Standard library only, in
+a process of its own. It ends when its standard input does. Must never retry: what did not work at
+once has failed, and what the kernel had to send again is counted too.
 """
 
 import json
@@ -57,9 +57,9 @@ def dial(address: str, port: int) -> socket.socket:
     return connection
 
 
-def ask(connection: socket.socket, number: int) -> int:
-    """Eight bytes there and back; nothing that is known by now was sent again."""
-    sent = struct.pack("!Q", number)
+def ask(connection: socket.socket, number: int, mark: bytes = b"") -> int:
+    """A few bytes there and back; nothing that is known by now was sent again."""
+    sent = mark + struct.pack("!Q", number)
     connection.sendall(sent)
     received = b""
     while len(received) < len(sent):
@@ -72,11 +72,11 @@ def ask(connection: socket.socket, number: int) -> int:
     return 0
 
 
-def ask_udp(sock: socket.socket, number: int) -> int:
+def ask_udp(sock: socket.socket, number: int, mark: bytes = b"") -> int:
     """One datagram there and back; an earlier one's late answer is not this one's."""
-    sent = struct.pack("!Q", number)
+    sent = mark + struct.pack("!Q", number)
     sock.send(sent)
-    while sock.recv(64) != sent:
+    while sock.recv(256) != sent:
         pass
     return 0
 
@@ -84,28 +84,28 @@ def ask_udp(sock: socket.socket, number: int) -> int:
 class Probes:
     """Connected when it has been made: that the first request works is no finding."""
 
-    def __init__(self, address: str, port: int) -> None:
-        self._target = (address, port)
+    def __init__(self, address: str, port: int, mark: bytes) -> None:
+        self._target, self._mark = (address, port), mark
         self.stream, self.idle = dial(address, port), dial(address, port)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.udp = socket.socket(family, socket.SOCK_DGRAM)
         self.udp.settimeout(SECONDS)
         self.udp.connect(self._target)
         for connection in (self.stream, self.idle):
-            ask(connection, 0)
-        ask_udp(self.udp, 0)
+            ask(connection, 0, mark)
+        ask_udp(self.udp, 0, mark)
         self.tallies = {kind: Tally() for kind in ("new", "stream", "idle", "udp")}
 
     def connect(self, number: int) -> int:
         with dial(*self._target) as connection:
-            ask(connection, number)
+            ask(connection, number, self._mark)
             return sent_again(connection)
 
     def run(self, every: float, ended: threading.Event) -> None:
         asks: dict[str, Callable[[int], int]] = {
             "new": self.connect,
-            "stream": lambda number: ask(self.stream, number),
-            "udp": lambda number: ask_udp(self.udp, number),
+            "stream": lambda number: ask(self.stream, number, self._mark),
+            "udp": lambda number: ask_udp(self.udp, number, self._mark),
         }
         threads = [
             threading.Thread(target=_repeat, args=(self.tallies[kind], ask_once, every, ended))
@@ -115,7 +115,7 @@ class Probes:
             thread.start()
         for thread in threads:
             thread.join()
-        self.tallies["idle"].count(lambda: ask(self.idle, 1))
+        self.tallies["idle"].count(lambda: ask(self.idle, 1, self._mark))
         for kind, connection in (("stream", self.stream), ("idle", self.idle)):
             self.tallies[kind].sent_again += sent_again(connection)
 
@@ -133,7 +133,8 @@ def _repeat(
 
 def main() -> None:
     address, port, every = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-    probes = Probes(address, port)
+    mark = sys.argv[4] if len(sys.argv) > 4 else ""
+    probes = Probes(address, port, mark.encode())
     ended = threading.Event()
     runner = threading.Thread(target=probes.run, args=(every, ended))
     runner.start()

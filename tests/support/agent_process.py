@@ -33,12 +33,14 @@ class AgentProcess:
         self.config = config
         self.state = state
         self.log = log
+        self.inside: tuple[str, ...] = ()  # what stands before its command line in the namespace
         self._process: subprocess.Popen[bytes] | None = None
 
     # --- life ---
 
     def command(self) -> list[str]:
-        words = [sys.executable, "-m", self.program, "agent", "-c", str(self.config)]
+        words = [*self.inside, sys.executable, "-m", self.program]
+        words += ["agent", "-c", str(self.config)]
         return namespaces.command_inside(self.namespace, words)
 
     def start(self, around: Sequence[str] = ()) -> None:

@@ -48,10 +48,15 @@ def command_on(
     namespace = plan.namespace(host.name)
     if not plan.encrypt:
         return namespaces.command_inside(namespace, command)
+    return namespaces.command_inside(namespace, [*seeing(_folder(host, state)), *command])
+
+
+def seeing(folder: Path) -> list[str]:
+    """What stands before a command line that ``ip netns exec`` runs: it finds the socket of the
+    wireguard-go whose folder this is, and no other."""
     SOCKETS.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = _folder(host, state)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return namespaces.command_inside(namespace, ["sh", "-c", _IN_ITS_FOLDER, str(folder), *command])
+    return ["sh", "-c", _IN_ITS_FOLDER, str(folder)]
 
 
 def start(plan: LabPlan, hosts: Iterable[LabHost], *, state: LabState) -> None:
@@ -59,20 +64,28 @@ def start(plan: LabPlan, hosts: Iterable[LabHost], *, state: LabState) -> None:
     module: agents make its device."""
     if module_there():
         return
-    hosts = list(hosts)
+    started = []
     for host in hosts:
-        processes.start(
-            command_on(plan, host, [_PROGRAM, "-f", DEVICE], state=state),
-            log=state.log(_name(host)),
-            record=state.record(_name(host)),
-        )
+        log, folder = state.log(_name(host)), _folder(host, state)
+        record = state.record(_name(host))
+        started.append((launch(plan.namespace(host.name), folder, log=log, record=record), folder))
+    for program, folder in started:
+        wait(program, folder)
+
+
+def launch(namespace: str, folder: Path, *, log: Path, record: Path) -> Process:
+    """wireguard-go in a namespace, with its socket in this folder; returns before it answers."""
+    line = namespaces.command_inside(namespace, [*seeing(folder), _PROGRAM, "-f", DEVICE])
+    return processes.start(line, log=log, record=record)
+
+
+def wait(program: Process, folder: Path) -> None:
+    """Until it answers; LabError when it does not."""
     deadline = time.monotonic() + _START_SECONDS
-    for host in hosts:
-        while not _answers(host, state):
-            if program_of(host, state=state) is None or time.monotonic() > deadline:
-                reason = processes.last_line(state.log(_name(host)))
-                raise LabError(f"{_PROGRAM} does not start on {host.name}: {reason}")
-            time.sleep(0.05)
+    while not _answers(folder):
+        if not program.alive or time.monotonic() > deadline:
+            raise LabError(f"{_PROGRAM} does not start: nothing answers in {folder}")
+        time.sleep(0.05)
 
 
 def program_of(host: LabHost, *, state: LabState) -> Process | None:
@@ -80,9 +93,9 @@ def program_of(host: LabHost, *, state: LabState) -> Process | None:
     return state.process(_name(host))
 
 
-def _answers(host: LabHost, state: LabState) -> bool:
+def _answers(folder: Path) -> bool:
     try:
-        return UapiWireGuard(_folder(host, state) / f"{DEVICE}.sock").device() is not None
+        return UapiWireGuard(folder / f"{DEVICE}.sock").device() is not None
     except DataplaneError:
         return False
 
