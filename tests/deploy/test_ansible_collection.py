@@ -161,6 +161,37 @@ def test_the_way_back_leads_back(
     assert [line.split()[0] for line in called] == calls
 
 
+@pytest.mark.parametrize(
+    ("encryption", "calls"),
+    [
+        (None, ["status"]),
+        ({"require_configured": False, "requires": False}, ["status"]),
+        ({"require_configured": True, "requires": True}, ["status"]),
+        ({"require_configured": True, "requires": False}, ["status", "enforce"]),
+    ],
+)
+def test_an_enforced_host_still_has_to_require_encryption(
+    tmp_path: Path, encryption: object, calls: list[str]
+) -> None:
+    """Where its neti.yml says so: that is a trial of its own."""
+    program = tmp_path / "neti"
+    status = {"stage": "enforced", "encryption": encryption}
+    program.write_text(f"#!/bin/sh\necho \"$@\" >>{tmp_path}/called\necho '{json.dumps(status)}'\n")
+    program.chmod(0o755)
+    words = {"stage": "enforced", "command": str(program), "config": "/etc/neti/neti.yml"}
+    ran = subprocess.run(
+        [sys.executable, COLLECTION / "plugins/modules/neti_stage.py"],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": words}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert json.loads(ran.stdout)["changed"] is ("enforce" in calls)
+    called = (tmp_path / "called").read_text().splitlines()
+    assert [line.split()[0] for line in called] == calls
+
+
 def test_no_example_listens_on_an_overlay_address() -> None:
     """No interface has one: bind would fail."""
     wrong = re.compile(r"\blisten(?:s on|:).*(?:it$|overlay)", re.IGNORECASE | re.MULTILINE)

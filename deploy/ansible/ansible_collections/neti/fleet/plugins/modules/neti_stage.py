@@ -17,6 +17,7 @@ description:
     confirmed leaves the host in shadow, and fails the task with the evidence that is missing.
   - C(shadow) runs C(neti relax), whether an agent answers or not. A host that is in shadow only
     until its next trial is relaxed too.
+  - Where neti.yml requires encryption, a host that is enforced without it gets a trial of that.
   - Does nothing on a host that is there already. In check mode the agent is only asked.
 options:
   stage:
@@ -96,7 +97,8 @@ def main() -> None:
     before = status.get("stage")
     if wanted == "enforced" and not status:
         module.fail_json(msg=f"the agent does not say which stage it is in: {error}")
-    if before == wanted and not (wanted == "shadow" and next_trial(status)):
+    unfinished = next_trial if wanted == "shadow" else not_encrypted
+    if before == wanted and not unfinished(status):
         module.exit_json(changed=False, stage=before)
     if module.check_mode:
         module.exit_json(changed=True, stage=before)
@@ -116,6 +118,12 @@ def next_trial(status: dict[str, Any]) -> bool:
     return bool(wished.get("reject_all", True)) or wished.get("relaxed_until") is not None
 
 
+def not_encrypted(status: dict[str, Any]) -> bool:
+    """Whether an enforced host is to require encryption, and does not yet: that is a trial too."""
+    encryption = status.get("encryption") or {}
+    return bool(encryption.get("require_configured")) and not encryption.get("requires")
+
+
 def enforce(module: AnsibleModule, neti: Neti) -> None:
     trial = module.params["trial"]
     code, answer, error = neti.ask("enforce", *(["--trial", str(trial)] if trial else []))
@@ -123,7 +131,8 @@ def enforce(module: AnsibleModule, neti: Neti) -> None:
     if code == 0:
         module.exit_json(changed=True, stage=answer["stage"], evidence=evidence)
     if "stage" in answer:
-        error = f"the trial was not confirmed, the host is in shadow again: {reasons(answer)}"
+        now = "enforced as before" if answer["stage"] == "enforced" else "in shadow again"
+        error = f"the trial was not confirmed, the host is {now}: {reasons(answer)}"
     module.fail_json(msg=error, stage=answer.get("stage", "shadow"), evidence=evidence)
 
 
