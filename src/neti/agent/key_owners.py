@@ -22,11 +22,14 @@ class KeyOwners:
         self._asked: set[PublicKey] = set()
         self.disputed: set[str] = set()
 
-    def read(self, read: KeyRead) -> None:
+    def read(self, read: KeyRead) -> PublicKey | None:
+        """Returns the key."""
         try:
-            self._read[PublicKey.parse(read.key)] = read.host_id
+            key = PublicKey.parse(read.key)
         except ValueError:
-            return
+            return None
+        self._read[key] = read.host_id
+        return key
 
     def forget(self, key: PublicKey) -> None:
         """Whose it is may have changed since it was asked."""
@@ -49,8 +52,9 @@ class KeyOwners:
     def _is_its(self, host_id: str, key: PublicKey, held: HeldPeers) -> bool:
         if key == self._core.own_key.public():
             return False
-        if key in self._read:
-            return self._read[key] == host_id
+        named = self._read.get(key)
+        if named is not None:
+            return named == host_id
         owner = held.owners.get(key)
         claims = owner is not None and self._core.members.fleet.keys.get(owner) == key
         return owner == host_id or not claims

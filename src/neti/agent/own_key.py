@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from neti import log
 from neti.dataplane.wireguard.keys import public_half
+from neti.model import Host
+from neti.model.settings import Settings
 from neti.model.wireguard_key import PrivateKey, PublicKey
 from neti.ruleset.reach import encrypts
 from neti.state.folder import KEY_FILE
@@ -22,11 +24,16 @@ class OwnKey:
         self._core = core
         self._private = core.out.folder.private_key()
         self._public: PublicKey | None = None
+        self._judged: tuple[Settings | None, Host | None, bool] = None, None, False
         self._device: PrivateKey | None = None  # which this host is registered with
 
     @property
     def wanted(self) -> bool:
-        return encrypts(self._core.settings.sites, self._core.host.site)
+        """Whether a pair of this host's site encrypts. Asked in each turn of the loop."""
+        settings, host = self._core.settings, self._core.host
+        if settings is not self._judged[0] or host is not self._judged[1]:
+            self._judged = settings, host, encrypts(settings.sites, host.site)
+        return self._judged[2]
 
     def private(self) -> PrivateKey | None:
         """None where nothing is encrypted."""

@@ -66,6 +66,7 @@ class Roads:
         self._heard: dict[PublicKey, Heard] = {}
         self._states: Mapping[PublicKey, PeerState] = {}
         self._owners = KeyOwners(core)
+        self._again: set[str] = set()  # members to be looked at once more
         self._pause = _EVERY
         self._cost = 0.0
         self._private: PrivateKey | None = None  # which the device was given last
@@ -77,7 +78,8 @@ class Roads:
         """Members, keys and the stage as they are now. Changes of members must have been taken:
         after ``Journal.take_changes``, and before anything is committed."""
         core, members = self._core, self._core.members
-        touched = members.take_touched() | self._rekeyed(members)
+        touched = members.take_touched() | self._rekeyed(members) | self._again
+        self._again = set()
         if core.stage.requires != members.requires:
             members.require(core.stage.requires)
             self._of = None
@@ -110,8 +112,9 @@ class Roads:
 
     def key_read(self, read: KeyRead) -> None:
         """Whose a key is that two records say."""
-        self._owners.read(read)
-        self._of = None
+        key = self._owners.read(read)
+        owner = self._held.owners.get(key) if key is not None else None
+        self._again |= self._owners.disputed | ({owner} if owner is not None else set())
 
     # --- the device ---
 
@@ -153,6 +156,8 @@ class Roads:
         before, self._private = self._private, private
         if was_up and before not in (None, private):
             self._shake_hands()
+            if not self._up:
+                return ""
         self._cost = core.now() - started
         self._note(door.seen)
         core.problems.clear("encryption_missing")
@@ -338,6 +343,7 @@ class Roads:
             self._owners.settled(host_id)
             return None
         if not self._asked_of(member).encrypts:
+            self._owners.settled(host_id)
             return None
         if not self._owners.may_have(host_id, key, self._held):
             return None
@@ -388,13 +394,12 @@ class Roads:
         """Those who have answered, and those who do not any more. The next look is soon as long as
         an answer is waited for, but less and less so."""
         held = self._held
-        waiting = [p.key for p in held.peers.values() if not self._answers(p.key)]
-        doubted = any(heard.doubted is not None for heard in self._heard.values())
-        if waiting or doubted:
-            self._pause = min(2 * self._pause, THREE_ATTEMPTS if doubted else _EVERY)
-            self._look_soon()
-        else:
-            self._pause = _EVERY
+        answering = [self._answers(peer.key) for peer in held.peers.values()]
+        self._pause = _EVERY if all(answering) else min(2 * self._pause, _EVERY)
+        now = self._core.now()
+        if any(one.doubted is not None and one.answers(now) for one in self._heard.values()):
+            self._pause = min(self._pause, THREE_ATTEMPTS)
+        self._look_soon()
         self._name_silent()
         other = [i for i, p in held.peers.items() if bool(p.keepalive) == self._answers(p.key)]
         changes, roads = self._reckon(other)

@@ -67,7 +67,7 @@ def test_one_that_is_trying_when_it_comes_into_force_is_required_then(there: Wor
     second = there.started(2, "vpc", registry_tls=TLS)
     there.pass_time(1.0)
     assert road(first, second) is Road.TRYING
-    first.ask("enforce", wait=True, seconds=60)
+    first.ask("enforce", wait=True, seconds=60, anyway=True)
     there.pass_time(1.0)
     assert road(first, second) is Road.TRYING
     first.ask("confirm", anyway=True)

@@ -11,6 +11,7 @@ from neti.dataplane.wireguard.keys import new_key, public_half
 from neti.errors import DataplaneError
 from neti.model import Encrypt, Road
 from neti.model.wireguard_key import PublicKey
+from neti.ruleset.peers import RemovePeer
 
 
 @pytest.fixture(name="there")
@@ -268,6 +269,50 @@ def test_a_key_that_two_records_say_stays_with_whom_the_registry_names(there: Wo
     assert peers(first) == {key(second): (overlay(second),)}
     assert road(first, third) is None
     assert first.problems()["key_of_another"]
+
+
+def test_a_key_that_nobody_holds_in_the_registry_stays_with_whom_it_was(there: World) -> None:
+    first, second = pair(there)
+    third = there.started(3, "vpc")
+    there.server._keys.pop(str(key(second)))
+    held = there.server._records[third.host.id]
+    there.server._records[third.host.id] = replace(
+        held, record=replace(held.record, key=str(key(second)))
+    )
+    first.running.core.members.fleet.prove_again([third.host.id])
+    there.pass_time(1.0)
+    there.pass_time(1.0)
+    assert peers(first) == {key(second): (overlay(second),)}
+    assert "key_of_another" in first.problems()
+
+
+def test_the_device_is_looked_at_once_a_minute_if_nobody_is_waited_for(there: World) -> None:
+    first, second = pair(there)
+    shake(there, first, second)
+    there.pass_time(60)
+    due = first.running.core.timers.due["roads"] - there.clock.monotonic()
+    assert 30 < due <= 60
+
+
+def test_a_peer_that_another_program_took_out_is_back_within_a_minute(there: World) -> None:
+    first, second = pair(there)
+    shake(there, first, second)
+    there.pass_time(60)
+    first.tunnel.wireguard.apply([RemovePeer(key(second))])
+    there.pass_time(60)
+    assert peers(first) == {key(second): (overlay(second),)}
+    assert first.status()["drift"]["repairs"] == 1
+
+
+def test_one_that_never_answers_costs_a_look_a_minute(there: World) -> None:
+    first, _ = pair(there)
+    for _ in range(10):
+        there.pass_time(60)
+        for k, state in first.tunnel.wireguard._peers.items():
+            first.tunnel.wireguard._peers[k] = replace(state, sent=state.sent + 148)
+    there.pass_time(60)
+    due = first.running.core.timers.due["roads"] - there.clock.monotonic()
+    assert 30 < due <= 60
 
 
 def test_nobody_gets_a_peer_by_this_hosts_own_key(there: World) -> None:
