@@ -48,20 +48,21 @@ class Answering:
         return {read.host_id} | heeded if decided or heeded else _NOBODY
 
     def lease_read(self, overlay: IPv4Address, host_id: str | None) -> Set[str]:
-        if not self._roster.claimed(overlay):
+        claimants = self._roster.ids_at(overlay)
+        if not claimants:
             return _NOBODY  # nobody claims this address any more: the answer no longer matters
         known = overlay in self._asking.owners
-        before = self._asking.owners.get(overlay)
+        before = self._asking.owners[overlay] if known else None
         self._asking.lease_read(overlay, host_id)
         if not known:
             member = self._standing.members.get(host_id) if host_id is not None else None
             if member is not None and member.overlay == overlay:
                 self._now_leased.add(member.id)
             self._roster.lease_read(overlay)
-            return {i for i in self._roster.ids_at(overlay) if not self.waits(i)}
+            return {i for i in claimants if not self.waits(i)}
         if before != host_id:
             # For all others it was another host's before, and is now.
-            return {i for i in (before, host_id) if i} & self._roster.ids_at(overlay)
+            return {i for i in (before, host_id) if i} & claimants
         return _NOBODY
 
     def data_read(self, name: str, data: bytes | None, made: int) -> Set[str]:
