@@ -69,6 +69,10 @@ class KeyTaken(RegistryError):
     """The public key that this host wants to publish is another host's already: make another."""
 
 
+class KeyRevoked(KeyTaken):
+    """An operator has said that nobody may have this key any more."""
+
+
 class NotAdmitted(RegistryError):
     """Only operators may begin a host in this registry, and none has admitted this id."""
 

@@ -5,8 +5,8 @@ from tests.contract.test_host_records import A2, A3, HERE, OVERLAY, A, B, read, 
 from tests.support.recorder import Recorder
 from tests.support.worlds import World
 
-from neti.errors import KeyTaken
-from neti.registry import KeyRead, Registry
+from neti.errors import KeyRevoked, KeyTaken
+from neti.registry import KeyRead, Registry, Vanished
 from neti.registry.record import HostRecord, KeyName
 
 KEY = "A" * 42 + "8"
@@ -91,3 +91,31 @@ def test_who_leaves_keeps_its_key(world: World) -> None:
     assert record is not None
     assert record.key == KEY
     assert holder(registry, recorder, KEY) == "a"
+
+
+def test_a_revoked_key_is_nobodys_any_more(world: World) -> None:
+    """Nor the host's own; it keeps everything else, and registers with another."""
+    registry, recorder = watched(world)
+    register_with(registry, KEY)
+    operator = world.open()
+    mark = recorder.mark()
+    assert operator.revoke_key("a") == KEY
+    assert operator.revoke_key("a") is None
+    recorder.until(lambda seen: Vanished(A) in seen.since(mark))
+    assert registry.names() == set()
+    for host_id, name in (("a", A2), ("b", B)):
+        with pytest.raises(KeyRevoked, match="was revoked by an operator"):
+            register_with(registry if host_id == "a" else world.open(), KEY, name, host_id=host_id)
+    register_with(registry, OTHER, A2)
+    assert holder(registry, recorder, OTHER) == "a"
+    assert operator.revoke_key("nobody") is None
+
+
+def test_the_key_of_a_host_that_left_can_be_revoked(world: World) -> None:
+    """Its goodbye stays."""
+    registry, _recorder = watched(world)
+    register_with(registry, KEY)
+    registry.leave(host_id="a", name=A, departure="left.0.a")
+    before = registry.names()
+    assert world.open().revoke_key("a") == KEY
+    assert registry.names() == before

@@ -211,3 +211,6 @@ class _HostAndOperator(ZooKeeperRegistry):
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         self._world.open_as("operator-chief").change_setting(setting, value)
+
+    def revoke_key(self, host_id: str) -> str | None:
+        return self._world.open_as("operator-chief").revoke_key(host_id)

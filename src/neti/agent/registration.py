@@ -18,7 +18,7 @@ from neti.agent.impostors import Impostors
 from neti.agent.rotating import Rotating
 from neti.agent.worker import Job
 from neti.control.server import Request
-from neti.errors import IdentityHeld, KeyTaken, NameTaken, NetiError, OtherOwner
+from neti.errors import IdentityHeld, KeyRevoked, KeyTaken, NameTaken, NetiError, OtherOwner
 from neti.model import Member, entry
 from neti.model.entry import MAX_NAME_BYTES
 from neti.registry import AgentRegistry, HostRead
@@ -259,10 +259,15 @@ class Registration:
     def _another_key(self, error: KeyTaken) -> None:
         """A copy of this host's state folder runs elsewhere, or somebody was the first to publish
         the key."""
+        core = self._core
+        core.own_key.another()
+        if isinstance(error, KeyRevoked):
+            log.warning("key_revoked", what=str(error))
+            core.soon("register")
+            return
         log.error("key_taken", what=str(error))
-        self._core.problems.set("key_taken", f"{error}, and makes one")
-        self._core.own_key.another()
-        self._core.timers.retry("register", self._core.now())
+        core.problems.set("key_taken", f"{error}, and makes one")
+        core.timers.retry("register", core.now())
 
     def _somebody_is_this_host(self, said: str) -> None:
         """After some time the holder cannot be this host itself before a restart."""

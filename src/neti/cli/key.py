@@ -1,4 +1,4 @@
-"""``neti key``: this host's WireGuard key."""
+"""``neti key``: WireGuard keys of hosts."""
 
 from pathlib import Path
 from typing import Final
@@ -6,16 +6,21 @@ from typing import Final
 import click
 
 from neti.cli.asking import ask
-from neti.cli.common import config_option, json_option, settings_in_force
+from neti.cli.common import config_option, json_option, registry_of, settings_in_force
 from neti.cli.ending import if_interrupted
 from neti.cli.output import print_json, say
+from neti.config import load
+from neti.errors import NetiError
+from neti.host import caller
+from neti.oneshot.registered import registered_of
+from neti.text import command
 
 _PATIENCE: Final = 25.0  # seconds: the registry has to be told
 
 
 @click.group()
 def key() -> None:
-    """Renew this host's WireGuard key."""
+    """Renew this host's WireGuard key, or end another's."""
 
 
 @key.command()
@@ -44,3 +49,45 @@ def rotate(config: Path, as_json: bool) -> None:
         f"this host's public key is {told['public_key']} now",
         f"peers drop the former one, {told['former']}, as soon as they read that",
     )
+
+
+@key.command()
+@click.argument("host_id", metavar="ID")
+@config_option
+@json_option
+@if_interrupted("the key may or may not be revoked\n→ the same command again")
+def revoke(host_id: str, config: Path, as_json: bool) -> None:
+    """End the WireGuard key of a host, from an operator's machine.
+
+    For a private key that somebody else may know. Nobody can register with it any more, nor the
+    host itself: a host that is registered makes another one at once, and its peers drop this one
+    when they read that. TCP connections go on. A host that is off makes another one when it is
+    back. The host keeps its overlay address. On the host itself 'neti key rotate' does the same.
+
+    \b
+    Example:
+      neti key revoke web-3
+    """
+    settings = load(config)
+    with registry_of(settings) as registry:
+        is_there = bool(registered_of(registry, [host_id]))
+        revoked = registry.revoke_key(host_id)
+    if revoked is None:
+        raise NetiError(
+            f"{host_id} has no key in its record, or it was revoked before: nothing was changed\n"
+            "→ neti fleet"
+        )
+    caller.note("key revoke", id=host_id, public_key=revoked)
+    if as_json:
+        print_json({"id": host_id, "public_key": revoked, "registered": is_there})
+        return
+    say(f"nobody can register with {revoked}, the public key of {host_id}, any more")
+    if is_there:
+        say(f"{host_id} makes another one now, and peers drop this one when they read that")
+        say(command("→ neti lookup", host_id))
+    else:
+        say(
+            f"{host_id} is not registered: peers that have not let it go believe this key until "
+            "then",
+            command("→ neti lease release", host_id),
+        )

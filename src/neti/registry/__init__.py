@@ -324,6 +324,11 @@ class OperatorRegistry(Protocol):
         holds no lease, and IdentityHeld while it is registered, unless ``force``.
         """
 
+    def revoke_key(self, host_id: str) -> str | None:
+        """In one step: nobody can register with the key that the host's record says any more, nor
+        the host itself, and its entry is taken away, so that it registers anew, with another key.
+        Returns the key; None if the record says none that is the host's."""
+
     def setting(self, setting: SettingName) -> bytes | None:
         """A live setting; None if it is not set."""
 

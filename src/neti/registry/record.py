@@ -24,6 +24,8 @@ _MACHINE: Final = re.compile(r"[0-9a-f]{1,32}", re.ASCII)
 # two bits are not used, and have to be 0, so that one key has one text.
 PUBLIC_KEY: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
 _KEY: Final = "key="
+# Who holds a key that nobody may have any more: no host id is spelled like this.
+REVOKED: Final = "!revoked"
 MAX_RECORD_BYTES: Final = 1024
 
 

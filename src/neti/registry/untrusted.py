@@ -7,9 +7,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
-from neti.errors import IdentityHeld, KeyTaken, NameTaken
+from neti.errors import IdentityHeld, KeyRevoked, KeyTaken, NameTaken
 from neti.model.entry import MAX_DATA_BYTES, MAX_NAME_BYTES
 from neti.registry import SettingName, detail
+from neti.registry.record import REVOKED
 from neti.text import printable
 
 MAX_HOST_ID_CHARS: Final = 64
@@ -68,6 +69,10 @@ def name_taken(name: str) -> NameTaken:
 
 
 def key_taken(key: str, holder: bytes) -> KeyTaken:
+    if holder == REVOKED.encode():
+        return KeyRevoked(
+            f"the public key {key} was revoked by an operator, so this host needs another"
+        )
     return KeyTaken(
         f"the public key {key} belongs to {host_id_text(holder)} in this registry: no two hosts "
         "may have one key, so this host needs another"

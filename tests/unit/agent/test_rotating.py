@@ -8,6 +8,7 @@ from tests.support.agents import Box, World, world
 from tests.unit.agent.test_roads import kernel, key, overlay, pair, peers, road, shake
 
 from neti.model import Road
+from neti.registry.memory import MemoryRegistry
 from neti.ruleset.peers import UpdatePeer
 from neti.ruleset.roads import KEEPALIVE
 
@@ -77,3 +78,19 @@ def test_the_former_key_stays_this_hosts(there: World) -> None:
     first.ask("rotate")
     assert there.server._keys[str(before)] == first.host.id
     assert there.server._keys[str(key(first))] == first.host.id
+
+
+def test_a_key_that_an_operator_revokes_is_replaced_by_the_host_itself(there: World) -> None:
+    """And dropped by its peers, without anybody on the host; it is no fault of the host's."""
+    first, second = pair(there)
+    shake(there, first, second)
+    before, address = key(first), overlay(first)
+    registry = MemoryRegistry(there.server)
+    assert registry.revoke_key(first.host.id) == str(before)
+    registry.close()
+    there.settle()
+    there.pass_time(1.0)
+    assert key(first) != before
+    assert peers(second) == {key(first): (address,)}
+    assert device_key(first) == key(first)
+    assert "key_taken" not in first.problems()

@@ -21,11 +21,13 @@ from neti.registry.embedded.store import (
     log_change,
     made_in,
     read_record,
+    revoke_key,
+    take_name,
     write_record,
 )
 from neti.registry.embedded.watch import host_read
 from neti.registry.leases import check_move, moved_from_nobody, moved_while_registered
-from neti.registry.record import HostRecord, decode, encode
+from neti.registry.record import REVOKED, HostRecord, decode, encode
 from neti.registry.untrusted import bounded_data, bounded_name, bounded_setting, host_id_text
 
 
@@ -111,6 +113,18 @@ class OperatorSide(OneSession):
             _tell_moved(files, overlay, new)
         files.ring()
         return overlay, former
+
+    def revoke_key(self, host_id: str) -> str | None:
+        self._reap()
+        with self._writing() as files:
+            held = read_record(files.store, host_id)
+            record = decode(held[0]) if held is not None else None
+            if record is None or not revoke_key(files.store, record.key, host_id, REVOKED):
+                return None
+            if not record.word.startswith("left."):
+                take_name(files.store, record.word)
+        files.ring()
+        return record.key
 
     def setting(self, setting: SettingName) -> bytes | None:
         with self._reading() as files:

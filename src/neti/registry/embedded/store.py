@@ -233,6 +233,20 @@ def drop_key(database: sqlite3.Connection, key: str, host_id: str) -> None:
     database.execute("DELETE FROM keys WHERE key = ? AND host_id = ?", (key, host_id))
 
 
+def revoke_key(database: sqlite3.Connection, key: str, host_id: str, holder: str) -> bool:
+    """``holder`` has the key from now on. Returns whether it was the host's."""
+    changed = database.execute(
+        "UPDATE keys SET host_id = ? WHERE key = ? AND host_id = ?", (holder, key, host_id)
+    )
+    return bool(changed.rowcount)
+
+
+def take_name(database: sqlite3.Connection, name: str) -> None:
+    """Whoever has it has it no more. Nothing when nobody does."""
+    if database.execute("DELETE FROM names WHERE name = ?", (name,)).rowcount:
+        log_change(database, "-", name)
+
+
 def add_lease(database: sqlite3.Connection, overlay: int, host_id: str) -> None:
     database.execute("INSERT INTO leases VALUES (?, ?)", (overlay, host_id))
     database.execute(

@@ -19,7 +19,7 @@ from neti.registry.leases import (
     moved_while_registered,
 )
 from neti.registry.memory.session import OneSession
-from neti.registry.record import HostRecord
+from neti.registry.record import REVOKED, HostRecord
 from neti.registry.untrusted import (
     bounded_data,
     bounded_name,
@@ -104,6 +104,18 @@ class OperatorSide(OneSession):
                 self._server._write_record(old, HostRecord(), next(self._server._steps))
             self._server._tell_moved(overlay, new)
             return overlay, former
+
+    def revoke_key(self, host_id: str) -> str | None:
+        server = self._server
+        with self._call():
+            held = server._records.get(host_id)
+            key = held.record.key if held is not None else ""
+            if held is None or server._keys.get(key) != host_id:
+                return None
+            server._keys[key] = REVOKED
+            if server._alive(host_id) is not None and not held.record.word.startswith("left."):
+                server._drop(held.record.word)
+            return key
 
     def setting(self, setting: SettingName) -> bytes | None:
         with self._call():

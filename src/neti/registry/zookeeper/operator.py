@@ -14,7 +14,7 @@ from neti.errors import NoTree
 from neti.registry import Detail, HostRead, SettingName
 from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.leases import DamagedLease, check_move
-from neti.registry.record import decode
+from neti.registry.record import REVOKED, decode
 from neti.registry.untrusted import bounded_data, bounded_setting, host_id_text
 from neti.registry.zookeeper import init as zookeeper_init
 from neti.registry.zookeeper import rights
@@ -131,6 +131,27 @@ class OperatorSide(OneSession):
 
         self._attempt_as_operator(lambda attempt: self._write(attempt, look))
         return tried[0]
+
+    def revoke_key(self, host_id: str) -> str | None:
+        tried: list[str] = []  # known even when the answer to the multi was lost
+
+        def look(attempt: Attempt) -> list[Any]:
+            (held,) = attempt.nodes([self._layout.host(host_id)], unread=set())
+            record = decode(held[0]) if held is not None else None
+            if record is None or not record.key:
+                return []
+            path = self._layout.key(record.key)
+            (key,) = attempt.nodes([path], unread=set())
+            if key is None or key[0] != host_id.encode():
+                return []
+            tried[:] = [record.key]
+            entry = self._layout.name(record.word)
+            stands = bool(record.word) and not record.word.startswith("left.")
+            gone = [Delete(entry, ANY_VERSION)] if stands and attempt.exists(entry) else []
+            return [SetData(path, REVOKED.encode(), key[1].version), *gone]
+
+        self._attempt_as_operator(lambda attempt: self._write(attempt, look))
+        return tried[0] if tried else None
 
     def setting(self, setting: SettingName) -> bytes | None:
         path = self._layout.setting(setting)
