@@ -64,6 +64,11 @@ class OwnKey:
         log.info("key_made", public=self.text)
         self._core.disk.keep(KEY_FILE, self._write)
 
+    def write_again(self) -> None:
+        """Somebody else took it from the disk or changed it there: peers know this one."""
+        if self._private is not None:
+            self._core.disk.keep(KEY_FILE, self._write)
+
     def _write(self) -> None:
         if self._private is not None:
             self._core.out.folder.keep_private_key(self._private)

@@ -199,9 +199,9 @@ class StateFolder:
         return self._written.holds_what_is_not_understood(name)
 
     def altered(self) -> list[str]:
-        """Files without which an enforced host would be open after a reboot, and that are not as
-        this process left or found them."""
-        return sorted(name for name in _KEEPS_ENFORCED if self._written.altered(name))
+        """Files without which an enforced host would be open after a reboot, or would have another
+        key, and that are not as this process left or found them."""
+        return sorted(name for name in _OF_ANY_FORMAT if self._written.altered(name))
 
     # --- writing ---
 

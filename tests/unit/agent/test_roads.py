@@ -12,6 +12,7 @@ from neti.errors import DataplaneError
 from neti.model import Encrypt, Road
 from neti.model.wireguard_key import PublicKey
 from neti.ruleset.peers import RemovePeer
+from neti.state.folder import StateFolder
 
 
 @pytest.fixture(name="there")
@@ -82,6 +83,30 @@ def test_a_handshake_sends_new_connections_through_the_tunnel(there: World) -> N
     device = first.tunnel.wireguard.device()
     assert device is not None
     assert device.peers[key(second)].peer.keepalive == 0
+
+
+@pytest.mark.parametrize("how", ["removed", "another", "emptied"])
+def test_a_key_that_somebody_takes_from_the_disk_is_written_again_and_named(
+    there: World, how: str
+) -> None:
+    """The next start would otherwise make another, and every peer would have to learn it."""
+    first, _ = pair(there)
+    folder, before = first.settings.table_files_path, key(first)
+    if how == "removed":
+        (folder / "wireguard.key").unlink()
+    elif how == "another":
+        (folder / "wireguard.key").write_text(new_key().text())
+    else:
+        for path in folder.iterdir():
+            path.unlink()
+    there.pass_time(40)
+    if how != "emptied":
+        assert "wireguard.key in " in first.problems()["state_emptied"]
+    written = StateFolder(folder)
+    written.load("this machine")
+    held = written.private_key()
+    assert held is not None
+    assert public_half(held) == key(first) == before
 
 
 def test_members_of_the_own_site_and_of_sites_that_do_not_encrypt_get_no_peer(
