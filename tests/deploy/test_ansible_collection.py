@@ -262,6 +262,7 @@ UNITS = [
     ("agent", "neti.service", "/opt/neti/bin/neti agent -c /etc/neti/neti.yml"),
     ("agent", "neti-restore.service", "/opt/neti/bin/neti restore -c /etc/neti/neti.yml"),
     ("agent", "neti-leave.service", "/bin/true"),
+    ("agent", "neti-wireguard.service", "/usr/bin/wireguard-go neti0"),
     ("zk_proxy", "neti-zk-proxy.service", "/opt/neti/bin/neti zk-proxy $ARGUMENTS"),
 ]
 
@@ -275,7 +276,7 @@ def test_units_run_what_was_installed(role: str, name: str, line: str) -> None:
 
 @pytest.mark.parametrize(
     "packaged",
-    sorted(COLLECTIONS.parent.glob("*.service")),
+    sorted(COLLECTIONS.parent.glob("neti*.s[eo][rc]*")),
     ids=lambda path: path.name,
 )
 def test_units_are_those_of_the_package(packaged: Path) -> None:
