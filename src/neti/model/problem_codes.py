@@ -113,12 +113,6 @@ _KINDS: Final = (
         "`neti relax`; if that does not help, stop the agent and run `nft delete table inet neti`",
     ),
     _critical(
-        "encryption_clear",
-        "This host requires encryption towards another site, and members there are still reached "
-        "in the clear",
-        "The message names them. Restart the agent; if that does not help, report it with the log",
-    ),
-    _critical(
         "encryption_device",
         "The device of the encrypted road, its rule or its route is not as it should be, and "
         "cannot be repaired: members of sites that require encryption cannot be reached, others "
@@ -196,7 +190,8 @@ _KINDS: Final = (
         "key_taken",
         "Another host holds this host's WireGuard key: a copy of this host's state folder runs "
         "elsewhere, or somebody published the key first",
-        "Nothing: this host makes another key. Find out whose it is: `neti registry check`",
+        "Nothing: this host makes another key. Find out whose it is: `neti registry check`. It "
+        "clears when the agent is restarted",
     ),
     _warning(
         "lease_changed",

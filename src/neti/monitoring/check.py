@@ -27,7 +27,6 @@ _SAID_ELSEWHERE: Final = frozenset(
         "conntrack",
         "down",
         "down_open",
-        "encryption_clear",
         "fight",
         "held",
         "lost",

@@ -12,7 +12,7 @@ from tests.support.compiled_rules import CompiledRules
 from neti.dataplane.conntrack_limit import Fill
 from neti.dataplane.foreign.nft import SetElement
 from neti.dataplane.netlink import attribute, nested
-from neti.model.problems import problem, problems_in
+from neti.model.problems import problem
 from neti.monitoring.check import FAMILIES, KernelLook, Level, Limits, Situation, judge
 from neti.monitoring.kernel_look import dropping_families
 from neti.monitoring.status import status_of
@@ -475,20 +475,6 @@ def test_encryption_that_is_not_kept(seen: Situation, level: Level, text: str) -
     verdict = judge(seen, Limits())
     assert verdict.level is level
     assert text in verdict.line
-
-
-def test_what_is_in_the_clear_is_said_once() -> None:
-    """The agent names it too, as a problem."""
-    told = said("encryption_clear", "the agent's words")
-    seen = encrypted(sites=IN_THE_CLEAR)
-    assert seen.status is not None
-    (found,) = judge(
-        replace(
-            seen, status=replace(seen.status, problems=tuple(problems_in({"problems": [told]})))
-        ),
-        Limits(),
-    ).findings
-    assert "the agent's words" not in found.text
 
 
 def test_a_road_that_nobody_asked_for_is_not_looked_for() -> None:
