@@ -317,6 +317,7 @@ def old_disk(stage: Stage, host: SimulatedHost) -> None:
         host.users.forget()
         word = stage.truth.of(host)
         word.forget()
+        word.knows_nothing()
         word.damaged, word.down = True, False
 
 

@@ -20,7 +20,7 @@ from neti.control.server import Request
 from neti.dataplane.monitor import NetworkChanged
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import NetiError
-from neti.model import Host, IPAddress
+from neti.model import Host, IPAddress, Member, entry
 from neti.model.said import Said
 from neti.model.settings import Settings
 from neti.monitoring.status import Status
@@ -265,19 +265,21 @@ class SimulatedHost:
             if behind or self.disk.full or self.disk.read_only:
                 self.users.forget()
             self.unsaved |= behind.keys()
-            self.unwritten |= self.agent.core.members.fleet.members.keys() - self._on_disk()
+            members, on_disk = self.agent.core.members.fleet.members, self._on_disk()
+            self.unwritten |= {i for i, one in members.items() if on_disk.get(i) != one.overlay}
         self.agent = self.registry = self.worker = None
         self.inbox = deque()
         self.gate.disarm()
         self.gate.dead = False  # all of it has ended: what comes now is another process
 
-    def _on_disk(self) -> set[str]:
-        """Members that a next process of this host will know."""
+    def _on_disk(self) -> dict[str, IPv4Address]:
+        """Members that a next process of this host will know, and at which overlay address."""
         journal = MembersJournal(Written(self.settings.table_files_path))
         journal.belong_to(self.machine_id)
         with doors.at(self), contextlib.suppress(Foreign):
-            return set(journal.load([]))
-        return set()
+            found = {i: entry.parse(held.name) for i, held in journal.load([]).items()}
+            return {i: one.overlay for i, one in found.items() if isinstance(one, Member)}
+        return {}
 
     def kill(self) -> None:
         paused, self.paused = self.paused, None

@@ -67,6 +67,11 @@ class Word:
         self.knew = {i: member for i, member in self.knew.items() if i not in lately}
         self.saw_last.update(dict.fromkeys(lately, -1e9))
 
+    def knows_nothing(self) -> None:
+        """Its disk is an older one: what it has seen since then is not on it."""
+        self.knew, self.knew_at = {}, -1e9
+        self.saw_last.clear()
+
     def forget(self) -> None:
         """Nothing that was promised before counts any more."""
         self.enforced = self.relaxed = self.requires = False

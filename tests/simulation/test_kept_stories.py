@@ -17,6 +17,52 @@ _MUCH: Final = [
 ]
 
 STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
+    "a way in that is back in the file, and not in the rules, because the kernel refuses them": (
+        3,
+        [
+            Act("enforce_wholly", 0, (32.0,)),
+            Act("whitelist", 0, (False,)),
+            Act("kernel_refuses_rules", 0),
+            Act("whitelist", 0, (True,)),
+        ],
+    ),
+    "the same, and then the host is to be enforced": (
+        3,
+        [
+            Act("time", -1, (2.5,)),
+            Act("whitelist", 0, (False,)),
+            Act("kernel_refuses_rules", 0),
+            Act("whitelist", 0, (True,)),
+            Act("enforce", 0, (False, False)),
+        ],
+    ),
+    "the same, by the configuration": (
+        3,
+        [
+            Act("time", -1, (2.5,)),
+            Act("whitelist", 0, (False,)),
+            Act("kernel_refuses_rules", 0),
+            Act("configure", 0, (True,)),
+            Act("whitelist", 0, (True,)),
+            Act("time", -1, (61.0,)),
+        ],
+    ),
+    "a host with a full disk that forgot its last entry, and a registry that was wiped": (
+        5,
+        [
+            Act("reboot", 0),
+            Act("crowd", 0, (16, 105.0, True)),
+            Act("disk_full", 0),
+            Act("start", 0),
+            Act("partition", -1, ("ec2",)),
+            Act("time", -1, (31.0,)),
+            Act("reunion"),
+            Act("restart", 3),
+            Act("reboot", 0),
+            Act("wipe"),
+            Act("start", 0),
+        ],
+    ),
     "a flow to a member that is known only from the registry, begun without the table": (
         6,
         [

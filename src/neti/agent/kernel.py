@@ -45,6 +45,7 @@ class Kernel:
         self._commit_after = 0.0
         self._full_audit_at = 0.0
         self._rules_refused = False
+        self._rules_stand = False  # the kernel has those that are wanted, as of the last look
         self._new_since_fresh = False  # the table is newer than what the registry told last
         self.network = HostNetwork(core.out.machine, core.problems)
         self.others = OtherPrograms(core)
@@ -130,11 +131,12 @@ class Kernel:
             self.network.route(core.settings, core.host)
         except DataplaneError as error:
             # Members and stage are in and stay up to date; only the rules are the old ones.
+            self._rules_stand = False
             self._rules_refused = isinstance(error, StructureRefused)
             self.failed(error)
             self._disarm_even_so()
             return error
-        self._rules_refused = False
+        self._rules_refused, self._rules_stand = False, True
         core.timers.worked("resync")
         # What was asked for before is done. As long as it stood, members would wait for it.
         core.timers.due.pop("resync", None)
@@ -185,6 +187,12 @@ class Kernel:
         """The timer "roads"."""
         if (drift := self._roads.look()) and not self._core.down.asked:
             self.others.repaired(drift)
+
+    def bring_rules_in(self) -> None:
+        """Before anybody is kept out. Under rules from before there may be no way in. Raises
+        DataplaneError."""
+        if not self._rules_stand and (refused := self.resync("a trial begins")) is not None:
+            raise refused
 
     def _told_down(self) -> bool:
         """Whether ``neti down`` took the table out while this process stood still, and only the

@@ -102,6 +102,7 @@ class Trying:
         """``require``, ``losing``: see ``Trial``. Raises DataplaneError, and then the kernel is as
         it was."""
         core = self._core
+        self._kernel.bring_rules_in()
         core.problems.clear("arming")
         self._kernel.listen()
         self._shadow.sample()

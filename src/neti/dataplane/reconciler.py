@@ -178,12 +178,15 @@ class Reconciler:
         error: DataplaneError | None,
     ) -> None:
         """What can be done if the rules are refused: members and stage as they should be, under the
-        rules that are there."""
+        rules that are there. Those may be from a time without a way in, so a host that keeps nobody
+        out is not armed under them."""
         if kernel.structure is None:
             return
         changes = elements.changes()
         mend(changes, mended)
-        armed = arming(elements.enforcement, kernel)
+        left = self._left
+        new = elements.enforcement and not left and not kernel.drops
+        armed = () if new else arming(elements.enforcement, kernel)
         try:
             self._dataplane.apply(Transaction((*changes.commands(), *armed)))
         except KernelMoved:
@@ -192,6 +195,8 @@ class Reconciler:
             raise (error or worse) from worse  # the first error says what is wrong
         elements.applied(changes)
         self._settled(changes, elements)
+        if new:
+            self._left = left
 
     def _settled(self, changes: Changes, elements: Elements) -> None:
         self._timed.seen({where: self._dataplane.timed(where) for where in TIMED})

@@ -204,7 +204,7 @@ class Fleet(Known):
         touched |= {host_id for host_id in listed if not self._answering.waits(host_id)}
         self._roster.end_answered_departures()
         if doubt is not None:
-            self._leaving.keep_all(Hold(now, doubt, doubt=True))
+            self._leaving.keep_all(Hold(now, doubt, doubt=True, older=older))
         self._settle(touched)
 
     def succeed(self, before: "Fleet") -> None:

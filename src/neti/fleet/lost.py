@@ -29,13 +29,15 @@ class Hold:
     """Why and since when (Unix seconds) a member is kept that would otherwise be removed.
 
     ``doubt``: because it may be another registry, or an older copy; such a hold does not end by
-    itself. ``said``: the member said goodbye.
+    itself. ``said``: the member said goodbye. ``older``: what the registry lists may be from an
+    older copy. Not so in a registry of another fleet: all that it lists was made in it.
     """
 
     since: float
     reason: str
     doubt: bool = False
     said: bool = False
+    older: bool = False
 
 
 class _Everybody(ChainMap[str, Lost]):
@@ -88,9 +90,9 @@ class Absences:
 
     def floor(self, host_id: str) -> int:
         """Entries of this id below this generation come from an older copy of the registry: while
-        we doubt it, no host comes back by an older entry."""
+        we believe that it may be one, no host comes back by an older entry."""
         hold = self._holds.get(host_id)
-        return self._kept[host_id].member.generation if hold is not None and hold.doubt else 0
+        return self._kept[host_id].member.generation if hold is not None and hold.older else 0
 
     def take_touched(self) -> set[str]:
         """Ids whose absence has changed since the last call."""

@@ -149,6 +149,11 @@ class KernelState:
         return all(left != FOREIGN for left in held)
 
     @property
+    def drops(self) -> bool:
+        """Whether anybody is kept out, on trial or for good."""
+        return any(left != FOREIGN for left in self.enforce.values())
+
+    @property
     def armed_for_good(self) -> bool:
         return all(self.enforce.get(family, 0) is None for family in FAMILIES)
 

@@ -118,7 +118,8 @@ def _plain(held: Remembered | None) -> list[Any] | None:
         return None
     hold = None
     if held.hold is not None:
-        hold = [held.hold.since, held.hold.reason, held.hold.doubt, held.hold.said]
+        one = held.hold
+        hold = [one.since, one.reason, one.doubt, one.said, one.older]
     more = [str(address) for address in held.more]
     key = None if held.key is None else str(held.key)
     return [held.name, more, held.lost_since, held.leased, hold, held.passing, key]
@@ -140,8 +141,12 @@ def _remembered(record: list[Any]) -> Remembered:
     )
 
 
-def _hold(since: Any, reason: Any, doubt: Any, said: Any = False, *_newer: Any) -> Hold:
-    return Hold(float(since), str(reason), bool(doubt), bool(said))
+def _hold(
+    since: Any, reason: Any, doubt: Any, said: Any = False, older: Any = None, *_newer: Any
+) -> Hold:
+    """An earlier version took each registry in doubt for one that may be an older copy."""
+    may_be_older = bool(doubt if older is None else older)
+    return Hold(float(since), str(reason), bool(doubt), bool(said), may_be_older)
 
 
 # --- single documents that are not just their fields ---

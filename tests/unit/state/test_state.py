@@ -25,7 +25,7 @@ MEMBERS = {
         (ip_address("2001:db8::1"),),
         12.5 if number == 2 else None,
         True,
-        Hold(3.0, "many at once", doubt=True) if number == 2 else None,
+        Hold(3.0, "many at once", doubt=True, older=True) if number == 2 else None,
         key=PublicKey(bytes([number] * 32)) if number != 1 else None,
     )
     for number in (1, 2, 3)
