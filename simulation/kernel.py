@@ -334,6 +334,14 @@ class SimulatedConnections:
             if real.packed in addresses
         ]
 
+    def end_those(self, which: Callable[[Tracked], bool]) -> int:
+        def ends(flow: Flow) -> bool:
+            to = flow.overlay
+            real = to if flow.leads is None else IPv4Address(flow.leads)
+            return which(Tracked(protocol=UDP, source=to, to=to, answers=real))
+
+        return self._end(ends)
+
 
 def _may_go_on(flow: Flow, goes_on: GoesOn | None) -> bool:
     answers = flow.overlay if flow.leads is None else IPv4Address(flow.leads)

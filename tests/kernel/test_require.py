@@ -259,3 +259,26 @@ def test_the_kernels_connections_are_told_with_their_ends(sites: TwoSites) -> No
             (B.public, "10.0.0.11", "10.0.0.11", 7000),
         }
     wait_until(lambda: not any(one[3] == 7000 for one in found()))
+
+
+def test_what_is_ended_is_refused_at_once(sites: TwoSites) -> None:
+    """By a reset, of both families: the program need not wait until TCP gives up."""
+    a, b = sites.a, sites.b
+    Server(b.net, b.net.host, 7000)
+    with ExitStack() as stack:
+        older = [
+            stack.enter_context(connect(a.net, name, to, 7000))
+            for name, to in (
+                (a.net.host, B.public),
+                (a.net.host, B.v6),
+                (a.net.container, B.public),
+                (a.net.host, B.overlay),
+            )
+        ]
+        stands(a, REQUIRED)
+        assert a.conntrack.end_those(lambda one: one.port == 7000) >= len(older)
+        for one in older:
+            one.settimeout(netns.PATIENCE)
+            one.sendall(b"ping")
+            with pytest.raises(ConnectionError):
+                one.recv(4)

@@ -113,6 +113,11 @@ class FakeConnections:
             if any(a.packed in addresses for a in (one.source, one.to, one.answers))
         ]
 
+    def end_those(self, which: Callable[[Tracked], bool]) -> int:
+        before = len(self.tracked)
+        self.tracked = [one for one in self.tracked if not which(one)]
+        return before - len(self.tracked)
+
 
 @dataclass
 class FakeShadow:

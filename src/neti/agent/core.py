@@ -54,6 +54,8 @@ class Connections(Protocol):
 
     def ending_in(self, addresses: Collection[bytes]) -> list[Tracked]: ...
 
+    def end_those(self, which: Callable[[Tracked], bool]) -> int: ...
+
     def end_stale(
         self,
         overlay: IPv4Network,

@@ -1,13 +1,17 @@
-"""What still goes in the clear where encryption is, or is to be, required. Only reads."""
+"""What still goes in the clear where encryption is, or is to be, required: listed, or ended.
+
+Must never do: end anything before required encryption is confirmed.
+"""
 
 from collections.abc import Iterator
 
+from neti import log
 from neti.agent.core import Core
 from neti.errors import DataplaneError
 from neti.model import Encrypt, Member, Road
 from neti.ruleset.reach import admitted_addresses, requires
 from neti.ruleset.roads import asked_between
-from neti.stage.in_the_clear import InTheClear, Tracked, in_the_clear
+from neti.stage.in_the_clear import InTheClear, Tracked, in_the_clear, is_in_the_clear
 
 
 def look(core: Core, *, connections: bool = True) -> InTheClear | None:
@@ -17,12 +21,7 @@ def look(core: Core, *, connections: bool = True) -> InTheClear | None:
         return None
     members, fleet = list(_required(core)), core.members.fleet
     silent = [one.id for one in members if _is_silent(core, one)]
-    whose = {
-        address.packed: one.id
-        for one in members
-        for address in admitted_addresses(one, host=core.host, sites=core.settings.sites)
-        if str(address) not in core.members.elements.never_revoke
-    }
+    whose = _whose(core, members)
     tracked, fault = list[Tracked](), ""
     if connections and whose:
         try:
@@ -31,6 +30,30 @@ def look(core: Core, *, connections: bool = True) -> InTheClear | None:
             fault = str(error)
     keyless = [one.id for one in members if one.id not in fleet.keys]
     return in_the_clear(keyless, silent, tracked, whose, core.settings, fault)
+
+
+def end(core: Core) -> None:
+    """End what goes in the clear, so that programs notice at once: it would only be held up."""
+    whose = _whose(core, list(_required(core)))
+    if not whose:
+        return
+    try:
+        ended = core.out.connections.end_those(
+            lambda one: is_in_the_clear(one, whose, core.settings)
+        )
+    except DataplaneError as error:
+        log.warning("clear_not_ended", what=str(error))
+        return
+    log.info("clear_connections_ended", connections=ended)
+
+
+def _whose(core: Core, members: list[Member]) -> dict[bytes, str]:
+    return {
+        address.packed: one.id
+        for one in members
+        for address in admitted_addresses(one, host=core.host, sites=core.settings.sites)
+        if str(address) not in core.members.elements.never_revoke
+    }
 
 
 def of_required_pairs(core: Core) -> frozenset[str]:

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from neti import log
 from neti.agent.core import Core
 from neti.agent.describing import Describing
-from neti.agent.in_the_clear import look, of_required_pairs
+from neti.agent.in_the_clear import end, look, of_required_pairs
 from neti.agent.kernel import Kernel
 from neti.agent.open_sessions import OpenSessions
 from neti.errors import DataplaneError, NetiError
@@ -213,7 +213,9 @@ class Trying:
             return False
         core.stage.keep(stages.confirmed(core.stage.record))
         core.stage.wish()
-        core.soon("resync")  # roads may be required now
+        if core.stage.record.requires:
+            core.soon("resync")  # roads are required now
+            end(core)
         self._progress = None
         for finding in found:
             log.info("trial_evidence", what=finding.what, seen=finding.sentence)

@@ -131,11 +131,22 @@ class Conntrack:
                 found.append(one)
         return found
 
+    def end_those(self, which: Callable[[Tracked], bool]) -> int:
+        """Delete connections that go on, of either family. Returns how many."""
+        found = [
+            body
+            for body in self._socket.dump(_CT_GET, _GENERIC_ANY)
+            if (one := _tracked(body)) is not None and which(one)
+        ]
+        self._delete(found)
+        return len(found)
+
     def _delete(self, found: list[bytes]) -> None:
         for body in found:
+            of_family = struct.pack("=BBH", body[0], 0, 0)
             # It may have ended by itself since it was listed.
             self._socket.request(
-                _CT_DELETE, _GENERIC_INET + _naming(body), ignore=frozenset({errno.ENOENT})
+                _CT_DELETE, of_family + _naming(body), ignore=frozenset({errno.ENOENT})
             )
 
 

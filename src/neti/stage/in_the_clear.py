@@ -82,11 +82,15 @@ class InTheClear:
         for kind, words in _KINDS.items():
             count = self.counts.get(kind, 0)
             if count:
-                one = next((flow for flow in self.flows if flow.kind == kind), None)
-                example = f" ({one.to} port {one.port}/{one.protocol}, {one.id}, for one)"
-                yield f"{counted(count, 'connection')} {words}{example if one else ''}"
+                yield f"{counted(count, 'connection')} {words}{self._example(kind)}"
         if self.fault:
             yield f"connections that cannot be listed: {self.fault}"
+
+    def _example(self, kind: Kind) -> str:
+        for flow in self.flows:
+            if flow.kind == kind:
+                return f" ({flow.to} port {flow.port}/{flow.protocol}, {flow.id}, for one)"
+        return ""
 
 
 def in_the_clear(
@@ -116,6 +120,11 @@ def in_the_clear(
         flows=tuple(flow for flows in shown.values() for flow in flows),
         fault=fault,
     )
+
+
+def is_in_the_clear(one: Tracked, whose: Mapping[bytes, str], settings: Settings) -> bool:
+    """``whose``: as ``in_the_clear``."""
+    return _flow(one, whose, settings) is not None
 
 
 def _flow(one: Tracked, whose: Mapping[bytes, str], settings: Settings) -> Flow | None:

@@ -370,5 +370,17 @@ def test_the_preview_lists_connections_that_would_be_refused(fleet: World) -> No
     assert answered(box).clear is None
 
 
+def test_what_goes_in_the_clear_ends_when_it_is_confirmed_and_not_before(fleet: World) -> None:
+    box = keyless(fleet)
+    real, me = ip_address("203.0.113.2"), box.host.private
+    clear = Tracked(protocol=TCP, source=me, to=real, answers=real, port=5432)
+    ssh = replace(clear, port=22)
+    box.connections.tracked = [clear, ssh]
+    box.ask("enforce", wait=True, seconds=60, anyway=True)
+    assert box.connections.tracked == [clear, ssh]
+    box.ask("confirm")
+    assert box.connections.tracked == [ssh]
+
+
 def answered(box: Box) -> Preview:
     return preview_of(json.loads(json.dumps(box.ask("preview")["result"])))
