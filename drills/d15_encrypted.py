@@ -270,27 +270,34 @@ def _troubles(
         street.start_wireguard(host)
 
     troubles: dict[str, Callable[[FieldHost], None]] = {
-        "agent killed": agent_killed,
         "table flushed": lambda host: host.nft(f"flush table {FAMILY_TABLE}"),
         "table deleted": lambda host: host.nft(f"delete table {FAMILY_TABLE}"),
         "device deleted": device_deleted,
         "WireGuard killed": wireguard_killed,
     }
     hosts = field.hosts[:2]
-    for number, (what, act) in enumerate(troubles.items()):
-        for host in drill.of(full=hosts, short=[hosts[number % 2]]):
-            drill.say(f"{what} on {host.name}")
-            with _talking(field, ways) as probes:
+    with _talking(field, ways) as probes:
+        steps = Steps()
+        for host in hosts:
+            drill.say(f"agent killed on {host.name}")
+            steps.begin(f"agent killed on {host.name}")
+            agent_killed(host)
+        results = [probe.result() for probe in probes]
+    for way, result in zip(ways, results, strict=True):
+        yield from rows(f"agents killed, {way.what}", result, steps)
+    yield ear.row("agents killed")
+    with _talking(field, ways):  # whatever may be lost now: it must not be read
+        for number, (what, act) in enumerate(troubles.items()):
+            for host in drill.of(full=hosts, short=[hosts[number % 2]]):
+                drill.say(f"{what} on {host.name}")
                 act(host)
                 back = wait_for(
                     lambda: all(way.works() for way in ways), f"{what}: not all is reached again"
                 )
                 time.sleep(seconds)
-                for probe in probes:
-                    probe.result()
-            yield Row(f"{what} on {host.name}: all is reached again", f"{back:.2f} s", True)
-            yield ear.row(f"{what} on {host.name}")
-            host.at_peace()
+                yield Row(f"{what} on {host.name}: all is reached again", f"{back:.2f} s", True)
+                yield ear.row(f"{what} on {host.name}")
+                host.at_peace()
 
 
 def _reboot(field: Field, street: Street, ear: Ear, ways: Sequence[Way], host: FieldHost) -> Rows:
