@@ -99,6 +99,7 @@ DOCUMENT: dict[str, Any] = {
     "noise_listed": False,
     "accepted": {"53/udp": 4.0},
     "let_in": ["22/tcp"],
+    "clear": None,
 }
 
 
