@@ -5,6 +5,7 @@ starts it: each host has a /run of its own, as a machine has.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -98,6 +99,14 @@ class Machine:
     def neti(self, *words: str) -> None:
         done = self._start(sys.executable, "-m", "neti", *words, "-c", str(self.config))
         assert done.wait(60) == 0
+
+    def said(self, *words: str) -> str:
+        """By a command of this host's, which must succeed."""
+        entered = ["nsenter", "-t", str(self.inside.pid), "-m", "-n", "--", sys.executable]
+        asked = [*entered, "-m", "neti", *words, "-c", str(self.config)]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def ip(self, *words: str) -> str:
         done = subprocess.run(
@@ -239,6 +248,21 @@ def test_down_takes_the_road_out_and_up_brings_it_back(both: Both) -> None:
     both.encrypted()
     with both.listening() as server:
         assert both.source(server, to) == caller
+
+
+def test_commands_see_who_is_encrypted(both: Both) -> None:
+    """By what the other host saw, and by the kernel; and what each tells the registry."""
+    a, b = both.a, both.b
+    (result,) = [
+        one for one in json.loads(a.said("verify", "--json"))["results"] if one["id"] == b.end.site
+    ]
+    assert (result["ok"], result["encrypted"]) == (True, True), result
+    assert result["seen_from"] == a.overlay
+    assert "1 of them encrypted" in a.said("verify")
+    assert "NETI OK" in a.said("check")
+    assert "vpc: prefer: 1 encrypted, 0 in the clear" in a.said("status")
+    assert "2 hosts, all can-encrypt" in a.said("fleet", "--require", "can-encrypt")
+    assert 'neti_encryption_peers{handshake="yes"} 1.0' in a.said("metrics")
 
 
 class Datagrams:
