@@ -1,9 +1,13 @@
 """ansible-playbook for real, with this repository's collection, and what each of its tasks did."""
 
+import atexit
+import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +17,18 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 COLLECTIONS = ROOT / "deploy/ansible"
+COMPILED_ONCE = ROOT / "tests/support/compiled_once"
 _SECONDS = 170
+
+
+@functools.cache
+def kept() -> Path:
+    """What Ansible makes of a module anew in each run and for each task, kept for all of them."""
+    folder = Path(tempfile.mkdtemp(prefix="neti-ansible-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for part in ("modules", "compiled"):
+        (folder / part).mkdir()
+    return folder
 
 
 @dataclass(frozen=True)
@@ -69,6 +84,7 @@ class Controller:
             "forks = 4\n"
             "local_tmp = local-tmp\n"
             "remote_tmp = " + str(folder / "remote-tmp") + "\n"
+            "internal_poll_interval = 0.02\n"  # not a thousand times a second
             "fact_caching = jsonfile\n"
             f"fact_caching_connection = {folder}/facts\n"
             "[connection]\npipelining = true\n"
@@ -91,7 +107,13 @@ class Controller:
         done = subprocess.run(
             [str(Path(sys.executable).parent / "ansible-playbook"), playbook, *options],
             cwd=self.folder,
-            env={**self._environment(), "NETI_TEST_RECORD": str(record)},
+            env={
+                **self._environment(),
+                "NETI_TEST_RECORD": str(record),
+                "NETI_TEST_MODULES": str(kept() / "modules"),
+                "NETI_TEST_COMPILED": str(kept() / "compiled"),
+                "PYTHONPATH": str(COMPILED_ONCE),
+            },
             capture_output=True,
             text=True,
             timeout=_SECONDS,
