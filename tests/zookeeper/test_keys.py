@@ -117,3 +117,18 @@ def test_who_gives_a_lease_up_gives_its_key_up(secure: SecureWorld, tmp_path: Pa
     host.close()
     assert run(secure, tmp_path, "lease", "release", "--yes", "a").exit_code == 0
     register(secure.open_as("host-b"), "b", KEY)  # nobody's now
+
+
+def test_a_revoked_key_of_a_host_that_was_not_back_is_named(
+    secure: SecureWorld, tmp_path: Path
+) -> None:
+    """Until it registers with another one. No member can revoke another's."""
+    registry = secure.open_as("host-a")
+    register(registry, "a", KEY)
+    with pytest.raises(RegistryError):
+        secure.open_as("host-b").revoke_key("a")
+    assert secure.open_as("operator-chief").revoke_key("a") == KEY
+    (said,) = [one for one in findings(secure, tmp_path) if one["code"] == "key-revoked"]
+    assert said["where"] == f"{secure.prefix}/hosts/a"
+    register(registry, "a", OTHER, generation=1)
+    assert not [one for one in findings(secure, tmp_path) if one["code"] == "key-revoked"]

@@ -10,6 +10,7 @@ from typing import Final
 from neti.errors import EntryError
 from neti.model import Member, entry
 from neti.model.entry import HOST_ID
+from neti.registry.record import REVOKED
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.check_tree import Tree
 from neti.registry.zookeeper.finding import Finding
@@ -137,7 +138,15 @@ def _borrowed(tree: Tree) -> Iterable[Finding]:
         if record is None or not record.key:
             continue
         holder = tree.keys.get(record.key)
-        if holder != host_id:
+        if holder == REVOKED:
+            yield Finding(
+                "warning",
+                tree.layout.host(host_id),
+                "says a public key that an operator has revoked: its agent has not registered with "
+                "another one since. 'neti lease release' makes peers let it go at once",
+                "key-revoked",
+            )
+        elif holder != host_id:
             held = f"belongs to {printable(holder, 100)}" if holder else "nobody holds"
             yield Finding(
                 "fault",
