@@ -61,12 +61,24 @@ def removals(world: World, truth: Truth, host: SimulatedHost) -> Found:
     deaf, word.deaf_before = word.deaf_before, None if host.caught_up else host.deaf_from
     if table is None:
         return
-    now = dict(table.elements.get("overlay", {}))
+    # Through the tunnel, or in the clear: where encryption is required, only one of them.
+    now = table.elements.get("tunneled", {}) | table.elements.get("overlay", {})
     before, word.overlay = word.overlay, now
     for overlay in before.keys() - now.keys():
         host_id = truth.owner.get(overlay, "")
+        if _refused_in_the_clear(host, host_id):
+            continue
         if why := _unjustified(world, truth, host, word, host_id, overlay, deaf):
             yield f"{host_id} ({overlay}) was removed, though {why}"
+
+
+def _refused_in_the_clear(host: SimulatedHost, host_id: str) -> bool:
+    """Encryption is required for good, and this member has no peer here; it is a member still."""
+    table, agent = host.kernel.table, host.agent
+    required = table.require if table is not None else {}
+    if not required or any(left is not None for left in required.values()):
+        return False
+    return agent is None or host_id in agent.core.members.fleet.members
 
 
 def _unjustified(
