@@ -87,6 +87,10 @@ def test_kept_labs_stay_up_until_they_are_taken_down(lab: LabState, neti_lab: Ne
     assert lifecycle.is_up(lab)
     told = neti_lab("exec", "ec2-1", "sh", "-c", 'neti status -c "$NETI_CONFIG" --json')
     assert told.returncode == 0, told.stderr
+    read = neti_lab("sniff", "--seconds", "0.5")
+    assert read.returncode == 0, read.stderr
+    assert re.search(r"in the clear: [1-9].* packets, [1-9].* with words in them", read.stdout)
+    assert "encrypted: 0 packets" in read.stdout
     assert neti_lab("down").returncode == 0
     assert not lifecycle.anything_left(lab)
 

@@ -84,6 +84,11 @@ def up(
         f"→ '{lab_command(name, 'status')}' shows it",
         f"→ '{lab_command(name, 'down')}' takes it down",
         f"→ '{lab_command(name, 'exec')} {plan.hosts[0].name} neti status' asks one of its hosts",
+        *(
+            [f"→ '{lab_command(name, 'sniff')}' shows what is read between the sites"]
+            if encrypt and not no_agents
+            else []
+        ),
     )
 
 
