@@ -29,12 +29,13 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# The inner loop: what needs neither namespaces nor a lab. Types are checked beside the tests.
+# The inner loop: what needs neither namespaces nor a lab, and properties with a third of their
+# examples. Types are checked beside the tests.
 check: setup
 	$(MAKE) --no-print-directory --jobs 2 lint quick
 
 quick: setup
-	$(VENV)/bin/python -m pytest -q --numprocesses 2 tests/unit tests/docs tests/contract
+	$(VENV)/bin/python -m pytest -q --numprocesses 2 --hypothesis-profile=quick tests/unit tests/docs tests/contract
 
 # What the same tests, and those of neti aws, cover of each room, in branches too; red below a floor.
 coverage: setup

@@ -45,6 +45,8 @@ _in_memory()
 # A busy machine makes any example slow, so no example is judged by the time that it took. A failing
 # one is printed with the line that repeats it.
 settings.register_profile("neti", deadline=None, print_blob=True)
+# make check asks for it by --hypothesis-profile. tests/support/examples.py
+settings.register_profile("quick", settings.get_profile("neti"), max_examples=30)
 settings.load_profile("neti")
 
 HERE: Final = Path(__file__).parent

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import share_of
 
 from neti.aws.prefixes import aggregate, widen
 from neti.aws.published import Choice, choose, parse
@@ -46,7 +47,7 @@ def least_surplus(asked: set[int], at_most: int) -> int:
 
 
 @given(networks, st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60), deadline=None)
 def test_no_other_choice_of_so_few_prefixes_has_less_surplus(
     chosen: Sequence[IPv4Network], at_most: int
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import share_of
 from tests.support.netns import require_root
 
 from neti.cli.config import config_group
@@ -794,7 +795,7 @@ def _loads_or_says_why(path: Path, content: bytes) -> None:
         assert re.match(rf"{re.escape(str(path))}:(\d+:)? ", line), line
 
 
-@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=200, deadline=None)
+@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=share_of(200), deadline=None)
 @given(st.binary(max_size=200))
 @example(b"\xff\xfe")
 @example(b"a: \x85b")
@@ -803,7 +804,7 @@ def test_no_bytes_raise_anything_but_config_error(tmp_path: Path, content: bytes
     _loads_or_says_why(tmp_path / "neti.yml", content)
 
 
-@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=200, deadline=None)
+@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=share_of(200), deadline=None)
 @given(st.text(alphabet=st.sampled_from("abc:-[]{}&*!|>%@`'\"#,? \n\t01.~<="), max_size=60))
 @example("0" * 5000)
 @example("ssh_port: " + "9" * 5000)
@@ -816,7 +817,7 @@ def test_no_yaml_raises_anything_but_config_error(tmp_path: Path, text: str) -> 
 _EXAMPLES = [(DATA / name).read_text() for name in ("neti-2014.yml", "neti-complete.yml")]
 
 
-@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=100, deadline=None)
+@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=share_of(100), deadline=None)
 @given(st.sampled_from(_EXAMPLES), st.integers(0, 2000), st.integers(0, 30), st.text(max_size=10))
 def test_no_slip_of_the_pen_raises_anything_but_config_error(
     tmp_path: Path, text: str, start: int, length: int, typed: str
@@ -826,7 +827,7 @@ def test_no_slip_of_the_pen_raises_anything_but_config_error(
     _loads_or_says_why(tmp_path / "neti.yml", edited.encode(errors="surrogatepass"))
 
 
-@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=200, deadline=None)
+@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=share_of(200), deadline=None)
 @given(st.dictionaries(_WORDS, _TREES, max_size=5))
 def test_no_document_raises_anything_but_config_error(
     tmp_path: Path, document: dict[str, Any]
@@ -852,7 +853,7 @@ _MISPLACED = st.recursive(
 )
 
 
-@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=100, deadline=None)
+@settings(suppress_health_check=_ONCE_PER_TEST, max_examples=share_of(100), deadline=None)
 @given(st.dictionaries(_WORDS.filter(lambda key: key != "bin"), _MISPLACED, max_size=3))
 def test_no_place_makes_an_error_show_a_secret(tmp_path: Path, document: dict[str, Any]) -> None:
     """Wherever in the file a secret came to stand, the errors do not show it."""

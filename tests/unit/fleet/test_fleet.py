@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tests.support.examples import share_of
 
 from neti.errors import EntryError
 from neti.fleet.admission import Admission
@@ -1063,7 +1064,9 @@ class AgainstTheReference(RuleBasedStateMachine):
 
 
 TestAgainstTheReference = AgainstTheReference.TestCase
-TestAgainstTheReference.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestAgainstTheReference.settings = settings(
+    max_examples=share_of(120), stateful_step_count=40, deadline=None
+)
 
 
 # --- properties ---
@@ -1129,7 +1132,7 @@ steps = st.one_of(
 junk_steps = st.tuples(st.sampled_from(("appeared", "vanished", "data")), junk_names)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=share_of(300), deadline=None)
 @given(st.lists(st.tuples(steps, st.lists(junk_steps, max_size=3)), max_size=20))
 def test_junk_changes_nothing_for_the_others(
     story: list[tuple[tuple[str, Any], list[tuple[str, str]]]],

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import share_of
 
 from neti.errors import IdentityError
 from neti.identity.ec2 import Ec2Source
@@ -120,7 +121,7 @@ def test_all_that_is_asked_ends_in_time_however_often_it_fails() -> None:
         assert time.monotonic() - begun < 3
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=share_of(100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=200), st.sampled_from([b"", HEAD, CHUNKED, HEAD + b"\r\n"]))
 def test_no_bytes_raise_anything_else(answer: bytes, before: bytes) -> None:
     with answering(sends(before + answer)) as endpoint, suppress(IdentityError):

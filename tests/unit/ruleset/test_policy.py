@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from tests.support.examples import share_of
 
 from neti.model import Encrypt, Host, Member, Reach, Road, Site
 from neti.model.settings import IPNetwork, OpenPort, Settings
@@ -533,7 +534,9 @@ def listed_by_nft(text: str) -> str:
 
 @pytest.mark.kernel
 @needs_nft
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(
+    max_examples=share_of(60), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(whole_settings, surroundings, st.booleans())
 def test_nft_takes_every_structure(
     settings: Settings, around: Surroundings, reject_all: bool

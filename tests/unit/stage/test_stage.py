@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.support.agents import Box, World, world
+from tests.support.examples import share_of
 
 from neti import durable
 from neti.agent.told import Reload
@@ -166,7 +167,7 @@ class Wishes(RuleBasedStateMachine):
 
 
 TestWishes = Wishes.TestCase
-TestWishes.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestWishes.settings = settings(max_examples=share_of(80), stateful_step_count=30, deadline=None)
 
 
 # --- map enforce ---
