@@ -44,7 +44,7 @@ _PROTOCOL: Final = str(ROUTE_PROTOCOL)
 def run(drill: Run) -> Rows:
     if not wireguard.module_there():
         wireguard.require()
-    seconds = drill.of(full=20.0, short=0.5)
+    seconds = drill.of(full=10.0, short=0.5)
     with Field(drill, hosts=drill.of(full=4, short=2), registry="closed", across=True) as field:
         street = Street(field)
         _lay_out(field)
