@@ -68,10 +68,12 @@ bench-quick: setup
 	scripts/system-packages bench
 	$(VENV)/bin/python -m benchmarks --quick
 
-# In full, and then the migration of a whole fleet among troubles.
+# In full, then the migration of a whole fleet among troubles, and then all of the day's seeds, of
+# which make test plays the first.
 drills: setup
 	$(VENV)/bin/python -m drills
 	$(VENV)/bin/python -m pytest -m long tests/lab
+	$(VENV)/bin/python -m simulation --seeds 1000 --first $$(date -u +%Y%m%d)000 --steps 40 --largest 6
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
