@@ -240,6 +240,7 @@ def power_cut(stage: Stage, host: SimulatedHost) -> None:
     host.kill()
     word = stage.truth.of(host)
     if host.disk.owes:
+        word.lied = True
         word.forget()
         word.damaged, word.down = True, False
     word.forget_since(stage.world.time.now - WRITTEN_BACK)
@@ -433,7 +434,7 @@ def _meddled(stage: Stage, host: SimulatedHost, *, heard: bool = True) -> None:
     word.meddled = stage.world.time.now
     host.users.forget()
     if host.kernel.table is not None:
-        word.overlay = dict(host.kernel.table.elements.get("overlay", {}))
+        word.overlay = host.kernel.reached()
     if heard:
         _changed(host)
 
@@ -841,9 +842,12 @@ def _registered(world: World) -> list[Member]:
 
 @act("release", 1)
 def release(stage: Stage, host: SimulatedHost) -> None:
-    result = host.ask("release").get("result")
-    if isinstance(result, dict):
-        stage.truth.of(host).released |= set(result.get("released", ()))
+    held = set() if host.agent is None else set(host.agent.core.members.fleet.holds)
+    answer = host.ask("release")
+    result = answer.get("result")
+    # Killed meanwhile, or refused by the kernel, it was said all the same.
+    released = result.get("released", ()) if isinstance(result, dict) else held
+    stage.truth.of(host).released |= set(released)
 
 
 @act("the configuration says reject_all: {}", 1.5, lambda c: (c.random() < 0.6,))

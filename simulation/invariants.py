@@ -61,8 +61,7 @@ def removals(world: World, truth: Truth, host: SimulatedHost) -> Found:
     deaf, word.deaf_before = word.deaf_before, None if host.caught_up else host.deaf_from
     if table is None:
         return
-    # Through the tunnel, or in the clear: where encryption is required, only one of them.
-    now = table.elements.get("tunneled", {}) | table.elements.get("overlay", {})
+    now = host.kernel.reached()
     before, word.overlay = word.overlay, now
     for overlay in before.keys() - now.keys():
         host_id = truth.owner.get(overlay, "")
@@ -169,22 +168,24 @@ def open_session(world: World, truth: Truth, host: SimulatedHost) -> Found:
 
 
 def clear(world: World, truth: Truth, host: SimulatedHost) -> Found:
-    """Encryption between sites: where it is required and in force, nothing goes in the clear."""
+    """Encryption between sites: where it is required and in force, nothing goes in the clear. By
+    the maps alone, though set ``require`` would refuse it too."""
     word, kernel = truth.of(host), host.kernel
     table = kernel.table
     if not word.requires or word.damaged or table is None or not kernel.drops:
         return
-    if world.time.now - max(word.meddled, host.moved) <= MENDED_WITHIN or kernel.require():
-        return  # the set refuses whatever the maps say
+    if world.time.now - max(word.meddled, host.moved) <= MENDED_WITHIN:
+        return
     overlay, peers = table.elements.get("overlay", {}), table.elements.get("peers4", {})
     through = table.elements.get("tunneled", {})
     for member in truth.members.values():
         if member.site == host.host.site:
             continue
-        if str(member.overlay) in overlay and str(member.overlay) not in through:
+        to, real = overlay.get(str(member.overlay)), str(member.public)
+        if to is not None and str(member.overlay) not in through:
             yield f"{member.id} must be reached through the tunnel, and is in the clear"
-        if member.public is not None and str(member.public) in peers:
-            yield f"{member.id} must come through the tunnel, and is let in at {member.public}"
+        if real in peers:
+            yield f"{member.id} must come through the tunnel, and is let in at {real}"
 
 
 AFTER_EACH_STEP: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (

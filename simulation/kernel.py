@@ -244,6 +244,13 @@ class SimulatedKernel(MemoryDataplane):
                 self.counted[missed] = self.counted.get(missed, 0) + 1
         return "ipv4" not in self.drops
 
+    def reached(self) -> dict[str, str]:
+        """Overlay addresses that lead anywhere, by whichever road."""
+        if self.table is None:
+            return {}
+        peers = self.table.elements.get("tunnel_peers", {})
+        return {**dict.fromkeys(peers, ""), **self.table.elements.get("overlay", {})}
+
     def admits_ssh(self, whitelist: Iterable[object]) -> bool:
         """By the rules as they stand: one of them names the operators' network."""
         if self.table is None or not self.drops:

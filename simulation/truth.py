@@ -28,6 +28,7 @@ class Word:
     down: bool = False
     damaged: bool = False
     accepted: bool = False  # an operator said that users may be lost, or confirmed a trial
+    lied: bool = False  # its disk lost what it had called safe
     torn: bool = False  # one of its files, and no agent has seen to it yet
     meddled: float = -1e9
     meddled_road: float = -1e9  # and its way to the device, or the device

@@ -36,6 +36,7 @@ from neti.host import listeners, surroundings
 from neti.model import Departure
 from neti.oneshot import restore
 from neti.registry.memory import MemoryRegistry
+from neti.ruleset import reach
 from neti.stage import stages, way_in
 from neti.stage.stages import Record
 from neti.stage.taking_up import Found
@@ -230,6 +231,11 @@ def a_lost_device_stays_lost() -> Patches:
     yield patch.object(Roads, "put_right", lambda self: "" if self._up else real(self))
 
 
+def what_is_required_is_preferred() -> Patches:
+    """Encryption that is required and confirmed counts as a wish: the clear road stays open."""
+    yield patch.object(reach, "_NOT_IN_THE_CLEAR", frozenset())
+
+
 def anybodys_key_file_is_used() -> Patches:
     """A key file that was copied from another machine is taken for this host's."""
     real = StateFolder._document
@@ -272,6 +278,7 @@ FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     open_sessions_do_not_matter,
     a_lost_device_stays_lost,
     anybodys_key_file_is_used,
+    what_is_required_is_preferred,
 )
 
 

@@ -177,6 +177,11 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
         3,
         [_PREFER, _REST, Act("delete_device", 0), *[Act("time", -1, (61.0,))] * 3],
     ),
+    old_faults.what_is_required_is_preferred: (
+        "clear",
+        4,
+        [_REST, Act("require_wholly", -1, (32.0,)), _REST, Act("restart", 0)],
+    ),
     old_faults.anybodys_key_file_is_used: (
         "keys",
         3,
