@@ -37,9 +37,11 @@ def _below(seen: Encryption) -> Iterator[str]:
     if seen.keyless:
         ids = ", ".join(seen.keyless_ids) + and_more(seen.keyless - len(seen.keyless_ids))
         yield f"{counted(seen.keyless, 'member')} without a key: {ids}"
-    for one in seen.unheard:
-        last = "had no handshake" if one.since is None else f"last shook hands {_ago(one.since)}"
-        yield f"no answer from {one.id} ({one.overlay}), which {last}"
+    for silent in seen.unheard:
+        last = "had no handshake"
+        if silent.since is not None:
+            last = f"last shook hands {_ago(silent.since)}"
+        yield f"no answer from {silent.id} ({silent.overlay}), which {last}"
     if seen.unheard_count > len(seen.unheard):
         yield f"and {seen.unheard_count - len(seen.unheard)} more do not answer"
 
