@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SEEDS, STEPS = 80, 40  # the first of the 1000 that make drills plays
+SEEDS, STEPS = 200, 40  # the first of the 1,000 that make drills plays
 
 
 def test_todays_seeds_end_well() -> None:

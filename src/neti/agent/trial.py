@@ -228,6 +228,8 @@ class Trying:
     def _observe(self, trial: Trial) -> evidence.Observed:
         core, progress = self._core, self._progress
         assert progress is not None
+        # Strangers are refused already where a trial is of encryption alone, and go on being.
+        shuts_ports = not core.stage.record.confirmed
         return evidence.Observed(
             registry=progress.registry,
             in_step=core.in_step.fresh,
@@ -238,9 +240,9 @@ class Trying:
             before_seconds=progress.before_seconds,
             refused_members=self._refused_members(trial),
             way_in=core.stage.refusal() or self._sessions.shut_out(),
-            lost_uses=self._shadow.lost_uses(trial.began),
-            incomplete=self._shadow.incomplete(trial.began),
-            unanswered=self._still_unanswered(progress),
+            lost_uses=self._shadow.lost_uses(trial.began) if shuts_ports else (),
+            incomplete=self._shadow.incomplete(trial.began) if shuts_ports else "",
+            unanswered=self._still_unanswered(progress) if shuts_ports else (),
             containers=self._kernel.containers,
             unsaved=core.stage.not_on_disk() or "",
             clear=self._in_the_clear(progress) if trial.require else None,

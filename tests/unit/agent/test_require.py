@@ -335,6 +335,22 @@ def test_what_is_refused_in_the_trial_keeps_it_from_being_confirmed(fleet: World
     assert not requires(box)
 
 
+def test_what_strangers_are_refused_is_no_evidence_where_ports_are_shut_already(
+    fleet: World,
+) -> None:
+    """A trial of encryption alone shuts no port, so nothing that the record of refused packets
+    says about ports speaks against it."""
+    box = started(fleet, sites=fleet.sites)
+    box.ask("enforce", wait=True)
+    box.ask("confirm")
+    reload(box, **asking(fleet, Encrypt.REQUIRE))
+    box.shadow.uses, box.shadow.full = ("9100/tcp (1 source)",), "the record is full"
+    box.shadow.used = {("tcp", 9100): "9100/tcp (1 source)"}
+    assert box.ask("enforce", seconds=60)["result"]["of"] == ["encryption"]
+    fleet.pass_time(50)
+    assert requires(box)
+
+
 def test_the_preview_lists_connections_that_would_be_refused(fleet: World) -> None:
     """By what the operator has to look for: an older one, a real address, IPv6."""
     box = keyless(fleet)
