@@ -91,6 +91,10 @@ class Disk:
         """The files that could not be used and have not been written since."""
         return {fault.file for fault in self._faults.values()}
 
+    def overlook(self, name: str) -> None:
+        """That this file could not be used changes nothing here."""
+        self._mended(name)
+
     def _mended(self, name: str) -> None:
         for key in [key for key, fault in self._faults.items() if fault.file == name]:
             del self._faults[key]

@@ -26,6 +26,8 @@ class OwnKey:
         self._public: PublicKey | None = None
         self._judged: tuple[Settings | None, Host | None, bool] = None, None, False
         self._device: PrivateKey | None = None  # which this host is registered with
+        if not self.wanted:
+            core.disk.overlook(KEY_FILE)  # a key that nobody needs is nobody's problem
 
     @property
     def wanted(self) -> bool:

@@ -41,6 +41,16 @@ def test_a_host_whose_site_encrypts_nothing_has_no_key(there: World) -> None:
     assert not (box.settings.table_files_path / KEY_FILE).exists()
 
 
+def test_a_key_that_cannot_be_used_is_no_problem_where_none_is_needed(there: World) -> None:
+    """Where one is, another one is made, which mends the file."""
+    box = there.started(1)
+    box.stop()
+    (box.settings.table_files_path / KEY_FILE).write_text("torn")
+    box.start()
+    there.settle()
+    assert "state" not in box.problems()
+
+
 @pytest.mark.parametrize("site", ["ec2", "vpc"])
 def test_a_host_registers_with_its_key_if_either_site_encrypts(there: World, site: str) -> None:
     encrypting(there, "vpc")
