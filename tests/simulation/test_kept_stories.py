@@ -17,6 +17,21 @@ _MUCH: Final = [
 ]
 
 STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
+    "a host registers twice before its peer could read its record, and then the registry is away": (
+        4,
+        [
+            Act("pause_at", 3, (6,)),
+            Act("move", 3, (93, True)),
+            Act("time", -1, (31.0,)),
+            Act("pause_at", 0, (11,)),
+            Act("time", -1, (31.0,)),
+            Act("go_on", 3),
+            Act("strict_on"),
+            Act("registry_away"),
+            Act("go_on", 0),
+            Act("long_time", -1, (130.0,)),
+        ],
+    ),
     "a way in that is back in the file, and not in the rules, because the kernel refuses them": (
         3,
         [

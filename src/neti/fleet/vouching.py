@@ -66,6 +66,9 @@ class Vouching:
         self.trusted: Set[str] = self._trusted
         self._said: dict[str, HostRead] = {}  # by id: records whose word is not proved
         self._twins: dict[str, str] = {}  # by id: what came directly after its record was written
+        # By id: those before it, until the record is read. A host may register twice meanwhile,
+        # and must not be nobody for that moment.
+        self._former_twins: dict[str, set[str]] = {}
         self._made: dict[str, int] = {}  # names whose step was read
         self._listed: dict[str, set[str]] = {}  # by id: names of a whole list, until it is read
         self._since_gap: set[str] | None = None  # in a gap: ids that were proved since it began
@@ -91,6 +94,7 @@ class Vouching:
         # An entry that came without a record while we watched is nobody's word.
         open_still = (
             self._twins.get(host_id) == name
+            or name in self._former_twins.get(host_id, ())
             or name in self._made
             or name in self._listed.get(host_id, ())
         )
@@ -149,6 +153,8 @@ class Vouching:
         """An entry came while we watched. Whether it may be its host's word."""
         twin, self._just_changed = self._just_changed == host_id, None
         if twin and self.reads:
+            if (before := self._twins.get(host_id)) is not None:
+                self._former_twins.setdefault(host_id, set()).add(before)
             self._twins[host_id] = name
             self._look(host_id, now)
         elif self.mode == "off":
@@ -223,6 +229,7 @@ class Vouching:
             return True
         self._said[read.host_id] = read
         self._listed.pop(read.host_id, None)
+        self._former_twins.pop(read.host_id, None)
         return self._prove(read.host_id)
 
     def is_next(self, host_id: str) -> bool:
@@ -240,6 +247,10 @@ class Vouching:
         self._made.pop(name, None)
         if self._twins.get(host_id) == name:
             del self._twins[host_id]
+        if (former := self._former_twins.get(host_id)) is not None:
+            former.discard(name)
+            if not former:
+                del self._former_twins[host_id]
         if self._proved.get(host_id) == name:
             del self._proved[host_id]
             self._trusted.discard(host_id)
@@ -249,6 +260,7 @@ class Vouching:
         self._said.pop(host_id, None)
         self._note_key(host_id, None)
         self._listed.pop(host_id, None)
+        self._former_twins.pop(host_id, None)
         self._asking.forget_host(host_id)
         self._pace.forget(host_id)
 

@@ -141,6 +141,39 @@ def test_a_host_whose_address_changes_is_followed_at_once() -> None:
     assert not world.fleet.unvouched  # the former entry stands, and is no fault
 
 
+def test_a_host_that_registers_again_before_its_record_was_read_stays_a_member() -> None:
+    """It comes back by a first entry, moves by a second, and the registry cannot be asked."""
+    world = World()
+    world.vanish(world.register(1), at=1.0)
+    assert world.fleet.lost
+    first = world.name(1, 1)
+    second = world.name(1, 2, private=IPv4Address("10.0.0.99"))
+    for name in (first, second):
+        world.write("h1", name)
+        world.made[name] = world.step
+        world.fleet.appeared(name)
+        assert world.private(1) == "10.0.0.1"
+    world.fleet.vanished(first, now=2.0)
+    assert world.private(1) == "10.0.0.1"
+    world.answer()
+    assert world.private(1) == "10.0.0.99"
+    assert not world.fleet.lost
+
+
+def test_a_former_entry_that_its_record_does_not_name_any_more_is_not_believed() -> None:
+    world = World()
+    world.vanish(world.register(1), at=1.0)
+    first, second = world.name(1, 1), world.name(1, 2, private=IPv4Address("10.0.0.99"))
+    for name in (first, second):
+        world.write("h1", name)
+        world.made[name] = world.step
+        world.fleet.appeared(name)
+    world.answer()
+    world.vanish(second, at=3.0)
+    assert world.fleet.lost
+    assert world.private(1) == "10.0.0.99"
+
+
 def test_a_former_entry_may_vanish_later() -> None:
     world = World()
     old = world.register(1)
