@@ -48,6 +48,7 @@ class Registration:
         self.entry: str | None = None  # the name under which this host is registered now
         self.leaving: Request | None = None
         self._underway = 0  # jobs "lease" and "register" that have not ended
+        self._once_more = False  # register again when that is over
         self._move_said = False  # an operator moved a lease, to this host or away from it
         self._former_overlay: IPv4Address | None = None  # of this run, if it has changed
         self._held_since: float | None = None  # somebody else holds this id since then
@@ -69,6 +70,10 @@ class Registration:
             return
         if wait := self._endings.wait(core.now()):
             core.soon("register", wait)
+            return
+        if self._underway:
+            # Two at a time would take each other's entry for another host's, and leave one behind.
+            self._once_more = True
             return
         registry, host_id, subnet = core.out.registry, core.host.id, core.settings.overlay_subnet
         overlay = core.members.overlay
@@ -137,6 +142,9 @@ class Registration:
     def job_ended(self) -> None:
         """A job "lease" or "register" is over, whatever became of it."""
         self._underway -= 1
+        if self._once_more and not self._underway:
+            self._once_more = False
+            self._core.soon("register")
         if self.leaving is not None and not self._underway:
             self._say_goodbye()
 

@@ -96,6 +96,24 @@ def test_a_reload_that_turns_encryption_on_and_off_tells_peers(there: World) -> 
     assert said(box) == ""
 
 
+def test_one_registration_at_a_time(there: World) -> None:
+    """The second would take the first one's entry for another host's, and leave it behind."""
+    box = there.started(1)
+    agent, timers = box.running, box.running.core.timers
+    agent.registration._underway += 1
+    asked = agent.registration._asked
+    encrypting(there, "ec2")
+    box.new_settings = replace(box.settings, sites=there.sites)
+    box.ask("reload")
+    assert agent.registration._asked == asked
+    assert said(box) == ""
+    agent.registration.job_ended()
+    assert "register" in timers.due
+    there.settle()
+    assert said(box) == agent.core.own_key.text != ""
+    assert "impostor" not in box.problems()
+
+
 def test_a_host_whose_key_another_holds_makes_a_new_one(there: World) -> None:
     encrypting(there, "ec2")
     keys = [new_key(), new_key()]
