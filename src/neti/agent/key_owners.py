@@ -36,6 +36,12 @@ class KeyOwners:
         self._read.pop(key, None)
         self._asked.discard(key)
 
+    def ask_again(self) -> None:
+        """For answers that did not come: what was asked before the registry was there is lost."""
+        unread = [KeyName(str(key)) for key in self._asked if self._read.get(key) is None]
+        if unread and self._core.in_step.fresh:
+            self._core.out.registry.ask(unread)
+
     def may_have(self, host_id: str, key: PublicKey, held: HeldPeers) -> bool:
         """Whether this member may have the peer that its record says. The registry is asked once
         where another one has it."""

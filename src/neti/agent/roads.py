@@ -180,6 +180,7 @@ class Roads:
         device is as it was left. Returns what it was not."""
         self._core.soon("roads", _EVERY)
         self._journal.take_changes()
+        self._owners.ask_again()
         self.follow()
         return self.put_right()
 

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from tests.support.agents import Box, World, world
 
+from neti.agent.key_owners import KeyOwners
 from neti.dataplane.wireguard.keys import new_key, public_half
 from neti.errors import DataplaneError
 from neti.model import Encrypt, Road
 from neti.model.wireguard_key import PublicKey
+from neti.registry import KeyRead
+from neti.registry.record import KeyName
 from neti.ruleset.peers import RemovePeer
 from neti.state.folder import StateFolder
 
@@ -294,6 +297,23 @@ def test_a_key_that_two_records_say_stays_with_whom_the_registry_names(there: Wo
     assert peers(first) == {key(second): (overlay(second),)}
     assert road(first, third) is None
     assert first.problems()["key_of_another"]
+
+
+def test_whose_a_key_is_is_asked_until_it_is_told(there: World) -> None:
+    """A question from before the registry was there is lost, and peers would go by the order in
+    which members stand on disk."""
+    first, second = pair(there)
+    core = first.running.core
+    asked: list[KeyName] = []
+    owners = KeyOwners(core)
+    owners._asked.add(key(second))
+    core.out.registry.ask = asked.extend  # type: ignore[method-assign,assignment]  # counted here
+    owners.ask_again()
+    owners.ask_again()
+    assert asked == [KeyName(str(key(second)))] * 2
+    owners.read(KeyRead(str(key(second)), second.host.id))
+    owners.ask_again()
+    assert len(asked) == 2
 
 
 def test_a_key_that_nobody_holds_in_the_registry_stays_with_whom_it_was(there: World) -> None:
