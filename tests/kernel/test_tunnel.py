@@ -3,6 +3,7 @@
 Both hosts are 10.0.0.11, each in its own site: see ``tests.support.tunnel_net``.
 """
 
+import socket
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -386,6 +387,25 @@ def test_whatever_is_missing_nothing_leaves_in_the_clear(required: TwoSites, mis
         assert not echoes(a.net, name, B.overlay, 7001, data=marker, dead=True)
         with suppress(OSError):
             reaches(a.net, name, B.overlay, 7000)
+    assert sniffer.heard(marker) == 0
+    with caller(a.net, a.net.host) as sock:
+        sock.sendto(marker, (B.public, 7001))  # the sniffer hears well
+        wait_until(lambda: sniffer.heard(marker) > 0)
+    sniffer.close()
+
+
+def test_a_socket_that_is_bound_to_the_uplink_sends_nothing_in_the_clear(
+    required: TwoSites,
+) -> None:
+    """SO_BINDTODEVICE needs no root, and the kernel routes by it whatever the mark says."""
+    a = required.a
+    marker = b"0123456789 in the clear 9876543210"
+    sniffer = Sniffer(a.net, required.road, A.site)
+    with caller(a.net, a.net.host) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+        for _ in range(3):
+            with suppress(OSError):
+                sock.sendto(marker, (B.overlay, 7001))
     assert sniffer.heard(marker) == 0
     with caller(a.net, a.net.host) as sock:
         sock.sendto(marker, (B.public, 7001))  # the sniffer hears well

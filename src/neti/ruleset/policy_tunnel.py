@@ -82,7 +82,13 @@ def tunnel_chains(settings: Settings, surroundings: Surroundings, whose: Whose) 
     yield Chain(
         "tunnel_out",
         f"type filter hook postrouting priority {_DEPARTURE}; policy accept;",
-        (f"{_TO} {_SYN} {_segment(tunnel)}", f"{_TO} ip saddr set {tunnel.own}"),
+        (
+            f"{_TO} {_SYN} {_segment(tunnel)}",
+            f"{_TO} ip saddr set {tunnel.own}",
+            # A program that binds its socket to another interface (SO_BINDTODEVICE, which needs no
+            # root) is routed by that one, whatever the mark says.
+            f'oifname != "lo" oifname != "{TUNNEL_DEVICE}" {_has_mark(tunnel)} {peer} drop',
+        ),
     )
     yield Chain(
         "to_overlay",

@@ -165,6 +165,10 @@ def test_what_leaves_by_the_tunnel_bears_the_own_overlay_address() -> None:
     assert rules(made, "tunnel_out") == (
         'oifname "neti0" tcp flags & (syn|rst) == syn tcp option maxseg size set 1380',
         'oifname "neti0" ip saddr set 192.168.0.1',
+        (
+            'oifname != "lo" oifname != "neti0" meta mark & 0x1000 == 0x1000 '
+            "ip daddr 192.168.0.0/18 ip daddr @tunnel_peers drop"
+        ),
     )
 
 
