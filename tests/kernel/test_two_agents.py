@@ -116,7 +116,7 @@ class Machine:
 
     def peers(self) -> set[str]:
         """Public keys of the peers that its device holds."""
-        path = Path(f"/proc/{self.inside.pid}/root/run/wireguard/neti0.sock")
+        path = Path("/proc", str(self.inside.pid), "root", "run", "wireguard", "neti0.sock")
         with contextlib.closing(UapiWireGuard(path)) as door:
             device = door.device()
         assert device is not None
