@@ -19,7 +19,7 @@ import pytest
 from tests.support.netns import require_root
 from tests.support.wireguard_pair import kinds, require_wireguard_go, started
 
-from neti.dataplane.wireguard import DEVICE, road
+from neti.dataplane.wireguard import DEVICE, memory, netlink, road, uapi
 from neti.dataplane.wireguard.keys import new_key, public_half
 from neti.dataplane.wireguard.memory import MemoryTunnel
 from neti.dataplane.wireguard.road import MARK, Road, our_rule
@@ -227,6 +227,19 @@ def test_key_port_and_mtu_are_put_right(world: World) -> None:
     )
     assert put_right(world, {}) == found
     is_whole(world, {})
+
+
+def test_a_device_of_an_earlier_version_gets_its_mark(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers = wished(peer(1))
+    with monkeypatch.context() as earlier:
+        for door in (memory, netlink, uapi):
+            earlier.setattr(door, "FWMARK", 0)
+        put_right(world, peers)
+    assert faults(world, peers) == ("its packets have mark 0x0 and not 0x2000",)
+    put_right(world, peers)
+    is_whole(world, peers)
 
 
 def test_peers_are_put_right_and_counted(world: World) -> None:

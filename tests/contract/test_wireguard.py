@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 import pytest
 from tests.support.wireguard_pair import PORT, Pair, kinds, module_there, pair
 
-from neti.dataplane.wireguard import WireGuard, netlink
+from neti.dataplane.wireguard import FWMARK, WireGuard, netlink
 from neti.dataplane.wireguard.keys import new_key, public_half
 from neti.errors import DeviceMissing, DeviceRefused
 from neti.model.wireguard_key import PublicKey
@@ -88,10 +88,10 @@ def test_a_device_that_is_not_there(ends: Pair) -> None:
 
 def test_key_and_port_are_read_back(ends: Pair) -> None:
     end, _ = ends.ends
-    assert held(end.door) == Device(end.key, PORT)
+    assert held(end.door) == Device(end.key, PORT, fwmark=FWMARK)
     another = new_key()
     end.door.configure(another, PORT + 1)
-    assert held(end.door) == Device(public_half(another), PORT + 1)
+    assert held(end.door) == Device(public_half(another), PORT + 1, fwmark=FWMARK)
 
 
 def test_no_private_key_is_shown(ends: Pair) -> None:
@@ -210,7 +210,7 @@ def test_a_port_that_is_taken(real: Pair) -> None:
         end.door.configure(end.private, 4444)
     assert held(end.door).port != 4444
     end.door.configure(end.private, PORT)
-    assert held(end.door) == Device(end.key, PORT)
+    assert held(end.door) == Device(end.key, PORT, fwmark=FWMARK)
 
 
 # --- packets ---

@@ -5,11 +5,11 @@ Both hosts are 10.0.0.11, each in its own site: see ``tests.support.tunnel_net``
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from ipaddress import ip_address, ip_network
 
 import pytest
-from tests.kernel.test_tunnel import DOCKER
+from tests.kernel.test_tunnel import DOCKER, MANGLE
 from tests.support import netns
 from tests.support.netns import Server, alive, connect, reaches, require_root
 from tests.support.talking import (
@@ -18,9 +18,11 @@ from tests.support.talking import (
     caller,
     echoed,
     echoes,
+    udp,
     wait_until,
 )
 from tests.support.tunnel_net import (
+    PORT,
     A,
     B,
     TunnelHost,
@@ -115,6 +117,44 @@ def test_nothing_goes_in_the_clear_and_nothing_is_let_in(
     assert reaches(b.net, b.net.host, A.overlay, 8080)
     assert sniffer.heard(MARKER) == 0
     sniffer.close()
+
+
+@pytest.mark.parametrize("enforcement", [BOTH, ALONE, REQUIRED])
+def test_the_tunnels_port_is_no_way_out_for_other_programs(
+    sites: TwoSites, enforcement: Enforcement
+) -> None:
+    """Whoever binds it once wireguard-go has ended, which needs no root."""
+    a = sites.a
+    a.wireguard.stop()
+    sniffer = Sniffer(a.net, sites.road, A.site)
+
+    def sends() -> None:
+        for to in (B.public, B.overlay):
+            with suppress(PermissionError):
+                sock.sendto(MARKER, (to, PORT))
+
+    with a.inside(lambda: udp(PORT)) as sock:
+        stands(a, enforcement)
+        sends()
+        assert sniffer.heard(MARKER) == 0
+        stands(a, PERMANENT)
+        sends()
+        wait_until(lambda: sniffer.heard(MARKER) == 2)  # the sniffer hears well
+    sniffer.close()
+
+
+def test_another_programs_marks_do_not_keep_the_tunnel_shut(sites: TwoSites) -> None:
+    """iptables' CONNMARK replaces the whole mark of each packet, WireGuard's own too."""
+    a, b = sites.a, sites.b
+    Server(b.net, b.net.host, 7000)
+    nft(a.net.host, MANGLE)
+    a.untracked = False
+    sites.both(Road.REQUIRED)
+    stands(a, REQUIRED)
+    assert reaches(a.net, a.net.host, B.overlay, 7000)
+    a.wireguard.restart()  # a handshake
+    sites.know_each_other()
+    assert reaches(a.net, a.net.host, B.overlay, 7000)
 
 
 def test_the_kernel_alone_goes_back(sites: TwoSites) -> None:

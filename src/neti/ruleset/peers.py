@@ -55,11 +55,12 @@ class PeerState:
 @dataclass(frozen=True, slots=True)
 class Device:
     """``public_key``: of the private key that it holds; None: it holds none. ``port`` 0: it
-    listens nowhere."""
+    listens nowhere. ``fwmark``: on the packets that it sends; 0: none."""
 
     public_key: PublicKey | None
     port: int
     peers: Mapping[PublicKey, PeerState] = field(default_factory=dict)
+    fwmark: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from neti.model.settings import OpenPort, Settings
 from neti.ruleset.networks import by_family, listed
 from neti.ruleset.objects import Chain
 from neti.ruleset.policy_judge import icmp
-from neti.ruleset.surroundings import Whose
+from neti.ruleset.surroundings import SENT_MARK, Whose
 
 SETS: Final = (
     # Real addresses of members with which nothing may go in the clear, once it is required.
@@ -30,6 +30,7 @@ SETS: Final = (
 )
 _REQUIRED: Final = "meta nfproto @require"
 _ICMP: Final = "meta l4proto { icmp, icmpv6 }"
+_FIRST: Final = -310  # before mangle and raw, where other programs set marks
 
 
 def to_clear(whose: Whose | None = None) -> Iterator[str]:
@@ -46,8 +47,30 @@ def from_clear(*, forwarded: bool) -> str:
 
 
 def require_chains(settings: Settings) -> Iterator[Chain]:
+    yield from _by_the_port(settings)
     yield from _outward(settings)
     yield from _inward(settings)
+
+
+def _by_the_port(settings: Settings) -> Iterator[Chain]:
+    """Who has the port is not yet WireGuard: once wireguard-go has ended, any program may bind it,
+    and would send in the clear what the chains below let through. So it goes by the device's mark,
+    and this early, because other programs replace marks."""
+    port = f"meta nfproto ipv4 udp sport {settings.tunnel_port}"
+    yield Chain(
+        "from_port",
+        f"type filter hook output priority {_FIRST}; policy accept;",
+        (f"{port} meta mark & {SENT_MARK:#x} == 0 goto from_port_unmarked",),
+    )
+    yield Chain(
+        "from_port_unmarked",
+        None,
+        (
+            # An overlay address leads to lo at first.
+            f'oif "lo" ip daddr != {settings.overlay_subnet} accept',
+            f'{_REQUIRED} counter name "clear_new" drop',
+        ),
+    )
 
 
 def _outward(settings: Settings) -> Iterator[Chain]:

@@ -16,6 +16,10 @@ CONTAINER_KINDS: Final = '{ "bridge", "veth" }'
 # Printable ASCII without the quote, the asterisk and the backslash.
 PLAIN_INTERFACE: Final = re.compile(r"[!#-)+-\[\]-~]+")
 TUNNEL_DEVICE: Final = "neti0"
+# On WireGuard's own packets, by the device itself: only who has CAP_NET_ADMIN or CAP_NET_RAW can
+# mark a socket, whereas everybody can bind a port. Another bit than ``Tunnel.mark``, which would
+# lead them back into the device.
+SENT_MARK: Final = 0x2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,7 @@ def test_what_wireguard_go_says_is_read(tmp_path: Path) -> None:
     said = f"""\
 private_key={PRIVATE.raw.hex()}
 listen_port=51820
+fwmark=8192
 something_new=7
 public_key={first.raw.hex()}
 preshared_key={"00" * 32}
@@ -80,6 +81,7 @@ errno=0
     assert device is not None
     assert device.public_key == public_half(PRIVATE)
     assert device.port == 51820
+    assert device.fwmark == 8192
     allowed = frozenset({IPv4Network("192.168.0.1"), IPv4Network("10.0.0.0/8")})
     endpoint = Endpoint(IPv6Address("fe80::1%3"), 51821)
     whole = PeerState(Peer(first, allowed, endpoint, 25), 1800000000.5, received=2, sent=3)

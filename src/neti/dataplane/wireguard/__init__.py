@@ -12,9 +12,10 @@ from typing import Final, Protocol
 
 from neti.model.wireguard_key import PrivateKey
 from neti.ruleset.peers import Change, Device
-from neti.ruleset.surroundings import TUNNEL_DEVICE
+from neti.ruleset.surroundings import SENT_MARK, TUNNEL_DEVICE
 
 DEVICE: Final = TUNNEL_DEVICE
+FWMARK: Final = SENT_MARK
 
 
 class WireGuard(Protocol):
@@ -28,9 +29,9 @@ class WireGuard(Protocol):
         """What the device holds now; None: there is none. Costs some microseconds a peer."""
 
     def configure(self, private: PrivateKey, port: int) -> None:
-        """Its key and the UDP port on which it listens. With another key than before, all sessions
-        end, and begin anew with the next packet. Peers stay, but for one with this very key, which
-        is dropped."""
+        """Its key, the UDP port on which it listens, and FWMARK on what it sends. With another
+        key than before, all sessions end, and begin anew with the next packet. Peers stay, but for
+        one with this very key, which is dropped."""
 
     def apply(self, changes: Sequence[Change]) -> None:
         """In this order, one after another: there is no all-or-nothing. After an exception the

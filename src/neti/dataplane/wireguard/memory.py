@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_network
 
-from neti.dataplane.wireguard import DEVICE, WireGuard
+from neti.dataplane.wireguard import DEVICE, FWMARK, WireGuard
 from neti.dataplane.wireguard.keys import public_half
 from neti.dataplane.wireguard.road import MARK, Link, Road, our_rule
 from neti.dataplane.wireguard.tunnel import Kind, WholeTunnel
@@ -39,13 +39,16 @@ class MemoryWireGuard:
         self.changes: list[Change] = []
         self._public: PublicKey | None = None
         self._port = 0
+        self.fwmark = 0
         self._peers: dict[PublicKey, PeerState] = {}
         self._owners: dict[Allowed, PublicKey] = {}
 
     def close(self) -> None: ...
 
     def device(self) -> Device | None:
-        return Device(self._public, self._port, dict(self._peers)) if self.there else None
+        if not self.there:
+            return None
+        return Device(self._public, self._port, dict(self._peers), self.fwmark)
 
     def configure(self, private: PrivateKey, port: int) -> None:
         self._must_be_there()
@@ -55,7 +58,7 @@ class MemoryWireGuard:
         if public != self._public:
             # Sessions end. When the last handshake was stays known, as with the real ones.
             self._remove(public)
-        self._public, self._port = public, port
+        self._public, self._port, self.fwmark = public, port, FWMARK
 
     def apply(self, changes: Sequence[Change]) -> None:
         for number, change in enumerate(changes):
@@ -113,7 +116,7 @@ class MemoryWireGuard:
     def vanish(self) -> None:
         """As 'ip link delete' or the end of wireguard-go: all of it is gone."""
         self.there, self._public, self._port, self._peers = False, None, 0, {}
-        self._owners = {}
+        self._owners, self.fwmark = {}, 0
 
     def shake_hands(self, key: PublicKey, at: float, endpoint: Endpoint | None = None) -> None:
         """With a peer that is there, at a time of CLOCK_REALTIME; from another endpoint than was

@@ -20,7 +20,7 @@ from neti.dataplane.netlink import (
     attributes,
     nested,
 )
-from neti.dataplane.wireguard import DEVICE
+from neti.dataplane.wireguard import DEVICE, FWMARK
 from neti.dataplane.wireguard.refusals import refused
 from neti.errors import DataplaneUnavailable, DeviceMissing, KernelRefused
 from neti.model.wireguard_key import PrivateKey, PublicKey
@@ -40,7 +40,7 @@ _GENERIC: Final = struct.Struct("=BBH")  # command, version, reserved
 _CONTROL, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 0x10, 3, 1, 2
 _GET, _SET = 0, 1
 _VERSION: Final = 1
-_IFNAME, _PRIVATE_KEY, _PUBLIC_KEY, _LISTEN_PORT, _PEERS = 2, 3, 4, 6, 8
+_IFNAME, _PRIVATE_KEY, _PUBLIC_KEY, _LISTEN_PORT, _FWMARK, _PEERS = 2, 3, 4, 6, 7, 8
 _P_KEY, _P_FLAGS, _P_ENDPOINT, _P_KEEPALIVE = 1, 3, 4, 5
 _P_HANDSHAKE, _P_RECEIVED, _P_SENT, _P_ALLOWED = 6, 7, 8, 9
 _REMOVE_ME, _REPLACE_ALLOWED, _UPDATE_ONLY = 1, 2, 4
@@ -78,7 +78,7 @@ class KernelWireGuard:
             if error.number in _GONE:
                 return None
             raise
-        public, port = None, 0
+        public, port, fwmark = None, 0, 0
         held: dict[bytes, _Reading] = {}
         for body in bodies:
             for kind, value in attributes(body[_GENERIC.size :]):
@@ -87,14 +87,17 @@ class KernelWireGuard:
                         public = PublicKey(value)
                     case 6:  # _LISTEN_PORT
                         port = struct.unpack("=H", value)[0]
+                    case 7:  # _FWMARK
+                        fwmark = struct.unpack("=I", value)[0]
                     case 8:  # _PEERS
                         _collect(value, held)
         states = [reading.state() for reading in held.values()]
-        return Device(public, port, {state.peer.key: state for state in states})
+        return Device(public, port, {state.peer.key: state for state in states}, fwmark)
 
     def configure(self, private: PrivateKey, port: int) -> None:
         words = attribute(_PRIVATE_KEY, private.raw)
         words += attribute(_LISTEN_PORT, struct.pack("=H", port))
+        words += attribute(_FWMARK, struct.pack("=I", FWMARK))
         self._set(words, f"its key and UDP port {port}")
 
     def apply(self, changes: Sequence[Change]) -> None:

@@ -14,7 +14,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
-from neti.dataplane.wireguard import DEVICE, WireGuard, netlink, road
+from neti.dataplane.wireguard import DEVICE, FWMARK, WireGuard, netlink, road
 from neti.dataplane.wireguard.keys import public_half
 from neti.dataplane.wireguard.netlink import KernelWireGuard
 from neti.dataplane.wireguard.road import Link, Road
@@ -239,6 +239,8 @@ def _of_device(device: Device, public: PublicKey, port: int) -> list[str]:
         said.append("its key is missing" if device.public_key is None else "its key is another")
     if device.port != port:
         said.append(f"its UDP port is {device.port} and not {port}")
+    if device.fwmark != FWMARK:
+        said.append(f"its packets have mark {device.fwmark:#x} and not {FWMARK:#x}")
     return said
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from neti.dataplane.wireguard import DEVICE
+from neti.dataplane.wireguard import DEVICE, FWMARK
 from neti.dataplane.wireguard.keys import public_half
 from neti.dataplane.wireguard.refusals import refused
 from neti.errors import DataplaneError, DataplaneUnavailable, DeviceMissing, DeviceSilent
@@ -60,7 +60,8 @@ class UapiWireGuard:
         return self._read(lines)
 
     def configure(self, private: PrivateKey, port: int) -> None:
-        words = f"private_key={private.raw.hex()}\nlisten_port={port}\n"
+        # In this order: the port is opened with the mark.
+        words = f"private_key={private.raw.hex()}\nfwmark={FWMARK}\nlisten_port={port}\n"
         self._asked(f"set=1\n{words}", f"its key and UDP port {port}")
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -107,7 +108,7 @@ class UapiWireGuard:
         return bytes(answer[:-2])
 
     def _read(self, lines: list[str]) -> Device:
-        public, port = None, 0
+        public, port, fwmark = None, 0, 0
         peers: dict[PublicKey, PeerState] = {}
         for head, *more in _groups(lines):
             key, _, value = head.partition("=")
@@ -118,7 +119,9 @@ class UapiWireGuard:
                 public = self._public(value)
             elif key == "listen_port":
                 port = int(value)
-        return Device(public, port, peers)
+            elif key == "fwmark":
+                fwmark = int(value)
+        return Device(public, port, peers, fwmark)
 
     def _public(self, private: str) -> PublicKey:
         if self._known is None or self._known[0] != private:
