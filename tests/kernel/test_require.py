@@ -6,7 +6,7 @@ Both hosts are 10.0.0.11, each in its own site: see ``tests.support.tunnel_net``
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 from tests.kernel.test_tunnel import DOCKER, MANGLE
@@ -16,29 +16,34 @@ from tests.support.talking import (
     Echo,
     Sniffer,
     caller,
+    datagram,
     echoed,
     echoes,
+    send_forged,
     udp,
     wait_until,
 )
 from tests.support.tunnel_net import (
     PORT,
+    PRIVATE,
     A,
     B,
     TunnelHost,
     TwoSites,
+    ip,
     nft,
     two_sites,
 )
 
 from neti.dataplane import way_out
 from neti.dataplane.nftables import NftablesDataplane
-from neti.model import Encrypt, Road
+from neti.model import Encrypt, Member, Road, entry
 from neti.model.settings import OpenPort
 from neti.ruleset.enforce import PERMANENT, REQUIRED, Enforcement
 
 pytestmark = pytest.mark.kernel
 
+NEAR, NEAR_OUTSIDE = "10.0.0.1", "198.51.100.77"
 MARKER = b"0123456789 in the clear 9876543210"
 BOTH = Enforcement(seconds=500, require=500)
 ALONE = Enforcement(permanent=True, require=500)
@@ -248,6 +253,83 @@ def test_what_goes_on_in_the_clear(sites: TwoSites) -> None:
     stands(a, REQUIRED)
     assert reaches(a.net, a.net.host, B.public, 82)
     assert reaches(b.net, b.net.host, A.public, 82)
+
+
+def neighbour_of(end: TunnelHost) -> None:
+    """Its site's gateway, as a member: by NEAR inside, and by NEAR_OUTSIDE elsewhere."""
+    near = Member(
+        id="near",
+        site=end.end.site,
+        private=IPv4Address(NEAR),
+        public=IPv4Address(NEAR_OUTSIDE),
+        overlay=IPv4Address("192.168.0.50"),
+    )
+    end.members.fleet.appeared(entry.encode(near))
+    end.members.fleet.lease_read(near.overlay, near.id)
+    ip(end.net.outside, f"address add {NEAR_OUTSIDE}/32 dev s0")
+    end.resync()
+
+
+@pytest.mark.parametrize("enforcement", [ALONE, REQUIRED])
+def test_another_sites_member_cuts_nobody_of_the_own_site_off(
+    sites: TwoSites, enforcement: Enforcement
+) -> None:
+    """By claiming its address: whoever came first, and for as long as the member is there."""
+    a = sites.a
+    for name in (a.net.host, a.gateway):
+        Server(a.net, name, 7000)
+    a.members.elements.want("clear4", NEAR)  # what the claim comes to
+    stands(a, enforcement)
+    assert refused(a, a.net.host, NEAR, 7000)
+    assert not reaches(a.net, a.gateway, PRIVATE, 7000)
+    neighbour_of(a)
+    assert reaches(a.net, a.net.host, NEAR, 7000)
+    assert reaches(a.net, a.gateway, PRIVATE, 7000)
+
+
+@pytest.mark.parametrize("enforcement", [BOTH, ALONE, REQUIRED])
+def test_the_public_address_of_a_member_of_the_own_site_is_a_strangers(
+    sites: TwoSites, enforcement: Enforcement
+) -> None:
+    """Members of one site reach each other by private address. What comes from a public one was
+    outside, where anybody could have sent it. Connections go on, and what is asked is answered."""
+    a = sites.a
+    nft(a.net.host, DOCKER)
+    a.configured(open_ports=(OpenPort(80, 80, "tcp"),))
+    neighbour_of(a)
+    stands(a, PERMANENT)
+    for port in (80, 7000):
+        Server(a.net, a.net.host, port)
+    Server(a.net, a.net.container, 7000)
+    Server(a.net, a.net.outside, 7000)
+    before, after = (Echo(a.net, a.net.host, port) for port in (7001, 7002))
+    send_forged(a.net, a.net.outside, datagram(NEAR_OUTSIDE, A.public, 7001, b"forged"))
+    wait_until(lambda: len(before.callers) == 1)  # it does without this
+    assert reaches(a.net, a.net.outside, A.public, 8080, NEAR_OUTSIDE)
+    with connect(a.net, a.net.outside, A.public, 7000, NEAR_OUTSIDE) as older:
+        assert alive(older)
+        stands(a, enforcement)
+        send_forged(a.net, a.net.outside, datagram(NEAR_OUTSIDE, A.public, 7002, b"forged"))
+        for port in (7000, 8080):
+            assert not reaches(a.net, a.net.outside, A.public, port, NEAR_OUTSIDE), port
+        assert alive(older)
+    assert reaches(a.net, a.net.outside, A.public, 80, NEAR_OUTSIDE)
+    assert reaches(a.net, a.net.host, NEAR_OUTSIDE, 7000)
+    assert reaches(a.net, a.gateway, PRIVATE, 80)
+    assert after.callers == []
+
+
+def test_what_is_refused_in_the_clear_is_not_missed_behind_other_tables(sites: TwoSites) -> None:
+    """Otherwise it looks as if another program kept members out."""
+    a, b = sites.a, sites.b
+    neighbour_of(a)
+    stands(a, ALONE)
+    assert not reaches(b.net, b.net.host, A.public, 7000)
+    assert not reaches(b.net, b.net.host, A.v6, 7000)
+    assert not reaches(a.net, a.net.outside, A.public, 7000, NEAR_OUTSIDE)
+    counters = a.inside(NftablesDataplane).counters()
+    assert counters["asked"] == counters["arrived"] == 0
+    assert counters["clear_came"] > 0
 
 
 def test_roads_change_while_it_is_required(sites: TwoSites) -> None:

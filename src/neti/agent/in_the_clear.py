@@ -9,9 +9,9 @@ from neti import log
 from neti.agent.core import Core
 from neti.errors import DataplaneError
 from neti.model import Encrypt, Member, Road
-from neti.ruleset.reach import admitted_addresses, requires
+from neti.ruleset.reach import admitted_addresses, outside_addresses, requires
 from neti.ruleset.roads import asked_between
-from neti.stage.in_the_clear import InTheClear, Tracked, in_the_clear, is_in_the_clear
+from neti.stage.in_the_clear import InTheClear, Tracked, ends, in_the_clear
 
 
 def look(core: Core, *, connections: bool = True) -> InTheClear | None:
@@ -21,26 +21,24 @@ def look(core: Core, *, connections: bool = True) -> InTheClear | None:
         return None
     members, fleet = list(_required(core)), core.members.fleet
     silent = [one.id for one in members if _is_silent(core, one)]
-    whose = _whose(core, members)
+    whose, outside = _whose(core, members), _outside(core)
     tracked, fault = list[Tracked](), ""
-    if connections and whose:
+    if connections and (whose or outside):
         try:
-            tracked = core.out.connections.ending_in(whose.keys())
+            tracked = core.out.connections.ending_in(whose.keys() | outside.keys())
         except DataplaneError as error:
             fault = str(error)
     keyless = [one.id for one in members if one.id not in fleet.keys]
-    return in_the_clear(keyless, silent, tracked, whose, core.settings, fault)
+    return in_the_clear(keyless, silent, tracked, whose, core.settings, fault, outside)
 
 
 def end(core: Core) -> None:
     """End what goes in the clear, so that programs notice at once: it would only be held up."""
-    whose = _whose(core, list(_required(core)))
-    if not whose:
+    whose, outside = _whose(core, list(_required(core))), _outside(core)
+    if not whose and not outside:
         return
     try:
-        ended = core.out.connections.end_those(
-            lambda one: is_in_the_clear(one, whose, core.settings)
-        )
+        ended = core.out.connections.end_those(lambda one: ends(one, whose, core.settings, outside))
     except DataplaneError as error:
         log.warning("clear_not_ended", what=str(error))
         return
@@ -52,7 +50,17 @@ def _whose(core: Core, members: list[Member]) -> dict[bytes, str]:
         address.packed: one.id
         for one in members
         for address in admitted_addresses(one, host=core.host, sites=core.settings.sites)
-        if str(address) not in core.members.elements.never_revoke
+        if core.members.elements.wants("clear4" if address.version == 4 else "clear6", str(address))
+    }
+
+
+def _outside(core: Core) -> dict[bytes, str]:
+    sites, own = core.settings.sites, core.host
+    return {
+        address.packed: one.id
+        for one in core.members.fleet.members.values()
+        if one.site == own.site and one.id != own.id
+        for address in outside_addresses(one, sites=sites)
     }
 
 

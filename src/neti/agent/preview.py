@@ -96,7 +96,9 @@ def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, f
         elements, key = fleet.elements, str(address)
         peers: SetName = "peers4" if address.version == 4 else "peers6"
         clear: SetName = "clear4" if address.version == 4 else "clear6"
-        refused = elements.enforcement.requires and elements.wants(clear, key)
+        refused = elements.enforcement.requires and (
+            elements.wants(clear, key) or (address.version == 4 and elements.wants("outside4", key))
+        )
         return elements.wants(peers, key) and not refused
 
     members = fleet.fleet.members.values()

@@ -73,6 +73,7 @@ _PACK: Final[Mapping[SetName, tuple[Callable[[str], bytes], int]]] = {
     "tunnel_peers": (_four, 4),
     "tunneled": (_four, 4),
     "clear4": (_four, 4),
+    "outside4": (_four, 4),
     "revoked4": (_four, 4),
     "peers6": (_six, 16),
     "across6": (_six, 16),

@@ -18,6 +18,7 @@ from neti.ruleset.objects import (
     ORDERED,
     REFUSED,
     REVOKED_BY,
+    SPARED,
     AddElements,
     Command,
     DeleteElements,
@@ -94,7 +95,10 @@ class Elements:
         self._never_revoke = addresses
 
     def _spared(self, where: SetName, key: str) -> bool:
-        return where in REFUSED and key in self._never_revoke
+        if where not in REFUSED:
+            return False
+        held = self._wishes[where].get(key, "")
+        return key in self._never_revoke or SPARED in ((held,) if isinstance(held, str) else held)
 
     def _wanted(self, where: SetName, key: str) -> str | None:
         """Its value; None: it is not wanted."""
@@ -106,7 +110,7 @@ class Elements:
         return self._never_revoke
 
     def wants(self, where: SetName, key: str) -> bool:
-        return key in self._wishes[where]
+        return self._wanted(where, key) is not None
 
     def leads(self, overlay: IPv4Address) -> IPv4Address | None:
         """Where the overlay address should lead."""
@@ -145,7 +149,7 @@ class Elements:
                 key for key, wish in wishes.items() if key in held and held[key] != _shown(wish)
             }
             if where in REFUSED:
-                self._dirty[where] |= held.keys() & self._never_revoke
+                self._dirty[where] |= {key for key in held if self._spared(where, key)}
         for revoked in self._revoked:
             self._revoked[revoked] = set(state.timed.get(revoked, {}))
         self._missing = state.missing

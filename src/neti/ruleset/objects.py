@@ -31,6 +31,7 @@ SetName = Literal[
     "tunneled",
     "clear4",
     "clear6",
+    "outside4",
     "revoked4",
     "revoked6",
     "grace",
@@ -52,11 +53,16 @@ ORDERED: Final[tuple[SetName, ...]] = (
     "tunneled",
     "clear4",
     "clear6",
+    "outside4",
 )
 # Not in every structure: only hosts that encrypt have them.
-OPTIONAL: Final[frozenset[SetName]] = frozenset({"tunnel_peers", "tunneled", "clear4", "clear6"})
+OPTIONAL: Final[frozenset[SetName]] = frozenset(
+    {"tunnel_peers", "tunneled", "clear4", "clear6", "outside4"}
+)
 # What is in these is refused on its way out too, so an address that must be reached is never there.
 REFUSED: Final[frozenset[SetName]] = frozenset({"clear4", "clear6"})
+# The value of a wish that keeps a key out of these, whoever else wishes for it.
+SPARED: Final = "spared"
 LISTENING: Final[Mapping[str, SetName]] = {"tcp": "tcp_listening", "udp": "udp_listening"}
 TIMED: Final[tuple[SetName, ...]] = ("revoked4", "revoked6", "grace")
 MAPS: Final = frozenset({"overlay", "enforce"})

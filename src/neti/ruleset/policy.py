@@ -84,17 +84,18 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
             *clamp(settings, surroundings),
             *record_chains(whose.toward_container),
             *opened(settings),
-            *(requiring.require_chains(settings) if encrypts else ()),
+            *(_required(settings) if encrypts else ()),
             _output(settings, surroundings),
             *judge(settings),
             *removed(surroundings),
             _input(settings, surroundings, whose),
-            _first_packets("first_asked", "asked", None, tunnel),
+            _first_packets("first_asked", "asked", None, tunnel, encrypts=encrypts),
             _first_packets(
                 "first_arrived",
                 "arrived",
                 f"type filter hook input priority {_LAST}; policy accept;",
                 tunnel,
+                encrypts=encrypts,
             ),
             *_published(settings, surroundings, tunnel),
             *_forward(settings, surroundings, whose),
@@ -229,10 +230,21 @@ def _input(settings: Settings, surroundings: Surroundings, whose: Whose) -> Chai
     )
 
 
-def _first_packets(name: str, counter: str, hook: str | None, tunnel: Tunnel | None) -> Chain:
+def _required(settings: Settings) -> Iterator[Chain]:
+    return requiring.require_chains(
+        settings,
+        tuple(_vouched(settings, removed="removed")),
+        tuple(_vouched(settings, removed="removed_forwarded")),
+    )
+
+
+def _first_packets(
+    name: str, counter: str, hook: str | None, tunnel: Tunnel | None, *, encrypts: bool
+) -> Chain:
     """Counted where our own table lets them in, and again behind all other tables. If the second
     count is lower, another program's table drops them. See ``neti.monitoring.arrivals``."""
     from_members = (
+        *(f"{condition} return" for condition in (requiring.uncounted() if encrypts else ())),
         f'ip saddr @peers4 counter name "{counter}"',
         f'ip6 saddr @peers6 counter name "{counter}"',
         *tunneling.counted(tunnel, counter),

@@ -8,7 +8,7 @@ Must never do: refuse WireGuard's own packets, SSH, or what a stranger may do to
 is a member.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from neti.model.settings import OpenPort, Settings
@@ -21,6 +21,8 @@ SETS: Final = (
     # Real addresses of members with which nothing may go in the clear, once it is required.
     ("set clear4", "type ipv4_addr"),
     ("set clear6", "type ipv6_addr"),
+    # Addresses of the own site's members by which they do not come to each other inside it.
+    ("set outside4", "type ipv4_addr"),
     ("set require", "typeof meta nfproto; flags timeout"),
     # Packets that were refused for being in the clear: new connections of this host, packets of its
     # older ones, and what came from outside.
@@ -46,7 +48,19 @@ def from_clear(*, forwarded: bool) -> str:
     return f"{_REQUIRED} jump {'from_clear_forwarded' if forwarded else 'from_clear'}"
 
 
-def require_chains(settings: Settings) -> Iterator[Chain]:
+def uncounted() -> tuple[str, ...]:
+    """Conditions of packets that are not let in as a member's."""
+    families = (("ip", "clear4"), ("ip6", "clear6"), ("ip", "outside4"))
+    return tuple(f"{_REQUIRED} {word} saddr @{where}" for word, where in families)
+
+
+def require_chains(
+    settings: Settings, vouched: Sequence[str], forwarded: Sequence[str]
+) -> Iterator[Chain]:
+    """``vouched``, ``forwarded``: what lets strangers in before they are judged."""
+    # Whoever spoofs such an address comes from outside as well, so it is a stranger's.
+    yield Chain("from_outside", None, (*vouched, "goto judge"))
+    yield Chain("from_outside_forwarded", None, (*forwarded, "goto judge_forwarded"))
     yield from _by_the_port(settings)
     yield from _outward(settings)
     yield from _inward(settings)
@@ -108,7 +122,10 @@ def _inward(settings: Settings) -> Iterator[Chain]:
     neighbours = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255 accept"
     opened = bool(settings.open_ports)
     for name, chain in (("from_clear", "clear_in"), ("from_clear_forwarded", "clear_forwarded")):
-        rules = tuple(f"{word} saddr @clear{version} goto {chain}" for word, version in _FAMILIES)
+        rules = (
+            *(f"{word} saddr @clear{version} goto {chain}" for word, version in _FAMILIES),
+            f"ip saddr @outside4 goto {name.replace('clear', 'outside')}",
+        )
         yield Chain(name, None, rules if chain == "clear_forwarded" else (port, *rules))
     yield Chain(
         "clear_in",

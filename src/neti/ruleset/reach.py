@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from neti.model import Encrypt, Host, IPAddress, Member, Reach, Road, Site
 from neti.model.addresses import dotted
-from neti.ruleset.objects import SetName
+from neti.ruleset.objects import SPARED, SetName
 
 # Metadata and time of EC2 (both families), Google, Azure; Azure's DNS, DHCP and health probes.
 METADATA: Final = (
@@ -78,14 +78,41 @@ def _never_in_the_clear(
     member: Member, *, host: Host, sites: Mapping[str, Site]
 ) -> Iterator[Element]:
     """By which addresses nothing may go where encryption is required, whatever its road is now: the
-    rules look at them only while it is."""
-    if encryption(sites.get(host.site), sites.get(member.site)) is not Encrypt.REQUIRE:
-        return
+    rules look at them only while it is. Not by those of the own site's members, which another
+    site's may claim as well."""
     if member.site == host.site:
+        yield from _of_own_site(member, host=host, sites=sites)
+        return
+    if encryption(sites.get(host.site), sites.get(member.site)) is not Encrypt.REQUIRE:
         return
     for address in admitted_addresses(member, host=host, sites=sites):
         six = isinstance(address, IPv6Address)
         yield Element("clear6" if six else "clear4", str(address))
+
+
+def _of_own_site(member: Member, *, host: Host, sites: Mapping[str, Site]) -> Iterator[Element]:
+    if not any(site.encrypt is Encrypt.REQUIRE for site in sites.values()):
+        return
+    for address in admitted_addresses(member, host=host, sites=sites):
+        six = isinstance(address, IPv6Address)
+        yield Element("clear6" if six else "clear4", str(address), SPARED)
+    for outside in outside_addresses(member, sites=sites):
+        yield Element("outside4", str(outside))
+
+
+def outside_addresses(member: Member, *, sites: Mapping[str, Site]) -> Iterator[IPv4Address]:
+    """The addresses of a member that its own site needs not: what comes from them has been outside
+    of the site, where anybody could have sent it. IPv6 has the same addresses inside and outside.
+    """
+    site = sites.get(member.site)
+    private = site.private if site is not None else ()
+    public = (member.public,) if member.public is not None else ()
+    # Without ranges there is no telling what a further address is.
+    for address in (*public, *(member.more if private else ())):
+        if isinstance(address, IPv6Address) or address == member.private:
+            continue
+        if not any(address in network for network in private):
+            yield address
 
 
 def own_elements(host: Host, overlay: IPv4Address) -> Iterator[Element]:

@@ -7,6 +7,7 @@ Must never do: leave out what required encryption would refuse, or list what it 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
+from types import MappingProxyType
 from typing import Final, Literal
 
 from neti.model import IPAddress
@@ -19,11 +20,12 @@ _ICMP: Final = frozenset({1, 58})
 _PROTOCOLS: Final = {TCP: "tcp", UDP: "udp"}
 _SHOWN: Final = 20
 
-Kind = Literal["overlay", "real", "ipv6"]
+Kind = Literal["overlay", "real", "ipv6", "outside"]
 _KINDS: Final[Mapping[Kind, str]] = {
     "overlay": "to overlay addresses, which began in the clear",
     "real": "by real addresses",
     "ipv6": "by IPv6",
+    "outside": "from public addresses of this site's members, which count as strangers' then",
 }
 
 
@@ -100,13 +102,15 @@ def in_the_clear(
     whose: Mapping[bytes, str],
     settings: Settings,
     fault: str = "",
+    outside: Mapping[bytes, str] = MappingProxyType({}),
 ) -> InTheClear:
-    """``whose``: ids of members by their real addresses, packed, by which nothing may go."""
+    """``whose``: ids of members by their real addresses, packed, by which nothing may go.
+    ``outside``: of those of the own site, by addresses from which they are strangers."""
     without, unheard = sorted(keyless), sorted(silent)
     counts: dict[str, int] = {}
     shown: dict[Kind, list[Flow]] = {kind: [] for kind in _KINDS}
     for one in tracked:
-        flow = _flow(one, whose, settings)
+        flow = _flow(one, whose, settings, outside)
         if flow is not None:
             counts[flow.kind] = counts.get(flow.kind, 0) + 1
             if len(shown[flow.kind]) < _SHOWN:
@@ -122,14 +126,28 @@ def in_the_clear(
     )
 
 
-def is_in_the_clear(one: Tracked, whose: Mapping[bytes, str], settings: Settings) -> bool:
-    """``whose``: as ``in_the_clear``."""
-    return _flow(one, whose, settings) is not None
+def ends(
+    one: Tracked,
+    whose: Mapping[bytes, str],
+    settings: Settings,
+    outside: Mapping[bytes, str] = MappingProxyType({}),
+) -> bool:
+    """Whether the connection ends when encryption is required for good. ``whose``, ``outside``: as
+    ``in_the_clear``. TCP from outside goes on: whoever spoofs an address gets no answers."""
+    flow = _flow(one, whose, settings, outside)
+    return flow is not None and not (flow.kind == "outside" and one.protocol == TCP)
 
 
-def _flow(one: Tracked, whose: Mapping[bytes, str], settings: Settings) -> Flow | None:
+def _flow(
+    one: Tracked,
+    whose: Mapping[bytes, str],
+    settings: Settings,
+    outside: Mapping[bytes, str] = MappingProxyType({}),
+) -> Flow | None:
     """None: it may go on, or does not concern such a member."""
     real = next((a for a in (one.answers, one.to, one.source) if a.packed in whose), None)
+    if real is None and one.source.packed in outside:
+        real = one.source
     if real is None or one.protocol in _ICMP:
         return None
     if one.protocol == TCP and settings.ssh_port in (one.port, one.source_port):
@@ -143,8 +161,17 @@ def _flow(one: Tracked, whose: Mapping[bytes, str], settings: Settings) -> Flow 
     kind: Kind = "ipv6" if isinstance(real, IPv6Address) else "real"
     if one.to in settings.overlay_subnet:
         kind = "overlay"
+    if real.packed not in whose:
+        kind = "outside"
     protocol = _PROTOCOLS.get(one.protocol, str(one.protocol))
-    return Flow(whose[real.packed], kind, protocol, str(one.source), str(one.to), one.port)
+    return Flow(
+        whose.get(real.packed) or outside[real.packed],
+        kind,
+        protocol,
+        str(one.source),
+        str(one.to),
+        one.port,
+    )
 
 
 def _is_open(one: Tracked, settings: Settings) -> bool:

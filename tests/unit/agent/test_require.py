@@ -398,5 +398,27 @@ def test_what_goes_in_the_clear_ends_when_it_is_confirmed_and_not_before(fleet: 
     assert box.connections.tracked == [ssh]
 
 
+def test_who_came_from_a_public_address_of_the_own_site_is_named_and_only_udp_ends(
+    fleet: World,
+) -> None:
+    """New connections from there are a stranger's. Only TCP is certain to have been answered."""
+    box = started(fleet)
+    fleet.started(3, "ec2", registry_tls=TLS)
+    outside, me = ip_address("198.51.100.3"), box.host.private
+    came = Tracked(protocol=TCP, source=outside, to=me, answers=me, source_port=40000, port=5432)
+    udp = replace(came, protocol=UDP)
+    asked = replace(came, source=me, to=outside, answers=outside)
+    opened = replace(udp, port=80)
+    box.connections.tracked = [came, udp, asked, opened]
+    reload(box, open_ports=(OpenPort(80, 80, "udp"),))
+    shown = answered(box)
+    assert shown.clear is not None
+    assert shown.clear.counts == {"outside": 2}
+    assert "member ec2-3" in "\n".join(lines(shown))
+    box.ask("enforce", wait=True, seconds=60, anyway=True)
+    box.ask("confirm")
+    assert box.connections.tracked == [came, asked, opened]
+
+
 def answered(box: Box) -> Preview:
     return preview_of(json.loads(json.dumps(box.ask("preview")["result"])))

@@ -1,8 +1,9 @@
 """The chains of the encrypted road, where they are, and what a member's road means."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +14,9 @@ from neti.dataplane.wireguard import road as road_to_device
 from neti.model import Encrypt, Host, Member, Reach, Road, Site
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
-from neti.ruleset.objects import NO_TABLE, OPTIONAL, KernelState, Structure
+from neti.ruleset.objects import NO_TABLE, OPTIONAL, KernelState, SetName, Structure
 from neti.ruleset.policy import SETS, structure
-from neti.ruleset.reach import elements_of, encryption, road_without_key
+from neti.ruleset.reach import elements_of, encryption, outside_addresses, road_without_key
 from neti.ruleset.replace import replacement
 from neti.ruleset.surroundings import TUNNEL_DEVICE, Surroundings, Tunnel
 
@@ -254,6 +255,71 @@ def test_an_overlay_address_is_never_a_removed_source() -> None:
         changes = elements.changes()
         assert {k for held in changes.revoked.values() for k in held} <= {"203.0.113.5"}
         elements.applied(changes)
+
+
+NEAR: Final = Member(
+    id="near",
+    site="ec2",
+    private=IPv4Address("10.0.0.12"),
+    public=IPv4Address("198.51.100.12"),
+    overlay=IPv4Address("192.168.0.12"),
+    more=(
+        IPv4Address("10.0.1.12"),
+        IPv4Address("198.51.100.13"),
+        IPv6Address("2001:db8::12"),
+    ),
+)
+CLAIMS: Final = replace(MEMBER, public=NEAR.public, more=(*NEAR.more, IPv4Address("203.0.113.6")))
+SITES: Final = {
+    "ec2": Site(name="ec2", private=(IPv4Network("10.0.0.0/16"),)),
+    "vpc": Site(name="vpc", encrypt=REQUIRE),
+}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([MEMBER, CLAIMS, NEAR])))
+@pytest.mark.parametrize("in_kernel", [False, True])
+def test_the_own_sites_addresses_are_not_refused_whoever_claims_them(
+    order: tuple[Member, ...], in_kernel: bool
+) -> None:
+    """Whoever came first, and whatever the kernel holds; they are when their member has gone."""
+    elements = Elements(revoke_seconds=60)
+
+    def tell(member: Member, act: Callable[[SetName, str, str], None]) -> None:
+        for one in elements_of(member, host=HOST, sites=SITES, road=Road.PREFERRED):
+            if one.where in ("clear4", "clear6", "outside4"):
+                act(one.where, one.key, one.value)
+
+    def held() -> set[str]:
+        changes = elements.changes()
+        assert all(not v for items in changes.added.values() for v in items.values())
+        elements.applied(changes)
+        return {*elements.kernel["clear4"], *elements.kernel["clear6"]}
+
+    for member in order:
+        tell(member, elements.want)
+        if not in_kernel:
+            held()
+    if in_kernel:
+        claimed = dict.fromkeys(map(str, (NEAR.private, NEAR.public)), "")
+        elements.kernel_is(KernelState(structure="x", elements={"clear4": claimed}))
+    assert held() == {"203.0.113.5", "203.0.113.6"}
+    assert elements.kernel["outside4"].keys() == {"198.51.100.12", "198.51.100.13"}
+    assert not elements.wants("clear4", str(NEAR.public))
+    tell(NEAR, elements.unwant)
+    assert held() == {*map(str, (MEMBER.public, CLAIMS.public, *CLAIMS.more))}
+    assert elements.kernel["outside4"] == {}
+
+
+def test_where_nothing_is_required_the_own_sites_members_cost_nothing_more() -> None:
+    sites = {**SITES, "vpc": Site(name="vpc", encrypt=PREFER)}
+    found = {one.where for one in elements_of(NEAR, host=HOST, sites=sites)}
+    assert found == {"overlay", "peers4", "peers6"}
+
+
+def test_without_ranges_only_the_public_address_is_known_to_be_outside() -> None:
+    sites = {**SITES, "ec2": Site(name="ec2")}
+    assert list(outside_addresses(NEAR, sites=sites)) == [NEAR.public]
+    assert list(outside_addresses(replace(NEAR, public=NEAR.private), sites=sites)) == []
 
 
 @pytest.mark.parametrize("own", Encrypt)
