@@ -4,7 +4,7 @@ Must never do: conclude anything from silence, or let a list that may come from 
 an older copy remove anybody.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Final
@@ -41,7 +41,7 @@ from neti.registry import (
     Vanished,
 )
 from neti.registry.record import HostId
-from neti.words import some
+from neti.words import counted, some
 
 _STALE_TOLD_EVERY: Final = 60.0  # seconds between two lines about a registry that stays away
 _ORIGIN_EVERY: Final = 60.0  # seconds between notes of how far along the registry is
@@ -152,6 +152,8 @@ class Following:
             core.out.collector.pause()
         before = self._origin or core.disk.itself.origin
         doubt = snapshot.origin.doubt(before) if before is not None else None
+        if doubt is None and core.members.known and snapshot.origin == self._origin:
+            doubt = _another_course(snapshot, core.members.fleet.names)
         if not core.members.known:
             self.anew(remember=False)
             core.soon("stage")  # enforcement that waited for members may be possible now
@@ -313,3 +315,15 @@ class Following:
         nobody can come back; nor while it is not known whether it is."""
         if self._core.in_step.fresh and self._core.now() >= self.hears_again_at:
             self._core.members.fleet.tick(now=self._core.since())
+
+
+def _another_course(snapshot: Snapshot, known: Set[str]) -> str | None:
+    """Why a list that is as far along as we are may be of an older copy, in which other changes
+    were made since; None if it holds what we know."""
+    differing = snapshot.names ^ known
+    if not differing:
+        return None
+    return (
+        f"the registry took another course than we saw (version {snapshot.origin.version}, and "
+        f"{counted(len(differing), 'entry')} not as known): was it restored from an older copy?"
+    )

@@ -426,6 +426,32 @@ def test_an_older_copy_of_the_registry_lets_nobody_in_who_is_gone(fleet: World, 
     assert "origin" not in one.problems()
 
 
+def test_an_older_copy_in_which_as_much_changed_since_is_not_the_same_registry(
+    fleet: World,
+) -> None:
+    """Hosts that registered after it was made do so again, until it is as far along as before."""
+    one, others = crowd(fleet, 4)
+    goer = others[0]
+    address = str(goer.host.private)
+    copy = fleet.server.copied()
+    at = fleet.server.changes
+    goer.ask("leave")
+    goer.agent = None
+    fleet.pass_time(1)
+    assert address not in one.elements("peers4")
+    made = fleet.server.changes - at
+    fleet.server.stop()
+    fleet.settle()
+    fleet.server.restore_copy(copy)
+    with fleet.server._step():
+        for number in range(made):
+            fleet.server._add(f"junk-{number}", 0, b"")
+    fleet.server.start()
+    fleet.settle()
+    assert "took another course" in one.problems()["origin"]
+    assert address not in one.elements("peers4")
+
+
 def test_an_older_entry_that_came_back_with_this_very_session_goes(fleet: World) -> None:
     """A copy may hold the session that the agent still has: nothing would end the old entry."""
     one, others = crowd(fleet, 4)

@@ -1,7 +1,7 @@
 """The order in which ZooKeeper's answers become events, with a client that only writes down."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -18,12 +18,13 @@ from neti.registry import (
     HostRead,
     LeaseRead,
     Origin,
+    SettingRead,
     Snapshot,
     Stale,
 )
 from neti.registry.record import HostId
 from neti.registry.zookeeper.layout import Layout
-from neti.registry.zookeeper.requests import CHANGED, ListNames, MultiRead, Stat
+from neti.registry.zookeeper.requests import CHANGED, CREATED, ListNames, MultiRead, Stat
 from neti.registry.zookeeper.stream import Stream
 
 LAYOUT = Layout.below(
@@ -36,8 +37,12 @@ LAYOUT = Layout.below(
 )
 
 
+PARENT = ZnodeStat(1, 2, 0, 0, 0, 7, 0, 0, 8, 0, 0)
+
+
 class Client:
     session = (1, b"password")
+    seen = 0
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -118,20 +123,39 @@ def test_where_no_thread_is_left_to_wait_in_the_list_is_read_at_once(
     assert isinstance(told[-1], Fresh)
 
 
-def _answer(client: Client, refused: type | None = None) -> None:
-    """All requests; those about the tree of the kind ``refused`` are not allowed."""
-    node = ZnodeStat(1, 2, 0, 0, 0, 7, 0, 0, 8, 0, 0)
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a random time is done now."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(threads, "begin", lambda run: run())
+
+
+def _answer(
+    client: Client,
+    refused: type | None = None,
+    *,
+    parent: ZnodeStat = PARENT,
+    names: Sequence[str] = (),
+) -> list[Any]:
+    """All requests, which it returns; those about the tree of the kind ``refused`` are not
+    allowed. ``parent``: what the list's parent is like."""
+    node, asked = parent, []
     while client.asked:
         request, then = client.asked.pop(0), client.then.pop(0)
+        asked.append(request)
+        if isinstance(request, MultiRead):
+            then([NODE for _ in request.paths])
+            continue
         about_tree = request.path in (LAYOUT.fleet, LAYOUT.ip_map)
         if refused is not None and isinstance(request, refused) and about_tree:
             then(NoAuthError())
         elif isinstance(request, GetData):
             then((b"f1", node) if request.path == LAYOUT.fleet else NoNodeError())
         elif isinstance(request, ListNames):
-            then(([], Stat(*node)))
+            then((list(names), Stat(*node)))
         else:
             then(node)
+    return asked
 
 
 def test_questions_that_wait_go_together_and_are_answered_in_their_order() -> None:
@@ -214,6 +238,50 @@ def test_with_everything_known_again_it_is_said_whether_questions_were_lost() ->
     assert unanswered()
     stream.on_state(KeeperState.CONNECTING)
     assert not unanswered()
+
+
+NAMES = [f"n{number}" for number in range(1_000)]
+
+
+def after_a_gap(*, cversion: int, pzxid: int, names: list[str] = NAMES) -> list[str]:
+    """What is read after one, of a list that was at version 7, last changed by step 20 (which an
+    event told between the answers 19 and 22), if the list then is like this."""
+    told: list[Event] = []
+    stream, client = Stream(LAYOUT), Client()
+    stream.attach(client)
+    stream.watch(told.append, hosts=False)
+    client.seen = 18
+    stream.on_state(KeeperState.CONNECTED)
+    _answer(client, parent=ZnodeStat(1, 2, 0, 0, 0, 6, 0, 0, 8, 0, 18), names=names)
+    assert [type(event) for event in told] == [Snapshot, *[SettingRead] * 4, Fresh]
+    client.seen = 19
+    stream.on_event(CREATED, LAYOUT.name("joined"))
+    stream.ask(["joined"])
+    client.seen = 22
+    _answer(client)
+    stream.on_state(KeeperState.CONNECTING)
+    stream.on_state(KeeperState.CONNECTED)
+    client.seen = 30
+    told.clear()
+    asked = _answer(client, parent=ZnodeStat(1, 2, 0, 0, 0, cversion, 0, 0, 8, 0, pzxid))
+    assert isinstance(told[-1], Fresh)
+    return ["list" for request in asked if isinstance(request, ListNames)]
+
+
+def test_a_long_list_is_not_read_again_if_nothing_was_missed(at_once: None) -> None:
+    assert after_a_gap(cversion=7, pzxid=20) == []
+    assert after_a_gap(cversion=7, pzxid=22) == []  # between the same answers
+    assert after_a_gap(cversion=8, pzxid=30) == ["list"]
+
+
+@pytest.mark.parametrize("pzxid", [19, 23, 12])
+def test_as_many_changes_in_an_older_copy_are_other_changes(at_once: None, pzxid: int) -> None:
+    """Hosts that registered since the copy was made do so again, and the count is as it was."""
+    assert after_a_gap(cversion=7, pzxid=pzxid) == ["list"]
+
+
+def test_a_short_list_is_read_after_every_gap() -> None:
+    assert after_a_gap(cversion=7, pzxid=20, names=NAMES[:100]) == ["list"]
 
 
 def test_each_gap_is_told_though_it_begins_like_the_one_before() -> None:

@@ -52,7 +52,7 @@ class AgentSide(OneSession):
 
     def relist(self) -> None:
         with self._server._step():
-            self._seen = ("", -1)
+            self._seen = ("", 0, -1)
             self._told.clear()
             if self._connected:
                 self._connect()

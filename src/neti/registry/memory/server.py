@@ -80,6 +80,7 @@ class MemoryServer:
 
     changes: int = 0
     fleet: str = "fleet-1"
+    course: int = 0  # another one with each copy that is restored
     rights: bool = False
     admission: bool = False
     _names: dict[str, Name] = field(default_factory=dict)
@@ -95,6 +96,11 @@ class MemoryServer:
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _lock: RLock = field(default_factory=RLock)
     _down: bool = False
+
+    @property
+    def at(self) -> tuple[str, int, int]:
+        """Which registry this is, and how far along it is."""
+        return self.fleet, self.course, self.changes
 
     # --- levers ---
 
@@ -156,6 +162,7 @@ class MemoryServer:
         (``expire_orphans``)."""
         self._empty()
         self.fleet, self.changes = copy.fleet, copy.changes
+        self.course += 1
         self._names.update(copy.names)
         self._leases.clear()
         self._leases.update(copy.leases)

@@ -51,8 +51,8 @@ class OneSession:
         self._cut = False
         self._gone = False
         self._attached = False  # the session given to the constructor was taken up
-        # The server's fleet and change count that the sink's picture stands for.
-        self._seen = ("", -1)
+        # The server's fleet, course and change count that the sink's picture stands for.
+        self._seen = ("", 0, -1)
         self._told: dict[SettingName, bytes | None] = {}
         self._hosts = False  # HostChanged is told
 
@@ -96,7 +96,7 @@ class OneSession:
     def _hear(self, event: Event) -> None:
         if self._connected and (self._hosts or not isinstance(event, HostChanged)):
             self._events.append(event)
-            self._seen = (self._server.fleet, self._server.changes)
+            self._seen = self._server.at
 
     def _connect(self) -> None:
         known = self._server._sessions.get(self._session.id) if self._session is not None else None
@@ -107,8 +107,8 @@ class OneSession:
             self._take_up(self._session)
         self._attached = True
         self._connected = True
-        if self._seen != (self._server.fleet, self._server.changes):
-            self._seen = (self._server.fleet, self._server.changes)
+        if self._seen != self._server.at:
+            self._seen = self._server.at
             names = frozenset(map(bounded_name, self._server._names))
             origin = Origin(self._server.fleet, self._server.changes % VERSIONS)
             self._events.append(Snapshot(names, origin))

@@ -3,7 +3,9 @@
 All of it runs in the connection thread, so that there is one order. After a reconnect, a watch does
 not report what happened meanwhile. But the ``cversion`` of a parent grows by one with every child
 that is made or deleted. So we count the events, and read the whole list again only if the count is
-wrong.
+wrong, if the last change was another one than we saw, or if the list is short anyway. The count
+alone proves little: an older copy of the registry, in which as many hosts register again as had
+registered since, comes to the same count with other names.
 
 Must never do: read the whole list because time has passed, or block.
 """
@@ -21,7 +23,7 @@ from kazoo.exceptions import (
     UnimplementedError,
 )
 from kazoo.protocol.serialization import Create, Exists, GetData, Sync
-from kazoo.protocol.states import KeeperState
+from kazoo.protocol.states import KeeperState, ZnodeStat
 from kazoo.security import OPEN_ACL_UNSAFE
 
 from neti import threads
@@ -65,6 +67,8 @@ _JITTER_SECONDS_PER_NAME: Final = 1 / 400
 _LONGEST_JITTER: Final = 40.0
 # Until a look that ZooKeeper refused is repeated, from and to: all agents may have been refused.
 _LOOK_AGAIN: Final = (10.0, 20.0)
+# A list of so many names is read after every gap: it is 32 KiB, and nobody has to wait for it.
+_SHORT: Final = 512
 NOT_YET: Final = "ZooKeeper has not answered yet"
 _NO_TREE: Final = -1  # a czxid that no node has
 
@@ -74,6 +78,9 @@ class Client(Protocol):
 
     @property
     def session(self) -> tuple[int, bytes]: ...
+
+    @property
+    def seen(self) -> int: ...
 
     def submit(self, request: Any, then: Callable[[Any], None]) -> object: ...
 
@@ -101,6 +108,10 @@ class Stream:
         # What the sink knows; None before the first snapshot.
         self._cversion: int | None = None
         self._czxid = 0
+        # Between these two, the former excluded, is the step that last changed the list. The latter
+        # is None until an answer has come after the event.
+        self._changed_after = 0
+        self._changed_by: int | None = 0
         self._fleet: str | None = None  # None: not read on this connection yet
         self._listed_fleet = ""
         self._members = 0
@@ -153,6 +164,7 @@ class Stream:
             self._resync()
             return
         self._epoch += 1
+        self._note_change()
         was_connected, self._connected = self._connected, False
         self._watching = False
         self._questions.forget()
@@ -222,17 +234,22 @@ class Stream:
             self._refused(f"ZooKeeper does not show {self._layout.ip_map}: {answer!r}")
         elif answer is None:
             self._make_parents()
-        elif self._cversion is None:
+        elif self._cversion is None or (self._members <= _SHORT and not self._fresh):
             self._read_list()
-        elif (answer.czxid, _unsigned(answer.cversion), self._fleet) == (
-            self._czxid,
-            self._cversion,
-            self._listed_fleet,
-        ):
+        elif self._is_as_told(answer):
             self._read_settings()
         else:
             self._go_stale("changes may have been missed: reading all names again")
             self._read_list_later()
+
+    def _is_as_told(self, parent: ZnodeStat) -> bool:
+        """Whether the list is what the sink knows."""
+        if (parent.czxid, self._fleet) != (self._czxid, self._listed_fleet):
+            return False
+        if _unsigned(parent.cversion) != self._cversion:
+            return False
+        by = self._changed_by
+        return by is not None and self._changed_after < parent.pzxid <= by
 
     def _make_parents(self) -> None:
         """Lay out the tree. If that is not allowed, wait until an operator has done it."""
@@ -299,6 +316,7 @@ class Stream:
         stat: Stat
         names, stat = answer
         self._cversion, self._czxid = _unsigned(stat.cversion), stat.czxid
+        self._changed_after, self._changed_by = stat.pzxid - 1, stat.pzxid
         self._members = len(names)
         self._listed_fleet = self._fleet or ""
         self._tell(Snapshot(frozenset(names), Origin(self._listed_fleet, self._cversion)))
@@ -351,6 +369,8 @@ class Stream:
         if "/" in name or self._cversion is None or kind not in (CREATED, DELETED):
             return  # before the first list, everything is in the list
         self._cversion = _unsigned(self._cversion + 1)
+        if self._client is not None:
+            self._changed_after, self._changed_by = self._client.seen, None
         if kind == CREATED:
             self._members += 1
             self._tell(Appeared(bounded_name(name)))
@@ -372,8 +392,17 @@ class Stream:
         self._send(request, on_answer)
 
     def _send(self, request: Any, then: Callable[[Any], None]) -> None:
+        def on_answer(answer: Any) -> None:
+            self._note_change()
+            then(answer)
+
         if self._client is not None:
-            self._client.submit(request, then)
+            self._client.submit(request, on_answer)
+
+    def _note_change(self) -> None:
+        """The server's newest step is the last change that we saw, or came after it."""
+        if self._changed_by is None and self._client is not None:
+            self._changed_by = self._client.seen
 
     def _tell(self, event: Event) -> None:
         if self._sink is not None:

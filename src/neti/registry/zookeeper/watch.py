@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionDropped, SessionExpiredError
-from kazoo.protocol.connection import STOP_CONNECTING, ConnectionHandler
+from kazoo.protocol.connection import STOP_CONNECTING, WATCH_XID, ConnectionHandler
 from kazoo.protocol.serialization import CloseInstance, Connect, ReplyHeader
 from kazoo.protocol.states import KeeperState
 from kazoo.retry import KazooRetry
@@ -103,6 +103,7 @@ class StreamClient(KazooClient):  # type: ignore[misc]  # kazoo has no types
         )
         self.listener = listener
         self.files = files
+        self.seen = 0  # the newest step (zxid) that an answer came with, in this process
         self._connection = _StreamConnection(self, self._conn_retry.copy(), logger=_LOG)
 
     @property
@@ -320,6 +321,8 @@ class _StreamConnection(ConnectionHandler):  # type: ignore[misc]  # as above
         while left > 0:
             left -= len(self._read(min(left, _AT_A_TIME), timeout))
         header, offset = ReplyHeader.deserialize(raw, 0)
+        if header.zxid > 0 and header.xid != WATCH_XID:
+            self.client.seen = header.zxid
         return header, raw, offset
 
     def _read_watch_event(self, buffer: bytes, offset: int) -> None:
