@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.netns import PATIENCE, require_root
-from tests.support.tunnel_net import A, B, End, namespaces
+from tests.support.netns import PATIENCE, Net, require_root
+from tests.support.talking import Served, passes
+from tests.support.tunnel_net import A, B, End, namespaces, sysctl
 
 from neti.control import client
 from neti.dataplane.wireguard.uapi import UapiWireGuard
@@ -161,22 +162,22 @@ class Both:
         wait(lambda: self.a.prefers() and self.b.prefers())
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[socket.socket]:
+    def listening(self, port: int = PORT) -> Iterator[socket.socket]:
         made = call_inside(
-            self.b.namespace, lambda: socket.create_server(("0.0.0.0", PORT), backlog=16)
+            self.b.namespace, lambda: socket.create_server(("0.0.0.0", port), backlog=16)
         )
         with made:
             made.settimeout(PATIENCE)
             yield made
 
-    def connected(self, to: str) -> socket.socket:
+    def connected(self, to: str, port: int = PORT) -> socket.socket:
         return call_inside(
-            self.a.namespace, lambda: socket.create_connection((to, PORT), timeout=PATIENCE)
+            self.a.namespace, lambda: socket.create_connection((to, port), timeout=PATIENCE)
         )
 
     def source(self, server: socket.socket, to: str) -> str:
         """What the receiver sees of a connection that is made now."""
-        with self.connected(to):
+        with self.connected(to, server.getsockname()[1]):
             accepted, address = server.accept()
             accepted.close()
         return str(address[0])
@@ -184,13 +185,25 @@ class Both:
 
 @pytest.fixture(name="both")
 def _both(tmp_path: Path) -> Iterator[Both]:
+    with _agents(tmp_path) as both:
+        yield both
+
+
+@contextlib.contextmanager
+def _agents(
+    folder: Path, mtus: tuple[int, int] = (1500, 1500), rp_filter: int = 0
+) -> Iterator[Both]:
+    """``mtus``: of the hosts' own networks; the road between carries 1500. ``rp_filter``: of each
+    interface, which is there or still to be made."""
     require_root()
     if shutil.which("nsenter") is None:
         assert os.environ.get("CI") != "true", "nsenter (util-linux) is missing"
         pytest.skip("nsenter (util-linux) is missing")
-    with namespaces() as (_road, names), contextlib.ExitStack() as programs:
-        made = [Machine(end, names[end.site][0], tmp_path, programs) for end in (A, B)]
+    with namespaces(mtus) as (_road, names), contextlib.ExitStack() as programs:
+        made = [Machine(end, names[end.site][0], folder, programs) for end in (A, B)]
         for machine in made:
+            for which in ("all", "default", "eth0"):
+                sysctl(machine.namespace, **{f"net__ipv4__conf__{which}__rp_filter": rp_filter})
             machine.start_wireguard()
             machine.start_agent()
         both = Both(*made)
@@ -361,3 +374,22 @@ def test_what_another_program_takes_from_the_road_is_back_at_once(both: Both) ->
     both.encrypted()
     with both.listening() as server:
         assert both.source(server, to) == caller
+
+
+@pytest.mark.parametrize("rp_filter", [0, 1, 2])
+@pytest.mark.parametrize("mtus", [(9001, 9001), (1500, 9001)])
+def test_large_transfers_pass_on_jumbo_uplinks_whatever_rp_filter_is(
+    tmp_path: Path, mtus: tuple[int, int], rp_filter: int
+) -> None:
+    """Two megabytes each way and in each direction, by what the agents found and made."""
+    with _agents(tmp_path, mtus, rp_filter) as both:
+        overlays = [machine.overlay for machine in (both.a, both.b)]
+        for machine, to in ((both.a, overlays[1]), (both.b, overlays[0])):
+            other = both.b if machine is both.a else both.a
+            net = Net(other.namespace, "", "")
+            Served(net, other.namespace, PORT)
+            assert passes(net, machine.namespace, to, PORT)
+            shown = machine.ip("link", "show", "neti0")
+            assert "mtu 1420" in shown
+        with both.listening(PORT + 10) as server:
+            assert both.source(server, overlays[1]) == overlays[0]
