@@ -88,6 +88,17 @@ def test_a_handshake_sends_new_connections_through_the_tunnel(there: World) -> N
     assert device.peers[key(second)].peer.keepalive == 0
 
 
+def test_a_new_members_handshake_is_seen_soon(there: World) -> None:
+    """Until then it is reached in the clear, also where somebody else is waited for in vain."""
+    first, silent = pair(there)
+    there.pass_time(100)
+    third = there.started(3, "vpc")
+    first.tunnel.wireguard.shake_hands(key(third), there.clock.wall())
+    there.pass_time(0.1)
+    assert road(first, third) is Road.PREFERRED
+    assert road(first, silent) is Road.TRYING
+
+
 @pytest.mark.parametrize("how", ["removed", "another", "emptied"])
 def test_a_key_that_somebody_takes_from_the_disk_is_written_again_and_named(
     there: World, how: str
