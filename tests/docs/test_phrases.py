@@ -25,7 +25,7 @@ COMPOSED = {
     "not armed: 'neti preview' lists ports in use that would be shut",
     "s: what no rule lets in is dropped now. At",
     "the kernel goes back to shadow, unless you type 'neti confirm' before",
-    "all enforced and in-step and no-problem",
+    "all enforced and in step and without a problem",
     "members: no packet of a member was let in since the trial began",
 }
 # The same, of the table of what ``neti check`` may say.

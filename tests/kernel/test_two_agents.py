@@ -274,7 +274,7 @@ def test_commands_see_who_is_encrypted(both: Both) -> None:
     assert "1 of them encrypted" in a.said("verify")
     assert "NETI OK" in a.said("check")
     assert "vpc: prefer: 1 encrypted, 0 in the clear" in a.said("status")
-    assert "2 hosts, all can-encrypt" in a.said("fleet", "--require", "can-encrypt")
+    assert "2 hosts, all able to encrypt" in a.said("fleet", "--require", "can-encrypt")
     assert 'neti_encryption_peers{handshake="yes"} 1.0' in a.said("metrics")
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from neti.agent import own_entry
 from neti.agent.conditions import own_codes
 from neti.agent.core import Core
+from neti.agent.in_the_clear import has_no_device
 
 _EVERY: Final = 60.0  # seconds between checks whether what was told is still true
 
@@ -60,10 +61,11 @@ class Describing:
 
 
 def _encryption(core: Core) -> str:
-    """ "off", "unable" (there is no device that works), "prefer", or "require" where that is in
-    effect."""
+    """As ``neti.registry.detail.Document`` has it."""
     if not core.own_key.wanted:
         return "off"
-    if "encryption_missing" in core.problems or "encryption_device" in core.problems:
+    if has_no_device(core):
         return "unable"
+    if core.stage.tries_to_require:
+        return "trial"
     return "require" if core.stage.requires else "prefer"

@@ -44,6 +44,7 @@ def shown(core: Core, roads: Roads) -> Encryption | None:
         ),
         require_configured=requires(core.settings.sites, core.host.site),
         requires=core.members.requires,
+        on_trial=core.stage.tries_to_require,
         sites=crossings,
     )
 

@@ -4,6 +4,7 @@ Must never do: end anything before required encryption is confirmed.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from neti import log
 from neti.agent.core import Core
@@ -29,7 +30,12 @@ def look(core: Core, *, connections: bool = True) -> InTheClear | None:
         except DataplaneError as error:
             fault = str(error)
     keyless = [one.id for one in members if one.id not in fleet.keys]
-    return in_the_clear(keyless, silent, tracked, whose, core.settings, fault, outside)
+    found = in_the_clear(keyless, silent, tracked, whose, core.settings, fault, outside)
+    return replace(found, unable=has_no_device(core))
+
+
+def has_no_device(core: Core) -> bool:
+    return "encryption_missing" in core.problems or "encryption_device" in core.problems
 
 
 def end(core: Core) -> None:

@@ -39,6 +39,13 @@ class OwnStage:
         alone."""
         return self.record.requires and self.now is Stage.ENFORCED
 
+    @property
+    def tries_to_require(self) -> bool:
+        """Whether that is on trial now."""
+        trial = self.record.trial
+        on_trial = trial is not None and trial.require and not self.record.requires
+        return on_trial and self.suspended() is None
+
     def suspended(self) -> str | None:
         """Why the kernel drops nothing, whatever was decided; None: nothing prevents it."""
         return self._hindrance(down=self._core.down.now)

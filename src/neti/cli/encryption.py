@@ -14,12 +14,16 @@ _DEVICES: Final = {
 }
 
 
-def lines(seen: Encryption) -> list[str]:
-    """The device, each site, and who is missing."""
-    return [_device(seen), *(_INDENT + line for line in _below(seen))]
+def lines(seen: Encryption, *, down: bool = False) -> list[str]:
+    """The device, each site, and who is missing. ``down``: nothing of Neti is in the kernel, so
+    nobody is reached by any road, and what was counted before counts no more."""
+    below = () if down else _below(seen)
+    return [_device(seen, down=down), *(_INDENT + line for line in below)]
 
 
-def _device(seen: Encryption) -> str:
+def _device(seen: Encryption, *, down: bool) -> str:
+    if down:
+        return "encrypted by nothing: Neti is down on this host"
     if seen.implementation is None:
         return "encrypted by nothing: this host has no WireGuard device"
     device = _DEVICES.get(seen.implementation, seen.implementation)
@@ -33,7 +37,7 @@ def _below(seen: Encryption) -> Iterator[str]:
     if seen.implementation is not None:
         yield _peers(seen)
     for name, one in sorted(seen.sites.items()):
-        yield f"{name}: {_asked(seen, one)}: {_counts(one)}"
+        yield f"{name}: {_asked(seen, one)}: {_counts(seen, one)}"
     if seen.keyless:
         ids = ", ".join(seen.keyless_ids) + and_more(seen.keyless - len(seen.keyless_ids))
         yield f"{counted(seen.keyless, 'member')} without a key: {ids}"
@@ -59,13 +63,18 @@ def _peers(seen: Encryption) -> str:
 def _asked(seen: Encryption, one: Crossing) -> str:
     if one.asked != "require":
         return one.asked
-    return "require" if seen.requires else "require, which is NOT in effect: 'neti enforce'"
+    if seen.requires:
+        return "require"
+    if seen.on_trial:
+        return "require, on trial: what goes in the clear is refused until the trial ends"
+    return "require, which is NOT in effect: 'neti enforce'"
 
 
-def _counts(one: Crossing) -> str:
+def _counts(seen: Encryption, one: Crossing) -> str:
     said = [f"{one.encrypted} encrypted", f"{one.clear} in the clear"]
     if one.none:
-        said.append(f"{one.none} cut off, without a key")
+        why = "because this host has no device" if seen.implementation is None else "without a key"
+        said.append(f"{one.none} cut off, {why}")
     return ", ".join(said)
 
 

@@ -130,7 +130,7 @@ def _status_lines(seen: Status) -> list[str]:
     if seen.records == "strict":
         lines.append("records   strict: only what a host's own record names is believed")
     if seen.encryption is not None:
-        lines += encryption.lines(seen.encryption)
+        lines += encryption.lines(seen.encryption, down=seen.down)
     if seen.skipped.count:
         entries = counted(seen.skipped.count, "registry entry is", "registry entries are")
         lines.append(f"skipped   {entries} not believed:")
@@ -144,8 +144,8 @@ def _status_lines(seen: Status) -> list[str]:
     if seen.removed.count:
         addresses = counted(seen.removed.count, "address", "addresses")
         lines.append(
-            f"removed   {addresses} of former members, whose open connections are judged anew: "
-            f"{some(seen.removed.addresses)}"
+            f"removed   {addresses} from which members came and no longer may. What they had open "
+            f"is judged anew: {some(seen.removed.addresses)}"
         )
     lines += _problems(seen.problems)
     lines += [f"note      {sentence}" for sentence in seen.notes]

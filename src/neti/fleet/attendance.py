@@ -29,6 +29,15 @@ _ENCRYPTION: Final[Mapping[str, str]] = {
     "off": "encrypts with no other site",
     "unable": "has no WireGuard device",
     "prefer": "may still be reached in the clear: 'neti enforce' there",
+    "trial": "requires encryption on trial only, which is not confirmed yet",
+}
+_SAID: Final[Mapping[Required, str]] = {
+    "enforced": "enforced",
+    "shadow": "in shadow",
+    "in-step": "in step",
+    "no-problem": "without a problem",
+    "can-encrypt": "able to encrypt",
+    "encrypted": "encrypted",
 }
 _MEANS: Final[Mapping[State, str]] = {
     "lost": "lost",
@@ -145,7 +154,7 @@ def _unmet(row: Row, required: Required) -> Iterator[str]:
             elif out := sorted(OUT_OF_STEP.intersection(problems)):
                 yield f"is not in step: {', '.join(out)}"
         case "can-encrypt" | "encrypted":
-            good = ("require",) if required == "encrypted" else ("prefer", "require")
+            good = ("require",) if required == "encrypted" else ("prefer", "trial", "require")
             if encryption not in good:
                 yield _ENCRYPTION.get(str(encryption), "does not say whether it encrypts")
 
@@ -155,9 +164,9 @@ def _is(stage: str) -> str:
 
 
 def verdict(total: int, failed: int, required: Sequence[Required]) -> str:
-    words = " and ".join(required)
+    words = " and ".join(_SAID[one] for one in required)
     if total == 0:
         return f"nobody is known, so nobody is {words}"
     if failed:
-        return f"{failed} of {total} are not {words}"
+        return f"{failed} of {total} {'is' if failed == 1 else 'are'} not {words}"
     return f"{counted(total, 'host')}, all {words}"

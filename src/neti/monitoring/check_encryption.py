@@ -6,9 +6,13 @@ is allowed, and ``neti status`` shows it.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from neti.model.problems import Severity
 from neti.monitoring.encryption import Encryption
+from neti.words import and_more, counted
+
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,14 @@ def faults(seen: Encryption, road: Sequence[str]) -> Iterator[Fault]:
         )
         text = f"encryption is required, but members are reached in the clear: {sites}"
         yield Fault(Severity.CRITICAL, text)
-    elif seen.require_configured and not seen.requires:
+    elif seen.require_configured and not seen.requires and not seen.on_trial:
         text = (
             "neti.yml requires encryption, but that is not in effect on this host, so traffic may "
             "go in the clear: neti enforce"
         )
         yield Fault(Severity.WARNING, text, passing=False)
+    if seen.requires and seen.cut_off and seen.implementation is not None:
+        yield _cut_off(seen)
     broken = "; ".join(road)
     if seen.implementation is None:
         broken = "there is no WireGuard device" if seen.requires else ""
@@ -47,3 +53,15 @@ def faults(seen: Encryption, road: Sequence[str]) -> Iterator[Fault]:
         yield Fault(Severity.CRITICAL, text)
     elif broken:
         yield Fault(Severity.WARNING, f"the encrypted road is broken: {broken}")
+
+
+def _cut_off(seen: Encryption) -> Fault:
+    """Where this host has no device the fault is its own, and not theirs."""
+    named, ids = seen.keyless_ids[:_NAMED], ""
+    if seen.keyless == seen.cut_off:  # otherwise others are among them, which are reached
+        ids = f" ({', '.join(named)}{and_more(seen.keyless - len(named))})"
+    text = (
+        f"encryption is required, and {counted(seen.cut_off, 'member')} without a WireGuard key "
+        f"cannot be reached{ids}: their neti.yml must say encrypt, too"
+    )
+    return Fault(Severity.WARNING, text)

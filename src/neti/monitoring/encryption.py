@@ -69,7 +69,8 @@ class Encryption:
     the first of them. ``unheard``: see there, the first of them; ``unheard_count``: all of them.
 
     ``require_configured``: whether a pair of this host's site requires encryption. ``requires``:
-    whether that is in effect, so that nothing goes in the clear.
+    whether that is in effect, so that nothing goes in the clear; ``on_trial``: whether it is on
+    trial, so that the kernel refuses what goes in the clear until the trial ends.
     ``sites``: the other sites of pairs that encrypt.
     """
 
@@ -89,12 +90,18 @@ class Encryption:
     unheard: tuple[Unheard, ...] = ()
     require_configured: bool = False
     requires: bool = False
+    on_trial: bool = False
     sites: Mapping[str, Crossing] = field(default_factory=dict)
 
     @property
     def unshaken(self) -> int:
         """Peers without a handshake so far."""
         return self.peers - self.shaken
+
+    @property
+    def cut_off(self) -> int:
+        """Members that are not reached at all, because encryption is required."""
+        return sum(one.none for one in self.sites.values())
 
     @property
     def clear(self) -> int:

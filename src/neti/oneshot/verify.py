@@ -72,7 +72,7 @@ def _verify(
     except (OSError, _NoAnswer) as error:
         result["error"] = explained(error, settings.verify_port)
         if road == Road.NONE.value:
-            result["error"] = "encryption is required, and it has no key that is believed here"
+            result["error"] = _cut_off(itself)
         return result
     result["milliseconds"] = round((time.perf_counter() - started) * 1000, 2)
     result["seen_from"] = answer.seen_from
@@ -86,6 +86,13 @@ def _verify(
     # Nobody else can send from this address, so it proves the way, whatever the agent says.
     result["encrypted"] = result["ok"] and answer.seen_from == itself.overlay
     return result
+
+
+def _cut_off(itself: Status) -> str:
+    """Whose fault it is: without a device here, nobody's key helps."""
+    if itself.encryption is not None and itself.encryption.implementation is None:
+        return "encryption is required, and this host has no WireGuard device: see 'neti status'"
+    return "encryption is required, and it has no key that is believed here"
 
 
 def _expected_source(

@@ -58,7 +58,8 @@ class Flow:
 class InTheClear:
     """``keyless``: members without a key that this host believes; ``silent``: those that have not
     answered through the tunnel; the first of each by name. ``counts``: connections of each kind;
-    ``flows``: the first of them. ``fault``: why these are not known."""
+    ``flows``: the first of them. ``fault``: why these are not known. ``unable``: this host has no
+    device that works, so nobody can have answered it."""
 
     keyless: int = 0
     keyless_ids: tuple[str, ...] = ()
@@ -67,6 +68,7 @@ class InTheClear:
     counts: Mapping[str, int] = field(default_factory=dict)
     flows: tuple[Flow, ...] = ()
     fault: str = ""
+    unable: bool = False
 
     def words(self) -> tuple[str, ...]:
         """One part of a sentence each; none: nothing goes in the clear."""
@@ -75,7 +77,9 @@ class InTheClear:
     def _words(self) -> Iterator[str]:
         if self.keyless:
             yield f"{counted(self.keyless, 'member')} without a key ({some(self.keyless_ids)})"
-        if self.silent:
+        if self.unable:
+            yield "this host has no WireGuard device that works ('neti status' says why)"
+        elif self.silent:
             have = "has" if self.silent == 1 else "have"
             yield (
                 f"{counted(self.silent, 'member')} that {have} not answered through the tunnel "

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from tests.support.agents import Box, World, world
 
+from neti.agent.in_the_clear import look
 from neti.cli.preview import lines
 from neti.cli.status import _status_lines
 from neti.model import Encrypt, Site
 from neti.model.document import plain
 from neti.model.settings import OpenPort, RegistryTLS
 from neti.monitoring.preview import Preview, preview_of
+from neti.registry.detail import decode
 from neti.registry.memory import MemoryRegistry
 from neti.ruleset.enforce import PERMANENT
 from neti.stage.in_the_clear import TCP, UDP, Tracked
@@ -104,11 +106,18 @@ def test_in_shadow_both_are_on_trial_together(fleet: World) -> None:
     assert told.trial is not None
     assert told.trial.of == ("reject_all", "encryption")
     assert "of reject_all and encryption" in "\n".join(_status_lines(told))
+    assert told.encryption is not None
+    assert told.encryption.on_trial
+    document = decode(box.running.registration.describing.detail())
+    assert document.encryption == "trial"
     box.dataplane.expire()
     fleet.pass_time(61)
     assert box.status()["stage"] == "shadow"
     assert require(box) == {}
     assert not requires(box)
+    told = box.told()
+    assert told.encryption is not None
+    assert not told.encryption.on_trial
 
 
 def test_an_enforced_host_stays_so_whatever_becomes_of_the_trial(fleet: World) -> None:
@@ -320,6 +329,15 @@ def test_nothing_is_begun_while_somebody_would_be_cut_off(fleet: World) -> None:
     findings = {one.what: one for one in box.told().evidence}
     assert findings["encryption"].holds
     assert "accepted as lost" in findings["encryption"].sentence
+
+
+def test_without_a_device_members_are_not_said_to_be_silent(fleet: World) -> None:
+    core = started(fleet).running.core
+    core.problems.set("encryption_missing", "there is none")
+    found = look(core)
+    assert found is not None
+    assert "this host has no WireGuard device that works" in "; ".join(found.words())
+    assert "not answered" not in "; ".join(found.words())
 
 
 def test_what_is_refused_in_the_trial_keeps_it_from_being_confirmed(fleet: World) -> None:

@@ -62,6 +62,24 @@ def test_what_is_required_and_in_effect() -> None:
     assert said in [line.strip() for line in lines(seen)]
 
 
+def test_what_is_required_on_trial_is_in_effect_until_it_ends() -> None:
+    said = [line.strip() for line in lines(replace(SEEN, on_trial=True))]
+    assert any(line.startswith("vpc: require, on trial: what goes in the clear") for line in said)
+    assert not any("NOT in effect" in line for line in said)
+
+
+def test_without_a_device_here_nobody_else_is_blamed() -> None:
+    sites = {"vpc": Crossing(asked="require", none=2)}
+    seen = Encryption(require_configured=True, requires=True, sites=sites)
+    said = [line.strip() for line in lines(seen)]
+    counts = "0 encrypted, 0 in the clear, 2 cut off, because this host has no device"
+    assert f"vpc: require: {counts}" in said
+
+
+def test_while_neti_is_down_nothing_is_counted() -> None:
+    assert lines(SEEN, down=True) == ["encrypted by nothing: Neti is down on this host"]
+
+
 def test_a_host_without_wireguard_says_so() -> None:
     first, *below = lines(Encryption(sites={"vpc": Crossing(plain=2)}))
     assert first == "encrypted by nothing: this host has no WireGuard device"

@@ -60,6 +60,12 @@ def test_one_whose_lease_was_released_and_who_is_held_is_known() -> None:
         ({"encryption": "require"}, "encrypted", None),
         ({"encryption": "require"}, "can-encrypt", None),
         ({"encryption": "prefer"}, "can-encrypt", None),
+        ({"encryption": "trial"}, "can-encrypt", None),
+        (
+            {"encryption": "trial"},
+            "encrypted",
+            "requires encryption on trial only, which is not confirmed yet",
+        ),
         (
             {"encryption": "prefer"},
             "encrypted",
@@ -172,11 +178,11 @@ def test_the_gate_passes_only_when_everybody_is_seen_to_be_enforced(fleet: Fleet
     fleet.joins(1, stage="enforced", problems=[])
     passed = fleet("--require", "enforced", "--require", "in-step", "--require", "no-problem")
     assert passed.exit_code == 0, passed.output
-    assert passed.stdout == "1 host, all enforced and in-step and no-problem\n"
+    assert passed.stdout == "1 host, all enforced and in step and without a problem\n"
     fleet.joins(2, stage="down", problems=["down_open"])
     failed = fleet("--require", "enforced")
     assert failed.exit_code == 1
-    assert failed.stdout == "h-2  is down\n1 of 2 are not enforced\n"
+    assert failed.stdout == "h-2  is down\n1 of 2 is not enforced\n"
     assert fleet("--stage", "down").stdout.count("h-2") == 2
     fleet.leases(3)
     failed = fleet("--require", "enforced", "--json")

@@ -436,13 +436,14 @@ def encrypted(**changes: Any) -> Situation:
         "require_configured": True,
         "requires": True,
         "sites": {
-            "vpc": {"asked": "require", "required": 3, "none": 1},
+            "vpc": {"asked": "require", "required": 3},
             "lab": {"asked": "prefer", "plain": 1, "trying": 1, "preferred": 2},
         },
     }
     return with_status(encryption={**held, **changes})
 
 
+CUT_OFF = {"vpc": {"asked": "require", "required": 3, "none": 2}}
 IN_THE_CLEAR = {"vpc": {"asked": "require", "required": 3, "trying": 2}}
 BROKEN = ("it is not up",)
 
@@ -461,6 +462,11 @@ def test_encryption_that_is_kept_is_no_finding() -> None:
             Level.WARNING,
             "neti.yml requires encryption, but that is not in effect",
         ),
+        (
+            encrypted(sites=CUT_OFF, keyless=2, keyless_ids=["v-1", "v-2"]),
+            Level.WARNING,
+            "2 members without a WireGuard key cannot be reached (v-1, v-2)",
+        ),
         (encrypted(implementation=None), Level.CRITICAL, "there is no WireGuard device"),
         (replace(encrypted(), road=BROKEN), Level.CRITICAL, "road is broken (it is not up)"),
         (
@@ -475,6 +481,15 @@ def test_encryption_that_is_not_kept(seen: Situation, level: Level, text: str) -
     verdict = judge(seen, Limits())
     assert verdict.level is level
     assert text in verdict.line
+
+
+def test_during_a_trial_it_is_not_said_to_be_out_of_effect() -> None:
+    assert judge(encrypted(requires=False, on_trial=True), Limits()).findings == ()
+
+
+def test_without_a_device_members_are_not_blamed_for_it() -> None:
+    line = judge(encrypted(implementation=None, sites=CUT_OFF), Limits()).line
+    assert "without a WireGuard key" not in line
 
 
 def test_a_road_that_nobody_asked_for_is_not_looked_for() -> None:

@@ -140,6 +140,7 @@ DOCUMENT: dict[str, Any] = {
         "unheard": [{"id": "db-2", "overlay": "192.168.0.9", "since": None}],
         "require_configured": True,
         "requires": False,
+        "on_trial": False,
         "sites": {
             "vpc": {
                 "asked": "require",

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from neti.agent.responder import TRANSFER_BYTES
 from neti.cli import cli
 from neti.control import client
+from neti.model.document import plain
+from neti.monitoring.encryption import Encryption
 from neti.oneshot.verify import _answer
 
 GOOD = b'{"id": "b", "seen_from": "127.0.0.1"}\n' + bytes(TRANSFER_BYTES)
@@ -88,7 +90,11 @@ def member() -> Iterator[Callable[..., Member]]:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     def verify_at(
-        port: int, *more: str, overlay: str = "192.168.0.1", **as_the_agent_has_it: str
+        port: int,
+        *more: str,
+        overlay: str = "192.168.0.1",
+        encryption: Encryption | None = None,
+        **as_the_agent_has_it: str,
     ) -> dict[str, Any]:
         path = tmp_path / "neti.yml"
         path.write_text(
@@ -97,6 +103,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
         )
         host = {"id": "a", "site": "ec2", "private": "127.0.0.1", "overlay": overlay}
         itself = {**host, "version": "1", "registry": {"fresh": True}}
+        if encryption is not None:
+            itself["encryption"] = plain(encryption)
         others = [{"id": i, "site": "ec2", "overlay": "127.0.0.1"} for i in ("b", "c")]
         others = [{**other, **as_the_agent_has_it} for other in others]
         answers = {"status": itself, "members": others}
@@ -152,6 +160,11 @@ def test_a_member_without_a_key_where_one_is_required_says_so(
 ) -> None:
     for result in run(1, road="none")["results"]:
         assert result["error"] == "encryption is required, and it has no key that is believed here"
+
+
+def test_without_a_device_here_no_member_is_blamed(run: Callable[..., dict[str, Any]]) -> None:
+    for result in run(1, road="none", encryption=Encryption())["results"]:
+        assert "this host has no WireGuard device" in result["error"]
 
 
 def test_a_member_that_answers_byte_by_byte_has_no_more_time_than_others(
