@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import itertools
 import os
 import sys
 import time
@@ -10,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, permutations
 from typing import Final
 
 from simulation.acts import KINDS
@@ -47,7 +47,7 @@ _INJECTED: Final = {
         *("wireguard_ends", "block_udp", "lose_key", "copy_key", "take_key"),
     ),
 }
-_PLAYED: Final = count()
+_PLAYED: Final = itertools.count()
 _COLLECTED_EVERY: Final = 16
 _STAGES: Final = ("down", "shadow", "trial", "enforced")
 _STATES: Final = ("dead", "stopped", *_STAGES)
@@ -176,12 +176,12 @@ def _print_coverage(
         row = "  ".join(f"{state} {coverage[kind, state]}" for state in states)
         print(f"{kind:22} {row}")
         never += [f"{kind} ({state})" for state in states if not coverage[kind, state]]
-    for before, after in permutations(_STAGES, 2):
+    for before, after in itertools.permutations(_STAGES, 2):
         print(f"stage {before} to {after:10} {stages[before, after]}")
     for effect, count in sorted(effects.items()):
         print(f"effect {effect:22} {count}, a process ended before it {killed[effect]}")
     print(f"acts that never befell a host in that state: {_named(never)}")
-    missing = [f"{a} to {b}" for a, b in permutations(_STAGES, 2) if not stages[a, b]]
+    missing = [f"{a} to {b}" for a, b in itertools.permutations(_STAGES, 2) if not stages[a, b]]
     print(f"transitions that were never taken: {_named(missing)}")
     spared = sorted(effects.keys() - killed.keys())
     print(f"effects before which no process ended: {_named(spared)}")
