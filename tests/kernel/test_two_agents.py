@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from tests.support.talking import Served, passes
 from tests.support.tunnel_net import A, B, End, namespaces, sysctl
 
 from neti.control import client
+from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.wireguard.uapi import UapiWireGuard
 from neti.errors import NetiError
 from neti_lab.namespaces import call_inside
@@ -136,7 +137,12 @@ class Machine:
         return {road: n for road, n in counts if road != "asked" and n}
 
     def prefers(self) -> bool:
-        return self.roads().get("preferred") == 1
+        """And the kernel knows: changes are gathered for a moment."""
+        return self.roads().get("preferred") == 1 and len(self.tunneled()) == 1
+
+    def tunneled(self) -> Mapping[str, str]:
+        held = call_inside(self.namespace, NftablesDataplane).read()
+        return held.elements.get("tunneled", {})
 
     @property
     def overlay(self) -> str:
