@@ -35,6 +35,7 @@ def own_codes(core: Core) -> tuple[str, ...]:
 def _conditions(core: Core) -> Iterator[Problem]:
     yield from _stage(core)
     yield from _members(core)
+    yield from _keys(core)
     for name, fault in sorted(core.live.faults.items()):
         yield problem("live_setting", fault, name)
     changed = core.out.config_read.unread() if core.out.config_read is not None else None
@@ -96,6 +97,37 @@ def _members(core: Core) -> Iterator[Problem]:
         ids = ", ".join(islice(waiting, _NAMED)) + and_more(lost - _NAMED)
         are = counted(lost, "member is", "members are")
         yield problem("lost", f"{are} lost ({ids}): gone without a word")
+
+
+def _keys(core: Core) -> Iterator[Problem]:
+    if not core.own_key.wanted:
+        return
+    fleet, own = core.members.fleet, core.own_key.public()
+    thief = fleet.owner_of_key(own) if own is not None else None
+    if thief not in (None, core.host.id):
+        yield problem(
+            "key_of_another",
+            f"the record of {printable(thief)} says this host's own public key {own}: it gets no "
+            "road by that key → neti registry check",
+            printable(thief),
+        )
+    for key, (owner, others) in islice(fleet.key_disputes.items(), _NAMED):
+        ids = ", ".join(map(printable, islice(sorted(others), _NAMED)))
+        ids += and_more(len(others) - _NAMED)
+        if owner is None:
+            yield problem(
+                "key_of_another",
+                f"it is not known whose the public key {key} is, which these records say: {ids}. "
+                "Nobody gets a road by that key → neti registry check",
+                str(key),
+            )
+        else:
+            yield problem(
+                "key_of_another",
+                f"the public key {key} belongs to {printable(owner)}, and the record of another "
+                f"host says it as well ({ids}): that one gets no road by it → neti registry check",
+                str(key),
+            )
 
 
 def _records(core: Core) -> Iterator[Problem]:

@@ -31,6 +31,7 @@ from neti.registry import (
     Fresh,
     HostChanged,
     HostRead,
+    KeyRead,
     LeaseRead,
     Origin,
     SessionEnded,
@@ -40,7 +41,7 @@ from neti.registry import (
     Stale,
     Vanished,
 )
-from neti.registry.record import HostId
+from neti.registry.record import HostId, KeyName
 from neti.words import counted, some
 
 _STALE_TOLD_EVERY: Final = 60.0  # seconds between two lines about a registry that stays away
@@ -115,13 +116,12 @@ class Following:
                 self._registration.entry_vanished(name)
             case LeaseRead(overlay, host_id):
                 self._lease_read(overlay, host_id)
-            case DataRead(name, data, made):
-                fleet.data_read(name, data, made)
             case HostChanged(host_id):
                 fleet.host_changed(host_id, now=core.since())
-            case HostRead():
-                fleet.host_read(event, now=core.since())
-                self._registration.record_read(event)
+            case DataRead() | KeyRead() | HostRead():
+                fleet.answers((event,), now=core.since())
+                if isinstance(event, HostRead):
+                    self._registration.record_read(event)
             case SettingRead():
                 self._live_setting(event)
             case Fresh():
@@ -289,7 +289,9 @@ class Following:
         """What must be read from the registry before everything can be decided."""
         asked = self._core.members.fleet.questions()
         if asked:
-            self._core.out.registry.ask([*asked.leases, *asked.data, *map(HostId, asked.hosts)])
+            keys = [KeyName(str(key)) for key in asked.keys]
+            hosts = map(HostId, asked.hosts)
+            self._core.out.registry.ask([*asked.leases, *asked.data, *hosts, *keys])
 
     def ask_unleased(self) -> None:
         """The timer "leases"."""

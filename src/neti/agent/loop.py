@@ -41,7 +41,7 @@ from neti.host.systemd import Watchdog, notify
 from neti.model import Host
 from neti.model.problems import Problems
 from neti.model.settings import Settings
-from neti.registry import HostChanged, KeyRead
+from neti.registry import HostChanged
 from neti.registry.opening import expiring
 from neti.state.gone import GONE_FILE
 from neti.state.loaded import Loaded
@@ -288,8 +288,6 @@ class Agent:
                 self._stopping = True
             case Trouble():
                 self.faults.told(told)
-            case KeyRead():
-                self.roads.key_read(told)
             case _:
                 self.following.take_in(told)
 

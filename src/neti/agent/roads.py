@@ -17,13 +17,11 @@ from typing import Final
 from neti import log
 from neti.agent.core import Core
 from neti.agent.journal import Journal
-from neti.agent.key_owners import KeyOwners
 from neti.dataplane.wireguard import DEVICE
 from neti.dataplane.wireguard.tunnel import Kind, WholeTunnel
 from neti.errors import DataplaneError, DeviceMissing
 from neti.model import Encrypt, Member, Road
 from neti.model.wireguard_key import PrivateKey, PublicKey
-from neti.registry import KeyRead
 from neti.ruleset.desired import Membership
 from neti.ruleset.held_peers import HeldPeers, overlay_of
 from neti.ruleset.peers import (
@@ -67,8 +65,6 @@ class Roads:
         self._held = HeldPeers()
         self._heard: dict[PublicKey, Heard] = {}
         self._states: Mapping[PublicKey, PeerState] = {}
-        self._owners = KeyOwners(core)
-        self._again: set[str] = set()  # members to be looked at once more
         self._pause = _EVERY
         self._cost = 0.0
         self._private: PrivateKey | None = None  # which the device was given last
@@ -80,8 +76,7 @@ class Roads:
         """Members, keys and the stage as they are now. Changes of members must have been taken:
         after ``Journal.take_changes``, and before anything is committed."""
         core, members = self._core, self._core.members
-        touched = members.take_touched() | self._rekeyed(members) | self._again
-        self._again = set()
+        touched = members.take_touched() | self._rekeyed(members)
         if core.stage.requires != members.requires:
             members.require(core.stage.requires)
             self._of = None
@@ -106,17 +101,7 @@ class Roads:
         if not rekeyed or not self._core.own_key.wanted:
             return set()
         self._journal.note(rekeyed)
-        for host_id in rekeyed:
-            key = members.fleet.keys.get(host_id)
-            if key is not None:
-                self._owners.forget(key)
-        return rekeyed | self._owners.disputed
-
-    def key_read(self, read: KeyRead) -> None:
-        """Whose a key is that two records say."""
-        key = self._owners.read(read)
-        owner = self._held.owners.get(key) if key is not None else None
-        self._again |= self._owners.disputed | ({owner} if owner is not None else set())
+        return rekeyed
 
     # --- the device ---
 
@@ -182,7 +167,6 @@ class Roads:
         device is as it was left. Returns what it was not."""
         self._core.soon("roads", _EVERY)
         self._journal.take_changes()
-        self._owners.ask_again()
         self.follow()
         return self.put_right()
 
@@ -343,12 +327,8 @@ class Roads:
         core, fleet, tunnel = self._core, self._core.members.fleet, self._tunnel
         member, key = fleet.members.get(host_id), fleet.keys.get(host_id)
         if tunnel is None or member is None or key is None or host_id == core.host.id:
-            self._owners.settled(host_id)
             return None
-        if not self._asked_of(member).encrypts:
-            self._owners.settled(host_id)
-            return None
-        if not self._owners.may_have(host_id, key, self._held):
+        if not self._asked_of(member).encrypts or key == core.own_key.public():
             return None
         return peer_of(
             member,

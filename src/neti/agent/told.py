@@ -12,7 +12,7 @@ from neti.agent.worker import JobDone, JobFailed
 from neti.control.server import Request
 from neti.control.trouble import Trouble
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
-from neti.registry import DataRead, Event, HostRead, LeaseRead
+from neti.registry import DataRead, Event, HostRead, KeyRead, LeaseRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Stop:
     """Stop this program (SIGTERM, SIGINT); rules and registration stay."""
 
 
-Answer = LeaseRead | DataRead | HostRead
+Answer = LeaseRead | DataRead | HostRead | KeyRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ def gathered(waiting: Iterable[Told], *, most: int) -> Iterator[Told | Answers]:
     """The same in order, with answers that come one after another together, so many at most."""
     answers: list[Answer] = []
     for told in waiting:
-        if isinstance(told, LeaseRead | DataRead | HostRead):
+        if isinstance(told, Answer):
             answers.append(told)
             if len(answers) < most:
                 continue
         if answers:
             yield Answers(tuple(answers))
             answers.clear()
-        if not isinstance(told, LeaseRead | DataRead | HostRead):
+        if not isinstance(told, Answer):
             yield told
     if answers:
         yield Answers(tuple(answers))

@@ -14,7 +14,8 @@ from neti.fleet.entries import Roster
 from neti.fleet.members import Standing
 from neti.fleet.reads import Asking
 from neti.fleet.vouching import Vouching
-from neti.registry import HostRead
+from neti.model.wireguard_key import PublicKey
+from neti.registry import HostRead, KeyRead
 
 _NOBODY: Final[Set[str]] = frozenset()
 
@@ -63,6 +64,16 @@ class Answering:
         if before != host_id:
             # For all others it was another host's before, and is now.
             return {i for i in (before, host_id) if i} & claimants
+        return _NOBODY
+
+    def key_read(self, read: KeyRead) -> Set[str]:
+        """Whose a key is concerns no member's being one."""
+        try:
+            key = PublicKey.parse(read.key)
+        except ValueError:
+            return _NOBODY
+        self._asking.key_read(key)
+        self._vouching.keys.owner_read(key, read.host_id)
         return _NOBODY
 
     def data_read(self, name: str, data: bytes | None, made: int) -> Set[str]:

@@ -38,7 +38,7 @@ from neti.fleet.settle import Settlement
 from neti.fleet.vouching import Mode
 from neti.model import IPAddress
 from neti.model.wireguard_key import PublicKey
-from neti.registry import DataRead, HostRead, LeaseRead
+from neti.registry import DataRead, HostRead, KeyRead, LeaseRead
 
 _GHOST: Final = (
     "its host is gone, and an older copy of the registry brought this back: the host has to "
@@ -240,8 +240,10 @@ class Fleet(Known):
         self._vouching.gap_begins()
 
     def gap_is_over(self) -> None:
-        """Everything is known again. A list, if there was one, was told before."""
+        """Everything is known again. A list, if there was one, was told before. Whose the keys are
+        that several say is asked on each connection."""
         self._vouching.gap_is_over()
+        self._vouching.keys.ask_again()
 
     def doubt_what_was_proved(self) -> None:
         """Nobody watched for a while: what was proved before and still stands must be proved again,
@@ -252,7 +254,9 @@ class Fleet(Known):
         """Look once more whether the records of these members still name their entries."""
         self._vouching.again(ids)
 
-    def answers(self, reads: Iterable[LeaseRead | DataRead | HostRead], *, now: float) -> None:
+    def answers(
+        self, reads: Iterable[LeaseRead | DataRead | HostRead | KeyRead], *, now: float
+    ) -> None:
         """Several answers: all are taken in before anything is decided."""
         touched: set[str] = set()
         for read in reads:
@@ -263,6 +267,8 @@ class Fleet(Known):
                     touched |= self._answering.lease_read(overlay, host_id)
                 case DataRead(name, data, made):
                     touched |= self._answering.data_read(name, data, made)
+                case KeyRead():
+                    touched |= self._answering.key_read(read)
         self._settle(touched)
 
     def host_read(self, read: HostRead, *, now: float) -> None:

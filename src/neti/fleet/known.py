@@ -3,7 +3,7 @@
 Must never do: change anything.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from ipaddress import IPv4Address
 from itertools import islice
 from types import MappingProxyType
@@ -182,9 +182,17 @@ class Known:
 
     @property
     def keys(self) -> Mapping[str, PublicKey]:
-        """By host id, the public key that the host's record said when its entry was proved. Without
-        TLS anybody could have written it."""
-        return self._vouching.keys
+        """By host id, the public key that the host's record said when its entry was proved: no two
+        have one. Without TLS anybody could have written it."""
+        return self._vouching.keys.believed
+
+    @property
+    def key_disputes(self) -> Mapping[PublicKey, tuple[str | None, Set[str]]]:
+        """As ``MemberKeys.disputes``."""
+        return self._vouching.keys.disputes
+
+    def owner_of_key(self, key: PublicKey) -> str | None:
+        return self._vouching.keys.owner(key)
 
     @property
     def unvouched(self) -> Collection[str]:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from neti.model import Member
+from neti.model.wireguard_key import PublicKey
 
 H = TypeVar("H")
 
@@ -29,9 +30,10 @@ class Questions:
     leases: frozenset[IPv4Address]
     data: frozenset[str]
     hosts: frozenset[str] = frozenset()
+    keys: frozenset[PublicKey] = frozenset()
 
     def __bool__(self) -> bool:
-        return bool(self.leases or self.data or self.hosts)
+        return bool(self.leases or self.data or self.hosts or self.keys)
 
 
 _NOTHING: Final = Questions(frozenset(), frozenset())
@@ -49,18 +51,21 @@ class Asking:
         self._open_data: set[str] = set()
         self._due_hosts: set[str] = set()
         self._open_hosts: set[str] = set()
+        self._due_keys: set[PublicKey] = set()
+        self._open_keys: set[PublicKey] = set()
         self._unleased: set[IPv4Address] = set()  # to be asked about a second time
         self._asked_twice: set[IPv4Address] = set()
 
     def take(self) -> Questions:
         """What to ask now. A question that is open is asked again only after its answer, so there
         are never more questions under way than things to ask about."""
-        if not (self._due_leases or self._due_data or self._due_hosts):
+        if not (self._due_leases or self._due_data or self._due_hosts or self._due_keys):
             return _NOTHING
         asked = Questions(
             frozenset(self._due_leases - self._open_leases),
             frozenset(self._due_data - self._open_data),
             frozenset(self._due_hosts - self._open_hosts),
+            frozenset(self._due_keys - self._open_keys),
         )
         self._due_leases -= asked.leases
         self._due_data -= asked.data
@@ -68,6 +73,8 @@ class Asking:
         self._open_data |= asked.data
         self._due_hosts -= asked.hosts
         self._open_hosts |= asked.hosts
+        self._due_keys -= asked.keys
+        self._open_keys |= asked.keys
         return asked
 
     def again(self) -> None:
@@ -75,6 +82,8 @@ class Asking:
         self._due_leases |= self._open_leases
         self._due_data |= self._open_data
         self._due_hosts |= self._open_hosts
+        self._due_keys |= self._open_keys
+        self._open_keys.clear()
         self._open_hosts.clear()
         self._open_leases.clear()
         self._open_data.clear()
@@ -160,6 +169,15 @@ class Asking:
         """Nobody has this id any more."""
         self._due_hosts.discard(host_id)
         _discard(self._open_hosts, host_id)
+
+    # --- whose keys are ---
+
+    def want_key(self, key: PublicKey) -> None:
+        """Two records say it."""
+        self._due_keys.add(key)
+
+    def key_read(self, key: PublicKey) -> None:
+        _discard(self._open_keys, key)
 
 
 def _discard(held: set[H], what: H) -> None:

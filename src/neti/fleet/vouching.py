@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from neti.errors import EntryError
+from neti.fleet.member_keys import MemberKeys
 from neti.fleet.pace import Pace
 from neti.fleet.reads import Asking
 from neti.model import Departure, entry
@@ -42,8 +43,8 @@ UNNAMED: Final = "its host's record does not name it"
 
 class Vouching:
     """Not thread-safe: the fleet owns it. ``proved``: by host id the entry that is its word.
-    ``standing``: whether the registry holds this name. ``keys``: records are read for them even
-    where they are used for nothing else."""
+    ``standing``: whether the registry holds this name. ``keys``, at
+    first: records are read for them even where they are used for nothing else."""
 
     def __init__(
         self,
@@ -73,8 +74,7 @@ class Vouching:
         self._listed: dict[str, set[str]] = {}  # by id: names of a whole list, until it is read
         self._since_gap: set[str] | None = None  # in a gap: ids that were proved since it began
         self._just_changed: str | None = None  # the event before this one was about its record
-        self._keys: dict[str, PublicKey] = {}
-        self.keys: Mapping[str, PublicKey] = MappingProxyType(self._keys)
+        self.keys: Final = MemberKeys(asking.want_key)
         self._rekeyed: set[str] = set()
 
     @property
@@ -120,8 +120,9 @@ class Vouching:
         return parsed if isinstance(parsed, Departure) and parsed.id == host_id else None
 
     def take_rekeyed(self) -> set[str]:
-        """Ids whose key came, changed or went since the last call."""
-        rekeyed, self._rekeyed = self._rekeyed, set()
+        """Ids whose believed key came, changed or went since the last call, or was proved with a
+        new entry."""
+        rekeyed, self._rekeyed = self._rekeyed | self.keys.take_changed(), set()
         return rekeyed
 
     # --- what is told ---
@@ -137,7 +138,9 @@ class Vouching:
         """What another fleet had proved is trusted in this one."""
         if self._mode != "off":
             self._mode = before.mode
-        self.trust(before.proved, before.keys)
+        self.trust(before.proved, {})
+        if self.reads:
+            self.keys.begin_like(before.keys)
 
     def changed(self, host_id: str, *, known: bool, now: float) -> None:
         """The record was written. ``known``: a host has this id, or had it a moment ago."""
@@ -191,16 +194,15 @@ class Vouching:
         if self.reads:
             self._proved.update(words)
             self._trusted.update(words)
-            for host_id, key in keys.items():
-                self._note_key(host_id, key)
+            self.keys.trust(keys)
 
     def keep_only(self, members: Collection[str]) -> None:
         """A host of the last good state that did not become a member is not trusted."""
         for host_id in self._trusted - set(members):
             self._trusted.discard(host_id)
             del self._proved[host_id]
-        for host_id in self._keys.keys() - set(members):
-            self._note_key(host_id, None)
+        for host_id in self.keys.said.keys() - set(members):
+            self.keys.say(host_id, None)
 
     def gap_begins(self) -> None:
         """What is proved from now on was seen on the connection that the next list comes by. If
@@ -258,7 +260,7 @@ class Vouching:
     def forget(self, host_id: str) -> None:
         """Nobody has this id any more."""
         self._said.pop(host_id, None)
-        self._note_key(host_id, None)
+        self.keys.say(host_id, None)
         self._listed.pop(host_id, None)
         self._former_twins.pop(host_id, None)
         self._asking.forget_host(host_id)
@@ -293,24 +295,15 @@ class Vouching:
                 self._twins.pop(host_id, None)
                 self._made.pop(word, None)
                 del self._said[host_id]
-                self._note_key(host_id, key)
+                self.keys.say(host_id, key)
                 return True
         if host_id in self._trusted:
             self._trusted.discard(host_id)
             if not word.startswith("left."):
                 del self._proved[host_id]
-                if key != self._keys.get(host_id):  # its new entry may only not have come yet
-                    self._note_key(host_id, None)
+                if key != self.keys.said.get(host_id):  # its new entry may only not have come yet
+                    self.keys.say(host_id, None)
         return True
-
-    def _note_key(self, host_id: str, key: PublicKey | None) -> None:
-        if key == self._keys.get(host_id):
-            return
-        self._rekeyed.add(host_id)
-        if key is None:
-            del self._keys[host_id]
-        else:
-            self._keys[host_id] = key
 
 
 def _key(read: HostRead) -> PublicKey | None:

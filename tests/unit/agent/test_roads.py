@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 from tests.support.agents import Box, World, world
 
-from neti.agent.key_owners import KeyOwners
 from neti.dataplane.wireguard.keys import new_key, public_half
 from neti.errors import DataplaneError
 from neti.model import Encrypt, Road
 from neti.model.wireguard_key import PublicKey
-from neti.registry import KeyRead
-from neti.registry.record import KeyName
+from neti.registry import Fresh, Session
 from neti.ruleset.peers import RemovePeer
 from neti.state.folder import StateFolder
 
@@ -310,21 +308,44 @@ def test_a_key_that_two_records_say_stays_with_whom_the_registry_names(there: Wo
     assert first.problems()["key_of_another"]
 
 
-def test_whose_a_key_is_is_asked_until_it_is_told(there: World) -> None:
-    """A question from before the registry was there is lost, and peers would go by the order in
-    which members stand on disk."""
+def claims(there: World, who: Box, what: PublicKey) -> None:
+    """Its record says this key, which no agent writes."""
+    held = there.server._records[who.host.id]
+    there.server._records[who.host.id] = replace(held, record=replace(held.record, key=str(what)))
+
+
+@pytest.mark.parametrize("order", [(2, 3), (3, 2)])
+def test_a_restart_believes_who_had_the_key_until_the_registry_has_told(
+    there: World, order: tuple[int, int]
+) -> None:
+    """Also where the registry is away, and whichever of the two stands first on disk."""
     first, second = pair(there)
-    core = first.running.core
-    asked: list[KeyName] = []
-    owners = KeyOwners(core)
-    owners._asked.add(key(second))
-    core.out.registry.ask = asked.extend  # type: ignore[method-assign,assignment]  # counted here
-    owners.ask_again()
-    owners.ask_again()
-    assert asked == [KeyName(str(key(second)))] * 2
-    owners.read(KeyRead(str(key(second)), second.host.id))
-    owners.ask_again()
-    assert len(asked) == 2
+    third = there.started(3, "vpc")
+    boxes = {2: second, 3: third}
+    claims(there, third, key(second))
+    there.server._keys.pop(str(key(second)))  # so it never tells
+    first.running.core.members.fleet.prove_again([third.host.id])
+    there.pass_time(1.0)
+    first.running.journal.note([boxes[number].host.id for number in order])
+    first.running.journal.write()
+    first.stop()
+    there.server.stop()
+    first.start()
+    there.settle()
+    assert peers(first) == {key(second): (overlay(second),)}
+
+
+def test_whose_a_key_is_is_asked_on_each_connection(there: World) -> None:
+    first, second = pair(there)
+    third = there.started(3, "vpc")
+    claims(there, third, key(second))
+    there.server._keys.pop(str(key(second)))
+    first.running.core.members.fleet.prove_again([third.host.id])
+    there.pass_time(1.0)
+    there.server._keys[str(key(second))] = third.host.id
+    first.running.following._became_fresh(Fresh(Session(1, b"")))
+    there.pass_time(1.0)
+    assert peers(first) == {key(second): (overlay(third),)}
 
 
 def test_a_key_that_nobody_holds_in_the_registry_stays_with_whom_it_was(there: World) -> None:

@@ -5,6 +5,7 @@ from tests.unit.fleet.test_vouching import LINGER, World
 
 from neti.fleet.vouching import Mode
 from neti.model.wireguard_key import PublicKey
+from neti.registry import KeyRead
 
 KEY = PublicKey(bytes(range(32)))
 OTHER = PublicKey(bytes(range(1, 33)))
@@ -133,6 +134,52 @@ def test_a_new_entry_with_the_same_key_is_told_because_it_is_to_be_remembered() 
     world.fleet.take_rekeyed()
     world.register(1, 1, key=str(KEY))
     assert world.fleet.take_rekeyed() == {"h1"}
+
+
+def asked_whose(world: World) -> set[PublicKey]:
+    return set(world.fleet.questions().keys)
+
+
+def test_a_key_that_two_say_stays_with_who_had_it_until_it_is_told() -> None:
+    world = World()
+    world.register(1, key=str(KEY))
+    world.register(2, key=str(KEY))
+    assert dict(world.fleet.keys) == {"h1": KEY}
+    assert world.fleet.key_of_entry("h2") is None  # nor is it remembered as h2's
+    assert dict(world.fleet.key_disputes) == {KEY: ("h1", {"h2"})}
+    world.fleet.answers([KeyRead(str(KEY), None)], now=0.0)
+    assert dict(world.fleet.keys) == {"h1": KEY}
+    world.fleet.answers([KeyRead(str(KEY), "h2")], now=0.0)
+    assert dict(world.fleet.keys) == {"h2": KEY}
+    assert dict(world.fleet.key_disputes) == {KEY: ("h2", {"h1"})}
+    world.register(1, 1, key=str(OTHER))
+    assert dict(world.fleet.keys) == {"h1": OTHER, "h2": KEY}
+    assert not world.fleet.key_disputes
+
+
+def test_a_key_of_somebody_else_stays_refused_when_its_owner_says_another() -> None:
+    world = World()
+    world.register(1, key=str(KEY))
+    world.register(2, key=str(KEY))
+    world.fleet.answers([KeyRead(str(KEY), "h1")], now=0.0)
+    world.register(1, 1, key=str(OTHER))
+    assert dict(world.fleet.keys) == {"h1": OTHER}
+    assert dict(world.fleet.key_disputes) == {KEY: (None, {"h2"})}
+
+
+def test_two_that_are_remembered_by_one_key_have_none_until_it_is_told() -> None:
+    """As an earlier version kept it."""
+    before = World()
+    names = [before.register(number, key=str(KEY)) for number in (2, 1)]
+    world = World()
+    world.fleet.remember(dict.fromkeys(names, ()), lost={}, owners={}, keys={"h2": KEY, "h1": KEY})
+    assert not world.fleet.keys
+    assert asked_whose(world) == {KEY}
+    world.fleet.gap_is_over()
+    world.fleet.ask_again()
+    assert asked_whose(world) == {KEY}
+    world.fleet.answers([KeyRead(str(KEY), "h1")], now=0.0)
+    assert dict(world.fleet.keys) == {"h1": KEY}
 
 
 def test_keys_go_over_to_the_fleet_that_follows() -> None:

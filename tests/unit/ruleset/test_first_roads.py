@@ -94,11 +94,11 @@ def test_a_road_that_works_goes_on() -> None:
 
 
 def test_one_key_is_not_two_hosts() -> None:
-    """Nor is this host's own key anybody else's."""
-    held = remembered(1), remembered(2, by=key(1)), remembered(3, by=OWN)
-    found = first_roads(members(Encrypt.PREFER, *held, ids=(1, 2, 3)), OWN)
-    assert found.roads == {"h1": Road.TRYING}
-    assert set(found.peers) == {key(1)}
+    """It is not known whose it is, so neither has it. This host's own key is nobody else's."""
+    held = remembered(1), remembered(2, by=key(1)), remembered(3, by=OWN), remembered(4)
+    found = first_roads(members(Encrypt.PREFER, *held, ids=(1, 2, 3, 4)), OWN)
+    assert found.roads == {"h4": Road.TRYING}
+    assert set(found.peers) == {key(4)}
 
 
 def test_a_member_that_cannot_be_reached_may_call() -> None:
