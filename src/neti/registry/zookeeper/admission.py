@@ -5,7 +5,7 @@ Only rights change, not data, so a registered host stays vouched for, and a leas
 Must never do: take an id away from the certificate that it belongs to, unless that was asked for.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -116,13 +116,13 @@ def plan(
 ) -> tuple[list[Admit], list[Refused]]:
     """``pattern``: makes the subject of an id that is given none; ``replace``: also what belongs to
     another subject."""
-    _of_hosts(attempt, layout)
+    known = rights.operators(_of_hosts(attempt, layout))
     steps: list[Admit] = []
     refused: list[Refused] = []
     for part in _parts(asked):
         attempt.go_on()
         for one, held in zip(part, _held(attempt, layout, part), strict=True):
-            done = _judge(layout, one, held, pattern, replace=replace)
+            done = _judge(layout, one, held, pattern, known, replace=replace)
             if isinstance(done, Admit):
                 steps.append(done)
             else:
@@ -203,6 +203,7 @@ def _judge(
     asked: Asked,
     held: _Held,
     pattern: str | None,
+    known: Collection[Id],
     *,
     replace: bool,
 ) -> Admit | Refused:
@@ -235,8 +236,9 @@ def _judge(
             "it has no lease that would tell its certificate: name the subject, or give "
             "--subject 'CN={id},OU=hosts'",
         )
-    give = [path for path, acl in held.lease.items() if not _belongs(acl, subject, rights.READ)]
-    if held.record is not None and not _belongs(held.record, subject, rights.READ | rights.WRITE):
+    may, writes = rights.READ, rights.READ | rights.WRITE
+    give = [path for path, acl in held.lease.items() if not _belongs(acl, subject, may, known)]
+    if held.record is not None and not _belongs(held.record, subject, writes, known):
         give.append(record)
     former = (of_lease | set(rights.owners(held.record or []))) - {subject}
     if former and not replace:
@@ -254,10 +256,12 @@ def _judge(
     )
 
 
-def _belongs(acl: rights.Rights, subject: str, perms: int) -> bool:
-    """Which operators there are may have changed since it was made."""
+def _belongs(acl: rights.Rights, subject: str, perms: int, known: Collection[Id]) -> bool:
+    """Operators may have come since it was made. Whoever else may do all to it is none of them
+    (``known``), and made it before its host came."""
     return (
-        rights.owners(acl) == [subject]
+        set(rights.operators(acl)) <= set(known)
+        and rights.owners(acl) == [subject]
         and rights.granted(acl, {subject}) == perms
         and rights.world(acl) == rights.READ
     )

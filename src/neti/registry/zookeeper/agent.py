@@ -60,6 +60,7 @@ class AgentSide(OneSession):
             while True:
                 overlay = self._leases.held(attempt, host_id)
                 if overlay is not None:
+                    self._leases.check_rights(attempt, host_id, overlay)
                     return check_inside(host_id, overlay, subnet)
                 overlay = self._leases.take(attempt, host_id, subnet, prefer)
                 if overlay is not None:

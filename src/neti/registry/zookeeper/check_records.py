@@ -79,16 +79,24 @@ def _of_leases(tree: Tree) -> Iterable[Finding]:
         who = some([printable(str(e.id.id), 100) for e in others])
         owners = rights.owners(acl)
         mends = len(owners) == 1 and known & set(rights.operators(acl))
-        named = mends and HOST_ID.fullmatch(host_id)
         yield Finding(
             "fault",
             path,
             f"may be written by {who}, who can make it another host's lease by that: no agent "
-            "gives such rights",
+            "gives such rights, and no agent registers with such a lease",
             "lease-rights",
-            then=command("neti registry admit", host_id, owners[0]) if named else "",
+            then=_mended(host_id, owners, mends=bool(mends)),
             nodes=(path,),
         )
+
+
+def _mended(host_id: str, owners: list[str], *, mends: bool) -> str:
+    """``mends``: operators may change the rights."""
+    if not HOST_ID.fullmatch(host_id):
+        return ""
+    if mends:
+        return command("neti registry admit", host_id, owners[0])
+    return command("neti lease release", host_id)
 
 
 def _shared(tree: Tree) -> Iterable[Finding]:

@@ -26,6 +26,7 @@ from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, session_of
 from neti.registry.zookeeper.layout import Layout, removal
 from neti.text import command, printable
+from neti.words import some
 
 ANY_VERSION: Final = -1
 EPHEMERAL: Final = 1
@@ -54,6 +55,23 @@ class Leases:
                 f"give it up ({command('neti lease release', host_id)}) and start the agent again"
             )
         return overlay
+
+    def check_rights(self, attempt: Attempt, host_id: str, overlay: IPv4Address) -> None:
+        """Raises LeaseConflict where others than operators may write a lease that is there: anybody
+        may have made it before its host came, and would give it to another one afterwards."""
+        layout = self._layout
+        halves = (layout.by_id(host_id), layout.by_overlay(overlay))
+        parent, *held = attempt.acls([layout.ip_to_id, *halves])
+        if rights.harmful(parent):
+            return
+        others = {str(one.id) for acl in held for one in rights.harmful_others(acl, parent)}
+        if others:
+            raise LeaseConflict(
+                f"the lease of {overlay} may be written by "
+                f"{some([printable(one, 100) for one in sorted(others)])}, who could give it to "
+                f"another host, so {host_id} does not register with it\n"
+                f"→ an operator runs: {command('neti lease release', host_id)}"
+            )
 
     def take(
         self, attempt: Attempt, host_id: str, subnet: IPv4Network, prefer: IPv4Address | None

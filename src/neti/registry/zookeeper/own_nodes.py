@@ -14,9 +14,10 @@ from neti.registry.record import HostRecord, Takeover, decode, encode, may_take
 from neti.registry.untrusted import identity_held
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, session_of
-from neti.registry.zookeeper.layout import Layout
+from neti.registry.zookeeper.layout import Layout, removal
 from neti.registry.zookeeper.leases import ANY_VERSION, EPHEMERAL
 from neti.text import command, printable
+from neti.words import some
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class OwnNodes:
     layout: Layout
     host_id: str
     of_hosts: rights.Rights
+    of_record: rights.Rights
     record: HostRecord | None
     record_stat: Any
     word_stat: Any
@@ -37,7 +39,7 @@ class OwnNodes:
     @classmethod
     def read(cls, attempt: Attempt, layout: Layout, host_id: str, *, makes_tree: bool) -> Self:
         own, agent = layout.host(host_id), layout.agent(host_id)
-        (of_hosts,) = attempt.acls([layout.hosts])
+        of_hosts, of_record = attempt.acls([layout.hosts, own], unread=set())
         (held, described) = attempt.nodes([own, agent], unread=set())
         # Stats need no right to read.
         record_stat, agent_stat = attempt.stats([own, agent])
@@ -49,6 +51,7 @@ class OwnNodes:
             layout,
             host_id,
             of_hosts,
+            of_record,
             record,
             record_stat,
             word_stat,
@@ -114,8 +117,23 @@ class OwnNodes:
             return []
         path = self.layout.host(self.host_id)
         if self.record_stat is not None:
+            self._check_rights()
             return [SetData(path, encode(record), self.record_stat.version)]
         return [Create(path, encode(record), rights.of_child(self.of_hosts, also=rights.WRITE), 0)]
+
+    def _check_rights(self) -> None:
+        """Raises RegistryError where somebody else may write the record as well: whoever made it
+        before its host came would speak for it afterwards. Where one alone may, it is us, or
+        ZooKeeper refuses the write."""
+        others = rights.harmful_others(self.of_record, self.of_hosts)
+        alone = len(others) <= 1 and all(one.scheme == "x509" for one in others)
+        if self._has_rights and not alone:
+            raise RegistryError(
+                f"the record of {self.host_id} may be written by "
+                f"{some([printable(str(one.id), 100) for one in others])}: whoever made it could "
+                f"speak for {self.host_id}, so this host does not register with it\n"
+                f"→ an operator runs: {removal(self.layout.host(self.host_id))}"
+            )
 
     def describe(self, detail: bytes, of_agents: rights.Rights, session_id: int) -> list[Any]:
         """The detail document. One of another session stays, where it cannot be deleted: it goes

@@ -52,6 +52,13 @@ def harmful(acl: Rights) -> bool:
     return bool(world(acl) & _HARM)
 
 
+def harmful_others(acl: Rights, parent: Rights) -> list[Id]:
+    """Who, besides the operators that ``parent`` names, may write this node or change its rights.
+    Whoever makes a node chooses its rights, and so may have kept that for itself."""
+    known = set(operators(parent))
+    return list(dict.fromkeys(e.id for e in acl if e.perms & _HARM and e.id not in known))
+
+
 def operators(acl: Rights) -> list[Id]:
     return [e.id for e in acl if e.perms & ALL == ALL and e.id != ANYONE_ID_UNSAFE]
 
