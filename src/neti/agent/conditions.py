@@ -17,6 +17,7 @@ from neti.text import printable
 from neti.words import and_more, counted
 
 _NAMED: Final = 5
+_TRIED: Final = {"encryption": "required encryption"}
 
 
 def problems_of(core: Core) -> list[Problem]:
@@ -36,6 +37,7 @@ def _conditions(core: Core) -> Iterator[Problem]:
     yield from _stage(core)
     yield from _members(core)
     yield from _keys(core)
+    yield from _encryption(core)
     for name, fault in sorted(core.live.faults.items()):
         yield problem("live_setting", fault, name)
     changed = core.out.config_read.unread() if core.out.config_read is not None else None
@@ -77,8 +79,25 @@ def _stage(core: Core) -> Iterator[Problem]:
         again = "'neti enforce'"
         if retry is not None:
             again = f"it is tried again at {moment(core.steady.shown(max(retry, now)))}"
-        of = "required encryption" if record.confirmed else "reject_all"
+        of = " and ".join(_TRIED.get(one, one) for one in core.stage.tried())
         yield problem("trial_expired", f"the trial of {of} ended unconfirmed ({why}): {again}")
+
+
+def _encryption(core: Core) -> Iterator[Problem]:
+    """That others encrypt and this host does not. Whether they require it is in their files only:
+    what they refuse then leaves no trace here."""
+    if core.own_key.wanted:
+        return
+    keys = core.members.fleet.keys
+    count = len(keys) - (core.host.id in keys)
+    if count:
+        have = counted(count, "member has", "members have")
+        yield problem(
+            "encryption_one_sided",
+            f"{have} a WireGuard key, so neti.yml encrypts there, and it does not on this host: "
+            "who requires encryption refuses this host → the same 'encrypt' on all hosts; before "
+            "'off', 'prefer' on all",
+        )
 
 
 def _members(core: Core) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ itself, or overwrite a record of a newer version when nobody decided anything.
 from typing import TYPE_CHECKING
 
 from neti.ruleset.enforce import RELAXED, Enforcement
+from neti.ruleset.reach import requires
 from neti.stage.stages import DOWN, Record, Stage, hindrance, in_force
 from neti.state.folder import STAGE_FILE
 from neti.state.loaded import StateError
@@ -45,6 +46,15 @@ class OwnStage:
         trial = self.record.trial
         on_trial = trial is not None and trial.require and not self.record.requires
         return on_trial and self.suspended() is None
+
+    def tried(self) -> tuple[str, ...]:
+        """What the last trial, which ended unconfirmed, was of. An operator's is of all that the
+        configuration asks for."""
+        core, record = self._core, self.record
+        if record.confirmed:
+            return ("encryption",)
+        both = record.by == "command" and requires(core.settings.sites, core.host.site)
+        return ("reject_all", "encryption") if both else ("reject_all",)
 
     def suspended(self) -> str | None:
         """Why the kernel drops nothing, whatever was decided; None: nothing prevents it."""

@@ -22,7 +22,7 @@ from neti.host.listeners import listeners, with_owners
 from neti.identity.machine import boot_id
 from neti.model import IPAddress, Member, Reach, entry
 from neti.model.document import plain
-from neti.model.settings import Settings
+from neti.model.settings import OpenPort, Settings
 from neti.monitoring.preview import Preview, Socket, Source, Wanted
 from neti.ruleset.desired import Membership
 from neti.ruleset.objects import SetName
@@ -113,9 +113,17 @@ def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, f
         ),
         site=_site(fleet.settings, fleet.host.site),
         accepted=accepted,
-        opened=fleet.settings.open_ports,
+        opened=_opened(fleet.settings),
         now=shadow.now(),
     )
+
+
+def _opened(settings: Settings) -> tuple[OpenPort, ...]:
+    """With the tunnel's port, which Neti opens itself, and which ``open_ports`` must not have."""
+    if not settings.encrypts:
+        return settings.open_ports
+    port = settings.tunnel_port
+    return (*settings.open_ports, OpenPort(first=port, last=port, proto="udp"))
 
 
 def _former(
@@ -152,7 +160,7 @@ def alone(settings: Settings, machine: str, *, everything: bool) -> Preview:
         members=_members(members, "", record, admitted, seen_here(settings, site or settings.site)),
         site=_site(settings, site or settings.site or ""),
         accepted=accepted,
-        opened=settings.open_ports,
+        opened=_opened(settings),
         now=now,
     )
     head = Preview(

@@ -84,6 +84,18 @@ def reloadable(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
     return replace(new, **kept), sorted(_KEYS.get(name, name) for name in kept)
 
 
+def _lines(error: NetiError) -> str:
+    """Several mistakes in a file are a line each."""
+    text = str(error)
+    return f"\n{text}" if "\n" in text.partition("\n→ ")[0] else f" {text}"
+
+
+def _one(error: NetiError) -> str:
+    """On one line, as problems are: the first mistake, and how many more there are."""
+    first, *more = [line for line in str(error).splitlines() if not line.startswith("→ ")] or [""]
+    return f"{first} (and {len(more)} more: neti config check)" if more else first
+
+
 class Reloading:
     """Not thread-safe: the loop's thread owns it."""
 
@@ -112,12 +124,12 @@ class Reloading:
 
     def answer(self, request: Request) -> None:
         said = request.arguments
-        anyway = bool(said.get("anyway"))
+        anyway, encrypted = bool(said.get("anyway")), self._core.own_key.wanted
         try:
             taken = self._reload(said.get("session"), anyway=anyway)
         except NetiError as error:
             request.fail(
-                f"the new configuration is refused, the old one stays in force: {error}\n"
+                f"the new configuration is refused, the old one stays in force:{_lines(error)}\n"
                 "→ fix the file (neti config check), then neti reload"
             )
             return
@@ -131,6 +143,7 @@ class Reloading:
                 "stage": core.stage.word,
                 "reject_all": core.settings.reject_all,
                 "trial_seconds": core.settings.trial_seconds,
+                "encryption_ended": encrypted and not core.own_key.wanted,
                 "would_be_lost": list(self._staging.would_be_lost()),
             }
         )
@@ -152,7 +165,7 @@ class Reloading:
             kept = self._take_in(new)
         except NetiError as error:
             core.problems.set(
-                "reload", f"the new configuration is refused, the old one stays: {error}"
+                "reload", f"the new configuration is refused, the old one stays: {_one(error)}"
             )
             log.error("reload_refused", what=str(error))
             raise

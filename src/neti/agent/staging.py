@@ -16,6 +16,7 @@ from neti.agent.open_sessions import OpenSessions
 from neti.agent.trial import Shadow, Trying
 from neti.control.server import Request
 from neti.errors import DataplaneError
+from neti.fleet.attendance import moment
 from neti.model.said import Said
 from neti.ruleset.reach import requires
 from neti.stage import evidence, stages
@@ -143,7 +144,7 @@ class Staging:
             self._kernel.failed(error)
             request.fail(f"not armed: {error}")
             return
-        begun = {"stage": "trial", "seconds": seconds}
+        begun = {"stage": "trial", "seconds": seconds, **self._unread()}
         of = list(self._trying.of(wished, asked))
         request.succeed({**begun, "of": of} if asked else begun)
 
@@ -172,7 +173,8 @@ class Staging:
             return ""
         return (
             f"'neti preview' lists what still goes in the clear and would be refused: "
-            f"{'; '.join(words)}\n→ see to it, or 'neti enforce --anyway' accepts losing it"
+            f"{'; '.join(words)}\n→ 'neti preview' names each; end them, or open what must stay\n"
+            "→ 'neti enforce --anyway' begins all the same, and they are refused"
         )
 
     def shuts_out(self, said: Any) -> str | None:
@@ -221,7 +223,7 @@ class Staging:
             ports = ", ".join(used.values())
             return (
                 f"'neti preview' lists ports in use that would be shut: {ports}; "
-                f"{evidence.ANSWERS}, or 'neti enforce --anyway' accepts losing all of them"
+                f"{evidence.ANSWERS}, or shut all of them with 'neti enforce --anyway'"
             )
         try:
             self._shadow.give_up(used)
@@ -249,7 +251,10 @@ class Staging:
         if refused is not None:
             request.fail(str(refused))
         else:
-            request.succeed({**self._done("shadow"), "reject_all": self._core.settings.reject_all})
+            core = self._core
+            requiring = requires(core.settings.sites, core.host.site)
+            said = {"reject_all": core.settings.reject_all, "requires": requiring}
+            request.succeed({**self._done("shadow"), **said})
 
     def _done(self, now: str) -> dict[str, Any]:
         unsaved = self._core.stage.unsaved()
@@ -329,7 +334,19 @@ class Staging:
             said = "reject_all is enforced already"
             if self._core.stage.requires:
                 said = "reject_all and encryption between sites are enforced already"
-            request.succeed({**self._enforced(), "said": said})
+            request.succeed({**self._enforced(), "said": said, **self._unread()})
+
+    def _unread(self) -> dict[str, Any]:
+        """Somebody who has just edited the file takes it for what is put in force."""
+        core = self._core
+        changed = core.out.config_read.unread() if core.out.config_read is not None else None
+        if changed is None:
+            return {}
+        return {
+            "unread": f"{core.settings.path} was changed at {moment(changed)} and has not been "
+            "read since: what is in force is what it said before\n→ neti reload, then 'neti "
+            "enforce' again"
+        }
 
     # --- time ---
 

@@ -344,6 +344,6 @@ class Trying:
                 failures=record.failures,
                 retry_at=core.shown(record.retry_at),
                 why=record.why,
-                of=("encryption",) if record.confirmed else ("reject_all",),
+                of=core.stage.tried(),
             )
         return None

@@ -20,7 +20,7 @@ _PATIENCE: Final = 25.0  # seconds: the registry has to be told
 
 @click.group()
 def key() -> None:
-    """Renew this host's WireGuard key, or end another's."""
+    """Give this host a new WireGuard key, or revoke another host's."""
 
 
 @key.command()

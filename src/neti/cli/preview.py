@@ -237,8 +237,8 @@ def _end(shown: Preview) -> Iterator[str]:
     if shown.let_in:
         yield ""
         yield (
-            "Not listed, because everybody who came there is now let in, as a member or by "
-            f"open_ports: {', '.join(shown.let_in)}."
+            "Not listed, because everybody who came there is now let in, as a member, by "
+            f"open_ports or as the tunnel: {', '.join(shown.let_in)}."
         )
     if shown.accepted:
         yield ""

@@ -27,7 +27,9 @@ _SECONDS: Final = 120.0
 _SHOWN: Final = 20
 _OFF_MEANS: Final = (
     "Turn strict off for the whole fleet? Then the certificate of any one host is enough again to "
-    "speak for every other host: to take its overlay address, or to say that it has left."
+    "speak for every other host: to take its overlay address, to give it another WireGuard key, or "
+    "to say that it has left. Where encryption is in force it stays so, between hosts that could "
+    "then be any host's; 'neti enforce' does not begin to require it until strict is on again."
 )
 
 

@@ -106,6 +106,13 @@ def _say(answer: dict[str, Any]) -> None:
             *_lost(answer.get("would_be_lost") or ()),
             "→ 'neti status' shows how it goes, 'neti relax' ends it at once",
         )
+    if answer.get("encryption_ended"):
+        say(
+            "encryption between sites is off on this host now: what went through the tunnel was "
+            "ended, and new connections go in the clear",
+            "→ 'neti check' on the other hosts says whether any of them still requires encryption; "
+            "such a host refuses this one",
+        )
     if restart:
         say(
             f"changed, but in force only after a restart: {', '.join(restart)}",

@@ -85,9 +85,9 @@ def enforce(
     leaves the trial running; 'neti relax' ends it at once.
 
     Refused if the SSH session in which you type it would no longer be let in, and while 'neti
-    preview' lists ports in use: open them, or accept losing them. Required encryption is refused
-    without registry_tls and 'neti registry strict', and while 'neti preview' lists what still goes
-    in the clear.
+    preview' lists ports in use: open them, or say that they may be shut. Required encryption is
+    refused without registry_tls and 'neti registry strict', and while 'neti preview' lists what
+    still goes in the clear.
 
     Exit code 0: confirmed, or begun with --no-follow. 1: refused, or the trial was not confirmed.
     130: you stopped watching, and the trial goes on.
@@ -110,6 +110,8 @@ def enforce(
             anyway=anyway,
             session=session.document() if session is not None else None,
         )
+    if unread := answer.get("unread"):
+        explain(unread)
     if answer["stage"] == "enforced":
         _say_enforced(answer, as_json)
     elif no_follow:
@@ -183,11 +185,17 @@ def _follow(settings: Settings, begun: dict[str, Any], as_json: bool, *, operato
         if confirmed:
             _say_enforced({"requires": "encryption" in of}, as_json)
         elif status.stage == "enforced":
-            say(f"NOT confirmed: {_why(status)}. This host is enforced, as it was before.")
+            now = f"This host is enforced, as it was before{_clear(of)}"
+            say(f"NOT confirmed: {_why(status)}. {now}.")
         else:
-            say(f"NOT confirmed: {_why(status)}. This host is in shadow again: nothing is dropped.")
+            now = f"This host is in shadow again: nothing is dropped{_clear(of)}"
+            say(f"NOT confirmed: {_why(status)}. {now}.")
     if not confirmed:
         sys.exit(1)
+
+
+def _clear(of: list[str]) -> str:
+    return ", and encryption is not required" if "encryption" in of else ""
 
 
 def _watched(settings: Settings, end: str, *, operator: bool, quiet: bool) -> Status:

@@ -140,6 +140,12 @@ def _report_relaxed(
         lines.append("→ is this the right host? 'neti status' says what is known of it")
     elif until is None:
         lines.append("→ 'neti enforce' keeps strangers out, on trial first")
+    if recorded is not False and asked.answer is not None and asked.answer.get("requires"):
+        lines.insert(
+            1,
+            "Encryption is not required on this host now. Members that require it still refuse "
+            "what this host sends in the clear.",
+        )
     if until is not None:
         lines += [
             f"At {_clock(until)} the agent puts this host on trial{_though(asked)}.",

@@ -4,6 +4,7 @@ Types and ranges only; ``rules`` checks how keys fit together. Booleans are neve
 """
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -56,6 +57,9 @@ def _encrypt(value: object) -> object:
     if value in ("off", "prefer", "require"):
         return value
     write = "prefer" if value is True else None
+    if isinstance(value, str):
+        close = get_close_matches(value.strip().lower(), ("off", "prefer", "require"), 1)
+        write = close[0] if close else None
     raise Unfit(value, "off, prefer or require", write=write)
 
 

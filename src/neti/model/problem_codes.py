@@ -127,6 +127,13 @@ _KINDS: Final = (
         "`neti-wireguard.service`",
     ),
     _warning(
+        "encryption_one_sided",
+        "Other members have a WireGuard key, so their neti.yml encrypts, and this host's does not: "
+        "members that require encryption refuse this host",
+        "The same `encrypt` in neti.yml on all hosts; on the way back `encrypt: prefer` on all "
+        "of them before the first one says `off`",
+    ),
+    _warning(
         "encryption_silent",
         "Members that must be reached by the encrypted road do not answer there",
         "`neti verify ID`. Open `tunnel_port` (UDP) between the two sites, on security groups "
@@ -355,8 +362,9 @@ _KINDS: Final = (
     ),
     _critical(
         "trial_expired",
-        "The trial of `reject_all` ended unconfirmed: the kernel went back to shadow, and "
-        "nobody is kept out",
+        "The trial of `reject_all`, of required encryption, or of both ended unconfirmed: the "
+        "kernel went back to what it did before. Of `reject_all` that is shadow: nobody is kept "
+        "out",
         "The message says what was missing. Fix that, then `neti enforce`; or `neti relax`, if "
         "the host should not be enforced",
     ),

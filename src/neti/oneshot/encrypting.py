@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from neti.dataplane.wireguard import road as links
 from neti.dataplane.wireguard.implementation import implementation
 from neti.dataplane.wireguard.keys import public_half
 from neti.dataplane.wireguard.tunnel import WholeTunnel, real_tunnel
@@ -99,7 +100,9 @@ class Encrypting:
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """What is not as it should be of device, peers, rule and route; and what there is to say.
         Members are told their roads."""
-        if self.door is None or self.tunnel is None:
+        if self.door is None:
+            return _left_over(), ()
+        if self.tunnel is None:
             return (), ()
         if self.private is None:
             return (), (NO_KEY,)
@@ -131,6 +134,17 @@ class Encrypting:
             ),
             (),
         )
+
+
+def _left_over() -> tuple[str, ...]:
+    """What is there of a road that no configuration asks for any more."""
+    try:
+        found = links.read()
+    except DataplaneError:
+        return ()
+    if found.link is not None and found.link.usable:
+        return (f"remove {found.link.name}, its rule and its route: what goes through it ends",)
+    return ("remove the rule and the route",) if found.rules or found.routes else ()
 
 
 def go(members: Membership, first: FirstRoads) -> None:

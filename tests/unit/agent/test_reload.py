@@ -10,8 +10,9 @@ from tests.support.agents import World, world
 
 from neti import log
 from neti.agent.config_read import ConfigRead
-from neti.agent.reloading import changed
+from neti.agent.reloading import _lines, _one, changed
 from neti.agent.told import Reload
+from neti.errors import ConfigError
 from neti.model import Site
 
 
@@ -50,6 +51,7 @@ def test_who_asks_for_a_reload_is_told_what_came_of_it(fleet: World) -> None:
         "stage": "shadow",
         "reject_all": False,
         "trial_seconds": box.settings.trial_seconds,
+        "encryption_ended": False,
         "would_be_lost": [],
     }
     assert "verify_port" in box.problems()["reload"]
@@ -89,3 +91,13 @@ def test_what_is_written_late_is_what_was_accepted(tmp_path: Path) -> None:
     read.accepted()
     read.noted(b"refused")
     assert read.in_force == b"second"
+
+
+def test_several_mistakes_are_a_line_each() -> None:
+    """Among the problems, where there is only one line, the first one stands."""
+    two = ConfigError("neti.yml:1: a: b\nneti.yml:2: c: d")
+    assert _lines(two) == "\nneti.yml:1: a: b\nneti.yml:2: c: d"
+    assert _one(two) == "neti.yml:1: a: b (and 1 more: neti config check)"
+    one = ConfigError("neti.yml:1: a: b\n→ do that")
+    assert _lines(one) == " neti.yml:1: a: b\n→ do that"
+    assert _one(one) == "neti.yml:1: a: b"

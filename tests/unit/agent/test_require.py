@@ -11,6 +11,7 @@ import pytest
 from tests.support.agents import Box, World, world
 
 from neti.agent.in_the_clear import look
+from neti.agent.preview import _opened
 from neti.cli.preview import lines
 from neti.cli.status import _status_lines
 from neti.model import Encrypt, Site
@@ -118,6 +119,9 @@ def test_in_shadow_both_are_on_trial_together(fleet: World) -> None:
     told = box.told()
     assert told.encryption is not None
     assert not told.encryption.on_trial
+    assert told.trial is not None
+    assert told.trial.of == ("reject_all", "encryption")
+    assert "reject_all and required encryption" in box.problems()["trial_expired"]
 
 
 def test_an_enforced_host_stays_so_whatever_becomes_of_the_trial(fleet: World) -> None:
@@ -139,7 +143,7 @@ def test_an_enforced_host_stays_so_whatever_becomes_of_the_trial(fleet: World) -
         assert box.dataplane.read().armed_for_good
         assert require(box) == {}
         assert not requires(box)
-        assert "required encryption" in box.problems()["trial_expired"]
+        assert "trial of required encryption" in box.problems()["trial_expired"]
     box.ask("enforce", wait=True, seconds=60)
     assert box.ask("confirm")["result"]["requires"]
     assert require(box) == {"ipv4": None, "ipv6": None}
@@ -206,7 +210,8 @@ def test_a_reboot_ends_a_trial(fleet: World, alone: bool) -> None:
 def test_a_configuration_that_does_not_ask_for_it_ends_it(fleet: World, encrypt: Encrypt) -> None:
     """And one that asks again puts nothing in force."""
     box = enforced(fleet)
-    reload(box, **asking(fleet, encrypt))
+    box.new_settings = replace(box.running.core.settings, **asking(fleet, encrypt))
+    assert box.ask("reload")["result"]["encryption_ended"] is (encrypt is Encrypt.OFF)
     assert not requires(box)
     assert not require(box)
     assert box.dataplane.read().armed_for_good
@@ -236,7 +241,7 @@ def test_the_same_of_a_trial(fleet: World) -> None:
 
 def test_relax_ends_both(fleet: World) -> None:
     box = enforced(fleet)
-    box.ask("relax")
+    assert box.ask("relax")["result"]["requires"]
     assert box.status()["stage"] == "shadow"
     assert require(box) == {}
     assert not requires(box)
@@ -338,6 +343,26 @@ def test_without_a_device_members_are_not_said_to_be_silent(fleet: World) -> Non
     assert found is not None
     assert "this host has no WireGuard device that works" in "; ".join(found.words())
     assert "not answered" not in "; ".join(found.words())
+
+
+def test_a_host_that_encrypts_nothing_is_told_that_others_do(fleet: World) -> None:
+    """Of members that require it, it hears nothing: that they refuse it leaves no trace here."""
+    box = started(fleet, sites=fleet.sites)
+    assert "encryption_one_sided" not in box.problems()
+    with_key = {**asking(fleet, Encrypt.PREFER), "registry_tls": TLS}
+    fleet.started(2, site="vpc", **with_key)
+    fleet.settle()
+    assert "1 member has a WireGuard key" in box.problems()["encryption_one_sided"]
+    reload(box, **asking(fleet, Encrypt.PREFER))
+    assert "encryption_one_sided" not in box.problems()
+
+
+def test_the_tunnels_own_port_is_never_one_to_open(fleet: World) -> None:
+    """A file that had it among open_ports would be refused."""
+    settings = started(fleet).running.core.settings
+    port = OpenPort(first=51820, last=51820, proto="udp")
+    assert port in _opened(settings)
+    assert port not in _opened(replace(settings, **asking(fleet, Encrypt.OFF)))
 
 
 def test_what_is_refused_in_the_trial_keeps_it_from_being_confirmed(fleet: World) -> None:

@@ -59,6 +59,12 @@ def test_what_is_taken_in_is_a_success_without_a_signal(
     assert sent == []
 
 
+def test_that_encryption_ended_is_said(asked: Asked) -> None:
+    """Connections through the tunnel were ended by it."""
+    assert "encryption" not in asked(TAKEN).stdout
+    assert "went through the tunnel was ended" in asked({**TAKEN, "encryption_ended": True}).stdout
+
+
 def test_what_is_refused_is_a_failure_without_a_signal(
     asked: Asked, sent: list[tuple[int, int]]
 ) -> None:

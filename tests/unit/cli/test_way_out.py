@@ -70,6 +70,16 @@ def test_in_shadow_what_would_be_refused_is_recorded(
     )
 
 
+def test_members_that_require_encryption_go_on_refusing(
+    config: Path, answers: Answers, kernel: Callable[..., None]
+) -> None:
+    answers({"stage": "shadow", "reject_all": False, "requires": True})
+    said = relax(config).stdout
+    assert "Members that require it still refuse what this host sends in the clear." in said
+    answers({"stage": "shadow", "reject_all": False, "requires": False})
+    assert "Members that require it" not in relax(config).stdout
+
+
 @pytest.mark.parametrize(("held", "mark"), [(None, False), (Held(), True)])
 def test_while_neti_is_down_nothing_is_recorded(
     held: Held | None,

@@ -376,6 +376,15 @@ def test_one_mistake_is_one_line_that_helps(refused: Refused, text: str, says: s
     assert says in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("Require", "require"), ("PREFER", "prefer"), ("required", "require"), ("yes", "prefer")],
+)
+def test_what_was_meant_by_encrypt_is_offered(refused: Refused, written: str, meant: str) -> None:
+    (line,) = refused(f"sites: {{ec2: {{encrypt: {written}}}}}\n", registry=LOCAL)
+    assert f"(write: encrypt: {meant})" in line
+
+
 @pytest.mark.parametrize("off", ["off", '"off"', "Off", "false"])
 def test_encryption_that_is_off_may_be_written_as_yaml_has_it(load_text: Load, off: str) -> None:
     """YAML takes off without quotes for false, and templates write it so."""
