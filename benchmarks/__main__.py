@@ -30,6 +30,8 @@ ROWS: Final = (
     "reads",
     "proofs",
     "outage",
+    "road",
+    "encrypted_fleet",
     "wireguard_peers",
     "connect_hook",
 )

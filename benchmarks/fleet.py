@@ -45,13 +45,20 @@ def moved(present: Member) -> Member:
     )
 
 
-def configuration(state: str, tls: dict[str, str] | None = None) -> dict[str, Any]:
-    """The agent's neti.yml. ``tls``: its certificate, if any. ``linger_seconds`` is short, so that
+def configuration(
+    state: str, tls: dict[str, str] | None = None, encrypt: str = "off"
+) -> dict[str, Any]:
+    """The agent's neti.yml. ``tls``: its certificate, if any. ``encrypt``: what the site vpc says.
+    ``linger_seconds`` is short, so that
     a hold is seen soon, and longer than ZooKeeper takes to tell of half of the fleet: the first
     ones would be let go."""
     return {
         "sites": {
-            site: {"private": [f"{private}/16"], "public": [f"{public}/16"]}
+            site: {
+                "private": [f"{private}/16"],
+                "public": [f"{public}/16"],
+                "encrypt": encrypt if site == "vpc" else "off",
+            }
             for site, private, public in _SITES
         },
         "site": "ec2",

@@ -74,16 +74,16 @@ def run(scale: Scale) -> Report:
             for name, pair in made.items():
                 say(f"packets: latency, round {number + 1} of {rounds}, {name}")
                 way = ways[name]
-                way.connect.each += _talk(pair, "connect", pair.target, count)
-                way.echo.each += _talk(pair, "echo", pair.target, count)
+                way.connect.each += talk(pair, "connect", pair.target, count)
+                way.echo.each += talk(pair, "echo", pair.target, count)
                 if name.startswith(("neti", "2014")):
                     real = str(SERVER.private)
-                    way.elsewhere.each += _talk(pair, "connect", real, count // 5)
+                    way.elsewhere.each += talk(pair, "connect", real, count // 5)
         # One connection's throughput differs most from round to round: it has all rounds.
         for number in range(rounds):
             for name in heavy:
                 say(f"packets: throughput, round {number + 1} of {rounds}, {name}")
-                _bulk(made[name], ways[name], scale.seconds * 0.4)
+                bulk(made[name], ways[name], scale.seconds * 0.4)
         for number in range(max(2, rounds - 1)):
             for name in heavy:
                 say(f"packets: requests, round {number + 1}, {name}")
@@ -96,13 +96,13 @@ def _others(size: int) -> tuple[str, ...]:
     return ("direct", "tracked", "dnat", f"2014-{size}", "nebula")
 
 
-def _talk(pair: Pair, what: str, address: str, count: int) -> list[float]:
+def talk(pair: Pair, what: str, address: str, count: int) -> list[float]:
     words = [sys.executable, "-m", "benchmarks.talk", what, address, str(count)]
     times: list[float] = json.loads(run_inside(pair.inside("client", words)).output)
     return times
 
 
-def _bulk(pair: Pair, way: Way, seconds: float) -> None:
+def bulk(pair: Pair, way: Way, seconds: float) -> None:
     with ExitStack() as stack:
         serve = pair.inside("server", ["iperf3", "-s", "--forceflush"])
         around = [background(stack, serve, ready=b"-"), *pair.carriers]

@@ -1,7 +1,7 @@
 """The fleet's side of ZooKeeper: members with leases, of which some come and go."""
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from tests.support.swarm import RawSession, Swarm, create_body
@@ -29,11 +29,11 @@ class Session(RawSession):
     def __init__(self) -> None:
         super().__init__(str(ZOOKEEPER), ZOOKEEPER_PORT)
 
-    def send_registration(self, member: Member, *, stays: bool = False) -> None:
+    def send_registration(self, member: Member, *, stays: bool = False, key: str = "") -> None:
         """A host's record and the entry that it names, in one step: so the record vouches for it.
-        Answered by the next ``outcome`` that is not read yet."""
+        Answered by the next ``outcome`` that is not read yet. ``key``: what the record says."""
         name = entry.encode(member)
-        record = encode(HostRecord(overlay=member.overlay, word=name))
+        record = encode(HostRecord(overlay=member.overlay, word=name, key=key))
         self._xid += 1
         self._send(
             struct.pack("!ii", self._xid, _MULTI)
@@ -83,11 +83,13 @@ def be_strict() -> None:
         swarm.create([(LAYOUT.strict, b"on 2026-11-27T12:00:00Z")], ephemeral=False)
 
 
-def register_with_records(members: Sequence[Member]) -> None:
+def register_with_records(
+    members: Sequence[Member], key_of: Callable[[Member], str] = lambda _: ""
+) -> None:
     """As ``register``, each vouched for."""
     sessions = [Session() for _ in range(8)]
     for number, member in enumerate(members):
-        sessions[number % 8].send_registration(member, stays=True)
+        sessions[number % 8].send_registration(member, stays=True, key=key_of(member))
     for number, _ in enumerate(members):
         sessions[number % 8].finish(1)
     for session in sessions:

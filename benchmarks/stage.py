@@ -114,10 +114,16 @@ class Stage:
 
     @contextlib.contextmanager
     def agent(
-        self, *, program: str = "neti", around: Sequence[str] = (), plain: bool = False
+        self,
+        *,
+        program: str = "neti",
+        around: Sequence[str] = (),
+        plain: bool = False,
+        inside: Sequence[str] = (),
     ) -> Iterator[AgentProcess]:
         """A new agent on a host that has never had one; it is ended, and its rules stay.
-        ``around``: a command that runs it; ``plain``: without TLS, whatever others do."""
+        ``around``: a command that runs it; ``plain``: without TLS, whatever others do; ``inside``:
+        what stands before its command line in the namespace."""
         self._clean_host()
         agent = AgentProcess(
             self.host,
@@ -126,6 +132,7 @@ class Stage:
             log=self.folder / "agent.log",
             program=program,
         )
+        agent.inside = tuple(inside)
         agent.log.unlink(missing_ok=True)
         try:
             agent.start(around)
@@ -145,6 +152,11 @@ class Stage:
         """How many overlay addresses the agent's kernel holds. Not cheap: not while measuring."""
         with contextlib.closing(namespaces.call_inside(self.host, NftablesDataplane)) as dataplane:
             return len(dataplane.read().elements.get("overlay", ()))
+
+    def encrypt(self, word: str) -> None:
+        """What the other site says from the agent's next start on."""
+        config = yaml.safe_dump(configuration(str(self._state), encrypt=word), sort_keys=False)
+        self._config.write_text(config)
 
     @property
     def zookeeper_process(self) -> int:

@@ -15,6 +15,7 @@ from benchmarks import (
     connect_hook,
     docs,
     embedded,
+    encrypted_fleet,
     pipeline2014,
     proofs,
     whole_agents,
@@ -157,7 +158,9 @@ def test_a_lab_of_whole_agents_is_gone_when_measuring_fails(
 
 @pytest.mark.kernel
 @pytest.mark.zookeeper
-@pytest.mark.parametrize("row", [audit, change, connect_hook, embedded, proofs, wireguard_peers])
+@pytest.mark.parametrize(
+    "row", [audit, change, connect_hook, embedded, encrypted_fleet, proofs, wireguard_peers]
+)
 def test_a_row_runs_in_its_smallest_form(row: ModuleType) -> None:
     require_root()
     require_package()
