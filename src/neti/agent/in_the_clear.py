@@ -34,6 +34,26 @@ def look(core: Core, *, connections: bool = True) -> InTheClear | None:
     return replace(found, unable=has_no_device(core))
 
 
+def of_sites(core: Core, sites: frozenset[str]) -> InTheClear:
+    """The same of members of these, where it is not required yet."""
+    members = [one for one in _reachable(core) if one.site in sites]
+    elements, fleet = core.members.elements, core.members.fleet
+    whose = {
+        address.packed: one.id
+        for one in members
+        for address in admitted_addresses(one, host=core.host, sites=core.settings.sites)
+        if str(address) not in elements.never_revoke
+    }
+    keyless = [one.id for one in members if one.id not in fleet.keys]
+    silent = [one.id for one in members if _is_silent(core, one)]
+    tracked, fault = list[Tracked](), ""
+    try:
+        tracked = core.out.connections.ending_in(whose.keys()) if whose else []
+    except DataplaneError as error:
+        fault = str(error)
+    return in_the_clear(keyless, silent, tracked, whose, core.settings, fault)
+
+
 def has_no_device(core: Core) -> bool:
     return "encryption_missing" in core.problems or "encryption_device" in core.problems
 
@@ -76,12 +96,17 @@ def of_required_pairs(core: Core) -> frozenset[str]:
 
 
 def _required(core: Core) -> Iterator[Member]:
-    """Who is lost does not answer, and nobody waits for it."""
-    fleet, host, sites = core.members.fleet, core.host, core.settings.sites
-    for host_id, member in fleet.members.items():
-        if host_id == host.id or host_id in fleet.lost:
-            continue
+    host, sites = core.host, core.settings.sites
+    for member in _reachable(core):
         if asked_between(member, host=host, sites=sites) is Encrypt.REQUIRE:
+            yield member
+
+
+def _reachable(core: Core) -> Iterator[Member]:
+    """Who is lost does not answer, and nobody waits for it."""
+    fleet = core.members.fleet
+    for host_id, member in fleet.members.items():
+        if host_id != core.host.id and host_id not in fleet.lost:
             yield member
 
 

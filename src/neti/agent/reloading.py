@@ -14,6 +14,7 @@ from neti.agent.core import Core
 from neti.agent.describing import Describing
 from neti.agent.faults import Faults
 from neti.agent.follow import Following
+from neti.agent.in_the_clear import of_sites
 from neti.agent.kernel import Kernel
 from neti.agent.open_sessions import OpenSessions
 from neti.agent.staging import Staging
@@ -183,10 +184,12 @@ class Reloading:
         before, own = core.settings.sites, core.host.site
         untried = requiring(new.sites, own) - requiring(before, own)
         if untried:
+            found = "; ".join(of_sites(core, untried).words())
             raise ConfigError(
                 f"encryption is required on this host already, so encrypt: require would count for "
-                f"{some(sorted(untried))} at once, without a trial\n→ encrypt: prefer first; when "
-                "'neti status' says that all its members are encrypted, 'neti reload --anyway'"
+                f"{some(sorted(untried))} at once, without a trial. Of what goes there in the "
+                f"clear, this would be refused: {found or 'nothing'}\n→ encrypt: prefer until "
+                "that says 'nothing', then 'neti reload --anyway'"
             )
 
     def _take_in(self, new: Settings) -> list[str]:

@@ -287,6 +287,27 @@ def test_one_site_more_is_not_required_without_a_trial(fleet: World) -> None:
     assert requires(box)
 
 
+def test_what_goes_in_the_clear_to_one_site_more_is_said_before_it_is_required(
+    fleet: World,
+) -> None:
+    """Because there is no trial of it: the operator decides by this."""
+    vpc = replace(fleet.sites["vpc"], encrypt=Encrypt.PREFER)
+    sites = {**fleet.sites, "vpc": vpc, "other": Site(name="other", encrypt=Encrypt.REQUIRE)}
+    box = enforced(fleet, sites=sites)
+    required = {**sites, "vpc": replace(vpc, encrypt=Encrypt.REQUIRE)}
+    reload(box, sites=required)
+    assert "would be refused: nothing" in box.problems()["reload"]
+    fleet.started(2, "vpc", registry_tls=TLS)
+    real, me = ip_address("203.0.113.2"), box.host.private
+    clear = Tracked(protocol=TCP, source=me, to=real, answers=real, port=5432)
+    box.connections.tracked = [clear, replace(clear, port=22)]
+    reload(box, sites=required)
+    said = box.problems()["reload"]
+    assert "1 member without a key (vpc-2)" in said
+    assert "1 connection by real addresses" in said
+    assert box.connections.tracked == [clear, replace(clear, port=22)]
+
+
 # --- what is on disk ---
 
 
