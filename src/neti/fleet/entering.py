@@ -5,12 +5,15 @@ Methods return the ids that must be decided anew by the caller.
 Must never do: decide who is a member.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 
 from neti.fleet.crowd import Crowds
 from neti.fleet.dispute import Judge
 from neti.fleet.entries import Roster
 from neti.fleet.members import Standing
+from neti.fleet.moves import Moves
 from neti.fleet.reads import Asking
 from neti.fleet.removal import Leaving
 from neti.fleet.vouching import Vouching
@@ -28,6 +31,7 @@ class Entering:
     _judge: Judge
     _leaving: Leaving
     _crowds: Crowds
+    _moves: Moves
     guarded: bool = field(kw_only=True)
 
     def enter(self, name: str, *, bulk: bool = False, now: float = 0.0) -> set[str]:
@@ -46,8 +50,9 @@ class Entering:
                 self._asking.want_lease(told.overlay)
             return self._crowds.make_room(told.id) | self._judge.affected(told)
         if isinstance(told, Moved):
-            if self._roster.claimed(told.overlay):
-                self._asking.want_lease(told.overlay)
+            # A real one is gone in the step that made it, so none is in a list.
+            if not bulk and self._roster.claimed(told.overlay):
+                self._want_leases(self._moves.heard(told.overlay, now=now))
         elif isinstance(told, Departure):
             if self._vouching.decides:
                 if self.knows(told.id):
@@ -55,6 +60,15 @@ class Entering:
                 return self.heed_goodbye(told.id, now=now)
             return self._leaving.goodbye(told, now=now)
         return set()
+
+    def tick(self, *, now: float) -> None:
+        """Look at leases of which it was said that they were moved, and whose look was put off."""
+        self._want_leases(self._moves.tick(now=now))
+
+    def _want_leases(self, overlays: Iterable[IPv4Address]) -> None:
+        for overlay in overlays:
+            if self._roster.claimed(overlay):
+                self._asking.want_lease(overlay)
 
     def remove(self, name: str, *, now: float) -> set[str]:
         """The registry no longer has it."""

@@ -79,6 +79,7 @@ class Fleet(Known):
             self._judge,
             self._leaving,
             crowds,
+            self._moves,
             guarded=self._guarded,
         )
         self._answering = Answering(
@@ -284,8 +285,9 @@ class Fleet(Known):
 
     def tick(self, *, now: float) -> None:
         """Let go of lost members whose time is over, and of small holds whose time is. Look at
-        records whose look was put off."""
+        records and leases whose look was put off."""
         self._vouching.tick(now=now)
+        self._entering.tick(now=now)
         self._settle(self._leaving.tick(now=now))
 
     def time_stood_still(self, seconds: float, *, now: float) -> None:

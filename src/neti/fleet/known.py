@@ -15,6 +15,7 @@ from neti.fleet.entries import MAX_JUDGED, Roster
 from neti.fleet.guard import Guard
 from neti.fleet.lost import Absences, Hold, Lost
 from neti.fleet.members import Standing
+from neti.fleet.moves import Moves
 from neti.fleet.pace import Pace
 from neti.fleet.reads import Asking
 from neti.fleet.removal import Leaving
@@ -52,6 +53,7 @@ class Known:
         self._absent = Absences()
         pace = Pace(share, lambda: len(self._standing.members))
         self._vouching = Vouching(records, self._asking, self._roster.__contains__, pace, keys=keys)
+        self._moves = Moves(Pace(share, lambda: len(self._standing.members)))
         known = (self._roster, self._asking, self._standing, self._absent)
         self._judge = Judge(*known, self._vouching)
         self._leaving = Leaving(
@@ -96,10 +98,8 @@ class Known:
 
     def next_tick(self) -> float | None:
         """When ``tick`` next has something to do, in Unix seconds."""
-        leaves, asks = self._leaving.next_tick(), self._vouching.next_tick()
-        if leaves is None or asks is None:
-            return asks if leaves is None else leaves
-        return min(leaves, asks)
+        each = (self._leaving, self._vouching, self._moves)
+        return min((at for one in each if (at := one.next_tick()) is not None), default=None)
 
     def shared_private(self) -> list[tuple[str, IPv4Address, tuple[str, ...]]]:
         """Private addresses that several members of one site claim, and these members' ids. All of
