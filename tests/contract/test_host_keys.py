@@ -5,9 +5,10 @@ from tests.contract.test_host_records import A2, A3, HERE, OVERLAY, A, B, read, 
 from tests.support.recorder import Recorder
 from tests.support.worlds import World
 
-from neti.errors import KeyRevoked, KeyTaken
+from neti.errors import KeyRevoked, KeyTaken, RegistryError
 from neti.registry import KeyRead, Registry, Vanished
 from neti.registry.record import HostRecord, KeyName
+from neti.registry.revoked import RevokedKey, names
 
 KEY = "A" * 42 + "8"
 OTHER = "-_" * 21 + "0"
@@ -99,8 +100,9 @@ def test_a_revoked_key_is_nobodys_any_more(world: World) -> None:
     register_with(registry, KEY)
     operator = world.open()
     mark = recorder.mark()
-    assert operator.revoke_key("a") == KEY
+    assert operator.revoke_key("a") == RevokedKey(KEY)
     assert operator.revoke_key("a") is None
+    assert names(operator.setting("revoked"), KEY)
     recorder.until(lambda seen: Vanished(A) in seen.since(mark))
     assert registry.names() == set()
     for host_id, name in (("a", A2), ("b", B)):
@@ -117,5 +119,20 @@ def test_the_key_of_a_host_that_left_can_be_revoked(world: World) -> None:
     register_with(registry, KEY)
     registry.leave(host_id="a", name=A, departure="left.0.a")
     before = registry.names()
-    assert world.open().revoke_key("a") == KEY
+    assert world.open().revoke_key("a") == RevokedKey(KEY)
     assert registry.names() == before
+
+
+def test_a_key_that_nobody_holds_can_be_revoked_and_that_of_another_host_cannot(
+    world: World,
+) -> None:
+    registry, _recorder = watched(world)
+    register_with(registry, KEY)
+    operator = world.open()
+    with pytest.raises(RegistryError, match="is that of a, whose record says it"):
+        operator.revoke_key("b", KEY)
+    assert operator.revoke_key("b", OTHER) == RevokedKey(OTHER)
+    assert operator.names() == {A}
+    assert operator.revoke_key("b", OTHER) is None
+    with pytest.raises(KeyRevoked):
+        register_with(registry, OTHER, A2)

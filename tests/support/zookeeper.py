@@ -20,6 +20,7 @@ from neti.model.settings import RegistryTLS
 from neti.registry import Registry, Session, SettingName
 from neti.registry.admitted import Asked
 from neti.registry.leases import DamagedLease
+from neti.registry.revoked import RevokedKey
 from neti.registry.zookeeper import admission
 from neti.registry.zookeeper.calls import Attempt
 from neti.registry.zookeeper.certificates import Wanted, make, subject
@@ -212,5 +213,5 @@ class _HostAndOperator(ZooKeeperRegistry):
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         self._world.open_as("operator-chief").change_setting(setting, value)
 
-    def revoke_key(self, host_id: str) -> str | None:
-        return self._world.open_as("operator-chief").revoke_key(host_id)
+    def revoke_key(self, host_id: str, key: str | None = None) -> RevokedKey | None:
+        return self._world.open_as("operator-chief").revoke_key(host_id, key)

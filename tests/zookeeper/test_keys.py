@@ -6,18 +6,21 @@ from pathlib import Path
 import pytest
 from kazoo.exceptions import KazooException
 from kazoo.protocol.serialization import Create, Delete, SetData
+from kazoo.security import ACL, Id, Permissions
 from tests.support.zookeeper import SecureWorld
 from tests.zookeeper.test_in_the_way import UNREAD, findings, make, run
 
 from neti.errors import KeyTaken, RegistryError
 from neti.model import Member, entry
 from neti.registry.record import HostRecord, encode
+from neti.registry.revoked import RevokedKey, names
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
 
 pytestmark = pytest.mark.zookeeper
 
 SUBNET = IPv4Network("192.168.0.0/24")
 KEY = "A" * 42 + "8"
+OWN = [ACL(Permissions.ALL, Id("auth", "")), ACL(Permissions.READ, Id("world", "anyone"))]
 OTHER = "B" * 42 + "8"
 
 
@@ -127,8 +130,33 @@ def test_a_revoked_key_of_a_host_that_was_not_back_is_named(
     register(registry, "a", KEY)
     with pytest.raises(RegistryError):
         secure.open_as("host-b").revoke_key("a")
-    assert secure.open_as("operator-chief").revoke_key("a") == KEY
+    assert secure.open_as("operator-chief").revoke_key("a") == RevokedKey(KEY)
     (said,) = [one for one in findings(secure, tmp_path) if one["code"] == "key-revoked"]
     assert said["where"] == f"{secure.prefix}/hosts/a"
     register(registry, "a", OTHER, generation=1)
     assert not [one for one in findings(secure, tmp_path) if one["code"] == "key-revoked"]
+
+
+def test_a_node_that_a_member_made_keeps_nobody_from_revoking(secure: SecureWorld) -> None:
+    """Neither one that operators may not read, nor one with another below it."""
+    rogue, chief = secure.open_as("host-b"), secure.open_as("operator-chief")
+    make(rogue, f"keys/{KEY}", b"b", acl=UNREAD)
+    make(rogue, "hosts/b", encode(HostRecord(key=KEY)))
+    assert chief.revoke_key("b") == RevokedKey(KEY)
+    assert chief.setting("revoked") is not None
+    make(rogue, f"keys/{OTHER}", b"b", acl=OWN)
+    make(rogue, f"keys/{OTHER}/below", b"", acl=OWN)
+    assert chief.revoke_key("b", OTHER) == RevokedKey(OTHER, (f"{secure.prefix}/keys/{OTHER}",))
+    said = chief.setting("revoked")
+    assert names(said, KEY)
+    assert names(said, OTHER)
+    assert not names(said, "C" * 42 + "8")
+
+
+def test_a_key_with_a_node_below_it_keeps_no_lease(secure: SecureWorld, tmp_path: Path) -> None:
+    rogue = secure.open_as("host-b")
+    make(rogue, f"keys/{KEY}", b"b", acl=OWN)
+    make(rogue, f"keys/{KEY}/below", b"", acl=OWN)
+    register(rogue, "b", KEY)
+    rogue.close()
+    assert run(secure, tmp_path, "lease", "release", "--yes", "b").exit_code == 0

@@ -17,6 +17,7 @@ from neti.agent.fleet_release import FleetRelease
 from neti.agent.journal import Journal
 from neti.agent.proving import Proving
 from neti.agent.registration import Registration
+from neti.agent.revoked_keys import RevokedKeys
 from neti.agent.strictness import Strictness
 from neti.agent.told import Answers
 from neti.agent.word_first import WordFirst
@@ -67,6 +68,7 @@ class Following:
         self._resync = resync
         self._release = FleetRelease(core)
         self._strictness = Strictness(core)
+        self.revoked_keys = RevokedKeys(core)
         self._word_first = WordFirst(
             self._take_in,
             self._strictness.take,
@@ -240,6 +242,9 @@ class Following:
     def _live_setting(self, read: SettingRead) -> None:
         if read.setting == "release":
             self._release.take(read.value)
+            return
+        if read.setting == "revoked":
+            self.revoked_keys.take(read.value)
             return
         if read.setting == "strict":
             self._strictness.take(read.value, self._origin)

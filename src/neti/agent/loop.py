@@ -314,6 +314,7 @@ class Agent:
             "footing": self._footing.look,
             "shadow": self._look_at_shadow,
             "identity": self.whoami.ask,
+            "revoked": self.following.revoked_keys.end,
             "linger": self.following.let_go,
             "leases": self.following.ask_unleased,
             "memory": self._list_settled,

@@ -53,7 +53,8 @@ class Registration:
         self._former_overlay: IPv4Address | None = None  # of this run, if it has changed
         self._held_since: float | None = None  # somebody else holds this id since then
         self._replacing: str | None = None  # our own former name, which is to vanish
-        self._asked: str | None = None  # the name that we asked to register last
+        self._asked: str | None = None  # the name that we asked to register last, and
+        self._asked_key = ""  # with which key
         # An entry of ours, and the key with which it was made, as far as that is known.
         self._keyed: tuple[str, str] | None = None
         self._taken: set[str] = set()  # names that were there already, since we registered last
@@ -110,7 +111,7 @@ class Registration:
             log.error("cannot_register", what=str(error))
             return
         replaces = self._replacing = self._replaced(name)
-        self._asked = name
+        self._asked, self._asked_key = name, key
         if not fleet.stands(name):
             self._keyed = name, key
         detail = self.describing.detail()
@@ -268,7 +269,8 @@ class Registration:
         """A copy of this host's state folder runs elsewhere, or somebody was the first to publish
         the key."""
         core = self._core
-        core.own_key.another()
+        if core.own_key.text == self._asked_key:  # the registry may have told of it meanwhile
+            core.own_key.another()
         if isinstance(error, KeyRevoked):
             log.warning("key_revoked", what=str(error))
             core.soon("register")

@@ -12,8 +12,11 @@ from neti.cli.output import print_json, say
 from neti.config import load
 from neti.errors import NetiError
 from neti.host import caller
+from neti.model.wireguard_key import PublicKey
 from neti.oneshot.registered import registered_of
-from neti.text import command
+from neti.registry.zookeeper.layout import removal
+from neti.text import command, printable
+from neti.words import some
 
 _PATIENCE: Final = 25.0  # seconds: the registry has to be told
 
@@ -56,13 +59,15 @@ def rotate(config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 @if_interrupted("the key may or may not be revoked\n→ the same command again")
-def revoke(host_id: str, config: Path, as_json: bool) -> None:
+@click.option("--key", "public_key", metavar="KEY", help="Another key than its record says now.")
+def revoke(host_id: str, config: Path, as_json: bool, public_key: str | None) -> None:
     """End the WireGuard key of a host, from an operator's machine.
 
     For a private key that somebody else may know. Nobody can register with it any more, nor the
     host itself: a host that is registered makes another one at once, and its peers drop this one
-    when they read that. TCP connections go on. A host that is off makes another one when it is
-    back. The host keeps its overlay address. On the host itself 'neti key rotate' does the same.
+    when they read that, after three seconds at the latest, whatever the host's record says then.
+    TCP connections go on. A host that is off makes another one when it is back. The host keeps its
+    overlay address.
 
     \b
     Example:
@@ -71,15 +76,23 @@ def revoke(host_id: str, config: Path, as_json: bool) -> None:
     settings = load(config)
     with registry_of(settings) as registry:
         is_there = bool(registered_of(registry, [host_id]))
-        revoked = registry.revoke_key(host_id)
-    if revoked is None:
+        found = registry.revoke_key(host_id, _checked(public_key))
+    if found is None:
         raise NetiError(
             f"{host_id} has no key in its record, or it was revoked before: nothing was changed\n"
             "→ neti fleet"
         )
+    revoked = found.key
     caller.note("key revoke", id=host_id, public_key=revoked)
     if as_json:
-        print_json({"id": host_id, "public_key": revoked, "registered": is_there})
+        print_json(
+            {
+                "id": host_id,
+                "public_key": revoked,
+                "registered": is_there,
+                "left": list(found.left),
+            }
+        )
         return
     say(f"nobody can register with {revoked}, the public key of {host_id}, any more")
     if is_there:
@@ -87,7 +100,22 @@ def revoke(host_id: str, config: Path, as_json: bool) -> None:
         say(command("→ neti lookup", host_id))
     else:
         say(
-            f"{host_id} is not registered: peers that have not let it go believe this key until "
-            "then",
-            command("→ neti lease release", host_id),
+            f"{host_id} is not registered: peers drop this key within seconds, and the host makes "
+            "another one when it is back"
         )
+    if found.left:
+        say(
+            f"{some(list(map(printable, found.left)))}: a member made it so that operators cannot "
+            "change it. The key is revoked all the same; ZooKeeper's super user can delete it",
+            removal(*found.left),
+        )
+
+
+def _checked(key: str | None) -> str | None:
+    """Raises NetiError."""
+    if key is None:
+        return None
+    try:
+        return str(PublicKey.parse(key))
+    except ValueError as error:
+        raise NetiError(f"--key {printable(key)}: {error}: nothing was changed") from error

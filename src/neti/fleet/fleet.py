@@ -20,7 +20,7 @@ Must never do: ask the registry or the clock itself (``questions`` and ``now`` a
 let one entry's fault touch another member.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import Final
@@ -228,6 +228,13 @@ class Fleet(Known):
         """Its record was written. If the next thing told is that an entry of it appeared, the two
         were one step."""
         self._vouching.changed(host_id, known=self._entering.knows(host_id), now=now)
+
+    def revoke_keys(self, revoked: Set[str]) -> bool:
+        """As ``MemberKeys.revoke``."""
+        return self._vouching.keys.revoke(revoked)
+
+    def end_revoked_keys(self) -> None:
+        self._vouching.keys.end_revoked()
 
     def decide_by_records(self, decide: bool) -> None:
         """From now on only what records name is believed, or again what was believed before."""

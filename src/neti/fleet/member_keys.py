@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Set
 from types import MappingProxyType
 
 from neti.model.wireguard_key import PublicKey
+from neti.registry.revoked import CHARS
 
 
 class MemberKeys:
@@ -28,6 +29,8 @@ class MemberKeys:
         # Of keys that several say, or that one says though the registry names another: who does.
         self._sayers: dict[PublicKey, set[str]] = {}
         self._named: dict[PublicKey, str] = {}  # whose each of those is in the registry
+        self._revoked: set[str] = set()  # how the keys begin
+        self._ending: set[PublicKey] = set()  # revoked, and believed still
         self._changed: set[str] = set()
 
     def take_changed(self) -> set[str]:
@@ -54,7 +57,9 @@ class MemberKeys:
         """What its record says now. Said again, a key in dispute is asked about again."""
         before = self._said.get(host_id)
         if key == before:
-            if key in self._sayers:
+            if key is not None and self._is_revoked(key):
+                self._end(key)
+            elif key in self._sayers:
                 self._ask(key)
             return
         if before is not None:
@@ -80,7 +85,25 @@ class MemberKeys:
         self._owner.update(before._owner)
         self._sayers.update({key: set(ids) for key, ids in before._sayers.items()})
         self._named.update(before._named)
+        self._revoked.update(before._revoked)
+        self._ending.update(before._ending)
         self._changed.update(before._said)
+
+    def revoke(self, revoked: Set[str]) -> bool:
+        """How the keys begin that operators revoked; what was revoked once stays so. Nobody is
+        believed such a key from now on, and who has one already has it until ``end_revoked``: its
+        host makes another at once, and is not to be without one for that moment. Returns whether
+        somebody has."""
+        new = revoked - self._revoked
+        self._revoked |= new
+        if new:
+            known = [*self._owner, *self._sayers]
+            self._ending.update(key for key in known if str(key)[:CHARS] in new)
+        return bool(self._ending)
+
+    def end_revoked(self) -> None:
+        for key in tuple(self._ending):
+            self._end(key)
 
     def owner_read(self, key: PublicKey, host_id: str | None) -> None:
         """Whose it is in the registry. If it is nobody's there, all stays as it is."""
@@ -99,7 +122,20 @@ class MemberKeys:
 
     # --- within ---
 
+    def _is_revoked(self, key: PublicKey) -> bool:
+        return bool(self._revoked) and str(key)[:CHARS] in self._revoked
+
+    def _end(self, key: PublicKey) -> None:
+        self._ending.discard(key)
+        self._sayers.pop(key, None)
+        self._named.pop(key, None)
+        if key in self._owner:
+            self._doubt(key)
+
     def _join(self, host_id: str, key: PublicKey) -> None:
+        if self._is_revoked(key):
+            self._end(key)
+            return
         owner = self._owner.get(key)
         if owner is None and key not in self._sayers:
             self._believe(host_id, key)

@@ -18,10 +18,11 @@ from typing import Final, Literal, Protocol, get_args
 
 from neti.registry.leases import DamagedLease
 from neti.registry.record import HostId, HostRecord, KeyName
+from neti.registry.revoked import RevokedKey
 
 # ``release``: hosts that are gone for good, see ``neti.registry.release``; ``strict``: whether only
-# entries that their hosts' records name are believed.
-SettingName = Literal["interval", "maxchange", "release", "strict"]
+# entries that their hosts' records name are believed; ``revoked``: see ``neti.registry.revoked``.
+SettingName = Literal["interval", "maxchange", "release", "strict", "revoked"]
 SETTING_NAMES: Final[tuple[SettingName, ...]] = get_args(SettingName)
 
 
@@ -324,10 +325,12 @@ class OperatorRegistry(Protocol):
         holds no lease, and IdentityHeld while it is registered, unless ``force``.
         """
 
-    def revoke_key(self, host_id: str) -> str | None:
-        """In one step: nobody can register with the key that the host's record says any more, nor
-        the host itself, and its entry is taken away, so that it registers anew, with another key.
-        Returns the key; None if the record says none that is the host's."""
+    def revoke_key(self, host_id: str, key: str | None = None) -> RevokedKey | None:
+        """In one step: nobody can register with the key that the host's record says (or this one)
+        any more, nor the host itself, every agent is told so by the setting ``revoked``, and the
+        host's entry is taken away if its record says the key, so that it registers anew, with
+        another key. None if the record says none, or if it was revoked before. Raises RegistryError
+        when it is another host's, whose record says it."""
 
     def setting(self, setting: SettingName) -> bytes | None:
         """A live setting; None if it is not set."""

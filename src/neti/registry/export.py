@@ -16,7 +16,7 @@ from typing import Any, Final
 from neti.errors import NetiError
 from neti.model import document
 from neti.model.document import DocumentError
-from neti.registry import SettingName, strict
+from neti.registry import SettingName, revoked, strict
 from neti.registry.admitted import checked_id, checked_subject
 from neti.text import json_document, printable
 
@@ -24,7 +24,7 @@ FORMAT: Final = 1
 KIND: Final = "neti registry export"
 MAX_BYTES: Final = 64 * 1024 * 1024
 # Not ``release``: it is about hosts that were lost on one day.
-SETTINGS: Final[tuple[SettingName, ...]] = ("interval", "maxchange", "strict")
+SETTINGS: Final[tuple[SettingName, ...]] = ("interval", "maxchange", "strict", "revoked")
 _MAX_VALUE: Final = 64
 _LISTS: Final = ("hosts", "leases")
 _STEP: Final = re.compile(r"(\w+)|\[(\d+)\]", re.ASCII)
@@ -151,6 +151,9 @@ def _check_setting(name: SettingName, value: str | None) -> None:
     if name == "strict":
         if strict.decode(value.encode(errors="replace")) is None:
             raise NetiError(f"{where}: expected 'on' or 'off' and a time")
+        return
+    if name == "revoked":
+        revoked.decode(value.encode(errors="replace"))
         return
     try:
         float(value[:_MAX_VALUE])

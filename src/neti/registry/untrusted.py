@@ -7,14 +7,17 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
-from neti.errors import IdentityHeld, KeyRevoked, KeyTaken, NameTaken
+from neti.errors import IdentityHeld, KeyRevoked, KeyTaken, NameTaken, RegistryError
 from neti.model.entry import MAX_DATA_BYTES, MAX_NAME_BYTES
 from neti.registry import SettingName, detail
 from neti.registry.record import REVOKED
 from neti.text import printable
 
 MAX_HOST_ID_CHARS: Final = 64
-_MAX_SETTING_BYTES: Final[Mapping[SettingName, int]] = {"release": 65_536}
+_MAX_SETTING_BYTES: Final[Mapping[SettingName, int]] = {
+    "release": 65_536,
+    "revoked": 65_536,
+}
 _MAX_NUMBER_BYTES: Final = 64
 
 
@@ -76,6 +79,13 @@ def key_taken(key: str, holder: bytes) -> KeyTaken:
     return KeyTaken(
         f"the public key {key} belongs to {host_id_text(holder)} in this registry: no two hosts "
         "may have one key, so this host needs another"
+    )
+
+
+def key_not_its(host_id: str, key: str, holder: str) -> RegistryError:
+    return RegistryError(
+        f"the public key {key} is that of {printable(holder)}, whose record says it, and not of "
+        f"{printable(host_id)}: nothing was changed\n→ neti registry check"
     )
 
 

@@ -9,6 +9,7 @@ from tests.unit.agent.test_roads import kernel, key, overlay, pair, peers, road,
 
 from neti.model import Road
 from neti.registry.memory import MemoryRegistry
+from neti.registry.revoked import RevokedKey
 from neti.ruleset.peers import UpdatePeer
 from neti.ruleset.roads import KEEPALIVE
 
@@ -86,7 +87,7 @@ def test_a_key_that_an_operator_revokes_is_replaced_by_the_host_itself(there: Wo
     shake(there, first, second)
     before, address = key(first), overlay(first)
     registry = MemoryRegistry(there.server)
-    assert registry.revoke_key(first.host.id) == str(before)
+    assert registry.revoke_key(first.host.id) == RevokedKey(str(before))
     registry.close()
     there.settle()
     there.pass_time(1.0)
@@ -94,3 +95,46 @@ def test_a_key_that_an_operator_revokes_is_replaced_by_the_host_itself(there: Wo
     assert peers(second) == {key(first): (address,)}
     assert device_key(first) == key(first)
     assert "key_taken" not in first.problems()
+
+
+def test_a_revoked_key_stays_ended_whatever_its_holder_writes(there: World) -> None:
+    """It has the member's certificate, and publishes the key by hand. Also after a restart."""
+    first, second = pair(there)
+    shake(there, first, second)
+    stolen, address = key(first), first.running.core.members.overlay
+    name = first.running.registration.entry
+    registry = MemoryRegistry(there.server)
+    first.stop()
+    assert registry.revoke_key(first.host.id) == RevokedKey(str(stolen))
+    there.server._keys.pop(str(stolen))
+    there.server._holders.pop(first.host.id)
+    registry.register(
+        host_id=first.host.id,
+        name=name or "",
+        data=b"",
+        detail=b"{}",
+        overlay=address,
+        key=str(stolen),
+    )
+    there.settle()
+    there.pass_time(4.0)
+    assert peers(second) == {}
+    second.stop()
+    second.start()
+    there.settle()
+    there.pass_time(4.0)
+    assert peers(second) == {}
+    registry.close()
+
+
+def test_a_host_that_the_registry_does_not_refuse_takes_another_key_too(there: World) -> None:
+    """A member can keep operators from the node of its key."""
+    first, _second = pair(there)
+    before = key(first)
+    registry = MemoryRegistry(there.server)
+    registry.revoke_key(first.host.id)
+    there.server._keys[str(before)] = first.host.id
+    registry.close()
+    there.settle()
+    there.pass_time(4.0)
+    assert key(first) != before

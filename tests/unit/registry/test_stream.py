@@ -12,6 +12,7 @@ from kazoo.protocol.states import KeeperState, ZnodeStat
 
 from neti import threads
 from neti.registry import (
+    SETTING_NAMES,
     DataRead,
     Event,
     Fresh,
@@ -253,7 +254,7 @@ def after_a_gap(*, cversion: int, pzxid: int, names: list[str] = NAMES) -> list[
     client.seen = 18
     stream.on_state(KeeperState.CONNECTED)
     _answer(client, parent=ZnodeStat(1, 2, 0, 0, 0, 6, 0, 0, 8, 0, 18), names=names)
-    assert [type(event) for event in told] == [Snapshot, *[SettingRead] * 4, Fresh]
+    assert [type(event) for event in told] == [Snapshot, *[SettingRead] * len(SETTING_NAMES), Fresh]
     client.seen = 19
     stream.on_event(CREATED, LAYOUT.name("joined"))
     stream.ask(["joined"])

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 from neti.errors import IdentityHeld
 from neti.model.entry import encode_moved
-from neti.registry import Detail, HostRead, SettingName
+from neti.registry import Detail, HostRead, SettingName, revoked
 from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.embedded.calls import OneSession, lease_of, rows
 from neti.registry.embedded.files import Files
@@ -28,7 +28,14 @@ from neti.registry.embedded.store import (
 from neti.registry.embedded.watch import host_read
 from neti.registry.leases import check_move, moved_from_nobody, moved_while_registered
 from neti.registry.record import REVOKED, HostRecord, decode, encode
-from neti.registry.untrusted import bounded_data, bounded_name, bounded_setting, host_id_text
+from neti.registry.revoked import RevokedKey
+from neti.registry.untrusted import (
+    bounded_data,
+    bounded_name,
+    bounded_setting,
+    host_id_text,
+    key_not_its,
+)
 
 
 class OperatorSide(OneSession):
@@ -114,17 +121,32 @@ class OperatorSide(OneSession):
         files.ring()
         return overlay, former
 
-    def revoke_key(self, host_id: str) -> str | None:
+    def revoke_key(self, host_id: str, key: str | None = None) -> RevokedKey | None:
         self._reap()
         with self._writing() as files:
             held = read_record(files.store, host_id)
             record = decode(held[0]) if held is not None else None
-            if record is None or not revoke_key(files.store, record.key, host_id, REVOKED):
+            said = record.key if record is not None else ""
+            wanted = key or said
+            if not wanted:
                 return None
-            if not record.word.startswith("left."):
+            holders = rows(files, "SELECT host_id FROM keys WHERE key = ?", wanted)
+            holder = str(holders[0][0]) if holders else None
+            values = rows(files, "SELECT value FROM settings WHERE setting = ?", "revoked")
+            raw = bytes(values[0][0]) if values else None
+            if holder == REVOKED and revoked.names(raw, wanted):
+                return None
+            if holder is not None and holder != host_id:
+                other = read_record(files.store, holder)
+                others = decode(other[0]) if other is not None else None
+                if others is not None and others.key == wanted:
+                    raise key_not_its(host_id, wanted, holder)
+            revoke_key(files.store, wanted, REVOKED)
+            _write_setting(files, "revoked", revoked.added(raw, wanted))
+            if record is not None and said == wanted and not record.word.startswith("left."):
                 take_name(files.store, record.word)
         files.ring()
-        return record.key
+        return RevokedKey(wanted)
 
     def setting(self, setting: SettingName) -> bytes | None:
         with self._reading() as files:
@@ -133,11 +155,15 @@ class OperatorSide(OneSession):
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         with self._writing() as files:
-            files.store.execute("DELETE FROM settings WHERE setting = ?", (setting,))
-            if value is not None:
-                files.store.execute("INSERT INTO settings VALUES (?, ?)", (setting, value))
-            log_change(files.store, "s", setting)
+            _write_setting(files, setting, value)
         files.ring()
+
+
+def _write_setting(files: Files, setting: SettingName, value: bytes | None) -> None:
+    files.store.execute("DELETE FROM settings WHERE setting = ?", (setting,))
+    if value is not None:
+        files.store.execute("INSERT INTO settings VALUES (?, ?)", (setting, value))
+    log_change(files.store, "s", setting)
 
 
 def _give_up_key(files: Files, host_id: str) -> bool:

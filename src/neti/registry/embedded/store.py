@@ -233,12 +233,10 @@ def drop_key(database: sqlite3.Connection, key: str, host_id: str) -> None:
     database.execute("DELETE FROM keys WHERE key = ? AND host_id = ?", (key, host_id))
 
 
-def revoke_key(database: sqlite3.Connection, key: str, host_id: str, holder: str) -> bool:
-    """``holder`` has the key from now on. Returns whether it was the host's."""
-    changed = database.execute(
-        "UPDATE keys SET host_id = ? WHERE key = ? AND host_id = ?", (holder, key, host_id)
-    )
-    return bool(changed.rowcount)
+def revoke_key(database: sqlite3.Connection, key: str, holder: str) -> None:
+    """``holder`` has the key from now on, whoever had it."""
+    database.execute("DELETE FROM keys WHERE key = ?", (key,))
+    database.execute("INSERT INTO keys (key, host_id) VALUES (?, ?)", (key, holder))
 
 
 def take_name(database: sqlite3.Connection, name: str) -> None:

@@ -11,6 +11,7 @@ from neti.registry import (
     Detail,
     HostRead,
     SettingName,
+    revoked,
 )
 from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.leases import (
@@ -20,10 +21,12 @@ from neti.registry.leases import (
 )
 from neti.registry.memory.session import OneSession
 from neti.registry.record import REVOKED, HostRecord
+from neti.registry.revoked import RevokedKey
 from neti.registry.untrusted import (
     bounded_data,
     bounded_name,
     bounded_setting,
+    key_not_its,
 )
 
 
@@ -105,17 +108,27 @@ class OperatorSide(OneSession):
             self._server._tell_moved(overlay, new)
             return overlay, former
 
-    def revoke_key(self, host_id: str) -> str | None:
+    def revoke_key(self, host_id: str, key: str | None = None) -> RevokedKey | None:
         server = self._server
         with self._call():
             held = server._records.get(host_id)
-            key = held.record.key if held is not None else ""
-            if held is None or server._keys.get(key) != host_id:
+            said = held.record.key if held is not None else ""
+            wanted = key or said
+            holder = server._keys.get(wanted)
+            raw = server._settings.get("revoked")
+            if not wanted or (holder == REVOKED and revoked.names(raw, wanted)):
                 return None
-            server._keys[key] = REVOKED
-            if server._alive(host_id) is not None and not held.record.word.startswith("left."):
+            other = server._records.get(holder or "") if holder != host_id else None
+            if other is not None and other.record.key == wanted:
+                raise key_not_its(host_id, wanted, holder or "")
+            server._keys[wanted] = REVOKED
+            server._settings["revoked"] = revoked.added(raw, wanted)
+            for registry in server._registries:
+                registry._tell_settings()
+            alive = held is not None and said == wanted and server._alive(host_id) is not None
+            if alive and held is not None and not held.record.word.startswith("left."):
                 server._drop(held.record.word)
-            return key
+            return RevokedKey(wanted)
 
     def setting(self, setting: SettingName) -> bytes | None:
         with self._call():

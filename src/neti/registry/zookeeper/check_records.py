@@ -11,6 +11,7 @@ from neti.errors import EntryError
 from neti.model import Member, entry
 from neti.model.entry import HOST_ID
 from neti.registry.record import REVOKED
+from neti.registry.revoked import CHARS
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.check_tree import Tree
 from neti.registry.zookeeper.finding import Finding
@@ -146,7 +147,7 @@ def _borrowed(tree: Tree) -> Iterable[Finding]:
         if record is None or not record.key:
             continue
         holder = tree.keys.get(record.key)
-        if holder == REVOKED:
+        if holder == REVOKED or record.key[:CHARS] in tree.revoked:
             yield Finding(
                 "warning",
                 tree.layout.host(host_id),

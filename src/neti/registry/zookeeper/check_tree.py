@@ -15,7 +15,9 @@ from uuid import uuid4
 from kazoo.protocol.serialization import Create, Exists
 
 from neti.model.entry import HOST_ID
+from neti.registry import revoked
 from neti.registry.record import PUBLIC_KEY, HostRecord, decode
+from neti.registry.revoked import RevokedUnreadable
 from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, session_of
@@ -38,7 +40,7 @@ class Tree:
     ``clock_ahead``: in seconds, the server's of ours; ``records``: of hosts, None in a format that
     this version does not know; ``vouched``: by host id, the entry that its record names;
     ``unfinished``: 'neti registry init' was killed before all leases had their records; ``keys``:
-    the host that holds each public key."""
+    the host that holds each public key; ``revoked``: how keys begin that operators revoked."""
 
     layout: Layout
     by_overlay: dict[IPv4Address, str]
@@ -55,6 +57,7 @@ class Tree:
     vouched: Mapping[str, str] = field(default_factory=dict)
     unfinished: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
+    revoked: frozenset[str] = frozenset()
 
     def all_made(self) -> list[str]:
         """What stands below the parents that are open to members."""
@@ -120,6 +123,7 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
         vouched=vouched,
         unfinished=attempt.read([layout.hosts], unread=set()) == [UNFINISHED],
         keys=_keys(attempt, layout, known_keys, unread),
+        revoked=_revoked(attempt, layout),
     )
 
 
@@ -197,6 +201,14 @@ def _keys(attempt: Attempt, layout: Layout, keys: list[str], unread: set[str]) -
         data = attempt.read(list(map(layout.key, part)), unread=unread)
         held |= {key: host_id_text(raw) for key, raw in zip(part, data, strict=True) if raw}
     return held
+
+
+def _revoked(attempt: Attempt, layout: Layout) -> frozenset[str]:
+    (raw,) = attempt.read([layout.revoked], unread=set())
+    try:
+        return frozenset(revoked.decode(raw))
+    except RevokedUnreadable:
+        return frozenset()
 
 
 def _clock(attempt: Attempt, layout: Layout, wall: Callable[[], float]) -> float | None:

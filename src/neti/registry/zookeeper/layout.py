@@ -7,9 +7,10 @@
                                 entries is its word. That keeps two agents from one identity.
     PREFIX/keys/PUBLIC-KEY      the host that published this key first: no other may have it
     PREFIX/agents/HOST-ID       the detail document; ephemeral, watched by nobody
-    PREFIX/interval, maxchange  live settings, as are the next two
+    PREFIX/interval, maxchange  live settings, as are the next three
     PREFIX/release              which hosts are gone for good, see ``neti.registry.release``
     PREFIX/strict               whether only entries that records name are believed
+    PREFIX/revoked              public keys that operators ended, see ``neti.registry.revoked``
     PREFIX/fleet                a random name, made with the tree: after a wipe there is another
 
 Must never do: turn text into a path that could leave its parent.
@@ -43,6 +44,7 @@ class Layout:
     maxchange: str
     release: str
     strict: str
+    revoked: str
     fleet: str
 
     @property
@@ -77,6 +79,7 @@ class Layout:
             maxchange=path(maxchange),
             release=path("release"),
             strict=path("strict"),
+            revoked=path("revoked"),
             fleet=path("fleet"),
         )
 
@@ -86,6 +89,7 @@ class Layout:
             self.maxchange: "maxchange",
             self.release: "release",
             self.strict: "strict",
+            self.revoked: "revoked",
         }
 
     def setting(self, setting: SettingName) -> str:

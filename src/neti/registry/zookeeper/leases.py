@@ -229,7 +229,9 @@ class Leases:
         path = self._layout.key(key)
         if not key or attempt.read([path], unread=set()) != [host_id.encode()]:
             return []
-        self._refuse_nodes_below(attempt, [path])
+        (stat,) = attempt.stats([path])
+        if stat is None or stat.numChildren:
+            return []  # a member has put something below it: no reason to keep the lease
         return [Delete(path, ANY_VERSION)]
 
     def _not_registered(

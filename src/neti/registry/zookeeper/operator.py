@@ -11,11 +11,12 @@ from typing import Any, Final, TypeVar
 from kazoo.protocol.serialization import Create, Delete, Exists, SetData
 
 from neti.errors import NoTree
-from neti.registry import Detail, HostRead, SettingName
+from neti.registry import Detail, HostRead, SettingName, revoked
 from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.leases import DamagedLease, check_move
 from neti.registry.record import REVOKED, decode
-from neti.registry.untrusted import bounded_data, bounded_setting, host_id_text
+from neti.registry.revoked import RevokedKey
+from neti.registry.untrusted import bounded_data, bounded_setting, host_id_text, key_not_its
 from neti.registry.zookeeper import init as zookeeper_init
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt
@@ -132,26 +133,72 @@ class OperatorSide(OneSession):
         self._attempt_as_operator(lambda attempt: self._write(attempt, look))
         return tried[0]
 
-    def revoke_key(self, host_id: str) -> str | None:
-        tried: list[str] = []  # known even when the answer to the multi was lost
+    def revoke_key(self, host_id: str, key: str | None = None) -> RevokedKey | None:
+        tried: list[RevokedKey] = []  # known even when the answer to the multi was lost
 
         def look(attempt: Attempt) -> list[Any]:
             (held,) = attempt.nodes([self._layout.host(host_id)], unread=set())
             record = decode(held[0]) if held is not None else None
-            if record is None or not record.key:
+            said = record.key if record is not None else ""
+            wanted = key or said
+            if not wanted:
                 return []
-            path = self._layout.key(record.key)
-            (key,) = attempt.nodes([path], unread=set())
-            if key is None or key[0] != host_id.encode():
-                return []
-            tried[:] = [record.key]
-            entry = self._layout.name(record.word)
-            stands = bool(record.word) and not record.word.startswith("left.")
-            gone = [Delete(entry, ANY_VERSION)] if stands and attempt.exists(entry) else []
-            return [SetData(path, REVOKED.encode(), key[1].version), *gone]
+            marking, left = self._mark_revoked(attempt, host_id, wanted)
+            gone = []
+            if record is not None and said == wanted and not record.word.startswith("left."):
+                entry = self._layout.name(record.word)
+                (stat,) = attempt.stats([entry]) if record.word else (None,)
+                if stat is not None and stat.numChildren:
+                    left = (*left, entry)
+                elif stat is not None:
+                    gone.append(Delete(entry, ANY_VERSION))
+            if marking:
+                tried[:] = [RevokedKey(wanted, left)]
+            return [*marking, *gone]
 
         self._attempt_as_operator(lambda attempt: self._write(attempt, look))
         return tried[0] if tried else None
+
+    def _mark_revoked(
+        self, attempt: Attempt, host_id: str, key: str
+    ) -> tuple[list[Any], tuple[str, ...]]:
+        """For every agent, and for whoever would register with it. A member may have made the node
+        of the key, with any rights, or nodes below it: that keeps no operator from this."""
+        layout, left = self._layout, tuple[str, ...]()
+        path, listed = layout.key(key), layout.revoked
+        node, setting = attempt.nodes([path, listed], unread=set())
+        (stat,) = attempt.stats([path])
+        of_keys, of_key, of_root = attempt.acls(
+            [layout.keys, path, listed.rpartition("/")[0] or "/"], unread=set()
+        )
+        holder = host_id_text(node[0]) if node is not None else None
+        if holder not in (None, host_id, REVOKED):
+            (other,) = attempt.nodes([layout.host(holder or "")], unread=set())
+            record = decode(other[0]) if other is not None else None
+            if record is not None and record.key == key:
+                raise key_not_its(host_id, key, holder or "")
+        operations: list[Any] = []
+        raw = setting[0] if setting is not None else None
+        if not revoked.names(raw, key):
+            text = revoked.added(raw, key)
+            operations.append(
+                SetData(listed, text, setting[1].version)
+                if setting is not None
+                else Create(listed, text, rights.of_child(of_root), 0)
+            )
+        mine = rights.of_child(of_keys, owner=None)
+        if holder == REVOKED or (stat is None and not of_keys):
+            return operations, left
+        if stat is None:
+            operations.append(Create(path, REVOKED.encode(), mine, 0))
+        elif not stat.numChildren:
+            operations.append(Delete(path, stat.version))
+            operations.append(Create(path, REVOKED.encode(), mine, 0))
+        elif set(rights.operators(of_keys)) & set(rights.operators(of_key)):
+            operations.append(SetData(path, REVOKED.encode(), stat.version))
+        else:
+            left = (path,)
+        return operations, left
 
     def setting(self, setting: SettingName) -> bytes | None:
         path = self._layout.setting(setting)
