@@ -122,7 +122,7 @@ def test_what_status_prints_without_an_agent_is_on_the_page(
     """Scripts go by its keys."""
     (block,) = re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     shown = json.loads(block)
-    monkeypatch.setattr("neti.dataplane.way_out.held", lambda: Held(drops=True))
+    monkeypatch.setattr("neti.dataplane.way_out.held", lambda: Held(drops=True, requires=True))
     config = tmp_path / "neti.yml"
     config.write_text(
         f"registry: embedded:{tmp_path}/r.db\nsite: vpc\ntable_files_path: {tmp_path}/state\n"
@@ -139,6 +139,6 @@ def test_what_status_prints_without_an_agent_is_on_the_page(
     folder.load(fingerprint())
     folder.save_self(Self(overlay="192.168.3.7", entry=name))
     folder.save_session(Session(7, b"secret"))
-    folder.save_record(Record(wished=True, confirmed=True))
+    folder.save_record(Record(wished=True, confirmed=True, requires=True))
     found = told()
     assert found == {**shown, "on_disk": {**shown["on_disk"], "members": 0}}

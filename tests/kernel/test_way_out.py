@@ -72,6 +72,23 @@ def test_a_trial_is_told_by_its_time_out(net: Net) -> None:
     assert net.inside(net.host, way_out.held) == Held(relaxed=True)
 
 
+@pytest.mark.parametrize("end", ["", " timeout 60s"])
+def test_that_encryption_is_required_is_told_too(net: Net, end: str) -> None:
+    """By the same way, and whether it has an end."""
+    flags = "flags timeout; " if end else ""
+    nft(net, TABLE)
+    nft(
+        net,
+        f"add set inet neti require {{ type nf_proto; {flags}}}\n"
+        f"add element inet neti require {{ ipv4{end}, ipv6{end} }}\n",
+    )
+    on_trial = bool(end)
+    held = net.inside(net.host, way_out.held)
+    assert held == Held(drops=True, requires=True, requires_on_trial=on_trial)
+    assert net.inside(net.host, way_out.disarm) is True
+    assert net.inside(net.host, way_out.held) == Held(relaxed=True)
+
+
 def test_a_map_of_another_make_is_emptied_without_the_mark(net: Net) -> None:
     nft(
         net,

@@ -22,10 +22,11 @@ def document(known: Known | None) -> dict[str, Any]:
             "stage": known.stage,
             "down": known.down,
             "relaxed": known.relaxed,
+            "requires": known.requires,
             "left": known.left,
             "faults": known.faults,
         },
-        "in_kernel": {"table": known.table, "drops": known.drops},
+        "in_kernel": {"table": known.table, "drops": known.drops, "requires": _refuses(known)},
     }
 
 
@@ -39,10 +40,24 @@ def lines(known: Known) -> list[str]:
         f"overlay   {known.overlay or 'none yet'}",
         f"members   {counted(known.members, 'member')}, as last written to disk",
         f"stage     {known.stage or 'none'}, as last written to disk{said}",
+        *_encryption(known, said),
         f"kernel    {_kernel(known)}",
         *([f"note      {known.off}"] if known.off else []),
         *(f"problem   {fault}" for fault in known.faults),
     ]
+
+
+def _encryption(known: Known, said: str) -> list[str]:
+    if known.requires is None:
+        return []
+    how = "required" if known.requires == "enforced" else "required on trial"
+    return [f"encrypted {how} between sites, as last written to disk{said}"]
+
+
+def _refuses(known: Known) -> bool | None:
+    if known.unseen is not None:
+        return None
+    return known.kernel is not None and known.kernel.requires
 
 
 def _kernel(known: Known) -> str:
@@ -50,7 +65,14 @@ def _kernel(known: Known) -> str:
         return f"cannot be read: {known.unseen}"
     if known.kernel is None:
         return "table inet neti is not there: nothing is dropped"
-    if not known.kernel.drops:
-        return "nothing is dropped"
-    end = "until the trial ends by itself" if known.kernel.trial else "permanently"
-    return f"what no rule lets in is dropped, {end}"
+    held, said = known.kernel, []
+    if held.drops:
+        said.append(f"what no rule lets in is dropped, {_until(held.trial)}")
+    if held.requires:
+        clear = "what goes in the clear to and from members that must be encrypted is refused"
+        said.append(f"{clear}, {_until(held.requires_on_trial)}")
+    return "; ".join(said) or "nothing is dropped"
+
+
+def _until(trial: bool) -> str:
+    return "until the trial ends by itself" if trial else "permanently"

@@ -1,14 +1,19 @@
 """``neti config``: looks at a configuration file and says what it means. Changes nothing."""
 
+from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from neti.cli.common import config_option, json_option
 from neti.cli.output import print_json, say
 from neti.errors import ConfigError
+from neti.model import Encrypt
 from neti.model.settings import OpenPort, Settings, StaticIdentity
+
+_PAIRS: Final = 10  # of sites that are named
 
 
 @click.group("config")
@@ -124,7 +129,25 @@ def _encryption(settings: Settings, wireguard: str) -> list[str]:
     if not sites:
         return []
     by = f", by {wireguard}" if wireguard else ""
-    return [f"  encrypt     {', '.join(sites)}; WireGuard on UDP port {settings.tunnel_port}{by}"]
+    first = f"{', '.join(sites)}; WireGuard on UDP port {settings.tunnel_port}{by}"
+    pairs = list(_pairs(settings))
+    lines = [first, *pairs[:_PAIRS]]
+    if len(pairs) > _PAIRS:
+        lines.append(f"and {len(pairs) - _PAIRS} more pairs of sites")
+    if any(site.encrypt is Encrypt.REQUIRE for site in settings.sites.values()):
+        lines.append("require acts as prefer until 'neti enforce' has put it in force on the host")
+    return [
+        f"  {'encrypt' if number == 0 else '':<10}  {line}" for number, line in enumerate(lines)
+    ]
+
+
+def _pairs(settings: Settings) -> Iterator[str]:
+    """What is between two sites, where it is not what both of them say."""
+    for one, other in combinations(settings.sites.values(), 2):
+        between = one.encrypt.stricter(other.encrypt)
+        for strict, lax in ((one, other), (other, one)):
+            if lax.encrypt is not between:
+                yield f"{one.name} and {other.name}: {between.value}, because {strict.name} says so"
 
 
 def _registry(settings: Settings) -> str:

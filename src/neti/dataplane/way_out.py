@@ -138,13 +138,16 @@ class Held:
     drops: bool = False
     trial: bool = False  # what it drops has an end
     relaxed: bool = False
+    requires: bool = False  # what goes in the clear to members that must be encrypted is refused
+    requires_on_trial: bool = False  # and that has an end
 
 
 def held() -> Held | None:
     """What the kernel holds of ours, asked without a library; None: the table is not there.
 
-    Reads our own map ``enforce``, of three elements at most, and nothing else.
+    Reads our own map ``enforce`` and set ``require``, of three elements at most, and nothing else.
     """
+    table = attribute(_LIST_TABLE, _TABLE)
     named = attribute(_LIST_TABLE, _TABLE) + attribute(_LIST_SET, _MAP)
     found = Held()
     with closing(_socket()) as kernel:
@@ -155,6 +158,15 @@ def held() -> Held | None:
                 if kind == _LIST_ELEMENTS:
                     for _, element in attributes(value):
                         found = _with(found, dict(attributes(element)))
+        # Only hosts that encrypt have the set.
+        named = table + attribute(_LIST_SET, _SET)
+        for body in kernel.dump(_SUBSYSTEM << 8 | _GETSETELEM, _INET + named, ignore=_GONE):
+            for kind, value in attributes(body[len(_INET) :]):
+                if kind == _LIST_ELEMENTS:
+                    for _, element in attributes(value):
+                        ends = _ELEMENT_TIMEOUT in dict(attributes(element))
+                        on_trial = found.requires_on_trial or ends
+                        found = replace(found, requires=True, requires_on_trial=on_trial)
     return found
 
 

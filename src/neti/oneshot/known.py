@@ -16,6 +16,7 @@ from neti.identity.machine import fingerprint
 from neti.model import Member, entry
 from neti.oneshot.down import is_down
 from neti.oneshot.leave import has_left
+from neti.stage.stages import Record
 from neti.state import marks, public
 from neti.state.folder import StateFolder
 from neti.words import why
@@ -37,6 +38,7 @@ class Known:
     unseen: str | None
     off: str | None = None
     left: bool = False
+    requires: str | None = None  # as last written to disk: "enforced" or "trial"
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -77,9 +79,18 @@ def known(folder: Path) -> Known | None:
         kernel=kernel,
         unseen=unseen,
         off=switched_off(),
+        requires=_requires(held.record),
         left=has_left(held),
         faults=[str(fault) for fault in held.faults],
     )
+
+
+def _requires(record: Record | None) -> str | None:
+    if record is None:
+        return None
+    if record.requires:
+        return "enforced"
+    return "trial" if record.trial is not None and record.trial.require else None
 
 
 def _member(name: str | None) -> Member | None:

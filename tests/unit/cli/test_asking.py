@@ -132,7 +132,7 @@ def test_status_says_what_disk_and_kernel_know(
     told = json.loads(CliRunner().invoke(cli, ["status", "--json", "-c", config]).stdout)
     assert told["agent"] == "hangs"
     assert told["on_disk"]["stage"] == "enforced"
-    assert told["in_kernel"] == {"table": True, "drops": True}
+    assert told["in_kernel"] == {"table": True, "drops": True, "requires": False}
     assert "stage" not in told  # nobody takes it for the agent's word
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from tests.support.examples import share_of
 from tests.support.netns import require_root
 
-from neti.cli.config import config_group
+from neti.cli.config import config_group, describe
 from neti.config import json_schema, load
 from neti.errors import ConfigError
 from neti.model import Encrypt, Reach, Site
@@ -251,6 +252,20 @@ def test_a_list_is_proposed_of_what_would_fit_in_it(refused: Refused) -> None:
 def test_yaml_booleans_are_booleans(load_text: Load, word: str) -> None:
     """YAML's own words for true are true."""
     assert load_text(f"allow_empty_ssh_whitelist: {word}\n").allow_empty_ssh_whitelist is True
+
+
+def test_check_says_what_is_between_two_sites_and_when(load_text: Load) -> None:
+    """That the other side of a pair decides, and that require alone puts nothing in force."""
+    settings = load_text("sites: {a: {encrypt: prefer}, b: {}, c: {}}\n")
+    said = "\n".join(describe(settings))
+    assert "a and b: prefer, because a says so" in said
+    assert "b and c" not in said
+    assert "acts as prefer" not in said
+    stricter = {**settings.sites, "b": replace(settings.sites["b"], encrypt=Encrypt.REQUIRE)}
+    said = "\n".join(describe(replace(settings, sites=stricter)))
+    assert "a and b: require, because b says so" in said
+    assert "b and c: require, because b says so" in said
+    assert "require acts as prefer until 'neti enforce'" in said
 
 
 @pytest.mark.parametrize(
