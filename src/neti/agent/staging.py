@@ -121,7 +121,13 @@ class Staging:
         wait = bool(request.arguments.get("wait"))
         seconds = int(request.arguments.get("seconds") or core.settings.trial_seconds)
         if (running := self._less_strict(seconds, wait=wait)) is not None:
-            request.fail(f"{running}\n→ 'neti confirm' makes it permanent, 'neti relax' ends it")
+            trial = core.stage.record.trial
+            without = asked and trial is not None and not trial.require
+            request.fail(
+                f"{running}{'; it is not one of encryption' * without}\n"
+                "→ 'neti confirm' makes it permanent, 'neti relax' ends it"
+                f"{', then neti enforce again' * without}"
+            )
             return
         anyway = bool(request.arguments.get("anyway"))
         refusal = (

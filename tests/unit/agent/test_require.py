@@ -124,6 +124,22 @@ def test_in_shadow_both_are_on_trial_together(fleet: World) -> None:
     assert "reject_all and required encryption" in box.problems()["trial_expired"]
 
 
+def test_a_trial_without_it_that_stands_in_the_way_is_said_to_be_without_it(
+    fleet: World,
+) -> None:
+    """Or somebody would confirm that one and take it for both."""
+    box = started(fleet, **asking(fleet, Encrypt.PREFER))
+    box.ask("enforce", seconds=300)
+    reload(box, **asking(fleet, Encrypt.REQUIRE))
+    said = box.ask("enforce", seconds=60)["error"]
+    assert "not one of encryption" in said
+    assert "then neti enforce again" in said
+    assert require(box) == {}
+    box.ask("relax")
+    box.ask("enforce", seconds=300)
+    assert "encryption" not in box.ask("enforce", seconds=60)["error"]
+
+
 def test_an_enforced_host_stays_so_whatever_becomes_of_the_trial(fleet: World) -> None:
     box = started(fleet, sites=fleet.sites)
     box.ask("enforce", wait=True)
