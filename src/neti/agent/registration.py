@@ -36,6 +36,7 @@ _NOT_REGISTERED: Final = (
     "this host is not registered now, so there is nothing to leave; its agent goes on, and "
     "registers it as soon as it can\n→ 'systemctl stop neti' keeps it out"
 )
+_KEY_TAKEN_SAID: Final = 3600.0  # seconds for which it is said that somebody else has our key
 _OWN_SESSIONS: Final = 2  # time-outs after which the holder is no earlier run of this host
 
 
@@ -277,7 +278,16 @@ class Registration:
             return
         log.error("key_taken", what=str(error))
         core.problems.set("key_taken", f"{error}, and makes one")
+        core.soon("key_taken", _KEY_TAKEN_SAID)
         core.timers.retry("register", core.now())
+
+    def key_taken_is_over(self) -> None:
+        """The timer "key_taken": long enough for somebody to hear of it, if another key serves."""
+        core = self._core
+        if self._keyed is not None and self._keyed == (self.entry, core.own_key.text):
+            core.problems.clear("key_taken")
+        elif "key_taken" in core.problems:
+            core.soon("key_taken", _KEY_TAKEN_SAID)
 
     def _somebody_is_this_host(self, said: str) -> None:
         """After some time the holder cannot be this host itself before a restart."""

@@ -198,7 +198,7 @@ _KINDS: Final = (
         "Another host holds this host's WireGuard key: a copy of this host's state folder runs "
         "elsewhere, or somebody published the key first",
         "Nothing: this host makes another key. Find out whose it is: `neti registry check`. It "
-        "clears when the agent is restarted",
+        "clears an hour after the host has registered with the other one",
     ),
     _warning(
         "lease_changed",

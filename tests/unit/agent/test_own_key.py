@@ -126,6 +126,10 @@ def test_a_host_whose_key_another_holds_makes_a_new_one(there: World) -> None:
     there.pass_time(1.0)
     assert said(box) == str(public_half(keys[1]))
     assert box.running.core.out.folder.private_key() == keys[1]
+    there.pass_time(1800)
+    assert "key_taken" in box.problems()
+    there.pass_time(1801)
+    assert "key_taken" not in box.problems()
 
 
 def test_a_tree_without_a_place_for_keys_gets_no_entry_after_another(there: World) -> None:

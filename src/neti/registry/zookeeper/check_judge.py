@@ -10,6 +10,7 @@ from typing import Final
 from neti.errors import EntryError
 from neti.model import Departure, Member, entry
 from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.check_filled import judge_filled
 from neti.registry.zookeeper.check_records import judge_records
 from neti.registry.zookeeper.check_tree import Tree
 from neti.registry.zookeeper.finding import Finding
@@ -56,6 +57,7 @@ def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
         *_without_rights(tree, named | set(tree.misnamed)),
         *_strangers(tree),
         *_goodbyes(tree),
+        *judge_filled(tree),
         *_size(tree),
         *_time(tree),
     ]

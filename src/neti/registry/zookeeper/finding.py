@@ -16,7 +16,16 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("fault", "warning", "note")
 # Warnings that an operator may know of and live with.
 CODES: Final = (
     *("CVE-2024-23944", "certificate", "client-connections", "clock", "contested-name"),
-    *("goodbye", "junk-names", "lease-of-nobody", "listing", "no-rights", "no-tls", "open-nodes"),
+    *(
+        "filled",
+        "goodbye",
+        "junk-names",
+        "lease-of-nobody",
+        "listing",
+        "no-rights",
+        "no-tls",
+        "open-nodes",
+    ),
     *("record-format", "request-length"),
 )
 # Of each severity the gravest first; what is not named comes between these and those below.
