@@ -102,13 +102,14 @@ def talk(pair: Pair, what: str, address: str, count: int) -> list[float]:
     return times
 
 
-def bulk(pair: Pair, way: Way, seconds: float) -> None:
+def bulk(pair: Pair, way: Way, seconds: float, *options: str) -> None:
+    """``options``: further ones of iperf3's caller."""
     with ExitStack() as stack:
         serve = pair.inside("server", ["iperf3", "-s", "--forceflush"])
         around = [background(stack, serve, ready=b"-"), *pair.carriers]
         before = cpu_of(around)
         length = str(max(1, round(seconds)))
-        call = pair.inside("client", ["iperf3", "-c", pair.target, "-t", length, "-J"])
+        call = pair.inside("client", ["iperf3", "-c", pair.target, "-t", length, "-J", *options])
         done = run_inside(call)
         cpu = done.cpu + cpu_of(around) - before
         received = json.loads(done.output)["end"]["sum_received"]

@@ -192,8 +192,4 @@ def _built(stack: ExitStack, what: str, hosts: tuple[str, ...]) -> dict[str, str
         for name, namespace in at.items()
     )
     namespaces.build(Wiring(create=(street, *at.values()), links=links, nodes=tuple(nodes)))
-    for namespace in at.values():
-        # Linux' own: a machine with BBR would show its guesses at the road, from round to round.
-        words = ["sysctl", "-q", "-w", "net.ipv4.tcp_congestion_control=cubic"]
-        subprocess.run(namespaces.command_inside(namespace, words), check=True)
     return at
