@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support.agents import Box, World, world
 
+from neti.agent.config_read import ConfigRead
 from neti.agent.in_the_clear import look
 from neti.agent.preview import _opened
 from neti.cli.preview import lines
@@ -18,6 +19,7 @@ from neti.model import Encrypt, Site
 from neti.model.document import plain
 from neti.model.settings import OpenPort, RegistryTLS
 from neti.monitoring.preview import Preview, preview_of
+from neti.monitoring.status import Removed
 from neti.registry.detail import decode
 from neti.registry.memory import MemoryRegistry
 from neti.ruleset.enforce import PERMANENT
@@ -392,6 +394,35 @@ def test_a_host_that_encrypts_nothing_is_told_that_others_do(fleet: World) -> No
     assert "1 member has a WireGuard key" in box.problems()["encryption_one_sided"]
     reload(box, **asking(fleet, Encrypt.PREFER))
     assert "encryption_one_sided" not in box.problems()
+
+
+def test_who_enforces_by_a_file_that_was_not_read_is_told(fleet: World, tmp_path: Path) -> None:
+    """Both where a trial begins and where there is nothing left to begin."""
+    box = started(fleet)
+    path = tmp_path / "edited.yml"
+    path.write_text("a: 1\n")
+    box.running.core.out.config_read = ConfigRead(path, b"a: 2\n")
+    assert "neti reload, then" in box.ask("enforce", wait=True)["result"]["unread"]
+    box.ask("confirm")
+    assert "has not been read since" in box.ask("enforce")["result"]["unread"]
+    box.running.core.out.config_read = ConfigRead(path, b"a: 1\n")
+    assert "unread" not in box.ask("enforce")["result"]
+
+
+def test_while_down_no_member_is_counted_as_reached(fleet: World) -> None:
+    box = started(fleet)
+    box.ask("down")
+    fleet.pass_time(1)
+    said = [line for line in _status_lines(box.told()) if "encrypt" in line.split(" ")[0]]
+    assert said == ["encrypted by nothing: Neti is down on this host"]
+
+
+def test_addresses_of_present_members_are_not_called_former(fleet: World) -> None:
+    """Where encryption is required, members' real addresses are among them."""
+    told = replace(started(fleet).told(), removed=Removed(count=1, addresses=("10.0.0.9",)))
+    (line,) = [line for line in _status_lines(told) if line.startswith("removed")]
+    assert "former" not in line
+    assert "10.0.0.9" in line
 
 
 def test_the_tunnels_own_port_is_never_one_to_open(fleet: World) -> None:
