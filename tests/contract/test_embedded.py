@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from neti.errors import RegistryError, RegistryUnavailable
 from neti.registry import Appeared, Event, Fresh, Session, SessionEnded, Snapshot, Stale, Vanished
 from neti.registry.embedded.registry import EmbeddedRegistry
 from neti.registry.embedded.store import CHANGES_KEPT
+from neti.registry.record import HostRecord, encode
 
 Agent = subprocess.Popen[str]
 A = "1.0a000001c6336401c0a80001.0.ec2.a"
@@ -157,6 +158,27 @@ def test_a_file_of_an_earlier_version_has_its_leases_first(path: Path) -> None:
             store.execute("INSERT INTO leases VALUES (?, 'c')", (int(subnet[6]),))
             store.execute("DELETE FROM leases WHERE host_id = 'd'")
         assert list(registry.leases().values()) == ["c", "a", "b"]
+
+
+def test_a_record_that_names_another_hosts_entry_takes_it_from_nobody(path: Path) -> None:
+    """When the key that it says is revoked."""
+    key = "A" * 42 + "8"
+    with opened(path) as registry, opened(path) as other:
+        register(registry)
+        other.register(
+            host_id="b",
+            name=B,
+            data=b"",
+            detail=b"{}",
+            overlay=IPv4Address("192.168.0.2"),
+            machine="00ff",
+            key=key,
+        )
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as store:
+            says = encode(HostRecord(word=A, key=key))
+            store.execute("UPDATE records SET record = ? WHERE host_id = 'b'", (says,))
+        assert registry.revoke_key("b") is not None
+        assert A in registry.names()
 
 
 def test_another_format_is_left_alone(path: Path) -> None:

@@ -160,3 +160,26 @@ def test_a_key_with_a_node_below_it_keeps_no_lease(secure: SecureWorld, tmp_path
     register(rogue, "b", KEY)
     rogue.close()
     assert run(secure, tmp_path, "lease", "release", "--yes", "b").exit_code == 0
+
+
+def test_revoking_a_key_takes_no_other_hosts_entry_away(secure: SecureWorld) -> None:
+    """Whoever writes a record may name in it what it likes."""
+    registry, rogue = secure.open_as("host-a"), secure.open_as("host-b")
+    register(registry, "a", KEY)
+    register(rogue, "b", OTHER)
+    entry_of_a = record(registry, "a").word
+    written = encode(HostRecord(word=entry_of_a, key=OTHER))
+    rogue.inspect(lambda attempt, layout: attempt.one(SetData(layout.host("b"), written, -1)))
+    assert secure.open_as("operator-chief").revoke_key("b") == RevokedKey(OTHER)
+    assert entry_of_a in registry.names()
+
+
+def test_a_record_that_operators_cannot_read_is_not_said_to_have_no_key(
+    secure: SecureWorld, tmp_path: Path
+) -> None:
+    """Its maker may have let peers read it."""
+    make(secure.open_as("host-b"), "hosts/b", encode(HostRecord(key=KEY)), acl=UNREAD)
+    said = run(secure, tmp_path, "key", "revoke", "b")
+    assert said.exit_code == 1
+    assert f"{secure.prefix}/hosts/b does not let this client read it" in said.stderr
+    assert run(secure, tmp_path, "key", "revoke", "b", "--key", KEY).exit_code == 0

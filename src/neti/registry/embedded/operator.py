@@ -143,7 +143,18 @@ class OperatorSide(OneSession):
                     raise key_not_its(host_id, wanted, holder)
             revoke_key(files.store, wanted, REVOKED)
             _write_setting(files, "revoked", revoked.added(raw, wanted))
-            if record is not None and said == wanted and not record.word.startswith("left."):
+            # Only an entry that was made with the record is its host's.
+            alive = (
+                held is not None
+                and record is not None
+                and made_in(files.store, record.word) == held[1]
+            )
+            if (
+                alive
+                and record is not None
+                and said == wanted
+                and not record.word.startswith("left.")
+            ):
                 take_name(files.store, record.word)
         files.ring()
         return RevokedKey(wanted)

@@ -137,27 +137,38 @@ class OperatorSide(OneSession):
         tried: list[RevokedKey] = []  # known even when the answer to the multi was lost
 
         def look(attempt: Attempt) -> list[Any]:
-            (held,) = attempt.nodes([self._layout.host(host_id)], unread=set())
+            # A record that operators cannot read may be read by peers: that is not none.
+            may_be_unread = set[str]() if key else None
+            (held,) = attempt.nodes([self._layout.host(host_id)], unread=may_be_unread)
             record = decode(held[0]) if held is not None else None
             said = record.key if record is not None else ""
             wanted = key or said
             if not wanted:
                 return []
             marking, left = self._mark_revoked(attempt, host_id, wanted)
-            gone = []
-            if record is not None and said == wanted and not record.word.startswith("left."):
-                entry = self._layout.name(record.word)
-                (stat,) = attempt.stats([entry]) if record.word else (None,)
-                if stat is not None and stat.numChildren:
-                    left = (*left, entry)
-                elif stat is not None:
-                    gone.append(Delete(entry, ANY_VERSION))
+            gone = list[Any]()
+            if held is not None and record is not None and said == wanted:
+                stands, nailed = self._entry_of(attempt, record.word, held[1].mzxid)
+                gone, left = [Delete(path, ANY_VERSION) for path in stands], (*left, *nailed)
             if marking:
                 tried[:] = [RevokedKey(wanted, left)]
             return [*marking, *gone]
 
         self._attempt_as_operator(lambda attempt: self._write(attempt, look))
         return tried[0] if tried else None
+
+    def _entry_of(
+        self, attempt: Attempt, word: str, written: int
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The entry that a record names, if it can be deleted; and if not. Only one that was made
+        with the record is its host's: whoever writes a record may name another host's in it."""
+        if not word or word.startswith("left."):
+            return (), ()
+        path = self._layout.name(word)
+        (stat,) = attempt.stats([path])
+        if stat is None or stat.czxid != written:
+            return (), ()
+        return ((), (path,)) if stat.numChildren else ((path,), ())
 
     def _mark_revoked(
         self, attempt: Attempt, host_id: str, key: str
