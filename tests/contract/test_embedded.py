@@ -319,12 +319,12 @@ def test_an_agent_stopped_for_longer_than_its_session_says_so_and_is_right_again
         register(other, B, "b")
         process.send_signal(signal.SIGCONT)
         recorder.until_picture(B, name_of("a", 1))
-        seen = words(process, 11)
+        seen = words(process, 12)
         kinds = [line[0] for line in seen]
-        assert kinds[:6] == ["Snapshot", *["SettingRead"] * 4, "Fresh"]
+        assert kinds[:7] == ["Snapshot", *["SettingRead"] * 5, "Fresh"]
         # It may have been stopped before it was told of its own registration.
         assert kinds.index("SessionEnded") < seen.index(["Vanished", name_of("a", 1)])
-        assert seen[8:11] == [["Vanished", name_of("a", 1)], ["Appeared", B], ["Fresh"]]
+        assert seen[9:12] == [["Vanished", name_of("a", 1)], ["Appeared", B], ["Fresh"]]
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.02, 0.03, 0.05])
