@@ -45,8 +45,18 @@ class Answering:
 
     def host_read(self, read: HostRead, *, now: float) -> Set[str]:
         decided = self._vouching.host_read(read)
+        self._want_put_off(read.host_id)
         heeded = self._entering.heed_goodbye(read.host_id, now=now)
         return {read.host_id} | heeded if decided or heeded else _NOBODY
+
+    def _want_put_off(self, host_id: str) -> None:
+        """The further addresses of its word, if they were not asked for while its record waited."""
+        name = self._vouching.proved.get(host_id)
+        claim = self._roster.claims.get(name) if name is not None else None
+        if name is None or claim is None or not claim.extended or self._asking.asks_data(name):
+            return
+        if self._vouching.decides and not self._roster.member(name).more:
+            self._asking.want_data((name,))
 
     def lease_read(self, overlay: IPv4Address, host_id: str | None) -> Set[str]:
         claimants = self._roster.ids_at(overlay)

@@ -43,8 +43,8 @@ class Entering:
             elif not self._vouching.appeared(told.id, name, now=now) and self._vouching.decides:
                 # It is nobody's word, so nothing is asked about it.
                 return self._crowds.make_room(told.id) | {told.id}
-            if told.extended:
-                self._asking.want_data((name,))
+            if told.extended and not (self._vouching.decides and self._vouching.waits(told.id)):
+                self._asking.want_data((name,))  # otherwise once its record has been read
             if not self._asking.holds_lease(told):
                 # First sight, or the lease has changed hands since it was read: look.
                 self._asking.want_lease(told.overlay)

@@ -103,6 +103,10 @@ class Vouching:
     def _is_looked_at(self, host_id: str) -> bool:
         return self._asking.asks_host(host_id) or self._pace.waits(host_id)
 
+    def waits(self, host_id: str) -> bool:
+        """Whether the look at its record is put off: it was written again and again."""
+        return self._pace.waits(host_id)
+
     def next_tick(self) -> float | None:
         """When ``tick`` next has something to do."""
         return self._pace.next()

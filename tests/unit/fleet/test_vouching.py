@@ -449,3 +449,39 @@ def test_after_strict_a_host_without_a_record_is_believed_that_came_meanwhile() 
     world.fleet.decide_by_records(False)
     world.answer()
     assert world.private(1) == "10.0.0.1"
+
+
+def test_a_host_that_registers_again_and_again_has_few_of_its_entries_read() -> None:
+    """And what the last one says is read in the end, its further addresses included."""
+    world, asked = World(), 0
+    world.lease(2)
+    name = ""
+    for number in range(2000):
+        world.step += 1
+        name = world.name(2, number, extended=True, more=(ip_address("10.1.0.1"),))
+        world.records["h2"] = HostRecord(word=name), world.step
+        world.fleet.host_changed("h2", now=number / 1000)
+        world.fleet.appeared(name, now=number / 1000)
+        asked += _answered(world, name)
+    assert asked <= 10
+    while (at := world.fleet.next_tick()) is not None and at < 100:
+        world.fleet.tick(now=at)
+        while _answered(world, name):
+            pass
+    assert world.fleet.speaks["h2"] == name
+    assert world.fleet.members["h2"].more == (ip_address("10.1.0.1"),)
+
+
+def _answered(world: World, word: str) -> int:
+    """How many entries were asked about; all that was asked is answered."""
+    asked = world.fleet.questions()
+    data = entry.encode_data((ip_address("10.1.0.1"),))
+    world.fleet.answers(
+        [
+            *(LeaseRead(overlay, world.leases[overlay]) for overlay in asked.leases),
+            *(DataRead(name, data, world.step) for name in asked.data),
+            *(HostRead(i, HostRecord(word=word), world.step) for i in asked.hosts),
+        ],
+        now=0.0,
+    )
+    return len(asked.data)
