@@ -195,3 +195,28 @@ def test_a_host_without_a_key_says_so(net: Net, state: StateFolder, config: Path
     assert "this host has no WireGuard key yet" in done.stderr
     assert done.stdout == "restored: 1 member, shadow\n"
     assert net.inside(net.host, road.read).link is None
+
+
+def test_without_the_key_on_disk_a_device_that_works_goes_on(
+    net: Net, state: StateFolder, config: Path, program: WithProgram, tmp_path: Path
+) -> None:
+    """By hand, over rules in force: what the kernel has leads to a device that has its own key."""
+    config.write_text(REQUIRED.format(folder=tmp_path))
+    state.save_record(Record(configured=False, wished=True, confirmed=True, requires=True))
+    assert program.neti("restore").returncode == 0
+    (state.path / "wireguard.key").unlink()
+    planned = program.neti("plan")
+    assert "tunnel" not in planned.stdout, planned.stdout
+    done = program.neti("restore")
+    assert done.stdout == "restored: 1 member, enforced, 1 WireGuard peer\n", done.stderr
+    assert "the device goes on with the key and the peers that it has" in done.stderr
+    assert str(THERE) in elements(net, "set tunneled")
+    assert str(THERE) in elements(net, "set tunnel_peers")
+    device = program.door.device()
+    assert device is not None
+    assert device.public_key == public_half(KEY)
+
+    program.door.apply([RemovePeer(THEIRS)])
+    done = program.neti("restore")
+    assert done.stdout == "restored: 1 member, enforced\n", done.stderr
+    assert str(THERE) not in elements(net, "set tunneled")

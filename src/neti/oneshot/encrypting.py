@@ -24,6 +24,10 @@ from neti.ruleset.surroundings import Tunnel
 NO_KEY = (
     "this host has no WireGuard key yet, so nothing of it is encrypted: a running agent makes one"
 )
+NO_KEY_ON_DISK = (
+    "this host's WireGuard key is not on disk, or cannot be used: the device goes on with the key "
+    "and the peers that it has. A running agent makes another key"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class Encrypting:
         if self.door is None or self.tunnel is None:
             return 0, ()
         if self.private is None:
-            return 0, (NO_KEY,)
+            return self._goes_on(members, tunneled)
         first, said = self._first(members, self.private, tunneled)
         if said:
             return 0, said
@@ -105,7 +109,7 @@ class Encrypting:
         if self.tunnel is None:
             return (), ()
         if self.private is None:
-            return (), (NO_KEY,)
+            return (), self._goes_on(members, tunneled)[1]
         first, said = self._first(members, self.private, tunneled)
         if said:
             return (), said
@@ -119,6 +123,26 @@ class Encrypting:
             self.door.close()
         go(members, first)
         return faults, ()
+
+    def _goes_on(
+        self, members: Membership, tunneled: Collection[str]
+    ) -> tuple[int, tuple[str, ...]]:
+        """Without a key on disk: a device that works is left as it is, and its peers are reached
+        as before. Returns how many there are, and what there is to say."""
+        assert self.door is not None
+        try:
+            device = self.door.device()
+        except DataplaneError as error:
+            return 0, (_not_asked(error),)
+        finally:
+            self.door.close()
+        if device is None or device.public_key is None:
+            return 0, (NO_KEY,)
+        first = first_roads(
+            members, device.public_key, device=device, tunneled=tunneled, now=time.time()
+        ).held_by(device, members.fleet.keys)
+        go(members, first)
+        return len(first.peers), (NO_KEY_ON_DISK,)
 
     def _first(
         self, members: Membership, private: PrivateKey, tunneled: Collection[str]

@@ -21,6 +21,16 @@ class FirstRoads:
     roads: Mapping[str, Road] = field(default_factory=dict)
     peers: Mapping[PublicKey, Peer] = field(default_factory=dict)
 
+    def held_by(self, device: Device, keys: Mapping[str, PublicKey]) -> "FirstRoads":
+        """Only of those whom the device has as they should be reached. ``keys``: by host id."""
+        peers = {
+            key: peer
+            for key, peer in self.peers.items()
+            if key in device.peers and device.peers[key].peer.allowed == peer.allowed
+        }
+        roads = {host_id: road for host_id, road in self.roads.items() if keys[host_id] in peers}
+        return FirstRoads(roads, peers)
+
 
 NOBODY: Final = FirstRoads()
 
