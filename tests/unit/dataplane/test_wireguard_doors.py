@@ -4,10 +4,11 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from neti.dataplane.netlink import attribute, attributes, nested
 from neti.dataplane.wireguard import netlink
 from neti.dataplane.wireguard.keys import new_key, public_half
 from neti.dataplane.wireguard.uapi import UapiWireGuard
-from neti.errors import DataplaneError, DeviceMissing, DeviceRefused
+from neti.errors import DataplaneError, DeviceMissing, DeviceRefused, DeviceSilent
 from neti.model.wireguard_key import PublicKey
 from neti.ruleset.peers import Endpoint, Peer, PeerState, RemovePeer, SetPeer
 
@@ -188,3 +189,33 @@ def test_no_message_is_longer_than_an_attribute_may_be() -> None:
         dict(attributes(content)) for part in parts for _, content in attributes(b"".join(part))
     ]
     assert [held[1] for held in words] == [peer.key.raw for peer in peers]
+
+
+def test_after_a_silence_it_is_waited_for_less_long_until_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent's loop waits with each question."""
+    waits: list[float] = []
+
+    class Door(socket.socket):
+        silent = True
+
+        def settimeout(self, value: float | None) -> None:
+            waits.append(value or 0.0)
+
+        def connect(self, address: Any) -> None:
+            if Door.silent:
+                raise TimeoutError
+
+        def sendall(self, data: Any, flags: int = 0) -> None: ...
+
+        def recv(self, bufsize: int, flags: int = 0) -> bytes:
+            return b"errno=0\n\n"
+
+    monkeypatch.setattr(socket, "socket", Door)
+    door = UapiWireGuard(tmp_path / "neti0.sock")
+    for silent in (True, True, False, False):
+        Door.silent = silent
+        with suppress(DeviceSilent):
+            door.device()
+    assert waits == [10.0, 2.0, 2.0, 10.0]

@@ -33,6 +33,8 @@ from neti.ruleset.peers import (
 SOCKETS: Final = Path("/var/run/wireguard")  # as wireguard-go has it
 
 _PATIENCE: Final = 10.0
+# Once it has not answered: the agent's loop waits with each question, and repairs wait for it.
+_AFTER_SILENCE: Final = 2.0
 # It answers when all of a request is done, and each new peer takes it some 0.2 ms.
 _CHANGES: Final = 500
 _BUFFER: Final = 1 << 16
@@ -47,6 +49,7 @@ class UapiWireGuard:
     ) -> None:
         self._path = path
         self._patience = patience
+        self._silent = False  # it did not answer the last time
         self._known: tuple[str, PublicKey] | None = None  # a private key, and its public half
 
     def close(self) -> None:
@@ -81,8 +84,9 @@ class UapiWireGuard:
         return lines
 
     def _exchanged(self, request: bytes) -> bytes:
+        patience = min(self._patience, _AFTER_SILENCE) if self._silent else self._patience
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
-            door.settimeout(self._patience)
+            door.settimeout(patience)
             try:
                 door.connect(str(self._path))
                 door.sendall(request)
@@ -100,11 +104,11 @@ class UapiWireGuard:
                     "and wireguard-go by neti-wireguard.socket"
                 ) from error
             except TimeoutError as error:
-                raise DeviceSilent(
-                    f"wireguard-go does not answer in {self._patience:.0f} s: restart it"
-                ) from error
+                self._silent = True
+                raise DeviceSilent("wireguard-go does not answer: restart it") from error
             except OSError as error:
                 raise DataplaneError(f"{self._path}: {error.strerror}") from error
+        self._silent = False
         return bytes(answer[:-2])
 
     def _read(self, lines: list[str]) -> Device:
