@@ -401,6 +401,7 @@ class Roads:
                 "encryption_silent",
                 f"{counted(len(silent), 'member')} that must be reached by the encrypted road "
                 f"{'does' if len(silent) == 1 else 'do'} not answer there ({some(silent)}): "
+                f"open UDP port {core.settings.tunnel_port} between the sites, both ways; "
                 "neti verify ID",
             )
 
