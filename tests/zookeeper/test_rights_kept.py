@@ -52,6 +52,8 @@ def test_a_host_takes_no_lease_that_its_maker_could_give_to_another(secure: Secu
     send(maker, lambda root: Create(f"{root}/ip-to-id/192.168.0.77", b"a", acl, 0))
     with pytest.raises(LeaseConflict, match="written by CN=b,OU=hosts, who could give"):
         host.acquire("a", SUBNET)
+    had = IPv4Address("192.168.0.77")
+    assert host.acquire("a", SUBNET, prefer=had) == had  # such as after an operator was taken out
     assert str(secure.open_as("operator-chief").release("a")) == "192.168.0.77"
     assert host.acquire("a", SUBNET) == host.acquire("a", SUBNET)
 

@@ -60,7 +60,8 @@ class AgentSide(OneSession):
             while True:
                 overlay = self._leases.held(attempt, host_id)
                 if overlay is not None:
-                    self._leases.check_rights(attempt, host_id, overlay)
+                    if overlay != prefer:  # the host had it before, and would be lost without it
+                        self._leases.check_rights(attempt, host_id, overlay)
                     return check_inside(host_id, overlay, subnet)
                 overlay = self._leases.take(attempt, host_id, subnet, prefer)
                 if overlay is not None:
