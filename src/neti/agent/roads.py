@@ -42,6 +42,7 @@ from neti.ruleset.roads import (
     tunnel_for,
 )
 from neti.ruleset.surroundings import Surroundings, Tunnel
+from neti.ruleset.turns import Turns
 from neti.words import counted, some
 
 _EVERY: Final = 60.0  # seconds between two looks at the device, if nobody is waited for
@@ -63,6 +64,7 @@ class Roads:
         self._up = False  # whether the device is there, and as it should be
         self._of: Membership | None = None  # whose roads these are
         self._held = HeldPeers()
+        self._turns = Turns(seconds=THREE_ATTEMPTS)
         self._heard: dict[PublicKey, Heard] = {}
         self._states: Mapping[PublicKey, PeerState] = {}
         self._pause = _EVERY
@@ -267,6 +269,7 @@ class Roads:
             [
                 UpdatePeer(key, keepalive=seconds)
                 for key, peer in self._held.wished().items()
+                if not self._turns.waits(self._held.owners.get(key, ""))
                 for seconds in (0, KEEPALIVE, peer.keepalive)
             ]
         )
@@ -286,6 +289,7 @@ class Roads:
     def _let_go(self) -> None:
         self._up, self._of = False, None
         self._held, self._heard, self._states = HeldPeers(), {}, {}
+        self._turns = Turns(seconds=THREE_ATTEMPTS)
         members = self._core.members
         for host_id in list(members.roads):
             members.goes_by(host_id, None)
@@ -304,6 +308,7 @@ class Roads:
         for host_id in waiting:
             before, wish = held.peers.get(host_id), self._wish(host_id)
             if wish is None:
+                self._turns.end(host_id)
                 held.take(host_id)
             elif wish != before:
                 if before is not None and before.key != wish.key:
@@ -314,7 +319,8 @@ class Roads:
                     waiting.append(loser)
                 changes.append(held.give(host_id, wish))
                 if wish.keepalive:
-                    self._pause = _FIRST
+                    again = self._turns.tries_again(host_id)
+                    self._pause = min(self._pause, THREE_ATTEMPTS) if again else _FIRST
                     self._look_soon()
             roads[host_id] = self._road(host_id, wish)
         return changes, roads
@@ -336,8 +342,14 @@ class Roads:
             host=core.host,
             sites=core.settings.sites,
             port=tunnel.port,
-            shaken=self._answers(key),
+            tried=self._tries(host_id, key),
         )
+
+    def _tries(self, host_id: str, key: PublicKey) -> bool:
+        if self._answers(key):
+            self._turns.end(host_id)
+            return False
+        return self._turns.begin(host_id, now=self._core.now())
 
     def _answers(self, key: PublicKey) -> bool:
         heard = self._heard.get(key)
@@ -384,10 +396,18 @@ class Roads:
             self._pause = min(self._pause, THREE_ATTEMPTS)
         self._look_soon()
         self._name_silent()
-        other = [i for i, p in held.peers.items() if bool(p.keepalive) == self._answers(p.key)]
+        self._turns.pass_on(now=now)
+        other = [i for i, p in held.peers.items() if self._has_changed(i, p)]
         changes, roads = self._reckon(other)
         if not changes or self._apply(changes):
             self._go(roads)
+
+    def _has_changed(self, host_id: str, peer: Peer) -> bool:
+        """Whether it has answered, does not any more, or has its turn, and the peer is not so."""
+        turns = self._turns
+        if self._answers(peer.key):
+            return bool(peer.keepalive) or host_id in turns
+        return host_id not in turns or turns.tries(host_id) != bool(peer.keepalive)
 
     def _look_soon(self) -> None:
         self._core.soon("roads", max(self._pause, _COST * self._cost))
@@ -410,6 +430,6 @@ class Roads:
         if road is not Road.REQUIRED or peer is None:
             return False
         heard, now = self._heard.get(peer.key), self._core.now()
-        if heard is None or heard.answers(now):
+        if heard is None or heard.answers(now) or self._turns.untried(host_id):
             return False
         return now - heard.since >= THREE_ATTEMPTS

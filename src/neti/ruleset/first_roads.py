@@ -12,6 +12,7 @@ from neti.model.wireguard_key import PublicKey
 from neti.ruleset.desired import Membership
 from neti.ruleset.peers import SESSION_SECONDS, Device, Peer
 from neti.ruleset.roads import asked_between, peer_of, road_of
+from neti.ruleset.turns import MOST_TRIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ def first_roads(
     settings, host = members.settings, members.host
     roads: dict[str, Road] = {}
     peers: dict[PublicKey, Peer] = {}
+    silent = 0
     for member, key in _with_keys(members):
         asked = asked_between(member, host=host, sites=settings.sites)
         if key == own or key in peers or not asked.encrypts:
@@ -60,8 +62,9 @@ def first_roads(
             host=host,
             sites=settings.sites,
             port=settings.tunnel_port,
-            shaken=shaken,
+            tried=not shaken and silent < MOST_TRIED,  # the agent will have them take turns
         )
+        silent += not shaken
     return FirstRoads(roads, peers)
 
 

@@ -64,16 +64,16 @@ def peer_of(
     host: Host,
     sites: Mapping[str, Site],
     port: int,
-    shaken: bool,
+    tried: bool,
 ) -> Peer:
-    """``port``: WireGuard's, the same on all hosts. ``shaken``: it has answered, so nothing has to
-    be sent to it but what somebody sends."""
+    """``port``: WireGuard's, the same on all hosts. ``tried``: it has not answered, and is sent
+    something until it does; otherwise nothing is sent to it but what somebody sends."""
     address = cross_address(member, host=host, sites=sites)
     return Peer(
         key,
         frozenset({IPv4Network(member.overlay)}),
         Endpoint(address, port) if address is not None else None,
-        0 if shaken else KEEPALIVE,
+        KEEPALIVE if tried else 0,
     )
 
 

@@ -12,6 +12,7 @@ from neti.errors import DataplaneError
 from neti.model import Encrypt, Road
 from neti.model.wireguard_key import PublicKey
 from neti.registry import Fresh, Session
+from neti.ruleset import turns
 from neti.ruleset.peers import RemovePeer
 from neti.state.folder import StateFolder
 
@@ -95,6 +96,34 @@ def test_a_new_members_handshake_is_seen_soon(there: World) -> None:
     there.pass_time(0.1)
     assert road(first, third) is Road.PREFERRED
     assert road(first, silent) is Road.TRYING
+
+
+def test_of_many_that_do_not_answer_only_some_are_tried_at_a_time(
+    there: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wireguard-go keeps 64 KiB for each. Whoever has waited is tried all the same, and who has not
+    been tried yet is not called silent."""
+    monkeypatch.setattr(turns, "MOST_TRIED", 2)
+    first, second = pair(there, Encrypt.PREFER)
+    others = [second, *(there.started(number, "vpc") for number in (3, 4, 5))]
+    there.pass_time(1.0)
+
+    def tried() -> set[str]:
+        device = first.tunnel.wireguard.device()
+        assert device is not None
+        return {b.host.id for b in others if device.peers[key(b)].peer.keepalive}
+
+    seen = tried()
+    assert len(seen) == 2
+    for _ in range(6):
+        there.pass_time(20)
+        assert len(tried()) == 2
+        seen |= tried()
+    assert seen == {box.host.id for box in others}
+    waiting = next(box for box in others if box.host.id not in tried())
+    first.tunnel.wireguard.shake_hands(key(waiting), there.clock.wall())
+    there.pass_time(20)
+    assert road(first, waiting) is Road.PREFERRED
 
 
 @pytest.mark.parametrize("how", ["removed", "another", "emptied"])
