@@ -111,7 +111,7 @@ def test_one_that_does_not_answer_is_named_and_stays_required(there: World) -> N
     assert "encryption_silent" not in first.problems()
     for _ in range(10):
         there.pass_time(10)
-    assert "encryption_silent" in first.problems()
+    assert "open UDP port 51820 between the sites" in first.problems()["encryption_silent"]
     assert kernel(first, second) == {"tunneled", "tunnel_peers"}
     shown = first.told().encryption
     assert shown is not None
