@@ -73,6 +73,11 @@ def _verify(
         result["error"] = explained(error, settings.verify_port)
         if road == Road.NONE.value:
             result["error"] = _cut_off(itself)
+        elif road in _THROUGH and isinstance(error, TimeoutError):
+            result["error"] += (
+                f" through the tunnel: is UDP port {settings.tunnel_port} open between the sites, "
+                "both ways?"
+            )
         return result
     result["milliseconds"] = round((time.perf_counter() - started) * 1000, 2)
     result["seen_from"] = answer.seen_from

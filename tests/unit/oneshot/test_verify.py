@@ -176,6 +176,13 @@ def test_a_member_that_answers_byte_by_byte_has_no_more_time_than_others(
     assert time.monotonic() - began < 10
 
 
+def test_who_does_not_answer_through_the_tunnel_says_which_port_to_open(
+    member: Callable[..., Member], run: Callable[..., dict[str, Any]]
+) -> None:
+    for result in run(member(GOOD, 0.05).port, road="required")["results"]:
+        assert "is UDP port 51820 open between the sites, both ways?" in result["error"]
+
+
 @given(st.binary(max_size=200))
 def test_an_answer_is_typed_or_refused(line: bytes) -> None:
     try:
