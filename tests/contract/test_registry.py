@@ -19,6 +19,7 @@ from neti.errors import (
 )
 from neti.model import entry
 from neti.registry import (
+    SETTING_NAMES,
     Appeared,
     DataRead,
     Detail,
@@ -71,13 +72,12 @@ def test_first_come_a_snapshot_and_all_settings_and_then_fresh(world: World) -> 
     world.open().change_setting("interval", b"0.5")
     _, recorder = watched(world)
     assert recorder.events[0] == Snapshot(frozenset())
-    assert set(recorder.events[1:5]) == {
+    settings = recorder.events[1 : 1 + len(SETTING_NAMES)]
+    assert set(settings) == {
         SettingRead("interval", b"0.5"),
-        SettingRead("maxchange", None),
-        SettingRead("release", None),
-        SettingRead("strict", None),
+        *(SettingRead(name, None) for name in SETTING_NAMES if name != "interval"),
     }
-    assert isinstance(recorder.events[5], Fresh)
+    assert isinstance(recorder.events[1 + len(SETTING_NAMES)], Fresh)
 
 
 def test_the_snapshot_holds_what_others_registered(world: World) -> None:
@@ -194,13 +194,10 @@ def test_all_is_told_anew_when_it_is_asked_for(world: World) -> None:
     recorder.until(lambda seen: any(isinstance(one, Fresh) for one in seen.since(mark)))
     told = [one for one in recorder.since(mark) if not isinstance(one, Stale)]
     assert told[0] == Snapshot(frozenset({A}))
-    assert {one.setting for one in told[1:5] if isinstance(one, SettingRead)} == {
-        "interval",
-        "maxchange",
-        "release",
-        "strict",
-    }
-    assert isinstance(told[5], Fresh)
+    read, fresh = told[1:-1], told[-1]
+    assert {one.setting for one in read if isinstance(one, SettingRead)} == set(SETTING_NAMES)
+    assert len(read) == len(SETTING_NAMES)
+    assert isinstance(fresh, Fresh)
     register(writer, A2, replaces=A)
     recorder.until_picture(*after_replacing(world, A, A2))
     assert not recorder.doubts
