@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 from tests.support.netns import PATIENCE, Net, require_root
 from tests.support.talking import Served, passes
-from tests.support.tunnel_net import A, B, End, namespaces, sysctl
+from tests.support.tunnel_net import A, B, End, namespaces, nft, sysctl
 from tests.support.wireguard_pair import module_there
 
 from neti.control import client
@@ -40,6 +40,7 @@ PORT = 8080
 UDP_PORT = 8081
 # WireGuard itself tries again after five seconds: less than that is what the agents do.
 AWAY = 4.0
+RETRY = 30.0  # the longest pause before the agent asks a device again that said nothing
 CONFIG = """\
 registry: embedded:{folder}/registry.db
 identity: {{id: {end.site}, private: 10.0.0.11, public: {end.public}}}
@@ -148,6 +149,12 @@ class Machine:
     def prefers(self) -> bool:
         """And the kernel knows: changes are gathered for a moment."""
         return self.roads().get("preferred") == 1 and len(self.tunneled()) == 1
+
+    def judges(self) -> bool:
+        """Whether the kernel has the rules for what comes in."""
+        words = ["ip", "netns", "exec", self.namespace, "nft", "list", "chain", "inet", "neti"]
+        shown = subprocess.run([*words, "input"], capture_output=True, text=True, check=True).stdout
+        return "jump" in shown
 
     def tunneled(self) -> Mapping[str, str]:
         held = call_inside(self.namespace, NftablesDataplane).read()
@@ -263,6 +270,29 @@ def test_a_device_that_is_gone_costs_encryption_until_it_is_back(both: Both) -> 
             a.start_wireguard()
         wait(lambda: both.source(server, to) == caller)
         both.encrypted()
+
+
+def test_one_that_hangs_costs_encryption_until_it_goes_on_and_no_repair(both: Both) -> None:
+    a, b = both.a, both.b
+    caller, to = a.overlay, b.overlay
+    if a.wireguard is None:
+        pytest.skip("the module does not hang by itself")
+    a.wireguard.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            nft(a.namespace, "flush chain inet neti input")
+            began = time.monotonic()
+            wait(a.judges)
+            print(f"rules were away for {time.monotonic() - began:.1f} s")
+        wait(lambda: a.roads() == {"plain": 1})
+        with both.listening() as server:
+            assert both.source(server, to) == A.public
+    finally:
+        a.wireguard.send_signal(signal.SIGCONT)
+    wait(a.prefers, seconds=RETRY + PATIENCE)
+    both.encrypted()
+    with both.listening() as server:
+        assert both.source(server, to) == caller
 
 
 def test_down_takes_the_road_out_and_up_brings_it_back(both: Both) -> None:

@@ -111,8 +111,11 @@ class Roads:
         self, around: Surroundings, uplink: int | None, *, cheaply: bool = False
     ) -> tuple[Surroundings, str]:
         """Before the transaction of a full look: the device as it should be. Returns what the
-        table's rules have to know, and what was not as it was left; empty: all was. ``cheaply``:
-        nothing is looked at but link, rule and route, if those are right."""
+        table's rules have to know, and what was not as it was left; empty: all was.
+
+        A device that was right at the last look, and to which link, rule and route still lead, is
+        asked only afterwards, by the timer "roads": it may hang, and the table does not wait for
+        it. ``cheaply``: not even then."""
         core = self._core
         tunnel = tunnel_for(core.settings, core.host, core.members.overlay, uplink)
         if tunnel is None:
@@ -120,10 +123,13 @@ class Roads:
             self._let_go()
             self.follow()
             return around, ""
-        self._tunnel = tunnel
+        same, self._tunnel = tunnel == self._tunnel, tunnel
         self.follow()
-        said = "" if cheaply and self._up and self._stands(tunnel) else self.put_right()
-        return replace(around, tunnel=tunnel), said
+        if not (same and self._up and self._stands(tunnel)):
+            return replace(around, tunnel=tunnel), self.put_right()
+        if not cheaply:
+            core.soon("roads")
+        return replace(around, tunnel=tunnel), ""
 
     def put_right(self) -> str:
         """Make the device what it should be. Returns what was not as it was left."""

@@ -8,7 +8,7 @@ import pytest
 from tests.support.agents import Box, World, world
 
 from neti.dataplane.wireguard.keys import new_key, public_half
-from neti.errors import DataplaneError
+from neti.errors import DataplaneError, DeviceSilent
 from neti.model import Encrypt, Road
 from neti.model.wireguard_key import PublicKey
 from neti.registry import Fresh, Session
@@ -220,6 +220,34 @@ def test_a_device_that_is_deleted_is_made_again_with_its_peers(there: World) -> 
     assert peers(first) == {key(second): (overlay(second),)}
     shake(there, first, second)
     assert road(first, second) is Road.PREFERRED
+
+
+def test_a_repair_of_the_table_does_not_wait_for_a_device_that_hangs(
+    there: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is believed is written at once. That the device hangs is found afterwards, and then
+    nobody is led to it."""
+    first, second = pair(there)
+    shake(there, first, second)
+    known = dict(first.elements("tunnel_peers"))
+    found: list[dict[str, str]] = []
+
+    def hangs() -> None:
+        found.append(dict(first.elements("tunnel_peers")))
+        raise DeviceSilent("wireguard-go does not answer: restart it")
+
+    monkeypatch.setattr(first.tunnel.wireguard, "device", hangs)
+    assert first.dataplane.table is not None
+    first.dataplane.table.elements["tunnel_peers"].clear()
+    assert first.elements("tunnel_peers") == {}
+    first.running.kernel.look_for_drift()
+    assert first.elements("tunnel_peers") == known
+    assert found == []
+    there.settle()
+    there.pass_time(0.5)
+    assert found == [known]
+    assert first.elements("tunnel_peers") == {}
+    assert "encryption_device" in first.problems()
 
 
 def test_without_a_device_members_are_reached_in_the_clear_until_it_is_back(there: World) -> None:

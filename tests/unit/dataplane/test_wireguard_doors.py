@@ -4,16 +4,15 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import pytest
 
 from neti.dataplane.netlink import attribute, attributes, nested
-from neti.dataplane.wireguard import netlink
+from neti.dataplane.wireguard import netlink, uapi
 from neti.dataplane.wireguard.keys import new_key, public_half
 from neti.dataplane.wireguard.uapi import UapiWireGuard
 from neti.errors import DataplaneError, DeviceMissing, DeviceRefused, DeviceSilent
@@ -191,31 +190,59 @@ def test_no_message_is_longer_than_an_attribute_may_be() -> None:
     assert [held[1] for held in words] == [peer.key.raw for peer in peers]
 
 
-def test_after_a_silence_it_is_waited_for_less_long_until_it_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(name="hangs")
+def _hangs(tmp_path: Path) -> Iterator[tuple[UapiWireGuard, socket.socket]]:
+    """A program at the socket that takes nothing up, and who asks it."""
+    path = tmp_path / "neti0.sock"
+    with closing(socket.socket(socket.AF_UNIX)) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        listening.settimeout(5.0)
+        door = UapiWireGuard(path, patience=0.05)
+        yield door, listening
+        door.close()
+
+
+def test_one_that_hangs_is_waited_for_once(
+    hangs: tuple[UapiWireGuard, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The agent's loop waits with each question."""
-    waits: list[float] = []
+    door, _ = hangs
+    with pytest.raises(DeviceSilent):
+        door.device()
+    # Whoever asks again would fail here otherwise.
+    monkeypatch.setattr(socket.socket, "connect", None)
+    for _ in range(3):
+        with pytest.raises(DeviceSilent):
+            door.configure(PRIVATE, 51820)
 
-    class Door(socket.socket):
-        silent = True
 
-        def settimeout(self, value: float | None) -> None:
-            waits.append(value or 0.0)
+@pytest.mark.parametrize("said", [b"listen_port=0\nerrno=0\n\n", b""], ids=["answers", "ends"])
+def test_one_that_hung_is_asked_again_when_it_goes_on_or_is_restarted(
+    hangs: tuple[UapiWireGuard, socket.socket], said: bytes
+) -> None:
+    door, listening = hangs
+    with pytest.raises(DeviceSilent):
+        door.device()
+    with listening.accept()[0] as caller:
+        assert caller.recv(1 << 16) == b"get=1\n\n"
+        caller.sendall(said)
+    with pytest.raises(DeviceSilent):
+        door.device()  # nobody takes this one up
+    with listening.accept()[0] as caller:
+        assert caller.recv(1 << 16) == b"get=1\n\n"
 
-        def connect(self, address: Any) -> None:
-            if Door.silent:
-                raise TimeoutError
 
-        def sendall(self, data: Any, flags: int = 0) -> None: ...
-
-        def recv(self, bufsize: int, flags: int = 0) -> bytes:
-            return b"errno=0\n\n"
-
-    monkeypatch.setattr(socket, "socket", Door)
-    door = UapiWireGuard(tmp_path / "neti0.sock")
-    for silent in (True, True, False, False):
-        Door.silent = silent
-        with suppress(DeviceSilent):
-            door.device()
-    assert waits == [10.0, 2.0, 2.0, 10.0]
+def test_half_a_request_to_one_that_hung_is_at_its_end(
+    hangs: tuple[UapiWireGuard, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it goes on it would wait for the rest of it, and so would everybody for its answer."""
+    door, listening = hangs
+    monkeypatch.setattr(uapi, "_CHANGES", 5_000)  # more than a socket holds
+    many = [RemovePeer(some_key())] * 5_000
+    with pytest.raises(DeviceSilent):
+        door.apply(many)
+    with listening.accept()[0] as caller:
+        caller.settimeout(5.0)
+        while caller.recv(1 << 16):
+            pass

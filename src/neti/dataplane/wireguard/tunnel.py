@@ -198,14 +198,15 @@ class WholeTunnel:
 class _RealDoors:
     def __init__(self, path: Path, patience: float = _TO_START) -> None:
         self._path = path
-        self._patience = patience
+        # One for good, so that a program that hangs is waited for once.
+        self._waking = UapiWireGuard(path, patience)
 
     def module_there(self) -> bool:
         return netlink.module_there()
 
     def wake(self) -> bool:
         try:
-            return UapiWireGuard(self._path, self._patience).device() is not None
+            return self._waking.device() is not None
         except DeviceSilent:
             return False
 

@@ -8,8 +8,10 @@ Must never do: start or end wireguard-go; log what it answers, because the priva
 
 import errno
 import ipaddress
+import select
 import socket
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -33,27 +35,31 @@ from neti.ruleset.peers import (
 SOCKETS: Final = Path("/var/run/wireguard")  # as wireguard-go has it
 
 _PATIENCE: Final = 10.0
-# Once it has not answered: the agent's loop waits with each question, and repairs wait for it.
-_AFTER_SILENCE: Final = 2.0
 # It answers when all of a request is done, and each new peer takes it some 0.2 ms.
 _CHANGES: Final = 500
 _BUFFER: Final = 1 << 16
+_SILENT: Final = "wireguard-go does not answer: restart it"
 _NO_KEY: Final = "00" * KEY_BYTES
 
 
 class UapiWireGuard:
-    """``path``: the socket. ``patience``: seconds. See ``WireGuard``."""
+    """``path``: the socket. ``patience``: seconds; raises DeviceSilent after it. The agent's loop
+    waits with each question, so that one stays open, and as long as nothing has come of it every
+    other raises DeviceSilent at once. See ``WireGuard``."""
 
     def __init__(
         self, path: Path = SOCKETS / f"{DEVICE}.sock", patience: float = _PATIENCE
     ) -> None:
         self._path = path
         self._patience = patience
-        self._silent = False  # it did not answer the last time
+        self._unanswered: socket.socket | None = None  # by which it was asked, and said nothing
         self._known: tuple[str, PublicKey] | None = None  # a private key, and its public half
 
     def close(self) -> None:
-        """Nothing stays open between two requests."""
+        """Nothing but an unanswered question stays open between two requests."""
+        if self._unanswered is not None:
+            self._unanswered.close()
+            self._unanswered = None
 
     def device(self) -> Device | None:
         try:
@@ -84,31 +90,43 @@ class UapiWireGuard:
         return lines
 
     def _exchanged(self, request: bytes) -> bytes:
-        patience = min(self._patience, _AFTER_SILENCE) if self._silent else self._patience
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
-            door.settimeout(patience)
-            try:
-                door.connect(str(self._path))
-                door.sendall(request)
-                answer = bytearray()
-                while not answer.endswith(b"\n\n"):
-                    part = door.recv(_BUFFER)
-                    if not part:
-                        raise ConnectionResetError(errno.ECONNRESET, "it ended the connection")
-                    answer += part
-            except (FileNotFoundError, ConnectionError, BrokenPipeError) as error:
-                raise DeviceMissing(f"no wireguard-go answers at {self._path}: start it") from error
-            except PermissionError as error:
-                raise DataplaneUnavailable(
-                    f"this process may not use {self._path}: run it as root or the agent's user, "
-                    "and wireguard-go by neti-wireguard.socket"
-                ) from error
-            except TimeoutError as error:
-                self._silent = True
-                raise DeviceSilent("wireguard-go does not answer: restart it") from error
-            except OSError as error:
-                raise DataplaneError(f"{self._path}: {error.strerror}") from error
-        self._silent = False
+        if self._unanswered is not None:
+            # What it says, or that it has ended: either way there is somebody to ask again.
+            if not _is_heard(self._unanswered):
+                raise DeviceSilent(_SILENT)
+            self.close()
+        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            return self._answer(door, request)
+        except TimeoutError as error:
+            with suppress(OSError):
+                # Half a request ends here as well: its other half would be waited for.
+                door.shutdown(socket.SHUT_WR)
+                self._unanswered = door
+            raise DeviceSilent(_SILENT) from error
+        except (FileNotFoundError, ConnectionError, BrokenPipeError) as error:
+            raise DeviceMissing(f"no wireguard-go answers at {self._path}: start it") from error
+        except PermissionError as error:
+            raise DataplaneUnavailable(
+                f"this process may not use {self._path}: run it as root or the agent's user, "
+                "and wireguard-go by neti-wireguard.socket"
+            ) from error
+        except OSError as error:
+            raise DataplaneError(f"{self._path}: {error.strerror}") from error
+        finally:
+            if door is not self._unanswered:
+                door.close()
+
+    def _answer(self, door: socket.socket, request: bytes) -> bytes:
+        door.settimeout(self._patience)
+        door.connect(str(self._path))
+        door.sendall(request)
+        answer = bytearray()
+        while not answer.endswith(b"\n\n"):
+            part = door.recv(_BUFFER)
+            if not part:
+                raise ConnectionResetError(errno.ECONNRESET, "it ended the connection")
+            answer += part
         return bytes(answer[:-2])
 
     def _read(self, lines: list[str]) -> Device:
@@ -131,6 +149,13 @@ class UapiWireGuard:
         if self._known is None or self._known[0] != private:
             self._known = private, public_half(PrivateKey(bytes.fromhex(private)))
         return self._known[1]
+
+
+def _is_heard(door: socket.socket) -> bool:
+    """Whether it said something, or has ended. Does not wait."""
+    poll = select.poll()
+    poll.register(door, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _groups(lines: list[str]) -> Iterator[list[str]]:
