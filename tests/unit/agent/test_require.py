@@ -305,6 +305,48 @@ def test_one_site_more_is_not_required_without_a_trial(fleet: World) -> None:
     assert requires(box)
 
 
+def test_of_three_sites_one_is_required_first_and_stays_so_while_the_next_is_refused(
+    fleet: World,
+) -> None:
+    """The file alone says which: its trial leaves the other site as it was. There is none of the
+    next one: it is put in force by --anyway, or by a start of the agent."""
+    far = Site(name="far", private=(ip_network("10.0.0.0/16"),), encrypt=Encrypt.PREFER)
+    vpc = replace(fleet.sites["vpc"], encrypt=Encrypt.REQUIRE)
+    fleet.sites = {**fleet.sites, "vpc": vpc, "far": far}
+    box = started(fleet)
+    near, next_one = (fleet.started(n, s, registry_tls=TLS) for n, s in ((2, "vpc"), (3, "far")))
+
+    def refused() -> set[str]:
+        return set(box.elements("clear4"))
+
+    def road(to: Box) -> str:
+        members = box.running.core.members
+        return members.road_of(members.fleet.members[to.host.id]).value
+
+    box.ask("enforce", wait=True, seconds=60, anyway=True)
+    assert refused() == {str(near.host.public)}
+    assert {road(near), road(next_one)} <= {"trying", "preferred"}
+    assert box.ask("confirm")["result"]["requires"]
+    fleet.pass_time(1.0)
+    assert (road(near), refused()) == ("required", {str(near.host.public)})
+    assert road(next_one) in ("trying", "preferred")
+
+    both = {**fleet.sites, "far": replace(far, encrypt=Encrypt.REQUIRE)}
+    reload(box, sites=both)
+    fleet.pass_time(1.0)
+    assert "far" in box.problems()["reload"]
+    assert require(box) == {"ipv4": None, "ipv6": None}
+    assert (road(near), refused()) == ("required", {str(near.host.public)})
+    assert road(next_one) in ("trying", "preferred")
+
+    box.settings = replace(box.settings, sites=both)
+    again(fleet, box)
+    fleet.pass_time(1.0)
+    assert require(box) == {"ipv4": None, "ipv6": None}
+    assert (road(near), road(next_one)) == ("required", "required")
+    assert refused() == {str(near.host.public), str(next_one.host.public)}
+
+
 def test_what_goes_in_the_clear_to_one_site_more_is_said_before_it_is_required(
     fleet: World,
 ) -> None:
