@@ -310,7 +310,7 @@ def test_of_three_sites_one_is_required_first_and_stays_so_while_the_next_is_ref
 ) -> None:
     """The file alone says which: its trial leaves the other site as it was. There is none of the
     next one: it is put in force by --anyway, or by a start of the agent."""
-    far = Site(name="far", private=(ip_network("10.0.0.0/16"),), encrypt=Encrypt.PREFER)
+    far = replace(fleet.sites["vpc"], name="far", encrypt=Encrypt.PREFER)
     vpc = replace(fleet.sites["vpc"], encrypt=Encrypt.REQUIRE)
     fleet.sites = {**fleet.sites, "vpc": vpc, "far": far}
     box = started(fleet)
