@@ -109,6 +109,8 @@ def test_with_admission_only_who_was_admitted_begins_and_by_its_certificate(
     with pytest.raises(NotAdmitted):
         register(host)
     closed.admit("a", "host-a")
+    (held,) = host.leases()  # nobody can be in the way of it any more
+    assert host.acquire("a", SUBNET) == held
     with pytest.raises(IdentityHeld):
         register(other)
     register(host)

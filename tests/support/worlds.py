@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections import deque
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Protocol
 
@@ -58,7 +59,7 @@ class MemoryWorld:
         self.server.admission = True
 
     def admit(self, host_id: str, stem: str) -> None:
-        self.server.admit(host_id, stem)
+        self.server.admit(host_id, stem, IPv4Network("192.168.0.0/24"))
 
     def expire(self, session: Session) -> None:
         self.server.expire(session)

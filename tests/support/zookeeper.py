@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -169,12 +169,15 @@ class SecureWorld(ZooKeeperWorld):
         )
 
     def admit(self, host_id: str, stem: str) -> None:
-        asked = [Asked(host_id, subject(files_of(stem).cert))]
+        asked, subnet = (
+            [Asked(host_id, subject(files_of(stem).cert))],
+            IPv4Network("192.168.0.0/24"),
+        )
 
         def admit(attempt: Attempt, layout: Layout) -> None:
-            steps, refused = admission.plan(attempt, layout, asked)
+            steps, refused = admission.plan(attempt, layout, asked, subnet=subnet)
             assert not refused
-            assert not admission.carry_out(attempt, layout, steps)
+            assert not admission.carry_out(attempt, layout, steps, subnet)
 
         self.open_as("operator-chief").operate(admit)
 

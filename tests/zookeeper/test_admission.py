@@ -12,10 +12,13 @@ from kazoo.security import ACL, Id
 from tests.support.zookeeper import SecureWorld, ZooKeeperWorld, files_of
 
 from neti.cli import cli
+from neti.config import load
 from neti.errors import IdentityHeld, NotAdmitted, NoTree, RegistryError
 from neti.model import Member, entry
+from neti.oneshot.registered import read, unregistered
 from neti.registry.admitted import Asked
-from neti.registry.zookeeper import rights
+from neti.registry.zookeeper import admission as work
+from neti.registry.zookeeper import admitted_leases, rights
 from neti.registry.zookeeper.calls import Attempt
 from neti.registry.zookeeper.layout import Layout
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
@@ -222,7 +225,10 @@ def test_a_certificate_that_another_host_has_already_is_named_before_it_gets_an_
 def test_an_id_that_is_admitted_already_is_not_called_unknown(
     secure: SecureWorld, operator: Operator
 ) -> None:
+    operator.told("admission", "on")
     assert operator.told("admit", "b", "CN=b,OU=hosts")["refused"] == []
+    assert operator.told("admit", "b")["already"] == ["b"]
+    secure.open_as("operator-chief").release("b")  # it stays admitted, and has no lease
     done = operator.run("admit", "b")
     assert done.exit_code == 1
     assert "→ neti registry admit b CN=b,OU=hosts" in done.stderr
@@ -322,6 +328,98 @@ def test_who_is_admitted_from_a_file_owns_its_record_and_nothing_changes_twice(
     assert owners(secure, "hosts/a", "hosts/b") == [["CN=a,OU=hosts"], ["CN=b,OU=hosts"]]
     again = operator.told("admit", "--from", str(listed))
     assert (again["admitted"], len(again["already"])) == ([], 3)
+
+
+def test_an_id_that_is_admitted_holds_an_address_of_its_own_before_its_host_comes(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    operator.told("admission", "on")
+    operator.told("admit", "a", "b", "--subject", "CN={id},OU=hosts")
+    chief = secure.open_as("operator-chief")
+    held = {host_id: overlay for overlay, host_id in chief.leases().items()}
+    assert held.keys() == {"a", "b"}
+    paths = [path for i, o in held.items() for path in (f"id-to-ip/{i}", f"ip-to-id/{o}")]
+    assert [each for [each] in owners(secure, *paths)] == [f"CN={i},OU=hosts" for i in "aabb"]
+    register(secure.open_as("host-a"), "a", 1)
+    assert {host_id: overlay for overlay, host_id in chief.leases().items()} == held
+
+
+def test_who_was_admitted_and_never_came_is_missed_by_nobody(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    """Who lost its registry is missed."""
+    host, chief = secure.open_as("host-a"), secure.open_as("operator-chief")
+    register(host, "a", 1)
+    operator.told("admit", "b", "CN=b,OU=hosts")
+    host.close()
+    settings = load(operator.folder / "neti.yml")
+    assert unregistered(settings, chief) == {"a"}
+    assert read(settings, chief).leases.keys() == {"a"}
+    found = operator.run("check").stdout
+    assert "1 record is of hosts that have not registered (b)" in found
+    assert "1 lease is of hosts that are not registered now (a)" in found
+    file = exported(operator)
+    wipe(secure)
+    operator.told("import", str(file))
+    assert "a" in unregistered(settings, chief)
+
+
+def test_hundreds_are_admitted_while_hosts_take_addresses(secure: SecureWorld) -> None:
+    """More than one part of them, in a subnet that has hardly more addresses."""
+    subnet = IPv4Network("192.168.0.0/22")
+    chief, host = secure.open_as("operator-chief"), secure.open_as("host-b")
+    asked = [Asked(f"host-{number}", f"CN=host-{number},OU=hosts") for number in range(700)]
+
+    def admit(attempt: Attempt, layout: Layout) -> list[work.Refused]:
+        steps, refused = work.plan(attempt, layout, asked, subnet=subnet)
+        # What came since it was looked at: the lease of one, and many addresses.
+        taken = [host.acquire("host-7", subnet)]
+        taken += [host.acquire(f"other-{number}", subnet) for number in range(200)]
+        with pytest.MonkeyPatch.context() as patch:  # they come after the listing as well
+            patch.setattr(admitted_leases, "_taken", lambda *_: set())
+            refused += work.carry_out(attempt, layout, steps, subnet)
+        return refused
+
+    (refused,) = chief.operate(admit)
+    assert refused.id == "host-7"
+    assert "it belongs to CN=b,OU=hosts" in refused.why
+    held = list(chief.leases().values())
+    assert len(held) == len(set(held)) == 900
+    assert len(chief.records()) == 699
+
+
+def test_where_addresses_end_nobody_is_admitted_without_one(secure: SecureWorld) -> None:
+    subnet = IPv4Network("192.168.0.0/29")
+    asked = [Asked(f"host-{number}", f"CN=host-{number},OU=hosts") for number in range(8)]
+
+    def admit(attempt: Attempt, layout: Layout) -> list[work.Refused]:
+        steps, _ = work.plan(attempt, layout, asked, subnet=subnet)
+        return work.carry_out(attempt, layout, steps, subnet)
+
+    refused = secure.open_as("operator-chief").operate(admit)
+    assert [one.id for one in refused] == ["host-6", "host-7"]
+    assert "no overlay address is free for host-6" in refused[0].why
+    assert len(secure.open_as("host-a").records()) == 6
+
+
+def test_a_subnet_that_is_hardly_the_fleets_is_warned_of_and_can_be_put_right(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    """A host refuses such a lease."""
+    other, chief = IPv4Network("192.168.7.0/24"), secure.open_as("operator-chief")
+    secure.open_as("host-b").acquire("b", other)
+    done = operator.run("admit", "a", "CN=a,OU=hosts")
+    assert done.exit_code == 0
+    assert "none of the registry's leases (1) is of it" in done.stderr
+    assert chief.lease_of("a") in SUBNET
+
+    def again(attempt: Attempt, layout: Layout) -> list[work.Refused]:
+        asked = [Asked("a", "CN=a,OU=hosts")]
+        steps, _ = work.plan(attempt, layout, asked, subnet=other)
+        return work.carry_out(attempt, layout, steps, other)
+
+    assert chief.operate(again) == []
+    assert secure.open_as("host-a").acquire("a", other) in other
 
 
 def test_an_id_goes_to_another_certificate_only_when_that_is_meant(
@@ -458,7 +556,7 @@ def test_after_a_wipe_everything_has_its_owner_again(
     told = operator.told("import", str(file))
     assert told["differs"] == []
     assert list(b.leases().items()) == leases
-    assert [i for _, i in leases] == ["b", "a"]
+    assert [i for _, i in leases] == ["b", "a", "c"]
     assert owners(secure, "hosts/a", "hosts/b", "hosts/c", "id-to-ip/a") == [
         ["CN=a,OU=hosts"],
         ["CN=b,OU=hosts"],

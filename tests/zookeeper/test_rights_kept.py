@@ -83,17 +83,77 @@ def test_a_host_says_nothing_by_a_record_that_its_maker_could_write(
     register(host, member("a", 2, overlay=overlay))
 
 
-def test_who_made_nodes_of_an_id_before_it_was_admitted_keeps_no_rights_unsaid(
+def _admit(attempt: Attempt, layout: Layout) -> list[admission.Refused]:
+    asked = [Asked("a", "CN=a,OU=hosts")]
+    steps, refused = admission.plan(attempt, layout, asked, subnet=SUBNET)
+    return [*refused, *admission.carry_out(attempt, layout, steps, SUBNET)]
+
+
+def test_who_made_the_record_of_an_id_before_it_was_admitted_keeps_no_rights_unsaid(
     secure: SecureWorld,
 ) -> None:
     maker, chief = secure.open_as("host-b"), secure.open_as("operator-chief")
     acl = _with_more("a", "CN=b,OU=hosts")
-    send(maker, lambda root: Create(f"{root}/id-to-ip/a", b"192.168.0.77", acl, 0))
-    send(maker, lambda root: Create(f"{root}/ip-to-id/192.168.0.77", b"a", acl, 0))
-
-    def admit(attempt: Attempt, layout: Layout) -> list[admission.Refused]:
-        steps, refused = admission.plan(attempt, layout, [Asked("a", "CN=a,OU=hosts")])
-        return [*refused, *admission.carry_out(attempt, layout, steps)]
-
-    (refused,) = chief.operate(admit)
+    send(maker, lambda root: Create(f"{root}/hosts/a", b"1 - - -", acl, 0))
+    (refused,) = chief.operate(_admit)
     assert "lets no operator change its rights" in refused.why
+    assert chief.lease_of("a") is None
+
+
+_OPERATORS = ACL(rights.ALL, Id("x509", "CN=chief,OU=operators"))
+_WHOLE = {"id-to-ip/a": b"192.168.0.77", "ip-to-id/192.168.0.77": b"a"}
+_OUTSIDE = {"id-to-ip/a": b"10.0.0.1", "ip-to-id/10.0.0.1": b"a"}
+
+
+@pytest.mark.parametrize(
+    ("made", "acl"),
+    [
+        ({"id-to-ip/a": b"192.168.0.77"}, [_OPERATORS, *_with_more("b")]),
+        ({"id-to-ip/a": b"192.168.0.77"}, [ACL(rights.ALL, Id("x509", "CN=b,OU=hosts"))]),
+        ({"id-to-ip/a": b"no address"}, _with_more("b", "CN=b,OU=hosts")),
+        ({**_WHOLE, "ip-to-id/192.168.0.77": b"b"}, [_OPERATORS, *_with_more("b")]),
+        (_OUTSIDE, [_OPERATORS, *_with_more("a")]),
+        (_WHOLE, _with_more("a", "CN=b,OU=hosts")),
+        (_WHOLE, [_OPERATORS, *_with_more("a", "CN=b,OU=hosts")]),
+    ],
+    ids=["half", "unreadable", "junk", "another's", "outside", "kept", "shared"],
+)
+@pytest.mark.parametrize("before", [False, True])
+def test_nothing_that_was_made_for_an_id_keeps_its_host_out_once_it_is_admitted(
+    secure: SecureWorld, made: dict[str, bytes], acl: list[ACL], before: bool
+) -> None:
+    """``before``: by a version whose admissions came without a lease."""
+    secure.need_admission()
+    chief, maker = secure.open_as("operator-chief"), secure.open_as("host-b")
+    if before:
+        own = [_OPERATORS, ACL(rights.READ | rights.WRITE, Id("x509", "CN=a,OU=hosts"))]
+        acl_of_record = [*own, *rights.READ_ONLY]
+        send(chief, lambda root: Create(f"{root}/hosts/a", b"1 - - -", acl_of_record, 0))
+    for path, data in made.items():
+        send(maker, lambda root, p=path, d=data: Create(f"{root}/{p}", d, acl, 0))  # type: ignore[misc]
+    assert chief.operate(_admit) == []
+    host = secure.open_as("host-a")
+    had = chief.lease_of("a")
+    overlay = host.acquire("a", SUBNET)
+    assert overlay == had
+    register(host, member("a", 1, overlay=overlay))
+    assert host.leases()[overlay] == "a"
+    # Of a host that has been here nothing is touched, and all is as it is to be.
+    steps, _ = chief.operate(
+        lambda attempt, layout: admission.plan(
+            attempt, layout, [Asked("a", "CN=a,OU=hosts")], subnet=SUBNET
+        )
+    )
+    assert [one.nothing for one in steps] == [True]
+
+
+def test_an_admission_whose_lease_has_nodes_below_it_in_its_way_names_what_helps(
+    secure: SecureWorld,
+) -> None:
+    maker, chief = secure.open_as("host-b"), secure.open_as("operator-chief")
+    for path in ("id-to-ip/a", "id-to-ip/a/nail"):
+        send(maker, lambda root, p=path: Create(f"{root}/{p}", b"", [*rights.OPEN], 0))  # type: ignore[misc]
+    (refused,) = chief.operate(_admit)
+    assert "nodes below it" in refused.why
+    assert f"neti registry remove {secure.prefix}/id-to-ip/a" in refused.why
+    assert chief.records() == {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -77,9 +78,10 @@ def admit(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Make the records of hosts, each for its own certificate.
+    """Make hosts' records and leases, each for its own certificate.
 
-    Only the certificate with that SUBJECT can register under the ID then. Without a SUBJECT it is
+    Only the certificate with that SUBJECT can register under the ID then, and it has its overlay
+    address before it comes, so nobody can keep it out. Without a SUBJECT it is
     the one that holds the id's lease, or follows --subject. Where both are known and differ, you
     have to name it, because anybody could have taken that lease. An id that belongs to another
     certificate stays as it is, unless you say --replace: after a host got a certificate with
@@ -155,7 +157,12 @@ def _admit(
         with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way):
             steps, refused = registry.operate(
                 lambda attempt, layout: admission.plan(
-                    attempt, layout, asked, pattern=pattern, replace=replace
+                    attempt,
+                    layout,
+                    asked,
+                    subnet=settings.overlay_subnet,
+                    pattern=pattern,
+                    replace=replace,
                 )
             )
             replaced = [one for one in steps if one.former and not one.nothing]
@@ -167,6 +174,8 @@ def _admit(
                 else {}
             )
         changes = [one for one in steps if not one.nothing]
+        if any(one.lease for one in changes):
+            _warn_of_subnet(registry, settings.overlay_subnet)
         for subject, ids in list(owned.items())[:_SHOWN]:
             explain(
                 f"warning: {printable(subject)} is the certificate of {some(ids)} already, and "
@@ -175,7 +184,9 @@ def _admit(
         if not dry_run and changes:
             _ask_about_replaced(replaced, yes=yes)
             failed = registry.operate(
-                lambda attempt, layout: admission.carry_out(attempt, layout, changes)
+                lambda attempt, layout: admission.carry_out(
+                    attempt, layout, changes, settings.overlay_subnet
+                )
             )
             refused += failed
             gone = {one.id for one in failed}
@@ -192,6 +203,18 @@ def _admit(
         if len(refused) > _SHOWN:
             lines.append(f"{len(refused) - _SHOWN} more were not admitted: --json names them all")
         raise NetiError("\n".join(lines))
+
+
+def _warn_of_subnet(registry: "ZooKeeperRegistry", subnet: IPv4Network) -> None:
+    from neti.registry.zookeeper.admitted_leases import foreign_to
+
+    leases = registry.inspect(lambda attempt, layout: foreign_to(attempt, layout, subnet))
+    if leases:
+        explain(
+            f"warning: overlay_subnet is {subnet} here, and none of the registry's leases "
+            f"({leases}) is of it. If that is not the fleet's, hosts refuse these addresses\n"
+            "→ configure the fleet's overlay_subnet here, and type this again: they get others"
+        )
 
 
 @click.command()
@@ -311,7 +334,9 @@ def _ask_about_replaced(replaced: "Sequence[Admit]", *, yes: bool) -> None:
 
 def _print(steps: "Sequence[Admit]", changes: "Sequence[Admit]", *, dry_run: bool) -> None:
     for one in changes[:_SHOWN]:
-        say(f"{'make  ' if one.make else 'rights'} {one.id}  {one.subject}")
+        word = "make  " if one.make else "lease " if one.lease else "rights"
+        cleared = "  instead of what was in its place" if one.clears else ""
+        say(f"{word} {one.id}  {one.subject}{cleared}")
     if len(changes) > _SHOWN:
         say(and_more(len(changes) - _SHOWN).strip())
     word = "would be admitted" if dry_run else "admitted"

@@ -28,6 +28,7 @@ from neti.model.settings import Settings
 from neti.monitoring.status import status_of
 from neti.registry import OperatorRegistry, detail
 from neti.registry.detail import Document
+from neti.registry.record import HostRecord
 from neti.registry.strict import is_strict
 
 _PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when somebody is gone
@@ -37,8 +38,9 @@ _PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when som
 class Seen:
     """``told``: what each host says of itself; ``taken``: what no host may be called, such as a
     site; ``leases``: the oldest first; ``skipped``: entries that no agent believes;
-    ``away``: a row for everybody who holds a lease and is no member. ``unanswered``: why the
-    registry does not answer, so that this is what this host's agent knew; None: it does."""
+    ``away``: a row for everybody who holds a lease, has been here, and is no member.
+    ``unanswered``: why the registry does not answer, so that this is what this host's agent knew;
+    None: it does."""
 
     members: Mapping[str, Member]
     told: Mapping[str, Document]
@@ -65,7 +67,7 @@ def read(settings: Settings, registry: OperatorRegistry) -> Registered:
     return Registered(
         members=dict(fleet.members),
         told=told,
-        leases=_by_id(leases),
+        leases=_of_known(registry, fleet, leases),
         # All of them: of whom is not named it would be said that it has no agent.
         skipped=_all_skipped(fleet),
         present=frozenset(map(id_of, fleet.names)),
@@ -81,8 +83,19 @@ def unregistered(
     was wiped knows nothing of those who are held because of it.
     """
     fleet, leases, _ = _judged(settings, registry)
-    known = set(asked) or {*leases.values(), *_lost_here(settings)}
+    known = set(asked) or {*_of_known(registry, fleet, leases), *_lost_here(settings)}
     return frozenset(known - fleet.members.keys())
+
+
+def _of_known(
+    registry: OperatorRegistry, fleet: Fleet, leases: Mapping[ipaddress.IPv4Address, str]
+) -> dict[str, ipaddress.IPv4Address]:
+    """By id, without those who got their lease by an operator's admission and never came: nobody
+    misses them. A record that was made for a host of a version before names its address."""
+    held = _by_id(leases)
+    records = registry.records(held.keys() - fleet.members.keys())
+    expected = {host_id for host_id, read in records.items() if read.record == HostRecord()}
+    return {host_id: overlay for host_id, overlay in held.items() if host_id not in expected}
 
 
 def believed(settings: Settings, registry: OperatorRegistry) -> dict[str, str]:
@@ -164,6 +177,7 @@ def seen(
     try:
         with registry_of(settings) as registry:
             fleet, leases, told = _judged(settings, registry)
+            known = _of_known(registry, fleet, leases)
     except RegistryUnavailable as away:
         try:
             members = ask(settings.table_files_path, "members")
@@ -177,7 +191,7 @@ def seen(
         leases=leases,
         skipped=_all_skipped(fleet),
         skipped_count=fleet.skipped_count(),
-        away=_away(settings, fleet, _by_id(leases)),
+        away=_away(settings, fleet, known),
     )
 
 

@@ -154,16 +154,17 @@ def test_a_lease_that_a_member_may_write_is_a_fault() -> None:
 
 
 def test_formats_and_hosts_that_never_came_are_counted() -> None:
+    """``c`` was here; the record of ``e`` was made for a lease that it had before."""
     every = {"a": None, "b": HostRecord(), "c": HostRecord(word="left.0.c"), "d": HostRecord()}
+    every["e"] = HostRecord(overlay=IPv4Address("192.168.0.9"))
     acls = {f"/neti/hosts/{i}": of_host(f"CN={i}") for i in every}
-    found = judge_records(tree(every, acls, by_id={"a": None, "b": None}))
+    found = judge_records(tree(every, acls, by_id=dict.fromkeys("abe"), agents=frozenset()))
     assert [(one.severity, one.code) for one in found] == [
         ("warning", "record-format"),
         ("note", "not-here-yet"),
     ]
     assert "1 record is in a format" in found[0].sentence
-    assert "1 record is of hosts" in found[1].sentence
-    assert "(d)" in found[1].sentence
+    assert "2 records are of hosts that have not registered (b, d)" in found[1].sentence
 
 
 def test_a_record_that_ends_with_a_session_and_an_unfinished_init_are_faults() -> None:

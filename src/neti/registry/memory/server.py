@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from neti.registry import (
     SettingName,
     Vanished,
 )
+from neti.registry.leases import candidates
 from neti.registry.record import HostId, HostRecord, KeyName
 from neti.registry.untrusted import bounded_data, bounded_name
 
@@ -210,12 +211,16 @@ class MemoryServer:
         with self._step():
             self._write_record(host_id, record, next(self._steps))
 
-    def admit(self, host_id: str, owner: str) -> None:
-        """As an operator does it: the record is this owner's, and says what it said before."""
+    def admit(self, host_id: str, owner: str, subnet: IPv4Network) -> None:
+        """As an operator does it: the record is this owner's, and says what it said before. Who was
+        never here gets a lease as well."""
         with self._step():
             if host_id not in self._records:
                 self._write_record(host_id, HostRecord(), next(self._steps))
             self._owners[host_id] = owner
+            came = self._records[host_id].record != HostRecord()
+            if not came and host_id not in self._leases.values():
+                self._leases[next(candidates(host_id, subnet, self._leases))] = host_id
 
     # --- the state, with the lock held ---
 

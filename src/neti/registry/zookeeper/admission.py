@@ -1,25 +1,27 @@
 """Who may begin a host: the right to create below ``hosts``, and the records that operators make.
 
-Only rights change, not data, so a registered host stays vouched for, and a lease keeps its age.
+Of a host that has been here only rights change, not data, so it stays vouched for, and its lease
+keeps its age.
 
 Must never do: take an id away from the certificate that it belongs to, unless that was asked for.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from typing import Any, Final
 
-from kazoo.exceptions import NoAuthError, NodeExistsError, NoNodeError
-from kazoo.protocol.serialization import Create, SetACL, SetData
+from kazoo.exceptions import BadVersionError, NoAuthError, NodeExistsError, NoNodeError
+from kazoo.protocol.serialization import SetACL, SetData
 from kazoo.security import Id
 
-from neti.errors import NoTree, RegistryError
+from neti.errors import NetiError, NoTree, RegistryError
 from neti.registry.admitted import Asked, by_pattern
-from neti.registry.record import HostRecord, encode
-from neti.registry.zookeeper import rights
+from neti.registry.zookeeper import admitted_leases, rights
+from neti.registry.zookeeper.admitted_leases import Held
 from neti.registry.zookeeper.calls import Attempt
 from neti.registry.zookeeper.layout import Layout, removal
-from neti.registry.zookeeper.leases import ANY_VERSION, overlay_of
+from neti.registry.zookeeper.leases import ANY_VERSION
 from neti.registry.zookeeper.records import UNFINISHED
 from neti.text import command, printable
 from neti.words import some
@@ -29,22 +31,31 @@ INTERRUPTED: Final = (
     "record can register\n→ neti registry init"
 )
 _PART: Final = 500
+_CHANGED: Final = "it has changed meanwhile: type this again"
+_MEANWHILE: Final = (NodeExistsError, NoNodeError, BadVersionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admit:
-    """``make``: the record is not there yet; ``give``: nodes of the id that this subject gets, the
-    record last; ``former``: whose they were. Neither: it is all as it is to be."""
+    """``version``: of the record, None: it is to be made; ``lease``: one is made, in the same step,
+    which ``clears`` what stands in its place; ``give``: nodes of the id that this subject gets, the
+    record last; ``former``: whose they were. None of them: it is all as it is to be."""
 
     id: str
     subject: str
-    make: bool
+    version: int | None
+    lease: bool
+    clears: tuple[tuple[str, int], ...] = ()
     give: tuple[str, ...]
     former: tuple[str, ...] = ()
 
     @property
+    def make(self) -> bool:
+        return self.version is None
+
+    @property
     def nothing(self) -> bool:
-        return not self.make and not self.give
+        return not (self.make or self.lease or self.give)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +122,19 @@ def plan(
     layout: Layout,
     asked: Sequence[Asked],
     *,
+    subnet: IPv4Network,
     pattern: str | None = None,
     replace: bool = False,
 ) -> tuple[list[Admit], list[Refused]]:
-    """``pattern``: makes the subject of an id that is given none; ``replace``: also what belongs to
-    another subject."""
+    """``subnet``: what leases are taken from; ``pattern``: makes the subject of an id that is given
+    none; ``replace``: also what belongs to another subject."""
     known = rights.operators(_of_hosts(attempt, layout))
     steps: list[Admit] = []
     refused: list[Refused] = []
     for part in _parts(asked):
         attempt.go_on()
-        for one, held in zip(part, _held(attempt, layout, part), strict=True):
+        found = admitted_leases.look(attempt, layout, [one.id for one in part], subnet, known)
+        for one, held in zip(part, found, strict=True):
             done = _judge(layout, one, held, pattern, known, replace=replace)
             if isinstance(done, Admit):
                 steps.append(done)
@@ -144,64 +157,65 @@ def owned_already(attempt: Attempt, layout: Layout, steps: Sequence[Admit]) -> d
     return found
 
 
-def carry_out(attempt: Attempt, layout: Layout, steps: Sequence[Admit]) -> list[Refused]:
-    """May be repeated."""
-    of_hosts = _of_hosts(attempt, layout)
-    (of_leases,) = attempt.acls([layout.id_to_ip])
-    refused: list[Refused] = []
+def carry_out(
+    attempt: Attempt, layout: Layout, steps: Sequence[Admit], subnet: IPv4Network
+) -> list[Refused]:
+    """May be repeated. What has changed meanwhile, by a host that came or by an answer that was
+    lost, is looked at once more."""
+    refused, changed = _carry_out(attempt, layout, steps, subnet)
+    if changed:
+        asked = [Asked(one.id, one.subject) for one in steps if one.id in changed]
+        again, not_any_more = plan(attempt, layout, asked, subnet=subnet)
+        failed, changed = _carry_out(attempt, layout, again, subnet)
+        refused += [*not_any_more, *failed]
+    return refused + [Refused(host_id, _CHANGED) for host_id in sorted(changed)]
+
+
+def _carry_out(
+    attempt: Attempt, layout: Layout, steps: Sequence[Admit], subnet: IPv4Network
+) -> tuple[list[Refused], set[str]]:
+    """And the ids of which something has changed since they were looked at."""
+    refused: dict[str, Refused] = {}
+    changed: set[str] = set()
     for part in _parts([one for one in steps if not one.nothing]):
         attempt.go_on()
-        requests: list[tuple[str, Any]] = []
-        for one in part:
-            record = layout.host(one.id)
-            for path in one.give:
-                acl = _acl(of_hosts if path == record else of_leases, one.subject, path == record)
-                requests.append((one.id, SetACL(path, acl, ANY_VERSION)))
-            if one.make:
-                acl = _acl(of_hosts, one.subject, True)
-                requests.append((one.id, Create(record, encode(HostRecord()), acl, 0)))
-        answers = attempt.each([request for _, request in requests])
-        failed: dict[str, Refused] = {}
-        for (host_id, request), answer in zip(requests, answers, strict=True):
-            if isinstance(answer, Exception) and host_id not in failed:
-                if isinstance(request, Create) and isinstance(answer, NoAuthError):
-                    raise answer  # no operator, then: who is one is said for all of them at once
-                failed[host_id] = Refused(host_id, _why(request.path, answer))
-        refused += failed.values()
-    return refused
+        for host_id, path, error in _give(attempt, layout, part):
+            refused[host_id] = Refused(host_id, _why(path, error))
+        begin = [one for one in part if one.id not in refused and (one.make or one.lease)]
+        for host_id, path, error in admitted_leases.make(attempt, layout, begin, subnet):
+            if isinstance(error, _MEANWHILE):
+                changed.add(host_id)
+            elif isinstance(error, NoAuthError):
+                raise error  # no operator, then: who is one is said for all of them at once
+            else:
+                refused[host_id] = Refused(host_id, _why(path, error))
+    return list(refused.values()), changed
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """Rights by path: of the record (None: there is none), and of the lease's nodes."""
-
-    record: list[Any] | None
-    lease: dict[str, list[Any]]
-
-
-def _held(attempt: Attempt, layout: Layout, asked: Sequence[Asked]) -> Iterator[_Held]:
-    closed: set[str] = set()
-    ids = [one.id for one in asked]
-    records, halves = [layout.host(i) for i in ids], [layout.by_id(i) for i in ids]
-    stats = attempt.stats(records)
-    acls = attempt.acls([*records, *halves], unread=closed)
-    overlays = [overlay_of(data or b"") for data in attempt.read(halves, unread=closed)]
-    others = [layout.by_overlay(overlay) for overlay in overlays if overlay is not None]
-    holders = dict(zip(others, attempt.read(others, unread=closed), strict=True))
-    acls_of = dict(zip(others, attempt.acls(others, unread=closed), strict=True))
-    for number, host_id in enumerate(ids):
-        overlay = overlays[number]
-        other = layout.by_overlay(overlay) if overlay is not None else None
-        lease = {}
-        if other is not None and holders[other] == host_id.encode():
-            lease = {halves[number]: acls[len(ids) + number], other: acls_of[other]}
-        yield _Held(acls[number] if stats[number] is not None else None, lease)
+def _give(
+    attempt: Attempt, layout: Layout, part: Sequence[Admit]
+) -> Iterator[tuple[str, str, Exception]]:
+    """What is there to its new owner. Yields each id of which a node was refused."""
+    of_hosts, of_leases = attempt.acls([layout.hosts, layout.id_to_ip])
+    requests: list[tuple[str, SetACL]] = []
+    for one in part:
+        record = layout.host(one.id)
+        for path in one.give:
+            parent, also = (of_hosts, rights.WRITE) if path == record else (of_leases, 0)
+            acl = rights.of_child(parent, also=also, owner=Id("x509", one.subject))
+            requests.append((one.id, SetACL(path, acl, ANY_VERSION)))
+    answers = attempt.each([request for _, request in requests])
+    failed: set[str] = set()
+    for (host_id, request), answer in zip(requests, answers, strict=True):
+        if isinstance(answer, Exception) and host_id not in failed:
+            failed.add(host_id)
+            yield host_id, request.path, answer
 
 
 def _judge(
     layout: Layout,
     asked: Asked,
-    held: _Held,
+    held: Held,
     pattern: str | None,
     known: Collection[Id],
     *,
@@ -236,6 +250,12 @@ def _judge(
             "it has no lease that would tell its certificate: name the subject, or give "
             "--subject 'CN={id},OU=hosts'",
         )
+    if held.nailed:
+        return Refused(
+            asked.id,
+            f"{printable(held.nailed[0])} stands in the way of its lease, and has nodes below it\n"
+            f"→ {removal(*held.nailed)}",
+        )
     may, writes = rights.READ, rights.READ | rights.WRITE
     give = [path for path, acl in held.lease.items() if not _belongs(acl, subject, may, known)]
     if held.record is not None and not _belongs(held.record, subject, writes, known):
@@ -250,7 +270,9 @@ def _judge(
     return Admit(
         id=asked.id,
         subject=subject,
-        make=held.record is None,
+        version=held.version,
+        lease=held.needs_lease,
+        clears=held.in_the_way,
         give=tuple(give),
         former=tuple(sorted(former)),
     )
@@ -267,11 +289,6 @@ def _belongs(acl: rights.Rights, subject: str, perms: int, known: Collection[Id]
     )
 
 
-def _acl(parent: rights.Rights, subject: str, writes: bool) -> list[Any]:
-    also = rights.WRITE if writes else 0
-    return rights.of_child(parent, also=also, owner=Id("x509", subject))
-
-
 def _why(path: str, error: Exception) -> str:
     match error:
         case NoAuthError():
@@ -279,8 +296,10 @@ def _why(path: str, error: Exception) -> str:
                 f"whoever made {printable(path)} lets no operator change its rights\n"
                 f"→ {removal(path)}"
             )
-        case NodeExistsError() | NoNodeError():
-            return "it has changed meanwhile: type this again"
+        case NetiError():
+            return str(error)
+        case NoNodeError():
+            return _CHANGED
     return f"ZooKeeper refused it ({type(error).__name__})"
 
 

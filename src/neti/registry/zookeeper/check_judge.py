@@ -9,6 +9,7 @@ from typing import Final
 
 from neti.errors import EntryError
 from neti.model import Departure, Member, entry
+from neti.registry.record import HostRecord
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.check_filled import judge_filled
 from neti.registry.zookeeper.check_records import judge_records
@@ -139,7 +140,8 @@ def _halves(tree: Tree) -> Iterable[Finding]:
                 then="" if path in tree.below else command("neti lease release", host_id),
                 nodes=(path,),
             )
-    stale = sorted(host_id for host_id in tree.by_id if host_id not in tree.agents)
+    expected = {i for i, record in tree.records.items() if record == HostRecord()}
+    stale = sorted(tree.by_id.keys() - tree.agents - expected)
     if stale:
         leases = counted(len(stale), "lease is", "leases are")
         yield Finding(

@@ -10,7 +10,7 @@ from typing import Final
 from neti.errors import EntryError
 from neti.model import Member, entry
 from neti.model.entry import HOST_ID
-from neti.registry.record import REVOKED
+from neti.registry.record import REVOKED, HostRecord
 from neti.registry.revoked import CHARS
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.check_tree import Tree
@@ -25,7 +25,7 @@ _BEYOND: Final = rights.CREATE | rights.DELETE | rights.ADMIN
 
 def judge_records(tree: Tree) -> list[Finding]:
     """Rights and owners say something only in a tree that has rights."""
-    found = [*_unfinished(tree), *_formats(tree), *_without_lease(tree), *_ending(tree)]
+    found = [*_unfinished(tree), *_formats(tree), *_not_here_yet(tree), *_ending(tree)]
     if not rights.harmful(tree.acls.get(tree.layout.hosts, rights.OPEN)):
         found += [*_rights(tree), *_shared(tree), *_forged(tree)]
         found += [*_of_nobody(tree), *_of_leases(tree), *_borrowed(tree)]
@@ -219,19 +219,20 @@ def _ending(tree: Tree) -> Iterable[Finding]:
             )
 
 
-def _without_lease(tree: Tree) -> Iterable[Finding]:
+def _not_here_yet(tree: Tree) -> Iterable[Finding]:
     idle: Sequence[str] = [
         host_id
         for host_id, record in tree.records.items()
-        if host_id not in tree.by_id and record is not None and not record.word
+        if record is not None and not record.word and host_id not in tree.agents
+        if record == HostRecord() or host_id not in tree.by_id
     ]
     if idle:
         yield Finding(
             "note",
             tree.layout.hosts,
-            f"{counted(len(idle), 'record is', 'records are')} of hosts that hold no lease and "
-            f"are not registered ({some(idle)}): admitted and not here yet, or gone. "
-            "'neti registry remove' takes an admission back",
+            f"{counted(len(idle), 'record is', 'records are')} of hosts that have not registered "
+            f"({some(idle)}): admitted and not here yet, or gone. 'neti lease release' gives up "
+            "the address, and where admission is on 'neti registry remove' then takes that back",
             "not-here-yet",
         )
 

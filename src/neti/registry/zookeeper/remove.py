@@ -249,7 +249,7 @@ def _is_anothers(attempt: Attempt, layout: Layout, host_id: str, stat: Any) -> b
 
 
 def _of_a_record(attempt: Attempt, layout: Layout, host_id: str) -> str | None:
-    """An admission, of a host that has no lease yet, is taken back by this."""
+    """An admission, of a host that has no lease any more, is taken back by this."""
     if not entry.HOST_ID.fullmatch(host_id):
         return None
     if _vouched(attempt, layout, host_id) is not None:
@@ -259,7 +259,7 @@ def _of_a_record(attempt: Attempt, layout: Layout, host_id: str) -> str | None:
         return None
     return (
         f"it is the record of {host_id}, which has a lease: "
-        f"'{command('neti lease release', host_id)}' gives up both"
+        f"'{command('neti lease release', host_id)}' gives that up first"
     )
 
 

@@ -237,13 +237,20 @@ def carry_out(attempt: Attempt, layout: Layout, planned: ImportPlan) -> None:
                 for one in leases
             ],
         )
-    record = encode(HostRecord())
+    # It names the address, as one does that 'init' makes: its host has been here before.
+    overlays = {one.id: one.overlay for one in planned.leases}
     for hosts in _parts(planned.hosts):
         attempt.go_on()
         _make(
             attempt,
             [
-                _node(layout.host(pin.id), record, of_hosts, pin.subject, also=rights.WRITE)
+                _node(
+                    layout.host(pin.id),
+                    encode(HostRecord(overlay=overlays.get(pin.id))),
+                    of_hosts,
+                    pin.subject,
+                    also=rights.WRITE,
+                )
                 for pin in hosts
             ],
         )
