@@ -12,6 +12,7 @@ from neti.dataplane.wireguard import DEVICE, WireGuard, road
 from neti.dataplane.wireguard.keys import new_key, public_half
 from neti.dataplane.wireguard.netlink import KernelWireGuard
 from neti.errors import DataplaneError
+from neti.model.wireguard_key import PublicKey
 from neti.ruleset.peers import Endpoint, Peer, SetPeer
 from neti_lab.namespaces import call_inside
 
@@ -53,6 +54,15 @@ class TunnelDevice:
         networks = frozenset(map(IPv4Network, allowed))
         there = Endpoint(IPv4Address(endpoint), self._port)
         self._door.apply([SetPeer(Peer(other.key, networks, there))])
+
+    def peers(self, *peers: Peer) -> None:
+        self._door.apply([SetPeer(peer) for peer in peers])
+
+    def endpoints(self) -> dict[PublicKey, Endpoint | None]:
+        """As they were learned by now."""
+        held = self._door.device()
+        assert held is not None
+        return {key: state.peer.endpoint for key, state in held.peers.items()}
 
     def stop(self) -> None:
         """The device is gone."""

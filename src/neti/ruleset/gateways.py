@@ -1,0 +1,182 @@
+"""Who goes through which gateway, and what that is in the table's maps. Pure.
+
+Nobody has to agree with anybody. Every gateway of a site knows all its members, so a packet may
+come through any of them; each sender's side chooses by what it believes to be alive.
+
+Must never do: choose a gateway that is not of the member's own site, or none while there is one.
+"""
+
+import enum
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from neti.model import Host, Member, Reach, Site
+from neti.model.gateways import Gateway, GatewayPorts
+from neti.ruleset.peers import Endpoint
+
+
+class Way(enum.Enum):
+    """How packets go between two hosts."""
+
+    INSIDE = "inside"  # one site: by private address
+    LINK = "link"  # by private address too: a link joins the two sites
+    DIRECT = "direct"  # both have a public address of their own
+    GATEWAY = "gateway"  # at least one of them is behind its site's gateways
+    NONE = "none"  # one of them has neither
+
+
+def chosen(
+    overlay: IPv4Address, gateways: Iterable[Gateway], live: Collection[str]
+) -> Gateway | None:
+    """The gateway of the host with this address: the highest of a hash for each pair of the two
+    (rendezvous hashing), so when one goes only its own hosts move. ``gateways``: those of its site.
+    ``live``: the ids of those believed to be. If none is, they are taken as if all were: a belief
+    that is wrong must not end what works. None: the site has no gateway.
+    """
+    every = list(gateways)
+    able = [one for one in every if one.id in live] or every
+    return max(able, key=lambda one: (_weight(overlay, one), one.id), default=None)
+
+
+def _weight(overlay: IPv4Address, gateway: Gateway) -> bytes:
+    return hashlib.blake2b(overlay.packed + gateway.id.encode(), digest_size=8).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class HostMaps:
+    """What the table of a host at one end holds. ``via``: for ``GatewayEnd``; None: nobody is
+    reached through a gateway."""
+
+    via: IPv4Address | None = None
+    behind: bool = False
+    gateways: frozenset[IPv4Address] = frozenset()
+    near: IPv4Address | None = None
+    far: Mapping[int, IPv4Address] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayMaps:
+    """What the table of a gateway holds beside a host's."""
+
+    inside: Mapping[int, IPv4Address]
+    own: Mapping[IPv4Address, int]
+    direct: Mapping[int, IPv4Address]
+    public: Mapping[IPv4Address, int]
+
+
+class Passage:
+    """Of one site's point of view: the fleet at one moment, ``host`` included, by whatever order.
+
+    ``named``: the ids of each site's gateways, as configured. ``live``: of those, who is believed
+    to be. A gateway that is no member of that site, or has no public address for itself alone, does
+    not count as one.
+    """
+
+    def __init__(
+        self,
+        members: Iterable[Member],
+        sites: Mapping[str, Site],
+        named: Mapping[str, Collection[str]],
+        live: Collection[str],
+        ports: GatewayPorts,
+    ) -> None:
+        self._members = {m.id: m for m in sorted(members, key=lambda m: (m.overlay, m.id))}
+        self._sites, self._live, self._ports = sites, live, ports
+        held = Counter(m.public for m in self._members.values())
+        self._alone = {m.id for m in self._members.values() if m.public and held[m.public] == 1}
+        self._gateways: dict[str, list[Gateway]] = {}
+        for site, ids in named.items():
+            for id in sorted(set(ids) & self._alone):
+                found = self._members[id]
+                if found.site == site and found.public is not None:
+                    gateway = Gateway(id, site, found.private, found.public)
+                    self._gateways.setdefault(site, []).append(gateway)
+
+    def gateways(self, site: str) -> tuple[Gateway, ...]:
+        """Those that count, by id."""
+        return tuple(self._gateways.get(site, ()))
+
+    def way(self, one: Member | Host, other: Member | Host) -> Way:
+        """The same whichever of the two asks."""
+        if one.site == other.site:
+            return Way.INSIDE
+        if self._linked(one.site, other.site):
+            return Way.LINK
+        if not all(m.id in self._alone or self.gateways(m.site) for m in (one, other)):
+            return Way.NONE
+        both = one.id in self._alone and other.id in self._alone
+        return Way.DIRECT if both else Way.GATEWAY
+
+    def endpoint(self, host: Host, member: Member) -> Endpoint | None:
+        """Where ``host``'s WireGuard has its peer; None: nowhere, or the two do not encrypt. It
+        does not depend on who is alive."""
+        way = self.way(host, member)
+        if way is Way.LINK:
+            return Endpoint(member.private, self._ports.tunnel)
+        if way is Way.DIRECT and member.public is not None:
+            return Endpoint(member.public, self._ports.tunnel)
+        via = self._via(host) if way is Way.GATEWAY else None
+        return Endpoint(via, self._ports.port(member.overlay)) if via is not None else None
+
+    def at_host(self, host: Host) -> HostMaps:
+        own = self._members.get(host.id)
+        if own is None:
+            return HostMaps()
+        if host.id not in self._alone:
+            mine = self.gateways(own.site)
+            near = chosen(own.overlay, mine, self._live)
+            return HostMaps(
+                self._via(own),
+                True,
+                frozenset(gateway.private for gateway in mine),
+                near.private if near else None,
+            )
+        known = frozenset(gateway.public for gateway in self._others_gateways(own.site))
+        return HostMaps(self._via(own), False, known, None, dict(self._far(own.site)))
+
+    def at_gateway(self, gateway: Gateway) -> GatewayMaps:
+        inside, own = {}, {}
+        for member in self._members.values():
+            if member.site == gateway.site and member.id not in self._alone:
+                inside[self._ports.port(member.overlay)] = member.private
+                # Two of one address: whose port it gets does not matter, as both lead back to it.
+                own[member.private] = self._ports.port(member.overlay)
+        direct = {
+            self._ports.port(member.overlay): member.public
+            for member in self._across(gateway.site)
+            if member.id in self._alone and member.public is not None
+        }
+        return GatewayMaps(inside, own, direct, {public: port for port, public in direct.items()})
+
+    def _via(self, host: Member | Host) -> IPv4Address | None:
+        """One real address, because a route leads there."""
+        if host.id not in self._alone:
+            return next((gateway.private for gateway in self.gateways(host.site)), None)
+        return next((gateway.public for gateway in self._others_gateways(host.site)), None)
+
+    def _others_gateways(self, site: str) -> list[Gateway]:
+        return [gateway for other in self._others(site) for gateway in self.gateways(other)]
+
+    def _far(self, site: str) -> Iterator[tuple[int, IPv4Address]]:
+        for member in self._across(site):
+            if member.id not in self._alone:
+                through = chosen(member.overlay, self.gateways(member.site), self._live)
+                if through is not None:
+                    yield self._ports.port(member.overlay), through.public
+
+    def _across(self, site: str) -> Iterator[Member]:
+        """Members of the sites that are reached by the internet."""
+        others = set(self._others(site))
+        return (member for member in self._members.values() if member.site in others)
+
+    def _others(self, site: str) -> list[str]:
+        every = {member.site for member in self._members.values()} - {site}
+        return sorted(other for other in every if not self._linked(site, other))
+
+    def _linked(self, one: str, other: str) -> bool:
+        """A link carries both directions, whichever of the two sites says it."""
+        pair = (self._sites.get(one), self._sites.get(other))
+        return any(site is not None and site.reached_by is Reach.PRIVATE for site in pair)

@@ -1,0 +1,145 @@
+"""The chains that carry encrypted packets through gateways: on a gateway, and on the hosts at both
+ends. Pure.
+
+A gateway rewrites addresses and ports of UDP by fixed maps. It holds no key, tracks nothing and
+learns nothing. Each host has one address, ``via``, for all its peers that are reached through
+gateways, told apart by port; which gateway it means is said by the table. So a gateway that dies
+changes elements here, and no peer of WireGuard.
+
+Must never do: forward anything but WireGuard's packets between members, or let a packet choose
+where another one goes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final
+
+from neti.model.gateways import GatewayPorts
+from neti.ruleset.objects import Chain
+from neti.ruleset.surroundings import PLAIN_INTERFACE
+
+# Before connection tracking (-200), which must see a member's packets come from ``via``, and what
+# is passed on not at all.
+_ARRIVAL: Final = -310
+# After tracking, for the same reason; and after mangle (-150).
+_ROUTING: Final = -145
+_FORWARD: Final = -10
+_DEPARTURE: Final = 300
+_RELAYED: Final = "meta nfproto ipv4 ct state untracked udp sport"
+
+# The gateways that this host hears from: other sites', or its own site's if it is behind them.
+_GATEWAYS: Final = ("set gateways", "type ipv4_addr")
+# Port of a member behind gateways -> the public address of the one that it goes through.
+_FAR: Final = ("map gateway_far", "type inet_service : ipv4_addr")
+# UDP -> the private address of the gateway that a host behind it goes through.
+_NEAR: Final = ("map gateway_near", "type inet_proto : ipv4_addr")
+_OF_A_GATEWAY: Final = (
+    # Port of a member of the own site behind gateways -> its private address; and back.
+    ("map gateway_inside", "type inet_service : ipv4_addr"),
+    ("map gateway_own", "type ipv4_addr : inet_service"),
+    # Port of another site's member with a public address -> that address; and back.
+    ("map gateway_direct", "type inet_service : ipv4_addr"),
+    ("map gateway_public", "type ipv4_addr : inet_service"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayEnd:
+    """This host's part. ``private``: its address, to which its public one, if any, leads one to
+    one. ``via``: in WireGuard's eyes, where all peers behind gateways are; None: there is none.
+    ``behind``: it has no public address of its own. ``uplinks``: of a gateway, the interfaces
+    between which it passes on nothing else; None: it is no gateway.
+
+    ValueError for a gateway that is behind one, or an uplink that nft cannot name.
+    """
+
+    ports: GatewayPorts
+    private: IPv4Address
+    via: IPv4Address | None
+    behind: bool = False
+    uplinks: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.uplinks is None:
+            return
+        if self.behind:
+            raise ValueError("a gateway needs a public address of its own")
+        for name in self.uplinks:
+            if not PLAIN_INTERFACE.fullmatch(name):
+                raise ValueError(f"nft cannot name the uplink {name!r} of a gateway")
+
+
+def gateway_sets(end: GatewayEnd) -> tuple[tuple[str, str], ...]:
+    one = _NEAR if end.behind else _FAR
+    return (_GATEWAYS, one, *(_OF_A_GATEWAY if end.uplinks is not None else ()))
+
+
+def gateway_chains(end: GatewayEnd) -> Iterator[Chain]:
+    ports, tunnel = end.ports.ports, end.ports.tunnel
+    arrival = []
+    if end.uplinks is not None:
+        arrival.append(f"udp dport {ports} ip daddr {end.private} jump gateway_arrived")
+        yield from _passing_on(end, end.uplinks)
+    if end.via is not None:
+        arrival.append(
+            f"udp dport {tunnel} udp sport {ports} ip saddr @gateways ip saddr set {end.via}"
+        )
+        through = "ip protocol map @gateway_near" if end.behind else "udp dport map @gateway_far"
+        yield Chain(
+            "gateway_to",
+            f"type route hook output priority {_ROUTING}; policy accept;",
+            (f"ip daddr {end.via} udp sport {tunnel} udp dport {ports} ip daddr set {through}",),
+        )
+    yield Chain(
+        "gateway_in",
+        f"type filter hook prerouting priority {_ARRIVAL}; policy accept;",
+        tuple(arrival),
+    )
+
+
+def _passing_on(end: GatewayEnd, uplinks: tuple[str, ...]) -> Iterator[Chain]:
+    """From its site outward, and inward. A source that no map knows is left to the other chains,
+    which judge it as on any host: it may be an answer to a program of this machine. What a known
+    one sends to a port that stands for nobody is dropped, as nobody but a gateway sends it."""
+    ports, tunnel = end.ports.ports, end.ports.tunnel
+    to_wireguard = f"udp dport set {tunnel} notrack accept"
+    yield Chain(
+        "gateway_outward",
+        None,
+        (
+            "ip daddr set udp dport map @gateway_far notrack accept",
+            f"ip daddr set udp dport map @gateway_direct {to_wireguard}",
+            "drop",
+        ),
+    )
+    yield Chain(
+        "gateway_inward",
+        None,
+        (f"ip daddr set udp dport map @gateway_inside {to_wireguard}", "drop"),
+    )
+    yield Chain(
+        "gateway_arrived",
+        None,
+        (
+            # The source port becomes the sender's own: a rule whose map does not know the source
+            # ends there.
+            f"udp sport {tunnel} udp sport set ip saddr map @gateway_own goto gateway_outward",
+            f"udp sport {tunnel} udp sport set ip saddr map @gateway_public goto gateway_inward",
+            f"udp sport {ports} ip saddr @gateways goto gateway_inward",
+        ),
+    )
+    # The address only now: routing takes a packet from this host's own address for a martian.
+    yield Chain(
+        "gateway_out",
+        f"type filter hook postrouting priority {_DEPARTURE}; policy accept;",
+        (f"{_RELAYED} {ports} ip saddr set {end.private}",),
+    )
+    named = ", ".join(f'"{name}"' for name in uplinks)
+    if named:
+        yield Chain("gateway_relayed", None, (f"{_RELAYED} {ports} accept", "drop"))
+        yield Chain(
+            "gateway_forward",
+            f"type filter hook forward priority {_FORWARD}; policy accept;",
+            (f"iifname {{ {named} }} oifname {{ {named} }} goto gateway_relayed",),
+        )
