@@ -271,7 +271,7 @@ def test_a_rule_and_a_route_that_others_took_out_come_back(world: World) -> None
     world.inside(links.delete_rules)
     world.inside(links.delete_routes)
     assert put_right(world, {}) == (
-        "the rule is missing or another",
+        "the rule for fwmark 0x1000 is missing or another",
         "the route is missing or another",
     )
     is_whole(world, {})

@@ -151,6 +151,34 @@ def test_a_rule_that_asks_for_more_is_another(net: Net) -> None:
     assert net.inside(net.host, road.read).rules == (OUR_RULE,)
 
 
+def test_nobody_stands_before_our_rule(net: Net) -> None:
+    """The kernel puts a rule without a priority before the first one, which is ours: what is marked
+    would leave by what it says."""
+    device = made(net)
+    for added, priority in (("10.0.0.1", 76), ("10.0.0.2", 74)):
+        ip(net, f"rule add from {added} lookup main")
+        assert net.inside(net.host, road.read).rule_fault()
+        net.inside(net.host, road.set_rule)
+        found = net.inside(net.host, road.read)
+        assert (found.rules, found.faults(SUBNET, 1380)) == ((our_rule(MARK, priority),), ())
+        first = ip(net, "rule").splitlines()[1]
+        assert first.startswith(f"{priority}:\tfrom all fwmark 0x1000/0x1000 lookup 78"), first
+    for added in ("10.0.0.1", "10.0.0.2"):
+        ip(net, f"rule delete from {added}")
+    net.inside(net.host, road.set_rule)
+    assert net.inside(net.host, road.read) == Road(device, (OUR_RULE,), ((SUBNET, device.index),))
+
+
+def test_what_stands_before_our_rule_is_named(net: Net) -> None:
+    made(net)
+    ip(net, "rule add from 10.0.0.1 lookup main")
+    fault = "another program's rule is before the one for fwmark 0x1000"
+    assert net.inside(net.host, road.read).faults(SUBNET, 1380) == (fault,)
+    ip(net, "rule add from 10.0.0.2 lookup main priority 0")
+    fault = "another program has a rule with priority 0: the one for 0x1000 is not first"
+    assert net.inside(net.host, road.read).faults(SUBNET, 1380) == (fault,)
+
+
 def test_another_mark_has_another_rule(net: Net) -> None:
     """Where the usual bit is another program's."""
     made(net)
@@ -173,7 +201,9 @@ def test_what_others_have_stays(net: Net) -> None:
     ip(net, "rule add fwmark 0x1000/0x1000 lookup 78 priority 90")
     ip(net, "route add 192.168.0.9 dev lo table 78")
     faults = net.inside(net.host, road.read).faults(SUBNET, 1380)
-    assert faults == ("another program has 1 routes in table 78",)
+    assert faults == ("another program has 1 route in table 78: 192.168.0.9/32",)
+    ip(net, "route add default dev lo table 78")
+    assert net.inside(net.host, road.read).faults(SUBNET, 1380) == faults  # it is asked after ours
 
     def remove() -> None:
         road.delete_routes()

@@ -405,6 +405,17 @@ def test_a_new_key_costs_no_connection_and_datagrams_for_a_moment(both: Both) ->
     assert datagrams.longest() < AWAY
 
 
+def test_a_rule_that_another_program_adds_cuts_nobody_off(both: Both) -> None:
+    """As a host with two cards has it, added without a priority: the kernel puts it first."""
+    a, b = both.a, both.b
+    caller, to = a.overlay, b.overlay
+    a.ip("route", "add", "default", "via", "10.0.0.1", "table", "100")
+    a.ip("rule", "add", "from", "10.0.0.11", "lookup", "100")
+    wait(lambda: "lookup 78" in a.ip("rule").splitlines()[1])
+    with both.listening() as server:
+        assert both.source(server, to) == caller
+
+
 def test_what_another_program_takes_from_the_road_is_back_at_once(both: Both) -> None:
     a, b = both.a, both.b
     caller, to = a.overlay, b.overlay

@@ -175,7 +175,7 @@ class MemoryRoad:
         return True
 
     def set_rule(self) -> None:
-        self.held = replace(self.held, rules=(our_rule(MARK),))
+        self.held = replace(self.held, rules=(our_rule(MARK, self.held.priority),))
 
     def delete_rules(self) -> int:
         count = len(self.held.rules)

@@ -144,9 +144,9 @@ class WholeTunnel:
     def _lead(self, subnet: IPv4Network) -> Iterator[str]:
         """The rule and the route, which are looked at anew: a route goes with its link."""
         found = self._links.read()
-        if not found.rule_is_right():
+        if fault := found.rule_fault():
             self._links.set_rule()
-            yield "the rule is missing or another"
+            yield fault
         if not found.route_is_right(subnet):
             self._links.set_route(subnet)
             yield "the route is missing or another"
