@@ -18,7 +18,7 @@ from neti import log
 from neti.agent.core import Core
 from neti.agent.journal import Journal
 from neti.dataplane.wireguard import DEVICE
-from neti.dataplane.wireguard.tunnel import Kind, WholeTunnel
+from neti.dataplane.wireguard.tunnel import ANOTHER_KEY, Kind, WholeTunnel
 from neti.errors import DataplaneError, DeviceMissing
 from neti.model import Encrypt, Member, Road
 from neti.model.wireguard_key import PrivateKey, PublicKey
@@ -150,6 +150,7 @@ class Roads:
             return ""
         before, self._private = self._private, private
         if was_up and before not in (None, private):
+            said = tuple(one for one in said if one != ANOTHER_KEY)
             self._shake_hands()
             if not self._up:
                 return ""

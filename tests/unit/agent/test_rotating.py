@@ -57,6 +57,18 @@ def test_this_end_shakes_hands_when_its_device_has_the_new_key(there: World) -> 
     assert device.peers[key(second)].peer.keepalive == 0
 
 
+def test_a_new_key_of_its_own_is_not_what_another_program_did(there: World) -> None:
+    """Some of them within a minute would be a fight."""
+    first, second = pair(there)
+    shake(there, first, second)
+    for _ in range(3):
+        first.ask("rotate")
+        there.pass_time(1.0)
+    assert device_key(first) == key(first)
+    assert first.status()["drift"]["repairs"] == 0
+    assert "fight" not in first.problems()
+
+
 def test_while_peers_cannot_be_told_the_key_stays(there: World) -> None:
     first, _second = pair(there)
     before = key(first)
