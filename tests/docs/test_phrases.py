@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("runbook", "monitoring", "operations", "rollout", "security", "aws", "safety", "preview")
+PAGES = (
+    *("runbook", "monitoring", "operations", "rollout", "security", "aws", "safety", "preview"),
+    *("troubleshooting", "faq"),
+)
 # Put together from parts that no single string of the source has.
 COMPOSED = {
     "reject_all  false: nothing is to be kept out (shadow)",
