@@ -351,7 +351,7 @@ def tunnel(world: World, truth: Truth, host: SimulatedHost) -> Found:
         yield f"{overlay} goes to the tunnel, the device has no peer for it, and nothing says so"
     for overlay in sorted(table.elements.get("tunneled", {}).keys() - led):
         yield f"{overlay} is sent through the tunnel, and what comes out of it is not let in"
-    wished = agent.roads._held.wished().keys()
+    wished = agent.roads._reckoning.held.wished().keys()
     if held.keys() != wished and core.own_key.wanted and core.members.known:
         yield f"the device has {len(held)} peers, and {len(wished)} are believed to be there"
 

@@ -1,55 +1,43 @@
-"""The encrypted road to members of other sites: who has a WireGuard peer here, and who is reached
-through it.
+"""The encrypted road to members of other sites: the device and what leads to it, in which order.
+``neti.agent.reckoning`` says who has a peer there, and who is reached through it.
 
 A member that gets a peer: the device first, then the kernel's table. One that loses it: the table,
 then the device. So no element leads to a peer that is not there. While there is no device, members
 are reached as if they had no key: in the clear, or not at all.
 
-Must never do: touch the device while Neti is down, or before it is known who is a member; let a
-member have the peer of another one, whatever its record says.
+Must never do: touch the device while Neti is down, or before it is known who is a member.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Final
 
 from neti import log
 from neti.agent.core import Core
+from neti.agent.handshakes import EVERY
 from neti.agent.journal import Journal
+from neti.agent.reckoning import Reckoning
 from neti.dataplane.wireguard import DEVICE
 from neti.dataplane.wireguard.tunnel import ANOTHER_KEY, Kind, WholeTunnel
 from neti.errors import DataplaneError, DeviceMissing
-from neti.model import Encrypt, Member, Road
+from neti.model import Road
 from neti.model.wireguard_key import PrivateKey, PublicKey
 from neti.ruleset.desired import Membership
-from neti.ruleset.held_peers import HeldPeers, overlay_of
+from neti.ruleset.held_peers import overlay_of
 from neti.ruleset.peers import (
     Change,
-    Device,
-    Peer,
     PeerState,
     RemovePeer,
     UpdatePeer,
 )
 from neti.ruleset.roads import (
     KEEPALIVE,
-    THREE_ATTEMPTS,
-    Heard,
-    asked_between,
-    peer_of,
-    road_of,
     tunnel_for,
 )
 from neti.ruleset.surroundings import Surroundings, Tunnel
-from neti.ruleset.turns import Turns
 from neti.words import counted, some
 
-_EVERY: Final = 60.0  # seconds between two looks at the device, if nobody is waited for
-# Seconds until the first look at somebody who is waited for; each pause is twice as long. Until a
-# handshake is seen, which takes one round trip, a new member is reached in the clear.
-_FIRST: Final = 0.05
-_COST: Final = 20.0  # a pause is at least so many times as long as a look takes
 _NO_PROGRAM: Final = "this agent has no door to a WireGuard device"
 
 
@@ -63,12 +51,7 @@ class Roads:
         self._awaited: IPv4Address | None = None  # the own overlay address for which to look anew
         self._up = False  # whether the device is there, and as it should be
         self._of: Membership | None = None  # whose roads these are
-        self._held = HeldPeers()
-        self._turns = Turns(seconds=THREE_ATTEMPTS)
-        self._heard: dict[PublicKey, Heard] = {}
-        self._states: Mapping[PublicKey, PeerState] = {}
-        self._pause = _EVERY
-        self._cost = 0.0
+        self._reckoning = Reckoning(core)
         self._private: PrivateKey | None = None  # which the device was given last
         self._in_the_way = True  # whether an earlier run may have left a device here
 
@@ -92,7 +75,7 @@ class Roads:
         if not self._up or not members.known:
             return
         anew = self._of is not members
-        changes, roads = self._reckon(self._everybody() if anew else touched)
+        changes, roads = self._reckoning.reckon(self._reckoning.everybody() if anew else touched)
         self._of = members
         if changes and not self._apply(changes):
             return
@@ -140,11 +123,13 @@ class Roads:
         try:
             door = self._door()
             if not was_up:
-                self._note(door.device())
+                self._reckoning.handshakes.note(door.device())
                 self._of, self._up = core.members, True
-                _, roads = self._reckon(self._everybody())
+                _, roads = self._reckoning.reckon(self._reckoning.everybody())
             subnet = core.settings.overlay_subnet
-            said = door.put_right(private, tunnel.port, tunnel.mtu, subnet, self._held.wished())
+            said = door.put_right(
+                private, tunnel.port, tunnel.mtu, subnet, self._reckoning.held.wished()
+            )
         except DataplaneError as error:
             self._lost(error)
             return ""
@@ -154,14 +139,16 @@ class Roads:
             self._shake_hands()
             if not self._up:
                 return ""
-        self._cost = core.now() - started
-        self._note(door.seen)
+        cost = core.now() - started
+        self._reckoning.handshakes.note(door.seen)
         core.problems.clear("encryption_missing")
         core.problems.clear("encryption_device")
         core.timers.worked("roads")
         if not was_up:
             log.info("road_up", device=door.kind, port=tunnel.port, mtu=tunnel.mtu)
             self._go(roads)
+        self._reckoning.handshakes.looked(self._reckoning.held.peers.values(), cost)
+        self._look_soon()
         self._heed()
         return f"{DEVICE}: {', '.join(said)}" if said and was_up else ""
 
@@ -174,14 +161,14 @@ class Roads:
     def look(self) -> str:
         """The timer "roads": who has shaken hands, who does not answer any more, and whether the
         device is as it was left. Returns what it was not."""
-        self._core.soon("roads", _EVERY)
+        self._core.soon("roads", EVERY)
         self._journal.take_changes()
         self.follow()
         return self.put_right()
 
     def settled(self) -> None:
         """After each transaction: peers go to which the kernel's table does not lead any more."""
-        core, held = self._core, self._held
+        core, held = self._core, self._reckoning.held
         if not held.leaving or core.down.asked:
             return
         led = core.members.elements.kernel["tunnel_peers"]
@@ -194,7 +181,7 @@ class Roads:
             return
         for key in gone:
             held.leaving.pop(key, None)
-            self._heard.pop(key, None)
+            self._reckoning.handshakes.forget(key)
 
     def in_kernel(self) -> None:
         """The kernel has the whole table. Where nothing is encrypted it does not lead to a device,
@@ -209,7 +196,7 @@ class Roads:
             log.warning("road_not_removed", what=str(error))
             return
         self._in_the_way = False
-        self._held = HeldPeers()
+        self._reckoning.let_go()
         for code in ("encryption_missing", "encryption_device", "encryption_silent"):
             core.problems.clear(code)
 
@@ -217,7 +204,8 @@ class Roads:
         """``neti down``: nothing of ours stays in the kernel. Raises DataplaneError."""
         if self._core.out.tunnel is not None and (self._core.own_key.wanted or self._in_the_way):
             self._core.out.tunnel.remove()
-        self._up, self._held = False, HeldPeers()
+        self._up = False
+        self._reckoning.let_go()
 
     # --- what it knows ---
 
@@ -235,20 +223,17 @@ class Roads:
     @property
     def states(self) -> Mapping[PublicKey, PeerState]:
         """What the device had at the last look."""
-        return self._states
+        return self._reckoning.handshakes.states
 
     def last_handshake(self, host_id: str) -> float | None:
         """Unix seconds."""
-        peer = self._held.peers.get(host_id)
-        state = self._states.get(peer.key) if peer is not None else None
+        peer = self._reckoning.held.peers.get(host_id)
+        state = self.states.get(peer.key) if peer is not None else None
         return state.handshake if state is not None else None
 
     def silent(self) -> list[str]:
         """Members that must be reached through the tunnel, and do not answer there."""
-        members = self._core.members
-        if not members.requires:
-            return []
-        return [i for i, road in members.roads.items() if self._is_silent(i, road)]
+        return self._reckoning.silent()
 
     # --- within: the device ---
 
@@ -275,8 +260,8 @@ class Roads:
         self._apply(
             [
                 UpdatePeer(key, keepalive=seconds)
-                for key, peer in self._held.wished().items()
-                if not self._turns.waits(self._held.owners.get(key, ""))
+                for key, peer in self._reckoning.held.wished().items()
+                if not self._reckoning.handshakes.waits(self._reckoning.held.owners.get(key, ""))
                 for seconds in (0, KEEPALIVE, peer.keepalive)
             ]
         )
@@ -295,85 +280,12 @@ class Roads:
 
     def _let_go(self) -> None:
         self._up, self._of = False, None
-        self._held, self._heard, self._states = HeldPeers(), {}, {}
-        self._turns = Turns(seconds=THREE_ATTEMPTS)
+        self._reckoning.let_go()
         members = self._core.members
         for host_id in list(members.roads):
             members.goes_by(host_id, None)
 
     # --- within: who goes by which road ---
-
-    def _everybody(self) -> list[str]:
-        members = self._core.members
-        return list({**members.fleet.members, **members.roads, **self._held.peers})
-
-    def _reckon(self, ids: Iterable[str]) -> tuple[list[Change], dict[str, Road | None]]:
-        """What changes on the device for these, and the road of each of them then."""
-        held, changes = self._held, list[Change]()
-        roads: dict[str, Road | None] = {}
-        waiting = list(ids)
-        for host_id in waiting:
-            before, wish = held.peers.get(host_id), self._wish(host_id)
-            if wish is None:
-                self._turns.end(host_id)
-                held.take(host_id)
-            elif wish != before:
-                if before is not None and before.key != wish.key:
-                    self._heard.pop(wish.key, None)
-                loser = held.owners.get(wish.key)
-                if loser is not None and loser != host_id:
-                    held.take(loser, but=wish.key)
-                    waiting.append(loser)
-                changes.append(held.give(host_id, wish))
-                if wish.keepalive:
-                    again = self._turns.tries_again(host_id)
-                    self._pause = min(self._pause, THREE_ATTEMPTS) if again else _FIRST
-                    self._look_soon()
-            roads[host_id] = self._road(host_id, wish)
-        return changes, roads
-
-    def _asked_of(self, member: Member) -> Encrypt:
-        core = self._core
-        return asked_between(member, host=core.host, sites=core.settings.sites)
-
-    def _wish(self, host_id: str) -> Peer | None:
-        core, fleet, tunnel = self._core, self._core.members.fleet, self._tunnel
-        member, key = fleet.members.get(host_id), fleet.keys.get(host_id)
-        if tunnel is None or member is None or key is None or host_id == core.host.id:
-            return None
-        if not self._asked_of(member).encrypts or key == core.own_key.public():
-            return None
-        return peer_of(
-            member,
-            key,
-            host=core.host,
-            sites=core.settings.sites,
-            port=tunnel.port,
-            tried=self._tries(host_id, key),
-        )
-
-    def _tries(self, host_id: str, key: PublicKey) -> bool:
-        if self._answers(key):
-            self._turns.end(host_id)
-            return False
-        return self._turns.begin(host_id, now=self._core.now())
-
-    def _answers(self, key: PublicKey) -> bool:
-        heard = self._heard.get(key)
-        return heard is not None and heard.answers(self._core.now())
-
-    def _road(self, host_id: str, peer: Peer | None) -> Road | None:
-        """None: as of a member without a key."""
-        members = self._core.members
-        member = members.fleet.members.get(host_id)
-        if member is None or peer is None:
-            return None
-        return road_of(
-            self._asked_of(member),
-            requires=members.requires,
-            peer=True,
-            shaken=self._answers(peer.key),
-        )
 
     def _go(self, roads: Mapping[str, Road | None]) -> None:
         members = self._core.members
@@ -383,41 +295,16 @@ class Roads:
 
     # --- within: handshakes ---
 
-    def _note(self, device: Device | None) -> None:
-        """What was heard of peers. Of one that the device did not have nothing was."""
-        now, self._states = self._core.now(), device.peers if device is not None else {}
-        before = self._heard
-        self._heard = {
-            key: before[key].then(state, now) if key in before else Heard.first(state, now)
-            for key, state in self._states.items()
-        }
-
     def _heed(self) -> None:
-        """Those who have answered, and those who do not any more. The next look is soon as long as
-        an answer is waited for, but less and less so."""
-        held = self._held
-        answering = [self._answers(peer.key) for peer in held.peers.values()]
-        self._pause = _EVERY if all(answering) else min(2 * self._pause, _EVERY)
-        now = self._core.now()
-        if any(one.doubted is not None and one.answers(now) for one in self._heard.values()):
-            self._pause = min(self._pause, THREE_ATTEMPTS)
-        self._look_soon()
+        """Those who have answered, those who do not any more, and whose turn it is."""
         self._name_silent()
-        self._turns.pass_on(now=now)
-        other = [i for i, p in held.peers.items() if self._has_changed(i, p)]
-        changes, roads = self._reckon(other)
+        self._reckoning.handshakes.pass_on()
+        changes, roads = self._reckoning.reckon(self._reckoning.changed())
         if not changes or self._apply(changes):
             self._go(roads)
 
-    def _has_changed(self, host_id: str, peer: Peer) -> bool:
-        """Whether it has answered, does not any more, or has its turn, and the peer is not so."""
-        turns = self._turns
-        if self._answers(peer.key):
-            return bool(peer.keepalive) or host_id in turns
-        return host_id not in turns or turns.tries(host_id) != bool(peer.keepalive)
-
     def _look_soon(self) -> None:
-        self._core.soon("roads", max(self._pause, _COST * self._cost))
+        self._core.soon("roads", self._reckoning.handshakes.pause)
 
     def _name_silent(self) -> None:
         """Those who must be reached through the tunnel, and do not answer there."""
@@ -431,12 +318,3 @@ class Roads:
                 f"open UDP port {core.settings.tunnel_port} between the sites, both ways; "
                 "neti verify ID",
             )
-
-    def _is_silent(self, host_id: str, road: Road) -> bool:
-        peer = self._held.peers.get(host_id)
-        if road is not Road.REQUIRED or peer is None:
-            return False
-        heard, now = self._heard.get(peer.key), self._core.now()
-        if heard is None or heard.answers(now) or self._turns.untried(host_id):
-            return False
-        return now - heard.since >= THREE_ATTEMPTS

@@ -1,0 +1,113 @@
+"""What is heard of WireGuard peers: who answers, who is tried, and when to look again.
+
+Must never do: touch the device, or decide by which road a member is reached.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+from neti.model.wireguard_key import PublicKey
+from neti.ruleset.peers import Device, Peer, PeerState
+from neti.ruleset.roads import THREE_ATTEMPTS, Heard
+from neti.ruleset.turns import Turns
+
+EVERY: Final = 60.0  # seconds between two looks at the device, if nobody is waited for
+# Seconds until the first look at somebody who is waited for; each pause is twice as long. Until a
+# handshake is seen, which takes one round trip, a new member is reached in the clear.
+_FIRST: Final = 0.05
+_COST: Final = 20.0  # a pause is at least so many times as long as a look takes
+
+
+class Handshakes:
+    """Not thread-safe: the loop's thread owns it. ``now``: monotonic seconds."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._turns = Turns(seconds=THREE_ATTEMPTS)
+        self._heard: dict[PublicKey, Heard] = {}
+        self._pause = EVERY
+        self._cost = 0.0
+        self.states: Mapping[PublicKey, PeerState] = {}  # what the device had at the last look
+
+    # --- what the device says ---
+
+    def note(self, device: Device | None) -> None:
+        """Of a peer that the device did not have nothing was heard."""
+        now, self.states = self._now(), device.peers if device is not None else {}
+        before = self._heard
+        self._heard = {
+            key: before[key].then(state, now) if key in before else Heard.first(state, now)
+            for key, state in self.states.items()
+        }
+
+    def forget(self, key: PublicKey) -> None:
+        """Its peer is gone, or becomes another's."""
+        self._heard.pop(key, None)
+
+    def forget_all(self) -> None:
+        """There is no device any more."""
+        self._heard, self.states = {}, {}
+        self._turns = Turns(seconds=THREE_ATTEMPTS)
+
+    # --- who answers ---
+
+    def answers(self, key: PublicKey) -> bool:
+        heard = self._heard.get(key)
+        return heard is not None and heard.answers(self._now())
+
+    def is_silent(self, host_id: str, key: PublicKey) -> bool:
+        """It was tried for long enough to be called so."""
+        heard, now = self._heard.get(key), self._now()
+        if heard is None or heard.answers(now) or self._turns.untried(host_id):
+            return False
+        return now - heard.since >= THREE_ATTEMPTS
+
+    # --- who is tried ---
+
+    def tries(self, host_id: str, key: PublicKey) -> bool:
+        """Whether it is sent something until it answers."""
+        if self.answers(key):
+            self._turns.end(host_id)
+            return False
+        return self._turns.begin(host_id, now=self._now())
+
+    def waits(self, host_id: str) -> bool:
+        """For its turn to be tried."""
+        return self._turns.waits(host_id)
+
+    def end(self, host_id: str) -> None:
+        """It has no peer any more."""
+        self._turns.end(host_id)
+
+    def pass_on(self) -> None:
+        """Turns that have lasted long enough are others'."""
+        self._turns.pass_on(now=self._now())
+
+    def has_changed(self, host_id: str, peer: Peer) -> bool:
+        """Whether it has answered, does not any more, or has its turn, and the peer is not so."""
+        turns = self._turns
+        if self.answers(peer.key):
+            return bool(peer.keepalive) or host_id in turns
+        return host_id not in turns or turns.tries(host_id) != bool(peer.keepalive)
+
+    # --- when to look again ---
+
+    def looked(self, peers: Collection[Peer], cost: float) -> None:
+        """At all of these. The next look is soon as long as an answer is waited for, but less and
+        less so. ``cost``: how many seconds it took."""
+        self._cost = cost
+        answering = [self.answers(peer.key) for peer in peers]
+        self._pause = EVERY if all(answering) else min(2 * self._pause, EVERY)
+        now = self._now()
+        if any(one.doubted is not None and one.answers(now) for one in self._heard.values()):
+            self._pause = min(self._pause, THREE_ATTEMPTS)
+
+    def await_answer(self, host_id: str) -> None:
+        """Its peer is told to try it."""
+        again = self._turns.tries_again(host_id)
+        self._pause = min(self._pause, THREE_ATTEMPTS) if again else _FIRST
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next look."""
+        return max(self._pause, _COST * self._cost)
