@@ -10,7 +10,7 @@ Must never do: touch the device while Neti is down, or before it is known who is
 
 from collections.abc import Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from neti import log
@@ -19,7 +19,7 @@ from neti.agent.handshakes import EVERY
 from neti.agent.journal import Journal
 from neti.agent.reckoning import Reckoning
 from neti.dataplane.wireguard import DEVICE
-from neti.dataplane.wireguard.tunnel import ANOTHER_KEY, Kind, WholeTunnel
+from neti.dataplane.wireguard.tunnel import Kind, WholeTunnel
 from neti.errors import DataplaneError, DeviceMissing
 from neti.model import Road
 from neti.model.wireguard_key import PrivateKey, PublicKey
@@ -52,7 +52,8 @@ class Roads:
         self._up = False  # whether the device is there, and as it should be
         self._of: Membership | None = None  # whose roads these are
         self._reckoning = Reckoning(core)
-        self._private: PrivateKey | None = None  # which the device was given last
+        # What the device was to be at the last look: its key, this host's end, the subnet.
+        self._asked: tuple[PrivateKey, Tunnel, IPv4Network] | None = None
         self._in_the_way = True  # whether an earlier run may have left a device here
 
     # --- what is told ---
@@ -133,9 +134,8 @@ class Roads:
         except DataplaneError as error:
             self._lost(error)
             return ""
-        before, self._private = self._private, private
-        if was_up and before not in (None, private):
-            said = tuple(one for one in said if one != ANOTHER_KEY)
+        before, self._asked = self._asked, (private, tunnel, subnet)
+        if was_up and before is not None and before[0] != private:
             self._shake_hands()
             if not self._up:
                 return ""
@@ -150,7 +150,9 @@ class Roads:
         self._reckoning.handshakes.looked(self._reckoning.held.peers.values(), cost)
         self._look_soon()
         self._heed()
-        return f"{DEVICE}: {', '.join(said)}" if said and was_up else ""
+        # What is asked for now and was not at the last look is nobody else's doing.
+        left = was_up and before in (None, self._asked)
+        return f"{DEVICE}: {', '.join(said)}" if said and left else ""
 
     def _stands(self, tunnel: Tunnel) -> bool:
         try:

@@ -438,6 +438,22 @@ def test_a_peer_that_another_program_took_out_is_back_within_a_minute(there: Wor
     assert first.status()["drift"]["repairs"] == 1
 
 
+def test_what_the_agent_itself_asks_anew_is_no_repair(there: World) -> None:
+    """As with another MTU of the uplink: some of them within a minute would be a fight."""
+    first, second = pair(there)
+    shake(there, first, second)
+    for mtu in (1400, 1300, 1400):
+        sites = {n: replace(each, mtu=mtu) for n, each in first.settings.sites.items()}
+        first.new_settings = replace(first.settings, sites=sites)
+        first.ask("reload")
+        there.pass_time(1.0)
+        link = first.tunnel.road.held.link
+        assert link is not None
+        assert link.mtu == mtu - 80
+    assert first.status()["drift"]["repairs"] == 0
+    assert "fight" not in first.problems()
+
+
 def test_one_that_never_answers_costs_a_look_a_minute(there: World) -> None:
     first, _ = pair(there)
     for _ in range(10):

@@ -26,7 +26,6 @@ from neti.ruleset.peers import Change, Device, Peer, RemovePeer, SetPeer, Update
 # Seconds. If it takes longer to start, it has started by the time it is asked again.
 _TO_START: Final = 1.0
 Kind = Literal["module", "wireguard-go"]
-ANOTHER_KEY: Final = "its key is another"  # so it is, too, when the agent has a new one
 NEITHER: Final = (
     "this kernel has no WireGuard module, and no wireguard-go answers: install the package "
     "wireguard-go, then systemctl start neti-wireguard.socket; if it is installed, look at "
@@ -238,7 +237,7 @@ def _answering(door: WireGuard) -> Device:
 def _of_device(device: Device, public: PublicKey, port: int) -> list[str]:
     said = []
     if device.public_key != public:
-        said.append("its key is missing" if device.public_key is None else ANOTHER_KEY)
+        said.append("its key is missing" if device.public_key is None else "its key is another")
     if device.port != port:
         said.append(f"its UDP port is {device.port} and not {port}")
     if device.fwmark != FWMARK:
