@@ -307,11 +307,13 @@ def test_wireguard_go_is_started_by_asking_where_something_listens_for_it() -> N
     assert with_module.kind == "module"
 
 
-def test_another_programs_link_of_that_name_is_left_alone() -> None:
+@pytest.mark.parametrize(("kind", "owner"), [("dummy", None), ("tun", 1000)])
+def test_another_programs_link_of_that_name_is_left_alone(kind: str, owner: int | None) -> None:
     tunnel = MemoryTunnel(lambda: 0.0)
-    theirs = Road(road.Link(7, DEVICE, "dummy", 1500, up=True, src_valid_mark=False))
+    link = road.Link(7, DEVICE, kind, 1500, up=True, src_valid_mark=False, owner=owner)
+    theirs = Road(link)
     tunnel.road.held = theirs
-    with pytest.raises(DataplaneError, match="another program's, of kind dummy"):
+    with pytest.raises(DataplaneError, match=f"another program's, of kind {kind}"):
         tunnel.put_right(KEY, PORT, MTU, SUBNET, {})
     assert tunnel.remove() is False
     assert tunnel.road.read() == theirs
@@ -322,8 +324,10 @@ def test_a_link_for_which_nobody_answers_is_named() -> None:
     tunnel = MemoryTunnel(lambda: 0.0, module=False)
     tunnel.road.start()
     tunnel.wireguard.vanish()
+    before = tunnel.road.read()
     with pytest.raises(DeviceMissing, match=r"systemctl restart neti-wireguard\.service"):
         tunnel.put_right(KEY, PORT, MTU, SUBNET, {})
+    assert tunnel.road.read() == before  # it may be another program's
 
 
 def test_a_device_that_refuses_is_gone_on_with_where_it_was() -> None:

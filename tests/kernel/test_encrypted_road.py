@@ -218,6 +218,10 @@ def test_what_others_have_stays(net: Net) -> None:
     assert net.inside(net.host, way_out.remove_device) is False
     assert link(net).kind == "veth"
     assert not link(net).usable
+    ip(net, "link delete neti0")
+    ip(net, "tuntap add neti0 mode tun user 1000")
+    assert net.inside(net.host, road.delete_link) is False
+    assert "of kind tun, made for the user with uid 1000" in link(net).faults(1380)[0]
 
 
 def test_a_change_of_the_overlay_subnet_leaves_no_former_route(net: Net) -> None:

@@ -94,9 +94,10 @@ def _encryption(core: Core) -> Iterator[Problem]:
         have = counted(count, "member has", "members have")
         yield problem(
             "encryption_one_sided",
-            f"{have} a WireGuard key, so neti.yml encrypts there, and it does not on this host: "
-            "who requires encryption refuses this host → the same 'encrypt' on all hosts; before "
-            "'off', 'prefer' on all",
+            f"{have} a WireGuard key, so neti.yml encrypts there, and it does not on this host. "
+            "With 'prefer' this host is reached in the clear, as always while that is rolled out; "
+            "who requires encryption refuses it → the same 'encrypt' on all hosts; before 'off', "
+            "'prefer' on all",
         )
 
 

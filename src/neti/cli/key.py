@@ -64,8 +64,8 @@ def revoke(host_id: str, config: Path, as_json: bool, public_key: str | None) ->
     """End the WireGuard key of a host, from an operator's machine.
 
     For a private key that somebody else may know. Nobody can register with it any more, nor the
-    host itself: a host that is registered makes another one at once, and its peers drop this one
-    when they read that, after three seconds at the latest, whatever the host's record says then.
+    host itself. Its peers drop this key after three seconds at the latest, whatever the host does
+    or its record says then. The agent of a host that is registered makes another one at once, and
     TCP connections go on. A host that is off makes another one when it is back. The host keeps its
     overlay address.
 
@@ -96,7 +96,10 @@ def revoke(host_id: str, config: Path, as_json: bool, public_key: str | None) ->
         return
     say(f"nobody can register with {revoked}, the public key of {host_id}, any more")
     if is_there:
-        say(f"{host_id} makes another one now, and peers drop this one when they read that")
+        say(
+            f"peers drop it within three seconds, whatever {host_id} does; the agent there makes "
+            "another one at once"
+        )
         say(command("→ neti lookup", host_id))
     else:
         say(

@@ -237,8 +237,8 @@ def _end(shown: Preview) -> Iterator[str]:
     if shown.let_in:
         yield ""
         yield (
-            "Not listed, because everybody who came there is now let in, as a member, by "
-            f"open_ports or as the tunnel: {', '.join(shown.let_in)}."
+            f"Not listed: {', '.join(shown.let_in)}. Everybody who came there is let in by now: "
+            "they are members, open_ports lets them in, or it is the tunnel's own port."
         )
     if shown.accepted:
         yield ""

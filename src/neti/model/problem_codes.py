@@ -128,8 +128,9 @@ _KINDS: Final = (
     ),
     _warning(
         "encryption_one_sided",
-        "Other members have a WireGuard key, so their neti.yml encrypts, and this host's does not: "
-        "members that require encryption refuse this host",
+        "Other members have a WireGuard key, so their neti.yml encrypts, and this host's does not. "
+        "That is so while `prefer` is rolled out, and members that prefer reach this host in the "
+        "clear; those that require encryption refuse it",
         "The same `encrypt` in neti.yml on all hosts; on the way back `encrypt: prefer` on all "
         "of them before the first one says `off`",
     ),

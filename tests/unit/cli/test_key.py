@@ -52,7 +52,7 @@ def test_revoking_says_what_comes_of_it(config: Path, tmp_path: Path) -> None:
         told = run(config, "revoke", "a")
         assert told.exit_code == 0, told.output
         assert f"nobody can register with {KEY}, the public key of a, any more" in told.stdout
-        assert "peers drop this one when they read that" in told.stdout
+        assert "peers drop it within three seconds, whatever a does" in told.stdout
         again = run(config, "revoke", "a")
         assert again.exit_code == 1
         assert "nothing was changed" in again.stderr

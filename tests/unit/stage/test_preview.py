@@ -224,7 +224,7 @@ def test_what_open_ports_lets_in_by_now_is_named_once_and_not_listed(
     found = rows(kept, seen_by)
     assert {str(source.address) for row in found for source in row.top} == left
     text = "\n".join(lines(document(kept, seen_by)))
-    assert ("by open_ports or as the tunnel: 8080/tcp." in text) is (not left)
+    assert ("Not listed: 8080/tcp. Everybody who came there is let in by now" in text) is (not left)
 
 
 def test_members_that_are_let_in_by_now_do_not_hide_who_is_not() -> None:

@@ -67,7 +67,8 @@ _NEW_ROUTE, _DELETE_ROUTE = 24, 25
 _NLM_F_REPLACE: Final = 0x100
 _IFINFO: Final = struct.Struct("=BxHiII")
 _UP: Final = 1
-_IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_AF_SPEC, _INFO_KIND = 3, 4, 18, 26, 1
+_IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_AF_SPEC = 3, 4, 18, 26
+_INFO_KIND, _INFO_DATA, _TUN_OWNER = 1, 2, 1
 _INET_CONF, _SRC_VALID_MARK = 1, 24
 _RTMSG: Final = struct.Struct("=BBBBBBBBI")
 _SCOPE_LINK, _UNICAST, _DST, _OIF = 253, 1, 1, 4
@@ -78,7 +79,8 @@ _KINDS: Final = frozenset({"wireguard", "tun"})
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """``kind``: "wireguard", "tun" for wireguard-go's, or what another program made."""
+    """``kind``: "wireguard", "tun" for wireguard-go's, or what another program made. ``owner``: the
+    uid of the user for whom root made a "tun", which is never so of wireguard-go's."""
 
     index: int
     name: str
@@ -86,14 +88,17 @@ class Link:
     mtu: int
     up: bool
     src_valid_mark: bool
+    owner: int | None = None
 
     @property
     def usable(self) -> bool:
-        return self.kind in _KINDS
+        return self.kind in _KINDS and self.owner is None
 
     def faults(self, mtu: int) -> tuple[str, ...]:
         if not self.usable:
-            return (f"{self.name} is another program's, of kind {self.kind or 'unknown'}",)
+            whose = "" if self.owner is None else f", made for the user with uid {self.owner}"
+            kind = f"of kind {self.kind or 'unknown'}{whose}"
+            return (f"{self.name} is another program's, {kind}",)
         found = []
         if self.mtu != mtu:
             found.append(f"its MTU is {self.mtu} and not {mtu}")
@@ -269,7 +274,9 @@ def _link(kernel: NetlinkSocket, name: str) -> Link | None:
         raise
     _, _, index, flags, _ = _IFINFO.unpack_from(body)
     held = dict(attributes(body[_IFINFO.size :]))
-    kind = dict(attributes(held.get(_IFLA_LINKINFO, b""))).get(_INFO_KIND, b"")
+    info = dict(attributes(held.get(_IFLA_LINKINFO, b"")))
+    kind = info.get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
+    made = dict(attributes(info.get(_INFO_DATA, b""))) if kind == "tun" else {}
     families = dict(attributes(held.get(_IFLA_AF_SPEC, b"")))
     # Here an array of all settings, in the order of their numbers, which begin at 1.
     settings = dict(attributes(families.get(socket.AF_INET, b""))).get(_INET_CONF, b"")
@@ -277,8 +284,9 @@ def _link(kernel: NetlinkSocket, name: str) -> Link | None:
     return Link(
         index=index,
         name=name,
-        kind=kind.rstrip(b"\0").decode(errors="replace"),
+        kind=kind,
         mtu=number(held.get(_IFLA_MTU)),
         up=bool(flags & _UP),
         src_valid_mark=bool(number(settings[at : at + 4])),
+        owner=number(made[_TUN_OWNER]) if _TUN_OWNER in made else None,
     )

@@ -125,11 +125,14 @@ class WholeTunnel:
         if link is None:
             self._make()
         elif not link.usable:
-            raise DataplaneError(f"the link {said[0]}: rename it or take it out")
+            raise DataplaneError(
+                f"the link {said[0]}: give it another name there, or take it out with ip link "
+                f"delete {DEVICE}"
+            )
+        door = self._door()
+        device = _answering(door)  # before the link is touched, which may be another program's
         if said:
             self._links.set_link(mtu)
-        door = self._door()
-        device = _answering(door)
         public = self._public(private)
         if differs := _of_device(device, public, port):
             door.configure(private, port)
@@ -225,8 +228,10 @@ def _answering(door: WireGuard) -> Device:
     device = door.device()
     if device is None:
         raise DeviceMissing(
-            f"there is a link {DEVICE}, and no wireguard-go answers for it: "
-            "systemctl restart neti-wireguard.service"
+            f"there is a link {DEVICE} of kind tun, and no wireguard-go answers for it: systemctl "
+            "restart neti-wireguard.service; if that does not help, it is another program's, which "
+            f"sudo grep -l {DEVICE} /proc/[0-9]*/fdinfo/* names: give it another name there, or "
+            f"take it out with ip link delete {DEVICE}"
         )
     return device
 
