@@ -51,6 +51,7 @@ class Roads:
         self._awaited: IPv4Address | None = None  # the own overlay address for which to look anew
         self._up = False  # whether the device is there, and as it should be
         self._of: Membership | None = None  # whose roads these are
+        self._beside: PublicKey | None = None  # this host's key then: nobody has a peer by that one
         self._reckoning = Reckoning(core)
         # What the device was to be at the last look: its key, this host's end, the subnet.
         self._asked: tuple[PrivateKey, Tunnel, IPv4Network] | None = None
@@ -75,9 +76,9 @@ class Roads:
             return
         if not self._up or not members.known:
             return
-        anew = self._of is not members
+        anew = self._of is not members or self._beside != core.own_key.public()
         changes, roads = self._reckoning.reckon(self._reckoning.everybody() if anew else touched)
-        self._of = members
+        self._of, self._beside = members, core.own_key.public()
         if changes and not self._apply(changes):
             return
         self._go(roads)
@@ -125,7 +126,7 @@ class Roads:
             door = self._door()
             if not was_up:
                 self._reckoning.handshakes.note(door.device())
-                self._of, self._up = core.members, True
+                self._of, self._beside, self._up = core.members, core.own_key.public(), True
                 _, roads = self._reckoning.reckon(self._reckoning.everybody())
             subnet = core.settings.overlay_subnet
             said = door.put_right(

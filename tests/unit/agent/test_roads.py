@@ -351,6 +351,22 @@ def test_a_member_with_a_new_key_has_one_peer(there: World) -> None:
     assert device.public_key == key(second)
 
 
+def test_a_host_that_had_another_ones_key_reaches_it_with_its_own(there: World) -> None:
+    """As with a state folder that was copied: it makes another key, and then that one is a peer."""
+    first, second = pair(there)
+    private = second.running.core.own_key.private()
+    assert private is not None
+    folder = first.running.core.out.folder
+    first.stop()
+    folder.keep_private_key(private)
+    first.start()
+    there.pass_time(120)
+    assert key(first) != key(second)
+    assert peers(first) == {key(second): (overlay(second),)}
+    shake(there, first, second)
+    assert road(first, second) is road(second, first) is Road.PREFERRED
+
+
 def test_a_key_that_two_records_say_stays_with_whom_the_registry_names(there: World) -> None:
     first, second = pair(there)
     first.stop()
