@@ -28,6 +28,7 @@ from neti.model.gateways import GatewayPorts
 from neti.model.settings import Settings
 from neti.ruleset import policy_gateway
 from neti.ruleset.gateways import GatewayMaps, HostMaps, Passage
+from neti.ruleset.objects import SPARED
 from neti.ruleset.peers import Peer
 from neti.ruleset.policy import structure
 from neti.ruleset.policy_gateway import GatewayEnd
@@ -144,10 +145,14 @@ class GatewayHost:
         for other in self.fleet.members:
             road = Road.PLAIN if other.site == self.me.site else Road.REQUIRED
             wished += elements_of(other, host=self.host, sites=self.fleet.sites, road=road)
+        spared = {(where, key) for where, key, value in wished if value == SPARED}
         for where, key, value in dict.fromkeys(wished):
+            if (where, key) in spared:
+                continue
             pair = f"{key} : {value}" if value and where == "overlay" else key
             lines.append(f"add element inet neti {where} {{ {pair} }}")
         lines.append("add element inet neti enforce { ipv4 : drop, ipv6 : drop }")
+        lines.append("add element inet neti require { ipv4, ipv6 }")
         lines += self._host_lines(maps)
         if relays:
             lines += self._gateway_lines(passage)
@@ -184,6 +189,10 @@ class GatewayHost:
             *_elements("gateway_direct", maps.direct),
             *_elements("gateway_public", maps.public),
         ]
+
+    def turns_hostile(self) -> None:
+        """It has no rules of its own any more."""
+        nft(self.name, "delete table inet neti")
 
     def link(self, state: str) -> None:
         ip(self.name, f"link set eth0 {state}")

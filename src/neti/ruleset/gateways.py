@@ -68,11 +68,12 @@ class GatewayMaps:
 
 
 class Passage:
-    """Of one site's point of view: the fleet at one moment, ``host`` included, by whatever order.
+    """The fleet at one moment, this host included, as one host sees it.
 
-    ``named``: the ids of each site's gateways, as configured. ``live``: of those, who is believed
-    to be. A gateway that is no member of that site, or has no public address for itself alone, does
-    not count as one.
+    ``named``: the ids of each site's gateways, as configured. ``live``: the ids of gateways that
+    are believed to be alive. One that is no member of that site, or has no public address, or the
+    same as another gateway, does not count as one. Members whose overlay address is not in
+    ``ports.subnet`` do not count at all.
     """
 
     def __init__(
@@ -83,17 +84,25 @@ class Passage:
         live: Collection[str],
         ports: GatewayPorts,
     ) -> None:
-        self._members = {m.id: m for m in sorted(members, key=lambda m: (m.overlay, m.id))}
+        every = sorted(members, key=lambda m: (m.overlay, m.id))
+        self._members = {m.id: m for m in every if m.overlay in ports.subnet}
         self._sites, self._live, self._ports = sites, live, ports
-        held = Counter(m.public for m in self._members.values())
-        self._alone = {m.id for m in self._members.values() if m.public and held[m.public] == 1}
+        candidates = [
+            Gateway(m.id, m.site, m.private, m.public)
+            for m in self._members.values()
+            if m.id in named.get(m.site, ()) and m.public is not None
+        ]
+        claimed = Counter(m.public for m in self._members.values() if m.public is not None)
+        # Who claims a gateway's address must not take its office away.
+        held = Counter(gateway.public for gateway in candidates)
+        usable = [gateway for gateway in candidates if held[gateway.public] == 1]
+        self._open = {gateway.id: gateway.public for gateway in usable}
+        for m in self._members.values():
+            if m.public is not None and claimed[m.public] == 1:
+                self._open[m.id] = m.public
         self._gateways: dict[str, list[Gateway]] = {}
-        for site, ids in named.items():
-            for id in sorted(set(ids) & self._alone):
-                found = self._members[id]
-                if found.site == site and found.public is not None:
-                    gateway = Gateway(id, site, found.private, found.public)
-                    self._gateways.setdefault(site, []).append(gateway)
+        for gateway in sorted(usable, key=lambda one: one.id):
+            self._gateways.setdefault(gateway.site, []).append(gateway)
 
     def gateways(self, site: str) -> tuple[Gateway, ...]:
         """Those that count, by id."""
@@ -103,11 +112,13 @@ class Passage:
         """The same whichever of the two asks."""
         if one.site == other.site:
             return Way.INSIDE
+        if not {one.id, other.id} <= self._members.keys():
+            return Way.NONE
         if self._linked(one.site, other.site):
             return Way.LINK
-        if not all(m.id in self._alone or self.gateways(m.site) for m in (one, other)):
+        if not all(m.id in self._open or self.gateways(m.site) for m in (one, other)):
             return Way.NONE
-        both = one.id in self._alone and other.id in self._alone
+        both = one.id in self._open and other.id in self._open
         return Way.DIRECT if both else Way.GATEWAY
 
     def endpoint(self, host: Host, member: Member) -> Endpoint | None:
@@ -116,8 +127,8 @@ class Passage:
         way = self.way(host, member)
         if way is Way.LINK:
             return Endpoint(member.private, self._ports.tunnel)
-        if way is Way.DIRECT and member.public is not None:
-            return Endpoint(member.public, self._ports.tunnel)
+        if way is Way.DIRECT:
+            return Endpoint(self._open[member.id], self._ports.tunnel)
         via = self._via(host) if way is Way.GATEWAY else None
         return Endpoint(via, self._ports.port(member.overlay)) if via is not None else None
 
@@ -125,7 +136,7 @@ class Passage:
         own = self._members.get(host.id)
         if own is None:
             return HostMaps()
-        if host.id not in self._alone:
+        if host.id not in self._open:
             mine = self.gateways(own.site)
             near = chosen(own.overlay, mine, self._live)
             return HostMaps(
@@ -140,20 +151,20 @@ class Passage:
     def at_gateway(self, gateway: Gateway) -> GatewayMaps:
         inside, own = {}, {}
         for member in self._members.values():
-            if member.site == gateway.site and member.id not in self._alone:
+            if member.site == gateway.site and member.id not in self._open:
                 inside[self._ports.port(member.overlay)] = member.private
                 # Two of one address: whose port it gets does not matter, as both lead back to it.
                 own[member.private] = self._ports.port(member.overlay)
         direct = {
-            self._ports.port(member.overlay): member.public
+            self._ports.port(member.overlay): self._open[member.id]
             for member in self._across(gateway.site)
-            if member.id in self._alone and member.public is not None
+            if member.id in self._open
         }
         return GatewayMaps(inside, own, direct, {public: port for port, public in direct.items()})
 
     def _via(self, host: Member | Host) -> IPv4Address | None:
         """One real address, because a route leads there."""
-        if host.id not in self._alone:
+        if host.id not in self._open:
             return next((gateway.private for gateway in self.gateways(host.site)), None)
         return next((gateway.public for gateway in self._others_gateways(host.site)), None)
 
@@ -162,7 +173,7 @@ class Passage:
 
     def _far(self, site: str) -> Iterator[tuple[int, IPv4Address]]:
         for member in self._across(site):
-            if member.id not in self._alone:
+            if member.id not in self._open:
                 through = chosen(member.overlay, self.gateways(member.site), self._live)
                 if through is not None:
                     yield self._ports.port(member.overlay), through.public
