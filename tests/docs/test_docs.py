@@ -130,6 +130,12 @@ def test_examples_use_options_that_there_are(page: Path) -> None:
         assert used <= options | {"--help"}, typed
 
 
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_begins_with_whom_it_is_for(page: Path) -> None:
+    """So that nobody reads on for nothing."""
+    assert page.read_text().splitlines()[2].startswith("For ")
+
+
 def _anchors(page: Path) -> set[str]:
     """What GitHub makes of the headings."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
