@@ -5,7 +5,8 @@ new entry take the new key over, and drop the former one with its session. Then 
 takes it too, and shakes hands with all of them (``Roads``). What is on its way meanwhile is lost:
 TCP repeats it. Killed anywhere, the next start registers with the key that is on disk.
 
-Must never do: make a new key that nobody can be told of.
+Must never do: make a new key that nobody can be told of, or one that is not on disk: the former one
+would be back with the next start.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from neti import log
 from neti.control.server import Request
+from neti.state.folder import KEY_FILE
 
 if TYPE_CHECKING:
     from neti.agent.core import Core
@@ -42,6 +44,13 @@ class Rotating:
             request.fail(
                 f"peers cannot be told of a new key now ({why}), so the present one stays: nothing "
                 "was changed\n→ neti status"
+            )
+            return
+        core.own_key.write_again()
+        if (unsaved := core.disk.unsaved(KEY_FILE)) is not None:
+            request.fail(
+                "the new key could not be kept, so the next start would publish the present one "
+                f"again ({unsaved}): nothing was changed\n→ make the state folder writable first"
             )
             return
         former = core.own_key.text

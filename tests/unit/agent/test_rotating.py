@@ -12,6 +12,8 @@ from neti.registry.memory import MemoryRegistry
 from neti.registry.revoked import RevokedKey
 from neti.ruleset.peers import UpdatePeer
 from neti.ruleset.roads import KEEPALIVE
+from neti.state.folder import StateFolder
+from neti.state.loaded import StateError
 
 
 @pytest.fixture(name="there")
@@ -77,6 +79,29 @@ def test_while_peers_cannot_be_told_the_key_stays(there: World) -> None:
     told = first.ask("rotate")
     assert "peers cannot be told of a new key now" in told["error"]
     assert key(first) == before
+
+
+def test_a_key_that_cannot_be_kept_is_not_made(
+    there: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start would publish the former one again, which somebody may know."""
+    first, second = pair(there)
+    before = key(first)
+
+    def full(*_: object) -> None:
+        raise StateError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StateFolder, "keep_private_key", full)
+        told = first.ask("rotate")
+    assert "the disk is full" in told["error"]
+    assert key(first) == before
+    there.pass_time(60)
+    assert "disk" not in first.problems()  # the present one is written again
+    assert "error" not in first.ask("rotate")
+    assert key(first) != before
+    there.pass_time(1.0)
+    assert set(peers(second)) == {key(first)}
 
 
 def test_a_host_that_encrypts_nothing_has_no_key_to_rotate(there: World) -> None:
