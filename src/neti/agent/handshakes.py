@@ -16,6 +16,10 @@ EVERY: Final = 60.0  # seconds between two looks at the device, if nobody is wai
 # handshake is seen, which takes one round trip, a new member is reached in the clear.
 _FIRST: Final = 0.05
 _COST: Final = 20.0  # a pause is at least so many times as long as a look takes
+# Where encryption is required, one that does not answer is cut off, and operators want to hear of
+# it: so seconds between two looks there, if they cost no more than a hundredth of the time.
+_OFTEN: Final = 5.0
+_COST_OFTEN: Final = 100.0
 
 
 class Handshakes:
@@ -58,8 +62,10 @@ class Handshakes:
     def is_silent(self, host_id: str, key: PublicKey) -> bool:
         """It was tried for long enough to be called so."""
         heard, now = self._heard.get(key), self._now()
-        if heard is None or heard.answers(now) or self._turns.untried(host_id):
+        if heard is None or self._turns.untried(host_id):
             return False
+        if heard.answers(now):
+            return heard.says_nothing(now)
         return now - heard.since >= THREE_ATTEMPTS
 
     # --- who is tried ---
@@ -92,12 +98,13 @@ class Handshakes:
 
     # --- when to look again ---
 
-    def looked(self, peers: Collection[Peer], cost: float) -> None:
+    def looked(self, peers: Collection[Peer], cost: float, *, often: bool) -> None:
         """At all of these. The next look is soon as long as an answer is waited for, but less and
-        less so. ``cost``: how many seconds it took."""
+        less so. ``cost``: how many seconds it took. ``often``: encryption is required."""
         self._cost = cost
+        every = min(EVERY, max(_OFTEN, _COST_OFTEN * cost)) if often and peers else EVERY
         answering = [self.answers(peer.key) for peer in peers]
-        self._pause = EVERY if all(answering) else min(2 * self._pause, EVERY)
+        self._pause = every if all(answering) else min(2 * self._pause, every)
         now = self._now()
         if any(one.doubted is not None and one.answers(now) for one in self._heard.values()):
             self._pause = min(self._pause, THREE_ATTEMPTS)

@@ -37,7 +37,8 @@ class Reckoning:
         return [host_id for host_id, peer in self.held.peers.items() if has_changed(host_id, peer)]
 
     def silent(self) -> list[str]:
-        """Members that must be reached through the tunnel, and do not answer there."""
+        """Members that must be reached through the tunnel, and do not answer there. Who is lost
+        does not answer anywhere."""
         members = self._core.members
         if not members.requires:
             return []
@@ -45,6 +46,7 @@ class Reckoning:
             host_id
             for host_id, road in members.roads.items()
             if road is Road.REQUIRED
+            and host_id not in members.fleet.lost
             and (peer := self.held.peers.get(host_id)) is not None
             and self.handshakes.is_silent(host_id, peer.key)
         ]

@@ -148,7 +148,8 @@ class Roads:
         if not was_up:
             log.info("road_up", device=door.kind, port=tunnel.port, mtu=tunnel.mtu)
             self._go(roads)
-        self._reckoning.handshakes.looked(self._reckoning.held.peers.values(), cost)
+        peers, often = self._reckoning.held.peers.values(), core.members.requires
+        self._reckoning.handshakes.looked(peers, cost, often=often)
         self._look_soon()
         self._heed()
         # What is asked for now and was not at the last look is nobody else's doing.

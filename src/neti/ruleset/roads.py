@@ -7,7 +7,7 @@ tunnel by which nothing was ever heard.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
@@ -22,6 +22,11 @@ from neti.ruleset.surroundings import Tunnel
 KEEPALIVE: Final = 25
 # WireGuard's REKEY_TIMEOUT is 5 seconds.
 THREE_ATTEMPTS: Final = 15
+# Seconds for which one that is sent something may say nothing. It says something after ten seconds
+# (KEEPALIVE_TIMEOUT); after five more the next handshake is begun, and repeated after five.
+UNANSWERED: Final = 20
+# What may go unanswered: an empty packet after what was received, and one after a handshake.
+_TWO_EMPTY: Final = 2 * 32
 # IPv6's header, UDP's and WireGuard's: less for IPv4, but a road may change.
 _OVERHEAD: Final = 80
 
@@ -90,16 +95,23 @@ def road_of(asked: Encrypt, *, requires: bool, peer: bool, shaken: bool) -> Road
 class Heard:
     """What is known of one peer. ``handshake``: when the last one was, by the device's clock, which
     can be set: only whether it changes counts. ``since``: monotonic seconds of the look at which
-    that was seen. ``doubted``: since when something is sent to it that it does not answer."""
+    that was seen. ``doubted``: since when something is sent to it that it does not answer, though
+    its session is over. ``received``, ``sent_by_then``: at the look at which the former had last
+    grown; ``asked``: since when something is sent to it and nothing comes."""
 
     handshake: float | None
     since: float
     sent: int
     doubted: float | None = None
+    received: int = 0
+    sent_by_then: int = 0
+    asked: float | None = None
 
     @classmethod
     def first(cls, state: PeerState, now: float) -> "Heard":
-        return cls(state.handshake, now, state.sent)
+        return cls(
+            state.handshake, now, state.sent, received=state.received, sent_by_then=state.sent
+        )
 
     def then(self, state: PeerState, now: float) -> "Heard":
         """After another look."""
@@ -108,10 +120,20 @@ class Heard:
         doubted, over = self.doubted, now - self.since >= SESSION_SECONDS
         if doubted is None and over and state.sent > self.sent:
             doubted = now
-        return Heard(self.handshake, self.since, state.sent, doubted)
+        known = replace(self, sent=state.sent, doubted=doubted)
+        if state.received != self.received:
+            return replace(known, received=state.received, sent_by_then=state.sent, asked=None)
+        if self.asked is None and state.sent - self.sent_by_then > _TWO_EMPTY:
+            return replace(known, asked=now)
+        return known
 
     def answers(self, now: float) -> bool:
         """It has, and there is no reason to believe that it does not any more. One to which nothing
         is sent stays as it was."""
         silent = self.doubted is not None and now - self.doubted >= THREE_ATTEMPTS
         return self.handshake is not None and not silent
+
+    def says_nothing(self, now: float) -> bool:
+        """For so long that it would have said something, were it reached. Sooner than ``answers``
+        gives it up: a peer that is only away for a moment keeps its road."""
+        return self.asked is not None and now - self.asked >= UNANSWERED

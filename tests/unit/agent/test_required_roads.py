@@ -10,8 +10,10 @@ from tests.unit.agent.test_roads import kernel, key, overlay, peers, road, shake
 
 from neti.model import Encrypt, Road
 from neti.model.settings import RegistryTLS
+from neti.model.wireguard_key import PublicKey
 from neti.registry.memory import MemoryRegistry
 from neti.ruleset.objects import Transaction
+from neti.state.folder import StateFolder
 
 TLS = RegistryTLS(ca=Path("/ca"), cert=Path("/cert"), key=Path("/key"))
 
@@ -118,6 +120,50 @@ def test_one_that_does_not_answer_is_named_and_stays_required(there: World) -> N
     assert [one.id for one in shown.unheard] == [second.host.id]
     shake(there, first, second)
     there.pass_time(60)
+    assert "encryption_silent" not in first.problems()
+
+
+def carry(box: Box, to: PublicKey, seconds: int, there: World, **count: int) -> None:
+    """Each second so many bytes."""
+    for _ in range(seconds):
+        box.tunnel.wireguard.carry(to, **count)
+        there.pass_time(1.0)
+
+
+def test_one_that_stops_answering_is_named_within_thirty_seconds_of_traffic(there: World) -> None:
+    """Its session is not over by then, and it keeps its road. Who is sent nothing is not missed,
+    and an empty packet asks for no answer."""
+    first = requiring(there)
+    second = there.started(2, "vpc", registry_tls=TLS)
+    there.pass_time(1.0)
+    shake(there, first, second)
+    to = key(second)
+    carry(first, to, 60, there, sent=96, received=32)
+    first.tunnel.wireguard.carry(to, sent=64)
+    carry(first, to, 40, there)
+    assert "encryption_silent" not in first.problems()
+    carry(first, to, 15, there, sent=96)
+    assert "encryption_silent" not in first.problems()
+    carry(first, to, 15, there, sent=96)
+    assert "encryption_silent" in first.problems()
+    assert kernel(first, second) == {"tunneled", "tunnel_peers"}
+    carry(first, to, 6, there, sent=96, received=32)
+    assert "encryption_silent" not in first.problems()
+
+
+def test_who_is_lost_is_not_called_silent(there: World) -> None:
+    """It does not answer anywhere."""
+    first = requiring(there)
+    second = there.started(2, "vpc", registry_tls=TLS)
+    there.pass_time(1.0)
+    shake(there, first, second)
+    session = StateFolder(second.settings.table_files_path).load("this machine").session
+    assert session is not None
+    to = key(second)
+    second.stop()
+    there.server.expire(session)
+    carry(first, to, 60, there, sent=96)
+    assert second.host.id in first.running.core.members.fleet.lost
     assert "encryption_silent" not in first.problems()
 
 

@@ -127,6 +127,13 @@ class MemoryWireGuard:
             state, peer=peer, handshake=at, received=state.received + 148, sent=state.sent + 92
         )
 
+    def carry(self, key: PublicKey, *, sent: int = 0, received: int = 0) -> None:
+        """So many bytes more, to and from a peer."""
+        state = self._peers[key]
+        self._peers[key] = replace(
+            state, sent=state.sent + sent, received=state.received + received
+        )
+
     def leads(self, address: IPAddress) -> PublicKey | None:
         """To which peer a packet for this address goes, and from which one such a source is
         taken."""
