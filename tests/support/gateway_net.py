@@ -12,13 +12,13 @@ import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from tests.support.netns import Net
+from tests.support.netns import Net, reaches
 from tests.support.tunnel_device import TunnelDevice, require_wireguard
 from tests.support.tunnel_net import ip, nft, sysctl
 
@@ -27,8 +27,8 @@ from neti.model import Encrypt, Host, Member, Road, Site
 from neti.model.gateways import GatewayPorts
 from neti.model.settings import Settings
 from neti.ruleset import policy_gateway
-from neti.ruleset.gateways import GatewayMaps, HostMaps, Passage
-from neti.ruleset.objects import SPARED
+from neti.ruleset.gateways import GatewayMaps, HostMaps, Passage, chosen
+from neti.ruleset.objects import SPARED, Structure
 from neti.ruleset.peers import Peer
 from neti.ruleset.policy import structure
 from neti.ruleset.policy_gateway import GatewayEnd
@@ -63,6 +63,7 @@ A, B, C = member("a", "ec2", 11, 11), member("b", "vpc", 11, 12), member("c", "l
 OPEN = member("open", "vpc", 21, 14, True)  # no gateway, and a public address of its own
 # The last address of the overlay: its port is the last one.
 LAST = member("last", "ec2", 12, 2**14 - 2)
+EVERY: Final = (EC2_1, EC2_2, VPC_1, VPC_2)
 NAMED: Final = {"ec2": ("ec2-1", "ec2-2"), "vpc": ("vpc-1", "vpc-2"), "lab": ("lab-1",)}
 GATEWAYS: Final = frozenset(itertools.chain.from_iterable(NAMED.values()))
 
@@ -90,6 +91,7 @@ class GatewayHost:
     fleet: "Fleet"
     live: frozenset[str] = GATEWAYS
     mtu: int = 1420
+    untracked: bool = True
 
     def __post_init__(self) -> None:
         self.wireguard = TunnelDevice(self.name, PORTS.tunnel, self.mtu)
@@ -117,11 +119,10 @@ class GatewayHost:
     def passage(self) -> Passage:
         return Passage(self.fleet.members, self.fleet.sites, NAMED, self.live, PORTS)
 
-    def load(self) -> None:
-        """The whole table, and WireGuard's peers."""
-        passage = self.passage()
-        maps = passage.at_host(self.host)
+    def structure(self) -> Structure:
+        """The whole policy, with the gateways' part."""
         relays = self.me.id in GATEWAYS
+        maps = self.passage().at_host(self.host)
         end = GatewayEnd(
             ports=PORTS,
             private=self.me.private,
@@ -132,15 +133,17 @@ class GatewayHost:
         settings = Settings(path=Path("neti.yml"), sites=self.fleet.sites, sites_configured=True)
         tunnel = Tunnel(own=self.me.overlay, private=self.me.private, mtu=self.mtu)
         around = Surroundings(
-            uplinks=("eth0",), ssh_untracked=True, site=self.me.site, tunnel=tunnel
+            uplinks=("eth0",), ssh_untracked=self.untracked, site=self.me.site, tunnel=tunnel
         )
         made = structure(settings, around)
-        made = replace(
-            made,
-            sets=(*made.sets, *policy_gateway.gateway_sets(end)),
-            chains=(*made.chains, *policy_gateway.gateway_chains(end)),
+        return Structure(
+            (*made.sets, *policy_gateway.gateway_sets(end)),
+            (*made.chains, *policy_gateway.gateway_chains(end)),
         )
-        lines = ["add table inet neti", "delete table inet neti", made.text()]
+
+    def load(self) -> None:
+        """The whole table: enforced, and encryption required."""
+        lines = ["add table inet neti", "delete table inet neti", self.structure().text()]
         wished = list(own_elements(self.host, self.me.overlay))
         for other in self.fleet.members:
             road = Road.PLAIN if other.site == self.me.site else Road.REQUIRED
@@ -153,8 +156,9 @@ class GatewayHost:
             lines.append(f"add element inet neti {where} {{ {pair} }}")
         lines.append("add element inet neti enforce { ipv4 : drop, ipv6 : drop }")
         lines.append("add element inet neti require { ipv4, ipv6 }")
-        lines += self._host_lines(maps)
-        if relays:
+        passage = self.passage()
+        lines += self._host_lines(passage.at_host(self.host))
+        if self.me.id in GATEWAYS:
             lines += self._gateway_lines(passage)
         nft(self.name, "\n".join(lines) + "\n")
 
@@ -190,8 +194,8 @@ class GatewayHost:
             *_elements("gateway_public", maps.public),
         ]
 
-    def turns_hostile(self) -> None:
-        """It has no rules of its own any more."""
+    def loses_its_table(self) -> None:
+        """As a hostile host, or one whose operator took it out."""
         nft(self.name, "delete table inet neti")
 
     def link(self, state: str) -> None:
@@ -223,6 +227,30 @@ class Fleet:
 
     def __getitem__(self, one: Member) -> GatewayHost:
         return self.hosts[one.id]
+
+    def gateway_of(self, one: Member) -> GatewayHost:
+        """By the belief that all are alive."""
+        found = chosen(one.overlay, self[one].passage().gateways(one.site), GATEWAYS)
+        assert found is not None
+        return self.hosts[found.id]
+
+    def without(self, gateway: GatewayHost) -> tuple[Member, ...]:
+        return tuple(one for one in EVERY if one.id != gateway.me.id)
+
+    def as_configured(self) -> bool:
+        """Whether each WireGuard has each peer where ``Passage.endpoint`` says."""
+        of = {host.wireguard.key: host.me for host in self.hosts.values()}
+        return all(
+            endpoint == host.passage().endpoint(host.host, of[key])
+            for host in self.hosts.values()
+            for key, endpoint in host.wireguard.endpoints().items()
+        )
+
+    def calls(self, one: Member, other: Member) -> bool:
+        """By TCP, port 7000 of the overlay address."""
+        with suppress(OSError):
+            return reaches(self[one].net, self[one].name, str(other.overlay), 7000)
+        return False
 
 
 @contextmanager
