@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from kazoo.exceptions import NoAuthError
 from kazoo.protocol.serialization import Create, Delete, GetACL, SetACL, SetData
+from kazoo.security import ACL, Id
 from tests.support.recorder import Recorder
 from tests.support.zookeeper import (
     SecureWorld,
@@ -28,6 +29,7 @@ from neti.fleet.fleet import Fleet
 from neti.model import Member, Site, entry
 from neti.registry import Appeared, LeaseRead, Snapshot, Vanished
 from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.layout import OUTSIDE
 from neti.registry.zookeeper.probe import Place, serves
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
 from neti_lab.zookeeper import ServerTLS, ZooKeeperServer
@@ -374,6 +376,43 @@ def check(
 
 def faults(told: dict[str, Any], severity: str = "fault") -> list[str]:
     return [f"{f['where']}: {f['what']}" for f in told["findings"] if f["severity"] == severity]
+
+
+def test_what_stands_beside_the_tree_is_named_and_closed_for_whoever_asks(
+    limited: SecureWorld, tmp_path: Path
+) -> None:
+    chief, other = limited.open_as("operator-chief"), limited.open_as("host-b")
+    told = check(limited.server, tmp_path, limited.prefix)
+    (named,) = [one for one in told["findings"] if one["code"] == "open-root"]
+    assert (named["severity"], named["where"]) == ("note", ", ".join(OUTSIDE))
+    assert named["then"] == "neti registry init --close-root"
+    assert not [step for step in chief.plan_init().steps if step.path in OUTSIDE]
+
+    assert chief.init(chief.plan_init(close_root=True)) == []
+    assert chief.plan_init(close_root=True).nothing
+    for path in ("/beside", "/zookeeper/beside", "/zookeeper/quota/test"):
+        answer = send(other, lambda _, p=path: Create(p, b"", list(rights.OPEN), 0))  # type: ignore[misc]
+        assert isinstance(answer, NoAuthError)
+    told = check(limited.server, tmp_path, limited.prefix)
+    assert not [one for one in told["findings"] if one["code"] in ("open-root", "root-rights")]
+    register(other, member("b", 1, overlay=other.acquire("b", SUBNET)))
+
+
+def test_who_took_the_rights_of_the_root_is_named(limited: SecureWorld, tmp_path: Path) -> None:
+    """Then only the super user closes it; the rest is closed all the same."""
+    chief, taker = limited.open_as("operator-chief"), limited.open_as("host-b")
+    own = [ACL(rights.ALL, Id("x509", "CN=b,OU=hosts")), *rights.READ_ONLY]
+    send(taker, lambda _: SetACL("/", own, -1))
+    told = check(limited.server, tmp_path, limited.prefix)
+    (taken,) = [one for one in told["findings"] if one["code"] == "root-rights"]
+    assert (taken["severity"], taken["where"]) == ("warning", "/")
+    assert taken["what"].startswith("CN=b,OU=hosts may make nodes there")
+    assert chief.init(chief.plan_init(close_root=True)) == ["/"]
+    assert [step.path for step in chief.plan_init(close_root=True).steps] == ["/"]
+    root = limited.open_as("super-root")
+    assert root.init(root.plan_init(close_root=True)) == []
+    told = check(limited.server, tmp_path, limited.prefix)
+    assert not [one for one in told["findings"] if one["code"] in ("open-root", "root-rights")]
 
 
 def test_a_closed_registry_has_nothing_to_find_on_debian_either(

@@ -3,7 +3,6 @@
 import sys
 import time
 from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from neti.cli.asking import waiting
 from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
 from neti.cli.output import print_json, say
 from neti.cli.registry_admit import admission, admit
+from neti.cli.registry_dev_ca import dev_ca
 from neti.cli.registry_export import export, import_
 from neti.cli.registry_remove import remove
 from neti.cli.registry_strict import strict
@@ -24,7 +24,6 @@ from neti.text import printable
 from neti.words import counted, some
 
 if TYPE_CHECKING:
-    from neti.registry.zookeeper.certificates import Wanted
     from neti.registry.zookeeper.finding import Finding
 
 _LOOK_SECONDS = 120.0
@@ -39,7 +38,7 @@ def registry_group() -> None:
     """Set up the registry in ZooKeeper, check it, make certificates."""
 
 
-for _command in (remove, strict, admit, admission, export, import_):
+for _command in (remove, strict, admit, admission, export, import_, dev_ca):
     registry_group.add_command(_command)
 
 
@@ -54,7 +53,14 @@ for _command in (remove, strict, admit, admission, export, import_):
     metavar="SUBJECT",
     help="A further operator's certificate subject, such as 'CN=ann,OU=operators'. Repeatable.",
 )
-def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...]) -> None:
+@click.option(
+    "--close-root",
+    is_flag=True,
+    help="Close '/' and ZooKeeper's quotas too. Only where no other program uses these servers.",
+)
+def init(
+    config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...], close_root: bool
+) -> None:
     """Create the tree and set its access rights. Whoever runs this becomes an operator.
 
     With registry_tls, members can read everything and add what is theirs; only operators can change
@@ -68,17 +74,17 @@ def init(config: Path, as_json: bool, dry_run: bool, operators: tuple[str, ...])
     """
     settings = load(config)
     secure = settings.registry_tls is not None
-    if operators and not secure:
+    if (operators or close_root) and not secure:
         raise NetiError(
-            "--operator needs registry_tls in the configuration, because access rights are given "
-            "to certificate subjects"
+            f"{'--operator' if operators else '--close-root'} needs registry_tls in the "
+            "configuration, because access rights are given to certificate subjects"
         )
     registry = open_zookeeper(settings, site_of(settings), timeout=_LOOK_SECONDS)
     try:
         with waiting(
             _LOOK_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way
         ):
-            planned = registry.plan_init(operators)
+            planned = registry.plan_init(operators, close_root=close_root)
         refused = [] if dry_run else registry.init(planned)
         if not planned.nothing and not dry_run:
             operators_now = ", ".join(planned.subjects) or "none"
@@ -254,110 +260,3 @@ def _print_findings(found: "list[Finding]", as_json: bool) -> None:
         if more:
             say(f"         and {more} more like this: --json lists them all")
     say(finding.summary(found))
-
-
-@registry_group.command("dev-ca")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@json_option
-@click.option(
-    "--server",
-    "server_names",
-    multiple=True,
-    metavar="NAME=ADDRESS,…",
-    help="A server and every name and address by which clients call it, proxies' too. Repeatable.",
-)
-@click.option("--host", "hosts", multiple=True, metavar="ID", help="A host id. Repeatable.")
-@click.option(
-    "--operator", "operators", multiple=True, metavar="NAME", help="An operator. Repeatable."
-)
-@click.option(
-    "--super",
-    "super_user",
-    metavar="NAME",
-    help="ZooKeeper's super user, whom no rights hold back. Keep its key offline.",
-)
-@click.option(
-    "--days",
-    type=click.IntRange(1, 3650),
-    default=365,
-    show_default=True,
-    help="How long the certificates are valid.",
-)
-def dev_ca(
-    folder: Path,
-    as_json: bool,
-    server_names: tuple[str, ...],
-    hosts: tuple[str, ...],
-    operators: tuple[str, ...],
-    super_user: str | None,
-    days: int,
-) -> None:
-    """Make a CA and certificates, for a lab or a first trial.
-
-    A CA that is already in FOLDER is used again. Keys have mode 0600, and nothing is ever
-    overwritten. The CA's own key lies beside it, so for a real fleet use your own CA.
-
-    \b
-    Example:
-      neti registry dev-ca ./ca --server zk1=10.21.0.4,zk1.example.com --host web-1 --operator ann
-    """
-    from neti.registry.zookeeper import certificates
-
-    wanted = [_server(text) for text in server_names]
-    wanted += [_wanted(name, "hosts") for name in hosts]
-    wanted += [_wanted(name, "operators") for name in operators]
-    wanted += [_wanted(super_user, "supers")] if super_user is not None else []
-    made = certificates.make(folder, wanted, days=days, now=time.time())
-    if as_json:
-        print_json([str(path) for path in made])
-        return
-    for path in made:
-        say(path)
-    if super_user is not None:
-        named = certificates.subject(folder / f"super-{super_user}.pem")
-        say(
-            f"for zoo.cfg of each server: X509AuthenticationProvider.superUser={named}",
-            f"warning: whoever has {folder}/super-{super_user}.key can do anything: keep it "
-            "offline",
-            err=True,
-        )
-    say(f"warning: whoever has {folder}/ca.key can make members and operators: guard it", err=True)
-
-
-def _server(text: str) -> "Wanted":
-    from neti.config.values import is_host
-
-    name, _, names = text.partition("=")
-    addresses = tuple(part.strip() for part in names.split(",") if part.strip())
-    if not addresses:
-        raise NetiError(
-            f"--server {text}: expected NAME=ADDRESS,…, such as zk1=10.21.0.4, because clients "
-            "check the address or name by which they call a server"
-        )
-    for one in addresses:
-        if not (is_host(one) or _is_address(one)):
-            raise NetiError(
-                f"--server {text}: {one!r} is neither an address nor a host name: expected what "
-                "clients call the server by, such as 10.21.0.4 or zk1.example.com"
-            )
-    return _wanted(name, "servers", addresses)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _wanted(name: str, unit: str, names: tuple[str, ...] = ()) -> "Wanted":
-    from neti.model.entry import HOST_ID
-    from neti.registry.zookeeper.certificates import Wanted
-
-    if not HOST_ID.fullmatch(name):
-        raise NetiError(
-            f"{name!r} cannot be the name in a certificate: expected 1 to 40 letters, digits, "
-            "'.', '_' or '-', beginning with a letter or digit"
-        )
-    return Wanted(name, unit, names)

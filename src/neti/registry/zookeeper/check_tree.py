@@ -21,7 +21,7 @@ from neti.registry.revoked import RevokedUnreadable
 from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, session_of
-from neti.registry.zookeeper.layout import Layout
+from neti.registry.zookeeper.layout import OUTSIDE, Layout
 from neti.registry.zookeeper.leases import overlay_named, overlay_of
 from neti.registry.zookeeper.records import UNFINISHED
 
@@ -40,7 +40,8 @@ class Tree:
     ``clock_ahead``: in seconds, the server's of ours; ``records``: of hosts, None in a format that
     this version does not know; ``vouched``: by host id, the entry that its record names;
     ``unfinished``: 'neti registry init' was killed before all leases had their records; ``keys``:
-    the host that holds each public key; ``revoked``: how keys begin that operators revoked."""
+    the host that holds each public key; ``outside``: rights of ZooKeeper's own
+    nodes that may be read; ``revoked``: how keys begin that operators revoked."""
 
     layout: Layout
     by_overlay: dict[IPv4Address, str]
@@ -55,6 +56,7 @@ class Tree:
     clock_ahead: float | None
     records: Mapping[str, HostRecord | None] = field(default_factory=dict)
     vouched: Mapping[str, str] = field(default_factory=dict)
+    outside: Mapping[str, list[Any]] = field(default_factory=dict)
     unfinished: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
     revoked: frozenset[str] = frozenset()
@@ -121,10 +123,17 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
         clock_ahead=_clock(attempt, layout, wall),
         records=records,
         vouched=vouched,
+        outside=_outside(attempt),
         unfinished=attempt.read([layout.hosts], unread=set()) == [UNFINISHED],
         keys=_keys(attempt, layout, known_keys, unread),
         revoked=_revoked(attempt, layout),
     )
+
+
+def _outside(attempt: Attempt) -> dict[str, list[Any]]:
+    unread: set[str] = set()
+    found = zip(OUTSIDE, attempt.acls(OUTSIDE, unread=unread), strict=True)
+    return {path: acl for path, acl in found if path not in unread}
 
 
 def _parts(attempt: Attempt, paths: list[str]) -> Iterator[list[str]]:

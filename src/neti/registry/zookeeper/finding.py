@@ -26,7 +26,7 @@ CODES: Final = (
         "no-tls",
         "open-nodes",
     ),
-    *("record-format", "request-length"),
+    *("record-format", "request-length", "root-rights"),
 )
 # Of each severity the gravest first; what is not named comes between these and those below.
 _FIRST: Final = (

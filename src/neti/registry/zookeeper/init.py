@@ -17,7 +17,7 @@ from kazoo.protocol.serialization import Create, Delete, GetACL, SetACL, SetData
 from neti.errors import RegistryError
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt
-from neti.registry.zookeeper.layout import Layout
+from neti.registry.zookeeper.layout import OUTSIDE, Layout
 from neti.registry.zookeeper.records import UNFINISHED, Begun, make, missing
 
 _READ_AND_CREATE: Final = rights.READ | rights.CREATE
@@ -84,8 +84,11 @@ def subjects_of(attempt: Attempt, own: str | None) -> tuple[str, ...]:
     return found
 
 
-def plan(attempt: Attempt, layout: Layout, subjects: Iterable[str]) -> InitPlan:
-    """What has to change, so that these subjects are operators (none: open to everyone)."""
+def plan(
+    attempt: Attempt, layout: Layout, subjects: Iterable[str], *, close_root: bool = False
+) -> InitPlan:
+    """What has to change, so that these subjects are operators (none: open to everyone).
+    ``close_root``: so that members make nothing beside the tree, and set no quotas."""
     operators = tuple(dict.fromkeys(subjects))
     present = _rights(attempt, [*layout.parents(), layout.fleet, *layout.settings()])
     if operators:
@@ -114,6 +117,14 @@ def plan(attempt: Attempt, layout: Layout, subjects: Iterable[str]) -> InitPlan:
             # registering for as long as the session lasts.
             own_words = parent in (layout.hosts, layout.keys, layout.agents)
             steps += _closing(attempt, parent, operators, deletes=own_words)
+    if close_root:
+        outside = _rights(attempt, list(OUTSIDE), strict=False)
+        closed = _acl(operators, rights.READ)
+        steps += [
+            Step(path, None, closed, acl)
+            for path, acl in outside.items()
+            if not rights.same(acl, closed)
+        ]
     # With admission who has no record is not admitted, whatever lease it has.
     gone = {step.path for step in steps if step.deletes}
     begun, without = ((), ()) if admission else missing(attempt, layout, gone)
@@ -149,9 +160,10 @@ def carry_out(attempt: Attempt, layout: Layout, planned: InitPlan) -> list[str]:
         [Delete(s.path, -1) if s.deletes else SetACL(s.path, list(s.acl), -1) for s in changed]
     )
     members_own = tuple(f"{parent}/" for parent in planned.open_to_members)
-    refused = []
+    refused: list[str] = []
     for step, answer in zip(changed, answers, strict=True):
-        if isinstance(answer, NoAuthError) and step.path.startswith(members_own):
+        theirs = step.path.startswith(members_own) or step.path in OUTSIDE
+        if isinstance(answer, NoAuthError) and theirs:
             refused.append(step.path)
         elif isinstance(answer, Exception) and not isinstance(answer, NoNodeError):
             raise answer

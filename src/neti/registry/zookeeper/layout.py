@@ -26,6 +26,9 @@ from neti.model.addresses import dotted
 from neti.registry import SettingName
 from neti.text import command
 
+# ZooKeeper's own nodes, which a stock server leaves open: beside the tree, and below which quotas
+# are set, for paths of the tree as well.
+OUTSIDE: Final = ("/", "/zookeeper", "/zookeeper/quota")
 _BARE: Final = "/+"  # beside letters, digits and "_.-~": what an agent's own names consist of
 
 

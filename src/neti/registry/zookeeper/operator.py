@@ -234,8 +234,9 @@ class OperatorSide(OneSession):
 
         self._attempt_as_operator(lambda attempt: self._write(attempt, look))
 
-    def plan_init(self, operators: Sequence[str] = ()) -> InitPlan:
-        """What is missing in the tree. With TLS the caller is one of the ``operators`` too."""
+    def plan_init(self, operators: Sequence[str] = (), *, close_root: bool = False) -> InitPlan:
+        """What is missing in the tree. With TLS the caller is one of the ``operators`` too.
+        ``close_root``: what stands beside the tree is closed as well."""
         own = None
         if self._files is not None:
             from neti.registry.zookeeper.certificates import subject
@@ -244,7 +245,9 @@ class OperatorSide(OneSession):
 
         def operation(attempt: Attempt) -> InitPlan:
             known = zookeeper_init.subjects_of(attempt, own) if own is not None else ()
-            return zookeeper_init.plan(attempt, self._layout, (*known, *operators))
+            return zookeeper_init.plan(
+                attempt, self._layout, (*known, *operators), close_root=close_root
+            )
 
         return self._attempt_as_operator(operation)
 
