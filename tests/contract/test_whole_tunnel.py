@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -245,10 +246,21 @@ def test_a_device_of_an_earlier_version_gets_its_mark(
 def test_peers_are_put_right_and_counted(world: World) -> None:
     kept, gone, new = peer(1), peer(2), peer(3)
     put_right(world, wished(kept, gone))
-    moved = Peer(kept.key, kept.allowed, Endpoint(IPv4Address("203.0.113.99"), PORT))
+    moved = Peer(kept.key, kept.allowed, Endpoint(IPv4Address("203.0.113.99"), PORT), 25)
     said = put_right(world, wished(moved, new))
     assert said == ("peers missing: 1", "peers different: 1", "peers too many: 1")
     is_whole(world, wished(moved, new))
+
+
+def test_another_endpoint_is_set_back_and_nobody_s_doing(world: World) -> None:
+    """WireGuard learns it from whatever the peer sends, by a NAT that gives it another port."""
+    kept = peer(1)
+    put_right(world, wished(kept))
+    learned = replace(kept, endpoint=Endpoint(IPv4Address("203.0.113.99"), PORT + 1))
+    world.inside(partial(world.tunnel.apply, [SetPeer(learned)]))
+    assert faults(world, wished(kept)) == ()
+    assert put_right(world, wished(kept)) == ()
+    is_whole(world, wished(kept))
 
 
 def test_changes_go_to_the_device(world: World) -> None:
