@@ -209,6 +209,7 @@ def _answer(sock: socket.socket) -> None:
 def test_dockers_drop_is_in_the_way_until_a_rule_lets_it_through(two: Fleet) -> None:
     gateway = two.gateway_of(B)
     Echo(two[B].net, two[B].name, 7300)
+    assert echoes(two[A].net, two[A].name, str(B.overlay), 7300)
     nft(gateway.name, DOCKER)
     assert not echoes(two[A].net, two[A].name, str(B.overlay), 7300, dead=True)
     nft(
