@@ -246,6 +246,7 @@ def _locked_out(yard: Yard) -> None:
         allowed = "192.0.2.128/26\n- 192.0.2.64/27"
         with yard.edited("vpc-2", lambda text: text.replace("192.0.2.128/26", allowed)):
             yard.says("vpc-2", "neti reload", title, "in force now: ssh_whitelist")
+            yard.says("vpc-2", "neti preview", title, "Everybody who came there is let in by now")
             yard.run("vpc-2", "neti enforce --anyway --no-follow --wait-for-confirm")
             yard.run("vpc-2", "neti confirm")
             yard.until("vpc-2", "neti status", lambda said: re.search("enforced", said))

@@ -22,13 +22,23 @@ from neti.host.listeners import listeners, with_owners
 from neti.identity.machine import boot_id
 from neti.model import IPAddress, Member, Reach, entry
 from neti.model.document import plain
-from neti.model.settings import OpenPort, Settings
+from neti.model.settings import Settings
 from neti.monitoring.preview import Preview, Socket, Source, Wanted
 from neti.ruleset.desired import Membership
 from neti.ruleset.objects import SetName
 from neti.stage import preview
 from neti.stage.in_the_clear import InTheClear
-from neti.stage.preview import Formerly, Row, View, Whose, let_in_since, rows, without_noise
+from neti.stage.preview import (
+    Formerly,
+    Row,
+    View,
+    Whose,
+    let_in_since,
+    opened_by,
+    rows,
+    way_in_by,
+    without_noise,
+)
 from neti.stage.record import Record
 from neti.stage.shadow import Listener, Port, port_name
 from neti.state.folder import StateFolder
@@ -113,17 +123,11 @@ def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, f
         ),
         site=_site(fleet.settings, fleet.host.site),
         accepted=accepted,
-        opened=_opened(fleet.settings),
+        opened=opened_by(fleet.settings),
+        way_in=way_in_by(fleet.settings),
+        trusted=fleet.settings.trusted,
         now=shadow.now(),
     )
-
-
-def _opened(settings: Settings) -> tuple[OpenPort, ...]:
-    """With the tunnel's port, which Neti opens itself, and which ``open_ports`` must not have."""
-    if not settings.encrypts:
-        return settings.open_ports
-    port = settings.tunnel_port
-    return (*settings.open_ports, OpenPort(first=port, last=port, proto="udp"))
 
 
 def _former(
@@ -160,7 +164,9 @@ def alone(settings: Settings, machine: str, *, everything: bool) -> Preview:
         members=_members(members, "", record, admitted, seen_here(settings, site or settings.site)),
         site=_site(settings, site or settings.site or ""),
         accepted=accepted,
-        opened=_opened(settings),
+        opened=opened_by(settings),
+        way_in=way_in_by(settings),
+        trusted=settings.trusted,
         now=now,
     )
     head = Preview(

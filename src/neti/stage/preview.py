@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collap
 from typing import Final, Literal
 
 from neti.model import IPAddress
-from neti.model.settings import IPNetwork, OpenPort
+from neti.model.settings import IPNetwork, OpenPort, Settings
 from neti.stage.record import Record
 from neti.stage.shadow import (
     STEADY_PACKETS,
@@ -65,7 +65,23 @@ class View:
     site: tuple[IPv4Network, ...] = ()  # this host's own site's private ranges
     accepted: Mapping[Port, float] = field(default_factory=dict)
     opened: tuple[OpenPort, ...] = ()  # open_ports of the configuration in force
+    way_in: tuple[OpenPort, ...] = ()  # its ssh_whitelist, which opens no container's port
+    trusted: tuple[IPNetwork, ...] = ()
     now: float
+
+
+def opened_by(settings: Settings) -> tuple[OpenPort, ...]:
+    """With the tunnel's port, which Neti opens itself, and which ``open_ports`` must not have."""
+    if not settings.encrypts:
+        return settings.open_ports
+    port = settings.tunnel_port
+    return (*settings.open_ports, OpenPort(first=port, last=port, proto="udp"))
+
+
+def way_in_by(settings: Settings) -> tuple[OpenPort, ...]:
+    """Without networks it would be open to everyone."""
+    networks, port = settings.ssh_whitelist, settings.ssh_port
+    return (OpenPort(first=port, last=port, proto="tcp", sources=networks),) if networks else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +122,7 @@ class Noise:
 
 def rows(record: Record, view: View) -> list[Row]:
     """Every recorded port with a source that is still not let in, neither as a member nor by
-    open_ports; the one that matters most comes first."""
+    open_ports, ssh_whitelist or trusted; the one that matters most comes first."""
     by_port: dict[Port, list[Listener]] = {}
     for one in view.listening:
         by_port.setdefault((one.protocol, one.port), []).append(one)
@@ -136,12 +152,11 @@ def let_in_since(record: Record, view: View) -> list[Port]:
 
 def _still_refused(port: Port, use: PortUse, view: View) -> PortUse:
     """What is recorded of a port without the sources that are let in by now."""
-    matching = [
-        one for one in view.opened if one.proto == port[0] and one.first <= port[1] <= one.last
-    ]
+    opened = view.opened if use.forwarded else (*view.opened, *view.way_in)
+    matching = [one for one in opened if one.proto == port[0] and one.first <= port[1] <= one.last]
     if any(not one.sources for one in matching):
         return replace(use, sources={})
-    networks = [network for one in matching for network in one.sources]
+    networks = [*view.trusted, *(network for one in matching for network in one.sources)]
 
     def refused(source: bytes) -> bool:
         if _let_in(view.members.get(source)):

@@ -12,7 +12,6 @@ from tests.support.agents import Box, World, world
 
 from neti.agent.config_read import ConfigRead
 from neti.agent.in_the_clear import look
-from neti.agent.preview import _opened
 from neti.cli.preview import lines
 from neti.cli.status import _status_lines
 from neti.model import Encrypt, Site
@@ -24,6 +23,7 @@ from neti.registry.detail import decode
 from neti.registry.memory import MemoryRegistry
 from neti.ruleset.enforce import PERMANENT
 from neti.stage.in_the_clear import TCP, UDP, Tracked
+from neti.stage.preview import opened_by
 from neti.stage.stages import Trial, begun, enforcement, unconfirmed
 from neti.state.folder import StateFolder
 from neti.state.records import record_of
@@ -471,8 +471,8 @@ def test_the_tunnels_own_port_is_never_one_to_open(fleet: World) -> None:
     """A file that had it among open_ports would be refused."""
     settings = started(fleet).running.core.settings
     port = OpenPort(first=51820, last=51820, proto="udp")
-    assert port in _opened(settings)
-    assert port not in _opened(replace(settings, **asking(fleet, Encrypt.OFF)))
+    assert port in opened_by(settings)
+    assert port not in opened_by(replace(settings, **asking(fleet, Encrypt.OFF)))
 
 
 def test_what_is_refused_in_the_trial_keeps_it_from_being_confirmed(fleet: World) -> None:

@@ -227,6 +227,29 @@ def test_what_open_ports_lets_in_by_now_is_named_once_and_not_listed(
     assert ("Not listed: 8080/tcp. Everybody who came there is let in by now" in text) is (not left)
 
 
+@pytest.mark.parametrize(
+    ("forwarded", "way_in", "trusted", "left"),
+    [
+        (False, ["10.0.0.0/16"], [], {"8.8.8.8"}),
+        (False, [], ["10.0.0.0/16"], {"8.8.8.8"}),
+        (False, ["10.0.0.0/16"], ["8.8.8.0/24"], set()),
+        (True, ["10.0.0.0/16"], ["8.8.8.0/24"], {"10.0.0.9"}),
+        (False, ["2001:db8::/32"], ["2001:db8::/32"], {"10.0.0.9", "8.8.8.8"}),
+    ],
+)
+def test_what_ssh_whitelist_and_trusted_let_in_by_now_is_not_listed(
+    forwarded: bool, way_in: list[str], trusted: list[str], left: set[str]
+) -> None:
+    """Otherwise neti enforce refuses for a port that it would not shut. What is published by a
+    container is no SSH of this host's."""
+    kept = record(
+        seen("10.0.0.9", 22, forwarded=forwarded), seen("8.8.8.8", 22, forwarded=forwarded)
+    )
+    opened = (OpenPort(22, 22, "tcp", tuple(map(ip_network, way_in))),) if way_in else ()
+    found = rows(kept, view(way_in=opened, trusted=tuple(map(ip_network, trusted))))
+    assert {str(source.address) for row in found for source in row.top} == left
+
+
 def test_members_that_are_let_in_by_now_do_not_hide_who_is_not() -> None:
     """All hosts were in each other's shadow before they were members: that is over."""
     members = {ip_address("10.0.0.9").packed: Whose("web-2", True)}
