@@ -136,6 +136,12 @@ def test_a_page_begins_with_whom_it_is_for(page: Path) -> None:
     assert page.read_text().splitlines()[2].startswith("For ")
 
 
+def test_the_index_has_every_page() -> None:
+    """Designs apart: their folder is linked."""
+    linked = set(re.findall(r"\]\(([\w-]+\.md)", (ROOT / "docs/README.md").read_text()))
+    assert linked == {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+
+
 def _anchors(page: Path) -> set[str]:
     """What GitHub makes of the headings."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
