@@ -138,7 +138,8 @@ _KINDS: Final = (
         "encryption_silent",
         "Members that must be reached by the encrypted road do not answer there",
         "`neti verify ID`. Open `tunnel_port` (UDP) between the two sites, on security groups "
-        "too; then look at that host's `neti status`",
+        "too; then look at that host's `neti status`. Where the port is open and one of the two "
+        "clocks was ahead and is right again: `neti key rotate` on the host whose clock it was",
     ),
     _critical(
         "fight",
