@@ -21,7 +21,7 @@ from tests.support.gateway_net import (
     GatewayHost,
     fleet,
 )
-from tests.support.netns import WAIT, Server, alive, connect, require_root
+from tests.support.netns import PATIENCE, WAIT, Server, alive, connect, require_root
 from tests.support.talking import Echo, caller, wait_until
 from tests.support.tunnel_net import ip, nft
 
@@ -77,7 +77,7 @@ class Numbered:
         self.echo = Echo(to.net, to.name, port)
         self._sock, self._to = caller(sender.net, sender.name), (to.overlay, port)
         self._sock.settimeout(WAIT)
-        self.sent, self._ended = 0, False
+        self.sent, self._ended, self._until = 0, False, 0.0
         self.back: set[bytes] = set()
         self._threads = [Thread(target=self._send), Thread(target=self._take)]
         for thread in self._threads:
@@ -95,18 +95,23 @@ class Numbered:
             try:
                 self.back.add(self._sock.recv(99))
             except TimeoutError:
-                if self._ended:
+                if self._ended and (len(self.back) == self.sent or time.monotonic() > self._until):
                     return
 
     def lost(self) -> tuple[int, int]:
         """There and back, after the end."""
+        self.end(PATIENCE / 5)
+        arrived = {data for _, data in self.echo.callers}
+        return self.sent - len(arrived), self.sent - len(self.back)
+
+    def end(self, patience: float = 0.0) -> None:
+        """``patience``: seconds that what is still out may take."""
+        self._until = time.monotonic() + patience
         self._ended = True
         for thread in self._threads:
             thread.join()
         self._sock.close()
         self.echo.socket.close()
-        arrived = {data for _, data in self.echo.callers}
-        return self.sent - len(arrived), self.sent - len(self.back)
 
 
 @pytest.mark.parametrize("near_first", [False, True])
@@ -150,7 +155,7 @@ def test_a_dead_gateway_is_replaced_by_elements_alone(two: Fleet, near_first: bo
         for host in second:
             host.believes(*two.without(dead))
         wait_until(lambda: len(stream.back) > back + 20)
-        stream.lost()
+        stream.end()
         assert alive(connection)
         assert two.as_configured()
         stream = Numbered(two[A], two[B], 7101)
@@ -172,7 +177,7 @@ def test_a_table_that_was_away_leaves_nothing_behind(two: Fleet, whose: Member) 
         two[whose].load()
         back = len(stream.back)
         wait_until(lambda: len(stream.back) > back + 20)
-        stream.lost()
+        stream.end()
         assert alive(connection)
     assert two.as_configured()
 
