@@ -88,16 +88,22 @@ def _encryption(core: Core) -> Iterator[Problem]:
     what they refuse then leaves no trace here."""
     if core.own_key.wanted:
         return
-    keys = core.members.fleet.keys
-    count = len(keys) - (core.host.id in keys)
-    if count:
-        have = counted(count, "member has", "members have")
+    others = core.others_keys
+    if not others.count:
+        return
+    have = counted(others.count, "member has", "members have")
+    said = f"{have} a WireGuard key, so neti.yml encrypts there, and it does not on this host"
+    if others.rolling_out:
+        yield problem(
+            "encryption_comes",
+            f"{said} yet: who prefers encryption reaches it in the clear as before, who requires "
+            "it refuses it → the same 'encrypt' on all hosts",
+        )
+    else:
         yield problem(
             "encryption_one_sided",
-            f"{have} a WireGuard key, so neti.yml encrypts there, and it does not on this host. "
-            "With 'prefer' this host is reached in the clear, as always while that is rolled out; "
-            "who requires encryption refuses it → the same 'encrypt' on all hosts; before 'off', "
-            "'prefer' on all",
+            f"{said}: who requires encryption refuses this host → the same 'encrypt' on all hosts; "
+            "before 'off', 'prefer' on all",
         )
 
 

@@ -14,6 +14,7 @@ from neti.agent.config_read import ConfigRead
 from neti.agent.disk import Disk
 from neti.agent.down import Down
 from neti.agent.in_step import InStep
+from neti.agent.others_keys import OthersKeys
 from neti.agent.own_key import OwnKey
 from neti.agent.own_stage import OwnStage
 from neti.agent.settings_live import LiveSettings
@@ -130,6 +131,7 @@ class Core:
         self.in_step = InStep(self.since())
         self.stage = OwnStage(self, loaded.record or Record())
         self.own_key = OwnKey(self)
+        self.others_keys = OthersKeys(self)
 
     def _taken_away(self) -> list[str]:
         return self.out.taken_away()

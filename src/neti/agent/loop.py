@@ -357,6 +357,7 @@ class Agent:
         core = self.core
         self.journal.take_changes()
         self.roads.follow()
+        core.others_keys.look()
         if not core.members.elements.pending:
             self.journal.write()  # what does not concern the kernel still goes to disk
         next_tick = core.members.fleet.next_tick()

@@ -112,6 +112,13 @@ _KINDS: Final = (
         "are locked out by mistake",
         "`neti relax`; if that does not help, stop the agent and run `nft delete table inet neti`",
     ),
+    _note(
+        "encryption_comes",
+        "Within the last day other members have got a WireGuard key, and this host's neti.yml does "
+        "not encrypt: so it is while `encrypt: prefer` is rolled out. After a day, or where the "
+        "agent was started meanwhile, it is `encryption_one_sided`",
+        "The same `encrypt` in neti.yml on all hosts",
+    ),
     _critical(
         "encryption_device",
         "The device of the encrypted road, its rule or its route is not as it should be, and "
@@ -128,9 +135,8 @@ _KINDS: Final = (
     ),
     _warning(
         "encryption_one_sided",
-        "Other members have a WireGuard key, so their neti.yml encrypts, and this host's does not. "
-        "That is so while `prefer` is rolled out, and members that prefer reach this host in the "
-        "clear; those that require encryption refuse it",
+        "Other members have a WireGuard key, so their neti.yml encrypts, and this host's does not: "
+        "members that require encryption refuse this host",
         "The same `encrypt` in neti.yml on all hosts; on the way back `encrypt: prefer` on all "
         "of them before the first one says `off`",
     ),

@@ -434,8 +434,27 @@ def test_a_host_that_encrypts_nothing_is_told_that_others_do(fleet: World) -> No
     fleet.started(2, site="vpc", **with_key)
     fleet.settle()
     assert "1 member has a WireGuard key" in box.problems()["encryption_one_sided"]
+    assert "encryption_comes" not in box.problems()
     reload(box, **asking(fleet, Encrypt.PREFER))
     assert "encryption_one_sided" not in box.problems()
+
+
+def test_a_host_whose_turn_has_not_come_is_told_that_as_a_note(fleet: World) -> None:
+    """Keys that come under its eyes are a roll-out of a day. Back is no roll-out."""
+    box = started(fleet, sites=fleet.sites)
+    fleet.pass_time(60)
+    fleet.started(2, site="vpc", **asking(fleet, Encrypt.PREFER), registry_tls=TLS)
+    fleet.settle()
+    assert "1 member has a WireGuard key" in box.problems()["encryption_comes"]
+    assert "encryption_one_sided" not in box.problems()
+    fleet.pass_time(86_400)
+    assert "encryption_comes" not in box.problems()
+    assert "encryption_one_sided" in box.problems()
+    reload(box, **asking(fleet, Encrypt.PREFER))
+    reload(box, sites=fleet.sites)
+    assert "encryption_one_sided" in box.problems()
+    again(fleet, box)
+    assert "encryption_one_sided" in box.problems()
 
 
 def test_who_enforces_by_a_file_that_was_not_read_is_told(fleet: World, tmp_path: Path) -> None:
