@@ -316,7 +316,7 @@ def test_commands_see_who_is_encrypted(both: Both) -> None:
     ]
     assert (result["ok"], result["encrypted"]) == (True, True), result
     assert result["seen_from"] == a.overlay
-    assert "1 of them encrypted" in a.said("verify")
+    assert "1 encrypted" in a.said("verify")
     assert "NETI OK" in a.said("check")
     assert "vpc: prefer: 1 encrypted, 0 in the clear" in a.said("status")
     assert "2 hosts, all able to encrypt" in a.said("fleet", "--require", "can-encrypt")

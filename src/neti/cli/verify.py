@@ -1,8 +1,9 @@
 """``neti verify``: reach members by overlay address from here."""
 
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -11,7 +12,7 @@ from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
 from neti.errors import NetiError
 from neti.monitoring.status import status_of
-from neti.oneshot.verify import MAX_SECONDS, verify_all
+from neti.oneshot.verify import ENCRYPTED, INSIDE, MAX_SECONDS, PRIVATE, PUBLIC, verify_all
 
 
 @click.command()
@@ -23,16 +24,22 @@ from neti.oneshot.verify import MAX_SECONDS, verify_all
     default=3.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long each member may take.",
+    help="How long each member may take. Where large packets are lost, the search for the largest "
+    "that passes comes to that.",
 )
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) -> None:
     """Reach every member by its overlay address, and prove the way.
 
-    Sends 64 KiB both ways, to all members or to those named. Each member's agent says who it is and
-    from which address it saw this host. It fails if another host answers, or if the traffic came by
-    another address than it should. Exit code 1 if any member fails. Through the tunnel to another
-    site a member sees this host's overlay address, and then the line says "encrypted".
+    Sends 64 KiB both ways in the largest packets that the road is to carry, to all members or to
+    those named. Each member's agent says who it is and from which address it saw this host. It
+    fails if another host answers, or if the traffic came by another address than it should. Exit
+    code 1 if any member fails.
+
+    Each line names the road: inside the site, by public address, by private link (the site says
+    "reached_by: private"), or encrypted, which a member proves by having seen this host's overlay
+    address. Where small packets arrive and large ones are lost, it names the way on which they are,
+    the largest that passes, and what to set.
 
     \b
     Example:
@@ -54,18 +61,27 @@ def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) ->
         sys.exit(1)
 
 
+_BY: Final = {
+    INSIDE: "inside the site",
+    PUBLIC: "by public address",
+    PRIVATE: "by private link",
+    ENCRYPTED: "encrypted",
+}
+
+
 def _print(results: list[dict[str, Any]]) -> None:
     for result in results:
         if result["ok"]:
             text = f"ok    {result['milliseconds']:8.1f} ms  seen from {result['seen_from']}"
-            text += ", encrypted" if result["encrypted"] else ""
+            text += f", {_BY[result['reached_by']]}, packets of {_sizes(**result['packets'])}"
         else:
             text = f"FAIL  {result['error']}"
         say(f"{result['id']:<24} {result.get('overlay', ''):<15}  {text}")
-    good = sum(result["ok"] for result in results)
-    encrypted = sum(result.get("encrypted", False) for result in results)
-    crossed = any(result.get("road", "plain") != "plain" for result in results)
-    say(
-        f"{good} of {len(results)} members reached"
-        + (f", {encrypted} of them encrypted" if crossed or encrypted else "")
-    )
+    good = [result for result in results if result["ok"]]
+    roads = Counter(result["reached_by"] for result in good)
+    by = ", ".join(f"{roads[road]} {words}" for road, words in _BY.items() if roads[road])
+    say(f"{len(good)} of {len(results)} members reached" + (f": {by}" if by else ""))
+
+
+def _sizes(there: int, back: int) -> str:
+    return f"{there} bytes" if there == back else f"{there} and {back} bytes"

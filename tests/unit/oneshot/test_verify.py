@@ -19,7 +19,7 @@ from neti.cli import cli
 from neti.control import client
 from neti.model.document import plain
 from neti.monitoring.encryption import Encryption
-from neti.oneshot.verify import _answer
+from neti.oneshot.member_talk import _answer
 
 GOOD = b'{"id": "b", "seen_from": "127.0.0.1"}\n' + bytes(TRANSFER_BYTES)
 SAYS = {
