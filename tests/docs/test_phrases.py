@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = (
     *("runbook", "monitoring", "operations", "rollout", "security", "aws", "safety", "preview"),
-    *("troubleshooting", "faq"),
+    *("troubleshooting", "faq", "which-road"),
 )
 # Put together from parts that no single string of the source has.
 COMPOSED = {
