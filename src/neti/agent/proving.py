@@ -12,9 +12,8 @@ from collections import deque
 from typing import Final
 
 from neti.agent.core import Core
+from neti.fleet.pace import seconds_for_all
 
-_SHORTEST: Final = 60.0  # seconds for all of them
-_FLEET_ASKS: Final = 20_000.0  # questions per second from all agents of a fleet together
 _EVERY: Final = 1.0  # seconds between two batches
 
 
@@ -40,8 +39,7 @@ class Proving:
         if core.own_key.wanted:  # those without a key first: nothing reaches them by the tunnel
             left = deque(sorted(left, key=fleet.keys.__contains__))
         self._left = left
-        seconds = max(_SHORTEST, count * count / _FLEET_ASKS)
-        self._batch = math.ceil(count * _EVERY / seconds)
+        self._batch = math.ceil(count * _EVERY / seconds_for_all(count))
         core.soon("prove", _EVERY)
 
     def look(self) -> None:

@@ -137,9 +137,13 @@ class Judge:
         vouched = self._vouching.vouched(claim.id, name)
         if vouched is not None:
             return vouched
+        return self._standing.speaks.get(claim.id) == name or self.says_the_same(claim)
+
+    def says_the_same(self, claim: Member) -> bool:
+        """Of its host as what is believed of it, lost or not."""
         speaks = self._standing.speaks.get(claim.id)
-        if speaks is None or speaks == name:
-            return speaks == name
+        if speaks is None:
+            return False
         accepted = self._roster.claims[speaks]
         return replace(claim, generation=accepted.generation) == accepted
 

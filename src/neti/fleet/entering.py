@@ -38,9 +38,12 @@ class Entering:
         """The registry has it. ``bulk``: it was in a complete list."""
         told = self._roster.enter(name, bulk=bulk)
         if isinstance(told, Member):
+            same = self._judge.says_the_same(told)
             if bulk:
-                self._vouching.listed(told.id, name)
-            elif not self._vouching.appeared(told.id, name, now=now) and self._vouching.decides:
+                self._vouching.listed(told.id, name, now=now, same=same)
+            elif not self._vouching.appeared(told.id, name, now=now, same=same) and (
+                self._vouching.decides
+            ):
                 # It is nobody's word, so nothing is asked about it.
                 return self._crowds.make_room(told.id) | {told.id}
             if told.extended and not (self._vouching.decides and self._vouching.waits(told.id)):

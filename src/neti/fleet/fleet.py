@@ -200,7 +200,7 @@ class Fleet(Known):
             if doubt is not None and older and self._is_gone(name):
                 self._roster.refuse(name, _GHOST)
             else:
-                listed |= self._entering.enter(name, bulk=True)
+                listed |= self._entering.enter(name, bulk=True, now=now)
         self._vouching.whole_list()
         touched |= {host_id for host_id in listed if not self._answering.waits(host_id)}
         self._roster.end_answered_departures()

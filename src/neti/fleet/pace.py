@@ -3,7 +3,10 @@
 Each host has a few looks in hand. They come back one by one, slower in a large fleet: what all of
 its agents together ask about one host stays the same. A look that has to wait is put off by some
 chance beside, so that agents do not all look at the same moment; and it is one look, however often
-the record was written meanwhile. Pure.
+the record was written meanwhile.
+
+Looks that nothing waits for (a host is back, and says of itself what it said before) share a few
+looks in hand. After an outage of all sessions every host is such a one, to every agent. Pure.
 
 Must never do: drop a look, or let one host's writes delay a look at another.
 """
@@ -17,6 +20,15 @@ _IN_HAND: Final = 6
 _SHORTEST: Final = 1.0  # seconds until a look comes back
 _MEMBERS_A_SECOND: Final = 1000  # so many agents look at one record in a second, all together
 _FORGET_FROM: Final = 1024
+_ALL_IN_HAND: Final = 16  # looks that nothing waits for
+LONG_ENOUGH: Final = 60.0  # seconds for all members
+FLEET_ASKS: Final = 20_000.0  # looks per second from all agents of a fleet together
+
+
+def seconds_for_all(members: int) -> float:
+    """How long an agent takes to look at every member, where nothing waits for it: all agents of
+    the fleet do so at the same time."""
+    return max(LONG_ENOUGH, members * members / FLEET_ASKS)
 
 
 class Pace:
@@ -30,6 +42,8 @@ class Pace:
         self._later: dict[str, float] = {}
         self._order: list[tuple[float, str]] = []
         self._forget_from = _FORGET_FROM
+        self._unhurried: set[str] = set()  # of those that are put off: nothing waits for them
+        self._all_whole = 0.0
 
     def waits(self, host_id: str) -> bool:
         """Whether a look at this host's record is put off."""
@@ -45,14 +59,32 @@ class Pace:
         wait = whole - now - _IN_HAND * every
         if wait <= 0:
             return True
-        chance = crc32(f"{self._share} {host_id} {whole}".encode()) / 0xFFFFFFFF
-        self._later[host_id] = when = now + wait + chance * every
-        heappush(self._order, (when, host_id))
+        self._put_off(host_id, now + wait, every)
         return False
+
+    def may_unhurried(self, host_id: str, *, now: float) -> bool:
+        """As ``may``, of a look that nothing waits for."""
+        if host_id in self._later:
+            return False
+        members = max(1, self._members())
+        every = seconds_for_all(members) / members
+        self._all_whole = max(now, self._all_whole) + every
+        wait = self._all_whole - now - _ALL_IN_HAND * every
+        if wait <= 0:
+            return True
+        self._unhurried.add(host_id)
+        self._put_off(host_id, now + wait, every)
+        return False
+
+    def hurry(self, host_id: str) -> None:
+        """Something may wait for it now."""
+        if host_id in self._unhurried:
+            self.forget(host_id)
 
     def forget(self, host_id: str) -> None:
         """Nobody has this id any more. How many looks are in hand is kept."""
         self._later.pop(host_id, None)
+        self._unhurried.discard(host_id)
 
     def next(self) -> float | None:
         """When ``due`` next has something."""
@@ -65,9 +97,14 @@ class Pace:
         ids = []
         while (when := self.next()) is not None and when <= now:
             _, host_id = heappop(self._order)
-            del self._later[host_id]
+            self.forget(host_id)
             ids.append(host_id)
         return ids
+
+    def _put_off(self, host_id: str, earliest: float, every: float) -> None:
+        chance = crc32(f"{self._share} {host_id} {earliest}".encode()) / 0xFFFFFFFF
+        self._later[host_id] = when = earliest + chance * every
+        heappush(self._order, (when, host_id))
 
     def _note(self, host_id: str, whole: float, now: float) -> None:
         self._whole[host_id] = whole

@@ -155,9 +155,17 @@ class Asking:
     def want_host(self, host_id: str) -> None:
         self._due_hosts.add(host_id)
 
+    def put_off_host(self, host_id: str) -> None:
+        """It need not be read yet, if that was not handed out."""
+        self._due_hosts.discard(host_id)
+
     def is_due(self, host_id: str) -> bool:
         """Whether its record is to be read, and that was not handed out yet."""
         return host_id in self._due_hosts
+
+    def opened_host(self, host_id: str) -> bool:
+        """Whether its record is being read."""
+        return host_id in self._open_hosts
 
     def asks_host(self, host_id: str) -> bool:
         return host_id in self._due_hosts or host_id in self._open_hosts

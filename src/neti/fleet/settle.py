@@ -73,6 +73,8 @@ class Settlement:
         """Until the further addresses of a new entry have been read, those of the host's former
         entry stay: most hosts have the same, and must not be shut out for that moment."""
         told, before = self._roster.member(name), self._standing.members.get(host_id)
-        if before is None or not told.extended or told.more or not self._asking.asks_data(name):
+        if before is None or not told.extended or told.more:
+            return told
+        if not (self._asking.asks_data(name) or self._vouching.waits(host_id)):
             return told
         return replace(told, more=before.more)

@@ -156,30 +156,34 @@ class Vouching:
         """Something else happened, so the next entry does not follow a record directly."""
         self._just_changed = None
 
-    def appeared(self, host_id: str, name: str, *, now: float) -> bool:
-        """An entry came while we watched. Whether it may be its host's word."""
+    def appeared(self, host_id: str, name: str, *, now: float, same: bool = False) -> bool:
+        """An entry came while we watched. Whether it may be its host's word. ``same``: it says of
+        its host what is believed of it."""
         twin, self._just_changed = self._just_changed == host_id, None
         if twin and self.reads:
             if (before := self._twins.get(host_id)) is not None:
                 self._former_twins.setdefault(host_id, set()).add(before)
             self._twins[host_id] = name
-            self._look(host_id, now)
+            if not (same and self._may_wait(host_id, now)):
+                self._look(host_id, now)
         elif self.mode == "off":
             self.listed(host_id, name)  # perhaps nobody tells us of records
         return twin
 
-    def listed(self, host_id: str, name: str) -> None:
+    def listed(self, host_id: str, name: str, *, now: float = 0.0, same: bool = False) -> None:
         """It stood in a whole list, so nobody saw how it came. Of several names of one id, only
-        that which the record names is asked about, once it has been read."""
+        that which the record names is asked about, once it has been read. ``same``: as above."""
         if self.reads and self._proved.get(host_id) != name:
-            self._asking.want_host(host_id)
+            if not (same and self._may_wait(host_id, now)):
+                self._pace.hurry(host_id)
+                self._asking.want_host(host_id)
             self._listed.setdefault(host_id, set()).add(name)
 
     def whole_list(self) -> None:
         """All of it has been told. Where an id has one name there, its record most likely names it:
         the step that made it is asked for along with the record, and not after it."""
-        for names in self._listed.values():
-            if len(names) == 1:
+        for host_id, names in self._listed.items():
+            if len(names) == 1 and not self._pace.waits(host_id):
                 self._asking.want_data(name for name in names if name not in self._made)
 
     def said_goodbye(self, host_id: str, *, listed: bool) -> None:
@@ -272,8 +276,19 @@ class Vouching:
 
     # --- within ---
 
+    def _may_wait(self, host_id: str, now: float) -> bool:
+        """Whether a look that nothing waits for is put off. A key does not wait: the host may have
+        another one, by which alone it is reached."""
+        if host_id in self.keys.said or self._asking.opened_host(host_id):
+            return False
+        if self._pace.may_unhurried(host_id, now=now):
+            return False
+        self._asking.put_off_host(host_id)
+        return True
+
     def _look(self, host_id: str, now: float) -> None:
         """Look at its record. One that is written again and again is looked at now and then."""
+        self._pace.hurry(host_id)
         if not self._asking.is_due(host_id) and self._pace.may(host_id, now=now):
             self._asking.want_host(host_id)
 

@@ -485,3 +485,96 @@ def _answered(world: World, word: str) -> int:
         now=0.0,
     )
     return len(asked.data)
+
+
+# --- all are back at once ---
+
+_MANY = 200
+
+
+def _all_back(world: World, *, by_list: bool, **other: object) -> list[str]:
+    """Every session has ended, and every host registers anew at one moment."""
+    before = [world.register(number) for number in range(1, _MANY)]
+    world.asked_hosts.clear()
+    world.asked = 0
+    for name in before:
+        world.made.pop(name)
+        if not by_list:
+            world.fleet.vanished(name, now=0.0)
+    for number in range(1, _MANY):
+        if not by_list:
+            world.register(number, 1, **other)  # type: ignore[arg-type]  # fields by name
+            continue
+        name = world.name(number, 1, **other)
+        world.step += 1
+        world.made[name] = world.step
+        world.records[f"h{number}"] = HostRecord(word=name), world.step
+    if by_list:
+        world.listed()
+    return world.asked_hosts
+
+
+@pytest.mark.parametrize("by_list", [False, True])
+def test_records_of_hosts_that_are_back_as_they_were_are_read_over_a_minute(by_list: bool) -> None:
+    """As after an outage of all sessions: nothing waits for it, and every agent reads them."""
+    world = World()
+    asked = _all_back(world, by_list=by_list)
+    assert len(world.fleet.members) == _MANY - 1
+    assert not world.fleet.unvouched
+    assert not world.fleet.lost
+    seconds = [len(asked)]
+    for second in range(62):
+        before = len(asked)
+        world.fleet.tick(now=float(second))
+        world.answer()
+        seconds.append(len(asked) - before)
+    assert sorted(asked) == sorted(f"h{number}" for number in range(1, _MANY))
+    assert seconds[0] <= 16
+    assert max(seconds[1:]) <= 8
+    assert world.asked < 3 * _MANY
+    world.fleet.doubt_what_was_proved()
+    assert len(world.fleet.unproved) == _MANY - 1  # each was proved
+
+
+@pytest.mark.parametrize("by_list", [False, True])
+def test_who_is_back_with_other_addresses_is_read_at_once(by_list: bool) -> None:
+    world = World()
+    asked = _all_back(world, by_list=by_list, private=IPv4Address("10.9.9.9"))
+    assert len(asked) == _MANY - 1
+    assert {str(one.private) for one in world.fleet.members.values()} == {"10.9.9.9"}
+
+
+def test_a_host_whose_look_is_put_off_is_read_at_once_when_it_says_something_else() -> None:
+    world = World()
+    asked = _all_back(world, by_list=False)
+    assert f"h{_MANY - 1}" not in asked
+    world.register(_MANY - 1, 2, private=IPv4Address("10.9.9.9"))
+    assert asked[-1] == f"h{_MANY - 1}"
+    assert world.private(_MANY - 1) == "10.9.9.9"
+
+
+def test_further_addresses_stay_while_the_look_is_put_off() -> None:
+    world = World()
+    last, more = _MANY - 1, (ip_address("2001:db8::1"),)
+    for generation in range(2):
+        for number in range(1, _MANY):
+            name = world.register(number, generation, extended=number == last)
+        if not generation:
+            world.fleet.data_read(name, entry.encode_data(more), world.made[name])
+            world.fleet.vanished(name, now=0.0)
+            world.asked_hosts.clear()
+    assert f"h{last}" not in world.asked_hosts
+    assert world.fleet.members[f"h{last}"].more == more
+
+
+def test_a_host_with_a_key_is_read_at_once() -> None:
+    """It may be back with another one, by which alone it is reached."""
+    world = World(keys=True)
+    key = "A" * 42 + "E="
+    for number in range(1, _MANY):
+        world.register(number, key=key if number == _MANY - 1 else "")
+    world.asked_hosts.clear()
+    for number in range(1, _MANY):
+        world.register(number, 1)
+    assert f"h{_MANY - 1}" in world.asked_hosts
+    assert f"h{_MANY - 2}" not in world.asked_hosts
