@@ -24,7 +24,7 @@ from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
 from neti.host.machine import RealMachine
-from neti.model import Host, Member, Site, entry
+from neti.model import Host, Member, Reach, Site, entry
 from neti.model.settings import Settings
 from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import PERMANENT
@@ -180,7 +180,9 @@ def passes(net: Net, namespace: str, to: str, port: int, seconds: float) -> bool
         return False
 
 
-def begin(net: Net, sites: dict[str, Site], *, clamped: bool = True) -> None:
+def begin(
+    net: Net, sites: dict[str, Site], *, clamped: bool = True, member: Member = MEMBER
+) -> None:
     """The policy in the host's kernel, enforced, with one member across."""
     settings = Settings(path=Path("neti.yml"), sites=sites, sites_configured=True)
     members = Membership.empty(settings, HOST, frozenset())
@@ -188,10 +190,10 @@ def begin(net: Net, sites: dict[str, Site], *, clamped: bool = True) -> None:
     def inside() -> None:
         reconciler = Reconciler(NftablesDataplane(), Conntrack(), None)
         RealMachine().set_overlay_route(settings.overlay_subnet, HOST.private, 9001, anew=True)
-        name = entry.encode(MEMBER)
+        name = entry.encode(member)
         members.fleet.appeared(name)
-        members.fleet.lease_read(MEMBER.overlay, MEMBER.id)
-        members.fleet.data_read(name, entry.encode_data(MEMBER.more))
+        members.fleet.lease_read(member.overlay, member.id)
+        members.fleet.data_read(name, entry.encode_data(member.more))
         members.take_changes()
         members.elements.enforce(PERMANENT)
         around = Surroundings(
@@ -246,3 +248,26 @@ def test_a_narrower_road_is_said_by_the_sites_mtu() -> None:
         begin(net, {"here": Site(name="here"), "far": narrow})
         assert passes(net, net.host, FAR_OVERLAY, 7000, netns.PATIENCE)
         assert passes(net, net.host, FAR6, 7000, netns.PATIENCE)
+
+
+LINKED = replace(MEMBER, private=IPv4Address(FAR), public=None)
+LINK = Site(name="far", private=RANGES, reached_by=Reach.PRIVATE, mtu=1400)
+
+
+@pytest.mark.parametrize("mtu", [None, 1400])
+def test_a_private_link_is_clamped_where_its_mtu_is_written(mtu: int | None) -> None:
+    """By this end alone: both ways, whoever begins, containers too, both families."""
+    with road() as (net, between):
+        ip(between, "link set away mtu 1400")
+        for namespace in (net.outside, net.host, net.container):
+            Served(net, namespace, 7000)
+        sites = {"here": Site(name="here"), "far": replace(LINK, mtu=mtu)}
+        begin(net, sites, member=LINKED)
+        if mtu is None:
+            assert not passes(net, net.host, FAR_OVERLAY, 7000, 1.0)
+            return
+        for namespace in (net.host, net.container):
+            for to in (FAR_OVERLAY, FAR, FAR6):
+                assert passes(net, namespace, to, 7000, netns.PATIENCE), (namespace, to)
+        for to in (OWN, OWN6, CONTAINER, CONTAINER6):
+            assert passes(net, net.outside, to, 7000, netns.PATIENCE), to

@@ -94,12 +94,14 @@ class PacketSizes:
         self, overlay: str, shared: _Shared, stalled: Stalled, tried: int | None
     ) -> LargeLost | None:
         """None: it is not the packets' size."""
-        search = _Search(
-            overlay, self._port, min(self._seconds, _LEAST + _TRIPS * stalled.round_trip)
-        )
+        patience = _LEAST + _TRIPS * stalled.round_trip
+        search = _Search(overlay, self._port, min(self._seconds, patience))
+        began = time.monotonic()
         answer = search.asked(SMALL)
         if not isinstance(answer, Answer):
             return None
+        # A busy member is slow, and would be taken for one to which less and less passes.
+        search.seconds = min(self._seconds, patience + 2 * (time.monotonic() - began))
         with shared.lock:
             if shared.largest == tried and shared.searches < SEARCHES:
                 shared.searches += 1
@@ -135,12 +137,12 @@ class _Search:
     def __init__(self, overlay: str, port: int, seconds: float) -> None:
         self._overlay = overlay
         self._port = port
-        self._seconds = seconds
+        self.seconds = seconds
 
     def asked(self, size: int | None, *, pieces: bool = False) -> Answer | Stalled | None:
         """None: it cannot be told, because the member did not take the connection."""
         try:
-            return talk(self._overlay, self._port, self._seconds, largest=size, pieces=pieces)
+            return talk(self._overlay, self._port, self.seconds, largest=size, pieces=pieces)
         except Stalled as stalled:
             return stalled
         except (OSError, NoAnswer):

@@ -153,3 +153,24 @@ def test_after_some_searches_no_more_are_made_on_a_road() -> None:
         assert found == [1400, 1300, 1200, None, None]
         assert SEARCHES == 3
         assert made.asked[members[-1]] <= 4
+
+
+def test_a_busy_member_is_given_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By how long small packets took: what passes slowly is not lost."""
+    given: list[float] = []
+
+    def talk(
+        _overlay: str, _port: int, seconds: float, *, largest: int | None = None, **_: bool
+    ) -> Answer:
+        size = largest or 1500
+        if size > 1400:
+            raise Stalled(size, sent=True, round_trip=ROUND_TRIP)
+        if size == SMALL:
+            time.sleep(0.2)
+        else:
+            given.append(seconds)
+        return Answer("b", "192.0.2.1", size, size)
+
+    monkeypatch.setattr(packet_sizes, "talk", talk)
+    assert lost(PacketSizes(1, SECONDS), "192.168.0.1") == (1500, "back", 1400)
+    assert min(given) >= 1.5
