@@ -31,6 +31,8 @@ class FormerAddresses:
 
     def note(self, changes: Iterable[Change], *, now: float) -> None:
         for change in changes:
+            if change.before is None and not self._had:
+                continue  # a first start: thousands join, and nobody had an address before
             after = set(_addresses(change.after))
             if change.before is not None:
                 for address in _addresses(change.before):
