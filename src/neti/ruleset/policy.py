@@ -15,6 +15,7 @@ from neti.ruleset import policy_require as requiring
 from neti.ruleset import policy_tunnel as tunneling
 from neti.ruleset.networks import by_family, listed
 from neti.ruleset.objects import SEEN_SECONDS, SEEN_SIZE, Chain, Structure
+from neti.ruleset.policy_early import early_chains
 from neti.ruleset.policy_judge import judge, opened, removed
 from neti.ruleset.policy_record import record_chains
 from neti.ruleset.policy_road import clamp, to_clamp
@@ -77,7 +78,7 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
     return Structure(
         (*SETS, *tunneling.sets(settings, surroundings)),
         (
-            *_untracked_ssh(settings, surroundings),
+            *early_chains(settings, surroundings),
             *_translation(settings, whose, tunnel),
             _refusal(),
             *tunneling.tunnel_chains(settings, surroundings, whose),
@@ -89,43 +90,10 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
             *judge(settings),
             *removed(surroundings),
             _input(settings, surroundings, whose),
-            _first_packets("first_asked", "asked", None, tunnel, encrypts=encrypts),
-            _first_packets(
-                "first_arrived",
-                "arrived",
-                f"type filter hook input priority {_LAST}; policy accept;",
-                tunnel,
-                encrypts=encrypts,
-            ),
+            *_first_packets(tunnel, encrypts=encrypts),
             *_published(settings, surroundings, tunnel),
             *_forward(settings, surroundings, whose),
         ),
-    )
-
-
-def _untracked_ssh(settings: Settings, surroundings: Surroundings) -> Iterator[Chain]:
-    """SSH bypasses connection tracking, so that it works when the tracking table is full. In both
-    directions, because a reply that was tracked although its request was not would be dropped then.
-    """
-    if not surroundings.ssh_untracked or not settings.ssh_whitelist:
-        return
-    inward, outward = [], []
-    port, tunnel = settings.ssh_port, tunneling.tunnel_of(settings, surroundings)
-    for word, networks in by_family(settings.ssh_whitelist):
-        from_here = listed(networks)
-        # The port first: every packet passes here, and nearly all have another port.
-        ours = f"{word} saddr {from_here} fib daddr type local"
-        inward.append(f'tcp dport {port} iif != "lo" {ours} notrack accept')
-        outward.append(f'tcp sport {port} oif != "lo" {word} daddr {from_here} notrack accept')
-        if tunnel is not None and word == "ip":
-            # On its way into the tunnel a packet is routed to lo first.
-            through = f"ip daddr @tunnel_peers ip daddr {from_here}"
-            outward.append(f"tcp sport {port} {through} notrack accept")
-    yield Chain(
-        "untracked_in", "type filter hook prerouting priority raw; policy accept;", tuple(inward)
-    )
-    yield Chain(
-        "untracked_out", "type filter hook output priority raw; policy accept;", tuple(outward)
     )
 
 
@@ -165,10 +133,13 @@ def _output(settings: Settings, surroundings: Surroundings) -> Chain:
 
     There is no exception for lo, because the overlay's route leads there.
     """
-    refusal = tunneling.refusal(tunneling.tunnel_of(settings, surroundings), forwarded=False)
+    tunnel = tunneling.tunnel_of(settings, surroundings)
+    # What is marked for the tunnel is routed again behind a chain of this type.
+    kind = "filter" if tunnel is None else "route"
+    refusal = tunneling.refusal(tunnel, forwarded=False)
     return Chain(
         "output",
-        f"type filter hook output priority {FILTER_PRIORITY}; policy accept;",
+        f"type {kind} hook output priority {FILTER_PRIORITY}; policy accept;",
         (
             *to_clamp(settings, surroundings),
             *(requiring.to_clear() if tunneling.encrypts(settings, surroundings) else ()),
@@ -238,20 +209,28 @@ def _required(settings: Settings) -> Iterator[Chain]:
     )
 
 
-def _first_packets(
-    name: str, counter: str, hook: str | None, tunnel: Tunnel | None, *, encrypts: bool
-) -> Chain:
+def _first_packets(tunnel: Tunnel | None, *, encrypts: bool) -> Iterator[Chain]:
     """Counted where our own table lets them in, and again behind all other tables. If the second
     count is lower, another program's table drops them. See ``neti.monitoring.arrivals``."""
-    from_members = (
+    hook = f"type filter hook input priority {_LAST}; policy accept;"
+    arrived = _from_members("arrived", tunnel, encrypts=encrypts)
+    yield Chain("first_asked", None, _from_members("asked", tunnel, encrypts=encrypts))
+    if not encrypts:
+        rules = tuple(f"{_FIRST} {rule}" for rule in arrived)
+        yield Chain("first_arrived", hook, ('iif "lo" accept', *rules))
+        return
+    # There are more of them, and every packet passes here.
+    yield Chain("first_behind", None, arrived)
+    yield Chain("first_arrived", hook, ('iif "lo" accept', f"{_FIRST} jump first_behind"))
+
+
+def _from_members(counter: str, tunnel: Tunnel | None, *, encrypts: bool) -> tuple[str, ...]:
+    return (
         *(f"{condition} return" for condition in (requiring.uncounted() if encrypts else ())),
         f'ip saddr @peers4 counter name "{counter}"',
         f'ip6 saddr @peers6 counter name "{counter}"',
         *tunneling.counted(tunnel, counter),
     )
-    if hook is None:
-        return Chain(name, None, from_members)
-    return Chain(name, hook, ('iif "lo" accept', *(f"{_FIRST} {rule}" for rule in from_members)))
 
 
 def _published(

@@ -32,7 +32,7 @@ SETS: Final = (
 )
 _REQUIRED: Final = "meta nfproto @require"
 _ICMP: Final = "meta l4proto { icmp, icmpv6 }"
-_FIRST: Final = -310  # before mangle and raw, where other programs set marks
+UNMARKED: Final = f"meta mark & {SENT_MARK:#x} == 0 jump from_port_unmarked"
 
 
 def to_clear(whose: Whose | None = None) -> Iterator[str]:
@@ -61,21 +61,16 @@ def require_chains(
     # Whoever spoofs such an address comes from outside as well, so it is a stranger's.
     yield Chain("from_outside", None, (*vouched, "goto judge"))
     yield Chain("from_outside_forwarded", None, (*forwarded, "goto judge_forwarded"))
-    yield from _by_the_port(settings)
     yield from _outward(settings)
     yield from _inward(settings)
 
 
-def _by_the_port(settings: Settings) -> Iterator[Chain]:
-    """Who has the port is not yet WireGuard: once wireguard-go has ended, any program may bind it,
-    and would send in the clear what the chains below let through. So it goes by the device's mark,
-    and this early, because other programs replace marks."""
-    port = f"meta nfproto ipv4 udp sport {settings.tunnel_port}"
-    yield Chain(
-        "from_port",
-        f"type filter hook output priority {_FIRST}; policy accept;",
-        (f"{port} meta mark & {SENT_MARK:#x} == 0 goto from_port_unmarked",),
-    )
+def by_the_port(settings: Settings) -> Iterator[Chain]:
+    """Where ``UNMARKED`` leads, for what is sent from the tunnel's port.
+
+    Who has the port is not yet WireGuard: once wireguard-go has ended, any program may bind it, and
+    would send in the clear what the chains below let through. So it goes by the device's mark.
+    """
     yield Chain(
         "from_port_unmarked",
         None,

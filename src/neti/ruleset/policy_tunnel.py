@@ -24,19 +24,16 @@ SETS: Final = (
     ("set tunnel_peers", "type ipv4_addr"),  # overlay addresses with a WireGuard peer here
     ("set tunneled", "type ipv4_addr"),  # those of them to which new connections go through it
 )
-# Before connection tracking (-200) and before raw (-300), where whitelisted SSH is told by the
-# address that it is for.
-_ARRIVAL: Final = -310
 # After tracking and before translation, and after mangle (-150): iptables restores whole marks
 # there (CONNMARK --restore-mark), and would take our bit out.
 _ROUTING: Final = -145
 _SOURCE: Final = 95  # of containers, before iptables' own masquerade (100), which needs an address
 _DEPARTURE: Final = 300  # after all translation
 _HEADERS: Final = 40  # IPv4's and TCP's without options
-_FROM: Final = f'iifname "{TUNNEL_DEVICE}"'
+FROM: Final = f'iifname "{TUNNEL_DEVICE}"'
 _TO: Final = f'oifname "{TUNNEL_DEVICE}"'
 _SYN: Final = "tcp flags & (syn|rst) == syn"
-_KNOWN: Final = f"{_FROM} ip saddr @tunnel_peers"
+_KNOWN: Final = f"{FROM} ip saddr @tunnel_peers"
 
 
 def encrypts(settings: Settings, surroundings: Surroundings) -> bool:
@@ -57,44 +54,40 @@ def tunnel_chains(settings: Settings, surroundings: Surroundings, whose: Whose) 
     if tunnel is None:
         return
     subnet = settings.overlay_subnet
-    yield from _arrival(settings, tunnel)
-    if surroundings.ssh_untracked:
-        yield from _untracked(tunnel)
     yield _mark(settings, tunnel)
     peer = f"ip daddr {subnet} ip daddr @tunnel_peers"
-    yield Chain(
-        "tunnel_route",
-        f"type route hook output priority {_ROUTING}; policy accept;",
-        (f"{peer} goto tunnel_mark",),
-    )
     own = (f"{peer} {whose.from_container} goto tunnel_mark",) if whose.from_container else ()
     yield Chain(
         "tunnel_containers",
         f"type filter hook prerouting priority {_ROUTING}; policy accept;",
         # Again, because mangle may have taken the bit out, and strict rp_filter goes by it.
-        (f"{_FROM} {_marked(tunnel)} accept", *own),
+        (f"{FROM} {_marked(tunnel)} accept", *own),
     )
     yield Chain(
         "tunnel_source",
         f"type nat hook postrouting priority {_SOURCE}; policy accept;",
         (f"{_TO} ip saddr != {tunnel.private} snat ip to {tunnel.private}",),
     )
+    yield Chain("tunnel_left", None, (f"{_SYN} {_segment(tunnel)}", f"ip saddr set {tunnel.own}"))
     yield Chain(
         "tunnel_out",
         f"type filter hook postrouting priority {_DEPARTURE}; policy accept;",
         (
-            f"{_TO} {_SYN} {_segment(tunnel)}",
-            f"{_TO} ip saddr set {tunnel.own}",
+            f"{_TO} goto tunnel_left",
             # A program that binds its socket to another interface (SO_BINDTODEVICE, which needs no
             # root) is routed by that one, whatever the mark says.
-            f'oifname != "lo" oifname != "{TUNNEL_DEVICE}" {_has_mark(tunnel)} {peer} drop',
+            f'{_has_mark(tunnel)} {peer} oif != "lo" drop',
         ),
     )
     yield Chain(
         "to_overlay",
         None,
-        # Of what is made here, only the mark tells: the hook goes on naming the first way out.
-        (f"{_has_mark(tunnel)} ip daddr @tunnel_peers accept", "goto refuse"),
+        (
+            "ip daddr @tunnel_peers jump tunnel_mark",
+            # Of what is made here, only the mark tells: the hook goes on naming the first way out.
+            f"{_has_mark(tunnel)} ip daddr @tunnel_peers accept",
+            "goto refuse",
+        ),
     )
     yield Chain(
         "to_overlay_forwarded", None, (f"{_TO} ip daddr @tunnel_peers accept", "goto refuse")
@@ -128,10 +121,9 @@ def untranslated(tunnel: Tunnel | None) -> tuple[str, ...]:
     return ("ip daddr @tunneled return",) if tunnel is not None else ()
 
 
-def _arrival(settings: Settings, tunnel: Tunnel) -> Iterator[Chain]:
-    """The only drops that do not go by map ``enforce``: nothing that Neti or another program sends
-    looks like this."""
-    yield Chain(
+def arrived(tunnel: Tunnel, then: str) -> Chain:
+    """For what came out of ``neti0``, before tracking. ``then``: what becomes of it if it may."""
+    return Chain(
         "tunnel_arrived",
         None,
         (
@@ -140,30 +132,11 @@ def _arrival(settings: Settings, tunnel: Tunnel) -> Iterator[Chain]:
             f"{_SYN} {_segment(tunnel)}",
             (
                 f"ip saddr @tunnel_peers ip daddr {tunnel.own} {_marked(tunnel)} "
-                f"ip daddr set {tunnel.private} accept"
+                f"ip daddr set {tunnel.private} {then}"
             ),
             "drop",
         ),
     )
-    # The subnet first: nearly all packets come from elsewhere.
-    forged = f"ip saddr {settings.overlay_subnet} ip saddr @tunnel_peers"
-    yield Chain(
-        "tunnel_in",
-        f"type filter hook prerouting priority {_ARRIVAL}; policy accept;",
-        (f"{_FROM} goto tunnel_arrived", f'{forged} iif != "lo" drop'),
-    )
-
-
-def _untracked(tunnel: Tunnel) -> Iterator[Chain]:
-    """Where no other table judges input, WireGuard's own packets are not tracked: so the tunnel
-    stands when the tracking table is full."""
-    inward = f'udp dport {tunnel.port} iif != "lo" meta nfproto ipv4 fib daddr type local'
-    outward = f'udp sport {tunnel.port} oif != "lo" meta nfproto ipv4 notrack accept'
-    for name, hook, rule in (
-        ("tunnel_untracked_in", "prerouting", f"{inward} notrack accept"),
-        ("tunnel_untracked_out", "output", outward),
-    ):
-        yield Chain(name, f"type filter hook {hook} priority raw; policy accept;", (rule,))
 
 
 def _mark(settings: Settings, tunnel: Tunnel) -> Chain:
@@ -178,7 +151,7 @@ def _mark(settings: Settings, tunnel: Tunnel) -> Chain:
         (
             f"ct state untracked {marked} accept",
             f"ct direction reply {marked} accept",
-            "ct status dnat accept",  # began in the clear
+            "ct status dnat return",  # began in the clear
             f"ct status confirmed {marked} accept",  # began through the tunnel
             *((spared,) if overridden else ()),
             f"ip daddr @tunneled {marked}",

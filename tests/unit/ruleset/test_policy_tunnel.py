@@ -36,12 +36,11 @@ MEMBER: Final = Member(
 CHAINS: Final = {
     "tunnel_in",
     "tunnel_arrived",
-    "tunnel_untracked_in",
-    "tunnel_untracked_out",
+    "tunnel_untracked",
     "tunnel_mark",
-    "tunnel_route",
     "tunnel_containers",
     "tunnel_source",
+    "tunnel_left",
     "tunnel_out",
     "to_overlay",
     "to_overlay_forwarded",
@@ -49,6 +48,9 @@ CHAINS: Final = {
 
 
 AROUND: Final = Surroundings(uplinks=("eth0",), ssh_untracked=True, site="ec2", tunnel=TUNNEL)
+
+
+SSH: Final = (ip_network("192.168.0.0/18"), ip_network("fd00::/8"))
 
 
 def around(**values: Any) -> Surroundings:
@@ -59,7 +61,7 @@ def built(
     own: Encrypt, other: Encrypt, where: Surroundings | None = None, **more: Any
 ) -> Structure:
     sites = {"ec2": Site(name="ec2", encrypt=own), "vpc": Site(name="vpc", encrypt=other)}
-    settings = Settings(path=Path("neti.yml"), sites=sites, **more)
+    settings = Settings(path=Path("neti.yml"), sites=sites, tunnel_port=TUNNEL.port, **more)
     return structure(settings, AROUND if where is None else where)
 
 
@@ -120,12 +122,13 @@ def test_what_comes_out_of_the_tunnel_is_for_the_own_overlay_address_or_nothing(
     assert rules(made, "tunnel_in") == (
         'iifname "neti0" goto tunnel_arrived',
         'ip saddr 192.168.0.0/18 ip saddr @tunnel_peers iif != "lo" drop',
+        *rules(made, "tunnel_untracked"),
     )
     assert rules(made, "tunnel_arrived") == (
         "tcp flags & (syn|rst) == syn tcp option maxseg size set 1380",
         (
             "ip saddr @tunnel_peers ip daddr 192.168.0.1 meta mark set meta mark | 0x1000 "
-            "ip daddr set 10.0.0.11 accept"
+            "ip daddr set 10.0.0.11 goto tunnel_untracked"
         ),
         "drop",
     )
@@ -146,7 +149,7 @@ def test_a_connection_keeps_the_road_on_which_it_began() -> None:
     assert rules(made, "tunnel_mark") == (
         f"ct state untracked {mark} accept",
         f"ct direction reply {mark} accept",
-        "ct status dnat accept",
+        "ct status dnat return",
         f"ct status confirmed {mark} accept",
         "ip daddr { 192.168.0.9 } return",
         f"ip daddr @tunneled {mark}",
@@ -164,12 +167,15 @@ def test_what_leaves_by_the_tunnel_bears_the_own_overlay_address() -> None:
         'oifname "neti0" ip saddr != 10.0.0.11 snat ip to 10.0.0.11',
     )
     assert rules(made, "tunnel_out") == (
-        'oifname "neti0" tcp flags & (syn|rst) == syn tcp option maxseg size set 1380',
-        'oifname "neti0" ip saddr set 192.168.0.1',
+        'oifname "neti0" goto tunnel_left',
         (
-            'oifname != "lo" oifname != "neti0" meta mark & 0x1000 == 0x1000 '
-            "ip daddr 192.168.0.0/18 ip daddr @tunnel_peers drop"
+            "meta mark & 0x1000 == 0x1000 ip daddr 192.168.0.0/18 ip daddr @tunnel_peers "
+            'oif != "lo" drop'
         ),
+    )
+    assert rules(made, "tunnel_left") == (
+        "tcp flags & (syn|rst) == syn tcp option maxseg size set 1380",
+        "ip saddr set 192.168.0.1",
     )
 
 
@@ -177,6 +183,7 @@ def test_only_peers_of_the_tunnel_are_sent_to_and_the_rest_is_refused() -> None:
     made = built(OFF, PREFER)
     assert rules(made, "output")[-1] == "ip daddr 192.168.0.0/18 goto to_overlay"
     assert rules(made, "to_overlay") == (
+        "ip daddr @tunnel_peers jump tunnel_mark",
         "meta mark & 0x1000 == 0x1000 ip daddr @tunnel_peers accept",
         "goto refuse",
     )
@@ -196,27 +203,61 @@ def test_members_and_wireguard_are_let_in_before_removed_sources_are_judged() ->
     assert found.index(known) < revoked
     assert found.index("meta nfproto ipv4 udp dport 51821 accept") < revoked
     assert known in rules(made, "published")
-    for chain, counter in (("first_asked", "asked"), ("first_arrived", "arrived")):
+    for chain, counter in (("first_asked", "asked"), ("first_behind", "arrived")):
         assert any("tunnel_peers" in r and f'"{counter}"' in r for r in rules(made, chain))
 
 
 def test_wireguards_packets_are_tracked_where_another_table_judges_input() -> None:
     """Their answers would be dropped there, as SSH's would."""
-    assert not any(
-        "untracked_in" in name for name in names(built(OFF, PREFER, around(ssh_untracked=False)))
-    )
-    assert rules(built(OFF, PREFER), "tunnel_untracked_in") == (
+    tracked = built(OFF, PREFER, around(ssh_untracked=False), ssh_whitelist=SSH)
+    assert not any("notrack" in rule for chain in tracked.chains for rule in chain.rules)
+    assert "tunnel_untracked" not in names(tracked)
+    assert rules(tracked, "tunnel_arrived")[-2].endswith(" ip daddr set 10.0.0.11 accept")
+    assert rules(built(OFF, PREFER), "tunnel_untracked") == (
         'udp dport 51821 iif != "lo" meta nfproto ipv4 fib daddr type local notrack accept',
+    )
+    assert rules(built(OFF, PREFER), "from_port") == (
+        "meta mark & 0x2000 == 0 jump from_port_unmarked",
+        'oif != "lo" notrack accept',
     )
 
 
 def test_answers_of_whitelisted_ssh_are_untracked_on_their_way_into_the_tunnel() -> None:
     """They are routed to lo first, which is no exception there."""
-    made = built(OFF, PREFER, ssh_whitelist=(ip_network("192.168.0.0/18"), ip_network("fd00::/8")))
-    assert rules(made, "untracked_out") == (
+    made = built(OFF, PREFER, ssh_whitelist=SSH)
+    assert rules(made, "sent") == (
+        "udp sport 51821 meta nfproto ipv4 goto from_port",
         'tcp sport 22 oif != "lo" ip daddr { 192.168.0.0/18 } notrack accept',
         "tcp sport 22 ip daddr @tunnel_peers ip daddr { 192.168.0.0/18 } notrack accept",
         'tcp sport 22 oif != "lo" ip6 daddr { fd00::/8 } notrack accept',
+    )
+
+
+@pytest.mark.parametrize("own", [OFF, PREFER])
+def test_a_hook_has_no_more_chains_than_it_needs(own: Encrypt) -> None:
+    """A chain more at one costs each packet as much as several rules, inside a site too."""
+    found: dict[str, list[str]] = {}
+    for chain in built(own, own, None if own is PREFER else around(tunnel=None)).chains:
+        if chain.hook is not None:
+            kind, where = chain.hook.split()[1], chain.hook.split()[3]
+            if kind != "nat":  # these see a connection's first packet alone
+                found.setdefault(where, []).append(chain.name)
+    assert (
+        found
+        == {
+            OFF: {
+                "output": ["output"],
+                "input": ["input", "first_arrived"],
+                "forward": ["forward"],
+            },
+            PREFER: {
+                "prerouting": ["tunnel_in", "tunnel_containers"],
+                "output": ["sent", "output"],
+                "postrouting": ["tunnel_out"],
+                "input": ["input", "first_arrived"],
+                "forward": ["forward"],
+            },
+        }[own]
     )
 
 
