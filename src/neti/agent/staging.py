@@ -10,8 +10,8 @@ from typing import Any, Final
 from neti import log
 from neti.agent.core import Core
 from neti.agent.describing import Describing
-from neti.agent.in_the_clear import look
 from neti.agent.kernel import Kernel
+from neti.agent.objections import Objections
 from neti.agent.open_sessions import OpenSessions
 from neti.agent.trial import Shadow, Trying
 from neti.control.server import Request
@@ -19,11 +19,10 @@ from neti.errors import DataplaneError
 from neti.fleet.attendance import moment
 from neti.model.said import Said
 from neti.ruleset.reach import requires
-from neti.stage import evidence, stages
+from neti.stage import stages
 from neti.stage.stages import Record, Stage
 from neti.stage.taking_up import AGENT_SILENT, STAGE_LOST, Found, Source, take_up
 from neti.state.folder import STAGE_FILE
-from neti.state.loaded import StateError
 
 _AGAIN: Final = 30.0  # seconds between looks whether a wished-for trial may begin
 
@@ -45,6 +44,7 @@ class Staging:
         self._shadow = shadow
         self._trying = trying
         self._sessions = OpenSessions(core)
+        self._objections = Objections(core, kernel, shadow)
         self._refusal_told: str | None = None
 
     # --- wishes ---
@@ -120,7 +120,7 @@ class Staging:
             return
         wait = bool(request.arguments.get("wait"))
         seconds = int(request.arguments.get("seconds") or core.settings.trial_seconds)
-        if (running := self._less_strict(seconds, wait=wait)) is not None:
+        if (running := self._objections.less_strict(seconds, wait=wait)) is not None:
             trial = core.stage.record.trial
             without = asked and trial is not None and not trial.require
             request.fail(
@@ -133,10 +133,10 @@ class Staging:
         refusal = (
             core.stage.refusal()
             or self._sessions.typed_in(request.arguments.get("session"))
-            or ("" if anyway else self._unlikely_to_end_well())
-            or (self._keys_that_count_for_nothing() if asked else "")
-            or ("" if anyway or not asked else self._in_the_clear())
-            or ("" if enforced else self._unanswered(anyway=anyway))
+            or ("" if anyway else self._objections.unlikely_to_end_well())
+            or (self._objections.keys_that_count_for_nothing() if asked else "")
+            or ("" if anyway or not asked else self._objections.in_the_clear())
+            or ("" if enforced else self._objections.unanswered(anyway=anyway))
         )
         if refusal:
             request.fail(f"not armed: {refusal}")
@@ -154,35 +154,6 @@ class Staging:
         of = list(self._trying.of(wished, asked))
         request.succeed({**begun, "of": of} if asked else begun)
 
-    def _keys_that_count_for_nothing(self) -> str:
-        """Why encryption must not be required now; empty: it may."""
-        core = self._core
-        if core.settings.registry_tls is None:
-            return (
-                "sites in neti.yml require encryption, but without registry_tls anybody may "
-                "replace a member's key in the registry\n→ configure registry_tls, or write "
-                "encrypt: prefer until then"
-            )
-        if core.members.fleet.records != "strict":
-            return (
-                "sites in neti.yml require encryption, but the registry is not strict, so a "
-                "member's key may be another's\n→ 'neti registry strict on', or write "
-                "encrypt: prefer until then"
-            )
-        return ""
-
-    def _in_the_clear(self) -> str:
-        """What an operator should see to before it is refused; empty: nothing."""
-        found = look(self._core)
-        words = found.words() if found is not None else ()
-        if not words:
-            return ""
-        return (
-            f"'neti preview' lists what still goes in the clear and would be refused: "
-            f"{'; '.join(words)}\n→ 'neti preview' names each; end them, or open what must stay\n"
-            "→ 'neti enforce --anyway' begins all the same, and they are refused"
-        )
-
     def shuts_out(self, said: Any) -> str | None:
         """Why the SSH session in which a command was typed would not be let in once the stage that
         was decided is in the kernel; None: it would, or nobody is kept out."""
@@ -191,52 +162,9 @@ class Staging:
             return None
         return self._sessions.typed_in(said)
 
-    def _less_strict(self, seconds: int, *, wait: bool) -> str | None:
-        """Why no other trial is begun in place of the one that runs, which may be somebody else's;
-        None: none runs, or the new one asks for more."""
-        core, trial = self._core, self._core.stage.record.trial
-        if trial is None or wait:
-            return None
-        if trial.wait:
-            return (
-                "a trial is running that only 'neti confirm' makes permanent, so no other one is "
-                "begun"
-            )
-        left = trial.deadline - core.now()
-        if seconds >= left:
-            return None
-        return f"a trial is running for {left:.0f} s more, so no shorter one is begun"
-
     def would_be_lost(self) -> tuple[str, ...]:
-        """Ports in use, in words, that the trial which has begun, or is about to, shuts without an
-        answer of anybody's."""
-        record = self._core.stage.record
-        if not record.wants_trial and record.trial is None:
-            return ()
-        self._kernel.listen()
-        self._shadow.sample()
-        return tuple(self._shadow.unanswered().values())
-
-    def _unanswered(self, *, anyway: bool) -> str | None:
-        """Why an operator should think again: ports in use that would be shut. ``anyway`` is an
-        answer: they may be lost."""
-        self._kernel.listen()
-        self._shadow.sample()
-        used = self._shadow.unanswered()
-        if not used:
-            return None
-        if not anyway:
-            ports = ", ".join(used.values())
-            return (
-                f"'neti preview' lists ports in use that would be shut: {ports}; "
-                f"{evidence.ANSWERS}, or shut all of them with 'neti enforce --anyway'"
-            )
-        try:
-            self._shadow.give_up(used)
-        except StateError as error:
-            return f"that these ports may be lost cannot be written down: {error}"
-        log.warning("losing_accepted", ports=", ".join(used.values()))
-        return None
+        """Ports in use, in words: see ``Objections``."""
+        return self._objections.would_be_lost()
 
     def _commanded(self, on: bool, caller: str, seconds: float | None = None) -> Record:
         """``seconds``: for how long from now; None: for good."""
@@ -377,17 +305,6 @@ class Staging:
         else:
             core.problems.clear("arming")
 
-    def _unlikely_to_end_well(self) -> str:
-        """What is missing now and would be missing at the end of the trial; empty: nothing."""
-        core = self._core
-        if not core.in_step.fresh:
-            return (
-                f"the registry is not in step ({core.in_step.reason}), so the trial could not be "
-                "confirmed; wait until 'neti status' says that it is, or say --anyway"
-            )
-        unsaved = core.stage.not_on_disk()
-        return f"{unsaved}; or say --anyway" if unsaved else ""
-
     def _requires_again(self) -> bool:
         """Whether a trial that begins by itself is of encryption too: where an operator's word
         began it. That of ``reject_all`` in the file must not fail for want of a member's key."""
@@ -395,7 +312,7 @@ class Staging:
         return (
             core.stage.record.by == "command"
             and requires(core.settings.sites, core.host.site)
-            and not self._keys_that_count_for_nothing()
+            and not self._objections.keys_that_count_for_nothing()
         )
 
     def _begin_if_possible(self) -> None:
