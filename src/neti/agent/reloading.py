@@ -21,8 +21,9 @@ from neti.agent.staging import Staging
 from neti.control.server import Request
 from neti.errors import ConfigError, NetiError
 from neti.host.systemd import notify, notify_reloading
+from neti.model import Encrypt
 from neti.model.settings import Settings
-from neti.ruleset.reach import requiring
+from neti.ruleset.reach import encryption, requiring
 from neti.state.folder import GOOD_CONFIG
 from neti.words import some
 
@@ -145,9 +146,17 @@ class Reloading:
                 "reject_all": core.settings.reject_all,
                 "trial_seconds": core.settings.trial_seconds,
                 "encryption_ended": encrypted and not core.own_key.wanted,
+                "require_waits": self._require_waits() if "sites" in taken.changed else [],
                 "would_be_lost": list(self._staging.would_be_lost()),
             }
         )
+
+    def _require_waits(self) -> list[str]:
+        """The sites towards which the file requires encryption and nothing has put it in force."""
+        core = self._core
+        if core.stage.requires or core.stage.tries_to_require:
+            return []
+        return sorted(requiring(core.settings.sites, core.host.site))
 
     def _reload(self, session: Any = None, *, anyway: bool = False) -> Taken:
         """Raises NetiError where the file is refused; the old one stays then. ``session``: the one
@@ -163,6 +172,7 @@ class Reloading:
             if not anyway:
                 OpenSessions(core).refuse_to_shut_out(session, new)
                 self._refuse_what_was_not_tried(new)
+                self._refuse_to_be_refused(new)
             kept = self._take_in(new)
         except NetiError as error:
             core.problems.set(
@@ -190,6 +200,27 @@ class Reloading:
                 f"{some(sorted(untried))} at once, without a trial. Of what goes there in the "
                 f"clear, this would be refused: {found or 'nothing'}\n→ encrypt: prefer until "
                 "that says 'nothing', then 'neti reload --anyway'"
+            )
+
+    def _refuse_to_be_refused(self, new: Settings) -> None:
+        """Where encryption is in force, members probably require it too, and would refuse a host
+        that encrypts nothing any more."""
+        core = self._core
+        if not core.stage.requires:
+            return
+        own = core.host.site
+        here = new.sites.get(own)
+        shut = sorted(
+            name
+            for name in requiring(core.settings.sites, own) & new.sites.keys()
+            if encryption(here, new.sites[name]) is Encrypt.OFF
+        )
+        if shut:
+            raise ConfigError(
+                f"encryption is required on this host. With encrypt: off, each host of "
+                f"{some(shut)} that requires it too refuses this one at once\n→ encrypt: prefer on "
+                "all hosts, until 'neti fleet' shows neither require nor trial; then off. Or "
+                "'neti reload --anyway'"
             )
 
     def _take_in(self, new: Settings) -> list[str]:

@@ -273,7 +273,9 @@ class Roads:
     def _lost(self, error: DataplaneError) -> None:
         """There is no device, or it is not as it should be: nobody is reached by it."""
         core = self._core
-        code = "encryption_missing" if isinstance(error, DeviceMissing) else "encryption_device"
+        # Where encryption is required nobody is reached in the clear instead: that is critical.
+        mild = isinstance(error, DeviceMissing) and not core.members.requires
+        code = "encryption_missing" if mild else "encryption_device"
         other = {"encryption_missing": "encryption_device"}.get(code, "encryption_missing")
         if code not in core.problems:
             log.error("no_road", what=str(error))

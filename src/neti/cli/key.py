@@ -78,10 +78,12 @@ def revoke(host_id: str, config: Path, as_json: bool, public_key: str | None) ->
         is_there = bool(registered_of(registry, [host_id]))
         found = registry.revoke_key(host_id, _checked(public_key))
     if found is None:
-        raise NetiError(
-            f"{host_id} has no key in its record, or it was revoked before: nothing was changed\n"
-            "→ neti fleet"
+        why = (
+            f"{host_id} has no key in its record, or it was revoked before"
+            if public_key is None
+            else f"{public_key} was revoked before"
         )
+        raise NetiError(f"{why}: nothing was changed\n→ neti fleet")
     revoked = found.key
     caller.note("key revoke", id=host_id, public_key=revoked)
     if as_json:
@@ -90,10 +92,27 @@ def revoke(host_id: str, config: Path, as_json: bool, public_key: str | None) ->
                 "id": host_id,
                 "public_key": revoked,
                 "registered": is_there,
+                "present": found.present,
                 "left": list(found.left),
             }
         )
         return
+    if not found.present:
+        say(
+            f"nobody can register with {revoked} any more",
+            f"it is not the present key of {host_id}, which keeps its own",
+        )
+    else:
+        _say_what_comes(host_id, revoked, is_there)
+    if found.left:
+        say(
+            f"{some(list(map(printable, found.left)))}: a member made it so that operators cannot "
+            "change it. The key is revoked all the same; ZooKeeper's super user can delete it",
+            removal(*found.left),
+        )
+
+
+def _say_what_comes(host_id: str, revoked: str, is_there: bool) -> None:
     say(f"nobody can register with {revoked}, the public key of {host_id}, any more")
     if is_there:
         say(
@@ -105,12 +124,6 @@ def revoke(host_id: str, config: Path, as_json: bool, public_key: str | None) ->
         say(
             f"{host_id} is not registered: peers drop this key within seconds, and the host makes "
             "another one when it is back"
-        )
-    if found.left:
-        say(
-            f"{some(list(map(printable, found.left)))}: a member made it so that operators cannot "
-            "change it. The key is revoked all the same; ZooKeeper's super user can delete it",
-            removal(*found.left),
         )
 
 

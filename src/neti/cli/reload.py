@@ -21,13 +21,17 @@ from neti.errors import NetiError
 from neti.host import ssh_session
 from neti.stage.stages import DOWN
 from neti.state.location import is_guessed, state_folder
+from neti.words import some
 
 
 @click.command()
 @config_option
 @json_option
 @click.option(
-    "--anyway", is_flag=True, help="Even if an open SSH session would not be let in again."
+    "--anyway",
+    is_flag=True,
+    help="Even if an open SSH session would not be let in again, or encryption that is required "
+    "here would begin towards one more site without a trial, or end.",
 )
 @click.option(
     "--or-signal",
@@ -42,8 +46,15 @@ def reload(config: Path, as_json: bool, anyway: bool, process: int | None) -> No
     Changes are in force when this returns, except to keys that need a restart, which are named.
     What the kernel refuses is named as not in force, and the exit code is 1.
 
-    A file that is not valid is refused, and the old configuration stays in force. So is one that
-    would not let in again an SSH session that is open here, on a host that drops or would begin to.
+    A file that is not valid is refused, and the old configuration stays in force. So are three more
+    kinds, unless --anyway is given:
+
+    \b
+    - On a host that drops or would begin to: one that would not let in again an SSH session that
+      is open here.
+    - On a host on which encryption is in force as required: one that requires it towards one more
+      site, because it would count there at once, without a trial.
+    - On the same: one that ends it, because hosts that require it refuse this one then.
 
     \b
     Example:
@@ -99,6 +110,12 @@ def _say(answer: dict[str, Any]) -> None:
         say(f"in force now: {', '.join(changed)}")
     elif not restart and not refused:
         say("read again: nothing has changed")
+    if waiting := answer.get("require_waits"):
+        say(
+            f"but encryption is not required yet towards {some(waiting)}: encrypt: require acts as "
+            "prefer until it is put in force on this host",
+            "→ neti preview, then neti enforce",
+        )
     if "reject_all" in changed and answer["reject_all"] and answer["stage"] == "trial":
         say(
             f"reject_all is true now, so a trial of {answer['trial_seconds']} s begins: what no "

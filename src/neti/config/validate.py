@@ -33,6 +33,10 @@ _MAPPINGS_LIKE: Final = {
     "nat_overrides": "{192.168.0.9: 10.0.0.9}",
     "registry_tls": "{ca: /etc/neti/ca.pem, cert: /etc/neti/host.pem, key: /etc/neti/host.key}",
 }
+_OF_A_SITE: Final = frozenset(
+    {field.alias or name for name, field in schema.SiteForm.model_fields.items()}
+    - {field.alias or name for name, field in ConfigForm.model_fields.items()}
+)
 _PLAIN: Final = re.compile(r"[A-Za-z0-9./:_-]{1,60}", re.ASCII)
 
 
@@ -113,7 +117,11 @@ def _place(loc: tuple[int | str, ...]) -> Place:
 def _unknown_key(place: Place, line: int) -> Problem:
     form = ConfigForm if len(place) == 1 else _FORMS[str(place[0])]
     known = [field.alias or name for name, field in form.model_fields.items()]
-    hint = nearest(str(place[-1]), known)
+    name = str(place[-1])
+    if len(place) == 1 and name in _OF_A_SITE:
+        expected = f"it inside a site: sites.NAME.{name}"
+        return Problem(line=line, place=place, found="unknown key", expected=expected)
+    hint = nearest(name, known)
     listed = "" if hint or len(known) > 8 else f" ({', '.join(known)})"
     expected = f"a known key{listed}" if listed or hint else "a key that `neti config schema` lists"
     return Problem(line=line, place=place, found="unknown key", expected=expected, hint=hint)

@@ -122,9 +122,9 @@ _KINDS: Final = (
     _critical(
         "encryption_device",
         "The device of the encrypted road, its rule or its route is not as it should be, and "
-        "cannot be repaired: members of sites that require encryption cannot be reached, others "
-        "are reached in the clear",
-        "The message is the kernel's own. The agent tries again by itself",
+        "cannot be repaired; or there is none on a host on which encryption is required. Members "
+        "of sites that require encryption cannot be reached, others are reached in the clear",
+        "The message is the kernel's own, or says what is missing. The agent tries again by itself",
     ),
     _warning(
         "encryption_missing",

@@ -27,10 +27,12 @@ class RevokedUnreadable(RegistryError):
 
 @dataclass(frozen=True, slots=True)
 class RevokedKey:
-    """``left``: nodes that a member made so that operators can neither change nor delete them."""
+    """``left``: nodes that a member made so that operators can neither change nor delete them.
+    ``present``: the host's record said this key."""
 
     key: str
     left: tuple[str, ...] = ()
+    present: bool = True
 
 
 def decode(raw: bytes | None) -> tuple[str, ...]:

@@ -224,12 +224,28 @@ def test_a_reboot_ends_a_trial(fleet: World, alone: bool) -> None:
     assert box.status()["stage"] == ("enforced" if alone else "shadow")
 
 
+def test_no_device_is_critical_where_encryption_is_required(fleet: World) -> None:
+    box = enforced(fleet)
+    box.tunnel.road.module = False
+    box.tunnel.road.vanish()
+    box.running.kernel.look_at_network()
+    fleet.pass_time(1.0)
+    assert "encryption_device" in box.problems()
+    assert "encryption_missing" not in box.problems()
+
+
 @pytest.mark.parametrize("encrypt", [Encrypt.PREFER, Encrypt.OFF])
 def test_a_configuration_that_does_not_ask_for_it_ends_it(fleet: World, encrypt: Encrypt) -> None:
     """And one that asks again puts nothing in force."""
     box = enforced(fleet)
     box.new_settings = replace(box.running.core.settings, **asking(fleet, encrypt))
-    assert box.ask("reload")["result"]["encryption_ended"] is (encrypt is Encrypt.OFF)
+    answer = box.ask("reload")
+    if encrypt is Encrypt.OFF:
+        assert "each host of vpc that requires it too refuses this one at once" in answer["error"]
+        assert requires(box)
+        answer = box.ask("reload", anyway=True)
+    assert answer["result"]["encryption_ended"] is (encrypt is Encrypt.OFF)
+    assert answer["result"]["require_waits"] == []
     assert not requires(box)
     assert not require(box)
     assert box.dataplane.read().armed_for_good

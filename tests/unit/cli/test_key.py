@@ -58,6 +58,22 @@ def test_revoking_says_what_comes_of_it(config: Path, tmp_path: Path) -> None:
         assert "nothing was changed" in again.stderr
 
 
+def test_revoking_a_former_key_does_not_say_that_it_is_the_present_one(
+    config: Path, tmp_path: Path
+) -> None:
+    former = "B" * 42 + "A"
+    with closing(EmbeddedRegistry(tmp_path / "registry.db")) as registry:
+        registered(registry)
+        told = run(config, "revoke", "a", "--key", former)
+        assert told.exit_code == 0, told.output
+        assert f"nobody can register with {former} any more" in told.stdout
+        assert "it is not the present key of a, which keeps its own" in told.stdout
+        assert "makes another one" not in told.stdout
+        assert len(registry.names()) == 1
+        again = run(config, "revoke", "a", "--key", former)
+        assert f"{former} was revoked before" in again.stderr
+
+
 def test_revoking_the_key_of_a_host_that_is_off_says_that_peers_drop_it(
     config: Path, tmp_path: Path
 ) -> None:

@@ -65,6 +65,14 @@ def test_that_encryption_ended_is_said(asked: Asked) -> None:
     assert "went through the tunnel was ended" in asked({**TAKEN, "encryption_ended": True}).stdout
 
 
+def test_that_encryption_is_not_required_yet_is_said(asked: Asked) -> None:
+    assert "not required yet" not in asked(TAKEN).stdout
+    told = asked({**TAKEN, "changed": ["sites"], "require_waits": ["vpc"]}).stdout
+    assert "in force now: sites" in told
+    assert "encryption is not required yet towards vpc" in told
+    assert "→ neti preview, then neti enforce" in told
+
+
 def test_what_is_refused_is_a_failure_without_a_signal(
     asked: Asked, sent: list[tuple[int, int]]
 ) -> None:

@@ -151,7 +151,7 @@ class OperatorSide(OneSession):
                 stands, nailed = self._entry_of(attempt, record.word, held[1].mzxid)
                 gone, left = [Delete(path, ANY_VERSION) for path in stands], (*left, *nailed)
             if marking:
-                tried[:] = [RevokedKey(wanted, left)]
+                tried[:] = [RevokedKey(wanted, left, present=said == wanted)]
             return [*marking, *gone]
 
         self._attempt_as_operator(lambda attempt: self._write(attempt, look))
