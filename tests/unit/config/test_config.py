@@ -142,6 +142,11 @@ def test_an_unknown_key_names_the_nearest(refused: Refused, text: str, meant: st
     assert f"did you mean {meant}?" in line
 
 
+def test_a_key_of_a_site_at_the_top_of_the_file_is_told_where_it_belongs(refused: Refused) -> None:
+    (line,) = refused("encrypt: require\n")
+    assert "encrypt: unknown key: expected it inside a site: sites.NAME.encrypt" in line
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
