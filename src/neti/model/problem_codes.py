@@ -130,8 +130,8 @@ _KINDS: Final = (
         "encryption_missing",
         "A site encrypts, but this host has neither the kernel's WireGuard module nor "
         "wireguard-go, so it reaches no member by the encrypted road",
-        "`modprobe wireguard`; where the kernel has no module, install wireguard-go and start "
-        "`neti-wireguard.service`",
+        "`modprobe wireguard`; where the kernel has no module, install wireguard-go, then "
+        "`systemctl start neti-wireguard.socket`",
     ),
     _warning(
         "encryption_one_sided",
@@ -142,7 +142,9 @@ _KINDS: Final = (
     ),
     _warning(
         "encryption_silent",
-        "Members that must be reached by the encrypted road do not answer there",
+        "Members that must be reached by the encrypted road do not answer there. It takes 20 to "
+        "30 s with packets to them, or four minutes where their own attempts still arrive here; "
+        "who is sent nothing is not missed",
         "`neti verify ID`. Open `tunnel_port` (UDP) between the two sites, on security groups "
         "too; then look at that host's `neti status`. Where the port is open and one of the two "
         "clocks was ahead and is right again: `neti key rotate` on the host whose clock it was",
