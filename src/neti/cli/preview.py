@@ -163,7 +163,7 @@ def _clear(clear: InTheClear) -> Iterator[str]:
     if not words:
         yield "In the clear: nothing, to or from members that must be encrypted."
         return
-    yield "In the clear: required encryption refuses this"
+    yield "In the clear, and refused while required encryption is in force:"
     yield from (f"  {part}" for part in words)
     for flow in clear.flows:
         yield f"    {flow.source} to {flow.to} port {flow.port}/{flow.protocol}: member {flow.id}"

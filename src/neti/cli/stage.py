@@ -125,11 +125,13 @@ def _say_enforced(answer: dict[str, Any], as_json: bool) -> None:
         print_json(answer)
         return
     first = f"{answer['said']}. W" if answer.get("said") else "enforced: w"
-    clear = [f"{_CLEAR} is refused too."] if answer.get("requires") else []
+    requires = answer.get("requires")
+    clear = [f"{_CLEAR} is refused too."] if requires else []
+    and_clear = ", and encryption is not required any more" if requires else ""
     say(
         f"{first}hat no rule lets in is dropped on this host, also after a reboot.",
         *clear,
-        "→ 'neti relax' goes back to shadow: nothing is dropped",
+        f"→ 'neti relax' goes back to shadow: nothing is dropped{and_clear}",
     )
 
 

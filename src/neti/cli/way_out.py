@@ -97,12 +97,16 @@ def _ask(folder: Path, command: str, *, guessed: bool, **arguments: Any) -> _Ask
 def relax(config: Path, as_json: bool, seconds: int | None) -> None:
     """Go back to shadow: nothing is kept out.
 
+    Required encryption ends with it: encrypt: require acts as prefer until 'neti enforce'. To give
+    up encryption alone, write prefer into the configuration, on all hosts.
+
     What would be refused is recorded. It lasts across restarts and reboots, until 'neti enforce' or
     until reject_all is changed in the configuration. Works with the agent running, hung or gone,
     and with a broken configuration. If the disk cannot be written, it works but says so and exits
     with 1.
 
-    With --for, the agent begins a trial when the time is over, whatever reject_all says.
+    With --for, the agent begins a trial when the time is over, whatever reject_all says: of required
+    encryption, too, where a site says so.
 
     \b
     Examples:

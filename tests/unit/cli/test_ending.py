@@ -225,3 +225,15 @@ def test_ctrl_c_while_python_still_imports(
         program.main()
     assert ended.value.code == 130
     assert capfd.readouterr().err == "neti: stopped by Ctrl-C\n"
+
+
+@pytest.mark.parametrize("requires", [False, True])
+def test_what_relax_ends_is_said_when_it_is_confirmed(
+    requires: bool, config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(monkeypatch, {"stage": "enforced", "requires": requires})
+    done = CliRunner().invoke(cli, ["confirm", "-c", config])
+    assert done.exit_code == 0, done.output
+    hint = done.stdout.splitlines()[-1]
+    assert hint.startswith("→ 'neti relax' goes back to shadow: nothing is dropped")
+    assert ("encryption is not required any more" in hint) == requires
