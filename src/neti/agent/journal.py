@@ -42,7 +42,8 @@ class Journal:
         self._say_changes(said)
         if changes or said:
             self.former.note(said, now=self._core.since())
-            self._unwritten.update({c.id: members.remembered(c.id) for c in (*changes, *said)})
+            ids = dict.fromkeys(change.id for change in (*changes, *said))  # mostly the same ones
+            self._unwritten.update({i: members.remembered(i) for i in ids})
         if touched := members.fleet.take_absence_changes() | self._left_over:
             self._left_over = set()
             self._unwritten.update({host_id: members.remembered(host_id) for host_id in touched})
