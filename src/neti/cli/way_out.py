@@ -105,8 +105,8 @@ def relax(config: Path, as_json: bool, seconds: int | None) -> None:
     and with a broken configuration. If the disk cannot be written, it works but says so and exits
     with 1.
 
-    With --for, the agent begins a trial when the time is over, whatever reject_all says: of required
-    encryption, too, where a site says so.
+    With --for, the agent begins a trial when the time is over, whatever reject_all says, and of
+    required encryption too, where a site says so.
 
     \b
     Examples:
