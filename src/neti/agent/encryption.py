@@ -1,14 +1,22 @@
 """What the agent tells of the encrypted road to other sites. Reads, and changes nothing."""
 
+from dataclasses import replace
 from itertools import islice
 
 from neti.agent.core import Core
+from neti.agent.in_the_clear import by_the_file
 from neti.agent.roads import Roads
 from neti.model import Encrypt
 from neti.monitoring.encryption import NAMED, Crossing, Encryption, Unheard
 from neti.ruleset.reach import requires
 from neti.ruleset.roads import asked_between
 from neti.text import printable
+
+
+def told(core: Core, roads: Roads) -> Encryption | None:
+    """``shown``, and what may go in the clear by the file: too much work for figures."""
+    seen = shown(core, roads)
+    return None if seen is None else replace(seen, excepted=by_the_file(core))
 
 
 def shown(core: Core, roads: Roads) -> Encryption | None:

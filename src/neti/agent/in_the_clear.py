@@ -12,6 +12,7 @@ from neti.errors import DataplaneError
 from neti.model import Encrypt, Member, Road
 from neti.ruleset.reach import admitted_addresses, outside_addresses, requires
 from neti.ruleset.roads import asked_between
+from neti.stage.excepted import Excepted, excepted
 from neti.stage.in_the_clear import InTheClear, Tracked, ends, in_the_clear
 
 
@@ -31,7 +32,16 @@ def look(core: Core, *, connections: bool = True) -> InTheClear | None:
             fault = str(error)
     keyless = [one.id for one in members if one.id not in fleet.keys]
     found = in_the_clear(keyless, silent, tracked, whose, core.settings, fault, outside)
-    return replace(found, unable=has_no_device(core))
+    return replace(found, unable=has_no_device(core), excepted=excepted(whose, core.settings))
+
+
+def by_the_file(core: Core) -> tuple[Excepted, ...]:
+    """What may go in the clear by ``trusted`` and ``open_ports``, where encryption is required."""
+    settings = core.settings
+    if not requires(settings.sites, core.host.site):
+        return ()
+    asks_who = settings.trusted or any(opened.sources for opened in settings.open_ports)
+    return excepted(_whose(core, list(_required(core))) if asks_who else {}, settings)
 
 
 def of_sites(core: Core, sites: frozenset[str]) -> InTheClear:

@@ -62,7 +62,7 @@ def status(agent: "Agent") -> Status:
             entries={printable(name): why for name, why in fleet.skipped().items()},
         ),
         records=fleet.records,
-        encryption=encryption.shown(core, agent.roads),
+        encryption=encryption.told(core, agent.roads),
         shared_private=tuple(
             Shared(site=site, address=str(address), ids=tuple(ids))
             for site, address, ids in fleet.shared_private()

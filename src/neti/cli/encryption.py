@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from neti.monitoring.encryption import Crossing, Encryption
+from neti.stage import excepted
 from neti.words import and_more, counted
 
 _INDENT: Final = " " * 12
@@ -38,6 +39,7 @@ def _below(seen: Encryption) -> Iterator[str]:
         yield _peers(seen)
     for name, one in sorted(seen.sites.items()):
         yield f"{name}: {_asked(seen, one)}: {_counts(seen, one)}"
+    yield from excepted.lines(seen.excepted)
     if seen.keyless:
         ids = ", ".join(seen.keyless_ids) + and_more(seen.keyless - len(seen.keyless_ids))
         yield f"{counted(seen.keyless, 'member')} without a key: {ids}"

@@ -17,6 +17,7 @@ from neti.model.document import plain
 from neti.model.settings import Settings
 from neti.monitoring.preview import Preview, Socket, Source, Wanted, preview_of
 from neti.oneshot.preview import accept, seen
+from neti.stage import excepted
 from neti.stage.in_the_clear import InTheClear
 from neti.stage.shadow import Port, parse_port
 
@@ -160,8 +161,11 @@ def _stage(shown: Preview) -> Iterator[str]:
 def _clear(clear: InTheClear) -> Iterator[str]:
     words = clear.words()
     yield ""
+    by_the_file = [f"  {line}" for line in excepted.lines(clear.excepted)]
     if not words:
-        yield "In the clear: nothing, to or from members that must be encrypted."
+        but = ", but for what neti.yml lets through:" if by_the_file else "."
+        yield f"In the clear: nothing, to or from members that must be encrypted{but}"
+        yield from by_the_file
         return
     yield "In the clear, and refused while required encryption is in force:"
     yield from (f"  {part}" for part in words)
@@ -170,6 +174,7 @@ def _clear(clear: InTheClear) -> Iterator[str]:
     more = sum(clear.counts.values()) - len(clear.flows)
     if more > 0:
         yield f"    and {more:,} more"
+    yield from by_the_file
     yield ""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from neti.model import Road
+from neti.stage.excepted import Excepted
 
 NAMED: Final = 20  # members named of each kind; more are only counted
 
@@ -71,7 +72,8 @@ class Encryption:
     ``require_configured``: whether a pair of this host's site requires encryption. ``requires``:
     whether that is in effect, so that nothing goes in the clear; ``on_trial``: whether it is on
     trial, so that the kernel refuses what goes in the clear until the trial ends.
-    ``sites``: the other sites of pairs that encrypt.
+    ``sites``: the other sites of pairs that encrypt. ``excepted``: what may go in the clear for all
+    that, by the configuration's own word; in the status only.
     """
 
     implementation: str | None = None
@@ -92,6 +94,7 @@ class Encryption:
     requires: bool = False
     on_trial: bool = False
     sites: Mapping[str, Crossing] = field(default_factory=dict)
+    excepted: tuple[Excepted, ...] = ()
 
     @property
     def unshaken(self) -> int:

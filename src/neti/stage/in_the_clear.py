@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from neti.model import IPAddress
 from neti.model.settings import Settings
+from neti.stage.excepted import Excepted
 from neti.words import counted, some
 
 TCP: Final = 6
@@ -59,7 +60,8 @@ class InTheClear:
     """``keyless``: members without a key that this host believes; ``silent``: those that have not
     answered through the tunnel; the first of each by name. ``counts``: connections of each kind;
     ``flows``: the first of them. ``fault``: why these are not known. ``unable``: this host has no
-    device that works, so nobody can have answered it."""
+    device that works, so nobody can have answered it. ``excepted``: what may go on by the
+    configuration's own word, and is not among all that."""
 
     keyless: int = 0
     keyless_ids: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ class InTheClear:
     flows: tuple[Flow, ...] = ()
     fault: str = ""
     unable: bool = False
+    excepted: tuple[Excepted, ...] = ()
 
     def words(self) -> tuple[str, ...]:
         """One part of a sentence each; none: nothing goes in the clear."""

@@ -574,6 +574,39 @@ def test_the_preview_lists_connections_that_would_be_refused(fleet: World) -> No
     assert answered(box).clear is None
 
 
+def test_what_the_file_lets_through_in_the_clear_is_said_wherever_nothing_is_said_to_go(
+    fleet: World,
+) -> None:
+    """By both keys; not a network that holds no member, nor what is let in of the own site."""
+    box = keyless(fleet)
+    fleet.started(3, "ec2", registry_tls=TLS)
+
+    def said() -> tuple[list[str], list[str]]:
+        told = [line.strip() for line in (*_status_lines(box.told()), *lines(answered(box)))]
+        found = [line for line in told if line.startswith("may go in the clear")]
+        half = len(found) // 2
+        return found[:half], found[half:]
+
+    assert said() == ([], [])
+    member, other = ip_network("203.0.113.2/32"), ip_network("192.0.2.0/24")
+    reload(
+        box,
+        trusted=(other, ip_network("203.0.113.0/24"), ip_network("10.0.0.0/8"), ip_network("::/0")),
+        open_ports=(
+            OpenPort(443, 443, "tcp"),
+            OpenPort(8000, 8080, "udp", (other, member)),
+            OpenPort(9, 9, "tcp", (other,)),
+        ),
+    )
+    expected = [
+        "may go in the clear by trusted: 203.0.113.0/24 (1 member)",
+        "may go in the clear by open_ports: 443/tcp (everybody), 8000-8080/udp (1 member)",
+    ]
+    assert said() == (expected, expected)
+    reload(box, **asking(fleet, Encrypt.PREFER))
+    assert said() == ([], [])
+
+
 def test_what_goes_in_the_clear_ends_when_it_is_confirmed_and_not_before(fleet: World) -> None:
     box = keyless(fleet)
     real, me = ip_address("203.0.113.2"), box.host.private

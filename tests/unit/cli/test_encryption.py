@@ -6,6 +6,7 @@ import pytest
 
 from neti.cli.encryption import lines
 from neti.monitoring.encryption import Crossing, Encryption, Unheard
+from neti.stage.excepted import Excepted
 
 NOW = 10_000.0
 SEEN = Encryption(
@@ -60,6 +61,26 @@ def test_what_is_required_and_in_effect() -> None:
     )
     said = "vpc: require: 2 encrypted, 0 in the clear, 1 cut off, without a key"
     assert said in [line.strip() for line in lines(seen)]
+
+
+def test_what_the_file_lets_through_is_named_beside_nothing_in_the_clear() -> None:
+    ports = (Excepted("open_ports", f"{port}/tcp", 1) for port in range(80, 86))
+    seen = replace(
+        SEEN,
+        requires=True,
+        sites={"vpc": Crossing(asked="require", required=3)},
+        excepted=(
+            Excepted("trusted", "203.0.113.0/24", 3),
+            *ports,
+            Excepted("open_ports", "9/udp"),
+        ),
+    )
+    said = [line.strip() for line in lines(seen)]
+    at = said.index("vpc: require: 3 encrypted, 0 in the clear")
+    one, other = said[at + 1 : at + 3]
+    assert one == "may go in the clear by trusted: 203.0.113.0/24 (3 members)"
+    assert other.startswith("may go in the clear by open_ports: 80/tcp (1 member), 81/tcp")
+    assert other.endswith("84/tcp (1 member) and 2 more")
 
 
 def test_what_is_required_on_trial_is_in_effect_until_it_ends() -> None:

@@ -26,6 +26,7 @@ from neti.monitoring.status import (
     status_of,
 )
 from neti.stage.evidence import Finding
+from neti.stage.excepted import Excepted
 
 FULL = Status(
     version="1.2",
@@ -63,6 +64,7 @@ FULL = Status(
         unheard=(Unheard(id="db-2", overlay="192.168.0.9"),),
         require_configured=True,
         sites={"vpc": Crossing(asked="require", plain=1, trying=1, preferred=2)},
+        excepted=(Excepted("trusted", "203.0.113.0/24", 2), Excepted("open_ports", "443/tcp")),
     ),
     shared_private=(Shared(site="ec2", address="10.0.0.9", ids=("a", "b")),),
     removed=Removed(count=1, addresses=("10.0.0.8",)),
@@ -151,6 +153,10 @@ DOCUMENT: dict[str, Any] = {
                 "none": 0,
             }
         },
+        "excepted": [
+            {"by": "trusted", "what": "203.0.113.0/24", "members": 2},
+            {"by": "open_ports", "what": "443/tcp", "members": None},
+        ],
     },
     "shared_private": [{"site": "ec2", "address": "10.0.0.9", "ids": ["a", "b"]}],
     "removed": {"count": 1, "addresses": ["10.0.0.8"]},
