@@ -43,7 +43,8 @@ class Rotating:
             why = core.in_step.reason if not core.in_step.fresh else "this host is not registered"
             request.fail(
                 f"peers cannot be told of a new key now ({why}), so the present one stays: nothing "
-                "was changed\n→ neti status"
+                "was changed\n→ neti status; if somebody else may know the key, 'neti key revoke "
+                f"{core.host.id}' on an operator's machine"
             )
             return
         core.own_key.write_again()

@@ -78,8 +78,8 @@ def _never_in_the_clear(
     member: Member, *, host: Host, sites: Mapping[str, Site]
 ) -> Iterator[Element]:
     """By which addresses nothing may go where encryption is required, whatever its road is now: the
-    rules look at them only while it is. Not by those of the own site's members, which another
-    site's may claim as well."""
+    rules look at them only while it is. Not by those that are the own site's by its ranges, which
+    another site's member may claim as well."""
     if member.site == host.site:
         yield from _of_own_site(member, host=host, sites=sites)
         return
@@ -94,10 +94,23 @@ def _of_own_site(member: Member, *, host: Host, sites: Mapping[str, Site]) -> It
     if not any(site.encrypt is Encrypt.REQUIRE for site in sites.values()):
         return
     for address in admitted_addresses(member, host=host, sites=sites):
+        if not _is_of_its_site(address, member, sites.get(member.site)):
+            continue  # anybody could claim it, and have what goes there sent in the clear
         six = isinstance(address, IPv6Address)
         yield Element("clear6" if six else "clear4", str(address), SPARED)
     for outside in outside_addresses(member, sites=sites):
         yield Element("outside4", str(outside))
+
+
+def _is_of_its_site(address: IPAddress, member: Member, site: Site | None) -> bool:
+    """Its private address is: members of other sites are not let in by theirs, except where a link
+    joins the sites, whose ranges do not overlap."""
+    if address == member.private:
+        return True
+    if site is None:
+        return False
+    ranges = site.ipv6 if isinstance(address, IPv6Address) else (*site.private, *site.public)
+    return any(address in network for network in ranges)
 
 
 def outside_addresses(member: Member, *, sites: Mapping[str, Site]) -> Iterator[IPv4Address]:

@@ -78,6 +78,7 @@ def test_while_peers_cannot_be_told_the_key_stays(there: World) -> None:
     there.pass_time(60)
     told = first.ask("rotate")
     assert "peers cannot be told of a new key now" in told["error"]
+    assert f"neti key revoke {first.host.id}" in told["error"]
     assert key(first) == before
 
 

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -312,7 +312,12 @@ NEAR: Final = Member(
 )
 CLAIMS: Final = replace(MEMBER, public=NEAR.public, more=(*NEAR.more, IPv4Address("203.0.113.6")))
 SITES: Final = {
-    "ec2": Site(name="ec2", private=(IPv4Network("10.0.0.0/16"),)),
+    "ec2": Site(
+        name="ec2",
+        private=(IPv4Network("10.0.0.0/16"),),
+        public=(IPv4Network("198.51.100.0/24"),),
+        ipv6=(IPv6Network("2001:db8::/64"),),
+    ),
     "vpc": Site(name="vpc", encrypt=REQUIRE),
 }
 
@@ -349,6 +354,19 @@ def test_the_own_sites_addresses_are_not_refused_whoever_claims_them(
     tell(NEAR, elements.unwant)
     assert held() == {*map(str, (MEMBER.public, CLAIMS.public, *CLAIMS.more))}
     assert elements.kernel["outside4"] == {}
+
+
+def test_an_address_outside_the_own_sites_ranges_is_refused_if_another_site_claims_it() -> None:
+    """Whoever says that it is of the own site would have what goes there sent in the clear."""
+    sites = {**SITES, "ec2": Site(name="ec2")}
+    elements = Elements(revoke_seconds=60)
+    for member in (CLAIMS, NEAR):
+        for one in elements_of(member, host=HOST, sites=sites, road=Road.PREFERRED):
+            if one.where in ("clear4", "clear6"):
+                elements.want(one.where, one.key, one.value)
+    refused = {key for held in elements.changes().added.values() for key in held}
+    assert refused == {*map(str, (CLAIMS.public, *CLAIMS.more))}
+    assert not elements.wants("clear4", str(NEAR.private))
 
 
 def test_where_nothing_is_required_the_own_sites_members_cost_nothing_more() -> None:
