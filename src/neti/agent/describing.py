@@ -12,6 +12,7 @@ from neti.agent import own_entry
 from neti.agent.conditions import own_codes
 from neti.agent.core import Core
 from neti.agent.in_the_clear import has_no_device
+from neti.ruleset.reach import requires_everywhere
 
 _EVERY: Final = 60.0  # seconds between checks whether what was told is still true
 
@@ -64,8 +65,10 @@ def _encryption(core: Core) -> str:
     """As ``neti.registry.detail.Document`` has it."""
     if not core.own_key.wanted:
         return "off"
-    if has_no_device(core):
+    if core.down.now or has_no_device(core):
         return "unable"
     if core.stage.tries_to_require:
         return "trial"
-    return "require" if core.stage.requires else "prefer"
+    if not core.stage.requires:
+        return "prefer"
+    return "require" if requires_everywhere(core.settings.sites, core.host.site) else "partly"

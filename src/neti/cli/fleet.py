@@ -297,7 +297,7 @@ def _print_table(rows: list[Row], away: list[Row]) -> None:
 
 def _encrypts(rows: list[Row]) -> bool:
     """Where nobody does, a column that says so is only in the way."""
-    return any(row["encryption"] in ("unable", "prefer", "trial", "require") for row in rows)
+    return any(row["encryption"] not in (None, "?", "off") for row in rows)
 
 
 def _print_used(counts: dict[str, int], as_json: bool) -> None:

@@ -29,8 +29,11 @@ _ENCRYPTION: Final[Mapping[str, str]] = {
     "off": "encrypts with no other site",
     "unable": "has no WireGuard device",
     "prefer": "may still be reached in the clear: 'neti enforce' there",
+    "partly": "requires encryption with some of the other sites only: with the rest something may "
+    "go in the clear",
     "trial": "requires encryption on trial only, which is not confirmed yet",
 }
+_UNSAID: Final = "does not say whether it encrypts"
 _SAID: Final[Mapping[Required, str]] = {
     "enforced": "enforced",
     "shadow": "in shadow",
@@ -128,7 +131,8 @@ def unmet(
     there, or does not say, meets none."""
     found = [(row["id"], _in_words(row)) for row in away]
     for row in rows:
-        reasons = [why for one in REQUIRED if one in required for why in _unmet(row, one)]
+        # Two requirements may fail for one reason, which is said once.
+        reasons = dict.fromkeys(w for one in REQUIRED if one in required for w in _unmet(row, one))
         if reasons:
             found.append((row["id"], ", ".join(reasons)))
     return sorted(found)
@@ -136,7 +140,6 @@ def unmet(
 
 def _unmet(row: Row, required: Required) -> Iterator[str]:
     stage, problems = row["stage"], row.get("problems")
-    encryption = row.get("encryption")
     match required:
         case "enforced" | "shadow":
             if stage != required:
@@ -154,9 +157,27 @@ def _unmet(row: Row, required: Required) -> Iterator[str]:
             elif out := sorted(OUT_OF_STEP.intersection(problems)):
                 yield f"is not in step: {', '.join(out)}"
         case "can-encrypt" | "encrypted":
-            good = ("require",) if required == "encrypted" else ("prefer", "trial", "require")
-            if encryption not in good:
-                yield _ENCRYPTION.get(str(encryption), "does not say whether it encrypts")
+            yield from _in_the_clear(row, required)
+
+
+def _in_the_clear(row: Row, required: Required) -> Iterator[str]:
+    """Why something may go in the clear there, as far as is asked. Whoever takes rules away once
+    all are encrypted relies on each host, so it has to say that what it says is in force."""
+    stage, problems, encryption = row["stage"], row.get("problems"), row.get("encryption")
+    if stage == "down":
+        yield "is down: nothing is encrypted there, and everybody gets in"
+        return
+    if required == "can-encrypt":
+        if encryption not in ("prefer", "trial", "partly", "require"):
+            yield _ENCRYPTION.get(str(encryption), _UNSAID)
+        return
+    if encryption != "require":
+        yield _ENCRYPTION.get(str(encryption), _UNSAID)
+    elif stage != "enforced":
+        yield from _unmet(row, "enforced")
+    yield from _unmet(row, "in-step")
+    if "config_unread" in (problems or ()):
+        yield "has not read its neti.yml since that was changed: 'neti reload' there"
 
 
 def _is(stage: str) -> str:

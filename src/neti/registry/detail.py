@@ -25,8 +25,9 @@ _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """``name``: the host's name; ``pid``: its agent's; ``problems``: codes of what is wrong;
-    ``encryption``: "off", "unable" (no device that works), "prefer", "trial" (of "require"), or
-    "require" where that is in effect. What it does not say is empty, or None for ``problems``."""
+    ``encryption``: "off", "unable" (no device that works, or Neti is down), "prefer", "trial" (of
+    "require"), "partly" ("require" is in effect, but not with each other site), or "require" where
+    it is with all. What it does not say is empty, or None for ``problems``."""
 
     name: str = ""
     pid: int | None = None

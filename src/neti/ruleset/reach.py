@@ -197,6 +197,11 @@ def requiring(sites: Mapping[str, Site], own: str) -> frozenset[str]:
     )
 
 
+def requires_everywhere(sites: Mapping[str, Site], own: str) -> bool:
+    """Whether that is so of each other site that is configured."""
+    return requiring(sites, own) == sites.keys() - {own}
+
+
 def road_without_key(
     member: Member, *, host: Host, sites: Mapping[str, Site], requires: bool = True
 ) -> Road:

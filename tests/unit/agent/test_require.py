@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -484,6 +484,38 @@ def test_who_enforces_by_a_file_that_was_not_read_is_told(fleet: World, tmp_path
     assert "has not been read since" in box.ask("enforce")["result"]["unread"]
     box.running.core.out.config_read = ConfigRead(path, b"a: 1\n")
     assert "unread" not in box.ask("enforce")["result"]
+
+
+def told_of_encryption(box: Box) -> str:
+    return decode(box.running.registration.describing.detail()).encryption
+
+
+def test_the_registry_hears_of_required_encryption_only_where_it_is_in_force(fleet: World) -> None:
+    """Rules that let the other site in are taken away by this word."""
+    box = enforced(fleet)
+    others = fleet.sites.keys() - {box.running.core.host.site, "vpc"}
+    assert not others, "another site would be reached in the clear"
+    assert told_of_encryption(box) == "require"
+    box.ask("down")
+    assert told_of_encryption(box) == "unable"
+    box.ask("up")
+    assert told_of_encryption(box) == "require"
+    reload(box, **asking(fleet, Encrypt.PREFER))
+    assert told_of_encryption(box) == "prefer"
+    reload(box, **asking(fleet, Encrypt.REQUIRE))
+    assert told_of_encryption(box) == "prefer"
+
+
+def test_the_registry_hears_that_a_relaxed_host_requires_nothing(fleet: World) -> None:
+    box = enforced(fleet)
+    box.ask("relax")
+    assert told_of_encryption(box) == "prefer"
+
+
+def test_who_requires_it_with_one_site_of_two_says_partly(fleet: World) -> None:
+    third = Site(name="gcp", private=(IPv4Network("10.99.0.0/16"),))
+    box = enforced(fleet, sites={**asking(fleet, Encrypt.REQUIRE)["sites"], "gcp": third})
+    assert told_of_encryption(box) == "partly"
 
 
 def test_while_down_no_member_is_counted_as_reached(fleet: World) -> None:

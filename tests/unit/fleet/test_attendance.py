@@ -19,6 +19,12 @@ from neti.registry.embedded.registry import EmbeddedRegistry
 
 LEASES = {name: IPv4Address(f"192.168.0.{n}") for n, name in enumerate("abcdef", 1)}
 
+PARTLY = (
+    "requires encryption with some of the other sites only: with the rest something may go in the "
+    "clear"
+)
+DOWN = "is down: nothing is encrypted there, and everybody gets in"
+
 
 def row(host_id: str, **changes: Any) -> Row:
     plain = {"id": host_id, "stage": "enforced", "state": "registered", "problems": []}
@@ -71,7 +77,35 @@ def test_one_whose_lease_was_released_and_who_is_held_is_known() -> None:
             "encrypted",
             "may still be reached in the clear: 'neti enforce' there",
         ),
+        ({"encryption": "partly"}, "can-encrypt", None),
+        (
+            {"encryption": "partly"},
+            "encrypted",
+            PARTLY,
+        ),
         ({"encryption": "unable"}, "can-encrypt", "has no WireGuard device"),
+        ({"encryption": "unable"}, "encrypted", "has no WireGuard device"),
+        ({"encryption": "require", "stage": "down", "problems": ["down_open"]}, "encrypted", DOWN),
+        ({"encryption": "prefer", "stage": "down"}, "can-encrypt", DOWN),
+        ({"encryption": "require", "stage": "shadow"}, "encrypted", "is in shadow"),
+        ({"encryption": "require", "stage": "trial"}, "encrypted", "is trial"),
+        ({"encryption": "require", "stage": "?"}, "encrypted", "does not say its stage (?)"),
+        (
+            {"encryption": "require", "problems": None},
+            "encrypted",
+            "does not say whether it is in step",
+        ),
+        (
+            {"encryption": "require", "problems": ["disk", "fight"]},
+            "encrypted",
+            "is not in step: fight",
+        ),
+        (
+            {"encryption": "require", "problems": ["config_unread"]},
+            "encrypted",
+            "has not read its neti.yml since that was changed: 'neti reload' there",
+        ),
+        ({"encryption": "require", "problems": ["encryption_silent"]}, "encrypted", None),
         ({"encryption": "off"}, "encrypted", "encrypts with no other site"),
         ({}, "encrypted", "does not say whether it encrypts"),
         ({"encryption": "of a later version"}, "can-encrypt", "does not say whether it encrypts"),
@@ -111,6 +145,13 @@ def test_all_that_is_required_is_named_at_once() -> None:
     both = row("a", stage="shadow", problems=["disk"])
     assert attendance.unmet([both], [], ["no-problem", "enforced"]) == [
         ("a", "is in shadow, has problems: disk")
+    ]
+
+
+def test_one_reason_of_two_requirements_is_said_once() -> None:
+    held = row("a", encryption="require", problems=["kernel"])
+    assert attendance.unmet([held], [], ["in-step", "encrypted"]) == [
+        ("a", "is not in step: kernel")
     ]
 
 
