@@ -42,6 +42,11 @@ _SAID: Final[Mapping[Required, str]] = {
     "can-encrypt": "able to encrypt",
     "encrypted": "encrypted",
 }
+# No host tells the registry what its file lets through.
+_EXCEPTED: Final = (
+    "not counted: what trusted and open_ports let through in the clear, which 'neti status' on "
+    "each host names"
+)
 _MEANS: Final[Mapping[State, str]] = {
     "lost": "lost",
     "held": "held",
@@ -190,4 +195,5 @@ def verdict(total: int, failed: int, required: Sequence[Required]) -> str:
         return f"nobody is known, so nobody is {words}"
     if failed:
         return f"{failed} of {total} {'is' if failed == 1 else 'are'} not {words}"
-    return f"{counted(total, 'host')}, all {words}"
+    passed = f"{counted(total, 'host')}, all {words}"
+    return f"{passed}\n{_EXCEPTED}" if "encrypted" in required else passed

@@ -133,6 +133,15 @@ def test_who_does_not_say_does_not_meet_it(
     assert found == ([("a", why)] if why else [])
 
 
+def test_who_is_told_that_all_are_encrypted_is_told_of_what() -> None:
+    """It is of members' roads; files may let something through beside them, as no host says."""
+    told, beside = attendance.verdict(4, 0, ["enforced", "encrypted"]).splitlines()
+    assert told == "4 hosts, all enforced and encrypted"
+    assert beside.startswith("not counted: what trusted and open_ports let through in the clear")
+    assert attendance.verdict(4, 1, ["encrypted"]) == "1 of 4 is not encrypted"
+    assert attendance.verdict(4, 0, ["can-encrypt"]) == "4 hosts, all able to encrypt"
+
+
 @pytest.mark.parametrize("required", attendance.REQUIRED)
 def test_who_is_away_meets_nothing(required: attendance.Required) -> None:
     """Lost, held, missing alike."""
