@@ -11,13 +11,13 @@ from neti.ruleset.peers import Device, Peer, PeerState
 from neti.ruleset.roads import THREE_ATTEMPTS, Heard
 from neti.ruleset.turns import Turns
 
-EVERY: Final = 60.0  # seconds between two looks at the device, if nobody is waited for
+EVERY: Final = 60.0  # seconds between two looks at the device, at most
 # Seconds until the first look at somebody who is waited for; each pause is twice as long. Until a
 # handshake is seen, which takes one round trip, a new member is reached in the clear.
 _FIRST: Final = 0.05
 _COST: Final = 20.0  # a pause is at least so many times as long as a look takes
-# Where encryption is required, one that does not answer is cut off, and operators want to hear of
-# it: so seconds between two looks there, if they cost no more than a hundredth of the time.
+# One that does not answer any more is cut off until that is seen: so seconds between two looks
+# where somebody answers, if they cost no more than a hundredth of the time.
 _OFTEN: Final = 5.0
 _COST_OFTEN: Final = 100.0
 
@@ -44,6 +44,12 @@ class Handshakes:
             for key, state in self.states.items()
         }
 
+    def excuse(self, key: PublicKey) -> None:
+        """Its host is lost, and answers nowhere."""
+        heard = self._heard.get(key)
+        if heard is not None:
+            self._heard[key] = heard.excused()
+
     def forget(self, key: PublicKey) -> None:
         """Its peer is gone, or becomes another's."""
         self._heard.pop(key, None)
@@ -62,10 +68,8 @@ class Handshakes:
     def is_silent(self, host_id: str, key: PublicKey) -> bool:
         """It was tried for long enough to be called so."""
         heard, now = self._heard.get(key), self._now()
-        if heard is None or self._turns.untried(host_id):
+        if heard is None or heard.answers(now) or self._turns.untried(host_id):
             return False
-        if heard.answers(now):
-            return heard.says_nothing(now)
         return now - heard.since >= THREE_ATTEMPTS
 
     # --- who is tried ---
@@ -98,12 +102,12 @@ class Handshakes:
 
     # --- when to look again ---
 
-    def looked(self, peers: Collection[Peer], cost: float, *, often: bool) -> None:
+    def looked(self, peers: Collection[Peer], cost: float) -> None:
         """At all of these. The next look is soon as long as an answer is waited for, but less and
-        less so. ``cost``: how many seconds it took. ``often``: encryption is required."""
+        less so. ``cost``: how many seconds it took."""
         self._cost = cost
-        every = min(EVERY, max(_OFTEN, _COST_OFTEN * cost)) if often and peers else EVERY
         answering = [self.answers(peer.key) for peer in peers]
+        every = min(EVERY, max(_OFTEN, _COST_OFTEN * cost)) if any(answering) else EVERY
         self._pause = every if all(answering) else min(2 * self._pause, every)
         now = self._now()
         if any(one.doubted is not None and one.answers(now) for one in self._heard.values()):

@@ -10,7 +10,7 @@ from neti.agent.core import Core
 from neti.agent.handshakes import Handshakes
 from neti.model import Encrypt, Member, Road
 from neti.ruleset.held_peers import HeldPeers
-from neti.ruleset.peers import Change, Peer
+from neti.ruleset.peers import Change, Device, Peer
 from neti.ruleset.roads import asked_between, peer_of, road_of
 
 
@@ -26,6 +26,15 @@ class Reckoning:
         """There is no device any more."""
         self.held = HeldPeers()
         self.handshakes.forget_all()
+
+    def note(self, device: Device | None) -> None:
+        """What it says. Who is lost answers nowhere, so that nothing comes from there is no reason
+        to leave the tunnel."""
+        self.handshakes.note(device)
+        for host_id in self._core.members.fleet.lost:
+            peer = self.held.peers.get(host_id)
+            if peer is not None:
+                self.handshakes.excuse(peer.key)
 
     def everybody(self) -> list[str]:
         members = self._core.members

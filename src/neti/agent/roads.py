@@ -125,7 +125,7 @@ class Roads:
         try:
             door = self._door()
             if not was_up:
-                self._reckoning.handshakes.note(door.device())
+                self._reckoning.note(door.device())
                 self._of, self._beside, self._up = core.members, core.own_key.public(), True
                 _, roads = self._reckoning.reckon(self._reckoning.everybody())
             subnet = core.settings.overlay_subnet
@@ -141,15 +141,14 @@ class Roads:
             if not self._up:
                 return ""
         cost = core.now() - started
-        self._reckoning.handshakes.note(door.seen)
+        self._reckoning.note(door.seen)
         core.problems.clear("encryption_missing")
         core.problems.clear("encryption_device")
         core.timers.worked("roads")
         if not was_up:
             log.info("road_up", device=door.kind, port=tunnel.port, mtu=tunnel.mtu)
             self._go(roads)
-        peers, often = self._reckoning.held.peers.values(), core.members.requires
-        self._reckoning.handshakes.looked(peers, cost, often=often)
+        self._reckoning.handshakes.looked(self._reckoning.held.peers.values(), cost)
         self._look_soon()
         self._heed()
         # What is asked for now and was not at the last look is nobody else's doing.

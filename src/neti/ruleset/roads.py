@@ -130,10 +130,11 @@ class Heard:
     def answers(self, now: float) -> bool:
         """It has, and there is no reason to believe that it does not any more. One to which nothing
         is sent stays as it was."""
-        silent = self.doubted is not None and now - self.doubted >= THREE_ATTEMPTS
-        return self.handshake is not None and not silent
+        over = self.doubted is not None and now - self.doubted >= THREE_ATTEMPTS
+        says_nothing = self.asked is not None and now - self.asked >= UNANSWERED
+        return self.handshake is not None and not over and not says_nothing
 
-    def says_nothing(self, now: float) -> bool:
-        """For so long that it would have said something, were it reached. Sooner than ``answers``
-        gives it up: a peer that is only away for a moment keeps its road."""
-        return self.asked is not None and now - self.asked >= UNANSWERED
+    def excused(self) -> "Heard":
+        """It answers nowhere now, so that it says nothing tells nothing of the tunnel. Once it is
+        back, it has as long as anybody."""
+        return replace(self, sent_by_then=self.sent, asked=None)

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 from tests.support.agents import Box, World, world
-from tests.unit.agent.test_roads import kernel, key, overlay, peers, road, shake
+from tests.unit.agent.test_roads import carry, kernel, key, overlay, peers, road, shake
 
 from neti.model import Encrypt, Road
 from neti.model.settings import RegistryTLS
-from neti.model.wireguard_key import PublicKey
 from neti.registry.memory import MemoryRegistry
 from neti.ruleset.objects import Transaction
 from neti.state.folder import StateFolder
@@ -121,13 +120,6 @@ def test_one_that_does_not_answer_is_named_and_stays_required(there: World) -> N
     shake(there, first, second)
     there.pass_time(60)
     assert "encryption_silent" not in first.problems()
-
-
-def carry(box: Box, to: PublicKey, seconds: int, there: World, **count: int) -> None:
-    """Each second so many bytes."""
-    for _ in range(seconds):
-        box.tunnel.wireguard.carry(to, **count)
-        there.pass_time(1.0)
 
 
 def test_one_that_stops_answering_is_named_within_thirty_seconds_of_traffic(there: World) -> None:

@@ -177,6 +177,50 @@ def test_who_sends_and_hears_nothing_for_long_is_tried_again(there: World) -> No
     assert road(first, second) is Road.PREFERRED
 
 
+def carry(box: Box, to: PublicKey, seconds: int, there: World, **count: int) -> None:
+    """Each second so many bytes."""
+    for _ in range(seconds):
+        box.tunnel.wireguard.carry(to, **count)
+        there.pass_time(1.0)
+
+
+def test_who_is_sent_something_and_says_nothing_is_reached_in_the_clear_soon(there: World) -> None:
+    """Not only when the session is over. Whoever is heard again is preferred again."""
+    first, second = pair(there)
+    shake(there, first, second)
+    carry(first, key(second), 60, there, sent=96, received=32)
+    carry(first, key(second), 18, there, sent=96)
+    assert road(first, second) is Road.PREFERRED
+    carry(first, key(second), 13, there, sent=96)
+    assert road(first, second) is Road.TRYING
+    assert kernel(first, second) == {"overlay", "tunnel_peers"}
+    carry(first, key(second), 60, there, sent=96)
+    assert road(first, second) is Road.TRYING
+    shake(there, first)
+    there.pass_time(60)
+    assert road(first, second) is Road.PREFERRED
+
+
+def test_who_is_lost_keeps_its_road_and_has_time_when_it_is_back(there: World) -> None:
+    """Otherwise what dials a host that was booted would go in the clear for as long as it lasts."""
+    first, second = pair(there)
+    shake(there, first, second)
+    session = StateFolder(second.settings.table_files_path).load("this machine").session
+    to = key(second)
+    assert session is not None
+    second.stop()
+    there.server.expire(session)
+    carry(first, to, 90, there, sent=96)
+    assert second.host.id in first.running.core.members.fleet.lost
+    assert road(first, second) is Road.PREFERRED
+    second.start()
+    carry(first, to, 15, there, sent=96)
+    assert second.host.id not in first.running.core.members.fleet.lost
+    assert road(first, second) is Road.PREFERRED
+    carry(first, to, 20, there, sent=96)
+    assert road(first, second) is Road.TRYING
+
+
 def test_who_leaves_is_in_the_table_no_longer_when_its_peer_goes(there: World) -> None:
     first, second = pair(there)
     shake(there, first, second)
@@ -436,12 +480,12 @@ def test_a_key_that_nobody_holds_in_the_registry_stays_with_whom_it_was(there: W
     assert "key_of_another" in first.problems()
 
 
-def test_the_device_is_looked_at_once_a_minute_if_nobody_is_waited_for(there: World) -> None:
+def test_the_device_is_looked_at_every_five_seconds_where_somebody_answers(there: World) -> None:
     first, second = pair(there)
     shake(there, first, second)
     there.pass_time(60)
     due = first.running.core.timers.due["roads"] - there.clock.monotonic()
-    assert 30 < due <= 60
+    assert 0 < due <= 5
 
 
 def test_a_peer_that_another_program_took_out_is_back_within_a_minute(there: World) -> None:
