@@ -16,6 +16,7 @@ from neti.config import load
 from neti.errors import IdentityHeld, NotAdmitted, NoTree, RegistryError
 from neti.model import Member, entry
 from neti.oneshot.registered import read, unregistered
+from neti.registry import detail
 from neti.registry.admitted import Asked
 from neti.registry.zookeeper import admission as work
 from neti.registry.zookeeper import admitted_leases, rights
@@ -119,6 +120,16 @@ def test_strict_is_turned_off_only_by_an_operator_who_means_it(
     assert operator.run("strict", "off").exit_code == 1  # nobody could be asked
     assert operator.run("strict", "off", "--yes", stem="host-a").exit_code == 1
     assert (host.setting("strict") or b"").startswith(b"on ")
+    register(host, "host-a", 1)
+    host.describe("host-a", detail.encode(detail.Document(encryption="require")))
+    refused = operator.run("strict", "off", "--yes")
+    assert refused.exit_code == 1
+    assert "1 registered host requires encryption (host-a)" in refused.stderr
+    assert (host.setting("strict") or b"").startswith(b"on ")
+    assert operator.run("strict", "off", "--yes", "--anyway").exit_code == 0
+    assert "1 host requires encryption" in operator.run("strict").stdout
+    assert operator.run("strict", "on").exit_code == 0
+    host.describe("host-a", detail.encode(detail.Document(encryption="prefer")))
     assert operator.run("strict", "off", "--yes").exit_code == 0
     assert (host.setting("strict") or b"").startswith(b"off ")
     assert "strict is off since" in operator.run("strict").stdout

@@ -84,9 +84,11 @@ def _stage(core: Core) -> Iterator[Problem]:
 
 
 def _encryption(core: Core) -> Iterator[Problem]:
-    """That others encrypt and this host does not. Whether they require it is in their files only:
-    what they refuse then leaves no trace here."""
+    """That it is required with keys that prove nothing; or that others encrypt and this host does
+    not. Whether they require it is in their files only: what they refuse then leaves no trace
+    here."""
     if core.own_key.wanted:
+        yield from _keys_of_anybody(core)
         return
     others = core.others_keys
     if not others.count:
@@ -105,6 +107,22 @@ def _encryption(core: Core) -> Iterator[Problem]:
             f"{said}: who requires encryption refuses this host → the same 'encrypt' on all hosts; "
             "before 'off', 'prefer' on all",
         )
+
+
+def _keys_of_anybody(core: Core) -> Iterator[Problem]:
+    """'neti enforce' does not begin so, but strict may be turned off later."""
+    requires = core.stage.requires or core.stage.tries_to_require
+    if not requires or core.members.fleet.records == "strict":
+        return
+    remedy = "neti registry strict on"
+    if core.settings.registry_tls is None:
+        remedy = "configure registry_tls, and neti registry strict on"
+    yield problem(
+        "encryption_not_strict",
+        "encryption is required here and stays so, but the registry is not strict: whoever has the "
+        "certificate of any one host can give a member another key, and be taken for it → "
+        f"{remedy}; or encrypt: prefer on all hosts",
+    )
 
 
 def _members(core: Core) -> Iterator[Problem]:

@@ -154,6 +154,7 @@ def fleet(
             away,
             required,
             excepted,
+            seen.strict,
             as_json=as_json,
         )
         return
@@ -191,6 +192,7 @@ def _gate(
     away: list[Row],
     required: tuple[Required, ...],
     excepted: tuple[str, ...],
+    strict: bool | None,
     *,
     as_json: bool,
 ) -> None:
@@ -202,13 +204,15 @@ def _gate(
     total = len(everybody - set(excepted))
     found = attendance.unmet(rows, away, required)
     found = [(host_id, why) for host_id, why in found if host_id not in excepted]
+    whole = attendance.unmet_by_the_fleet(strict, required)
     if as_json:
         unmet = [{"id": host_id, "why": why} for host_id, why in found]
-        print_json({"required": list(required), "known": total, "unmet": unmet})
+        told = {"required": list(required), "known": total, "unmet": unmet, "fleet": whole}
+        print_json(told)
     else:
-        say(*(f"{host_id}  {why}" for host_id, why in found))
-        say(attendance.verdict(total, len(found), required))
-    if found or not total:
+        say(*(f"{host_id}  {why}" for host_id, why in found), *whole)
+        say(attendance.verdict(total, len(found), required, sure=not whole))
+    if found or whole or not total:
         sys.exit(1)
 
 

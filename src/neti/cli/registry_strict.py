@@ -1,6 +1,7 @@
 """``neti registry strict``: whether agents believe only what a host's own record names."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ from neti.oneshot import strict as work
 from neti.oneshot.strict import Standing
 from neti.registry.opening import open_zookeeper
 from neti.text import printable
-from neti.words import and_more, counted
+from neti.words import and_more, counted, some
 
 if TYPE_CHECKING:
     from neti.fleet.unvouched import Unvouched
@@ -38,7 +39,11 @@ _OFF_MEANS: Final = (
 @config_option
 @json_option
 @click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
-@click.option("--anyway", is_flag=True, help="Turn it on even if hosts are not vouched for.")
+@click.option(
+    "--anyway",
+    is_flag=True,
+    help="On even if hosts are not vouched for; off even if hosts require encryption.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @if_interrupted("if it was to change, whether it has is not known\n→ neti registry strict")
 def strict(
@@ -52,7 +57,8 @@ def strict(
     restored from an older copy, does not end it.
 
     It is not turned on while a registered host would not be believed any more: one with an agent of
-    version 0.1.0, for example. Such hosts are named.
+    version 0.1.0, for example. Nor is it turned off while a registered host requires encryption,
+    which relies on it. Such hosts are named.
 
     \b
     Examples, with an operator's certificate in the configuration:
@@ -60,8 +66,8 @@ def strict(
       neti registry strict on -c operator.yml --dry-run
       neti registry strict on -c operator.yml
     """
-    if anyway and word != "on":
-        raise click.UsageError("--anyway belongs to 'strict on'")
+    if anyway and word is None:
+        raise click.UsageError("--anyway belongs to 'strict on' and 'strict off'")
     settings = load(config)
     registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
     try:
@@ -77,6 +83,8 @@ def strict(
             _refuse_without_rights(closed)
             if standing.unvouched and not anyway:
                 raise NetiError(_in_the_way(standing.unvouched, layout))
+        if word == "off" and standing.on and standing.requiring and not anyway:
+            raise NetiError(_relies_on_it(standing.requiring))
         if word == "off" and not dry_run:
             consent(_OFF_MEANS, yes=yes)
         said = standing.said
@@ -86,7 +94,7 @@ def strict(
     finally:
         registry.close()
     done = changes and not dry_run
-    now = Standing(said=said, members=standing.members, unvouched=standing.unvouched)
+    now = replace(standing, said=said)
     if as_json:
         print_json({**_document(now, closed=closed), "changed": done, "dry_run": dry_run})
         return
@@ -120,6 +128,10 @@ def _what_is(now: Standing, *, closed: bool) -> list[str]:
     if not closed:
         then = "anybody could write them, so strict cannot be turned on."
         return [first, f"This tree has no access rights for records: {then}"]
+    if now.requiring:
+        require = "requires" if len(now.requiring) == 1 else "require"
+        hosts = f"{counted(len(now.requiring), 'host')} {require} encryption"
+        first = f"{first} {hosts}, with keys that may be another's."
     if now.unvouched:
         return [first, f"{of} would not be believed if it were on."]
     return [
@@ -136,6 +148,18 @@ def _refuse_without_rights(closed: bool) -> None:
             "→ configure registry_tls, on all hosts and here\n"
             "→ neti registry init, with an operator's certificate"
         )
+
+
+def _relies_on_it(requiring: tuple[str, ...]) -> str:
+    hosts = counted(len(requiring), "registered host")
+    require = "requires" if len(requiring) == 1 else "require"
+    return (
+        f"strict was not turned off, because {hosts} {require} encryption "
+        f"({some(tuple(map(printable, requiring)), _SHOWN)}): without strict the certificate of "
+        "any one host is enough to give a member another key, and to be taken for it\n"
+        "→ encrypt: prefer in neti.yml on all hosts and 'neti reload' first\n"
+        "→ 'neti registry strict off --anyway', if that is meant"
+    )
 
 
 def _in_the_way(found: "tuple[Unvouched, ...]", layout: "Layout") -> str:
@@ -164,6 +188,7 @@ def _document(now: Standing, *, closed: bool) -> dict[str, Any]:
         "since": now.said.since if now.said is not None else None,
         "rights": closed,
         "hosts": now.members,
+        "requiring_encryption": list(now.requiring),
         "not_vouched": [
             {"id": one.id, "entry": one.name, "record": one.recorded} for one in now.unvouched
         ],

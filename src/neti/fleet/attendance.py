@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from neti.fleet.listing import Row
 from neti.model.problem_codes import OUT_OF_STEP
+from neti.registry.detail import REQUIRING
 from neti.words import counted, some
 
 State = Literal["lost", "held", "left", "not believed", "gone", "missing"]
@@ -173,7 +174,7 @@ def _in_the_clear(row: Row, required: Required) -> Iterator[str]:
         yield "is down: nothing is encrypted there, and everybody gets in"
         return
     if required == "can-encrypt":
-        if encryption not in ("prefer", "trial", "partly", "require"):
+        if encryption != "prefer" and encryption not in REQUIRING:
             yield _ENCRYPTION.get(str(encryption), _UNSAID)
         return
     if encryption != "require":
@@ -189,11 +190,22 @@ def _is(stage: str) -> str:
     return "is in shadow" if stage == "shadow" else f"is {stage}"
 
 
-def verdict(total: int, failed: int, required: Sequence[Required]) -> str:
+def unmet_by_the_fleet(strict: bool | None, required: Collection[Required]) -> list[str]:
+    """What is missing of no host, but of all. ``strict``: of the registry; None: it does not
+    answer, so that no host says anything."""
+    if "encrypted" not in required or strict is not False:
+        return []
+    return ["strict is not on in the registry, so a key may be another's: 'neti registry strict'"]
+
+
+def verdict(total: int, failed: int, required: Sequence[Required], *, sure: bool = True) -> str:
+    """``sure``: nothing is missing of the fleet as a whole."""
     words = " and ".join(_SAID[one] for one in required)
     if total == 0:
         return f"nobody is known, so nobody is {words}"
     if failed:
         return f"{failed} of {total} {'is' if failed == 1 else 'are'} not {words}"
+    if not sure:
+        return f"{counted(total, 'host')}, and it is not sure that any is {words}"
     passed = f"{counted(total, 'host')}, all {words}"
     return f"{passed}\n{_EXCEPTED}" if "encrypted" in required else passed

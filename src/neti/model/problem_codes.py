@@ -134,6 +134,13 @@ _KINDS: Final = (
         "`systemctl start neti-wireguard.socket`",
     ),
     _warning(
+        "encryption_not_strict",
+        "Encryption is required on this host, but `neti registry strict` is off: the certificate "
+        "of any one host is enough to give a member another key, and what is encrypted may be "
+        "read by whoever did",
+        "`neti registry strict on`. If strict is to stay off: `encrypt: prefer` on all hosts",
+    ),
+    _warning(
         "encryption_one_sided",
         "Other members have a WireGuard key, so their neti.yml encrypts, and this host's does not: "
         "members that require encryption refuse this host",
@@ -387,7 +394,17 @@ _KINDS: Final = (
 
 # All hosts have these at the same time, so no host reports them to the others.
 ABOUT_THE_FLEET: Final = frozenset(
-    {"forged", "held", "live_setting", "lost", "not_vouched", "origin", "registry", "strict_gone"}
+    {
+        "encryption_not_strict",
+        "forged",
+        "held",
+        "live_setting",
+        "lost",
+        "not_vouched",
+        "origin",
+        "registry",
+        "strict_gone",
+    }
 )
 # With one of these, what the registry says is not in this host's kernel, or the other way round:
 # what this host is does not stand in the registry.

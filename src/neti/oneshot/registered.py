@@ -40,7 +40,8 @@ class Seen:
     site; ``leases``: the oldest first; ``skipped``: entries that no agent believes;
     ``away``: a row for everybody who holds a lease, has been here, and is no member.
     ``unanswered``: why the registry does not answer, so that this is what this host's agent knew;
-    None: it does."""
+    None: it does. ``strict``: whether it says that only what records name is believed; None: it
+    does not answer."""
 
     members: Mapping[str, Member]
     told: Mapping[str, Document]
@@ -50,6 +51,7 @@ class Seen:
     away: Sequence[Row]
     leases: Mapping[ipaddress.IPv4Address, str] = field(default_factory=dict)
     unanswered: RegistryUnavailable | None = None
+    strict: bool | None = None
 
     def words(
         self, pinned: Mapping[str, str] = MappingProxyType({}), domain: str | None = None
@@ -192,6 +194,7 @@ def seen(
         skipped=_all_skipped(fleet),
         skipped_count=fleet.skipped_count(),
         away=_away(settings, fleet, known),
+        strict=fleet.records == "strict",
     )
 
 

@@ -1,15 +1,16 @@
 """``neti registry strict``: what stands in the way of it, and the operators' word to all agents.
 
-Must never do: say ``on`` while somebody would vanish by it, unless that was asked for.
+Must never do: say ``on`` while somebody would vanish by it, or ``off`` while somebody relies on it,
+unless that was asked for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from neti.fleet.unvouched import Unvouched, unvouched
 from neti.model.settings import Settings
 from neti.oneshot.registered import believed
-from neti.registry import OperatorRegistry
+from neti.registry import OperatorRegistry, detail
 from neti.registry.strict import Strict, decode, encode
 
 
@@ -17,11 +18,13 @@ from neti.registry.strict import Strict, decode, encode
 class Standing:
     """``said``: the operators' word (None: never, or none that this version knows); ``members``:
     how many hosts are believed today; ``unvouched``: those of them that would not be in strict
-    mode."""
+    mode; ``requiring``: those that say that they refuse, to some site, what is not encrypted, for
+    good or on trial: a key that anybody may replace makes that worth nothing."""
 
     said: Strict | None
     members: int
     unvouched: tuple[Unvouched, ...]
+    requiring: tuple[str, ...] = ()
 
     @property
     def on(self) -> bool:
@@ -36,7 +39,10 @@ def look(settings: Settings, registry: OperatorRegistry) -> Standing:
     if found:
         found = _unvouched(registry, {one.id: one.name for one in found})
     return Standing(
-        said=decode(registry.setting("strict")), members=len(names), unvouched=tuple(found)
+        said=decode(registry.setting("strict")),
+        members=len(names),
+        unvouched=tuple(found),
+        requiring=tuple(sorted(_requiring(registry, names))),
     )
 
 
@@ -46,6 +52,12 @@ def say(registry: OperatorRegistry, *, on: bool, clock: Callable[[], float]) -> 
     said = decode(word)
     assert said is not None
     return said
+
+
+def _requiring(registry: OperatorRegistry, names: dict[str, str]) -> Iterator[str]:
+    for one in registry.details(names):
+        if detail.decode(one.document).encryption in detail.REQUIRING:
+            yield one.host_id
 
 
 def _unvouched(registry: OperatorRegistry, names: dict[str, str]) -> list[Unvouched]:

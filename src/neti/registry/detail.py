@@ -16,6 +16,8 @@ from neti.text import printable
 
 MAX_DETAIL_BYTES: Final = 16_384
 MAX_CODES: Final = 20
+# Of ``Document.encryption``: something in the clear is refused.
+REQUIRING: Final = frozenset({"trial", "partly", "require"})
 _MAX_NAME: Final = 64
 _VERSION: Final = re.compile(r"[0-9][0-9A-Za-z.+~-]{0,31}", re.ASCII)
 _STAGE: Final = re.compile(r"[a-z][a-z-]{0,15}", re.ASCII)

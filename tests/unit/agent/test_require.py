@@ -486,6 +486,20 @@ def test_who_enforces_by_a_file_that_was_not_read_is_told(fleet: World, tmp_path
     assert "unread" not in box.ask("enforce")["result"]
 
 
+def test_required_encryption_without_strict_is_a_problem(fleet: World) -> None:
+    """Turned off later, nothing else would tell that keys prove nothing any more."""
+    box = enforced(fleet)
+    assert "encryption_not_strict" not in box.problems()
+    registry = MemoryRegistry(fleet.server)
+    registry.change_setting("strict", b"off 2026-11-27T13:00:00Z")
+    fleet.settle()
+    assert requires(box)
+    assert "neti registry strict on" in box.problems()["encryption_not_strict"]
+    registry.change_setting("strict", ON)
+    fleet.settle()
+    assert "encryption_not_strict" not in box.problems()
+
+
 def told_of_encryption(box: Box) -> str:
     return decode(box.running.registration.describing.detail()).encryption
 

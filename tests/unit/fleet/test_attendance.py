@@ -245,6 +245,25 @@ def test_the_gate_passes_only_when_everybody_is_seen_to_be_enforced(fleet: Fleet
     assert fleet("--require", "enforced", *excepted).exit_code == 0
 
 
+def test_nobody_is_surely_encrypted_where_keys_may_be_anybodys(fleet: Fleet) -> None:
+    registry = fleet.joins(1, stage="enforced", problems=[], encryption="require")
+    failed = fleet("--require", "encrypted")
+    assert failed.exit_code == 1
+    assert failed.stdout == (
+        "strict is not on in the registry, so a key may be another's: 'neti registry strict'\n"
+        "1 host, and it is not sure that any is encrypted\n"
+    )
+    told = json.loads(fleet("--require", "encrypted", "--json").stdout)
+    assert (told["unmet"], len(told["fleet"])) == ([], 1)
+    assert fleet("--require", "can-encrypt").exit_code == 0
+    registry.change_setting("strict", b"on 2026-11-27T12:00:00Z")
+    passed = fleet("--require", "encrypted")
+    assert passed.exit_code == 0, passed.output
+    assert passed.stdout.startswith("1 host, all encrypted\n")
+    registry.change_setting("strict", b"off 2026-11-27T13:00:00Z")
+    assert fleet("--require", "encrypted").exit_code == 1
+
+
 def test_wrong_words_are_refused(fleet: Fleet) -> None:
     """A gate must not pass because of a typing error."""
     fleet.joins(1, stage="shadow")

@@ -10,6 +10,7 @@ from neti.model import Member, Site, entry
 from neti.model.settings import Settings
 from neti.oneshot import strict
 from neti.oneshot.admission import without_record
+from neti.registry import detail
 from neti.registry.memory import MemoryRegistry, MemoryServer
 from neti.registry.strict import Strict
 
@@ -27,7 +28,14 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
-def register(server: MemoryServer, host_id: str, number: int, *, private: str = "10.0.0.1") -> str:
+def register(
+    server: MemoryServer,
+    host_id: str,
+    number: int,
+    *,
+    private: str = "10.0.0.1",
+    told: bytes = b"{}",
+) -> str:
     registry = MemoryRegistry(server)
     overlay = registry.acquire(host_id, OVERLAY)
     one = Member(
@@ -39,7 +47,7 @@ def register(server: MemoryServer, host_id: str, number: int, *, private: str = 
         generation=number,
     )
     name = entry.encode(one)
-    registry.register(host_id=host_id, name=name, data=b"", detail=b"{}", overlay=overlay)
+    registry.register(host_id=host_id, name=name, data=b"", detail=told, overlay=overlay)
     return name
 
 
@@ -53,6 +61,18 @@ def test_a_fleet_whose_records_name_its_entries_can_be_strict(settings: Settings
     register(server, "a", 0)
     standing = strict.look(settings, MemoryRegistry(server))
     assert (standing.members, standing.unvouched, standing.on) == (1, (), False)
+
+
+def test_who_requires_encryption_relies_on_it(settings: Settings) -> None:
+    """On trial, too; not who would only rather have it."""
+    server = MemoryServer()
+    registry = MemoryRegistry(server)
+    words = ("require", "partly", "trial", "prefer", "unable", "off", "", "later")
+    for number, word in enumerate(words, 1):
+        host_id = word or "silent"
+        told = detail.encode(detail.Document(encryption=word))
+        register(server, host_id, 0, private=f"10.0.0.{number}", told=told)
+    assert strict.look(settings, registry).requiring == ("partly", "require", "trial")
 
 
 def test_a_host_without_a_record_is_in_the_way(settings: Settings) -> None:
