@@ -29,6 +29,7 @@ COMPOSED = {
     "s: what no rule lets in is dropped now. At",
     "the kernel goes back to shadow, unless you type 'neti confirm' before",
     "all enforced and in step and without a problem",
+    "no answer in time through the tunnel",
     "members: no packet of a member was let in since the trial began",
 }
 # The same, of the table of what ``neti check`` may say.

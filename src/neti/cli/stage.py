@@ -63,7 +63,8 @@ class _Seconds(click.IntRange):
 @click.option(
     "--anyway",
     is_flag=True,
-    help="Begin even if something is missing or 'neti preview' lists ports in use.",
+    help="Begin even if something is missing, or 'neti preview' lists traffic in the clear, or "
+    "ports in use, which count as accepted as lost from then on.",
 )
 @click.option("--no-follow", is_flag=True, help="Return as soon as the trial has begun.")
 def enforce(

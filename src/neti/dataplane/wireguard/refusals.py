@@ -7,7 +7,9 @@ from typing import Final
 from neti.errors import DeviceRefused
 
 _HINTS: Final = {
-    errno.EADDRINUSE: "another program uses that UDP port: end it, or choose another port",
+    errno.EADDRINUSE: (
+        "another program uses that UDP port: end it, or choose another tunnel_port, on all hosts"
+    ),
     errno.ENOMEM: "this machine is short of memory",
     errno.EAFNOSUPPORT: "this kernel does not speak IPv6",
 }
