@@ -211,7 +211,8 @@ def _gate(
         print_json(told)
     else:
         say(*(f"{host_id}  {why}" for host_id, why in found), *whole)
-        say(attendance.verdict(total, len(found), required, sure=not whole))
+        said = attendance.verdict(total, len(found), required, sure=not whole)
+        say(*said.splitlines())
     if found or whole or not total:
         sys.exit(1)
 
