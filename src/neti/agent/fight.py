@@ -61,7 +61,7 @@ class Fight:
             return None
         who = self._who or "a program that could not be identified"
         return (
-            f"{who} keeps changing table inet neti or the overlay's route: repaired "
+            f"{who} keeps changing table inet neti, Neti's routes and rules, or neti0: repaired "
             f"{self.repairs} times. Until each repair this host may be open or cut off; what does "
             "neither is repaired more and more slowly. Stop that program from changing what is "
             "Neti's"

@@ -313,8 +313,9 @@ class Following:
         log.warning(
             "stood_still",
             seconds=round(late),
-            what="this process was stopped, its machine slept, or there was no CPU for it: no lost "
-            f"member is let go for {core.settings.session_seconds:.0f} s",
+            what="this process was stopped, it waited for a wireguard-go that hangs, its machine "
+            "slept, or there was no CPU for it: no lost member is let go for "
+            f"{core.settings.session_seconds:.0f} s",
         )
 
     def let_go(self) -> None:

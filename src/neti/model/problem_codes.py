@@ -159,8 +159,9 @@ _KINDS: Final = (
     _critical(
         "fight",
         "Another program keeps undoing the agent's repairs",
-        "The message names the program. Make it leave `table inet neti` and the overlay's route "
-        "alone. If the program is `neti`, a second agent runs on this host: stop one of them",
+        "The message names the program. Make it leave alone what `drift_repaired` in the log "
+        "says was changed. If the program is `neti`, a second agent runs on this host: stop one of "
+        "them",
     ),
     _warning(
         "forged",

@@ -128,7 +128,7 @@ class _Verifying:
         if road in _THROUGH and isinstance(error, TimeoutError):
             said += (
                 f" through the tunnel: is UDP port {self.settings.tunnel_port} open between the "
-                "sites, both ways?"
+                "sites, both ways? If it is, 'neti status' and 'neti check' on both say more"
             )
         return said
 
