@@ -68,6 +68,31 @@ def has_no_device(core: Core) -> bool:
     return "encryption_missing" in core.problems or "encryption_device" in core.problems
 
 
+def contested(core: Core) -> dict[str, tuple[str, str]]:
+    """Addresses of the own site's members to which nothing goes in the clear, because a member of
+    another site claims them as well: whose each is, and by whom it is claimed."""
+    host, sites, elements = core.host, core.settings.sites, core.members.elements
+
+    def having(members: Iterator[Member]) -> Iterator[tuple[str, str]]:
+        for member in members:
+            for address in admitted_addresses(member, host=host, sites=sites):
+                yield str(address), member.id
+
+    own = (one for one in _reachable(core) if one.site == host.site)
+    refused = {
+        address: host_id
+        for address, host_id in having(own)
+        if elements.wants("clear6" if ":" in address else "clear4", address)
+    }
+    if not refused:
+        return {}
+    return {
+        address: (refused[address], claimer)
+        for address, claimer in having(_required(core))
+        if address in refused
+    }
+
+
 def end(core: Core) -> None:
     """End what goes in the clear, so that programs notice at once: it would only be held up."""
     whose, outside = _whose(core, list(_required(core))), _outside(core)

@@ -16,6 +16,7 @@ from typing import Final
 from neti import log
 from neti.agent.core import Core
 from neti.agent.handshakes import EVERY
+from neti.agent.in_the_clear import contested
 from neti.agent.journal import Journal
 from neti.agent.reckoning import Reckoning
 from neti.dataplane.wireguard import DEVICE
@@ -36,8 +37,12 @@ from neti.ruleset.roads import (
     tunnel_for,
 )
 from neti.ruleset.surroundings import Surroundings, Tunnel
+from neti.text import printable
 from neti.words import counted, some
 
+_PROBLEMS: Final = (
+    *("address_contested", "encryption_missing", "encryption_device", "encryption_silent"),
+)
 _NO_PROGRAM: Final = "this agent has no door to a WireGuard device"
 
 
@@ -200,7 +205,7 @@ class Roads:
             return
         self._in_the_way = False
         self._reckoning.let_go()
-        for code in ("encryption_missing", "encryption_device", "encryption_silent"):
+        for code in _PROBLEMS:
             core.problems.clear(code)
 
     def take_out(self) -> None:
@@ -303,6 +308,7 @@ class Roads:
     def _heed(self) -> None:
         """Those who have answered, those who do not any more, and whose turn it is."""
         self._name_silent()
+        self._name_contested()
         self._reckoning.handshakes.pass_on()
         changes, roads = self._reckoning.reckon(self._reckoning.changed())
         if not changes or self._apply(changes):
@@ -322,4 +328,17 @@ class Roads:
                 f"{'does' if len(silent) == 1 else 'do'} not answer there ({some(silent)}): "
                 f"open UDP port {core.settings.tunnel_port} between the sites, both ways; "
                 "neti verify ID",
+            )
+
+    def _name_contested(self) -> None:
+        core = self._core
+        found = contested(core)
+        core.problems.clear("address_contested")
+        if found:
+            said = [f"{printable(a)} of {one}, by {other}" for a, (one, other) in found.items()]
+            core.problems.set(
+                "address_contested",
+                "nothing goes in the clear to addresses of this site that members of a site which "
+                f"requires encryption claim as well: {some(said)} → ranges in sites that do not "
+                "overlap, public and ipv6",
             )

@@ -6,7 +6,7 @@ from typing import Final
 
 from neti.config.schema import ConfigForm
 from neti.errors import EntryError
-from neti.model import Member, Site
+from neti.model import Encrypt, Member, Site
 from neti.model.addresses import embeds_ipv4
 from neti.model.entry import encode
 from neti.model.settings import Settings, StaticIdentity
@@ -74,7 +74,10 @@ def _of_sites(settings: Settings) -> Iterator[str]:
                 "gets in here: write sites: with the ranges of each"
             )
         else:
-            yield from (_no_public(site) for site in settings.sites.values() if not site.public)
+            sites = settings.sites.values()
+            yield from (_no_public(site) for site in sites if not site.public)
+            if any(site.encrypt is Encrypt.REQUIRE for site in sites):
+                yield from (_no_ipv6(site) for site in sites if not site.ipv6)
         for site, hosts in settings.zk_hosts.items():
             if not hosts:
                 yield f"zk_hosts.{site} is empty: agents in site {site} cannot start"
@@ -102,6 +105,14 @@ def _no_public(site: Site) -> str:
         f"sites.{site.name} has no public ranges, so its members may claim any public address, and "
         "whoever is behind it gets in here: write public: with the ranges its hosts have (its "
         "private ranges again, if they have no public addresses)"
+    )
+
+
+def _no_ipv6(site: Site) -> str:
+    return (
+        f"sites.{site.name} has no ipv6 ranges, and encryption is required: a member of another "
+        "site that claims an IPv6 address of this one's hosts cuts it off from them. Write ipv6: "
+        "with the ranges its hosts have (2001:db8::/32, which nobody has, if they have none)"
     )
 
 

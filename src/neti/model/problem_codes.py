@@ -48,6 +48,13 @@ def _critical(code: str, meaning: str, remedy: str) -> Kind:
 
 _KINDS: Final = (
     _warning(
+        "address_contested",
+        "A member of a site that requires encryption claims an address that a member of this site "
+        "has as well, and no range of this site has it: nothing goes there in the clear",
+        "Write `public` and `ipv6` ranges that do not overlap for both sites, on all hosts. The "
+        "message names the host that claims it: look there why",
+    ),
+    _warning(
         "address_outside",
         "One of this host's own IPv6 addresses is outside the `ipv6` ranges of its site, so peers "
         "do not let it in",

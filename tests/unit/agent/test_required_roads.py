@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,27 @@ def test_a_member_without_a_key_is_not_reached_at_all(there: World) -> None:
     assert second.host.id in first.running.core.members.fleet.members
     assert kernel(first, second) == set()
     assert str(second.host.public) not in first.elements("peers4")
+
+
+def test_an_address_of_the_own_site_that_the_other_site_claims_is_named(there: World) -> None:
+    first = requiring(there)
+    shared = IPv6Address("2001:db8::5")
+    near = there.box(2)
+    near.host = replace(near.host, more=(shared,))
+    near.start()
+    there.pass_time(61)
+    assert "address_contested" not in first.problems()
+    far = there.box(3, "vpc", registry_tls=TLS)
+    far.host = replace(far.host, more=(shared,))
+    far.start()
+    there.pass_time(1.0)
+    there.pass_time(61)
+    said = first.problems()["address_contested"]
+    assert f"{shared} of {near.host.id}, by {far.host.id}" in said
+    assert str(shared) in first.elements("clear6")
+    far.ask("leave")
+    there.pass_time(61)
+    assert "address_contested" not in first.problems()
 
 
 def test_without_a_device_nobody_is_reached_and_nothing_goes_in_the_clear(there: World) -> None:

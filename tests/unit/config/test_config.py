@@ -574,6 +574,24 @@ def test_reject_all_without_a_way_in_is_a_warning(load_text: Load) -> None:
         assert not load_text(f"reject_all: true\n{covered}").warnings
 
 
+def test_a_site_without_ipv6_ranges_is_a_warning_where_encryption_is_required(
+    load_text: Load,
+) -> None:
+    def warned(encrypt: str) -> list[str]:
+        text = (
+            "zk_hosts: {ec2: [10.0.0.5:2181]}\n"
+            f"sites: {{ec2: {{public: [198.51.100.0/24], encrypt: {encrypt}, "
+            "ipv6: [2001:db8::/32]}, vpc: {public: [203.0.113.0/24]}}\n"
+            "registry_tls: {ca: /a, cert: /b, key: /c}\n"
+        )
+        warnings = load_text(text, registry="").warnings
+        return [one for one in warnings if "no ipv6 ranges" in one]
+
+    assert warned("prefer") == []
+    (said,) = warned("require")
+    assert said.startswith("sites.vpc has no ipv6 ranges, and encryption is required")
+
+
 def test_trusting_everyone_is_a_warning(load_text: Load) -> None:
     """Trusting the whole of a family is warned about."""
     assert "everyone gets in" in load_text("trusted: ['::/0']\n").warnings[0]
