@@ -15,7 +15,7 @@ from neti.host import caller
 from neti.model.wireguard_key import PublicKey
 from neti.oneshot.registered import registered_of
 from neti.registry.zookeeper.layout import removal
-from neti.text import command, printable
+from neti.text import printable
 from neti.words import some
 
 _PATIENCE: Final = 25.0  # seconds: the registry has to be told
@@ -119,7 +119,7 @@ def _say_what_comes(host_id: str, revoked: str, is_there: bool) -> None:
             f"peers drop it within three seconds, whatever {host_id} does; the agent there makes "
             "another one at once"
         )
-        say(command("→ neti lookup", host_id))
+        say(f"→ 'neti status' on {host_id} shows the new one")
     else:
         say(
             f"{host_id} is not registered: peers drop this key within seconds, and the host makes "

@@ -53,6 +53,7 @@ def test_revoking_says_what_comes_of_it(config: Path, tmp_path: Path) -> None:
         assert told.exit_code == 0, told.output
         assert f"nobody can register with {KEY}, the public key of a, any more" in told.stdout
         assert "peers drop it within three seconds, whatever a does" in told.stdout
+        assert "→ 'neti status' on a shows the new one" in told.stdout
         again = run(config, "revoke", "a")
         assert again.exit_code == 1
         assert "nothing was changed" in again.stderr
