@@ -194,13 +194,14 @@ class Elements:
                 continue  # comes with a new table
             kernel = self._kernel[where]
             for key in tuple(self._dirty[where]):
-                if not self._differs(where, key):
+                held, wanted = kernel.get(key), self._wanted(where, key)
+                if held == wanted:
                     self._dirty[where].discard(key)
                     continue
-                if key in kernel:
+                if held is not None:
                     changes.remove(where, key)
-                if (value := self._wanted(where, key)) is not None:
-                    changes.add(where, key, value)
+                if wanted is not None:
+                    changes.add(where, key, wanted)
             self._shrink(where)
         self._revocations(changes)
         return changes
