@@ -147,7 +147,7 @@ def _encryption(seen: Observed) -> Iterator[Finding]:
         return
     if not seen.clear:
         yield Finding(
-            "encryption", True, "nothing went in the clear, and every member has answered"
+            "encryption", True, "nothing in the clear was refused, and every member has answered"
         )
         return
     accepted = "accepted as lost: " if seen.losing else ""
