@@ -30,6 +30,7 @@ from neti.stage import preview
 from neti.stage.in_the_clear import InTheClear
 from neti.stage.preview import (
     Formerly,
+    Refused,
     Row,
     View,
     Whose,
@@ -102,14 +103,20 @@ def _running(
 def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, float]) -> View:
     """What the running agent's record is joined with."""
 
-    def admitted(address: IPAddress) -> bool:
-        elements, key = fleet.elements, str(address)
-        peers: SetName = "peers4" if address.version == 4 else "peers6"
+    elements = fleet.elements
+
+    def refused(address: IPAddress) -> Refused | None:
         clear: SetName = "clear4" if address.version == 4 else "clear6"
-        refused = elements.enforcement.requires and (
-            elements.wants(clear, key) or (address.version == 4 and elements.wants("outside4", key))
-        )
-        return elements.wants(peers, key) and not refused
+        if not elements.enforcement.requires:
+            return None
+        if elements.wants(clear, str(address)):
+            return "clear"
+        outside = address.version == 4 and elements.wants("outside4", str(address))
+        return "outside" if outside else None
+
+    def admitted(address: IPAddress) -> bool:
+        peers: SetName = "peers4" if address.version == 4 else "peers6"
+        return elements.wants(peers, str(address)) and refused(address) is None
 
     members = fleet.fleet.members.values()
     return View(
@@ -120,6 +127,7 @@ def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, f
             shadow.record,
             admitted,
             seen_here(fleet.settings, fleet.host.site),
+            refused,
         ),
         site=_site(fleet.settings, fleet.host.site),
         accepted=accepted,
@@ -266,6 +274,7 @@ def _source(source: preview.Source, names: Mapping[IPAddress, str], ahead: float
         name=names.get(source.address),
         member=member.id if member is not None else None,
         admitted=member.admitted if member is not None else False,
+        refused=member.refused if member is not None else None,
         former_member=formerly.id if formerly is not None else None,
         former_until=formerly.until + ahead if formerly is not None else None,
         near=source.near,
@@ -304,6 +313,7 @@ def _members(
     record: Record,
     admitted: Callable[[IPAddress], bool | None],
     seen_here: Callable[[Member], bool],
+    refused: Callable[[IPAddress], Refused | None] = lambda _: None,
 ) -> dict[bytes, Whose]:
     """Whose address each recorded source is. Private ranges may overlap: the private address of a
     member of another site is not its own here (``seen_here``), and a claim that is let in goes
@@ -317,7 +327,7 @@ def _members(
             if address is not None and address.packed in wanted and member.id != own:
                 known = found.get(address.packed)
                 if known is None or not known.admitted:
-                    found[address.packed] = Whose(member.id, admitted(address))
+                    found[address.packed] = Whose(member.id, admitted(address), refused(address))
     return found
 
 

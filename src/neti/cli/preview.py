@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -214,6 +214,13 @@ def _socket(one: Socket) -> str:
     return f"{one.process or '?'} (pid {one.pid}{unit}){bound}"
 
 
+_REFUSED: Final[Mapping[str, str]] = {
+    "clear": "in the clear, which required encryption refuses: use its overlay address",
+    "outside": "from a public address, by which it is a stranger where encryption is required: use "
+    "its private or overlay address",
+}
+
+
 def _source(source: Source, now: float) -> str:
     where = _NEAR[source.near] + (f", {source.name}" if source.name else "")
     text = f"{source.address:<15} {_count(source.packets, 'packet')}, {where}"
@@ -223,6 +230,8 @@ def _source(source: Source, now: float) -> str:
         return f"{text}: was member {source.former_member}'s address until {_span(until)} ago"
     if source.member is None:
         return text
+    if source.refused is not None:
+        return f"{text}: member {source.member}, {_REFUSED[source.refused]}"
     said = {
         False: "but this address of it is not believed or not let in (see 'neti status')",
         None: "only the agent knows whether it is let in",

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from neti.errors import NetiError
 from neti.model.document import DocumentError, read
 from neti.stage.in_the_clear import InTheClear
-from neti.stage.preview import Noise, Rank
+from neti.stage.preview import Noise, Rank, Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,9 @@ class Socket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """``name``: of hosts(5). ``admitted``: see ``neti.stage.preview.Whose``. ``former_member``: who
-    had the address last, and until when; only of addresses that no member has now."""
+    """``name``: of hosts(5). ``admitted``, ``refused``: see ``neti.stage.preview.Whose``.
+    ``former_member``: who had the address last, and until when; only of addresses that no member
+    has now."""
 
     address: str
     name: str | None = None
@@ -41,6 +42,7 @@ class Source:
     packets: int
     first: float
     last: float
+    refused: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

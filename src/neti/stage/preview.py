@@ -36,14 +36,21 @@ _NAMED: Final = 8  # up to this many networks are named in a "from"
 _SHOWN_SOURCES: Final = 5
 
 
+# What required encryption refuses of a member that is believed: what must come through the tunnel,
+# or what comes from a public address of the own site.
+Refused = Literal["clear", "outside"]
+
+
 @dataclass(frozen=True, slots=True)
 class Whose:
     """The member that a source address belongs to. ``admitted``: it is let in as a peer now, so
     what is recorded came earlier and is not shown; None: not known; False: the address is not
-    believed, or is not let in from there."""
+    believed, or is not let in from there. ``refused``: by required encryption, and by nothing
+    else."""
 
     id: str
     admitted: bool | None
+    refused: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,13 +242,19 @@ def _source(packed: bytes, held: Seen, view: View) -> Source:
 
 
 def _line(port: Port, rank: Rank, steady: list[bytes], view: View) -> str | None:
-    """None: there is nothing to write, because only noise came, or open_ports does not know the
-    protocol."""
+    """None: there is nothing to write, because only noise came, or what must come encrypted, or
+    open_ports does not know the protocol."""
     if rank == "noise" or port[0] not in ("tcp", "udp") or not port[1]:
         return None
     if rank == "heard":
         return open_line(port, ())
-    return open_line(port, _from([address_of(source) for source in steady], view.site))
+    # A line for what is refused in the clear would let it in unencrypted.
+    meant = [source for source in steady if not _must_be_encrypted(view.members.get(source))]
+    return open_line(port, _from(list(map(address_of, meant)), view.site)) if meant else None
+
+
+def _must_be_encrypted(member: Whose | None) -> bool:
+    return member is not None and member.refused == "clear"
 
 
 def _from(sources: list[IPAddress], site: Iterable[IPv4Network]) -> list[IPNetwork]:

@@ -24,6 +24,7 @@ from neti.registry.memory import MemoryRegistry
 from neti.ruleset.enforce import PERMANENT
 from neti.stage.in_the_clear import TCP, UDP, Tracked
 from neti.stage.preview import opened_by
+from neti.stage.shadow import Sighting
 from neti.stage.stages import Trial, begun, enforcement, unconfirmed
 from neti.state.folder import StateFolder
 from neti.state.records import record_of
@@ -687,5 +688,16 @@ def test_who_came_from_a_public_address_of_the_own_site_is_named_and_only_udp_en
     assert box.connections.tracked == [came, asked, opened]
 
 
-def answered(box: Box) -> Preview:
-    return preview_of(json.loads(json.dumps(box.ask("preview")["result"])))
+def test_what_a_member_sends_in_the_clear_is_named_as_that_and_not_offered(fleet: World) -> None:
+    """It came by Neti's own port for 'neti verify', for one."""
+    box = enforced(fleet)
+    fleet.started(2, "vpc", registry_tls=TLS, **asking(fleet, Encrypt.REQUIRE))
+    box.dataplane.seen = [Sighting(ip_address("203.0.113.2"), "tcp", 7077, 20, 0.0)]
+    fleet.pass_time(61)
+    (port,) = answered(box, all=True).ports
+    assert (port.top[0].member, port.top[0].refused) == ("vpc-2", "clear")
+    assert port.open_ports is None
+
+
+def answered(box: Box, **arguments: Any) -> Preview:
+    return preview_of(json.loads(json.dumps(box.ask("preview", **arguments)["result"])))

@@ -89,6 +89,7 @@ DOCUMENT: dict[str, Any] = {
                     "packets": 5,
                     "first": 2.0,
                     "last": 8.0,
+                    "refused": None,
                 }
             ],
             "accepted": False,

@@ -290,6 +290,24 @@ def test_a_member_in_the_shadow_is_explained() -> None:
         assert words in "\n".join(lines(document(kept, view(NGINX, members=members))))
 
 
+def test_what_required_encryption_refuses_is_not_offered_for_opening() -> None:
+    """The line would let in, in the clear, just what is to come through the tunnel. Others who
+    came to that port are offered as before, and so are strangers by a public address."""
+    nine, eight = ip_address("10.0.0.9").packed, ip_address("10.0.0.8").packed
+    members = {nine: Whose("web-2", False, "clear")}
+    (row,) = rows(record(seen("10.0.0.9")), view(NGINX, members=members))
+    assert row.line is None
+    shown = "\n".join(lines(document(record(seen("10.0.0.9")), view(NGINX, members=members))))
+    assert "member web-2, in the clear, which required encryption refuses" in shown
+    assert "open_ports:" not in shown
+    both = record(seen("10.0.0.9"), seen("10.0.0.8"))
+    (row,) = rows(both, view(NGINX, members=members))
+    assert row.line == "{port: 8080, from: [10.0.0.8]}"
+    members[eight] = Whose("web-3", False, "outside")
+    (row,) = rows(both, view(NGINX, members=members))
+    assert row.line == "{port: 8080, from: [10.0.0.8]}"
+
+
 def test_the_head_says_the_stage_and_since_when() -> None:
     """In shadow that nothing is dropped; enforced that it is; and when the agent is away."""
     kept = record(seen("10.0.0.9"))
