@@ -127,7 +127,8 @@ def _say_enforced(answer: dict[str, Any], as_json: bool) -> None:
         return
     first = f"{answer['said']}. W" if answer.get("said") else "enforced: w"
     requires = answer.get("requires")
-    clear = [f"{_CLEAR} is refused too."] if requires else []
+    but = "but for SSH, ICMP, and what trusted and open_ports let through"
+    clear = [f"{_CLEAR} is refused too, {but}."] if requires else []
     and_clear = ", and encryption is not required any more" if requires else ""
     say(
         f"{first}hat no rule lets in is dropped on this host, also after a reboot.",
