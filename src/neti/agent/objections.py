@@ -68,11 +68,13 @@ class Objections:
         """What an operator should see to before it is refused; empty: nothing."""
         found = look(self._core)
         words = found.words() if found is not None else ()
-        if not words:
+        if found is None or not words:
             return ""
+        wait = f"\n→ {found.hint()}" if found.hint() else ""
         return (
             f"'neti preview' lists what still goes in the clear and would be refused: "
-            f"{'; '.join(words)}\n→ 'neti preview' names each; end them, or open what must stay\n"
+            f"{'; '.join(words)}\n→ 'neti preview' names each; end them, or open what must stay"
+            f"{wait}\n"
             "→ 'neti enforce --anyway' begins all the same, and they are refused"
         )
 

@@ -174,6 +174,8 @@ def _clear(clear: InTheClear) -> Iterator[str]:
     more = sum(clear.counts.values()) - len(clear.flows)
     if more > 0:
         yield f"    and {more:,} more"
+    if clear.hint():
+        yield f"  {clear.hint()}."
     yield from by_the_file
     yield ""
 

@@ -35,6 +35,7 @@ _PROTO_NUMBER, _PROTO_SOURCE_PORT, _PROTO_PORT = 1, 2, 3
 _PROTOINFO: Final = 4
 _PROTOINFO_TCP: Final = 1
 _TCP_STATE: Final = 1
+_ESTABLISHED: Final = 3
 _LAST_ACK: Final = 6  # and after it time-wait and closed
 _IP_V4_SRC: Final = 1
 _IP_V4_DST: Final = 2
@@ -187,8 +188,8 @@ def _tracked(body: bytes) -> Tracked | None:
     ]
     proto = dict(attributes(opened.get(_TUPLE_PROTO, b"")))
     tcp = dict(attributes(dict(attributes(held.get(_PROTOINFO, b""))).get(_PROTOINFO_TCP, b"")))
-    over = tcp.get(_TCP_STATE, b"\0") >= bytes((_LAST_ACK,))
-    if len(ends) != 4 or over:
+    state = int.from_bytes(tcp.get(_TCP_STATE, b""))
+    if len(ends) != 4 or state >= _LAST_ACK:
         return None
     source, to, answers, _ = map(ip_address, ends)
     return Tracked(
@@ -198,6 +199,7 @@ def _tracked(body: bytes) -> Tracked | None:
         answers=answers,
         source_port=int.from_bytes(proto.get(_PROTO_SOURCE_PORT, b"")),
         port=int.from_bytes(proto.get(_PROTO_PORT, b"")),
+        passing=state not in (0, _ESTABLISHED),
     )
 
 

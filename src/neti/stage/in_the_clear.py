@@ -33,7 +33,8 @@ _KINDS: Final[Mapping[Kind, str]] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tracked:
     """A connection that the kernel tracks. ``source``: who opened it; ``to``: where to, as it was
-    asked for; ``answers``: where the answers come from."""
+    asked for; ``answers``: where the answers come from. ``passing``: TCP that nobody answered, or
+    that is being closed: unless a program goes on with it, the kernel forgets it soon."""
 
     protocol: int
     source: IPAddress
@@ -41,6 +42,7 @@ class Tracked:
     answers: IPAddress
     source_port: int = 0
     port: int = 0
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,9 @@ class Flow:
 class InTheClear:
     """``keyless``: members without a key that this host believes; ``silent``: those that have not
     answered through the tunnel; the first of each by name. ``counts``: connections of each kind;
-    ``flows``: the first of them. ``fault``: why these are not known. ``unable``: this host has no
-    device that works, so nobody can have answered it. ``excepted``: what may go on by the
-    configuration's own word, and is not among all that."""
+    ``flows``: the first of them; ``passing``: how many of all are (``Tracked``). ``fault``: why
+    these are not known. ``unable``: this host has no device that works, so nobody can have answered
+    it. ``excepted``: what may go on by the configuration's own word, and is not among all that."""
 
     keyless: int = 0
     keyless_ids: tuple[str, ...] = ()
@@ -72,6 +74,18 @@ class InTheClear:
     fault: str = ""
     unable: bool = False
     excepted: tuple[Excepted, ...] = ()
+    passing: int = 0
+
+    def hint(self) -> str:
+        """What to do about connections that no program may hold any more; empty: there are none.
+        Two minutes are the kernel's own nf_conntrack_tcp_timeout_syn_sent and _fin_wait."""
+        if not self.passing:
+            return ""
+        return (
+            f"{counted(self.passing, 'of these connections is', 'of these connections are')} not "
+            "established. What 'ss -tan' does not list on either host no program holds any more: "
+            "wait two minutes, and the kernel has forgotten it"
+        )
 
     def words(self) -> tuple[str, ...]:
         """One part of a sentence each; none: nothing goes in the clear."""
@@ -114,12 +128,13 @@ def in_the_clear(
     """``whose``: ids of members by their real addresses, packed, by which nothing may go.
     ``outside``: of those of the own site, by addresses from which they are strangers."""
     without, unheard = sorted(keyless), sorted(silent)
-    counts: dict[str, int] = {}
+    counts, passing = dict[str, int](), 0
     shown: dict[Kind, list[Flow]] = {kind: [] for kind in _KINDS}
     for one in tracked:
         flow = _flow(one, whose, settings, outside)
         if flow is not None:
             counts[flow.kind] = counts.get(flow.kind, 0) + 1
+            passing += one.passing
             if len(shown[flow.kind]) < _SHOWN:
                 shown[flow.kind].append(flow)
     return InTheClear(
@@ -130,6 +145,7 @@ def in_the_clear(
         counts=counts,
         flows=tuple(flow for flows in shown.values() for flow in flows),
         fault=fault,
+        passing=passing,
     )
 
 

@@ -654,6 +654,21 @@ def test_what_the_file_lets_through_in_the_clear_is_said_wherever_nothing_is_sai
     assert said() == ([], [])
 
 
+def test_leftovers_of_programs_that_have_ended_are_waited_for(fleet: World) -> None:
+    """There is nothing to end then, and nobody to restart."""
+    box = keyless(fleet)
+    real, me = ip_address("203.0.113.2"), box.host.private
+    held = Tracked(protocol=TCP, source=me, to=real, answers=real, port=5432)
+    box.connections.tracked = [held]
+    assert "wait" not in box.ask("enforce", wait=True)["error"]
+    box.connections.tracked = [held, replace(held, source_port=4000, passing=True)]
+    words = "1 of these connections is not established"
+    said = box.ask("enforce", wait=True)["error"]
+    assert f"→ {words}" in said
+    assert "wait two minutes" in said
+    assert words in "\n".join(lines(answered(box)))
+
+
 def test_what_goes_in_the_clear_ends_when_it_is_confirmed_and_not_before(fleet: World) -> None:
     box = keyless(fleet)
     real, me = ip_address("203.0.113.2"), box.host.private
