@@ -14,6 +14,8 @@ from neti.agent.core import Core
 from neti.agent.in_the_clear import has_no_device
 from neti.ruleset.reach import requires_everywhere
 
+# Stage, codes, what is said of encryption, and the port of its tunnel.
+Told = tuple[str, tuple[str, ...], str, int | None]
 _EVERY: Final = 60.0  # seconds between checks whether what was told is still true
 
 
@@ -24,8 +26,7 @@ class Describing:
     def __init__(self, core: Core, registered: Callable[[], bool]) -> None:
         self._core = core
         self._registered = registered
-        # Stage, codes, and what is said of encryption.
-        self._told: tuple[str, tuple[str, ...], str] | None = None
+        self._told: Told | None = None
 
     def detail(self) -> bytes:
         """The document as of now. The caller must write it."""
@@ -34,9 +35,10 @@ class Describing:
         core.soon("describe", _EVERY)
         return own_entry.own_detail(*said)
 
-    def _said(self) -> tuple[str, tuple[str, ...], str]:
+    def _said(self) -> Told:
         core = self._core
-        return core.stage.word, own_codes(core), _encryption(core)
+        port = core.settings.tunnel_port if core.own_key.wanted else None
+        return core.stage.word, own_codes(core), _encryption(core), port
 
     def describe(self) -> None:
         core = self._core

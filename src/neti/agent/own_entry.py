@@ -112,9 +112,15 @@ def overlay_in(name: str) -> IPv4Address | None:
     return parsed.overlay if isinstance(parsed, Member) else None
 
 
-def own_detail(stage: str, problems: tuple[str, ...] = (), encryption: str = "") -> bytes:
+def own_detail(
+    stage: str,
+    problems: tuple[str, ...] = (),
+    encryption: str = "",
+    tunnel_port: int | None = None,
+) -> bytes:
     """The document that operators read: who runs here, in which version and stage. ``problems``:
-    codes of what is wrong on this host. ``encryption``: see ``neti.registry.detail``."""
+    codes of what is wrong on this host. ``encryption``, ``tunnel_port``: see
+    ``neti.registry.detail``."""
     return detail.encode(
         detail.Document(
             name=socket.gethostname(),
@@ -123,5 +129,6 @@ def own_detail(stage: str, problems: tuple[str, ...] = (), encryption: str = "")
             stage=stage,
             problems=problems,
             encryption=encryption,
+            tunnel_port=tunnel_port,
         )
     )

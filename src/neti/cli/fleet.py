@@ -154,7 +154,7 @@ def fleet(
             away,
             required,
             excepted,
-            seen.strict,
+            attendance.unmet_by_the_fleet(rows, seen.strict, required),
             as_json=as_json,
         )
         return
@@ -180,8 +180,9 @@ def fleet(
         shown_away = [] if filtered else away if as_json or style in ("table", "json") else lost
         _print(chosen, "json" if as_json else style, seen.skipped_count, shown_away, pinned)
     missing = None if filtered else attendance.summary(len(chosen), away)
-    if missing is not None:
-        say(f"neti: {missing}", err=True)
+    for said in (missing, attendance.other_ports(rows)):
+        if said is not None:
+            say(f"neti: {said}", err=True)
     if seen.skipped_count:
         entries = counted(seen.skipped_count, "registry entry is", "registry entries are")
         say(f"neti: {entries} not believed: 'neti fleet --skipped' says why", err=True)
@@ -192,11 +193,11 @@ def _gate(
     away: list[Row],
     required: tuple[Required, ...],
     excepted: tuple[str, ...],
-    strict: bool | None,
+    whole: list[str],
     *,
     as_json: bool,
 ) -> None:
-    """Exits with 1 unless everybody meets all of it."""
+    """Exits with 1 unless everybody meets all of it. ``whole``: what is missing of no one host."""
     everybody = {row["id"] for row in (*rows, *away)}
     unknown = set(excepted) - everybody
     if unknown:
@@ -204,7 +205,6 @@ def _gate(
     total = len(everybody - set(excepted))
     found = attendance.unmet(rows, away, required)
     found = [(host_id, why) for host_id, why in found if host_id not in excepted]
-    whole = attendance.unmet_by_the_fleet(strict, required)
     if as_json:
         unmet = [{"id": host_id, "why": why} for host_id, why in found]
         told = {"required": list(required), "known": total, "unmet": unmet, "fleet": whole}

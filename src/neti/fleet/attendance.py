@@ -100,6 +100,7 @@ def absent(
                 "version": None,
                 "stage": None,
                 "encryption": None,
+                "tunnel_port": None,
                 "state": state,
                 "since": word.since if word is not None else None,
             }
@@ -190,12 +191,35 @@ def _is(stage: str) -> str:
     return "is in shadow" if stage == "shadow" else f"is {stage}"
 
 
-def unmet_by_the_fleet(strict: bool | None, required: Collection[Required]) -> list[str]:
-    """What is missing of no host, but of all. ``strict``: of the registry; None: it does not
-    answer, so that no host says anything."""
-    if "encrypted" not in required or strict is not False:
-        return []
-    return ["strict is not on in the registry, so a key may be another's: 'neti registry strict'"]
+def unmet_by_the_fleet(
+    rows: Sequence[Row], strict: bool | None, required: Collection[Required]
+) -> list[str]:
+    """What is missing of no host, but of all. ``rows``: of every member; ``strict``: of the
+    registry; None: it does not answer, so that no host says anything."""
+    found = []
+    if "encrypted" in required and strict is False:
+        found.append(
+            "strict is not on in the registry, so a key may be another's: 'neti registry strict'"
+        )
+    ports = other_ports(rows) if {"encrypted", "can-encrypt"}.intersection(required) else None
+    return [*found, ports] if ports is not None else found
+
+
+def other_ports(rows: Sequence[Row]) -> str | None:
+    """That hosts which encrypt have another ``tunnel_port`` than most; None: all have the same.
+    Each host calls the others by its own, so they only meet when the odd one has called first."""
+    at: dict[int, list[str]] = {}
+    for row in rows:
+        if (port := row.get("tunnel_port")) is not None:
+            at.setdefault(port, []).append(row["id"])
+    if len(at) < 2:
+        return None
+    usual = max(at, key=lambda port: len(at[port]))
+    others = [f"{port} on {some(ids, 5)}" for port, ids in sorted(at.items()) if port != usual]
+    return (
+        f"tunnel_port is not the same on all hosts: {usual} on {len(at[usual])} of them, "
+        f"{', '.join(others)}"
+    )
 
 
 def verdict(total: int, failed: int, required: Sequence[Required], *, sure: bool = True) -> str:

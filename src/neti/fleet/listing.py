@@ -58,6 +58,7 @@ def _row(member: Member, called: Called, told: Document) -> Row:
         "version": told.version or _UNKNOWN,
         "stage": told.stage or _UNKNOWN,
         "encryption": told.encryption or _UNKNOWN,
+        "tunnel_port": told.tunnel_port,
         "state": "registered",
         # The word that it wants and does not get, because others want it too.
         "contested": called.contested,

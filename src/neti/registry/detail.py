@@ -29,7 +29,8 @@ class Document:
     """``name``: the host's name; ``pid``: its agent's; ``problems``: codes of what is wrong;
     ``encryption``: "off", "unable" (no device that works, or Neti is down), "prefer", "trial" (of
     "require"), "partly" ("require" is in effect, but not with each other site), or "require" where
-    it is with all. What it does not say is empty, or None for ``problems``."""
+    it is with all; ``tunnel_port``: where those who encrypt call it. What it does not say is empty,
+    or None for ``problems`` and numbers."""
 
     name: str = ""
     pid: int | None = None
@@ -37,6 +38,7 @@ class Document:
     stage: str = ""
     problems: tuple[str, ...] | None = None
     encryption: str = ""
+    tunnel_port: int | None = None
 
 
 def encode(document: Document) -> bytes:
@@ -51,7 +53,7 @@ def decode(raw: bytes) -> Document:
         return Document()
     if not isinstance(held, dict):
         return Document()
-    name, pid = held.get("name"), held.get("pid")
+    name, pid, port = held.get("name"), held.get("pid"), held.get("tunnel_port")
     return Document(
         name=printable(name, _MAX_NAME) if isinstance(name, str) else "",
         pid=pid if type(pid) is int and 0 < pid < 1 << 32 else None,
@@ -59,6 +61,7 @@ def decode(raw: bytes) -> Document:
         stage=_text(held.get("stage"), _STAGE),
         problems=_codes(held.get("problems")),
         encryption=_text(held.get("encryption"), _STAGE),
+        tunnel_port=port if type(port) is int and 0 < port < 1 << 16 else None,
     )
 
 

@@ -511,6 +511,8 @@ def test_the_registry_hears_of_required_encryption_only_where_it_is_in_force(fle
     others = fleet.sites.keys() - {box.running.core.host.site, "vpc"}
     assert not others, "another site would be reached in the clear"
     assert told_of_encryption(box) == "require"
+    told = decode(box.running.registration.describing.detail())
+    assert told.tunnel_port == box.running.core.settings.tunnel_port
     box.ask("down")
     assert told_of_encryption(box) == "unable"
     box.ask("up")

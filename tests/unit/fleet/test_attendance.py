@@ -264,6 +264,25 @@ def test_nobody_is_surely_encrypted_where_keys_may_be_anybodys(fleet: Fleet) -> 
     assert fleet("--require", "encrypted").exit_code == 1
 
 
+def test_another_port_of_the_tunnel_is_named(fleet: Fleet) -> None:
+    """Each calls the others by its own. Also where the gate asks about another site alone."""
+    told = {"stage": "enforced", "problems": [], "encryption": "prefer"}
+    for number in (1, 3, 5):
+        fleet.joins(number, **told, tunnel_port=51820)
+    fleet.joins(7, stage="enforced", problems=[], encryption="off")
+    assert "tunnel_port" not in fleet().stderr
+    passed = fleet("--require", "can-encrypt", "--except", "h-7")
+    assert passed.exit_code == 0, passed.output
+    fleet.joins(2, **told, tunnel_port=51821)
+    said = "tunnel_port is not the same on all hosts: 51820 on 3 of them, 51821 on h-2\n"
+    assert said in fleet().stderr
+    failed = fleet("--require", "can-encrypt", "--site", "ec2", "--except", "h-7")
+    assert failed.exit_code == 1
+    assert said in failed.stdout
+    fleet.joins(4, **told, tunnel_port="51822")
+    assert "51822" not in fleet().stderr
+
+
 def test_wrong_words_are_refused(fleet: Fleet) -> None:
     """A gate must not pass because of a typing error."""
     fleet.joins(1, stage="shadow")
