@@ -12,7 +12,7 @@ Must never do: drop a look, or let one host's writes delay a look at another.
 """
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final
 from zlib import crc32
 
@@ -43,6 +43,7 @@ class Pace:
         self._order: list[tuple[float, str]] = []
         self._forget_from = _FORGET_FROM
         self._unhurried: set[str] = set()  # of those that are put off: nothing waits for them
+        self._kept: dict[str, float] = {}  # by id: the turn of one that was hurried before it came
         self._all_whole = 0.0
 
     def waits(self, host_id: str) -> bool:
@@ -59,32 +60,43 @@ class Pace:
         wait = whole - now - _IN_HAND * every
         if wait <= 0:
             return True
-        self._put_off(host_id, now + wait, every)
+        earliest = now + wait
+        self._put_off(host_id, earliest + self._chance(host_id, earliest) * every)
         return False
 
     def may_unhurried(self, host_id: str, *, now: float) -> bool:
         """As ``may``, of a look that nothing waits for."""
         if host_id in self._later:
             return False
-        members = max(1, self._members())
-        every = seconds_for_all(members) / members
-        self._all_whole = max(now, self._all_whole) + every
-        wait = self._all_whole - now - _ALL_IN_HAND * every
-        if wait <= 0:
+        turn = self._kept.pop(host_id, None)
+        if turn is None:
+            members = max(1, self._members())
+            whole = seconds_for_all(members)
+            every = whole / members
+            self._all_whole = min(max(now, self._all_whole) + every, now + whole)
+            wait = self._all_whole - now - _ALL_IN_HAND * every
+            turn = now + max(0.0, wait)
+            if turn > now:
+                turn += self._chance(host_id, turn) * every
+        if turn <= now:
             return True
         self._unhurried.add(host_id)
-        self._put_off(host_id, now + wait, every)
+        self._put_off(host_id, turn)
         return False
 
     def hurry(self, host_id: str) -> None:
-        """Something may wait for it now."""
+        """Something may wait for it now. It keeps its turn: a host that comes back again and again
+        takes no more of what all share."""
         if host_id in self._unhurried:
+            turn = self._later[host_id]
             self.forget(host_id)
+            self._kept[host_id] = turn
 
     def forget(self, host_id: str) -> None:
         """Nobody has this id any more. How many looks are in hand is kept."""
         self._later.pop(host_id, None)
         self._unhurried.discard(host_id)
+        self._kept.pop(host_id, None)
 
     def next(self) -> float | None:
         """When ``due`` next has something."""
@@ -101,10 +113,16 @@ class Pace:
             ids.append(host_id)
         return ids
 
-    def _put_off(self, host_id: str, earliest: float, every: float) -> None:
-        chance = crc32(f"{self._share} {host_id} {earliest}".encode()) / 0xFFFFFFFF
-        self._later[host_id] = when = earliest + chance * every
+    def _chance(self, host_id: str, when: float) -> float:
+        """From 0 to 1, another one for each agent."""
+        return crc32(f"{self._share} {host_id} {when}".encode()) / 0xFFFFFFFF
+
+    def _put_off(self, host_id: str, when: float) -> None:
+        self._later[host_id] = when
         heappush(self._order, (when, host_id))
+        if len(self._order) > _FORGET_FROM + 2 * len(self._later):
+            self._order = [(at, one) for one, at in self._later.items()]
+            heapify(self._order)
 
     def _note(self, host_id: str, whole: float, now: float) -> None:
         self._whole[host_id] = whole

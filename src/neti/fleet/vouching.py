@@ -57,6 +57,7 @@ class Vouching:
     ) -> None:
         self._mode = mode
         self.reads: Final = keys or mode != "off"  # whether records are read at all
+        self._for_keys: Final = keys
         self._asking = asking
         self._pace = pace
         self._standing = standing
@@ -277,9 +278,10 @@ class Vouching:
     # --- within ---
 
     def _may_wait(self, host_id: str, now: float) -> bool:
-        """Whether a look that nothing waits for is put off. A key does not wait: the host may have
-        another one, by which alone it is reached."""
-        if host_id in self.keys.said or self._asking.opened_host(host_id):
+        """Whether a look that nothing waits for is put off. Where records are read for keys, all of
+        them are waited for: the host may have its first one, or another, by which alone it is
+        reached."""
+        if self._for_keys or self._asking.opened_host(host_id):
             return False
         if self._pace.may_unhurried(host_id, now=now):
             return False

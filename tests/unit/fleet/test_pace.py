@@ -56,3 +56,27 @@ def test_a_host_that_nobody_knows_any_more_is_not_looked_at() -> None:
     pace.forget("m")
     assert pace.next() is None
     assert not pace.due(now=100.0)
+
+
+def test_a_host_that_comes_back_again_and_again_keeps_its_turn_and_delays_nobody() -> None:
+    pace, seen = Pace("a", lambda: 100), list[str]()
+    assert sum(pace.may_unhurried(f"h{number}", now=0.0) for number in range(100)) == 16
+    for step in range(2400):
+        seen += pace.due(now=step / 4)
+        pace.hurry("m")
+        if pace.may_unhurried("m", now=step / 4):
+            seen.append("m")
+    assert len({*seen} - {"m"}) == 84
+    assert seen.count("m") > 10
+    late = [f"late{number}" for number in range(40)]
+    assert any(not pace.may_unhurried(one, now=600.0) for one in late)
+    assert {*late, "m"} >= {*pace.due(now=661.0)}
+    assert pace.next() is None
+
+
+def test_what_is_not_put_off_any_more_takes_no_room() -> None:
+    pace = Pace("a", lambda: 100)
+    for number in range(40_000):
+        if not pace.may_unhurried(f"h{number}", now=0.0):
+            pace.forget(f"h{number}")
+    assert len(pace._order) < 2_000
