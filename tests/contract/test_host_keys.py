@@ -100,7 +100,7 @@ def test_a_revoked_key_is_nobodys_any_more(world: World) -> None:
     register_with(registry, KEY)
     operator = world.open()
     mark = recorder.mark()
-    assert operator.revoke_key("a") == RevokedKey(KEY)
+    assert operator.revoke_key("a") == RevokedKey(KEY, said=KEY)
     assert operator.revoke_key("a") is None
     assert names(operator.setting("revoked"), KEY)
     recorder.until(lambda seen: Vanished(A) in seen.since(mark))
@@ -119,7 +119,7 @@ def test_the_key_of_a_host_that_left_can_be_revoked(world: World) -> None:
     register_with(registry, KEY)
     registry.leave(host_id="a", name=A, departure="left.0.a")
     before = registry.names()
-    assert world.open().revoke_key("a") == RevokedKey(KEY)
+    assert world.open().revoke_key("a") == RevokedKey(KEY, said=KEY)
     assert registry.names() == before
 
 
@@ -131,7 +131,7 @@ def test_a_key_that_nobody_holds_can_be_revoked_and_that_of_another_host_cannot(
     operator = world.open()
     with pytest.raises(RegistryError, match="is that of a, whose record says it"):
         operator.revoke_key("b", KEY)
-    assert operator.revoke_key("b", OTHER) == RevokedKey(OTHER, present=False)
+    assert operator.revoke_key("b", OTHER) == RevokedKey(OTHER, said="")
     assert operator.names() == {A}
     assert operator.revoke_key("b", OTHER) is None
     with pytest.raises(KeyRevoked):

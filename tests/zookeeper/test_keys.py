@@ -130,7 +130,7 @@ def test_a_revoked_key_of_a_host_that_was_not_back_is_named(
     register(registry, "a", KEY)
     with pytest.raises(RegistryError):
         secure.open_as("host-b").revoke_key("a")
-    assert secure.open_as("operator-chief").revoke_key("a") == RevokedKey(KEY)
+    assert secure.open_as("operator-chief").revoke_key("a") == RevokedKey(KEY, said=KEY)
     (said,) = [one for one in findings(secure, tmp_path) if one["code"] == "key-revoked"]
     assert said["where"] == f"{secure.prefix}/hosts/a"
     register(registry, "a", OTHER, generation=1)
@@ -142,12 +142,12 @@ def test_a_node_that_a_member_made_keeps_nobody_from_revoking(secure: SecureWorl
     rogue, chief = secure.open_as("host-b"), secure.open_as("operator-chief")
     make(rogue, f"keys/{KEY}", b"b", acl=UNREAD)
     make(rogue, "hosts/b", encode(HostRecord(key=KEY)))
-    assert chief.revoke_key("b") == RevokedKey(KEY)
+    assert chief.revoke_key("b") == RevokedKey(KEY, said=KEY)
     assert chief.setting("revoked") is not None
     make(rogue, f"keys/{OTHER}", b"b", acl=OWN)
     make(rogue, f"keys/{OTHER}/below", b"", acl=OWN)
     left = (f"{secure.prefix}/keys/{OTHER}",)
-    assert chief.revoke_key("b", OTHER) == RevokedKey(OTHER, left, present=False)
+    assert chief.revoke_key("b", OTHER) == RevokedKey(OTHER, left, said=KEY)
     said = chief.setting("revoked")
     assert names(said, KEY)
     assert names(said, OTHER)
@@ -171,7 +171,7 @@ def test_revoking_a_key_takes_no_other_hosts_entry_away(secure: SecureWorld) -> 
     entry_of_a = record(registry, "a").word
     written = encode(HostRecord(word=entry_of_a, key=OTHER))
     rogue.inspect(lambda attempt, layout: attempt.one(SetData(layout.host("b"), written, -1)))
-    assert secure.open_as("operator-chief").revoke_key("b") == RevokedKey(OTHER)
+    assert secure.open_as("operator-chief").revoke_key("b") == RevokedKey(OTHER, said=OTHER)
     assert entry_of_a in registry.names()
 
 

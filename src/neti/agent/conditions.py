@@ -119,7 +119,7 @@ def _keys_of_anybody(core: Core) -> Iterator[Problem]:
         remedy = "configure registry_tls, and neti registry strict on"
     yield problem(
         "encryption_not_strict",
-        "encryption is required here and stays so, but the registry is not strict: whoever has the "
+        "encryption is required here, and goes on, but the registry is not strict: whoever has the "
         "certificate of any one host can give a member another key, and be taken for it → "
         f"{remedy}; or encrypt: prefer on all hosts",
     )

@@ -5,15 +5,19 @@ Must never do: end anything before required encryption is confirmed.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 from neti import log
 from neti.agent.core import Core
 from neti.errors import DataplaneError
 from neti.model import Encrypt, Member, Road
+from neti.ruleset.objects import SetName
 from neti.ruleset.reach import admitted_addresses, outside_addresses, requires
 from neti.ruleset.roads import asked_between
 from neti.stage.excepted import Excepted, excepted
 from neti.stage.in_the_clear import InTheClear, Tracked, ends, in_the_clear
+
+_BOTH: Final[tuple[tuple[SetName, SetName], ...]] = (("peers4", "clear4"), ("peers6", "clear6"))
 
 
 def look(core: Core, *, connections: bool = True) -> InTheClear | None:
@@ -71,26 +75,29 @@ def has_no_device(core: Core) -> bool:
 def contested(core: Core) -> dict[str, tuple[str, str]]:
     """Addresses of the own site's members to which nothing goes in the clear, because a member of
     another site claims them as well: whose each is, and by whom it is claimed."""
+    if not core.members.requires:
+        return {}
     host, sites, elements = core.host, core.settings.sites, core.members.elements
+    # Where it is required, only members of the own site are let in by real addresses. The fleet may
+    # be large, and there is hardly ever one.
+    refused = {
+        address
+        for peers, clear in _BOTH
+        for address in elements.wanted(peers) & elements.wanted(clear)
+        if elements.wants(clear, address)
+    }
+    if not refused:
+        return {}
 
     def having(members: Iterator[Member]) -> Iterator[tuple[str, str]]:
         for member in members:
             for address in admitted_addresses(member, host=host, sites=sites):
-                yield str(address), member.id
+                if str(address) in refused:
+                    yield str(address), member.id
 
-    own = (one for one in _reachable(core) if one.site == host.site)
-    refused = {
-        address: host_id
-        for address, host_id in having(own)
-        if elements.wants("clear6" if ":" in address else "clear4", address)
-    }
-    if not refused:
-        return {}
-    return {
-        address: (refused[address], claimer)
-        for address, claimer in having(_required(core))
-        if address in refused
-    }
+    owners = dict(having(one for one in _reachable(core) if one.site == host.site))
+    claimers = dict(having(_required(core)))
+    return {one: (owners[one], claimers[one]) for one in owners.keys() & claimers.keys()}
 
 
 def end(core: Core) -> None:

@@ -212,15 +212,15 @@ class Reloading:
         here = new.sites.get(own)
         shut = sorted(
             name
-            for name in requiring(core.settings.sites, own) & new.sites.keys()
-            if encryption(here, new.sites[name]) is Encrypt.OFF
+            for name in requiring(core.settings.sites, own)
+            if encryption(here, new.sites.get(name)) is Encrypt.OFF
         )
         if shut:
             raise ConfigError(
                 f"encryption is required on this host. With encrypt: off, each host of "
                 f"{some(shut)} that requires it too refuses this one at once\n→ encrypt: prefer on "
-                "all hosts, until 'neti fleet' shows neither require nor trial; then off. Or "
-                "'neti reload --anyway'"
+                "all hosts, until 'neti fleet' shows require, partly, unable and trial nowhere; "
+                "then off. Or 'neti reload --anyway'"
             )
 
     def _take_in(self, new: Settings) -> list[str]:

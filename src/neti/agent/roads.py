@@ -172,6 +172,7 @@ class Roads:
         self._core.soon("roads", EVERY)
         self._journal.take_changes()
         self.follow()
+        self._name_contested()
         return self.put_right()
 
     def settled(self) -> None:
@@ -308,7 +309,6 @@ class Roads:
     def _heed(self) -> None:
         """Those who have answered, those who do not any more, and whose turn it is."""
         self._name_silent()
-        self._name_contested()
         self._reckoning.handshakes.pass_on()
         changes, roads = self._reckoning.reckon(self._reckoning.changed())
         if not changes or self._apply(changes):

@@ -92,18 +92,22 @@ def revoke(host_id: str, config: Path, as_json: bool, public_key: str | None) ->
                 "id": host_id,
                 "public_key": revoked,
                 "registered": is_there,
-                "present": found.present,
+                "present": None if found.said is None else found.said == revoked,
                 "left": list(found.left),
             }
         )
         return
-    if not found.present:
-        say(
-            f"nobody can register with {revoked} any more",
-            f"it is not the present key of {host_id}, which keeps its own",
-        )
-    else:
+    if found.said == revoked:
         _say_what_comes(host_id, revoked, is_there)
+    else:
+        say(f"nobody can register with {revoked} any more")
+        if found.said:
+            say(f"it is not the present key of {host_id}, which keeps its own")
+        elif found.said is None:
+            say(
+                f"the record of {host_id} cannot be read, so it is not known whether this was its "
+                "present key: peers drop it all the same, and its agent makes another one then"
+            )
     if found.left:
         say(
             f"{some(list(map(printable, found.left)))}: a member made it so that operators cannot "

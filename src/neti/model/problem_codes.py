@@ -157,8 +157,8 @@ _KINDS: Final = (
     _warning(
         "encryption_silent",
         "Members that must be reached by the encrypted road do not answer there. It takes 20 to "
-        "30 s with packets to them, or four minutes where their own attempts still arrive here; "
-        "who is sent nothing is not missed",
+        "30 s with packets to them (a minute more among thousands of members), or four minutes "
+        "where their own attempts still arrive here; who is sent nothing is not missed",
         "`neti verify ID`. Open `tunnel_port` (UDP) between the two sites, on security groups "
         "too; then look at that host's `neti status`. Where the port is open and one of the two "
         "clocks was ahead and is right again: `neti key rotate` on the host whose clock it was",

@@ -8,7 +8,7 @@ Must never do: raise anything but RevokedUnreadable, whatever the text.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from neti.errors import RegistryError
@@ -28,11 +28,11 @@ class RevokedUnreadable(RegistryError):
 @dataclass(frozen=True, slots=True)
 class RevokedKey:
     """``left``: nodes that a member made so that operators can neither change nor delete them.
-    ``present``: the host's record said this key."""
+    ``said``: the key that the host's record says; "" for none, None where that cannot be read."""
 
     key: str
     left: tuple[str, ...] = ()
-    present: bool = True
+    said: str | None = field(kw_only=True)
 
 
 def decode(raw: bytes | None) -> tuple[str, ...]:

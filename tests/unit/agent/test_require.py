@@ -225,6 +225,14 @@ def test_a_reboot_ends_a_trial(fleet: World, alone: bool) -> None:
     assert box.status()["stage"] == ("enforced" if alone else "shadow")
 
 
+def test_a_site_that_is_gone_from_the_file_ends_it_as_well(fleet: World) -> None:
+    box = enforced(fleet)
+    sites = {name: site for name, site in fleet.sites.items() if name != "vpc"}
+    box.new_settings = replace(box.running.core.settings, sites=sites)
+    assert "that requires it too refuses this one at once" in box.ask("reload")["error"]
+    assert requires(box)
+
+
 def test_no_device_is_critical_where_encryption_is_required(fleet: World) -> None:
     box = enforced(fleet)
     box.tunnel.road.module = False

@@ -104,8 +104,24 @@ def test_an_address_of_the_own_site_that_the_other_site_claims_is_named(there: W
     said = first.problems()["address_contested"]
     assert f"{shared} of {near.host.id}, by {far.host.id}" in said
     assert str(shared) in first.elements("clear6")
+    first.tunnel.road.module = False  # the claim shuts, whatever the device does
+    first.tunnel.road.vanish()
+    first.running.kernel.look_at_network()
     far.ask("leave")
+    there.pass_time(1.0)
     there.pass_time(61)
+    assert "address_contested" not in first.problems()
+
+
+def test_a_claim_is_not_named_while_nothing_is_refused(there: World) -> None:
+    first = there.started(1, registry_tls=TLS)
+    for number, site in ((2, "ec2"), (3, "vpc")):
+        box = there.box(number, site, registry_tls=TLS)
+        box.host = replace(box.host, more=(IPv6Address("2001:db8::5"),))
+        box.start()
+    there.pass_time(1.0)
+    there.pass_time(61)
+    assert "2001:db8::5" in first.elements("clear6")
     assert "address_contested" not in first.problems()
 
 

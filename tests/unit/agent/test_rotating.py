@@ -125,7 +125,7 @@ def test_a_key_that_an_operator_revokes_is_replaced_by_the_host_itself(there: Wo
     shake(there, first, second)
     before, address = key(first), overlay(first)
     registry = MemoryRegistry(there.server)
-    assert registry.revoke_key(first.host.id) == RevokedKey(str(before))
+    assert registry.revoke_key(first.host.id) == RevokedKey(str(before), said=str(before))
     registry.close()
     there.settle()
     there.pass_time(1.0)
@@ -143,7 +143,7 @@ def test_a_revoked_key_stays_ended_whatever_its_holder_writes(there: World) -> N
     name = first.running.registration.entry
     registry = MemoryRegistry(there.server)
     first.stop()
-    assert registry.revoke_key(first.host.id) == RevokedKey(str(stolen))
+    assert registry.revoke_key(first.host.id) == RevokedKey(str(stolen), said=str(stolen))
     there.server._keys.pop(str(stolen))
     there.server._holders.pop(first.host.id)
     registry.register(

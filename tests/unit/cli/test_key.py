@@ -13,6 +13,7 @@ from neti.cli import cli
 from neti.control import client
 from neti.model import Member, entry
 from neti.registry.embedded.registry import EmbeddedRegistry
+from neti.registry.revoked import RevokedKey
 
 KEY = "A" * 42 + "8"
 
@@ -73,6 +74,26 @@ def test_revoking_a_former_key_does_not_say_that_it_is_the_present_one(
         assert len(registry.names()) == 1
         again = run(config, "revoke", "a", "--key", former)
         assert f"{former} was revoked before" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("says", "told"), [(None, "cannot be read"), ("", ""), ("B" * 42 + "A", "keeps its own")]
+)
+def test_whose_key_is_revoked_is_said_only_where_it_is_known(
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    says: str | None,
+    told: str,
+) -> None:
+    with closing(EmbeddedRegistry(tmp_path / "registry.db")) as registry:
+        registered(registry)
+    found = RevokedKey(KEY, said=says)
+    monkeypatch.setattr(EmbeddedRegistry, "revoke_key", lambda *_: found)
+    said = run(config, "revoke", "a", "--key", KEY).stdout
+    assert ("cannot be read" in said) == (told == "cannot be read")
+    assert ("keeps its own" in said) == (told == "keeps its own")
+    assert "makes another one at once" not in said
 
 
 def test_revoking_the_key_of_a_host_that_is_off_says_that_peers_drop_it(

@@ -157,7 +157,7 @@ class OperatorSide(OneSession):
             ):
                 take_name(files.store, record.word)
         files.ring()
-        return RevokedKey(wanted, present=said == wanted)
+        return RevokedKey(wanted, said=said)
 
     def setting(self, setting: SettingName) -> bytes | None:
         with self._reading() as files:

@@ -128,7 +128,7 @@ class OperatorSide(OneSession):
             alive = held is not None and said == wanted and server._alive(host_id) is not None
             if alive and held is not None and not held.record.word.startswith("left."):
                 server._drop(held.record.word)
-            return RevokedKey(wanted, present=said == wanted)
+            return RevokedKey(wanted, said=said)
 
     def setting(self, setting: SettingName) -> bytes | None:
         with self._call():

@@ -138,7 +138,8 @@ class OperatorSide(OneSession):
 
         def look(attempt: Attempt) -> list[Any]:
             # A record that operators cannot read may be read by peers: that is not none.
-            may_be_unread = set[str]() if key else None
+            unread = set[str]()
+            may_be_unread = unread if key else None
             (held,) = attempt.nodes([self._layout.host(host_id)], unread=may_be_unread)
             record = decode(held[0]) if held is not None else None
             said = record.key if record is not None else ""
@@ -151,7 +152,7 @@ class OperatorSide(OneSession):
                 stands, nailed = self._entry_of(attempt, record.word, held[1].mzxid)
                 gone, left = [Delete(path, ANY_VERSION) for path in stands], (*left, *nailed)
             if marking:
-                tried[:] = [RevokedKey(wanted, left, present=said == wanted)]
+                tried[:] = [RevokedKey(wanted, left, said=None if unread else said)]
             return [*marking, *gone]
 
         self._attempt_as_operator(lambda attempt: self._write(attempt, look))
