@@ -179,6 +179,23 @@ def test_what_stands_before_our_rule_is_named(net: Net) -> None:
     assert net.inside(net.host, road.read).faults(SUBNET, 1380) == (fault,)
 
 
+def test_before_the_first_priority_nothing_can_be(net: Net) -> None:
+    """It is named, and nothing is left to do; once the other one has gone ours is where it was."""
+    made(net)
+    ip(net, "rule add from 10.0.0.2 lookup main priority 0")
+    assert not net.inside(net.host, road.read).rule_is_right()
+    net.inside(net.host, road.set_rule)
+    found = net.inside(net.host, road.read)
+    assert (found.rules, found.rule_is_right()) == ((our_rule(MARK, 0),), True)
+    assert found.rule_fault().startswith("another program has a rule with priority 0")
+    ip(net, "rule delete from 10.0.0.2 priority 0")
+    assert net.inside(net.host, road.read).rule_fault() == (
+        "the rule for fwmark 0x1000 has priority 0 and not 78"
+    )
+    net.inside(net.host, road.set_rule)
+    assert net.inside(net.host, road.read).rules == (OUR_RULE,)
+
+
 def test_another_mark_has_another_rule(net: Net) -> None:
     """Where the usual bit is another program's."""
     made(net)

@@ -514,6 +514,54 @@ def test_what_the_agent_itself_asks_anew_is_no_repair(there: World) -> None:
     assert "fight" not in first.problems()
 
 
+def looks_by_rules(there: World, box: Box, ahead: int | None) -> tuple[int, ...]:
+    """Another program's rules change so; the priorities of the own rule then."""
+    box.tunnel.road.held = replace(box.tunnel.road.held, ahead=ahead)
+    box.running.kernel.others.network_changed()
+    there.pass_time(6.0)
+    return tuple(rule.priority for rule in box.tunnel.road.held.rules)
+
+
+def test_a_rule_of_others_that_comes_and_goes_is_no_repair(there: World) -> None:
+    """As with wg-quick up, down and up within a minute, which would be a fight."""
+    first, second = pair(there)
+    shake(there, first, second)
+    for _ in range(3):
+        assert looks_by_rules(there, first, 76) == (75,)
+        assert looks_by_rules(there, first, None) == (78,)
+    assert first.status()["drift"]["repairs"] == 0
+    assert "fight" not in first.problems()
+
+
+def test_what_nothing_can_be_before_is_not_repaired_for_ever(there: World) -> None:
+    """Nor does the table wait for the device at each look."""
+    first, second = pair(there)
+    shake(there, first, second)
+    for _ in range(10):
+        assert looks_by_rules(there, first, 0) == (0,)
+    held, subnet = first.tunnel.road.held, first.settings.overlay_subnet
+    assert held.link is not None
+    assert "priority 0" in held.faults(subnet, held.link.mtu)[0]
+    assert first.tunnel.stands(held.link.mtu, subnet)
+    assert first.status()["drift"]["repairs"] == 0
+    assert "fight" not in first.problems()
+
+
+@pytest.mark.parametrize("ahead", [None, 76, 0])
+def test_a_rule_that_somebody_takes_out_or_alters_is_a_repair(
+    there: World, ahead: int | None
+) -> None:
+    first, second = pair(there)
+    shake(there, first, second)
+    right = looks_by_rules(there, first, ahead)
+    held = first.tunnel.road.held
+    for repairs, rules in enumerate([(), (replace(held.rules[0], plain=False),)], 1):
+        first.tunnel.road.held = replace(held, rules=rules)
+        assert looks_by_rules(there, first, ahead) == right
+        assert first.tunnel.road.held.rules == held.rules
+        assert first.status()["drift"]["repairs"] == repairs
+
+
 def test_one_that_never_answers_costs_a_look_a_minute(there: World) -> None:
     first, _ = pair(there)
     for _ in range(10):

@@ -145,13 +145,26 @@ class Road:
 
     def rule_fault(self, mark: int = MARK) -> str:
         """Empty: it is as it should be."""
+        if not self.rule_leads(mark):
+            return f"the rule for fwmark {mark:#x} is missing or another"
         if self.ahead == 0:
             return f"another program has a rule with priority 0: the one for {mark:#x} is not first"
-        if self.rules == (our_rule(mark, self.priority),):
+        if self.rule_is_right(mark):
             return ""
-        if self.ahead is not None and self.rules == (our_rule(mark),):
+        held = max(rule.priority for rule in self.rules)
+        if self.ahead is not None and self.ahead <= held:
             return f"another program's rule is before the one for fwmark {mark:#x}"
-        return f"the rule for fwmark {mark:#x} is missing or another"
+        return f"the rule for fwmark {mark:#x} has priority {held} and not {self.priority}"
+
+    def rule_leads(self, mark: int = MARK) -> bool:
+        """It is there as it was made, whatever its priority: that is due to others' rules."""
+        return bool(self.rules) and all(
+            rule == our_rule(mark, rule.priority) for rule in self.rules
+        )
+
+    def rule_is_right(self, mark: int = MARK) -> bool:
+        """It is as ``set_rule`` makes it, also where that cannot be before all others."""
+        return self.rules == (our_rule(mark, self.priority),)
 
     def route_is_right(self, subnet: IPv4Network) -> bool:
         return self.link is not None and self.routes == ((subnet, self.link.index),)

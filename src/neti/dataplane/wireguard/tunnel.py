@@ -106,8 +106,15 @@ class WholeTunnel:
         return tuple(said)
 
     def stands(self, mtu: int, subnet: IPv4Network) -> bool:
-        """Whether link, rule and route are as they should be. Cheap: the device is not asked."""
-        return not self._links.read().faults(subnet, mtu)
+        """Whether link, rule and route are as ``put_right`` leaves them, which cannot put all right
+        that others do. Cheap: the device is not asked."""
+        found = self._links.read()
+        return (
+            found.link is not None
+            and not found.link.faults(mtu)
+            and found.rule_is_right()
+            and found.route_is_right(subnet)
+        )
 
     def put_right(
         self,
@@ -145,11 +152,13 @@ class WholeTunnel:
         return (*said, *self._lead(subnet))
 
     def _lead(self, subnet: IPv4Network) -> Iterator[str]:
-        """The rule and the route, which are looked at anew: a route goes with its link."""
+        """The rule and the route, which are looked at anew: a route goes with its link. That the
+        rule only moves is not said: others' came or went, and nobody touched what is ours."""
         found = self._links.read()
-        if fault := found.rule_fault():
+        if not found.rule_is_right():
             self._links.set_rule()
-            yield fault
+        if not found.rule_leads():
+            yield found.rule_fault()
         if not found.route_is_right(subnet):
             self._links.set_route(subnet)
             yield "the route is missing or another"
