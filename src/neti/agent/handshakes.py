@@ -29,6 +29,9 @@ class Handshakes:
         self._now = now
         self._turns = Turns(seconds=THREE_ATTEMPTS)
         self._heard: dict[PublicKey, Heard] = {}
+        # When the last look was. What the device said then is judged as of then: a doubt that is
+        # long enough ago by now may have been answered meanwhile.
+        self._noted = now()
         self._pause = EVERY
         self._cost = 0.0
         self.states: Mapping[PublicKey, PeerState] = {}  # what the device had at the last look
@@ -37,8 +40,8 @@ class Handshakes:
 
     def note(self, device: Device | None) -> None:
         """Of a peer that the device did not have nothing was heard."""
-        now, self.states = self._now(), device.peers if device is not None else {}
-        before = self._heard
+        now = self._noted = self._now()
+        before, self.states = self._heard, device.peers if device is not None else {}
         self._heard = {
             key: before[key].then(state, now) if key in before else Heard.first(state, now)
             for key, state in self.states.items()
@@ -63,14 +66,14 @@ class Handshakes:
 
     def answers(self, key: PublicKey) -> bool:
         heard = self._heard.get(key)
-        return heard is not None and heard.answers(self._now())
+        return heard is not None and heard.answers(self._noted)
 
     def is_silent(self, host_id: str, key: PublicKey) -> bool:
         """It was tried for long enough to be called so."""
-        heard, now = self._heard.get(key), self._now()
-        if heard is None or heard.answers(now) or self._turns.untried(host_id):
+        heard = self._heard.get(key)
+        if heard is None or heard.answers(self._noted) or self._turns.untried(host_id):
             return False
-        return now - heard.since >= THREE_ATTEMPTS
+        return self._noted - heard.since >= THREE_ATTEMPTS
 
     # --- who is tried ---
 
@@ -109,8 +112,8 @@ class Handshakes:
         answering = [self.answers(peer.key) for peer in peers]
         every = min(EVERY, max(_OFTEN, _COST_OFTEN * cost)) if any(answering) else EVERY
         self._pause = every if all(answering) else min(2 * self._pause, every)
-        now = self._now()
-        if any(one.doubted is not None and one.answers(now) for one in self._heard.values()):
+        doubts = (one for one in self._heard.values() if one.doubted is not None)
+        if any(one.answers(self._noted) for one in doubts):
             self._pause = min(self._pause, THREE_ATTEMPTS)
 
     def await_answer(self, host_id: str) -> None:

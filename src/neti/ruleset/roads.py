@@ -129,7 +129,7 @@ class Heard:
 
     def answers(self, now: float) -> bool:
         """It has, and there is no reason to believe that it does not any more. One to which nothing
-        is sent stays as it was."""
+        is sent stays as it was. ``now``: monotonic seconds of the last look."""
         over = self.doubted is not None and now - self.doubted >= THREE_ATTEMPTS
         says_nothing = self.asked is not None and now - self.asked >= UNANSWERED
         return self.handshake is not None and not over and not says_nothing

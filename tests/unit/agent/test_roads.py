@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,29 @@ def test_who_is_sent_something_and_says_nothing_is_reached_in_the_clear_soon(the
     assert road(first, second) is Road.TRYING
     shake(there, first)
     there.pass_time(60)
+    assert road(first, second) is Road.PREFERRED
+
+
+def test_a_member_that_comes_anew_between_two_looks_keeps_its_road(there: World) -> None:
+    """What was sent just before the last look has been answered since, as the next one will see."""
+    first, second = pair(there)
+    shake(there, first, second)
+    timers, to = first.running.core.timers, key(second)
+    there.pass_time(10.0)
+    first.tunnel.wireguard.carry(to, sent=300)
+    first.running.kernel.look_at_roads()
+    timers.due["roads"] = there.clock.monotonic() + 60.0  # as where a look takes 0.6 s
+    first.tunnel.wireguard.carry(to, received=32)
+    there.pass_time(25.0)
+    second.stop()
+    second.host = replace(second.host, public=IPv4Address("203.0.113.77"))
+    second.start()
+    there.settle()
+    member = first.running.core.members.fleet.members[second.host.id]
+    assert member.public == second.host.public
+    assert road(first, second) is Road.PREFERRED
+    assert timers.due["roads"] > there.clock.monotonic() + 30.0  # nobody has looked
+    there.pass_time(60.0)
     assert road(first, second) is Road.PREFERRED
 
 
