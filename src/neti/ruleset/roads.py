@@ -137,4 +137,4 @@ class Heard:
     def excused(self) -> "Heard":
         """It answers nowhere now, so that it says nothing tells nothing of the tunnel. Once it is
         back, it has as long as anybody."""
-        return replace(self, sent_by_then=self.sent, asked=None)
+        return replace(self, sent_by_then=self.sent, asked=None, doubted=None)

@@ -225,7 +225,10 @@ def test_a_member_that_comes_anew_between_two_looks_keeps_its_road(there: World)
     assert road(first, second) is Road.PREFERRED
 
 
-def test_who_is_lost_keeps_its_road_and_has_time_when_it_is_back(there: World) -> None:
+@pytest.mark.parametrize("seconds", [90, 400], ids=["in its session", "after it"])
+def test_who_is_lost_keeps_its_road_and_has_time_when_it_is_back(
+    there: World, seconds: int
+) -> None:
     """Otherwise what dials a host that was booted would go in the clear for as long as it lasts."""
     first, second = pair(there)
     shake(there, first, second)
@@ -234,14 +237,14 @@ def test_who_is_lost_keeps_its_road_and_has_time_when_it_is_back(there: World) -
     assert session is not None
     second.stop()
     there.server.expire(session)
-    carry(first, to, 90, there, sent=96)
+    carry(first, to, seconds, there, sent=96)
     assert second.host.id in first.running.core.members.fleet.lost
     assert road(first, second) is Road.PREFERRED
     second.start()
-    carry(first, to, 15, there, sent=96)
+    carry(first, to, 10, there, sent=96)
     assert second.host.id not in first.running.core.members.fleet.lost
     assert road(first, second) is Road.PREFERRED
-    carry(first, to, 20, there, sent=96)
+    carry(first, to, 25, there, sent=96)
     assert road(first, second) is Road.TRYING
 
 
