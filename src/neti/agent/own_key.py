@@ -62,9 +62,23 @@ class OwnKey:
     def another(self) -> None:
         """From now on this host registers with a new key. If we are killed right here, the next
         start finds that the record does not say it, and registers anew."""
-        self._private, self._public = self._core.out.new_key(), None
-        log.info("key_made", public=self.text)
+        self._take(self._core.out.new_key())
         self._core.disk.keep(KEY_FILE, self._write)
+
+    def another_if_kept(self) -> str:
+        """The same, if the new key could be written to disk first. Otherwise the present one stays,
+        there too. Returns why; empty: it is taken."""
+        disk, key = self._core.disk, self._core.out.new_key()
+        if disk.keep(KEY_FILE, lambda: self._core.out.folder.keep_private_key(key)):
+            self._take(key)
+            return ""
+        why = disk.unsaved(KEY_FILE) or KEY_FILE
+        self.write_again()  # and again, instead of the new one
+        return why
+
+    def _take(self, key: PrivateKey) -> None:
+        self._private, self._public = key, None
+        log.info("key_made", public=self.text)
 
     def write_again(self) -> None:
         """Somebody else took it from the disk or changed it there: peers know this one."""

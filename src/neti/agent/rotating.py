@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from neti import log
 from neti.control.server import Request
-from neti.state.folder import KEY_FILE
 
 if TYPE_CHECKING:
     from neti.agent.core import Core
@@ -47,17 +46,15 @@ class Rotating:
                 f"{core.host.id}' on an operator's machine"
             )
             return
-        core.own_key.write_again()
-        if (unsaved := core.disk.unsaved(KEY_FILE)) is not None:
+        former = core.own_key.text
+        if unsaved := core.own_key.another_if_kept():
             request.fail(
                 "the new key could not be kept, so the next start would publish the present one "
                 f"again ({unsaved}): nothing was changed\n→ make the state folder writable first"
             )
             return
-        former = core.own_key.text
         self._asked = request, former
         log.warning("key_rotated", former=former, by=request.caller)
-        core.own_key.another()
         core.soon("register")
 
     def told(self) -> None:

@@ -8,6 +8,7 @@ from tests.support.agents import Box, World, world
 from tests.unit.agent.test_roads import kernel, key, overlay, pair, peers, road, shake
 
 from neti.model import Road
+from neti.model.wireguard_key import PrivateKey
 from neti.registry.memory import MemoryRegistry
 from neti.registry.revoked import RevokedKey
 from neti.ruleset.peers import UpdatePeer
@@ -103,6 +104,34 @@ def test_a_key_that_cannot_be_kept_is_not_made(
     assert key(first) != before
     there.pass_time(1.0)
     assert set(peers(second)) == {key(first)}
+
+
+def test_a_disk_that_is_full_just_then_keeps_the_present_key(
+    there: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The present one could be written a moment ago, and nobody is told of a key that could not."""
+    first, second = pair(there)
+    before, folder = key(first), first.running.core.out.folder
+    kept, write = folder.private_key(), StateFolder.keep_private_key
+
+    def full_for_others(folder: StateFolder, private: PrivateKey) -> None:
+        if private != kept:
+            raise StateError("the disk is full")
+        write(folder, private)
+
+    monkeypatch.setattr(StateFolder, "keep_private_key", full_for_others)
+    told = first.ask("rotate")
+    assert "the disk is full" in told["error"]
+    assert key(first) == before
+    assert folder.private_key() == kept
+    monkeypatch.undo()
+    there.pass_time(60)  # nor is it written later
+    assert set(peers(second)) == {before}
+    assert "disk" not in first.problems()
+    first.stop()
+    first.start()
+    there.settle()
+    assert key(first) == before
 
 
 def test_a_host_that_encrypts_nothing_has_no_key_to_rotate(there: World) -> None:
