@@ -212,7 +212,7 @@ def _row(port: Port, use: PortUse, heard: list[Listener], view: View) -> Row:
         forwarded=use.forwarded,
         redirected=use.redirected,
         accepted=port in view.accepted,
-        line=_line(port, rank, steady, view),
+        line=_line(port, rank, steady, use.sources, view),
     )
 
 
@@ -241,16 +241,21 @@ def _source(packed: bytes, held: Seen, view: View) -> Source:
 # --- the line to paste ---
 
 
-def _line(port: Port, rank: Rank, steady: list[bytes], view: View) -> str | None:
+def _line(
+    port: Port, rank: Rank, steady: list[bytes], recorded: Iterable[bytes], view: View
+) -> str | None:
     """None: there is nothing to write, because only noise came, or what must come encrypted, or
     open_ports does not know the protocol."""
     if rank == "noise" or port[0] not in ("tcp", "udp") or not port[1]:
         return None
-    if rank == "heard":
-        return open_line(port, ())
-    # A line for what is refused in the clear would let it in unencrypted.
-    meant = [source for source in steady if not _must_be_encrypted(view.members.get(source))]
-    return open_line(port, _from(list(map(address_of, meant)), view.site)) if meant else None
+    # A line for what is refused in the clear would let it in unencrypted, however seldom it came.
+    encrypted = {one for one in recorded if _must_be_encrypted(view.members.get(one))}
+    meant = [address_of(source) for source in steady if source not in encrypted]
+    if rank != "heard" and not meant:
+        return None
+    networks = _from(meant, view.site) if rank != "heard" else []
+    held = any(address_of(one) in network for one in encrypted for network in networks)
+    return None if held or (encrypted and not networks) else open_line(port, networks)
 
 
 def _must_be_encrypted(member: Whose | None) -> bool:

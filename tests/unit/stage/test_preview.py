@@ -308,6 +308,34 @@ def test_what_required_encryption_refuses_is_not_offered_for_opening() -> None:
     assert row.line == "{port: 8080, from: [10.0.0.8]}"
 
 
+STRANGERS = [f"192.168.{n}.1" for n in range(0, 18, 2)]  # too many to name, and not of the site
+OWN_SITE = [f"10.0.{n}.1" for n in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("member", "others"),
+    [
+        (seen("203.0.113.7", packets=2), []),  # it came seldom
+        (seen("203.0.113.7", packets=2), STRANGERS),
+        (seen("203.0.113.7", packets=9), STRANGERS),
+        (seen("10.0.77.7"), OWN_SITE),  # in the ranges that hold them
+    ],
+)
+def test_no_line_lets_in_by_the_way_what_must_come_encrypted(
+    member: Sighting, others: list[str]
+) -> None:
+    """A line for everybody, or for a whole range, lets that member in too."""
+    kept = record(member, *map(seen, others))
+    (row,) = rows(kept, view(NGINX))
+    assert row.line is not None
+    members = {member.source.packed: Whose("vpc-1", False, "clear")}
+    (row,) = rows(kept, view(NGINX, members=members))
+    assert row.line is None
+    members = {member.source.packed: Whose("vpc-1", False)}
+    (row,) = rows(kept, view(NGINX, members=members))
+    assert row.line is not None
+
+
 def test_the_head_says_the_stage_and_since_when() -> None:
     """In shadow that nothing is dropped; enforced that it is; and when the agent is away."""
     kept = record(seen("10.0.0.9"))
