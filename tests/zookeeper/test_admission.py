@@ -1,6 +1,7 @@
 """What operators say about hosts' records, on a real ZooKeeper with TLS and rights."""
 
 import json
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from neti.oneshot.registered import read, unregistered
 from neti.registry import detail
 from neti.registry.admitted import Asked
 from neti.registry.zookeeper import admission as work
-from neti.registry.zookeeper import admitted_leases, rights
+from neti.registry.zookeeper import admitted_leases, rights, transfer
 from neti.registry.zookeeper.calls import Attempt
 from neti.registry.zookeeper.layout import Layout
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
@@ -372,7 +373,31 @@ def test_who_was_admitted_and_never_came_is_missed_by_nobody(
     file = exported(operator)
     wipe(secure)
     operator.told("import", str(file))
-    assert "a" in unregistered(settings, chief)
+    assert unregistered(settings, chief) == {"a"}
+
+
+def test_whom_an_import_that_was_killed_has_given_its_lease_is_missed(
+    secure: SecureWorld, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one finds no lease missing, and makes the records."""
+    host, chief = secure.open_as("host-a"), secure.open_as("operator-chief")
+    register(host, "a", 1)
+    operator.told("admit", "b", "CN=b,OU=hosts")
+    host.close()
+    file, settings = exported(operator), load(operator.folder / "neti.yml")
+    wipe(secure)
+
+    def only_leases(*given: Any) -> None:
+        attempt, layout, planned, *more = given
+        carry_out(attempt, layout, replace(planned, hosts=(), settings={}), *more)
+
+    carry_out = transfer.carry_out
+    with monkeypatch.context() as patched:
+        patched.setattr(transfer, "carry_out", only_leases)
+        assert operator.run("import", str(file)).exit_code == 1
+    told = operator.told("import", str(file))
+    assert (told["leases"], told["hosts"]) == ([], ["a", "b"])
+    assert unregistered(settings, chief) == {"a"}
 
 
 def test_hundreds_are_admitted_while_hosts_take_addresses(secure: SecureWorld) -> None:

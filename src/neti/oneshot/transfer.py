@@ -79,7 +79,7 @@ def bring(
     if init is not None:
         laying = init
         registry.operate(lambda attempt, layout: transfer.lay_out(attempt, layout, laying))
-    registry.operate(lambda attempt, layout: transfer.carry_out(attempt, layout, planned))
+    registry.operate(lambda attempt, layout: transfer.carry_out(attempt, layout, planned, export))
     after = _plan(settings, registry, export)
     if after.leases or after.hosts or after.settings:
         raise NetiError(

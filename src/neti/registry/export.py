@@ -36,10 +36,12 @@ class ExportUnreadable(NetiError):
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """The certificate that the id belongs to; None in a tree without rights."""
+    """``subject``: the certificate that the id belongs to; None in a tree without rights. ``came``:
+    its host has been here; if not, it was admitted and nobody misses it."""
 
     id: str
     subject: str | None = None
+    came: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from neti.registry.export import Export, ExportUnreadable, Leased, Pin, decode, 
 OVERLAY = IPv4Address("192.168.0.1")
 WHOLE = Export(
     leases=(Leased(OVERLAY, "a", "CN=a,OU=hosts"), Leased(OVERLAY + 1, "b")),
-    hosts=(Pin("a", "CN=a,OU=hosts"), Pin("c")),
+    hosts=(Pin("a", "CN=a,OU=hosts"), Pin("c", came=False)),
     settings={"interval": "0.5", "strict": "on 2026-11-27T12:00:00Z"},
     admission=True,
     operators=("CN=chief,OU=operators",),
@@ -30,7 +30,8 @@ def test_it_is_read_as_it_was_written(export: Export) -> None:
 
 
 def test_each_host_has_a_line_of_its_own() -> None:
-    assert '  {"id": "a", "subject": "CN=a,OU=hosts"},' in encode(WHOLE).decode().splitlines()
+    lines = encode(WHOLE).decode().splitlines()
+    assert '  {"id": "a", "subject": "CN=a,OU=hosts", "came": true},' in lines
 
 
 def test_what_a_newer_version_adds_is_ignored() -> None:

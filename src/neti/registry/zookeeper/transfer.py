@@ -19,7 +19,7 @@ from neti.model.entry import HOST_ID
 from neti.registry import strict
 from neti.registry.admitted import is_subject
 from neti.registry.export import SETTINGS, Export, Leased, Pin
-from neti.registry.record import HostRecord, encode
+from neti.registry.record import HostRecord, decode, encode
 from neti.registry.untrusted import bounded_setting, host_id_text
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.admission import (
@@ -104,13 +104,15 @@ def _hosts(attempt: Attempt, layout: Layout, left_out: list[str]) -> tuple[Pin, 
     found = []
     for ids in _parts(sorted(i for i in attempt.names(layout.hosts) if HOST_ID.fullmatch(i))):
         attempt.go_on()
-        acls = attempt.acls([layout.host(host_id) for host_id in ids], unread=set())
-        for host_id, acl in zip(ids, acls, strict=True):
+        paths = [layout.host(host_id) for host_id in ids]
+        records, acls = attempt.read(paths, unread=set()), attempt.acls(paths, unread=set())
+        for host_id, record, acl in zip(ids, records, acls, strict=True):
             owners = rights.owners(acl)
             if fault := _fault(owners):
                 left_out.append(f"the record of {host_id} {fault}")
             else:
-                found.append(Pin(host_id, owners[0] if owners else None))
+                came = record is None or decode(record) != HostRecord()
+                found.append(Pin(host_id, owners[0] if owners else None, came))
     return tuple(found)
 
 
@@ -213,7 +215,7 @@ def lay_out(attempt: Attempt, layout: Layout, init: InitPlan) -> None:
             ) from answer
 
 
-def carry_out(attempt: Attempt, layout: Layout, planned: ImportPlan) -> None:
+def carry_out(attempt: Attempt, layout: Layout, planned: ImportPlan, export: Export) -> None:
     """Each lease whole or not at all. May be repeated; what another made first stays as it is."""
     of_id, of_overlay, of_hosts, of_root = attempt.acls(
         [layout.id_to_ip, layout.ip_to_id, layout.hosts, layout.root or "/"]
@@ -237,8 +239,9 @@ def carry_out(attempt: Attempt, layout: Layout, planned: ImportPlan) -> None:
                 for one in leases
             ],
         )
-    # It names the address, as one does that 'init' makes: its host has been here before.
-    overlays = {one.id: one.overlay for one in planned.leases}
+    # It names the address, as one does that 'init' makes: its host has been here before. Of all
+    # leases, because those of a run that was killed are not missing any more.
+    overlays = {one.id: one.overlay for one in export.leases}
     for hosts in _parts(planned.hosts):
         attempt.go_on()
         _make(
@@ -246,7 +249,7 @@ def carry_out(attempt: Attempt, layout: Layout, planned: ImportPlan) -> None:
             [
                 _node(
                     layout.host(pin.id),
-                    encode(HostRecord(overlay=overlays.get(pin.id))),
+                    encode(HostRecord(overlay=overlays.get(pin.id) if pin.came else None)),
                     of_hosts,
                     pin.subject,
                     also=rights.WRITE,
