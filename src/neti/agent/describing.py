@@ -68,7 +68,8 @@ def _encryption(core: Core) -> str:
     if not core.own_key.wanted:
         return "off"
     if core.down.now or has_no_device(core):
-        return "unable"
+        requires = core.stage.requires or core.stage.tries_to_require
+        return "require-unable" if requires else "unable"
     if core.stage.tries_to_require:
         return "trial"
     if not core.stage.requires:

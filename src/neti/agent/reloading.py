@@ -219,8 +219,8 @@ class Reloading:
             raise ConfigError(
                 f"encryption is required on this host. With encrypt: off, each host of "
                 f"{some(shut)} that requires it too refuses this one at once\n→ encrypt: prefer on "
-                "all hosts, until 'neti fleet' shows require, partly, unable and trial nowhere; "
-                "then off. Or 'neti reload --anyway'"
+                "all hosts, until 'neti fleet' shows require, require-unable, partly and trial "
+                "nowhere; then off. Or 'neti reload --anyway'"
             )
 
     def _take_in(self, new: Settings) -> list[str]:

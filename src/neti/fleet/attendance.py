@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from neti.fleet.listing import Row
 from neti.model.problem_codes import OUT_OF_STEP
-from neti.registry.detail import REQUIRING
+from neti.registry.detail import ABLE
 from neti.words import counted, some
 
 State = Literal["lost", "held", "left", "not believed", "gone", "missing"]
@@ -29,6 +29,7 @@ REQUIRED: Final[tuple[Required, ...]] = (
 _ENCRYPTION: Final[Mapping[str, str]] = {
     "off": "encrypts with no other site",
     "unable": "has no WireGuard device",
+    "require-unable": "requires encryption, and has no WireGuard device",
     "prefer": "may still be reached in the clear: 'neti enforce' there",
     "partly": "requires encryption with some of the other sites only: with the rest something may "
     "go in the clear",
@@ -175,7 +176,7 @@ def _in_the_clear(row: Row, required: Required) -> Iterator[str]:
         yield "is down: nothing is encrypted there, and everybody gets in"
         return
     if required == "can-encrypt":
-        if encryption != "prefer" and encryption not in REQUIRING:
+        if encryption not in ABLE:
             yield _ENCRYPTION.get(str(encryption), _UNSAID)
         return
     if encryption != "require":

@@ -16,8 +16,10 @@ from neti.text import printable
 
 MAX_DETAIL_BYTES: Final = 16_384
 MAX_CODES: Final = 20
-# Of ``Document.encryption``: something in the clear is refused.
-REQUIRING: Final = frozenset({"trial", "partly", "require"})
+# Of ``Document.encryption``: there is a device that works; and something in the clear is refused,
+# or is again after 'neti up'.
+ABLE: Final = frozenset({"prefer", "trial", "partly", "require"})
+REQUIRING: Final = frozenset({"trial", "partly", "require", "require-unable"})
 _MAX_NAME: Final = 64
 _VERSION: Final = re.compile(r"[0-9][0-9A-Za-z.+~-]{0,31}", re.ASCII)
 _STAGE: Final = re.compile(r"[a-z][a-z-]{0,15}", re.ASCII)
@@ -27,10 +29,11 @@ _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """``name``: the host's name; ``pid``: its agent's; ``problems``: codes of what is wrong;
-    ``encryption``: "off", "unable" (no device that works, or Neti is down), "prefer", "trial" (of
-    "require"), "partly" ("require" is in effect, but not with each other site), or "require" where
-    it is with all; ``tunnel_port``: where those who encrypt call it. What it does not say is empty,
-    or None for ``problems`` and numbers."""
+    ``encryption``: "off", "unable" (no device that works, or Neti is down), "require-unable" (the
+    same, and "require" is in effect, or is after 'neti up'), "prefer", "trial" (of "require"),
+    "partly" ("require" is in effect, but not with each other site), or "require" where it is with
+    all; ``tunnel_port``: where those who encrypt call it. What it does not say is empty, or None
+    for ``problems`` and numbers."""
 
     name: str = ""
     pid: int | None = None

@@ -251,6 +251,7 @@ def test_a_configuration_that_does_not_ask_for_it_ends_it(fleet: World, encrypt:
     answer = box.ask("reload")
     if encrypt is Encrypt.OFF:
         assert "each host of vpc that requires it too refuses this one at once" in answer["error"]
+        assert "require, require-unable, partly and trial nowhere; then off" in answer["error"]
         assert requires(box)
         answer = box.ask("reload", anyway=True)
     assert answer["result"]["encryption_ended"] is (encrypt is Encrypt.OFF)
@@ -522,13 +523,24 @@ def test_the_registry_hears_of_required_encryption_only_where_it_is_in_force(fle
     told = decode(box.running.registration.describing.detail())
     assert told.tunnel_port == box.running.core.settings.tunnel_port
     box.ask("down")
-    assert told_of_encryption(box) == "unable"
+    assert told_of_encryption(box) == "require-unable"
     box.ask("up")
     assert told_of_encryption(box) == "require"
     reload(box, **asking(fleet, Encrypt.PREFER))
     assert told_of_encryption(box) == "prefer"
     reload(box, **asking(fleet, Encrypt.REQUIRE))
     assert told_of_encryption(box) == "prefer"
+
+
+@pytest.mark.parametrize("start", ["confirmed", "trial", "prefer"])
+def test_the_registry_hears_who_requires_it_without_a_device(fleet: World, start: str) -> None:
+    """It refuses others all the same, who must know that before they say 'off'."""
+    box = enforced(fleet) if start == "confirmed" else started(fleet)
+    if start == "trial":
+        box.ask("enforce", wait=True)
+        assert told_of_encryption(box) == "trial"
+    box.running.core.problems.set("encryption_device", "it is gone")
+    assert told_of_encryption(box) == ("unable" if start == "prefer" else "require-unable")
 
 
 def test_the_registry_hears_that_a_relaxed_host_requires_nothing(fleet: World) -> None:

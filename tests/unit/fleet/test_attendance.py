@@ -19,6 +19,7 @@ from neti.registry.embedded.registry import EmbeddedRegistry
 
 LEASES = {name: IPv4Address(f"192.168.0.{n}") for n, name in enumerate("abcdef", 1)}
 
+HINDERED = "requires encryption, and has no WireGuard device"
 PARTLY = (
     "requires encryption with some of the other sites only: with the rest something may go in the "
     "clear"
@@ -85,6 +86,8 @@ def test_one_whose_lease_was_released_and_who_is_held_is_known() -> None:
         ),
         ({"encryption": "unable"}, "can-encrypt", "has no WireGuard device"),
         ({"encryption": "unable"}, "encrypted", "has no WireGuard device"),
+        ({"encryption": "require-unable"}, "can-encrypt", HINDERED),
+        ({"encryption": "require-unable"}, "encrypted", HINDERED),
         ({"encryption": "require", "stage": "down", "problems": ["down_open"]}, "encrypted", DOWN),
         ({"encryption": "prefer", "stage": "down"}, "can-encrypt", DOWN),
         ({"encryption": "require", "stage": "shadow"}, "encrypted", "is in shadow"),

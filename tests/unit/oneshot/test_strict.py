@@ -67,12 +67,13 @@ def test_who_requires_encryption_relies_on_it(settings: Settings) -> None:
     """On trial, too; not who would only rather have it."""
     server = MemoryServer()
     registry = MemoryRegistry(server)
-    words = ("require", "partly", "trial", "prefer", "unable", "off", "", "later")
+    relying = ("partly", "require", "require-unable", "trial")
+    words = (*relying, "prefer", "unable", "off", "", "later")
     for number, word in enumerate(words, 1):
         host_id = word or "silent"
         told = detail.encode(detail.Document(encryption=word))
         register(server, host_id, 0, private=f"10.0.0.{number}", told=told)
-    assert strict.look(settings, registry).requiring == ("partly", "require", "trial")
+    assert strict.look(settings, registry).requiring == relying
 
 
 def test_a_host_without_a_record_is_in_the_way(settings: Settings) -> None:
