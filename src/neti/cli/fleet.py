@@ -201,7 +201,7 @@ def _gate(
     everybody = {row["id"] for row in (*rows, *away)}
     unknown = set(excepted) - everybody
     if unknown:
-        raise click.UsageError(f"--except: no host holds a lease as {some(unknown)}")
+        raise click.UsageError(f"--except: no host that has been here is {some(unknown)}")
     total = len(everybody - set(excepted))
     found = attendance.unmet(rows, away, required)
     found = [(host_id, why) for host_id, why in found if host_id not in excepted]

@@ -326,7 +326,7 @@ def _release_everywhere(
             + (f"; the others are released: {some(told)}" if told else "")
         )
     if not told:
-        raise NetiError("every host that holds a lease is registered: there is nobody to release")
+        raise NetiError("every host that has been here is registered: there is nobody to release")
     caller.note("release --fleet", site=site or "all", hosts=len(told), ids=some(told))
     if as_json:
         print_json({"told": told, "site": site})
