@@ -8,6 +8,7 @@ that the code runs on.
 import contextlib
 import logging
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -137,6 +138,7 @@ def shut() -> Iterator[None]:
                 "NftablesDataplane": lambda: here().kernel,
                 "Conntrack": lambda: here().connections,
                 "ConntrackLimit": lambda _: None,
+                "Forwarding": lambda _: SimpleNamespace(follow=lambda _: ()),
                 "RealMachine": lambda: here().machine,
                 "registry_addresses": lambda *_, **__: here().reserved,
             },

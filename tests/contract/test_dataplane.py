@@ -24,7 +24,7 @@ from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError, KernelMoved
-from neti.model import Encrypt, Site
+from neti.model import Encrypt, Reach, Site
 from neti.model.settings import OpenPort, Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.enforce import (
@@ -68,6 +68,27 @@ MORE_SETS = Structure((*STRUCTURE.sets, ("counter other", "packets 0 bytes 0")),
 ENCRYPTING = structure(
     replace(SETTINGS, sites={"vpc": Site(name="vpc", encrypt=Encrypt.REQUIRE)}), ETH
 )
+PASSING = structure(
+    replace(
+        SETTINGS,
+        sites={
+            "vpc": Site(
+                name="vpc", encrypt=Encrypt.REQUIRE, reached_by=Reach.GATEWAY, gateways=("a",)
+            )
+        },
+    ),
+    ETH,
+)
+# What the sets hold that not every table has, where that is no IPv4 address.
+_OF_OPTIONAL: dict[SetName, dict[str, str]] = {
+    "clear6": {"2001:db8::1": ""},
+    "gateway_near": {"17": "10.0.0.2"},
+    "gateway_far": {"16385": "198.51.100.2", "16386": "198.51.100.3", "32767": "198.51.100.2"},
+    "gateway_inside": {"16385": "10.0.0.11", "16386": "10.0.0.12"},
+    "gateway_own": {"10.0.0.11": "16385", "10.0.0.12": "16386"},
+    "gateway_direct": {"16390": "203.0.113.9"},
+    "gateway_public": {"203.0.113.9": "16390", "203.0.113.10": "16391"},
+}
 HELD: dict[SetName, dict[str, str]] = {
     "overlay": {"192.168.0.9": "10.0.0.9", "192.168.0.10": "10.0.0.10"},
     "peers4": {"10.0.0.9": "", "198.51.100.1": ""},
@@ -545,19 +566,23 @@ def test_a_table_tells_which_sets_it_lacks(dataplane: Dataplane) -> None:
         )
     assert not dataplane.read().elements["peers4"]
     assert dataplane.read().require is None
-    four = sorted(OPTIONAL - {"clear6"})
-    sets = (
-        *((f"set {where}", "type ipv4_addr") for where in four),
-        ("set clear6", "type ipv6_addr"),
-    )
-    encrypting = Structure((*STRUCTURE.sets, *sets), STRUCTURE.chains)
     reconciler, elements = Reconciler(dataplane, NoConnections(), None), wishing(HELD)
-    for where in four:
-        elements.want(where, "192.168.0.9")
-    reconciler.resync(encrypting, elements)
+    held = {where: _OF_OPTIONAL.get(where, {"192.168.0.9": ""}) for where in OPTIONAL}
+    for where, items in held.items():
+        for key, value in items.items():
+            elements.want(where, key, value)
+    reconciler.resync(PASSING, elements)
     state = dataplane.read()
     assert not state.missing
-    assert all(state.elements[where] == {"192.168.0.9": ""} for where in four)
+    assert {where: state.elements[where] for where in OPTIONAL} == held
+    # One by one, and several of which one is taken out: each kind of key and value.
+    for where, items in held.items():
+        key, value = next(iter(items.items()))
+        elements.unwant(where, key, value)
+    reconciler.commit(elements)
+    gone = {where: dict(list(items.items())[1:]) for where, items in held.items()}
+    state = dataplane.read()
+    assert {where: state.elements[where] for where in OPTIONAL} == gone
     reconciler.resync(STRUCTURE, elements)
     assert dataplane.read().missing == OPTIONAL
     assert not elements.pending

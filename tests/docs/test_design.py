@@ -78,6 +78,7 @@ def test_every_file_of_the_state_folder_has_its_row() -> None:
         SOCKET_NAME,
         "agent.lock",
         "conntrack.json",
+        "forwarding.json",
     }
 
 

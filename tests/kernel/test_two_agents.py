@@ -61,6 +61,7 @@ class Machine:
     namespace: str
     folder: Path
     programs: contextlib.ExitStack
+    text: str = CONFIG
     wireguard: "subprocess.Popen[bytes] | None" = None
     agent: "subprocess.Popen[bytes] | None" = None
     inside: "subprocess.Popen[bytes]" = field(init=False)
@@ -74,7 +75,7 @@ class Machine:
         self.programs.callback(self.inside.kill)
         assert self.inside.stdout is not None
         assert self.inside.stdout.read(1) == b"."
-        self.config.write_text(CONFIG.format(folder=self.folder, end=self.end))
+        self.config.write_text(self.text.format(folder=self.folder, end=self.end))
 
     @property
     def config(self) -> Path:

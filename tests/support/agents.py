@@ -16,6 +16,7 @@ from neti.control.server import Request
 from neti.dataplane.conntrack import GoesOn
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.foreign import Dropping
+from neti.dataplane.forwarding import Forwarding
 from neti.dataplane.interfaces import DEFAULT_LOCAL_PORTS, Interface
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.reconciler import Reconciler
@@ -160,6 +161,7 @@ class Box:
     kept: list[Settings | None] = field(default_factory=list)  # configurations that came in force
     shadow: FakeShadow = field(default_factory=FakeShadow)
     conntrack_limit: ConntrackLimit | None = None
+    forwarding: Forwarding | None = None
     sessions: list[OperatorSession] = field(default_factory=list)  # open SSH sessions
     brittle: bool = True
     new_key: Callable[[], PrivateKey] = new_key
@@ -184,6 +186,7 @@ class Box:
             new_key=self.new_key,
             tunnel=self.tunnel,
             conntrack_limit=self.conntrack_limit,
+            forwarding=self.forwarding,
             registry=self.registry,
             worker=worker,
             folder=folder,

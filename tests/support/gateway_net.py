@@ -31,9 +31,8 @@ from neti.ruleset.gateways import GatewayMaps, HostMaps, Passage, chosen
 from neti.ruleset.objects import SPARED, Structure
 from neti.ruleset.peers import Peer
 from neti.ruleset.policy import structure
-from neti.ruleset.policy_gateway import GatewayEnd
 from neti.ruleset.reach import elements_of, own_elements
-from neti.ruleset.surroundings import Surroundings, Tunnel
+from neti.ruleset.surroundings import GatewayEnd, Surroundings, Tunnel
 
 T = TypeVar("T")
 
@@ -219,6 +218,7 @@ class Fleet:
     members: tuple[Member, ...]
     routers: dict[str, str]
     switches: dict[str, str]
+    names: dict[str, str]  # namespaces of hosts
     hosts: dict[str, GatewayHost] = field(default_factory=dict)
 
     @property
@@ -256,6 +256,25 @@ class Fleet:
 @contextmanager
 def fleet(*members: Member) -> Iterator[Fleet]:
     require_wireguard()
+    with networks(*members) as made:
+        for one in members:
+            name = made.names[one.id]
+            if one.id in GATEWAYS:
+                sysctl(name, net__ipv4__conf__eth0__forwarding=1)
+            made.hosts[one.id] = GatewayHost(Net(name, made.road, ""), one, made)
+        try:
+            for host in made.hosts.values():
+                host.load()
+                host.meets()
+            yield made
+        finally:
+            for host in made.hosts.values():
+                host.wireguard.stop()
+
+
+@contextmanager
+def networks(*members: Member) -> Iterator[Fleet]:
+    """Hosts, routers and the road, and nothing of Neti's."""
     tag = f"{os.environ.get('GATEWAY_TAG', 'netitest-gw')}-{os.getpid()}-{next(_numbers)}"
     sites = {one.site for one in members}
     made = Fleet(
@@ -263,8 +282,8 @@ def fleet(*members: Member) -> Iterator[Fleet]:
         members,
         {site: f"{tag}-{site}-r" for site in sites},
         {site: f"{tag}-{site}-s" for site in sites},
+        names := {one.id: f"{tag}-{one.id}" for one in members},
     )
-    names = {one.id: f"{tag}-{one.id}" for one in members}
     every = [made.road, *made.routers.values(), *made.switches.values(), *names.values()]
     try:
         for name in every:
@@ -280,16 +299,8 @@ def fleet(*members: Member) -> Iterator[Fleet]:
             f"address add {STRANGER}/32 dev s0",
         )
         sysctl(made.road, net__ipv4__ip_forward=1)
-        for one in members:
-            net = Net(names[one.id], made.road, "")
-            made.hosts[one.id] = GatewayHost(net, one, made)
-        for host in made.hosts.values():
-            host.load()
-            host.meets()
         yield made
     finally:
-        for host in made.hosts.values():
-            host.wireguard.stop()
         for name in every:
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 
@@ -323,8 +334,6 @@ def _site(site: str, made: Fleet, hosts: list[tuple[str, Member]]) -> None:
             f"address add {one.private}/24 dev eth0",
             "route add default via 10.0.0.1",
         )
-        if one.id in GATEWAYS:
-            sysctl(name, net__ipv4__conf__eth0__forwarding=1)
     outward = ", ".join(f"{m.private} : {m.public}" for _, m in hosts if m.public)
     inward = ", ".join(f"{m.public} : {m.private}" for _, m in hosts if m.public)
     nft(

@@ -24,6 +24,7 @@ from neti.agent.worker import Worker
 from neti.clock import Clock, SteadyClock
 from neti.dataplane.conntrack import GoesOn
 from neti.dataplane.conntrack_limit import ConntrackLimit
+from neti.dataplane.forwarding import Forwarding
 from neti.dataplane.reconciler import Reconciler
 from neti.dataplane.wireguard.keys import new_key
 from neti.dataplane.wireguard.tunnel import WholeTunnel
@@ -83,6 +84,7 @@ class Outside:
     chance: Callable[[int], int] = secrets.randbelow  # from 0 up to, and without, this number
     new_key: Callable[[], PrivateKey] = new_key
     conntrack_limit: ConntrackLimit | None = None
+    forwarding: Forwarding | None = None  # None: this host cannot be a gateway (tests)
     tunnel: WholeTunnel | None = None  # None: nothing can be encrypted (tests)
     tagger: Tagger | None = None  # None: not an EC2 instance
     reserved: frozenset[IPAddress] = frozenset()

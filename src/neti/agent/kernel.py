@@ -155,7 +155,7 @@ class Kernel:
             self._commit_after = core.now() + core.live.interval
         self._roads.settled()
         self._roads.in_kernel()
-        if drift := [*done.drift, *drifted]:
+        if drift := [*done.drift, *drifted, *self._forward()]:
             self.others.repaired(", ".join(drift))
         self.others.settled()
         if done.planned.structure.whole:
@@ -182,6 +182,11 @@ class Kernel:
         around, drift = self._roads.prepare(around, mtu, cheaply=cheaply)
         self._surroundings = around
         return around, [drift] if drift else []
+
+    def _forward(self) -> list[str]:
+        """Returns how that was not as it was left."""
+        drift = self._roads.passing.forward()
+        return [drift] if drift else []
 
     def look_at_roads(self) -> None:
         """The timer "roads"."""
@@ -271,7 +276,7 @@ class Kernel:
             return
         before, started = self._surroundings, core.now()
         try:
-            for drift in self._look_around(cheaply=True)[1]:
+            for drift in (*self._look_around(cheaply=True)[1], *self._forward()):
                 self.others.repaired(drift)
             self.others.looked_at_network(started)
             if self.network.route(core.settings, core.host):
@@ -319,6 +324,8 @@ class Kernel:
         """Remove everything that is Neti's, and nothing else. May be repeated. Raises
         DataplaneError."""
         out, settings = self._core.out, self._core.settings
+        with contextlib.suppress(DataplaneError):
+            self._roads.passing.take_out()  # before the rules that say what is passed on
         out.reconciler.remove()
         out.machine.remove_overlay_route(settings.overlay_subnet)
         self._roads.take_out()

@@ -25,6 +25,7 @@ from neti.control.server import ControlServer
 from neti.control.trouble import Trouble
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.conntrack_limit import ConntrackLimit
+from neti.dataplane.forwarding import Forwarding
 from neti.dataplane.monitor import Monitor
 from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
@@ -98,6 +99,7 @@ def run(config: Path, log_format: log.Format = "text") -> None:
             boot=boot_id(),
             running_here=running_here(folder.path),
             conntrack_limit=ConntrackLimit(folder.path),
+            forwarding=Forwarding(folder.path),
             tunnel=real_tunnel(),
             reserved=reserved(registry),
             tagger=tagging.for_instance(settings, host.id),

@@ -20,12 +20,13 @@ from neti.errors import DataplaneError, EntryError
 from neti.fleet.former import FormerAddresses
 from neti.host.listeners import listeners, with_owners
 from neti.identity.machine import boot_id
-from neti.model import IPAddress, Member, Reach, entry
+from neti.model import IPAddress, Member, entry
 from neti.model.document import plain
 from neti.model.settings import Settings
 from neti.monitoring.preview import Preview, Socket, Source, Wanted
 from neti.ruleset.desired import Membership
 from neti.ruleset.objects import SetName
+from neti.ruleset.reach import by_link
 from neti.stage import preview
 from neti.stage.in_the_clear import InTheClear
 from neti.stage.preview import (
@@ -339,9 +340,8 @@ def seen_here(settings: Settings, own_site: str | None) -> Callable[[Member], bo
     here = own.private if own is not None else ()
 
     def seen(member: Member) -> bool:
-        site = settings.sites.get(member.site)
         near = own_site is None or member.site == own_site
-        if near or (site is not None and site.reached_by is Reach.PRIVATE):
+        if near or by_link(own, settings.sites.get(member.site)):
             return True
         return bool(here) and not any(member.private in network for network in here)
 

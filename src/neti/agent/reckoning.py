@@ -11,7 +11,7 @@ from neti.agent.handshakes import Handshakes
 from neti.model import Encrypt, Member, Road
 from neti.ruleset.held_peers import HeldPeers
 from neti.ruleset.peers import Change, Device, Peer
-from neti.ruleset.roads import asked_between, peer_of, road_of
+from neti.ruleset.roads import asked_between, encrypted_only, peer_of, road_of
 
 
 class Reckoning:
@@ -49,7 +49,7 @@ class Reckoning:
         """Members that must be reached through the tunnel, and do not answer there. Who is lost
         does not answer anywhere."""
         members = self._core.members
-        if not members.requires:
+        if not (members.requires or members.gateways.used):
             return []
         return [
             host_id
@@ -88,6 +88,15 @@ class Reckoning:
         core = self._core
         return asked_between(member, host=core.host, sites=core.settings.sites)
 
+    def _encrypted_only(self, member: Member) -> bool:
+        core = self._core
+        return encrypted_only(
+            member,
+            host=core.host,
+            sites=core.settings.sites,
+            requires=core.members.requires,
+        )
+
     def _wish(self, host_id: str) -> Peer | None:
         core, fleet = self._core, self._core.members.fleet
         member, key = fleet.members.get(host_id), fleet.keys.get(host_id)
@@ -102,6 +111,7 @@ class Reckoning:
             sites=core.settings.sites,
             port=core.settings.tunnel_port,
             tried=self.handshakes.tries(host_id, key),
+            gateways=core.members.gateways,
         )
 
     def _road(self, host_id: str, peer: Peer | None) -> Road | None:
@@ -112,7 +122,7 @@ class Reckoning:
             return None
         return road_of(
             self._asked_of(member),
-            requires=members.requires,
+            encrypted_only=self._encrypted_only(member),
             peer=True,
             shaken=self.handshakes.answers(peer.key),
         )

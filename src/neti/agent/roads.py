@@ -18,6 +18,7 @@ from neti.agent.core import Core
 from neti.agent.handshakes import EVERY
 from neti.agent.in_the_clear import contested
 from neti.agent.journal import Journal
+from neti.agent.passing import Passing
 from neti.agent.reckoning import Reckoning
 from neti.dataplane.wireguard import DEVICE
 from neti.dataplane.wireguard.tunnel import Kind, WholeTunnel
@@ -58,6 +59,7 @@ class Roads:
         self._of: Membership | None = None  # whose roads these are
         self._beside: PublicKey | None = None  # this host's key then: nobody has a peer by that one
         self._reckoning = Reckoning(core)
+        self.passing = Passing(core)
         # What the device was to be at the last look: its key, this host's end, the subnet.
         self._asked: tuple[PrivateKey, Tunnel, IPv4Network] | None = None
         self._in_the_way = True  # whether an earlier run may have left a device here
@@ -68,6 +70,7 @@ class Roads:
         """Members, keys and the stage as they are now. Changes of members must have been taken:
         after ``Journal.take_changes``, and before anything is committed."""
         core, members = self._core, self._core.members
+        self.passing.follow()
         touched = members.take_touched() | self._rekeyed(members)
         if core.stage.requires != members.requires:
             members.require(core.stage.requires)
@@ -106,7 +109,7 @@ class Roads:
         A device that was right at the last look, and to which link, rule and route still lead, is
         asked only afterwards, by the timer "roads": it may hang, and the table does not wait for
         it. ``cheaply``: not even then."""
-        core = self._core
+        core, around = self._core, self.passing.prepare(around)
         tunnel = tunnel_for(core.settings, core.host, core.members.overlay, uplink)
         if tunnel is None:
             self._tunnel = None
@@ -215,6 +218,7 @@ class Roads:
             self._core.out.tunnel.remove()
         self._up = False
         self._reckoning.let_go()
+        self.passing.take_out()
 
     # --- what it knows ---
 

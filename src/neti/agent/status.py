@@ -22,8 +22,8 @@ from neti.monitoring.status import (
     Wish,
 )
 from neti.registry.opening import notes_of
-from neti.ruleset.reach import cross_address
 from neti.text import printable
+from neti.words import counted
 
 _ADDRESSES: Final = 100  # of removed members named
 _LISTED: Final = 1000  # lost and held members that are named; more are only counted
@@ -43,6 +43,7 @@ def status(agent: "Agent") -> Status:
         site=host.site,
         private=str(host.private),
         public=str(host.public) if host.public else None,
+        gateway=core.members.gateways.own_gateway(),
         more=tuple(map(str, host.more)),
         overlay=str(overlay) if overlay else None,
         entry=entry,
@@ -109,12 +110,12 @@ def _registry(agent: "Agent") -> Registry:
 
 def _members(agent: "Agent") -> Members:
     core, fleet = agent.core, agent.core.members.fleet
-    host, sites = core.host, core.settings.sites
+    host = core.host
     by_site: dict[str, int] = {}
     unreachable = 0
     for member in fleet.members.values():
         by_site[member.site] = by_site.get(member.site, 0) + 1
-        if member.id != host.id and cross_address(member, host=host, sites=sites) is None:
+        if member.id != host.id and core.members.reached_at(member) is None:
             unreachable += 1
     return Members(
         total=len(fleet.members),
@@ -169,7 +170,8 @@ def _conntrack(agent: "Agent") -> Tracking | None:
 
 def _notes(agent: "Agent") -> list[str]:
     notes = [*agent.kernel.tracking.notes, *agent.kernel.network.perhaps]
-    if agent.core.host.public is None:
+    notes += _of_gateways(agent)
+    if agent.core.host.public is None and not agent.core.members.gateways.own_gateway():
         notes.append("this host has no public address: it is reached inside its site only")
     notes += notes_of(agent.core.settings)
     if agent.kernel.network.others:
@@ -183,12 +185,24 @@ def _notes(agent: "Agent") -> list[str]:
     return notes
 
 
+def _of_gateways(agent: "Agent") -> Iterator[str]:
+    members = agent.core.members
+    part = members.gateways
+    if (own := part.own_gateway()) is not None:
+        yield f"this host is reached from other sites by gateway {own}, and reaches them by it"
+    if part.is_gateway:
+        behind = members.elements.wanted("gateway_inside")
+        yield f"this host is a gateway of its site, for {counted(len(behind), 'host')} behind it"
+    for host_id, why in part.useless(members.fleet.members).items():
+        yield f"{host_id} is named as a gateway and cannot be used: it {why}"
+
+
 def members(agent: "Agent") -> list[dict[str, Any]]:
     """Every accepted member as this agent sees it."""
     core, fleet = agent.core, agent.core.members.fleet
     listed = []
     for host_id, member in sorted(fleet.members.items()):
-        reached = cross_address(member, host=core.host, sites=core.settings.sites)
+        reached = core.members.reached_at(member)
         listed.append(
             {
                 "id": host_id,
@@ -197,6 +211,7 @@ def members(agent: "Agent") -> list[dict[str, Any]]:
                 "public": str(member.public) if member.public else None,
                 "overlay": str(member.overlay),
                 "reached_at": str(reached) if reached else None,
+                "gateways": list(core.members.gateways.through(member)),
                 "road": core.members.road_of(member).value,
                 "lost": host_id in fleet.lost,
             }

@@ -17,7 +17,8 @@ from neti.aws.groups import description
 from neti.aws.ip_ranges import FLEET, TUNNEL_FLEET, Shape, Sources, sources
 from neti.aws.prefixes import aggregate
 from neti.errors import NetiError
-from neti.model import Member, Reach, Site
+from neti.model import Member, Site
+from neti.ruleset.reach import by_link
 
 _MANY: Final = re.compile(rf"(?:{FLEET}|{TUNNEL_FLEET}): \d+ hosts")
 _FEW: Final = 4  # smaller fleets may lose any share of their addresses at once
@@ -111,16 +112,12 @@ def _addresses(
     one that is not let in."""
     if seen.site == own_site or (only is not None and seen.site not in only):
         return
-    peered = _by_private(seen.site, sites)
+    own, its = sites.get(own_site or ""), sites.get(seen.site)
+    peered = by_link(own, its)
     if peered:
         yield seen.private
-    if seen.public is not None and not (peered and _by_private(own_site, sites)):
+    if seen.public is not None and not (peered and by_link(its, own)):
         yield seen.public
-
-
-def _by_private(name: str | None, sites: Mapping[str, Site]) -> bool:
-    site = sites.get(name) if name is not None else None
-    return site is not None and site.reached_by is Reach.PRIVATE
 
 
 def _sources(ids: Mapping[str, list[str]], kept: Mapping[str, str], shape: Shape) -> Sources:

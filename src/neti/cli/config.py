@@ -11,6 +11,7 @@ from neti.cli.common import config_option, json_option
 from neti.cli.output import print_json, say
 from neti.errors import ConfigError
 from neti.model import Encrypt
+from neti.model.gateways import PORTS
 from neti.model.settings import OpenPort, Settings, StaticIdentity
 
 _PAIRS: Final = 10  # of sites that are named
@@ -79,6 +80,7 @@ def summary(settings: Settings) -> dict[str, Any]:
                 "ipv6": [str(network) for network in site.ipv6],
                 "vpc_ids": list(site.vpc_ids),
                 "reached_by": site.reached_by.value,
+                "gateways": list(site.gateways),
                 "encrypt": site.encrypt.value,
             }
             for site in settings.sites.values()
@@ -117,6 +119,7 @@ def describe(settings: Settings, wireguard: str = "") -> list[str]:
         f"  registry    {_registry(settings)}",
         f"  overlay     {settings.overlay_subnet}, {len(settings.nat_overrides)} overrides",
         *_encryption(settings, wireguard),
+        *_gateways(settings),
         f"  open        {', '.join(map(_port, settings.open_ports)) or 'no ports'}",
         f"  SSH from    {ssh}",
         f"  trusted     {', '.join(map(str, settings.trusted)) or 'nobody but members'}",
@@ -139,6 +142,18 @@ def _encryption(settings: Settings, wireguard: str) -> list[str]:
     return [
         f"  {'encrypt' if number == 0 else '':<10}  {line}" for number, line in enumerate(lines)
     ]
+
+
+def _gateways(settings: Settings) -> list[str]:
+    sites = [
+        f"{site.name} by {', '.join(site.gateways)}"
+        for site in settings.sites.values()
+        if site.gateways
+    ]
+    if not sites:
+        return []
+    clear = "between such a site and another one that no link joins nothing goes in the clear"
+    return [f"  gateways    {'; '.join(sites)}; UDP ports {PORTS}; {clear}"]
 
 
 def _pairs(settings: Settings) -> Iterator[str]:

@@ -287,7 +287,9 @@ def _print_table(rows: list[Row], away: list[Row]) -> None:
     shown_rows = [*rows, *(row for row in away if row["id"] not in cut)]
     here = [{**row, "stage": row["stage"] or row["state"]} for row in shown_rows]
     columns = _COLUMNS if _encrypts(rows) else _COLUMNS[:-1]
-    shown = [[printable(row[column] or "-") for column in columns] for row in here]
+    if any(row["gateway"] for row in rows):
+        columns = (*columns, "gateway")
+    shown = [[printable(row.get(column) or "-") for column in columns] for row in here]
     widths = [max(map(len, column)) for column in zip(columns, *shown, strict=True)]
     for cells in ([column.upper() for column in columns], *shown):
         say("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())

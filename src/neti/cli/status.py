@@ -117,7 +117,7 @@ def _status_lines(seen: Status) -> list[str]:
     lines = [
         f"host      {seen.id} in site {seen.site}, neti {seen.version}",
         f"private   {seen.private}",
-        f"public    {seen.public or 'none: reached inside its site only'}",
+        f"public    {_public(seen)}",
         f"overlay   {seen.overlay or 'none yet'}",
         f"registry  {registry.kind}, {fresh}; {_registered(seen)}",
         (
@@ -151,6 +151,13 @@ def _status_lines(seen: Status) -> list[str]:
     lines += [f"note      {sentence}" for sentence in seen.notes]
     lines += [f"warning   {sentence}" for sentence in seen.warnings]
     return lines
+
+
+def _public(seen: Status) -> str:
+    if seen.gateway is not None:
+        own = f"{seen.public}, which leads to others too" if seen.public else "none"
+        return f"{own}: reached by gateway {seen.gateway}"
+    return seen.public or "none: reached inside its site only"
 
 
 def _stage(seen: Status) -> str:

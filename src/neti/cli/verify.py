@@ -12,7 +12,15 @@ from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
 from neti.errors import NetiError
 from neti.monitoring.status import status_of
-from neti.oneshot.verify import ENCRYPTED, INSIDE, MAX_SECONDS, PRIVATE, PUBLIC, verify_all
+from neti.oneshot.verify import (
+    ENCRYPTED,
+    INSIDE,
+    MAX_SECONDS,
+    PRIVATE,
+    PUBLIC,
+    by_gateway,
+    verify_all,
+)
 
 
 @click.command()
@@ -38,8 +46,9 @@ def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) ->
 
     Each line names the road: inside the site, by public address, by private link (the site says
     "reached_by: private"), or encrypted, which a member proves by having seen this host's overlay
-    address. Where small packets arrive and large ones are lost, it names the way on which they are,
-    the largest that passes, and what to set.
+    address; and the gateways on the way, as this host believes. Where small packets arrive and
+    large ones are lost, it names the way on which they are, the largest that passes, and what to
+    set.
 
     \b
     Example:
@@ -69,11 +78,16 @@ _BY: Final = {
 }
 
 
+def _by(result: dict[str, Any]) -> str:
+    said = _BY[result["reached_by"]]
+    return f"{said} {by_gateway(result['gateways'])}" if result["gateways"] else said
+
+
 def _print(results: list[dict[str, Any]]) -> None:
     for result in results:
         if result["ok"]:
             text = f"ok    {result['milliseconds']:8.1f} ms  seen from {result['seen_from']}"
-            text += f", {_BY[result['reached_by']]}, packets of {_sizes(**result['packets'])}"
+            text += f", {_by(result)}, packets of {_sizes(**result['packets'])}"
         else:
             text = f"FAIL  {result['error']}"
         say(f"{result['id']:<24} {result.get('overlay', ''):<15}  {text}")

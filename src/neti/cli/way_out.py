@@ -23,7 +23,13 @@ from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.errors import NetiError
 from neti.host import caller
 from neti.model.said import Said
-from neti.oneshot.down import down_alone, is_down, is_there, put_conntrack_max_back
+from neti.oneshot.down import (
+    down_alone,
+    is_down,
+    is_there,
+    put_conntrack_max_back,
+    put_forwarding_back,
+)
 from neti.oneshot.relax import is_recorded, keeps_out, relax_alone
 from neti.state.location import is_guessed, state_folder
 
@@ -193,7 +199,7 @@ def down(config: Path, as_json: bool) -> None:
             raise NetiError(_failed("taken out", done.kernel, done.disk))
         unsaved, notes = done.disk, done.notes
         explain(_without(asked))
-    for sentence in (*notes, *put_conntrack_max_back(folder)):
+    for sentence in (*notes, *put_forwarding_back(folder), *put_conntrack_max_back(folder)):
         say(f"neti: {sentence}", err=True)
     _said(
         {"state": "down", "saved": unsaved is None},

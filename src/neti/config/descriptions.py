@@ -58,7 +58,10 @@ _SITE: Final = {
     "address.",
     "ipv6": "Ranges of its members' IPv6 addresses. Empty: any global or unique-local one.",
     "vpc_ids": "A host in one of these VPCs is in this site.",
-    "reached_by": "Which address of its members other sites use. private: for peered networks.",
+    "reached_by": "Which address of its members other sites use. private: for peered networks. "
+    "gateway: for sites with hosts that have no public address of their own.",
+    "gateways": "Ids of members with public addresses that pass on, encrypted, what the site's "
+    "other hosts and other sites send each other. With reached_by: gateway.",
     "mtu": "The largest packet that the road to this site carries.",
     "encrypt": "Whether WireGuard encrypts what goes between this site and the others: off, prefer "
     "(where a host can), require (nothing in the clear). The stricter of two sites decides.",

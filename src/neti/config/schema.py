@@ -139,7 +139,10 @@ class SiteForm(_Strict):
     vpc_ids: Annotated[
         list[Annotated[str, BeforeValidator(values.vpc_id)]], NullIsEmpty, OrNull()
     ] = []
-    reached_by: Literal["public", "private"] = "public"
+    reached_by: Literal["public", "private", "gateway"] = "public"
+    gateways: Annotated[
+        list[Annotated[str, BeforeValidator(values.host_id)]], NullIsEmpty, OrNull()
+    ] = []
     mtu: (
         Annotated[
             int,

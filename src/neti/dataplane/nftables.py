@@ -116,7 +116,10 @@ class NftablesDataplane:
             structure=found.text,
             chain_names=found.chains,
             definitions=found.definitions,
-            elements={where: nf.plain(where, self._elements(where)) for where in ORDERED},
+            elements={
+                where: nf.plain(where, self._elements(where)) if where in found.sets else {}
+                for where in ORDERED
+            },
             timed={where: self.timed(where) for where in TIMED},
             enforce=self.enforce(),
             require=self.require() if "require" in found.sets else None,

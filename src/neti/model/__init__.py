@@ -12,6 +12,7 @@ class Reach(enum.Enum):
 
     PUBLIC = "public"
     PRIVATE = "private"
+    GATEWAY = "gateway"  # its own public one where it has one, otherwise through a gateway
 
 
 class Encrypt(enum.Enum):
@@ -49,6 +50,7 @@ class Site:
     ipv6: tuple[IPv6Network, ...] = ()
     vpc_ids: tuple[str, ...] = ()
     reached_by: Reach = Reach.PUBLIC
+    gateways: tuple[str, ...] = ()  # ids of its members that pass on; with Reach.GATEWAY only
     mtu: int | None = None  # MTU of the path to it; None: 1500, by the internet
     encrypt: Encrypt = Encrypt.OFF
 

@@ -177,6 +177,19 @@ _KINDS: Final = (
         "`neti registry check` says by whose certificate. `neti registry remove` takes them away",
     ),
     _critical(
+        "forwarding",
+        "This host is one of its site's gateways, and its kernel does not forward as it must",
+        "The message is the kernel's or the disk's own. The agent tries again by itself",
+    ),
+    _critical(
+        "gateways_gone",
+        "No gateway of a site is known to work: its hosts without a public address of their own "
+        "are cut off from other sites, unless a lost gateway still passes on. Inside the site "
+        "nothing changes",
+        "The message says of each gateway what is missing. Start its agent, or name another host "
+        "with a public address in `gateways`, on all hosts",
+    ),
+    _critical(
         "held",
         "Many members vanished at once, or from a registry that may be the wrong one: their "
         "removal is held back",
@@ -405,6 +418,7 @@ ABOUT_THE_FLEET: Final = frozenset(
     {
         "encryption_not_strict",
         "forged",
+        "gateways_gone",
         "held",
         "live_setting",
         "lost",

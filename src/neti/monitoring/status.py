@@ -155,13 +155,13 @@ class Tracking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """``entry``: the registry name of this host, None when it is not registered. ``more``: further
-    addresses. ``peers``: members without this host. ``lost``, ``holds``: the first of them;
-    ``members`` has the counts. ``ssh``: whether SSH is kept out of connection tracking.
-    ``applies``: transactions with the kernel so far. ``containers``: interfaces that are taken for
-    this host's own containers', so that what comes from them is let in. ``records``: whether hosts'
-    records are read ("report"), decide ("strict"), or neither ("off").
-    ``encryption``: None where no pair of this host's site encrypts."""
+    """``gateway``: the id of the one that this host is behind. ``entry``: the registry name of this
+    host, None when it is not registered. ``more``: further addresses. ``peers``: members without
+    this host. ``lost``, ``holds``: the first of them; ``members`` has the counts. ``ssh``: whether
+    SSH is kept out of connection tracking. ``applies``: transactions with the kernel so far.
+    ``containers``: interfaces that are taken for this host's own containers', so that what comes
+    from them is let in. ``records``: whether hosts' records are read ("report"), decide ("strict"),
+    or neither ("off"). ``encryption``: None where no pair of this host's site encrypts."""
 
     format: int = FORMAT
     version: str
@@ -169,6 +169,7 @@ class Status:
     site: str
     private: str
     public: str | None = None
+    gateway: str | None = None
     more: tuple[str, ...] = ()
     overlay: str | None = None
     entry: str | None = None

@@ -110,6 +110,17 @@ def _overrides(config: Path, led: tuple[IPv4Network, ...]) -> list[IPv4Address]:
     return [a for a in settings.nat_overrides if not any(a in overlay for overlay in led)]
 
 
+def put_forwarding_back(folder: Path) -> tuple[str, ...]:
+    """Where an agent switched it on. Sentences about what was not done."""
+    try:
+        from neti.dataplane.forwarding import Forwarding
+
+        Forwarding(folder).put_back()
+    except Exception as error:  # as below: it is said, and the host is down as asked
+        return (f"forwarding is not switched off: {why(error)}",)
+    return ()
+
+
 def put_conntrack_max_back(folder: Path) -> tuple[str, ...]:
     """As root, because an agent of its own user cannot; where it could, nothing is left to do.
     Sentences about what was not done."""

@@ -35,6 +35,7 @@ from neti.model.settings import Settings
 from neti.monitoring.status import status_of
 from neti.oneshot.down import is_down, is_there
 from neti.oneshot.encrypting import Encrypting
+from neti.oneshot.passing import gateway_end, to_be_switched_on
 from neti.registry import OperatorRegistry
 from neti.registry.opening import open_registry
 from neti.registry.strict import is_strict
@@ -91,7 +92,7 @@ def difference(settings: Settings) -> Difference:
     elements.kernel_is(kernel)
     seen = host.loaded.itself.structure
     planned = plan.plan(wanted, elements, kernel, seen, definitions=dataplane.definitions)
-    lines = [f"WireGuard: {fault}" for fault in faults]
+    lines = [*faults]
     lines += _structure_lines(planned.structure, wanted, kernel, dataplane)
     lines += [str(one) for one in planned.changes.commands() if kernel.structure is not None]
     if planned.structure is Rewrite.NEW:
@@ -125,7 +126,7 @@ def other_version(folder: Path) -> tuple[str, ...]:
     return (note,)
 
 
-# What is not right of the WireGuard device; and what there is to say.
+# What is not right of the WireGuard device and of forwarding; and what there is to say.
 _Desired = tuple[Membership, Structure, tuple[str, ...], tuple[str, ...]]
 
 
@@ -176,10 +177,13 @@ class _ThisHost:
         membership.require(enforcement.permanent and enforcement.require is None)
         road = Encrypting.of(membership, seen, self.folder.private_key())
         faults: tuple[str, ...] = ()
+        gateway = gateway_end(membership, around)
         if not down:
             faults, said = road.differences(membership, kernel.elements.get("tunneled", {}))
             notes += said
-        wanted = structure(settings, replace(around, tunnel=road.tunnel))
+            faults = tuple(f"WireGuard: {fault}" for fault in faults)
+            faults += to_be_switched_on(self.folder.path, gateway)
+        wanted = structure(settings, replace(around, tunnel=road.tunnel, gateway=gateway))
         return membership, wanted, faults, notes
 
 

@@ -30,6 +30,7 @@ from neti.registry import OperatorRegistry, detail
 from neti.registry.detail import Document
 from neti.registry.record import HostRecord
 from neti.registry.strict import is_strict
+from neti.ruleset.gateway_part import gateways_of
 
 _PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when somebody is gone
 
@@ -39,6 +40,7 @@ class Seen:
     """``told``: what each host says of itself; ``taken``: what no host may be called, such as a
     site; ``leases``: the oldest first; ``skipped``: entries that no agent believes;
     ``away``: a row for everybody who holds a lease, has been here, and is no member.
+    ``gateways``: by host id the one by which other sites reach it, if all that are registered work.
     ``unanswered``: why the registry does not answer, so that this is what this host's agent knew;
     None: it does. ``strict``: whether it says that only what records name is believed; None: it
     does not answer."""
@@ -52,6 +54,7 @@ class Seen:
     leases: Mapping[ipaddress.IPv4Address, str] = field(default_factory=dict)
     unanswered: RegistryUnavailable | None = None
     strict: bool | None = None
+    gateways: Mapping[str, str] = field(default_factory=dict)
 
     def words(
         self, pinned: Mapping[str, str] = MappingProxyType({}), domain: str | None = None
@@ -60,7 +63,8 @@ class Seen:
         return Words(taken=self.taken, leases=self.leases, pinned=pinned, domain=domain)
 
     def rows(self, words: Words | None = None) -> list[Row]:
-        return listing.rows(self.members, self.told, words=words or self.words())
+        made = listing.rows(self.members, self.told, words=words or self.words())
+        return [{**row, "gateway": self.gateways.get(row["id"])} for row in made]
 
 
 def read(settings: Settings, registry: OperatorRegistry) -> Registered:
@@ -195,6 +199,7 @@ def seen(
         skipped_count=fleet.skipped_count(),
         away=_away(settings, fleet, known),
         strict=fleet.records == "strict",
+        gateways=gateways_of(fleet.members, settings),
     )
 
 
@@ -237,6 +242,7 @@ def _by_the_agent(
         skipped_count=0,
         away=attendance.absent(overlays, there, words=words),
         unanswered=unanswered,
+        gateways=gateways_of(there, settings),
     )
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from neti.agent.responder import SECONDS
-from neti.model import Reach, Road
+from neti.model import Road
 from neti.model.settings import Settings
 from neti.monitoring.status import Status
 from neti.oneshot.member_talk import Answer, NoAnswer
 from neti.oneshot.packet_sizes import LargeLost, PacketSizes
+from neti.ruleset.reach import by_link
 
 MAX_SECONDS: Final = SECONDS
 _AT_ONCE: Final = 32
@@ -60,6 +61,7 @@ class _Verifying:
             "overlay": member["overlay"],
             "road": road,
             "reached_by": self._reached_by(member, road),
+            "gateways": member.get("gateways", []),
             "encrypted": False,
             "ok": False,
             "milliseconds": None,
@@ -77,7 +79,7 @@ class _Verifying:
             result["lost"] = {"packet": loss.full, "way": loss.way, "largest": loss.largest}
             result["error"] = result["error"] or self._lost(result, loss)
         except (OSError, NoAnswer) as error:
-            result["error"] = self._silent(road, error)
+            result["error"] = self._silent(result, error)
         else:
             result["milliseconds"] = round((time.perf_counter() - started) * 1000, 2)
             result["packets"] = {"there": answer.there, "back": answer.back}
@@ -111,8 +113,9 @@ class _Verifying:
     def _in_the_clear(self, member: Mapping[str, Any]) -> str:
         if member["site"] == self.itself.site:
             return INSIDE
-        site = self.settings.sites.get(member["site"])
-        return PRIVATE if site is not None and site.reached_by is Reach.PRIVATE else PUBLIC
+        sites = self.settings.sites
+        link = by_link(sites.get(self.itself.site), sites.get(member["site"]))
+        return PRIVATE if link else PUBLIC
 
     def _expected_source(self, member: Mapping[str, Any], road: str) -> str | None:
         """This host's address as the member should see it; None: nothing can be said."""
@@ -121,7 +124,8 @@ class _Verifying:
         public = self._in_the_clear(member) == PUBLIC
         return self.itself.public if public else self.itself.private
 
-    def _silent(self, road: str, error: OSError | ValueError) -> str:
+    def _silent(self, member: Mapping[str, Any], error: OSError | ValueError) -> str:
+        road = member["road"]
         if road == Road.NONE.value:
             return _cut_off(self.itself)
         said = explained(error, self.settings.verify_port)
@@ -130,6 +134,8 @@ class _Verifying:
                 f" through the tunnel: is UDP port {self.settings.tunnel_port} open between the "
                 "sites, both ways? If it is, 'neti status' and 'neti check' on both say more"
             )
+            if member["gateways"]:
+                said += f" It is reached {by_gateway(member['gateways'])}"
         return said
 
     def _lost(self, result: Mapping[str, Any], loss: LargeLost) -> str:
@@ -155,6 +161,11 @@ def _cut_off(itself: Status) -> str:
     if itself.encryption is not None and itself.encryption.implementation is None:
         return "encryption is required, and this host has no WireGuard device: see 'neti status'"
     return "encryption is required, and it has no key that is believed here"
+
+
+def by_gateway(ids: Sequence[str]) -> str:
+    """Of what goes through them in this order."""
+    return "by gateway " + ", then ".join(ids)
 
 
 def explained(error: OSError | ValueError, port: int) -> str:

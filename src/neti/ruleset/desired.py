@@ -18,12 +18,16 @@ from neti.fleet.vouching import Mode
 from neti.model import Encrypt, Host, IPAddress, Member, Road, entry
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
+from neti.ruleset.gateway_part import GatewayPart
 from neti.ruleset.objects import KernelState, SetName
 from neti.ruleset.plan import REVOKE_SECONDS
 from neti.ruleset.reach import (
+    by_gateways,
+    cross_address,
     elements_of,
     encryption,
     encrypts,
+    only_encrypted,
     own_elements,
     road_without_key,
 )
@@ -47,7 +51,17 @@ class Membership:
     adopted: bool = False
     roads: dict[str, Road] = field(default_factory=dict)
     requires: bool = False
+    gateways: GatewayPart = field(init=False)
     _touched: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.gateways = GatewayPart(self.settings, self.host)
+
+    @property
+    def watched(self) -> bool:
+        """Whether some members are reached by the encrypted road alone, so that it is looked at
+        often."""
+        return self.requires or self.gateways.used
 
     @property
     def lets_somebody_in(self) -> bool:
@@ -123,6 +137,7 @@ class Membership:
         has until the next transaction."""
         self.known, self.adopted = before.known, before.adopted
         self.requires = before.requires
+        self.gateways.succeed(before.gateways)
         self.fleet.succeed(before.fleet)
         if remember:
             self.remember(dict(before.everybody()))
@@ -143,7 +158,8 @@ class Membership:
         if member is None or member.site == self.host.site:
             return False
         asked = encryption(sites.get(self.host.site), sites.get(member.site))
-        required = asked is Encrypt.REQUIRE and self.requires
+        own, other = sites.get(self.host.site), sites.get(member.site)
+        required = only_encrypted(own, other, requires=self.requires)
         return asked.encrypts and required == (road in (Road.REQUIRED, Road.NONE))
 
     def adopt(self, kernel: KernelState) -> None:
@@ -176,7 +192,20 @@ class Membership:
                 if member is not None:
                     self._tell(act, member)
         self._touched.update(change.id for change in changes)
+        self._renew_gateways(changed=bool(changes))
         return changes
+
+    def _renew_gateways(self, *, changed: bool) -> None:
+        fleet = self.fleet
+        lost = fleet.lost
+        if not self.gateways.renew(fleet.members, lost.__contains__, self.overlay, changed=changed):
+            return
+        gone, new, moved = self.gateways.take(fleet.members.values())
+        for one in gone:
+            self.elements.unwant(one.where, one.key, one.value)
+        for one in new:
+            self.elements.want(one.where, one.key, one.value)
+        self._touched |= moved
 
     def take_touched(self) -> set[str]:
         """Ids of the changes that were taken since the last call."""
@@ -213,6 +242,13 @@ class Membership:
         if member is not None:
             self._tell(self.elements.want, member)
         return changes
+
+    def reached_at(self, member: Member) -> IPv4Address | None:
+        """The real address to which packets to it go first; None: none, or it is this host."""
+        host, sites = self.host, self.settings.sites
+        if by_gateways(sites.get(host.site), sites.get(member.site)):
+            return self.gateways.reached_at(member)
+        return cross_address(member, host=host, sites=sites)
 
     def road_of(self, member: Member) -> Road:
         host, sites = self.host, self.settings.sites

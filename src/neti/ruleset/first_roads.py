@@ -11,7 +11,7 @@ from neti.model import Member, Road
 from neti.model.wireguard_key import PublicKey
 from neti.ruleset.desired import Membership
 from neti.ruleset.peers import SESSION_SECONDS, Device, Peer
-from neti.ruleset.roads import asked_between, peer_of, road_of
+from neti.ruleset.roads import asked_between, encrypted_only, peer_of, road_of
 from neti.ruleset.turns import MOST_TRIED
 
 
@@ -55,7 +55,8 @@ def first_roads(
         if key == own or key in peers or not asked.encrypts:
             continue
         shaken = _works(device, key, str(member.overlay) in tunneled, now)
-        roads[member.id] = road_of(asked, requires=members.requires, peer=True, shaken=shaken)
+        only = encrypted_only(member, host=host, sites=settings.sites, requires=members.requires)
+        roads[member.id] = road_of(asked, encrypted_only=only, peer=True, shaken=shaken)
         peers[key] = peer_of(
             member,
             key,
@@ -63,6 +64,7 @@ def first_roads(
             sites=settings.sites,
             port=settings.tunnel_port,
             tried=not shaken and silent < MOST_TRIED,  # the agent will have them take turns
+            gateways=members.gateways,
         )
         silent += not shaken
     return FirstRoads(roads, peers)

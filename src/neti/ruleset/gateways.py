@@ -121,15 +121,23 @@ class Passage:
         both = one.id in self._open and other.id in self._open
         return Way.DIRECT if both else Way.GATEWAY
 
-    def endpoint(self, host: Host, member: Member) -> Endpoint | None:
+    def is_open(self, host: Member | Host) -> bool:
+        """Whether a public address leads to it alone, as far as the members say."""
+        return host.id in self._open
+
+    def endpoint(
+        self, host: Host, member: Member, via: IPv4Address | None = None
+    ) -> Endpoint | None:
         """Where ``host``'s WireGuard has its peer; None: nowhere, or the two do not encrypt. It
-        does not depend on who is alive."""
+        does not depend on who is alive. ``via``: the one that it has; None: as ``at_host`` says."""
         way = self.way(host, member)
         if way is Way.LINK:
             return Endpoint(member.private, self._ports.tunnel)
         if way is Way.DIRECT:
             return Endpoint(self._open[member.id], self._ports.tunnel)
-        via = self._via(host) if way is Way.GATEWAY else None
+        if way is not Way.GATEWAY:
+            return None
+        via = via if via is not None else self._via(host)
         return Endpoint(via, self._ports.port(member.overlay)) if via is not None else None
 
     def at_host(self, host: Host) -> HostMaps:

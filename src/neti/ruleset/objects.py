@@ -32,6 +32,13 @@ SetName = Literal[
     "clear4",
     "clear6",
     "outside4",
+    "gateways",
+    "gateway_near",
+    "gateway_far",
+    "gateway_inside",
+    "gateway_own",
+    "gateway_direct",
+    "gateway_public",
     "revoked4",
     "revoked6",
     "grace",
@@ -54,18 +61,41 @@ ORDERED: Final[tuple[SetName, ...]] = (
     "clear4",
     "clear6",
     "outside4",
+    "gateways",
+    "gateway_near",
+    "gateway_far",
+    "gateway_inside",
+    "gateway_own",
+    "gateway_direct",
+    "gateway_public",
 )
-# Not in every structure: only hosts that encrypt have them.
-OPTIONAL: Final[frozenset[SetName]] = frozenset(
-    {"tunnel_peers", "tunneled", "clear4", "clear6", "outside4"}
+# Of a port, an address or UDP: where it leads (see ``neti.ruleset.policy_gateway``).
+_GATEWAY_MAPS: Final[frozenset[SetName]] = frozenset(
+    {
+        "gateway_near",
+        "gateway_far",
+        "gateway_inside",
+        "gateway_own",
+        "gateway_direct",
+        "gateway_public",
+    }
 )
+GATEWAY_SETS: Final[frozenset[SetName]] = _GATEWAY_MAPS | {"gateways"}
+# Not in every structure: only hosts that encrypt have them, and those that use gateways.
+OPTIONAL: Final[frozenset[SetName]] = GATEWAY_SETS | {
+    "tunnel_peers",
+    "tunneled",
+    "clear4",
+    "clear6",
+    "outside4",
+}
 # What is in these is refused on its way out too, so an address that must be reached is never there.
 REFUSED: Final[frozenset[SetName]] = frozenset({"clear4", "clear6"})
 # The value of a wish that keeps a key out of these, whoever else wishes for it.
 SPARED: Final = "spared"
 LISTENING: Final[Mapping[str, SetName]] = {"tcp": "tcp_listening", "udp": "udp_listening"}
 TIMED: Final[tuple[SetName, ...]] = ("revoked4", "revoked6", "grace")
-MAPS: Final = frozenset({"overlay", "enforce"})
+MAPS: Final[frozenset[SetName]] = frozenset({"overlay", "enforce", *_GATEWAY_MAPS})
 FAMILIES: Final = ("ipv4", "ipv6")  # the keys of map enforce and of set require
 FOREIGN: Final = -1  # in place of the seconds left, where the map holds what we never write
 RELAXED_MARK: Final = "78"  # the key of what dataplane.way_out leaves in a map that it emptied
@@ -101,7 +131,8 @@ class Structure:
         return f"table {FAMILY_TABLE} {{\n{self._chains()}}}\n"
 
     def defines(self, where: SetName) -> bool:
-        return where not in OPTIONAL or self.has(f"set {where}")
+        kind = "map" if where in MAPS else "set"
+        return where not in OPTIONAL or self.has(f"{kind} {where}")
 
     def has(self, named: str) -> bool:
         """``named``: kind and name of a set, map or counter."""

@@ -33,12 +33,14 @@ class Endpoint:
 @dataclass(frozen=True, slots=True)
 class Peer:
     """``allowed``: what it may send from, and what is sent to it. ``endpoint`` None: whatever the
-    device learned, if it did. ``keepalive``: seconds between packets that say nothing, 0: none."""
+    device learned, if it did. ``keepalive``: seconds between packets that say nothing, 0: none.
+    ``fixed``: of a wish; no other endpoint is right, whatever the device learned."""
 
     key: PublicKey
     allowed: frozenset[Allowed]
     endpoint: Endpoint | None = None
     keepalive: int = 0
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,4 +116,6 @@ def difference(held: Device, wished: Mapping[PublicKey, Peer], now: float) -> tu
 def _astray(state: PeerState, peer: Peer, now: float) -> bool:
     if state.peer.endpoint == peer.endpoint:
         return False
+    if peer.fixed:
+        return True
     return state.handshake is None or not 0 <= now - state.handshake < SESSION_SECONDS

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from neti.model.settings import Settings
+from neti.ruleset import policy_gateway as gatewaying
 from neti.ruleset import policy_require as requiring
 from neti.ruleset import policy_tunnel as tunneling
 from neti.ruleset.networks import by_family, listed
@@ -76,7 +77,11 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
     tunnel = tunneling.tunnel_of(settings, surroundings)
     encrypts = tunneling.encrypts(settings, surroundings)
     return Structure(
-        (*SETS, *tunneling.sets(settings, surroundings)),
+        (
+            *SETS,
+            *tunneling.sets(settings, surroundings),
+            *gatewaying.sets(settings, surroundings),
+        ),
         (
             *early_chains(settings, surroundings),
             *_translation(settings, whose, tunnel),
@@ -93,6 +98,7 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
             *_first_packets(tunnel, encrypts=encrypts),
             *_published(settings, surroundings, tunnel),
             *_forward(settings, surroundings, whose),
+            *gatewaying.chains(settings, surroundings),
         ),
     )
 

@@ -11,13 +11,12 @@ where another one goes.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import Final
 
-from neti.model.gateways import GatewayPorts
+from neti.model.settings import Settings
 from neti.ruleset.objects import Chain
-from neti.ruleset.surroundings import PLAIN_INTERFACE
+from neti.ruleset.reach import uses_gateways
+from neti.ruleset.surroundings import GatewayEnd, Surroundings
 
 # Before connection tracking (-200), which must see a member's packets come from ``via``, and what
 # is passed on not at all.
@@ -44,30 +43,17 @@ _OF_A_GATEWAY: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayEnd:
-    """This host's part. ``private``: its address, to which its public one, if any, leads one to
-    one. ``via``: in WireGuard's eyes, where all peers behind gateways are; None: there is none.
-    ``behind``: it has no public address of its own. ``uplinks``: of a gateway, the interfaces
-    between which it passes on nothing else; None: it is no gateway.
+def sets(settings: Settings, surroundings: Surroundings) -> tuple[tuple[str, str], ...]:
+    """Of every host that may have to reach others by gateways, whatever its own part: so that one
+    may change its part without a new table."""
+    used = uses_gateways(settings.sites, surroundings.site)
+    return (_GATEWAYS, _NEAR, _FAR, *_OF_A_GATEWAY) if used else ()
 
-    ValueError for a gateway that is behind one, or an uplink that nft cannot name.
-    """
 
-    ports: GatewayPorts
-    private: IPv4Address
-    via: IPv4Address | None
-    behind: bool = False
-    uplinks: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.uplinks is None:
-            return
-        if self.behind:
-            raise ValueError("a gateway needs a public address of its own")
-        for name in self.uplinks:
-            if not PLAIN_INTERFACE.fullmatch(name):
-                raise ValueError(f"nft cannot name the uplink {name!r} of a gateway")
+def chains(settings: Settings, surroundings: Surroundings) -> Iterator[Chain]:
+    end = surroundings.gateway
+    if end is not None and uses_gateways(settings.sites, surroundings.site):
+        yield from gateway_chains(end)
 
 
 def gateway_sets(end: GatewayEnd) -> tuple[tuple[str, str], ...]:

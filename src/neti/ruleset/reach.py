@@ -57,7 +57,7 @@ def elements_of(
         return
     site = sites.get(member.site)
     near = member.site == host.site
-    target = _target(member, host, site)
+    target = cross_address(member, host=host, sites=sites)
     if target is not None:
         yield Element("overlay", dotted(member.overlay), dotted(target))
     ranges = () if near else clamped_ranges(site)
@@ -135,13 +135,45 @@ def own_elements(host: Host, overlay: IPv4Address) -> Iterator[Element]:
 
 def cross_address(member: Member, *, host: Host, sites: Mapping[str, Site]) -> IPv4Address | None:
     """The real address by which ``host`` reaches ``member``; None when there is none."""
-    return _target(member, host, sites.get(member.site)) if member.id != host.id else None
+    if member.id == host.id:
+        return None
+    return member.private if _by_private(member, host, sites) else member.public
 
 
-def _target(member: Member, host: Host, site: Site | None) -> IPv4Address | None:
-    near = member.site == host.site
-    by_private = near or (site is not None and site.reached_by is Reach.PRIVATE)
-    return member.private if by_private else member.public
+def _by_private(member: Member, host: Host, sites: Mapping[str, Site]) -> bool:
+    return member.site == host.site or by_link(sites.get(host.site), sites.get(member.site))
+
+
+def by_link(own: Site | None, other: Site | None) -> bool:
+    """Whether ``own`` reaches members of ``other``, another site, by private address. A link
+    carries both directions, so where ``other`` has gateways, ``own`` may say that there is one."""
+    if other is None:
+        return False
+    if other.reached_by is Reach.GATEWAY:
+        return own is not None and own.reached_by is Reach.PRIVATE
+    return other.reached_by is Reach.PRIVATE
+
+
+def by_gateways(own: Site | None, other: Site | None) -> bool:
+    """Whether what goes between two sites may have to pass a gateway. Then nothing goes between
+    them in the clear: gateways pass on WireGuard's packets only."""
+    reached = {site.reached_by for site in (own, other) if site is not None}
+    return own is not other and Reach.GATEWAY in reached and Reach.PRIVATE not in reached
+
+
+def uses_gateways(sites: Mapping[str, Site], own: str) -> bool:
+    """Whether that is so between the site ``own`` and any other one."""
+    here = sites.get(own)
+    # A site that is not configured may turn up as well.
+    others: list[Site | None] = [site for site in sites.values() if site is not here]
+    return any(by_gateways(here, other) for other in (*others, None))
+
+
+def only_encrypted(own: Site | None, other: Site | None, *, requires: bool) -> bool:
+    """Whether nothing may go between two sites in the clear, or nothing can. ``requires``: what
+    sites require is in force on this host."""
+    required = requires and encryption(own, other) is Encrypt.REQUIRE
+    return required or by_gateways(own, other)
 
 
 def admitted_addresses(
@@ -150,8 +182,7 @@ def admitted_addresses(
     """The addresses from which ``member`` can come to ``host``, and is let in. Another site's
     private address is not among them: here it may be somebody else's, as private ranges overlap."""
     site = sites.get(member.site)
-    near = member.site == host.site
-    by_private = near or (site is not None and site.reached_by is Reach.PRIVATE)
+    by_private = _by_private(member, host, sites)
     if by_private:
         yield member.private
     if member.public is not None:
@@ -207,16 +238,16 @@ def road_without_key(
 ) -> Road:
     """The road of a member of which nothing else is known: never one that was not allowed.
     ``requires``: what sites require is in force on this host."""
-    if member.site == host.site or not requires:
+    if member.site == host.site:
         return Road.PLAIN
-    required = encryption(sites.get(host.site), sites.get(member.site)) is Encrypt.REQUIRE
-    return Road.NONE if required else Road.PLAIN
+    own, other = sites.get(host.site), sites.get(member.site)
+    return Road.NONE if only_encrypted(own, other, requires=requires) else Road.PLAIN
 
 
 def road_mtu(site: Site | None, own: Site | None) -> int | None:
     """The MTU of the road to another site; None: the uplink's, as far as we know."""
     across = site.mtu if site is not None else None
-    if across is None and (site is None or site.reached_by is Reach.PUBLIC):
+    if across is None and (site is None or site.reached_by is not Reach.PRIVATE):
         across = PUBLIC_ROAD_MTU
     here = own.mtu if own is not None else None
     if across is None or here is None:

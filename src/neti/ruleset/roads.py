@@ -14,8 +14,17 @@ from typing import Final
 from neti.model import Encrypt, Host, Member, Road, Site
 from neti.model.settings import Settings
 from neti.model.wireguard_key import PublicKey
+from neti.ruleset.gateway_part import GatewayPart
 from neti.ruleset.peers import SESSION_SECONDS, Endpoint, Peer, PeerState
-from neti.ruleset.reach import PUBLIC_ROAD_MTU, cross_address, encryption, encrypts, road_mtu
+from neti.ruleset.reach import (
+    PUBLIC_ROAD_MTU,
+    by_gateways,
+    cross_address,
+    encryption,
+    encrypts,
+    only_encrypted,
+    road_mtu,
+)
 from neti.ruleset.surroundings import Tunnel
 
 # Seconds between packets to a peer that has not answered yet. It shakes hands by them.
@@ -62,6 +71,14 @@ def asked_between(member: Member, *, host: Host, sites: Mapping[str, Site]) -> E
     return encryption(sites.get(host.site), sites.get(member.site))
 
 
+def encrypted_only(
+    member: Member, *, host: Host, sites: Mapping[str, Site], requires: bool
+) -> bool:
+    """As ``reach.only_encrypted``, of the sites of the two."""
+    own, other = sites.get(host.site), sites.get(member.site)
+    return member.site != host.site and only_encrypted(own, other, requires=requires)
+
+
 def peer_of(
     member: Member,
     key: PublicKey,
@@ -70,21 +87,23 @@ def peer_of(
     sites: Mapping[str, Site],
     port: int,
     tried: bool,
+    gateways: GatewayPart | None = None,
 ) -> Peer:
     """``port``: WireGuard's, the same on all hosts. ``tried``: it has not answered, and is sent
-    something until it does; otherwise nothing is sent to it but what somebody sends."""
+    something until it does; otherwise nothing is sent to it but what somebody sends. ``gateways``:
+    where it is, if the way to its site may lead through them."""
+    allowed, keepalive = frozenset({IPv4Network(member.overlay)}), KEEPALIVE if tried else 0
+    if gateways is not None and by_gateways(sites.get(host.site), sites.get(member.site)):
+        # By what it learned otherwise it would follow whichever gateway was heard last.
+        return Peer(key, allowed, gateways.endpoint(member), keepalive, fixed=True)
     address = cross_address(member, host=host, sites=sites)
-    return Peer(
-        key,
-        frozenset({IPv4Network(member.overlay)}),
-        Endpoint(address, port) if address is not None else None,
-        KEEPALIVE if tried else 0,
-    )
+    endpoint = Endpoint(address, port) if address is not None else None
+    return Peer(key, allowed, endpoint, keepalive)
 
 
-def road_of(asked: Encrypt, *, requires: bool, peer: bool, shaken: bool) -> Road:
-    """``requires``: what is required is in force. ``peer``: the device has one for it."""
-    if asked is Encrypt.REQUIRE and requires:
+def road_of(asked: Encrypt, *, encrypted_only: bool, peer: bool, shaken: bool) -> Road:
+    """``encrypted_only``: as ``reach.only_encrypted``. ``peer``: the device has one for it."""
+    if encrypted_only:
         return Road.REQUIRED if peer else Road.NONE
     if not peer or not asked.encrypts:
         return Road.PLAIN

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final
 
+from neti.model.gateways import GatewayPorts
 from neti.model.settings import Settings
 
 # Interfaces of these kinds can lead to this machine's own containers; see Surroundings.
@@ -35,6 +36,32 @@ class Tunnel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayEnd:
+    """This host's part. ``private``: its address, to which its public one, if any, leads one to
+    one. ``via``: in WireGuard's eyes, where all peers behind gateways are; None: there is none.
+    ``behind``: it has no public address of its own. ``uplinks``: of a gateway, the interfaces
+    between which it passes on nothing else; None: it is no gateway.
+
+    ValueError for a gateway that is behind one, or an uplink that nft cannot name.
+    """
+
+    ports: GatewayPorts
+    private: IPv4Address
+    via: IPv4Address | None
+    behind: bool = False
+    uplinks: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.uplinks is None:
+            return
+        if self.behind:
+            raise ValueError("a gateway needs a public address of its own")
+        for name in self.uplinks:
+            if not PLAIN_INTERFACE.fullmatch(name):
+                raise ValueError(f"nft cannot name the uplink {name!r} of a gateway")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What the policy needs to know of this machine besides its identity.
 
@@ -44,7 +71,8 @@ class Surroundings:
     local ports for outgoing connections. ``ssh_untracked``: no other table judges input, so SSH may
     bypass connection tracking. ``containers``: interfaces taken for this machine's own containers',
     to show to people; the rules go by kind, so a new container needs no new rules. ``tunnel``:
-    None while the own overlay address is not known.
+    None while the own overlay address is not known. ``gateway``: this host's part where sites are
+    reached by gateways; None as well where none are.
     """
 
     uplinks: tuple[str, ...]
@@ -54,6 +82,7 @@ class Surroundings:
     local_ports: tuple[int, int] = (32768, 60999)
     site: str = ""  # this host's own
     tunnel: Tunnel | None = None
+    gateway: GatewayEnd | None = None
     containers: tuple[str, ...] = field(default=(), compare=False)
 
     @property

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.support.examples import share_of
 from tests.support.netns import require_root
 
-from neti.cli.config import config_group, describe
+from neti.cli.config import config_group, describe, summary
 from neti.config import json_schema, load
 from neti.errors import ConfigError
 from neti.model import Encrypt, Reach, Site
@@ -27,6 +27,7 @@ from neti.oneshot import encrypting
 
 DATA = Path(__file__).parents[2] / "data"
 LOCAL = "registry: embedded:/var/lib/neti/registry.db\n"
+BY_GW = "{reached_by: gateway, gateways: [gw-1], encrypt: prefer}"
 ENCRYPTED = "sites: {ec2: {encrypt: prefer}}\n"
 SECRET = "wJalrXUtnFEMI+nobodys/bPxRfiCYEXAMPLEKEY"
 
@@ -326,7 +327,7 @@ def test_everything_wrong_is_listed_with_its_line(refused: Refused) -> None:
         ("sites: {EC2: {}}\n", "sites.EC2: the text 'EC2': expected a site name"),
         ("sites: {ec2: 5}\n", "a mapping such as {private"),
         ("sites: {ec2: {vpc_ids: [sg-1]}}\n", "a VPC id"),
-        ("sites: {ec2: {reached_by: tunnel}}\n", "expected public or private"),
+        ("sites: {ec2: {reached_by: tunnel}}\n", "public, private or gateway"),
         ("sites: {ec2: {private: ['2001:db8::/32']}}\n", "an IPv4 CIDR"),
         ("sites: {a: {vpc_ids: [vpc-1]}, b: {vpc_ids: [vpc-1]}}\n", "it in one site only"),
         ("site: dc\n", "one of the sites: ec2, vpc"),
@@ -375,6 +376,36 @@ def test_everything_wrong_is_listed_with_its_line(refused: Refused) -> None:
         ("sites: {ec2: {encrypt: required}}\n", "sites.ec2.encrypt: the text 'required'"),
         ("sites: {ec2: {encrypt: }}\n", "off, prefer or require"),
         ("sites: {ec2: {encrypt: require}}\n", "because an embedded registry has no TLS"),
+        (
+            "sites: {ec2: {reached_by: gateway, encrypt: prefer}}\n",
+            "sites.ec2.reached_by: the text 'gateway': expected gateways beside it",
+        ),
+        (
+            "sites: {ec2: {gateways: [gw-1, gw-2], encrypt: prefer}}\n",
+            "sites.ec2.gateways: gw-1, gw-2: expected reached_by: gateway beside it",
+        ),
+        (
+            "sites: {ec2: {gateways: [gw-1], reached_by: gateway}}\n",
+            "expected encrypt: require (or prefer) beside it",
+        ),
+        ("sites: {ec2: {gateways: [gw/1]}}\n", "sites.ec2.gateways[0]: the text 'gw/1': expected"),
+        ("sites: {ec2: {gateways: gw-1}}\n", "a list"),
+        (
+            f"sites: {{ec2: {BY_GW}, vpc: {BY_GW}}}\n",
+            "sites.vpc.gateways[0]: gw-1: expected it in one site only (it is in ec2 too)",
+        ),
+        (
+            f"sites: {{ec2: {BY_GW}}}\noverlay_subnet: 192.168.0.0/17\n",
+            "192.168.0.0/17, which has 32768 addresses: expected at most 16384",
+        ),
+        (
+            f"sites: {{ec2: {BY_GW}}}\ntunnel_port: 20000\n",
+            "tunnel_port: the number 20000: expected a port outside 16384-32767",
+        ),
+        (
+            f"site: ec2\nsites: {{ec2: {BY_GW}}}\nidentity: {{id: gw-1, private: 10.0.0.5}}\n",
+            "identity.id: gw-1, a gateway of site ec2: expected public beside it",
+        ),
         ("tunnel_port: 0\n", "a whole number from 1 to 65535"),
         (f"{ENCRYPTED}tunnel_port: 22\n", "a port other than that of ssh_port"),
         (f"{ENCRYPTED}tunnel_port: 7077\n", "a port other than that of verify_port"),
@@ -434,6 +465,27 @@ def test_encryption_is_required_only_with_keys_that_nobody_can_replace(
     assert "write registry_tls first" in line
     tls = "registry_tls: {ca: /a, cert: /b, key: /c}\n"
     assert load_text(text + tls, registry="").sites["ec2"].encrypt is Encrypt.REQUIRE
+
+
+def test_gateways_are_used_only_with_keys_that_nobody_can_replace(
+    load_text: Load, refused: Refused
+) -> None:
+    """Otherwise a gateway could be sent what is encrypted for a key of its own."""
+    text = f"zk_hosts: {{ec2: [10.0.0.5]}}\nsites: {{ec2: {BY_GW}}}\n"
+    (line,) = refused(text, registry="")
+    assert "sites.ec2.reached_by: the text 'gateway': expected public or private" in line
+    assert "write registry_tls first" in line
+    site = load_text(f"{text}registry_tls: {{ca: /a, cert: /b, key: /c}}\n", registry="").sites
+    assert site["ec2"].reached_by is Reach.GATEWAY
+    assert site["ec2"].gateways == ("gw-1",)
+
+
+def test_check_says_which_sites_are_reached_by_gateways(load_text: Load) -> None:
+    settings = load_text(f"sites: {{ec2: {BY_GW}, vpc: {{}}}}\n")
+    (line,) = [line for line in describe(settings) if "gateways" in line]
+    assert "ec2 by gw-1; UDP ports 16384-32767" in line
+    assert summary(settings)["sites"]["ec2"]["gateways"] == ["gw-1"]
+    assert not [line for line in describe(load_text("sites: {a: {}}\n")) if "gateways" in line]
 
 
 @pytest.mark.parametrize(

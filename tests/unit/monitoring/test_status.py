@@ -87,6 +87,7 @@ DOCUMENT: dict[str, Any] = {
     "site": "ec2",
     "private": "10.0.0.1",
     "public": None,
+    "gateway": None,
     "more": ["2001:db8::1"],
     "overlay": "192.168.0.1",
     "entry": "1.web-1",

@@ -9,7 +9,8 @@ from typing import Final
 import pytest
 
 from neti.model.gateways import GatewayPorts
-from neti.ruleset.policy_gateway import GatewayEnd, gateway_chains, gateway_sets
+from neti.ruleset.policy_gateway import gateway_chains, gateway_sets
+from neti.ruleset.surroundings import GatewayEnd
 
 PORTS: Final = GatewayPorts(IPv4Network("192.168.0.0/18"), 51820)
 BEHIND: Final = GatewayEnd(

@@ -38,7 +38,7 @@ STRUCTURE: Final = Structure(
 
 # With the sets that not every structure has.
 EVERY_SET: Final = Structure(
-    (*STRUCTURE.sets, *((f"set {where}", "type ipv4_addr") for where in OPTIONAL)),
+    (*STRUCTURE.sets, *((f"{'map' if w in MAPS else 'set'} {w}", "") for w in OPTIONAL)),
     STRUCTURE.chains,
 )
 

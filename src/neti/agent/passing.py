@@ -1,0 +1,106 @@
+"""The agent's part in gateways: this host's rules, forwarding where it is one, and what is wrong.
+
+Who goes through which gateway is an element, and decided with the members (``Membership``).
+
+Must never do: let the kernel forward before the table is there that says what, or while Neti is
+down.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from neti import log
+from neti.agent.core import Core
+from neti.errors import DataplaneError
+from neti.ruleset.surroundings import GatewayEnd, Surroundings
+from neti.words import some
+
+_CUT_OFF: Final = (
+    "hosts there without a public address of their own are cut off from other sites, unless a "
+    "lost one still passes on"
+)
+
+
+class Passing:
+    """Not thread-safe: the loop's thread owns it."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._uplinks: tuple[str, ...] = ()
+        self._told: tuple[object, ...] = ()
+        self._forwarding: tuple[str, ...] = ()  # as it was last left
+        self._end: GatewayEnd | None = None  # what the table's rules are for, or are to be
+
+    def prepare(self, around: Surroundings) -> Surroundings:
+        """What the rules have to know of this host's part. Raises DataplaneError."""
+        self._uplinks = around.uplinks
+        self._end = self._wished()
+        return replace(around, gateway=self._end)
+
+    def follow(self) -> None:
+        """Members as they are now. Another part in the rules takes a full look."""
+        core = self._core
+        gateways = core.members.gateways
+        told = (gateways, gateways.version, core.members.known)
+        if core.down.asked or told == self._told:
+            return
+        self._told = told
+        self._name_what_is_wrong()
+        try:
+            wished = self._wished()
+        except DataplaneError:
+            return  # a full look says so
+        if wished != self._end:
+            self._end = wished
+            core.soon("resync")
+
+    def _wished(self) -> GatewayEnd | None:
+        try:
+            return self._core.members.gateways.end(self._uplinks)
+        except ValueError as error:
+            raise DataplaneError(f"this host cannot be a gateway: {error}") from error
+
+    # --- forwarding ---
+
+    def forward(self) -> str:
+        """The kernel has the whole table. Returns what was not as it was left; empty: all was."""
+        core, door = self._core, self._core.out.forwarding
+        if door is None or core.down.asked:
+            return ""
+        end = self._end
+        wanted = end.uplinks if end is not None and end.uplinks is not None else ()
+        before, self._forwarding = self._forwarding, wanted
+        try:
+            switched = door.follow(wanted)
+        except DataplaneError as error:
+            core.problems.set("forwarding", f"this host cannot be a gateway as it is: {error}")
+            log.error("forwarding", what=str(error))
+            return ""
+        core.problems.clear("forwarding")
+        if not switched:
+            return ""
+        log.info("forwarding", on=some(switched))
+        return f"forwarding of {some(switched)}" if before == wanted else ""
+
+    def take_out(self) -> None:
+        """``neti down``. Raises DataplaneError."""
+        self._forwarding = ()
+        if self._core.out.forwarding is not None:
+            self._core.out.forwarding.put_back()
+
+    # --- what is wrong ---
+
+    def _name_what_is_wrong(self) -> None:
+        core = self._core
+        members = core.members.fleet.members
+        without = core.members.gateways.without(members) if core.members.known else {}
+        if not without and "gateways_gone" not in core.problems:
+            return
+        core.problems.clear("gateways_gone")
+        for site, faults in without.items():
+            each = ", ".join(f"{one} {why}" for one, why in faults.items())
+            core.problems.set(
+                "gateways_gone",
+                f"site {site} has no gateway that is known to work ({each}): {_CUT_OFF}",
+                subject=site,
+            )

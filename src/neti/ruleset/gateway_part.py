@@ -1,0 +1,255 @@
+"""What gateways mean to one host: elements, its peers' endpoints, its part in the rules. Pure.
+
+A gateway counts as alive while it is a member that is registered. So one that is dead is noticed
+when its session ends.
+
+Must never do: change the address at which this host's WireGuard has its peers while that one will
+do, whoever comes and goes.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Final
+
+from neti.model import Host, Member, Reach
+from neti.model.gateways import Gateway, GatewayPorts
+from neti.model.settings import Settings
+from neti.ruleset.gateways import HostMaps, Passage, Way, chosen
+from neti.ruleset.objects import SetName
+from neti.ruleset.peers import Endpoint
+from neti.ruleset.reach import Element, by_gateways, uses_gateways
+from neti.ruleset.surroundings import GatewayEnd
+
+_UDP: Final = "17"  # of all protocols, the one that gateways pass on
+
+
+class GatewayPart:
+    """Not thread-safe: who owns the membership owns it."""
+
+    def __init__(self, settings: Settings, host: Host) -> None:
+        self.used = uses_gateways(settings.sites, host.site)
+        self._settings, self._host = settings, host
+        self._named = {name: site.gateways for name, site in settings.sites.items()}
+        self._gateways = frozenset(one for ids in self._named.values() for one in ids)
+        self._ports = (
+            GatewayPorts(settings.overlay_subnet, settings.tunnel_port) if self.used else None
+        )
+        self.version = 0  # counts what was told
+        self._passage: Passage | None = None  # None: this host's own overlay address is not known
+        self._maps = HostMaps()
+        self._live: frozenset[str] = frozenset()
+        self._own: Member | None = None
+        self._wanted: frozenset[Element] = frozenset()
+        self._endpoints: Mapping[str, Endpoint | None] = {}
+
+    def succeed(self, before: "GatewayPart") -> None:
+        """Keep what WireGuard's peers have, as far as it will do."""
+        self._maps = before._maps
+
+    # --- what is told ---
+
+    def renew(
+        self,
+        members: Mapping[str, Member],
+        lost: Callable[[str], bool],
+        overlay: IPv4Address | None,
+        *,
+        changed: bool,
+    ) -> bool:
+        """The fleet as it is now. ``changed``: of ``members``, since the last call. Returns whether
+        anything is to be told of it."""
+        if not self.used:
+            return False
+        live = frozenset(
+            one
+            for one in self._gateways
+            if one == self._host.id or (one in members and not lost(one))
+        )
+        own = self._as_member(overlay)
+        if not changed and live == self._live and own == self._own:
+            return False
+        self.version += 1
+        self._live, self._own = live, own
+        self._passage = self._passed(members, own)
+        return True
+
+    def _as_member(self, overlay: IPv4Address | None) -> Member | None:
+        """What the registry says of this host changes nothing here."""
+        host = self._host
+        if overlay is None or overlay not in self._settings.overlay_subnet:
+            return None
+        return Member(
+            id=host.id, site=host.site, private=host.private, public=host.public, overlay=overlay
+        )
+
+    def _passed(self, members: Mapping[str, Member], own: Member | None) -> Passage | None:
+        if own is None or self._ports is None:
+            return None
+        others = (one for one in members.values() if one.id != own.id)
+        sites, named = self._settings.sites, self._named
+        passage = Passage((own, *others), sites, named, self._live, self._ports)
+        self._maps = _kept(self._maps, passage.at_host(self._host))
+        return passage
+
+    # --- what comes of it ---
+
+    def take(self, members: Collection[Member]) -> tuple[set[Element], set[Element], set[str]]:
+        """Elements that are wished for no more, and those that are from now on; and the ids of the
+        members that WireGuard has elsewhere from now on."""
+        wanted = frozenset(self._elements())
+        gone, new = set(self._wanted - wanted), set(wanted - self._wanted)
+        endpoints = {one.id: self.endpoint(one) for one in members}
+        before, self._endpoints, self._wanted = self._endpoints, endpoints, wanted
+        moved = {id for id, at in endpoints.items() if before.get(id) != at}
+        return gone, new, moved
+
+    def _elements(self) -> Iterator[Element]:
+        if self._passage is None:
+            return
+        maps = self._maps
+        yield from (Element("gateways", str(one)) for one in maps.gateways)
+        if maps.near is not None:
+            yield Element("gateway_near", _UDP, str(maps.near))
+        yield from _each("gateway_far", maps.far)
+        for gateway in self._passage.gateways(self._host.site):
+            if gateway.id == self._host.id:
+                more = self._passage.at_gateway(gateway)
+                yield from _each("gateway_inside", more.inside)
+                yield from _each("gateway_own", more.own)
+                yield from _each("gateway_direct", more.direct)
+                yield from _each("gateway_public", more.public)
+
+    def end(self, uplinks: tuple[str, ...]) -> GatewayEnd | None:
+        """This host's part in the rules. ``uplinks``: its interfaces to the outside. None: it has
+        none. Raises ValueError where nft cannot name them."""
+        if self._passage is None or self._ports is None:
+            return None
+        return GatewayEnd(
+            ports=self._ports,
+            private=self._host.private,
+            via=self._maps.via,
+            behind=self._maps.behind,
+            uplinks=uplinks if self.is_gateway else None,
+        )
+
+    @property
+    def is_gateway(self) -> bool:
+        own = self._passage.gateways(self._host.site) if self._passage is not None else ()
+        return any(one.id == self._host.id for one in own)
+
+    def endpoint(self, member: Member) -> Endpoint | None:
+        """Where this host's WireGuard has it; None: nowhere, or they do not encrypt."""
+        if self._passage is None or member.id == self._host.id:
+            return None
+        return self._passage.endpoint(self._host, member, self._maps.via)
+
+    def way(self, member: Member) -> Way | None:
+        """None: no gateway is asked of the way to it."""
+        return self._passage.way(self._host, member) if self._passage is not None else None
+
+    def through(self, member: Member) -> tuple[str, ...]:
+        """The ids of the gateways by which what is sent to it goes, in order. The second one is
+        chosen by the first, which may believe in others than this host does."""
+        if self.way(member) is not Way.GATEWAY:
+            return ()
+        found = (self._gateway_of(one) for one in (self._own, member))
+        return tuple(one.id for one in found if one is not None)
+
+    def _gateway_of(self, one: Member | None) -> Gateway | None:
+        """None: it has a public address of its own, or its site has no gateway."""
+        if one is None or self._passage is None or self._passage.is_open(one):
+            return None
+        return chosen(one.overlay, self._passage.gateways(one.site), self._live)
+
+    def own_gateway(self) -> str | None:
+        """Of this host, if it is behind any."""
+        found = self._gateway_of(self._own)
+        return found.id if found is not None else None
+
+    def reached_at(self, member: Member) -> IPv4Address | None:
+        """Where packets to it go first, from site to site; None: nowhere."""
+        match self.way(member):
+            case Way.DIRECT:
+                return member.public
+            case Way.GATEWAY:
+                mine, its = self._gateway_of(self._own), self._gateway_of(member)
+                if mine is not None:
+                    return mine.private
+                return its.public if its is not None else None
+            case _:
+                return None
+
+    # --- what is wrong ---
+
+    def without(self, members: Mapping[str, Member]) -> dict[str, dict[str, str]]:
+        """Sites of which no gateway can be used, with what is wrong of each. Only such with
+        members that need one."""
+        passage = self._passage
+        if passage is None:
+            return {}
+        needing = {one.site for one in members.values() if not passage.is_open(one)}
+        if self._own is not None and not passage.is_open(self._own):
+            needing.add(self._own.site)
+        found, sites = {}, self._settings.sites
+        for name, site in sites.items():
+            asked = any(by_gateways(site, other) for other in sites.values())
+            if site.reached_by is not Reach.GATEWAY or name not in needing or not asked:
+                continue
+            usable = {one.id for one in passage.gateways(name)} & self._live
+            if not usable:
+                found[name] = {one: self._fault(one, name, members) for one in site.gateways}
+        return found
+
+    def useless(self, members: Mapping[str, Member]) -> dict[str, str]:
+        """Gateways that cannot be used, and why."""
+        found = {}
+        for name, ids in self._named.items() if self._passage is not None else ():
+            usable = {one.id for one in self._passage.gateways(name)} if self._passage else set()
+            for one in ids:
+                if one not in usable or one not in self._live:
+                    found[one] = self._fault(one, name, members)
+        return found
+
+    def _fault(self, host_id: str, site: str, members: Mapping[str, Member]) -> str:
+        member = self._own if host_id == self._host.id else members.get(host_id)
+        if member is None:
+            return "is not a member"
+        if member.site != site:
+            return f"is in site {member.site}"
+        if member.public is None:
+            return "has no public address"
+        if host_id not in self._live:
+            return "is lost"
+        return f"shares its public address {member.public} with another gateway"
+
+
+def gateways_of(members: Mapping[str, Member], settings: Settings) -> dict[str, str]:
+    """By host id the gateway by which other sites reach it, if all that are members are alive.
+    Only of hosts that are behind one."""
+    sites = settings.sites
+    named = {name: site.gateways for name, site in sites.items()}
+    if not any(named.values()):
+        return {}
+    ports = GatewayPorts(settings.overlay_subnet, settings.tunnel_port)
+    passage = Passage(members.values(), sites, named, members.keys(), ports)
+    found = {
+        one.id: chosen(one.overlay, passage.gateways(one.site), members.keys())
+        for one in members.values()
+        if not passage.is_open(one)
+    }
+    return {host_id: one.id for host_id, one in found.items() if one is not None}
+
+
+def _kept(before: HostMaps, now: HostMaps) -> HostMaps:
+    """With the former ``via``, if this host is still on the same side of gateways: its peers then
+    have the endpoints that they had. Any address will do to which a route leads."""
+    if before.via is None or before.behind != now.behind:
+        return now
+    return replace(now, via=before.via)
+
+
+def _each(
+    where: SetName, held: Mapping[int, IPv4Address] | Mapping[IPv4Address, int]
+) -> Iterator[Element]:
+    return (Element(where, str(key), str(value)) for key, value in held.items())

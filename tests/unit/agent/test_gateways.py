@@ -1,0 +1,324 @@
+"""Hosts behind gateways, by agents with kernels and devices in memory."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+from tests.support.agents import Box, World, world
+from tests.unit.agent.test_agent import session_of
+from tests.unit.agent.test_roads import kernel, key, overlay, road, shake
+
+from neti.dataplane.forwarding import Forwarding
+from neti.errors import DataplaneError
+from neti.model import Encrypt, Reach, Road, Site
+from neti.model.wireguard_key import PublicKey
+from neti.ruleset.objects import GATEWAY_SETS, OPTIONAL
+from neti.ruleset.peers import Endpoint
+
+FIRST = 16384
+GATEWAYS = ("gateway_inside", "gateway_own", "gateway_direct", "gateway_public")
+
+
+class FakeInterfaces:
+    def __init__(self) -> None:
+        self.on: dict[str, bool] = {"eth0": False}
+        self.refused = ""
+
+    def forwards(self, name: str) -> bool | None:
+        return self.on.get(name)
+
+    def forward(self, name: str, on: bool) -> None:
+        if self.refused:
+            raise DataplaneError(self.refused)
+        self.on[name] = on
+
+
+@pytest.fixture(name="there")
+def _there(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        made.sites = {
+            name: Site(
+                name=name,
+                private=(IPv4Network("10.0.0.0/16"),),
+                reached_by=Reach.GATEWAY,
+                gateways=(f"{name}-1", f"{name}-2"),
+                encrypt=Encrypt.PREFER,
+            )
+            for name in ("ec2", "vpc")
+        }
+        yield made
+
+
+def hidden(there: World, number: int, site: str) -> Box:
+    """One without a public address."""
+    box = there.box(number, site)
+    box.host = replace(box.host, public=None)
+    return box
+
+
+def gateway(there: World, number: int, site: str) -> tuple[Box, FakeInterfaces]:
+    box, interfaces = there.box(number, site), FakeInterfaces()
+    box.forwarding = Forwarding(there.folder / box.host.id, interfaces)
+    (there.folder / box.host.id).mkdir(exist_ok=True)
+    return box, interfaces
+
+
+@pytest.fixture(name="boxes")
+def _boxes(there: World) -> dict[str, Box]:
+    """Two gateways in ec2, one in vpc, one host behind them in each, and an open one."""
+    made = {
+        "gw": gateway(there, 1, "ec2")[0],
+        "gw2": gateway(there, 2, "ec2")[0],
+        "far": gateway(there, 1, "vpc")[0],
+        "a": hidden(there, 11, "ec2"),
+        "b": hidden(there, 11, "vpc"),
+        "open": there.box(21, "vpc"),
+    }
+    for box in made.values():
+        box.start()
+    there.settle()
+    there.pass_time(1.0)
+    return made
+
+
+def port(box: Box) -> str:
+    return str(FIRST + int(IPv4Address(overlay(box))) - int(IPv4Address("192.168.0.0")))
+
+
+def endpoint(box: Box, to: Box) -> str | None:
+    device = box.tunnel.wireguard.device()
+    assert device is not None
+    found = device.peers[key(to)].peer.endpoint
+    return str(found) if found is not None else None
+
+
+def endpoints(box: Box) -> dict[PublicKey, Endpoint | None]:
+    device = box.tunnel.wireguard.device()
+    assert device is not None
+    return {one: state.peer.endpoint for one, state in device.peers.items()}
+
+
+def chains(box: Box) -> set[str]:
+    return {name for name in box.dataplane.read().chain_names if name.startswith("gateway_")}
+
+
+def test_a_host_behind_holds_one_gateway_and_a_gateway_holds_the_fleet(
+    boxes: dict[str, Box],
+) -> None:
+    a, b, gw, gw2, far = (boxes[name] for name in ("a", "b", "gw", "gw2", "far"))
+    assert a.elements("gateways") == {"10.0.0.1": "", "10.0.0.2": ""}
+    assert a.elements("gateway_near").keys() == {"17"}
+    assert a.elements("gateway_near")["17"] in ("10.0.0.1", "10.0.0.2")
+    assert not any(a.elements(where) for where in GATEWAYS)
+    for one in (gw, gw2):
+        assert one.elements("gateways") == {str(far.host.public): ""}
+        assert one.elements("gateway_inside") == {port(a): "10.0.0.11"}
+        assert one.elements("gateway_own") == {"10.0.0.11": port(a)}
+        assert one.elements("gateway_far") == {port(b): str(far.host.public)}
+        outside = {port(far): "203.0.113.1", port(boxes["open"]): "203.0.113.21"}
+        assert one.elements("gateway_direct") == outside
+        assert one.elements("gateway_public") == {to: by for by, to in outside.items()}
+    assert chains(a) == {"gateway_to", "gateway_in"}
+    assert chains(boxes["open"]) == {"gateway_to", "gateway_in"}
+    assert "gateway_relayed" in chains(gw)
+
+
+def test_peers_are_at_one_address_each_by_its_port(boxes: dict[str, Box]) -> None:
+    a, b, far, opened = (boxes[name] for name in ("a", "b", "far", "open"))
+    for to in (b, far, opened):
+        assert endpoint(a, to) == f"10.0.0.1:{port(to)}"
+    assert endpoint(opened, a) == f"198.51.100.1:{port(a)}"
+    assert endpoint(opened, boxes["gw"]) == "198.51.100.1:51820"
+
+
+def test_nothing_goes_in_the_clear_not_even_before_the_first_handshake(
+    there: World, boxes: dict[str, Box]
+) -> None:
+    a, b = boxes["a"], boxes["b"]
+    assert not a.running.core.members.requires
+    assert road(a, b) is Road.REQUIRED
+    assert kernel(a, b) == {"tunneled", "tunnel_peers"}
+    shake(there, a, b)
+    assert kernel(a, b) == {"tunneled", "tunnel_peers"}
+    b.tunnel.road.vanish()
+    b.tunnel.wireguard.failing = DataplaneError("no more devices")
+    b.running.kernel.resync("test")
+    there.pass_time(1.0)
+    assert kernel(b, a) == set()
+
+
+def test_a_gateway_that_is_lost_is_no_ones_choice_and_no_peer_changes(
+    there: World, boxes: dict[str, Box]
+) -> None:
+    a, b, gw, gw2, far = (boxes[name] for name in ("a", "b", "gw", "gw2", "far"))
+    near = a.elements("gateway_near")["17"]
+    dies, stays = (gw, gw2) if near == "10.0.0.1" else (gw2, gw)
+    before = [endpoints(one) for one in (a, b, far)]
+    dies.stop()
+    there.server.expire(session_of(dies))
+    there.pass_time(1.0)
+    assert a.elements("gateway_near") == {"17": str(stays.host.private)}
+    assert far.elements("gateway_far")[port(a)] == str(stays.host.public)
+    assert [endpoints(one) for one in (a, b, far)] == before
+    note = f"{dies.host.id} is named as a gateway and cannot be used: it is lost"
+    assert note in a.status()["notes"]
+    assert "gateways_gone" not in a.problems()
+
+
+def test_via_stays_when_the_first_gateway_goes_for_good(
+    there: World, boxes: dict[str, Box]
+) -> None:
+    a, b, gw = boxes["a"], boxes["b"], boxes["gw"]
+    gw.ask("leave")
+    there.pass_time(1.0)
+    assert "ec2-1" not in a.running.core.members.fleet.members
+    assert a.elements("gateways") == {"10.0.0.2": ""}
+    assert a.elements("gateway_near") == {"17": "10.0.0.2"}
+    assert endpoint(a, b) == f"10.0.0.1:{port(b)}"
+    before = a.dataplane.read().structure
+    a.running.kernel.resync("test")
+    assert a.dataplane.read().structure == before
+
+
+def test_after_a_restart_peers_are_where_the_new_rules_have_them(
+    there: World, boxes: dict[str, Box]
+) -> None:
+    """A session would otherwise keep the former address for three minutes."""
+    a, b, gw = boxes["a"], boxes["b"], boxes["gw"]
+    shake(there, a, b)
+    gw.ask("leave")
+    there.pass_time(1.0)
+    a.stop()
+    a.start()
+    there.pass_time(1.0)
+    assert endpoint(a, b) == f"10.0.0.2:{port(b)}"
+    held = a.dataplane.read().structure
+    assert held is not None
+    assert "ip daddr 10.0.0.2 udp sport 51820" in held
+
+
+def test_without_a_gateway_it_is_said_on_both_sides(there: World, boxes: dict[str, Box]) -> None:
+    a, b, far = boxes["a"], boxes["b"], boxes["far"]
+    far.ask("leave")
+    there.pass_time(1.0)
+    for one in (a, b, boxes["gw"]):
+        said = one.problems()["gateways_gone"]
+        assert "site vpc has no gateway that is known to work" in said
+        assert "vpc-1 is not a member" in said
+    assert a.status()["members"]["unreachable"] == 1
+    assert a.status()["gateway"] in ("ec2-1", "ec2-2")
+    back, _ = gateway(there, 1, "vpc")
+    back.start()
+    there.pass_time(1.0)
+    assert "gateways_gone" not in a.problems()
+    assert "gateways_gone" not in b.problems()
+
+
+def test_what_another_program_takes_out_comes_back(there: World, boxes: dict[str, Box]) -> None:
+    gw = boxes["gw"]
+    held = {where: gw.elements(where) for where in GATEWAY_SETS}
+    assert gw.dataplane.table is not None
+    for where in GATEWAY_SETS:
+        gw.dataplane.table.elements.get(where, {}).clear()
+    gw.running.kernel.resync("test")
+    assert {where: gw.elements(where) for where in GATEWAY_SETS} == held
+
+
+def test_only_a_gateway_forwards_and_down_takes_it_back(there: World) -> None:
+    box, interfaces = gateway(there, 1, "ec2")
+    other = there.box(3, "ec2")
+    others = FakeInterfaces()
+    other.forwarding = Forwarding(there.folder, others)
+    for one in (box, other):
+        one.start()
+    there.settle()
+    assert interfaces.on["eth0"]
+    assert not others.on["eth0"]
+    interfaces.on["eth0"] = False
+    box.running.kernel.look_at_network()
+    assert interfaces.on["eth0"]
+    assert box.status()["drift"]["repairs"] == 1
+    box.ask("down")
+    assert not interfaces.on["eth0"]
+    box.running.kernel.audit()
+    assert not interfaces.on["eth0"]
+    box.ask("up")
+    assert interfaces.on["eth0"]
+    interfaces.refused = "Operation not permitted"
+    interfaces.on["eth0"] = False
+    box.running.kernel.look_at_network()
+    assert "Operation not permitted" in box.problems()["forwarding"]
+    interfaces.refused = ""
+    box.running.kernel.look_at_network()
+    assert "forwarding" not in box.problems()
+
+
+def test_a_reload_turns_gateways_on_and_off(there: World) -> None:
+    gateways = dict(there.sites)
+    there.sites = {
+        name: replace(site, reached_by=Reach.PUBLIC, gateways=()) for name, site in gateways.items()
+    }
+    box, interfaces = gateway(there, 1, "ec2")
+    box.start()
+    far = there.started(2, "vpc")
+    shake(there, box, far)
+    assert road(box, far) is Road.PREFERRED
+    assert box.dataplane.read().missing == GATEWAY_SETS
+    assert not chains(box)
+    before = box.settings
+    for settings, on in ((replace(before, sites=gateways), True), (before, False)):
+        box.new_settings = settings
+        assert "error" not in box.ask("reload")
+        there.pass_time(1.0)
+        assert bool(chains(box)) is on
+        assert box.dataplane.read().missing == (frozenset() if on else GATEWAY_SETS)
+        assert interfaces.on["eth0"] is on
+    assert not box.dataplane.read().missing & (OPTIONAL - GATEWAY_SETS)
+
+
+def test_a_link_needs_no_gateway_whichever_side_says_it(there: World) -> None:
+    there.sites["vpc"] = replace(there.sites["vpc"], reached_by=Reach.PRIVATE, gateways=())
+    a, b = hidden(there, 11, "ec2"), hidden(there, 11, "vpc")
+    b.host = replace(b.host, private=IPv4Address("10.0.0.12"))
+    for one in (a, b):
+        one.start()
+    there.pass_time(1.0)
+    assert endpoint(a, b) == "10.0.0.12:51820"
+    assert endpoint(b, a) == "10.0.0.11:51820"
+    assert b.elements("overlay")[overlay(a)] == "10.0.0.11"
+    assert "gateways_gone" not in a.problems()
+
+
+def test_who_shares_a_public_address_goes_behind_the_gateway(
+    there: World, boxes: dict[str, Box]
+) -> None:
+    """It and everybody who has it as a peer, at once."""
+    gw, opened = boxes["gw"], boxes["open"]
+    assert endpoint(gw, opened) == "203.0.113.21:51820"
+    rules = opened.dataplane.read().structure or ""
+    assert "@gateway_far" in rules
+    other = there.box(22, "vpc")
+    other.host = replace(other.host, public=opened.host.public)
+    other.start()
+    there.pass_time(1.0)
+    assert endpoint(gw, opened) == f"203.0.113.1:{port(opened)}"
+    assert endpoint(opened, gw) == f"10.0.0.1:{port(gw)}"
+    rules = opened.dataplane.read().structure or ""
+    assert "@gateway_near" in rules
+    assert "@gateway_far" not in rules.partition("chain ")[2]
+    assert boxes["far"].elements("gateway_inside").keys() >= {port(opened), port(other)}
+
+
+def test_down_that_cannot_end_forwarding_says_so(there: World) -> None:
+    box, interfaces = gateway(there, 1, "ec2")
+    box.start()
+    there.settle()
+    interfaces.refused = "Operation not permitted"
+    request = box.ask("down")
+    assert "Operation not permitted" in str(request)
+    assert box.dataplane.read().structure is None
+    interfaces.refused = ""
+    box.ask("down")
+    assert not interfaces.on["eth0"]

@@ -1,0 +1,104 @@
+"""Forwarding of a gateway's interfaces, whoever is killed or changes it meanwhile."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from neti.dataplane.forwarding import Forwarding
+from neti.errors import DataplaneError
+
+
+class FakeInterfaces:
+    """``dies``: before the change of this interface."""
+
+    def __init__(self, **on: bool) -> None:
+        self.on = on
+        self.dies = ""
+
+    def forwards(self, name: str) -> bool | None:
+        return self.on.get(name)
+
+    def forward(self, name: str, on: bool) -> None:
+        if name == self.dies:
+            raise KeyboardInterrupt
+        if name in self.on:
+            self.on[name] = on
+
+
+@pytest.fixture
+def kernel() -> FakeInterfaces:
+    return FakeInterfaces(eth0=False, eth1=True, eth2=False)
+
+
+@pytest.fixture
+def boot(tmp_path: Path) -> Path:
+    (tmp_path / "boot_id").write_text("one\n")
+    return tmp_path / "boot_id"
+
+
+def made(tmp_path: Path, kernel: FakeInterfaces, boot: Path) -> Forwarding:
+    return Forwarding(tmp_path, kernel, boot)
+
+
+def test_only_what_was_switched_on_is_switched_back(
+    tmp_path: Path, kernel: FakeInterfaces, boot: Path
+) -> None:
+    door = made(tmp_path, kernel, boot)
+    assert door.missing(("eth0", "eth1", "gone")) == ("eth0",)
+    assert door.follow(("eth0", "eth1", "gone")) == ("eth0",)
+    assert kernel.on == {"eth0": True, "eth1": True, "eth2": False}
+    assert made(tmp_path, kernel, boot).put_back()
+    assert kernel.on == {"eth0": False, "eth1": True, "eth2": False}
+    assert not (tmp_path / "forwarding.json").exists()
+    assert not door.put_back()
+
+
+def test_an_uplink_that_is_none_any_more_forwards_no_more(
+    tmp_path: Path, kernel: FakeInterfaces, boot: Path
+) -> None:
+    door = made(tmp_path, kernel, boot)
+    door.follow(("eth0", "eth1"))
+    assert door.follow(("eth2",)) == ("eth2",)
+    assert kernel.on == {"eth0": False, "eth1": True, "eth2": True}
+    assert door.follow(()) == ()
+    assert kernel.on == {"eth0": False, "eth1": True, "eth2": False}
+
+
+def test_killed_between_the_note_and_the_change(
+    tmp_path: Path, kernel: FakeInterfaces, boot: Path
+) -> None:
+    """And the next one knows that it is ours, though somebody switched it on again meanwhile."""
+    kernel.dies = "eth2"
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path, kernel, boot).follow(("eth0", "eth2"))
+    kernel.dies = ""
+    made(tmp_path, kernel, boot).follow(("eth0", "eth2"))
+    assert kernel.on == {"eth0": True, "eth1": True, "eth2": True}
+    made(tmp_path, kernel, boot).put_back()
+    assert kernel.on == {"eth0": False, "eth1": True, "eth2": False}
+
+
+def test_after_a_reboot_what_is_on_is_the_machines_own(
+    tmp_path: Path, kernel: FakeInterfaces, boot: Path
+) -> None:
+    made(tmp_path, kernel, boot).follow(("eth0",))
+    boot.write_text("two\n")
+    assert not made(tmp_path, kernel, boot).put_back()
+    assert kernel.on["eth0"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"boot": "one"}', "\0"])
+def test_a_file_that_is_not_ours_is_named(
+    tmp_path: Path, kernel: FakeInterfaces, boot: Path, text: str
+) -> None:
+    (tmp_path / "forwarding.json").write_text(text)
+    with pytest.raises(DataplaneError, match="remove it"):
+        made(tmp_path, kernel, boot).follow(("eth0",))
+    assert not kernel.on["eth0"]
+
+
+def test_what_is_noted(tmp_path: Path, kernel: FakeInterfaces, boot: Path) -> None:
+    made(tmp_path, kernel, boot).follow(("eth0", "eth2"))
+    held = json.loads((tmp_path / "forwarding.json").read_text())
+    assert held == {"boot": "one", "on": ["eth0", "eth2"]}
