@@ -327,6 +327,7 @@ class Agent:
             "describe": self.registration.describing.look,
             "prove": self.following.proving.look,
             "roads": self.kernel.look_at_roads,
+            "gateways": self.roads.passing.follow,
         }
 
     def _list_settled(self) -> None:

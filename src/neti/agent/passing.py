@@ -12,9 +12,11 @@ from typing import Final
 from neti import log
 from neti.agent.core import Core
 from neti.errors import DataplaneError
+from neti.ruleset.gateway_part import GatewayPart
 from neti.ruleset.surroundings import GatewayEnd, Surroundings
 from neti.words import some
 
+_REST: Final = 19  # times as long as the reckoning took
 _CUT_OFF: Final = (
     "hosts there without a public address of their own are cut off from other sites, unless a "
     "lost one still passes on"
@@ -27,6 +29,8 @@ class Passing:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._uplinks: tuple[str, ...] = ()
+        self._of: GatewayPart | None = None
+        self._rests_until = 0.0
         self._told: tuple[object, ...] = ()
         self._forwarding: tuple[str, ...] = ()  # as it was last left
         self._end: GatewayEnd | None = None  # what the table's rules are for, or are to be
@@ -34,6 +38,7 @@ class Passing:
     def prepare(self, around: Surroundings) -> Surroundings:
         """What the rules have to know of this host's part. Raises DataplaneError."""
         self._uplinks = around.uplinks
+        self._renew()
         self._end = self._wished()
         return replace(around, gateway=self._end)
 
@@ -41,6 +46,10 @@ class Passing:
         """Members as they are now. Another part in the rules takes a full look."""
         core = self._core
         gateways = core.members.gateways
+        if not gateways.used and gateways is self._of:
+            return
+        self._of = gateways
+        self._renew()
         told = (gateways, gateways.version, core.members.known)
         if core.down.asked or told == self._told:
             return
@@ -53,6 +62,19 @@ class Passing:
         if wished != self._end:
             self._end = wished
             core.soon("resync")
+
+    def _renew(self) -> None:
+        """At once where a gateway is gone or this host is another; otherwise not for more than a
+        twentieth of the time: in a large fleet it takes long, and somebody always comes or goes."""
+        core, members = self._core, self._core.members
+        waits = core.now() < self._rests_until and members.gateways.version > 0
+        if waits and not members.gateways_are_due():
+            if members.gateways.noted:
+                core.timers.at("gateways", self._rests_until)
+            return
+        started = core.now()
+        members.pass_on()
+        self._rests_until = core.now() + (core.now() - started) * _REST
 
     def _wished(self) -> GatewayEnd | None:
         try:

@@ -49,7 +49,7 @@ class Reckoning:
         """Members that must be reached through the tunnel, and do not answer there. Who is lost
         does not answer anywhere."""
         members = self._core.members
-        if not (members.requires or members.gateways.used):
+        if not members.only_encrypted:
             return []
         return [
             host_id

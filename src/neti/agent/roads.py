@@ -283,7 +283,7 @@ class Roads:
         """There is no device, or it is not as it should be: nobody is reached by it."""
         core = self._core
         # Where encryption is required nobody is reached in the clear instead: that is critical.
-        mild = isinstance(error, DeviceMissing) and not core.members.requires
+        mild = isinstance(error, DeviceMissing) and not core.members.only_encrypted
         code = "encryption_missing" if mild else "encryption_device"
         other = {"encryption_missing": "encryption_device"}.get(code, "encryption_missing")
         if code not in core.problems:

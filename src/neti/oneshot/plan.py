@@ -167,6 +167,7 @@ class _ThisHost:
         loaded = rebased(self.loaded, self.steady)
         membership, seen, around, notes = _fleet(settings, loaded, self.steady.now())
         membership.take_changes()
+        membership.pass_on()
         enforcement = in_force(
             self.record(kernel),
             monotonic=self.clock.monotonic(),

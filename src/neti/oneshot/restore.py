@@ -110,6 +110,7 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         count = len(kernel.elements["overlay"])
         notes.append("no members are on disk, so those in the kernel stay")
     members.take_changes()
+    members.pass_on()
     enforcement = _in_force(settings, folder, loaded, kernel, notes, known=count > 0)
     members.elements.enforce(enforcement)
     members.require(enforcement.permanent and enforcement.require is None)

@@ -58,9 +58,8 @@ class Membership:
         self.gateways = GatewayPart(self.settings, self.host)
 
     @property
-    def watched(self) -> bool:
-        """Whether some members are reached by the encrypted road alone, so that it is looked at
-        often."""
+    def only_encrypted(self) -> bool:
+        """Whether some members are reached by the encrypted road alone, or not at all."""
         return self.requires or self.gateways.used
 
     @property
@@ -191,16 +190,21 @@ class Membership:
             ):
                 if member is not None:
                     self._tell(act, member)
-        self._touched.update(change.id for change in changes)
-        self._renew_gateways(changed=bool(changes))
+        touched = {change.id for change in changes}
+        self._touched |= touched
+        self.gateways.note(touched)
         return changes
 
-    def _renew_gateways(self, *, changed: bool) -> None:
-        fleet = self.fleet
-        lost = fleet.lost
-        if not self.gateways.renew(fleet.members, lost.__contains__, self.overlay, changed=changed):
+    def gateways_are_due(self) -> bool:
+        """Whether who is to be sent to, or this host's own part, is not what ``pass_on`` knew."""
+        return self.gateways.is_due(self.fleet.members, self.fleet.lost, self.overlay)
+
+    def pass_on(self) -> None:
+        """What gateways hold, as of the changes that were taken. Costs as much as there are
+        members."""
+        if not (self.gateways.noted or self.gateways_are_due()):
             return
-        gone, new, moved = self.gateways.take(fleet.members.values())
+        gone, new, moved = self.gateways.renew(self.fleet.members, self.fleet.lost, self.overlay)
         for one in gone:
             self.elements.unwant(one.where, one.key, one.value)
         for one in new:

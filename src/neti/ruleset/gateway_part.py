@@ -7,7 +7,7 @@ Must never do: change the address at which this host's WireGuard has its peers w
 do, whoever comes and goes.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Final
@@ -41,7 +41,8 @@ class GatewayPart:
         self._live: frozenset[str] = frozenset()
         self._own: Member | None = None
         self._wanted: frozenset[Element] = frozenset()
-        self._endpoints: Mapping[str, Endpoint | None] = {}
+        self._changed: set[str] = set()
+        self._mine: tuple[object, ...] = ()  # what the way to everybody depends on
 
     def succeed(self, before: "GatewayPart") -> None:
         """Keep what WireGuard's peers have, as far as it will do."""
@@ -49,30 +50,45 @@ class GatewayPart:
 
     # --- what is told ---
 
-    def renew(
-        self,
-        members: Mapping[str, Member],
-        lost: Callable[[str], bool],
-        overlay: IPv4Address | None,
-        *,
-        changed: bool,
+    @property
+    def noted(self) -> bool:
+        """Whether members have changed since the last ``renew``."""
+        return bool(self._changed)
+
+    def note(self, ids: Collection[str]) -> None:
+        """These members have changed."""
+        if self.used:
+            self._changed.update(ids)
+
+    def is_due(
+        self, members: Container[str], lost: Container[str], overlay: IPv4Address | None
     ) -> bool:
-        """The fleet as it is now. ``changed``: of ``members``, since the last call. Returns whether
-        anything is to be told of it."""
-        if not self.used:
-            return False
-        live = frozenset(
+        """Whether other gateways are alive, or this host is another, than at the last ``renew``."""
+        live, own = self._alive(members, lost), self._as_member(overlay)
+        return self.used and (live, own) != (self._live, self._own)
+
+    def renew(
+        self, members: Mapping[str, Member], lost: Container[str], overlay: IPv4Address | None
+    ) -> tuple[set[Element], set[Element], set[str]]:
+        """The fleet as it is now. Returns elements that are wished for no more, and those that are
+        from now on; and the ids of members that WireGuard may have elsewhere from now on."""
+        self.version += 1
+        self._live, self._own = self._alive(members, lost), self._as_member(overlay)
+        changed, self._changed = self._changed, set()
+        before, self._passage = self._passage, self._passed(members, self._own)
+        if self._passage is not None:
+            self._maps = _kept(self._maps, self._passage.at_host(self._host))
+        wanted = frozenset(self._elements())
+        gone, new = set(self._wanted - wanted), set(wanted - self._wanted)
+        self._wanted = wanted
+        return gone, new, changed | self._moved(members, before)
+
+    def _alive(self, members: Container[str], lost: Container[str]) -> frozenset[str]:
+        return frozenset(
             one
             for one in self._gateways
-            if one == self._host.id or (one in members and not lost(one))
+            if one == self._host.id or (one in members and one not in lost)
         )
-        own = self._as_member(overlay)
-        if not changed and live == self._live and own == self._own:
-            return False
-        self.version += 1
-        self._live, self._own = live, own
-        self._passage = self._passed(members, own)
-        return True
 
     def _as_member(self, overlay: IPv4Address | None) -> Member | None:
         """What the registry says of this host changes nothing here."""
@@ -87,22 +103,18 @@ class GatewayPart:
         if own is None or self._ports is None:
             return None
         others = (one for one in members.values() if one.id != own.id)
-        sites, named = self._settings.sites, self._named
-        passage = Passage((own, *others), sites, named, self._live, self._ports)
-        self._maps = _kept(self._maps, passage.at_host(self._host))
-        return passage
+        return Passage((own, *others), self._settings.sites, self._named, self._live, self._ports)
 
-    # --- what comes of it ---
-
-    def take(self, members: Collection[Member]) -> tuple[set[Element], set[Element], set[str]]:
-        """Elements that are wished for no more, and those that are from now on; and the ids of the
-        members that WireGuard has elsewhere from now on."""
-        wanted = frozenset(self._elements())
-        gone, new = set(self._wanted - wanted), set(wanted - self._wanted)
-        endpoints = {one.id: self.endpoint(one) for one in members}
-        before, self._endpoints, self._wanted = self._endpoints, endpoints, wanted
-        moved = {id for id, at in endpoints.items() if before.get(id) != at}
-        return gone, new, moved
+    def _moved(self, members: Mapping[str, Member], before: Passage | None) -> set[str]:
+        """Whoever is reached in another way, though nothing of its own has changed. Everybody, if
+        that is because of this host or of a site's first or last gateway."""
+        now, passage = self._maps.via, self._passage
+        served = passage.served if passage is not None else frozenset()
+        mine = (now, passage is not None and passage.is_open(self._host), served)
+        same, self._mine = mine == self._mine, mine
+        if before is None or passage is None or not same:
+            return set(members)
+        return {one for one, _ in before.opened.items() ^ passage.opened.items()}
 
     def _elements(self) -> Iterator[Element]:
         if self._passage is None:

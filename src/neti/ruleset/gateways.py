@@ -84,7 +84,7 @@ class Passage:
         live: Collection[str],
         ports: GatewayPorts,
     ) -> None:
-        every = sorted(members, key=lambda m: (m.overlay, m.id))
+        every = sorted(members, key=lambda m: m.id)
         self._members = {m.id: m for m in every if m.overlay in ports.subnet}
         self._sites, self._live, self._ports = sites, live, ports
         candidates = [
@@ -103,6 +103,16 @@ class Passage:
         self._gateways: dict[str, list[Gateway]] = {}
         for gateway in sorted(usable, key=lambda one: one.id):
             self._gateways.setdefault(gateway.site, []).append(gateway)
+
+    @property
+    def opened(self) -> Mapping[str, IPv4Address]:
+        """By id the public address of each open host."""
+        return self._open
+
+    @property
+    def served(self) -> frozenset[str]:
+        """Sites with a gateway."""
+        return frozenset(self._gateways)
 
     def gateways(self, site: str) -> tuple[Gateway, ...]:
         """Those that count, by id."""

@@ -14,6 +14,7 @@ from neti.dataplane.forwarding import Forwarding
 from neti.errors import DataplaneError
 from neti.model import Encrypt, Reach, Road, Site
 from neti.model.wireguard_key import PublicKey
+from neti.ruleset.desired import Membership
 from neti.ruleset.objects import GATEWAY_SETS, OPTIONAL
 from neti.ruleset.peers import Endpoint
 
@@ -322,3 +323,38 @@ def test_down_that_cannot_end_forwarding_says_so(there: World) -> None:
     interfaces.refused = ""
     box.ask("down")
     assert not interfaces.on["eth0"]
+
+
+def test_reckoning_takes_a_twentieth_of_the_time_at_most(
+    there: World, boxes: dict[str, Box], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a large fleet it takes long, and somebody always comes or goes. Not so where a gateway
+    is gone."""
+    gw, far = boxes["gw"], boxes["far"]
+    real, cost = Membership.pass_on, 0.5
+
+    def slow(members: Membership) -> None:
+        version = members.gateways.version
+        real(members)
+        if members.gateways.version > version and members is gw.running.core.members:
+            there.clock.advance(cost)
+
+    monkeypatch.setattr(Membership, "pass_on", slow)
+    first, second = hidden(there, 31, "ec2"), hidden(there, 32, "ec2")
+    first.start()
+    there.pass_time(0.3)
+    assert port(first) in gw.elements("gateway_inside")
+    second.start()
+    there.pass_time(1.0)
+    assert port(second) not in gw.elements("gateway_inside")
+    assert port(second) in boxes["gw2"].elements("gateway_inside")
+    far.stop()
+    there.server.expire(session_of(far))
+    there.pass_time(0.3)
+    assert "vpc-1 is lost" in gw.problems()["gateways_gone"]
+    third = hidden(there, 33, "ec2")
+    third.start()
+    there.pass_time(1.0)
+    assert port(third) not in gw.elements("gateway_inside")
+    there.pass_time(19 * cost)
+    assert port(third) in gw.elements("gateway_inside")
