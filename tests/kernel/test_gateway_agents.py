@@ -117,6 +117,9 @@ def test_hosts_without_a_public_address_reach_each_other(hosts: Hosts) -> None:
     assert "encrypted by gateway ec2-1," in verified["vpc-1"]
     assert "inside the site" in verified["ec2-1"]
     assert "none: reached by gateway ec2-1" in hosts[A].said("status")
+    listed = {line.split()[0]: line.split()[-1] for line in hosts[A].said("fleet").splitlines()}
+    assert listed["NAME"] == "GATEWAY"
+    assert [listed[one] for one in ("a", "b", "open")] == ["ec2-1", "vpc-1", "-"]
     assert "a gateway of its site, for 1 host behind it" in hosts[EC2_1].said("status")
     for one in (A, EC2_1, OPEN):
         planned = hosts[one].said("plan")  # ports of this test's servers, perhaps

@@ -24,6 +24,7 @@ from neti.dataplane.wireguard import DEVICE
 from neti.dataplane.wireguard.tunnel import Kind, WholeTunnel
 from neti.errors import DataplaneError, DeviceMissing
 from neti.model import Road
+from neti.model.gateways import PORTS
 from neti.model.wireguard_key import PrivateKey, PublicKey
 from neti.ruleset.desired import Membership
 from neti.ruleset.held_peers import overlay_of
@@ -326,11 +327,12 @@ class Roads:
         core, silent = self._core, self.silent()
         core.problems.clear("encryption_silent")
         if silent:
+            more = f", and ports {PORTS} to gateways" if core.members.gateways.used else ""
             core.problems.set(
                 "encryption_silent",
                 f"{counted(len(silent), 'member')} that must be reached by the encrypted road "
                 f"{'does' if len(silent) == 1 else 'do'} not answer there ({some(silent)}): "
-                f"open UDP port {core.settings.tunnel_port} between the sites, both ways; "
+                f"open UDP port {core.settings.tunnel_port} between the sites, both ways{more}; "
                 "neti verify ID",
             )
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from neti.agent.responder import SECONDS
 from neti.model import Road
+from neti.model.gateways import PORTS
 from neti.model.settings import Settings
 from neti.monitoring.status import Status
 from neti.oneshot.member_talk import Answer, NoAnswer
@@ -130,12 +131,16 @@ class _Verifying:
             return _cut_off(self.itself)
         said = explained(error, self.settings.verify_port)
         if road in _THROUGH and isinstance(error, TimeoutError):
-            said += (
-                f" through the tunnel: is UDP port {self.settings.tunnel_port} open between the "
-                "sites, both ways? If it is, 'neti status' and 'neti check' on both say more"
-            )
+            port = self.settings.tunnel_port
             if member["gateways"]:
-                said += f" It is reached {by_gateway(member['gateways'])}"
+                said += (
+                    f" through the tunnel, {by_gateway(member['gateways'])}: are UDP ports {PORTS} "
+                    f"open to gateways, and {port} to hosts?"
+                )
+            else:
+                said += (
+                    f" through the tunnel: is UDP port {port} open between the sites, both ways?"
+                )
         return said
 
     def _lost(self, result: Mapping[str, Any], loss: LargeLost) -> str:

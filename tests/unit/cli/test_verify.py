@@ -25,7 +25,16 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def members() -> list[dict[str, Any]]:
+    """As the agent tells of them."""
+    return [
+        {"id": name, "site": MEMBERS[name][0], "overlay": overlay, "road": MEMBERS[name][1]}
+        for overlay, name in ADDRESSES.items()
+    ]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: list[dict[str, Any]]) -> Run:
     """``carries``: what each road does."""
     path = tmp_path / "neti.yml"
     path.write_text(
@@ -37,10 +46,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         "  secret: {private: [10.0.3.0/24], public: [203.0.113.128/25], encrypt: prefer}\n"
     )
     itself = {"id": "me", "site": "here", **OWN, "version": "1", "registry": {"fresh": True}}
-    members = [
-        {"id": name, "site": MEMBERS[name][0], "overlay": overlay, "road": MEMBERS[name][1]}
-        for overlay, name in ADDRESSES.items()
-    ]
     answers = {"status": itself, "members": members}
     monkeypatch.setattr(client, "call", lambda _folder, what, **_: answers[what])
 
@@ -70,6 +75,15 @@ def test_each_line_names_the_road_and_the_last_one_counts_them(run: Run) -> None
         "4 of 4 members reached: 1 inside the site, 1 by public address, 1 by private link, "
         "1 encrypted"
     )
+
+
+def test_gateways_on_the_way_are_named(run: Run, members: list[dict[str, Any]]) -> None:
+    members[-1]["gateways"] = ["gw-1", "gw-2"]
+    hidden = run().splitlines()[3]
+    assert "encrypted by gateway gw-1, then gw-2, packets of 1500 bytes" in hidden
+    *others, last = run("--json")["results"]
+    assert last["gateways"] == ["gw-1", "gw-2"]
+    assert not any(one["gateways"] for one in others)
 
 
 def test_programs_are_told_the_same(run: Run) -> None:

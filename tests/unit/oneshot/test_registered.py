@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -13,7 +14,7 @@ from neti.fleet.admission import Admission
 from neti.fleet.entries import MAX_JUDGED
 from neti.fleet.fleet import Fleet
 from neti.identity.preflight import registry_addresses
-from neti.model import Member, Site, entry
+from neti.model import Member, Reach, Site, entry
 from neti.model.settings import Settings
 from neti.oneshot import registered
 from neti.registry import detail
@@ -130,3 +131,26 @@ def test_names_that_several_members_want_are_told(tmp_path: Path) -> None:
         )
     said = registered.contested_names(settings(tmp_path), registry)
     assert said == ["db is claimed by 2 hosts, so none of them is called so: a, b"]
+
+
+def test_hosts_are_listed_with_their_gateway(tmp_path: Path) -> None:
+    """Only those behind one; and none where no gateway is registered."""
+    sites = {
+        name: replace(site, reached_by=Reach.GATEWAY, gateways=(f"gw-{name}",))
+        for name, site in SITES.items()
+    }
+    asked = replace(settings(tmp_path), sites=MappingProxyType(sites))
+    server = MemoryServer()
+
+    def listed() -> dict[str, str | None]:
+        seen = registered.seen(asked, lambda _: nullcontext(MemoryRegistry(server)), lambda *_: [])
+        return {row["id"]: row["gateway"] for row in seen.rows()}
+
+    gateway = replace(member("gw-ec2", 9, 9), public=IPv4Address("198.51.100.9"))
+    for one in (*HONEST, gateway):
+        registry = MemoryRegistry(server)
+        registry.acquire(one.id, OVERLAY, prefer=one.overlay)
+        registry.register(host_id=one.id, name=entry.encode(one), data=b"", detail=b"")
+        if one is HONEST[-1]:
+            assert set(listed().values()) == {None}
+    assert listed() == {"a": "gw-ec2", "b": "gw-ec2", "c": None, "gw-ec2": None}

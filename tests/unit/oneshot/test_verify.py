@@ -94,7 +94,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
         *more: str,
         overlay: str = "192.168.0.1",
         encryption: Encryption | None = None,
-        **as_the_agent_has_it: str,
+        **as_the_agent_has_it: Any,
     ) -> dict[str, Any]:
         path = tmp_path / "neti.yml"
         path.write_text(
@@ -181,6 +181,16 @@ def test_who_does_not_answer_through_the_tunnel_says_which_port_to_open(
 ) -> None:
     for result in run(member(GOOD, 0.05).port, road="required")["results"]:
         assert "is UDP port 51820 open between the sites, both ways?" in result["error"]
+
+
+def test_who_does_not_answer_by_gateways_says_which_they_are(
+    member: Callable[..., Member], run: Callable[..., dict[str, Any]]
+) -> None:
+    found = run(member(GOOD, 0.05).port, road="required", gateways=["gw-1", "gw-2"])["results"]
+    for result in found:
+        assert result["gateways"] == ["gw-1", "gw-2"]
+        said = "through the tunnel, by gateway gw-1, then gw-2: are UDP ports 16384-32767 open to"
+        assert said in result["error"]
 
 
 @given(st.binary(max_size=200))
