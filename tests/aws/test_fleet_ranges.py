@@ -11,8 +11,8 @@ from tests.aws.conftest import Members, Neti
 from tests.support.aws import Account, MotoServer
 
 from neti.aws.ip_ranges import FLEET, Shape
-from neti.aws.tunnel_rule import advice
-from neti.model import Encrypt, Site
+from neti.aws.tunnel_rule import advice, for_gateways
+from neti.model import Encrypt, Reach, Site
 
 ADDRESSES = [f"198.51.100.{n}" for n in (1, 2, 3, 4)]
 
@@ -268,3 +268,24 @@ def _until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_what_gateways_need_is_said() -> None:
+    """No rule of this command lets it in."""
+    sites = {
+        "ec2": Site(
+            name="ec2", encrypt=Encrypt.REQUIRE, reached_by=Reach.GATEWAY, gateways=("gw",)
+        ),
+        "vpc": Site(name="vpc"),
+        "dc": Site(name="dc", reached_by=Reach.PRIVATE),
+    }
+    for site, other in (("ec2", "vpc"), ("vpc", "ec2")):
+        told = for_gateways(site, sites, 51820)
+        assert told is not None
+        assert told.startswith(f"{site} and {other} may need gateways between them")
+        assert "UDP 16384-32767 at gateways" in told
+    assert for_gateways("dc", sites, 51820) is None
+    assert for_gateways(None, sites, 51820) is None
+    told = advice("ec2", sites, Shape(mark=FLEET), 51820)
+    assert told is not None
+    assert "UDP 51820, with 16384-32767 at gateways, is enough" in told

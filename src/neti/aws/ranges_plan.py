@@ -197,6 +197,9 @@ def _advise(request: Request, found: list[Group], words: Words) -> None:
             raise
         return  # AWS's ranges need no configuration
     for site in sorted({request.site or _site_of(group, settings) or "" for group in found}):
+        gateways = tunnel_rule.for_gateways(site, settings.sites, settings.tunnel_port)
+        if gateways is not None:
+            words.warn(gateways)
         if request.encrypted:
             tunnel_rule.sites_for(site or None, settings.sites)
             continue

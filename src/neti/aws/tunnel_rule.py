@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from neti.aws.ip_ranges import Shape
 from neti.errors import NetiError
 from neti.model import Encrypt, Site
-from neti.ruleset.reach import encryption
+from neti.model.gateways import PORTS
+from neti.ruleset.reach import by_gateways, encryption
 
 
 def encrypting(own_site: str | None, sites: Mapping[str, Site]) -> dict[str, Encrypt]:
@@ -39,6 +40,21 @@ def sites_for(own_site: str | None, sites: Mapping[str, Site]) -> frozenset[str]
     return frozenset(found)
 
 
+def for_gateways(own_site: str | None, sites: Mapping[str, Site], port: int) -> str | None:
+    """What no rule of ours lets in; None: nothing."""
+    own = sites.get(own_site or "")
+    if own is None:
+        return None
+    others = sorted(n for n, site in sites.items() if n != own_site and by_gateways(own, site))
+    if not others:
+        return None
+    return (
+        f"{own_site} and {', '.join(others)} may need gateways between them, and these rules do "
+        f"not let in what those need: UDP {PORTS} at gateways, from other sites' gateways and "
+        f"public hosts and from their own site, and UDP {port} from gateways to their own site"
+    )
+
+
 def advice(own_site: str | None, sites: Mapping[str, Site], shape: Shape, port: int) -> str | None:
     """What an operator should know who lets in more than the one rule, or less; None: nothing."""
     found = encrypting(own_site, sites)
@@ -52,8 +68,11 @@ def advice(own_site: str | None, sites: Mapping[str, Site], shape: Shape, port: 
         )
     if Encrypt.REQUIRE not in found.values():
         return None
+    enough = f"UDP {port} is enough"
+    if for_gateways(own_site, sites, port) is not None:
+        enough = f"UDP {port}, with {PORTS} at gateways, is enough"
     required = ", ".join(sorted(name for name, what in found.items() if what is Encrypt.REQUIRE))
     return (
         f"{own_site} requires encryption with {required}: once 'neti fleet --require encrypted' "
-        f"says that all hosts do, UDP {port} is enough (--encrypted), and this can go (--revert)"
+        f"says that all hosts do, {enough} (--encrypted), and this can go (--revert)"
     )
