@@ -155,7 +155,7 @@ class Kernel:
             self._commit_after = core.now() + core.live.interval
         self._roads.settled()
         self._roads.in_kernel()
-        if drift := [*done.drift, *drifted, *self._forward()]:
+        if drift := [*done.drift, *drifted, *filter(None, (self._roads.passing.loaded(),))]:
             self.others.repaired(", ".join(drift))
         self.others.settled()
         if done.planned.structure.whole:
@@ -324,8 +324,11 @@ class Kernel:
         """Remove everything that is Neti's, and nothing else. May be repeated. Raises
         DataplaneError."""
         out, settings = self._core.out, self._core.settings
-        with contextlib.suppress(DataplaneError):
+        fault: DataplaneError | None = None
+        try:
             self._roads.passing.take_out()  # before the rules that say what is passed on
+        except DataplaneError as error:
+            fault = error  # all else comes out first
         out.reconciler.remove()
         out.machine.remove_overlay_route(settings.overlay_subnet)
         self._roads.take_out()
@@ -335,3 +338,5 @@ class Kernel:
         if outside:
             out.connections.end_connections_to(outside)
         self.tracking.put_back()
+        if fault is not None:
+            raise fault

@@ -23,6 +23,10 @@ _CUT_OFF: Final = (
 )
 
 
+def _uplinks(end: GatewayEnd | None) -> tuple[str, ...]:
+    return end.uplinks or () if end is not None else ()
+
+
 class Passing:
     """Not thread-safe: the loop's thread owns it."""
 
@@ -33,13 +37,17 @@ class Passing:
         self._rests_until = 0.0
         self._told: tuple[object, ...] = ()
         self._forwarding: tuple[str, ...] = ()  # as it was last left
-        self._end: GatewayEnd | None = None  # what the table's rules are for, or are to be
+        self._end: GatewayEnd | None = None  # what the table's rules are to be for
+        self._loaded: GatewayEnd | None = None  # what they are for
+        self._idle = False  # nothing was switched on here, and nothing is wanted
 
     def prepare(self, around: Surroundings) -> Surroundings:
         """What the rules have to know of this host's part. Raises DataplaneError."""
         self._uplinks = around.uplinks
         self._renew()
         self._end = self._wished()
+        if self._end != self._loaded:
+            self.forward()  # what is not to be passed on any more, before its rules go
         return replace(around, gateway=self._end)
 
     def follow(self) -> None:
@@ -84,20 +92,29 @@ class Passing:
 
     # --- forwarding ---
 
+    def loaded(self) -> str:
+        """The kernel has the whole table, with the rules of ``prepare``. Returns as ``forward``."""
+        self._loaded = self._end
+        return self.forward()
+
     def forward(self) -> str:
-        """The kernel has the whole table. Returns what was not as it was left; empty: all was."""
+        """Only what the table has rules for, and is wanted. Returns what was not as it was left;
+        empty: all was."""
         core, door = self._core, self._core.out.forwarding
         if door is None or core.down.asked:
             return ""
-        end = self._end
-        wanted = end.uplinks if end is not None and end.uplinks is not None else ()
+        wanted = tuple(one for one in _uplinks(self._loaded) if one in _uplinks(self._end))
+        if not wanted and self._idle:
+            return ""
         before, self._forwarding = self._forwarding, wanted
         try:
             switched = door.follow(wanted)
         except DataplaneError as error:
-            core.problems.set("forwarding", f"this host cannot be a gateway as it is: {error}")
+            if wanted or before:
+                core.problems.set("forwarding", f"this host cannot be a gateway as it is: {error}")
             log.error("forwarding", what=str(error))
             return ""
+        self._idle = not wanted
         core.problems.clear("forwarding")
         if not switched:
             return ""
@@ -106,7 +123,7 @@ class Passing:
 
     def take_out(self) -> None:
         """``neti down``. Raises DataplaneError."""
-        self._forwarding = ()
+        self._forwarding, self._loaded, self._idle = (), None, False
         if self._core.out.forwarding is not None:
             self._core.out.forwarding.put_back()
 

@@ -230,7 +230,14 @@ class Reloading:
         settings, before = core.settings, core.members
         now, kept = reloadable(settings, new)
         core.take_settings(now)
-        self._following.anew(remember=True)
+        try:
+            self._following.anew(remember=True)
+        except ValueError as error:  # the new keys do not fit those that need a restart
+            core.take_back(settings, before)
+            raise ConfigError(
+                f"{error}, as {some(kept)} of before stays until a restart: restart the agent, "
+                "or change one after the other"
+            ) from error
         gone = before.fleet.members.keys() - core.members.fleet.members.keys()
         objection = core.guard.objection(gone, (), before.fleet.members, now=core.since())
         if gone and objection is not None:

@@ -219,7 +219,6 @@ class Roads:
             self._core.out.tunnel.remove()
         self._up = False
         self._reckoning.let_go()
-        self.passing.take_out()
 
     # --- what it knows ---
 

@@ -195,11 +195,15 @@ def down(config: Path, as_json: bool) -> None:
     else:
         done = down_alone(config, folder, Said(time.time(), caller.described()))
         caller.note("down", agent=_who_did_it(asked))
+        # Before anything else is judged: nothing may be passed on without the rules that say what.
+        notes = put_forwarding_back(folder)
         if done.kernel is not None:
             raise NetiError(_failed("taken out", done.kernel, done.disk))
-        unsaved, notes = done.disk, done.notes
+        unsaved, notes = done.disk, (*done.notes, *notes)
         explain(_without(asked))
-    for sentence in (*notes, *put_forwarding_back(folder), *put_conntrack_max_back(folder)):
+    if asked.answer is not None:
+        notes = (*notes, *put_forwarding_back(folder))
+    for sentence in (*notes, *put_conntrack_max_back(folder)):
         say(f"neti: {sentence}", err=True)
     _said(
         {"state": "down", "saved": unsaved is None},

@@ -100,10 +100,12 @@ class Forwarding:
     def put_back(self) -> bool:
         """Whether there was anything to be switched back."""
         ours = self._ours()
+        if not ours:
+            return False  # and a disk that cannot be written is no reason to fail
         for name in ours:
             self._interfaces.forward(name, False)
         self._keep([])
-        return bool(ours)
+        return True
 
     # --- the disk ---
 

@@ -3,6 +3,7 @@
 Must never do: switch anything on before the table is there that says what is passed on.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 from neti.dataplane.forwarding import Forwarding
@@ -22,6 +23,18 @@ def gateway_end(members: Membership, around: Surroundings) -> GatewayEnd | None:
 def passed_between(gateway: GatewayEnd | None) -> tuple[str, ...]:
     """Interfaces that must forward."""
     return gateway.uplinks or () if gateway is not None else ()
+
+
+def switched_on(
+    folder: Path, gateway: GatewayEnd | None, present: Collection[str]
+) -> tuple[str, ...]:
+    """After the table. What was an uplink once may belong to somebody else by now, so only those
+    that are ``present``; the agent looks at the others. Returns what went wrong."""
+    try:
+        Forwarding(folder).follow([one for one in passed_between(gateway) if one in present])
+    except DataplaneError as error:
+        return (str(error),)
+    return ()
 
 
 def to_be_switched_on(folder: Path, gateway: GatewayEnd | None) -> tuple[str, ...]:

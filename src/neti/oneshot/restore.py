@@ -20,10 +20,9 @@ from neti.agent.open_sessions import last_good_instead
 from neti.clock import SystemClock
 from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.conntrack_limit import ConntrackLimit
-from neti.dataplane.forwarding import Forwarding
 from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
-from neti.errors import DataplaneError, NetiError
+from neti.errors import NetiError
 from neti.host import surroundings
 from neti.host.listeners import Listening
 from neti.host.machine import Machine, RealMachine, switched_off
@@ -38,7 +37,7 @@ from neti.model.problems import Problems
 from neti.model.settings import DEFAULT_STATE, Settings, StaticIdentity
 from neti.oneshot.down import is_down
 from neti.oneshot.encrypting import Encrypting
-from neti.oneshot.passing import gateway_end, passed_between
+from neti.oneshot.passing import gateway_end, switched_on
 from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import RELAXED, Enforcement
 from neti.ruleset.objects import KernelState
@@ -131,10 +130,7 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     if not seen.had_connections():
         reconciler.expect_no_older_connections()
     reconciler.resync(structure(settings, now), members.elements)
-    try:
-        Forwarding(folder.path).follow(passed_between(gateway))
-    except DataplaneError as error:
-        notes.append(str(error))
+    notes += switched_on(folder.path, gateway, seen.uplinks(host.private))
     if reconciler.seen is not None:
         itself = replace(
             loaded.itself,

@@ -359,3 +359,35 @@ def test_reckoning_takes_a_twentieth_of_the_time_at_most(
     assert port(third) not in gw.elements("gateway_inside")
     there.pass_time(19 * cost)
     assert port(third) in gw.elements("gateway_inside")
+
+
+def test_nothing_forwards_before_the_rules_are_in_the_kernel(there: World) -> None:
+    """Whatever looks at the network meanwhile."""
+    box, interfaces = gateway(there, 1, "ec2")
+    box.dataplane.failing = "Operation not permitted"
+    box.start()
+    there.settle()
+    box.running.kernel.look_at_network()
+    there.pass_time(61)
+    assert not interfaces.on["eth0"]
+    box.dataplane.failing = None
+    there.pass_time(61)
+    assert interfaces.on["eth0"]
+
+
+def test_a_reload_that_does_not_fit_what_needs_a_restart_changes_nothing(there: World) -> None:
+    box, _ = gateway(there, 1, "ec2")
+    sites = {
+        name: replace(one, gateways=(), reached_by=Reach.PUBLIC)
+        for name, one in there.sites.items()
+    }
+    box.settings = replace(box.settings, sites=sites, overlay_subnet=IPv4Network("192.168.0.0/16"))
+    box.start()
+    there.settle()
+    before = box.running.core.settings
+    narrow = IPv4Network("192.168.0.0/18")
+    box.new_settings = replace(box.settings, sites=there.sites, overlay_subnet=narrow)
+    answer = box.ask("reload")
+    assert "restart the agent" in answer["error"]
+    assert box.running.core.settings == before
+    assert box.ask("status")["result"]["id"] == box.host.id

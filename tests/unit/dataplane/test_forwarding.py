@@ -1,5 +1,6 @@
 """Forwarding of a gateway's interfaces, whoever is killed or changes it meanwhile."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -102,3 +103,15 @@ def test_what_is_noted(tmp_path: Path, kernel: FakeInterfaces, boot: Path) -> No
     made(tmp_path, kernel, boot).follow(("eth0", "eth2"))
     held = json.loads((tmp_path / "forwarding.json").read_text())
     assert held == {"boot": "one", "on": ["eth0", "eth2"]}
+
+
+def test_where_nothing_was_switched_on_nothing_is_written(
+    tmp_path: Path, kernel: FakeInterfaces, boot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that cannot be written keeps no host from coming down."""
+
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuses)
+    assert not made(tmp_path, kernel, boot).put_back()
