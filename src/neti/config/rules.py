@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import Final
 
+from neti.config import gateway_rules
 from neti.config.convert import NODE_KEYS
 from neti.config.file import writable_by_all
 from neti.config.problems import Place, Said, Unfit
 from neti.errors import EntryError
-from neti.model import Encrypt, IPAddress, Member, Reach
+from neti.model import Encrypt, IPAddress, Member
 from neti.model.entry import MAX_MORE_ADDRESSES, encode
-from neti.model.gateways import PORTS
 from neti.model.settings import Settings, StaticIdentity
 
 Finding = tuple[Place, Unfit]
 Rule = Callable[[Settings], Iterator[Finding]]
 
-_RULES: Final[list[tuple[frozenset[str], Rule]]] = []
+_RULES: Final[list[tuple[frozenset[str], Rule]]] = [*gateway_rules.RULES]
 _NEVER_OVERLAY: Final = {
     IPv4Network("0.0.0.0/8"): "this network",
     IPv4Network("127.0.0.0/8"): "the loopback",
@@ -256,87 +256,6 @@ def _required_encryption_has_keys_to_trust(settings: Settings) -> Iterator[Findi
                 )
                 if settings.embedded is None
                 else Unfit("require", "off or prefer, because an embedded registry has no TLS"),
-            )
-
-
-@_reads("sites")
-def _gateways_are_used(settings: Settings) -> Iterator[Finding]:
-    owner: dict[str, str] = {}
-    for site in settings.sites.values():
-        by_gateway = site.reached_by is Reach.GATEWAY
-        if by_gateway and not site.gateways:
-            expected = "gateways beside it, with the ids of hosts that pass on for this site"
-            yield ("sites", site.name, "reached_by"), Unfit("gateway", expected)
-        if site.gateways and not by_gateway:
-            expected = "reached_by: gateway beside it, or no gateways"
-            named = _said(", ".join(site.gateways), expected)
-            yield ("sites", site.name, "gateways"), named
-        if by_gateway and not site.encrypt.encrypts:
-            yield (
-                ("sites", site.name, "reached_by"),
-                Unfit(
-                    "gateway",
-                    "encrypt: require (or prefer) beside it: gateways pass on encrypted packets "
-                    "only",
-                ),
-            )
-        for index, one in enumerate(site.gateways):
-            first = owner.setdefault(one, site.name)
-            if first != site.name:
-                yield (
-                    ("sites", site.name, "gateways", index),
-                    _said(one, f"it in one site only (it is in {first} too)"),
-                )
-
-
-@_reads("sites", "registry", "registry_tls")
-def _gateways_cannot_replace_keys(settings: Settings) -> Iterator[Finding]:
-    # What a gateway cannot read is only what is encrypted for the right host's key.
-    if settings.registry_tls is not None or settings.embedded is not None:
-        return
-    for site in settings.sites.values():
-        if site.reached_by is Reach.GATEWAY:
-            yield (
-                ("sites", site.name, "reached_by"),
-                Unfit(
-                    "gateway",
-                    "public or private, because the registry is used without TLS and anybody on "
-                    "the way could replace a member's key: write registry_tls first",
-                ),
-            )
-
-
-@_reads("sites", "overlay_subnet", "tunnel_port")
-def _gateways_have_ports(settings: Settings) -> Iterator[Finding]:
-    if not any(site.reached_by is Reach.GATEWAY for site in settings.sites.values()):
-        return
-    subnet, port = settings.overlay_subnet, settings.tunnel_port
-    if subnet.num_addresses > len(PORTS):
-        yield (
-            ("overlay_subnet",),
-            _said(
-                f"{subnet}, which has {subnet.num_addresses} addresses",
-                f"at most {len(PORTS)}, because a gateway needs a port for each and has the ports "
-                f"{PORTS}",
-            ),
-        )
-    if port in PORTS:
-        yield ("tunnel_port",), Unfit(port, f"a port outside {PORTS}, which gateways use")
-
-
-@_reads("sites", "identity")
-def _a_gateway_has_a_public_address(settings: Settings) -> Iterator[Finding]:
-    own = settings.identity
-    if not isinstance(own, StaticIdentity) or own.public is not None:
-        return
-    for site in settings.sites.values():
-        if own.id in site.gateways:
-            yield (
-                ("identity", "id"),
-                _said(
-                    f"{own.id}, a gateway of site {site.name}",
-                    "public beside it: the address that leads to this host alone",
-                ),
             )
 
 
