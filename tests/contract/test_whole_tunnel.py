@@ -110,10 +110,18 @@ class Real:
             return
         os.kill(self._pid, signal.SIGTERM)
         for _ in range(500):
-            if self.look().link is None:
+            # Its UDP port is free only when it has ended.
+            if self.look().link is None and self._has_ended():
                 return
             time.sleep(0.02)
         raise AssertionError("wireguard-go does not end")
+
+    def _has_ended(self) -> bool:
+        try:
+            stat = Path(f"/proc/{self._pid}/stat").read_text()
+        except FileNotFoundError:
+            return True
+        return stat.rpartition(")")[2].split()[0] in "ZX"
 
     def set_down(self) -> None:
         self._ip(f"link set {DEVICE} down")
