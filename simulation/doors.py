@@ -18,7 +18,7 @@ from neti.agent import loop, preview, shadow_evidence, shadow_log
 from neti.dataplane import malloc, reconciler, way_out
 from neti.host import surroundings
 from neti.identity import preflight
-from neti.oneshot import down, relax, restore, up, word
+from neti.oneshot import down, passing, relax, restore, up, word
 from neti.ruleset import plan
 from neti.ruleset.objects import RELAXED_MARK
 from neti.stage.shadow import Listener
@@ -138,11 +138,11 @@ def shut() -> Iterator[None]:
                 "NftablesDataplane": lambda: here().kernel,
                 "Conntrack": lambda: here().connections,
                 "ConntrackLimit": lambda _: None,
-                "Forwarding": lambda _: SimpleNamespace(follow=lambda _: ()),
                 "RealMachine": lambda: here().machine,
                 "registry_addresses": lambda *_, **__: here().reserved,
             },
         ),
+        (passing, {"Forwarding": lambda _: SimpleNamespace(follow=lambda _: ())}),
     ]
     logger = logging.getLogger("neti")
     silent, logger.disabled = logger.disabled, True
