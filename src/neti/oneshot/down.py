@@ -105,7 +105,7 @@ def _overrides(config: Path, led: tuple[IPv4Network, ...]) -> list[IPv4Address]:
         from neti.state.last_good import load_or_last_good
 
         settings, _ = load_or_last_good(config)
-    except Exception:  # a configuration, or the library that reads it, that is broken
+    except Exception:  # a broken file, or a broken library that reads it, keeps nobody from down
         return []
     return [a for a in settings.nat_overrides if not any(a in overlay for overlay in led)]
 
