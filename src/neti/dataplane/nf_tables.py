@@ -213,16 +213,16 @@ def elements(bodies: Iterable[bytes]) -> Iterator[bytes]:
                 yield value
 
 
-def plain(where: SetName, listed: Iterable[bytes]) -> dict[str, str]:
-    """Value by key; in a set every value is empty."""
-    found: dict[str, str] = {}
+def plain(where: SetName, listed: Iterable[bytes]) -> list[tuple[str, str]]:
+    """Key and value of each; in a set every value is empty."""
     width, value = _PACK[where][1], _VALUES[where][1] if where in _VALUES else 0
+    found: list[tuple[str, str]] = []
     for payload in listed:
-        found.update(_all_alike(payload, width, value) or _one_by_one(payload))
+        found += _all_alike(payload, width, value) or _one_by_one(payload)
     return found
 
 
-def _all_alike(payload: bytes, width: int, value_width: int) -> dict[str, str] | None:
+def _all_alike(payload: bytes, width: int, value_width: int) -> list[tuple[str, str]] | None:
     """Elements that all look alike, as they nearly always do, in one go: about five times as fast.
     None unless every element has the headers that we ourselves would write. ``value_width``: bytes
     of a value; 0: a set."""
@@ -234,7 +234,7 @@ def _all_alike(payload: bytes, width: int, value_width: int) -> dict[str, str] |
     if not payload or len(payload) % size:
         return None
     text = _TEXT[width]
-    found = {}
+    found = []
     # The kernel may or may not set the flag for nested attributes: compare with the first element.
     first = payload[:12]
     if _unflagged(first) != _unflagged(head):
@@ -243,7 +243,7 @@ def _all_alike(payload: bytes, width: int, value_width: int) -> dict[str, str] |
         for at, key in struct.iter_unpack(shape, payload):
             if at != first:
                 return None
-            found[text(key)] = ""
+            found.append((text(key), ""))
         return found
     begins = 12 + width + -width % 4
     between, shown = payload[begins : begins + 8], _TEXT[value_width]
@@ -252,7 +252,7 @@ def _all_alike(payload: bytes, width: int, value_width: int) -> dict[str, str] |
     for at, key, then, value in struct.iter_unpack(shape, payload):
         if at != first or then != between:
             return None
-        found[text(key)] = shown(value)
+        found.append((text(key), shown(value)))
     return found
 
 
@@ -263,48 +263,41 @@ def _unflagged(headers: bytes) -> bytes:
     )
 
 
-def _one_by_one(payload: bytes) -> dict[str, str]:
-    found = {}
-    for _, element in attributes(payload):
-        held = dict(attributes(element))
+def _one_by_one(payload: bytes) -> Iterator[tuple[str, str]]:
+    for key, held in _keyed([payload]):
         value = _value(held[DATA]) if DATA in held else None
-        found[_shown(_value(held.get(KEY, b"")))] = "" if value is None else _shown(value)
-    return found
+        yield key, "" if value is None else _shown(value)
 
 
-def timed(listed: Iterable[bytes]) -> dict[str, int]:
-    """Seconds left by key."""
-    found = {}
-    for payload in listed:
-        for _, element in attributes(payload):
-            held = dict(attributes(element))
-            found[_shown(_value(held.get(KEY, b"")))] = _seconds(held, FOREVER)
-    return found
+def timed(listed: Iterable[bytes]) -> list[tuple[str, int]]:
+    """Key and seconds left of each."""
+    return [(key, _seconds(held, FOREVER)) for key, held in _keyed(listed)]
 
 
-def enforced(listed: Iterable[bytes]) -> dict[str, int | None]:
+def enforced(listed: Iterable[bytes]) -> list[tuple[str, int | None]]:
     """What map ``enforce`` holds, see ``neti.ruleset.KernelState``."""
-    found: dict[str, int | None] = {}
-    for payload in listed:
-        for _, element in attributes(payload):
-            held = dict(attributes(element))
-            key = _shown(_value(held.get(KEY, b"")))
-            if verdict(held.get(DATA, b""))[0] != NF_DROP:
-                found[key] = FOREIGN
-            else:
-                found[key] = _seconds(held, -1) if TIMEOUT in held else None
+    found: list[tuple[str, int | None]] = []
+    for key, held in _keyed(listed):
+        if verdict(held.get(DATA, b""))[0] != NF_DROP:
+            found.append((key, FOREIGN))
+        else:
+            found.append((key, _seconds(held, -1) if TIMEOUT in held else None))
     return found
 
 
-def required(listed: Iterable[bytes]) -> dict[str, int | None]:
+def required(listed: Iterable[bytes]) -> list[tuple[str, int | None]]:
     """What set ``require`` holds, see ``neti.ruleset.KernelState``."""
-    found: dict[str, int | None] = {}
+    return [
+        (key, _seconds(held, FOREIGN) if TIMEOUT in held else None) for key, held in _keyed(listed)
+    ]
+
+
+def _keyed(listed: Iterable[bytes]) -> Iterator[tuple[str, dict[int, bytes]]]:
+    """Each element's key and attributes."""
     for payload in listed:
         for _, element in attributes(payload):
             held = dict(attributes(element))
-            key = _shown(_value(held.get(KEY, b"")))
-            found[key] = _seconds(held, FOREIGN) if TIMEOUT in held else None
-    return found
+            yield _shown(_value(held.get(KEY, b""))), held
 
 
 def verdict(data: bytes) -> tuple[int | None, bytes]:

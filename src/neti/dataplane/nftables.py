@@ -9,8 +9,9 @@ Must never do: load libnftables (``compiler`` has it in another process), or rea
 import bisect
 import errno
 import os
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Final, TypeVar
 
 from neti.dataplane import malloc, way_out
 from neti.dataplane import nf_tables as nf
@@ -68,11 +69,15 @@ _UNKNOWN: Final = frozenset({errno.EPROTONOSUPPORT, errno.EOPNOTSUPP})
 OLDEST_LINUX: Final = "5.4"
 _SHOWN: Final = 300  # characters of a command that was refused
 _LARGE: Final = 2000  # elements; after so many, memory is given back
+# How often a set that the kernel is still growing is listed. The last list is believed, because the
+# keys of an interval set that somebody put in place of ours may be there twice for good.
+_LISTS: Final = 5
 _OF_TABLE: Final = nf.INET + attribute(1, nf.TABLE_BYTES)  # how every request begins
 
 
 _SET_COUNT: Final = 20  # NFTA_SET_COUNT: how many elements a set has, from newer kernels
 _HEADLESS: Final = bytes(nf.NFGEN_BYTES)
+V = TypeVar("V")
 
 
 def _plain(body: bytes) -> bytes:
@@ -117,7 +122,9 @@ class NftablesDataplane:
             chain_names=found.chains,
             definitions=found.definitions,
             elements={
-                where: nf.plain(where, self._elements(where)) if where in found.sets else {}
+                where: self._elements(where, partial(nf.plain, where))
+                if where in found.sets
+                else {}
                 for where in ORDERED
             },
             timed={where: self.timed(where) for where in TIMED},
@@ -127,13 +134,13 @@ class NftablesDataplane:
         )
 
     def timed(self, where: SetName) -> dict[str, int]:
-        return nf.timed(self._elements(where))
+        return self._elements(where, nf.timed)
 
     def enforce(self) -> dict[str, int | None]:
-        return nf.enforced(self._elements("enforce"))
+        return self._elements("enforce", nf.enforced)
 
     def require(self) -> dict[str, int | None]:
-        return nf.required(self._elements("require"))
+        return self._elements("require", nf.required)
 
     def counters(self) -> dict[str, int]:
         found = {}
@@ -207,13 +214,24 @@ class NftablesDataplane:
     def _all(self, kind: int) -> list[Held]:
         return [_attributes(body) for body in self._raw(kind)]
 
-    def _elements(self, where: SetName) -> Iterator[bytes]:
-        """Nothing if somebody removed the set: the structure differs then too, and is replaced."""
-        return nf.elements(self._dump_elements(where.encode() + b"\0"))
+    def _elements(
+        self, where: SetName, parsed: Callable[[Iterable[bytes]], list[tuple[str, V]]]
+    ) -> dict[str, V]:
+        """Nothing if somebody removed the set: the structure differs then too, and is replaced.
 
-    def _dump_elements(self, name: bytes) -> list[bytes]:
-        asked = _OF_TABLE + attribute(nf.LIST_SET, name)
-        return self._kernel.listed(nf.GETSETELEM, asked, ignore=_GONE)
+        A list without a repetition is whole. The kernel sends it in parts of some 2,000 elements,
+        and begins each anew behind as many as it has sent (``nft_rhash_walk``). A set that was just
+        filled is still being spread over a larger table (``lib/rhashtable.c``), which changes its
+        order, and no flag says so. For each element that this moves to where the list has been,
+        another one moves the other way, and is sent a second time.
+        """
+        for _ in range(_LISTS):
+            bodies = self._kernel.listed(nf.GETSETELEM, nf.asked(where), ignore=_GONE)
+            pairs = parsed(nf.elements(bodies))
+            found = dict(pairs)
+            if len(found) == len(pairs):
+                break
+        return found
 
     def marked_down(self) -> bool:
         return way_out.has_down_mark()
