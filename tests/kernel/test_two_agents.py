@@ -38,8 +38,10 @@ pytestmark = pytest.mark.kernel
 
 PORT = 8080
 UDP_PORT = 8081
-# WireGuard itself tries again after five seconds: less than that is what the agents do.
+# WireGuard itself tries again after five seconds: less than that is what the agents do. A machine
+# that is busy just then may take longer, so each end has some attempts.
 AWAY = 4.0
+ATTEMPTS = 3
 RETRY = 30.0  # the longest pause before the agent asks a device again that said nothing
 CONFIG = """\
 registry: embedded:{folder}/registry.db
@@ -357,9 +359,9 @@ class Datagrams:
         before = len(self.seen)
         wait(lambda: len(self.seen) >= before + 20)
 
-    def longest(self) -> float:
-        """Seconds between two that came back."""
-        pairs = zip(self.seen, self.seen[1:], strict=False)
+    def longest(self, since: int) -> float:
+        """Seconds between two that came back, of those after so many."""
+        pairs = zip(self.seen[since:], self.seen[since + 1 :], strict=False)
         return max(later - earlier for earlier, later in pairs)
 
     def stop(self) -> None:
@@ -380,7 +382,32 @@ def _apart(machine: Machine, keys: set[str]) -> bool:
     return not machine.peers() & keys
 
 
-def test_a_new_key_costs_no_connection_and_datagrams_for_a_moment(both: Both) -> None:
+@contextlib.contextmanager
+def crossing(both: Both) -> Iterator[None]:
+    """Handshakes go as those do that both ends begin at one moment: no answer is heeded."""
+    chain = "add chain ip crossing in { type filter hook prerouting priority -400; }"
+    rule = "add rule ip crossing in udp length 100 @th,64,8 2 counter drop"
+    for one in (both.a, both.b):
+        for command in ("add table ip crossing", chain, rule):
+            nft(one.namespace, command)
+    try:
+        yield
+        wait(lambda: any(map(_dropped, (both.a, both.b))))
+    finally:
+        for one in (both.a, both.b):
+            nft(one.namespace, "delete table ip crossing")
+
+
+def _dropped(machine: Machine) -> bool:
+    words = ["ip", "netns", "exec", machine.namespace, "nft", "list", "table", "ip", "crossing"]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return "counter packets 0" not in shown
+
+
+@pytest.mark.parametrize("meanwhile", [contextlib.nullcontext, crossing], ids=["", "crossed"])
+def test_a_new_key_costs_no_connection_and_datagrams_for_a_moment(
+    both: Both, meanwhile: Callable[[Both], contextlib.AbstractContextManager[None]]
+) -> None:
     """Of the end that calls, and then of the one that answers. Who has the former key is nobody's
     peer any more."""
     a, b = both.a, both.b
@@ -391,19 +418,23 @@ def test_a_new_key_costs_no_connection_and_datagrams_for_a_moment(both: Both) ->
             theirs, _ = server.accept()
             with theirs:
                 for one, other in ((a, b), (b, a)):
-                    datagrams.more()
-                    before = other.peers()
-                    one.neti("key", "rotate")
-                    wait(partial(_apart, other, before))
-                    assert other.peers() == {one.status()["encryption"]["public_key"]}
-                    datagrams.more()
-                    assert echoed(mine, theirs)
-                    assert echoed(theirs, mine)
-                    both.encrypted()
+                    away = [AWAY]
+                    while away[-1] >= AWAY and len(away) <= ATTEMPTS:
+                        datagrams.more()
+                        before, seen = other.peers(), len(datagrams.seen)
+                        with meanwhile(both):
+                            one.neti("key", "rotate")
+                            wait(partial(_apart, other, before))
+                        assert other.peers() == {one.status()["encryption"]["public_key"]}
+                        datagrams.more()
+                        away.append(datagrams.longest(seen - 1))
+                        assert echoed(mine, theirs)
+                        assert echoed(theirs, mine)
+                        both.encrypted()
+                    print(f"datagrams were away for {away[1:]} s")
+                    assert away[-1] < AWAY
     finally:
         datagrams.stop()
-    print(f"datagrams were away for {datagrams.longest():.2f} s")
-    assert datagrams.longest() < AWAY
 
 
 def test_a_rule_that_another_program_adds_cuts_nobody_off(both: Both) -> None:

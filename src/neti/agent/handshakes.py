@@ -20,6 +20,9 @@ _COST: Final = 20.0  # a pause is at least so many times as long as a look takes
 # where somebody answers, if they cost no more than a hundredth of the time.
 _OFTEN: Final = 5.0
 _COST_OFTEN: Final = 100.0
+# Seconds after which a handshake without an answer is begun anew: more than a round trip anywhere,
+# and less than the five of WireGuard.
+ANEW: Final = 1.0
 
 
 class Handshakes:
@@ -29,6 +32,8 @@ class Handshakes:
         self._now = now
         self._turns = Turns(seconds=THREE_ATTEMPTS)
         self._heard: dict[PublicKey, Heard] = {}
+        # Handshakes that this side began: since when, and when the last one was by then.
+        self._begun: dict[PublicKey, tuple[float, float | None]] = {}
         # When the last look was. What the device said then is judged as of then: a doubt that is
         # long enough ago by now may have been answered meanwhile.
         self._noted = now()
@@ -46,6 +51,11 @@ class Handshakes:
             key: before[key].then(state, now) if key in before else Heard.first(state, now)
             for key, state in self.states.items()
         }
+        self._begun = {
+            key: (since, last)
+            for key, (since, last) in self._begun.items()
+            if key in self.states and self.states[key].handshake == last
+        }
 
     def excuse(self, key: PublicKey) -> None:
         """Its host is lost, and answers nowhere."""
@@ -56,10 +66,11 @@ class Handshakes:
     def forget(self, key: PublicKey) -> None:
         """Its peer is gone, or becomes another's."""
         self._heard.pop(key, None)
+        self._begun.pop(key, None)
 
     def forget_all(self) -> None:
         """There is no device any more."""
-        self._heard, self.states = {}, {}
+        self._heard, self._begun, self.states = {}, {}, {}
         self._turns = Turns(seconds=THREE_ATTEMPTS)
 
     # --- who answers ---
@@ -103,6 +114,21 @@ class Handshakes:
             return bool(peer.keepalive) or host_id in turns
         return host_id not in turns or turns.tries(host_id) != bool(peer.keepalive)
 
+    # --- handshakes that this side begins ---
+
+    def begin(self, key: PublicKey) -> None:
+        """This side sends something that needs a handshake with this peer."""
+        state = self.states.get(key)
+        self._begun[key] = self._now(), state.handshake if state is not None else None
+
+    def take_unanswered(self) -> list[PublicKey]:
+        """Those with whom a handshake was begun a while before the last look, and not ended by
+        then. Each is named once."""
+        late = [key for key, (since, _) in self._begun.items() if self._noted - since >= ANEW]
+        for key in late:
+            del self._begun[key]
+        return late
+
     # --- when to look again ---
 
     def looked(self, peers: Collection[Peer], cost: float) -> None:
@@ -115,11 +141,18 @@ class Handshakes:
         doubts = (one for one in self._heard.values() if one.doubted is not None)
         if any(one.answers(self._noted) for one in doubts):
             self._pause = min(self._pause, THREE_ATTEMPTS)
+        if self._begun:
+            self._pause = min(self._pause, ANEW)
 
-    def await_answer(self, host_id: str) -> None:
+    def await_answer(self, host_id: str, key: PublicKey) -> None:
         """Its peer is told to try it."""
-        again = self._turns.tries_again(host_id)
-        self._pause = min(self._pause, THREE_ATTEMPTS) if again else _FIRST
+        if self._turns.tries_again(host_id):
+            self._pause = min(self._pause, THREE_ATTEMPTS)
+            return
+        self._pause = _FIRST
+        state = self.states.get(key)
+        if state is None or state.handshake is None:
+            self.begin(key)
 
     @property
     def pause(self) -> float:

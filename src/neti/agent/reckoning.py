@@ -10,8 +10,8 @@ from neti.agent.core import Core
 from neti.agent.handshakes import Handshakes
 from neti.model import Encrypt, Member, Road
 from neti.ruleset.held_peers import HeldPeers
-from neti.ruleset.peers import Change, Device, Peer
-from neti.ruleset.roads import asked_between, encrypted_only, peer_of, road_of
+from neti.ruleset.peers import Change, Device, Peer, RemovePeer, SetPeer, UpdatePeer
+from neti.ruleset.roads import KEEPALIVE, asked_between, encrypted_only, peer_of, road_of
 
 
 class Reckoning:
@@ -44,6 +44,30 @@ class Reckoning:
         """Those who have answered, do not any more, or have their turn."""
         has_changed = self.handshakes.has_changed
         return [host_id for host_id, peer in self.held.peers.items() if has_changed(host_id, peer)]
+
+    def shake_hands(self) -> list[Change]:
+        """With everybody whose turn to be tried is not still to come: a peer that is given a
+        keepalive is sent one."""
+        changes = list[Change]()
+        for key, peer in self.held.wished().items():
+            if not self.handshakes.waits(self.held.owners.get(key, "")):
+                changes += _tried(peer)
+                self.handshakes.begin(key)
+        return changes
+
+    def shake_hands_anew(self) -> list[Change]:
+        """With those who have not answered for a while. If both ends begin at one moment, each
+        answers the other and neither heeds the answer, and both try again after five seconds. The
+        end with the smaller key does not wait for that: without a peer nothing is remembered of
+        the handshake. The other end leaves it to that one, or they would meet again."""
+        changes = list[Change]()
+        own, late = self._core.own_key.public(), self.handshakes.take_unanswered()
+        peers = self.held.wished() if late else {}
+        for key in late:
+            peer = peers.get(key)
+            if peer is not None and own is not None and own.raw < key.raw:
+                changes += [RemovePeer(key), SetPeer(peer), *_tried(peer)]
+        return changes
 
     def silent(self) -> list[str]:
         """Members that must be reached through the tunnel, and do not answer there. Who is lost
@@ -79,7 +103,7 @@ class Reckoning:
                     waiting.append(loser)
                 changes.append(held.give(host_id, wish))
                 if wish.keepalive:
-                    self.handshakes.await_answer(host_id)
+                    self.handshakes.await_answer(host_id, wish.key)
                     self._core.soon("roads", self.handshakes.pause)
             roads[host_id] = self._road(host_id, wish)
         return changes, roads
@@ -126,3 +150,8 @@ class Reckoning:
             peer=True,
             shaken=self.handshakes.answers(peer.key),
         )
+
+
+def _tried(peer: Peer) -> list[Change]:
+    """What has the device send it something now, and leaves it as it is."""
+    return [UpdatePeer(peer.key, keepalive=each) for each in (0, KEEPALIVE, peer.keepalive)]

@@ -32,10 +32,8 @@ from neti.ruleset.peers import (
     Change,
     PeerState,
     RemovePeer,
-    UpdatePeer,
 )
 from neti.ruleset.roads import (
-    KEEPALIVE,
     tunnel_for,
 )
 from neti.ruleset.surroundings import Surroundings, Tunnel
@@ -145,12 +143,14 @@ class Roads:
             self._lost(error)
             return ""
         before, self._asked = self._asked, (private, tunnel, subnet)
+        self._reckoning.note(door.seen)
         if was_up and before is not None and before[0] != private:
-            self._shake_hands()
+            # All sessions ended with the former key. A peer that has read of the new one before the
+            # device had it would try again after five seconds only, so this end begins.
+            self._apply(self._reckoning.shake_hands())
             if not self._up:
                 return ""
         cost = core.now() - started
-        self._reckoning.note(door.seen)
         core.problems.clear("encryption_missing")
         core.problems.clear("encryption_device")
         core.timers.worked("roads")
@@ -266,19 +266,6 @@ class Roads:
             self.put_right()
         return self._up
 
-    def _shake_hands(self) -> None:
-        """All sessions ended with the former key. A peer that has read of the new one before the
-        device had it would try again after five seconds only, so this end begins: a peer that is
-        given a keepalive is sent one."""
-        self._apply(
-            [
-                UpdatePeer(key, keepalive=seconds)
-                for key, peer in self._reckoning.held.wished().items()
-                if not self._reckoning.handshakes.waits(self._reckoning.held.owners.get(key, ""))
-                for seconds in (0, KEEPALIVE, peer.keepalive)
-            ]
-        )
-
     def _lost(self, error: DataplaneError) -> None:
         """There is no device, or it is not as it should be: nobody is reached by it."""
         core = self._core
@@ -314,7 +301,9 @@ class Roads:
         """Those who have answered, those who do not any more, and whose turn it is."""
         self._name_silent()
         self._reckoning.handshakes.pass_on()
+        anew = self._reckoning.shake_hands_anew()
         changes, roads = self._reckoning.reckon(self._reckoning.changed())
+        changes = anew + changes
         if not changes or self._apply(changes):
             self._go(roads)
 

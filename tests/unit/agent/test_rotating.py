@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from tests.support.agents import Box, World, world
-from tests.unit.agent.test_roads import kernel, key, overlay, pair, peers, road, shake
+from tests.unit.agent.test_roads import carry, kernel, key, overlay, pair, peers, road, shake
 
 from neti.model import Road
 from neti.model.wireguard_key import PrivateKey
 from neti.registry.memory import MemoryRegistry
 from neti.registry.revoked import RevokedKey
-from neti.ruleset.peers import UpdatePeer
+from neti.ruleset.peers import RemovePeer, UpdatePeer
 from neti.ruleset.roads import KEEPALIVE
 from neti.state.folder import StateFolder
 from neti.state.loaded import StateError
@@ -205,3 +205,63 @@ def test_a_host_that_the_registry_does_not_refuse_takes_another_key_too(there: W
     there.settle()
     there.pass_time(4.0)
     assert key(first) != before
+
+
+def newer(one: Box, than: Box) -> None:
+    """A new key for one host that is greater than the other's: whose is smaller says who acts."""
+    while key(one).raw < key(than).raw:
+        assert "error" not in one.ask("rotate")
+        one.world.pass_time(0.2)
+
+
+@pytest.mark.parametrize("rotates", ["smaller", "greater"])
+def test_handshakes_that_crossed_are_begun_anew_by_one_end(there: World, rotates: str) -> None:
+    """Neither heeds the other's answer then, and WireGuard tries again after five seconds. The end
+    with the smaller key forgets what it remembers of that; both at once would cross again."""
+    first, second = pair(there)
+    shake(there, first, second)
+    newer(second, first)
+    there.pass_time(5.0)
+    shake(there, first, second)
+    rotating, other = (first, second) if rotates == "smaller" else (second, first)
+    for box in (first, second):
+        box.tunnel.wireguard.changes.clear()
+    assert "error" not in rotating.ask("rotate")
+    there.pass_time(0.5)
+    anew = [RemovePeer(key(one)) for one in (first, second)]
+    for box in (first, second):
+        assert not set(anew) & set(box.tunnel.wireguard.changes), "too early"
+    there.pass_time(2.0)
+    smaller, greater = sorted((first, second), key=lambda box: key(box).raw)
+    assert smaller.tunnel.wireguard.changes.count(RemovePeer(key(greater))) == 1
+    assert RemovePeer(key(smaller)) not in greater.tunnel.wireguard.changes
+    for box in (rotating, other):
+        assert peers(box) == {key(one): (overlay(one),) for one in (first, second) if one != box}
+    there.pass_time(60.0)
+    assert smaller.tunnel.wireguard.changes.count(RemovePeer(key(greater))) <= 2
+
+
+def test_a_handshake_that_ended_is_not_begun_anew(there: World) -> None:
+    first, second = pair(there)
+    shake(there, first, second)
+    for one in (first, second):
+        for box in (first, second):
+            box.tunnel.wireguard.changes.clear()
+        assert "error" not in one.ask("rotate")
+        there.pass_time(0.3)
+        shake(there, first, second)
+        there.pass_time(10.0)
+        for box, to in ((first, second), (second, first)):
+            assert RemovePeer(key(to)) not in box.tunnel.wireguard.changes
+
+
+def test_who_does_not_answer_any_more_keeps_its_peer(there: World) -> None:
+    """What was heard of it would be forgotten, and it would not be named."""
+    first, second = pair(there)
+    shake(there, first, second)
+    newer(second, first)
+    there.pass_time(5.0)
+    shake(there, first, second)
+    first.tunnel.wireguard.changes.clear()
+    carry(first, key(second), 60, there, sent=96)
+    assert RemovePeer(key(second)) not in first.tunnel.wireguard.changes
