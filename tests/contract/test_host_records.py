@@ -106,6 +106,7 @@ def test_a_word_made_again_by_somebody_else_is_not_vouched_for(world: World) -> 
     host, own = watched(world)
     registry, recorder = watched(world)
     register(host)
+    recorder.until_picture(A)  # so that the next picture is of its end, and not of before
     session = own.until_fresh()
     host.detach()
     world.expire(session)
