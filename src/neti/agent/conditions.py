@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
+from neti.agent import encryption
 from neti.agent.core import Core
 from neti.fleet.attendance import moment
 from neti.model.problem_codes import ABOUT_THE_FLEET
@@ -89,6 +90,7 @@ def _encryption(core: Core) -> Iterator[Problem]:
     here."""
     if core.own_key.wanted:
         yield from _keys_of_anybody(core)
+        yield from encryption.problems(core)
         return
     others = core.others_keys
     if not others.count:

@@ -4,9 +4,11 @@ from dataclasses import replace
 from itertools import islice
 
 from neti.agent.core import Core
-from neti.agent.in_the_clear import by_the_file
+from neti.agent.in_the_clear import by_the_file, has_no_device
 from neti.agent.roads import Roads
 from neti.model import Encrypt
+from neti.model.problems import Problem
+from neti.monitoring import check_encryption
 from neti.monitoring.encryption import NAMED, Crossing, Encryption, Unheard
 from neti.ruleset.reach import requires
 from neti.ruleset.roads import asked_between
@@ -55,6 +57,24 @@ def shown(core: Core, roads: Roads) -> Encryption | None:
         on_trial=core.stage.tries_to_require,
         sites=crossings,
     )
+
+
+def problems(core: Core) -> list[Problem]:
+    """What follows from the counts that ``shown`` has, as ``neti check`` says it too."""
+    strict = requires(core.settings.sites, core.host.site) or core.members.gateways.used
+    if not core.own_key.wanted or core.down.now or not strict:
+        return []
+    keyless, crossings = _members(core)
+    seen = Encryption(
+        implementation=None if has_no_device(core) else "there is one",
+        keyless=len(keyless),
+        keyless_ids=tuple(map(printable, islice(keyless, NAMED))),
+        require_configured=requires(core.settings.sites, core.host.site),
+        requires=core.members.requires,
+        on_trial=core.stage.tries_to_require,
+        sites=crossings,
+    )
+    return list(check_encryption.problems(seen))
 
 
 def _members(core: Core) -> tuple[list[str], dict[str, Crossing]]:

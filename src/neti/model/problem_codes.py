@@ -134,11 +134,31 @@ _KINDS: Final = (
         "The message is the kernel's own, or says what is missing. The agent tries again by itself",
     ),
     _warning(
+        "encryption_keyless",
+        "Members that must be reached by the encrypted road, because it is required or they are "
+        "behind gateways, have no WireGuard key that is believed here: they are cut off from this "
+        "host",
+        "The same `encrypt` in neti.yml on all hosts, and agents that know it; `neti verify ID` "
+        "says of one host what is missing. Where its key is another host's: `key_of_another`",
+    ),
+    _warning(
         "encryption_missing",
         "A site encrypts, but this host has neither the kernel's WireGuard module nor "
         "wireguard-go, so it reaches no member by the encrypted road",
         "`modprobe wireguard`; where the kernel has no module, install wireguard-go, then "
         "`systemctl start neti-wireguard.socket`",
+    ),
+    _warning(
+        "encryption_not_in_effect",
+        "neti.yml requires encryption, and that is not in effect on this host: until then it only "
+        "prefers it. While encryption is rolled out it is so on each host whose turn has not come",
+        "`neti enforce`, once the members that this host talks to have a key and a handshake",
+    ),
+    _critical(
+        "encryption_not_kept",
+        "Required encryption is in effect on this host, and still it reaches members in the clear. "
+        "This must not happen",
+        "[NetiEncryptionNotKept](#netiencryptionnotkept)",
     ),
     _warning(
         "encryption_not_strict",
@@ -416,6 +436,7 @@ _KINDS: Final = (
 # All hosts have these at the same time, so no host reports them to the others.
 ABOUT_THE_FLEET: Final = frozenset(
     {
+        "encryption_keyless",
         "encryption_not_strict",
         "forged",
         "gateways_gone",

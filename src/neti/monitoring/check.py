@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Final, Literal
 
 from neti.model.problems import Severity
-from neti.monitoring.check_encryption import faults
+from neti.monitoring.check_encryption import COUNTED, faults
 from neti.monitoring.status import Lost, Status
 from neti.text import plugin_line
 from neti.words import and_more
@@ -32,6 +32,7 @@ _SAID_ELSEWHERE: Final = frozenset(
         "lost",
         "registry",
         "trial_expired",
+        *COUNTED,
     }
 )
 _SHOWN: Final = 300  # characters of one finding

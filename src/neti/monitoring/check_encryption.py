@@ -1,4 +1,4 @@
-"""What ``neti check`` concludes about the encrypted road. Pure.
+"""What is wrong with the encrypted road, as ``neti status`` and ``neti check`` say it. Pure.
 
 Must never do: alarm about a member that is only asked to be encrypted ("prefer") and is not: that
 is allowed, and ``neti status`` shows it.
@@ -8,11 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from neti.model.problems import Severity
+from neti.model.problems import Problem, Severity, problem
 from neti.monitoring.encryption import Encryption
 from neti.words import and_more, counted
 
 _NAMED: Final = 5
+_NOT_KEPT: Final = "encryption_not_kept"
+_NOT_IN_EFFECT: Final = "encryption_not_in_effect"
+_KEYLESS: Final = "encryption_keyless"
+# The agent's problems that ``neti check`` judges by the counts beside them, which an agent of an
+# earlier version tells too.
+COUNTED: Final = frozenset({_NOT_KEPT, _NOT_IN_EFFECT, _KEYLESS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,42 +32,49 @@ class Fault:
 
 def faults(seen: Encryption, road: Sequence[str]) -> Iterator[Fault]:
     """``road``: what of device, rule and route is not in the kernel as it should be."""
-    if seen.requires and seen.clear:
-        sites = ", ".join(
-            f"{one.clear} in {name}"
-            for name, one in sorted(seen.sites.items())
-            if one.asked == "require" and one.clear
-        )
-        text = f"encryption is required, but members are reached in the clear: {sites}"
-        yield Fault(Severity.CRITICAL, text)
-    elif seen.require_configured and not seen.requires and not seen.on_trial:
-        text = (
-            "neti.yml requires encryption, but that is not in effect on this host, so traffic may "
-            "go in the clear: neti enforce"
-        )
-        yield Fault(Severity.WARNING, text, passing=False)
-    if seen.requires and seen.cut_off and seen.implementation is not None:
-        yield _cut_off(seen)
-    broken = "; ".join(road)
+    for one in problems(seen):
+        yield Fault(one.severity, one.sentence, passing=one.code != _NOT_IN_EFFECT)
+    broken, only = "; ".join(road), seen.requires or seen.encrypted_only
     if seen.implementation is None:
-        broken = "there is no WireGuard device" if seen.requires else ""
-    if broken and seen.requires:
+        broken = "there is no WireGuard device" if only else ""
+    if broken and only:
         text = (
-            f"the encrypted road is broken ({broken}): members of sites that require encryption "
-            "cannot be reached"
+            f"the encrypted road is broken ({broken}): members that must be reached by it cannot be"
         )
         yield Fault(Severity.CRITICAL, text)
     elif broken:
         yield Fault(Severity.WARNING, f"the encrypted road is broken: {broken}")
 
 
-def _cut_off(seen: Encryption) -> Fault:
-    """Where this host has no device the fault is its own, and not theirs."""
-    named, ids = seen.keyless_ids[:_NAMED], ""
-    if seen.keyless == seen.cut_off:  # otherwise others are among them, which are reached
+def problems(seen: Encryption) -> Iterator[Problem]:
+    """What follows from the counts."""
+    if seen.requires and seen.clear:
+        sites = ", ".join(
+            f"{one.clear} in {name}"
+            for name, one in sorted(seen.sites.items())
+            if one.asked == "require" and one.clear
+        )
+        yield problem(
+            _NOT_KEPT, f"encryption is required, but members are reached in the clear: {sites}"
+        )
+    elif seen.require_configured and not seen.requires and not seen.on_trial:
+        yield problem(
+            _NOT_IN_EFFECT,
+            "neti.yml requires encryption, but that is not in effect on this host, so traffic may "
+            "go in the clear: neti enforce",
+        )
+    # Where this host has no device the fault is its own, and not theirs.
+    if seen.cut_off and seen.keyless and seen.implementation is not None:
+        yield problem(_KEYLESS, _cut_off(seen))
+
+
+def _cut_off(seen: Encryption) -> str:
+    # One that has a key is about to get a peer.
+    count, named, ids = min(seen.cut_off, seen.keyless), seen.keyless_ids[:_NAMED], ""
+    if seen.keyless == count:  # otherwise others are among them, which are reached
         ids = f" ({', '.join(named)}{and_more(seen.keyless - len(named))})"
-    text = (
-        f"encryption is required, and {counted(seen.cut_off, 'member')} without a WireGuard key "
-        f"cannot be reached{ids}: their neti.yml must say encrypt, too"
+    why = "encryption is required" if seen.requires else "gateways pass on what is encrypted only"
+    return (
+        f"{why}, and {counted(count, 'member')} without a WireGuard key cannot be reached"
+        f"{ids}: their neti.yml must say encrypt, too"
     )
-    return Fault(Severity.WARNING, text)

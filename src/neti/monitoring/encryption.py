@@ -102,8 +102,13 @@ class Encryption:
         return self.peers - self.shaken
 
     @property
+    def encrypted_only(self) -> bool:
+        """Whether there are members that are reached by the encrypted road or not at all."""
+        return any(one.required or one.none for one in self.sites.values())
+
+    @property
     def cut_off(self) -> int:
-        """Members that are not reached at all, because encryption is required."""
+        """Members that are not reached at all, because nothing may go there in the clear."""
         return sum(one.none for one in self.sites.values())
 
     @property

@@ -14,6 +14,7 @@ from neti.dataplane.forwarding import Forwarding
 from neti.errors import DataplaneError
 from neti.model import Encrypt, Reach, Road, Site
 from neti.model.wireguard_key import PublicKey
+from neti.monitoring.check import Limits, Situation, judge
 from neti.ruleset.desired import Membership
 from neti.ruleset.objects import GATEWAY_SETS, OPTIONAL
 from neti.ruleset.peers import Endpoint
@@ -148,6 +149,23 @@ def test_nothing_goes_in_the_clear_not_even_before_the_first_handshake(
     b.running.kernel.resync("test")
     there.pass_time(1.0)
     assert kernel(b, a) == set()
+
+
+def test_who_has_no_key_is_cut_off_and_named_by_status_and_check_alike(
+    there: World, boxes: dict[str, Box]
+) -> None:
+    """Nobody requires encryption, but gateways pass on nothing else."""
+    sites = {name: replace(site, encrypt=Encrypt.OFF) for name, site in there.sites.items()}
+    plain = there.box(31, "vpc", sites=sites)
+    plain.start()
+    there.pass_time(1.0)
+    a = boxes["a"]
+    assert kernel(a, plain) == set()
+    said = a.problems()["encryption_keyless"]
+    assert "1 member without a WireGuard key cannot be reached (vpc-31)" in said
+    assert said in [one.text for one in judge(Situation(status=a.told()), Limits()).findings]
+    a.ask("down")
+    assert "encryption_keyless" not in a.problems()
 
 
 def test_a_gateway_that_is_lost_is_no_ones_choice_and_no_peer_changes(

@@ -18,14 +18,17 @@ from tests.support.agents import Box, World, world
 from neti.agent.config_read import ConfigRead
 from neti.cli.status import is_well
 from neti.fleet import attendance, listing
-from neti.model import Member, entry
+from neti.model import Encrypt, Member, entry
 from neti.model.document import read
+from neti.model.settings import RegistryTLS
 from neti.monitoring.check import FAMILIES, KernelLook, Level, Limits, Situation, judge
 from neti.monitoring.figures import Figures
 from neti.monitoring.metrics import metrics
 from neti.registry import Stale, detail
+from neti.registry.memory import MemoryRegistry
 from neti.state.folder import StateFolder
 
+TLS: Final = RegistryTLS(ca=Path("/ca"), cert=Path("/cert"), key=Path("/key"))
 RULES: Final = [
     rule
     for group in yaml.safe_load((Path(__file__).parents[3] / "deploy/neti-alerts.yml").read_text())[
@@ -142,6 +145,27 @@ def stale(fleet: World, one: Box) -> None:
     fleet.clock.advance(90)
 
 
+def asks_for_encryption(fleet: World, one: Box) -> None:
+    """Of the other site, which has a member whose file asks for none. Nothing is in force yet."""
+    fleet.started(1, "vpc")
+    sites = {**fleet.sites, "vpc": replace(fleet.sites["vpc"], encrypt=Encrypt.REQUIRE)}
+    one.stop()
+    one.settings = replace(one.settings, sites=sites, registry_tls=TLS)
+    one.start()
+    MemoryRegistry(fleet.server).change_setting("strict", b"on 2026-11-27T12:00:00Z")
+    fleet.pass_time(1)
+    one.running.core.problems.clear("certificate")  # there is no such file
+
+
+def cuts_off(fleet: World, one: Box) -> None:
+    asks_for_encryption(fleet, one)
+    one.ask("enforce", seconds=60, anyway=True)
+    fleet.pass_time(50)
+    one.ask("confirm")
+    fleet.pass_time(1)
+    one.running.core.problems.clear("certificate")
+
+
 STATES: dict[str, tuple[Callable[[World, Box], None], Told]] = {
     "shadow": (nothing, Told("shadow", set(), True, Level.OK, set(), False)),
     "enforced": (enforce, Told("enforced", set(), True, Level.OK, set(), True)),
@@ -181,6 +205,21 @@ STATES: dict[str, tuple[Callable[[World, Box], None], Told]] = {
         refused,
         Told("shadow", {"kernel"}, False, Level.CRITICAL, {"NetiCritical"}, False),
     ),
+    "encryption is required, and not in effect": (
+        asks_for_encryption,
+        Told(
+            "shadow",
+            {"encryption_not_in_effect"},
+            False,
+            Level.WARNING,
+            {"NetiEncryptionNotInEffect"},
+            False,
+        ),
+    ),
+    "one without a key is cut off": (
+        cuts_off,
+        Told("enforced", {"encryption_keyless"}, False, Level.WARNING, {"NetiProblem"}, True),
+    ),
     "not in step": (
         stale,
         Told("shadow", {"registry"}, False, Level.WARNING, {"NetiRegistryStale"}, False),
@@ -217,7 +256,8 @@ def test_all_say_the_same(fleet: World, make: Callable[[World, Box], None], told
     assert _alarms(figures) == told.alarms
     assert (attendance.unmet([row], [], ["enforced"]) == []) is told.gate
     expected = Situation(status=status, kernel=kernel, expected="enforced")
-    assert (judge(expected, Limits()).level is Level.OK) is told.gate
+    well = told.gate and told.check is Level.OK
+    assert (judge(expected, Limits()).level is Level.OK) is well
 
 
 def test_what_agent_and_kernel_say_differently_is_critical(fleet: World) -> None:

@@ -445,6 +445,7 @@ def encrypted(**changes: Any) -> Situation:
 
 CUT_OFF = {"vpc": {"asked": "require", "required": 3, "none": 2}}
 IN_THE_CLEAR = {"vpc": {"asked": "require", "required": 3, "trying": 2}}
+PREFERRED = {"vpc": {"asked": "prefer", "trying": 1, "preferred": 3}}
 BROKEN = ("it is not up",)
 
 
@@ -470,9 +471,17 @@ def test_encryption_that_is_kept_is_no_finding() -> None:
         (encrypted(implementation=None), Level.CRITICAL, "there is no WireGuard device"),
         (replace(encrypted(), road=BROKEN), Level.CRITICAL, "road is broken (it is not up)"),
         (
-            replace(encrypted(requires=False, require_configured=False), road=BROKEN),
+            replace(
+                encrypted(requires=False, require_configured=False, sites=PREFERRED), road=BROKEN
+            ),
             Level.WARNING,
             "the encrypted road is broken: it is not up",
+        ),
+        (
+            # By gateways, through which nothing goes in the clear.
+            replace(encrypted(requires=False, require_configured=False), road=BROKEN),
+            Level.CRITICAL,
+            "members that must be reached by it cannot be",
         ),
     ],
 )
@@ -494,5 +503,5 @@ def test_without_a_device_members_are_not_blamed_for_it() -> None:
 
 def test_a_road_that_nobody_asked_for_is_not_looked_for() -> None:
     """prefer without a module: the problem encryption_missing says so, once."""
-    seen = encrypted(implementation=None, requires=False, require_configured=False)
+    seen = encrypted(implementation=None, requires=False, require_configured=False, sites=PREFERRED)
     assert judge(seen, Limits()).findings == ()
