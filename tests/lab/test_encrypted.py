@@ -31,12 +31,12 @@ def test_no_word_is_read_once_everybody_encrypts_and_no_connection_is_lost(
     assert not lifecycle.anything_left(lab)
 
 
-@pytest.mark.parametrize("registry", ["embedded", "zookeeper", "ensemble"])
+@pytest.mark.parametrize("registry", ["embedded", "zookeeper"])
 def test_encryption_needs_a_registry_in_which_a_key_is_its_hosts_own(
     lab: LabState, neti_lab: Neti, registry: str
 ) -> None:
-    for command in ("up", "demo"):
-        done = neti_lab(command, "--encrypt", "--registry", registry)
+    for command, option in (("up", "--encrypt"), ("demo", "--encrypt"), ("up", "--private-only")):
+        done = neti_lab(command, option, "--registry", registry)
         assert done.returncode == 2
-        assert "--encrypt goes with --registry closed" in done.stderr
+        assert "to encrypt takes --registry closed or ensemble" in done.stderr
         assert not lifecycle.anything_left(lab)

@@ -1,11 +1,12 @@
 """The plan of a lab and the commands that it becomes; nothing is built here."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from neti.model import Encrypt
-from neti_lab import LabError, groups, neighbours
+from neti_lab import LabError, ensemble, groups, neighbours
 from neti_lab.agents import configuration
 from neti_lab.pairs import judge, matrix
 from neti_lab.report import drawing
@@ -43,6 +44,49 @@ def test_a_plan_survives_being_written_down(encrypt: bool) -> None:
     assert from_document(json.loads(json.dumps(to_document(plan)))) == plan
 
 
+def test_where_only_gateways_have_public_addresses_nobody_else_does() -> None:
+    """Servers and proxies neither. They go out by one address, and are found by another."""
+    plan = plan_lab(hosts=2, registry="ensemble", encrypt=True, gateways=True, private_only=["vpc"])
+    assert from_document(json.loads(json.dumps(to_document(plan)))) == plan
+    ec2, vpc = plan.sites
+    assert [host.name for host in vpc.machines if host.public] == ["vpc-gw-1", "vpc-gw-2"]
+    assert all(host.public for host in ec2.machines)
+    assert {host.private for host in ec2.machines} == {host.private for host in vpc.machines}
+    assert {vpc.outward(host) for host in (*vpc.workers, *vpc.keepers)} == {vpc.egress}
+    machines = vpc.machines
+    assert len({vpc.door(host, 80) for host in (*vpc.workers, *vpc.gateways)}) == 4
+    own = {host.public for host in machines} | {host.private for host in machines}
+    assert not {vpc.egress, vpc.front} & own
+    for host in ec2.machines:
+        assert (ec2.outward(host), ec2.door(host, 80)) == (host.public, (host.public, 80))
+    both = replace(vpc, private_only=False)
+    assert plan.without_public_addresses("ec2").site("vpc") == vpc
+    assert replace(plan, sites=(ec2, both)).without_public_addresses("vpc") == plan
+
+
+def test_hosts_without_a_public_address_need_gateways() -> None:
+    for gateways, encrypt in ((True, False), (False, True)):
+        with pytest.raises(LabError, match="need gateways, and these need encryption"):
+            plan_lab(gateways=gateways, encrypt=encrypt, private_only=["ec2"])
+
+
+def test_gateways_are_named_for_the_site_that_needs_them() -> None:
+    plan = plan_lab(hosts=1, registry="closed", encrypt=True, gateways=True, private_only=["ec2"])
+    document = configuration(plan, plan.hosts[0], state=LabState("lab"))
+    assert document["sites"]["ec2"]["reached_by"] == "gateway"
+    assert document["sites"]["ec2"]["gateways"] == ["ec2-gw-1", "ec2-gw-2"]
+    assert document["sites"]["vpc"]["reached_by"] == "public"
+    assert "gateways" not in document["sites"]["vpc"]
+
+
+def test_a_pair_that_is_to_go_by_the_tunnel_is_seen_from_its_overlay_address() -> None:
+    ec2, *_, vpc = plan_lab(hosts=1).hosts
+    for seen, right in (("192.168.0.9", True), (str(ec2.public), False)):
+        document = {"results": [_result("vpc-1", seen_from=seen)]}
+        (pair,) = judge(ec2, [ec2, vpc], document, tunnel_from="192.168.0.9")
+        assert pair.right_way is right
+
+
 def test_an_ensembles_hosts_are_no_members_and_stand_in_one_site_each() -> None:
     """Servers in vpc, proxies in ec2; no address of theirs is a host's, however many there are."""
     plan = plan_lab(hosts=MAX_HOSTS, registry="ensemble")
@@ -63,7 +107,7 @@ def test_gateways_judge_only_where_the_lab_has_groups() -> None:
     """And a host that is added later is in its site's group."""
     plan = plan_lab(hosts=2, registry="ensemble")
     assert sum("table ip groups" in node.rules for node in wire(plan).nodes) == 2
-    both = [host.public for host in plan.site("ec2").keepers[:2]]
+    both = ensemble.callers(plan.site("ec2"))[:2]
     assert groups.admit_registry(plan.site("vpc").keepers, both).count(" . ") == 6
     grown, host = plan.with_host("vpc")
     assert (

@@ -23,6 +23,7 @@ from neti_lab.topology import (
     TUNNEL_PORT,
     LabHost,
     LabPlan,
+    LabSite,
 )
 
 ZOOKEEPER_PORT: Final = 2181
@@ -69,7 +70,7 @@ def configuration(
                 "private": [str(site.private)],
                 "public": [str(site.public)],
                 "vpc_ids": [site.vpc_id],
-                "reached_by": "public",
+                **_reached_by(site),
                 **encrypts,
             }
             for site in plan.sites
@@ -83,6 +84,12 @@ def configuration(
         "reject_all": reject_all,
         "table_files_path": str(state.host_folder(host.name) / "state"),
     }
+
+
+def _reached_by(site: LabSite) -> dict[str, Any]:
+    if not site.private_only:
+        return {"reached_by": "public"}
+    return {"reached_by": "gateway", "gateways": [gateway.name for gateway in site.gateways]}
 
 
 def tls_files(state: LabState, stem: str) -> dict[str, str]:

@@ -36,6 +36,21 @@ def certify(host: LabHost, state: LabState) -> None:
     agents.checked(agents.neti_command("registry", "dev-ca", str(state.ca), "--host", host.name))
 
 
+def close(plan: LabPlan, state: LabState, *, inside: str) -> None:
+    """Only hosts of the plan can register from here on, and only what their own records name is
+    believed."""
+    admit(plan, state, *plan.hosts, inside=inside)
+    for word in ("admission", "strict"):
+        operator_says(plan, state, "registry", word, "on", inside=inside)
+
+
+def admit(plan: LabPlan, state: LabState, *hosts: LabHost, inside: str) -> None:
+    """An operator's word that these may register, each by its own certificate."""
+    ids = [host.name for host in hosts]
+    words = ["registry", "admit", *ids, "--subject", SUBJECTS, "--yes"]
+    operator_says(plan, state, *words, inside=inside)
+
+
 def operator_says(plan: LabPlan, state: LabState, *words: str, inside: str) -> str:
     """``neti WORDS`` by the operator, on this node; returns what the command said."""
     line = agents.neti_command(*words, "-c", str(state.operator_config))

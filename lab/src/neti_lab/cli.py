@@ -29,9 +29,9 @@ _registry = click.option(
     "--registry",
     type=click.Choice(["embedded", "zookeeper", "closed", "ensemble"]),
     help="embedded, the default: a file that all agents share; zookeeper: one real server "
-    "(Debian's package); closed, the default with --encrypt: the same with mutual TLS, access "
-    "rights, admission and strict; ensemble: three servers in vpc, proxies in ec2, mutual TLS and "
-    "access rights.",
+    "(Debian's package); closed, the default with --encrypt and --private-only: the same with "
+    "mutual TLS, access rights, admission and strict; ensemble: three servers in vpc, proxies in "
+    "ec2, mutual TLS and access rights, and with --encrypt and --private-only the rest too.",
 )
 
 
@@ -40,7 +40,7 @@ def lab_group() -> None:
     """A whole fleet on this machine, in network namespaces of its own.
 
     A lab is an internet and two sites, ec2 and vpc, with the same private addresses, each behind a
-    gateway with one-to-one NAT. Its hosts run real agents. The machine's own network is not
+    site gateway with one-to-one NAT. Its hosts run real agents. The machine's own network is not
     touched. Needs root.
 
     \b
@@ -57,10 +57,20 @@ def lab_group() -> None:
 @_hosts
 @_registry
 @click.option("--encrypt", is_flag=True, help="With WireGuard: both sites have 'encrypt: prefer'.")
+@click.option(
+    "--private-only",
+    is_flag=True,
+    help="Two gateways more in each site, and no other host has a public address; with WireGuard.",
+)
 @click.option("--no-agents", is_flag=True, help="Networks and services only.")
 @_name
 def up(
-    hosts: int, registry: RegistryKind | None, encrypt: bool, no_agents: bool, name: str
+    hosts: int,
+    registry: RegistryKind | None,
+    encrypt: bool,
+    private_only: bool,
+    no_agents: bool,
+    name: str,
 ) -> None:
     """Build a lab and leave it up.
 
@@ -68,14 +78,23 @@ def up(
     Examples:
       neti lab up
       neti lab up --hosts 2 --encrypt && neti lab sniff
+      neti lab up --hosts 2 --private-only
       neti lab up --hosts 50 --registry zookeeper --name big
     """
     from neti_lab import lifecycle
     from neti_lab.state import open_state
-    from neti_lab.topology import plan_lab
+    from neti_lab.topology import SITES, plan_lab
 
+    encrypt = encrypt or private_only
     kind = _registry_kind(registry, encrypt=encrypt)
-    plan = plan_lab(name=name, hosts=hosts, registry=kind, encrypt=encrypt)
+    plan = plan_lab(
+        name=name,
+        hosts=hosts,
+        registry=kind,
+        encrypt=encrypt,
+        gateways=private_only,
+        private_only=SITES if private_only else (),
+    )
     state = open_state(name)
     with lifecycle.commanding(state):
         lifecycle.bring_up(state, plan, with_agents=not no_agents, tell=say)
@@ -93,10 +112,10 @@ def up(
 
 
 def _registry_kind(asked: RegistryKind | None, *, encrypt: bool) -> RegistryKind:
-    if encrypt and asked not in (None, "closed"):
+    if encrypt and asked not in (None, "closed", "ensemble"):
         raise click.UsageError(
-            f"--encrypt goes with --registry closed, not {asked}: encryption can only be required "
-            "where nobody can replace another host's key"
+            f"to encrypt takes --registry closed or ensemble, not {asked}: encryption can only be "
+            "required where nobody can replace another host's key"
         )
     return asked or ("closed" if encrypt else "embedded")
 
@@ -145,8 +164,8 @@ def status(as_json: bool, name: str) -> None:
 def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
     """Run a command on a host of the lab and exit with its exit code.
 
-    HOST is a host (ec2-1), a gateway (vpc-gateway), the stranger or the internet. NETI_CONFIG is
-    set to the host's own configuration; 'neti lab status' says where its files are.
+    HOST is a host (ec2-1), a site gateway (vpc-gateway), the stranger or the internet. NETI_CONFIG
+    is set to the host's own configuration; 'neti lab status' says where its files are.
 
     \b
     Examples:
@@ -245,9 +264,14 @@ def demo(
 @lab_group.command()
 @click.option("--chaos", is_flag=True, help="Break things all the while, chosen by a seed.")
 @click.option("--seed", type=int, help="With --chaos: repeat the troubles of this seed.")
+@click.option(
+    "--private-only",
+    is_flag=True,
+    help="No host but two gateways in each site has a public address.",
+)
 @click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
 @_name
-def migrate(chaos: bool, seed: int | None, keep: bool, name: str) -> None:
+def migrate(chaos: bool, seed: int | None, private_only: bool, keep: bool, name: str) -> None:
     """Move a whole fleet from one site to the other while people use it.
 
     Twelve hosts with an application, an ensemble of three with proxies, mutual TLS, users, and a
@@ -255,12 +279,16 @@ def migrate(chaos: bool, seed: int | None, keep: bool, name: str) -> None:
     at the end shows each phase's requests, failures and latency, and how often the scanner got in.
     Exit code 0 if no request failed and the scanner never got in, otherwise 1.
 
+    With --private-only the sites encrypt, users come by a load balancer, and so do the proxies to
+    the ensemble; whatever hosts of the two sites say to each other goes by gateways.
+
     --chaos kills agents, the ensemble's leader and proxies, and flushes whole rulesets. While a
     host has no rules, requests may fail: they are counted apart.
 
     \b
     Examples:
       neti lab migrate
+      neti lab migrate --private-only
       neti lab migrate --chaos --seed 7
     """
     import random
@@ -274,7 +302,7 @@ def migrate(chaos: bool, seed: int | None, keep: bool, name: str) -> None:
         raise click.UsageError("--seed works only with --chaos")
     if chaos and seed is None:
         seed = random.SystemRandom().randrange(10_000)
-    plan = story.plan(name)
+    plan = story.plan(name, private_only=private_only)
     state = open_state(name)
     if seed is not None:
         say(f"seed {seed}")

@@ -2,7 +2,6 @@
 admission, and strict. Agents come to it afterwards.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from neti_lab import certificates, processes
@@ -21,24 +20,14 @@ def start(plan: LabPlan, state: LabState) -> None:
     one = _server(plan, state)
     processes.start(one.command(), log=one.log, record=state.record(_RECORD))
     one.wait()
-    _say(plan, state, "init")
-    _say(plan, state, "admit", *_admitted(plan.hosts))
-    _say(plan, state, "admission", "on")
-    _say(plan, state, "strict", "on")
+    certificates.operator_says(plan, state, "registry", "init", inside=INTERNET)
+    certificates.close(plan, state, inside=INTERNET)
 
 
 def admit(plan: LabPlan, host: LabHost, state: LabState) -> None:
     """A host that joins later: a certificate, and an operator's word that it may register."""
     certificates.certify(host, state)
-    _say(plan, state, "admit", *_admitted([host]))
-
-
-def _admitted(hosts: Sequence[LabHost]) -> list[str]:
-    return [*(host.name for host in hosts), "--subject", certificates.SUBJECTS, "--yes"]
-
-
-def _say(plan: LabPlan, state: LabState, *words: str) -> None:
-    certificates.operator_says(plan, state, "registry", *words, inside=INTERNET)
+    certificates.admit(plan, state, host, inside=INTERNET)
 
 
 def _server(plan: LabPlan, state: LabState) -> ZooKeeperServer:

@@ -7,12 +7,13 @@ groups let only the other site's registry hosts reach their port.
 
 import signal
 import urllib.request
+from ipaddress import IPv4Address
 from typing import Final
 
 from neti_lab import LabError, agents, certificates, groups, namespaces, processes
 from neti_lab.certificates import OPERATOR
 from neti_lab.state import LabState
-from neti_lab.topology import REGISTRY_PORT, LabHost, LabPlan
+from neti_lab.topology import REGISTRY_PORT, LabHost, LabPlan, LabSite
 from neti_lab.zookeeper import Peer, ServerTLS, ZooKeeperServer
 
 _QUORUM_PORT: Final = 2888
@@ -34,16 +35,24 @@ def start(plan: LabPlan, state: LabState) -> None:
 def make_certificates(plan: LabPlan, state: LabState) -> None:
     """A server's carries the proxies' addresses too."""
     proxies = [str(proxy.private) for proxy in plan.site("ec2").keepers]
-    servers = plan.site("vpc").keepers
-    names = {each.name: [str(each.private), str(each.public), *proxies] for each in servers}
+    site = plan.site("vpc")
+    names = {
+        each.name: [str(each.private), str(site.door(each, REGISTRY_PORT)[0]), *proxies]
+        for each in site.keepers
+    }
     certificates.make(plan, state, names)
 
 
 def admit(plan: LabPlan) -> None:
     """What ``neti aws zk-groups`` does in EC2: each side's registry hosts take the other's."""
     for site, other in (plan.sites, plan.sites[::-1]):
-        text = groups.admit_registry(site.keepers, [host.public for host in other.keepers])
-        namespaces.load_rules(plan.namespace(site.gateway), text)
+        text = groups.admit_registry(site.keepers, callers(other))
+        namespaces.load_rules(plan.namespace(site.site_gateway), text)
+
+
+def callers(site: LabSite) -> list[IPv4Address]:
+    """From which addresses the site's registry hosts call the other side."""
+    return list(dict.fromkeys(site.outward(keeper) for keeper in site.keepers))
 
 
 def server(plan: LabPlan, host: LabHost, state: LabState) -> ZooKeeperServer:
@@ -87,13 +96,18 @@ def leader(plan: LabPlan, state: LabState) -> LabHost:
 def lay_out(plan: LabPlan, state: LabState) -> str:
     """The tree and its rights, by an operator; returns what the command said."""
     inside = plan.site("vpc").hosts[0].name
-    return certificates.operator_says(plan, state, "registry", "init", inside=inside)
+    said = certificates.operator_says(plan, state, "registry", "init", inside=inside)
+    if plan.encrypt:
+        certificates.close(plan, state, inside=inside)
+    return said
 
 
 def start_proxy(plan: LabPlan, host: LabHost, state: LabState) -> None:
     words = ["zk-proxy", "--listen", f"{host.private}:{REGISTRY_PORT}", "--drain", "1"]
-    for each in plan.site("vpc").keepers:
-        words += ["--server", f"{each.public}:{REGISTRY_PORT}"]
+    servers = plan.site("vpc")
+    for each in servers.keepers:
+        address, port = servers.door(each, REGISTRY_PORT)
+        words += ["--server", f"{address}:{port}"]
     files = agents.tls_files(state, f"operator-{OPERATOR}")
     words += ["--health-tls", files["ca"], files["cert"], files["key"]]
     words += ["--metrics", f"127.0.0.1:{_METRICS_PORT}"]

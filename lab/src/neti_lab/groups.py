@@ -1,19 +1,19 @@
-"""Security groups, emulated by each site's gateway: what may come in from outside the site. Pure.
+"""Security groups, emulated by each site gateway: what may come in from outside the site. Pure.
 
 Three groups a site: its hosts (closed to the world but for published ports, until they are opened
 to given networks), and the registry's own hosts, which take their port from the other site's
 alone. Within a site everybody reaches everybody: one flat group. A packet that a group refuses is
 dropped without a word, as in EC2.
 
-Rules are text for ``nft -f`` in the gateway's namespace. Only packets that arrive from the internet
-are judged.
+Rules are text for ``nft -f`` in the site gateway's namespace. Only packets that arrive from the
+internet are judged.
 """
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from neti_lab.topology import REGISTRY_PORT, LabHost, LabSite
+from neti_lab.topology import GATEWAY_PORTS, REGISTRY_PORT, TUNNEL_PORT, LabHost, LabSite
 
 EVERYWHERE: Final = (IPv4Network("0.0.0.0/0"),)
 _TABLE: Final = "ip groups"
@@ -27,6 +27,7 @@ table {_TABLE} {{
     set hosts {{ type ipv4_addr; elements = {{ {hosts} }}; }}
     set published {{ type ipv4_addr . inet_service; }}
     set opened {{ type ipv4_addr; flags interval; }}
+    set road {{ type ipv4_addr; }}
     set registry {{ type ipv4_addr . ipv4_addr; }}
     chain arriving {{
         type filter hook forward priority filter
@@ -36,6 +37,7 @@ table {_TABLE} {{
     chain judged {{
         ip daddr . tcp dport @published accept
         ip daddr @hosts ip saddr @opened accept
+        ip daddr @hosts ip saddr @road udp dport {{ {TUNNEL_PORT}, {GATEWAY_PORTS} }} accept
         tcp dport {REGISTRY_PORT} ip daddr . ip saddr @registry accept
         counter drop
     }}
@@ -57,6 +59,12 @@ def open_hosts(networks: Iterable[IPv4Network]) -> str:
     """Let these networks reach all hosts of the site, on every port, and no others."""
     elements = ", ".join(map(str, networks))
     return f"flush set {_TABLE} opened\nadd element {_TABLE} opened {{ {elements} }}\n"
+
+
+def open_road(addresses: Iterable[IPv4Address]) -> str:
+    """Let these gateways reach the site's own by the encrypted road, and nothing else."""
+    elements = ", ".join(map(str, addresses))
+    return f"flush set {_TABLE} road\nadd element {_TABLE} road {{ {elements} }}\n"
 
 
 def admit_registry(

@@ -10,8 +10,9 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
+from neti.dataplane.conntrack import Conntrack
 from neti_lab import (
     LabError,
     agents,
@@ -23,11 +24,16 @@ from neti_lab import (
     registries,
     services,
     wireguard,
+    wiring,
 )
 from neti_lab.groups import EVERYWHERE
+from neti_lab.play import wait_for
 from neti_lab.state import LabState, exclusive
 from neti_lab.topology import INTERNET, STRANGER, LabHost, LabPlan, lab_command, namespace_prefix
+from neti_lab.traffic import unreached
 from neti_lab.wiring import wire, wire_host
+
+_ROAD_SECONDS: Final = 60.0
 
 Tell = Callable[[str], None]
 
@@ -83,7 +89,9 @@ def bring_up(
         build_networks(state, plan)
         if plan.has_groups and not groups_closed:
             for site in plan.sites:
-                namespaces.load_rules(plan.namespace(site.gateway), groups.open_hosts(EVERYWHERE))
+                namespaces.load_rules(
+                    plan.namespace(site.site_gateway), groups.open_hosts(EVERYWHERE)
+                )
         tell(f"networks: {len(plan.sites)} sites with {len(plan.hosts)} hosts, one internet")
         services.start(state, agents.neti_command("lab", "serve", "--name", plan.name))
         tell("services: instance metadata and a web service on every host")
@@ -98,11 +106,24 @@ def bring_up(
             agents.start(plan, plan.hosts, state=state)
             registries.wait_until_registered(plan, state)
             tell(f"agents: {len(plan.hosts)} registered")
+            if plan.has_gateways:  # without a tunnel they have no road to the other site
+                seconds = _wait_until_reached(plan, state)
+                tell(f"gateways: every host reaches every other after {seconds:.1f} s")
         if not provisional:
             state.declare_complete()
     except BaseException:
         take_down(state)
         raise
+
+
+def _wait_until_reached(plan: LabPlan, state: LabState) -> float:
+    with contextlib.closing(registries.open_registry(plan, state)) as registry:
+        overlays = {host_id: str(overlay) for overlay, host_id in registry.leases().items()}
+    return wait_for(
+        lambda: not unreached(plan, overlays, plan.hosts),
+        "not every host reaches every other",
+        seconds=_ROAD_SECONDS,
+    )
 
 
 def build_networks(state: LabState, plan: LabPlan) -> None:
@@ -121,12 +142,34 @@ def add_host(state: LabState, plan: LabPlan, site: str) -> tuple[LabPlan, LabHos
     agents.write_configuration(plan, host, state=state)
     if plan.registry == "ensemble":
         certificates.certify(host, state)
+        if plan.encrypt:
+            certificates.admit(plan, state, host, inside=plan.site("vpc").hosts[0].name)
     elif plan.registry == "closed":
         closed.admit(plan, host, state)
     if plan.encrypt:
         wireguard.start(plan, [host], state=state)
     services.refresh(state)
     return plan, host
+
+
+def take_public_addresses(state: LabState, plan: LabPlan, site: str) -> LabPlan:
+    """From all hosts of the site but its gateways, as a cloud takes an Elastic IP back. Their
+    configurations stay as they are; agents find out by themselves."""
+    plan = plan.without_public_addresses(site)
+    changed = plan.site(site)
+    rules = wiring.take_public_addresses(changed)
+    inside = plan.namespace(changed.site_gateway)
+    namespaces.load_rules(inside, rules)
+    namespaces.call_inside(inside, _forget_connections)
+    state.write_plan(plan)
+    services.refresh(state)
+    return plan
+
+
+def _forget_connections() -> None:
+    """The lab's NAT remembers connections, a cloud's one-to-one NAT none."""
+    with contextlib.closing(Conntrack()) as tracking:
+        tracking.end_those(lambda tracked: True)
 
 
 def take_down(state: LabState) -> Remains:
@@ -165,7 +208,7 @@ def describe(state: LabState) -> dict[str, Any]:
                 "name": host.name,
                 "site": host.site,
                 "private": str(host.private),
-                "public": str(host.public),
+                "public": str(host.public) if host.public else None,
                 "namespace": plan.namespace(host.name),
                 "namespace_exists": plan.namespace(host.name) in present,
                 "agent_pid": agent.pid if (agent := running[host.name]) else None,
@@ -177,7 +220,7 @@ def describe(state: LabState) -> dict[str, Any]:
         "others": [
             {"name": node, "namespace": plan.namespace(node)}
             for node in (
-                *(INTERNET, STRANGER, *(site.gateway for site in plan.sites)),
+                *(INTERNET, STRANGER, *(site.site_gateway for site in plan.sites)),
                 *(keeper.name for keeper in plan.keepers),
             )
         ],

@@ -2,6 +2,8 @@
 
 The expectation never comes from Neti: in-site pairs must be seen from the caller's private
 address and cross-site pairs from its public one, because the plan says that these are their ways.
+Where sites are reached by gateways, cross-site pairs are seen from the overlay address that the
+registry has leased to the caller: nothing else comes through the tunnel.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +24,7 @@ class Pair:
     milliseconds: float | None  # None: not reached
     seen_from: str | None
     problem: str | None
+    tunnel_from: str | None = None  # the caller's overlay address, where the tunnel is their way
 
     @property
     def in_site(self) -> bool:
@@ -29,14 +32,20 @@ class Pair:
 
     @property
     def expected_from(self) -> str:
-        return str(self.source.private if self.in_site else self.source.public)
+        return str(self.source.private if self.in_site else self.tunnel_from or self.source.public)
 
     @property
     def right_way(self) -> bool:
         return self.milliseconds is not None and self.seen_from == self.expected_from
 
 
-def judge(source: LabHost, targets: Sequence[LabHost], verified: Mapping[str, Any]) -> list[Pair]:
+def judge(
+    source: LabHost,
+    targets: Sequence[LabHost],
+    verified: Mapping[str, Any],
+    *,
+    tunnel_from: str | None = None,
+) -> list[Pair]:
     """Every pair from ``source``, by the document of its ``verify --json``, missing ones too."""
     results = {result["id"]: result for result in verified.get("results", ())}
     pairs = []
@@ -53,6 +62,7 @@ def judge(source: LabHost, targets: Sequence[LabHost], verified: Mapping[str, An
                 milliseconds=float(result["milliseconds"]) if result["ok"] else None,
                 seen_from=result.get("seen_from"),
                 problem=result.get("error"),
+                tunnel_from=tunnel_from,
             )
         )
     return pairs
@@ -70,7 +80,9 @@ def matrix(hosts: Sequence[LabHost], pairs: Sequence[Pair]) -> list[str]:
     for source in hosts:
         row = (cells.get((source.name, target.name), "·") for target in hosts)
         lines.append(source.name.ljust(width + 3) + "".join(cell.rjust(width) for cell in row))
-    lines.append("milliseconds; the receiver saw: p the private address, P the public one")
+    lines.append(
+        "milliseconds; the receiver saw: p the private address, P the public one, T the overlay one"
+    )
     lines += [complaint(pair) for pair in pairs if not pair.right_way]
     return lines
 
@@ -87,5 +99,9 @@ def complaint(pair: Pair) -> str:
 def _cell(pair: Pair) -> str:
     if pair.milliseconds is None:
         return "FAIL"
-    ways = {str(pair.source.private): "p", str(pair.source.public): "P"}
+    ways = {
+        str(pair.source.private): "p",
+        str(pair.source.public): "P",
+        str(pair.tunnel_from): "T",
+    }
     return f"{pair.milliseconds:.1f}{ways.get(pair.seen_from or '', '?')}"

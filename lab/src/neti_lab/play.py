@@ -63,8 +63,11 @@ class Play:
         return [
             pair
             for host, document in zip(asked, documents, strict=True)
-            for pair in judge(host, self.hosts, document)
+            for pair in judge(host, self.hosts, document, tunnel_from=self._tunnel_from(host))
         ]
+
+    def _tunnel_from(self, host: LabHost) -> str | None:
+        return self.overlays.get(host.name, "") if self.plan.has_gateways else None
 
     def registered(self) -> frozenset[str]:
         """The ids of all hosts that have a registration at this moment."""

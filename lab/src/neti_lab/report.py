@@ -30,7 +30,7 @@ def status_lines(document: Mapping[str, Any]) -> list[str]:
             host["name"],
             host["site"],
             host["private"],
-            host["public"],
+            host["public"] or "-",
             host["agent_pid"] or "not running",
             host["namespace"] if host["namespace_exists"] else "missing",
         )
@@ -67,12 +67,13 @@ def drawing(plan: LabPlan) -> list[str]:
     width = 34
     columns = [
         [
-            f"{site.gateway} {site.uplink}",
+            f"{site.site_gateway} {site.uplink}",
             f"public   {site.public}",
             "   | one-to-one NAT",
             f"private  {site.private}",
-            *(f"   +-- {host.name:<7} {host.private}" for host in site.hosts[:_DRAWN]),
-            *([f"   +-- ... {site.hosts[-1].name}"] if site.size > _DRAWN else []),
+            *(f"   +-- {host.name:<8} {host.private}" for host in site.workers[:_DRAWN]),
+            *([f"   +-- ... {site.workers[-1].name}"] if site.size > _DRAWN else []),
+            *(f"   +-- {host.name:<8} {host.private}  {host.public}" for host in site.gateways),
         ]
         for site in plan.sites
     ]

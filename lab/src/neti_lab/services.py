@@ -13,13 +13,16 @@ import time
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from neti_lab import LabError, namespaces, processes
 from neti_lab.processes import Process
 from neti_lab.state import LabState
 from neti_lab.topology import METADATA_ADDRESS, WEB_PORT, LabHost, LabPlan
 from neti_lab.web import serve_datagrams, serve_web
+
+if TYPE_CHECKING:
+    from neti_lab.metadata import MetadataService
 
 _METADATA_PORT: Final = 80
 _PLAN_CHECK_SECONDS: Final = 1.0
@@ -32,7 +35,7 @@ class Services:
 
     def __init__(self, state: LabState) -> None:
         self._state = state
-        self._serving: set[str] = set()
+        self._serving: dict[str, MetadataService] = {}
         self._servers: list[object] = []  # kept from being collected
 
     async def run(self) -> None:
@@ -60,10 +63,10 @@ class Services:
     async def _serve_all(self, plan: LabPlan) -> None:
         for host in plan.hosts:
             if host.name not in self._serving:
-                await self._serve(plan, host)
-                self._serving.add(host.name)
+                self._serving[host.name] = await self._serve(plan, host)
+            self._serving[host.name].change(public=host.public)
 
-    async def _serve(self, plan: LabPlan, host: LabHost) -> None:
+    async def _serve(self, plan: LabPlan, host: LabHost) -> "MetadataService":
         metadata, web, datagrams = namespaces.call_inside(
             plan.namespace(host.name),
             lambda: (
@@ -74,7 +77,7 @@ class Services:
         )
         self._servers.append(await serve_web(host.name, web))
         self._servers.append(await serve_datagrams(host.name, datagrams))
-        self._servers.append(_metadata_service(plan, host, metadata))
+        return _metadata_service(plan, host, metadata)
 
 
 def serve(state: LabState) -> None:
@@ -99,7 +102,7 @@ def start(state: LabState, command: Iterable[str]) -> Process:
 
 
 def refresh(state: LabState) -> None:
-    """Have hosts served that came into the plan just now."""
+    """Have hosts served as the plan has them now: those that are new, and with what they have."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_READY_SECONDS)
         try:
@@ -112,7 +115,7 @@ def refresh(state: LabState) -> None:
         raise LabError(answer["error"])
 
 
-def _metadata_service(plan: LabPlan, host: LabHost, listener: socket.socket) -> object:
+def _metadata_service(plan: LabPlan, host: LabHost, listener: socket.socket) -> "MetadataService":
     """Start the host's metadata service on the socket; it has threads of its own."""
     from neti_lab.metadata import InstanceMetadata, MetadataService
 

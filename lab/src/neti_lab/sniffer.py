@@ -39,6 +39,8 @@ _SAMPLE_BYTES: Final = 64
 _IPV4, _IPV6, _UDP, _ICMP = 0x0800, 0x86DD, 17, 1
 _ICMP_ERRORS: Final = (b"\x03", b"\x0b")  # unreachable, time exceeded
 
+_GATEWAY_PORTS: Final = range(16384, 32768)  # what gateways send each other, between sites
+
 Network = IPv4Network | IPv6Network
 
 
@@ -143,7 +145,8 @@ def _heading(kind: int, packet: bytes, places: Places, port: int) -> Heading | N
         about = _heading(_IPV4, inner[8:], places, port)
         return Heading(places.of(source), places.of(target), about.road if about else CLEAR)
     ports = struct.unpack("!HH", inner[:4]) if protocol == _UDP and len(inner) >= 4 else ()
-    road = TUNNEL if whole and ports == (port, port) else CLEAR
+    tunnel = whole and ports and all(one == port or one in _GATEWAY_PORTS for one in ports)
+    road = TUNNEL if tunnel else CLEAR
     return Heading(places.of(source), places.of(target), road)
 
 

@@ -7,10 +7,13 @@
           10.0.0.0/16                 10.0.0.0/16          private: the same on both sides
         /   |   |   \\               /   |   |   \\
      ec2-1  ...  ec2-4           vpc-1  ...  vpc-4         10.0.0.11, .12, .13, .14 on both sides
+
+With gateways a site has two hosts more (ec2-gw-1, ec2-gw-2). Where only these have a public
+address, the site has two that are no host's: one for what goes out, one of a load balancer.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final, Literal
@@ -18,10 +21,11 @@ from typing import Any, Final, Literal
 from neti_lab import LabError
 
 # Closed: one server with mutual TLS, rights, admission, strict. An ensemble: three servers in vpc,
-# as many proxies in ec2, mutual TLS.
+# as many proxies in ec2, mutual TLS; admission and strict too where hosts encrypt.
 RegistryKind = Literal["embedded", "zookeeper", "closed", "ensemble"]
 
 DEFAULT_NAME: Final = "lab"
+SITES: Final = ("ec2", "vpc")
 MAX_HOSTS: Final = 50  # a site; the first has the number 1
 INTERNET: Final = "internet"
 STRANGER: Final = "stranger"
@@ -32,24 +36,30 @@ OPERATOR_NETWORK: Final = IPv4Network("192.0.2.128/26")
 METADATA_ADDRESS: Final = IPv4Address("169.254.169.254")
 REGISTRY_PORT: Final = 2281  # where the registry speaks TLS, and of its proxies
 TUNNEL_PORT: Final = 51820  # UDP, of WireGuard: where hosts can encrypt
+GATEWAY_PORTS: Final = "16384-32767"  # UDP, of gateways
 WEB_PORT: Final = 8080  # the metadata service has port 80 of its address; the two never collide
 
 _HOST_OFFSET: Final = 10  # host 1 has the address .11
+_GATEWAY_OFFSET: Final = 100  # and gateway 1 has .101
 _REGISTRY_OFFSET: Final = 200  # and the registry's own begin with .201
 _REGISTRY_SIZE: Final = 3
+_GATEWAYS: Final = 2
+_EGRESS_OFFSET, _FRONT_OFFSET = 4, 5
 # No '-' in a lab's name, so that no lab's prefix is the beginning of another's.
 _LAB_NAME: Final = re.compile(r"[a-z][a-z0-9]{0,11}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabHost:
-    """A host; its name is its host id too."""
+    """A host; its name is its host id too. ``public`` None: it goes out by NAT, and nothing from
+    outside comes to it but by its site's load balancer or a gateway."""
 
     name: str
     site: str
     number: int
     private: IPv4Address
-    public: IPv4Address
+    public: IPv4Address | None
+    gateway: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +69,14 @@ class LabSite:
     public: IPv4Network
     vpc_id: str
     uplink: IPv4Address  # the gateway's own address on the internet
-    size: int  # how many hosts
+    size: int  # how many hosts, gateways aside
     keeper: str = ""  # how hosts of the registry's own are called here, when there are any
+    has_gateways: bool = False
+    private_only: bool = False  # only gateways have a public address
 
     @property
-    def gateway(self) -> str:
+    def site_gateway(self) -> str:
+        """The cloud's own router, and no gateway of Neti's."""
         return f"{self.name}-gateway"
 
     @property
@@ -74,34 +87,64 @@ class LabSite:
 
     @property
     def router(self) -> IPv4Address:
-        """The gateway's address inside the site."""
+        """The site gateway's address inside the site."""
         return self.private.network_address + 1
 
+    @property
+    def egress(self) -> IPv4Address:
+        """What the internet sees of those that have no public address, as behind a NAT gateway."""
+        return self.public.network_address + _EGRESS_OFFSET
+
+    @property
+    def front(self) -> IPv4Address:
+        """The load balancer's address, by which such hosts are reached at published ports."""
+        return self.public.network_address + _FRONT_OFFSET
+
     def host(self, number: int) -> LabHost:
-        return LabHost(
-            name=f"{self.name}-{number}",
-            site=self.name,
-            number=number,
-            private=self.private.network_address + _HOST_OFFSET + number,
-            public=self.public.network_address + _HOST_OFFSET + number,
+        return self._machine(f"{number}", _HOST_OFFSET, number, private_only=self.private_only)
+
+    @property
+    def workers(self) -> tuple[LabHost, ...]:
+        """Hosts that are no gateways."""
+        return tuple(self.host(number) for number in range(1, self.size + 1))
+
+    @property
+    def gateways(self) -> tuple[LabHost, ...]:
+        return tuple(
+            replace(self._machine(f"gw-{n}", _GATEWAY_OFFSET, n, private_only=False), gateway=True)
+            for n in range(1, _GATEWAYS + 1 if self.has_gateways else 1)
         )
 
     @property
     def hosts(self) -> tuple[LabHost, ...]:
-        return tuple(self.host(number) for number in range(1, self.size + 1))
+        """Whoever has an agent."""
+        return self.workers + self.gateways
 
     @property
     def keepers(self) -> tuple[LabHost, ...]:
         """Servers or proxies of the registry. No agent runs there."""
         return tuple(
-            LabHost(
-                name=f"{self.name}-{self.keeper}-{number}",
-                site=self.name,
-                number=number,
-                private=self.private.network_address + _REGISTRY_OFFSET + number,
-                public=self.public.network_address + _REGISTRY_OFFSET + number,
-            )
-            for number in range(1, _REGISTRY_SIZE + 1 if self.keeper else 1)
+            self._machine(f"{self.keeper}-{n}", _REGISTRY_OFFSET, n, private_only=self.private_only)
+            for n in range(1, _REGISTRY_SIZE + 1 if self.keeper else 1)
+        )
+
+    def outward(self, host: LabHost) -> IPv4Address:
+        """The address that the internet sees when this machine calls."""
+        return host.public or self.egress
+
+    def door(self, host: LabHost, port: int) -> tuple[IPv4Address, int]:
+        """Where the internet finds this port of a machine. The load balancer has a listener of its
+        own for each machine: the port, and behind it those of the machines with later numbers."""
+        return (host.public, port) if host.public else (self.front, port + host.number - 1)
+
+    def _machine(self, name: str, offset: int, number: int, *, private_only: bool) -> LabHost:
+        place = offset + number
+        return LabHost(
+            name=f"{self.name}-{name}",
+            site=self.name,
+            number=number,
+            private=self.private.network_address + place,
+            public=None if private_only else self.public.network_address + place,
         )
 
     @property
@@ -127,13 +170,18 @@ class LabPlan:
 
     @property
     def has_groups(self) -> bool:
-        """Whether the gateways do what security groups do."""
+        """Whether the site gateways do what security groups do."""
         return self.registry == "ensemble"
+
+    @property
+    def has_gateways(self) -> bool:
+        """Whether some site's hosts are reached by gateways, and encryption is required so."""
+        return any(site.private_only for site in self.sites)
 
     @property
     def nodes(self) -> tuple[str, ...]:
         """Everything that has a namespace."""
-        inner = tuple(node for site in self.sites for node in (site.gateway, site.switch))
+        inner = tuple(node for site in self.sites for node in (site.site_gateway, site.switch))
         return (INTERNET, STRANGER, *inner, *(host.name for host in (*self.hosts, *self.keepers)))
 
     def namespace(self, node: str) -> str:
@@ -158,8 +206,15 @@ class LabPlan:
     def with_host(self, site: str) -> tuple["LabPlan", LabHost]:
         """The plan with one host more in the site, and that host."""
         grown = replace(self.site(site), size=_checked_size(self.site(site).size + 1))
-        sites = tuple(grown if each.name == site else each for each in self.sites)
-        return replace(self, sites=sites), grown.hosts[-1]
+        return self._with(grown), grown.workers[-1]
+
+    def without_public_addresses(self, site: str) -> "LabPlan":
+        """The plan in which only gateways of the site have one."""
+        return self._with(replace(self.site(site), private_only=True))
+
+    def _with(self, changed: LabSite) -> "LabPlan":
+        sites = tuple(changed if each.name == changed.name else each for each in self.sites)
+        return replace(self, sites=sites)
 
 
 def plan_lab(
@@ -168,9 +223,15 @@ def plan_lab(
     hosts: int | Mapping[str, int] = 4,
     registry: RegistryKind = "embedded",
     encrypt: bool = False,
+    gateways: bool = False,
+    private_only: Collection[str] = (),
 ) -> LabPlan:
-    """A lab of the two sites with ``hosts`` hosts each (or as many as the mapping says)."""
+    """A lab of the two sites with ``hosts`` hosts each (or as many as the mapping says), and two
+    gateways more where asked. ``private_only``: sites whose gateways alone have a public address.
+    """
     namespace_prefix(name)
+    if private_only and not (gateways and encrypt):
+        raise LabError("hosts without a public address need gateways, and these need encryption")
 
     def size(site: str) -> int:
         return _checked_size(hosts if isinstance(hosts, int) else hosts[site])
@@ -188,6 +249,8 @@ def plan_lab(
                 uplink=IPv4Address("192.0.2.1"),
                 size=size("ec2"),
                 keeper="proxy" if registry == "ensemble" else "",
+                has_gateways=gateways,
+                private_only="ec2" in private_only,
             ),
             LabSite(
                 name="vpc",
@@ -197,6 +260,8 @@ def plan_lab(
                 uplink=IPv4Address("192.0.2.2"),
                 size=size("vpc"),
                 keeper="zk" if registry == "ensemble" else "",
+                has_gateways=gateways,
+                private_only="vpc" in private_only,
             ),
         ),
     )
@@ -208,6 +273,8 @@ def to_document(plan: LabPlan) -> dict[str, Any]:
         "name": plan.name,
         "registry": plan.registry,
         "encrypt": plan.encrypt,
+        "gateways": any(site.has_gateways for site in plan.sites),
+        "private_only": [site.name for site in plan.sites if site.private_only],
         "hosts": {site.name: site.size for site in plan.sites},
     }
 
@@ -217,6 +284,8 @@ def from_document(document: Mapping[str, Any]) -> LabPlan:
         name=document["name"],
         registry=document["registry"],
         encrypt=document["encrypt"],
+        gateways=document["gateways"],
+        private_only=document["private_only"],
         hosts=dict(document["hosts"]),
     )
 

@@ -4,7 +4,6 @@ Every link is created directly between two of the lab's namespaces, and everythi
 inside one, so no line here may ever name a device of the machine itself.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from neti_lab import groups, neighbours
@@ -12,6 +11,7 @@ from neti_lab.topology import (
     INTERNET,
     INTERNET_ADDRESS,
     METADATA_ADDRESS,
+    REGISTRY_PORT,
     STRANGER,
     STRANGER_ADDRESS,
     LabHost,
@@ -50,8 +50,8 @@ def wire(plan: LabPlan) -> Wiring:
     links = [_link(plan, INTERNET, STRANGER, STRANGER, "eth0")]
     for site in plan.sites:
         nodes += [_gateway(plan, site), _switch(plan, site)]
-        links.append(_link(plan, INTERNET, site.name, site.gateway, "uplink"))
-        links.append(_link(plan, site.gateway, "lan", site.switch, "router"))
+        links.append(_link(plan, INTERNET, site.name, site.site_gateway, "uplink"))
+        links.append(_link(plan, site.site_gateway, "lan", site.switch, "router"))
         for host in site.machines:
             nodes.append(_host(plan, site, host))
             links.append(_link(plan, site.switch, host.name, host.name, "eth0"))
@@ -65,12 +65,8 @@ def wire_host(plan: LabPlan, host: LabHost) -> Wiring:
     site = plan.site(host.site)
     node = _host(plan, site, host)
     gateway = Node(
-        namespace=plan.namespace(site.gateway),
-        rules=(
-            f"add element ip lab private_of {{ {host.public} : {host.private} }}\n"
-            f"add element ip lab public_of {{ {host.private} : {host.public} }}\n"
-            + (groups.admit_workload(host) if plan.has_groups else "")
-        ),
+        namespace=plan.namespace(site.site_gateway),
+        rules=(_public_address(host) + (groups.admit_workload(host) if plan.has_groups else "")),
     )
     switch = Node(namespace=plan.namespace(site.switch), commands=(_plug(host.name),))
     return Wiring(
@@ -102,7 +98,7 @@ def _stranger(plan: LabPlan) -> Node:
 
 def _gateway(plan: LabPlan, site: LabSite) -> Node:
     return Node(
-        namespace=plan.namespace(site.gateway),
+        namespace=plan.namespace(site.site_gateway),
         sysctls=_ROUTER,
         commands=(
             "link set lo up",
@@ -114,7 +110,7 @@ def _gateway(plan: LabPlan, site: LabSite) -> Node:
             # A public address that no host has must not go back and forth to the internet.
             f"route add unreachable {site.public}",
         ),
-        rules=_one_to_one_nat(site.machines) + (groups.table(site) if plan.has_groups else ""),
+        rules=_nat(site) + (groups.table(site) if plan.has_groups else ""),
     )
 
 
@@ -160,26 +156,55 @@ def _plug(device: str) -> str:
     return f"link set {device} master bridge up"
 
 
-def _one_to_one_nat(hosts: Iterable[LabHost]) -> str:
-    """A public address stands for one private one, both ways, as an AWS internet gateway does it.
+def take_public_addresses(site: LabSite) -> str:
+    """Rules after which only those of ``site`` have one that still do; in one transaction."""
+    maps = "flush map ip lab private_of\nflush map ip lab public_of\n"
+    return maps + "".join(_public_address(host) for host in site.machines)
 
-    The last rule is for a host that calls another of its own site by its public address: that
-    one must see the caller's public address, or it would answer past the gateway.
+
+def _public_address(host: LabHost) -> str:
+    if host.public is None:
+        return ""
+    return (
+        f"add element ip lab private_of {{ {host.public} : {host.private} }}\n"
+        f"add element ip lab public_of {{ {host.private} : {host.public} }}\n"
+    )
+
+
+def publish(site: LabSite, host: LabHost, port: int) -> str:
+    """Let the internet find this TCP port of a machine without a public address, by the site's
+    load balancer, which keeps the caller's address."""
+    if host.public is not None:
+        return ""
+    _, listener = site.door(host, port)
+    return f"add element ip lab front {{ {listener} : {host.private} . {port} }}\n"
+
+
+def _nat(site: LabSite) -> str:
+    """A public address stands for one private one, both ways, as an AWS internet gateway does it.
+    Who has none goes out by the site's egress, and nothing comes in that way.
+
+    What is translated on its way in and comes from the site itself must be so at its source, too:
+    whoever is called must see the caller's public address, or it would answer past the gateway.
     """
-    inward = ", ".join(f"{host.public} : {host.private}" for host in hosts)
-    outward = ", ".join(f"{host.private} : {host.public}" for host in hosts)
-    return f"""
+    rules = f"""
 table ip lab {{
-    map private_of {{ type ipv4_addr : ipv4_addr; elements = {{ {inward} }}; }}
-    map public_of {{ type ipv4_addr : ipv4_addr; elements = {{ {outward} }}; }}
+    map private_of {{ type ipv4_addr : ipv4_addr; }}
+    map public_of {{ type ipv4_addr : ipv4_addr; }}
+    map front {{ type inet_service : ipv4_addr . inet_service; }}
     chain arriving {{
         type nat hook prerouting priority dstnat
         dnat to ip daddr map @private_of
+        ip daddr {site.front} dnat to tcp dport map @front
     }}
     chain leaving {{
         type nat hook postrouting priority srcnat
         oifname "uplink" snat to ip saddr map @public_of
         ct status dnat snat to ip saddr map @public_of
+        ip saddr {site.private} oifname "uplink" snat to {site.egress}
+        ip saddr {site.private} ct status dnat snat to {site.egress}
     }}
 }}
 """
+    rules += "".join(_public_address(host) for host in site.machines)
+    return rules + "".join(publish(site, keeper, REGISTRY_PORT) for keeper in site.keepers)

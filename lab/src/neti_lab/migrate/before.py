@@ -10,12 +10,19 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
-from neti_lab import LabError, agents, ensemble, groups, namespaces
+from neti_lab import LabError, agents, certificates, ensemble, groups, namespaces
 from neti_lab.migrate.company import PORTS, task_of
 from neti_lab.migrate.journey import TRIAL_SECONDS, Journey
 from neti_lab.pairs import Pair, complaint, matrix
 from neti_lab.shop import WEB
-from neti_lab.topology import REGISTRY_PORT, STRANGER_ADDRESS, WEB_PORT, LabHost
+from neti_lab.topology import (
+    GATEWAY_PORTS,
+    REGISTRY_PORT,
+    STRANGER_ADDRESS,
+    TUNNEL_PORT,
+    WEB_PORT,
+    LabHost,
+)
 
 # The cloud's own ranges, in which the stranger has rented a machine as well.
 CLOUD: Final = (
@@ -42,8 +49,8 @@ def old_site(journey: Journey) -> None:
         company.start(app, **backs)
     for web in company.hosts("ec2", "web"):
         company.start(web, apps=journey.private(*apps))
-        journey.groups("ec2", groups.publish(web, WEB))
-    company.users([public(web) for web in company.hosts("ec2", "web")], _USERS_RATE)
+        journey.publish(web, WEB)
+    company.users([journey.published(web) for web in company.hosts("ec2", "web")], _USERS_RATE)
     targets = {
         task: journey.private(*company.hosts("ec2", task)) for task in PORTS if task != "web"
     }
@@ -62,7 +69,14 @@ def registry(journey: Journey) -> None:
     ensemble.admit(play.plan)
     ensemble.start_servers(play.plan, play.state)
     journey.say("three ZooKeeper servers in vpc")
-    journey.operator(journey.hosts("vpc")[0], "registry", "init")
+    operator = journey.hosts("vpc")[0]
+    journey.operator(operator, "registry", "init")
+    if play.plan.encrypt:
+        ids = [host.name for host in play.plan.hosts]
+        subject = ("--subject", certificates.SUBJECTS)
+        journey.operator(operator, "registry", "admit", *ids, *subject, "--yes")
+        for word in ("admission", "strict"):
+            journey.operator(operator, "registry", word, "on")
     proxies = play.plan.site("ec2").keepers
     for proxy in proxies:
         ensemble.start_proxy(play.plan, proxy, play.state)
@@ -79,7 +93,7 @@ def registry(journey: Journey) -> None:
 def shadow(journey: Journey) -> None:
     """Agents in the old site: they register, and nothing else may be felt of them."""
     hosts = journey.hosts("ec2")
-    agents.start(journey.play.plan, hosts, state=journey.play.state)
+    journey.start_agents(hosts)
     seconds = journey.registered(hosts)
     journey.play.hosts[:] = hosts
     journey.stages(hosts, "shadow")
@@ -129,7 +143,7 @@ def overlay_addresses(journey: Journey) -> None:
 def new_site(journey: Journey) -> None:
     """The new site's hosts: agents first, work later."""
     hosts = journey.hosts("vpc")
-    agents.start(journey.play.plan, hosts, state=journey.play.state)
+    journey.start_agents(hosts)
     seconds = journey.registered(hosts)
     journey.play.hosts[:] = [*journey.hosts("ec2"), *hosts]
     journey.stages(hosts, "shadow")
@@ -138,10 +152,7 @@ def new_site(journey: Journey) -> None:
 
 def reachability(journey: Journey) -> None:
     """Groups opened to the fleet's own addresses alone; then all to all, by overlay address."""
-    journey.say("groups let in the fleet's own addresses: neti aws ip-ranges --fleet in EC2")
-    fleet = [IPv4Network(host.public) for host in journey.play.plan.hosts]
-    for site in ("ec2", "vpc"):
-        journey.groups(site, groups.open_hosts(fleet))
+    _let_in_the_fleet(journey)
     journey.say("$ neti verify          (on each host)")
     pairs = all_reached(journey)
     for line in matrix(journey.play.hosts, pairs):
@@ -153,6 +164,19 @@ def reachability(journey: Journey) -> None:
         if task != "web"
     }
     journey.company.clients(journey.hosts("vpc")[0], targets, _CLIENTS_RATE)
+
+
+def _let_in_the_fleet(journey: Journey) -> None:
+    plan = journey.play.plan
+    own = [host.public for host in plan.hosts if host.public is not None]
+    if plan.has_gateways:
+        journey.say(f"groups let in gateways: UDP {TUNNEL_PORT} and {GATEWAY_PORTS}")
+        rules = groups.open_road(own)
+    else:
+        journey.say("groups let in the fleet's own addresses: neti aws ip-ranges --fleet in EC2")
+        rules = groups.open_hosts(map(IPv4Network, own))
+    for site in ("ec2", "vpc"):
+        journey.groups(site, rules)
 
 
 def preview(journey: Journey) -> None:
@@ -196,8 +220,10 @@ def enforce_one(journey: Journey) -> None:
 
 def enforce_tiers(journey: Journey) -> None:
     """Tier by tier, by configuration, each confirmed by its agents' own evidence."""
-    for task in ("cache", "app", "web", "database"):
+    for task in ("cache", "app", "web", "database", "gateway"):
         tier = [host for host in journey.play.hosts if task_of(host) == task]
+        if not tier:
+            continue
         names = ", ".join(host.name for host in tier)
         journey.say(f"reject_all: true on {names}, and reload")
         journey.configure(tier, reject_all=True)
@@ -247,10 +273,6 @@ def _enforced(journey: Journey, tier: list[LabHost]) -> None:
 # --- looking ---
 
 
-def public(host: LabHost) -> str:
-    return f"{host.public}:{PORTS[task_of(host)]}"
-
-
 def served(journey: Journey) -> int:
     return int(journey.company.statistics("users").get("requests", 0))
 
@@ -262,8 +284,10 @@ def doors(journey: Journey, *sites: str) -> list[str]:
     for name in sites:
         site = journey.play.plan.site(name)
         ports = (*(port for task, port in PORTS.items() if task != "web"), WEB_PORT, _SSH, _VERIFY)
-        found += [f"{host.public}:{port}" for host in site.hosts for port in ports]
-        found += [f"{keeper.public}:{REGISTRY_PORT}" for keeper in site.keepers]
+        found += [f"{host.public}:{port}" for host in site.hosts if host.public for port in ports]
+        for keeper in site.keepers:
+            address, port = site.door(keeper, REGISTRY_PORT)
+            found.append(f"{address}:{port}")
     return found
 
 

@@ -36,7 +36,7 @@ class Company:
     # --- who does what ---
 
     def hosts(self, site: str, task: str) -> list[LabHost]:
-        return [host for host in self._plan.site(site).hosts if task_of(host) == task]
+        return [host for host in self._plan.site(site).workers if task_of(host) == task]
 
     def the(self, site: str, task: str) -> LabHost:
         return self.hosts(site, task)[0]
@@ -161,7 +161,7 @@ class Company:
 
 
 def task_of(host: LabHost) -> str:
-    return TASKS[host.number - 1]
+    return "gateway" if host.gateway else TASKS[host.number - 1]
 
 
 def _listens(port: int) -> bool:

@@ -18,7 +18,7 @@ import yaml
 
 from neti.errors import NetiError
 from neti.registry import Registry
-from neti_lab import LabError, agents, namespaces, registries
+from neti_lab import LabError, agents, groups, namespaces, registries, wireguard, wiring
 from neti_lab.migrate.company import PORTS, Company, task_of
 from neti_lab.migrate.live import watching
 from neti_lab.play import Play, wait_for
@@ -114,6 +114,13 @@ class Journey:
         found: dict[str, Any] = json.loads(self._insist(said, None))
         return found
 
+    def start_agents(self, hosts: Sequence[LabHost]) -> None:
+        """And WireGuard first, where they encrypt; it is a unit of its own on a real host."""
+        play = self.play
+        if play.plan.encrypt:
+            wireguard.start(play.plan, hosts, state=play.state)
+        agents.start(play.plan, hosts, state=play.state)
+
     def configure(self, hosts: Iterable[LabHost], **changes: Any) -> None:
         """Change keys of their neti.yml and reload, as configuration management does."""
         for host in hosts:
@@ -191,7 +198,18 @@ class Journey:
 
     def groups(self, site: str, rules: str) -> None:
         """Change what the site's emulated security groups let in."""
-        namespaces.load_rules(self.play.plan.namespace(f"{site}-gateway"), rules)
+        plan = self.play.plan
+        namespaces.load_rules(plan.namespace(plan.site(site).site_gateway), rules)
+
+    def publish(self, host: LabHost, port: int) -> None:
+        """Let the world find and reach this port of the host."""
+        found = wiring.publish(self.play.plan.site(host.site), host, port)
+        self.groups(host.site, groups.publish(host, port) + found)
+
+    def published(self, host: LabHost) -> str:
+        """Where its users find the host's service."""
+        address, port = self.play.plan.site(host.site).door(host, PORTS[task_of(host)])
+        return f"{address}:{port}"
 
     # --- within ---
 
@@ -199,7 +217,9 @@ class Journey:
         self, host: LabHost, config: Path, words: Sequence[str], *, well: Sequence[int] = (0,)
     ) -> str:
         command = agents.neti_command(*words, "-c", str(config))
-        return agents.checked(command, inside=self.play.plan.namespace(host.name), well=well)
+        plan, state = self.play.plan, self.play.state
+        line = wireguard.command_on(plan, host, command, state=state)
+        return agents.checked(line, well=well)
 
     def _insist(self, act: Callable[[], str], shown: str | None) -> str:
         if shown is not None:

@@ -4,7 +4,7 @@ import time
 from typing import Final
 
 from neti_lab import agents, ensemble, groups
-from neti_lab.migrate.before import all_reached, doors, public
+from neti_lab.migrate.before import all_reached, doors
 from neti_lab.migrate.journey import Journey
 from neti_lab.shop import WEB
 from neti_lab.topology import LabHost
@@ -31,10 +31,10 @@ def web_and_app(journey: Journey) -> None:
     webs = company.hosts("ec2", "web")
     for number, new in enumerate(company.hosts("vpc", "web")):
         company.start(new, apps=journey.overlay(*apps))
-        journey.groups("vpc", groups.publish(new, WEB))
+        journey.publish(new, WEB)
         old = webs[number]
         webs[number] = new
-        company.configure("users", webs=[public(web) for web in webs])
+        company.configure("users", webs=[journey.published(web) for web in webs])
         time.sleep(_TAKEN_OVER)
         company.stop(old.name)
         journey.say(f"{new.name} serves instead of {old.name}")
@@ -126,8 +126,8 @@ def proxies_gone(journey: Journey) -> None:
     """Nobody of the old site needs the registry any more."""
     plan, state = journey.play.plan, journey.play.state
     ours, theirs = plan.site("vpc"), plan.site("ec2")
-    addresses = [proxy.public for proxy in theirs.keepers]
-    journey.groups("vpc", groups.admit_registry(ours.keepers, addresses, withdraw=True))
+    rules = groups.admit_registry(ours.keepers, ensemble.callers(theirs), withdraw=True)
+    journey.groups("vpc", rules)
     for proxy in theirs.keepers:
         ensemble.stop(proxy, state)
     journey.say("three proxies ended, and the servers' group lets nobody in from the old site")

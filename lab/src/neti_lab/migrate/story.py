@@ -21,7 +21,7 @@ from neti_lab.report import drawing
 from neti_lab.shop.figures import merge, parse_trace
 from neti_lab.stage import Stage, one_line
 from neti_lab.state import LabState
-from neti_lab.topology import STRANGER, LabPlan, lab_command, plan_lab
+from neti_lab.topology import SITES, STRANGER, WEB_PORT, LabPlan, lab_command, plan_lab
 
 _PREPARING: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
     ("The old site", before.old_site),
@@ -46,8 +46,15 @@ _LAST: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
 )
 
 
-def plan(name: str) -> LabPlan:
-    return plan_lab(name=name, hosts=len(TASKS), registry="ensemble")
+def plan(name: str, *, private_only: bool = False) -> LabPlan:
+    return plan_lab(
+        name=name,
+        hosts=len(TASKS),
+        registry="ensemble",
+        encrypt=private_only,
+        gateways=private_only,
+        private_only=SITES if private_only else (),
+    )
 
 
 def run(
@@ -205,9 +212,11 @@ def _count_the_orders(journey: Journey) -> None:
 
 def _prove_the_door(journey: Journey) -> None:
     """Nobody got in, and it was Neti that kept them out: with it relaxed the same door is open."""
-    host = journey.company.the("vpc", "cache")
-    address = (str(host.public), PORTS[task_of(host)])
-    stranger = journey.play.plan.namespace(STRANGER)
+    plan = journey.play.plan
+    site = plan.site("vpc")
+    host = site.gateways[0] if plan.has_gateways else journey.company.the("vpc", "cache")
+    address = (str(host.public), WEB_PORT if host.gateway else PORTS[task_of(host)])
+    stranger = plan.namespace(STRANGER)
     shut = not namespaces.call_inside(stranger, lambda: _opens(address))
     journey.neti(host, "relax")
     opened = namespaces.call_inside(stranger, lambda: _opens(address))
