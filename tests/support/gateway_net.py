@@ -132,7 +132,11 @@ class GatewayHost:
         settings = Settings(path=Path("neti.yml"), sites=self.fleet.sites, sites_configured=True)
         tunnel = Tunnel(own=self.me.overlay, private=self.me.private, mtu=self.mtu)
         around = Surroundings(
-            uplinks=("eth0",), ssh_untracked=self.untracked, site=self.me.site, tunnel=tunnel
+            uplinks=("eth0",),
+            ssh_untracked=self.untracked,
+            site=self.me.site,
+            tunnel=tunnel,
+            gateway=end,
         )
         made = structure(settings, around)
         return Structure(

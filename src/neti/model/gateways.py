@@ -60,6 +60,17 @@ class GatewayPorts:
         if self.tunnel in self.ports:
             raise ValueError(f"port {self.tunnel} is WireGuard's, and within {self.ports}")
 
+    @property
+    def probe(self) -> int:
+        """The first port, which stands for nobody, as no host has a subnet's own address: a gateway
+        sends back what a member sends there."""
+        return self.ports.first
+
+    @property
+    def hosts(self) -> PortRange:
+        """All others."""
+        return PortRange(self.ports.first + 1, self.ports.last)
+
     def port(self, overlay: IPv4Address) -> int:
         """ValueError for an address outside the subnet."""
         if overlay not in self.subnet:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from neti.model.settings import Settings
-from neti.ruleset import policy_require, policy_tunnel
+from neti.ruleset import policy_gateway, policy_require, policy_tunnel
 from neti.ruleset.networks import by_family, listed
 from neti.ruleset.objects import Chain
 from neti.ruleset.surroundings import Surroundings, Tunnel
@@ -104,5 +104,9 @@ def _departure(
         "sent",
         _OUTPUT.format(_FIRST),
         # The protocol first: nearly all packets have another.
-        (f"udp sport {settings.tunnel_port} meta nfproto ipv4 goto from_port", *outward),
+        (
+            *policy_gateway.probes_sent(surroundings.gateway),
+            f"udp sport {settings.tunnel_port} meta nfproto ipv4 goto from_port",
+            *outward,
+        ),
     )

@@ -6,8 +6,12 @@ learns nothing. Each host has one address, ``via``, for all its peers that are r
 gateways, told apart by port; which gateway it means is said by the table. So a gateway that dies
 changes elements here, and no peer of WireGuard.
 
-Must never do: forward anything but WireGuard's packets between members, or let a packet choose
-where another one goes.
+A probe is a packet that a member sends to a gateway's first port, which stands for nobody. On its
+way it looks like WireGuard's in every part, and the gateway sends it back as it passes on all else:
+by its maps, its forwarding and its road. Only within the prober is it told from WireGuard's.
+
+Must never do: forward anything but WireGuard's packets between members, and a probe to anybody but
+its sender; or let a packet choose where another one goes.
 """
 
 from collections.abc import Iterator
@@ -16,7 +20,7 @@ from typing import Final
 from neti.model.settings import Settings
 from neti.ruleset.objects import Chain
 from neti.ruleset.reach import uses_gateways
-from neti.ruleset.surroundings import GatewayEnd, Surroundings
+from neti.ruleset.surroundings import SENT_MARK, GatewayEnd, Surroundings
 
 # Before connection tracking (-200), which must see a member's packets come from ``via``, and what
 # is passed on not at all.
@@ -25,6 +29,7 @@ _ARRIVAL: Final = -310
 _ROUTING: Final = -145
 _FORWARD: Final = -10
 _DEPARTURE: Final = 300
+_DELIVERY: Final = 900  # when all tables have judged
 _RELAYED: Final = "meta nfproto ipv4 ct state untracked udp sport"
 
 # The gateways that this host hears from: other sites', or its own site's if it is behind them.
@@ -62,20 +67,27 @@ def gateway_sets(end: GatewayEnd) -> tuple[tuple[str, str], ...]:
 
 
 def gateway_chains(end: GatewayEnd) -> Iterator[Chain]:
-    ports, tunnel = end.ports.ports, end.ports.tunnel
+    ports, hosts, tunnel = end.ports.ports, end.ports.hosts, end.ports.tunnel
     arrival = []
     if end.uplinks is not None:
         arrival.append(f"udp dport {ports} ip daddr {end.private} jump gateway_arrived")
         yield from _passing_on(end, end.uplinks)
     if end.via is not None:
         arrival.append(
-            f"udp dport {tunnel} udp sport {ports} ip saddr @gateways ip saddr set {end.via}"
+            f"udp dport {tunnel} udp sport {hosts} ip saddr @gateways ip saddr set {end.via}"
         )
         through = "ip protocol map @gateway_near" if end.behind else "udp dport map @gateway_far"
         yield Chain(
             "gateway_to",
             f"type route hook output priority {_ROUTING}; policy accept;",
-            (f"ip daddr {end.via} udp sport {tunnel} udp dport {ports} ip daddr set {through}",),
+            (f"ip daddr {end.via} udp sport {tunnel} udp dport {hosts} ip daddr set {through}",),
+        )
+        probe = end.ports.probe
+        came_back = f"udp dport {tunnel} udp sport {probe} ip saddr @gateways"
+        yield Chain(
+            "gateway_probed",
+            f"type filter hook input priority {_DELIVERY}; policy accept;",
+            (f"{came_back} udp dport set {probe}",),
         )
     yield Chain(
         "gateway_in",
@@ -84,25 +96,41 @@ def gateway_chains(end: GatewayEnd) -> Iterator[Chain]:
     )
 
 
+def probes_sent(end: GatewayEnd | None) -> tuple[str, ...]:
+    """For the first chain that sees what this host sends: a probe of its agent becomes a packet of
+    WireGuard's in all eyes. By the mark, which only the agent can set beside WireGuard."""
+    if end is None or end.via is None:
+        return ()
+    probe, marked = end.ports.probe, f"meta mark & {SENT_MARK:#x} != 0"
+    ours = f"udp sport {probe} udp dport {probe} {marked} ip daddr @gateways"
+    return (f"{ours} udp sport set {end.ports.tunnel}",)
+
+
 def _passing_on(end: GatewayEnd, uplinks: tuple[str, ...]) -> Iterator[Chain]:
     """From its site outward, and inward. A source that no map knows is left to the other chains,
     which judge it as on any host: it may be an answer to a program of this machine. What a known
     one sends to a port that stands for nobody is dropped, as nobody but a gateway sends it."""
     ports, tunnel = end.ports.ports, end.ports.tunnel
     to_wireguard = f"udp dport set {tunnel} notrack accept"
+    # Behind the maps, as nearly all packets are for a host.
+    back = (
+        f"udp dport {end.ports.probe} udp sport set {end.ports.probe} ip daddr set ip saddr "
+        f"{to_wireguard}"
+    )
     yield Chain(
         "gateway_outward",
         None,
         (
             "ip daddr set udp dport map @gateway_far notrack accept",
             f"ip daddr set udp dport map @gateway_direct {to_wireguard}",
+            back,
             "drop",
         ),
     )
     yield Chain(
         "gateway_inward",
         None,
-        (f"ip daddr set udp dport map @gateway_inside {to_wireguard}", "drop"),
+        (f"ip daddr set udp dport map @gateway_inside {to_wireguard}", back, "drop"),
     )
     yield Chain(
         "gateway_arrived",

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from neti.model.gateways import GatewayPorts
-from neti.ruleset.policy_gateway import gateway_chains, gateway_sets
+from neti.ruleset.policy_gateway import gateway_chains, gateway_sets, probes_sent
 from neti.ruleset.surroundings import GatewayEnd
 
 PORTS: Final = GatewayPorts(IPv4Network("192.168.0.0/18"), 51820)
@@ -40,7 +40,7 @@ def test_rules_use_the_sets_that_are_there_and_each_of_these(end: GatewayEnd) ->
 
 def test_a_host_passes_nothing_on() -> None:
     for end in (BEHIND, OPEN):
-        assert rules(end).keys() == {"gateway_in", "gateway_to"}
+        assert rules(end).keys() == {"gateway_in", "gateway_to", "gateway_probed"}
         text = str(rules(end))
         assert "accept" not in text
         assert "drop" not in text
@@ -50,11 +50,11 @@ def test_a_host_passes_nothing_on() -> None:
 def test_a_host_behind_sends_all_to_one_gateway_and_an_open_one_by_port() -> None:
     (behind,), (is_open,) = rules(BEHIND)["gateway_to"], rules(OPEN)["gateway_to"]
     assert behind == (
-        "ip daddr 10.0.0.2 udp sport 51820 udp dport 16384-32767 "
+        "ip daddr 10.0.0.2 udp sport 51820 udp dport 16385-32767 "
         "ip daddr set ip protocol map @gateway_near"
     )
     assert is_open == (
-        "ip daddr 203.0.113.2 udp sport 51820 udp dport 16384-32767 "
+        "ip daddr 203.0.113.2 udp sport 51820 udp dport 16385-32767 "
         "ip daddr set udp dport map @gateway_far"
     )
 
@@ -62,9 +62,12 @@ def test_a_host_behind_sends_all_to_one_gateway_and_an_open_one_by_port() -> Non
 def test_whatever_is_let_through_was_named_by_a_map_and_is_not_tracked() -> None:
     made = rules(GATEWAY)
     accepting = [rule for chain in made.values() for rule in chain if rule.endswith("accept")]
-    assert len(accepting) == 4
+    back = "udp dport 16384 udp sport set 16384 ip daddr set ip saddr "
+    back += "udp dport set 51820 notrack accept"
+    assert accepting.count(back) == 2
+    assert len(accepting) == 6
     for rule in accepting:
-        if rule not in made["gateway_relayed"]:
+        if rule not in made["gateway_relayed"] and rule != back:
             assert re.search(r"ip daddr set udp dport map @\w+ .*notrack accept$", rule)
     assert [r.split()[-1] for r in made["gateway_relayed"]] == ["accept", "drop"]
 
@@ -86,6 +89,18 @@ def test_no_rule_adds_an_element() -> None:
         text = str(rules(end)) + str(gateway_sets(end))
         for word in ("add @", "update @", "dynamic", "dnat", "snat"):
             assert word not in text
+
+
+def test_a_probe_is_told_from_wireguards_packets_by_the_first_port_alone() -> None:
+    """Which no host has; and by who sends it, and who sends it back."""
+    assert PORTS.overlay(PORTS.probe) == PORTS.subnet.network_address
+    for end in (BEHIND, OPEN, GATEWAY):
+        assert rules(end)["gateway_probed"] == (
+            "udp dport 51820 udp sport 16384 ip saddr @gateways udp dport set 16384",
+        )
+        sent = "udp sport 16384 udp dport 16384 meta mark & 0x2000 != 0 ip daddr @gateways"
+        assert probes_sent(end) == (f"{sent} udp sport set 51820",)
+    assert probes_sent(None) == probes_sent(replace(OPEN, via=None)) == ()
 
 
 def test_without_peers_behind_gateways_nothing_is_sent_to_any() -> None:
