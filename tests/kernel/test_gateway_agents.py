@@ -1,11 +1,11 @@
-"""Four real agents, two sites, a gateway each: hosts without a public address reach each other.
+"""Real agents, two sites with gateways: hosts without a public address reach each other.
 
 The sites are those of ``tests.support.gateway_net``; the agents do everything else.
 """
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -28,19 +28,20 @@ _SITE: Final = (
     "encrypt: prefer}}"
 )
 
+_ONE_EACH: Final[Mapping[str, str]] = {"ec2": "ec2-1", "vpc": "vpc-1"}
 
-def _config(member: Member) -> str:
-    """With braces as ``str.format`` wants them."""
+
+def _config(member: Member, named: Mapping[str, str], session: int) -> str:
+    """With braces as ``str.format`` wants them. ``named``: each site's gateways."""
     public = f", public: {member.public}" if member.public else ""
     sites = {
-        site: _SITE.format(net=SITES[site], gateway=gateway)
-        for site, gateway in (("ec2", "ec2-1"), ("vpc", "vpc-1"))
+        site: _SITE.format(net=SITES[site], gateway=gateway) for site, gateway in named.items()
     }
     lines = (
         "registry: embedded:{folder}/registry.db",
         f"identity: {{id: {member.id}, private: {member.private}{public}}}",
         f"site: {member.site}",
-        "session_seconds: 3",
+        f"session_seconds: {session}",
         "sites:",
         *(f"  {name}: {site}" for name, site in sites.items()),
         "ssh_whitelist: [192.0.2.77/32]",
@@ -50,14 +51,21 @@ def _config(member: Member) -> str:
 
 
 class Hosts:
-    def __init__(self, net: Fleet, folder: Path, programs: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        net: Fleet,
+        folder: Path,
+        programs: contextlib.ExitStack,
+        named: Mapping[str, str] = _ONE_EACH,
+        session: int = 3,
+    ) -> None:
         self.net = net
         self.machines: dict[str, Machine] = {}
         for one in net.members:
             end = End(one.id, str(one.public), "", "", "")
             name = net.names[one.id]
             sysctl(name, net__ipv4__conf__eth0__forwarding=0)
-            made = Machine(end, name, folder, programs, _config(one))
+            made = Machine(end, name, folder, programs, _config(one, named, session))
             made.start_wireguard()
             made.start_agent()
             self.machines[one.id] = made
@@ -79,6 +87,9 @@ class Hosts:
 
     def echoes(self, one: Member, other: Member, *, dead: bool = False) -> bool:
         return echoes(*self.at(one), self[other].overlay, 7300, dead=dead)
+
+    def echoes_at(self, one: Member, other: Member, port: int) -> bool:
+        return echoes(*self.at(one), self[other].overlay, port)
 
     def problem(self, one: Member, code: str) -> str:
         return "; ".join(p["sentence"] for p in self[one].status()["problems"] if p["code"] == code)

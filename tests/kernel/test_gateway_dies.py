@@ -5,7 +5,6 @@ Two sites with two gateways each: see ``tests.support.gateway_net``.
 
 import time
 from collections.abc import Iterator
-from threading import Thread
 
 import pytest
 from tests.support.gateway_net import (
@@ -18,11 +17,11 @@ from tests.support.gateway_net import (
     A,
     B,
     Fleet,
-    GatewayHost,
     fleet,
 )
-from tests.support.netns import PATIENCE, WAIT, Server, alive, connect, require_root
-from tests.support.talking import Echo, caller, wait_until
+from tests.support.netns import Server, alive, connect, require_root
+from tests.support.numbered import Numbered
+from tests.support.talking import wait_until
 from tests.support.tunnel_net import ip, nft
 
 from neti.model import Member
@@ -36,6 +35,11 @@ def two() -> Iterator[Fleet]:
     require_root()
     with fleet(*EVERY, A, B, OPEN) as made:
         yield made
+
+
+def _stream(two: Fleet, port: int) -> Numbered:
+    one, other = two[A], two[B]
+    return Numbered((one.net, one.name), (other.net, other.name), other.overlay, port)
 
 
 def test_nobody_has_to_agree(two: Fleet) -> None:
@@ -70,57 +74,13 @@ def test_a_packet_is_routed_by_the_gateway_that_it_is_for(two: Fleet) -> None:
     assert two.calls(A, B)
 
 
-class Numbered:
-    """A datagram each two milliseconds, each echoed; which ones were lost."""
-
-    def __init__(self, sender: GatewayHost, to: GatewayHost, port: int) -> None:
-        self.echo = Echo(to.net, to.name, port)
-        self._sock, self._to = caller(sender.net, sender.name), (to.overlay, port)
-        self._sock.settimeout(WAIT)
-        self.sent, self._ended, self._until = 0, False, 0.0
-        self.back: set[bytes] = set()
-        self._threads = [Thread(target=self._send), Thread(target=self._take)]
-        for thread in self._threads:
-            thread.start()
-        wait_until(lambda: len(self.back) > 20)  # a session is there
-
-    def _send(self) -> None:
-        while not self._ended:
-            self._sock.sendto(b"%d" % self.sent, self._to)
-            self.sent += 1
-            time.sleep(0.002)
-
-    def _take(self) -> None:
-        while True:
-            try:
-                self.back.add(self._sock.recv(99))
-            except TimeoutError:
-                if self._ended and (len(self.back) == self.sent or time.monotonic() > self._until):
-                    return
-
-    def lost(self) -> tuple[int, int]:
-        """There and back, after the end."""
-        self.end(PATIENCE / 5)
-        arrived = {data for _, data in self.echo.callers}
-        return self.sent - len(arrived), self.sent - len(self.back)
-
-    def end(self, patience: float = 0.0) -> None:
-        """``patience``: seconds that what is still out may take."""
-        self._until = time.monotonic() + patience
-        self._ended = True
-        for thread in self._threads:
-            thread.join()
-        self._sock.close()
-        self.echo.socket.close()
-
-
 @pytest.mark.parametrize("near_first", [False, True])
 def test_a_drained_gateway_loses_nothing(two: Fleet, near_first: bool) -> None:
     """In any order: first those who send to its hosts, or first its hosts."""
     leaving = two.gateway_of(B)
     Server(two[B].net, two[B].name, 7000)
     with connect(two[A].net, two[A].name, str(B.overlay), 7000) as connection:
-        stream = Numbered(two[A], two[B], 7100)
+        stream = _stream(two, 7100)
         turns = [two[EC2_1], two[EC2_2], two[B]]
         for host in reversed(turns) if near_first else turns:
             host.believes(*two.without(leaving))
@@ -139,7 +99,7 @@ def test_a_dead_gateway_is_replaced_by_elements_alone(two: Fleet, near_first: bo
     dead = two.gateway_of(B)
     Server(two[B].net, two[B].name, 7000)
     with connect(two[A].net, two[A].name, str(B.overlay), 7000) as connection:
-        stream = Numbered(two[A], two[B], 7100)
+        stream = _stream(two, 7100)
         dead.link("down")
         time.sleep(0.2)
         arrived, back = len(stream.echo.callers), len(stream.back)
@@ -158,7 +118,7 @@ def test_a_dead_gateway_is_replaced_by_elements_alone(two: Fleet, near_first: bo
         stream.end()
         assert alive(connection)
         assert two.as_configured()
-        stream = Numbered(two[A], two[B], 7101)
+        stream = _stream(two, 7101)
         dead.link("up")
         time.sleep(0.1)
         for host in (two[B], *far):
@@ -171,7 +131,7 @@ def test_a_dead_gateway_is_replaced_by_elements_alone(two: Fleet, near_first: bo
 def test_a_table_that_was_away_leaves_nothing_behind(two: Fleet, whose: Member) -> None:
     Server(two[B].net, two[B].name, 7000)
     with connect(two[A].net, two[A].name, str(B.overlay), 7000) as connection:
-        stream = Numbered(two[A], two[B], 7100)
+        stream = _stream(two, 7100)
         two[whose].loses_its_table()
         time.sleep(0.2)
         two[whose].load()

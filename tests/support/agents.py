@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from neti.agent.core import Outside
 from neti.agent.loop import Agent
+from neti.agent.probe_socket import ProbeDoor
 from neti.agent.worker import Job, JobEvent, Worker, outcome
 from neti.clock import ManualClock
 from neti.control.server import Request
@@ -162,6 +163,7 @@ class Box:
     shadow: FakeShadow = field(default_factory=FakeShadow)
     conntrack_limit: ConntrackLimit | None = None
     forwarding: Forwarding | None = None
+    probes: ProbeDoor | None = None
     sessions: list[OperatorSession] = field(default_factory=list)  # open SSH sessions
     brittle: bool = True
     new_key: Callable[[], PrivateKey] = new_key
@@ -187,6 +189,7 @@ class Box:
             tunnel=self.tunnel,
             conntrack_limit=self.conntrack_limit,
             forwarding=self.forwarding,
+            probes=self.probes,
             registry=self.registry,
             worker=worker,
             folder=folder,

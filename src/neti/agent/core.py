@@ -17,6 +17,7 @@ from neti.agent.in_step import InStep
 from neti.agent.others_keys import OthersKeys
 from neti.agent.own_key import OwnKey
 from neti.agent.own_stage import OwnStage
+from neti.agent.probe_socket import ProbeDoor
 from neti.agent.settings_live import LiveSettings
 from neti.agent.tagging import Tagger
 from neti.agent.timers import Timers
@@ -85,6 +86,7 @@ class Outside:
     new_key: Callable[[], PrivateKey] = new_key
     conntrack_limit: ConntrackLimit | None = None
     forwarding: Forwarding | None = None  # None: this host cannot be a gateway (tests)
+    probes: ProbeDoor | None = None  # None: gateways are judged by the registry alone (tests)
     tunnel: WholeTunnel | None = None  # None: nothing can be encrypted (tests)
     tagger: Tagger | None = None  # None: not an EC2 instance
     reserved: frozenset[IPAddress] = frozenset()

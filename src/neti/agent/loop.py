@@ -328,6 +328,7 @@ class Agent:
             "prove": self.following.proving.look,
             "roads": self.kernel.look_at_roads,
             "gateways": self.roads.passing.follow,
+            "probe": self.roads.passing.probing.look,
         }
 
     def _list_settled(self) -> None:

@@ -15,6 +15,7 @@ from neti.agent.collector import PythonsCollector
 from neti.agent.config_read import ConfigRead
 from neti.agent.core import Outside
 from neti.agent.exporting import exporter
+from neti.agent.probe_socket import ProbeSocket
 from neti.agent.responder import Responder
 from neti.agent.told import Told, install_signals
 from neti.agent.worker import Worker
@@ -100,6 +101,7 @@ def run(config: Path, log_format: log.Format = "text") -> None:
             running_here=running_here(folder.path),
             conntrack_limit=ConntrackLimit(folder.path),
             forwarding=Forwarding(folder.path),
+            probes=ProbeSocket(),
             tunnel=real_tunnel(),
             reserved=reserved(registry),
             tagger=tagging.for_instance(settings, host.id),

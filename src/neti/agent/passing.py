@@ -11,6 +11,7 @@ from typing import Final
 
 from neti import log
 from neti.agent.core import Core
+from neti.agent.probing import Probing
 from neti.errors import DataplaneError
 from neti.ruleset.gateway_part import GatewayPart
 from neti.ruleset.surroundings import GatewayEnd, Surroundings
@@ -40,6 +41,7 @@ class Passing:
         self._end: GatewayEnd | None = None  # what the table's rules are to be for
         self._loaded: GatewayEnd | None = None  # what they are for
         self._idle = False  # nothing was switched on here, and nothing is wanted
+        self.probing = Probing(core)
 
     def prepare(self, around: Surroundings) -> Surroundings:
         """What the rules have to know of this host's part. Raises DataplaneError."""
@@ -58,6 +60,7 @@ class Passing:
             return
         self._of = gateways
         self._renew()
+        self.probing.follow()
         told = (gateways, gateways.version, core.members.known)
         if core.down.asked or told == self._told:
             return

@@ -39,8 +39,7 @@ class ShadowEvidence:
             may_go = accepted(self._shadow.folder)
         except NetiError:
             may_go = {}  # lost_uses says that it cannot be read
-        settings = self._core.settings
-        meant = {("tcp", settings.ssh_port), ("tcp", settings.verify_port)}
+        meant = self.meant()
         view = running_view(self._shadow, self._core.members, may_go)
         return {
             row.port: _used(row)
@@ -73,19 +72,25 @@ class ShadowEvidence:
         )
 
     def lost_uses(self, since: float) -> tuple[str, ...]:
-        """Ports in words. Not among them: what somebody accepted losing, and the two ports that a
-        trial is meant to shut, SSH to whoever is not in ssh_whitelist and the agent's responder."""
-        settings = self._core.settings
+        """Ports in words. Not among them: what somebody accepted losing, and what a trial is meant
+        to shut."""
         try:
             may_go: set[Port] = set(accepted(self._shadow.folder))
         except NetiError as error:
             return (f"what may be lost cannot be read ({error})",)
-        may_go |= {("tcp", settings.ssh_port), ("tcp", settings.verify_port)}
+        may_go |= self.meant()
         self._shadow.sample()
         if self._shadow.fault is not None:
             return (f"the kernel's record cannot be read ({self._shadow.fault})",)
         found = losses(self._shadow.record, listeners(), may_go, since + _ROUNDING)
         return tuple(_words(loss) for loss in found.lost)
+
+    def meant(self) -> set[Port]:
+        """Ports that a trial is meant to shut: SSH to whoever is not in ssh_whitelist, and the
+        agent's own: its responder, and where it hears of gateways."""
+        settings, gateways = self._core.settings, self._core.members.gateways.ports
+        own: set[Port] = {("tcp", settings.ssh_port), ("tcp", settings.verify_port)}
+        return own if gateways is None else own | {("udp", gateways.probe)}
 
 
 def _addresses(member: Member, private: bool) -> Iterator[IPAddress]:

@@ -201,6 +201,13 @@ _KINDS: Final = (
         "This host is one of its site's gateways, and its kernel does not forward as it must",
         "The message is the kernel's or the disk's own. The agent tries again by itself",
     ),
+    _warning(
+        "gateway_probes",
+        "The port by which gateways are probed cannot be had: one that is dead is noticed only "
+        "when its session ends",
+        "End the program that has it (`ss -ulpn`), or give that another one. The agent tries again "
+        "by itself",
+    ),
     _critical(
         "gateways_gone",
         "No gateway of a site is known to work: its hosts without a public address of their own "

@@ -1,7 +1,7 @@
 """What gateways mean to one host: elements, its peers' endpoints, its part in the rules. Pure.
 
-A gateway counts as alive while it is a member that is registered. So one that is dead is noticed
-when its session ends.
+A gateway counts as alive while it is a member that is registered, and answers probes as far as this
+host sends any. One that is lost and answers counts where no other does: it passes on what it knew.
 
 Must never do: change the address at which this host's WireGuard has its peers while that one will
 do, whoever comes and goes.
@@ -32,21 +32,27 @@ class GatewayPart:
         self._settings, self._host = settings, host
         self._named = {name: site.gateways for name, site in settings.sites.items()}
         self._gateways = frozenset(one for ids in self._named.values() for one in ids)
-        self._ports = (
+        self.ports = (
             GatewayPorts(settings.overlay_subnet, settings.tunnel_port) if self.used else None
         )
         self.version = 0  # counts what was told
         self._passage: Passage | None = None  # None: this host's own overlay address is not known
         self._maps = HostMaps()
         self._live: frozenset[str] = frozenset()
+        self._dead: frozenset[str] = frozenset()  # by probes
+        self._answering: frozenset[str] = frozenset()
         self._own: Member | None = None
         self._wanted: frozenset[Element] = frozenset()
         self._changed: set[str] = set()
         self._mine: tuple[object, ...] = ()  # what the way to everybody depends on
+        # By id where this host sends to each gateway that it may need; and those of them that it
+        # does send to, or would if they were alive.
+        self.sent_to: tuple[Mapping[str, IPv4Address], frozenset[str]] = {}, frozenset()
 
     def succeed(self, before: "GatewayPart") -> None:
-        """Keep what WireGuard's peers have, as far as it will do."""
+        """Keep what WireGuard's peers have, as far as it will do, and who is believed to work."""
         self._maps = before._maps
+        self.believe(before._dead, before._answering)
 
     # --- what is told ---
 
@@ -59,6 +65,10 @@ class GatewayPart:
         """These members have changed."""
         if self.used:
             self._changed.update(ids)
+
+    def believe(self, dead: frozenset[str], answering: frozenset[str]) -> None:
+        """By probes. Who is in neither is judged by the registry alone."""
+        self._dead, self._answering = dead, answering
 
     def is_due(
         self, members: Container[str], lost: Container[str], overlay: IPv4Address | None
@@ -78,17 +88,20 @@ class GatewayPart:
         before, self._passage = self._passage, self._passed(members, self._own)
         if self._passage is not None:
             self._maps = _kept(self._maps, self._passage.at_host(self._host))
+        self.sent_to = self._sent_to()
         wanted = frozenset(self._elements())
         gone, new = set(self._wanted - wanted), set(wanted - self._wanted)
         self._wanted = wanted
         return gone, new, changed | self._moved(members, before)
 
     def _alive(self, members: Container[str], lost: Container[str]) -> frozenset[str]:
-        return frozenset(
-            one
-            for one in self._gateways
-            if one == self._host.id or (one in members and one not in lost)
-        )
+        """Those to choose from, of each site; of a site without any: none, so that all are."""
+        own, found = self._host.id, set[str]()
+        for ids in self._named.values():
+            there = {one for one in ids if one == own or one in members}
+            registered = {one for one in there if one == own or one not in lost}
+            found |= (registered - self._dead) or (there & self._answering)
+        return frozenset(found)
 
     def _as_member(self, overlay: IPv4Address | None) -> Member | None:
         """What the registry says of this host changes nothing here."""
@@ -100,10 +113,10 @@ class GatewayPart:
         )
 
     def _passed(self, members: Mapping[str, Member], own: Member | None) -> Passage | None:
-        if own is None or self._ports is None:
+        if own is None or self.ports is None:
             return None
         others = (one for one in members.values() if one.id != own.id)
-        return Passage((own, *others), self._settings.sites, self._named, self._live, self._ports)
+        return Passage((own, *others), self._settings.sites, self._named, self._live, self.ports)
 
     def _moved(self, members: Mapping[str, Member], before: Passage | None) -> set[str]:
         """Whoever is reached in another way, though nothing of its own has changed. Everybody, if
@@ -135,15 +148,27 @@ class GatewayPart:
     def end(self, uplinks: tuple[str, ...]) -> GatewayEnd | None:
         """This host's part in the rules. ``uplinks``: its interfaces to the outside. None: it has
         none. Raises ValueError where nft cannot name them."""
-        if self._passage is None or self._ports is None:
+        if self._passage is None or self.ports is None:
             return None
         return GatewayEnd(
-            ports=self._ports,
+            ports=self.ports,
             private=self._host.private,
             via=self._maps.via,
             behind=self._maps.behind,
             uplinks=uplinks if self.is_gateway else None,
         )
+
+    def _sent_to(self) -> tuple[Mapping[str, IPv4Address], frozenset[str]]:
+        passage, host = self._passage, self._host
+        if passage is None or self._own is None or self._maps.via is None:
+            return {}, frozenset()
+        if not self._maps.behind:
+            others = passage.others_gateways(host.site)
+            return {one.id: one.public for one in others}, frozenset(one.id for one in others)
+        mine = passage.gateways(host.site)
+        alive = {one.id for one in mine}
+        near = (chosen(self._own.overlay, mine, live) for live in (self._live, alive))
+        return {one.id: one.private for one in mine}, frozenset(one.id for one in near if one)
 
     @property
     def is_gateway(self) -> bool:
@@ -231,6 +256,8 @@ class GatewayPart:
             return f"is in site {member.site}"
         if member.public is None:
             return "has no public address"
+        if host_id in self._dead:
+            return "does not answer"
         if host_id not in self._live:
             return "is lost"
         return f"shares its public address {member.public} with another gateway"

@@ -163,7 +163,7 @@ class Passage:
                 frozenset(gateway.private for gateway in mine),
                 near.private if near else None,
             )
-        known = frozenset(gateway.public for gateway in self._others_gateways(own.site))
+        known = frozenset(gateway.public for gateway in self.others_gateways(own.site))
         return HostMaps(self._via(own), False, known, None, dict(self._far(own.site)))
 
     def at_gateway(self, gateway: Gateway) -> GatewayMaps:
@@ -184,9 +184,10 @@ class Passage:
         """One real address, because a route leads there."""
         if host.id not in self._open:
             return next((gateway.private for gateway in self.gateways(host.site)), None)
-        return next((gateway.public for gateway in self._others_gateways(host.site)), None)
+        return next((gateway.public for gateway in self.others_gateways(host.site)), None)
 
-    def _others_gateways(self, site: str) -> list[Gateway]:
+    def others_gateways(self, site: str) -> list[Gateway]:
+        """Of all sites that are reached by the internet from this one."""
         return [gateway for other in self._others(site) for gateway in self.gateways(other)]
 
     def _far(self, site: str) -> Iterator[tuple[int, IPv4Address]]:

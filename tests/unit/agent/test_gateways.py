@@ -37,19 +37,23 @@ class FakeInterfaces:
         self.on[name] = on
 
 
+def two_sites() -> dict[str, Site]:
+    return {
+        name: Site(
+            name=name,
+            private=(IPv4Network("10.0.0.0/16"),),
+            reached_by=Reach.GATEWAY,
+            gateways=(f"{name}-1", f"{name}-2"),
+            encrypt=Encrypt.PREFER,
+        )
+        for name in ("ec2", "vpc")
+    }
+
+
 @pytest.fixture(name="there")
 def _there(tmp_path: Path) -> Iterator[World]:
     with world(tmp_path) as made:
-        made.sites = {
-            name: Site(
-                name=name,
-                private=(IPv4Network("10.0.0.0/16"),),
-                reached_by=Reach.GATEWAY,
-                gateways=(f"{name}-1", f"{name}-2"),
-                encrypt=Encrypt.PREFER,
-            )
-            for name in ("ec2", "vpc")
-        }
+        made.sites = two_sites()
         yield made
 
 
@@ -122,8 +126,7 @@ def test_a_host_behind_holds_one_gateway_and_a_gateway_holds_the_fleet(
         outside = {port(far): "203.0.113.1", port(boxes["open"]): "203.0.113.21"}
         assert one.elements("gateway_direct") == outside
         assert one.elements("gateway_public") == {to: by for by, to in outside.items()}
-    assert chains(a) == {"gateway_to", "gateway_in"}
-    assert chains(boxes["open"]) == {"gateway_to", "gateway_in"}
+    assert chains(a) == chains(boxes["open"]) == {"gateway_to", "gateway_in", "gateway_probed"}
     assert "gateway_relayed" in chains(gw)
 
 

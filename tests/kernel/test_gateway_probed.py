@@ -1,0 +1,101 @@
+"""Real agents see that a gateway is dead while its own agent and its session live, and go round it.
+
+Two sites; the one of host b has two gateways.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from tests.kernel.test_gateway import DOCKER
+from tests.kernel.test_gateway_agents import Hosts
+from tests.kernel.test_two_agents import wait
+from tests.support.gateway_net import EC2_1, VPC_1, VPC_2, A, B, networks
+from tests.support.netns import PATIENCE, require_root
+from tests.support.numbered import Numbered
+from tests.support.talking import Echo
+from tests.support.tunnel_device import require_wireguard
+from tests.support.tunnel_net import ip, nft
+
+from neti.model import Member
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture(name="hosts", scope="module")
+def _hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    require_root()
+    require_wireguard()
+    if shutil.which("nsenter") is None:
+        pytest.skip("nsenter (util-linux) is missing")
+    named = {"ec2": "ec2-1", "vpc": "vpc-1, vpc-2"}
+    with networks(EC2_1, VPC_1, VPC_2, A, B) as net, contextlib.ExitStack() as programs:
+        made = Hosts(net, tmp_path_factory.mktemp("probed"), programs, named, session=30)
+        for one, peers in ((A, 3), (B, 2), (EC2_1, 3), (VPC_1, 2), (VPC_2, 2)):
+            wait(partial(made.shaken, one, peers), 6 * PATIENCE)
+        Echo(*made.at(B), 7300)
+        yield made
+
+
+def of_b(hosts: Hosts) -> Member:
+    """The gateway by which b is reached, as b says."""
+    return {"vpc-1": VPC_1, "vpc-2": VPC_2}[str(hosts[B].status()["gateway"])]
+
+
+def silent(hosts: Hosts, one: Member, gateway: Member) -> bool:
+    """As this host says."""
+    said = f"{gateway.id} is named as a gateway and cannot be used: it does not answer"
+    return said in hosts[one].status()["notes"]
+
+
+def works(hosts: Hosts, one: Member, gateway: Member) -> bool:
+    notes = hosts[one].status()["notes"]
+    return not any(note.startswith(f"{gateway.id} is named") for note in notes)
+
+
+def none_left(hosts: Hosts, one: Member) -> bool:
+    return bool(hosts.problem(one, "gateways_gone"))
+
+
+def test_a_dead_gateway_is_left_before_its_session_ends_and_nothing_is_lost_when_it_is_back(
+    hosts: Hosts,
+) -> None:
+    """The registry is a file here, so a host whose link is cut stays registered."""
+    dead = of_b(hosts)
+    name = hosts.net.names[dead.id]
+    ip(name, "link set eth0 down")
+    for one in (B, EC2_1):
+        wait(partial(silent, hosts, one, dead), 6 * PATIENCE)
+    assert hosts[A].status()["members"]["lost"] == 0
+    assert of_b(hosts) is not dead
+    wait(lambda: hosts.echoes(A, B))
+    stream = Numbered(hosts.at(A), hosts.at(B), hosts[B].overlay, 7100)
+    ip(name, "link set eth0 up", "route add default via 10.0.0.1")
+    for one in (B, EC2_1):
+        wait(partial(works, hosts, one, dead), 6 * PATIENCE)
+    assert of_b(hosts) is dead
+    assert stream.lost() == (0, 0)
+
+
+def test_a_gateway_that_no_longer_passes_on_is_left_though_all_else_there_works(
+    hosts: Hosts,
+) -> None:
+    """Another program's FORWARD chain. None left: both sides say so, and what goes inside the site
+    goes on."""
+    broken = of_b(hosts)
+    nft(hosts.net.names[broken.id], DOCKER)
+    for one in (B, EC2_1):
+        wait(partial(silent, hosts, one, broken), 6 * PATIENCE)
+    wait(lambda: hosts.echoes(A, B))
+    other = of_b(hosts)
+    nft(hosts.net.names[other.id], DOCKER)
+    for one in (B, EC2_1):
+        wait(partial(none_left, hosts, one), 6 * PATIENCE)
+        assert "vpc-1 does not answer, vpc-2 does not answer" in hosts.problem(one, "gateways_gone")
+    Echo(*hosts.at(VPC_1), 7302)
+    assert hosts.echoes_at(B, VPC_1, 7302)
+    nft(hosts.net.names[broken.id], "delete table ip filter")
+    wait(lambda: hosts.echoes(A, B), 6 * PATIENCE)
+    wait(lambda: not hosts.problem(B, "gateways_gone"), 6 * PATIENCE)

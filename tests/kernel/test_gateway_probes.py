@@ -1,0 +1,133 @@
+"""Probes of gateways: real packets, real kernels, enforced tables, encryption required.
+
+Who asks is the agent's own socket; who answers is a gateway's kernel, without an agent.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+import pytest
+from tests.kernel.test_gateway import DOCKER, forged
+from tests.support.gateway_net import (
+    EC2_1,
+    EC2_2,
+    EVERY,
+    OPEN,
+    PORTS,
+    STRANGER,
+    VPC_1,
+    VPC_2,
+    A,
+    B,
+    Fleet,
+    fleet,
+)
+from tests.support.netns import WAIT, require_root
+from tests.support.talking import Sniffer, send_forged
+from tests.support.tunnel_net import nft, sysctl
+
+from neti.agent.probe_socket import WORD_BYTES, ProbeSocket
+from neti.model import Member
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def two() -> Iterator[Fleet]:
+    require_root()
+    with fleet(*EVERY, A, B, OPEN) as made:
+        yield made
+
+
+def place(asker: Member, gateway: Member) -> IPv4Address:
+    there = gateway.private if asker.site == gateway.site else gateway.public
+    assert there is not None
+    return there
+
+
+def answers(two: Fleet, asker: Member, gateway: Member) -> bool:
+    """Whether it sends back what it is asked, and from where it was asked."""
+    door, word, to = ProbeSocket(), os.urandom(WORD_BYTES), place(asker, gateway)
+    two[asker].inside(lambda: door.open(PORTS.probe))
+    try:
+        assert door.ask(to, word)
+        until = time.monotonic() + WAIT
+        while time.monotonic() < until:
+            if (word, to) in door.answers():
+                return True
+        return False
+    finally:
+        door.close()
+
+
+PAIRS = ((A, EC2_1), (A, EC2_2), (OPEN, EC2_1), (EC2_1, VPC_1), (VPC_2, EC2_2))
+
+
+@pytest.mark.parametrize("untracked", [True, False])
+def test_a_gateways_kernel_answers_those_who_send_to_it(two: Fleet, untracked: bool) -> None:
+    """Also where another table lets in only what is established, and tracks everything."""
+    for host in two.hosts.values():
+        host.untracked = untracked
+        host.load()
+        if not untracked and host.me not in EVERY:
+            nft(
+                host.name,
+                "table inet other { chain in { type filter hook input priority filter; policy "
+                'drop; iifname "lo" accept; ct state established accept; }; }',
+            )
+    for asker, gateway in PAIRS:
+        assert answers(two, asker, gateway), (asker.id, gateway.id)
+    for gateway in EVERY:
+        tracked = two[gateway].tracked()
+        assert "dport=16384" not in tracked or not untracked
+
+
+def test_who_does_not_pass_on_does_not_answer(two: Fleet) -> None:
+    """Whatever the reason: no forwarding, another table's drop, no table, a host that it does not
+    know."""
+    gateway = two[EC2_1]
+    sysctl(gateway.name, net__ipv4__conf__eth0__forwarding=0)
+    assert not answers(two, A, EC2_1)
+    sysctl(gateway.name, net__ipv4__conf__eth0__forwarding=1)
+    assert answers(two, A, EC2_1)
+    nft(gateway.name, DOCKER)
+    assert not answers(two, A, EC2_1)
+    assert not answers(two, OPEN, EC2_1)
+    nft(gateway.name, "delete table ip filter")
+    nft(gateway.name, f"delete element inet neti gateway_own {{ {A.private} }}")
+    assert not answers(two, A, EC2_1)
+    assert answers(two, OPEN, EC2_1)
+    gateway.load()
+    assert answers(two, A, EC2_1)
+    gateway.loses_its_table()
+    assert not answers(two, A, EC2_1)
+
+
+def test_nobody_is_answered_elsewhere_nor_a_stranger_at_all(two: Fleet) -> None:
+    """A forged probe comes back to him whose address it bears, once and no longer than it was."""
+    gateway = two.gateway_of(B)
+    ears = {one: Sniffer(two[one].net, two[one].name, "eth0") for one in (A, B, OPEN, EC2_2)}
+    outside = Sniffer(gateway.net, two.road, "s1")
+
+    def heard(source: object, ports: tuple[int, int]) -> set[str]:
+        word = os.urandom(8).hex().encode()
+        packet = forged(str(source), str(gateway.me.public), ports, word)
+        send_forged(gateway.net, two.road, packet)
+        time.sleep(0.1)
+        assert not outside.heard(word)
+        times = {one.id: ear.heard(word) for one, ear in ears.items()}
+        assert max(times.values()) <= 1
+        return {one for one, often in times.items() if often}
+
+    w, probe = PORTS.tunnel, PORTS.probe
+    assert heard(EC2_2.public, (w, probe)) == {"ec2-2"}  # the control
+    for source, ports in (
+        (STRANGER, (w, probe)),
+        (STRANGER, (probe, probe)),
+        (EC2_2.public, (40000, probe)),
+        (OPEN.public, (w, probe)),  # of the gateway's own site
+        ("10.0.0.99", (w, probe)),
+    ):
+        assert heard(source, ports) == set(), (source, ports)

@@ -1,0 +1,193 @@
+"""Gateways that answer probes, or do not: by agents with a door in memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from tests.support.agents import Box, World, world
+from tests.unit.agent.test_agent import session_of
+from tests.unit.agent.test_gateways import endpoints, gateway, hidden, port, two_sites
+
+from neti.agent.shadow_evidence import ShadowEvidence
+from neti.errors import NetiError
+from neti.registry.memory import MemoryRegistry
+
+
+@dataclass
+class Answers:
+    """Gateways that answer at once, but for these."""
+
+    silent: set[IPv4Address] = field(default_factory=set)
+    opened: int | None = None
+    refused: str = ""
+    asked: int = 0
+    _back: list[tuple[bytes, IPv4Address]] = field(default_factory=list)
+
+    def open(self, port: int) -> None:
+        if self.refused:
+            raise NetiError(self.refused)
+        self.opened = port
+
+    def ask(self, to: IPv4Address, word: bytes) -> bool:
+        self.asked += 1
+        if to not in self.silent:
+            self._back.append((word, to))
+        return True
+
+    def answers(self) -> Iterator[tuple[bytes, IPv4Address]]:
+        while self._back:
+            yield self._back.pop()
+
+    def close(self) -> None:
+        self.opened = None
+
+
+@pytest.fixture(name="there")
+def _there(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        made.sites = two_sites()
+        yield made
+
+
+@dataclass
+class Five:
+    there: World
+    boxes: dict[str, Box]
+    doors: dict[str, Answers]
+
+    def near(self) -> str:
+        return self.boxes["a"].elements("gateway_near")["17"]
+
+    def using(self) -> tuple[Box, Box]:
+        """The gateway of a, and the other one of its site."""
+        gw, gw2 = self.boxes["gw"], self.boxes["gw2"]
+        return (gw, gw2) if self.near() == "10.0.0.1" else (gw2, gw)
+
+    def silence(self, *gateways: Box) -> None:
+        """Others answer. Sites have the same private addresses."""
+        for name, door in self.doors.items():
+            site = self.boxes[name].host.site
+            door.silent = {one.host.private for one in gateways if one.host.site == site}
+            door.silent |= {one.host.public for one in gateways if one.host.public}
+
+    def run(self, seconds: float) -> None:
+        for _ in range(int(seconds * 10)):
+            self.there.pass_time(0.1)
+
+
+@pytest.fixture(name="five")
+def _five(there: World) -> Five:
+    """Two gateways in ec2, one in vpc, one host behind them in each."""
+    boxes = {
+        "gw": gateway(there, 1, "ec2")[0],
+        "gw2": gateway(there, 2, "ec2")[0],
+        "far": gateway(there, 1, "vpc")[0],
+        "a": hidden(there, 11, "ec2"),
+        "b": hidden(there, 11, "vpc"),
+    }
+    doors = {}
+    for name, box in boxes.items():
+        box.probes = doors[name] = Answers()
+        box.start()
+    made = Five(there, boxes, doors)
+    made.run(3)
+    return made
+
+
+def test_a_silent_gateway_is_left_within_five_seconds_and_its_session_lives(five: Five) -> None:
+    a, b, far = (five.boxes[name] for name in ("a", "b", "far"))
+    dead, stays = five.using()
+    before = [endpoints(one) for one in (a, b, far)]
+    five.silence(dead)
+    five.run(4.5)
+    assert five.near() == str(stays.host.private)
+    assert far.elements("gateway_far")[port(a)] == str(stays.host.public)
+    assert not a.running.core.members.fleet.lost
+    assert [endpoints(one) for one in (a, b, far)] == before
+    note = f"{dead.host.id} is named as a gateway and cannot be used: it does not answer"
+    assert note in a.status()["notes"]
+    assert note in far.status()["notes"]
+    five.silence()
+    five.run(4.5)
+    assert five.near() == str(dead.host.private)
+    assert far.elements("gateway_far")[port(a)] == str(dead.host.public)
+
+
+def test_changes_that_are_gathered_for_a_minute_do_not_hold_it_up(five: Five) -> None:
+    MemoryRegistry(five.there.server).change_setting("interval", b"60")
+    five.run(1)
+    hidden(five.there, 41, "ec2").start()
+    five.run(1)
+    dead, stays = five.using()
+    five.silence(dead)
+    five.run(4.5)
+    assert five.near() == str(stays.host.private)
+
+
+def test_if_none_answers_all_are_taken_as_alive_and_it_is_said_on_both_sides(five: Five) -> None:
+    a, far = five.boxes["a"], five.boxes["far"]
+    before = five.near(), far.elements("gateway_far")
+    five.silence(five.boxes["gw"], five.boxes["gw2"])
+    five.run(15)
+    assert (five.near(), far.elements("gateway_far")) == before
+    for one in (a, far):
+        said = one.problems()["gateways_gone"]
+        assert "site ec2 has no gateway that is known to work" in said
+        assert "ec2-1 does not answer, ec2-2 does not answer" in said
+    five.silence()
+    five.run(5)
+    assert "gateways_gone" not in a.problems()
+    assert "gateways_gone" not in far.problems()
+
+
+def test_an_agent_that_died_takes_no_gateway_out_where_no_other_works(five: Five) -> None:
+    """Its kernel passes on. Where another one is registered, that one knows of more members."""
+    a = five.boxes["a"]
+    died, stays = five.using()
+    died.stop()
+    five.there.server.expire(session_of(died))
+    five.run(1)
+    assert five.near() == str(stays.host.private)
+    five.silence(stays)
+    five.run(4.5)
+    assert five.near() == str(died.host.private)
+    assert "gateways_gone" not in a.problems()
+    five.silence(stays, died)
+    five.run(4.5)
+    assert "is lost" in a.problems()["gateways_gone"] or "does not" in a.problems()["gateways_gone"]
+
+
+def test_down_asks_nobody_and_up_begins_again(five: Five) -> None:
+    a, door = five.boxes["a"], five.doors["a"]
+    assert door.opened == 16384
+    a.ask("down")
+    five.run(1)
+    asked = door.asked
+    five.run(20)
+    assert door.asked == asked
+    assert door.opened is None
+    a.ask("up")
+    five.run(3)
+    assert door.asked > asked
+
+
+def test_a_port_that_cannot_be_had_is_a_problem_and_tried_again(there: World) -> None:
+    gw, _ = gateway(there, 1, "ec2")
+    gw.start()
+    box = hidden(there, 11, "ec2")
+    box.probes = door = Answers(refused="UDP port 16384 cannot be used (Address already in use)")
+    box.start()
+    there.pass_time(1)
+    assert box.problems()["gateway_probes"].startswith("UDP port 16384 cannot be used (Address")
+    door.refused = ""
+    there.pass_time(31)
+    assert "gateway_probes" not in box.problems()
+    assert door.asked
+
+
+def test_a_scan_of_the_port_keeps_no_host_from_being_enforced(five: Five) -> None:
+    """It is the agent's own, and strangers are meant to be refused there."""
+    agent = five.boxes["a"].running
+    assert ("udp", 16384) in ShadowEvidence(agent.core, agent.shadow).meant()
