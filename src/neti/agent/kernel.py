@@ -246,6 +246,7 @@ class Kernel:
         """Keep on disk how the kernel was left, for a restart, and what ``neti restore`` needs."""
         core, seen, around = self._core, self._core.out.reconciler.seen, self._surroundings
         before = core.disk.itself
+        end = around.gateway if around is not None else None
         core.disk.keep_self(
             replace(
                 before,
@@ -254,6 +255,8 @@ class Kernel:
                 host=core.host,
                 uplinks=before.uplinks if around is None else around.outside,
                 ssh_untracked=before.ssh_untracked if around is None else around.ssh_untracked,
+                via=end.via if end is not None else None,
+                behind=end is not None and end.behind,
             )
         )
 

@@ -137,7 +137,8 @@ class Agent:
             self.going_down.found_in_kernel()
         kernel = core.out.reconciler.read()
         if not core.members.known:
-            core.members.adopt(kernel)
+            itself = core.disk.itself
+            core.members.adopt(kernel, via=itself.via, behind=itself.behind)
         found = stage_found(core.out.folder, self._loaded, kernel)
         self.staging.take_up(found, enforced_once=self._loaded.enforced_once)
         self._replace_torn()

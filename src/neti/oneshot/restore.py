@@ -104,7 +104,7 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     count = len(members.fleet.members)
     adopted = False
     if not loaded.members and kernel.elements.get("overlay"):
-        members.adopt(kernel)
+        members.adopt(kernel, via=loaded.itself.via, behind=loaded.itself.behind)
         adopted = True
         count = len(kernel.elements["overlay"])
         notes.append("no members are on disk, so those in the kernel stay")

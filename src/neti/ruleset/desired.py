@@ -161,9 +161,13 @@ class Membership:
         required = only_encrypted(own, other, requires=self.requires)
         return asked.encrypts and required == (road in (Road.REQUIRED, Road.NONE))
 
-    def adopt(self, kernel: KernelState) -> None:
+    def adopt(
+        self, kernel: KernelState, *, via: IPv4Address | None = None, behind: bool = False
+    ) -> None:
         """Nothing is known of the fleet yet, so want what the kernel holds, so that it stays.
-        ``adopted``: it lets somebody in already, or keeps strangers out."""
+        ``via``, ``behind``: this host's part in gateways there. ``adopted``: it lets somebody in
+        already, or keeps strangers out."""
+        self.gateways.begin(via, behind=behind)
         for where, items in kernel.elements.items():
             for key, value in items.items():
                 self.elements.want(where, key, value)
@@ -204,7 +208,9 @@ class Membership:
         members."""
         if not (self.gateways.noted or self.gateways_are_due()):
             return
-        gone, new, moved = self.gateways.renew(self.fleet.members, self.fleet.lost, self.overlay)
+        gone, new, moved = self.gateways.renew(
+            self.fleet.members, self.fleet.lost, self.overlay, known=self.known
+        )
         for one in gone:
             self.elements.unwant(one.where, one.key, one.value)
         for one in new:

@@ -54,6 +54,10 @@ class GatewayPart:
         self._maps = before._maps
         self.believe(before._dead, before._answering)
 
+    def begin(self, via: IPv4Address | None, *, behind: bool) -> None:
+        """As the table has it, and WireGuard's peers, until members are known."""
+        self._maps = HostMaps(via, behind)
+
     # --- what is told ---
 
     @property
@@ -78,15 +82,21 @@ class GatewayPart:
         return self.used and (live, own) != (self._live, self._own)
 
     def renew(
-        self, members: Mapping[str, Member], lost: Container[str], overlay: IPv4Address | None
+        self,
+        members: Mapping[str, Member],
+        lost: Container[str],
+        overlay: IPv4Address | None,
+        *,
+        known: bool = True,
     ) -> tuple[set[Element], set[Element], set[str]]:
-        """The fleet as it is now. Returns elements that are wished for no more, and those that are
-        from now on; and the ids of members that WireGuard may have elsewhere from now on."""
+        """The fleet as it is now; ``known`` False: nothing is known of it, so this host's end stays
+        as it was. Returns elements that are wished for no more, and those that are from now on; and
+        the ids of members that WireGuard may have elsewhere from now on."""
         self.version += 1
         self._live, self._own = self._alive(members, lost), self._as_member(overlay)
         changed, self._changed = self._changed, set()
         before, self._passage = self._passage, self._passed(members, self._own)
-        if self._passage is not None:
+        if self._passage is not None and known:
             self._maps = _kept(self._maps, self._passage.at_host(self._host))
         self.sent_to = self._sent_to()
         wanted = frozenset(self._elements())

@@ -15,6 +15,7 @@ import base64
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Any, Final
 
 from neti.durable import line
@@ -39,7 +40,8 @@ class Self:
     ``structure_seen`` how the kernel listed it: equal to today's listing, nothing was touched.
     ``origin``: the registry as it was last seen. ``followed``: ids of operators' releases for the
     whole fleet. ``strict``: the fleet in which an operator said that only what hosts' records name
-    is believed. The rest is what ``neti restore`` needs."""
+    is believed. ``via``, ``behind``: this host's part in gateways, as ``GatewayEnd`` has it. The
+    rest is what ``neti restore`` needs."""
 
     overlay: str | None = None
     entry: str | None = None
@@ -51,6 +53,8 @@ class Self:
     ssh_untracked: bool = False
     followed: tuple[str, ...] = ()
     strict: str | None = None
+    via: IPv4Address | None = None
+    behind: bool = False
 
     @property
     def structure(self) -> SeenStructure | None:

@@ -221,6 +221,30 @@ def test_after_a_restart_peers_are_where_the_new_rules_have_them(
     assert "ip daddr 10.0.0.2 udp sport 51820" in held
 
 
+def test_a_start_that_knows_nobody_leaves_the_way_to_gateways_as_it_is(
+    there: World, boxes: dict[str, Box]
+) -> None:
+    """Without a registry and without members on disk. Of an open host that shares its address with
+    others, only they tell that it is behind."""
+    shares = there.box(31, "ec2")
+    shares.host = replace(shares.host, public=boxes["open"].host.public)
+    shares.start()
+    there.pass_time(1.0)
+    for box in (boxes["a"], boxes["open"], boxes["gw"], shares):
+        held = box.dataplane.read()
+        box.stop()
+        (box.settings.table_files_path / "members.jsonl").unlink()
+        there.server.stop()
+        box.start()
+        box.running.kernel.resync("test")
+        assert not box.running.core.members.known
+        now = box.dataplane.read()
+        assert now.structure == held.structure
+        assert {one: now.elements.get(one) for one in GATEWAY_SETS} == {
+            one: held.elements.get(one) for one in GATEWAY_SETS
+        }
+
+
 def test_without_a_gateway_it_is_said_on_both_sides(there: World, boxes: dict[str, Box]) -> None:
     a, b, far = boxes["a"], boxes["b"], boxes["far"]
     far.ask("leave")
