@@ -1,8 +1,7 @@
 """IPv4 forwarding of a gateway's interfaces: switched on, seen again, switched back.
 
-By rtnetlink(7): linux/if_link.h, linux/ip.h. It needs no writable /proc/sys, and changes no other
-interface. Which ones we switched on is in the state folder before the first is: one that forwarded
-already stays as it is.
+No other interface is changed. Which ones we switched on is in the state folder before the first is:
+one that forwarded already stays as it is.
 
 Must never do: switch forwarding off where somebody else had switched it on.
 """
@@ -10,21 +9,16 @@ Must never do: switch forwarding off where somebody else had switched it on.
 import errno
 import json
 import os
-import socket
-import struct
 from collections.abc import Collection, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Final, Protocol
 
 from neti import files
-from neti.dataplane.netlink import attribute, attributes, nested
-from neti.dataplane.wireguard.rule import number, opened
-from neti.errors import DataplaneError, KernelRefused
+from neti.dataplane import if_link
+from neti.dataplane.netlink import NETLINK_ROUTE, NetlinkSocket
+from neti.errors import DataplaneError
 
-_NEW_LINK, _GET_LINK = 16, 18
-_IFINFO: Final = struct.Struct("=BxHiII")
-_IFLA_IFNAME, _IFLA_AF_SPEC = 3, 26
-_INET_CONF, _FORWARDING = 1, 1
 _AT_MOST: Final = 1 << 20  # bytes of forwarding.json
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -42,30 +36,14 @@ class KernelInterfaces:
     """In the calling thread's network namespace."""
 
     def forwards(self, name: str) -> bool | None:
-        with opened() as kernel:
-            try:
-                (body,) = kernel.ask(_GET_LINK, _IFINFO.pack(0, 0, 0, 0, 0) + _named(name))
-            except KernelRefused as error:
-                if error.number == errno.ENODEV:
-                    return None
-                raise
-        held = dict(attributes(body[_IFINFO.size :]))
-        families = dict(attributes(held.get(_IFLA_AF_SPEC, b"")))
-        # Here an array of all settings, in the order of their numbers, which begin at 1.
-        settings = dict(attributes(families.get(socket.AF_INET, b""))).get(_INET_CONF, b"")
-        at = (_FORWARDING - 1) * 4
-        return bool(number(settings[at : at + 4]))
+        with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
+            held = if_link.read(kernel, name)
+        return None if held is None else bool(held.setting(if_link.FORWARDING))
 
     def forward(self, name: str, on: bool) -> None:
-        conf = nested(_INET_CONF, attribute(_FORWARDING, struct.pack("=I", on)))
-        words = _IFINFO.pack(0, 0, 0, 0, 0) + _named(name)
-        words += nested(_IFLA_AF_SPEC, nested(socket.AF_INET, conf))
-        with opened() as kernel:
-            kernel.request(_NEW_LINK, words, ignore=frozenset({errno.ENODEV}))
-
-
-def _named(name: str) -> bytes:
-    return attribute(_IFLA_IFNAME, os.fsencode(name) + b"\0")
+        words = if_link.by_name(name) + if_link.with_setting(if_link.FORWARDING, on)
+        with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
+            kernel.request(if_link.NEW_LINK, words, ignore=frozenset({errno.ENODEV}))
 
 
 class Forwarding:

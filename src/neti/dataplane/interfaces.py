@@ -9,6 +9,7 @@ Must never do: take an interface for a container's only because nobody knows wha
 
 import struct
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,11 +41,8 @@ class Interface:
 
 def interfaces() -> tuple[Interface, ...]:
     """Those of the calling thread's network namespace. Raises DataplaneError."""
-    netlink = NetlinkSocket(NETLINK_ROUTE)
-    try:
-        return tuple(_interface(body) for body in netlink.dump(_GET_LINK, _HEADER.pack(*[0] * 5)))
-    finally:
-        netlink.close()
+    with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
+        return tuple(_interface(body) for body in kernel.listed(_GET_LINK, _HEADER.pack(*[0] * 5)))
 
 
 def local_ports() -> tuple[int, int]:

@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
@@ -76,6 +77,13 @@ def attributes(payload: bytes) -> Iterator[tuple[int, bytes]]:
         offset += (length + 3) & ~3
 
 
+def u32(content: bytes | None) -> int:
+    """In the machine's byte order; 0 when it is not there."""
+    if content is None or len(content) < 4:
+        return 0
+    return int.from_bytes(content[:4], sys.byteorder)
+
+
 def message(kind: int, payload: bytes) -> bytes:
     """One message that asks for nothing, padded to four bytes."""
     length = HEADER_BYTES + len(payload)
@@ -98,8 +106,14 @@ class NetlinkSocket:
     KernelRefused if the kernel refuses something, DataplaneError if it does not answer."""
 
     def __init__(self, family: int) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family)
-        self._socket.bind((0, 0))
+        """Raises DataplaneUnavailable, as when this process may open no more files."""
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family)
+            self._socket.bind((0, 0))
+        except OSError as error:
+            raise DataplaneUnavailable(
+                f"no netlink socket can be opened: {error.strerror}"
+            ) from error
         self._socket.settimeout(_PATIENCE)
         with suppress(OSError):
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)

@@ -93,10 +93,7 @@ class NftablesDataplane:
     """Works in the network namespace of the thread that made it."""
 
     def __init__(self) -> None:
-        try:
-            self._kernel = NetlinkSocket(NETLINK_NETFILTER)
-        except OSError as error:
-            raise DataplaneUnavailable(f"no netlink socket: {error.strerror}") from error
+        self._kernel = NetlinkSocket(NETLINK_NETFILTER)
         self._sightings = SightingsReader()
         self._last: tuple[object, Listing] | None = None  # what was read, and what it came to
 

@@ -13,7 +13,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
@@ -26,8 +26,9 @@ from neti.dataplane.netlink import (
     attribute,
     attributes,
     nested,
+    u32,
 )
-from neti.errors import DataplaneUnavailable, KernelRefused
+from neti.errors import KernelRefused
 from neti.model import IPAddress
 
 IPV4: Final = int(socket.AF_INET)
@@ -108,14 +109,8 @@ Wanted = Callable[[bytes, int], bool]  # whether a route is worth taking apart
 @contextmanager
 def opened() -> Iterator["RouteSocket"]:
     """In the calling thread's network namespace. Raises DataplaneError."""
-    try:
-        netlink = NetlinkSocket(NETLINK_ROUTE)
-    except OSError as error:
-        raise DataplaneUnavailable(f"no netlink socket can be opened: {error.strerror}") from error
-    try:
+    with closing(NetlinkSocket(NETLINK_ROUTE)) as netlink:
         yield RouteSocket(netlink)
-    finally:
-        netlink.close()
 
 
 class RouteSocket:
@@ -134,7 +129,7 @@ class RouteSocket:
             _, _, index, _, _ = _IFINFO.unpack_from(body)
             held = dict(attributes(body[_IFINFO.size :]))
             name = held.get(_IFLA_IFNAME, b"?").rstrip(b"\0").decode(errors="surrogateescape")
-            found.append(Interface(index, name, _number(held.get(_IFLA_MTU))))
+            found.append(Interface(index, name, u32(held.get(_IFLA_MTU))))
         return found
 
     def addresses(self) -> list[Address]:
@@ -145,7 +140,7 @@ class RouteSocket:
             address = _address(family, held.get(_IFA_LOCAL) or held.get(_IFA_ADDRESS))
             if address is not None:
                 more = held.get(_IFA_FLAGS)
-                found.append(Address(index, address, _number(more) if more else flags))
+                found.append(Address(index, address, u32(more) if more else flags))
         return found
 
     def tables_in_use(self, family: int) -> list[int]:
@@ -153,7 +148,7 @@ class RouteSocket:
         tables = []
         for body in self._netlink.listed(_GET_RULE, _RTMSG.pack(family, *[0] * 8)):
             held = dict(attributes(body[_RTMSG.size :]))
-            table = _number(held.get(_FRA_TABLE)) or body[4]
+            table = u32(held.get(_FRA_TABLE)) or body[4]
             if table:
                 tables.append(table)
         return list(dict.fromkeys(tables))
@@ -188,7 +183,7 @@ class RouteSocket:
         metrics = dict(attributes(held.get(_METRICS, b"")))
         source = _address(family, held.get(_PREFSRC))
         return KernelRoute(
-            table=_number(held.get(_TABLE)) or table,
+            table=u32(held.get(_TABLE)) or table,
             destination=held.get(_DST, b""),
             prefix=prefix,
             protocol=protocol,
@@ -196,18 +191,18 @@ class RouteSocket:
             devices=devices,
             gateways=gateways,
             source=source if isinstance(source, IPv4Address) else None,
-            mtu=_number(metrics.get(_MTU)) or None,
+            mtu=u32(metrics.get(_MTU)) or None,
         )
 
     def _hops(
         self, family: int, held: dict[int, bytes]
     ) -> tuple[tuple[int, ...], tuple[IPAddress, ...]]:
-        hops = [(_number(held.get(_OIF)), held)]
+        hops = [(u32(held.get(_OIF)), held)]
         hops += list(_multipath(held.get(_MULTIPATH, b"")))
         devices = tuple(dict.fromkeys(index for index, _ in hops if index))
         gateways = [_address(family, of.get(_GATEWAY)) or _via(of.get(_VIA)) for _, of in hops]
         if not devices and _NH_ID in held:
-            return self._next_hop(_number(held[_NH_ID]))
+            return self._next_hop(u32(held[_NH_ID]))
         return devices, tuple(g for g in dict.fromkeys(gateways) if g is not None)
 
     def _next_hop(self, number: int) -> tuple[tuple[int, ...], tuple[IPAddress, ...]]:
@@ -308,12 +303,12 @@ def _next_hops(
     groups: dict[int, list[int]] = {}
     for body in netlink.listed(_GET_NEXTHOP, _NHMSG.pack(0, 0, 0, 0, 0)):
         held = dict(attributes(body[_NHMSG.size :]))
-        number = _number(held.get(_NHA_ID))
+        number = u32(held.get(_NHA_ID))
         group = held.get(_NHA_GROUP, b"")
         if group:
             groups[number] = [each[0] for each in struct.iter_unpack("=I4x", group)]
         else:
-            index = _number(held.get(_NHA_OIF))
+            index = u32(held.get(_NHA_OIF))
             gateway = _address(body[0], held.get(_NHA_GATEWAY))
             single[number] = ((index,) if index else (), (gateway,) if gateway else ())
     yield from single.items()
@@ -326,14 +321,6 @@ def _next_hops(
                 tuple(dict.fromkeys(gateway for _, gateways in found for gateway in gateways)),
             ),
         )
-
-
-def _number(content: bytes | None) -> int:
-    """A u32 of the machine's own byte order; 0 when it is not there."""
-    if content is None or len(content) < 4:
-        return 0
-    number: int = struct.unpack_from("=I", content)[0]
-    return number
 
 
 def _address(family: int, content: bytes | None) -> IPAddress | None:

@@ -116,7 +116,7 @@ def leave_down_mark() -> None:
 def has_down_mark() -> bool:
     """Whether our table is there, dormant and empty. If it is dormant and not empty, another
     program did that: it is drift, to be repaired."""
-    with closing(_socket()) as kernel:
+    with closing(NetlinkSocket(NETLINK_NETFILTER)) as kernel:
         try:
             answers = kernel.ask(
                 _SUBSYSTEM << 8 | _GETTABLE, _INET + attribute(_TABLE_NAME, _TABLE)
@@ -150,7 +150,7 @@ def held() -> Held | None:
     table = attribute(_LIST_TABLE, _TABLE)
     named = attribute(_LIST_TABLE, _TABLE) + attribute(_LIST_SET, _MAP)
     found = Held()
-    with closing(_socket()) as kernel:
+    with closing(NetlinkSocket(NETLINK_NETFILTER)) as kernel:
         if not _there(kernel):
             return None
         for body in kernel.dump(_SUBSYSTEM << 8 | _GETSETELEM, _INET + named, ignore=_GONE):
@@ -199,7 +199,7 @@ def remove_routes() -> list[IPv4Network]:
     led."""
     asked = _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
     led = []
-    with closing(_socket(NETLINK_ROUTE)) as kernel:
+    with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
         ours = [
             body
             for body in kernel.dump(_RTM_GETROUTE, asked)
@@ -222,7 +222,7 @@ def remove_routes() -> list[IPv4Network]:
 def remove_rules() -> int:
     """Take out every IPv4 routing rule with our protocol number. Returns how many."""
     asked = _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
-    with closing(_socket(NETLINK_ROUTE)) as kernel:
+    with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
         ours = [
             body
             for body in kernel.dump(_RTM_GETRULE, asked)
@@ -238,7 +238,7 @@ def remove_device() -> bool:
     link of that name but of another kind is somebody else's."""
     named = _IFINFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, _LINK)
     missing = frozenset({errno.ENODEV})
-    with closing(_socket(NETLINK_ROUTE)) as kernel:
+    with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
         try:
             (body,) = kernel.ask(_RTM_GETLINK, named)
         except KernelRefused as refused:
@@ -298,18 +298,11 @@ def _batch_header() -> bytes:
     return struct.pack("=BB", 0, 0) + struct.pack(">H", _SUBSYSTEM)
 
 
-def _socket(family: int = NETLINK_NETFILTER) -> NetlinkSocket:
-    try:
-        return NetlinkSocket(family)
-    except OSError as error:
-        raise DataplaneUnavailable(f"no netlink socket: {error.strerror}") from error
-
-
 def _raw() -> socket.socket:
     try:
         kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         kernel.bind((0, 0))
         kernel.settimeout(_PATIENCE)
     except OSError as error:
-        raise DataplaneUnavailable(f"no netlink socket: {error.strerror}") from error
+        raise DataplaneUnavailable(f"no netlink socket can be opened: {error.strerror}") from error
     return kernel

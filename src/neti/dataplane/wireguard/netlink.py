@@ -22,7 +22,7 @@ from neti.dataplane.netlink import (
 )
 from neti.dataplane.wireguard import DEVICE, FWMARK
 from neti.dataplane.wireguard.refusals import refused
-from neti.errors import DataplaneUnavailable, DeviceMissing, KernelRefused
+from neti.errors import DeviceMissing, KernelRefused
 from neti.model.wireguard_key import PrivateKey, PublicKey
 from neti.ruleset.peers import (
     Allowed,
@@ -53,7 +53,7 @@ _GONE: Final = frozenset({errno.ENODEV, errno.EOPNOTSUPP})  # no link, or one of
 
 def module_there() -> bool:
     """Whether this kernel has WireGuard. It is loaded by that if this process may load modules."""
-    with closing(_opened()) as kernel:
+    with closing(NetlinkSocket(NETLINK_GENERIC)) as kernel:
         return _family(kernel) is not None
 
 
@@ -62,7 +62,7 @@ class KernelWireGuard:
 
     def __init__(self, name: str = DEVICE) -> None:
         self._name = name
-        self._netlink = _opened()
+        self._netlink = NetlinkSocket(NETLINK_GENERIC)
         self._number: int | None = None
 
     def close(self) -> None:
@@ -124,13 +124,6 @@ class KernelWireGuard:
         if self._number is None:
             self._number = _family(self._netlink)
         return self._number
-
-
-def _opened() -> NetlinkSocket:
-    try:
-        return NetlinkSocket(NETLINK_GENERIC)
-    except OSError as error:
-        raise DataplaneUnavailable(f"no netlink socket can be opened: {error.strerror}") from error
 
 
 def _family(kernel: NetlinkSocket) -> int | None:

@@ -12,21 +12,23 @@ kind than WireGuard's and wireguard-go's.
 """
 
 import errno
-import os
 import socket
 import struct
+from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Final
 
-from neti.dataplane import rtnetlink
+from neti.dataplane import if_link, rtnetlink
 from neti.dataplane.netlink import (
+    NETLINK_ROUTE,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NetlinkSocket,
     attribute,
     attributes,
     nested,
+    u32,
 )
 from neti.dataplane.way_out import ROUTE_PROTOCOL
 from neti.dataplane.wireguard import DEVICE
@@ -35,8 +37,6 @@ from neti.dataplane.wireguard.rule import (
     TABLE,
     Rule,
     delete_rules,
-    number,
-    opened,
     our_rule,
     our_rules,
     priority_before,
@@ -62,14 +62,9 @@ __all__ = [
     "set_rule",
 ]
 
-_NEW_LINK, _DELETE_LINK, _GET_LINK = 16, 17, 18
 _NEW_ROUTE, _DELETE_ROUTE = 24, 25
 _NLM_F_REPLACE: Final = 0x100
-_IFINFO: Final = struct.Struct("=BxHiII")
-_UP: Final = 1
-_IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_AF_SPEC = 3, 4, 18, 26
 _INFO_KIND, _INFO_DATA, _TUN_OWNER = 1, 2, 1
-_INET_CONF, _SRC_VALID_MARK = 1, 24
 _RTMSG: Final = struct.Struct("=BBBBBBBBI")
 _SCOPE_LINK, _UNICAST, _DST, _OIF = 253, 1, 1, 4
 _NO_MODULE: Final = frozenset({errno.EOPNOTSUPP, errno.ENODEV})
@@ -172,7 +167,7 @@ class Road:
 
 def read(name: str = DEVICE) -> Road:
     """In the calling thread's network namespace, as all here. Raises DataplaneError."""
-    with opened() as kernel:
+    with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
         rules, ahead = our_rules(kernel)
         link = _link(kernel, name)
     with rtnetlink.opened() as routing:
@@ -190,11 +185,10 @@ def read(name: str = DEVICE) -> Road:
 def make_link(name: str = DEVICE) -> None:
     """Of the kernel's module. Raises DataplaneUnavailable when there is none: wireguard-go makes
     its own link."""
-    words = _IFINFO.pack(0, 0, 0, 0, 0) + _named(name)
-    words += nested(_IFLA_LINKINFO, attribute(_INFO_KIND, b"wireguard"))
-    with opened() as kernel:
+    words = if_link.by_name(name) + nested(if_link.LINKINFO, attribute(_INFO_KIND, b"wireguard"))
+    with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
         try:
-            kernel.request(_NEW_LINK, words, flags=NLM_F_CREATE | NLM_F_EXCL)
+            kernel.request(if_link.NEW_LINK, words, flags=NLM_F_CREATE | NLM_F_EXCL)
         except KernelRefused as error:
             if error.number in _NO_MODULE:
                 raise DataplaneUnavailable(
@@ -208,13 +202,11 @@ def set_link(mtu: int, name: str = DEVICE) -> None:
     packet would take it. Where the kernel refuses a part, others may have taken effect. Raises
     DeviceMissing, or DataplaneError with what the kernel says (as when the UDP port is taken: the
     module opens it only now)."""
-    conf = nested(_INET_CONF, attribute(_SRC_VALID_MARK, struct.pack("=I", 1)))
-    words = _IFINFO.pack(0, 0, 0, _UP, _UP) + _named(name)
-    words += attribute(_IFLA_MTU, struct.pack("=I", mtu))
-    words += nested(_IFLA_AF_SPEC, nested(socket.AF_INET, conf))
-    with opened() as kernel:
+    words = if_link.by_name(name, if_link.UP) + attribute(if_link.MTU, struct.pack("=I", mtu))
+    words += if_link.with_setting(if_link.SRC_VALID_MARK, 1)
+    with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
         try:
-            kernel.request(_NEW_LINK, words)
+            kernel.request(if_link.NEW_LINK, words)
         except KernelRefused as error:
             if error.number == errno.ENODEV:
                 raise DeviceMissing(f"there is no link {name}") from error
@@ -224,19 +216,20 @@ def set_link(mtu: int, name: str = DEVICE) -> None:
 
 def delete_link(name: str = DEVICE) -> bool:
     """Whether it was there. wireguard-go ends with its link. One of another kind stays."""
-    with opened() as kernel:
+    with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
         link = _link(kernel, name)
         if link is None or not link.usable:
             return False
-        words = _IFINFO.pack(0, 0, link.index, 0, 0)
-        kernel.request(_DELETE_LINK, words, ignore=frozenset({errno.ENODEV}))
+        kernel.request(
+            if_link.DELETE_LINK, if_link.by_index(link.index), ignore=frozenset({errno.ENODEV})
+        )
     return True
 
 
 def set_route(subnet: IPv4Network, name: str = DEVICE) -> None:
     """The subnet by the device, in table 78, and no other route of ours there. The link must be
     up. Raises DeviceMissing, DataplaneError."""
-    with opened() as kernel:
+    with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
         link = _link(kernel, name)
         if link is None:
             raise DeviceMissing(f"there is no link {name}")
@@ -265,7 +258,7 @@ def delete_routes() -> int:
 def _delete_route(destination: IPv4Network, device: int) -> None:
     words = _route(destination, 255, 0)
     words += attribute(_OIF, struct.pack("=I", device))
-    with opened() as kernel:
+    with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
         kernel.request(_DELETE_ROUTE, words, ignore=frozenset({errno.ESRCH}))
 
 
@@ -274,32 +267,19 @@ def _route(destination: IPv4Network, scope: int, kind: int) -> bytes:
     return _RTMSG.pack(*head) + attribute(_DST, destination.network_address.packed)
 
 
-def _named(name: str) -> bytes:
-    return attribute(_IFLA_IFNAME, os.fsencode(name) + b"\0")
-
-
 def _link(kernel: NetlinkSocket, name: str) -> Link | None:
-    try:
-        (body,) = kernel.ask(_GET_LINK, _IFINFO.pack(0, 0, 0, 0, 0) + _named(name))
-    except KernelRefused as error:
-        if error.number == errno.ENODEV:
-            return None
-        raise
-    _, _, index, flags, _ = _IFINFO.unpack_from(body)
-    held = dict(attributes(body[_IFINFO.size :]))
-    info = dict(attributes(held.get(_IFLA_LINKINFO, b"")))
+    held = if_link.read(kernel, name)
+    if held is None:
+        return None
+    info = dict(attributes(held.attributes.get(if_link.LINKINFO, b"")))
     kind = info.get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
     made = dict(attributes(info.get(_INFO_DATA, b""))) if kind == "tun" else {}
-    families = dict(attributes(held.get(_IFLA_AF_SPEC, b"")))
-    # Here an array of all settings, in the order of their numbers, which begin at 1.
-    settings = dict(attributes(families.get(socket.AF_INET, b""))).get(_INET_CONF, b"")
-    at = (_SRC_VALID_MARK - 1) * 4
     return Link(
-        index=index,
+        index=held.index,
         name=name,
         kind=kind,
-        mtu=number(held.get(_IFLA_MTU)),
-        up=bool(flags & _UP),
-        src_valid_mark=bool(number(settings[at : at + 4])),
-        owner=number(made[_TUN_OWNER]) if _TUN_OWNER in made else None,
+        mtu=u32(held.attributes.get(if_link.MTU)),
+        up=bool(held.flags & if_link.UP),
+        src_valid_mark=bool(held.setting(if_link.SRC_VALID_MARK)),
+        owner=u32(made[_TUN_OWNER]) if _TUN_OWNER in made else None,
     )

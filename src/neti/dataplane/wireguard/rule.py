@@ -10,8 +10,8 @@ Must never do: delete a rule that does not bear our protocol number.
 import errno
 import socket
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,9 +23,9 @@ from neti.dataplane.netlink import (
     NetlinkSocket,
     attribute,
     attributes,
+    u32,
 )
 from neti.dataplane.way_out import ROUTE_PROTOCOL
-from neti.errors import DataplaneUnavailable
 
 MARK: Final = 0x1000  # as ruleset.surroundings.Tunnel has it
 TABLE: Final = 78
@@ -67,7 +67,7 @@ def priority_before(ahead: int | None) -> int:
 def set_rule(mark: int = MARK) -> None:
     """Our one rule, for one bit of the mark, and no other with our protocol number. The right one
     is made before wrong ones go."""
-    with opened() as kernel:
+    with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
         held, ahead = our_rules(kernel)
         wanted = our_rule(mark, priority_before(ahead))
         right = [body for rule, body in held if rule == wanted]
@@ -89,23 +89,11 @@ def set_rule(mark: int = MARK) -> None:
 
 def delete_rules() -> int:
     """All that bear our protocol number. Returns how many."""
-    with opened() as kernel:
+    with closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
         held, _ = our_rules(kernel)
         for _, body in held:
             kernel.request(_DELETE_RULE, body, ignore=frozenset({errno.ENOENT}))
     return len(held)
-
-
-@contextmanager
-def opened() -> Iterator[NetlinkSocket]:
-    try:
-        kernel = NetlinkSocket(NETLINK_ROUTE)
-    except OSError as error:
-        raise DataplaneUnavailable(f"no netlink socket can be opened: {error.strerror}") from error
-    try:
-        yield kernel
-    finally:
-        kernel.close()
 
 
 def our_rules(kernel: NetlinkSocket) -> tuple[list[tuple[Rule, bytes]], int | None]:
@@ -127,16 +115,9 @@ def _rule(body: bytes, held: Mapping[int, bytes]) -> Rule:
     _, to_bits, from_bits, tos, table, _, _, action, flags = _RULE.unpack_from(body)
     more = set(held) & _NARROWING or held.get(_SUPPRESS, _NO_LENGTH) != _NO_LENGTH
     return Rule(
-        priority=number(held.get(_PRIORITY)),
-        mark=number(held.get(_FWMARK)),
-        mask=number(held.get(_FWMASK)),
-        table=number(held.get(_FRA_TABLE)) or table,
+        priority=u32(held.get(_PRIORITY)),
+        mark=u32(held.get(_FWMARK)),
+        mask=u32(held.get(_FWMASK)),
+        table=u32(held.get(_FRA_TABLE)) or table,
         plain=action == _TO_TABLE and not (to_bits or from_bits or tos or flags & _INVERT or more),
     )
-
-
-def number(content: bytes | None) -> int:
-    if content is None or len(content) < 4:
-        return 0
-    number: int = struct.unpack_from("=I", content)[0]
-    return number
