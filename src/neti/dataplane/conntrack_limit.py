@@ -8,14 +8,13 @@ Must never do: lower a limit except to put back what was found, or overwrite som
 """
 
 import contextlib
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from neti import files
+from neti.dataplane.boot_note import BOOT, BootNote
 from neti.errors import DataplaneError
 
 # Measured on Linux 6.18, 64 bits: 60,000 entries made by ctnetlink took 22.0 MiB of slab, which is
@@ -34,7 +33,6 @@ _ROOM_ABOVE_TRACKED: Final = 2
 _MEMORY_SHARE: Final = 16
 # Each entry stands in the hash table twice, so this many are chains of four on average.
 _ENTRIES_PER_BUCKET: Final = 2
-_AT_MOST: Final = 1 << 20  # bytes of conntrack.json
 
 Wanted = int | Literal["auto"]  # the setting conntrack_max
 
@@ -130,7 +128,7 @@ class Paths:
     hash_size: Path = Path("/sys/module/nf_conntrack/parameters/hashsize")
     memory: Path = Path("/proc/meminfo")
     sockets: tuple[Path, ...] = (Path("/proc/net/sockstat"), Path("/proc/net/sockstat6"))
-    boot: Path = Path("/proc/sys/kernel/random/boot_id")
+    boot: Path = BOOT
 
 
 @dataclass(slots=True)
@@ -160,8 +158,9 @@ class ConntrackLimit:
         paths: Paths | None = None,
         load: Callable[[], None] | None = None,
     ) -> None:
-        self._file = folder / "conntrack.json"
         self._paths = paths or Paths()
+        by_hand = f"set {self._paths.limit} yourself if it is not what you want"
+        self._note = BootNote(folder / "conntrack.json", self._paths.boot, by_hand)
         self._load = load
 
     def fill(self) -> Fill | None:
@@ -224,7 +223,7 @@ class ConntrackLimit:
         buckets, former = _number(self._paths.buckets), formers.get("buckets")
         if former is not None and buckets in former.ours:
             self._set_buckets(former.before)
-        self._forget()
+        self._note.remove()
         return tuple(notes)
 
     # --- the kernel ---
@@ -266,54 +265,18 @@ class ConntrackLimit:
                 former = formers[name] = Former(now)
             if new != now:
                 former.ours.append(new)
-        held = {name: asdict(former) for name, former in formers.items()}
-        self._save({"boot": self._boot(), **held})
+        self._note.write({name: asdict(former) for name, former in formers.items()})
 
     def _remembered(self) -> dict[str, Former]:
-        """Of this boot only: after a reboot the kernel has the machine's own values again."""
-        try:
-            held: dict[str, Any] = json.loads(files.read(self._file, _AT_MOST))
-            if held.pop("boot") != self._boot():
-                return {}
-            return {
-                name: Former(int(was["before"]), [int(value) for value in was["ours"]])
-                for name, was in held.items()
-                if name in ("limit", "buckets")  # a later version may have more
-            }
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise DataplaneError(f"{self._file}: cannot be read: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataplaneError(
-                f"{self._file}: not readable as what Neti wrote there: remove it, and set "
-                f"{self._paths.limit} yourself if it is not what you want"
-            ) from error
+        return self._note.read(_formers, {})
 
-    def _save(self, document: dict[str, Any]) -> None:
-        beside = self._file.with_name(".conntrack.json.new")
-        try:
-            # Root and the agent's own user both write here.
-            beside.unlink(missing_ok=True)
-            with os.fdopen(files.create(beside, os.O_WRONLY, 0o644), "w") as file:
-                json.dump(document, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._file)
-        except OSError as error:
-            raise DataplaneError(f"{self._file}: cannot be written: {error.strerror}") from error
 
-    def _forget(self) -> None:
-        try:
-            self._file.unlink(missing_ok=True)
-        except OSError as error:
-            raise DataplaneError(f"{self._file}: cannot be removed: {error.strerror}") from error
-
-    def _boot(self) -> str:
-        try:
-            return self._paths.boot.read_text().strip()
-        except OSError:
-            return ""
+def _formers(held: Mapping[str, Any]) -> dict[str, Former]:
+    return {
+        name: Former(int(was["before"]), [int(value) for value in was["ours"]])
+        for name, was in held.items()
+        if name in ("limit", "buckets")  # a later version may have more
+    }
 
 
 def _why_not() -> str:

@@ -7,20 +7,14 @@ Must never do: switch forwarding off where somebody else had switched it on.
 """
 
 import errno
-import json
-import os
 from collections.abc import Collection, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Protocol
 
-from neti import files
 from neti.dataplane import if_link
+from neti.dataplane.boot_note import BOOT, BootNote
 from neti.dataplane.netlink import NETLINK_ROUTE, NetlinkSocket
-from neti.errors import DataplaneError
-
-_AT_MOST: Final = 1 << 20  # bytes of forwarding.json
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Interfaces(Protocol):
@@ -51,11 +45,11 @@ class Forwarding:
     kernel or the disk refuses."""
 
     def __init__(
-        self, folder: Path, interfaces: Interfaces | None = None, boot: Path = _BOOT
+        self, folder: Path, interfaces: Interfaces | None = None, boot: Path = BOOT
     ) -> None:
-        self._file = folder / "forwarding.json"
+        by_hand = "switch forwarding off yourself where it is not to be on (sysctl net.ipv4.conf)"
+        self._note = BootNote(folder / "forwarding.json", boot, by_hand)
         self._interfaces = interfaces if interfaces is not None else KernelInterfaces()
-        self._boot = boot
 
     def missing(self, wanted: Collection[str]) -> tuple[str, ...]:
         """Those that do not forward. One that is not there does not count."""
@@ -85,44 +79,18 @@ class Forwarding:
         self._keep([])
         return True
 
-    # --- the disk ---
-
     def _ours(self) -> tuple[str, ...]:
-        """Of this boot only: after a reboot the kernel has the machine's own values again."""
-        try:
-            held: Mapping[str, object] = json.loads(files.read(self._file, _AT_MOST))
-            on = held["on"]
-            if held["boot"] != self._this_boot() or not isinstance(on, list):
-                return ()
-            return tuple(dict.fromkeys(map(str, on)))
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise DataplaneError(f"{self._file}: cannot be read: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataplaneError(
-                f"{self._file}: not readable as what Neti wrote there: remove it, and switch "
-                "forwarding off yourself where it is not to be on (sysctl net.ipv4.conf)"
-            ) from error
+        return self._note.read(_switched_on, ())
 
     def _keep(self, names: list[str]) -> None:
-        beside = self._file.with_name(".forwarding.json.new")
-        try:
-            if not names:
-                self._file.unlink(missing_ok=True)
-                return
-            # Root and the agent's own user both write here.
-            beside.unlink(missing_ok=True)
-            with os.fdopen(files.create(beside, os.O_WRONLY, 0o644), "w") as file:
-                json.dump({"boot": self._this_boot(), "on": names}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._file)
-        except OSError as error:
-            raise DataplaneError(f"{self._file}: cannot be written: {error.strerror}") from error
+        if names:
+            self._note.write({"on": names})
+        else:
+            self._note.remove()
 
-    def _this_boot(self) -> str:
-        try:
-            return self._boot.read_text().strip()
-        except OSError:
-            return ""
+
+def _switched_on(held: Mapping[str, Any]) -> tuple[str, ...]:
+    on = held["on"]
+    if not isinstance(on, list):
+        raise ValueError("not a list")
+    return tuple(dict.fromkeys(map(str, on)))
