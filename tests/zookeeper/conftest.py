@@ -6,12 +6,13 @@ import pytest
 from tests.support.zookeeper import (
     SecureWorld,
     ZooKeeperWorld,
+    certificates,
     need_zookeeper,
     secure_server,
     shared_server,
 )
 
-from neti_lab.zookeeper import ZooKeeperServer
+from neti_lab.zookeeper import ServerTLS, ZooKeeperServer
 
 
 @pytest.fixture
@@ -37,5 +38,15 @@ def own_world() -> Iterator[ZooKeeperWorld]:
     # Without limits, as it is installed: agents must bear what such a server lets others write.
     with ZooKeeperServer(tick_ms=200, limits=()) as server:
         made = ZooKeeperWorld(server)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def limited() -> Iterator[SecureWorld]:
+    """On a server that runs as docs/security.md has it."""
+    need_zookeeper()
+    with ZooKeeperServer(tick_ms=200, security=ServerTLS.of(certificates(), "zk1")) as server:
+        made = SecureWorld(server)
         yield made
         made.close()

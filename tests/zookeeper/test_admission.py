@@ -20,7 +20,7 @@ from neti.oneshot.registered import read, unregistered
 from neti.registry import detail
 from neti.registry.admitted import Asked
 from neti.registry.zookeeper import admission as work
-from neti.registry.zookeeper import admitted_leases, rights, transfer
+from neti.registry.zookeeper import admitted_leases, import_tree, rights
 from neti.registry.zookeeper.calls import Attempt
 from neti.registry.zookeeper.layout import Layout
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
@@ -391,9 +391,9 @@ def test_whom_an_import_that_was_killed_has_given_its_lease_is_missed(
         attempt, layout, planned, *more = given
         carry_out(attempt, layout, replace(planned, hosts=(), settings={}), *more)
 
-    carry_out = transfer.carry_out
+    carry_out = import_tree.carry_out
     with monkeypatch.context() as patched:
-        patched.setattr(transfer, "carry_out", only_leases)
+        patched.setattr(import_tree, "carry_out", only_leases)
         assert operator.run("import", str(file)).exit_code == 1
     told = operator.told("import", str(file))
     assert (told["leases"], told["hosts"]) == ([], ["a", "b"])

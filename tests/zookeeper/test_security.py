@@ -39,16 +39,6 @@ pytestmark = pytest.mark.zookeeper
 SUBNET = IPv4Network("192.168.0.0/24")
 
 
-@pytest.fixture
-def limited() -> Iterator[SecureWorld]:
-    """On a server that runs as docs/security.md has it."""
-    need_zookeeper()
-    with ZooKeeperServer(tick_ms=200, security=ServerTLS.of(certificates(), "zk1")) as server:
-        made = SecureWorld(server)
-        yield made
-        made.close()
-
-
 @pytest.fixture(scope="module")
 def two_doors() -> Iterator[ZooKeeperServer]:
     """TLS, and a plain port that somebody left open; stock maxClientCnxns."""

@@ -29,7 +29,7 @@ _SHOWN: Final = 20
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True))
 @config_option
 def export(file: Path, config: Path) -> None:
-    """Write to FILE who owns which id and overlay address.
+    """Write to FILE who owns which id, overlay address and public key.
 
     Also whether new hosts need admission, the live settings, strict, and who the operators are, as
     JSON. It holds no secret and no registrations. But whoever can change it decides who is who
@@ -93,6 +93,7 @@ def import_(file: Path, config: Path, as_json: bool, dry_run: bool) -> None:
                 laid_out=planned.lays_out,
                 leases=len(planned.leases),
                 hosts=len(planned.hosts),
+                keys=len(planned.keys),
                 settings=len(planned.settings),
             )
     finally:
@@ -126,6 +127,7 @@ def _said(wanted: "Export", brought: "Brought", *, dry_run: bool) -> list[str]:
     parts = [
         counted(len(planned.hosts), "host record"),
         counted(len(planned.leases), "lease"),
+        counted(len(planned.keys), "public key"),
         counted(len(planned.settings), "setting"),
     ]
     lines.append(
@@ -137,7 +139,11 @@ def _said(wanted: "Export", brought: "Brought", *, dry_run: bool) -> list[str]:
 
 
 def _holds(held: "Export") -> str:
-    parts = [counted(len(held.hosts), "host record"), counted(len(held.leases), "lease")]
+    parts = [
+        counted(len(held.hosts), "host record"),
+        counted(len(held.leases), "lease"),
+        counted(len(held.keys), "public key"),
+    ]
     settings = ", ".join(sorted(held.settings)) or "no settings"
     return f"{', '.join(parts)}, {settings}"
 
@@ -149,6 +155,7 @@ def _document(brought: "Brought", *, dry_run: bool) -> dict[str, Any]:
         "laid_out": planned.lays_out,
         "leases": [{"overlay": str(one.overlay), "id": one.id} for one in planned.leases],
         "hosts": [one.id for one in planned.hosts],
+        "keys": {one.key: one.id for one in planned.keys},
         "settings": dict(planned.settings),
         "differs": list(brought.differs),
     }

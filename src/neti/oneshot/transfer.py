@@ -17,10 +17,10 @@ from neti.oneshot import strict
 from neti.registry import export as document
 from neti.registry.export import Export
 from neti.registry.strict import decode
-from neti.registry.zookeeper import transfer
+from neti.registry.zookeeper import export_tree, import_plan, import_tree
+from neti.registry.zookeeper.import_plan import ImportPlan
 from neti.registry.zookeeper.init import InitPlan
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
-from neti.registry.zookeeper.transfer import ImportPlan
 from neti.words import counted
 
 _MODE = 0o600  # no secret is in it, but whoever changes it says who is who
@@ -39,7 +39,7 @@ class Brought:
 def look(registry: ZooKeeperRegistry, clock: Callable[[], float]) -> tuple[Export, list[str]]:
     """And what was left out."""
     at = datetime.fromtimestamp(clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return registry.inspect(lambda attempt, layout: transfer.look(attempt, layout, at))
+    return registry.inspect(lambda attempt, layout: export_tree.look(attempt, layout, at))
 
 
 def write(path: Path, export: Export) -> None:
@@ -72,36 +72,46 @@ def bring(
     planned = _plan(settings, registry, export)
     subjects = export.operators if settings.registry_tls is not None else ()
     # Only then, because it looks at every node that there is.
-    init = registry.plan_init(subjects) if planned.lays_out else None
+    init = (
+        registry.plan_init(subjects, close_root=export.root_closed and bool(subjects))
+        if planned.lays_out
+        else None
+    )
     operators = init.subjects if init is not None else ()
     if dry_run or planned.nothing:
         return Brought(planned=planned, differs=planned.differs, operators=operators)
+    beside: tuple[str, ...] = ()
     if init is not None:
         laying = init
-        registry.operate(lambda attempt, layout: transfer.lay_out(attempt, layout, laying))
-    registry.operate(lambda attempt, layout: transfer.carry_out(attempt, layout, planned, export))
+        beside = registry.operate(
+            lambda attempt, layout: import_tree.lay_out(attempt, layout, laying)
+        )
+    registry.operate(
+        lambda attempt, layout: import_tree.carry_out(attempt, layout, planned, export)
+    )
     after = _plan(settings, registry, export)
-    if after.leases or after.hosts or after.settings:
+    if after.missing:
         raise NetiError(
-            f"{counted(len(after.leases), 'lease')}, {counted(len(after.hosts), 'host')} and "
+            f"{counted(len(after.leases), 'lease')}, {counted(len(after.hosts), 'host')}, "
+            f"{counted(len(after.keys), 'public key')} and "
             f"{counted(len(after.settings), 'setting')} could not be made\n→ type this again"
         )
     if init is not None:
         _open_up(registry, export, init)
-    return Brought(planned=planned, differs=after.differs, operators=operators)
+    return Brought(planned=planned, differs=(*after.differs, *beside), operators=operators)
 
 
 def _open_up(registry: ZooKeeperRegistry, export: Export, init: InitPlan) -> None:
     admission = export.admission is True
     registry.operate(
-        lambda attempt, layout: transfer.open_up(attempt, layout, init, admission=admission)
+        lambda attempt, layout: import_tree.open_up(attempt, layout, init, admission=admission)
     )
 
 
 def _plan(settings: Settings, registry: ZooKeeperRegistry, export: Export) -> ImportPlan:
     secure = settings.registry_tls is not None
     planned = registry.inspect(
-        lambda attempt, layout: transfer.plan(attempt, layout, export, secure=secure)
+        lambda attempt, layout: import_plan.plan(attempt, layout, export, secure=secure)
     )
     value = planned.settings.get("strict")
     said = decode(value.encode()) if value is not None else None

@@ -1,4 +1,5 @@
-"""What is worth keeping of a registry: who owns which id and address, and operators' settings.
+"""What is worth keeping of a registry: who owns which id, address and public key, and operators'
+settings.
 
 A JSON document; its writer and its reader. It has no registrations: agents make those. Pure.
 
@@ -18,6 +19,7 @@ from neti.model import document
 from neti.model.document import DocumentError
 from neti.registry import SettingName, revoked, strict
 from neti.registry.admitted import checked_id, checked_subject
+from neti.registry.record import PUBLIC_KEY
 from neti.text import json_document, printable
 
 FORMAT: Final = 1
@@ -26,7 +28,7 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 # Not ``release``: it is about hosts that were lost on one day.
 SETTINGS: Final[tuple[SettingName, ...]] = ("interval", "maxchange", "strict", "revoked")
 _MAX_VALUE: Final = 64
-_LISTS: Final = ("hosts", "leases")
+_LISTS: Final = ("hosts", "leases", "keys")
 _STEP: Final = re.compile(r"(\w+)|\[(\d+)\]", re.ASCII)
 
 
@@ -51,16 +53,27 @@ class Leased:
     subject: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HeldKey:
+    """``id``: the host that published this public key first; None: operators revoked it."""
+
+    key: str
+    id: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
     """``leases``: the oldest first; ``admission``: whether only operators may begin a host (None:
-    a tree without rights, where anybody may); ``at`` and ``fleet``: when it was made and of which
-    tree, for people."""
+    a tree without rights, where anybody may); ``root_closed``: members may do nothing beside the
+    tree, as after 'neti registry init --close-root'; ``at`` and ``fleet``: when it was made and of
+    which tree, for people."""
 
     leases: tuple[Leased, ...]
     hosts: tuple[Pin, ...]
+    keys: tuple[HeldKey, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     admission: bool | None = None
+    root_closed: bool = False
     operators: tuple[str, ...] = ()
     at: str = ""
     fleet: str = ""
@@ -123,6 +136,12 @@ def _check(export: Export, held: Mapping[str, Any]) -> None:
         _owned(pin.id, pin.subject, f"hosts[{number}].")
     for number, lease in enumerate(export.leases):
         _owned(lease.id, lease.subject, f"leases[{number}].")
+    for number, one in enumerate(export.keys):
+        if not PUBLIC_KEY.fullmatch(one.key):
+            raise NetiError(f"keys[{number}].key: {printable(one.key, _MAX_VALUE)!r} is no key")
+        if one.id is not None:
+            checked_id(one.id, f"keys[{number}].id: ")
+    _once("keys", "key", (one.key for one in export.keys))
     _once("hosts", "id", (pin.id for pin in export.hosts))
     _once("leases", "id", (lease.id for lease in export.leases))
     _once("leases", "overlay", (str(lease.overlay) for lease in export.leases))

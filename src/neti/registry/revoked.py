@@ -52,7 +52,19 @@ def names(raw: bytes | None, key: str) -> bool:
     return key[:CHARS] in decode(raw)
 
 
+def joined(former: bytes, raw: bytes) -> bytes:
+    """``raw`` with what ``former`` has besides, which was revoked earlier. Raises
+    RevokedUnreadable."""
+    more = decode(raw)
+    before = [one for one in decode(former) if one not in more]
+    return _text(*before, *more) if before else raw
+
+
 def added(raw: bytes | None, key: str) -> bytes:
     """The setting with one more key."""
     kept = [*(one for one in decode(raw) if one != key[:CHARS]), key[:CHARS]]
-    return " ".join([_FORMAT, *kept[-MAX_KEPT:]]).encode()
+    return _text(*kept)
+
+
+def _text(*keys: str) -> bytes:
+    return " ".join([_FORMAT, *keys[-MAX_KEPT:]]).encode()

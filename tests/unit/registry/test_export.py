@@ -1,19 +1,23 @@
 """The document of 'neti registry export': what is written is read, and nothing else is believed."""
 
 import json
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 
-from neti.registry.export import Export, ExportUnreadable, Leased, Pin, decode, encode
+from neti.registry.export import Export, ExportUnreadable, HeldKey, Leased, Pin, decode, encode
 
+KEY = "A" * 42 + "8"
 OVERLAY = IPv4Address("192.168.0.1")
 WHOLE = Export(
     leases=(Leased(OVERLAY, "a", "CN=a,OU=hosts"), Leased(OVERLAY + 1, "b")),
     hosts=(Pin("a", "CN=a,OU=hosts"), Pin("c", came=False)),
+    keys=(HeldKey(KEY, "a"), HeldKey("B" * 42 + "8")),
     settings={"interval": "0.5", "strict": "on 2026-11-27T12:00:00Z"},
     admission=True,
+    root_closed=True,
     operators=("CN=chief,OU=operators",),
     at="2026-11-27T12:00:00Z",
     fleet="f1",
@@ -32,6 +36,11 @@ def test_it_is_read_as_it_was_written(export: Export) -> None:
 def test_each_host_has_a_line_of_its_own() -> None:
     lines = encode(WHOLE).decode().splitlines()
     assert '  {"id": "a", "subject": "CN=a,OU=hosts", "came": true},' in lines
+
+
+def test_a_file_of_a_version_without_keys_is_read() -> None:
+    older = {k: v for k, v in json.loads(encode(WHOLE)).items() if k not in ("keys", "root_closed")}
+    assert decode(json.dumps(older).encode(), "f") == replace(WHOLE, keys=(), root_closed=False)
 
 
 def test_what_a_newer_version_adds_is_ignored() -> None:
@@ -60,6 +69,9 @@ def test_what_a_newer_version_adds_is_ignored() -> None:
             held(leases=[{"id": i, "overlay": "192.168.0.1"} for i in "ab"]),
             "f: leases: overlay 192.168.0.1 is there twice",
         ),
+        (held(keys=[{"key": "../x", "id": "a"}]), "f: keys[0].key: '../x' is no key"),
+        (held(keys=[{"key": KEY, "id": "!other"}]), "f: keys[0].id: '!other' is no host id"),
+        (held(keys=[{"key": KEY}, {"key": KEY}]), f"f: keys: key {KEY} is there twice"),
         (held(operators=["chief"]), "f: operators[0]: 'chief' is no subject"),
         (held(settings={"interval": "soon"}), "f: settings.interval is 'soon': expected a number"),
         (held(settings={"strict": "on"}), "f: settings.strict is 'on': expected"),
