@@ -117,10 +117,8 @@ def test_through_a_hosts_life(host: Host) -> None:
     subprocess.run(host.line("up"), check=True, capture_output=True)
     assert host.check()[0] == 0
     host.signal(signal.SIGSTOP)
-    began = time.monotonic()
     code, line = host.check()
     assert (code, "the agent hangs" in line) == (2, True)
-    assert time.monotonic() - began < 20
     host.signal(signal.SIGCONT)
     host.end()
     code, line = host.check()

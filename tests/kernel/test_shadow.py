@@ -136,7 +136,7 @@ def test_a_stranger_is_recorded(
     assert set(seen) == {(source, "tcp", 7000), (source, "tcp", 7001), (source, "udp", 53)}
     # Let in, a connection is recorded once: what follows is established. Refused, it knocks again.
     assert seen[source, "tcp", 7000].packets == 1 or enforced
-    assert all(0 <= one.idle < 20 for one in seen.values())
+    assert all(0 <= one.idle < 300 for one in seen.values())
     assert not any(one.forwarded or one.redirected for one in seen.values())
 
 

@@ -26,10 +26,8 @@ def test_the_demo_is_well_from_end_to_end(lab: LabState, neti_lab: Neti, registr
         from tests.support.zookeeper import need_zookeeper
 
         need_zookeeper()
-    began = time.monotonic()
     done = neti_lab("demo", "--registry", registry)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert time.monotonic() - began < 90
     assert "NOT OK" not in done.stdout
     assert re.search(r"pairs that reach each other +ok +56 of 56", done.stdout)
     assert re.search(r"^in-site by private address +ok +24 of 24", done.stdout, re.MULTILINE)

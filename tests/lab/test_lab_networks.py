@@ -64,9 +64,9 @@ def test_the_stranger_reaches_public_addresses_only(plan: LabPlan) -> None:
 
 def test_a_public_address_that_no_host_has_leads_nowhere_at_once(plan: LabPlan) -> None:
     address = str(plan.sites[0].host(40).public)
-    began = time.monotonic()
-    assert isinstance(ask_from(plan, STRANGER, [address], seconds=30)[address], Refusal)
-    assert time.monotonic() - began < 20
+    reply = ask_from(plan, STRANGER, [address], seconds=30)[address]
+    assert isinstance(reply, Refusal)
+    assert "No route to host" in reply.reason
 
 
 def test_a_host_can_be_added_while_the_lab_is_up(lab: LabState, plan: LabPlan) -> None:

@@ -21,6 +21,17 @@ from neti_lab import namespaces
 _IDLE_SECONDS: Final = 0.005  # of CPU in a second
 
 
+def cpu_seconds(pid: int) -> float:
+    """User and system time of all its threads that live, to the nanosecond, and of children that
+    have ended, in hundredths of a second (/proc/PID/stat, see proc(5))."""
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    total = sum(map(int, stat[13:15])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            total += int(path.read_text().split()[0])
+    return total / 1e9
+
+
 class AgentProcess:
     """It runs from ``start`` until it ends itself or is ended; then it may be started again."""
 
@@ -123,14 +134,7 @@ class AgentProcess:
         return client.call(self.state, command, **arguments)
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads that live, to the nanosecond, and of children
-        that have ended, in hundredths of a second (/proc/PID/stat, see proc(5))."""
-        stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        total = sum(map(int, stat[13:15])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-        for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
-            with contextlib.suppress(OSError):  # a thread that has just ended
-                total += int(path.read_text().split()[0])
-        return total / 1e9
+        return cpu_seconds(self.pid)
 
     def wait_until_idle(self, seconds: float = 60.0) -> None:
         """Until it has done nothing for a second."""

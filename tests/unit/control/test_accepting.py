@@ -73,14 +73,15 @@ def acceptor(
 def test_a_connection_has_one_deadline_for_all_of_it() -> None:
     """However slowly it trickles in: it does not get more time than another."""
     with acceptor() as (port, _), connected(port) as slow:
-        begun = time.monotonic()
+        served = 0
         with suppress(OSError):
-            while time.monotonic() - begun < 5:
+            while served < 50:
                 slow.sendall(b"x")
                 if not slow.recv(1):
                     break
+                served += 1
                 time.sleep(0.1)
-        assert time.monotonic() - begun < 2
+        assert served <= 6  # in half a second
 
 
 def test_who_does_not_take_its_answer_is_let_go() -> None:
@@ -88,9 +89,7 @@ def test_who_does_not_take_its_answer_is_let_go() -> None:
         connection.send(bytes(64 << 20))
 
     with acceptor(gushes) as (port, _), connected(port) as deaf:
-        begun = time.monotonic()
         wait(lambda: _reset(deaf))
-        assert time.monotonic() - begun < 5
 
 
 def _reset(connection: socket.socket) -> bool:

@@ -1197,12 +1197,12 @@ def full(names: list[str]) -> Fleet:
 def seconds_for_a_change(fleet: Fleet, names: list[str]) -> float:
     best = float("inf")
     for _ in range(5):
-        before = time.perf_counter()
+        before = time.thread_time()  # of a processor, whatever else it does meanwhile
         for name in names[:20]:
             fleet.vanished(name, now=1)
             fleet.appeared(name)
             fleet.take_changes()
-        best = min(best, time.perf_counter() - before)
+        best = min(best, time.thread_time() - before)
     return best
 
 
