@@ -13,6 +13,7 @@ from zlib import crc32
 from neti import log
 from neti.agent.collector import MANY
 from neti.agent.core import Core
+from neti.agent.drained_gateways import DrainedGateways
 from neti.agent.fleet_release import FleetRelease
 from neti.agent.journal import Journal
 from neti.agent.proving import Proving
@@ -69,6 +70,7 @@ class Following:
         self._release = FleetRelease(core)
         self._strictness = Strictness(core)
         self.revoked_keys = RevokedKeys(core)
+        self._drained = DrainedGateways(core)
         self._word_first = WordFirst(
             self._take_in,
             self._strictness.take,
@@ -245,6 +247,9 @@ class Following:
             return
         if read.setting == "revoked":
             self.revoked_keys.take(read.value)
+            return
+        if read.setting == "drained":
+            self._drained.take(read.value)
             return
         if read.setting == "strict":
             self._strictness.take(read.value, self._origin)

@@ -193,6 +193,8 @@ def _of_gateways(agent: "Agent") -> Iterator[str]:
     if part.is_gateway:
         behind = members.elements.wanted("gateway_inside")
         yield f"this host is a gateway of its site, for {counted(len(behind), 'host')} behind it"
+    for host_id in sorted(part.drained & part.named):
+        yield f"{host_id} is drained by an operator: other gateways of its site are used"
     for host_id, why in part.useless(members.fleet.members).items():
         yield f"{host_id} is named as a gateway and cannot be used: it {why}"
 

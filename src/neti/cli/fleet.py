@@ -180,7 +180,9 @@ def fleet(
         shown_away = [] if filtered else away if as_json or style in ("table", "json") else lost
         _print(chosen, "json" if as_json else style, seen.skipped_count, shown_away, pinned)
     missing = None if filtered else attendance.summary(len(chosen), away)
-    for said in (missing, attendance.other_ports(rows)):
+    drained = sorted(seen.drained & {row["id"] for row in chosen})
+    unused = f"gateways that are drained: {some(drained)}" if drained else None
+    for said in (missing, attendance.other_ports(rows), unused):
         if said is not None:
             say(f"neti: {said}", err=True)
     if seen.skipped_count:

@@ -28,6 +28,8 @@ from neti.model.settings import Settings
 from neti.monitoring.status import status_of
 from neti.registry import OperatorRegistry, detail
 from neti.registry.detail import Document
+from neti.registry.drained import DrainedUnreadable
+from neti.registry.drained import decode as decode_drained
 from neti.registry.record import HostRecord
 from neti.registry.strict import is_strict
 from neti.ruleset.gateway_part import gateways_of
@@ -40,7 +42,8 @@ class Seen:
     """``told``: what each host says of itself; ``taken``: what no host may be called, such as a
     site; ``leases``: the oldest first; ``skipped``: entries that no agent believes;
     ``away``: a row for everybody who holds a lease, has been here, and is no member.
-    ``gateways``: by host id the one by which other sites reach it, if all that are registered work.
+    ``gateways``: by host id the one by which other sites reach it, if all that are registered work;
+    ``drained``: members that operators took out of use as gateways.
     ``unanswered``: why the registry does not answer, so that this is what this host's agent knew;
     None: it does. ``strict``: whether it says that only what records name is believed; None: it
     does not answer."""
@@ -55,6 +58,7 @@ class Seen:
     unanswered: RegistryUnavailable | None = None
     strict: bool | None = None
     gateways: Mapping[str, str] = field(default_factory=dict)
+    drained: frozenset[str] = frozenset()
 
     def words(
         self, pinned: Mapping[str, str] = MappingProxyType({}), domain: str | None = None
@@ -184,6 +188,7 @@ def seen(
         with registry_of(settings) as registry:
             fleet, leases, told = _judged(settings, registry)
             known = _of_known(registry, fleet, leases)
+            drained = _drained(registry)
     except RegistryUnavailable as away:
         try:
             members = ask(settings.table_files_path, "members")
@@ -199,8 +204,15 @@ def seen(
         skipped_count=fleet.skipped_count(),
         away=_away(settings, fleet, known),
         strict=fleet.records == "strict",
-        gateways=gateways_of(fleet.members, settings),
+        gateways=gateways_of(fleet.members, settings, drained),
+        drained=drained & fleet.members.keys(),
     )
+
+
+def _drained(registry: OperatorRegistry) -> frozenset[str]:
+    with contextlib.suppress(DrainedUnreadable):  # agents name that
+        return decode_drained(registry.setting("drained"))
+    return frozenset()
 
 
 def _away(

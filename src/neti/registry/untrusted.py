@@ -17,6 +17,7 @@ MAX_HOST_ID_CHARS: Final = 64
 _MAX_SETTING_BYTES: Final[Mapping[SettingName, int]] = {
     "release": 65_536,
     "revoked": 65_536,
+    "drained": 65_536,
 }
 _MAX_NUMBER_BYTES: Final = 64
 

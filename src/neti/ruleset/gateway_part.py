@@ -31,7 +31,7 @@ class GatewayPart:
         self.used = uses_gateways(settings.sites, host.site)
         self._settings, self._host = settings, host
         self._named = {name: site.gateways for name, site in settings.sites.items()}
-        self._gateways = frozenset(one for ids in self._named.values() for one in ids)
+        self.named = frozenset(one for ids in self._named.values() for one in ids)
         self.ports = (
             GatewayPorts(settings.overlay_subnet, settings.tunnel_port) if self.used else None
         )
@@ -41,6 +41,7 @@ class GatewayPart:
         self._live: frozenset[str] = frozenset()
         self._dead: frozenset[str] = frozenset()  # by probes
         self._answering: frozenset[str] = frozenset()
+        self.drained: frozenset[str] = frozenset()  # by operators
         self._own: Member | None = None
         self._wanted: frozenset[Element] = frozenset()
         self._changed: set[str] = set()
@@ -53,6 +54,7 @@ class GatewayPart:
         """Keep what WireGuard's peers have, as far as it will do, and who is believed to work."""
         self._maps = before._maps
         self.believe(before._dead, before._answering)
+        self.drain(before.drained)
 
     def begin(self, via: IPv4Address | None, *, behind: bool) -> None:
         """As the table has it, and WireGuard's peers, until members are known."""
@@ -73,6 +75,10 @@ class GatewayPart:
     def believe(self, dead: frozenset[str], answering: frozenset[str]) -> None:
         """By probes. Who is in neither is judged by the registry alone."""
         self._dead, self._answering = dead, answering
+
+    def drain(self, drained: frozenset[str]) -> None:
+        """Operators want nobody to send to these. They are used where no other one works."""
+        self.drained = drained
 
     def is_due(
         self, members: Container[str], lost: Container[str], overlay: IPv4Address | None
@@ -110,7 +116,8 @@ class GatewayPart:
         for ids in self._named.values():
             there = {one for one in ids if one == own or one in members}
             registered = {one for one in there if one == own or one not in lost}
-            found |= (registered - self._dead) or (there & self._answering)
+            works, kept = registered - self._dead, there - self.drained
+            found |= (works & kept) or (kept & self._answering) or works
         return frozenset(found)
 
     def _as_member(self, overlay: IPv4Address | None) -> Member | None:
@@ -176,8 +183,8 @@ class GatewayPart:
             others = passage.others_gateways(host.site)
             return {one.id: one.public for one in others}, frozenset(one.id for one in others)
         mine = passage.gateways(host.site)
-        alive = {one.id for one in mine}
-        near = (chosen(self._own.overlay, mine, live) for live in (self._live, alive))
+        wanted = {one.id for one in mine} - self.drained
+        near = (chosen(self._own.overlay, mine, live) for live in (self._live, wanted))
         return {one.id: one.private for one in mine}, frozenset(one.id for one in near if one)
 
     @property
@@ -254,7 +261,8 @@ class GatewayPart:
         for name, ids in self._named.items() if self._passage is not None else ():
             usable = {one.id for one in self._passage.gateways(name)} if self._passage else set()
             for one in ids:
-                if one not in usable or one not in self._live:
+                idle = one in self.drained and one in members and one not in self._dead
+                if one not in usable or (one not in self._live and not idle):
                     found[one] = self._fault(one, name, members)
         return found
 
@@ -273,17 +281,20 @@ class GatewayPart:
         return f"shares its public address {member.public} with another gateway"
 
 
-def gateways_of(members: Mapping[str, Member], settings: Settings) -> dict[str, str]:
+def gateways_of(
+    members: Mapping[str, Member], settings: Settings, drained: Collection[str] = ()
+) -> dict[str, str]:
     """By host id the gateway by which other sites reach it, if all that are members are alive.
-    Only of hosts that are behind one."""
+    Only of hosts that are behind one. ``drained``: by operators."""
     sites = settings.sites
     named = {name: site.gateways for name, site in sites.items()}
     if not any(named.values()):
         return {}
     ports = GatewayPorts(settings.overlay_subnet, settings.tunnel_port)
     passage = Passage(members.values(), sites, named, members.keys(), ports)
+    live = members.keys() - set(drained)
     found = {
-        one.id: chosen(one.overlay, passage.gateways(one.site), members.keys())
+        one.id: chosen(one.overlay, passage.gateways(one.site), live)
         for one in members.values()
         if not passage.is_open(one)
     }

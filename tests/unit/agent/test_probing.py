@@ -1,7 +1,7 @@
 """Gateways that answer probes, or do not: by agents with a door in memory."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from tests.unit.agent.test_gateways import endpoints, gateway, hidden, port, two
 
 from neti.agent.shadow_evidence import ShadowEvidence
 from neti.errors import NetiError
+from neti.registry.drained import encode
 from neti.registry.memory import MemoryRegistry
 
 
@@ -191,3 +192,55 @@ def test_a_scan_of_the_port_keeps_no_host_from_being_enforced(five: Five) -> Non
     """It is the agent's own, and strangers are meant to be refused there."""
     agent = five.boxes["a"].running
     assert ("udp", 16384) in ShadowEvidence(agent.core, agent.shadow).meant()
+
+
+def drain(five: Five, *gateways: Box) -> None:
+    registry = MemoryRegistry(five.there.server)
+    registry.change_setting("drained", encode(one.host.id for one in gateways))
+    five.run(0.5)
+
+
+def test_a_drained_gateway_is_not_sent_to_and_goes_on_passing(five: Five) -> None:
+    a, far = five.boxes["a"], five.boxes["far"]
+    drained, stays = five.using()
+    held = drained.elements("gateway_inside"), drained.elements("gateway_far")
+    drain(five, drained)
+    assert five.near() == str(stays.host.private)
+    assert far.elements("gateway_far")[port(a)] == str(stays.host.public)
+    assert (drained.elements("gateway_inside"), drained.elements("gateway_far")) == held
+    note = f"{drained.host.id} is drained by an operator: other gateways of its site are used"
+    for one in (a, far, drained):
+        assert note in one.status()["notes"]
+    assert not any("cannot be used" in note for note in a.status()["notes"] if "ec2" in note)
+    new = replace(a.settings, linger_seconds=7)
+    a.new_settings = new
+    a.ask("reload")
+    five.run(0.5)
+    assert five.near() == str(stays.host.private)
+    drain(five)
+    assert five.near() == str(drained.host.private)
+
+
+def test_a_drained_gateway_is_used_where_no_other_works(five: Five) -> None:
+    a = five.boxes["a"]
+    drained, stays = five.using()
+    drain(five, drained)
+    five.silence(stays)
+    five.run(4.5)
+    assert five.near() == str(drained.host.private)
+    assert "gateways_gone" not in a.problems()
+    five.silence()
+    five.run(4.5)
+    assert five.near() == str(stays.host.private)
+    drain(five, drained, stays)
+    assert five.near() == str(drained.host.private)
+    assert "gateways_gone" not in a.problems()
+
+
+def test_a_list_of_drained_gateways_that_cannot_be_read_changes_nothing(five: Five) -> None:
+    drained, stays = five.using()
+    drain(five, drained)
+    MemoryRegistry(five.there.server).change_setting("drained", b"2 x")
+    five.run(0.5)
+    assert five.near() == str(stays.host.private)
+    assert "neti gateway drain" in five.boxes["a"].problems()["live_setting"]

@@ -7,10 +7,11 @@
                                 entries is its word. That keeps two agents from one identity.
     PREFIX/keys/PUBLIC-KEY      the host that published this key first: no other may have it
     PREFIX/agents/HOST-ID       the detail document; ephemeral, watched by nobody
-    PREFIX/interval, maxchange  live settings, as are the next three
+    PREFIX/interval, maxchange  live settings, as are the next four
     PREFIX/release              which hosts are gone for good, see ``neti.registry.release``
     PREFIX/strict               whether only entries that records name are believed
     PREFIX/revoked              public keys that operators ended, see ``neti.registry.revoked``
+    PREFIX/drained              gateways that operators took out of use
     PREFIX/fleet                a random name, made with the tree: after a wipe there is another
 
 Must never do: turn text into a path that could leave its parent.
@@ -48,6 +49,7 @@ class Layout:
     release: str
     strict: str
     revoked: str
+    drained: str
     fleet: str
 
     @property
@@ -83,6 +85,7 @@ class Layout:
             release=path("release"),
             strict=path("strict"),
             revoked=path("revoked"),
+            drained=path("drained"),
             fleet=path("fleet"),
         )
 
@@ -93,6 +96,7 @@ class Layout:
             self.release: "release",
             self.strict: "strict",
             self.revoked: "revoked",
+            self.drained: "drained",
         }
 
     def setting(self, setting: SettingName) -> str:

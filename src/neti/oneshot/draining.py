@@ -1,0 +1,60 @@
+"""``neti gateway drain`` and ``undrain``: which gateways no host is to be sent to, in the registry.
+
+Must never do: drain the last gateway of a site that works, as far as the registry tells: agents
+would not follow that, and whoever switches it off then would cut the site off.
+"""
+
+from dataclasses import dataclass
+
+from neti.errors import NetiError
+from neti.model.settings import Settings
+from neti.oneshot.registered import registered_of
+from neti.registry import OperatorRegistry
+from neti.registry.drained import decode, encode
+from neti.words import some
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """``changed``: whether this was news; ``others``: gateways of its site that take over, or are
+    there beside it; ``every``: all that are drained from now on."""
+
+    site: str
+    changed: bool
+    others: tuple[str, ...]
+    every: tuple[str, ...]
+
+
+def drain(
+    settings: Settings, registry: OperatorRegistry, host_id: str, *, on: bool, dry_run: bool
+) -> Drained:
+    """``on``: drained from now on; otherwise it is used again. Raises NetiError where that would
+    leave its site without one, or nobody calls it a gateway."""
+    before = decode(registry.setting("drained"))
+    site = _site(settings, host_id, before, on=on)
+    named = set(settings.sites[site].gateways) if site else set[str]()
+    others = registered_of(registry, named - before - {host_id})
+    if on and not others:
+        raise NetiError(
+            f"{host_id} is the only gateway of site {site} that is registered and not drained, so "
+            "its hosts would go on through it: nothing was changed\n→ start another one, or name "
+            "one in `gateways`, on all hosts"
+        )
+    after = before | {host_id} if on else before - {host_id}
+    if after != before and not dry_run:
+        registry.change_setting("drained", encode(after))
+    return Drained(site, after != before, tuple(sorted(others)), tuple(sorted(after)))
+
+
+def _site(settings: Settings, host_id: str, drained: frozenset[str], *, on: bool) -> str:
+    """Empty for one that is named nowhere any more, which may still have to be forgotten."""
+    for name, site in settings.sites.items():
+        if host_id in site.gateways:
+            return name
+    if host_id in drained and not on:
+        return ""
+    every = sorted(one for site in settings.sites.values() for one in site.gateways)
+    named = f"gateways are {some(every)}" if every else "no site has gateways"
+    raise NetiError(
+        f"{host_id} is no gateway by {settings.path}, where {named}: nothing was changed"
+    )
