@@ -14,16 +14,18 @@ from neti.config import DEFAULT_PATH
 from neti.errors import NetiError
 from neti.model.settings import Settings, StaticIdentity
 from neti.registry import Registry
-from neti.registry.opening import open_registry
+from neti.registry.opening import open_registry, open_zookeeper
 from neti.words import some
 
 if TYPE_CHECKING:
     from neti.oneshot.registered import Seen
+    from neti.registry.zookeeper.registry import ZooKeeperRegistry
 
 _VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 
 _METADATA_SECONDS: Final = 1.0
 REGISTRY_SECONDS: Final = 10.0  # as long as a command waits for the registry
+OPERATORS_SECONDS: Final = 120.0  # for all of its tree
 THE_REGISTRY: Final = "the registry"
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -135,3 +137,22 @@ def site_of(settings: Settings) -> str | None:
             "→ write 'site: NAME' into the configuration"
         )
         return None
+
+
+@contextmanager
+def zookeeper_opened(settings: Settings) -> "Iterator[ZooKeeperRegistry]":
+    """For operators' commands: rights, records and servers are only ZooKeeper's. Closed again."""
+    registry = open_zookeeper(settings, site_of(settings), timeout=OPERATORS_SECONDS)
+    try:
+        yield registry
+    finally:
+        registry.close()
+
+
+@contextmanager
+def waiting_for(registry: "ZooKeeperRegistry") -> Iterator[None]:
+    """Says after a while what an operator's command waits for, and how long it will."""
+    with waiting(
+        OPERATORS_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way
+    ):
+        yield

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from neti.cli.asking import waiting
-from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
+from neti.cli.common import (
+    OPERATORS_SECONDS,
+    THE_REGISTRY,
+    config_option,
+    json_option,
+    site_of,
+    waiting_for,
+    zookeeper_opened,
+)
 from neti.cli.output import print_json, say
-from neti.cli.registry_admit import admission, admit
+from neti.cli.registry_admission import admission
+from neti.cli.registry_admit import admit
 from neti.cli.registry_dev_ca import dev_ca
 from neti.cli.registry_export import export, import_
 from neti.cli.registry_remove import remove
@@ -26,7 +35,6 @@ from neti.words import counted, some
 if TYPE_CHECKING:
     from neti.registry.zookeeper.finding import Finding
 
-_LOOK_SECONDS = 120.0
 _OPEN = (
     "without registry_tls ZooKeeper cannot tell who is who: anybody who reaches it can write and "
     "delete everything. Keep it on a private network; see docs/security.md"
@@ -79,11 +87,8 @@ def init(
             f"{'--operator' if operators else '--close-root'} needs registry_tls in the "
             "configuration, because access rights are given to certificate subjects"
         )
-    registry = open_zookeeper(settings, site_of(settings), timeout=_LOOK_SECONDS)
-    try:
-        with waiting(
-            _LOOK_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way
-        ):
+    with zookeeper_opened(settings) as registry:
+        with waiting_for(registry):
             planned = registry.plan_init(operators, close_root=close_root)
         refused = [] if dry_run else registry.init(planned)
         if not planned.nothing and not dry_run:
@@ -94,8 +99,6 @@ def init(
                 records=len(planned.records),
                 operators=operators_now,
             )
-    finally:
-        registry.close()
     steps = [str(step) for step in planned.steps]
     if as_json:
         print_json(
@@ -199,7 +202,7 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
             for sentence in expiry_problems(files, time.time())
         ]
     members, layout = 0, None
-    seconds = _LOOK_SECONDS if files else 20.0
+    seconds = OPERATORS_SECONDS if files else 20.0
     registry = open_zookeeper(settings, site, timeout=seconds)
     try:
         with waiting(seconds, "this command says so", who=THE_REGISTRY, why=registry.in_the_way):

@@ -1,26 +1,23 @@
-"""``neti registry admit`` and ``admission``: who may begin a host."""
+"""``neti registry admit``: hosts' records and leases, each for its own certificate."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from neti.cli.asking import waiting
 from neti.cli.aws.common import follow_it, place_options
 from neti.cli.aws.common import waiting as aws_waiting
-from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
+from neti.cli.common import config_option, json_option, waiting_for, zookeeper_opened
 from neti.cli.ending import if_interrupted
 from neti.cli.output import consent, explain, print_json, say
 from neti.config import load
 from neti.errors import NetiError
 from neti.host import caller
-from neti.oneshot.admission import read, without_record
+from neti.oneshot.admission import read
 from neti.registry import admitted
 from neti.registry.admitted import Asked
-from neti.registry.opening import open_zookeeper
 from neti.text import printable
 from neti.words import and_more, counted, some
 
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
     from neti.registry.zookeeper.admission import Admit, Refused
     from neti.registry.zookeeper.registry import ZooKeeperRegistry
 
-_SECONDS: Final = 120.0
 _SHOWN: Final = 20
 
 
@@ -153,8 +149,8 @@ def _admit(
 ) -> None:
     from neti.registry.zookeeper import admission
 
-    with _operators_registry(settings) as registry:
-        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way):
+    with zookeeper_opened(settings) as registry:
+        with waiting_for(registry):
             steps, refused = registry.operate(
                 lambda attempt, layout: admission.plan(
                     attempt,
@@ -217,89 +213,6 @@ def _warn_of_subnet(registry: "ZooKeeperRegistry", subnet: IPv4Network) -> None:
         )
 
 
-@click.command()
-@click.argument("word", metavar="[on|off]", type=click.Choice(["on", "off"]), required=False)
-@config_option
-@json_option
-@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
-@click.option("--anyway", is_flag=True, help="Turn it on even if hosts would be kept out.")
-@if_interrupted("if it was to change, whether it has is not known\n→ neti registry admission")
-def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyway: bool) -> None:
-    """Say whether a new host needs an operator's word.
-
-    Without an argument it shows what is the case. Turned on, only ids that have a record can
-    register, and only operators make records ('neti registry admit'). Turned off, the first
-    certificate that registers under a new id has it from then on.
-
-    It is not turned on while a host holds a lease and has no record, because that host could not
-    register any more. Such hosts are named.
-
-    \b
-    Example, with an operator's certificate in the configuration:
-      neti registry admission on -c operator.yml
-    """
-    if anyway and word != "on":
-        raise click.UsageError("--anyway belongs to 'admission on'")
-    from neti.registry.zookeeper import admission as work
-
-    with _operators_registry(load(config)) as registry:
-        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way):
-            before, interrupted = registry.inspect(
-                lambda attempt, layout: (
-                    work.needs_admission(attempt, layout),
-                    work.unfinished(attempt, layout),
-                )
-            )
-            missing = without_record(registry)
-        changes = word is not None and before != (word == "on")
-        if word == "off" and interrupted:
-            raise NetiError(work.INTERRUPTED)
-        if word == "on" and changes and missing and not anyway:
-            raise NetiError(
-                f"admission was not turned on, because {_hold(missing)} and could not register any "
-                f"more: {some(missing)}\n"
-                "→ neti registry init makes the record of each, for its lease's owner\n"
-                "→ neti registry admit ID SUBJECT\n"
-                "→ neti lease release ID, if a host is gone for good"
-            )
-        if changes and not dry_run:
-            registry.operate(lambda attempt, layout: work.change(attempt, layout, on=word == "on"))
-            caller.note("registry admission", word=word, without_record=len(missing))
-    now = before != (changes and not dry_run)
-    if as_json:
-        print_json(
-            {
-                "admission": now,
-                "interrupted": interrupted and not now,
-                "changed": changes and not dry_run,
-                "dry_run": dry_run,
-                "without_record": missing,
-            }
-        )
-        return
-    if changes and dry_run:
-        say(f"admission would be turned {word}; nothing was changed")
-    elif word is not None and not changes:
-        say("nothing to change")
-    if now:
-        say("admission is on: only ids that an operator has admitted can register.")
-        kept_out = f"{_hold(missing)} and cannot register: {some(missing)}."
-        say(kept_out if missing else "Everybody who holds a lease is admitted.")
-    elif interrupted:
-        say("admission is off, and only operators can begin a host all the same for now.")
-        explain(work.INTERRUPTED)
-    else:
-        say(
-            "admission is off: the first certificate that registers under a new id has it.",
-            "An id that has a record can be registered only by the certificate that it belongs to.",
-        )
-
-
-def _hold(missing: Sequence[str]) -> str:
-    hold = "holds a lease and has" if len(missing) == 1 else "hold a lease and have"
-    return f"{counted(len(missing), 'host')} {hold} no record"
-
-
 def _asked(words: tuple[str, ...], source: str | None, *, from_aws: bool) -> list[Asked]:
     asked = admitted.typed(words)
     if source is not None:
@@ -307,15 +220,6 @@ def _asked(words: tuple[str, ...], source: str | None, *, from_aws: bool) -> lis
     if not asked and not from_aws:
         raise click.UsageError("name at least one ID, or give --from FILE or --aws")
     return admitted.once(asked, "")
-
-
-@contextmanager
-def _operators_registry(settings: "Settings") -> "Iterator[ZooKeeperRegistry]":
-    registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
-    try:
-        yield registry
-    finally:
-        registry.close()
 
 
 def _ask_about_replaced(replaced: "Sequence[Admit]", *, yes: bool) -> None:

@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from neti.cli.asking import waiting
-from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
+from neti.cli.common import config_option, json_option, waiting_for, zookeeper_opened
 from neti.cli.ending import if_interrupted
 from neti.cli.output import explain, hand_over, print_json, say
 from neti.config import load
 from neti.errors import NetiError
 from neti.host import caller
-from neti.registry.opening import open_zookeeper
 from neti.words import counted, some
 
 if TYPE_CHECKING:
     from neti.oneshot.transfer import Brought
     from neti.registry.export import Export
 
-_SECONDS: Final = 120.0
 _SHOWN: Final = 20
 
 
@@ -44,12 +41,8 @@ def export(file: Path, config: Path) -> None:
     from neti.registry import export as document
 
     settings = load(config)
-    registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
-    try:
-        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way):
-            made, left_out = transfer.look(registry, time.time)
-    finally:
-        registry.close()
+    with zookeeper_opened(settings) as registry, waiting_for(registry):
+        made, left_out = transfer.look(registry, time.time)
     if str(file) == "-":
         hand_over(document.encode(made))
     else:
@@ -81,9 +74,8 @@ def import_(file: Path, config: Path, as_json: bool, dry_run: bool) -> None:
 
     wanted = transfer.read(file)
     settings = load(config)
-    registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
-    try:
-        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way):
+    with zookeeper_opened(settings) as registry:
+        with waiting_for(registry):
             brought = transfer.bring(settings, registry, wanted, dry_run=dry_run)
         planned = brought.planned
         if not dry_run and not planned.nothing:
@@ -96,8 +88,6 @@ def import_(file: Path, config: Path, as_json: bool, dry_run: bool) -> None:
                 keys=len(planned.keys),
                 settings=len(planned.settings),
             )
-    finally:
-        registry.close()
     if as_json:
         print_json(_document(brought, dry_run=dry_run))
         if brought.differs:

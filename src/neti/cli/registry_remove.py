@@ -4,18 +4,15 @@ from pathlib import Path
 
 import click
 
-from neti.cli.asking import waiting
-from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
+from neti.cli.common import config_option, json_option, waiting_for, zookeeper_opened
 from neti.cli.ending import if_interrupted
 from neti.cli.output import consent, print_json, say
 from neti.config import load
 from neti.errors import NetiError
 from neti.host import caller
-from neti.registry.opening import open_zookeeper
 from neti.text import printable
 from neti.words import counted
 
-_SECONDS = 120.0
 _SHOWN = 20
 
 
@@ -43,9 +40,8 @@ def remove(nodes: tuple[str, ...], config: Path, as_json: bool, yes: bool, force
     from neti.registry.zookeeper import remove as removing
 
     settings = load(config)
-    registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
-    try:
-        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way):
+    with zookeeper_opened(settings) as registry:
+        with waiting_for(registry):
             doomed = registry.operate(lambda attempt, layout: removing.plan(attempt, layout, nodes))
         if kept := [one for one in doomed if one.keeps is not None and not force]:
             raise NetiError(
@@ -60,8 +56,6 @@ def remove(nodes: tuple[str, ...], config: Path, as_json: bool, yes: bool, force
         number = sum(1 + len(one.below) for one in doomed)
         consent(f"Delete {counted(number, 'node')}?", yes=yes)
         count = registry.operate(lambda attempt, _: removing.carry_out(attempt, doomed))
-    finally:
-        registry.close()
     caller.note("registry remove", nodes=count, first=doomed[0].path)
     if as_json:
         print_json({"deleted": count, "nodes": [one.path for one in doomed]})

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from neti.cli.asking import waiting
-from neti.cli.common import THE_REGISTRY, config_option, json_option, site_of
+from neti.cli.common import config_option, json_option, waiting_for, zookeeper_opened
 from neti.cli.ending import if_interrupted
 from neti.cli.output import consent, explain, print_json, say
 from neti.config import load
@@ -16,7 +15,6 @@ from neti.errors import NetiError
 from neti.host import caller
 from neti.oneshot import strict as work
 from neti.oneshot.strict import Standing
-from neti.registry.opening import open_zookeeper
 from neti.text import printable
 from neti.words import and_more, counted, some
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from neti.fleet.unvouched import Unvouched
     from neti.registry.zookeeper.layout import Layout
 
-_SECONDS: Final = 120.0
 _SHOWN: Final = 20
 _OFF_MEANS: Final = (
     "Turn strict off for the whole fleet? Then the certificate of any one host is enough again to "
@@ -69,9 +66,8 @@ def strict(
     if anyway and word is None:
         raise click.UsageError("--anyway belongs to 'strict on' and 'strict off'")
     settings = load(config)
-    registry = open_zookeeper(settings, site_of(settings), timeout=_SECONDS)
-    try:
-        with waiting(_SECONDS, "this command gives up", who=THE_REGISTRY, why=registry.in_the_way):
+    with zookeeper_opened(settings) as registry:
+        with waiting_for(registry):
             from neti.registry.zookeeper.admission import has_rights
 
             closed, layout = registry.inspect(
@@ -91,8 +87,6 @@ def strict(
         if changes and not dry_run:
             said = work.say(registry, on=word == "on", clock=time.time)
             caller.note("registry strict", word=word, anyway=anyway)
-    finally:
-        registry.close()
     done = changes and not dry_run
     now = replace(standing, said=said)
     if as_json:
