@@ -5,6 +5,7 @@ The sites are those of ``tests.support.gateway_net``; the agents do everything e
 
 import contextlib
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -153,6 +154,20 @@ def test_a_gateways_table_is_repaired_and_needs_no_agent(hosts: Hosts) -> None:
     nft(name, "flush map inet neti gateway_own")
     wait(lambda: hosts.echoes(B, A), 6 * PATIENCE)
     assert hosts.passes(B, A)
+
+
+def test_another_programs_drop_is_named_with_the_line_that_ends_it(hosts: Hosts) -> None:
+    """As Docker does it: iptables -P FORWARD DROP."""
+    inside = ("ip", "netns", "exec", hosts.net.names["ec2-1"])
+    subprocess.run([*inside, "iptables", "-P", "FORWARD", "DROP"], check=True)
+    assert not hosts.echoes(A, B, dead=True)
+    wait(lambda: hosts.problem(EC2_1, "gateway_kept_out") != "", 12 * PATIENCE)
+    said = hosts.problem(EC2_1, "gateway_kept_out")
+    _, _, line = said.partition("table ip filter (chain FORWARD): ")
+    assert line.startswith("iptables -t filter -I FORWARD "), said
+    subprocess.run([*inside, *line.split()], check=True)
+    wait(lambda: hosts.echoes(A, B))
+    wait(lambda: not hosts.problem(EC2_1, "gateway_kept_out"), 12 * PATIENCE)
 
 
 def test_down_takes_forwarding_back_and_up_brings_it_again(hosts: Hosts) -> None:

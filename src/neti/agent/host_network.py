@@ -32,6 +32,8 @@ class HostNetwork:
         self.others: tuple[str, ...] = ()  # other tables that judge input
         self.drops: tuple[str, ...] = ()  # sentences about tables that may drop what we let in
         self._arrivals = Arrivals()
+        self._relays = Arrivals()  # of what a gateway passes on
+        self._not_relayed = ""  # who may drop that
         self._out: tuple[str, ...] = ()  # about tables that certainly drop it: these are a problem
 
     def look(self, settings: Settings, host: Host) -> Surroundings:
@@ -128,6 +130,7 @@ class HostNetwork:
             self._problems.set("tables", f"other programs' tables cannot be read: {error}")
             return
         self._problems.clear("tables")
+        self._not_relayed = foreign.not_relayed(found)
         members = [n for site in settings.sites.values() for n in (*site.private, *site.public)]
         ranges = dict.fromkeys(members) if found else {}
         # Such a table keeps members out whatever Neti does; the others only may.
@@ -146,6 +149,25 @@ class HostNetwork:
         chains."""
         self._arrivals.look(asked, arrived)
         self._name()
+
+    def relayed(self, passed: int, out: int) -> None:
+        """Packets that this gateway passes on: how many our chain let through, and how many passed
+        all other chains. Who passes nothing on says 0 and 0."""
+        if not passed:
+            self._relays = Arrivals()
+        self._relays.look(passed, out)
+        kept = self._relays.kept_out
+        if not kept:
+            self._problems.clear("gateway_kept_out")
+            return
+        if "gateway_kept_out" not in self._problems:
+            log.error("gateway_kept_out", packets=kept)
+        self._problems.set(
+            "gateway_kept_out",
+            f"another program's packet filter drops what this gateway passes on: of {kept} packets "
+            "none got through. Let them through there as well: "
+            f"{self._not_relayed or 'its rules could not be read'}",
+        )
 
     @property
     def perhaps(self) -> tuple[str, ...]:

@@ -320,6 +320,10 @@ class Kernel:
         except DataplaneError:
             return  # the problems say what is wrong with the kernel
         self.network.arrived(counted.get("asked", 0), counted.get("arrived", 0))
+        passes = core.members.gateways.is_gateway
+        self.network.relayed(
+            counted.get("relayed", 0) if passes else 0, counted.get("relayed_out", 0)
+        )
 
     # --- down and up ---
 

@@ -201,6 +201,14 @@ _KINDS: Final = (
         "This host is one of its site's gateways, and its kernel does not forward as it must",
         "The message is the kernel's or the disk's own. The agent tries again by itself",
     ),
+    _critical(
+        "gateway_kept_out",
+        "Another program's packet filter (Docker, ufw, firewalld, iptables, nft) drops what this "
+        "gateway passes on; packet counters show it. Where the site has another gateway, hosts "
+        "move to it",
+        "Add the line at the end of the message, for good: by the program that keeps that filter. "
+        "It clears with the first packet that gets through",
+    ),
     _warning(
         "gateway_probes",
         "The port by which gateways are probed cannot be had: one that is dead is noticed only "

@@ -46,13 +46,18 @@ _OF_A_GATEWAY: Final = (
     ("map gateway_direct", "type inet_service : ipv4_addr"),
     ("map gateway_public", "type ipv4_addr : inet_service"),
 )
+# What a gateway passes on: where our chain lets it through, and behind all other programs'.
+_COUNTED: Final = (
+    ("counter relayed", "packets 0 bytes 0"),
+    ("counter relayed_out", "packets 0 bytes 0"),
+)
 
 
 def sets(settings: Settings, surroundings: Surroundings) -> tuple[tuple[str, str], ...]:
     """Of every host that may have to reach others by gateways, whatever its own part: so that one
     may change its part without a new table."""
     used = uses_gateways(settings.sites, surroundings.site)
-    return (_GATEWAYS, _NEAR, _FAR, *_OF_A_GATEWAY) if used else ()
+    return (_GATEWAYS, _NEAR, _FAR, *_OF_A_GATEWAY, *_COUNTED) if used else ()
 
 
 def chains(settings: Settings, surroundings: Surroundings) -> Iterator[Chain]:
@@ -63,7 +68,7 @@ def chains(settings: Settings, surroundings: Surroundings) -> Iterator[Chain]:
 
 def gateway_sets(end: GatewayEnd) -> tuple[tuple[str, str], ...]:
     one = _NEAR if end.behind else _FAR
-    return (_GATEWAYS, one, *(_OF_A_GATEWAY if end.uplinks is not None else ()))
+    return (_GATEWAYS, one, *((*_OF_A_GATEWAY, *_COUNTED) if end.uplinks is not None else ()))
 
 
 def gateway_chains(end: GatewayEnd) -> Iterator[Chain]:
@@ -147,11 +152,12 @@ def _passing_on(end: GatewayEnd, uplinks: tuple[str, ...]) -> Iterator[Chain]:
     yield Chain(
         "gateway_out",
         f"type filter hook postrouting priority {_DEPARTURE}; policy accept;",
-        (f"{_RELAYED} {ports} ip saddr set {end.private}",),
+        (f'{_RELAYED} {ports} counter name "relayed_out" ip saddr set {end.private}',),
     )
     named = ", ".join(f'"{name}"' for name in uplinks)
     if named:
-        yield Chain("gateway_relayed", None, (f"{_RELAYED} {ports} accept", "drop"))
+        passed = f'{_RELAYED} {ports} counter name "relayed" accept'
+        yield Chain("gateway_relayed", None, (passed, "drop"))
         yield Chain(
             "gateway_forward",
             f"type filter hook forward priority {_FORWARD}; policy accept;",

@@ -10,6 +10,7 @@ from tests.support.agents import Box, World, world
 from tests.unit.agent.test_agent import session_of
 from tests.unit.agent.test_roads import kernel, key, overlay, road, shake
 
+from neti.dataplane.foreign import Dropping
 from neti.dataplane.forwarding import Forwarding
 from neti.errors import DataplaneError
 from neti.model import Encrypt, Reach, Road, Site
@@ -300,6 +301,36 @@ def test_only_a_gateway_forwards_and_down_takes_it_back(there: World) -> None:
     interfaces.refused = ""
     box.running.kernel.look_at_network()
     assert "forwarding" not in box.problems()
+
+
+def test_a_gateway_says_who_drops_what_it_passes_on(there: World) -> None:
+    """Until the first packet gets through, or it is a gateway no more."""
+    box, _ = gateway(there, 1, "ec2")
+    box.machine.dropping = (
+        Dropping("table ip filter", "FORWARD", "forward", "all", 4, "a", relaying="iptables -I …"),
+    )
+    box.start()
+    there.pass_time(20.0)
+    assert "gateway_kept_out" not in box.problems()
+    box.dataplane.counted = {"relayed": 9, "relayed_out": 3}
+    there.pass_time(20.0)
+    assert "gateway_kept_out" not in box.problems()
+    box.dataplane.counted = {"relayed": 20, "relayed_out": 3}
+    there.pass_time(20.0)
+    said = box.problems()["gateway_kept_out"]
+    assert "of 11 packets none got through" in said
+    assert said.endswith("table ip filter (chain FORWARD): iptables -I …")
+    box.dataplane.counted = {"relayed": 40, "relayed_out": 4}
+    there.pass_time(20.0)
+    assert "gateway_kept_out" not in box.problems()
+    box.dataplane.counted = {"relayed": 60, "relayed_out": 4}
+    there.pass_time(20.0)
+    assert "gateway_kept_out" in box.problems()
+    sites = {name: replace(site, gateways=("other",)) for name, site in there.sites.items()}
+    box.new_settings = replace(box.settings, sites=sites)
+    box.ask("reload")
+    there.pass_time(20.0)
+    assert "gateway_kept_out" not in box.problems()
 
 
 def test_a_reload_turns_gateways_on_and_off(there: World) -> None:

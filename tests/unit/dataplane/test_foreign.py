@@ -469,6 +469,62 @@ def test_the_agent_names_them_and_goes_on_without() -> None:
     assert "No buffer space" in problems.sentence("tables")
 
 
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        (
+            Table("ip", "filter", "nft", {"FORWARD": Chain("FORWARD", "forward", True)}),
+            (
+                "iptables -t filter -I FORWARD -p udp --sport 16384:32767 -m conntrack "
+                "--ctstate UNTRACKED -j ACCEPT"
+            ),
+        ),
+        (
+            Table(
+                "ip", "filter", "iptables-legacy", {"FORWARD": Chain("FORWARD", "forward", True)}
+            ),
+            (
+                "iptables-legacy -t filter -I FORWARD -p udp --sport 16384:32767 -m conntrack "
+                "--ctstate UNTRACKED -j ACCEPT"
+            ),
+        ),
+        (
+            Table("inet", "fw", "nft", {"pass": Chain("pass", "forward", True)}),
+            (
+                "nft insert rule inet fw pass meta nfproto ipv4 ct state untracked udp sport "
+                "16384-32767 accept"
+            ),
+        ),
+        (
+            Table(
+                *("ip", "filter", "nft"),
+                {
+                    "FORWARD": Chain("FORWARD", "forward", True),
+                    "ufw-before-forward": Chain("ufw-before-forward"),
+                },
+            ),
+            "ufw route allow proto udp from any port 16384:32767",
+        ),
+        (
+            Table("inet", "firewalld", "nft", {"f": Chain("f", "forward", True)}),
+            "firewall-cmd --permanent --zone=ZONE-OF-THE-UPLINK --add-forward",
+        ),
+        (
+            Table("inet", "f;id", "nft", {"f": Chain("f", "forward", True)}),
+            (
+                "a rule 'meta nfproto ipv4 ct state untracked udp sport 16384-32767 accept' (no "
+                "command: its names are no plain words)"
+            ),
+        ),
+        (Table("ip6", "filter", "nft", {"FORWARD": Chain("FORWARD", "forward", True)}), ""),
+        (Table("ip", "filter", "nft", {"INPUT": Chain("INPUT", "input", True)}), ""),
+    ],
+)
+def test_what_lets_through_what_a_gateway_passes_on(table: Table, line: str) -> None:
+    """Only IPv4 is passed on, and only at forward."""
+    assert [one.relaying for one in droppings(table)] == [line]
+
+
 @pytest.mark.parametrize("family", ["inet", "ip"])
 @pytest.mark.parametrize(
     ("table", "chain"),

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Literal
 
+from neti.model.gateways import PORTS
+
 Verdict = Literal["accept", "drop", "return", "jump", "goto"]  # reject counts as drop
 Extent = Literal["all", "some"]  # all: everything that no rule of the chain accepts
 Ports = tuple[tuple[int, int], ...]  # from and to, both included
@@ -61,7 +63,8 @@ class Table:
 class Dropping:
     """A table that drops: in which base chain, at which hook, and how much. ``advice``: the command
     that lets members through, with SOURCES in place of their addresses. ``lets_in``: of new
-    connections only those to these ports get through; None: not known."""
+    connections only those to these ports get through; None: not known. ``relaying``: at hook
+    forward, the command that lets through what a gateway passes on; elsewhere empty."""
 
     table: str
     chain: str
@@ -70,6 +73,7 @@ class Dropping:
     version: Literal[4, 6]
     advice: str
     lets_in: Ports | None = None
+    relaying: str = ""
 
     def surely_drops_members(self, port: int) -> bool:
         """Whether a new connection of a member to this host, at this port, is dropped for sure."""
@@ -88,8 +92,12 @@ def droppings(table: Table) -> tuple[Dropping, ...]:
                 version: Literal[4, 6] = 6 if table.family == "ip6" else 4
                 advice = _advice(table, chain)
                 lets_in = _lets_in(table.chains, chain.name) if extent == "all" else None
+                relaying = _relaying(table, chain) if chain.hook == "forward" else ""
                 found.append(
-                    Dropping(str(table), chain.name, chain.hook, extent, version, advice, lets_in)
+                    Dropping(
+                        *(str(table), chain.name, chain.hook, extent, version, advice, lets_in),
+                        relaying,
+                    )
                 )
     return tuple(found)
 
@@ -262,6 +270,35 @@ def _advice(table: Table, chain: Chain) -> str:
         f"nft insert rule {table.family} {table.name} {chain.name} {word} saddr "
         "'{ SOURCES }' accept"
     )
+
+
+def _relaying(table: Table, chain: Chain) -> str:
+    """The same for what a gateway passes on. Its source ports are those of gateways, and it is not
+    tracked."""
+    first, last = PORTS.first, PORTS.last
+    if table.family == "ip6":
+        return ""
+    if table.name == "firewalld":
+        return "firewall-cmd --permanent --zone=ZONE-OF-THE-UPLINK --add-forward"
+    if "ufw-before-forward" in table.chains:
+        return f"ufw route allow proto udp from any port {first}:{last}"
+    if table.kind == "iptables-legacy" or (
+        table.family == "ip" and chain.name in _HOOKS_OF_IPTABLES and _PLAIN.fullmatch(table.name)
+    ):
+        return (
+            f"{_program(table)} -t {table.name} -I {chain.name} -p udp --sport {first}:{last} "
+            "-m conntrack --ctstate UNTRACKED -j ACCEPT"
+        )
+    rule = f"meta nfproto ipv4 ct state untracked udp sport {PORTS} accept"
+    if not (_PLAIN.fullmatch(table.name) and _PLAIN.fullmatch(chain.name)):
+        return f"a rule '{rule}' (no command: its names are no plain words)"
+    return f"nft insert rule {table.family} {table.name} {chain.name} {rule}"
+
+
+def not_relayed(found: Iterable[Dropping]) -> str:
+    """Who may drop what a gateway passes on, the worst first; empty: nobody that we can see."""
+    every = sorted((one for one in found if one.relaying), key=_rank)
+    return "; ".join(f"{one.table} (chain {one.chain}): {one.relaying}" for one in every)
 
 
 def _program(table: Table) -> str:
