@@ -1,20 +1,24 @@
-"""Man pages out of the command line's own help: neti.1, and one for each command or group.
+"""Man pages out of the program itself: neti.1, one for each command or group, and neti.yml.5.
 
     python scripts/man_pages.py FOLDER
 
-What is written here and not in the help is only what a page must have: names, dates, references.
+Those of section 1 are the command line's own help; that of section 5 is the configuration's schema.
+FOLDER gets man1 and man5. What is written here and not in the help is only what a page must have:
+names, dates, references.
 """
 
+import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from neti import __version__
 from neti.cli import cli
+from neti.config import json_schema
 
 _OTHER_PACKAGES: Final = {"lab"}  # installed beside Neti where these pages are made
 _FILES: Final = """\
@@ -53,6 +57,7 @@ def pages() -> Iterator[tuple[str, str]]:
     for name, command in commands.items():
         context = _context(command, name, root)
         yield f"neti-{name}.1", "\n".join([*_page(name, command, context), ""])
+    yield "neti.yml.5", "\n".join([*_configuration(json_schema()), ""])
 
 
 def _page(name: str, command: click.Command, context: click.Context) -> Iterator[str]:
@@ -70,6 +75,63 @@ def _page(name: str, command: click.Command, context: click.Context) -> Iterator
             yield from _text(child.help or "")
             yield from _options(child, below)
     yield ".SH SEE ALSO\n.BR neti (1)"
+
+
+_BLOCKS: Final = {
+    "SiteForm": "KEYS OF EACH SITE IN sites",
+    "StaticIdentityForm": "KEYS OF identity",
+    "TLSForm": "KEYS OF registry_tls",
+}
+_EDITOR: Final = "# yaml-language-server: $schema=/usr/share/neti/neti.schema.json"
+
+
+def _configuration(schema: Mapping[str, Any]) -> Iterator[str]:
+    yield f'.TH "NETI.YML" "5" "" "neti {__version__}" "Neti"'
+    yield f".SH NAME\nneti.yml \\- {_roff('the configuration of Neti, key by key')}"
+    yield ".SH SYNOPSIS\n.I /etc/neti/neti.yml"
+    yield ".SH DESCRIPTION"
+    yield from _text(
+        "One file in YAML. A key that is left out has its default; one that is not known is an "
+        "error. 'neti config check' reads the file, names every mistake with its line, and touches "
+        "nothing. After a change 'neti reload' has the agent read it.\n\nWith this as its first "
+        "line, an editor completes and explains the keys:"
+    )
+    yield f".PP\n.nf\n{_roff(_EDITOR)}\n.fi"
+    yield ".SH KEYS"
+    yield from _keys(schema)
+    for name, title in _BLOCKS.items():
+        yield f".SH {_roff(title)}"
+        yield from _keys(schema["$defs"][name])
+    yield ".SH SEE ALSO\n.BR neti (1),\n.BR neti\\-config (1)"
+
+
+def _keys(form: Mapping[str, Any]) -> Iterator[str]:
+    for key, said in form["properties"].items():
+        default = said.get("default")
+        begins = [f".TP\n.B {_roff(key)}"]
+        if key in form.get("required", ()):
+            begins.append("Must be given.")
+        elif default not in (None, [], {}):
+            begins.append(f"Default: {_roff(_scalar(default))}.")
+        if words := _values(said):
+            begins.append(_roff(words))
+        yield "\n".join([*begins, _roff(said["description"])])
+
+
+def _values(said: Mapping[str, Any]) -> str:
+    """What may stand there, where it is one of some words or a number with limits."""
+    if "enum" in said:
+        return f"One of {', '.join(map(_scalar, said['enum']))}."
+    if "minimum" in said and "maximum" in said:
+        return f"{_scalar(said['minimum'])} to {_scalar(said['maximum'])}."
+    return ""
+
+
+def _scalar(value: object) -> str:
+    """As it is written in YAML."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
@@ -130,7 +192,9 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in pages():
-        (folder / name).write_text(content)
+        section = folder / f"man{name[-1]}"
+        section.mkdir(exist_ok=True)
+        (section / name).write_text(content)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from neti.cli import cli
+from neti.config import json_schema
 
 SCRIPT = Path(__file__).parents[2] / "scripts/man_pages.py"
 
@@ -45,7 +46,7 @@ COMMANDS = [
 
 def test_a_page_for_each_command_and_one_for_all() -> None:
     """And the one for all names each."""
-    assert set(PAGES) == {"neti.1", *(f"neti-{name}.1" for name in COMMANDS)}
+    assert set(PAGES) == {"neti.1", "neti.yml.5", *(f"neti-{name}.1" for name in COMMANDS)}
     overview = PAGES["neti.1"].replace("\\-", "-")
     assert set(re.findall(r"\.BR neti-([a-z-]+) \(1\)", overview)) == set(COMMANDS)
     assert "conntrack-max" not in overview
@@ -72,7 +73,27 @@ def test_a_page_has_all_options_and_subcommands(name: str) -> None:
                 assert all(option in page for option in parameter.opts)
 
 
-@pytest.mark.parametrize("name", sorted(PAGES))
+def test_the_page_of_the_configuration_has_every_key_and_what_it_means() -> None:
+    page = PAGES["neti.yml.5"].replace("\\-", "-")
+    schema = json_schema()
+    forms = [schema, *schema["$defs"].values()]
+    for form in forms:
+        for key, said in form["properties"].items():
+            assert f"\n.B {key}\n" in page
+            assert f"\n{said['description']}\n" in page
+    assert "\n.B trial_seconds\nDefault: 120.\n" in page
+    assert "One of off, prefer, require." in page
+
+
+def test_an_editor_is_led_to_the_schema() -> None:
+    """By the same line in the example and in the page, to where the package has it."""
+    line = (SCRIPT.parents[1] / "deploy/neti.yml.example").read_text().splitlines()[0]
+    assert line == "# yaml-language-server: $schema=/usr/share/neti/neti.schema.json"
+    assert line in PAGES["neti.yml.5"].replace("\\-", "-")
+    assert line.rpartition("=")[2] in (SCRIPT.parent / "build-deb").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(set(PAGES) - {"neti.yml.5"}))
 def test_help_is_asked_for_as_the_program_knows_it(name: str) -> None:
     """By its short name too, in each page that tells of options."""
     page = PAGES[name].replace("\\-", "-")

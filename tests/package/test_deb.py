@@ -124,6 +124,8 @@ def test_installing_without_a_configuration_starts_nothing(debian: Machine) -> N
     leads_somewhere(debian.path("/usr/share/doc/neti"))
     for page in ("neti", "neti-agent", "neti-lease"):
         assert debian.path(f"/usr/share/man/man1/{page}.1.gz").exists()
+    assert debian.path("/usr/share/man/man5/neti.yml.5.gz").exists()
+    assert "properties" in json.loads(debian.path("/usr/share/neti/neti.schema.json").read_text())
     # AWS's SDK is there, with what Neti calls of it; credentials are the first that it lacks.
     sdk = "import boto3, sys; assert boto3.__file__.startswith('/usr/lib/neti/'); "
     sdk += "[boto3.client(s, region_name='eu-west-1') for s in sys.argv[1:]]"
