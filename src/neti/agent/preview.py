@@ -1,8 +1,7 @@
 """``neti preview``'s answer: the record joined with the machine and the fleet, as a document.
 
-From the running agent, or without it from what it kept on disk. Reads, changes nothing. The loop
-does the join. A thread finds the owner of each socket, which means a look at every process, so that
-nothing waits for it.
+Reads, changes nothing. The loop does the join. A thread finds the owner of each socket, which means
+a look at every process, so that nothing waits for it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,13 +13,10 @@ from typing import Final
 from neti import log, threads
 from neti.agent import shadow_log
 from neti.agent.shadow_log import ShadowLog
-from neti.clock import SteadyClock, SystemClock
 from neti.control.server import Request
-from neti.errors import DataplaneError, EntryError
 from neti.fleet.former import FormerAddresses
 from neti.host.listeners import listeners, with_owners
-from neti.identity.machine import boot_id
-from neti.model import IPAddress, Member, entry
+from neti.model import IPAddress, Member
 from neti.model.document import plain
 from neti.model.settings import Settings
 from neti.monitoring.preview import Preview, Socket, Source, Wanted
@@ -43,8 +39,7 @@ from neti.stage.preview import (
 )
 from neti.stage.record import Record
 from neti.stage.shadow import Listener, Port, port_name
-from neti.state.folder import StateFolder
-from neti.state.loaded import Loaded, StateError
+from neti.state.loaded import StateError
 from neti.text import printable
 
 _HOSTS: Final = Path("/etc/hosts")
@@ -84,7 +79,7 @@ def _running(
     everything: bool,
 ) -> Finished:
     shadow.sample()
-    accepted, faults = _accepted(shadow.folder)
+    accepted, faults = may_be_lost(shadow.folder)
     view = running_view(shadow, fleet, accepted)
     view = replace(view, former=_former(former, shadow.record, view, fleet))
     missed = [f"the kernel's record cannot be read: {shadow.fault}"] if shadow.fault else []
@@ -98,7 +93,7 @@ def _running(
         since=0.0,
         now=0.0,
     )
-    return _finished(head, shadow.record, view, shadow.shown(0.0), everything=everything)
+    return finished(head, shadow.record, view, shadow.shown(0.0), everything=everything)
 
 
 def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, float]) -> View:
@@ -122,7 +117,7 @@ def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, f
     members = fleet.fleet.members.values()
     return View(
         listening=tuple(listeners()),
-        members=_members(
+        members=whose(
             members,
             fleet.host.id,
             shadow.record,
@@ -130,7 +125,7 @@ def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, f
             seen_here(fleet.settings, fleet.host.site),
             refused,
         ),
-        site=_site(fleet.settings, fleet.host.site),
+        site=site_networks(fleet.settings, fleet.host.site),
         accepted=accepted,
         opened=opened_by(fleet.settings),
         way_in=way_in_by(fleet.settings),
@@ -153,67 +148,7 @@ def _former(
     return found
 
 
-def alone(settings: Settings, machine: str, *, everything: bool) -> Preview:
-    """Without an agent: what it last wrote to disk, and what the kernel has counted since then,
-    where this process may look. Nothing is written."""
-    folder = settings.table_files_path
-    loaded = StateFolder(folder, make=False).load(machine)
-    steady = SteadyClock(SystemClock(), boot_id(), loaded.mark)
-    record, faults = shadow_log.read_alone(folder, machine, steady)
-    now = steady.now()
-    stage, peers, note = _look_at_kernel(record, now)
-    accepted, more = _accepted(folder)
-    members, site = _remembered(loaded)
-
-    def admitted(address: IPAddress) -> bool | None:
-        return None if peers is None else str(address) in peers
-
-    view = View(
-        listening=tuple(listeners()),
-        members=_members(members, "", record, admitted, seen_here(settings, site or settings.site)),
-        site=_site(settings, site or settings.site or ""),
-        accepted=accepted,
-        opened=opened_by(settings),
-        way_in=way_in_by(settings),
-        trusted=settings.trusted,
-        now=now,
-    )
-    head = Preview(
-        agent=False,
-        stage=stage,
-        faults=(*faults, *more),
-        notes=(note,) if note else (),
-        since=0.0,
-        now=0.0,
-    )
-    return _finished(head, record, view, steady.shown(0.0), everything=everything)()
-
-
-def _look_at_kernel(
-    record: Record, now: float
-) -> tuple[str | None, frozenset[str] | None, str | None]:
-    """The stage and the addresses let in as peers, None where this process may not look; and what
-    else there is to say."""
-    from neti.dataplane.nftables import NftablesDataplane
-
-    try:
-        dataplane = NftablesDataplane()
-        state = dataplane.read()
-        seen = dataplane.sightings()
-        record.take(seen, now)
-        dataplane.close()
-    except DataplaneError:
-        return None, None, None
-    note = shadow_log.uncounted(seen)
-    peers = frozenset({*state.elements.get("peers4", ()), *state.elements.get("peers6", ())})
-    if state.structure is None:
-        return "down", peers, note
-    if state.armed_for_good:
-        return "enforced", peers, note
-    return ("trial" if state.armed else "shadow"), peers, note
-
-
-def _finished(
+def finished(
     head: Preview, record: Record, view: View, ahead: float, *, everything: bool
 ) -> Finished:
     """The document but for names and processes, which the returned function looks up. ``ahead``:
@@ -296,19 +231,21 @@ def _socket(listener: Listener) -> Socket:
     )
 
 
-def _accepted(folder: Path) -> tuple[Mapping[Port, float], list[str]]:
+def may_be_lost(folder: Path) -> tuple[Mapping[Port, float], list[str]]:
+    """Ports that an operator accepted losing, with when; and what cannot be read of that."""
     try:
         return shadow_log.accepted(folder), []
     except StateError as error:
         return {}, [str(error)]
 
 
-def _site(settings: Settings, name: str) -> tuple[IPv4Network, ...]:
+def site_networks(settings: Settings, name: str) -> tuple[IPv4Network, ...]:
+    """None of a site that the configuration does not name."""
     site = settings.sites.get(name)
     return site.private if site is not None else ()
 
 
-def _members(
+def whose(
     members: Iterable[Member],
     own: str,
     record: Record,
@@ -346,25 +283,6 @@ def seen_here(settings: Settings, own_site: str | None) -> Callable[[Member], bo
         return bool(here) and not any(member.private in network for network in here)
 
     return seen
-
-
-def _remembered(loaded: Loaded) -> tuple[list[Member], str | None]:
-    """The members on disk, and this host's own site when it has been registered."""
-    members = []
-    for held in loaded.members.values():
-        member = _parsed(held.name)
-        if member is not None:
-            members.append(member)
-    own = _parsed(loaded.itself.entry) if loaded.itself.entry else None
-    return members, own.site if own is not None else None
-
-
-def _parsed(name: str) -> Member | None:
-    try:
-        parsed = entry.parse(name)
-    except EntryError:
-        return None
-    return parsed if isinstance(parsed, Member) else None
 
 
 def hosts_file_names(path: Path = _HOSTS) -> dict[IPAddress, str]:

@@ -26,8 +26,9 @@ def seen(settings: Settings, ask: Callable[[Path], Preview], *, everything: bool
     try:
         found = ask(settings.table_files_path)
     except AgentUnreachable as away:
-        from neti.agent.preview import alone  # what takes time is imported where it is needed
+        # What takes time is imported where it is needed.
         from neti.identity.machine import fingerprint
+        from neti.oneshot.preview_alone import alone
 
         if isinstance(away.__cause__, PermissionError) or not settings.table_files_path.is_dir():
             raise
