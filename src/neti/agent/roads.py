@@ -321,7 +321,7 @@ class Roads:
                 f"{counted(len(silent), 'member')} that must be reached by the encrypted road "
                 f"{'does' if len(silent) == 1 else 'do'} not answer there ({some(silent)}): "
                 f"open UDP port {core.settings.tunnel_port} between the sites, both ways{more}; "
-                "neti verify ID",
+                "neti fleet says who has another tunnel_port; neti verify ID",
             )
 
     def _name_contested(self) -> None:

@@ -215,6 +215,7 @@ def members(agent: "Agent") -> list[dict[str, Any]]:
                 "reached_at": str(reached) if reached else None,
                 "gateways": list(core.members.gateways.through(member)),
                 "road": core.members.road_of(member).value,
+                "key": str(key) if (key := fleet.keys.get(host_id)) is not None else None,
                 "lost": host_id in fleet.lost,
             }
         )

@@ -3,8 +3,9 @@
 Must never do: write a hosts file from what is not the registry's own word, or leave half of one.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -16,11 +17,15 @@ from neti.cli.output import hand_over, print_json, say
 from neti.errors import NetiError
 from neti.fleet import listing
 from neti.fleet.listing import Row
+from neti.model import Road
 from neti.oneshot.hosts_file import held, rewrite
+from neti.oneshot.registered import from_here
+from neti.oneshot.verify import THROUGH
 from neti.text import command, printable
-from neti.words import counted
+from neti.words import counted, some
 
 _HOSTS: Final = "/etc/hosts"
+_HERE: Final = ("road", "reached_at", "gateways", "key")
 _SHOWN: Final = ("name", "id", "site", "overlay", "private", "public", "state")
 
 
@@ -116,22 +121,50 @@ def lookup(config: Path, as_json: bool, what: str) -> None:
     sites can have the same private address: then both hosts are listed. Exit code 1 if no host has
     it.
 
+    Where an agent runs, it also shows how this host reaches it: encrypted or in the clear, by which
+    address or gateways, and the WireGuard key that is believed here. 'neti status' on that host
+    shows its own: they must be the same.
+
     \b
     Examples:
       neti lookup db-1
       neti lookup 192.168.3.7
     """
-    seen = fleet_seen(settings_in_force(config))
+    settings = settings_in_force(config)
+    seen = fleet_seen(settings)
     wanted = what.strip().lower()
     rows = seen.rows()
     found = [row for row in (*rows, *seen.away) if wanted in _called(row)]
     note_contests([row for row in rows if row in found], seen.words())
+    here = from_here(settings, {row["id"] for row in found}) if found else {}
     if as_json:
-        print_json(found)
+        print_json([{**row, "here": _as_reached(here.get(row["id"]))} for row in found])
     for row in () if as_json else found:
         say("  ".join(f"{key} {printable(row[key])}" for key in _SHOWN if row.get(key)))
+        if (reached := here.get(row["id"])) is not None:
+            say(f"  from here: {_way(reached)}")
     if not found:
         raise NetiError(f"no host has the name, id or address {what!r}\n→ neti fleet")
+
+
+def _as_reached(told: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if told is None else {key: told.get(key) for key in _HERE}
+
+
+def _way(told: Mapping[str, Any]) -> str:
+    """As this host's agent has it, which may be of a version that does not tell all of it."""
+    at, gateways, key = told.get("reached_at"), told.get("gateways"), told.get("key")
+    road = told.get("road", Road.PLAIN.value)
+    said = {Road.NONE.value: "cut off, it must be encrypted and has no key"}.get(
+        road, "encrypted" if road in THROUGH else "in the clear"
+    )
+    if gateways:
+        said += f", by {some(gateways)}"
+    elif at is not None:
+        said += f", by {'private' if at == told.get('private') else 'public'} address {at}"
+    else:
+        said += ", by no address: this host itself, or out of reach"
+    return said + (f", key {key}" if key else "")
 
 
 def _called(row: Row) -> set[str]:

@@ -17,24 +17,34 @@ from neti.registry.detail import ABLE
 from neti.words import counted, some
 
 State = Literal["lost", "held", "left", "not believed", "gone", "missing"]
-Required = Literal["enforced", "shadow", "in-step", "no-problem", "can-encrypt", "encrypted"]
+Required = Literal[
+    "enforced", "shadow", "in-step", "no-problem", "can-encrypt", "encrypted-in-part", "encrypted"
+]
 REQUIRED: Final[tuple[Required, ...]] = (
     "enforced",
     "shadow",
     "in-step",
     "no-problem",
     "can-encrypt",
+    "encrypted-in-part",
     "encrypted",
 )
+# What a host says of itself that is enough.
+_ENOUGH: Final[Mapping[Required, frozenset[str]]] = {
+    "can-encrypt": ABLE,
+    "encrypted-in-part": frozenset({"partly", "require"}),
+    "encrypted": frozenset({"require"}),
+}
 _ENCRYPTION: Final[Mapping[str, str]] = {
     "off": "encrypts with no other site",
     "unable": "has no WireGuard device",
     "require-unable": "requires encryption, and has no WireGuard device",
     "prefer": "may still be reached in the clear: 'neti enforce' there",
     "partly": "requires encryption with some of the other sites only: with the rest something may "
-    "go in the clear",
+    "go in the clear. Where that is meant: --require encrypted-in-part",
     "trial": "requires encryption on trial only, which is not confirmed yet",
 }
+_SURE: Final = frozenset({"encrypted-in-part", "encrypted"})  # nothing may go in the clear
 _UNSAID: Final = "does not say whether it encrypts"
 _SAID: Final[Mapping[Required, str]] = {
     "enforced": "enforced",
@@ -42,6 +52,7 @@ _SAID: Final[Mapping[Required, str]] = {
     "in-step": "in step",
     "no-problem": "without a problem",
     "can-encrypt": "able to encrypt",
+    "encrypted-in-part": "encrypted where it is required",
     "encrypted": "encrypted",
 }
 # No host tells the registry what its file lets through.
@@ -164,7 +175,7 @@ def _unmet(row: Row, required: Required) -> Iterator[str]:
                 yield "does not say whether it is in step"
             elif out := sorted(OUT_OF_STEP.intersection(problems)):
                 yield f"is not in step: {', '.join(out)}"
-        case "can-encrypt" | "encrypted":
+        case "can-encrypt" | "encrypted-in-part" | "encrypted":
             yield from _in_the_clear(row, required)
 
 
@@ -175,13 +186,12 @@ def _in_the_clear(row: Row, required: Required) -> Iterator[str]:
     if stage == "down":
         yield "is down: nothing is encrypted there, and everybody gets in"
         return
-    if required == "can-encrypt":
-        if encryption not in ABLE:
-            yield _ENCRYPTION.get(str(encryption), _UNSAID)
-        return
-    if encryption != "require":
+    enough = encryption in _ENOUGH[required]
+    if not enough:
         yield _ENCRYPTION.get(str(encryption), _UNSAID)
-    elif stage != "enforced":
+    if required == "can-encrypt":
+        return
+    if enough and stage != "enforced":
         yield from _unmet(row, "enforced")
     yield from _unmet(row, "in-step")
     if "config_unread" in (problems or ()):
@@ -198,11 +208,11 @@ def unmet_by_the_fleet(
     """What is missing of no host, but of all. ``rows``: of every member; ``strict``: of the
     registry; None: it does not answer, so that no host says anything."""
     found = []
-    if "encrypted" in required and strict is False:
+    if _SURE.intersection(required) and strict is False:
         found.append(
             "strict is not on in the registry, so a key may be another's: 'neti registry strict'"
         )
-    ports = other_ports(rows) if {"encrypted", "can-encrypt"}.intersection(required) else None
+    ports = other_ports(rows) if _ENOUGH.keys() & set(required) else None
     return [*found, ports] if ports is not None else found
 
 
@@ -233,4 +243,4 @@ def verdict(total: int, failed: int, required: Sequence[Required], *, sure: bool
     if not sure:
         return f"{counted(total, 'host')}, and it is not sure that any is {words}"
     passed = f"{counted(total, 'host')}, all {words}"
-    return f"{passed}\n{_EXCEPTED}" if "encrypted" in required else passed
+    return f"{passed}\n{_EXCEPTED}" if _SURE.intersection(required) else passed

@@ -180,8 +180,9 @@ _KINDS: Final = (
         "30 s with packets to them (a minute more among thousands of members), or four minutes "
         "where their own attempts still arrive here; who is sent nothing is not missed",
         "`neti verify ID`. Open `tunnel_port` (UDP) between the two sites, on security groups "
-        "too; then look at that host's `neti status`. Where the port is open and one of the two "
-        "clocks was ahead and is right again: `neti key rotate` on the host whose clock it was",
+        "too; `neti fleet` says whether all hosts have the same one; then look at that host's "
+        "`neti status`. Where the port is open and one of the two clocks was ahead and is right "
+        "again: `neti key rotate` on the host whose clock it was",
     ),
     _critical(
         "fight",

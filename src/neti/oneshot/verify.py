@@ -21,7 +21,7 @@ from neti.ruleset.reach import by_link
 
 MAX_SECONDS: Final = SECONDS
 _AT_ONCE: Final = 32
-_THROUGH: Final = frozenset({Road.PREFERRED.value, Road.REQUIRED.value})
+THROUGH: Final = frozenset({Road.PREFERRED.value, Road.REQUIRED.value})
 # What WireGuard puts around a packet on IPv4: the two headers, and its own 32 bytes.
 _AROUND: Final = 60
 
@@ -109,7 +109,7 @@ class _Verifying:
         """By the configuration; None: not at all."""
         if road == Road.NONE.value:
             return None
-        return ENCRYPTED if road in _THROUGH else self._in_the_clear(member)
+        return ENCRYPTED if road in THROUGH else self._in_the_clear(member)
 
     def _in_the_clear(self, member: Mapping[str, Any]) -> str:
         if member["site"] == self.itself.site:
@@ -120,7 +120,7 @@ class _Verifying:
 
     def _expected_source(self, member: Mapping[str, Any], road: str) -> str | None:
         """This host's address as the member should see it; None: nothing can be said."""
-        if road in _THROUGH:
+        if road in THROUGH:
             return self.itself.overlay
         public = self._in_the_clear(member) == PUBLIC
         return self.itself.public if public else self.itself.private
@@ -130,7 +130,7 @@ class _Verifying:
         if road == Road.NONE.value:
             return _cut_off(self.itself)
         said = explained(error, self.settings.verify_port)
-        if road in _THROUGH and isinstance(error, TimeoutError):
+        if road in THROUGH and isinstance(error, TimeoutError):
             port = self.settings.tunnel_port
             if member["gateways"]:
                 said += (

@@ -302,6 +302,51 @@ def test_lookup_goes_both_ways(
     assert (text.exit_code, len(text.stdout.splitlines())) == (0, len(ids))
 
 
+WAYS: dict[str, dict[str, object]] = {
+    "encrypted, by gw-1, gw-2, key AAEC": {
+        "road": "required",
+        "reached_at": "10.0.0.9",
+        "gateways": ["gw-1", "gw-2"],
+        "key": "AAEC",
+    },
+    "encrypted, by public address 203.0.113.7, key AAEC": {
+        "road": "preferred",
+        "reached_at": "203.0.113.7",
+        "gateways": [],
+        "key": "AAEC",
+    },
+    "in the clear, by private address 10.0.0.1": {
+        "road": "plain",
+        "reached_at": "10.0.0.1",
+        "gateways": [],
+        "key": None,
+    },
+    "cut off, it must be encrypted and has no key, by public address 203.0.113.7": {
+        "road": "none",
+        "reached_at": "203.0.113.7",
+        "gateways": [],
+        "key": None,
+    },
+    # Of an agent of an earlier version.
+    "in the clear, by public address 203.0.113.7 ": {"reached_at": "203.0.113.7"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_lookup_says_how_it_is_reached_from_here(
+    way: str, config: Path, seen: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(_folder: Path, command: str, **_: object) -> list[dict[str, object]]:
+        assert command == "members"
+        return [{"id": "a"}, {"id": "b", "private": "10.0.0.1", **WAYS[way]}]
+
+    monkeypatch.setattr("neti.control.client.call", call)
+    _, here = neti(config, "lookup", "db-1").stdout.splitlines()
+    assert here == f"  from here: {way.strip()}"
+    (row,) = json.loads(neti(config, "lookup", "db-1", "--json").stdout)
+    assert row["here"]["key"] == WAYS[way].get("key")
+
+
 def test_lookup_of_nobody(config: Path, seen: dict[str, object]) -> None:
     done = neti(config, "lookup", "10.9.9.9")
     assert done.exit_code == 1

@@ -22,7 +22,7 @@ LEASES = {name: IPv4Address(f"192.168.0.{n}") for n, name in enumerate("abcdef",
 HINDERED = "requires encryption, and has no WireGuard device"
 PARTLY = (
     "requires encryption with some of the other sites only: with the rest something may go in the "
-    "clear"
+    "clear. Where that is meant: --require encrypted-in-part"
 )
 DOWN = "is down: nothing is encrypted there, and everybody gets in"
 
@@ -79,6 +79,19 @@ def test_one_whose_lease_was_released_and_who_is_held_is_known() -> None:
             "may still be reached in the clear: 'neti enforce' there",
         ),
         ({"encryption": "partly"}, "can-encrypt", None),
+        ({"encryption": "partly"}, "encrypted-in-part", None),
+        ({"encryption": "require"}, "encrypted-in-part", None),
+        (
+            {"encryption": "trial"},
+            "encrypted-in-part",
+            "requires encryption on trial only, which is not confirmed yet",
+        ),
+        ({"encryption": "partly", "stage": "shadow"}, "encrypted-in-part", "is in shadow"),
+        (
+            {"encryption": "partly", "problems": ["fight"]},
+            "encrypted-in-part",
+            "is not in step: fight",
+        ),
         (
             {"encryption": "partly"},
             "encrypted",
