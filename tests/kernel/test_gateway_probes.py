@@ -17,6 +17,7 @@ from tests.support.gateway_net import (
     OPEN,
     PORTS,
     STRANGER,
+    SUBNET,
     VPC_1,
     VPC_2,
     A,
@@ -24,11 +25,12 @@ from tests.support.gateway_net import (
     Fleet,
     fleet,
 )
-from tests.support.netns import WAIT, require_root
-from tests.support.talking import Sniffer, send_forged
-from tests.support.tunnel_net import nft, sysctl
+from tests.support.netns import WAIT, Server, require_root
+from tests.support.talking import Sniffer, send_forged, wait_until
+from tests.support.tunnel_net import ip, nft, sysctl
 
 from neti.agent.probe_socket import WORD_BYTES, ProbeSocket
+from neti.dataplane.nftables import NftablesDataplane
 from neti.model import Member
 
 pytestmark = pytest.mark.kernel
@@ -131,3 +133,38 @@ def test_nobody_is_answered_elsewhere_nor_a_stranger_at_all(two: Fleet) -> None:
         ("10.0.0.99", (w, probe)),
     ):
         assert heard(source, ports) == set(), (source, ports)
+
+
+def test_a_gateway_counts_what_it_passes_on_and_what_not(two: Fleet) -> None:
+    gateway = two.gateway_of(B)
+    Server(two[B].net, two[B].name, 7000)
+    assert two.calls(A, B)
+    for known in (VPC_1, VPC_2):
+        two[known].load()  # counts from 0
+    assert two.calls(A, B)
+    assert answers(two, B, gateway.me)
+    to = gateway.me.public
+    nobody = forged(str(EC2_2.public), str(to), (PORTS.tunnel, PORTS.port(SUBNET[999])), b"who")
+    send_forged(gateway.net, two.road, nobody)
+    # As to a router: by the gateway's link address, to somebody else.
+    two[B].loses_its_table()
+    ip(two[B].name, f"route add {STRANGER}/32 via {gateway.me.private}")
+    stray = forged(str(B.private), STRANGER, (40000, 53), b"what")
+    send_forged(two[B].net, two[B].name, stray)
+
+    def counted() -> tuple[dict[str, int], dict[str, int]]:
+        held = NftablesDataplane()
+        return held.counters(), held.counted_bytes()
+
+    def all_came() -> bool:
+        packets, _ = gateway.inside(counted)
+        return packets["gateway_unknown"] == packets["gateway_foreign"] == 1
+
+    wait_until(all_came)
+    packets, sizes = gateway.inside(counted)
+    assert packets["probes"] == 1
+    assert sizes["probes"] == 20 + 8 + 4 + WORD_BYTES
+    assert packets["passed_inward"] > 2
+    assert packets["passed_outward"] > 2
+    for one in ("passed_inward", "passed_outward"):
+        assert sizes[one] >= 60 * packets[one]

@@ -40,6 +40,7 @@ def figures(agent: "Agent") -> Figures:
         failures=core.stage.record.failures,
         down=core.down.now,
         counters=_counters(agent),
+        passed_bytes=_passed(agent),
         apply=core.measured.apply.told(),
         change=core.measured.change.told(),
         repairs=agent.kernel.others.fight.repairs,
@@ -54,6 +55,15 @@ def _counters(agent: "Agent") -> dict[str, int]:
         return agent.core.out.reconciler.counters()
     except DataplaneError:
         return {}  # then the metric is missing, and the problems say why
+
+
+def _passed(agent: "Agent") -> dict[str, int] | None:
+    if not agent.core.members.gateways.is_gateway:
+        return None
+    try:
+        return agent.core.out.reconciler.counted_bytes()
+    except DataplaneError:
+        return {}
 
 
 def _number(name: str) -> int | None:

@@ -36,6 +36,9 @@ class Dataplane(Protocol):
     def counters(self) -> dict[str, int]:
         """Packets by named counter, since the table was made; empty without a table."""
 
+    def counted_bytes(self) -> dict[str, int]:
+        """Likewise their bytes."""
+
     def sightings(self) -> list[Sighting]:
         """What reached the verdict, of both families: each source, protocol and port once. Empty
         without a table."""

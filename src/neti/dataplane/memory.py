@@ -140,6 +140,9 @@ class MemoryDataplane:
     def counters(self) -> dict[str, int]:
         return dict(self.counted) if self.table is not None else {}
 
+    def counted_bytes(self) -> dict[str, int]:
+        return {name: 100 * packets for name, packets in self.counters().items()}
+
     def sightings(self) -> list[Sighting]:
         if self.table is None:
             return []

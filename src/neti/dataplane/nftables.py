@@ -140,12 +140,18 @@ class NftablesDataplane:
         return self._elements("require", nf.required)
 
     def counters(self) -> dict[str, int]:
+        return self._counted(nf.COUNTER_PACKETS)
+
+    def counted_bytes(self) -> dict[str, int]:
+        return self._counted(nf.COUNTER_BYTES)
+
+    def _counted(self, what: int) -> dict[str, int]:
         found = {}
         for one in self._all(nf.GETOBJ):
             if int.from_bytes(one.get(nf.OBJECT_TYPE, b"")) == nf.COUNTER_OBJECT:
                 counted = dict(attributes(one.get(nf.OBJECT_DATA, b"")))
                 name = one[nf.OBJECT_NAME].rstrip(b"\0").decode(errors="backslashreplace")
-                found[name] = int.from_bytes(counted.get(nf.COUNTER_PACKETS, b""))
+                found[name] = int.from_bytes(counted.get(what, b""))
         return found
 
     def sightings(self) -> list[Sighting]:

@@ -271,6 +271,9 @@ class Reconciler:
     def counters(self) -> dict[str, int]:
         return self._dataplane.counters()
 
+    def counted_bytes(self) -> dict[str, int]:
+        return self._dataplane.counted_bytes()
+
     def commit(self, elements: Elements) -> Changes:
         """Apply what is pending, as one transaction that costs what it changes."""
         for attempt in range(_ATTEMPTS):

@@ -36,6 +36,7 @@ class Figures:
     """``sites``: members by site. ``problems``: how many of each severity; ``codes``: (code,
     severity) of each kind that there is now. ``failures``: trials in a row that ended unconfirmed.
     ``counters``: packets by the name of the kernel's counter; empty where it could not be read.
+    ``passed_bytes``: likewise bytes, on a gateway; None: this host is none.
     ``apply`` and ``change``: see ``neti.monitoring.histogram``. ``encryption``: None where no pair
     of this host's site encrypts."""
 
@@ -58,6 +59,7 @@ class Figures:
     failures: int
     down: bool
     counters: Mapping[str, int]
+    passed_bytes: Mapping[str, int] | None = None
     apply: Distribution
     change: Distribution
     repairs: int

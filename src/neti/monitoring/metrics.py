@@ -52,7 +52,8 @@ def metrics(seen: Figures | None) -> list[Metric]:
     if seen is None:
         return [up]
     road = _encryption(seen.encryption) if seen.encryption is not None else ()
-    return [up, *_fleet(seen), *_registry(seen), *_stage(seen), *_kernel(seen), *road]
+    passed = _gateway(seen, seen.passed_bytes) if seen.passed_bytes is not None else ()
+    return [up, *_fleet(seen), *_registry(seen), *_stage(seen), *_kernel(seen), *road, *passed]
 
 
 def _fleet(seen: Figures) -> Iterator[Metric]:
@@ -167,6 +168,33 @@ def _encryption(seen: Encryption) -> Iterator[Metric]:
     ):
         if value is not None:
             yield _plain(f"neti_encryption_{name}", what, value)
+
+
+def _gateway(seen: Figures, passed_bytes: Mapping[str, int]) -> Iterator[Metric]:
+    ways = {"outward": "passed_outward", "inward": "passed_inward"}
+    for unit, what, counted in (
+        ("packets", "Packets that were passed on for other hosts.", seen.counters),
+        ("bytes", "Their bytes, as WireGuard sends them, headers included.", passed_bytes),
+    ):
+        yield _counters(f"neti_gateway_{unit}", what, "direction", ways, counted)
+    yield _counters(
+        "neti_gateway_dropped_packets",
+        "Packets that were not: to a port that is nobody's, or of no member.",
+        "reason",
+        {"unknown": "gateway_unknown", "foreign": "gateway_foreign"},
+        seen.counters,
+    )
+    if "probes" in seen.counters:
+        what = "Probes of members that were sent back."
+        yield _counter("neti_gateway_probes", what, seen.counters["probes"])
+
+
+def _counters(
+    name: str, what: str, label: str, names: Mapping[str, str], counted: Mapping[str, int]
+) -> Metric:
+    """``names``: the kernel's counter by the label's value."""
+    samples = (Sample({label: v}, counted[one]) for v, one in names.items() if one in counted)
+    return Metric(name, "counter", what, tuple(samples))
 
 
 def _gauge(name: str, what: str, *samples: Sample) -> Metric:

@@ -46,11 +46,17 @@ _OF_A_GATEWAY: Final = (
     ("map gateway_direct", "type inet_service : ipv4_addr"),
     ("map gateway_public", "type ipv4_addr : inet_service"),
 )
-# What a gateway passes on: where our chain lets it through, and behind all other programs'.
-_COUNTED: Final = (
-    ("counter relayed", "packets 0 bytes 0"),
-    ("counter relayed_out", "packets 0 bytes 0"),
+# What a gateway passes on: from its site and into it; where our chain lets it through, and behind
+# all other programs'. Probes that it sent back. What it drops: to a port that stands for nobody,
+# and what is no member's and would be forwarded between uplinks.
+_COUNTED: Final = tuple(
+    (f"counter {name}", "packets 0 bytes 0")
+    for name in (
+        *("passed_outward", "passed_inward", "relayed", "relayed_out"),
+        *("probes", "gateway_unknown", "gateway_foreign"),
+    )
 )
+_UNKNOWN: Final = 'counter name "gateway_unknown" drop'
 
 
 def sets(settings: Settings, surroundings: Surroundings) -> tuple[tuple[str, str], ...]:
@@ -117,25 +123,30 @@ def _passing_on(end: GatewayEnd, uplinks: tuple[str, ...]) -> Iterator[Chain]:
     one sends to a port that stands for nobody is dropped, as nobody but a gateway sends it."""
     ports, tunnel = end.ports.ports, end.ports.tunnel
     to_wireguard = f"udp dport set {tunnel} notrack accept"
+    outward, inward = 'counter name "passed_outward"', 'counter name "passed_inward"'
     # Behind the maps, as nearly all packets are for a host.
     back = (
         f"udp dport {end.ports.probe} udp sport set {end.ports.probe} ip daddr set ip saddr "
-        f"{to_wireguard}"
+        f'counter name "probes" {to_wireguard}'
     )
     yield Chain(
         "gateway_outward",
         None,
         (
-            "ip daddr set udp dport map @gateway_far notrack accept",
-            f"ip daddr set udp dport map @gateway_direct {to_wireguard}",
+            f"ip daddr set udp dport map @gateway_far {outward} notrack accept",
+            f"ip daddr set udp dport map @gateway_direct {outward} {to_wireguard}",
             back,
-            "drop",
+            _UNKNOWN,
         ),
     )
     yield Chain(
         "gateway_inward",
         None,
-        (f"ip daddr set udp dport map @gateway_inside {to_wireguard}", back, "drop"),
+        (
+            f"ip daddr set udp dport map @gateway_inside {inward} {to_wireguard}",
+            back,
+            _UNKNOWN,
+        ),
     )
     yield Chain(
         "gateway_arrived",
@@ -157,7 +168,8 @@ def _passing_on(end: GatewayEnd, uplinks: tuple[str, ...]) -> Iterator[Chain]:
     named = ", ".join(f'"{name}"' for name in uplinks)
     if named:
         passed = f'{_RELAYED} {ports} counter name "relayed" accept'
-        yield Chain("gateway_relayed", None, (passed, "drop"))
+        foreign = 'counter name "gateway_foreign" drop'
+        yield Chain("gateway_relayed", None, (passed, foreign))
         yield Chain(
             "gateway_forward",
             f"type filter hook forward priority {_FORWARD}; policy accept;",

@@ -60,8 +60,13 @@ DOCUMENT: dict[str, Any] = {
     },
 }
 SEEN = read(Figures, DOCUMENT)
+GATEWAY = replace(
+    SEEN,
+    counters={"passed_outward": 5, "passed_inward": 6, "probes": 7, "gateway_unknown": 8},
+    passed_bytes={"passed_outward": 500, "passed_inward": 600, "probes": 336},
+)
 LABELS = {"site", "stage", "version", "registry", "severity", "code"}
-LABELS |= {"implementation", "asked", "road", "handshake"}
+LABELS |= {"implementation", "asked", "road", "handshake", "direction", "reason"}
 
 
 def samples(seen: Figures) -> dict[tuple[str, str], float]:
@@ -105,7 +110,7 @@ def test_the_next_versions_figures_are_read() -> None:
 
 def test_names_keep_to_the_conventions() -> None:
     """A prefix, base units, _total on counters only, and no label that names a peer."""
-    for metric in metrics(SEEN):
+    for metric in (*metrics(SEEN), *metrics(GATEWAY)):
         assert re.fullmatch(r"neti(_[a-z]+)+", metric.name)
         assert metric.help.endswith(".")
         assert not metric.name.endswith(("_total", "_ms", "_milliseconds", "_percent"))
@@ -131,6 +136,20 @@ def test_the_encrypted_road_has_figures() -> None:
     assert found["neti_encryption_last_handshake_seconds",] == 1100
     plain_only = metrics(replace(SEEN, encryption=None))
     assert not [metric for metric in plain_only if "encryption" in metric.name]
+
+
+def test_a_gateway_says_what_it_passes_on_and_other_hosts_say_nothing_of_it() -> None:
+    """What the kernel does not count is missing."""
+    found = samples(GATEWAY)
+    assert {key: value for key, value in found.items() if "gateway" in key[0]} == {
+        ("neti_gateway_packets_total", "outward"): 5,
+        ("neti_gateway_packets_total", "inward"): 6,
+        ("neti_gateway_bytes_total", "outward"): 500,
+        ("neti_gateway_bytes_total", "inward"): 600,
+        ("neti_gateway_dropped_packets_total", "unknown"): 8,
+        ("neti_gateway_probes_total", ""): 7,
+    }
+    assert not [name for name, _ in samples(SEEN) if "gateway" in name]
 
 
 def test_a_kernel_that_does_not_track_has_no_fill() -> None:
