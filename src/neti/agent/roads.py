@@ -80,6 +80,7 @@ class Roads:
             if members.overlay not in (None, self._awaited):
                 core.soon("resync")  # the chains come with the own overlay address
             self._awaited = members.overlay
+            self._of = None  # who has changed until then is reckoned with everybody
             return
         if not self._up or not members.known:
             return

@@ -13,6 +13,7 @@ from neti.errors import DataplaneError, DeviceSilent
 from neti.model import Encrypt, Road
 from neti.model.wireguard_key import PublicKey
 from neti.registry import Fresh, Session
+from neti.registry.memory import MemoryRegistry
 from neti.ruleset import turns
 from neti.ruleset.peers import RemovePeer
 from neti.state.folder import StateFolder
@@ -649,3 +650,19 @@ def test_the_status_names_members_without_a_key(there: World) -> None:
     assert shown is not None
     assert shown.keyless_ids == (second.host.id,)
     assert shown.sites["vpc"].plain == 1
+
+
+def test_a_member_that_changes_with_this_hosts_own_address_has_its_new_one(there: World) -> None:
+    """It takes over the address that this host had, and both hear of it at one moment: a member
+    that has changed before the table has the own new address is not forgotten."""
+    first, second = pair(there)
+    before = overlay(first)
+    MemoryRegistry(there.server).move(first.host.id, second.host.id, force=True)
+    there.boxes.remove(first)  # it stands still meanwhile
+    there.pass_time(1.0)
+    assert overlay(second) == before
+    there.boxes.append(first)
+    there.pass_time(1.0)
+    assert overlay(first) != before
+    assert peers(first) == {key(second): (overlay(second),)}
+    assert peers(second) == {key(first): (overlay(first),)}
