@@ -147,9 +147,10 @@ def _output(settings: Settings, surroundings: Surroundings) -> Chain:
         "output",
         f"type {kind} hook output priority {FILTER_PRIORITY}; policy accept;",
         (
+            # First, because all below looks for real addresses.
+            f"ip daddr {settings.overlay_subnet} {refusal}",
             *to_clamp(settings, surroundings),
             *(requiring.to_clear() if tunneling.encrypts(settings, surroundings) else ()),
-            f"ip daddr {settings.overlay_subnet} {refusal}",
         ),
     )
 
@@ -176,15 +177,16 @@ def _input(settings: Settings, surroundings: Surroundings, whose: Whose) -> Chai
         f"type filter hook input priority {FILTER_PRIORITY}; policy accept;",
         (
             'iif "lo" accept',
+            *tunneling.port(tunnel),
             *to_clamp(settings, surroundings),
             f"{_FIRST} jump first_asked",
             *_ssh(settings),
-            *((requiring.from_clear(forwarded=False),) if encrypts else ()),
             # Early, because nearly all packets are theirs: up to the removed sources all rules only
-            # accept, so their order among each other changes nothing.
-            *_PEERS,
+            # accept, so their order among each other changes nothing. What must not come in the
+            # clear has a real address, so it comes by neither of the tunnel's rules.
             *tunneling.admitted(tunnel),
-            *tunneling.port(tunnel),
+            *((requiring.from_clear(forwarded=False),) if encrypts else ()),
+            *_PEERS,
             # RFC 4861: hop limit 255 proves that the neighbour is on this link.
             (
                 "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, "

@@ -27,7 +27,7 @@ def early_chains(settings: Settings, surroundings: Surroundings) -> Iterator[Cha
     tunnel = policy_tunnel.tunnel_of(settings, surroundings)
     inward, outward = _untracked_ssh(settings, surroundings, tunnel)
     if tunnel is not None:
-        yield from _arrival(settings, tunnel, (*_own_port(surroundings, tunnel), *inward))
+        yield from _arrival(settings, tunnel, inward, surroundings.ssh_untracked)
     elif inward:
         yield Chain("untracked_in", _PREROUTING.format("raw"), inward)
     if encrypts:
@@ -58,20 +58,23 @@ def _untracked_ssh(
     return tuple(inward), tuple(outward)
 
 
-def _own_port(surroundings: Surroundings, tunnel: Tunnel) -> Iterator[str]:
-    """Where no other table judges input, WireGuard's own packets are not tracked: so the tunnel
-    stands when the tracking table is full."""
-    if surroundings.ssh_untracked:
-        inward = f'udp dport {tunnel.port} iif != "lo" meta nfproto ipv4 fib daddr type local'
-        yield f"{inward} notrack accept"
-
-
-def _arrival(settings: Settings, tunnel: Tunnel, untracked: Sequence[str]) -> Iterator[Chain]:
+def _arrival(
+    settings: Settings, tunnel: Tunnel, ssh: Sequence[str], port_untracked: bool
+) -> Iterator[Chain]:
     """The only drops that do not go by map ``enforce``: nothing that Neti or another program sends
-    looks like this."""
-    if untracked:
-        yield Chain("tunnel_untracked", None, tuple(untracked))
-    yield policy_tunnel.arrived(tunnel, "goto tunnel_untracked" if untracked else "accept")
+    looks like this.
+
+    Where no other table judges input, WireGuard's own packets are not tracked: so the tunnel stands
+    when the tracking table is full.
+    """
+    to_port = f'udp dport {tunnel.port} iif != "lo" meta nfproto ipv4 goto to_port'
+    if port_untracked:
+        # Nearly all are for this address, and to ask the routes costs each packet more.
+        local = (f"ip daddr {tunnel.private}", "fib daddr type local")
+        yield Chain("to_port", None, tuple(f"{own} notrack accept" for own in local))
+    if ssh:
+        yield Chain("tunnel_untracked", None, tuple(ssh))
+    yield policy_tunnel.arrived(tunnel, "goto tunnel_untracked" if ssh else "accept")
     # The subnet first: nearly all packets come from elsewhere.
     forged = f"ip saddr {settings.overlay_subnet} ip saddr @tunnel_peers"
     yield Chain(
@@ -80,8 +83,9 @@ def _arrival(settings: Settings, tunnel: Tunnel, untracked: Sequence[str]) -> It
         (
             f"{policy_tunnel.FROM} goto tunnel_arrived",
             f'{forged} iif != "lo" drop',
+            *((to_port,) if port_untracked else ()),
             # Once more, and not by a jump, which each packet would take.
-            *untracked,
+            *ssh,
         ),
     )
 

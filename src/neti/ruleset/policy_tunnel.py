@@ -112,7 +112,8 @@ def counted(tunnel: Tunnel | None, counter: str) -> tuple[str, ...]:
 def port(tunnel: Tunnel | None) -> tuple[str, ...]:
     """WireGuard's own packets, whoever sends them: it answers nobody whose key it does not know.
     Before removed sources are judged: one of those may share its address with a member."""
-    return (f"meta nfproto ipv4 udp dport {tunnel.port} accept",) if tunnel is not None else ()
+    # The protocol first: nearly all packets have another.
+    return (f"udp dport {tunnel.port} meta nfproto ipv4 accept",) if tunnel is not None else ()
 
 
 def untranslated(tunnel: Tunnel | None) -> tuple[str, ...]:
@@ -141,7 +142,8 @@ def arrived(tunnel: Tunnel, then: str) -> Chain:
 
 def _mark(settings: Settings, tunnel: Tunnel) -> Chain:
     """For packets to an address in ``tunnel_peers``. A connection keeps the road on which it began,
-    and answers take the one by which they were asked for."""
+    and answers take the one by which they were asked for. The first rule is for nearly all of them.
+    """
     marked = _marked(tunnel)
     overridden = sorted(a for a in settings.nat_overrides if a in settings.overlay_subnet)
     spared = f"ip daddr {{ {', '.join(map(str, overridden))} }} return"
@@ -149,10 +151,11 @@ def _mark(settings: Settings, tunnel: Tunnel) -> Chain:
         "tunnel_mark",
         None,
         (
+            # Began through the tunnel, at either end.
+            f"ct status & (confirmed | dnat) == confirmed {marked} accept",
             f"ct state untracked {marked} accept",
             f"ct direction reply {marked} accept",
             "ct status dnat return",  # began in the clear
-            f"ct status confirmed {marked} accept",  # began through the tunnel
             *((spared,) if overridden else ()),
             f"ip daddr @tunneled {marked}",
         ),

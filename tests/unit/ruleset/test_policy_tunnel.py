@@ -36,7 +36,7 @@ MEMBER: Final = Member(
 CHAINS: Final = {
     "tunnel_in",
     "tunnel_arrived",
-    "tunnel_untracked",
+    "to_port",
     "tunnel_mark",
     "tunnel_containers",
     "tunnel_source",
@@ -100,7 +100,7 @@ def test_the_sets_are_there_before_the_own_overlay_address_is_known(
     assert {where for where in OPTIONAL if early.defines(where)} == OPTIONAL - GATEWAY_SETS
     assert not names(early) & CHAINS
     assert names(late) - names(early) == CHAINS
-    assert rules(early, "output")[-1].endswith("goto refuse")
+    assert rules(early, "output")[0].endswith("goto refuse")
 
 
 def test_the_rules_are_the_same_whatever_the_pair_asks_for() -> None:
@@ -122,13 +122,13 @@ def test_what_comes_out_of_the_tunnel_is_for_the_own_overlay_address_or_nothing(
     assert rules(made, "tunnel_in") == (
         'iifname "neti0" goto tunnel_arrived',
         'ip saddr 192.168.0.0/18 ip saddr @tunnel_peers iif != "lo" drop',
-        *rules(made, "tunnel_untracked"),
+        'udp dport 51821 iif != "lo" meta nfproto ipv4 goto to_port',
     )
     assert rules(made, "tunnel_arrived") == (
         "tcp flags & (syn|rst) == syn tcp option maxseg size set 1380",
         (
             "ip saddr @tunnel_peers ip daddr 192.168.0.1 meta mark set meta mark | 0x1000 "
-            "ip daddr set 10.0.0.11 goto tunnel_untracked"
+            "ip daddr set 10.0.0.11 accept"
         ),
         "drop",
     )
@@ -138,8 +138,8 @@ def test_what_comes_out_of_the_tunnel_is_for_the_own_overlay_address_or_nothing(
 
 
 def test_a_connection_keeps_the_road_on_which_it_began() -> None:
-    """Answers first, then what began in the clear, then what began through the tunnel; overrides
-    are no members; only what is new goes by ``tunneled``."""
+    """What began through the tunnel, then answers, then what began in the clear; overrides are no
+    members; only what is new goes by ``tunneled``."""
     nat = {
         IPv4Address("192.168.0.9"): IPv4Address("10.9.9.9"),
         IPv4Address("1.2.3.4"): HOST.private,
@@ -147,10 +147,10 @@ def test_a_connection_keeps_the_road_on_which_it_began() -> None:
     made = built(OFF, PREFER, nat_overrides=nat)
     mark = "meta mark set meta mark | 0x1000"
     assert rules(made, "tunnel_mark") == (
+        f"ct status & (confirmed | dnat) == confirmed {mark} accept",
         f"ct state untracked {mark} accept",
         f"ct direction reply {mark} accept",
         "ct status dnat return",
-        f"ct status confirmed {mark} accept",
         "ip daddr { 192.168.0.9 } return",
         f"ip daddr @tunneled {mark}",
     )
@@ -181,7 +181,7 @@ def test_what_leaves_by_the_tunnel_bears_the_own_overlay_address() -> None:
 
 def test_only_peers_of_the_tunnel_are_sent_to_and_the_rest_is_refused() -> None:
     made = built(OFF, PREFER)
-    assert rules(made, "output")[-1] == "ip daddr 192.168.0.0/18 goto to_overlay"
+    assert rules(made, "output")[0] == "ip daddr 192.168.0.0/18 goto to_overlay"
     assert rules(made, "to_overlay") == (
         "ip daddr @tunnel_peers jump tunnel_mark",
         "meta mark & 0x1000 == 0x1000 ip daddr @tunnel_peers accept",
@@ -201,7 +201,10 @@ def test_members_and_wireguard_are_let_in_before_removed_sources_are_judged() ->
     known = 'iifname "neti0" ip saddr @tunnel_peers counter name "admitted" accept'
     revoked = found.index("ip saddr @revoked4 goto removed")
     assert found.index(known) < revoked
-    assert found.index("meta nfproto ipv4 udp dport 51821 accept") < revoked
+    assert found.index("udp dport 51821 meta nfproto ipv4 accept") < revoked
+    # Most packets of a tunnel look no further.
+    clear = found.index("meta nfproto @require jump from_clear")
+    assert max(found.index(known), found.index("udp dport 51821 meta nfproto ipv4 accept")) < clear
     assert known in rules(made, "published")
     for chain, counter in (("first_asked", "asked"), ("first_behind", "arrived")):
         assert any("tunnel_peers" in r and f'"{counter}"' in r for r in rules(made, chain))
@@ -211,10 +214,11 @@ def test_wireguards_packets_are_tracked_where_another_table_judges_input() -> No
     """Their answers would be dropped there, as SSH's would."""
     tracked = built(OFF, PREFER, around(ssh_untracked=False), ssh_whitelist=SSH)
     assert not any("notrack" in rule for chain in tracked.chains for rule in chain.rules)
-    assert "tunnel_untracked" not in names(tracked)
+    assert not {"tunnel_untracked", "to_port"} & names(tracked)
     assert rules(tracked, "tunnel_arrived")[-2].endswith(" ip daddr set 10.0.0.11 accept")
-    assert rules(built(OFF, PREFER), "tunnel_untracked") == (
-        'udp dport 51821 iif != "lo" meta nfproto ipv4 fib daddr type local notrack accept',
+    assert rules(built(OFF, PREFER), "to_port") == (
+        "ip daddr 10.0.0.11 notrack accept",
+        "fib daddr type local notrack accept",
     )
     assert rules(built(OFF, PREFER), "from_port") == (
         "meta mark & 0x2000 == 0 jump from_port_unmarked",
@@ -231,6 +235,11 @@ def test_answers_of_whitelisted_ssh_are_untracked_on_their_way_into_the_tunnel()
         "tcp sport 22 ip daddr @tunnel_peers ip daddr { 192.168.0.0/18 } notrack accept",
         'tcp sport 22 oif != "lo" ip6 daddr { fd00::/8 } notrack accept',
     )
+    assert rules(made, "tunnel_arrived")[-2].endswith(
+        " ip daddr set 10.0.0.11 goto tunnel_untracked"
+    )
+    assert rules(made, "tunnel_untracked") == rules(made, "tunnel_in")[-2:]
+    assert all(rule.startswith("tcp dport 22 ") for rule in rules(made, "tunnel_untracked"))
 
 
 @pytest.mark.parametrize("own", [OFF, PREFER])
