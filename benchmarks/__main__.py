@@ -31,6 +31,7 @@ ROWS: Final = (
     "proofs",
     "outage",
     "road",
+    "road_packets",
     "encrypted_fleet",
     "wireguard_peers",
     "connect_hook",

@@ -56,7 +56,7 @@ SERVER: Final = Member(
     overlay=IPv4Address("100.64.0.9"),
 )
 _NEBULA: Final = (IPv4Address("192.168.100.1"), IPv4Address("192.168.100.2"))
-_TRACKED: Final = """
+TRACKED: Final = """
 table inet tracked {
     chain input { type filter hook input priority 0; ct state new accept; }
     chain output { type filter hook output priority 0; ct state new accept; }
@@ -136,18 +136,18 @@ def _furnish(stack: ExitStack, folder: Path, pair: Pair) -> None:
     kind, _, size = pair.name.partition("-")
     if kind == "tracked":
         for end in ("client", "server"):
-            _load(pair, end, _TRACKED)
+            _load(pair, end, TRACKED)
     elif kind == "dnat":
         pair.target = str(SERVER.overlay)
         _load(pair, "client", _ONE_RULE)
-        _load(pair, "server", _TRACKED)
+        _load(pair, "server", TRACKED)
     elif kind == "neti":
         pair.target = str(SERVER.overlay)
         _load_neti(folder, pair, int(size), (pair.client, pair.server))
     elif kind == "client":
         pair.target = str(SERVER.overlay)
         _load_neti(folder, pair, int(size), (pair.client,))
-        _load(pair, "server", _TRACKED)
+        _load(pair, "server", TRACKED)
     elif kind == "2014":
         pair.target = str(SERVER.overlay)
         _load_2014(pair, int(size))
@@ -276,4 +276,4 @@ def _wiring(pair: Pair) -> Wiring:
     )
 
 
-__all__ = ["CLIENT", "PORT", "SERVER", "Pair", "background", "pairs"]
+__all__ = ["CLIENT", "PORT", "SERVER", "TRACKED", "Pair", "background", "pairs"]

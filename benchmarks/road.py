@@ -1,5 +1,5 @@
-"""What the encrypted road costs: across, beside wireguard-go alone; in a site, beside a site where
-nobody encrypts.
+"""What the encrypted road costs: across, beside wireguard-go alone, and beside the same behind any
+firewall that tracks connections; in a site, beside a site where nobody encrypts.
 
 Both sides of each comparison are there at the same time, and rounds take turns among them, each
 second one in the opposite order: a machine that changes its pace does so for all of them.
@@ -33,11 +33,12 @@ def run(scale: Scale) -> Report:
     report = Report(TITLE)
     with ExitStack() as stack:
         say("road: building")
-        alone = road_stage.alone(stack)
+        alone, tracked = (road_stage.alone(stack, tracked=it) for it in (False, True))
         on, off = (road_stage.agents(stack, encrypt=word) for word in ("prefer", "off"))
         sides = {
             "across": _side(stack, on, "b"),
             "wireguard-go": _side(stack, alone, "b"),
+            "tracked": _side(stack, tracked, "b"),
             "clear": _side(stack, off, "b"),
             "inside": _side(stack, on, "c"),
             "inside, off": _side(stack, off, "c"),
@@ -58,6 +59,12 @@ def run(scale: Scale) -> Report:
     )
     report.say("")
     report.compare(
+        _lines("across", ways["across"], ways["tracked"]),
+        ours="Neti",
+        other="wireguard-go, tracked",
+    )
+    report.say("")
+    report.compare(
         _lines("in a site", ways["inside"], ways["inside, off"]),
         ours="the other one on",
         other="nobody encrypts",
@@ -65,6 +72,7 @@ def run(scale: Scale) -> Report:
     report.say("", "Median of the rounds' own ratios:")
     for what, ours, other in (
         ("throughput across", "across", "wireguard-go"),
+        ("the same, tracked", "across", "tracked"),
         ("throughput in a site", "inside", "inside, off"),
     ):
         pairs = zip(ways[ours].gigabits.each, ways[other].gigabits.each, strict=True)

@@ -26,7 +26,7 @@ import yaml
 from tests.support.agent_process import AgentProcess
 from tests.support.wireguard_pair import started
 
-from benchmarks.pairs import background
+from benchmarks.pairs import TRACKED, background
 from neti.dataplane.wireguard import DEVICE, WireGuard, road
 from neti.dataplane.wireguard.keys import new_key, public_half
 from neti.dataplane.wireguard.uapi import UapiWireGuard
@@ -38,8 +38,8 @@ from neti_lab.wiring import Node, Wiring
 OVERLAY: Final = IPv4Network("192.168.0.0/18")
 PORT: Final = 51871
 MTU: Final = 1420  # what an agent gives the device where the uplink has 1500
-_SITE: Final = {"a": "ec2", "c": "ec2", "b": "vpc"}
-_PRIVATE: Final = {
+SITE: Final = {"a": "ec2", "c": "ec2", "b": "vpc"}
+PRIVATE: Final = {
     "a": IPv4Address("10.0.0.5"),
     "c": IPv4Address("10.0.0.6"),
     "b": IPv4Address("10.1.0.5"),
@@ -59,9 +59,10 @@ class Street:
     carriers: tuple[int, ...] = ()
 
 
-def alone(stack: ExitStack) -> Street:
-    """wireguard-go on both ends, with the overlay addresses on its device: no rule of anybody."""
-    at = _built(stack, "alone", ("a", "b"))
+def alone(stack: ExitStack, *, tracked: bool = False) -> Street:
+    """wireguard-go on both ends, with the overlay addresses on its device: no rule of anybody.
+    ``tracked``: but one at each hook of the hosts' own, which has connections tracked."""
+    at = built(stack, "tracked" if tracked else "alone", ("a", "b"))
     doors: dict[str, WireGuard] = {}
     keys = {name: new_key() for name in at}
     carriers = []
@@ -70,22 +71,29 @@ def alone(stack: ExitStack) -> Street:
         carriers.append(program)
         namespaces.call_inside(namespace, partial(road.set_link, MTU))
         doors[name].configure(keys[name], PORT)
-        for words in (
-            ("address", "add", f"{_ALONE[name]}/32", "dev", DEVICE),
-            ("route", "add", str(OVERLAY), "dev", DEVICE),
-        ):
-            subprocess.run(["ip", "-n", namespace, *words], check=True)
+        onto_device(namespace, _ALONE[name])
     for name, other in (("a", "b"), ("b", "a")):
         allowed = frozenset({IPv4Network(_ALONE[other])})
-        endpoint = Endpoint(_PRIVATE[other], PORT)
+        endpoint = Endpoint(PRIVATE[other], PORT)
         doors[name].apply([SetPeer(Peer(public_half(keys[other]), allowed, endpoint))])
+        if tracked:
+            namespaces.load_rules(at[name], TRACKED)
     return Street(at, _ALONE, tuple(carriers))
+
+
+def onto_device(namespace: str, own: IPv4Address, device: str = DEVICE) -> None:
+    """The overlay leads to the device, and nowhere else: as by hand, without Neti."""
+    for words in (
+        ("address", "add", f"{own}/32", "dev", device),
+        ("route", "add", str(OVERLAY), "dev", device, "src", str(own)),
+    ):
+        subprocess.run(["ip", "-n", namespace, *words], check=True)
 
 
 def agents(stack: ExitStack, *, encrypt: str) -> Street:
     """A real agent on each host, with the embedded registry; all enforced. Returns once each
     sends to the other site as it is to."""
-    at = _built(stack, encrypt, tuple(_SITE))
+    at = built(stack, encrypt, tuple(SITE))
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neti-bench-")))
     carriers, made = [], {}
     for name, namespace in at.items():
@@ -97,7 +105,7 @@ def agents(stack: ExitStack, *, encrypt: str) -> Street:
             carriers.append(background(stack, namespaces.command_inside(namespace, program)))
             wait_for(partial(listens, sockets), "wireguard-go does not listen")
         config = folder / f"{name}.yml"
-        config.write_text(yaml.safe_dump(_configuration(name, folder, encrypt)))
+        config.write_text(yaml.safe_dump(configuration(name, folder, encrypt)))
         agent = AgentProcess(
             namespace, config=config, state=folder / name, log=folder / f"{name}.log"
         )
@@ -135,14 +143,14 @@ def _settled(agent: AgentProcess, encrypt: str) -> bool:
         status = agent.ask("status")
     except NetiError:
         return False
-    if status["peers"] != len(_SITE) - 1:
+    if status["peers"] != len(SITE) - 1:
         return False
     if encrypt == "off":
         return True
     sites = (status["encryption"] or {}).get("sites") or {}
     preferred = sum(int(counts["preferred"]) for counts in sites.values())
-    site = _SITE[status["id"]]
-    return preferred == sum(there != site for there in _SITE.values())
+    site = SITE[status["id"]]
+    return preferred == sum(there != site for there in SITE.values())
 
 
 def _enforced(agent: AgentProcess) -> bool:
@@ -156,11 +164,11 @@ def _said(agent: AgentProcess, *words: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def _configuration(name: str, folder: Path, encrypt: str) -> dict[str, Any]:
+def configuration(name: str, folder: Path, encrypt: str) -> dict[str, Any]:
     return {
         "registry": f"embedded:{folder}/registry.db",
-        "identity": {"id": name, "private": str(_PRIVATE[name])},
-        "site": _SITE[name],
+        "identity": {"id": name, "private": str(PRIVATE[name])},
+        "site": SITE[name],
         "sites": {
             "ec2": {"private": ["10.0.0.0/16"], "reached_by": "private", "encrypt": "off"},
             "vpc": {"private": ["10.1.0.0/16"], "reached_by": "private", "encrypt": encrypt},
@@ -171,7 +179,7 @@ def _configuration(name: str, folder: Path, encrypt: str) -> dict[str, Any]:
     }
 
 
-def _built(stack: ExitStack, what: str, hosts: tuple[str, ...]) -> dict[str, str]:
+def built(stack: ExitStack, what: str, hosts: tuple[str, ...]) -> dict[str, str]:
     prefix = f"neti-bench-{os.getpid()}-{what}"
     street, at = f"{prefix}-street", {name: f"{prefix}-{name}" for name in hosts}
     stack.callback(namespaces.delete, [street, *at.values()])
@@ -182,7 +190,7 @@ def _built(stack: ExitStack, what: str, hosts: tuple[str, ...]) -> dict[str, str
     for name, namespace in at.items():
         commands = (
             "link set lo up",
-            f"address add {_PRIVATE[name]}/15 dev eth0",
+            f"address add {PRIVATE[name]}/15 dev eth0",
             "link set eth0 up",
             "route add default via 10.0.0.1",
         )
