@@ -177,6 +177,60 @@ def test_sites_that_encrypt_need_one_port(
     assert account.rules(group) == []
 
 
+def _with_gateways(config: Path) -> None:
+    """The hosts of both sites may be behind gateways; those of lab have a link to ec2."""
+    said = config.read_text()
+    for site in ("ec2", "vpc"):
+        asks = f"encrypt: prefer, reached_by: gateway, gateways: [{site}-1]"
+        said = said.replace(f"{site}: {{", f"{site}: {{{asks}, ", 1)
+    lab = "  lab: {vpc_ids: [vpc-0cc3], private: [10.30.0.0/16], reached_by: private}\n"
+    config.write_text(said.replace("ssh_whitelist", lab + "ssh_whitelist", 1))
+
+
+def test_the_group_of_gateways_needs_their_ports(
+    neti: Neti, account: Account, group: str, config: Path, fleet: Members
+) -> None:
+    """Beside the one port of the tunnel; from the sites that need gateways, and no others."""
+    _with_gateways(config)
+    fleet.join("lab-1", "10.30.0.1", "198.51.100.9", site="lab")
+    words = ["aws", "ip-ranges", "--group", group, "--fleet"]
+    told = neti(*words, "--encrypted")
+    assert told.exit_code == 0, told.output
+    assert "(--gateways, for the group of gateways)" in told.output
+    result = neti(*words, "--gateways")
+    assert result.exit_code == 0, result.output
+    assert "inside ec2 rules of your own must let in UDP 16384-32767 at gateways" in result.output
+    ports = {rule for rule in account.rules(group) if rule[1] == 16384}
+    assert {rule[:4] for rule in ports} == {
+        ("udp", 16384, 32767, cidr) for cidr in _cidrs(*ADDRESSES)
+    }
+    assert "neti gateways: vpc-1" in {rule[4] for rule in ports}
+    assert "nothing to change" in neti(*words, "--gateways").output
+    assert "nothing to change" in neti(*words, "--encrypted").output
+    assert neti(*words, "--encrypted", "--revert").exit_code == 0
+    assert {rule[:4] for rule in account.rules(group)} == {
+        *(rule[:4] for rule in ports),
+        ("icmp", 3, 4, "0.0.0.0/0"),
+    }
+    assert neti(*words, "--gateways", "--revert").exit_code == 0
+    assert account.rules(group) == []
+
+
+def test_the_ports_of_gateways_are_for_sites_that_have_some(
+    neti: Neti, group: str, config: Path, fleet: Members
+) -> None:
+    words = ["aws", "ip-ranges", "--group", group, "--gateways", "--dry-run"]
+    refused = neti(*words, "--fleet")
+    assert refused.exit_code == 1
+    assert "site ec2 has no gateways that another site needs" in refused.output
+    for more in (("--range-region", "all"), ("--fleet", "--encrypted")):
+        wrong = neti(*words, *more)
+        assert wrong.exit_code == 2
+        assert "--gateways goes with --fleet, and not with --encrypted" in wrong.output
+    ports = neti(*words, "--fleet", "--ports", "80")
+    assert "--ports cannot be used with --gateways: that is UDP to 16384-32767" in ports.output
+
+
 def test_a_lost_host_keeps_its_port(
     neti: Neti, account: Account, group: str, config: Path, fleet: Members
 ) -> None:

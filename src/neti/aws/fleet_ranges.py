@@ -14,13 +14,13 @@ from typing import Final
 
 from neti.aws.fleet_memory import Memory, Seen
 from neti.aws.groups import description
-from neti.aws.ip_ranges import FLEET, TUNNEL_FLEET, Shape, Sources, sources
+from neti.aws.ip_ranges import FLEET, GATEWAYS, TUNNEL_FLEET, Shape, Sources, sources
 from neti.aws.prefixes import aggregate
 from neti.errors import NetiError
 from neti.model import Member, Site
 from neti.ruleset.reach import by_link
 
-_MANY: Final = re.compile(rf"(?:{FLEET}|{TUNNEL_FLEET}): \d+ hosts")
+_MANY: Final = re.compile(rf"(?:{FLEET}|{TUNNEL_FLEET}|{GATEWAYS}): \d+ hosts")
 _FEW: Final = 4  # smaller fleets may lose any share of their addresses at once
 
 

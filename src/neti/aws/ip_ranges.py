@@ -5,7 +5,7 @@ revert removes everything with the one mark, whatever state an earlier run left,
 The rule for path MTU goes with the last of all marks.
 
 Between sites that encrypt one UDP port is enough. Its rules have marks of their own, because during
-the move both are needed: one comes, then the other goes.
+the move both are needed: one comes, then the other goes. So do those for the groups of gateways.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,8 @@ RANGES: Final = "neti ip-ranges"
 FLEET: Final = "neti fleet"
 TUNNEL_RANGES: Final = "neti tunnel ranges"
 TUNNEL_FLEET: Final = "neti tunnel"
-MARKS: Final = (RANGES, FLEET, TUNNEL_RANGES, TUNNEL_FLEET)
+GATEWAYS: Final = "neti gateways"
+MARKS: Final = (RANGES, FLEET, TUNNEL_RANGES, TUNNEL_FLEET, GATEWAYS)
 PATH_MTU: Final = "neti path MTU"  # shared by all marks, because AWS holds a rule only once
 _ICMP: Final = {4: ("icmp", 3, 4, "0.0.0.0/0"), 6: ("icmpv6", 2, 0, "::/0")}
 _MAX_DESCRIPTION: Final = 200

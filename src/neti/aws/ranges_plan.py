@@ -62,6 +62,7 @@ class Request:
     as_json: bool
     memory: Path | None = None
     encrypted: bool = False
+    gateways: bool = False
 
 
 @dataclass(slots=True)
@@ -170,7 +171,7 @@ def _fleet(
             own_site=site,
             sites=settings.sites,
             shape=request.shape,
-            only=tunnel_rule.sites_for(site, settings.sites) if request.encrypted else None,
+            only=_only(request, site, settings),
         )
         if made.without_public:
             words.warn(f"without a public address: {', '.join(made.without_public[:10])}")
@@ -183,8 +184,16 @@ def _fleet(
     return fleet
 
 
+def _only(request: Request, site: str | None, settings: Settings) -> frozenset[str] | None:
+    if request.gateways:
+        return tunnel_rule.gateways_for(site, settings.sites)
+    return tunnel_rule.sites_for(site, settings.sites) if request.encrypted else None
+
+
 def _slot(request: Request, group: Group) -> str:
     """Under which the memory has a group's prefixes: those for the tunnel are others."""
+    if request.gateways:
+        return f"{group.id} gateways"
     return f"{group.id} encrypted" if request.encrypted else group.id
 
 
@@ -197,6 +206,9 @@ def _advise(request: Request, found: list[Group], words: Words) -> None:
             raise
         return  # AWS's ranges need no configuration
     for site in sorted({request.site or _site_of(group, settings) or "" for group in found}):
+        if request.gateways:
+            words.warn(tunnel_rule.inside(site, settings.tunnel_port))
+            continue
         gateways = tunnel_rule.for_gateways(site, settings.sites, settings.tunnel_port)
         if gateways is not None:
             words.warn(gateways)

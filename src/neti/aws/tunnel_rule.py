@@ -1,4 +1,5 @@
-"""The one rule that security groups need between sites that encrypt: UDP to ``tunnel_port``. Pure.
+"""The one rule that security groups need between sites that encrypt, UDP to ``tunnel_port``, and
+what gateways need beside it. Pure.
 
 Must never do: take this rule for enough while anybody may still send in the clear.
 """
@@ -40,6 +41,23 @@ def sites_for(own_site: str | None, sites: Mapping[str, Site]) -> frozenset[str]
     return frozenset(found)
 
 
+def gateways_for(own_site: str | None, sites: Mapping[str, Site]) -> frozenset[str]:
+    """The sites that ``--gateways`` lets into the group of gateways of ``own_site``. Raises
+    NetiError where it would let in nobody."""
+    own = sites.get(own_site or "")
+    if own is None:
+        raise NetiError(
+            "it is not known in which site the group is, so not whose gateways: give --site"
+        )
+    found = frozenset(n for n, site in sites.items() if n != own_site and by_gateways(own, site))
+    if not own.gateways or not found:
+        raise NetiError(
+            f"site {own_site} has no gateways that another site needs: expected 'gateways' and "
+            "'reached_by: gateway' in sites of neti.yml"
+        )
+    return found
+
+
 def for_gateways(own_site: str | None, sites: Mapping[str, Site], port: int) -> str | None:
     """What no rule of ours lets in; None: nothing."""
     own = sites.get(own_site or "")
@@ -51,7 +69,16 @@ def for_gateways(own_site: str | None, sites: Mapping[str, Site], port: int) -> 
     return (
         f"{own_site} and {', '.join(others)} may need gateways between them, and these rules do "
         f"not let in what those need: UDP {PORTS} at gateways, from other sites' gateways and "
-        f"public hosts and from their own site, and UDP {port} from gateways to their own site"
+        "public hosts (--gateways, for the group of gateways) and from their own site, and UDP "
+        f"{port} from gateways to their own site"
+    )
+
+
+def inside(own_site: str | None, port: int) -> str:
+    """What ``--gateways`` leaves to the operator."""
+    return (
+        f"inside {own_site} rules of your own must let in UDP {PORTS} at gateways from the site's "
+        f"hosts, and UDP {port} at the site's hosts from gateways"
     )
 
 

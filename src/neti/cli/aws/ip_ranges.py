@@ -21,6 +21,7 @@ from neti.cli.aws.common import (
 from neti.cli.common import config_option, json_option, registry_of
 from neti.cli.output import say
 from neti.config import load
+from neti.model.gateways import PORTS
 
 _PORTS = "0-65535"
 
@@ -43,6 +44,11 @@ _PORTS = "0-65535"
     "--encrypted",
     is_flag=True,
     help="Only UDP to tunnel_port, from sites that encrypt with the group's.",
+)
+@click.option(
+    "--gateways",
+    is_flag=True,
+    help="With --fleet: only UDP to the gateways' ports, for the group of a site's gateways.",
 )
 @click.option(
     "--follow",
@@ -116,6 +122,7 @@ def ip_ranges(
     site: str | None,
     fleet: bool,
     encrypted: bool,
+    gateways: bool,
     follow: float | None,
     file: Path | None,
     url: str,
@@ -141,7 +148,8 @@ def ip_ranges(
     addresses, and --follow keeps them up to date.
 
     Between sites that encrypt, one UDP port is enough: --encrypted lets in that, beside what is
-    there. During the move both are needed. --revert without --encrypted takes the rest out.
+    there. During the move both are needed. --revert without --encrypted takes the rest out. The
+    group of a site's gateways needs --gateways as well, beside --encrypted.
 
     \b
     Examples:
@@ -149,12 +157,14 @@ def ip_ranges(
       neti aws ip-ranges --site vpc --range-region us-east-1 --max-rules 60 --as prefix-list
       neti aws ip-ranges --site vpc --fleet --follow 60
       neti aws ip-ranges --site vpc --fleet --encrypted --follow 60
+      neti aws ip-ranges --site vpc --group sg-0gw1 --fleet --gateways --follow 60
       neti aws ip-ranges --site vpc --revert
     """
     first, last = _ports(ports)
-    if encrypted:
-        _refuse_beside_encrypted()
-        first = last = load(config).tunnel_port
+    if encrypted or gateways:
+        _refuse_beside_one(fleet=fleet, encrypted=encrypted, gateways=gateways)
+        port = load(config).tunnel_port
+        first, last = (PORTS.first, PORTS.last) if gateways else (port, port)
         protocols = ("udp",)
     request = Request(
         config=config,
@@ -170,7 +180,7 @@ def ip_ranges(
         ),
         ipv6=ipv6,
         shape=Shape(
-            mark=_mark(fleet=fleet, encrypted=encrypted),
+            mark=_mark(fleet=fleet, encrypted=encrypted, gateways=gateways),
             protocols=("all",) if "all" in protocols else tuple(dict.fromkeys(protocols)),
             first_port=first,
             last_port=last,
@@ -184,6 +194,7 @@ def ip_ranges(
         as_json=as_json,
         memory=memory,
         encrypted=encrypted,
+        gateways=gateways,
     )
     _refuse_nonsense(request, follow, any_region=bool(range_regions or border_groups))
     _refuse_ignored(request)
@@ -217,17 +228,24 @@ def ip_ranges(
         follow_it(once, follow)
 
 
-def _mark(*, fleet: bool, encrypted: bool) -> str:
+def _mark(*, fleet: bool, encrypted: bool, gateways: bool) -> str:
+    if gateways:
+        return ranges.GATEWAYS
     if encrypted:
         return ranges.TUNNEL_FLEET if fleet else ranges.TUNNEL_RANGES
     return ranges.FLEET if fleet else ranges.RANGES
 
 
-def _refuse_beside_encrypted() -> None:
-    if ignored := _given("protocols", "ports"):
+def _refuse_beside_one(*, fleet: bool, encrypted: bool, gateways: bool) -> None:
+    if gateways and (encrypted or not fleet):
         raise click.UsageError(
-            f"{ignored} cannot be used with --encrypted: that is UDP to tunnel_port of neti.yml"
+            "--gateways goes with --fleet, and not with --encrypted: give one after the other"
         )
+    if ignored := _given("protocols", "ports"):
+        what = f"--gateways: that is UDP to {PORTS}"
+        if encrypted:
+            what = "--encrypted: that is UDP to tunnel_port of neti.yml"
+        raise click.UsageError(f"{ignored} cannot be used with {what}")
 
 
 def _refuse_nonsense(request: Request, follow: float | None, *, any_region: bool) -> None:
