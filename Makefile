@@ -5,13 +5,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.complete
-# 0: one test at a time. More is faster on a machine with more processors.
-WORKERS ?= 0
+# 0: one test at a time. 3: for a machine with more processors.
+WORKERS ?= 2
 
 # Each process would compile Neti anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup lab check quick test coverage kernel-test lint bench bench-quick drills deb deb-test clean
+.PHONY: setup lab check quick test every coverage kernel-test lint style types bench bench-quick drills deb deb-test clean
 
 setup: $(STAMP)
 
@@ -24,10 +24,15 @@ $(STAMP): pyproject.toml lab/pyproject.toml scripts/system-packages
 lab: setup
 	$(VENV)/bin/neti lab demo
 
-lint: setup
+lint: style types
+
+style: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
+
+# It gives way to tests that run beside it.
+types: setup
+	nice $(VENV)/bin/mypy
 
 # The inner loop: what needs neither namespaces nor a lab, and properties with a third of their
 # examples. Types are checked beside the tests.
@@ -41,9 +46,12 @@ quick: setup
 coverage: setup
 	$(VENV)/bin/python -m pytest -q --numprocesses 2 --cov --cov-report= tests/unit tests/docs tests/contract tests/aws
 
-# Everything. Labs and drills have time-outs that are real, so on two processors one test runs at a
-# time; make test WORKERS=3 hands them out (tests/conftest.py says who gets what).
-test: setup lint
+# Everything. Labs have time-outs that are real, so one worker runs them, one at a time. It waits more
+# than it works, and another fills its pauses with what computes. tests/conftest.py says who gets what.
+test: setup style
+	$(MAKE) --no-print-directory --jobs 2 types every
+
+every: setup
 	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS)
 
 # The dataplane on another Linux: make kernel-test KERNEL=linux-image-5.10.0-30-amd64_5.10.218-1_amd64.deb

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,16 +51,15 @@ settings.load_profile("neti")
 
 HERE: Final = Path(__file__).parent
 # Workers take from both ends of this list. What waits, for processes, servers and time-outs, is
-# taken from the front, and by two workers only: each runs a whole lab at times. A further worker
-# begins at the end with what only computes. In the middle are the drills, which play meanwhile.
-# One test at a time, the drills play beside what only computes, so their own tests come last.
+# taken from the front, and by few workers, because each runs a whole lab at times. The others begin
+# at the end with what only computes, and so fill what the first leave of the processors. The drills
+# play once no lab is left to be handed out, and their own tests come last.
 ORDER: Final = (
     *("lab", "deploy", "kernel", "zookeeper", "bench", "aws", "contract"),
-    "drills",
-    *("docs", "unit", "simulation"),
+    *("docs", "unit", "simulation", "drills"),
 )
 LONGEST: Final = "test_migrate.py"
-AT_THE_FRONT: Final = 2
+AT_THE_FRONT: Final = 2  # at most, and one fewer than there are
 COMPUTING: Final = {"simulation", "docs", "unit"}
 # Each of these tests may go to another worker. Of the others a file stays together, because its
 # fixtures would be made again by each worker.
@@ -77,8 +76,6 @@ def _rank(item: pytest.Item) -> int:
     part = _part(item)
     if item.path.name == LONGEST:
         return -1
-    if part == "drills" and not _is_worker():
-        return len(ORDER) + 1
     return ORDER.index(part) if part in ORDER else len(ORDER)
 
 
@@ -95,17 +92,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 # --- several workers ---
 
 
+def _folder(nodeid: str) -> str:
+    return nodeid.split("/")[1]
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return nodeid if file.split("/")[1] in APART else file
+            return nodeid if _folder(nodeid) in APART else nodeid.partition("::")[0]
 
         def _assign_work_unit(self, node: Any) -> None:
-            if int(node.gateway.id.removeprefix("gw")) >= AT_THE_FRONT:
-                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+            units = list(self.workqueue)
+            if not any(_folder(unit) == "lab" for unit in units):
+                _begin_drills(self.config, units)
+            if others := [unit for unit in units if _folder(unit) != "drills"]:
+                number = int(node.gateway.id.removeprefix("gw"))
+                at_the_front = number < min(AT_THE_FRONT, self.numnodes - 1)
+                self.workqueue.move_to_end(others[0 if at_the_front else -1], last=False)
             super()._assign_work_unit(node)
 
     config.option.loadscopereorder = False
@@ -131,12 +136,8 @@ _PLAYER: Final = pytest.StashKey[DrillPlayer]()
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        config.stash[_PLAYER] = DrillPlayer()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:
-    _begin_drills(node.config, ids)
+        workers = config.getoption("numprocesses", None)
+        config.stash[_PLAYER] = DrillPlayer(at_once=1 if workers else 2)
 
 
 def _begin_drills(config: pytest.Config, ids: Iterable[str]) -> None:

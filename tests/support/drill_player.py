@@ -1,8 +1,9 @@
 """Plays the short drills beside the tests, from the beginning of a run; their tests come last.
 
 Drills wait more than they work, so two at a time run beside each other, each a process of its own
-with networks of its own. Where tests go to several workers, the process that hands them out plays,
-because it outlives all workers. Must never do: leave a drill running when the tests have ended.
+with networks of its own; one at a time where other tests have time-outs that are real meanwhile.
+Where tests go to several workers, the process that hands them out plays, because it outlives all
+workers. Must never do: leave a drill running when the tests have ended.
 """
 
 import json
@@ -24,7 +25,6 @@ from tests.support.front import started_in_front
 
 ROOT: Final = Path(__file__).parents[2]
 _FOLDER: Final = "NETI_TEST_DRILLS"  # in the environment: where outcomes are put
-_AT_ONCE: Final = 2
 _SECONDS: Final = 600.0  # for a slow machine: the longest takes a minute and a half there
 _PATIENCE: Final = 3000.0  # for all of them
 
@@ -41,13 +41,13 @@ class Outcome:
 class DrillPlayer:
     """Made before the workers are: they find it by the environment."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="neti-test-drills-")
         os.environ[_FOLDER] = self._folder.name
         self._lock = Lock()
         self._ended = False
         self._processes: list[subprocess.Popen[str]] = []
-        self._pool = ThreadPoolExecutor(_AT_ONCE)
+        self._pool = ThreadPoolExecutor(at_once)
         self._begun: set[str] = set()
 
     def begin(self, names: Sequence[str]) -> None:
