@@ -88,6 +88,25 @@ errno=0
     assert device.peers == {first: whole, second: PeerState(Peer(second, frozenset()))}
 
 
+def test_only_peers_of_which_it_says_something_else_are_made_anew(tmp_path: Path) -> None:
+    """There may be thousands, and nearly all are as they were at the last look."""
+    same, grown, gone, come = sorted(some_key() for _ in range(4))
+
+    def said(**received: int) -> bytes:
+        keys = {"same": same, "grown": grown, "gone": gone, "come": come}
+        peers = (f"public_key={keys[one].raw.hex()}\nrx_bytes={n}\n" for one, n in received.items())
+        return f"listen_port=1\n{''.join(peers)}errno=0\n\n".encode()
+
+    answers = said(same=1, grown=1, gone=1), said(come=1, grown=2, same=1), said(same=1)
+    with answering(tmp_path, *answers) as (door, _):
+        looks = [door.device() for _ in answers]
+    first, second, third = (look.peers for look in looks if look is not None)
+    assert {key: state.received for key, state in second.items()} == {come: 1, grown: 2, same: 1}
+    assert first[grown].received == 1
+    assert first[same] is second[same] is third[same]
+    assert set(third) == {same}
+
+
 def test_a_device_without_a_key_has_none(tmp_path: Path) -> None:
     said = b"private_key=" + b"00" * 32 + b"\nerrno=0\n\n"
     with answering(tmp_path, said, b"errno=0\n\n") as (door, _):

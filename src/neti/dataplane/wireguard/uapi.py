@@ -10,7 +10,7 @@ import errno
 import ipaddress
 import select
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -39,6 +39,8 @@ _PATIENCE: Final = 10.0
 _CHANGES: Final = 500
 _BUFFER: Final = 1 << 16
 _SILENT: Final = "wireguard-go does not answer: restart it"
+_PEER: Final = "\npublic_key="  # where what it says of the next peer begins
+_ALLOWED: Final = "allowed_ip="
 _NO_KEY: Final = "00" * KEY_BYTES
 
 
@@ -54,6 +56,7 @@ class UapiWireGuard:
         self._patience = patience
         self._unanswered: socket.socket | None = None  # by which it was asked, and said nothing
         self._known: tuple[str, PublicKey] | None = None  # a private key, and its public half
+        self._told: dict[str, PeerState] = {}  # what it said of each peer last, in its own words
 
     def close(self) -> None:
         """Nothing but an unanswered question stays open between two requests."""
@@ -63,10 +66,9 @@ class UapiWireGuard:
 
     def device(self) -> Device | None:
         try:
-            lines = self._asked("get=1\n", "to tell what it holds")
+            return self._read(self._asked("get=1\n", "to tell what it holds"))
         except DeviceMissing:
             return None
-        return self._read(lines)
 
     def configure(self, private: PrivateKey, port: int) -> None:
         # In this order: the port is opened with the mark.
@@ -79,15 +81,16 @@ class UapiWireGuard:
             words = "".join(map(_change, part))
             self._asked(f"set=1\n{words}", f"{len(part)} changes of its peers")
 
-    def _asked(self, words: str, what: str) -> list[str]:
-        """The lines of the answer, without the last one, which says how it went."""
-        lines = self._exchanged(words.encode() + b"\n").decode(errors="replace").split("\n")
-        key, _, value = lines.pop().partition("=")
+    def _asked(self, words: str, what: str) -> str:
+        """The answer, without its last line, which says how it went."""
+        answer = self._exchanged(words.encode() + b"\n").decode(errors="replace")
+        said, _, last = answer.rpartition("\n")
+        key, _, value = last.partition("=")
         if key != "errno" or not value.lstrip("-").isdigit():
             raise DataplaneError(f"what answers at {self._path} is not wireguard-go")
         if int(value) != 0:
             raise refused(self._path.stem, what, abs(int(value)))
-        return lines
+        return said
 
     def _exchanged(self, request: bytes) -> bytes:
         if self._unanswered is not None:
@@ -129,21 +132,19 @@ class UapiWireGuard:
             answer += part
         return bytes(answer[:-2])
 
-    def _read(self, lines: list[str]) -> Device:
-        public, port, fwmark = None, 0, 0
-        peers: dict[PublicKey, PeerState] = {}
-        for head, *more in _groups(lines):
-            key, _, value = head.partition("=")
-            if key == "public_key":
-                state = _peer(value, more)
-                peers[state.peer.key] = state
-            elif key == "private_key" and value != _NO_KEY:
-                public = self._public(value)
-            elif key == "listen_port":
-                port = int(value)
-            elif key == "fwmark":
-                fwmark = int(value)
-        return Device(public, port, peers, fwmark)
+    def _read(self, said: str) -> Device:
+        """Nearly all peers are as they were told of last, and are not made anew."""
+        own, *every = f"\n{said}".split(_PEER)
+        held = _values(own.split("\n"))
+        private = held.get("private_key", _NO_KEY)
+        before = self._told
+        self._told = {words: before.get(words) or _peer(words) for words in every}
+        return Device(
+            self._public(private) if private != _NO_KEY else None,
+            int(held.get("listen_port", "0")),
+            {state.peer.key: state for state in self._told.values()},
+            int(held.get("fwmark", "0")),
+        )
 
     def _public(self, private: str) -> PublicKey:
         if self._known is None or self._known[0] != private:
@@ -156,22 +157,6 @@ def _is_heard(door: socket.socket) -> bool:
     poll = select.poll()
     poll.register(door, select.POLLIN)
     return bool(poll.poll(0))
-
-
-def _groups(lines: list[str]) -> Iterator[list[str]]:
-    """Each line about the device for itself, and each peer's lines together."""
-    group: list[str] = []
-    for line in lines:
-        if line.startswith("public_key="):
-            if group:
-                yield group
-            group = [line]
-        elif group:
-            group.append(line)
-        else:
-            yield [line]
-    if group:
-        yield group
 
 
 # --- writing ---
@@ -199,15 +184,16 @@ def _change(change: Change) -> str:
 # --- reading ---
 
 
-def _peer(key: str, lines: list[str]) -> PeerState:
-    held: dict[str, str] = {}
-    allowed: list[Allowed] = []
-    for line in lines:
-        name, _, value = line.partition("=")
-        if name == "allowed_ip":
-            allowed.append(_network(value))
-        else:
-            held[name] = value
+def _values(lines: Iterable[str]) -> dict[str, str]:
+    """Of a name that is there more than once, the last one."""
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def _peer(words: str) -> PeerState:
+    """``words``: its key, and its lines."""
+    key, *lines = words.split("\n")
+    allowed = [_network(line[len(_ALLOWED) :]) for line in lines if line.startswith(_ALLOWED)]
+    held = _values(lines)
     seconds = int(held.get("last_handshake_time_sec", "0"))
     nanoseconds = int(held.get("last_handshake_time_nsec", "0"))
     return PeerState(
