@@ -34,6 +34,7 @@ ROWS: Final = (
     "road_packets",
     "encrypted_fleet",
     "wireguard_peers",
+    "gateway",
     "connect_hook",
 )
 

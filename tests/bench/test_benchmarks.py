@@ -16,6 +16,7 @@ from benchmarks import (
     docs,
     embedded,
     encrypted_fleet,
+    gateway,
     pipeline2014,
     proofs,
     whole_agents,
@@ -159,7 +160,8 @@ def test_a_lab_of_whole_agents_is_gone_when_measuring_fails(
 @pytest.mark.kernel
 @pytest.mark.zookeeper
 @pytest.mark.parametrize(
-    "row", [audit, change, connect_hook, embedded, encrypted_fleet, proofs, wireguard_peers]
+    "row",
+    [audit, change, connect_hook, embedded, encrypted_fleet, gateway, proofs, wireguard_peers],
 )
 def test_a_row_runs_in_its_smallest_form(row: ModuleType) -> None:
     require_root()
