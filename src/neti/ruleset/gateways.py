@@ -68,7 +68,8 @@ class GatewayMaps:
 
 
 class Passage:
-    """The fleet at one moment, this host included, as one host sees it.
+    """The fleet at one moment, this host included, as one host sees it. Open are hosts with a
+    public address that no other member claims, and all that have one of a site without gateways.
 
     ``named``: the ids of each site's gateways, as configured. ``live``: the ids of gateways that
     are believed to be alive. One that is no member of that site, or has no public address, or the
@@ -98,7 +99,9 @@ class Passage:
         usable = [gateway for gateway in candidates if held[gateway.public] == 1]
         self._open = {gateway.id: gateway.public for gateway in usable}
         for m in self._members.values():
-            if m.public is not None and claimed[m.public] == 1:
+            # Whoever claims its address must not cut a host off that has no gateway to go by.
+            alone = m.public is not None and claimed[m.public] == 1
+            if m.public is not None and (alone or not named.get(m.site)):
                 self._open[m.id] = m.public
         self._gateways: dict[str, list[Gateway]] = {}
         for gateway in sorted(usable, key=lambda one: one.id):

@@ -95,6 +95,18 @@ def test_hosts_that_share_a_public_address_are_behind() -> None:
     assert passage(GX, GY, A, one).way(GX, one) is Way.DIRECT
 
 
+def test_who_claims_an_address_cuts_nobody_off_whose_site_has_no_gateway() -> None:
+    claims = member("claims", "vpc", 13, 6, 12)
+    seen = passage(GX, A, P, claims, named={"ec2": ["gx"]})
+    assert seen.way(GX, P) is Way.DIRECT
+    assert seen.way(A, P) is Way.GATEWAY
+    assert seen.endpoint(as_host(GX), P) == Endpoint(P.public or P.private, 51820)
+    assert not seen.at_host(as_host(P)).behind
+    maps = seen.at_gateway(seen.gateways("ec2")[0])
+    assert maps.direct == {PORTS.port(one.overlay): P.public for one in (P, claims)}
+    assert set(maps.public) == {P.public}
+
+
 def test_who_claims_a_gateways_address_does_not_take_its_office() -> None:
     """It is behind then, as others that share one are."""
     claims = member("claims", "vpc", 13, 6, 2)
