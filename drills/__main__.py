@@ -1,4 +1,4 @@
-"""``python -m drills [--short] [--seed N] [--list] [DRILL …]``, as root."""
+"""``python -m drills [--short | --long] [--seed N] [--list] [DRILL …]``, as root."""
 
 import argparse
 import random
@@ -40,7 +40,9 @@ def _arguments() -> argparse.Namespace:
         prog="python -m drills", description="Each promise of Neti, put to the test."
     )
     parser.add_argument("drills", nargs="*", metavar="DRILL", help="a number or part of a name")
-    parser.add_argument("--short", action="store_true", help="the short form, as in make test")
+    scale = parser.add_mutually_exclusive_group()
+    scale.add_argument("--short", action="store_true", help="the short form, as in make test")
+    scale.add_argument("--long", action="store_true", help="for half an hour, where one has that")
     parser.add_argument("--seed", type=int, help="repeat the random choices of an earlier run")
     parser.add_argument("--list", action="store_true", help="list the drills and run none")
     return parser.parse_args()
@@ -48,7 +50,7 @@ def _arguments() -> argparse.Namespace:
 
 def _run(arguments: argparse.Namespace) -> int:
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().getrandbits(32)
-    scale: Scale = "short" if arguments.short else "full"
+    scale: Scale = "short" if arguments.short else "long" if arguments.long else "full"
     table, began, outcomes = Table(), time.monotonic(), []
     print(f"seed {seed}")
     for name in runner.chosen(arguments.drills):
@@ -59,9 +61,9 @@ def _run(arguments: argparse.Namespace) -> int:
     table.close(outcomes, time.monotonic() - began)
     failed = [outcome for outcome in outcomes if not outcome.ok]
     for outcome in failed:
-        short = " --short" if arguments.short else ""
+        option = "" if scale == "full" else f" --{scale}"
         number = runner.number_of(outcome.name)
-        print(f"To repeat: python -m drills{short} --seed {seed} {number}")
+        print(f"To repeat: python -m drills{option} --seed {seed} {number}")
     return 1 if failed else 0
 
 

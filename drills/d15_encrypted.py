@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 from drills import talk
 from drills.certified import Operator
 from drills.drill import DrillError, Row, Rows, Run
+from drills.ear import Ear
 from drills.field import Field
 from drills.host import FieldHost
 from drills.plan import CONTAINER_PORT, PORT, PUBLISHED
@@ -30,7 +31,7 @@ from neti.ruleset.objects import FAMILY_TABLE
 from neti_lab import namespaces, wireguard
 from neti_lab.marks import TCP_ASKED
 from neti_lab.processes import Process
-from neti_lab.sniffer import TUNNEL, Sniffer
+from neti_lab.sniffer import Sniffer
 from neti_lab.topology import TUNNEL_PORT
 
 TITLE = "encryption required between two sites: nobody reads a word, whatever is killed"
@@ -79,23 +80,6 @@ class Way:
 
     def works(self) -> bool:
         return talk.reaches(self.caller, self.to, self.port)
-
-
-class Ear:
-    """The sniffer, asked for what must never be."""
-
-    def __init__(self, sniffer: Sniffer) -> None:
-        self.sniffer = sniffer
-
-    def row(self, what: str) -> Row:
-        """No word since the last look, though something went by."""
-        seen = self.sniffer.look()
-        figure = f"{seen.marked} packets with a word in them"
-        encrypted = seen.between_sites(TUNNEL).packets
-        figure += f", {encrypted:,} encrypted ones"
-        if seen.dropped:
-            figure += f"; {seen.dropped} NOT LOOKED AT"
-        return Row(f"{what}: the sniffer reads", figure, not seen.marked and not seen.dropped)
 
 
 class Street:

@@ -14,7 +14,7 @@ from neti.errors import NetiError
 
 T = TypeVar("T")
 PREFIX: Final = "neti-drill-"  # of namespaces and folders; behind it the process id
-Scale = Literal["full", "short"]
+Scale = Literal["full", "short", "long"]
 
 
 class DrillError(NetiError):
@@ -51,9 +51,11 @@ class Run:
         self.stack = ExitStack()
         self.compared = Compared()
 
-    def of(self, *, full: T, short: T) -> T:
-        """The measure of something in this run's scale."""
-        return full if self.scale == "full" else short
+    def of(self, *, full: T, short: T, long: T | None = None) -> T:
+        """The measure of something in this run's scale; ``full`` where it has no longer one."""
+        if self.scale == "short":
+            return short
+        return long if self.scale == "long" and long is not None else full
 
     def chance(self, about: str) -> random.Random:
         """Chance that is the same in every run with this seed, whatever else is drawn."""

@@ -5,15 +5,14 @@ touch the machine's own network, or end a process that it did not start.
 """
 
 import contextlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
 
 from tests.support.agent_process import AgentProcess
 
-from drills import certified, echo, leftovers, others, plan, probe, talk
+from drills import certified, leftovers, others, plan, talk, traffic
 from drills.drill import Run
 from drills.host import FieldHost
 from drills.plan import HostPlan
@@ -22,7 +21,6 @@ from neti import config
 from neti.errors import NetiError
 from neti.registry import Registry, opening
 from neti_lab import namespaces
-from neti_lab.traffic import ProbeProcess
 from neti_lab.zookeeper import Peer, ServerTLS, ZooKeeperServer
 
 T = TypeVar("T")
@@ -196,27 +194,10 @@ class Field:
     def serve(self, *namespaces_: str, port: int = plan.PORT) -> None:
         """An echo server in each of these namespaces, until the field is left."""
         for namespace in namespaces_:
-            words = [sys.executable, str(Path(echo.__file__)), str(port)]
-            server = ProbeProcess(namespace, words, node=namespace)
-            self._stack.enter_context(server)
-            server.wait_until_ready()
+            self._stack.enter_context(traffic.serving(namespace, port))
 
-    @contextlib.contextmanager
-    def probing(
-        self,
-        namespace: str,
-        address: object,
-        *,
-        port: int = plan.PORT,
-        every: float = 0.01,
-        mark: str = "",
-    ) -> Iterator[ProbeProcess]:
-        """Continuous traffic from the namespace to the address; see ``drills.probe``."""
-        words = [sys.executable, str(Path(probe.__file__)), str(address), str(port), str(every)]
-        words.append(mark)
-        with ProbeProcess(namespace, words, node=namespace) as running:
-            running.wait_until_ready()
-            yield running
+    # Continuous traffic; see there.
+    probing = staticmethod(traffic.probing)
 
     def inside(self, namespace: str, function: Callable[[], T]) -> T:
         return namespaces.call_inside(namespace, function)

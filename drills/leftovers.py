@@ -13,14 +13,21 @@ from pathlib import Path
 from typing import Final
 
 from drills.drill import PREFIX
-from neti_lab import namespaces, processes
+from neti_lab import lifecycle, namespaces, processes
+from neti_lab.state import LABS, LabState
 
+_LAB: Final = "drill"  # and behind it the process id; a lab's name has no "-"
 _numbers: Final = itertools.count(1)
 
 
 def new_prefix() -> str:
     """For the namespaces of one field: no other has it."""
     return f"{PREFIX}{os.getpid()}-{next(_numbers)}-"
+
+
+def lab() -> LabState:
+    """Of the one lab that this process may have for a drill."""
+    return LabState(f"{_LAB}{os.getpid()}")
 
 
 def end(names: Iterable[str]) -> None:
@@ -33,12 +40,16 @@ def end(names: Iterable[str]) -> None:
 
 
 def clear() -> None:
-    """What runs that were killed have left behind: namespaces, what runs in them, folders."""
+    """What runs that were killed have left behind: namespaces, what runs in them, folders, labs."""
     end(name for name in namespaces.existing(PREFIX) if not _alive(name))
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         if not _alive(folder.name):
             _unmount(folder)
             shutil.rmtree(folder, ignore_errors=True)
+    for folder in LABS.glob(f"{_LAB}*"):
+        number = folder.name.removeprefix(_LAB)
+        if number.isdigit() and processes.find(int(number)) is None:
+            lifecycle.take_down(LabState(folder.name))
 
 
 def _unmount(folder: Path) -> None:

@@ -1,4 +1,7 @@
-"""Continuous traffic to an echo server, counted: ``python probe.py ADDRESS PORT EVERY [MARK]``.
+"""Continuous traffic to an echo server, counted.
+
+``python probe.py ADDRESS PORT EVERY [MARK [TCP_SECONDS UDP_SECONDS]]``, the last two being how long
+an answer may take.
 
 Four kinds at once: new connections, one long TCP stream, one TCP connection that idles and is used
 a single time at the very end, and UDP. All that is sent begins with MARK. Standard library only, in
@@ -31,6 +34,9 @@ class Tally:
     sent_again: int = 0  # TCP segments that the kernel had to repeat
     longest_ms: float = 0.0  # the slowest answer
     errors: list[tuple[float, str]] = field(default_factory=list)
+    # From the first attempt without an answer to the next answer; the last may have had none.
+    away: list[tuple[float, float]] = field(default_factory=list)
+    _since: float | None = None
 
     def count(self, attempt: Callable[[], int]) -> None:
         """One attempt; it returns how many segments were sent again."""
@@ -40,10 +46,18 @@ class Tally:
             self.sent_again += attempt()
         except OSError as error:
             self.lost += 1
+            self._since = began if self._since is None else self._since
             if len(self.errors) < _ERRORS_KEPT:
                 self.errors.append((began, f"{type(error).__name__}: {error}"))
         else:
             self.longest_ms = max(self.longest_ms, (time.monotonic() - began) * 1000)
+            self.settle()
+
+    def settle(self) -> None:
+        """What was away is so until now."""
+        if self._since is not None:
+            self.away.append((self._since, time.monotonic()))
+            self._since = None
 
 
 def sent_again(connection: socket.socket) -> int:
@@ -51,8 +65,8 @@ def sent_again(connection: socket.socket) -> int:
     return int(struct.unpack_from("=I", raw, _TOTAL_RETRANS)[0])
 
 
-def dial(address: str, port: int) -> socket.socket:
-    connection = socket.create_connection((address, port), SECONDS)
+def dial(address: str, port: int, seconds: float = SECONDS) -> socket.socket:
+    connection = socket.create_connection((address, port), seconds)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
@@ -84,12 +98,14 @@ def ask_udp(sock: socket.socket, number: int, mark: bytes = b"") -> int:
 class Probes:
     """Connected when it has been made: that the first request works is no finding."""
 
-    def __init__(self, address: str, port: int, mark: bytes) -> None:
-        self._target, self._mark = (address, port), mark
-        self.stream, self.idle = dial(address, port), dial(address, port)
+    def __init__(
+        self, address: str, port: int, mark: bytes, tcp: float = SECONDS, udp: float = SECONDS
+    ) -> None:
+        self._target, self._mark, self._tcp = (address, port), mark, tcp
+        self.stream, self.idle = dial(address, port, tcp), dial(address, port, tcp)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.udp = socket.socket(family, socket.SOCK_DGRAM)
-        self.udp.settimeout(SECONDS)
+        self.udp.settimeout(udp)
         self.udp.connect(self._target)
         for connection in (self.stream, self.idle):
             ask(connection, 0, mark)
@@ -97,7 +113,7 @@ class Probes:
         self.tallies = {kind: Tally() for kind in ("new", "stream", "idle", "udp")}
 
     def connect(self, number: int) -> int:
-        with dial(*self._target) as connection:
+        with dial(*self._target, self._tcp) as connection:
             ask(connection, number, self._mark)
             return sent_again(connection)
 
@@ -116,6 +132,8 @@ class Probes:
         for thread in threads:
             thread.join()
         self.tallies["idle"].count(lambda: ask(self.idle, 1, self._mark))
+        for tally in self.tallies.values():
+            tally.settle()
         for kind, connection in (("stream", self.stream), ("idle", self.idle)):
             self.tallies[kind].sent_again += sent_again(connection)
 
@@ -134,7 +152,7 @@ def _repeat(
 def main() -> None:
     address, port, every = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     mark = sys.argv[4] if len(sys.argv) > 4 else ""
-    probes = Probes(address, port, mark.encode())
+    probes = Probes(address, port, mark.encode(), *map(float, sys.argv[5:7]))
     ended = threading.Event()
     runner = threading.Thread(target=probes.run, args=(every, ended))
     runner.start()

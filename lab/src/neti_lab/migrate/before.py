@@ -10,17 +10,16 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
-from neti_lab import LabError, agents, certificates, ensemble, groups, namespaces
+from neti_lab import LabError, certificates, ensemble, groups, namespaces
 from neti_lab.migrate.company import PORTS, task_of
 from neti_lab.migrate.journey import TRIAL_SECONDS, Journey
-from neti_lab.pairs import Pair, complaint, matrix
+from neti_lab.migrate.looking import all_reached, doors, refused, served
+from neti_lab.pairs import matrix
 from neti_lab.shop import WEB
 from neti_lab.topology import (
     GATEWAY_PORTS,
-    REGISTRY_PORT,
     STRANGER_ADDRESS,
     TUNNEL_PORT,
-    WEB_PORT,
     LabHost,
 )
 
@@ -32,8 +31,6 @@ CLOUD: Final = (
 )
 _USERS_RATE: Final = 40
 _CLIENTS_RATE: Final = 20
-_SSH: Final = 22
-_VERIFY: Final = 7077
 # With troubles about, a trial of a few seconds is often not confirmed, and begun again.
 _ENFORCE_SECONDS: Final = 240.0
 
@@ -268,64 +265,6 @@ def _enforced(journey: Journey, tier: list[LabHost]) -> None:
                 journey.neti(host, "enforce", "--no-follow")
                 asked = now
             time.sleep(0.2)
-
-
-# --- looking ---
-
-
-def served(journey: Journey) -> int:
-    return int(journey.company.statistics("users").get("requests", 0))
-
-
-def doors(journey: Journey, *sites: str) -> list[str]:
-    """Where a stranger must not get in: all ports of these sites that anybody listens on, but the
-    web's."""
-    found = []
-    for name in sites:
-        site = journey.play.plan.site(name)
-        ports = (*(port for task, port in PORTS.items() if task != "web"), WEB_PORT, _SSH, _VERIFY)
-        found += [f"{host.public}:{port}" for host in site.hosts if host.public for port in ports]
-        for keeper in site.keepers:
-            address, port = site.door(keeper, REGISTRY_PORT)
-            found.append(f"{address}:{port}")
-    return found
-
-
-def refused(journey: Journey, host: LabHost) -> int:
-    """Packets that the host's kernel judged as let in by no rule."""
-    line = namespaces.command_inside(
-        journey.play.plan.namespace(host.name),
-        ["nft", "-j", "list", "counter", "inet", "neti", "judged"],
-    )
-    document = json.loads(agents.checked(line))
-    return int(document["nftables"][1]["counter"]["packets"])
-
-
-def all_reached(journey: Journey) -> list[Pair]:
-    """All pairs, each of them seen since this call to reach the other the right way.
-
-    Not all of them in one pass: somebody's agent may be just being restarted in every pass.
-    """
-    hosts = journey.play.hosts
-    found: dict[LabHost, dict[LabHost, Pair]] = {host: {} for host in hosts}
-
-    def short(source: LabHost) -> list[Pair]:
-        return [pair for pair in found[source].values() if not pair.right_way]
-
-    def reached() -> bool:
-        asked = [host for host in hosts if not found[host] or short(host)]
-        for pair in journey.play.verify(asked):
-            before = found[pair.source].get(pair.target)
-            if before is None or not before.right_way:
-                found[pair.source][pair.target] = pair
-        return not any(short(host) for host in hosts)
-
-    try:
-        journey.until(reached, "not every host reaches every other")
-    except LabError as error:
-        complaints = [complaint(pair) for host in hosts for pair in short(host)]
-        raise LabError("\n  ".join([str(error), *complaints])) from None
-    return [pair for pairs in found.values() for pair in pairs.values()]
 
 
 def _backs(journey: Journey, site: str) -> tuple[LabHost, LabHost]:

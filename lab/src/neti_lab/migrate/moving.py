@@ -4,8 +4,8 @@ import time
 from typing import Final
 
 from neti_lab import agents, ensemble, groups
-from neti_lab.migrate.before import all_reached, doors
 from neti_lab.migrate.journey import Journey
+from neti_lab.migrate.looking import all_reached, doors
 from neti_lab.shop import WEB
 from neti_lab.topology import LabHost
 
