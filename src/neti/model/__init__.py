@@ -27,11 +27,17 @@ class Encrypt(enum.Enum):
         return self is not Encrypt.OFF
 
     def stricter(self, other: "Encrypt") -> "Encrypt":
-        return self if self is other else max(self, other, key=tuple(Encrypt).index)
+        # Without asking the class for its order: whoever starts asks some times for each member.
+        for word in (Encrypt.REQUIRE, Encrypt.PREFER):
+            if self is word or other is word:
+                return word
+        return Encrypt.OFF
 
 
 class Road(enum.Enum):
     """By which road this host reaches a member, and lets it in."""
+
+    __hash__ = object.__hash__  # an enum's own is in Python, and each member's road is looked up
 
     PLAIN = "plain"  # in the clear: nobody asks for more, or it has no key and that is allowed
     TRYING = "trying"  # in the clear until the first handshake; let in by both roads

@@ -54,4 +54,5 @@ class HeldPeers:
 
 
 def overlay_of(peer: Peer) -> IPv4Address:
-    return IPv4Address(next(iter(peer.allowed)).network_address)
+    # By number: of an address the constructor makes a text first, and reads that.
+    return IPv4Address(int(next(iter(peer.allowed)).network_address))

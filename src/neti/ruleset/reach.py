@@ -49,9 +49,9 @@ def elements_of(
     if member.id == host.id:
         return  # see own_elements: what the registry says of this host changes nothing here
     if road in _WITH_PEER:
-        yield Element("tunnel_peers", str(member.overlay))
+        yield Element("tunnel_peers", dotted(member.overlay))
     if road in _THROUGH:
-        yield Element("tunneled", str(member.overlay))
+        yield Element("tunneled", dotted(member.overlay))
     yield from _never_in_the_clear(member, host=host, sites=sites)
     if road in _NOT_IN_THE_CLEAR:
         return

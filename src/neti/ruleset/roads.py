@@ -92,7 +92,9 @@ def peer_of(
     """``port``: WireGuard's, the same on all hosts. ``tried``: it has not answered, and is sent
     something until it does; otherwise nothing is sent to it but what somebody sends. ``gateways``:
     where it is, if the way to its site may lead through them."""
-    allowed, keepalive = frozenset({IPv4Network(member.overlay)}), KEEPALIVE if tried else 0
+    # By number: of an address the constructor makes a text first, and reads that.
+    allowed = frozenset({IPv4Network((int(member.overlay), 32))})
+    keepalive = KEEPALIVE if tried else 0
     if gateways is not None and by_gateways(sites.get(host.site), sites.get(member.site)):
         # By what it learned otherwise it would follow whichever gateway was heard last.
         return Peer(key, allowed, gateways.endpoint(member), keepalive, fixed=True)
