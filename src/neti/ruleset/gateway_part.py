@@ -46,6 +46,7 @@ class GatewayPart:
         self._wanted: frozenset[Element] = frozenset()
         self._changed: set[str] = set()
         self._mine: tuple[object, ...] = ()  # what the way to everybody depends on
+        self._own_gateway: str | None = None
         # By id where this host sends to each gateway that it may need; and those of them that it
         # does send to, or would if they were alive.
         self.sent_to: tuple[Mapping[str, IPv4Address], frozenset[str]] = {}, frozenset()
@@ -104,6 +105,8 @@ class GatewayPart:
         before, self._passage = self._passage, self._passed(members, self._own)
         if self._passage is not None and known:
             self._maps = _kept(self._maps, self._passage.at_host(self._host))
+        mine = self._gateway_of(self._own)
+        self._own_gateway = mine.id if mine is not None else None
         self.sent_to = self._sent_to()
         wanted = frozenset(self._elements())
         gone, new = set(self._wanted - wanted), set(wanted - self._wanted)
@@ -207,8 +210,9 @@ class GatewayPart:
         chosen by the first, which may believe in others than this host does."""
         if self.way(member) is not Way.GATEWAY:
             return ()
-        found = (self._gateway_of(one) for one in (self._own, member))
-        return tuple(one.id for one in found if one is not None)
+        its = self._gateway_of(member)
+        found = (self._own_gateway, its.id if its is not None else None)
+        return tuple(one for one in found if one is not None)
 
     def _gateway_of(self, one: Member | None) -> Gateway | None:
         """None: it has a public address of its own, or its site has no gateway."""
@@ -218,19 +222,19 @@ class GatewayPart:
 
     def own_gateway(self) -> str | None:
         """Of this host, if it is behind any."""
-        found = self._gateway_of(self._own)
-        return found.id if found is not None else None
+        return self._own_gateway
 
     def reached_at(self, member: Member) -> IPv4Address | None:
-        """Where packets to it go first, from site to site; None: nowhere."""
+        """Where packets to it go first, from site to site; None: nowhere. As the maps have it: of
+        a whole fleet it is asked often, and to choose a gateway takes as many hashes as there are.
+        """
         match self.way(member):
             case Way.DIRECT:
                 return member.public
-            case Way.GATEWAY:
-                mine, its = self._gateway_of(self._own), self._gateway_of(member)
-                if mine is not None:
-                    return mine.private
-                return its.public if its is not None else None
+            case Way.GATEWAY if self._maps.behind:
+                return self._maps.near
+            case Way.GATEWAY if self.ports is not None:
+                return self._maps.far.get(self.ports.port(member.overlay))
             case _:
                 return None
 

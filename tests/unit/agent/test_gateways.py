@@ -131,6 +131,22 @@ def test_a_host_behind_holds_one_gateway_and_a_gateway_holds_the_fleet(
     assert "gateway_relayed" in chains(gw)
 
 
+def test_each_host_says_where_it_sends_first_and_by_whom(boxes: dict[str, Box]) -> None:
+    def told(box: Box) -> dict[str, tuple[str | None, list[str]]]:
+        members = box.ask("members")["result"]
+        return {one["id"]: (one["reached_at"], one["gateways"]) for one in members}
+
+    a, gw2 = told(boxes["a"]), told(boxes["gw2"])
+    (near,) = boxes["a"].elements("gateway_near").values()
+    mine = {"10.0.0.1": "ec2-1", "10.0.0.2": "ec2-2"}[near]
+    assert a["vpc-11"] == (near, [mine, "vpc-1"])
+    assert a["vpc-21"] == (near, [mine])
+    assert a["ec2-1"] == ("10.0.0.1", [])
+    assert gw2["vpc-11"] == (str(boxes["far"].host.public), ["vpc-1"])
+    assert gw2["vpc-21"] == (str(boxes["open"].host.public), [])
+    assert gw2["ec2-11"] == ("10.0.0.11", [])
+
+
 def test_peers_are_at_one_address_each_by_its_port(boxes: dict[str, Box]) -> None:
     a, b, far, opened = (boxes[name] for name in ("a", "b", "far", "open"))
     for to in (b, far, opened):

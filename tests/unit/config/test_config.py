@@ -482,10 +482,34 @@ def test_gateways_are_used_only_with_keys_that_nobody_can_replace(
 
 def test_check_says_which_sites_are_reached_by_gateways(load_text: Load) -> None:
     settings = load_text(f"sites: {{ec2: {BY_GW}, vpc: {{}}}}\n")
-    (line,) = [line for line in describe(settings) if "gateways" in line]
+    (line,) = [line for line in describe(settings) if line.startswith("  gateways")]
     assert "ec2 by gw-1; UDP ports 16384-32767" in line
     assert summary(settings)["sites"]["ec2"]["gateways"] == ["gw-1"]
     assert not [line for line in describe(load_text("sites: {a: {}}\n")) if "gateways" in line]
+
+
+def test_check_says_by_which_way_each_pair_of_sites_reach_each_other(load_text: Load) -> None:
+    """Unless all do by public address."""
+    link = "{private: [10.9.0.0/16], reached_by: private}"
+    also = "{private: [10.8.0.0/16], reached_by: private, encrypt: off}"
+    text = f"sites: {{ec2: {BY_GW}, vpc: {{}}, dc: {link}, lab: {also}, far: {{}}}}\n"
+    said = describe(load_text(text))
+    (at,) = [n for n, line in enumerate(said) if line.startswith("  between")]
+    lines = [line[14:] for line in said[at : at + 10]]
+    gateways = "by public address, and by gateways where a host has none of its own"
+    assert lines == [
+        f"ec2 and vpc: {gateways}; encrypted or not at all",
+        "ec2 and dc: by private address, both ways; encrypt prefer",
+        "ec2 and lab: by private address, both ways; encrypt prefer",
+        f"ec2 and far: {gateways}; encrypted or not at all",
+        "vpc and dc: vpc to dc by private address, back by public address; in the clear",
+        "vpc and lab: vpc to lab by private address, back by public address; in the clear",
+        "vpc and far: by public address; in the clear",
+        "dc and lab: by private address, both ways; in the clear",
+        "dc and far: far to dc by private address, back by public address; in the clear",
+        "lab and far: far to lab by private address, back by public address; in the clear",
+    ]
+    assert "between" not in str(describe(load_text("sites: {a: {}, b: {}}\n")))
 
 
 @pytest.mark.parametrize(
