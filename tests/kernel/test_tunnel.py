@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
+from pathlib import Path
 
 import pytest
 from drills.flood import Flood
@@ -33,6 +34,7 @@ from tests.support.talking import (
 )
 from tests.support.tunnel_net import (
     CONTAINER,
+    PORT,
     PRIVATE,
     STRANGER,
     A,
@@ -256,6 +258,23 @@ def test_the_forged_source_would_arrive(sites: TwoSites) -> None:
     for name in (b.gateway, b.net.container):
         send_forged(b.net, name, datagram(A.overlay, PRIVATE, 7001, b"forged"))
     wait_until(lambda: len(echo.callers) == 2)
+
+
+def test_what_comes_to_wireguards_port_is_not_tracked_at_any_address(sites: TwoSites) -> None:
+    """Also at one that is not the private one. What comes to another port is."""
+    b, further = sites.b, "10.0.0.99"
+    ip(b.net.host, f"address add {further}/32 dev lo")
+    b.resync()
+    echo = Echo(b.net, b.net.host, 7001)
+    source = "10.0.0.1"
+    for to in (PRIVATE, further):
+        for port in (PORT, 7001):
+            send_forged(b.net, b.gateway, datagram(source, to, port, to.encode()))
+    wait_until(lambda: len(echo.callers) == 2)
+    held = b.inside(lambda: Path("/proc/thread-self/net/nf_conntrack").read_text())
+    asked = [line for line in held.splitlines() if f"src={source} " in line]
+    assert {line.split(" dst=")[1].split()[0] for line in asked} == {PRIVATE, further}
+    assert all(" dport=7001 " in line for line in asked)
 
 
 @pytest.mark.parametrize("to", [CONTAINER, "127.0.0.1", PRIVATE, "10.0.0.1", "172.17.0.1"])
