@@ -10,10 +10,10 @@ import click
 from neti.cli.common import config_option, json_option
 from neti.cli.output import print_json, say
 from neti.errors import ConfigError
-from neti.model import Encrypt, Reach, Site
+from neti.model import Encrypt
 from neti.model.gateways import PORTS
 from neti.model.settings import OpenPort, Settings, StaticIdentity
-from neti.ruleset.reach import by_gateways, by_link, encryption
+from neti.oneshot.site_roads import site_roads
 
 _PAIRS: Final = 10  # of sites that are named
 
@@ -121,7 +121,7 @@ def describe(settings: Settings, wireguard: str = "") -> list[str]:
         f"  overlay     {settings.overlay_subnet}, {len(settings.nat_overrides)} overrides",
         *_encryption(settings, wireguard),
         *_gateways(settings),
-        *_roads(settings),
+        *_under("between", _first(site_roads(settings))),
         f"  open        {', '.join(map(_port, settings.open_ports)) or 'no ports'}",
         f"  SSH from    {ssh}",
         f"  trusted     {', '.join(map(str, settings.trusted)) or 'nobody but members'}",
@@ -161,35 +161,6 @@ def _gateways(settings: Settings) -> list[str]:
         return []
     clear = "between such a site and another one that no link joins nothing goes in the clear"
     return [f"  gateways    {'; '.join(sites)}; UDP ports {PORTS}; {clear}"]
-
-
-def _roads(settings: Settings) -> list[str]:
-    """By which way each pair of sites reach each other, where not all do by public address."""
-    sites = settings.sites.values()
-    if all(site.reached_by is Reach.PUBLIC for site in sites):
-        return []
-    return _under("between", _first([_road(*pair) for pair in combinations(sites, 2)]))
-
-
-def _road(one: Site, other: Site) -> str:
-    there, back = by_link(one, other), by_link(other, one)
-    if by_gateways(one, other):
-        way = "by public address, and by gateways where a host has none of its own"
-    elif there and back:
-        way = "by private address, both ways"
-    elif there or back:
-        near, far = (one, other) if there else (other, one)
-        way = f"{near.name} to {far.name} by private address, back by public address"
-    else:
-        way = "by public address"
-    asked = encryption(one, other)
-    if by_gateways(one, other):
-        clear = "encrypted or not at all"
-    elif asked.encrypts:
-        clear = f"encrypt {asked.value}"
-    else:
-        clear = "in the clear"
-    return f"{one.name} and {other.name}: {way}; {clear}"
 
 
 def _pairs(settings: Settings) -> Iterator[str]:
