@@ -94,6 +94,9 @@ def test_a_gateway_that_no_longer_passes_on_is_left_though_all_else_there_works(
     for one in (B, EC2_1):
         wait(partial(none_left, hosts, one), 6 * PATIENCE)
         assert "vpc-1 does not answer, vpc-2 does not answer" in hosts.problem(one, "gateways_gone")
+        code, said = hosts[one].answered("check")
+        assert code == 2
+        assert "site vpc has no gateway that is known to work" in said
     Echo(*hosts.at(VPC_1), 7302)
     assert hosts.echoes_at(B, VPC_1, 7302)
     nft(hosts.net.names[broken.id], "delete table ip filter")

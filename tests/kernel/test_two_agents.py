@@ -113,11 +113,16 @@ class Machine:
 
     def said(self, *words: str) -> str:
         """By a command of this host's, which must succeed."""
+        code, said = self.answered(*words)
+        assert code == 0, said
+        return said
+
+    def answered(self, *words: str) -> tuple[int, str]:
+        """A command's exit code, and what it says; where it fails, on stderr as well."""
         entered = ["nsenter", "-t", str(self.inside.pid), "-m", "-n", "--", sys.executable]
         asked = [*entered, "-m", "neti", *words, "-c", str(self.config)]
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return done.returncode, done.stdout + (done.stderr if done.returncode else "")
 
     def ip(self, *words: str) -> str:
         done = subprocess.run(

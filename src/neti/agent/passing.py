@@ -60,7 +60,6 @@ class Passing:
             return
         self._of = gateways
         self._renew()
-        self.probing.follow()
         told = (gateways, gateways.version, core.members.known)
         if core.down.asked or told == self._told:
             return
@@ -85,6 +84,8 @@ class Passing:
             return
         started = core.now()
         members.pass_on()
+        self.probing.follow()
+        members.pass_on()  # again, if that tells who is alive
         self._rests_until = core.now() + (core.now() - started) * _REST
 
     def _wished(self) -> GatewayEnd | None:

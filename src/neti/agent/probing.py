@@ -14,6 +14,7 @@ from neti.agent.core import Core
 from neti.agent.probe_socket import WORD_BYTES
 from neti.errors import NetiError
 from neti.ruleset.gateway_probes import GatewayProbes
+from neti.ruleset.objects import KernelState
 from neti.words import some
 
 _NO_PORT: Final = (
@@ -29,6 +30,13 @@ class Probing:
         self._core = core
         self._probes = GatewayProbes(lambda: secrets.token_bytes(WORD_BYTES))
         self._followed: tuple[object, ...] = ()
+        self._held: frozenset[str] = frozenset()  # addresses that the kernel sent to at the start
+
+    def begin(self, kernel: KernelState) -> None:
+        """Where this host has been sending to. An agent before this one may have known better than
+        the registry: a gateway to which nothing is sent has to answer before anything is."""
+        maps = (kernel.elements.get("gateway_near", {}), kernel.elements.get("gateway_far", {}))
+        self._held = frozenset(to for one in maps for to in one.values())
 
     def follow(self) -> None:
         """This host sends to these gateways now, or to none any more."""
@@ -41,6 +49,11 @@ class Probing:
         self._followed = part, part.version, down
         places, used = part.sent_to if not down else ({}, ())
         self._probes.follow(places, used)
+        if places and self._held:
+            self._probes.presume_dead(
+                [one for one, to in places.items() if str(to) not in self._held]
+            )
+            self._held = frozenset()
         if not places:
             self._rest()
         elif "probe" not in core.timers.due:
@@ -65,6 +78,8 @@ class Probing:
             door.open(ports.probe)
         except NetiError as error:
             core.problems.set("gateway_probes", f"{error}, {_NO_PORT}")
+            self._probes.follow({}, ())  # what is believed cannot be put right any more
+            self._followed = ()
             core.soon("probe", _AGAIN)
             return
         core.problems.clear("gateway_probes")

@@ -38,9 +38,12 @@ class _Probed:
     missed: int = 0  # in a row
     heard: int = 0  # in a row
     dead: bool = False
+    presumed: bool = False  # dead, by somebody who was here before
 
     @property
     def in_doubt(self) -> bool:
+        if self.presumed:
+            return True
         return self.heard > 0 if self.dead else self.missed > 0
 
 
@@ -75,6 +78,13 @@ class GatewayProbes:
         for one, probed in self._probed.items():
             probed.used = one in used
 
+    def presume_dead(self, ids: Collection[str]) -> None:
+        """Of those that were not judged yet: until they answer as one that comes back."""
+        for one in self._probed.keys() & set(ids):
+            probed = self._probed[one]
+            if not (probed.heard or probed.missed):
+                probed.dead = probed.presumed = True
+
     def hear(self, word: bytes, source: IPv4Address) -> None:
         """Came back. An answer to nothing that is waited for changes nothing."""
         for probed in self._probed.values():
@@ -82,6 +92,7 @@ class GatewayProbes:
                 probed.missed = 0
                 probed.heard += 1
                 probed.dead = probed.dead and probed.heard < _IN_A_ROW
+                probed.presumed = probed.presumed and probed.dead
                 return
 
     def judge(self, now: float) -> None:
@@ -92,7 +103,8 @@ class GatewayProbes:
                 del probed.waits[word]
                 probed.heard = 0
                 probed.missed += 1
-            probed.dead = probed.dead or probed.missed >= _IN_A_ROW
+            if probed.missed >= _IN_A_ROW:
+                probed.dead, probed.presumed = True, False
 
     def questions(self, now: float) -> list[Question]:
         """Those that are due. Each counts as sent, until ``unsent``."""

@@ -244,3 +244,52 @@ def test_a_list_of_drained_gateways_that_cannot_be_read_changes_nothing(five: Fi
     five.run(0.5)
     assert five.near() == str(stays.host.private)
     assert "neti gateway drain" in five.boxes["a"].problems()["live_setting"]
+
+
+def test_a_restart_does_not_send_to_a_gateway_that_was_dead(five: Five) -> None:
+    """The registry says that it lives. It has to answer first."""
+    a, far = five.boxes["a"], five.boxes["far"]
+    dead, stays = five.using()
+    five.silence(dead)
+    five.run(4.5)
+    seen = []
+    for one in (a, far):
+        one.stop()
+        one.start()
+    for _ in range(60):
+        seen.append((five.near(), far.elements("gateway_far")[port(a)]))
+        five.run(0.1)
+    assert set(seen) == {(str(stays.host.private), str(stays.host.public))}
+    five.silence()
+    five.run(4.5)
+    assert five.near() == str(dead.host.private)
+    assert far.elements("gateway_far")[port(a)] == str(dead.host.public)
+
+
+def test_after_a_restart_the_others_are_alive_when_they_have_answered(five: Five) -> None:
+    a = five.boxes["a"]
+    used, other = five.using()
+    a.stop()
+    a.start()
+    five.run(2.5)
+    assert five.near() == str(used.host.private)
+    assert not [note for note in a.status()["notes"] if "ec2" in note and "cannot be used" in note]
+    five.silence(used)
+    five.run(4.5)
+    assert five.near() == str(other.host.private)
+
+
+def test_without_the_port_nobody_stays_dead_for_what_was_there_before(five: Five) -> None:
+    a, door = five.boxes["a"], five.doors["a"]
+    dead, stays = five.using()
+    five.silence(dead)
+    five.run(4.5)
+    a.stop()
+    door.refused = "UDP port 16384 cannot be used (Address already in use)"
+    a.start()
+    five.run(1)
+    assert "gateway_probes" in a.problems()
+    assert five.near() == str(dead.host.private)
+    door.refused = ""
+    five.run(36)
+    assert five.near() == str(stays.host.private)

@@ -158,3 +158,16 @@ def test_what_is_believed_of_a_gateway_stays_while_it_is_where_it_was() -> None:
     assert not road.probes.dead
     road.probes.follow({}, [])
     assert road.probes.due() is None
+
+
+def test_one_that_is_presumed_dead_is_asked_at_once_and_is_alive_within_two_seconds() -> None:
+    road = Road()
+    road.probes.presume_dead(["gw-2", "gw-3", "gw-9"])
+    assert road.probes.dead == {"gw-2", "gw-3"}
+    road.silent = {"gw-3"}
+    road.run(2)
+    assert road.probes.dead == {"gw-3"}
+    road.run(30)
+    assert road.count("gw-3") < 8
+    road.probes.presume_dead(["gw-1"])  # it has answered: this comes too late
+    assert road.probes.dead == {"gw-3"}
