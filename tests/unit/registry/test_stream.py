@@ -60,7 +60,7 @@ def test_a_setting_that_changes_before_the_list_is_read_behind_it() -> None:
     stream, client = Stream(LAYOUT), Client()
     stream.attach(client)
     stream.watch(told.append, hosts=False)
-    stream._cversion = 5  # an earlier connection's list
+    stream._list.cversion = 5  # an earlier connection's list
     stream.on_state(KeeperState.CONNECTED)
     stream.on_event(CHANGED, LAYOUT.release)
     assert LAYOUT.release not in [one.path for one in client.asked if isinstance(one, GetData)]
@@ -117,7 +117,7 @@ def test_where_no_thread_is_left_to_wait_in_the_list_is_read_at_once(
     stream, client = Stream(LAYOUT), Client()
     stream.attach(client)
     stream.watch(told.append, hosts=False)
-    stream._cversion = 5  # an earlier connection's list
+    stream._list.cversion = 5  # an earlier connection's list
     stream.on_state(KeeperState.CONNECTED)
     monkeypatch.setattr(threads, "begin", none_left)
     _answer(client)

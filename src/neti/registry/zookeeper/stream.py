@@ -1,11 +1,8 @@
 """From ZooKeeper's events to the registry's: first a snapshot, then each change, nothing missed.
 
 All of it runs in the connection thread, so that there is one order. After a reconnect, a watch does
-not report what happened meanwhile. But the ``cversion`` of a parent grows by one with every child
-that is made or deleted. So we count the events, and read the whole list again only if the count is
-wrong, if the last change was another one than we saw, or if the list is short anyway. The count
-alone proves little: an older copy of the registry, in which as many hosts register again as had
-registered since, comes to the same count with other names.
+not report what happened meanwhile. The whole list is read again only if it is another one
+(``told_list``), or if it is short anyway.
 
 Must never do: read the whole list because time has passed, or block.
 """
@@ -23,7 +20,7 @@ from kazoo.exceptions import (
     UnimplementedError,
 )
 from kazoo.protocol.serialization import Create, Exists, GetData, Sync
-from kazoo.protocol.states import KeeperState, ZnodeStat
+from kazoo.protocol.states import KeeperState
 from kazoo.security import OPEN_ACL_UNSAFE
 
 from neti import threads
@@ -33,7 +30,6 @@ from neti.registry import (
     Event,
     Fresh,
     HostChanged,
-    Origin,
     Question,
     Session,
     SessionEnded,
@@ -61,6 +57,7 @@ from neti.registry.zookeeper.requests import (
     ListNames,
     Stat,
 )
+from neti.registry.zookeeper.told_list import ToldList
 
 # After a gap, readers spread out: 16,000 agents that read 1 MiB each, over 40 s.
 _JITTER_SECONDS_PER_NAME: Final = 1 / 400
@@ -70,7 +67,6 @@ _LOOK_AGAIN: Final = (10.0, 20.0)
 # A list of so many names is read after every gap: it is 32 KiB, and nobody has to wait for it.
 _SHORT: Final = 512
 NOT_YET: Final = "ZooKeeper has not answered yet"
-_NO_TREE: Final = -1  # a czxid that no node has
 
 
 class Client(Protocol):
@@ -105,16 +101,8 @@ class Stream:
         self._fresh = False
         self._taken = False  # another process uses this session
         self._told_reason: str | None = None
-        # What the sink knows; None before the first snapshot.
-        self._cversion: int | None = None
-        self._czxid = 0
-        # Between these two, the former excluded, is the step that last changed the list. The latter
-        # is None until an answer has come after the event.
-        self._changed_after = 0
-        self._changed_by: int | None = 0
+        self._list = ToldList()
         self._fleet: str | None = None  # None: not read on this connection yet
-        self._listed_fleet = ""
-        self._members = 0
         self._created_parents = False
         self._told: dict[SettingName, bytes | None] = {}
         self._settings_due: set[SettingName] = set()
@@ -152,7 +140,7 @@ class Stream:
     def on_relist(self, answer: Any) -> None:
         """In the connection thread, after ``relist``. If the connection was lost meanwhile, the
         next one reads the list."""
-        self._czxid = _NO_TREE
+        self._list.doubt()
         self._told.clear()
         if self._connected and self._watching:
             self._epoch += 1
@@ -164,7 +152,7 @@ class Stream:
             self._resync()
             return
         self._epoch += 1
-        self._note_change()
+        self._list.answered(self._seen)
         was_connected, self._connected = self._connected, False
         self._watching = False
         self._questions.forget()
@@ -234,22 +222,13 @@ class Stream:
             self._refused(f"ZooKeeper does not show {self._layout.ip_map}: {answer!r}")
         elif answer is None:
             self._make_parents()
-        elif self._cversion is None or (self._members <= _SHORT and not self._fresh):
+        elif self._list.cversion is None or (self._list.members <= _SHORT and not self._fresh):
             self._read_list()
-        elif self._is_as_told(answer):
+        elif self._list.is_still(answer, self._fleet):
             self._read_settings()
         else:
             self._go_stale("changes may have been missed: reading all names again")
             self._read_list_later()
-
-    def _is_as_told(self, parent: ZnodeStat) -> bool:
-        """Whether the list is what the sink knows."""
-        if (parent.czxid, self._fleet) != (self._czxid, self._listed_fleet):
-            return False
-        if _unsigned(parent.cversion) != self._cversion:
-            return False
-        by = self._changed_by
-        return by is not None and self._changed_after < parent.pzxid <= by
 
     def _make_parents(self) -> None:
         """Lay out the tree. If that is not allowed, wait until an operator has done it."""
@@ -272,7 +251,9 @@ class Stream:
 
     def _read_list_later(self) -> None:
         # Capped, so that a member that fills the list with junk cannot keep others from reading it.
-        seconds = random.uniform(0, min(self._members * _JITTER_SECONDS_PER_NAME, _LONGEST_JITTER))
+        seconds = random.uniform(
+            0, min(self._list.members * _JITTER_SECONDS_PER_NAME, _LONGEST_JITTER)
+        )
         if not self._later(seconds, self._read_list):
             self._read_list()  # nothing else would, on this connection
 
@@ -315,11 +296,8 @@ class Stream:
         names: list[str]
         stat: Stat
         names, stat = answer
-        self._cversion, self._czxid = _unsigned(stat.cversion), stat.czxid
-        self._changed_after, self._changed_by = stat.pzxid - 1, stat.pzxid
-        self._members = len(names)
-        self._listed_fleet = self._fleet or ""
-        self._tell(Snapshot(frozenset(names), Origin(self._listed_fleet, self._cversion)))
+        origin = self._list.read(len(names), stat, self._fleet or "")
+        self._tell(Snapshot(frozenset(names), origin))
         self._read_settings()
 
     def _read_settings(self) -> None:
@@ -352,7 +330,7 @@ class Stream:
             self._on_child(kind, path.removeprefix(self._children))
         elif path.startswith(self._records):
             # Before the first list nothing is known of anybody; each record is read after it.
-            if self._cversion is not None:
+            if self._list.cversion is not None:
                 self._tell(HostChanged(bounded_name(path.removeprefix(self._records))))
         elif path in self._settings:
             # Not before the list, after which all settings are read: which hosts are gone means
@@ -366,17 +344,11 @@ class Stream:
             self._look_at_parent()
 
     def _on_child(self, kind: int, name: str) -> None:
-        if "/" in name or self._cversion is None or kind not in (CREATED, DELETED):
-            return  # before the first list, everything is in the list
-        self._cversion = _unsigned(self._cversion + 1)
-        if self._client is not None:
-            self._changed_after, self._changed_by = self._client.seen, None
-        if kind == CREATED:
-            self._members += 1
-            self._tell(Appeared(bounded_name(name)))
-        else:
-            self._members -= 1
-            self._tell(Vanished(bounded_name(name)))
+        if "/" in name or kind not in (CREATED, DELETED):
+            return
+        event = Appeared if kind == CREATED else Vanished
+        if self._list.changed(1 if kind == CREATED else -1, self._seen):
+            self._tell(event(bounded_name(name)))
 
     # --- within ---
 
@@ -393,16 +365,15 @@ class Stream:
 
     def _send(self, request: Any, then: Callable[[Any], None]) -> None:
         def on_answer(answer: Any) -> None:
-            self._note_change()
+            self._list.answered(self._seen)
             then(answer)
 
         if self._client is not None:
             self._client.submit(request, on_answer)
 
-    def _note_change(self) -> None:
-        """The server's newest step is the last change that we saw, or came after it."""
-        if self._changed_by is None and self._client is not None:
-            self._changed_by = self._client.seen
+    @property
+    def _seen(self) -> int:
+        return self._client.seen if self._client is not None else 0
 
     def _tell(self, event: Event) -> None:
         if self._sink is not None:
@@ -410,8 +381,3 @@ class Stream:
 
     def _ignore(self, answer: Any) -> None:
         return
-
-
-def _unsigned(number: int) -> int:
-    """cversion is a signed 32-bit number that wraps."""
-    return number & 0xFFFFFFFF
