@@ -79,6 +79,37 @@ def test_a_dead_gateway_is_left_before_its_session_ends_and_nothing_is_lost_when
     assert stream.lost() == (0, 0)
 
 
+def passed(hosts: Hosts, gateway: Member) -> str:
+    """What its metrics say that it passed on for others."""
+    lines = hosts[gateway].said("metrics").splitlines()
+    return "; ".join(line for line in lines if line.startswith("neti_gateway_packets_total"))
+
+
+def test_a_drained_gateway_stands_still_and_can_be_stopped_without_a_loss(hosts: Hosts) -> None:
+    """As its operator goes about it."""
+    drained = of_b(hosts)
+    name = hosts.net.names[drained.id]
+    stream = Numbered(hosts.at(A), hosts.at(B), hosts[B].overlay, 7101)
+    assert f"{drained.id} is drained" in hosts[A].said("gateway", "drain", drained.id)
+
+    def stands_still() -> bool:
+        before, back = passed(hosts, drained), len(stream.back)
+        wait(lambda: len(stream.back) > back + 20)
+        return "outward" in before and passed(hosts, drained) == before
+
+    wait(stands_still, 6 * PATIENCE)
+    assert of_b(hosts) is not drained
+    ip(name, "link set eth0 down")
+    back = len(stream.back)
+    wait(lambda: len(stream.back) > back + 50)
+    ip(name, "link set eth0 up", "route add default via 10.0.0.1")
+    hosts[A].neti("gateway", "undrain", drained.id)
+    for one in (B, EC2_1):
+        wait(partial(works, hosts, one, drained), 6 * PATIENCE)
+    wait(lambda: of_b(hosts) is drained, 6 * PATIENCE)
+    assert stream.lost() == (0, 0)
+
+
 def test_a_gateway_that_no_longer_passes_on_is_left_though_all_else_there_works(
     hosts: Hosts,
 ) -> None:
