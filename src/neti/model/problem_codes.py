@@ -177,8 +177,8 @@ _KINDS: Final = (
     _warning(
         "encryption_silent",
         "Members that must be reached by the encrypted road do not answer there. It takes 20 to "
-        "30 s with packets to them (a minute more among thousands of members), or four minutes "
-        "where their own attempts still arrive here; who is sent nothing is not missed",
+        "30 s with packets to them (a minute more among thousands of members), or up to four "
+        "minutes where what they send still arrives here; who is sent nothing is not missed",
         "`neti verify ID`. Open `tunnel_port` (UDP) between the two sites, on security groups "
         "too; `neti fleet` says whether all hosts have the same one; then look at that host's "
         "`neti status`. Where the port is open and one of the two clocks was ahead and is right "

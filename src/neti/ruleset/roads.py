@@ -36,6 +36,9 @@ THREE_ATTEMPTS: Final = 15
 UNANSWERED: Final = 20
 # What may go unanswered: an empty packet after what was received, and one after a handshake.
 _TWO_EMPTY: Final = 2 * 32
+# One, two or three attempts of the other end to shake hands, and nothing else: what is in a session
+# has a multiple of 16 bytes. Whoever only attempts does not hear this host.
+_ATTEMPTS: Final = frozenset({148, 2 * 148, 3 * 148})
 # IPv6's header, UDP's and WireGuard's: less for IPv4, but a road may change.
 _OVERHEAD: Final = 80
 
@@ -142,7 +145,9 @@ class Heard:
         if doubted is None and over and state.sent > self.sent:
             doubted = now
         known = replace(self, sent=state.sent, doubted=doubted)
-        if state.received != self.received:
+        if state.received - self.received in _ATTEMPTS:
+            known = replace(known, received=state.received)
+        elif state.received != self.received:
             return replace(known, received=state.received, sent_by_then=state.sent, asked=None)
         if self.asked is None and state.sent - self.sent_by_then > _TWO_EMPTY:
             return replace(known, asked=now)

@@ -203,6 +203,24 @@ def test_who_is_sent_something_and_says_nothing_is_reached_in_the_clear_soon(the
     assert road(first, second) is Road.PREFERRED
 
 
+def test_attempts_of_who_does_not_hear_this_host_are_no_answer(there: World) -> None:
+    """What this host sends is lost; what the other end sends arrives. What is in a session counts,
+    and so does more than can be told from it."""
+    first, second = pair(there)
+    shake(there, first, second)
+    to = key(second)
+    for _ in range(8):
+        carry(first, to, 4, there, sent=96)
+        carry(first, to, 1, there, sent=96, received=148)
+    assert road(first, second) is Road.TRYING
+    carry(first, to, 10, there, sent=96, received=32)
+    assert road(first, second) is Road.PREFERRED
+    for _ in range(8):
+        carry(first, to, 4, there, sent=96)
+        carry(first, to, 1, there, sent=96, received=148 + 32)
+    assert road(first, second) is Road.PREFERRED
+
+
 def test_a_member_that_comes_anew_between_two_looks_keeps_its_road(there: World) -> None:
     """What was sent just before the last look has been answered since, as the next one will see."""
     first, second = pair(there)
