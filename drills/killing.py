@@ -105,6 +105,7 @@ def at_random(run: Run, kills: int, stop: Event) -> tuple[list[str], str]:
 def _settled_by_release(host: FieldHost, registry: Registry) -> list[str]:
     """So many left within minutes that the guard holds the last of them: the operator looks, and
     lets them go."""
+    wait_for(lambda: bool(host.status()), "the agent does not answer")
     found: list[str] = []
     for _ in range(_RELEASES):
         found = wait_until_settled(host, registry, seconds=8)

@@ -39,7 +39,7 @@ def faults(host: FieldHost, registry: Registry) -> list[str]:
     return [*found, *_disk(host, told)]
 
 
-def wait_until_settled(host: FieldHost, registry: Registry, *, seconds: float = 20.0) -> list[str]:
+def wait_until_settled(host: FieldHost, registry: Registry, *, seconds: float = 60.0) -> list[str]:
     """Empty as soon as the host is settled; what was wrong at the end when it never is."""
     deadline = time.monotonic() + seconds
     while found := _faults(host, registry):

@@ -10,7 +10,7 @@ from neti.errors import DataplaneError, RegistryUnavailable
 
 
 def wait_for(
-    condition: Callable[[], bool], what: str, *, seconds: float = 30.0, every: float = 0.02
+    condition: Callable[[], bool], what: str, *, seconds: float = 60.0, every: float = 0.02
 ) -> float:
     """Seconds until it holds; DrillError when that takes too long. An agent or registry that does
     not answer yet is waited for too."""

@@ -53,7 +53,7 @@ def neti_lab(lab_command: Callable[..., list[str]]) -> Neti:
     """Runs ``neti lab COMMAND --name LAB ARGUMENTS`` as a user would."""
 
     def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run_in_front(lab_command(command, *arguments), 150)
+        return run_in_front(lab_command(command, *arguments), 600)
 
     return run
 

@@ -23,7 +23,7 @@ from neti_lab.shop.figures import Phase, Traced, by_phase, merge, nearest_rank, 
 from neti_lab.shop.ledger import HANDED_OVER, Ledger
 from neti_lab.shop.program import ConfigurationFile
 
-_PATIENCE = 15.0  # for a slow machine; nothing here waits this long when it works
+_PATIENCE = 60.0  # for a slow machine; nothing here waits this long when it works
 _RATE = 100
 
 

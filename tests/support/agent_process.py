@@ -19,6 +19,7 @@ from neti.errors import NetiError
 from neti_lab import namespaces
 
 _IDLE_SECONDS: Final = 0.005  # of CPU in a second
+_PATIENCE: Final = 60.0  # seconds, for a busy machine: nothing waits this long when it works
 
 
 def cpu_seconds(pid: int) -> float:
@@ -97,12 +98,12 @@ class AgentProcess:
             self._process.wait()
 
     def end(self) -> None:
-        """As the unit stops it: SIGTERM, and by force after five seconds."""
+        """As the unit stops it: by SIGTERM, and by force if it hangs."""
         if self._process is None:
             return
         self._process.terminate()
         self._process.send_signal(signal.SIGCONT)
-        self.wait(5)
+        self.wait(_PATIENCE)
 
     def wait(self, seconds: float) -> None:
         """Until it has ended; by force when that takes longer."""
@@ -115,7 +116,7 @@ class AgentProcess:
 
     def leave(self) -> None:
         """As ``neti leave``: deregister and stop, so that the next one finds no earlier self."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + _PATIENCE
         while True:
             try:
                 self.ask("leave")
@@ -125,7 +126,7 @@ class AgentProcess:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
-        self.wait(10)
+        self.wait(_PATIENCE)
 
     # --- looking at it ---
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _METADATA_PORT: Final = 80
 _PLAN_CHECK_SECONDS: Final = 1.0
-_READY_SECONDS: Final = 15.0
+_READY_SECONDS: Final = 60.0
 _ANY: Final = IPv4Address("0.0.0.0")
 
 

@@ -19,8 +19,8 @@ from neti_lab.topology import INTERNET, STRANGER, LabHost, LabPlan
 
 TASKS: Final = ("web", "web", "app", "app", "database", "cache")  # of hosts 1 to 6, on each side
 PORTS: Final[Mapping[str, int]] = {"web": WEB, "app": APP, "database": DATABASE, "cache": CACHE}
-_START_SECONDS: Final = 15.0
-_STOP_SECONDS: Final = 10.0
+_START_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 60.0
 
 
 class Company:

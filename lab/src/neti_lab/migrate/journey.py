@@ -26,8 +26,8 @@ from neti_lab.topology import LabHost
 
 TRIAL_SECONDS: Final = 6
 REST_SECONDS: Final = 1.5  # after a change, so that what it broke would show in its own phase
-_COMMAND_SECONDS: Final = 25.0
-_CHANGE_SECONDS: Final = 30.0
+_COMMAND_SECONDS: Final = 60.0
+_CHANGE_SECONDS: Final = 60.0
 _HEALTH_SECONDS: Final = 120.0
 
 
