@@ -76,8 +76,8 @@ bench-quick: setup
 	scripts/system-packages bench
 	$(VENV)/bin/python -m benchmarks --quick
 
-# In full, then the migration of a whole fleet among troubles, and then all of the day's seeds, of
-# which make test plays the first.
+# In full, then the migration of a whole fleet among troubles, and without public addresses, and then
+# all of the day's seeds, of which make test plays the first.
 drills: setup
 	$(VENV)/bin/python -m drills
 	$(VENV)/bin/python -m pytest -m long tests/lab

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from tests.lab.conftest import code_as_shells_tell
 from tests.support.front import run_in_front, started_in_front
+from tests.support.tunnel_device import require_wireguard
 from tests.support.zookeeper import need_zookeeper
 
 from neti_lab import lifecycle
@@ -38,6 +39,19 @@ def test_a_fleet_moves_and_no_request_fails(lab: LabState, lab_command: Command)
     assert re.search(
         r"^times that the scanner got in +ok +0 in [\d,]{5,} tries", said, re.MULTILINE
     )
+    assert re.search(r"^acknowledged orders that are lost +ok +0 of [\d,]{3,}$", said, re.MULTILINE)
+    assert not lifecycle.anything_left(lab)
+
+
+@pytest.mark.long
+def test_a_fleet_without_public_addresses_moves_and_no_request_fails(
+    lab: LabState, lab_command: Command
+) -> None:
+    """Ensemble and proxies have none either. Between the sites only gateways are called."""
+    require_wireguard()
+    said = played(lab_command("migrate", "--private-only"))
+    assert re.search(r"^failed requests +ok +0 of [\d,]{5,}$", said, re.MULTILINE)
+    assert re.search(r"^enforced: gateway +ok +ec2-gw-1, .*vpc-gw-2$", said, re.MULTILINE)
     assert re.search(r"^acknowledged orders that are lost +ok +0 of [\d,]{3,}$", said, re.MULTILINE)
     assert not lifecycle.anything_left(lab)
 
