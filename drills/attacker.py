@@ -22,6 +22,7 @@ from drills.fleet import LAYOUT
 from drills.host import FieldHost
 from neti.model import Departure, Member, entry
 from neti.model.settings import RegistryTLS
+from neti.registry.record import HostRecord, encode
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
 
 ID: Final = "mallory"
@@ -72,6 +73,15 @@ class Session:
                 for path in paths
             ]
         )
+
+    def register_as_its_own(self, name: str) -> Tried:
+        """Its own record names it, and both are written in one step, as by a host that
+        registers."""
+        step = self.client.transaction()
+        step.set_data(LAYOUT.host(ID), encode(HostRecord(word=name)))
+        step.create(LAYOUT.name(name), b"", acl=_READABLE, ephemeral=True)
+        wrong = [one for one in step.commit() if isinstance(one, Exception)]
+        return Tried(Counter([type(one).__name__ for one in wrong] or ["done"]))
 
     def write(self, path: str, data: bytes, *, times: int = 1) -> Tried:
         return _outcome([self.client.set_async(path, data) for _ in range(times)])
