@@ -20,6 +20,7 @@ from neti.model.wireguard_key import PublicKey
 
 H = TypeVar("H")
 
+_UNREAD: Final = object()
 MAX_UNLEASED: Final = 1000  # addresses that are asked about a second time
 
 
@@ -129,10 +130,8 @@ class Asking:
 
     def holds_lease(self, member: Member) -> bool | None:
         """Whether its overlay address is leased to its id; None: not read yet."""
-        overlay = member.overlay
-        if overlay in self._owners:
-            return self._owners[overlay] == member.id
-        return None
+        owner = self._owners.get(member.overlay, _UNREAD)
+        return None if owner is _UNREAD else owner == member.id
 
     # --- further addresses ---
 

@@ -300,13 +300,13 @@ class Vouching:
         if said is None:
             return False
         word = said.record.word if said.record is not None else ""
-        key = _key(said)
         if self._standing(word) and not word.startswith("left."):
             if self._twins.get(host_id) != word and word not in self._made:
                 if not self._asking.asks_data(word):
                     self._asking.want_data((word,))
                 return False
             if self._twins.get(host_id) == word or self._made[word] == said.written:
+                key = _key(said)
                 if key is not None and self._proved.get(host_id) != word:
                     self._rekeyed.add(host_id)  # that it is this entry's is news as well
                 self._proved[host_id] = word
@@ -322,7 +322,8 @@ class Vouching:
             self._trusted.discard(host_id)
             if not word.startswith("left."):
                 del self._proved[host_id]
-                if key != self.keys.said.get(host_id):  # its new entry may only not have come yet
+                # Its new entry may only not have come yet.
+                if _key(said) != self.keys.said.get(host_id):
                     self.keys.say(host_id, None)
         return True
 
@@ -330,4 +331,4 @@ class Vouching:
 def _key(read: HostRead) -> PublicKey | None:
     """What it says is one key's only text, or nothing: its reader sees to that."""
     said = read.record.key if read.record is not None else ""
-    return PublicKey.parse(said) if said else None
+    return PublicKey.of_record(said) if said else None

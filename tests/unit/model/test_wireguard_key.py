@@ -59,3 +59,15 @@ def test_a_private_key_is_not_shown() -> None:
     for text in (repr(key), str(key), f"{key}", said):
         assert key.text()[:20] not in text
         assert repr(raw) not in text
+
+
+@given(some.binary(min_size=32, max_size=32))
+def test_what_a_record_says_is_the_same_key_either_way(raw: bytes) -> None:
+    said = str(PublicKey(raw))
+    assert PublicKey.of_record(said) == PublicKey.parse(said) == PublicKey(raw)
+
+
+@pytest.mark.parametrize("text", ["A", "A" * 42, "A" * 44])
+def test_what_is_no_key_is_none_in_a_record_either(text: str) -> None:
+    with pytest.raises(ValueError, match=r"32 bytes|padding|characters"):
+        PublicKey.of_record(text)
