@@ -190,7 +190,9 @@ def _of_gateways(agent: "Agent") -> Iterator[str]:
     part = members.gateways
     if (own := part.own_gateway()) is not None:
         yield f"this host is reached from other sites by gateway {own}, and reaches them by it"
-    if part.is_gateway:
+    if part.is_gateway and agent.core.host.id in part.drained:
+        yield "this host is a drained gateway of its site: it passes on what still comes to it"
+    elif part.is_gateway:
         behind = members.elements.wanted("gateway_inside")
         yield f"this host is a gateway of its site, for {counted(len(behind), 'host')} behind it"
     for host_id in sorted(part.drained & part.named):

@@ -26,7 +26,9 @@ _ITEMS_LIKE: Final = {
     "open_ports": "[80, 53/udp]",
     "addresses": "[10.0.0.6]",
     "vpc_ids": "[vpc-0a1b2c3d]",
+    "gateways": "[gw-1, gw-2]",
 }
+_NETWORKS_LIKE: Final = {"ipv6": '["2001:db8:1::/48"]'}
 _MAPPINGS_LIKE: Final = {
     "sites": "{ec2: {private: [10.0.0.0/16]}, vpc: {private: [10.1.0.0/16]}}",
     "zk_hosts": "{ec2: [10.0.0.5:2181], vpc: [10.1.0.5:2181]}",
@@ -137,7 +139,7 @@ def _unfit(detail: ErrorDetails, place: Place) -> Unfit:
     last = names[0] if names and names[0] == "zk_hosts" else (names[-1] if names else "")
     match detail["type"]:
         case "list_type":
-            like = _ITEMS_LIKE.get(last, "[192.0.2.0/24]")
+            like = _ITEMS_LIKE.get(last) or _NETWORKS_LIKE.get(last, "[192.0.2.0/24]")
             fits = isinstance(found, str) and (last in _ITEMS_LIKE or _is_network(found))
             plain = fits and _PLAIN.fullmatch(str(found))
             return Unfit(found, f"a list such as {like}", write=f"[{found}]" if plain else None)

@@ -35,10 +35,12 @@ def drain(
     named = set(settings.sites[site].gateways) if site else set[str]()
     others = registered_of(registry, named - before - {host_id})
     if on and not others:
+        idle = sorted(before & named - {host_id})
+        back = f"'neti gateway undrain {idle[0]}', " if idle else ""
         raise NetiError(
             f"{host_id} is the only gateway of site {site} that is registered and not drained, so "
-            "its hosts would go on through it: nothing was changed\n→ start another one, or name "
-            "one in `gateways`, on all hosts"
+            f"its hosts would go on through it: nothing was changed\n→ {back}start another one, or "
+            "name one in `gateways`, on all hosts"
         )
     after = before | {host_id} if on else before - {host_id}
     if after != before and not dry_run:

@@ -211,6 +211,11 @@ def test_a_drained_gateway_is_not_sent_to_and_goes_on_passing(five: Five) -> Non
     note = f"{drained.host.id} is drained by an operator: other gateways of its site are used"
     for one in (a, far, drained):
         assert note in one.status()["notes"]
+    role = "this host is a drained gateway of its site: it passes on what still comes to it"
+    assert role in drained.status()["notes"]
+    assert not any(
+        "this host is a" in note and "drained" in note for note in stays.status()["notes"]
+    )
     assert not any("cannot be used" in note for note in a.status()["notes"] if "ec2" in note)
     new = replace(a.settings, linger_seconds=7)
     a.new_settings = new

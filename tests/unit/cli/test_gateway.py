@@ -73,6 +73,7 @@ def test_a_gateway_is_drained_and_used_again(
         last = run(config, "drain", "gw-2")
         assert last.exit_code == 1
         assert "gw-2 is the only gateway of site dc that is registered" in last.stderr
+        assert "'neti gateway undrain gw-1', start another one" in last.stderr
         assert registry.setting("drained") == b"1 gw-1"
         told = run(config, "undrain", "gw-1", "--json")
         assert json.loads(told.stdout) == {

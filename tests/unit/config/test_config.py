@@ -252,6 +252,11 @@ def test_a_list_is_proposed_of_what_would_fit_in_it(refused: Refused) -> None:
     (line,) = refused("ssh_whitelist: office\n")
     assert "a list such as [192.0.2.0/24]" in line
     assert "write:" not in line
+    (line,) = refused("sites: {dc: {ipv6: office}}\n")
+    assert 'a list such as ["2001:db8:1::/48"]' in line
+    assert "write:" not in line
+    (line,) = refused("sites: {dc: {gateways: gw-1}}\n")
+    assert "a list such as [gw-1, gw-2] (write: gateways: [gw-1])" in line
 
 
 @pytest.mark.parametrize("word", ["true", "yes", "on", "True", "YES"])
