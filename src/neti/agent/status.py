@@ -1,12 +1,13 @@
 """What the running agent tells about itself and the members. Only reads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from neti import __version__
 from neti.agent import encryption
 from neti.agent.conditions import problems_of
+from neti.model import Site
 from neti.monitoring.status import (
     Drift,
     Held,
@@ -22,8 +23,9 @@ from neti.monitoring.status import (
     Wish,
 )
 from neti.registry.opening import notes_of
+from neti.ruleset.reach import by_link
 from neti.text import printable
-from neti.words import counted
+from neti.words import counted, some
 
 _ADDRESSES: Final = 100  # of removed members named
 _LISTED: Final = 1000  # lost and held members that are named; more are only counted
@@ -172,7 +174,7 @@ def _notes(agent: "Agent") -> list[str]:
     notes = [*agent.kernel.tracking.notes, *agent.kernel.network.perhaps]
     notes += _of_gateways(agent)
     if agent.core.host.public is None and not agent.core.members.gateways.own_gateway():
-        notes.append("this host has no public address: it is reached inside its site only")
+        notes += _without_public(agent.core.settings.sites, agent.core.host.site)
     notes += notes_of(agent.core.settings)
     if agent.kernel.network.others:
         others = ", ".join(agent.kernel.network.others)
@@ -183,6 +185,16 @@ def _notes(agent: "Agent") -> list[str]:
     if agent.core.out.tagger is not None and agent.core.out.tagger.problem is not None:
         notes.append(f"the instance's tags are not set: {agent.core.out.tagger.problem}")
     return notes
+
+
+def _without_public(sites: Mapping[str, Site], own: str) -> Iterator[str]:
+    """A site to which a link leads from here is reached by its members' private addresses."""
+    others = sorted(sites.keys() - {own})
+    cut_off = [one for one in others if not by_link(sites[one], sites.get(own))]
+    if len(cut_off) == len(others):
+        yield "this host has no public address: it is reached inside its site only"
+    elif cut_off:
+        yield f"this host has no public address: it is not reached from {some(cut_off)}"
 
 
 def _of_gateways(agent: "Agent") -> Iterator[str]:

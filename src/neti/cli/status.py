@@ -157,7 +157,7 @@ def _public(seen: Status) -> str:
     if seen.gateway is not None:
         own = f"{seen.public}, which leads to others too" if seen.public else "none"
         return f"{own}: reached by gateway {seen.gateway}"
-    return seen.public or "none: reached inside its site only"
+    return seen.public or "none"
 
 
 def _stage(seen: Status) -> str:
