@@ -24,7 +24,7 @@ from neti.config import load
 from neti.config.file import MAX_BYTES
 from neti.control.server import ControlServer
 from neti.control.trouble import Trouble
-from neti.dataplane.conntrack import Conntrack
+from neti.dataplane.conntrack import Conntrack, load_tracking
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.forwarding import Forwarding
 from neti.dataplane.monitor import Monitor
@@ -99,7 +99,7 @@ def run(config: Path, log_format: log.Format = "text") -> None:
             probe_registry=lambda: _probe(settings, host),
             boot=boot_id(),
             running_here=running_here(folder.path),
-            conntrack_limit=ConntrackLimit(folder.path),
+            conntrack_limit=ConntrackLimit(folder.path, load=load_tracking),
             forwarding=Forwarding(folder.path),
             probes=ProbeSocket(),
             tunnel=real_tunnel(),

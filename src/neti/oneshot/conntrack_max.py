@@ -6,16 +6,15 @@ Must never do: lower the limit but to put back what was found, or keep an agent 
 """
 
 import os
-import subprocess
 from pathlib import Path
 
+from neti.dataplane.conntrack import load_tracking
 from neti.dataplane.conntrack_limit import ConntrackLimit
-from neti.errors import DataplaneError, NetiError
+from neti.errors import NetiError
 from neti.host.machine import switched_off
 from neti.model.settings import Settings
 from neti.oneshot.down import is_down
 from neti.state.last_good import load_or_last_good
-from neti.words import why
 
 
 def before_start(config: Path) -> tuple[str, ...]:
@@ -38,14 +37,4 @@ def raise_limit(settings: Settings) -> tuple[str, ...]:
     folder = settings.table_files_path
     if not folder.is_dir():
         return (f"{folder} does not exist yet, so conntrack_max is not set",)
-    return ConntrackLimit(folder, load=_load_module).raise_to(settings.conntrack_max)
-
-
-def _load_module() -> None:
-    """The limit exists only once the module is there. Built in, it always is."""
-    try:
-        subprocess.run(
-            ["modprobe", "--quiet", "nf_conntrack"], check=True, timeout=10, capture_output=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise DataplaneError(f"the module nf_conntrack cannot be loaded: {why(error)}") from error
+    return ConntrackLimit(folder, load=load_tracking).raise_to(settings.conntrack_max)

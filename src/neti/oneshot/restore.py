@@ -18,7 +18,7 @@ from pathlib import Path
 from neti.agent.conntrack import Tracking
 from neti.agent.open_sessions import last_good_instead
 from neti.clock import SystemClock
-from neti.dataplane.conntrack import Conntrack
+from neti.dataplane.conntrack import Conntrack, load_tracking
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
@@ -114,7 +114,7 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     members.elements.enforce(enforcement)
     members.require(enforcement.permanent and enforcement.require is None)
     problems = Problems()
-    tracking = Tracking(ConntrackLimit(folder.path), problems)
+    tracking = Tracking(ConntrackLimit(folder.path, load=load_tracking), problems)
     tracking.raise_to(settings.conntrack_max)
     notes += [*tracking.notes, *map(str, problems)]
     seen = machine.network(settings.overlay_subnet)

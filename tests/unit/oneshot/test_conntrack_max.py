@@ -76,6 +76,16 @@ def test_raised_as_the_configuration_says(run: Any, paths: Paths) -> None:
     assert limit_of(paths) == 600_000
 
 
+def test_the_kernel_is_made_to_track_first(
+    run: Any, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the module there is no limit, and it would come with the first rule that tracks."""
+    paths.limit.unlink()
+    monkeypatch.setattr(conntrack_max, "load_tracking", lambda: paths.limit.write_text("131072\n"))
+    assert run() == (0, "")
+    assert limit_of(paths) == 524_288
+
+
 def test_never_lowered(run: Any, paths: Paths) -> None:
     code, said = run("conntrack_max: 2000")
     assert (code, limit_of(paths)) == (0, 131_072)
