@@ -246,6 +246,12 @@ class World:
         )
         return found
 
+    def shares(self, one: Member) -> bool:
+        """An open host whose public address another one has too: which of the two is there, the
+        maps cannot say."""
+        others = [m for m in self.members if m.public == one.public and m.id != one.id]
+        return self.seen_by(one).is_open(one) and bool(others)
+
     def arrives(self, sender: Member, to: Member) -> tuple[str, Endpoint]:
         """By the rules of ``policy_gateway``: whom it comes to, and from where, there."""
         end = self.seen_by(sender).endpoint(as_host(sender), to)
@@ -333,6 +339,8 @@ def test_a_packet_arrives_and_comes_from_where_the_sender_is_configured(world: W
         for other in world.members:
             way = world.seen_by(one).way(one, other)
             assert way is world.seen_by(other).way(other, one)
+            if world.shares(one) or world.shares(other):
+                continue
             if one.id != other.id and way is Way.GATEWAY:
                 tried += 1
                 configured = world.seen_by(other).endpoint(as_host(other), one)
