@@ -137,7 +137,7 @@ def shut() -> Iterator[None]:
                 "open_sessions": lambda _: [],
                 "NftablesDataplane": lambda: here().kernel,
                 "Conntrack": lambda: here().connections,
-                "ConntrackLimit": lambda _: None,
+                "ConntrackLimit": lambda *_, **__: None,
                 "RealMachine": lambda: here().machine,
                 "registry_addresses": lambda *_, **__: here().reserved,
             },

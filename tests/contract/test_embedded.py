@@ -19,7 +19,17 @@ from tests.support.recorder import PATIENCE, Recorder
 
 from neti.clock import ManualClock
 from neti.errors import RegistryError, RegistryUnavailable
-from neti.registry import Appeared, Event, Fresh, Session, SessionEnded, Snapshot, Stale, Vanished
+from neti.registry import (
+    SETTING_NAMES,
+    Appeared,
+    Event,
+    Fresh,
+    Session,
+    SessionEnded,
+    Snapshot,
+    Stale,
+    Vanished,
+)
 from neti.registry.embedded.registry import EmbeddedRegistry
 from neti.registry.embedded.store import CHANGES_KEPT
 from neti.registry.record import HostRecord, encode
@@ -319,12 +329,18 @@ def test_an_agent_stopped_for_longer_than_its_session_says_so_and_is_right_again
         register(other, B, "b")
         process.send_signal(signal.SIGCONT)
         recorder.until_picture(B, name_of("a", 1))
-        seen = words(process, 12)
+        picture = ["Snapshot", *["SettingRead"] * len(SETTING_NAMES), "Fresh"]
+        count = len(picture) + 5
+        seen = words(process, count)
         kinds = [line[0] for line in seen]
-        assert kinds[:7] == ["Snapshot", *["SettingRead"] * 5, "Fresh"]
+        assert kinds[: len(picture)] == picture
         # It may have been stopped before it was told of its own registration.
         assert kinds.index("SessionEnded") < seen.index(["Vanished", name_of("a", 1)])
-        assert seen[9:12] == [["Vanished", name_of("a", 1)], ["Appeared", B], ["Fresh"]]
+        assert seen[count - 3 : count] == [
+            ["Vanished", name_of("a", 1)],
+            ["Appeared", B],
+            ["Fresh"],
+        ]
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.02, 0.03, 0.05])
