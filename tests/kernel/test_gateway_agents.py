@@ -92,6 +92,12 @@ class Hosts:
     def echoes_at(self, one: Member, other: Member, port: int) -> bool:
         return echoes(*self.at(one), self[other].overlay, port)
 
+    def planned(self, one: Member) -> list[str]:
+        """But for the ports of this test's servers."""
+        lines = self[one].said("plan").splitlines()
+        nothing = "nothing to change: the kernel holds what it should"
+        return [line for line in lines if "_listening" not in line and line != nothing]
+
     def problem(self, one: Member, code: str) -> str:
         return "; ".join(p["sentence"] for p in self[one].status()["problems"] if p["code"] == code)
 
@@ -134,9 +140,7 @@ def test_hosts_without_a_public_address_reach_each_other(hosts: Hosts) -> None:
     assert [listed[one] for one in ("a", "b", "open")] == ["ec2-1", "vpc-1", "-"]
     assert "a gateway of its site, for 1 host behind it" in hosts[EC2_1].said("status")
     for one in (A, EC2_1, OPEN):
-        planned = hosts[one].said("plan")  # ports of this test's servers, perhaps
-        rest = [line for line in planned.splitlines() if "_listening" not in line]
-        assert rest in ([], ["nothing to change: the kernel holds what it should"]), one.id
+        assert hosts.planned(one) == [], one.id
 
 
 def test_a_gateways_table_is_repaired_and_needs_no_agent(hosts: Hosts) -> None:

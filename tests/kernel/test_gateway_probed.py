@@ -70,6 +70,8 @@ def test_a_dead_gateway_is_left_before_its_session_ends_and_nothing_is_lost_when
         wait(partial(silent, hosts, one, dead), 6 * PATIENCE)
     assert hosts[A].status()["members"]["lost"] == 0
     assert of_b(hosts) is not dead
+    for one in (A, B, EC2_1):
+        assert hosts.planned(one) == [], one.id
     wait(lambda: hosts.echoes(A, B))
     stream = Numbered(hosts.at(A), hosts.at(B), hosts[B].overlay, 7100)
     ip(name, "link set eth0 up", "route add default via 10.0.0.1")
@@ -99,6 +101,8 @@ def test_a_drained_gateway_stands_still_and_can_be_stopped_without_a_loss(hosts:
 
     wait(stands_still, 6 * PATIENCE)
     assert of_b(hosts) is not drained
+    for one in (A, B, EC2_1, VPC_1, VPC_2):
+        assert hosts.planned(one) == [], one.id
     ip(name, "link set eth0 down")
     back = len(stream.back)
     wait(lambda: len(stream.back) > back + 50)

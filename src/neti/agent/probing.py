@@ -13,6 +13,7 @@ from neti import log
 from neti.agent.core import Core
 from neti.agent.probe_socket import WORD_BYTES
 from neti.errors import NetiError
+from neti.ruleset.gateway_part import sent_by
 from neti.ruleset.gateway_probes import GatewayProbes
 from neti.ruleset.objects import KernelState
 from neti.words import some
@@ -35,8 +36,7 @@ class Probing:
     def begin(self, kernel: KernelState) -> None:
         """Where this host has been sending to. An agent before this one may have known better than
         the registry: a gateway to which nothing is sent has to answer before anything is."""
-        maps = (kernel.elements.get("gateway_near", {}), kernel.elements.get("gateway_far", {}))
-        self._held = frozenset(to for one in maps for to in one.values())
+        self._held = sent_by(kernel)
 
     def follow(self) -> None:
         """This host sends to these gateways now, or to none any more."""

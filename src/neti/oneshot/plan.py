@@ -37,11 +37,13 @@ from neti.oneshot.down import is_down, is_there
 from neti.oneshot.encrypting import Encrypting
 from neti.oneshot.passing import gateway_end, to_be_switched_on
 from neti.registry import OperatorRegistry
+from neti.registry.drained import as_read
 from neti.registry.opening import open_registry
 from neti.registry.strict import is_strict
 from neti.ruleset import plan
 from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import arming
+from neti.ruleset.gateway_part import sent_by
 from neti.ruleset.objects import NO_TABLE, KernelState, Structure
 from neti.ruleset.plan import Rewrite
 from neti.ruleset.policy import structure
@@ -168,6 +170,7 @@ class _ThisHost:
         membership, seen, around, notes = _fleet(settings, loaded, self.steady.now())
         membership.take_changes()
         membership.pass_on()
+        _send_as_it_is(membership, kernel)
         enforcement = in_force(
             self.record(kernel),
             monotonic=self.clock.monotonic(),
@@ -202,6 +205,7 @@ def _fleet(
     membership = Membership.empty(settings, host, reserved, Guard(window=loaded.window), records)
     surroundings.note(membership.elements, host, seen, reserved)
     surroundings.listen(membership.elements, Listening(machine.listeners, machine.local_ports))
+    membership.gateways.begin(loaded.itself.via, behind=loaded.itself.behind)
     membership.remember(loaded.members)  # who is lost or held stays in the kernel
     notes: tuple[str, ...] = ()
     try:
@@ -219,12 +223,23 @@ def _read_fleet(membership: Membership, registry: OperatorRegistry, now: float) 
     fleet = membership.fleet
     if is_strict(registry.setting("strict")):
         fleet.decide_by_records(True)
+    membership.gateways.drain(as_read(registry.setting("drained")))
     fleet.snapshot(registry.names(), now=now)
     asked = answer(fleet, registry.leases(), registry.records, registry.made)
     made = registry.made(asked)
     for name, data in registry.data(asked).items():
         fleet.data_read(name, data, made.get(name, 0))
     fleet.tick(now=now)
+
+
+def _send_as_it_is(membership: Membership, kernel: KernelState) -> None:
+    """Only the agent knows which gateways answer. So one to which the kernel sends nothing is not
+    sent to, as by an agent that starts now."""
+    places, _ = membership.gateways.sent_to
+    if held := sent_by(kernel):
+        unused = frozenset(one for one, to in places.items() if str(to) not in held)
+        membership.gateways.believe(unused, frozenset())
+        membership.pass_on()
 
 
 def _structure_lines(

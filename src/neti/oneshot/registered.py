@@ -28,8 +28,7 @@ from neti.model.settings import Settings
 from neti.monitoring.status import status_of
 from neti.registry import OperatorRegistry, detail
 from neti.registry.detail import Document
-from neti.registry.drained import DrainedUnreadable
-from neti.registry.drained import decode as decode_drained
+from neti.registry.drained import as_read
 from neti.registry.record import HostRecord
 from neti.registry.strict import is_strict
 from neti.ruleset.gateway_part import gateways_of
@@ -188,7 +187,7 @@ def seen(
         with registry_of(settings) as registry:
             fleet, leases, told = _judged(settings, registry)
             known = _of_known(registry, fleet, leases)
-            drained = _drained(registry)
+            drained = as_read(registry.setting("drained"))
     except RegistryUnavailable as away:
         try:
             members = ask(settings.table_files_path, "members")
@@ -215,12 +214,6 @@ def from_here(settings: Settings, ids: Collection[str]) -> dict[str, Mapping[str
         told = client.call(settings.table_files_path, "members", within=_PATIENCE)
         return {str(one["id"]): one for one in told if one["id"] in ids}
     return {}
-
-
-def _drained(registry: OperatorRegistry) -> frozenset[str]:
-    with contextlib.suppress(DrainedUnreadable):  # agents name that
-        return decode_drained(registry.setting("drained"))
-    return frozenset()
 
 
 def _away(

@@ -7,6 +7,7 @@ cannot write it.
 Must never do: raise anything but DrainedUnreadable, whatever the text.
 """
 
+import contextlib
 from collections.abc import Iterable
 from typing import Final
 
@@ -31,6 +32,14 @@ def decode(raw: bytes | None) -> frozenset[str]:
             "version writes: upgrade this host, or have an operator delete it from the registry"
         )
     return frozenset(ids)
+
+
+def as_read(raw: bytes | None) -> frozenset[str]:
+    """For who only looks: nobody where it cannot be read, as for an agent that starts, which names
+    that."""
+    with contextlib.suppress(DrainedUnreadable):
+        return decode(raw)
+    return frozenset()
 
 
 def encode(ids: Iterable[str]) -> bytes | None:

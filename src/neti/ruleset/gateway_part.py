@@ -16,7 +16,7 @@ from neti.model import Host, Member, Reach
 from neti.model.gateways import Gateway, GatewayPorts
 from neti.model.settings import Settings
 from neti.ruleset.gateways import HostMaps, Passage, Way, chosen
-from neti.ruleset.objects import SetName
+from neti.ruleset.objects import KernelState, SetName
 from neti.ruleset.peers import Endpoint
 from neti.ruleset.reach import Element, by_gateways, uses_gateways
 from neti.ruleset.surroundings import GatewayEnd
@@ -283,6 +283,12 @@ class GatewayPart:
         if host_id not in self._live:
             return "is lost"
         return f"shares its public address {member.public} with another gateway"
+
+
+def sent_by(kernel: KernelState) -> frozenset[str]:
+    """Addresses of the gateways to which a table sends."""
+    maps = (kernel.elements.get("gateway_near", {}), kernel.elements.get("gateway_far", {}))
+    return frozenset(to for one in maps for to in one.values())
 
 
 def gateways_of(
