@@ -68,6 +68,12 @@ class Handshakes:
         self._heard.pop(key, None)
         self._begun.pop(key, None)
 
+    def made_anew(self, key: PublicKey) -> None:
+        """Its peer was taken out and put back: that tells nothing of whether it answers."""
+        heard = self._heard.get(key)
+        if heard is not None:
+            self._heard[key] = heard.made_anew(self._now())
+
     def forget_all(self) -> None:
         """There is no device any more."""
         self._heard, self._begun, self.states = {}, {}, {}

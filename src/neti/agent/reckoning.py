@@ -66,6 +66,7 @@ class Reckoning:
         for key in late:
             peer = peers.get(key)
             if peer is not None and own is not None and own.raw < key.raw:
+                self.handshakes.made_anew(key)
                 changes += [RemovePeer(key), SetPeer(peer), *_tried(peer)]
         return changes
 

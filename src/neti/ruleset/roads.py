@@ -121,7 +121,8 @@ class Heard:
     can be set: only whether it changes counts. ``since``: monotonic seconds of the look at which
     that was seen. ``doubted``: since when something is sent to it that it does not answer, though
     its session is over. ``received``, ``sent_by_then``: at the look at which the former had last
-    grown; ``asked``: since when something is sent to it and nothing comes."""
+    grown; ``asked``: since when something is sent to it and nothing comes. ``anew``: its peer was
+    made anew, so the device knows of no handshake, though there was one."""
 
     handshake: float | None
     since: float
@@ -130,6 +131,7 @@ class Heard:
     received: int = 0
     sent_by_then: int = 0
     asked: float | None = None
+    anew: bool = False
 
     @classmethod
     def first(cls, state: PeerState, now: float) -> "Heard":
@@ -139,7 +141,8 @@ class Heard:
 
     def then(self, state: PeerState, now: float) -> "Heard":
         """After another look."""
-        if state.handshake != self.handshake:
+        forgotten = self.anew and state.handshake is None
+        if state.handshake != self.handshake and not forgotten:
             return Heard.first(state, now)
         doubted, over = self.doubted, now - self.since >= SESSION_SECONDS
         if doubted is None and over and state.sent > self.sent:
@@ -164,3 +167,9 @@ class Heard:
         """It answers nowhere now, so that it says nothing tells nothing of the tunnel. Once it is
         back, it has as long as anybody."""
         return replace(self, sent_by_then=self.sent, asked=None, doubted=None)
+
+    def made_anew(self, now: float) -> "Heard":
+        """Its peer was taken out and put back, and is sent something. It counts from nothing then,
+        and one that has answered has as long as anybody to do it again."""
+        asked = now if self.handshake is not None else None
+        return replace(self, sent=0, received=0, sent_by_then=0, asked=asked, anew=True)

@@ -235,10 +235,30 @@ def test_handshakes_that_crossed_are_begun_anew_by_one_end(there: World, rotates
     smaller, greater = sorted((first, second), key=lambda box: key(box).raw)
     assert smaller.tunnel.wireguard.changes.count(RemovePeer(key(greater))) == 1
     assert RemovePeer(key(smaller)) not in greater.tunnel.wireguard.changes
+    # The other one has a peer with a key of which nothing was heard.
+    assert road(rotating, other) is Road.PREFERRED
     for box in (rotating, other):
         assert peers(box) == {key(one): (overlay(one),) for one in (first, second) if one != box}
     there.pass_time(60.0)
     assert smaller.tunnel.wireguard.changes.count(RemovePeer(key(greater))) <= 2
+
+
+def test_who_does_not_shake_hands_with_the_new_key_has_as_long_as_anybody(there: World) -> None:
+    """Its read of the registry may be slow, or it is away for a moment."""
+    first, second = pair(there)
+    shake(there, first, second)
+    newer(second, first)
+    there.pass_time(5.0)
+    shake(there, first, second)
+    first.tunnel.wireguard.changes.clear()
+    assert "error" not in first.ask("rotate")
+    there.pass_time(15.0)
+    assert RemovePeer(key(second)) in first.tunnel.wireguard.changes
+    assert road(first, second) is Road.PREFERRED
+    there.pass_time(30.0)
+    assert road(first, second) is Road.TRYING
+    shake(there, first, second)
+    assert road(first, second) is Road.PREFERRED
 
 
 def test_a_handshake_that_ended_is_not_begun_anew(there: World) -> None:
