@@ -25,6 +25,10 @@ _BUFFER: Final = 1 << 16  # bytes
 class ProbeDoor(Protocol):
     """Not thread-safe."""
 
+    @property
+    def opened(self) -> int | None:
+        """The UDP port that is held here; None: none is."""
+
     def open(self, port: int) -> None:
         """Unless it is open. Raises NetiError where the port cannot be had."""
 
@@ -45,8 +49,12 @@ class ProbeSocket:
         self._socket: socket.socket | None = None
         self._port = 0
 
+    @property
+    def opened(self) -> int | None:
+        return self._port if self._socket is not None else None
+
     def open(self, port: int) -> None:
-        if self._socket is not None and port == self._port:
+        if port == self.opened:
             return
         self.close()
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

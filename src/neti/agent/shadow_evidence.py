@@ -87,10 +87,13 @@ class ShadowEvidence:
 
     def meant(self) -> set[Port]:
         """Ports that a trial is meant to shut: SSH to whoever is not in ssh_whitelist, and the
-        agent's own: its responder, and where it hears of gateways."""
-        settings, gateways = self._core.settings, self._core.members.gateways.ports
-        own: set[Port] = {("tcp", settings.ssh_port), ("tcp", settings.verify_port)}
-        return own if gateways is None else own | {("udp", gateways.probe)}
+        agent's own: its responder, and where it hears of gateways, as long as it holds that port:
+        otherwise it may be another program's."""
+        settings, door = self._core.settings, self._core.out.probes
+        meant: set[Port] = {("tcp", settings.ssh_port), ("tcp", settings.verify_port)}
+        if door is not None and door.opened is not None:
+            meant.add(("udp", door.opened))
+        return meant
 
 
 def _addresses(member: Member, private: bool) -> Iterator[IPAddress]:

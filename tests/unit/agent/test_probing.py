@@ -194,6 +194,20 @@ def test_a_scan_of_the_port_keeps_no_host_from_being_enforced(five: Five) -> Non
     assert ("udp", 16384) in ShadowEvidence(agent.core, agent.shadow).meant()
 
 
+def test_what_another_program_loses_at_the_port_of_probes_is_lost_by_a_trial(there: World) -> None:
+    """The agent holds it neither where somebody else has it, nor where it probes nobody."""
+    gw, _ = gateway(there, 1, "ec2")
+    taken, unasked = hidden(there, 11, "ec2"), hidden(there, 12, "ec2")
+    taken.probes = Answers(refused="UDP port 16384 cannot be used (Address already in use)")
+    for box in (gw, taken, unasked):
+        box.start()
+    there.pass_time(1)
+    for box in (taken, unasked):
+        agent = box.running
+        assert agent.core.members.gateways.ports is not None
+        assert ("udp", 16384) not in ShadowEvidence(agent.core, agent.shadow).meant()
+
+
 def drain(five: Five, *gateways: Box) -> None:
     registry = MemoryRegistry(five.there.server)
     registry.change_setting("drained", encode(one.host.id for one in gateways))
