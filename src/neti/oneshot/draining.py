@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from neti.errors import NetiError
 from neti.model.settings import Settings
-from neti.oneshot.registered import registered_of
+from neti.oneshot import registered
 from neti.registry import OperatorRegistry
 from neti.registry.drained import decode, encode
+from neti.ruleset.gateway_part import usable_gateways
 from neti.words import some
 
 
@@ -32,15 +33,17 @@ def drain(
     leave its site without one, or nobody calls it a gateway."""
     before = decode(registry.setting("drained"))
     site = _site(settings, host_id, before, on=on)
-    named = set(settings.sites[site].gateways) if site else set[str]()
-    others = registered_of(registry, named - before - {host_id})
+    # As agents judge: an entry alone makes no gateway that they would go by.
+    members = registered.read(settings, registry).members
+    usable = usable_gateways(members, settings, site)
+    others = usable - before - {host_id}
     if on and not others:
-        idle = sorted(before & named - {host_id})
+        idle = sorted(before & usable - {host_id})
         back = f"'neti gateway undrain {idle[0]}', " if idle else ""
         raise NetiError(
-            f"{host_id} is the only gateway of site {site} that is registered and not drained, so "
-            f"its hosts would go on through it: nothing was changed\n→ {back}start another one, or "
-            "name one in `gateways`, on all hosts"
+            f"no other gateway of site {site} is registered, has a public address of its own and "
+            f"is not drained, so its hosts would go on through {host_id}: nothing was changed\n"
+            f"→ {back}start another one, or name one in `gateways`, on all hosts"
         )
     after = before | {host_id} if on else before - {host_id}
     if after != before and not dry_run:

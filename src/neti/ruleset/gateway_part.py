@@ -296,12 +296,9 @@ def gateways_of(
 ) -> dict[str, str]:
     """By host id the gateway by which other sites reach it, if all that are members are alive.
     Only of hosts that are behind one. ``drained``: by operators."""
-    sites = settings.sites
-    named = {name: site.gateways for name, site in sites.items()}
-    if not any(named.values()):
+    passage = _passage_of(members, settings)
+    if passage is None:
         return {}
-    ports = GatewayPorts(settings.overlay_subnet, settings.tunnel_port)
-    passage = Passage(members.values(), sites, named, members.keys(), ports)
     live = members.keys() - set(drained)
     found = {
         one.id: chosen(one.overlay, passage.gateways(one.site), live)
@@ -309,6 +306,21 @@ def gateways_of(
         if not passage.is_open(one)
     }
     return {host_id: one.id for host_id, one in found.items() if one is not None}
+
+
+def usable_gateways(members: Mapping[str, Member], settings: Settings, site: str) -> frozenset[str]:
+    """The ids of those that every host would go by, if all that are members are alive."""
+    passage = _passage_of(members, settings)
+    return frozenset(one.id for one in passage.gateways(site)) if passage else frozenset()
+
+
+def _passage_of(members: Mapping[str, Member], settings: Settings) -> Passage | None:
+    """None: no site has gateways."""
+    named = {name: site.gateways for name, site in settings.sites.items()}
+    if not any(named.values()):
+        return None
+    ports = GatewayPorts(settings.overlay_subnet, settings.tunnel_port)
+    return Passage(members.values(), settings.sites, named, members.keys(), ports)
 
 
 def _kept(before: HostMaps, now: HostMaps) -> HostMaps:

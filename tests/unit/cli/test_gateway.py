@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -33,12 +34,18 @@ def _registry(tmp_path: Path) -> Iterator[EmbeddedRegistry]:
         yield made
 
 
-def register(registry: EmbeddedRegistry, number: int) -> None:
+def register(
+    registry: EmbeddedRegistry,
+    number: int,
+    public: str | None = "198.51.100.{}",
+    site: str = "dc",
+    private: str = "10.0.0.{}",
+) -> None:
     member = Member(
         id=f"gw-{number}",
-        site="dc",
-        private=IPv4Address(f"10.0.0.{number}"),
-        public=IPv4Address(f"198.51.100.{number}"),
+        site=site,
+        private=IPv4Address(private.format(number)),
+        public=IPv4Address(public.format(number)) if public else None,
         overlay=registry.acquire(f"gw-{number}", IPv4Network("192.168.0.0/18")),
     )
     registry.register(
@@ -72,7 +79,8 @@ def test_a_gateway_is_drained_and_used_again(
         assert "gateways that are drained: gw-1" in run(config, command="fleet").stderr
         last = run(config, "drain", "gw-2")
         assert last.exit_code == 1
-        assert "gw-2 is the only gateway of site dc that is registered" in last.stderr
+        assert "no other gateway of site dc is registered" in last.stderr
+        assert "hosts would go on through gw-2: nothing was changed" in last.stderr
         assert "'neti gateway undrain gw-1', start another one" in last.stderr
         assert registry.setting("drained") == b"1 gw-1"
         told = run(config, "undrain", "gw-1", "--json")
@@ -95,6 +103,27 @@ def test_one_that_is_not_registered_is_nobody_to_go_by(
     refused = run(config, "drain", "gw-1")
     assert refused.exit_code == 1
     assert "nothing was changed" in refused.stderr
+    assert registry.setting("drained") is None
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"public": None},
+        {"public": "203.0.113.{}", "site": "vpc"},
+        {"public": "198.51.100.1"},  # as gw-1: nobody goes by either
+        {"private": "192.0.2.{}"},  # not of its site: no agent believes it
+    ],
+)
+def test_one_that_agents_would_not_go_by_is_nobody_to_go_by(
+    config: Path, registry: EmbeddedRegistry, tmp_path: Path, where: dict[str, Any]
+) -> None:
+    register(registry, 1)
+    with closing(EmbeddedRegistry(tmp_path / "registry.db")) as other:
+        register(other, 2, **where)
+        refused = run(config, "drain", "gw-1")
+        assert refused.exit_code == 1, refused.output
+        assert "no other gateway of site dc is registered, has a public address" in refused.stderr
     assert registry.setting("drained") is None
 
 
