@@ -224,7 +224,7 @@ def _read_fleet(membership: Membership, registry: OperatorRegistry, now: float) 
     if is_strict(registry.setting("strict")):
         fleet.decide_by_records(True)
     membership.gateways.drain(as_read(registry.setting("drained")))
-    fleet.snapshot(registry.names(), now=now)
+    membership.listed(registry.names(), now=now, doubt=None)
     asked = answer(fleet, registry.leases(), registry.records, registry.made)
     made = registry.made(asked)
     for name, data in registry.data(asked).items():

@@ -1,6 +1,7 @@
 """Hosts behind gateways, by agents with kernels and devices in memory."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -16,6 +17,8 @@ from neti.errors import DataplaneError
 from neti.model import Encrypt, Reach, Road, Site
 from neti.model.wireguard_key import PublicKey
 from neti.monitoring.check import Limits, Situation, judge
+from neti.oneshot.plan import _read_fleet
+from neti.registry.memory import MemoryRegistry
 from neti.ruleset.desired import Membership
 from neti.ruleset.objects import GATEWAY_SETS, OPTIONAL
 from neti.ruleset.peers import Endpoint
@@ -483,3 +486,19 @@ def test_a_reload_that_does_not_fit_what_needs_a_restart_changes_nothing(there: 
     assert "restart the agent" in answer["error"]
     assert box.running.core.settings == before
     assert box.ask("status")["result"]["id"] == box.host.id
+
+
+def test_a_plan_without_an_agents_members_knows_the_gateways(there: World) -> None:
+    """It is what 'neti plan' reads where no agent has ever run."""
+    there.started(1, "vpc")
+    box = there.started(1)
+    there.settle()
+    core = box.running.core
+    plain = Membership.empty(core.settings, box.host, frozenset())
+    plain.hold_lease(core.members.overlay)
+    with closing(MemoryRegistry(there.server)) as registry:
+        _read_fleet(plain, registry, there.clock.wall())
+    plain.take_changes()
+    plain.pass_on()
+    assert plain.gateways.sent_to == core.members.gateways.sent_to
+    assert plain.gateways.sent_to[1] == {"vpc-1"}
