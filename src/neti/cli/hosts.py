@@ -25,6 +25,7 @@ from neti.text import command, printable
 from neti.words import counted, some
 
 _HOSTS: Final = "/etc/hosts"
+_CUT_OFF: Final = "cut off, it must be encrypted and"
 _HERE: Final = ("road", "reached_at", "gateways", "key")
 _SHOWN: Final = ("name", "id", "site", "overlay", "private", "public", "state")
 
@@ -155,9 +156,12 @@ def _way(told: Mapping[str, Any]) -> str:
     """As this host's agent has it, which may be of a version that does not tell all of it."""
     at, gateways, key = told.get("reached_at"), told.get("gateways"), told.get("key")
     road = told.get("road", Road.PLAIN.value)
-    said = {Road.NONE.value: "cut off, it must be encrypted and has no key"}.get(
-        road, "encrypted" if road in THROUGH else "in the clear"
-    )
+    if road == Road.NONE.value:
+        if not key:
+            return f"{_CUT_OFF} has no key that is believed here"
+        # Without a device here its key does not help.
+        return f"{_CUT_OFF} this host has no WireGuard peer for it: see 'neti status'; key {key}"
+    said = "encrypted" if road in THROUGH else "in the clear"
     if gateways:
         said += f", by {some(gateways)}"
     elif at is not None:

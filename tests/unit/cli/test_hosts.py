@@ -321,11 +321,19 @@ WAYS: dict[str, dict[str, object]] = {
         "gateways": [],
         "key": None,
     },
-    "cut off, it must be encrypted and has no key, by public address 203.0.113.7": {
+    "cut off, it must be encrypted and has no key that is believed here": {
         "road": "none",
         "reached_at": "203.0.113.7",
         "gateways": [],
         "key": None,
+    },
+    # That host is not to blame.
+    "cut off, it must be encrypted and this host has no WireGuard peer for it: see 'neti status'; "
+    "key AAEC": {
+        "road": "none",
+        "reached_at": "203.0.113.7",
+        "gateways": ["gw-1"],
+        "key": "AAEC",
     },
     # Of an agent of an earlier version.
     "in the clear, by public address 203.0.113.7 ": {"reached_at": "203.0.113.7"},
