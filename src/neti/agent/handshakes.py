@@ -43,9 +43,10 @@ class Handshakes:
 
     # --- what the device says ---
 
-    def note(self, device: Device | None) -> None:
-        """Of a peer that the device did not have nothing was heard."""
-        now = self._noted = self._now()
+    def note(self, device: Device | None, at: float | None = None) -> None:
+        """Of a peer that the device did not have nothing was heard. ``at``: when it was asked, if
+        not now: a look may take seconds, and what ended meanwhile is not in it."""
+        now = self._noted = self._now() if at is None else at
         before, self.states = self._heard, device.peers if device is not None else {}
         self._heard = {
             key: before[key].then(state, now) if key in before else Heard.first(state, now)

@@ -144,7 +144,7 @@ class Roads:
             self._lost(error)
             return ""
         before, self._asked = self._asked, (private, tunnel, subnet)
-        self._reckoning.note(door.seen)
+        self._reckoning.note(door.seen, started)
         if was_up and before is not None and before[0] != private:
             # All sessions ended with the former key. A peer that has read of the new one before the
             # device had it would try again after five seconds only, so this end begins.

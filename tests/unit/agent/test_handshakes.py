@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from neti.agent.handshakes import Handshakes
+from neti.agent.handshakes import ANEW, Handshakes
 from neti.model.wireguard_key import PublicKey
 from neti.ruleset.peers import Device, Peer, PeerState
 
@@ -72,3 +72,16 @@ def test_nobody_is_called_silent_for_what_may_have_come_since_the_last_look() ->
     assert not shakes.is_silent("ec2-2", KEY)
     shakes.note(device(never))
     assert shakes.is_silent("ec2-2", KEY)
+
+
+def test_what_ended_while_the_device_was_looked_at_is_not_begun_anew() -> None:
+    """A look at thousands of peers takes longer than a handshake is waited for."""
+    clock, shakes = looked()
+    shakes.note(device(PeerState(SHAKEN.peer)))
+    shakes.begin(KEY)
+    asked = clock.now + ANEW / 2
+    clock.now += 10 * ANEW
+    shakes.note(device(PeerState(SHAKEN.peer)), asked)
+    assert shakes.take_unanswered() == []
+    shakes.note(device(PeerState(SHAKEN.peer)))
+    assert shakes.take_unanswered() == [KEY]
