@@ -28,8 +28,8 @@ class Reckoning:
         self.handshakes.forget_all()
 
     def note(self, device: Device | None, at: float | None = None) -> None:
-        """What it says, and when it was asked, if not now. Who is lost answers nowhere, so that nothing comes from there is no reason
-        to leave the tunnel."""
+        """What it says, and when it was asked, if not now. Who is lost answers nowhere, so that
+        nothing comes from there is no reason to leave the tunnel."""
         self.handshakes.note(device, at)
         for host_id in self._core.members.fleet.lost:
             peer = self.held.peers.get(host_id)
