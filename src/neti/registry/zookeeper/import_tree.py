@@ -141,8 +141,10 @@ def open_up(attempt: Attempt, layout: Layout, init: InitPlan, *, admission: bool
     opened = _of_parents(init, layout, members=rights.READ | rights.CREATE)
     if admission and opened:
         opened[layout.hosts] = rights.closed(init.subjects, members=rights.READ)
-    for path, acl in opened.items():
-        attempt.one(SetACL(path, list(acl), ANY_VERSION))
+    # The parent of entries last: by it an import that follows a killed one tells that not all is
+    # open yet.
+    for path in sorted(opened, key=lambda path: path == layout.ip_map):
+        attempt.one(SetACL(path, list(opened[path]), ANY_VERSION))
 
 
 def _of_parents(init: InitPlan, layout: Layout, *, members: int) -> dict[str, Sequence[Any]]:
