@@ -1,12 +1,17 @@
 """The steps of 'neti registry import', in a tree of nodes in memory."""
 
+from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kazoo.protocol.serialization import SetACL
 
+from neti.registry import revoked
+from neti.registry.export import Export
 from neti.registry.zookeeper import import_tree, rights
 from neti.registry.zookeeper.calls import Attempt
+from neti.registry.zookeeper.import_plan import ImportPlan
 from neti.registry.zookeeper.init import InitPlan
 from neti.registry.zookeeper.layout import Layout
 
@@ -19,6 +24,9 @@ LAYOUT = Layout.below(
     maxchange="maxchange",
 )
 
+IN_FILE, BEFORE, LATER = ("ABC"[n] * 42 + "8" for n in range(3))
+SINCE = revoked.added(revoked.added(None, BEFORE), LATER)
+
 
 class Killed(Exception):
     """The process ends here."""
@@ -29,6 +37,24 @@ class Tree(Attempt):
 
     def __init__(self, left: int = 100) -> None:
         self.left, self.opened = left, list[str]()
+
+        self.written = list[tuple[str, bytes, int]]()
+
+    def go_on(self) -> None:
+        pass
+
+    def acls(self, paths: Sequence[str], *, unread: set[str] | None = None) -> list[list[Any]]:
+        return [[] for _ in paths]
+
+    def nodes(
+        self, paths: Sequence[str], *, unread: set[str] | None = None
+    ) -> list[tuple[bytes, Any] | None]:
+        assert paths == [LAYOUT.revoked]
+        return [(SINCE, SimpleNamespace(version=7))]
+
+    def each(self, requests: Sequence[Any]) -> list[Any]:
+        self.written += [(one.path, one.data, one.version) for one in requests]
+        return [None for _ in requests]
 
     def one(self, request: Any) -> None:
         assert isinstance(request, SetACL)
@@ -49,3 +75,21 @@ def test_while_a_parent_is_closed_the_tree_counts_as_not_laid_out(lived: int) ->
     again = Tree()
     import_tree.open_up(again, LAYOUT, init, admission=False)
     assert set(again.opened) == set(LAYOUT.open_to_members())
+
+
+def test_a_key_that_is_revoked_while_an_import_runs_stays_revoked() -> None:
+    file = revoked.added(None, IN_FILE)
+    export = Export(leases=(), hosts=(), settings={"revoked": file.decode()})
+    planned = ImportPlan(
+        lays_out=False,
+        leases=(),
+        hosts=(),
+        keys=(),
+        settings={"revoked": revoked.joined(file, revoked.added(None, BEFORE)).decode()},
+        differs=(),
+    )
+    tree = Tree()
+    import_tree.carry_out(tree, LAYOUT, planned, export)
+    ((path, data, version),) = tree.written
+    assert (path, version) == (LAYOUT.revoked, 7)
+    assert all(revoked.names(data, key) for key in (IN_FILE, BEFORE, LATER))

@@ -23,6 +23,7 @@ from kazoo.security import Id
 from neti.errors import RegistryError
 from neti.registry.export import SETTINGS, Export
 from neti.registry.record import REVOKED, HostRecord, encode
+from neti.registry.revoked import joined
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt
 from neti.registry.zookeeper.import_plan import ROOT_OPEN, ImportPlan
@@ -122,16 +123,20 @@ def carry_out(attempt: Attempt, layout: Layout, planned: ImportPlan, export: Exp
             ],
         )
     attempt.go_on()
-    paths = {name: layout.setting(name) for name in SETTINGS}
     (listed,) = attempt.nodes([layout.revoked])
+    settings = [name for name in SETTINGS if name in planned.settings]
     _make(
         attempt,
         [
-            SetData(paths[name], planned.settings[name].encode(), listed[1].version)
+            # What was revoked since it was planned stays: the list and its version are of one read.
+            SetData(
+                layout.revoked,
+                joined(export.settings[name].encode(), listed[0]),
+                listed[1].version,
+            )
             if name == "revoked" and listed is not None
-            else _node(paths[name], planned.settings[name].encode(), of_root, None)
-            for name in SETTINGS
-            if name in planned.settings
+            else _node(layout.setting(name), planned.settings[name].encode(), of_root, None)
+            for name in settings
         ],
     )
 
