@@ -6,7 +6,7 @@ from itertools import islice
 from neti.agent.core import Core
 from neti.agent.in_the_clear import by_the_file, has_no_device
 from neti.agent.roads import Roads
-from neti.model import Encrypt
+from neti.model import Encrypt, Road
 from neti.model.problems import Problem
 from neti.monitoring import check_encryption
 from neti.monitoring.encryption import NAMED, Crossing, Encryption, Unheard
@@ -28,7 +28,7 @@ def shown(core: Core, roads: Roads) -> Encryption | None:
         return None
     tunnel, states, public = roads.tunnel, roads.states, core.own_key.public()
     shaken = [s.handshake for s in states.values() if s.handshake is not None]
-    keyless, crossings = _members(core)
+    keyless, cut_off, crossings = _members(core)
     silent = roads.silent()
     return Encryption(
         implementation=roads.kind,
@@ -43,6 +43,8 @@ def shown(core: Core, roads: Roads) -> Encryption | None:
         sent=sum(state.sent for state in states.values()),
         keyless=len(keyless),
         keyless_ids=tuple(map(printable, islice(keyless, NAMED))),
+        keyless_cut_off=len(cut_off),
+        keyless_cut_off_ids=tuple(map(printable, islice(cut_off, NAMED))),
         unheard_count=len(silent),
         unheard=tuple(
             Unheard(
@@ -64,11 +66,11 @@ def problems(core: Core) -> list[Problem]:
     strict = requires(core.settings.sites, core.host.site) or core.members.gateways.used
     if not core.own_key.wanted or core.down.now or not strict:
         return []
-    keyless, crossings = _members(core)
+    _, cut_off, crossings = _members(core)
     seen = Encryption(
         implementation=None if has_no_device(core) else "there is one",
-        keyless=len(keyless),
-        keyless_ids=tuple(map(printable, islice(keyless, NAMED))),
+        keyless_cut_off=len(cut_off),
+        keyless_cut_off_ids=tuple(map(printable, islice(cut_off, NAMED))),
         require_configured=requires(core.settings.sites, core.host.site),
         requires=core.members.requires,
         on_trial=core.stage.tries_to_require,
@@ -77,10 +79,10 @@ def problems(core: Core) -> list[Problem]:
     return list(check_encryption.problems(seen))
 
 
-def _members(core: Core) -> tuple[list[str], dict[str, Crossing]]:
-    """Those without a key, and the counts of each site."""
+def _members(core: Core) -> tuple[list[str], list[str], dict[str, Crossing]]:
+    """Those without a key, those of them that are cut off, and the counts of each site."""
     host, sites, members = core.host, core.settings.sites, core.members
-    keyless, counts = list[str](), dict[str, dict[str, int]]()
+    keyless, cut_off, counts = list[str](), list[str](), dict[str, dict[str, int]]()
     asked: dict[str, Encrypt] = {}
     for host_id, member in members.fleet.members.items():
         if host_id == host.id:
@@ -89,13 +91,15 @@ def _members(core: Core) -> tuple[list[str], dict[str, Crossing]]:
             asked[member.site] = asked_between(member, host=host, sites=sites)
         if not asked[member.site].encrypts:
             continue
+        road = members.road_of(member)
         if host_id not in members.fleet.keys:
             keyless.append(host_id)
+            if road is Road.NONE:
+                cut_off.append(host_id)
         count = counts.setdefault(member.site, {})
-        road = members.road_of(member).value
-        count[road] = count.get(road, 0) + 1
+        count[road.value] = count.get(road.value, 0) + 1
     crossings = {
         printable(site): Crossing(asked=asked[site].value, **count)
         for site, count in sorted(counts.items())
     }
-    return keyless, crossings
+    return keyless, cut_off, crossings

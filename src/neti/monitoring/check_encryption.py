@@ -64,17 +64,26 @@ def problems(seen: Encryption) -> Iterator[Problem]:
             "go in the clear: neti enforce",
         )
     # Where this host has no device the fault is its own, and not theirs.
-    if seen.cut_off and seen.keyless and seen.implementation is not None:
-        yield problem(_KEYLESS, _cut_off(seen))
+    count, ids = _keyless(seen)
+    if count and seen.implementation is not None:
+        yield problem(_KEYLESS, _cut_off(seen, count, ids))
 
 
-def _cut_off(seen: Encryption) -> str:
-    # One that has a key is about to get a peer.
-    count, named, ids = min(seen.cut_off, seen.keyless), seen.keyless_ids[:_NAMED], ""
-    if seen.keyless == count:  # otherwise others are among them, which are reached
-        ids = f" ({', '.join(named)}{and_more(seen.keyless - len(named))})"
+def _keyless(seen: Encryption) -> tuple[int, Sequence[str]]:
+    """How many are cut off for want of a key, and the first of them. Others without one are reached
+    in the clear, and one that is cut off and has a key is about to get a peer."""
+    if seen.keyless_cut_off is not None:
+        return seen.keyless_cut_off, seen.keyless_cut_off_ids
+    # An agent of an earlier version tells only how many there are of both.
+    count = min(seen.cut_off, seen.keyless)
+    return count, seen.keyless_ids if count == seen.keyless else ()
+
+
+def _cut_off(seen: Encryption, count: int, ids: Sequence[str]) -> str:
+    named = ids[:_NAMED]
+    which = f" ({', '.join(named)}{and_more(count - len(named))})" if named else ""
     why = "encryption is required" if seen.requires else "gateways pass on what is encrypted only"
     return (
         f"{why}, and {counted(count, 'member')} without a WireGuard key cannot be reached"
-        f"{ids}: their neti.yml must say encrypt, too"
+        f"{which}: their neti.yml must say encrypt, too"
     )

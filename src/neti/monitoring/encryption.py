@@ -67,7 +67,9 @@ class Encryption:
     ``received``, ``sent``: bytes on the wire, of the peers that the device holds now.
 
     ``keyless``: members of encrypting sites without a key that this host believes; ``keyless_ids``:
-    the first of them. ``unheard``: see there, the first of them; ``unheard_count``: all of them.
+    the first of them. ``keyless_cut_off``, ``keyless_cut_off_ids``: those of them that are not
+    reached at all; None: an agent of an earlier version does not tell. ``unheard``: see there, the
+    first of them; ``unheard_count``: all of them.
 
     ``require_configured``: whether a pair of this host's site requires encryption. ``requires``:
     whether that is in effect, so that nothing goes in the clear; ``on_trial``: whether it is on
@@ -88,6 +90,8 @@ class Encryption:
     sent: int = 0
     keyless: int = 0
     keyless_ids: tuple[str, ...] = ()
+    keyless_cut_off: int | None = None
+    keyless_cut_off_ids: tuple[str, ...] = ()
     unheard_count: int = 0
     unheard: tuple[Unheard, ...] = ()
     require_configured: bool = False

@@ -191,6 +191,27 @@ def test_who_has_no_key_is_cut_off_and_named_by_status_and_check_alike(
     assert "encryption_keyless" not in a.problems()
 
 
+def test_who_has_no_key_and_is_reached_in_the_clear_is_not_said_to_be_cut_off(there: World) -> None:
+    """A site with a link prefers encryption, and another is behind gateways."""
+    there.sites["lab"] = replace(there.sites["vpc"], name="lab", reached_by=Reach.PRIVATE)
+    off = {name: replace(site, encrypt=Encrypt.OFF) for name, site in there.sites.items()}
+    a = hidden(there, 11, "ec2")
+    boxes = (
+        gateway(there, 1, "ec2")[0],
+        a,
+        *(there.box(30 + number, site, sites=off) for number, site in enumerate(("vpc", "lab"))),
+    )
+    for box in boxes:
+        box.start()
+    there.pass_time(1.0)
+    shown = a.told().encryption
+    assert shown is not None
+    assert (shown.keyless, shown.keyless_cut_off) == (2, 1)
+    said = a.problems()["encryption_keyless"]
+    assert "1 member without a WireGuard key cannot be reached (vpc-30)" in said
+    assert said in [one.text for one in judge(Situation(status=a.told()), Limits()).findings]
+
+
 def test_a_gateway_that_is_lost_is_no_ones_choice_and_no_peer_changes(
     there: World, boxes: dict[str, Box]
 ) -> None:

@@ -468,6 +468,12 @@ def test_encryption_that_is_kept_is_no_finding() -> None:
             Level.WARNING,
             "2 members without a WireGuard key cannot be reached (v-1, v-2)",
         ),
+        (
+            # One of them has a key, and is about to get a peer. Another has none, and is reached.
+            encrypted(sites=CUT_OFF, keyless=2, keyless_cut_off=1, keyless_cut_off_ids=["v-2"]),
+            Level.WARNING,
+            "1 member without a WireGuard key cannot be reached (v-2)",
+        ),
         (encrypted(implementation=None), Level.CRITICAL, "there is no WireGuard device"),
         (replace(encrypted(), road=BROKEN), Level.CRITICAL, "road is broken (it is not up)"),
         (
@@ -494,6 +500,11 @@ def test_encryption_that_is_not_kept(seen: Situation, level: Level, text: str) -
 
 def test_during_a_trial_it_is_not_said_to_be_out_of_effect() -> None:
     assert judge(encrypted(requires=False, on_trial=True), Limits()).findings == ()
+
+
+def test_who_has_no_key_is_not_blamed_for_a_member_that_has_one() -> None:
+    seen = encrypted(sites=CUT_OFF, keyless=2, keyless_ids=["v-1", "v-2"], keyless_cut_off=0)
+    assert judge(seen, Limits()).findings == ()
 
 
 def test_without_a_device_members_are_not_blamed_for_it() -> None:
