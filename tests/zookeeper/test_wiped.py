@@ -21,13 +21,13 @@ KEY, FORMER, STOLEN = ("KFS"[n] * 42 + "8" for n in range(3))
 Held = dict[str, tuple[bytes, dict[str, int]]]
 
 
-def lasting(world: SecureWorld) -> Held:
+def lasting(world: SecureWorld, *, tree: bool = True) -> Held:
     """Every node that no session's end takes away, with its data and rights, and what stands beside
     the tree."""
 
     def every(attempt: Attempt, layout: Layout) -> Held:
         found: Held = {}
-        paths = [layout.root]
+        paths = [layout.root] if tree else []
         while paths:
             path = paths.pop()
             data, stat = attempt.one(GetData(path, None))
@@ -79,7 +79,16 @@ def test_all_of_the_tree_is_back_but_what_agents_make_anew(
     limited.open_as("super-root").inspect(  # as a new server has them
         lambda attempt, _: [attempt.one(SetACL(p, list(rights.OPEN), -1)) for p in OUTSIDE]
     )
-    assert operator.told("import", str(file))["differs"] == []
+    beside = lasting(limited, tree=False)
+    for more in (["--dry-run"], []):  # it may be another program's root by now
+        told = operator.told("import", str(file), *more)
+        assert (told["differs"], told["then"]) == ([], "neti registry init --close-root")
+        assert lasting(limited, tree=False) == beside
+    said = operator.run("import", str(file)).stdout.splitlines()
+    assert said[-1].startswith("the root was closed when the file was written, and is open")
+    assert said[-1].endswith("'neti registry init --close-root' closes it")
+    assert operator.run("init", "--close-root").exit_code == 0
+    assert operator.told("import", str(file))["then"] == ""
     after = lasting(limited)
     # What is for hosts of one day; a name that is drawn by chance; and what a record says of an
     # entry that is gone, and its key: a host says both anew.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from neti.registry.export import Export
 
 _SHOWN: Final = 20
+_CLOSE_ROOT: Final = "neti registry init --close-root"
 
 
 @click.command()
@@ -65,6 +66,7 @@ def import_(file: Path, config: Path, as_json: bool, dry_run: bool) -> None:
     file is named, and then the exit code is 1. After the registry was wiped this takes the place of
     'neti registry init': it lays out the tree closed, and lets members in only when every id and
     every address has its owner again. You can run it again at any time, also after it was killed.
+    It changes nothing beside the tree: if its root was closed, the last line says how to close it.
 
     \b
     Example, with an operator's certificate in the configuration:
@@ -125,6 +127,10 @@ def _said(wanted: "Export", brought: "Brought", *, dry_run: bool) -> list[str]:
         if planned.nothing
         else f"{', '.join(parts)} {would}made, of {_holds(wanted)} in the file"
     )
+    if planned.root_open:
+        lines.append(
+            f"the root was closed when the file was written, and is open: '{_CLOSE_ROOT}' closes it"
+        )
     return lines
 
 
@@ -148,4 +154,5 @@ def _document(brought: "Brought", *, dry_run: bool) -> dict[str, Any]:
         "keys": {one.key: one.id for one in planned.keys},
         "settings": dict(planned.settings),
         "differs": list(brought.differs),
+        "then": _CLOSE_ROOT if planned.root_open else "",
     }

@@ -72,20 +72,13 @@ def bring(
     planned = _plan(settings, registry, export)
     subjects = export.operators if settings.registry_tls is not None else ()
     # Only then, because it looks at every node that there is.
-    init = (
-        registry.plan_init(subjects, close_root=export.root_closed and bool(subjects))
-        if planned.lays_out
-        else None
-    )
+    init = registry.plan_init(subjects) if planned.lays_out else None
     operators = init.subjects if init is not None else ()
     if dry_run or planned.nothing:
         return Brought(planned=planned, differs=planned.differs, operators=operators)
-    beside: tuple[str, ...] = ()
     if init is not None:
         laying = init
-        beside = registry.operate(
-            lambda attempt, layout: import_tree.lay_out(attempt, layout, laying)
-        )
+        registry.operate(lambda attempt, layout: import_tree.lay_out(attempt, layout, laying))
     registry.operate(
         lambda attempt, layout: import_tree.carry_out(attempt, layout, planned, export)
     )
@@ -98,7 +91,7 @@ def bring(
         )
     if init is not None:
         _open_up(registry, export, init)
-    return Brought(planned=planned, differs=(*after.differs, *beside), operators=operators)
+    return Brought(planned=planned, differs=after.differs, operators=operators)
 
 
 def _open_up(registry: ZooKeeperRegistry, export: Export, init: InitPlan) -> None:

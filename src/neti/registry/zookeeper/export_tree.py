@@ -47,7 +47,7 @@ def look(attempt: Attempt, layout: Layout, at: str) -> tuple[Export, list[str]]:
         keys=keys,
         settings=settings,
         admission=needs_admission(attempt, layout) if has_rights(attempt, layout) else None,
-        root_closed=root_closed(attempt, rights.operators(acls[0])),
+        root_closed=bool(rights.operators(acls[0])) and root_closed(attempt),
         operators=tuple(str(one.id) for one in rights.operators(acls[0]) if one.scheme == "x509"),
         at=at,
         fleet=printable((fleet or b"")[:64].decode(errors="replace")),
@@ -124,10 +124,8 @@ def _keys(
     return tuple(found)
 
 
-def root_closed(attempt: Attempt, operators: Sequence[Any]) -> bool:
+def root_closed(attempt: Attempt) -> bool:
     """Whether members may do nothing beside the tree, as after 'init --close-root'."""
-    if not operators:
-        return False
     closed = set[str]()
     found = attempt.acls(OUTSIDE, unread=closed)
     return not closed and all(acl and not rights.world(acl) & ~rights.READ for acl in found)

@@ -26,16 +26,14 @@ from neti.registry.zookeeper.layout import Layout
 from neti.text import printable
 
 _PART: Final = 500
-ROOT_OPEN: Final = (
-    "members may make nodes beside the tree, and could not in the file: "
-    "'neti registry init --close-root' closes it"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportPlan:
     """What is missing; ``differs``: what is there and is not as in the document; ``lays_out``: the
-    tree is not there, or an import that laid it out was killed before its end."""
+    tree is not there, or an import that laid it out was killed before its end; ``root_open``:
+    members may do more beside the tree than when the document was written. No import changes that:
+    other programs may use these servers by now."""
 
     lays_out: bool
     leases: tuple[Leased, ...]
@@ -43,6 +41,7 @@ class ImportPlan:
     keys: tuple[HeldKey, ...]
     settings: Mapping[str, str]
     differs: tuple[str, ...]
+    root_open: bool = False
 
     @property
     def missing(self) -> bool:
@@ -63,8 +62,9 @@ def plan(attempt: Attempt, layout: Layout, export: Export, *, secure: bool) -> I
         )
     lays_out = not acl or not rights.world(acl) & rights.CREATE
     closed = secure if not acl else not rights.harmful(acl)
+    root_open = export.root_closed and closed and not root_closed(attempt)
     if not acl:
-        return _of_nothing(export, closed=closed)
+        return _of_nothing(export, closed=closed, root_open=root_open)
     differs: list[str] = []
     leases = tuple(_missing_leases(attempt, layout, export.leases, differs))
     hosts = tuple(_missing_hosts(attempt, layout, export.hosts, differs, closed=closed))
@@ -79,8 +79,6 @@ def plan(attempt: Attempt, layout: Layout, export: Export, *, secure: bool) -> I
             )
         if now is not None and unfinished(attempt, layout):
             differs.append(" ".join(INTERRUPTED.splitlines()))
-    if export.root_closed and not lays_out and not root_closed(attempt, rights.operators(acl)):
-        differs.append(ROOT_OPEN)
     return ImportPlan(
         lays_out=lays_out,
         leases=leases,
@@ -88,10 +86,11 @@ def plan(attempt: Attempt, layout: Layout, export: Export, *, secure: bool) -> I
         keys=keys,
         settings=settings,
         differs=tuple(differs),
+        root_open=root_open,
     )
 
 
-def _of_nothing(export: Export, *, closed: bool) -> ImportPlan:
+def _of_nothing(export: Export, *, closed: bool, root_open: bool) -> ImportPlan:
     """There is no tree, so everything is missing."""
     needs = [pin for pin in export.hosts if closed and pin.subject is None]
     return ImportPlan(
@@ -101,6 +100,7 @@ def _of_nothing(export: Export, *, closed: bool) -> ImportPlan:
         keys=export.keys,
         settings={name: export.settings[name] for name in SETTINGS if name in export.settings},
         differs=tuple(_needs_certificate(pin) for pin in needs),
+        root_open=root_open,
     )
 
 

@@ -4,7 +4,7 @@ A tree that does not exist is laid out closed: members can make nothing in it un
 document is written. So nobody gets an id or an address before its owner.
 
 Must never do: change an existing node, except for the rights of parents that it closed itself, and
-the list of revoked keys, which only gets longer.
+the list of revoked keys, which only gets longer. What is beside the tree is not Neti's alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from kazoo.exceptions import (
     BadVersionError,
-    NoAuthError,
     NodeExistsError,
     RolledBackError,
     RuntimeInconsistency,
@@ -26,9 +25,9 @@ from neti.registry.record import REVOKED, HostRecord, encode
 from neti.registry.revoked import joined
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt
-from neti.registry.zookeeper.import_plan import ROOT_OPEN, ImportPlan
+from neti.registry.zookeeper.import_plan import ImportPlan
 from neti.registry.zookeeper.init import InitPlan
-from neti.registry.zookeeper.layout import OUTSIDE, Layout
+from neti.registry.zookeeper.layout import Layout
 from neti.registry.zookeeper.leases import ANY_VERSION
 
 _PART: Final = 500
@@ -36,20 +35,8 @@ _PART: Final = 500
 _NOT_MADE: Final = (NodeExistsError, BadVersionError, RolledBackError, RuntimeInconsistency)
 
 
-def lay_out(attempt: Attempt, layout: Layout, init: InitPlan) -> tuple[str, ...]:
-    """The tree, closed to members where it has rights. Returns what is not as in the document: what
-    stands beside the tree, if it was to be closed, and a member took its rights."""
-    _make_tree(attempt, layout, init)
-    outside = [s for s in init.steps if s.path in OUTSIDE and s.data is None]
-    refused = False
-    for answer in attempt.each([SetACL(s.path, list(s.acl), ANY_VERSION) for s in outside]):
-        if isinstance(answer, Exception) and not isinstance(answer, NoAuthError):
-            raise answer
-        refused |= isinstance(answer, NoAuthError)
-    return (ROOT_OPEN,) if refused else ()
-
-
-def _make_tree(attempt: Attempt, layout: Layout, init: InitPlan) -> None:
+def lay_out(attempt: Attempt, layout: Layout, init: InitPlan) -> None:
+    """The tree, closed to members where it has rights."""
     closing = _of_parents(init, layout, members=rights.READ)
     made = [
         Create(step.path, step.data, list(closing.get(step.path, step.acl)), 0)
