@@ -12,6 +12,7 @@ from typing import Final
 from neti import log
 from neti.agent.core import Core
 from neti.agent.probing import Probing
+from neti.dataplane.forwarding import NotNoted
 from neti.errors import DataplaneError
 from neti.ruleset.gateway_part import GatewayPart
 from neti.ruleset.surroundings import GatewayEnd, Surroundings
@@ -113,6 +114,12 @@ class Passing:
         before, self._forwarding = self._forwarding, wanted
         try:
             switched = door.follow(wanted)
+        except NotNoted as error:
+            self._idle = False
+            core.problems.clear("forwarding")
+            core.problems.set("forwarding_not_noted", str(error))
+            log.warning("forwarding_not_noted", what=str(error))
+            return ""
         except DataplaneError as error:
             if wanted or before:
                 core.problems.set("forwarding", f"this host cannot be a gateway as it is: {error}")
@@ -120,6 +127,7 @@ class Passing:
             return ""
         self._idle = not wanted
         core.problems.clear("forwarding")
+        core.problems.clear("forwarding_not_noted")
         if not switched:
             return ""
         log.info("forwarding", on=some(switched))
@@ -130,6 +138,7 @@ class Passing:
         self._forwarding, self._loaded, self._idle = (), None, False
         if self._core.out.forwarding is not None:
             self._core.out.forwarding.put_back()
+            self._core.problems.clear("forwarding_not_noted")
 
     # --- what is wrong ---
 

@@ -1,7 +1,8 @@
 """IPv4 forwarding of a gateway's interfaces: switched on, seen again, switched back.
 
-No other interface is changed. Which ones we switched on is in the state folder before the first is:
-one that forwarded already stays as it is.
+No other interface is changed. Which ones we switched on is in the state folder before the first is,
+if the disk takes it: one that forwarded already stays as it is. A full disk keeps no gateway from
+passing on: then we know what is ours for as long as the process lives, and note it once we can.
 
 Must never do: switch forwarding off where somebody else had switched it on.
 """
@@ -15,6 +16,12 @@ from typing import Any, Protocol
 from neti.dataplane import if_link
 from neti.dataplane.boot_note import BOOT, BootNote
 from neti.dataplane.netlink import NETLINK_ROUTE, NetlinkSocket
+from neti.errors import DataplaneError
+from neti.words import some
+
+
+class NotNoted(DataplaneError):
+    """All that is wanted forwards, and the disk has no note of what was switched on."""
 
 
 class Interfaces(Protocol):
@@ -50,6 +57,7 @@ class Forwarding:
         by_hand = "switch forwarding off yourself where it is not to be on (sysctl net.ipv4.conf)"
         self._note = BootNote(folder / "forwarding.json", boot, by_hand)
         self._interfaces = interfaces if interfaces is not None else KernelInterfaces()
+        self._unnoted: tuple[str, ...] = ()  # switched on here, and not on disk
 
     def missing(self, wanted: Collection[str]) -> tuple[str, ...]:
         """Those that do not forward. One that is not there does not count."""
@@ -57,29 +65,47 @@ class Forwarding:
 
     def follow(self, wanted: Collection[str]) -> tuple[str, ...]:
         """Let these forward, and let none do so any more that was switched on here and is not among
-        them. Returns those that were switched on now."""
-        ours = self._ours()
+        them. Returns those that were switched on now. Raises NotNoted behind it all, with each
+        call until the disk takes the note."""
+        noted = self._noted()
+        ours = tuple(dict.fromkeys((*noted, *self._unnoted)))
         for name in [one for one in ours if one not in wanted]:
             self._interfaces.forward(name, False)
         missing = self.missing(wanted)
-        kept = [one for one in (*ours, *missing) if one in wanted]
-        if kept != list(ours):
-            self._keep(kept)
+        kept = [one for one in dict.fromkeys((*ours, *missing)) if one in wanted]
+        refused = self._refused(kept) if kept != list(noted) else None
+        self._unnoted = tuple(one for one in kept if one not in noted) if refused else ()
         for name in missing:
             self._interfaces.forward(name, True)
+        if refused and self._unnoted:
+            raise NotNoted(
+                f"forwarding of {some(self._unnoted)} is on, and it is not on disk that Neti "
+                f"switched it on ({refused}), so 'neti down' may leave it on"
+            ) from refused
+        if refused:
+            raise refused
         return missing
 
     def put_back(self) -> bool:
         """Whether there was anything to be switched back."""
-        ours = self._ours()
-        if not ours:
-            return False  # and a disk that cannot be written is no reason to fail
+        noted = self._noted()
+        ours = dict.fromkeys((*noted, *self._unnoted))
         for name in ours:
             self._interfaces.forward(name, False)
-        self._keep([])
-        return True
+        self._unnoted = ()
+        if noted:  # otherwise a disk that cannot be written is no reason to fail
+            self._keep([])
+        return bool(ours)
 
-    def _ours(self) -> tuple[str, ...]:
+    def _refused(self, names: list[str]) -> DataplaneError | None:
+        """Why the disk does not take this note; None: it has it."""
+        try:
+            self._keep(names)
+        except DataplaneError as error:
+            return error
+        return None
+
+    def _noted(self) -> tuple[str, ...]:
         return self._note.read(_switched_on, ())
 
     def _keep(self, names: list[str]) -> None:

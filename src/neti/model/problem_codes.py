@@ -202,6 +202,13 @@ _KINDS: Final = (
         "This host is one of its site's gateways, and its kernel does not forward as it must",
         "The message is the kernel's or the disk's own. The agent tries again by itself",
     ),
+    _warning(
+        "forwarding_not_noted",
+        "The disk does not take the note of which interfaces Neti switched forwarding on for. They "
+        "forward all the same, but `neti down` may leave it on",
+        "The message has the disk's own word. The agent tries again by itself. After a `neti down` "
+        "meanwhile, look at `sysctl net.ipv4.conf`",
+    ),
     _critical(
         "gateway_kept_out",
         "Another program's packet filter (Docker, ufw, firewalld, iptables, nft) drops what this "

@@ -343,6 +343,32 @@ def test_only_a_gateway_forwards_and_down_takes_it_back(there: World) -> None:
     assert "forwarding" not in box.problems()
 
 
+def test_a_gateway_with_a_full_disk_forwards_and_says_so(
+    there: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box, interfaces = gateway(there, 1, "ec2")
+
+    def full(*_: object) -> None:
+        raise DataplaneError("forwarding.json: cannot be written: No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("neti.dataplane.boot_note.BootNote.write", full)
+        box.start()
+        there.settle()
+        box.running.kernel.look_at_network()
+        assert interfaces.on["eth0"]
+        assert "No space left" in box.problems()["forwarding_not_noted"]
+        assert "forwarding" not in box.problems()
+        box.ask("down")
+        assert not interfaces.on["eth0"]
+        assert "forwarding_not_noted" not in box.problems()
+        box.ask("up")
+        assert "forwarding_not_noted" in box.problems()
+    box.running.kernel.look_at_network()
+    assert interfaces.on["eth0"]
+    assert "forwarding_not_noted" not in box.problems()
+
+
 def test_a_gateway_says_who_drops_what_it_passes_on(there: World) -> None:
     """Until the first packet gets through, or it is a gateway no more."""
     box, _ = gateway(there, 1, "ec2")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from neti.dataplane.forwarding import Forwarding
+from neti.dataplane.forwarding import Forwarding, NotNoted
 from neti.errors import DataplaneError
 
 
@@ -103,6 +103,45 @@ def test_what_is_noted(tmp_path: Path, kernel: FakeInterfaces, boot: Path) -> No
     made(tmp_path, kernel, boot).follow(("eth0", "eth2"))
     held = json.loads((tmp_path / "forwarding.json").read_text())
     assert held == {"boot": "one", "on": ["eth0", "eth2"]}
+
+
+def fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("neti.durable.replace", refuses)
+
+
+def test_a_full_disk_keeps_no_gateway_from_passing_on(
+    tmp_path: Path, kernel: FakeInterfaces, boot: Path
+) -> None:
+    """It is said as long as it lasts. Then the note has what was switched on meanwhile."""
+    door = made(tmp_path, kernel, boot)
+    with pytest.MonkeyPatch.context() as full:
+        fill_the_disk(full)
+        for _ in range(2):
+            with pytest.raises(NotNoted, match=r"of eth0 is on.*No space left.*may leave it on"):
+                door.follow(("eth0", "eth1"))
+            assert kernel.on == {"eth0": True, "eth1": True, "eth2": False}
+    assert door.follow(("eth0", "eth1")) == ()
+    assert made(tmp_path, kernel, boot).put_back()
+    assert kernel.on == {"eth0": False, "eth1": True, "eth2": False}
+
+
+def test_what_is_not_noted_is_switched_back_by_the_process_that_switched_it_on(
+    tmp_path: Path, kernel: FakeInterfaces, boot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one takes it for the machine's own."""
+    fill_the_disk(monkeypatch)
+    door = made(tmp_path, kernel, boot)
+    for wanted in (("eth0",), ("eth2",)):
+        with pytest.raises(NotNoted):
+            door.follow(wanted)
+    assert kernel.on == {"eth0": False, "eth1": True, "eth2": True}
+    assert not made(tmp_path, kernel, boot).put_back()
+    assert door.put_back()
+    assert kernel.on == {"eth0": False, "eth1": True, "eth2": False}
+    assert not door.put_back()
 
 
 def test_where_nothing_was_switched_on_nothing_is_written(
