@@ -65,6 +65,7 @@ def filled(world: SecureWorld, operator: Operator) -> None:
     chief.change_setting("interval", b"2")
     chief.change_setting("maxchange", b"7")
     chief.change_setting("release", b"1 x")
+    chief.change_setting("drained", b"1 gw-1")
     a.close()
     b.close()
 
@@ -90,9 +91,9 @@ def test_all_of_the_tree_is_back_but_what_agents_make_anew(
     assert operator.run("init", "--close-root").exit_code == 0
     assert operator.told("import", str(file))["then"] == ""
     after = lasting(limited)
-    # What is for hosts of one day; a name that is drawn by chance; and what a record says of an
-    # entry that is gone, and its key: a host says both anew.
-    assert before.keys() - after.keys() == {"/release"}
+    # What is for hosts of one day, such as gateways that are drained; a name that is drawn by
+    # chance; and what a record says of an entry that is gone, and its key: a host says both anew.
+    assert before.keys() - after.keys() == {"/release", "/drained"}
     assert after.keys() - before.keys() == set()
     differ = {path for path in after if before[path] != after[path]}
     assert differ == {"/fleet", "/hosts/a", "/hosts/b"}

@@ -17,7 +17,7 @@ from typing import Any, Final
 from neti.errors import NetiError
 from neti.model import document
 from neti.model.document import DocumentError
-from neti.registry import SettingName, drained, revoked, strict
+from neti.registry import SettingName, revoked, strict
 from neti.registry.admitted import checked_id, checked_subject
 from neti.registry.record import PUBLIC_KEY
 from neti.text import json_document, printable
@@ -25,8 +25,8 @@ from neti.text import json_document, printable
 FORMAT: Final = 1
 KIND: Final = "neti registry export"
 MAX_BYTES: Final = 64 * 1024 * 1024
-# Not ``release``: it is about hosts that were lost on one day.
-SETTINGS: Final[tuple[SettingName, ...]] = ("interval", "maxchange", "strict", "revoked", "drained")
+# Not ``release`` and ``drained``: they are about what was so on one day.
+SETTINGS: Final[tuple[SettingName, ...]] = ("interval", "maxchange", "strict", "revoked")
 _MAX_VALUE: Final = 64
 _LISTS: Final = ("hosts", "leases", "keys")
 _STEP: Final = re.compile(r"(\w+)|\[(\d+)\]", re.ASCII)
@@ -175,9 +175,6 @@ def _check_setting(name: SettingName, value: str | None) -> None:
         return
     if name == "revoked":
         revoked.decode(value.encode(errors="replace"))
-        return
-    if name == "drained":
-        drained.decode(value.encode(errors="replace"))
         return
     try:
         float(value[:_MAX_VALUE])
