@@ -57,16 +57,10 @@ class ProbeSocket:
         if port == self.opened:
             return
         self.close()
-        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            made.setblocking(False)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, SENT_MARK)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-            made.bind(("0.0.0.0", port))
+            self._socket, self._port = _bound(port), port
         except OSError as error:
-            made.close()
             raise NetiError(f"UDP port {port} cannot be used ({error.strerror})") from error
-        self._socket, self._port = made, port
 
     def ask(self, to: IPv4Address, word: bytes) -> bool:
         if self._socket is None:
@@ -91,3 +85,17 @@ class ProbeSocket:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _bound(port: int) -> socket.socket:
+    """Raises OSError, also where no file descriptor is left."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, SENT_MARK)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        made.bind(("0.0.0.0", port))
+    except OSError:
+        made.close()
+        raise
+    return made
