@@ -52,14 +52,15 @@ settings.load_profile("neti")
 HERE: Final = Path(__file__).parent
 # Workers take from both ends of this list. What waits, for processes, servers and time-outs, is
 # taken from the front, and by few workers, because each runs a whole lab at times. The others begin
-# at the end with what only computes, and so fill what the first leave of the processors. The drills
+# at the end with what only computes, and so fill what the first leave of the processors. They take
+# no lab: where only labs are left, they end. The drills
 # play once no lab is left to be handed out, and their own tests come last.
 ORDER: Final = (
     *("lab", "deploy", "kernel", "zookeeper", "bench", "aws", "contract"),
     *("docs", "unit", "simulation", "drills"),
 )
 LONGEST: Final = "test_migrate.py"
-AT_THE_FRONT: Final = 2  # at most, and one fewer than there are
+AT_THE_FRONT: Final = 2  # at most, and one fewer than there are, but one at least
 COMPUTING: Final = {"simulation", "docs", "unit"}
 # Each of these tests may go to another worker. Of the others a file stays together, because its
 # fixtures would be made again by each worker.
@@ -108,10 +109,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
             if not any(_folder(unit) == "lab" for unit in units):
                 _begin_drills(self.config, units)
             if others := [unit for unit in units if _folder(unit) != "drills"]:
-                number = int(node.gateway.id.removeprefix("gw"))
-                at_the_front = number < min(AT_THE_FRONT, self.numnodes - 1)
+                at_the_front = self._is_at_the_front(node)
+                if not at_the_front and _folder(others[-1]) == "lab":
+                    node.shutdown()  # two labs at once would be slow enough to time out
+                    return
                 self.workqueue.move_to_end(others[0 if at_the_front else -1], last=False)
             super()._assign_work_unit(node)
+
+        def _is_at_the_front(self, node: Any) -> bool:
+            """Of those that live: whoever follows one that died may have to take its place."""
+            lives = [one for one in self.nodes if not one.shutting_down]
+            lives.sort(key=lambda one: int(one.gateway.id.removeprefix("gw")))
+            return node in lives[: max(1, min(AT_THE_FRONT, self.numnodes - 1))]
 
     config.option.loadscopereorder = False
     return Scheduling(config, log)
