@@ -3,7 +3,7 @@
 It has no thread: the timer "probe" sends what is due, and hears what came meanwhile.
 
 Must never do: judge before all answers that have come are heard; believe anybody dead because this
-host's own table, port or road is not there: if no gateway answers, all are taken as alive.
+host's own table, port or road is not there: if no gateway answers, what was sent to is sent to.
 """
 
 import secrets
@@ -13,6 +13,7 @@ from neti import log
 from neti.agent.core import Core
 from neti.agent.probe_socket import WORD_BYTES
 from neti.errors import NetiError
+from neti.ruleset.gateway_choice import Belief
 from neti.ruleset.gateway_part import sent_by
 from neti.ruleset.gateway_probes import GatewayProbes
 from neti.ruleset.objects import KernelState
@@ -58,7 +59,7 @@ class Probing:
             self._rest()
         elif "probe" not in core.timers.due:
             core.soon("probe")
-        part.believe(self._probes.dead, self._probes.answering)
+        part.believe(self._probes.belief)
 
     def _rest(self) -> None:
         core = self._core
@@ -83,7 +84,7 @@ class Probing:
             core.soon("probe", _AGAIN)
             return
         core.problems.clear("gateway_probes")
-        now, before = core.now(), self._probes.dead
+        now, before = core.now(), self._probes.belief
         for word, source in door.answers():
             self._probes.hear(word, source)
         self._probes.judge(now)
@@ -95,13 +96,13 @@ class Probing:
         if due is not None:
             core.timers.at("probe", due)
 
-    def _tell(self, before: frozenset[str]) -> None:
-        core, dead = self._core, self._probes.dead
-        core.members.gateways.believe(dead, self._probes.answering)
-        if dead == before:
+    def _tell(self, before: Belief) -> None:
+        core, belief = self._core, self._probes.belief
+        core.members.gateways.believe(belief)
+        if belief == before:
             return
-        if gone := dead - before:
+        if gone := belief.dead - before.dead:
             log.warning("gateway_silent", ids=some(sorted(gone)))
-        if back := before - dead:
+        if back := before.dead - belief.dead:
             log.info("gateway_answers", ids=some(sorted(back)))
         core.soon("commit")  # however long changes are gathered

@@ -28,6 +28,7 @@ from neti.text import printable
 from neti.words import counted, some
 
 _ADDRESSES: Final = 100  # of removed members named
+_OTHERS: Final = "other gateways of its site are used"
 _LISTED: Final = 1000  # lost and held members that are named; more are only counted
 
 if TYPE_CHECKING:
@@ -208,7 +209,9 @@ def _of_gateways(agent: "Agent") -> Iterator[str]:
         behind = members.elements.wanted("gateway_inside")
         yield f"this host is a gateway of its site, for {counted(len(behind), 'host')} behind it"
     for host_id in sorted(part.drained & part.named):
-        yield f"{host_id} is drained by an operator: other gateways of its site are used"
+        even_so = part.is_used(host_id)
+        then = "it is used even so, as no other one of its site works" if even_so else _OTHERS
+        yield f"{host_id} is drained by an operator: {then}"
     for host_id, why in part.useless(members.fleet.members).items():
         yield f"{host_id} is named as a gateway and cannot be used: it {why}"
 

@@ -43,6 +43,7 @@ from neti.registry.strict import is_strict
 from neti.ruleset import plan
 from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import arming
+from neti.ruleset.gateway_choice import Belief
 from neti.ruleset.gateway_part import sent_by
 from neti.ruleset.objects import NO_TABLE, KernelState, Structure
 from neti.ruleset.plan import Rewrite
@@ -238,7 +239,7 @@ def _send_as_it_is(membership: Membership, kernel: KernelState) -> None:
     places, _ = membership.gateways.sent_to
     if held := sent_by(kernel):
         unused = frozenset(one for one, to in places.items() if str(to) not in held)
-        membership.gateways.believe(unused, frozenset())
+        membership.gateways.believe(Belief(dead=unused, presumed=unused))
         membership.pass_on()
 
 

@@ -1,7 +1,8 @@
 """What gateways mean to one host: elements, its peers' endpoints, its part in the rules. Pure.
 
-A gateway counts as alive while it is a member that is registered, and answers probes as far as this
-host sends any. One that is lost and answers counts where no other does: it passes on what it knew.
+A gateway is known to work while it is a member that is registered, and answers probes as far as
+this host sends any. One that is lost and answers counts where no other does: it passes on what it
+knew.
 
 Must never do: change the address at which this host's WireGuard has its peers while that one will
 do, whoever comes and goes.
@@ -15,7 +16,8 @@ from typing import Final
 from neti.model import Host, Member, Reach
 from neti.model.gateways import Gateway, GatewayPorts
 from neti.model.settings import Settings
-from neti.ruleset.gateways import HostMaps, Passage, Way, chosen
+from neti.ruleset.gateway_choice import Belief, Choice, choice
+from neti.ruleset.gateways import HostMaps, Passage, Way, chosen, counting
 from neti.ruleset.objects import KernelState, SetName
 from neti.ruleset.peers import Endpoint
 from neti.ruleset.reach import Element, by_gateways, uses_gateways
@@ -38,9 +40,9 @@ class GatewayPart:
         self.version = 0  # counts what was told
         self._passage: Passage | None = None  # None: this host's own overlay address is not known
         self._maps = HostMaps()
-        self._live: frozenset[str] = frozenset()
-        self._dead: frozenset[str] = frozenset()  # by probes
-        self._answering: frozenset[str] = frozenset()
+        self._choice = Choice()
+        self._lost: frozenset[str] = frozenset()
+        self._belief = Belief()
         self.drained: frozenset[str] = frozenset()  # by operators
         self._own: Member | None = None
         self._wanted: frozenset[Element] = frozenset()
@@ -52,9 +54,10 @@ class GatewayPart:
         self.sent_to: tuple[Mapping[str, IPv4Address], frozenset[str]] = {}, frozenset()
 
     def succeed(self, before: "GatewayPart") -> None:
-        """Keep what WireGuard's peers have, as far as it will do, and who is believed to work."""
-        self._maps = before._maps
-        self.believe(before._dead, before._answering)
+        """Keep what WireGuard's peers have, as far as it will do, who is sent to, and who is
+        believed to work."""
+        self._maps, self._choice = before._maps, before._choice
+        self.believe(before._belief)
         self.drain(before.drained)
 
     def begin(self, via: IPv4Address | None, *, behind: bool) -> None:
@@ -73,20 +76,21 @@ class GatewayPart:
         if self.used:
             self._changed.update(ids)
 
-    def believe(self, dead: frozenset[str], answering: frozenset[str]) -> None:
-        """By probes. Who is in neither is judged by the registry alone."""
-        self._dead, self._answering = dead, answering
+    def believe(self, belief: Belief) -> None:
+        """By probes."""
+        self._belief = belief
 
     def drain(self, drained: frozenset[str]) -> None:
         """Operators want nobody to send to these. They are used where no other one works."""
         self.drained = drained
 
     def is_due(
-        self, members: Container[str], lost: Container[str], overlay: IPv4Address | None
+        self, members: Mapping[str, Member], lost: Container[str], overlay: IPv4Address | None
     ) -> bool:
         """Whether other gateways are alive, or this host is another, than at the last ``renew``."""
-        live, own = self._alive(members, lost), self._as_member(overlay)
-        return self.used and (live, own) != (self._live, self._own)
+        own = self._as_member(overlay)
+        now = (self._chosen_from(members, own, self._lost_of(lost)), own)
+        return self.used and now != (self._choice, self._own)
 
     def renew(
         self,
@@ -100,7 +104,8 @@ class GatewayPart:
         as it was. Returns elements that are wished for no more, and those that are from now on; and
         the ids of members that WireGuard may have elsewhere from now on."""
         self.version += 1
-        self._live, self._own = self._alive(members, lost), self._as_member(overlay)
+        self._own, self._lost = self._as_member(overlay), self._lost_of(lost)
+        self._choice = self._chosen_from(members, self._own, self._lost)
         changed, self._changed = self._changed, set()
         before, self._passage = self._passage, self._passed(members, self._own)
         if self._passage is not None and known:
@@ -113,15 +118,20 @@ class GatewayPart:
         self._wanted = wanted
         return gone, new, changed | self._moved(members, before)
 
-    def _alive(self, members: Container[str], lost: Container[str]) -> frozenset[str]:
-        """Those to choose from, of each site; of a site without any: none, so that all are."""
-        own, found = self._host.id, set[str]()
-        for ids in self._named.values():
-            there = {one for one in ids if one == own or one in members}
-            registered = {one for one in there if one == own or one not in lost}
-            works, kept = registered - self._dead, there - self.drained
-            found |= (works & kept) or (kept & self._answering) or works
-        return frozenset(found)
+    def _lost_of(self, lost: Container[str]) -> frozenset[str]:
+        return frozenset(one for one in self.named if one in lost and one != self._host.id)
+
+    def _chosen_from(
+        self, members: Mapping[str, Member], own: Member | None, lost: frozenset[str]
+    ) -> Choice:
+        if not self.used:
+            return Choice()
+        there = {one: members[one] for one in self.named & members.keys() - {self._host.id}}
+        if own is not None:
+            there[own.id] = own
+        found = counting(there, self._named, self._settings.overlay_subnet)
+        sites = (frozenset(one.id for one in found if one.site == name) for name in self._named)
+        return choice(sites, lost, self.drained, self._belief, self._choice)
 
     def _as_member(self, overlay: IPv4Address | None) -> Member | None:
         """What the registry says of this host changes nothing here."""
@@ -136,7 +146,9 @@ class GatewayPart:
         if own is None or self.ports is None:
             return None
         others = (one for one in members.values() if one.id != own.id)
-        return Passage((own, *others), self._settings.sites, self._named, self._live, self.ports)
+        return Passage(
+            (own, *others), self._settings.sites, self._named, self._choice.live, self.ports
+        )
 
     def _moved(self, members: Mapping[str, Member], before: Passage | None) -> set[str]:
         """Whoever is reached in another way, though nothing of its own has changed. Everybody, if
@@ -187,7 +199,7 @@ class GatewayPart:
             return {one.id: one.public for one in others}, frozenset(one.id for one in others)
         mine = passage.gateways(host.site)
         wanted = {one.id for one in mine} - self.drained
-        near = (chosen(self._own.overlay, mine, live) for live in (self._live, wanted))
+        near = (chosen(self._own.overlay, mine, live) for live in (self._choice.live, wanted))
         return {one.id: one.private for one in mine}, frozenset(one.id for one in near if one)
 
     @property
@@ -218,7 +230,11 @@ class GatewayPart:
         """None: it has a public address of its own, or its site has no gateway."""
         if one is None or self._passage is None or self._passage.is_open(one):
             return None
-        return chosen(one.overlay, self._passage.gateways(one.site), self._live)
+        return chosen(one.overlay, self._passage.gateways(one.site), self._choice.live)
+
+    def is_used(self, host_id: str) -> bool:
+        """Whether hosts of its site are reached by this gateway, as far as this host decides."""
+        return host_id in self._choice.live
 
     def own_gateway(self) -> str | None:
         """Of this host, if it is behind any."""
@@ -241,8 +257,8 @@ class GatewayPart:
     # --- what is wrong ---
 
     def without(self, members: Mapping[str, Member]) -> dict[str, dict[str, str]]:
-        """Sites of which no gateway can be used, with what is wrong of each. Only such with
-        members that need one."""
+        """Sites of which no gateway is known to work, with what is wrong of each. Only such with
+        members that need one, and of which each gateway was judged."""
         passage = self._passage
         if passage is None:
             return {}
@@ -254,8 +270,8 @@ class GatewayPart:
             asked = any(by_gateways(site, other) for other in sites.values())
             if site.reached_by is not Reach.GATEWAY or name not in needing or not asked:
                 continue
-            usable = {one.id for one in passage.gateways(name)} & self._live
-            if not usable:
+            usable = {one.id for one in passage.gateways(name)}
+            if not usable & (self._choice.works | self._choice.presumed):
                 found[name] = {one: self._fault(one, name, members) for one in site.gateways}
         return found
 
@@ -265,8 +281,9 @@ class GatewayPart:
         for name, ids in self._named.items() if self._passage is not None else ():
             usable = {one.id for one in self._passage.gateways(name)} if self._passage else set()
             for one in ids:
-                idle = one in self.drained and one in members and one not in self._dead
-                if one not in usable or (one not in self._live and not idle):
+                idle = one in self.drained and one in members and one not in self._belief.dead
+                fine = one in self._choice.works | self._choice.presumed or idle
+                if one not in usable or not fine:
                     found[one] = self._fault(one, name, members)
         return found
 
@@ -278,9 +295,9 @@ class GatewayPart:
             return f"is in site {member.site}"
         if member.public is None:
             return "has no public address"
-        if host_id in self._dead:
+        if host_id in self._belief.dead:
             return "does not answer"
-        if host_id not in self._live:
+        if host_id in self._lost:
             return "is lost"
         return f"shares its public address {member.public} with another gateway"
 
@@ -296,9 +313,11 @@ def gateways_of(
 ) -> dict[str, str]:
     """By host id the gateway by which other sites reach it, if all that are members are alive.
     Only of hosts that are behind one. ``drained``: by operators."""
-    passage = _passage_of(members, settings)
-    if passage is None:
+    named = {name: site.gateways for name, site in settings.sites.items()}
+    if not any(named.values()):
         return {}
+    ports = GatewayPorts(settings.overlay_subnet, settings.tunnel_port)
+    passage = Passage(members.values(), settings.sites, named, members.keys(), ports)
     live = members.keys() - set(drained)
     found = {
         one.id: chosen(one.overlay, passage.gateways(one.site), live)
@@ -310,17 +329,9 @@ def gateways_of(
 
 def usable_gateways(members: Mapping[str, Member], settings: Settings, site: str) -> frozenset[str]:
     """The ids of those that every host would go by, if all that are members are alive."""
-    passage = _passage_of(members, settings)
-    return frozenset(one.id for one in passage.gateways(site)) if passage else frozenset()
-
-
-def _passage_of(members: Mapping[str, Member], settings: Settings) -> Passage | None:
-    """None: no site has gateways."""
-    named = {name: site.gateways for name, site in settings.sites.items()}
-    if not any(named.values()):
-        return None
-    ports = GatewayPorts(settings.overlay_subnet, settings.tunnel_port)
-    return Passage(members.values(), settings.sites, named, members.keys(), ports)
+    named = {name: one.gateways for name, one in settings.sites.items()}
+    found = counting(members, named, settings.overlay_subnet)
+    return frozenset(one.id for one in found if one.site == site)
 
 
 def _kept(before: HostMaps, now: HostMaps) -> HostMaps:

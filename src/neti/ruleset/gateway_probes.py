@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final
 
+from neti.ruleset.gateway_choice import Belief
+
 PATIENCE: Final = 1.0  # seconds for an answer
 _IN_USE: Final = 1.0  # seconds between two questions to one that this host sends to
 _IN_DOUBT: Final = 0.5  # while one in use has not answered, or this one; or while it comes back
@@ -37,6 +39,7 @@ class _Probed:
     waits: dict[bytes, float] = field(default_factory=dict)  # by word, when it was asked
     missed: int = 0  # in a row
     heard: int = 0  # in a row
+    answered: bool = False  # since it was last dead. One that is lost on the road changes nothing
     dead: bool = False
     presumed: bool = False  # dead, by somebody who was here before
 
@@ -56,14 +59,13 @@ class GatewayProbes:
         self._probed: dict[str, _Probed] = {}
 
     @property
-    def dead(self) -> frozenset[str]:
-        return frozenset(one for one, probed in self._probed.items() if probed.dead)
-
-    @property
-    def answering(self) -> frozenset[str]:
-        """Those that have answered and are not believed dead. Others that are not are unknown."""
-        return frozenset(
-            one for one, probed in self._probed.items() if probed.heard and not probed.dead
+    def belief(self) -> Belief:
+        """Those that were never heard and are not dead are unknown."""
+        every = self._probed.items()
+        return Belief(
+            dead=frozenset(one for one, probed in every if probed.dead),
+            answering=frozenset(one for one, it in every if it.answered and not it.dead),
+            presumed=frozenset(one for one, probed in every if probed.presumed),
         )
 
     def follow(self, places: Mapping[str, IPv4Address], used: Collection[str]) -> None:
@@ -91,6 +93,7 @@ class GatewayProbes:
             if probed.to == source and probed.waits.pop(word, None) is not None:
                 probed.missed = 0
                 probed.heard += 1
+                probed.answered = True
                 probed.dead = probed.dead and probed.heard < _IN_A_ROW
                 probed.presumed = probed.presumed and probed.dead
                 return
@@ -104,7 +107,7 @@ class GatewayProbes:
                 probed.heard = 0
                 probed.missed += 1
             if probed.missed >= _IN_A_ROW:
-                probed.dead, probed.presumed = True, False
+                probed.dead, probed.presumed, probed.answered = True, False, False
 
     def questions(self, now: float) -> list[Question]:
         """Those that are due. Each counts as sent, until ``unsent``."""

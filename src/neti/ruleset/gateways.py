@@ -11,7 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from neti.model import Host, Member, Reach, Site
 from neti.model.gateways import Gateway, GatewayPorts
@@ -33,8 +33,8 @@ def chosen(
 ) -> Gateway | None:
     """The gateway of the host with this address: the highest of a hash for each pair of the two
     (rendezvous hashing), so when one goes only its own hosts move. ``gateways``: those of its site.
-    ``live``: the ids of those believed to be. If none is, they are taken as if all were: a belief
-    that is wrong must not end what works. None: the site has no gateway.
+    ``live``: the ids of those to choose from; all, if it names none of them. None: the site has no
+    gateway.
     """
     every = list(gateways)
     able = [one for one in every if one.id in live] or every
@@ -43,6 +43,23 @@ def chosen(
 
 def _weight(overlay: IPv4Address, gateway: Gateway) -> bytes:
     return hashlib.blake2b(overlay.packed + gateway.id.encode(), digest_size=8).digest()
+
+
+def counting(
+    members: Mapping[str, Member], named: Mapping[str, Collection[str]], subnet: IPv4Network
+) -> list[Gateway]:
+    """By id, of all sites. One that is no member of the site that names it, or has no public
+    address, or the same as another gateway, or an overlay address outside ``subnet``, does not
+    count. Costs as much as there are gateways."""
+    asked = sorted({one for ids in named.values() for one in ids} & members.keys())
+    candidates = [
+        Gateway(m.id, m.site, m.private, m.public)
+        for m in map(members.__getitem__, asked)
+        if m.id in named.get(m.site, ()) and m.public is not None and m.overlay in subnet
+    ]
+    # Anybody else who claims a gateway's address must not take its office away.
+    held = Counter(gateway.public for gateway in candidates)
+    return [gateway for gateway in candidates if held[gateway.public] == 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +88,8 @@ class Passage:
     """The fleet at one moment, this host included, as one host sees it. Open are hosts with a
     public address that no other member claims, and all that have one of a site without gateways.
 
-    ``named``: the ids of each site's gateways, as configured. ``live``: the ids of gateways that
-    are believed to be alive. One that is no member of that site, or has no public address, or the
-    same as another gateway, does not count as one. Members whose overlay address is not in
+    ``named``: the ids of each site's gateways, as configured; which of them count, ``counting``
+    says. ``live``: the ids of those to choose from. Members whose overlay address is not in
     ``ports.subnet`` do not count at all.
     """
 
@@ -88,15 +104,8 @@ class Passage:
         every = sorted(members, key=lambda m: m.id)
         self._members = {m.id: m for m in every if m.overlay in ports.subnet}
         self._sites, self._live, self._ports = sites, live, ports
-        candidates = [
-            Gateway(m.id, m.site, m.private, m.public)
-            for m in self._members.values()
-            if m.id in named.get(m.site, ()) and m.public is not None
-        ]
         claimed = Counter(m.public for m in self._members.values() if m.public is not None)
-        # Who claims a gateway's address must not take its office away.
-        held = Counter(gateway.public for gateway in candidates)
-        usable = [gateway for gateway in candidates if held[gateway.public] == 1]
+        usable = counting(self._members, named, ports.subnet)
         self._open = {gateway.id: gateway.public for gateway in usable}
         for m in self._members.values():
             # Whoever claims its address must not cut a host off that has no gateway to go by.
@@ -104,7 +113,7 @@ class Passage:
             if m.public is not None and (alone or not named.get(m.site)):
                 self._open[m.id] = m.public
         self._gateways: dict[str, list[Gateway]] = {}
-        for gateway in sorted(usable, key=lambda one: one.id):
+        for gateway in usable:
             self._gateways.setdefault(gateway.site, []).append(gateway)
 
     @property

@@ -127,12 +127,22 @@ def test_changes_that_are_gathered_for_a_minute_do_not_hold_it_up(five: Five) ->
     assert five.near() == str(stays.host.private)
 
 
-def test_if_none_answers_all_are_taken_as_alive_and_it_is_said_on_both_sides(five: Five) -> None:
+def test_if_none_answers_nobody_moves_onto_one_that_was_given_up_before(five: Five) -> None:
+    """The first one is dead. That the other one is too may be a wrong belief."""
     a, far = five.boxes["a"], five.boxes["far"]
-    before = five.near(), far.elements("gateway_far")
-    five.silence(five.boxes["gw"], five.boxes["gw2"])
+    dead, used = five.using()
+    five.silence(dead)
+    five.run(4.5)
+    five.silence(dead, used)
     five.run(15)
-    assert (five.near(), far.elements("gateway_far")) == before
+    assert five.near() == str(used.host.private)
+    assert far.elements("gateway_far")[port(a)] == str(used.host.public)
+    a.new_settings = replace(a.settings, linger_seconds=7)
+    a.ask("reload")
+    five.run(0.5)
+    assert five.near() == str(used.host.private)
+    note = f"{used.host.id} is named as a gateway and cannot be used: it does not answer"
+    assert note in a.status()["notes"]
     for one in (a, far):
         said = one.problems()["gateways_gone"]
         assert "site ec2 has no gateway that is known to work" in said
@@ -157,7 +167,26 @@ def test_an_agent_that_died_takes_no_gateway_out_where_no_other_works(five: Five
     assert "gateways_gone" not in a.problems()
     five.silence(stays, died)
     five.run(4.5)
-    assert "is lost" in a.problems()["gateways_gone"] or "does not" in a.problems()["gateways_gone"]
+    said = a.problems()["gateways_gone"]
+    assert "ec2-1 does not answer, ec2-2 does not answer" in said
+
+
+def test_one_that_is_lost_and_passes_on_is_not_left_for_one_lost_probe(five: Five) -> None:
+    a, far = five.boxes["a"], five.boxes["far"]
+    dead, passes = five.using()
+    for one in (dead, passes):
+        one.stop()
+        five.there.server.expire(session_of(one))
+    five.silence(dead)
+    five.run(15)
+    five.silence(dead, passes)
+    five.run(1.1)
+    five.silence(dead)
+    for _ in range(30):
+        assert five.near() == str(passes.host.private)
+        assert far.elements("gateway_far")[port(a)] == str(passes.host.public)
+        assert "gateways_gone" not in {**a.problems(), **far.problems()}
+        five.run(0.1)
 
 
 def test_down_asks_nobody_and_up_begins_again(five: Five) -> None:
@@ -248,12 +277,29 @@ def test_a_drained_gateway_is_used_where_no_other_works(five: Five) -> None:
     five.run(4.5)
     assert five.near() == str(drained.host.private)
     assert "gateways_gone" not in a.problems()
+    name = f"{drained.host.id} is drained by an operator"
+    used = f"{name}: it is used even so, as no other one of its site works"
+    assert [note for note in a.status()["notes"] if note.startswith(name)] == [used]
     five.silence()
     five.run(4.5)
     assert five.near() == str(stays.host.private)
+    assert used not in a.status()["notes"]
     drain(five, drained, stays)
     assert five.near() == str(drained.host.private)
     assert "gateways_gone" not in a.problems()
+
+
+def test_one_that_was_drained_and_switched_off_is_not_sent_to_for_a_wrong_belief(
+    five: Five,
+) -> None:
+    off, used = five.using()
+    drain(five, off)
+    five.silence(off)
+    five.run(15)
+    five.silence(off, used)
+    five.run(15)
+    assert five.near() == str(used.host.private)
+    assert "gateways_gone" in five.boxes["a"].problems()
 
 
 def test_a_list_of_drained_gateways_that_cannot_be_read_changes_nothing(five: Five) -> None:
@@ -296,6 +342,28 @@ def test_after_a_restart_the_others_are_alive_when_they_have_answered(five: Five
     five.silence(used)
     five.run(4.5)
     assert five.near() == str(other.host.private)
+
+
+def test_after_a_restart_a_site_is_not_said_to_be_cut_off_before_its_gateways_were_asked(
+    five: Five,
+) -> None:
+    """The one that this host sent to has left meanwhile."""
+    far = five.boxes["far"]
+    used, other = five.using()
+    for silent in (False, True):
+        far.stop()
+        if not silent:
+            used.ask("leave")
+            five.run(1)
+        far.start()
+        five.silence(*([other] if silent else []))
+        said = []
+        for _ in range(45):
+            five.run(0.1)
+            said.append("gateways_gone" in far.problems())
+            assert silent or not any(other.host.id in note for note in far.status()["notes"])
+        assert not any(said[:15])
+        assert said[-1] == silent
 
 
 def test_without_the_port_nobody_stays_dead_for_what_was_there_before(five: Five) -> None:

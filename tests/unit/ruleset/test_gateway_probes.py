@@ -40,7 +40,7 @@ class Road:
 
     def until_dead(self, which: str) -> float:
         begun = self.now
-        while which not in self.probes.dead:
+        while which not in self.probes.belief.dead:
             self.run(0.01)
         return self.now - begun
 
@@ -52,8 +52,8 @@ def test_the_one_in_use_is_asked_each_second_and_others_every_ten() -> None:
     road = Road()
     road.run(100)
     assert [road.count(one) for one in PLACES] == [101, 11, 11]
-    assert road.probes.answering == PLACES.keys()
-    assert not road.probes.dead
+    assert road.probes.belief.answering == PLACES.keys()
+    assert not road.probes.belief.dead
 
 
 def test_one_that_is_silent_is_dead_within_four_seconds_whenever_it_died() -> None:
@@ -62,7 +62,7 @@ def test_one_that_is_silent_is_dead_within_four_seconds_whenever_it_died() -> No
         road.run(20 + after)
         road.silent = {"gw-1"}
         assert 2.5 <= road.until_dead("gw-1") <= 3.6
-        assert road.probes.answering == {"gw-2", "gw-3"}
+        assert road.probes.belief.answering == {"gw-2", "gw-3"}
 
 
 def test_two_that_die_together_are_known_to_be_dead_within_five_seconds() -> None:
@@ -88,7 +88,19 @@ def test_a_few_that_are_lost_on_the_road_prove_nothing() -> None:
         road.run(1.9)
         road.silent = set()
         road.run(1.1)
-        assert not road.probes.dead
+        assert not road.probes.belief.dead
+
+
+def test_one_that_has_answered_is_taken_as_answering_until_it_is_dead() -> None:
+    road = Road()
+    road.run(20)
+    road.silent = {"gw-1"}
+    while "gw-1" not in road.probes.belief.dead:
+        assert "gw-1" in road.probes.belief.answering
+        road.run(0.01)
+    road.silent = set()
+    road.run(0.6)
+    assert "gw-1" not in road.probes.belief.answering
 
 
 def test_it_comes_back_with_three_answers_in_a_row_and_not_with_two() -> None:
@@ -102,10 +114,10 @@ def test_it_comes_back_with_three_answers_in_a_row_and_not_with_two() -> None:
         assert heard == 1
         road.silent = {"gw-1"}
         road.run(5)
-        assert road.probes.dead == {"gw-1"}
+        assert road.probes.belief.dead == {"gw-1"}
     road.silent = set()
     road.run(3.1)
-    assert not road.probes.dead
+    assert not road.probes.belief.dead
 
 
 def test_who_stood_still_believes_what_it_believed() -> None:
@@ -116,11 +128,11 @@ def test_who_stood_still_believes_what_it_believed() -> None:
     for _ in range(10):
         road.now += 3600
         road.turn()
-        assert not road.probes.dead
+        assert not road.probes.belief.dead
     road._answers.clear()  # a machine that slept
     road.now += 3600
     road.turn()
-    assert not road.probes.dead
+    assert not road.probes.belief.dead
 
 
 def test_an_answer_that_was_not_asked_for_or_from_elsewhere_is_none() -> None:
@@ -131,7 +143,7 @@ def test_an_answer_that_was_not_asked_for_or_from_elsewhere_is_none() -> None:
     for _ in range(3):
         road.probes.hear(b"guessed", PLACES["gw-1"])
         road.probes.hear(asked["gw-1"].word, PLACES["gw-2"])
-    assert not road.probes.answering
+    assert not road.probes.belief.answering
     road.probes.hear(asked["gw-1"].word, PLACES["gw-1"])
     road.probes.hear(asked["gw-1"].word, PLACES["gw-1"])  # repeated by somebody
     assert road.probes._probed["gw-1"].heard == 1
@@ -144,8 +156,8 @@ def test_what_this_host_could_not_send_is_no_silence() -> None:
         road.probes.judge(road.now)
         for question in road.probes.questions(road.now):
             road.probes.unsent(question)
-    assert not road.probes.dead
-    assert not road.probes.answering
+    assert not road.probes.belief.dead
+    assert not road.probes.belief.answering
 
 
 def test_what_is_believed_of_a_gateway_stays_while_it_is_where_it_was() -> None:
@@ -153,9 +165,9 @@ def test_what_is_believed_of_a_gateway_stays_while_it_is_where_it_was() -> None:
     road.silent = {"gw-1"}
     road.run(10)
     road.probes.follow(PLACES, ["gw-2"])
-    assert road.probes.dead == {"gw-1"}
+    assert road.probes.belief.dead == {"gw-1"}
     road.probes.follow({**PLACES, "gw-1": IPv4Address("10.0.0.9")}, ["gw-2"])
-    assert not road.probes.dead
+    assert not road.probes.belief.dead
     road.probes.follow({}, [])
     assert road.probes.due() is None
 
@@ -163,11 +175,11 @@ def test_what_is_believed_of_a_gateway_stays_while_it_is_where_it_was() -> None:
 def test_one_that_is_presumed_dead_is_asked_at_once_and_is_alive_within_two_seconds() -> None:
     road = Road()
     road.probes.presume_dead(["gw-2", "gw-3", "gw-9"])
-    assert road.probes.dead == {"gw-2", "gw-3"}
+    assert road.probes.belief.dead == {"gw-2", "gw-3"}
     road.silent = {"gw-3"}
     road.run(2)
-    assert road.probes.dead == {"gw-3"}
+    assert road.probes.belief.dead == {"gw-3"}
     road.run(30)
     assert road.count("gw-3") < 8
     road.probes.presume_dead(["gw-1"])  # it has answered: this comes too late
-    assert road.probes.dead == {"gw-3"}
+    assert road.probes.belief.dead == {"gw-3"}
