@@ -13,6 +13,7 @@ from tests.support.worlds import World
 from neti.errors import (
     IdentityHeld,
     LeaseConflict,
+    NetiError,
     OverlayExhausted,
     RegistryError,
     RegistryUnavailable,
@@ -233,6 +234,37 @@ def test_settings_are_told_on_each_change_and_raw(world: World) -> None:
         operator.change_setting("maxchange", value)
         expected = SettingRead("maxchange", value)
         recorder.until(partial(last_setting_is, expected))
+
+
+def test_of_two_who_edit_a_setting_at_once_neither_is_lost(world: World) -> None:
+    operators = [world.open() for _ in range(2)]
+
+    def edited(number: int) -> None:
+        def add(raw: bytes | None) -> bytes:
+            return b" ".join(filter(None, [raw, word]))
+
+        for turn in range(10):
+            word = f"{number}-{turn}".encode()
+            operators[number].edit_setting("drained", add)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(edited, range(2)))
+    words = (operators[0].setting("drained") or b"").split()
+    assert sorted(words) == sorted(f"{i}-{turn}".encode() for i in range(2) for turn in range(10))
+
+
+def test_an_edit_may_delete_a_setting_or_refuse(world: World) -> None:
+    operator = world.open()
+
+    def refuse(raw: bytes | None) -> bytes | None:
+        raise NetiError(f"not {raw!r}")
+
+    operator.edit_setting("maxchange", lambda raw: b"7" if raw is None else b"8")
+    with pytest.raises(NetiError, match="not b'7'"):
+        operator.edit_setting("maxchange", refuse)
+    assert operator.setting("maxchange") == b"7"
+    operator.edit_setting("maxchange", lambda _: None)
+    assert operator.setting("maxchange") is None
 
 
 def test_a_release_of_full_length_is_told_whole_and_may_be_read(world: World) -> None:

@@ -17,7 +17,7 @@ from kazoo.protocol.serialization import Create
 
 from neti.errors import NetiError
 from neti.model.settings import RegistryTLS
-from neti.registry import Registry, Session, SettingName
+from neti.registry import Registry, Session, SettingEdit, SettingName
 from neti.registry.admitted import Asked
 from neti.registry.leases import DamagedLease
 from neti.registry.revoked import RevokedKey
@@ -215,6 +215,9 @@ class _HostAndOperator(ZooKeeperRegistry):
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         self._world.open_as("operator-chief").change_setting(setting, value)
+
+    def edit_setting(self, setting: SettingName, edit: SettingEdit) -> None:
+        self._world.open_as("operator-chief").edit_setting(setting, edit)
 
     def revoke_key(self, host_id: str, key: str | None = None) -> RevokedKey | None:
         return self._world.open_as("operator-chief").revoke_key(host_id, key)

@@ -4,9 +4,11 @@ Must never do: drain the last gateway of a site that works, as far as the regist
 would not follow that, and whoever switches it off then would cut the site off.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from neti.errors import NetiError
+from neti.model import Member
 from neti.model.settings import Settings
 from neti.oneshot import registered
 from neti.registry import OperatorRegistry
@@ -31,10 +33,31 @@ def drain(
 ) -> Drained:
     """``on``: drained from now on; otherwise it is used again. Raises NetiError where that would
     leave its site without one, or nobody calls it a gateway."""
-    before = decode(registry.setting("drained"))
-    site = _site(settings, host_id, before, on=on)
     # As agents judge: an entry alone makes no gateway that they would go by.
     members = registered.read(settings, registry).members
+    done: list[Drained] = []
+
+    def edit(raw: bytes | None) -> bytes | None:
+        """Checked against what is replaced: two who drain at once must not take the last two."""
+        done.append(_drained(settings, members, host_id, decode(raw), on=on))
+        return encode(done[-1].every) if done[-1].changed else raw
+
+    if dry_run:
+        edit(registry.setting("drained"))
+    else:
+        registry.edit_setting("drained", edit)
+    return replace(done[-1], changed=any(one.changed for one in done))
+
+
+def _drained(
+    settings: Settings,
+    members: Mapping[str, Member],
+    host_id: str,
+    before: frozenset[str],
+    *,
+    on: bool,
+) -> Drained:
+    site = _site(settings, host_id, before, on=on)
     usable = usable_gateways(members, settings, site)
     others = usable - before - {host_id}
     if on and not others:
@@ -46,8 +69,6 @@ def drain(
             f"→ {back}start another one, or name one in `gateways`, on all hosts"
         )
     after = before | {host_id} if on else before - {host_id}
-    if after != before and not dry_run:
-        registry.change_setting("drained", encode(after))
     return Drained(site, after != before, tuple(sorted(others)), tuple(sorted(after)))
 
 

@@ -33,5 +33,5 @@ def tell_everybody(
     if ids:
         by = f"uid {os.getuid()} on {socket.gethostname()}"
         word = release.said(ids, id=token_hex(8), site=site, by=by, at=time.time())
-        registry.change_setting("release", release.added(registry.setting("release"), word))
+        registry.edit_setting("release", lambda raw: release.added(raw, word))
     return ids

@@ -24,6 +24,7 @@ from neti.registry.revoked import RevokedKey
 # entries that their hosts' records name are believed; ``revoked``, ``drained``: see the modules of
 # these names.
 SettingName = Literal["interval", "maxchange", "release", "strict", "revoked", "drained"]
+SettingEdit = Callable[[bytes | None], bytes | None]
 SETTING_NAMES: Final[tuple[SettingName, ...]] = get_args(SettingName)
 
 
@@ -226,14 +227,10 @@ class AgentRegistry(Protocol):
     def acquire(
         self, host_id: str, subnet: IPv4Network, *, prefer: IPv4Address | None = None
     ) -> IPv4Address:
-        """This id's lease, taken now if it has none: an id keeps its address for good.
-
-        ``prefer`` is taken if it is free: the address that the host remembers when the registry has
-        forgotten it.
-
-        Raises OverlayExhausted when the subnet is full and LeaseConflict when the lease lies
-        outside ``subnet`` or its two halves disagree.
-        """
+        """This id's lease, taken now if it has none: an id keeps its address for good. ``prefer``
+        is taken if it is free: the address that the host remembers when the registry has forgotten
+        it. Raises OverlayExhausted when the subnet is full and LeaseConflict when the lease lies
+        outside ``subnet`` or its two halves disagree."""
 
     def register(
         self,
@@ -312,8 +309,7 @@ class OperatorRegistry(Protocol):
         address. The host's record is deleted; where members may not begin a host, it is emptied.
 
         Watchers see ``entry.encode_moved`` of it appear and vanish, as with ``move``, so that they
-        look up who holds it now. Raises IdentityHeld while the host is registered.
-        """
+        look up who holds it now. Raises IdentityHeld while the host is registered."""
 
     def move(
         self, old: str, new: str, *, force: bool = False
@@ -323,8 +319,7 @@ class OperatorRegistry(Protocol):
 
         Returns the address that moved and the one that is free now (None: there was none).
         Watchers see ``entry.encode_moved`` appear and vanish. Raises RegistryError when ``old``
-        holds no lease, and IdentityHeld while it is registered, unless ``force``.
-        """
+        holds no lease, and IdentityHeld while it is registered, unless ``force``."""
 
     def revoke_key(self, host_id: str, key: str | None = None) -> RevokedKey | None:
         """In one step: nobody can register with the key that the host's record says (or this one)
@@ -338,6 +333,11 @@ class OperatorRegistry(Protocol):
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         """Write a live setting for the whole fleet; None deletes it."""
+
+    def edit_setting(self, setting: SettingName, edit: SettingEdit) -> None:
+        """As ``change_setting``, with what ``edit`` makes of the value that it replaces. It may be
+        called again, where another operator was faster, and must not call the registry. What it
+        raises changes nothing."""
 
 
 class Registry(AgentRegistry, OperatorRegistry, Protocol):

@@ -69,9 +69,9 @@ def said(ids: Iterable[str], *, id: str, site: str | None, by: str, at: float) -
 
 
 def added(raw: bytes | None, release: Release) -> bytes:
-    """The setting with one more; the oldest make room. Raises ReleaseUnreadable rather than
+    """The setting with one more (once); the oldest make room. Raises ReleaseUnreadable rather than
     overwrite what a newer version wrote."""
-    kept = [*decode(raw), release][-MAX_KEPT:]
+    kept = [*(one for one in decode(raw) if one.id != release.id), release][-MAX_KEPT:]
     while len(document := encode(kept)) > MAX_BYTES and len(kept) > 1:
         kept = kept[1:]
     return document

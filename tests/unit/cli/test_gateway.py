@@ -11,7 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from neti.cli import cli
+from neti.fleet.registered import Registered
 from neti.model import Member, entry
+from neti.oneshot import registered
 from neti.registry.embedded.registry import EmbeddedRegistry
 
 
@@ -125,6 +127,25 @@ def test_one_that_agents_would_not_go_by_is_nobody_to_go_by(
         assert refused.exit_code == 1, refused.output
         assert "no other gateway of site dc is registered, has a public address" in refused.stderr
     assert registry.setting("drained") is None
+
+
+def test_of_two_who_drain_the_last_two_at_once_one_is_refused(
+    config: Path, registry: EmbeddedRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = registered.read
+
+    def meanwhile(*given: Any) -> Registered:
+        registry.change_setting("drained", b"1 gw-2")
+        return read(*given)
+
+    register(registry, 1)
+    with closing(EmbeddedRegistry(tmp_path / "registry.db")) as other:
+        register(other, 2)
+        monkeypatch.setattr(registered, "read", meanwhile)
+        refused = run(config, "drain", "gw-1")
+        assert refused.exit_code == 1, refused.output
+        assert "'neti gateway undrain gw-2', start another one" in refused.stderr
+    assert registry.setting("drained") == b"1 gw-2"
 
 
 def test_who_is_no_gateway_is_refused_and_one_that_was_can_be_forgotten(

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 from neti.errors import IdentityHeld
 from neti.model.entry import encode_moved
-from neti.registry import Detail, HostRead, SettingName, revoked
+from neti.registry import Detail, HostRead, SettingEdit, SettingName, revoked
 from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.embedded.calls import OneSession, lease_of, rows
 from neti.registry.embedded.files import Files
@@ -163,6 +163,15 @@ class OperatorSide(OneSession):
         with self._reading() as files:
             held = rows(files, "SELECT value FROM settings WHERE setting = ?", setting)
             return bounded_setting(setting, bytes(held[0][0])) if held else None
+
+    def edit_setting(self, setting: SettingName, edit: SettingEdit) -> None:
+        with self._writing() as files:
+            held = rows(files, "SELECT value FROM settings WHERE setting = ?", setting)
+            before = bounded_setting(setting, bytes(held[0][0])) if held else None
+            value = edit(before)
+            if value != before:
+                _write_setting(files, setting, value)
+        files.ring()
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
         with self._writing() as files:

@@ -10,6 +10,7 @@ from neti.errors import IdentityHeld
 from neti.registry import (
     Detail,
     HostRead,
+    SettingEdit,
     SettingName,
     revoked,
 )
@@ -136,7 +137,12 @@ class OperatorSide(OneSession):
             return bounded_setting(setting, value) if value is not None else None
 
     def change_setting(self, setting: SettingName, value: bytes | None) -> None:
+        self.edit_setting(setting, lambda _: value)
+
+    def edit_setting(self, setting: SettingName, edit: SettingEdit) -> None:
         with self._call():
+            held = self._server._settings.get(setting)
+            value = edit(bounded_setting(setting, held) if held is not None else None)
             if value is None:
                 self._server._settings.pop(setting, None)
             else:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from kazoo.protocol.serialization import Create, Delete, Exists, SetData
 
 from neti.errors import NoTree
-from neti.registry import Detail, HostRead, SettingName, revoked
+from neti.registry import Detail, HostRead, SettingEdit, SettingName, revoked
 from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.leases import DamagedLease, check_move
 from neti.registry.record import REVOKED, decode
@@ -230,6 +230,23 @@ class OperatorSide(OneSession):
                 return [Delete(path, ANY_VERSION)] if present else []
             if present:
                 return [SetData(path, value, ANY_VERSION)]
+            (parent,) = attempt.acls([path.rpartition("/")[0] or "/"])
+            return [Create(path, value, rights.of_child(parent), 0)]
+
+        self._attempt_as_operator(lambda attempt: self._write(attempt, look))
+
+    def edit_setting(self, setting: SettingName, edit: SettingEdit) -> None:
+        path = self._layout.setting(setting)
+
+        def look(attempt: Attempt) -> list[Any]:
+            (held,) = attempt.nodes([path])
+            before = bounded_setting(setting, held[0]) if held is not None else None
+            value = edit(before)
+            if value == before:
+                return []
+            if held is not None:
+                version = held[1].version
+                return [Delete(path, version) if value is None else SetData(path, value, version)]
             (parent,) = attempt.acls([path.rpartition("/")[0] or "/"])
             return [Create(path, value, rights.of_child(parent), 0)]
 
