@@ -52,7 +52,7 @@ _SAID: Final[Mapping[Required, str]] = {
     "in-step": "in step",
     "no-problem": "without a problem",
     "can-encrypt": "able to encrypt",
-    "encrypted-in-part": "encrypted where it is required",
+    "encrypted-in-part": "encrypted where each host's own neti.yml requires it",
     "encrypted": "encrypted",
 }
 # No host tells the registry what its file lets through.
@@ -212,8 +212,23 @@ def unmet_by_the_fleet(
         found.append(
             "strict is not on in the registry, so a key may be another's: 'neti registry strict'"
         )
+    if "encrypted-in-part" in required:
+        found.extend(_other_files(rows))
     ports = other_ports(rows) if _ENOUGH.keys() & set(required) else None
     return [*found, ports] if ports is not None else found
+
+
+def _other_files(rows: Sequence[Row]) -> Iterator[str]:
+    """Sites of which some hosts encrypt with each other site and some do not. What is required is
+    in each host's own file: who lacks a pair there says "partly", and nothing of which pairs."""
+    said: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        if (encryption := row.get("encryption")) in ("partly", "require"):
+            said.setdefault(row["site"] or "", {}).setdefault(encryption, []).append(row["id"])
+    for site, by in sorted(said.items()):
+        if len(by) > 1:
+            each = ", ".join(f"{word} on {some(ids, 5)}" for word, ids in sorted(by.items()))
+            yield f"neti.yml does not require the same on all hosts of site {site}: {each}"
 
 
 def other_ports(rows: Sequence[Row]) -> str | None:

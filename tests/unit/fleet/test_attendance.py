@@ -149,6 +149,22 @@ def test_who_does_not_say_does_not_meet_it(
     assert found == ([("a", why)] if why else [])
 
 
+def test_hosts_of_a_site_that_encrypt_with_other_sites_than_each_other_are_named() -> None:
+    """One whose file lacks a pair says as little as one of which a pair is meant to be clear."""
+    rows = [
+        row("a", site="ec2", encryption="require"),
+        row("b", site="ec2", encryption="partly"),
+        row("c", site="vpc", encryption="partly"),
+        row("d", site="lab", encryption="require"),
+    ]
+    odd = "neti.yml does not require the same on all hosts of site ec2: partly on b, require on a"
+    assert attendance.unmet_by_the_fleet(rows, True, ["encrypted-in-part"]) == [odd]
+    assert attendance.unmet_by_the_fleet(rows, True, ["encrypted"]) == []
+    assert attendance.unmet_by_the_fleet(rows[1:], True, ["encrypted-in-part"]) == []
+    told, _ = attendance.verdict(4, 0, ["encrypted-in-part"]).splitlines()
+    assert told == "4 hosts, all encrypted where each host's own neti.yml requires it"
+
+
 def test_who_is_told_that_all_are_encrypted_is_told_of_what() -> None:
     """It is of members' roads; files may let something through beside them, as no host says."""
     told, beside = attendance.verdict(4, 0, ["enforced", "encrypted"]).splitlines()
