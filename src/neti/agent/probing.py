@@ -36,7 +36,8 @@ class Probing:
 
     def begin(self, kernel: KernelState) -> None:
         """Where this host has been sending to. An agent before this one may have known better than
-        the registry: a gateway to which nothing is sent has to answer before anything is."""
+        the registry: a lost gateway that it sent to may pass on, and one to which nothing is sent
+        has to answer before anything is."""
         self._held = sent_by(kernel)
 
     def follow(self) -> None:
@@ -51,9 +52,7 @@ class Probing:
         places, used = part.sent_to if not down else ({}, ())
         self._probes.follow(places, used)
         if places and self._held:
-            self._probes.presume_dead(
-                [one for one, to in places.items() if str(to) not in self._held]
-            )
+            self._probes.presume([one for one, to in places.items() if str(to) in self._held])
             self._held = frozenset()
         if not places:
             self._rest()

@@ -238,8 +238,9 @@ def _send_as_it_is(membership: Membership, kernel: KernelState) -> None:
     sent to, as by an agent that starts now."""
     places, _ = membership.gateways.sent_to
     if held := sent_by(kernel):
-        unused = frozenset(one for one, to in places.items() if str(to) not in held)
-        membership.gateways.believe(Belief(dead=unused, presumed=unused))
+        used = frozenset(one for one, to in places.items() if str(to) in held)
+        unused = frozenset(places.keys() - used)
+        membership.gateways.believe(Belief(unused, used, presumed=unused))
         membership.pass_on()
 
 

@@ -80,12 +80,13 @@ class GatewayProbes:
         for one, probed in self._probed.items():
             probed.used = one in used
 
-    def presume_dead(self, ids: Collection[str]) -> None:
-        """Of those that were not judged yet: until they answer as one that comes back."""
-        for one in self._probed.keys() & set(ids):
-            probed = self._probed[one]
+    def presume(self, held: Collection[str]) -> None:
+        """Of those that were not judged yet: ``held`` answer, others are dead until they answer as
+        one that comes back."""
+        for one, probed in self._probed.items():
             if not (probed.heard or probed.missed):
-                probed.dead = probed.presumed = True
+                probed.answered = one in held
+                probed.dead = probed.presumed = not probed.answered
 
     def hear(self, word: bytes, source: IPv4Address) -> None:
         """Came back. An answer to nothing that is waited for changes nothing."""

@@ -331,6 +331,23 @@ def test_a_restart_does_not_send_to_a_gateway_that_was_dead(five: Five) -> None:
     assert far.elements("gateway_far")[port(a)] == str(dead.host.public)
 
 
+def test_a_restart_stays_with_a_lost_gateway_that_passes_on(five: Five) -> None:
+    """Rather than send to one that is registered and dead."""
+    a, far = five.boxes["a"], five.boxes["far"]
+    dead, passes = five.using()
+    five.silence(dead)
+    passes.stop()
+    five.there.server.expire(session_of(passes))
+    five.run(15)
+    for one in (a, far):
+        one.stop()
+        one.start()
+    for _ in range(60):
+        assert five.near() == str(passes.host.private)
+        assert far.elements("gateway_far")[port(a)] == str(passes.host.public)
+        five.run(0.1)
+
+
 def test_after_a_restart_the_others_are_alive_when_they_have_answered(five: Five) -> None:
     a = five.boxes["a"]
     used, other = five.using()

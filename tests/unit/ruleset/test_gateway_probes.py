@@ -174,12 +174,13 @@ def test_what_is_believed_of_a_gateway_stays_while_it_is_where_it_was() -> None:
 
 def test_one_that_is_presumed_dead_is_asked_at_once_and_is_alive_within_two_seconds() -> None:
     road = Road()
-    road.probes.presume_dead(["gw-2", "gw-3", "gw-9"])
+    road.probes.presume(["gw-1", "gw-9"])
+    assert road.probes.belief.answering == {"gw-1"}
     assert road.probes.belief.dead == {"gw-2", "gw-3"}
     road.silent = {"gw-3"}
     road.run(2)
     assert road.probes.belief.dead == {"gw-3"}
     road.run(30)
     assert road.count("gw-3") < 8
-    road.probes.presume_dead(["gw-1"])  # it has answered: this comes too late
+    road.probes.presume([])  # they have answered, or not: this comes too late
     assert road.probes.belief.dead == {"gw-3"}
