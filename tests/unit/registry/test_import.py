@@ -8,8 +8,8 @@ import pytest
 from kazoo.protocol.serialization import SetACL
 
 from neti.registry import revoked
-from neti.registry.export import Export
-from neti.registry.zookeeper import import_tree, rights
+from neti.registry.export import Export, HeldKey
+from neti.registry.zookeeper import import_plan, import_tree, rights
 from neti.registry.zookeeper.calls import Attempt
 from neti.registry.zookeeper.import_plan import ImportPlan
 from neti.registry.zookeeper.init import InitPlan
@@ -65,6 +65,26 @@ class Tree(Attempt):
             self.opened.append(request.path)
 
 
+class WithoutKeys(Attempt):
+    """A tree without a place for public keys. ``members``: what they may do below entries."""
+
+    def __init__(self, members: int) -> None:
+        self.members = members
+
+    def go_on(self) -> None:
+        pass
+
+    def acls(self, paths: Sequence[str], *, unread: set[str] | None = None) -> list[list[Any]]:
+        assert paths == [LAYOUT.ip_map]
+        return [rights.closed(("CN=chief",), members=self.members)]
+
+    def read(self, paths: Sequence[str], *, unread: set[str] | None = None) -> list[bytes | None]:
+        return [None for _ in paths]
+
+    def exists(self, path: str) -> bool:
+        return False
+
+
 @pytest.mark.parametrize("lived", range(len(LAYOUT.open_to_members())))
 def test_while_a_parent_is_closed_the_tree_counts_as_not_laid_out(lived: int) -> None:
     """The next import judges that by the parent of entries, and opens them all then."""
@@ -93,3 +113,14 @@ def test_a_key_that_is_revoked_while_an_import_runs_stays_revoked() -> None:
     ((path, data, version),) = tree.written
     assert (path, version) == (LAYOUT.revoked, 7)
     assert all(revoked.names(data, key) for key in (IN_FILE, BEFORE, LATER))
+
+
+@pytest.mark.parametrize("laid_out", [True, False])
+def test_what_lays_out_a_tree_makes_the_place_of_keys_and_keys(laid_out: bool) -> None:
+    key = HeldKey(IN_FILE, "a")
+    export = Export(leases=(), hosts=(), keys=(key,))
+    tree = WithoutKeys(rights.READ | (rights.CREATE if laid_out else 0))
+    planned = import_plan.plan(tree, LAYOUT, export, secure=True)
+    assert planned.lays_out is not laid_out
+    assert planned.keys == (() if laid_out else (key,))
+    assert ["no place for public keys" in each for each in planned.differs] == [True] * laid_out

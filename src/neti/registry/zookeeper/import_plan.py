@@ -68,7 +68,7 @@ def plan(attempt: Attempt, layout: Layout, export: Export, *, secure: bool) -> I
     differs: list[str] = []
     leases = tuple(_missing_leases(attempt, layout, export.leases, differs))
     hosts = tuple(_missing_hosts(attempt, layout, export.hosts, differs, closed=closed))
-    keys = tuple(_missing_keys(attempt, layout, export.keys, differs))
+    keys = tuple(_missing_keys(attempt, layout, export.keys, differs, lays_out=lays_out))
     settings = _missing_settings(attempt, layout, export.settings, differs)
     if export.admission is not None and not lays_out:
         now = needs_admission(attempt, layout) if has_rights(attempt, layout) else None
@@ -160,9 +160,15 @@ def _missing_hosts(
 
 
 def _missing_keys(
-    attempt: Attempt, layout: Layout, wanted: Sequence[HeldKey], differs: list[str]
+    attempt: Attempt,
+    layout: Layout,
+    wanted: Sequence[HeldKey],
+    differs: list[str],
+    *,
+    lays_out: bool,
 ) -> Iterator[HeldKey]:
-    if wanted and not attempt.exists(layout.keys):
+    """``lays_out``: their place is made before they are."""
+    if wanted and not lays_out and not attempt.exists(layout.keys):
         differs.append(
             "the registry has no place for public keys, because an earlier version laid it out: "
             "'neti registry init' makes one"
