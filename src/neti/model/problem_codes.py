@@ -456,10 +456,12 @@ _KINDS: Final = (
     ),
 )  # fmt: skip
 
-# All hosts have these at the same time, so no host reports them to the others.
+# All hosts have these at the same time, so no host reports them to the others. So it is with
+# required encryption while it is rolled out: whether it is in effect they report by another word.
 ABOUT_THE_FLEET: Final = frozenset(
     {
         "encryption_keyless",
+        "encryption_not_in_effect",
         "encryption_not_strict",
         "forged",
         "gateways_gone",

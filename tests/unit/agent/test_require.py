@@ -514,6 +514,17 @@ def told_of_encryption(box: Box) -> str:
     return decode(box.running.registration.describing.detail()).encryption
 
 
+def test_a_gate_of_the_fleet_does_not_wait_for_encryption_whose_turn_has_not_come(
+    fleet: World,
+) -> None:
+    """A fleet may begin with "require" in its files: it is enforced last of all."""
+    box = started(fleet)
+    assert "encryption_not_in_effect" in box.problems()
+    told = decode(box.running.registration.describing.detail())
+    assert "encryption_not_in_effect" not in (told.problems or ())
+    assert told.encryption == "prefer"
+
+
 def test_the_registry_hears_of_required_encryption_only_where_it_is_in_force(fleet: World) -> None:
     """Rules that let the other site in are taken away by this word."""
     box = enforced(fleet)
