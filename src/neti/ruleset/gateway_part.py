@@ -126,7 +126,7 @@ class GatewayPart:
     ) -> Choice:
         if not self.used:
             return Choice()
-        there = {one: members[one] for one in self.named & members.keys() - {self._host.id}}
+        there = {one: members[one] for one in (self.named - {self._host.id}) & members.keys()}
         if own is not None:
             there[own.id] = own
         found = counting(there, self._named, self._settings.overlay_subnet)
