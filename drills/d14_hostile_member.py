@@ -140,7 +140,6 @@ def _acts(ground: Ground, many: int) -> Sequence[Act]:
         Act(
             "its own record names an entry of a live host, and both are written in one step",
             lambda s: s.register_as_its_own(attacker.forged(one)[0]),
-            forged=True,
         ),
         Act(
             f"{many:,} entries under one id",

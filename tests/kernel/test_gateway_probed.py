@@ -90,6 +90,13 @@ def passed(hosts: Hosts, gateway: Member) -> str:
 def test_a_drained_gateway_stands_still_and_can_be_stopped_without_a_loss(hosts: Hosts) -> None:
     """As its operator goes about it."""
     drained = of_b(hosts)
+    try:
+        drained_and_stopped(hosts, drained)
+    finally:
+        hosts[A].neti("gateway", "undrain", drained.id)
+
+
+def drained_and_stopped(hosts: Hosts, drained: Member) -> None:
     name = hosts.net.names[drained.id]
     stream = Numbered(hosts.at(A), hosts.at(B), hosts[B].overlay, 7101)
     assert f"{drained.id} is drained" in hosts[A].said("gateway", "drain", drained.id)
