@@ -207,22 +207,23 @@ def test_a_host_that_the_registry_does_not_refuse_takes_another_key_too(there: W
     assert key(first) != before
 
 
-def newer(one: Box, than: Box) -> None:
-    """A new key for one host that is greater than the other's: whose is smaller says who acts."""
-    while key(one).raw < key(than).raw:
-        assert "error" not in one.ask("rotate")
-        one.world.pass_time(0.2)
+def smaller_and_greater(there: World) -> tuple[Box, Box]:
+    """Two that have shaken hands; the key of the first one is smaller, which says who acts."""
+    first, second = pair(there)
+    shake(there, first, second)
+    while key(second).raw < key(first).raw:
+        assert "error" not in second.ask("rotate")
+        there.pass_time(0.2)
+    there.pass_time(5.0)
+    shake(there, first, second)
+    return first, second
 
 
 @pytest.mark.parametrize("rotates", ["smaller", "greater"])
 def test_handshakes_that_crossed_are_begun_anew_by_one_end(there: World, rotates: str) -> None:
     """Neither heeds the other's answer then, and WireGuard tries again after five seconds. The end
     with the smaller key forgets what it remembers of that; both at once would cross again."""
-    first, second = pair(there)
-    shake(there, first, second)
-    newer(second, first)
-    there.pass_time(5.0)
-    shake(there, first, second)
+    first, second = smaller_and_greater(there)
     rotating, other = (first, second) if rotates == "smaller" else (second, first)
     for box in (first, second):
         box.tunnel.wireguard.changes.clear()
@@ -245,11 +246,7 @@ def test_handshakes_that_crossed_are_begun_anew_by_one_end(there: World, rotates
 
 def test_who_does_not_shake_hands_with_the_new_key_has_as_long_as_anybody(there: World) -> None:
     """Its read of the registry may be slow, or it is away for a moment."""
-    first, second = pair(there)
-    shake(there, first, second)
-    newer(second, first)
-    there.pass_time(5.0)
-    shake(there, first, second)
+    first, second = smaller_and_greater(there)
     first.tunnel.wireguard.changes.clear()
     assert "error" not in first.ask("rotate")
     there.pass_time(15.0)
@@ -277,11 +274,7 @@ def test_a_handshake_that_ended_is_not_begun_anew(there: World) -> None:
 
 def test_who_does_not_answer_any_more_keeps_its_peer(there: World) -> None:
     """What was heard of it would be forgotten, and it would not be named."""
-    first, second = pair(there)
-    shake(there, first, second)
-    newer(second, first)
-    there.pass_time(5.0)
-    shake(there, first, second)
+    first, second = smaller_and_greater(there)
     first.tunnel.wireguard.changes.clear()
     carry(first, key(second), 60, there, sent=96)
     assert RemovePeer(key(second)) not in first.tunnel.wireguard.changes
