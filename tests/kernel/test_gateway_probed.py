@@ -144,3 +144,6 @@ def test_a_gateway_that_no_longer_passes_on_is_left_though_all_else_there_works(
     nft(hosts.net.names[broken.id], "delete table ip filter")
     wait(lambda: hosts.echoes(A, B), 6 * PATIENCE)
     wait(lambda: not hosts.problem(B, "gateways_gone"), 6 * PATIENCE)
+    nft(hosts.net.names[other.id], "delete table ip filter")  # whatever test comes next
+    for one in (B, EC2_1):
+        wait(partial(works, hosts, one, other), 6 * PATIENCE)
