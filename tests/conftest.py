@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 from hypothesis import settings
-from tests.support import coverage_floors
+from tests.support import coverage_floors, run_end
 from tests.support.drill_player import DrillPlayer
 
 from neti.model import problems
@@ -158,6 +158,7 @@ def _begin_drills(config: pytest.Config, ids: Iterable[str]) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _PLAYER in config.stash:
         config.stash[_PLAYER].end()
+    run_end.come()
     shutil.rmtree(RUN, ignore_errors=True)
 
 

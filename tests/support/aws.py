@@ -1,6 +1,5 @@
 """A strict moto server for one run of the tests, and how to fill it and look into it."""
 
-import atexit
 import functools
 import json
 import os
@@ -18,6 +17,7 @@ from typing import Any
 import boto3
 import botocore.session
 import pytest
+from tests.support.run_end import at_the_end
 
 ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
@@ -110,7 +110,7 @@ class MotoServer:
 @functools.cache
 def shared_server() -> MotoServer:
     server = MotoServer.start()
-    atexit.register(server.close)
+    at_the_end(server.close)
     return server
 
 

@@ -1,6 +1,5 @@
 """ansible-playbook for real, with this repository's collection, and what each of its tasks did."""
 
-import atexit
 import functools
 import json
 import os
@@ -10,10 +9,12 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.support.run_end import at_the_end
 
 ROOT = Path(__file__).parents[2]
 COLLECTIONS = ROOT / "deploy/ansible"
@@ -25,7 +26,7 @@ _SECONDS = 170
 def kept() -> Path:
     """What Ansible makes of a module anew in each run and for each task, kept for all of them."""
     folder = Path(tempfile.mkdtemp(prefix="neti-ansible-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    at_the_end(partial(shutil.rmtree, folder, ignore_errors=True))
     for part in ("modules", "compiled"):
         (folder / part).mkdir()
     return folder

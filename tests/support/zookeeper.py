@@ -1,6 +1,5 @@
 """A real ZooKeeper for tests, and how to get at it behind a registry's back."""
 
-import atexit
 import functools
 import itertools
 import os
@@ -8,12 +7,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 from kazoo.client import KazooClient
 from kazoo.protocol.serialization import Create
+from tests.support.run_end import at_the_end
 
 from neti.errors import NetiError
 from neti.model.settings import RegistryTLS
@@ -48,7 +49,7 @@ def shared_server() -> ZooKeeperServer:
     need_zookeeper()
     # Without limits, as it is installed: agents must bear what such a server lets others write.
     server = ZooKeeperServer(tick_ms=200, limits=())
-    atexit.register(server.close)
+    at_the_end(server.close)
     server.start()
     return server
 
@@ -57,7 +58,7 @@ def shared_server() -> ZooKeeperServer:
 def certificates() -> Path:
     """A CA, a server of 127.0.0.1, a super user, an operator and some hosts, for one run."""
     folder = Path(tempfile.mkdtemp(prefix="neti-certificates-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    at_the_end(partial(shutil.rmtree, folder, ignore_errors=True))
     wanted = [
         Wanted("zk1", "servers", ("127.0.0.1", "localhost")),
         Wanted("chief", "operators"),
@@ -80,7 +81,7 @@ def secure_server() -> ZooKeeperServer:
     """A server with mutual TLS and nothing else, shared as ``shared_server`` is."""
     need_zookeeper()
     server = ZooKeeperServer(tick_ms=200, limits=(), security=ServerTLS.of(certificates(), "zk1"))
-    atexit.register(server.close)
+    at_the_end(server.close)
     server.start()
     return server
 
