@@ -25,7 +25,7 @@ def answer(agent: "Agent", request: Request) -> None:
         "down": agent.going_down.down,
         "up": agent.going_down.up,
         "leave": agent.registration.leave,
-        "rotate": agent.registration.rotating.rotate,
+        "rotate": agent.registration.key.rotating.rotate,
         "enforce": agent.staging.enforce,
         "confirm": agent.staging.confirm,
         "relax": agent.staging.relax,

@@ -316,7 +316,7 @@ class Agent:
             "footing": self._footing.look,
             "shadow": self._look_at_shadow,
             "identity": self.whoami.ask,
-            "key_taken": self.registration.key_taken_is_over,
+            "key_taken": self.registration.key.taken_is_over,
             "revoked": self.following.revoked_keys.end,
             "linger": self.following.let_go,
             "leases": self.following.ask_unleased,

@@ -10,33 +10,27 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from neti import __version__, log
-from neti.agent import own_entry
 from neti.agent.core import Core
 from neti.agent.describing import Describing
 from neti.agent.endings import Endings
+from neti.agent.entry_key import EntryKey
 from neti.agent.impostors import Impostors
+from neti.agent.own_name import OwnName
 from neti.agent.rotating import Rotating
 from neti.agent.worker import Job
 from neti.control.server import Request
-from neti.errors import IdentityHeld, KeyRevoked, KeyTaken, NameTaken, NetiError, OtherOwner
+from neti.errors import IdentityHeld, KeyTaken, NameTaken, NetiError, OtherOwner
 from neti.model import Member, entry
 from neti.model.entry import MAX_NAME_BYTES
 from neti.registry import AgentRegistry, HostRead
-from neti.registry.record import HostId
 from neti.text import printable
 
 _LEASE: Final = "lease "
-# Out of how many generations the next one is drawn; each name that is taken makes it more.
-_SPREAD: Final = 6
-_WIDEST: Final = 6**5
-_MANY: Final = 4  # names that were taken, after which somebody means to keep this host out
-_LONGEST_PAUSE: Final = 30  # seconds until the next attempt after many names that were taken
 _LATER: Final = "→ run 'neti leave' again once 'neti status' says that the registry is in step"
 _NOT_REGISTERED: Final = (
     "this host is not registered now, so there is nothing to leave; its agent goes on, and "
     "registers it as soon as it can\n→ 'systemctl stop neti' keeps it out"
 )
-_KEY_TAKEN_SAID: Final = 3600.0  # seconds for which it is said that somebody else has our key
 _OWN_SESSIONS: Final = 2  # time-outs after which the holder is no earlier run of this host
 
 
@@ -54,15 +48,17 @@ class Registration:
         self._former_overlay: IPv4Address | None = None  # of this run, if it has changed
         self._held_since: float | None = None  # somebody else holds this id since then
         self._replacing: str | None = None  # our own former name, which is to vanish
-        self._asked: str | None = None  # the name that we asked to register last, and
-        self._asked_key = ""  # with which key
-        # An entry of ours, and the key with which it was made, as far as that is known.
-        self._keyed: tuple[str, str] | None = None
-        self._taken: set[str] = set()  # names that were there already, since we registered last
+        self._asked: str | None = None  # the name that we asked to register last
+        self._name = OwnName(core)
         self._endings = Endings()
         self.describing = Describing(core, lambda: self.entry is not None)
-        self.rotating = Rotating(core, lambda: self.entry is not None and self.leaving is None)
         self.impostors = Impostors(core, lambda name: name in (self.entry, self._asked))
+        self.key = EntryKey(
+            core,
+            Rotating(core, lambda: self.entry is not None and self.leaving is None),
+            entry=lambda: self.entry,
+            anew=self.impostors.answer,
+        )
 
     # --- being there ---
 
@@ -82,29 +78,11 @@ class Registration:
         if overlay is None:
             self._submit("lease", lambda: registry.acquire(host_id, subnet))
             return
-        fleet = core.members.fleet
-        said, departed = fleet.names_of(host_id), fleet.departed(host_id)
-        strict = fleet.records == "strict"
-        if strict:  # what others say of this host drives up nothing
-            said, departed = (), None
         key = core.own_key.text
-        if self._keyed is not None and self._keyed[0] == self.entry and self._keyed[1] != key:
-            self._taken.add(self._keyed[0])  # peers hear of another key only by a new entry
-        former = core.disk.itself.entry
-        if self.entry is None and former is not None and not fleet.stands(former):
-            departed = max(-1 if departed is None else departed, own_entry.generation_of(former))
+        if (stale := self.key.another_than(key)) is not None:
+            self._name.bar(stale)  # peers hear of another key only by a new entry
         try:
-            member = own_entry.own_member(
-                core.host,
-                overlay,
-                (former, *said, *self._taken),
-                ours={former, *self._taken} if former is not None else self._taken,
-                departed=departed,
-                taken=self._taken,
-                skip=core.out.chance(min(_SPREAD ** (1 + len(self._taken)), _WIDEST)),
-                # By generation peers decide only where they are not strict.
-                anywhere=core.out.chance if len(self._taken) >= _MANY and strict else None,
-            )
+            member = self._name.member(overlay, self.entry)
             name = entry.encode(member)
             data = entry.encode_data(member.more)
         except NetiError as error:
@@ -112,9 +90,8 @@ class Registration:
             log.error("cannot_register", what=str(error))
             return
         replaces = self._replacing = self._replaced(name)
-        self._asked, self._asked_key = name, key
-        if not fleet.stands(name):
-            self._keyed = name, key
+        self._asked = name
+        self.key.asked(name, key)
         detail = self.describing.detail()
 
         def job() -> str:
@@ -172,32 +149,16 @@ class Registration:
         self._core.problems.clear("clone")
         self._held_since = None
         self._replacing = None
-        self._taken.clear()
+        self._name.registered()
         if self.entry != result:
             log.info("registered", entry=result, overlay=self._core.members.overlay)
         self.entry = result
-        self._look_at_key()
+        self.key.look()
         self._remember()
         self.impostors.look_soon()
         tagger, overlay = self._core.out.tagger, self._core.members.overlay
         if tagger is not None and overlay is not None:
             tagger.wanted(overlay, __version__)
-
-    def _look_at_key(self) -> None:
-        """An entry of an earlier run, or from before encryption was turned on, may have come with
-        another key or none: its record says it."""
-        core, key = self._core, self._core.own_key.text
-        if self.entry is not None and key == str(core.members.fleet.keys.get(core.host.id, "")):
-            self._keyed = self.entry, key
-        if self._keyed == (self.entry, key):
-            self._key_told()
-        else:
-            core.out.registry.ask([HostId(core.host.id)])
-
-    def _key_told(self) -> None:
-        self.rotating.told()
-        if self._core.own_key.registered():
-            self._core.soon("roads")
 
     def lease_held(self, overlay: IPv4Address) -> None:
         """The job "lease" is done."""
@@ -238,56 +199,20 @@ class Registration:
         """The jobs "lease" and "register"."""
         core = self._core
         if isinstance(error, NameTaken) and self._asked is not None:
-            self._another_name(self._asked)
+            self._name.taken(self._asked)
             return
         if isinstance(error, KeyTaken):
-            self._another_key(error)
+            self.key.taken(error)
             return
         pause = core.timers.retry("register", core.now())
         said = " ".join(str(error).splitlines())  # a next step has a line of its own elsewhere
         if core.problems.sentence("registration") != said:
             report = log.error if isinstance(error, IdentityHeld) else log.warning
             report("not_registered", what=said, retry_seconds=pause)
-        self.rotating.failed(said)
+        self.key.rotating.failed(said)
         core.problems.set("registration", said)
         if isinstance(error, IdentityHeld) and not isinstance(error, OtherOwner):
             self._somebody_is_this_host(said)
-
-    def _another_name(self, taken: str) -> None:
-        """The name is there, by somebody else or an earlier run: the next one is harder to hit."""
-        log.info("name_taken", entry=taken)
-        self._taken.add(taken)
-        if len(self._taken) > _MANY:
-            self._core.problems.set(
-                "registration",
-                f"this host is not registered: {len(self._taken)} names that it tried are taken, "
-                "so somebody makes its names before it does. It goes on with others\n"
-                "→ an operator runs 'neti registry check', and 'neti registry remove' for them",
-            )
-        self._core.soon("register", min(len(self._taken) - 1, _LONGEST_PAUSE))
-
-    def _another_key(self, error: KeyTaken) -> None:
-        """A copy of this host's state folder runs elsewhere, or somebody was the first to publish
-        the key."""
-        core = self._core
-        if core.own_key.text == self._asked_key:  # the registry may have told of it meanwhile
-            core.own_key.another()
-        if isinstance(error, KeyRevoked):
-            log.warning("key_revoked", what=str(error))
-            core.soon("register")
-            return
-        log.error("key_taken", what=str(error))
-        core.problems.set("key_taken", f"{error}, and makes one")
-        core.soon("key_taken", _KEY_TAKEN_SAID)
-        core.timers.retry("register", core.now())
-
-    def key_taken_is_over(self) -> None:
-        """The timer "key_taken": long enough for somebody to hear of it, if another key serves."""
-        core = self._core
-        if self._keyed is not None and self._keyed == (self.entry, core.own_key.text):
-            core.problems.clear("key_taken")
-        elif "key_taken" in core.problems:
-            core.soon("key_taken", _KEY_TAKEN_SAID)
 
     def _somebody_is_this_host(self, said: str) -> None:
         """After some time the holder cannot be this host itself before a restart."""
@@ -312,22 +237,10 @@ class Registration:
         if read.host_id != core.host.id or self.entry is None or self.leaving:
             return
         if read.record is not None and word == self.entry:
-            self._key_read(read.record.key)
+            self.key.read(read.record.key)
         elif word not in (self.entry, self._asked) and core.members.fleet.records != "off":
             log.warning("record_changed", entry=self.entry, says=printable(word, MAX_NAME_BYTES))
-            self._taken.add(self.entry)
-            self.impostors.answer()
-
-    def _key_read(self, said: str) -> None:
-        """What our record says to our entry."""
-        key = self._core.own_key.text
-        if self.entry is None or (not said and self._keyed == (self.entry, key)):
-            return  # we made it with our key: the tree has no place for keys
-        self._keyed = self.entry, said
-        if said == key:
-            self._key_told()
-        else:
-            log.info("registers_with_its_key", entry=self.entry)
+            self._name.bar(self.entry)
             self.impostors.answer()
 
     def name_appeared(self, name: str) -> None:
