@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from neti.model import IPAddress, Site
+from neti.model.groups import MemberPorts
 
 DEFAULT_STATE: Final = Path("/var/lib/neti")
 
@@ -74,6 +75,7 @@ class Settings:
     tunnel_port: int = 51820  # UDP, of WireGuard
     # who gets in
     open_ports: tuple[OpenPort, ...] = ()
+    member_ports: MemberPorts = None
     ssh_whitelist: tuple[IPNetwork, ...] = ()
     ssh_port: int = 22
     allow_empty_ssh_whitelist: bool = False

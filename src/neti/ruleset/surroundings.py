@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from neti.model.gateways import GatewayPorts
+from neti.model.groups import MemberPorts
 from neti.model.settings import Settings
 
 # Interfaces of these kinds can lead to this machine's own containers; see Surroundings.
@@ -72,7 +73,8 @@ class Surroundings:
     bypass connection tracking. ``containers``: interfaces taken for this machine's own containers',
     to show to people; the rules go by kind, so a new container needs no new rules. ``tunnel``:
     None while the own overlay address is not known. ``gateway``: this host's part where sites are
-    reached by gateways; None as well where none are.
+    reached by gateways; None as well where none are. ``member_ports``: those in force on this host,
+    as they were confirmed last; the file's own may be others.
     """
 
     uplinks: tuple[str, ...]
@@ -83,6 +85,7 @@ class Surroundings:
     site: str = ""  # this host's own
     tunnel: Tunnel | None = None
     gateway: GatewayEnd | None = None
+    member_ports: MemberPorts = None
     containers: tuple[str, ...] = field(default=(), compare=False)
 
     @property

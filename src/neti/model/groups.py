@@ -1,0 +1,53 @@
+"""Groups of members, as operators define them, and the ports that they reach. Values only.
+
+Must never do: read anything.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+# No underscore: in the names of the kernel's sets one stands for the hyphen.
+GROUP_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
+# The group that exists by itself: every member. Nobody can define it.
+EVERY_MEMBER: Final = "members"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLine:
+    """``pattern``: a host id, or one with ``*`` (any characters) and ``?`` (one); ``site``: only
+    members of this site (empty: of any); ``until``: Unix seconds (None: no end)."""
+
+    pattern: str
+    site: str = ""
+    until: float | None = None
+
+    @property
+    def is_pattern(self) -> bool:
+        return "*" in self.pattern or "?" in self.pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """``edition`` grows by one with each change. ``shrunk``: its command was told that it takes
+    many out. ``lines``: those of each group; a group may be empty."""
+
+    lines: Mapping[str, tuple[GroupLine, ...]]
+    edition: int = 0
+    shrunk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MemberPort:
+    """Ports ``first`` to ``last`` (1-65535, inclusive) are for members of any of ``groups``.
+    ``proto`` None: every port and protocol, and ``first`` and ``last`` mean nothing."""
+
+    groups: tuple[str, ...]
+    proto: Literal["tcp", "udp"] | None = None
+    first: int = 0
+    last: int = 0
+
+
+# None: every member reaches every port, as if there were no groups.
+MemberPorts = tuple[MemberPort, ...] | None
