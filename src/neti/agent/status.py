@@ -234,6 +234,7 @@ def members(agent: "Agent") -> list[dict[str, Any]]:
                 "road": core.members.road_of(member).value,
                 "key": str(key) if (key := fleet.keys.get(host_id)) is not None else None,
                 "lost": host_id in fleet.lost,
+                "drained": host_id in core.members.gateways.drained,
             }
         )
     return listed

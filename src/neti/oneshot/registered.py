@@ -247,6 +247,8 @@ def _by_the_agent(
     lost = {one["id"]: one for one in members if one["lost"]}
     words = {host_id: Word("lost", None, one["site"]) for host_id, one in lost.items()}
     overlays = {i: ipaddress.IPv4Address(one["overlay"]) for i, one in lost.items()}
+    # An agent of an earlier version does not tell.
+    drained = frozenset(one["id"] for one in members if one.get("drained"))
     return Seen(
         members=there,
         told={},
@@ -255,7 +257,8 @@ def _by_the_agent(
         skipped_count=0,
         away=attendance.absent(overlays, there, words=words),
         unanswered=unanswered,
-        gateways=gateways_of(there, settings),
+        gateways=gateways_of(there, settings, drained),
+        drained=drained & there.keys(),
     )
 
 

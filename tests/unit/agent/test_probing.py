@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from tests.support.agents import Box, World, world
@@ -11,7 +12,9 @@ from tests.unit.agent.test_agent import session_of
 from tests.unit.agent.test_gateways import endpoints, gateway, hidden, port, two_sites
 
 from neti.agent.shadow_evidence import ShadowEvidence
-from neti.errors import NetiError
+from neti.errors import NetiError, RegistryUnavailable
+from neti.model.settings import Settings
+from neti.oneshot.registered import seen
 from neti.registry.drained import encode
 from neti.registry.memory import MemoryRegistry
 
@@ -267,6 +270,23 @@ def test_a_drained_gateway_is_not_sent_to_and_goes_on_passing(five: Five) -> Non
     assert five.near() == str(stays.host.private)
     drain(five)
     assert five.near() == str(drained.host.private)
+
+
+def test_an_agent_tells_of_drained_gateways_where_the_registry_does_not_answer(five: Five) -> None:
+    a = five.boxes["a"]
+    drained, stays = five.using()
+    drain(five, drained)
+
+    def away(_: Settings) -> NoReturn:
+        raise RegistryUnavailable("no answer")
+
+    found = seen(a.settings, away, lambda _, command: a.ask(command)["result"])
+    assert found.drained == {drained.host.id}
+    assert found.gateways[a.host.id] == stays.host.id
+    # An agent of an earlier version does not say it.
+    told = a.ask("members")["result"]
+    older = [{k: v for k, v in one.items() if k != "drained"} for one in told]
+    assert not seen(a.settings, away, lambda *_: older).drained
 
 
 def test_a_drained_gateway_is_used_where_no_other_works(five: Five) -> None:
