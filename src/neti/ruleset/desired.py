@@ -11,11 +11,13 @@ from typing import Final
 
 from neti.fleet.admission import Admission
 from neti.fleet.fleet import Fleet
+from neti.fleet.groups import GroupIndex
 from neti.fleet.guard import Guard
 from neti.fleet.members import Change
 from neti.fleet.remembered import Everybody, Remembered
 from neti.fleet.vouching import Mode
 from neti.model import Encrypt, Host, IPAddress, Member, Road, entry
+from neti.model.groups import Groups
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.gateway_part import GatewayPart
@@ -40,7 +42,8 @@ class Membership:
     """Not thread-safe: the agent's loop owns it. ``known``: we know who is a member, from the
     registry or from the last good state. ``adopted``: we do not, so what the kernel holds
     counts. ``roads``: by id, of those of whom more is known than that they have no key.
-    ``requires``: encryption that sites require is in force on this host."""
+    ``requires``: encryption that sites require is in force on this host. ``groups``: whom this
+    host's files and rules name, as of the last ``group_members``."""
 
     settings: Settings
     host: Host
@@ -52,10 +55,13 @@ class Membership:
     roads: dict[str, Road] = field(default_factory=dict)
     requires: bool = False
     gateways: GatewayPart = field(init=False)
+    groups: GroupIndex = field(init=False)
+    _defined: tuple[Groups | None, float] = (None, 0.0)
     _touched: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.gateways = GatewayPart(self.settings, self.host)
+        self.groups = GroupIndex(None, self._needed_groups())
 
     @property
     def only_encrypted(self) -> bool:
@@ -137,6 +143,8 @@ class Membership:
         self.known, self.adopted = before.known, before.adopted
         self.requires = before.requires
         self.gateways.succeed(before.gateways)
+        self._defined = before._defined
+        self.groups = GroupIndex(before._defined[0], self._needed_groups(), before._defined[1])
         self.fleet.succeed(before.fleet)
         if remember:
             self.remember(dict(before.everybody()))
@@ -236,6 +244,25 @@ class Membership:
             for member in members:
                 self._tell(self.elements.want, member)
         return changes
+
+    def group_members(self, groups: Groups | None, now: float) -> list[Change]:
+        """Who is in which group from now on, as of ``now`` (Unix seconds); None: no operator's
+        word is known, and nobody is in any. Returns what ``take_changes`` would have."""
+        changes = self.take_changes()
+        self._defined = (groups, now)
+        after = GroupIndex(groups, self._needed_groups(), now)
+        moved = self.groups.moved(after, self.fleet.members.values())
+        for member in moved:
+            self._tell(self.elements.unwant, member)
+        self.groups = after
+        for member in moved:
+            self._tell(self.elements.want, member)
+        return changes
+
+    def _needed_groups(self) -> frozenset[str]:
+        """That the file names."""
+        ports = self.settings.member_ports or ()
+        return frozenset(name for port in ports for name in port.groups)
 
     def goes_by(self, host_id: str, road: Road | None) -> list[Change]:
         """From now on this member is reached by ``road``; None: nothing is known of it any more, as

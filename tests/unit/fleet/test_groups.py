@@ -1,0 +1,87 @@
+"""Which groups a member is in, by operators' lines."""
+
+import fnmatch
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neti.fleet.groups import GroupIndex, matching
+from neti.model import Member
+from neti.model.groups import EVERY_MEMBER, GroupLine, Groups
+
+
+def member(host_id: str, site: str = "dc") -> Member:
+    there = IPv4Address("10.0.0.1")
+    return Member(id=host_id, site=site, private=there, public=None, overlay=there)
+
+
+def index(now: float = 0.0, /, **lines: tuple[GroupLine, ...]) -> GroupIndex:
+    return GroupIndex(Groups(lines), [*lines, EVERY_MEMBER], now)
+
+
+def test_an_id_and_a_pattern_take_in_whom_they_name() -> None:
+    groups = index(db=(GroupLine("db-?"), GroupLine("i-0abc")), all=(GroupLine("*"),))
+    assert groups.of(member("db-1")) == ("all", "db")
+    assert groups.of(member("i-0abc")) == ("all", "db")
+    for other in ("db-", "db-12", "xdb-1", "i-0abcd", "DB-1"):
+        assert groups.of(member(other)) == ("all",)
+
+
+def test_a_line_of_a_site_takes_in_only_members_of_it() -> None:
+    groups = index(db=(GroupLine("db-*", site="vpc"), GroupLine("db-9")))
+    assert groups.of(member("db-1", "vpc")) == ("db",)
+    assert groups.of(member("db-1", "dc")) == ()
+    assert groups.of(member("db-9", "dc")) == ("db",)
+
+
+def test_a_line_ends_when_it_says_so() -> None:
+    lines = (GroupLine("db-1", until=100.0), GroupLine("db-2", until=200.0))
+    before, then, after = index(99.0, db=lines), index(100.0, db=lines), index(200.0, db=lines)
+    assert [before.next_end, then.next_end, after.next_end] == [100.0, 200.0, None]
+    assert before.of(member("db-1")) == ("db",)
+    assert then.of(member("db-1")) == after.of(member("db-2")) == ()
+    members = [member("db-1"), member("db-2"), member("db-3")]
+    assert before.moved(then, members) == members[:1]
+    assert then.moved(before, members) == members[:1]
+
+
+def test_only_groups_that_are_needed_count_and_unknown_ones_are_named() -> None:
+    groups = GroupIndex(Groups({"db": (GroupLine("*"),), "web": (GroupLine("*"),)}), ["web", "x"])
+    assert groups.of(member("db-1")) == ("web",)
+    assert groups.undefined == ("x",)
+    nobody = GroupIndex(None, ["web"])
+    assert not nobody.known
+    assert nobody.undefined == ("web",)
+    assert nobody.of(member("db-1")) == ()
+    assert nobody.moved(groups, [member("db-1")]) == [member("db-1")]
+
+
+def test_who_has_another_line_and_is_in_the_same_groups_has_not_moved() -> None:
+    before, after = index(db=(GroupLine("db-*"),)), index(db=(GroupLine("db-1"),))
+    assert before.moved(after, [member("db-1"), member("db-2")]) == [member("db-2")]
+
+
+def test_every_member_is_no_group_of_the_index() -> None:
+    groups = GroupIndex(Groups({EVERY_MEMBER: (GroupLine("*"),)}), [EVERY_MEMBER])
+    assert groups.of(member("db-1")) == ()
+    assert groups.undefined == ()
+
+
+TEXT = st.text("ab.-", max_size=8)
+
+
+@given(pattern=st.text("ab.-*?", min_size=1, max_size=10), host_id=TEXT)
+def test_a_pattern_means_what_a_shell_means_by_it(pattern: str, host_id: str) -> None:
+    expression = matching([pattern])
+    assert expression is not None
+    assert bool(expression.fullmatch(host_id)) == fnmatch.fnmatchcase(host_id, pattern)
+
+
+@pytest.mark.parametrize("stars", [2, 20])
+def test_no_pattern_takes_long(stars: int) -> None:
+    """With as many ways to fit it as a plain expression would try, it would not end today."""
+    expression = matching(["*a" * stars + "b"])
+    assert expression is not None
+    assert expression.fullmatch("a" * 40) is None
