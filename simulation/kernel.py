@@ -81,6 +81,12 @@ class SimulatedKernel(MemoryDataplane):
         self._let_end()
         return self._left(self.table.require)
 
+    def narrowed(self) -> dict[str, int | None]:
+        if self.table is None:
+            return {}
+        self._let_end()
+        return self._left(self.table.narrowed)
+
     def _left(self, held: Mapping[str, int | None]) -> dict[str, int | None]:
         now = self._now()
         return {
@@ -123,7 +129,7 @@ class SimulatedKernel(MemoryDataplane):
             if held:
                 for key in [key for key, until in held.items() if until <= now]:
                     del held[key]
-        for armed in (table.enforce, table.require):
+        for armed in table.switches().values():
             if armed:
                 ends = armed.items()
                 for key in [k for k, u in ends if u is not None and u != FOREIGN and u <= now]:
@@ -154,7 +160,7 @@ class SimulatedKernel(MemoryDataplane):
             raise DataplaneError(self.rules_refused)
         self._let_end()
         self._ended_at = -1
-        before, seen = _copied(self.table), self.seen
+        before, seen = self.table.copied() if self.table else None, self.seen
         try:
             for command in transaction.commands:
                 self._command(command)
@@ -170,10 +176,10 @@ class SimulatedKernel(MemoryDataplane):
                 super()._command(
                     AddTimed(where, {key: now + left * 1000 for key, left in timeouts.items()})
                 )
-            case Drop(milliseconds) if milliseconds is not None:
+            case Drop(milliseconds, where) if milliseconds is not None:
                 table = self._existing()
-                super()._command(Drop(None))  # refused where either is there
-                table.enforce.update(dict.fromkeys(FAMILIES, now + milliseconds))
+                super()._command(Drop(None, where))  # refused where either is there
+                table.switches()[where].update(dict.fromkeys(FAMILIES, now + milliseconds))
             case Require(milliseconds) if milliseconds is not None:
                 table = self._existing()
                 super()._command(Require(None))
@@ -257,18 +263,6 @@ class SimulatedKernel(MemoryDataplane):
             return True
         rules = self.table.chains.get("input", "")
         return any(str(network) in rules for network in whitelist)
-
-
-def _copied(table: _Table | None) -> _Table | None:
-    if table is None:
-        return None
-    return _Table(
-        table.sets,
-        dict(table.chains),
-        {where: dict(held) for where, held in table.elements.items()},
-        {where: dict(held) for where, held in table.timed.items()},
-        dict(table.enforce),
-    )
 
 
 @dataclass(slots=True)

@@ -68,6 +68,10 @@ MORE_SETS = Structure((*STRUCTURE.sets, ("counter other", "packets 0 bytes 0")),
 ENCRYPTING = structure(
     replace(SETTINGS, sites={"vpc": Site(name="vpc", encrypt=Encrypt.REQUIRE)}), ETH
 )
+NARROWING = Structure(
+    (*STRUCTURE.sets, ("map narrowed", "typeof meta nfproto : verdict; flags timeout")),
+    STRUCTURE.chains,
+)
 PASSING = structure(
     replace(
         SETTINGS,
@@ -292,6 +296,55 @@ def test_a_new_table_goes_on_refusing_what_is_in_the_clear(
     assert dataplane.read().require is None
     reconciler.resync(ENCRYPTING, elements)
     assert dataplane.read().requires is (stage == REQUIRED)
+
+
+def test_members_are_kept_out_on_trial_only(dataplane: Dataplane) -> None:
+    """Beside map enforce, by the kernel's own clock: nothing in map narrowed is for good."""
+    on_trial = Enforcement(permanent=True, narrow=60)
+    apply(dataplane, CreateTable(STRUCTURE), *PERMANENT.commands())
+    assert dataplane.read().narrowed is None
+    with pytest.raises(KernelMoved):
+        apply(dataplane, *begin_trial(on_trial, dataplane.enforce()))
+    apply(dataplane, DeleteTable(), CreateTable(NARROWING), *PERMANENT.commands())
+    assert dataplane.read().narrowed == {}
+    assert arming(on_trial, dataplane.read()) == ()  # only begin_trial begins one
+    with pytest.raises(KernelMoved):
+        apply(dataplane, *confirm_trial(on_trial))
+    for _ in range(2):
+        held = dataplane.enforce(), dataplane.require(), dataplane.narrowed()
+        apply(dataplane, *begin_trial(on_trial, *held))
+        state = dataplane.read()
+        assert state.armed_for_good
+        assert state.narrows
+        assert all(30 < (left or 0) <= 60 for left in (state.narrowed or {}).values())
+        assert arming(on_trial, state) == ()
+    apply(dataplane, *confirm_trial(on_trial))
+    assert dataplane.narrowed() == {}
+    apply(dataplane, on_trial.keep_out())
+    apply(dataplane, *arming(PERMANENT, dataplane.read()))
+    assert dataplane.narrowed() == {}
+
+
+def test_a_new_table_keeps_members_out_for_no_longer_than_the_old_one(dataplane: Dataplane) -> None:
+    elements = wishing({})
+    elements.enforce(Enforcement(permanent=True, narrow=300))
+    reconciler = Reconciler(dataplane, NoConnections(), None)
+    reconciler.resync(NARROWING, elements)
+    assert not dataplane.read().narrows  # only begin_trial begins one
+    reconciler.begin_trial(elements)
+    assert reconciler.judges(elements.enforcement)
+    elements.enforce(Enforcement(permanent=True, narrow=500))
+    more = Structure((*NARROWING.sets, *MORE_SETS.sets[-1:]), NARROWING.chains)
+    assert reconciler.resync(more, elements).planned.structure == "all"
+    state = dataplane.read()
+    assert state.armed_for_good
+    assert state.narrows
+    assert all(left is None or left <= 300 for left in (state.narrowed or {}).values())
+    elements.enforce(PERMANENT)
+    apply(dataplane, *arming(PERMANENT, state))
+    apply(dataplane, Enforcement(narrow=60).keep_out())
+    assert reconciler.resync(more, elements).drift == ()
+    assert dataplane.narrowed() == {}
 
 
 def test_chains_are_rewritten_and_sets_stay(dataplane: Dataplane) -> None:

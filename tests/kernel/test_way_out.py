@@ -89,6 +89,21 @@ def test_that_encryption_is_required_is_told_too(net: Net, end: str) -> None:
     assert net.inside(net.host, way_out.held) == Held(relaxed=True)
 
 
+@pytest.mark.parametrize("encrypts", [False, True])
+def test_what_is_on_trial_for_members_ends_too(net: Net, encrypts: bool) -> None:
+    nft(net, TABLE)
+    if encrypts:
+        nft(net, "add set inet neti require { type nf_proto; }\n")
+    nft(
+        net,
+        "add map inet neti narrowed { type nf_proto : verdict; flags timeout; }\n"
+        "add element inet neti narrowed { ipv4 timeout 60s : drop, ipv6 timeout 60s : drop }\n",
+    )
+    assert net.inside(net.host, way_out.disarm) is True
+    assert ": drop" not in listed(net)
+    assert net.inside(net.host, way_out.held) == Held(relaxed=True)
+
+
 def test_a_map_of_another_make_is_emptied_without_the_mark(net: Net) -> None:
     nft(
         net,

@@ -30,6 +30,9 @@ class Dataplane(Protocol):
     def require(self) -> dict[str, int | None]:
         """What set ``require`` holds; empty without one."""
 
+    def narrowed(self) -> dict[str, int | None]:
+        """What map ``narrowed`` holds; empty without one."""
+
     def timed(self, where: SetName) -> dict[str, int]:
         """Elements of a set in which they end by the kernel's clock, with the seconds left."""
 
@@ -44,9 +47,9 @@ class Dataplane(Protocol):
         without a table."""
 
     def disarm(self) -> bool:
-        """Empty map ``enforce``, except for the mark (``KernelState.relaxed_by_hand``), and set
-        ``require``, whatever else of the table is not as it should be. Returns whether there was
-        such a map."""
+        """Empty map ``enforce``, except for the mark (``KernelState.relaxed_by_hand``), set
+        ``require`` and map ``narrowed``, whatever else of the table is not as it should be.
+        Returns whether there was the first."""
 
     def mark_down(self) -> None:
         """Leave an empty table that judges nothing, because ``neti down`` could not be noted on

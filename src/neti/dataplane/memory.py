@@ -52,6 +52,10 @@ class _Table:
     timed: dict[SetName, dict[str, int]] = field(default_factory=dict)
     enforce: dict[str, int | None] = field(default_factory=dict)
     require: dict[str, int | None] = field(default_factory=dict)
+    narrowed: dict[str, int | None] = field(default_factory=dict)
+
+    def switches(self) -> dict[SetName, dict[str, int | None]]:
+        return {"enforce": self.enforce, "require": self.require, "narrowed": self.narrowed}
 
     def copied(self) -> "_Table":
         return replace(
@@ -61,6 +65,7 @@ class _Table:
             timed={where: dict(held) for where, held in self.timed.items()},
             enforce=dict(self.enforce),
             require=dict(self.require),
+            narrowed=dict(self.narrowed),
         )
 
 
@@ -101,6 +106,7 @@ class MemoryDataplane:
             timed={where: self.timed(where) for where in TIMED},
             enforce=self.enforce(),
             require=self.require() if "require" in _set_names(self.table.sets) else None,
+            narrowed=self.narrowed() if "narrowed" in _set_names(self.table.sets) else None,
             missing=OPTIONAL - _set_names(self.table.sets),
         )
 
@@ -108,7 +114,7 @@ class MemoryDataplane:
         if self.table is None:
             return False
         self.table.enforce = {RELAXED_MARK: FOREIGN}
-        self.table.require = {}
+        self.table.require, self.table.narrowed = {}, {}
         return True
 
     def mark_down(self) -> None:
@@ -124,7 +130,7 @@ class MemoryDataplane:
     def expire(self) -> None:
         """A trial's time is over."""
         table = self._existing()
-        for held in (table.enforce, table.require):
+        for held in (table.enforce, table.require, table.narrowed):
             for key in [key for key, left in held.items() if left is not None]:
                 del held[key]
 
@@ -133,6 +139,9 @@ class MemoryDataplane:
 
     def require(self) -> dict[str, int | None]:
         return dict(self.table.require) if self.table else {}
+
+    def narrowed(self) -> dict[str, int | None]:
+        return dict(self.table.narrowed) if self.table else {}
 
     def timed(self, where: SetName) -> dict[str, int]:
         return dict(self.table.timed.get(where, {})) if self.table else {}
@@ -181,22 +190,22 @@ class MemoryDataplane:
                 _add(where, self._existing().elements.setdefault(where, {}), items)
             case AddTimed(where, timeouts):
                 _add(where, self._existing().timed.setdefault(where, {}), timeouts)
-            case Drop(milliseconds):
-                left = None if milliseconds is None else milliseconds // 1000
-                _add("enforce", self._existing().enforce, dict.fromkeys(FAMILIES, left))
+            case Drop(milliseconds, where):
+                self._arm(self._existing(), where, milliseconds)
             case Require(milliseconds):
-                if "require" not in _set_names(self._existing().sets):
-                    raise KernelMoved("add require: No such file or directory")
-                left = None if milliseconds is None else milliseconds // 1000
-                _add("require", self._existing().require, dict.fromkeys(FAMILIES, left))
+                self._arm(self._existing(), "require", milliseconds)
             case DeleteElements(where, keys):
                 self._delete(self._existing(), where, keys)
 
+    def _arm(self, table: _Table, where: SetName, milliseconds: int | None) -> None:
+        if where not in _set_names(table.sets):
+            raise KernelMoved(f"add {where}: No such file or directory")
+        left = None if milliseconds is None else milliseconds // 1000
+        _add(where, table.switches()[where], dict.fromkeys(FAMILIES, left))
+
     def _delete(self, table: _Table, where: SetName, keys: Iterable[str]) -> None:
-        if where == "enforce":
-            _delete(where, table.enforce, keys)
-        elif where == "require":
-            _delete(where, table.require, keys)
+        if where in (switches := table.switches()):
+            _delete(where, switches[where], keys)
         elif where in TIMED:
             _delete(where, table.timed.setdefault(where, {}), keys)
         else:

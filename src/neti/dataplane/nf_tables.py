@@ -92,6 +92,7 @@ _PACK: Final[Mapping[SetName, tuple[Callable[[str], bytes], int]]] = {
     "grace": (_family, 1),
     "enforce": (_family, 1),
     "require": (_family, 1),
+    "narrowed": (_family, 1),
 }
 # Of maps whose values are no verdicts.
 _VALUES: Final[Mapping[SetName, tuple[Callable[[str], bytes], int]]] = {
@@ -140,12 +141,12 @@ def add_timed(where: SetName, milliseconds: Mapping[str, int]) -> Iterator[Order
     return _listed(NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, where, elements)
 
 
-def add_drop(milliseconds: int | None) -> Iterator[Order]:
-    """Both families into map ``enforce``."""
+def add_drop(milliseconds: int | None, where: SetName = "enforce") -> Iterator[Order]:
+    """Both families into a map of verdicts."""
     verdict = nested(DATA, nested(VERDICT, attribute(VERDICT_CODE, struct.pack(">i", NF_DROP))))
     until = b"" if milliseconds is None else attribute(TIMEOUT, struct.pack(">Q", milliseconds))
     elements = [nested(LIST_ELEMENT, _key(_family(family)), verdict, until) for family in FAMILIES]
-    return _listed(NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, "enforce", elements)
+    return _listed(NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, where, elements)
 
 
 def add_require(milliseconds: int | None) -> Iterator[Order]:
@@ -276,7 +277,7 @@ def timed(listed: Iterable[bytes]) -> list[tuple[str, int]]:
 
 
 def enforced(listed: Iterable[bytes]) -> list[tuple[str, int | None]]:
-    """What map ``enforce`` holds, see ``neti.ruleset.KernelState``."""
+    """What map ``enforce`` or ``narrowed`` holds, see ``neti.ruleset.KernelState``."""
     found: list[tuple[str, int | None]] = []
     for key, held in _keyed(listed):
         if verdict(held.get(DATA, b""))[0] != NF_DROP:

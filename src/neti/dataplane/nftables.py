@@ -127,6 +127,7 @@ class NftablesDataplane:
             timed={where: self.timed(where) for where in TIMED},
             enforce=self.enforce(),
             require=self.require() if "require" in found.sets else None,
+            narrowed=self.narrowed() if "narrowed" in found.sets else None,
             missing=OPTIONAL - found.sets,
         )
 
@@ -138,6 +139,9 @@ class NftablesDataplane:
 
     def require(self) -> dict[str, int | None]:
         return self._elements("require", nf.required)
+
+    def narrowed(self) -> dict[str, int | None]:
+        return self._elements("narrowed", nf.enforced)
 
     def counters(self) -> dict[str, int]:
         return self._counted(nf.COUNTER_PACKETS)
@@ -276,8 +280,8 @@ def _orders(command: Command) -> Iterator[Order]:
             yield from nf.add_timed(where, {key: left * 1000 for key, left in timeouts.items()})
         case DeleteElements(where, keys):
             yield from nf.delete(where, keys)
-        case Drop(milliseconds):
-            yield from nf.add_drop(milliseconds)
+        case Drop(milliseconds, where):
+            yield from nf.add_drop(milliseconds, where)
         case Require(milliseconds):
             yield from nf.add_require(milliseconds)
         case DeleteTable():

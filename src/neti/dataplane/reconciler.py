@@ -219,9 +219,16 @@ class Reconciler:
         if not self.untouched():
             return False
         held = KernelState(
-            structure="", enforce=self._dataplane.enforce(), require=self._dataplane.require()
+            structure="",
+            enforce=self._dataplane.enforce(),
+            require=self._dataplane.require(),
+            narrowed=self._dataplane.narrowed(),
         )
-        return (held.armed or not enforcement) and (held.requires or not enforcement.requires)
+        return (
+            (held.armed or not enforcement)
+            and (held.requires or not enforcement.requires)
+            and (held.narrows or not enforcement.narrow)
+        )
 
     def disarm(self) -> None:
         """Stop dropping, whatever else of the table is refused or missing."""
@@ -250,8 +257,8 @@ class Reconciler:
     def begin_trial(self, elements: Elements) -> None:
         """Arm the kernel as ``elements.enforcement`` says, with the time-out counted from now."""
         for last in (False, True):
-            held, required = self._dataplane.enforce(), self._dataplane.require()
-            commands = begin_trial(elements.enforcement, held, required)
+            held = self._dataplane.enforce(), self._dataplane.require(), self._dataplane.narrowed()
+            commands = begin_trial(elements.enforcement, *held)
             try:
                 self._dataplane.apply(Transaction(commands))
                 break

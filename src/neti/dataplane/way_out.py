@@ -46,6 +46,7 @@ ROUTE_PROTOCOL: Final = 78
 _TABLE: Final = b"neti\0"
 _MAP: Final = b"enforce\0"
 _SET: Final = b"require\0"
+_NARROWED: Final = b"narrowed\0"
 _PATIENCE: Final = 10.0  # seconds for the kernel
 
 _SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
@@ -75,25 +76,27 @@ _GONE: Final = frozenset({errno.ENOENT})
 
 
 def disarm() -> bool:
-    """Empty map ``enforce`` and set ``require``: nothing is dropped any more, and nothing in the
-    clear is refused. Whether there was such a map.
+    """Empty maps ``enforce`` and ``narrowed`` and set ``require``: nothing is dropped any more, and
+    nothing in the clear is refused. Whether there was the first.
 
     The mark is left in the same transaction. Raises DataplaneError: the kernel is as it was.
     """
-    named = attribute(_LIST_TABLE, _TABLE) + attribute(_LIST_SET, _MAP)
+    table = attribute(_LIST_TABLE, _TABLE)
+    named = table + attribute(_LIST_SET, _MAP)
     emptied = (_DELSETELEM, 0, named)
-    cleared = (_DELSETELEM, 0, attribute(_LIST_TABLE, _TABLE) + attribute(_LIST_SET, _SET))
+    others = [(_DELSETELEM, 0, table + attribute(_LIST_SET, one)) for one in (_SET, _NARROWED)]
+    # Only hosts that encrypt have the one, and those with member_ports the other.
+    present = ((*others,), (others[0],), (others[1],), ())
     verdict = nested(_ELEMENT_DATA, nested(_DATA_VERDICT, attribute(_VERDICT_CODE, _CONTINUE)))
     key = nested(_ELEMENT_KEY, attribute(_DATA_VALUE, bytes((MARK,))))
     marked = (_NEWSETELEM, NLM_F_CREATE, named + _listed(key + verdict))
     try:
-        # Only hosts that encrypt have the set.
-        return _batch(emptied, marked, cleared) or _batch(emptied, marked)
+        return any(_batch(emptied, marked, *also) for also in present)
     except DataplaneUnavailable:
         raise
     except DataplaneError:
         # A map of another version may not take the mark. It matters more that nothing is dropped.
-        return _batch(emptied, cleared) or _batch(emptied)
+        return any(_batch(emptied, *also) for also in present)
 
 
 def _listed(element: bytes) -> bytes:

@@ -1,12 +1,15 @@
-"""What map ``enforce`` and set ``require`` hold, and the commands that make them so. Pure.
+"""What maps ``enforce`` and ``narrowed`` and set ``require`` hold, and the commands that make them
+so. Pure.
 
 Map ``enforce`` is what makes the difference between shadow, trial and enforced. Set ``require`` is
-what makes the one between preferred and required encryption, and is never armed without the map.
+what makes the one between preferred and required encryption. Map ``narrowed`` is a trial of what
+``member_ports`` takes away from members. Neither of the two is ever armed without the first.
 
 It promises that a trial ends by the kernel's own clock: its elements have a time-out, and taking
 that off (``confirm_trial``) fails as a whole once the trial is over.
 
-Must never do: begin a trial again that is over, or make one longer, except by ``begin_trial``.
+Must never do: begin a trial again that is over, or make one longer, except by ``begin_trial``; put
+anything into map ``narrowed`` that has no end.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +27,7 @@ from neti.ruleset.objects import (
     SetName,
 )
 
-Held = Mapping[str, int | None]  # as KernelState.enforce and .require
+Held = Mapping[str, int | None]  # as KernelState.enforce, .require and .narrowed
 Arming = DeleteElements | Drop | Require
 
 
@@ -33,13 +36,15 @@ class Enforcement:
     """What map ``enforce`` should hold: nothing, drop for good, or drop for ``seconds``, after
     which the kernel itself goes back to shadow.
 
-    ``require``: the same of set ``require``, in seconds; 0: nothing; None: for good.
+    ``require``: the same of set ``require``, in seconds; 0: nothing; None: for good. ``narrow``:
+    the same of map ``narrowed``, where nothing is for good: the rules themselves say it then.
     """
 
     permanent: bool = False
     seconds: float = 0
     relaxed: bool = False  # nothing, and the mark that an operator left stays
     require: float | None = 0
+    narrow: float = 0
 
     def __bool__(self) -> bool:
         return self.permanent or self.seconds > 0
@@ -54,9 +59,16 @@ class Enforcement:
     def refuse(self) -> Require:
         return Require(None if self.require is None else _milliseconds(self.require))
 
+    def keep_out(self) -> Drop:
+        return Drop(_milliseconds(self.narrow), "narrowed")
+
     def commands(self) -> "tuple[Arming, ...]":
         """Into a kernel that holds nothing of it."""
-        return (*((self.drop(),) if self else ()), *((self.refuse(),) if self.requires else ()))
+        return (
+            *((self.drop(),) if self else ()),
+            *((self.refuse(),) if self.requires else ()),
+            *((self.keep_out(),) if self.narrow > 0 else ()),
+        )
 
     def for_good(self) -> "Enforcement":
         """As it is once its trial is confirmed."""
@@ -99,11 +111,21 @@ def require_commands(wanted: Enforcement, held: Held | None) -> tuple[Arming, ..
     return _emptied("require", held)
 
 
+def narrow_commands(wanted: Enforcement, held: Held | None) -> tuple[Arming, ...]:
+    """The same of map ``narrowed``."""
+    if held is None or _is_so(wanted.narrow, held):
+        return ()
+    if wanted.narrow and _whole(held):
+        return (*_emptied("narrowed", held), wanted.keep_out())
+    return _emptied("narrowed", held)
+
+
 def arming(wanted: Enforcement, kernel: KernelState) -> tuple[Arming, ...]:
-    """Both."""
+    """All of them."""
     return (
         *enforce_commands(wanted, kernel.enforce),
         *require_commands(wanted, kernel.require),
+        *narrow_commands(wanted, kernel.narrowed),
     )
 
 
@@ -123,10 +145,10 @@ def _is_so(seconds: float | None, held: Held) -> bool:
 
 
 def begin_trial(
-    wanted: Enforcement, held: Held, required: Held | None = None
+    wanted: Enforcement, held: Held, required: Held | None = None, narrowed: Held | None = None
 ) -> tuple[Arming, ...]:
     """Commands that arm the kernel as ``wanted``, with the time-outs counted from now. ``held``,
-    ``required``: as ``arming``'s. What is in force for good stays as it is."""
+    ``required``, ``narrowed``: as ``arming``'s. What is in force for good stays as it is."""
     commands: list[Arming] = []
     if not (wanted.permanent and _is_so(None, held)):
         commands += (*_emptied("enforce", held), wanted.drop())
@@ -134,6 +156,8 @@ def begin_trial(
     # trial when it is not.
     if wanted.requires and not (wanted.require is None and _is_so(None, required or {})):
         commands += (*_emptied("require", required or ()), wanted.refuse())
+    if wanted.narrow > 0:
+        commands += (*_emptied("narrowed", narrowed or ()), wanted.keep_out())
     return tuple(commands)
 
 
@@ -147,6 +171,8 @@ def confirm_trial(wanted: Enforcement) -> tuple[Arming, ...]:
         commands += (DeleteElements("enforce", FAMILIES), good.drop())
     if wanted.require is not None and wanted.requires:
         commands += (DeleteElements("require", FAMILIES), good.refuse())
+    if wanted.narrow > 0:
+        commands.append(DeleteElements("narrowed", FAMILIES))
     return tuple(commands)
 
 

@@ -44,6 +44,7 @@ SetName = Literal[
     "grace",
     "enforce",
     "require",
+    "narrowed",
 ]
 
 # Only this program adds and removes elements of these. In the other sets the kernel's clock ends
@@ -95,8 +96,8 @@ REFUSED: Final[frozenset[SetName]] = frozenset({"clear4", "clear6"})
 SPARED: Final = "spared"
 LISTENING: Final[Mapping[str, SetName]] = {"tcp": "tcp_listening", "udp": "udp_listening"}
 TIMED: Final[tuple[SetName, ...]] = ("revoked4", "revoked6", "grace")
-MAPS: Final[frozenset[SetName]] = frozenset({"overlay", "enforce", *_GATEWAY_MAPS})
-FAMILIES: Final = ("ipv4", "ipv6")  # the keys of map enforce and of set require
+MAPS: Final[frozenset[SetName]] = frozenset({"overlay", "enforce", "narrowed", *_GATEWAY_MAPS})
+FAMILIES: Final = ("ipv4", "ipv6")  # the keys of maps enforce and narrowed, and of set require
 FOREIGN: Final = -1  # in place of the seconds left, where the map holds what we never write
 RELAXED_MARK: Final = "78"  # the key of what dataplane.way_out leaves in a map that it emptied
 FOREVER: Final = 10**9  # seconds of an element that has no end, in a set where each should have one
@@ -166,8 +167,8 @@ class KernelState:
 
     ``timed`` are elements with the seconds that they have left. ``enforce``: by key, the seconds
     that its drop has left (0: less than one); None: no end; FOREIGN: something that we never write.
-    ``require``: the same of set ``require``, whose elements have no value; None: the table has no
-    such set. ``missing``: those of ``OPTIONAL`` that the table does not have.
+    ``require``: the same of set ``require``, whose elements have no value, and ``narrowed`` of that
+    map; None: the table has no such set. ``missing``: those of ``OPTIONAL`` that it does not have.
     """
 
     structure: str | None
@@ -177,6 +178,7 @@ class KernelState:
     timed: Mapping[SetName, Mapping[str, int]] = field(default_factory=dict)
     enforce: Mapping[str, int | None] = field(default_factory=dict)
     require: Mapping[str, int | None] | None = None
+    narrowed: Mapping[str, int | None] | None = None
     missing: frozenset[SetName] = frozenset()
 
     @property
@@ -203,6 +205,13 @@ class KernelState:
     def requires_for_good(self) -> bool:
         held = self.require or {}
         return all(held.get(family, 0) is None for family in FAMILIES)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether members are kept out on trial, by both families, of what ``member_ports`` takes
+        away."""
+        held = self.narrowed or {}
+        return all(held.get(family, FOREIGN) != FOREIGN for family in FAMILIES)
 
     @property
     def relaxed_by_hand(self) -> bool:
@@ -254,13 +263,15 @@ class DeleteElements:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Both families into map ``enforce``, for good or for so many milliseconds; each absent."""
+    """Both families into map ``enforce``, or another one of verdicts, for good or for so many
+    milliseconds; each absent."""
 
     milliseconds: int | None = None
+    where: SetName = "enforce"
 
     def __str__(self) -> str:
         until = "" if self.milliseconds is None else f" timeout {self.milliseconds}ms"
-        return _element("add", "enforce", (f"{family}{until} : drop" for family in FAMILIES))
+        return _element("add", self.where, (f"{family}{until} : drop" for family in FAMILIES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,4 +148,6 @@ def drift(
         found.append("what set require holds was taken out")
     elif not left.requires and kernel.require:
         found.append("something was put into set require")
+    if not left.narrow and kernel.narrowed:
+        found.append("something was put into map narrowed")
     return tuple(found)

@@ -80,6 +80,12 @@ def _carried(
         armed = replace(armed, require=_left(armed.require, kernel.require or {}))
         if armed.requires:
             over.append(DeleteElements("require", FAMILIES))
+    armed = replace(
+        armed,
+        narrow=_left(armed.narrow, kernel.narrowed or {}) if structure.has("map narrowed") else 0,
+    )
+    if armed.narrow:
+        over.append(DeleteElements("narrowed", FAMILIES))
     return armed, over
 
 
