@@ -178,7 +178,7 @@ def _forbidden(session: Session, one: Member, name: str) -> Tried:
         LAYOUT.strict,
     ):
         said += session.write(path, record) + session.delete(path) + session.take(path)
-    for path in (LAYOUT.interval, LAYOUT.maxchange, LAYOUT.release):
+    for path in (LAYOUT.interval, LAYOUT.maxchange, LAYOUT.release, LAYOUT.groups):
         said += session.make_nodes([path], persistent=True)
     said += session.make_nodes([f"{LAYOUT.host(one.id)}/x", LAYOUT.host("nobody")])
     return said

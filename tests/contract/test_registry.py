@@ -39,6 +39,7 @@ from neti.registry import (
     release,
 )
 from neti.registry import detail as detail_document
+from neti.registry.groups import MAX_BYTES as MAX_GROUPS_BYTES
 
 A = "1.0a000001c6336401c0a80001.0.ec2.a"
 A2 = "1.0a000063c6336401c0a80001.1.ec2.a"
@@ -234,6 +235,14 @@ def test_settings_are_told_on_each_change_and_raw(world: World) -> None:
         operator.change_setting("maxchange", value)
         expected = SettingRead("maxchange", value)
         recorder.until(partial(last_setting_is, expected))
+
+
+def test_a_document_of_groups_as_long_as_it_may_be_is_told_and_read_whole(world: World) -> None:
+    operator, value = world.open(), b"x" * MAX_GROUPS_BYTES
+    _, recorder = watched(world)
+    operator.edit_setting("groups", lambda _: value)
+    assert operator.setting("groups") == value
+    recorder.until(partial(last_setting_is, SettingRead("groups", value)))
 
 
 def test_of_two_who_edit_a_setting_at_once_neither_is_lost(world: World) -> None:

@@ -10,7 +10,8 @@ from tests.zookeeper.test_admission import Operator, exported, wipe
 from tests.zookeeper.test_keys import OTHER, register
 
 from neti.errors import KeyTaken
-from neti.registry import revoked
+from neti.model.groups import GroupLine, Groups
+from neti.registry import groups, revoked
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt
 from neti.registry.zookeeper.layout import OUTSIDE, Layout
@@ -50,6 +51,10 @@ def _plain(acl: rights.Rights) -> dict[str, int]:
     return may
 
 
+# As many as there may be.
+GROUPS = Groups({"db": tuple(GroupLine(f"i-{n:038}") for n in range(1350)), "none": ()}, 7)
+
+
 def filled(world: SecureWorld, operator: Operator) -> None:
     """One of all that there may be."""
     chief = world.open_as("operator-chief")
@@ -66,6 +71,7 @@ def filled(world: SecureWorld, operator: Operator) -> None:
     chief.change_setting("maxchange", b"7")
     chief.change_setting("release", b"1 x")
     chief.change_setting("drained", b"1 gw-1")
+    chief.change_setting("groups", groups.encode(GROUPS))
     a.close()
     b.close()
 

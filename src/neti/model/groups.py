@@ -10,6 +10,8 @@ from typing import Final, Literal
 
 # No underscore: in the names of the kernel's sets one stands for the hyphen.
 GROUP_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
+# An id, or one with ``*`` and ``?`` in it.
+ID_PATTERN: Final = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._*?-]{0,39}", re.ASCII)
 # The group that exists by itself: every member. Nobody can define it.
 EVERY_MEMBER: Final = "members"
 
@@ -30,12 +32,13 @@ class GroupLine:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """``edition`` grows by one with each change. ``shrunk``: its command was told that it takes
-    many out. ``lines``: those of each group; a group may be empty."""
+    """``edition`` grows with each change, and 0 is what there is before the first. ``shrunk``: the
+    last edition whose command was told that it takes many out. ``lines``: those of each group; a
+    group may be empty."""
 
     lines: Mapping[str, tuple[GroupLine, ...]]
     edition: int = 0
-    shrunk: bool = False
+    shrunk: int = 0
 
 
 @dataclass(frozen=True, slots=True)

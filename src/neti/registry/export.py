@@ -17,7 +17,7 @@ from typing import Any, Final
 from neti.errors import NetiError
 from neti.model import document
 from neti.model.document import DocumentError
-from neti.registry import SettingName, revoked, strict
+from neti.registry import SettingName, groups, revoked, strict
 from neti.registry.admitted import checked_id, checked_subject
 from neti.registry.record import PUBLIC_KEY
 from neti.text import json_document, printable
@@ -26,7 +26,7 @@ FORMAT: Final = 1
 KIND: Final = "neti registry export"
 MAX_BYTES: Final = 64 * 1024 * 1024
 # Not ``release`` and ``drained``: they are about what was so on one day.
-SETTINGS: Final[tuple[SettingName, ...]] = ("interval", "maxchange", "strict", "revoked")
+SETTINGS: Final[tuple[SettingName, ...]] = ("interval", "maxchange", "strict", "revoked", "groups")
 _MAX_VALUE: Final = 64
 _LISTS: Final = ("hosts", "leases", "keys")
 _STEP: Final = re.compile(r"(\w+)|\[(\d+)\]", re.ASCII)
@@ -175,6 +175,9 @@ def _check_setting(name: SettingName, value: str | None) -> None:
         return
     if name == "revoked":
         revoked.decode(value.encode(errors="replace"))
+        return
+    if name == "groups":
+        groups.decode(value.encode(errors="replace"))
         return
     try:
         float(value[:_MAX_VALUE])

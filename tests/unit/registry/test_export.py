@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from neti.model.groups import GroupLine, Groups
+from neti.registry import groups
 from neti.registry.export import (
     SETTINGS,
     Export,
@@ -24,7 +26,11 @@ WHOLE = Export(
     leases=(Leased(OVERLAY, "a", "CN=a,OU=hosts"), Leased(OVERLAY + 1, "b")),
     hosts=(Pin("a", "CN=a,OU=hosts"), Pin("c", came=False)),
     keys=(HeldKey(KEY, "a"), HeldKey("B" * 42 + "8")),
-    settings={"interval": "0.5", "strict": "on 2026-11-27T12:00:00Z"},
+    settings={
+        "interval": "0.5",
+        "strict": "on 2026-11-27T12:00:00Z",
+        "groups": groups.encode(Groups({"db": (GroupLine("db-*"),)}, 7)).decode(),
+    },
     admission=True,
     root_closed=True,
     operators=("CN=chief,OU=operators",),
@@ -89,6 +95,7 @@ def test_what_a_newer_version_adds_is_ignored() -> None:
         (held(operators=["chief"]), "f: operators[0]: 'chief' is no subject"),
         (held(settings={"interval": "soon"}), "f: settings.interval is 'soon': expected a number"),
         (held(settings={"strict": "on"}), "f: settings.strict is 'on': expected"),
+        (held(settings={"groups": "{}"}), "f: the fleet-wide document of groups has format null"),
         (held(admission="yes"), "f: admission: expected true or false, not text (yes)"),
     ],
 )

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from neti.errors import RegistryError
-from neti.registry import revoked, strict
+from neti.registry import groups, revoked, strict
 from neti.registry.export import SETTINGS, Export, HeldKey, Leased, Pin
+from neti.registry.groups import GroupsUnreadable
 from neti.registry.record import REVOKED
 from neti.registry.revoked import RevokedUnreadable
 from neti.registry.untrusted import bounded_setting, host_id_text
@@ -211,10 +212,20 @@ def _missing_settings(
                 differs.append(str(error))
             else:
                 missing.update({name: longer.decode()} if longer != held else {})
+        elif name == "groups" and held != value:
+            differs.append(f"{_edition(value)} in the file, {_edition(held)} in the registry")
         elif _meaning(name, held) != _meaning(name, value):
             says = printable(bounded_setting(name, held).decode(errors="replace"))
             differs.append(f"{name} is {wanted[name]} in the file, {says} in the registry")
     return missing
+
+
+def _edition(raw: bytes) -> str:
+    """For people: the document itself is long."""
+    try:
+        return f"groups have edition {groups.decode(raw).edition}"
+    except GroupsUnreadable:
+        return "groups cannot be read"
 
 
 def _meaning(name: str, value: bytes) -> object:

@@ -7,11 +7,12 @@
                                 entries is its word. That keeps two agents from one identity.
     PREFIX/keys/PUBLIC-KEY      the host that published this key first: no other may have it
     PREFIX/agents/HOST-ID       the detail document; ephemeral, watched by nobody
-    PREFIX/interval, maxchange  live settings, as are the next four
+    PREFIX/interval, maxchange  live settings, as are the next five
     PREFIX/release              which hosts are gone for good, see ``neti.registry.release``
     PREFIX/strict               whether only entries that records name are believed
     PREFIX/revoked              public keys that operators ended, see ``neti.registry.revoked``
     PREFIX/drained              gateways that operators took out of use
+    PREFIX/groups               groups of members, see ``neti.registry.groups``
     PREFIX/fleet                a random name, made with the tree: after a wipe there is another
 
 Must never do: turn text into a path that could leave its parent.
@@ -50,6 +51,7 @@ class Layout:
     strict: str
     revoked: str
     drained: str
+    groups: str
     fleet: str
 
     @property
@@ -86,6 +88,7 @@ class Layout:
             strict=path("strict"),
             revoked=path("revoked"),
             drained=path("drained"),
+            groups=path("groups"),
             fleet=path("fleet"),
         )
 
@@ -97,6 +100,7 @@ class Layout:
             self.strict: "strict",
             self.revoked: "revoked",
             self.drained: "drained",
+            self.groups: "groups",
         }
 
     def setting(self, setting: SettingName) -> str:

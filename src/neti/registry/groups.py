@@ -1,0 +1,148 @@
+"""Groups of members, as operators define them and every agent reads them. Writer, reader. Pure.
+
+It is the live setting ``groups`` in the registry, which members cannot write. JSON:
+
+    {"format":1,"edition":7,"shrunk":0,"groups":{"db":["db-*",{"id":"i-0abc","site":"vpc"}]}}
+
+A line that is more than an id or a pattern is an object; ``until`` in it is in Unix seconds. Keys
+that are not known are passed over, so a version that restricts a line by another key raises the
+format number.
+
+Must never do: raise anything but GroupsUnreadable, whatever the text.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from neti.errors import NetiError, RegistryError
+from neti.model.entry import SITE_NAME
+from neti.model.groups import EVERY_MEMBER, GROUP_NAME, ID_PATTERN, GroupLine, Groups
+from neti.text import json_document, printable
+
+# Servers are configured to accept no request of more than 65,536 bytes.
+MAX_BYTES: Final = 60_000
+_FORMAT: Final = 1
+_MAX_EDITION: Final = 1 << 53
+_MAX_UNTIL: Final = 1 << 40  # Unix seconds; far beyond what a calendar can show
+_SHOWN: Final = 60
+
+
+class GroupsUnreadable(RegistryError):
+    """A newer version wrote it, or it is no document of groups."""
+
+
+class GroupsTooLong(NetiError):
+    """The registry would not hold it."""
+
+
+def decode(raw: bytes | None) -> Groups:
+    """Of no document: no groups, and edition 0. Raises GroupsUnreadable, which names the place."""
+    if raw is None:
+        return Groups({})
+    try:
+        if len(raw) > MAX_BYTES:
+            raise _Wrong(f"is longer than {MAX_BYTES:,} bytes")
+        try:
+            held = json.loads(raw.decode())
+        except (ValueError, RecursionError) as error:
+            raise _Wrong("is not JSON") from error
+        return _groups(held)
+    except _Wrong as wrong:
+        raise GroupsUnreadable(
+            f"the fleet-wide document of groups {wrong}: 'neti group' of this version did not "
+            "write it. Upgrade this host, or have an operator delete it from the registry and "
+            "define the groups again"
+        ) from wrong
+
+
+def encode(groups: Groups) -> bytes:
+    """Raises GroupsTooLong."""
+    lines = {name: [_plain(line) for line in groups.lines[name]] for name in sorted(groups.lines)}
+    document = {
+        "format": _FORMAT,
+        "edition": groups.edition,
+        "shrunk": groups.shrunk,
+        "groups": lines,
+    }
+    raw = json.dumps(document, separators=(",", ":")).encode()
+    if len(raw) > MAX_BYTES:
+        raise GroupsTooLong(
+            f"all groups together would be {len(raw):,} bytes, and the registry holds {MAX_BYTES:,}"
+            ": nothing was changed\n→ one pattern in place of many ids"
+        )
+    return raw
+
+
+class _Wrong(ValueError):
+    """What is wrong with it, as a predicate."""
+
+
+def _groups(held: Any) -> Groups:
+    if not isinstance(held, dict):
+        raise _Wrong("is no JSON object")
+    if held.get("format") != _FORMAT:
+        raise _Wrong(f"has format {_said(held.get('format'))}, not {_FORMAT}")
+    listed = held.get("groups")
+    if not isinstance(listed, dict):
+        raise _Wrong("has no groups")
+    return Groups(
+        {_name(name): _lines(name, lines) for name, lines in listed.items()},
+        _edition(held, "edition"),
+        _edition(held, "shrunk"),
+    )
+
+
+def _edition(held: Mapping[str, Any], key: str) -> int:
+    value = held.get(key, 0)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_EDITION:
+        raise _Wrong(f"has {key} {_said(value)}, which is no number of an edition")
+    return value
+
+
+def _name(name: str) -> str:
+    if not GROUP_NAME.fullmatch(name) or name == EVERY_MEMBER:
+        raise _Wrong(f"has a group {_said(name)}, which no group may be called")
+    return name
+
+
+def _lines(name: str, lines: Any) -> tuple[GroupLine, ...]:
+    if not isinstance(lines, list):
+        raise _Wrong(f"has no list of lines in group {name}")
+    return tuple(_line(name, line) for line in lines)
+
+
+def _line(name: str, line: Any) -> GroupLine:
+    whole = {"id": line} if isinstance(line, str) else line
+    if isinstance(whole, dict):
+        pattern, site, until = whole.get("id"), whole.get("site", ""), whole.get("until")
+        if (
+            isinstance(pattern, str)
+            and ID_PATTERN.fullmatch(pattern)
+            and isinstance(site, str)
+            and (not site or SITE_NAME.fullmatch(site))
+            and (until is None or _is_time(until))
+        ):
+            return GroupLine(pattern, site, None if until is None else float(until))
+    raise _Wrong(f"has {_said(line)} in group {name}, which is no line of an id or a pattern")
+
+
+def _is_time(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value <= _MAX_UNTIL  # false for nan
+
+
+def _plain(line: GroupLine) -> str | dict[str, str | float]:
+    more: dict[str, str | float] = {}
+    if line.site:
+        more["site"] = line.site
+    if line.until is not None:
+        more["until"] = line.until
+    return {"id": line.pattern, **more} if more else line.pattern
+
+
+def _said(value: object) -> str:
+    """What is nested may be so too deeply to be written again."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return printable(json_document(value), _SHOWN)

@@ -1,0 +1,108 @@
+"""Groups of members, as text."""
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neti.model.groups import GroupLine, Groups
+from neti.registry.groups import MAX_BYTES, GroupsTooLong, GroupsUnreadable, decode, encode
+
+WHOLE = Groups(
+    {
+        "db": (GroupLine("db-*"), GroupLine("i-0abc", "vpc"), GroupLine("x", until=1.5)),
+        "empty": (),
+        "web-2": (GroupLine("?", "a", 2.0),),
+    },
+    edition=7,
+    shrunk=5,
+)
+
+
+def held(**changed: Any) -> bytes:
+    return json.dumps({**json.loads(encode(WHOLE)), **changed}).encode()
+
+
+def test_it_is_read_as_it_was_written() -> None:
+    assert decode(encode(WHOLE)) == WHOLE
+    assert decode(encode(Groups({}))) == decode(None) == Groups({})
+
+
+def test_what_a_newer_version_adds_is_ignored() -> None:
+    lines = {"db": [{"id": "db-1", "note": "x"}]}
+    assert decode(held(groups=lines, more=1)).lines == {"db": (GroupLine("db-1"),)}
+
+
+# As deep as it is read, and deeper than it could be written.
+DEEP = b'{"format":1,"groups":{"db":[' + b"[" * 900 + b"]" * 900 + b"]}}"
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[" * 50_000, "is not JSON"),
+        (b'{"format":1,"edition":' + b"9" * 5000 + b"}", "is not JSON"),
+        (b" " * (MAX_BYTES + 1), "is longer than 60,000 bytes"),
+        (b"[]", "is no JSON object"),
+        (b"{}", "has format null, not 1"),
+        (held(format=2), "has format 2, not 1"),
+        (held(format="\x1b[2J"), "has format "),
+        (held(groups=[]), "has no groups"),
+        (held(edition=-1), "has edition -1"),
+        (held(edition=True), "has edition true"),
+        (held(edition=1 << 60), "has edition 1152921504606846976"),
+        (held(shrunk="x"), 'has shrunk "x"'),
+        (held(groups={"DB": []}), 'has a group "DB"'),
+        (held(groups={"members": []}), 'has a group "members"'),
+        (held(groups={"db": "x"}), "has no list of lines in group db"),
+        (held(groups={"db": [1]}), "has 1 in group db"),
+        (held(groups={"db": [{}]}), "has an object in group db"),
+        (DEEP, "has a list in group db"),
+        (held(groups={"db": ["a/b"]}), 'has "a/b" in group db'),
+        (held(groups={"db": ["\ud800"]}), "in group db"),
+        (held(groups={"db": [{"id": "a", "site": "A B"}]}), "in group db"),
+        (held(groups={"db": [{"id": "a", "until": float("nan")}]}), "in group db"),
+        (held(groups={"db": [{"id": "a", "until": float("inf")}]}), "in group db"),
+        (held(groups={"db": [{"id": "a", "until": True}]}), "in group db"),
+    ],
+)
+def test_what_is_no_such_document_is_named(raw: bytes, said: str) -> None:
+    with pytest.raises(GroupsUnreadable) as refused:
+        decode(raw)
+    assert said in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_else(raw: bytes) -> None:
+    judged(raw)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+@given(groups=VALUES, line=VALUES, edition=VALUES)
+def test_nor_does_any_document(groups: object, line: object, edition: object) -> None:
+    judged(held(groups=groups, edition=edition))
+    judged(held(groups={"db": [line]}))
+    judged(held(groups={"db": [{"id": line}, {"id": "a", "site": line, "until": line}]}))
+
+
+def judged(raw: bytes) -> None:
+    with contextlib.suppress(GroupsUnreadable):
+        assert encode(decode(raw))
+
+
+def test_what_the_registry_would_not_hold_is_refused() -> None:
+    lines = tuple(GroupLine(f"i-{number:038}") for number in range(1500))
+    with pytest.raises(GroupsTooLong, match="nothing was changed"):
+        encode(Groups({"db": lines}))
