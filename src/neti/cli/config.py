@@ -1,6 +1,7 @@
 """``neti config``: looks at a configuration file and says what it means. Changes nothing."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +10,7 @@ import click
 
 from neti.cli.common import config_option, json_option
 from neti.cli.output import print_json, say
-from neti.errors import ConfigError
+from neti.errors import ConfigError, IdentityError
 from neti.model import Encrypt
 from neti.model.gateways import PORTS
 from neti.model.settings import OpenPort, Settings, StaticIdentity
@@ -34,18 +35,20 @@ def check(ctx: click.Context, config: Path, as_json: bool) -> None:
     Exit code 0: the file is valid, perhaps with warnings. 2: it is not.
     """
     from neti.config import load
+    from neti.identity.site import site_by_file
     from neti.oneshot.encrypting import by_this_machine
 
     try:
         settings = load(config)
-    except ConfigError as error:
+        site = site_by_file(settings)
+    except (ConfigError, IdentityError) as error:
         lines = str(error).splitlines()
         if as_json:
             print_json({"file": str(config), "valid": False, "errors": lines})
         else:
             for line in lines:
                 say(line, err=True)
-        ctx.exit(error.exit_code)
+        ctx.exit(ConfigError.exit_code)
     machine = by_this_machine(settings)
     warnings = [*settings.warnings]
     if machine is not None and machine.warning:
@@ -55,7 +58,9 @@ def check(ctx: click.Context, config: Path, as_json: bool) -> None:
         wireguard = machine.found if machine is not None else None
         print_json({**document, "wireguard": wireguard, "warnings": warnings})
         return
-    for line in describe(settings, machine.sentence if machine is not None else ""):
+    for line in describe(
+        replace(settings, site=site), machine.sentence if machine is not None else ""
+    ):
         say(line)
     for warning in warnings:
         say(f"warning: {warning}", err=True)

@@ -97,7 +97,7 @@ def _sites(forms: dict[str, SiteForm]) -> dict[str, Site]:
             ipv6=tuple(dict.fromkeys(form.ipv6)),
             vpc_ids=tuple(dict.fromkeys(form.vpc_ids)),
             reached_by=Reach(form.reached_by),
-            gateways=tuple(dict.fromkeys(form.gateways)),
+            gateways=tuple(form.gateways),
             mtu=form.mtu,
             encrypt=Encrypt(form.encrypt),
         )

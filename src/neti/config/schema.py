@@ -10,11 +10,19 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+)
 from pydantic.json_schema import WithJsonSchema
 
 from neti.config import values
-from neti.config.problems import Unfit
+from neti.config.problems import Said, Unfit
 from neti.model.settings import DEFAULT_STATE
 
 
@@ -48,6 +56,14 @@ def _conntrack(value: object) -> int | str:
         return values.whole(value, 1024, 2**31 - 1)
     except Unfit as error:
         raise Unfit(value, f"auto, or {error.expected}", write=error.write) from error
+
+
+def _each_once(ids: list[str]) -> list[str]:
+    """Where another one was meant, there is one less than it seems."""
+    for one in ids:
+        if ids.count(one) > 1:
+            raise Unfit(Said(f"{one} more than once"), "each id once")
+    return ids
 
 
 def _encrypt(value: object) -> object:
@@ -141,7 +157,10 @@ class SiteForm(_Strict):
     ] = []
     reached_by: Literal["public", "private", "gateway"] = "public"
     gateways: Annotated[
-        list[Annotated[str, BeforeValidator(values.host_id)]], NullIsEmpty, OrNull()
+        list[Annotated[str, BeforeValidator(values.host_id)]],
+        NullIsEmpty,
+        OrNull(),
+        AfterValidator(_each_once),
     ] = []
     mtu: (
         Annotated[

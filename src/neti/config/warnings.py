@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+from neti.config.gateway_warnings import of_gateways, of_overlaps
 from neti.config.schema import ConfigForm
 from neti.errors import EntryError
-from neti.model import Encrypt, Member, Site
+from neti.model import Encrypt, Member, Reach, Site
 from neti.model.addresses import embeds_ipv4
 from neti.model.entry import encode
 from neti.model.settings import Settings, StaticIdentity
@@ -19,6 +20,8 @@ _EC2_ID: Final = "i-0123456789abcdef0"  # of every instance since 2016
 def warnings(form: ConfigForm, settings: Settings, *, readable_by_all: bool) -> Iterator[str]:
     yield from _of_2014(form, readable_by_all=readable_by_all)
     yield from _of_sites(settings)
+    yield from of_overlaps(settings)
+    yield from of_gateways(settings)
     yield from _of_own_addresses(settings)
     covered = settings.ssh_whitelist or settings.allow_empty_ssh_whitelist
     if settings.reject_all and not covered:
@@ -101,10 +104,12 @@ def _of_ec2(settings: Settings) -> list[str]:
 
 
 def _no_public(site: Site) -> str:
+    by_gateway = site.reached_by is Reach.GATEWAY
+    otherwise = "its private ranges again, if they have no public addresses"
     return (
         f"sites.{site.name} has no public ranges, so its members may claim any public address, and "
-        "whoever is behind it gets in here: write public: with the ranges its hosts have (its "
-        "private ranges again, if they have no public addresses)"
+        "whoever is behind it gets in here: write public: with the ranges its hosts have "
+        f"({'those of its gateways alone' if by_gateway else otherwise})"
     )
 
 

@@ -9,8 +9,9 @@ from ipaddress import IPv4Address, IPv4Network
 
 from neti.errors import IdentityError
 from neti.identity.source import Identity
+from neti.identity.static import StaticSource
 from neti.model import Site
-from neti.model.settings import Settings
+from neti.model.settings import Settings, StaticIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,14 @@ def decide_site(settings: Settings, identity: Identity) -> SiteDecision:
         decision = SiteDecision(_by_range(settings, identity))
     _require_ranges(settings.sites[decision.site], identity)
     return decision
+
+
+def site_by_file(settings: Settings) -> str | None:
+    """The site, where the file alone tells it; None: the identity has to be asked for first. Raises
+    IdentityError where the file tells that it cannot be decided."""
+    if not isinstance(settings.identity, StaticIdentity):
+        return settings.site
+    return decide_site(settings, StaticSource(settings.identity).read()).site
 
 
 def _as_in_2014(settings: Settings, identity: Identity) -> SiteDecision:
