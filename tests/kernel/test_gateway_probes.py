@@ -4,6 +4,8 @@ Who asks is the agent's own socket; who answers is a gateway's kernel, without a
 """
 
 import os
+import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -107,6 +109,41 @@ def test_who_does_not_pass_on_does_not_answer(two: Fleet) -> None:
     assert not answers(two, A, EC2_1)
 
 
+def test_a_flood_of_wrong_answers_does_not_keep_the_right_ones_out(two: Fleet) -> None:
+    """Of a program on the gateway, as of who forges its address: from where answers come, and many
+    more than the socket holds."""
+    door, word, to = ProbeSocket(), os.urandom(WORD_BYTES), place(B, VPC_1)
+    two[B].inside(lambda: door.open(PORTS.probe))
+
+    def flood() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("0.0.0.0", PORTS.probe))
+            for number in range(2000):
+                junk = b"neti" + number.to_bytes(16, "big")
+                sock.sendto(junk, (str(B.private), PORTS.tunnel))
+
+    try:
+        two[VPC_1].inside(flood)
+        wait_until(lambda: turned_away(two[B].name, PORTS.probe) > 1000)
+        assert door.ask(to, word)
+        time.sleep(WAIT)
+        assert list(door.answers()) == [(word, to)]
+    finally:
+        door.close()
+
+
+def turned_away(namespace: str, port: int) -> int:
+    """Datagrams that the kernel did not put into the socket of this UDP port."""
+    lines = subprocess.run(
+        ["ip", "netns", "exec", namespace, "cat", "/proc/net/udp"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    (mine,) = (words for words in map(str.split, lines) if words[1].endswith(f":{port:04X}"))
+    return int(mine[-1])
+
+
 def test_nobody_is_answered_elsewhere_nor_a_stranger_at_all(two: Fleet) -> None:
     """A forged probe comes back to him whose address it bears, once and no longer than it was."""
     gateway = two.gateway_of(B)
@@ -163,7 +200,7 @@ def test_a_gateway_counts_what_it_passes_on_and_what_not(two: Fleet) -> None:
     wait_until(all_came)
     packets, sizes = gateway.inside(counted)
     assert packets["probes"] == 1
-    assert sizes["probes"] == 20 + 8 + 4 + WORD_BYTES
+    assert sizes["probes"] == 20 + 8 + 20
     assert packets["passed_inward"] > 2
     assert packets["passed_outward"] > 2
     for one in ("passed_inward", "passed_outward"):

@@ -1,23 +1,29 @@
 """The agent's door to gateways: a word goes out by UDP, and comes back if the gateway passes on.
 
-It looks for answers when asked to, and waits for none. What waits in the socket is bounded by the
-kernel, so a flood costs a few hundred reads.
+It looks for answers when asked to, and waits for none. Each word has a part that is the socket's
+own, and the kernel keeps out of its buffer what comes without it: so a flood does not keep out the
+answers, and costs no reads. Only gateways and who stands on the road see that part.
 
 Must never do: wait, or raise anything but NetiError.
 """
 
 import contextlib
+import secrets
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
+from neti.dataplane.socket_filter import DROP, KEEP, attach, equals, load32
 from neti.errors import NetiError
 from neti.ruleset.surroundings import SENT_MARK
 
-WORD_BYTES: Final = 16
-# In front of each word. WireGuard's packets begin with 1 to 4, so it drops one that strays there.
+WORD_BYTES: Final = 8
+# In front of the socket's own part, and that in front of each word. WireGuard's packets begin with
+# 1 to 4, so it drops one that strays there.
 _TITLE: Final = b"neti"
+_OWN_BYTES: Final = 8
+_UDP_HEADER: Final = 8  # a filter of a UDP socket sees it too
 _AT_MOST: Final = 1024  # datagrams read at once
 _BUFFER: Final = 1 << 16  # bytes
 
@@ -48,6 +54,7 @@ class ProbeSocket:
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self._port = 0
+        self._title = b""
 
     @property
     def opened(self) -> int | None:
@@ -57,8 +64,9 @@ class ProbeSocket:
         if port == self.opened:
             return
         self.close()
+        title = _TITLE + secrets.token_bytes(_OWN_BYTES)
         try:
-            self._socket, self._port = _bound(port), port
+            self._socket, self._port, self._title = _bound(port, title), port, title
         except OSError as error:
             raise NetiError(f"UDP port {port} cannot be used ({error.strerror})") from error
 
@@ -66,7 +74,7 @@ class ProbeSocket:
         if self._socket is None:
             return False
         with contextlib.suppress(OSError):
-            self._socket.sendto(_TITLE + word, (str(to), self._port))
+            self._socket.sendto(self._title + word, (str(to), self._port))
             return True
         return False
 
@@ -75,11 +83,11 @@ class ProbeSocket:
             if self._socket is None:
                 return
             try:
-                data, (source, port) = self._socket.recvfrom(len(_TITLE) + WORD_BYTES + 1)
+                data, (source, port) = self._socket.recvfrom(len(self._title) + WORD_BYTES + 1)
             except OSError:
                 return  # nothing is there
-            if port == self._port and data.startswith(_TITLE):
-                yield data[len(_TITLE) :], IPv4Address(source)
+            if port == self._port and data.startswith(self._title):
+                yield data[len(self._title) :], IPv4Address(source)
 
     def close(self) -> None:
         if self._socket is not None:
@@ -87,15 +95,27 @@ class ProbeSocket:
             self._socket = None
 
 
-def _bound(port: int) -> socket.socket:
-    """Raises OSError, also where no file descriptor is left."""
+def _bound(port: int, title: bytes) -> socket.socket:
+    """It hears only what begins with ``title``. Raises OSError, also where no file descriptor is
+    left."""
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, SENT_MARK)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        _keep_only(made, title)  # before anything can come
         made.bind(("0.0.0.0", port))
     except OSError:
         made.close()
         raise
     return made
+
+
+def _keep_only(sock: socket.socket, title: bytes) -> None:
+    numbers = [int.from_bytes(title[at : at + 4], "big") for at in range(0, len(title), 4)]
+    left = 2 * len(numbers)  # steps to the last one
+    steps = []
+    for index, number in enumerate(numbers):
+        left -= 2
+        steps += [load32(_UDP_HEADER + 4 * index), equals(number, 0, left + 1)]
+    attach(sock, (*steps, KEEP, DROP))

@@ -10,7 +10,6 @@ Must never do: end silently. If something breaks, it says so, opens the sockets 
 that everything may have changed meanwhile.
 """
 
-import ctypes
 import errno
 import os
 import select
@@ -27,11 +26,11 @@ from neti.dataplane import rtnetlink
 from neti.dataplane.netlink import (
     NETLINK_NETFILTER,
     NETLINK_ROUTE,
-    SO_ATTACH_FILTER,
     SO_RCVBUFFORCE,
     attributes,
     messages,
 )
+from neti.dataplane.socket_filter import DROP, KEEP, attach, equals, load16, load32
 
 # Links, addresses, routes and rules; of IPv4 and IPv6.
 _ROUTE_GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400
@@ -171,19 +170,6 @@ def _subscribed(family: int) -> socket.socket:
     return sock
 
 
-class _Instruction(ctypes.Structure):
-    _fields_ = (
-        ("code", ctypes.c_uint16),
-        ("jt", ctypes.c_uint8),
-        ("jf", ctypes.c_uint8),
-        ("k", ctypes.c_uint32),
-    )
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.POINTER(_Instruction)))
-
-
 def _only_others_newgen(sock: socket.socket) -> None:
     """Classic BPF: pass what begins with NFT_MSG_NEWGEN and names another process.
 
@@ -191,19 +177,19 @@ def _only_others_newgen(sock: socket.socket) -> None:
     bytes), nfgenmsg (4), the generation's attribute (8), then that of the process: header (4), id.
     What does not look like that passes too, and is looked at again in ``_watch``.
     """
-    code = (
-        _Instruction(0x28, 0, 0, 4),  # ldh [4]: nlmsg_type
-        _Instruction(0x15, 0, 5, socket.htons(_NEWGEN)),  # jeq, else: nothing
-        _Instruction(0x28, 0, 0, 30),  # ldh [30]: nla_type
-        _Instruction(0x15, 0, 2, socket.htons(_GEN_PROC_PID)),  # jeq, else: all of it
-        _Instruction(0x20, 0, 0, 32),  # ld [32]: the id, a big-endian number
-        _Instruction(0x15, 1, 0, os.getpid()),  # jeq: nothing
-        _Instruction(0x06, 0, 0, 0xFFFFFFFF),  # ret: all of it
-        _Instruction(0x06, 0, 0, 0),  # ret: nothing
+    attach(
+        sock,
+        (
+            load16(4),  # nlmsg_type
+            equals(socket.htons(_NEWGEN), 0, 5),  # otherwise nothing
+            load16(30),  # nla_type
+            equals(socket.htons(_GEN_PROC_PID), 0, 2),  # otherwise all of it
+            load32(32),  # the id, a big-endian number
+            equals(os.getpid(), 1, 0),
+            KEEP,
+            DROP,
+        ),
     )
-    filled = (_Instruction * len(code))(*code)
-    program = _Program(len(code), ctypes.cast(filled, ctypes.POINTER(_Instruction)))
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, bytes(program))
 
 
 def _matters(overlay: IPv4Network | None) -> Callable[[bytes], bool]:

@@ -38,7 +38,6 @@ _BUFFER: Final = 1 << 16  # one datagram of a dump has 32 KiB at most
 _PATIENCE: Final = 10.0
 
 SO_RCVBUFFORCE: Final = 33
-SO_ATTACH_FILTER: Final = 26
 _SO_SNDBUFFORCE: Final = 32
 _SOL_NETLINK: Final = 270
 _NETLINK_GET_STRICT_CHK: Final = 12
