@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from neti import durable
-from neti.monitoring.check import KernelLook, Level, Limits, Situation, judge
+from neti.monitoring.check import judge
+from neti.monitoring.situation import KernelLook, Level, Limits, Situation
 from neti.monitoring.status import Status
 from neti.ruleset.objects import ORDERED
 from neti.state.folder import KEY_FILE, STAGE_FILE

@@ -8,10 +8,17 @@ restart.
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 # A clock that shows less than this (2024-01-01) has not been set since power-on.
 _SET_SINCE: Final = 1_704_067_200.0
+BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id(path: Path = BOOT) -> str:
+    """This boot's id; it changes at every boot (random(4)). Raises OSError."""
+    return path.read_text(encoding="ascii").strip()
 
 
 class Clock(Protocol):

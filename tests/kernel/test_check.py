@@ -13,8 +13,8 @@ from tests.support.netns import Net, Server, reaches
 
 from neti.control import client
 from neti.control.client import AgentUnreachable
-from neti.monitoring.check import FAMILIES, KernelLook
 from neti.monitoring.kernel_look import look
+from neti.monitoring.situation import FAMILIES, KernelLook
 
 pytestmark = pytest.mark.kernel
 

@@ -19,7 +19,7 @@ from neti.agent.probe_socket import ProbeSocket
 from neti.agent.responder import Responder
 from neti.agent.told import Told, install_signals
 from neti.agent.worker import Worker
-from neti.clock import SystemClock
+from neti.clock import SystemClock, boot_id
 from neti.config import load
 from neti.config.file import MAX_BYTES
 from neti.control.server import ControlServer
@@ -36,7 +36,7 @@ from neti.host import ssh_session
 from neti.host.machine import RealMachine, switched_off
 from neti.host.systemd import notify
 from neti.identity import discover, fingerprint
-from neti.identity.machine import boot_id, running_here
+from neti.identity.machine import running_here
 from neti.model import Host
 from neti.model.problems import Problems
 from neti.model.settings import DEFAULT_STATE, Settings

@@ -12,7 +12,8 @@ from neti.cli.common import F, config_option
 from neti.cli.output import is_terminal, say
 from neti.control import client
 from neti.errors import NetiError
-from neti.monitoring.check import Level, Limits, Situation, Stage, judge
+from neti.monitoring.check import judge
+from neti.monitoring.situation import Level, Limits, Situation, Stage
 from neti.monitoring.status import Status, status_of
 from neti.words import why
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from neti import durable, files
+from neti.clock import boot_id
 from neti.errors import DataplaneError
 
-BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _AT_MOST: Final = 1 << 20  # bytes
 T = TypeVar("T")
 
@@ -56,6 +56,6 @@ class BootNote:
 
     def _this_boot(self) -> str:
         try:
-            return self._boot.read_text().strip()
+            return boot_id(self._boot)
         except OSError:
             return ""

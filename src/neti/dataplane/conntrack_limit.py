@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from neti.dataplane.boot_note import BOOT, BootNote
+from neti.clock import BOOT
+from neti.dataplane.boot_note import BootNote
 from neti.errors import DataplaneError
 
 # Measured on Linux 6.18, 64 bits: 60,000 entries made by ctnetlink took 22.0 MiB of slab, which is

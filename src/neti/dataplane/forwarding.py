@@ -13,8 +13,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
+from neti.clock import BOOT
 from neti.dataplane import if_link
-from neti.dataplane.boot_note import BOOT, BootNote
+from neti.dataplane.boot_note import BootNote
 from neti.dataplane.netlink import NETLINK_ROUTE, NetlinkSocket
 from neti.errors import DataplaneError
 from neti.words import some

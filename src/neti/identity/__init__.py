@@ -7,10 +7,10 @@ service does not answer. A wrong answer is an error.
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from neti.clock import Clock, SystemClock
+from neti.clock import Clock, SystemClock, boot_id
 from neti.errors import IdentityError
 from neti.identity.cache import IdentityCache
-from neti.identity.machine import boot_id, fingerprint
+from neti.identity.machine import fingerprint
 from neti.identity.site import decide_site
 from neti.identity.source import Identity, IdentitySource, SourceSilent
 from neti.identity.static import StaticSource

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from neti.clock import boot_id
 from neti.errors import IdentityError
 
 # The DMI ids are the machine's own; on EC2's Nitro the asset tag is the instance id. Only root can
@@ -35,11 +36,6 @@ def fingerprint(
     if not seen:
         return ""
     return hashlib.sha256("\n".join(seen).encode()).hexdigest()
-
-
-def boot_id() -> str:
-    """This boot's id; it changes at every boot (random(4))."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def running_here(folder: Path) -> str:

@@ -4,20 +4,26 @@
 take the agent's word for what the kernel does.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import Final, Literal
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from neti.model.problems import Severity
 from neti.monitoring.check_encryption import COUNTED, faults
+from neti.monitoring.check_line import line
+from neti.monitoring.situation import (
+    FAMILIES,
+    SEVERITY,
+    Finding,
+    KernelLook,
+    Level,
+    Limits,
+    Situation,
+    Verdict,
+)
 from neti.monitoring.status import Lost, Status
-from neti.text import plugin_line
 from neti.words import and_more
 
-FAMILIES: Final = ("ipv4", "ipv6")
 _DROPS: Final = ("trial", "enforced")
-_STAGES: Final = {"down": -1, "shadow": 0, "trial": 1, "enforced": 2}
 # Codes of a host that is open although it should not be. The agent repairs some of them at once.
 _OPEN: Final = ("arming", "stage_lost")
 # Codes with limits of their own here, and codes that other keys of the document tell as well, so
@@ -35,20 +41,7 @@ _SAID_ELSEWHERE: Final = frozenset(
         *COUNTED,
     }
 )
-_SHOWN: Final = 300  # characters of one finding
 _NAMED: Final = 5  # hosts
-
-
-Stage = Literal["down", "shadow", "enforced"]
-
-
-class Level(IntEnum):
-    """A monitoring plugin's exit codes. Severity: see ``SEVERITY``."""
-
-    OK = 0
-    WARNING = 1
-    CRITICAL = 2
-    UNKNOWN = 3
 
 
 _LEVELS: Final = {
@@ -56,76 +49,6 @@ _LEVELS: Final = {
     Severity.WARNING: Level.WARNING,
     Severity.CRITICAL: Level.CRITICAL,
 }
-# Not knowing whether input is dropped is worse than a warning.
-SEVERITY: Final = (Level.OK, Level.WARNING, Level.UNKNOWN, Level.CRITICAL)
-
-
-@dataclass(frozen=True, slots=True)
-class KernelLook:
-    """``table inet neti`` as it stands in the kernel. ``drops``: families whose input is dropped
-    when no rule lets it in. ``as_written``: it is what the agent wrote; None: not known."""
-
-    table: bool
-    dormant: bool = False
-    as_written: bool | None = None
-    drops: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """What was seen. ``status`` is what the agent tells; None: nothing, and ``agent`` says why.
-    ``switched_off``: why no agent should run. ``blind``: what could not be looked at, and why.
-    ``conntrack``: percent of the connection-tracking table. ``expected``: the stage that the
-    operator expects, and is told about when it is another one. ``wished``: whether disk and
-    configuration want this host enforced, for when no agent says it; None: not known. ``road``:
-    what of the encrypted road's device, rule and route is not as it should be."""
-
-    status: Status | None = None
-    agent: Literal["answers", "absent", "silent"] = "answers"
-    agent_says: str = ""
-    switched_off: str | None = None
-    config_fault: str | None = None
-    kernel: KernelLook | None = None
-    blind: tuple[str, ...] = ()
-    conntrack: float | None = None
-    expected: Stage | None = None
-    wished: bool | None = None
-    road: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """When something is worth a warning, or is critical: seconds and percent that are reached,
-    counts that are exceeded."""
-
-    stale_warning: float = 60.0
-    stale_critical: float = 3600.0
-    lost_warning: int = 0
-    skipped_warning: int = 10
-    conntrack_warning: float = 80.0
-    conntrack_critical: float = 95.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """``passing``: it may only be a moment between two steps of the agent, so look again."""
-
-    level: Level
-    text: str
-    passing: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    level: Level
-    findings: tuple[Finding, ...]
-    line: str
-
-    @property
-    def passing(self) -> bool:
-        """Whether the worst of it may be over in a moment."""
-        worst = [finding for finding in self.findings if finding.level == self.level]
-        return self.level is not Level.OK and all(finding.passing for finding in worst)
 
 
 def judge(seen: Situation, limits: Limits) -> Verdict:
@@ -133,27 +56,7 @@ def judge(seen: Situation, limits: Limits) -> Verdict:
     found = dict.fromkeys(_findings(seen, limits))
     findings = sorted(found, key=lambda one: -SEVERITY.index(one.level))
     level = findings[0].level if findings else Level.OK
-    words = [_worded(finding, level) for finding in findings] or [_all_is_well(seen)]
-    line = f"NETI {level.name} - {'; '.join(words)} | {_performance(seen, limits)}"
-    return Verdict(level, tuple(findings), line)
-
-
-def _worded(finding: Finding, worst: Level) -> str:
-    text = plugin_line(finding.text.replace("\n", " "), _SHOWN)
-    return text if finding.level == worst else f"{finding.level.name.lower()}: {text}"
-
-
-def _all_is_well(seen: Situation) -> str:
-    status = seen.status
-    if status is None:
-        return "shadow, 0 members, registry in step"
-    trial = status.trial
-    running = trial is not None and trial.state == "running"
-    left = f" ({trial.seconds_left:.0f} s left)" if trial is not None and running else ""
-    stale = status.registry.stale
-    # Too short to be a finding, but the line must still be true.
-    registry = f"not in step with the registry for {stale:.0f} s" if stale else "registry in step"
-    return f"{status.stage}{left}, {status.members.total} members, {registry}"
+    return Verdict(level, tuple(findings), line(seen, findings, level, limits))
 
 
 # --- findings ---
@@ -165,7 +68,7 @@ def _findings(seen: Situation, limits: Limits) -> Iterator[Finding]:
     for sentence in seen.blind:
         yield Finding(Level.UNKNOWN, sentence)
     yield from _not_as_expected(seen)
-    off = _off(seen)
+    off = seen.off
     if off is not None:
         yield from _while_off(off, seen)
     if seen.status is not None:
@@ -173,7 +76,7 @@ def _findings(seen: Situation, limits: Limits) -> Iterator[Finding]:
             yield from _kernel_against_status(seen.status, seen.kernel)
             yield from _open_against_a_wish(seen.status)
             yield from _encryption(seen.status, seen.road)
-        yield from _safety(seen.status)
+        yield from _safety(seen.status, seen.held)
         yield from _registry(seen.status, limits)
         yield from _the_rest(seen, seen.status, limits)
     elif off is None and seen.agent == "silent":
@@ -184,24 +87,9 @@ def _findings(seen: Situation, limits: Limits) -> Iterator[Finding]:
     yield from _conntrack(seen.conntrack, limits)
 
 
-def _off(seen: Situation) -> str | None:
-    """Why nothing of Neti's should be in the kernel; None when it should."""
-    if seen.switched_off is not None:
-        return seen.switched_off
-    down = seen.status is not None and seen.status.down
-    return "neti down was called; neti up ends it" if down else None
-
-
-def _stage_of(seen: Situation) -> str | None:
-    """None: it is not known."""
-    if _off(seen) is not None:
-        return "down"
-    return seen.status.stage if seen.status is not None else None
-
-
 def _not_as_expected(seen: Situation) -> Iterator[Finding]:
     """``neti check --expect``. A trial counts as neither, because it has not ended yet."""
-    stage = _stage_of(seen)
+    stage = seen.stage
     if seen.expected is None or stage in (None, seen.expected):
         return
     if stage == "trial":
@@ -292,14 +180,13 @@ def _encryption(status: Status, road: Sequence[str]) -> Iterator[Finding]:
             yield Finding(_LEVELS[one.severity], one.text, one.passing)
 
 
-def _safety(status: Status) -> Iterator[Finding]:
+def _safety(status: Status, held: int) -> Iterator[Finding]:
     """Trial, holds and drift: what an operator must look at."""
     trial = status.trial
     if trial is not None and trial.state == "expired":
         why = "; ".join(trial.why) or "nobody confirmed it"
         of = " and ".join(trial.of)
         yield Finding(Level.CRITICAL, f"the trial of {of} ended unconfirmed: {why}")
-    held = _held(status)
     if held:
         ids = ", ".join(hold.id for hold in status.holds[:_NAMED])
         more = and_more(held - len(status.holds[:_NAMED]))
@@ -365,44 +252,3 @@ def _conntrack(percent: float | None, limits: Limits) -> Iterator[Finding]:
         f"the connection-tracking table is {percent:.0f} % full: when it is full, new connections "
         "are dropped; raise conntrack_max",
     )
-
-
-def _held(status: Status) -> int:
-    """The list may be cut short; the number is complete, but an older agent does not give it."""
-    return max(len(status.holds), status.members.held)
-
-
-# --- performance data: 'label'=value[unit];warning;critical;minimum;maximum ---
-
-
-def _performance(seen: Situation, limits: Limits) -> str:
-    status = seen.status
-    stage = _STAGES.get(_stage_of(seen) or "")
-    members = lost = held = stale = repairs = None
-    if status is not None:
-        members, lost, held = status.members.total, status.members.lost, _held(status)
-        stale, repairs = status.registry.stale, status.drift.repairs
-    return " ".join(
-        _words(
-            (
-                ("members", members, "", ";;0"),
-                ("lost", lost, "", f"{limits.lost_warning};;0"),
-                ("held", held, "", ";;0"),
-                ("stale", stale, "s", f"{limits.stale_warning:g};{limits.stale_critical:g};0"),
-                (
-                    "conntrack",
-                    seen.conntrack,
-                    "%",
-                    f"{limits.conntrack_warning:g};{limits.conntrack_critical:g};0;100",
-                ),
-                ("drift_repairs", repairs, "c", ";;0"),
-                ("stage", stage, "", ";;-1;2"),
-            )
-        )
-    )
-
-
-def _words(rows: Iterable[tuple[str, float | None, str, str]]) -> Iterator[str]:
-    for label, value, unit, rest in rows:
-        shown = "U" if value is None else f"{value:.1f}".removesuffix(".0") + unit
-        yield f"{label}={shown};{rest}"

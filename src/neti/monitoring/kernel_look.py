@@ -15,7 +15,7 @@ from neti.dataplane.foreign import droppings
 from neti.dataplane.foreign.read import RulesReader
 from neti.dataplane.nf_tables import TABLE_BYTES
 from neti.dataplane.nftables import NftablesDataplane
-from neti.monitoring.check import FAMILIES, KernelLook
+from neti.monitoring.situation import FAMILIES, KernelLook
 from neti.ruleset.objects import FAMILY_TABLE
 
 _AT_MOST: Final = 8 << 20

@@ -9,16 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
-from neti.clock import SystemClock
+from neti.clock import SystemClock, boot_id
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.dataplane.conntrack_limit import read_fill
 from neti.dataplane.wireguard import road
 from neti.errors import ConfigError, NetiError
 from neti.host.machine import switched_off
-from neti.identity.machine import boot_id, fingerprint
+from neti.identity.machine import fingerprint
 from neti.model.settings import Settings
-from neti.monitoring.check import KernelLook, Limits, Situation, Stage, Verdict, judge
+from neti.monitoring.check import judge
 from neti.monitoring.kernel_look import look
+from neti.monitoring.situation import KernelLook, Limits, Situation, Stage, Verdict
 from neti.monitoring.status import Status
 from neti.oneshot.down import is_down
 from neti.ruleset.objects import NO_TABLE

@@ -15,7 +15,7 @@ from typing import Final
 
 from neti import __version__
 from neti.agent.keeping_time import rebased
-from neti.clock import SteadyClock, SystemClock
+from neti.clock import SteadyClock, SystemClock, boot_id
 from neti.control import client
 from neti.dataplane import listing
 from neti.dataplane.elsewhere import listed_elsewhere, words_of
@@ -29,7 +29,6 @@ from neti.host.listeners import Listening
 from neti.host.machine import RealMachine
 from neti.host.network import Network
 from neti.identity import discover, fingerprint
-from neti.identity.machine import boot_id
 from neti.identity.preflight import registry_addresses
 from neti.model.settings import Settings
 from neti.monitoring.status import status_of

@@ -8,11 +8,10 @@ from contextlib import closing
 
 from neti.agent import shadow_log
 from neti.agent.preview import finished, may_be_lost, seen_here, site_networks, whose
-from neti.clock import SteadyClock, SystemClock
+from neti.clock import SteadyClock, SystemClock, boot_id
 from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import DataplaneError, EntryError
 from neti.host.listeners import listeners
-from neti.identity.machine import boot_id
 from neti.model import IPAddress, Member, entry
 from neti.model.settings import Settings
 from neti.monitoring.preview import Preview

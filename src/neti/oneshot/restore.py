@@ -17,7 +17,7 @@ from pathlib import Path
 
 from neti.agent.conntrack import Tracking
 from neti.agent.open_sessions import last_good_instead
-from neti.clock import SystemClock
+from neti.clock import SystemClock, boot_id
 from neti.dataplane.conntrack import Conntrack, load_tracking
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.nftables import NftablesDataplane
@@ -29,7 +29,6 @@ from neti.host.machine import Machine, RealMachine, switched_off
 from neti.host.network import Network
 from neti.host.ssh_session import open_sessions
 from neti.identity import discover, fingerprint
-from neti.identity.machine import boot_id
 from neti.identity.preflight import registry_addresses
 from neti.identity.source import Identity, SourceSilent
 from neti.model import Host, IPAddress

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from neti import durable, files
+from neti.clock import boot_id
 from neti.model.said import Said
 
 DOWN: Final = "down"
 RELAXED: Final = "relaxed"
 _AT_MOST: Final = 4096
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -33,7 +33,7 @@ def leave(folder: Path, name: str, said: Said) -> None:
     if said.at is not None and said.until is not None:
         document["ends"] = time.clock_gettime(time.CLOCK_BOOTTIME) + said.until - said.at
         with contextlib.suppress(OSError):
-            document["boot"] = _BOOT.read_text(encoding="ascii").strip()
+            document["boot"] = boot_id()
     try:
         durable.replace(path, durable.line(document), 0o644)
     except OSError as error:

@@ -20,7 +20,8 @@ from neti.control.server import Request
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.errors import RegistryUnavailable
 from neti.model import Host, Member, Site, entry
-from neti.monitoring.check import Limits, Situation, judge
+from neti.monitoring.check import judge
+from neti.monitoring.situation import Limits, Situation
 from neti.registry import Session, Stale
 from neti.registry.memory import MemoryRegistry
 from neti.ruleset.objects import DeleteElements

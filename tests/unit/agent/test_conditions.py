@@ -12,7 +12,8 @@ from tests.support.agents import Box, World, world
 
 from neti.agent.config_read import ConfigRead
 from neti.agent.told import Reload
-from neti.monitoring.check import Level, Limits, Situation, judge
+from neti.monitoring.check import judge
+from neti.monitoring.situation import Level, Limits, Situation
 from neti.state.folder import StateFolder
 
 

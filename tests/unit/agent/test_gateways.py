@@ -16,7 +16,8 @@ from neti.dataplane.forwarding import Forwarding
 from neti.errors import DataplaneError
 from neti.model import Encrypt, Reach, Road, Site
 from neti.model.wireguard_key import PublicKey
-from neti.monitoring.check import Limits, Situation, judge
+from neti.monitoring.check import judge
+from neti.monitoring.situation import Limits, Situation
 from neti.oneshot.plan import _read_fleet
 from neti.registry.memory import MemoryRegistry
 from neti.ruleset.desired import Membership

@@ -21,9 +21,10 @@ from neti.fleet import attendance, listing
 from neti.model import Encrypt, Member, entry
 from neti.model.document import read
 from neti.model.settings import RegistryTLS
-from neti.monitoring.check import FAMILIES, KernelLook, Level, Limits, Situation, judge
+from neti.monitoring.check import judge
 from neti.monitoring.figures import Figures
 from neti.monitoring.metrics import metrics
+from neti.monitoring.situation import FAMILIES, KernelLook, Level, Limits, Situation
 from neti.registry import Stale, detail
 from neti.registry.memory import MemoryRegistry
 from neti.state.folder import StateFolder

@@ -13,8 +13,9 @@ from neti.dataplane.conntrack_limit import Fill
 from neti.dataplane.foreign.nft import SetElement
 from neti.dataplane.netlink import attribute, nested
 from neti.model.problems import problem
-from neti.monitoring.check import FAMILIES, KernelLook, Level, Limits, Situation, judge
+from neti.monitoring.check import judge
 from neti.monitoring.kernel_look import dropping_families
+from neti.monitoring.situation import FAMILIES, KernelLook, Level, Limits, Situation
 from neti.monitoring.status import status_of
 from neti.stage.taking_up import STAGE_LOST
 

@@ -14,8 +14,8 @@ from typing import Any
 from neti.clock import Clock, SystemClock
 from neti.errors import RegistryError, RegistryUnavailable
 from neti.registry import Session
+from neti.registry.embedded.database import explained, reading, writing
 from neti.registry.embedded.files import Files
-from neti.registry.embedded.store import explained, reading, writing
 from neti.registry.embedded.watch import Watcher
 
 

@@ -11,9 +11,10 @@ Must never do: be used by two threads at a time.
 from pathlib import Path
 
 from neti.clock import Clock
+from neti.registry.embedded.database import explained, writing
 from neti.registry.embedded.inotify import ring
 from neti.registry.embedded.sessions import Sessions
-from neti.registry.embedded.store import drop_sessions, explained, open_store, owners, writing
+from neti.registry.embedded.store import drop_sessions, open_store, owners
 
 
 class Files:

@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from neti.clock import Clock
+from neti.clock import Clock, boot_id
 from neti.registry import Session
-from neti.registry.embedded.store import explained, open_database, writing
+from neti.registry.embedded.database import explained, open_database, writing
 
 _SCHEMA: Final = """
 CREATE TABLE sessions (
@@ -38,7 +38,7 @@ class Sessions:
         self._path = path
         self._seconds = seconds
         self._clock = clock
-        self._boot = _boot()
+        self._boot = boot_id()
         self._database = open_database(path, _SCHEMA, timeout)
         with explained(path):
             # A renewal lost with the machine's power is no loss: the boot ends the session anyway.
@@ -126,7 +126,3 @@ class Sessions:
 
     def close(self) -> None:
         self._database.close()
-
-
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -35,18 +35,17 @@ from neti.registry import (
     Stale,
     Vanished,
 )
+from neti.registry.embedded.database import explained, reading
 from neti.registry.embedded.files import Files
 from neti.registry.embedded.inotify import Doorbell
 from neti.registry.embedded.store import (
     all_names,
     changes_after,
-    explained,
     fleet_id,
     head,
     key_holder,
     made_in,
     read_record,
-    reading,
 )
 from neti.registry.record import HostId, KeyName, decode
 from neti.registry.untrusted import (
