@@ -192,7 +192,7 @@ def test_a_slow_end_slows_the_other_and_fills_no_memory() -> None:
             writer.write(bytes(64 << 20))
             passed = -1
             async with asyncio.timeout(PATIENCE):
-                while passed < one.relay.counts.to_servers:  # until the buffers are full
+                while passed <= 0 or passed < one.relay.counts.to_servers:  # until buffers are full
                     passed = one.relay.counts.to_servers
                     await asyncio.sleep(0.3)
             assert 0 < passed < 32 << 20
