@@ -18,7 +18,7 @@ from neti.text import printable
 from neti.words import and_more, counted
 
 _NAMED: Final = 5
-_TRIED: Final = {"encryption": "required encryption"}
+_TRIED: Final = {"encryption": "required encryption"}  # the others are keys of neti.yml
 
 
 def problems_of(core: Core) -> list[Problem]:

@@ -18,7 +18,9 @@ from neti.agent.others import OtherPrograms
 from neti.agent.roads import Roads
 from neti.agent.tracked import Tracked
 from neti.errors import DataplaneError, StructureRefused
+from neti.model.groups import MemberPorts
 from neti.ruleset.enforce import OFF
+from neti.ruleset.objects import Structure
 from neti.ruleset.policy import structure
 from neti.ruleset.surroundings import Surroundings
 
@@ -167,18 +169,24 @@ class Kernel:
             # Members that became known only now: on a first start, that is everybody.
             self.tracked.end_stale()
             self._new_since_fresh = False
-        trial, found = core.stage.record.trial, done.found
-        if trial is not None and not (found.armed and (found.requires or not trial.require)):
+        trial = core.stage.record.trial
+        if trial is not None and not trial.is_in(done.found):
             self._found("disarmed")
         self.remember()
         self._journal.write()
         return None
+
+    def rules(self, ports: MemberPorts) -> Structure:
+        """As they are once these are in force. Only after a look at the network."""
+        assert self._surroundings is not None
+        return structure(self._core.settings, replace(self._surroundings, member_ports=ports))
 
     def _look_around(self, *, cheaply: bool = False) -> tuple[Surroundings, list[str]]:
         """Links, routes and other tables; and the encrypted road, which is put right. Returns how
         that was not as it was left. ``cheaply``: without its peers. Raises DataplaneError."""
         core = self._core
         around, mtu = self.network.look(core.settings, core.host), self.network.mtu(core.host)
+        around = replace(around, member_ports=core.stage.record.member_ports)
         around, drift = self._roads.prepare(around, mtu, cheaply=cheaply)
         self._surroundings = around
         return around, [drift] if drift else []

@@ -6,8 +6,10 @@ itself, or overwrite a record of a newer version when nobody decided anything.
 
 from typing import TYPE_CHECKING
 
+from neti.model.groups import MemberPorts
 from neti.ruleset.enforce import RELAXED, Enforcement
 from neti.ruleset.reach import requires
+from neti.stage import stages
 from neti.stage.stages import DOWN, Record, Stage, hindrance, in_force
 from neti.state.folder import STAGE_FILE
 from neti.state.loaded import StateError
@@ -47,10 +49,25 @@ class OwnStage:
         on_trial = trial is not None and trial.require and not self.record.requires
         return on_trial and self.suspended() is None
 
+    def to_try(self) -> MemberPorts:
+        """Those of the configuration, where they take away from what is in force; None: there is
+        nothing to put on trial."""
+        ports = self._core.settings.member_ports or None
+        return ports if stages.waits(self.record, ports) else None
+
+    @property
+    def narrows(self) -> bool:
+        """Whether members are kept out, on trial, of what the configuration takes away."""
+        trial = self.record.trial
+        tried = trial is not None and trial.member_ports is not None
+        return tried and self.suspended() is None
+
     def tried(self) -> tuple[str, ...]:
-        """What the last trial, which ended unconfirmed, was of. An operator's is of all that the
-        configuration asks for."""
+        """What the last trial, which ended unconfirmed, was of. Of one that an earlier version
+        began that is not noted: an operator's is of all that the configuration asks for."""
         core, record = self._core, self.record
+        if record.tried:
+            return record.tried
         if record.confirmed:
             return ("encryption",)
         both = record.by == "command" and requires(core.settings.sites, core.host.site)

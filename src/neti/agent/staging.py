@@ -58,7 +58,18 @@ class Staging:
             self._say_wished()
         if not requires(core.settings.sites, core.host.site):
             self._unrequired()
+        self._allotted()
         core.soon("stage")
+
+    def _allotted(self) -> None:
+        core, before = self._core, self._core.stage.record
+        core.stage.keep(stages.allotted(before, core.settings.member_ports))
+        now = core.stage.record
+        if before.member_ports != now.member_ports:
+            log.warning("member_ports_in_force", by="configuration, which takes nothing away")
+        tried = before.trial is not None and before.trial.member_ports is not None
+        if tried and (now.trial is None or now.trial.member_ports is None):
+            log.warning("member_ports_not_tried", by="configuration, which has others now")
 
     def _unrequired(self) -> None:
         core, before = self._core, self._core.stage.record
@@ -81,7 +92,7 @@ class Staging:
             left=None if found.relaxed is None else self._left(found.relaxed),
             require=requires(core.settings.sites, core.host.site),
         )
-        record = taken.record
+        record = stages.allotted(taken.record, core.settings.member_ports)
         if taken.source is Source.NOTHING:
             core.problems.set("stage_lost", STAGE_LOST[enforced_once])
             log.error("stage_lost", what=STAGE_LOST[enforced_once])
@@ -114,19 +125,20 @@ class Staging:
         core = self._core
         enforced = core.stage.record.stage is Stage.ENFORCED and not core.stage.suspended()
         asked = requires(core.settings.sites, core.host.site)
-        if enforced and (core.stage.record.requires or not asked):
+        ports = core.stage.to_try()
+        if enforced and (core.stage.record.requires or not asked) and ports is None:
             core.stage.keep(self._commanded(True, request.caller))
             self._enforced_already(request)
             return
         wait = bool(request.arguments.get("wait"))
         seconds = int(request.arguments.get("seconds") or core.settings.trial_seconds)
         if (running := self._objections.less_strict(seconds, wait=wait)) is not None:
-            trial = core.stage.record.trial
-            without = asked and trial is not None and not trial.require
+            now = stages.parts(core.stage.record, require=asked, ports=ports)
+            missing = [one for one in now if one not in stages.on_trial(core.stage.record)]
+            without = f"; it is not one of {' and '.join(missing)}" if missing else ""
             request.fail(
-                f"{running}{'; it is not one of encryption' * without}\n"
-                "→ 'neti confirm' makes it permanent, 'neti relax' ends it"
-                f"{', then neti enforce again' * without}"
+                f"{running}{without}\n→ 'neti confirm' makes it permanent, 'neti relax' ends it"
+                f"{', then neti enforce again' if missing else ''}"
             )
             return
         anyway = bool(request.arguments.get("anyway"))
@@ -143,7 +155,9 @@ class Staging:
             return
         before, wished = core.stage.record, self._commanded(True, request.caller)
         try:
-            self._trying.begin(wished, seconds, wait=wait, require=asked, losing=anyway)
+            of = self._trying.begin(
+                wished, seconds, wait=wait, require=asked, ports=ports, losing=anyway
+            )
         except DataplaneError as error:
             # The operator is told that nothing came of it: what was said before goes on to count.
             core.stage.keep(before)
@@ -151,8 +165,7 @@ class Staging:
             request.fail(f"not armed: {error}")
             return
         begun = {"stage": "trial", "seconds": seconds, **self._unread()}
-        of = list(self._trying.of(wished, asked))
-        request.succeed({**begun, "of": of} if asked else begun)
+        request.succeed(begun if of == ("reject_all",) else {**begun, "of": list(of)})
 
     def shuts_out(self, said: Any) -> str | None:
         """Why the SSH session in which a command was typed would not be let in once the stage that
@@ -338,6 +351,7 @@ class Staging:
                 core.settings.trial_seconds,
                 wait=False,
                 require=self._requires_again(),
+                ports=core.stage.to_try() if core.stage.record.by == "command" else None,
             )
         except DataplaneError as error:
             self._kernel.failed(error)

@@ -6,7 +6,7 @@ here it is gathered.
 Must never do: remove the time-out without all the evidence or the operator's word.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -17,6 +17,7 @@ from neti.agent.in_the_clear import end, look, of_required_pairs
 from neti.agent.kernel import Kernel
 from neti.agent.open_sessions import OpenSessions
 from neti.errors import DataplaneError, NetiError
+from neti.model.groups import MemberPorts
 from neti.monitoring.status import Expired, Running
 from neti.stage import evidence, stages
 from neti.stage.shadow import Port
@@ -82,14 +83,6 @@ class Trying:
 
     # --- a trial ---
 
-    @staticmethod
-    def of(record: Record, require: bool) -> Iterator[str]:
-        """What a trial would be of, in words."""
-        if not record.confirmed:
-            yield "reject_all"
-        if require and not record.requires:
-            yield "encryption"
-
     def begin(
         self,
         wished: Record,
@@ -97,10 +90,11 @@ class Trying:
         *,
         wait: bool,
         require: bool = False,
+        ports: MemberPorts = None,
         losing: bool = False,
-    ) -> None:
-        """``require``, ``losing``: see ``Trial``. Raises DataplaneError, and then the kernel is as
-        it was."""
+    ) -> tuple[str, ...]:
+        """``require``, ``ports``, ``losing``: see ``Trial``. Returns what it is of. Raises
+        DataplaneError, and then the kernel is as it was."""
         core = self._core
         self._kernel.bring_rules_in()
         core.problems.clear("arming")
@@ -115,8 +109,10 @@ class Trying:
             seconds=seconds,
             wait=wait,
             require=require,
+            member_ports=ports,
             losing=losing,
         )
+        of = stages.parts(wished, require=require, ports=ports)
         # On disk first: if we are killed right after, a restart finds a trial that the kernel does
         # not hold, and counts it as unconfirmed.
         core.stage.keep(stages.begun(wished, trial))
@@ -135,13 +131,14 @@ class Trying:
         self.findings = ()
         log.warning(
             "trial_begun",
-            of=" and ".join(self.of(wished, require)),
+            of=" and ".join(of),
             seconds=seconds,
             confirms="operator" if wait else "evidence",
         )
         self._describing.describe()
         self._ask_registry()
         core.soon("stage", seconds * _LOOK_FROM if not wait else seconds + _MARGIN)
+        return of
 
     def look_at(self, trial: Trial) -> None:
         core = self._core
@@ -207,12 +204,17 @@ class Trying:
     def make_permanent(self, by: str, found: tuple[evidence.Finding, ...] = ()) -> bool:
         core = self._core
         try:
-            core.out.reconciler.confirm_trial(core.members.elements)
+            trial = core.stage.record.trial
+            ports = trial.member_ports if trial is not None else None
+            rules = self._kernel.rules(ports) if ports is not None else None
+            core.out.reconciler.confirm_trial(core.members.elements, rules)
         except DataplaneError as error:
             self.unconfirmed((f"the kernel had ended it already: {error}",))
             return False
         core.stage.keep(stages.confirmed(core.stage.record))
         core.stage.wish()
+        if rules is not None:
+            self._kernel.remember()
         if core.stage.record.requires:
             core.soon("resync")  # roads are required now
             end(core)
@@ -337,7 +339,7 @@ class Trying:
                 seconds=record.trial.seconds,
                 confirms="operator" if record.trial.wait else "evidence",
                 why=evidence.missing(last),
-                of=tuple(self.of(record, record.trial.require)),
+                of=stages.on_trial(record),
             )
         if record.wished and record.failures:  # where it is confirmed, of encryption
             return Expired(

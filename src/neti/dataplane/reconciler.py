@@ -27,6 +27,7 @@ from neti.ruleset.enforce import (
     arming,
     begin_trial,
     confirm_trial,
+    confirmed_state,
 )
 from neti.ruleset.objects import (
     FOREIGN,
@@ -142,8 +143,7 @@ class Reconciler:
                 mended=mended,
                 grace_seconds=self._grace_seconds,
             )
-            anew = planned.structure.whole
-            if anew:
+            if planned.structure.whole:
                 self._before_emptying()
             self._dataplane.apply(planned.transaction)
         except (KernelMoved, DataplaneUnavailable):
@@ -151,7 +151,12 @@ class Reconciler:
         except DataplaneError as error:
             self._members_only(elements, kernel, mended, error)
             raise StructureRefused(str(error)) from error
-        if anew:
+        self._took(planned, structure, elements)
+        return Resync(planned, kernel, drifted)
+
+    def _took(self, planned: Plan, structure: Structure, elements: Elements) -> None:
+        """The kernel has applied it."""
+        if planned.structure.whole:
             self._emptied()
             elements.kernel_is(self._dataplane.read())
         else:
@@ -162,7 +167,6 @@ class Reconciler:
                 raise DataplaneError("the table was removed by somebody right after it was made")
             self.seen = SeenStructure(digest(structure), listing)
         self._settled(planned.changes, elements)
-        return Resync(planned, kernel, drifted)
 
     def members_only(self, elements: Elements) -> None:
         """Members and stage into the table as it is, without a look at its rules."""
@@ -267,13 +271,38 @@ class Reconciler:
                     raise
         self._left = elements.enforcement
 
-    def confirm_trial(self, elements: Elements) -> None:
-        """Take the time-outs off. Raises DataplaneError if the kernel has ended the trial."""
+    def confirm_trial(self, elements: Elements, structure: Structure | None = None) -> None:
+        """Take the time-outs off, and go over to ``structure`` in the same transaction, where the
+        rules differ once it is confirmed. Raises DataplaneError if the kernel has ended the
+        trial."""
         commands = confirm_trial(elements.enforcement)
         if not commands:
             raise DataplaneError("no trial is wished for any more")
-        self._dataplane.apply(Transaction(commands))
-        self._left = elements.enforcement.for_good()
+        good = elements.enforcement.for_good()
+        if structure is None:
+            self._dataplane.apply(Transaction(commands))
+            self._left = good
+            return
+        kernel, before = self._dataplane.read(), elements.enforcement
+        elements.kernel_is(kernel)
+        elements.enforce(good)
+        try:
+            planned = plan(
+                structure,
+                elements,
+                confirmed_state(good, kernel),
+                self.seen,
+                definitions=self._dataplane.definitions,
+                mended=self._mended(kernel, elements),
+                grace_seconds=self._grace_seconds,
+            )
+            if planned.structure.whole:
+                self._before_emptying()
+            self._dataplane.apply(Transaction((*commands, *planned.transaction.commands)))
+        except DataplaneError:
+            elements.enforce(before)
+            raise
+        self._took(planned, structure, elements)
 
     def counters(self) -> dict[str, int]:
         return self._dataplane.counters()

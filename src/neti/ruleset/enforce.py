@@ -176,6 +176,17 @@ def confirm_trial(wanted: Enforcement) -> tuple[Arming, ...]:
     return tuple(commands)
 
 
+def confirmed_state(good: Enforcement, kernel: KernelState) -> KernelState:
+    """What ``confirm_trial`` makes of ``kernel``. ``good``: as confirmed."""
+    always = dict.fromkeys(FAMILIES)
+    return replace(
+        kernel,
+        enforce=always,
+        require=always if good.require is None else kernel.require,
+        narrowed=None if kernel.narrowed is None else {},
+    )
+
+
 def _emptied(where: SetName, keys: Iterable[str]) -> tuple[DeleteElements, ...]:
     """Adding an element that is there would not refresh its time-out, and kernels before Linux 5.10
     refuse it."""

@@ -11,7 +11,10 @@ import enum
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from neti.model.groups import MemberPorts
 from neti.ruleset.enforce import OFF, PERMANENT, REQUIRED, Enforcement
+from neti.ruleset.member_ports import covers
+from neti.ruleset.objects import KernelState
 
 # Pauses in seconds before a trial that the configuration wishes for is tried again; the last stays.
 RETRY_PAUSES: Final = (300.0, 900.0, 3600.0, 14400.0)
@@ -41,7 +44,9 @@ class Trial:
 
     ``began`` is steady seconds, as is the shadow's record of what came since. ``wait``: only the
     operator's word confirms it. ``require``: it is of encryption between sites too, or of that
-    alone on a host that is enforced. ``losing``: the operator accepts losing what is in the clear.
+    alone on a host that is enforced. ``member_ports``: those that it is of (None: of none), alone
+    or beside the rest likewise. ``losing``: the operator accepts losing what is in the clear, and
+    what ``member_ports`` takes away.
     """
 
     boot: str
@@ -50,7 +55,16 @@ class Trial:
     seconds: int
     wait: bool = False
     require: bool = False
+    member_ports: MemberPorts = None
     losing: bool = False
+
+    def is_in(self, kernel: KernelState) -> bool:
+        """Whether all of it is in the kernel, on trial or for good."""
+        return (
+            kernel.armed
+            and (kernel.requires or not self.require)
+            and (kernel.narrows or self.member_ports is None)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +72,11 @@ class Record:
     """What is kept on disk. ``configured``: reject_all as it was last read (None: never).
 
     ``failures``: trials in a row that ended unconfirmed; ``why``: what was missing at the end of
-    the last one; ``retry_at``: steady seconds. ``said_at`` (Unix seconds) and ``said_by`` (who,
-    from where; for people): the last command. ``relaxed_until``: steady seconds; None: for good;
-    ``relaxed_for``: how many seconds that was when it was said. ``requires``: that encryption is
-    required between sites was confirmed, which is never so on a host that is not ``confirmed``.
+    the last one; ``tried``: of what it was, as ``parts`` has it; ``retry_at``: steady seconds.
+    ``said_at`` (Unix seconds) and ``said_by`` (who, from where; for people): the last command.
+    ``relaxed_until``: steady seconds; None: for good; ``relaxed_for``: how many seconds that was
+    when it was said. ``requires``: that encryption is required between sites was confirmed, and
+    ``member_ports`` those that were, which is never so on a host that is not ``confirmed``.
     """
 
     configured: bool | None = None
@@ -71,12 +86,14 @@ class Record:
     trial: Trial | None = None
     failures: int = 0
     why: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()
     retry_at: float | None = None
     said_at: float | None = None
     said_by: str = ""
     relaxed_until: float | None = None
     relaxed_for: float | None = None
     requires: bool = False
+    member_ports: MemberPorts = None
 
     @property
     def relaxed(self) -> bool:
@@ -139,32 +156,83 @@ def begun(record: Record, trial: Trial) -> Record:
 
 
 def confirmed(record: Record) -> Record:
-    requires = record.requires or (record.trial is not None and record.trial.require)
-    done = replace(record, confirmed=True, trial=None, failures=0, why=(), retry_at=None)
-    return replace(done, requires=requires)
+    requires, ports, trial = record.requires, record.member_ports, record.trial
+    if trial is not None:
+        requires = requires or trial.require
+        ports = ports if trial.member_ports is None else trial.member_ports
+    done = replace(_without_failures(record), confirmed=True, trial=None, retry_at=None)
+    return replace(done, requires=requires, member_ports=ports)
 
 
 def unrequired(record: Record) -> Record:
     """The configuration does not ask for encryption any more: no pair of this host's site does. A
     trial of ``reject_all`` goes on without it."""
+    if record.trial is not None and record.trial.require:
+        record = _left_to_try(record, replace(record.trial, require=False))
+    record = replace(record, requires=False)
+    if record.confirmed and record.tried in ((), ("encryption",)):  # (): by an earlier version
+        return _without_failures(record)
+    return record
+
+
+def _without_failures(record: Record) -> Record:
+    return replace(record, failures=0, why=(), tried=())
+
+
+def parts(record: Record, *, require: bool, ports: MemberPorts) -> tuple[str, ...]:
+    """What a trial would be of."""
+    of = {
+        "reject_all": not record.confirmed,
+        "encryption": require and not record.requires,
+        "member_ports": ports is not None,
+    }
+    return tuple(name for name, tried in of.items() if tried)
+
+
+def on_trial(record: Record) -> tuple[str, ...]:
+    """What the trial that runs is of."""
     trial = record.trial
-    if trial is not None and trial.require:
-        trial = None if record.confirmed else replace(trial, require=False)
-    record = replace(record, requires=False, trial=trial)
-    if record.confirmed and record.failures:  # of a trial of it
-        return replace(record, failures=0, why=())
+    if trial is None:
+        return ()
+    return parts(record, require=trial.require, ports=trial.member_ports)
+
+
+def _left_to_try(record: Record, trial: Trial) -> Record:
+    """A trial without a part of what it was of."""
+    alone = record.confirmed and (record.requires or not trial.require)
+    return replace(record, trial=None if alone and trial.member_ports is None else trial)
+
+
+def waits(record: Record, ports: MemberPorts) -> bool:
+    """Whether ``ports``, those of the configuration, take away from what is in force: until a trial
+    of them is confirmed, that is only recorded."""
+    return not covers(ports, record.member_ports)
+
+
+def allotted(record: Record, ports: MemberPorts) -> Record:
+    """``member_ports`` of the configuration were read. What takes nothing away is in force at once,
+    where any are; all else waits. A trial of others goes on without them."""
+    ports = ports or None
+    trial = record.trial
+    if trial is not None and trial.member_ports is not None and trial.member_ports != ports:
+        record = _left_to_try(record, replace(trial, member_ports=None))
+    if record.member_ports is not None and not waits(record, ports):
+        record = replace(record, member_ports=ports)
+    if record.confirmed and record.tried == ("member_ports",) and not waits(record, ports):
+        return _without_failures(record)
     return record
 
 
 def unconfirmed(record: Record, why: tuple[str, ...], now: float) -> Record:
     """The trial is over. A trial for the configuration is tried again later; one for a command, or
-    of encryption on a host that is enforced, waits for another command. Such a host stays so."""
+    on a host that is enforced, waits for another command. Such a host stays so."""
     again = record.configured and not record.confirmed
     return replace(
         record,
         trial=None,
         failures=record.failures + 1,
         why=why,
+        tried=on_trial(record) or record.tried,
         retry_at=now + _pause(record.failures + 1) if again else None,
     )
 
@@ -205,19 +273,24 @@ def resumed(
     now: float,
     armed: bool,
     requires: bool = False,
+    narrows: bool = False,
 ) -> Record:
     """What a starting agent finds. ``now``: steady seconds. ``armed``: the kernel holds enforcement
     without a time-out, which only a confirmation makes, so the confirmation counts even if the
-    agent was killed right after it. ``requires``: the same of required encryption."""
+    agent was killed right after it. ``requires``: the same of required encryption. A confirmation
+    of ``member_ports`` alone leaves nothing of the kind; ``narrows``: a trial of them is there."""
     trial = record.trial
     if trial is None:
         return record
     if trial.boot != boot:
         return unconfirmed(record, ("the machine was restarted during the trial",), now)
-    if armed and (requires or not trial.require):
+    more = not record.confirmed or (trial.require and not record.requires)
+    if more and armed and (requires or not trial.require):
         return confirmed(record)
     if trial.deadline <= monotonic:
         return unconfirmed(record, ("no agent was running at the trial's end",), now)
+    if not more and not narrows:
+        return unconfirmed(record, ("the agent was killed, and the kernel holds no trial",), now)
     return record
 
 
@@ -250,5 +323,8 @@ def enforcement(record: Record, monotonic: float) -> Enforcement:
         return good
     require = left if record.trial.require and not record.requires else good.require
     return Enforcement(
-        permanent=good.permanent, seconds=0 if good.permanent else left, require=require
+        permanent=good.permanent,
+        seconds=0 if good.permanent else left,
+        require=require,
+        narrow=left if record.trial.member_ports is not None else 0,
     )

@@ -46,8 +46,8 @@ class Source(enum.Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """``lost``: there is a record on disk that cannot be used. ``armed``: the kernel enforces for
-    good; ``requires``: it refuses what is in the clear for good; ``relaxed_in_kernel``: it has the
-    mark that ``neti relax`` leaves."""
+    good; ``requires``: it refuses what is in the clear for good; ``narrows``: it has a trial of
+    ``member_ports``; ``relaxed_in_kernel``: it has the mark that ``neti relax`` leaves."""
 
     record: Record | None
     lost: bool = False
@@ -55,6 +55,7 @@ class Found:
     relaxed_in_kernel: bool = False
     armed: bool = False
     requires: bool = False
+    narrows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ def _take_up(
         now=now,
         armed=found.armed,
         requires=found.requires,
+        narrows=found.narrows,
     )
     return TakenUp(_configured(record, reject_all), why)
 

@@ -14,4 +14,5 @@ def stage_found(folder: StateFolder, loaded: Loaded, kernel: KernelState) -> Fou
         relaxed_in_kernel=kernel.relaxed_by_hand,
         armed=kernel.armed_for_good,
         requires=kernel.requires_for_good,
+        narrows=kernel.narrows,
     )
