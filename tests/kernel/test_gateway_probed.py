@@ -147,3 +147,25 @@ def test_a_gateway_that_no_longer_passes_on_is_left_though_all_else_there_works(
     nft(hosts.net.names[other.id], "delete table ip filter")  # whatever test comes next
     for one in (B, EC2_1):
         wait(partial(works, hosts, one, other), 6 * PATIENCE)
+
+
+CUT_OFF = (
+    "add table ip cut; add chain ip cut out {{ type filter hook postrouting priority 400; }}; "
+    "add rule ip cut out ip daddr {public} drop"
+)
+
+
+def test_a_gateway_that_reaches_no_other_site_is_left_by_its_own(hosts: Hosts) -> None:
+    """In one direction only: its hosts send to it, what comes for them comes by another one."""
+    broken = of_b(hosts)
+    nft(hosts.net.names[broken.id], CUT_OFF.format(public=EC2_1.public))
+    try:
+        wait(partial(silent, hosts, B, broken), 6 * PATIENCE)
+        assert of_b(hosts) is not broken
+        wait(lambda: hosts.echoes(A, B))
+        stream = Numbered(hosts.at(A), hosts.at(B), hosts[B].overlay, 7103)
+    finally:
+        nft(hosts.net.names[broken.id], "delete table ip cut")
+    wait(partial(works, hosts, B, broken), 6 * PATIENCE)
+    assert of_b(hosts) is broken
+    assert stream.lost() == (0, 0)

@@ -56,7 +56,7 @@ def answers(two: Fleet, asker: Member, gateway: Member) -> bool:
     door, word, to = ProbeSocket(), os.urandom(WORD_BYTES), place(asker, gateway)
     two[asker].inside(lambda: door.open(PORTS.probe))
     try:
-        assert door.ask(to, word)
+        door.ask(to, word)
         until = time.monotonic() + WAIT
         while time.monotonic() < until:
             if (word, to) in door.answers():
@@ -125,7 +125,7 @@ def test_a_flood_of_wrong_answers_does_not_keep_the_right_ones_out(two: Fleet) -
     try:
         two[VPC_1].inside(flood)
         wait_until(lambda: turned_away(two[B].name, PORTS.probe) > 1000)
-        assert door.ask(to, word)
+        door.ask(to, word)
         time.sleep(WAIT)
         assert list(door.answers()) == [(word, to)]
     finally:

@@ -38,8 +38,8 @@ class ProbeDoor(Protocol):
     def open(self, port: int) -> None:
         """Unless it is open. Raises NetiError where the port cannot be had."""
 
-    def ask(self, to: IPv4Address, word: bytes) -> bool:
-        """Whether the kernel took it."""
+    def ask(self, to: IPv4Address, word: bytes) -> None:
+        """Nothing is said of one that the kernel refuses: no answer will come."""
 
     def answers(self) -> Iterator[tuple[bytes, IPv4Address]]:
         """Words that came since the last call, and from where."""
@@ -70,13 +70,10 @@ class ProbeSocket:
         except OSError as error:
             raise NetiError(f"UDP port {port} cannot be used ({error.strerror})") from error
 
-    def ask(self, to: IPv4Address, word: bytes) -> bool:
-        if self._socket is None:
-            return False
-        with contextlib.suppress(OSError):
-            self._socket.sendto(self._title + word, (str(to), self._port))
-            return True
-        return False
+    def ask(self, to: IPv4Address, word: bytes) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.sendto(self._title + word, (str(to), self._port))
 
     def answers(self) -> Iterator[tuple[bytes, IPv4Address]]:
         for _ in range(_AT_MOST):

@@ -88,8 +88,7 @@ class Probing:
             self._probes.hear(word, source)
         self._probes.judge(now)
         for question in self._probes.questions(now):
-            if not door.ask(question.to, question.word):
-                self._probes.unsent(question)
+            door.ask(question.to, question.word)
         self._tell(before)
         due = self._probes.due()
         if due is not None:

@@ -29,6 +29,10 @@ from neti.words import counted, some
 
 _ADDRESSES: Final = 100  # of removed members named
 _OTHERS: Final = "other gateways of its site are used"
+_CUT_OFF: Final = (
+    "no gateway of another site answers this gateway, so hosts of its own site go by another one "
+    "where that works"
+)
 _LISTED: Final = 1000  # lost and held members that are named; more are only counted
 
 if TYPE_CHECKING:
@@ -208,6 +212,8 @@ def _of_gateways(agent: "Agent") -> Iterator[str]:
     elif part.is_gateway:
         behind = members.elements.wanted("gateway_inside")
         yield f"this host is a gateway of its site, for {counted(len(behind), 'host')} behind it"
+    if part.cut_off:
+        yield _CUT_OFF
     for host_id in sorted(part.drained & part.named):
         even_so = part.is_used(host_id)
         then = "it is used even so, as no other one of its site works" if even_so else _OTHERS

@@ -13,7 +13,7 @@ from neti.model.settings import Settings
 from neti.oneshot import registered
 from neti.registry import OperatorRegistry
 from neti.registry.drained import decode, encode
-from neti.ruleset.gateway_part import usable_gateways
+from neti.ruleset.gateways import usable_gateways
 from neti.words import some
 
 

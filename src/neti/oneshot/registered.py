@@ -31,7 +31,7 @@ from neti.registry.detail import Document
 from neti.registry.drained import as_read
 from neti.registry.record import HostRecord
 from neti.registry.strict import is_strict
-from neti.ruleset.gateway_part import gateways_of
+from neti.ruleset.gateways import gateways_of
 
 _PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when somebody is gone
 

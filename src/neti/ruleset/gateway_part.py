@@ -47,6 +47,7 @@ class GatewayPart:
         self._own: Member | None = None
         self._wanted: frozenset[Element] = frozenset()
         self._changed: set[str] = set()
+        self._was_cut_off = False  # at the last ``renew``
         self._mine: tuple[object, ...] = ()  # what the way to everybody depends on
         self._own_gateway: str | None = None
         # By id where this host sends to each gateway that it may need; and those of them that it
@@ -89,8 +90,8 @@ class GatewayPart:
     ) -> bool:
         """Whether other gateways are alive, or this host is another, than at the last ``renew``."""
         own = self._as_member(overlay)
-        now = (self._chosen_from(members, own, self._lost_of(lost)), own)
-        return self.used and now != (self._choice, self._own)
+        now = (self._chosen_from(members, own, self._lost_of(lost)), own, self.cut_off)
+        return self.used and now != (self._choice, self._own, self._was_cut_off)
 
     def renew(
         self,
@@ -113,6 +114,7 @@ class GatewayPart:
         mine = self._gateway_of(self._own)
         self._own_gateway = mine.id if mine is not None else None
         self.sent_to = self._sent_to()
+        self._was_cut_off = self.cut_off
         wanted = frozenset(self._elements())
         gone, new = set(self._wanted - wanted), set(wanted - self._wanted)
         self._wanted = wanted
@@ -188,6 +190,7 @@ class GatewayPart:
             via=self._maps.via,
             behind=self._maps.behind,
             uplinks=uplinks if self.is_gateway else None,
+            cut_off=self.cut_off,
         )
 
     def _sent_to(self) -> tuple[Mapping[str, IPv4Address], frozenset[str]]:
@@ -206,6 +209,13 @@ class GatewayPart:
     def is_gateway(self) -> bool:
         own = self._passage.gateways(self._host.site) if self._passage is not None else ()
         return any(one.id == self._host.id for one in own)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether this is a gateway, and no other site's gateway answers it any more. Each was
+        asked: what an agent before this one believed does not count."""
+        asked = self.sent_to[0].keys() if self.is_gateway else frozenset()
+        return bool(asked) and asked <= self._belief.dead - self._belief.presumed
 
     def endpoint(self, member: Member) -> Endpoint | None:
         """Where this host's WireGuard has it; None: nowhere, or they do not encrypt."""
@@ -306,32 +316,6 @@ def sent_by(kernel: KernelState) -> frozenset[str]:
     """Addresses of the gateways to which a table sends."""
     maps = (kernel.elements.get("gateway_near", {}), kernel.elements.get("gateway_far", {}))
     return frozenset(to for one in maps for to in one.values())
-
-
-def gateways_of(
-    members: Mapping[str, Member], settings: Settings, drained: Collection[str] = ()
-) -> dict[str, str]:
-    """By host id the gateway by which other sites reach it, if all that are members are alive.
-    Only of hosts that are behind one. ``drained``: by operators."""
-    named = {name: site.gateways for name, site in settings.sites.items()}
-    if not any(named.values()):
-        return {}
-    ports = GatewayPorts(settings.overlay_subnet, settings.tunnel_port)
-    passage = Passage(members.values(), settings.sites, named, members.keys(), ports)
-    live = members.keys() - set(drained)
-    found = {
-        one.id: chosen(one.overlay, passage.gateways(one.site), live)
-        for one in members.values()
-        if not passage.is_open(one)
-    }
-    return {host_id: one.id for host_id, one in found.items() if one is not None}
-
-
-def usable_gateways(members: Mapping[str, Member], settings: Settings, site: str) -> frozenset[str]:
-    """The ids of those that every host would go by, if all that are members are alive."""
-    named = {name: one.gateways for name, one in settings.sites.items()}
-    found = counting(members, named, settings.overlay_subnet)
-    return frozenset(one.id for one in found if one.site == site)
 
 
 def _kept(before: HostMaps, now: HostMaps) -> HostMaps:

@@ -1,8 +1,9 @@
 """Which gateways pass on what is sent to them, by probes: whom to ask, and what follows. Pure.
 
 A gateway is believed dead when three questions in a row stay unanswered, and alive again after
-three answers in a row. Only questions that were sent count: a host that stood still has asked
-nothing meanwhile, so it believes nothing else than before.
+three answers in a row. Only questions that were asked count: a host that stood still has asked
+nothing meanwhile, so it believes nothing else than before. One that this host's own kernel refused
+counts as unanswered, as what WireGuard sends there is refused too.
 
 Must never do: believe an answer to a question that was not asked of this gateway; take silence to
 more than three questions for more than that.
@@ -111,7 +112,7 @@ class GatewayProbes:
                 probed.dead, probed.presumed, probed.answered = True, False, False
 
     def questions(self, now: float) -> list[Question]:
-        """Those that are due. Each counts as sent, until ``unsent``."""
+        """Those that are due. Each counts as asked."""
         due = []
         for one, probed in self._probed.items():
             if now >= probed.asked + self._every(probed):
@@ -119,11 +120,6 @@ class GatewayProbes:
                 due.append(Question(one, probed.to, self._new_word()))
                 probed.waits[due[-1].word] = now
         return due
-
-    def unsent(self, question: Question) -> None:
-        """This host's own kernel did not take it: nothing follows from that."""
-        if (probed := self._probed.get(question.gateway)) is not None:
-            probed.waits.pop(question.word, None)
 
     def due(self) -> float | None:
         """When to hear, judge and ask again; None: there is nobody to be asked."""

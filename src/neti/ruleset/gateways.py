@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from neti.model import Host, Member, Reach, Site
 from neti.model.gateways import Gateway, GatewayPorts
+from neti.model.settings import Settings
 from neti.ruleset.peers import Endpoint
 
 
@@ -222,3 +223,29 @@ class Passage:
         """A link carries both directions, whichever of the two sites says it."""
         pair = (self._sites.get(one), self._sites.get(other))
         return any(site is not None and site.reached_by is Reach.PRIVATE for site in pair)
+
+
+def gateways_of(
+    members: Mapping[str, Member], settings: Settings, drained: Collection[str] = ()
+) -> dict[str, str]:
+    """By host id the gateway by which other sites reach it, if all that are members are alive.
+    Only of hosts that are behind one. ``drained``: by operators."""
+    named = {name: site.gateways for name, site in settings.sites.items()}
+    if not any(named.values()):
+        return {}
+    ports = GatewayPorts(settings.overlay_subnet, settings.tunnel_port)
+    passage = Passage(members.values(), settings.sites, named, members.keys(), ports)
+    live = members.keys() - set(drained)
+    found = {
+        one.id: chosen(one.overlay, passage.gateways(one.site), live)
+        for one in members.values()
+        if not passage.is_open(one)
+    }
+    return {host_id: one.id for host_id, one in found.items() if one is not None}
+
+
+def usable_gateways(members: Mapping[str, Member], settings: Settings, site: str) -> frozenset[str]:
+    """The ids of those that every host would go by, if all that are members are alive."""
+    named = {name: one.gateways for name, one in settings.sites.items()}
+    found = counting(members, named, settings.overlay_subnet)
+    return frozenset(one.id for one in found if one.site == site)

@@ -135,7 +135,8 @@ def _passing_on(end: GatewayEnd, uplinks: tuple[str, ...]) -> Iterator[Chain]:
         (
             f"ip daddr set udp dport map @gateway_far {outward} notrack accept",
             f"ip daddr set udp dport map @gateway_direct {outward} {to_wireguard}",
-            back,
+            # All else is passed on as ever: this host may be wrong, or no other gateway better.
+            f"udp dport {end.ports.probe} drop" if end.cut_off else back,
             _UNKNOWN,
         ),
     )

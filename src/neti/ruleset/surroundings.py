@@ -41,7 +41,8 @@ class GatewayEnd:
     """This host's part. ``private``: its address, to which its public one, if any, leads one to
     one. ``via``: in WireGuard's eyes, where all peers behind gateways are; None: there is none.
     ``behind``: it has no public address of its own. ``uplinks``: of a gateway, the interfaces
-    between which it passes on nothing else; None: it is no gateway.
+    between which it passes on nothing else; None: it is no gateway. ``cut_off``: one that hears no
+    gateway of another site, so hosts of its own are to go by another one.
 
     ValueError for a gateway that is behind one, or an uplink that nft cannot name.
     """
@@ -51,6 +52,7 @@ class GatewayEnd:
     via: IPv4Address | None
     behind: bool = False
     uplinks: tuple[str, ...] | None = None
+    cut_off: bool = False
 
     def __post_init__(self) -> None:
         if self.uplinks is None:

@@ -34,11 +34,10 @@ class Answers:
             raise NetiError(self.refused)
         self.opened = port
 
-    def ask(self, to: IPv4Address, word: bytes) -> bool:
+    def ask(self, to: IPv4Address, word: bytes) -> None:
         self.asked += 1
         if to not in self.silent:
             self._back.append((word, to))
-        return True
 
     def answers(self) -> Iterator[tuple[bytes, IPv4Address]]:
         while self._back:
@@ -238,6 +237,41 @@ def test_what_another_program_loses_at_the_port_of_probes_is_lost_by_a_trial(the
         agent = box.running
         assert agent.core.members.gateways.ports is not None
         assert ("udp", 16384) not in ShadowEvidence(agent.core, agent.shadow).meant()
+
+
+CUT_OFF = "no gateway of another site answers this gateway"
+
+
+def sends_back(gateway: Box) -> bool:
+    """Whether it answers probes of its own site."""
+    table = gateway.dataplane.table
+    return table is not None and "probes" in str(table.chains["gateway_outward"])
+
+
+def test_a_gateway_that_hears_no_other_site_answers_none_of_its_own(five: Five) -> None:
+    """Its hosts go by another one then. What they send meanwhile is passed on all the same."""
+    gw, gw2, far = (five.boxes[name] for name in ("gw", "gw2", "far"))
+    held = gw.elements("gateway_far")
+    five.doors["gw"].silent = {far.host.public} if far.host.public else set()
+    five.run(4.5)
+    assert not sends_back(gw)
+    assert gw.elements("gateway_far") == held
+    assert sends_back(gw2)
+    assert any(CUT_OFF in note for note in gw.status()["notes"])
+    assert not any(CUT_OFF in note for note in gw2.status()["notes"])
+    five.silence()
+    five.run(4.5)
+    assert sends_back(gw)
+    assert not any(CUT_OFF in note for note in gw.status()["notes"])
+
+
+def test_one_that_starts_is_not_cut_off_by_what_it_does_not_know_yet(five: Five) -> None:
+    gw, far = five.boxes["gw"], five.boxes["far"]
+    gw.stop()
+    five.doors["gw"].silent = {far.host.public} if far.host.public else set()
+    gw.start()
+    five.run(1)
+    assert sends_back(gw)
 
 
 def drain(five: Five, *gateways: Box) -> None:

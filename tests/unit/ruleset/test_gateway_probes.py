@@ -149,17 +149,6 @@ def test_an_answer_that_was_not_asked_for_or_from_elsewhere_is_none() -> None:
     assert road.probes._probed["gw-1"].heard == 1
 
 
-def test_what_this_host_could_not_send_is_no_silence() -> None:
-    road = Road()
-    for _ in range(30):
-        road.now += 1
-        road.probes.judge(road.now)
-        for question in road.probes.questions(road.now):
-            road.probes.unsent(question)
-    assert not road.probes.belief.dead
-    assert not road.probes.belief.answering
-
-
 def test_what_is_believed_of_a_gateway_stays_while_it_is_where_it_was() -> None:
     road = Road()
     road.silent = {"gw-1"}
