@@ -39,6 +39,7 @@ def _conditions(core: Core) -> Iterator[Problem]:
     yield from _members(core)
     yield from _keys(core)
     yield from _encryption(core)
+    yield from _groups(core)
     for name, fault in sorted(core.live.faults.items()):
         yield problem("live_setting", fault, name)
     changed = core.out.config_read.unread() if core.out.config_read is not None else None
@@ -125,6 +126,18 @@ def _keys_of_anybody(core: Core) -> Iterator[Problem]:
         "certificate of any one host can give a member another key, and be taken for it → "
         f"{remedy}; or encrypt: prefer on all hosts",
     )
+
+
+def _groups(core: Core) -> Iterator[Problem]:
+    """Before operators' word is read for the first time, nobody can say that they said nothing."""
+    groups = core.members.groups
+    for name in groups.undefined if groups.known else ():
+        yield problem(
+            "group_unknown",
+            f"member_ports names group {name}, which no operator has defined, so nobody is in it "
+            f"→ neti group set {name} ID…, or take it out of {core.settings.path}",
+            name,
+        )
 
 
 def _members(core: Core) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from neti.agent.collector import Collector, NoCollector
 from neti.agent.config_read import ConfigRead
 from neti.agent.disk import Disk
 from neti.agent.down import Down
+from neti.agent.grouping import Grouping
 from neti.agent.in_step import InStep
 from neti.agent.others_keys import OthersKeys
 from neti.agent.own_key import OwnKey
@@ -136,6 +137,7 @@ class Core:
         self.stage = OwnStage(self, loaded.record or Record())
         self.own_key = OwnKey(self)
         self.others_keys = OthersKeys(self)
+        self.grouping = Grouping(self, loaded.groups)
 
     def _taken_away(self) -> list[str]:
         return self.out.taken_away()

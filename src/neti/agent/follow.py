@@ -251,6 +251,9 @@ class Following:
         if read.setting == "drained":
             self._drained.take(read.value)
             return
+        if read.setting == "groups":
+            self._core.grouping.take(read.value, self._origin.fleet if self._origin else "")
+            return
         if read.setting == "strict":
             self._strictness.take(read.value, self._origin)
             return

@@ -111,6 +111,7 @@ class Agent:
         self._woken: float | None = None  # when the loop last woke, in steady seconds
         self._loaded = loaded
         self._rooms = self._what_is_due()
+        core.grouping.follow()  # whoever is remembered is in groups at once
         if loaded.members or loaded.gone:
             core.members.remember(loaded.members, loaded.gone)
 
@@ -329,6 +330,7 @@ class Agent:
             "describe": self.registration.describing.look,
             "prove": self.following.proving.look,
             "roads": self.kernel.look_at_roads,
+            "groups": self.core.grouping.look,
             "gateways": self.roads.passing.follow,
             "probe": self.roads.passing.probing.look,
         }
@@ -360,6 +362,7 @@ class Agent:
     def _settle_fleet(self) -> None:
         core = self.core
         self.journal.take_changes()
+        core.grouping.follow()
         self.roads.follow()
         core.others_keys.look()
         if not core.members.elements.pending:

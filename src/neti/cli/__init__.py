@@ -42,6 +42,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "conntrack-max": ("neti.cli.conntrack_max", "conntrack_max"),
     "key": ("neti.cli.key", "key"),
     "gateway": ("neti.cli.gateway", "gateway"),
+    "group": ("neti.cli.group", "group"),
     "lease": ("neti.cli.lease", "lease"),
     "aws": ("neti.cli.aws", "aws_group"),
     "registry": ("neti.cli.registry", "registry_group"),

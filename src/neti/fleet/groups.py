@@ -7,11 +7,13 @@ Must never do: take long over a pattern, whatever it and the id are.
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from neti.model import Member
 from neti.model.groups import EVERY_MEMBER, GroupLine, Groups
 
+_HALF_MATTERS_FROM: Final = 5
 _STARS: Final = re.compile(r"\*+")
 
 
@@ -26,8 +28,9 @@ class GroupIndex:
         self, groups: Groups | None = None, needed: Collection[str] = (), now: float = 0.0
     ) -> None:
         self.known = groups is not None
+        self.needed = frozenset(needed) - {EVERY_MEMBER}
         lines: Mapping[str, tuple[GroupLine, ...]] = groups.lines if groups is not None else {}
-        names = sorted(set(needed) - {EVERY_MEMBER})
+        names = sorted(self.needed)
         # Names that nobody has defined: nobody is in them.
         self.undefined = tuple(name for name in names if name not in lines)
         every = {name: lines[name] for name in names if name in lines}
@@ -55,6 +58,36 @@ class GroupIndex:
             return []
         pairs = [(self._who.get(name, _NOBODY), after._who.get(name, _NOBODY)) for name in names]
         return [one for one in members if any(a.has(one) != b.has(one) for a, b in pairs)]
+
+    def taken_out(self, after: "GroupIndex", members: Iterable[Member]) -> list["TakenOut"]:
+        """Groups that some of ``members`` are in, and by ``after`` not any more."""
+        moved = self.moved(after, members := list(members))
+        if not moved:
+            return []
+        found = []
+        for name, who in self._who.items():
+            then = after._who.get(name, _NOBODY)
+            gone = sum(who.has(one) and not then.has(one) for one in moved)
+            if gone:
+                found.append(TakenOut(name, gone, sum(map(who.has, members))))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOut:
+    """``gone`` of a group's ``before`` members."""
+
+    group: str
+    gone: int
+    before: int
+
+    @property
+    def is_much(self) -> bool:
+        """Whether its command must have been told so. Of few, half means nothing."""
+        return self.before >= _HALF_MATTERS_FROM and 2 * self.gone > self.before
+
+    def __str__(self) -> str:
+        return f"{self.gone} of the {self.before} members of group {self.group}"
 
 
 def _standing(lines: Iterable[GroupLine], now: float) -> Iterable[GroupLine]:

@@ -232,6 +232,20 @@ _KINDS: Final = (
         "The message says of each gateway what is missing. Start its agent, or name another host "
         "with a public address in `gateways`, on all hosts",
     ),
+    _warning(
+        "group_unknown",
+        "`member_ports` names a group that no operator has defined: nobody is in it",
+        "`neti group set NAME ID…`, or correct the name in neti.yml; `neti group list` has those "
+        "that there are",
+    ),
+    _critical(
+        "groups_held",
+        "What the registry says of groups is not followed: it has none any more, older ones, or "
+        "those of another registry; or they cannot be read; or many were taken out of a group at "
+        "once and nobody said so. The last good groups stay in force",
+        "The message says what is the case. `neti group list` shows what the registry has; what "
+        "an operator says there with `--shrink` is followed",
+    ),
     _critical(
         "held",
         "Many members vanished at once, or from a registry that may be the wrong one: their "
@@ -465,6 +479,7 @@ ABOUT_THE_FLEET: Final = frozenset(
         "encryption_not_strict",
         "forged",
         "gateways_gone",
+        "groups_held",
         "held",
         "live_setting",
         "lost",

@@ -17,10 +17,11 @@ from neti.fleet.members import Change
 from neti.fleet.remembered import Everybody, Remembered
 from neti.fleet.vouching import Mode
 from neti.model import Encrypt, Host, IPAddress, Member, Road, entry
-from neti.model.groups import Groups
+from neti.model.groups import Groups, MemberPorts
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.gateway_part import GatewayPart
+from neti.ruleset.member_ports import needed
 from neti.ruleset.objects import KernelState, SetName
 from neti.ruleset.plan import REVOKE_SECONDS
 from neti.ruleset.reach import (
@@ -42,8 +43,8 @@ class Membership:
     """Not thread-safe: the agent's loop owns it. ``known``: we know who is a member, from the
     registry or from the last good state. ``adopted``: we do not, so what the kernel holds
     counts. ``roads``: by id, of those of whom more is known than that they have no key.
-    ``requires``: encryption that sites require is in force on this host. ``groups``: whom this
-    host's files and rules name, as of the last ``group_members``."""
+    ``requires``: encryption that sites require is in force on this host. ``groups``: of those
+    that the file or ``ports_in_force`` name, as of the last ``group_members``."""
 
     settings: Settings
     host: Host
@@ -54,14 +55,17 @@ class Membership:
     adopted: bool = False
     roads: dict[str, Road] = field(default_factory=dict)
     requires: bool = False
+    ports_in_force: MemberPorts = None
     gateways: GatewayPart = field(init=False)
     groups: GroupIndex = field(init=False)
+    _judged: tuple[MemberPorts, MemberPorts] = field(init=False)
     _defined: tuple[Groups | None, float] = (None, 0.0)
     _touched: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.gateways = GatewayPart(self.settings, self.host)
-        self.groups = GroupIndex(None, self._needed_groups())
+        self.groups = GroupIndex(None, self.needed_groups)
+        self._judged = self.settings.member_ports, self.ports_in_force
 
     @property
     def only_encrypted(self) -> bool:
@@ -143,8 +147,8 @@ class Membership:
         self.known, self.adopted = before.known, before.adopted
         self.requires = before.requires
         self.gateways.succeed(before.gateways)
-        self._defined = before._defined
-        self.groups = GroupIndex(before._defined[0], self._needed_groups(), before._defined[1])
+        self.ports_in_force = before.ports_in_force
+        self.group_members(*before._defined)
         self.fleet.succeed(before.fleet)
         if remember:
             self.remember(dict(before.everybody()))
@@ -250,7 +254,8 @@ class Membership:
         word is known, and nobody is in any. Returns what ``take_changes`` would have."""
         changes = self.take_changes()
         self._defined = (groups, now)
-        after = GroupIndex(groups, self._needed_groups(), now)
+        self._judged = self.settings.member_ports, self.ports_in_force
+        after = GroupIndex(groups, self.needed_groups, now)
         moved = self.groups.moved(after, self.fleet.members.values())
         for member in moved:
             self._tell(self.elements.unwant, member)
@@ -259,10 +264,15 @@ class Membership:
             self._tell(self.elements.want, member)
         return changes
 
-    def _needed_groups(self) -> frozenset[str]:
-        """That the file names."""
-        ports = self.settings.member_ports or ()
-        return frozenset(name for port in ports for name in port.groups)
+    @property
+    def needed_groups(self) -> frozenset[str]:
+        """That the file names, or what is in force."""
+        return needed(self.settings.member_ports, self.ports_in_force)
+
+    def groups_are_due(self) -> bool:
+        """Whether other groups are needed than ``group_members`` knew."""
+        judged = self.settings.member_ports, self.ports_in_force
+        return judged != self._judged and self.needed_groups != self.groups.needed
 
     def goes_by(self, host_id: str, road: Road | None) -> list[Change]:
         """From now on this member is reached by ``road``; None: nothing is known of it any more, as

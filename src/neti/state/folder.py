@@ -15,6 +15,7 @@ whole is used. Secrets (the session's password, WireGuard's private key) are in 
     self.json          own overlay address and entry; structure as last seen in the kernel
     session.json       the registry session, 0600
     wireguard.key      this host's private key, 0600
+    groups.json        operators' groups, as they are followed
     stage.json         shadow, trial or enforced, and who wished for it
     stage.json.copy    the same, written after it: used where that one is torn or missing
     guard.json         who was let go in the last ten minutes
@@ -36,6 +37,7 @@ from typing import Any, Final, TypeVar
 
 from neti import durable, files
 from neti.clock import Mark
+from neti.fleet.followed_groups import FollowedGroups
 from neti.fleet.remembered import Everybody, Remembered
 from neti.model.document import plain, read
 from neti.model.said import Said
@@ -56,10 +58,11 @@ _STAGE: Final = STAGE_FILE
 _STAGE_COPY: Final = "stage.json.copy"
 _SELF: Final = "self.json"
 KEY_FILE: Final = "wireguard.key"
+GROUPS_FILE: Final = "groups.json"
 # What is known of these is used whatever their format: a downgrade must not open an enforced host.
 _KEEPS_ENFORCED: Final = frozenset({_STAGE, _STAGE_COPY, _SELF})
-# Nor must it change the host's key.
-_OF_ANY_FORMAT: Final = _KEEPS_ENFORCED | {KEY_FILE}
+# Nor must it change the host's key, or keep members out.
+_OF_ANY_FORMAT: Final = _KEEPS_ENFORCED | {KEY_FILE, GROUPS_FILE}
 # As ``durable.line`` spells it. Only for what people are told of a file that is torn.
 _CONFIRMED: Final = b'"confirmed":true'
 _DOCUMENT_AT_MOST: Final = 8 << 20
@@ -70,6 +73,7 @@ _OF_ONE_MACHINE: Final = (
     *journal.FILES,
     GONE_FILE,
     "self.json",
+    GROUPS_FILE,
     _STAGE,
     _STAGE_COPY,
     "guard.json",
@@ -123,6 +127,8 @@ class StateFolder:
             loaded.session = self._document("session.json", records.session_of, loaded.faults)
             loaded.members = self._journal.load(loaded.faults)
             loaded.gone = self._gone.load(loaded.faults)
+            read_groups = partial(read, FollowedGroups)
+            loaded.groups = self._document(GROUPS_FILE, read_groups, loaded.faults)
             self._load_key(loaded)
         except Foreign:
             fault = "the state was written on another machine and is not used"
@@ -199,8 +205,8 @@ class StateFolder:
         return self._written.holds_what_is_not_understood(name)
 
     def altered(self) -> list[str]:
-        """Files without which an enforced host would be open after a reboot, or would have another
-        key, and that are not as this process left or found them."""
+        """Files without which an enforced host would be open after a reboot, keep members out or
+        have another key, and that are not as this process left or found them."""
         return sorted(name for name in _OF_ANY_FORMAT if self._written.altered(name))
 
     # --- writing ---
@@ -245,6 +251,9 @@ class StateFolder:
                 refused = refused or error
         if refused is not None:
             raise refused
+
+    def save_groups(self, followed: FollowedGroups) -> None:
+        self._write(GROUPS_FILE, plain(followed), 0o640)
 
     def save_window(self, window: Mapping[str, float]) -> None:
         self._write("guard.json", records.window_document(window), 0o640)

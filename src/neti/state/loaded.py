@@ -8,6 +8,7 @@ from pathlib import Path
 
 from neti.clock import Mark
 from neti.errors import NetiError
+from neti.fleet.followed_groups import FollowedGroups
 from neti.fleet.remembered import Remembered
 from neti.registry import Session
 from neti.stage.stages import Record
@@ -41,6 +42,7 @@ class Loaded:
 
     members: dict[str, Remembered] = field(default_factory=dict)
     gone: dict[str, int] = field(default_factory=dict)  # as ``Fleet.gone``
+    groups: FollowedGroups | None = None  # None: operators' word was never read
     itself: Self = Self()
     session: Session | None = None
     record: Record | None = None  # None: nothing was ever decided here

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from neti import durable
+from neti.fleet.followed_groups import FollowedGroups
 from neti.fleet.lost import Hold
 from neti.fleet.remembered import Everybody, Remembered
 from neti.model import Host
+from neti.model.groups import GroupLine, Groups
 from neti.model.wireguard_key import PrivateKey, PublicKey
 from neti.registry import Origin, Session
 from neti.stage.stages import Record, Trial
@@ -31,6 +33,9 @@ MEMBERS = {
     for number in (1, 2, 3)
 }
 
+GROUPS = FollowedGroups(
+    Groups({"db": (GroupLine("db-*"), GroupLine("x", "ec2", 1.5)), "none": ()}, 7, 3), "f"
+)
 HOST = Host(id="h", site="ec2", private=IPv4Address("10.0.0.1"), public=None)
 
 
@@ -61,22 +66,27 @@ def test_everything_comes_back_as_it_was(tmp_path: Path) -> None:
     written.save_self(itself)
     written.save_record(record)
     written.save_window({"h9": 4.0})
+    written.save_groups(GROUPS)
     written.save_session(Session(5, b"secret"))
     written.append(dict(MEMBERS), everybody(MEMBERS))
     loaded = folder(tmp_path).load("m")
     assert (loaded.itself, loaded.record, loaded.window) == (itself, record, {"h9": 4.0})
     assert loaded.session == Session(5, b"secret")
+    assert loaded.groups == GROUPS
     assert loaded.members == MEMBERS
     assert loaded.faults == []
 
 
-@pytest.mark.parametrize("name", ["self.json", "stage.json", "guard.json", "session.json"])
+@pytest.mark.parametrize(
+    "name", ["self.json", "stage.json", "guard.json", "session.json", "groups.json"]
+)
 def test_an_edited_document_is_refused_and_named(tmp_path: Path, name: str) -> None:
     """And no other is: the fleet is still known."""
     written = folder(tmp_path)
     written.save_self(Self(overlay="192.168.0.1"))
     written.save_record(Record(confirmed=True))
     written.save_window({"h9": 4.0})
+    written.save_groups(GROUPS)
     written.save_session(Session(5, b"secret"))
     written.append(dict(MEMBERS), everybody(MEMBERS))
     content = (tmp_path / name).read_bytes()

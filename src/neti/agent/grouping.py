@@ -1,0 +1,95 @@
+"""Follows operators' groups: who is in which, in the kernel's elements and on disk.
+
+Must never do: let a registry that was wiped or is an older copy change who is in a group.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from neti import log
+from neti.fleet.followed_groups import FollowedGroups, objection
+from neti.model.groups import Groups
+from neti.registry.groups import GroupsUnreadable, decode
+from neti.state.folder import GROUPS_FILE
+
+if TYPE_CHECKING:
+    from neti.agent.core import Core
+
+# Wall seconds between two looks at the clock while a line is to end: somebody may set it.
+_LOOK_AT_MOST: Final = 10.0
+
+
+class Grouping:
+    """Not thread-safe: the loop's thread owns it. ``followed``: None until operators' word was
+    read, now or by an earlier run."""
+
+    def __init__(self, core: "Core", followed: FollowedGroups | None) -> None:
+        self._core = core
+        self.followed = followed
+        self._said: tuple[bytes | None, str] | None = None  # not judged yet: a value, and the fleet
+        self._due = followed is not None
+        self._as_of = 0.0
+
+    def take(self, value: bytes | None, fleet: str) -> None:
+        """The live setting as it stands now, in the registry of this fleet."""
+        self._said = value, fleet
+
+    def look(self) -> None:
+        """The timer "groups": a line has ended."""
+        self._due = True
+
+    def follow(self) -> None:
+        """After ``Journal.take_changes``, and before anything is committed. Costs nothing where
+        nothing was said, and no line has ended."""
+        if self._said is not None:
+            said, self._said = self._said, None
+            self._judge(*said)
+        if self._due or self._core.members.groups_are_due():
+            self._tell()
+
+    def write_again(self) -> None:
+        """Somebody else took it from the disk, or changed it there."""
+        if self.followed is not None and self.followed.groups.edition:
+            self._core.disk.keep(GROUPS_FILE, self._write)
+
+    def _write(self) -> None:
+        if self.followed is not None:
+            self._core.out.folder.save_groups(self.followed)
+
+    def _judge(self, value: bytes | None, fleet: str) -> None:
+        core, members = self._core, self._core.members
+        said: Groups | None = None
+        try:
+            said = decode(value) if value is not None else None
+            why = objection(
+                self.followed,
+                said,
+                fleet,
+                members=members.fleet.members.values(),
+                needed=members.needed_groups,
+                now=core.wall(),
+            )
+        except GroupsUnreadable as error:
+            why = str(error)
+        if why is not None:
+            core.problems.set("groups_held", why)
+            log.error("groups_held", what=core.problems.sentence("groups_held"))
+            return
+        core.problems.clear("groups_held")
+        followed = FollowedGroups(said if said is not None else Groups({}), fleet)
+        if followed != self.followed:
+            log.info("groups_followed", edition=followed.groups.edition)
+            self.followed, self._due = followed, True
+        if not followed.groups.edition:
+            core.disk.overlook(GROUPS_FILE)  # a file that nobody needs is nobody's problem
+        elif self._due:
+            self.write_again()
+
+    def _tell(self) -> None:
+        core = self._core
+        now, self._due = core.wall(), False
+        followed = self.followed
+        core.members.group_members(followed.groups if followed is not None else None, now)
+        end = core.members.groups.next_end
+        core.timers.due.pop("groups", None)
+        if end is not None:
+            core.soon("groups", min(max(0.0, end - now), _LOOK_AT_MOST))

@@ -1,0 +1,185 @@
+"""``neti group``: operators' groups in the registry, and whom a change concerns.
+
+Must never do: write them but by compare-and-set, or let a pattern stand where anybody with a
+certificate may begin a host under an id of their choice.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from neti.errors import NetiError
+from neti.fleet.group_edits import Lines, next_edition
+from neti.fleet.groups import GroupIndex
+from neti.model import Member
+from neti.model.groups import Groups
+from neti.model.settings import Settings
+from neti.oneshot import registered
+from neti.registry import OperatorRegistry
+from neti.registry.groups import decode, encode
+from neti.registry.strict import is_strict
+from neti.words import some
+
+# What becomes of all lines, by group. Raises NetiError where it cannot be so.
+Edit = Callable[[Groups], dict[str, Lines]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """``who``: by group the ids of registered members that are in it now, sorted. ``unsure``: on
+    what else membership in a group rests, with the next step; empty: on operators alone."""
+
+    groups: Groups
+    who: Mapping[str, tuple[str, ...]]
+    unsure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """``joins``, ``leaves``: ids of registered members, sorted."""
+
+    changed: bool
+    joins: tuple[str, ...]
+    leaves: tuple[str, ...]
+    after: Seen
+
+
+def look(settings: Settings, registry: OperatorRegistry, now: float) -> Seen:
+    """``now``: Unix seconds. Raises GroupsUnreadable."""
+    groups = decode(registry.setting("groups"))
+    return _seen(groups, registered.read(settings, registry).members, now)
+
+
+def change(
+    settings: Settings,
+    registry: OperatorRegistry,
+    name: str,
+    edit: Edit,
+    *,
+    now: float,
+    shrink: bool = False,
+    dry_run: bool = False,
+) -> Changed:
+    """Raises NetiError, and then nothing has been changed."""
+    members = registered.read(settings, registry).members
+    known = frozenset(registry.records(_ids(edit, registry, name)).keys())
+    trust = _Trust.of(settings, registry, known)
+    done: list[Changed] = []
+
+    def replaced(raw: bytes | None) -> bytes | None:
+        before = decode(raw)
+        after = next_edition(before, edit(before), shrink=shrink, now=now)
+        if after is not None:
+            trust.check(before, after, name)
+            _check_size(before, after, members.values(), now, shrink=shrink)
+        done.append(_changed(before, after or before, name, members, now, after is not None))
+        return raw if after is None else encode(after)
+
+    if dry_run:
+        replaced(registry.setting("groups"))
+    else:
+        registry.edit_setting("groups", replaced)
+    last = done[-1]
+    seen = Seen(last.after.groups, last.after.who, trust.unsure)
+    return Changed(any(one.changed for one in done), last.joins, last.leaves, seen)
+
+
+def _ids(edit: Edit, registry: OperatorRegistry, name: str) -> set[str]:
+    lines = edit(decode(registry.setting("groups"))).get(name, ())
+    return {line.pattern for line in lines if not line.is_pattern}
+
+
+def _seen(groups: Groups, members: Mapping[str, Member], now: float) -> Seen:
+    who: dict[str, list[str]] = {name: [] for name in sorted(groups.lines)}
+    index = GroupIndex(groups, groups.lines, now)
+    for host_id in sorted(members):
+        for name in index.of(members[host_id]):
+            who[name].append(host_id)
+    return Seen(groups, {name: tuple(ids) for name, ids in who.items()})
+
+
+def _changed(
+    before: Groups,
+    after: Groups,
+    name: str,
+    members: Mapping[str, Member],
+    now: float,
+    changed: bool,
+) -> Changed:
+    former, seen = _seen(before, members, now), _seen(after, members, now)
+    was, is_now = set(former.who.get(name, ())), set(seen.who.get(name, ()))
+    return Changed(changed, tuple(sorted(is_now - was)), tuple(sorted(was - is_now)), seen)
+
+
+def _check_size(
+    before: Groups, after: Groups, members: Collection[Member], now: float, *, shrink: bool
+) -> None:
+    """As agents judge it."""
+    index = GroupIndex(before, before.lines, now)
+    out = index.taken_out(GroupIndex(after, {*before.lines, *after.lines}, now), members)
+    much = [str(one) for one in out if one.is_much]
+    if much and not shrink:
+        raise NetiError(
+            f"that takes {' and '.join(much)} out: nothing was changed\n"
+            "→ the same with --shrink, if it is to be so: without it agents would not follow"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Trust:
+    """Who may begin a host under an id of their choice: ``anybody`` who reaches the registry, or
+    whoever has a certificate (``admission`` False). ``known``: ids that have a record, and so an
+    owner."""
+
+    anybody: bool
+    admission: bool
+    strict: bool
+    known: frozenset[str]
+
+    @classmethod
+    def of(cls, settings: Settings, registry: OperatorRegistry, known: frozenset[str]) -> "_Trust":
+        anybody = settings.registry_tls is None
+        admission = not anybody and _needs_admission(registry)
+        return cls(anybody, admission, is_strict(registry.setting("strict")), known)
+
+    @property
+    def unsure(self) -> str:
+        if self.anybody:
+            return (
+                "without registry_tls a group rests on what hosts say: whoever reaches the "
+                "registry may register under any id"
+            )
+        if not self.strict:
+            return (
+                "strict is off, so any host with a certificate may speak for another, and be in "
+                "its groups\n→ neti registry strict on"
+            )
+        return ""
+
+    def check(self, before: Groups, after: Groups, name: str) -> None:
+        """Raises NetiError for what is new, and would let somebody choose to be in the group."""
+        if self.anybody or self.admission:
+            return
+        new = set(after.lines.get(name, ())) - set(before.lines.get(name, ()))
+        patterns = [line.pattern for line in new if line.is_pattern]
+        if patterns:
+            raise NetiError(
+                f"pattern {some(patterns)}: admission is off, so whoever has a certificate may "
+                "begin a host under an id that fits it, and be in the group: nothing was changed\n"
+                "→ neti registry admission on, or name the ids"
+            )
+        unknown = {line.pattern for line in new} - self.known
+        if unknown:
+            raise NetiError(
+                f"{some(unknown)} {'has' if len(unknown) == 1 else 'have'} no owner yet, and "
+                "admission is off, so the first certificate that registers under such an id would "
+                "be in the group: nothing was changed\n→ neti registry admit ID SUBJECT"
+            )
+
+
+def _needs_admission(registry: OperatorRegistry) -> bool:
+    from neti.registry.zookeeper.admission import has_rights, needs_admission
+    from neti.registry.zookeeper.registry import ZooKeeperRegistry
+
+    return isinstance(registry, ZooKeeperRegistry) and registry.inspect(
+        lambda attempt, layout: has_rights(attempt, layout) and needs_admission(attempt, layout)
+    )

@@ -1,0 +1,207 @@
+"""``neti group``: what it changes, whom it concerns, and what it says."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from neti.cli import cli
+from neti.model import Member, entry
+from neti.model.groups import GroupLine, Groups
+from neti.registry.embedded.registry import EmbeddedRegistry
+from neti.registry.groups import decode, encode
+
+
+@pytest.fixture(name="config")
+def _config(tmp_path: Path) -> Path:
+    path = tmp_path / "neti.yml"
+    path.write_text(
+        f"registry: embedded:{tmp_path}/registry.db\ntable_files_path: {tmp_path}/state\n"
+        "site: dc\nidentity: {id: a, private: 10.0.0.5}\nsites:\n"
+        "  dc: {private: [10.0.0.0/16]}\n  vpc: {private: [10.0.0.0/16]}\n"
+    )
+    return path
+
+
+@pytest.fixture(name="registry")
+def _registry(tmp_path: Path) -> Iterator[EmbeddedRegistry]:
+    """Six hosts: db-1 to db-5 in dc, db-6 in vpc."""
+    with ExitStack() as stack:
+        for number in range(1, 7):
+            made = stack.enter_context(closing(EmbeddedRegistry(tmp_path / "registry.db")))
+            member = Member(
+                id=f"db-{number}",
+                site="vpc" if number == 6 else "dc",
+                private=IPv4Address(f"10.0.0.{number}"),
+                public=None,
+                overlay=made.acquire(f"db-{number}", IPv4Network("192.168.0.0/18")),
+            )
+            made.register(
+                host_id=member.id,
+                name=entry.encode(member),
+                data=b"",
+                detail=b"{}",
+                overlay=member.overlay,
+            )
+        yield made
+
+
+def run(config: Path, *words: str) -> Result:
+    return CliRunner().invoke(cli, ["group", *words, "-c", str(config)])
+
+
+def told(config: Path, *words: str) -> dict[str, Any]:
+    done = run(config, *words, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def held(registry: EmbeddedRegistry) -> Groups:
+    return decode(registry.setting("groups"))
+
+
+def test_it_says_whom_a_change_takes_in_and_puts_out(
+    config: Path, registry: EmbeddedRegistry
+) -> None:
+    dry = run(config, "set", "db", "db-[12]", "--dry-run")
+    assert dry.exit_code == 1
+    assert "'db-[12]' is no host id and no pattern" in dry.stderr
+    dry = run(config, "set", "db", "db-?", "--site", "dc", "--dry-run")
+    assert "nothing was changed; this would be:" in dry.stdout
+    assert registry.setting("groups") is None
+    done = run(config, "set", "db", "db-?", "--site", "dc")
+    assert done.stdout.splitlines() == [
+        "group db: 5 members of those registered",
+        "in it from now on: db-1, db-2, db-3, db-4, db-5",
+    ]
+    assert "without registry_tls a group rests on what hosts say" in done.stderr
+    assert held(registry).lines == {"db": (GroupLine("db-?", "dc"),)}
+    more = told(config, "add", "db", "db-6", "new-1")
+    assert (more["joins"], more["leaves"], more["changed"]) == (["db-6"], [], True)
+    less = run(config, "remove", "db", "db-6")
+    assert "not in it any more: db-6" in less.stdout
+
+
+def test_each_change_is_a_later_edition_also_in_a_registry_that_lost_all(
+    config: Path, registry: EmbeddedRegistry
+) -> None:
+    before = time.time()
+    first = told(config, "set", "db", "db-1")["edition"]
+    assert before - 1 <= first <= time.time()
+    assert told(config, "set", "db", "db-1")["changed"] is False
+    assert held(registry).edition == first
+    second = told(config, "add", "db", "db-2")["edition"]
+    assert second > first
+    ahead = Groups(held(registry).lines, second + 10**6)
+    registry.change_setting("groups", encode(ahead))
+    assert told(config, "add", "db", "db-3")["edition"] == second + 10**6 + 1
+
+
+def test_what_takes_out_much_must_say_so(config: Path, registry: EmbeddedRegistry) -> None:
+    told(config, "set", "db", "*")
+    before = held(registry)
+    for words in (["set", "db", "db-1"], ["delete", "db"], ["remove", "db", "*"], ["set", "db"]):
+        refused = run(config, *words)
+        assert refused.exit_code == 1
+        assert "of the 6 members of group db out: nothing was changed" in refused.stderr
+        assert "with --shrink" in refused.stderr
+    assert held(registry) == before
+    done = told(config, "set", "db", "db-1", "--shrink")
+    assert done["leaves"] == ["db-2", "db-3", "db-4", "db-5", "db-6"]
+    assert held(registry).shrunk == held(registry).edition == done["edition"]
+    again = told(config, "set", "db", "db-1", "--shrink")
+    assert again["edition"] > done["edition"]  # every agent is told once more
+    later = told(config, "add", "db", "db-2")
+    assert held(registry).shrunk == again["edition"] < later["edition"]
+
+
+def test_a_line_ends_and_is_forgotten_a_day_later(config: Path, registry: EmbeddedRegistry) -> None:
+    assert run(config, "set", "db", "db-1").exit_code == 0
+    done = told(config, "add", "db", "db-2", "--until", "2h")
+    (until,) = [line["until"] for line in done["lines"] if line["id"] == "db-2"]
+    assert 7199 - 600 < until - time.time() <= 7200
+    done = told(config, "add", "db", "db-2", "--until", "2999-01-01T00:00")
+    assert [line["until"] for line in done["lines"]] == [None, 32472144000.0]
+    for wrong in ("soon", "2020-01-01T00:00", "0h", "2w"):
+        assert run(config, "add", "db", "db-2", "--until", wrong).exit_code == 2
+    now = time.time()
+    lines = (GroupLine("x", until=now - 90_000), GroupLine("y", until=now - 100))
+    registry.change_setting("groups", encode(Groups({"db": lines}, 7)))
+    assert "ended" in run(config, "show", "db").stdout
+    told(config, "add", "db", "db-1")
+    assert [line.pattern for line in held(registry).lines["db"]] == ["y", "db-1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["set", "members", "db-1"], "group members is every member and exists by itself"),
+        (["set", "DB", "db-1"], "'DB' is no name of a group"),
+        (["set", "\x1b[2J", "db-1"], "is no name of a group"),
+        (["set", "db", "a b"], "'a b' is no host id and no pattern"),
+        (["add", "web", "db-1"], "no group is called web; there are db"),
+        (["remove", "db", "db-2"], "group db has no line db-2"),
+        (["remove", "db", "db-1", "--site", "vpc"], "group db has no line db-1 of site vpc"),
+        (["delete", "web"], "no group is called web"),
+        (["show", "web"], "no group is called web; there are db"),
+        (["show", "members"], "group members is every member"),
+    ],
+)
+def test_what_cannot_be_is_named_and_changes_nothing(
+    config: Path, registry: EmbeddedRegistry, words: list[str], said: str
+) -> None:
+    told(config, "set", "db", "db-1")
+    before = registry.setting("groups")
+    refused = run(config, *words)
+    assert refused.exit_code == 1
+    assert said in refused.stderr
+    assert "\x1b" not in refused.output
+    assert registry.setting("groups") == before
+
+
+def test_a_site_that_nobody_has_is_refused(config: Path, registry: EmbeddedRegistry) -> None:
+    refused = run(config, "set", "db", "db-1", "--site", "vcp")
+    assert refused.exit_code == 2
+    assert "expected one of the sites: dc, vpc" in refused.stderr
+    assert registry.setting("groups") is None
+
+
+def test_what_no_version_of_this_kind_wrote_is_left_alone(
+    config: Path, registry: EmbeddedRegistry
+) -> None:
+    registry.change_setting("groups", b'{"format":2}')
+    for words in (["set", "db", "db-1"], ["list"], ["show", "db"]):
+        refused = run(config, *words)
+        assert refused.exit_code == 1
+        assert "has format 2, not 1" in refused.stderr
+    assert registry.setting("groups") == b'{"format":2}'
+
+
+def test_lists_and_shows(config: Path, registry: EmbeddedRegistry) -> None:
+    assert run(config, "list").stdout == "0 groups\n"
+    told(config, "set", "db", "db-?", "--site", "dc")
+    told(config, "set", "backup")
+    listed = run(config, "list").stdout.splitlines()
+    assert [line.split() for line in listed] == [
+        ["backup", "0", "members", "0", "lines"],
+        ["db", "5", "members", "1", "line"],
+        ["2", "groups"],
+    ]
+    shown = run(config, "show", "db").stdout.splitlines()
+    assert shown == ["  db-?  of site dc", "5 members: db-1, db-2, db-3, db-4, db-5"]
+    every = told(config, "list")
+    assert every["groups"][1] == {
+        "group": "db",
+        "lines": [{"id": "db-?", "site": "dc", "until": None}],
+        "members": ["db-1", "db-2", "db-3", "db-4", "db-5"],
+    }
+    assert told(config, "show", "db") == {"edition": every["edition"], **every["groups"][1]}
+    gone = run(config, "delete", "backup")
+    assert "no group is called backup any more" in gone.stdout
+    assert "backup" not in held(registry).lines
