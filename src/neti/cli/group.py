@@ -141,7 +141,9 @@ def add(
 @_shrink
 @if_interrupted(_UNKNOWN)
 def remove(name: str, words: tuple[str, ...], site: str | None, **common: Any) -> None:
-    """Take ids or patterns out of a group, as 'neti group show' lists them.
+    """Take ids or patterns out of a group.
+
+    They are spelled as 'neti group show' lists them.
 
     \b
     Example:
@@ -158,7 +160,9 @@ def remove(name: str, words: tuple[str, ...], site: str | None, **common: Any) -
 @_shrink
 @if_interrupted(_UNKNOWN)
 def delete(name: str, **common: Any) -> None:
-    """Delete a group. A host whose 'member_ports' names it says so, and lets nobody in by it.
+    """Delete a group.
+
+    A host whose 'member_ports' names it says so, and lets nobody in by it.
 
     \b
     Example:
@@ -249,7 +253,7 @@ def list_groups(config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 def show(name: str, config: Path, as_json: bool) -> None:
-    """Show the lines of a group, and the registered members that are in it."""
+    """Show the lines of a group, and the members that are in it."""
     if name == EVERY_MEMBER:
         raise NetiError(f"group {name} is every member, and has no lines\n→ neti fleet")
     seen = _seen(config)
