@@ -23,6 +23,7 @@ _CUT_OFF: Final = (
     "hosts there without a public address of their own are cut off from other sites, unless a "
     "lost one still passes on"
 )
+_OR_THIS: Final = "; or this host alone is, as no gateway of another site answers it"
 
 
 def _uplinks(end: GatewayEnd | None) -> tuple[str, ...]:
@@ -151,8 +152,9 @@ class Passing:
         core.problems.clear("gateways_gone")
         for site, faults in without.items():
             each = ", ".join(f"{one} {why}" for one, why in faults.items())
+            rest = _OR_THIS if core.members.gateways.unanswered else ""
             core.problems.set(
                 "gateways_gone",
-                f"site {site} has no gateway that is known to work ({each}): {_CUT_OFF}",
+                f"site {site} has no gateway that is known to work ({each}): {_CUT_OFF}{rest}",
                 subject=site,
             )

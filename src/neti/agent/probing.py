@@ -96,9 +96,12 @@ class Probing:
 
     def _tell(self, before: Belief) -> None:
         core, belief = self._core, self._probes.belief
-        core.members.gateways.believe(belief)
+        part = core.members.gateways
+        part.believe(belief)
         if belief == before:
             return
+        if part.unanswered:
+            core.soon("identity")  # perhaps this host's public address is gone
         if gone := belief.dead - before.dead:
             log.warning("gateway_silent", ids=some(sorted(gone)))
         if back := before.dead - belief.dead:

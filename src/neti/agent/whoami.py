@@ -1,7 +1,7 @@
 """Who this host is, asked again and again while the agent runs.
 
 Must never do: take another id than the agent started with, or believe at once that an address is
-gone.
+gone, unless gateways of other sites have shown it: none answers at that address.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,9 @@ class OwnIdentity:
     def read(self, host: Host) -> None:
         """The job "identity" is done."""
         core = self._core
-        core.soon("identity", IDENTITY_EVERY)
+        # Whoever nobody answers has perhaps lost its address, and the answer was too early.
+        often = core.members.gateways.unanswered
+        core.soon("identity", _SECOND_LOOK if often else IDENTITY_EVERY)
         core.problems.clear("identity")
         if host.id != core.host.id:
             core.problems.set(
@@ -61,6 +63,8 @@ class OwnIdentity:
         core, before = self._core, self._doubted
         gone = self._doubted = lost_addresses(core.host, host)
         if gone <= before or isinstance(core.settings.identity, StaticIdentity):
+            return False
+        if gone == {core.host.public} and core.members.gateways.unanswered:
             return False
         named = ", ".join(sorted(map(str, gone)))
         log.warning("addresses_missing", addresses=named, asked_again_seconds=_SECOND_LOOK)

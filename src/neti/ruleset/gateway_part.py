@@ -212,9 +212,14 @@ class GatewayPart:
 
     @property
     def cut_off(self) -> bool:
-        """Whether this is a gateway, and no other site's gateway answers it any more. Each was
-        asked: what an agent before this one believed does not count."""
-        asked = self.sent_to[0].keys() if self.is_gateway else frozenset()
+        """Whether this is a gateway, and no other site's gateway answers it any more."""
+        return self.is_gateway and self.unanswered
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether this host has a public address of its own, and no other site's gateway answers
+        it any more. Each was asked: what an agent before this one believed does not count."""
+        asked = self.sent_to[0].keys() if not self._maps.behind else frozenset()
         return bool(asked) and asked <= self._belief.dead - self._belief.presumed
 
     def endpoint(self, member: Member) -> Endpoint | None:

@@ -274,6 +274,33 @@ def test_one_that_starts_is_not_cut_off_by_what_it_does_not_know_yet(five: Five)
     assert sends_back(gw)
 
 
+def test_an_address_is_gone_at_once_where_no_other_site_answers_either(five: Five) -> None:
+    """Half a minute before the agent would have looked."""
+    gw, far = five.boxes["gw"], five.boxes["far"]
+    host = gw.host
+    five.run(16)
+    gw.host = replace(host, public=None)
+    five.doors["gw"].silent = {far.host.public} if far.host.public else set()
+    five.run(5)
+    assert gw.status()["public"] is None
+    assert five.near() == str(five.boxes["gw2"].host.private)
+
+
+def test_no_answer_alone_takes_no_address_away(five: Five) -> None:
+    """Nor does one odd answer of the metadata service while other sites answer."""
+    gw, far = five.boxes["gw"], five.boxes["far"]
+    five.doors["gw"].silent = {far.host.public} if far.host.public else set()
+    five.run(15)
+    assert gw.status()["public"] == str(gw.host.public)
+    five.silence()
+    five.run(5)
+    host = gw.host
+    gw.host = replace(host, public=None)
+    gw.ask("reload")
+    five.run(5)
+    assert gw.status()["public"] == str(host.public)
+
+
 def drain(five: Five, *gateways: Box) -> None:
     registry = MemoryRegistry(five.there.server)
     registry.change_setting("drained", encode(one.host.id for one in gateways))
