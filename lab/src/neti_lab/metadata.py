@@ -1,12 +1,15 @@
-"""A host's instance metadata service, version 2, as EC2's behaves. For the lab and tests only.
+"""A host's metadata service, as EC2's (version 2), Google's or Azure's behaves. For the lab and
+tests only.
 
 It speaks for one made-up instance, on a socket that is handed in (the lab makes them inside network
-namespaces), and fails on request. It never answers a request without a token, as the real one.
+namespaces), and fails on request. It never answers a request without a token, as EC2's, or without
+the header that the other two ask for.
 """
 
 import contextlib
 import dataclasses
 import enum
+import json
 import secrets
 import socket
 import sys
@@ -18,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address, ip_address
 from typing import Any, Final
 
+from neti_lab import other_clouds
 from neti_lab.metadata_contents import Address, InstanceMetadata, Interface, contents, lookup
 
 __all__ = [
@@ -244,7 +248,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(max(0, min(length, 65_536)))
         if self._failed():
             return
-        if self.path != _TOKEN_PATH:
+        if (cloud := self.server.service.instance.cloud) != "ec2":
+            self._answer(404 if cloud == "gcp" else 400, headers=self._flavor(cloud))
+        elif self.path != _TOKEN_PATH:
             self._answer(404 if self.path.startswith("/latest/") else 405)
         elif self.headers.get("X-Forwarded-For") is not None:
             self._answer(403)  # what a proxy adds; the real service trusts none
@@ -272,11 +278,41 @@ class _Handler(BaseHTTPRequestHandler):
         if self._failed():
             return
         service = self.server.service
+        if service.instance.cloud != "ec2":
+            self._get_elsewhere(service.instance)
+            return
         if not service.tokens.valid(self.headers.get(_TOKEN_HEADER, "")):
             self._answer(401)
             return
         found = lookup(contents(service.instance), self.path.partition("?")[0])
         self._answer(404) if found is None else self._answer(200, found)
+
+    def _get_elsewhere(self, instance: InstanceMetadata) -> None:
+        path, _, query = self.path.partition("?")
+        name, value, refused = (
+            ("Metadata-Flavor", "Google", 403)
+            if instance.cloud == "gcp"
+            else ("Metadata", "true", 400)
+        )
+        found: object = None
+        if instance.cloud == "gcp" and path == other_clouds.GOOGLE_PATH and "recursive" in query:
+            found = other_clouds.google(instance)
+        elif instance.cloud == "azure" and path == other_clouds.AZURE_INSTANCE:
+            found = other_clouds.azure(instance)
+        elif instance.cloud == "azure" and path == other_clouds.AZURE_BALANCER:
+            found = other_clouds.azure_balancer(instance)
+        flavor = self._flavor(instance.cloud)
+        proxied = self.headers.get("X-Forwarded-For") is not None
+        if proxied or self.headers.get(name) != value:
+            self._answer(refused, headers=flavor)
+        elif found is None:
+            self._answer(404, headers=flavor)
+        else:
+            self._answer(200, json.dumps(found), flavor)
+
+    @staticmethod
+    def _flavor(cloud: str) -> dict[str, str]:
+        return {"Metadata-Flavor": "Google"} if cloud == "gcp" else {}
 
     def _failed(self) -> bool:
         match self.server.service.fault_for(self.path):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,9 @@ class Interface:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceMetadata:
-    """One instance. ``vpc_id`` None: as in EC2-Classic, the interface lists none.
+    """One instance. ``vpc_id`` None: as in EC2-Classic, the interface lists none; on Google the
+    network's name, on Azure SUBSCRIPTION/RESOURCE-GROUP. ``balanced``: on Azure, where the public
+    address is the load balancer's.
 
     ``further``: secondary addresses of the primary interface. ``role``: the instance profile's,
     with made-up keys that no AWS knows. ``tags`` None: they are not to be seen here, which is EC2's
@@ -48,6 +50,8 @@ class InstanceMetadata:
     role: str | None = None
     tags: Mapping[str, str] | None = None
     hop_limit: int = 1
+    cloud: Literal["ec2", "gcp", "azure"] = "ec2"
+    balanced: bool = False
 
 
 def contents(instance: InstanceMetadata) -> dict[str, str]:

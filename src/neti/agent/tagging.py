@@ -20,7 +20,7 @@ from typing import Final
 from neti import log
 from neti.errors import IdentityError
 from neti.identity.imds import MetadataClient
-from neti.model.settings import Settings, StaticIdentity
+from neti.model.settings import Settings
 from neti.text import printable
 
 _CHILD_SECONDS: Final = 120.0
@@ -130,7 +130,7 @@ class Tagger:
 
 def for_instance(settings: Settings, instance_id: str) -> Tagger | None:
     """The tagger of an agent; None if the host's identity does not come from EC2."""
-    if isinstance(settings.identity, StaticIdentity):
+    if settings.identity not in ("auto", "ec2") or not instance_id.startswith("i-"):
         return None
     child = Child(settings.path, instance_id, has_keys=settings.aws_secret_key is not None)
     return Tagger(child.run, stop=child.stop, jitter=random.random)

@@ -12,7 +12,7 @@ from neti.cli.asking import ask, waiting
 from neti.cli.output import explain
 from neti.config import DEFAULT_PATH
 from neti.errors import NetiError
-from neti.model.settings import Settings, StaticIdentity
+from neti.model.settings import Settings
 from neti.registry import Registry
 from neti.registry.opening import open_registry, open_zookeeper
 from neti.words import some
@@ -118,18 +118,18 @@ def _name_unreadable(paths: Collection[str]) -> None:
 
 def site_of(settings: Settings) -> str | None:
     """This host's site; None where it is not known and does not matter."""
-    if settings.site is not None or isinstance(settings.identity, StaticIdentity):
+    identity = settings.identity
+    if settings.site is not None or not isinstance(identity, str):
         return settings.site
     if settings.embedded is not None:
         return None
     from neti.identity import discover
-    from neti.identity.ec2 import Ec2Source
-    from neti.identity.imds import MetadataClient
+    from neti.identity.clouds import source_of
 
     try:
         # Where there is a metadata service it answers in milliseconds.
-        client = MetadataClient(timeout=_METADATA_SECONDS, patience=_METADATA_SECONDS)
-        return discover(settings, source=Ec2Source(client)).site
+        source = source_of(identity, timeout=_METADATA_SECONDS, patience=_METADATA_SECONDS)
+        return discover(settings, source=source).site
     except NetiError as error:
         # An operator's machine belongs to no site: every listed server is tried.
         explain(

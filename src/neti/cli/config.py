@@ -13,10 +13,16 @@ from neti.cli.output import print_json, say
 from neti.errors import ConfigError, IdentityError
 from neti.model import Encrypt
 from neti.model.gateways import PORTS
-from neti.model.settings import OpenPort, Settings, StaticIdentity
+from neti.model.settings import OpenPort, Settings
 from neti.oneshot.site_roads import site_roads
 
 _PAIRS: Final = 10  # of sites that are named
+_CLOUDS: Final = {
+    "auto": "from the metadata service of EC2, Google or Azure, whichever answers",
+    "ec2": "from EC2's metadata service",
+    "gcp": "from Google's metadata server",
+    "azure": "from Azure's metadata service",
+}
 
 
 @click.group("config")
@@ -85,13 +91,14 @@ def summary(settings: Settings) -> dict[str, Any]:
                 "public": [str(network) for network in site.public],
                 "ipv6": [str(network) for network in site.ipv6],
                 "vpc_ids": list(site.vpc_ids),
+                "networks": list(site.networks),
                 "reached_by": site.reached_by.value,
                 "gateways": list(site.gateways),
                 "encrypt": site.encrypt.value,
             }
             for site in settings.sites.values()
         },
-        "identity": identity.id if isinstance(identity, StaticIdentity) else "ec2",
+        "identity": identity if isinstance(identity, str) else str(identity.id),
         "registry": _registry(settings),
         "overlay_subnet": str(settings.overlay_subnet),
         "tunnel_port": settings.tunnel_port if settings.encrypts else None,
@@ -106,10 +113,7 @@ def summary(settings: Settings) -> dict[str, Any]:
 def describe(settings: Settings, wireguard: str = "") -> list[str]:
     """The same for people, a line for each subject. ``wireguard``: what would encrypt here."""
     identity = settings.identity
-    if isinstance(identity, StaticIdentity):
-        who = f"{identity.id}, {identity.private}"
-    else:
-        who = "from EC2's metadata service"
+    who = _CLOUDS[identity] if isinstance(identity, str) else f"{identity.id}, {identity.private}"
     drops = "everything else is to be kept out"
     stage = drops if settings.reject_all else "nothing is to be kept out (shadow)"
     sites = [

@@ -1,17 +1,28 @@
 """Turns a checked form into Settings. Decides nothing; only the name of a node can be wrong."""
 
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 from neti.config.problems import Place, Unfit
 from neti.config.schema import ConfigForm, OpenPortForm, SiteForm, StaticIdentityForm
 from neti.config.values import node_name
 from neti.model import Encrypt, Reach, Site
-from neti.model.settings import OpenPort, RegistryTLS, Settings, StaticIdentity
+from neti.model.settings import (
+    CloudWord,
+    IdentityFrom,
+    LocalIdentity,
+    OpenPort,
+    RegistryTLS,
+    Settings,
+    StaticIdentity,
+)
 
 # A file without `sites` means the two networks of 2014, without prescribed ranges.
 CLASSIC_SITES: Final = ("ec2", "vpc")
+LOCAL_IDS: Final = ("hostname", "machine-id")  # in place of an id: what this machine calls itself
+_FILE: Final = "file:"
 NODE_KEYS: Final = (
     "zk_iptoid_node",
     "zk_idtoip_node",
@@ -96,6 +107,7 @@ def _sites(forms: dict[str, SiteForm]) -> dict[str, Site]:
             public=tuple(dict.fromkeys(form.public)),
             ipv6=tuple(dict.fromkeys(form.ipv6)),
             vpc_ids=tuple(dict.fromkeys(form.vpc_ids)),
+            networks=tuple(dict.fromkeys(form.networks)),
             reached_by=Reach(form.reached_by),
             gateways=tuple(form.gateways),
             mtu=form.mtu,
@@ -105,12 +117,20 @@ def _sites(forms: dict[str, SiteForm]) -> dict[str, Site]:
     }
 
 
-def _identity(
-    form: Literal["auto", "ec2"] | StaticIdentityForm,
-) -> Literal["auto", "ec2"] | StaticIdentity:
+def _identity(form: CloudWord | StaticIdentityForm) -> IdentityFrom:
     if not isinstance(form, StaticIdentityForm):
         return form
-    return StaticIdentity(id=form.id, private=form.private, public=form.public, ipv6=form.ipv6)
+    by_machine = form.id in LOCAL_IDS or form.id.startswith(_FILE)
+    private, public = form.private, form.public
+    if not by_machine and isinstance(private, IPv4Address) and public != "same":
+        return StaticIdentity(id=form.id, private=private, public=public, ipv6=form.ipv6)
+    return LocalIdentity(
+        id=Path(form.id.removeprefix(_FILE)) if form.id.startswith(_FILE) else form.id,
+        id_is_given=not by_machine,
+        private=private,
+        public=public,
+        ipv6=form.ipv6,
+    )
 
 
 def _tls(form: ConfigForm) -> RegistryTLS | None:

@@ -10,7 +10,8 @@ from typing import Any, Final
 _FILE: Final = {
     "site": "This host's site: auto (by VPC id or private address), or a name from sites.",
     "sites": "The networks by name. Left out: ec2 and vpc, without ranges. The same on every host.",
-    "identity": "Who this host is: auto and ec2 ask EC2's metadata service; elsewhere a mapping.",
+    "identity": "Who this host is: auto, ec2, gcp and azure ask the cloud's metadata service; "
+    "elsewhere a mapping.",
     "addresses": "Further addresses of this host that peers let in, of both families.",
     "registry": "zookeeper (the default), or embedded:/PATH, one file on this machine.",
     "registry_tls": "Speak TLS to ZooKeeper, with these files.",
@@ -58,6 +59,7 @@ _SITE: Final = {
     "address.",
     "ipv6": "Ranges of its members' IPv6 addresses. Empty: any global or unique-local one.",
     "vpc_ids": "A host in one of these VPCs is in this site.",
+    "networks": "The same for Google's networks, and Azure's subscriptions or resource groups.",
     "reached_by": "Which address of its members other sites use. private: for peered networks. "
     "gateway: for sites with hosts that have no public address of their own.",
     "gateways": "Ids of members with public addresses that pass on, encrypted, what the site's "
@@ -67,9 +69,11 @@ _SITE: Final = {
     "(where a host can), require (nothing in the clear). The stricter of two sites decides.",
 }
 _IDENTITY: Final = {
-    "id": "The host's name in the registry, unique in the fleet. It holds the lease.",
-    "private": "Its address inside its site.",
-    "public": "Its address as other sites see it.",
+    "id": "The host's name in the registry, unique in the fleet. It holds the lease. hostname, "
+    "machine-id or file:/PATH: as the machine says.",
+    "private": "Its address inside its site; or the interface that has it, or a CIDR that holds "
+    "one of the machine's addresses.",
+    "public": "Its address as other sites see it; same as the private one, or none.",
     "ipv6": "Its IPv6 address, let in by peers.",
 }
 _TLS: Final = {

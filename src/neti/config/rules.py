@@ -10,12 +10,13 @@ from typing import Final
 
 from neti.config import gateway_rules
 from neti.config.convert import NODE_KEYS
+from neti.config.entry_room import own_id
 from neti.config.file import writable_by_all
 from neti.config.problems import Place, Said, Unfit
 from neti.errors import EntryError
 from neti.model import Encrypt, IPAddress, Member
 from neti.model.entry import MAX_MORE_ADDRESSES, encode
-from neti.model.settings import Settings, StaticIdentity
+from neti.model.settings import Settings
 
 Finding = tuple[Place, Unfit]
 Rule = Callable[[Settings], Iterator[Finding]]
@@ -86,7 +87,7 @@ def _own_addresses_are_real(settings: Settings) -> Iterator[Finding]:
 @_reads("identity", "addresses")
 def _addresses_fit_one_entry(settings: Settings) -> Iterator[Finding]:
     count = len(settings.addresses)
-    if isinstance(settings.identity, StaticIdentity) and settings.identity.ipv6 is not None:
+    if not isinstance(settings.identity, str) and settings.identity.ipv6 is not None:
         count += 1
     if count > MAX_MORE_ADDRESSES:
         yield (
@@ -124,16 +125,18 @@ def _ensembles_are_of_sites(settings: Settings) -> Iterator[Finding]:
 
 
 @_reads("sites")
-def _a_vpc_is_in_one_site(settings: Settings) -> Iterator[Finding]:
-    owner: dict[str, str] = {}
-    for site in settings.sites.values():
-        for index, vpc in enumerate(site.vpc_ids):
-            first = owner.setdefault(vpc, site.name)
-            if first != site.name:
-                yield (
-                    ("sites", site.name, "vpc_ids", index),
-                    _said(vpc, f"it in one site only (it is in {first} too)"),
-                )
+def _a_network_is_in_one_site(settings: Settings) -> Iterator[Finding]:
+    for key in ("vpc_ids", "networks"):
+        owner: dict[str, str] = {}
+        for site in settings.sites.values():
+            listed: tuple[str, ...] = getattr(site, key)
+            for index, network in enumerate(listed):
+                first = owner.setdefault(network, site.name)
+                if first != site.name:
+                    yield (
+                        ("sites", site.name, key, index),
+                        _said(network, f"it in one site only (it is in {first} too)"),
+                    )
 
 
 @_reads("registry", "zk_hosts", "site", "sites")
@@ -185,17 +188,13 @@ def _state_is_private(settings: Settings) -> Iterator[Finding]:
 @_reads("identity", "site", "sites")
 def _identity_fits_an_entry(settings: Settings) -> Iterator[Finding]:
     identity = settings.identity
-    if not isinstance(identity, StaticIdentity):
+    host_id = own_id(settings)
+    if isinstance(identity, str) or host_id is None:
         return
     # If the site is not decided yet, try the shortest name: if that does not fit, none does.
     site = settings.site or min(settings.sites, key=len)
-    member = Member(
-        id=identity.id,
-        site=site,
-        private=identity.private,
-        public=identity.public,
-        overlay=IPv4Address(0),
-    )
+    nowhere = IPv4Address(0)
+    member = Member(id=host_id, site=site, private=nowhere, public=None, overlay=nowhere)
     try:
         encode(member)
     except EntryError as error:
@@ -260,10 +259,12 @@ def _required_encryption_has_keys_to_trust(settings: Settings) -> Iterator[Findi
 
 
 def _own_addresses(settings: Settings) -> Iterator[tuple[Place, IPAddress]]:
-    if isinstance(settings.identity, StaticIdentity):
-        yield ("identity", "private"), settings.identity.private
-        if settings.identity.public is not None:
-            yield ("identity", "public"), settings.identity.public
+    identity = settings.identity
+    if not isinstance(identity, str):
+        if isinstance(identity.private, IPv4Address):
+            yield ("identity", "private"), identity.private
+        if isinstance(identity.public, IPv4Address):
+            yield ("identity", "public"), identity.public
     for index, address in enumerate(settings.addresses):
         yield ("addresses", index), address
 

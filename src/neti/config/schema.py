@@ -80,9 +80,13 @@ def _encrypt(value: object) -> object:
 
 
 def _identity_word(value: object) -> object:
-    if value in ("auto", "ec2"):
+    if value in ("auto", "ec2", "gcp", "azure"):
         return value
-    raise Unfit(value, "auto, ec2, or a mapping such as {id: db-1, private: 10.0.0.5}")
+    raise Unfit(
+        value,
+        "auto, ec2, gcp, azure, or a mapping such as {id: db-1, private: 10.0.0.5} or "
+        "{id: hostname, private: eth0}",
+    )
 
 
 def _identity_form(value: object) -> str:
@@ -155,6 +159,9 @@ class SiteForm(_Strict):
     vpc_ids: Annotated[
         list[Annotated[str, BeforeValidator(values.vpc_id)]], NullIsEmpty, OrNull()
     ] = []
+    networks: Annotated[
+        list[Annotated[str, BeforeValidator(values.cloud_network)]], NullIsEmpty, OrNull()
+    ] = []
     reached_by: Literal["public", "private", "gateway"] = "public"
     gateways: Annotated[
         list[Annotated[str, BeforeValidator(values.host_id)]],
@@ -174,9 +181,20 @@ class SiteForm(_Strict):
 
 
 class StaticIdentityForm(_Strict):
-    id: Annotated[str, BeforeValidator(values.host_id)]
-    private: HostAddress4
-    public: HostAddress4 | None = None
+    id: Annotated[str, BeforeValidator(values.id_source)]
+    private: Annotated[
+        IPv4Address | IPv4Network | str,
+        BeforeValidator(values.private_source),
+        WithJsonSchema({"type": "string"}),
+    ]
+    public: (
+        Annotated[
+            IPv4Address | Literal["same"] | None,
+            BeforeValidator(values.public_source),
+            WithJsonSchema({"type": ["string", "null"]}),
+        ]
+        | None
+    ) = None
     ipv6: HostAddress6 | None = None
 
 
@@ -219,7 +237,7 @@ _INTERFACES = {
 OpenPortItem = Annotated[
     OpenPortForm, BeforeValidator(_open_port_form), WithJsonSchema(_SHORT_PORT)
 ]
-IdentityWord = Annotated[Literal["auto", "ec2"], BeforeValidator(_identity_word)]
+IdentityWord = Annotated[Literal["auto", "ec2", "gcp", "azure"], BeforeValidator(_identity_word)]
 Identity = Annotated[
     Annotated[IdentityWord, Tag("<word>")] | Annotated[StaticIdentityForm, Tag("<static>")],
     Discriminator(_identity_form),

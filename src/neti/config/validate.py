@@ -26,6 +26,7 @@ _ITEMS_LIKE: Final = {
     "open_ports": "[80, 53/udp]",
     "addresses": "[10.0.0.6]",
     "vpc_ids": "[vpc-0a1b2c3d]",
+    "networks": "[prod]",
     "gateways": "[gw-1, gw-2]",
 }
 _NETWORKS_LIKE: Final = {"ipv6": '["2001:db8:1::/48"]'}

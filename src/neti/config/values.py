@@ -33,6 +33,8 @@ _ENDPOINT: Final = re.compile(r"(\[(?P<v6>[^]]*)\]|(?P<name>[^:]*))(:(?P<port>[0
 _PORTS: Final = re.compile(r"(?P<first>[0-9]{1,6})([-:](?P<last>[0-9]{1,6}))?(/(?P<proto>\w+))?")
 _INTERFACE: Final = re.compile(r"[!#-)+-.0-\[\]-~]{1,15}\*?", re.ASCII)  # nft's limit
 _VPC_ID: Final = re.compile(r"vpc-[0-9a-f]{1,32}", re.ASCII)
+_CLOUD_NETWORK: Final = re.compile(r"[A-Za-z0-9(][A-Za-z0-9()._/-]{0,199}", re.ASCII)
+_DIGITS_AND_DOTS: Final = re.compile(r"[0-9.]+", re.ASCII)
 _ZNODE_PART: Final = re.compile(r"[!-.0-~]+", re.ASCII)  # printable ASCII except the slash
 
 
@@ -276,6 +278,57 @@ def vpc_id(value: object) -> str:
     if isinstance(value, str) and _VPC_ID.fullmatch(value):
         return value
     raise Unfit(value, "a VPC id such as vpc-0a1b2c3d")
+
+
+def cloud_network(value: object) -> str:
+    """In lower case: neither Google nor Azure tells names apart by it."""
+    if isinstance(value, str) and _CLOUD_NETWORK.fullmatch(value):
+        return value.lower()
+    raise Unfit(
+        value,
+        "a network of Google such as prod or projects/1234/networks/prod, or a subscription or "
+        "resource group of Azure",
+    )
+
+
+def id_source(value: object) -> str:
+    """A host id, ``hostname``, ``machine-id``, or ``file:`` and an absolute path."""
+    if isinstance(value, str) and value.startswith("file:"):
+        try:
+            return f"file:{absolute_path(value.removeprefix('file:'))}"
+        except Unfit:
+            raise Unfit(value, "file: and an absolute path, such as file:/etc/host-id") from None
+    try:
+        return host_id(value)
+    except Unfit as error:
+        expected = f"{error.expected}; or hostname, machine-id, or file:/PATH"
+        raise Unfit(value, expected, write=error.write) from None
+
+
+def private_source(value: object) -> IPv4Address | IPv4Network | str:
+    """An address, a CIDR or an interface's name."""
+    expected = f"{_ADDRESS4}; or an interface such as eth0, or a CIDR such as 10.8.0.0/16"
+    if not isinstance(value, str) or ":" in value or "*" in value:
+        raise Unfit(value, expected)
+    if "/" in value:
+        return network4(value)
+    if _DIGITS_AND_DOTS.fullmatch(value):
+        return host_address4(value)
+    if _INTERFACE.fullmatch(value):
+        return value
+    raise Unfit(value, expected)
+
+
+def public_source(value: object) -> IPv4Address | Literal["same"] | None:
+    if value is None or value == "none":
+        return None
+    if value == "same":
+        return "same"
+    try:
+        return host_address4(value)
+    except Unfit as error:
+        expected = f"{error.expected}; or same, or none"
+        raise Unfit(value, expected, write=error.write) from None
 
 
 def absolute_path(value: object) -> Path:

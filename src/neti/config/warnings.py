@@ -1,20 +1,18 @@
 """What an operator should know about a valid file. Refuses nothing, shows no secret."""
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv6Address
 from typing import Final
 
+from neti.config import entry_room
 from neti.config.gateway_warnings import of_gateways, of_overlaps
 from neti.config.schema import ConfigForm
-from neti.errors import EntryError
-from neti.model import Encrypt, Member, Reach, Site
+from neti.model import Encrypt, Reach, Site
 from neti.model.addresses import embeds_ipv4
-from neti.model.entry import encode
-from neti.model.settings import Settings, StaticIdentity
+from neti.model.settings import Settings
 
 # The longest session that a ZooKeeper with stock settings (tickTime 2000) grants.
 _STOCK_SESSION_SECONDS: Final = 40
-_EC2_ID: Final = "i-0123456789abcdef0"  # of every instance since 2016
 
 
 def warnings(form: ConfigForm, settings: Settings, *, readable_by_all: bool) -> Iterator[str]:
@@ -84,23 +82,7 @@ def _of_sites(settings: Settings) -> Iterator[str]:
         for site, hosts in settings.zk_hosts.items():
             if not hosts:
                 yield f"zk_hosts.{site} is empty: agents in site {site} cannot start"
-    if not isinstance(settings.identity, StaticIdentity):
-        own = [settings.site] if settings.site is not None else _of_ec2(settings)
-        yield from (_too_long(site) for site in own if not _fits(site, _EC2_ID))
-    elif settings.site is None:
-        for name in settings.sites:
-            if not _fits(name, settings.identity.id):
-                yield (
-                    f"site name {name!r} and host id {settings.identity.id!r} are too long "
-                    "together for one entry of the registry: in that site this host could not be "
-                    "registered"
-                )
-
-
-def _of_ec2(settings: Settings) -> list[str]:
-    """Sites in which an instance may find itself: where any lists VPCs, only such."""
-    sites = settings.sites.values()
-    return [site.name for site in sites if site.vpc_ids] or [site.name for site in sites]
+    yield from entry_room.too_long(settings)
 
 
 def _no_public(site: Site) -> str:
@@ -121,27 +103,10 @@ def _no_ipv6(site: Site) -> str:
     )
 
 
-def _too_long(site: str) -> str:
-    return (
-        f"site name {site!r} is too long for one entry of the registry together with an EC2 "
-        f"instance id such as {_EC2_ID}: no instance in this site can be registered. Shorten the "
-        "name to 9 characters"
-    )
-
-
-def _fits(site: str, host_id: str) -> bool:
-    nowhere = IPv4Address(0)
-    try:
-        encode(Member(id=host_id, site=site, private=nowhere, public=None, overlay=nowhere))
-    except EntryError:
-        return False
-    return True
-
-
 def _of_own_addresses(settings: Settings) -> Iterator[str]:
     """What peers will not let in of this host, as far as the file tells."""
     own = [("addresses", one) for one in settings.addresses]
-    if isinstance(settings.identity, StaticIdentity) and settings.identity.ipv6 is not None:
+    if not isinstance(settings.identity, str) and settings.identity.ipv6 is not None:
         own.append(("identity.ipv6", settings.identity.ipv6))
     site = settings.sites.get(settings.site or "")
     ranges = site.ipv6 if site is not None else ()

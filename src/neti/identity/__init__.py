@@ -16,7 +16,7 @@ from neti.identity.source import Identity, IdentitySource, SourceSilent
 from neti.identity.static import StaticSource
 from neti.model import Host, IPAddress
 from neti.model.entry import MAX_MORE_ADDRESSES
-from neti.model.settings import Settings, StaticIdentity
+from neti.model.settings import CloudWord, LocalIdentity, Settings, StaticIdentity
 from neti.words import some
 
 __all__ = ["discover", "fingerprint", "outside_ranges"]
@@ -35,12 +35,14 @@ def discover(
 
     ``cache_dir`` None: nothing is written or remembered (for read-only commands).
     """
-    if isinstance(settings.identity, StaticIdentity):
-        identity = StaticSource(settings.identity).read()
+    configured = settings.identity
+    if isinstance(configured, StaticIdentity):
+        identity = StaticSource(configured).read()
+    elif isinstance(configured, LocalIdentity):
+        identity = _local(configured)
     else:
-        identity = _remembering(
-            source or _ec2(), cache_dir, clock or SystemClock(), machine, notice
-        )
+        asked = source or _cloud(configured)
+        identity = _remembering(asked, cache_dir, clock or SystemClock(), machine, notice)
     decision = decide_site(settings, identity)
     if decision.warning is not None:
         notice(decision.warning)
@@ -77,11 +79,16 @@ def outside_ranges(
     )
 
 
-def _ec2() -> IdentitySource:
-    from neti.identity.ec2 import Ec2Source
-    from neti.identity.imds import MetadataClient
+def _local(configured: LocalIdentity) -> Identity:
+    from neti.identity.here import LocalSource
 
-    return Ec2Source(MetadataClient())
+    return LocalSource(configured).read()
+
+
+def _cloud(word: CloudWord) -> IdentitySource:
+    from neti.identity.clouds import source_of
+
+    return source_of(word)
 
 
 def _remembering(

@@ -39,6 +39,7 @@ class Ec2Source:
             public=public,
             ipv6=self._listed(listing, f"{interface}ipv6s", _ipv6s) or (),
             vpc_id=self._listed(listing, f"{interface}vpc-id", _vpc_id),
+            cloud="ec2",
         )
 
     def _required(self, path: str, read: Callable[[str], _T]) -> _T:

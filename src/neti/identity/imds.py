@@ -1,195 +1,87 @@
-"""The instance metadata service, version 2: gets a token, sends it with every request.
+"""EC2's instance metadata service, version 2: gets a token, sends it with every request.
 
-Standard library only, and no proxy: behind http_proxy, a link-local address would be another
-machine's service. Redirects are not followed, and only a 404 means "there is none". The caller must
-still check the text that is returned.
+Only a 404 means "there is none". The caller must still check the text that is returned.
 
-Must never wait longer than its deadlines for a whole answer, even if it trickles in; read more than
-its limit; or raise anything but IdentityError because of an answer.
+Must never raise anything but IdentityError because of an answer.
 """
 
-import http.client
-import io
 import os
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
-from urllib.parse import urlsplit
+from typing import Final
 
 from neti.errors import IdentityError
-from neti.identity.source import SourceSilent
+from neti.identity.metadata import DEFAULT_ENDPOINT, Answer, MetadataHttp
+from neti.identity.source import NotThisCloud
 
-DEFAULT_ENDPOINT: Final = "http://169.254.169.254"
 DEFAULT_ENDPOINT6: Final = "http://[fd00:ec2::254]"
 ENDPOINT_VARIABLE: Final = "AWS_EC2_METADATA_SERVICE_ENDPOINT"  # as the AWS SDKs name it
 ENDPOINT_MODE_VARIABLE: Final = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"
 _TOKEN_PATH: Final = "/latest/api/token"
 _TOKEN_SECONDS: Final = 300
-_MAX_BYTES: Final = 64 * 1024
-_MAX_ANSWER: Final = 128 * 1024  # including headers and framing
-_PAUSES: Final = (0.2, 0.5, 1.0)  # before the second, third and fourth try
-_WORTH_ANOTHER_TRY: Final = frozenset({408, 429, *range(500, 600)})
+# How another cloud's service answers to a PUT of this path.
+_UNKNOWN_THERE: Final = frozenset({400, 404, 405})
 
 
 @dataclass(slots=True)
 class MetadataClient:
-    """Not thread-safe. ``timeout``: seconds for one whole answer; ``patience``: seconds for all
-    requests of this client together. ``sleep`` is passed in so that tests do not wait."""
+    """Not thread-safe. ``timeout``, ``patience``, ``sleep``: as of MetadataHttp."""
 
     endpoint: str = ""
     timeout: float = 2.0
     patience: float = 30.0
     sleep: Callable[[float], None] = time.sleep
+    _service: MetadataHttp = field(init=False, repr=False)
     _token: str | None = field(default=None, repr=False)
-    _until: float = field(default=0.0, repr=False)
 
     def __post_init__(self) -> None:
-        self._until = time.monotonic() + self.patience
-        self.endpoint = (self.endpoint or _configured_endpoint()).rstrip("/")
-        try:
-            _place(self.endpoint)
-        except ValueError as error:
-            raise IdentityError(
-                f"{ENDPOINT_VARIABLE} is {self.endpoint[:80]!r}: expected http://HOST[:PORT]"
-            ) from error
+        self._service = MetadataHttp(
+            self.endpoint or _configured_endpoint(),
+            timeout=self.timeout,
+            patience=self.patience,
+            sleep=self.sleep,
+            named=ENDPOINT_VARIABLE,
+        )
+        self.endpoint = self._service.endpoint
 
     def get(self, path: str) -> str | None:
         """The text at ``path``; None when the service says that there is none (404).
 
-        Raises SourceSilent when it does not answer or keeps failing, IdentityError when it refuses
-        or its answer makes no sense.
+        Raises SourceSilent when it does not answer or keeps failing, NotThisCloud when it does not
+        know of tokens, IdentityError when it refuses or its answer makes no sense.
         """
         if self._token is None:
             self._token = self._new_token()
-        status, body = self._ask("GET", path, {"X-aws-ec2-metadata-token": self._token})
-        if status == 401:  # the token has expired: try once with a new one
+        answer = self._get(path)
+        if answer.status == 401:  # the token has expired: try once with a new one
             self._token = self._new_token()
-            status, body = self._ask("GET", path, {"X-aws-ec2-metadata-token": self._token})
-        if status == 404:
+            answer = self._get(path)
+        if answer.status == 404:
             return None
-        if status != 200:
-            raise IdentityError(self._said(path, status))
+        if answer.status != 200:
+            raise IdentityError(self._service.said(path, answer.status))
         try:
-            return body.decode("ascii").strip()
+            return answer.body.decode("ascii").strip()
         except UnicodeDecodeError as error:
-            raise IdentityError(f"{self._where(path)} did not answer with text") from error
+            raise IdentityError(f"{self._service.where(path)} did not answer with text") from error
+
+    def _get(self, path: str) -> Answer:
+        return self._service.ask("GET", path, {"X-aws-ec2-metadata-token": self._token or ""})
 
     def _new_token(self) -> str:
         headers = {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}
-        status, body = self._ask("PUT", _TOKEN_PATH, headers)
-        if status != 200:
-            raise IdentityError(self._said(_TOKEN_PATH, status))
-        token = body.decode("latin-1").strip()
+        answer = self._service.ask("PUT", _TOKEN_PATH, headers)
+        if answer.status in _UNKNOWN_THERE:
+            hint = ", so it does not speak IMDSv2. Is another service answering there?"
+            raise NotThisCloud(self._service.said(_TOKEN_PATH, answer.status, hint))
+        if answer.status != 200:
+            raise IdentityError(self._service.said(_TOKEN_PATH, answer.status))
+        token = answer.body.decode("latin-1").strip()
         # It goes into a header, so it must be one printable word.
         if not token or not token.isascii() or not token.isprintable() or " " in token:
-            raise IdentityError(f"{self._where(_TOKEN_PATH)} did not answer with a token")
+            raise IdentityError(f"{self._service.where(_TOKEN_PATH)} did not answer with a token")
         return token
-
-    def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
-        """One request, retried after failures that may be temporary."""
-        failure: SourceSilent | None = None
-        for pause in (0.0, *_PAUSES):
-            if pause:
-                self.sleep(pause)
-            if time.monotonic() >= self._until:
-                break
-            try:
-                status, body = self._once(method, path, headers)
-            except IdentityError:
-                raise
-            except Exception as error:  # http.client may raise anything for a hostile answer
-                failure = SourceSilent(f"{self._where(path)} does not answer: {_why(error)}")
-                failure.__cause__ = error
-                continue
-            if status not in _WORTH_ANOTHER_TRY:
-                return status, body
-            failure = SourceSilent(self._said(path, status))
-        raise failure or SourceSilent(
-            f"{self._where(path)} did not answer all requests within {self.patience:.0f} s"
-        )
-
-    def _once(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
-        host, port = _place(self.endpoint)
-        until = min(self._until, time.monotonic() + self.timeout)
-        with socket.create_connection((host, port), timeout=self.timeout) as connection:
-            connection.settimeout(max(0.01, until - time.monotonic()))
-            connection.sendall(_request(method, path, _authority(host, port), headers))
-            # It calls nothing but makefile().
-            answer = cast("socket.socket", _Answer(connection, until))
-            response = http.client.HTTPResponse(answer, method=method)
-            try:
-                response.begin()
-                body = response.read(_MAX_BYTES + 1)
-            except _TooMuchError:
-                body = bytes(_MAX_BYTES + 1)
-        if len(body) > _MAX_BYTES:
-            raise IdentityError(f"{self._where(path)} answered with more than {_MAX_BYTES} bytes")
-        return response.status, body
-
-    def _where(self, path: str) -> str:
-        return f"the metadata service ({self.endpoint}{path})"
-
-    def _said(self, path: str, status: int) -> str:
-        hint = ""
-        if status in (401, 403):
-            hint = ". Is the instance's metadata service switched off, or a proxy in between?"
-        elif status == 404:
-            hint = ", so it does not speak IMDSv2. Is another service answering there?"
-        return f"{self._where(path)} answered {status}{hint}"
-
-
-class _TooMuchError(Exception):
-    """The answer is longer than any valid one."""
-
-
-class _Answer(io.RawIOBase):
-    """A socket's bytes, until a deadline and up to a total limit."""
-
-    def __init__(self, connection: socket.socket, until: float) -> None:
-        self._connection = connection
-        self._until = until
-        self._left = _MAX_ANSWER
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        """The only method of a socket that HTTPResponse calls."""
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        if self._left <= 0:
-            raise _TooMuchError
-        self._connection.settimeout(left)
-        count = self._connection.recv_into(buffer)
-        self._left -= count
-        return count
-
-
-def _request(method: str, path: str, authority: str, headers: dict[str, str]) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {authority}", "Connection: close"]
-    if method == "PUT":
-        lines.append("Content-Length: 0")
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode("ascii")
-
-
-def _authority(host: str, port: int) -> str:
-    name = f"[{host}]" if ":" in host else host.encode("idna").decode()
-    return name if port == http.client.HTTP_PORT else f"{name}:{port}"
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no complete answer in time"
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return f"its answer makes no sense ({type(error).__name__})"
 
 
 def _configured_endpoint() -> str:
@@ -198,17 +90,3 @@ def _configured_endpoint() -> str:
         return endpoint
     ipv6 = os.environ.get(ENDPOINT_MODE_VARIABLE, "").lower() == "ipv6"
     return DEFAULT_ENDPOINT6 if ipv6 else DEFAULT_ENDPOINT
-
-
-def _place(endpoint: str) -> tuple[str, int]:
-    """Host and port of the endpoint; ValueError when it has any other part."""
-    parts = urlsplit(endpoint)
-    bare = not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
-    if parts.scheme != "http" or not parts.hostname or not bare or not endpoint.isprintable():
-        raise ValueError(endpoint)
-    if " " in endpoint:
-        raise ValueError(endpoint)
-    if parts.port == 0:
-        raise ValueError(endpoint)
-    parts.hostname.encode("idna")  # as the resolver will do later, so that it fails here
-    return parts.hostname, parts.port or http.client.HTTP_PORT

@@ -1,7 +1,7 @@
 """Which site this host is in. Pure; never guesses: what cannot be decided is an error.
 
-The first that applies: ``site`` in the configuration, the VPC id, the private range with the
-longest prefix.
+The first that applies: ``site`` in the configuration, the VPC id or another cloud's name for the
+network, the private range with the longest prefix.
 """
 
 from dataclasses import dataclass
@@ -28,6 +28,8 @@ def decide_site(settings: Settings, identity: Identity) -> SiteDecision:
         decision = _as_in_2014(settings, identity)
     elif identity.vpc_id is not None and any(site.vpc_ids for site in settings.sites.values()):
         decision = SiteDecision(_by_vpc(settings, identity.vpc_id))
+    elif identity.networks and any(site.networks for site in settings.sites.values()):
+        decision = SiteDecision(_by_network(settings, identity.networks))
     else:
         decision = SiteDecision(_by_range(settings, identity))
     _require_ranges(settings.sites[decision.site], identity)
@@ -43,12 +45,11 @@ def site_by_file(settings: Settings) -> str | None:
 
 
 def _as_in_2014(settings: Settings, identity: Identity) -> SiteDecision:
-    if settings.identity not in ("auto", "ec2"):
-        # In a data centre, having no VPC says nothing about the site.
+    if not isinstance(settings.identity, str) or identity.cloud not in ("", "ec2"):
+        # Elsewhere, having no VPC says nothing about the site.
         raise IdentityError(
-            f"the configuration gives this host's identity as {identity.id}, but nothing says "
-            f"which site it is in. Write site: {' or site: '.join(settings.sites)} in "
-            f"{settings.path}"
+            f"this host is {identity.id}, but nothing says which site it is in. Write site: "
+            f"{' or site: '.join(settings.sites)} in {settings.path}"
         )
     site = "ec2" if identity.vpc_id is None else "vpc"
     seen = "has no VPC id" if identity.vpc_id is None else f"has the VPC id {identity.vpc_id}"
@@ -74,6 +75,28 @@ def _by_vpc(settings: Settings, vpc_id: str) -> str:
     )
 
 
+def _by_network(settings: Settings, networks: tuple[str, ...]) -> str:
+    said = tuple(name.lower() for name in networks)
+    found = [site.name for site in settings.sites.values() if set(said) & set(site.networks)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise IdentityError(
+            f"this host's network is {said[0]}, and {' and '.join(found)} list names of it "
+            f"({', '.join(said)}). Write the longer one under its site in {settings.path}, and not "
+            "the shorter one, or site: with its name"
+        )
+    listed = "; ".join(
+        f"{site.name}: {', '.join(site.networks)}"
+        for site in settings.sites.values()
+        if site.networks
+    )
+    raise IdentityError(
+        f"this host's network is {said[0]}, which no site lists ({listed}). Write networks: "
+        f"[{said[0]}] under its site in {settings.path}, or site: with its name"
+    )
+
+
 def _by_range(settings: Settings, identity: Identity) -> str:
     around: list[tuple[IPv4Network, str]] = [
         (network, site.name)
@@ -93,7 +116,8 @@ def _by_range(settings: Settings, identity: Identity) -> str:
     if len(set(names)) > 1:
         raise IdentityError(
             f"{where}, and {nearest[0][0]} is a private range of {' and of '.join(names)}. Write "
-            f"site: {' or site: '.join(names)}, or vpc_ids under each, in {settings.path}"
+            f"site: {' or site: '.join(names)}, or vpc_ids (or networks) under each, in "
+            f"{settings.path}"
         )
     return names[0]
 

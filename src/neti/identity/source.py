@@ -11,7 +11,9 @@ from neti.errors import IdentityError
 class Identity:
     """This machine as its source describes it, before its site is decided.
 
-    ``vpc_id`` None: the source said that there is no VPC. Not knowing is an error.
+    ``vpc_id`` None: the source said that there is no VPC. Not knowing is an error. ``networks``:
+    names by which a site of the configuration may call this machine's network. ``cloud``: whose
+    metadata service said so; empty: nobody's.
     """
 
     id: str
@@ -19,6 +21,8 @@ class Identity:
     public: IPv4Address | None = None
     ipv6: tuple[IPv6Address, ...] = ()
     vpc_id: str | None = None
+    networks: tuple[str, ...] = ()
+    cloud: str = ""
 
 
 class IdentitySource(Protocol):
@@ -29,3 +33,7 @@ class IdentitySource(Protocol):
 
 class SourceSilent(IdentityError):
     """The source did not answer. Only then may an earlier answer be used."""
+
+
+class NotThisCloud(IdentityError):
+    """Something answered, but not this cloud's metadata service."""

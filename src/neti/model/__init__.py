@@ -55,6 +55,7 @@ class Site:
     public: tuple[IPv4Network, ...] = ()
     ipv6: tuple[IPv6Network, ...] = ()
     vpc_ids: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()  # of Google and Azure, in lower case
     reached_by: Reach = Reach.PUBLIC
     gateways: tuple[str, ...] = ()  # ids of its members that pass on; with Reach.GATEWAY only
     mtu: int | None = None  # MTU of the path to it; None: 1500, by the internet

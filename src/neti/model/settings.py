@@ -37,6 +37,27 @@ class StaticIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocalIdentity:
+    """What the machine itself says, asked again and again, so that one file is for many machines.
+
+    ``id``: "hostname" (up to the first dot), "machine-id" (sixteen digits of a hash of it), a file
+    whose first line says it, or the id itself. ``private``: an interface's first address, the only
+    address in a network, or the address itself. ``public``: "same" as the private one, an address,
+    or none.
+    """
+
+    id: str | Path
+    id_is_given: bool
+    private: IPv4Address | IPv4Network | str
+    public: IPv4Address | Literal["same"] | None = None
+    ipv6: IPv6Address | None = None
+
+
+CloudWord = Literal["auto", "ec2", "gcp", "azure"]
+IdentityFrom = CloudWord | StaticIdentity | LocalIdentity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryTLS:
     ca: Path
     cert: Path
@@ -54,7 +75,7 @@ class Settings:
     sites_configured: bool = (
         False  # False: a file of 2014, whose sites are just the names ec2 and vpc
     )
-    identity: Literal["auto", "ec2"] | StaticIdentity = "auto"
+    identity: IdentityFrom = "auto"
     addresses: tuple[IPAddress, ...] = ()
     # registry
     embedded: Path | None = None  # the embedded registry's file; None: ZooKeeper

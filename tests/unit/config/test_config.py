@@ -356,7 +356,7 @@ def test_everything_wrong_is_listed_with_its_line(refused: Refused) -> None:
         ("registry_tls: {ca: a, cert: /b, key: /c}\n", "an absolute path"),
         ("session_seconds: 0\n", "seconds from 1 to 600"),
         ("session_seconds: .inf\n", "seconds from 1 to 600"),
-        ("identity: aws\n", "auto, ec2, or a mapping such as"),
+        ("identity: aws\n", "auto, ec2, gcp, azure, or a mapping such as"),
         ("identity: {id: db-1}\n", "identity.private: missing"),
         ("identity: {id: 12, private: 10.0.0.5}\n", 'write: id: "12"'),
         ("identity: {id: a b, private: 10.0.0.5}\n", "a host id"),

@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
@@ -24,13 +24,13 @@ from neti.identity import discover
 from neti.identity.cache import IdentityCache
 from neti.identity.ec2 import Ec2Source
 from neti.identity.imds import (
-    DEFAULT_ENDPOINT,
     DEFAULT_ENDPOINT6,
     ENDPOINT_MODE_VARIABLE,
     ENDPOINT_VARIABLE,
     MetadataClient,
 )
 from neti.identity.machine import SOURCES, fingerprint
+from neti.identity.metadata import DEFAULT_ENDPOINT, Answer, MetadataHttp
 from neti.identity.site import decide_site
 from neti.identity.source import Identity, SourceSilent
 from neti.model import Host, Site
@@ -43,7 +43,12 @@ INSTANCE = InstanceMetadata(
     instance_id="i-0a1b2c3d", private=PRIVATE, public=PUBLIC, vpc_id="vpc-0aa1", ipv6=(IPV6,)
 )
 IDENTITY = Identity(
-    id="i-0a1b2c3d", private=PRIVATE, public=PUBLIC, ipv6=(IPV6,), vpc_id="vpc-0aa1"
+    id="i-0a1b2c3d",
+    private=PRIVATE,
+    public=PUBLIC,
+    ipv6=(IPV6,),
+    vpc_id="vpc-0aa1",
+    cloud="ec2",
 )
 EC2 = Site(name="ec2", private=(IPv4Network("10.0.0.0/8"),), vpc_ids=("vpc-0aa1",))
 VPC = Site(name="vpc", private=(IPv4Network("10.21.0.0/16"),), vpc_ids=("vpc-0bb2",))
@@ -181,41 +186,46 @@ def test_an_expired_token_is_replaced_once(service: MetadataService) -> None:
     assert client.get("/latest/meta-data/instance-id") == "i-0a1b2c3d"
 
 
-class _Counting(MetadataClient):
+class _Counting(MetadataHttp):
     """Remembers the methods of its requests."""
 
-    def __init__(self, endpoint: str) -> None:
-        super().__init__(endpoint=endpoint, sleep=Pauses())
-        self.asked: list[str] = []
+    asked: list[str]
 
-    def _once(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
         self.asked.append(method)
-        return super()._once(method, path, headers)
+        return super().ask(method, path, headers)
+
+
+def _counting(endpoint: str) -> tuple[MetadataClient, _Counting]:
+    client = MetadataClient(endpoint=endpoint)
+    client._service = counting = _Counting(endpoint, sleep=Pauses())
+    counting.asked = []
+    return client, counting
 
 
 def test_one_token_serves_a_whole_reading(service: MetadataService) -> None:
     """A token is asked for once, and only again when the service says 401."""
-    client = _Counting(service.endpoint)
+    client, seen = _counting(service.endpoint)
     Ec2Source(client).read()
-    assert client.asked[0] == "PUT"
-    assert client.asked.count("PUT") == 1
+    assert seen.asked[0] == "PUT"
+    assert seen.asked.count("PUT") == 1
     service.tokens.forget()
-    client.asked.clear()
+    seen.asked.clear()
     Ec2Source(client).read()
-    assert client.asked[:3] == ["GET", "PUT", "GET"]
-    assert client.asked.count("PUT") == 1
+    assert seen.asked[:3] == ["GET", "PUT", "GET"]
+    assert seen.asked.count("PUT") == 1
 
 
 def test_a_service_that_refuses_every_token_is_not_asked_for_ever(
     service: MetadataService,
 ) -> None:
     """A 401 to a fresh token is final: one new token, no pause, one error that says 401."""
-    client = _Counting(service.endpoint)
+    client, seen = _counting(service.endpoint)
     service.fail(Fault.UNAUTHORIZED, path="instance-id")
     with pytest.raises(IdentityError, match="answered 401"):
         Ec2Source(client).read()
-    assert client.asked == ["PUT", "GET", "PUT", "GET"]
-    assert client.sleep == Pauses()
+    assert seen.asked == ["PUT", "GET", "PUT", "GET"]
+    assert seen.sleep == Pauses()
 
 
 def test_nobody_listens() -> None:
@@ -410,7 +420,7 @@ def test_only_a_2014_file_falls_back_on_having_a_vpc(vpc_id: str | None, site: s
         (
             configured(identity=StaticIdentity(id="db-1", private=PRIVATE)),
             Identity(id="db-1", private=PRIVATE),
-            ["identity as db-1", "Write site: ec2 or site: vpc"],
+            ["this host is db-1", "Write site: ec2 or site: vpc"],
         ),
     ],
 )
