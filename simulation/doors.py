@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from neti import durable, files
 from neti.agent import kernel as agent_kernel
-from neti.agent import loop, preview, shadow_evidence, shadow_log
+from neti.agent import loop, preview, record_file, shadow_evidence, shadow_log
 from neti.dataplane import malloc, reconciler, way_out
 from neti.host import surroundings
 from neti.identity import preflight
@@ -114,7 +114,8 @@ def shut() -> Iterator[None]:
         (agent_kernel, {"structure": rules.structure}),
         *((module, {"digest": rules.digest}) for module in (reconciler, plan)),
         (malloc, {"give_back": _nothing}),
-        (shadow_log, {"listeners": _listeners, "SEEN_SIZE": ROOM}),
+        (shadow_log, {"SEEN_SIZE": ROOM}),
+        (record_file, {"listeners": _listeners}),
         (shadow_evidence, {"listeners": _listeners}),
         (loop, {"expiring": _nothing}),
         (preview, {"listeners": _listeners, "with_owners": list}),

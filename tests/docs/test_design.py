@@ -74,6 +74,7 @@ def test_every_file_of_the_state_folder_has_its_row() -> None:
         marks.RELAXED,
         cache.FILE_NAME,
         shadow_log._FILE,
+        shadow_log._UNASKED,
         shadow_log._ACCEPTED,
         SOCKET_NAME,
         "agent.lock",

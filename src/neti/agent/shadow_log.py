@@ -1,6 +1,7 @@
 """The shadow on disk: sampled from the kernel, kept across reload, replacement, restart, upgrade.
 
-    shadow.jsonl    a line for each write: what changed since the last one; rewritten now and then
+    shadow.jsonl    what no rule lets in: see ``record_file``
+    unasked.jsonl   likewise what came from members, and member_ports of the file do not admit
     accepted.json   the ports that somebody accepted losing
 
 What a kill leaves unwritten is still in the kernel's counters, and the counters that were counted
@@ -9,15 +10,15 @@ being put right. A look that fails is kept in ``fault``; the caller reports a di
 """
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from neti import durable, files, log
+from neti.agent.record_file import RecordFile, listening, put_newer_aside, read
 from neti.clock import SteadyClock
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
-from neti.host.listeners import listeners
 from neti.model.problems import Problems
 from neti.ruleset.objects import SEEN_SIZE
 from neti.stage.record import Missed, Record
@@ -26,13 +27,12 @@ from neti.state.loaded import StateError
 from neti.state.records import FORMAT, is_newer
 
 _FILE: Final = "shadow.jsonl"
+_UNASKED: Final = "unasked.jsonl"
 _ACCEPTED: Final = "accepted.json"
-_AT_MOST: Final = 256 << 20
+_SMALL: Final = 1 << 20
 _SAMPLE_EVERY: Final = 30.0
-_WRITE_EVERY: Final = 60.0
 # A full set takes 0.1 s to read and merge; this many elements a second keep that below 0.1 %.
 _ELEMENTS_A_SECOND: Final = 250
-_COMPACT_AFTER: Final = 5000
 
 
 class ShadowLog:
@@ -45,18 +45,32 @@ class ShadowLog:
     ) -> None:
         self.folder = folder
         self.fault: str | None = None
-        self._machine = machine
         self._reconciler = reconciler
         self._steady = steady
-        self.record, self.faults, self._written_entries = _read(folder, machine, steady)
-        self._whole = self._written_entries is not None
-        self._written_at = steady.now()
+        self._file = RecordFile(folder / _FILE, machine, steady)
+        self._unasked = RecordFile(folder / _UNASKED, machine, steady)
+        self.faults = [*self._file.faults, *self._unasked.faults]
         self._elements = 0
         self.unheard, self.unseen = Missed(), Missed()
         self.uncounted: str | None = None
         for sentence in self.faults:
             log.warning("state_fault", what=sentence)
-        reconciler.on_emptying(self._last_look, self.record.emptied)
+        reconciler.on_emptying(self._last_look, self._emptied)
+
+    @property
+    def record(self) -> Record:
+        """What no rule lets in."""
+        return self._file.record
+
+    @property
+    def unasked(self) -> Record:
+        """What came from members to ports that the file's ``member_ports`` do not admit them to,
+        and that nothing else of it opens."""
+        return self._unasked.record
+
+    def _emptied(self) -> None:
+        self.record.emptied()
+        self.unasked.emptied()
 
     def now(self) -> float:
         """Steady seconds, as all times of the record are."""
@@ -69,7 +83,7 @@ class ShadowLog:
     @property
     def whole(self) -> bool:
         """Whether the file on disk can be gone on with, and no time in it was moved."""
-        return self._whole
+        return self._file.whole and self._unasked.whole
 
     @property
     def pause(self) -> float:
@@ -80,6 +94,7 @@ class ShadowLog:
         """Merge what the kernel holds now."""
         try:
             seen = self._reconciler.sightings()
+            unasked = self._reconciler.unasked()
             counters = self._reconciler.counters()
         except DataplaneError as error:
             if self.fault is None:
@@ -88,7 +103,7 @@ class ShadowLog:
             return
         self.fault = None
         self.uncounted = uncounted(seen)
-        self._elements = len(seen)
+        self._elements = len(seen) + len(unasked)
         now = self.now()
         heard = sum(one.heard for one in seen)
         for missed, name, held in (
@@ -96,7 +111,8 @@ class ShadowLog:
             (self.unseen, "unseen", len(seen) - heard),
         ):
             missed.look(counters.get(name, 0), now, full=held >= SEEN_SIZE - SEEN_SIZE // 16)
-        self.record.take(seen, now, listening=_listening)
+        self.record.take(seen, now, listening=listening)
+        self.unasked.take(unasked, now, listening=listening)
 
     def incomplete(self, since: float) -> str | None:
         """Why the record of ports with a listener cannot be relied on since then (steady
@@ -141,18 +157,20 @@ class ShadowLog:
     def tick(self) -> None:
         """A look, and a write when one is due. Raises StateError."""
         self.sample()
-        since = self.now() - self._written_at
-        if not self._whole or not 0 <= since < _WRITE_EVERY:
-            self.write()
+        for file in self._files:
+            if file.due:
+                file.write()
 
     def keep_whole(self) -> None:
-        """Write it, if the file on disk cannot be continued. Raises StateError."""
-        if not self._whole:
-            self.write()
+        """Write what on disk cannot be continued. Raises StateError."""
+        for file in self._files:
+            if not file.whole:
+                file.write()
 
     def write_anew(self) -> None:
-        """Write all of it, because the file was taken away. Raises StateError."""
-        self._whole = False
+        """Write all of it, because a file was taken away. Raises StateError."""
+        for file in self._files:
+            file.whole = False
         self.write()
 
     def stop(self) -> None:
@@ -162,44 +180,12 @@ class ShadowLog:
 
     def write(self) -> None:
         """What changed, if anything did. Raises StateError."""
-        changes = self.record.changes()
-        if self._whole and not changes:
-            return
-        self._written_at = self.now()
-        path = self.folder / _FILE
-        try:
-            if self._whole and self._room_for(changes):
-                self._append(path, durable.line(changes))
-            else:
-                self._rewrite(path)
-        except OSError as error:
-            raise StateError(f"{path}: cannot be written: {error.strerror}") from error
+        for file in self._files:
+            file.write()
 
-    def _room_for(self, changes: dict[str, Any]) -> bool:
-        self._written_entries = (self._written_entries or 0) + _entries(changes)
-        return self._written_entries <= 2 * len(self.record) + _COMPACT_AFTER
-
-    def _append(self, path: Path, line: bytes) -> None:
-        self._whole = False  # until all of the line is written
-        with path.open("ab", buffering=0) as file:
-            self._whole = file.write(line) == len(line)
-
-    def _rewrite(self, path: Path) -> None:
-        self._whole = False
-        _put_newer_aside(path)
-        snapshot = self.record.snapshot()
-        head = {
-            "machine": self._machine,
-            "format": FORMAT,
-            "since": snapshot["since"],
-            "ports": {},
-        }
-        lines = [durable.line(head)]
-        for name, told in snapshot["ports"].items():
-            lines.append(durable.line({"since": snapshot["since"], "ports": {name: told}}))
-        durable.replace(path, b"".join(lines), 0o640)
-        self._written_entries = len(self.record)
-        self._whole = True
+    @property
+    def _files(self) -> tuple[RecordFile, RecordFile]:
+        return self._file, self._unasked
 
 
 def uncounted(seen: Iterable[Sighting]) -> str | None:
@@ -214,60 +200,14 @@ def uncounted(seen: Iterable[Sighting]) -> str | None:
 
 def read_alone(folder: Path, machine: str, steady: SteadyClock) -> tuple[Record, list[str]]:
     """The record without an agent, as it was last written; and what could not be used of it."""
-    record, faults, _ = _read(folder, machine, steady)
+    record, faults, _ = read(folder / _FILE, machine, steady)
     return record, faults
 
 
-def _read(folder: Path, machine: str, steady: SteadyClock) -> tuple[Record, list[str], int | None]:
-    """The record, what is wrong with the file, and how many entries it holds (None: write a new
-    one)."""
-    path, now = folder / _FILE, steady.now()
-    record = Record(now)
-    try:
-        lines = files.read(path, _AT_MOST).splitlines(keepends=True)
-    except FileNotFoundError:
-        return record, [], None
-    except OSError as error:
-        return record, [f"{path}: cannot be read: {error.strerror}; the record begins anew"], None
-    faults: list[str] = []
-    entries = 0
-    for number, line in enumerate(lines, 1):
-        try:
-            document = durable.checked(line)
-            if number == 1 and document.get("machine") != machine:
-                fault = "was written on another machine and is not used; the record begins anew"
-                return Record(now), [f"{path}: {fault}"], None
-            if number == 1 and is_newer(document.get("format", FORMAT)):
-                fault = "written by another version of Neti: not used, and kept"
-                return Record(now), [f"{path}: {fault}; the record begins anew"], None
-            record.restore(document)
-            entries += _entries(document)
-        except ValueError:
-            faults.append(f"{path}: line {number} is torn or edited; what comes before it is used")
-            break
-    moved = record.move(steady.shift(max(record.latest(), record.since)))
-    record.forget(now)
-    record.bound(_listening)
-    return record, faults, None if faults or moved else entries
-
-
-def _put_newer_aside(path: Path) -> None:
-    """A file that a newer version wrote is not overwritten. Raises OSError."""
-    try:
-        first, _, _ = files.read(path, _AT_MOST).partition(b"\n")
-        newer = is_newer(durable.checked(first + b"\n").get("format", FORMAT))
-    except (OSError, ValueError):
-        return
-    if newer:
-        path.replace(path.with_name(f"{path.name}.newer"))
-
-
-def _entries(document: dict[str, Any]) -> int:
-    return sum(len(told["from"]) for told in document.get("ports", {}).values())
-
-
-def _listening() -> Collection[Port]:
-    return {(found.protocol, found.port) for found in listeners()}
+def read_unasked(folder: Path, machine: str, steady: SteadyClock) -> tuple[Record, list[str]]:
+    """The same of what ``member_ports`` does not admit."""
+    record, faults, _ = read(folder / _UNASKED, machine, steady)
+    return record, faults
 
 
 # --- what may be lost ---
@@ -278,7 +218,7 @@ def accepted(folder: Path) -> dict[Port, float]:
     until it is fixed nothing counts as accepted."""
     path = folder / _ACCEPTED
     try:
-        document = durable.checked(files.read(path, _AT_MOST))
+        document = durable.checked(files.read(path, _SMALL))
         if is_newer(document.get("format", FORMAT)):
             raise StateError(
                 f"{path}: written by another version of Neti: say again what may be lost "
@@ -309,7 +249,7 @@ def _save_accepted(folder: Path, held: dict[Port, float]) -> None:
     named = {port_name(port): when for port, when in sorted(held.items())}
     document = {"format": FORMAT, "accepted": named}
     try:
-        _put_newer_aside(path)
+        put_newer_aside(path)
         durable.replace(path, durable.line(document), 0o640)
     except OSError as error:
         raise StateError(f"{path}: cannot be written: {error.strerror}") from error

@@ -46,6 +46,9 @@ class Dataplane(Protocol):
         """What reached the verdict, of both families: each source, protocol and port once. Empty
         without a table."""
 
+    def unasked(self) -> list[Sighting]:
+        """The same of what came from members, and ``member_ports`` of the file do not admit."""
+
     def disarm(self) -> bool:
         """Empty map ``enforce``, except for the mark (``KernelState.relaxed_by_hand``), set
         ``require`` and map ``narrowed``, whatever else of the table is not as it should be.

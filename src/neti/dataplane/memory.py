@@ -72,8 +72,9 @@ class _Table:
 class MemoryDataplane:
     """``transactions``: what was applied, for tests that look at sizes. ``failing``: a sentence
     with which every ``apply`` is refused. ``seen`` is what packets would have left in the shadow's
-    sets: it goes with the table. ``refused``: what was not as the commands took it to be.
-    ``counts`` False: the shadow's sets have no counters, as seen with Linux 4.18 and 5.4."""
+    sets, ``unasked_seen`` in those of members: they go with the table. ``refused``: what was not as
+    the commands took it to be. ``counts`` False: the shadow's sets have no counters, as seen with
+    Linux 4.18 and 5.4."""
 
     def __init__(self) -> None:
         self.table: _Table | None = None
@@ -81,6 +82,7 @@ class MemoryDataplane:
         self.failing: str | None = None
         self.counted: dict[str, int] = {}
         self.seen: list[Sighting] = []
+        self.unasked_seen: list[Sighting] = []
         self.refused: list[str] = []
         self.counts = True
 
@@ -124,7 +126,7 @@ class MemoryDataplane:
         return self.table is not None and _DORMANT in self.table.chains
 
     def remove(self) -> bool:
-        there, self.table, self.seen = self.table is not None, None, []
+        there, self.table, self.seen, self.unasked_seen = self.table is not None, None, [], []
         return there
 
     def expire(self) -> None:
@@ -157,17 +159,20 @@ class MemoryDataplane:
             return []
         return [one if self.counts else replace(one, packets=0) for one in self.seen]
 
+    def unasked(self) -> list[Sighting]:
+        return list(self.unasked_seen) if self.table is not None else []
+
     def apply(self, transaction: Transaction) -> None:
         if not transaction:
             return
         if self.failing is not None:
             raise DataplaneError(self.failing)
-        before, seen = self.table.copied() if self.table else None, self.seen
+        before, seen = self.table.copied() if self.table else None, (self.seen, self.unasked_seen)
         try:
             for command in transaction.commands:
                 self._command(command)
         except DataplaneError as error:
-            self.table, self.seen = before, seen
+            self.table, (self.seen, self.unasked_seen) = before, seen
             self.refused.append(str(error))
             raise
         self.transactions.append(transaction)
@@ -176,7 +181,7 @@ class MemoryDataplane:
         match command:
             case DeleteTable():
                 self._existing()
-                self.table, self.seen = None, []
+                self.table, self.seen, self.unasked_seen = None, [], []
             case CreateTable(structure):
                 if self.table is not None:
                     raise KernelMoved("the table: File exists")

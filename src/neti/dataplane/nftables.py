@@ -161,6 +161,9 @@ class NftablesDataplane:
     def sightings(self) -> list[Sighting]:
         return self._sightings.read()
 
+    def unasked(self) -> list[Sighting]:
+        return self._sightings.unasked()
+
     def _listing(self) -> Listing | None:
         """Nearly every look finds everything unchanged: then nothing that was read is parsed."""
         try:

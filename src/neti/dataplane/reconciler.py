@@ -109,6 +109,9 @@ class Reconciler:
     def sightings(self) -> list[Sighting]:
         return self._dataplane.sightings()
 
+    def unasked(self) -> list[Sighting]:
+        return self._dataplane.unasked()
+
     def read(self) -> KernelState:
         return self._dataplane.read()
 

@@ -6,7 +6,7 @@ and the loop reads these every half minute. Constants: linux/netfilter/nf_tables
 
 import errno
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from neti.dataplane.netlink import NETLINK_NETFILTER, NetlinkSocket, attribute, attributes
@@ -38,9 +38,23 @@ class SightingsReader:
             _asked(key[:4] + key[8:]): struct.unpack_from(">H", key, 4)[0]
             for key, _, _ in sorted(self._elements("redirected", 12), key=lambda e: -e[2])
         }
-        # By key, because a dump may list an element twice if the set changes meanwhile.
+        found = self._with_ports((*_of_both("heard"), *_of_both("seen")), forwarded, redirected)
+        for name, width in (("others4", 4), ("others6", 16)):
+            for key, packets, idle in self._elements(name, width + 4):
+                protocol = _PROTOCOLS.get(key[width], str(key[width]))
+                found[name, key] = Sighting(address_of(key[:width]), protocol, 0, packets, idle)
+        return list(found.values())
+
+    def unasked(self) -> list[Sighting]:
+        """What came from members, and ``member_ports`` of the file do not admit."""
+        return list(self._with_ports(_of_both("unasked"), set(), {}).values())
+
+    def _with_ports(
+        self, sets: Iterable[tuple[str, int]], forwarded: set[Port], redirected: dict[Port, int]
+    ) -> dict[tuple[str, bytes], Sighting]:
+        """By key, because a dump may list an element twice if the set changes meanwhile."""
         found: dict[tuple[str, bytes], Sighting] = {}
-        for name, width in (("heard4", 4), ("heard6", 16), ("seen4", 4), ("seen6", 16)):
+        for name, width in sets:
             for key, packets, idle in self._elements(name, width + 8):
                 protocol, number = port = _asked(key[width:])
                 found[name, key] = Sighting(
@@ -53,11 +67,7 @@ class SightingsReader:
                     redirected.get(port),
                     heard=name.startswith("heard"),
                 )
-        for name, width in (("others4", 4), ("others6", 16)):
-            for key, packets, idle in self._elements(name, width + 4):
-                protocol = _PROTOCOLS.get(key[width], str(key[width]))
-                found[name, key] = Sighting(address_of(key[:width]), protocol, 0, packets, idle)
-        return list(found.values())
+        return found
 
     def _elements(self, name: str, key_bytes: int) -> Iterator[tuple[bytes, int, float]]:
         """Key, packets, and seconds since the last packet."""
@@ -71,6 +81,11 @@ class SightingsReader:
                     yield from _all_alike(value, key_bytes) or map(
                         _element, (element for _, element in attributes(value))
                     )
+
+
+def _of_both(name: str) -> tuple[tuple[str, int], ...]:
+    """The set of each family, and the bytes of an address in it."""
+    return ((f"{name}4", 4), (f"{name}6", 16))
 
 
 def _all_alike(payload: bytes, key_bytes: int) -> list[tuple[bytes, int, float]] | None:
