@@ -194,10 +194,17 @@ class Passage:
         return GatewayMaps(inside, own, direct, {public: port for port, public in direct.items()})
 
     def _via(self, host: Member | Host) -> IPv4Address | None:
-        """One real address, because a route leads there."""
-        if host.id not in self._open:
-            return next((gateway.private for gateway in self.gateways(host.site)), None)
-        return next((gateway.public for gateway in self.others_gateways(host.site)), None)
+        """One real address, because a route leads there. Not the same gateway's on every host: one
+        that claims what no route leads to, a broadcast address say, must not cut all of them off.
+        """
+        own = self._members.get(host.id)
+        if own is None:
+            return None
+        if own.id not in self._open:
+            mine = chosen(own.overlay, self.gateways(own.site), ())
+            return mine.private if mine is not None else None
+        theirs = chosen(own.overlay, self.others_gateways(own.site), ())
+        return theirs.public if theirs is not None else None
 
     def others_gateways(self, site: str) -> list[Gateway]:
         """Of all sites that are reached by the internet from this one."""

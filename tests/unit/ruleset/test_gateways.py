@@ -2,7 +2,7 @@
 where WireGuard has the sender."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
@@ -137,27 +137,52 @@ def test_two_gateways_of_one_address_are_none() -> None:
     assert passage(GY, other, named={"vpc": ["gy", "gz"]}).gateways("vpc") == ()
 
 
-def test_what_is_chosen_is_in_the_maps_and_via_is_the_first_by_id() -> None:
-    """Of whichever order the addresses are, and whoever is alive."""
+def test_what_is_chosen_is_in_the_maps_and_via_is_the_same_whoever_is_alive() -> None:
     one, other = member("gw-2", "vpc", 2, 1, True), member("gw-1", "vpc", 3, 2, True)
     behind = [member(f"b{n}", "vpc", n, n) for n in range(10, 40)]
     named = {"ec2": ["gx"], "vpc": ["gw-1", "gw-2"]}
     gx = member("gx", "ec2", 2, 3, True)
     used = set()
+    every = passage(gx, one, other, *behind, named=named).gateways("vpc")
+
+    def first(host: Member) -> Gateway:
+        """Its own, if all are alive."""
+        found = chosen(host.overlay, every, {"gw-1", "gw-2"})
+        assert found is not None
+        return found
+
     for live in ({"gw-1", "gw-2", "gx"}, {"gw-2"}, {"gw-1"}):
         seen = passage(gx, one, other, *behind, named=named, live=frozenset(live))
         gateways = seen.gateways("vpc")
         assert [gateway.id for gateway in gateways] == ["gw-1", "gw-2"]
         far = seen.at_host(as_host(gx)).far
-        assert seen.at_host(as_host(gx)).via == other.public
+        assert seen.at_host(as_host(gx)).via == first(gx).public
         for host in behind:
             found = chosen(host.overlay, gateways, live)
             assert found is not None
             maps = seen.at_host(as_host(host))
-            assert (maps.near, maps.via) == (found.private, other.private)
+            assert (maps.near, maps.via) == (found.private, first(host).private)
             assert far[PORTS.port(host.overlay)] == found.public
             used.add((len(live), found.id))
     assert used == {(3, "gw-1"), (3, "gw-2"), (1, "gw-1"), (1, "gw-2")}
+
+
+def test_what_a_gateway_claims_is_the_via_of_its_own_hosts_and_of_no_others() -> None:
+    """Nothing can be sent by an address to which no route leads, whichever gateway it means."""
+    liar = replace(member("gw-0", "vpc", 255, 1, True), public=IPv4Address("240.0.0.1"))
+    honest = [member(f"gw-{n}", "vpc", n, n, True) for n in (2, 3)]
+    theirs = [member(f"a{n}", "ec2", n, n, True) for n in range(10, 40)]
+    behind = [member(f"b{n}", "vpc", n, n) for n in range(40, 70)]
+    named = {"vpc": ["gw-0", "gw-2", "gw-3"]}
+    seen = passage(liar, *honest, *theirs, *behind, named=named)
+    gateways, cut = seen.gateways("vpc"), 0
+    for host in (*theirs, *behind):
+        via = seen.at_host(as_host(host)).via
+        own = chosen(host.overlay, gateways, ())
+        assert own is not None
+        assert (via in (liar.public, liar.private)) == (own.id == liar.id)
+        cut += own.id == liar.id
+    assert 10 < cut < 30
 
 
 def test_a_host_that_is_no_member_has_no_maps() -> None:
