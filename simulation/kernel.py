@@ -25,9 +25,9 @@ from neti.ruleset.objects import (
     KernelState,
     Require,
     RewriteChains,
-    SetName,
     Transaction,
 )
+from neti.ruleset.set_names import SetName
 from neti.stage.in_the_clear import UDP, Tracked
 from neti.stage.shadow import Sighting
 from simulation.clock import HostClock

@@ -13,7 +13,8 @@ from typing import Final
 from neti.errors import EntryError
 from neti.model import Member, entry
 from neti.registry import Registry
-from neti.ruleset.objects import REVOKED_BY, KernelState, SetName
+from neti.ruleset.objects import REVOKED_BY, KernelState
+from neti.ruleset.set_names import SetName
 
 _SITE: Final = "ec2"
 

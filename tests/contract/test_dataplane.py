@@ -51,13 +51,13 @@ from neti.ruleset.objects import (
     Drop,
     KernelState,
     RewriteChains,
-    SetName,
     Structure,
     Transaction,
 )
 from neti.ruleset.plan import plan
 from neti.ruleset.policy import structure
 from neti.ruleset.replace import replacement
+from neti.ruleset.set_names import SetName
 from neti.ruleset.surroundings import Surroundings
 
 SETTINGS = Settings(path=Path("neti.yml"))

@@ -13,8 +13,9 @@ from tests.support.netns import Net
 from neti.dataplane.netlink import NetlinkSocket
 from neti.dataplane.nftables import NftablesDataplane
 from neti.model.settings import Settings
-from neti.ruleset.objects import AddElements, CreateTable, SetName, Transaction
+from neti.ruleset.objects import AddElements, CreateTable, Transaction
 from neti.ruleset.policy import structure
+from neti.ruleset.set_names import SetName
 from neti.ruleset.surroundings import Surroundings
 
 STRUCTURE = structure(

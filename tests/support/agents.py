@@ -30,7 +30,7 @@ from neti.model.settings import Settings
 from neti.model.wireguard_key import PrivateKey
 from neti.monitoring.status import Status, status_of
 from neti.registry.memory import MemoryRegistry, MemoryServer
-from neti.ruleset.objects import SetName
+from neti.ruleset.set_names import SetName
 from neti.stage.in_the_clear import Tracked
 from neti.stage.shadow import Listener, Port
 from neti.stage.way_in import OperatorSession

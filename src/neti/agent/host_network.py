@@ -3,6 +3,8 @@
 Sets what is wrong in ``problems`` and clears it when it is over. Raises DataplaneError.
 """
 
+from collections.abc import Mapping
+
 from neti import log
 from neti.dataplane import foreign
 from neti.errors import DataplaneError
@@ -144,18 +146,21 @@ class HostNetwork:
         self._out, self.drops = out, drops
         self._name()
 
-    def arrived(self, asked: int, arrived: int) -> None:
+    def arrived(self, counted: Mapping[str, int]) -> None:
         """First packets of members: how many our chain let in, and how many passed all other
         chains."""
-        self._arrivals.look(asked, arrived)
+        # Refused for ``member_ports``: by the verdict, or by map ``narrowed``.
+        refused = counted.get("unadmitted", 0) - counted.get("passed", 0)
+        self._arrivals.look(counted.get("asked", 0), counted.get("arrived", 0), refused)
         self._name()
 
-    def relayed(self, passed: int, out: int) -> None:
+    def relayed(self, counted: Mapping[str, int]) -> None:
         """Packets that this gateway passes on: how many our chain let through, and how many passed
-        all other chains. Who passes nothing on says 0 and 0."""
+        all other chains. Who is no gateway says nothing."""
+        passed = counted.get("relayed", 0)
         if not passed:
             self._relays = Arrivals()
-        self._relays.look(passed, out)
+        self._relays.look(passed, counted.get("relayed_out", 0))
         kept = self._relays.kept_out
         if not kept:
             self._problems.clear("gateway_kept_out")

@@ -11,9 +11,9 @@ from neti import log
 from neti.agent.core import Core
 from neti.errors import DataplaneError
 from neti.model import Encrypt, Member, Road
-from neti.ruleset.objects import SetName
 from neti.ruleset.reach import admitted_addresses, outside_addresses, requires
 from neti.ruleset.roads import asked_between
+from neti.ruleset.set_names import SetName
 from neti.stage.excepted import Excepted, excepted
 from neti.stage.in_the_clear import InTheClear, Tracked, ends, in_the_clear
 

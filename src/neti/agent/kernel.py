@@ -122,12 +122,7 @@ class Kernel:
         started = core.now()
         try:
             around, drifted = self._look_around()
-            self.network.note(core.members.elements, core.host, core.out.reserved)
-            try:
-                wanted = structure(core.settings, around)
-            except DataplaneError as error:
-                core.out.reconciler.members_only(core.members.elements)
-                raise StructureRefused(str(error)) from error
+            wanted = self._wanted(around)
             self.tracking.raise_to(core.settings.conntrack_max)
             done = core.out.reconciler.resync(wanted, core.members.elements)
             self.network.route(core.settings, core.host)
@@ -181,20 +176,30 @@ class Kernel:
         assert self._surroundings is not None
         return structure(self._core.settings, replace(self._surroundings, member_ports=ports))
 
+    def _wanted(self, around: Surroundings) -> Structure:
+        """The rules, and in the elements what they look at. Raises StructureRefused."""
+        core, elements = self._core, self._core.members.elements
+        core.members.admit_by(around.member_ports)
+        self.network.note(elements, core.host, core.out.reserved)
+        try:
+            return structure(core.settings, around)
+        except DataplaneError as error:
+            core.out.reconciler.members_only(elements)
+            raise StructureRefused(str(error)) from error
+
     def _look_around(self, *, cheaply: bool = False) -> tuple[Surroundings, list[str]]:
         """Links, routes and other tables; and the encrypted road, which is put right. Returns how
         that was not as it was left. ``cheaply``: without its peers. Raises DataplaneError."""
-        core = self._core
-        around, mtu = self.network.look(core.settings, core.host), self.network.mtu(core.host)
-        around = replace(around, member_ports=core.stage.record.member_ports)
+        settings, host = self._core.settings, self._core.host
+        around, mtu = self.network.look(settings, host), self.network.mtu(host)
+        around = replace(around, member_ports=self._core.stage.record.member_ports)
         around, drift = self._roads.prepare(around, mtu, cheaply=cheaply)
         self._surroundings = around
-        return around, [drift] if drift else []
+        return around, list(filter(None, (drift,)))
 
     def _forward(self) -> list[str]:
         """Returns how that was not as it was left."""
-        drift = self._roads.passing.forward()
-        return [drift] if drift else []
+        return list(filter(None, (self._roads.passing.forward(),)))
 
     def look_at_roads(self) -> None:
         """The timer "roads"."""
@@ -327,11 +332,8 @@ class Kernel:
             counted = core.out.reconciler.counters()
         except DataplaneError:
             return  # the problems say what is wrong with the kernel
-        self.network.arrived(counted.get("asked", 0), counted.get("arrived", 0))
-        passes = core.members.gateways.is_gateway
-        self.network.relayed(
-            counted.get("relayed", 0) if passes else 0, counted.get("relayed_out", 0)
-        )
+        self.network.arrived(counted)
+        self.network.relayed(counted if core.members.gateways.is_gateway else {})
 
     # --- down and up ---
 

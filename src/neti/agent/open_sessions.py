@@ -15,7 +15,7 @@ from neti.errors import ConfigError
 from neti.model import IPAddress
 from neti.model.settings import Settings
 from neti.ruleset.desired import Membership
-from neti.ruleset.objects import SetName
+from neti.ruleset.set_names import SetName
 from neti.stage import way_in
 from neti.stage.stages import Stage
 from neti.stage.way_in import OperatorSession

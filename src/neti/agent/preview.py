@@ -21,8 +21,8 @@ from neti.model.document import plain
 from neti.model.settings import Settings
 from neti.monitoring.preview import Preview, Socket, Source, Wanted
 from neti.ruleset.desired import Membership
-from neti.ruleset.objects import SetName
 from neti.ruleset.reach import by_link
+from neti.ruleset.set_names import SetName
 from neti.stage import preview
 from neti.stage.in_the_clear import InTheClear
 from neti.stage.preview import (

@@ -10,7 +10,7 @@ from typing import Final
 from neti import log
 from neti.agent.core import Core
 from neti.errors import DataplaneError
-from neti.ruleset.objects import SetName
+from neti.ruleset.set_names import SetName
 
 _SWEEP_EVERY: Final = 60.0  # seconds between looks for removed sources without connections
 _END_AFTER: Final = 0.5  # seconds in which addresses that lead nowhere are gathered

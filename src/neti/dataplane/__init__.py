@@ -8,7 +8,8 @@ Must never do: touch any table but ``inet neti``, or half of a transaction.
 
 from typing import Protocol
 
-from neti.ruleset.objects import KernelState, SetName, Structure, Transaction
+from neti.ruleset.objects import KernelState, Structure, Transaction
+from neti.ruleset.set_names import SetName
 from neti.stage.shadow import Sighting
 
 

@@ -6,7 +6,7 @@ Time-outs are kept as given and do not run; ``expire`` ends a trial.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, TypeVar
@@ -30,10 +30,10 @@ from neti.ruleset.objects import (
     KernelState,
     Require,
     RewriteChains,
-    SetName,
     Structure,
     Transaction,
 )
+from neti.ruleset.set_names import GroupSet, SetName, group_set
 from neti.stage.shadow import Sighting
 
 V = TypeVar("V")
@@ -104,7 +104,10 @@ class MemoryDataplane:
             structure=structure,
             chain_names=tuple(self.table.chains),
             definitions=_definitions(self.table.sets),
-            elements={where: dict(self.table.elements.get(where, {})) for where in ORDERED},
+            elements={
+                where: dict(self.table.elements.get(where, {}))
+                for where in (*ORDERED, *_group_sets(self.table.sets))
+            },
             timed={where: self.timed(where) for where in TIMED},
             enforce=self.enforce(),
             require=self.require() if "require" in _set_names(self.table.sets) else None,
@@ -190,7 +193,8 @@ class MemoryDataplane:
             case RewriteChains(structure, held):
                 self._rewrite(structure, held)
             case AddElements(where, items):
-                if where in OPTIONAL - _set_names(self._existing().sets):
+                optional = OPTIONAL.union(filter(None, (group_set(where),)))
+                if where in optional - _set_names(self._existing().sets):
                     raise KernelMoved(f"add {where}: No such file or directory")
                 _add(where, self._existing().elements.setdefault(where, {}), items)
             case AddTimed(where, timeouts):
@@ -252,6 +256,12 @@ def _definitions(sets: tuple[tuple[str, str], ...]) -> frozenset[str]:
 @lru_cache(maxsize=64)
 def _set_names(sets: tuple[tuple[str, str], ...]) -> frozenset[str]:
     return frozenset(name.partition(" ")[2] for name, _ in sets)
+
+
+def _group_sets(sets: tuple[tuple[str, str], ...]) -> Iterator[GroupSet]:
+    for name in sorted(_set_names(sets)):
+        if (where := group_set(name)) is not None:
+            yield where
 
 
 def _check_names(structure: Structure, sets: tuple[tuple[str, str], ...]) -> None:

@@ -13,7 +13,8 @@ from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Final
 
 from neti.dataplane.netlink import NLM_F_CREATE, NLM_F_EXCL, Order, attribute, attributes, nested
-from neti.ruleset.objects import FAMILIES, FAMILY_TABLE, FOREIGN, FOREVER, SetName
+from neti.ruleset.objects import FAMILIES, FAMILY_TABLE, FOREIGN, FOREVER
+from neti.ruleset.set_names import SetName, group_set
 
 SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, DELCHAIN = range(0xA00, 0xA06)
@@ -67,7 +68,8 @@ def _port_text(value: bytes) -> str:
 
 _four, _six = partial(inet_pton, AF_INET), partial(inet_pton, AF_INET6)
 _four_text, _six_text = partial(inet_ntop, AF_INET), partial(inet_ntop, AF_INET6)
-_PACK: Final[Mapping[SetName, tuple[Callable[[str], bytes], int]]] = {
+_Packing = tuple[Callable[[str], bytes], int]
+_PACK: Final[Mapping[SetName, _Packing]] = {
     "overlay": (_four, 4),
     "peers4": (_four, 4),
     "across4": (_four, 4),
@@ -115,9 +117,16 @@ _TEXT: Final[Mapping[int, Callable[[bytes], str]]] = {
 # --- elements to the kernel ---
 
 
+def _packing(where: SetName) -> _Packing:
+    """How a key is written, and how long it is."""
+    if group_set(where) is not None:
+        return (_six, 16) if where.endswith("6") else (_four, 4)
+    return _PACK[where]
+
+
 def add(where: SetName, items: Mapping[str, str]) -> Iterator[Order]:
     """Each must be absent, otherwise the kernel says ``File exists``."""
-    pack, width = _PACK[where]
+    pack, width = _packing(where)
     tail = b"\0" * (-width % 4)
     if where in _VALUES:
         pack_value, size = _VALUES[where]
@@ -133,7 +142,7 @@ def add(where: SetName, items: Mapping[str, str]) -> Iterator[Order]:
 
 
 def add_timed(where: SetName, milliseconds: Mapping[str, int]) -> Iterator[Order]:
-    pack, _ = _PACK[where]
+    pack, _ = _packing(where)
     elements = [
         nested(LIST_ELEMENT, _key(pack(key)), attribute(TIMEOUT, struct.pack(">Q", left)))
         for key, left in milliseconds.items()
@@ -158,7 +167,7 @@ def add_require(milliseconds: int | None) -> Iterator[Order]:
 
 def delete(where: SetName, keys: Iterable[str]) -> Iterator[Order]:
     """Each must be there."""
-    pack, width = _PACK[where]
+    pack, width = _packing(where)
     head, _ = _shape(width)
     tail = b"\0" * (-width % 4)
     return _listed(DELSETELEM, 0, where, [head + pack(key) + tail for key in keys])
@@ -217,7 +226,7 @@ def elements(bodies: Iterable[bytes]) -> Iterator[bytes]:
 
 def plain(where: SetName, listed: Iterable[bytes]) -> list[tuple[str, str]]:
     """Key and value of each; in a set every value is empty."""
-    width, value = _PACK[where][1], _VALUES[where][1] if where in _VALUES else 0
+    width, value = _packing(where)[1], _VALUES[where][1] if where in _VALUES else 0
     found: list[tuple[str, str]] = []
     for payload in listed:
         found += _all_alike(payload, width, value) or _one_by_one(payload)

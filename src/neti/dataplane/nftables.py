@@ -53,10 +53,10 @@ from neti.ruleset.objects import (
     KernelState,
     Require,
     RewriteChains,
-    SetName,
     Structure,
     Transaction,
 )
+from neti.ruleset.set_names import SetName, group_set
 from neti.stage.shadow import Sighting
 from neti.text import printable
 
@@ -123,6 +123,10 @@ class NftablesDataplane:
                 if where in found.sets
                 else {}
                 for where in ORDERED
+            }
+            | {
+                where: self._elements(where, partial(nf.plain, where))
+                for where in filter(None, map(group_set, found.sets))
             },
             timed={where: self.timed(where) for where in TIMED},
             enforce=self.enforce(),

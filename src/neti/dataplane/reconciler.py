@@ -35,7 +35,6 @@ from neti.ruleset.objects import (
     TIMED,
     DeleteElements,
     KernelState,
-    SetName,
     Structure,
     Transaction,
 )
@@ -49,6 +48,7 @@ from neti.ruleset.plan import (
     mend,
     plan,
 )
+from neti.ruleset.set_names import SetName
 from neti.ruleset.timed import Mended, TimedElements, peers_of
 from neti.stage.shadow import Sighting
 

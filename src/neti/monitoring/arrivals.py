@@ -1,8 +1,8 @@
 """Whether what Neti lets in really gets in: first packets of members, counted twice. Pure.
 
 ``asked`` counts them where our own chain lets them in, ``arrived`` after every other program's
-chain. The difference is what another program's table dropped. Must never do: conclude anything from
-few packets, or from none.
+chain. The difference is what another program's table dropped, but for what our own refused because
+of ``member_ports``. Must never do: conclude anything from few packets, or from none.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,15 @@ class Arrivals:
     get_in: bool = False
     _asked: int = 0  # as counted at the last conclusion
     _arrived: int = 0
+    _counted: int = 0  # those asked, with the ones that our own table dropped
 
-    def look(self, asked: int, arrived: int) -> None:
-        """The counters as they stand."""
-        if asked < self._asked or arrived < self._arrived:
+    def look(self, asked: int, arrived: int, refused: int = 0) -> None:
+        """The counters as they stand. ``refused``: how many of the first our own table dropped."""
+        if asked < self._counted or arrived < self._arrived:
             self._asked, self._arrived = 0, 0  # the table was made again
+        self._counted = asked
+        # The kernel reads one counter after the other, while packets go on.
+        asked = max(self._asked, asked - refused)
         more, came = asked - self._asked, arrived - self._arrived
         if came > 0:
             self.kept_out = 0

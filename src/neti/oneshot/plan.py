@@ -179,6 +179,7 @@ class _ThisHost:
         )
         membership.elements.enforce(enforcement)
         membership.require(enforcement.permanent and enforcement.require is None)
+        membership.admit_by(around.member_ports)
         road = Encrypting.of(membership, seen, self.folder.private_key())
         faults: tuple[str, ...] = ()
         gateway = gateway_end(membership, around)

@@ -124,6 +124,7 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     now = _surroundings(machine, seen, host, loaded)
     gateway = gateway_end(members, now)
     now = replace(now, tunnel=road.tunnel, gateway=gateway)
+    members.admit_by(now.member_ports)
     surroundings.note(members.elements, host, seen, reserved)
     surroundings.listen(members.elements, Listening(machine.listeners, machine.local_ports))
     if not seen.had_connections():

@@ -23,9 +23,9 @@ from neti.ruleset.objects import (
     Command,
     DeleteElements,
     KernelState,
-    SetName,
     set_timeouts,
 )
+from neti.ruleset.set_names import GroupSet, SetName
 
 
 class Elements:
@@ -45,6 +45,25 @@ class Elements:
         self._revoked: dict[SetName, set[str]] = {"revoked4": set(), "revoked6": set()}
         self._dirty: dict[SetName, set[str]] = {s: set() for s in ORDERED}
         self._missing: frozenset[SetName] = frozenset()  # sets that the kernel's table has not
+        self._groups: tuple[GroupSet, ...] = ()
+
+    @property
+    def sets(self) -> tuple[SetName, ...]:
+        """Those whose elements are wished for here. Of others the kernel may have some more: groups
+        that its present rules look at."""
+        return (*ORDERED, *self._groups)
+
+    def look_at(self, groups: Iterable[GroupSet]) -> None:
+        """The sets of groups that the rules look at from now on. Whoever is wished for in others
+        must have been unwished before."""
+        named = tuple(sorted(groups))
+        for gone in set(self._groups) - set(named):
+            for held in (self._wishes, self._kernel, self._dirty):
+                del held[gone]
+        for new in set(named) - set(self._groups):
+            self._wishes[new], self._kernel[new], self._dirty[new] = {}, {}, set()
+            self._missing |= {new}  # until the kernel was read
+        self._groups = named
 
     # --- wishes ---
 
@@ -141,7 +160,7 @@ class Elements:
 
     def kernel_is(self, state: KernelState) -> None:
         """Believe what was read back: from now on, whatever differs from it is pending."""
-        for where in ORDERED:
+        for where in self.sets:
             held = self._kernel[where] = dict(state.elements.get(where, {}))
             wishes = self._wishes[where]
             self._dirty[where] = held.keys() ^ wishes.keys()
@@ -152,7 +171,7 @@ class Elements:
                 self._dirty[where] |= {key for key in held if self._spared(where, key)}
         for revoked in self._revoked:
             self._revoked[revoked] = set(state.timed.get(revoked, {}))
-        self._missing = state.missing
+        self._missing = state.missing.union(set(self._groups) - state.elements.keys())
 
     def believe(self, other: "Elements") -> None:
         """Believe of the kernel what ``other`` does; its wishes are not taken over."""
@@ -166,7 +185,7 @@ class Elements:
     def differences(self, state: KernelState) -> dict[SetName, int]:
         """How many keys of each set are not as we believed them to be in the kernel."""
         counts = {}
-        for where in ORDERED:
+        for where in self.sets:
             held, believed = state.elements.get(where, {}), self._kernel[where]
             if held != believed:
                 counts[where] = len(dict(held.items() ^ believed.items()))
@@ -189,7 +208,7 @@ class Elements:
     def changes(self) -> "Changes":
         """What must be done to the kernel. The cost depends only on how many keys may differ."""
         changes = Changes()
-        for where in ORDERED:
+        for where in self.sets:
             if where in self._missing:
                 continue  # comes with a new table
             kernel = self._kernel[where]

@@ -21,9 +21,9 @@ from neti.model.groups import Groups, MemberPorts
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.gateway_part import GatewayPart
-from neti.ruleset.member_ports import needed
-from neti.ruleset.objects import KernelState, SetName
+from neti.ruleset.objects import KernelState
 from neti.ruleset.plan import REVOKE_SECONDS
+from neti.ruleset.policy_members import groups_of
 from neti.ruleset.reach import (
     by_gateways,
     cross_address,
@@ -34,8 +34,11 @@ from neti.ruleset.reach import (
     own_elements,
     road_without_key,
 )
+from neti.ruleset.set_names import SetName, group_sets
 
 _PEERS: Final[tuple[SetName, ...]] = ("peers4", "peers6")
+# What lets a member in does so once more for each of its groups, in the set of its family.
+_BY_ADDRESS: Final[dict[SetName, int]] = {"peers4": 0, "tunnel_peers": 0, "peers6": 1}
 
 
 @dataclass(slots=True)
@@ -43,8 +46,9 @@ class Membership:
     """Not thread-safe: the agent's loop owns it. ``known``: we know who is a member, from the
     registry or from the last good state. ``adopted``: we do not, so what the kernel holds
     counts. ``roads``: by id, of those of whom more is known than that they have no key.
-    ``requires``: encryption that sites require is in force on this host. ``groups``: of those
-    that the file or ``ports_in_force`` name, as of the last ``group_members``."""
+    ``requires``: encryption that sites require is in force on this host. ``ports_in_force``: the
+    ``member_ports`` that are, as ``Surroundings.member_ports``. ``groups``: of those that the rules
+    look at, as of the last ``group_members`` or ``admit_by``."""
 
     settings: Settings
     host: Host
@@ -55,17 +59,16 @@ class Membership:
     adopted: bool = False
     roads: dict[str, Road] = field(default_factory=dict)
     requires: bool = False
-    ports_in_force: MemberPorts = None
     gateways: GatewayPart = field(init=False)
-    groups: GroupIndex = field(init=False)
-    _judged: tuple[MemberPorts, MemberPorts] = field(init=False)
+    ports_in_force: MemberPorts = None
+    groups: GroupIndex = field(default_factory=GroupIndex)
     _defined: tuple[Groups | None, float] = (None, 0.0)
+    _judged: frozenset[str] = frozenset()
     _touched: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.gateways = GatewayPart(self.settings, self.host)
-        self.groups = GroupIndex(None, self.needed_groups)
-        self._judged = self.settings.member_ports, self.ports_in_force
+        self._regroup()
 
     @property
     def only_encrypted(self) -> bool:
@@ -147,8 +150,8 @@ class Membership:
         self.known, self.adopted = before.known, before.adopted
         self.requires = before.requires
         self.gateways.succeed(before.gateways)
-        self.ports_in_force = before.ports_in_force
-        self.group_members(*before._defined)
+        self._defined, self.ports_in_force = before._defined, before.ports_in_force
+        self._regroup()
         self.fleet.succeed(before.fleet)
         if remember:
             self.remember(dict(before.everybody()))
@@ -180,8 +183,8 @@ class Membership:
         ``via``, ``behind``: this host's part in gateways there. ``adopted``: it lets somebody in
         already, or keeps strangers out."""
         self.gateways.begin(via, behind=behind)
-        for where, items in kernel.elements.items():
-            for key, value in items.items():
+        for where in self.elements.sets:
+            for key, value in kernel.elements.get(where, {}).items():
                 self.elements.want(where, key, value)
         some = any(kernel.elements.get(where) for where in _PEERS)
         self.adopted = kernel.armed_for_good or some
@@ -253,26 +256,36 @@ class Membership:
         """Who is in which group from now on, as of ``now`` (Unix seconds); None: no operator's
         word is known, and nobody is in any. Returns what ``take_changes`` would have."""
         changes = self.take_changes()
-        self._defined = (groups, now)
-        self._judged = self.settings.member_ports, self.ports_in_force
-        after = GroupIndex(groups, self.needed_groups, now)
+        self._defined, self._judged = (groups, now), self.needed_groups
+        self._regroup()
+        return changes
+
+    def admit_by(self, in_force: MemberPorts) -> list[Change]:
+        """These are in force from now on. Returns what ``take_changes`` would have."""
+        changes = self.take_changes()
+        if in_force != self.ports_in_force:
+            self.ports_in_force = in_force
+            self._regroup()
+        return changes
+
+    def _regroup(self) -> None:
+        after = GroupIndex(self._defined[0], self.needed_groups, self._defined[1])
         moved = self.groups.moved(after, self.fleet.members.values())
         for member in moved:
             self._tell(self.elements.unwant, member)
         self.groups = after
+        self.elements.look_at(where for group in after.needed for where in group_sets(group))
         for member in moved:
             self._tell(self.elements.want, member)
-        return changes
 
     @property
     def needed_groups(self) -> frozenset[str]:
-        """That the file names, or what is in force."""
-        return needed(self.settings.member_ports, self.ports_in_force)
+        """At which the rules look: that the file names, or what is in force."""
+        return groups_of(self.settings, self.ports_in_force)
 
     def groups_are_due(self) -> bool:
-        """Whether other groups are needed than ``group_members`` knew."""
-        judged = self.settings.member_ports, self.ports_in_force
-        return judged != self._judged and self.needed_groups != self.groups.needed
+        """Whether other groups are needed than the last ``group_members`` knew."""
+        return self.groups.needed != self._judged
 
     def goes_by(self, host_id: str, road: Road | None) -> list[Change]:
         """From now on this member is reached by ``road``; None: nothing is known of it any more, as
@@ -304,9 +317,12 @@ class Membership:
         )
 
     def _tell(self, act: Callable[[SetName, str, str], None], member: Member) -> None:
-        host, sites, road = self.host, self.settings.sites, self.road_of(member)
+        host, sites = self.host, self.settings.sites
+        road, groups = self.road_of(member), self.groups.of(member)
         for element in elements_of(member, host=host, sites=sites, road=road):
             act(element.where, element.key, element.value)
+            for group in groups if element.where in _BY_ADDRESS else ():
+                act(group_sets(group)[_BY_ADDRESS[element.where]], element.key, "")
 
     def remembered(self, host_id: str) -> Remembered | None:
         member = self.fleet.members.get(host_id)

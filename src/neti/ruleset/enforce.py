@@ -24,8 +24,8 @@ from neti.ruleset.objects import (
     Drop,
     KernelState,
     Require,
-    SetName,
 )
+from neti.ruleset.set_names import SetName
 
 Held = Mapping[str, int | None]  # as KernelState.enforce, .require and .narrowed
 Arming = DeleteElements | Drop | Require

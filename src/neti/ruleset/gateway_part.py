@@ -18,9 +18,10 @@ from neti.model.gateways import Gateway, GatewayPorts
 from neti.model.settings import Settings
 from neti.ruleset.gateway_choice import Belief, Choice, choice
 from neti.ruleset.gateways import HostMaps, Passage, Way, chosen, counting
-from neti.ruleset.objects import KernelState, SetName
+from neti.ruleset.objects import KernelState
 from neti.ruleset.peers import Endpoint
 from neti.ruleset.reach import Element, by_gateways, uses_gateways
+from neti.ruleset.set_names import SetName
 from neti.ruleset.surroundings import GatewayEnd
 
 _UDP: Final = "17"  # of all protocols, the one that gateways pass on

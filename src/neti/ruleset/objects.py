@@ -15,37 +15,11 @@ Must never do: read or write anything, or name a table that is not ours.
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
+
+from neti.ruleset.set_names import SetName, group_set
 
 FAMILY_TABLE: Final = "inet neti"
-
-SetName = Literal[
-    "overlay",
-    "peers4",
-    "peers6",
-    "across4",
-    "across6",
-    "tcp_listening",
-    "udp_listening",
-    "tunnel_peers",
-    "tunneled",
-    "clear4",
-    "clear6",
-    "outside4",
-    "gateways",
-    "gateway_near",
-    "gateway_far",
-    "gateway_inside",
-    "gateway_own",
-    "gateway_direct",
-    "gateway_public",
-    "revoked4",
-    "revoked6",
-    "grace",
-    "enforce",
-    "require",
-    "narrowed",
-]
 
 # Only this program adds and removes elements of these. In the other sets the kernel's clock ends
 # them.
@@ -133,7 +107,8 @@ class Structure:
 
     def defines(self, where: SetName) -> bool:
         kind = "map" if where in MAPS else "set"
-        return where not in OPTIONAL or self.has(f"{kind} {where}")
+        always = where not in OPTIONAL and group_set(where) is None
+        return always or self.has(f"{kind} {where}")
 
     def has(self, named: str) -> bool:
         """``named``: kind and name of a set, map or counter."""

@@ -7,18 +7,20 @@ have files of their own.
 Must never do: depend on who is a member. Members are elements, so a change of one changes no rule.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from neti.model.settings import Settings
 from neti.ruleset import policy_gateway as gatewaying
+from neti.ruleset import policy_members as membering
 from neti.ruleset import policy_require as requiring
 from neti.ruleset import policy_tunnel as tunneling
 from neti.ruleset.networks import by_family, listed
 from neti.ruleset.objects import SEEN_SECONDS, SEEN_SIZE, Chain, Structure
 from neti.ruleset.policy_early import early_chains
 from neti.ruleset.policy_judge import judge, opened, removed
-from neti.ruleset.policy_record import record_chains
+from neti.ruleset.policy_members import FIRST, Admission
+from neti.ruleset.policy_record import record_chains, unasked_chains
 from neti.ruleset.policy_road import clamp, to_clamp
 from neti.ruleset.surroundings import Surroundings, Tunnel, Whose
 
@@ -63,12 +65,10 @@ SETS: Final[tuple[tuple[str, str], ...]] = (
     ("counter unheard", "packets 0 bytes 0"),
     ("counter unseen", "packets 0 bytes 0"),
 )
-_FIRST: Final = "tcp flags & (fin|syn|rst|ack) == syn"
+_UNADMITTED: Final = f"{FIRST} jump first_unadmitted"
+_PASSED: Final = f"{FIRST} jump first_passed"
 _LAST: Final = 1000  # behind every usual priority of a filter
-_PEERS: Final = (
-    'ip saddr @peers4 counter name "admitted" accept',
-    'ip6 saddr @peers6 counter name "admitted" accept',
-)
+_PEERS: Final = ("ip saddr @peers4", "ip6 saddr @peers6")
 
 
 def structure(settings: Settings, surroundings: Surroundings) -> Structure:
@@ -76,9 +76,11 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
     whose = Whose(settings, surroundings)
     tunnel = tunneling.tunnel_of(settings, surroundings)
     encrypts = tunneling.encrypts(settings, surroundings)
+    admitted = membering.admission(settings, surroundings)
     return Structure(
         (
             *SETS,
+            *membering.sets(settings, surroundings),
             *tunneling.sets(settings, surroundings),
             *gatewaying.sets(settings, surroundings),
         ),
@@ -89,14 +91,16 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
             *tunneling.tunnel_chains(settings, surroundings, whose),
             *clamp(settings, surroundings),
             *record_chains(whose.toward_container),
+            *(unasked_chains(whose.toward_container) if admitted and admitted.waits else ()),
             *opened(settings),
             *(_required(settings) if encrypts else ()),
             _output(settings, surroundings),
-            *judge(settings),
+            *judge(settings, (_UNADMITTED, _PASSED) if admitted else None),
             *removed(surroundings),
-            _input(settings, surroundings, whose),
-            *_first_packets(tunnel, encrypts=encrypts),
-            *_published(settings, surroundings, tunnel),
+            *membering.chains(settings, admitted),
+            _input(settings, surroundings, whose, admitted),
+            *_first_packets(tunnel, encrypts=encrypts, judged=admitted is not None),
+            *_published(settings, surroundings, tunnel, admitted),
             *_forward(settings, surroundings, whose),
             *gatewaying.chains(settings, surroundings),
         ),
@@ -169,9 +173,22 @@ def _vouched(settings: Settings, *, removed: str) -> Iterator[str]:
     yield "ct state established,related accept"
 
 
-def _input(settings: Settings, surroundings: Surroundings, whose: Whose) -> Chain:
+def _members(tunnel: Tunnel | None) -> tuple[str, ...]:
+    """Conditions: a packet comes from a member."""
+    return (*_PEERS, *tunneling.known(tunnel))
+
+
+def _let_in(conditions: Iterable[str], admitted: Admission | None) -> Iterator[str]:
+    then = membering.let_in(admitted)
+    return (f"{condition} {then}" for condition in conditions)
+
+
+def _input(
+    settings: Settings, surroundings: Surroundings, whose: Whose, admitted: Admission | None
+) -> Chain:
     tunnel = tunneling.tunnel_of(settings, surroundings)
     encrypts = tunneling.encrypts(settings, surroundings)
+    opened_here = "jump opened" if settings.open_ports else ""
     return Chain(
         "input",
         f"type filter hook input priority {FILTER_PRIORITY}; policy accept;",
@@ -179,14 +196,14 @@ def _input(settings: Settings, surroundings: Surroundings, whose: Whose) -> Chai
             'iif "lo" accept',
             *tunneling.port(tunnel),
             *to_clamp(settings, surroundings),
-            f"{_FIRST} jump first_asked",
+            f"{FIRST} jump first_asked",
             *_ssh(settings),
             # Early, because nearly all packets are theirs: up to the removed sources all rules only
             # accept, so their order among each other changes nothing. What must not come in the
             # clear has a real address, so it comes by neither of the tunnel's rules.
-            *tunneling.admitted(tunnel),
+            *_let_in(tunneling.known(tunnel), admitted),
             *((requiring.from_clear(forwarded=False),) if encrypts else ()),
-            *_PEERS,
+            *_let_in(_PEERS, admitted),
             # RFC 4861: hop limit 255 proves that the neighbour is on this link.
             (
                 "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, "
@@ -204,6 +221,7 @@ def _input(settings: Settings, surroundings: Surroundings, whose: Whose) -> Chai
             "ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept",
             *((f"{whose.from_container} accept",) if whose.from_container else ()),
             *_vouched(settings, removed="removed"),
+            *membering.waiting(admitted, _members(tunnel), opened=opened_here),
             "goto judge",
         ),
     )
@@ -217,19 +235,22 @@ def _required(settings: Settings) -> Iterator[Chain]:
     )
 
 
-def _first_packets(tunnel: Tunnel | None, *, encrypts: bool) -> Iterator[Chain]:
+def _first_packets(tunnel: Tunnel | None, *, encrypts: bool, judged: bool) -> Iterator[Chain]:
     """Counted where our own table lets them in, and again behind all other tables. If the second
-    count is lower, another program's table drops them. See ``neti.monitoring.arrivals``."""
+    count is lower, another program's table drops them. See ``neti.monitoring.arrivals``.
+    ``judged``: ours may drop some itself, and those are counted before and behind the verdict."""
     hook = f"type filter hook input priority {_LAST}; policy accept;"
+    for counter in ("unadmitted", "passed") if judged else ():
+        yield Chain(f"first_{counter}", None, _from_members(counter, tunnel, encrypts=encrypts))
     arrived = _from_members("arrived", tunnel, encrypts=encrypts)
     yield Chain("first_asked", None, _from_members("asked", tunnel, encrypts=encrypts))
     if not encrypts:
-        rules = tuple(f"{_FIRST} {rule}" for rule in arrived)
+        rules = tuple(f"{FIRST} {rule}" for rule in arrived)
         yield Chain("first_arrived", hook, ('iif "lo" accept', *rules))
         return
     # There are more of them, and every packet passes here.
     yield Chain("first_behind", None, arrived)
-    yield Chain("first_arrived", hook, ('iif "lo" accept', f"{_FIRST} jump first_behind"))
+    yield Chain("first_arrived", hook, ('iif "lo" accept', f"{FIRST} jump first_behind"))
 
 
 def _from_members(counter: str, tunnel: Tunnel | None, *, encrypts: bool) -> tuple[str, ...]:
@@ -242,14 +263,18 @@ def _from_members(counter: str, tunnel: Tunnel | None, *, encrypts: bool) -> tup
 
 
 def _published(
-    settings: Settings, surroundings: Surroundings, tunnel: Tunnel | None
+    settings: Settings,
+    surroundings: Surroundings,
+    tunnel: Tunnel | None,
+    admitted: Admission | None,
 ) -> Iterator[Chain]:
     encrypts = tunneling.encrypts(settings, surroundings)
+    published = "ct status dnat jump opened" if settings.open_ports else ""
     rules = (
         *((requiring.from_clear(forwarded=True),) if encrypts else ()),
-        *_PEERS,
-        *tunneling.admitted(tunnel),
+        *_let_in(_members(tunnel), admitted),
         *_vouched(settings, removed="removed_forwarded"),
+        *membering.waiting(admitted, _members(tunnel), opened=published),
         "goto judge_forwarded",
     )
     yield Chain("published", None, rules)

@@ -44,8 +44,9 @@ def icmp() -> Iterator[str]:
     )
 
 
-def judge(settings: Settings) -> Iterator[Chain]:
-    """The last word on a packet that no other rule has let in."""
+def judge(settings: Settings, around: tuple[str, str] | None = None) -> Iterator[Chain]:
+    """The last word on a packet that no other rule has let in. ``around``: rules before and behind
+    it, for what is for this machine itself."""
     yield Chain(
         "verdict",
         None,
@@ -64,7 +65,8 @@ def judge(settings: Settings) -> Iterator[Chain]:
         ),
     )
     opened = settings.open_ports
-    yield Chain("judge", None, (*(("jump opened",) if opened else ()), "goto verdict"))
+    before, *behind = (around[0], "jump verdict", around[1]) if around else ("goto verdict",)
+    yield Chain("judge", None, (*(("jump opened",) if opened else ()), before, *behind))
     # open_ports opens the host's own ports and published ones, not every port of a container.
     published = ("ct status dnat jump opened",) if opened else ()
     yield Chain("judge_forwarded", None, (*published, "goto verdict"))

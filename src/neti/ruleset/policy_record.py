@@ -1,7 +1,8 @@
 """The chains that record what no rule lets in: the shadow's part of the policy. Pure.
 
 They only count. ``heard`` is for ports with a listener, or that lead to a container; ``seen`` is
-for all others. Each has room of its own, so a scan of all ports fills ``seen`` alone.
+for all others. Each has room of its own, so a scan of all ports fills ``seen`` alone. ``unasked``
+is for what members reach only because ``member_ports`` is not in force yet.
 
 Must never do: let a packet in, drop it, or depend on which member it comes from.
 """
@@ -32,6 +33,35 @@ def record_chains(toward_container: Sequence[str]) -> Iterator[Chain]:
     yield Chain("record", None, tuple(_record()))
 
 
+def unasked_chains(toward_container: Sequence[str]) -> Iterator[Chain]:
+    """``jump record_unasked``. The room is one, as nearly all is for ports with a listener."""
+    room = "unasked"
+    yield Chain(room, None, (*_updates(room), 'counter name "unseen"'))
+    yield Chain(f"{room}_paced", None, (*_pace(room), 'counter name "unseen"'))
+    yield Chain(f"{room}_limited", None, tuple(_limited(room)))
+    yield Chain(f"{room}_port", None, tuple(_asked(toward_container, room, room)))
+    # What is not tracked, and what has no ports, by whatever stands in their place.
+    other = [
+        f"update @{room}{version} {{ {word} saddr . meta l4proto . th dport counter }} return"
+        for word, version in _FAMILIES
+    ]
+    yield Chain(f"{room}_other", None, (*other, 'counter name "unseen"'))
+    yield Chain(f"{room}_other_paced", None, (*_pace(f"{room}_other"), 'counter name "unseen"'))
+    held = [
+        f"{word} saddr . meta l4proto . th dport != @{room}{version} goto {room}_other_paced"
+        for word, version in _FAMILIES
+    ]
+    yield Chain(
+        f"record_{room}",
+        None,
+        (
+            f"meta l4proto {{ tcp, udp }} ct direction original goto {room}_port",
+            *held,
+            f"goto {room}_other",
+        ),
+    )
+
+
 def _record() -> Iterator[str]:
     """A published or redirected port is recorded as the one that was asked for, because that is
     what open_ports must name. The rest goes by the port in the packet: what is not tracked, and
@@ -53,7 +83,9 @@ def _untracked_updates() -> Iterator[str]:
         yield f"meta l4proto {_WITH_PORTS} update @seen{version} {{ {key} counter }} return"
 
 
-def _asked(toward_container: Sequence[str]) -> Iterator[str]:
+def _asked(
+    toward_container: Sequence[str], listened: str = "heard", others: str = "seen"
+) -> Iterator[str]:
     """One rule for each protocol, because nft 1.0.6 allows ``ct original proto-dst`` in a
     concatenation only if the same rule has settled on one protocol before."""
     for proto in _PROTOCOLS:
@@ -68,13 +100,13 @@ def _asked(toward_container: Sequence[str]) -> Iterator[str]:
             yield f"meta l4proto {proto} {leaving} update @forwarded {{ {asked} }}"
     for proto in _PROTOCOLS:
         # Some programs listen on the port that is asked for only to reserve it (docker-proxy).
-        yield f"{proto} dport @{proto}_listening goto heard"
-        yield f"meta l4proto {proto} ct original proto-dst @{proto}_listening goto heard"
+        yield f"{proto} dport @{proto}_listening goto {listened}"
+        yield f"meta l4proto {proto} ct original proto-dst @{proto}_listening goto {listened}"
     # We do not know which ports of a container have a listener, so one source that tries all of
     # them must not fill the room of the others.
     for leaving in toward_container:
-        yield f"{leaving} goto heard_limited"
-    yield "goto seen_limited"
+        yield f"{leaving} goto {listened}_limited"
+    yield f"goto {others}_limited"
 
 
 def _updates(room: str) -> Iterator[str]:

@@ -101,8 +101,9 @@ def refusal(tunnel: Tunnel | None, *, forwarded: bool) -> str:
     return "goto to_overlay_forwarded" if forwarded else "goto to_overlay"
 
 
-def admitted(tunnel: Tunnel | None) -> tuple[str, ...]:
-    return (f'{_KNOWN} counter name "admitted" accept',) if tunnel is not None else ()
+def known(tunnel: Tunnel | None) -> tuple[str, ...]:
+    """The condition: it comes through the tunnel, from a member."""
+    return (_KNOWN,) if tunnel is not None else ()
 
 
 def counted(tunnel: Tunnel | None, counter: str) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 from neti.model import Encrypt, Host, IPAddress, Member, Reach, Road, Site
 from neti.model.addresses import dotted
-from neti.ruleset.objects import SPARED, SetName
+from neti.ruleset.objects import SPARED
+from neti.ruleset.set_names import SetName
 
 # Metadata and time of EC2 (both families), Google, Azure; Azure's DNS, DHCP and health probes.
 METADATA: Final = (

@@ -13,7 +13,6 @@ from neti.ruleset.delta import Elements
 from neti.ruleset.enforce import Enforcement
 from neti.ruleset.objects import (
     FAMILIES,
-    ORDERED,
     REVOKED_BY,
     AddElements,
     AddTimed,
@@ -22,10 +21,10 @@ from neti.ruleset.objects import (
     DeleteElements,
     DeleteTable,
     KernelState,
-    SetName,
     Structure,
     Transaction,
 )
+from neti.ruleset.set_names import SetName
 
 
 def replacement(
@@ -44,7 +43,7 @@ def replacement(
         commands.append(DeleteTable())
     commands.append(CreateTable(structure))
     commands += armed.commands()
-    for where in ORDERED:
+    for where in elements.sets:
         wanted = elements.desired(where)
         if wanted and structure.defines(where):
             commands.append(AddElements(where, wanted))

@@ -10,12 +10,8 @@ from typing import Final
 
 from neti.clock import Clock
 from neti.ruleset.delta import Changes
-from neti.ruleset.objects import (
-    REVOKED_BY,
-    TIMED,
-    KernelState,
-    SetName,
-)
+from neti.ruleset.objects import REVOKED_BY, TIMED, KernelState
+from neti.ruleset.set_names import SetName
 
 # Seconds: the kernel reports whole ones, and an element may end between reading and applying.
 _SLACK: Final = 3.0

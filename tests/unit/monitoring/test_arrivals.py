@@ -41,6 +41,27 @@ def test_by_packets(counts: list[tuple[int, int]], kept_out: int, get_in: bool) 
     assert (seen.kept_out, seen.get_in) == (kept_out, get_in)
 
 
+def test_what_our_own_table_refuses_is_not_kept_out_by_others() -> None:
+    """Members that no group lets in do not arrive, and nobody else is to blame."""
+    seen = Arrivals()
+    seen.look(9, 0, 9)
+    assert (seen.kept_out, seen.get_in) == (0, False)
+    seen.look(30, 11, 19)
+    assert (seen.kept_out, seen.get_in) == (0, True)
+    seen.look(50, 11, 29)
+    assert (seen.kept_out, seen.get_in) == (10, False)
+
+
+def test_a_packet_on_its_way_while_counters_are_read_is_no_new_table() -> None:
+    seen = Arrivals()
+    seen.look(50, 40, 9)
+    seen.look(50, 40, 10)
+    seen.look(55, 40, 10)
+    assert (seen.kept_out, seen.get_in) == (0, True)
+    seen.look(56, 40, 10)
+    assert (seen.kept_out, seen.get_in) == (5, False)
+
+
 @pytest.mark.parametrize("surely", [True, False])
 def test_packets_count_for_more_than_rules(surely: bool) -> None:
     """A note, or a warning, until packets show that members get in, or that they do not."""
@@ -53,13 +74,13 @@ def test_packets_count_for_more_than_rules(surely: bool) -> None:
     host = Host(id="a", site="ec2", private=private, public=None)
     network.look(Settings(path=Path("neti.yml")), host)
     assert ("tables_drop" in problems, bool(network.perhaps)) == (surely, not surely)
-    network.arrived(7, 0)
+    network.arrived({"asked": 7, "arrived": 0})
     assert [one.code for one in problems] == ["kept_out"]
     assert "table ip fw" in problems.sentence("kept_out")
     assert network.perhaps == ()
     network.look(Settings(path=Path("neti.yml")), host)
     assert [one.code for one in problems] == ["kept_out"]
-    network.arrived(17, 10)
-    network.arrived(27, 20)
+    network.arrived({"asked": 17, "arrived": 10})
+    network.arrived({"asked": 27, "arrived": 20})
     assert not list(problems)
     assert network.perhaps == ()

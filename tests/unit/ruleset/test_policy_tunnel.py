@@ -14,10 +14,11 @@ from neti.dataplane.wireguard import road as road_to_device
 from neti.model import Encrypt, Host, Member, Reach, Road, Site
 from neti.model.settings import Settings
 from neti.ruleset.delta import Elements
-from neti.ruleset.objects import GATEWAY_SETS, NO_TABLE, OPTIONAL, KernelState, SetName, Structure
+from neti.ruleset.objects import GATEWAY_SETS, NO_TABLE, OPTIONAL, KernelState, Structure
 from neti.ruleset.policy import SETS, structure
 from neti.ruleset.reach import elements_of, encryption, outside_addresses, road_without_key
 from neti.ruleset.replace import replacement
+from neti.ruleset.set_names import SetName
 from neti.ruleset.surroundings import TUNNEL_DEVICE, Surroundings, Tunnel
 
 OFF, PREFER, REQUIRE = Encrypt

@@ -24,11 +24,11 @@ from neti.ruleset.objects import (
     DeleteTable,
     KernelState,
     RewriteChains,
-    SetName,
     Structure,
     Transaction,
 )
 from neti.ruleset.replace import replacement
+from neti.ruleset.set_names import SetName
 
 REVOKE_SECONDS: Final = 900
 STRUCTURE: Final = Structure(
