@@ -6,9 +6,7 @@ Must never do: let a registry that was wiped or is an older copy change who is i
 from typing import TYPE_CHECKING, Final
 
 from neti import log
-from neti.fleet.followed_groups import FollowedGroups, objection
-from neti.model.groups import Groups
-from neti.registry.groups import GroupsUnreadable, decode
+from neti.fleet.followed_groups import FollowedGroups, judged
 from neti.state.folder import GROUPS_FILE
 
 if TYPE_CHECKING:
@@ -57,25 +55,19 @@ class Grouping:
 
     def _judge(self, value: bytes | None, fleet: str) -> None:
         core, members = self._core, self._core.members
-        said: Groups | None = None
-        try:
-            said = decode(value) if value is not None else None
-            why = objection(
-                self.followed,
-                said,
-                fleet,
-                members=members.fleet.members.values(),
-                needed=members.needed_groups,
-                now=core.wall(),
-            )
-        except GroupsUnreadable as error:
-            why = str(error)
-        if why is not None:
-            core.problems.set("groups_held", why)
+        followed, why = judged(
+            self.followed,
+            value,
+            fleet,
+            members=members.fleet.members.values(),
+            needed=members.needed_groups,
+            now=core.wall(),
+        )
+        if followed is None or why is not None:
+            core.problems.set("groups_held", why or "")
             log.error("groups_held", what=core.problems.sentence("groups_held"))
             return
         core.problems.clear("groups_held")
-        followed = FollowedGroups(said if said is not None else Groups({}), fleet)
         if followed != self.followed:
             log.info("groups_followed", edition=followed.groups.edition)
             self.followed, self._due = followed, True

@@ -9,13 +9,15 @@ Must never do: hold back what was never otherwise.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from neti.fleet.groups import GroupIndex
 from neti.model import Member
 from neti.model.groups import Groups
+from neti.registry.groups import GroupsUnreadable, decode
 
-_NOTHING = Groups({})
-_SAY_IT_AGAIN = (
+_NOTHING: Final = Groups({})
+_SAY_IT_AGAIN: Final = (
     "\n→ 'neti group list'. If the registry is the right one, say there how a group is to be: "
     "'neti group set NAME … --shrink'"
 )
@@ -27,6 +29,25 @@ class FollowedGroups:
 
     groups: Groups
     fleet: str
+
+
+def judged(
+    followed: FollowedGroups | None,
+    value: bytes | None,
+    fleet: str,
+    *,
+    members: Iterable[Member],
+    needed: Collection[str],
+    now: float,
+) -> tuple[FollowedGroups | None, str | None]:
+    """What is followed once the registry has said ``value``; and why that is what was followed
+    before. See ``objection``."""
+    try:
+        said = decode(value) if value is not None else None
+    except GroupsUnreadable as error:
+        return followed, str(error)
+    why = objection(followed, said, fleet, members=members, needed=needed, now=now)
+    return (FollowedGroups(said or _NOTHING, fleet), None) if why is None else (followed, why)
 
 
 def objection(

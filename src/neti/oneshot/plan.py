@@ -21,6 +21,7 @@ from neti.dataplane import listing
 from neti.dataplane.elsewhere import listed_elsewhere, words_of
 from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import NetiError, RegistryUnavailable
+from neti.fleet.followed_groups import FollowedGroups, judged
 from neti.fleet.guard import Guard
 from neti.fleet.registered import answer
 from neti.fleet.vouching import mode_of
@@ -213,9 +214,11 @@ def _fleet(
         with closing(open_registry(settings, host.site, make=False)) as registry:
             membership.hold_lease(registry.lease_of(host.id))
             _read_fleet(membership, registry, now)
+            notes = _group(membership, loaded.groups, registry)
     except RegistryUnavailable as away:
         if loaded.itself.overlay is not None:
             membership.hold_lease(IPv4Address(loaded.itself.overlay))
+        _group(membership, loaded.groups, None)
         notes = (f"{away}: so the members that this host knew last count",)
     return membership, seen, around, notes
 
@@ -231,6 +234,26 @@ def _read_fleet(membership: Membership, registry: OperatorRegistry, now: float) 
     for name, data in registry.data(asked).items():
         fleet.data_read(name, data, made.get(name, 0))
     fleet.tick(now=now)
+
+
+def _group(
+    membership: Membership, followed: FollowedGroups | None, registry: OperatorRegistry | None
+) -> tuple[str, ...]:
+    """As the agent that followed these; ``registry`` None: it does not answer. Returns why it goes
+    on following them."""
+    now, why = SystemClock().wall(), None
+    if registry is not None:
+        followed, why = judged(
+            followed,
+            registry.setting("groups"),
+            followed.fleet if followed is not None else "",
+            members=membership.fleet.members.values(),
+            needed=membership.needed_groups,
+            now=now,
+        )
+    membership.take_changes()
+    membership.group_members(followed.groups if followed is not None else None, now)
+    return () if why is None else (why,)
 
 
 def _send_as_it_is(membership: Membership, kernel: KernelState) -> None:

@@ -95,6 +95,8 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     kernel = reconciler.read()
     reserved, machine = _reserved(settings, host), RealMachine()
     members = Membership.empty(settings, host, reserved)
+    if loaded.groups is not None:
+        members.group_members(loaded.groups.groups, SystemClock().wall())
     members.remember(loaded.members)
     if loaded.itself.overlay is not None:
         overlay = IPv4Address(loaded.itself.overlay)
