@@ -35,13 +35,16 @@ def checked(written: bytes) -> dict[str, Any]:
     return document
 
 
-def replace(path: Path, content: bytes, mode: int) -> None:
-    """Replaces the file atomically, and durably even after a power cut."""
+def replace(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Replaces the file atomically, and durably even after a power cut. ``owner``: user and group,
+    if the folder's are not to be the file's."""
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)
     number = files.create(beside, os.O_WRONLY, mode)
     try:
         with os.fdopen(number, "wb") as file:
+            if owner is not None:
+                os.fchown(number, *owner)
             file.write(content)
             file.flush()
             os.fsync(number)

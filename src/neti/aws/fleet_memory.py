@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
-from neti import files
+from neti import durable, files
 from neti.errors import NetiError
 from neti.model import Member
 
@@ -107,7 +107,6 @@ def load(path: Path) -> Memory:
 def save(path: Path, memory: Memory, groups: Iterable[str]) -> None:
     """``groups``: the groups of this run. What other processes saved meanwhile for theirs is kept:
     each site may have a process that follows it."""
-    scratch = path.with_name(f"{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(path.with_name(f"{path.name}.lock")):
@@ -118,9 +117,8 @@ def save(path: Path, memory: Memory, groups: Iterable[str]) -> None:
                 left={**now.left, **{g: c for g, c in memory.left.items() if g in own}},
                 kept={**now.kept, **{g: c for g, c in memory.kept.items() if g in own}},
             )
-            scratch.unlink(missing_ok=True)
-            scratch.write_text(json.dumps(_document(merged), indent=1) + "\n")
-            scratch.replace(path)
+            content = json.dumps(_document(merged), indent=1) + "\n"
+            durable.replace(path.resolve(), content.encode(), 0o644)
     except OSError as error:
         raise NetiError(
             f"{path} cannot be written ({error.strerror or error}), and without it the addresses "

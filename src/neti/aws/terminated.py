@@ -16,7 +16,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
-from neti import files
+from neti import durable, files
 from neti.aws.calls import Calls
 from neti.aws.instances import Instance
 from neti.errors import NetiError
@@ -142,11 +142,10 @@ def load(path: Path) -> dict[str, float]:
 
 
 def save(path: Path, remembered: Mapping[str, float]) -> None:
-    scratch = path.with_name(f"{path.name}.new")
+    content = json.dumps(dict(sorted(remembered.items())), indent=1) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps(dict(sorted(remembered.items())), indent=1) + "\n")
-        scratch.replace(path)
+        durable.replace(path.resolve(), content.encode(), 0o644)
     except OSError as error:
         raise NetiError(
             f"{path} cannot be written ({error.strerror}), and without it the quarantine would "

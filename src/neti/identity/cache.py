@@ -4,17 +4,15 @@ Must never answer for another machine: an answer is bound to the fingerprint of 
 it, so that an image of a running host does not boot with that host's identity.
 """
 
-import contextlib
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final
 
-from neti import files
+from neti import durable, files
 from neti.clock import Clock
 from neti.identity.source import Identity
 from neti.model.entry import HOST_ID
@@ -50,7 +48,6 @@ class IdentityCache:
         without it."""
         if not self.machine:
             return
-        scratch = self.path.with_suffix(".new")
         content = {
             "format": _FORMAT,
             "machine": self.machine,
@@ -60,17 +57,8 @@ class IdentityCache:
         }
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Unlink first: a new file neither follows a link nor inherits a wider mode.
-            scratch.unlink(missing_ok=True)
-            handle = files.create(scratch, os.O_WRONLY, 0o600)
-            with os.fdopen(handle, "w") as file:
-                json.dump(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(self.path)
+            durable.replace(self.path, json.dumps(content).encode(), 0o600)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                scratch.unlink(missing_ok=True)
             self.notice(f"this host's identity could not be saved in {self.path}: {why(error)}")
 
     def recall(self) -> Remembered | None:

@@ -3,13 +3,11 @@
 Must never do: leave half a file, or change a line that is not Neti's.
 """
 
-import os
 import stat
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from neti import files
+from neti import durable, files
 from neti.errors import NetiError
 from neti.fleet import hosts_file
 from neti.words import why
@@ -46,21 +44,7 @@ def rewrite(path: Path, lines: list[str]) -> bool:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """As ``durable.replace``, by a file of the same mode and owner. Raises OSError."""
+    """By a file of the same mode and owner. Raises OSError."""
     held = path.stat()
-    beside = path.with_name(f".{path.name}.neti")
-    with suppress(FileNotFoundError):
-        beside.unlink()
-    number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-            os.fchown(number, held.st_uid, held.st_gid)
-            os.fchmod(number, stat.S_IMODE(held.st_mode))
-            file.flush()
-            os.fsync(number)
-        beside.replace(path)
-    except OSError:
-        with suppress(OSError):
-            beside.unlink()
-        raise
+    mode = stat.S_IMODE(held.st_mode)
+    durable.replace(path, content, mode, owner=(held.st_uid, held.st_gid))

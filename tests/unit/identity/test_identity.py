@@ -634,7 +634,7 @@ def test_a_link_in_the_folder_is_not_followed(
     """Remembering never writes through a link that somebody laid."""
     target = tmp_path / "target"
     target.write_text("precious")
-    (tmp_path / "identity.new").symlink_to(target)
+    (tmp_path / ".identity.json.new").symlink_to(target)
     found(service, tmp_path, notices)
     assert target.read_text() == "precious"
 
